@@ -1,0 +1,119 @@
+"""`overnight sql`: the history answers SQL."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from flows.cli.text import DEFAULT_HISTORY, History, out, printable, say, table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Format = Literal["table", "csv", "json", "jsonl", "markdown"]
+
+
+def sql(
+    query: Annotated[str | None, Parameter(help="one query; without it, the tables and macros are described")] = None,
+    /,
+    *,
+    format: Annotated[Format, Parameter(help="how the answer is written")] = "table",  # noqa: A002
+    history: History = DEFAULT_HISTORY,
+) -> None:
+    """Ask the history in SQL, read-only. Views: runs, nights, generations, programs, population, scores."""
+    from tasks.history.database import Database
+
+    database = Database(history)
+    if query is None:
+        _describe(database)
+        return
+    write_answer(database.query(query), format)
+
+
+def write_answer(answer: pa.Table, style: Format) -> None:
+    """Writes a table to stdout."""
+    match style:
+        case "table":
+            _write_table(answer)
+        case "csv":
+            import pyarrow.csv
+
+            pyarrow.csv.write_csv(_flat(answer), sys.stdout.buffer)
+        case "json":
+            _write_bytes(_json(answer.to_pylist()) + b"\n")
+        case "jsonl":
+            _write_bytes(b"".join(_json(row) + b"\n" for row in answer.to_pylist()))
+        case "markdown":
+            _write_bytes(_markdown(answer).encode())
+
+
+def _write_table(answer: pa.Table) -> None:
+    import pyarrow.types as kinds
+
+    numbers = [field.name for field in answer.schema if kinds.is_floating(field.type) or kinds.is_integer(field.type)]
+    rows = [[_cell(value) for value in row.values()] for row in answer.to_pylist()]
+    out().print(table(answer.column_names, rows, right=numbers))
+    say(f"{answer.num_rows} rows")
+
+
+def _cell(value: Any, width: int = 200) -> str:
+    match value:
+        case None:
+            text = ""
+        case float():
+            text = f"{value:.6g}"
+        case tuple() if hasattr(value, "nanoseconds"):
+            text = (
+                f"{value.days} d {value.nanoseconds / 1e9:.6g} s" if value.days else f"{value.nanoseconds / 1e9:.6g} s"
+            )
+        case _:
+            text = printable(str(value))
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _flat(answer: pa.Table) -> pa.Table:
+    """Lists, maps and structs as JSON text: CSV has no nesting."""
+    import pyarrow as pa
+    import pyarrow.types as kinds
+
+    for place, field in enumerate(answer.schema):
+        if kinds.is_nested(field.type):
+            texts = [None if value is None else _json(value).decode() for value in answer.column(place).to_pylist()]
+            answer = answer.set_column(place, field.name, pa.array(texts, pa.string()))
+    return answer
+
+
+def _json(value: Any) -> bytes:
+    import orjson
+
+    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _markdown(answer: pa.Table) -> str:
+    lines = [answer.column_names, ["---"] * answer.num_columns]
+    lines += [
+        [_cell(value).replace("|", "\\|").replace("\n", "<br>") for value in row.values()] for row in answer.to_pylist()
+    ]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _write_bytes(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def _describe(database: Any) -> None:
+    from schemas import tables
+    from tasks.history.database import MACROS, VIEWS
+
+    for view in VIEWS:
+        comments = (
+            {name: comment for name, _, comment in tables.describe(tables.ALL[view])} if view in tables.ALL else {}
+        )
+        columns = database.rows(f"DESCRIBE {view}")
+        rows = [(row["column_name"], row["column_type"], comments.get(row["column_name"], "")) for row in columns]
+        out().print(table((view, "type", "meaning"), rows))
+    out().print("macros: " + ", ".join(MACROS))
+    say("""for example: overnight sql "FROM best_programs('RUN_ID')" """)

@@ -1,0 +1,99 @@
+"""`overnight check`: a specification's start program, run twice, before anything is spent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from flows.cli.text import out, say, score, table
+from schemas.errors import SpecificationError
+
+if TYPE_CHECKING:
+    from schemas.outcome import Verdict
+    from schemas.problem import Problem, Split
+
+
+def check(
+    problem: Annotated[str, Parameter(help="a name from `overnight problems`, or a specification file")],
+    /,
+    *,
+    inputs: Annotated[str | None, Parameter(help="training inputs as JSON, in place of the specification's")] = None,
+    set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
+) -> None:
+    """Read a specification and run its start program twice: scores, seconds and memory, and whether the two agree."""
+    from flows.cli.run import overrides
+    from schemas.problem import load_problem
+    from tasks.problems import find
+
+    path = find(problem)
+    loaded = load_problem(path, overrides(None, None, None, inputs, set))
+    specification = loaded.specification
+    say(
+        f"{path.name}: evolves `{specification.evolved}({', '.join(specification.parameters)})`, "
+        f"scored by `{specification.run}`"
+    )
+    _warn_of_dependencies(loaded)
+    splits: tuple[Split, ...] = ("train", "validation", "held_out")
+    for split in splits:
+        if loaded.inputs[split]:
+            _check_split(loaded, split)
+        else:
+            say(f"{split}: no inputs" + ("" if split == "train" else "; add some, or the best may only fit the others"))
+
+
+def _check_split(problem: Problem, split: Split) -> None:
+    from flows.session import open_sandboxes
+
+    with open_sandboxes(problem, split, seed=0, run_id="check") as sandbox:
+        first, second = (sandbox.evaluate(problem.specification.text) for _ in range(2))
+    if not first.is_scored:
+        raise SpecificationError(
+            f"{split}: the start program has no score: {first.outcome.value}: {first.error}",
+            remedy="It must run as it stands. Mend the file, or give it more with --set limits.wall_s=60",
+        )
+    _print_split(problem, split, first)
+    _say_whether_they_agree(first, second)
+
+
+def _print_split(problem: Problem, split: Split, verdict: Verdict) -> None:
+    from schemas.program import reduce_scores
+
+    rows = [
+        (str(number), str(call), score(value), f"{seconds:.3f}")
+        for number, (call, value, seconds) in enumerate(
+            zip(problem.inputs[split], verdict.scores, verdict.input_wall_s, strict=True), start=1
+        )
+    ]
+    out().print(table(("input", "arguments", "score", "seconds"), rows, right=("score", "seconds"), title=split))
+    reduced = reduce_scores(verdict.scores, problem.settings.reducer)
+    limits = problem.settings.limits
+    say(
+        f"{split}: {problem.settings.reducer} {score(reduced)} ({problem.settings.score_name}); "
+        f"{verdict.wall_s:.2f} s, {verdict.cpu_s:.2f} s of processor, "
+        f"{verdict.peak_mib:.0f} MiB of {limits.memory_mib} MiB; limit {limits.wall_s:g} s for an input"
+    )
+
+
+def _say_whether_they_agree(first: Verdict, second: Verdict) -> None:
+    if second.scores == first.scores:
+        say("two runs agree")
+        return
+    differ = [
+        str(place) for place, pair in enumerate(zip(first.scores, second.scores, strict=False), 1) if pair[0] != pair[1]
+    ]
+    what = (
+        f"inputs {', '.join(differ)} differ"
+        if second.is_scored
+        else f"the second is {second.outcome.value}: {second.error}"
+    )
+    say(f"warning: two runs do not agree: {what}. Seed what is random, and read no clock.")
+
+
+def _warn_of_dependencies(problem: Problem) -> None:
+    missing = [name for name in problem.dependencies if name != "numpy"]
+    if missing:
+        say(
+            f"warning: the sandbox image holds numpy; {', '.join(missing)} must be in the image you name with "
+            "--set sandbox.image=NAME"
+        )

@@ -1,0 +1,105 @@
+"""The live view of a night: a panel on a terminal, a line a generation elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from flows.cli.text import duration, err, say, score, usd
+from schemas.outcome import Outcome
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from flows.rules import StopRules
+    from flows.session import Session
+
+
+@contextlib.contextmanager
+def live_view(session: Session, rules: StopRules) -> Iterator[None]:
+    """Shows what `session.progress` says until the block ends."""
+    with _panel(session, rules) if err().is_terminal else _lines(session):
+        yield
+
+
+@contextlib.contextmanager
+def _panel(session: Session, rules: StopRules) -> Iterator[None]:
+    from rich.live import Live
+
+    first = session.generations
+    with Live(get_renderable=lambda: render(session, rules, first), console=err(), refresh_per_second=4):
+        yield
+
+
+def render(session: Session, rules: StopRules, first: int) -> Table:
+    """The panel as it is now."""
+    from rich.table import Table
+
+    progress = session.progress
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column()
+    of = f" of {first + rules.generations}" if rules.generations else ""
+    grid.add_row("generation", f"{progress.generation}{of}  ({progress.phase})")
+    grid.add_row("samples", f"{progress.samples}  {usd(progress.cost_usd)}")
+    grid.add_row("outcomes", outcomes(progress.outcomes))
+    since = duration(time.monotonic() - progress.best_since)
+    grid.add_row("best", f"{score(progress.best)}  (generation {progress.best_at}, {since} ago)")
+    grid.add_row("pace", f"{progress.per_second():.1f} candidates/s")
+    grid.add_row("time", _time(session, rules))
+    if progress.message:
+        grid.add_row("note", progress.message)
+    return grid
+
+
+def outcomes(counts: dict[Outcome, int]) -> str:
+    """`scored 40, crashed 3`, in the order of the closed list."""
+    return ", ".join(f"{kind.value} {counts[kind]}" for kind in Outcome if counts.get(kind)) or "–"
+
+
+def _time(session: Session, rules: StopRules) -> str:
+    gone = time.monotonic() - session.progress.begin
+    if rules.until is not None:
+        return f"{duration(gone)}, {duration((rules.until - datetime.now(UTC)).total_seconds())} left"
+    done = session.progress.samples
+    wanted = _samples_wanted(session, rules)
+    if wanted and 0 < done < wanted:
+        return f"{duration(gone)}, about {duration(gone / done * (wanted - done))} left"
+    return duration(gone)
+
+
+def _samples_wanted(session: Session, rules: StopRules) -> int:
+    if rules.generations is not None:
+        return rules.generations * session.search.prompts * session.search.samples
+    return rules.samples or 0
+
+
+@contextlib.contextmanager
+def _lines(session: Session) -> Iterator[None]:
+    stop = threading.Event()
+
+    def watch() -> None:
+        shown, message = session.generations, ""
+        while not stop.wait(0.5):
+            progress = session.progress
+            if progress.message and progress.message != message:
+                say(progress.message)
+            message = progress.message
+            if session.generations > shown:
+                shown = session.generations
+                say(
+                    f"generation {shown}: best {score(progress.best)}, {progress.samples} samples, "
+                    f"{outcomes(progress.outcomes)}, {usd(progress.cost_usd)}"
+                )
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,64 @@
+"""The `overnight` command: its commands by name, its errors, its exit codes. Nothing slow is imported here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from flows.cli.text import say_error
+from schemas.errors import ExitCode, OvernightError
+
+app = App(
+    name="overnight",
+    help="Search for programs while you sleep.",
+    version_flags=["--version"],
+    help_format="plaintext",
+    default_parameter=None,
+)
+
+_COMMANDS = {
+    "problems": ("look:problems", "The built-in problems, what is known of them, and your own best."),
+    "check": ("check:check", "Run a problem's start program twice: scores, seconds, memory, whether they agree."),
+    "doctor": ("doctor:doctor", "Engine, image, Prefect, keys, disk: what is there and what to do."),
+    "run": ("run:run", "Start a run: search for a better program."),
+    "resume": ("run:resume", "Go on with a run, from its files alone."),
+    "runs": ("look:runs", "The runs in the history."),
+    "best": ("look:best", "The best program of a run."),
+    "show": ("look:show", "One program: code, scores, outcome, where it comes from."),
+    "sql": ("ask:sql", "Ask the history in SQL."),
+}
+for _name, (_place, _help) in _COMMANDS.items():
+    app.command(f"flows.cli.{_place}", name=_name, help=_help)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command and exits with its code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command; errors of a user's are told in words, without a traceback."""
+    from flows.environment import prepare
+
+    prepare()
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        say_error(str(error), "`overnight --help` lists the commands, `overnight COMMAND --help` their options.")
+        return ExitCode.USAGE
+    except OvernightError as error:
+        say_error(error.message, error.remedy)
+        return error.exit_code
+    except KeyboardInterrupt:
+        say_error("interrupted", "")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return ExitCode.DONE
+    return code if isinstance(code, int) else ExitCode.DONE
+
+
+if __name__ == "__main__":
+    main()

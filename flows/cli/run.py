@@ -1,0 +1,130 @@
+"""`overnight run` and `overnight resume`: a night in the foreground."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from flows.cli.text import DEFAULT_HISTORY, History, say
+from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from flows.rules import StopRules
+
+Generations = Annotated[int | None, Parameter(help="stop after so many generations in this night")]
+Samples = Annotated[int | None, Parameter(help="stop after so many samples in this night")]
+Until = Annotated[str | None, Parameter(help="stop at a time of day, a moment or after a duration: 07:00, 7h30m")]
+Budget = Annotated[float | None, Parameter(help="stop when this many USD are spent in this night")]
+Target = Annotated[float | None, Parameter(help="stop when the best score is at least this")]
+
+
+def run(
+    problem: Annotated[str, Parameter(help="a name from `overnight problems`, or a specification file")],
+    /,
+    *,
+    model: Annotated[
+        list[str] | None, Parameter(help="LiteLLM model string; NAME=WEIGHT for a share; repeatable")
+    ] = None,
+    api_base: Annotated[str | None, Parameter(help="address of an OpenAI-compatible server for these models")] = None,
+    style: Annotated[str | None, Parameter(help="`chat` or `completion`: how prompts are written")] = None,
+    generations: Generations = None,
+    samples: Samples = None,
+    until: Until = None,
+    budget: Budget = None,
+    target: Target = None,
+    seed: Annotated[int | None, Parameter(help="everything random comes from it; default: drawn and shown")] = None,
+    inputs: Annotated[str | None, Parameter(help="training inputs as JSON, in place of the specification's")] = None,
+    set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
+    history: History = DEFAULT_HISTORY,
+) -> int:
+    """Start a run: score the start program, then search until a rule stops the night or you do (Ctrl-C)."""
+    from flows.cli.night import spend_night
+    from flows.start import create_run
+    from schemas.problem import load_problem
+    from tasks.problems import find
+
+    rules = stop_rules(generations, samples, until, budget, target)
+    path = find(problem)
+    loaded = load_problem(path, overrides(model, api_base, style, inputs, set))
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    return spend_night(lambda: create_run(loaded, path, history, seed=seed), rules, history)
+
+
+def resume(
+    run: Annotated[str, Parameter(help="a run id, a unique prefix of one, or `last`")],
+    /,
+    *,
+    generations: Generations = None,
+    samples: Samples = None,
+    until: Until = None,
+    budget: Budget = None,
+    target: Target = None,
+    history: History = DEFAULT_HISTORY,
+) -> int:
+    """Go on with a run, from its files alone. What was paid for before is not bought again."""
+    from flows.cli.night import spend_night
+    from tasks.history.files import find_run
+
+    rules = stop_rules(generations, samples, until, budget, target)
+    files = find_run(history, run)
+    return spend_night(lambda: files, rules, history)
+
+
+def stop_rules(
+    generations: int | None, samples: int | None, until: str | None, budget: float | None, target: float | None
+) -> StopRules:
+    """The rules as typed.
+
+    Raises:
+        UsageError: If a number makes no sense.
+    """
+    from pydantic import ValidationError
+
+    from flows.cli.when import parse_until
+    from flows.rules import StopRules
+
+    deadline = parse_until(until, datetime.now().astimezone()) if until else None
+    if deadline is not None:
+        say(f"until {deadline:%Y-%m-%d %H:%M %Z}")
+    try:
+        return StopRules(generations=generations, samples=samples, until=deadline, budget_usd=budget, target=target)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"--{first['loc'][0]}: {first['msg']}, got {first['input']}") from error
+
+
+def overrides(
+    models: list[str] | None, api_base: str | None, style: str | None, inputs: str | None, sets: list[str] | None
+) -> dict[str, Any]:
+    from schemas.problem import set_by_path
+
+    overrides: dict[str, Any] = {}
+    for assignment in sets or ():
+        set_by_path(overrides, assignment)
+    if models:
+        overrides.setdefault("sampling", {})["models"] = [_model(text, api_base, style) for text in models]
+    elif api_base or style:
+        raise UsageError("--api-base and --style say something about a model, and there is none", remedy="Add --model.")
+    if inputs is not None:
+        overrides["inputs"] = _json(inputs)
+    return overrides
+
+
+def _model(text: str, api_base: str | None, style: str | None) -> dict[str, Any]:
+    name, separator, weight = text.rpartition("=")
+    if not separator:
+        name, weight = text, "1"
+    default_style = "completion" if name.startswith("builtin/") else "chat"
+    model = {"name": name, "weight": weight, "style": style or default_style}
+    return model | ({"api_base": api_base} if api_base else {})
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"--inputs takes JSON, got {text!r}: {error}", remedy="For example: --inputs '[8]'") from error

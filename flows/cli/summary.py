@@ -1,0 +1,64 @@
+"""What is shown at the end of a night: the table, the winning function, the commands to go on with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows.cli.text import duration, out, printable, say, score, table, usd
+from schemas.generation import NightRecord, RunRecord
+from schemas.program import Program
+from tasks.history import record
+from tasks.history.files import find_run
+
+
+def print_summary(history: Path, run_id: str, night_number: int) -> None:
+    """Reads the night from its files and shows it."""
+    files = find_run(history, run_id)
+    run, past = record.read_run(files), record.read_past(files)
+    night = record.read_night(files, night_number, past.programs)
+    best = past.programs[night.best_program_id]
+    out().print(result_table(run, night, past.start))
+    out().print(printable(run.problem.specification.function_text(best.body)), markup=False, soft_wrap=True)
+    taken = duration((night.ended_at - night.started_at).total_seconds()) if night.ended_at else "unfinished"
+    reason = night.stop_reason.value if night.stop_reason else "unknown"
+    say(
+        f"\nnight {night.number}: {night.generations} generations, {night.samples} samples, {usd(night.cost_usd)}, "
+        f"{taken}; stopped by: {reason}"
+    )
+    if best.id == past.start.id:
+        say("no better program than the start program yet")
+    place = "" if str(history) == "history" else f" --history {history}"
+    say(
+        f"\ngo on    overnight resume {run_id}{place}\n"
+        f"look     overnight show {best.id}{place}\n"
+        f"keep     overnight best {run_id} --write best.py{place}\n"
+        f"""ask      overnight sql "FROM progress('{run_id}')"{place}"""
+    )
+
+
+def result_table(run: RunRecord, night: NightRecord, start: Program):  # noqa: ANN201  (rich is imported late)
+    """Start, best and what is known, on each split."""
+    settings = run.problem.settings
+    by_id = {finalist.program.id: finalist for finalist in night.finalists}
+    rows = []
+    for label, program_id in (("start program", start.id), ("best program", night.best_program_id)):
+        finalist = by_id.get(program_id)
+        train = finalist.train if finalist else (start.score if program_id == start.id else night.best_after)
+        rows.append(
+            (
+                label,
+                score(train),
+                score(finalist.validation if finalist else None),
+                score(finalist.held_out if finalist else None),
+                program_id,
+            )
+        )
+    known = settings.known
+    if known.honesty is not None:
+        rows.append(("without a model", "", "", score(known.honesty), known.honesty_label))
+    if known.best is not None:
+        proven = ", proven" if known.proven else ""
+        rows.append(("best known", "", "", score(known.best), f"{known.label}{proven} ({known.source}, {known.date})"))
+    columns = ("", "train", "validation", "held-out", "which")
+    title = f"{settings.title or run.problem.name}: {settings.score_name}"
+    return table(columns, rows, right=("train", "validation", "held-out"), title=title)

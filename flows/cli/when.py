@@ -1,0 +1,52 @@
+"""When a night ends, as a person says it: a time of day, a duration, a moment."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+
+from schemas.errors import UsageError
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+def parse_until(text: str, now: datetime) -> datetime:
+    """The next `07:00` after now, `7h30m` from now, or the moment an ISO time names.
+
+    Args:
+        text: What was typed.
+        now: With a time zone; times without one are in it.
+
+    Raises:
+        UsageError: If it is none of these, or past.
+    """
+    moment = _time_of_day(text, now) or _duration(text, now) or _moment(text, now)
+    if moment is None:
+        raise UsageError(f"--until takes a time, got {text!r}", remedy="For example: 07:00, 7h30m or 2026-12-01T07:00")
+    if moment <= now:
+        raise UsageError(f"--until {text} is past: it is {now:%Y-%m-%d %H:%M %Z}", remedy="Name a time to come.")
+    return moment
+
+
+def _time_of_day(text: str, now: datetime) -> datetime | None:
+    match = re.fullmatch(r"(\d{1,2}):(\d{2})", text)
+    if match is None or int(match[1]) > 23 or int(match[2]) > 59:
+        return None
+    moment = now.replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0)
+    return moment if moment > now else moment + timedelta(days=1)
+
+
+def _duration(text: str, now: datetime) -> datetime | None:
+    match = _DURATION.fullmatch(text.replace(" ", ""))
+    if match is None or not any(match.groups()):
+        return None
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return now + timedelta(hours=hours, minutes=minutes, seconds=seconds)
+
+
+def _moment(text: str, now: datetime) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)

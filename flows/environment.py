@@ -1,0 +1,31 @@
+"""Settings of the libraries that must be there before they are imported: quiet, nothing calls home, little overhead."""
+
+from __future__ import annotations
+
+import os
+
+_ALWAYS = {
+    "DO_NOT_TRACK": "1",  # Prefect reports a first import on a terminal otherwise
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # the price list that LiteLLM brings, instead of one from the network
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+    "PREFECT_CLI_COLORS": "false",
+}
+
+SERVER = {
+    # With batches of one, the recorder of task runs locks SQLite against the client: two seconds a generation.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "1000",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "1000",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "5",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "1000",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "10",
+}
+"""For the embedded server; `infra/` sets the same for a standing one."""
+
+
+def prepare() -> None:
+    """Sets what is not set already. Call it before Prefect or LiteLLM is imported."""
+    for name, value in _ALWAYS.items():
+        os.environ.setdefault(name, value)

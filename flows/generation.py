@@ -1,0 +1,146 @@
+"""One generation: sample, evaluate, select. One Prefect flow run, one commit."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.session import Session, open_session
+from schemas.generation import GenerationRecord
+from schemas.outcome import Verdict
+from schemas.program import Candidate, Prompt
+from tasks.evaluate.task import evaluate
+from tasks.history import record
+from tasks.history.files import files_of
+from tasks.sample.prompts import build_prompts
+from tasks.sample.task import sample
+from tasks.select.task import Selected, judge, register, select
+
+
+@flow(name="generation", flow_run_name="{run_id}-g{number}", task_runner=ThreadPoolTaskRunner(max_workers=64))  # pyright: ignore[reportArgumentType, reportCallIssue]
+def generation(run_id: str, number: int, history: str) -> float:
+    """Runs one generation and commits it; a failure is written down beside the history and raised.
+
+    Args:
+        run_id: The run.
+        number: The generation; the one after the last that is committed.
+        history: Directory of the history.
+
+    Returns:
+        The best score of the run after it.
+    """
+    with open_session(files_of(Path(history), run_id)) as session:
+        if number <= session.generations:
+            return session.best.score
+        attempt = Attempt(session, number)
+        try:
+            return attempt.run()
+        except BaseException:
+            attempt.failed(sys.exc_info()[1])
+            raise
+
+
+class Attempt:
+    """One attempt at a generation of an open session."""
+
+    def __init__(self, session: Session, number: int) -> None:
+        self._session = session
+        self._number = number
+        self._started_at = datetime.now(UTC)
+        self._evaluate_s = 0.0
+        session.progress.generation = number
+
+    def run(self) -> float:
+        session = self._session
+        begin = time.monotonic()
+        prompts = self._prompts()
+        pairs, sample_s = self._sample_and_evaluate(prompts)
+        evaluated = time.monotonic()
+        judged = judge(session.run.run_id, self._number, pairs, session.run.problem.settings.reducer)
+        reset = session.is_time_to_reset(self._number)
+        session.progress.phase = "select"
+        select(
+            lambda: register(judged, self._number, session.population, session.best, reset=reset),
+            lambda selected: session.commit(self._record(selected, sample_s, evaluated - begin, evaluated)),
+        )
+        if reset:
+            session.last_reset = time.monotonic()
+        return session.best.score
+
+    def failed(self, error: BaseException | None) -> None:
+        """Writes down why, and takes the population from the files again."""
+        session = self._session
+        said = str(error) or type(error).__name__
+        record.record_failure(
+            session.files,
+            GenerationRecord(
+                number=self._number,
+                attempt=session.files.failed_attempts(self._number) + 1,
+                night=session.night,
+                started_at=self._started_at,
+                ended_at=datetime.now(UTC),
+                best=session.best,
+                flow_run_id=str(flow_run.id or ""),
+                error=said,
+            ),
+        )
+        session.reload()
+
+    def _prompts(self) -> list[Prompt]:
+        session = self._session
+        problem = session.run.problem
+        return build_prompts(
+            session.population.ask(self._number),
+            problem.specification,
+            problem.settings.sampling,
+            samples=problem.settings.search.samples,
+            seed=session.run.seed,
+            generation=self._number,
+        )
+
+    def _sample_and_evaluate(self, prompts: Sequence[Prompt]) -> tuple[list[tuple[Candidate, Verdict | None]], float]:
+        """Evaluation of a batch starts as soon as it is sampled, while others still are."""
+        session = self._session
+        session.progress.phase = "sample and evaluate"
+        specification, size = session.run.problem.specification, session.run.problem.settings.sampling.batch
+        paid, evaluator = session.paid(self._number), session.evaluator(self._number)
+        begin = time.monotonic()
+        sampled = [
+            sample.submit(place, batch, specification, session.gateway, paid)
+            for place, batch in enumerate(_batches(prompts, size), start=1)
+        ]
+        batches = enumerate(cast("list[Any]", sampled), start=1)
+        evaluated = [evaluate.submit(place, batch, evaluator) for place, batch in batches]
+        for future in sampled:
+            future.result()
+        sample_s = time.monotonic() - begin
+        return [pair for future in evaluated for pair in future.result()], sample_s
+
+    def _record(self, selected: Selected, sample_s: float, evaluate_s: float, evaluated: float) -> GenerationRecord:
+        session = self._session
+        return GenerationRecord(
+            number=self._number,
+            attempt=session.files.failed_attempts(self._number) + 1,
+            night=session.night,
+            started_at=self._started_at,
+            ended_at=datetime.now(UTC),
+            best=selected.best,
+            judged=selected.judged,
+            changes=selected.changes,
+            sample_s=sample_s,
+            evaluate_s=evaluate_s,
+            select_s=time.monotonic() - evaluated,
+            flow_run_id=str(flow_run.id or ""),
+        )
+
+
+def _batches(prompts: Sequence[Prompt], size: int) -> list[Sequence[Prompt]]:
+    return [prompts[start : start + size] for start in range(0, len(prompts), size)]

@@ -1,0 +1,63 @@
+"""What a night has reached, second by second: written by its tasks, read by the live view."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from schemas.outcome import Outcome, Verdict
+from schemas.program import Completion
+
+_RATE_WINDOW_S = 30.0
+
+
+@dataclass
+class Progress:
+    """Counts of this night. Methods may be called from any thread.
+
+    Attributes:
+        phase: What is being done now, in a word or two.
+        best_at: Generation in which the best was found.
+        best_since: `time.monotonic()` of that moment.
+    """
+
+    best: float
+    generation: int = 0
+    phase: str = "starting"
+    best_at: int = 0
+    samples: int = 0
+    cost_usd: float = 0.0
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    begin: float = field(default_factory=time.monotonic)
+    best_since: float = field(default_factory=time.monotonic)
+    interrupted: bool = False
+    failures: int = 0
+    message: str = ""
+    _judged: deque[float] = field(default_factory=deque)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def bought(self, completions: Sequence[Completion]) -> None:
+        with self._lock:
+            self.samples += len(completions)
+            self.cost_usd += sum(completion.cost_usd or 0.0 for completion in completions)
+
+    def judged(self, verdict: Verdict) -> None:
+        with self._lock:
+            self.outcomes[verdict.outcome] += 1
+            self._judged.append(time.monotonic())
+
+    def improved(self, score: float) -> None:
+        if score > self.best:
+            self.best, self.best_at, self.best_since = score, self.generation, time.monotonic()
+
+    def per_second(self) -> float:
+        """Candidates judged a second, over the last half minute."""
+        with self._lock:
+            now = time.monotonic()
+            while self._judged and now - self._judged[0] > _RATE_WINDOW_S:
+                self._judged.popleft()
+            span = min(_RATE_WINDOW_S, now - self.begin)
+            return len(self._judged) / span if span > 0 else 0.0

@@ -1,0 +1,132 @@
+"""The search: a night of generations, from its start until a rule or a person stops it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+from flows.final import judge_finalists
+from flows.generation import generation
+from flows.rules import StopRules, Tally, reason_to_stop
+from flows.session import Session, open_session
+from schemas.errors import EnvironmentFault, OvernightError, TransientProviderError
+from schemas.generation import NightRecord, StopReason
+from tasks.history import record
+from tasks.history.files import files_of
+
+FAILURES_IN_A_ROW = 3
+_WAIT_S = 5.0
+
+
+@flow(name="search", flow_run_name="{run_id}")
+def search(run_id: str, history: str, rules: StopRules) -> dict[str, Any]:
+    """One night of a run.
+
+    Args:
+        run_id: The run; it exists.
+        history: Directory of the history.
+        rules: When to stop.
+
+    Returns:
+        `stop_reason`, `best`, `generations` and `night`.
+    """
+    with open_session(files_of(Path(history), run_id)) as session:
+        night = Night(session, rules, history)
+        return night.run()
+
+
+class Night:
+    """One night of an open session."""
+
+    def __init__(self, session: Session, rules: StopRules, history: str) -> None:
+        self._session = session
+        self._rules = rules
+        self._history = history
+        self._first = session.generations
+        self._longest_s = 0.0
+        self._record = NightRecord(
+            number=len(session.files.nights()) + 1,
+            started_at=datetime.now(UTC),
+            best_before=session.best.score,
+            best_after=session.best.score,
+            best_program_id=session.best.id,
+            flow_run_id=str(flow_run.id or ""),
+        )
+        session.night = self._record.number
+
+    def run(self) -> dict[str, Any]:
+        record.write_night(self._session.files, self._record)
+        try:
+            reason = self._generations()
+        except (OvernightError, KeyboardInterrupt) as error:
+            reason = StopReason.INTERRUPTED if isinstance(error, KeyboardInterrupt) else StopReason.FAILED
+            self._end(reason, error=str(error))
+            raise
+        self._end(reason)
+        return {
+            "stop_reason": reason.value,
+            "best": self._session.best.score,
+            "generations": self._session.generations,
+            "night": self._record.number,
+        }
+
+    def _generations(self) -> StopReason:
+        failures = 0
+        while (reason := reason_to_stop(self._rules, self._tally(), datetime.now(UTC))) is None:
+            begin = time.monotonic()
+            try:
+                self._next_generation()
+            except (TransientProviderError, EnvironmentFault) as error:
+                failures += 1
+                self._session.progress.failures += 1
+                self._session.progress.message = error.message
+                if failures == FAILURES_IN_A_ROW:
+                    raise
+                time.sleep(_WAIT_S * failures)
+                continue
+            failures = 0
+            self._session.progress.message = ""
+            self._longest_s = max(self._longest_s, time.monotonic() - begin)
+        return reason
+
+    def _next_generation(self) -> None:
+        # A flow run without its own heartbeat thread ends a second sooner; the search's heartbeat goes on.
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            generation(self._session.run.run_id, self._session.generations + 1, self._history)
+
+    def _tally(self) -> Tally:
+        progress = self._session.progress
+        return Tally(
+            generations=self._session.generations - self._first,
+            samples=progress.samples,
+            cost_usd=progress.cost_usd,
+            best=self._session.best.score,
+            longest_generation_s=self._longest_s,
+            interrupted=progress.interrupted,
+        )
+
+    def _end(self, reason: StopReason, error: str = "") -> None:
+        session, tally = self._session, self._tally()
+        session.progress.phase = "final"
+        finalists = () if error else judge_finalists(session)
+        best = finalists[0].program if finalists else session.best
+        self._record = replace(
+            self._record,
+            ended_at=datetime.now(UTC),
+            generations=tally.generations,
+            samples=tally.samples,
+            cost_usd=tally.cost_usd,
+            best_after=session.best.score,
+            best_program_id=best.id,
+            finalists=finalists,
+            stop_reason=reason,
+            error=error,
+        )
+        record.write_night(session.files, self._record)

@@ -1,0 +1,173 @@
+"""What a run keeps open from one generation to the next: sandboxes, models, the population, the files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flows.progress import Progress
+from schemas.generation import GenerationRecord, Past, RunRecord
+from schemas.problem import Problem, Split
+from schemas.program import Completion, Program
+from schemas.settings import Search
+from tasks.evaluate.batch import Evaluator
+from tasks.evaluate.pool import SandboxPool, open_pool
+from tasks.history import record
+from tasks.history.files import RunFiles
+from tasks.history.journal import Journal
+from tasks.sample.gateway import Gateway
+from tasks.select.islands import Population
+
+
+@dataclass
+class Session:
+    """One run, open in this process. Only the process that holds the run's lock has one.
+
+    Attributes:
+        best: The best program of the run so far, alive or not.
+        generations: How many are committed.
+        hashes: Of every body that was judged.
+        last_reset: `time.monotonic()` of the last reset, for resets by the hour.
+    """
+
+    files: RunFiles
+    run: RunRecord
+    gateway: Gateway
+    sandbox: SandboxPool
+    population: Population
+    best: Program
+    generations: int
+    hashes: set[str]
+    progress: Progress
+    samples: int = 0
+    cost_usd: float = 0.0
+    programs: dict[str, Program] = field(default_factory=dict)
+    last_reset: float = field(default_factory=time.monotonic)
+    night: int = 0
+    _evaluator: tuple[int, Evaluator] | None = None
+
+    @property
+    def search(self) -> Search:
+        return self.run.problem.settings.search
+
+    def evaluator(self, generation: int) -> Evaluator:
+        """The evaluator of a generation; a further attempt at it gets the same, with its verdicts."""
+        if self._evaluator is None or self._evaluator[0] != generation:
+            evaluator = Evaluator(
+                self.sandbox,
+                self.run.problem.specification,
+                None if self.search.mode == "paper" else self.hashes,
+                self.progress.judged,
+                workers=slots_of(self.run.problem),
+            )
+            self._evaluator = generation, evaluator
+        self._evaluator[1].begin_attempt()
+        return self._evaluator[1]
+
+    def paid(self, generation: int) -> Paid:
+        return Paid(Journal(self.files.paid(generation)), self.progress.bought)
+
+    def is_time_to_reset(self, generation: int) -> bool:
+        if self.search.reset_hours is not None:
+            return time.monotonic() - self.last_reset >= self.search.reset_hours * 3600
+        return self.search.reset_generations is not None and generation % self.search.reset_generations == 0
+
+    def commit(self, generation: GenerationRecord) -> None:
+        """Commits a generation to the files and takes it over into what is open."""
+        record.commit(self.files, generation)
+        self.generations = generation.number
+        self.best = generation.best
+        self.hashes.update(judged.candidate.code_hash for judged in generation.judged if judged.candidate.body)
+        self.programs.update((judged.id, judged.program()) for judged in generation.judged if judged.score is not None)
+        self.progress.improved(generation.best.score)
+
+    def reload(self) -> None:
+        """Takes the population from the files again, after an attempt that failed half-way."""
+        past = record.read_past(self.files)
+        self.population = rebuild(self.run, past)
+        self.generations = past.generations
+
+
+@dataclass(frozen=True)
+class Paid:
+    """The journal of a generation that also tells the live view what was bought."""
+
+    journal: Journal
+    report: Callable[[Sequence[Completion]], None]
+
+    def known(self) -> dict[tuple[int, int, str], Completion]:
+        return self.journal.known()
+
+    def record(self, completions: Sequence[Completion]) -> None:
+        self.journal.record(completions)
+        self.report(completions)
+
+
+def rebuild(run: RunRecord, past: Past) -> Population:
+    """The population after everything that is committed."""
+    population = Population(run.problem.settings.search, past.start, run.seed)
+    for changes in past.changes:
+        population.replay(changes, past.programs)
+    return population
+
+
+_open: dict[Path, Session] = {}
+
+
+@contextlib.contextmanager
+def open_session(files: RunFiles) -> Iterator[Session]:
+    """The session of a run: the one that is open in this process, else a new one from the files.
+
+    Raises:
+        UsageError: If another process has the run open.
+        SandboxUnavailable: If no sandbox can be started.
+    """
+    if files.directory in _open:
+        yield _open[files.directory]
+        return
+    with files.locked(), contextlib.ExitStack() as stack:
+        session = _new_session(files, stack)
+        _open[files.directory] = session
+        stack.callback(_open.pop, files.directory)
+        yield session
+
+
+def _new_session(files: RunFiles, stack: contextlib.ExitStack) -> Session:
+    run, past = record.read_run(files), record.read_past(files)
+    sandbox = stack.enter_context(open_sandboxes(run.problem, "train", seed=run.seed, run_id=run.run_id))
+    gateway = stack.enter_context(Gateway(run.problem.settings.sampling))
+    best = max(past.programs.values(), key=lambda program: program.score)
+    return Session(
+        files=files,
+        run=run,
+        gateway=gateway,
+        sandbox=sandbox,
+        population=rebuild(run, past),
+        best=best,
+        generations=past.generations,
+        hashes=set(past.code_hashes),
+        progress=Progress(best=best.score, generation=past.generations),
+        samples=past.samples,
+        cost_usd=past.cost_usd,
+        programs=dict(past.programs),
+    )
+
+
+def open_sandboxes(problem: Problem, split: Split, *, seed: int, run_id: str) -> SandboxPool:
+    """Started slots for one split of a problem's inputs; leave the context to remove them."""
+    sandbox = problem.settings.sandbox
+    return open_pool(
+        problem.job(split, seed),
+        image=sandbox.image,
+        slots=slots_of(problem),
+        labels={"overnight.run": run_id},
+        runtime=sandbox.runtime,
+    )
+
+
+def slots_of(problem: Problem) -> int:
+    return problem.settings.sandbox.slots or os.cpu_count() or 1

@@ -1,0 +1,107 @@
+"""A new run: its start program is scored before anything is spent."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from flows.session import open_sandboxes
+from schemas import source
+from schemas.errors import EnvironmentFault, SpecificationError
+from schemas.generation import GenerationRecord, RunRecord
+from schemas.ids import new_run_id, program_id
+from schemas.outcome import Outcome, Verdict
+from schemas.population import Join
+from schemas.problem import Problem
+from schemas.program import Candidate, Completion, Judged, Prompt, reduce_scores
+from tasks.evaluate import engine
+from tasks.history import record
+from tasks.history.files import RunFiles, files_of
+
+_LIBRARIES = ("overnight", "prefect", "litellm", "duckdb", "pyarrow", "docker")
+
+
+def create_run(problem: Problem, path: Path, history: Path, *, seed: int, run_id: str | None = None) -> RunFiles:
+    """Scores the start program and writes the run with its generation 0.
+
+    Raises:
+        SpecificationError: If the start program has no score; nothing is written then.
+        EnvironmentFault: If there is no sandbox.
+    """
+    now = datetime.now(UTC)
+    run_id = run_id or new_run_id(problem.name, now)
+    verdict = score_start(problem, seed=seed, run_id=run_id)
+    run = RunRecord(
+        run_id=run_id,
+        problem=problem,
+        seed=seed,
+        started_at=now,
+        specification_path=str(path),
+        image_id=_image_id(problem.settings.sandbox.image),
+        versions={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
+    )
+    files = files_of(history, run_id)
+    record.create(files, run, _generation_0(run, verdict))
+    return files
+
+
+def score_start(problem: Problem, *, seed: int, run_id: str) -> Verdict:
+    """The verdict on the specification as it stands.
+
+    Raises:
+        SpecificationError: If it is not scored.
+        EnvironmentFault: If the sandbox failed.
+    """
+    with open_sandboxes(problem, "train", seed=seed, run_id=run_id) as sandbox:
+        verdict = sandbox.evaluate(problem.specification.text)
+    if verdict.outcome is Outcome.SANDBOX_ERROR:
+        raise EnvironmentFault(
+            f"the sandbox could not run the start program: {verdict.error}", remedy="Look with: overnight doctor"
+        )
+    if not verdict.is_scored:
+        raise SpecificationError(
+            f"the start program has no score: {verdict.outcome.value}: {verdict.error}",
+            remedy="The specification must run as it stands. Look closer with: overnight check PROBLEM",
+        )
+    return verdict
+
+
+def _image_id(image: str) -> str:
+    with contextlib.closing(engine.connect()) as docker:
+        return docker.require_image(image)
+
+
+def _generation_0(run: RunRecord, verdict: Verdict) -> GenerationRecord:
+    """The start program on every island, as a generation that nobody sampled."""
+    problem, now = run.problem, run.started_at
+    body = problem.specification.start_body
+    prompt = Prompt(0, island=0, parent_ids=(), model="", style="", text="", seeds=(0,))
+    completion = Completion(
+        0,
+        0,
+        "",
+        text="",
+        model="",
+        tokens_in=0,
+        tokens_out=0,
+        cost_usd=0.0,
+        latency_s=0.0,
+        finish_reason="",
+        asked_at=now,
+    )
+    candidate = Candidate(0, prompt, completion, body, source.code_hash(body))
+    score = reduce_scores(verdict.scores, problem.settings.reducer)
+    judged = Judged(program_id(run.run_id, 0, 0), candidate, verdict, score)
+    return GenerationRecord(
+        number=0,
+        attempt=1,
+        night=0,
+        started_at=now,
+        ended_at=datetime.now(UTC),
+        best=judged.program(),
+        judged=(judged,),
+        changes=tuple(Join(island, judged.id) for island in range(problem.settings.search.islands)),
+    )

@@ -1,0 +1,83 @@
+"""Every error a user can meet: what was expected, what was got, and the next command."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the `overnight` command returns to the shell."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    ENVIRONMENT = 3
+    INTERRUPTED = 130
+
+
+class OvernightError(Exception):
+    """An error that is printed without a traceback.
+
+    Attributes:
+        exit_code: What the command line exits with.
+        remedy: The next thing to do, usually a command; empty if there is none.
+    """
+
+    exit_code = ExitCode.FAILED
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.remedy}" if self.remedy else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.message, self.remedy)
+
+
+def _rebuild(kind: type[OvernightError], message: str, remedy: str) -> OvernightError:
+    return kind(message, remedy=remedy)
+
+
+class UsageError(OvernightError):
+    """The command, a setting or a name is wrong."""
+
+    exit_code = ExitCode.USAGE
+
+
+class SpecificationError(UsageError):
+    """The specification, its inputs or its start program is wrong; nothing has been spent."""
+
+
+class EnvironmentFault(OvernightError):
+    """The engine, the image, a key or the disk is at fault, not the program and not the user's file."""
+
+    exit_code = ExitCode.ENVIRONMENT
+
+
+class SandboxUnavailable(EnvironmentFault):
+    """No sandbox can be had now: the engine is down or the image is missing."""
+
+
+class ProviderError(OvernightError):
+    """A model's provider refused or failed."""
+
+
+class TransientProviderError(ProviderError):
+    """Worth asking again: a time-out, a rate limit, a server's error."""
+
+
+class TerminalProviderError(ProviderError):
+    """Asking again cannot help: a wrong key, an unknown model, a malformed request."""
+
+    exit_code = ExitCode.ENVIRONMENT
+
+
+class HistoryError(OvernightError):
+    """A file of the history is missing, damaged or of an unknown version."""
+
+
+class QueryError(OvernightError):
+    """The SQL is wrong or asks for what the locked database refuses."""

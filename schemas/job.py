@@ -1,0 +1,57 @@
+"""What a sandbox needs to know to judge the programs of one problem."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Limits(BaseModel):
+    """What one candidate may use; a setting, `[tool.overnight.limits]`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    wall_s: float = Field(default=30.0, gt=0, description="seconds of wall clock for each input")
+    cpu_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="seconds of processor time for all inputs together; default wall_s for each input",
+    )
+    memory_mib: int = Field(default=2048, ge=32, description="memory, MiB")
+    output_kib: int = Field(default=64, ge=1, description="what a candidate may print, KiB")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The arguments of one call of the run function: plain data (None, bool, int, float, str, list, tuple, dict)."""
+
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        named = [f"{name}={_short(value)}" for name, value in self.kwargs.items()]
+        return ", ".join([_short(value) for value in self.args] + named)
+
+
+def _short(value: Any, width: int = 40) -> str:
+    text = repr(value)
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One problem as a sandbox sees it.
+
+    Attributes:
+        run_function: Name of the function that scores one input.
+        inputs: One call for each input, in order.
+        limits: What one candidate may use.
+        seed: Seeds `random` and `numpy.random` in every candidate, so that unseeded draws repeat.
+    """
+
+    run_function: str
+    inputs: tuple[Call, ...]
+    limits: Limits = Limits()
+    seed: int = 0

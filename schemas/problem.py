@@ -1,0 +1,211 @@
+"""A problem: what the user wants solved. A specification, its inputs, its settings."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from schemas.errors import SpecificationError, UsageError
+from schemas.job import Call, Job
+from schemas.settings import Settings, parse_settings
+from schemas.specification import Specification, read_specification
+
+Split = Literal["train", "validation", "held_out"]
+
+_SCRIPT_BLOCK = re.compile(r"(?m)^# /// script\s*$\s(?P<content>(^#(| .*)$\s)+)^# ///\s*$")
+"""The regular expression PEP 723 itself gives, for blocks of the type `script`."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem that was read and found right.
+
+    Attributes:
+        name: The file's stem with dashes.
+        specification: The program to improve and how it is scored.
+        settings: All settings, those of the specification, of `overnight.toml` and of the flags merged.
+        inputs: For each split, one call for each input.
+        dependencies: What the PEP 723 block asks for.
+    """
+
+    name: str
+    specification: Specification
+    settings: Settings
+    inputs: Mapping[Split, tuple[Call, ...]]
+    dependencies: tuple[str, ...] = ()
+
+    def job(self, split: Split = "train", seed: int = 0) -> Job:
+        """What a sandbox needs to judge programs on one split."""
+        return Job(
+            run_function=self.specification.run,
+            inputs=self.inputs[split],
+            limits=self.settings.limits,
+            seed=seed,
+        )
+
+
+def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Problem:
+    """Reads a specification file with everything that belongs to it.
+
+    Settings come, the later over the earlier, from the PEP 723 block in the file, from `overnight.toml` beside it, and
+    from `overrides`.
+
+    Args:
+        path: The specification file.
+        overrides: Settings from the command line, nested as in TOML.
+
+    Raises:
+        SpecificationError: If the file is wrong or has no inputs.
+        UsageError: If a setting is.
+    """
+    text = _read_text(path)
+    specification = read_specification(text, path.name)
+    script = script_block(text, path.name)
+    layers = [script.get("tool", {}).get("overnight", {}), _beside(path), dict(overrides or {})]
+    settings = parse_settings(_merge(layers), _where(layers, path))
+    if not settings.inputs:
+        raise SpecificationError(
+            f"{path.name}: no inputs; a specification does not name its own",
+            remedy="Add `inputs = [8]` under `[tool.overnight]` in its `# /// script` block, or pass --inputs '[8]'.",
+        )
+    settings = _with_input_files(settings, path)
+    return _problem(path.stem.replace("_", "-"), specification, settings, script.get("dependencies", ()))
+
+
+def restore_problem(name: str, text: str, settings: Mapping[str, Any], dependencies: Sequence[str]) -> Problem:
+    """A problem again from what a run has written down of it; no file is read."""
+    specification = read_specification(text, name)
+    return _problem(name, specification, parse_settings(dict(settings), name), dependencies)
+
+
+def _problem(name: str, specification: Specification, settings: Settings, dependencies: Sequence[str]) -> Problem:
+    splits: dict[Split, tuple[Any, ...]] = {
+        "train": settings.inputs,
+        "validation": settings.validation,
+        "held_out": settings.held_out,
+    }
+    inputs: dict[Split, tuple[Call, ...]] = {split: _calls(raw, specification, name) for split, raw in splits.items()}
+    return Problem(name, specification, settings, inputs, tuple(dependencies))
+
+
+def _with_input_files(settings: Settings, path: Path) -> Settings:
+    """The settings with the content of input files in place of their names, so that a run holds its inputs."""
+    splits = ("inputs", "validation", "held_out")
+    return settings.model_copy(
+        update={split: tuple(_content(item, path) for item in getattr(settings, split)) for split in splits}
+    )
+
+
+def _content(item: Any, path: Path) -> Any:
+    return _read_json(path.parent / item) if isinstance(item, str) and item.endswith(".json") else item
+
+
+def script_block(text: str, name: str) -> dict[str, Any]:
+    """The TOML of the file's PEP 723 block; empty if it has none."""
+    found = list(_SCRIPT_BLOCK.finditer(text))
+    if len(found) > 1:
+        raise SpecificationError(f"{name}: {len(found)} `# /// script` blocks, expected one", remedy="Merge them.")
+    if not found:
+        return {}
+    lines = found[0].group("content").splitlines()
+    content = "\n".join(line[2:] if line.startswith("# ") else line[1:] for line in lines)
+    try:
+        return tomllib.loads(content)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecificationError(
+            f"{name}: the `# /// script` block is no TOML: {error}",
+            remedy="Its lines are counted from the block's own.",
+        ) from error
+
+
+def set_by_path(target: dict[str, Any], assignment: str) -> None:
+    """Puts `search.islands=4` into nested settings; the value is read as JSON, else taken as text.
+
+    Raises:
+        UsageError: If there is no `=`.
+    """
+    name, separator, raw = assignment.partition("=")
+    if not separator or not name:
+        raise UsageError(f"--set takes key=value, got {assignment!r}", remedy="For example: --set search.islands=4")
+    *tables, key = name.strip().split(".")
+    for table in tables:
+        target = target.setdefault(table, {})
+    try:
+        target[key] = json.loads(raw)
+    except ValueError:
+        target[key] = raw
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UsageError(f"no file {path}", remedy="`overnight problems` lists the built-in ones.") from error
+    except IsADirectoryError as error:
+        raise UsageError(f"{path} is a directory, expected a specification file", remedy="Name the file.") from error
+    except UnicodeDecodeError as error:
+        raise SpecificationError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+
+
+def _beside(path: Path) -> dict[str, Any]:
+    settings = path.with_name("overnight.toml")
+    if not settings.is_file():
+        return {}
+    try:
+        return tomllib.loads(settings.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{settings}: no TOML: {error}") from error
+
+
+def _where(layers: Sequence[Mapping[str, Any]], path: Path) -> str:
+    names = [f"{path.name} [tool.overnight]", "overnight.toml", "the command line"]
+    return ", ".join(name for name, layer in zip(names, layers, strict=True) if layer) or path.name
+
+
+def _merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = merged.get(key)
+            merged[key] = _merge([below, value]) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _calls(raw: Sequence[Any], specification: Specification, name: str) -> tuple[Call, ...]:
+    return tuple(_call(item, specification, f"{name}: input {number}") for number, item in enumerate(raw, start=1))
+
+
+def _call(item: Any, specification: Specification, where: str) -> Call:
+    """One input as a call. An array is spread over the parameters where the run function has several, else a tuple."""
+    fewest, most = specification.run_arity
+    if isinstance(item, dict) and item and set(item) <= {"args", "kwargs"}:
+        return Call(tuple(_frozen(value) for value in item.get("args", ())), dict(item.get("kwargs", {})))
+    args = tuple(_frozen(part) for part in item) if isinstance(item, list | tuple) and most != 1 else (_frozen(item),)
+    if len(args) < fewest or (most >= 0 and len(args) > most):
+        takes = str(fewest) if fewest == most else f"{fewest} to {most if most >= 0 else 'any number of'}"
+        raise SpecificationError(
+            f"{where} is {item!r}, but `{specification.run}` takes {takes} arguments",
+            remedy="An array is spread over the arguments; a data object is one argument.",
+        )
+    return Call(args)
+
+
+def _frozen(value: Any) -> Any:
+    """Arrays become tuples, as specifications expect of small inputs; inside an object they stay lists."""
+    return tuple(_frozen(part) for part in value) if isinstance(value, list) else value
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SpecificationError(
+            f"no input file {path}", remedy="Paths are read from the specification's folder."
+        ) from error
+    except ValueError as error:
+        raise SpecificationError(f"{path}: no JSON: {error}") from error

@@ -1,0 +1,140 @@
+"""What passes between the tasks of a generation: prompts, completions, candidates, programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from schemas.outcome import Verdict
+from schemas.settings import Reducer
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A scored program.
+
+    Attributes:
+        id: Unique in the history.
+        body: Body of the evolved function, dedented, without docstring.
+        scores: One for each input; the signature.
+        score: The scores reduced to one; higher is better.
+    """
+
+    id: str
+    body: str
+    scores: tuple[float, ...]
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the population answers when asked for a prompt: an island and the parents, ascending by score."""
+
+    island: int
+    parents: tuple[Program, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt, of which `samples` completions are asked for.
+
+    Attributes:
+        index: Its place in the generation, from 0.
+        model: LiteLLM model string.
+        text: The user's message for a chat model, the whole text for a completion model.
+        seeds: One a sample; handed to models that take a seed.
+    """
+
+    index: int
+    island: int
+    parent_ids: tuple[str, ...]
+    model: str
+    style: str
+    text: str
+    seeds: tuple[int, ...]
+
+    @property
+    def samples(self) -> int:
+        return len(self.seeds)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model answered to one sample of a prompt; paid for.
+
+    Attributes:
+        prompt: The prompt's place in the generation.
+        sample: The sample's place in the prompt.
+        prompt_hash: Of model and text, so that a changed prompt never takes another's answer.
+        tokens_in: Prompt tokens; with several samples in one request, the first carries them all.
+        cost_usd: `None` where the price is unknown.
+        latency_s: Seconds from request to answer.
+        error: Why there is no text, where the provider failed for good.
+    """
+
+    prompt: int
+    sample: int
+    prompt_hash: str
+    text: str
+    model: str
+    tokens_in: int
+    tokens_out: int
+    cost_usd: float | None
+    latency_s: float
+    finish_reason: str
+    asked_at: datetime
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A completion turned into a body, or the reason why it was not.
+
+    Attributes:
+        index: Its place in the generation; prompts in order, samples within.
+        body: Empty if there is none.
+        code_hash: Agrees for bodies that differ only in layout; empty if there is no body.
+        verdict: Already given where the text alone decides; else `None`.
+    """
+
+    index: int
+    prompt: Prompt
+    completion: Completion
+    body: str
+    code_hash: str
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A candidate with its verdict, its id and, if it is scored, its score."""
+
+    id: str
+    candidate: Candidate
+    verdict: Verdict
+    score: float | None
+
+    def program(self) -> Program:
+        """The program it became.
+
+        Raises:
+            ValueError: If it has no score.
+        """
+        if self.score is None:
+            raise ValueError(f"candidate {self.id} has no score")
+        return Program(self.id, self.candidate.body, self.verdict.scores, self.score)
+
+
+def reduce_scores(scores: Sequence[float], reducer: Reducer) -> float:
+    """One score from those of all inputs. The paper says `mean`, its public code takes the `last`."""
+    match reducer:
+        case "mean":
+            return math.fsum(scores) / len(scores)
+        case "last":
+            return scores[-1]
+        case "min":
+            return min(scores)
+        case "sum":
+            return math.fsum(scores)

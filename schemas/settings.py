@@ -1,0 +1,171 @@
+"""Every setting there is. One model for the specification's own block, `overnight.toml` and the flags."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from schemas.errors import UsageError
+from schemas.job import Limits
+
+Reducer = Literal["mean", "last", "min", "sum"]
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+class Section(BaseModel):
+    """A table of settings: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Known(Section):
+    """Numbers to show beside a user's own, in the unit of the problem's score."""
+
+    best: float | None = Field(default=None, description="the best score anyone has published")
+    label: str = Field(default="", description="who holds it, on what")
+    source: str = Field(default="", description="where it was published")
+    date: str = Field(default="", description="when, or when it was looked up")
+    proven: bool = Field(
+        default=False, description="whether nothing better can exist; a better score is then a checker's bug"
+    )
+    honesty: float | None = Field(default=None, description="what can be had without any model")
+    honesty_label: str = Field(default="", description="how")
+
+
+class Search(Section):
+    """The genetic search, `[tool.overnight.search]`."""
+
+    mode: Literal["default", "paper"] = Field(
+        default="default",
+        description="`paper` draws parents with replacement at an absolute temperature and scores duplicates again, "
+        "as FunSearch did; the default draws without, scales the temperature to the island's spread of scores, and "
+        "judges a program once",
+    )
+    islands: int = Field(default=10, ge=1, description="sub-populations")
+    parents: int = Field(default=2, ge=1, le=8, description="programs shown in a prompt")
+    prompts: int = Field(default=12, ge=1, description="prompts in a generation")
+    samples: int = Field(default=4, ge=1, description="samples for each prompt")
+    cluster_temperature: float = Field(
+        default=0.1, gt=0, description="T0 of the softmax over the clusters of an island"
+    )
+    cluster_period: int = Field(
+        default=30_000, ge=1, description="programs on an island until the temperature starts anew"
+    )
+    length_temperature: float = Field(default=1.0, gt=0, description="of the softmax that prefers short programs")
+    reset_generations: int | None = Field(
+        default=20, ge=1, description="generations between resets of the worse islands"
+    )
+    reset_hours: float | None = Field(
+        default=None, gt=0, description="hours between resets; where given, generations do not count"
+    )
+
+
+class Model(Section):
+    """One model of the weighted list."""
+
+    name: str = Field(description="a LiteLLM model string, or builtin/mutate")
+    weight: float = Field(default=1.0, gt=0, description="share of the prompts")
+    api_base: str | None = Field(default=None, description="address of an OpenAI-compatible server")
+    style: Literal["chat", "completion"] = Field(default="chat", description="how prompts are written")
+
+
+def _as_model(value: Any) -> Any:
+    """`"gpt-5"` and `"gpt-5=2"` are short for tables."""
+    if not isinstance(value, str):
+        return value
+    name, separator, weight = value.rpartition("=")
+    return {"name": name, "weight": weight} if separator else {"name": value}
+
+
+class Sampling(Section):
+    """How models are asked, `[tool.overnight.sampling]`."""
+
+    models: Annotated[
+        tuple[Annotated[Model, BeforeValidator(_as_model)], ...],
+        BeforeValidator(_as_list),
+        Field(min_length=1, description="models and their weights"),
+    ] = (Model(name="builtin/mutate", style="completion"),)
+    temperature: float | None = Field(default=1.0, ge=0, description="of the model; unset leaves it to the provider")
+    top_p: float | None = Field(default=0.95, gt=0, le=1, description="nucleus; unset leaves it to the provider")
+    max_tokens: int | None = Field(default=4096, ge=1, description="longest completion, tokens")
+    concurrency: int = Field(default=16, ge=1, description="requests in flight")
+    timeout_s: float = Field(default=120.0, gt=0, description="seconds for one request")
+    attempts: int = Field(default=4, ge=1, description="requests for one sample before it is given up")
+    batch: int = Field(default=4, ge=1, description="prompts in a batch, which is evaluated as soon as it is there")
+
+
+class Sandbox(Section):
+    """Where candidates run, `[tool.overnight.sandbox]`."""
+
+    image: str = Field(default="overnight-sandbox:latest", description="container image with Python 3.11 or newer")
+    slots: int | None = Field(default=None, ge=1, description="containers side by side; default: as many as cores")
+    runtime: str | None = Field(default=None, description="container runtime, such as runsc; default: the engine's")
+
+
+class Settings(Section):
+    """All settings of a run."""
+
+    title: str = Field(default="", description="what the problem is called in tables")
+    inputs: Annotated[tuple[Any, ...], BeforeValidator(_as_list)] = Field(
+        default=(), description="what the search is scored on; a path names a JSON file"
+    )
+    validation: Annotated[tuple[Any, ...], BeforeValidator(_as_list)] = Field(
+        default=(), description="inputs that choose the best among the finalists"
+    )
+    held_out: Annotated[tuple[Any, ...], BeforeValidator(_as_list)] = Field(
+        default=(), description="inputs that score the final best and are never shown to the search"
+    )
+    reducer: Reducer = Field(default="mean", description="how the scores of the inputs become one")
+    score_name: str = Field(default="score", description="what the score is, in words, with its unit")
+    finalists: int = Field(default=10, ge=1, description="best programs that are tried on the validation inputs")
+    known: Known = Known()
+    limits: Limits = Limits()
+    search: Search = Search()
+    sampling: Sampling = Sampling()
+    sandbox: Sandbox = Sandbox()
+
+
+def parse_settings(data: dict[str, Any], where: str) -> Settings:
+    """Settings from plain data.
+
+    Args:
+        data: As in TOML.
+        where: What to call the place in errors.
+
+    Raises:
+        UsageError: For an unknown setting (with the likely name) or a wrong value.
+    """
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        raise UsageError(
+            "\n".join(f"{where}: {_explain(problem)}" for problem in error.errors()),
+            remedy="README.md, section Settings, lists every setting with its default.",
+        ) from error
+
+
+def _explain(problem: Any) -> str:
+    place = [str(part) for part in problem["loc"]]
+    name = ".".join(place)
+    if problem["type"] != "extra_forbidden":
+        return f"{name}: {problem['msg']}, got {problem['input']!r}"
+    close = difflib.get_close_matches(name, setting_names(), n=1, cutoff=0.5)
+    close = close or difflib.get_close_matches(place[-1], [n.split(".")[-1] for n in setting_names()], n=1)
+    return f"there is no setting `{name}`" + (f"; did you mean `{close[0]}`?" if close else "")
+
+
+def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
+    """Dotted names of all settings."""
+    names = []
+    for name, info in model.model_fields.items():
+        inner = info.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            names += setting_names(inner, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names

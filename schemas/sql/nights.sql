@@ -1,0 +1,2 @@
+-- One row a night.
+CREATE VIEW nights AS SELECT * FROM {nights};

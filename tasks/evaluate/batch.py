@@ -1,0 +1,97 @@
+"""A batch of candidates through the sandbox: each program once, every candidate one verdict."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from schemas.errors import SandboxUnavailable
+from schemas.outcome import Outcome, Verdict
+from schemas.program import Candidate
+from schemas.specification import Specification
+from tasks.evaluate.sandbox import Sandbox
+
+Report = Callable[[Verdict], None]
+
+
+class Evaluator:
+    """Judges the candidates of one generation, batch by batch, from several threads.
+
+    Verdicts are kept until the generation is done, so that an attempt that failed is not evaluated again.
+
+    Args:
+        sandbox: Where programs run.
+        specification: Into which bodies are put.
+        known: Hashes of bodies judged in earlier generations; `None` where equal programs are judged each anew.
+        report: Called once for each verdict, from any thread.
+        workers: Candidates judged at a time.
+    """
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        specification: Specification,
+        known: Collection[str] | None,
+        report: Report,
+        workers: int,
+    ) -> None:
+        self._sandbox = sandbox
+        self._specification = specification
+        self._known = known
+        self._report = report
+        self._workers = workers
+        self._verdicts: dict[str, Verdict] = {}
+        self._claimed: set[str] = set()
+        self._claiming = threading.Lock()
+
+    def begin_attempt(self) -> None:
+        """Forgets who was being judged, but no verdict, except those that were our own fault."""
+        self._verdicts = {k: v for k, v in self._verdicts.items() if v.outcome is not Outcome.SANDBOX_ERROR}
+        self._claimed.clear()
+
+    def judge(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, Verdict | None]]:
+        """Verdicts in the order of the candidates; `None` where an equal candidate of the generation is judged instead.
+
+        Raises:
+            SandboxUnavailable: If no candidate of the batch could be run: the engine is at fault, and nobody is judged.
+        """
+        with ThreadPoolExecutor(self._workers) as threads:
+            pairs = list(zip(candidates, threads.map(self._judge, candidates), strict=True))
+        ran = [verdict for candidate, verdict in pairs if candidate.verdict is None and verdict not in (None, _KNOWN)]
+        if ran and all(verdict is not None and verdict.outcome is Outcome.SANDBOX_ERROR for verdict in ran):
+            raise SandboxUnavailable(
+                f"no candidate could be run: {ran[0].error if ran[0] else ''}",
+                remedy="`overnight doctor` says what is wrong.",
+            )
+        return pairs
+
+    def _judge(self, candidate: Candidate) -> Verdict | None:
+        verdict = self._verdict(candidate)
+        if verdict is not None:
+            self._report(verdict)
+        return verdict
+
+    def _verdict(self, candidate: Candidate) -> Verdict | None:
+        if candidate.verdict is not None:
+            return candidate.verdict
+        key = candidate.code_hash
+        if self._known is None:
+            key = f"{candidate.index}/{key}"
+        elif key in self._known:
+            return _KNOWN
+        elif not self._claim(key):
+            return None
+        if key not in self._verdicts:
+            self._verdicts[key] = self._sandbox.evaluate(self._specification.with_body(candidate.body))
+        return self._verdicts[key]
+
+    def _claim(self, key: str) -> bool:
+        with self._claiming:
+            if key in self._claimed:
+                return False
+            self._claimed.add(key)
+            return True
+
+
+_KNOWN = Verdict(Outcome.DUPLICATE, error="the same program was judged earlier in this run")

@@ -1,0 +1,92 @@
+"""Brings the runner into a container: the command that starts it, and the frames that make it one job's runner."""
+
+from __future__ import annotations
+
+import json
+import random
+from functools import cache
+from importlib import resources
+
+from schemas.errors import SpecificationError
+from schemas.job import Job
+from tasks.evaluate.runner import frames, plain
+
+_MODULES = ("frames", "plain", "seccomp", "lockdown", "child", "reap", "memory", "watch", "serve")
+"""In the order in which they import each other; the last is the entry."""
+
+ENVIRONMENT = {
+    # One order of sets of strings in every candidate. `-P -s` below keeps this; `-I` would not.
+    "PYTHONHASHSEED": "0",
+    # An arena for each thread would take 64 MiB of address space, which is limited.
+    "MALLOC_ARENA_MAX": "1",
+    # A second thread would only wait for the slot's one core, and costs 30 MiB of address space.
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "LANG": "C.UTF-8",
+}
+
+IDLE_S = 1800.0
+"""Seconds without a candidate after which a runner ends itself; the next candidate starts a fresh one."""
+
+_USERS = 1000
+"""Users of one slot. None is in use elsewhere, so that no limit that the kernel counts by user is shared."""
+
+
+@cache
+def arguments() -> tuple[str, ...]:
+    """What follows `python3`: no path of the working directory, no user site, UTF-8 whatever the image says."""
+    return "-P", "-s", "-X", "utf8", "-c", _source("bootstrap")
+
+
+@cache
+def modules_frame() -> bytes:
+    """The first frame: the runner's modules, so that host and runner are always of one version."""
+    return frames.frame(json.dumps([(name, _source(name)) for name in _MODULES]).encode())
+
+
+def job_frame(job: Job, *, own_users: bool = True) -> bytes:
+    """The second frame: everything that all candidates of a job share, sent once for each container.
+
+    Args:
+        job: The job.
+        own_users: Whether each candidate becomes a user of its own; False only for tests without a container.
+
+    Raises:
+        SpecificationError: If the inputs are not plain data.
+    """
+    limits = job.limits
+    cpu_s = limits.cpu_s if limits.cpu_s is not None else limits.wall_s * max(1, len(job.inputs))
+    settings = {
+        "run_function": job.run_function,
+        "inputs": _inputs(job),
+        "seed": job.seed,
+        "wall_s": limits.wall_s,
+        "cpu_s": cpu_s,
+        "memory_mib": limits.memory_mib,
+        "output_kib": limits.output_kib,
+        "first_uid": random.SystemRandom().randrange(1, 2_000_000) * _USERS,
+        "uids": _USERS if own_users else 0,
+        "idle_s": IDLE_S,
+    }
+    return frames.frame(json.dumps(settings).encode())
+
+
+def request(number: int, source: str) -> bytes:
+    """One candidate's request; text that is not UTF-8 goes through and fails in the candidate's own compile."""
+    program = source.encode("utf-8", "surrogatepass")
+    return frames.REQUEST.pack(number, len(program)) + program
+
+
+def _inputs(job: Job) -> list[tuple[object, object]]:
+    encoded = []
+    for position, call in enumerate(job.inputs, start=1):
+        try:
+            encoded.append((plain.encode(call.args), plain.encode(call.kwargs)))
+        except TypeError as error:
+            raise SpecificationError(f"input {position} of {len(job.inputs)} ({call}): {error}") from error
+    return encoded
+
+
+def _source(name: str) -> str:
+    return resources.files("tasks.evaluate.runner").joinpath(f"{name}.py").read_text(encoding="utf-8")

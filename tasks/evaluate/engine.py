@@ -1,0 +1,329 @@
+"""The Docker engine, or podman's, which speaks the same: the only module that imports `docker`."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas.errors import SandboxUnavailable
+from tasks.evaluate import delivery
+from tasks.evaluate.sandbox import Death
+from tasks.evaluate.wire import Demultiplexer
+
+if TYPE_CHECKING:
+    import docker
+
+RUN_LABEL = "overnight.run"
+OWNER_LABEL = "overnight.owner"
+
+_TIMEOUT_S = 60
+"""Seconds for one answer of the engine."""
+
+_HEADROOM_MIB = 64
+"""Memory of a container beyond its candidate's, MiB: the runner, and room for a child to report a MemoryError."""
+
+_PROCESSES = 64
+"""Of a whole container; a candidate's own limit is below it (`runner/lockdown.py`)."""
+
+_REMOVAL_S = 10.0
+"""Seconds to wait until a killed container is gone."""
+
+_COMPLAINT = 2000
+"""Characters of a runner's standard error that are kept: it writes there only before it gives up."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the containers of a pool have in common.
+
+    Attributes:
+        image: Name or id of a local image.
+        memory_mib: Memory of a candidate, MiB.
+        labels: By which they are found again.
+        runtime: An OCI runtime that the engine knows; None for its own.
+    """
+
+    image: str
+    memory_mib: int
+    labels: dict[str, str]
+    runtime: str | None = None
+
+
+def connect(*, connections: int = 10) -> Engine:
+    """A client of the first engine that answers: at DOCKER_HOST if that is set, else where engines usually listen.
+
+    Args:
+        connections: To keep open at the same time.
+
+    Raises:
+        SandboxUnavailable: If none answers.
+    """
+    import docker
+
+    faults = []
+    for host in _addresses():
+        environment = {**os.environ, "DOCKER_HOST": host}
+        try:
+            with _faults():
+                client = docker.from_env(environment=environment, timeout=_TIMEOUT_S, max_pool_size=connections)
+                client.ping()
+                return Engine(client)
+        except SandboxUnavailable as fault:
+            faults.append(f"{host}: {fault.message}")
+    raise SandboxUnavailable(f"no Docker engine answers ({'; '.join(faults)})", remedy=_ENGINE_REMEDY)
+
+
+_ENGINE_REMEDY = "Start it, or let `make setup` find or start one; `overnight doctor` says what is missing."
+
+
+def _addresses() -> list[str]:
+    """Where to look for an engine."""
+    if named := os.environ.get("DOCKER_HOST"):
+        return [named]
+    home, runtime = Path.home(), Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}"))
+    sockets = [
+        Path("/var/run/docker.sock"),
+        runtime / "docker.sock",
+        home / ".docker/run/docker.sock",
+        home / ".colima/default/docker.sock",
+        home / ".orbstack/run/docker.sock",
+        runtime / "podman/podman.sock",
+        Path("/run/podman/podman.sock"),
+    ]
+    return [f"unix://{path}" for path in sockets if os.path.exists(path)] or [f"unix://{sockets[0]}"]
+
+
+class Engine:
+    """One engine. Thread-safe."""
+
+    def __init__(self, client: docker.DockerClient) -> None:
+        self._client = client
+
+    def require_image(self, image: str) -> str:
+        """The id of a local image; nothing is ever pulled.
+
+        Raises:
+            SandboxUnavailable: If there is none of this name.
+        """
+        import docker.errors
+
+        try:
+            with _faults():
+                return str(self._client.images.get(image).id)
+        except SandboxUnavailable as fault:
+            if isinstance(fault.__cause__, docker.errors.NotFound):
+                raise SandboxUnavailable(f"the engine has no image {image!r}", remedy="Make it: make setup") from fault
+            raise
+
+    def start(self, setup: Setup) -> Container:
+        """Starts a container with its standard input and output in our hand.
+
+        Raises:
+            SandboxUnavailable: If it cannot be started.
+        """
+        with _faults():
+            # Never with detach=True: only so is standard input closed, and the runner ended, when this process dies.
+            container = self._client.containers.create(
+                setup.image, list(delivery.arguments()), stdin_open=True, **_confinement(setup, self._limits_cpu())
+            )
+            try:
+                # Attached before it starts, so that nothing it says is missed.
+                stream = container.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+                container.start()
+            except BaseException:
+                container.remove(force=True)
+                raise
+        return Container(self._client, str(container.id), stream)
+
+    def sweep(self, run: str) -> int:
+        """Removes the containers that a process of this run left when it died; how many.
+
+        Raises:
+            SandboxUnavailable: If the engine does not answer.
+        """
+        with _faults():
+            found = self._client.containers.list(all=True, filters={"label": f"{RUN_LABEL}={run}"}, ignore_removed=True)
+            dead = [container for container in found if _is_dead(container.labels.get(OWNER_LABEL, ""))]
+        for container in dead:
+            _remove(self._client, str(container.id))
+        return len(dead)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _limits_cpu(self) -> bool:
+        """Whether the engine may limit processor time; a rootless one may not."""
+        return bool(self._client.info().get("CpuCfsQuota", False))
+
+
+def _confinement(setup: Setup, limits_cpu: bool) -> dict[str, Any]:
+    """What a container may not do; notes on each stand in the page on the sandbox."""
+    from docker.types import LogConfig, Ulimit
+
+    memory = f"{setup.memory_mib + _HEADROOM_MIB}m"
+    return {
+        "entrypoint": ["python3"],
+        "environment": delivery.ENVIRONMENT,
+        "labels": {**setup.labels, OWNER_LABEL: owner()},
+        "runtime": setup.runtime,
+        "user": "0:0",
+        "working_dir": "/",
+        "hostname": "sandbox",
+        "network_mode": "none",
+        "read_only": True,
+        "ipc_mode": "none",
+        "cap_drop": ["ALL"],
+        # To become the candidate's user, and to kill what that user left.
+        "cap_add": ["SETUID", "SETGID", "KILL"],
+        "security_opt": ["no-new-privileges"],
+        "pids_limit": _PROCESSES,
+        "mem_limit": memory,
+        # The same: no swap.
+        "memswap_limit": memory,
+        # One slot, one core: a candidate's threads must not slow the slot beside it into a time-out.
+        "nano_cpus": 1_000_000_000 if limits_cpu else None,
+        "ulimits": [Ulimit(name=name, soft=limit, hard=limit) for name, limit in _ULIMITS.items()],
+        "sysctls": _SYSCTLS,
+        "log_config": LogConfig(type="none"),
+        "healthcheck": {"test": ["NONE"]},
+        "stop_signal": "SIGKILL",
+        "auto_remove": True,
+    }
+
+
+_ULIMITS = {"core": 0, "nofile": 256, "memlock": 0}
+
+_SYSCTLS = {
+    # Shared memory, queues and semaphores outlive the process that made them.
+    "kernel.shmmni": "0",
+    "kernel.msgmni": "0",
+    "kernel.sem": "0 0 0 0",
+    "fs.mqueue.queues_max": "0",
+}
+
+
+class Container:
+    """One container's `Channel`."""
+
+    def __init__(self, client: docker.DockerClient, identifier: str, stream: Any) -> None:
+        self._client = client
+        self._id = identifier
+        self._stream = stream
+        # The SDK hides the socket, whose time-outs are needed, in a file of its own; not so over TLS.
+        self._socket: socket.socket = getattr(stream, "_sock", stream)
+        self._demultiplexer = Demultiplexer()
+        self._complaint = b""
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def send(self, data: bytes, *, timeout_s: float) -> None:
+        self._socket.settimeout(timeout_s)
+        self._socket.sendall(data)
+
+    def receive(self, *, timeout_s: float) -> bytes:
+        until = time.monotonic() + timeout_s
+        while True:
+            self._socket.settimeout(max(0.01, until - time.monotonic()))
+            data = self._socket.recv(65536)
+            if not data:
+                return b""
+            output, complaint = self._demultiplexer.feed(data)
+            self._complaint = (self._complaint + complaint)[-_COMPLAINT:]
+            if output:
+                return output
+
+    def death(self, *, since_s: float) -> Death:
+        """Asks the engine's own record, which outlives the container."""
+        until = time.time() + 0.5
+        filters = {"container": self._id, "event": ["oom", "die"]}
+        happened: dict[str, Any] = {}
+        with suppress(SandboxUnavailable), _faults():
+            # Until a moment from now: the record may come after the end of the stream.
+            for event in self._client.events(
+                since=f"{since_s:.6f}", until=f"{until:.6f}", filters=filters, decode=True
+            ):
+                happened[event.get("Action", "")] = event
+                if event.get("Action") == "die":
+                    break
+        code = happened.get("die", {}).get("Actor", {}).get("Attributes", {}).get("exitCode", "unknown")
+        said = self._complaint.decode(errors="replace").strip()
+        reason = f"the container ended with exit code {code}" + (f": {said}" if said else "")
+        return Death(reason, out_of_memory="oom" in happened and code == "137")
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        # Another thread may be waiting for the candidate: it now sees the end of the stream.
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        with suppress(SandboxUnavailable):
+            _remove(self._client, self._id)
+        with suppress(OSError):
+            self._stream.close()
+        self._socket.close()
+
+
+def _remove(client: docker.DockerClient, identifier: str) -> None:
+    """Kills a container and waits until it is gone, which auto-removal may do before us."""
+    import docker.errors
+
+    until = time.monotonic() + _REMOVAL_S
+    with _faults():
+        while time.monotonic() < until:
+            try:
+                client.api.remove_container(identifier, force=True, v=True)
+            except docker.errors.NotFound:
+                return
+            except docker.errors.APIError:
+                # Its removal is in progress.
+                time.sleep(0.02)
+
+
+def owner() -> str:
+    """This process, as a label: host, process id, and when it started, since ids are used again."""
+    return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
+
+
+def _is_dead(label: str) -> bool:
+    """Whether the process that owned a container is known to be gone; one on another host is not."""
+    host, _, rest = label.partition(" ")
+    pid, _, started = rest.partition(" ")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return _started(int(pid)) != started
+
+
+def _started(pid: int) -> str:
+    """When a process started, in the kernel's ticks since boot; empty where there is no /proc."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """Turns whatever the SDK raises into one error of ours, with the original as its cause."""
+    import docker.errors
+    import requests
+
+    try:
+        yield
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        said = getattr(error, "explanation", None) or error
+        raise SandboxUnavailable(f"the Docker engine refused or failed: {said}", remedy=_ENGINE_REMEDY) from error

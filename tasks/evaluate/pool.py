@@ -1,0 +1,122 @@
+"""A pool of slots for one job: many threads ask, each waits for a free slot."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+
+from schemas.errors import SandboxUnavailable
+from schemas.job import Job
+from schemas.outcome import Outcome, Verdict
+from tasks.evaluate import engine
+from tasks.evaluate.sandbox import Channel
+from tasks.evaluate.slot import Slot
+
+
+class SandboxPool:
+    """A `Sandbox` of several slots.
+
+    Attributes:
+        job: What its programs are judged on; other inputs are another pool.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        launch: Callable[[], Channel],
+        *,
+        slots: int,
+        own_users: bool = True,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.job = job
+        self._slots = [Slot(job, launch, own_users=own_users) for _ in range(slots)]
+        self._free: queue.LifoQueue[Slot | None] = queue.LifoQueue()
+        self._closing = threading.Event()
+        self._on_close = on_close
+        try:
+            with ThreadPoolExecutor(slots) as starters:
+                list(starters.map(Slot.start, self._slots))
+        except BaseException:
+            self.close()
+            raise
+        for slot in self._slots:
+            self._free.put(slot)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of Python and numpy, where it is there, in the image."""
+        return dict(self._slots[0].versions)
+
+    @property
+    def starts(self) -> int:
+        """Containers started so far: one for each slot, and one for each that was lost."""
+        return sum(slot.starts for slot in self._slots)
+
+    def evaluate(self, source: str) -> Verdict:
+        """See `Sandbox.evaluate`."""
+        slot = self._free.get()
+        if slot is None:
+            self._free.put(None)
+            return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
+        try:
+            return slot.evaluate(source)
+        finally:
+            self._free.put(None if self._closing.is_set() else slot)
+
+    def close(self) -> None:
+        """Ends every container and waits until all are removed; more than once is fine."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        # Whoever waits for a slot takes this, and passes it on.
+        self._free.put(None)
+        with ThreadPoolExecutor(len(self._slots)) as closers:
+            list(closers.map(Slot.close, self._slots))
+        self._on_close()
+
+    def __enter__(self) -> SandboxPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_pool(
+    job: Job,
+    *,
+    image: str,
+    slots: int | None = None,
+    labels: Mapping[str, str] | None = None,
+    runtime: str | None = None,
+) -> SandboxPool:
+    """Starts one container for each slot, all at once, and removes those that a dead process left of the same run.
+
+    Args:
+        job: What programs are judged on.
+        image: A local image with Python 3.11 or later in it.
+        slots: How many; as many as there are cores by default.
+        labels: For the containers; `overnight.run` names the run.
+        runtime: An OCI runtime that the engine knows, such as `runsc`; the engine's own by default.
+
+    Raises:
+        SandboxUnavailable: If the engine does not answer, the image is missing, or a container cannot be started.
+        SpecificationError: If the inputs are not plain data.
+    """
+    slots = slots or os.cpu_count() or 1
+    docker = engine.connect(connections=2 * slots)
+    try:
+        docker.require_image(image)
+        if run := (labels or {}).get(engine.RUN_LABEL):
+            docker.sweep(run)
+        setup = engine.Setup(image=image, memory_mib=job.limits.memory_mib, labels=dict(labels or {}), runtime=runtime)
+        return SandboxPool(job, lambda: docker.start(setup), slots=slots, on_close=docker.close)
+    except SandboxUnavailable:
+        docker.close()
+        raise

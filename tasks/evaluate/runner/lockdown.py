@@ -1,0 +1,137 @@
+"""What a child gives up before it runs anything it was sent. Nothing here can be taken back."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import math
+import os
+import resource
+import signal
+from dataclasses import dataclass
+
+from . import seccomp
+
+RESULTS = 3
+"""The descriptor on which a child reports; 0 is empty, 1 and 2 are what it prints."""
+
+PROCESSES = 48
+"""Processes and threads of one candidate; the container's pids_limit is above it."""
+
+_OPEN_FILES = 64
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
+
+
+@dataclass(frozen=True)
+class Cage:
+    """What confines one child.
+
+    Attributes:
+        memory_mib: Address space beyond what the preloaded interpreter has, MiB.
+        cpu_s: Seconds of processor time, for each process.
+        uid: The user and group it becomes; None where the runner may not change it (tests without a container).
+    """
+
+    memory_mib: int
+    cpu_s: float
+    uid: int | None
+
+
+class Kernel:
+    """What a child needs to speak to the kernel with; made once, by the runner."""
+
+    def __init__(self) -> None:
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.filter = seccomp.Filter()
+
+    def prctl(self, option: int, value: int) -> None:
+        if self.libc.prctl(option, value, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
+
+
+@dataclass(frozen=True)
+class Ends:
+    """A child's ends of its two pipes."""
+
+    results: int
+    output: int
+
+
+def own_descriptors(ends: Ends) -> None:
+    """Leaves 0 (empty), 1 and 2 (output) and 3 (results), whatever the runner had open."""
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.dup2(ends.output, 1)
+    os.dup2(ends.output, 2)
+    os.dup2(ends.results, RESULTS)
+    os.closerange(RESULTS + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def confine(cage: Cage, kernel: Kernel, parent: int) -> None:
+    """Gives up everything, in the one order that works.
+
+    Args:
+        cage: The limits.
+        kernel: Made before.
+        parent: The runner's process id: the child must not outlive it.
+    """
+    # Written first: a process that changed its user does not own this file. The kernel then takes the child, never
+    # the runner, when the container's memory is used up.
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
+    _set_limits(cage)
+    if cage.uid is not None:
+        os.setgroups([])
+        os.setresgid(cage.uid, cage.uid, cage.uid)
+        os.setresuid(cage.uid, cage.uid, cage.uid)
+    # A change of user clears it, so it comes after; the runner may have died in between.
+    kernel.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        raise ProcessLookupError("the runner died")
+    kernel.prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    kernel.filter.install(kernel.libc)
+
+
+def _set_limits(cage: Cage) -> None:
+    cpu_s = math.ceil(cage.cpu_s)
+    address_space = _address_space() + cage.memory_mib * 2**20
+    limits = {
+        # The soft limit is a signal that says why; who ignores it meets the hard one.
+        resource.RLIMIT_CPU: (cpu_s, cpu_s + 1),
+        resource.RLIMIT_AS: (address_space, address_space),
+        resource.RLIMIT_NOFILE: (_OPEN_FILES, _OPEN_FILES),
+        resource.RLIMIT_FSIZE: (0, 0),
+        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_MEMLOCK: (0, 0),
+        resource.RLIMIT_MSGQUEUE: (0, 0),
+    }
+    if cage.uid is not None:
+        # Counted by user over the whole host: only right for a user that is this child's alone.
+        limits[resource.RLIMIT_NPROC] = (PROCESSES, PROCESSES)
+    for kind, limit in limits.items():
+        resource.setrlimit(kind, limit)
+
+
+def adopt_orphans(kernel: Kernel) -> None:
+    """Makes the runner the parent of what a candidate leaves behind; process 1 is so without asking."""
+    kernel.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _address_space() -> int:
+    """Bytes of address space of this process."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def user_of(number: int, first: int, count: int) -> int:
+    """The user of a candidate: a new one each, from the slot's own range, folded into what this namespace maps."""
+    uid = first + number % count
+    with open("/proc/self/uid_map") as file:
+        mapped = max(int(low) + int(size) for low, _, size in (line.split() for line in file))
+    return uid if uid < mapped else 10_000 + uid % max(1, mapped - 20_000)
+
+
+def settle() -> None:
+    """Moves what is preloaded out of the collector's sight, so that a child does not copy it all by collecting."""
+    gc.collect()
+    gc.freeze()

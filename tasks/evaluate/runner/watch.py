@@ -1,0 +1,130 @@
+"""What the runner sees of one child: its two pipes, its clock, and the host's end of standard input."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from dataclasses import dataclass
+
+_TICK_S = 0.05
+"""Seconds between looks at whether the child is alive, while something holds its pipes open."""
+
+_LAST_TICK_S = 0.001
+"""The same once both pipes are closed: it is exiting."""
+
+_ARMING_S = 60.0
+"""Seconds a child has to read its program and lock itself down; it runs none of it before."""
+
+_LEAVING_S = 5.0
+"""Seconds a child has to exit after its last line."""
+
+_PIECE = 65536
+
+
+class HostGone(Exception):
+    """Standard input has closed: nobody waits for this candidate any more."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What one candidate may take.
+
+    Attributes:
+        wall_s: Seconds for loading the program, and again for each input.
+        inputs: Number of inputs.
+        output_bytes: What it may print.
+        results_bytes: What it may report.
+    """
+
+    wall_s: float
+    inputs: int
+    output_bytes: int
+    results_bytes: int
+
+
+class Watch:
+    """Follows one child until it ends or breaks a bound.
+
+    Attributes:
+        broken: The bound that it broke: `wall`, `output`, `results`; empty if none.
+        results: What it reported, no more than its bound.
+        output: What it printed, no more than its bound.
+        marks: When each line of its report arrived, seconds of the monotonic clock.
+    """
+
+    def __init__(self, child: int, results_end: int, output_end: int, bounds: Bounds) -> None:
+        self.broken = ""
+        self.results = bytearray()
+        self.output = bytearray()
+        self.marks: list[float] = []
+        self._child = child
+        self._results_end = results_end
+        self._bounds = bounds
+        self._open = {results_end, output_end}
+        self._poll = select.poll()
+        self._deadline = time.monotonic() + _ARMING_S
+        for end in self._open:
+            self._poll.register(end, select.POLLIN)
+
+    def until_end(self) -> None:
+        """Returns when the child has exited or has broken a bound and must be killed.
+
+        Raises:
+            HostGone: If standard input closed.
+        """
+        while not self.broken and not self._has_exited():
+            patience_s = min(_TICK_S if self._open else _LAST_TICK_S, max(0.0, self._deadline - time.monotonic()))
+            # Rounded up: a poll of 0 ms would spin until the deadline.
+            for descriptor, _ in self._poll.poll(1 + int(patience_s * 1000)):
+                if descriptor == 0:
+                    # Nothing is ever sent during an evaluation, so this is the end of the stream.
+                    raise HostGone
+                self._take(descriptor)
+            if time.monotonic() > self._deadline:
+                self._break("wall")
+
+    def drain(self) -> None:
+        """Takes what is still in the pipes, once nobody is left who could write, and closes them."""
+        for end in tuple(self._open):
+            while end in self._open:
+                self._take(end)
+
+    def _has_exited(self) -> bool:
+        """Looks without reaping: as long as it is not reaped, its process id is nobody else's."""
+        return os.waitid(os.P_PID, self._child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _take(self, end: int) -> None:
+        data = os.read(end, _PIECE)
+        if not data:
+            self._poll.unregister(end)
+            self._open.discard(end)
+            os.close(end)
+        elif end == self._results_end:
+            self._take_results(data)
+        else:
+            self.output += data
+            if len(self.output) > self._bounds.output_bytes:
+                del self.output[self._bounds.output_bytes :]
+                self._break("output")
+
+    def _take_results(self, data: bytes) -> None:
+        self.results += data
+        if len(self.results) > self._bounds.results_bytes:
+            del self.results[self._bounds.results_bytes :]
+            self._break("results")
+        # One line for the lock-down, one for loading, one for each input; what comes after buys no time.
+        expected = self._bounds.inputs + 2
+        for _ in range(min(data.count(b"\n"), expected - len(self.marks))):
+            self._next_phase(last=len(self.marks) + 1 == expected)
+
+    def _next_phase(self, *, last: bool) -> None:
+        now = time.monotonic()
+        if not self.marks:
+            # The program is read: from here on, standard input is the runner's again.
+            self._poll.register(0, select.POLLIN)
+        self.marks.append(now)
+        self._deadline = now + (_LEAVING_S if last else self._bounds.wall_s)
+
+    def _break(self, bound: str) -> None:
+        self.broken = self.broken or bound

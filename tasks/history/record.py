@@ -1,0 +1,274 @@
+"""Records to tables and back: what is written of a run, and how a run is read again from its files alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from schemas import tables
+from schemas.generation import Finalist, GenerationRecord, NightRecord, Past, RunRecord, StopReason
+from schemas.outcome import count_outcomes
+from schemas.population import Change, Join, Reset
+from schemas.problem import restore_problem
+from schemas.program import Judged, Program
+from tasks.history.files import RunFiles, read_file, write_file, write_folder
+from tasks.history.journal import Journal
+
+
+def create(files: RunFiles, run: RunRecord, start: GenerationRecord) -> None:
+    """Writes a new run: first its start program, as generation 0, then the run's own row, which makes it visible."""
+    commit(files, start)
+    write_file(files.run, _table(tables.RUNS, [_run_row(run)]))
+
+
+def commit(files: RunFiles, record: GenerationRecord) -> None:
+    """Commits a generation by one rename; its paid completions are then part of it.
+
+    Raises:
+        HistoryError: If it is committed already.
+    """
+    write_folder(
+        files.generation(record.number),
+        {
+            "programs": _table(
+                tables.PROGRAMS, [_program_row(files.run_id, record, judged) for judged in record.judged]
+            ),
+            "population": _table(tables.POPULATION, _population_rows(files.run_id, record)),
+            "generation": _table(tables.GENERATIONS, [_generation_row(files.run_id, record)]),
+        },
+    )
+    Journal(files.paid(record.number)).discard()
+
+
+def record_failure(files: RunFiles, record: GenerationRecord) -> None:
+    """Writes down an attempt that failed, beside the committed generations."""
+    write_file(
+        files.attempt(record.number, record.attempt),
+        _table(tables.GENERATIONS, [_generation_row(files.run_id, record)]),
+    )
+
+
+def write_night(files: RunFiles, night: NightRecord) -> None:
+    """Writes a night's row; called at its start and again at its end."""
+    write_file(files.night(night.number), _table(tables.NIGHTS, [_night_row(files.run_id, night)]))
+
+
+def read_run(files: RunFiles) -> RunRecord:
+    """Reads the run's own row."""
+    row = read_file(files.run).to_pylist()[0]
+    return RunRecord(
+        run_id=row["run_id"],
+        problem=restore_problem(
+            row["problem"], row["specification"], orjson.loads(row["settings"]), row["dependencies"]
+        ),
+        seed=row["seed"],
+        started_at=row["started_at"],
+        specification_path=row["specification_path"],
+        image_id=row["image_id"],
+        versions=dict(row["versions"]),
+    )
+
+
+def read_past(files: RunFiles) -> Past:
+    """Reads all committed generations, as far as they follow on each other without a gap."""
+    programs: dict[str, Program] = {}
+    changes: list[tuple[Change, ...]] = []
+    hashes: set[str] = set()
+    samples, cost = 0, 0.0
+    numbers = files.committed()
+    numbers = [number for place, number in enumerate(numbers) if number == place]
+    for number in numbers:
+        folder = files.generation(number)
+        for row in read_file(folder / "programs.parquet", columns=_PAST_COLUMNS).to_pylist():
+            if row["outcome"] != "sandbox_error":
+                hashes.add(row["code_hash"])
+            samples += number > 0
+            cost += row["cost_usd"] or 0.0
+            if row["outcome"] == "scored":
+                programs[row["program_id"]] = Program(
+                    row["program_id"], row["body"], tuple(row["scores"]), row["score"]
+                )
+        if number:
+            changes.append(_changes(read_file(folder / "population.parquet")))
+    return Past(programs, tuple(changes), frozenset(hashes - {""}), len(numbers) - 1, samples, cost)
+
+
+def read_night(files: RunFiles, number: int, programs: Mapping[str, Program]) -> NightRecord:
+    """Reads one night.
+
+    Args:
+        files: Of the run.
+        number: The night's, from 1.
+        programs: Scored programs by id, for the finalists.
+    """
+    row = read_file(files.night(number)).to_pylist()[0]
+    finalists = tuple(
+        Finalist(programs[one["program_id"]], one["train"], one["validation"], one["held_out"])
+        for one in row["finalists"] or ()
+        if one["program_id"] in programs
+    )
+    reason = StopReason(row["stop_reason"]) if row["stop_reason"] else None
+    kept = {key: row[key] for key in _NIGHT_COLUMNS}
+    return NightRecord(number=row["night"], finalists=finalists, stop_reason=reason, **kept)
+
+
+def last_finished_night(files: RunFiles, programs: Mapping[str, Program]) -> NightRecord | None:
+    """The last night that came to its end and had a final."""
+    for number in range(len(files.nights()), 0, -1):
+        night = read_night(files, number, programs)
+        if night.finalists:
+            return night
+    return None
+
+
+_NIGHT_COLUMNS = (
+    "started_at", "ended_at", "generations", "samples", "cost_usd", "best_before", "best_after", "best_program_id",
+    "error", "flow_run_id",
+)  # fmt: skip
+
+_PAST_COLUMNS = ["program_id", "outcome", "code_hash", "body", "scores", "score", "cost_usd"]
+
+
+def _table(schema: pa.Schema, rows: Sequence[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=schema)
+
+
+def _run_row(run: RunRecord) -> dict[str, Any]:
+    problem = run.problem
+    return {
+        "run_id": run.run_id,
+        "problem": problem.name,
+        "title": problem.settings.title,
+        "started_at": run.started_at,
+        "seed": run.seed,
+        "settings": orjson.dumps(problem.settings.model_dump(mode="json")).decode(),
+        "specification": problem.specification.text,
+        "specification_hash": problem.specification.hash,
+        "specification_path": run.specification_path,
+        "dependencies": problem.dependencies,
+        "image_id": run.image_id,
+        "versions": list(run.versions.items()),
+    }
+
+
+def _program_row(run_id: str, record: GenerationRecord, judged: Judged) -> dict[str, Any]:
+    candidate, verdict = judged.candidate, judged.verdict
+    prompt, completion = candidate.prompt, candidate.completion
+    return {
+        "run_id": run_id,
+        "generation": record.number,
+        "index": candidate.index,
+        "program_id": judged.id,
+        "parent_ids": prompt.parent_ids,
+        "island": prompt.island,
+        "model": completion.model,
+        "prompt": prompt.text,
+        "completion": completion.text,
+        "finish_reason": completion.finish_reason,
+        "body": candidate.body,
+        "code_hash": candidate.code_hash,
+        "outcome": verdict.outcome.value,
+        "error": verdict.error,
+        "output": verdict.output,
+        "score": judged.score,
+        "scores": verdict.scores,
+        "wall_s": verdict.wall_s,
+        "cpu_s": verdict.cpu_s,
+        "peak_mib": verdict.peak_mib,
+        "tokens_in": completion.tokens_in,
+        "tokens_out": completion.tokens_out,
+        "cost_usd": completion.cost_usd,
+        "latency_s": completion.latency_s,
+        "asked_at": completion.asked_at,
+        "judged_at": record.ended_at,
+    }
+
+
+def _population_rows(run_id: str, record: GenerationRecord) -> list[dict[str, Any]]:
+    signatures = {judged.id: _cluster(judged.verdict.scores) for judged in record.judged}
+    rows = []
+    for step, change in enumerate(record.changes):
+        joined = isinstance(change, Join)
+        program_id = change.program_id if joined else change.founder_id
+        rows.append(
+            {
+                "run_id": run_id,
+                "generation": record.number,
+                "step": step,
+                "island": change.island,
+                "event": "joined" if joined else "founded",
+                "program_id": program_id,
+                "cluster": signatures.get(program_id),
+            }
+        )
+    return rows
+
+
+def _cluster(scores: Sequence[float]) -> str:
+    return hashlib.sha256(repr(tuple(scores)).encode()).hexdigest()[:12]
+
+
+def _changes(table: pa.Table) -> tuple[Change, ...]:
+    return tuple(
+        Join(row["island"], row["program_id"]) if row["event"] == "joined" else Reset(row["island"], row["program_id"])
+        for row in sorted(table.to_pylist(), key=lambda row: row["step"])
+    )
+
+
+def _generation_row(run_id: str, record: GenerationRecord) -> dict[str, Any]:
+    completions = [judged.candidate.completion for judged in record.judged]
+    scores = [judged.score for judged in record.judged if judged.score is not None]
+    return {
+        "run_id": run_id,
+        "generation": record.number,
+        "attempt": record.attempt,
+        "night": record.night,
+        "state": "failed" if record.error else "committed",
+        "started_at": record.started_at,
+        "ended_at": record.ended_at,
+        "sample_s": record.sample_s,
+        "evaluate_s": record.evaluate_s,
+        "select_s": record.select_s,
+        "candidates": len(record.judged),
+        "outcomes": list(count_outcomes([judged.verdict.outcome for judged in record.judged]).items()),
+        "best_score": record.best.score,
+        "best_program_id": record.best.id,
+        "generation_best": max(scores, default=None),
+        "reset_islands": [change.island for change in record.changes if isinstance(change, Reset) and record.number],
+        "tokens_in": sum(completion.tokens_in for completion in completions),
+        "tokens_out": sum(completion.tokens_out for completion in completions),
+        "cost_usd": sum(completion.cost_usd or 0.0 for completion in completions),
+        "flow_run_id": record.flow_run_id,
+        "error": record.error,
+    }
+
+
+def _night_row(run_id: str, night: NightRecord) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "night": night.number,
+        "started_at": night.started_at,
+        "ended_at": night.ended_at,
+        "generations": night.generations,
+        "samples": night.samples,
+        "cost_usd": night.cost_usd,
+        "best_before": night.best_before,
+        "best_after": night.best_after,
+        "best_program_id": night.best_program_id,
+        "finalists": [
+            {
+                "program_id": finalist.program.id,
+                "train": finalist.train,
+                "validation": finalist.validation,
+                "held_out": finalist.held_out,
+            }
+            for finalist in night.finalists
+        ],
+        "stop_reason": night.stop_reason.value if night.stop_reason else None,
+        "error": night.error,
+        "flow_run_id": night.flow_run_id,
+    }

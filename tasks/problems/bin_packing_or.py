@@ -1,0 +1,97 @@
+"""Online bin packing: items arrive one at a time and each goes into a bin at once, for good; use few bins.
+
+Improve `priority`. It is called once for every item with the sizes that are still free in the bins that can take it
+(the last of them is a new, empty bin), and returns one number for each; the item goes into the bin with the highest.
+Best Fit, the classic rule, takes the fullest bin. Item sizes are uniform whole numbers from 20 to 100, bins hold 150.
+"""
+# /// script
+# dependencies = ["numpy"]
+#
+# [tool.overnight]
+# title = "Online bin packing, OR-like items"
+# inputs = [[500, 1], [500, 2], [500, 3], [500, 4], [500, 5], [500, 6]]
+# validation = [[500, 101], [500, 102], [500, 103], [500, 104], [500, 105], [500, 106], [500, 107], [500, 108],
+#               [500, 109], [500, 110], [500, 111], [500, 112], [500, 113], [500, 114], [500, 115], [500, 116],
+#               [500, 117], [500, 118], [500, 119], [500, 120]]
+# held_out = [[500, 201], [500, 202], [500, 203], [500, 204], [500, 205], [500, 206], [500, 207], [500, 208],
+#             [500, 209], [500, 210], [500, 211], [500, 212], [500, 213], [500, 214], [500, 215], [500, 216],
+#             [500, 217], [500, 218], [500, 219], [500, 220]]
+# reducer = "mean"
+# score_name = "minus the excess over the lower bound, %"
+#
+# [tool.overnight.limits]
+# wall_s = 5
+# memory_mib = 512
+#
+# [tool.overnight.known]
+# best = -3.11
+# label = "FunSearch on OR3 (500 items)"
+# source = "Romera-Paredes et al., Nature 625 (2023), table 1"
+# date = "2023-12-14"
+# honesty = -3.13
+# honesty_label = "a two-number rule tuned by grid, no model, on OR3"
+# ///
+
+import random
+
+import funsearch
+import numpy as np
+
+CAPACITY = 150
+
+
+def draw_items(count: int, seed: int) -> list[int]:
+    """One instance: `count` whole sizes, uniform from 20 to 100."""
+    sizes = random.Random(seed)
+    return [20 + int(81 * sizes.random()) for _ in range(count)]
+
+
+def pack(items: list[int]) -> list[int]:
+    """The bin of each item, chosen by `priority` as the items arrive."""
+    free = np.full(len(items), float(CAPACITY))
+    opened = 0
+    choices = []
+    for item in items:
+        fits = np.nonzero(free[: opened + 1] >= item)[0]
+        priorities = np.asarray(priority(float(item), free[fits]), dtype=float)
+        if priorities.shape != fits.shape:
+            raise ValueError(
+                f"priority must return one number for each of {fits.size} bins, got shape {priorities.shape}"
+            )
+        bin_index = int(fits[np.argmax(priorities)])
+        free[bin_index] -= item
+        opened = max(opened, bin_index + 1)
+        choices.append(bin_index)
+    return choices
+
+
+def count_bins(items: list[int], choices: list[int]) -> int:
+    """Bins used, after packing again in whole numbers; an overfull bin is an error."""
+    load: dict[int, int] = {}
+    for item, bin_index in zip(items, choices, strict=True):
+        load[bin_index] = load.get(bin_index, 0) + item
+    if max(load.values()) > CAPACITY:
+        raise ValueError("a bin is overfull")
+    return len(load)
+
+
+@funsearch.run
+def evaluate(count: int, seed: int) -> float:
+    """Minus the excess of the bins used over the lower bound, in per cent."""
+    items = draw_items(count, seed)
+    lower_bound = -(-sum(items) // CAPACITY)
+    return -100.0 * (count_bins(items, pack(items)) / lower_bound - 1.0)
+
+
+@funsearch.evolve
+def priority(item: float, bins: np.ndarray) -> np.ndarray:
+    """How much we want to put an item into each of the bins.
+
+    Args:
+        item: Size of the item.
+        bins: Free size of each bin that can take it, shape (bins,).
+
+    Returns:
+        One number for each bin, shape (bins,); the highest takes the item.
+    """
+    return -(bins - item)

@@ -1,0 +1,94 @@
+"""Online bin packing: items arrive one at a time and each goes into a bin at once, for good; use few bins.
+
+Improve `priority`. It is called once for every item with the sizes that are still free in the bins that can take it
+(the last of them is a new, empty bin), and returns one number for each; the item goes into the bin with the highest.
+Best Fit, the classic rule, takes the fullest bin. Item sizes are whole numbers from 1 to 100 that follow a Weibull
+distribution (shape 3, scale 45), bins hold 100.
+"""
+# /// script
+# dependencies = ["numpy"]
+#
+# [tool.overnight]
+# title = "Online bin packing, Weibull items"
+# inputs = [[5000, 1], [5000, 2]]
+# validation = [[5000, 101], [5000, 102], [5000, 103], [5000, 104], [5000, 105]]
+# held_out = [[5000, 201], [5000, 202], [5000, 203], [5000, 204], [5000, 205]]
+# reducer = "mean"
+# score_name = "minus the excess over the lower bound, %"
+#
+# [tool.overnight.limits]
+# wall_s = 10
+# memory_mib = 512
+#
+# [tool.overnight.known]
+# best = -0.68
+# label = "FunSearch on Weibull 5k"
+# source = "Romera-Paredes et al., Nature 625 (2023), table 1"
+# date = "2023-12-14"
+# honesty = -0.79
+# honesty_label = "a two-number rule tuned by grid, no model, on Weibull 5k"
+# ///
+
+import random
+
+import funsearch
+import numpy as np
+
+CAPACITY = 100
+
+
+def draw_items(count: int, seed: int) -> list[int]:
+    """One instance: `count` sizes, Weibull with shape 3 and scale 45, rounded and clipped to 1 … 100."""
+    sizes = random.Random(seed)
+    return [min(max(round(sizes.weibullvariate(45.0, 3.0)), 1), 100) for _ in range(count)]
+
+
+def pack(items: list[int]) -> list[int]:
+    """The bin of each item, chosen by `priority` as the items arrive."""
+    free = np.full(len(items), float(CAPACITY))
+    opened = 0
+    choices = []
+    for item in items:
+        fits = np.nonzero(free[: opened + 1] >= item)[0]
+        priorities = np.asarray(priority(float(item), free[fits]), dtype=float)
+        if priorities.shape != fits.shape:
+            raise ValueError(
+                f"priority must return one number for each of {fits.size} bins, got shape {priorities.shape}"
+            )
+        bin_index = int(fits[np.argmax(priorities)])
+        free[bin_index] -= item
+        opened = max(opened, bin_index + 1)
+        choices.append(bin_index)
+    return choices
+
+
+def count_bins(items: list[int], choices: list[int]) -> int:
+    """Bins used, after packing again in whole numbers; an overfull bin is an error."""
+    load: dict[int, int] = {}
+    for item, bin_index in zip(items, choices, strict=True):
+        load[bin_index] = load.get(bin_index, 0) + item
+    if max(load.values()) > CAPACITY:
+        raise ValueError("a bin is overfull")
+    return len(load)
+
+
+@funsearch.run
+def evaluate(count: int, seed: int) -> float:
+    """Minus the excess of the bins used over the lower bound, in per cent."""
+    items = draw_items(count, seed)
+    lower_bound = -(-sum(items) // CAPACITY)
+    return -100.0 * (count_bins(items, pack(items)) / lower_bound - 1.0)
+
+
+@funsearch.evolve
+def priority(item: float, bins: np.ndarray) -> np.ndarray:
+    """How much we want to put an item into each of the bins.
+
+    Args:
+        item: Size of the item.
+        bins: Free size of each bin that can take it, shape (bins,).
+
+    Returns:
+        One number for each bin, shape (bins,); the highest takes the item.
+    """
+    return -(bins - item)

@@ -1,0 +1,269 @@
+"""Mutation and crossover of expressions.
+
+The operators of FunSearch's random-mutation baseline (Romera-Paredes et al., Nature 625, 2023, SI A.2: insert, delete
+and change an operation or an argument), with subtree crossover (Koza, 1992), fresh subtrees, conditionals, new locals
+and loops besides. Every operator changes a function in place, and says whether it did.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from tasks.sample.builtin.growing import Grower
+from tasks.sample.builtin.kinds import ARRAY, BOOL, FLOAT, INT, MASK, NUMPY, Env, Kind, can_stand_for
+from tasks.sample.builtin.sites import BUILTINS, Site, Survey, survey
+from tasks.sample.builtin.trees import (
+    binary,
+    call,
+    called,
+    clone,
+    loaded,
+    negative,
+    number,
+    size,
+    value_of,
+)
+
+_OPERATOR_FAMILIES: tuple[tuple[type[ast.AST], ...], ...] = (
+    (ast.Add, ast.Sub, ast.Mult, ast.Div),
+    (ast.Mod, ast.FloorDiv, ast.Mult),
+    (ast.Lt, ast.Gt, ast.LtE, ast.GtE, ast.Eq, ast.NotEq),
+    (ast.And, ast.Or),
+    (ast.BitAnd, ast.BitOr),
+)
+_FUNCTION_FAMILIES = (
+    ("min", "max"),
+    ("minimum", "maximum"),
+    ("sum", "max", "min", "mean"),
+    ("abs", "square", "sign", "tanh", "floor"),
+    ("sin", "cos", "tanh", "atan"),
+)
+_STEPS = (0.02, 0.1, 0.3, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the operators draw on.
+
+    Attributes:
+        random: Where every choice comes from.
+        grower: Makes fresh subtrees.
+        env: Arguments and global names.
+        donor: The function that crossover takes from.
+        max_size: No operator that adds is used on a function of this size.
+    """
+
+    random: Random
+    grower: Grower
+    env: Env
+    donor: ast.FunctionDef
+    max_size: int
+
+    def survey(self, function: ast.FunctionDef) -> Survey:
+        return survey(function, self.env)
+
+    def site(self, function: ast.FunctionDef, *kinds: Kind) -> Site | None:
+        """A random expression of one of the kinds; of any kind if none is given."""
+        sites = [s for s in self.survey(function).sites if not kinds or s.kind in kinds]
+        return self.random.choice(sites) if sites else None
+
+    def kind_for(self, site: Site) -> Kind:
+        """What to put at a site: where an operation broadcasts, an array and a number may change places."""
+        if not site.is_loose or self.random.random() < 0.6 or site.kind not in (ARRAY, FLOAT):
+            return site.kind
+        return FLOAT if site.kind == ARRAY else ARRAY
+
+
+Operator = Callable[[ast.FunctionDef, Tools], bool]
+
+
+def replace_subtree(function: ast.FunctionDef, tools: Tools) -> bool:
+    """Put a fresh subtree in the place of another."""
+    site = tools.site(function)
+    if site is None:
+        return False
+    depth = tools.random.choice((0, 1, 1, 2, 2, 3))
+    site.put(tools.grower.grow(tools.kind_for(site), site.env, depth))
+    return True
+
+
+def cross_over(function: ast.FunctionDef, tools: Tools) -> bool:
+    """Put a subtree of the other parent in the place of one of the same kind."""
+    site = tools.site(function)
+    if site is None:
+        return False
+    wanted = tools.kind_for(site)
+    offers = [
+        s.tree
+        for s in tools.survey(tools.donor).sites
+        if can_stand_for(s.kind, wanted) and loaded(s.tree) - _own_names(s.tree) <= site.env.keys() | BUILTINS
+    ]
+    if not offers:
+        return False
+    # A leaf says little about its parent: of two offers the larger one.
+    chosen = max(tools.random.choice(offers), tools.random.choice(offers), key=size)
+    site.put(clone(chosen))
+    return True
+
+
+def _own_names(tree: ast.AST) -> set[str]:
+    """Names that a tree binds itself, in comprehensions."""
+    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+
+
+def perturb_constants(function: ast.FunctionDef, tools: Tools) -> bool:
+    """Move one number or several, by steps of several sizes."""
+    sites = [s for s in tools.survey(function).sites if _is_number(s)]
+    if not sites:
+        return False
+    count = 1 if tools.random.random() < 0.6 else tools.random.randint(1, min(4, len(sites)))
+    for site in tools.random.sample(sites, min(count, len(sites))):
+        site.put(_moved(value_of(site.tree) or 0, site.kind, tools))
+    return True
+
+
+def _is_number(site: Site) -> bool:
+    # The number in `-3` is reached through the minus, as a whole.
+    return value_of(site.tree) is not None and not isinstance(site.owner, ast.UnaryOp)
+
+
+def _moved(value: float, kind: Kind, tools: Tools) -> ast.expr:
+    random = tools.random
+    pick = random.random()
+    if kind == INT:
+        return number(int(value) + random.choice((-2, -1, 1, 2)))
+    if pick < 0.15:
+        return tools.grower.constant()
+    if pick < 0.25:
+        return number(value * random.choice((-1, 0.5, 2, 10, 0.1)))
+    if value == int(value) and pick < 0.6:
+        step = max(1.0, abs(value) * random.choice(_STEPS))
+        return number(value + (round(random.gauss(0, step)) or random.choice((-1, 1))))
+    moved = value + random.gauss(0, 1) * max(abs(value), 0.1) * random.choice(_STEPS)
+    return number(float(f"{moved:.{random.choice((1, 2, 3))}g}"))
+
+
+def change_operation(function: ast.FunctionDef, tools: Tools) -> bool:
+    """Turn one operator or function into another of its family."""
+    nodes = [n for n in ast.walk(function) if _alternatives(n)]
+    if not nodes:
+        return False
+    node = tools.random.choice(nodes)
+    new = tools.random.choice(_alternatives(node))
+    match node:
+        case ast.Call(func=ast.Name() as target):
+            target.id = new
+        case ast.Call(func=ast.Attribute() as target):
+            target.attr = new
+        case ast.Compare(ops=ops):
+            ops[0] = new
+        case ast.BinOp() | ast.BoolOp() | ast.AugAssign():
+            node.op = new
+    return True
+
+
+def _alternatives(node: ast.AST) -> list[Any]:
+    """Names for a call, operators for anything else that has one."""
+    if isinstance(node, ast.Call):
+        word = called(node)
+        is_plain = isinstance(node.func, ast.Name)
+        # `mean` and `square` are no builtins, and `min(a, b)` has no sum.
+        allowed = {"min", "max", "sum"} if is_plain and len(node.args) == 1 else {"min", "max"} if is_plain else None
+        families = [f for f in _FUNCTION_FAMILIES if word in f]
+        return sorted({w for f in families for w in f if w != word and (allowed is None or w in allowed)})
+    op = node.ops[0] if isinstance(node, ast.Compare) else getattr(node, "op", None)
+    families = [f for f in _OPERATOR_FAMILIES if type(op) in f]
+    return [kind() for kind in families[0] if kind is not type(op)] if families else []
+
+
+def change_argument(function: ast.FunctionDef, tools: Tools) -> bool:
+    """Turn a name or a number into another terminal."""
+    sites = [s for s in tools.survey(function).sites if isinstance(s.tree, ast.Name | ast.Constant | ast.Subscript)]
+    if not sites:
+        return False
+    site = tools.random.choice(sites)
+    wanted = tools.kind_for(site)
+    site.put(tools.grower.grow(wanted, site.env, 0))
+    return True
+
+
+def insert_operation(function: ast.FunctionDef, tools: Tools) -> bool:
+    """Turn `x` into `x op y`, or `f(x)`."""
+    site = tools.site(function, ARRAY, FLOAT, MASK, BOOL)
+    if site is None:
+        return False
+    tree, random, grower = site.tree, tools.random, tools.grower
+    if site.kind in (MASK, BOOL):
+        other = grower.grow(site.kind, site.env, 1)
+        bit, word = random.choice(((ast.BitAnd, ast.And), (ast.BitOr, ast.Or)))
+        site.put(binary(tree, bit(), other) if site.kind == MASK else ast.BoolOp(word(), [tree, other]))
+        return True
+    if random.random() < 0.15:
+        site.put(random.choice((negative(tree), call("abs", tree))))
+        return True
+    op = random.choices((ast.Add, ast.Sub, ast.Mult, ast.Div), (4, 4, 4, 1))[0]()
+    other = _second_operand(site, op, tools)
+    swap = random.random() < 0.3 and not isinstance(op, ast.Div)
+    site.put(binary(other, op, tree) if swap else binary(tree, op, other))
+    return True
+
+
+def _second_operand(site: Site, op: ast.operator, tools: Tools) -> ast.expr:
+    depth = tools.random.choice((0, 0, 1, 2))
+    if site.kind == ARRAY:
+        return tools.grower.operand(site.env, depth)
+    return (
+        tools.grower.divisor(site.env, depth) if isinstance(op, ast.Div) else tools.grower.grow(FLOAT, site.env, depth)
+    )
+
+
+def delete_operation(function: ast.FunctionDef, tools: Tools) -> bool:
+    """Put a part of an expression in the place of the whole."""
+    found = tools.survey(function).sites
+    whole = [s for s in found if not isinstance(s.tree, ast.Name | ast.Constant)]
+    if not whole:
+        return False
+    site = tools.random.choice(whole)
+    inner = set(map(id, ast.walk(site.tree))) - {id(site.tree)}
+    parts = [
+        s.tree
+        for s in found
+        if id(s.tree) in inner and can_stand_for(s.kind, site.kind) and s.env.keys() <= site.env.keys()
+    ]
+    if not parts:
+        return False
+    # Most often an operand, so that one operation goes and not the better part of the program.
+    direct = [p for p in parts if any(p is c for c in ast.iter_child_nodes(site.tree))]
+    pool = direct if direct and tools.random.random() < 0.7 else parts
+    site.put(tools.random.choice(pool))
+    return True
+
+
+def wrap_in_condition(function: ast.FunctionDef, tools: Tools) -> bool:
+    """Let an expression hold only under a condition: `where(test, x, y)` or `x if test else y`."""
+    site = tools.site(function, ARRAY, FLOAT)
+    if site is None:
+        return False
+    tree, random, grower = site.tree, tools.random, tools.grower
+    depth = random.choice((0, 1, 2))
+    numpy = next((n for n, k in site.env.items() if k == NUMPY), None)
+    if site.kind == ARRAY and numpy is not None and random.random() < 0.8:
+        pair = [tree, _variant(tree, site, depth, tools)]
+        random.shuffle(pair)
+        site.put(call(f"{numpy}.where", grower.grow(MASK, site.env, depth), *pair))
+        return True
+    other = _variant(tree, site, depth, tools)
+    site.put(ast.IfExp(grower.grow(BOOL, site.env, depth), tree, other))
+    return True
+
+
+def _variant(tree: ast.expr, site: Site, depth: int, tools: Tools) -> ast.expr:
+    """What holds otherwise: the same thing shifted or scaled, or something fresh."""
+    if tools.random.random() < 0.5:
+        op = tools.random.choice((ast.Add, ast.Sub, ast.Mult))()
+        return binary(clone(tree), op, tools.grower.grow(FLOAT, site.env, 0))
+    return tools.grower.grow(site.kind, site.env, depth)

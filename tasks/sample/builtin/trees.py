@@ -1,0 +1,114 @@
+"""Small helpers to build, read and compare trees."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import math
+from typing import TypeVar
+
+_Tree = TypeVar("_Tree", bound=ast.AST)
+
+_DIGITS = 4
+_MAX_NUMBER = 1e9
+
+
+def clone(tree: _Tree) -> _Tree:
+    return copy.deepcopy(tree)
+
+
+def size(tree: ast.AST | list[ast.stmt]) -> int:
+    """Number of statements and expressions, the measure of how long a program is."""
+    roots = tree if isinstance(tree, list) else [tree]
+    return sum(isinstance(n, ast.expr | ast.stmt) for root in roots for n in ast.walk(root))
+
+
+def dump(tree: ast.AST | list[ast.stmt]) -> str:
+    """A text that is equal for equal trees."""
+    return ast.dump(ast.Module(tree, [])) if isinstance(tree, list) else ast.dump(tree)
+
+
+def same(first: ast.AST, second: ast.AST) -> bool:
+    """Whether two trees are equal; stops at the first difference, as most pairs have one at the root."""
+    if type(first) is not type(second):
+        return False
+    return all(_same_field(getattr(first, f, None), getattr(second, f, None)) for f in first._fields)
+
+
+def _same_field(first: object, second: object) -> bool:
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(map(_same_field, first, second))
+    if isinstance(first, ast.AST) and isinstance(second, ast.AST):
+        return same(first, second)
+    return type(first) is type(second) and first == second
+
+
+def name(identifier: str) -> ast.Name:
+    return ast.Name(identifier, ast.Load())
+
+
+def stored(identifier: str) -> ast.Name:
+    return ast.Name(identifier, ast.Store())
+
+
+def number(value: float) -> ast.expr:
+    """A constant of at most four significant digits; whole numbers as ints, negative ones with a unary minus."""
+    if not math.isfinite(value) or abs(value) > _MAX_NUMBER:
+        value = math.copysign(_MAX_NUMBER, value) if value == value else 0.0
+    if value < 0:
+        return ast.UnaryOp(ast.USub(), number(-value))
+    if isinstance(value, int) or value == int(value):
+        return ast.Constant(int(value))
+    return ast.Constant(float(f"{value:.{_DIGITS}g}"))
+
+
+def value_of(tree: ast.AST) -> float | None:
+    """The number that a tree writes, if it is one."""
+    match tree:
+        case ast.Constant(value=bool()):
+            return None
+        case ast.Constant(value=int() | float() as value):
+            return value
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return None if isinstance(value, bool) else -value
+    return None
+
+
+def binary(left: ast.expr, op: ast.operator, right: ast.expr) -> ast.expr:
+    return ast.BinOp(left, op, right)
+
+
+def negative(operand: ast.expr) -> ast.expr:
+    return ast.UnaryOp(ast.USub(), operand)
+
+
+def compare(left: ast.expr, op: ast.cmpop, right: ast.expr) -> ast.expr:
+    return ast.Compare(left, [op], [right])
+
+
+def call(function: str, *arguments: ast.expr) -> ast.expr:
+    """A call of a function by its dotted name."""
+    first, *rest = function.split(".")
+    target: ast.expr = name(first)
+    for part in rest:
+        target = ast.Attribute(target, part, ast.Load())
+    return ast.Call(target, list(arguments), [])
+
+
+def called(tree: ast.AST) -> str:
+    """The last part of the name that a call calls; empty for anything else."""
+    match tree:
+        case ast.Call(func=ast.Name(id=identifier)):
+            return identifier
+        case ast.Call(func=ast.Attribute(value=ast.Name(), attr=attr)):
+            return attr
+    return ""
+
+
+def assign(identifier: str, value: ast.expr) -> ast.stmt:
+    return ast.Assign([stored(identifier)], value, lineno=0)
+
+
+def loaded(tree: ast.AST) -> set[str]:
+    """Names that a tree reads."""
+    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}

@@ -1,0 +1,77 @@
+"""The select task: registers what was scored, resets islands, and commits the generation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from schemas.ids import program_id
+from schemas.outcome import Outcome, Verdict
+from schemas.population import Change
+from schemas.program import Candidate, Judged, Program, reduce_scores
+from schemas.settings import Reducer
+from tasks.select.islands import Population
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """A generation after selection."""
+
+    judged: tuple[Judged, ...]
+    changes: tuple[Change, ...]
+    best: Program
+
+
+def judge(
+    run_id: str,
+    generation: int,
+    pairs: Sequence[tuple[Candidate, Verdict | None]],
+    reducer: Reducer,
+) -> list[Judged]:
+    """Ids and scores, in order. Of equal programs the first in order keeps the verdict, whichever ran first.
+
+    Args:
+        run_id: Of the run; goes into the ids.
+        generation: Its number.
+        pairs: Candidates with their verdicts; `None` where an equal one of the generation was run instead.
+        reducer: How the scores of the inputs become one.
+    """
+    pairs = sorted(pairs, key=lambda pair: pair[0].index)
+    shared = {candidate.code_hash for candidate, verdict in pairs if verdict is None}
+    verdict_of = {candidate.code_hash: verdict for candidate, verdict in pairs if verdict is not None}
+    seen: set[str] = set()
+    judged = []
+    for candidate, verdict in pairs:
+        if candidate.code_hash in shared:
+            first = candidate.code_hash not in seen
+            verdict = verdict_of[candidate.code_hash] if first else _REPEATED
+            seen.add(candidate.code_hash)
+        if verdict is None:
+            raise ValueError(f"candidate {candidate.index} has no verdict")
+        score = reduce_scores(verdict.scores, reducer) if verdict.is_scored else None
+        judged.append(Judged(program_id(run_id, generation, candidate.index), candidate, verdict, score))
+    return judged
+
+
+_REPEATED = Verdict(Outcome.DUPLICATE, error="the same program came earlier in this generation")
+
+
+def register(
+    judged: Sequence[Judged], generation: int, population: Population, best: Program, *, reset: bool
+) -> Selected:
+    """Tells the population what was scored, and resets its worse half if it is time."""
+    children = [(one.candidate.prompt.island, one.program()) for one in judged if one.score is not None]
+    changes = population.tell(generation, children, reset=reset)
+    best = max([best, *(program for _, program in children)], key=lambda program: program.score)
+    return Selected(tuple(judged), tuple(changes), best)
+
+
+@task(name="select", task_run_name="select", cache_policy=NO_CACHE)
+def select(register: Callable[[], Selected], commit: Callable[[Selected], None]) -> Selected:
+    """Prefect's wrapper: registration and commit are one step."""
+    selected = register()
+    commit(selected)
+    return selected

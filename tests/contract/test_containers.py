@@ -1,0 +1,176 @@
+"""What must hold when containers, their engine or their owner die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import docker
+import pytest
+from candidates import HONEST, HONEST_SCORES, body
+
+from schemas.errors import SandboxUnavailable, SpecificationError
+from schemas.job import Call, Job, Limits
+from schemas.outcome import Outcome
+from tasks.evaluate import engine
+from tasks.evaluate.pool import open_pool
+
+pytestmark = pytest.mark.docker
+
+JOB = Job("evaluate", (Call((3,)), Call((4,))), Limits(wall_s=20, memory_mib=96))
+
+
+@pytest.fixture
+def run() -> str:
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def containers(run: str) -> Iterator[Callable[[], list[Any]]]:
+    """The containers of the run that exist now."""
+    client = docker.from_env()
+    label = {"label": f"{engine.RUN_LABEL}={run}"}
+    yield lambda: client.containers.list(all=True, filters=label, ignore_removed=True)
+    for container in client.containers.list(all=True, filters=label, ignore_removed=True):
+        container.remove(force=True)
+    client.close()
+
+
+def until(condition: Callable[[], bool], timeout_s: float) -> float:
+    """Waits for the condition; seconds it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < timeout_s, "it did not come to pass"
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def kill_when_busy(containers: Callable[[], list[Any]], times: int) -> threading.Thread:
+    """Kills the one container, `times` times, each time a new one has been there for a while."""
+
+    def kill() -> None:
+        killed: set[str] = set()
+        for _ in range(times):
+            until(lambda: any(c.id not in killed and c.status == "running" for c in containers()), 20)
+            victim = next(c for c in containers() if c.id not in killed)
+            time.sleep(0.7)
+            victim.kill()
+            killed.add(victim.id)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    return thread
+
+
+def test_a_container_lost_once_costs_nothing(sandbox_image: str, run: str, containers):
+    with open_pool(JOB, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}) as pool:
+        killer = kill_when_busy(containers, 1)
+        verdict = pool.evaluate(body("import time\ntime.sleep(0.8)\nreturn n * 2.5"))
+        killer.join()
+        assert verdict.scores == HONEST_SCORES
+        assert pool.starts == 2
+
+
+def test_a_container_lost_twice_is_our_fault_and_the_slot_goes_on(sandbox_image: str, run: str, containers):
+    with open_pool(JOB, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}) as pool:
+        killer = kill_when_busy(containers, 2)
+        verdict = pool.evaluate(body("import time\ntime.sleep(10)\nreturn n"))
+        killer.join()
+        assert verdict.outcome is Outcome.SANDBOX_ERROR
+        assert verdict.error == "the container ended with exit code 137"
+        assert pool.evaluate(HONEST).scores == HONEST_SCORES
+        assert pool.starts == 3
+
+
+def test_every_candidate_gets_one_verdict_while_containers_die(sandbox_image: str, run: str, containers):
+    with (
+        open_pool(JOB, image=sandbox_image, slots=2, labels={engine.RUN_LABEL: run}) as pool,
+        ThreadPoolExecutor(6) as threads,
+    ):
+        source = "import time\ndef evaluate(n):\n    time.sleep(0.02)\n    return n + {}\n"
+        futures = [threads.submit(pool.evaluate, source.format(i)) for i in range(60)]
+        for _ in range(2):
+            time.sleep(0.4)
+            for container in containers()[:1]:
+                container.kill()
+        for i, future in enumerate(futures):
+            assert future.result().scores == (3.0 + i, 4.0 + i)
+    assert containers() == []
+
+
+def test_closing_leaves_no_container(sandbox_image: str, run: str, containers):
+    pool = open_pool(JOB, image=sandbox_image, slots=2, labels={engine.RUN_LABEL: run})
+    assert len(containers()) == 2
+    began = time.monotonic()
+    pool.close()
+    assert containers() == []
+    assert time.monotonic() - began < 5
+
+
+def test_containers_vanish_with_a_killed_owner(sandbox_image: str, run: str, containers):
+    script = f"""
+from schemas.job import *
+from tasks.evaluate.pool import open_pool
+job = Job("evaluate", (Call((3,)),), Limits(wall_s=600, memory_mib=96))
+pool = open_pool(job, image={sandbox_image!r}, slots=1, labels={{"overnight.run": {run!r}}})
+print("started", flush=True)
+pool.evaluate("def evaluate(n):\\n    while True: pass")
+"""
+    owner = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert owner.stdout is not None
+    assert owner.stdout.readline() == b"started\n"
+    time.sleep(0.5)
+    assert len(containers()) == 1
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.wait()
+    owner.stdout.close()
+    until(lambda: not containers(), 8)
+
+
+def test_what_a_dead_owner_left_is_swept_and_nothing_else(
+    sandbox_image: str, run: str, containers, monkeypatch: pytest.MonkeyPatch
+):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    live = engine.owner()
+    setup = engine.Setup(image=sandbox_image, memory_mib=64, labels={engine.RUN_LABEL: run})
+    docker_engine = engine.connect()
+    try:
+        monkeypatch.setattr(engine, "owner", lambda: f"{live.split()[0]} {dead.pid} 1")
+        left = docker_engine.start(setup)
+        monkeypatch.setattr(engine, "owner", lambda: live)
+        mine = docker_engine.start(setup)
+        assert docker_engine.sweep(run) == 1
+        assert len(containers()) == 1
+        left.close()
+        mine.close()
+    finally:
+        docker_engine.close()
+
+
+def test_a_missing_image_names_the_way_out():
+    with pytest.raises(SandboxUnavailable, match="no image 'overnight-no-such-image'") as caught:
+        open_pool(JOB, image="overnight-no-such-image", slots=1)
+    assert "make setup" in caught.value.remedy
+
+
+def test_no_engine_names_the_way_out(sandbox_image: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+    with pytest.raises(SandboxUnavailable, match="no Docker engine answers") as caught:
+        open_pool(JOB, image=sandbox_image, slots=1)
+    assert "overnight doctor" in caught.value.remedy
+
+
+def test_inputs_that_are_not_plain_data_are_refused(sandbox_image: str, run: str, containers):
+    job = Job("evaluate", (Call((1,)), Call(({1, 2},))))
+    with pytest.raises(SpecificationError, match="input 2 of 2 .*set is not plain data"):
+        open_pool(job, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run})
+    assert containers() == []

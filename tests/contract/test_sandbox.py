@@ -1,0 +1,200 @@
+"""What every sandbox must do. Each kind that `sandbox` is parametrised over passes all of it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from bare import BareRunner
+from candidates import CASES, HONEST, HONEST_SCORES, Case, body, returns
+
+from schemas.job import Call, Job, Limits
+from schemas.outcome import Outcome
+from tasks.evaluate.delivery import ENVIRONMENT
+from tasks.evaluate.pool import SandboxPool, open_pool
+
+JOB = Job("evaluate", (Call((3,)), Call((4,))), Limits(wall_s=1, cpu_s=8, memory_mib=96, output_kib=16))
+
+
+def start(kind: str, job: Job, request: pytest.FixtureRequest, slots: int = 1) -> SandboxPool:
+    if kind == "bare":
+        return SandboxPool(job, BareRunner, slots=slots, own_users=False)
+    return open_pool(job, image=request.getfixturevalue("sandbox_image"), slots=slots)
+
+
+@pytest.fixture(scope="module", params=["bare", pytest.param("docker", marks=pytest.mark.docker)])
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def sandbox(kind: str, request: pytest.FixtureRequest) -> Iterator[SandboxPool]:
+    with start(kind, JOB, request) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_program_is_judged_by_what_it_does_and_the_next_one_is_unharmed(
+    kind: str, sandbox: SandboxPool, case: Case
+):
+    if kind == "bare" and not case.harmless:
+        pytest.skip("only in a container")
+    verdict = sandbox.evaluate(case.source)
+    assert verdict.outcome is case.outcome, verdict
+    assert re.search(case.says, verdict.error), verdict.error
+    assert bool(verdict.scores) == verdict.is_scored != bool(verdict.error)
+    assert len(verdict.error) <= 2000
+    verdict.error.encode()
+    if case.name.startswith(("files", "network", "runner: l")) and verdict.is_scored:
+        assert verdict.scores == (1.0, 1.0), "it was let through"
+    after = sandbox.evaluate(HONEST)
+    assert after.scores == HONEST_SCORES, after
+    assert sandbox.starts == 1, "the runner died"
+
+
+def test_nothing_of_an_earlier_candidate_is_left(kind: str, sandbox: SandboxPool):
+    if kind == "bare":
+        pytest.skip("only in a container")
+    sandbox.evaluate("SECRET = 'correct-horse'\n" + body("import os\nif os.fork() == 0:\n    while True: pass\nreturn 1"))
+    count = returns("len([name for name in __import__('os').listdir('/proc') if name.isdigit()])")
+    assert sandbox.evaluate(count).scores == (2.0, 2.0), "the runner and this candidate"
+    memory = "import gc\n" + returns("sum('correct' + '-horse' in str(o) for o in gc.get_objects() if type(o) is str)")
+    assert sandbox.evaluate(memory).scores == (0.0, 0.0)
+
+
+def test_a_candidate_has_no_open_files(sandbox: SandboxPool):
+    source = """
+import os
+
+def is_open(fd):
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+def evaluate(n):
+    return sum(is_open(fd) for fd in range(256))
+"""
+    assert sandbox.evaluate(source).scores == (4.0, 4.0), "nothing, two for printing, and the report"
+
+
+def test_a_candidate_has_nothing_of_our_environment(kind: str, sandbox: SandboxPool):
+    if kind == "bare":
+        pytest.skip("only in a container")
+    printed = sandbox.evaluate(body("import os\nprint(*os.environ)\nreturn 1")).output.split()
+    assert set(printed) <= {"HOME", "HOSTNAME", "PATH", "LC_CTYPE", *ENVIRONMENT}
+
+
+@pytest.mark.parametrize("value", ["np.float64(2.5)", "np.float32(2.5)", "np.int64(2)", "2", "2.5", "np.longdouble(2)"])
+def test_numbers_of_numpy_are_numbers(sandbox: SandboxPool, value: str):
+    if "numpy" not in sandbox.versions:
+        pytest.skip("no numpy in the image")
+    assert sandbox.evaluate(returns(value)).scores in {(2.0, 2.0), (2.5, 2.5)}
+
+
+def test_marks_need_no_import_and_the_program_is_a_real_module(sandbox: SandboxPool):
+    source = """
+from __future__ import annotations
+import dataclasses
+import pickle
+import funsearch
+
+@dataclasses.dataclass
+class Pair:
+    a: int
+
+@funsearch.run
+def evaluate(n):
+    return pickle.loads(pickle.dumps(Pair(n))).a + helper(n)
+
+@funsearch.evolve
+def helper(n):
+    return 1
+"""
+    assert sandbox.evaluate(source).scores == (4.0, 5.0)
+    assert sandbox.evaluate(source.replace("import funsearch\n", "")).scores == (4.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "import asyncio\nasync def f():\n    await asyncio.sleep(0)\n    return n\nreturn asyncio.run(f())",
+        "from concurrent.futures import ThreadPoolExecutor as T\nreturn sum(T(4).map(int, [n]))",
+        "import os\nr, w = os.pipe()\nif os.fork() == 0:\n    os.write(w, bytes([n]))\n    os._exit(0)\nreturn os.read(r, 1)[0]",
+    ],
+    ids=["asyncio", "threads", "fork"],
+)
+def test_honest_concurrency_works(sandbox: SandboxPool, lines: str):
+    verdict = sandbox.evaluate(body(lines))
+    assert verdict.scores == (3.0, 4.0), verdict
+
+
+def test_what_it_printed_comes_back_clean(sandbox: SandboxPool):
+    verdict = sandbox.evaluate(body("print('n is', n, '\\x1b[31m\\udc80')\nprint('end', end='')\nreturn n"))
+    assert verdict.outcome is Outcome.SCORED
+    assert verdict.output == "n is 3 �[31m\\udc80\nendn is 4 �[31m\\udc80\nend"
+
+
+def test_what_it_printed_before_a_timeout_is_known(sandbox: SandboxPool):
+    verdict = sandbox.evaluate(body("print('so far')\nwhile True: pass"))
+    assert (verdict.outcome, verdict.output) == (Outcome.TIMED_OUT, "so far\n")
+
+
+def test_times_and_memory_are_measured(sandbox: SandboxPool):
+    verdict = sandbox.evaluate(body("import time\ntime.sleep(0.1 * (n - 3))\nx = bytearray(b'x' * 40 * 2**20)\nreturn n"))
+    assert verdict.peak_mib > 40
+    assert 0 < verdict.cpu_s < verdict.wall_s + 1
+    assert len(verdict.input_wall_s) == 2
+    assert verdict.input_wall_s[1] >= 0.09
+
+
+def test_unseeded_draws_and_orders_repeat(sandbox: SandboxPool):
+    source = body("import random\nreturn random.random() + sum(i * hash(s) % 97 for i, s in enumerate({'a', 'b', 'c'}))")
+    first = sandbox.evaluate(source).scores
+    assert first[0] == first[1]
+    assert sandbox.evaluate(source).scores == first
+
+
+def test_inputs_are_faithful_and_fresh_for_every_call(kind: str, request: pytest.FixtureRequest):
+    value = {"list": [1, (2, 3)], 4: (), (5, 6): None, "float": 0.1, "text": "é\udc80", "big": 2**70}
+    job = Job("evaluate", (Call((value,), {"also": [1]}), Call((value,), {"also": [1]})), Limits(memory_mib=96))
+    source = f"""
+def evaluate(value, *, also):
+    right = value == {value!r} and type(value['list'][1]) is tuple and also == [1]
+    value['list'].clear()
+    also.append(2)
+    return int(right)
+"""
+    with start(kind, job, request) as pool:
+        assert pool.evaluate(source).scores == (1.0, 1.0)
+
+
+def test_processor_time_is_limited_over_all_threads(kind: str, request: pytest.FixtureRequest):
+    job = Job("evaluate", (Call((3,)),), Limits(wall_s=30, cpu_s=1, memory_mib=96))
+    with start(kind, job, request) as pool:
+        verdict = pool.evaluate(body("while True: pass"))
+        assert verdict.outcome is Outcome.TIMED_OUT
+        assert "1 s of processor time" in verdict.error
+        ignores = body("import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass")
+        assert pool.evaluate(ignores).outcome is Outcome.TIMED_OUT
+
+
+def test_many_threads_each_get_their_own_answer(kind: str, request: pytest.FixtureRequest):
+    with start(kind, JOB, request, slots=2) as pool, ThreadPoolExecutor(8) as threads:
+        verdicts = list(threads.map(lambda i: pool.evaluate(returns(f"n + {i}")), range(60)))
+    assert [verdict.scores for verdict in verdicts] == [(3.0 + i, 4.0 + i) for i in range(60)]
+
+
+def test_closing_ends_an_evaluation_as_our_fault(kind: str, request: pytest.FixtureRequest):
+    pool = start(kind, Job("evaluate", (Call((3,)),), Limits(wall_s=60, memory_mib=96)), request)
+    with ThreadPoolExecutor(2) as threads:
+        spinning = [threads.submit(pool.evaluate, body("while True: pass")) for _ in range(2)]
+        time.sleep(0.3)
+        pool.close()
+        assert {future.result(timeout=20).outcome for future in spinning} == {Outcome.SANDBOX_ERROR}
+    assert pool.evaluate(HONEST).outcome is Outcome.SANDBOX_ERROR
+    pool.close()
