@@ -6,10 +6,10 @@ SHELL := bash
 
 BIN := .venv/bin
 # The engine that set-up found may listen where only it knows to look: colima, Docker Desktop, podman.
-WITH_ENGINE = export DOCKER_HOST="$$($(BIN)/python infra/engine.py address)";
+WITH_ENGINE = DOCKER_HOST="$$($(BIN)/python infra/engine.py address)"; export DOCKER_HOST;
 
 help:  ## list these targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup:  ## uv, the locked environment, a Docker engine and the sandbox image; what is there is left alone
 	@infra/setup.sh
@@ -35,8 +35,8 @@ bench: setup  ## measure overhead and throughput
 soak: setup  ## the long and heavy tests
 	@$(WITH_ENGINE) $(BIN)/pytest -m slow
 
-lock:  ## write infra/requirements.lock anew from pyproject.toml
-	@infra/setup.sh lock
+lock:  ## write infra/*.lock from pyproject.toml, keeping what still fits (UPGRADE=--upgrade: the newest of all)
+	@infra/setup.sh lock $(UPGRADE)
 
 engine-stop:  ## stop the Docker engine that set-up started, if it started one
 	@$(BIN)/python infra/engine.py stop

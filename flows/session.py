@@ -139,12 +139,11 @@ def open_session(files: RunFiles) -> Iterator[Session]:
 def _new_session(files: RunFiles, stack: contextlib.ExitStack) -> Session:
     run, past = record.read_run(files), record.read_past(files)
     sandbox = stack.enter_context(open_sandboxes(run.problem, "train", seed=run.seed, run_id=run.run_id))
-    gateway = stack.enter_context(Gateway(run.problem.settings.sampling))
     best = max(past.programs.values(), key=lambda program: program.score)
     return Session(
         files=files,
         run=run,
-        gateway=gateway,
+        gateway=Gateway(run.problem.settings.sampling),
         sandbox=sandbox,
         population=rebuild(run, past),
         best=best,

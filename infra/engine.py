@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SOCKET = Path("/var/run/docker.sock")
+PODMAN = Path("/run/podman/podman.sock")
 LOG = Path("/var/log/overnight-dockerd.log")
 PID = Path("/run/overnight-dockerd.pid")
 """The engine serves the machine, not this folder: what is known of it stands where any clone finds it."""
@@ -41,6 +42,22 @@ WAYS = [
     ["--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs"],
 ]
 """What to start dockerd with, by turns, when there is no systemd to start it."""
+
+MOUNT_CGROUPS = """
+set -eu
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+cd /sys/fs/cgroup
+if ! grep -q memory cgroup.controllers; then
+  cd / && umount /sys/fs/cgroup
+  mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup
+  cd /sys/fs/cgroup
+  for name in $(awk '$4 == 1 { print $1 }' /proc/cgroups); do
+    mkdir "$name"
+    mount -t cgroup -o "$name" cgroup "$name" || rmdir "$name"
+  done
+fi
+"""
+"""On a machine whose init mounted none, as small virtual machines' do: cgroups of today, else those of before."""
 
 
 def set_up() -> None:
@@ -97,7 +114,7 @@ def candidates() -> Iterator[str]:
         home / ".orbstack/run/docker.sock",
         home / ".rd/docker.sock",  # Rancher Desktop
         runtime / "podman/podman.sock",
-        Path("/run/podman/podman.sock"),
+        PODMAN,
         home / ".local/share/containers/podman/machine/podman.sock",
     ]
     yield from (f"unix://{socket}" for socket in sockets if exists(socket))
@@ -162,8 +179,8 @@ def start(this: Step) -> str:
         remedy = "journalctl --unit docker, then: make setup"
         this.run([*prefix, "systemctl", "enable", "--now", "docker"], remedy=remedy)
         return wait(None)
-    if Path("/sys/fs/cgroup").is_dir() and not any(Path("/sys/fs/cgroup").iterdir()):
-        this.run([*prefix, "mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"], remedy=by_hand())
+    if not any(Path("/sys/fs/cgroup").iterdir()):
+        this.run([*prefix, "sh", "-c", MOUNT_CGROUPS], remedy=by_hand())
     *first, last = WAYS
     for way in first:
         try:
@@ -208,19 +225,28 @@ def stop() -> None:
 
 
 def end_started() -> bool:
-    """End the dockerd whose id was written down, if that process is still a dockerd; whether there was one."""
+    """End the dockerd whose id was written down, if that process still is one; whether there was one."""
     try:
         pid = int(PID.read_text())
-        name = Path(f"/proc/{pid}/comm").read_text().strip()
     except (OSError, ValueError):
         return False
-    if name != "dockerd":
+    if not is_dockerd(pid):
         return False
     subprocess.run([*(debian.as_root() or []), "sh", "-c", 'kill "$1"', "sh", str(pid)], check=False)
     end = time.monotonic() + PATIENCE
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+    while is_dockerd(pid) and time.monotonic() < end:
         time.sleep(0.1)
     return True
+
+
+def is_dockerd(pid: int) -> bool:
+    """Whether this process runs and is a dockerd: by now its id may be another's."""
+    process = Path(f"/proc/{pid}")
+    try:
+        ended = not (process / "cmdline").read_bytes()  # of a process that nobody has waited for yet
+        return (process / "comm").read_text().strip() == "dockerd" and not ended
+    except OSError:
+        return False
 
 
 def address() -> None:

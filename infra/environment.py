@@ -104,10 +104,10 @@ def venv(own: Path, this: Step) -> None:
 
 
 def lock() -> None:
-    """Write both locks anew from pyproject.toml: `make lock`."""
+    """Write both locks from pyproject.toml, keeping what still fits: `make lock`, `make lock UPGRADE=--upgrade`."""
     with step("lock") as this:
         uv = find_uv(this)
-        options = ["--upgrade", "--universal", "--generate-hashes", "--no-header", "--no-emit-index-url", "--quiet"]
+        options = [*sys.argv[2:], "--universal", "--generate-hashes", "--no-header", "--no-emit-index-url", "--quiet"]
         compile_ = [uv, "pip", "compile", *options, "--python-version", "3.11"]
         remedy = f"read {this.log}"
         this.run([*compile_, "--group", "dev", "-o", LOCK, "pyproject.toml"], remedy=remedy, env=SETTINGS)

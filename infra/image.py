@@ -76,9 +76,9 @@ def set_up() -> None:
         try:
             this.outcome = have_image(client, host, this)
         except (docker.errors.DockerException, requests.RequestException) as error:
-            raise StopError(
-                "the engine to build the sandbox image", str(error), "docker info, then: make setup"
-            ) from None
+            got = str(getattr(error, "explanation", None) or error)
+            remedy = f"read {this.log}, then: make setup"
+            raise StopError("the engine to give the sandbox image", got, remedy) from None
 
 
 def have_image(client: docker.DockerClient, host: str, this: Step) -> str:
@@ -127,10 +127,10 @@ def check(client: docker.DockerClient, image: str, this: Step) -> str:
         found = run(client, image, CHECK)
     except docker.errors.ContainerError as error:
         client.images.remove(image, force=True)
-        this.note(str(error))
+        said = error.stderr.decode(errors="replace") if isinstance(error.stderr, bytes) else str(error)
+        this.note(said)
         remedy = f"read {this.log}, then: make setup"
-        got = str(error).rstrip("\\n'").rpartition("\\n")[2]
-        raise StopError("Python >= 3.11 and numpy in the image", got, remedy) from None
+        raise StopError("Python >= 3.11 and numpy in the image", said.strip().splitlines()[-1], remedy) from None
     return f"Python {found['python']}, numpy {found['numpy']}"
 
 

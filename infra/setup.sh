@@ -3,7 +3,7 @@
 #
 #   infra/setup.sh               all of it
 #   infra/setup.sh environment   the environment only
-#   infra/setup.sh lock          writes infra/*.lock anew
+#   infra/setup.sh lock          writes infra/*.lock from pyproject.toml; with --upgrade, from the newest releases
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -26,7 +26,7 @@ find_python() {
 
 python=$(find_python)
 case "${1:-all}" in
-  lock) exec "$python" infra/environment.py lock ;;
+  lock) exec "$python" infra/environment.py "$@" ;;
   environment) exec "$python" infra/environment.py setup ;;
 esac
 "$python" infra/environment.py setup

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 import textwrap
 from dataclasses import dataclass
 from functools import cached_property
@@ -126,8 +127,8 @@ def read_specification(text: str, name: str) -> Specification:
         raise SpecificationError(
             f"{name}:{error.line}: {error}", remedy="Mend the file; `python -m py_compile` shows the place."
         ) from error
-    evolved = _marked(tree, "evolve", name)
-    run = _marked(tree, "run", name)
+    evolved = _marked(tree, text, "evolve", name)
+    run = _marked(tree, text, "run", name)
     if evolved is run:
         raise SpecificationError(
             f"{name}:{run.lineno}: `{run.name}` is marked both @funsearch.evolve and @funsearch.run",
@@ -143,8 +144,9 @@ def read_specification(text: str, name: str) -> Specification:
     )
 
 
-def _marked(tree: ast.Module, mark: str, name: str) -> ast.FunctionDef:
+def _marked(tree: ast.Module, text: str, mark: str, name: str) -> ast.FunctionDef:
     found = [function for function in source.functions(tree) if _has_mark(function, mark)]
+    found = found or [function for function in source.functions(tree) if _has_comment(function, text, mark)]
     if len(found) == 1:
         return found[0]
     purpose = {"evolve": "the function to improve", "run": "the function that scores one input"}[mark]
@@ -165,6 +167,12 @@ def _marked(tree: ast.Module, mark: str, name: str) -> ast.FunctionDef:
 
 def _has_mark(function: ast.FunctionDef, mark: str) -> bool:
     return any(_dotted(decorator) in (f"funsearch.{mark}", mark) for decorator in function.decorator_list)
+
+
+def _has_comment(function: ast.FunctionDef, text: str, mark: str) -> bool:
+    """Whether the line above is `# @funsearch.…`, as in the notebooks that DeepMind published."""
+    above = text.splitlines()[function.lineno - 2] if function.lineno > 1 else ""
+    return re.fullmatch(rf"#\s*@funsearch\.{mark}(\(\))?\s*", above) is not None
 
 
 def _dotted(node: ast.expr) -> str:

@@ -11,7 +11,7 @@ ORDER BY score DESC, generation, index LIMIT how_many;
 CREATE MACRO progress(run) AS TABLE
 SELECT
     generation,
-    sum(candidates) FILTER (generation > 0) OVER (ORDER BY generation)::BIGINT AS samples,
+    coalesce(sum(candidates) FILTER (generation > 0) OVER (ORDER BY generation), 0)::BIGINT AS samples,
     sum(cost_usd) OVER (ORDER BY generation) AS cost_usd,
     generation_best, best_score, ended_at
 FROM generations WHERE run_id = run AND state = 'committed' ORDER BY generation;

@@ -56,13 +56,12 @@ def job_frame(job: Job, *, own_users: bool = True) -> bytes:
         SpecificationError: If the inputs are not plain data.
     """
     limits = job.limits
-    cpu_s = limits.cpu_s if limits.cpu_s is not None else limits.wall_s * max(1, len(job.inputs))
     settings = {
         "run_function": job.run_function,
         "inputs": _inputs(job),
         "seed": job.seed,
         "wall_s": limits.wall_s,
-        "cpu_s": cpu_s,
+        "cpu_s": cpu_limit(job),
         "memory_mib": limits.memory_mib,
         "output_kib": limits.output_kib,
         "first_uid": random.SystemRandom().randrange(1, 2_000_000) * _USERS,
@@ -76,6 +75,12 @@ def request(number: int, source: str) -> bytes:
     """One candidate's request; text that is not UTF-8 goes through and fails in the candidate's own compile."""
     program = source.encode("utf-8", "surrogatepass")
     return frames.REQUEST.pack(number, len(program)) + program
+
+
+def cpu_limit(job: Job) -> float:
+    """Seconds of processor time that a candidate may take for all inputs together."""
+    limits = job.limits
+    return limits.cpu_s if limits.cpu_s is not None else limits.wall_s * max(1, len(job.inputs))
 
 
 def _inputs(job: Job) -> list[tuple[object, object]]:

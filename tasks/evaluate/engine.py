@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,17 +129,20 @@ class Engine:
         Raises:
             SandboxUnavailable: If it cannot be started.
         """
+        import docker.errors
+
         with _faults():
             # Never with detach=True: only so is standard input closed, and the runner ended, when this process dies.
             container = self._client.containers.create(
-                setup.image, list(delivery.arguments()), stdin_open=True, **_confinement(setup, self._limits_cpu())
+                setup.image, list(delivery.arguments()), stdin_open=True, **_confinement(setup, self._limits_cpu)
             )
             try:
                 # Attached before it starts, so that nothing it says is missed.
                 stream = container.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
                 container.start()
             except BaseException:
-                container.remove(force=True)
+                with suppress(docker.errors.DockerException):
+                    container.remove(force=True)
                 raise
         return Container(self._client, str(container.id), stream)
 
@@ -158,13 +162,14 @@ class Engine:
     def close(self) -> None:
         self._client.close()
 
+    @cached_property
     def _limits_cpu(self) -> bool:
         """Whether the engine may limit processor time; a rootless one may not."""
         return bool(self._client.info().get("CpuCfsQuota", False))
 
 
 def _confinement(setup: Setup, limits_cpu: bool) -> dict[str, Any]:
-    """What a container may not do; notes on each stand in the page on the sandbox."""
+    """What a container may and may not do, as arguments of its creation."""
     from docker.types import LogConfig, Ulimit
 
     memory = f"{setup.memory_mib + _HEADROOM_MIB}m"
@@ -244,7 +249,8 @@ class Container:
         until = time.time() + 0.5
         filters = {"container": self._id, "event": ["oom", "die"]}
         happened: dict[str, Any] = {}
-        with suppress(SandboxUnavailable), _faults():
+        # A dying engine's stream raises what it likes, and this is only to explain: the death stands anyway.
+        with suppress(Exception):
             # Until a moment from now: the record may come after the end of the stream.
             for event in self._client.events(
                 since=f"{since_s:.6f}", until=f"{until:.6f}", filters=filters, decode=True
@@ -320,10 +326,10 @@ def _started(pid: int) -> str:
 def _faults() -> Iterator[None]:
     """Turns whatever the SDK raises into one error of ours, with the original as its cause."""
     import docker.errors
-    import requests
 
     try:
         yield
-    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+    # Those of the HTTP library below the SDK are OSErrors.
+    except (docker.errors.DockerException, OSError) as error:
         said = getattr(error, "explanation", None) or error
         raise SandboxUnavailable(f"the Docker engine refused or failed: {said}", remedy=_ENGINE_REMEDY) from error

@@ -14,6 +14,7 @@ from typing import Any
 
 from schemas.job import Job
 from schemas.outcome import Outcome, Verdict
+from tasks.evaluate import delivery
 
 _ERROR = 2000
 """Characters of an error's text that are kept."""
@@ -123,19 +124,19 @@ _Decision = tuple[Outcome, tuple[float, ...], str]
 def _decide(header: Header, results: bytes, job: Job) -> _Decision:
     """The runner's own observations first; the candidate's report counts only where they leave it standing."""
     where = _place(header, job)
-    limits = job.limits
-    cpu_s = limits.cpu_s if limits.cpu_s is not None else limits.wall_s * max(1, len(job.inputs))
+    limits, cpu_s = job.limits, delivery.cpu_limit(job)
     if header.broken == "output":
         return Outcome.OUTPUT_LIMIT, (), f"printed more than {limits.output_kib} KiB {where}"
     if header.broken == "results":
         return Outcome.BAD_SCORE, (), "wrote more into the result channel than any report can hold"
+    report = _read_report(results, job)
+    if header.memory_kills and (header.broken or report[0] is not Outcome.SCORED):
+        # Whatever came of it afterwards: a process of its own that waited for the one that was killed, for instance.
+        return Outcome.OUT_OF_MEMORY, (), f"used more than {limits.memory_mib} MiB {where}"
     if header.broken == "wall":
         return Outcome.TIMED_OUT, (), f"took more than {limits.wall_s:g} s of wall clock {where}"
     if header.cpu_s > cpu_s or header.status == -signal.SIGXCPU:
         return Outcome.TIMED_OUT, (), f"took more than {cpu_s:g} s of processor time {where}"
-    report = _read_report(results, job)
-    if report[0] is not Outcome.SCORED and header.memory_kills:
-        return Outcome.OUT_OF_MEMORY, (), f"used more than {limits.memory_mib} MiB {where}"
     if header.status < 0:
         return Outcome.CRASHED, (), f"killed by {_signal_name(-header.status)} {where}"
     if header.status > 0:

@@ -69,7 +69,7 @@ class Slot:
         self.starts += 1
         try:
             self._send(channel, delivery.modules_frame() + self._job_frame, _START_S)
-            self.versions = json.loads(self._read_frame(channel, time.time() + _START_S))
+            self.versions = json.loads(self._read_frame(channel, time.monotonic() + _START_S))
         except (RunnerDied, ValueError) as fault:
             self._drop()
             raise SandboxUnavailable(
@@ -112,12 +112,11 @@ class Slot:
         """Sends one program and waits for its reply."""
         channel = self._channel
         assert channel is not None, "started before"
-        sent = time.time()
-        limits = self._job.limits
-        patience_s = limits.wall_s * (len(self._job.inputs) + 1) + _SLACK_S
+        patience_s = self._job.limits.wall_s * (len(self._job.inputs) + 1) + _SLACK_S
+        sent, until = time.time(), time.monotonic() + patience_s
         self._number += 1
         self._send(channel, delivery.request(self._number, source), _SLACK_S)
-        header, results, output = (self._read_frame(channel, sent + patience_s, sent) for _ in range(3))
+        header, results, output = (self._read_frame(channel, until, sent) for _ in range(3))
         answered = read_header(header).number
         if answered != self._number:
             raise RunnerDied(Death(f"expected the answer to candidate {self._number}, got that to {answered}"))
@@ -128,21 +127,20 @@ class Slot:
         try:
             channel.send(data, timeout_s=timeout_s)
         except OSError as error:
-            death = channel.death(since_s=sent)
-            raise RunnerDied(death) from error
+            raise RunnerDied(channel.death(since_s=sent)) from error
 
     def _read_frame(self, channel: Channel, until: float, since_s: float = 0.0) -> bytes:
-        """The next frame, until a time in seconds since 1970."""
-        while (frame := self._frames.take()) is None:
-            try:
-                data = channel.receive(timeout_s=max(0.1, until - time.time()))
-            except TimeoutError as error:
-                raise RunnerDied(Death("the sandbox stopped answering")) from error
-            except (OSError, WireFault) as error:
-                raise RunnerDied(Death(f"the connection to the sandbox broke: {error}")) from error
-            if not data:
-                raise RunnerDied(channel.death(since_s=since_s))
-            self._frames.feed(data)
+        """The next frame, until a time of the monotonic clock."""
+        try:
+            while (frame := self._frames.take()) is None:
+                data = channel.receive(timeout_s=max(0.1, until - time.monotonic()))
+                if not data:
+                    raise RunnerDied(channel.death(since_s=since_s))
+                self._frames.feed(data)
+        except TimeoutError as error:
+            raise RunnerDied(Death("the sandbox stopped answering")) from error
+        except (OSError, WireFault) as error:
+            raise RunnerDied(Death(f"the connection to the sandbox broke: {error}")) from error
         return frame
 
     def _drop(self) -> None:

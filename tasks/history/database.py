@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +23,9 @@ _PATTERNS = {
     "programs": ("runs/*/generations/*/programs.parquet", tables.PROGRAMS),
     "population": ("runs/*/generations/*/population.parquet", tables.POPULATION),
 }
+_EXPLAIN = re.compile(r"\s*EXPLAIN\b\s*(ANALYZE\b)?\s*(\((?=\s*(ANALYZE|FORMAT)\b)[^)]*\))?", re.IGNORECASE)
+_READS_FILES = re.compile(r"read_|parquet_|glob$|sniff_|query|json_execute_", re.IGNORECASE)
+_TABLES_ONLY = "Ask the views and macros; `overnight sql` alone shows them."
 VIEWS = ("runs", "nights", "generations", "programs", "population", "scores")
 MACROS = ("best_programs", "progress", "lineage", "cost_by_model", "outcomes_by_model")
 
@@ -27,7 +33,7 @@ MACROS = ("best_programs", "progress", "lineage", "cost_by_model", "outcomes_by_
 class Database:
     """The history as tables.
 
-    The connection can read the files of the history and nothing else, and takes single `SELECT` statements only.
+    The connection can read the tables of the history and nothing else, and takes single `SELECT` statements only.
 
     Args:
         history: Its directory; it need not exist yet.
@@ -66,11 +72,25 @@ class Database:
     def _refuse_more_than_a_query(self, sql: str) -> None:
         statements = self._connection.extract_statements(sql)
         kinds = [statement.type.name for statement in statements]
-        if kinds not in (["SELECT"], ["EXPLAIN"]):
+        if kinds == ["EXPLAIN"]:
+            # EXPLAIN ANALYZE does what it explains, whatever that is.
+            return self._refuse_more_than_a_query(_EXPLAIN.sub("", statements[0].query, count=1))
+        if kinds != ["SELECT"]:
             raise QueryError(
                 f"expected one query, got {', '.join(kinds) or 'nothing'}",
                 remedy="The history is read-only; begin with SELECT, WITH, FROM, DESCRIBE or EXPLAIN.",
             )
+        return self._refuse_files(statements[0].query)
+
+    def _refuse_files(self, query: str) -> None:
+        """DuckDB lets a query read every file of an allowed directory, journals and locks too."""
+        found = self._connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()[0][0]
+        for node in _nodes(json.loads(found)):
+            function, name = node.get("function") or {}, node.get("table_name") or ""
+            if node.get("type") == "TABLE_FUNCTION" and _READS_FILES.match(function.get("function_name", "")):
+                raise QueryError(f"{function['function_name']} is refused: it reads files", remedy=_TABLES_ONLY)
+            if "/" in name:
+                raise QueryError(f"{name!r} is refused: it is a file", remedy=_TABLES_ONLY)
 
     def _definition(self, name: str) -> str:
         template = package_files("schemas.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
@@ -92,3 +112,13 @@ class Database:
         self._connection.execute(f"SET allowed_directories = ['{folder}']")
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every object of a parsed query."""
+    if isinstance(tree, dict):
+        yield tree
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for part in tree:
+            yield from _nodes(part)

@@ -77,7 +77,9 @@ class RunFiles:
         Raises:
             UsageError: If another process holds it.
         """
-        with (self.directory / "lock").open("a") as handle:
+        with disk_errors(self.directory / "lock"):
+            handle = (self.directory / "lock").open("a")
+        with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -129,9 +131,13 @@ def write_file(path: Path, table: pa.Table) -> None:
     """One Parquet file, there whole or not there; replaces an older one."""
     with disk_errors(path):
         hidden = _hidden(path)
-        _write_synced(hidden, table)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(hidden, path)
+        try:
+            _write_synced(hidden, table)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(hidden, path)
+        except OSError:
+            hidden.unlink(missing_ok=True)
+            raise
         _sync_directory(path.parent)
 
 
@@ -143,17 +149,17 @@ def write_folder(path: Path, tables: Mapping[str, pa.Table]) -> None:
     """
     with disk_errors(path):
         hidden = _hidden(path)
-        hidden.mkdir(parents=True)
-        for name, table in tables.items():
-            _write_synced(hidden / f"{name}.parquet", table)
-        _sync_directory(hidden)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        hidden.mkdir()
         try:
+            for name, table in tables.items():
+                _write_synced(hidden / f"{name}.parquet", table)
+            _sync_directory(hidden)
+            path.parent.mkdir(parents=True, exist_ok=True)
             os.rename(hidden, path)
         except OSError as error:
+            shutil.rmtree(hidden, ignore_errors=True)
             if not path.exists():
                 raise
-            shutil.rmtree(hidden)
             raise HistoryError(f"{path} is committed already") from error
         _sync_directory(path.parent)
 
@@ -165,12 +171,12 @@ def read_file(path: Path, *, columns: list[str] | None = None) -> pa.Table:
         HistoryError: If it is missing, damaged, or was written by a later version.
     """
     try:
-        table = pq.ParquetFile(path).read(columns=columns)
+        table = pq.ParquetFile(path, page_checksum_verification=True).read(columns=columns)
+        version = int((table.schema.metadata or {}).get(b"overnight.schema_version", b"0"))
     except FileNotFoundError as error:
-        raise HistoryError(f"no file {path}") from error
-    except (pa.ArrowInvalid, OSError) as error:
+        raise HistoryError(f"no file {path}", remedy="Restore it from a copy.") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise HistoryError(f"{path} is damaged: {error}", remedy="Restore it from a copy, or remove it.") from error
-    version = int((table.schema.metadata or {}).get(b"overnight.schema_version", b"0"))
     if version > SCHEMA_VERSION:
         raise HistoryError(
             f"{path} has schema version {version}, this Overnight reads up to {SCHEMA_VERSION}",
@@ -180,12 +186,18 @@ def read_file(path: Path, *, columns: list[str] | None = None) -> pa.Table:
 
 
 def append_lines(path: Path, lines: list[bytes]) -> None:
-    """Appends lines and returns when they are on the disk."""
+    """Appends lines and returns when they are on the disk; where that fails, none of them is there."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as handle:
-            handle.write(b"".join(line + b"\n" for line in lines))
-            _sync(handle)
+        path.touch()
+        size = path.stat().st_size
+        try:
+            with path.open("ab") as handle:
+                handle.write(b"".join(line + b"\n" for line in lines))
+                _sync(handle)
+        except OSError:
+            os.truncate(path, size)
+            raise
 
 
 def read_lines(path: Path) -> list[bytes]:
@@ -218,7 +230,7 @@ def _hidden(path: Path) -> Path:
 
 def _write_synced(path: Path, table: pa.Table) -> None:
     with path.open("wb") as handle:
-        pq.write_table(table, handle, compression="zstd")
+        pq.write_table(table, handle, compression="zstd", write_page_checksum=True)
         _sync(handle)
 
 

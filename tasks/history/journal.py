@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from schemas.errors import HistoryError
 from schemas.program import Completion
 from tasks.history.files import append_lines, disk_errors, read_lines
 
@@ -31,8 +32,12 @@ class Journal:
         self._drop_torn_line()
 
     def known(self) -> dict[Key, Completion]:
-        """What is paid for already."""
-        completions = [_COMPLETION.validate_json(line) for line in read_lines(self._path)]
+        """What is paid for already.
+
+        Raises:
+            HistoryError: If a line is damaged.
+        """
+        completions = [self._completion(number, line) for number, line in enumerate(read_lines(self._path), start=1)]
         return {(c.prompt, c.sample, c.prompt_hash): c for c in completions}
 
     def record(self, completions: Sequence[Completion]) -> None:
@@ -43,6 +48,15 @@ class Journal:
     def discard(self) -> None:
         """After the generation is committed, its programs hold the completions."""
         self._path.unlink(missing_ok=True)
+
+    def _completion(self, number: int, line: bytes) -> Completion:
+        try:
+            return _COMPLETION.validate_json(line)
+        except ValidationError as error:
+            raise HistoryError(
+                f"{self._path}:{number} is damaged: expected one completion as JSON, got {line[:80]!r}",
+                remedy="Restore the file from a copy, or remove the line; its completion is then bought again.",
+            ) from error
 
     def _drop_torn_line(self) -> None:
         """A line that a crash cut short would swallow the next one."""

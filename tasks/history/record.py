@@ -10,6 +10,7 @@ import orjson
 import pyarrow as pa
 
 from schemas import tables
+from schemas.errors import HistoryError
 from schemas.generation import Finalist, GenerationRecord, NightRecord, Past, RunRecord, StopReason
 from schemas.outcome import count_outcomes
 from schemas.population import Change, Join, Reset
@@ -74,13 +75,19 @@ def read_run(files: RunFiles) -> RunRecord:
 
 
 def read_past(files: RunFiles) -> Past:
-    """Reads all committed generations, as far as they follow on each other without a gap."""
+    """Reads all committed generations, as far as they follow on each other without a gap.
+
+    Raises:
+        HistoryError: If generation 0, the start program, is missing or a file is damaged.
+    """
     programs: dict[str, Program] = {}
     changes: list[tuple[Change, ...]] = []
     hashes: set[str] = set()
     samples, cost = 0, 0.0
     numbers = files.committed()
     numbers = [number for place, number in enumerate(numbers) if number == place]
+    if not numbers:
+        raise HistoryError(f"no folder {files.generation(0)}, the start program", remedy="Restore it from a copy.")
     for number in numbers:
         folder = files.generation(number)
         for row in read_file(folder / "programs.parquet", columns=_PAST_COLUMNS).to_pylist():
@@ -209,7 +216,8 @@ def _population_rows(run_id: str, record: GenerationRecord) -> list[dict[str, An
 
 
 def _cluster(scores: Sequence[float]) -> str:
-    return hashlib.sha256(repr(tuple(scores)).encode()).hexdigest()[:12]
+    # Adding 0.0 makes -0.0 the 0.0 that it equals.
+    return hashlib.sha256(repr(tuple(score + 0.0 for score in scores)).encode()).hexdigest()[:12]
 
 
 def _changes(table: pa.Table) -> tuple[Change, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import logging
 import os
 import random
@@ -11,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import TracebackType
+from functools import cache
 from typing import Any
 
 from schemas.errors import ProviderError, TerminalProviderError, TransientProviderError
@@ -39,7 +41,7 @@ class Sample:
 class Gateway:
     """Asks models, many at a time, and hands each answer to `record` before anything else is done with it.
 
-    LiteLLM leaks a client for every event loop, so there is one loop, in a thread, for as long as the gateway is open.
+    One event loop serves every gateway of the process, in a thread of its own: LiteLLM leaks a client a loop.
     Its own retries, the provider clients' retries and the Router's limits are off: attempts are counted here alone.
 
     Args:
@@ -48,23 +50,9 @@ class Gateway:
 
     def __init__(self, settings: Sampling) -> None:
         self._settings = settings
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="overnight-gateway", daemon=True)
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._bases = {model.name: model.api_base for model in settings.models}
         self._one_at_a_time = {model.name for model in settings.models if model.name.startswith(BUILTIN)}
-
-    def __enter__(self) -> Gateway:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=5)
-        if not self._thread.is_alive():
-            self._loop.close()
 
     def sample(self, wanted: Sequence[Sample], record: Record) -> list[Completion]:
         """Buys the samples, concurrently, and waits for all of them.
@@ -80,7 +68,7 @@ class Gateway:
             TerminalProviderError: Asking again cannot help; samples in flight are recorded first.
             TransientProviderError: The provider failed as often as `attempts` allows.
         """
-        future = asyncio.run_coroutine_threadsafe(self._sample_all(wanted, record), self._loop)
+        future = asyncio.run_coroutine_threadsafe(self._sample_all(wanted, record), _event_loop())
         try:
             return future.result()
         except BaseException:
@@ -245,7 +233,35 @@ def missing_key(model: str) -> list[str]:
     return list(_litellm().validate_environment(model=model).get("missing_keys", []))
 
 
-_loading = threading.Lock()
+_loading = threading.RLock()
+
+
+def _event_loop() -> asyncio.AbstractEventLoop:
+    # `cache` alone lets two threads make one each.
+    with _loading:
+        return _new_event_loop()
+
+
+@cache
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="overnight-gateway", daemon=True).start()
+    atexit.register(_finish, loop)
+    return loop
+
+
+def _finish(loop: asyncio.AbstractEventLoop) -> None:
+    """Closes LiteLLM's connections and background tasks, which would complain at the interpreter's end."""
+
+    async def cancel_all() -> None:
+        await _litellm().close_litellm_async_clients()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    with contextlib.suppress(TimeoutError):
+        asyncio.run_coroutine_threadsafe(cancel_all(), loop).result(timeout=2)
 
 
 def _litellm() -> Any:

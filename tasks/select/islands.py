@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -145,20 +146,22 @@ class Population:
         """T0 (1 − (n mod N)/N), in the unit of the island's scores in the default mode.
 
         T0 is absolute in the paper, so a problem with scores like 512 is searched greedily and one with scores like
-        0.04 uniformly. The unit is the distance from the best cluster to the median one.
+        0.04 uniformly. The unit is the distance from the best cluster to the median one; where that ties with the
+        best, to the next one below it.
         """
         period = self._settings.cluster_period
         temperature = self._settings.cluster_temperature * (1 - (island.registered % period) / period)
         if self._settings.mode == "paper":
             return temperature
         ranked = sorted((cluster.score for cluster in clusters), reverse=True)
-        spread = ranked[0] - ranked[len(ranked) // 2]
-        return temperature * spread if spread > 0 else temperature
+        below = next((score for score in ranked[len(ranked) // 2 :] if score < ranked[0]), None)
+        return temperature if below is None else temperature * (ranked[0] - below)
 
     def _reset(self, rng: random.Random) -> list[Change]:
+        # The paper adds noise of 1e-6 to break ties, which in scores of its own size would be more than that.
         ranked = sorted(
             range(len(self.islands)),
-            key=lambda number: (self.islands[number].best or self.start).score + rng.gauss(0, 1e-6),
+            key=lambda number: ((self.islands[number].best or self.start).score, rng.random()),
         )
         worse = len(ranked) // 2
         changes: list[Change] = []
@@ -176,6 +179,7 @@ class Population:
 def softmax_weights(scores: Sequence[float], temperature: float) -> list[float]:
     """Weights proportional to exp(score / temperature), the highest 1."""
     best = max(scores)
+    temperature = min(max(temperature, sys.float_info.min), sys.float_info.max)
     return [math.exp(max((score - best) / temperature, -_GREEDY)) for score in scores]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -31,7 +31,8 @@ def judge(
     pairs: Sequence[tuple[Candidate, Verdict | None]],
     reducer: Reducer,
 ) -> list[Judged]:
-    """Ids and scores, in order. Of equal programs the first in order keeps the verdict, whichever ran first.
+    """Ids and scores, in order. Of equal programs the first in order keeps the verdict, whichever ran first; where
+    the sandbox failed, none of them was judged, and all say so.
 
     Args:
         run_id: Of the run; goes into the ids.
@@ -46,14 +47,26 @@ def judge(
     judged = []
     for candidate, verdict in pairs:
         if candidate.code_hash in shared:
-            first = candidate.code_hash not in seen
-            verdict = verdict_of[candidate.code_hash] if first else _REPEATED
+            ran = verdict_of[candidate.code_hash]
+            keeps = candidate.code_hash not in seen or ran.outcome is Outcome.SANDBOX_ERROR
+            verdict = ran if keeps else _REPEATED
             seen.add(candidate.code_hash)
         if verdict is None:
             raise ValueError(f"candidate {candidate.index} has no verdict")
-        score = reduce_scores(verdict.scores, reducer) if verdict.is_scored else None
+        verdict, score = _reduced(verdict, reducer)
         judged.append(Judged(program_id(run_id, generation, candidate.index), candidate, verdict, score))
     return judged
+
+
+def _reduced(verdict: Verdict, reducer: Reducer) -> tuple[Verdict, float | None]:
+    """The verdict with its score; finite scores whose sum is not are no score."""
+    if not verdict.is_scored:
+        return verdict, None
+    try:
+        return verdict, reduce_scores(verdict.scores, reducer)
+    except OverflowError:
+        error = f"expected finite scores, got ones whose {reducer} is too large for a float"
+        return replace(verdict, outcome=Outcome.BAD_SCORE, scores=(), error=error), None
 
 
 _REPEATED = Verdict(Outcome.DUPLICATE, error="the same program came earlier in this generation")

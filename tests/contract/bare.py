@@ -22,26 +22,24 @@ class BareRunner:
             env={**os.environ, **delivery.ENVIRONMENT},
             bufsize=0,
         )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self._stdin, self._stdout = self.process.stdin.fileno(), self.process.stdout.fileno()
 
     def send(self, data: bytes, *, timeout_s: float) -> None:
-        assert self.process.stdin is not None
         view = memoryview(data)
         while view:
-            view = view[self.process.stdin.write(view) :]
+            view = view[os.write(self._stdin, view) :]
 
     def receive(self, *, timeout_s: float) -> bytes:
-        assert self.process.stdout is not None
-        if not select.select([self.process.stdout], [], [], timeout_s)[0]:
+        if not select.select([self._stdout], [], [], timeout_s)[0]:
             raise TimeoutError
-        return self.process.stdout.read(65536) or b""
+        return os.read(self._stdout, 65536)
 
     def death(self, *, since_s: float) -> Death:
         return Death(f"the runner exited with code {self.process.wait(timeout=10)}")
 
     def close(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
+        # Another thread may be reading: the pipes are closed with this object.
         self.process.kill()
         self.process.wait(timeout=10)
-        self.process.stdin.close()
-        self.process.stdout.close()

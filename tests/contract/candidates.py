@@ -52,30 +52,48 @@ def refused(text: str) -> str:
 
 TIME = [
     Case("time: spins", body("while True: pass"), Outcome.TIMED_OUT, r"1 s of wall clock on input 1 of 2 \(3\)"),
-    Case("time: sleeps on the second input", body("import time\nif n == 4: time.sleep(60)\nreturn 1"), Outcome.TIMED_OUT,
-         r"input 2 of 2"),
+    Case(
+        "time: sleeps on the second input",
+        body("import time\nif n == 4: time.sleep(60)\nreturn 1"),
+        Outcome.TIMED_OUT,
+        r"input 2 of 2",
+    ),
     Case("time: spins while loaded", "while True: pass", Outcome.TIMED_OUT, "while it was loaded"),
-    Case("time: catches everything", body("while True:\n    try:\n        while True: pass\n    except BaseException: pass"),
-         Outcome.TIMED_OUT),
-]  # fmt: skip
+    Case(
+        "time: catches everything",
+        body("while True:\n    try:\n        while True: pass\n    except: pass"),
+        Outcome.TIMED_OUT,
+    ),
+]
 
 MEMORY = [
     Case("memory: one large block", body("return len(bytearray(2**30))"), Outcome.OUT_OF_MEMORY, "96 MiB on input 1"),
     Case("memory: grows", body("x = []\nwhile True: x.append(bytearray(2**20))"), Outcome.OUT_OF_MEMORY),
     Case("memory: while loaded", "x = bytearray(2**30)\n" + HONEST, Outcome.OUT_OF_MEMORY, "while it was loaded"),
-    Case("memory: in many processes", body("""
+    Case(
+        "memory: in many processes",
+        body("""
 import os
 for _ in range(8):
     if os.fork() == 0: break
 x = bytearray(b'x' * (60 * 2**20))
 import time; time.sleep(30)
-"""), Outcome.OUT_OF_MEMORY, harmless=False),
-]  # fmt: skip
+"""),
+        Outcome.OUT_OF_MEMORY,
+        harmless=False,
+    ),
+]
 
 PROCESSES = [
-    Case("processes: fork bomb", body("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"),
-         Outcome.TIMED_OUT, harmless=False),
-    Case("processes: leaves a daemon", body("""
+    Case(
+        "processes: fork bomb",
+        body("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"),
+        Outcome.TIMED_OUT,
+        harmless=False,
+    ),
+    Case(
+        "processes: leaves a daemon",
+        body("""
 import os, time
 if os.fork() == 0:
     os.setsid()
@@ -84,15 +102,26 @@ if os.fork() == 0:
     os._exit(0)
 os.wait()
 return n
-"""), Outcome.SCORED, harmless=False),
-    Case("processes: leaves threads", body("""
+"""),
+        Outcome.SCORED,
+        harmless=False,
+    ),
+    Case(
+        "processes: leaves threads",
+        body("""
 import threading, time
 for _ in range(8): threading.Thread(target=time.sleep, args=(60,)).start()
 return n
-"""), Outcome.SCORED),
-    Case("processes: starts a program", body("import subprocess\nsubprocess.run(['/bin/true'])\nreturn 1"),
-         Outcome.CRASHED, "cannot start other programs"),
-]  # fmt: skip
+"""),
+        Outcome.SCORED,
+    ),
+    Case(
+        "processes: starts a program",
+        body("import subprocess\nsubprocess.run(['/bin/true'])\nreturn 1"),
+        Outcome.CRASHED,
+        "cannot start other programs",
+    ),
+]
 
 OUTPUT = [
     Case("output: floods", body("while True: print('x' * 1000)"), Outcome.OUTPUT_LIMIT, "16 KiB"),
@@ -101,12 +130,18 @@ OUTPUT = [
 
 FILES = [
     Case("files: writes", refused("open('/tmp/x', 'w').write('x')"), Outcome.SCORED, harmless=False),
-    Case("files: temporary", body("import tempfile\ntempfile.TemporaryFile()\nreturn 1"), Outcome.CRASHED,
-         "no files to write", harmless=False),
+    Case(
+        "files: temporary",
+        body("import tempfile\ntempfile.TemporaryFile()\nreturn 1"),
+        Outcome.CRASHED,
+        "no files to write",
+        harmless=False,
+    ),
     Case("files: reads the runner's memory", refused("open('/proc/1/mem', 'rb')"), Outcome.SCORED, harmless=False),
     Case("files: reads the runner's input", refused("open('/proc/1/fd/0', 'rb')"), Outcome.SCORED, harmless=False),
+    Case("files: a queue that stays", refused("open('/dev/mqueue/x', 'w')"), Outcome.SCORED, harmless=False),
     Case("files: memfd", refused("import os\nos.memfd_create('x')"), Outcome.SCORED),
-]  # fmt: skip
+]
 
 NETWORK = [
     Case("network: socket", refused("import socket\nsocket.socket()"), Outcome.SCORED),
@@ -115,30 +150,57 @@ NETWORK = [
 RUNNER = [
     Case("runner: kills all", body("import os\nos.kill(-1, 9)\nreturn 1"), Outcome.CRASHED, harmless=False),
     Case("runner: kills the runner", refused("import os\nos.kill(os.getppid(), 9)"), Outcome.SCORED, harmless=False),
-    Case("runner: limits the runner", refused("import resource\nresource.prlimit(1, resource.RLIMIT_CPU, (1, 1))"),
-         Outcome.SCORED, harmless=False),
+    Case(
+        "runner: limits the runner",
+        refused("import resource\nresource.prlimit(1, resource.RLIMIT_CPU, (1, 1))"),
+        Outcome.SCORED,
+        harmless=False,
+    ),
     Case("runner: replaces the exit", body("import os\nos._exit = lambda code: None\nreturn n"), Outcome.SCORED),
     Case("runner: breaks the reporting", "import json\njson.dumps = None\n" + HONEST, Outcome.SCORED),
-    Case("runner: writes to every descriptor", body("""
+    Case(
+        "runner: writes to every descriptor",
+        body("""
 import os
 for fd in (0, *range(4, 256)):
     try: os.write(fd, b'x' * 100)
     except OSError: pass
 return n
-"""), Outcome.SCORED),
-]  # fmt: skip
+"""),
+        Outcome.SCORED,
+    ),
+]
 
 CHANNEL = [
     Case("channel: floods", body("import os\nwhile True: os.write(3, b'{}' * 1000)"), Outcome.BAD_SCORE),
-    Case("channel: too many scores", body("import os\nos.write(3, b'{\"score\": 9}\\n' * 5)\nreturn 1"), Outcome.BAD_SCORE),
-    Case("channel: too few", body("import os\nif n == 4: os._exit(0)\nreturn 1"), Outcome.CRASHED, "exit code 0 on input 2"),
-    Case("channel: deep nonsense", body("import os\nos.write(3, b'[' * 30000 + b'\\n')\nos._exit(0)"), Outcome.BAD_SCORE),
-    Case("channel: infinity in disguise", body("import os\nos.write(3, b'{\"score\": 1e999}\\n')\nreturn 1"),
-         Outcome.BAD_SCORE, "inf"),
-    Case("channel: a terminal's commands", body("raise ValueError('\\x1b[2J\\x00\\udc80\\u202e' + 'x' * 9999)"),
-         Outcome.CRASHED, "ValueError: �"),
+    Case(
+        "channel: too many scores",
+        body("import os\nos.write(3, b'{\"score\": 9}\\n' * 5)\nreturn 1"),
+        Outcome.BAD_SCORE,
+    ),
+    Case(
+        "channel: too few",
+        body("import os\nif n == 4: os._exit(0)\nreturn 1"),
+        Outcome.CRASHED,
+        "exit code 0 on input 2",
+    ),
+    Case(
+        "channel: deep nonsense", body("import os\nos.write(3, b'[' * 30000 + b'\\n')\nos._exit(0)"), Outcome.BAD_SCORE
+    ),
+    Case(
+        "channel: infinity in disguise",
+        body("import os\nos.write(3, b'{\"score\": 1e999}\\n')\nreturn 1"),
+        Outcome.BAD_SCORE,
+        "inf",
+    ),
+    Case(
+        "channel: a terminal's commands",
+        body("raise ValueError('\\x1b[2J\\x00\\udc80\\u202e' + 'x' * 9999)"),
+        Outcome.CRASHED,
+        "ValueError: �",
+    ),
     Case("channel: closed", body("import os\nos.close(3)\nreturn 1"), Outcome.CRASHED),
-]  # fmt: skip
+]
 
 VALUES = [
     Case(f"values: {value}", returns(value), Outcome.BAD_SCORE, says)
@@ -160,16 +222,24 @@ EXITS = [
     Case("exits: os._exit", body("import os\nos._exit(7)"), Outcome.CRASHED, "exited with code 7 on input 1"),
     Case("exits: aborts", body("import os\nos.abort()"), Outcome.CRASHED, "SIGABRT"),
     Case("exits: segmentation fault", body("import ctypes\nctypes.string_at(0)"), Outcome.CRASHED, "SIGSEGV"),
-    Case("exits: raises", body("x = 1\nreturn x / 0"), Outcome.CRASHED,
-         r"ZeroDivisionError: division by zero, in line 3 \(return x / 0\), on input 1 of 2 \(3\)"),
-    Case("exits: an error without text", body("class E(Exception):\n    def __str__(self): raise self\nraise E"),
-         Outcome.CRASHED, "E, in line 4"),
+    Case(
+        "exits: raises",
+        body("x = 1\nreturn x / 0"),
+        Outcome.CRASHED,
+        r"ZeroDivisionError: division by zero, in line 3 \(return x / 0\), on input 1 of 2 \(3\)",
+    ),
+    Case(
+        "exits: an error without text",
+        body("class E(Exception):\n    def __str__(self): raise self\nraise E"),
+        Outcome.CRASHED,
+        "E, in line 4",
+    ),
     Case("exits: recursion", body("return evaluate(n)"), Outcome.CRASHED, "RecursionError"),
     Case("exits: syntax", "def evaluate(n):\n    return (n\n", Outcome.CRASHED, "SyntaxError: .* in line 2"),
     Case("exits: no run function", "x = 1", Outcome.CRASHED, "no function 'evaluate'"),
     Case("exits: null byte", "x = '\0'", Outcome.CRASHED),
     Case("exits: half a character", "x = '\udc80'", Outcome.CRASHED),
     Case("exits: nested too deeply", "x = " + "(" * 5000 + ")" * 5000, Outcome.CRASHED),
-]  # fmt: skip
+]
 
 CASES = [*TIME, *MEMORY, *PROCESSES, *OUTPUT, *FILES, *NETWORK, *RUNNER, *CHANNEL, *VALUES, *EXITS]

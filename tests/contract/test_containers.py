@@ -37,7 +37,7 @@ def run() -> str:
 def containers(run: str) -> Iterator[Callable[[], list[Any]]]:
     """The containers of the run that exist now."""
     client = docker.from_env()
-    label = {"label": f"{engine.RUN_LABEL}={run}"}
+    label: dict[str, str | list[str] | bool] = {"label": f"{engine.RUN_LABEL}={run}"}
     yield lambda: client.containers.list(all=True, filters=label, ignore_removed=True)
     for container in client.containers.list(all=True, filters=label, ignore_removed=True):
         container.remove(force=True)
@@ -75,7 +75,7 @@ def test_a_container_lost_once_costs_nothing(sandbox_image: str, run: str, conta
         killer = kill_when_busy(containers, 1)
         verdict = pool.evaluate(body("import time\ntime.sleep(0.8)\nreturn n * 2.5"))
         killer.join()
-        assert verdict.scores == HONEST_SCORES
+        assert verdict.scores == HONEST_SCORES, verdict
         assert pool.starts == 2
 
 
@@ -99,8 +99,8 @@ def test_every_candidate_gets_one_verdict_while_containers_die(sandbox_image: st
         futures = [threads.submit(pool.evaluate, source.format(i)) for i in range(60)]
         for _ in range(2):
             time.sleep(0.4)
-            for container in containers()[:1]:
-                container.kill()
+            # The newest stands first: never the one that has just been started for a candidate that lost its own.
+            containers()[-1].kill()
         for i, future in enumerate(futures):
             assert future.result().scores == (3.0 + i, 4.0 + i)
     assert containers() == []
@@ -113,6 +113,31 @@ def test_closing_leaves_no_container(sandbox_image: str, run: str, containers):
     pool.close()
     assert containers() == []
     assert time.monotonic() - began < 5
+
+
+def test_a_container_is_confined_as_designed(sandbox_image: str, run: str, containers):
+    with open_pool(JOB, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}):
+        (container,) = containers()
+        container.reload()
+    host, config = container.attrs["HostConfig"], container.attrs["Config"]
+    assert (config["OpenStdin"], config["StdinOnce"], config["Tty"], config["User"]) == (True, True, False, "0:0")
+    assert (host["NetworkMode"], host["IpcMode"], host["ReadonlyRootfs"], host["Privileged"]) == (
+        "none",
+        "none",
+        True,
+        False,
+    )
+    assert (host["CapDrop"], sorted(c.removeprefix("CAP_") for c in host["CapAdd"])) == (
+        ["ALL"],
+        ["KILL", "SETGID", "SETUID"],
+    )
+    assert host["Memory"] == host["MemorySwap"] == (96 + 64) * 2**20
+    assert host["PidsLimit"] == 64
+    assert host["AutoRemove"]
+    assert not host["Binds"]
+    assert not container.attrs["Mounts"]
+    assert any(option.startswith("no-new-privileges") for option in host["SecurityOpt"])
+    assert not any("seccomp" in option for option in host["SecurityOpt"]), "the engine's own filter stays"
 
 
 def test_containers_vanish_with_a_killed_owner(sandbox_image: str, run: str, containers):
@@ -171,6 +196,6 @@ def test_no_engine_names_the_way_out(sandbox_image: str, monkeypatch: pytest.Mon
 
 def test_inputs_that_are_not_plain_data_are_refused(sandbox_image: str, run: str, containers):
     job = Job("evaluate", (Call((1,)), Call(({1, 2},))))
-    with pytest.raises(SpecificationError, match="input 2 of 2 .*set is not plain data"):
+    with pytest.raises(SpecificationError, match=r"input 2 of 2 .*set is not plain data"):
         open_pool(job, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run})
     assert containers() == []

@@ -37,9 +37,7 @@ def sandbox(kind: str, request: pytest.FixtureRequest) -> Iterator[SandboxPool]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_program_is_judged_by_what_it_does_and_the_next_one_is_unharmed(
-    kind: str, sandbox: SandboxPool, case: Case
-):
+def test_a_program_is_judged_by_what_it_does_and_the_next_one_is_unharmed(kind: str, sandbox: SandboxPool, case: Case):
     if kind == "bare" and not case.harmless:
         pytest.skip("only in a container")
     verdict = sandbox.evaluate(case.source)
@@ -58,7 +56,9 @@ def test_a_program_is_judged_by_what_it_does_and_the_next_one_is_unharmed(
 def test_nothing_of_an_earlier_candidate_is_left(kind: str, sandbox: SandboxPool):
     if kind == "bare":
         pytest.skip("only in a container")
-    sandbox.evaluate("SECRET = 'correct-horse'\n" + body("import os\nif os.fork() == 0:\n    while True: pass\nreturn 1"))
+    sandbox.evaluate(
+        "SECRET = 'correct-horse'\n" + body("import os\nif os.fork() == 0:\n    while True: pass\nreturn 1")
+    )
     count = returns("len([name for name in __import__('os').listdir('/proc') if name.isdigit()])")
     assert sandbox.evaluate(count).scores == (2.0, 2.0), "the runner and this candidate"
     memory = "import gc\n" + returns("sum('correct' + '-horse' in str(o) for o in gc.get_objects() if type(o) is str)")
@@ -87,6 +87,33 @@ def test_a_candidate_has_nothing_of_our_environment(kind: str, sandbox: SandboxP
         pytest.skip("only in a container")
     printed = sandbox.evaluate(body("import os\nprint(*os.environ)\nreturn 1")).output.split()
     assert set(printed) <= {"HOME", "HOSTNAME", "PATH", "LC_CTYPE", *ENVIRONMENT}
+
+
+def test_a_candidate_has_no_right_and_nothing_to_write_to(kind: str, sandbox: SandboxPool):
+    if kind == "bare":
+        pytest.skip("only in a container")
+    source = """
+import os
+
+def evaluate(n):
+    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    rights = [status[name].strip() for name in ("CapPrm", "CapEff", "CapAmb", "NoNewPrivs", "Seccomp", "Groups")]
+    print(*rights, min(map(int, status["Uid"].split())) >= 1000)
+    for folder, folders, files in os.walk("/"):
+        folders[:] = [name for name in folders if os.path.join(folder, name) not in ("/proc", "/sys")]
+        for path in (folder, *(os.path.join(folder, name) for name in files)):
+            if os.access(path, os.W_OK) and not os.path.islink(path):
+                print(path)
+    return n
+"""
+    verdict = sandbox.evaluate(source)
+    assert verdict.is_scored, verdict
+    rights, *writable = verdict.output.splitlines()[: len(verdict.output.splitlines()) // 2]
+    none = "0" * 16
+    assert rights == f"{none} {none} {none} 1 2  True"
+    # In /dev/mqueue no queue may be made: see the case "files: a queue that stays".
+    devices = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts/ptmx", "mqueue")
+    assert set(writable) <= {f"/dev/{name}" for name in devices}
 
 
 @pytest.mark.parametrize("value", ["np.float64(2.5)", "np.float32(2.5)", "np.int64(2)", "2", "2.5", "np.longdouble(2)"])
@@ -124,7 +151,7 @@ def helper(n):
     [
         "import asyncio\nasync def f():\n    await asyncio.sleep(0)\n    return n\nreturn asyncio.run(f())",
         "from concurrent.futures import ThreadPoolExecutor as T\nreturn sum(T(4).map(int, [n]))",
-        "import os\nr, w = os.pipe()\nif os.fork() == 0:\n    os.write(w, bytes([n]))\n    os._exit(0)\nreturn os.read(r, 1)[0]",
+        "import os\nr, w = os.pipe()\nif not os.fork(): os._exit(os.write(w, bytes([n])))\nreturn os.read(r, 1)[0]",
     ],
     ids=["asyncio", "threads", "fork"],
 )
@@ -145,7 +172,9 @@ def test_what_it_printed_before_a_timeout_is_known(sandbox: SandboxPool):
 
 
 def test_times_and_memory_are_measured(sandbox: SandboxPool):
-    verdict = sandbox.evaluate(body("import time\ntime.sleep(0.1 * (n - 3))\nx = bytearray(b'x' * 40 * 2**20)\nreturn n"))
+    verdict = sandbox.evaluate(
+        body("import time\ntime.sleep(0.1 * (n - 3))\nx = bytearray(b'x' * 40 * 2**20)\nreturn n")
+    )
     assert verdict.peak_mib > 40
     assert 0 < verdict.cpu_s < verdict.wall_s + 1
     assert len(verdict.input_wall_s) == 2
@@ -153,7 +182,9 @@ def test_times_and_memory_are_measured(sandbox: SandboxPool):
 
 
 def test_unseeded_draws_and_orders_repeat(sandbox: SandboxPool):
-    source = body("import random\nreturn random.random() + sum(i * hash(s) % 97 for i, s in enumerate({'a', 'b', 'c'}))")
+    source = body(
+        "import random\nreturn random.random() + sum(i * hash(s) % 97 for i, s in enumerate({'a', 'b', 'c'}))"
+    )
     first = sandbox.evaluate(source).scores
     assert first[0] == first[1]
     assert sandbox.evaluate(source).scores == first

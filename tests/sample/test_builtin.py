@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 import textwrap
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -75,7 +76,7 @@ PROMPTS = {
 
 
 def function_of(completion: str) -> ast.FunctionDef:
-    (function,) = ast.parse(completion).body
+    function = ast.parse(completion).body[0]
     assert isinstance(function, ast.FunctionDef)
     return function
 
@@ -85,7 +86,11 @@ def body_of(completion: str) -> list[ast.stmt]:
     return function.body[1:] if ast.get_docstring(function) is not None else function.body
 
 
-@pytest.fixture(params=PROMPTS.values(), ids=PROMPTS)
+def source_of(body: list[ast.stmt]) -> str:
+    return "\n".join(map(ast.unparse, body))
+
+
+@pytest.fixture(params=list(PROMPTS.values()), ids=list(PROMPTS))
 def prompt(request):
     return request.param
 
@@ -157,7 +162,7 @@ def test_parents_that_do_not_parse_leave_a_fresh_answer():
 def test_a_constant_start_grows_into_something_that_looks_at_its_arguments():
     answers = [mutate(PROMPTS["constant"], seed) for seed in range(100)]
 
-    assert sum("el" in ast.unparse(body_of(a)) for a in answers) > 50
+    assert sum("el" in source_of(body_of(a)) for a in answers) > 50
     assert any("for i, v in enumerate(el):" in a for a in answers)
 
 
@@ -166,7 +171,7 @@ def test_an_array_is_returned_where_an_array_is_asked_for():
     bins = numpy.array([30.0, 80.0, 150.0])
     shapes = []
     for seed in range(200):
-        names = {"np": numpy, "MARGIN": 3}
+        names: dict[str, Any] = {"np": numpy, "MARGIN": 3}
         with numpy.errstate(all="ignore"):
             exec(mutate(PROMPTS["two parents"], seed), names)
             shapes.append(numpy.shape(names["priority_v2"](30.0, bins)))
@@ -177,7 +182,7 @@ def test_an_array_is_returned_where_an_array_is_asked_for():
 def test_few_answers_crash_on_a_sequence():
     crashed = 0
     for seed in range(300):
-        names = {}
+        names: dict[str, Any] = {}
         exec(mutate(make_prompt(CAPS, "return 0.0", LOOP, preface=""), seed), names)
         try:
             names["priority_v2"]((0, 1, 2, 2, 1, 0), 6)
@@ -212,4 +217,4 @@ def test_programs_stay_short_over_two_hundred_generations(header, start):
     for seed in range(200):
         child = body_of(mutate(make_prompt(header, older, newer), seed))
         assert size(child) <= 100
-        older, newer = newer, "\n".join(map(ast.unparse, child))
+        older, newer = newer, source_of(child)

@@ -53,7 +53,7 @@ def live(work: Work, cage: lockdown.Cage, ends: lockdown.Ends, length: int, kern
         cage: What confines it.
         ends: Its ends of the pipes.
         length: Bytes of its program, which are next on standard input.
-        kernel: Made before.
+        kernel: Made and prepared before.
     """
     # Bound now: a candidate that replaces os._exit would fall back into the runner's loop.
     leave, parent = os._exit, os.getppid()
@@ -121,7 +121,6 @@ class _Run:
             code = compile(self._source, FILE, "exec", dont_inherit=True)
         except MemoryError:
             raise RecursionError("the program is nested too deeply to be compiled") from None
-        _print_by_line()
         exec(code, program.__dict__)
         function = program.__dict__.get(self._work.run_function)
         if not callable(function):
@@ -188,8 +187,11 @@ def _decorators() -> types.ModuleType:
     return module
 
 
-def _print_by_line() -> None:
-    """What was printed before a time-out is then known; text that UTF-8 cannot hold is no error."""
+def print_by_line() -> None:
+    """Makes all later children print by line, so that what was printed before a time-out is known.
+
+    Text that UTF-8 cannot hold is no error.
+    """
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         raw = io.FileIO(descriptor, "w", closefd=False)
         buffer = io.BufferedWriter(raw)

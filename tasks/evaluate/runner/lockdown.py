@@ -19,6 +19,7 @@ PROCESSES = 48
 """Processes and threads of one candidate; the container's pids_limit is above it."""
 
 _OPEN_FILES = 64
+_FIRST_USER = 1000
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
 
 
@@ -27,25 +28,37 @@ class Cage:
     """What confines one child.
 
     Attributes:
-        memory_mib: Address space beyond what the preloaded interpreter has, MiB.
+        address_space: Bytes, with what the preloaded interpreter has.
         cpu_s: Seconds of processor time, for each process.
         uid: The user and group it becomes; None where the runner may not change it (tests without a container).
     """
 
-    memory_mib: int
+    address_space: int
     cpu_s: float
     uid: int | None
 
 
 class Kernel:
-    """What a child needs to speak to the kernel with; made once, by the runner."""
+    """What is asked of the kernel through the C library; made once, by the runner."""
 
     def __init__(self) -> None:
-        self.libc = ctypes.CDLL(None, use_errno=True)
-        self.filter = seccomp.Filter()
+        self._libc = ctypes.CDLL(None, use_errno=True)
 
-    def prctl(self, option: int, value: int) -> None:
-        if self.libc.prctl(option, value, 0, 0, 0):
+    def prepare(self) -> None:
+        """What the runner gives up for itself and so for every child, and what it takes upon itself."""
+        self._prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        seccomp.install(self._libc)
+        # It becomes the parent of what a candidate leaves behind; process 1 is so without asking.
+        self._prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+    def die_with(self, parent: int) -> None:
+        """Ties the life of this process to its parent's."""
+        self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            raise ProcessLookupError("the runner died")
+
+    def _prctl(self, option: int, value: int) -> None:
+        if self._libc.prctl(option, value, 0, 0, 0):
             raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
 
 
@@ -72,33 +85,29 @@ def confine(cage: Cage, kernel: Kernel, parent: int) -> None:
 
     Args:
         cage: The limits.
-        kernel: Made before.
+        kernel: Made and prepared before.
         parent: The runner's process id: the child must not outlive it.
     """
-    # Written first: a process that changed its user does not own this file. The kernel then takes the child, never
-    # the runner, when the container's memory is used up.
-    with open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")
+    # First: a process that changed its user does not own this file. The kernel then takes the child, never the runner,
+    # when the container's memory is used up.
+    file = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+    os.write(file, b"1000")
+    os.close(file)
     _set_limits(cage)
     if cage.uid is not None:
         os.setgroups([])
         os.setresgid(cage.uid, cage.uid, cage.uid)
         os.setresuid(cage.uid, cage.uid, cage.uid)
-    # A change of user clears it, so it comes after; the runner may have died in between.
-    kernel.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        raise ProcessLookupError("the runner died")
-    kernel.prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    kernel.filter.install(kernel.libc)
+    # A change of user clears it, so it comes after.
+    kernel.die_with(parent)
 
 
 def _set_limits(cage: Cage) -> None:
     cpu_s = math.ceil(cage.cpu_s)
-    address_space = _address_space() + cage.memory_mib * 2**20
     limits = {
         # The soft limit is a signal that says why; who ignores it meets the hard one.
         resource.RLIMIT_CPU: (cpu_s, cpu_s + 1),
-        resource.RLIMIT_AS: (address_space, address_space),
+        resource.RLIMIT_AS: (cage.address_space, cage.address_space),
         resource.RLIMIT_NOFILE: (_OPEN_FILES, _OPEN_FILES),
         resource.RLIMIT_FSIZE: (0, 0),
         resource.RLIMIT_CORE: (0, 0),
@@ -112,23 +121,17 @@ def _set_limits(cage: Cage) -> None:
         resource.setrlimit(kind, limit)
 
 
-def adopt_orphans(kernel: Kernel) -> None:
-    """Makes the runner the parent of what a candidate leaves behind; process 1 is so without asking."""
-    kernel.prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def _address_space() -> int:
+def address_space() -> int:
     """Bytes of address space of this process."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[0]) * resource.getpagesize()
 
 
-def user_of(number: int, first: int, count: int) -> int:
-    """The user of a candidate: a new one each, from the slot's own range, folded into what this namespace maps."""
-    uid = first + number % count
+def first_user(wanted: int, count: int) -> int:
+    """The first user of a range, folded into what this namespace maps."""
     with open("/proc/self/uid_map") as file:
         mapped = max(int(low) + int(size) for low, _, size in (line.split() for line in file))
-    return uid if uid < mapped else 10_000 + uid % max(1, mapped - 20_000)
+    return wanted if wanted + count <= mapped else _FIRST_USER + wanted % max(1, mapped - count - _FIRST_USER)
 
 
 def settle() -> None:

@@ -1,4 +1,7 @@
-"""The child's own system-call filter, on top of the engine's: what no candidate needs and some could misuse."""
+"""A system-call filter of our own, on top of the engine's: what no candidate needs and some could misuse.
+
+The runner needs none of it either, so it puts the filter on itself, and every child has it from its first instruction.
+"""
 
 from __future__ import annotations
 
@@ -69,18 +72,13 @@ class _Header(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
 
 
-class Filter:
-    """The filter, built once by the runner and installed by every child."""
-
-    def __init__(self) -> None:
-        code = program(os.uname().machine)
-        self._instructions = ctypes.create_string_buffer(code, len(code))
-        self._header = _Header(len(code) // 8, ctypes.cast(self._instructions, ctypes.c_void_p))
-
-    def install(self, libc: ctypes.CDLL) -> None:
-        """Puts it on this process and all it starts, for good. Needs no-new-privileges."""
-        if libc.prctl(_PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(self._header), 0, 0):
-            raise OSError(ctypes.get_errno(), "cannot install the system-call filter")
+def install(libc: ctypes.CDLL) -> None:
+    """Puts the filter on this process and all it starts, for good. Needs no-new-privileges."""
+    code = program(os.uname().machine)
+    instructions = ctypes.create_string_buffer(code, len(code))
+    header = _Header(len(code) // 8, ctypes.cast(instructions, ctypes.c_void_p))
+    if libc.prctl(_PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(header), 0, 0):
+        raise OSError(ctypes.get_errno(), "cannot install the system-call filter")
 
 
 def program(machine: str) -> bytes:

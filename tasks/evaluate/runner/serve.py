@@ -73,9 +73,10 @@ def main() -> NoReturn:
 
 def serve() -> NoReturn:
     kernel = lockdown.Kernel()
+    kernel.prepare()
     settings = read_settings(json.loads(frames.read_frame(0)))
-    lockdown.adopt_orphans(kernel)
     threading.stack_size(_STACK_BYTES)
+    child.print_by_line()
     versions = preload()
     lockdown.settle()
     runner = Runner(settings, kernel)
@@ -123,6 +124,8 @@ class Runner:
         self._settings = settings
         self._kernel = kernel
         self._kills = memory.KillCounter()
+        self._address_space = lockdown.address_space() + settings.memory_mib * 2**20
+        self._first_uid = lockdown.first_user(settings.first_uid, settings.uids)
 
     def answer(self, *parts: bytes) -> None:
         frames.write_all(1, b"".join(map(frames.frame, parts)), patience_s=self._settings.idle_s)
@@ -186,8 +189,8 @@ class Runner:
 
     def _cage(self, number: int) -> lockdown.Cage:
         settings = self._settings
-        uid = lockdown.user_of(number, settings.first_uid, settings.uids) if settings.uids else None
-        return lockdown.Cage(memory_mib=settings.memory_mib, cpu_s=settings.cpu_s, uid=uid)
+        uid = self._first_uid + number % settings.uids if settings.uids else None
+        return lockdown.Cage(address_space=self._address_space, cpu_s=settings.cpu_s, uid=uid)
 
     def _header(self, number: int, seen: watch.Watch, usage: reap.Usage, ended: float) -> dict[str, Any]:
         """What the runner saw with its own eyes; nothing in it is the candidate's word, but when a line came."""

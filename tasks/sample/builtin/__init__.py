@@ -26,7 +26,7 @@ _ATTEMPTS = 40
 _MORE_CHANGES, _MORE_CHANGES_WHEN_SHORT = 0.45, 0.75
 _SHORT = 16
 _LAST_PARENT = 0.65
-_FRESH = 0.02
+_FRESH, _FRESH_WHEN_ALONE = 0.02, 0.2
 _SMALLEST_BLOCK, _LARGEST_BLOCK = 3, 9
 
 
@@ -64,7 +64,8 @@ def _blocks(scene: Scene) -> tuple[tuple[ast.expr, Kind], ...]:
 def _child(scene: Scene, grower: Grower) -> list[ast.stmt] | None:
     """The body of one child of the parents, or `None` if it would not do."""
     random = grower.random
-    if not scene.parents or random.random() < _FRESH:
+    # One parent only is shown while a population is young: then breadth is worth more than depth.
+    if not scene.parents or random.random() < (_FRESH if len(scene.parents) > 1 else _FRESH_WHEN_ALONE):
         return _fresh(scene, grower)
     *others, last = scene.parents
     base = last if not others or random.random() < _LAST_PARENT else random.choice(others)

@@ -31,7 +31,7 @@ _SHRINK_EVERY = 25
 
 GROWING: tuple[tuple[Operator, float], ...] = (
     (insert_operation, 3.0),
-    (wrap_in_condition, 3.0),
+    (wrap_in_condition, 5.0),
     (add_local, 1.0),
     (add_loop, 1.0),
     (add_step, 1.0),
@@ -42,7 +42,7 @@ GROWING: tuple[tuple[Operator, float], ...] = (
 
 KEEPING: tuple[tuple[Operator, float], ...] = (
     (replace_subtree, 4.0),
-    (cross_over, 5.0),
+    (cross_over, 6.0),
     (perturb_constants, 5.0),
     (change_operation, 1.5),
     (change_argument, 1.5),

@@ -31,7 +31,7 @@ _COMPARISON_WEIGHTS = (6, 6, 2, 2, 1, 1)
 _MATH_FUNCTIONS = ("sin", "cos", "tanh", "atan", "floor")
 _NUMPY_FUNCTIONS = ("abs", "square", "sqrt", "sign", "floor", "tanh", "sin")
 _REUSE = 0.35
-_THRESHOLD = 0.6
+_THRESHOLD = 0.7
 _LOOP_NAMES = ("v", "w", "u", "t", "s")
 
 _Maker = Callable[[Env, int], ast.expr | None]
@@ -60,15 +60,15 @@ class Grower:
                 (self._array_operation, 5),
                 (self._array_choice, 3),
                 (self._array_extreme, 1.5),
-                (self._array_function, 1),
+                (self._array_function, 0.6),
                 (self._array_quotient, 1.5),
             ],
             MASK: [(self._array_comparison, 8), (self._array_both, 1)],
             FLOAT: [
                 (self._operation, 5),
                 (self._quotient, 1),
-                (self._remainder, 1),
-                (self._choice, 2),
+                (self._remainder, 0.7),
+                (self._choice, 1),
                 (self._extreme, 1.5),
                 (self._function, 1),
                 (self._reduction, 2),
@@ -85,6 +85,8 @@ class Grower:
             return self._sequence(wanted, env, depth)
         wanted = FLOAT if wanted in NUMBERS and wanted != INT else wanted
         is_test = wanted in (MASK, BOOL)
+        # What varies from element to element decides; numbers beside arrays need no depth of their own.
+        depth = min(depth, 1) if wanted == FLOAT and ARRAY in env.values() else depth
         if is_test or (depth > 0 and self.random.random() < 0.9):
             makers, weights = zip(*self.makers.get(wanted, self.makers[FLOAT]), strict=True)
             for maker in self.random.choices(makers, weights, k=4):
@@ -118,8 +120,10 @@ class Grower:
     def constant(self) -> ast.expr:
         """A number: one that the prompt mentions or uses, a small one, or one of any magnitude."""
         pick = self.random.random()
-        if self.typical and pick < 0.4:
-            return number(self.random.choice(self.typical))
+        if self.typical and pick < 0.5:
+            value = self.random.choice(self.typical)
+            # A threshold most likely lies between nothing and a size that the text speaks of.
+            return number(value if pick < 0.2 else float(f"{self.random.uniform(0, value):.2g}"))
         if pick < 0.75:
             return number(self.random.choice((0, 1, 1, 2, 2, 3, 4, 5, 10, 0.5, 0.1, 100)))
         return number(float(f"{10 ** self.random.uniform(-2, 3):.2g}"))
@@ -152,7 +156,7 @@ class Grower:
 
     def _array_quotient(self, env: Env, depth: int) -> ast.expr:
         left, right = self._pair(self.grow(ARRAY, env, depth), self.operand(env, depth))
-        return binary(left, self.random.choices((ast.Div, ast.Mod, ast.FloorDiv), (6, 1, 1))[0](), right)
+        return binary(left, self.random.choices((ast.Div, ast.Mod, ast.FloorDiv), (10, 0.5, 0.2))[0](), right)
 
     def _array_choice(self, env: Env, depth: int) -> ast.expr | None:
         numpy = _module(env, NUMPY)
@@ -182,7 +186,8 @@ class Grower:
         if not _names(env, ARRAY):
             return None
         op = self.random.choices(_COMPARISONS, _COMPARISON_WEIGHTS)[0]()
-        left = self.grow(ARRAY, env, min(depth, 1))
+        left = self._block(ARRAY, env) if self.random.random() < 0.5 else None
+        left = left or self.grow(ARRAY, env, min(depth, 1))
         right = self.constant() if self.random.random() < _THRESHOLD else self.operand(env, min(depth, 1))
         return compare(left, op, self.constant() if same(left, right) else right)
 
@@ -267,7 +272,7 @@ class Grower:
     def _reduction(self, env: Env, _depth: int) -> ast.expr | None:
         """One number for a whole array or sequence."""
         arrays = _names(env, ARRAY)
-        if arrays and self.random.random() < 0.7:
+        if arrays and self.random.random() < 0.3:
             function = self.random.choice(("max", "min", "mean", "sum"))
             return ast.Call(ast.Attribute(name(self.random.choice(arrays)), function, ast.Load()), [], [])
         sequences = number_sequences(env)

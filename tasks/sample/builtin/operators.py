@@ -215,7 +215,8 @@ def insert_operation(function: ast.FunctionDef, tools: Tools) -> bool:
 def _second_operand(site: Site, op: ast.operator, tools: Tools) -> ast.expr:
     depth = tools.random.choice((0, 0, 1, 2))
     if site.kind == ARRAY:
-        return tools.grower.operand(site.env, depth)
+        # A number added to all that an array function returns seldom changes what it is used for.
+        return tools.grower.grow(ARRAY, site.env, depth) if site.is_root else tools.grower.operand(site.env, depth)
     return (
         tools.grower.divisor(site.env, depth) if isinstance(op, ast.Div) else tools.grower.grow(FLOAT, site.env, depth)
     )
@@ -263,7 +264,10 @@ def wrap_in_condition(function: ast.FunctionDef, tools: Tools) -> bool:
 
 def _variant(tree: ast.expr, site: Site, depth: int, tools: Tools) -> ast.expr:
     """What holds otherwise: the same thing shifted or scaled, or something fresh."""
-    if tools.random.random() < 0.5:
+    pick = tools.random.random()
+    if pick < 0.25 and site.kind == ARRAY:
+        return tools.grower.grow(FLOAT, site.env, 0)
+    if pick < 0.5:
         op = tools.random.choice((ast.Add, ast.Sub, ast.Mult))()
         return binary(clone(tree), op, tools.grower.grow(FLOAT, site.env, 0))
     return tools.grower.grow(site.kind, site.env, depth)

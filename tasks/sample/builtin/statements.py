@@ -125,8 +125,7 @@ def delete_statement(function: ast.FunctionDef, tools: Tools) -> bool:
         return False
     else:
         del gap.block[gap.index]
-    for block in blocks(function):
-        block[:] = block or [ast.Pass()]
+    gap.block[:] = gap.block or [ast.Pass()]
     return True
 
 

@@ -1,0 +1,64 @@
+"""What all tests share: the sandbox image, a Prefect server of their own, a model provider on loopback."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.environment import SERVER, prepare
+from tests.provider import Provider
+
+prepare()
+os.environ.update(SERVER)
+
+SPECIFICATIONS = Path(__file__).parent / "specifications"
+
+
+@pytest.fixture(scope="session")
+def sandbox_image() -> str:
+    """The image that candidates run in; `make setup` builds it."""
+    return os.environ.get("OVERNIGHT_TEST_IMAGE", "overnight-sandbox:latest")
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="session")
+def prefect_api(prefect_home: Path) -> Iterator[str]:
+    """The address of a real Prefect server with an empty database, for as long as the tests run."""
+    os.environ["PREFECT_HOME"] = str(prefect_home)
+    from flows.server import EmbeddedServer
+
+    server = EmbeddedServer()
+    try:
+        server.wait()
+        yield server.url
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def prefect(prefect_api: str) -> Iterator[str]:
+    """Inside, flows run against the tests' own server."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: prefect_api}):
+        yield prefect_api
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    """A model provider on loopback that speaks OpenAI's protocol and answers with mutated programs, as chat does."""
+    with Provider() as running:
+        yield running
+
+
+@pytest.fixture
+def toy() -> Path:
+    """A specification that is scored in no time: how near a number comes to 10."""
+    return SPECIFICATIONS / "toy.py"

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import ast
+import errno
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from schemas.job import Call, Job, Limits
+from tasks.evaluate import delivery
+from tasks.evaluate.runner import frames, lockdown, seccomp
+
+ROOM = Path(delivery.__file__).parent / "runner"
+JOB = Job("evaluate", (Call((3,)),), Limits(wall_s=60, memory_mib=96))
+
+
+def run_filter(code: bytes, arch: int, number: int, argument: int) -> int:
+    """What a BPF program returns: a machine of its own, for the five instructions that ours has."""
+    instructions = [struct.unpack_from("HBBI", code, place) for place in range(0, len(code), 8)]
+    memory = {0: number, 4: arch, 16: argument}
+    place, loaded = 0, 0
+    while True:
+        kind, if_true, if_false, operand = instructions[place]
+        if kind == 0x06:
+            return operand
+        if kind == 0x20:
+            loaded, jump = memory[operand], 0
+        else:
+            truth = {0x15: loaded == operand, 0x35: loaded >= operand, 0x45: bool(loaded & operand)}[kind]
+            jump = if_true if truth else if_false
+        place += 1 + jump
+
+
+ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS
+
+
+@pytest.mark.parametrize(("machine", "column", "arch"), [("x86_64", 0, 0xC000003E), ("aarch64", 1, 0xC00000B7)])
+def test_the_filter_refuses_its_table_and_nothing_else(machine: str, column: int, arch: int):
+    code = seccomp.program(machine)
+    denied = {numbers[column] for numbers in seccomp._NUMBERS.values()}
+    clone = seccomp._CLONE[column]
+    for number in set(range(500)) - {clone, 435}:
+        assert run_filter(code, arch, number, 0) == (EPERM if number in denied else ALLOW), number
+    assert run_filter(code, arch, 435, 0) == ENOSYS
+    assert run_filter(code, arch, clone, 0x3D0F00) == ALLOW, "a thread"
+    assert run_filter(code, arch, clone, 0x10000000) == EPERM, "a namespace of users"
+    assert run_filter(code, arch, 0x40000000 | 59, 0) == EPERM, "a 32-bit variant"
+    assert run_filter(code, 0x40000003, 11, 0) == KILL, "another architecture"
+
+
+def test_an_unknown_machine_is_named():
+    with pytest.raises(OSError, match="riscv64"):
+        seccomp.program("riscv64")
+
+
+def test_a_range_of_users_is_folded_into_what_is_mapped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    assert lockdown.first_user(1_234_000, 1000) == 1_234_000
+    rootless = tmp_path / "uid_map"
+    rootless.write_text("         0       1000          1\n         1     100000      65536\n")
+    monkeypatch.setattr("builtins.open", lambda *_: rootless.open())
+    for wanted in range(1000, 2_000_000_000, 7_777_000):
+        first = lockdown.first_user(wanted, 1000)
+        assert 1000 <= first <= 65_537 - 1000
+
+
+def test_the_runner_imports_the_standard_library_numpy_and_itself_only():
+    allowed = {*sys.stdlib_module_names, "numpy"}
+    for path in ROOM.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                assert {alias.name.partition(".")[0] for alias in node.names} <= allowed, path
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                assert (node.module or "").partition(".")[0] in allowed, path
+
+
+def test_every_module_of_the_runner_is_delivered():
+    delivered = {name for name, _ in json.loads(delivery.modules_frame()[4:])}
+    assert delivered | {"bootstrap", "__init__"} == {path.stem for path in ROOM.glob("*.py")}
+
+
+def test_asking_for_the_pool_imports_no_slow_library():
+    slow = {"docker", "requests", "prefect", "litellm"}
+    code = f"import sys, tasks.evaluate.pool; print(sorted({slow} & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def runner():
+    process = subprocess.Popen(
+        [sys.executable, *delivery.arguments()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        env={**os.environ, **delivery.ENVIRONMENT},
+    )
+    yield process
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        assert stream is not None
+        stream.close()
+
+
+def start(runner: subprocess.Popen[bytes], job: Job = JOB) -> None:
+    assert runner.stdin is not None
+    assert runner.stdout is not None
+    runner.stdin.write(delivery.modules_frame() + delivery.job_frame(job, own_users=False))
+    ready = json.loads(frames.read_frame(runner.stdout.fileno()))
+    assert ready["python"] == sys.version.split()[0]
+
+
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+@pytest.mark.parametrize("bytes_sent", [0, 3], ids=["before anything", "within the modules"])
+def test_it_ends_when_the_host_does_not_begin(runner: subprocess.Popen[bytes], bytes_sent: int):
+    assert runner.stdin is not None
+    runner.stdin.write(delivery.modules_frame()[:bytes_sent])
+    runner.stdin.close()
+    assert runner.wait(timeout=10) == 0
+
+
+def test_it_ends_when_the_host_is_gone_between_candidates(runner: subprocess.Popen[bytes]):
+    start(runner)
+    assert runner.stdin is not None
+    runner.stdin.close()
+    assert runner.wait(timeout=10) == 0
+
+
+def test_it_ends_at_once_with_all_processes_when_the_host_is_gone_within_a_candidate(runner: subprocess.Popen[bytes]):
+    start(runner)
+    assert runner.stdin is not None
+    source = "import os\ndef evaluate(n):\n    os.fork()\n    while True: pass\n"
+    runner.stdin.write(delivery.request(1, source))
+    while not children(runner.pid):
+        pass
+    (child,) = children(runner.pid)
+    runner.stdin.close()
+    assert runner.wait(timeout=10) == 0
+    assert not Path(f"/proc/{child}").exists()
+
+
+def test_a_request_that_is_cut_off_ends_it(runner: subprocess.Popen[bytes]):
+    start(runner)
+    assert runner.stdin is not None
+    runner.stdin.write(delivery.request(1, "x = 1")[:-2])
+    runner.stdin.close()
+    assert runner.wait(timeout=10) == 70
+    assert runner.stderr is not None
+    assert b"a child failed before its candidate ran: EOFError" in runner.stderr.read()
+
+
+def test_a_candidate_dies_with_its_runner(runner: subprocess.Popen[bytes]):
+    start(runner)
+    assert runner.stdin is not None
+    runner.stdin.write(delivery.request(1, "while True: pass"))
+    while not children(runner.pid):
+        pass
+    (child,) = children(runner.pid)
+    runner.stdin.flush()
+    # Only once it is locked down does the kernel tie its life to the runner's.
+    while "Seccomp:\t2" not in Path(f"/proc/{child}/status").read_text():
+        pass
+    runner.kill()
+    runner.wait(timeout=10)
+    while Path(f"/proc/{child}").exists() and "\nState:\tZ" not in Path(f"/proc/{child}/status").read_text():
+        pass

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.evaluate.runner import frames, plain
+from tasks.evaluate.wire import MAX_FRAME, Demultiplexer, FrameBuffer, WireFault
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[a:b] for a, b in pairwise(edges)]
+
+
+@given(st.lists(st.binary(max_size=300)), st.lists(st.integers(0, 10_000), max_size=20))
+def test_frames_come_out_as_they_went_in_wherever_the_stream_is_cut(data: list[bytes], places: list[int]):
+    buffer, got = FrameBuffer(), []
+    for piece in cut(b"".join(map(frames.frame, data)), places):
+        buffer.feed(piece)
+        while (frame := buffer.take()) is not None:
+            got.append(frame)
+    assert got == data
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=300))), st.lists(st.integers(0, 10_000), max_size=20)
+)
+def test_streams_are_taken_apart_wherever_they_are_cut(pieces: list[tuple[int, bytes]], places: list[int]):
+    wire = b"".join(struct.pack(">BxxxL", stream, len(data)) + data for stream, data in pieces)
+    demultiplexer = Demultiplexer()
+    outs = [demultiplexer.feed(piece) for piece in cut(wire, places)]
+    for stream in (1, 2):
+        assert b"".join(out[stream - 1] for out in outs) == b"".join(data for s, data in pieces if s == stream)
+
+
+@given(st.binary(min_size=8, max_size=100))
+def test_noise_on_the_wire_is_a_fault_or_waits_for_more(data: bytes):
+    demultiplexer = Demultiplexer()
+    if data[0] in (1, 2):
+        demultiplexer.feed(data[:8])
+    else:
+        with pytest.raises(WireFault):
+            demultiplexer.feed(data)
+
+
+def test_a_frame_longer_than_any_is_a_fault():
+    buffer = FrameBuffer()
+    buffer.feed(frames.LENGTH.pack(MAX_FRAME + 1))
+    with pytest.raises(WireFault, match="at most"):
+        buffer.take()
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+PLAIN = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.dictionaries(st.text() | st.integers() | st.tuples(st.text()), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@given(PLAIN)
+def test_plain_data_keeps_its_types(value: object):
+    assert repr(plain.decode(json.loads(json.dumps(plain.encode(value))))) == repr(value)
+
+
+@pytest.mark.parametrize("value", [{1}, b"x", object(), [1, {2: {3}}], type("I", (int,), {})(1)])
+def test_other_data_is_refused(value: object):
+    with pytest.raises(TypeError, match="not plain data"):
+        plain.encode(value)
+
+
+def test_infinities_pass():
+    assert plain.decode(json.loads(json.dumps(plain.encode((math.inf,))))) == (math.inf,)
+
+
+def test_descriptors_carry_frames_and_ends():
+    read_end, write_end = os.pipe()
+    frames.write_all(write_end, frames.frame(b"x" * 10_000), patience_s=1)
+    assert frames.read_frame(read_end) == b"x" * 10_000
+    with pytest.raises(TimeoutError):
+        frames.read_exactly(read_end, 1, patience_s=0.01)
+    os.write(write_end, b"1")
+    os.close(write_end)
+    with pytest.raises(EOFError, match="expected 2 bytes, got 1"):
+        frames.read_exactly(read_end, 2, patience_s=1)
+    os.close(read_end)
+
+
+def test_nobody_reading_ends_the_wait():
+    read_end, write_end = os.pipe()
+    with pytest.raises(TimeoutError):
+        frames.write_all(write_end, b"x" * 2**20, patience_s=0.01)
+    os.close(read_end)
+    os.close(write_end)

@@ -1,0 +1,122 @@
+"""Every command on a finished run: data on stdout, talk on stderr, exit codes that scripts can use."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from schemas.specification import read_specification
+from tests.flows.cli.conftest import Command
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+
+def test_run_ends_with_a_table_the_function_and_the_commands_to_go_on_with(
+    finished_history: tuple[Path, str], overnight: Command, prefect_api: str
+):
+    run_id = finished_history[1]
+    done = overnight("resume", run_id, "--generations", "1", PREFECT_API_URL=prefect_api)
+    assert done.returncode == 0, done.stderr
+    assert "start program" in done.stdout
+    assert "best program" in done.stdout
+    assert "def guess(offset: int) -> float:" in done.stdout
+    for command in ("overnight resume", "overnight show", "overnight best", "overnight sql"):
+        assert command in done.stderr
+    assert "stopped by: generations" in done.stderr
+
+
+def test_runs_lists_the_run(finished_history: tuple[Path, str], overnight: Command):
+    done = overnight("runs")
+    assert finished_history[1] in done.stdout
+    assert done.returncode == 0
+
+
+def test_best_prints_the_function_and_writes_the_specification(overnight: Command, tmp_path: Path):
+    shown = overnight("best", "last")
+    assert shown.stdout.startswith("def guess(offset: int) -> float:")
+    written = tmp_path / "best.py"
+    assert overnight("best", "last", "--write", str(written)).returncode == 0
+    body = read_specification(written.read_text(), "best.py").start_body
+    assert body.splitlines()[-1].strip() in shown.stdout
+    again = overnight("best", "last", "--write", str(written))
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+
+
+def test_show_tells_of_one_program(overnight: Command):
+    row = json.loads(overnight("sql", "FROM programs WHERE generation = 2 LIMIT 1", "--format", "jsonl").stdout)
+    done = overnight("show", row["program_id"][:10], "--prompt")
+    assert done.returncode == 0
+    for part in (row["outcome"], row["model"], "prompt", "completion"):
+        assert part in done.stdout
+
+
+@pytest.mark.parametrize("style", ["table", "csv", "json", "jsonl", "markdown"])
+def test_sql_answers_in_every_format(overnight: Command, style: str):
+    done = overnight("sql", "SELECT generation, best_score FROM generations ORDER BY 1 LIMIT 2", "--format", style)
+    assert done.returncode == 0
+    match style:
+        case "csv":
+            assert [row["generation"] for row in csv.DictReader(io.StringIO(done.stdout))] == ["0", "1"]
+        case "json":
+            assert [row["generation"] for row in json.loads(done.stdout)] == [0, 1]
+        case "jsonl":
+            assert [json.loads(line)["generation"] for line in done.stdout.splitlines()] == [0, 1]
+        case "markdown":
+            assert done.stdout.splitlines()[:2] == ["| generation | best_score |", "| --- | --- |"]
+        case _:
+            assert "best_score" in done.stdout
+
+
+def test_sql_writes_nested_columns_as_json_in_csv(overnight: Command):
+    done = overnight(
+        "sql", "SELECT scores, parent_ids FROM programs WHERE outcome = 'scored' LIMIT 1", "--format", "csv"
+    )
+    (row,) = csv.DictReader(io.StringIO(done.stdout))
+    assert len(json.loads(row["scores"])) == 2
+
+
+def test_sql_alone_describes_views_and_macros(overnight: Command):
+    done = overnight("sql")
+    for name in ("runs", "nights", "generations", "programs", "population", "scores", "best_programs", "lineage"):
+        assert name in done.stdout
+    assert "seconds of processor time" in done.stdout
+
+
+def test_problems_shows_what_is_known(overnight: Command):
+    done = overnight("problems")
+    for part in ("bin-packing-or", "bin-packing-weibull", "cap-set", "512"):
+        assert part in done.stdout
+
+
+def test_check_shows_scores_seconds_memory_and_whether_two_runs_agree(overnight: Command, toy: Path):
+    done = overnight("check", str(toy))
+    assert done.returncode == 0, done.stderr
+    assert "two runs agree" in done.stderr
+    for part in ("MiB", "limit 2 s"):
+        assert part in done.stderr
+    assert "seconds" in done.stdout
+
+
+def test_check_warns_when_two_runs_do_not_agree(overnight: Command, toy: Path, tmp_path: Path):
+    unsteady = tmp_path / "unsteady.py"
+    unsteady.write_text(toy.read_text().replace("return offset + 1.0", "import time\n    return time.time_ns() % 1e9"))
+    done = overnight("check", str(unsteady))
+    assert "two runs do not agree" in done.stderr
+
+
+def test_doctor_has_a_line_for_each_thing_and_fails_where_one_is_missing(overnight: Command):
+    done = overnight("doctor")
+    assert done.returncode == 0, done.stdout
+    for thing in ("engine", "image", "prefect", "keys", "disk"):
+        assert thing in done.stdout
+    ill = overnight("doctor", "--model", "openai/gpt-5", OPENAI_API_KEY="")
+    assert ill.returncode == 3
+    assert "OPENAI_API_KEY" in ill.stdout
+    dead = overnight("doctor", DOCKER_HOST="unix:///nowhere.sock")
+    assert dead.returncode == 3
+    assert "make setup" in dead.stdout

@@ -1,0 +1,82 @@
+"""Bad input: what was expected, what was got, the next command; no traceback, the right exit code, nothing written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.flows.cli.conftest import call
+
+WRONG = {
+    "an unknown command": (["rnu"], 2, "rnu"),
+    "an unknown option": (["run", "cap-set", "--nights", "3"], 2, "--nights"),
+    "an unknown problem": (["run", "cap-sett"], 2, "Did you mean cap-set?"),
+    "a file that is not there": (["run", "nowhere.py"], 2, "no file nowhere.py"),
+    "an unknown setting": (["check", "cap-set", "--set", "limits.wal_s=1"], 2, "did you mean `limits.wall_s`?"),
+    "a setting without value": (["check", "cap-set", "--set", "limits.wall_s"], 2, "key=value"),
+    "a wrong value": (["check", "cap-set", "--set", "limits.wall_s=soon"], 2, "limits.wall_s"),
+    "inputs that are no JSON": (["run", "cap-set", "--inputs", "[8"], 2, "--inputs takes JSON"),
+    "generations below one": (["run", "cap-set", "--generations", "0"], 2, "greater than or equal to 1"),
+    "a time that is none": (["run", "cap-set", "--until", "soon"], 2, "07:00"),
+    "an address without model": (["run", "cap-set", "--api-base", "http://127.0.0.1:1"], 2, "Add --model"),
+    "a run that is not there": (["resume", "last"], 2, "overnight run"),
+    "a program that is not there": (["show", "abc"], 2, "no program"),
+    "SQL that is wrong": (["sql", "SELEC 1"], 1, "syntax error"),
+    "SQL that writes": (["sql", "CREATE TABLE x AS SELECT 1"], 1, "read-only"),
+    "SQL that reads other files": (["sql", "SELECT * FROM read_text('/etc/hostname')"], 1, "refused"),
+    "no engine": (["check", "cap-set"], 3, "make setup"),
+    "no image": (["check", "cap-set", "--set", "sandbox.image=nowhere"], 3, "make setup"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_an_error_says_what_is_wrong_and_what_to_do(case: str, tmp_path: Path):
+    arguments, code, said = WRONG[case]
+    history = tmp_path / "history"
+    environment = {"DOCKER_HOST": "unix:///nowhere.sock"} if case == "no engine" else {}
+    done = call(arguments, history, **environment)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert done.stderr.startswith("overnight: error: ") or "\novernight: error: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert not history.exists()
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return 1 / 0", "crashed: ZeroDivisionError"),
+        ("return None", "has no score"),
+        ("while True: pass", "timed_out"),
+    ],
+)
+def test_a_start_program_without_a_score_is_refused_before_anything_is_spent(
+    toy: Path, tmp_path: Path, body: str, said: str
+):
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text(toy.read_text().replace("return offset + 1.0", body).replace("wall_s = 2", "wall_s = 1"))
+    done = call(["run", str(wrong), "--generations", "1"], tmp_path / "history")
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "overnight check" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "history").exists()
+
+
+def test_a_reader_that_closes_the_pipe_is_no_error(tmp_path: Path):
+    done = subprocess.run(
+        f"{sys.executable} -m flows.cli.main sql 'SELECT * FROM range(300000)' --format csv | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OVERNIGHT_HISTORY": str(tmp_path)},
+        check=False,
+    )
+    assert done.stdout.strip() == '"range"'
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,41 @@
+"""A run on the toy problem, and how nights of it are spent in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.rules import StopRules
+from flows.search import search
+from flows.start import create_run
+from schemas.problem import load_problem
+from tasks.history.files import RunFiles
+from tests.provider import Provider
+
+Night = Callable[..., RunFiles]
+
+
+@pytest.fixture
+def night(toy: Path, tmp_path: Path, prefect: str, sandbox_image: str) -> Night:
+    """Spends a night on the toy problem and gives the run's files; a run that is there is gone on with."""
+
+    def spend(generations: int = 2, *, run_id: str = "toy", history: Path = tmp_path, **more: Any) -> RunFiles:
+        settings = more.pop("settings", {})
+        files = history / "runs" / run_id
+        if not files.exists():
+            problem = load_problem(toy, {"sandbox": {"image": sandbox_image, "slots": 2}, **settings})
+            create_run(problem, toy, history, seed=more.pop("seed", 1), run_id=run_id)
+        search(run_id, str(history), StopRules(generations=generations, **more))
+        return RunFiles(files)
+
+    return spend
+
+
+@pytest.fixture
+def asks(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Settings that ask the provider on loopback."""
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    return {"sampling": {"models": [{"name": "openai/test", "api_base": provider.api_base}], "attempts": 1, "batch": 1}}

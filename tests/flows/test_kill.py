@@ -1,0 +1,134 @@
+"""`kill -9` at any moment: no committed generation is lost, none is there twice, nothing is left running."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tasks.history.database import Database
+from tests.flows.test_search import containers
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+Overnight = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def overnight(prefect_api: str, tmp_path: Path) -> Overnight:
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.cli.main", *arguments],
+            env={**os.environ, "PREFECT_API_URL": prefect_api, "OVERNIGHT_HISTORY": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def wait_for_run(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if match := re.match(r"run (\S+), seed", line):
+            return match[1]
+    raise AssertionError("it ended without a run")
+
+
+def committed(history: Path) -> list[int]:
+    rows = Database(history).rows("SELECT generation FROM generations WHERE state = 'committed' ORDER BY generation")
+    return [row["generation"] for row in rows]
+
+
+def kill_and_resume(overnight: Overnight, toy: Path, history: Path, times: int) -> None:
+    chance = random.Random(7)
+    process = overnight("run", str(toy), "--generations", "100000", "--seed", "1")
+    run_id = wait_for_run(process)
+    before: list[int] = []
+    for _ in range(times):
+        time.sleep(chance.uniform(1.0, 4.0))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        there = committed(history)
+        assert there == list(range(len(there))), "none lost, none twice"
+        assert there[: len(before)] == before
+        before = there
+        process = overnight("resume", run_id, "--generations", "100000")
+        assert wait_for_run(process) == run_id
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    final = overnight("resume", run_id, "--generations", "2")
+    _, said = final.communicate(timeout=120)
+    assert final.returncode == 0, said
+    there = committed(history)
+    assert len(there) >= len(before) + 2
+    sizes = Database(history).rows(
+        "SELECT DISTINCT count(*) AS n FROM programs WHERE generation > 0 GROUP BY generation"
+    )
+    assert [row["n"] for row in sizes] == [6], "a generation is there whole"
+    ids = Database(history).rows("SELECT count(*) AS rows, count(DISTINCT program_id) AS ids FROM programs")[0]
+    assert ids["rows"] == ids["ids"]
+    assert containers(run_id) == []
+
+
+def test_a_killed_night_loses_at_most_the_generation_under_way(overnight: Overnight, toy: Path, tmp_path: Path):
+    kill_and_resume(overnight, toy, tmp_path, times=2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_ten_kills(overnight: Overnight, toy: Path, tmp_path: Path):
+    kill_and_resume(overnight, toy, tmp_path, times=10)
+
+
+def test_the_containers_of_a_killed_night_vanish_by_themselves(overnight: Overnight, toy: Path):
+    process = overnight("run", str(toy), "--generations", "100000")
+    run_id = wait_for_run(process)
+    assert containers(run_id)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    deadline = time.monotonic() + 20
+    while containers(run_id) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert containers(run_id) == []
+
+
+def test_ctrl_c_once_finishes_the_generation_and_says_so(overnight: Overnight, toy: Path, tmp_path: Path):
+    process = overnight("run", str(toy), "--generations", "100000")
+    wait_for_run(process)
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped by: interrupted" in said
+    assert Database(tmp_path).rows("FROM nights")[0]["stop_reason"] == "interrupted"
+
+
+def test_the_embedded_server_ends_with_a_killed_night(tmp_path: Path):
+    script = (
+        "import sys, time\nfrom flows.environment import prepare\nprepare()\nfrom flows.server import EmbeddedServer\n"
+        "server = EmbeddedServer()\nserver.wait()\nprint(server._process.pid, flush=True)\ntime.sleep(100)\n"
+    )
+    night = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": ""},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert night.stdout is not None
+    server = int(night.stdout.readline())
+    night.kill()
+    night.communicate()
+    deadline = time.monotonic() + 20
+    while os.path.exists(f"/proc/{server}") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not os.path.exists(f"/proc/{server}")

@@ -1,0 +1,260 @@
+"""A night, for real: Prefect, Docker, Parquet, and models over HTTP."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import flows.search
+from flows.rules import StopRules
+from flows.search import search
+from schemas.errors import TerminalProviderError, TransientProviderError, UsageError
+from schemas.outcome import Outcome
+from tasks.history.database import Database
+from tasks.history.files import RunFiles, read_file
+from tests.flows.conftest import Night
+from tests.provider import Answer, Provider
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+_TIMES = {
+    "asked_at", "judged_at", "started_at", "ended_at", "latency_s", "wall_s", "cpu_s", "peak_mib", "sample_s",
+    "evaluate_s", "select_s", "flow_run_id", "night",
+}  # fmt: skip
+
+
+def everything(files: RunFiles) -> dict[str, pa.Table]:
+    """All that a run has committed, apart from times."""
+    found = {}
+    for path in sorted(files.directory.glob("generations/*/*.parquet")):
+        table = read_file(path)
+        found[f"{path.parent.name}/{path.name}"] = table.drop_columns([c for c in table.column_names if c in _TIMES])
+    return found
+
+
+def test_a_night_leaves_generations_a_population_and_its_own_row(night: Night, tmp_path: Path):
+    night(3)
+    history = Database(tmp_path)
+    (run,) = history.rows("FROM runs")
+    assert run["generations"] == 3
+    assert run["samples"] == 3 * 3 * 2
+    assert run["best_score"] >= run["start_score"]
+    (row,) = history.rows("FROM nights")
+    assert (row["stop_reason"], row["generations"], row["samples"]) == ("generations", 3, 18)
+    assert row["finalists"][0]["validation"] is not None
+    assert row["finalists"][0]["held_out"] is not None
+    counts = history.rows("SELECT generation, count(*) AS n FROM programs GROUP BY generation ORDER BY generation")
+    assert [(c["generation"], c["n"]) for c in counts] == [(0, 1), (1, 6), (2, 6), (3, 6)]
+    assert history.rows("SELECT reset_islands FROM generations WHERE generation = 2")[0]["reset_islands"]
+
+
+def test_it_reads_in_prefect_as_the_design_says(night: Night, prefect: str):
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterName
+
+    files = night(2, run_id="named")
+    flow_run_id = Database(files.directory.parent.parent).rows("FROM generations WHERE generation = 1")[0][
+        "flow_run_id"
+    ]
+    with get_client(sync_client=True) as client:
+        names = FlowRunFilter(name=FlowRunFilterName(any_=["named", "named-g1", "named-g2"]))
+        runs = client.read_flow_runs(flow_run_filter=names)
+        assert {run.name for run in runs} == {"named", "named-g1", "named-g2"}
+        assert all(run.state is not None and run.state.is_completed() for run in runs)
+        tasks = _task_names(client, FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
+    assert {"sample-1", "evaluate-1", "select"} <= tasks
+
+
+def _task_names(client: Any, which: Any) -> set[str]:
+    """Task runs are recorded some seconds late."""
+    import time
+
+    for _ in range(60):
+        tasks = {run.name for run in client.read_task_runs(flow_run_filter=which)}
+        if "select" in tasks:
+            return tasks
+        time.sleep(0.5)
+    return tasks
+
+
+def test_same_seed_same_completions_same_history(night: Night, tmp_path: Path):
+    first = everything(night(3, history=tmp_path / "a"))
+    assert first == everything(night(3, history=tmp_path / "b"))
+    assert first != everything(night(3, history=tmp_path / "c", seed=2))
+
+
+def test_resuming_from_files_alone_gives_what_an_undisturbed_night_gives(night: Night, tmp_path: Path):
+    whole = night(4, history=tmp_path / "a")
+    halves = night(2, history=tmp_path / "b")
+    night(2, history=tmp_path / "b")
+    assert everything(whole) == everything(halves)
+
+
+def test_no_container_is_left(night: Night):
+    night(1, run_id="swept")
+    assert containers("swept") == []
+
+
+def containers(run_id: str) -> list[str]:
+    import docker
+
+    client = docker.from_env()
+    try:
+        return [c.id or "" for c in client.containers.list(all=True, filters={"label": f"overnight.run={run_id}"})]
+    finally:
+        client.close()
+
+
+def test_chat_models_are_asked_over_http_and_their_answers_scored(
+    night: Night, provider: Provider, asks: dict, tmp_path: Path
+):
+    night(2, settings=asks)
+    rows = Database(tmp_path).rows("SELECT outcome, model, tokens_in, latency_s FROM programs WHERE generation > 0")
+    assert {row["model"] for row in rows} == {"openai/test"}
+    assert sum(row["tokens_in"] for row in rows) == 100 * len(provider.requests)
+    assert Counter(row["outcome"] for row in rows)["scored"] >= 3
+
+
+BODIES = {
+    Outcome.SCORED: "return offset + 2.0",
+    Outcome.CRASHED: "raise ValueError('no')",
+    Outcome.TIMED_OUT: "while True: pass",
+    Outcome.OUT_OF_MEMORY: "x = bytearray(2 * 1024 ** 3)\n    return 1.0",
+    Outcome.OUTPUT_LIMIT: "print('x' * 1_000_000)\n    return 1.0",
+    Outcome.BAD_SCORE: "return float('nan')",
+    Outcome.REJECTED: "return guess_v0(offset)",
+}
+
+
+def test_every_outcome_can_be_seen_in_the_history(night: Night, provider: Provider, asks: dict, tmp_path: Path):
+    texts = [f"def guess_v9(offset):\n    {body}" for body in BODIES.values()]
+    texts += ["I am sorry.", texts[0]]
+
+    def answer(number: int, request: dict) -> Answer:
+        choice = {"index": 0, "message": {"role": "assistant", "content": texts[number]}, "finish_reason": "stop"}
+        return Answer({"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]})
+
+    provider.script = answer
+    asks["sampling"]["concurrency"] = 1
+    night(1, settings={**asks, "search": {"prompts": len(texts), "samples": 1, "islands": 2}, "limits": {"wall_s": 1}})
+    rows = Database(tmp_path).rows("SELECT outcome, score, error FROM programs WHERE generation = 1")
+    assert Counter(row["outcome"] for row in rows) == Counter(
+        [outcome.value for outcome in BODIES] + [Outcome.UNPARSABLE.value, Outcome.DUPLICATE.value]
+    )
+    for row in rows:
+        assert (row["score"] is not None) == (row["outcome"] == "scored")
+        assert bool(row["error"]) == (row["outcome"] != "scored")
+
+
+def test_a_failed_generation_is_written_down_and_tried_again_and_nothing_is_bought_twice(
+    night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(flows.search, "_WAIT_S", 0.01)
+    provider.script = lambda number, _: Answer({"error": {"message": "busy"}}, status=503) if number == 1 else None
+    night(1, settings=asks)
+    rows = Database(tmp_path).rows("FROM generations WHERE generation = 1 ORDER BY attempt")
+    assert [(row["attempt"], row["state"]) for row in rows] == [(1, "failed"), (2, "committed")]
+    assert "503" in rows[0]["error"] or "busy" in rows[0]["error"]
+    assert len(provider.requests) == 3 + 1, "three prompts, one of which failed once"
+
+
+def test_an_outage_ends_the_night_as_failed_and_resume_goes_on(
+    night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(flows.search, "_WAIT_S", 0.01)
+    provider.script = lambda number, _: Answer({"error": {"message": "busy"}}, status=503)
+    with pytest.raises(TransientProviderError):
+        night(2, settings=asks)
+    assert Database(tmp_path).rows("FROM nights")[0]["stop_reason"] == "failed"
+    provider.script = lambda number, _: None
+    night(2)
+    assert Database(tmp_path).rows("FROM runs")[0]["generations"] == 2
+
+
+def test_a_wrong_key_costs_one_request_for_each_prompt_in_flight_and_no_night(
+    night: Night, provider: Provider, asks: dict
+):
+    provider.script = lambda number, _: Answer({"error": {"message": "bad key"}}, status=401)
+    with pytest.raises(TerminalProviderError):
+        night(2, settings=asks)
+    assert len(provider.requests) <= 3
+
+
+def test_a_batch_is_evaluated_while_later_ones_are_still_sampled(
+    night: Night, provider: Provider, asks: dict, tmp_path: Path
+):
+    provider.latency_s = 1.0
+    asks["sampling"]["concurrency"] = 1
+    judged_while_waiting = threading.Event()
+
+    def script(number: int, request: dict) -> None:
+        if number == 2 and _judged(tmp_path):
+            judged_while_waiting.set()
+
+    provider.script = script
+    night(1, settings=asks)
+    assert judged_while_waiting.is_set()
+
+
+def _judged(history: Path) -> bool:
+    from flows import session
+
+    return any(sum(one.progress.outcomes.values()) for one in session._open.values())
+
+
+@pytest.mark.parametrize(
+    ("rules", "reason"),
+    [
+        ({"target": -1e9}, "target"),
+        ({"samples": 6}, "samples"),
+        ({"until": datetime.now(UTC) + timedelta(seconds=0.1)}, "deadline"),
+        ({"budget_usd": 0.0}, "budget"),
+    ],
+)
+def test_a_night_says_why_it_stopped(night: Night, tmp_path: Path, rules: dict, reason: str):
+    night(3, **rules)
+    assert Database(tmp_path).rows("FROM nights")[0]["stop_reason"] == reason
+
+
+def test_two_nights_of_one_run_never_run_at_once(night: Night, tmp_path: Path):
+    files = night(1)
+    with Holder(files), pytest.raises(UsageError, match="another process"):
+        search("toy", str(tmp_path), StopRules(generations=1))
+    night(1)
+
+
+class Holder:
+    """Another process that holds the run."""
+
+    def __init__(self, files: RunFiles) -> None:
+        code = (
+            "import sys, fcntl; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
+        )
+        self._process = subprocess.Popen(
+            ["python3", "-c", code, str(files.directory / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self._process.stdout is not None
+        self._process.stdout.readline()
+
+    def __enter__(self) -> Holder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_open() -> Iterator[None]:
+    from flows import session
+
+    yield
+    assert session._open == {}

@@ -1,0 +1,267 @@
+"""Set-up: scripts that parse, locks that hold, errors that name the way out, and engines that are found or started."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import signal
+import socketserver
+import subprocess
+import sys
+import threading
+import tomllib
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[2]
+INFRA = ROOT / "infra"
+SCRIPTS = [*INFRA.glob("*.sh"), ROOT / ".ci/run"]
+LOCKS = sorted(INFRA.glob("*.lock"))
+WRITTEN = [*INFRA.glob("*.py"), *INFRA.glob("*.in"), INFRA / "sandbox.Dockerfile", ROOT / "Makefile", *SCRIPTS, *LOCKS]
+
+
+@pytest.fixture
+def infra(monkeypatch):
+    """Imports a module of infra/, which is a folder of scripts and no package."""
+    monkeypatch.syspath_prepend(str(INFRA))
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    return importlib.import_module
+
+
+def run(*command, **environment):
+    done = subprocess.run(
+        [str(word) for word in command], cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment}
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+# Files
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_parse_and_stop_at_the_first_fault(script):
+    assert run("bash", "-n", script) == (0, "")
+    assert "set -euo pipefail" in script.read_text()
+    assert os.access(script, os.X_OK)
+
+
+def targets():
+    return re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split()
+
+
+def test_help_is_what_make_does_by_default_and_lists_every_target():
+    code, said = run("make", "--no-print-directory")
+    assert code == 0
+    assert re.findall(r"^  make (\S+) ", said, re.MULTILINE) == targets()
+
+
+@pytest.mark.parametrize("target", targets())
+def test_every_target_can_be_made(target):
+    code, said = run("make", "--no-print-directory", "--dry-run", target)
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)
+def test_no_file_names_a_host_or_a_path_of_one_machine(path):
+    named = r"https?://[\w<]|/root/|/home/\w|/Users/|--(extra-)?index-url[ =]|--find-links"
+    assert not re.search(named, path.read_text())
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_every_pin_of_a_lock_is_exact_and_hashed(lock):
+    pins = re.split(r"^(?=[a-z0-9])", lock.read_text(), flags=re.MULTILINE)[1:]
+    assert pins
+    for pin in pins:
+        assert re.match(r"[\w.-]+(\[[\w,-]+\])?==\S+", pin), pin
+        assert "--hash=sha256:" in pin
+
+
+def test_the_lock_is_in_step_with_pyproject():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    asked = [
+        *project["project"]["dependencies"],
+        *project["dependency-groups"]["dev"],
+        *project["build-system"]["requires"],
+    ]
+    locked = dict[str, list[str]]()
+    for name, version in re.findall(r"^([\w.-]+)(?:\[.*?\])?==(\S+)", (INFRA / "requirements.lock").read_text(), re.M):
+        locked.setdefault(name.lower(), []).append(version)
+    for requirement in map(Requirement, asked):
+        versions = locked.get(requirement.name.lower())
+        assert versions, f"{requirement.name} is not in the lock: make lock"
+        assert all(requirement.specifier.contains(version) for version in versions), f"{requirement}: make lock"
+
+
+def test_continuous_integration_does_what_anyone_does():
+    assert (ROOT / ".ci/run").read_text().strip().splitlines()[-1] == "exec make test"
+
+
+# Faults
+
+
+def test_without_a_python_that_is_new_enough_set_up_says_so(tmp_path):
+    for tool in ("bash", "dirname"):
+        (tmp_path / tool).symlink_to(f"/usr/bin/{tool}")
+    old = tmp_path / "python3"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2 && exit 0\nexit 1\n')
+    old.chmod(0o755)
+    code, said = run(INFRA / "setup.sh", PATH=str(tmp_path), PYTHON="python3")
+    assert code == 3
+    assert "expected: Python 3.11" in said
+    assert "got: Python 3.9.2" in said
+    assert "next: " in said
+
+
+def test_a_named_engine_that_does_not_answer_is_not_replaced_by_another(tmp_path):
+    code, said = run(sys.executable, INFRA / "engine.py", "start", DOCKER_HOST=f"unix://{tmp_path}/none.sock")
+    assert code == 3
+    assert f"expected: an engine at DOCKER_HOST=unix://{tmp_path}/none.sock" in said
+    assert "unset DOCKER_HOST" in said
+
+
+def test_where_nothing_may_be_installed_the_command_is_named(infra, monkeypatch):
+    engine, steps = infra("engine"), infra("steps")
+    monkeypatch.setattr(engine.shutil, "which", lambda name: None)
+    monkeypatch.setattr(engine.debian, "as_root", lambda: None)
+    with pytest.raises(steps.StopError, match=r"may not install one here\n    next: .*make setup"):
+        engine.have_dockerd(None)
+
+
+@pytest.mark.parametrize(("platform", "remedy"), [("darwin", "colima start"), ("linux", "make setup")])
+def test_the_remedy_is_that_of_the_system(infra, monkeypatch, platform, remedy):
+    engine = infra("engine")
+    monkeypatch.setattr(engine.sys, "platform", platform)
+    assert remedy in engine.by_hand()
+
+
+def test_a_step_that_fails_shows_the_end_of_what_was_said(infra, monkeypatch, tmp_path, capsys):
+    steps = infra("steps")
+    monkeypatch.setattr(steps, "STATE", tmp_path)
+    with (
+        pytest.raises(steps.StopError, match=r"exit code 5(.|\n)*line 40\n    next: do this") as caught,
+        steps.step("a") as a,
+    ):
+        a.run(["sh", "-c", "seq -f 'line %g' 40; exit 5"], remedy="do this")
+    assert "line 20" not in str(caught.value)
+    assert "line 1\n" in (tmp_path / "log/a.log").read_text()
+    assert re.search(r"overnight: a … failed after \d", capsys.readouterr().err)
+
+
+# Engines
+
+
+class Answers(BaseHTTPRequestHandler):
+    """As much of an engine as set-up asks of one before it uses it."""
+
+    def do_GET(self):
+        body = json.dumps({"ApiVersion": "1.45", "Version": "99.0"}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def address_string(self):
+        return "socket"
+
+    def log_message(self, format, *args):  # noqa: A002 - the base class has that name
+        pass
+
+
+@pytest.fixture
+def empty_home(infra, monkeypatch, tmp_path):
+    """A machine without engines: no Docker context, no socket."""
+    engine = infra("engine")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.setattr(engine.ContextAPI, "get_current_context", lambda: None)
+    monkeypatch.setattr(engine, "SOCKET", tmp_path / "d.sock")
+    monkeypatch.setattr(engine, "PODMAN", tmp_path / "p.sock")
+    monkeypatch.setattr(engine, "LOG", tmp_path / "dockerd.log")
+    monkeypatch.setattr(engine, "PID", tmp_path / "dockerd.pid")
+    monkeypatch.setattr(engine.debian, "as_root", list)
+    return engine
+
+
+@pytest.mark.parametrize("socket", ["run/docker.sock", ".colima/default/docker.sock", "run/podman/podman.sock"])
+def test_an_engine_that_answers_is_used(empty_home, tmp_path, socket):
+    assert empty_home.find() is None
+    (tmp_path / socket).parent.mkdir(parents=True)
+    with socketserver.UnixStreamServer(str(tmp_path / socket), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert empty_home.find() == f"unix://{tmp_path / socket}"
+        server.shutdown()
+
+
+def fake_dockerd(tmp_path, monkeypatch, *lines):
+    program = tmp_path / "dockerd"
+    program.write_text("\n".join(lines))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+
+class Notes(list[str]):
+    """Stands in for a step whose log nobody reads."""
+
+    note = list.append
+
+
+def test_an_engine_that_does_not_start_is_tried_every_way_and_its_words_are_shown(empty_home, tmp_path, monkeypatch):
+    if Path("/run/systemd/system").is_dir():
+        pytest.skip("systemd starts the engine here")
+    fake_dockerd(tmp_path, monkeypatch, "#!/bin/sh", f'echo "$@" >>{tmp_path}/tried; echo no such device; exit 1')
+    with pytest.raises(Exception, match=r"it ended; (.|\n)*no such device"):
+        empty_home.start(Notes())
+    assert (tmp_path / "tried").read_text().splitlines() == [" ".join(way) for way in empty_home.WAYS]
+
+
+def test_an_engine_that_never_answers_is_ended(empty_home, tmp_path, monkeypatch):
+    fake_dockerd(tmp_path, monkeypatch, f"#!{sys.executable}", "import time", "time.sleep(100)")
+    monkeypatch.setattr(empty_home, "PATIENCE", 1)
+    process = empty_home.launch([], [])
+    with pytest.raises(Exception, match="does not"):
+        empty_home.wait(process)
+    assert process.wait(10) == -signal.SIGTERM
+
+
+def test_only_the_engine_started_here_is_stopped(empty_home):
+    other = subprocess.Popen(["sleep", "100"])
+    empty_home.PID.write_text(str(other.pid))  # an id that another process has by now
+    assert not empty_home.end_started()
+    assert other.poll() is None
+    other.kill()
+    other.wait()
+
+
+# The image
+
+
+def test_the_recipe_pins_numpy_and_nothing_else(infra):
+    lines = infra("image").numpy_lock().splitlines()
+    assert any("--hash=sha256:" in line for line in lines)
+    assert {line.split("==")[0] for line in lines if not line.startswith(" ")} == {"numpy"}
+
+
+def test_a_change_of_the_recipe_is_another_image(infra, monkeypatch):
+    image = infra("image")
+    before = image.recipe_hash()
+    monkeypatch.setattr(image, "BASE", "python:3.14-slim")
+    assert re.fullmatch(r"[0-9a-f]{12}", before)
+    assert image.recipe_hash() != before
+
+
+@pytest.mark.docker
+def test_the_image_runs_what_programs_import_without_network(infra):
+    image, engine = infra("image"), infra("engine")
+    host = engine.find()
+    assert host, "no engine answers: make setup"
+    with engine.connect(host, 60) as client:
+        found = image.run(client, f"{image.NAME}:latest", image.CHECK)
+        settings = client.images.get(f"{image.NAME}:latest").attrs["Config"]
+    assert found["numpy"]
+    assert "PATH=/usr/local/bin:/usr/bin:/bin" in settings["Env"]
+    assert settings["Labels"]["overnight.from"] in ("registry", "debian")

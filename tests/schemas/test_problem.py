@@ -1,0 +1,107 @@
+"""Settings come from the block, from overnight.toml and from flags; inputs become calls; what is wrong is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import SpecificationError, UsageError
+from schemas.job import Call
+from schemas.problem import load_problem, restore_problem, set_by_path
+
+BODY = """
+@funsearch.run
+def evaluate({parameters}):
+    return 1
+
+@funsearch.evolve
+def priority(n):
+    return 0
+"""
+
+
+def write(folder: Path, block: str = "", parameters: str = "n") -> Path:
+    lines = ["# /// script", *(f"# {line}".rstrip() for line in block.splitlines()), "# ///"] if block else []
+    path = folder / "mine.py"
+    path.write_text("\n".join(lines) + BODY.format(parameters=parameters))
+    return path
+
+
+def test_later_layers_win_and_tables_are_merged(tmp_path: Path):
+    path = write(tmp_path, "[tool.overnight]\ninputs = [1]\n[tool.overnight.search]\nislands = 2\nprompts = 5")
+    (tmp_path / "overnight.toml").write_text("[search]\nislands = 3\nsamples = 7\n")
+    search = load_problem(path, {"search": {"islands": 4}}).settings.search
+    assert (search.islands, search.prompts, search.samples) == (4, 5, 7)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "given", "calls"),
+    [
+        ("n", "8", (Call((8,)),)),
+        ("n", "[8, 9]", (Call((8,)), Call((9,)))),
+        ("pair", "[[12, 7]]", (Call(((12, 7),)),)),
+        ("n, w", "[[12, 7]]", (Call((12, 7)),)),
+        ("n, w=1", "[[12]]", (Call((12,)),)),
+        ("instances", '[{"a": {"items": [1, 2]}}]', (Call(({"a": {"items": [1, 2]}},)),)),
+        ("n, w", '[{"args": [1], "kwargs": {"w": 2}}]', (Call((1,), {"w": 2}),)),
+        ("*n", "[[1, 2, 3]]", (Call((1, 2, 3)),)),
+    ],
+)
+def test_inputs_of_every_shape_become_calls(tmp_path: Path, parameters: str, given: str, calls: tuple[Call, ...]):
+    import json
+
+    problem = load_problem(write(tmp_path, parameters=parameters), {"inputs": json.loads(given)})
+    assert problem.inputs["train"] == calls
+
+
+def test_an_input_file_is_read_from_beside_the_specification_and_kept_with_the_run(tmp_path: Path):
+    (tmp_path / "data.json").write_text('{"items": [3, 1]}')
+    problem = load_problem(write(tmp_path, '[tool.overnight]\ninputs = ["data.json"]'))
+    assert problem.inputs["train"] == (Call(({"items": [3, 1]},)),)
+    settings = problem.settings.model_dump(mode="json")
+    (tmp_path / "data.json").unlink()
+    again = restore_problem("mine", problem.specification.text, settings, ())
+    assert again.inputs == problem.inputs
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ("[tool.overnight]\ninput = [1]", "did you mean `inputs`?"),
+        ("[tool.overnight]\ninputs = [1]\n[tool.overnight.limits]\nwall = 1", "did you mean `limits.wall_s`?"),
+        ("[tool.overnight]\ninputs = [1]\n[tool.overnight.limits]\nwall_s = -1", "greater than 0"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_a_suggestion(tmp_path: Path, block: str, said: str):
+    with pytest.raises(UsageError, match=r"mine\.py") as caught:
+        load_problem(write(tmp_path, block))
+    assert said in caught.value.message
+
+
+def test_no_inputs_and_inputs_that_do_not_fit_are_refused(tmp_path: Path):
+    with pytest.raises(SpecificationError, match="no inputs") as caught:
+        load_problem(write(tmp_path))
+    assert "--inputs" in caught.value.remedy
+    with pytest.raises(SpecificationError, match="takes 2 arguments"):
+        load_problem(write(tmp_path, parameters="n, w"), {"inputs": [[1, 2, 3]]})
+    with pytest.raises(SpecificationError, match="no input file"):
+        load_problem(write(tmp_path), {"inputs": ["nowhere.json"]})
+
+
+def test_a_block_that_is_no_toml_and_two_blocks_are_refused(tmp_path: Path):
+    with pytest.raises(SpecificationError, match="no TOML"):
+        load_problem(write(tmp_path, "[tool.overnight"))
+    path = write(tmp_path, "x = 1")
+    path.write_text(path.read_text() * 2)
+    with pytest.raises(SpecificationError):
+        load_problem(path)
+
+
+def test_set_takes_json_or_text_and_says_what_it_wants():
+    settings: dict = {}
+    for assignment in ("search.islands=4", "title=a name", "inputs=[1, 2]"):
+        set_by_path(settings, assignment)
+    assert settings == {"search": {"islands": 4}, "title": "a name", "inputs": [1, 2]}
+    with pytest.raises(UsageError, match="key=value"):
+        set_by_path(settings, "search.islands")

@@ -1,0 +1,139 @@
+"""A specification is read with `ast`, kept verbatim but for the evolved body, and refused with line and remedy."""
+
+from __future__ import annotations
+
+import ast
+import textwrap
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import SpecificationError
+from schemas.specification import read_specification
+
+TWO_SPACES = '''"""Finds things."""
+import itertools
+# a comment that stays
+LIMIT = 3
+
+@funsearch.run
+def evaluate(n: int, w: int = 2) -> float:
+  return priority(n)  # and this one
+
+
+@other.decorator
+@funsearch.evolve
+def priority(n: int,
+             m=(1, 2),
+             ) -> float:
+  """Scores `n`.
+
+  More words.
+  """
+  # why
+  return 0.0
+
+
+AFTER = 4
+'''
+
+
+def read(text: str):
+    return read_specification(textwrap.dedent(text), "mine.py")
+
+
+def test_names_parameters_and_arity_are_read():
+    specification = read(TWO_SPACES)
+    assert (specification.evolved, specification.run) == ("priority", "evaluate")
+    assert specification.parameters == ("n", "m")
+    assert specification.run_arity == (1, 2)
+    assert specification.start_body == "# why\nreturn 0.0"
+
+
+def test_the_start_body_gives_the_file_back_byte_for_byte():
+    specification = read(TWO_SPACES)
+    assert specification.with_body(specification.start_body) == TWO_SPACES
+
+
+def test_only_the_body_changes_and_the_file_s_own_indentation_is_kept():
+    changed = read(TWO_SPACES).with_body("x = n\nif x:\n    return 1.0\nreturn 2.0")
+    assert "  x = n\n  if x:\n      return 1.0\n  return 2.0\n" in changed
+    for kept in ("# a comment that stays", "AFTER = 4", "@other.decorator", "# and this one", "More words."):
+        assert kept in changed
+    ast.parse(changed)
+
+
+def test_the_preface_shows_docstring_imports_and_constants_but_neither_functions_nor_settings():
+    preface = read("# /// script\n# [tool.overnight]\n# held_out = [7]\n# ///\nimport funsearch\n" + TWO_SPACES).preface
+    assert "itertools" in preface
+    assert "LIMIT = 3" in preface
+    assert "AFTER = 4" in preface
+    for hidden in ("evaluate", "held_out", "funsearch", "priority"):
+        assert hidden not in preface
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        "@funsearch.{}",
+        "@funsearch.{}()",
+        "@{}",
+        "# @funsearch.{}",  # as in the notebooks that DeepMind published
+    ],
+)
+def test_marks_are_found_with_and_without_import(marks: str):
+    text = f"{marks.format('run')}\ndef e(n):\n  return p(n)\n\n{marks.format('evolve')}\ndef p(n):\n  return 0\n"
+    assert read(text).evolved == "p"
+
+
+def test_a_one_line_function_and_one_without_docstring_can_be_evolved():
+    specification = read("@funsearch.run\ndef e(n): return p(n)\n@funsearch.evolve\ndef p(n): return n\nZ = 1\n")
+    assert specification.start_body == "return n"
+    changed = specification.with_body("y = n\nreturn y")
+    assert ast.parse(changed)
+    assert "y = n" in changed
+    assert "Z = 1" in changed
+
+
+def test_a_function_of_which_only_the_docstring_is_written_starts_with_pass():
+    specification = read(
+        '@funsearch.run\ndef e(n):\n  return 1\n@funsearch.evolve\ndef p(n):\n  """To be written."""\n'
+    )
+    assert specification.start_body == "pass"
+    assert "return 3" in specification.with_body("return 3")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("@funsearch.run\ndef e(n): return 1\n", "@funsearch.evolve is missing"),
+        ("@funsearch.evolve\ndef p(n): return 1\n", "@funsearch.run is missing"),
+        (TWO_SPACES + "\n@funsearch.evolve\ndef q(n): return 1\n", "stands on 2 functions (lines 13 and 27)"),
+        ("def p(:\n", "mine.py:1"),
+        ("@funsearch.run\n@funsearch.evolve\ndef p(n): return 1\n", "marked both"),
+        ("class A:\n  @funsearch.evolve\n  def p(n): return 1\n@funsearch.run\ndef e(n): return 1\n", "another block"),
+        ("x = " + "(" * 5000, "mine.py:"),
+        ("\0", "mine.py:"),
+    ],
+)
+def test_a_wrong_specification_is_refused_with_place_and_remedy(text: str, said: str):
+    with pytest.raises(SpecificationError) as caught:
+        read(text)
+    assert said in caught.value.message
+    assert caught.value.remedy
+
+
+BODIES = st.lists(
+    st.sampled_from(["x = n", "return n", "for i in range(3):\n    x = i", "# a comment\nx = 1", 'x = """a\n  b"""']),
+    min_size=1,
+    max_size=5,
+).map("\n".join)
+
+
+@given(BODIES)
+def test_any_body_that_parses_gives_a_program_that_parses_and_reads_back(body: str):
+    specification = read(TWO_SPACES)
+    program = specification.with_body(body)
+    again = read_specification(program, "again.py")
+    assert again.with_body(again.start_body) == program

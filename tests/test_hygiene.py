@@ -1,0 +1,80 @@
+"""What no import graph shows: slow libraries stay out of quick commands, names stay free, nothing calls home."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SLOW = {"prefect", "litellm", "docker", "duckdb", "pyarrow"}
+
+
+def modules_after(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*{{name.split('.')[0] for name in sys.modules}})"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        (["--help"], set()),
+        (["run", "--help"], set()),
+        (["sql", "SELECT 1"], {"duckdb", "pyarrow"}),
+        (["runs"], {"duckdb", "pyarrow"}),
+        (["problems"], {"duckdb", "pyarrow"}),
+    ],
+)
+def test_quick_commands_import_no_slow_library(arguments: list[str], allowed: set[str]):
+    code = f"import flows.cli.main as m, contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()): m.run({arguments})"
+    assert modules_after(code) & SLOW <= allowed
+
+
+@pytest.mark.parametrize("library", ["litellm", "docker", "duckdb"])
+def test_one_module_alone_imports_each_door_to_the_outside(library: str):
+    doors = []
+    for room in ("flows", "tasks", "schemas"):
+        for path in (ROOT / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                if any(name.split(".")[0] == library for name in names):
+                    doors.append(path.relative_to(ROOT).as_posix())
+    assert len(set(doors)) == 1, set(doors)
+
+
+def test_no_module_of_ours_has_the_name_of_a_dependency():
+    ours = {path.stem for room in ("flows", "tasks", "schemas") for path in (ROOT / room).glob("*")}
+    theirs = {(dist.metadata["Name"] or "").lower().replace("-", "_") for dist in distributions()}
+    assert not ours & theirs
+
+
+def test_nothing_calls_home():
+    code = "from flows.environment import prepare; prepare(); import os"
+    code += "\nassert os.environ['DO_NOT_TRACK'] == '1'"
+    code += "\nassert os.environ['PREFECT_SERVER_ANALYTICS_ENABLED'] == 'false'"
+    code += "\nassert os.environ['LITELLM_LOCAL_MODEL_COST_MAP'] == 'True'"
+    modules_after(code)
+
+
+def test_problems_and_candidates_are_never_imported():
+    for room in ("flows", "tasks", "schemas"):
+        for path in (ROOT / room).rglob("*.py"):
+            if "runner" in path.parts:
+                continue
+            calls = {
+                node.func.id
+                for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+            }
+            assert not calls & {"exec", "eval", "__import__"}, path
