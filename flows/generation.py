@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -16,11 +15,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.session import Session, open_session
 from schemas.generation import GenerationRecord
 from schemas.outcome import Verdict
-from schemas.program import Candidate, Prompt
+from schemas.program import Candidate
 from tasks.evaluate.task import evaluate
 from tasks.history import record
 from tasks.history.files import files_of
-from tasks.sample.prompts import build_prompts
 from tasks.sample.task import sample
 from tasks.select.task import Selected, judge, register, select
 
@@ -61,8 +59,7 @@ class Attempt:
     def run(self) -> float:
         session = self._session
         begin = time.monotonic()
-        prompts = self._prompts()
-        pairs, sample_s = self._sample_and_evaluate(prompts)
+        pairs, sample_s = self._sample_and_evaluate()
         evaluated = time.monotonic()
         judged = judge(session.run.run_id, self._number, pairs, session.run.problem.settings.reducer)
         reset = session.is_time_to_reset(self._number)
@@ -94,34 +91,23 @@ class Attempt:
         )
         session.reload()
 
-    def _prompts(self) -> list[Prompt]:
-        session = self._session
-        problem = session.run.problem
-        return build_prompts(
-            session.population.ask(self._number),
-            problem.specification,
-            problem.settings.sampling,
-            samples=problem.settings.search.samples,
-            seed=session.run.seed,
-            generation=self._number,
-        )
+    def _sample_and_evaluate(self) -> tuple[list[tuple[Candidate, Verdict | None]], float]:
+        """Evaluation of a batch starts as soon as it is sampled, while others still are.
 
-    def _sample_and_evaluate(self, prompts: Sequence[Prompt]) -> tuple[list[tuple[Candidate, Verdict | None]], float]:
-        """Evaluation of a batch starts as soon as it is sampled, while others still are."""
+        When this generation is sampled, models go on with the next, while the sandbox is busy with this one.
+        """
         session = self._session
         session.progress.phase = "sample and evaluate"
-        specification, size = session.run.problem.specification, session.run.problem.settings.sampling.batch
-        paid, evaluator = session.paid(self._number), session.evaluator(self._number)
         begin = time.monotonic()
-        sampled = [
-            sample.submit(place, batch, specification, session.gateway, paid)
-            for place, batch in enumerate(_batches(prompts, size), start=1)
-        ]
-        batches = enumerate(cast("list[Any]", sampled), start=1)
-        evaluated = [evaluate.submit(place, batch, evaluator) for place, batch in batches]
+        purchase, evaluator = session.purchase(self._number), session.evaluator(self._number)
+        numbers = range(1, len(purchase.batches) + 1)
+        sampled = [sample.submit(number, purchase, session.run.problem.specification) for number in numbers]
+        batches = zip(numbers, cast("list[Any]", sampled), strict=True)
+        evaluated = [evaluate.submit(number, batch, evaluator) for number, batch in batches]
         for future in sampled:
             future.result()
         sample_s = time.monotonic() - begin
+        session.sample_ahead(self._number)
         return [pair for future in evaluated for pair in future.result()], sample_s
 
     def _record(self, selected: Selected, sample_s: float, evaluate_s: float, evaluated: float) -> GenerationRecord:
@@ -140,7 +126,3 @@ class Attempt:
             select_s=time.monotonic() - evaluated,
             flow_run_id=str(flow_run.id or ""),
         )
-
-
-def _batches(prompts: Sequence[Prompt], size: int) -> list[Sequence[Prompt]]:
-    return [prompts[start : start + size] for start in range(0, len(prompts), size)]

@@ -60,6 +60,7 @@ class Night:
             flow_run_id=str(flow_run.id or ""),
         )
         session.night = self._record.number
+        session.may_begin = self._may_begin
 
     def run(self) -> dict[str, Any]:
         record.write_night(self._session.files, self._record)
@@ -95,6 +96,20 @@ class Night:
             self._session.progress.message = ""
             self._longest_s = max(self._longest_s, time.monotonic() - begin)
         return reason
+
+    def _may_begin(self, generation: int) -> bool:
+        """Whether the rules let a generation to come begin; what is sampled ahead counts as done."""
+        size = self._session.search.prompts * self._session.search.samples
+        ahead = generation - 1 - self._session.generations
+        tally = self._tally()
+        tally = tally.model_copy(
+            update={
+                "generations": generation - 1 - self._first,
+                "samples": max(tally.samples, (generation - 1 - self._first) * size),
+                "longest_generation_s": self._longest_s * (1 + ahead),
+            }
+        )
+        return reason_to_stop(self._rules, tally, datetime.now(UTC)) is None
 
     def _next_generation(self) -> None:
         # A flow run without its own heartbeat thread ends a second sooner; the search's heartbeat goes on.

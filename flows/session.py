@@ -12,7 +12,7 @@ from pathlib import Path
 from flows.progress import Progress
 from schemas.generation import GenerationRecord, Past, RunRecord
 from schemas.problem import Problem, Split
-from schemas.program import Completion, Program
+from schemas.program import Completion, Program, Prompt, Selection
 from schemas.settings import Search
 from tasks.evaluate.batch import Evaluator
 from tasks.evaluate.pool import SandboxPool, open_pool
@@ -20,6 +20,8 @@ from tasks.history import record
 from tasks.history.files import RunFiles
 from tasks.history.journal import Journal
 from tasks.sample.gateway import Gateway
+from tasks.sample.prompts import build_prompts
+from tasks.sample.purchase import Purchase
 from tasks.select.islands import Population
 
 
@@ -31,6 +33,7 @@ class Session:
         best: The best program of the run so far, alive or not.
         generations: How many are committed.
         hashes: Of every body that was judged.
+        may_begin: Whether a generation to come will be begun, as far as can be known now.
         last_reset: `time.monotonic()` of the last reset, for resets by the hour.
     """
 
@@ -48,7 +51,10 @@ class Session:
     programs: dict[str, Program] = field(default_factory=dict)
     last_reset: float = field(default_factory=time.monotonic)
     night: int = 0
+    may_begin: Callable[[int], bool] = lambda _: False
+    asked: dict[int, list[Selection]] = field(default_factory=dict)
     _evaluator: tuple[int, Evaluator] | None = None
+    _purchases: dict[int, Purchase] = field(default_factory=dict)
 
     @property
     def search(self) -> Search:
@@ -68,8 +74,35 @@ class Session:
         self._evaluator[1].begin_attempt()
         return self._evaluator[1]
 
-    def paid(self, generation: int) -> Paid:
-        return Paid(Journal(self.files.paid(generation)), self.progress.bought)
+    def purchase(self, generation: int) -> Purchase:
+        """The completions of a generation, which are being bought when this returns, if they were not before."""
+        if generation not in self._purchases:
+            paid = Paid(Journal(self.files.paid(generation)), self.progress.bought)
+            batch = self.run.problem.settings.sampling.batch
+            self._purchases[generation] = Purchase(self._prompts(generation), self.gateway, paid, batch)
+        return self._purchases[generation]
+
+    def sample_ahead(self, generation: int) -> None:
+        """Begins to buy the generations after this one, as far as the lookahead and the night's rules allow."""
+        for number in range(generation + 1, generation + 1 + self.search.lookahead):
+            if self.may_begin(number):
+                self.purchase(number)
+
+    def finish_purchases(self) -> None:
+        """Waits for what is in flight: it is paid for, and the next night takes it from the files."""
+        for purchase in self._purchases.values():
+            purchase.finish(timeout_s=self.run.problem.settings.sampling.timeout_s)
+
+    def _prompts(self, generation: int) -> list[Prompt]:
+        problem = self.run.problem
+        return build_prompts(
+            self.asked[generation],
+            problem.specification,
+            problem.settings.sampling,
+            samples=self.search.samples,
+            seed=self.run.seed,
+            generation=generation,
+        )
 
     def is_time_to_reset(self, generation: int) -> bool:
         if self.search.reset_hours is not None:
@@ -84,12 +117,17 @@ class Session:
         self.hashes.update(judged.candidate.code_hash for judged in generation.judged if judged.candidate.body)
         self.programs.update((judged.id, judged.program()) for judged in generation.judged if judged.score is not None)
         self.progress.improved(generation.best.score)
+        self._purchases.pop(generation.number, None)
+        self.asked.pop(generation.number)
+        ahead = generation.number + 1 + self.search.lookahead
+        self.asked[ahead] = self.population.ask(ahead)
 
     def reload(self) -> None:
         """Takes the population from the files again, after an attempt that failed half-way."""
         past = record.read_past(self.files)
-        self.population = rebuild(self.run, past)
+        self.population, self.asked = rebuild(self.run, past)
         self.generations = past.generations
+        self._purchases.clear()
 
 
 @dataclass(frozen=True)
@@ -107,12 +145,20 @@ class Paid:
         self.report(completions)
 
 
-def rebuild(run: RunRecord, past: Past) -> Population:
-    """The population after everything that is committed."""
-    population = Population(run.problem.settings.search, past.start, run.seed)
-    for changes in past.changes:
+def rebuild(run: RunRecord, past: Past) -> tuple[Population, dict[int, list[Selection]]]:
+    """The population after everything that is committed, and what it was asked for the generations to come.
+
+    With a lookahead of L, the parents of generation g come from the population after g - 1 - L, or the first one.
+    """
+    search = run.problem.settings.search
+    population = Population(search, past.start, run.seed)
+    asked = {number: population.ask(number) for number in range(past.generations + 1, search.lookahead + 2)}
+    for number, changes in enumerate(past.changes, start=1):
         population.replay(changes, past.programs)
-    return population
+        ahead = number + 1 + search.lookahead
+        if ahead > past.generations:
+            asked[ahead] = population.ask(ahead)
+    return population, asked
 
 
 _open: dict[Path, Session] = {}
@@ -134,18 +180,21 @@ def open_session(files: RunFiles) -> Iterator[Session]:
         _open[files.directory] = session
         stack.callback(_open.pop, files.directory)
         yield session
+        session.finish_purchases()
 
 
 def _new_session(files: RunFiles, stack: contextlib.ExitStack) -> Session:
     run, past = record.read_run(files), record.read_past(files)
     sandbox = stack.enter_context(open_sandboxes(run.problem, "train", seed=run.seed, run_id=run.run_id))
+    population, asked = rebuild(run, past)
     best = max(past.programs.values(), key=lambda program: program.score)
     return Session(
         files=files,
         run=run,
         gateway=Gateway(run.problem.settings.sampling),
         sandbox=sandbox,
-        population=rebuild(run, past),
+        population=population,
+        asked=asked,
         best=best,
         generations=past.generations,
         hashes=set(past.code_hashes),

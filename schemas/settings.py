@@ -50,6 +50,13 @@ class Search(Section):
     parents: int = Field(default=2, ge=1, le=8, description="programs shown in a prompt")
     prompts: int = Field(default=12, ge=1, description="prompts in a generation")
     samples: int = Field(default=4, ge=1, description="samples for each prompt")
+    lookahead: int = Field(
+        default=1,
+        ge=0,
+        le=4,
+        description="generations sampled ahead: their prompts are built from a population that much older, so that "
+        "models answer while candidates are evaluated",
+    )
     cluster_temperature: float = Field(
         default=0.1, gt=0, description="T0 of the softmax over the clusters of an island"
     )

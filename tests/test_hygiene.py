@@ -36,7 +36,8 @@ def modules_after(code: str) -> set[str]:
     ],
 )
 def test_quick_commands_import_no_slow_library(arguments: list[str], allowed: set[str]):
-    code = f"import flows.cli.main as m, contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()): m.run({arguments})"
+    code = "import flows.cli.main as m, contextlib, io\n"
+    code += f"with contextlib.redirect_stdout(io.StringIO()): m.run({arguments})"
     assert modules_after(code) & SLOW <= allowed
 
 

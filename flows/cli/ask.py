@@ -64,10 +64,8 @@ def _cell(value: Any, width: int = 200) -> str:
             text = ""
         case float():
             text = f"{value:.6g}"
-        case tuple() if hasattr(value, "nanoseconds"):
-            text = (
-                f"{value.days} d {value.nanoseconds / 1e9:.6g} s" if value.days else f"{value.nanoseconds / 1e9:.6g} s"
-            )
+        case tuple() if len(value) == 3:  # an interval: months, days, nanoseconds
+            text = f"{value[0] * 30 + value[1]} d " * any(value[:2]) + f"{value[2] / 1e9:.6g} s"
         case _:
             text = printable(str(value))
     return text if len(text) <= width else text[: width - 1] + "…"

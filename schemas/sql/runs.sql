@@ -1,4 +1,5 @@
--- One row a run, with what its nights and generations add up to.
+-- One row a run, with what its committed generations add up to: generations (the last one's number), samples, cost_usd,
+-- best_score and best_program_id after the last, start_score (of the start program), ended_at (of the last generation).
 CREATE VIEW runs AS
 SELECT r.*, g.generations, g.samples, g.cost_usd, g.best_score, g.best_program_id, s.score AS start_score, g.ended_at
 FROM {runs} AS r

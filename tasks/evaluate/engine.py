@@ -107,6 +107,18 @@ class Engine:
     def __init__(self, client: docker.DockerClient) -> None:
         self._client = client
 
+    def describe(self) -> str:
+        """Name and version of the engine, and the cores and memory it has.
+
+        Raises:
+            SandboxUnavailable: If it does not answer.
+        """
+        with _faults():
+            info, version = self._client.info(), self._client.version()
+        name = (version.get("Platform") or {}).get("Name") or "Docker"
+        memory_gib = info.get("MemTotal", 0) / 1024**3
+        return f"{name} {version.get('Version', '?')}, {info.get('NCPU', '?')} cores, {memory_gib:.0f} GiB"
+
     def require_image(self, image: str) -> str:
         """The id of a local image; nothing is ever pulled.
 

@@ -88,7 +88,7 @@ class Database:
         for node in _nodes(json.loads(found)):
             function, name = node.get("function") or {}, node.get("table_name") or ""
             if node.get("type") == "TABLE_FUNCTION" and _READS_FILES.match(function.get("function_name", "")):
-                raise QueryError(f"{function['function_name']} is refused: it reads files", remedy=_TABLES_ONLY)
+                raise QueryError(f"{function['function_name']} is refused: it may read files", remedy=_TABLES_ONLY)
             if "/" in name:
                 raise QueryError(f"{name!r} is refused: it is a file", remedy=_TABLES_ONLY)
 

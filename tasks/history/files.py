@@ -149,6 +149,7 @@ def write_folder(path: Path, tables: Mapping[str, pa.Table]) -> None:
     """
     with disk_errors(path):
         hidden = _hidden(path)
+        shutil.rmtree(hidden, ignore_errors=True)
         hidden.mkdir()
         try:
             for name, table in tables.items():

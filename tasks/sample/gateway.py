@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -54,26 +55,23 @@ class Gateway:
         self._bases = {model.name: model.api_base for model in settings.models}
         self._one_at_a_time = {model.name for model in settings.models if model.name.startswith(BUILTIN)}
 
-    def sample(self, wanted: Sequence[Sample], record: Record) -> list[Completion]:
-        """Buys the samples, concurrently, and waits for all of them.
+    def submit(self, wanted: Sequence[Sample], record: Record) -> Future[list[Completion]]:
+        """Begins to buy the samples, concurrently.
 
         Args:
             wanted: Samples; those of one prompt share a request where the provider can.
             record: Called with each answer as it arrives, from the gateway's thread; when it returns, it is safe.
 
         Returns:
-            One completion for each sample, ordered by prompt and sample.
-
-        Raises:
-            TerminalProviderError: Asking again cannot help; samples in flight are recorded first.
-            TransientProviderError: The provider failed as often as `attempts` allows.
+            A future of one completion for each sample, ordered by prompt and sample. It raises TerminalProviderError
+            where asking again cannot help, and TransientProviderError where a provider failed as often as `attempts`
+            allows, both after the other samples have been answered and recorded.
         """
-        future = asyncio.run_coroutine_threadsafe(self._sample_all(wanted, record), _event_loop())
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+        return asyncio.run_coroutine_threadsafe(self._sample_all(wanted, record), _event_loop())
+
+    def sample(self, wanted: Sequence[Sample], record: Record) -> list[Completion]:
+        """`submit`, and wait for all of them."""
+        return self.submit(wanted, record).result()
 
     async def _sample_all(self, wanted: Sequence[Sample], record: Record) -> list[Completion]:
         requests = [asyncio.ensure_future(self._request(group, record)) for group in self._groups(wanted)]

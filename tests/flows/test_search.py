@@ -77,6 +77,7 @@ def _task_names(client: Any, which: Any) -> set[str]:
     """Task runs are recorded some seconds late."""
     import time
 
+    tasks: set[str] = set()
     for _ in range(60):
         tasks = {run.name for run in client.read_task_runs(flow_run_filter=which)}
         if "select" in tasks:

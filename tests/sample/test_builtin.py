@@ -76,7 +76,7 @@ PROMPTS = {
 
 
 def function_of(completion: str) -> ast.FunctionDef:
-    function = ast.parse(completion).body[0]
+    (function,) = ast.parse(completion).body
     assert isinstance(function, ast.FunctionDef)
     return function
 
@@ -190,6 +190,12 @@ def test_few_answers_crash_on_a_sequence():
             crashed += 1
 
     assert crashed < 45
+
+
+def test_a_prompt_that_shows_all_that_can_be_grown_is_still_answered_with_something_new():
+    prompt = make_prompt("def coin_v{}() -> bool:", "return True", "return False", preface="")
+
+    assert source_of(body_of(mutate(prompt, 0))) not in ("return True", "return False")
 
 
 @given(st.text(max_size=300), st.integers())

@@ -11,10 +11,18 @@ from schemas.errors import TransientProviderError
 from schemas.program import Completion, Prompt
 from schemas.settings import Sampling
 from tasks.sample.gateway import Gateway
-from tasks.sample.task import buy
+from tasks.sample.purchase import Purchase
 from tests.provider import Answer, Provider
 
 PROMPT = Prompt(0, 0, (), "openai/test", "chat", "def f_v0(x):\n    return x\n\ndef f_v1(x):\n", (1, 2, 3))
+
+
+def buy(prompts: Sequence[Prompt], gateway: Gateway, paid: Paid) -> list[Completion]:
+    purchase = Purchase(prompts, gateway, paid, batch=4)
+    try:
+        return [one for batch in range(len(purchase.batches)) for one in purchase.completions(batch)]
+    finally:
+        purchase.finish(timeout_s=10)
 
 
 class Paid:

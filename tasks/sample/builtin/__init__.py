@@ -49,10 +49,12 @@ def mutate(prompt: str, seed: int) -> str:
         body = _child(scene, grower)
         if body is not None and dump(body) not in known:
             return _write(scene, body)
-    body = _fresh(scene, grower)
-    while dump(body) in known:
+    for _ in range(_ATTEMPTS):
         body = _fresh(scene, grower)
-    return _write(scene, body)
+        if dump(body) not in known:
+            return _write(scene, body)
+    # Where all that can be grown is shown already (`True` and `False`, without arguments), a number is still new.
+    return _write(scene, [ast.Return(ast.Constant(random.random()))])
 
 
 def _blocks(scene: Scene) -> tuple[tuple[ast.expr, Kind], ...]:
@@ -67,7 +69,7 @@ def _child(scene: Scene, grower: Grower) -> list[ast.stmt] | None:
     # One parent only is shown while a population is young: then breadth is worth more than depth.
     if not scene.parents or random.random() < (_FRESH if len(scene.parents) > 1 else _FRESH_WHEN_ALONE):
         return _fresh(scene, grower)
-    *others, last = scene.parents
+    *others, last = list(scene.parents)
     base = last if not others or random.random() < _LAST_PARENT else random.choice(others)
     donor = random.choice([p for p in scene.parents if p is not base] or [base])
     limit = max(_MAX_SIZE, size(base.body))

@@ -114,9 +114,9 @@ def test_doctor_has_a_line_for_each_thing_and_fails_where_one_is_missing(overnig
     assert done.returncode == 0, done.stdout
     for thing in ("engine", "image", "prefect", "keys", "disk"):
         assert thing in done.stdout
-    ill = overnight("doctor", "--model", "openai/gpt-5", OPENAI_API_KEY="")
+    ill = overnight("doctor", "--model", "groq/some-model")
     assert ill.returncode == 3
-    assert "OPENAI_API_KEY" in ill.stdout
+    assert "GROQ_API_KEY" in ill.stdout
     dead = overnight("doctor", DOCKER_HOST="unix:///nowhere.sock")
     assert dead.returncode == 3
     assert "make setup" in dead.stdout

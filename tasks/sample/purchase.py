@@ -1,0 +1,70 @@
+"""The completions of one generation: bought at once or ahead of time, each paid for once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, wait
+from typing import Protocol
+
+from schemas.program import Completion, Prompt
+from tasks.sample.gateway import Gateway, Sample
+from tasks.sample.prompts import prompt_hash
+
+Key = tuple[int, int, str]
+
+
+class Paid(Protocol):
+    """Where completions are kept from the moment they are paid for."""
+
+    def known(self) -> Mapping[Key, Completion]:
+        """By prompt, sample and the prompt's hash."""
+        ...
+
+    def record(self, completions: Sequence[Completion]) -> None:
+        """Returns when they are safe."""
+        ...
+
+
+class Purchase:
+    """What one generation's prompts are answered, batch by batch.
+
+    What `paid` knows is not bought again, whoever bought it: an attempt that failed, a process that was killed, or a
+    purchase that was begun while the generation before was still being evaluated.
+
+    Args:
+        prompts: All of the generation, in order.
+        gateway: Asks the models.
+        paid: Of this generation.
+        batch: Prompts in a batch.
+    """
+
+    def __init__(self, prompts: Sequence[Prompt], gateway: Gateway, paid: Paid, batch: int) -> None:
+        self.batches = [prompts[start : start + batch] for start in range(0, len(prompts), batch)]
+        self._known = dict(paid.known())
+        self._futures: list[Future[list[Completion]]] = [
+            gateway.submit([sample for sample in _samples(prompts) if _key(sample) not in self._known], paid.record)
+            for prompts in self.batches
+        ]
+
+    def completions(self, batch: int) -> list[Completion]:
+        """Waits for a batch; ordered by prompt and sample.
+
+        Raises:
+            ProviderError: As `Gateway.submit` says. What was answered is paid for and recorded all the same.
+        """
+        bought = {(c.prompt, c.sample): c for c in self._futures[batch].result()}
+        wanted = _samples(self.batches[batch])
+        answers = [self._known.get(_key(one)) or bought.get((one.prompt.index, one.number)) for one in wanted]
+        return [answer for answer in answers if answer is not None]
+
+    def finish(self, timeout_s: float) -> None:
+        """Waits until nothing is in flight, so that what is being paid for is recorded."""
+        wait(self._futures, timeout=timeout_s)
+
+
+def _samples(prompts: Sequence[Prompt]) -> list[Sample]:
+    return [Sample(prompt, number) for prompt in prompts for number in range(prompt.samples)]
+
+
+def _key(sample: Sample) -> Key:
+    return sample.prompt.index, sample.number, prompt_hash(sample.prompt)

@@ -1,0 +1,92 @@
+"""A whole night beside two unisolated processes: candidates of 50 ms, models at 0 s and at 1 s latency.
+
+    python -m tests.bench.bench_night [CANDIDATES]
+
+The reference evaluates the very programs that the night at latency 0 evaluated, in two bare processes that do nothing
+else. Start-up (libraries, containers, server) is counted apart: the clock runs from the start of generation 1.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from flows.environment import prepare
+
+prepare()
+
+from flows.rules import StopRules  # noqa: E402
+from flows.search import search  # noqa: E402
+from flows.server import PrefectServer  # noqa: E402
+from flows.start import create_run  # noqa: E402
+from schemas.problem import load_problem  # noqa: E402
+from tasks.history.database import Database  # noqa: E402
+from tests.bench.bare import evaluate  # noqa: E402
+
+SPECIFICATION = Path(__file__).parents[1] / "specifications/fifty.py"
+GENERATION = 48
+RATE = """
+    SELECT epoch(max(ended_at) - min(started_at)) AS seconds,
+        (SELECT count(*) FROM programs WHERE generation > 0 AND wall_s > 0) AS evaluated
+    FROM generations WHERE generation > 0
+"""
+
+
+def night(latency_s: float, candidates: int, history: Path) -> tuple[float, int]:
+    """Seconds from the start of generation 1 to the last commit, and how many candidates ran."""
+    provider = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.loopback", str(latency_s)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert provider.stdout is not None
+    base = provider.stdout.readline().decode().strip()
+    model = {"name": "openai/test", "api_base": base}
+    settings = {"sampling": {"models": [model], "concurrency": 64}, "search": {"reset_generations": 1000}}
+    try:
+        create_run(load_problem(SPECIFICATION, settings), SPECIFICATION, history, seed=1, run_id="bench")
+        search("bench", str(history), StopRules(generations=-(-candidates // GENERATION)))
+    finally:
+        provider.communicate()
+    (row,) = Database(history).rows(RATE)
+    return row["seconds"], row["evaluated"]
+
+
+def reference(history: Path) -> float:
+    """Candidates a second of two bare processes on the night's own programs."""
+    specification = load_problem(SPECIFICATION).specification
+    bodies = [
+        r["body"] for r in Database(history).rows("SELECT body FROM programs WHERE generation > 0 AND wall_s > 0")
+    ]
+    sources = [specification.with_body(body) for body in bodies]
+    with ProcessPoolExecutor(2) as processes:
+        list(processes.map(evaluate, sources[:4]))
+        begin = time.monotonic()
+        list(processes.map(evaluate, sources))
+        return len(sources) / (time.monotonic() - begin)
+
+
+def main() -> None:
+    candidates = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    os.environ.setdefault("OPENAI_API_KEY", "test")
+    with tempfile.TemporaryDirectory() as folder, PrefectServer() as server, server.connected():
+        night(0.0, GENERATION, Path(folder) / "warm-up")
+        for latency_s in (0.0, 1.0):
+            history = Path(folder) / str(latency_s)
+            seconds, evaluated = night(latency_s, candidates, history)
+            bare = reference(history)
+            rate = evaluated / seconds
+            print(
+                f"latency {latency_s:g} s: {evaluated} candidates in {seconds:.2f} s, {rate:.1f}/s; "
+                f"two bare processes {bare:.1f}/s; ratio {rate / bare:.2f}"
+            )
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak memory of the orchestrator {peak_mib:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Histories made of nothing but a seed: no model, no sandbox, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+from schemas import source
+from schemas.generation import GenerationRecord, RunRecord
+from schemas.ids import program_id
+from schemas.outcome import Outcome, Verdict
+from schemas.population import Change, Join
+from schemas.problem import Problem, load_problem
+from schemas.program import Candidate, Completion, Judged, Program, Prompt, reduce_scores
+from tasks.history import record
+from tasks.history.files import RunFiles, files_of
+from tasks.select.islands import Population
+
+NOW = datetime(2026, 1, 1, 22, tzinfo=UTC)
+TOY = Path(__file__).parents[1] / "specifications" / "toy.py"
+FAULTS = [outcome for outcome in Outcome if outcome is not Outcome.SCORED]
+
+
+def a_problem(**search: object) -> Problem:
+    return load_problem(TOY, {"search": search})
+
+
+def a_judged(
+    run_id: str,
+    generation: int,
+    index: int,
+    *,
+    scores: Sequence[float] = (),
+    island: int = 0,
+    parents: Sequence[str] = (),
+    body: str | None = None,
+    outcome: Outcome = Outcome.SCORED,
+    text: str = "",
+    model: str = "test/model",
+    clock: datetime = NOW,
+    cost_usd: float | None = 0.5,
+) -> Judged:
+    """One candidate, scored if it has scores."""
+    outcome = Outcome.SCORED if scores else outcome
+    if body is None:
+        body = "" if outcome is Outcome.UNPARSABLE else f"return {generation} + {index}"
+    prompt = Prompt(index, island, tuple(parents), model, "chat", f"improve, {generation}/{index}", (index,))
+    completion = Completion(
+        index, 0, "hash", text or body, model, 100, 10, cost_usd, 0.25, "stop", clock - timedelta(minutes=1)
+    )
+    code_hash = source.code_hash(body) if body else ""
+    verdict = Verdict(
+        outcome, tuple(scores), error="" if scores else f"it is {outcome.value}", wall_s=0.5, cpu_s=0.25, peak_mib=32.0
+    )
+    score = reduce_scores(scores, "mean") if scores else None
+    return Judged(
+        program_id(run_id, generation, index),
+        Candidate(index, prompt, completion, body, code_hash, None),
+        verdict,
+        score,
+    )
+
+
+def a_generation(
+    number: int,
+    judged: Sequence[Judged],
+    best: Program,
+    changes: Sequence[Change] = (),
+    clock: datetime = NOW,
+    **more: object,
+) -> GenerationRecord:
+    record = GenerationRecord(
+        number,
+        1,
+        1,
+        clock,
+        clock + timedelta(minutes=number),
+        best=best,
+        judged=tuple(judged),
+        changes=tuple(changes),
+    )
+    return replace(record, **more)  # pyright: ignore[reportArgumentType]
+
+
+def a_run(run_id: str, problem: Problem, *, seed: int = 7, clock: datetime = NOW) -> RunRecord:
+    return RunRecord(run_id, problem, seed, clock, "/there/toy.py", "sha256:abc", {"python": "3.11", "overnight": "0"})
+
+
+def create(history: Path, run_id: str = "20260101-2200-toy-aaaa", clock: datetime = NOW, **search: object) -> RunFiles:
+    """A run with its generation 0."""
+    problem = a_problem(**search)
+    files = files_of(history, run_id)
+    body = problem.specification.start_body
+    start = a_judged(run_id, 0, 0, scores=(-9.0, -9.0), body=body, model="", clock=clock, cost_usd=0.0)
+    changes = [Join(island, start.id) for island in range(problem.settings.search.islands)]
+    record.create(
+        files,
+        a_run(run_id, problem, clock=clock),
+        a_generation(0, [start], start.program(), changes, clock, night=0),
+    )
+    return files
+
+
+def rebuilt(files: RunFiles) -> Population:
+    """The population as the files tell it."""
+    run, past = record.read_run(files), record.read_past(files)
+    population = Population(run.problem.settings.search, past.start, run.seed)
+    for changes in past.changes:
+        population.replay(changes, past.programs)
+    return population
+
+
+def grow(files: RunFiles, generations: int, *, seed: int = 0, clock: datetime = NOW) -> Population:
+    """Commits generations in which some children are scored, some fail, and every second one ends with a reset.
+
+    Returns:
+        The population that did it, told and never read from a file.
+    """
+    past, population = record.read_past(files), rebuilt(files)
+    best = max(past.programs.values(), key=lambda program: program.score)
+    for number in range(past.generations + 1, past.generations + 1 + generations):
+        random = Random(f"{seed}/{number}")
+        judged = [
+            a_judged(
+                files.run_id,
+                number,
+                index,
+                scores=(random.choice((-3.0, -2.0, 0.0, -0.0, 1.5)), random.choice((-1.0, 0.5)))
+                if random.random() < 0.7
+                else (),
+                outcome=random.choice(FAULTS),
+                island=selection.island,
+                parents=[parent.id for parent in selection.parents],
+                model=random.choice(("test/cheap", "test/dear")),
+                clock=clock,
+                cost_usd=random.choice((None, 0.25)),
+            )
+            for index, selection in enumerate(population.ask(number))
+        ]
+        children = [(one.candidate.prompt.island, one.program()) for one in judged if one.score is not None]
+        changes = population.tell(number, children, reset=number % 2 == 0)
+        best = max([best, *(program for _, program in children)], key=lambda program: program.score)
+        record.commit(files, a_generation(number, judged, best, changes, clock))
+    return population
+
+
+def portrait(population: Population) -> list[tuple[list[tuple[tuple[float, ...], list[str]]], int, str]]:
+    """Everything a population is made of, comparable."""
+    return [
+        (
+            [
+                (signature, [program.id for program in cluster.programs])
+                for signature, cluster in island.clusters.items()
+            ],
+            island.registered,
+            island.best.id if island.best else "",
+        )
+        for island in population.islands
+    ]

@@ -1,0 +1,371 @@
+"""The history answers SQL: the views say what happened, and nothing but reading them is possible."""
+
+from __future__ import annotations
+
+import glob
+import inspect
+from collections import defaultdict
+from importlib.resources import files as package_files
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from schemas import tables
+from schemas.errors import ExitCode, QueryError
+from tasks.history import record
+from tasks.history.database import MACROS, VIEWS, Database
+from tasks.history.files import RunFiles
+from tests.history import writer
+from tests.history.made import NOW, create, grow
+
+CALLS = {
+    "best_programs": "'{run}'",
+    "progress": "'{run}'",
+    "lineage": "'{program}'",
+    "cost_by_model": "",
+    "outcomes_by_model": "",
+}
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
+    """Eight generations with resets; read-only to its tests."""
+    files = create(tmp_path_factory.mktemp("history"), islands=4, prompts=8)
+    grow(files, 8, seed=5)
+    return files
+
+
+@pytest.fixture(scope="module")
+def database(grown: RunFiles) -> Database:
+    return Database(grown.directory.parents[1])
+
+
+# Views and macros
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_answers_before_there_is_any_history(tmp_path: Path, database: Database, view: str):
+    empty = Database(tmp_path / "nowhere")
+    assert empty.rows(f"FROM {view}") == []
+    columns = "SELECT column_name, column_type FROM (DESCRIBE {})"
+    assert empty.rows(columns.format(view)) == database.rows(columns.format(view))
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_every_macro_runs_with_and_without_a_history(tmp_path: Path, grown: RunFiles, database: Database):
+    assert set(CALLS) == set(MACROS)
+    program = next(iter(record.read_past(grown).programs))
+    for macro, arguments in CALLS.items():
+        call = f"FROM {macro}({arguments.format(run=grown.run_id, program=program)})"
+        assert Database(tmp_path).rows(call) == []
+        assert database.rows(call)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_column_of_every_view_is_documented(database: Database, view: str):
+    said = package_files("schemas.sql").joinpath(f"{view}.sql").read_text()
+    said = "\n".join(line for line in said.splitlines() if line.startswith("--"))
+    commented = (
+        {name for name, _, comment in tables.describe(tables.ALL[view]) if comment}
+        if view in tables.ALL
+        else {name for name, _, comment in tables.describe(tables.PROGRAMS) if comment}
+    )
+    for row in database.rows(f"DESCRIBE {view}"):
+        name = row["column_name"]
+        assert name in commented or name in said, f"{view}.{name}"
+
+
+@pytest.mark.parametrize("view", ["programs", "nights", "generations"])
+def test_views_of_what_is_written_have_exactly_the_columns_that_are_written(database: Database, view: str):
+    described = [row["column_name"] for row in database.rows(f"DESCRIBE {view}")]
+    assert described == tables.ALL[view].names
+
+
+@pytest.mark.parametrize("schema", tables.ALL.values(), ids=tables.ALL)
+def test_every_written_column_says_what_it_means(schema: pa.Schema):
+    assert all(comment for _, _, comment in tables.describe(schema))
+
+
+def test_programs_and_scores_are_what_was_judged(grown: RunFiles, database: Database):
+    past = record.read_past(grown)
+    found = database.rows("SELECT program_id, score, scores FROM programs WHERE outcome = 'scored'")
+    assert {row["program_id"]: (row["score"], tuple(row["scores"])) for row in found} == {
+        program.id: (program.score, program.scores) for program in past.programs.values()
+    }
+    assert database.rows("SELECT count(*) AS n FROM programs WHERE (outcome = 'scored') <> (score IS NOT NULL)") == [
+        {"n": 0}
+    ]
+    by_input = database.rows("FROM scores ORDER BY program_id, input")
+    expected = [
+        (program.id, place, score)
+        for program in sorted(past.programs.values(), key=lambda program: program.id)
+        for place, score in enumerate(program.scores, start=1)
+    ]
+    assert [(row["program_id"], row["input"], row["score"]) for row in by_input] == expected
+
+
+def test_a_run_adds_up(grown: RunFiles, database: Database):
+    past = record.read_past(grown)
+    best = max(past.programs.values(), key=lambda program: program.score)
+    (row,) = database.rows("FROM runs")
+    assert (row["run_id"], row["generations"], row["samples"]) == (grown.run_id, 8, 64)
+    assert (row["best_score"], row["best_program_id"], row["start_score"]) == (best.score, best.id, past.start.score)
+    assert row["cost_usd"] == pytest.approx(past.cost_usd)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_who_is_alive_after_a_generation_is_whom_the_population_has(tmp_path: Path, seed: int):
+    files = create(tmp_path, islands=5, prompts=6)
+    alive = []
+    for _ in range(7):
+        population = grow(files, 1, seed=seed)
+        alive.append(
+            {
+                number: sorted(sorted(one.id for one in cluster.programs) for cluster in island.clusters.values())
+                for number, island in enumerate(population.islands)
+            }
+        )
+    database = Database(tmp_path)
+    for generation, expected in enumerate(alive, start=1):
+        stays = database.rows(
+            "SELECT island, cluster, program_id FROM population "
+            "WHERE from_generation <= $1 AND (to_generation IS NULL OR to_generation > $1)",
+            [generation],
+        )
+        clusters: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+        for stay in stays:
+            clusters[stay["island"]][stay["cluster"]].append(stay["program_id"])
+        assert {
+            island: sorted(sorted(programs) for programs in by_cluster.values())
+            for island, by_cluster in clusters.items()
+        } == expected
+
+
+def test_before_the_first_generation_the_start_program_is_on_every_island(tmp_path: Path):
+    files = create(tmp_path, islands=3)
+    start = record.read_past(files).start
+    found = Database(tmp_path).rows("SELECT island, program_id, from_generation, to_generation FROM population")
+    assert sorted(found, key=lambda row: row["island"]) == [
+        {"island": island, "program_id": start.id, "from_generation": 0, "to_generation": None} for island in range(3)
+    ]
+
+
+def test_lineage_is_all_a_program_descends_from_by_the_shortest_way(grown: RunFiles, database: Database):
+    parents = {row["program_id"]: row["parent_ids"] for row in database.rows("FROM programs")}
+    start = record.read_past(grown).start.id
+    for program in list(parents)[-10:]:
+        depth = {program: 0}
+        queue = [program]
+        for one in queue:
+            for parent in parents[one]:
+                if parent not in depth:
+                    depth[parent] = depth[one] + 1
+                    queue.append(parent)
+        found = database.rows("FROM lineage(?)", [program])
+        assert {row["program_id"]: row["depth"] for row in found} == depth
+        assert len(found) == len(depth)
+        assert found[0]["program_id"] == program
+        assert start in depth
+
+
+def test_the_best_programs_are_distinct_and_best_first(grown: RunFiles, database: Database):
+    found = database.rows("FROM best_programs(?, how_many := 5)", [grown.run_id])
+    best = sorted((program.score for program in record.read_past(grown).programs.values()), reverse=True)
+    assert [row["score"] for row in found] == best[:5]
+    assert len({row["body"] for row in found}) == 5
+    assert len(database.rows("FROM best_programs(?)", [grown.run_id])) == 10
+
+
+def test_progress_has_a_row_for_each_generation_and_adds_up(grown: RunFiles, database: Database):
+    found = database.rows("FROM progress(?)", [grown.run_id])
+    assert [row["generation"] for row in found] == list(range(9))
+    assert [row["samples"] for row in found] == [8 * generation for generation in range(9)]
+    best = [row["best_score"] for row in found]
+    assert best == sorted(best)
+    assert found[-1]["cost_usd"] == pytest.approx(record.read_past(grown).cost_usd)
+
+
+def test_models_are_compared_by_cost_and_by_outcome(database: Database):
+    costs, outcomes = database.rows("FROM cost_by_model()"), database.rows("FROM outcomes_by_model()")
+    assert {row["model"] for row in costs} == {"test/cheap", "test/dear"}, "the start program has no model"
+    assert sum(row["samples"] for row in costs) == sum(row["candidates"] for row in outcomes) == 64
+    for row in costs:
+        assert row["samples"] == sum(one["candidates"] for one in outcomes if one["model"] == row["model"])
+
+
+def test_runs_do_not_mix(tmp_path: Path):
+    one, other = create(tmp_path, "20260101-0000-toy-0001"), create(tmp_path, "20260101-0000-toy-0002")
+    grow(one, 2, seed=1)
+    grow(other, 4, seed=2)
+    database = Database(tmp_path)
+    found = database.rows("SELECT run_id, generations, best_score FROM runs ORDER BY run_id")
+    assert [(row["run_id"], row["generations"]) for row in found] == [(one.run_id, 2), (other.run_id, 4)]
+    assert len(database.rows("FROM progress(?)", [one.run_id])) == 3
+    for files in (one, other):
+        best = max(program.score for program in record.read_past(files).programs.values())
+        assert database.rows("FROM best_programs(?, how_many := 1)", [files.run_id])[0]["score"] == best
+
+
+def test_a_history_with_a_quote_and_a_space_in_its_path_answers(tmp_path: Path):
+    create(tmp_path / "it's mine")
+    assert len(Database(tmp_path / "it's mine").rows("FROM runs")) == 1
+
+
+def test_times_are_utc(database: Database):
+    (row,) = database.rows("SELECT started_at, started_at::VARCHAR AS said FROM runs")
+    assert row["started_at"] == NOW
+    assert row["said"].startswith("2026-01-01 22:00:00+00")
+
+
+# Locked
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1 AS one",
+        "FROM runs",
+        "WITH a AS (FROM programs) SELECT count(*) FROM a",
+        "VALUES (1)",
+        "DESCRIBE programs",
+        "SUMMARIZE generations",
+        "SHOW TABLES",
+        "EXPLAIN SELECT * FROM programs",
+        "explain analyze FROM programs",
+        "EXPLAIN (FORMAT json) FROM programs",
+        "SELECT unnest(scores) FROM programs -- and a comment; with a semicolon",
+        "FROM range(3), programs;",
+        "SELECT (SELECT max(score) FROM programs) / 2 AS half",
+    ],
+)
+def test_queries_are_answered(database: Database, sql: str):
+    assert database.query(sql).num_columns > 0
+
+
+REFUSED = [
+    "COPY (SELECT 1) TO '{history}/evil.parquet'",
+    "COPY programs TO '/tmp/evil.parquet'",
+    "EXPLAIN ANALYZE COPY (SELECT 1) TO '{history}/evil.parquet'",
+    "EXPLAIN /* x */ ANALYZE COPY (SELECT 1) TO '{history}/evil.parquet'",
+    "EXPLAIN (ANALYZE, FORMAT json) COPY (SELECT 1) TO '{history}/evil.parquet'",
+    "EXPLAIN ANALYZE CREATE TABLE evil AS SELECT 1",
+    "ATTACH '{history}/evil.db'",
+    "ATTACH '/tmp/evil.db' AS evil",
+    "INSERT INTO runs VALUES (1)",
+    "INSERT INTO no_nights VALUES (1)",
+    "UPDATE runs SET seed = 1",
+    "DELETE FROM runs",
+    "WITH gone AS (DELETE FROM runs RETURNING *) FROM gone",
+    "CREATE TABLE evil (a INTEGER)",
+    "CREATE OR REPLACE VIEW runs AS SELECT 1",
+    "CREATE MACRO evil() AS 1",
+    "DROP VIEW runs",
+    "FROM read_csv('/etc/passwd')",
+    "FROM read_text('/etc/passwd')",
+    "SELECT * FROM '/etc/passwd'",
+    "FROM read_text('{history}/runs/*/lock')",
+    "FROM READ_TEXT('{history}/runs/*/lock')",
+    "FROM read_blob('{history}/runs/*/run.parquet')",
+    "FROM read_csv('{history}/runs/*/paid/*.jsonl')",
+    "FROM '{history}/runs/*/run.parquet'",
+    "WITH a AS (FROM read_text('{history}/runs/*/lock')) SELECT (SELECT count(*) FROM a)",
+    "DESCRIBE FROM read_text('{history}/runs/*/lock')",
+    "EXPLAIN ANALYZE FROM read_text('{history}/runs/*/lock')",
+    "FROM query('FROM read_text(''{history}/runs/*/lock'')')",
+    "FROM glob('{history}/**')",
+    "FROM glob('/etc/*')",
+    "FROM sniff_csv('/etc/passwd')",
+    "SELECT 1; SELECT 2",
+    "FROM runs; COPY runs TO '{history}/evil.csv'",
+    "SET memory_limit = '1GB'",
+    "SET enable_external_access = true",
+    "RESET lock_configuration",
+    "PRAGMA database_list",
+    "PRAGMA enable_profiling",
+    "CALL pragma_version()",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "EXPORT DATABASE '{history}/evil'",
+    "IMPORT DATABASE '{history}'",
+    "CHECKPOINT",
+    "BEGIN",
+    "PREPARE evil AS SELECT 1",
+    "USE memory",
+    "",
+    "   -- nothing",
+    "SELEC 1",
+    "SELECT nothing FROM nowhere",
+]
+
+
+@pytest.mark.parametrize("sql", REFUSED)
+def test_whatever_is_no_query_of_the_history_is_refused_and_nothing_is_written(
+    grown: RunFiles, database: Database, sql: str
+):
+    history = grown.directory.parents[1]
+    (grown.directory / "lock").write_text("secret")
+    before = {path: path.stat().st_mtime_ns for path in history.rglob("*")}
+    with pytest.raises(QueryError) as caught:
+        database.query(sql.format(history=history))
+    assert caught.value.exit_code is ExitCode.FAILED
+    assert caught.value.remedy
+    assert {path: path.stat().st_mtime_ns for path in history.rglob("*")} == before
+    assert not Path("/tmp/evil.parquet").exists()
+    assert database.rows("SELECT count(*) AS n FROM runs") == [{"n": 1}], "and it goes on answering"
+    assert database.rows("SELECT count(*) AS n FROM (SHOW TABLES) WHERE name = 'evil'") == [{"n": 0}]
+
+
+def test_variables_of_the_program_that_asks_are_no_tables(database: Database):
+    secret = pa.table({"key": ["sk-123"]})
+    assert secret.num_rows
+    for name in ("secret", *inspect.signature(database.query).parameters):
+        with pytest.raises(QueryError):
+            database.query(f'FROM "{name}"')
+
+
+def test_values_are_given_as_parameters(grown: RunFiles, database: Database):
+    assert database.rows("SELECT run_id FROM runs WHERE run_id = ?", [grown.run_id]) == [{"run_id": grown.run_id}]
+    assert database.rows("FROM runs WHERE run_id = ?", ["' OR 1 = 1 --"]) == []
+    with pytest.raises(QueryError):
+        database.query("FROM runs WHERE run_id = ?")
+
+
+# Any Parquet tool
+
+
+@pytest.mark.parametrize(
+    ("pattern", "view"),
+    [
+        ("runs/*/run.parquet", "runs"),
+        ("runs/*/generations/*/generation.parquet", "generations"),
+        ("runs/*/generations/*/programs.parquet", "programs"),
+        ("runs/*/generations/*/population.parquet", "population"),
+    ],
+)
+def test_plain_tools_read_the_files_by_their_pattern(grown: RunFiles, database: Database, pattern: str, view: str):
+    history = grown.directory.parents[1]
+    paths = sorted(glob.glob(str(history / pattern)))
+    read = pa.concat_tables([pq.read_table(path) for path in paths])
+    assert read.num_rows == database.rows(f"SELECT count(*) AS n FROM {view}")[0]["n"] > 0
+    assert read.schema.names == tables.ALL[view].names
+    with duckdb.connect() as plain:
+        assert plain.sql(f"SELECT count(*) FROM '{history / pattern}'").fetchall() == [(read.num_rows,)]
+
+
+def test_a_reader_never_sees_half_of_a_generation(tmp_path: Path):
+    files = create(tmp_path, islands=3, prompts=12)
+    database = Database(tmp_path)
+    process = writer.start(files, 60)
+    seen = set()
+    while process.poll() is None or 60 not in seen:
+        found = database.rows("SELECT generation, count(*) AS programs FROM programs GROUP BY ALL ORDER BY generation")
+        assert [row["programs"] for row in found] == [1] + [12] * (len(found) - 1)
+        assert [row["generation"] for row in found] == list(range(len(found)))
+        totals = database.rows("SELECT max(generation) AS last, sum(candidates) AS candidates FROM generations")[0]
+        assert totals["candidates"] == 1 + 12 * totals["last"]
+        seen.add(len(found) - 1)
+    assert process.wait() == 0
+    assert len(seen) > 5

@@ -1,0 +1,421 @@
+"""Files of the history: each is there whole or not there, whatever dies, and what is damaged says so."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from schemas import tables
+from schemas.errors import EnvironmentFault, ExitCode, HistoryError, UsageError
+from tasks.history import files as history_files
+from tasks.history import record
+from tasks.history.database import _PATTERNS, Database
+from tasks.history.files import RunFiles, files_of, find_run, read_file, runs_in, write_file, write_folder
+from tests.history import writer
+from tests.history.made import create, grow, portrait, rebuilt
+
+
+def row(name: str = "r", size: int = 1) -> pa.Table:
+    return pa.Table.from_pylist([{"run_id": name, "generation": 1}] * size, schema=tables.POPULATION)
+
+
+def seen(history: Path) -> set[str]:
+    """What the readers' patterns match."""
+    found = {str(path.relative_to(history)) for pattern, _ in _PATTERNS.values() for path in history.glob(pattern)}
+    return found | {str(run.directory.relative_to(history)) for run in runs_in(history)}
+
+
+def hidden(files: RunFiles) -> list[Path]:
+    return [path for path in files.directory.rglob("*") if ".writing" in path.parts]
+
+
+def assert_whole(files: RunFiles) -> int:
+    """Every generation that is there can be read in full and follows the one before; returns the last one's number."""
+    past = record.read_past(files)
+    assert files.committed() == list(range(past.generations + 1))
+    for number in files.committed():
+        folder = files.generation(number)
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "generation.parquet",
+            "population.parquet",
+            "programs.parquet",
+        ]
+        candidates = read_file(folder / "generation.parquet").to_pylist()[0]["candidates"]
+        assert read_file(folder / "programs.parquet").num_rows == candidates
+    database = Database(files.directory.parents[1])
+    database.rows("FROM programs, generations, population, nights, runs LIMIT 1")
+    database.close()
+    return past.generations
+
+
+# Writing
+
+
+def test_a_folder_appears_with_all_its_files_and_leaves_nothing_half_written(tmp_path: Path):
+    files = files_of(tmp_path, "r")
+    write_folder(files.generation(1), {"programs": row(), "population": row(size=3)})
+    assert read_file(files.generation(1) / "population.parquet").num_rows == 3
+    assert [path for path in hidden(files) if path.name != ".writing"] == []
+    assert files.committed() == [1]
+
+
+def test_a_generation_is_committed_once(tmp_path: Path):
+    files = files_of(tmp_path, "r")
+    write_folder(files.generation(1), {"programs": row("first")})
+    with pytest.raises(HistoryError, match="committed already"):
+        write_folder(files.generation(1), {"programs": row("second")})
+    assert read_file(files.generation(1) / "programs.parquet").to_pylist()[0]["run_id"] == "first"
+    write_folder(files.generation(2), {"programs": row()})
+    assert files.committed() == [1, 2]
+
+
+def test_a_single_file_is_replaced_whole(tmp_path: Path):
+    files = files_of(tmp_path, "r")
+    for size in (1, 2):
+        write_file(files.night(1), row(size=size))
+        assert read_file(files.night(1)).num_rows == size
+    assert files.nights() == [files.night(1)]
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+_STEPS = (
+    (os, "fsync"),
+    (os, "rename"),
+    (os, "replace"),
+    (pq, "write_table"),
+    (Path, "mkdir"),
+)
+COMMIT_STEPS = 12
+"""Of the above in one commit."""
+
+
+def stop_at(step: int, monkeypatch: pytest.MonkeyPatch, fault: Callable[[], BaseException], *, after: bool) -> None:
+    """Makes the n-th step of writing the last one, before or after it is done."""
+    taken = 0
+
+    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+        def stepped(*args: Any, **kwargs: Any) -> Any:
+            nonlocal taken
+            taken += 1
+            if taken < step:
+                return original(*args, **kwargs)
+            if taken == step and after:
+                original(*args, **kwargs)
+            raise fault()
+
+        return stepped
+
+    for owner, name in _STEPS:
+        monkeypatch.setattr(owner, name, wrap(getattr(owner, name)))
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("step", range(1, COMMIT_STEPS + 2))
+def test_a_process_that_ends_at_any_step_leaves_a_generation_whole_or_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, after: bool
+):
+    files = create(tmp_path)
+    before = seen(tmp_path)
+    with monkeypatch.context() as broken:
+        stop_at(step, broken, Killed, after=after)
+        with pytest.raises(Killed) if step <= COMMIT_STEPS else contextlib.nullcontext():
+            grow(files, 1)
+    last = assert_whole(files)
+    assert seen(tmp_path) == before if last == 0 else len(seen(tmp_path)) == len(before) + 3
+    with files.locked():
+        assert hidden(files) == []
+        grow(files, 2)
+    assert assert_whole(files) == last + 2
+
+
+@pytest.mark.parametrize("step", range(1, COMMIT_STEPS + 1))
+def test_a_disk_that_is_full_at_any_step_is_said_and_once_there_is_room_the_same_process_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+):
+    files = create(tmp_path)
+    with monkeypatch.context() as broken:
+        stop_at(step, broken, lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), after=False)
+        with pytest.raises(EnvironmentFault, match="No space left on device") as caught:
+            grow(files, 1)
+    assert caught.value.exit_code is ExitCode.ENVIRONMENT
+    assert "--history" in caught.value.remedy
+    assert [path for path in hidden(files) if path.suffix == ".parquet"] == [], "space is given back at once"
+    last = assert_whole(files)
+    grow(files, 1)
+    assert assert_whole(files) == last + 1
+
+
+@pytest.mark.parametrize("step", range(1, 18))
+def test_a_run_is_visible_only_once_it_has_its_start_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+):
+    with monkeypatch.context() as broken:
+        stop_at(step, broken, Killed, after=False)
+        with contextlib.suppress(Killed):
+            create(tmp_path)
+    for files in runs_in(tmp_path):
+        assert record.read_run(files).run_id == files.run_id
+        assert assert_whole(files) == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 192 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("only root can mount a small disk")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_disk_that_really_is_full_loses_no_committed_generation(small_disk: Path):
+    files = create(small_disk)
+    with pytest.raises(EnvironmentFault, match="No space left"):
+        grow(files, 100)
+    last = assert_whole(files)
+    assert last > 0
+    subprocess.run(["mount", "-o", "remount,size=4m", small_disk], check=True)
+    grow(files, 3)
+    assert assert_whole(files) == last + 3
+
+
+def test_a_lock_that_cannot_be_opened_is_a_fault_of_the_environment(tmp_path: Path):
+    files = files_of(tmp_path, "r")
+    (files.directory / "lock").mkdir(parents=True)
+    with pytest.raises(EnvironmentFault, match="lock"), files.locked():
+        pass
+
+
+# Dying for real
+
+
+def test_a_process_killed_while_it_commits_leaves_only_whole_generations_and_the_next_one_sweeps(tmp_path: Path):
+    files = create(tmp_path)
+    delays = random.Random(3)
+    before = 0
+    for _ in range(7):
+        process = writer.start(files, 10_000)
+        time.sleep(delays.uniform(0.02, 0.3))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        last = assert_whole(files)
+        assert last >= before
+        with files.locked():
+            assert hidden(files) == []
+        before = last
+    assert before > 5, "it committed"
+    told = grow(files, 1)
+    assert portrait(rebuilt(files)) == portrait(told)
+
+
+def test_a_run_is_held_by_one_process_and_a_killed_one_lets_go(tmp_path: Path):
+    files = create(tmp_path)
+    process = writer.start(files, 10_000)
+    with pytest.raises(UsageError, match="another process") as caught, files.locked():
+        pass
+    assert caught.value.remedy
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+    with files.locked():
+        grow(files, 1)
+
+
+def test_who_cannot_have_the_lock_sweeps_nothing(tmp_path: Path):
+    files = create(tmp_path)
+    with files.locked():
+        half_written = files.directory / ".writing" / "000001.1"
+        half_written.mkdir(parents=True)
+        with pytest.raises(UsageError), files.locked():
+            pass
+        assert half_written.exists()
+    with files.locked():
+        assert not half_written.exists()
+
+
+def test_an_error_while_a_run_is_held_lets_go(tmp_path: Path):
+    files = create(tmp_path)
+    with pytest.raises(ZeroDivisionError), files.locked():
+        raise ZeroDivisionError
+    with files.locked():
+        pass
+
+
+def test_whatever_lies_half_written_matches_no_pattern_of_the_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    files = create(tmp_path)
+    before = seen(tmp_path)
+    unseen = []
+
+    def look(_: int) -> None:
+        unseen.extend(hidden(files))
+        assert seen(tmp_path) == before
+
+    with monkeypatch.context() as watched:
+        watched.setattr(history_files, "_sync", lambda handle: look(handle.fileno()))
+        watched.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(Killed))
+        watched.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(Killed))
+        for write in (
+            lambda: write_folder(files.generation(1), {"generation": row(), "programs": row(), "population": row()}),
+            lambda: write_file(files.night(1), row()),
+            lambda: write_file(files.attempt(1, 1), row()),
+            lambda: write_file(files.run, row()),
+        ):
+            with pytest.raises(Killed):
+                write()
+            look(0)
+    assert unseen
+
+
+# Finding runs
+
+
+@pytest.fixture
+def three_runs(tmp_path: Path) -> Path:
+    for age, name in enumerate(("20260103-0000-toy-aaaa", "20260102-0000-toy-bbbb", "20260102-0000-toy-cccc")):
+        write_file(files_of(tmp_path, name).run, row(name))
+        os.utime(files_of(tmp_path, name).run, (1e9 - age, 1e9 - age))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("20260102-0000-toy-bbbb", "20260102-0000-toy-bbbb"),
+        ("20260103", "20260103-0000-toy-aaaa"),
+        ("20260102-0000-toy-c", "20260102-0000-toy-cccc"),
+        ("last", "20260103-0000-toy-aaaa"),
+    ],
+)
+def test_a_run_is_found_by_its_id_a_prefix_or_last(three_runs: Path, name: str, found: str):
+    assert find_run(three_runs, name).run_id == found
+
+
+def test_a_name_that_fits_several_runs_names_them(three_runs: Path):
+    with pytest.raises(UsageError, match="fits 2 runs: 20260102-0000-toy-bbbb, 20260102-0000-toy-cccc") as caught:
+        find_run(three_runs, "20260102")
+    assert "longer prefix" in caught.value.remedy
+
+
+def test_an_id_that_is_another_ones_prefix_is_found(three_runs: Path):
+    write_file(files_of(three_runs, "20260103-0000-toy-aaaa-again").run, row())
+    assert find_run(three_runs, "20260103-0000-toy-aaaa").run_id == "20260103-0000-toy-aaaa"
+
+
+def test_no_such_run_and_no_run_at_all_say_what_to_do(three_runs: Path):
+    with pytest.raises(UsageError, match="no run 'nothing'") as caught:
+        find_run(three_runs, "nothing")
+    assert "overnight runs" in caught.value.remedy
+    for empty in (three_runs / "nowhere", three_runs / "runs"):
+        with pytest.raises(UsageError, match="no run in") as caught:
+            find_run(empty, "last")
+        assert "overnight run " in caught.value.remedy
+
+
+def test_runs_are_listed_by_id_and_what_has_no_row_is_none(three_runs: Path):
+    (three_runs / "runs" / "20250101-half-made").mkdir()
+    (three_runs / "runs" / "a-note.txt").touch()
+    assert [run.run_id[-4:] for run in runs_in(three_runs)] == ["bbbb", "cccc", "aaaa"]
+
+
+# Damage
+
+
+def test_a_missing_file_is_named(tmp_path: Path):
+    with pytest.raises(HistoryError, match=r"no file .*nowhere\.parquet"):
+        read_file(tmp_path / "nowhere.parquet")
+
+
+def test_a_file_cut_short_anywhere_is_said_to_be_damaged(tmp_path: Path):
+    path = create(tmp_path).generation(0) / "programs.parquet"
+    data = path.read_bytes()
+    for size in [*range(0, len(data), 97), len(data) - 1]:
+        path.write_bytes(data[:size])
+        with pytest.raises(HistoryError, match="damaged") as caught:
+            read_file(path)
+        assert caught.value.remedy
+
+
+def test_a_file_with_flipped_bits_is_damaged_or_reads_as_it_was_written(tmp_path: Path):
+    files = create(tmp_path)
+    grow(files, 1)
+    path = files.generation(1) / "programs.parquet"
+    data, written = path.read_bytes(), read_file(path).to_pylist()
+    flips = random.Random(0)
+    refused = 0
+    for _ in range(400):
+        # The footer, which holds the layout, has no checksum of its own: there, any error but a wrong value is found.
+        damaged = bytearray(data)
+        damaged[flips.randrange(4, pages_end(path, data))] ^= 1 << flips.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            assert read_file(path).to_pylist() == written
+        except HistoryError:
+            refused += 1
+        path.write_bytes(data)
+    assert refused > 200
+
+
+def pages_end(path: Path, data: bytes) -> int:
+    return len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+
+
+def test_a_damaged_footer_is_an_error_of_the_history_too(tmp_path: Path):
+    path = create(tmp_path).generation(0) / "programs.parquet"
+    data = path.read_bytes()
+    flips = random.Random(0)
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(data)
+        damaged[flips.randrange(pages_end(path, data), len(data))] = flips.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            read_file(path)
+        except HistoryError:
+            refused += 1
+    assert refused > 50
+
+
+@pytest.mark.parametrize("version", [str(tables.SCHEMA_VERSION + 1), "99"])
+def test_a_file_of_a_later_overnight_is_refused(tmp_path: Path, version: str):
+    path = files_of(tmp_path, "r").run
+    write_file(path, row().replace_schema_metadata({"overnight.schema_version": version}))
+    with pytest.raises(HistoryError, match=f"schema version {version}") as caught:
+        read_file(path)
+    assert "newer Overnight" in caught.value.remedy
+
+
+def test_a_version_that_is_no_number_is_damage(tmp_path: Path):
+    path = files_of(tmp_path, "r").run
+    write_file(path, row().replace_schema_metadata({"overnight.schema_version": "new"}))
+    with pytest.raises(HistoryError, match="damaged"):
+        read_file(path)
+
+
+def test_every_file_says_its_table_and_schema_version(tmp_path: Path):
+    files = create(tmp_path)
+    for name, path in {
+        "runs": files.run,
+        "programs": files.generation(0) / "programs.parquet",
+        "population": files.generation(0) / "population.parquet",
+        "generations": files.generation(0) / "generation.parquet",
+    }.items():
+        metadata = read_file(path).schema.metadata
+        assert metadata[b"overnight.table"] == name.encode()
+        assert metadata[b"overnight.schema_version"] == str(tables.SCHEMA_VERSION).encode()

@@ -1,0 +1,148 @@
+"""Completions that were paid for outlive whatever dies."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from dataclasses import replace
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schemas.errors import EnvironmentFault, HistoryError
+from schemas.program import Completion
+from tasks.history import files as history_files
+from tasks.history.journal import Journal
+from tests.history.made import NOW
+
+text = st.text() | st.sampled_from(("", "\n", "\r\n\0\x1b[2J", '{"a": "\n"}', "\u2028\x85\ufeff", "é😀"))
+amount = st.floats(0, 1e6)
+completions = st.builds(
+    Completion,
+    prompt=st.integers(0, 5),
+    sample=st.integers(0, 5),
+    prompt_hash=text,
+    text=text,
+    model=text,
+    tokens_in=st.integers(0, 2**31),
+    tokens_out=st.integers(0, 2**31),
+    cost_usd=st.none() | amount,
+    latency_s=amount,
+    finish_reason=text,
+    asked_at=st.datetimes(timezones=st.just(UTC)),
+    error=text,
+)
+ONE = Completion(0, 0, "hash", "return 1\n\nfirst", "test/model", 10, 2, 0.5, 0.25, "stop", NOW)
+anywhere = settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+
+def keyed(made: list[Completion]) -> dict[tuple[int, int, str], Completion]:
+    return {(one.prompt, one.sample, one.prompt_hash): one for one in made}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "runs" / "r" / "paid" / "000001.jsonl"
+
+
+@anywhere
+@given(st.lists(st.lists(completions, max_size=3), max_size=4))
+def test_whatever_a_model_answers_is_read_again_as_it_was(path: Path, batches: list[list[Completion]]):
+    path.unlink(missing_ok=True)
+    journal = Journal(path)
+    for batch in batches:
+        journal.record(batch)
+    made = keyed([one for batch in batches for one in batch])
+    assert journal.known() == made
+    assert Journal(path).known() == made
+
+
+@anywhere
+@given(st.lists(completions, min_size=1, max_size=3), st.data())
+def test_a_line_cut_short_is_dropped_and_the_next_one_is_readable(
+    path: Path, made: list[Completion], data: st.DataObject
+):
+    path.unlink(missing_ok=True)
+    Journal(path).record(made)
+    whole = path.read_bytes()
+    size = data.draw(st.integers(0, len(whole)))
+    path.write_bytes(whole[:size])
+    kept = made[: whole[:size].count(b"\n")]
+    journal = Journal(path)
+    assert journal.known() == keyed(kept)
+    journal.record([ONE])
+    assert journal.known() == Journal(path).known() == keyed([*kept, ONE])
+
+
+def test_a_completion_belongs_to_the_prompt_it_answered(path: Path):
+    journal = Journal(path)
+    journal.record([ONE, replace(ONE, prompt_hash="other", text="return 2")])
+    assert {key[2]: one.text for key, one in journal.known().items()} == {"hash": ONE.text, "other": "return 2"}
+
+
+def test_a_journal_that_is_not_there_knows_nothing_and_writes_nothing(path: Path):
+    journal = Journal(path)
+    assert journal.known() == {}
+    assert not path.exists()
+    journal.discard()
+    journal.record([ONE])
+    journal.discard()
+    assert not path.exists()
+
+
+def test_threads_do_not_write_into_each_others_lines(path: Path):
+    journal = Journal(path)
+
+    def work(prompt: int) -> None:
+        for sample in range(10):
+            journal.record([replace(ONE, prompt=prompt, sample=sample, text="x" * 20_000)])
+
+    threads = [threading.Thread(target=work, args=(prompt,)) for prompt in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(Journal(path).known()) == 40
+
+
+def test_it_returns_when_the_completions_are_on_the_disk(path: Path, monkeypatch: pytest.MonkeyPatch):
+    synced = []
+    original = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (original(descriptor), synced.append(path.read_bytes())))
+    Journal(path).record([ONE])
+    assert synced == [path.read_bytes()]
+    assert synced[0].count(b"\n") == 1
+
+
+def test_a_full_disk_leaves_no_torn_line_for_the_next_completion_to_be_lost_in(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    journal = Journal(path)
+    journal.record([ONE])
+    with monkeypatch.context() as full:
+
+        def torn(handle: object) -> None:
+            with path.open("r+b") as half:
+                half.truncate(path.stat().st_size + 20)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        full.setattr(history_files, "_sync", torn)
+        with pytest.raises(EnvironmentFault, match="No space left"):
+            journal.record([replace(ONE, sample=1)])
+    journal.record([replace(ONE, sample=2)])
+    assert [one.sample for one in journal.known().values()] == [0, 2]
+
+
+def test_a_damaged_line_is_named_and_says_what_to_do(path: Path):
+    Journal(path).record([ONE, replace(ONE, sample=1)])
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(lines[0] + b'\n{"prompt": 1\n' + lines[1] + b"\n")
+    with pytest.raises(HistoryError, match=r"000001\.jsonl:2 is damaged") as caught:
+        Journal(path).known()
+    assert "remove the line" in caught.value.remedy

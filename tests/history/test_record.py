@@ -1,0 +1,249 @@
+"""What is written of a run is read again as it was, and the same generation is always written the same."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from schemas import tables
+from schemas.errors import HistoryError
+from schemas.generation import Finalist, NightRecord, StopReason
+from schemas.outcome import Outcome
+from schemas.population import Join, Reset
+from tasks.history import record
+from tasks.history.database import Database
+from tasks.history.files import RunFiles, files_of, read_file
+from tasks.history.journal import Journal
+from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create, grow, portrait, rebuilt
+
+
+def rows(files: RunFiles, generation: int, name: str = "programs") -> list[dict]:
+    return read_file(files.generation(generation) / f"{name}.parquet").to_pylist()
+
+
+def parquets(files: RunFiles) -> dict[str, Path]:
+    return {str(path.relative_to(files.directory)): path for path in sorted(files.directory.rglob("*.parquet"))}
+
+
+# There and back
+
+
+def test_a_run_is_read_again_as_it_was_begun(tmp_path: Path):
+    problem = a_problem(islands=4, mode="paper", reset_generations=None, reset_hours=1.5)
+    run = a_run("r", problem, seed=2**62)
+    files = files_of(tmp_path, "r")
+    start = a_judged("r", 0, 0, scores=(0.0, 0.0))
+    record.create(files, run, a_generation(0, [start], start.program()))
+    again = record.read_run(files)
+    assert again.problem.settings == problem.settings
+    assert again.problem.inputs == problem.inputs
+    assert again.problem.specification.text == problem.specification.text
+    assert replace(again, problem=problem) == run
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("mode", ["default", "paper"])
+def test_a_population_is_rebuilt_from_the_files_alone(tmp_path: Path, seed: int, mode: str):
+    files = create(tmp_path, islands=4, prompts=8, mode=mode)
+    told = grow(files, 7, seed=seed)
+    again = rebuilt(files)
+    assert portrait(again) == portrait(told)
+    assert again.ask(8) == told.ask(8)
+    assert again.best == told.best
+
+
+def test_going_on_from_the_files_is_the_same_as_never_having_stopped(tmp_path: Path):
+    through, stopped = create(tmp_path / "a", prompts=6), create(tmp_path / "b", prompts=6)
+    grow(through, 6)
+    for _ in range(3):
+        grow(stopped, 2)
+    assert {name: path.read_bytes() for name, path in parquets(through).items()} == {
+        name: path.read_bytes() for name, path in parquets(stopped).items()
+    }
+
+
+def test_what_is_behind_a_run_is_what_was_judged_and_paid(tmp_path: Path):
+    files = create(tmp_path)
+    start = record.read_past(files).start
+    scored = a_judged(files.run_id, 1, 0, scores=(1.0, 2.0), island=1, parents=[start.id], cost_usd=0.5)
+    ours = a_judged(files.run_id, 1, 1, outcome=Outcome.SANDBOX_ERROR, cost_usd=None)
+    crashed = a_judged(files.run_id, 1, 2, outcome=Outcome.CRASHED, cost_usd=0.25)
+    unparsable = a_judged(files.run_id, 1, 3, outcome=Outcome.UNPARSABLE, cost_usd=0.25)
+    changes = (Join(1, scored.id), Reset(2, scored.id))
+    record.commit(files, a_generation(1, [scored, ours, crashed, unparsable], scored.program(), changes))
+    past = record.read_past(files)
+    assert past.start == start
+    assert past.programs == {start.id: start, scored.id: scored.program()}
+    assert past.changes == (changes,)
+    assert (past.generations, past.samples, past.cost_usd) == (1, 4, 1.0)
+    assert crashed.candidate.code_hash in past.code_hashes
+    assert ours.candidate.code_hash not in past.code_hashes, "it is to be evaluated again"
+    assert "" not in past.code_hashes
+
+
+def test_a_candidate_is_written_down_in_full(tmp_path: Path):
+    files = create(tmp_path)
+    start = record.read_past(files).start
+    text = "Here:\r\n```python\nreturn 1\n```\n\x1b[31mé😀\0\u2028"
+    judged = a_judged(files.run_id, 1, 0, scores=(1.0, -0.0), island=2, parents=[start.id], body="return 1", text=text)
+    faulty = a_judged(files.run_id, 1, 1, outcome=Outcome.TIMED_OUT, cost_usd=None)
+    record.commit(files, a_generation(1, [judged, faulty], judged.program()))
+    first, second = rows(files, 1)
+    assert list(first) == [name for name, _, _ in tables.describe(tables.PROGRAMS)]
+    assert first["completion"] == text
+    assert first["prompt"] == judged.candidate.prompt.text
+    assert (first["program_id"], first["parent_ids"], first["island"]) == (judged.id, [start.id], 2)
+    assert (first["score"], first["scores"], first["outcome"], first["error"]) == (0.5, [1.0, 0.0], "scored", "")
+    assert first["asked_at"] == judged.candidate.completion.asked_at
+    assert (second["score"], second["scores"], second["outcome"], second["cost_usd"]) == (None, [], "timed_out", None)
+    assert second["error"] == "it is timed_out"
+    (generation,) = rows(files, 1, "generation")
+    assert dict(generation["outcomes"]) == {"scored": 1, "timed_out": 1}
+    assert (generation["candidates"], generation["generation_best"], generation["cost_usd"]) == (2, 0.5, 0.5)
+    assert (generation["tokens_in"], generation["tokens_out"], generation["state"]) == (200, 20, "committed")
+
+
+def test_scores_that_are_equal_have_the_same_cluster_also_where_a_zero_has_a_sign(tmp_path: Path):
+    files = create(tmp_path)
+    scores = [(0.0, 1.0), (-0.0, 1.0), (1.0, 0.0)]
+    judged = [a_judged(files.run_id, 1, place, scores=pair) for place, pair in enumerate(scores)]
+    record.commit(files, a_generation(1, judged, judged[0].program(), [Join(0, one.id) for one in judged]))
+    first, second, third = (row["cluster"] for row in rows(files, 1, "population"))
+    assert first == second != third
+    assert len(first) == 12
+
+
+# Gaps, failures, doubles
+
+
+def test_only_generations_that_follow_on_each_other_count(tmp_path: Path):
+    files = create(tmp_path)
+    grow(files, 2)
+    until = portrait(rebuilt(files))
+    grow(files, 3)
+    shutil.rmtree(files.generation(3))
+    past = record.read_past(files)
+    assert past.generations == 2
+    assert len(past.changes) == 2
+    assert portrait(rebuilt(files)) == until
+
+
+def test_without_its_start_program_a_run_is_damaged_and_says_so(tmp_path: Path):
+    files = create(tmp_path)
+    grow(files, 1)
+    shutil.rmtree(files.generation(0))
+    with pytest.raises(HistoryError, match="start program"):
+        record.read_past(files)
+
+
+def test_a_generation_is_committed_once_and_the_first_one_stays(tmp_path: Path):
+    files = create(tmp_path)
+    grow(files, 1, seed=1)
+    before = {name: path.read_bytes() for name, path in parquets(files).items()}
+    other = a_judged(files.run_id, 1, 0, scores=(9.0, 9.0))
+    with pytest.raises(HistoryError, match="committed already"):
+        record.commit(files, a_generation(1, [other], other.program()))
+    assert {name: path.read_bytes() for name, path in parquets(files).items()} == before
+
+
+def test_paid_completions_are_part_of_the_generation_once_it_is_committed_and_not_before(tmp_path: Path):
+    files = create(tmp_path)
+    judged = a_judged(files.run_id, 1, 0, scores=(1.0, 1.0))
+    Journal(files.paid(1)).record([judged.candidate.completion])
+    record.record_failure(files, a_generation(1, [], judged.program(), error="the disk is full"))
+    assert len(Journal(files.paid(1)).known()) == 1
+    record.commit(files, a_generation(1, [judged], judged.program()))
+    assert not files.paid(1).exists()
+
+
+def test_failed_attempts_lie_beside_the_history_and_are_seen_in_the_view_only(tmp_path: Path):
+    files = create(tmp_path)
+    best = record.read_past(files).start
+    for attempt in (1, 2):
+        assert files.failed_attempts(1) == attempt - 1
+        failed = a_generation(1, [], best, attempt=attempt, error="the engine went away\nLook: overnight doctor")
+        record.record_failure(files, failed)
+    assert record.read_past(files).generations == 0
+    assert files.committed() == [0]
+    grow(files, 1)
+    found = Database(tmp_path).rows(
+        "SELECT generation, attempt, state, error, candidates FROM generations ORDER BY generation, state DESC, attempt"
+    )
+    assert [(row["generation"], row["attempt"], row["state"], row["candidates"]) for row in found] == [
+        (0, 1, "committed", 1),
+        (1, 1, "failed", 0),
+        (1, 2, "failed", 0),
+        (1, 1, "committed", 3),
+    ]
+    assert found[1]["error"].startswith("the engine went away")
+    assert Database(tmp_path).rows("SELECT generations, samples FROM runs") == [{"generations": 1, "samples": 3}]
+
+
+# Nights
+
+
+def test_a_night_is_written_at_its_start_and_again_at_its_end(tmp_path: Path):
+    files = create(tmp_path)
+    start = record.read_past(files).start
+    begun = NightRecord(1, NOW, -9.0, -9.0, start.id)
+    record.write_night(files, begun)
+    assert record.read_night(files, 1, {}) == begun
+    finalists = (Finalist(start, -9.0, None, -1.0), Finalist(start, -9.0, 2.0, None))
+    ended = replace(
+        begun,
+        ended_at=NOW + timedelta(hours=8),
+        generations=3,
+        samples=9,
+        cost_usd=0.5,
+        finalists=finalists,
+        stop_reason=StopReason.BUDGET,
+        error="",
+        flow_run_id="abc",
+    )
+    record.write_night(files, ended)
+    assert record.read_night(files, 1, {start.id: start}) == ended
+    assert len(files.nights()) == 1
+
+
+def test_the_last_night_that_had_a_final_is_found(tmp_path: Path):
+    files = create(tmp_path)
+    start = record.read_past(files).start
+    known = {start.id: start}
+    assert record.last_finished_night(files, known) is None
+    night = NightRecord(1, NOW, -9.0, -9.0, start.id, finalists=(Finalist(start, -9.0, None, None),))
+    record.write_night(files, night)
+    record.write_night(files, NightRecord(2, NOW, -9.0, -9.0, start.id))
+    assert record.last_finished_night(files, known) == night
+
+
+# The same again
+
+
+def without_times(table: pa.Table) -> pa.Table:
+    return table.select([field.name for field in table.schema if not pa.types.is_timestamp(field.type)])
+
+
+def test_the_same_generations_are_the_same_bytes(tmp_path: Path):
+    one, other = create(tmp_path / "one", prompts=8), create(tmp_path / "other", prompts=8)
+    grow(one, 5)
+    grow(other, 5)
+    assert list(parquets(one)) == list(parquets(other))
+    for name, path in parquets(one).items():
+        assert path.read_bytes() == parquets(other)[name].read_bytes(), name
+
+
+def test_the_same_generations_at_another_time_differ_in_their_times_only(tmp_path: Path):
+    later = NOW + timedelta(days=3, seconds=1)
+    one, other = create(tmp_path / "one", prompts=8), create(tmp_path / "other", prompts=8, clock=later)
+    grow(one, 5)
+    grow(other, 5, clock=later)
+    for name, path in parquets(one).items():
+        first, second = read_file(path), read_file(parquets(other)[name])
+        assert without_times(first).equals(without_times(second), check_metadata=True), name
+        if "population" not in name:
+            assert not first.equals(second), name

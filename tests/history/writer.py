@@ -1,0 +1,41 @@
+"""A process of its own that holds a run and commits generations until it is done or killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TypeAlias
+
+from tasks.history.files import RunFiles
+
+ROOT = Path(__file__).parents[2]
+Process: TypeAlias = "subprocess.Popen[str]"
+
+
+def start(files: RunFiles, generations: int) -> Process:
+    """Returns when it has the lock."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.history.writer", str(files.directory), str(generations)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "locked\n"
+    return process
+
+
+def main(directory: str, generations: str) -> None:
+    from tests.history.made import grow
+
+    files = RunFiles(Path(directory))
+    with files.locked():
+        sys.stdout.write("locked\n")
+        sys.stdout.flush()
+        grow(files, int(generations))
+        sys.stdout.write("done\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,329 @@
+"""The built-in problems: they load, score their start program, refuse near misses, and never change their inputs."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.errors import UsageError
+from schemas.problem import Problem, load_problem
+from schemas.program import reduce_scores
+from tasks.problems import find, names
+
+Vector = tuple[int, ...]
+NAMES = names()
+PACKINGS = ["bin-packing-or", "bin-packing-weibull"]
+
+
+def load(name: str) -> Problem:
+    return load_problem(find(name))
+
+
+def execute(name: str) -> dict[str, Any]:
+    """The names of a specification after it ran here, with decorators that do nothing."""
+    stub: Any = types.ModuleType("funsearch")
+    stub.run = stub.evolve = lambda function: function
+    before = sys.modules.get("funsearch")
+    sys.modules["funsearch"] = stub
+    try:
+        namespace: dict[str, Any] = {"__name__": name}
+        exec(compile(find(name).read_text(), str(find(name)), "exec"), namespace)
+        return namespace
+    finally:
+        if before is None:
+            del sys.modules["funsearch"]
+        else:
+            sys.modules["funsearch"] = before
+
+
+def score(name: str, split: Any = "train", **replaced: Any) -> list[float]:
+    """The scores of the start program, or of one with other functions."""
+    problem, program = load(name), execute(name)
+    program.update(replaced)
+    run = program[problem.specification.run]
+    return [run(*call.args, **call.kwargs) for call in problem.inputs[split]]
+
+
+# All of them
+
+
+def test_there_are_problems_and_each_is_found_by_its_name():
+    assert {*PACKINGS, "cap-set"} <= set(NAMES)
+    assert sorted(NAMES) == NAMES
+    for name in NAMES:
+        assert find(name).is_file()
+
+
+def test_a_file_is_found_by_its_path_and_a_wrong_name_is_refused_with_the_likely_one(tmp_path: Path):
+    mine = tmp_path / "mine.py"
+    assert find(str(mine)) == mine
+    with pytest.raises(UsageError) as caught:
+        find("capset")
+    assert "Did you mean cap-set?" in caught.value.remedy
+    for hidden in ("--init--", "__init__", "cap_set.pyc"):
+        with pytest.raises(UsageError):
+            find(hidden)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_loads_and_is_described(name: str):
+    problem = load(name)
+    assert problem.name == name
+    assert problem.settings.title
+    assert problem.settings.score_name != "score"
+    assert problem.specification.start_body
+    assert problem.dependencies == ("numpy",)
+    known = problem.settings.known
+    assert known.best is not None
+    assert known.label
+    assert known.source
+    assert known.date
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_input_is_used_twice_whether_to_search_to_choose_or_to_score(name: str):
+    splits = [[repr(call) for call in calls] for calls in load(name).inputs.values()]
+    every = [call for split in splits for call in split]
+    assert len(set(every)) == len(every)
+    assert splits[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_start_program_scores_the_same_finite_numbers_each_time_and_less_than_the_best_known(name: str):
+    settings_ = load(name).settings
+    first = score(name)
+    assert first == score(name)
+    assert all(isinstance(one, int | float) and np.isfinite(one) for one in first)
+    start = reduce_scores(first, settings_.reducer)
+    assert settings_.known.best is not None
+    assert start <= settings_.known.best
+    if settings_.known.honesty is not None:
+        assert start <= settings_.known.honesty <= settings_.known.best
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "expected"),
+    [
+        ("bin-packing-or", "train", -5.2837478870),
+        ("bin-packing-or", "validation", -4.9910179075),
+        ("bin-packing-or", "held_out", -4.9888487973),
+        ("bin-packing-weibull", "train", -3.9512922465),
+        ("bin-packing-weibull", "validation", -4.1605513465),
+        ("bin-packing-weibull", "held_out", -4.1899385087),
+        ("cap-set", "train", 256),
+    ],
+)
+def test_the_start_programs_score_is_pinned(name: str, split: str, expected: float):
+    assert reduce_scores(score(name, split), "mean") == pytest.approx(expected, abs=1e-9)
+
+
+# Bin packing
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "items"),
+    [
+        ("bin-packing-or", 1, [30, 88, 81, 40, 60]),
+        ("bin-packing-or", 101, [67, 35, 98, 94, 57]),
+        ("bin-packing-or", 201, [25, 46, 20, 42, 80]),
+        ("bin-packing-weibull", 1, [24, 56, 51, 30, 40]),
+        ("bin-packing-weibull", 101, [43, 27, 67, 62, 39]),
+        ("bin-packing-weibull", 201, [18, 33, 7, 31, 50]),
+    ],
+)
+def test_the_items_of_a_seed_never_change(name: str, seed: int, items: list[int]):
+    draw = execute(name)["draw_items"]
+    assert draw(5, seed) == items
+    assert draw(500, seed)[:5] == items
+
+
+@pytest.mark.parametrize(("name", "lowest", "highest"), [("bin-packing-or", 20, 100), ("bin-packing-weibull", 1, 100)])
+def test_items_are_whole_sizes_of_their_range(name: str, lowest: int, highest: int):
+    items = execute(name)["draw_items"](20_000, 7)
+    assert all(type(item) is int for item in items)
+    assert lowest <= min(items) < lowest + 5
+    assert highest - 5 < max(items) <= highest
+    if name == "bin-packing-weibull":
+        assert np.mean(items) == pytest.approx(45 * 0.8930, abs=0.5)  # scale times Γ(1 + 1/3)
+    else:
+        assert np.mean(items) == pytest.approx(60, abs=0.5)
+
+
+@pytest.mark.parametrize("name", PACKINGS)
+def test_a_full_bin_is_accepted_and_one_that_is_overfull_by_one_is_refused(name: str):
+    program = execute(name)
+    count_bins, capacity = program["count_bins"], program["CAPACITY"]
+    assert count_bins([capacity, capacity - 1, 1], [0, 1, 1]) == 2
+    assert count_bins([30, 30], [7, 3]) == 2
+    with pytest.raises(ValueError, match="overfull"):
+        count_bins([capacity, 1], [0, 0])
+    with pytest.raises(ValueError, match="overfull"):
+        count_bins([capacity - 1, 1, 1], [4, 4, 4])
+
+
+@pytest.mark.parametrize("name", PACKINGS)
+@pytest.mark.parametrize("choices", [[], [0], [0, 1, 2]])
+def test_an_item_without_a_bin_or_a_bin_without_an_item_is_refused(name: str, choices: list[int]):
+    with pytest.raises(ValueError, match="argument"):
+        execute(name)["count_bins"]([20, 20], choices)
+
+
+@pytest.mark.parametrize("name", PACKINGS)
+@pytest.mark.parametrize(
+    "priority",
+    [lambda item, bins: 1.0, lambda item, bins: bins[:-1], lambda item, bins: bins[:, None]],
+    ids=["one number", "one too few", "two dimensions"],
+)
+def test_priorities_that_are_not_one_for_each_bin_are_refused(name: str, priority: Any):
+    with pytest.raises(ValueError, match="one number for each"):
+        score(name, priority=priority)
+
+
+@pytest.mark.parametrize("name", PACKINGS)
+def test_a_rule_sees_only_bins_that_fit_and_cannot_change_them(name: str):
+    seen = []
+
+    def priority(item: float, bins: np.ndarray) -> np.ndarray:
+        seen.append(bool(np.all(bins >= item)))
+        result = -(bins - item)
+        bins[:] = 1e9
+        return result
+
+    assert score(name, priority=priority) == score(name)
+    assert all(seen)
+
+
+@pytest.mark.parametrize("name", PACKINGS)
+def test_wasting_bins_is_worse_than_best_fit_and_no_rule_beats_the_lower_bound(name: str):
+    wasteful = score(name, priority=lambda item, bins: bins)
+    first_fit = score(name, priority=lambda item, bins: -np.arange(len(bins)))
+    best_fit = score(name)
+    for one, other, best in zip(wasteful, first_fit, best_fit, strict=True):
+        assert one < other <= best + 1.0
+        assert one < best <= 0
+
+
+# Cap sets
+
+
+def has_line(vectors: list[Vector]) -> bool:
+    """By definition: some three distinct vectors add up to 0 (mod 3) in every entry."""
+    return any(
+        all(sum(entries) % 3 == 0 for entries in zip(*three, strict=True))
+        for three in itertools.combinations(vectors, 3)
+    )
+
+
+def find_cap(n: int, pairs: int) -> list[Vector]:
+    """A cap set of `pairs` vectors and their opposites, by backtracking."""
+    zero = (0,) * n
+    halves = [v for v in itertools.product((0, 1, 2), repeat=n) if v > zero and v < opposite(v)]
+
+    def extend(cap: list[Vector], start: int) -> Iterator[list[Vector]]:
+        if len(cap) == 2 * pairs:
+            yield cap
+        for place in range(start, len(halves)):
+            wider = [*cap, halves[place], opposite(halves[place])]
+            taken = set(wider)
+            if not any(third(a, b) in taken for a, b in itertools.combinations(wider, 2)):
+                yield from extend(wider, place + 1)
+
+    return next(extend([], 0))
+
+
+def opposite(vector: Vector) -> Vector:
+    return tuple(-entry % 3 for entry in vector)
+
+
+def third(a: Vector, b: Vector) -> Vector:
+    return tuple((-x - y) % 3 for x, y in zip(a, b, strict=True))
+
+
+@pytest.fixture(scope="module")
+def cap_of_20() -> list[Vector]:
+    cap = find_cap(4, 10)
+    assert len(set(cap)) == 20
+    assert not has_line(cap)
+    return cap
+
+
+@pytest.fixture(scope="module")
+def check() -> Any:
+    function = execute("cap-set")["check"]
+    return lambda vectors, n: function(np.array(vectors, dtype=np.int64).reshape(len(vectors), -1), n)
+
+
+def test_the_largest_cap_set_of_dimension_4_is_accepted_and_no_vector_more(check: Any, cap_of_20: list[Vector]):
+    check(cap_of_20, 4)
+    for vector in itertools.product((0, 1, 2), repeat=4):
+        if vector not in cap_of_20:
+            with pytest.raises(ValueError, match="line"):
+                check([*cap_of_20, vector], 4)
+
+
+def test_a_priority_that_knows_the_largest_cap_set_finds_it(cap_of_20: list[Vector]):
+    program = execute("cap-set")
+    program["priority"] = lambda el, n: float(el in cap_of_20)
+    assert program["evaluate"](4) == 20
+    assert sorted(map(tuple, program["solve"](4).tolist())) == sorted(cap_of_20)
+
+
+@pytest.mark.parametrize(("n", "size"), [(1, 2), (2, 4), (3, 8), (4, 16), (5, 32)])
+def test_without_any_preference_the_greedy_set_has_2_to_the_n_vectors(n: int, size: int):
+    assert execute("cap-set")["evaluate"](n) == size
+
+
+@pytest.mark.parametrize(
+    ("vectors", "n"),
+    [
+        ([(0, 0), (0, 1), (0, 0)], 2),
+        ([(0, 1), (1, 3)], 2),
+        ([(0, 1), (1, -1)], 2),
+        ([(0, 1, 0), (1, 1, 0)], 2),
+        ([(0,), (1,)], 2),
+    ],
+    ids=["a vector twice", "a 3", "a -1", "too long", "too short"],
+)
+def test_what_is_no_set_of_vectors_of_the_space_is_refused(check: Any, vectors: list[Vector], n: int):
+    with pytest.raises(ValueError, match="not a set of vectors"):
+        check(vectors, n)
+
+
+def test_a_line_is_refused_whichever_way_it_runs(check: Any):
+    space = list(itertools.product((0, 1, 2), repeat=3))
+    lines = {frozenset((a, b, third(a, b))) for a, b in itertools.combinations(space, 2)}
+    assert len(lines) == 117
+    for line in lines:
+        with pytest.raises(ValueError, match="line"):
+            check(sorted(line), 3)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sets(st.tuples(*[st.integers(0, 2)] * 3), min_size=1, max_size=9))
+def test_the_check_is_the_definition(check: Any, vectors: set[Vector]):
+    if has_line(list(vectors)):
+        with pytest.raises(ValueError, match="line"):
+            check(list(vectors), 3)
+    else:
+        check(list(vectors), 3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 4))
+def test_any_priority_leads_to_a_cap_set_to_which_nothing_can_be_added(seed: int, n: int):
+    random = np.random.default_rng(seed)
+    program = execute("cap-set")
+    program["priority"] = lambda el, n: random.choice([-np.inf, 0.0, random.normal(), np.inf])
+    cap = [tuple(vector) for vector in program["solve"](n).tolist()]
+    program["check"](np.array(cap), n)
+    blocked = {third(a, b) for a, b in itertools.combinations(cap, 2)}
+    assert set(itertools.product((0, 1, 2), repeat=n)) == set(cap) | blocked

@@ -1,0 +1,372 @@
+"""The population: ask it for parents, tell it of children; what it is follows from what it was told."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.population import Change, Join, Reset
+from schemas.program import Program, Selection
+from schemas.settings import Search
+from tasks.select.islands import Cluster, Island, Population, softmax_weights
+
+START = Program("start", "return 0", (0.0,), 0.0)
+Children = list[tuple[int, Program]]
+
+
+def search(**fields: Any) -> Search:
+    return Search.model_validate({"islands": 1, "prompts": 300, **fields})
+
+
+def program(name: str, score: float, *, body: str = "return 1", signature: tuple[float, ...] | None = None) -> Program:
+    return Program(name, body, (score,) if signature is None else signature, score)
+
+
+def populated(scores: Sequence[float], **fields: Any) -> Population:
+    """One island with a cluster for each score; the first is the start program's."""
+    first, *rest = [program(f"p{place}", score, signature=(score, float(place))) for place, score in enumerate(scores)]
+    population = Population(search(**fields), first, seed=1)
+    population.tell(1, [(0, one) for one in rest], reset=False)
+    return population
+
+
+def ids(selections: Sequence[Selection]) -> list[tuple[int, tuple[str, ...]]]:
+    return [(selection.island, tuple(parent.id for parent in selection.parents)) for selection in selections]
+
+
+def portrait(population: Population) -> list[Any]:
+    return [
+        (
+            [(key, cluster.score, cluster.programs) for key, cluster in island.clusters.items()],
+            island.registered,
+            island.best,
+        )
+        for island in population.islands
+    ]
+
+
+# Same told, same population
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[Search, list[tuple[Children, bool]]]:
+    """Settings, and for some generations the children that were scored and whether a reset follows."""
+    islands = draw(st.integers(1, 6))
+    fields = search(
+        islands=islands,
+        prompts=5,
+        parents=draw(st.integers(1, 4)),
+        mode=draw(st.sampled_from(("default", "paper"))),
+        cluster_period=draw(st.integers(1, 10)),
+    )
+    score = st.sampled_from((-1e9, -3.0, -0.0, 0.0, 1e-9, 0.5, 512.0)) | st.floats(
+        allow_nan=False, allow_infinity=False
+    )
+    child = st.tuples(st.integers(0, islands - 1), st.tuples(score, score), st.integers(0, 400))
+    told = draw(st.lists(st.tuples(st.lists(child, max_size=8), st.booleans()), max_size=6))
+    generations: list[tuple[Children, bool]] = []
+    for number, (children, reset) in enumerate(told, start=1):
+        programs = [
+            (island, Program(f"{number}-{place}", "x" * length, signature, signature[0]))
+            for place, (island, signature, length) in enumerate(children)
+        ]
+        generations.append((programs, reset))
+    return fields, generations
+
+
+@settings(max_examples=200, deadline=None)
+@given(histories(), st.integers(0, 2**63))
+def test_the_same_seed_and_children_give_the_same_population_and_prompts_told_or_replayed(
+    history: tuple[Search, list[tuple[Children, bool]]], seed: int
+):
+    fields, generations = history
+    told, again, replayed = (Population(fields, START, seed) for _ in range(3))
+    known = {START.id: START}
+    for number, (children, reset) in enumerate(generations, start=1):
+        asked = ids(told.ask(number))
+        assert asked == ids(again.ask(number)) == ids(replayed.ask(number))
+        known |= {child.id: child for _, child in children}
+        changes = told.tell(number, children, reset=reset)
+        assert changes == again.tell(number, children, reset=reset)
+        replayed.replay(changes, known)
+        assert portrait(told) == portrait(again) == portrait(replayed)
+        assert told.best is replayed.best
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories(), st.integers(0, 2**63))
+def test_every_prompt_has_living_parents_of_one_island_and_as_many_as_there_are_clusters(
+    history: tuple[Search, list[tuple[Children, bool]]], seed: int
+):
+    fields, generations = history
+    population = Population(fields, START, seed)
+    for number, (children, reset) in enumerate(generations, start=1):
+        population.tell(number, children, reset=reset)
+        selections = population.ask(number + 1)
+        assert len(selections) == fields.prompts
+        for selection in selections:
+            island = population.islands[selection.island]
+            alive = {one.id for cluster in island.clusters.values() for one in cluster.programs}
+            assert {parent.id for parent in selection.parents} <= alive
+            assert len(selection.parents) == min(fields.parents, len(island.clusters))
+            scores = [parent.score for parent in selection.parents]
+            assert scores == sorted(scores)
+            if fields.mode == "default":
+                assert len({parent.scores for parent in selection.parents}) == len(selection.parents)
+
+
+def test_asking_changes_nothing_and_each_generation_and_seed_asks_otherwise():
+    population = populated([0, 1, 2, 3], islands=4)
+    before = portrait(population)
+    first = ids(population.ask(2))
+    assert first == ids(population.ask(2))
+    assert portrait(population) == before
+    assert first != ids(population.ask(3))
+    other = Population(search(islands=4), START, seed=2)
+    assert ids(other.ask(2)) != ids(Population(search(islands=4), START, seed=3).ask(2))
+
+
+def test_islands_are_picked_uniformly():
+    picked = Counter(one.island for one in Population(search(islands=4, prompts=4000), START, seed=0).ask(1))
+    assert set(picked) == {0, 1, 2, 3}
+    assert all(850 < count < 1150 for count in picked.values())
+
+
+# Which parents
+
+
+@pytest.mark.parametrize("apart", [1e-9, 1.0, 1e9])
+def test_by_default_two_parents_are_of_two_clusters_whenever_there_are_two(apart: float):
+    for selection in populated([0.0, apart]).ask(1):
+        assert [parent.id for parent in selection.parents] == ["p0", "p1"]
+
+
+def test_as_in_the_paper_clusters_far_apart_give_the_same_parent_twice():
+    selections = populated([0.0, 1.0], mode="paper", prompts=2000).ask(1)
+    twice = sum(selection.parents[0] is selection.parents[1] for selection in selections)
+    assert twice > 0.995 * len(selections)
+
+
+def test_as_in_the_paper_clusters_close_together_give_the_same_parent_half_of_the_time():
+    selections = populated([0.0, 1e-6], mode="paper", prompts=2000).ask(1)
+    twice = sum(selection.parents[0] is selection.parents[1] for selection in selections)
+    assert 900 < twice < 1100
+
+
+def test_an_island_of_one_program_gives_one_parent():
+    for mode in ("default", "paper"):
+        assert {ids_ for _, ids_ in ids(populated([5.0], mode=mode).ask(1))} == {("p0",)}
+
+
+def test_clusters_of_equal_score_are_equally_likely():
+    drawn = Counter(s.parents[0].id for s in populated([2.0] * 4, parents=1, prompts=4000).ask(1))
+    assert len(drawn) == 4
+    assert all(850 < count < 1150 for count in drawn.values())
+
+
+def test_better_clusters_are_likelier():
+    drawn = Counter(s.parents[0].id for s in populated([0.0, 0.1, 0.2], mode="paper", parents=1, prompts=6000).ask(1))
+    expected = softmax_weights([0.0, 0.1, 0.2], 0.1)
+    for place, weight in enumerate(expected):
+        assert drawn[f"p{place}"] / 6000 == pytest.approx(weight / sum(expected), abs=0.03)
+
+
+def test_short_programs_are_preferred_within_a_cluster():
+    short, long = program("short", 1.0, body="x" * 10), program("long", 1.0, body="x" * 100)
+    population = Population(search(parents=1, prompts=4000), short, seed=0)
+    population.tell(1, [(0, long)], reset=False)
+    drawn = Counter(selection.parents[0].id for selection in population.ask(1))
+    weight = math.exp(-90 / (100 + 1e-6))
+    assert drawn["long"] / 4000 == pytest.approx(weight / (1 + weight), abs=0.03)
+    greedy = Population(search(parents=1, length_temperature=0.001), short, seed=0)
+    greedy.tell(1, [(0, long)], reset=False)
+    assert {selection.parents[0].id for selection in greedy.ask(1)} == {"short"}
+
+
+def test_programs_without_length_are_drawn_too():
+    import random
+
+    cluster = Cluster(0.0, [program("a", 0.0, body=""), program("b", 0.0, body="")])
+    assert {cluster.draw(1.0, random.Random(n)).id for n in range(50)} == {"a", "b"}
+
+
+# How greedily
+
+
+def schedule(registered: int, period: int = 4) -> float:
+    """The temperature of an island in the paper's mode, where it is absolute."""
+    island = Island()
+    for number in range(registered):
+        island.register(program(f"p{number}", float(number)))
+    population = Population(search(mode="paper", cluster_period=period, cluster_temperature=0.8), START, seed=0)
+    return population._temperature(island, list(island.clusters.values()))
+
+
+def test_the_temperature_falls_with_every_program_of_an_island_and_starts_anew_after_a_period():
+    assert [schedule(count) for count in range(1, 10)] == pytest.approx([0.6, 0.4, 0.2, 0.8, 0.6, 0.4, 0.2, 0.8, 0.6])
+
+
+def drawn_with(scores: Sequence[float], **fields: Any) -> list[tuple[int, tuple[str, ...]]]:
+    return ids(populated(scores, **fields).ask(5))
+
+
+SCORES = [
+    [1.0, 2.0, 4.0, 8.0, 8.5],
+    [3.0, 3.0, 1.0],  # the median ties with the best
+    [5.0, 5.0, 5.0, 4.9],
+    [-512.0, -500.0, -3.0],
+    [0.0, 1.0],
+]
+
+
+@pytest.mark.parametrize("scores", SCORES)
+@pytest.mark.parametrize("factor", [1000.0, 0.001, 2.0**40, 2.0**-40])
+def test_by_default_the_unit_of_the_score_does_not_matter(scores: list[float], factor: float):
+    assert drawn_with([score * factor for score in scores]) == drawn_with(scores)
+
+
+@pytest.mark.parametrize("scores", SCORES)
+@pytest.mark.parametrize("shift", [-1000.0, 7.0, 2.0**20])
+def test_by_default_the_zero_of_the_score_does_not_matter(scores: list[float], shift: float):
+    assert drawn_with([score + shift for score in scores]) == drawn_with(scores)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=6), st.integers(-30, 30), st.integers(-1000, 1000))
+def test_by_default_neither_unit_nor_zero_matters_for_any_scores(scores: list[int], exponent: int, shift: int):
+    moved = [(score + shift) * 2.0**exponent for score in scores]
+    assert drawn_with(moved, prompts=40) == drawn_with([float(score) for score in scores], prompts=40)
+
+
+def test_as_in_the_paper_the_unit_matters():
+    scores = [0.0, 0.05, 0.1]
+    assert drawn_with([1000 * score for score in scores], mode="paper") != drawn_with(scores, mode="paper")
+    assert drawn_with([score + 7 for score in scores], mode="paper") == drawn_with(scores, mode="paper")
+
+
+@pytest.mark.parametrize("mode", ["default", "paper"])
+@pytest.mark.parametrize(
+    "scores",
+    [
+        [0.0, -1e9],
+        [-1e9, -1e9 - 1, 0.0],
+        [1e308, -1e308],
+        [1e308, -1e308, -1e308, 1e308],
+        [0.0, 5e-324],
+        [0.0, 5e-324, 1e308],
+        [-1e308, 0.0, 1e-300],
+    ],
+)
+def test_scores_of_any_size_can_be_drawn_from(mode: str, scores: list[float]):
+    for selection in populated(scores, mode=mode, parents=3).ask(1):
+        assert len(selection.parents) == min(3, len(scores))
+
+
+def test_the_best_has_weight_1_and_the_hopeless_are_never_negative_or_lost():
+    weights = softmax_weights([1e308, 0.0, -1e308], 1e-308)
+    assert weights[0] == 1.0
+    assert all(0.0 < weight < 1e-300 for weight in weights[1:])
+    assert softmax_weights([3.0, 3.0], 0.1) == [1.0, 1.0]
+
+
+# Registering
+
+
+def test_programs_with_the_same_scores_on_every_input_share_a_cluster_and_others_do_not():
+    population = Population(search(), START, seed=0)
+    same = [program("a", 1.0, signature=(0.0, 2.0)), program("b", 1.0, signature=(0.0, 2.0))]
+    other = program("c", 1.0, signature=(2.0, 0.0))
+    population.tell(1, [(0, one) for one in [*same, other]], reset=False)
+    island = population.islands[0]
+    assert [cluster.programs for cluster in island.clusters.values()] == [[START], same, [other]]
+    assert island.registered == island.size == 4
+
+
+def test_of_equal_programs_the_first_is_the_best():
+    population = Population(search(islands=2), START, seed=0)
+    population.tell(1, [(1, program("a", 3.0)), (1, program("b", 3.0)), (0, program("c", 3.0))], reset=False)
+    assert population.islands[1].best is not None
+    assert population.islands[1].best.id == "a"
+    assert population.best.id == "c"
+
+
+def test_children_join_the_islands_they_are_said_to_in_order():
+    children = [(2, program("a", 1.0)), (0, program("b", 2.0))]
+    changes = Population(search(islands=3), START, seed=0).tell(1, children, reset=False)
+    assert changes == [Join(2, "a"), Join(0, "b")]
+
+
+# Resets
+
+
+def islands_with_bests(scores: Sequence[float], seed: int = 0) -> tuple[Population, list[Change]]:
+    start = program("start", -1e12)
+    population = Population(search(islands=len(scores)), start, seed)
+    population.tell(1, [(place, program(f"best{place}", score)) for place, score in enumerate(scores)], reset=False)
+    return population, population.tell(2, [], reset=True)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("islands", [2, 3, 4, 7, 10])
+def test_a_reset_empties_exactly_the_worse_half_and_founds_each_with_the_best_of_a_survivor(islands: int, unit: float):
+    scores = [unit * ((place * 7) % 11) for place in range(islands)]
+    ranked = sorted(range(islands), key=lambda place: scores[place])
+    worse, survivors = set(ranked[: islands // 2]), ranked[islands // 2 :]
+    for seed in range(5):
+        population, changes = islands_with_bests(scores, seed)
+        assert {change.island for change in changes} == worse
+        assert len(changes) == len(worse)
+        for change in changes:
+            assert isinstance(change, Reset)
+            assert change.founder_id in {f"best{place}" for place in survivors}
+            island = population.islands[change.island]
+            assert [one.id for cluster in island.clusters.values() for one in cluster.programs] == [change.founder_id]
+            assert island.registered == 1
+            assert island.best is not None
+            assert island.best.id == change.founder_id
+        for place in survivors:
+            assert population.islands[place].registered == 2
+
+
+def test_any_survivor_may_be_the_founder():
+    founders = {
+        change.founder_id
+        for seed in range(60)
+        for change in islands_with_bests([1, 2, 3, 4, 5, 6], seed)[1]
+        if isinstance(change, Reset)
+    }
+    assert founders == {"best3", "best4", "best5"}
+
+
+@pytest.mark.parametrize("score", [0.0, -1e9, 1e15])
+def test_among_equal_islands_chance_decides_which_are_emptied(score: float):
+    emptied = {frozenset(change.island for change in islands_with_bests([score] * 4, seed)[1]) for seed in range(40)}
+    assert all(len(islands) == 2 for islands in emptied)
+    assert len(emptied) > 3
+
+
+def test_a_reset_sees_the_children_of_its_own_generation():
+    population = Population(search(islands=2), START, seed=0)
+    changes = population.tell(1, [(1, program("a", 1.0))], reset=True)
+    assert changes == [Join(1, "a"), Reset(0, "a")]
+
+
+def test_a_single_island_is_never_emptied():
+    population = populated([1.0, 2.0])
+    before = portrait(population)
+    assert population.tell(2, [], reset=True) == []
+    assert portrait(population) == before
+
+
+def test_a_founded_island_begins_its_temperature_anew():
+    population = Population(search(islands=2, mode="paper", cluster_period=4), START, seed=0)
+    population.tell(1, [(0, program("a", 1.0)), (0, program("b", 2.0)), (1, program("c", 9.0))], reset=True)
+    founded, other = population.islands
+    assert population._temperature(founded, list(founded.clusters.values())) == pytest.approx(0.1 * (1 - 1 / 4))
+    assert population._temperature(other, list(other.clusters.values())) == pytest.approx(0.1 * (1 - 2 / 4))

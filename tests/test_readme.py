@@ -1,0 +1,91 @@
+"""The README is true: each of its commands runs, every setting, command and view is in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from flows.cli.main import _COMMANDS
+from schemas.outcome import Outcome
+from schemas.settings import Settings, setting_names
+from tasks.history.database import MACROS, VIEWS
+from tests.provider import Provider
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    """The `overnight` commands in order, nights cut short."""
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("overnight ")]
+    return [line + " --generations 1" * line.startswith(("overnight run ", "overnight resume ")) for line in lines]
+
+
+@pytest.mark.docker
+@pytest.mark.prefect
+@pytest.mark.timeout(400)
+def test_every_command_runs_in_the_order_of_reading(tmp_path: Path, prefect_api: str, provider: Provider):
+    (specification,) = blocks("python")
+    (tmp_path / "spread.py").write_text(specification)
+    environment = {
+        **os.environ,
+        "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}",
+        "PREFECT_API_URL": prefect_api,
+        "OPENAI_API_KEY": "test",
+        "OPENAI_BASE_URL": provider.api_base,
+    }
+    environment.pop("OVERNIGHT_HISTORY", None)
+    assert len(commands()) >= 10
+    for command in commands():
+        command = command.replace("http://127.0.0.1:8000/v1", provider.api_base)
+        command = re.sub(r"--generations \d+ (.*--generations)", r"\1", command)
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        assert "Traceback" not in done.stderr, f"{command}\n{done.stderr}"
+    assert provider.requests, "a model was asked over HTTP"
+
+
+def test_the_two_commands_are_targets_of_the_makefile():
+    targets = re.findall(r"^make (\w+)", "\n".join(blocks("sh")), re.MULTILINE)
+    assert targets == ["demo", "test"]
+    makefile = (ROOT / "Makefile").read_text()
+    for target in {*targets, *re.findall(r"`make (\w+)`", README)}:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_setting_is_listed_with_its_meaning():
+    rows = dict(re.findall(r"^\| `([\w.]+)` \| .*? \| (.*) \|$", README, re.MULTILINE))
+    assert set(setting_names()) <= set(rows)
+    for name, info in Settings.model_fields.items():
+        if name in rows:
+            assert rows[name] == info.description
+
+
+def test_defaults_in_the_table_are_the_defaults():
+    listed = dict(re.findall(r"^\| `([\w.]+)` \| `(.*?)` \|", README, re.MULTILINE))
+    settings = Settings().model_dump()
+    for name in setting_names():
+        value = settings
+        for part in name.split("."):
+            value = value[part]
+        if value not in ("", (), None) and name != "sampling.models":
+            assert listed[name] == str(value), name
+
+
+def test_every_command_view_macro_and_outcome_is_named():
+    for name in _COMMANDS:
+        assert f"`overnight {name}" in README
+    for name in (*VIEWS, *(outcome.value for outcome in Outcome)):
+        assert f"| `{name}` |" in README
+    for name in MACROS:
+        assert f"`{name}(" in README
