@@ -61,6 +61,7 @@ class Night:
         )
         session.night = self._record.number
         session.may_begin = self._may_begin
+        session.budget_usd = rules.budget_usd
 
     def run(self) -> dict[str, Any]:
         record.write_night(self._session.files, self._record)

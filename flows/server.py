@@ -109,13 +109,14 @@ class PrefectServer:
         Raises:
             EnvironmentFault: If it does not answer.
         """
-        from prefect.settings import PREFECT_API_URL, temporary_settings
+        from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
         if self._embedded is None:
             yield str(self._configured)
             return
         self._embedded.wait()
-        with temporary_settings({PREFECT_API_URL: self._embedded.url}):
+        # Logs that are sent late would find no server at the night's end, and complain on the terminal.
+        with temporary_settings({PREFECT_API_URL: self._embedded.url, PREFECT_LOGGING_TO_API_ENABLED: False}):
             yield self._embedded.url
 
 

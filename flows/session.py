@@ -34,6 +34,7 @@ class Session:
         generations: How many are committed.
         hashes: Of every body that was judged.
         may_begin: Whether a generation to come will be begun, as far as can be known now.
+        budget_usd: What the night may spend; `None` means as much as it likes.
         last_reset: `time.monotonic()` of the last reset, for resets by the hour.
     """
 
@@ -52,6 +53,7 @@ class Session:
     last_reset: float = field(default_factory=time.monotonic)
     night: int = 0
     may_begin: Callable[[int], bool] = lambda _: False
+    budget_usd: float | None = None
     asked: dict[int, list[Selection]] = field(default_factory=dict)
     _evaluator: tuple[int, Evaluator] | None = None
     _purchases: dict[int, Purchase] = field(default_factory=dict)
@@ -87,6 +89,10 @@ class Session:
         for number in range(generation + 1, generation + 1 + self.search.lookahead):
             if self.may_begin(number):
                 self.purchase(number)
+
+    def may_spend(self) -> bool:
+        """Whether the night's budget allows one more request; those in flight may still overshoot it."""
+        return self.budget_usd is None or self.progress.cost_usd < self.budget_usd
 
     def finish_purchases(self) -> None:
         """Waits for what is in flight: it is paid for, and the next night takes it from the files."""
@@ -191,7 +197,7 @@ def _new_session(files: RunFiles, stack: contextlib.ExitStack) -> Session:
     return Session(
         files=files,
         run=run,
-        gateway=Gateway(run.problem.settings.sampling),
+        gateway=Gateway(run.problem.settings.sampling, lambda: _open[files.directory].may_spend()),
         sandbox=sandbox,
         population=population,
         asked=asked,

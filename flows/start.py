@@ -20,6 +20,7 @@ from schemas.program import Candidate, Completion, Judged, Prompt, reduce_scores
 from tasks.evaluate import engine
 from tasks.history import record
 from tasks.history.files import RunFiles, files_of
+from tasks.sample.gateway import require_keys
 
 _LIBRARIES = ("overnight", "prefect", "litellm", "duckdb", "pyarrow", "docker")
 
@@ -29,8 +30,9 @@ def create_run(problem: Problem, path: Path, history: Path, *, seed: int, run_id
 
     Raises:
         SpecificationError: If the start program has no score; nothing is written then.
-        EnvironmentFault: If there is no sandbox.
+        EnvironmentFault: If there is no sandbox, or no key for a model.
     """
+    require_keys(problem.settings.sampling)
     now = datetime.now(UTC)
     run_id = run_id or new_run_id(problem.name, now)
     verdict = score_start(problem, seed=seed, run_id=run_id)

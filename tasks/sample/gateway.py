@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from schemas.errors import ProviderError, TerminalProviderError, TransientProviderError
+from schemas.errors import EnvironmentFault, ProviderError, TerminalProviderError, TransientProviderError
 from schemas.program import Completion, Prompt
 from schemas.settings import Sampling
 from tasks.sample import builtin
@@ -47,10 +47,12 @@ class Gateway:
 
     Args:
         settings: Models, limits and time-outs.
+        may_ask: Asked before each request; where it says no, the request is not made and its samples are left out.
     """
 
-    def __init__(self, settings: Sampling) -> None:
+    def __init__(self, settings: Sampling, may_ask: Callable[[], bool] = lambda: True) -> None:
         self._settings = settings
+        self._may_ask = may_ask
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._bases = {model.name: model.api_base for model in settings.models}
         self._one_at_a_time = {model.name for model in settings.models if model.name.startswith(BUILTIN)}
@@ -63,7 +65,7 @@ class Gateway:
             record: Called with each answer as it arrives, from the gateway's thread; when it returns, it is safe.
 
         Returns:
-            A future of one completion for each sample, ordered by prompt and sample. It raises TerminalProviderError
+            A future of the completions, ordered by prompt and sample. It raises TerminalProviderError
             where asking again cannot help, and TransientProviderError where a provider failed as often as `attempts`
             allows, both after the other samples have been answered and recorded.
         """
@@ -99,6 +101,8 @@ class Gateway:
 
     async def _request(self, group: Sequence[Sample], record: Record) -> list[Completion]:
         async with self._slots:
+            if not self._may_ask():
+                return []
             completions = await self._with_retries(group)
         record(completions)
         rest = group[len(completions) :]
@@ -141,11 +145,16 @@ class Gateway:
             for number, sample in enumerate(group[: len(response.choices)])
         ]
 
+    def _key(self, model: str) -> str | None:
+        """A server of one's own wants no key, but the client of OpenAI's protocol insists on one."""
+        return "none" if self._bases.get(model) and missing_key(model) else None
+
     async def _call(self, litellm: Any, group: Sequence[Sample]) -> Any:
         prompt, settings = group[0].prompt, self._settings
         options: dict[str, Any] = {
             "model": prompt.model,
             "api_base": self._bases.get(prompt.model),
+            "api_key": self._key(prompt.model),
             "temperature": settings.temperature,
             "top_p": settings.top_p,
             "max_tokens": settings.max_tokens,
@@ -222,6 +231,19 @@ def _translated(error: Exception, model: str) -> ProviderError:
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0][:300]}"
+
+
+def require_keys(settings: Sampling) -> None:
+    """Looks whether each model's provider has its key; a server of one's own needs none.
+
+    Raises:
+        EnvironmentFault: If one is missing.
+    """
+    for model in settings.models:
+        if model.api_base is None and (missing := missing_key(model.name)):
+            raise EnvironmentFault(
+                f"{model.name} needs {' and '.join(missing)} in the environment", remedy=f"export {missing[0]}=…"
+            )
 
 
 def missing_key(model: str) -> list[str]:

@@ -172,3 +172,17 @@ def test_one_failure_does_not_lose_the_answers_beside_it(provider: Provider):
     with pytest.raises(TerminalProviderError):
         gateway.sample(wanted, recorded.extend)
     assert len(recorded) == 5
+
+
+def test_requests_are_made_only_while_they_may_be(provider: Provider):
+    model = {"name": "openai/test", "api_base": provider.api_base}
+    settings = Sampling.model_validate({"models": [model], "concurrency": 1})
+    gateway = Gateway(settings, may_ask=lambda: len(provider.requests) < 2)
+    wanted = [Sample(Prompt(index, 0, (), "openai/test", "chat", TEXT, (1,)), 0) for index in range(5)]
+    assert [completion.prompt for completion in gateway.sample(wanted, lambda _: None)] == [0, 1]
+    assert len(provider.requests) == 2
+
+
+def test_a_server_of_one_s_own_needs_no_key(provider: Provider, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert ask(provider)[0].text

@@ -259,3 +259,16 @@ def _nothing_stays_open() -> Iterator[None]:
 
     yield
     assert session._open == {}
+
+
+def test_a_budget_is_overshot_by_no_more_than_what_is_in_flight(
+    night: Night, provider: Provider, asks: dict, tmp_path: Path
+):
+    asks["sampling"]["models"][0]["name"] = "openai/gpt-4o"  # LiteLLM knows its price: 100 and 40 tokens are $0.00065
+    asks["sampling"]["concurrency"] = 2
+    night(50, settings={**asks, "search": {"prompts": 6, "samples": 2}}, budget_usd=0.005)
+    (row,) = Database(tmp_path).rows("FROM nights")
+    price = row["cost_usd"] / len(provider.requests)
+    assert price > 0
+    assert row["stop_reason"] == "budget"
+    assert 0.005 <= row["cost_usd"] <= 0.005 + 2 * price

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from schemas.errors import EnvironmentFault, HistoryError
 from schemas.program import Completion
 from tasks.history import files as history_files
+from tasks.history import journal as history_journal
 from tasks.history.journal import Journal
 from tests.history.made import NOW
 
@@ -96,8 +99,19 @@ def test_a_journal_that_is_not_there_knows_nothing_and_writes_nothing(path: Path
     assert not path.exists()
 
 
-def test_threads_do_not_write_into_each_others_lines(path: Path):
+def test_threads_do_not_write_into_each_others_lines(path: Path, monkeypatch: pytest.MonkeyPatch):
     journal = Journal(path)
+    writing = threading.Lock()
+    together = []
+
+    def alone(*arguments: Any) -> None:
+        together.append(not writing.acquire(blocking=False))
+        time.sleep(0.001)
+        history_files.append_lines(*arguments)
+        if not together[-1]:
+            writing.release()
+
+    monkeypatch.setattr(history_journal, "append_lines", alone)
 
     def work(prompt: int) -> None:
         for sample in range(10):
@@ -109,6 +123,7 @@ def test_threads_do_not_write_into_each_others_lines(path: Path):
     for thread in threads:
         thread.join()
     assert len(Journal(path).known()) == 40
+    assert not any(together), "what a failed append takes back would be another thread's"
 
 
 def test_it_returns_when_the_completions_are_on_the_disk(path: Path, monkeypatch: pytest.MonkeyPatch):

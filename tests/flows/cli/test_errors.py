@@ -28,6 +28,7 @@ WRONG = {
     "SQL that is wrong": (["sql", "SELEC 1"], 1, "syntax error"),
     "SQL that writes": (["sql", "CREATE TABLE x AS SELECT 1"], 1, "read-only"),
     "SQL that reads other files": (["sql", "SELECT * FROM read_text('/etc/hostname')"], 1, "refused"),
+    "no key": (["run", "cap-set", "--model", "groq/some-model"], 3, "export GROQ_API_KEY"),
     "no engine": (["check", "cap-set"], 3, "make setup"),
     "no image": (["check", "cap-set", "--set", "sandbox.image=nowhere"], 3, "make setup"),
 }
@@ -45,6 +46,17 @@ def test_an_error_says_what_is_wrong_and_what_to_do(case: str, tmp_path: Path):
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert not history.exists()
+
+
+@pytest.mark.docker
+@pytest.mark.prefect
+def test_a_provider_that_fails_is_told_in_words(tmp_path: Path, toy: Path, prefect_api: str):
+    model = ["--model", "openai/test", "--api-base", "http://127.0.0.1:9/v1", "--set", "sampling.attempts=1"]
+    done = call(["run", str(toy), *model], tmp_path, PREFECT_API_URL=prefect_api)
+    assert done.returncode == 1, done.stderr
+    assert "overnight: error: openai/test: 1 attempts failed" in done.stderr
+    assert "overnight resume last" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.docker
