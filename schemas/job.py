@@ -41,6 +41,19 @@ def _short(value: Any, width: int = 40) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Apart:
+    """What a split evaluation needs: the evolved function in one process, what scores it in another.
+
+    Attributes:
+        evolved: Name of the evolved function.
+        specification: The specification's text, which scores; of a candidate's program only that function is called.
+    """
+
+    evolved: str
+    specification: str
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One problem as a sandbox sees it.
 
@@ -49,9 +62,11 @@ class Job:
         inputs: One call for each input, in order.
         limits: What one candidate may use.
         seed: Seeds `random` and `numpy.random` in every candidate, so that unseeded draws repeat.
+        apart: Set where every program is evaluated split; `None` where it is one process with what scores it.
     """
 
     run_function: str
     inputs: tuple[Call, ...]
     limits: Limits = Limits()
     seed: int = 0
+    apart: Apart | None = None

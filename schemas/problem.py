@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from schemas.errors import SpecificationError, UsageError
-from schemas.job import Call, Job
+from schemas.job import Apart, Call, Job
 from schemas.settings import Settings, parse_settings
 from schemas.specification import Specification, read_specification
 
@@ -39,13 +39,22 @@ class Problem:
     inputs: Mapping[Split, tuple[Call, ...]]
     dependencies: tuple[str, ...] = ()
 
-    def job(self, split: Split = "train", seed: int = 0) -> Job:
-        """What a sandbox needs to judge programs on one split."""
+    def job(self, split: Split = "train", seed: int = 0, *, apart: bool | None = None) -> Job:
+        """What a sandbox needs to judge programs on one split.
+
+        Args:
+            split: The inputs.
+            seed: Of the run.
+            apart: Whether the evolved function has a process of its own; as the settings say by default.
+        """
+        if apart is None:
+            apart = self.settings.sandbox.split
         return Job(
             run_function=self.specification.run,
             inputs=self.inputs[split],
             limits=self.settings.limits,
             seed=seed,
+            apart=Apart(self.specification.evolved, self.specification.text) if apart else None,
         )
 
 

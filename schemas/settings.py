@@ -112,6 +112,15 @@ class Sandbox(Section):
     image: str = Field(default="overnight-sandbox:latest", description="container image with Python 3.11 or newer")
     slots: int | None = Field(default=None, ge=1, description="containers side by side; default: as many as cores")
     runtime: str | None = Field(default=None, description="container runtime, such as runsc; default: the engine's")
+    split: bool = Field(
+        default=False,
+        description="whether every evaluation runs the evolved function and the scoring in two processes",
+    )
+    confirm: Literal["never", "best", "always"] = Field(
+        default="best",
+        description="which programs are run again, split, in a fresh container, before they count: those that would "
+        "be the best of their island, all that are scored, or none",
+    )
 
 
 class Settings(Section):
@@ -129,6 +138,9 @@ class Settings(Section):
     )
     reducer: Reducer = Field(default="mean", description="how the scores of the inputs become one")
     score_name: str = Field(default="score", description="what the score is, in words, with its unit")
+    noise: float = Field(
+        default=0.0, ge=0, description="how much the score on an input may differ when a program is confirmed"
+    )
     finalists: int = Field(default=10, ge=1, description="best programs that are tried on the validation inputs")
     known: Known = Known()
     limits: Limits = Limits()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import asdict
 from functools import cache
 from importlib import resources
 
@@ -11,7 +12,10 @@ from schemas.errors import SpecificationError
 from schemas.job import Job
 from tasks.evaluate.runner import frames, plain
 
-_MODULES = ("frames", "plain", "seccomp", "lockdown", "child", "reap", "memory", "watch", "serve")
+_MODULES = (
+    *("frames", "plain", "seccomp", "lockdown", "crossing", "calls", "program", "child", "reap", "memory", "watch"),
+    *("stores", "split", "serve"),
+)
 """In the order in which they import each other; the last is the entry."""
 
 ENVIRONMENT = {
@@ -48,6 +52,8 @@ def modules_frame() -> bytes:
 def job_frame(job: Job, *, own_users: bool = True) -> bytes:
     """The second frame: everything that all candidates of a job share, sent once for each container.
 
+    Where the evaluation is split, the inputs are a third one: the runner itself never has them.
+
     Args:
         job: The job.
         own_users: Whether each candidate becomes a user of its own; False only for tests without a container.
@@ -56,9 +62,12 @@ def job_frame(job: Job, *, own_users: bool = True) -> bytes:
         SpecificationError: If the inputs are not plain data.
     """
     limits = job.limits
+    inputs = _inputs(job)
     settings = {
         "run_function": job.run_function,
-        "inputs": _inputs(job),
+        "apart": asdict(job.apart) if job.apart else None,
+        "count": len(inputs),
+        "inputs": [] if job.apart else inputs,
         "seed": job.seed,
         "wall_s": limits.wall_s,
         "cpu_s": cpu_limit(job),
@@ -68,7 +77,8 @@ def job_frame(job: Job, *, own_users: bool = True) -> bytes:
         "uids": _USERS if own_users else 0,
         "idle_s": IDLE_S,
     }
-    return frames.frame(json.dumps(settings).encode())
+    apart = frames.frame(json.dumps(inputs).encode()) if job.apart else b""
+    return frames.frame(json.dumps(settings).encode()) + apart
 
 
 def request(number: int, source: str) -> bytes:

@@ -63,6 +63,7 @@ class Header:
         input_wall_s: Seconds for each input that was finished.
         loaded: Whether the program was loaded.
         memory_kills: Processes that the kernel killed for want of memory.
+        evolved_status: In a split evaluation, exit code of the process that had the evolved function.
     """
 
     number: int
@@ -74,6 +75,7 @@ class Header:
     input_wall_s: tuple[float, ...]
     loaded: bool
     memory_kills: int
+    evolved_status: int = 0
 
 
 def read_header(data: bytes) -> Header:
@@ -129,34 +131,36 @@ def _decide(header: Header, results: bytes, job: Job) -> _Decision:
         return Outcome.OUTPUT_LIMIT, (), f"printed more than {limits.output_kib} KiB {where}"
     if header.broken == "results":
         return Outcome.BAD_SCORE, (), "wrote more into the result channel than any report can hold"
-    report = _read_report(results, job)
+    report = _read_report(results, header, job)
     if header.memory_kills and (header.broken or report[0] is not Outcome.SCORED):
         # Whatever came of it afterwards: a process of its own that waited for the one that was killed, for instance.
         return Outcome.OUT_OF_MEMORY, (), f"used more than {limits.memory_mib} MiB {where}"
     if header.broken == "wall":
         return Outcome.TIMED_OUT, (), f"took more than {limits.wall_s:g} s of wall clock {where}"
-    if header.cpu_s > cpu_s or header.status == -signal.SIGXCPU:
+    if header.cpu_s > cpu_s or -signal.SIGXCPU in (header.status, header.evolved_status):
         return Outcome.TIMED_OUT, (), f"took more than {cpu_s:g} s of processor time {where}"
-    if header.status < 0:
-        return Outcome.CRASHED, (), f"killed by {_signal_name(-header.status)} {where}"
-    if header.status > 0:
-        return Outcome.CRASHED, (), f"exited with code {header.status} {where}"
+    if header.status:
+        return Outcome.CRASHED, (), f"{_ending(header.status)} {where}"
     return report
 
 
-def _read_report(results: bytes, job: Job) -> _Decision:
+def _ending(status: int) -> str:
+    return f"killed by {_signal_name(-status)}" if status < 0 else f"exited with code {status}"
+
+
+def _read_report(results: bytes, header: Header, job: Job) -> _Decision:
     """What the candidate claims: one score for each input, or the first thing that went wrong."""
     # The first line is the lock-down's, and empty; after the last newline stands nothing.
     lines, rest = results.split(b"\n")[1:-1], results.rpartition(b"\n")[2]
     if not lines:
         return Outcome.CRASHED, (), f"ended itself with exit code 0 {_LOADING}"
     if lines[0]:
-        return _read_failure(_read_record(lines[0]), _LOADING, job)
+        return _read_failure(_read_record(lines[0]), _LOADING, header, job)
     scores: list[float] = []
     for line in lines[1 : len(job.inputs) + 1]:
         record, where = _read_record(line), _input_name(len(scores), job)
         if set(record) != {"score"}:
-            return _read_failure(record, where, job)
+            return _read_failure(record, where, header, job)
         score, fault = _read_score(record["score"])
         if fault:
             return Outcome.BAD_SCORE, (), f"expected one finite number, got {fault} {where}"
@@ -189,8 +193,10 @@ def _read_score(value: Any) -> tuple[float, str]:
     return (score, "") if math.isfinite(score) else (0.0, repr(score))
 
 
-def _read_failure(record: dict[str, Any], where: str, job: Job) -> _Decision:
+def _read_failure(record: dict[str, Any], where: str, header: Header, job: Job) -> _Decision:
     """A record that is no score."""
+    if record.get("gone") is True:
+        return Outcome.CRASHED, (), f"the evolved function's process {_going(header.evolved_status)} {where}"
     if record.get("out_of_memory") is True:
         return Outcome.OUT_OF_MEMORY, (), f"used more than {job.limits.memory_mib} MiB {where}"
     if isinstance(found := record.get("not_a_number"), str):
@@ -198,6 +204,13 @@ def _read_failure(record: dict[str, Any], where: str, job: Job) -> _Decision:
     if isinstance(error := record.get("error"), dict):
         return Outcome.CRASHED, (), _describe(error, where)
     return Outcome.BAD_SCORE, (), f"the report is not what a program's score makes {where}"
+
+
+def _going(status: int) -> str:
+    """How the process of the evolved function went; the runner's own kill came after it had stopped answering."""
+    if status == -signal.SIGKILL:
+        return "closed its channel"
+    return _ending(status) if status else "ended itself with exit code 0"
 
 
 def _describe(error: dict[str, Any], where: str) -> str:

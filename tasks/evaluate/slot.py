@@ -112,7 +112,9 @@ class Slot:
         """Sends one program and waits for its reply."""
         channel = self._channel
         assert channel is not None, "started before"
-        patience_s = self._job.limits.wall_s * (len(self._job.inputs) + 1) + _SLACK_S
+        # Loading has the time of an input; in a split evaluation it is done for each.
+        rounds = len(self._job.inputs) * 2 if self._job.apart else len(self._job.inputs) + 1
+        patience_s = self._job.limits.wall_s * rounds + _SLACK_S
         sent, until = time.time(), time.monotonic() + patience_s
         self._number += 1
         self._send(channel, delivery.request(self._number, source), _SLACK_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import gc
 import math
 import os
@@ -13,12 +14,15 @@ from dataclasses import dataclass
 from . import seccomp
 
 RESULTS = 3
-"""The descriptor on which a child reports; 0 is empty, 1 and 2 are what it prints."""
+"""The first descriptor of a child's own, on which it reports; 0 is empty, 1 and 2 are what it prints."""
 
 PROCESSES = 48
 """Processes and threads of one candidate; the container's pids_limit is above it."""
 
 _OPEN_FILES = 64
+_SPARE = 100
+"""Descriptors from here on are nobody's, neither the runner's nor a child's."""
+
 _FIRST_USER = 1000
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
 
@@ -48,7 +52,10 @@ class Kernel:
         """What the runner gives up for itself and so for every child, and what it takes upon itself."""
         self._prctl(_PR_SET_NO_NEW_PRIVS, 1)
         seccomp.install(self._libc)
-        # It becomes the parent of what a candidate leaves behind; process 1 is so without asking.
+        self.adopt_orphans()
+
+    def adopt_orphans(self) -> None:
+        """This process becomes the parent of what its children leave behind; process 1 is so without asking."""
         self._prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
     def die_with(self, parent: int) -> None:
@@ -70,14 +77,24 @@ class Ends:
     output: int
 
 
-def own_descriptors(ends: Ends) -> None:
-    """Leaves 0 (empty), 1 and 2 (output) and 3 (results), whatever the runner had open."""
-    empty = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(empty, 0)
-    os.dup2(ends.output, 1)
-    os.dup2(ends.output, 2)
-    os.dup2(ends.results, RESULTS)
-    os.closerange(RESULTS + 1, os.sysconf("SC_OPEN_MAX"))
+def own_descriptors(output: int, *kept: int) -> tuple[int, ...]:
+    """Leaves 0 (empty), 1 and 2 (output), and those to keep from 3 on, whatever the runner had open.
+
+    Args:
+        output: What is printed goes there.
+        kept: In their order to be.
+
+    Returns:
+        The new numbers of those that are kept.
+    """
+    # Out of the way first: a new number may be another's old one.
+    spare = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, _SPARE) for descriptor in (output, *kept)]
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(spare[0], 1)
+    os.dup2(spare[0], 2)
+    places = tuple(os.dup2(descriptor, place) for place, descriptor in enumerate(spare[1:], start=RESULTS))
+    os.closerange(RESULTS + len(kept), os.sysconf("SC_OPEN_MAX"))
+    return places
 
 
 def confine(cage: Cage, kernel: Kernel, parent: int) -> None:

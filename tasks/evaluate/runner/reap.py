@@ -6,7 +6,10 @@ import contextlib
 import os
 import resource
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+_ALONE = os.getpid() == 1
+"""Whether every process that can be seen is below this one: in a container. What it forks inherits the answer."""
 
 
 @dataclass
@@ -14,26 +17,23 @@ class Usage:
     """What all processes of a candidate used together.
 
     Attributes:
-        status: Exit code of the child itself; minus the signal's number if one killed it.
+        statuses: Exit code of each by its id; minus the signal's number if one killed it.
         cpu_s: Seconds of processor time, user and system.
         peak_mib: Resident memory of the largest process at its peak, MiB.
     """
 
-    status: int = 0
+    statuses: dict[int, int] = field(default_factory=dict)
     cpu_s: float = 0.0
     peak_mib: float = 0.0
 
-    def add(self, used: resource.struct_rusage) -> None:
+    def add(self, pid: int, status: int, used: resource.struct_rusage) -> None:
+        self.statuses[pid] = os.waitstatus_to_exitcode(status)
         self.cpu_s += used.ru_utime + used.ru_stime
         self.peak_mib = max(self.peak_mib, used.ru_maxrss / 1024)
 
 
-def end_all(child: int) -> Usage:
-    """Kills every process below this one and waits until the kernel says that there is none.
-
-    Args:
-        child: The one whose exit status counts.
-    """
+def end_all() -> Usage:
+    """Kills every process below this one and waits until the kernel says that there is none."""
     usage = Usage()
     while True:
         _kill_all()
@@ -41,13 +41,12 @@ def end_all(child: int) -> Usage:
             pid, status, used = os.wait4(-1, 0)
         except ChildProcessError:
             return usage
-        usage.add(used)
-        if pid == child:
-            usage.status = os.waitstatus_to_exitcode(status)
+        usage.add(pid, status, used)
 
 
 def _kill_all() -> None:
-    if os.getpid() == 1:
+    if _ALONE:
+        # All but process 1 and this one.
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)
         return

@@ -1,7 +1,8 @@
 """The runner's loop: takes the job once, then one candidate at a time, and answers each with what became of it.
 
 To the host go frames: first what this runner is, then three for each candidate: a header of the runner's own making
-(JSON), what the child reported and what it printed (both the candidate's, opaque and capped).
+(JSON), what the child reported and what it printed (both the candidate's, opaque and capped). A job whose evaluation is
+split is judged in `split`; all else here is for one child that has the whole program.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NoReturn
 
-from . import child, frames, lockdown, memory, plain, reap, watch
+from . import child, crossing, frames, lockdown, memory, plain, reap, split, stores, watch
 
 _PRELOADED = (
     *("bisect", "collections", "copy", "dataclasses", "decimal", "enum", "fractions", "functools", "heapq"),
@@ -42,7 +43,8 @@ class Settings:
     """The job as the host sends it.
 
     Attributes:
-        work: What every child does.
+        work: What every child does; without inputs where the evaluation is split.
+        apart: How it is split; None if it is not.
         bounds: What every child may take.
         memory_mib: Memory of a child, MiB.
         cpu_s: Seconds of processor time of a child.
@@ -52,6 +54,7 @@ class Settings:
     """
 
     work: child.Work
+    apart: split.Apart | None
     bounds: watch.Bounds
     memory_mib: int
     cpu_s: float
@@ -72,20 +75,22 @@ def main() -> NoReturn:
 
 
 def serve() -> NoReturn:
+    shared = split.Stores()
     kernel = lockdown.Kernel()
     kernel.prepare()
     settings = read_settings(json.loads(frames.read_frame(0)))
+    if settings.apart is not None:
+        stores.take_inputs(shared.inputs)
     threading.stack_size(_STACK_BYTES)
     child.print_by_line()
     versions = preload()
     lockdown.settle()
-    runner = Runner(settings, kernel)
+    runner = Runner(settings, kernel, shared)
     runner.rehearse()
     runner.answer(json.dumps(versions).encode())
     while True:
         header = frames.read_exactly(0, frames.REQUEST.size, patience_s=settings.idle_s)
-        number, length = frames.REQUEST.unpack(header)
-        runner.answer(*runner.judge(number, length))
+        runner.judge(*frames.REQUEST.unpack(header))
 
 
 def preload() -> dict[str, str]:
@@ -96,18 +101,21 @@ def preload() -> dict[str, str]:
     versions = {"python": sys.version.split()[0]}
     if "numpy" in sys.modules:
         versions["numpy"] = sys.modules["numpy"].__version__
+        crossing.know_numpy(sys.modules["numpy"])
     return versions
 
 
 def read_settings(job: dict[str, Any]) -> Settings:
+    # Where the evaluation is split they come in a frame of their own, which is not for this process.
     inputs = tuple(marshal.dumps((plain.decode(args), plain.decode(kwargs))) for args, kwargs in job["inputs"])
     return Settings(
         work=child.Work(run_function=job["run_function"], inputs=inputs, seed=job["seed"]),
+        apart=split.read(job),
         bounds=watch.Bounds(
             wall_s=job["wall_s"],
-            inputs=len(inputs),
+            inputs=job["count"],
             output_bytes=job["output_kib"] * 1024,
-            results_bytes=_RESULTS_BYTES + _RESULT_BYTES * len(inputs),
+            results_bytes=_RESULTS_BYTES + _RESULT_BYTES * job["count"],
         ),
         memory_mib=job["memory_mib"],
         cpu_s=job["cpu_s"],
@@ -118,11 +126,12 @@ def read_settings(job: dict[str, Any]) -> Settings:
 
 
 class Runner:
-    """Runs one child at a time."""
+    """Judges one candidate at a time."""
 
-    def __init__(self, settings: Settings, kernel: lockdown.Kernel) -> None:
+    def __init__(self, settings: Settings, kernel: lockdown.Kernel, shared: split.Stores) -> None:
         self._settings = settings
         self._kernel = kernel
+        self._shared = shared
         self._kills = memory.KillCounter()
         self._address_space = lockdown.address_space() + settings.memory_mib * 2**20
         self._first_uid = lockdown.first_user(settings.first_uid, settings.uids)
@@ -149,31 +158,56 @@ class Runner:
         os.close(write_end)
         fault = os.read(read_end, 4096)
         os.close(read_end)
-        reap.end_all(pid)
+        reap.end_all()
         if fault:
             raise RuntimeError(f"a candidate cannot be locked down here: {fault.decode(errors='replace')}")
 
-    def judge(self, number: int, length: int) -> tuple[bytes, bytes, bytes]:
-        """Runs one candidate, whose program of `length` bytes is next on standard input.
-
-        Returns:
-            The header, what the child reported, what it printed.
+    def judge(self, number: int, length: int) -> None:
+        """Judges one candidate, whose program of `length` bytes is next on standard input, and answers the host.
 
         Raises:
             HostGone: If standard input closed meanwhile.
-            RuntimeError: If the child failed before it ran anything of the candidate.
+            RuntimeError: If a child failed before it ran anything of the candidate.
         """
+        if self._settings.apart is not None:
+            self._judge_apart(self._settings.apart, number, length)
+        else:
+            self.answer(*self._judge_whole(number, length))
+
+    def _judge_apart(self, apart: split.Apart, number: int, length: int) -> None:
+        """One referee an input; the last of them answers the host."""
+        settings, parent = self._settings, os.getpid()
+        rules = split.Rules(apart, settings.work, settings.bounds, settings.cpu_s, self._shared, self._kernel)
+        inputs = settings.bounds.inputs
+        for index in range(inputs):
+            # No two processes of a candidate, nor of its neighbours in time, are of the same user.
+            first = 2 * (number * inputs + index)
+            match = split.Match(number, index, inputs, (self._cage(first), self._cage(first + 1)))
+            pid = os.fork()
+            if pid == 0:
+                split.referee(rules, match, length, self.answer, parent)
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            reap.end_all()
+            if status == split.HOST_GONE:
+                raise watch.HostGone
+            if status not in (split.GO_ON, split.DONE):
+                raise RuntimeError(f"a referee ended with {status}")
+            if status == split.DONE:
+                return
+
+    def _judge_whole(self, number: int, length: int) -> tuple[bytes, bytes, bytes]:
+        """One child for all inputs: the header, what it reported, what it printed."""
         kills = self._kills.read()
         pid, seen = self._start(number, length)
         try:
             seen.until_end()
         finally:
-            usage = reap.end_all(pid)
+            usage = reap.end_all()
         ended = time.monotonic()
         seen.drain()
         if not seen.marks:
             raise RuntimeError(f"a child failed before its candidate ran: {seen.results.decode(errors='replace')}")
-        header = self._header(number, seen, usage, ended) | {"memory_kills": self._kills.read() - kills}
+        header = watch.header(number, seen, usage, pid, ended) | {"memory_kills": self._kills.read() - kills}
         return json.dumps(header).encode(), bytes(seen.results), bytes(seen.output)
 
     def _start(self, number: int, length: int) -> tuple[int, watch.Watch]:
@@ -191,18 +225,3 @@ class Runner:
         settings = self._settings
         uid = self._first_uid + number % settings.uids if settings.uids else None
         return lockdown.Cage(address_space=self._address_space, cpu_s=settings.cpu_s, uid=uid)
-
-    def _header(self, number: int, seen: watch.Watch, usage: reap.Usage, ended: float) -> dict[str, Any]:
-        """What the runner saw with its own eyes; nothing in it is the candidate's word, but when a line came."""
-        spent = [after - before for before, after in zip(seen.marks, seen.marks[1:], strict=False)]
-        return {
-            "number": number,
-            "broken": seen.broken,
-            "status": usage.status,
-            "wall_s": ended - seen.marks[0],
-            "cpu_s": usage.cpu_s,
-            "peak_mib": usage.peak_mib,
-            # The first is the time of loading.
-            "input_wall_s": spent[1:],
-            "loaded": bool(spent),
-        }

@@ -6,12 +6,15 @@ import os
 import select
 import time
 from dataclasses import dataclass
+from typing import Any
+
+from . import reap
 
 _TICK_S = 0.05
-"""Seconds between looks at whether the child is alive, while something holds its pipes open."""
+"""Seconds between looks at whether the child is alive, while its report is not closed."""
 
 _LAST_TICK_S = 0.001
-"""The same once both pipes are closed: it is exiting."""
+"""The same once it is: the child is exiting."""
 
 _ARMING_S = 60.0
 """Seconds a child has to read its program and lock itself down; it runs none of it before."""
@@ -74,7 +77,8 @@ class Watch:
             HostGone: If standard input closed.
         """
         while not self.broken and not self._has_exited():
-            patience_s = min(_TICK_S if self._open else _LAST_TICK_S, max(0.0, self._deadline - time.monotonic()))
+            tick_s = _TICK_S if self._results_end in self._open else _LAST_TICK_S
+            patience_s = min(tick_s, max(0.0, self._deadline - time.monotonic()))
             # Rounded up: a poll of 0 ms would spin until the deadline.
             for descriptor, _ in self._poll.poll(1 + int(patience_s * 1000)):
                 if descriptor == 0:
@@ -128,3 +132,27 @@ class Watch:
 
     def _break(self, bound: str) -> None:
         self.broken = self.broken or bound
+
+
+def header(number: int, seen: Watch, usage: reap.Usage, child: int, ended: float) -> dict[str, Any]:
+    """What the runner saw with its own eyes; nothing in it is the candidate's word, but when a line came.
+
+    Args:
+        number: Of the request.
+        seen: The watch over the child.
+        usage: Of all its processes.
+        child: Its process id.
+        ended: When it did, seconds of the monotonic clock.
+    """
+    spent = [after - before for before, after in zip(seen.marks, seen.marks[1:], strict=False)]
+    return {
+        "number": number,
+        "broken": seen.broken,
+        "status": usage.statuses[child],
+        "wall_s": ended - seen.marks[0],
+        "cpu_s": usage.cpu_s,
+        "peak_mib": usage.peak_mib,
+        # The first is the time of loading.
+        "input_wall_s": spent[1:],
+        "loaded": bool(spent),
+    }

@@ -1,0 +1,235 @@
+"""Calls of the evolved function from the process that scores to the one that has the function, and the answers.
+
+A message is its length, one byte that says what it is, and plain data (`crossing`). The scoring side believes nothing
+of an answer but that it is such data.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import struct
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from . import crossing
+
+LOCKED, READY, CALL, VALUE, ERROR, EXIT, MEMORY = b"L", b"R", b"C", b"V", b"E", b"X", b"M"
+
+_LENGTH = struct.Struct("<I")
+_HEAD = _LENGTH.size + 1
+_PIECE = 65536
+
+Description = dict[str, Any]
+"""Of an error, as `program.Program.describe` makes it: `type`, `text`, `line`, `code`; and here `base`."""
+
+
+class EvolvedError(RuntimeError):
+    """The evolved function raised; where a builtin error is what it raised, this is one of that kind as well."""
+
+    def __init__(self, text: str, description: Description) -> None:
+        super().__init__(text)
+        self.description = description
+
+
+class Lost(BaseException):
+    """There is no answer, and there will be none: no error that a specification may take for the function's.
+
+    Attributes:
+        record: The line of the report that says so.
+    """
+
+    def __init__(self, record: dict[str, Any]) -> None:
+        super().__init__("the evolved function is lost")
+        self.record = record
+
+
+class Line:
+    """One end of a connection: two pipes."""
+
+    def __init__(self, incoming: int, outgoing: int) -> None:
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._ahead = b""
+        self._read = os.read
+        self._write = os.write
+
+    def send(self, kind: bytes, data: bytes) -> None:
+        """Sends one message.
+
+        Raises:
+            ValueError: If it is too long.
+        """
+        if len(data) > crossing.MAX_BYTES:
+            raise ValueError(f"{len(data)} bytes, at most {crossing.MAX_BYTES} cross")
+        message = _LENGTH.pack(len(data)) + kind + data
+        sent = self._write(self._outgoing, message)
+        while sent < len(message):
+            sent += self._write(self._outgoing, memoryview(message)[sent : sent + _PIECE])
+
+    def receive(self) -> tuple[bytes, bytes]:
+        """The next message's kind and data.
+
+        Raises:
+            EOFError: If the other side has closed.
+            crossing.Malformed: If it is longer than may be.
+        """
+        data = self._ahead or self._more()
+        while len(data) < _HEAD:
+            data += self._more()
+        end = _LENGTH.unpack_from(data)[0] + _HEAD
+        if end > crossing.MAX_BYTES + _HEAD:
+            raise crossing.Malformed(f"{end} bytes, at most {crossing.MAX_BYTES} cross")
+        if len(data) < end:
+            data = self._rest(data, end)
+        # Who answers before being asked answers the next call with it, and wrongs only itself.
+        self._ahead = data[end:]
+        return data[_HEAD - 1 : _HEAD], data[_HEAD:end]
+
+    def _rest(self, data: bytes, end: int) -> bytes:
+        whole = bytearray(data)
+        while len(whole) < end:
+            whole += self._more()
+        return bytes(whole)
+
+    def _more(self) -> bytes:
+        data = self._read(self._incoming, _PIECE)
+        if not data:
+            raise EOFError
+        return data
+
+
+class Evolved:
+    """Stands where the evolved function stood, in the process that scores.
+
+    Attributes:
+        lost: Set once there is no answer; whatever the specification returns after that is no score.
+    """
+
+    def __init__(self, name: str, line: Line) -> None:
+        self.lost: Lost | None = None
+        self._ready = False
+        self._name = name
+        self._line = line
+        # A specification may call from several threads.
+        self._one_at_a_time = threading.Lock()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with self._one_at_a_time:
+            if self.lost is not None:
+                raise self.lost
+            if not self._ready:
+                self.await_ready()
+            kind, data = self._ask(CALL, self._pack(args, kwargs))
+            if kind == VALUE:
+                return self._load(data)
+            raise self._error(kind, data)
+
+    def await_ready(self) -> None:
+        """Waits until the function is loaded.
+
+        Raises:
+            EvolvedError: If loading it failed.
+            Lost: If its process ended.
+        """
+        if self._ready:
+            return
+        kind, data = self._guarded(self._line.receive)
+        if kind != READY:
+            raise self._error(kind, data)
+        self._ready = True
+
+    def _pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        try:
+            return crossing.dumps((args, kwargs))
+        except (TypeError, ValueError) as error:
+            text = f"`{self._name}` runs in a process of its own and cannot be called with this: {error}"
+            raise self._lose({"error": {"type": type(error).__name__, "text": text}}) from None
+
+    def _ask(self, kind: bytes, data: bytes) -> tuple[bytes, bytes]:
+        def exchange() -> tuple[bytes, bytes]:
+            self._line.send(kind, data)
+            return self._line.receive()
+
+        return self._guarded(exchange)
+
+    def _guarded(self, exchange: Callable[[], tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
+        try:
+            return exchange()
+        except (EOFError, BrokenPipeError):
+            raise self._lose({"gone": True}) from None
+        except ValueError as error:
+            raise self._lose(_nonsense(error)) from None
+
+    def _load(self, data: bytes) -> Any:
+        try:
+            return crossing.loads(data)
+        except crossing.Malformed as error:
+            raise self._lose(_nonsense(error)) from None
+
+    def _error(self, kind: bytes, data: bytes) -> BaseException:
+        """What an answer that is no value makes the specification meet."""
+        if kind == MEMORY:
+            return MemoryError("the evolved function ran out of memory")
+        description = self._load(data)
+        if kind not in (ERROR, EXIT) or not _is_description(description):
+            return self._lose(_nonsense("no answer to a call"))
+        if kind == EXIT:
+            return self._lose({"error": description})
+        known = _KINDS.get(description["base"], EvolvedError)
+        return known(description["text"], description)
+
+    def _lose(self, record: dict[str, Any]) -> Lost:
+        self.lost = Lost(record)
+        return self.lost
+
+
+def answer(line: Line, function: Callable[..., Any], describe: Callable[[BaseException], Description]) -> None:
+    """Answers calls until the other side has closed. Runs in the candidate's process, so it protects nobody."""
+    dumps, loads = crossing.dumps, crossing.loads
+    while True:
+        try:
+            _, data = line.receive()
+        except EOFError:
+            return
+        try:
+            args, kwargs = loads(data)
+            kind, reply = VALUE, dumps(function(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001  a candidate may raise anything
+            kind, reply = failure(error, describe)
+        # Not kept until the next call: arguments may be large.
+        args = kwargs = data = None
+        line.send(kind, reply)
+
+
+def failure(error: BaseException, describe: Callable[[BaseException], Description]) -> tuple[bytes, bytes]:
+    """The message that tells of an error."""
+    if isinstance(error, MemoryError):
+        return MEMORY, b""
+    base = next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins")
+    return ERROR if isinstance(error, Exception) else EXIT, crossing.dumps(describe(error) | {"base": base})
+
+
+def _nonsense(why: object) -> dict[str, Any]:
+    return {"error": {"type": "ProtocolError", "text": f"the evolved function's process answered nonsense: {why}"}}
+
+
+def _is_description(value: Any) -> bool:
+    if type(value) is not dict or not all(type(value.get(key)) is str for key in ("type", "text", "code", "base")):
+        return False
+    return value.get("line") is None or type(value["line"]) is int
+
+
+def _kinds() -> dict[str, type[EvolvedError]]:
+    """For each builtin error that one text is enough for, an error that is both it and an `EvolvedError`."""
+    several = (UnicodeDecodeError, UnicodeEncodeError, UnicodeTranslateError, BaseExceptionGroup, MemoryError)
+    kinds = {}
+    for name, kind in vars(builtins).items():
+        if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, (*several, Warning)):
+            bases = (EvolvedError,) if issubclass(EvolvedError, kind) else (EvolvedError, kind)
+            kinds[name] = type(name, bases, {"__module__": "builtins"})
+    return kinds
+
+
+_KINDS = _kinds()

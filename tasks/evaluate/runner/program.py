@@ -1,0 +1,100 @@
+"""A program in its process: loading, seeding, and what its errors are called."""
+
+from __future__ import annotations
+
+import random
+import sys
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+FILE = "program.py"
+"""What a program's lines are filed under, in tracebacks."""
+
+_TEXT = 2000
+"""Characters of an error's text that are reported."""
+
+
+class Program:
+    """One program.
+
+    Args:
+        source: Its text.
+        seed: For `random` and `numpy.random`.
+        code: The code to run in place of what the text compiles to.
+    """
+
+    def __init__(self, source: str, seed: int, code: types.CodeType | None = None) -> None:
+        self._source = source
+        self._code = code
+        self._seed = seed
+        self.numpy = sys.modules.get("numpy")
+        # Bound here: an honest program may patch a library.
+        self._seeds: list[Callable[[int], object]] = [random.seed]
+        if self.numpy is not None:
+            self._seeds.append(lambda seed, set_seed=self.numpy.random.seed: set_seed(seed % 2**32))
+
+    def load(self, name: str, given: Mapping[str, Any] | None = None) -> Callable[..., Any]:
+        """Runs the program's top level and gives one of its functions.
+
+        Args:
+            name: Of the function.
+            given: Names that it finds defined.
+        """
+        self.reseed()
+        program = types.ModuleType("program")
+        # Registered: dataclasses and pickle look their module up.
+        sys.modules["program"] = program
+        decorators = sys.modules["funsearch"] = _decorators()
+        program.__dict__["funsearch"] = decorators
+        if self.numpy is not None:
+            program.__dict__["np"] = self.numpy
+        program.__dict__.update(given or {})
+        exec(self._code or self._compiled(), program.__dict__)
+        function = program.__dict__.get(name)
+        if not callable(function):
+            raise NameError(f"the program has no function {name!r}")
+        return function
+
+    def reseed(self) -> None:
+        for set_seed in self._seeds:
+            set_seed(self._seed)
+
+    def describe(self, error: BaseException) -> dict[str, Any]:
+        """Type, text and the last of the program's own lines that the error passed through."""
+        line = error.lineno if isinstance(error, SyntaxError) and error.filename == FILE else _last_line(error)
+        lines = self._source.splitlines()
+        code = lines[line - 1].strip() if isinstance(line, int) and 0 < line <= len(lines) else ""
+        said = error.msg if isinstance(error, SyntaxError) else error
+        return {"type": text(type(error).__name__, 100), "text": text(said, _TEXT), "line": line, "code": code[:200]}
+
+    def _compiled(self) -> types.CodeType:
+        try:
+            return compile(self._source, FILE, "exec", dont_inherit=True)
+        except MemoryError:
+            raise RecursionError("the program is nested too deeply to be compiled") from None
+
+
+def text(value: Any, width: int) -> str:
+    """A candidate's object as capped text; its methods may raise."""
+    try:
+        return str(value)[:width]
+    except BaseException:  # noqa: BLE001  str() runs the candidate's own code
+        return ""
+
+
+def _last_line(error: BaseException) -> int | None:
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == FILE:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def _decorators() -> types.ModuleType:
+    """The module `funsearch`, whose marks are for the host, which reads them without running anything."""
+    module = types.ModuleType("funsearch")
+    for name in ("run", "evolve"):
+        setattr(module, name, lambda function: function)
+    return module

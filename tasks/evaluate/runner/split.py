@@ -1,0 +1,275 @@
+"""Split evaluation: the evolved function in one process, the specification that scores it in another.
+
+For each input there are three new processes: a referee, which is the runner's own and watches, and its two children, of
+a user each: one has the candidate's program and answers calls of its evolved function, the other has the specification
+with a stand-in for that function. So nothing of a candidate outlives an input, and the runner, of whose memory every
+process is a copy, never holds an input nor a word of a candidate: that is what `stores` are for.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import sys
+import time
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from . import calls, child, frames, lockdown, memory, reap, stores, watch
+from .program import FILE, Program
+
+STAND_IN = "__evolved__"
+"""The name under which the specification finds what calls the evolved function."""
+
+GO_ON, DONE, HOST_GONE, FAULT = 0, 10, 11, 70
+"""A referee's exit codes: the next input is due; the candidate was answered; nobody waits; the runner is broken."""
+
+_LOADED = b"\n\n"
+"""What a report begins with when the program was loaded."""
+
+
+@dataclass(frozen=True)
+class Apart:
+    """What a job says of its split evaluation.
+
+    Attributes:
+        evolved: Name of the evolved function.
+        source: The specification.
+        code: The same, compiled, with the stand-in for the function's body.
+    """
+
+    evolved: str
+    source: str
+    code: types.CodeType
+
+
+def read(job: dict[str, Any]) -> Apart | None:
+    apart = job["apart"]
+    return apart and Apart(apart["evolved"], apart["specification"], stand_in(apart["specification"], apart["evolved"]))
+
+
+def stand_in(specification: str, evolved: str) -> types.CodeType:
+    """The specification with its evolved function handing its arguments to the stand-in; lines and marks are kept."""
+    tree = ast.parse(specification)
+    header = ast.parse(f"def f(*args, **kwargs):\n return {STAND_IN}(*args, **kwargs)").body[0]
+    assert isinstance(header, ast.FunctionDef)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == evolved:
+            node.args, node.body, node.returns = header.args, header.body, None
+    return compile(tree, FILE, "exec", dont_inherit=True)
+
+
+class Stores:
+    """All that a candidate's processes share; made before the filter of system calls.
+
+    Attributes:
+        inputs: Written once.
+        program: The candidate's, for the processes of every input.
+        parts: What each input's referee saw: header, report and output.
+    """
+
+    def __init__(self) -> None:
+        self.inputs, self.program, self.parts = (stores.Store(name) for name in ("inputs", "program", "parts"))
+
+
+@dataclass(frozen=True)
+class Match:
+    """One candidate before one input.
+
+    Attributes:
+        number: Of the candidate's request.
+        index: Of the input.
+        inputs: How many there are.
+        cages: Of the process of the evolved function, and of the one that scores.
+    """
+
+    number: int
+    index: int
+    inputs: int
+    cages: tuple[lockdown.Cage, lockdown.Cage]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is the same for all candidates."""
+
+    apart: Apart
+    work: child.Work
+    bounds: watch.Bounds
+    cpu_s: float
+    stores: Stores
+    kernel: lockdown.Kernel
+
+
+def referee(rules: Rules, match: Match, length: int, answer: Callable[..., None], parent: int) -> NoReturn:
+    """All of a referee's life: one input, then the answer to the host if it was the last.
+
+    Args:
+        rules: What is the same for all.
+        match: What is not.
+        length: Bytes of the program, which are next on standard input before the first input.
+        answer: Sends frames to the host.
+        parent: The runner.
+    """
+    status = FAULT
+    try:
+        status = _Referee(rules, match, answer).judge(length, parent)
+    except watch.HostGone:
+        status = HOST_GONE
+    except Exception as error:  # noqa: BLE001  nobody above raises it; the host reads this line
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+class _Referee:
+    def __init__(self, rules: Rules, match: Match, answer: Callable[..., None]) -> None:
+        self._rules = rules
+        self._match = match
+        self._answer = answer
+        self._kills = memory.KillCounter()
+
+    def judge(self, length: int, parent: int) -> int:
+        self._rules.kernel.adopt_orphans()
+        self._rules.kernel.die_with(parent)
+        if self._match.index == 0:
+            self._take_program(length)
+        kills = self._kills.read()
+        evolved, scorer, seen = self._start()
+        try:
+            seen.until_end()
+        finally:
+            usage = reap.end_all()
+        ended = time.monotonic()
+        seen.drain()
+        if not seen.marks:
+            raise RuntimeError(f"a child failed before its candidate ran: {seen.results.decode(errors='replace')}")
+        header = watch.header(self._match.number, seen, usage, scorer, ended)
+        header |= {"memory_kills": self._kills.read() - kills, "evolved_status": usage.statuses[evolved]}
+        return self._conclude(header, bytes(seen.results), bytes(seen.output))
+
+    def _take_program(self, length: int) -> None:
+        store = self._rules.stores.program
+        store.clear()
+        self._rules.stores.parts.clear()
+        store.append(frames.read_exactly(0, length))
+
+    def _start(self) -> tuple[int, int, watch.Watch]:
+        """The two processes and the watch over them. The first is begun before the second has any descriptor."""
+        output_end, output = os.pipe()
+        asked, ask = os.pipe()
+        told, tell = os.pipe()
+        evolved = os.fork()
+        if evolved == 0:
+            _live_evolved(self._rules, self._match.cages[0], output, (asked, tell))
+        results_end, results = os.pipe()
+        scorer = os.fork()
+        if scorer == 0:
+            _live_scorer(self._rules, self._match, output, (results, told, ask))
+        for descriptor in (output, asked, ask, told, tell, results):
+            os.close(descriptor)
+        return evolved, scorer, watch.Watch(scorer, results_end, output_end, self._bounds())
+
+    def _bounds(self) -> watch.Bounds:
+        """What is left for this input: what a candidate may print is for all of them together."""
+        bounds = self._rules.bounds
+        printed = sum(map(len, stores.read_parts(self._rules.stores.parts)[2::3]))
+        return watch.Bounds(bounds.wall_s, 1, bounds.output_bytes - printed, bounds.results_bytes)
+
+    def _conclude(self, header: dict[str, Any], results: bytes, output: bytes) -> int:
+        """Keeps what was seen; answers the host if there is nothing more to see."""
+        parts = self._rules.stores.parts
+        stores.write_parts(parts, json.dumps(header).encode(), results, output)
+        header, results, output = _sum(stores.read_parts(parts))
+        scored = results.startswith(_LOADED + b'{"score": ') and not header["broken"]
+        last = self._match.index + 1 == self._match.inputs
+        if scored and not last and header["status"] == 0 and header["cpu_s"] <= self._rules.cpu_s:
+            return GO_ON
+        self._answer(json.dumps(header).encode(), results, output)
+        return DONE
+
+
+def _sum(parts: list[bytes]) -> tuple[dict[str, Any], bytes, bytes]:
+    """The parts of all inputs as those of one candidate; the last input's failure, if it is one, is the candidate's."""
+    headers = [json.loads(part) for part in parts[::3]]
+    whole = headers[-1] | {
+        "wall_s": sum(header["wall_s"] for header in headers),
+        "cpu_s": sum(header["cpu_s"] for header in headers),
+        "peak_mib": max(header["peak_mib"] for header in headers),
+        "input_wall_s": [seconds for header in headers for seconds in header["input_wall_s"]],
+        "memory_kills": sum(header["memory_kills"] for header in headers),
+    }
+    *before, last = parts[1::3]
+    if last.startswith(_LOADED):
+        last = b"".join([_LOADED, *(part.removeprefix(_LOADED) for part in before), last.removeprefix(_LOADED)])
+    return whole, last, b"".join(parts[2::3])
+
+
+def _live_evolved(rules: Rules, cage: lockdown.Cage, output: int, ends: tuple[int, int]) -> NoReturn:
+    """The process that has the candidate's program. What it is told are the arguments of calls, and nothing else."""
+    leave, parent = os._exit, os.getppid()
+    try:
+        os.setsid()
+        source = rules.stores.program.read().decode("utf-8", "surrogatepass")
+        line = calls.Line(*lockdown.own_descriptors(output, *ends))
+        lockdown.confine(cage, rules.kernel, parent)
+        line.send(calls.LOCKED, b"")
+        program = Program(source, rules.work.seed)
+        _answer_calls(line, program, rules.apart.evolved)
+        child.flush()
+    except BaseException:  # noqa: BLE001  a candidate may break whatever is here; the other side sees the end
+        leave(1)
+    leave(0)
+
+
+def _answer_calls(line: calls.Line, program: Program, evolved: str) -> None:
+    try:
+        function = program.load(evolved)
+        program.reseed()
+    except BaseException as error:  # noqa: BLE001  a candidate may raise anything
+        line.send(*calls.failure(error, program.describe))
+        return
+    line.send(calls.READY, b"")
+    calls.answer(line, function, program.describe)
+
+
+def _live_scorer(rules: Rules, match: Match, output: int, ends: tuple[int, int, int]) -> NoReturn:
+    """The process that has the specification, and the input. Nothing that a candidate wrote is ever run here."""
+    leave, parent = os._exit, os.getppid()
+    results = ends[0]
+    try:
+        os.setsid()
+        data = stores.read_input(rules.stores.inputs, match.index)
+        results, told, ask = lockdown.own_descriptors(output, *ends)
+        lockdown.confine(match.cages[1], rules.kernel, parent)
+        line = calls.Line(told, ask)
+        # Until then it was ours, and its end is our fault.
+        if line.receive()[0] != calls.LOCKED:
+            raise RuntimeError("the other process is not locked down")
+    except BaseException as error:  # noqa: BLE001  whatever it is, the runner must hear of it
+        os.write(results, f"{type(error).__name__}: {error}".encode())
+        leave(1)
+    try:
+        os.write(results, b"\n")
+        _score(rules, data, results, line)
+        child.flush()
+    except BaseException:  # noqa: BLE001  a specification may break the reporting, too
+        leave(1)
+    leave(0)
+
+
+def _score(rules: Rules, data: bytes, results: int, line: calls.Line) -> None:
+    apart, work = rules.apart, rules.work
+    program = Program(apart.source, work.seed, apart.code)
+    evolved = calls.Evolved(apart.evolved, line)
+
+    def load() -> Callable[..., Any]:
+        function = program.load(work.run_function, {STAND_IN: evolved})
+        evolved.await_ready()
+        return function
+
+    child.Report(results, program).make(load, [data], lambda: evolved.lost and evolved.lost.record)
