@@ -56,13 +56,6 @@ class Line:
         self._write = os.write
 
     def send(self, kind: bytes, data: bytes) -> None:
-        """Sends one message.
-
-        Raises:
-            ValueError: If it is too long.
-        """
-        if len(data) > crossing.MAX_BYTES:
-            raise ValueError(f"{len(data)} bytes, at most {crossing.MAX_BYTES} cross")
         message = _LENGTH.pack(len(data)) + kind + data
         sent = self._write(self._outgoing, message)
         while sent < len(message):

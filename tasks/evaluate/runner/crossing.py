@@ -35,11 +35,14 @@ def dumps(value: Any) -> bytes:
 
     Raises:
         TypeError: If it is not plain data.
-        ValueError: If it is nested too deeply.
+        ValueError: If it is nested too deeply, or too long.
     """
     parts: list[bytes] = []
     _write(value, parts.append, 0)
-    return b"".join(parts)
+    data = b"".join(parts)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"{len(data)} bytes, at most {MAX_BYTES} cross")
+    return data
 
 
 def loads(data: bytes) -> Any:
@@ -64,7 +67,8 @@ def know_numpy(numpy: Any) -> None:
     for code in "?bhilqBHILQefdgFDG":
         dtype = numpy.dtype(code)
         for ordered in (dtype, dtype.newbyteorder()):
-            _DTYPES[ordered.str.encode()] = ordered
+            # Of two names for the same numbers, the usual one.
+            _DTYPES.setdefault(ordered.str.encode(), ordered)
         _WRITERS[dtype.type] = _write_number
     _WRITERS[numpy.ndarray] = _write_array
     for kind in (numpy.str_, numpy.bytes_):

@@ -1,0 +1,225 @@
+"""What a sandbox must do when evaluation is split: honest programs score as ever, forged scores never stand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from bare import BareRunner
+from forgers import FORGERS, HONEST, HONEST_SCORES, SECRET, SPECIFICATION, Forger
+
+from schemas.job import Apart, Call, Job, Limits
+from schemas.outcome import Outcome, Verdict
+from schemas.specification import read_specification
+from tasks.evaluate.pool import SandboxPool, open_pool
+
+LIMITS = Limits(wall_s=1, cpu_s=8, memory_mib=96, output_kib=16)
+INPUTS = (Call((3, SECRET)), Call((4, SECRET)))
+
+
+def job(text: str, inputs: tuple[Call, ...] = (Call((3,)),), *, apart: bool = True, limits: Limits = LIMITS) -> Job:
+    specification = read_specification(text, "test")
+    return Job(specification.run, inputs, limits, apart=Apart(specification.evolved, text) if apart else None)
+
+
+def start(kind: str, job: Job, request: pytest.FixtureRequest) -> SandboxPool:
+    if kind == "bare":
+        return SandboxPool(job, BareRunner, slots=1, own_users=False)
+    return open_pool(job, image=request.getfixturevalue("sandbox_image"), slots=1)
+
+
+@pytest.fixture(scope="module", params=["bare", pytest.param("docker", marks=pytest.mark.docker)])
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def split(kind: str, request: pytest.FixtureRequest) -> Iterator[SandboxPool]:
+    with start(kind, job(SPECIFICATION.text, INPUTS), request) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def inline(kind: str, request: pytest.FixtureRequest) -> Iterator[SandboxPool]:
+    with start(kind, job(SPECIFICATION.text, INPUTS, apart=False), request) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("forger", FORGERS, ids=str)
+def test_a_forger_gets_the_honest_score_or_none_and_the_next_one_is_unharmed(
+    kind: str, split: SandboxPool, forger: Forger
+):
+    if kind == "bare" and not forger.harmless:
+        pytest.skip("only in a container")
+    verdict = split.evaluate(forger.source)
+    assert verdict.outcome is forger.outcome, verdict
+    assert re.search(forger.says, verdict.error), verdict.error
+    if verdict.is_scored:
+        assert verdict.scores == HONEST_SCORES, verdict
+    after = split.evaluate(HONEST)
+    assert after.scores == HONEST_SCORES, after
+    assert split.starts == 1, "the runner died"
+
+
+@pytest.mark.parametrize("forger", [forger for forger in FORGERS if forger.inline], ids=str)
+def test_the_same_forger_succeeds_in_one_process(inline: SandboxPool, forger: Forger):
+    verdict = inline.evaluate(forger.source)
+    assert verdict.is_scored
+    assert verdict.scores[1] > HONEST_SCORES[1], "it would prove nothing that the split evaluation stops it"
+
+
+ECHO = """
+import funsearch
+import numpy as np
+
+def alike(a, b):
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, np.ndarray):
+        return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes() and b.flags.writeable
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(alike, a, b))
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(map(alike, a.values(), b.values()))
+    return a == b or a != a
+
+@funsearch.run
+def evaluate(n):
+    values = [
+        None, True, False, 0, -1, 2**63 - 1, 2**63, -2**200, 0.1, -0.0, float("inf"), float("nan"), "", "é\\udc80", b"",
+        b"\\0", [], (), {}, [1, 2], (1, 2), [1.0], (1.0, 2), [True, 1], [[], [()]], {1: "a", (2, 3): [4.0], None: {}},
+        np.arange(6), np.arange(6.0).reshape(2, 3), np.empty((0, 3)), np.array(1.5), np.arange(6).reshape(2, 3).T,
+        np.array([True, False]), np.array([1 + 2j]), np.array(["a", "bc"]), np.array([b"a"]), np.arange(3, dtype=">i2"),
+        np.float64(1.5), np.float32(1.5), np.int8(-1), np.bool_(True), np.uint64(2**64 - 1), np.longdouble(0.1),
+        np.random.default_rng(0).random(50_000),
+    ]
+    wrong = [value for value in values if not alike(value, echo(value, more=[value])[0])]
+    print(wrong)
+    return len(wrong)
+
+@funsearch.evolve
+def echo(value, *, more):
+    return value, more
+"""
+
+
+def test_plain_data_crosses_exactly(kind: str, request: pytest.FixtureRequest):
+    with start(kind, job(ECHO, limits=Limits(wall_s=5, memory_mib=96)), request) as pool:
+        if "numpy" not in pool.versions:
+            pytest.skip("no numpy in the image")
+        verdict = pool.evaluate(ECHO)
+    assert verdict.scores == (0.0,), verdict
+
+
+def judged(kind: str, request: pytest.FixtureRequest, text: str, program: str = "") -> Verdict:
+    with start(kind, job(text), request) as pool:
+        return pool.evaluate(program or text)
+
+
+def one(run: str, evolved: str, above: str = "") -> str:
+    """A specification of these two bodies."""
+    lines = ["import funsearch", above, "@funsearch.run", "def evaluate(n):", *(f"    {x}" for x in run.splitlines())]
+    lines += ["@funsearch.evolve", "def f(x=1, *more):", *(f"    {x}" for x in evolved.splitlines())]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("error", ["ZeroDivisionError", "KeyError", "ValueError", "StopIteration", "OSError"])
+def test_a_specification_can_catch_what_the_function_raises(kind: str, request: pytest.FixtureRequest, error: str):
+    run = "\n".join(f"try: f()\nexcept {caught} as e: n += 1" for caught in (error, "RuntimeError", "Exception"))
+    assert judged(kind, request, one(run + "\nreturn n", f"raise {error}('no')")).scores == (6.0,)
+
+
+@pytest.mark.parametrize(
+    "lines", ["import os\nos._exit(3)", "import sys\nsys.exit()", "import os\nos.close(3)\nos.close(4)"]
+)
+def test_a_lost_process_is_no_score_whatever_the_specification_catches(
+    kind: str, request: pytest.FixtureRequest, lines: str
+):
+    text = one("try: f()\nexcept BaseException: pass\nreturn 7", lines)
+    assert judged(kind, request, text).outcome is Outcome.CRASHED
+
+
+def test_the_scoring_process_runs_nothing_of_the_program(kind: str, request: pytest.FixtureRequest):
+    text = one("return f(2) + K", "return x", above="K = 1")
+    forged = text.replace("K = 1", "K = 100\nevaluate = print").replace("return f(2) + K", "return 10**6")
+    assert judged(kind, request, text, forged).scores == (3.0,)
+
+
+def test_functions_that_both_use_and_their_decorators_are_in_both(kind: str, request: pytest.FixtureRequest):
+    above = "calls = []\ndef counted(g):\n    return lambda *a: calls.append(1) or g(*a)\ndef twice(x): return 2 * x"
+    text = one("return f(2) + twice(n) + len(calls)", "return twice(x)", above)
+    text = text.replace("@funsearch.evolve", "@counted\n@funsearch.evolve")
+    assert judged(kind, request, text).scores == (4.0 + 6.0 + 1.0,)
+
+
+def test_a_function_may_be_called_while_the_specification_is_loaded(kind: str, request: pytest.FixtureRequest):
+    text = one("return sum(ALL)", "return x + 1") + "ALL = [f(1), f(), f(3, 4)]\n"
+    assert judged(kind, request, text).scores == (2.0 + 2.0 + 4.0,)
+
+
+def test_arguments_do_not_come_back_changed(kind: str, request: pytest.FixtureRequest):
+    assert judged(kind, request, one("a = [1]\nf(a)\nreturn len(a)", "x.append(2)")).scores == (1.0,)
+
+
+def test_arguments_that_are_no_plain_data_are_named(kind: str, request: pytest.FixtureRequest):
+    verdict = judged(kind, request, one("try: f({1})\nexcept Exception: pass\nreturn 1", "return 1"))
+    assert verdict.outcome is Outcome.CRASHED
+    assert "`f` runs in a process of its own" in verdict.error
+    assert "set is not plain data" in verdict.error
+
+
+def test_an_error_of_the_specification_is_told_by_its_own_lines(kind: str, request: pytest.FixtureRequest):
+    text = one("f()\nreturn 1 / 0", "a = 1\nb = 2\nreturn a")
+    verdict = judged(kind, request, text, text.replace("    b = 2\n", ""))
+    assert "ZeroDivisionError: division by zero, in line 6 (return 1 / 0), on input 1 of 1 (3)" in verdict.error
+
+
+@pytest.mark.parametrize("program", ["x = (", "x = 1", "import os\nos._exit(3)", "1 / 0", "while True: pass"])
+def test_a_program_that_cannot_be_loaded_is_told_so(split: SandboxPool, program: str):
+    verdict = split.evaluate(program)
+    assert verdict.outcome in (Outcome.CRASHED, Outcome.TIMED_OUT)
+    assert "while it was loaded" in verdict.error
+
+
+def test_several_threads_may_call(kind: str, request: pytest.FixtureRequest):
+    run = "from concurrent.futures import ThreadPoolExecutor as T\nreturn sum(T(4).map(f, range(200)))"
+    assert judged(kind, request, one(run, "return x")).scores == (sum(range(200)),)
+
+
+def test_both_sides_draw_alike_in_every_evaluation(kind: str, request: pytest.FixtureRequest):
+    text = one("import random\nreturn random.random() + f()", "import random\nreturn random.random()")
+    with start(kind, job(text, (Call((3,)), Call((4,)))), request) as pool:
+        first, second = pool.evaluate(text), pool.evaluate(text)
+    assert first.scores == second.scores
+    assert first.scores[0] == first.scores[1]
+
+
+def test_the_two_processes_are_of_two_users_without_rights(kind: str, request: pytest.FixtureRequest):
+    if kind == "bare":
+        pytest.skip("only in a container")
+    look = "s = dict(line.split(':', 1) for line in open('/proc/self/status'))\n"
+    look += "who = (s['Uid'].split(), *(int(s[k], 16) for k in ('CapPrm', 'CapEff', 'CapInh')))\n"
+    text = one(look + "print(who)\nreturn sum(who[1:]) + sum(f()[1:]) + (who[0] == f()[0])", look + "return who")
+    assert judged(kind, request, text).scores == (0.0,)
+
+
+def test_the_processes_have_no_descriptor_but_their_own(split: SandboxPool):
+    assert split.job.apart is not None
+    body = "import os\ndef is_open(fd):\n    try: os.fstat(fd)\n    except OSError: return False\n    return True\n"
+    body += "print([fd for fd in range(256) if is_open(fd)])\nreturn 1.0"
+    assert split.evaluate(SPECIFICATION.with_body(body)).output.splitlines()[0] == "[0, 1, 2, 3, 4]"
+
+
+def test_what_is_left_of_the_output_limit_counts_for_all_inputs(split: SandboxPool):
+    verdict = split.evaluate(SPECIFICATION.with_body("print('x' * 3500)\nreturn 1.0"))
+    assert verdict.outcome is Outcome.OUTPUT_LIMIT, "three calls and four"
+
+
+def test_seconds_and_memory_are_of_all_processes(split: SandboxPool):
+    body = "import time\ntime.sleep(0.05)\nx = bytearray(b'x' * 40 * 2**20)\nreturn 1.0"
+    verdict = split.evaluate(SPECIFICATION.with_body(body))
+    assert verdict.peak_mib > 40
+    assert len(verdict.input_wall_s) == 2
+    assert all(seconds > 0.05 for seconds in verdict.input_wall_s)
+    assert verdict.wall_s > sum(verdict.input_wall_s)
