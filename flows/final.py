@@ -20,8 +20,11 @@ def judge_finalists(session: Session) -> tuple[Finalist, ...]:
     start = session.population.start
     entrants = [start, *(program for program in _best_of_each_signature(session) if program is not start)]
     validation = _scores(session, "validation", entrants)
-    order = sorted(entrants, key=lambda program: _rank(program, validation), reverse=True)
-    held_out = _scores(session, "held_out", list({order[0].id: order[0], start.id: start}.values()))
+    order = _ordered(entrants, validation)
+    if _confirms(session):
+        order = _with_a_confirmed_first(session, order, validation)
+    winner_and_start = list({order[0].id: order[0], start.id: start}.values())
+    held_out = _scores(session, "held_out", winner_and_start, apart=_confirms(session) or None)
     return tuple(
         Finalist(program, program.score, validation.get(program.id), held_out.get(program.id)) for program in order
     )
@@ -36,17 +39,41 @@ def _best_of_each_signature(session: Session) -> list[Program]:
     return ranked[: session.run.problem.settings.finalists]
 
 
-def _rank(program: Program, validation: dict[str, float]) -> tuple[float, float]:
-    return validation.get(program.id, float("-inf")), program.score
+def _ordered(programs: list[Program], validation: dict[str, float]) -> list[Program]:
+    """Best first; those without a score on validation last."""
+    return sorted(programs, key=lambda one: (validation.get(one.id, float("-inf")), one.score), reverse=True)
 
 
-def _scores(session: Session, split: Split, programs: list[Program]) -> dict[str, float]:
+def _confirms(session: Session) -> bool:
+    return session.run.problem.settings.sandbox.confirm != "never"
+
+
+def _with_a_confirmed_first(session: Session, order: list[Program], validation: dict[str, float]) -> list[Program]:
+    """The order once its first was run again, split, on the validation inputs; the lower score counts, if there is one.
+
+    Args:
+        session: Of the run.
+        order: Best first.
+        validation: Score of each by id; what turned out otherwise is put right.
+    """
+    seen = {session.population.start.id}
+    while (first := order[0]).id in validation and first.id not in seen:
+        seen.add(first.id)
+        again = _scores(session, "validation", [first], apart=True).get(first.id)
+        claimed = validation.pop(first.id)
+        if again is not None:
+            validation[first.id] = min(claimed, again)
+        order = _ordered(order, validation)
+    return order
+
+
+def _scores(session: Session, split: Split, programs: list[Program], *, apart: bool | None = None) -> dict[str, float]:
     """Reduced score of each program on a split, by id; without those that fail there, empty if it has no inputs."""
     problem = session.run.problem
     if not problem.inputs[split]:
         return {}
     with (
-        open_sandboxes(problem, split, seed=session.run.seed, run_id=session.run.run_id) as sandbox,
+        open_sandboxes(problem, split, seed=session.run.seed, run_id=session.run.run_id, apart=apart) as sandbox,
         ThreadPoolExecutor(slots_of(problem)) as threads,
     ):
         sources = [problem.specification.with_body(program.body) for program in programs]

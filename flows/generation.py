@@ -1,4 +1,4 @@
-"""One generation: sample, evaluate, select. One Prefect flow run, one commit."""
+"""One generation: sample, evaluate, confirm, select. One Prefect flow run, one commit."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.session import Session, open_session
 from schemas.generation import GenerationRecord
 from schemas.outcome import Verdict
-from schemas.program import Candidate
-from tasks.evaluate.task import evaluate
+from schemas.program import Candidate, Judged
+from tasks.evaluate.task import confirm, evaluate
 from tasks.history import record
 from tasks.history.files import files_of
 from tasks.sample.task import sample
@@ -60,8 +60,8 @@ class Attempt:
         session = self._session
         begin = time.monotonic()
         pairs, sample_s = self._sample_and_evaluate()
+        judged = self._confirmed(judge(session.run.run_id, self._number, pairs, session.run.problem.settings.reducer))
         evaluated = time.monotonic()
-        judged = judge(session.run.run_id, self._number, pairs, session.run.problem.settings.reducer)
         reset = session.is_time_to_reset(self._number)
         session.progress.phase = "select"
         select(
@@ -71,6 +71,16 @@ class Attempt:
         if reset:
             session.last_reset = time.monotonic()
         return session.best.score
+
+    def _confirmed(self, judged: list[Judged]) -> list[Judged]:
+        """Where a candidate would be the best of its island, once it is run again and gets the same score."""
+        session = self._session
+        confirmer = session.confirmer(self._number)
+        best = [(island.best or session.population.start).score for island in session.population.islands]
+        if confirmer is None or not confirmer.concerns(judged, best):
+            return judged
+        session.progress.phase = "confirm"
+        return confirm(judged, best, confirmer)
 
     def failed(self, error: BaseException | None) -> None:
         """Writes down why, and takes the population from the files again."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from schemas.outcome import Outcome, Verdict
-from schemas.program import Completion
+from schemas.program import Completion, Judged
 
 _RATE_WINDOW_S = 30.0
 
@@ -48,6 +48,12 @@ class Progress:
         with self._lock:
             self.outcomes[verdict.outcome] += 1
             self._judged.append(time.monotonic())
+
+    def unconfirmed(self, judged: Judged) -> None:
+        """A candidate that was counted as scored is not."""
+        with self._lock:
+            self.outcomes[Outcome.SCORED] -= 1
+            self.outcomes[judged.verdict.outcome] += 1
 
     def improved(self, score: float) -> None:
         if score > self.best:

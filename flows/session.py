@@ -15,7 +15,8 @@ from schemas.problem import Problem, Split
 from schemas.program import Completion, Program, Prompt, Selection
 from schemas.settings import Search
 from tasks.evaluate.batch import Evaluator
-from tasks.evaluate.pool import SandboxPool, open_pool
+from tasks.evaluate.confirm import Confirmer, confirmation
+from tasks.evaluate.pool import FreshPool, SandboxPool, open_fresh_pool, open_pool
 from tasks.history import record
 from tasks.history.files import RunFiles
 from tasks.history.journal import Journal
@@ -42,6 +43,7 @@ class Session:
     run: RunRecord
     gateway: Gateway
     sandbox: SandboxPool
+    confirmations: FreshPool
     population: Population
     best: Program
     generations: int
@@ -56,6 +58,7 @@ class Session:
     budget_usd: float | None = None
     asked: dict[int, list[Selection]] = field(default_factory=dict)
     _evaluator: tuple[int, Evaluator] | None = None
+    _confirmer: tuple[int, Confirmer] | None = None
     _purchases: dict[int, Purchase] = field(default_factory=dict)
 
     @property
@@ -75,6 +78,25 @@ class Session:
             self._evaluator = generation, evaluator
         self._evaluator[1].begin_attempt()
         return self._evaluator[1]
+
+    def confirmer(self, generation: int) -> Confirmer | None:
+        """The confirmer of a generation, the same for a further attempt; `None` where nothing is confirmed."""
+        settings = self.run.problem.settings
+        which = settings.sandbox.confirm
+        if which == "never":
+            return None
+        if self._confirmer is None or self._confirmer[0] != generation:
+            confirmer = Confirmer(
+                self.confirmations,
+                self.run.problem.specification,
+                which=which,
+                reducer=settings.reducer,
+                noise=settings.noise,
+                report=self.progress.unconfirmed,
+                workers=slots_of(self.run.problem),
+            )
+            self._confirmer = generation, confirmer
+        return self._confirmer[1]
 
     def purchase(self, generation: int) -> Purchase:
         """The completions of a generation, which are being bought when this returns, if they were not before."""
@@ -192,6 +214,8 @@ def open_session(files: RunFiles) -> Iterator[Session]:
 def _new_session(files: RunFiles, stack: contextlib.ExitStack) -> Session:
     run, past = record.read_run(files), record.read_past(files)
     sandbox = stack.enter_context(open_sandboxes(run.problem, "train", seed=run.seed, run_id=run.run_id))
+    confirmations = open_confirmations(run.problem, seed=run.seed, run_id=run.run_id)
+    stack.callback(confirmations.close)
     population, asked = rebuild(run, past)
     best = max(past.programs.values(), key=lambda program: program.score)
     return Session(
@@ -199,6 +223,7 @@ def _new_session(files: RunFiles, stack: contextlib.ExitStack) -> Session:
         run=run,
         gateway=Gateway(run.problem.settings.sampling, lambda: _open[files.directory].may_spend()),
         sandbox=sandbox,
+        confirmations=confirmations,
         population=population,
         asked=asked,
         best=best,
@@ -211,13 +236,32 @@ def _new_session(files: RunFiles, stack: contextlib.ExitStack) -> Session:
     )
 
 
-def open_sandboxes(problem: Problem, split: Split, *, seed: int, run_id: str) -> SandboxPool:
-    """Started slots for one split of a problem's inputs; leave the context to remove them."""
+def open_sandboxes(problem: Problem, split: Split, *, seed: int, run_id: str, apart: bool | None = None) -> SandboxPool:
+    """Started slots for one split of a problem's inputs; leave the context to remove them.
+
+    Args:
+        problem: What is to be solved.
+        split: Its inputs.
+        seed: Of the run.
+        run_id: Of the run.
+        apart: Whether the evolved function has a process of its own; as the settings say by default.
+    """
     sandbox = problem.settings.sandbox
     return open_pool(
-        problem.job(split, seed),
+        problem.job(split, seed, apart=apart),
         image=sandbox.image,
         slots=slots_of(problem),
+        labels={"overnight.run": run_id},
+        runtime=sandbox.runtime,
+    )
+
+
+def open_confirmations(problem: Problem, *, seed: int, run_id: str) -> FreshPool:
+    """Where programs are confirmed on the training inputs; nothing is started before the first."""
+    sandbox = problem.settings.sandbox
+    return open_fresh_pool(
+        confirmation(problem.job("train", seed, apart=True)),
+        image=sandbox.image,
         labels={"overnight.run": run_id},
         runtime=sandbox.runtime,
     )

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from flows.session import open_sandboxes
+from flows.session import open_confirmations, open_sandboxes
 from schemas import source
 from schemas.errors import EnvironmentFault, SpecificationError
 from schemas.generation import GenerationRecord, RunRecord
@@ -18,6 +18,7 @@ from schemas.population import Join
 from schemas.problem import Problem
 from schemas.program import Candidate, Completion, Judged, Prompt, reduce_scores
 from tasks.evaluate import engine
+from tasks.evaluate.confirm import disagreement
 from tasks.history import record
 from tasks.history.files import RunFiles, files_of
 from tasks.sample.gateway import require_keys
@@ -29,13 +30,15 @@ def create_run(problem: Problem, path: Path, history: Path, *, seed: int, run_id
     """Scores the start program and writes the run with its generation 0.
 
     Raises:
-        SpecificationError: If the start program has no score; nothing is written then.
+        SpecificationError: If the start program has no score, or another one when it is split; nothing is written then.
         EnvironmentFault: If there is no sandbox, or no key for a model.
     """
     require_keys(problem.settings.sampling)
     now = datetime.now(UTC)
     run_id = run_id or new_run_id(problem.name, now)
     verdict = score_start(problem, seed=seed, run_id=run_id)
+    if problem.settings.sandbox.confirm != "never":
+        require_the_same_when_split(problem, verdict, seed=seed, run_id=run_id)
     run = RunRecord(
         run_id=run_id,
         problem=problem,
@@ -60,15 +63,40 @@ def score_start(problem: Problem, *, seed: int, run_id: str) -> Verdict:
     with open_sandboxes(problem, "train", seed=seed, run_id=run_id) as sandbox:
         verdict = sandbox.evaluate(problem.specification.text)
     if verdict.outcome is Outcome.SANDBOX_ERROR:
-        raise EnvironmentFault(
-            f"the sandbox could not run the start program: {verdict.error}", remedy="Look with: overnight doctor"
-        )
+        raise _fault(verdict)
     if not verdict.is_scored:
         raise SpecificationError(
             f"the start program has no score: {verdict.outcome.value}: {verdict.error}",
             remedy="The specification must run as it stands. Look closer with: overnight check PROBLEM",
         )
     return verdict
+
+
+def require_the_same_when_split(problem: Problem, verdict: Verdict, *, seed: int, run_id: str) -> None:
+    """Looks that a program can be confirmed at all: the start program, as any other would be.
+
+    Raises:
+        SpecificationError: If it gets another score.
+        EnvironmentFault: If the sandbox failed.
+    """
+    with contextlib.closing(open_confirmations(problem, seed=seed, run_id=run_id)) as sandbox:
+        again = sandbox.evaluate(problem.specification.text)
+    if again.outcome is Outcome.SANDBOX_ERROR:
+        raise _fault(again)
+    if said := disagreement(verdict, again, problem.settings.noise):
+        raise SpecificationError(f"no program could be confirmed: of the start program, {said}", remedy=SPLIT_REMEDY)
+
+
+SPLIT_REMEDY = (
+    "A best is confirmed with the evolved function in a process of its own: it must get all it needs as arguments of "
+    "plain data, and return its result. Mend that, allow for chance with --set noise=…, or do without: --confirm never"
+)
+
+
+def _fault(verdict: Verdict) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"the sandbox could not run the start program: {verdict.error}", remedy="Look with: overnight doctor"
+    )
 
 
 def _image_id(image: str) -> str:

@@ -109,12 +109,17 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A candidate with its verdict, its id and, if it is scored, its score."""
+    """A candidate with its verdict, its id and, if it is scored, its score.
+
+    Attributes:
+        confirmed_score: The score of its confirmation, whether that agreed or not; `None` if there was none.
+    """
 
     id: str
     candidate: Candidate
     verdict: Verdict
     score: float | None
+    confirmed_score: float | None = None
 
     def program(self) -> Program:
         """The program it became.

@@ -37,6 +37,7 @@ PROGRAMS = _table(
     ("output", TEXT, "what it printed, capped"),
     ("score", REAL, "the scores of all inputs reduced to one; higher is better"),
     ("scores", pa.list_(REAL), "score of each training input, in their order"),
+    ("confirmed_score", REAL, "score of its confirmation, split and in a fresh container; null if it got none"),
     ("wall_s", REAL, "seconds of wall clock in the sandbox"),
     ("cpu_s", REAL, "seconds of processor time"),
     ("peak_mib", REAL, "peak memory, MiB"),

@@ -1,4 +1,4 @@
-"""`overnight check`: a specification's start program, run twice, before anything is spent."""
+"""`overnight check`: a specification's start program, run twice and then split, before anything is spent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check(
     inputs: Annotated[str | None, Parameter(help="training inputs as JSON, in place of the specification's")] = None,
     set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
 ) -> None:
-    """Read a specification and run its start program twice: scores, seconds and memory, and whether the two agree."""
+    """Read a specification and run its start program: scores, seconds and memory, and whether three runs agree."""
     from flows.cli.run import overrides
     from schemas.problem import load_problem
     from tasks.problems import find
@@ -54,6 +54,8 @@ def _check_split(problem: Problem, split: Split) -> None:
         )
     _print_split(problem, split, first)
     _say_whether_they_agree(first, second)
+    if split == "train":
+        _say_whether_it_can_be_confirmed(problem, first)
 
 
 def _print_split(problem: Problem, split: Split, verdict: Verdict) -> None:
@@ -88,6 +90,22 @@ def _say_whether_they_agree(first: Verdict, second: Verdict) -> None:
         else f"the second is {second.outcome.value}: {second.error}"
     )
     say(f"warning: two runs do not agree: {what}. Seed what is random, and read no clock.")
+
+
+def _say_whether_it_can_be_confirmed(problem: Problem, verdict: Verdict) -> None:
+    """Runs it as a best is confirmed."""
+    import contextlib
+
+    from flows.session import open_confirmations
+    from flows.start import SPLIT_REMEDY
+    from tasks.evaluate.confirm import disagreement
+
+    with contextlib.closing(open_confirmations(problem, seed=0, run_id="check")) as sandbox:
+        split = sandbox.evaluate(problem.specification.text)
+    if said := disagreement(verdict, split, problem.settings.noise):
+        say(f'warning: a best could not be confirmed: {said}. {SPLIT_REMEDY}, or set sandbox.confirm = "never".')
+    else:
+        say(f"confirmed: split, in a fresh container, it scores the same ({split.wall_s:.2f} s)")
 
 
 def _warn_of_dependencies(problem: Problem) -> None:

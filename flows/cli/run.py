@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -36,6 +36,10 @@ def run(
     until: Until = None,
     budget: Budget = None,
     target: Target = None,
+    confirm: Annotated[
+        Literal["never", "best", "always"] | None,
+        Parameter(help="which programs are run again, split, in a fresh container, before their score counts"),
+    ] = None,
     seed: Annotated[int | None, Parameter(help="everything random comes from it; default: drawn and shown")] = None,
     inputs: Annotated[str | None, Parameter(help="training inputs as JSON, in place of the specification's")] = None,
     set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
@@ -49,7 +53,7 @@ def run(
 
     rules = stop_rules(generations, samples, until, budget, target)
     path = find(problem)
-    loaded = load_problem(path, overrides(model, api_base, style, inputs, set))
+    loaded = load_problem(path, overrides(model, api_base, style, inputs, set, confirm))
     seed = secrets.randbelow(2**31) if seed is None else seed
     return spend_night(lambda: create_run(loaded, path, history, seed=seed), rules, history)
 
@@ -98,8 +102,14 @@ def stop_rules(
 
 
 def overrides(
-    models: list[str] | None, api_base: str | None, style: str | None, inputs: str | None, sets: list[str] | None
+    models: list[str] | None,
+    api_base: str | None,
+    style: str | None,
+    inputs: str | None,
+    sets: list[str] | None,
+    confirm: str | None = None,
 ) -> dict[str, Any]:
+    """The settings that the flags of a command say."""
     from schemas.problem import set_by_path
 
     overrides: dict[str, Any] = {}
@@ -109,6 +119,8 @@ def overrides(
         overrides.setdefault("sampling", {})["models"] = [_model(text, api_base, style) for text in models]
     elif api_base or style:
         raise UsageError("--api-base and --style say something about a model, and there is none", remedy="Add --model.")
+    if confirm is not None:
+        overrides.setdefault("sandbox", {})["confirm"] = confirm
     if inputs is not None:
         overrides["inputs"] = _json(inputs)
     return overrides

@@ -88,6 +88,58 @@ class SandboxPool:
         self.close()
 
 
+class FreshPool:
+    """A `Sandbox` that has a container of its own for every program; none is started before it is needed.
+
+    Args:
+        job: What programs are judged on.
+        launch: Starts one.
+        own_users: Whether each process of a candidate becomes a user of its own; False only for tests.
+        on_close: Called when the last is gone.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        launch: Callable[[], Channel],
+        *,
+        own_users: bool = True,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.job = job
+        self._launch = launch
+        self._own_users = own_users
+        self._on_close = on_close
+        self._busy: set[Slot] = set()
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def evaluate(self, source: str) -> Verdict:
+        """See `Sandbox.evaluate`."""
+        slot = Slot(self.job, self._launch, own_users=self._own_users)
+        with self._lock:
+            if self._closed:
+                return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
+            self._busy.add(slot)
+        try:
+            return slot.evaluate(source)
+        finally:
+            slot.close()
+            with self._lock:
+                self._busy.discard(slot)
+
+    def close(self) -> None:
+        """See `Sandbox.close`."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            busy = list(self._busy)
+        for slot in busy:
+            slot.close()
+        self._on_close()
+
+
 def open_pool(
     job: Job,
     *,
@@ -115,8 +167,46 @@ def open_pool(
         docker.require_image(image)
         if run := (labels or {}).get(engine.RUN_LABEL):
             docker.sweep(run)
-        setup = engine.Setup(image=image, memory_mib=job.limits.memory_mib, labels=dict(labels or {}), runtime=runtime)
+        setup = _setup(job, image, labels, runtime)
         return SandboxPool(job, lambda: docker.start(setup), slots=slots, on_close=docker.close)
     except SandboxUnavailable:
         docker.close()
         raise
+
+
+def open_fresh_pool(
+    job: Job, *, image: str, labels: Mapping[str, str] | None = None, runtime: str | None = None
+) -> FreshPool:
+    """A sandbox that starts a container for every program; the engine is not asked before the first.
+
+    Args: as for `open_pool`.
+    """
+    late = _LateEngine(_setup(job, image, labels, runtime))
+    return FreshPool(job, late.start, on_close=late.close)
+
+
+class _LateEngine:
+    """An engine that is connected to when it is needed."""
+
+    def __init__(self, setup: engine.Setup) -> None:
+        self._setup = setup
+        self._engine: engine.Engine | None = None
+        self._lock = threading.Lock()
+
+    def start(self) -> Channel:
+        with self._lock:
+            if self._engine is None:
+                self._engine = engine.connect()
+            docker = self._engine
+        return docker.start(self._setup)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._engine is not None:
+                self._engine.close()
+
+
+def _setup(job: Job, image: str, labels: Mapping[str, str] | None, runtime: str | None) -> engine.Setup:
+    # Two processes, each with the limit for itself.
+    memory_mib = job.limits.memory_mib * (2 if job.apart else 1)
+    return engine.Setup(image=image, memory_mib=memory_mib, labels=dict(labels or {}), runtime=runtime)

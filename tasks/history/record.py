@@ -183,6 +183,7 @@ def _program_row(run_id: str, record: GenerationRecord, judged: Judged) -> dict[
         "output": verdict.output,
         "score": judged.score,
         "scores": verdict.scores,
+        "confirmed_score": judged.confirmed_score,
         "wall_s": verdict.wall_s,
         "cpu_s": verdict.cpu_s,
         "peak_mib": verdict.peak_mib,
