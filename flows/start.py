@@ -79,12 +79,22 @@ def require_the_same_when_split(problem: Problem, verdict: Verdict, *, seed: int
         SpecificationError: If it gets another score.
         EnvironmentFault: If the sandbox failed.
     """
+    split = score_split(problem, seed=seed, run_id=run_id)
+    if said := disagreement(verdict, split, problem.settings.noise):
+        raise SpecificationError(f"no best could be confirmed: the start program, {said}", remedy=SPLIT_REMEDY)
+
+
+def score_split(problem: Problem, *, seed: int, run_id: str) -> Verdict:
+    """The verdict on the specification as it stands when it is run as a best is confirmed, whatever it is.
+
+    Raises:
+        EnvironmentFault: If the sandbox failed.
+    """
     with contextlib.closing(open_confirmations(problem, seed=seed, run_id=run_id)) as sandbox:
-        again = sandbox.evaluate(problem.specification.text)
-    if again.outcome is Outcome.SANDBOX_ERROR:
-        raise _fault(again)
-    if said := disagreement(verdict, again, problem.settings.noise):
-        raise SpecificationError(f"no program could be confirmed: of the start program, {said}", remedy=SPLIT_REMEDY)
+        verdict = sandbox.evaluate(problem.specification.text)
+    if verdict.outcome is Outcome.SANDBOX_ERROR:
+        raise _fault(verdict)
+    return verdict
 
 
 SPLIT_REMEDY = (

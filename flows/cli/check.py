@@ -94,16 +94,12 @@ def _say_whether_they_agree(first: Verdict, second: Verdict) -> None:
 
 def _say_whether_it_can_be_confirmed(problem: Problem, verdict: Verdict) -> None:
     """Runs it as a best is confirmed."""
-    import contextlib
-
-    from flows.session import open_confirmations
-    from flows.start import SPLIT_REMEDY
+    from flows.start import SPLIT_REMEDY, score_split
     from tasks.evaluate.confirm import disagreement
 
-    with contextlib.closing(open_confirmations(problem, seed=0, run_id="check")) as sandbox:
-        split = sandbox.evaluate(problem.specification.text)
+    split = score_split(problem, seed=0, run_id="check")
     if said := disagreement(verdict, split, problem.settings.noise):
-        say(f'warning: a best could not be confirmed: {said}. {SPLIT_REMEDY}, or set sandbox.confirm = "never".')
+        say(f"warning: no best could be confirmed: {said}. {SPLIT_REMEDY}, which is sandbox.confirm=never")
     else:
         say(f"confirmed: split, in a fresh container, it scores the same ({split.wall_s:.2f} s)")
 

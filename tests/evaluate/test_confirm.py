@@ -156,7 +156,8 @@ def test_differences_are_named_up_to_a_few():
 
 
 def test_a_fault_of_ours_is_no_verdict_and_the_next_attempt_goes_on_where_this_one_stopped():
-    made = Made(**{"2": Verdict(Outcome.SANDBOX_ERROR, error="the engine is gone")})
+    made = Made()
+    made.sandbox.verdicts["2"] = Verdict(Outcome.SANDBOX_ERROR, error="the engine is gone")
     claims = claim(0, "1", 1.0), claim(1, "2", 2.0)
     with pytest.raises(SandboxUnavailable, match="the engine is gone"):
         made.confirm(*claims)

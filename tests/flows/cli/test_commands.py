@@ -97,6 +97,7 @@ def test_check_shows_scores_seconds_memory_and_whether_two_runs_agree(overnight:
     done = overnight("check", str(toy))
     assert done.returncode == 0, done.stderr
     assert "two runs agree" in done.stderr
+    assert "split, in a fresh container, it scores the same" in done.stderr
     for part in ("MiB", "limit 2 s"):
         assert part in done.stderr
     assert "seconds" in done.stdout
@@ -107,6 +108,35 @@ def test_check_warns_when_two_runs_do_not_agree(overnight: Command, toy: Path, t
     unsteady.write_text(toy.read_text().replace("return offset + 1.0", "import time\n    return time.time_ns() % 1e9"))
     done = overnight("check", str(unsteady))
     assert "two runs do not agree" in done.stderr
+
+
+IN_PLACE = """import funsearch
+
+@funsearch.run
+def evaluate(n):
+    values = []
+    fill(values, n)
+    return len(values)
+
+@funsearch.evolve
+def fill(values, n):
+    values.extend(range(n))
+"""
+
+
+def test_what_cannot_be_confirmed_is_warned_of_and_refused_with_the_way_out(overnight: Command, tmp_path: Path):
+    path = tmp_path / "in_place.py"
+    path.write_text(IN_PLACE)
+    done = overnight("check", str(path), "--inputs", "[3]")
+    assert done.returncode == 0, done.stderr
+    assert "warning: no best could be confirmed" in done.stderr
+    assert "sandbox.confirm=never" in done.stderr
+    refused = overnight("run", str(path), "--inputs", "[3]", "--generations", "1")
+    assert refused.returncode == 2
+    assert "3.0 and 0.0 on input 1" in refused.stderr
+    assert "--confirm never" in refused.stderr
+    wrong = overnight("run", str(path), "--inputs", "[3]", "--confirm", "sometimes")
+    assert wrong.returncode == 2
 
 
 def test_doctor_has_a_line_for_each_thing_and_fails_where_one_is_missing(overnight: Command):

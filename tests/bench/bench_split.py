@@ -1,0 +1,62 @@
+"""What it costs to keep a function apart from what scores it, on the built-in problems: inline and split in each round.
+
+    .venv/bin/python tests/bench/bench_split.py [--image NAME] [--rounds N]
+
+Prints milliseconds of one evaluation of the start program, microseconds that a call across adds, and the ratio; then
+what one confirmation costs, its container included. All are medians of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+
+from schemas.problem import Problem, load_problem
+from tasks.evaluate.confirm import confirmation
+from tasks.evaluate.pool import open_fresh_pool, open_pool
+from tasks.evaluate.sandbox import Sandbox
+from tasks.problems import find
+
+CALLS = {"bin-packing-or": 6 * 500, "cap-set": 3**8}
+"""Calls of the evolved function in one evaluation: one an item, one a vector."""
+
+
+def seconds(sandbox: Sandbox, source: str) -> float:
+    began = time.perf_counter()
+    verdict = sandbox.evaluate(source)
+    assert verdict.is_scored, verdict
+    return time.perf_counter() - began
+
+
+def measure(problem: Problem, image: str, rounds: int) -> tuple[float, float, float]:
+    """Seconds of an inline evaluation, of a split one and of a confirmation."""
+    source = problem.specification.text
+    fresh = open_fresh_pool(confirmation(problem.job(apart=True)), image=image)
+    with (
+        open_pool(problem.job(apart=False), image=image, slots=1) as inline,
+        open_pool(problem.job(apart=True), image=image, slots=1) as split,
+    ):
+        seen = [[seconds(sandbox, source) for sandbox in (inline, split, fresh)] for _ in range(rounds)]
+    fresh.close()
+    whole, apart, confirmed = (statistics.median(column) for column in zip(*seen, strict=True))
+    return whole, apart, confirmed
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--image", default="overnight-sandbox")
+    arguments.add_argument("--rounds", type=int, default=9)
+    chosen = arguments.parse_args()
+    for name, calls in CALLS.items():
+        whole, apart, confirmed = measure(load_problem(find(name)), chosen.image, chosen.rounds)
+        sys.stdout.write(
+            f"{name:16} inline {1000 * whole:7.1f} ms   split {1000 * apart:7.1f} ms   "
+            f"{1e6 * (apart - whole) / calls:5.1f} µs a call   split/inline {apart / whole:5.2f}   "
+            f"confirmation {1000 * confirmed:7.1f} ms\n"
+        )
+
+
+if __name__ == "__main__":
+    main()
