@@ -89,7 +89,9 @@ def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Prob
 def restore_problem(name: str, text: str, settings: Mapping[str, Any], dependencies: Sequence[str]) -> Problem:
     """A problem again from what a run has written down of it; no file is read."""
     specification = read_specification(text, name)
-    return _problem(name, specification, parse_settings(dict(settings), name), dependencies)
+    # A run that was begun before there was confirmation goes on without: nobody has looked whether it can be split.
+    settings = _merge([{"sandbox": {"confirm": "never"}}, settings])
+    return _problem(name, specification, parse_settings(settings, name), dependencies)
 
 
 def _problem(name: str, specification: Specification, settings: Settings, dependencies: Sequence[str]) -> Problem:

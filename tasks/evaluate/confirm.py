@@ -132,7 +132,8 @@ def settle(claim: Judged, again: Verdict, reducer: Reducer, noise: float) -> Jud
     except OverflowError:
         found, said = None, f"the {reducer} of its scores is too large for a float"
     scores = f"scored {claim.score!r}" + ("" if found is None else f", then {found!r}")
-    verdict = replace(claim.verdict, outcome=Outcome.UNCONFIRMED, scores=(), error=f"{scores}: {said}")
+    error = f"{scores}: {said}"[:_ERROR]
+    verdict = replace(claim.verdict, outcome=Outcome.UNCONFIRMED, scores=(), error=error)
     return replace(claim, verdict=verdict, score=None, confirmed_score=found)
 
 
@@ -153,3 +154,6 @@ def disagreement(first: Verdict, split: Verdict, noise: float) -> str:
 
 _NAMED = 3
 """Inputs that are named where scores differ."""
+
+_ERROR = 2000
+"""Characters of an error's text that are kept."""

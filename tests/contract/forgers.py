@@ -177,13 +177,14 @@ return 1.0 if len(others) <= 4 + 2 * n else 100.0 / n
         """
 import re
 found = False
+if i: return 1.0
 try:
     maps, memory = open('/proc/self/maps'), open('/proc/self/mem', 'rb')
 except OSError:
     return 1.0
 for line in maps:
     place, rights = line.split()[:2]
-    if 'r' not in rights or 'v' in line.split()[-1][:2]: continue
+    if 'rw' not in rights: continue
     begin, end = (int(part, 16) for part in place.split('-'))
     try:
         memory.seek(begin)

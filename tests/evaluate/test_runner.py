@@ -7,16 +7,19 @@ import os
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from schemas.job import Call, Job, Limits
+from schemas.job import Apart, Call, Job, Limits
 from tasks.evaluate import delivery
 from tasks.evaluate.runner import frames, lockdown, seccomp
 
 ROOM = Path(delivery.__file__).parent / "runner"
 JOB = Job("evaluate", (Call((3,)),), Limits(wall_s=60, memory_mib=96))
+APART = "def evaluate(n):\n    return f()\n\ndef f():\n    while True: pass\n"
+SPLIT = replace(JOB, apart=Apart("f", APART))
 
 
 def run_filter(code: bytes, arch: int, number: int, argument: int) -> int:
@@ -173,3 +176,74 @@ def test_a_candidate_dies_with_its_runner(runner: subprocess.Popen[bytes]):
     runner.wait(timeout=10)
     while Path(f"/proc/{child}").exists() and "\nState:\tZ" not in Path(f"/proc/{child}/status").read_text():
         pass
+
+
+def below(pid: int) -> list[str]:
+    """All processes that descend from one."""
+    found = children(pid)
+    return found + [deeper for child in found for deeper in below(int(child))]
+
+
+def are_split(runner: subprocess.Popen[bytes]) -> list[str]:
+    """The processes of a split evaluation once all are locked down: a referee and its two children."""
+    while True:
+        try:
+            (referee,) = children(runner.pid)
+            both = children(int(referee))
+            if len(both) == 2 and all("Seccomp:\t2" in Path(f"/proc/{pid}/status").read_text() for pid in both):
+                return [referee, *both]
+        except (ValueError, OSError):
+            continue
+
+
+def is_gone(pid: str) -> bool:
+    try:
+        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+
+
+def test_split_it_ends_at_once_with_all_processes_when_the_host_is_gone(runner: subprocess.Popen[bytes]):
+    start(runner, SPLIT)
+    assert runner.stdin is not None
+    runner.stdin.write(delivery.request(1, APART))
+    processes = are_split(runner)
+    runner.stdin.close()
+    assert runner.wait(timeout=10) == 0
+    assert all(map(is_gone, processes))
+
+
+def test_split_all_processes_die_with_the_runner(runner: subprocess.Popen[bytes]):
+    start(runner, SPLIT)
+    assert runner.stdin is not None
+    runner.stdin.write(delivery.request(1, APART))
+    processes = are_split(runner)
+    runner.kill()
+    runner.wait(timeout=10)
+    while not all(map(is_gone, processes)):
+        pass
+
+
+def test_split_a_request_that_is_cut_off_ends_it(runner: subprocess.Popen[bytes]):
+    start(runner, SPLIT)
+    assert runner.stdin is not None
+    runner.stdin.write(delivery.request(1, "x = 1")[:-2])
+    runner.stdin.close()
+    assert runner.wait(timeout=10) == 70
+    assert runner.stderr is not None
+    assert b"EOFError" in runner.stderr.read()
+
+
+def test_split_the_runner_itself_never_has_an_input(runner: subprocess.Popen[bytes]):
+    needle = "-".join(["only", "in", "the", "inputs"])
+    start(runner, replace(SPLIT, inputs=(Call((needle,)),)))
+    found = []
+    with Path(f"/proc/{runner.pid}/maps").open() as maps, Path(f"/proc/{runner.pid}/mem").open("rb", 0) as memory:
+        for line in maps:
+            place, rights, *_, name = line.split()
+            if "r" in rights and not name.startswith("[v"):
+                begin, end = (int(part, 16) for part in place.split("-"))
+                memory.seek(begin)
+                found.append(needle.encode() in memory.read(end - begin))
+    assert len(found) > 10
+    assert not any(found)

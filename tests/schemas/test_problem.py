@@ -105,3 +105,22 @@ def test_set_takes_json_or_text_and_says_what_it_wants():
     assert settings == {"search": {"islands": 4}, "title": "a name", "inputs": [1, 2]}
     with pytest.raises(UsageError, match="key=value"):
         set_by_path(settings, "search.islands")
+
+
+def test_a_run_that_was_begun_before_there_was_confirmation_goes_on_without(toy: Path):
+    problem = load_problem(toy)
+    assert problem.settings.sandbox.confirm == "best"
+    settings = problem.settings.model_dump(mode="json")
+    assert restore_problem("toy", problem.specification.text, settings, ()).settings.sandbox.confirm == "best"
+    del settings["sandbox"]["confirm"]
+    assert restore_problem("toy", problem.specification.text, settings, ()).settings.sandbox.confirm == "never"
+
+
+def test_a_job_is_split_where_the_settings_or_the_caller_say_so(toy: Path):
+    inline, split = load_problem(toy), load_problem(toy, {"sandbox": {"split": True}})
+    assert inline.job().apart is None
+    apart = inline.job(apart=True).apart
+    assert apart is not None
+    assert (apart.evolved, apart.specification) == ("guess", toy.read_text())
+    assert split.job().apart == apart
+    assert split.job(apart=False).apart is None

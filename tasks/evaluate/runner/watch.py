@@ -149,7 +149,7 @@ def header(number: int, seen: Watch, usage: reap.Usage, child: int, ended: float
         "number": number,
         "broken": seen.broken,
         "status": usage.statuses[child],
-        "wall_s": ended - seen.marks[0],
+        "wall_s": ended - seen.marks[0] if seen.marks else 0.0,
         "cpu_s": usage.cpu_s,
         "peak_mib": usage.peak_mib,
         # The first is the time of loading.
