@@ -217,7 +217,7 @@ def test_what_is_left_of_the_output_limit_counts_for_all_inputs(split: SandboxPo
 
 
 def test_seconds_and_memory_are_of_all_processes(split: SandboxPool):
-    body = "import time\ntime.sleep(0.05)\nx = bytearray(b'x' * 40 * 2**20)\nreturn 1.0"
+    body = "import time\nif i: return 1.0\ntime.sleep(0.05)\nx = bytearray(b'x' * 40 * 2**20)\nreturn 1.0"
     verdict = split.evaluate(SPECIFICATION.with_body(body))
     assert verdict.peak_mib > 40
     assert len(verdict.input_wall_s) == 2

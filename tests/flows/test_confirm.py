@@ -101,6 +101,24 @@ def test_declared_noise_lets_an_unsteady_best_in_with_its_lower_score(
     assert row["score"] <= row["confirmed_score"]
 
 
+LIES_ON_VALIDATION = (
+    "lie = {'__sub__': lambda value, other: float(offset) if offset == 2 else float(value) - other}\n"
+    "    return type('F', (float,), lie)(offset + 4.0)"
+)
+
+
+def test_the_winner_of_a_night_is_run_split_on_the_inputs_it_has_not_seen(
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+):
+    answers(provider, [LIES_ON_VALIDATION, HONEST.replace("4.0", "3.0")])
+    night(1, settings=one_island(asks, 2))
+    assert [row["score"] for row in rows(tmp_path)] == [-6.0, -7.0]
+    (row,) = Database(tmp_path).rows("FROM nights")
+    first, second, start = row["finalists"]
+    assert (first["train"], first["validation"], first["held_out"]) == (-6.0, -6.0, -6.0)
+    assert (second["validation"], start["validation"]) == (-7.0, -9.0)
+
+
 def test_an_engine_that_fails_meanwhile_costs_an_attempt_and_no_candidate(
     night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
