@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def test_without_confirmation_the_forged_score_stands(
     assert (row["outcome"], row["score"], row["confirmed_score"]) == ("scored", 496.0, None)
 
 
-SANDBOX = {"image": "overnight-sandbox:latest", "slots": 2}
+SANDBOX = {"image": os.environ.get("OVERNIGHT_TEST_IMAGE", "overnight-sandbox:latest"), "slots": 2}
 
 
 def test_with_every_evaluation_split_nothing_is_forged_in_the_first_place(
