@@ -60,6 +60,7 @@ class Night:
             flow_run_id=str(flow_run.id or ""),
         )
         session.night = self._record.number
+        session.progress.begin = time.monotonic()
         session.may_begin = self._may_begin
         session.budget_usd = rules.budget_usd
 

@@ -318,6 +318,27 @@ def test_whatever_is_no_query_of_the_history_is_refused_and_nothing_is_written(
     assert database.rows("SELECT count(*) AS n FROM (SHOW TABLES) WHERE name = 'evil'") == [{"n": 0}]
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY (SELECT 1) TO '{outside}/evil.csv'",
+        "ATTACH '{outside}/evil.db'",
+        "FROM read_text('{outside}/key')",
+        "FROM '{outside}/key.csv'",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+        "SET allowed_directories = ['/']",
+        "RESET lock_configuration",
+    ],
+)
+def test_behind_what_is_refused_duckdb_itself_is_locked(tmp_path: Path, database: Database, sql: str):
+    (tmp_path / "key").write_text("secret")
+    (tmp_path / "key.csv").write_text("secret")
+    with pytest.raises(duckdb.Error):
+        database._connection.execute(sql.format(outside=tmp_path)).fetchall()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["key", "key.csv"]
+
+
 def test_variables_of_the_program_that_asks_are_no_tables(database: Database):
     secret = pa.table({"key": ["sk-123"]})
     assert secret.num_rows
