@@ -11,6 +11,7 @@ from pathlib import Path
 
 from flows.progress import Progress
 from schemas.generation import GenerationRecord, Past, RunRecord
+from schemas.outcome import Outcome
 from schemas.problem import Problem, Split
 from schemas.program import Completion, Program, Prompt, Selection
 from schemas.settings import Search
@@ -120,7 +121,11 @@ class Session:
         record.commit(self.files, generation)
         self.generations = generation.number
         self.best = generation.best
-        self.hashes.update(judged.candidate.code_hash for judged in generation.judged if judged.candidate.body)
+        self.hashes.update(
+            judged.candidate.code_hash
+            for judged in generation.judged
+            if judged.candidate.body and judged.verdict.outcome is not Outcome.SANDBOX_ERROR
+        )
         self.programs.update((judged.id, judged.program()) for judged in generation.judged if judged.score is not None)
         self.progress.improved(generation.best.score)
         self._purchases.pop(generation.number, None)

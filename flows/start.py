@@ -95,7 +95,13 @@ def _generation_0(run: RunRecord, verdict: Verdict) -> GenerationRecord:
         asked_at=now,
     )
     candidate = Candidate(0, prompt, completion, body, source.code_hash(body))
-    score = reduce_scores(verdict.scores, problem.settings.reducer)
+    try:
+        score = reduce_scores(verdict.scores, problem.settings.reducer)
+    except OverflowError as error:
+        raise SpecificationError(
+            f"the start program's scores are too large to reduce by {problem.settings.reducer}: {verdict.scores}",
+            remedy="Scale what the run function returns.",
+        ) from error
     judged = Judged(program_id(run.run_id, 0, 0), candidate, verdict, score)
     return GenerationRecord(
         number=0,
