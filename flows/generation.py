@@ -14,9 +14,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.session import Session, open_session
 from schemas.generation import GenerationRecord
-from schemas.outcome import Verdict
-from schemas.program import Candidate
-from tasks.evaluate.task import evaluate
+from tasks.evaluate.task import Pairs, evaluate
 from tasks.history import record
 from tasks.history.files import files_of
 from tasks.sample.task import sample
@@ -61,7 +59,7 @@ class Attempt:
         begin = time.monotonic()
         pairs, sample_s = self._sample_and_evaluate()
         evaluated = time.monotonic()
-        judged = judge(session.run.run_id, self._number, pairs, session.run.problem.settings.reducer)
+        judged = judge(session.run.run_id, self._number, pairs, session.run.problem.settings.reducer, session.known)
         reset = session.is_time_to_reset(self._number)
         session.progress.phase = "select"
         select(
@@ -91,7 +89,7 @@ class Attempt:
         )
         session.reload()
 
-    def _sample_and_evaluate(self) -> tuple[list[tuple[Candidate, Verdict | None]], float]:
+    def _sample_and_evaluate(self) -> tuple[Pairs, float]:
         """Evaluation of a batch starts as soon as it is sampled, while others still are.
 
         When this generation is sampled, models go on with the next, while the sandbox is busy with this one.
@@ -99,15 +97,15 @@ class Attempt:
         session = self._session
         session.progress.phase = "sample and evaluate"
         begin = time.monotonic()
-        purchase, evaluator = session.purchase(self._number), session.evaluator(self._number)
-        numbers = range(1, len(purchase.batches) + 1)
-        sampled = [sample.submit(number, purchase, session.run.problem.specification) for number in numbers]
+        current = session.round(self._number)
+        numbers = range(1, current.batches + 1)
+        sampled = [sample.submit(number, current) for number in numbers]
         batches = zip(numbers, cast("list[Any]", sampled), strict=True)
-        evaluated = [evaluate.submit(number, batch, evaluator) for number, batch in batches]
+        evaluated = [evaluate.submit(number, current, batch) for number, batch in batches]
         for future in sampled:
             future.result()
         sample_s = time.monotonic() - begin
-        session.sample_ahead(self._number)
+        session.go_ahead(self._number)
         return [pair for future in evaluated for pair in future.result()], sample_s
 
     def _record(self, selected: Selected, sample_s: float, evaluate_s: float, evaluated: float) -> GenerationRecord:

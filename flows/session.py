@@ -6,10 +6,12 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.progress import Progress
+from flows.round import Round
 from schemas.generation import GenerationRecord, Past, RunRecord
 from schemas.outcome import Outcome
 from schemas.problem import Problem, Split
@@ -33,6 +35,7 @@ class Session:
     Attributes:
         best: The best program of the run so far, alive or not.
         generations: How many are committed.
+        threads: One for each slot.
         hashes: Of every body that was judged.
         may_begin: Whether a generation to come will be begun, as far as can be known now.
         budget_usd: What the night may spend; `None` means as much as it likes.
@@ -43,6 +46,7 @@ class Session:
     run: RunRecord
     gateway: Gateway
     sandbox: SandboxPool
+    threads: ThreadPoolExecutor
     population: Population
     best: Program
     generations: int
@@ -56,49 +60,55 @@ class Session:
     may_begin: Callable[[int], bool] = lambda _: False
     budget_usd: float | None = None
     asked: dict[int, list[Selection]] = field(default_factory=dict)
-    _evaluator: tuple[int, Evaluator] | None = None
-    _purchases: dict[int, Purchase] = field(default_factory=dict)
+    _evaluators: dict[int, Evaluator] = field(default_factory=dict)
+    _rounds: dict[int, Round] = field(default_factory=dict)
 
     @property
     def search(self) -> Search:
         return self.run.problem.settings.search
 
-    def evaluator(self, generation: int) -> Evaluator:
-        """The evaluator of a generation; a further attempt at it gets the same, with its verdicts."""
-        if self._evaluator is None or self._evaluator[0] != generation:
-            evaluator = Evaluator(
-                self.sandbox,
-                self.run.problem.specification,
-                None if self.search.mode == "paper" else self.hashes,
-                self.progress.judged,
-                workers=slots_of(self.run.problem),
-            )
-            self._evaluator = generation, evaluator
-        self._evaluator[1].begin_attempt()
-        return self._evaluator[1]
-
-    def purchase(self, generation: int) -> Purchase:
-        """The completions of a generation, which are being bought when this returns, if they were not before."""
-        if generation not in self._purchases:
+    def round(self, generation: int) -> Round:
+        """A generation's way from prompts to verdicts, which has begun when this returns, if it had not before."""
+        if generation not in self._rounds:
             paid = Paid(Journal(self.files.paid(generation)), self.progress.bought)
-            batch = self.run.problem.settings.sampling.batch
-            self._purchases[generation] = Purchase(self._prompts(generation), self.gateway, paid, batch)
-        return self._purchases[generation]
+            problem = self.run.problem
+            purchase = Purchase(self._prompts(generation), self.gateway, paid, problem.settings.sampling.batch)
+            self._rounds[generation] = Round(purchase, self._evaluator(generation), problem.specification)
+        return self._rounds[generation]
 
-    def sample_ahead(self, generation: int) -> None:
-        """Begins to buy the generations after this one, as far as the lookahead and the night's rules allow."""
+    def go_ahead(self, generation: int) -> None:
+        """Begins the generations after this one, as far as the lookahead and the night's rules allow."""
         for number in range(generation + 1, generation + 1 + self.search.lookahead):
             if self.may_begin(number):
-                self.purchase(number)
+                self.round(number)
+
+    def _evaluator(self, generation: int) -> Evaluator:
+        """A further attempt at a generation gets the same, with its verdicts."""
+        if generation not in self._evaluators:
+            self._evaluators[generation] = Evaluator(
+                self.sandbox,
+                self.run.problem.specification,
+                self.known,
+                self.progress.judged,
+                self.threads,
+            )
+        self._evaluators[generation].begin_attempt()
+        return self._evaluators[generation]
+
+    @property
+    def known(self) -> set[str] | None:
+        """Hashes of every body that was judged; `None` in paper mode, which judges equal programs each anew."""
+        return None if self.search.mode == "paper" else self.hashes
 
     def may_spend(self) -> bool:
         """Whether the night's budget allows one more request; those in flight may still overshoot it."""
         return self.budget_usd is None or self.progress.cost_usd < self.budget_usd
 
-    def finish_purchases(self) -> None:
+    def finish(self) -> None:
         """Waits for what is in flight: it is paid for, and the next night takes it from the files."""
-        for purchase in self._purchases.values():
-            purchase.finish(timeout_s=self.run.problem.settings.sampling.timeout_s)
+        for one in self._rounds.values():
+            one.finish(timeout_s=self.run.problem.settings.sampling.timeout_s)
+        self._rounds.clear()
 
     def _prompts(self, generation: int) -> list[Prompt]:
         problem = self.run.problem
@@ -128,17 +138,18 @@ class Session:
         )
         self.programs.update((judged.id, judged.program()) for judged in generation.judged if judged.score is not None)
         self.progress.improved(generation.best.score)
-        self._purchases.pop(generation.number, None)
+        self._rounds.pop(generation.number).stop()
+        self._evaluators.pop(generation.number)
         self.asked.pop(generation.number)
         ahead = generation.number + 1 + self.search.lookahead
         self.asked[ahead] = self.population.ask(ahead)
 
     def reload(self) -> None:
         """Takes the population from the files again, after an attempt that failed half-way."""
+        self.finish()
         past = record.read_past(self.files)
         self.population, self.asked = rebuild(self.run, past)
         self.generations = past.generations
-        self._purchases.clear()
 
 
 @dataclass(frozen=True)
@@ -191,12 +202,13 @@ def open_session(files: RunFiles) -> Iterator[Session]:
         _open[files.directory] = session
         stack.callback(_open.pop, files.directory)
         yield session
-        session.finish_purchases()
+        session.finish()
 
 
 def _new_session(files: RunFiles, stack: contextlib.ExitStack) -> Session:
     run, past = record.read_run(files), record.read_past(files)
     sandbox = stack.enter_context(open_sandboxes(run.problem, "train", seed=run.seed, run_id=run.run_id))
+    threads = stack.enter_context(ThreadPoolExecutor(slots_of(run.problem), "overnight-slot"))
     population, asked = rebuild(run, past)
     best = max(past.programs.values(), key=lambda program: program.score)
     return Session(
@@ -204,6 +216,7 @@ def _new_session(files: RunFiles, stack: contextlib.ExitStack) -> Session:
         run=run,
         gateway=Gateway(run.problem.settings.sampling, lambda: _open[files.directory].may_spend()),
         sandbox=sandbox,
+        threads=threads,
         population=population,
         asked=asked,
         best=best,
