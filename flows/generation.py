@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.session import Session, open_session
+from schemas.errors import EnvironmentFault
 from schemas.generation import GenerationRecord
 from tasks.evaluate.task import Pairs, evaluate
 from tasks.history import record
@@ -39,8 +40,10 @@ def generation(run_id: str, number: int, history: str) -> float:
         attempt = Attempt(session, number)
         try:
             return attempt.run()
-        except BaseException:
-            attempt.failed(sys.exc_info()[1])
+        except Exception as error:
+            if attempt.is_committed_after_all():
+                return session.best.score
+            attempt.record_failure(error)
             raise
 
 
@@ -51,11 +54,11 @@ class Attempt:
         self._session = session
         self._number = number
         self._started_at = datetime.now(UTC)
-        self._evaluate_s = 0.0
         session.progress.generation = number
 
     def run(self) -> float:
         session = self._session
+        session.probe_disk()
         begin = time.monotonic()
         pairs, sample_s = self._sample_and_evaluate()
         evaluated = time.monotonic()
@@ -70,24 +73,27 @@ class Attempt:
             session.last_reset = time.monotonic()
         return session.best.score
 
-    def failed(self, error: BaseException | None) -> None:
-        """Writes down why, and takes the population from the files again."""
+    def is_committed_after_all(self) -> bool:
+        """Takes everything from the files again; they say whether the error came before the commit or after it."""
+        self._session.reload()
+        return self._session.generations >= self._number
+
+    def record_failure(self, error: Exception) -> None:
+        """Writes down why the attempt failed."""
         session = self._session
-        said = str(error) or type(error).__name__
-        record.record_failure(
-            session.files,
-            GenerationRecord(
-                number=self._number,
-                attempt=session.files.failed_attempts(self._number) + 1,
-                night=session.night,
-                started_at=self._started_at,
-                ended_at=datetime.now(UTC),
-                best=session.best,
-                flow_run_id=str(flow_run.id or ""),
-                error=said,
-            ),
+        failed = GenerationRecord(
+            number=self._number,
+            attempt=session.files.failed_attempts(self._number) + 1,
+            night=session.night,
+            started_at=self._started_at,
+            ended_at=datetime.now(UTC),
+            best=session.best,
+            flow_run_id=str(flow_run.id or ""),
+            error=str(error) or type(error).__name__,
         )
-        session.reload()
+        # A disk that is full, which may be the very reason, must not hide it.
+        with contextlib.suppress(EnvironmentFault):
+            record.record_failure(session.files, failed)
 
     def _sample_and_evaluate(self) -> tuple[Pairs, float]:
         """Evaluation of a batch starts as soon as it is sampled, while others still are.

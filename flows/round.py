@@ -61,11 +61,6 @@ class Round:
         self._evaluator.stop()
         self._threads.shutdown(cancel_futures=True)
 
-    def finish(self, timeout_s: float) -> None:
-        """Waits for what is being bought: it is paid for, and the next night takes it from the files."""
-        self._purchase.finish(timeout_s)
-        self.stop()
-
     def _run(self, batch: int) -> Pairs:
         sampled = self._sampled[batch]
         try:

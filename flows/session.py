@@ -7,11 +7,12 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from flows.progress import Progress
 from flows.round import Round
+from schemas.errors import EnvironmentFault
 from schemas.generation import GenerationRecord, Past, RunRecord
 from schemas.outcome import Outcome
 from schemas.problem import Problem, Split
@@ -28,40 +29,55 @@ from tasks.sample.purchase import Purchase
 from tasks.select.islands import Population
 
 
-@dataclass
 class Session:
     """One run, open in this process. Only the process that holds the run's lock has one.
 
     Attributes:
+        population: After the last generation that is committed.
+        asked: What it was asked for the generations to come.
         best: The best program of the run so far, alive or not.
         generations: How many are committed.
         threads: One for each slot.
         hashes: Of every body that was judged.
+        can_keep: Whether answers could be written down so far.
         may_begin: Whether a generation to come will be begun, as far as can be known now.
         budget_usd: What the night may spend; `None` means as much as it likes.
         last_reset: `time.monotonic()` of the last reset, for resets by the hour.
     """
 
-    files: RunFiles
-    run: RunRecord
-    gateway: Gateway
-    sandbox: SandboxPool
-    threads: ThreadPoolExecutor
     population: Population
-    best: Program
+    asked: dict[int, list[Selection]]
     generations: int
+    best: Program
+    programs: dict[str, Program]
     hashes: set[str]
-    progress: Progress
-    samples: int = 0
-    cost_usd: float = 0.0
-    programs: dict[str, Program] = field(default_factory=dict)
-    last_reset: float = field(default_factory=time.monotonic)
-    night: int = 0
-    may_begin: Callable[[int], bool] = lambda _: False
-    budget_usd: float | None = None
-    asked: dict[int, list[Selection]] = field(default_factory=dict)
-    _evaluators: dict[int, Evaluator] = field(default_factory=dict)
-    _rounds: dict[int, Round] = field(default_factory=dict)
+
+    def __init__(
+        self,
+        files: RunFiles,
+        run: RunRecord,
+        sandbox: SandboxPool,
+        threads: ThreadPoolExecutor,
+        progress: Progress,
+        past: Past,
+    ) -> None:
+        self.files = files
+        self.run = run
+        self.sandbox = sandbox
+        self.threads = threads
+        self.progress = progress
+        self.gateway = Gateway(run.problem.settings.sampling, self.may_ask)
+        self.night = 0
+        self.budget_usd: float | None = None
+        self.may_begin: Callable[[int], bool] = lambda _: False
+        self.last_reset = time.monotonic()
+        self.can_keep = True
+        self._closing = False
+        self._evaluators: dict[int, Evaluator] = {}
+        self._purchases: dict[int, Purchase] = {}
+        self._journals: dict[int, Journal] = {}
+        self._rounds: dict[int, Round] = {}
+        self.take(past)
 
     @property
     def search(self) -> Search:
@@ -70,10 +86,10 @@ class Session:
     def round(self, generation: int) -> Round:
         """A generation's way from prompts to verdicts, which has begun when this returns, if it had not before."""
         if generation not in self._rounds:
-            paid = Paid(Journal(self.files.paid(generation)), self.progress.bought)
             problem = self.run.problem
-            purchase = Purchase(self._prompts(generation), self.gateway, paid, problem.settings.sampling.batch)
-            self._rounds[generation] = Round(purchase, self._evaluator(generation), problem.specification)
+            self._rounds[generation] = Round(
+                self._purchase(generation), self._evaluator(generation), problem.specification
+            )
         return self._rounds[generation]
 
     def go_ahead(self, generation: int) -> None:
@@ -82,15 +98,21 @@ class Session:
             if self.may_begin(number):
                 self.round(number)
 
+    def _purchase(self, generation: int) -> Purchase:
+        """What is being bought goes on when an attempt fails; only a purchase that failed itself is begun anew."""
+        purchase = self._purchases.get(generation)
+        if purchase is None or purchase.has_failed():
+            journal = self._journals.setdefault(generation, Journal(self.files.paid(generation)))
+            batch = self.run.problem.settings.sampling.batch
+            purchase = Purchase(self._prompts(generation), self.gateway, Paid(journal, self), batch)
+            self._purchases[generation] = purchase
+        return purchase
+
     def _evaluator(self, generation: int) -> Evaluator:
         """A further attempt at a generation gets the same, with its verdicts."""
         if generation not in self._evaluators:
             self._evaluators[generation] = Evaluator(
-                self.sandbox,
-                self.run.problem.specification,
-                self.known,
-                self.progress.judged,
-                self.threads,
+                self.sandbox, self.run.problem.specification, self.known, self.progress.judged, self.threads
             )
         self._evaluators[generation].begin_attempt()
         return self._evaluators[generation]
@@ -100,14 +122,33 @@ class Session:
         """Hashes of every body that was judged; `None` in paper mode, which judges equal programs each anew."""
         return None if self.search.mode == "paper" else self.hashes
 
-    def may_spend(self) -> bool:
-        """Whether the night's budget allows one more request; those in flight may still overshoot it."""
-        return self.budget_usd is None or self.progress.cost_usd < self.budget_usd
+    def may_ask(self) -> bool:
+        """Whether one more request may be made: answers can be kept, and the budget is not spent.
+
+        Requests in flight may still overshoot it.
+        """
+        has_money = self.budget_usd is None or self.progress.cost_usd < self.budget_usd
+        return has_money and self.can_keep and not self._closing
+
+    def probe_disk(self) -> None:
+        """Makes sure that answers can be kept before any is bought.
+
+        Raises:
+            EnvironmentFault: If they cannot.
+        """
+        self.files.probe()
+        self.can_keep = True
 
     def finish(self) -> None:
-        """Waits for what is in flight: it is paid for, and the next night takes it from the files."""
+        """Begins no further request and waits for those in flight: they are paid for, and the next night takes them."""
+        self._closing = True
+        self._stop_rounds()
+        for purchase in self._purchases.values():
+            purchase.finish(timeout_s=self.run.problem.settings.sampling.timeout_s)
+
+    def _stop_rounds(self) -> None:
         for one in self._rounds.values():
-            one.finish(timeout_s=self.run.problem.settings.sampling.timeout_s)
+            one.stop()
         self._rounds.clear()
 
     def _prompts(self, generation: int) -> list[Prompt]:
@@ -129,7 +170,8 @@ class Session:
     def commit(self, generation: GenerationRecord) -> None:
         """Commits a generation to the files and takes it over into what is open."""
         record.commit(self.files, generation)
-        self.generations = generation.number
+        number = generation.number
+        self.generations = number
         self.best = generation.best
         self.hashes.update(
             judged.candidate.code_hash
@@ -137,34 +179,47 @@ class Session:
             if judged.candidate.body and judged.verdict.outcome is not Outcome.SANDBOX_ERROR
         )
         self.programs.update((judged.id, judged.program()) for judged in generation.judged if judged.score is not None)
-        self.progress.improved(generation.best.score)
-        self._rounds.pop(generation.number).stop()
-        self._evaluators.pop(generation.number)
-        self.asked.pop(generation.number)
-        ahead = generation.number + 1 + self.search.lookahead
+        self.progress.committed([judged.verdict.outcome for judged in generation.judged], generation.best.score)
+        for held in (self._rounds, self._evaluators, self._purchases, self._journals, self.asked):
+            held.pop(number, None)
+        ahead = number + 1 + self.search.lookahead
         self.asked[ahead] = self.population.ask(ahead)
 
     def reload(self) -> None:
-        """Takes the population from the files again, after an attempt that failed half-way."""
-        self.finish()
-        past = record.read_past(self.files)
+        """Takes everything that is committed from the files again, after an attempt that failed half-way."""
+        self._stop_rounds()
+        self.take(record.read_past(self.files))
+
+    def take(self, past: Past) -> None:
+        """Makes the session what the files say."""
         self.population, self.asked = rebuild(self.run, past)
         self.generations = past.generations
+        self.best = max(past.programs.values(), key=lambda program: program.score)
+        self.programs = dict(past.programs)
+        self.hashes = set(past.code_hashes)
+        for held in (self._evaluators, self._purchases, self._journals):
+            for number in [number for number in held if number <= past.generations]:
+                del held[number]
 
 
 @dataclass(frozen=True)
 class Paid:
-    """The journal of a generation that also tells the live view what was bought."""
+    """The journal of a generation, which also tells the night what was bought and whether it could be kept."""
 
     journal: Journal
-    report: Callable[[Sequence[Completion]], None]
+    session: Session
 
     def known(self) -> dict[tuple[int, int, str], Completion]:
         return self.journal.known()
 
     def record(self, completions: Sequence[Completion]) -> None:
-        self.journal.record(completions)
-        self.report(completions)
+        # Counted first: it is paid for, whether it can be kept or not.
+        self.session.progress.bought(completions)
+        try:
+            self.journal.record(completions)
+        except EnvironmentFault:
+            self.session.can_keep = False
+            raise
 
 
 def rebuild(run: RunRecord, past: Past) -> tuple[Population, dict[int, list[Selection]]]:
@@ -201,7 +256,13 @@ def open_session(files: RunFiles) -> Iterator[Session]:
         session = _new_session(files, stack)
         _open[files.directory] = session
         stack.callback(_open.pop, files.directory)
-        yield session
+        try:
+            yield session
+        except KeyboardInterrupt:
+            raise  # at once: what is in flight is given up
+        except BaseException:
+            session.finish()
+            raise
         session.finish()
 
 
@@ -209,24 +270,8 @@ def _new_session(files: RunFiles, stack: contextlib.ExitStack) -> Session:
     run, past = record.read_run(files), record.read_past(files)
     sandbox = stack.enter_context(open_sandboxes(run.problem, "train", seed=run.seed, run_id=run.run_id))
     threads = stack.enter_context(ThreadPoolExecutor(slots_of(run.problem), "overnight-slot"))
-    population, asked = rebuild(run, past)
-    best = max(past.programs.values(), key=lambda program: program.score)
-    return Session(
-        files=files,
-        run=run,
-        gateway=Gateway(run.problem.settings.sampling, lambda: _open[files.directory].may_spend()),
-        sandbox=sandbox,
-        threads=threads,
-        population=population,
-        asked=asked,
-        best=best,
-        generations=past.generations,
-        hashes=set(past.code_hashes),
-        progress=Progress(best=best.score, generation=past.generations),
-        samples=past.samples,
-        cost_usd=past.cost_usd,
-        programs=dict(past.programs),
-    )
+    progress = Progress(best=max(program.score for program in past.programs.values()), generation=past.generations)
+    return Session(files, run, sandbox, threads, progress, past)
 
 
 def open_sandboxes(problem: Problem, split: Split, *, seed: int, run_id: str) -> SandboxPool:

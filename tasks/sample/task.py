@@ -8,6 +8,7 @@ from typing import Protocol
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from schemas.outcome import Outcome, Verdict
 from schemas.program import Candidate, Completion, Prompt
 from schemas.specification import Specification
 from tasks.sample.extract import extract
@@ -22,6 +23,9 @@ def to_candidates(
 
 
 def _candidate(prompt: Prompt, completion: Completion, specification: Specification) -> Candidate:
+    if completion.error:
+        refused = Verdict(Outcome.UNPARSABLE, error=completion.error)
+        return Candidate(prompt.index * prompt.samples + completion.sample, prompt, completion, "", "", refused)
     extracted = extract(completion.text, specification, version=len(prompt.parent_ids))
     index = prompt.index * prompt.samples + completion.sample
     return Candidate(index, prompt, completion, extracted.body, extracted.code_hash, extracted.verdict)

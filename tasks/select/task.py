@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from schemas.ids import program_id
 from schemas.outcome import JUDGED_BEFORE, JUDGED_BESIDE, Outcome, Verdict
 from schemas.population import Change
-from schemas.program import Candidate, Judged, Program, reduce_scores
+from schemas.program import Candidate, Judged, Program, reduced
 from schemas.settings import Reducer
 from tasks.select.islands import Population
 
@@ -67,11 +67,11 @@ def _reduced(verdict: Verdict, reducer: Reducer) -> tuple[Verdict, float | None]
     """The verdict with its score; finite scores whose sum is not are no score."""
     if not verdict.is_scored:
         return verdict, None
-    try:
-        return verdict, reduce_scores(verdict.scores, reducer)
-    except OverflowError:
+    score = reduced(verdict.scores, reducer)
+    if score is None:
         error = f"expected finite scores, got ones whose {reducer} is too large for a float"
         return replace(verdict, outcome=Outcome.BAD_SCORE, scores=(), error=error), None
+    return verdict, score
 
 
 def register(
