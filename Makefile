@@ -28,6 +28,7 @@ lint: environment  ## style, import rules and types, without Docker
 	@$(BIN)/ruff format --check
 	@$(BIN)/lint-imports
 	@$(BIN)/pyright
+	@$(BIN)/deptry flows tasks schemas
 
 bench: setup  ## measure overhead and throughput
 	@$(WITH_ENGINE) $(BIN)/pytest tests/bench -m '' -s

@@ -5,9 +5,12 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from flows.session import Session, open_sandboxes, slots_of
+from schemas.errors import SandboxUnavailable
 from schemas.generation import Finalist
+from schemas.outcome import Outcome, Verdict
 from schemas.problem import Split
-from schemas.program import Program, reduce_scores
+from schemas.program import Program, reduced
+from tasks.evaluate.sandbox import Sandbox
 
 
 def judge_finalists(session: Session) -> tuple[Finalist, ...]:
@@ -18,7 +21,7 @@ def judge_finalists(session: Session) -> tuple[Finalist, ...]:
         earlier one, so that the start program stays the best until another is better.
     """
     start = session.population.start
-    entrants = [start, *(program for program in _best_of_each_signature(session) if program is not start)]
+    entrants = [start, *(program for program in _best_of_each_signature(session) if program.id != start.id)]
     validation = _scores(session, "validation", entrants)
     order = _ordered(entrants, validation)
     if _confirms(session):
@@ -77,9 +80,25 @@ def _scores(session: Session, split: Split, programs: list[Program], *, apart: b
         ThreadPoolExecutor(slots_of(problem)) as threads,
     ):
         sources = [problem.specification.with_body(program.body) for program in programs]
-        verdicts = list(threads.map(sandbox.evaluate, sources))
-    return {
-        program.id: reduce_scores(verdict.scores, problem.settings.reducer)
+        verdicts = list(threads.map(lambda source: _judge(sandbox, source), sources))
+    scores = {
+        program.id: reduced(verdict.scores, problem.settings.reducer)
         for program, verdict in zip(programs, verdicts, strict=True)
-        if verdict.is_scored
     }
+    return {program_id: score for program_id, score in scores.items() if score is not None}
+
+
+def _judge(sandbox: Sandbox, source: str) -> Verdict:
+    """The verdict on a finalist, who must not lose its place by a fault of ours.
+
+    Raises:
+        SandboxUnavailable: If the sandbox fails again.
+    """
+    verdict = sandbox.evaluate(source)
+    if verdict.outcome is Outcome.SANDBOX_ERROR:
+        verdict = sandbox.evaluate(source)
+    if verdict.outcome is Outcome.SANDBOX_ERROR:
+        raise SandboxUnavailable(
+            f"the final is undecided: {verdict.error}", remedy="`overnight resume last --generations 1` holds it again."
+        )
+    return verdict

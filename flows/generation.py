@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +13,10 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.session import Session, open_session
+from schemas.errors import EnvironmentFault
 from schemas.generation import GenerationRecord
-from schemas.outcome import Verdict
-from schemas.program import Candidate, Judged
-from tasks.evaluate.task import confirm, evaluate
+from schemas.program import Judged
+from tasks.evaluate.task import Pairs, confirm, evaluate
 from tasks.history import record
 from tasks.history.files import files_of
 from tasks.sample.task import sample
@@ -41,8 +41,10 @@ def generation(run_id: str, number: int, history: str) -> float:
         attempt = Attempt(session, number)
         try:
             return attempt.run()
-        except BaseException:
-            attempt.failed(sys.exc_info()[1])
+        except Exception as error:
+            if attempt.is_committed_after_all():
+                return session.best.score
+            attempt.record_failure(error)
             raise
 
 
@@ -53,14 +55,15 @@ class Attempt:
         self._session = session
         self._number = number
         self._started_at = datetime.now(UTC)
-        self._evaluate_s = 0.0
         session.progress.generation = number
 
     def run(self) -> float:
         session = self._session
+        session.probe_disk()
         begin = time.monotonic()
         pairs, sample_s = self._sample_and_evaluate()
-        judged = self._confirmed(judge(session.run.run_id, self._number, pairs, session.run.problem.settings.reducer))
+        judged = judge(session.run.run_id, self._number, pairs, session.run.problem.settings.reducer, session.known)
+        judged = self._confirmed(judged)
         evaluated = time.monotonic()
         reset = session.is_time_to_reset(self._number)
         session.progress.phase = "select"
@@ -82,26 +85,29 @@ class Attempt:
         session.progress.phase = "confirm"
         return confirm(judged, best, confirmer)
 
-    def failed(self, error: BaseException | None) -> None:
-        """Writes down why, and takes the population from the files again."""
-        session = self._session
-        said = str(error) or type(error).__name__
-        record.record_failure(
-            session.files,
-            GenerationRecord(
-                number=self._number,
-                attempt=session.files.failed_attempts(self._number) + 1,
-                night=session.night,
-                started_at=self._started_at,
-                ended_at=datetime.now(UTC),
-                best=session.best,
-                flow_run_id=str(flow_run.id or ""),
-                error=said,
-            ),
-        )
-        session.reload()
+    def is_committed_after_all(self) -> bool:
+        """Takes everything from the files again; they say whether the error came before the commit or after it."""
+        self._session.reload()
+        return self._session.generations >= self._number
 
-    def _sample_and_evaluate(self) -> tuple[list[tuple[Candidate, Verdict | None]], float]:
+    def record_failure(self, error: Exception) -> None:
+        """Writes down why the attempt failed."""
+        session = self._session
+        failed = GenerationRecord(
+            number=self._number,
+            attempt=session.files.failed_attempts(self._number) + 1,
+            night=session.night,
+            started_at=self._started_at,
+            ended_at=datetime.now(UTC),
+            best=session.best,
+            flow_run_id=str(flow_run.id or ""),
+            error=str(error) or type(error).__name__,
+        )
+        # A disk that is full, which may be the very reason, must not hide it.
+        with contextlib.suppress(EnvironmentFault):
+            record.record_failure(session.files, failed)
+
+    def _sample_and_evaluate(self) -> tuple[Pairs, float]:
         """Evaluation of a batch starts as soon as it is sampled, while others still are.
 
         When this generation is sampled, models go on with the next, while the sandbox is busy with this one.
@@ -109,15 +115,15 @@ class Attempt:
         session = self._session
         session.progress.phase = "sample and evaluate"
         begin = time.monotonic()
-        purchase, evaluator = session.purchase(self._number), session.evaluator(self._number)
-        numbers = range(1, len(purchase.batches) + 1)
-        sampled = [sample.submit(number, purchase, session.run.problem.specification) for number in numbers]
+        current = session.round(self._number)
+        numbers = range(1, current.batches + 1)
+        sampled = [sample.submit(number, current) for number in numbers]
         batches = zip(numbers, cast("list[Any]", sampled), strict=True)
-        evaluated = [evaluate.submit(number, batch, evaluator) for number, batch in batches]
+        evaluated = [evaluate.submit(number, current, batch) for number, batch in batches]
         for future in sampled:
             future.result()
         sample_s = time.monotonic() - begin
-        session.sample_ahead(self._number)
+        session.go_ahead(self._number)
         return [pair for future in evaluated for pair in future.result()], sample_s
 
     def _record(self, selected: Selected, sample_s: float, evaluate_s: float, evaluated: float) -> GenerationRecord:

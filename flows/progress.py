@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from schemas.outcome import Outcome, Verdict
-from schemas.program import Completion, Judged
+from schemas.program import Completion
 
 _RATE_WINDOW_S = 30.0
 
@@ -20,6 +20,8 @@ class Progress:
 
     Attributes:
         phase: What is being done now, in a word or two.
+        samples: Bought, those of generations ahead included.
+        candidates: In generations that are committed.
         best_at: Generation in which the best was found.
         best_since: `time.monotonic()` of that moment.
     """
@@ -29,6 +31,7 @@ class Progress:
     phase: str = "starting"
     best_at: int = 0
     samples: int = 0
+    candidates: int = 0
     cost_usd: float = 0.0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     begin: float = field(default_factory=time.monotonic)
@@ -36,7 +39,7 @@ class Progress:
     interrupted: bool = False
     failures: int = 0
     message: str = ""
-    _judged: deque[float] = field(default_factory=deque)
+    _judged: deque[float] = field(default_factory=lambda: deque(maxlen=100_000))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def bought(self, completions: Sequence[Completion]) -> None:
@@ -44,20 +47,18 @@ class Progress:
             self.samples += len(completions)
             self.cost_usd += sum(completion.cost_usd or 0.0 for completion in completions)
 
-    def judged(self, verdict: Verdict) -> None:
+    def judged(self, _: Verdict) -> None:
+        """A verdict is there; its generation may still be tried again."""
         with self._lock:
-            self.outcomes[verdict.outcome] += 1
             self._judged.append(time.monotonic())
 
-    def unconfirmed(self, judged: Judged) -> None:
-        """A candidate that was counted as scored is not."""
+    def committed(self, outcomes: Sequence[Outcome], best: float) -> None:
+        """A generation is there."""
         with self._lock:
-            self.outcomes[Outcome.SCORED] -= 1
-            self.outcomes[judged.verdict.outcome] += 1
-
-    def improved(self, score: float) -> None:
-        if score > self.best:
-            self.best, self.best_at, self.best_since = score, self.generation, time.monotonic()
+            self.outcomes.update(outcomes)
+            self.candidates += len(outcomes)
+        if best > self.best:
+            self.best, self.best_at, self.best_since = best, self.generation, time.monotonic()
 
     def per_second(self) -> float:
         """Candidates judged a second, over the last half minute."""

@@ -19,6 +19,7 @@ class StopRules(BaseModel):
     until: datetime | None = Field(default=None, description="deadline")
     budget_usd: float | None = Field(default=None, ge=0, description="USD in this night")
     target: float | None = Field(default=None, description="score that is good enough")
+    patience: int | None = Field(default=None, ge=1, description="generations without improvement")
 
 
 class Tally(BaseModel):
@@ -28,6 +29,7 @@ class Tally(BaseModel):
     samples: int = 0
     cost_usd: float = 0.0
     best: float
+    generations_since_best: int = 0
     longest_generation_s: float = 0.0
     interrupted: bool = False
 
@@ -42,6 +44,8 @@ def reason_to_stop(rules: StopRules, tally: Tally, now: datetime) -> StopReason 
         return StopReason.GENERATIONS
     if rules.samples is not None and tally.samples >= rules.samples:
         return StopReason.SAMPLES
+    if rules.patience is not None and tally.generations_since_best >= rules.patience:
+        return StopReason.PATIENCE
     if rules.budget_usd is not None and tally.cost_usd >= rules.budget_usd:
         return StopReason.BUDGET
     if rules.until is not None and (rules.until - now).total_seconds() <= tally.longest_generation_s:

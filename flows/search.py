@@ -21,8 +21,8 @@ from schemas.generation import NightRecord, StopReason
 from tasks.history import record
 from tasks.history.files import files_of
 
-FAILURES_IN_A_ROW = 3
-_WAIT_S = 5.0
+_FIRST_WAIT_S = 5.0
+_LONGEST_WAIT_S = 300.0
 
 
 @flow(name="search", flow_run_name="{run_id}")
@@ -60,6 +60,7 @@ class Night:
             flow_run_id=str(flow_run.id or ""),
         )
         session.night = self._record.number
+        session.progress.begin = time.monotonic()
         session.may_begin = self._may_begin
         session.budget_usd = rules.budget_usd
 
@@ -67,11 +68,12 @@ class Night:
         record.write_night(self._session.files, self._record)
         try:
             reason = self._generations()
-        except (OvernightError, KeyboardInterrupt) as error:
-            reason = StopReason.INTERRUPTED if isinstance(error, KeyboardInterrupt) else StopReason.FAILED
-            self._end(reason, error=str(error))
+        except BaseException as error:
+            interrupted = not isinstance(error, Exception)
+            self._end(StopReason.INTERRUPTED if interrupted else StopReason.FAILED, error=str(error))
             raise
         self._end(reason)
+        self._final()
         return {
             "stop_reason": reason.value,
             "best": self._session.best.score,
@@ -87,16 +89,25 @@ class Night:
                 self._next_generation()
             except (TransientProviderError, EnvironmentFault) as error:
                 failures += 1
-                self._session.progress.failures += 1
-                self._session.progress.message = error.message
-                if failures == FAILURES_IN_A_ROW:
+                if failures >= self._session.search.failures:
                     raise
-                time.sleep(_WAIT_S * failures)
+                self._pause(min(_FIRST_WAIT_S * 2 ** (failures - 1), _LONGEST_WAIT_S), error)
                 continue
             failures = 0
             self._session.progress.message = ""
             self._longest_s = max(self._longest_s, time.monotonic() - begin)
         return reason
+
+    def _pause(self, seconds: float, error: OvernightError) -> None:
+        """Waits before the next attempt, but not beyond the deadline, nor when a person wants to stop."""
+        progress = self._session.progress
+        progress.phase = "paused"
+        progress.message = f"{error.message}; next attempt in {seconds:.0f} s"
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not progress.interrupted:
+            if self._rules.until is not None and datetime.now(UTC) >= self._rules.until:
+                return
+            time.sleep(min(0.2, seconds))
 
     def _may_begin(self, generation: int) -> bool:
         """Whether the rules let a generation to come begin; what is sampled ahead counts as done."""
@@ -106,7 +117,7 @@ class Night:
         tally = tally.model_copy(
             update={
                 "generations": generation - 1 - self._first,
-                "samples": max(tally.samples, (generation - 1 - self._first) * size),
+                "samples": (generation - 1 - self._first) * size,
                 "longest_generation_s": self._longest_s * (1 + ahead),
             }
         )
@@ -121,28 +132,34 @@ class Night:
         progress = self._session.progress
         return Tally(
             generations=self._session.generations - self._first,
-            samples=progress.samples,
+            samples=progress.candidates,
             cost_usd=progress.cost_usd,
             best=self._session.best.score,
+            generations_since_best=self._session.generations - max(progress.best_at, self._first),
             longest_generation_s=self._longest_s,
             interrupted=progress.interrupted,
         )
 
     def _end(self, reason: StopReason, error: str = "") -> None:
+        """Writes the night's row; the final, which may fail, comes after it."""
         session, tally = self._session, self._tally()
-        session.progress.phase = "final"
-        finalists = () if error else judge_finalists(session)
-        best = finalists[0].program if finalists else session.best
         self._record = replace(
             self._record,
             ended_at=datetime.now(UTC),
             generations=tally.generations,
-            samples=tally.samples,
+            samples=session.progress.samples,
             cost_usd=tally.cost_usd,
             best_after=session.best.score,
-            best_program_id=best.id,
-            finalists=finalists,
+            best_program_id=session.best.id,
             stop_reason=reason,
             error=error,
         )
         record.write_night(session.files, self._record)
+
+    def _final(self) -> None:
+        self._session.progress.phase = "final"
+        finalists = judge_finalists(self._session)
+        self._record = replace(
+            self._record, ended_at=datetime.now(UTC), finalists=finalists, best_program_id=finalists[0].program.id
+        )
+        record.write_night(self._session.files, self._record)

@@ -6,11 +6,15 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from flows.progress import Progress
+from flows.round import Round
+from schemas.errors import EnvironmentFault
 from schemas.generation import GenerationRecord, Past, RunRecord
+from schemas.outcome import Outcome
 from schemas.problem import Problem, Split
 from schemas.program import Completion, Program, Prompt, Selection
 from schemas.settings import Search
@@ -26,58 +30,71 @@ from tasks.sample.purchase import Purchase
 from tasks.select.islands import Population
 
 
-@dataclass
 class Session:
     """One run, open in this process. Only the process that holds the run's lock has one.
 
     Attributes:
+        population: After the last generation that is committed.
+        asked: What it was asked for the generations to come.
         best: The best program of the run so far, alive or not.
         generations: How many are committed.
+        threads: One for each slot.
         hashes: Of every body that was judged.
+        can_keep: Whether answers could be written down so far.
         may_begin: Whether a generation to come will be begun, as far as can be known now.
         budget_usd: What the night may spend; `None` means as much as it likes.
         last_reset: `time.monotonic()` of the last reset, for resets by the hour.
     """
 
-    files: RunFiles
-    run: RunRecord
-    gateway: Gateway
-    sandbox: SandboxPool
-    confirmations: FreshPool
     population: Population
-    best: Program
+    asked: dict[int, list[Selection]]
     generations: int
+    best: Program
+    programs: dict[str, Program]
     hashes: set[str]
-    progress: Progress
-    samples: int = 0
-    cost_usd: float = 0.0
-    programs: dict[str, Program] = field(default_factory=dict)
-    last_reset: float = field(default_factory=time.monotonic)
-    night: int = 0
-    may_begin: Callable[[int], bool] = lambda _: False
-    budget_usd: float | None = None
-    asked: dict[int, list[Selection]] = field(default_factory=dict)
-    _evaluator: tuple[int, Evaluator] | None = None
-    _confirmer: tuple[int, Confirmer] | None = None
-    _purchases: dict[int, Purchase] = field(default_factory=dict)
+
+    def __init__(
+        self,
+        files: RunFiles,
+        run: RunRecord,
+        sandbox: SandboxPool,
+        confirmations: FreshPool,
+        threads: ThreadPoolExecutor,
+        progress: Progress,
+        past: Past,
+    ) -> None:
+        self.files = files
+        self.run = run
+        self.sandbox = sandbox
+        self.confirmations = confirmations
+        self.threads = threads
+        self.progress = progress
+        self.gateway = Gateway(run.problem.settings.sampling, self.may_ask)
+        self.night = 0
+        self.budget_usd: float | None = None
+        self.may_begin: Callable[[int], bool] = lambda _: False
+        self.last_reset = time.monotonic()
+        self.can_keep = True
+        self._closing = False
+        self._confirmers: dict[int, Confirmer] = {}
+        self._evaluators: dict[int, Evaluator] = {}
+        self._purchases: dict[int, Purchase] = {}
+        self._journals: dict[int, Journal] = {}
+        self._rounds: dict[int, Round] = {}
+        self.take(past)
 
     @property
     def search(self) -> Search:
         return self.run.problem.settings.search
 
-    def evaluator(self, generation: int) -> Evaluator:
-        """The evaluator of a generation; a further attempt at it gets the same, with its verdicts."""
-        if self._evaluator is None or self._evaluator[0] != generation:
-            evaluator = Evaluator(
-                self.sandbox,
-                self.run.problem.specification,
-                None if self.search.mode == "paper" else self.hashes,
-                self.progress.judged,
-                workers=slots_of(self.run.problem),
+    def round(self, generation: int) -> Round:
+        """A generation's way from prompts to verdicts, which has begun when this returns, if it had not before."""
+        if generation not in self._rounds:
+            problem = self.run.problem
+            self._rounds[generation] = Round(
+                self._purchase(generation), self._evaluator(generation), problem.specification
             )
-            self._evaluator = generation, evaluator
-        self._evaluator[1].begin_attempt()
-        return self._evaluator[1]
+        return self._rounds[generation]
 
     def confirmer(self, generation: int) -> Confirmer | None:
         """The confirmer of a generation, the same for a further attempt; `None` where nothing is confirmed."""
@@ -85,41 +102,75 @@ class Session:
         which = settings.sandbox.confirm
         if which == "never":
             return None
-        if self._confirmer is None or self._confirmer[0] != generation:
-            confirmer = Confirmer(
+        if generation not in self._confirmers:
+            self._confirmers[generation] = Confirmer(
                 self.confirmations,
                 self.run.problem.specification,
                 which=which,
                 reducer=settings.reducer,
                 noise=settings.noise,
-                report=self.progress.unconfirmed,
                 workers=slots_of(self.run.problem),
             )
-            self._confirmer = generation, confirmer
-        return self._confirmer[1]
+        return self._confirmers[generation]
 
-    def purchase(self, generation: int) -> Purchase:
-        """The completions of a generation, which are being bought when this returns, if they were not before."""
-        if generation not in self._purchases:
-            paid = Paid(Journal(self.files.paid(generation)), self.progress.bought)
-            batch = self.run.problem.settings.sampling.batch
-            self._purchases[generation] = Purchase(self._prompts(generation), self.gateway, paid, batch)
-        return self._purchases[generation]
-
-    def sample_ahead(self, generation: int) -> None:
-        """Begins to buy the generations after this one, as far as the lookahead and the night's rules allow."""
+    def go_ahead(self, generation: int) -> None:
+        """Begins the generations after this one, as far as the lookahead and the night's rules allow."""
         for number in range(generation + 1, generation + 1 + self.search.lookahead):
             if self.may_begin(number):
-                self.purchase(number)
+                self.round(number)
 
-    def may_spend(self) -> bool:
-        """Whether the night's budget allows one more request; those in flight may still overshoot it."""
-        return self.budget_usd is None or self.progress.cost_usd < self.budget_usd
+    def _purchase(self, generation: int) -> Purchase:
+        """What is being bought goes on when an attempt fails; only a purchase that failed itself is begun anew."""
+        purchase = self._purchases.get(generation)
+        if purchase is None or purchase.has_failed():
+            journal = self._journals.setdefault(generation, Journal(self.files.paid(generation)))
+            batch = self.run.problem.settings.sampling.batch
+            purchase = Purchase(self._prompts(generation), self.gateway, Paid(journal, self), batch)
+            self._purchases[generation] = purchase
+        return purchase
 
-    def finish_purchases(self) -> None:
-        """Waits for what is in flight: it is paid for, and the next night takes it from the files."""
+    def _evaluator(self, generation: int) -> Evaluator:
+        """A further attempt at a generation gets the same, with its verdicts."""
+        if generation not in self._evaluators:
+            self._evaluators[generation] = Evaluator(
+                self.sandbox, self.run.problem.specification, self.known, self.progress.judged, self.threads
+            )
+        self._evaluators[generation].begin_attempt()
+        return self._evaluators[generation]
+
+    @property
+    def known(self) -> set[str] | None:
+        """Hashes of every body that was judged; `None` in paper mode, which judges equal programs each anew."""
+        return None if self.search.mode == "paper" else self.hashes
+
+    def may_ask(self) -> bool:
+        """Whether one more request may be made: answers can be kept, and the budget is not spent.
+
+        Requests in flight may still overshoot it.
+        """
+        has_money = self.budget_usd is None or self.progress.cost_usd < self.budget_usd
+        return has_money and self.can_keep and not self._closing
+
+    def probe_disk(self) -> None:
+        """Makes sure that answers can be kept before any is bought.
+
+        Raises:
+            EnvironmentFault: If they cannot.
+        """
+        self.files.probe()
+        self.can_keep = True
+
+    def finish(self) -> None:
+        """Begins no further request and waits for those in flight: they are paid for, and the next night takes them."""
+        self._closing = True
+        self._stop_rounds()
         for purchase in self._purchases.values():
             purchase.finish(timeout_s=self.run.problem.settings.sampling.timeout_s)
+
+    def _stop_rounds(self) -> None:
+        for one in self._rounds.values():
+            one.stop()
+        self._rounds.clear()
 
     def _prompts(self, generation: int) -> list[Prompt]:
         problem = self.run.problem
@@ -140,37 +191,56 @@ class Session:
     def commit(self, generation: GenerationRecord) -> None:
         """Commits a generation to the files and takes it over into what is open."""
         record.commit(self.files, generation)
-        self.generations = generation.number
+        number = generation.number
+        self.generations = number
         self.best = generation.best
-        self.hashes.update(judged.candidate.code_hash for judged in generation.judged if judged.candidate.body)
+        self.hashes.update(
+            judged.candidate.code_hash
+            for judged in generation.judged
+            if judged.candidate.body and judged.verdict.outcome is not Outcome.SANDBOX_ERROR
+        )
         self.programs.update((judged.id, judged.program()) for judged in generation.judged if judged.score is not None)
-        self.progress.improved(generation.best.score)
-        self._purchases.pop(generation.number, None)
-        self.asked.pop(generation.number)
-        ahead = generation.number + 1 + self.search.lookahead
+        self.progress.committed([judged.verdict.outcome for judged in generation.judged], generation.best.score)
+        for held in (self._rounds, self._evaluators, self._confirmers, self._purchases, self._journals, self.asked):
+            held.pop(number, None)
+        ahead = number + 1 + self.search.lookahead
         self.asked[ahead] = self.population.ask(ahead)
 
     def reload(self) -> None:
-        """Takes the population from the files again, after an attempt that failed half-way."""
-        past = record.read_past(self.files)
+        """Takes everything that is committed from the files again, after an attempt that failed half-way."""
+        self._stop_rounds()
+        self.take(record.read_past(self.files))
+
+    def take(self, past: Past) -> None:
+        """Makes the session what the files say."""
         self.population, self.asked = rebuild(self.run, past)
         self.generations = past.generations
-        self._purchases.clear()
+        self.best = max(past.programs.values(), key=lambda program: program.score)
+        self.programs = dict(past.programs)
+        self.hashes = set(past.code_hashes)
+        for held in (self._evaluators, self._confirmers, self._purchases, self._journals):
+            for number in [number for number in held if number <= past.generations]:
+                del held[number]
 
 
 @dataclass(frozen=True)
 class Paid:
-    """The journal of a generation that also tells the live view what was bought."""
+    """The journal of a generation, which also tells the night what was bought and whether it could be kept."""
 
     journal: Journal
-    report: Callable[[Sequence[Completion]], None]
+    session: Session
 
     def known(self) -> dict[tuple[int, int, str], Completion]:
         return self.journal.known()
 
     def record(self, completions: Sequence[Completion]) -> None:
-        self.journal.record(completions)
-        self.report(completions)
+        # Counted first: it is paid for, whether it can be kept or not.
+        self.session.progress.bought(completions)
+        try:
+            self.journal.record(completions)
+        except EnvironmentFault:
+            self.session.can_keep = False
+            raise
 
 
 def rebuild(run: RunRecord, past: Past) -> tuple[Population, dict[int, list[Selection]]]:
@@ -207,8 +277,14 @@ def open_session(files: RunFiles) -> Iterator[Session]:
         session = _new_session(files, stack)
         _open[files.directory] = session
         stack.callback(_open.pop, files.directory)
-        yield session
-        session.finish_purchases()
+        try:
+            yield session
+        except KeyboardInterrupt:
+            raise  # at once: what is in flight is given up
+        except BaseException:
+            session.finish()
+            raise
+        session.finish()
 
 
 def _new_session(files: RunFiles, stack: contextlib.ExitStack) -> Session:
@@ -216,24 +292,9 @@ def _new_session(files: RunFiles, stack: contextlib.ExitStack) -> Session:
     sandbox = stack.enter_context(open_sandboxes(run.problem, "train", seed=run.seed, run_id=run.run_id))
     confirmations = open_confirmations(run.problem, seed=run.seed, run_id=run.run_id)
     stack.callback(confirmations.close)
-    population, asked = rebuild(run, past)
-    best = max(past.programs.values(), key=lambda program: program.score)
-    return Session(
-        files=files,
-        run=run,
-        gateway=Gateway(run.problem.settings.sampling, lambda: _open[files.directory].may_spend()),
-        sandbox=sandbox,
-        confirmations=confirmations,
-        population=population,
-        asked=asked,
-        best=best,
-        generations=past.generations,
-        hashes=set(past.code_hashes),
-        progress=Progress(best=best.score, generation=past.generations),
-        samples=past.samples,
-        cost_usd=past.cost_usd,
-        programs=dict(past.programs),
-    )
+    threads = stack.enter_context(ThreadPoolExecutor(slots_of(run.problem), "overnight-slot"))
+    progress = Progress(best=max(program.score for program in past.programs.values()), generation=past.generations)
+    return Session(files, run, sandbox, confirmations, threads, progress, past)
 
 
 def open_sandboxes(problem: Problem, split: Split, *, seed: int, run_id: str, apart: bool | None = None) -> SandboxPool:

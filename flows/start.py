@@ -16,7 +16,7 @@ from schemas.ids import new_run_id, program_id
 from schemas.outcome import Outcome, Verdict
 from schemas.population import Join
 from schemas.problem import Problem
-from schemas.program import Candidate, Completion, Judged, Prompt, reduce_scores
+from schemas.program import Candidate, Completion, Judged, Prompt, reduced
 from tasks.evaluate import engine
 from tasks.evaluate.confirm import disagreement
 from tasks.history import record
@@ -45,7 +45,7 @@ def create_run(problem: Problem, path: Path, history: Path, *, seed: int, run_id
         seed=seed,
         started_at=now,
         specification_path=str(path),
-        image_id=_image_id(problem.settings.sandbox.image),
+        image_id=image_id(problem.settings.sandbox.image),
         versions={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
     )
     files = files_of(history, run_id)
@@ -109,7 +109,12 @@ def _fault(verdict: Verdict) -> EnvironmentFault:
     )
 
 
-def _image_id(image: str) -> str:
+def image_id(image: str) -> str:
+    """The id of a local image.
+
+    Raises:
+        SandboxUnavailable: If there is none of this name.
+    """
     with contextlib.closing(engine.connect()) as docker:
         return docker.require_image(image)
 
@@ -133,7 +138,12 @@ def _generation_0(run: RunRecord, verdict: Verdict) -> GenerationRecord:
         asked_at=now,
     )
     candidate = Candidate(0, prompt, completion, body, source.code_hash(body))
-    score = reduce_scores(verdict.scores, problem.settings.reducer)
+    score = reduced(verdict.scores, problem.settings.reducer)
+    if score is None:
+        raise SpecificationError(
+            f"the start program's scores are too large for {problem.settings.reducer}: {verdict.scores}",
+            remedy="Scale what the run function returns.",
+        )
     judged = Judged(program_id(run.run_id, 0, 0), candidate, verdict, score)
     return GenerationRecord(
         number=0,

@@ -110,16 +110,12 @@ class Past:
         changes: The population's, one list for each generation from 1.
         code_hashes: Of every body that was judged.
         generations: How many are committed.
-        samples: Bought so far.
-        cost_usd: Spent so far; unknown prices count as nothing.
     """
 
     programs: dict[str, Program]
     changes: tuple[tuple[Change, ...], ...]
     code_hashes: frozenset[str]
     generations: int
-    samples: int
-    cost_usd: float
 
     @property
     def start(self) -> Program:

@@ -7,8 +7,6 @@ import re
 import secrets
 from datetime import datetime
 
-RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,80}")
-
 
 def new_run_id(problem: str, now: datetime) -> str:
     """Like `20261125-0312-bin-packing-or-7f3a`: sorts by time, says what it is about."""

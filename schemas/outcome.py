@@ -57,6 +57,10 @@ class Verdict:
         return self.outcome is Outcome.SCORED
 
 
+JUDGED_BEFORE = Verdict(Outcome.DUPLICATE, error="the same program was judged earlier in this run")
+JUDGED_BESIDE = Verdict(Outcome.DUPLICATE, error="the same program came earlier in this generation")
+
+
 def count_outcomes(outcomes: Sequence[Outcome]) -> dict[str, int]:
     """How many of each outcome, those that occur only, in the order of the closed list."""
     return {kind.value: n for kind in Outcome if (n := sum(o is kind for o in outcomes))}

@@ -146,6 +146,8 @@ def set_by_path(target: dict[str, Any], assignment: str) -> None:
     *tables, key = name.strip().split(".")
     for table in tables:
         target = target.setdefault(table, {})
+        if not isinstance(target, dict):
+            raise UsageError(f"--set {assignment}: `{table}` was set to {target!r} before", remedy="Set only one.")
     try:
         target[key] = json.loads(raw)
     except ValueError:
@@ -194,7 +196,7 @@ def _calls(raw: Sequence[Any], specification: Specification, name: str) -> tuple
 def _call(item: Any, specification: Specification, where: str) -> Call:
     """One input as a call. An array is spread over the parameters where the run function has several, else a tuple."""
     fewest, most = specification.run_arity
-    if isinstance(item, dict) and item and set(item) <= {"args", "kwargs"}:
+    if _is_explicit_call(item):
         return Call(tuple(_frozen(value) for value in item.get("args", ())), dict(item.get("kwargs", {})))
     args = tuple(_frozen(part) for part in item) if isinstance(item, list | tuple) and most != 1 else (_frozen(item),)
     if len(args) < fewest or (most >= 0 and len(args) > most):
@@ -204,6 +206,16 @@ def _call(item: Any, specification: Specification, where: str) -> Call:
             remedy="An array is spread over the arguments; a data object is one argument.",
         )
     return Call(args)
+
+
+def _is_explicit_call(item: Any) -> bool:
+    return (
+        isinstance(item, dict)
+        and bool(item)
+        and set(item) <= {"args", "kwargs"}
+        and isinstance(item.get("args", []), list)
+        and isinstance(item.get("kwargs", {}), dict)
+    )
 
 
 def _frozen(value: Any) -> Any:

@@ -132,6 +132,15 @@ class Judged:
         return Program(self.id, self.candidate.body, self.verdict.scores, self.score)
 
 
+def reduced(scores: Sequence[float], reducer: Reducer) -> float | None:
+    """`reduce_scores`; `None` without scores, or where what comes out is no finite number."""
+    try:
+        score = reduce_scores(scores, reducer) if scores else math.nan
+    except OverflowError:
+        return None
+    return score if math.isfinite(score) else None
+
+
 def reduce_scores(scores: Sequence[float], reducer: Reducer) -> float:
     """One score from those of all inputs. The paper says `mean`, its public code takes the `last`."""
     match reducer:

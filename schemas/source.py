@@ -7,10 +7,15 @@ import hashlib
 import io
 import re
 import textwrap
+import threading
 import tokenize
 
 MAX_SOURCE_CHARS = 1_000_000
 """Longer text is refused before `ast` sees it: deep or huge source costs the parser minutes and gigabytes."""
+
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Python 3.11 counts the depth of a tree once for all threads, and two that parse can raise SystemError."""
 
 
 class SourceError(ValueError):
@@ -30,7 +35,8 @@ def parse(text: str) -> ast.Module:
     if len(text) > MAX_SOURCE_CHARS:
         raise SourceError(f"{len(text)} characters, at most {MAX_SOURCE_CHARS} are read")
     try:
-        return ast.parse(text)
+        with _ONE_AT_A_TIME:
+            return ast.parse(text)
     except SyntaxError as error:
         raise SourceError(error.msg or "not Python", error.lineno or 0) from error
     except (ValueError, RecursionError, MemoryError, UnicodeError) as error:

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from flows.cli.text import out, say, score, table
 from schemas.errors import SpecificationError
+from schemas.outcome import Outcome
 
 if TYPE_CHECKING:
     from schemas.outcome import Verdict
@@ -42,6 +43,13 @@ def check(
             say(f"{split}: no inputs" + ("" if split == "train" else "; add some, or the best may only fit the others"))
 
 
+_MORE = {
+    Outcome.TIMED_OUT: "Give it more time with --set limits.wall_s=60",
+    Outcome.OUT_OF_MEMORY: "Give it more memory with --set limits.memory_mib=4096",
+    Outcome.OUTPUT_LIMIT: "Let it print more with --set limits.output_kib=1024",
+}
+
+
 def _check_split(problem: Problem, split: Split) -> None:
     from flows.session import open_sandboxes
 
@@ -50,7 +58,7 @@ def _check_split(problem: Problem, split: Split) -> None:
     if not first.is_scored:
         raise SpecificationError(
             f"{split}: the start program has no score: {first.outcome.value}: {first.error}",
-            remedy="It must run as it stands. Mend the file, or give it more with --set limits.wall_s=60",
+            remedy="It must run as it stands. " + _MORE.get(first.outcome, "Mend the file."),
         )
     _print_split(problem, split, first)
     _say_whether_they_agree(first, second)
@@ -59,7 +67,7 @@ def _check_split(problem: Problem, split: Split) -> None:
 
 
 def _print_split(problem: Problem, split: Split, verdict: Verdict) -> None:
-    from schemas.program import reduce_scores
+    from schemas.program import reduced
 
     rows = [
         (str(number), str(call), score(value), f"{seconds:.3f}")
@@ -68,10 +76,10 @@ def _print_split(problem: Problem, split: Split, verdict: Verdict) -> None:
         )
     ]
     out().print(table(("input", "arguments", "score", "seconds"), rows, right=("score", "seconds"), title=split))
-    reduced = reduce_scores(verdict.scores, problem.settings.reducer)
+    total = reduced(verdict.scores, problem.settings.reducer)
     limits = problem.settings.limits
     say(
-        f"{split}: {problem.settings.reducer} {score(reduced)} ({problem.settings.score_name}); "
+        f"{split}: {problem.settings.reducer} {score(total)} ({problem.settings.score_name}); "
         f"{verdict.wall_s:.2f} s, {verdict.cpu_s:.2f} s of processor, "
         f"{verdict.peak_mib:.0f} MiB of {limits.memory_mib} MiB; limit {limits.wall_s:g} s for an input"
     )

@@ -65,7 +65,7 @@ def _time(session: Session, rules: StopRules) -> str:
     gone = time.monotonic() - session.progress.begin
     if rules.until is not None:
         return f"{duration(gone)}, {duration((rules.until - datetime.now(UTC)).total_seconds())} left"
-    done = session.progress.samples
+    done = session.progress.candidates
     wanted = _samples_wanted(session, rules)
     if wanted and 0 < done < wanted:
         return f"{duration(gone)}, about {duration(gone / done * (wanted - done))} left"
@@ -92,7 +92,7 @@ def _lines(session: Session) -> Iterator[None]:
             if session.generations > shown:
                 shown = session.generations
                 say(
-                    f"generation {shown}: best {score(progress.best)}, {progress.samples} samples, "
+                    f"generation {shown}: best {score(progress.best)}, {progress.candidates} samples, "
                     f"{outcomes(progress.outcomes)}, {usd(progress.cost_usd)}"
                 )
 

@@ -16,6 +16,7 @@ app = App(
     version_flags=["--version"],
     help_format="plaintext",
     default_parameter=None,
+    suppress_keyboard_interrupt=False,
 )
 
 _COMMANDS = {
@@ -57,6 +58,9 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return ExitCode.DONE
+    except OSError as error:
+        say_error(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", "")
+        return ExitCode.ENVIRONMENT
     return code if isinstance(code, int) else ExitCode.DONE
 
 

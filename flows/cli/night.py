@@ -16,7 +16,8 @@ from flows.progress import Progress
 from flows.rules import StopRules
 from flows.search import search
 from flows.server import PrefectServer
-from flows.session import open_session
+from flows.session import Session, open_session
+from flows.start import image_id
 from schemas.errors import ExitCode
 from schemas.generation import StopReason
 from tasks.history.files import RunFiles
@@ -38,7 +39,8 @@ def spend_night(get_run: Callable[[], RunFiles], rules: StopRules, history: Path
         files = get_run()
         with open_session(files) as session:
             say(f"run {files.run_id}, seed {session.run.seed}")
-            with server.connected(), _ctrl_c(session.progress), live_view(session, rules):
+            _warn_of_another_image(session)
+            with server.connected(), _told(files.run_id), _signals(session.progress), live_view(session, rules):
                 result = search(files.run_id, str(history), rules)
     print_summary(history, files.run_id, result["night"])
     interrupted = result["stop_reason"] == StopReason.INTERRUPTED
@@ -51,9 +53,25 @@ def _import_slow_libraries() -> None:
     missing_key("builtin/mutate")
 
 
+def _warn_of_another_image(session: Session) -> None:
+    image = session.run.problem.settings.sandbox.image
+    if image_id(image) != session.run.image_id:
+        say(f"warning: {image} is not the image that the run was begun with; scores may not be comparable")
+
+
 @contextlib.contextmanager
-def _ctrl_c(progress: Progress) -> Iterator[None]:
-    """The first Ctrl-C lets the generation under way finish and commit; the second stops at once."""
+def _told(run_id: str) -> Iterator[None]:
+    """Says how to go on, where a night is stopped at once."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"stopped at once; go on with: overnight resume {run_id}")
+        raise
+
+
+@contextlib.contextmanager
+def _signals(progress: Progress) -> Iterator[None]:
+    """The first Ctrl-C, or closing the terminal, lets the generation under way commit; the second stops at once."""
 
     def stop(_number: int, _frame: Any) -> None:
         if progress.interrupted:
@@ -61,8 +79,9 @@ def _ctrl_c(progress: Progress) -> Iterator[None]:
         progress.interrupted = True
         progress.message = "finishing this generation; Ctrl-C again stops at once"
 
-    before = signal.signal(signal.SIGINT, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

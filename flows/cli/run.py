@@ -19,6 +19,7 @@ Generations = Annotated[int | None, Parameter(help="stop after so many generatio
 Samples = Annotated[int | None, Parameter(help="stop after so many samples in this night")]
 Until = Annotated[str | None, Parameter(help="stop at a time of day, a moment or after a duration: 07:00, 7h30m")]
 Budget = Annotated[float | None, Parameter(help="stop when this many USD are spent in this night")]
+Patience = Annotated[int | None, Parameter(help="stop after so many generations without improvement")]
 Target = Annotated[float | None, Parameter(help="stop when the best score is at least this")]
 
 
@@ -36,6 +37,7 @@ def run(
     until: Until = None,
     budget: Budget = None,
     target: Target = None,
+    patience: Patience = None,
     confirm: Annotated[
         Literal["never", "best", "always"] | None,
         Parameter(help="which programs are run again, split, in a fresh container, before their score counts"),
@@ -51,7 +53,7 @@ def run(
     from schemas.problem import load_problem
     from tasks.problems import find
 
-    rules = stop_rules(generations, samples, until, budget, target)
+    rules = stop_rules(generations, samples, until, budget, target, patience)
     path = find(problem)
     loaded = load_problem(path, overrides(model, api_base, style, inputs, set, confirm))
     seed = secrets.randbelow(2**31) if seed is None else seed
@@ -67,19 +69,25 @@ def resume(
     until: Until = None,
     budget: Budget = None,
     target: Target = None,
+    patience: Patience = None,
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Go on with a run, from its files alone. What was paid for before is not bought again."""
     from flows.cli.night import spend_night
     from tasks.history.files import find_run
 
-    rules = stop_rules(generations, samples, until, budget, target)
+    rules = stop_rules(generations, samples, until, budget, target, patience)
     files = find_run(history, run)
     return spend_night(lambda: files, rules, history)
 
 
 def stop_rules(
-    generations: int | None, samples: int | None, until: str | None, budget: float | None, target: float | None
+    generations: int | None,
+    samples: int | None,
+    until: str | None,
+    budget: float | None,
+    target: float | None,
+    patience: int | None,
 ) -> StopRules:
     """The rules as typed.
 
@@ -95,7 +103,14 @@ def stop_rules(
     if deadline is not None:
         say(f"until {deadline:%Y-%m-%d %H:%M %Z}")
     try:
-        return StopRules(generations=generations, samples=samples, until=deadline, budget_usd=budget, target=target)
+        return StopRules(
+            generations=generations,
+            samples=samples,
+            until=deadline,
+            budget_usd=budget,
+            target=target,
+            patience=patience,
+        )
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"--{first['loc'][0]}: {first['msg']}, got {first['input']}") from error

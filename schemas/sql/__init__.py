@@ -1,0 +1,1 @@
+"""The views and macros over the history, one file each."""

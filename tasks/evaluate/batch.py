@@ -1,13 +1,13 @@
-"""A batch of candidates through the sandbox: each program once, every candidate one verdict."""
+"""Batches of candidates through the sandbox: each program once, every candidate one verdict."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 
 from schemas.errors import SandboxUnavailable
-from schemas.outcome import Outcome, Verdict
+from schemas.outcome import JUDGED_BEFORE, Outcome, Verdict
 from schemas.program import Candidate
 from schemas.specification import Specification
 from tasks.evaluate.sandbox import Sandbox
@@ -23,9 +23,10 @@ class Evaluator:
     Args:
         sandbox: Where programs run.
         specification: Into which bodies are put.
-        known: Hashes of bodies judged in earlier generations; `None` where equal programs are judged each anew.
+        known: Hashes of bodies judged in earlier generations, which need not be run; `None` where equal programs are
+            judged each anew.
         report: Called once for each verdict, from any thread.
-        workers: Candidates judged at a time.
+        threads: One for each slot, shared by all generations, so that the earlier one's candidates run first.
     """
 
     def __init__(
@@ -34,21 +35,27 @@ class Evaluator:
         specification: Specification,
         known: Collection[str] | None,
         report: Report,
-        workers: int,
+        threads: Executor,
     ) -> None:
         self._sandbox = sandbox
         self._specification = specification
         self._known = known
         self._report = report
-        self._workers = workers
+        self._threads = threads
         self._verdicts: dict[str, Verdict] = {}
         self._claimed: set[str] = set()
         self._claiming = threading.Lock()
+        self._stopped = threading.Event()
 
     def begin_attempt(self) -> None:
         """Forgets who was being judged, but no verdict, except those that were our own fault."""
+        self._stopped.clear()
         self._verdicts = {k: v for k, v in self._verdicts.items() if v.outcome is not Outcome.SANDBOX_ERROR}
         self._claimed.clear()
+
+    def stop(self) -> None:
+        """From now on no candidate is run; those that are waiting become `sandbox_error`."""
+        self._stopped.set()
 
     def judge(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, Verdict | None]]:
         """Verdicts in the order of the candidates; `None` where an equal candidate of the generation is judged instead.
@@ -56,9 +63,12 @@ class Evaluator:
         Raises:
             SandboxUnavailable: If no candidate of the batch could be run: the engine is at fault, and nobody is judged.
         """
-        with ThreadPoolExecutor(self._workers) as threads:
-            pairs = list(zip(candidates, threads.map(self._judge, candidates), strict=True))
-        ran = [verdict for candidate, verdict in pairs if candidate.verdict is None and verdict not in (None, _KNOWN)]
+        pairs = list(zip(candidates, self._threads.map(self._judge, candidates), strict=True))
+        ran = [
+            verdict
+            for candidate, verdict in pairs
+            if candidate.verdict is None and verdict not in (None, JUDGED_BEFORE)
+        ]
         if ran and all(verdict is not None and verdict.outcome is Outcome.SANDBOX_ERROR for verdict in ran):
             raise SandboxUnavailable(
                 f"no candidate could be run: {ran[0].error if ran[0] else ''}",
@@ -79,12 +89,17 @@ class Evaluator:
         if self._known is None:
             key = f"{candidate.index}/{key}"
         elif key in self._known:
-            return _KNOWN
+            return JUDGED_BEFORE
         elif not self._claim(key):
             return None
         if key not in self._verdicts:
-            self._verdicts[key] = self._sandbox.evaluate(self._specification.with_body(candidate.body))
+            self._verdicts[key] = self._run(candidate)
         return self._verdicts[key]
+
+    def _run(self, candidate: Candidate) -> Verdict:
+        if self._stopped.is_set():
+            return Verdict(Outcome.SANDBOX_ERROR, error="the evaluation was stopped")
+        return self._sandbox.evaluate(self._specification.with_body(candidate.body))
 
     def _claim(self, key: str) -> bool:
         with self._claiming:
@@ -92,6 +107,3 @@ class Evaluator:
                 return False
             self._claimed.add(key)
             return True
-
-
-_KNOWN = Verdict(Outcome.DUPLICATE, error="the same program was judged earlier in this run")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
@@ -38,7 +38,6 @@ class Confirmer:
         which: Those that would be the best of their island, or all that are scored.
         reducer: How the scores of the inputs become one.
         noise: How much the scores on an input may differ.
-        report: Called with each candidate that is not confirmed, from any thread.
         workers: Islands looked at side by side.
     """
 
@@ -50,7 +49,6 @@ class Confirmer:
         which: Literal["best", "always"],
         reducer: Reducer,
         noise: float,
-        report: Callable[[Judged], None],
         workers: int,
     ) -> None:
         self._sandbox = sandbox
@@ -58,7 +56,6 @@ class Confirmer:
         self._which = which
         self._reducer: Reducer = reducer
         self._noise = noise
-        self._report = report
         self._workers = workers
         self._again: dict[str, Verdict] = {}
 
@@ -96,10 +93,7 @@ class Confirmer:
         return one.score is not None and (self._which == "always" or one.score > best)
 
     def _confirm(self, claim: Judged) -> Judged:
-        one = settle(claim, self._run_again(claim), self._reducer, self._noise)
-        if one.score is None:
-            self._report(one)
-        return one
+        return settle(claim, self._run_again(claim), self._reducer, self._noise)
 
     def _run_again(self, claim: Judged) -> Verdict:
         key = claim.candidate.code_hash

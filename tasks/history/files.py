@@ -18,6 +18,7 @@ from schemas.errors import EnvironmentFault, HistoryError, UsageError
 from schemas.tables import SCHEMA_VERSION
 
 _RUNS = "runs"
+_PROBE_BYTES = 1 << 20
 _HIDDEN = ".writing"
 """Everything half-written is below a folder of this name, which no reader's pattern matches."""
 
@@ -69,6 +70,19 @@ class RunFiles:
 
     def paid(self, generation: int) -> Path:
         return self.directory / "paid" / f"{generation:06d}.jsonl"
+
+    def probe(self) -> None:
+        """Writes some bytes and removes them.
+
+        Raises:
+            EnvironmentFault: If the disk is full or cannot be written.
+        """
+        path = _hidden(self.directory / "probe")
+        with disk_errors(path):
+            with path.open("wb") as handle:
+                handle.write(bytes(_PROBE_BYTES))
+                _sync(handle)
+            path.unlink()
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -83,7 +83,6 @@ def read_past(files: RunFiles) -> Past:
     programs: dict[str, Program] = {}
     changes: list[tuple[Change, ...]] = []
     hashes: set[str] = set()
-    samples, cost = 0, 0.0
     numbers = files.committed()
     numbers = [number for place, number in enumerate(numbers) if number == place]
     if not numbers:
@@ -93,15 +92,13 @@ def read_past(files: RunFiles) -> Past:
         for row in read_file(folder / "programs.parquet", columns=_PAST_COLUMNS).to_pylist():
             if row["outcome"] != "sandbox_error":
                 hashes.add(row["code_hash"])
-            samples += number > 0
-            cost += row["cost_usd"] or 0.0
             if row["outcome"] == "scored":
                 programs[row["program_id"]] = Program(
                     row["program_id"], row["body"], tuple(row["scores"]), row["score"]
                 )
         if number:
             changes.append(_changes(read_file(folder / "population.parquet")))
-    return Past(programs, tuple(changes), frozenset(hashes - {""}), len(numbers) - 1, samples, cost)
+    return Past(programs, tuple(changes), frozenset(hashes - {""}), len(numbers) - 1)
 
 
 def read_night(files: RunFiles, number: int, programs: Mapping[str, Program]) -> NightRecord:
@@ -137,7 +134,7 @@ _NIGHT_COLUMNS = (
     "error", "flow_run_id",
 )  # fmt: skip
 
-_PAST_COLUMNS = ["program_id", "outcome", "code_hash", "body", "scores", "score", "cost_usd"]
+_PAST_COLUMNS = ["program_id", "outcome", "code_hash", "body", "scores", "score"]
 
 
 def _table(schema: pa.Schema, rows: Sequence[dict[str, Any]]) -> pa.Table:

@@ -19,6 +19,10 @@ Best Fit, the classic rule, takes the fullest bin. Item sizes are uniform whole 
 # reducer = "mean"
 # score_name = "minus the excess over the lower bound, %"
 #
+# [tool.overnight.search]
+# prompts = 24
+# samples = 2
+#
 # [tool.overnight.limits]
 # wall_s = 5
 # memory_mib = 512

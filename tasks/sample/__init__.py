@@ -1,0 +1,1 @@
+"""From selected parents to candidates: prompts, models, completions, bodies."""

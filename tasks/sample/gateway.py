@@ -181,7 +181,7 @@ def _completion(sample: Sample, response: Any, number: int, asked_at: datetime, 
         prompt=sample.prompt.index,
         sample=sample.number,
         prompt_hash=prompt_hash(sample.prompt),
-        text=text or "",
+        text=_clean(text or ""),
         model=sample.prompt.model,
         tokens_in=getattr(usage, "prompt_tokens", 0) or 0,
         tokens_out=getattr(usage, "completion_tokens", 0) or 0,
@@ -190,6 +190,11 @@ def _completion(sample: Sample, response: Any, number: int, asked_at: datetime, 
         finish_reason=str(getattr(choice, "finish_reason", "") or ""),
         asked_at=asked_at,
     )
+
+
+def _clean(text: str) -> str:
+    """Half an emoji, cut off by the limit of tokens, is no text that could be stored."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _cost(response: Any, model: str) -> float | None:

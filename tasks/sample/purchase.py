@@ -57,6 +57,10 @@ class Purchase:
         answers = [self._known.get(_key(one)) or bought.get((one.prompt.index, one.number)) for one in wanted]
         return [answer for answer in answers if answer is not None]
 
+    def has_failed(self) -> bool:
+        """Whether some of it will never be answered."""
+        return any(future.done() and future.exception() is not None for future in self._futures)
+
     def finish(self, timeout_s: float) -> None:
         """Waits until nothing is in flight, so that what is being paid for is recorded."""
         wait(self._futures, timeout=timeout_s)

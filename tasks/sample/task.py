@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from schemas.outcome import Outcome, Verdict
 from schemas.program import Candidate, Completion, Prompt
 from schemas.specification import Specification
 from tasks.sample.extract import extract
-from tasks.sample.purchase import Purchase
 
 
 def to_candidates(
@@ -22,12 +23,23 @@ def to_candidates(
 
 
 def _candidate(prompt: Prompt, completion: Completion, specification: Specification) -> Candidate:
+    if completion.error:
+        refused = Verdict(Outcome.UNPARSABLE, error=completion.error)
+        return Candidate(prompt.index * prompt.samples + completion.sample, prompt, completion, "", "", refused)
     extracted = extract(completion.text, specification, version=len(prompt.parent_ids))
     index = prompt.index * prompt.samples + completion.sample
     return Candidate(index, prompt, completion, extracted.body, extracted.code_hash, extracted.verdict)
 
 
+class Sampling(Protocol):
+    """Where a batch is being bought."""
+
+    def candidates(self, batch: int) -> list[Candidate]:
+        """Waits for them."""
+        ...
+
+
 @task(name="sample", task_run_name="sample-{batch}", cache_policy=NO_CACHE)
-def sample(batch: int, purchase: Purchase, specification: Specification) -> list[Candidate]:
+def sample(batch: int, sampling: Sampling) -> list[Candidate]:
     """Prefect's wrapper; batches are counted from 1."""
-    return to_candidates(purchase.batches[batch - 1], purchase.completions(batch - 1), specification)
+    return sampling.candidates(batch)

@@ -1,0 +1,1 @@
+"""The population, and what becomes of scored candidates in it."""

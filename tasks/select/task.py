@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from schemas.ids import program_id
-from schemas.outcome import Outcome, Verdict
+from schemas.outcome import JUDGED_BEFORE, JUDGED_BESIDE, Outcome, Verdict
 from schemas.population import Change
-from schemas.program import Candidate, Judged, Program, reduce_scores
+from schemas.program import Candidate, Judged, Program, reduced
 from schemas.settings import Reducer
 from tasks.select.islands import Population
 
@@ -30,6 +30,7 @@ def judge(
     generation: int,
     pairs: Sequence[tuple[Candidate, Verdict | None]],
     reducer: Reducer,
+    known: Collection[str] | None = None,
 ) -> list[Judged]:
     """Ids and scores, in order. Of equal programs the first in order keeps the verdict, whichever ran first; where
     the sandbox failed, none of them was judged, and all say so.
@@ -39,6 +40,8 @@ def judge(
         generation: Its number.
         pairs: Candidates with their verdicts; `None` where an equal one of the generation was run instead.
         reducer: How the scores of the inputs become one.
+        known: Hashes of bodies judged in earlier generations. A candidate that was run before its generation's turn
+            came may turn out to be one of them.
     """
     pairs = sorted(pairs, key=lambda pair: pair[0].index)
     shared = {candidate.code_hash for candidate, verdict in pairs if verdict is None}
@@ -49,8 +52,10 @@ def judge(
         if candidate.code_hash in shared:
             ran = verdict_of[candidate.code_hash]
             keeps = candidate.code_hash not in seen or ran.outcome is Outcome.SANDBOX_ERROR
-            verdict = ran if keeps else _REPEATED
+            verdict = ran if keeps else JUDGED_BESIDE
             seen.add(candidate.code_hash)
+        if candidate.body and known is not None and candidate.code_hash in known:
+            verdict = JUDGED_BEFORE
         if verdict is None:
             raise ValueError(f"candidate {candidate.index} has no verdict")
         verdict, score = _reduced(verdict, reducer)
@@ -62,14 +67,11 @@ def _reduced(verdict: Verdict, reducer: Reducer) -> tuple[Verdict, float | None]
     """The verdict with its score; finite scores whose sum is not are no score."""
     if not verdict.is_scored:
         return verdict, None
-    try:
-        return verdict, reduce_scores(verdict.scores, reducer)
-    except OverflowError:
+    score = reduced(verdict.scores, reducer)
+    if score is None:
         error = f"expected finite scores, got ones whose {reducer} is too large for a float"
         return replace(verdict, outcome=Outcome.BAD_SCORE, scores=(), error=error), None
-
-
-_REPEATED = Verdict(Outcome.DUPLICATE, error="the same program came earlier in this generation")
+    return verdict, score
 
 
 def register(

@@ -186,3 +186,14 @@ def test_requests_are_made_only_while_they_may_be(provider: Provider):
 def test_a_server_of_one_s_own_needs_no_key(provider: Provider, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     assert ask(provider)[0].text
+
+
+def test_half_an_emoji_at_the_end_of_a_completion_is_no_trouble(provider: Provider):
+    choice = (
+        '{"index": 0, "message": {"role": "assistant", "content": "return 1  # \\ud83d"}, "finish_reason": "length"}'
+    )
+    body = f'{{"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [{choice}]}}'
+    provider.script = lambda number, _: Answer(body.encode())
+    (completion,) = ask(provider)
+    assert completion.text.encode().startswith(b"return 1  # ")
+    assert completion.finish_reason == "length"

@@ -158,7 +158,7 @@ def test_every_outcome_can_be_seen_in_the_history(night: Night, provider: Provid
 def test_a_failed_generation_is_written_down_and_tried_again_and_nothing_is_bought_twice(
     night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(flows.search, "_WAIT_S", 0.01)
+    monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
     provider.script = lambda number, _: Answer({"error": {"message": "busy"}}, status=503) if number == 1 else None
     night(1, settings=asks)
     rows = Database(tmp_path).rows("FROM generations WHERE generation = 1 ORDER BY attempt")
@@ -170,10 +170,10 @@ def test_a_failed_generation_is_written_down_and_tried_again_and_nothing_is_boug
 def test_an_outage_ends_the_night_as_failed_and_resume_goes_on(
     night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(flows.search, "_WAIT_S", 0.01)
+    monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
     provider.script = lambda number, _: Answer({"error": {"message": "busy"}}, status=503)
     with pytest.raises(TransientProviderError):
-        night(2, settings=asks)
+        night(2, settings={**asks, "search": {"failures": 3}})
     assert Database(tmp_path).rows("FROM nights")[0]["stop_reason"] == "failed"
     provider.script = lambda number, _: None
     night(2)
@@ -208,7 +208,7 @@ def test_a_batch_is_evaluated_while_later_ones_are_still_sampled(
 def _judged(history: Path) -> bool:
     from flows import session
 
-    return any(sum(one.progress.outcomes.values()) for one in session._open.values())
+    return any(one.progress.per_second() > 0 for one in session._open.values())
 
 
 @pytest.mark.parametrize(
@@ -272,3 +272,119 @@ def test_a_budget_is_overshot_by_no_more_than_what_is_in_flight(
     assert price > 0
     assert row["stop_reason"] == "budget"
     assert 0.005 <= row["cost_usd"] <= 0.005 + 2 * price
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch, target: Any, name: str, error: Exception, when: Any) -> list[int]:
+    """Makes one call of a function fail: the first for whose arguments `when` holds, after it has done its work."""
+    original, failed = getattr(target, name), []
+
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        if not failed and when(*args):
+            failed.append(1)
+            raise error
+        return result
+
+    monkeypatch.setattr(target, name, failing)
+    return failed
+
+
+def test_what_is_bought_ahead_is_not_bought_again_when_an_attempt_fails(
+    night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from schemas.errors import SandboxUnavailable
+    from tasks.evaluate.batch import Evaluator
+
+    monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
+    provider.latency_s = 0.3
+    error = SandboxUnavailable("the engine is gone")
+    failed = fail_once(monkeypatch, Evaluator, "judge", error, when=lambda *_: len(provider.requests) > 3)
+    night(4, settings=asks)
+    assert failed
+    assert len(provider.requests) == 4 * 3
+    (row,) = Database(tmp_path).rows("FROM nights")
+    assert row["samples"] == 4 * 6
+
+
+def test_an_error_after_the_commit_is_no_failure_and_the_session_is_what_the_files_say(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from tasks.history import record
+
+    error = OSError(5, "input/output error")
+    failed = fail_once(monkeypatch, record, "commit", error, when=lambda _, generation: generation.number == 2)
+    broken = night(4, history=tmp_path / "broken")
+    assert failed
+    monkeypatch.undo()
+    assert everything(broken) == everything(night(4, history=tmp_path / "whole"))
+    assert {row["state"] for row in Database(tmp_path / "broken").rows("FROM generations")} == {"committed"}
+
+
+def test_a_commit_that_fails_leaves_the_population_as_it_was(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from schemas.errors import EnvironmentFault
+    from tasks.select.islands import Population
+
+    monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
+    full = EnvironmentFault("no space left")
+    failed = fail_once(monkeypatch, Population, "tell", full, when=lambda _, number, *__: number == 2)
+    broken = night(4, history=tmp_path / "broken")
+    assert failed
+    monkeypatch.undo()
+    whole = night(4, history=tmp_path / "whole")
+    programs = {name: table for name, table in everything(broken).items() if not name.endswith("generation.parquet")}
+    assert programs == {name: table for name, table in everything(whole).items() if name in programs}
+
+
+def test_a_full_disk_stops_the_buying(
+    night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from schemas.errors import EnvironmentFault
+    from tasks.history.journal import Journal
+
+    def full(*_: Any) -> None:
+        raise EnvironmentFault("no space left")
+
+    monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(Journal, "record", full)
+    asks["sampling"]["concurrency"] = 1
+    with pytest.raises(EnvironmentFault):
+        night(2, settings={**asks, "search": {"failures": 1}})
+    assert len(provider.requests) == 1
+    (row,) = Database(tmp_path).rows("FROM nights")
+    assert row["samples"] == 2, "what was paid for is counted, although it could not be kept"
+
+
+def test_a_fault_of_the_sandbox_in_the_final_costs_no_finalist_its_place(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import flows.final
+    from schemas.outcome import Verdict
+
+    honest = flows.final._judge
+    monkeypatch.setattr(flows.final, "_judge", lambda sandbox, source: honest(Flaky(sandbox), source))
+
+    class Flaky:
+        def __init__(self, sandbox: Any) -> None:
+            self._sandbox, self._calls = sandbox, 0
+
+        def evaluate(self, source: str) -> Verdict:
+            self._calls += 1
+            return self._sandbox.evaluate(source) if self._calls > 1 else Verdict(Outcome.SANDBOX_ERROR, error="ours")
+
+        def close(self) -> None: ...
+
+    night(2)
+    finalists = Database(tmp_path).rows("FROM nights")[0]["finalists"]
+    assert len(finalists) == len({finalist["program_id"] for finalist in finalists})
+    assert all(finalist["validation"] is not None for finalist in finalists)
+
+
+def test_what_a_provider_refuses_is_said_in_the_history(night: Night, provider: Provider, asks: dict, tmp_path: Path):
+    refusal = {"error": {"message": "This model's maximum context length is 10 tokens."}}
+    provider.script = lambda number, _: Answer(refusal, status=400)
+    night(1, settings=asks)
+    rows = Database(tmp_path).rows("SELECT DISTINCT outcome, error FROM programs WHERE generation = 1")
+    assert [row["outcome"] for row in rows] == ["unparsable"]
+    assert "maximum context length" in rows[0]["error"]

@@ -113,7 +113,8 @@ def test_a_run_adds_up(grown: RunFiles, database: Database):
     (row,) = database.rows("FROM runs")
     assert (row["run_id"], row["generations"], row["samples"]) == (grown.run_id, 8, 64)
     assert (row["best_score"], row["best_program_id"], row["start_score"]) == (best.score, best.id, past.start.score)
-    assert row["cost_usd"] == pytest.approx(past.cost_usd)
+    (total,) = database.rows("SELECT sum(cost_usd) AS usd FROM programs")
+    assert row["cost_usd"] == pytest.approx(total["usd"])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -185,7 +186,8 @@ def test_progress_has_a_row_for_each_generation_and_adds_up(grown: RunFiles, dat
     assert [row["samples"] for row in found] == [8 * generation for generation in range(9)]
     best = [row["best_score"] for row in found]
     assert best == sorted(best)
-    assert found[-1]["cost_usd"] == pytest.approx(record.read_past(grown).cost_usd)
+    (total,) = database.rows("SELECT sum(cost_usd) AS usd FROM programs")
+    assert found[-1]["cost_usd"] == pytest.approx(total["usd"])
 
 
 def test_models_are_compared_by_cost_and_by_outcome(database: Database):
@@ -316,6 +318,27 @@ def test_whatever_is_no_query_of_the_history_is_refused_and_nothing_is_written(
     assert not Path("/tmp/evil.parquet").exists()
     assert database.rows("SELECT count(*) AS n FROM runs") == [{"n": 1}], "and it goes on answering"
     assert database.rows("SELECT count(*) AS n FROM (SHOW TABLES) WHERE name = 'evil'") == [{"n": 0}]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY (SELECT 1) TO '{outside}/evil.csv'",
+        "ATTACH '{outside}/evil.db'",
+        "FROM read_text('{outside}/key')",
+        "FROM '{outside}/key.csv'",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+        "SET allowed_directories = ['/']",
+        "RESET lock_configuration",
+    ],
+)
+def test_behind_what_is_refused_duckdb_itself_is_locked(tmp_path: Path, database: Database, sql: str):
+    (tmp_path / "key").write_text("secret")
+    (tmp_path / "key.csv").write_text("secret")
+    with pytest.raises(duckdb.Error):
+        database._connection.execute(sql.format(outside=tmp_path)).fetchall()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["key", "key.csv"]
 
 
 def test_variables_of_the_program_that_asks_are_no_tables(database: Database):

@@ -80,7 +80,7 @@ def test_what_is_behind_a_run_is_what_was_judged_and_paid(tmp_path: Path):
     assert past.start == start
     assert past.programs == {start.id: start, scored.id: scored.program()}
     assert past.changes == (changes,)
-    assert (past.generations, past.samples, past.cost_usd) == (1, 4, 1.0)
+    assert past.generations == 1
     assert crashed.candidate.code_hash in past.code_hashes
     assert ours.candidate.code_hash not in past.code_hashes, "it is to be evaluated again"
     assert "" not in past.code_hashes

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 
 from schemas import source
@@ -23,3 +26,9 @@ def test_the_hash_agrees_for_layout_and_comments_only():
 def test_whatever_hostile_text_makes_the_parser_raise_is_one_error(text: str):
     with pytest.raises(source.SourceError):
         source.parse(text)
+
+
+def test_threads_parse_at_the_same_time():
+    text = (Path(__file__).parents[2] / "schemas/source.py").read_text()
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(lambda _: source.parse(text), range(400)))

@@ -13,8 +13,10 @@ from random import Random
 from tasks.sample.builtin.breeding import mutate_once
 from tasks.sample.builtin.growing import Grower
 from tasks.sample.builtin.kinds import FLOAT, NUMBERS, OTHER, Kind
+from tasks.sample.builtin.lesson import Lesson, learn
 from tasks.sample.builtin.operators import Tools
-from tasks.sample.builtin.reading import Scene, parse, read_prompt
+from tasks.sample.builtin.pruning import prune
+from tasks.sample.builtin.reading import Scene, parse
 from tasks.sample.builtin.simplify import simplify
 from tasks.sample.builtin.sites import survey
 from tasks.sample.builtin.trees import clone, dump, size
@@ -27,7 +29,6 @@ _MORE_CHANGES, _MORE_CHANGES_WHEN_SHORT = 0.45, 0.75
 _SHORT = 16
 _LAST_PARENT = 0.65
 _FRESH, _FRESH_WHEN_ALONE = 0.02, 0.2
-_SMALLEST_BLOCK, _LARGEST_BLOCK = 3, 9
 
 
 def mutate(prompt: str, seed: int) -> str:
@@ -42,33 +43,28 @@ def mutate(prompt: str, seed: int) -> str:
         that the prompt brings into scope, calls no earlier version, and differs from each of them.
     """
     random = Random(f"{seed}:".encode() + prompt.encode("utf-8", "surrogatepass"))
-    scene = read_prompt(prompt)
-    grower = Grower(random, scene.typical, _blocks(scene))
-    known = {dump(p.body) for p in scene.parents}
+    lesson = learn(prompt)
+    scene = lesson.scene
+    grower = Grower(random, scene.typical, lesson.blocks)
     for _ in range(_ATTEMPTS):
-        body = _child(scene, grower)
-        if body is not None and dump(body) not in known:
-            return _write(scene, body)
+        text = _child(lesson, grower)
+        if text:
+            return text
     for _ in range(_ATTEMPTS):
         body = _fresh(scene, grower)
-        if dump(body) not in known:
+        if dump(body) not in lesson.known:
             return _write(scene, body)
     # Where all that can be grown is shown already (`True` and `False`, without arguments), a number is still new.
     return _write(scene, [ast.Return(ast.Constant(random.random()))])
 
 
-def _blocks(scene: Scene) -> tuple[tuple[ast.expr, Kind], ...]:
-    """Small expressions of the parents, to build with."""
-    sites = [s for p in scene.parents for s in survey(p, scene.env).sites]
-    return tuple((s.tree, s.kind) for s in sites if _SMALLEST_BLOCK <= size(s.tree) <= _LARGEST_BLOCK)
-
-
-def _child(scene: Scene, grower: Grower) -> list[ast.stmt] | None:
-    """The body of one child of the parents, or `None` if it would not do."""
-    random = grower.random
+def _child(lesson: Lesson, grower: Grower) -> str:
+    """One child of the parents; empty if it would not do."""
+    random, scene = grower.random, lesson.scene
     # One parent only is shown while a population is young: then breadth is worth more than depth.
     if not scene.parents or random.random() < (_FRESH if len(scene.parents) > 1 else _FRESH_WHEN_ALONE):
-        return _fresh(scene, grower)
+        body = _fresh(scene, grower)
+        return _write(scene, body) if lesson.is_news(body, random) else ""
     *others, last = list(scene.parents)
     base = last if not others or random.random() < _LAST_PARENT else random.choice(others)
     donor = random.choice([p for p in scene.parents if p is not base] or [base])
@@ -80,16 +76,20 @@ def _child(scene: Scene, grower: Grower) -> list[ast.stmt] | None:
     while random.random() < (_MORE_CHANGES if size(child.body) > _SHORT else _MORE_CHANGES_WHEN_SHORT):
         changed |= mutate_once(child, tools)
     if not changed:
-        return None
+        return ""
     simplify(child, scene.env)
-    return child.body if _is_sound(child, base, scene, limit) else None
+    if size(child.body) > limit or not _is_sound(child, base, lesson) or not lesson.is_news(child.body, random):
+        return ""
+    if prune(child, scene.env, lesson.scenarios):
+        simplify(child, scene.env)
+    text = _write(scene, child.body)
+    return "" if dump(child.body) in lesson.known or parse(text) is None else text
 
 
-def _is_sound(child: ast.FunctionDef, base: ast.FunctionDef, scene: Scene, limit: int) -> bool:
-    """Whether a child is Python, short enough, and reads and returns what its parent could."""
-    if size(child.body) > limit or parse(_write(scene, child.body)) is None:
-        return False
-    before, after = survey(base, scene.env), survey(child, scene.env)
+def _is_sound(child: ast.FunctionDef, base: ast.FunctionDef, lesson: Lesson) -> bool:
+    """Whether a child reads and returns what its parent could."""
+    scene = lesson.scene
+    before, after = lesson.surveys[scene.parents.index(base)], survey(child, scene.env)
     if not after.undefined <= before.undefined or after.undefined & scene.forbidden:
         return False
     if not after.returns or not isinstance(child.body[-1], ast.Return | ast.If | type(base.body[-1])):
@@ -112,6 +112,6 @@ def _fresh(scene: Scene, grower: Grower) -> list[ast.stmt]:
 
 
 def _write(scene: Scene, body: list[ast.stmt]) -> str:
-    function = clone(scene.header)
-    function.body = [*scene.header.body, *body]
-    return ast.unparse(ast.fix_missing_locations(function))
+    header = scene.header
+    function = ast.FunctionDef(header.name, header.args, [*header.body, *body], [], header.returns, None, lineno=0)
+    return ast.unparse(function)

@@ -35,7 +35,7 @@ GROWING: tuple[tuple[Operator, float], ...] = (
     (add_local, 1.0),
     (add_loop, 1.0),
     (add_step, 1.0),
-    (return_early, 0.3),
+    (return_early, 0.1),
     (cross_statements, 1.0),
 )
 """Operators that make a function longer, with the weight of each."""
@@ -43,12 +43,12 @@ GROWING: tuple[tuple[Operator, float], ...] = (
 KEEPING: tuple[tuple[Operator, float], ...] = (
     (replace_subtree, 4.0),
     (cross_over, 6.0),
-    (perturb_constants, 5.0),
+    (perturb_constants, 10.0),
     (change_operation, 1.5),
     (change_argument, 1.5),
     (inline_local, 0.4),
 )
-SHRINKING: tuple[tuple[Operator, float], ...] = ((delete_operation, 2.0), (delete_statement, 0.7))
+SHRINKING: tuple[tuple[Operator, float], ...] = ((delete_operation, 1.0), (delete_statement, 0.4))
 
 
 def mutate_once(function: ast.FunctionDef, tools: Tools) -> bool:

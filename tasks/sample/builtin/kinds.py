@@ -10,6 +10,8 @@ import ast
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from schemas import source
+
 
 class Base(Enum):
     """What a value is made of."""
@@ -29,9 +31,9 @@ class Base(Enum):
     OTHER = auto()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Kind:
-    """The kind of an expression.
+    """The kind of an expression. There is one object of each, so that they are compared by identity.
 
     Attributes:
         base: What it is made of.
@@ -49,6 +51,7 @@ Env = dict[str, Kind]
 BOOL, INT, INDEX, FLOAT = Kind(Base.BOOL), Kind(Base.INT), Kind(Base.INDEX), Kind(Base.FLOAT)
 ARRAY, MASK, OTHER = Kind(Base.ARRAY), Kind(Base.MASK), Kind(Base.OTHER)
 NUMPY, MATH = Kind(Base.NUMPY), Kind(Base.MATH)
+_SEQUENCES: dict[Kind, Kind] = {}
 NUMBERS = frozenset({INT, INDEX, FLOAT})
 
 REDUCTIONS = frozenset({"max", "min", "sum", "mean", "std", "var", "median", "prod", "ptp"})
@@ -98,7 +101,7 @@ ELEMENTWISE = frozenset(
 
 
 def sequence(item: Kind) -> Kind:
-    return Kind(Base.SEQUENCE, item)
+    return _SEQUENCES.setdefault(item, Kind(Base.SEQUENCE, item))
 
 
 def join(first: Kind, second: Kind) -> Kind:
@@ -125,9 +128,10 @@ def from_annotation(annotation: ast.expr | None) -> Kind:
     """The kind that an annotation names; `OTHER` for none or one that is not known."""
     if isinstance(annotation, ast.Constant):
         try:
-            return from_annotation(ast.parse(str(annotation.value), mode="eval").body)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            statement = source.parse(str(annotation.value)).body[:1]
+        except source.SourceError:
             return OTHER
+        return from_annotation(statement[0].value) if statement and isinstance(statement[0], ast.Expr) else OTHER
     if isinstance(annotation, ast.Subscript):
         outer = from_annotation(annotation.value)
         if outer.base is not Base.SEQUENCE:

@@ -23,6 +23,7 @@ from tasks.sample.builtin.trees import (
     clone,
     loaded,
     negative,
+    nodes,
     number,
     size,
     value_of,
@@ -112,7 +113,7 @@ def cross_over(function: ast.FunctionDef, tools: Tools) -> bool:
 
 def _own_names(tree: ast.AST) -> set[str]:
     """Names that a tree binds itself, in comprehensions."""
-    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return {n.id for n in nodes(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
 
 
 def perturb_constants(function: ast.FunctionDef, tools: Tools) -> bool:
@@ -149,10 +150,10 @@ def _moved(value: float, kind: Kind, tools: Tools) -> ast.expr:
 
 def change_operation(function: ast.FunctionDef, tools: Tools) -> bool:
     """Turn one operator or function into another of its family."""
-    nodes = [n for n in ast.walk(function) if _alternatives(n)]
-    if not nodes:
+    found = [n for n in nodes(function) if _alternatives(n)]
+    if not found:
         return False
-    node = tools.random.choice(nodes)
+    node = tools.random.choice(found)
     new = tools.random.choice(_alternatives(node))
     match node:
         case ast.Call(func=ast.Name() as target):
@@ -229,7 +230,7 @@ def delete_operation(function: ast.FunctionDef, tools: Tools) -> bool:
     if not whole:
         return False
     site = tools.random.choice(whole)
-    inner = set(map(id, ast.walk(site.tree))) - {id(site.tree)}
+    inner = set(map(id, nodes(site.tree))) - {id(site.tree)}
     parts = [
         s.tree
         for s in found

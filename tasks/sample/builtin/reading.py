@@ -10,9 +10,11 @@ import ast
 import re
 from dataclasses import dataclass, field
 
+from schemas import source as checked_source
 from tasks.sample.builtin.kinds import (
     ARRAY,
     FLOAT,
+    INT,
     MATH,
     NUMPY,
     OTHER,
@@ -23,13 +25,16 @@ from tasks.sample.builtin.kinds import (
     infer,
     sequence,
 )
+from tasks.sample.builtin.trees import nodes
 
 _DEF = re.compile(r"^([ \t]*)(?:async[ \t]+)?def[ \t]+\w+[ \t]*\(")
 _VERSION = re.compile(r"^(.*)_v(\d+)$")
+_ASSIGNED = re.compile(r"^(\w+) *(?::[^=]*)?= *(-?\d+(?:\.\d+)?)\s*(?:#|$)")
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
 _MAX_HEADER_LINES = 40
 _MAX_DEPTH = 60
 _MAX_TYPICAL = 24
+_LARGE = 1e9
 _EMPTY_HEADER = "def answer():\n    pass"
 
 
@@ -42,7 +47,9 @@ class Scene:
         parents: The versions shown, in their order, under the name and arguments of the header.
         env: The names that any version may use: arguments, imports, constants and helpers.
         returns: Kind of what the function returns.
-        typical: Numbers that the text mentions; good constants to try.
+        typical: Numbers that the text mentions or the versions use; good constants to try.
+        constants: Values of the plain numbers that the text around the versions gives names to.
+        largest: The largest number that the text mentions; 0 if it mentions none.
         forbidden: Names of the versions shown, which the answer must not call.
     """
 
@@ -51,6 +58,8 @@ class Scene:
     env: Env
     returns: Kind
     typical: tuple[float, ...]
+    constants: dict[str, float]
+    largest: float
     forbidden: frozenset[str]
 
 
@@ -75,14 +84,17 @@ def read_prompt(prompt: str) -> Scene:
     env = _borrowed_modules(parents, env) | _arguments(header, parents)
     returns = _returned(header, parents, env)
     forbidden = {f.name for f in found.functions if _family(f.name) == family} - {header.name}
-    return Scene(header, parents, env, returns, _typical(found.outside, header, parents), frozenset(forbidden))
+    mentioned = _mentioned(found.outside, header)
+    largest = max(mentioned, default=0.0)
+    constants = _constants(found.outside, env)
+    return Scene(header, parents, env, returns, mentioned + _used(parents), constants, largest, frozenset(forbidden))
 
 
 def parse(source: str) -> ast.Module | None:
     """The tree of a text, or `None` if it is not Python, or too deep to walk."""
     try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        tree = checked_source.parse(source)
+    except checked_source.SourceError:
         return None
     return tree if _depth(tree) <= _MAX_DEPTH else None
 
@@ -167,7 +179,7 @@ def _pick_header(functions: list[ast.FunctionDef]) -> ast.FunctionDef:
 
 
 def _only_function(source: str) -> ast.FunctionDef:
-    function = ast.parse(source).body[0]
+    function = checked_source.parse(source).body[0]
     assert isinstance(function, ast.FunctionDef)
     return function
 
@@ -188,7 +200,7 @@ def _adopt(parent: ast.FunctionDef, header: ast.FunctionDef) -> ast.FunctionDef:
     renamed = dict(zip(argument_names(parent), argument_names(header), strict=False)) | {parent.name: header.name}
     changed = {old: new for old, new in renamed.items() if old != new}
     body = parent.body[len(docstring(parent)) :]
-    for node in (n for statement in body for n in ast.walk(statement)):
+    for node in (n for statement in body for n in nodes(statement)):
         if isinstance(node, ast.Name):
             node.id = changed.get(node.id, node.id)
     return ast.FunctionDef(header.name, header.args, body, [], header.returns, None)
@@ -220,6 +232,11 @@ def _preface(lines: list[str], helpers: list[ast.FunctionDef]) -> Env:
     return env
 
 
+def _constants(lines: list[str], env: Env) -> dict[str, float]:
+    assigned = (_ASSIGNED.match(line) for line in lines)
+    return {match[1]: ast.literal_eval(match[2]) for match in assigned if match and env.get(match[1]) in (INT, FLOAT)}
+
+
 def bound_by(statement: ast.stmt, env: Env) -> Env:
     """The names that an import or a plain assignment brings into scope."""
     match statement:
@@ -237,7 +254,7 @@ def bound_by(statement: ast.stmt, env: Env) -> Env:
 
 def _borrowed_modules(parents: tuple[ast.FunctionDef, ...], env: Env) -> Env:
     """Published specifications use `np` without importing it; what a scored parent uses is there."""
-    used = {n.id for p in parents for n in ast.walk(p) if isinstance(n, ast.Name)}
+    used = {n.id for p in parents for n in nodes(p) if isinstance(n, ast.Name)}
     return {name: kind for name, kind in (("np", NUMPY), ("math", MATH)) if name in used} | env
 
 
@@ -255,7 +272,7 @@ def _arguments(header: ast.FunctionDef, parents: tuple[ast.FunctionDef, ...]) ->
 
 def _guess(name: str, parents: tuple[ast.FunctionDef, ...]) -> Kind:
     """The kind of an argument without annotation, by what the parents do with it."""
-    for node in (n for p in parents for n in ast.walk(p)):
+    for node in (n for p in parents for n in nodes(p)):
         match node:
             case ast.Subscript(value=ast.Name(id=used)) | ast.For(iter=ast.Name(id=used)) if used == name:
                 return sequence(FLOAT)
@@ -269,17 +286,16 @@ def _guess(name: str, parents: tuple[ast.FunctionDef, ...]) -> Kind:
 def _returned(header: ast.FunctionDef, parents: tuple[ast.FunctionDef, ...], env: Env) -> Kind:
     if header.returns is not None:
         return from_annotation(header.returns)
-    values = [n.value for p in parents for n in ast.walk(p) if isinstance(n, ast.Return) and n.value is not None]
+    values = [n.value for p in parents for n in nodes(p) if isinstance(n, ast.Return) and n.value is not None]
     return infer(values[-1], env) if values else FLOAT
 
 
-def _typical(lines: list[str], header: ast.FunctionDef, parents: tuple[ast.FunctionDef, ...]) -> tuple[float, ...]:
+def _mentioned(lines: list[str], header: ast.FunctionDef) -> tuple[float, ...]:
     words = [*lines, ast.get_docstring(header) or ""]
-    mentioned = [float(n) for line in words for n in _NUMBER.findall(line)]
-    used = [
-        float(n.value)
-        for p in parents
-        for n in ast.walk(p)
-        if isinstance(n, ast.Constant) and isinstance(n.value, int | float) and abs(n.value) < 1e9
-    ]
-    return tuple(sorted({n for n in mentioned if n < 1e9}))[:_MAX_TYPICAL] + tuple(used)
+    numbers = {float(n) for line in words for n in _NUMBER.findall(line)}
+    return tuple(sorted(n for n in numbers if n < _LARGE))[:_MAX_TYPICAL]
+
+
+def _used(parents: tuple[ast.FunctionDef, ...]) -> tuple[float, ...]:
+    constants = [n for p in parents for n in nodes(p) if isinstance(n, ast.Constant)]
+    return tuple(float(n.value) for n in constants if isinstance(n.value, int | float) and abs(n.value) < _LARGE)

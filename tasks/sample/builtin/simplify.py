@@ -10,7 +10,7 @@ import ast
 import math
 
 from tasks.sample.builtin.kinds import NUMBERS, Env
-from tasks.sample.builtin.trees import binary, called, compare, loaded, negative, number, same, value_of
+from tasks.sample.builtin.trees import binary, called, compare, dump, loaded, negative, nodes, number, same, value_of
 
 _OPPOSITES: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.GtE,
@@ -68,19 +68,19 @@ _ROUNDS = 4
 def simplify(function: ast.FunctionDef, env: Env) -> None:
     """Simplify a function in place; `env` are its arguments and global names."""
     scalars = {n for n, k in env.items() if k in NUMBERS} - _stored(function)
-    before = ""
+    before = dump(function.body)
     for _ in range(_ROUNDS):
         _Folder(scalars).visit(function)
         _drop_dead(function)
         function.body = _prune(function.body) or [ast.Pass()]
-        after = ast.dump(function)
+        after = dump(function.body)
         if after == before:
             return
         before = after
 
 
 def _stored(function: ast.FunctionDef) -> set[str]:
-    return {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return {n.id for n in nodes(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
 
 
 class _Folder(ast.NodeTransformer):
@@ -157,7 +157,7 @@ class _Folder(ast.NodeTransformer):
     def _is_scalar(self, tree: ast.expr) -> bool:
         is_plain = all(
             isinstance(n, ast.Name | ast.Constant | ast.BinOp | ast.UnaryOp)
-            for n in ast.walk(tree)
+            for n in nodes(tree)
             if isinstance(n, ast.expr)
         )
         return is_plain and loaded(tree) <= self._scalars
@@ -310,7 +310,7 @@ def _pruned_if(statement: ast.If) -> list[ast.stmt]:
     statement.body, statement.orelse = _prune(statement.body), _prune(statement.orelse)
     if isinstance(statement.test, ast.Constant):
         return statement.body if statement.test.value else statement.orelse
-    if ast.dump(ast.Module(statement.body, [])) == ast.dump(ast.Module(statement.orelse, [])):
+    if dump(statement.body) == dump(statement.orelse):
         return statement.body
     if not statement.body:
         statement.test = ast.UnaryOp(ast.Not(), statement.test)
@@ -337,11 +337,11 @@ def _is_dead(statement: ast.stmt, read: set[str]) -> bool:
 
 
 def _is_pure(tree: ast.expr) -> bool:
-    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
-    return all(called(c) in _PURE for c in calls) and not any(isinstance(n, ast.NamedExpr) for n in ast.walk(tree))
+    calls = [n for n in nodes(tree) if isinstance(n, ast.Call)]
+    return all(called(c) in _PURE for c in calls) and not any(isinstance(n, ast.NamedExpr) for n in nodes(tree))
 
 
 def blocks(tree: ast.AST) -> list[list[ast.stmt]]:
     """Every list of statements in a tree that is not empty."""
-    fields = [getattr(n, f, None) for n in ast.walk(tree) for f in ("body", "orelse", "finalbody")]
+    fields = [getattr(n, f, None) for n in nodes(tree) for f in ("body", "orelse", "finalbody")]
     return [block for block in fields if isinstance(block, list) and block]

@@ -21,7 +21,7 @@ from tasks.sample.builtin.kinds import (
     join,
 )
 from tasks.sample.builtin.reading import all_arguments, bound_by
-from tasks.sample.builtin.trees import called
+from tasks.sample.builtin.trees import called, nodes
 
 BUILTINS = frozenset(dir(builtins))
 _JUMPS = (ast.Return, ast.Raise, ast.Continue, ast.Break)
@@ -137,7 +137,7 @@ class _Walker:
         """Statements that are rare in evolved functions: expressions, with, try, imports and the like."""
         env = self._fields(statement, env) | bound_by(statement, env)
         if isinstance(statement, ast.With):
-            names = {n.id for item in statement.items for n in ast.walk(item) if isinstance(n, ast.Name)}
+            names = {n.id for item in statement.items for n in nodes(item) if isinstance(n, ast.Name)}
             return self.block(statement.body, dict.fromkeys(names, OTHER) | env)
         if isinstance(statement, ast.Try):
             self.block(statement.body, env)
@@ -172,7 +172,7 @@ class _Walker:
                 values = value.elts if isinstance(value, ast.Tuple) else []
                 for place, part in enumerate(target.elts):
                     kind = infer(values[place], env) if len(values) == len(target.elts) else OTHER
-                    bound |= {n.id: kind for n in ast.walk(part) if isinstance(n, ast.Name)}
+                    bound |= {n.id: kind for n in nodes(part) if isinstance(n, ast.Name)}
             else:
                 self._fields(target, env)
         return env | bound
@@ -229,7 +229,7 @@ class _Walker:
             case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
                 self._comprehension(tree, env)
             case ast.Lambda(body=_):
-                self._child(tree, "body", None, env | {a.arg: OTHER for a in ast.walk(tree) if isinstance(a, ast.arg)})
+                self._child(tree, "body", None, env | {a.arg: OTHER for a in nodes(tree) if isinstance(a, ast.arg)})
             case ast.BinOp() | ast.Compare():
                 self._fields(tree, env, is_whole=is_whole, is_loose=broadcasts)
             case ast.NamedExpr():

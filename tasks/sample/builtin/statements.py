@@ -9,7 +9,7 @@ from tasks.sample.builtin.kinds import ARRAY, BOOL, FLOAT, INDEX, INT, Env
 from tasks.sample.builtin.operators import Tools
 from tasks.sample.builtin.simplify import blocks
 from tasks.sample.builtin.sites import Gap, Site
-from tasks.sample.builtin.trees import assign, binary, call, clone, name, number, stored, value_of
+from tasks.sample.builtin.trees import assign, binary, call, clone, name, nodes, number, stored, value_of
 
 
 def return_early(function: ast.FunctionDef, tools: Tools) -> bool:
@@ -50,7 +50,7 @@ def _combine(site: Site, local: str, tools: Tools) -> None:
 
 
 def _all_names(function: ast.FunctionDef) -> set[str]:
-    return {n.id for n in ast.walk(function) if isinstance(n, ast.Name)}
+    return {n.id for n in nodes(function) if isinstance(n, ast.Name)}
 
 
 def add_loop(function: ast.FunctionDef, tools: Tools) -> bool:

@@ -20,6 +20,7 @@ WRONG = {
     "a setting without value": (["check", "cap-set", "--set", "limits.wall_s"], 2, "key=value"),
     "a wrong value": (["check", "cap-set", "--set", "limits.wall_s=soon"], 2, "limits.wall_s"),
     "inputs that are no JSON": (["run", "cap-set", "--inputs", "[8"], 2, "--inputs takes JSON"),
+    "a setting and its table": (["check", "cap-set", "--set", "search=4", "--set", "search.islands=3"], 2, "only one"),
     "generations below one": (["run", "cap-set", "--generations", "0"], 2, "greater than or equal to 1"),
     "a time that is none": (["run", "cap-set", "--until", "soon"], 2, "07:00"),
     "an address without model": (["run", "cap-set", "--api-base", "http://127.0.0.1:1"], 2, "Add --model"),
@@ -51,7 +52,16 @@ def test_an_error_says_what_is_wrong_and_what_to_do(case: str, tmp_path: Path):
 @pytest.mark.docker
 @pytest.mark.prefect
 def test_a_provider_that_fails_is_told_in_words(tmp_path: Path, toy: Path, prefect_api: str):
-    model = ["--model", "openai/test", "--api-base", "http://127.0.0.1:9/v1", "--set", "sampling.attempts=1"]
+    model = [
+        "--model",
+        "openai/test",
+        "--api-base",
+        "http://127.0.0.1:9/v1",
+        "--set",
+        "sampling.attempts=1",
+        "--set",
+        "search.failures=1",
+    ]
     done = call(["run", str(toy), *model], tmp_path, PREFECT_API_URL=prefect_api)
     assert done.returncode == 1, done.stderr
     assert "overnight: error: openai/test: 1 attempts failed" in done.stderr
