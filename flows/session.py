@@ -321,7 +321,7 @@ def open_confirmations(problem: Problem, *, seed: int, run_id: str) -> FreshPool
     """Where programs are confirmed on the training inputs; nothing is started before the first."""
     sandbox = problem.settings.sandbox
     return open_fresh_pool(
-        confirmation(problem.job("train", seed, apart=True)),
+        confirmation(problem.job("train", seed, apart=True), problem.settings.noise),
         image=sandbox.image,
         labels={"overnight.run": run_id},
         runtime=sandbox.runtime,

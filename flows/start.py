@@ -67,7 +67,9 @@ def score_start(problem: Problem, *, seed: int, run_id: str) -> Verdict:
     if not verdict.is_scored:
         raise SpecificationError(
             f"the start program has no score: {verdict.outcome.value}: {verdict.error}",
-            remedy="The specification must run as it stands. Look closer with: overnight check PROBLEM",
+            remedy="Lower that threshold, or do without: --set thresholds=[]"
+            if verdict.outcome is Outcome.REJECTED
+            else "The specification must run as it stands. Look closer with: overnight check PROBLEM",
         )
     return verdict
 

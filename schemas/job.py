@@ -61,6 +61,8 @@ class Job:
         run_function: Name of the function that scores one input.
         inputs: One call for each input, in order.
         limits: What one candidate may use.
+        thresholds: For each input in order the score below which a program is rejected and the rest is not evaluated;
+            `None`, or nothing for the last ones, where there is none.
         seed: Seeds `random` and `numpy.random` in every candidate, so that unseeded draws repeat.
         apart: Set where every program is evaluated split; `None` where it is one process with what scores it.
     """
@@ -68,5 +70,6 @@ class Job:
     run_function: str
     inputs: tuple[Call, ...]
     limits: Limits = Limits()
+    thresholds: tuple[float | None, ...] = ()
     seed: int = 0
     apart: Apart | None = None

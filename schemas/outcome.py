@@ -16,7 +16,7 @@ class Outcome(StrEnum):
     DUPLICATE = "duplicate"
     """The same program was judged before in this run."""
     REJECTED = "rejected"
-    """A static rule: it calls an ancestor, or changes nothing."""
+    """By a rule: it calls an ancestor, changes nothing, or falls below a threshold of its problem."""
     CRASHED = "crashed"
     TIMED_OUT = "timed_out"
     OUT_OF_MEMORY = "out_of_memory"
@@ -34,13 +34,15 @@ class Verdict:
     """The one judgement of one candidate.
 
     Attributes:
-        scores: One finite number for each input, in their order, if `outcome` is `SCORED`; else empty.
+        scores: One finite number for each input, in their order, if `outcome` is `SCORED`; of a program that fell below
+            a threshold those up to there; else empty.
         error: What went wrong, in plain capped text without control characters; empty when scored.
         wall_s: Seconds of wall clock the candidate had, all inputs together.
         cpu_s: Seconds of processor time, user and system.
         peak_mib: Peak resident memory, MiB.
         input_wall_s: Seconds of wall clock for each input that was finished.
         output: What the candidate printed, capped and cleaned.
+        skipped: Inputs that were not evaluated, because the score on the one before them is below its threshold.
     """
 
     outcome: Outcome
@@ -51,6 +53,7 @@ class Verdict:
     peak_mib: float = 0.0
     input_wall_s: tuple[float, ...] = ()
     output: str = ""
+    skipped: int = 0
 
     @property
     def is_scored(self) -> bool:

@@ -53,6 +53,7 @@ class Problem:
             run_function=self.specification.run,
             inputs=self.inputs[split],
             limits=self.settings.limits,
+            thresholds=self.settings.thresholds if split == "train" else (),
             seed=seed,
             apart=Apart(self.specification.evolved, self.specification.text) if apart else None,
         )
@@ -101,6 +102,11 @@ def _problem(name: str, specification: Specification, settings: Settings, depend
         "held_out": settings.held_out,
     }
     inputs: dict[Split, tuple[Call, ...]] = {split: _calls(raw, specification, name) for split, raw in splits.items()}
+    if len(settings.thresholds) > len(inputs["train"]):
+        raise SpecificationError(
+            f"{name}: {len(settings.thresholds)} thresholds for {len(inputs['train'])} inputs",
+            remedy="One for each of `inputs`, in their order, or fewer; --set thresholds=[] does without.",
+        )
     return Problem(name, specification, settings, inputs, tuple(dependencies))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
 from schemas.errors import UsageError
 from schemas.job import Limits
@@ -128,6 +128,11 @@ class Sandbox(Section):
     )
 
 
+def _as_threshold(value: Any) -> Any:
+    """TOML has no null: there, `-inf` stands for no threshold."""
+    return None if value == float("-inf") else value
+
+
 class Settings(Section):
     """All settings of a run."""
 
@@ -140,6 +145,11 @@ class Settings(Section):
     )
     held_out: Annotated[tuple[Any, ...], BeforeValidator(_as_list)] = Field(
         default=(), description="inputs that score the final best and are never shown to the search"
+    )
+    thresholds: tuple[Annotated[FiniteFloat | None, BeforeValidator(_as_threshold)], ...] = Field(
+        default=(),
+        description="for each of `inputs`, in order, the score below which a program is rejected and the rest is "
+        "skipped; `-inf` where there is none",
     )
     reducer: Reducer = Field(default="mean", description="how the scores of the inputs become one")
     score_name: str = Field(default="score", description="what the score is, in words, with its unit")

@@ -36,7 +36,7 @@ PROGRAMS = _table(
     ("error", TEXT, "what went wrong; empty if it is scored"),
     ("output", TEXT, "what it printed, capped"),
     ("score", REAL, "the scores of all inputs reduced to one; higher is better"),
-    ("scores", pa.list_(REAL), "score of each training input, in their order"),
+    ("scores", pa.list_(REAL), "score of each training input, in their order; null for those skipped"),
     ("confirmed_score", REAL, "score of its confirmation, split and in a fresh container; null if it got none"),
     ("wall_s", REAL, "seconds of wall clock in the sandbox"),
     ("cpu_s", REAL, "seconds of processor time"),

@@ -46,6 +46,7 @@ def check(
 _MORE = {
     Outcome.TIMED_OUT: "Give it more time with --set limits.wall_s=60",
     Outcome.OUT_OF_MEMORY: "Give it more memory with --set limits.memory_mib=4096",
+    Outcome.REJECTED: "Lower that threshold, or do without with --set thresholds=[]",
     Outcome.OUTPUT_LIMIT: "Let it print more with --set limits.output_kib=1024",
 }
 

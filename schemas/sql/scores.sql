@@ -1,4 +1,9 @@
--- One row a scored program and training input: input (counted from 1) and the score on it.
+-- One row a program and training input, of programs that are scored or fell below a threshold: input (counted from 1),
+-- the score on it, and state: `scored`, or `skipped`, because the program fell below the threshold of an earlier input.
 CREATE VIEW scores AS
-SELECT run_id, generation, program_id, unnest(range(1, len(scores) + 1)) AS input, unnest(scores) AS score
-FROM {programs} WHERE outcome = 'scored';
+SELECT
+    run_id, generation, program_id,
+    unnest(range(1, len(scores) + 1)) AS input,
+    unnest(scores) AS score,
+    unnest(list_transform(scores, lambda one: CASE WHEN one IS NULL THEN 'skipped' ELSE 'scored' END)) AS state
+FROM {programs} WHERE len(scores) > 0;

@@ -19,11 +19,16 @@ _PATIENCE = 2
 """A confirmation may take so many times the seconds: calls between processes take some that are not the program's."""
 
 
-def confirmation(job: Job) -> Job:
-    """The job of a confirmation: `job`, split, with more time."""
+def confirmation(job: Job, noise: float) -> Job:
+    """The job of a confirmation: `job`, split, with more time.
+
+    Its thresholds are lower by the noise: who was not below one and now is, differs by more than that, so that
+    skipping the rest changes nothing.
+    """
     limits = job.limits
     more = {"wall_s": limits.wall_s * _PATIENCE, "cpu_s": limits.cpu_s and limits.cpu_s * _PATIENCE}
-    return replace(job, limits=limits.model_copy(update=more))
+    thresholds = tuple(None if one is None else one - noise for one in job.thresholds)
+    return replace(job, limits=limits.model_copy(update=more), thresholds=thresholds)
 
 
 class Confirmer:

@@ -69,6 +69,7 @@ def job_frame(job: Job, *, own_users: bool = True) -> bytes:
         "count": len(inputs),
         "inputs": [] if job.apart else inputs,
         "seed": job.seed,
+        "thresholds": [*job.thresholds, *[None] * (len(inputs) - len(job.thresholds))],
         "wall_s": limits.wall_s,
         "cpu_s": cpu_limit(job),
         "memory_mib": limits.memory_mib,

@@ -9,6 +9,7 @@ import json
 import math
 import re
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +104,7 @@ def judge(reply: Reply, job: Job) -> Verdict:
     """
     header = read_header(reply.header)
     outcome, scores, error = _decide(header, reply.results, job)
+    skipped = len(job.inputs) - len(scores) if outcome is Outcome.REJECTED else 0
     return Verdict(
         outcome=outcome,
         scores=scores,
@@ -112,6 +114,7 @@ def judge(reply: Reply, job: Job) -> Verdict:
         peak_mib=header.peak_mib,
         input_wall_s=header.input_wall_s[: len(job.inputs)],
         output=clean(reply.output.decode("utf-8", "replace")),
+        skipped=skipped,
     )
 
 
@@ -165,11 +168,30 @@ def _read_report(results: bytes, header: Header, job: Job) -> _Decision:
         if fault:
             return Outcome.BAD_SCORE, (), f"expected one finite number, got {fault} {where}"
         scores.append(score)
+        if said := _shortfall(scores, where, job):
+            # Here it ends, whatever else was reported: only these scores say whether the rest is skipped.
+            return Outcome.REJECTED, tuple(scores), said
     if len(lines) - 1 > len(job.inputs) or rest:
         return Outcome.BAD_SCORE, (), f"reported more than the {len(job.inputs)} scores that were asked for"
     if len(scores) < len(job.inputs):
         return Outcome.CRASHED, (), f"ended itself with exit code 0 {_input_name(len(scores), job)}"
     return Outcome.SCORED, tuple(scores), ""
+
+
+def _shortfall(scores: Sequence[float], where: str, job: Job) -> str:
+    """How the last score falls below the threshold of its input, in words; empty if it does not.
+
+    Such a program is rejected and has no score. Whatever stood for the inputs that were skipped would be made up: the
+    scores on the first inputs reduced alone are not comparable with those of programs that had the hard inputs, too,
+    and may win; a worst score is not known. And a program of which some scores are unknown has no signature.
+    """
+    place = len(scores) - 1
+    threshold = job.thresholds[place] if place < len(job.thresholds) else None
+    if threshold is None or scores[place] >= threshold:
+        return ""
+    rest = len(job.inputs) - len(scores)
+    skipped = f"; {rest} more {'input was' if rest == 1 else 'inputs were'} skipped" if rest else ""
+    return f"scored {scores[place]!r}, below the threshold of {threshold:g}, {where}{skipped}"
 
 
 def _read_record(line: bytes) -> dict[str, Any]:

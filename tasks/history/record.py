@@ -179,7 +179,7 @@ def _program_row(run_id: str, record: GenerationRecord, judged: Judged) -> dict[
         "error": verdict.error,
         "output": verdict.output,
         "score": judged.score,
-        "scores": verdict.scores,
+        "scores": [*verdict.scores, *[None] * verdict.skipped],
         "confirmed_score": judged.confirmed_score,
         "wall_s": verdict.wall_s,
         "cpu_s": verdict.cpu_s,

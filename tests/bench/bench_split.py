@@ -33,7 +33,7 @@ def seconds(sandbox: Sandbox, source: str) -> float:
 def measure(problem: Problem, image: str, rounds: int) -> tuple[float, float, float]:
     """Seconds of an inline evaluation, of a split one and of a confirmation."""
     source = problem.specification.text
-    fresh = open_fresh_pool(confirmation(problem.job(apart=True)), image=image)
+    fresh = open_fresh_pool(confirmation(problem.job(apart=True), problem.settings.noise), image=image)
     with (
         open_pool(problem.job(apart=False), image=image, slots=1) as inline,
         open_pool(problem.job(apart=True), image=image, slots=1) as split,

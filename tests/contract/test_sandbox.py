@@ -6,12 +6,13 @@ import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from bare import BareRunner
 from candidates import CASES, HONEST, HONEST_SCORES, Case, body, returns
 
-from schemas.job import Call, Job, Limits
+from schemas.job import Apart, Call, Job, Limits
 from schemas.outcome import Outcome
 from tasks.evaluate.delivery import ENVIRONMENT
 from tasks.evaluate.pool import SandboxPool, open_pool
@@ -212,6 +213,42 @@ def test_processor_time_is_limited_over_all_threads(kind: str, request: pytest.F
         assert "1 s of processor time" in verdict.error
         ignores = body("import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass")
         assert pool.evaluate(ignores).outcome is Outcome.TIMED_OUT
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["inline", "split"])
+def test_below_a_threshold_the_rest_of_the_inputs_is_not_run(kind: str, request: pytest.FixtureRequest, apart: bool):
+    text = """
+import funsearch
+
+@funsearch.run
+def evaluate(n):
+    return f(n)
+
+@funsearch.evolve
+def f(n):
+    print("on", n)
+    return {}
+"""
+    inputs = (Call((1,)), Call((2,)), Call((3,)))
+    job = Job("evaluate", inputs, Limits(memory_mib=96), thresholds=(0.5, None), apart=None)
+    job = replace(job, apart=Apart("f", text.format("n")) if apart else None)
+    with start(kind, job, request) as pool:
+        below = pool.evaluate(text.format("0.25"))
+        assert (below.outcome, below.scores, below.skipped) == (Outcome.REJECTED, (0.25,), 2), below
+        assert below.output == "on 1\n"
+        assert len(below.input_wall_s) == 1
+        above = pool.evaluate(text.format("2 - n"))
+        assert above.scores == (1.0, 0.0, -1.0), above
+
+
+def test_who_ends_itself_as_if_below_a_threshold_gains_nothing(kind: str, request: pytest.FixtureRequest):
+    job = Job("evaluate", (Call((1,)), Call((2,))), Limits(memory_mib=96), thresholds=(0.5,))
+    with start(kind, job, request) as pool:
+        leaves = pool.evaluate(body("import os\nif n == 2: os._exit(0)\nreturn 9"))
+        assert (leaves.outcome, leaves.scores, leaves.skipped) == (Outcome.CRASHED, (), 0)
+        writes = body('import os\nos.write(3, b\'{"score": 0.1}\\n{"score": 9}\\n\')\nos._exit(0)')
+        below = pool.evaluate(writes)
+        assert (below.outcome, below.scores, below.skipped) == (Outcome.REJECTED, (0.1,), 1), below
 
 
 def test_many_threads_each_get_their_own_answer(kind: str, request: pytest.FixtureRequest):

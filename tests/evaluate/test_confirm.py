@@ -172,10 +172,19 @@ def test_there_is_nothing_to_do_where_nobody_is_better():
 
 def test_a_confirmation_has_more_time_and_nothing_else_more():
     job = Job("evaluate", (Call((1,)),), Limits(wall_s=3, cpu_s=2, memory_mib=64), seed=4)
-    more = confirmation(job)
+    more = confirmation(job, 0.0)
     assert (more.limits.wall_s, more.limits.cpu_s, more.limits.memory_mib) == (6, 4, 64)
     assert replace(more, limits=job.limits) == job
-    assert confirmation(replace(job, limits=Limits())).limits.cpu_s is None
+    assert confirmation(replace(job, limits=Limits()), 0.0).limits.cpu_s is None
+
+
+def test_a_confirmation_skips_only_what_would_be_unconfirmed_anyway():
+    job = Job("evaluate", (Call((1,)), Call((2,))), thresholds=(1.0, None))
+    assert confirmation(job, 0.25).thresholds == (0.75, None)
+    below = Verdict(Outcome.REJECTED, (0.5,), error="scored 0.5, below the threshold of 0.75", skipped=1)
+    settled = settle(claim(0, "1", 1.0, 1.0), below, "mean", 0.25)
+    assert (settled.verdict.outcome, settled.score) == (Outcome.UNCONFIRMED, None)
+    assert "below the threshold" in settled.verdict.error
 
 
 def test_it_takes_what_the_evaluator_of_the_same_generation_gives():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -163,3 +164,38 @@ def test_clean_text_is_utf8_and_has_nothing_a_terminal_obeys(text: str):
 def test_a_header_that_is_none_is_our_fault(header: bytes):
     with pytest.raises(ReplyFault):
         judge(Reply(header, GOOD, b""), JOB)
+
+
+LADDER = replace(JOB, inputs=(Call((1,)), Call((2,)), Call((3,))), thresholds=(0.5, None))
+
+
+def climbed(*scores: float, **seen: Any) -> Verdict:
+    header = json.dumps(SEEN | seen).encode()
+    return judge(Reply(header, report(*({"score": score} for score in scores)), b""), LADDER)
+
+
+def test_below_a_threshold_it_is_rejected_without_a_score_and_the_rest_is_skipped():
+    got = climbed(0.25)
+    assert (got.outcome, got.scores, got.skipped) == (Outcome.REJECTED, (0.25,), 2)
+    assert got.error == "scored 0.25, below the threshold of 0.5, on input 1 of 3 (1); 2 more inputs were skipped"
+
+
+def test_at_a_threshold_and_where_there_is_none_it_goes_on():
+    assert climbed(0.5, -9.0, -9.0).scores == (0.5, -9.0, -9.0)
+
+
+def test_who_says_it_was_skipped_without_having_been_below_a_threshold_has_crashed():
+    for claimed in ((0.75,), (0.75, 0.1)):
+        got = climbed(*claimed)
+        assert (got.outcome, got.scores, got.skipped) == (Outcome.CRASHED, (), 0)
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=4))
+def test_who_was_below_a_threshold_is_never_scored_whatever_it_reports_afterwards(more: list[float]):
+    got = climbed(0.49, *more)
+    assert (got.outcome, got.scores, got.skipped) == (Outcome.REJECTED, (0.49,), 2)
+
+
+def test_what_the_runner_saw_counts_before_a_threshold():
+    assert climbed(0.25, broken="wall").outcome is Outcome.TIMED_OUT
+    assert climbed(0.25, status=-9).outcome is Outcome.CRASHED

@@ -247,3 +247,19 @@ def test_the_same_generations_at_another_time_differ_in_their_times_only(tmp_pat
         assert without_times(first).equals(without_times(second), check_metadata=True), name
         if "population" not in name:
             assert not first.equals(second), name
+
+
+def test_what_was_skipped_is_null_and_its_program_has_no_score(tmp_path: Path):
+    files = create(tmp_path)
+    start = record.read_past(files).start
+    one = a_judged(files.run_id, 1, 0, outcome=Outcome.REJECTED)
+    verdict = replace(one.verdict, scores=(0.25,), skipped=1)
+    record.commit(files, a_generation(1, [replace(one, verdict=verdict)], start))
+    database = Database(tmp_path)
+    (row,) = database.rows("SELECT outcome, score, scores FROM programs WHERE generation = 1")
+    assert (row["outcome"], row["score"], row["scores"]) == ("rejected", None, [0.25, None])
+    rows = database.rows("SELECT input, score, state FROM scores WHERE generation = 1 ORDER BY input")
+    assert [tuple(row.values()) for row in rows] == [(1, 0.25, "scored"), (2, None, "skipped")]
+    past = record.read_past(files)
+    assert list(past.programs.values()) == [start]
+    assert one.candidate.code_hash in past.code_hashes, "it was judged"

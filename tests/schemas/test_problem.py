@@ -124,3 +124,22 @@ def test_a_job_is_split_where_the_settings_or_the_caller_say_so(toy: Path):
     assert (apart.evolved, apart.specification) == ("guess", toy.read_text())
     assert split.job().apart == apart
     assert split.job(apart=False).apart is None
+
+
+def test_thresholds_are_for_the_training_inputs_in_their_order(tmp_path: Path):
+    path = write(tmp_path, "[tool.overnight]\ninputs = [1, 2, 3]\nvalidation = [4]\nthresholds = [0.5, -inf]")
+    problem = load_problem(path)
+    assert problem.job("train").thresholds == (0.5, None)
+    assert problem.job("validation").thresholds == ()
+    written = problem.settings.model_dump(mode="json")
+    assert restore_problem("mine", path.read_text(), written, ()).settings.thresholds == (0.5, None)
+    with pytest.raises(SpecificationError, match="2 thresholds for 1 inputs") as caught:
+        load_problem(path, {"inputs": [1]})
+    assert "thresholds=[]" in caught.value.remedy
+    assert load_problem(path, {"inputs": [1], "thresholds": [None]}).settings.thresholds == (None,)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "low"])
+def test_a_threshold_is_a_finite_number(tmp_path: Path, value: object):
+    with pytest.raises(UsageError, match="thresholds"):
+        load_problem(write(tmp_path), {"inputs": [1], "thresholds": [value]})

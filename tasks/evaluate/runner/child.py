@@ -8,6 +8,7 @@ after the first line is in the candidate's hand and believed by nobody: the host
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import marshal
 import os
@@ -31,11 +32,13 @@ class Work:
         run_function: Name of the function that scores one input.
         inputs: Arguments of each call, marshalled: each call gets fresh ones.
         seed: For `random` and `numpy.random`, before each input.
+        thresholds: For each input in order the score below which the rest is skipped; None where there is none.
     """
 
     run_function: str
     inputs: tuple[bytes, ...]
     seed: int
+    thresholds: tuple[float | None, ...]
 
 
 def live(work: Work, cage: lockdown.Cage, ends: lockdown.Ends, length: int, kernel: lockdown.Kernel) -> NoReturn:
@@ -62,7 +65,8 @@ def live(work: Work, cage: lockdown.Cage, ends: lockdown.Ends, length: int, kern
     try:
         os.write(results, b"\n")
         program = Program(source, work.seed)
-        Report(results, program).make(lambda: program.load(work.run_function), work.inputs)
+        inputs = list(itertools.zip_longest(work.inputs, work.thresholds))
+        Report(results, program).make(lambda: program.load(work.run_function), inputs)
         flush()
     except BaseException:  # noqa: BLE001  a candidate may break even the reporting of its error
         leave(1)
@@ -91,14 +95,16 @@ class Report:
     def make(
         self,
         load: Callable[[], Callable[..., Any]],
-        inputs: Iterable[bytes],
+        inputs: Iterable[tuple[bytes, float | None]],
         lost: Callable[[], dict[str, Any] | None] = lambda: None,
     ) -> None:
-        """Loads, then scores one input after the other, until one has no score.
+        """Loads, then scores one input after the other, until one has no score or one below its threshold.
+
+        To stop there saves time, and that is all: the host itself compares the scores with the thresholds.
 
         Args:
             load: Gives the function that scores.
-            inputs: Arguments of each call, marshalled.
+            inputs: Arguments of each call, marshalled, and its threshold.
             lost: A record that counts in place of whatever came of a call.
         """
         try:
@@ -117,17 +123,17 @@ class Report:
     def _make(
         self,
         load: Callable[[], Callable[..., Any]],
-        inputs: Iterable[bytes],
+        inputs: Iterable[tuple[bytes, float | None]],
         lost: Callable[[], dict[str, Any] | None],
     ) -> None:
         function = load()
         self._write(self._results, b"\n")
-        for data in inputs:
+        for data, threshold in inputs:
             args, kwargs = self._fresh(data)
             self._program.reseed()
             record = self._record(function(*args, **kwargs))
             self.line(lost() or record)
-            if "score" not in record:
+            if "score" not in record or (threshold is not None and record["score"] < threshold):
                 return
 
     def _record(self, value: Any) -> dict[str, Any]:

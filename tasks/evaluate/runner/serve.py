@@ -109,7 +109,9 @@ def read_settings(job: dict[str, Any]) -> Settings:
     # Where the evaluation is split they come in a frame of their own, which is not for this process.
     inputs = tuple(marshal.dumps((plain.decode(args), plain.decode(kwargs))) for args, kwargs in job["inputs"])
     return Settings(
-        work=child.Work(run_function=job["run_function"], inputs=inputs, seed=job["seed"]),
+        work=child.Work(
+            run_function=job["run_function"], inputs=inputs, seed=job["seed"], thresholds=tuple(job["thresholds"])
+        ),
         apart=split.read(job),
         bounds=watch.Bounds(
             wall_s=job["wall_s"],

@@ -30,6 +30,9 @@ GO_ON, DONE, HOST_GONE, FAULT = 0, 10, 11, 70
 _LOADED = b"\n\n"
 """What a report begins with when the program was loaded."""
 
+_SCORE = _LOADED + b'{"score": '
+"""And when there is a score on its input."""
+
 
 @dataclass(frozen=True)
 class Apart:
@@ -184,15 +187,25 @@ class _Referee:
 
     def _conclude(self, header: dict[str, Any], results: bytes, output: bytes) -> int:
         """Keeps what was seen; answers the host if there is nothing more to see."""
-        parts = self._rules.stores.parts
+        parts, threshold = self._rules.stores.parts, self._rules.work.thresholds[self._match.index]
+        goes_on = results.startswith(_SCORE) and not _falls_short(results, threshold)
         stores.write_parts(parts, json.dumps(header).encode(), results, output)
         header, results, output = _sum(stores.read_parts(parts))
-        scored = results.startswith(_LOADED + b'{"score": ') and not header["broken"]
-        last = self._match.index + 1 == self._match.inputs
-        if scored and not last and header["status"] == 0 and header["cpu_s"] <= self._rules.cpu_s:
+        goes_on = goes_on and not header["broken"] and header["status"] == 0 and header["cpu_s"] <= self._rules.cpu_s
+        if goes_on and self._match.index + 1 < self._match.inputs:
             return GO_ON
         self._answer(json.dumps(header).encode(), results, output)
         return DONE
+
+
+def _falls_short(results: bytes, threshold: float | None) -> bool:
+    """Whether the score of a report is below a threshold; the host looks again."""
+    if threshold is None:
+        return False
+    try:
+        return float(results.removeprefix(_SCORE).rstrip(b"}\n")) < threshold
+    except ValueError:
+        return False
 
 
 def _sum(parts: list[bytes]) -> tuple[dict[str, Any], bytes, bytes]:
@@ -274,4 +287,4 @@ def _score(rules: Rules, data: bytes, results: int, line: calls.Line) -> None:
         evolved.await_ready()
         return function
 
-    child.Report(results, program).make(load, [data], lambda: evolved.lost and evolved.lost.record)
+    child.Report(results, program).make(load, [(data, None)], lambda: evolved.lost and evolved.lost.record)
