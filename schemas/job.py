@@ -21,6 +21,9 @@ class Limits(BaseModel):
     )
     memory_mib: int = Field(default=2048, ge=32, description="memory, MiB")
     output_kib: int = Field(default=64, ge=1, description="what a candidate may print, KiB")
+    scratch_mib: int = Field(
+        default=0, ge=0, description="files a candidate may write, in /tmp, MiB; they count as memory"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +57,37 @@ class Apart:
 
 
 @dataclass(frozen=True, slots=True)
+class Command:
+    """How a candidate that is a whole file is scored: by a command, a fresh process for each input.
+
+    Attributes:
+        program: What the candidate's file is called.
+        arguments: The command; `{program}` is the candidate's path, `{input}` the input as JSON.
+        metric: The one of its metrics that is the score.
+        metrics_file: Where it writes them, from the working directory; empty if it prints them.
+        files: Where the problem's own files are in the container; empty if it has none.
+    """
+
+    program: str
+    arguments: tuple[str, ...]
+    metric: str
+    metrics_file: str = ""
+    files: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One problem as a sandbox sees it.
 
     Attributes:
-        run_function: Name of the function that scores one input.
+        run_function: Name of the function that scores one input; empty where a command does.
         inputs: One call for each input, in order.
         limits: What one candidate may use.
         thresholds: For each input in order the score below which a program is rejected and the rest is not evaluated;
             `None`, or nothing for the last ones, where there is none.
         seed: Seeds `random` and `numpy.random` in every candidate, so that unseeded draws repeat.
         apart: Set where every program is evaluated split; `None` where it is one process with what scores it.
+        command: Set where a program is a file that a command scores.
     """
 
     run_function: str
@@ -73,3 +96,4 @@ class Job:
     thresholds: tuple[float | None, ...] = ()
     seed: int = 0
     apart: Apart | None = None
+    command: Command | None = None

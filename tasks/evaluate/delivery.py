@@ -13,8 +13,8 @@ from schemas.job import Job
 from tasks.evaluate.runner import frames, plain
 
 _MODULES = (
-    *("frames", "plain", "seccomp", "lockdown", "crossing", "calls", "program", "child", "reap", "memory", "watch"),
-    *("stores", "split", "serve"),
+    *("frames", "plain", "seccomp", "lockdown", "crossing", "calls", "program", "command", "child", "reap", "memory"),
+    *("watch", "scratch", "stores", "split", "serve"),
 )
 """In the order in which they import each other; the last is the entry."""
 
@@ -66,6 +66,7 @@ def job_frame(job: Job, *, own_users: bool = True) -> bytes:
     settings = {
         "run_function": job.run_function,
         "apart": asdict(job.apart) if job.apart else None,
+        "command": asdict(job.command) if job.command else None,
         "count": len(inputs),
         "inputs": [] if job.apart else inputs,
         "seed": job.seed,
@@ -74,6 +75,7 @@ def job_frame(job: Job, *, own_users: bool = True) -> bytes:
         "cpu_s": cpu_limit(job),
         "memory_mib": limits.memory_mib,
         "output_kib": limits.output_kib,
+        "scratch_mib": limits.scratch_mib,
         "first_uid": random.SystemRandom().randrange(1, 2_000_000) * _USERS,
         "uids": _USERS if own_users else 0,
         "idle_s": IDLE_S,

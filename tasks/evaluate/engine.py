@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.errors import SandboxUnavailable
 from tasks.evaluate import delivery
+from tasks.evaluate.runner.command import SCRATCH
 from tasks.evaluate.sandbox import Death
 from tasks.evaluate.wire import Demultiplexer
 
@@ -33,6 +34,12 @@ _HEADROOM_MIB = 64
 _PROCESSES = 64
 """Of a whole container; a candidate's own limit is below it (`runner/lockdown.py`)."""
 
+_MORE = 4
+"""So many times the processes where programs may be started: compilers and virtual machines have many threads."""
+
+_FILES = 4096
+"""In scratch, directories included."""
+
 _REMOVAL_S = 10.0
 """Seconds to wait until a killed container is gone."""
 
@@ -49,12 +56,16 @@ class Setup:
         memory_mib: Memory of a candidate, MiB.
         labels: By which they are found again.
         runtime: An OCI runtime that the engine knows; None for its own.
+        scratch_mib: Size of a candidate's only writable place, MiB; 0 for none. It is part of the memory.
+        may_execute: Whether programs may be started, also from there.
     """
 
     image: str
     memory_mib: int
     labels: dict[str, str]
     runtime: str | None = None
+    scratch_mib: int = 0
+    may_execute: bool = False
 
 
 def connect(*, connections: int = 10) -> Engine:
@@ -195,12 +206,13 @@ def _confinement(setup: Setup, limits_cpu: bool) -> dict[str, Any]:
         "hostname": "sandbox",
         "network_mode": "none",
         "read_only": True,
+        "tmpfs": _scratch(setup),
         "ipc_mode": "none",
         "cap_drop": ["ALL"],
         # To become the candidate's user, and to kill what that user left.
         "cap_add": ["SETUID", "SETGID", "KILL"],
         "security_opt": ["no-new-privileges"],
-        "pids_limit": _PROCESSES,
+        "pids_limit": _PROCESSES * (_MORE if setup.may_execute else 1),
         "mem_limit": memory,
         # The same: no swap.
         "memswap_limit": memory,
@@ -213,6 +225,13 @@ def _confinement(setup: Setup, limits_cpu: bool) -> dict[str, Any]:
         "stop_signal": "SIGKILL",
         "auto_remove": True,
     }
+
+
+def _scratch(setup: Setup) -> dict[str, str]:
+    if not setup.scratch_mib:
+        return {}
+    execute = "exec" if setup.may_execute else "noexec"
+    return {SCRATCH: f"size={setup.scratch_mib}m,nr_inodes={_FILES},mode=1777,nosuid,nodev,{execute}"}
 
 
 _ULIMITS = {"core": 0, "nofile": 256, "memlock": 0}

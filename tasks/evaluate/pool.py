@@ -209,4 +209,11 @@ class _LateEngine:
 def _setup(job: Job, image: str, labels: Mapping[str, str] | None, runtime: str | None) -> engine.Setup:
     # Two processes, each with the limit for itself.
     memory_mib = job.limits.memory_mib * (2 if job.apart else 1)
-    return engine.Setup(image=image, memory_mib=memory_mib, labels=dict(labels or {}), runtime=runtime)
+    return engine.Setup(
+        image=image,
+        memory_mib=memory_mib,
+        labels=dict(labels or {}),
+        runtime=runtime,
+        scratch_mib=job.limits.scratch_mib,
+        may_execute=job.command is not None,
+    )

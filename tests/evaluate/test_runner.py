@@ -43,9 +43,11 @@ ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x50000 | errno.EPERM, 0x50
 
 
 @pytest.mark.parametrize(("machine", "column", "arch"), [("x86_64", 0, 0xC000003E), ("aarch64", 1, 0xC00000B7)])
-def test_the_filter_refuses_its_table_and_nothing_else(machine: str, column: int, arch: int):
-    code = seccomp.program(machine)
-    denied = {numbers[column] for numbers in seccomp._NUMBERS.values()}
+@pytest.mark.parametrize("may_execute", [False, True])
+def test_the_filter_refuses_its_table_and_nothing_else(machine: str, column: int, arch: int, may_execute: bool):
+    code = seccomp.program(machine, may_execute=may_execute)
+    table = seccomp._NUMBERS if may_execute else seccomp._NUMBERS | seccomp._EXECUTE
+    denied = {numbers[column] for numbers in table.values()}
     clone = seccomp._CLONE[column]
     for number in set(range(500)) - {clone, 435}:
         assert run_filter(code, arch, number, 0) == (EPERM if number in denied else ALLOW), number

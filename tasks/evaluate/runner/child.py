@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from . import calls, frames, lockdown
+from . import calls, command, frames, lockdown
 from .program import Program, text
 
 _BITS = 1024
@@ -33,12 +33,14 @@ class Work:
         inputs: Arguments of each call, marshalled: each call gets fresh ones.
         seed: For `random` and `numpy.random`, before each input.
         thresholds: For each input in order the score below which the rest is skipped; None where there is none.
+        command: Set where the program is a file that a command scores.
     """
 
     run_function: str
     inputs: tuple[bytes, ...]
     seed: int
     thresholds: tuple[float | None, ...]
+    command: command.Command | None = None
 
 
 def live(work: Work, cage: lockdown.Cage, ends: lockdown.Ends, length: int, kernel: lockdown.Kernel) -> NoReturn:
@@ -56,7 +58,7 @@ def live(work: Work, cage: lockdown.Cage, ends: lockdown.Ends, length: int, kern
     results = ends.results
     try:
         os.setsid()
-        source = frames.read_exactly(0, length).decode("utf-8", "surrogatepass")
+        source = frames.read_exactly(0, length)
         (results,) = lockdown.own_descriptors(ends.output, ends.results)
         lockdown.confine(cage, kernel, parent)
     except BaseException as error:  # noqa: BLE001  whatever it is, the runner must hear of it
@@ -64,13 +66,20 @@ def live(work: Work, cage: lockdown.Cage, ends: lockdown.Ends, length: int, kern
         leave(1)
     try:
         os.write(results, b"\n")
-        program = Program(source, work.seed)
+        program = Program(source.decode("utf-8", "surrogatepass"), work.seed)
         inputs = list(itertools.zip_longest(work.inputs, work.thresholds))
-        Report(results, program).make(lambda: program.load(work.run_function), inputs)
+        Report(results, program).make(lambda: _scoring(work, program, source), inputs)
         flush()
     except BaseException:  # noqa: BLE001  a candidate may break even the reporting of its error
         leave(1)
     leave(0)
+
+
+def _scoring(work: Work, program: Program, source: bytes) -> Callable[..., Any]:
+    """The function that scores one input."""
+    if work.command is not None:
+        return command.prepare(work.command, source)
+    return program.load(work.run_function)
 
 
 class Report:
@@ -115,7 +124,9 @@ class Report:
             self.line(lost() or {"error": self._describe(error)})
 
     def _describe(self, error: BaseException) -> dict[str, Any]:
-        return error.description if isinstance(error, calls.EvolvedError) else self._program.describe(error)
+        if isinstance(error, calls.EvolvedError | command.CommandError):
+            return error.description
+        return self._program.describe(error)
 
     def line(self, record: dict[str, Any]) -> None:
         self._write(self._results, (self._dump(record) + "\n").encode())

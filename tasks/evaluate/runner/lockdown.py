@@ -19,6 +19,9 @@ RESULTS = 3
 PROCESSES = 48
 """Processes and threads of one candidate; the container's pids_limit is above it."""
 
+MORE_PROCESSES = 240
+"""The same where it may start programs: compilers and virtual machines have many threads."""
+
 _OPEN_FILES = 64
 _SPARE = 100
 """Descriptors from here on are nobody's, neither the runner's nor a child's."""
@@ -32,13 +35,18 @@ class Cage:
     """What confines one child.
 
     Attributes:
-        address_space: Bytes, with what the preloaded interpreter has.
+        address_space: Bytes, with what the preloaded interpreter has; None leaves the limit to the container, for
+            programs that reserve much and use little.
         cpu_s: Seconds of processor time, for each process.
+        scratch: Bytes that it may write into files.
+        processes: How many it may have, threads included.
         uid: The user and group it becomes; None where the runner may not change it (tests without a container).
     """
 
-    address_space: int
+    address_space: int | None
     cpu_s: float
+    scratch: int
+    processes: int
     uid: int | None
 
 
@@ -48,10 +56,10 @@ class Kernel:
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
 
-    def prepare(self) -> None:
+    def prepare(self, *, may_execute: bool) -> None:
         """What the runner gives up for itself and so for every child, and what it takes upon itself."""
         self._prctl(_PR_SET_NO_NEW_PRIVS, 1)
-        seccomp.install(self._libc)
+        seccomp.install(self._libc, may_execute=may_execute)
         self.adopt_orphans()
 
     def adopt_orphans(self) -> None:
@@ -124,16 +132,17 @@ def _set_limits(cage: Cage) -> None:
     limits = {
         # The soft limit is a signal that says why; who ignores it meets the hard one.
         resource.RLIMIT_CPU: (cpu_s, cpu_s + 1),
-        resource.RLIMIT_AS: (cage.address_space, cage.address_space),
         resource.RLIMIT_NOFILE: (_OPEN_FILES, _OPEN_FILES),
-        resource.RLIMIT_FSIZE: (0, 0),
+        resource.RLIMIT_FSIZE: (cage.scratch, cage.scratch),
         resource.RLIMIT_CORE: (0, 0),
         resource.RLIMIT_MEMLOCK: (0, 0),
         resource.RLIMIT_MSGQUEUE: (0, 0),
     }
+    if cage.address_space is not None:
+        limits[resource.RLIMIT_AS] = (cage.address_space, cage.address_space)
     if cage.uid is not None:
         # Counted by user over the whole host: only right for a user that is this child's alone.
-        limits[resource.RLIMIT_NPROC] = (PROCESSES, PROCESSES)
+        limits[resource.RLIMIT_NPROC] = (cage.processes, cage.processes)
     for kind, limit in limits.items():
         resource.setrlimit(kind, limit)
 

@@ -12,8 +12,6 @@ import struct
 
 _NUMBERS = {
     # name: (x86_64, aarch64)
-    "execve": (59, 221),  # no other program
-    "execveat": (322, 281),
     "socket": (41, 198),  # no network; socketpair stays, asyncio needs it
     "ptrace": (101, 117),  # no look into other processes
     "process_vm_readv": (310, 270),
@@ -50,6 +48,10 @@ _NUMBERS = {
     "mount_setattr": (442, 442),
     "personality": (135, 92),
 }
+_EXECUTE = {
+    "execve": (59, 221),  # no other program
+    "execveat": (322, 281),
+}
 _CLONE = (56, 220)
 _CLONE3 = 435
 _NEW_NAMESPACES = 0x7E020000
@@ -72,17 +74,21 @@ class _Header(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
 
 
-def install(libc: ctypes.CDLL) -> None:
+def install(libc: ctypes.CDLL, *, may_execute: bool) -> None:
     """Puts the filter on this process and all it starts, for good. Needs no-new-privileges."""
-    code = program(os.uname().machine)
+    code = program(os.uname().machine, may_execute=may_execute)
     instructions = ctypes.create_string_buffer(code, len(code))
     header = _Header(len(code) // 8, ctypes.cast(instructions, ctypes.c_void_p))
     if libc.prctl(_PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(header), 0, 0):
         raise OSError(ctypes.get_errno(), "cannot install the system-call filter")
 
 
-def program(machine: str) -> bytes:
+def program(machine: str, *, may_execute: bool = False) -> bytes:
     """The filter as BPF instructions of 8 bytes: code, jump if true, jump if false, operand.
+
+    Args:
+        machine: Name of the processor's architecture, as `uname` says it.
+        may_execute: Whether other programs may be started.
 
     Raises:
         OSError: If this machine's system calls are not in the table.
@@ -90,7 +96,8 @@ def program(machine: str) -> bytes:
     if machine not in _MACHINES:
         raise OSError(errno.ENOSYS, f"no table of system calls for {machine}; there is one for {', '.join(_MACHINES)}")
     column, arch = _MACHINES[machine]
-    denied = [numbers[column] for numbers in _NUMBERS.values()]
+    table = _NUMBERS if may_execute else _NUMBERS | _EXECUTE
+    denied = [numbers[column] for numbers in table.values()]
     # A jump counts the instructions it skips; those below the table's comparisons are where all of them lead.
     to_end = len(denied)
     head = [

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NoReturn
 
-from . import child, crossing, frames, lockdown, memory, plain, reap, split, stores, watch
+from . import child, command, crossing, frames, lockdown, memory, plain, reap, scratch, split, stores, watch
 
 _PRELOADED = (
     *("bisect", "collections", "copy", "dataclasses", "decimal", "enum", "fractions", "functools", "heapq"),
@@ -48,6 +48,7 @@ class Settings:
         bounds: What every child may take.
         memory_mib: Memory of a child, MiB.
         cpu_s: Seconds of processor time of a child.
+        scratch: Bytes a child may write into files; 0 where there is no place for any.
         first_uid: First user of this slot's range.
         uids: Size of that range; 0 if a child keeps the runner's user (tests without a container).
         idle_s: Seconds without a candidate after which the runner ends itself: its engine is gone.
@@ -58,6 +59,7 @@ class Settings:
     bounds: watch.Bounds
     memory_mib: int
     cpu_s: float
+    scratch: int
     first_uid: int
     uids: int
     idle_s: float
@@ -77,8 +79,8 @@ def main() -> NoReturn:
 def serve() -> NoReturn:
     shared = split.Stores()
     kernel = lockdown.Kernel()
-    kernel.prepare()
     settings = read_settings(json.loads(frames.read_frame(0)))
+    kernel.prepare(may_execute=settings.work.command is not None)
     if settings.apart is not None:
         stores.take_inputs(shared.inputs)
     threading.stack_size(_STACK_BYTES)
@@ -110,7 +112,11 @@ def read_settings(job: dict[str, Any]) -> Settings:
     inputs = tuple(marshal.dumps((plain.decode(args), plain.decode(kwargs))) for args, kwargs in job["inputs"])
     return Settings(
         work=child.Work(
-            run_function=job["run_function"], inputs=inputs, seed=job["seed"], thresholds=tuple(job["thresholds"])
+            run_function=job["run_function"],
+            inputs=inputs,
+            seed=job["seed"],
+            command=job["command"] and command.Command(**job["command"], seed=job["seed"]),
+            thresholds=tuple(job["thresholds"]),
         ),
         apart=split.read(job),
         bounds=watch.Bounds(
@@ -121,6 +127,7 @@ def read_settings(job: dict[str, Any]) -> Settings:
         ),
         memory_mib=job["memory_mib"],
         cpu_s=job["cpu_s"],
+        scratch=job["scratch_mib"] * 2**20,
         first_uid=job["first_uid"],
         uids=job["uids"],
         idle_s=job["idle_s"],
@@ -135,7 +142,7 @@ class Runner:
         self._kernel = kernel
         self._shared = shared
         self._kills = memory.KillCounter()
-        self._address_space = lockdown.address_space() + settings.memory_mib * 2**20
+        self._address_space = None if settings.work.command else lockdown.address_space() + settings.memory_mib * 2**20
         self._first_uid = lockdown.first_user(settings.first_uid, settings.uids)
 
     def answer(self, *parts: bytes) -> None:
@@ -190,6 +197,7 @@ class Runner:
                 split.referee(rules, match, length, self.answer, parent)
             status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             reap.end_all()
+            self._empty_scratch(*match.cages)
             if status == split.HOST_GONE:
                 raise watch.HostGone
             if status not in (split.GO_ON, split.DONE):
@@ -200,25 +208,31 @@ class Runner:
     def _judge_whole(self, number: int, length: int) -> tuple[bytes, bytes, bytes]:
         """One child for all inputs: the header, what it reported, what it printed."""
         kills = self._kills.read()
-        pid, seen = self._start(number, length)
+        cage = self._cage(number)
+        pid, seen = self._start(cage, length)
         try:
             seen.until_end()
         finally:
             usage = reap.end_all()
         ended = time.monotonic()
+        self._empty_scratch(cage)
         seen.drain()
         if not seen.marks:
             raise RuntimeError(f"a child failed before its candidate ran: {seen.results.decode(errors='replace')}")
         header = watch.header(number, seen, usage, pid, ended) | {"memory_kills": self._kills.read() - kills}
         return json.dumps(header).encode(), bytes(seen.results), bytes(seen.output)
 
-    def _start(self, number: int, length: int) -> tuple[int, watch.Watch]:
+    def _empty_scratch(self, *cages: lockdown.Cage) -> None:
+        if self._settings.scratch:
+            scratch.empty([cage.uid for cage in cages])
+
+    def _start(self, cage: lockdown.Cage, length: int) -> tuple[int, watch.Watch]:
         results_end, results = os.pipe()
         output_end, output = os.pipe()
         pid = os.fork()
         if pid == 0:
             ends = lockdown.Ends(results=results, output=output)
-            child.live(self._settings.work, self._cage(number), ends, length, self._kernel)
+            child.live(self._settings.work, cage, ends, length, self._kernel)
         os.close(results)
         os.close(output)
         return pid, watch.Watch(pid, results_end, output_end, self._settings.bounds)
@@ -226,4 +240,10 @@ class Runner:
     def _cage(self, number: int) -> lockdown.Cage:
         settings = self._settings
         uid = self._first_uid + number % settings.uids if settings.uids else None
-        return lockdown.Cage(address_space=self._address_space, cpu_s=settings.cpu_s, uid=uid)
+        return lockdown.Cage(
+            address_space=self._address_space,
+            cpu_s=settings.cpu_s,
+            scratch=settings.scratch,
+            processes=lockdown.MORE_PROCESSES if settings.work.command else lockdown.PROCESSES,
+            uid=uid,
+        )
