@@ -95,6 +95,30 @@ def restore_problem(name: str, text: str, settings: Mapping[str, Any], dependenc
     return _problem(name, specification, parse_settings(settings, name), dependencies)
 
 
+def settings_beyond_the_file(problem: Problem) -> dict[str, Any]:
+    """Settings, by dotted name, that are not what the specification alone would give: of flags and `overnight.toml`.
+
+    Inputs that the specification reads from a data file are left out: they are where they were.
+    """
+    text = problem.specification.text
+    alone = parse_settings(script_block(text, problem.name).get("tool", {}).get("overnight", {}), problem.name)
+    files = [split for split in ("inputs", "validation", "held_out") if _names_files(getattr(alone, split))]
+    own, given = (flat_settings(settings.model_dump(mode="json")) for settings in (alone, problem.settings))
+    return {name: value for name, value in given.items() if value != own[name] and name not in files}
+
+
+def _names_files(inputs: Sequence[Any]) -> bool:
+    return any(isinstance(item, str) and item.endswith(".json") for item in inputs)
+
+
+def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= flat_settings(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
 def _problem(name: str, specification: Specification, settings: Settings, dependencies: Sequence[str]) -> Problem:
     splits: dict[Split, tuple[Any, ...]] = {
         "train": settings.inputs,

@@ -28,6 +28,8 @@ _COMMANDS = {
     "runs": ("look:runs", "The runs in the history."),
     "best": ("look:best", "The best program of a run."),
     "show": ("look:show", "One program: code, scores, outcome, where it comes from."),
+    "report": ("report:report", "The morning report of a run: one HTML file that needs nothing else."),
+    "compare": ("report:compare", "Runs side by side: medians and quartiles over seeds."),
     "sql": ("ask:sql", "Ask the history in SQL."),
 }
 for _name, (_place, _help) in _COMMANDS.items():

@@ -1,0 +1,119 @@
+"""`overnight report` and `overnight compare`: what was found, as pages of HTML."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from flows.cli.text import DEFAULT_HISTORY, History, duration, out, printable, say, score, table, usd
+from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from tasks.report.beside import Group, Quartiles
+
+Write = Annotated[Path | None, Parameter(help="file to write, replacing an older one; `-` is stdout")]
+
+
+def report(
+    run: Annotated[str | None, Parameter(help="a run id, a unique prefix of one, or `last`")] = None,
+    /,
+    *,
+    all: Annotated[bool, Parameter(help="an index of all runs instead", negative="")] = False,  # noqa: A002
+    night: Annotated[int | None, Parameter(name=["--night", "--nights"], help="tell of this night only")] = None,
+    write: Write = None,
+    history: History = DEFAULT_HISTORY,
+) -> None:
+    """Write the morning report of a run: one HTML file that needs nothing else. The last run by default."""
+    if all:
+        if run is not None or night is not None:
+            raise UsageError("--all tells of every run, and takes neither a run nor a night")
+        _index(history, write or Path("report-all.html"))
+        return
+    from flows.story.tell import tell
+    from tasks.history.database import Database
+    from tasks.history.files import find_run
+    from tasks.report.page import render
+
+    files = find_run(history, run or "last")
+    story = tell(Database(history), files, night)
+    name = f"report-{files.run_id}{f'-night-{night}' if night else ''}.html"
+    write_page(write or Path(name), render(story))
+
+
+def write_page(path: Path, html: str) -> None:
+    """Writes a page and says where, or to stdout for `-`.
+
+    Raises:
+        UsageError: If it cannot be written there.
+    """
+    if str(path) == "-":
+        sys.stdout.buffer.write(html.encode())
+        return
+    try:
+        path.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}", remedy="Name another file with --write.") from error
+    say(f"wrote {path.resolve()}, {len(html.encode()) / 1024:.0f} KiB; open it in a browser")
+
+
+def compare(
+    *runs: Annotated[str, Parameter(help="run ids, or unique prefixes of them")],
+    write: Write = None,
+    history: History = DEFAULT_HISTORY,
+) -> None:
+    """Compare runs of one problem: grouped by models and settings, with medians and quartiles over their seeds."""
+    from flows.story.curves import compared
+    from tasks.history.database import Database
+    from tasks.history.files import find_run
+    from tasks.report.beside import groups_of, render_comparison
+
+    ids = list(dict.fromkeys(find_run(history, run).run_id for run in runs))
+    if len(ids) < 2:
+        raise UsageError(f"expected two runs or more, got {len(ids)}", remedy="`overnight runs` lists them.")
+    curves = compared(Database(history), ids)
+    if write is None or str(write) != "-":
+        out().print(_table(groups_of(curves)))
+    if write is not None:
+        write_page(write, render_comparison(curves))
+
+
+def _table(groups: Sequence[Group]) -> Table:
+    columns = ("group", "runs", "best (train)", "quartiles", "held-out", "quartiles ", "samples", "time", "cost")
+    rows = [
+        (
+            printable(group.name),
+            str(len(group.runs)),
+            *_span(group.best),
+            *_span(group.held_out),
+            f"{group.samples:,.0f}",
+            duration(group.seconds),
+            usd(group.cost_usd),
+        )
+        for group in groups
+    ]
+    return table(columns, rows, right=columns[1:], title="medians over seeds; higher scores are better")
+
+
+def _span(span: Quartiles | None) -> tuple[str, str]:
+    if span is None:
+        return score(None), ""
+    return score(span.middle), "" if span.low == span.high else f"{score(span.low)} to {score(span.high)}"
+
+
+def _index(history: Path, path: Path) -> None:
+    from flows.story.curves import every
+    from tasks.history.database import Database
+    from tasks.report.beside import render_index
+
+    runs = every(Database(history))
+    if not runs:
+        raise UsageError(f"no run in {history}", remedy="Start one: overnight run bin-packing-or")
+    pages = [run.run_id for run in runs if (path.parent / f"report-{run.run_id}.html").exists()]
+    write_page(path, render_index(runs, pages))

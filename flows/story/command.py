@@ -1,0 +1,48 @@
+"""The command that repeats a run."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from schemas.generation import RunRecord
+from schemas.problem import settings_beyond_the_file
+
+
+def command_of(run: RunRecord, generations: int) -> str:
+    """`overnight run …` with the seed and every setting that the specification itself does not say."""
+    words = ["overnight", "run", _place(run), "--seed", str(run.seed)]
+    for name, value in settings_beyond_the_file(run.problem).items():
+        words += _flag(name, value)
+    if generations:
+        words += ["--generations", str(generations)]
+    return shlex.join(words)
+
+
+def _place(run: RunRecord) -> str:
+    """The built-in problem's name where it still is the one that was run, else the file's path."""
+    from tasks.problems import find, names
+
+    name = run.problem.name
+    if name in names() and find(name).read_text(encoding="utf-8") == run.problem.specification.text:
+        return name
+    return run.specification_path
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    if name == "sampling.models" and all(_is_plain(model) for model in value):
+        return [word for model in value for word in ("--model", _model(model))]
+    if name == "inputs":
+        return ["--inputs", json.dumps(value)]
+    return ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+
+
+def _is_plain(model: dict[str, Any]) -> bool:
+    """Whether name and weight say it all."""
+    default = "completion" if model["name"].startswith("builtin/") else "chat"
+    return model["api_base"] is None and model["style"] == default
+
+
+def _model(model: dict[str, Any]) -> str:
+    return model["name"] if model["weight"] == 1 else f"{model['name']}={model['weight']:g}"

@@ -1,0 +1,92 @@
+"""A history with two nights in which models are hostile, its report, and a browser to read it with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from schemas.generation import Finalist, NightRecord, StopReason
+from schemas.outcome import Outcome
+from schemas.population import Join
+from tasks.history import record
+from tasks.history.files import RunFiles
+from tests.history.made import NOW, a_generation, a_judged, create, grow
+from tests.report.browser import Page, browser, find_chromium
+
+HOSTILE = (
+    'return "</code></pre></script><script>alert(1)</script><img src=http://127.0.0.1:9/x onerror=alert(2)>" '
+    "# \u202e {{ 7 * 7 }} &lt;"
+)
+HOSTILE_MODEL = "test/<b onclick=alert(3)>\"'&"
+
+
+def two_nights(history: Path) -> RunFiles:
+    """A made history: ten generations in two nights, a best with hostile code, a hostile model and hostile errors."""
+    files = create(history, islands=4)
+    grow(files, 5)
+    write_night(files, 1, first=1, last=5)
+    grow(files, 4, clock=NOW + timedelta(days=1))
+    past = record.read_past(files)
+    mother = max(past.programs.values(), key=lambda program: program.score)
+    best = a_judged(
+        files.run_id, 10, 0, scores=(9.0, 9.0), parents=[mother.id], body=HOSTILE, model=HOSTILE_MODEL, text=HOSTILE
+    )
+    bad = a_judged(files.run_id, 10, 1, outcome=Outcome.CRASHED, body=HOSTILE, model=HOSTILE_MODEL)
+    bad = replace(bad, verdict=replace(bad.verdict, error=f"ValueError: 17 {HOSTILE}"))
+    again = a_judged(files.run_id, 10, 2, outcome=Outcome.DUPLICATE, body=HOSTILE, model=HOSTILE_MODEL)
+    judged = [best, bad, again, replace(again, id="again")]
+    clock = NOW + timedelta(days=1)
+    changes = [Join(0, best.id)]
+    record.commit(files, a_generation(10, judged, best.program(), changes, clock, night=2, sample_s=3.0))
+    write_night(files, 2, first=6, last=10)
+    return files
+
+
+def write_night(files: RunFiles, number: int, *, first: int, last: int) -> None:
+    """A night's row whose final was won by the best program so far."""
+    past = record.read_past(files)
+    ranked = sorted(past.programs.values(), key=lambda program: -program.score)
+    begun = NOW + timedelta(days=number - 1)
+    finalists = (Finalist(ranked[0], ranked[0].score, -0.5, -0.25), Finalist(past.start, past.start.score, -8.0, -7.0))
+    record.write_night(
+        files,
+        NightRecord(
+            number,
+            begun,
+            past.start.score,
+            ranked[0].score,
+            ranked[0].id,
+            ended_at=begun + timedelta(hours=1),
+            generations=last - first + 1,
+            samples=100,
+            cost_usd=1.5,
+            finalists=finalists,
+            stop_reason=StopReason.DEADLINE,
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def told_run(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
+    return two_nights(tmp_path_factory.mktemp("told"))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Page]:
+    program = find_chromium()
+    if program is None:
+        pytest.skip("no Chromium on PATH: `make setup` installs it on Debian and Ubuntu")
+    with browser(program) as page:
+        yield page
+
+
+@pytest.fixture
+def page(chromium: Page) -> Page:
+    """A tab in which nothing was said or asked for yet."""
+    chromium.said.clear()
+    chromium.asked.clear()
+    return chromium

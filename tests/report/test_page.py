@@ -1,0 +1,217 @@
+"""The report in a real browser: all of it is drawn, nothing is asked of anybody, and no text of a model is obeyed."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from flows.story.curves import compared, every
+from flows.story.tell import tell
+from tasks.history.database import Database
+from tasks.history.files import RunFiles
+from tasks.report.beside import render_comparison, render_index
+from tasks.report.page import render
+from tests.history.made import create, grow
+from tests.report.browser import Page
+from tests.report.conftest import HOSTILE, HOSTILE_MODEL
+
+CHARTS = {"splits", "over-samples", "over-time", "over-money", "lineage", "islands", "outcomes"}
+TEMPLATES = Path(__file__).parents[2] / "tasks/report/templates"
+
+
+@pytest.fixture(scope="session")
+def report(told_run: RunFiles, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of the report of two nights."""
+    story = tell(Database(told_run.directory.parents[1]), told_run)
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(render(story), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [360, 900])
+def test_every_chart_is_drawn_at_every_width_in_both_schemes(page: Page, report: str, width: int, dark: bool):
+    page.open(report, width=width, dark=dark)
+    drawn = page.value(
+        """[...document.querySelectorAll("figure.chart")].filter((figure) =>
+            [...figure.querySelectorAll("svg")].filter((svg) => svg.getBoundingClientRect().width > 100).length === 1
+        ).map((figure) => figure.id.replace("chart-", ""))"""
+    )
+    assert set(drawn) == CHARTS
+    paper = page.value("getComputedStyle(document.body).backgroundColor")
+    assert (sum(int(part) for part in re.findall(r"\d+", paper)) < 200) is dark
+
+
+def test_nothing_is_said_to_the_console_and_nothing_is_asked_of_anybody(page: Page, report: str):
+    page.open(report)
+    page.value("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert page.said == []
+    assert [address for address in page.asked if address not in (report, "data:,")] == []
+
+
+def test_the_policy_lets_nothing_in_but_the_pages_own_style_and_script(page: Page, report: str):
+    page.open(report)
+    assert page.value("document.getElementById('theme').hidden") is False, "the page's own script ran"
+    page.value("document.head.append(Object.assign(document.createElement('script'), {text: 'window.owned = 1'}))")
+    page.value("document.body.append(Object.assign(new Image(), {src: 'http://127.0.0.1:9/x.png'}))")
+    assert page.value("window.owned") is None
+    page.until("true")
+    assert sum("Content Security Policy" in one for one in page.said) == 2, page.said
+
+
+def test_text_of_models_is_shown_and_not_obeyed(page: Page, report: str):
+    page.open(report)
+    assert page.value("document.querySelectorAll('main script, main img, [onclick], [onerror]').length") == 0
+    code = page.value("document.getElementById('best-code').textContent")
+    assert HOSTILE.replace("\u202e", "�") in code, "and what would turn the reading direction is made visible"
+    assert HOSTILE_MODEL in page.value("document.getElementById('models').textContent")
+    assert "</code></pre></script>" in page.value("document.getElementById('failures').textContent")
+
+
+def test_the_headline_tells_start_best_and_gain_on_every_split(page: Page, report: str):
+    page.open(report)
+    text = page.value("document.getElementById('result').innerText")
+    for part in ("−7", "−0.25", "+6.75", "held-out", "validation", "deadline"):
+        assert part in text
+
+
+def test_the_copy_button_copies_the_whole_function(page: Page, report: str):
+    page.open(report)
+    page.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    page.call("Page.bringToFront")
+    page.value("document.querySelector('[data-copy=best-code]').click()")
+    page.until("document.querySelector('[data-copy=best-code]').textContent === 'Copied'")
+    copied = page.value("navigator.clipboard.readText()")
+    assert copied == page.value("document.getElementById('best-code').textContent")
+    assert copied.startswith("def guess(offset: int) -> float:")
+
+
+def test_the_toggle_turns_the_scheme_and_is_kept(page: Page, report: str):
+    page.open(report)
+    before = page.value("getComputedStyle(document.body).backgroundColor")
+    page.value("document.getElementById('theme').click()")
+    after = page.value("getComputedStyle(document.body).backgroundColor")
+    assert after != before
+    page.open(report)
+    assert page.value("getComputedStyle(document.body).backgroundColor") == after
+    page.value("document.getElementById('theme').click()")
+
+
+def test_a_phone_scrolls_one_way_only(page: Page, report: str):
+    page.open(report, width=360, height=740)
+    page.value("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert page.value("document.scrollingElement.scrollWidth") <= 360
+    small = """Math.min(...[...document.querySelectorAll("svg text")].map((text) => {
+        const svg = text.ownerSVGElement, box = svg.getBoundingClientRect();
+        return box.width ? parseFloat(getComputedStyle(text).fontSize) * box.width / svg.viewBox.baseVal.width : 99;
+    }))"""
+    assert page.value(small) >= 10.5, "charts are drawn anew for a phone, not shrunk"
+
+
+def test_the_keyboard_reads_the_score_along_the_curve(page: Page, report: str):
+    page.open(report)
+    page.value("document.querySelector('#chart-over-samples svg.wide').focus()")
+    page.press("Home")
+    first = page.value("document.querySelector('#chart-over-samples .reading').textContent")
+    page.press("End")
+    last = page.value("document.querySelector('#chart-over-samples .reading').textContent")
+    assert "best −9 after 0 samples" in first
+    assert "best 9 after" in last
+    assert "generation 10" in last
+
+
+def test_a_pointer_reads_it_too(page: Page, report: str):
+    page.open(report)
+    page.value("document.querySelector('#chart-over-samples').scrollIntoView({behavior: 'instant', block: 'center'})")
+    x, y = page.value(
+        """(({left, top, width, height}) => [left + width * .8, top + height / 2])(
+            document.querySelector('#chart-over-samples svg.wide').getBoundingClientRect())"""
+    )
+    page.point(x, y)
+    page.until("document.querySelector('#chart-over-samples .reading').textContent.startsWith('best ')")
+
+
+def test_a_screen_reader_finds_landmarks_headings_charts_in_words_and_named_tables(page: Page, report: str):
+    page.open(report)
+    tree = page.tree()
+    roles = {role for role, _ in tree}
+    assert {"banner", "main", "navigation", "contentinfo", "table", "heading"} <= roles
+    headings = [name for role, name in tree if role == "heading"]
+    sections = ["Result", "The best program", "Score", "Lineage of the best", "Islands", "Models", "Failures"]
+    assert [name for name in headings if name in sections] == sections
+    images = [name for role, name in tree if role in ("image", "img")]
+    assert len(images) == len(CHARTS)
+    assert all(len(name) > 40 for name in images), images
+    levels = page.value("[...document.querySelectorAll('h1, h2, h3')].map((one) => Number(one.tagName[1]))")
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert page.value("document.documentElement.lang") == "en"
+    assert page.value("[...document.querySelectorAll('a[href^=\"#\"]')].every((a) => document.querySelector(a.hash))")
+
+
+def test_the_page_prints_with_everything_open(page: Page, report: str):
+    page.open(report)
+    page.value("window.dispatchEvent(new Event('beforeprint'))")
+    assert page.value("document.querySelectorAll('details:not([open])').length") == 0
+    page.value("window.dispatchEvent(new Event('afterprint'))")
+    assert page.value("document.querySelectorAll('details:not([open])').length") > 0
+    assert page.printed().startswith(b"%PDF")
+
+
+def test_every_id_is_there_once(page: Page, report: str):
+    page.open(report)
+    ids = page.value("[...document.querySelectorAll('[id]')].map((one) => one.id)")
+    assert len(ids) == len(set(ids))
+
+
+def test_comparison_and_index_are_drawn_without_a_word_to_the_console(page: Page, tmp_path: Path):
+    for number in range(6):
+        files = create(tmp_path, f"20260101-220{number}-toy-aaaa", islands=3 if number % 2 else 5)
+        grow(files, 4, seed=number)
+    database = Database(tmp_path)
+    ids = [run.name for run in (tmp_path / "runs").iterdir()]
+    for name, html in (
+        ("compare.html", render_comparison(compared(database, ids))),
+        ("index.html", render_index(every(database), ids[:1])),
+    ):
+        (tmp_path / name).write_text(html, encoding="utf-8")
+        page.open((tmp_path / name).as_uri())
+        assert page.value("document.querySelectorAll('svg path').length") > 5
+        assert page.said == []
+        page.open((tmp_path / name).as_uri(), width=360)
+        assert page.value("document.scrollingElement.scrollWidth") <= 360
+
+
+# Without a browser
+
+
+def brightness(colour: str) -> float:
+    """Relative luminance, WCAG 2.2."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", [0, 1, 2], ids=["light", "dark by system", "dark by choice"])
+def test_every_colour_of_text_can_be_read(scheme: int):
+    blocks = re.findall(r":root[^{]*\{([^}]*--paper[^}]*)\}", (TEMPLATES / "page.css").read_text())
+    assert len(blocks) == 3
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", blocks[scheme]))
+    for name in ("ink", "soft", "accent", "warm", "level", "k", "s", "c", "n", "f"):
+        for ground in ("paper", "wash"):
+            low, high = sorted((brightness(colours[name]), brightness(colours[ground])))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (name, ground)
+
+
+def test_both_ways_to_the_dark_scheme_lead_to_the_same():
+    blocks = re.findall(r":root[^{]*\{([^}]*--paper[^}]*)\}", (TEMPLATES / "page.css").read_text())
+    assert blocks[1].split() == blocks[2].split()
+
+
+def test_templates_escape_everything_but_what_is_their_own():
+    for path in TEMPLATES.glob("*.jinja"):
+        for safe in re.findall(r"\{\{ ([^}]*?) \| safe \}\}", path.read_text()):
+            assert safe in ("style", "script", "live_script", "code.html", "highlight(one.function).html"), safe
