@@ -41,6 +41,9 @@ def generation(run_id: str, number: int, history: str) -> float:
         attempt = Attempt(session, number)
         try:
             return attempt.run()
+        except KeyboardInterrupt:
+            session.stop_now()  # before Prefect waits for the tasks, which wait for what is in flight
+            raise
         except Exception as error:
             if attempt.is_committed_after_all():
                 return session.best.score

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from schemas.outcome import Outcome, Verdict
 from schemas.program import Completion
+from tasks.sample.ledger import Ledger
 
 _RATE_WINDOW_S = 30.0
 
@@ -22,6 +23,7 @@ class Progress:
         phase: What is being done now, in a word or two.
         samples: Bought, those of generations ahead included.
         candidates: In generations that are committed.
+        ledger: What they cost.
         best_at: Generation in which the best was found.
         best_since: `time.monotonic()` of that moment.
     """
@@ -32,20 +34,24 @@ class Progress:
     best_at: int = 0
     samples: int = 0
     candidates: int = 0
-    cost_usd: float = 0.0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     begin: float = field(default_factory=time.monotonic)
     best_since: float = field(default_factory=time.monotonic)
     interrupted: bool = False
     failures: int = 0
     message: str = ""
+    ledger: Ledger = field(default_factory=Ledger)
     _judged: deque[float] = field(default_factory=lambda: deque(maxlen=100_000))
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, message: str) -> None:
+        """Something that the person who watches should know."""
+        self.message = message
 
     def bought(self, completions: Sequence[Completion]) -> None:
         with self._lock:
             self.samples += len(completions)
-            self.cost_usd += sum(completion.cost_usd or 0.0 for completion in completions)
+            self.ledger.bought(completions)
 
     def judged(self, _: Verdict) -> None:
         """A verdict is there; its generation may still be tried again."""

@@ -7,6 +7,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.generation import StopReason
+from tasks.sample.ledger import Budget
 
 
 class StopRules(BaseModel):
@@ -15,11 +16,18 @@ class StopRules(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     generations: int | None = Field(default=None, ge=1, description="generations in this night")
-    samples: int | None = Field(default=None, ge=1, description="samples in this night")
+    max_samples: int | None = Field(default=None, ge=1, description="samples in this night")
+    max_tokens: int | None = Field(default=None, ge=1, description="tokens in this night, prompts and completions")
     until: datetime | None = Field(default=None, description="deadline")
     budget_usd: float | None = Field(default=None, ge=0, description="USD in this night")
+    total_budget_usd: float | None = Field(default=None, ge=0, description="USD for the run, all its nights together")
     target: float | None = Field(default=None, description="score that is good enough")
     patience: int | None = Field(default=None, ge=1, description="generations without improvement")
+
+    @property
+    def budget(self) -> Budget:
+        """What may be spent, for the ledger, which looks before each request."""
+        return Budget(night_usd=self.budget_usd, total_usd=self.total_budget_usd, tokens=self.max_tokens)
 
 
 class Tally(BaseModel):
@@ -27,7 +35,9 @@ class Tally(BaseModel):
 
     generations: int = 0
     samples: int = 0
+    tokens: int = 0
     cost_usd: float = 0.0
+    total_usd: float = 0.0
     best: float
     generations_since_best: int = 0
     longest_generation_s: float = 0.0
@@ -42,12 +52,16 @@ def reason_to_stop(rules: StopRules, tally: Tally, now: datetime) -> StopReason 
         return StopReason.TARGET
     if rules.generations is not None and tally.generations >= rules.generations:
         return StopReason.GENERATIONS
-    if rules.samples is not None and tally.samples >= rules.samples:
+    if rules.max_samples is not None and tally.samples >= rules.max_samples:
         return StopReason.SAMPLES
     if rules.patience is not None and tally.generations_since_best >= rules.patience:
         return StopReason.PATIENCE
     if rules.budget_usd is not None and tally.cost_usd >= rules.budget_usd:
         return StopReason.BUDGET
+    if rules.total_budget_usd is not None and tally.total_usd >= rules.total_budget_usd:
+        return StopReason.BUDGET
+    if rules.max_tokens is not None and tally.tokens >= rules.max_tokens:
+        return StopReason.TOKENS
     if rules.until is not None and (rules.until - now).total_seconds() <= tally.longest_generation_s:
         return StopReason.DEADLINE
     return None

@@ -16,10 +16,11 @@ from flows.final import judge_finalists
 from flows.generation import generation
 from flows.rules import StopRules, Tally, reason_to_stop
 from flows.session import Session, open_session
-from schemas.errors import EnvironmentFault, OvernightError, TransientProviderError
+from schemas.errors import EnvironmentFault, Outage, OvernightError, TransientProviderError
 from schemas.generation import NightRecord, StopReason
 from tasks.history import record
 from tasks.history.files import files_of
+from tasks.sample.provider import require_prices
 
 _FIRST_WAIT_S = 5.0
 _LONGEST_WAIT_S = 300.0
@@ -46,6 +47,8 @@ class Night:
     """One night of an open session."""
 
     def __init__(self, session: Session, rules: StopRules, history: str) -> None:
+        if rules.budget.is_in_usd:
+            require_prices(session.run.problem.settings.sampling)
         self._session = session
         self._rules = rules
         self._history = history
@@ -62,7 +65,8 @@ class Night:
         session.night = self._record.number
         session.progress.begin = time.monotonic()
         session.may_begin = self._may_begin
-        session.budget_usd = rules.budget_usd
+        session.until = rules.until
+        session.progress.ledger.budget = rules.budget
 
     def run(self) -> dict[str, Any]:
         record.write_night(self._session.files, self._record)
@@ -82,27 +86,30 @@ class Night:
         }
 
     def _generations(self) -> StopReason:
-        failures = 0
+        """Generations until a rule says stop. An outage is waited for, however long it takes; a failure counts."""
+        failures = waits = 0
         while (reason := reason_to_stop(self._rules, self._tally(), datetime.now(UTC))) is None:
             begin = time.monotonic()
             try:
                 self._next_generation()
-            except (TransientProviderError, EnvironmentFault) as error:
-                failures += 1
+            except (Outage, TransientProviderError, EnvironmentFault) as error:
+                failures += not isinstance(error, Outage)
+                waits += 1
                 if failures >= self._session.search.failures:
                     raise
-                self._pause(min(_FIRST_WAIT_S * 2 ** (failures - 1), _LONGEST_WAIT_S), error)
+                self._pause(waits, error)
                 continue
-            failures = 0
+            failures = waits = 0
             self._session.progress.message = ""
             self._longest_s = max(self._longest_s, time.monotonic() - begin)
         return reason
 
-    def _pause(self, seconds: float, error: OvernightError) -> None:
-        """Waits before the next attempt, but not beyond the deadline, nor when a person wants to stop."""
+    def _pause(self, waits: int, error: OvernightError) -> None:
+        """Waits longer each time, but not beyond the deadline, nor when a person wants to stop."""
+        seconds = min(_FIRST_WAIT_S * 2 ** (waits - 1), _LONGEST_WAIT_S)
         progress = self._session.progress
         progress.phase = "paused"
-        progress.message = f"{error.message}; next attempt in {seconds:.0f} s"
+        progress.message = f"{'paused: ' * isinstance(error, Outage)}{error.message}; next attempt in {seconds:.0f} s"
         until = time.monotonic() + seconds
         while time.monotonic() < until and not progress.interrupted:
             if self._rules.until is not None and datetime.now(UTC) >= self._rules.until:
@@ -133,7 +140,9 @@ class Night:
         return Tally(
             generations=self._session.generations - self._first,
             samples=progress.candidates,
-            cost_usd=progress.cost_usd,
+            tokens=progress.ledger.tokens,
+            cost_usd=progress.ledger.night_usd,
+            total_usd=progress.ledger.total_usd,
             best=self._session.best.score,
             generations_since_best=self._session.generations - max(progress.best_at, self._first),
             longest_generation_s=self._longest_s,

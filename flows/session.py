@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.progress import Progress
@@ -25,9 +26,13 @@ from tasks.history import record
 from tasks.history.files import RunFiles
 from tasks.history.journal import Journal
 from tasks.sample.gateway import Gateway
+from tasks.sample.ledger import Ledger
 from tasks.sample.prompts import build_prompts
 from tasks.sample.purchase import Purchase
 from tasks.select.islands import Population
+
+GRACE_S = 5.0
+"""How long a night that is stopped at once waits for answers that are being paid for."""
 
 
 class Session:
@@ -42,7 +47,7 @@ class Session:
         hashes: Of every body that was judged.
         can_keep: Whether answers could be written down so far.
         may_begin: Whether a generation to come will be begun, as far as can be known now.
-        budget_usd: What the night may spend; `None` means as much as it likes.
+        until: The night's deadline.
         last_reset: `time.monotonic()` of the last reset, for resets by the hour.
     """
 
@@ -69,9 +74,9 @@ class Session:
         self.confirmations = confirmations
         self.threads = threads
         self.progress = progress
-        self.gateway = Gateway(run.problem.settings.sampling, self.may_ask)
+        self.gateway = Gateway(run.problem.settings.sampling, self.may_ask, progress.ledger, progress.note)
         self.night = 0
-        self.budget_usd: float | None = None
+        self.until: datetime | None = None
         self.may_begin: Callable[[int], bool] = lambda _: False
         self.last_reset = time.monotonic()
         self.can_keep = True
@@ -144,12 +149,9 @@ class Session:
         return None if self.search.mode == "paper" else self.hashes
 
     def may_ask(self) -> bool:
-        """Whether one more request may be made: answers can be kept, and the budget is not spent.
-
-        Requests in flight may still overshoot it.
-        """
-        has_money = self.budget_usd is None or self.progress.cost_usd < self.budget_usd
-        return has_money and self.can_keep and not self._closing
+        """Whether answers can be kept and there is time for one more request; the ledger looks at the money."""
+        has_time = self.until is None or datetime.now(UTC) < self.until
+        return has_time and self.can_keep and not self._closing
 
     def probe_disk(self) -> None:
         """Makes sure that answers can be kept before any is bought.
@@ -164,8 +166,22 @@ class Session:
         """Begins no further request and waits for those in flight: they are paid for, and the next night takes them."""
         self._closing = True
         self._stop_rounds()
-        for purchase in self._purchases.values():
-            purchase.finish(timeout_s=self.run.problem.settings.sampling.timeout_s)
+        self._wait_for_purchases(self.run.problem.settings.sampling.timeout_s)
+
+    def stop_now(self) -> None:
+        """Keeps what arrives within a moment, and gives up what is still in flight then."""
+        self._closing = True
+        self.progress.note(f"waiting {GRACE_S:.0f} s for what is in flight; Ctrl-C again gives it up")
+        try:
+            self._wait_for_purchases(GRACE_S)
+        finally:
+            for purchase in self._purchases.values():
+                purchase.give_up()
+
+    def _wait_for_purchases(self, timeout_s: float) -> None:
+        until = time.monotonic() + timeout_s
+        for purchase in list(self._purchases.values()):
+            purchase.finish(timeout_s=max(0.0, until - time.monotonic()))
 
     def _stop_rounds(self) -> None:
         for one in self._rounds.values():
@@ -280,7 +296,8 @@ def open_session(files: RunFiles) -> Iterator[Session]:
         try:
             yield session
         except KeyboardInterrupt:
-            raise  # at once: what is in flight is given up
+            session.stop_now()
+            raise
         except BaseException:
             session.finish()
             raise
@@ -293,7 +310,11 @@ def _new_session(files: RunFiles, stack: contextlib.ExitStack) -> Session:
     confirmations = open_confirmations(run.problem, seed=run.seed, run_id=run.run_id)
     stack.callback(confirmations.close)
     threads = stack.enter_context(ThreadPoolExecutor(slots_of(run.problem), "overnight-slot"))
-    progress = Progress(best=max(program.score for program in past.programs.values()), generation=past.generations)
+    progress = Progress(
+        best=max(program.score for program in past.programs.values()),
+        generation=past.generations,
+        ledger=Ledger(before_usd=record.read_spent_usd(files)),
+    )
     return Session(files, run, sandbox, confirmations, threads, progress, past)
 
 

@@ -21,7 +21,7 @@ from tasks.evaluate import engine
 from tasks.evaluate.confirm import disagreement
 from tasks.history import record
 from tasks.history.files import RunFiles, files_of
-from tasks.sample.gateway import require_keys
+from tasks.sample.provider import require_keys
 
 _LIBRARIES = ("overnight", "prefect", "litellm", "duckdb", "pyarrow", "docker")
 

@@ -41,6 +41,10 @@ def _rebuild(kind: type[OvernightError], message: str, remedy: str) -> Overnight
     return kind(message, remedy=remedy)
 
 
+class Outage(OvernightError):
+    """What a night needs does not answer, and may again: a night waits for it, as long as its rules allow."""
+
+
 class UsageError(OvernightError):
     """The command, a setting or a name is wrong."""
 
@@ -57,7 +61,7 @@ class EnvironmentFault(OvernightError):
     exit_code = ExitCode.ENVIRONMENT
 
 
-class SandboxUnavailable(EnvironmentFault):
+class SandboxUnavailable(EnvironmentFault, Outage):
     """No sandbox can be had now: the engine is down or the image is missing."""
 
 
@@ -66,13 +70,33 @@ class ProviderError(OvernightError):
 
 
 class TransientProviderError(ProviderError):
-    """Worth asking again: a time-out, a rate limit, a server's error."""
+    """Worth asking again: a time-out, a rate limit, a server's error.
+
+    Attributes:
+        retry_after_s: Seconds that the provider asks to wait; `None` if it does not say.
+    """
+
+    retry_after_s: float | None = None
+
+
+class ProviderOutage(TransientProviderError, Outage):
+    """Every attempt failed, and nothing else was answered meanwhile: it is the provider, not the prompt."""
 
 
 class TerminalProviderError(ProviderError):
     """Asking again cannot help: a wrong key, an unknown model, a malformed request."""
 
     exit_code = ExitCode.ENVIRONMENT
+
+
+class PromptRefused(TerminalProviderError):
+    """The provider refuses this one request as it is.
+
+    Attributes:
+        is_about_the_text: Whether it said so: too long, or against its policy. Else others may fare no better.
+    """
+
+    is_about_the_text = False
 
 
 class HistoryError(OvernightError):

@@ -19,6 +19,7 @@ class StopReason(StrEnum):
     TARGET = "target"
     GENERATIONS = "generations"
     SAMPLES = "samples"
+    TOKENS = "tokens"
     PATIENCE = "patience"
     INTERRUPTED = "interrupted"
     FAILED = "failed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from schemas.errors import UsageError
 from schemas.job import Limits
@@ -77,6 +77,14 @@ class Search(Section):
     )
 
 
+def _as_model(value: Any) -> Any:
+    """`"gpt-5"` and `"gpt-5=2"` are short for tables."""
+    if not isinstance(value, str):
+        return value
+    name, separator, weight = value.rpartition("=")
+    return {"name": name, "weight": weight} if separator else {"name": value}
+
+
 class Model(Section):
     """One model of the weighted list."""
 
@@ -84,14 +92,28 @@ class Model(Section):
     weight: float = Field(default=1.0, gt=0, description="share of the prompts")
     api_base: str | None = Field(default=None, description="address of an OpenAI-compatible server")
     style: Literal["chat", "completion"] = Field(default="chat", description="how prompts are written")
+    input_usd: float | None = Field(
+        default=None, ge=0, description="USD for a million prompt tokens, where LiteLLM does not know it or is wrong"
+    )
+    output_usd: float | None = Field(default=None, ge=0, description="USD for a million completion tokens, likewise")
+    rpm: float | None = Field(default=None, gt=0, description="requests a minute; more wait for their turn")
+    tpm: float | None = Field(default=None, gt=0, description="tokens a minute, in and out; more wait for their turn")
+    fallbacks: Annotated[
+        tuple[Annotated[Model, BeforeValidator(_as_model)], ...],
+        BeforeValidator(_as_list),
+        Field(description="models that are asked, in order, what this one fails to answer; of the same style"),
+    ] = ()
 
-
-def _as_model(value: Any) -> Any:
-    """`"gpt-5"` and `"gpt-5=2"` are short for tables."""
-    if not isinstance(value, str):
-        return value
-    name, separator, weight = value.rpartition("=")
-    return {"name": name, "weight": weight} if separator else {"name": value}
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Model:
+        if (self.input_usd is None) != (self.output_usd is None):
+            raise ValueError(f"{self.name}: input_usd and output_usd go together")
+        for one in self.fallbacks:
+            if one.fallbacks:
+                raise ValueError(f"{one.name} is a fallback and has fallbacks; list them in order with {self.name}")
+            if one.style != self.style:
+                raise ValueError(f"{one.name} is sent what was written for {self.name}: style must be {self.style}")
+        return self
 
 
 class Sampling(Section):
@@ -109,6 +131,13 @@ class Sampling(Section):
     timeout_s: float = Field(default=120.0, gt=0, description="seconds for one request")
     attempts: int = Field(default=4, ge=1, description="requests for one sample before it is given up")
     batch: int = Field(default=4, ge=1, description="prompts in a batch, which is evaluated as soon as it is there")
+
+    @model_validator(mode="after")
+    def _names_each_model_once(self) -> Sampling:
+        names = [model.name for model in self.models]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{', '.join(sorted(twice))} is named twice; a second address can be a fallback")
+        return self
 
 
 class Sandbox(Section):

@@ -123,7 +123,7 @@ NIGHTS = _table(
     ("best_after", REAL, "best score after it"),
     ("best_program_id", TEXT, "the program chosen as best: by validation score where there are validation inputs"),
     ("finalists", pa.list_(FINALIST), "best programs and the start program (first), scored on the other inputs"),
-    ("stop_reason", TEXT, "deadline, budget, target, generations, samples, patience, interrupted or failed"),
+    ("stop_reason", TEXT, "deadline, budget, target, generations, samples, tokens, patience, interrupted or failed"),
     ("error", TEXT, "why it failed; empty if it did not"),
     ("flow_run_id", TEXT, "Prefect's id of the flow run"),
 )

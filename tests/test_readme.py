@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from flows.cli.main import _COMMANDS
+from flows.rules import StopRules
 from schemas.outcome import Outcome
-from schemas.settings import Settings, setting_names
+from schemas.settings import Model, Settings, setting_names
 from tasks.history.database import MACROS, VIEWS
 from tests.provider import Provider
 
@@ -69,6 +70,18 @@ def test_every_setting_is_listed_with_its_meaning():
     for name, info in Settings.model_fields.items():
         if name in rows:
             assert rows[name] == info.description
+
+
+def test_every_key_of_a_model_is_listed_with_its_meaning():
+    rows = dict(re.findall(r"^\| `([\w.]+)` \| .*? \| (.*) \|$", README, re.MULTILINE))
+    assert {name: rows[name] for name in Model.model_fields} == {
+        name: info.description for name, info in Model.model_fields.items()
+    }
+
+
+def test_every_rule_is_listed():
+    for name in StopRules.model_fields:
+        assert f"| `--{name.removesuffix('_usd').replace('_', '-')} " in README
 
 
 def test_defaults_in_the_table_are_the_defaults():

@@ -87,7 +87,7 @@ def _prefect() -> Finding:
 
 
 def _keys(models: list[str]) -> Finding:
-    from tasks.sample.gateway import missing_key
+    from tasks.sample.provider import missing_key
 
     missing = sorted({key for model in models for key in missing_key(model)})
     if missing:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from flows.rules import StopRules
     from flows.session import Session
+    from tasks.sample.ledger import Ledger
 
 
 @contextlib.contextmanager
@@ -45,7 +46,7 @@ def render(session: Session, rules: StopRules, first: int) -> Table:
     grid.add_column()
     of = f" of {first + rules.generations}" if rules.generations else ""
     grid.add_row("generation", f"{progress.generation}{of}  ({progress.phase})")
-    grid.add_row("samples", f"{progress.samples}  {usd(progress.cost_usd)}")
+    grid.add_row("samples", f"{progress.samples}  {spent(progress.ledger)}")
     grid.add_row("outcomes", outcomes(progress.outcomes))
     since = duration(time.monotonic() - progress.best_since)
     grid.add_row("best", f"{score(progress.best)}  (generation {progress.best_at}, {since} ago)")
@@ -59,6 +60,14 @@ def render(session: Session, rules: StopRules, first: int) -> Table:
 def outcomes(counts: dict[Outcome, int]) -> str:
     """`scored 40, crashed 3`, in the order of the closed list."""
     return ", ".join(f"{kind.value} {counts[kind]}" for kind in Outcome if counts.get(kind)) or "–"
+
+
+def spent(ledger: Ledger) -> str:
+    """`$1.20 of $5.00, 81,000 tokens`."""
+    budget, total = ledger.budget, f" ({usd(ledger.total_usd)} with earlier nights)" if ledger.before_usd else ""
+    of_usd = f" of {usd(budget.night_usd)}" if budget.night_usd is not None else ""
+    of_tokens = f" of {budget.tokens:,}" if budget.tokens is not None else ""
+    return f"{usd(ledger.night_usd)}{of_usd}{total}, {ledger.tokens:,}{of_tokens} tokens"
 
 
 def _time(session: Session, rules: StopRules) -> str:
@@ -75,7 +84,7 @@ def _time(session: Session, rules: StopRules) -> str:
 def _samples_wanted(session: Session, rules: StopRules) -> int:
     if rules.generations is not None:
         return rules.generations * session.search.prompts * session.search.samples
-    return rules.samples or 0
+    return rules.max_samples or 0
 
 
 @contextlib.contextmanager
@@ -93,7 +102,7 @@ def _lines(session: Session) -> Iterator[None]:
                 shown = session.generations
                 say(
                     f"generation {shown}: best {score(progress.best)}, {progress.candidates} samples, "
-                    f"{outcomes(progress.outcomes)}, {usd(progress.cost_usd)}"
+                    f"{outcomes(progress.outcomes)}, {spent(progress.ledger)}"
                 )
 
     thread = threading.Thread(target=watch, daemon=True)

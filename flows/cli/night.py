@@ -48,7 +48,7 @@ def spend_night(get_run: Callable[[], RunFiles], rules: StopRules, history: Path
 
 
 def _import_slow_libraries() -> None:
-    from tasks.sample.gateway import missing_key
+    from tasks.sample.provider import missing_key
 
     missing_key("builtin/mutate")
 

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from flows.rules import StopRules
 
 Generations = Annotated[int | None, Parameter(help="stop after so many generations in this night")]
-Samples = Annotated[int | None, Parameter(help="stop after so many samples in this night")]
+MaxSamples = Annotated[
+    int | None, Parameter(name=("--max-samples", "--samples"), help="stop after so many samples in this night")
+]
+MaxTokens = Annotated[int | None, Parameter(help="stop after so many tokens, in and out, in this night")]
 Until = Annotated[str | None, Parameter(help="stop at a time of day, a moment or after a duration: 07:00, 7h30m")]
 Budget = Annotated[float | None, Parameter(help="stop when this many USD are spent in this night")]
+TotalBudget = Annotated[float | None, Parameter(help="stop when this many USD are spent on the run, in all its nights")]
 Patience = Annotated[int | None, Parameter(help="stop after so many generations without improvement")]
 Target = Annotated[float | None, Parameter(help="stop when the best score is at least this")]
 
@@ -33,9 +37,11 @@ def run(
     api_base: Annotated[str | None, Parameter(help="address of an OpenAI-compatible server for these models")] = None,
     style: Annotated[str | None, Parameter(help="`chat` or `completion`: how prompts are written")] = None,
     generations: Generations = None,
-    samples: Samples = None,
+    max_samples: MaxSamples = None,
+    max_tokens: MaxTokens = None,
     until: Until = None,
     budget: Budget = None,
+    total_budget: TotalBudget = None,
     target: Target = None,
     patience: Patience = None,
     confirm: Annotated[
@@ -52,10 +58,22 @@ def run(
     from flows.start import create_run
     from schemas.problem import load_problem
     from tasks.problems import find
+    from tasks.sample.provider import require_prices
 
-    rules = stop_rules(generations, samples, until, budget, target, patience)
+    rules = stop_rules(
+        until,
+        generations=generations,
+        max_samples=max_samples,
+        max_tokens=max_tokens,
+        budget_usd=budget,
+        total_budget_usd=total_budget,
+        target=target,
+        patience=patience,
+    )
     path = find(problem)
     loaded = load_problem(path, overrides(model, api_base, style, inputs, set, confirm))
+    if rules.budget.is_in_usd:
+        require_prices(loaded.settings.sampling)
     seed = secrets.randbelow(2**31) if seed is None else seed
     return spend_night(lambda: create_run(loaded, path, history, seed=seed), rules, history)
 
@@ -65,9 +83,11 @@ def resume(
     /,
     *,
     generations: Generations = None,
-    samples: Samples = None,
+    max_samples: MaxSamples = None,
+    max_tokens: MaxTokens = None,
     until: Until = None,
     budget: Budget = None,
+    total_budget: TotalBudget = None,
     target: Target = None,
     patience: Patience = None,
     history: History = DEFAULT_HISTORY,
@@ -76,20 +96,26 @@ def resume(
     from flows.cli.night import spend_night
     from tasks.history.files import find_run
 
-    rules = stop_rules(generations, samples, until, budget, target, patience)
+    rules = stop_rules(
+        until,
+        generations=generations,
+        max_samples=max_samples,
+        max_tokens=max_tokens,
+        budget_usd=budget,
+        total_budget_usd=total_budget,
+        target=target,
+        patience=patience,
+    )
     files = find_run(history, run)
     return spend_night(lambda: files, rules, history)
 
 
-def stop_rules(
-    generations: int | None,
-    samples: int | None,
-    until: str | None,
-    budget: float | None,
-    target: float | None,
-    patience: int | None,
-) -> StopRules:
+def stop_rules(until: str | None, **rules: float | None) -> StopRules:
     """The rules as typed.
+
+    Args:
+        until: `--until`.
+        rules: The others, by their names in `StopRules`.
 
     Raises:
         UsageError: If a number makes no sense.
@@ -103,17 +129,11 @@ def stop_rules(
     if deadline is not None:
         say(f"until {deadline:%Y-%m-%d %H:%M %Z}")
     try:
-        return StopRules(
-            generations=generations,
-            samples=samples,
-            until=deadline,
-            budget_usd=budget,
-            target=target,
-            patience=patience,
-        )
+        return StopRules.model_validate({**rules, "until": deadline})
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(f"--{first['loc'][0]}: {first['msg']}, got {first['input']}") from error
+        flag = str(first["loc"][0]).removesuffix("_usd").replace("_", "-")
+        raise UsageError(f"--{flag}: {first['msg']}, got {first['input']}") from error
 
 
 def overrides(

@@ -71,6 +71,10 @@ class RunFiles:
     def paid(self, generation: int) -> Path:
         return self.directory / "paid" / f"{generation:06d}.jsonl"
 
+    def paid_for(self) -> list[int]:
+        """Numbers of the generations that have completions which are not committed, ascending."""
+        return sorted(int(path.stem) for path in (self.directory / "paid").glob("*.jsonl") if path.stem.isdigit())
+
     def probe(self) -> None:
         """Writes some bytes and removes them.
 

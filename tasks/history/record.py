@@ -53,6 +53,18 @@ def record_failure(files: RunFiles, record: GenerationRecord) -> None:
     )
 
 
+def read_spent_usd(files: RunFiles) -> float:
+    """USD that the run has cost so far: what is committed, and what is paid for and not committed yet."""
+    committed = files.committed()
+    costs = [
+        read_file(files.generation(number) / "generation.parquet", columns=["cost_usd"]).to_pylist()[0]["cost_usd"]
+        for number in committed
+    ]
+    journals = [Journal(files.paid(number)) for number in files.paid_for() if number not in set(committed)]
+    costs += [completion.cost_usd or 0.0 for journal in journals for completion in journal.known().values()]
+    return sum(costs)
+
+
 def write_night(files: RunFiles, night: NightRecord) -> None:
     """Writes a night's row; called at its start and again at its end."""
     write_file(files.night(night.number), _table(tables.NIGHTS, [_night_row(files.run_id, night)]))

@@ -65,6 +65,11 @@ class Purchase:
         """Waits until nothing is in flight, so that what is being paid for is recorded."""
         wait(self._futures, timeout=timeout_s)
 
+    def give_up(self) -> None:
+        """Ends what is in flight; whoever waits for it is told."""
+        for future in self._futures:
+            future.cancel()
+
 
 def _samples(prompts: Sequence[Prompt]) -> list[Sample]:
     return [Sample(prompt, number) for prompt in prompts for number in range(prompt.samples)]
