@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from schemas.outcome import Verdict
 from schemas.program import Candidate
-from schemas.specification import Specification
+from schemas.skeleton import Skeleton
 from tasks.evaluate.batch import Evaluator
 from tasks.sample.purchase import Purchase
 from tasks.sample.task import to_candidates
@@ -28,7 +28,7 @@ class Round:
         specification: Says what the evolved function is.
     """
 
-    def __init__(self, purchase: Purchase, evaluator: Evaluator, specification: Specification) -> None:
+    def __init__(self, purchase: Purchase, evaluator: Evaluator, specification: Skeleton) -> None:
         self._purchase = purchase
         self._evaluator = evaluator
         self._specification = specification

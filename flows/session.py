@@ -194,6 +194,7 @@ class Session:
             self.asked[generation],
             problem.specification,
             problem.settings.sampling,
+            statement=problem.settings.statement,
             samples=self.search.samples,
             seed=self.run.seed,
             generation=generation,

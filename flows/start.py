@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from flows.session import open_confirmations, open_sandboxes
-from schemas import source
 from schemas.errors import EnvironmentFault, SpecificationError
 from schemas.generation import GenerationRecord, RunRecord
 from schemas.ids import new_run_id, program_id
@@ -17,6 +16,7 @@ from schemas.outcome import Outcome, Verdict
 from schemas.population import Join
 from schemas.problem import Problem
 from schemas.program import Candidate, Completion, Judged, Prompt, reduced
+from schemas.specification import Specification
 from tasks.evaluate import engine
 from tasks.evaluate.confirm import disagreement
 from tasks.history import record
@@ -83,7 +83,9 @@ def require_the_same_when_split(problem: Problem, verdict: Verdict, *, seed: int
     """
     split = score_split(problem, seed=seed, run_id=run_id)
     if said := disagreement(verdict, split, problem.settings.noise):
-        raise SpecificationError(f"no best could be confirmed: the start program, {said}", remedy=SPLIT_REMEDY)
+        raise SpecificationError(
+            f"no best could be confirmed: the start program, {said}", remedy=confirmation_remedy(problem)
+        )
 
 
 def score_split(problem: Problem, *, seed: int, run_id: str) -> Verdict:
@@ -98,6 +100,16 @@ def score_split(problem: Problem, *, seed: int, run_id: str) -> Verdict:
         raise _fault(verdict)
     return verdict
 
+
+def confirmation_remedy(problem: Problem) -> str:
+    """What to do where the start program is not confirmed."""
+    return SPLIT_REMEDY if isinstance(problem.specification, Specification) else CHANCE_REMEDY
+
+
+CHANCE_REMEDY = (
+    "A best is confirmed by another run in a fresh container: seed what is random (OVERNIGHT_SEED is set), read no "
+    "clock, allow for chance with --set noise=…, or do without: --confirm never"
+)
 
 SPLIT_REMEDY = (
     "A best is confirmed with the evolved function in a process of its own: it must get all it needs as arguments of "
@@ -139,7 +151,7 @@ def _generation_0(run: RunRecord, verdict: Verdict) -> GenerationRecord:
         finish_reason="",
         asked_at=now,
     )
-    candidate = Candidate(0, prompt, completion, body, source.code_hash(body))
+    candidate = Candidate(0, prompt, completion, body, problem.specification.code_hash(body))
     score = reduced(verdict.scores, problem.settings.reducer)
     if score is None:
         raise SpecificationError(

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from schemas.directory import DEFAULTS, read_program, restore_program
 from schemas.errors import SpecificationError, UsageError
-from schemas.job import Apart, Call, Job
+from schemas.job import Apart, Call, Command, Job
 from schemas.settings import Settings, parse_settings
+from schemas.skeleton import Skeleton
 from schemas.specification import Specification, read_specification
 
 Split = Literal["train", "validation", "held_out"]
@@ -26,15 +28,15 @@ class Problem:
     """A problem that was read and found right.
 
     Attributes:
-        name: The file's stem with dashes.
-        specification: The program to improve and how it is scored.
+        name: The file's stem, or the directory's name, with dashes.
+        specification: What its programs share: a specification, or the file of a directory that evolves.
         settings: All settings, those of the specification, of `overnight.toml` and of the flags merged.
         inputs: For each split, one call for each input.
         dependencies: What the PEP 723 block asks for.
     """
 
     name: str
-    specification: Specification
+    specification: Skeleton
     settings: Settings
     inputs: Mapping[Split, tuple[Call, ...]]
     dependencies: tuple[str, ...] = ()
@@ -45,38 +47,59 @@ class Problem:
         Args:
             split: The inputs.
             seed: Of the run.
-            apart: Whether the evolved function has a process of its own; as the settings say by default.
+            apart: Whether the evolved function has a process of its own; as the settings say by default. A command
+                runs its program as it likes.
         """
         if apart is None:
             apart = self.settings.sandbox.split
+        skeleton = self.specification
+        if not isinstance(skeleton, Specification):
+            return self._command_job(split, seed)
         return Job(
-            run_function=self.specification.run,
+            run_function=skeleton.run,
             inputs=self.inputs[split],
             limits=self.settings.limits,
             thresholds=self.settings.thresholds if split == "train" else (),
             seed=seed,
-            apart=Apart(self.specification.evolved, self.specification.text) if apart else None,
+            apart=Apart(skeleton.evolved, skeleton.text) if apart else None,
+        )
+
+    def _command_job(self, split: Split, seed: int) -> Job:
+        command = self.settings.command
+        return Job(
+            run_function="",
+            inputs=self.inputs[split],
+            limits=self.settings.limits,
+            thresholds=self.settings.thresholds if split == "train" else (),
+            seed=seed,
+            command=Command(command.program, command.evaluate, command.metric, command.metrics_file),
         )
 
 
 def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Problem:
-    """Reads a specification file with everything that belongs to it.
+    """Reads a specification file, or a directory, with everything that belongs to it.
 
     Settings come, the later over the earlier, from the PEP 723 block in the file, from `overnight.toml` beside it, and
     from `overrides`.
 
     Args:
-        path: The specification file.
+        path: The specification file, or the directory.
         overrides: Settings from the command line, nested as in TOML.
 
     Raises:
         SpecificationError: If the file is wrong or has no inputs.
         UsageError: If a setting is.
     """
+    if path.is_dir():
+        return _load_directory(path, dict(overrides or {}))
     text = _read_text(path)
     specification = read_specification(text, path.name)
     script = script_block(text, path.name)
-    layers = [script.get("tool", {}).get("overnight", {}), _beside(path), dict(overrides or {})]
+    layers = [
+        script.get("tool", {}).get("overnight", {}),
+        _read_toml(path.with_name("overnight.toml")),
+        dict(overrides or {}),
+    ]
     settings = parse_settings(_merge(layers), _where(layers, path))
     if not settings.inputs:
         raise SpecificationError(
@@ -87,12 +110,25 @@ def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Prob
     return _problem(path.stem.replace("_", "-"), specification, settings, script.get("dependencies", ()))
 
 
+def _load_directory(path: Path, overrides: Mapping[str, Any]) -> Problem:
+    layers = [DEFAULTS, _read_toml(path / "overnight.toml"), overrides]
+    settings = parse_settings(_merge(layers), f"{path.name}/overnight.toml")
+    file, settings = read_program(path, settings)
+    if settings.sandbox.split:
+        raise UsageError(
+            "sandbox.split=true is for specifications: a command runs its program as it likes",
+            remedy="Leave it out; a best is run again in a fresh container all the same.",
+        )
+    settings = _with_input_files(settings, path / "overnight.toml")
+    return _problem(path.resolve().name.replace("_", "-"), file, settings, ())
+
+
 def restore_problem(name: str, text: str, settings: Mapping[str, Any], dependencies: Sequence[str]) -> Problem:
     """A problem again from what a run has written down of it; no file is read."""
-    specification = read_specification(text, name)
     # A run that was begun before there was confirmation goes on without: nobody has looked whether it can be split.
-    settings = _merge([{"sandbox": {"confirm": "never"}}, settings])
-    return _problem(name, specification, parse_settings(settings, name), dependencies)
+    parsed = parse_settings(_merge([{"sandbox": {"confirm": "never"}}, settings]), name)
+    skeleton = restore_program(text, parsed.command) if parsed.command.evaluate else read_specification(text, name)
+    return _problem(name, skeleton, parsed, dependencies)
 
 
 def settings_beyond_the_file(problem: Problem) -> dict[str, Any]:
@@ -119,7 +155,7 @@ def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, An
     return flat
 
 
-def _problem(name: str, specification: Specification, settings: Settings, dependencies: Sequence[str]) -> Problem:
+def _problem(name: str, specification: Skeleton, settings: Settings, dependencies: Sequence[str]) -> Problem:
     splits: dict[Split, tuple[Any, ...]] = {
         "train": settings.inputs,
         "validation": settings.validation,
@@ -189,14 +225,11 @@ def _read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise UsageError(f"no file {path}", remedy="`overnight problems` lists the built-in ones.") from error
-    except IsADirectoryError as error:
-        raise UsageError(f"{path} is a directory, expected a specification file", remedy="Name the file.") from error
     except UnicodeDecodeError as error:
         raise SpecificationError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
 
 
-def _beside(path: Path) -> dict[str, Any]:
-    settings = path.with_name("overnight.toml")
+def _read_toml(settings: Path) -> dict[str, Any]:
     if not settings.is_file():
         return {}
     try:
@@ -219,12 +252,14 @@ def _merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def _calls(raw: Sequence[Any], specification: Specification, name: str) -> tuple[Call, ...]:
+def _calls(raw: Sequence[Any], specification: Skeleton, name: str) -> tuple[Call, ...]:
     return tuple(_call(item, specification, f"{name}: input {number}") for number, item in enumerate(raw, start=1))
 
 
-def _call(item: Any, specification: Specification, where: str) -> Call:
+def _call(item: Any, specification: Skeleton, where: str) -> Call:
     """One input as a call. An array is spread over the parameters where the run function has several, else a tuple."""
+    if not isinstance(specification, Specification):
+        return Call((_frozen(item),))
     fewest, most = specification.run_arity
     if _is_explicit_call(item):
         return Call(tuple(_frozen(value) for value in item.get("args", ())), dict(item.get("kwargs", {})))

@@ -23,6 +23,20 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Command(Section):
+    """How a whole file is scored, in a problem that is a directory, `[command]` in its `overnight.toml`."""
+
+    program: str = Field(default="", description="the file that evolves; by default the one that has the marks")
+    evaluate: tuple[str, ...] = Field(
+        default=(),
+        description="the command, as an array; `{program}` is the candidate's file, `{input}` an input as JSON",
+    )
+    metric: str = Field(default="score", description="which of the metrics it prints is the score; higher is better")
+    metrics_file: str = Field(
+        default="", description="the JSON file it writes its metrics to; by default it prints them"
+    )
+
+
 class Known(Section):
     """Numbers to show beside a user's own, in the unit of the problem's score."""
 
@@ -180,6 +194,9 @@ class Settings(Section):
         description="for each of `inputs`, in order, the score below which a program is rejected and the rest is "
         "skipped; `-inf` where there is none",
     )
+    statement: str = Field(
+        default="", description="what is wanted, in words, for the model; by default the specification's docstring"
+    )
     reducer: Reducer = Field(default="mean", description="how the scores of the inputs become one")
     score_name: str = Field(default="score", description="what the score is, in words, with its unit")
     noise: float = Field(
@@ -187,6 +204,7 @@ class Settings(Section):
     )
     finalists: int = Field(default=10, ge=1, description="best programs that are tried on the validation inputs")
     known: Known = Known()
+    command: Command = Command()
     limits: Limits = Limits()
     search: Search = Search()
     sampling: Sampling = Sampling()

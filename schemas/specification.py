@@ -62,6 +62,10 @@ class Specification:
         parts = [textwrap.indent(quoted, self._indentation)] if doc else []
         return "\n".join([self.header, *parts, textwrap.indent(body, self._indentation)])
 
+    def code_hash(self, body: str) -> str:
+        """See `source.code_hash`."""
+        return source.code_hash(body)
+
     @cached_property
     def docstring(self) -> str:
         """The module's docstring: what is wanted, in words; empty if there is none."""

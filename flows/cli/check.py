@@ -29,11 +29,7 @@ def check(
 
     path = find(problem)
     loaded = load_problem(path, overrides(None, None, None, inputs, set))
-    specification = loaded.specification
-    say(
-        f"{path.name}: evolves `{specification.evolved}({', '.join(specification.parameters)})`, "
-        f"scored by `{specification.run}`"
-    )
+    say(f"{path.name}: {_what_evolves(loaded)}")
     _warn_of_dependencies(loaded)
     splits: tuple[Split, ...] = ("train", "validation", "held_out")
     for split in splits:
@@ -41,6 +37,15 @@ def check(
             _check_split(loaded, split)
         else:
             say(f"{split}: no inputs" + ("" if split == "train" else "; add some, or the best may only fit the others"))
+
+
+def _what_evolves(problem: Problem) -> str:
+    from schemas.specification import Specification
+
+    skeleton, command = problem.specification, problem.settings.command
+    if isinstance(skeleton, Specification):
+        return f"evolves `{skeleton.evolved}({', '.join(skeleton.parameters)})`, scored by `{skeleton.run}`"
+    return f"evolves {command.program}, scored by {command.metric!r} of `{' '.join(command.evaluate)}`"
 
 
 _MORE = {
@@ -103,14 +108,17 @@ def _say_whether_they_agree(first: Verdict, second: Verdict) -> None:
 
 def _say_whether_it_can_be_confirmed(problem: Problem, verdict: Verdict) -> None:
     """Runs it as a best is confirmed."""
-    from flows.start import SPLIT_REMEDY, score_split
+    from flows.start import confirmation_remedy, score_split
     from tasks.evaluate.confirm import disagreement
 
     split = score_split(problem, seed=0, run_id="check")
     if said := disagreement(verdict, split, problem.settings.noise):
-        say(f"warning: no best could be confirmed: {said}. {SPLIT_REMEDY}, which is sandbox.confirm=never")
+        say(
+            f"warning: no best could be confirmed: {said}. {confirmation_remedy(problem)}, "
+            "which is sandbox.confirm=never"
+        )
     else:
-        say(f"confirmed: split, in a fresh container, it scores the same ({split.wall_s:.2f} s)")
+        say(f"confirmed: run again, in a fresh container, it scores the same ({split.wall_s:.2f} s)")
 
 
 def _warn_of_dependencies(problem: Problem) -> None:

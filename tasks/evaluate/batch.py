@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from schemas.errors import SandboxUnavailable
 from schemas.outcome import JUDGED_BEFORE, Outcome, Verdict
 from schemas.program import Candidate
-from schemas.specification import Specification
+from schemas.skeleton import Skeleton
 from tasks.evaluate.sandbox import Sandbox
 
 Report = Callable[[Verdict], None]
@@ -32,7 +32,7 @@ class Evaluator:
     def __init__(
         self,
         sandbox: Sandbox,
-        specification: Specification,
+        specification: Skeleton,
         known: Collection[str] | None,
         report: Report,
         threads: Executor,

@@ -12,7 +12,7 @@ from schemas.job import Job
 from schemas.outcome import Outcome, Verdict
 from schemas.program import Judged, reduce_scores
 from schemas.settings import Reducer
-from schemas.specification import Specification
+from schemas.skeleton import Skeleton
 from tasks.evaluate.sandbox import Sandbox
 
 _PATIENCE = 2
@@ -49,7 +49,7 @@ class Confirmer:
     def __init__(
         self,
         sandbox: Sandbox,
-        specification: Specification,
+        specification: Skeleton,
         *,
         which: Literal["best", "always"],
         reducer: Reducer,
@@ -139,7 +139,7 @@ def settle(claim: Judged, again: Verdict, reducer: Reducer, noise: float) -> Jud
 def disagreement(first: Verdict, split: Verdict, noise: float) -> str:
     """What differs between an evaluation in one process and a split one, in words; empty if nothing does."""
     if not split.is_scored:
-        return f"run split, in a fresh container, it is {split.outcome.value}: {split.error}"
+        return f"run again, in a fresh container, it is {split.outcome.value}: {split.error}"
     differ = [
         f"{a!r} and {b!r} on input {place}"
         for place, (a, b) in enumerate(zip(first.scores, split.scores, strict=True), start=1)
@@ -148,7 +148,7 @@ def disagreement(first: Verdict, split: Verdict, noise: float) -> str:
     if not differ:
         return ""
     more = f" and {len(differ) - _NAMED} more" if len(differ) > _NAMED else ""
-    return f"run split, in a fresh container, it scores otherwise: {', '.join(differ[:_NAMED])}{more}"
+    return f"run again, in a fresh container, it scores otherwise: {', '.join(differ[:_NAMED])}{more}"
 
 
 _NAMED = 3

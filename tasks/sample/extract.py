@@ -9,24 +9,14 @@ import ast
 import re
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from schemas import source
 from schemas.outcome import Outcome, Verdict
 from schemas.specification import Specification
+from tasks.sample.extracted import FENCE, Extracted
 
-_FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*\n(.*?)(?:^[ \t]*(?:```|~~~)|\Z)", re.MULTILINE | re.DOTALL)
 _MAX_CUTS = 200
 """Lines dropped from the end of a text that stops in mid-air until it parses, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Extracted:
-    """A body and its hash; or no body and the verdict that says why."""
-
-    body: str = ""
-    code_hash: str = ""
-    verdict: Verdict | None = None
 
 
 def extract(text: str, specification: Specification, version: int) -> Extracted:
@@ -71,7 +61,7 @@ def _refused(outcome: Outcome, why: str) -> Extracted:
 
 def _find_body(text: str, specification: Specification, version: int) -> str | None:
     text = text.replace("\r\n", "\n").replace("\0", "")
-    fenced = [textwrap.dedent(match) for match in _FENCE.findall(text)]
+    fenced = [textwrap.dedent(match) for match in FENCE.findall(text)]
     if not fenced and _continues_header(text):
         return _bare_body(text) or _function_body([text], specification, version)
     blocks = fenced or [text]

@@ -12,16 +12,19 @@ from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
 from schemas import source
+from schemas.marked import MarkedFile
 from schemas.program import Prompt, Selection
 from schemas.settings import Model, Sampling
+from schemas.skeleton import Skeleton
 from schemas.specification import Specification
 
 
 def build_prompts(
     selections: Sequence[Selection],
-    specification: Specification,
+    skeleton: Skeleton,
     sampling: Sampling,
     *,
+    statement: str = "",
     samples: int,
     seed: int,
     generation: int,
@@ -30,8 +33,9 @@ def build_prompts(
 
     Args:
         selections: Islands and parents, from the population.
-        specification: Gives preface, header and docstring.
+        skeleton: What stands around the bodies of the parents.
         sampling: Gives the models.
+        statement: What is wanted, in words; empty for what the skeleton says itself.
         samples: Completions to ask for, each prompt.
         seed: Of the run.
         generation: Its number; with the seed it settles everything random.
@@ -45,15 +49,44 @@ def build_prompts(
             parent_ids=tuple(parent.id for parent in selection.parents),
             model=model.name,
             style=model.style,
-            text=render(specification, [parent.body for parent in selection.parents], model),
+            text=render(skeleton, [parent.body for parent in selection.parents], model, statement),
             seeds=tuple(rng.getrandbits(32) for _ in range(samples)),
         )
         for index, (selection, model) in enumerate(zip(selections, models, strict=True))
     ]
 
 
-def render(specification: Specification, bodies: Sequence[str], model: Model) -> str:
+def render(skeleton: Skeleton, bodies: Sequence[str], model: Model, statement: str = "") -> str:
     """The text that a model is sent for parents with these bodies, worst first."""
+    match skeleton:
+        case Specification():
+            return _render_functions(skeleton, bodies, model, statement)
+        case MarkedFile():
+            return _render_file(skeleton, bodies, statement)
+        case _:
+            raise TypeError(f"no prompt for {type(skeleton).__name__}")
+
+
+def _render_file(file: MarkedFile, bodies: Sequence[str], statement: str) -> str:
+    """One form for all models: what a chat model is told, a completion model may read, too."""
+    *earlier, best = bodies
+    blocks = len(file.fixed) - 1
+    return (
+        _environment()
+        .get_template("file.jinja")
+        .render(
+            wanted=statement,
+            marked=file.fixed != ("", ""),
+            blocks=blocks,
+            language=file.language,
+            name=file.name,
+            earlier=earlier,
+            file=file.with_body(best).rstrip("\n"),
+        )
+    )
+
+
+def _render_functions(specification: Specification, bodies: Sequence[str], model: Model, statement: str) -> str:
     name = specification.evolved
     target = len(bodies)
     return (
@@ -61,7 +94,7 @@ def render(specification: Specification, bodies: Sequence[str], model: Model) ->
         .get_template(f"{model.style}.jinja")
         .render(
             preface=specification.preface,
-            wanted=specification.docstring,
+            wanted=statement or specification.docstring,
             versions=[_version(specification, body, number) for number, body in enumerate(bodies)],
             header=_header(specification, target),
             target=f"{name}_v{target}",

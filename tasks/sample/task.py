@@ -8,27 +8,41 @@ from typing import Protocol
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from schemas.marked import MarkedFile
 from schemas.outcome import Outcome, Verdict
 from schemas.program import Candidate, Completion, Prompt
+from schemas.skeleton import Skeleton
 from schemas.specification import Specification
+from tasks.sample.blocks import extract_blocks
 from tasks.sample.extract import extract
+from tasks.sample.extracted import Extracted
 
 
 def to_candidates(
-    prompts: Sequence[Prompt], completions: Sequence[Completion], specification: Specification
+    prompts: Sequence[Prompt], completions: Sequence[Completion], specification: Skeleton
 ) -> list[Candidate]:
     """What the completions hold, in their order."""
     by_index = {prompt.index: prompt for prompt in prompts}
     return [_candidate(by_index[completion.prompt], completion, specification) for completion in completions]
 
 
-def _candidate(prompt: Prompt, completion: Completion, specification: Specification) -> Candidate:
+def _candidate(prompt: Prompt, completion: Completion, specification: Skeleton) -> Candidate:
     if completion.error:
         refused = Verdict(Outcome.UNPARSABLE, error=completion.error)
         return Candidate(prompt.index * prompt.samples + completion.sample, prompt, completion, "", "", refused)
-    extracted = extract(completion.text, specification, version=len(prompt.parent_ids))
+    extracted = _extract(completion.text, specification, version=len(prompt.parent_ids))
     index = prompt.index * prompt.samples + completion.sample
     return Candidate(index, prompt, completion, extracted.body, extracted.code_hash, extracted.verdict)
+
+
+def _extract(text: str, skeleton: Skeleton, version: int) -> Extracted:
+    match skeleton:
+        case Specification():
+            return extract(text, skeleton, version)
+        case MarkedFile():
+            return extract_blocks(text, skeleton)
+        case _:
+            raise TypeError(f"no way to read a completion for {type(skeleton).__name__}")
 
 
 class Sampling(Protocol):

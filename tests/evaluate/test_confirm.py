@@ -82,7 +82,7 @@ def test_a_forged_score_is_unconfirmed_and_both_are_told():
     assert one.verdict.scores == ()
     assert one.verdict.output == "said"
     assert one.verdict.error == (
-        "scored 1000000.0, then 1.0: run split, in a fresh container, it scores otherwise: 1000000.0 and 1.0 on input 1"
+        "scored 1000000.0, then 1.0: run again, in a fresh container, it scores otherwise: 1000000.0 and 1.0 on input 1"
     )
 
 
@@ -90,7 +90,7 @@ def test_one_that_fails_when_it_is_split_is_unconfirmed_and_says_how():
     made = Made(x=Verdict(Outcome.TIMED_OUT, error="took more than 4 s"))
     (one,) = made.confirm(claim(0, "x", 3.0))
     assert (one.score, one.confirmed_score, one.verdict.outcome) == (None, None, Outcome.UNCONFIRMED)
-    assert one.verdict.error == "scored 3.0: run split, in a fresh container, it is timed_out: took more than 4 s"
+    assert one.verdict.error == "scored 3.0: run again, in a fresh container, it is timed_out: took more than 4 s"
 
 
 def test_only_those_that_would_be_the_best_of_their_island_are_run_again():

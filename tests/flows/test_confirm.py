@@ -61,7 +61,7 @@ def test_what_lies_is_unconfirmed_with_both_scores_and_what_is_honest_is_registe
     assert [row["outcome"] for row in liars] == ["unconfirmed"] * 4
     assert [row["score"] for row in liars] == [None] * 4
     assert liars[0]["confirmed_score"] == -8.0
-    assert liars[0]["error"].startswith("scored 496.0, then -8.0: run split, in a fresh container")
+    assert liars[0]["error"].startswith("scored 496.0, then -8.0: run again, in a fresh container")
     assert liars[1]["error"].startswith("scored -3.5, then -7.0: ")
     assert (honest["outcome"], honest["score"], honest["confirmed_score"]) == ("scored", -6.0, -6.0)
     history = Database(tmp_path)

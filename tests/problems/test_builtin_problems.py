@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from schemas.errors import UsageError
 from schemas.problem import Problem, load_problem
 from schemas.program import reduce_scores
+from schemas.specification import Specification
 from tasks.problems import find, names
 
 Vector = tuple[int, ...]
@@ -49,6 +50,7 @@ def score(name: str, split: Any = "train", **replaced: Any) -> list[float]:
     """The scores of the start program, or of one with other functions."""
     problem, program = load(name), execute(name)
     program.update(replaced)
+    assert isinstance(problem.specification, Specification)
     run = program[problem.specification.run]
     return [run(*call.args, **call.kwargs) for call in problem.inputs[split]]
 

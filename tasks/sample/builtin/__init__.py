@@ -14,6 +14,7 @@ from tasks.sample.builtin.breeding import mutate_once
 from tasks.sample.builtin.growing import Grower
 from tasks.sample.builtin.kinds import FLOAT, NUMBERS, OTHER, Kind
 from tasks.sample.builtin.lesson import Lesson, learn
+from tasks.sample.builtin.lines import mutate_lines, shows_a_file
 from tasks.sample.builtin.operators import Tools
 from tasks.sample.builtin.pruning import prune
 from tasks.sample.builtin.reading import Scene, parse
@@ -40,9 +41,12 @@ def mutate(prompt: str, seed: int) -> str:
 
     Returns:
         The source of the complete function under the name that the prompt asks for. It parses, reads only names
-        that the prompt brings into scope, calls no earlier version, and differs from each of them.
+        that the prompt brings into scope, calls no earlier version, and differs from each of them. Where the prompt
+        shows a file, its evolved blocks.
     """
     random = Random(f"{seed}:".encode() + prompt.encode("utf-8", "surrogatepass"))
+    if shows_a_file(prompt):
+        return mutate_lines(prompt, random)
     lesson = learn(prompt)
     scene = lesson.scene
     grower = Grower(random, scene.typical, lesson.blocks)

@@ -97,7 +97,7 @@ def test_check_shows_scores_seconds_memory_and_whether_two_runs_agree(overnight:
     done = overnight("check", str(toy))
     assert done.returncode == 0, done.stderr
     assert "two runs agree" in done.stderr
-    assert "split, in a fresh container, it scores the same" in done.stderr
+    assert "run again, in a fresh container, it scores the same" in done.stderr
     for part in ("MiB", "limit 2 s"):
         assert part in done.stderr
     assert "seconds" in done.stdout

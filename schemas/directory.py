@@ -1,0 +1,79 @@
+"""A problem that is a directory: a file that evolves, a command that scores it, and settings in `overnight.toml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import SpecificationError
+from schemas.marked import END, START, MarkedFile, read_marked
+from schemas.settings import Command, Settings
+
+DEFAULTS: dict[str, Any] = {"inputs": [None], "limits": {"scratch_mib": 64}}
+"""What is otherwise than for a specification: a command may have no input, and its program lies in a file."""
+
+_LARGEST = 2**20
+"""Bytes of a file that is looked through for marks."""
+
+
+def read_program(directory: Path, settings: Settings) -> tuple[MarkedFile, Settings]:
+    """The file that evolves, and the settings with its name in them.
+
+    Raises:
+        SpecificationError: If there is no command, no such file, or something is wrong with it.
+    """
+    command = settings.command
+    if not command.evaluate:
+        raise SpecificationError(
+            f"{directory}: no command that scores a program",
+            remedy='Write `command.evaluate = ["python3", "evaluate.py", "{program}"]` into its overnight.toml; it '
+            'prints metrics as JSON, like {"score": 1.5}.',
+        )
+    name = command.program or _with_marks(directory)
+    file = read_marked(read_text(directory / name), name)
+    if file.fixed == ("", "") and not command.program:
+        raise SpecificationError(f"{directory / name}: no marks", remedy=_MARKS)
+    return file, settings.model_copy(update={"command": command.model_copy(update={"program": name})})
+
+
+def restore_program(text: str, command: Command) -> MarkedFile:
+    """The file again from what a run has written down of it."""
+    return read_marked(text, command.program)
+
+
+_MARKS = (
+    f"Put a comment with {START} above what may change and one with {END} below it, or name the file as "
+    "`command.program` in overnight.toml to have all of it evolve."
+)
+
+
+def _with_marks(directory: Path) -> str:
+    """Name of the only file that has marks."""
+    found = [path.name for path in sorted(directory.iterdir()) if path.is_file() and _has_marks(path)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise SpecificationError(
+            f"{directory}: {len(found)} files have marks: {', '.join(found)}",
+            remedy="Name the one that evolves as `command.program` in overnight.toml.",
+        )
+    raise SpecificationError(f"{directory}: no file has {START}", remedy=_MARKS)
+
+
+def _has_marks(path: Path) -> bool:
+    with path.open("rb") as file:
+        return START.encode() in file.read(_LARGEST)
+
+
+def read_text(path: Path) -> str:
+    """A file of the problem.
+
+    Raises:
+        SpecificationError: If there is none, or it is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SpecificationError(f"{path}: {error.strerror}", remedy="The problem's directory needs it.") from error
+    except UnicodeDecodeError as error:
+        raise SpecificationError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error

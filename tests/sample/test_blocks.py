@@ -1,0 +1,97 @@
+"""What is taken from a completion where a whole file evolves."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.marked import MarkedFile, read_marked
+from schemas.outcome import Outcome
+from schemas.settings import Model
+from tasks.sample.blocks import extract_blocks
+from tasks.sample.builtin import mutate
+from tasks.sample.prompts import render
+
+HEAD, TAIL = "#include <stdio.h>\nint f() {\n", '}\nint main() { printf("%d", f()); }\n'
+FILE = read_marked(f"{HEAD}// EVOLVE-BLOCK-START\nreturn 1;\n// EVOLVE-BLOCK-END\n{TAIL}", "f.c")
+TWO_TEXT = """\
+# EVOLVE-BLOCK-START
+a = 1
+# EVOLVE-BLOCK-END
+x
+# EVOLVE-BLOCK-START
+b = 2
+# EVOLVE-BLOCK-END
+"""
+TWO = read_marked(TWO_TEXT, "f.py")
+WHOLE = read_marked("echo '{\"score\": 1}'\n", "f.sh")
+
+
+def fenced(text: str) -> str:
+    return f"Here it is:\n```c\n{text}\n```\nDone."
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        fenced("return 2;"),
+        fenced("// EVOLVE-BLOCK-START\nreturn 2;\n// EVOLVE-BLOCK-END"),
+        fenced(FILE.with_body("return 2;")),
+        fenced(f"{HEAD}return 2;\n{TAIL}"),
+        FILE.with_body("return 2;"),
+        fenced("return 0;") + "\nNo, better:\n" + fenced("return 2;"),
+    ],
+    ids=["the block", "with marks", "the whole file", "the file without marks", "no fence", "two answers"],
+)
+def test_the_block_is_found_however_it_is_given(answer: str):
+    assert extract_blocks(answer, FILE).body == "return 2;"
+
+
+def test_several_blocks_need_their_marks():
+    assert extract_blocks(fenced(TWO.with_body(TWO.start_body.replace("1", "7"))), TWO).body == TWO.start_body.replace(
+        "1", "7"
+    )
+    refused = extract_blocks(fenced("a = 1"), TWO).verdict
+    assert refused is not None
+    assert refused.error == "no code block with the 2 evolved blocks"
+
+
+def test_a_file_without_marks_is_given_whole():
+    assert extract_blocks(fenced("echo '{\"score\": 2}'"), WHOLE).body == "echo '{\"score\": 2}'"
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        ("I cannot help with that.", Outcome.UNPARSABLE),
+        ("", Outcome.UNPARSABLE),
+        (fenced("// EVOLVE-BLOCK-START\nreturn 2;"), Outcome.UNPARSABLE),
+        (fenced("// EVOLVE-BLOCK-START\n\n// EVOLVE-BLOCK-END"), Outcome.REJECTED),
+    ],
+)
+def test_what_is_no_answer_is_said(answer: str, outcome: Outcome):
+    verdict = extract_blocks(answer, FILE).verdict
+    assert verdict is not None
+    assert verdict.outcome is outcome
+
+
+def test_a_prompt_shows_the_best_in_its_file_and_the_earlier_ones_above():
+    prompt = render(FILE, ["return 1;", "return 2;"], Model(name="m"), "A larger number.")
+    assert "A larger number." in prompt
+    assert prompt.index("return 1;") < prompt.index(FILE.with_body("return 2;").strip())
+    assert "everything that stands between the two marks" in prompt
+
+
+@pytest.mark.parametrize("file", [FILE, TWO, WHOLE], ids=["one block", "two blocks", "no marks"])
+def test_the_built_in_model_answers_with_a_changed_file(file: MarkedFile):
+    prompt = render(file, [file.start_body], Model(name="m"), "")
+    answers = {extract_blocks(mutate(prompt, seed), file).body for seed in range(20)}
+    assert len(answers - {file.start_body, ""}) >= 3
+    assert mutate(prompt, 3) == mutate(prompt, 3)
+
+
+def test_what_the_built_in_model_makes_of_python_is_python():
+    text = "# EVOLVE-BLOCK-START\nif a < 1.5:\n    b = min(a, 2)\nelse:\n    b = 3\n# EVOLVE-BLOCK-END\n"
+    file = read_marked(text, "f.py")
+    prompt = render(file, [file.start_body], Model(name="m"), "")
+    for seed in range(50):
+        compile(extract_blocks(mutate(prompt, seed), file).body, "f.py", "exec")
