@@ -64,6 +64,9 @@ class MarkedFile:
     def function_text(self, body: str) -> str:
         return body
 
+    def bare_text(self, body: str) -> str:
+        return body
+
     def code_hash(self, body: str) -> str:
         """Of the syntax tree where it is Python; else of the text without blank lines and spaces at the ends."""
         if self.language == "python":

@@ -34,6 +34,10 @@ class Skeleton(Protocol):
         """A body as it is shown to people."""
         ...
 
+    def bare_text(self, body: str) -> str:
+        """The same without what all bodies share, such as a docstring."""
+        ...
+
     def code_hash(self, body: str) -> str:
         """16 hex digits that agree for bodies which differ only in layout."""
         ...

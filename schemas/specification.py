@@ -62,6 +62,10 @@ class Specification:
         parts = [textwrap.indent(quoted, self._indentation)] if doc else []
         return "\n".join([self.header, *parts, textwrap.indent(body, self._indentation)])
 
+    def bare_text(self, body: str) -> str:
+        """The evolved function alone with another body, without its docstring."""
+        return f"{self.header}\n{textwrap.indent(body, '    ')}"
+
     def code_hash(self, body: str) -> str:
         """See `source.code_hash`."""
         return source.code_hash(body)

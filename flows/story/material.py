@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -108,7 +107,7 @@ class Material:
 
     def function(self, body: str) -> str:
         """The evolved function with a body, without its docstring; empty if there is none."""
-        return f"{self.run.problem.specification.header}\n{textwrap.indent(body, '    ')}" if body else ""
+        return self.run.problem.specification.bare_text(body) if body else ""
 
 
 def read(database: Database, files: RunFiles, night: int | None) -> Material:
