@@ -63,7 +63,7 @@ def score_start(problem: Problem, *, seed: int, run_id: str) -> Verdict:
     with open_sandboxes(problem, "train", seed=seed, run_id=run_id) as sandbox:
         verdict = sandbox.evaluate(problem.specification.text)
     if verdict.outcome is Outcome.SANDBOX_ERROR:
-        raise _fault(verdict)
+        raise sandbox_fault(verdict)
     if not verdict.is_scored:
         raise SpecificationError(
             f"the start program has no score: {verdict.outcome.value}: {verdict.error}",
@@ -97,7 +97,7 @@ def score_split(problem: Problem, *, seed: int, run_id: str) -> Verdict:
     with contextlib.closing(open_confirmations(problem, seed=seed, run_id=run_id)) as sandbox:
         verdict = sandbox.evaluate(problem.specification.text)
     if verdict.outcome is Outcome.SANDBOX_ERROR:
-        raise _fault(verdict)
+        raise sandbox_fault(verdict)
     return verdict
 
 
@@ -117,7 +117,8 @@ SPLIT_REMEDY = (
 )
 
 
-def _fault(verdict: Verdict) -> EnvironmentFault:
+def sandbox_fault(verdict: Verdict) -> EnvironmentFault:
+    """That the start program could not be run, through no fault of its own."""
     return EnvironmentFault(
         f"the sandbox could not run the start program: {verdict.error}", remedy="Look with: overnight doctor"
     )

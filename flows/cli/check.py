@@ -1,4 +1,4 @@
-"""`overnight check`: a specification's start program, run twice and then split, before anything is spent."""
+"""`overnight check`: a specification's start program in fresh containers, twice and split, before anything is spent."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ def check(
     inputs: Annotated[str | None, Parameter(help="training inputs as JSON, in place of the specification's")] = None,
     set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
 ) -> None:
-    """Read a specification and run its start program: scores, seconds and memory, and whether three runs agree."""
+    """Run the start program: scores, seconds, memory, whether three runs agree; propose limits, say what is missing."""
+    from flows.cli.proposal import print_limits, propose, say_pace
     from flows.cli.run import overrides
+    from flows.session import slots_of
     from schemas.problem import load_problem
+    from schemas.specification import Specification
     from tasks.problems import find
 
     path = find(problem)
@@ -32,11 +35,11 @@ def check(
     say(f"{path.name}: {_what_evolves(loaded)}")
     _warn_of_dependencies(loaded)
     splits: tuple[Split, ...] = ("train", "validation", "held_out")
-    for split in splits:
-        if loaded.inputs[split]:
-            _check_split(loaded, split)
-        else:
-            say(f"{split}: no inputs" + ("" if split == "train" else "; add some, or the best may only fit the others"))
+    verdicts = {split: _check_split(loaded, split) for split in splits if loaded.inputs[split]}
+    limits = propose(list(verdicts.values()), loaded.settings.limits)
+    print_limits(limits, as_comment=isinstance(loaded.specification, Specification))
+    say_pace(loaded, verdicts["train"].wall_s, slots_of(loaded))
+    _say_what_is_missing(loaded)
 
 
 def _what_evolves(problem: Problem) -> str:
@@ -56,11 +59,13 @@ _MORE = {
 }
 
 
-def _check_split(problem: Problem, split: Split) -> None:
-    from flows.session import open_sandboxes
+def _check_split(problem: Problem, split: Split) -> Verdict:
+    """The verdict on the start program, which is scored; told, and compared with a second."""
+    from flows.start import sandbox_fault
 
-    with open_sandboxes(problem, split, seed=0, run_id="check") as sandbox:
-        first, second = (sandbox.evaluate(problem.specification.text) for _ in range(2))
+    first, second = (_run_in_fresh_containers(problem, split) for _ in range(2))
+    if first.outcome is Outcome.SANDBOX_ERROR:
+        raise sandbox_fault(first)
     if not first.is_scored:
         raise SpecificationError(
             f"{split}: the start program has no score: {first.outcome.value}: {first.error}",
@@ -70,6 +75,14 @@ def _check_split(problem: Problem, split: Split) -> None:
     _say_whether_they_agree(first, second)
     if split == "train":
         _say_whether_it_can_be_confirmed(problem, first)
+    return first
+
+
+def _run_in_fresh_containers(problem: Problem, split: Split) -> Verdict:
+    from flows.session import open_sandboxes
+
+    with open_sandboxes(problem, split, seed=0, run_id="check") as sandbox:
+        return sandbox.evaluate(problem.specification.text)
 
 
 def _print_split(problem: Problem, split: Split, verdict: Verdict) -> None:
@@ -119,6 +132,25 @@ def _say_whether_it_can_be_confirmed(problem: Problem, verdict: Verdict) -> None
         )
     else:
         say(f"confirmed: run again, in a fresh container, it scores the same ({split.wall_s:.2f} s)")
+
+
+def _say_what_is_missing(problem: Problem) -> None:
+    missing = {
+        "validation inputs, which choose the best": not problem.inputs["validation"],
+        "held-out inputs, without which the best may only fit the others": not problem.inputs["held_out"],
+        "a statement or docstring that says what is wanted": not _says_what_is_wanted(problem),
+    }
+    if absent := [what for what, is_missing in missing.items() if is_missing]:
+        say(f"missing, though a night runs without: {'; '.join(absent)}")
+    else:
+        say("nothing is missing: validation and held-out inputs are there, and words that say what is wanted")
+
+
+def _says_what_is_wanted(problem: Problem) -> bool:
+    from schemas.specification import Specification
+
+    skeleton = problem.specification
+    return bool(problem.settings.statement or (isinstance(skeleton, Specification) and skeleton.docstring))
 
 
 def _warn_of_dependencies(problem: Problem) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,33 @@ def test_check_warns_when_two_runs_do_not_agree(overnight: Command, toy: Path, t
     unsteady.write_text(toy.read_text().replace("return offset + 1.0", "import time\n    return time.time_ns() % 1e9"))
     done = overnight("check", str(unsteady))
     assert "two runs do not agree" in done.stderr
+
+
+def test_check_proposes_limits_that_can_be_pasted_and_says_the_pace_and_what_is_missing(
+    overnight: Command, toy: Path, tmp_path: Path
+):
+    slow = tmp_path / "slow.py"
+    slow.write_text(toy.read_text().replace("return offset + 1.0", "import time\n    time.sleep(0.11)\n    return 1.0"))
+    done = overnight("check", str(slow), "--set", "held_out=[]", "--set", "sandbox.slots=3")
+    assert done.returncode == 0, done.stderr
+    proposed = "# [tool.overnight.limits]\n# wall_s = 2\n# cpu_s = 1\n# memory_mib = 128\n"
+    assert done.stdout.endswith(proposed)
+    assert re.search(r"pace: 0\.2\d s a candidate on 3 slots: about 4[5-9],000 an hour", done.stderr)
+    assert "missing, though a night runs without: held-out inputs" in done.stderr
+    pasted = re.sub(r"# \[tool\.overnight\.limits\]\n(# \w+ = .*\n)+", proposed, slow.read_text())
+    slow.write_text(pasted)
+    assert "limit 2 s for an input" in overnight("check", str(slow)).stderr
+
+
+def test_check_of_a_directory_proposes_what_its_overnight_toml_takes(overnight: Command, toy: Path):
+    done = overnight("check", str(toy.parent / "hill"))
+    assert done.stdout.endswith("[limits]\nwall_s = 1\ncpu_s = 1\nmemory_mib = 128\n"), done.stdout
+
+
+def test_check_is_no_judge_of_a_program_when_the_engine_is_at_fault(overnight: Command, toy: Path):
+    done = overnight("check", str(toy), DOCKER_HOST="unix:///nowhere.sock")
+    assert done.returncode == 3
+    assert "no Docker engine answers" in done.stderr
 
 
 IN_PLACE = """import funsearch
