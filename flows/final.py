@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from flows.session import Session, open_sandboxes, slots_of
 from schemas.errors import SandboxUnavailable
-from schemas.generation import Finalist
+from schemas.generation import Finalist, RunRecord
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Split
 from schemas.program import Program, reduced
@@ -22,12 +23,12 @@ def judge_finalists(session: Session) -> tuple[Finalist, ...]:
     """
     start = session.population.start
     entrants = [start, *(program for program in _best_of_each_signature(session) if program.id != start.id)]
-    validation = _scores(session, "validation", entrants)
+    validation = scores_on(session.run, "validation", entrants)
     order = _ordered(entrants, validation)
     if _confirms(session):
         order = _with_a_confirmed_first(session, order, validation)
     winner_and_start = list({order[0].id: order[0], start.id: start}.values())
-    held_out = _scores(session, "held_out", winner_and_start, apart=_confirms(session) or None)
+    held_out = scores_on(session.run, "held_out", winner_and_start, apart=_confirms(session) or None)
     return tuple(
         Finalist(program, program.score, validation.get(program.id), held_out.get(program.id)) for program in order
     )
@@ -62,7 +63,7 @@ def _with_a_confirmed_first(session: Session, order: list[Program], validation: 
     seen = {session.population.start.id}
     while (first := order[0]).id in validation and first.id not in seen:
         seen.add(first.id)
-        again = _scores(session, "validation", [first], apart=True).get(first.id)
+        again = scores_on(session.run, "validation", [first], apart=True).get(first.id)
         claimed = validation.pop(first.id)
         if again is not None:
             validation[first.id] = min(claimed, again)
@@ -70,13 +71,22 @@ def _with_a_confirmed_first(session: Session, order: list[Program], validation: 
     return order
 
 
-def _scores(session: Session, split: Split, programs: list[Program], *, apart: bool | None = None) -> dict[str, float]:
-    """Reduced score of each program on a split, by id; without those that fail there, empty if it has no inputs."""
-    problem = session.run.problem
+def scores_on(
+    run: RunRecord, split: Split, programs: Sequence[Program], *, apart: bool | None = None
+) -> dict[str, float]:
+    """Score of each program by id on one split, in a sandbox of its own; of those that have one.
+
+    Args:
+        run: Whose programs they are.
+        split: The inputs; without any, nobody has a score.
+        programs: To be run.
+        apart: Whether the evolved function has a process of its own; as the settings say by default.
+    """
+    problem = run.problem
     if not problem.inputs[split]:
         return {}
     with (
-        open_sandboxes(problem, split, seed=session.run.seed, run_id=session.run.run_id, apart=apart) as sandbox,
+        open_sandboxes(problem, split, seed=run.seed, run_id=run.run_id, apart=apart) as sandbox,
         ThreadPoolExecutor(slots_of(problem)) as threads,
     ):
         sources = [problem.specification.with_body(program.body) for program in programs]

@@ -1,14 +1,19 @@
-"""`overnight problems`, `runs`, `best`, `show`: looking at what there is."""
+"""`overnight problems`, `runs`, `best`: looking at what there is."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from flows.cli.text import DEFAULT_HISTORY, History, out, printable, say, score, table, usd
-from schemas.errors import UsageError
+from schemas.errors import OvernightError, UsageError
+
+if TYPE_CHECKING:
+    from schemas.generation import Finalist, RunRecord
+    from schemas.problem import Split
+    from schemas.program import Program
 
 
 def problems(*, history: History = DEFAULT_HISTORY) -> None:
@@ -59,7 +64,10 @@ def best(
     run: Annotated[str, Parameter(help="a run id, a unique prefix of one, or `last`")],
     /,
     *,
-    write: Annotated[Path | None, Parameter(help="write the specification with the best body to this file")] = None,
+    write: Annotated[
+        Path | None, Parameter(help="run it once more, then write the specification with it to this file")
+    ] = None,
+    unchecked: Annotated[bool, Parameter(help="write it without running it", negative="")] = False,
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """The best program of a run: chosen on validation at the end of its last night, where there are such inputs."""
@@ -67,72 +75,51 @@ def best(
     from tasks.history.files import find_run
 
     files = find_run(history, run)
-    past, specification = record.read_past(files), record.read_run(files).problem.specification
+    known, past = record.read_run(files), record.read_past(files)
+    specification = known.problem.specification
     night = record.last_finished_night(files, past.programs)
     program = max(past.programs.values(), key=lambda program: program.score)
+    finals: tuple[Finalist, ...] = ()
     if night is not None and night.best_program_id in past.programs and night.best_after >= program.score:
-        program = past.programs[night.best_program_id]
-    if write is not None:
-        _write_new(write, specification.with_body(program.body))
-        say(f"wrote {write}: program {program.id}, score {score(program.score)} on the training inputs")
+        program, finals = past.programs[night.best_program_id], night.finalists
+    say(f"program {program.id}, {_scores(program, finals)}")
+    if write is None:
+        out().print(printable(specification.function_text(program.body)), markup=False, soft_wrap=True)
         return
-    say(f"program {program.id}, score {score(program.score)} on the training inputs")
-    out().print(printable(specification.function_text(program.body)), markup=False, soft_wrap=True)
+    if not unchecked:
+        _check_again(known, program)
+    _write_new(write, specification.with_body(program.body))
+    say(f"wrote {write}")
 
 
-def show(
-    program: Annotated[str, Parameter(help="a program id or a unique prefix of one")],
-    /,
-    *,
-    prompt: Annotated[bool, Parameter(help="show what the model was sent and what it answered, too")] = False,
-    history: History = DEFAULT_HISTORY,
-) -> None:
-    """One program: what it scored, where it comes from, its code."""
-    row = find_program(history, program)
-    facts = [(name, _cell(row[name])) for name in _FACTS if row[name] not in (None, "", [])]
-    out().print(table(("program", row["program_id"]), facts))
-    out().print(printable(row["body"] or "(no program in the completion)"), markup=False, soft_wrap=True)
-    if prompt:
-        for part in ("prompt", "completion"):
-            out().rule(part)
-            out().print(printable(row[part]), markup=False, soft_wrap=True)
+def _scores(program: Program, finals: tuple[Finalist, ...]) -> str:
+    final = next((one for one in finals if one.program.id == program.id), None)
+    told = [f"score {score(program.score)} on the training inputs"]
+    if final is not None:
+        others = (("validation", final.validation), ("held-out", final.held_out))
+        told += [f"{score(value)} on the {name} inputs" for name, value in others if value is not None]
+    return ", ".join(told)
 
 
-_FACTS = (
-    "run_id", "generation", "island", "parent_ids", "model", "outcome", "error", "score", "scores",
-    "confirmed_score", "wall_s", "cpu_s",
-    "peak_mib", "tokens_in", "tokens_out", "cost_usd", "latency_s", "asked_at", "output",
-)  # fmt: skip
-
-
-def find_program(history: Path, program: str) -> dict[str, Any]:
-    """The row of a program by its id or a unique prefix.
+def _check_again(run: RunRecord, program: Program) -> None:
+    """Runs the program on held-out inputs, or on what there is.
 
     Raises:
-        UsageError: If there is none, or more than one.
+        OvernightError: If it has no score.
     """
-    from tasks.history.database import Database
+    from flows.final import scores_on
 
-    found = Database(history).rows("FROM programs WHERE starts_with(program_id, ?) LIMIT 5", [program])
-    exact = [row for row in found if row["program_id"] == program]
-    if len(exact or found) == 1:
-        return (exact or found)[0]
-    if not found:
-        raise UsageError(
-            f"no program {program!r} in {history}",
-            remedy="""Their ids: overnight sql "SELECT program_id, score FROM programs ORDER BY score DESC" """,
+    inputs = run.problem.inputs
+    split: Split = "held_out" if inputs["held_out"] else "validation" if inputs["validation"] else "train"
+    apart = run.problem.settings.sandbox.confirm != "never" or None
+    found = scores_on(run, split, [program], apart=apart).get(program.id)
+    name = {"held_out": "held-out", "train": "training"}.get(split, split)
+    if found is None:
+        raise OvernightError(
+            f"program {program.id} gets no score on the {name} inputs now, and is not written",
+            remedy="`overnight doctor` looks at the sandbox; --unchecked writes the program all the same.",
         )
-    raise UsageError(f"{program!r} fits several programs", remedy="Give a longer prefix.")
-
-
-def _cell(value: Any) -> str:
-    match value:
-        case float():
-            return score(value)
-        case list():
-            return ", ".join(_cell(part) for part in value)
-        case _:
-            return printable(str(value))
+    say(f"run once more: {score(found)} on the {name} inputs")
 
 
 def _write_new(path: Path, text: str) -> None:

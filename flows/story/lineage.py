@@ -38,6 +38,15 @@ def lineage(material: Material, program_id: str) -> tuple[Ancestor, ...]:
     return tuple(sorted(told, key=lambda one: (one.generation, one.sample)))
 
 
+def line(material: Material, program_id: str) -> tuple[Ancestor, ...]:
+    """The line of nearest parents, from the start program to this one."""
+    by_id = {one.program_id: one for one in lineage(material, program_id)}
+    steps = [by_id[program_id]]
+    while steps[-1].mother_id:
+        steps.append(by_id[steps[-1].mother_id])
+    return tuple(reversed(steps))
+
+
 def _ancestry(material: Material, program_id: str) -> dict[str, None]:
     """Itself and all its ancestors, the nearest first."""
     found: dict[str, None] = {program_id: None}
