@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from flows.images import image_of
 from flows.progress import Progress
 from flows.round import Round
 from schemas.errors import EnvironmentFault
@@ -332,7 +333,7 @@ def open_sandboxes(problem: Problem, split: Split, *, seed: int, run_id: str, ap
     sandbox = problem.settings.sandbox
     return open_pool(
         problem.job(split, seed, apart=apart),
-        image=sandbox.image,
+        image=image_of(problem),
         slots=slots_of(problem),
         labels={"overnight.run": run_id},
         runtime=sandbox.runtime,
@@ -344,7 +345,7 @@ def open_confirmations(problem: Problem, *, seed: int, run_id: str) -> FreshPool
     sandbox = problem.settings.sandbox
     return open_fresh_pool(
         confirmation(problem.job("train", seed, apart=True), problem.settings.noise),
-        image=sandbox.image,
+        image=image_of(problem),
         labels={"overnight.run": run_id},
         runtime=sandbox.runtime,
     )

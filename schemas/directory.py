@@ -33,7 +33,18 @@ def read_program(directory: Path, settings: Settings) -> tuple[MarkedFile, Setti
     file = read_marked(read_text(directory / name), name)
     if file.fixed == ("", "") and not command.program:
         raise SpecificationError(f"{directory / name}: no marks", remedy=_MARKS)
-    return file, settings.model_copy(update={"command": command.model_copy(update={"program": name})})
+    # What the command names goes along unasked.
+    named = [part for part in command.evaluate if part != name and _is_file(directory, part)]
+    files = dict.fromkeys([*settings.files, *named])
+    command = command.model_copy(update={"program": name})
+    return file, settings.model_copy(update={"command": command, "files": tuple(files)})
+
+
+def _is_file(directory: Path, part: str) -> bool:
+    try:
+        return not Path(part).is_absolute() and (directory / part).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def restore_program(text: str, command: Command) -> MarkedFile:

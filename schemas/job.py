@@ -65,14 +65,12 @@ class Command:
         arguments: The command; `{program}` is the candidate's path, `{input}` the input as JSON.
         metric: The one of its metrics that is the score.
         metrics_file: Where it writes them, from the working directory; empty if it prints them.
-        files: Where the problem's own files are in the container; empty if it has none.
     """
 
     program: str
     arguments: tuple[str, ...]
     metric: str
     metrics_file: str = ""
-    files: str = ""
 
 
 @dataclass(frozen=True, slots=True)

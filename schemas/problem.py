@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tomllib
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 from schemas.directory import DEFAULTS, read_program, restore_program
 from schemas.errors import SpecificationError, UsageError
+from schemas.files import File, changed_files, read_files
 from schemas.job import Apart, Call, Command, Job
 from schemas.settings import Settings, parse_settings
 from schemas.skeleton import Skeleton
@@ -33,6 +35,7 @@ class Problem:
         settings: All settings, those of the specification, of `overnight.toml` and of the flags merged.
         inputs: For each split, one call for each input.
         dependencies: What the PEP 723 block asks for.
+        files: What programs find in their working directory.
     """
 
     name: str
@@ -40,6 +43,15 @@ class Problem:
     settings: Settings
     inputs: Mapping[Split, tuple[Call, ...]]
     dependencies: tuple[str, ...] = ()
+    files: tuple[File, ...] = ()
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the specification, and of the files where there are any."""
+        if not self.files:
+            return self.specification.hash
+        parts = [self.specification.hash, *(f"{file.hash} {file.path}" for file in self.files)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def job(self, split: Split = "train", seed: int = 0, *, apart: bool | None = None) -> Job:
         """What a sandbox needs to judge programs on one split.
@@ -107,7 +119,8 @@ def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Prob
             remedy="Add `inputs = [8]` under `[tool.overnight]` in its `# /// script` block, or pass --inputs '[8]'.",
         )
     settings = _with_input_files(settings, path)
-    return _problem(path.stem.replace("_", "-"), specification, settings, script.get("dependencies", ()))
+    files = read_files(path.parent, settings.files)
+    return _problem(path.stem.replace("_", "-"), specification, settings, script.get("dependencies", ()), files)
 
 
 def _load_directory(path: Path, overrides: Mapping[str, Any]) -> Problem:
@@ -120,15 +133,36 @@ def _load_directory(path: Path, overrides: Mapping[str, Any]) -> Problem:
             remedy="Leave it out; a best is run again in a fresh container all the same.",
         )
     settings = _with_input_files(settings, path / "overnight.toml")
-    return _problem(path.resolve().name.replace("_", "-"), file, settings, ())
+    files = [one for one in read_files(path, settings.files) if one.path != settings.command.program]
+    return _problem(path.resolve().name.replace("_", "-"), file, settings, (), files)
 
 
-def restore_problem(name: str, text: str, settings: Mapping[str, Any], dependencies: Sequence[str]) -> Problem:
+def restore_problem(
+    name: str, text: str, settings: Mapping[str, Any], dependencies: Sequence[str], files: Sequence[File] = ()
+) -> Problem:
     """A problem again from what a run has written down of it; no file is read."""
     # A run that was begun before there was confirmation goes on without: nobody has looked whether it can be split.
     parsed = parse_settings(_merge([{"sandbox": {"confirm": "never"}}, settings]), name)
     skeleton = restore_program(text, parsed.command) if parsed.command.evaluate else read_specification(text, name)
-    return _problem(name, skeleton, parsed, dependencies)
+    return _problem(name, skeleton, parsed, dependencies, files)
+
+
+def changed_since(problem: Problem, path: Path) -> list[str]:
+    """Files of a problem that are no longer what was read; none where the folder itself is gone.
+
+    Args:
+        problem: As it was read.
+        path: The specification, or the directory, it was read from.
+    """
+    folder = path if problem.settings.command.evaluate else path.parent
+    if not folder.is_dir():
+        return []
+    name = problem.settings.command.program or path.name
+    try:
+        is_same = (folder / name).read_text(encoding="utf-8") == problem.specification.text
+    except (OSError, UnicodeDecodeError):
+        is_same = False
+    return [name] * (not is_same) + changed_files(folder, problem.files)
 
 
 def settings_beyond_the_file(problem: Problem) -> dict[str, Any]:
@@ -155,7 +189,9 @@ def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, An
     return flat
 
 
-def _problem(name: str, specification: Skeleton, settings: Settings, dependencies: Sequence[str]) -> Problem:
+def _problem(
+    name: str, specification: Skeleton, settings: Settings, dependencies: Sequence[str], files: Sequence[File]
+) -> Problem:
     splits: dict[Split, tuple[Any, ...]] = {
         "train": settings.inputs,
         "validation": settings.validation,
@@ -167,7 +203,7 @@ def _problem(name: str, specification: Skeleton, settings: Settings, dependencie
             f"{name}: {len(settings.thresholds)} thresholds for {len(inputs['train'])} inputs",
             remedy="One for each of `inputs`, in their order, or fewer; --set thresholds=[] does without.",
         )
-    return Problem(name, specification, settings, inputs, tuple(dependencies))
+    return Problem(name, specification, settings, inputs, tuple(dependencies), tuple(files))
 
 
 def _with_input_files(settings: Settings, path: Path) -> Settings:

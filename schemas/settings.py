@@ -197,6 +197,11 @@ class Settings(Section):
     statement: str = Field(
         default="", description="what is wanted, in words, for the model; by default the specification's docstring"
     )
+    files: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
+        default=(),
+        description="files and folders beside the specification that a program finds, read-only, in its working "
+        "directory; modules among them can be imported",
+    )
     reducer: Reducer = Field(default="mean", description="how the scores of the inputs become one")
     score_name: str = Field(default="score", description="what the score is, in words, with its unit")
     noise: float = Field(

@@ -94,11 +94,18 @@ RUNS = _table(
     ("seed", pa.int64(), "everything random comes from it"),
     ("settings", TEXT, "all settings, JSON"),
     ("specification", TEXT, "the specification file, verbatim"),
-    ("specification_hash", TEXT, "SHA-256 of it"),
+    ("specification_hash", TEXT, "SHA-256 of it and of its files"),
     ("specification_path", TEXT, "where it was read"),
+    ("files", pa.map_(TEXT, TEXT), "files that go with it into the sandbox, and the SHA-256 of each"),
     ("dependencies", pa.list_(TEXT), "packages that the specification asks for"),
     ("image_id", TEXT, "id of the sandbox image"),
     ("versions", pa.map_(TEXT, TEXT), "of Overnight, Python and the libraries that matter"),
+)
+
+FILES = _table(
+    "files",
+    ("path", TEXT, "where it is, from the specification's folder"),
+    ("content", pa.binary(), "its bytes"),
 )
 
 FINALIST = pa.struct(

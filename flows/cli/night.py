@@ -20,6 +20,7 @@ from flows.session import Session, open_session
 from flows.start import image_id
 from schemas.errors import ExitCode
 from schemas.generation import StopReason
+from schemas.problem import changed_since
 from tasks.history.files import RunFiles
 
 
@@ -40,6 +41,7 @@ def spend_night(get_run: Callable[[], RunFiles], rules: StopRules, history: Path
         with open_session(files) as session:
             say(f"run {files.run_id}, seed {session.run.seed}")
             _warn_of_another_image(session)
+            _warn_of_changed_files(session)
             with server.connected(), _told(files.run_id), _signals(session.progress), live_view(session, rules):
                 result = search(files.run_id, str(history), rules)
     print_summary(history, files.run_id, result["night"])
@@ -57,6 +59,15 @@ def _warn_of_another_image(session: Session) -> None:
     image = session.run.problem.settings.sandbox.image
     if image_id(image) != session.run.image_id:
         say(f"warning: {image} is not the image that the run was begun with; scores may not be comparable")
+
+
+def _warn_of_changed_files(session: Session) -> None:
+    run = session.run
+    if changed := changed_since(run.problem, Path(run.specification_path)):
+        say(
+            f"warning: {', '.join(changed)} changed since the run was begun, which goes on with what it was; "
+            f"`overnight run` begins one with what it is"
+        )
 
 
 @contextlib.contextmanager

@@ -13,8 +13,8 @@ from schemas.job import Job
 from tasks.evaluate.runner import frames, plain
 
 _MODULES = (
-    *("frames", "plain", "seccomp", "lockdown", "crossing", "calls", "program", "command", "child", "reap", "memory"),
-    *("watch", "scratch", "stores", "split", "serve"),
+    *("frames", "plain", "seccomp", "lockdown", "crossing", "calls", "program", "additions", "command", "child"),
+    *("reap", "memory", "watch", "scratch", "stores", "split", "serve"),
 )
 """In the order in which they import each other; the last is the entry."""
 

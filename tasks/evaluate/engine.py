@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from schemas.errors import SandboxUnavailable
 from tasks.evaluate import delivery
@@ -145,6 +145,49 @@ class Engine:
             if isinstance(fault.__cause__, docker.errors.NotFound):
                 raise SandboxUnavailable(f"the engine has no image {image!r}", remedy="Make it: make setup") from fault
             raise
+
+    def has_image(self, image: str) -> bool:
+        """Whether there is a local image of this name.
+
+        Raises:
+            SandboxUnavailable: If the engine does not answer.
+        """
+        import docker.errors
+
+        with _faults():
+            try:
+                self._client.images.get(image)
+            except docker.errors.ImageNotFound:
+                return False
+        return True
+
+    def build(self, context: IO[bytes], name: str, labels: dict[str, str]) -> None:
+        """Makes an image; what runs meanwhile has no network.
+
+        Args:
+            context: An archive with a Dockerfile.
+            name: The image's, with a tag.
+            labels: By which it is found again.
+
+        Raises:
+            SandboxUnavailable: If it cannot be made.
+        """
+        with _faults():
+            lines = self._client.api.build(
+                fileobj=context,
+                custom_context=True,
+                tag=name,
+                labels=labels,
+                network_mode="none",
+                rm=True,
+                forcerm=True,
+                decode=True,
+            )
+            for line in lines:
+                if "error" in line:
+                    raise SandboxUnavailable(
+                        f"the engine could not make the image {name}: {line['error']}", remedy=_ENGINE_REMEDY
+                    )
 
     def start(self, setup: Setup) -> Container:
         """Starts a container with its standard input and output in our hand.

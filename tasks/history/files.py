@@ -29,6 +29,7 @@ class RunFiles:
 
     ```
     runs/<run>/run.parquet
+               files.parquet                      the problem's own files
                nights/0001.parquet
                generations/000001/{generation,programs,population}.parquet
                attempts/000002-1.parquet          attempts that failed
@@ -46,6 +47,10 @@ class RunFiles:
     @property
     def run(self) -> Path:
         return self.directory / "run.parquet"
+
+    @property
+    def problem_files(self) -> Path:
+        return self.directory / "files.parquet"
 
     def night(self, number: int) -> Path:
         return self.directory / "nights" / f"{number:04d}.parquet"

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from schemas import tables
 from schemas.errors import HistoryError
+from schemas.files import File
 from schemas.generation import Finalist, GenerationRecord, NightRecord, Past, RunRecord, StopReason
 from schemas.outcome import count_outcomes
 from schemas.population import Change, Join, Reset
@@ -23,6 +24,9 @@ from tasks.history.journal import Journal
 def create(files: RunFiles, run: RunRecord, start: GenerationRecord) -> None:
     """Writes a new run: first its start program, as generation 0, then the run's own row, which makes it visible."""
     commit(files, start)
+    if run.problem.files:
+        rows = [{"path": file.path, "content": file.content} for file in run.problem.files]
+        write_file(files.problem_files, _table(tables.FILES, rows))
     write_file(files.run, _table(tables.RUNS, [_run_row(run)]))
 
 
@@ -76,7 +80,11 @@ def read_run(files: RunFiles) -> RunRecord:
     return RunRecord(
         run_id=row["run_id"],
         problem=restore_problem(
-            row["problem"], row["specification"], orjson.loads(row["settings"]), row["dependencies"]
+            row["problem"],
+            row["specification"],
+            orjson.loads(row["settings"]),
+            row["dependencies"],
+            _read_files(files, dict(row.get("files") or ())),
         ),
         seed=row["seed"],
         started_at=row["started_at"],
@@ -84,6 +92,23 @@ def read_run(files: RunFiles) -> RunRecord:
         image_id=row["image_id"],
         versions=dict(row["versions"]),
     )
+
+
+def _read_files(files: RunFiles, hashes: Mapping[str, str]) -> list[File]:
+    """The problem's own files.
+
+    Raises:
+        HistoryError: If they are not those that the run was begun with.
+    """
+    if not hashes:
+        return []
+    kept = [File(row["path"], row["content"]) for row in read_file(files.problem_files).to_pylist()]
+    if {file.path: file.hash for file in kept} != hashes:
+        raise HistoryError(
+            f"{files.problem_files} does not hold the files that the run was begun with",
+            remedy="Restore it from a copy.",
+        )
+    return kept
 
 
 def read_past(files: RunFiles) -> Past:
@@ -163,8 +188,9 @@ def _run_row(run: RunRecord) -> dict[str, Any]:
         "seed": run.seed,
         "settings": orjson.dumps(problem.settings.model_dump(mode="json")).decode(),
         "specification": problem.specification.text,
-        "specification_hash": problem.specification.hash,
+        "specification_hash": problem.hash,
         "specification_path": run.specification_path,
+        "files": [(file.path, file.hash) for file in problem.files],
         "dependencies": problem.dependencies,
         "image_id": run.image_id,
         "versions": list(run.versions.items()),

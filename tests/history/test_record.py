@@ -12,12 +12,13 @@ import pytest
 
 from schemas import tables
 from schemas.errors import HistoryError
-from schemas.generation import Finalist, NightRecord, StopReason
+from schemas.files import File
+from schemas.generation import Finalist, NightRecord, RunRecord, StopReason
 from schemas.outcome import Outcome
 from schemas.population import Join, Reset
 from tasks.history import record
 from tasks.history.database import Database
-from tasks.history.files import RunFiles, files_of, read_file
+from tasks.history.files import RunFiles, files_of, read_file, write_file
 from tasks.history.journal import Journal
 from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create, grow, portrait, rebuilt
 
@@ -263,3 +264,33 @@ def test_what_was_skipped_is_null_and_its_program_has_no_score(tmp_path: Path):
     past = record.read_past(files)
     assert list(past.programs.values()) == [start]
     assert one.candidate.code_hash in past.code_hashes, "it was judged"
+
+
+# The problem's own files
+
+
+def a_run_with_files(history: Path) -> tuple[RunRecord, RunFiles]:
+    problem = replace(a_problem(), files=(File("a.bin", bytes(range(256))), File("lib/b.py", b"x = 1\r\n")))
+    run, files = a_run("r", problem), files_of(history, "r")
+    start = a_judged("r", 0, 0, scores=(0.0, 0.0))
+    record.create(files, run, a_generation(0, [start], start.program()))
+    return run, files
+
+
+def test_a_run_keeps_the_problem_s_own_files(tmp_path: Path):
+    run, files = a_run_with_files(tmp_path)
+    assert record.read_run(files).problem.files == run.problem.files
+    (row,) = Database(tmp_path).rows("SELECT files, specification_hash FROM runs")
+    assert dict(row["files"]) == {file.path: file.hash for file in run.problem.files}
+    assert row["specification_hash"] == run.problem.hash
+
+
+def test_a_file_that_was_exchanged_in_the_history_is_noticed(tmp_path: Path):
+    _, files = a_run_with_files(tmp_path)
+    rows = [{"path": "a.bin", "content": b"other"}, {"path": "lib/b.py", "content": b"x = 1\r\n"}]
+    write_file(files.problem_files, pa.Table.from_pylist(rows, tables.FILES))
+    with pytest.raises(HistoryError, match="does not hold the files"):
+        record.read_run(files)
+    files.problem_files.unlink()
+    with pytest.raises(HistoryError, match="no file"):
+        record.read_run(files)

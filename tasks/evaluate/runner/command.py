@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
+from . import additions
+
 SCRATCH = "/tmp"
 """The only place where a candidate can write."""
 
@@ -33,7 +35,6 @@ class Command:
         arguments: The command; `{program}` is the candidate's path, `{input}` the input as JSON.
         metric: The one of its metrics that is the score.
         metrics_file: Where it writes them, from the working directory; empty if it prints them.
-        files: Directory of the problem's own files; empty if it has none.
         seed: Told to the command as OVERNIGHT_SEED.
     """
 
@@ -41,7 +42,6 @@ class Command:
     arguments: Sequence[str]
     metric: str
     metrics_file: str
-    files: str
     seed: int
 
 
@@ -74,9 +74,8 @@ def prepare(command: Command, source: bytes) -> Callable[..., Any]:
     os.mkdir(WORK, 0o700)
     os.chdir(WORK)
     os.umask(0o077)
-    for name in os.listdir(command.files) if command.files else ():
-        if name != command.program:
-            os.symlink(os.path.join(command.files, name), name)
+    for name in additions.files():
+        os.symlink(os.path.join(additions.FILES, name), name)
     with open(command.program, "wb") as file:
         file.write(source)
     os.chmod(command.program, 0o700)
@@ -86,6 +85,8 @@ def prepare(command: Command, source: bytes) -> Callable[..., Any]:
 def _score(command: Command, given: Any) -> Any:
     places = {"{program}": os.path.join(WORK, command.program), "{input}": json.dumps(given)}
     environment = {**os.environ, "HOME": WORK, "TMPDIR": SCRATCH, "OVERNIGHT_SEED": str(command.seed)}
+    # For what scores the candidate's file by importing it: Python itself looks where the script really is.
+    environment["PYTHONPATH"] = WORK
     printed, complained = _run([_filled(part, places) for part in command.arguments], environment)
     if command.metrics_file:
         printed = _read(command.metrics_file)

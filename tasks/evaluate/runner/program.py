@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 import types
@@ -47,6 +48,8 @@ class Program:
         sys.modules["program"] = program
         decorators = sys.modules["funsearch"] = _decorators()
         program.__dict__["funsearch"] = decorators
+        # As if it lay in the working directory, where the problem's files are.
+        program.__dict__["__file__"] = os.path.abspath(FILE)
         if self.numpy is not None:
             program.__dict__["np"] = self.numpy
         program.__dict__.update(given or {})

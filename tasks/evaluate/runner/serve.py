@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NoReturn
 
-from . import child, command, crossing, frames, lockdown, memory, plain, reap, scratch, split, stores, watch
+from . import additions, child, command, crossing, frames, lockdown, memory, plain, reap, scratch, split, stores, watch
 
 _PRELOADED = (
     *("bisect", "collections", "copy", "dataclasses", "decimal", "enum", "fractions", "functools", "heapq"),
@@ -86,6 +86,7 @@ def serve() -> NoReturn:
     threading.stack_size(_STACK_BYTES)
     child.print_by_line()
     versions = preload()
+    additions.enter()
     lockdown.settle()
     runner = Runner(settings, kernel, shared)
     runner.rehearse()

@@ -1,0 +1,79 @@
+"""A problem with files of its own, from its check to a resumed night."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import docker
+import pytest
+
+from flows.images import image_of
+from flows.start import create_run
+from schemas.problem import load_problem
+from tests.flows.cli.conftest import Command
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+SPECIFICATION = '''"""Guess a number."""
+# /// script
+# [tool.overnight]
+# inputs = [0, 1]
+# files = ["target.txt", "measure.py"]
+#
+# [tool.overnight.search]
+# islands = 1
+# prompts = 2
+# samples = 1
+# ///
+import funsearch
+import measure
+
+
+@funsearch.run
+def evaluate(offset):
+    return measure.nearness(guess(offset) - offset)
+
+
+@funsearch.evolve
+def guess(offset):
+    return offset + 1.0
+'''
+MEASURE = "def nearness(x):\n    return -abs(x - float(open('target.txt').read()))\n"
+
+
+@pytest.fixture
+def problem(tmp_path: Path) -> Path:
+    for name, text in {"near.py": SPECIFICATION, "measure.py": MEASURE, "target.txt": "10\n"}.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path / "near.py"
+
+
+def remove_image(name: str) -> None:
+    client = docker.from_env()
+    client.images.remove(name)
+    client.close()
+
+
+def test_a_run_goes_on_with_the_files_it_was_begun_with(overnight: Command, prefect_api: str, problem: Path):
+    loaded = load_problem(problem)
+    create_run(loaded, problem, problem.parent / "history", seed=1)
+    (problem.parent / "target.txt").write_text("1000\n")
+    (problem.parent / "measure.py").unlink()
+    places = {"OVERNIGHT_HISTORY": str(problem.parent / "history"), "PREFECT_API_URL": prefect_api}
+    done = overnight("resume", "last", "--generations", "1", **places)
+    remove_image(image_of(loaded))
+    assert done.returncode == 0, done.stderr
+    assert "warning: measure.py, target.txt changed since the run was begun" in " ".join(done.stderr.split())
+    best = overnight("sql", "SELECT min(start_score), max(best_score) FROM runs", "--format", "csv", **places)
+    start, found = best.stdout.splitlines()[1].split(",")
+    assert float(start) == -9
+    assert -9 <= float(found) <= 0
+
+
+def test_a_file_that_is_not_there_is_said_before_anything_is_run(overnight: Command, problem: Path):
+    (problem.parent / "target.txt").unlink()
+    history = problem.parent / "history"
+    done = overnight("run", str(problem), "--generations", "1", OVERNIGHT_HISTORY=str(history))
+    assert done.returncode == 2
+    assert "no 'target.txt' in" in done.stderr
+    assert not history.exists()
