@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,44 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import UsageError
-from schemas.problem import Problem, load_problem
 from schemas.program import reduce_scores
-from schemas.specification import Specification
 from tasks.problems import find, names
+from tests.problems.library import execute, load, score
 
 Vector = tuple[int, ...]
 NAMES = names()
 PACKINGS = ["bin-packing-or", "bin-packing-weibull"]
-
-
-def load(name: str) -> Problem:
-    return load_problem(find(name))
-
-
-def execute(name: str) -> dict[str, Any]:
-    """The names of a specification after it ran here, with decorators that do nothing."""
-    stub: Any = types.ModuleType("funsearch")
-    stub.run = stub.evolve = lambda function: function
-    before = sys.modules.get("funsearch")
-    sys.modules["funsearch"] = stub
-    try:
-        namespace: dict[str, Any] = {"__name__": name}
-        exec(compile(find(name).read_text(), str(find(name)), "exec"), namespace)
-        return namespace
-    finally:
-        if before is None:
-            del sys.modules["funsearch"]
-        else:
-            sys.modules["funsearch"] = before
-
-
-def score(name: str, split: Any = "train", **replaced: Any) -> list[float]:
-    """The scores of the start program, or of one with other functions."""
-    problem, program = load(name), execute(name)
-    program.update(replaced)
-    assert isinstance(problem.specification, Specification)
-    run = program[problem.specification.run]
-    return [run(*call.args, **call.kwargs) for call in problem.inputs[split]]
 
 
 # All of them
@@ -122,6 +89,15 @@ def test_the_start_program_scores_the_same_finite_numbers_each_time_and_less_tha
         ("bin-packing-weibull", "validation", -4.1605513465),
         ("bin-packing-weibull", "held_out", -4.1899385087),
         ("cap-set", "train", 256),
+        ("admissible-set", "train", 1842),
+        ("cyclic-graph", "train", 625),
+        ("corner-free-set", "train", 16),
+        ("sorting-network", "train", -116 / 6),
+        ("circle-packing-26", "train", 26 / 12),
+        ("circle-packing-32", "train", 32 / 12),
+        ("erdos-overlap", "train", -0.5),
+        ("autocorrelation-inequality", "train", -2),
+        ("heilbronn-triangle", "train", 0.0030052592036063),
     ],
 )
 def test_the_start_programs_score_is_pinned(name: str, split: str, expected: float):

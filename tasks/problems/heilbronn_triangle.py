@@ -1,0 +1,66 @@
+"""Heilbronn's problem: put n points into a triangle so that no three of them form a small triangle.
+
+Improve `place`, which returns the points. They lie in the triangle (0, 0), (1, 0), (0, 1), its border included. The
+score is the area of the smallest triangle with corners among the points, over that of the whole one, in rational
+arithmetic: that quotient is the same in a triangle of any shape. For n = 11 the best known is 0.036529889.
+"""
+# /// script
+# dependencies = ["numpy"]
+#
+# [tool.overnight]
+# title = "Heilbronn's problem, 11 points in a triangle"
+# inputs = [11]
+# score_name = "smallest triangle, of the whole"
+#
+# [tool.overnight.limits]
+# wall_s = 20
+# memory_mib = 512
+#
+# [tool.overnight.known]
+# best = 0.0365298899
+# label = "AlphaEvolve, 11 points"
+# source = "Novikov et al., AlphaEvolve (2025), and later, as of the date"
+# date = "2026-08"
+# ///
+
+import itertools
+from fractions import Fraction
+
+import funsearch
+
+Point = tuple[Fraction, Fraction]
+
+
+@funsearch.run
+def evaluate(n: int) -> float:
+    """The area of the smallest triangle with corners among n points; the whole has 1."""
+    points = [(Fraction(float(x)), Fraction(float(y))) for x, y in place(n)]
+    if len(points) != n:
+        raise ValueError(f"place must return {n} points, got {len(points)}")
+    return float(smallest_area(points))
+
+
+def smallest_area(points: list[Point]) -> Fraction:
+    """The smallest triangle's area over that of the whole, exactly."""
+    if not all(x >= 0 and y >= 0 and x + y <= 1 for x, y in points):
+        raise ValueError("a point is outside of the triangle (0, 0), (1, 0), (0, 1)")
+    return min(area(*three) for three in itertools.combinations(points, 3))
+
+
+def area(a: Point, b: Point, c: Point) -> Fraction:
+    """The area of a triangle over that of the whole one, which is 1/2."""
+    return abs((b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1]))
+
+
+@funsearch.evolve
+def place(n: int) -> list[tuple[float, float]]:
+    """Where the points go.
+
+    Args:
+        n: How many.
+
+    Returns:
+        x and y of each point, 0 or more and together at most 1.
+    """
+    shares = [(i + 0.5) / n for i in range(n)]
+    return [(share**2, (1 - share) ** 2) for share in shares]
