@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup environment demo test lint bench soak lock engine-stop clean
+.PHONY: help setup environment browser demo test lint bench soak lock engine-stop clean
 
 BIN := .venv/bin
 # The engine that set-up found may listen where only it knows to look: colima, Docker Desktop, podman.
@@ -17,10 +17,13 @@ setup:  ## uv, the locked environment, a Docker engine and the sandbox image; wh
 environment:  ## the locked environment only, without Docker
 	@infra/setup.sh environment
 
+browser: environment  ## a Chromium for the tests of the report
+	@$(BIN)/python infra/browser.py
+
 demo: setup  ## a short night on online bin packing with the built-in model: no key, no cost
 	@$(WITH_ENGINE) $(BIN)/overnight run bin-packing-or --model builtin/mutate --generations 20
 
-test: setup lint  ## set up, then check and test everything, with a real engine and a real Prefect
+test: setup browser lint  ## set up, then check and test everything, with a real engine and a real Prefect
 	@$(WITH_ENGINE) $(BIN)/pytest
 
 lint: environment  ## style, import rules and types, without Docker

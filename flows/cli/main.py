@@ -26,6 +26,7 @@ _COMMANDS = {
     "run": ("run:run", "Start a run: search for a better program."),
     "resume": ("run:resume", "Go on with a run, from its files alone."),
     "runs": ("look:runs", "The runs in the history."),
+    "watch": ("watch:watch", "Watch a run: a page that follows the night, or a view for the terminal."),
     "best": ("look:best", "The best program of a run."),
     "show": ("program:show", "One program: code, scores, outcome, where it comes from."),
     "diff": ("program:diff", "What one program has that another has not."),

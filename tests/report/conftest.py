@@ -79,7 +79,7 @@ def told_run(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
 def chromium() -> Iterator[Page]:
     program = find_chromium()
     if program is None:
-        pytest.skip("no Chromium on PATH: `make setup` installs it on Debian and Ubuntu")
+        pytest.skip("no Chromium on PATH: `make browser` installs it on Debian")
     with browser(program) as page:
         yield page
 

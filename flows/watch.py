@@ -1,0 +1,75 @@
+"""The morning report while the night goes on: the same page, served on this machine only, as the files are now."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.story.tell import tell
+from schemas.story import Story
+from tasks.history.database import Database
+from tasks.history.files import RunFiles
+from tasks.report.page import render
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+
+class Watched:
+    """A run whose story is told anew when its files have changed, and only then.
+
+    Args:
+        history: Where the run is kept.
+        files: Of the run.
+    """
+
+    def __init__(self, history: Path, files: RunFiles) -> None:
+        self._history, self._files = history, files
+        self._lock = threading.Lock()
+        self._told: tuple[str, Story] | None = None
+        self._page: tuple[str, str] | None = None
+
+    def mark(self) -> str:
+        """Differs when there is more to tell."""
+        nights = [path.stat().st_mtime_ns for path in self._files.nights()]
+        return f'"{len(nights)}-{max(nights, default=0):x}-{max(self._files.committed(), default=0)}"'
+
+    def story(self) -> Story:
+        """The story as it is now."""
+        with self._lock:
+            mark = self.mark()
+            if self._told is None or self._told[0] != mark:
+                self._told = mark, tell(Database(self._history), self._files)
+            return self._told[1]
+
+    def page(self) -> tuple[str, str]:
+        """The page as it is now, and its mark."""
+        mark, story = self.mark(), self.story()
+        with self._lock:
+            if self._page is None or self._page[0] != mark:
+                self._page = mark, render(story, live=True)
+            return self._page
+
+
+def application(watched: Watched) -> Starlette:
+    """The page at `/`, and again at `/page` for the script in it, which asks whether it has changed."""
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.responses import HTMLResponse
+    from starlette.responses import Response as Plain
+    from starlette.routing import Route
+
+    def page(request: Request) -> Response:
+        headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        if request.headers.get("if-none-match") == watched.mark():
+            return Plain(status_code=304, headers=headers)
+        mark, html = watched.page()
+        return HTMLResponse(html, headers={**headers, "ETag": mark})
+
+    # A page of another site may name this machine as its own host, and would then be let in.
+    only_here = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+    return Starlette(routes=[Route("/", page), Route("/page", page)], middleware=[only_here])

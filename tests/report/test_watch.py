@@ -1,0 +1,116 @@
+"""`overnight watch`: the same page on this machine only, which follows the run as generations are committed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.history.files import RunFiles
+from tests.history.made import create, grow
+from tests.report.browser import Page
+
+
+@pytest.fixture
+def growing(tmp_path: Path) -> RunFiles:
+    files = create(tmp_path, islands=2)
+    grow(files, 3)
+    return files
+
+
+@contextlib.contextmanager
+def watching(history: Path, *arguments: str) -> Iterator[str]:
+    """The address of a page that is served until the block ends, as by Ctrl-C."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli.main", "watch", "last", *arguments],
+        env={**os.environ, "OVERNIGHT_HISTORY": str(history)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        yield re.findall(r"http://\S+", said)[0]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) in (0, 130), "Ctrl-C ends it in good order"
+        assert "Traceback" not in process.stderr.read()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def fetch(address: str, **headers: str) -> tuple[int, dict[str, str], str]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=10) as answer:
+            return answer.status, dict(answer.headers), answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, dict(error.headers), ""
+
+
+def test_the_page_is_sent_again_only_when_there_is_more_to_tell(growing: RunFiles):
+    with watching(growing.directory.parents[1]) as address:
+        status, headers, html = fetch(address)
+        mark = {"If-None-Match": {name.lower(): value for name, value in headers.items()}["etag"]}
+        assert (status, growing.run_id in html) == (200, True)
+        assert fetch(f"{address}page", **mark)[0] == 304
+        grow(growing, 1)
+        status, _, html = fetch(f"{address}page", **mark)
+        assert (status, growing.run_id in html) == (200, True)
+
+
+def test_it_answers_this_machine_by_its_own_name_only(growing: RunFiles):
+    with watching(growing.directory.parents[1]) as address:
+        assert address.startswith("http://127.0.0.1:")
+        assert fetch(address, Host="evil.example")[0] == 400
+        assert fetch(f"{address}etc/passwd")[0] == 404
+
+
+def test_a_port_that_is_taken_is_said(growing: RunFiles):
+    history = growing.directory.parents[1]
+    with watching(history) as address:
+        port = address.rstrip("/").rpartition(":")[2]
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.cli.main", "watch", "--port", port, "--history", str(history)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 3
+    assert f"cannot listen on port {port}" in done.stderr
+
+
+def test_the_browser_shows_a_new_generation_without_being_asked(growing: RunFiles, page: Page):
+    with watching(growing.directory.parents[1]) as address:
+        page.open(address)
+        page.until("document.getElementById('live').textContent.startsWith('live: changes')")
+        before = page.value("document.querySelector('main').innerText")
+        grow(growing, 1)
+        page.until(f"document.querySelector('main').innerText !== {before!r}")
+        assert page.value("document.querySelectorAll('svg').length") > 0
+        assert all(asked.startswith((address, "data:")) for asked in page.asked)
+        assert page.said == []
+    page.until("document.getElementById('live').textContent.startsWith('not live')")
+
+
+def test_the_terminal_shows_nights_islands_and_models(growing: RunFiles):
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli.main", "watch", "--terminal"],
+        env={**os.environ, "OVERNIGHT_HISTORY": str(growing.directory.parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for part in (growing.run_id, "generation 3", "island", "model", "no end on record"):
+        assert part in done.stdout
