@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from flows.session import Session, open_sandboxes, slots_of
-from schemas.errors import SandboxUnavailable
 from schemas.generation import Finalist, RunRecord
-from schemas.outcome import Outcome, Verdict
 from schemas.problem import Split
 from schemas.program import Program, reduced
-from tasks.evaluate.sandbox import Sandbox
+from tasks.evaluate.blame import evaluate_again
 
 
 def judge_finalists(session: Session) -> tuple[Finalist, ...]:
@@ -20,6 +18,9 @@ def judge_finalists(session: Session) -> tuple[Finalist, ...]:
     Returns:
         Best first: by validation score where there are validation inputs, else by training score; of equals the
         earlier one, so that the start program stays the best until another is better.
+
+    Raises:
+        SandboxUnavailable: If the engine is at fault, which must cost no finalist its place.
     """
     start = session.population.start
     entrants = [start, *(program for program in _best_of_each_signature(session) if program.id != start.id)]
@@ -90,25 +91,11 @@ def scores_on(
         ThreadPoolExecutor(slots_of(problem)) as threads,
     ):
         sources = [problem.specification.with_body(program.body) for program in programs]
-        verdicts = list(threads.map(lambda source: _judge(sandbox, source), sources))
+        verdicts = list(
+            threads.map(lambda source: evaluate_again(sandbox, source, honest=problem.specification.text), sources)
+        )
     scores = {
         program.id: reduced(verdict.scores, problem.settings.reducer)
         for program, verdict in zip(programs, verdicts, strict=True)
     }
     return {program_id: score for program_id, score in scores.items() if score is not None}
-
-
-def _judge(sandbox: Sandbox, source: str) -> Verdict:
-    """The verdict on a finalist, who must not lose its place by a fault of ours.
-
-    Raises:
-        SandboxUnavailable: If the sandbox fails again.
-    """
-    verdict = sandbox.evaluate(source)
-    if verdict.outcome is Outcome.SANDBOX_ERROR:
-        verdict = sandbox.evaluate(source)
-    if verdict.outcome is Outcome.SANDBOX_ERROR:
-        raise SandboxUnavailable(
-            f"the final is undecided: {verdict.error}", remedy="`overnight resume last --generations 1` holds it again."
-        )
-    return verdict

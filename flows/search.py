@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,8 +17,8 @@ from flows.final import judge_finalists
 from flows.generation import generation
 from flows.rules import StopRules, Tally, reason_to_stop
 from flows.session import Session, open_session
-from schemas.errors import EnvironmentFault, Outage, OvernightError, TransientProviderError
-from schemas.generation import NightRecord, StopReason
+from schemas.errors import EnvironmentFault, Outage, OvernightError, SandboxUnavailable, TransientProviderError
+from schemas.generation import Finalist, NightRecord, StopReason
 from tasks.history import record
 from tasks.history.files import files_of
 from tasks.sample.provider import require_prices
@@ -110,11 +111,20 @@ class Night:
         progress = self._session.progress
         progress.phase = "paused"
         progress.message = f"{'paused: ' * isinstance(error, Outage)}{error.message}; next attempt in {seconds:.0f} s"
-        until = time.monotonic() + seconds
+        begin = time.monotonic()
+        until = begin + seconds
         while time.monotonic() < until and not progress.interrupted:
-            if self._rules.until is not None and datetime.now(UTC) >= self._rules.until:
-                return
+            if self._is_past_the_deadline():
+                break
             time.sleep(min(0.2, seconds))
+        paused_s = self._record.paused_s + time.monotonic() - begin
+        self._record = replace(self._record, paused_s=paused_s, paused_by=error.message)
+        # A disk that is full may be what it waits for.
+        with contextlib.suppress(EnvironmentFault):
+            record.write_night(self._session.files, self._record)
+
+    def _is_past_the_deadline(self) -> bool:
+        return self._rules.until is not None and datetime.now(UTC) >= self._rules.until
 
     def _may_begin(self, generation: int) -> bool:
         """Whether the rules let a generation to come begin; what is sampled ahead counts as done."""
@@ -166,9 +176,20 @@ class Night:
         record.write_night(session.files, self._record)
 
     def _final(self) -> None:
-        self._session.progress.phase = "final"
-        finalists = judge_finalists(self._session)
+        finalists = self._finalists()
         self._record = replace(
             self._record, ended_at=datetime.now(UTC), finalists=finalists, best_program_id=finalists[0].program.id
         )
         record.write_night(self._session.files, self._record)
+
+    def _finalists(self, waits: int = 0) -> tuple[Finalist, ...]:
+        """The final waits for a lost engine, too, as long as the night may."""
+        self._session.progress.phase = "final"
+        try:
+            return judge_finalists(self._session)
+        except Outage as error:
+            if self._is_past_the_deadline() or self._session.progress.interrupted:
+                again = "`overnight resume last --generations 1` holds it again."
+                raise SandboxUnavailable(f"the final is undecided: {error.message}", remedy=again) from error
+            self._pause(waits + 1, error)
+        return self._finalists(waits + 1)

@@ -66,7 +66,12 @@ class Finalist:
 
 @dataclass(frozen=True, slots=True)
 class NightRecord:
-    """One night, as far as it is known; `ended_at` and `stop_reason` are missing while it is under way."""
+    """One night, as far as it is known; `ended_at` and `stop_reason` are missing while it is under way.
+
+    Attributes:
+        paused_s: Seconds that it waited for what did not answer: the engine, a provider, the disk.
+        paused_by: What that was, the last time, in words.
+    """
 
     number: int
     started_at: datetime
@@ -81,6 +86,8 @@ class NightRecord:
     stop_reason: StopReason | None = None
     error: str = ""
     flow_run_id: str = ""
+    paused_s: float = 0.0
+    paused_by: str = ""
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,8 @@ NIGHTS = _table(
     ("finalists", pa.list_(FINALIST), "best programs and the start program (first), scored on the other inputs"),
     ("stop_reason", TEXT, "deadline, budget, target, generations, samples, tokens, patience, interrupted or failed"),
     ("error", TEXT, "why it failed; empty if it did not"),
+    ("paused_s", REAL, "seconds it waited for what did not answer or failed: engine, provider, disk"),
+    ("paused_by", TEXT, "what that was, the last time; empty if it never waited"),
     ("flow_run_id", TEXT, "Prefect's id of the flow run"),
 )
 

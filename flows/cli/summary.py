@@ -25,6 +25,8 @@ def print_summary(history: Path, run_id: str, night_number: int) -> None:
         f"\nnight {night.number}: {night.generations} generations, {night.samples} samples, {usd(night.cost_usd)}, "
         f"{taken}; stopped by: {reason}"
     )
+    if night.paused_by:
+        say(f"paused for {duration(night.paused_s)}, the last time by: {printable(night.paused_by)}")
     if best.id == past.start.id:
         say("no better program than the start program yet")
     place = "" if str(history) == "history" else f" --history {history}"

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 
-from schemas.errors import SandboxUnavailable
 from schemas.outcome import JUDGED_BEFORE, Outcome, Verdict
 from schemas.program import Candidate
 from schemas.skeleton import Skeleton
+from tasks.evaluate.blame import evaluate_again
 from tasks.evaluate.sandbox import Sandbox
 
 Report = Callable[[Verdict], None]
@@ -61,20 +61,9 @@ class Evaluator:
         """Verdicts in the order of the candidates; `None` where an equal candidate of the generation is judged instead.
 
         Raises:
-            SandboxUnavailable: If no candidate of the batch could be run: the engine is at fault, and nobody is judged.
+            SandboxUnavailable: If the engine is at fault; verdicts that are there are kept for a further attempt.
         """
-        pairs = list(zip(candidates, self._threads.map(self._judge, candidates), strict=True))
-        ran = [
-            verdict
-            for candidate, verdict in pairs
-            if candidate.verdict is None and verdict not in (None, JUDGED_BEFORE)
-        ]
-        if ran and all(verdict is not None and verdict.outcome is Outcome.SANDBOX_ERROR for verdict in ran):
-            raise SandboxUnavailable(
-                f"no candidate could be run: {ran[0].error if ran[0] else ''}",
-                remedy="`overnight doctor` says what is wrong.",
-            )
-        return pairs
+        return list(zip(candidates, self._threads.map(self._judge, candidates), strict=True))
 
     def _judge(self, candidate: Candidate) -> Verdict | None:
         verdict = self._verdict(candidate)
@@ -99,7 +88,8 @@ class Evaluator:
     def _run(self, candidate: Candidate) -> Verdict:
         if self._stopped.is_set():
             return Verdict(Outcome.SANDBOX_ERROR, error="the evaluation was stopped")
-        return self._sandbox.evaluate(self._specification.with_body(candidate.body))
+        skeleton = self._specification
+        return evaluate_again(self._sandbox, skeleton.with_body(candidate.body), honest=skeleton.text)
 
     def _claim(self, key: str) -> bool:
         with self._claiming:

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
 
-from schemas.errors import SandboxUnavailable
 from schemas.job import Job
 from schemas.outcome import Outcome, Verdict
 from schemas.program import Judged, reduce_scores
 from schemas.settings import Reducer
 from schemas.skeleton import Skeleton
+from tasks.evaluate.blame import evaluate_again
 from tasks.evaluate.sandbox import Sandbox
 
 _PATIENCE = 2
@@ -103,17 +103,15 @@ class Confirmer:
     def _run_again(self, claim: Judged) -> Verdict:
         key = claim.candidate.code_hash
         if key not in self._again:
-            verdict = self._sandbox.evaluate(self._specification.with_body(claim.candidate.body))
-            if verdict.outcome is Outcome.SANDBOX_ERROR:
-                raise SandboxUnavailable(
-                    f"a best could not be confirmed: {verdict.error}", remedy="`overnight doctor` says what is wrong."
-                )
-            self._again[key] = verdict
+            skeleton = self._specification
+            source = skeleton.with_body(claim.candidate.body)
+            self._again[key] = evaluate_again(self._sandbox, source, honest=skeleton.text)
         return self._again[key]
 
 
 def settle(claim: Judged, again: Verdict, reducer: Reducer, noise: float) -> Judged:
-    """What a candidate is after its confirmation: scored, with the lower scores, or unconfirmed.
+    """What a candidate is after its confirmation: scored, with the lower scores, or unconfirmed, or not
+    judged where the sandbox could not run it again.
 
     Args:
         claim: The candidate with the score that it got.
@@ -132,7 +130,8 @@ def settle(claim: Judged, again: Verdict, reducer: Reducer, noise: float) -> Jud
         found, said = None, f"the {reducer} of its scores is too large for a float"
     scores = f"scored {claim.score!r}" + ("" if found is None else f", then {found!r}")
     error = f"{scores}: {said}"[:_ERROR]
-    verdict = replace(claim.verdict, outcome=Outcome.UNCONFIRMED, scores=(), error=error)
+    outcome = Outcome.SANDBOX_ERROR if again.outcome is Outcome.SANDBOX_ERROR else Outcome.UNCONFIRMED
+    verdict = replace(claim.verdict, outcome=outcome, scores=(), error=error)
     return replace(claim, verdict=verdict, score=None, confirmed_score=found)
 
 

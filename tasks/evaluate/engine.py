@@ -6,15 +6,17 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from schemas.errors import SandboxUnavailable
 from tasks.evaluate import delivery
+from tasks.evaluate.ownership import is_dead, owner
 from tasks.evaluate.runner.command import SCRATCH
 from tasks.evaluate.sandbox import Death
 from tasks.evaluate.wire import Demultiplexer
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 RUN_LABEL = "overnight.run"
 OWNER_LABEL = "overnight.owner"
+STARTER_LABEL = "overnight.starter"
 
 _TIMEOUT_S = 60
 """Seconds for one answer of the engine."""
@@ -117,6 +120,8 @@ class Engine:
 
     def __init__(self, client: docker.DockerClient) -> None:
         self._client = client
+        self._name = uuid.uuid4().hex
+        self._has_started = False
 
     def describe(self) -> str:
         """Name and version of the engine, and the cores and memory it has.
@@ -197,6 +202,8 @@ class Engine:
         """
         import docker.errors
 
+        self._has_started = True
+        setup = replace(setup, labels={**setup.labels, STARTER_LABEL: self._name})
         with _faults():
             # Never with detach=True: only so is standard input closed, and the runner ended, when this process dies.
             container = self._client.containers.create(
@@ -212,21 +219,28 @@ class Engine:
                 raise
         return Container(self._client, str(container.id), stream)
 
-    def sweep(self, run: str) -> int:
-        """Removes the containers that a process of this run left when it died; how many.
+    def sweep(self) -> int:
+        """Removes the containers that processes which are gone left, of whatever run; how many.
 
         Raises:
             SandboxUnavailable: If the engine does not answer.
         """
-        with _faults():
-            found = self._client.containers.list(all=True, filters={"label": f"{RUN_LABEL}={run}"}, ignore_removed=True)
-            dead = [container for container in found if _is_dead(container.labels.get(OWNER_LABEL, ""))]
-        for container in dead:
-            _remove(self._client, str(container.id))
-        return len(dead)
+        return self._remove_those(RUN_LABEL, lambda labels: is_dead(labels.get(OWNER_LABEL, "")))
 
     def close(self) -> None:
+        """Also removes what is left of the containers it started, as where the engine died while it made one."""
+        if self._has_started:
+            with suppress(SandboxUnavailable):
+                self._remove_those(f"{STARTER_LABEL}={self._name}", lambda _: True)
         self._client.close()
+
+    def _remove_those(self, label: str, which: Callable[[dict[str, str]], bool]) -> int:
+        with _faults():
+            found = self._client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+            chosen = [container for container in found if which(container.labels)]
+        for container in chosen:
+            _remove(self._client, str(container.id))
+        return len(chosen)
 
     @cached_property
     def _limits_cpu(self) -> bool:
@@ -368,34 +382,6 @@ def _remove(client: docker.DockerClient, identifier: str) -> None:
                 time.sleep(0.02)
 
 
-def owner() -> str:
-    """This process, as a label: host, process id, and when it started, since ids are used again."""
-    return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
-
-
-def _is_dead(label: str) -> bool:
-    """Whether the process that owned a container is known to be gone; one on another host is not."""
-    host, _, rest = label.partition(" ")
-    pid, _, started = rest.partition(" ")
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return _started(int(pid)) != started
-
-
-def _started(pid: int) -> str:
-    """When a process started, in the kernel's ticks since boot; empty where there is no /proc."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""
-
-
 @contextmanager
 def _faults() -> Iterator[None]:
     """Turns whatever the SDK raises into one error of ours, with the original as its cause."""
@@ -405,5 +391,13 @@ def _faults() -> Iterator[None]:
         yield
     # Those of the HTTP library below the SDK are OSErrors.
     except (docker.errors.DockerException, OSError) as error:
-        said = getattr(error, "explanation", None) or error
+        said = getattr(error, "explanation", None) or _root(error)
         raise SandboxUnavailable(f"the Docker engine refused or failed: {said}", remedy=_ENGINE_REMEDY) from error
+
+
+def _root(error: BaseException) -> str:
+    """What the system said, below what libraries made of it."""
+    cause = error
+    while below := cause.__cause__ or cause.__context__:
+        cause = below
+    return getattr(cause, "strerror", None) or str(error)

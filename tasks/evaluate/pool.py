@@ -148,7 +148,7 @@ def open_pool(
     labels: Mapping[str, str] | None = None,
     runtime: str | None = None,
 ) -> SandboxPool:
-    """Starts one container for each slot, all at once, and removes those that a dead process left of the same run.
+    """Starts one container for each slot, all at once, and removes those that dead processes left.
 
     Args:
         job: What programs are judged on.
@@ -165,8 +165,7 @@ def open_pool(
     docker = engine.connect(connections=2 * slots)
     try:
         docker.require_image(image)
-        if run := (labels or {}).get(engine.RUN_LABEL):
-            docker.sweep(run)
+        docker.sweep()
         setup = _setup(job, image, labels, runtime)
         return SandboxPool(job, lambda: docker.start(setup), slots=slots, on_close=docker.close)
     except SandboxUnavailable:

@@ -153,7 +153,7 @@ def read_night(files: RunFiles, number: int, programs: Mapping[str, Program]) ->
         if one["program_id"] in programs
     )
     reason = StopReason(row["stop_reason"]) if row["stop_reason"] else None
-    kept = {key: row[key] for key in _NIGHT_COLUMNS}
+    kept = {key: row[key] for key in _NIGHT_COLUMNS if key in row}
     return NightRecord(number=row["night"], finalists=finalists, stop_reason=reason, **kept)
 
 
@@ -168,7 +168,7 @@ def last_finished_night(files: RunFiles, programs: Mapping[str, Program]) -> Nig
 
 _NIGHT_COLUMNS = (
     "started_at", "ended_at", "generations", "samples", "cost_usd", "best_before", "best_after", "best_program_id",
-    "error", "flow_run_id",
+    "error", "paused_s", "paused_by", "flow_run_id",
 )  # fmt: skip
 
 _PAST_COLUMNS = ["program_id", "outcome", "code_hash", "body", "scores", "score"]
@@ -314,5 +314,7 @@ def _night_row(run_id: str, night: NightRecord) -> dict[str, Any]:
         ],
         "stop_reason": night.stop_reason.value if night.stop_reason else None,
         "error": night.error,
+        "paused_s": night.paused_s,
+        "paused_by": night.paused_by,
         "flow_run_id": night.flow_run_id,
     }

@@ -169,16 +169,28 @@ def test_what_a_dead_owner_left_is_swept_and_nothing_else(
     setup = engine.Setup(image=sandbox_image, memory_mib=64, labels={engine.RUN_LABEL: run})
     docker_engine = engine.connect()
     try:
-        monkeypatch.setattr(engine, "owner", lambda: f"{live.split()[0]} {dead.pid} 1")
+        host, namespace, *_ = live.split()
+        monkeypatch.setattr(engine, "owner", lambda: f"{host} {namespace} {dead.pid} 1")
         left = docker_engine.start(setup)
         monkeypatch.setattr(engine, "owner", lambda: live)
         mine = docker_engine.start(setup)
-        assert docker_engine.sweep(run) == 1
-        assert len(containers()) == 1
+        monkeypatch.setattr(engine, "owner", lambda: f"{host} pid:[1] {dead.pid} 1")
+        unknown = docker_engine.start(setup)
+        assert docker_engine.sweep() >= 1
+        assert len(containers()) == 2
         left.close()
         mine.close()
+        unknown.close()
     finally:
         docker_engine.close()
+
+
+def test_a_container_that_was_made_and_never_started_goes_when_its_pool_does(sandbox_image: str, run: str, containers):
+    with open_pool(JOB, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}):
+        (started,) = containers()
+        started.client.containers.create(sandbox_image, ["true"], labels=started.labels)
+        assert len(containers()) == 2
+    assert containers() == []
 
 
 def test_a_missing_image_names_the_way_out():

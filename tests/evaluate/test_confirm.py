@@ -21,6 +21,8 @@ SPECIFICATION = read_specification(
     "import funsearch\n@funsearch.run\ndef evaluate(n): return f()\n@funsearch.evolve\ndef f():\n    return 0\n", "made"
 )
 
+START = "0"
+
 
 def scored(*scores: float) -> Verdict:
     return Verdict(Outcome.SCORED, scores, wall_s=0.5, output="said")
@@ -155,13 +157,22 @@ def test_differences_are_named_up_to_a_few():
 
 def test_a_fault_of_ours_is_no_verdict_and_the_next_attempt_goes_on_where_this_one_stopped():
     made = Made()
-    made.sandbox.verdicts["2"] = Verdict(Outcome.SANDBOX_ERROR, error="the engine is gone")
+    gone = Verdict(Outcome.SANDBOX_ERROR, error="the engine is gone")
+    made.sandbox.verdicts.update({"2": gone, START: gone})
     claims = claim(0, "1", 1.0), claim(1, "2", 2.0)
     with pytest.raises(SandboxUnavailable, match="the engine is gone"):
         made.confirm(*claims)
     made.sandbox.verdicts.clear()
     assert [one.score for one in made.confirm(*claims)] == [1.0, 2.0]
-    assert made.sandbox.asked == ["1", "2", "2"], "the first is not run a third time"
+    assert made.sandbox.asked == ["1", "2", "2", START, "2"], "the first is not run a second time"
+
+
+def test_who_alone_cannot_be_run_again_is_not_judged_and_holds_nobody_up():
+    made = Made()
+    made.sandbox.verdicts["2"] = Verdict(Outcome.SANDBOX_ERROR, error="the container ended")
+    first, second = made.confirm(claim(0, "2", 2.0), claim(1, "1", 1.0))
+    assert (first.verdict.outcome, first.score) == (Outcome.SANDBOX_ERROR, None)
+    assert second.score == 1.0
 
 
 def test_there_is_nothing_to_do_where_nobody_is_better():

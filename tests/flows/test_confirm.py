@@ -124,10 +124,10 @@ def test_an_engine_that_fails_meanwhile_costs_an_attempt_and_no_candidate(
     night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("flows.search._FIRST_WAIT_S", 0.01)
-    real, failures, confirmed = FreshPool.evaluate, [True], []
+    real, failures, confirmed = FreshPool.evaluate, [HONEST, HONEST, "the start program too"], []
 
     def evaluate(self: FreshPool, source: str) -> Verdict:
-        if HONEST in source and failures:
+        if failures and (HONEST in source or len(failures) < 3):
             failures.pop()
             return Verdict(Outcome.SANDBOX_ERROR, error="the engine is gone")
         confirmed.append(source)

@@ -369,8 +369,10 @@ def test_a_fault_of_the_sandbox_in_the_final_costs_no_finalist_its_place(
     import flows.final
     from schemas.outcome import Verdict
 
-    honest = flows.final._judge
-    monkeypatch.setattr(flows.final, "_judge", lambda sandbox, source: honest(Flaky(sandbox), source))
+    honest = flows.final.evaluate_again
+    monkeypatch.setattr(
+        flows.final, "evaluate_again", lambda sandbox, source, **more: honest(Flaky(sandbox), source, **more)
+    )
 
     class Flaky:
         def __init__(self, sandbox: Any) -> None:

@@ -1,0 +1,116 @@
+"""A lost engine pauses the night; candidates in flight are judged when it is back, each once, and nothing is left."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import flows.search
+from tasks.history.database import Database
+from tasks.history.files import RunFiles
+from tests.engine import PrivateEngine, private_engine
+from tests.flows.conftest import Night
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+
+@pytest.fixture(scope="module")
+def _engine(sandbox_image: str) -> Iterator[PrivateEngine]:
+    with private_engine(sandbox_image) as engine:
+        yield engine
+
+
+@pytest.fixture
+def engine(_engine: PrivateEngine, monkeypatch: pytest.MonkeyPatch) -> PrivateEngine:
+    """An engine that may be killed, which this process and its children use; it runs when a test begins."""
+    if not _engine.answers():
+        _engine.start()
+    monkeypatch.setenv("DOCKER_HOST", _engine.host)
+    monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.5)
+    return _engine
+
+
+@contextmanager
+def accident(
+    engine: PrivateEngine, run: Path, how: signal.Signals, *, after: int, gone: Callable[[], bool]
+) -> Iterator[None]:
+    """Ends the engine once so many generations are committed, and starts it again when it has been gone enough."""
+
+    def happen() -> None:
+        wait_until(lambda: len(RunFiles(run).committed()) > after)
+        engine.end(how)
+        wait_until(gone)
+        engine.start()
+
+    thread = threading.Thread(target=happen)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def has_paused(run: Path) -> bool:
+    return any((run / "attempts").glob("*.parquet"))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_a_lost_engine_pauses_the_night_which_goes_on_when_it_is_back(
+    night: Night, engine: PrivateEngine, tmp_path: Path, how: signal.Signals
+):
+    run = tmp_path / "runs/toy"
+    with accident(engine, run, how, after=1, gone=lambda: has_paused(run)):
+        night(6)
+    database = Database(tmp_path)
+    (row,) = database.rows("FROM nights")
+    assert (row["stop_reason"], row["generations"]) == ("generations", 6)
+    assert row["paused_s"] >= 0.5
+    assert "engine" in row["paused_by"]
+    failed = database.rows("FROM generations WHERE state = 'failed'")
+    assert failed
+    assert all("engine" in attempt["error"] for attempt in failed)
+    assert_one_verdict_each(database, generations=6)
+    assert engine.containers() == []
+    assert engine.processes() == []
+
+
+def assert_one_verdict_each(database: Database, *, generations: int) -> None:
+    counted = database.rows(
+        "SELECT count(*) AS n, count(DISTINCT program_id) AS ids FROM programs WHERE generation > 0"
+    )
+    assert counted == [{"n": 6 * generations, "ids": 6 * generations}]
+    assert database.rows("FROM programs WHERE outcome = 'sandbox_error'") == [], "all were judged when it was back"
+
+
+@pytest.mark.slow
+def test_a_lost_engine_that_stays_lost_ends_the_night_at_its_deadline_and_resume_goes_on(
+    night: Night, engine: PrivateEngine, tmp_path: Path
+):
+    from schemas.errors import SandboxUnavailable
+
+    run, ended = tmp_path / "runs/toy", threading.Event()
+    night(1)
+    with accident(engine, run, signal.SIGKILL, after=3, gone=ended.is_set):
+        with pytest.raises(SandboxUnavailable, match="the final is undecided"):
+            night(10_000, until=datetime.now(UTC) + timedelta(seconds=10))
+        ended.set()
+    row = Database(tmp_path).rows("FROM nights ORDER BY night")[-1]
+    assert row["stop_reason"] == "deadline"
+    assert row["paused_s"] > 0
+    night(2)
+    assert_one_verdict_each(Database(tmp_path), generations=1 + row["generations"] + 2)
+    assert engine.containers() == []
