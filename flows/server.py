@@ -26,10 +26,14 @@ START_TIMEOUT_S = 120.0
 
 
 class EmbeddedServer:
-    """Started at once, waited for later, so that other things can be made ready meanwhile."""
+    """Started at once, waited for later, so that other things can be made ready meanwhile.
 
-    def __init__(self) -> None:
-        self._port = _free_port()
+    Args:
+        port: On loopback; a free one by default.
+    """
+
+    def __init__(self, port: int | None = None) -> None:
+        self._port = port or _free_port()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "flows.server", str(self._port)],
             stdin=subprocess.PIPE,
@@ -118,6 +122,38 @@ class PrefectServer:
         # Logs that are sent late would find no server at the night's end, and complain on the terminal.
         with temporary_settings({PREFECT_API_URL: self._embedded.url, PREFECT_LOGGING_TO_API_ENABLED: False}):
             yield self._embedded.url
+
+
+DEFAULT_PORT = 4200
+"""Where `overnight serve`, as Prefect itself, has its server."""
+
+
+@contextlib.contextmanager
+def standing_server() -> Iterator[str]:
+    """The server that goes on when this command ends: the one that Prefect's settings name, else `overnight serve`'s.
+
+    Inside, Prefect talks to it. Yields its address.
+
+    Raises:
+        EnvironmentFault: If it does not answer.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    configured = PREFECT_API_URL.value()
+    url = configured or f"http://127.0.0.1:{DEFAULT_PORT}/api"
+    with temporary_settings({PREFECT_API_URL: url}):
+        with get_client(sync_client=True) as client:
+            fault = client.api_healthcheck()
+        if fault is not None:
+            raise EnvironmentFault(
+                f"schedules are kept by a Prefect server, and none answers at {url}: {fault}",
+                remedy="Look at PREFECT_API_URL, or start that server: prefect server start"
+                if configured
+                else "Start one in another terminal and leave it on: overnight serve. "
+                "Or name one that is there: export PREFECT_API_URL=http://HOST:4200/api",
+            )
+        yield url
 
 
 def _free_port() -> int:

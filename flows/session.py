@@ -285,7 +285,7 @@ def open_session(files: RunFiles) -> Iterator[Session]:
     """The session of a run: the one that is open in this process, else a new one from the files.
 
     Raises:
-        UsageError: If another process has the run open.
+        RunIsBusy: If another process has the run open.
         SandboxUnavailable: If no sandbox can be started.
     """
     if files.directory in _open:

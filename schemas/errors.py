@@ -51,6 +51,10 @@ class UsageError(OvernightError):
     exit_code = ExitCode.USAGE
 
 
+class RunIsBusy(UsageError):
+    """Another process has the run open: two nights of one run are never under way at once."""
+
+
 class SpecificationError(UsageError):
     """The specification, its inputs or its start program is wrong; nothing has been spent."""
 

@@ -122,8 +122,8 @@ def stop_rules(until: str | None, **rules: float | None) -> StopRules:
     """
     from pydantic import ValidationError
 
-    from flows.cli.when import parse_until
     from flows.rules import StopRules
+    from flows.when import parse_until
 
     deadline = parse_until(until, datetime.now().astimezone()) if until else None
     if deadline is not None:

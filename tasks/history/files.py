@@ -14,7 +14,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.errors import EnvironmentFault, HistoryError, UsageError
+from schemas.errors import EnvironmentFault, HistoryError, RunIsBusy, UsageError
 from schemas.tables import SCHEMA_VERSION
 
 _RUNS = "runs"
@@ -93,20 +93,26 @@ class RunFiles:
                 _sync(handle)
             path.unlink()
 
+    def forget_half_begun(self) -> None:
+        """Removes the start program of a run that has no row: a crash came between the two."""
+        if not self.run.exists():
+            shutil.rmtree(self.generation(0), ignore_errors=True)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the run for one night; a crash leaves no lock behind, since the kernel drops it.
 
         Raises:
-            UsageError: If another process holds it.
+            RunIsBusy: If another process holds it.
         """
         with disk_errors(self.directory / "lock"):
+            self.directory.mkdir(parents=True, exist_ok=True)
             handle = (self.directory / "lock").open("a")
         with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise UsageError(
+                raise RunIsBusy(
                     f"run {self.run_id} is under way in another process",
                     remedy="Wait for it, or stop it there with Ctrl-C.",
                 ) from error

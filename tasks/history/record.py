@@ -22,7 +22,11 @@ from tasks.history.journal import Journal
 
 
 def create(files: RunFiles, run: RunRecord, start: GenerationRecord) -> None:
-    """Writes a new run: first its start program, as generation 0, then the run's own row, which makes it visible."""
+    """Writes a new run: first its start program, as generation 0, then the run's own row, which makes it visible.
+
+    Called again after a crash in between, it begins anew.
+    """
+    files.forget_half_begun()
     commit(files, start)
     if run.problem.files:
         rows = [{"path": file.path, "content": file.content} for file in run.problem.files]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from schemas.errors import UsageError
 
@@ -26,6 +26,12 @@ def parse_until(text: str, now: datetime) -> datetime:
     if moment <= now:
         raise UsageError(f"--until {text} is past: it is {now:%Y-%m-%d %H:%M %Z}", remedy="Name a time to come.")
     return moment
+
+
+def is_every_night(text: str) -> bool:
+    """Whether it is a time of day or a duration, which every night has, rather than one moment."""
+    anywhen = datetime(2000, 1, 1, tzinfo=UTC)
+    return (_time_of_day(text, anywhen) or _duration(text, anywhen)) is not None
 
 
 def _time_of_day(text: str, now: datetime) -> datetime | None:

@@ -1,0 +1,92 @@
+"""A night that a schedule starts: the first begins the run, each one after it goes on with it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.environment import prepare
+from flows.rules import StopRules
+from flows.search import Night
+from flows.session import open_session
+from flows.start import create_run
+from flows.when import parse_until
+from schemas.errors import RunIsBusy
+from schemas.problem import load_problem
+from tasks.history.files import RunFiles, files_of
+from tasks.problems import find
+
+HEARTBEAT_S = 30
+
+
+class Start(BaseModel):
+    """What the run is begun with, in its first night."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    problem: str = Field(description="name of a built-in problem, or the specification's path where the worker runs")
+    settings: dict[str, Any] = Field(default={}, description="settings over those of the specification")
+    seed: int = Field(description="everything random comes from it")
+
+
+class Deadline(BaseModel):
+    """When each night ends, counted from the moment it was scheduled for, however late it begins."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    until: str = Field(description="time of day or duration: 07:00, 7h30m")
+    time_zone: str = Field(description="of the time of day, such as Europe/Stockholm")
+
+
+@flow(name="night", flow_run_name="{run_id}")
+def night(
+    run_id: str, history: str, start: Start, rules: StopRules, deadline: Deadline | None = None
+) -> State[dict[str, Any]]:
+    """One night of a run. Where another is under way, this one is cancelled at once.
+
+    Args:
+        run_id: The run; begun if it is not there.
+        history: Directory of the history.
+        start: What it is begun with.
+        rules: When to stop.
+        deadline: The same every night, in place of `rules.until`.
+    """
+    prepare()
+    if deadline is not None:
+        rules = rules.model_copy(update={"until": _moment(deadline)})
+    try:
+        with open_session(begin(run_id, Path(history), start)) as session:
+            result = Night(session, rules, history).run()
+    except RunIsBusy as error:
+        return Cancelled(message=f"{error.message}; nothing was done")
+    return Completed(message=f"stopped by: {result['stop_reason']}", data=result)
+
+
+def _moment(deadline: Deadline) -> datetime:
+    # A plain datetime: Prefect's own kind loses its zone in arithmetic.
+    begin = datetime.fromtimestamp(flow_run.scheduled_start_time.timestamp(), ZoneInfo(deadline.time_zone))
+    return parse_until(deadline.until, begin)
+
+
+def begin(run_id: str, history: Path, start: Start) -> RunFiles:
+    """The run of this id, which is begun if it is not there.
+
+    Raises:
+        RunIsBusy: If another process has it open.
+        SpecificationError: If the start program has no score.
+        EnvironmentFault: If there is no sandbox, or no key for a model.
+    """
+    files = files_of(history, run_id)
+    if not files.run.exists():
+        with files.locked():
+            path = find(start.problem)
+            create_run(load_problem(path, start.settings), path, history, seed=start.seed, run_id=run_id)
+    return files

@@ -1,0 +1,207 @@
+"""Schedules of runs, kept by a Prefect server as deployments of `flows.scheduled:night`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationError
+
+from flows.scheduled import HEARTBEAT_S, night
+from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.responses import DeploymentResponse
+    from prefect.client.schemas.schedules import CronSchedule
+    from prefect.deployments.runner import RunnerDeployment
+
+POOL = "overnight"
+TAG = "overnight"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One schedule as it is told.
+
+    Attributes:
+        parameters: Of every night, as the server keeps them.
+        last: State of the last night that began, in words.
+    """
+
+    name: str
+    cron: str
+    time_zone: str
+    is_paused: bool
+    parameters: dict[str, Any]
+    last: str
+
+    @property
+    def run_id(self) -> str:
+        return self.parameters["run_id"]
+
+    def next_night(self, now: datetime) -> datetime | None:
+        """When the next night begins, in the schedule's time zone; `None` while it is paused."""
+        from cronsim import CronSim
+
+        return None if self.is_paused else next(CronSim(self.cron, now.astimezone(ZoneInfo(self.time_zone))))
+
+
+class Schedules:
+    """The schedules of the server that Prefect's settings name."""
+
+    def __init__(self, client: SyncPrefectClient) -> None:
+        self._client = client
+
+    def add(self, name: str, cron: CronSchedule, parameters: dict[str, Any], *, pool: str = POOL) -> None:
+        """Makes a deployment: a night whenever the cron says, and never two of them at once.
+
+        Raises:
+            UsageError: If there is one of this name.
+        """
+        from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+        from prefect.types.entrypoint import EntrypointType
+
+        if any(one.name == name for one in self._deployments()):
+            raise UsageError(
+                f"there is a schedule {name!r} already",
+                remedy=f"Give this one another --name, or remove that: overnight schedules remove {name}",
+            )
+        self._have_pool(pool)
+        deployment = night.to_deployment(
+            name,
+            schedule=cron,  # pyright: ignore[reportArgumentType]
+            parameters=parameters,
+            work_pool_name=pool,
+            concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+            job_variables={"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}},
+            tags=[TAG, parameters["run_id"]],
+            description=f"Every night goes on with run {parameters['run_id']}.",
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
+        cast("RunnerDeployment", deployment).apply()
+
+    def all(self) -> list[Schedule]:
+        """Every schedule, by name."""
+        return sorted((self._told(one) for one in self._deployments()), key=lambda one: one.name)
+
+    def remove(self, name: str) -> None:
+        self._client.delete_deployment(self._named(name).id)
+
+    def pause(self, name: str) -> None:
+        self._client.pause_deployment(self._named(name).id)
+
+    def resume(self, name: str) -> None:
+        self._client.resume_deployment(self._named(name).id)
+
+    def change(self, name: str, *, cron: CronSchedule | None, parameters: dict[str, Any]) -> None:
+        """Sets what is given; the rest stays. Nights that were planned before are planned anew."""
+        from prefect.client.schemas.actions import DeploymentUpdate
+
+        deployment = self._named(name)
+        if parameters:
+            merged = deployment.parameters | parameters
+            self._client.update_deployment(deployment.id, DeploymentUpdate(parameters=merged))
+        if cron is not None:
+            for schedule in deployment.schedules:
+                self._client.update_deployment_schedule(deployment.id, schedule.id, schedule=cron)
+
+    def find(self, name: str) -> Schedule:
+        """Raises: UsageError: If there is none of this name."""
+        return self._told(self._named(name))
+
+    def _deployments(self) -> list[DeploymentResponse]:
+        from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+
+        return self._client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[night.name])))
+
+    def _named(self, name: str) -> DeploymentResponse:
+        found = self._deployments()
+        for one in found:
+            if one.name == name:
+                return one
+        names = ", ".join(sorted(one.name for one in found)) or "there is none"
+        raise UsageError(f"no schedule {name!r}; schedules: {names}", remedy="`overnight schedules` lists them.")
+
+    def _have_pool(self, pool: str) -> None:
+        from prefect.client.schemas.actions import WorkPoolCreate
+        from prefect.exceptions import ObjectAlreadyExists
+
+        with contextlib.suppress(ObjectAlreadyExists):
+            self._client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+
+    def _told(self, deployment: DeploymentResponse) -> Schedule:
+        schedule: Any = deployment.schedules[0].schedule if deployment.schedules else None
+        last = self._last_night(deployment)
+        return Schedule(
+            name=deployment.name,
+            cron=schedule.cron if schedule else "",
+            time_zone=(schedule.timezone or "UTC") if schedule else "",
+            is_paused=deployment.paused,
+            parameters=deployment.parameters,
+            last=_in_words(last) if last else "",
+        )
+
+    def _last_night(self, deployment: DeploymentResponse) -> FlowRun | None:
+        """The last night that is begun, or was to be."""
+        from prefect.client.schemas.filters import (
+            DeploymentFilter,
+            DeploymentFilterId,
+            FlowRunFilter,
+            FlowRunFilterState,
+            FlowRunFilterStateType,
+        )
+        from prefect.client.schemas.objects import StateType
+        from prefect.client.schemas.sorting import FlowRunSort
+
+        begun = FlowRunFilterState(type=FlowRunFilterStateType(not_any_=[StateType.SCHEDULED]))
+        found = self._client.read_flow_runs(
+            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
+            flow_run_filter=FlowRunFilter(state=begun),
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=1,
+        )
+        return found[0] if found else None
+
+
+def _in_words(run: FlowRun) -> str:
+    state = run.state
+    return "" if state is None else f"{state.name}{f': {state.message}' if state.message else ''}"
+
+
+def cron_schedule(cron: str, time_zone: str) -> CronSchedule:
+    """A cron line in a time zone.
+
+    Raises:
+        UsageError: If either is wrong.
+    """
+    from prefect.client.schemas.schedules import CronSchedule
+
+    try:
+        return CronSchedule(cron=cron, timezone=time_zone)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UsageError(
+            f"--cron {cron!r} in {time_zone}: {message}",
+            remedy="Minute, hour, day, month, weekday: --cron '0 22 * * 1-5' --time-zone Europe/Stockholm",
+        ) from error
+
+
+@contextlib.contextmanager
+def open_schedules() -> Iterator[Schedules]:
+    """The schedules of the server that is there.
+
+    Raises:
+        EnvironmentFault: If none answers.
+    """
+    from prefect.client.orchestration import get_client
+
+    from flows.server import standing_server
+
+    with standing_server(), get_client(sync_client=True) as client:
+        yield Schedules(client)

@@ -1,0 +1,129 @@
+"""Schedules, on a real Prefect server: made, listed, changed, removed, and refused where they are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flows.server
+from flows.cli.main import run
+from flows.server import _free_port
+
+pytestmark = pytest.mark.prefect
+
+
+@pytest.fixture
+def scheduled(toy: Path, tmp_path: Path, prefect: str, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Schedules the toy problem under a name of the test's own, and removes that at its end."""
+    name = tmp_path.name.replace("_", "-")
+
+    def schedule(*more: str) -> tuple[int, str]:
+        line = ["schedule", str(toy), "--name", name, "--history", str(tmp_path), *more]
+        return run([*line] if "--cron" in more else [*line, "--cron", "0 22 * * 1-5"]), capsys.readouterr().err
+
+    yield name, schedule
+    run(["schedules", "remove", name])
+
+
+def deployment(name: str) -> Any:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        return client.read_deployment_by_name(f"night/{name}")
+
+
+def test_a_schedule_is_a_deployment_that_names_its_flow_by_module(scheduled: Any, toy: Path, tmp_path: Path):
+    name, schedule = scheduled
+    code, said = schedule("--until", "07:00", "--time-zone", "Europe/Stockholm", "--budget", "5", "--seed", "3")
+    assert code == 0
+    assert "22:00 CE" in said
+    made = deployment(name)
+    assert made.entrypoint == "flows.scheduled.night"
+    assert made.schedules[0].schedule.cron == "0 22 * * 1-5"
+    assert made.schedules[0].schedule.timezone == "Europe/Stockholm"
+    assert made.parameters["rules"] == {"budget_usd": 5.0}
+    assert made.parameters["deadline"] == {"until": "07:00", "time_zone": "Europe/Stockholm"}
+    assert made.parameters["start"] == {"problem": str(toy), "settings": {}, "seed": 3}
+    assert made.parameters["history"] == str(tmp_path)
+
+
+def test_two_nights_at_once_are_none(scheduled: Any):
+    name, schedule = scheduled
+    schedule()
+    made = deployment(name)
+    assert made.global_concurrency_limit.limit == 1
+    assert made.concurrency_options.collision_strategy.value == "CANCEL_NEW"
+
+
+def test_schedules_are_listed_with_what_ends_their_nights(scheduled: Any, capsys: pytest.CaptureFixture[str]):
+    name, schedule = scheduled
+    schedule("--until", "7h", "--total-budget", "20", "--time-zone", "UTC")
+    assert run(["schedules"]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith(f"{name} ")]
+    for part in ("0 22 * * 1-5", "UTC", "until 7h, total budget 20", "22:00"):
+        assert part in row
+
+
+def test_a_schedule_is_paused_and_resumed(scheduled: Any):
+    name, schedule = scheduled
+    schedule()
+    assert run(["schedules", "pause", name]) == 0
+    assert deployment(name).paused
+    assert run(["schedules", "resume", name]) == 0
+    assert not deployment(name).paused
+
+
+def test_a_change_leaves_the_rest_as_it_was(scheduled: Any):
+    name, schedule = scheduled
+    schedule("--until", "07:00", "--time-zone", "UTC", "--budget", "5")
+    before = deployment(name).parameters
+    assert run(["schedules", "change", name, "--cron", "30 23 * * *", "--max-tokens", "9"]) == 0
+    after = deployment(name)
+    assert after.schedules[0].schedule.cron == "30 23 * * *"
+    assert after.parameters == before | {"rules": {"budget_usd": 5.0, "max_tokens": 9}}
+
+
+def test_a_removed_schedule_leaves_the_run_and_says_how_to_go_on(scheduled: Any, capsys: pytest.CaptureFixture[str]):
+    name, schedule = scheduled
+    schedule()
+    run_id = deployment(name).parameters["run_id"]
+    assert run(["schedules", "remove", name]) == 0
+    assert f"overnight resume {run_id}" in capsys.readouterr().err
+    assert run(["schedules", "pause", name]) == 2
+    assert f"no schedule '{name}'" in capsys.readouterr().err
+
+
+def test_a_name_is_taken_once(scheduled: Any):
+    name, schedule = scheduled
+    schedule()
+    code, said = schedule()
+    assert code == 2
+    assert f"overnight schedules remove {name}" in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--cron", "0 22 * *"], "--cron '0 22 * *'"),
+        (["--time-zone", "Nowhere"], "there is no zone 'Nowhere'"),
+        (["--until", "2099-01-01T07:00"], "comes once, not every night"),
+        (["--until", "soon"], "--until takes a time"),
+        (["--budget", "-1"], "--budget"),
+    ],
+)
+def test_what_is_wrong_is_refused_before_anything_is_made(scheduled: Any, flags: list[str], said: str):
+    code, error = scheduled[1](*flags)
+    assert code == 2
+    assert said in error
+
+
+def test_without_a_server_the_error_says_how_to_have_one(
+    toy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(flows.server, "DEFAULT_PORT", _free_port())
+    assert run(["schedule", str(toy), "--cron", "0 22 * * *"]) == 3
+    said = capsys.readouterr().err
+    assert "none answers" in said
+    assert "overnight serve" in said

@@ -1,0 +1,69 @@
+"""Scheduled nights: the first begins the run, the next goes on with it, and two are never under way at once."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.rules import StopRules
+from flows.scheduled import Deadline, Start, begin, night
+from tasks.history.database import Database
+from tasks.history.files import files_of
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+
+@pytest.fixture
+def parameters(toy: Path, tmp_path: Path, prefect: str, sandbox_image: str) -> dict[str, Any]:
+    return {
+        "run_id": "nightly",
+        "history": str(tmp_path),
+        "start": Start(problem=str(toy), settings={"sandbox": {"image": sandbox_image, "slots": 2}}, seed=1),
+        "rules": StopRules(generations=1),
+    }
+
+
+def test_the_first_night_begins_the_run_and_the_next_goes_on_with_it(parameters: dict[str, Any], tmp_path: Path):
+    first, second = (night(**parameters, return_state=True) for _ in range(2))
+    assert first.is_completed()
+    assert second.is_completed()
+    assert first.message is not None
+    assert "generations" in first.message
+    nights = Database(tmp_path).rows("SELECT run_id, night, generations FROM nights ORDER BY night")
+    assert [(row["run_id"], row["night"], row["generations"]) for row in nights] == [
+        ("nightly", 1, 1),
+        ("nightly", 2, 1),
+    ]
+
+
+def test_a_night_is_cancelled_at_once_where_the_run_is_under_way(parameters: dict[str, Any], tmp_path: Path):
+    with files_of(tmp_path, "nightly").locked():
+        started = time.monotonic()
+        state = night(**parameters, return_state=True)
+    assert state.is_cancelled()
+    assert "under way in another process" in str(state.message)
+    assert time.monotonic() - started < 5
+    assert Database(tmp_path).rows("FROM nights") == []
+
+
+def test_a_run_whose_beginning_was_killed_half_way_is_begun_anew(parameters: dict[str, Any], tmp_path: Path):
+    begin("nightly", tmp_path, parameters["start"]).run.unlink()
+    assert begin("nightly", tmp_path, parameters["start"]).run.exists()
+
+
+def test_a_night_that_begins_after_its_deadline_is_over(parameters: dict[str, Any], tmp_path: Path):
+    from prefect.client.orchestration import get_client
+    from prefect.flow_engine import run_flow
+    from prefect.states import Scheduled
+
+    parameters["deadline"] = Deadline(until="1h", time_zone="UTC")
+    late = Scheduled(scheduled_time=datetime.now(UTC) - timedelta(hours=2))
+    with get_client(sync_client=True) as client:
+        flow_run = client.create_flow_run(night, parameters=parameters, state=late)
+    run_flow(night, flow_run=flow_run, parameters=parameters)
+    (row,) = Database(tmp_path).rows("FROM nights")
+    assert (row["stop_reason"], row["generations"]) == ("deadline", 0)
