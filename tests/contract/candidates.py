@@ -23,6 +23,7 @@ class Case:
         outcome: What must become of it.
         says: A pattern that its error must contain.
         harmless: Whether it may also run without a container, as this machine's own user.
+        score: What it must score on both inputs, if that is not its own affair.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Case:
     outcome: Outcome
     says: str = ""
     harmless: bool = True
+    score: float | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -44,10 +46,13 @@ def returns(expression: str) -> str:
     return body(f"return {expression}")
 
 
-def refused(text: str) -> str:
-    """A program that scores 1 if its lines raise an error, and 0 if they are let through."""
-    lines = "".join(f"    {line}\n" for line in text.strip("\n").splitlines())
-    return body(f"try:\n{lines}\nexcept Exception:\n    return 1\nreturn 0")
+def refused(name: str, lines: str, head: str = "", *, harmless: bool = False) -> Case:
+    """A program that tries each of the lines by itself, after those of `head`, and must be refused all of them."""
+    tried = [line for line in lines.splitlines() if line.strip()]
+    refusal = "except (OSError, ValueError, AssertionError): refused += 1"
+    tries = "\n".join(f"try: {line}\n{refusal}\nelse: print('let through:', {line!r})" for line in tried)
+    source = f"import ctypes, os, socket\n{head}\n" + body(f"refused = 0\n{tries}\nreturn refused / {len(tried)}")
+    return Case(name, source, Outcome.SCORED, harmless=harmless, score=1)
 
 
 TIME = [
@@ -129,7 +134,7 @@ OUTPUT = [
 ]
 
 FILES = [
-    Case("files: writes", refused("open('/tmp/x', 'w').write('x')"), Outcome.SCORED, harmless=False),
+    refused("files: writes", "open('/tmp/x', 'w')"),
     Case(
         "files: temporary",
         body("import tempfile\ntempfile.TemporaryFile()\nreturn 1"),
@@ -137,25 +142,18 @@ FILES = [
         "no files to write",
         harmless=False,
     ),
-    Case("files: reads the runner's memory", refused("open('/proc/1/mem', 'rb')"), Outcome.SCORED, harmless=False),
-    Case("files: reads the runner's input", refused("open('/proc/1/fd/0', 'rb')"), Outcome.SCORED, harmless=False),
-    Case("files: a queue that stays", refused("open('/dev/mqueue/x', 'w')"), Outcome.SCORED, harmless=False),
-    Case("files: memfd", refused("import os\nos.memfd_create('x')"), Outcome.SCORED),
+    refused("files: reads the runner's memory", "open('/proc/1/mem', 'rb')"),
+    refused("files: reads the runner's input", "open('/proc/1/fd/0', 'rb')"),
+    refused("files: a queue that stays", "open('/dev/mqueue/x', 'w')"),
+    refused("files: memfd", "os.memfd_create('x')", harmless=True),
 ]
 
-NETWORK = [
-    Case("network: socket", refused("import socket\nsocket.socket()"), Outcome.SCORED),
-]
+NETWORK = [refused("network: socket", "socket.socket()", harmless=True)]
 
 RUNNER = [
     Case("runner: kills all", body("import os\nos.kill(-1, 9)\nreturn 1"), Outcome.CRASHED, harmless=False),
-    Case("runner: kills the runner", refused("import os\nos.kill(os.getppid(), 9)"), Outcome.SCORED, harmless=False),
-    Case(
-        "runner: limits the runner",
-        refused("import resource\nresource.prlimit(1, resource.RLIMIT_CPU, (1, 1))"),
-        Outcome.SCORED,
-        harmless=False,
-    ),
+    refused("runner: kills the runner", "os.kill(os.getppid(), 9)"),
+    refused("runner: limits the runner", "resource.prlimit(1, resource.RLIMIT_CPU, (1, 1))", "import resource"),
     Case("runner: replaces the exit", body("import os\nos._exit = lambda code: None\nreturn n"), Outcome.SCORED),
     Case("runner: breaks the reporting", "import json\njson.dumps = None\n" + HONEST, Outcome.SCORED),
     Case(

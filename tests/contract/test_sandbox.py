@@ -8,14 +8,21 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import bombs
+import candidates
+import intruders
+import liars
+import litterers
 import pytest
 from bare import BareRunner
-from candidates import CASES, HONEST, HONEST_SCORES, Case, body, returns
+from candidates import HONEST, HONEST_SCORES, Case, body, returns
 
 from schemas.job import Apart, Call, Job, Limits
 from schemas.outcome import Outcome
 from tasks.evaluate.delivery import ENVIRONMENT
 from tasks.evaluate.pool import SandboxPool, open_pool
+
+CASES = [*candidates.CASES, *intruders.CASES, *bombs.CASES, *liars.CASES]
 
 JOB = Job("evaluate", (Call((3,)), Call((4,))), Limits(wall_s=1, cpu_s=8, memory_mib=96, output_kib=16))
 
@@ -47,23 +54,65 @@ def test_a_program_is_judged_by_what_it_does_and_the_next_one_is_unharmed(kind: 
     assert bool(verdict.scores) == verdict.is_scored != bool(verdict.error)
     assert len(verdict.error) <= 2000
     verdict.error.encode()
-    if case.name.startswith(("files", "network", "runner: l")) and verdict.is_scored:
-        assert verdict.scores == (1.0, 1.0), "it was let through"
+    assert case.score is None or verdict.scores == (case.score, case.score), verdict
     after = sandbox.evaluate(HONEST)
     assert after.scores == HONEST_SCORES, after
     assert sandbox.starts == 1, "the runner died"
 
 
-def test_nothing_of_an_earlier_candidate_is_left(kind: str, sandbox: SandboxPool):
+@pytest.fixture(scope="module")
+def with_scratch(sandbox_image: str) -> Iterator[SandboxPool]:
+    job = replace(JOB, limits=JOB.limits.model_copy(update={"scratch_mib": 16}))
+    with open_pool(job, image=sandbox_image, slots=1) as pool:
+        yield pool
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("case", litterers.CASES, ids=str)
+def test_what_a_candidate_left_in_its_scratch_is_gone(with_scratch: SandboxPool, case: Case):
+    verdict = with_scratch.evaluate(case.source)
+    assert (verdict.outcome, verdict.scores) == (case.outcome, (case.score, case.score)), verdict
+    after = with_scratch.evaluate("import os\n" + returns("n * 2.5 + len(os.listdir('/tmp'))"))
+    assert after.scores == HONEST_SCORES, after
+    assert with_scratch.starts == 1, "the runner died"
+
+
+def test_no_process_of_an_earlier_candidate_is_left(kind: str, sandbox: SandboxPool):
     if kind == "bare":
         pytest.skip("only in a container")
-    sandbox.evaluate(
-        "SECRET = 'correct-horse'\n" + body("import os\nif os.fork() == 0:\n    while True: pass\nreturn 1")
-    )
+    sandbox.evaluate(body("import os\nif os.fork() == 0:\n    while True: pass\nreturn 1"))
     count = returns("len([name for name in __import__('os').listdir('/proc') if name.isdigit()])")
     assert sandbox.evaluate(count).scores == (2.0, 2.0), "the runner and this candidate"
-    memory = "import gc\n" + returns("sum('correct' + '-horse' in str(o) for o in gc.get_objects() if type(o) is str)")
-    assert sandbox.evaluate(memory).scores == (0.0, 0.0)
+
+
+SEARCH = """
+import ctypes, re
+
+def evaluate(n):
+    needle, found = re.compile(b"[c]orrect[-]horse[-]battery"), 0
+    for line in open("/proc/self/maps"):
+        begin, end = (int(place, 16) for place in line.split()[0].split("-"))
+        if line.split()[1].startswith("rw") and "[v" not in line:
+            found += sum(1 for _ in needle.finditer((ctypes.c_char * (end - begin)).from_address(begin)))
+    return found
+"""
+"""How often a text is in its memory; its own pattern does not match itself."""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "SECRET = 'correct-horse-battery'\n" + HONEST,
+        body("print('-'.join(['correct', 'horse', 'battery']) * 9)\nreturn n"),
+        body("raise ValueError('-'.join(['correct', 'horse', 'battery']) * 9)"),
+        body("return '-'.join(['correct', 'horse', 'battery']) * 9"),
+    ],
+    ids=["its source", "what it printed", "its error", "its value"],
+)
+def test_nothing_of_an_earlier_candidate_is_in_memory(sandbox: SandboxPool, source: str):
+    assert sandbox.evaluate("x = 'correct-horse-battery'\n" + SEARCH).scores[0] > 0, "it finds what is there"
+    sandbox.evaluate(source)
+    assert sandbox.evaluate(SEARCH).scores == (0.0, 0.0)
 
 
 def test_a_candidate_has_no_open_files(sandbox: SandboxPool):
@@ -213,6 +262,25 @@ def test_processor_time_is_limited_over_all_threads(kind: str, request: pytest.F
         assert "1 s of processor time" in verdict.error
         ignores = body("import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass")
         assert pool.evaluate(ignores).outcome is Outcome.TIMED_OUT
+
+
+@pytest.mark.docker
+def test_processor_time_of_processes_that_nobody_waits_for_is_counted(sandbox_image: str):
+    job = Job("evaluate", (Call((0.4,)),), Limits(wall_s=30, cpu_s=0.1, memory_mib=96))
+    hidden = """
+import os, signal, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+if os.fork() == 0:
+    while time.process_time() < n: pass
+    os._exit(0)
+try: os.wait()
+except ChildProcessError: return n
+"""
+    with open_pool(job, image=sandbox_image, slots=1) as pool:
+        verdict = pool.evaluate(body(hidden))
+        assert verdict.outcome is Outcome.TIMED_OUT
+        assert verdict.cpu_s > 0.4
+        assert pool.evaluate(HONEST).scores == (1.0,)
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["inline", "split"])

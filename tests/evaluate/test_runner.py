@@ -4,9 +4,11 @@ import ast
 import errno
 import json
 import os
+import socket
 import struct
 import subprocess
 import sys
+import termios
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,10 +24,10 @@ APART = "def evaluate(n):\n    return f()\n\ndef f():\n    while True: pass\n"
 SPLIT = replace(JOB, apart=Apart("f", APART))
 
 
-def run_filter(code: bytes, arch: int, number: int, argument: int) -> int:
+def run_filter(code: bytes, arch: int, number: int, first: int = 0, second: int = 0) -> int:
     """What a BPF program returns: a machine of its own, for the five instructions that ours has."""
     instructions = [struct.unpack_from("HBBI", code, place) for place in range(0, len(code), 8)]
-    memory = {0: number, 4: arch, 16: argument}
+    memory = {0: number, 4: arch, 16: first, 24: second}
     place, loaded = 0, 0
     while True:
         kind, if_true, if_false, operand = instructions[place]
@@ -48,14 +50,20 @@ def test_the_filter_refuses_its_table_and_nothing_else(machine: str, column: int
     code = seccomp.program(machine, may_execute=may_execute)
     table = seccomp._NUMBERS if may_execute else seccomp._NUMBERS | seccomp._EXECUTE
     denied = {numbers[column] for numbers in table.values()}
-    clone = seccomp._CLONE[column]
-    for number in set(range(500)) - {clone, 435}:
-        assert run_filter(code, arch, number, 0) == (EPERM if number in denied else ALLOW), number
-    assert run_filter(code, arch, 435, 0) == ENOSYS
-    assert run_filter(code, arch, clone, 0x3D0F00) == ALLOW, "a thread"
-    assert run_filter(code, arch, clone, 0x10000000) == EPERM, "a namespace of users"
-    assert run_filter(code, arch, 0x40000000 | 59, 0) == EPERM, "a 32-bit variant"
-    assert run_filter(code, 0x40000003, 11, 0) == KILL, "another architecture"
+    looked_at = {rule.name: rule.numbers[column] for rule in seccomp._RULES}
+    for number in set(range(500)) - {*looked_at.values(), 435}:
+        assert run_filter(code, arch, number) == (EPERM if number in denied else ALLOW), number
+    assert run_filter(code, arch, 435) == ENOSYS
+    assert run_filter(code, arch, looked_at["clone"], 0x3D0F00) == ALLOW, "a thread"
+    assert run_filter(code, arch, looked_at["clone"], 0x10000000) == EPERM, "a namespace of users"
+    assert run_filter(code, arch, looked_at["socketpair"], socket.AF_UNIX) == ALLOW
+    assert run_filter(code, arch, looked_at["socketpair"], 30) == EPERM, "AF_TIPC"
+    assert run_filter(code, arch, looked_at["prctl"], 15) == ALLOW, "a thread's name"
+    assert run_filter(code, arch, looked_at["prctl"], 4) == EPERM, "PR_SET_DUMPABLE"
+    assert run_filter(code, arch, looked_at["ioctl"], 0, termios.FIONREAD) == ALLOW
+    assert run_filter(code, arch, looked_at["ioctl"], 0, termios.TIOCSTI) == EPERM
+    assert run_filter(code, arch, 0x40000000 | 59) == EPERM, "a 32-bit variant"
+    assert run_filter(code, 0x40000003, 11) == KILL, "another architecture"
 
 
 def test_an_unknown_machine_is_named():

@@ -64,15 +64,17 @@ def live(work: Work, cage: lockdown.Cage, ends: lockdown.Ends, length: int, kern
     except BaseException as error:  # noqa: BLE001  whatever it is, the runner must hear of it
         os.write(results, f"{type(error).__name__}: {error}".encode())
         leave(1)
+    status = 1
     try:
         os.write(results, b"\n")
         program = Program(source.decode("utf-8", "surrogatepass"), work.seed)
         inputs = list(itertools.zip_longest(work.inputs, work.thresholds))
         Report(results, program).make(lambda: _scoring(work, program, source), inputs)
         flush()
-    except BaseException:  # noqa: BLE001  a candidate may break even the reporting of its error
-        leave(1)
-    leave(0)
+        status = 0
+    finally:
+        # Whatever was raised: a candidate may break even the reporting of its error, and all names that handle it.
+        leave(status)
 
 
 def _scoring(work: Work, program: Program, source: bytes) -> Callable[..., Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import struct
+from collections.abc import Iterable
 
 LENGTH = struct.Struct(">I")
 """Before every frame: its length in bytes."""
@@ -50,16 +51,31 @@ def read_frame(descriptor: int) -> bytes:
     return read_exactly(descriptor, length)
 
 
-def write_all(descriptor: int, data: bytes, *, patience_s: float) -> None:
-    """Writes everything, but waits no longer than `patience_s` for a reader of each piece.
+def write_frames(descriptor: int, frames: Iterable[bytes | memoryview], *, patience_s: float) -> None:
+    """Writes them without a copy, but waits no longer than `patience_s` for a reader of each piece.
 
     Raises:
         TimeoutError: If nobody reads: the engine died and took the other side with it.
     """
-    view = memoryview(data)
-    while view:
+    left = [memoryview(part) for data in frames for part in (LENGTH.pack(len(data)), data)]
+    while left:
         _await(descriptor, select.POLLOUT, patience_s)
-        view = view[os.write(descriptor, view[:_CHUNK]) :]
+        sent = os.writev(descriptor, _chunk(left))
+        while left and sent >= len(left[0]):
+            sent -= len(left.pop(0))
+        if sent:
+            left[0] = left[0][sent:]
+
+
+def _chunk(views: Iterable[memoryview]) -> list[memoryview]:
+    """The first of them, no more than a chunk."""
+    room, chosen = _CHUNK, []
+    for view in views:
+        chosen.append(view[:room])
+        room -= len(chosen[-1])
+        if not room:
+            break
+    return chosen
 
 
 def _await(descriptor: int, event: int, patience_s: float | None) -> None:

@@ -23,6 +23,9 @@ MORE_PROCESSES = 240
 """The same where it may start programs: compilers and virtual machines have many threads."""
 
 _OPEN_FILES = 64
+_TIMERS = 256
+"""Timers and waiting signals: what they cost is nobody's processor time."""
+
 _SPARE = 100
 """Descriptors from here on are nobody's, neither the runner's nor a child's."""
 
@@ -137,6 +140,7 @@ def _set_limits(cage: Cage) -> None:
         resource.RLIMIT_CORE: (0, 0),
         resource.RLIMIT_MEMLOCK: (0, 0),
         resource.RLIMIT_MSGQUEUE: (0, 0),
+        resource.RLIMIT_SIGPENDING: (_TIMERS, _TIMERS),
     }
     if cage.address_space is not None:
         limits[resource.RLIMIT_AS] = (cage.address_space, cage.address_space)

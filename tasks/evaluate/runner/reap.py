@@ -8,7 +8,7 @@ import resource
 import signal
 from dataclasses import dataclass, field
 
-_ALONE = os.getpid() == 1
+ALONE = os.getpid() == 1
 """Whether every process that can be seen is below this one: in a container. What it forks inherits the answer."""
 
 
@@ -45,7 +45,7 @@ def end_all() -> Usage:
 
 
 def _kill_all() -> None:
-    if _ALONE:
+    if ALONE:
         # All but process 1 and this one.
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)

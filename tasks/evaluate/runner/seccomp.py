@@ -9,6 +9,7 @@ import ctypes
 import errno
 import os
 import struct
+from typing import Any, NamedTuple
 
 _NUMBERS = {
     # name: (x86_64, aarch64)
@@ -24,6 +25,9 @@ _NUMBERS = {
     "msgget": (68, 186),
     "semget": (64, 190),
     "mq_open": (240, 180),
+    "sendmsg": (46, 211),  # descriptors on their way outlive their process: with what they lead to, out of all limits
+    "sendmmsg": (307, 269),
+    "io_setup": (206, 0),  # their number is limited for the whole machine
     "add_key": (248, 217),
     "request_key": (249, 218),
     "keyctl": (250, 219),
@@ -52,10 +56,33 @@ _EXECUTE = {
     "execve": (59, 221),  # no other program
     "execveat": (322, 281),
 }
-_CLONE = (56, 220)
 _CLONE3 = 435
-_NEW_NAMESPACES = 0x7E020000
-"""CLONE_NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET."""
+
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+
+
+class _Rule(NamedTuple):
+    """A system call that is allowed or refused by one of its arguments."""
+
+    name: str
+    numbers: tuple[int, int]
+    argument: int
+    test: int
+    operand: int
+    if_true: str
+    if_false: str
+
+
+_RULES = (
+    # CLONE_NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET
+    _Rule("clone", (56, 220), 0, _ANY_BIT, 0x7E020000, "refuse", "allow"),
+    # AF_UNIX: another family would be loaded into the kernel.
+    _Rule("socketpair", (53, 199), 0, _EQUAL, 1, "allow", "refuse"),
+    # PR_SET_DUMPABLE: with it, its files in /proc were its own, and how readily the kernel kills it.
+    _Rule("prctl", (157, 167), 0, _EQUAL, 4, "refuse", "allow"),
+    # TIOCSTI: types into a terminal.
+    _Rule("ioctl", (16, 29), 1, _EQUAL, 0x5412, "refuse", "allow"),
+)
 
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 """Column of the table above, and AUDIT_ARCH_*."""
@@ -63,8 +90,7 @@ _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _X32 = 0x40000000
 """System calls of x86_64's 32-bit variant have this bit, and would pass every comparison below."""
 
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER_AT, _ARCH_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
+_NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16
 _KILL, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
 
 _PR_SET_SECCOMP, _FILTER_MODE = 22, 2
@@ -97,27 +123,47 @@ def program(machine: str, *, may_execute: bool = False) -> bytes:
         raise OSError(errno.ENOSYS, f"no table of system calls for {machine}; there is one for {', '.join(_MACHINES)}")
     column, arch = _MACHINES[machine]
     table = _NUMBERS if may_execute else _NUMBERS | _EXECUTE
-    denied = [numbers[column] for numbers in table.values()]
-    # A jump counts the instructions it skips; those below the table's comparisons are where all of them lead.
-    to_end = len(denied)
-    head = [
-        (_LOAD, 0, 0, _ARCH_AT),
-        (_EQUAL, 1, 0, arch),
-        (_RETURN, 0, 0, _KILL),
-        (_LOAD, 0, 0, _NUMBER_AT),
-        (_AT_LEAST, to_end + 3, 0, _X32),
-        (_EQUAL, to_end + 3, 0, _CLONE3),
-        (_EQUAL, to_end + 3, 0, _CLONE[column]),
-    ]
-    body = [(_EQUAL, to_end - index, 0, number) for index, number in enumerate(denied)]
-    tail = [
-        (_RETURN, 0, 0, _ALLOW),
-        (_RETURN, 0, 0, _ERRNO | errno.EPERM),
+    last = _RULES[-1]
+    return _assembled(
+        (_LOAD, _ARCH_AT),
+        (_EQUAL, arch, "", "kill"),
+        (_LOAD, _NUMBER_AT),
+        (_AT_LEAST, _X32, "refuse"),
+        (_EQUAL, _CLONE3, "unknown"),
+        *((_EQUAL, numbers[column], "refuse") for numbers in table.values()),
+        *((_EQUAL, rule.numbers[column], rule.name, "allow" if rule is last else "") for rule in _RULES),
+        *(line for rule in _RULES for line in _look_at_argument(rule)),
+        "allow",
+        (_RETURN, _ALLOW),
+        "refuse",
+        (_RETURN, _ERRNO | errno.EPERM),
         # The C library falls back to clone, whose flags can be looked at.
-        (_RETURN, 0, 0, _ERRNO | errno.ENOSYS),
-        (_LOAD, 0, 0, _FIRST_ARGUMENT_AT),
-        (_ANY_BIT, 0, 1, _NEW_NAMESPACES),
-        (_RETURN, 0, 0, _ERRNO | errno.EPERM),
-        (_RETURN, 0, 0, _ALLOW),
-    ]
-    return b"".join(struct.pack("HBBI", *instruction) for instruction in head + body + tail)
+        "unknown",
+        (_RETURN, _ERRNO | errno.ENOSYS),
+        "kill",
+        (_RETURN, _KILL),
+    )
+
+
+def _look_at_argument(rule: _Rule) -> tuple[str | tuple[int, int] | tuple[int, int, str, str], ...]:
+    # Its lower half: all that the kernel looks at, too.
+    load = (_LOAD, _ARGUMENTS_AT + 8 * rule.argument)
+    return rule.name, load, (rule.test, rule.operand, rule.if_true, rule.if_false)
+
+
+def _assembled(*lines: Any) -> bytes:
+    """Instructions out of lines: a label, or code, operand and the labels to jump to, empty for the next."""
+    places: dict[str, int] = {}
+    instructions: list[tuple[int, int, list[str]]] = []
+    for line in lines:
+        if isinstance(line, str):
+            places[line] = len(instructions)
+        else:
+            code, operand, *targets = line
+            instructions.append((code, operand, targets))
+    packed = []
+    for place, (code, operand, targets) in enumerate(instructions):
+        # A jump counts the instructions it skips.
+        true, false, *_ = [places[target] - place - 1 if target else 0 for target in (*targets, "", "")]
+        packed.append(struct.pack("HBBI", code, true, false, operand))
+    return b"".join(packed)

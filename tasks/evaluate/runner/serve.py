@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NoReturn
 
-from . import additions, child, command, crossing, frames, lockdown, memory, plain, reap, scratch, split, stores, watch
+from . import additions, child, command, crossing, frames, group, lockdown, plain, reap, scratch, split, stores, watch
 
 _PRELOADED = (
     *("bisect", "collections", "copy", "dataclasses", "decimal", "enum", "fractions", "functools", "heapq"),
@@ -142,12 +142,12 @@ class Runner:
         self._settings = settings
         self._kernel = kernel
         self._shared = shared
-        self._kills = memory.KillCounter()
+        self._group = group.Group()
         self._address_space = None if settings.work.command else lockdown.address_space() + settings.memory_mib * 2**20
         self._first_uid = lockdown.first_user(settings.first_uid, settings.uids)
 
-    def answer(self, *parts: bytes) -> None:
-        frames.write_all(1, b"".join(map(frames.frame, parts)), patience_s=self._settings.idle_s)
+    def answer(self, *parts: bytes | memoryview) -> None:
+        frames.write_frames(1, parts, patience_s=self._settings.idle_s)
 
     def rehearse(self) -> None:
         """Locks one child down that runs nothing, so that a missing right shows before the first candidate.
@@ -206,9 +206,9 @@ class Runner:
             if status == split.DONE:
                 return
 
-    def _judge_whole(self, number: int, length: int) -> tuple[bytes, bytes, bytes]:
+    def _judge_whole(self, number: int, length: int) -> tuple[bytes, memoryview, memoryview]:
         """One child for all inputs: the header, what it reported, what it printed."""
-        kills = self._kills.read()
+        before = self._group.read()
         cage = self._cage(number)
         pid, seen = self._start(cage, length)
         try:
@@ -219,9 +219,9 @@ class Runner:
         self._empty_scratch(cage)
         seen.drain()
         if not seen.marks:
-            raise RuntimeError(f"a child failed before its candidate ran: {seen.results.decode(errors='replace')}")
-        header = watch.header(number, seen, usage, pid, ended) | {"memory_kills": self._kills.read() - kills}
-        return json.dumps(header).encode(), bytes(seen.results), bytes(seen.output)
+            raise RuntimeError(seen.early_end())
+        header = watch.header(number, seen, usage, self._group.read().since(before), pid, ended)
+        return json.dumps(header).encode(), seen.results.view(), seen.output.view()
 
     def _empty_scratch(self, *cages: lockdown.Cage) -> None:
         if self._settings.scratch:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from . import calls, child, frames, lockdown, memory, reap, stores, watch
+from . import calls, child, frames, group, lockdown, reap, stores, watch
 from .program import FILE, Program
 
 STAND_IN = "__evolved__"
@@ -134,14 +134,14 @@ class _Referee:
         self._rules = rules
         self._match = match
         self._answer = answer
-        self._kills = memory.KillCounter()
+        self._group = group.Group()
 
     def judge(self, length: int, parent: int) -> int:
         self._rules.kernel.adopt_orphans()
         self._rules.kernel.die_with(parent)
         if self._match.index == 0:
             self._take_program(length)
-        kills = self._kills.read()
+        before = self._group.read()
         evolved, scorer, seen = self._start()
         try:
             seen.until_end()
@@ -149,13 +149,13 @@ class _Referee:
             usage = reap.end_all()
         ended = time.monotonic()
         seen.drain()
-        killed = self._kills.read() - kills
+        counts = self._group.read().since(before)
         # For want of memory, the kernel may take the wrong one of the two: that is the candidate's doing all the same.
-        if not seen.marks and not killed:
-            raise RuntimeError(f"a child failed before its candidate ran: {seen.results.decode(errors='replace')}")
-        header = watch.header(self._match.number, seen, usage, scorer, ended)
-        header |= {"memory_kills": killed, "evolved_status": usage.statuses[evolved]}
-        return self._conclude(header, bytes(seen.results), bytes(seen.output))
+        if not seen.marks and not counts.memory_kills:
+            raise RuntimeError(seen.early_end())
+        header = watch.header(self._match.number, seen, usage, counts, scorer, ended)
+        header |= {"evolved_status": usage.statuses[evolved]}
+        return self._conclude(header, bytes(seen.results.view()), bytes(seen.output.view()))
 
     def _take_program(self, length: int) -> None:
         store = self._rules.stores.program
@@ -227,6 +227,7 @@ def _sum(parts: list[bytes]) -> tuple[dict[str, Any], bytes, bytes]:
 def _live_evolved(rules: Rules, cage: lockdown.Cage, output: int, ends: tuple[int, int]) -> NoReturn:
     """The process that has the candidate's program. What it is told are the arguments of calls, and nothing else."""
     leave, parent = os._exit, os.getppid()
+    status = 1
     try:
         os.setsid()
         source = rules.stores.program.read().decode("utf-8", "surrogatepass")
@@ -236,9 +237,10 @@ def _live_evolved(rules: Rules, cage: lockdown.Cage, output: int, ends: tuple[in
         program = Program(source, rules.work.seed)
         _answer_calls(line, program, rules.apart.evolved)
         child.flush()
-    except BaseException:  # noqa: BLE001  a candidate may break whatever is here; the other side sees the end
-        leave(1)
-    leave(0)
+        status = 0
+    finally:
+        # Whatever was raised: a candidate may break all that is here; the other side sees the end.
+        leave(status)
 
 
 def _answer_calls(line: calls.Line, program: Program, evolved: str) -> None:
@@ -268,13 +270,15 @@ def _live_scorer(rules: Rules, match: Match, output: int, ends: tuple[int, int, 
     except BaseException as error:  # noqa: BLE001  whatever it is, the runner must hear of it
         os.write(results, f"{type(error).__name__}: {error}".encode())
         leave(1)
+    status = 1
     try:
         os.write(results, b"\n")
         _score(rules, data, results, line)
         child.flush()
-    except BaseException:  # noqa: BLE001  a specification may break the reporting, too
-        leave(1)
-    leave(0)
+        status = 0
+    finally:
+        # A specification may break the reporting, too.
+        leave(status)
 
 
 def _score(rules: Rules, data: bytes, results: int, line: calls.Line) -> None:

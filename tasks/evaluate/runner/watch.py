@@ -8,7 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from . import reap
+from . import group, reap
+from .kept import Kept
 
 _TICK_S = 0.05
 """Seconds between looks at whether the child is alive, while its report is not closed."""
@@ -21,8 +22,6 @@ _ARMING_S = 60.0
 
 _LEAVING_S = 5.0
 """Seconds a child has to exit after its last line."""
-
-_PIECE = 65536
 
 
 class HostGone(Exception):
@@ -58,8 +57,8 @@ class Watch:
 
     def __init__(self, child: int, results_end: int, output_end: int, bounds: Bounds) -> None:
         self.broken = ""
-        self.results = bytearray()
-        self.output = bytearray()
+        self.results = Kept(bounds.results_bytes)
+        self.output = Kept(bounds.output_bytes)
         self.marks: list[float] = []
         self._child = child
         self._results_end = results_end
@@ -68,6 +67,7 @@ class Watch:
         self._poll = select.poll()
         self._deadline = time.monotonic() + _ARMING_S
         for end in self._open:
+            os.set_blocking(end, False)
             self._poll.register(end, select.POLLIN)
 
     def until_end(self) -> None:
@@ -89,37 +89,50 @@ class Watch:
                 self._break("wall")
 
     def drain(self) -> None:
-        """Takes what is still in the pipes, once nobody is left who could write, and closes them."""
+        """Takes what is still in the pipes, once nobody is left who could write, and closes them.
+
+        Never waits: the kernel may hold an end of a pipe that no process has any more.
+        """
         for end in tuple(self._open):
-            while end in self._open:
-                self._take(end)
+            while self._take(end):
+                continue
+            if end in self._open:
+                self._close(end)
+
+    def early_end(self) -> str:
+        """Why it did not even come to its program, in words."""
+        return f"a child failed before its candidate ran: {bytes(self.results.view()).decode(errors='replace')}"
 
     def _has_exited(self) -> bool:
         """Looks without reaping: as long as it is not reaped, its process id is nobody else's."""
         return os.waitid(os.P_PID, self._child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
-    def _take(self, end: int) -> None:
-        data = os.read(end, _PIECE)
-        if not data:
-            self._poll.unregister(end)
-            self._open.discard(end)
-            os.close(end)
-        elif end == self._results_end:
-            self._take_results(data)
-        else:
-            self.output += data
-            if len(self.output) > self._bounds.output_bytes:
-                del self.output[self._bounds.output_bytes :]
-                self._break("output")
+    def _take(self, end: int) -> bool:
+        """Takes what is there; whether there may be more."""
+        kept, bound = (self.results, "results") if end == self._results_end else (self.output, "output")
+        before = kept.length
+        try:
+            taken = kept.take(end)
+        except BlockingIOError:
+            return False
+        if not taken:
+            self._close(end)
+            return False
+        if kept.is_over:
+            self._break(bound)
+        if kept is self.results:
+            self._count_lines(before)
+        return True
 
-    def _take_results(self, data: bytes) -> None:
-        self.results += data
-        if len(self.results) > self._bounds.results_bytes:
-            del self.results[self._bounds.results_bytes :]
-            self._break("results")
+    def _close(self, end: int) -> None:
+        self._poll.unregister(end)
+        self._open.discard(end)
+        os.close(end)
+
+    def _count_lines(self, before: int) -> None:
         # One line for the lock-down, one for loading, one for each input; what comes after buys no time.
         expected = self._bounds.inputs + 2
-        for _ in range(min(data.count(b"\n"), expected - len(self.marks))):
+        for _ in range(min(self.results.count_lines(before), expected - len(self.marks))):
             self._next_phase(last=len(self.marks) + 1 == expected)
 
     def _next_phase(self, *, last: bool) -> None:
@@ -134,13 +147,16 @@ class Watch:
         self.broken = self.broken or bound
 
 
-def header(number: int, seen: Watch, usage: reap.Usage, child: int, ended: float) -> dict[str, Any]:
+def header(
+    number: int, seen: Watch, usage: reap.Usage, counts: group.Counts, child: int, ended: float
+) -> dict[str, Any]:
     """What the runner saw with its own eyes; nothing in it is the candidate's word, but when a line came.
 
     Args:
         number: Of the request.
         seen: The watch over the child.
-        usage: Of all its processes.
+        usage: Of all its processes that were waited for.
+        counts: What the kernel counted meanwhile.
         child: Its process id.
         ended: When it did, seconds of the monotonic clock.
     """
@@ -150,9 +166,11 @@ def header(number: int, seen: Watch, usage: reap.Usage, child: int, ended: float
         "broken": seen.broken,
         "status": usage.statuses[child],
         "wall_s": ended - seen.marks[0] if seen.marks else 0.0,
-        "cpu_s": usage.cpu_s,
+        # A process whose parent ignores its end is waited for by nobody, and in no usage.
+        "cpu_s": max(usage.cpu_s, counts.cpu_s),
         "peak_mib": usage.peak_mib,
         # The first is the time of loading.
         "input_wall_s": spent[1:],
         "loaded": bool(spent),
+        "memory_kills": counts.memory_kills,
     }
