@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 from schemas.problem import Problem
+from schemas.settings import Sandbox
 from tasks.evaluate import engine, images
 
 
-def image_of(problem: Problem) -> str:
-    """Name of the image; it is made if the problem adds something to its sandbox image and there is none yet.
+def image_of(problem: Problem, note: Callable[[str], None] = lambda _: None) -> str:
+    """Name of the image: the sandbox image with what the problem adds to it, made if there is none yet.
+
+    Args:
+        problem: Whose packages and files go in.
+        note: Is told what takes long.
 
     Raises:
-        SandboxUnavailable: If it cannot be had.
+        SpecificationError: If there are no such packages, or the sandbox image's Python will not do.
+        EnvironmentFault: If the image cannot be had.
     """
-    base = problem.settings.sandbox.image
-    if not problem.files:
-        return base
+    image, needs = problem.settings.sandbox.image, problem.needs
+    # Set-up has looked at its own image.
+    is_known_to_do = image == Sandbox().image and not needs.packages and not needs.python
+    if is_known_to_do and not problem.files:
+        return image
     with contextlib.closing(engine.connect()) as docker:
-        return images.with_files(docker, base, problem.files)
+        if not is_known_to_do:
+            image = images.with_packages(docker, image, needs, note)
+        if problem.files:
+            image = images.with_files(docker, image, problem.files)
+    return image

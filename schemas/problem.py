@@ -7,7 +7,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from schemas.directory import DEFAULTS, read_program, restore_program
 from schemas.errors import SpecificationError, UsageError
 from schemas.files import File, changed_files, read_files
 from schemas.job import Apart, Call, Command, Job
+from schemas.needs import Needs, read_needs
 from schemas.settings import Settings, parse_settings
 from schemas.skeleton import Skeleton
 from schemas.specification import Specification, read_specification
@@ -34,7 +35,7 @@ class Problem:
         specification: What its programs share: a specification, or the file of a directory that evolves.
         settings: All settings, those of the specification, of `overnight.toml` and of the flags merged.
         inputs: For each split, one call for each input.
-        dependencies: What the PEP 723 block asks for.
+        needs: What the PEP 723 block asks for, in a directory also those of files that its command names.
         files: What programs find in their working directory.
     """
 
@@ -42,7 +43,7 @@ class Problem:
     specification: Skeleton
     settings: Settings
     inputs: Mapping[Split, tuple[Call, ...]]
-    dependencies: tuple[str, ...] = ()
+    needs: Needs = field(default_factory=Needs)
     files: tuple[File, ...] = ()
 
     @property
@@ -120,7 +121,7 @@ def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Prob
         )
     settings = _with_input_files(settings, path)
     files = read_files(path.parent, settings.files)
-    return _problem(path.stem.replace("_", "-"), specification, settings, script.get("dependencies", ()), files)
+    return _problem(path.stem.replace("_", "-"), specification, settings, files)
 
 
 def _load_directory(path: Path, overrides: Mapping[str, Any]) -> Problem:
@@ -134,17 +135,15 @@ def _load_directory(path: Path, overrides: Mapping[str, Any]) -> Problem:
         )
     settings = _with_input_files(settings, path / "overnight.toml")
     files = [one for one in read_files(path, settings.files) if one.path != settings.command.program]
-    return _problem(path.resolve().name.replace("_", "-"), file, settings, (), files)
+    return _problem(path.resolve().name.replace("_", "-"), file, settings, files)
 
 
-def restore_problem(
-    name: str, text: str, settings: Mapping[str, Any], dependencies: Sequence[str], files: Sequence[File] = ()
-) -> Problem:
+def restore_problem(name: str, text: str, settings: Mapping[str, Any], files: Sequence[File] = ()) -> Problem:
     """A problem again from what a run has written down of it; no file is read."""
     # A run that was begun before there was confirmation goes on without: nobody has looked whether it can be split.
     parsed = parse_settings(_merge([{"sandbox": {"confirm": "never"}}, settings]), name)
     skeleton = restore_program(text, parsed.command) if parsed.command.evaluate else read_specification(text, name)
-    return _problem(name, skeleton, parsed, dependencies, files)
+    return _problem(name, skeleton, parsed, files)
 
 
 def changed_since(problem: Problem, path: Path) -> list[str]:
@@ -189,9 +188,7 @@ def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, An
     return flat
 
 
-def _problem(
-    name: str, specification: Skeleton, settings: Settings, dependencies: Sequence[str], files: Sequence[File]
-) -> Problem:
+def _problem(name: str, specification: Skeleton, settings: Settings, files: Sequence[File]) -> Problem:
     splits: dict[Split, tuple[Any, ...]] = {
         "train": settings.inputs,
         "validation": settings.validation,
@@ -203,7 +200,19 @@ def _problem(
             f"{name}: {len(settings.thresholds)} thresholds for {len(inputs['train'])} inputs",
             remedy="One for each of `inputs`, in their order, or fewer; --set thresholds=[] does without.",
         )
-    return Problem(name, specification, settings, inputs, tuple(dependencies), tuple(files))
+    needs = read_needs(_scripts(settings.command.program or name, specification, settings, files))
+    return Problem(name, specification, settings, inputs, needs, tuple(files))
+
+
+def _scripts(
+    name: str, specification: Skeleton, settings: Settings, files: Sequence[File]
+) -> dict[str, dict[str, Any]]:
+    """The PEP 723 blocks of what evolves and of the files that a command names, by file."""
+    texts = {name: specification.text}
+    for file in files:
+        if file.path in settings.command.evaluate:
+            texts[file.path] = file.content.decode("utf-8", "replace")
+    return {name: script_block(text, name) for name, text in texts.items()}
 
 
 def _with_input_files(settings: Settings, path: Path) -> Settings:

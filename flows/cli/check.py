@@ -25,6 +25,7 @@ def check(
     """Run the start program: scores, seconds, memory, whether three runs agree; propose limits, say what is missing."""
     from flows.cli.proposal import print_limits, propose, say_pace
     from flows.cli.run import overrides
+    from flows.images import image_of
     from flows.session import slots_of
     from schemas.problem import load_problem
     from schemas.specification import Specification
@@ -33,7 +34,7 @@ def check(
     path = find(problem)
     loaded = load_problem(path, overrides(None, None, None, inputs, set))
     say(f"{path.name}: {_what_evolves(loaded)}")
-    _warn_of_dependencies(loaded)
+    image_of(loaded, say)
     splits: tuple[Split, ...] = ("train", "validation", "held_out")
     verdicts = {split: _check_split(loaded, split) for split in splits if loaded.inputs[split]}
     limits = propose(list(verdicts.values()), loaded.settings.limits)
@@ -151,12 +152,3 @@ def _says_what_is_wanted(problem: Problem) -> bool:
 
     skeleton = problem.specification
     return bool(problem.settings.statement or (isinstance(skeleton, Specification) and skeleton.docstring))
-
-
-def _warn_of_dependencies(problem: Problem) -> None:
-    missing = [name for name in problem.dependencies if name != "numpy"]
-    if missing:
-        say(
-            f"warning: the sandbox image holds numpy; {', '.join(missing)} must be in the image you name with "
-            "--set sandbox.image=NAME"
-        )

@@ -55,6 +55,7 @@ def run(
 ) -> int:
     """Start a run: score the start program, then search until a rule stops the night or you do (Ctrl-C)."""
     from flows.cli.night import spend_night
+    from flows.images import image_of
     from flows.start import create_run
     from schemas.problem import load_problem
     from tasks.problems import find
@@ -75,6 +76,7 @@ def run(
     if rules.budget.is_in_usd:
         require_prices(loaded.settings.sampling)
     seed = secrets.randbelow(2**31) if seed is None else seed
+    image_of(loaded, say)
     return spend_night(lambda: create_run(loaded, path, history, seed=seed), rules, history)
 
 
@@ -94,6 +96,8 @@ def resume(
 ) -> int:
     """Go on with a run, from its files alone. What was paid for before is not bought again."""
     from flows.cli.night import spend_night
+    from flows.images import image_of
+    from tasks.history import record
     from tasks.history.files import find_run
 
     rules = stop_rules(
@@ -107,6 +111,7 @@ def resume(
         patience=patience,
     )
     files = find_run(history, run)
+    image_of(record.read_run(files).problem, say)
     return spend_night(lambda: files, rules, history)
 
 

@@ -194,6 +194,29 @@ class Engine:
                         f"the engine could not make the image {name}: {line['error']}", remedy=_ENGINE_REMEDY
                     )
 
+    def run_python(self, image: str, code: str) -> tuple[str, str]:
+        """What a few lines of Python print in an image, and what it complains of; it has no network.
+
+        Raises:
+            SandboxUnavailable: If the engine failed, but not if the image has no Python.
+        """
+        import docker.errors
+
+        with _faults():
+            container = self._client.containers.create(
+                image, ["-c", code], entrypoint=["python3"], network_mode="none", read_only=True, cap_drop=["ALL"]
+            )
+            try:
+                container.start()
+                container.wait(timeout=_TIMEOUT_S)
+                return container.logs(stderr=False).decode(), container.logs(stdout=False).decode(errors="replace")
+            except docker.errors.APIError as error:
+                if "python3" in str(error):
+                    return "", str(error.explanation)
+                raise
+            finally:
+                container.remove(force=True)
+
     def start(self, setup: Setup) -> Container:
         """Starts a container with its standard input and output in our hand.
 

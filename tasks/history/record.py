@@ -87,7 +87,6 @@ def read_run(files: RunFiles) -> RunRecord:
             row["problem"],
             row["specification"],
             orjson.loads(row["settings"]),
-            row["dependencies"],
             _read_files(files, dict(row.get("files") or ())),
         ),
         seed=row["seed"],
@@ -195,7 +194,7 @@ def _run_row(run: RunRecord) -> dict[str, Any]:
         "specification_hash": problem.hash,
         "specification_path": run.specification_path,
         "files": [(file.path, file.hash) for file in problem.files],
-        "dependencies": problem.dependencies,
+        "dependencies": problem.needs.packages,
         "image_id": run.image_id,
         "versions": list(run.versions.items()),
     }

@@ -37,7 +37,7 @@ def test_without_inputs_the_command_runs_once(tmp_path: Path):
 def test_what_a_run_wrote_down_is_the_same_problem():
     problem = load_problem(HILL)
     settings = problem.settings.model_dump(mode="json")
-    again = restore_problem(problem.name, problem.specification.text, settings, problem.dependencies)
+    again = restore_problem(problem.name, problem.specification.text, settings)
     assert (again.job(), again.specification) == (problem.job(), problem.specification)
 
 

@@ -61,7 +61,7 @@ def test_an_input_file_is_read_from_beside_the_specification_and_kept_with_the_r
     assert problem.inputs["train"] == (Call(({"items": [3, 1]},)),)
     settings = problem.settings.model_dump(mode="json")
     (tmp_path / "data.json").unlink()
-    again = restore_problem("mine", problem.specification.text, settings, ())
+    again = restore_problem("mine", problem.specification.text, settings)
     assert again.inputs == problem.inputs
 
 
@@ -111,9 +111,9 @@ def test_a_run_that_was_begun_before_there_was_confirmation_goes_on_without(toy:
     problem = load_problem(toy)
     assert problem.settings.sandbox.confirm == "best"
     settings = problem.settings.model_dump(mode="json")
-    assert restore_problem("toy", problem.specification.text, settings, ()).settings.sandbox.confirm == "best"
+    assert restore_problem("toy", problem.specification.text, settings).settings.sandbox.confirm == "best"
     del settings["sandbox"]["confirm"]
-    assert restore_problem("toy", problem.specification.text, settings, ()).settings.sandbox.confirm == "never"
+    assert restore_problem("toy", problem.specification.text, settings).settings.sandbox.confirm == "never"
 
 
 def test_a_job_is_split_where_the_settings_or_the_caller_say_so(toy: Path):
@@ -132,7 +132,7 @@ def test_thresholds_are_for_the_training_inputs_in_their_order(tmp_path: Path):
     assert problem.job("train").thresholds == (0.5, None)
     assert problem.job("validation").thresholds == ()
     written = problem.settings.model_dump(mode="json")
-    assert restore_problem("mine", path.read_text(), written, ()).settings.thresholds == (0.5, None)
+    assert restore_problem("mine", path.read_text(), written).settings.thresholds == (0.5, None)
     with pytest.raises(SpecificationError, match="2 thresholds for 1 inputs") as caught:
         load_problem(path, {"inputs": [1]})
     assert "thresholds=[]" in caught.value.remedy

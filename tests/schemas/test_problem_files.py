@@ -103,7 +103,7 @@ def test_they_are_part_of_the_problem_and_of_its_hash(folder: Path):
 def test_what_changed_since_is_known(folder: Path, tmp_path: Path):
     path = folder / "guess.py"
     read = load_problem(path)
-    problem = restore_problem("guess", read.specification.text, read.settings.model_dump(mode="json"), (), read.files)
+    problem = restore_problem("guess", read.specification.text, read.settings.model_dump(mode="json"), read.files)
     assert changed_since(problem, path) == []
     (folder / "data.csv").write_text("other")
     assert changed_since(problem, path) == ["data.csv"]

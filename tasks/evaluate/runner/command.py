@@ -86,7 +86,7 @@ def _score(command: Command, given: Any) -> Any:
     places = {"{program}": os.path.join(WORK, command.program), "{input}": json.dumps(given)}
     environment = {**os.environ, "HOME": WORK, "TMPDIR": SCRATCH, "OVERNIGHT_SEED": str(command.seed)}
     # For what scores the candidate's file by importing it: Python itself looks where the script really is.
-    environment["PYTHONPATH"] = WORK
+    environment["PYTHONPATH"] = os.pathsep.join((WORK, additions.PACKAGES))
     printed, complained = _run([_filled(part, places) for part in command.arguments], environment)
     if command.metrics_file:
         printed = _read(command.metrics_file)

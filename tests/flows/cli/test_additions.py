@@ -77,3 +77,19 @@ def test_a_file_that_is_not_there_is_said_before_anything_is_run(overnight: Comm
     assert done.returncode == 2
     assert "no 'target.txt' in" in done.stderr
     assert not history.exists()
+
+
+def test_a_package_that_is_not_there_is_said_before_anything_is_written(
+    overnight: Command, problem: Path, tmp_path: Path
+):
+    problem.write_text(
+        SPECIFICATION.replace("# [tool.overnight]", '# dependencies = ["sciipy"]\n# [tool.overnight]', 1)
+    )
+    history = tmp_path / "history"
+    places = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "UV_FIND_LINKS": ""}
+    done = overnight("run", str(problem), "--generations", "1", OVERNIGHT_HISTORY=str(history), **places)
+    assert done.returncode == 2, done.stderr
+    assert "sciipy cannot be had as wheels for Python 3" in done.stderr
+    assert "Correct `dependencies`" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not history.exists()

@@ -1,0 +1,72 @@
+"""Where wheels are looked for: uv's settings first, then pip's own, as far as uv has such a thing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tasks.evaluate import indexes
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home without any settings, but for what the machine itself has in /etc."""
+    for name in os.environ:
+        if name.startswith(("PIP_", "UV_", "SSL_CERT", "XDG_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_pip_s_file_is_heeded_and_its_variables_more(home: Path, monkeypatch: pytest.MonkeyPatch):
+    text = "[global]\nindex-url = https://mirror/simple\nfind-links =\n    /a\n    /b\n[install]\nno-index = true\n"
+    write(home / ".config/pip/pip.conf", text)
+    variables = indexes.environment()
+    assert variables["UV_DEFAULT_INDEX"] == "https://mirror/simple"
+    assert variables["UV_FIND_LINKS"] == "/a,/b"
+    assert indexes.flags() == ["--no-index"]
+    monkeypatch.setenv("PIP_INDEX_URL", "https://other/simple")
+    monkeypatch.setenv("PIP_NO_INDEX", "0")
+    assert indexes.environment()["UV_DEFAULT_INDEX"] == "https://other/simple"
+    assert indexes.flags() == []
+
+
+@pytest.mark.parametrize("name", ["UV_DEFAULT_INDEX", "UV_INDEX_URL"])
+def test_what_uv_is_told_stands(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PIP_INDEX_URL", "https://pip/simple")
+    monkeypatch.setenv(name, "https://uv/simple")
+    told = {key: value for key, value in indexes.environment().items() if key.startswith("UV_") and "INDEX" in key}
+    assert told == {name: "https://uv/simple"}
+
+
+def test_a_file_named_by_its_variable_wins_and_none_is_read_where_it_names_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write(home / ".config/pip/pip.conf", "[global]\nextra-index-url = https://a/simple\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(write(home / "mine.conf", "[global]\nextra-index-url = https://b/\n")))
+    assert indexes.environment()["UV_INDEX"] == "https://b/"
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    assert "UV_INDEX" not in indexes.environment()
+
+
+def test_a_file_that_is_broken_is_left_to_pip(home: Path):
+    write(home / ".config/pip/pip.conf", "no section\n")
+    assert "UV_INDEX" not in indexes.environment()
+
+
+def test_a_password_in_an_address_is_not_told(home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    assert indexes.describe() == "looked for at the usual index"
+    monkeypatch.setenv("PIP_INDEX_URL", "https://user:password@mirror/simple")
+    assert indexes.describe() == "looked for at the index that your settings name"
+    monkeypatch.setenv("PIP_FIND_LINKS", "/wheels")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    assert indexes.describe() == "looked for in /wheels"
