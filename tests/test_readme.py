@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from flows.cli.main import _COMMANDS
 from flows.rules import StopRules
 from schemas.outcome import Outcome
 from schemas.settings import Model, Settings, setting_names
-from tasks.history.database import MACROS, VIEWS
+from schemas.views import MACROS, VIEWS
+from tests.history.made import create, grow
 from tests.provider import Provider
 
 ROOT = Path(__file__).parents[1]
@@ -95,10 +98,33 @@ def test_defaults_in_the_table_are_the_defaults():
             assert listed[name] == str(value), name
 
 
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_column_is_in_the_list_that_the_readme_names(view: str):
+    assert "(schemas/sql/README.md)" in README
+    listed = (ROOT / "schemas/sql/README.md").read_text().split(f"\n## {view}\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| .*? \| (.*) \|$", listed, re.MULTILINE)
+    assert rows == [(name, meaning.replace("|", "\\|")) for name, meaning in VIEWS[view].columns.items()]
+
+
+def test_other_tools_read_the_files_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    history_to_read = tmp_path / "history"
+    grow(create(history_to_read, islands=2, prompts=3), 2)
+    monkeypatch.chdir(tmp_path)
+    (query,), (program,) = blocks("sql"), blocks("py")
+    with duckdb.connect() as plain:
+        assert plain.sql(query).fetchall()
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}\nprint(programs.num_rows)"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "7\n"
+
+
 def test_every_command_view_macro_and_outcome_is_named():
     for name in _COMMANDS:
         assert f"`overnight {name}" in README
     for name in (*VIEWS, *(outcome.value for outcome in Outcome)):
         assert f"| `{name}` |" in README
-    for name in MACROS:
-        assert f"`{name}(" in README
+    for macro in MACROS.values():
+        assert f"| `{macro.call}` | {macro.says} |" in README
+    for name, view in VIEWS.items():
+        assert f"| `{name}` | {view.row} |" in README

@@ -3,115 +3,92 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+import time
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.text import DEFAULT_HISTORY, History, out, printable, say, table
+from flows.cli.answer import Format, write_answer
+from flows.cli.text import DEFAULT_HISTORY, History, out, say, table
+from schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from tasks.history.database import Database
 
-Format = Literal["table", "csv", "json", "jsonl", "markdown"]
+_TIMEOUT_S = 300.0
+_COLUMNS = """
+SELECT table_name AS view, column_name AS column, data_type AS type, comment AS meaning
+FROM duckdb_columns() WHERE schema_name = 'main' AND NOT internal AND (? IS NULL OR table_name = ?)
+ORDER BY table_name, column_index
+"""
 
 
 def sql(
-    query: Annotated[str | None, Parameter(help="one query; without it, the tables and macros are described")] = None,
+    query: Annotated[
+        str | None,
+        Parameter(help="one query, or `-` for stdin; without it, a shell opens", allow_leading_hyphen=True),
+    ] = None,
     /,
     *,
     format: Annotated[Format, Parameter(help="how the answer is written")] = "table",  # noqa: A002
+    timeout: Annotated[float, Parameter(help="seconds that a query may take")] = _TIMEOUT_S,
+    describe: Annotated[
+        bool, Parameter(help="describe the columns of a view, or of all, and the macros", negative="")
+    ] = False,
+    cookbook: Annotated[bool, Parameter(help="questions that people ask, with their SQL", negative="")] = False,
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Ask the history in SQL, read-only. Views: runs, nights, generations, programs, population, scores."""
     from tasks.history.database import Database
 
-    database = Database(history)
-    if query is None:
-        _describe(database)
+    if timeout <= 0:
+        raise UsageError(f"--timeout takes seconds, more than 0, got {timeout:g}")
+    if cookbook:
+        from schemas.cookbook import text
+
+        out().print(text(), markup=False, soft_wrap=True, end="")
         return
-    write_answer(database.query(query), format)
+    database = Database(history)
+    if query == "-":
+        query = sys.stdin.read()
+    if query is None and not describe and sys.stdin.isatty() and sys.stdout.isatty():
+        from flows.cli.shell import Shell
+
+        Shell(database, format, timeout).run()
+    elif query is None or describe:
+        describe_views(database, query, format)
+    else:
+        ask(database, query, format, timeout)
 
 
-def write_answer(answer: pa.Table, style: Format) -> None:
-    """Writes a table to stdout."""
-    match style:
-        case "table":
-            _write_table(answer)
-        case "csv":
-            import pyarrow.csv
-
-            pyarrow.csv.write_csv(_flat(answer), sys.stdout.buffer)
-        case "json":
-            _write_bytes(_json(answer.to_pylist()) + b"\n")
-        case "jsonl":
-            _write_bytes(b"".join(_json(row) + b"\n" for row in answer.to_pylist()))
-        case "markdown":
-            _write_bytes(_markdown(answer).encode())
+def ask(database: Database, query: str, style: Format, timeout_s: float) -> None:
+    """Writes the answer to stdout and, beside a table, its size and time to stderr."""
+    begin = time.monotonic()
+    answer = database.query(query, timeout_s=timeout_s)
+    seconds = time.monotonic() - begin
+    write_answer(answer, style)
+    if style == "table":
+        say(f"{answer.num_rows} row{'s' * (answer.num_rows != 1)} in {seconds:.3f} s")
 
 
-def _write_table(answer: pa.Table) -> None:
-    import pyarrow.types as kinds
+def describe_views(database: Database, view: str | None, style: Format) -> None:
+    """The columns of one view or of all, with what they mean; of all, the macros too.
 
-    numbers = [field.name for field in answer.schema if kinds.is_floating(field.type) or kinds.is_integer(field.type)]
-    rows = [[_cell(value) for value in row.values()] for row in answer.to_pylist()]
-    out().print(table(answer.column_names, rows, right=numbers))
-    say(f"{answer.num_rows} rows")
+    Raises:
+        UsageError: If there is no such view.
+    """
+    from schemas.views import MACROS, VIEWS
 
-
-def _cell(value: Any, width: int = 200) -> str:
-    match value:
-        case None:
-            text = ""
-        case float():
-            text = f"{value:.6g}"
-        case tuple() if len(value) == 3:  # an interval: months, days, nanoseconds
-            text = f"{value[0] * 30 + value[1]} d " * any(value[:2]) + f"{value[2] / 1e9:.6g} s"
-        case _:
-            text = printable(str(value))
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def _flat(answer: pa.Table) -> pa.Table:
-    """Lists, maps and structs as JSON text: CSV has no nesting."""
-    import pyarrow as pa
-    import pyarrow.types as kinds
-
-    for place, field in enumerate(answer.schema):
-        if kinds.is_nested(field.type):
-            texts = [None if value is None else _json(value).decode() for value in answer.column(place).to_pylist()]
-            answer = answer.set_column(place, field.name, pa.array(texts, pa.string()))
-    return answer
-
-
-def _json(value: Any) -> bytes:
-    import orjson
-
-    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS)
-
-
-def _markdown(answer: pa.Table) -> str:
-    lines = [answer.column_names, ["---"] * answer.num_columns]
-    lines += [
-        [_cell(value).replace("|", "\\|").replace("\n", "<br>") for value in row.values()] for row in answer.to_pylist()
-    ]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
-
-
-def _write_bytes(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
-
-
-def _describe(database: Any) -> None:
-    from schemas import tables
-    from tasks.history.database import MACROS, VIEWS
-
-    for view in VIEWS:
-        comments = (
-            {name: comment for name, _, comment in tables.describe(tables.ALL[view])} if view in tables.ALL else {}
-        )
-        columns = database.rows(f"DESCRIBE {view}")
-        rows = [(row["column_name"], row["column_type"], comments.get(row["column_name"], "")) for row in columns]
-        out().print(table((view, "type", "meaning"), rows))
-    out().print("macros: " + ", ".join(MACROS))
-    say("""for example: overnight sql "FROM best_programs('RUN_ID')" """)
+    if view is not None and view not in VIEWS:
+        raise UsageError(f"no view {view!r}", remedy=f"There are: {', '.join(VIEWS)}")
+    columns = database.query(_COLUMNS, [view, view])
+    if style != "table":
+        write_answer(columns, style)
+        return
+    rows = columns.to_pylist()
+    for name in VIEWS if view is None else (view,):
+        shown = [(row["column"], row["type"], row["meaning"]) for row in rows if row["view"] == name]
+        out().print(table((name, "type", "meaning"), shown, title=f"{name}: one row {VIEWS[name].row}"))
+    if view is None:
+        out().print(table(("macro", "answers"), [(macro.call, macro.says) for macro in MACROS.values()]))
+        say("""for example: overnight sql "FROM best_programs('last')"; more with --cookbook""")

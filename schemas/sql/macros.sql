@@ -1,41 +1,123 @@
--- What people ask. Each takes a run id, in full.
+-- What people ask. A run is named by its id, a unique prefix of it, or 'last'; a program by its id.
 
--- The best programs of a run, one row a distinct body.
+-- The id of the run that is meant.
+CREATE MACRO the_run(name) AS (
+    SELECT CASE
+        WHEN name = 'last' THEN arg_max(run_id, started_at)
+        WHEN bool_or(run_id = name) THEN name
+        WHEN count(*) > 1 THEN error('several runs begin with ' || name || ': give a longer prefix')
+        ELSE max(run_id)
+    END
+    FROM files.runs WHERE name = 'last' OR starts_with(run_id, name)
+);
+
+-- Who is whose parent, in the run that a program is of.
+CREATE MACRO relatives(program) AS TABLE
+SELECT program_id, generation, parent_ids FROM files.programs
+WHERE run_id = (SELECT max(run_id) FROM files.programs WHERE program_id = program);
+
 CREATE MACRO best_programs(run, how_many := 10) AS TABLE
-SELECT score, program_id, generation, island, model, body
-FROM programs WHERE run_id = run AND outcome = 'scored'
-QUALIFY row_number() OVER (PARTITION BY code_hash ORDER BY generation, index) = 1
-ORDER BY score DESC, generation, index LIMIT how_many;
+WITH best AS (
+    SELECT arg_min(generation, (generation, index)) AS generation, arg_min(index, (generation, index)) AS index
+    FROM files.programs WHERE run_id = the_run(run) AND outcome = 'scored'
+    GROUP BY code_hash
+    ORDER BY max(score) DESC, generation, index LIMIT how_many
+)
+SELECT p.score, p.program_id, p.generation, p.island, p.model, p.body
+FROM best AS b JOIN files.programs AS p ON p.generation = b.generation AND p.index = b.index
+WHERE p.run_id = the_run(run)
+ORDER BY p.score DESC, p.generation, p.index;
 
--- Score over time: one row a committed generation.
 CREATE MACRO progress(run) AS TABLE
 SELECT
     generation,
     coalesce(sum(candidates) FILTER (generation > 0) OVER (ORDER BY generation), 0)::BIGINT AS samples,
     sum(cost_usd) OVER (ORDER BY generation) AS cost_usd,
     generation_best, best_score, ended_at
-FROM generations WHERE run_id = run AND state = 'committed' ORDER BY generation;
+FROM files.generations WHERE run_id = the_run(run) ORDER BY generation;
 
--- A program and all it descends from, itself first.
 CREATE MACRO lineage(program) AS TABLE
-WITH RECURSIVE ancestry AS (
-    SELECT program_id, parent_ids, 0 AS depth FROM programs WHERE program_id = program
+WITH RECURSIVE births AS MATERIALIZED (SELECT program_id, unnest(parent_ids) AS parent_id FROM relatives(program)),
+ancestry(program_id, depth) USING KEY (program_id) AS (
+    SELECT program, 0
     UNION
-    SELECT p.program_id, p.parent_ids, a.depth + 1
-    FROM ancestry AS a, programs AS p WHERE list_contains(a.parent_ids, p.program_id)
+    SELECT b.parent_id, min(a.depth) + 1 FROM ancestry AS a JOIN births AS b USING (program_id)
+    WHERE b.parent_id NOT IN (SELECT program_id FROM recurring.ancestry)
+    GROUP BY b.parent_id
 )
 SELECT a.depth, p.program_id, p.generation, p.island, p.model, p.score, p.parent_ids
-FROM (SELECT program_id, min(depth) AS depth FROM ancestry GROUP BY ALL) AS a JOIN programs AS p USING (program_id)
-ORDER BY a.depth, p.generation DESC;
+FROM ancestry AS a JOIN files.programs AS p USING (program_id)
+ORDER BY a.depth, p.generation DESC, p.program_id;
 
--- What each model cost, and what it gave.
+CREATE MACRO descendants(program) AS TABLE
+WITH RECURSIVE births AS MATERIALIZED (SELECT program_id, unnest(parent_ids) AS parent_id FROM relatives(program)),
+progeny(program_id, depth) USING KEY (program_id) AS (
+    SELECT program, 0
+    UNION
+    SELECT b.program_id, min(d.depth) + 1 FROM progeny AS d JOIN births AS b ON b.parent_id = d.program_id
+    WHERE b.program_id NOT IN (SELECT program_id FROM recurring.progeny)
+    GROUP BY b.program_id
+)
+SELECT d.depth, p.program_id, p.generation, p.island, p.model, p.outcome, p.score, p.parent_ids
+FROM progeny AS d JOIN files.programs AS p USING (program_id)
+ORDER BY d.depth, p.generation, p.program_id;
+
 CREATE MACRO cost_by_model() AS TABLE
 SELECT
-    run_id, model, count(*) AS samples, sum(tokens_in) AS tokens_in, sum(tokens_out) AS tokens_out,
-    sum(cost_usd) AS cost_usd, max(score) AS best_score
-FROM programs WHERE generation > 0 GROUP BY run_id, model ORDER BY cost_usd DESC, samples DESC;
+    run_id, model, count(*) AS samples, sum(tokens_in)::BIGINT AS tokens_in,
+    sum(tokens_out)::BIGINT AS tokens_out, sum(cost_usd) AS cost_usd, max(score) AS best_score
+FROM files.programs WHERE generation > 0 GROUP BY run_id, model ORDER BY cost_usd DESC, samples DESC, run_id, model;
 
--- How many candidates of each outcome each model gave.
 CREATE MACRO outcomes_by_model() AS TABLE
 SELECT run_id, model, outcome, count(*) AS candidates
-FROM programs WHERE generation > 0 GROUP BY ALL ORDER BY run_id, model, candidates DESC;
+FROM files.programs WHERE generation > 0 GROUP BY ALL ORDER BY run_id, model, candidates DESC, outcome;
+
+-- All who are on an island leave it together, so who left in the same generation lived through the same spell.
+CREATE MACRO islands_over_time(run) AS TABLE
+WITH stays AS (
+    SELECT s.island, s.program_id, s.cluster, s.from_generation, s.to_generation, s.event, p.score
+    FROM population AS s JOIN files.programs AS p USING (run_id, program_id)
+    WHERE s.run_id = the_run(run) AND s.from_generation IS DISTINCT FROM s.to_generation
+),
+comings AS (
+    SELECT
+        island, from_generation, event,
+        count(*) OVER spell AS programs,
+        count(*) FILTER (is_new) OVER spell AS clusters,
+        max(score) OVER spell AS best_score
+    FROM (
+        SELECT *, row_number() OVER (
+            PARTITION BY island, to_generation, cluster ORDER BY from_generation, program_id
+        ) = 1 AS is_new
+        FROM stays
+    )
+    WINDOW spell AS (PARTITION BY island, to_generation ORDER BY from_generation)
+),
+states AS (
+    SELECT DISTINCT island, from_generation, programs, clusters, best_score,
+        bool_or(event = 'founded' AND from_generation > 0) OVER (PARTITION BY island, from_generation) AS was_reset
+    FROM comings
+),
+moments AS (
+    SELECT g.generation, i.island
+    FROM files.generations AS g, (SELECT DISTINCT island FROM states) AS i WHERE g.run_id = the_run(run)
+)
+SELECT
+    m.generation, m.island, s.programs, s.clusters, s.best_score,
+    s.was_reset AND s.from_generation = m.generation AS was_reset
+FROM moments AS m ASOF JOIN states AS s ON s.island = m.island AND m.generation >= s.from_generation
+ORDER BY m.generation, m.island;
+
+CREATE MACRO duplicates(run) AS TABLE
+SELECT
+    count(*) AS times,
+    arg_min(program_id, (generation, index)) AS first_program_id,
+    min(generation) AS first_generation,
+    max(generation) AS last_generation,
+    arg_min(outcome, (generation, index)) AS outcome,
+    max(score) AS score,
+    list_sort(list(DISTINCT model)) AS models,
+    arg_min(body, (generation, index)) AS body
+FROM files.programs WHERE run_id = the_run(run) AND code_hash <> ''
+GROUP BY code_hash HAVING count(*) > 1
+ORDER BY times DESC, first_generation, first_program_id;

@@ -1,2 +1,2 @@
 -- One row a night.
-CREATE VIEW nights AS SELECT * FROM {nights};
+CREATE VIEW nights AS SELECT * FROM files.nights;

@@ -1,6 +1,5 @@
 -- Who lives where: one row a stay of a program on an island, from the generation in which it joined until the one at
--- whose end the island was reset (null: still there). Alive after generation g: from_generation <= g, and
--- to_generation is null or > g.
+-- whose end the island was reset.
 CREATE VIEW population AS
 WITH events AS (
     SELECT
@@ -9,7 +8,7 @@ WITH events AS (
         count(*) FILTER (event = 'founded') OVER (
             PARTITION BY run_id, island ORDER BY generation, step
         ) AS founding
-    FROM {population}
+    FROM files.population
 ),
 foundings AS (
     SELECT run_id, island, founding, min(generation) FILTER (event = 'founded') AS at_generation

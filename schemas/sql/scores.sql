@@ -1,9 +1,8 @@
--- One row a program and training input, of programs that are scored or fell below a threshold: input (counted from 1),
--- the score on it, and state: `scored`, or `skipped`, because the program fell below the threshold of an earlier input.
+-- One row a program and training input, of programs that are scored or fell below a threshold.
 CREATE VIEW scores AS
 SELECT
     run_id, generation, program_id,
     unnest(range(1, len(scores) + 1)) AS input,
     unnest(scores) AS score,
     unnest(list_transform(scores, lambda one: CASE WHEN one IS NULL THEN 'skipped' ELSE 'scored' END)) AS state
-FROM {programs} WHERE len(scores) > 0;
+FROM files.programs WHERE len(scores) > 0;

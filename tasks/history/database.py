@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas import tables
 from schemas.errors import QueryError
+from schemas.views import MACROS, VIEWS
+from tasks.history import guard
+from tasks.history.files import tables_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_PATTERNS = {
-    "runs": ("runs/*/run.parquet", tables.RUNS),
-    "nights": ("runs/*/nights/*.parquet", tables.NIGHTS),
-    "generations": ("runs/*/generations/*/generation.parquet", tables.GENERATIONS),
-    "attempts": ("runs/*/attempts/*.parquet", tables.GENERATIONS),
-    "programs": ("runs/*/generations/*/programs.parquet", tables.PROGRAMS),
-    "population": ("runs/*/generations/*/population.parquet", tables.POPULATION),
+_SOURCES = tables.ALL | {"attempts": tables.GENERATIONS}
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "python_enable_replacements": "false",
+    "memory_limit": "50%",
+    "temp_directory": "",  # a query writes nothing, so it spills nothing
 }
-_EXPLAIN = re.compile(r"\s*EXPLAIN\b\s*(ANALYZE\b)?\s*(\((?=\s*(ANALYZE|FORMAT)\b)[^)]*\))?", re.IGNORECASE)
-_READS_FILES = re.compile(r"read_|parquet_|glob$|sniff_|query|json_execute_", re.IGNORECASE)
-_TABLES_ONLY = "Ask the views and macros; `overnight sql` alone shows them."
-VIEWS = ("runs", "nights", "generations", "programs", "population", "scores")
-MACROS = ("best_programs", "progress", "lineage", "cost_by_model", "outcomes_by_model")
+_REMEDY = "`overnight sql --describe` shows the views and macros."
+_TRIES = 5
 
 
 class Database:
     """The history as tables.
 
-    The connection can read the tables of the history and nothing else, and takes single `SELECT` statements only.
+    The connection can read the tables of the history and nothing else, and takes single `SELECT` statements only. Each
+    query sees what was committed when it began, in all tables.
 
     Args:
         history: Its directory; it need not exist yet.
@@ -43,24 +43,39 @@ class Database:
         import duckdb
 
         self._history = history.resolve()
-        self._connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "TimeZone": "UTC"})
+        self._connection = duckdb.connect(config=_CONFIG)
+        self._connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA files")
+        self._known: dict[str, tuple[str, ...]] = {}
+        self._see()
         for name in (*VIEWS, "macros"):
-            self._connection.execute(self._definition(name))
+            self._connection.execute(package_files("schemas.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8"))
+        self._comment()
         self._lock()
 
-    def query(self, sql: str, parameters: list[Any] | None = None) -> pa.Table:
-        """Runs one query.
+    def query(self, sql: str, parameters: list[Any] | None = None, *, timeout_s: float | None = None) -> pa.Table:
+        """Runs one query; Ctrl-C ends it.
+
+        Args:
+            sql: One SELECT, or an EXPLAIN of one.
+            parameters: Values of its question marks.
+            timeout_s: Seconds that it may take.
 
         Raises:
-            QueryError: If the SQL is wrong, or is more than a query.
+            QueryError: If the SQL is wrong, is more than a query, or takes too long or too much memory.
         """
         import duckdb
 
         try:
             self._refuse_more_than_a_query(sql)
-            return self._connection.sql(sql, params=parameters or None).to_arrow_table()
+            with ThreadPoolExecutor(1, "overnight-query") as thread:
+                return self._wait(thread.submit(self._answer, sql, parameters), timeout_s)
+        except duckdb.OutOfMemoryException as error:
+            raise QueryError(
+                f"the query needs more than half of the memory: {str(error).splitlines()[0]}",
+                remedy="Nothing is spilled to disk, since a query writes nothing. Ask for fewer columns or rows.",
+            ) from error
         except duckdb.Error as error:
-            raise QueryError(str(error).strip(), remedy="`overnight sql` alone shows the views and macros.") from error
+            raise QueryError(str(error).strip(), remedy=_REMEDY) from error
 
     def rows(self, sql: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
         """The rows of a query as dictionaries."""
@@ -69,56 +84,96 @@ class Database:
     def close(self) -> None:
         self._connection.close()
 
+    def _answer(self, sql: str, parameters: list[Any] | None) -> pa.Table:
+        """The answer; asked again where files were compacted away meanwhile."""
+        import duckdb
+
+        for _ in range(_TRIES):
+            self._see()
+            try:
+                return self._connection.sql(sql, params=parameters or None).to_arrow_table()
+            except duckdb.IOException:
+                if tables_in(self._history) == self._known:
+                    raise
+        raise QueryError("the files of the history keep changing", remedy="Ask again.")
+
+    def _wait(self, answer: Future[pa.Table], timeout_s: float | None) -> pa.Table:
+        """The answer from its thread: DuckDB looks for Ctrl-C only now and then, this thread sees it at once."""
+        try:
+            return answer.result(timeout_s)
+        except TimeoutError as error:
+            raise QueryError(
+                f"no answer within {timeout_s:g} s", remedy="Ask for less, or give it longer: --timeout SECONDS"
+            ) from error
+        finally:
+            while not answer.done():
+                self._connection.interrupt()  # again and again: one that comes before the query begins is lost
+                wait([answer], 0.05)
+
+    def _see(self) -> None:
+        """Makes the tables those of the files that are committed now."""
+        now = tables_in(self._history)
+        for source in _SOURCES:
+            if now[source] != self._known.get(source):
+                relation = _relation(now[source], _SOURCES[source])
+                self._connection.execute(f"CREATE OR REPLACE VIEW files.{source} AS {relation}")
+        self._known = now
+
     def _refuse_more_than_a_query(self, sql: str) -> None:
         statements = self._connection.extract_statements(sql)
         kinds = [statement.type.name for statement in statements]
         if kinds == ["EXPLAIN"]:
-            # EXPLAIN ANALYZE does what it explains, whatever that is.
-            return self._refuse_more_than_a_query(_EXPLAIN.sub("", statements[0].query, count=1))
-        if kinds != ["SELECT"]:
-            raise QueryError(
-                f"expected one query, got {', '.join(kinds) or 'nothing'}",
-                remedy="The history is read-only; begin with SELECT, WITH, FROM, DESCRIBE or EXPLAIN.",
-            )
-        return self._refuse_files(statements[0].query)
+            return self._refuse_more_than_a_query(guard.explained(statements[0].query))
+        guard.refuse_more_than_one_query(kinds)
+        parsed = self._connection.execute("SELECT json_serialize_sql(?)", [statements[0].query]).fetchall()
+        return guard.refuse_files(parsed[0][0])
 
-    def _refuse_files(self, query: str) -> None:
-        """DuckDB lets a query read every file of an allowed directory, journals and locks too."""
-        found = self._connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()[0][0]
-        for node in _nodes(json.loads(found)):
-            function, name = node.get("function") or {}, node.get("table_name") or ""
-            if node.get("type") == "TABLE_FUNCTION" and _READS_FILES.match(function.get("function_name", "")):
-                raise QueryError(f"{function['function_name']} is refused: it may read files", remedy=_TABLES_ONLY)
-            if "/" in name:
-                raise QueryError(f"{name!r} is refused: it is a file", remedy=_TABLES_ONLY)
-
-    def _definition(self, name: str) -> str:
-        template = package_files("schemas.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
-        for source, (pattern, schema) in _PATTERNS.items():
-            if "{" + source + "}" in template:
-                template = template.replace("{" + source + "}", self._relation(source, pattern, schema))
-        return template
-
-    def _relation(self, source: str, pattern: str, schema: pa.Schema) -> str:
-        """The files as a relation; where there is none yet, an empty one with the same columns."""
-        if next(self._history.glob(pattern), None) is None:
-            self._connection.register(f"no_{source}", schema.empty_table())
-            return f"no_{source}"
-        path = str(self._history / pattern).replace("'", "''")
-        return f"read_parquet('{path}', union_by_name = true)"
+    def _comment(self) -> None:
+        """Tells DuckDB what the views, their columns and the macros mean."""
+        for name, view in VIEWS.items():
+            self._connection.execute(f"COMMENT ON VIEW {name} IS {_quoted(f'one row: {view.row}')}")
+            for column, meaning in view.columns.items():
+                self._connection.execute(f'COMMENT ON COLUMN {name}."{column}" IS {_quoted(meaning)}')
+        for name, macro in MACROS.items():
+            self._connection.execute(f"COMMENT ON MACRO TABLE {name} IS {_quoted(f'{macro.call}: {macro.says}')}")
 
     def _lock(self) -> None:
-        folder = str(self._history).replace("'", "''")
-        self._connection.execute(f"SET allowed_directories = ['{folder}']")
+        self._connection.execute(f"SET allowed_directories = [{_quoted(str(self._history))}]")
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
 
 
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every object of a parsed query."""
-    if isinstance(tree, dict):
-        yield tree
-        tree = list(tree.values())
-    if isinstance(tree, list):
-        for part in tree:
-            yield from _nodes(part)
+def _relation(paths: Sequence[str], schema: pa.Schema) -> str:
+    """The files as a relation, or an empty one with the same columns; columns that an older file lacks are null."""
+    columns = {column.name: _sql_type(column.type) for column in schema}
+    if not paths:
+        nothing = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in columns.items())
+        return f"SELECT {nothing} WHERE false"
+    return f"SELECT * FROM read_parquet([{', '.join(map(_quoted, paths))}], schema = {_map(columns)})"
+
+
+def _map(columns: Mapping[str, str]) -> str:
+    parts = (
+        f"{_quoted(name)}: {{name: {_quoted(name)}, type: {_quoted(kind)}, default_value: NULL}}"
+        for name, kind in columns.items()
+    )
+    return f"MAP {{{', '.join(parts)}}}"
+
+
+def _sql_type(kind: pa.DataType) -> str:
+    import pyarrow.types as kinds
+
+    if kinds.is_map(kind):
+        return f"MAP({_sql_type(kind.key_type)}, {_sql_type(kind.item_type)})"
+    if kinds.is_struct(kind):
+        parts = ", ".join(f'"{part.name}" {_sql_type(part.type)}' for part in kind)
+        return f"STRUCT({parts})"
+    if kinds.is_list(kind):
+        return f"{_sql_type(kind.value_type)}[]"
+    return {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "double": "DOUBLE"}.get(
+        str(kind), "TIMESTAMP WITH TIME ZONE"
+    )
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

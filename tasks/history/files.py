@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import EnvironmentFault, HistoryError, RunIsBusy, UsageError
-from schemas.tables import SCHEMA_VERSION
+from schemas.tables import ALL, SCHEMA_VERSION
 
 _RUNS = "runs"
 _PROBE_BYTES = 1 << 20
@@ -66,6 +66,18 @@ class RunFiles:
         folder = self.directory / "generations"
         names = os.listdir(folder) if folder.is_dir() else []
         return sorted(int(name) for name in names if name.isdigit())
+
+    def tables(self) -> dict[str, list[Path]]:
+        """The files that are committed at this moment, by table."""
+        folders = [self.generation(number) for number in self.committed()]
+        return {
+            "runs": [self.run],
+            "nights": self.nights(),
+            "generations": [folder / "generation.parquet" for folder in folders],
+            "attempts": sorted((self.directory / "attempts").glob("*.parquet")),
+            "programs": [folder / "programs.parquet" for folder in folders],
+            "population": [folder / "population.parquet" for folder in folders],
+        }
 
     def attempt(self, generation: int, attempt: int) -> Path:
         return self.directory / "attempts" / f"{generation:06d}-{attempt}.parquet"
@@ -134,6 +146,15 @@ def runs_in(history: Path) -> list[RunFiles]:
 def files_of(history: Path, run_id: str) -> RunFiles:
     """The files of one run, whether they are there or not."""
     return RunFiles(history / _RUNS / run_id)
+
+
+def tables_in(history: Path) -> dict[str, tuple[str, ...]]:
+    """The files of all runs that are committed at this moment, by table."""
+    found: dict[str, list[str]] = {name: [] for name in (*ALL, "attempts")}
+    for run in runs_in(history):
+        for name, paths in run.tables().items():
+            found[name] += map(str, paths)
+    return {name: tuple(paths) for name, paths in found.items()}
 
 
 def find_run(history: Path, name: str) -> RunFiles:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import glob
 import inspect
+import os
+import signal
+import threading
+import time
 from collections import defaultdict
-from importlib.resources import files as package_files
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -14,19 +18,26 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas import tables
+from schemas.cookbook import questions
 from schemas.errors import ExitCode, QueryError
+from schemas.outcome import Outcome
+from schemas.views import MACROS, VIEWS
+from tasks.history import database as database_module
 from tasks.history import record
-from tasks.history.database import MACROS, VIEWS, Database
-from tasks.history.files import RunFiles
+from tasks.history.database import Database
+from tasks.history.files import RunFiles, write_file
 from tests.history import writer
-from tests.history.made import NOW, create, grow
+from tests.history.made import NOW, a_generation, a_judged, create, grow
 
 CALLS = {
     "best_programs": "'{run}'",
     "progress": "'{run}'",
     "lineage": "'{program}'",
+    "descendants": "'{program}'",
     "cost_by_model": "",
     "outcomes_by_model": "",
+    "islands_over_time": "'{run}'",
+    "duplicates": "'{run}'",
 }
 
 
@@ -61,21 +72,37 @@ def test_every_macro_runs_with_and_without_a_history(tmp_path: Path, grown: RunF
     for macro, arguments in CALLS.items():
         call = f"FROM {macro}({arguments.format(run=grown.run_id, program=program)})"
         assert Database(tmp_path).rows(call) == []
-        assert database.rows(call)
+        assert database.rows(call) or macro == "duplicates"
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_column_of_every_view_is_documented(database: Database, view: str):
-    said = package_files("schemas.sql").joinpath(f"{view}.sql").read_text()
-    said = "\n".join(line for line in said.splitlines() if line.startswith("--"))
-    commented = (
-        {name for name, _, comment in tables.describe(tables.ALL[view]) if comment}
-        if view in tables.ALL
-        else {name for name, _, comment in tables.describe(tables.PROGRAMS) if comment}
+def test_every_column_of_every_view_is_described_and_commented(database: Database, view: str):
+    described = [row["column_name"] for row in database.rows(f"DESCRIBE {view}")]
+    assert described == list(VIEWS[view].columns)
+    comments = database.rows(
+        "SELECT column_name, comment FROM duckdb_columns() WHERE schema_name = 'main' AND table_name = ?", [view]
     )
-    for row in database.rows(f"DESCRIBE {view}"):
-        name = row["column_name"]
-        assert name in commented or name in said, f"{view}.{name}"
+    assert {row["column_name"]: row["comment"] for row in comments} == VIEWS[view].columns
+    assert all(VIEWS[view].columns.values())
+    said = database.rows("SELECT comment FROM duckdb_views() WHERE schema_name = 'main' AND view_name = ?", [view])
+    assert said == [{"comment": f"one row: {VIEWS[view].row}"}]
+
+
+@pytest.mark.parametrize("macro", MACROS)
+def test_every_macro_is_commented(database: Database, macro: str):
+    (row,) = database.rows("SELECT comment FROM duckdb_functions() WHERE function_name = ?", [macro])
+    assert MACROS[macro].says in row["comment"]
+
+
+@pytest.mark.parametrize("question", questions())
+def test_every_question_of_the_cookbook_is_answered(tmp_path: Path, database: Database, question: str):
+    assert question.endswith("?")
+    assert database.query(questions()[question]).num_columns > 0
+    assert Database(tmp_path).query(questions()[question]).num_columns > 0
+
+
+def test_the_cookbook_has_twenty_questions():
+    assert len(questions()) == 20
 
 
 @pytest.mark.parametrize("view", ["programs", "nights", "generations"])
@@ -190,6 +217,74 @@ def test_progress_has_a_row_for_each_generation_and_adds_up(grown: RunFiles, dat
     assert found[-1]["cost_usd"] == pytest.approx(total["usd"])
 
 
+def test_descendants_are_the_other_end_of_lineage(grown: RunFiles, database: Database):
+    programs = [row["program_id"] for row in database.rows("SELECT program_id FROM programs ORDER BY generation")]
+    ancestors = {
+        one: {row["program_id"]: row["depth"] for row in database.rows("FROM lineage(?)", [one])} for one in programs
+    }
+    for program in [*programs[:3], programs[20]]:
+        found = database.rows("FROM descendants(?)", [program])
+        assert {row["program_id"]: row["depth"] for row in found} == {
+            one: depths[program] for one, depths in ancestors.items() if program in depths
+        }
+        assert found[0]["program_id"] == program
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_islands_over_time_are_what_the_population_was(tmp_path: Path, seed: int):
+    files = create(tmp_path, islands=5, prompts=6)
+    expected = []
+    for generation in range(1, 8):
+        population = grow(files, 1, seed=seed)
+        expected += [
+            (
+                generation,
+                number,
+                sum(len(cluster.programs) for cluster in island.clusters.values()),
+                len(island.clusters),
+                island.best.score if island.best else None,
+            )
+            for number, island in enumerate(population.islands)
+        ]
+    database = Database(tmp_path)
+    found = database.rows("FROM islands_over_time('last') WHERE generation > 0")
+    columns = ("generation", "island", "programs", "clusters", "best_score")
+    assert [tuple(row[column] for column in columns) for row in found] == expected
+    resets = database.rows("SELECT generation, unnest(reset_islands) AS island FROM generations ORDER BY ALL")
+    assert [(row["generation"], row["island"]) for row in found if row["was_reset"]] == [
+        (row["generation"], row["island"]) for row in resets
+    ]
+
+
+def test_duplicates_are_bodies_that_came_again(tmp_path: Path):
+    files = create(tmp_path)
+    best = record.read_past(files).start
+    for number, (body, outcome) in enumerate(
+        [("return 1", Outcome.CRASHED), ("return 1", Outcome.DUPLICATE), ("return 2", Outcome.CRASHED)], start=1
+    ):
+        judged = a_judged(files.run_id, number, 0, body=body, outcome=outcome)
+        record.commit(files, a_generation(number, [judged], best))
+    (row,) = Database(tmp_path).rows("FROM duplicates('last')")
+    assert (row["times"], row["body"], row["outcome"]) == (2, "return 1", "crashed")
+    assert (row["first_generation"], row["last_generation"]) == (1, 2)
+
+
+def test_a_run_is_named_by_its_id_a_prefix_or_last(tmp_path: Path):
+    create(tmp_path, "20260101-0000-toy-0001")
+    create(tmp_path, "20260101-0000-toy-0001-again", NOW + timedelta(hours=1))
+    create(tmp_path, "20260102-0000-toy-0002")
+    database = Database(tmp_path)
+    for name, meant in {
+        "last": "20260101-0000-toy-0001-again",
+        "20260101-0000-toy-0001": "20260101-0000-toy-0001",
+        "20260102": "20260102-0000-toy-0002",
+        "nobody": None,
+    }.items():
+        assert database.rows("SELECT the_run(?) AS run", [name]) == [{"run": meant}]
+    with pytest.raises(QueryError, match="several runs begin with 2026"):
+        database.rows("FROM progress('2026')")
+
+
 def test_models_are_compared_by_cost_and_by_outcome(database: Database):
     costs, outcomes = database.rows("FROM cost_by_model()"), database.rows("FROM outcomes_by_model()")
     assert {row["model"] for row in costs} == {"test/cheap", "test/dear"}, "the start program has no model"
@@ -290,6 +385,15 @@ REFUSED = [
     "CALL pragma_version()",
     "INSTALL httpfs",
     "LOAD httpfs",
+    "FROM 'run.parquet'",
+    "FROM arrow_scan(1, 2, 3)",
+    "FROM json_execute_serialized_sql('x')",
+    "FROM seq_scan('programs')",
+    "FROM enable_logging()",
+    "FROM read_duckdb('{history}/x.db')",
+    "FROM parquet_file_metadata('{history}/runs/*/run.parquet')",
+    "SELECT (SELECT count(*) FROM read_text('/etc/passwd')) AS n FROM runs ORDER BY ALL",
+    "PIVOT (FROM read_text('/etc/passwd')) ON filename USING count(*)",
     "EXPORT DATABASE '{history}/evil'",
     "IMPORT DATABASE '{history}'",
     "CHECKPOINT",
@@ -356,7 +460,67 @@ def test_values_are_given_as_parameters(grown: RunFiles, database: Database):
         database.query("FROM runs WHERE run_id = ?")
 
 
+# Runaway queries
+
+FOREVER = "SELECT count(*) FROM range(1000000000) AS a, range(1000000000) AS b WHERE a.range + b.range = 7"
+ENDLESS = "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n FROM t) SELECT count(*) FROM t"
+
+
+@pytest.mark.parametrize("sql", [FOREVER, ENDLESS, "FROM range(100000000000)"])
+def test_a_query_ends_at_its_time_limit(database: Database, sql: str):
+    begin = time.monotonic()
+    with pytest.raises(QueryError, match=r"no answer within 0.2 s|memory") as caught:
+        database.query(sql, timeout_s=0.2)
+    assert time.monotonic() - begin < 5
+    assert caught.value.remedy
+    assert database.rows("SELECT 1 AS one") == [{"one": 1}]
+
+
+def test_ctrl_c_ends_a_query(database: Database):
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        database.query(FOREVER, timeout_s=60)
+    assert time.monotonic() - begin < 5
+    assert database.rows("SELECT 1 AS one") == [{"one": 1}]
+
+
+def test_a_query_that_needs_too_much_memory_says_so_and_spills_nothing(
+    grown: RunFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(database_module._CONFIG, "memory_limit", "50MB")
+    small = Database(grown.directory.parents[1])
+    with pytest.raises(QueryError, match="needs more than half of the memory") as caught:
+        small.query("SELECT count(DISTINCT range::VARCHAR || 'x') FROM range(20000000)")
+    assert "fewer" in caught.value.remedy
+    assert list(tmp_path.iterdir()) == []
+    assert small.rows("SELECT count(*) AS n FROM runs") == [{"n": 1}]
+
+
 # Any Parquet tool
+
+
+def test_files_of_an_older_version_have_null_where_they_lack_a_column(tmp_path: Path):
+    files = create(tmp_path)
+    path = files.generation(0) / "programs.parquet"
+    write_file(path, pq.read_table(path).drop_columns(["confirmed_score", "peak_mib"]))
+    grow(files, 1)
+    database = Database(tmp_path)
+    (old,) = database.rows("FROM programs WHERE generation = 0")
+    assert list(old) == tables.PROGRAMS.names
+    assert (old["confirmed_score"], old["peak_mib"]) == (None, None)
+    assert old["score"] == -9.0
+    assert database.rows("SELECT count(*) AS n FROM programs WHERE peak_mib > 0")[0]["n"] > 0
+
+
+def test_a_query_sees_what_was_committed_when_it_began(tmp_path: Path):
+    files = create(tmp_path)
+    database = Database(tmp_path)
+    for generations in range(1, 4):
+        grow(files, 1)
+        assert database.rows("SELECT max(generation) AS last FROM programs") == [{"last": generations}]
 
 
 @pytest.mark.parametrize(

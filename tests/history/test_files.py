@@ -21,7 +21,7 @@ from schemas import tables
 from schemas.errors import EnvironmentFault, ExitCode, HistoryError, UsageError
 from tasks.history import files as history_files
 from tasks.history import record
-from tasks.history.database import _PATTERNS, Database
+from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of, find_run, read_file, runs_in, write_file, write_folder
 from tests.history import writer
 from tests.history.made import create, grow, portrait, rebuilt
@@ -31,9 +31,16 @@ def row(name: str = "r", size: int = 1) -> pa.Table:
     return pa.Table.from_pylist([{"run_id": name, "generation": 1}] * size, schema=tables.POPULATION)
 
 
+PATTERNS = (
+    "runs/*/run.parquet", "runs/*/nights/*.parquet", "runs/*/attempts/*.parquet",
+    "runs/*/generations/*/generation.parquet", "runs/*/generations/*/programs.parquet",
+    "runs/*/generations/*/population.parquet",
+)  # fmt: skip
+
+
 def seen(history: Path) -> set[str]:
-    """What the readers' patterns match."""
-    found = {str(path.relative_to(history)) for pattern, _ in _PATTERNS.values() for path in history.glob(pattern)}
+    """What the patterns in the README match."""
+    found = {str(path.relative_to(history)) for pattern in PATTERNS for path in history.glob(pattern)}
     return found | {str(run.directory.relative_to(history)) for run in runs_in(history)}
 
 

@@ -1,0 +1,95 @@
+-- Twenty questions to the history. 'last' is the newest run; a run id or a unique prefix of one does as well.
+
+-- What is the best that was ever found for each problem, and by which run?
+SELECT problem, max(best_score) AS best, arg_max(run_id, best_score) AS run_id, count(*) AS runs
+FROM runs GROUP BY problem ORDER BY problem;
+
+-- Which are the ten best programs of a run?
+FROM best_programs('last');
+
+-- How did the best score grow with samples, money and time?
+FROM progress('last');
+
+-- At which generations did the best score improve, and by how much?
+SELECT generation, samples, best_score, best_score - lag(best_score) OVER (ORDER BY generation) AS gain
+FROM progress('last') QUALIFY gain > 0 ORDER BY generation;
+
+-- How long did the search go on after its last improvement?
+SELECT max(generation) - min(generation) FILTER (best_score = top) AS generations,
+    max(samples) - min(samples) FILTER (best_score = top) AS samples
+FROM (SELECT *, max(best_score) OVER () AS top FROM progress('last'));
+
+-- Where does the best program come from?
+FROM lineage((SELECT best_program_id FROM runs ORDER BY started_at DESC LIMIT 1));
+
+-- Which programs had the most descendants?
+SELECT parent_id, count(*) AS children
+FROM (SELECT unnest(parent_ids) AS parent_id FROM programs WHERE run_id = the_run('last'))
+GROUP BY parent_id ORDER BY children DESC, parent_id LIMIT 10;
+
+-- What became of everything that descends from the start program?
+SELECT outcome, count(*) AS programs, max(depth) AS deepest
+FROM descendants((SELECT program_id FROM programs WHERE run_id = the_run('last') AND generation = 0))
+GROUP BY outcome ORDER BY programs DESC;
+
+-- What did each model cost, and what did it give?
+FROM cost_by_model();
+
+-- How often does each model give a program that is scored?
+SELECT model, sum(candidates) AS candidates,
+    round(100.0 * sum(candidates) FILTER (outcome = 'scored') / sum(candidates), 1) AS scored_percent
+FROM outcomes_by_model() GROUP BY model ORDER BY scored_percent DESC;
+
+-- What does an improvement cost, by model: USD for each program better than all its parents?
+SELECT c.model, sum(c.cost_usd) AS cost_usd, count(*) FILTER (c.score > p.best_parent) AS improvements,
+    sum(c.cost_usd) / nullif(count(*) FILTER (c.score > p.best_parent), 0) AS usd_each
+FROM programs AS c
+LEFT JOIN (
+    SELECT child.run_id, child.program_id, max(parent.score) AS best_parent
+    FROM (SELECT run_id, program_id, unnest(parent_ids) AS parent_id FROM programs) AS child
+    JOIN programs AS parent ON parent.run_id = child.run_id AND parent.program_id = child.parent_id
+    GROUP BY ALL
+) AS p USING (run_id, program_id)
+WHERE c.generation > 0 GROUP BY c.model ORDER BY usd_each;
+
+-- Which errors are the most frequent?
+SELECT outcome, regexp_replace(split_part(error, chr(10), 1), '-?[0-9][0-9.e+]*', '#', 'g') AS kind, count(*) AS times
+FROM programs WHERE run_id = the_run('last') AND outcome NOT IN ('scored', 'duplicate')
+GROUP BY ALL ORDER BY times DESC, kind LIMIT 10;
+
+-- What is proposed again and again?
+SELECT times, first_program_id, outcome, score, body FROM duplicates('last') LIMIT 10;
+
+-- How did each island do, and when was it reset?
+SELECT island, max(best_score) AS best, max(clusters) AS most_clusters, list(generation) FILTER (was_reset) AS resets
+FROM islands_over_time('last') GROUP BY island ORDER BY island;
+
+-- Who lives on the islands now?
+SELECT island, count(*) AS programs, count(DISTINCT cluster) AS clusters
+FROM population WHERE run_id = the_run('last') AND to_generation IS NULL GROUP BY island ORDER BY island;
+
+-- On which inputs is the best program better than the start program?
+SELECT input, start.score AS start, best.score AS best, best.score - start.score AS gain
+FROM scores AS start JOIN scores AS best USING (run_id, input)
+WHERE run_id = the_run('last') AND start.generation = 0
+    AND best.program_id = (SELECT best_program_id FROM runs WHERE run_id = the_run('last'))
+ORDER BY input;
+
+-- What do the finalists score on the inputs that the search has not seen?
+SELECT night, one.program_id, one.train, one.validation, one.held_out
+FROM (SELECT night, unnest(finalists) AS one FROM nights WHERE run_id = the_run('last'))
+ORDER BY night, one.validation DESC;
+
+-- Where does the time go?
+SELECT round(sum(sample_s), 1) AS sample_s, round(sum(evaluate_s), 1) AS evaluate_s,
+    round(sum(select_s), 1) AS select_s, round(sum(epoch(ended_at - started_at)), 1) AS all_s
+FROM generations WHERE run_id = the_run('last') AND generation > 0 AND state = 'committed';
+
+-- How long do models take to answer, and candidates to run?
+SELECT model, median(latency_s) AS latency_s, quantile_cont(latency_s, 0.95) AS latency_95_s,
+    median(wall_s) AS wall_s, max(peak_mib) AS most_mib
+FROM programs WHERE generation > 0 GROUP BY model ORDER BY model;
+
+-- Why did each night end, and what did it bring?
+SELECT run_id, night, stop_reason, generations, samples, cost_usd, best_after - best_before AS gain
+FROM nights ORDER BY started_at;

@@ -1,0 +1,193 @@
+"""`overnight sql`: answers in every format, a shell on a terminal, limits, exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from schemas.cookbook import questions
+from schemas.views import MACROS, VIEWS
+from tests.flows.cli.conftest import call
+from tests.history.made import create, grow
+
+Sql = Callable[..., "subprocess.CompletedProcess[str]"]
+FOREVER = "SELECT count(*) FROM range(1000000000) AS a, range(1000000000) AS b WHERE a.range + b.range = 7"
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    history = tmp_path_factory.mktemp("history")
+    grow(create(history, islands=3, prompts=4), 3)
+    return history
+
+
+@pytest.fixture
+def sql(history: Path) -> Sql:
+    return lambda *arguments: call(["sql", *arguments], history)
+
+
+def test_parquet_goes_to_a_file_as_it_was_asked(history: Path):
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli.main", "sql", "FROM programs", "--format", "parquet"],
+        env={**os.environ, "OVERNIGHT_HISTORY": str(history)},
+        capture_output=True,
+        check=True,
+    )
+    answer = pq.read_table(io.BytesIO(done.stdout))
+    assert answer.num_rows == 13
+    assert answer.column_names == list(VIEWS["programs"].columns)
+
+
+def test_a_query_may_come_from_stdin(history: Path):
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli.main", "sql", "-", "--format", "jsonl"],
+        env={**os.environ, "OVERNIGHT_HISTORY": str(history)},
+        input="-- How many?\nSELECT count(*) AS n\nFROM programs;\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == {"n": 13}
+
+
+def test_a_table_comes_with_its_size_and_time_on_stderr(sql: Sql):
+    done = sql("SELECT generation FROM generations LIMIT 1")
+    assert done.stderr.startswith("1 row in 0.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["SELEC 1"], 1, "Parser Error"),
+        (["COPY runs TO 'x.csv'"], 1, "expected one query, got COPY"),
+        (["SELECT 1", "--format", "xml"], 2, "xml"),
+        (["SELECT 1", "--timeout", "0"], 2, "more than 0"),
+        (["-- nothing\nSELEC 1"], 1, "Parser Error"),
+        (["--describe", "nothing"], 2, "no view 'nothing'"),
+        ([FOREVER, "--timeout", "0.3"], 1, "no answer within 0.3 s"),
+    ],
+)
+def test_what_goes_wrong_has_an_exit_code_and_a_way_out(sql: Sql, arguments: list[str], code: int, said: str):
+    done = sql(*arguments)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_ctrl_c_ends_a_query_and_says_so(history: Path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli.main", "sql", FOREVER],
+        env={**os.environ, "OVERNIGHT_HISTORY": str(history)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+
+
+def test_every_column_and_macro_is_described(sql: Sql):
+    shown = sql("--describe").stdout
+    for macro in MACROS.values():
+        assert macro.call in shown
+    rows = json.loads(sql("--describe", "--format", "json").stdout)
+    assert {(row["view"], row["column"], row["meaning"]) for row in rows} == {
+        (name, column, meaning) for name, view in VIEWS.items() for column, meaning in view.columns.items()
+    }
+    one = sql("--describe", "scores", "--format", "json").stdout
+    assert [row["column"] for row in json.loads(one)] == list(VIEWS["scores"].columns)
+
+
+def test_the_cookbook_can_be_read(sql: Sql):
+    shown = sql("--cookbook").stdout
+    for question, query in questions().items():
+        assert f"-- {question}\n{query};\n" in shown
+
+
+class Terminal:
+    """A shell on a pseudo-terminal."""
+
+    def __init__(self, history: Path, home: Path) -> None:
+        pid, self._terminal = pty.fork()
+        if not pid:
+            place = {"OVERNIGHT_HISTORY": str(history), "XDG_STATE_HOME": str(home), "TERM": "dumb"}
+            arguments = [sys.executable, "-m", "flows.cli.main", "sql"]
+            os.execve(sys.executable, arguments, {**os.environ, **place})
+        self.pid = pid
+        self._shown = ""
+
+    def type(self, text: str) -> None:
+        os.write(self._terminal, text.encode())
+
+    def until(self, awaited: str, timeout_s: float = 20) -> str:
+        """What is shown up to what is awaited; what comes after it is kept for later."""
+        end = time.monotonic() + timeout_s
+        while awaited not in self._shown:
+            assert time.monotonic() < end, f"waited for {awaited!r}, saw {self._shown!r}"
+            if select.select([self._terminal], [], [], 0.1)[0]:
+                self._shown += os.read(self._terminal, 65536).decode()
+        seen, found, self._shown = self._shown.partition(awaited)
+        return seen + found
+
+    def exit_code(self) -> int:
+        for _ in range(100):
+            done, status = os.waitpid(self.pid, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.1)
+        os.kill(self.pid, signal.SIGKILL)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def test_the_shell_answers_completes_survives_errors_and_keeps_its_lines(history: Path, tmp_path: Path):
+    shell = Terminal(history, tmp_path)
+    shell.until("overnight> ")
+    shell.type("SELECT count(*) AS n,\n")
+    shell.until("...> ")
+    shell.type("7 * 6 AS answer FROM popul\t;\n")
+    seen = shell.until("overnight> ")
+    assert "FROM population" in seen
+    assert "42" in seen
+    assert "1 row in " in seen
+    shell.type("SELEC 1;\n")
+    shell.until("Parser Error")
+    shell.until("overnight> ")
+    shell.type("SELECT p.finish_r\t FROM programs AS p LIMIT 1;\n")
+    assert "p.finish_reason" in shell.until("1 row in ")
+    for typed, shown in {
+        ".format json": "json",
+        ".describe scores": "place of the input",
+        ".nonsense": "no command .nonsense",
+        "SELECT 5 AS five;": '[{"five":5}]',
+    }.items():
+        shell.until("overnight> ")
+        shell.type(f"{typed}\n")
+        shell.until(shown)
+    shell.until("overnight> ")
+    shell.type(f"{FOREVER};\n")
+    time.sleep(1)
+    shell.type("\x03")
+    assert "interrupted" in shell.until("overnight> ")
+    shell.type(".timeout 0.2\n")
+    shell.until("overnight> ")
+    shell.type(f"{FOREVER};\n")
+    assert "no answer within 0.2 s" in shell.until("overnight> ")
+    shell.type("\x04")
+    assert shell.exit_code() == 0
+    kept = (tmp_path / "overnight" / "sql_history").read_text()
+    assert "7 * 6 AS answer FROM population" in kept
