@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from flows.compaction import Compaction
 from flows.images import image_of
 from flows.progress import Progress
 from flows.round import Round
@@ -41,6 +42,7 @@ class Session:
 
     Attributes:
         population: After the last generation that is committed.
+        compaction: Of the files, beside the night.
         asked: What it was asked for the generations to come.
         best: The best program of the run so far, alive or not.
         generations: How many are committed.
@@ -87,6 +89,7 @@ class Session:
         self._purchases: dict[int, Purchase] = {}
         self._journals: dict[int, Journal] = {}
         self._rounds: dict[int, Round] = {}
+        self.compaction = Compaction(files, progress.note)
         self.take(past)
 
     @property
@@ -209,6 +212,7 @@ class Session:
     def commit(self, generation: GenerationRecord) -> None:
         """Commits a generation to the files and takes it over into what is open."""
         record.commit(self.files, generation)
+        self.compaction.committed()
         number = generation.number
         self.generations = number
         self.best = generation.best
@@ -317,7 +321,9 @@ def _new_session(files: RunFiles, stack: contextlib.ExitStack) -> Session:
         generation=past.generations,
         ledger=Ledger(before_usd=record.read_spent_usd(files)),
     )
-    return Session(files, run, sandbox, confirmations, threads, progress, past)
+    session = Session(files, run, sandbox, confirmations, threads, progress, past)
+    stack.callback(session.compaction.close)
+    return session
 
 
 def open_sandboxes(problem: Problem, split: Split, *, seed: int, run_id: str, apart: bool | None = None) -> SandboxPool:

@@ -37,6 +37,7 @@ _COMMANDS = {
     "explain": ("program:explain", "Why a program was kept or dropped, in words."),
     "report": ("report:report", "The morning report of a run: one HTML file that needs nothing else."),
     "compare": ("report:compare", "Runs side by side: medians and quartiles over seeds."),
+    "compact": ("keep:compact", "Put the files of many generations together, so that questions are answered faster."),
     "sql": ("ask:sql", "Ask the history in SQL."),
 }
 for _name, (_place, _help) in _COMMANDS.items():

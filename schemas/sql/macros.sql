@@ -11,9 +11,9 @@ CREATE MACRO the_run(name) AS (
     FROM files.runs WHERE name = 'last' OR starts_with(run_id, name)
 );
 
--- Who is whose parent, in the run that a program is of.
+-- All programs of the run that a program is of, without their texts.
 CREATE MACRO relatives(program) AS TABLE
-SELECT program_id, generation, parent_ids FROM files.programs
+SELECT program_id, generation, index, island, model, outcome, score, parent_ids FROM files.programs
 WHERE run_id = (SELECT max(run_id) FROM files.programs WHERE program_id = program);
 
 CREATE MACRO best_programs(run, how_many := 10) AS TABLE
@@ -37,7 +37,8 @@ SELECT
 FROM files.generations WHERE run_id = the_run(run) ORDER BY generation;
 
 CREATE MACRO lineage(program) AS TABLE
-WITH RECURSIVE births AS MATERIALIZED (SELECT program_id, unnest(parent_ids) AS parent_id FROM relatives(program)),
+WITH RECURSIVE family AS MATERIALIZED (FROM relatives(program)),
+births AS MATERIALIZED (SELECT program_id, unnest(parent_ids) AS parent_id FROM family),
 ancestry(program_id, depth) USING KEY (program_id) AS (
     SELECT program, 0
     UNION
@@ -46,11 +47,12 @@ ancestry(program_id, depth) USING KEY (program_id) AS (
     GROUP BY b.parent_id
 )
 SELECT a.depth, p.program_id, p.generation, p.island, p.model, p.score, p.parent_ids
-FROM ancestry AS a JOIN files.programs AS p USING (program_id)
-ORDER BY a.depth, p.generation DESC, p.program_id;
+FROM ancestry AS a JOIN family AS p USING (program_id)
+ORDER BY a.depth, p.generation DESC, p.index;
 
 CREATE MACRO descendants(program) AS TABLE
-WITH RECURSIVE births AS MATERIALIZED (SELECT program_id, unnest(parent_ids) AS parent_id FROM relatives(program)),
+WITH RECURSIVE family AS MATERIALIZED (FROM relatives(program)),
+births AS MATERIALIZED (SELECT program_id, unnest(parent_ids) AS parent_id FROM family),
 progeny(program_id, depth) USING KEY (program_id) AS (
     SELECT program, 0
     UNION
@@ -59,8 +61,8 @@ progeny(program_id, depth) USING KEY (program_id) AS (
     GROUP BY b.program_id
 )
 SELECT d.depth, p.program_id, p.generation, p.island, p.model, p.outcome, p.score, p.parent_ids
-FROM progeny AS d JOIN files.programs AS p USING (program_id)
-ORDER BY d.depth, p.generation, p.program_id;
+FROM progeny AS d JOIN family AS p USING (program_id)
+ORDER BY d.depth, p.generation, p.index;
 
 CREATE MACRO cost_by_model() AS TABLE
 SELECT

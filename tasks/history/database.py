@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from schemas import tables
 from schemas.errors import QueryError
@@ -17,6 +17,8 @@ from tasks.history.files import tables_in
 if TYPE_CHECKING:
     import pyarrow as pa
 
+T = TypeVar("T")
+
 _SOURCES = tables.ALL | {"attempts": tables.GENERATIONS}
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
@@ -26,7 +28,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "temp_directory": "",  # a query writes nothing, so it spills nothing
 }
 _REMEDY = "`overnight sql --describe` shows the views and macros."
-_TRIES = 5
+_TRIES = 20
 
 
 class Database:
@@ -46,7 +48,7 @@ class Database:
         self._connection = duckdb.connect(config=_CONFIG)
         self._connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA files")
         self._known: dict[str, tuple[str, ...]] = {}
-        self._see()
+        self._steadily(lambda: None)
         for name in (*VIEWS, "macros"):
             self._connection.execute(package_files("schemas.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8"))
         self._comment()
@@ -85,15 +87,19 @@ class Database:
         self._connection.close()
 
     def _answer(self, sql: str, parameters: list[Any] | None) -> pa.Table:
-        """The answer; asked again where files were compacted away meanwhile."""
+        return self._steadily(lambda: self._connection.sql(sql, params=parameters or None).to_arrow_table())
+
+    def _steadily(self, ask: Callable[[], T]) -> T:
+        """What the files answer that are committed now; asked again where some were compacted away meanwhile."""
         import duckdb
 
         for _ in range(_TRIES):
-            self._see()
+            now = tables_in(self._history)
             try:
-                return self._connection.sql(sql, params=parameters or None).to_arrow_table()
+                self._see(now)
+                return ask()
             except duckdb.IOException:
-                if tables_in(self._history) == self._known:
+                if tables_in(self._history) == now:
                     raise
         raise QueryError("the files of the history keep changing", remedy="Ask again.")
 
@@ -110,14 +116,13 @@ class Database:
                 self._connection.interrupt()  # again and again: one that comes before the query begins is lost
                 wait([answer], 0.05)
 
-    def _see(self) -> None:
+    def _see(self, now: Mapping[str, tuple[str, ...]]) -> None:
         """Makes the tables those of the files that are committed now."""
-        now = tables_in(self._history)
-        for source in _SOURCES:
+        for source, schema in _SOURCES.items():
             if now[source] != self._known.get(source):
-                relation = _relation(now[source], _SOURCES[source])
+                relation = _relation(now[source], schema)
                 self._connection.execute(f"CREATE OR REPLACE VIEW files.{source} AS {relation}")
-        self._known = now
+                self._known[source] = now[source]
 
     def _refuse_more_than_a_query(self, sql: str) -> None:
         statements = self._connection.extract_statements(sql)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,10 +19,27 @@ import pyarrow.parquet as pq
 from schemas.errors import EnvironmentFault, HistoryError, RunIsBusy, UsageError
 from schemas.tables import ALL, SCHEMA_VERSION
 
+T = TypeVar("T")
+
 _RUNS = "runs"
 _PROBE_BYTES = 1 << 20
+_BLOCK = re.compile(r"(\d+)(?:-(\d+))?")
+_committing = threading.Lock()
 _HIDDEN = ".writing"
 """Everything half-written is below a folder of this name, which no reader's pattern matches."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Committed generations in one folder: a single one, or those from `first` to `last`."""
+
+    folder: Path
+    first: int
+    last: int
+
+    @property
+    def size(self) -> int:
+        return self.last - self.first + 1
 
 
 @dataclass(frozen=True)
@@ -32,6 +51,7 @@ class RunFiles:
                files.parquet                      the problem's own files
                nights/0001.parquet
                generations/000001/{generation,programs,population}.parquet
+               generations/000002-000065/…        many generations, compacted
                attempts/000002-1.parquet          attempts that failed
                paid/000002.jsonl                  completions of the generation under way
                lock
@@ -58,18 +78,49 @@ class RunFiles:
     def nights(self) -> list[Path]:
         return sorted((self.directory / "nights").glob("*.parquet"))
 
+    @property
+    def generations(self) -> Path:
+        return self.directory / "generations"
+
     def generation(self, number: int) -> Path:
-        return self.directory / "generations" / f"{number:06d}"
+        """The folder of a generation as it is committed; compacted ones lie in a block."""
+        return self.generations / f"{number:06d}"
+
+    def blocks(self) -> list[Block]:
+        """What is committed at this moment, in order: one folder, whatever is exchanged for it while it is listed."""
+        while True:
+            try:
+                descriptor = os.open(self.generations, os.O_RDONLY)
+            except FileNotFoundError:
+                return []
+            try:
+                names = os.listdir(descriptor)
+                if os.path.samestat(os.fstat(descriptor), self.generations.stat()):
+                    return _blocks(self.generations, names)
+            finally:
+                os.close(descriptor)
+
+    def steady(self, read: Callable[[list[Block]], T]) -> T:
+        """What is read of the blocks, anew where a compaction took them away meanwhile.
+
+        Raises:
+            HistoryError: If a file is missing or damaged.
+        """
+        while True:
+            blocks = self.blocks()
+            try:
+                return read(blocks)
+            except HistoryError:
+                if self.blocks() == blocks:
+                    raise
 
     def committed(self) -> list[int]:
         """Numbers of the generations that are there, ascending."""
-        folder = self.directory / "generations"
-        names = os.listdir(folder) if folder.is_dir() else []
-        return sorted(int(name) for name in names if name.isdigit())
+        return [number for block in self.blocks() for number in range(block.first, block.last + 1)]
 
     def tables(self) -> dict[str, list[Path]]:
         """The files that are committed at this moment, by table."""
-        folders = [self.generation(number) for number in self.committed()]
+        folders = [block.folder for block in self.blocks()]
         return {
             "runs": [self.run],
             "nights": self.nights(),
@@ -98,11 +149,11 @@ class RunFiles:
         Raises:
             EnvironmentFault: If the disk is full or cannot be written.
         """
-        path = _hidden(self.directory / "probe")
+        path = hidden_path(self.directory / "probe")
         with disk_errors(path):
             with path.open("wb") as handle:
                 handle.write(bytes(_PROBE_BYTES))
-                _sync(handle)
+                sync(handle)
             path.unlink()
 
     def forget_half_begun(self) -> None:
@@ -134,6 +185,12 @@ class RunFiles:
     def _sweep(self) -> None:
         """Removes what a killed process left half-written. Only the holder of the lock may."""
         shutil.rmtree(self.directory / _HIDDEN, ignore_errors=True)
+
+
+def _blocks(folder: Path, names: list[str]) -> list[Block]:
+    found = [(name, _BLOCK.fullmatch(name)) for name in names]
+    blocks = [Block(folder / name, int(match[1]), int(match[2] or match[1])) for name, match in found if match]
+    return sorted(blocks, key=lambda block: block.first)
 
 
 def runs_in(history: Path) -> list[RunFiles]:
@@ -180,7 +237,7 @@ def find_run(history: Path, name: str) -> RunFiles:
 def write_file(path: Path, table: pa.Table) -> None:
     """One Parquet file, there whole or not there; replaces an older one."""
     with disk_errors(path):
-        hidden = _hidden(path)
+        hidden = hidden_path(path)
         try:
             _write_synced(hidden, table)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +245,7 @@ def write_file(path: Path, table: pa.Table) -> None:
         except OSError:
             hidden.unlink(missing_ok=True)
             raise
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
 
 
 def write_folder(path: Path, tables: Mapping[str, pa.Table]) -> None:
@@ -198,21 +255,29 @@ def write_folder(path: Path, tables: Mapping[str, pa.Table]) -> None:
         HistoryError: If it is there already: a generation is committed once.
     """
     with disk_errors(path):
-        hidden = _hidden(path)
+        hidden = hidden_path(path)
         shutil.rmtree(hidden, ignore_errors=True)
         hidden.mkdir()
         try:
             for name, table in tables.items():
                 _write_synced(hidden / f"{name}.parquet", table)
-            _sync_directory(hidden)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(hidden, path)
+            sync_directory(hidden)
+            with no_commit():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.rename(hidden, path)
         except OSError as error:
             shutil.rmtree(hidden, ignore_errors=True)
             if not path.exists():
                 raise
             raise HistoryError(f"{path} is committed already") from error
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
+
+
+@contextmanager
+def no_commit() -> Iterator[None]:
+    """Inside, no folder is committed by this process, which is the one that may: it holds the run's lock."""
+    with _committing:
+        yield
 
 
 def read_file(path: Path, *, columns: list[str] | None = None) -> pa.Table:
@@ -221,19 +286,38 @@ def read_file(path: Path, *, columns: list[str] | None = None) -> pa.Table:
     Raises:
         HistoryError: If it is missing, damaged, or was written by a later version.
     """
+    with _opened(path) as file:
+        return file.read(columns=columns)
+
+
+def read_groups(path: Path) -> Iterator[pa.Table]:
+    """Reads one file of the history part by part, so that it need not fit into memory.
+
+    Raises:
+        HistoryError: If it is missing, damaged, or was written by a later version.
+    """
+    with _opened(path) as file:
+        for number in range(file.num_row_groups):
+            yield file.read_row_group(number)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
-        table = pq.ParquetFile(path, page_checksum_verification=True).read(columns=columns)
-        version = int((table.schema.metadata or {}).get(b"overnight.schema_version", b"0"))
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        version = int((file.schema_arrow.metadata or {}).get(b"overnight.schema_version", b"0"))
+        if version <= SCHEMA_VERSION:
+            with file:
+                yield file
+            return
     except FileNotFoundError as error:
         raise HistoryError(f"no file {path}", remedy="Restore it from a copy.") from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise HistoryError(f"{path} is damaged: {error}", remedy="Restore it from a copy, or remove it.") from error
-    if version > SCHEMA_VERSION:
-        raise HistoryError(
-            f"{path} has schema version {version}, this Overnight reads up to {SCHEMA_VERSION}",
-            remedy="Use the newer Overnight that wrote it.",
-        )
-    return table
+    raise HistoryError(
+        f"{path} has schema version {version}, this Overnight reads up to {SCHEMA_VERSION}",
+        remedy="Use the newer Overnight that wrote it.",
+    )
 
 
 def append_lines(path: Path, lines: list[bytes]) -> None:
@@ -245,7 +329,7 @@ def append_lines(path: Path, lines: list[bytes]) -> None:
         try:
             with path.open("ab") as handle:
                 handle.write(b"".join(line + b"\n" for line in lines))
-                _sync(handle)
+                sync(handle)
         except OSError:
             os.truncate(path, size)
             raise
@@ -272,7 +356,8 @@ def disk_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _hidden(path: Path) -> Path:
+def hidden_path(path: Path) -> Path:
+    """Where a file or folder of a run is written before it is shown."""
     run = next(parent for parent in path.parents if parent.parent.name == _RUNS)
     folder = run / _HIDDEN
     folder.mkdir(parents=True, exist_ok=True)
@@ -282,15 +367,17 @@ def _hidden(path: Path) -> Path:
 def _write_synced(path: Path, table: pa.Table) -> None:
     with path.open("wb") as handle:
         pq.write_table(table, handle, compression="zstd", write_page_checksum=True)
-        _sync(handle)
+        sync(handle)
 
 
-def _sync(handle: IO[Any]) -> None:
+def sync(handle: IO[Any]) -> None:
+    """Returns when what was written is on the disk."""
     handle.flush()
     os.fsync(handle.fileno())
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Returns when the names in a folder are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -17,7 +17,7 @@ from schemas.outcome import count_outcomes
 from schemas.population import Change, Join, Reset
 from schemas.problem import restore_problem
 from schemas.program import Judged, Program
-from tasks.history.files import RunFiles, read_file, write_file, write_folder
+from tasks.history.files import Block, RunFiles, read_file, write_file, write_folder
 from tasks.history.journal import Journal
 
 
@@ -40,6 +40,8 @@ def commit(files: RunFiles, record: GenerationRecord) -> None:
     Raises:
         HistoryError: If it is committed already.
     """
+    if record.number in files.committed():
+        raise HistoryError(f"{files.generation(record.number)} is committed already")
     write_folder(
         files.generation(record.number),
         {
@@ -63,11 +65,13 @@ def record_failure(files: RunFiles, record: GenerationRecord) -> None:
 
 def read_spent_usd(files: RunFiles) -> float:
     """USD that the run has cost so far: what is committed, and what is paid for and not committed yet."""
+
+    def committed_costs(blocks: list[Block]) -> list[float]:
+        tables = [read_file(block.folder / "generation.parquet", columns=["cost_usd"]) for block in blocks]
+        return [cost for table in tables for cost in table["cost_usd"].to_pylist()]
+
+    costs = files.steady(committed_costs)
     committed = files.committed()
-    costs = [
-        read_file(files.generation(number) / "generation.parquet", columns=["cost_usd"]).to_pylist()[0]["cost_usd"]
-        for number in committed
-    ]
     journals = [Journal(files.paid(number)) for number in files.paid_for() if number not in set(committed)]
     costs += [completion.cost_usd or 0.0 for journal in journals for completion in journal.known().values()]
     return sum(costs)
@@ -120,25 +124,29 @@ def read_past(files: RunFiles) -> Past:
     Raises:
         HistoryError: If generation 0, the start program, is missing or a file is damaged.
     """
+    return files.steady(lambda blocks: _past(files, blocks))
+
+
+def _past(files: RunFiles, blocks: Sequence[Block]) -> Past:
     programs: dict[str, Program] = {}
     changes: list[tuple[Change, ...]] = []
     hashes: set[str] = set()
-    numbers = files.committed()
-    numbers = [number for place, number in enumerate(numbers) if number == place]
-    if not numbers:
-        raise HistoryError(f"no folder {files.generation(0)}, the start program", remedy="Restore it from a copy.")
-    for number in numbers:
-        folder = files.generation(number)
-        for row in read_file(folder / "programs.parquet", columns=_PAST_COLUMNS).to_pylist():
+    generations = 0
+    for block in blocks:
+        if block.first != generations:
+            break
+        generations = block.last + 1
+        for row in read_file(block.folder / "programs.parquet", columns=_PAST_COLUMNS).to_pylist():
             if row["outcome"] != "sandbox_error":
                 hashes.add(row["code_hash"])
             if row["outcome"] == "scored":
                 programs[row["program_id"]] = Program(
                     row["program_id"], row["body"], tuple(row["scores"]), row["score"]
                 )
-        if number:
-            changes.append(_changes(read_file(folder / "population.parquet")))
-    return Past(programs, tuple(changes), frozenset(hashes - {""}), len(numbers) - 1)
+        changes += _changes(read_file(block.folder / "population.parquet"), block)
+    if not generations:
+        raise HistoryError(f"no folder {files.generation(0)}, the start program", remedy="Restore it from a copy.")
+    return Past(programs, tuple(changes[1:]), frozenset(hashes - {""}), generations - 1)
 
 
 def read_night(files: RunFiles, number: int, programs: Mapping[str, Program]) -> NightRecord:
@@ -259,11 +267,13 @@ def _cluster(scores: Sequence[float]) -> str:
     return hashlib.sha256(repr(tuple(score + 0.0 for score in scores)).encode()).hexdigest()[:12]
 
 
-def _changes(table: pa.Table) -> tuple[Change, ...]:
-    return tuple(
-        Join(row["island"], row["program_id"]) if row["event"] == "joined" else Reset(row["island"], row["program_id"])
-        for row in sorted(table.to_pylist(), key=lambda row: row["step"])
-    )
+def _changes(table: pa.Table, block: Block) -> list[tuple[Change, ...]]:
+    """The population's changes in each generation of a block, in order."""
+    found: dict[int, list[Change]] = {number: [] for number in range(block.first, block.last + 1)}
+    for row in sorted(table.to_pylist(), key=lambda row: (row["generation"], row["step"])):
+        kind = Join if row["event"] == "joined" else Reset
+        found[row["generation"]].append(kind(row["island"], row["program_id"]))
+    return [tuple(changes) for changes in found.values()]
 
 
 def _generation_row(run_id: str, record: GenerationRecord) -> dict[str, Any]:

@@ -275,7 +275,7 @@ def test_whatever_lies_half_written_matches_no_pattern_of_the_readers(tmp_path: 
         assert seen(tmp_path) == before
 
     with monkeypatch.context() as watched:
-        watched.setattr(history_files, "_sync", lambda handle: look(handle.fileno()))
+        watched.setattr(history_files, "sync", lambda handle: look(handle.fileno()))
         watched.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(Killed))
         watched.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(Killed))
         for write in (
