@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flows.cli.text import DEFAULT_HISTORY, History, say
-from schemas.errors import UsageError
+from schemas.errors import RunIsBusy
 
 
 def compact(
@@ -24,7 +24,7 @@ def compact(
         try:
             with files.locked():
                 merged = put_together(files, least=1)
-        except UsageError as error:
+        except RunIsBusy as error:
             if run is not None:
                 raise
             say(f"{files.run_id}: left alone: {error.message}")
