@@ -13,7 +13,7 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.session import Session, open_session
-from schemas.errors import EnvironmentFault
+from schemas.errors import EnvironmentFault, UsageError
 from schemas.generation import GenerationRecord
 from schemas.program import Judged
 from tasks.evaluate.task import Pairs, confirm, evaluate
@@ -29,15 +29,17 @@ def generation(run_id: str, number: int, history: str) -> float:
 
     Args:
         run_id: The run.
-        number: The generation; the one after the last that is committed.
+        number: The generation: the one after the last, or one that failed. One that is committed is left as it is.
         history: Directory of the history.
 
     Returns:
         The best score of the run after it.
     """
     with open_session(files_of(Path(history), run_id)) as session:
-        if number <= session.generations:
+        if session.is_committed(number):
             return session.best.score
+        if number > session.generations + 1:
+            raise UsageError(f"generation {number} of {run_id} has no turn yet: {session.generations + 1} is the next")
         attempt = Attempt(session, number)
         try:
             return attempt.run()
@@ -68,7 +70,7 @@ class Attempt:
         judged = judge(session.run.run_id, self._number, pairs, session.run.problem.settings.reducer, session.known)
         judged = self._confirmed(judged)
         evaluated = time.monotonic()
-        reset = session.is_time_to_reset(self._number)
+        reset = self._number > session.generations and session.is_time_to_reset(self._number)
         session.progress.phase = "select"
         select(
             lambda: register(judged, self._number, session.population, session.best, reset=reset),
@@ -91,7 +93,7 @@ class Attempt:
     def is_committed_after_all(self) -> bool:
         """Takes everything from the files again; they say whether the error came before the commit or after it."""
         self._session.reload()
-        return self._session.generations >= self._number
+        return self._session.is_committed(self._number)
 
     def record_failure(self, error: Exception) -> None:
         """Writes down why the attempt failed."""
@@ -144,4 +146,5 @@ class Attempt:
             evaluate_s=evaluate_s,
             select_s=time.monotonic() - evaluated,
             flow_run_id=str(flow_run.id or ""),
+            place=session.place,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,15 @@ from flows.final import judge_finalists
 from flows.generation import generation
 from flows.rules import StopRules, Tally, reason_to_stop
 from flows.session import Session, open_session
-from schemas.errors import EnvironmentFault, Outage, OvernightError, SandboxUnavailable, TransientProviderError
+from schemas.errors import (
+    EnvironmentFault,
+    HistoryError,
+    Outage,
+    OvernightError,
+    SandboxUnavailable,
+    TerminalProviderError,
+    UsageError,
+)
 from schemas.generation import Finalist, NightRecord, StopReason
 from tasks.history import record
 from tasks.history.files import files_of
@@ -28,32 +37,35 @@ _LONGEST_WAIT_S = 300.0
 
 
 @flow(name="search", flow_run_name="{run_id}")
-def search(run_id: str, history: str, rules: StopRules) -> dict[str, Any]:
+def search(run_id: str, history: str, rules: StopRules, again: list[int] | None = None) -> dict[str, Any]:
     """One night of a run.
 
     Args:
         run_id: The run; it exists.
         history: Directory of the history.
         rules: When to stop.
+        again: Generations that failed, to be retried in this night in place of new ones.
 
     Returns:
-        `stop_reason`, `best`, `generations` and `night`.
+        `stop_reason`, `best`, `generations` (the last one's number), `failed` (those of the run that are) and `night`.
     """
     with open_session(files_of(Path(history), run_id)) as session:
-        night = Night(session, rules, history)
+        night = Night(session, rules, history, again)
         return night.run()
 
 
 class Night:
     """One night of an open session."""
 
-    def __init__(self, session: Session, rules: StopRules, history: str) -> None:
+    def __init__(self, session: Session, rules: StopRules, history: str, again: list[int] | None = None) -> None:
         if rules.budget.is_in_usd:
             require_prices(session.run.problem.settings.sampling)
         self._session = session
         self._rules = rules
         self._history = history
+        self._again = None if again is None else deque(again)
         self._first = session.generations
+        self._committed = 0
         self._longest_s = 0.0
         self._record = NightRecord(
             number=len(session.files.nights()) + 1,
@@ -83,34 +95,64 @@ class Night:
             "stop_reason": reason.value,
             "best": self._session.best.score,
             "generations": self._session.generations,
+            "failed": sorted(self._session.failed),
             "night": self._record.number,
         }
 
     def _generations(self) -> StopReason:
-        """Generations until a rule says stop. An outage is waited for, however long it takes; a failure counts."""
-        failures = waits = 0
-        while (reason := reason_to_stop(self._rules, self._tally(), datetime.now(UTC))) is None:
+        """Generations until a rule says stop.
+
+        An outage is waited for, however long it takes. What fails otherwise is tried again, then the night goes on
+        without it, until too many have failed in a row.
+        """
+        attempts = failures = waits = 0
+        while (reason := self._reason_to_stop()) is None:
             begin = time.monotonic()
+            number = self._number
             try:
-                self._next_generation()
-            except (Outage, TransientProviderError, EnvironmentFault) as error:
-                failures += not isinstance(error, Outage)
+                self._attempt(number)
+            except (TerminalProviderError, UsageError):
+                raise
+            except Exception as error:
                 waits += 1
+                attempts += not isinstance(error, Outage)
+                if attempts > self._session.search.retries:
+                    self._give_up(number, error)
+                    attempts, failures = 0, failures + 1
                 if failures >= self._session.search.failures:
                     raise
                 self._pause(waits, error)
                 continue
-            failures = waits = 0
+            attempts = failures = waits = 0
             self._session.progress.message = ""
             self._longest_s = max(self._longest_s, time.monotonic() - begin)
         return reason
 
-    def _pause(self, waits: int, error: OvernightError) -> None:
+    def _reason_to_stop(self) -> StopReason | None:
+        reason = reason_to_stop(self._rules, self._tally(), datetime.now(UTC))
+        return StopReason.GENERATIONS if reason is None and self._again is not None and not self._again else reason
+
+    @property
+    def _number(self) -> int:
+        """Of the generation whose turn it is."""
+        return self._session.generations + 1 if self._again is None else self._again[0]
+
+    def _give_up(self, number: int, error: Exception) -> None:
+        """Goes on without a generation, unless that cannot even be written down."""
+        if self._again is not None:
+            self._again.popleft()
+        else:
+            with contextlib.suppress(EnvironmentFault, HistoryError):
+                self._session.give_up(number)
+        self._session.progress.note(f"generation {number} failed: {error}")
+
+    def _pause(self, waits: int, error: Exception) -> None:
         """Waits longer each time, but not beyond the deadline, nor when a person wants to stop."""
         seconds = min(_FIRST_WAIT_S * 2 ** (waits - 1), _LONGEST_WAIT_S)
         progress = self._session.progress
         progress.phase = "paused"
-        progress.message = f"{'paused: ' * isinstance(error, Outage)}{error.message}; next attempt in {seconds:.0f} s"
+        said = error.message if isinstance(error, OvernightError) else f"{type(error).__name__}: {error}"
+        progress.message = f"{'paused: ' * isinstance(error, Outage)}{said}; next attempt in {seconds:.0f} s"
         begin = time.monotonic()
         until = begin + seconds
         while time.monotonic() < until and not progress.interrupted:
@@ -118,7 +160,7 @@ class Night:
                 break
             time.sleep(min(0.2, seconds))
         paused_s = self._record.paused_s + time.monotonic() - begin
-        self._record = replace(self._record, paused_s=paused_s, paused_by=error.message)
+        self._record = replace(self._record, paused_s=paused_s, paused_by=said)
         # A disk that is full may be what it waits for.
         with contextlib.suppress(EnvironmentFault):
             record.write_night(self._session.files, self._record)
@@ -128,6 +170,8 @@ class Night:
 
     def _may_begin(self, generation: int) -> bool:
         """Whether the rules let a generation to come begin; what is sampled ahead counts as done."""
+        if self._again is not None:
+            return False
         size = self._session.search.prompts * self._session.search.samples
         ahead = generation - 1 - self._session.generations
         tally = self._tally()
@@ -140,10 +184,13 @@ class Night:
         )
         return reason_to_stop(self._rules, tally, datetime.now(UTC)) is None
 
-    def _next_generation(self) -> None:
+    def _attempt(self, number: int) -> None:
         # A flow run without its own heartbeat thread ends a second sooner; the search's heartbeat goes on.
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            generation(self._session.run.run_id, self._session.generations + 1, self._history)
+            generation(self._session.run.run_id, number, self._history)
+        self._committed += 1
+        if self._again is not None:
+            self._again.popleft()
 
     def _tally(self) -> Tally:
         progress = self._session.progress
@@ -165,7 +212,7 @@ class Night:
         self._record = replace(
             self._record,
             ended_at=datetime.now(UTC),
-            generations=tally.generations,
+            generations=self._committed,
             samples=session.progress.samples,
             cost_usd=tally.cost_usd,
             best_after=session.best.score,

@@ -45,7 +45,9 @@ class Session:
         compaction: Of the files, beside the night.
         asked: What it was asked for the generations to come.
         best: The best program of the run so far, alive or not.
-        generations: How many are committed.
+        generations: Number of the last that came to its end.
+        failed: Those that were given up and not committed since.
+        place: Of the next generation that comes to its end.
         threads: One for each slot.
         hashes: Of every body that was judged.
         can_keep: Whether answers could be written down so far.
@@ -57,6 +59,8 @@ class Session:
     population: Population
     asked: dict[int, list[Selection]]
     generations: int
+    failed: set[int]
+    place: int
     best: Program
     programs: dict[str, Program]
     hashes: set[str]
@@ -78,7 +82,7 @@ class Session:
         self.threads = threads
         self.progress = progress
         self.gateway = Gateway(run.problem.settings.sampling, self.may_ask, progress.ledger, progress.note)
-        self.night = 0
+        self.night = len(files.nights())
         self.until: datetime | None = None
         self.may_begin: Callable[[int], bool] = lambda _: False
         self.last_reset = time.monotonic()
@@ -214,7 +218,6 @@ class Session:
         record.commit(self.files, generation)
         self.compaction.committed()
         number = generation.number
-        self.generations = number
         self.best = generation.best
         self.hashes.update(
             judged.candidate.code_hash
@@ -225,8 +228,29 @@ class Session:
         self.progress.committed([judged.verdict.outcome for judged in generation.judged], generation.best.score)
         for held in (self._rounds, self._evaluators, self._confirmers, self._purchases, self._journals, self.asked):
             held.pop(number, None)
+        self._came_to_its_end(number)
+
+    def give_up(self, number: int) -> None:
+        """The search goes on without a generation that failed; what is paid for waits for a retry.
+
+        Raises:
+            EnvironmentFault: If that cannot be written down; it is not given up then.
+        """
+        record.give_up(self.files, number, self.place)
+        self.failed.add(number)
+        self._came_to_its_end(number)
+
+    def _came_to_its_end(self, number: int) -> None:
+        self.place += 1
+        if number <= self.generations:
+            self.failed.discard(number)
+            return
+        self.generations = number
         ahead = number + 1 + self.search.lookahead
         self.asked[ahead] = self.population.ask(ahead)
+
+    def is_committed(self, number: int) -> bool:
+        return number <= self.generations and number not in self.failed
 
     def reload(self) -> None:
         """Takes everything that is committed from the files again, after an attempt that failed half-way."""
@@ -236,12 +260,12 @@ class Session:
     def take(self, past: Past) -> None:
         """Makes the session what the files say."""
         self.population, self.asked = rebuild(self.run, past)
-        self.generations = past.generations
+        self.generations, self.failed, self.place = past.generations, set(past.failed), len(past.steps) + 1
         self.best = max(past.programs.values(), key=lambda program: program.score)
         self.programs = dict(past.programs)
         self.hashes = set(past.code_hashes)
         for held in (self._evaluators, self._confirmers, self._purchases, self._journals):
-            for number in [number for number in held if number <= past.generations]:
+            for number in [number for number in held if self.is_committed(number)]:
                 del held[number]
 
 
@@ -266,18 +290,21 @@ class Paid:
 
 
 def rebuild(run: RunRecord, past: Past) -> tuple[Population, dict[int, list[Selection]]]:
-    """The population after everything that is committed, and what it was asked for the generations to come.
+    """The population after everything that is committed, and what it was asked for the generations to come and failed.
 
     With a lookahead of L, the parents of generation g come from the population after g - 1 - L, or the first one.
     """
     search = run.problem.settings.search
     population = Population(search, past.start, run.seed)
-    asked = {number: population.ask(number) for number in range(past.generations + 1, search.lookahead + 2)}
-    for number, changes in enumerate(past.changes, start=1):
-        population.replay(changes, past.programs)
-        ahead = number + 1 + search.lookahead
-        if ahead > past.generations:
+    first = range(1, search.lookahead + 2)
+    asked = {number: population.ask(number) for number in first if past.is_open(number)}
+    last = 0
+    for step in past.steps:
+        population.replay(step.changes, past.programs)
+        ahead = step.generation + 1 + search.lookahead
+        if step.generation > last and past.is_open(ahead):
             asked[ahead] = population.ask(ahead)
+        last = max(last, step.generation)
     return population, asked
 
 

@@ -169,4 +169,5 @@ def _generation_0(run: RunRecord, verdict: Verdict) -> GenerationRecord:
         best=judged.program(),
         judged=(judged,),
         changes=tuple(Join(island, judged.id) for island in range(problem.settings.search.islands)),
+        place=0,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 
 from schemas.population import Change
 from schemas.problem import Problem
@@ -31,6 +32,8 @@ class GenerationRecord:
 
     Attributes:
         number: From 1; 0 is the start program's.
+        place: When it came to its end, counted from 0 in its run: in order, unless it was retried later. `None` for an
+            attempt that is tried again.
         attempt: 1 unless an earlier attempt failed.
         night: The night it belongs to.
         judged: Every candidate, in order; empty if the attempt failed.
@@ -52,6 +55,7 @@ class GenerationRecord:
     select_s: float = 0.0
     flow_run_id: str = ""
     error: str = ""
+    place: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,21 +113,47 @@ class RunRecord:
     versions: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A generation came to its end.
+
+    Attributes:
+        changes: Of the population; none if it failed.
+    """
+
+    generation: int
+    is_committed: bool
+    changes: tuple[Change, ...] = ()
+
+
 @dataclass(frozen=True)
 class Past:
     """What a run has behind it, enough to go on.
 
     Attributes:
         programs: Every scored program by id, the start program first.
-        changes: The population's, one list for each generation from 1.
+        steps: How generations ended, in that order, from 1. One that failed and was retried is there twice.
         code_hashes: Of every body that was judged.
-        generations: How many are committed.
     """
 
     programs: dict[str, Program]
-    changes: tuple[tuple[Change, ...], ...]
+    steps: tuple[Step, ...]
     code_hashes: frozenset[str]
-    generations: int
+
+    @cached_property
+    def generations(self) -> int:
+        """Number of the last that came to its end."""
+        return max((step.generation for step in self.steps), default=0)
+
+    @cached_property
+    def failed(self) -> frozenset[int]:
+        """Those that were given up and not committed since."""
+        committed = {step.generation for step in self.steps if step.is_committed}
+        return frozenset({step.generation for step in self.steps} - committed)
+
+    def is_open(self, generation: int) -> bool:
+        """Whether it failed or is to come."""
+        return generation > self.generations or generation in self.failed
 
     @property
     def start(self) -> Program:

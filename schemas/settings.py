@@ -78,10 +78,14 @@ class Search(Section):
         default=30_000, ge=1, description="programs on an island until the temperature starts anew"
     )
     length_temperature: float = Field(default=1.0, gt=0, description="of the softmax that prefers short programs")
+    retries: int = Field(
+        default=3,
+        ge=0,
+        description="further attempts at a generation that failed, before the night goes on without it; waits between "
+        "them grow to 5 minutes",
+    )
     failures: int = Field(
-        default=12,
-        ge=1,
-        description="failed attempts at a generation in a row that end the night; waits between them grow to 5 minutes",
+        default=3, ge=1, description="generations in a row that fail, with all their attempts, and so end the night"
     )
     reset_generations: int | None = Field(
         default=20, ge=1, description="generations between resets of the worse islands"

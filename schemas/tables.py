@@ -67,6 +67,12 @@ GENERATIONS = _table(
     ("attempt", COUNT, "1 unless an earlier attempt failed"),
     ("night", COUNT, "the night it belongs to, from 1"),
     ("state", TEXT, "`committed` or `failed`"),
+    (
+        "place",
+        COUNT,
+        "when it came to its end, counted from 0; a failed one that has a place was given up, its last "
+        "attempt; null if it was tried again",
+    ),
     ("started_at", TIME, "start of the flow run"),
     ("ended_at", TIME, "end of it"),
     ("sample_s", REAL, "seconds from the first request to the last answer"),

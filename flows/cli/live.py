@@ -100,6 +100,8 @@ def _lines(session: Session) -> Iterator[None]:
             message = progress.message
             if session.generations > shown:
                 shown = session.generations
+                if shown in session.failed:
+                    continue
                 say(
                     f"generation {shown}: best {score(progress.best)}, {progress.candidates} samples, "
                     f"{outcomes(progress.outcomes)}, {spent(progress.ledger)}"

@@ -28,6 +28,7 @@ _COMMANDS = {
     "schedule": ("schedule:schedule", "Have a run go on every night, as a cron line says."),
     "schedules": ("schedules:schedules", "The schedules; pause, resume, change or remove one."),
     "serve": ("serve:serve", "Spend the nights that are scheduled, as long as this runs."),
+    "retry": ("retry:retry", "Run the generations again that failed; their programs join the search as it is now."),
     "runs": ("look:runs", "The runs in the history."),
     "watch": ("watch:watch", "Watch a run: a page that follows the night, or a view for the terminal."),
     "best": ("look:best", "The best program of a run."),

@@ -24,13 +24,16 @@ from schemas.problem import changed_since
 from tasks.history.files import RunFiles
 
 
-def spend_night(get_run: Callable[[], RunFiles], rules: StopRules, history: Path) -> int:
+def spend_night(
+    get_run: Callable[[], RunFiles], rules: StopRules, history: Path, again: list[int] | None = None
+) -> int:
     """Conducts one night and shows its end.
 
     Args:
         get_run: Makes or finds the run; called while the server starts.
         rules: When to stop.
         history: Directory of the history.
+        again: Generations that failed, to be retried in place of new ones.
 
     Returns:
         The exit code.
@@ -43,10 +46,19 @@ def spend_night(get_run: Callable[[], RunFiles], rules: StopRules, history: Path
             _warn_of_another_image(session)
             _warn_of_changed_files(session)
             with server.connected(), _told(files.run_id), _signals(session.progress), live_view(session, rules):
-                result = search(files.run_id, str(history), rules)
+                result = search(files.run_id, str(history), rules, again)
     print_summary(history, files.run_id, result["night"])
+    _tell_what_failed(files.run_id, result["failed"])
+    if again and set(again) & set(result["failed"]):
+        return ExitCode.FAILED
     interrupted = result["stop_reason"] == StopReason.INTERRUPTED
     return ExitCode.INTERRUPTED if interrupted else ExitCode.DONE
+
+
+def _tell_what_failed(run_id: str, failed: list[int]) -> None:
+    if failed:
+        numbers = ", ".join(map(str, failed))
+        say(f"retry    overnight retry {run_id}    (failed: generation{'s' * (len(failed) > 1)} {numbers})")
 
 
 def _import_slow_libraries() -> None:

@@ -133,6 +133,9 @@ class RunFiles:
     def attempt(self, generation: int, attempt: int) -> Path:
         return self.directory / "attempts" / f"{generation:06d}-{attempt}.parquet"
 
+    def attempts(self) -> list[Path]:
+        return sorted((self.directory / "attempts").glob("*.parquet"))
+
     def failed_attempts(self, generation: int) -> int:
         return len(list((self.directory / "attempts").glob(f"{generation:06d}-*.parquet")))
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,7 +15,7 @@ import pyarrow as pa
 from schemas import tables
 from schemas.errors import HistoryError
 from schemas.files import File
-from schemas.generation import Finalist, GenerationRecord, NightRecord, Past, RunRecord, StopReason
+from schemas.generation import Finalist, GenerationRecord, NightRecord, Past, RunRecord, Step, StopReason
 from schemas.outcome import count_outcomes
 from schemas.population import Change, Join, Reset
 from schemas.problem import restore_problem
@@ -61,6 +64,13 @@ def record_failure(files: RunFiles, record: GenerationRecord) -> None:
         files.attempt(record.number, record.attempt),
         _table(tables.GENERATIONS, [_generation_row(files.run_id, record)]),
     )
+
+
+def give_up(files: RunFiles, generation: int, place: int) -> None:
+    """Makes the last failed attempt at a generation its end."""
+    path = files.attempt(generation, files.failed_attempts(generation))
+    row = read_file(path).to_pylist()[0]
+    write_file(path, _table(tables.GENERATIONS, [{**row, "place": place}]))
 
 
 def read_spent_usd(files: RunFiles) -> float:
@@ -119,7 +129,7 @@ def _read_files(files: RunFiles, hashes: Mapping[str, str]) -> list[File]:
 
 
 def read_past(files: RunFiles) -> Past:
-    """Reads all committed generations, as far as they follow on each other without a gap.
+    """Reads how all generations ended, as far as they follow on each other without a gap.
 
     Raises:
         HistoryError: If generation 0, the start program, is missing or a file is damaged.
@@ -128,25 +138,51 @@ def read_past(files: RunFiles) -> Past:
 
 
 def _past(files: RunFiles, blocks: Sequence[Block]) -> Past:
-    programs: dict[str, Program] = {}
-    changes: list[tuple[Change, ...]] = []
+    ends = _ends(files, blocks)
+    if not ends:
+        raise HistoryError(f"no folder {files.generation(0)}, the start program", remedy="Restore it from a copy.")
+    committed = {number for number, is_committed in ends if is_committed}
+    programs: defaultdict[int, list[Program]] = defaultdict(list)
+    changes: dict[int, tuple[Change, ...]] = {}
     hashes: set[str] = set()
-    generations = 0
     for block in blocks:
-        if block.first != generations:
-            break
-        generations = block.last + 1
+        if block.first not in committed:
+            continue
         for row in read_file(block.folder / "programs.parquet", columns=_PAST_COLUMNS).to_pylist():
             if row["outcome"] != "sandbox_error":
                 hashes.add(row["code_hash"])
             if row["outcome"] == "scored":
-                programs[row["program_id"]] = Program(
-                    row["program_id"], row["body"], tuple(row["scores"]), row["score"]
-                )
-        changes += _changes(read_file(block.folder / "population.parquet"), block)
-    if not generations:
-        raise HistoryError(f"no folder {files.generation(0)}, the start program", remedy="Restore it from a copy.")
-    return Past(programs, tuple(changes[1:]), frozenset(hashes - {""}), generations - 1)
+                program = Program(row["program_id"], row["body"], tuple(row["scores"]), row["score"])
+                programs[row["generation"]].append(program)
+        numbers = range(block.first, block.last + 1)
+        changes |= zip(numbers, _changes(read_file(block.folder / "population.parquet"), block), strict=True)
+    return Past(
+        {program.id: program for number, is_committed in ends if is_committed for program in programs[number]},
+        tuple(Step(number, ok, changes[number] if ok else ()) for number, ok in ends if number),
+        frozenset(hashes - {""}),
+    )
+
+
+def _ends(files: RunFiles, blocks: Sequence[Block]) -> list[tuple[int, bool]]:
+    """Generations that came to their end, and whether by a commit, in that order; up to the first gap."""
+    failed = [row for path in files.attempts() for row in _rows(path) if row["place"] is not None]
+    numbers = [number for block in blocks for number in range(block.first, block.last + 1)]
+    ends = {number: (number, True) for number in numbers}
+    if failed:
+        rows = [row for block in blocks for row in _rows(block.folder / "generation.parquet")]
+        ends = {row["place"]: (row["generation"], row["state"] == "committed") for row in (*rows, *failed)}
+    return [ends[place] for place in itertools.takewhile(ends.__contains__, itertools.count())]
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Which generations, how they ended and when; a commit from before there were places has its number's."""
+    rows = read_file(path, columns=["generation", "state", "place"]).to_pylist()
+    numbers = [row["generation"] if row["state"] == "committed" else None for row in rows]
+    places = [row.get("place") for row in rows]
+    return [
+        {**row, "place": number if place is None else place}
+        for row, place, number in zip(rows, places, numbers, strict=True)
+    ]
 
 
 def read_night(files: RunFiles, number: int, programs: Mapping[str, Program]) -> NightRecord:
@@ -182,7 +218,7 @@ _NIGHT_COLUMNS = (
     "error", "paused_s", "paused_by", "flow_run_id",
 )  # fmt: skip
 
-_PAST_COLUMNS = ["program_id", "outcome", "code_hash", "body", "scores", "score"]
+_PAST_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score"]
 
 
 def _table(schema: pa.Schema, rows: Sequence[dict[str, Any]]) -> pa.Table:
@@ -285,6 +321,7 @@ def _generation_row(run_id: str, record: GenerationRecord) -> dict[str, Any]:
         "attempt": record.attempt,
         "night": record.night,
         "state": "failed" if record.error else "committed",
+        "place": record.place,
         "started_at": record.started_at,
         "ended_at": record.ended_at,
         "sample_s": record.sample_s,

@@ -357,7 +357,7 @@ def test_a_full_disk_stops_the_buying(
     monkeypatch.setattr(Journal, "record", full)
     asks["sampling"]["concurrency"] = 1
     with pytest.raises(EnvironmentFault):
-        night(2, settings={**asks, "search": {"failures": 1}})
+        night(2, settings={**asks, "search": {"retries": 0, "failures": 1}})
     assert len(provider.requests) == 1
     (row,) = Database(tmp_path).rows("FROM nights")
     assert row["samples"] == 2, "what was paid for is counted, although it could not be kept"

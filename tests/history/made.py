@@ -108,8 +108,8 @@ def rebuilt(files: RunFiles) -> Population:
     """The population as the files tell it."""
     run, past = record.read_run(files), record.read_past(files)
     population = Population(run.problem.settings.search, past.start, run.seed)
-    for changes in past.changes:
-        population.replay(changes, past.programs)
+    for step in past.steps:
+        population.replay(step.changes, past.programs)
     return population
 
 

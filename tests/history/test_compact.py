@@ -185,7 +185,7 @@ def test_a_reader_sees_each_row_once_while_runs_are_compacted(tmp_path: Path):
         )
         assert both["programs"] == both["asked_for"]
         past = record.read_past(files)
-        assert len(past.changes) == past.generations
+        assert len(past.steps) == past.generations
         seen.add(len(found))
     assert process.wait() == 0
     assert len(seen) > 10

@@ -147,7 +147,7 @@ def test_a_full_disk_leaves_no_torn_line_for_the_next_completion_to_be_lost_in(
                 half.truncate(path.stat().st_size + 20)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        full.setattr(history_files, "_sync", torn)
+        full.setattr(history_files, "sync", torn)
         with pytest.raises(EnvironmentFault, match="No space left"):
             journal.record([replace(ONE, sample=1)])
     journal.record([replace(ONE, sample=2)])

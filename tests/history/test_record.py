@@ -13,7 +13,7 @@ import pytest
 from schemas import tables
 from schemas.errors import HistoryError
 from schemas.files import File
-from schemas.generation import Finalist, NightRecord, RunRecord, StopReason
+from schemas.generation import Finalist, NightRecord, RunRecord, Step, StopReason
 from schemas.outcome import Outcome
 from schemas.population import Join, Reset
 from tasks.history import record
@@ -80,7 +80,7 @@ def test_what_is_behind_a_run_is_what_was_judged_and_paid(tmp_path: Path):
     past = record.read_past(files)
     assert past.start == start
     assert past.programs == {start.id: start, scored.id: scored.program()}
-    assert past.changes == (changes,)
+    assert past.steps == (Step(1, is_committed=True, changes=changes),)
     assert past.generations == 1
     assert crashed.candidate.code_hash in past.code_hashes
     assert ours.candidate.code_hash not in past.code_hashes, "it is to be evaluated again"
@@ -130,7 +130,7 @@ def test_only_generations_that_follow_on_each_other_count(tmp_path: Path):
     shutil.rmtree(files.generation(3))
     past = record.read_past(files)
     assert past.generations == 2
-    assert len(past.changes) == 2
+    assert len(past.steps) == 2
     assert portrait(rebuilt(files)) == until
 
 

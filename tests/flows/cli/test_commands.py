@@ -178,3 +178,13 @@ def test_doctor_has_a_line_for_each_thing_and_fails_where_one_is_missing(overnig
     dead = overnight("doctor", DOCKER_HOST="unix:///nowhere.sock")
     assert dead.returncode == 3
     assert "make setup" in dead.stdout
+
+
+def test_only_what_failed_can_be_retried(overnight: Command):
+    done = overnight("retry", "last")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "has failed" in done.stderr
+    for generation, said in (("2", "never run again"), ("9", "overnight resume")):
+        refused = overnight("retry", "last", "--generation", generation)
+        assert refused.returncode == 2
+        assert said in refused.stderr

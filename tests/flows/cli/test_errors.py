@@ -25,6 +25,7 @@ WRONG = {
     "a time that is none": (["run", "cap-set", "--until", "soon"], 2, "07:00"),
     "an address without model": (["run", "cap-set", "--api-base", "http://127.0.0.1:1"], 2, "Add --model"),
     "a run that is not there": (["resume", "last"], 2, "overnight run"),
+    "a retry of no run": (["retry", "last"], 2, "overnight run"),
     "a program that is not there": (["show", "abc"], 2, "no program"),
     "SQL that is wrong": (["sql", "SELEC 1"], 1, "syntax error"),
     "SQL that writes": (["sql", "CREATE TABLE x AS SELECT 1"], 1, "read-only"),

@@ -1,0 +1,186 @@
+"""Generations that fail: tried again, given up, retried later by a person, here or in Prefect; never there twice."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flows.search
+from flows.generation import generation
+from flows.rules import StopRules
+from flows.search import search
+from schemas.errors import EnvironmentFault, TransientProviderError, UsageError
+from tasks.history import record
+from tasks.history.database import Database
+from tasks.history.files import RunFiles
+from tests.flows.conftest import Night
+from tests.flows.test_search import everything
+from tests.provider import Answer, Provider
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+Script = Callable[[int, dict[str, Any]], Answer | None]
+
+
+def busy() -> Answer:
+    """Said after others were answered: else it would be an outage, which a night waits for."""
+    time.sleep(0.5)
+    return Answer({"error": {"message": "busy"}}, status=503)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
+
+
+@pytest.fixture
+def few(asks: dict[str, Any], sandbox_image: str) -> dict[str, Any]:
+    """No lookahead, no retries, one request a prompt: which request belongs to which generation is known."""
+    quick = {"validation": [], "held_out": [], "sandbox": {"image": sandbox_image, "slots": 1, "confirm": "never"}}
+    return {**asks, **quick, "search": {"retries": 0, "lookahead": 0, "failures": 3}}
+
+
+def second_fails(number: int, _: dict[str, Any]) -> Answer | None:
+    """The second request of generation 2 fails once; three requests are a generation's."""
+    return busy() if number == 4 else None
+
+
+def ends(history: Path) -> list[tuple[int, int]]:
+    rows = Database(history).rows("SELECT generation, place FROM generations WHERE state = 'committed' ORDER BY place")
+    return [(row["generation"], row["place"]) for row in rows]
+
+
+def test_a_night_goes_on_without_a_generation_that_failed_and_a_retry_joins_the_population_as_it_is_then(
+    night: Night, provider: Provider, few: dict, tmp_path: Path
+):
+    provider.script = second_fails
+    files = night(4, settings=few)
+    assert ends(tmp_path) == [(0, 0), (1, 1), (3, 3), (4, 4)]
+    (failed,) = Database(tmp_path).rows("FROM generations WHERE state = 'failed'")
+    assert (failed["generation"], failed["place"]) == (2, 2)
+    assert "busy" in failed["error"]
+    assert Database(tmp_path).rows("FROM nights")[0]["generations"] == 3
+    assert files.paid_for() == [2], "what was paid for is kept"
+    asked, before = len(provider.requests), record.read_past(files)
+    assert search("toy", str(tmp_path), StopRules(), [2])["failed"] == []
+    assert len(provider.requests) - asked == 1, "two of three prompts were answered in the night"
+    assert ends(tmp_path) == [(0, 0), (1, 1), (3, 3), (4, 4), (2, 5)]
+    after = record.read_past(files)
+    assert after.steps[:-1] == before.steps
+    assert after.steps[-1].changes, "its programs joined"
+    assert files.paid_for() == []
+
+
+def test_the_files_of_a_retry_do_not_depend_on_who_retried(night: Night, provider: Provider, few: dict, tmp_path: Path):
+    histories = [tmp_path / "stayed", tmp_path / "came-back"]
+    provider.script = second_fails
+    whole = [night(4, settings=few, history=histories[0])]
+    shutil.copytree(histories[0], histories[1])
+    provider.script = lambda number, request: Answer(same_for_same(request))
+    search("toy", str(histories[0]), StopRules(), [2])
+    generation("toy", 2, str(histories[1]))
+    for history in histories:
+        search("toy", str(history), StopRules(generations=2))
+    assert everything(whole[0]) == everything(RunFiles(histories[1] / "runs" / "toy"))
+
+
+def same_for_same(request: dict[str, Any]) -> dict[str, Any]:
+    from tests.provider import honest
+
+    return honest(request, len(request["messages"][-1]["content"]))
+
+
+def test_a_generation_is_tried_again_before_it_is_given_up(night: Night, provider: Provider, few: dict, tmp_path: Path):
+    provider.script = lambda number, _: busy() if number in {4, 5, 6} else None
+    few["search"]["retries"] = 2
+    night(3, settings=few)
+    rows = Database(tmp_path).rows("SELECT state, place FROM generations WHERE generation = 2 ORDER BY attempt")
+    assert [(row["state"], row["place"]) for row in rows] == [("failed", None), ("failed", None), ("committed", 2)]
+    assert len(provider.requests) == 3 * 3 + 3
+
+
+def test_too_many_failures_in_a_row_end_the_night_and_resume_goes_on(
+    night: Night, provider: Provider, few: dict, tmp_path: Path
+):
+    few["search"]["failures"] = 2
+    provider.script = lambda number, request: busy() if number > 2 and number % 3 == 1 else None
+    with pytest.raises(TransientProviderError):
+        night(9, settings=few)
+    provider.script = lambda number, _: None
+    night(1)
+    assert [generation for generation, _ in ends(tmp_path)] == [0, 1, 4]
+    result = search("toy", str(tmp_path), StopRules(), [2, 3])
+    assert result["failed"] == []
+    assert ends(tmp_path)[-2:] == [(2, 5), (3, 6)]
+
+
+def test_where_a_failure_cannot_be_written_down_nothing_is_given_up_and_nothing_bought_again(
+    night: Night, provider: Provider, few: dict, tmp_path: Path
+):
+    hidden = tmp_path / "runs" / "toy" / ".writing"
+
+    def obstruct(number: int, _: dict[str, Any]) -> None:
+        if number == 3:
+            shutil.rmtree(hidden)
+            hidden.write_text("a file where a folder must be")
+
+    provider.script = obstruct
+    with pytest.raises(EnvironmentFault, match="cannot write"):
+        night(3, settings=few)
+    files = RunFiles(tmp_path / "runs" / "toy")
+    assert (record.read_past(files).generations, record.read_past(files).failed) == (1, frozenset())
+    hidden.unlink()
+    night(1)
+    assert [number for number, _ in ends(tmp_path)] == [0, 1, 2]
+    assert len(provider.requests) == 2 * 3
+
+
+def test_one_that_is_committed_or_has_no_turn_is_not_run(night: Night, provider: Provider, few: dict, tmp_path: Path):
+    night(1, settings=few)
+    asked = len(provider.requests)
+    generation("toy", 1, str(tmp_path))
+    with pytest.raises(UsageError, match="2 is the next"):
+        generation("toy", 3, str(tmp_path))
+    assert len(provider.requests) == asked
+    assert ends(tmp_path) == [(0, 0), (1, 1)]
+
+
+def prefect(*arguments: str, api: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-m", "prefect", *arguments],
+        env={**os.environ, "PREFECT_API_URL": api},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_prefect_s_own_retry_runs_a_failed_generation_again(
+    night: Night, provider: Provider, few: dict, tmp_path: Path, prefect_api: str
+):
+    provider.script = second_fails
+    night(3, settings=few, run_id="again")
+    done = prefect("flow-run", "retry", "again-g2", "--entrypoint", "flows.generation.generation", api=prefect_api)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [number for number, _ in ends(tmp_path)] == [0, 1, 3, 2]
+    repeated = prefect("flow-run", "retry", "again-g2", "--entrypoint", "flows.generation.generation", api=prefect_api)
+    assert repeated.returncode == 0, repeated.stdout + repeated.stderr
+    assert [number for number, _ in ends(tmp_path)] == [0, 1, 3, 2]
+
+
+def test_prefect_s_own_retry_of_a_night_is_another_night_of_the_run(night: Night, tmp_path: Path, prefect_api: str):
+    night(2, run_id="more")
+    done = prefect("flow-run", "retry", "more", "--entrypoint", "flows.search.search", api=prefect_api)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [number for number, _ in ends(tmp_path)] == [0, 1, 2, 3, 4]
+    assert [row["generations"] for row in Database(tmp_path).rows("FROM nights ORDER BY night")] == [2, 2]
