@@ -10,6 +10,18 @@ from schemas.settings import Sandbox
 from tasks.evaluate import engine, images
 
 
+def require(sandbox: Sandbox) -> None:
+    """Makes sure that the engine has what the settings name.
+
+    Raises:
+        EnvironmentFault: If it does not answer, or lacks the image or the runtime.
+    """
+    with contextlib.closing(engine.connect()) as docker:
+        docker.require_image(sandbox.image)
+        if sandbox.runtime is not None:
+            docker.require_runtime(sandbox.runtime)
+
+
 def image_of(problem: Problem, note: Callable[[str], None] = lambda _: None) -> str:
     """Name of the image: the sandbox image with what the problem adds to it, made if there is none yet.
 

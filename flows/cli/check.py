@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from flows.cli.run import Image, Runtime, overrides
 from flows.cli.text import out, say, score, table
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome
@@ -20,11 +21,12 @@ def check(
     /,
     *,
     inputs: Annotated[str | None, Parameter(help="training inputs as JSON, in place of the specification's")] = None,
+    image: Image = None,
+    runtime: Runtime = None,
     set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
 ) -> None:
     """Run the start program: scores, seconds, memory, whether three runs agree; propose limits, say what is missing."""
     from flows.cli.proposal import print_limits, propose, say_pace
-    from flows.cli.run import overrides
     from flows.images import image_of
     from flows.session import slots_of
     from schemas.problem import load_problem
@@ -32,7 +34,7 @@ def check(
     from tasks.problems import find
 
     path = find(problem)
-    loaded = load_problem(path, overrides(None, None, None, inputs, set))
+    loaded = load_problem(path, overrides(None, None, None, inputs, set, image=image, runtime=runtime))
     say(f"{path.name}: {_what_evolves(loaded)}")
     image_of(loaded, say)
     splits: tuple[Split, ...] = ("train", "validation", "held_out")

@@ -25,6 +25,8 @@ Budget = Annotated[float | None, Parameter(help="stop when this many USD are spe
 TotalBudget = Annotated[float | None, Parameter(help="stop when this many USD are spent on the run, in all its nights")]
 Patience = Annotated[int | None, Parameter(help="stop after so many generations without improvement")]
 Target = Annotated[float | None, Parameter(help="stop when the best score is at least this")]
+Image = Annotated[str | None, Parameter(help="container image that the engine has, with python3; nothing is pulled")]
+Runtime = Annotated[str | None, Parameter(help="container runtime that the engine knows, such as runsc")]
 
 
 def run(
@@ -48,6 +50,8 @@ def run(
         Literal["never", "best", "always"] | None,
         Parameter(help="which programs are run again, split, in a fresh container, before their score counts"),
     ] = None,
+    image: Image = None,
+    runtime: Runtime = None,
     seed: Annotated[int | None, Parameter(help="everything random comes from it; default: drawn and shown")] = None,
     inputs: Annotated[str | None, Parameter(help="training inputs as JSON, in place of the specification's")] = None,
     set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
@@ -72,7 +76,8 @@ def run(
         patience=patience,
     )
     path = find(problem)
-    loaded = load_problem(path, overrides(model, api_base, style, inputs, set, confirm))
+    settings = overrides(model, api_base, style, inputs, set, confirm=confirm, image=image, runtime=runtime)
+    loaded = load_problem(path, settings)
     if rules.budget.is_in_usd:
         require_prices(loaded.settings.sampling)
     seed = secrets.randbelow(2**31) if seed is None else seed
@@ -147,9 +152,9 @@ def overrides(
     style: str | None,
     inputs: str | None,
     sets: list[str] | None,
-    confirm: str | None = None,
+    **sandbox: str | None,
 ) -> dict[str, Any]:
-    """The settings that the flags of a command say."""
+    """The settings that the flags of a command say; those of the sandbox by their names."""
     from schemas.problem import set_by_path
 
     overrides: dict[str, Any] = {}
@@ -159,8 +164,9 @@ def overrides(
         overrides.setdefault("sampling", {})["models"] = [_model(text, api_base, style) for text in models]
     elif api_base or style:
         raise UsageError("--api-base and --style say something about a model, and there is none", remedy="Add --model.")
-    if confirm is not None:
-        overrides.setdefault("sandbox", {})["confirm"] = confirm
+    for name, value in sandbox.items():
+        if value is not None:
+            overrides.setdefault("sandbox", {})[name] = value
     if inputs is not None:
         overrides["inputs"] = _json(inputs)
     return overrides

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cyclopts import Parameter
 
 from flows.cli.flags import Rules
-from flows.cli.run import overrides
+from flows.cli.run import Image, Runtime, overrides
 from flows.cli.text import DEFAULT_HISTORY, History, say
 from schemas.errors import UsageError
 
@@ -40,12 +40,15 @@ def schedule(
         Literal["never", "best", "always"] | None,
         Parameter(help="which programs are run again, split, in a fresh container, before their score counts"),
     ] = None,
+    image: Image = None,
+    runtime: Runtime = None,
     seed: Annotated[int | None, Parameter(help="everything random comes from it; default: drawn and shown")] = None,
     inputs: Annotated[str | None, Parameter(help="training inputs as JSON, in place of the specification's")] = None,
     set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Schedule a run: the first night begins it, each one after it goes on with it."""
+    from flows.images import require
     from flows.scheduled import Start
     from flows.schedules import POOL, cron_schedule, open_schedules
     from schemas.ids import new_run_id
@@ -57,10 +60,14 @@ def schedule(
     deadline = deadline_of(until, zone)
     line = cron_schedule(cron, zone)
     checked = rules.checked()
-    path, settings = find(problem), overrides(model, api_base, style, inputs, set, confirm)
+    path = find(problem)
+    settings = overrides(model, api_base, style, inputs, set, confirm=confirm, image=image, runtime=runtime)
     loaded = load_problem(path, settings)
     if checked.budget.is_in_usd:
         require_prices(loaded.settings.sampling)
+    if (image or runtime) and pool is None:
+        # With a pool of your own, nights may be spent on another machine, which has it.
+        require(loaded.settings.sandbox)
     start = Start(
         problem=problem if problem in names() else str(path.resolve()),
         settings=settings,

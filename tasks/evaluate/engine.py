@@ -98,6 +98,12 @@ def connect(*, connections: int = 10) -> Engine:
 _ENGINE_REMEDY = "Start it, or let `make setup` find or start one; `overnight doctor` says what is missing."
 
 
+_IMAGE_REMEDY = (
+    "Nothing is pulled: an image of your own is fetched with `docker pull` or made with `docker build`, "
+    "overnight-sandbox with `make setup`; `docker images` lists what is there."
+)
+
+
 def _addresses() -> list[str]:
     """Where to look for an engine."""
     if named := os.environ.get("DOCKER_HOST"):
@@ -148,8 +154,24 @@ class Engine:
                 return str(self._client.images.get(image).id)
         except SandboxUnavailable as fault:
             if isinstance(fault.__cause__, docker.errors.NotFound):
-                raise SandboxUnavailable(f"the engine has no image {image!r}", remedy="Make it: make setup") from fault
+                raise SandboxUnavailable(f"the engine has no image {image!r}", remedy=_IMAGE_REMEDY) from fault
             raise
+
+    def require_runtime(self, runtime: str) -> None:
+        """Makes sure that the engine knows a runtime.
+
+        Raises:
+            SandboxUnavailable: If it does not.
+        """
+        with _faults():
+            known = self._client.info().get("Runtimes") or {}
+        # The name of a containerd shim may stand for one that is not listed: the engine looks for it when it starts.
+        if runtime not in known and not runtime.startswith("io.containerd."):
+            raise SandboxUnavailable(
+                f"the engine has no container runtime {runtime!r}; it has {', '.join(sorted(known)) or 'none'}",
+                remedy="Install it and make it known to the engine (gVisor: `runsc install`, then restart the engine); "
+                "`docker info` lists what it has.",
+            )
 
     def has_image(self, image: str) -> bool:
         """Whether there is a local image of this name.

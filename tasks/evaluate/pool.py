@@ -158,13 +158,15 @@ def open_pool(
         runtime: An OCI runtime that the engine knows, such as `runsc`; the engine's own by default.
 
     Raises:
-        SandboxUnavailable: If the engine does not answer, the image is missing, or a container cannot be started.
+        SandboxUnavailable: If the engine does not answer, lacks the image or the runtime, or cannot start a container.
         SpecificationError: If the inputs are not plain data.
     """
     slots = slots or os.cpu_count() or 1
     docker = engine.connect(connections=2 * slots)
     try:
         docker.require_image(image)
+        if runtime is not None:
+            docker.require_runtime(runtime)
         docker.sweep()
         setup = _setup(job, image, labels, runtime)
         return SandboxPool(job, lambda: docker.start(setup), slots=slots, on_close=docker.close)

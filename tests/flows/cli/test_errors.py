@@ -33,6 +33,11 @@ WRONG = {
     "no key": (["run", "cap-set", "--model", "groq/some-model"], 3, "export GROQ_API_KEY"),
     "no engine": (["check", "cap-set"], 3, "make setup"),
     "no image": (["check", "cap-set", "--set", "sandbox.image=nowhere"], 3, "make setup"),
+    "no such image to run in": (["run", "cap-set", "--image", "cuda:13"], 3, "docker pull"),
+    "no such image to schedule": (["schedule", "cap-set", "--cron", "0 22 * * *", "--image", "cuda:13"], 3, "cuda:13"),
+    "no such runtime to run in": (["run", "cap-set", "--runtime", "nosuch"], 3, "; it has "),
+    "no such runtime to check in": (["check", "cap-set", "--runtime", "nosuch"], 3, "runsc install"),
+    "no such runtime to schedule": (["schedule", "cap-set", "--cron", "0 22 * * *", "--runtime", "no"], 3, "'no'"),
 }
 
 
