@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import logging
 import os
+import re
 import threading
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +30,7 @@ BUILTIN = "builtin/"
 _TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _NO_MONEY = ("insufficient_quota", "exceeded your current quota", "credit balance")
 _MILLION = 1_000_000
+_LAYERS = re.compile(r"^(?:[\w.]+(?:Error|Exception|Unavailable|Timeout)(?:: | - ))+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +205,9 @@ def _retry_after(error: Exception) -> float | None:
 
 
 def _first_line(error: Exception) -> str:
+    """What the provider said, without the names of classes that LiteLLM puts before it, one for each of its layers."""
     lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:300]}"
+    return f"{type(error).__name__}: {_LAYERS.sub('', lines[0])[:300]}"
 
 
 def every_model(settings: Sampling) -> list[Model]:

@@ -1,0 +1,182 @@
+"""The fault matrix: what a provider may do in the middle of a night, what the user sees, and that nothing is lost."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flows.search
+from schemas.errors import TerminalProviderError
+from tasks.history.database import Database
+from tasks.sample import line
+from tests.flows.conftest import Night
+from tests.provider import Answer, Provider, Request, honest
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+PROMPTS, SAMPLES = 3, 2
+
+
+def program(request: Request, number: int) -> dict[str, Any]:
+    """An honest answer whose texts nobody else gives."""
+    answer = honest(request, number)
+    for k, choice in enumerate(answer["choices"]):
+        choice["message"]["content"] = f"def guess_v2(offset):\n    return offset + {number}.{k}"
+    return answer
+
+
+def refused(request: Request, number: int) -> dict[str, Any]:
+    answer = program(request, number)
+    for choice in answer["choices"]:
+        choice["message"] = {"role": "assistant", "content": None, "refusal": f"I cannot help with {number}."}
+    return answer
+
+
+def filtered(request: Request, number: int) -> dict[str, Any]:
+    answer = program(request, number)
+    for choice in answer["choices"]:
+        choice |= {"message": {"role": "assistant", "content": None}, "finish_reason": "content_filter"}
+    return answer
+
+
+def cut_short(request: Request, number: int) -> dict[str, Any]:
+    answer = program(request, number)
+    for choice in answer["choices"]:
+        choice["finish_reason"] = "length"
+        choice["message"]["content"] = choice["message"]["content"].replace("return", "if offset:\n        return (")
+    return answer
+
+
+def with_usage(**usage: Any) -> Callable[[Request, int], Answer]:
+    return lambda request, number: Answer({**program(request, number), "usage": usage or None})
+
+
+def error(status: int, message: str = "no", **headers: str) -> Callable[[Request, int], Answer]:
+    return lambda request, number: Answer({"error": {"message": message}}, status=status, headers=headers)
+
+
+def always(**answer: Any) -> Callable[[Request, int], Answer]:
+    return lambda request, number: Answer(**answer)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row of the matrix.
+
+    Attributes:
+        answer: What the provider does in place of an honest answer, from its second request on.
+        times: How often; twice is as often as a sample is asked for, so that the night pauses.
+        further: Requests beyond one a prompt.
+        settings: Of sampling.
+        wait_s: Seconds at least until the next request.
+    """
+
+    answer: Callable[[Request, int], Answer]
+    times: int = 2
+    further: int = 2
+    wait_s: float = 0.0
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+QUICK = {"timeout_s": 1.0}
+FAULTS = {
+    "401: a wrong key": Fault(error(401, "bad key"), times=1, further=1),
+    "404: no such model": Fault(error(404, "no such model"), times=1, further=1),
+    "429": Fault(error(429, "slow down")),
+    "429 with `Retry-After`": Fault(error(429, "slow down", **{"Retry-After": "1"}), wait_s=1.0),
+    "500": Fault(error(500)),
+    "503": Fault(error(503)),
+    "connection refused": Fault(lambda r, n: Answer(program(r, n), refuse_s=0.5), times=1, further=0),
+    "connection reset": Fault(always(reset=True)),
+    "connection closed half-way": Fault(lambda r, n: Answer(program(r, n), missing=10)),
+    "hanging": Fault(always(hang=True), settings=QUICK),
+    "dripping": Fault(always(body=b" " * 1000, drip_s=0.1), settings=QUICK),
+    "truncated JSON": Fault(always(body=b'{"id": "x", "object": "chat.completion", "choices": [{"ind')),
+    "no JSON": Fault(always(body=b"<html>Bad gateway</html>")),
+    "an empty body": Fault(always(body=b"")),
+    "empty `choices`": Fault(always(body={"id": "x", "object": "chat.completion", "created": 1, "choices": []})),
+    "`finish_reason` `length`": Fault(lambda r, n: Answer(cut_short(r, n)), further=0),
+    "refusal": Fault(lambda r, n: Answer(refused(r, n)), further=0),
+    "content filter": Fault(lambda r, n: Answer(filtered(r, n)), further=0),
+    "prompt too long": Fault(error(400, "This model's maximum context length is 10 tokens."), further=0),
+    "usage is missing": Fault(with_usage(), further=0),
+    "usage is negative": Fault(with_usage(prompt_tokens=-5, completion_tokens=-1, total_tokens=-6), further=0),
+    "usage is absurd": Fault(with_usage(prompt_tokens=10**12, completion_tokens=1, total_tokens=10**12), further=0),
+}
+
+
+@pytest.mark.docker
+@pytest.mark.prefect
+@pytest.mark.parametrize("name", FAULTS)
+def test_no_fault_loses_a_sample_or_pays_for_one_twice(
+    name: str, night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(line, "FIRST_WAIT_S", 0.01)
+    fault = FAULTS[name]
+
+    def script(number: int, request: Request) -> Answer:
+        if 1 <= number <= fault.times:
+            return fault.answer(request, number)
+        return Answer(program(request, number))
+
+    provider.script = script
+    asks["sampling"]["models"][0] |= {"input_usd": 1.0, "output_usd": 2.0}
+    asks["sampling"] |= {"attempts": 2, "concurrency": 1, **fault.settings}
+    settings = {**asks, "search": {"prompts": PROMPTS, "samples": SAMPLES}, "validation": [], "held_out": []}
+    settings["sandbox"] = {"confirm": "never", "slots": 1}
+    try:
+        night(1, settings=settings)
+    except TerminalProviderError:
+        night(1)
+    history = Database(tmp_path)
+    rows = history.rows("FROM programs WHERE generation > 0")
+    assert len(rows) == PROMPTS * SAMPLES, "no sample is lost"
+    assert texts(row["completion"] for row in rows) == texts(spoken(provider.sold)), "none is paid for twice"
+    assert len(provider.requests) == PROMPTS + fault.further
+    assert provider.asked_at[2] - provider.asked_at[1] >= fault.wait_s
+    assert_books_are_right(rows, provider, usage_is_wrong=name.startswith("usage"))
+    assert_told(name, history, rows)
+
+
+def spoken(answers: list[dict[str, Any]]) -> Iterator[str | None]:
+    return (choice["message"]["content"] for answer in answers for choice in answer["choices"])
+
+
+def texts(given: Iterable[str | None]) -> Counter[str]:
+    return Counter(text for text in given if text)
+
+
+def assert_books_are_right(rows: list[dict], provider: Provider, *, usage_is_wrong: bool) -> None:
+    tokens_in, tokens_out = (sum(row[name] for row in rows) for name in ("tokens_in", "tokens_out"))
+    assert sum(row["cost_usd"] for row in rows) == pytest.approx(tokens_in * 1e-6 + tokens_out * 2e-6)
+    if usage_is_wrong:
+        letters = sum(len(request["messages"][0]["content"]) for request in provider.requests)
+        assert letters / 10 < tokens_in < letters
+    else:
+        assert (tokens_in, tokens_out) == (100 * len(provider.sold), 40 * len(provider.sold))
+
+
+def assert_told(name: str, history: Database, rows: list[dict]) -> None:
+    """What the README promises to be seen was seen."""
+    seen = [row["paused_by"] + row["error"] for row in history.rows("FROM nights")]
+    seen += [f"{row['error']} {row['finish_reason']}" for row in rows]
+    promised = re.findall(r"`(.+?)`", matrix()[name])
+    for words in promised:
+        assert any(words in one for one in seen), f"{words!r} is not among {sorted(set(seen))}"
+
+
+def matrix() -> dict[str, str]:
+    """The README's table: what is seen, by fault."""
+    (table,) = re.findall(r"^\| fault \|.*\n\|---.*\n((?:\|.*\n)+)", README, re.MULTILINE)
+    cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in table.splitlines()]
+    return {fault: seen for fault, _, seen in cells}
+
+
+def test_the_readme_has_one_row_a_fault():
+    assert list(matrix()) == list(FAULTS)
