@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
-from prefect import flow
+from prefect import flow, get_run_logger
+from prefect.blocks.system import Secret
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.environment import prepare
+from flows.notify import Notifier, addresses_of
 from flows.rules import StopRules
 from flows.search import Night
 from flows.session import open_session
 from flows.start import create_run
 from flows.when import parse_until
-from schemas.errors import RunIsBusy
+from schemas.errors import RunIsBusy, UsageError
 from schemas.problem import load_problem
 from tasks.history.files import RunFiles, files_of
 from tasks.problems import find
@@ -46,9 +48,35 @@ class Deadline(BaseModel):
     time_zone: str = Field(description="of the time of day, such as Europe/Stockholm")
 
 
+class Notices(BaseModel):
+    """Who is told of each night."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    secret: str | None = Field(default=None, description="Prefect Secret block with addresses, by name")
+    gain: float | None = Field(default=None, description="tell of a new best whenever it has risen by this")
+
+    def notifier(self) -> Notifier:
+        """Tells those whom the block names, or else the worker's environment. Without the block nobody is told."""
+        warn = get_run_logger().warning
+        try:
+            return Notifier(self._addresses(), self.gain, warn)
+        except (ValueError, UsageError) as error:
+            warn(f"nobody is told of this night: {error}")
+            return Notifier()
+
+    def _addresses(self) -> list[str]:
+        return addresses_of(None if self.secret is None else cast("Any", Secret.load(self.secret)).get())
+
+
 @flow(name="night", flow_run_name="{run_id}")
 def night(
-    run_id: str, history: str, start: Start, rules: StopRules, deadline: Deadline | None = None
+    run_id: str,
+    history: str,
+    start: Start,
+    rules: StopRules,
+    deadline: Deadline | None = None,
+    notices: Notices | None = None,
 ) -> State[dict[str, Any]]:
     """One night of a run. Where another is under way, this one is cancelled at once.
 
@@ -58,15 +86,17 @@ def night(
         start: What it is begun with.
         rules: When to stop.
         deadline: The same every night, in place of `rules.until`.
+        notices: Who is told.
     """
     prepare()
     if deadline is not None:
         rules = rules.model_copy(update={"until": _moment(deadline)})
-    try:
-        with open_session(begin(run_id, Path(history), start)) as session:
-            result = Night(session, rules, history).run()
-    except RunIsBusy as error:
-        return Cancelled(message=f"{error.message}; nothing was done")
+    with (notices or Notices()).notifier().watching(run_id) as notifier:
+        try:
+            with open_session(begin(run_id, Path(history), start)) as session:
+                result = Night(session, rules, history, notifier=notifier).run()
+        except RunIsBusy as error:
+            return Cancelled(message=f"{error.message}; nothing was done")
     return Completed(message=f"stopped by: {result['stop_reason']}", data=result)
 
 

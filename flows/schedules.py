@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 from zoneinfo import ZoneInfo
 
+from prefect.blocks.system import Secret
 from pydantic import ValidationError
 
 from flows.scheduled import HEARTBEAT_S, night
@@ -86,12 +87,26 @@ class Schedules:
         )
         cast("RunnerDeployment", deployment).apply()
 
+    def keep_notices(
+        self, run_id: str, addresses: Sequence[str] | None, gain: float | None
+    ) -> dict[str, str | float | None]:
+        """Who is told of a run's nights, as a parameter of them: addresses are kept apart from it, encrypted."""
+        told: dict[str, str | float | None] = {}
+        if addresses:
+            told["secret"] = _secret_of(run_id)
+            cast("Any", Secret)(value=list(addresses)).save(_secret_of(run_id), overwrite=True)
+        return told if gain is None else told | {"gain": gain}
+
     def all(self) -> list[Schedule]:
         """Every schedule, by name."""
         return sorted((self._told(one) for one in self._deployments()), key=lambda one: one.name)
 
     def remove(self, name: str) -> None:
-        self._client.delete_deployment(self._named(name).id)
+        deployment = self._named(name)
+        self._client.delete_deployment(deployment.id)
+        if secret := deployment.parameters.get("notices", {}).get("secret"):
+            with contextlib.suppress(ValueError):  # somebody else has removed it
+                Secret.delete(secret)
 
     def pause(self, name: str) -> None:
         self._client.pause_deployment(self._named(name).id)
@@ -167,6 +182,11 @@ class Schedules:
             limit=1,
         )
         return found[0] if found else None
+
+
+def _secret_of(run_id: str) -> str:
+    """Name of the block that holds the addresses; a run's id has the characters that Prefect allows."""
+    return f"overnight-{run_id}"
 
 
 def _in_words(run: FlowRun) -> str:

@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.final import judge_finalists
 from flows.generation import generation
+from flows.notify import Notifier, addresses_of
 from flows.rules import StopRules, Tally, reason_to_stop
 from flows.session import Session, open_session
 from schemas.errors import (
@@ -50,19 +51,28 @@ def search(run_id: str, history: str, rules: StopRules, again: list[int] | None 
         `stop_reason`, `best`, `generations` (the last one's number), `failed` (those of the run that are) and `night`.
     """
     with open_session(files_of(Path(history), run_id)) as session:
-        night = Night(session, rules, history, again)
-        return night.run()
+        notifier = session.notifier or Notifier(addresses_of(None), warn=get_run_logger().warning)
+        with notifier.watching(run_id):
+            return Night(session, rules, history, again, notifier).run()
 
 
 class Night:
     """One night of an open session."""
 
-    def __init__(self, session: Session, rules: StopRules, history: str, again: list[int] | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        rules: StopRules,
+        history: str,
+        again: list[int] | None = None,
+        notifier: Notifier | None = None,
+    ) -> None:
         if rules.budget.is_in_usd:
             require_prices(session.run.problem.settings.sampling)
         self._session = session
         self._rules = rules
         self._history = history
+        self._notifier = notifier or Notifier()
         self._again = None if again is None else deque(again)
         self._first = session.generations
         self._committed = 0
@@ -80,6 +90,7 @@ class Night:
         session.may_begin = self._may_begin
         session.until = rules.until
         session.progress.ledger.budget = rules.budget
+        self._notifier.best(session.run.run_id, session.best.score)
 
     def run(self) -> dict[str, Any]:
         record.write_night(self._session.files, self._record)
@@ -88,9 +99,11 @@ class Night:
         except BaseException as error:
             interrupted = not isinstance(error, Exception)
             self._end(StopReason.INTERRUPTED if interrupted else StopReason.FAILED, error=str(error))
+            self._tell()
             raise
         self._end(reason)
         self._final()
+        self._tell()
         return {
             "stop_reason": reason.value,
             "best": self._session.best.score,
@@ -189,6 +202,7 @@ class Night:
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             generation(self._session.run.run_id, number, self._history)
         self._committed += 1
+        self._notifier.best(self._session.run.run_id, self._session.best.score)
         if self._again is not None:
             self._again.popleft()
 
@@ -221,6 +235,10 @@ class Night:
             error=error,
         )
         record.write_night(session.files, self._record)
+
+    def _tell(self) -> None:
+        session = self._session
+        self._notifier.ended(session.run.run_id, self._record, session.population.start.score, sorted(session.failed))
 
     def _final(self) -> None:
         finalists = self._finalists()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from flows.compaction import Compaction
 from flows.images import image_of
+from flows.notify import Notifier
 from flows.progress import Progress
 from flows.round import Round
 from schemas.errors import EnvironmentFault
@@ -53,6 +54,7 @@ class Session:
         can_keep: Whether answers could be written down so far.
         may_begin: Whether a generation to come will be begun, as far as can be known now.
         until: The night's deadline.
+        notifier: Who is told of the night; `None` leaves that to the environment.
         last_reset: `time.monotonic()` of the last reset, for resets by the hour.
     """
 
@@ -85,6 +87,7 @@ class Session:
         self.night = len(files.nights())
         self.until: datetime | None = None
         self.may_begin: Callable[[int], bool] = lambda _: False
+        self.notifier: Notifier | None = None
         self.last_reset = time.monotonic()
         self.can_keep = True
         self._closing = False

@@ -12,6 +12,7 @@ from typing import Any
 from flows.cli.live import live_view
 from flows.cli.summary import print_summary
 from flows.cli.text import say
+from flows.notify import Notifier
 from flows.progress import Progress
 from flows.rules import StopRules
 from flows.search import search
@@ -25,7 +26,11 @@ from tasks.history.files import RunFiles
 
 
 def spend_night(
-    get_run: Callable[[], RunFiles], rules: StopRules, history: Path, again: list[int] | None = None
+    get_run: Callable[[], RunFiles],
+    rules: StopRules,
+    history: Path,
+    again: list[int] | None = None,
+    notifier: Notifier | None = None,
 ) -> int:
     """Conducts one night and shows its end.
 
@@ -34,6 +39,7 @@ def spend_night(
         rules: When to stop.
         history: Directory of the history.
         again: Generations that failed, to be retried in place of new ones.
+        notifier: Tells of the night.
 
     Returns:
         The exit code.
@@ -42,6 +48,7 @@ def spend_night(
         threading.Thread(target=_import_slow_libraries, daemon=True).start()
         files = get_run()
         with open_session(files) as session:
+            session.notifier = notifier
             say(f"run {files.run_id}, seed {session.run.seed}")
             _warn_of_another_image(session)
             _warn_of_changed_files(session)

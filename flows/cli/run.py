@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from flows.cli.notices import Notices
 from flows.cli.text import DEFAULT_HISTORY, History, say
 from schemas.errors import UsageError
 
@@ -55,6 +57,7 @@ def run(
     seed: Annotated[int | None, Parameter(help="everything random comes from it; default: drawn and shown")] = None,
     inputs: Annotated[str | None, Parameter(help="training inputs as JSON, in place of the specification's")] = None,
     set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
+    notices: Notices = Notices(),  # noqa: B008  (frozen)
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Start a run: score the start program, then search until a rule stops the night or you do (Ctrl-C)."""
@@ -81,8 +84,10 @@ def run(
     if rules.budget.is_in_usd:
         require_prices(loaded.settings.sampling)
     seed = secrets.randbelow(2**31) if seed is None else seed
-    image_of(loaded, say)
-    return spend_night(lambda: create_run(loaded, path, history, seed=seed), rules, history)
+    with notices.notifier().watching(loaded.name) as notifier:
+        image_of(loaded, say)
+        begin = partial(create_run, loaded, path, history, seed=seed)
+        return spend_night(begin, rules, history, notifier=notifier)
 
 
 def resume(
@@ -97,6 +102,7 @@ def resume(
     total_budget: TotalBudget = None,
     target: Target = None,
     patience: Patience = None,
+    notices: Notices = Notices(),  # noqa: B008  (frozen)
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Go on with a run, from its files alone. What was paid for before is not bought again."""
@@ -116,8 +122,9 @@ def resume(
         patience=patience,
     )
     files = find_run(history, run)
-    image_of(record.read_run(files).problem, say)
-    return spend_night(lambda: files, rules, history)
+    with notices.notifier().watching(files.run_id) as notifier:
+        image_of(record.read_run(files).problem, say)
+        return spend_night(lambda: files, rules, history, notifier=notifier)
 
 
 def stop_rules(until: str | None, **rules: float | None) -> StopRules:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cyclopts import Parameter
 
 from flows.cli.flags import Rules
+from flows.cli.notices import Notices
 from flows.cli.run import Image, Runtime, overrides
 from flows.cli.text import DEFAULT_HISTORY, History, say
 from schemas.errors import UsageError
@@ -45,6 +46,7 @@ def schedule(
     seed: Annotated[int | None, Parameter(help="everything random comes from it; default: drawn and shown")] = None,
     inputs: Annotated[str | None, Parameter(help="training inputs as JSON, in place of the specification's")] = None,
     set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
+    notices: Notices = Notices(),  # noqa: B008  (frozen)
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Schedule a run: the first night begins it, each one after it goes on with it."""
@@ -81,7 +83,9 @@ def schedule(
         "deadline": deadline,
     }
     name = name or loaded.name
+    notices.notifier()
     with open_schedules() as schedules:
+        parameters["notices"] = schedules.keep_notices(parameters["run_id"], notices.notify, notices.notify_gain)
         schedules.add(name, line, parameters, pool=pool or POOL)
         tell(schedules.find(name))
     say(f"nights are spent while `overnight serve` runs, or a worker: prefect worker start --pool {pool or POOL}")

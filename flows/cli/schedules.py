@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from flows.cli.flags import Rules
+from flows.cli.notices import Notices
 from flows.cli.schedule import TimeZone, Until, deadline_of, tell
 from flows.cli.text import out, printable, say, table
 from schemas.errors import UsageError
@@ -84,12 +85,14 @@ def change(
     time_zone: TimeZone = None,
     until: Until = None,
     rules: Rules = Rules(),  # noqa: B008  (frozen)
+    notices: Notices = Notices(),  # noqa: B008  (frozen)
 ) -> None:
-    """Change when nights begin or what ends them; what is not given stays."""
+    """Change when nights begin, what ends them or who is told; what is not given stays."""
     from flows.schedules import cron_schedule, open_schedules
 
     rules.checked()
-    if cron is time_zone is until is None and not rules.given():
+    notices.notifier()
+    if cron is time_zone is until is None and not rules.given() and notices == Notices():
         raise UsageError("nothing to change was given", remedy="For example: --cron '0 23 * * *' or --budget 10")
     with open_schedules() as there:
         before = there.find(name)
@@ -98,6 +101,8 @@ def change(
         kept = {"rules": before.parameters["rules"] | rules.given()} if rules.given() else {}
         if until or (time_zone and deadline):
             kept["deadline"] = deadline_of(until or deadline["until"], zone)
+        if told := there.keep_notices(before.run_id, notices.notify, notices.notify_gain):
+            kept["notices"] = before.parameters.get("notices", {}) | told
         line = cron_schedule(cron or before.cron, zone) if cron or time_zone else None
         there.change(name, cron=line, parameters=kept)
         tell(there.find(name))

@@ -127,3 +127,32 @@ def test_without_a_server_the_error_says_how_to_have_one(
     said = capsys.readouterr().err
     assert "none answers" in said
     assert "overnight serve" in said
+
+
+def test_addresses_to_tell_are_kept_as_a_secret_apart_from_the_parameters(scheduled: Any, prefect: str):
+    import urllib.request
+
+    from prefect.blocks.system import Secret
+
+    name, schedule = scheduled
+    code, _ = schedule("--notify", "json://127.0.0.1/path-secret-9", "--notify-gain", "0.5")
+    assert code == 0
+    notices = deployment(name).parameters["notices"]
+    assert notices == {"secret": f"overnight-{deployment(name).parameters['run_id']}", "gain": 0.5}
+    assert Secret.load(notices["secret"]).get() == ["json://127.0.0.1/path-secret-9"]  # pyright: ignore[reportAttributeAccessIssue]
+    for place in ("deployments", "block_documents"):
+        asked = urllib.request.Request(f"{prefect}/{place}/filter", b"{}", {"Content-Type": "application/json"})
+        with urllib.request.urlopen(asked) as answer:
+            assert b"path-secret-9" not in answer.read()
+    assert run(["schedules", "change", name, "--notify", "json://127.0.0.1/other"]) == 0
+    assert deployment(name).parameters["notices"] == notices
+    assert Secret.load(notices["secret"]).get() == ["json://127.0.0.1/other"]  # pyright: ignore[reportAttributeAccessIssue]
+    assert run(["schedules", "remove", name]) == 0
+    with pytest.raises(ValueError, match="Unable to find"):
+        Secret.load(notices["secret"])
+
+
+def test_an_address_of_no_service_is_refused(scheduled: Any):
+    code, error = scheduled[1]("--notify", "nosuch://x")
+    assert code == 2
+    assert "of no service" in error
