@@ -1,8 +1,11 @@
-"""How fast candidates are judged, beside unisolated processes that only `exec` them, in the same rounds.
+"""How fast candidates are judged, beside what isolates less and beside what starts more, all in the same rounds.
 
-    .venv/bin/python tests/bench/bench_sandbox.py [--image NAME] [--slots N] [--rounds N]
+    python -m tests.bench.bench_sandbox [--image NAME] [--slots N] [--rounds N]
 
-Prints candidates a second and milliseconds each, the best of the rounds, and the ratio to the reference.
+For candidates that do nothing and for candidates of 50 ms of processor time: the sandbox; the same fork server without
+containers (`tests/contract/bare.py`: this Python, one user, no control group); as many unisolated processes that only
+`exec` the program; and, for the former, `docker exec` for each candidate. Each round has all of them, one after the
+other; rates and ratios are medians of the rounds. Then what split evaluation and confirmation cost (`bench_split`).
 """
 
 from __future__ import annotations
@@ -10,15 +13,20 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+import docker
 
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Verdict
-from tasks.evaluate.pool import open_pool
+from tasks.evaluate.pool import SandboxPool, open_pool
+from tests.bench import bench_split
+from tests.contract.bare import BareRunner
 
+JOB = Job("evaluate", (Call((1,)),), Limits(wall_s=10, memory_mib=256))
 TRIVIAL = "def evaluate(n):\n    return n\n"
 BUSY = """
 import time
@@ -30,6 +38,8 @@ def evaluate(n):
     return n
 """
 
+Judge = Callable[[str], object]
+
 
 def run_unisolated(source: str) -> float:
     namespace: dict[str, Callable[[int], float]] = {}
@@ -37,7 +47,26 @@ def run_unisolated(source: str) -> float:
     return namespace["evaluate"](1)
 
 
-def rate(executor: Executor, judge: Callable[[str], object], source: str, count: int) -> float:
+@contextmanager
+def executing(image: str, slots: int) -> Iterator[Judge]:
+    """Starts a Python for each candidate, in one container that is there."""
+    client = docker.from_env(max_pool_size=2 * slots)
+    container = client.containers.run(
+        image, ["-c", "import time; time.sleep(3600)"], entrypoint="python3", network_mode="none", detach=True
+    )
+
+    def judge(source: str) -> None:
+        ended = container.exec_run(["python3", "-c", f"{source}\nprint(evaluate(1))"])
+        assert ended == (0, b"1\n"), ended
+
+    try:
+        yield judge
+    finally:
+        container.remove(force=True)
+        client.close()
+
+
+def rate(executor: Executor, judge: Judge, source: str, count: int) -> float:
     """Candidates a second."""
     began = time.perf_counter()
     for result in executor.map(judge, [source] * count):
@@ -45,31 +74,48 @@ def rate(executor: Executor, judge: Callable[[str], object], source: str, count:
     return count / (time.perf_counter() - began)
 
 
+Way = tuple[str, Executor, Judge, int]
+"""A way to judge: its name, who runs it, how, and how many candidates a round."""
+
+
+def compare(kind: str, source: str, ways: Sequence[Way], rounds: int, slots: int) -> None:
+    """Prints the rate of each way, and of the first beside each of the others."""
+    for _, executor, judge, _ in ways:
+        rate(executor, judge, source, slots)
+    seen = [[rate(executor, judge, source, count) for _, executor, judge, count in ways] for _ in range(rounds)]
+    columns = list(zip(*seen, strict=True))
+    for (name, *_), column in zip(ways, columns, strict=True):
+        rates = statistics.median(column)
+        ratio = statistics.median(ours / theirs for ours, theirs in zip(columns[0], column, strict=True))
+        print(f"{kind:8} {name:14} {rates:8.1f}/s  {1000 * slots / rates:6.2f} ms a slot   sandbox/it {ratio:6.3f}")
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--image", default="overnight-sandbox")
     arguments.add_argument("--slots", type=int, default=os.cpu_count() or 1)
-    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--rounds", type=int, default=7)
     chosen = arguments.parse_args()
-    job = Job("evaluate", (Call((1,)),), Limits(wall_s=10, memory_mib=256))
-    began = time.perf_counter()
-    with (
-        open_pool(job, image=chosen.image, slots=chosen.slots) as pool,
-        ThreadPoolExecutor(chosen.slots) as threads,
-        ProcessPoolExecutor(chosen.slots) as processes,
-    ):
-        sys.stdout.write(f"{chosen.slots} slots started in {time.perf_counter() - began:.2f} s\n")
-        for name, source, count in (("trivial", TRIVIAL, 400), ("50 ms", BUSY, 40)):
-            rounds = [
-                (rate(threads, pool.evaluate, source, count), rate(processes, run_unisolated, source, count))
-                for _ in range(chosen.rounds)
-            ]
-            best, reference = (max(column) for column in zip(*rounds, strict=True))
-            median = statistics.median(ours / theirs for ours, theirs in rounds)
-            sys.stdout.write(
-                f"{name:8} {best:8.1f}/s ({1000 * chosen.slots / best:6.2f} ms a slot)   reference {reference:8.1f}/s"
-                f"   best/best {best / reference:.3f}   median of ratios {median:.3f}\n"
-            )
+    image, slots, rounds = chosen.image, chosen.slots, chosen.rounds
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        threads, processes = enter(ThreadPoolExecutor(slots)), enter(ProcessPoolExecutor(slots))
+        began = time.perf_counter()
+        pool = enter(open_pool(JOB, image=image, slots=slots))
+        print(f"{slots} slots started in {time.perf_counter() - began:.2f} s, {pool.versions}")
+        bare = enter(SandboxPool(JOB, BareRunner, slots=slots, own_users=False))
+        print(f"bare fork server: {bare.versions}")
+        each = enter(executing(image, slots))
+        trivial: list[Way] = [
+            ("sandbox", threads, pool.evaluate, 300),
+            ("bare server", threads, bare.evaluate, 300),
+            ("unisolated", processes, run_unisolated, 300),
+            ("docker exec", threads, each, 2 * slots),
+        ]
+        busy = [(name, executor, judge, 20 * slots) for name, executor, judge, _ in trivial[:3]]
+        compare("trivial", TRIVIAL, trivial, rounds, slots)
+        compare("50 ms", BUSY, busy, rounds, slots)
+    bench_split.compare(image, rounds)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
 """What it costs to keep a function apart from what scores it, on the built-in problems: inline and split in each round.
 
-    .venv/bin/python tests/bench/bench_split.py [--image NAME] [--rounds N]
+    python -m tests.bench.bench_split [--image NAME] [--rounds N]
 
-Prints milliseconds of one evaluation of the start program, microseconds that a call across adds, and the ratio; then
-what one confirmation costs, its container included. All are medians of the rounds.
+Prints milliseconds of one evaluation of the start program, microseconds that a call across adds, what one confirmation
+takes, its container included, and the ratios. All are medians of the rounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 
 from schemas.problem import Problem, load_problem
@@ -44,18 +43,22 @@ def measure(problem: Problem, image: str, rounds: int) -> tuple[float, float, fl
     return whole, apart, confirmed
 
 
+def compare(image: str, rounds: int) -> None:
+    for name, calls in CALLS.items():
+        whole, apart, confirmed = measure(load_problem(find(name)), image, rounds)
+        print(
+            f"{name:16} inline {1000 * whole:7.1f} ms   split {1000 * apart:7.1f} ms   "
+            f"{1e6 * (apart - whole) / calls:5.1f} µs a call   split/inline {apart / whole:5.2f}   "
+            f"confirmation {1000 * confirmed:7.1f} ms   confirmation/inline {confirmed / whole:5.2f}"
+        )
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--image", default="overnight-sandbox")
     arguments.add_argument("--rounds", type=int, default=9)
     chosen = arguments.parse_args()
-    for name, calls in CALLS.items():
-        whole, apart, confirmed = measure(load_problem(find(name)), chosen.image, chosen.rounds)
-        sys.stdout.write(
-            f"{name:16} inline {1000 * whole:7.1f} ms   split {1000 * apart:7.1f} ms   "
-            f"{1e6 * (apart - whole) / calls:5.1f} µs a call   split/inline {apart / whole:5.2f}   "
-            f"confirmation {1000 * confirmed:7.1f} ms\n"
-        )
+    compare(chosen.image, chosen.rounds)
 
 
 if __name__ == "__main__":
