@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import asdict
 from functools import cache
 from importlib import resources
@@ -35,6 +36,10 @@ IDLE_S = 1800.0
 
 _USERS = 1000
 """Users of one slot. None is in use elsewhere, so that no limit that the kernel counts by user is shared."""
+
+
+_NUMPY = re.compile(r"\b(np|numpy)\b")
+"""A program has it as `np` without importing it."""
 
 
 @cache
@@ -84,10 +89,16 @@ def job_frame(job: Job, *, own_users: bool = True) -> bytes:
     return frames.frame(json.dumps(settings).encode()) + apart
 
 
-def request(number: int, source: str) -> bytes:
+def request(number: int, source: str, job: Job) -> bytes:
     """One candidate's request; text that is not UTF-8 goes through and fails in the candidate's own compile."""
     program = source.encode("utf-8", "surrogatepass")
-    return frames.REQUEST.pack(number, len(program)) + program
+    return frames.REQUEST.pack(number, len(program), _speaks_of_numpy(source, job)) + program
+
+
+def _speaks_of_numpy(source: str, job: Job) -> bool:
+    """Whether any of its processes may use numpy; what a command starts imports its own."""
+    texts = (source, job.apart.specification) if job.apart else (source,)
+    return not job.command and any(_NUMPY.search(text) for text in texts)
 
 
 def cpu_limit(job: Job) -> float:

@@ -117,7 +117,7 @@ class Slot:
         patience_s = self._job.limits.wall_s * rounds + _SLACK_S
         sent, until = time.time(), time.monotonic() + patience_s
         self._number += 1
-        self._send(channel, delivery.request(self._number, source), _SLACK_S)
+        self._send(channel, delivery.request(self._number, source, self._job), _SLACK_S)
         header, results, output = (self._read_frame(channel, until, sent) for _ in range(3))
         answered = read_header(header).number
         if answered != self._number:

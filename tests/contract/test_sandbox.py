@@ -173,6 +173,20 @@ def test_numbers_of_numpy_are_numbers(sandbox: SandboxPool, value: str):
     assert sandbox.evaluate(returns(value)).scores in {(2.0, 2.0), (2.5, 2.5)}
 
 
+def test_numpy_is_there_for_who_speaks_of_it_and_weighs_on_nobody_before(kind: str, request: pytest.FixtureRequest):
+    plain = body("import sys\nreturn 'num' + 'py' in sys.modules and 1 or 0")
+    with start(kind, JOB, request) as pool:
+        if "numpy" not in pool.versions:
+            pytest.skip("no numpy in the image")
+        light = pool.evaluate(plain)
+        assert light.scores == (0.0, 0.0), light
+        first, heavy = (pool.evaluate(returns("np.int64(2)")) for _ in range(2))
+        assert first.scores == heavy.scores == (2.0, 2.0), heavy
+        assert light.peak_mib < heavy.peak_mib
+        assert pool.evaluate(plain).scores == (1.0, 1.0), "it stays"
+        assert pool.starts == 1
+
+
 def test_marks_need_no_import_and_the_program_is_a_real_module(sandbox: SandboxPool):
     source = """
 from __future__ import annotations

@@ -152,7 +152,7 @@ def test_it_ends_at_once_with_all_processes_when_the_host_is_gone_within_a_candi
     start(runner)
     assert runner.stdin is not None
     source = "import os\ndef evaluate(n):\n    os.fork()\n    while True: pass\n"
-    runner.stdin.write(delivery.request(1, source))
+    runner.stdin.write(delivery.request(1, source, JOB))
     while not children(runner.pid):
         pass
     (child,) = children(runner.pid)
@@ -164,7 +164,7 @@ def test_it_ends_at_once_with_all_processes_when_the_host_is_gone_within_a_candi
 def test_a_request_that_is_cut_off_ends_it(runner: subprocess.Popen[bytes]):
     start(runner)
     assert runner.stdin is not None
-    runner.stdin.write(delivery.request(1, "x = 1")[:-2])
+    runner.stdin.write(delivery.request(1, "x = 1", JOB)[:-2])
     runner.stdin.close()
     assert runner.wait(timeout=10) == 70
     assert runner.stderr is not None
@@ -174,7 +174,7 @@ def test_a_request_that_is_cut_off_ends_it(runner: subprocess.Popen[bytes]):
 def test_a_candidate_dies_with_its_runner(runner: subprocess.Popen[bytes]):
     start(runner)
     assert runner.stdin is not None
-    runner.stdin.write(delivery.request(1, "while True: pass"))
+    runner.stdin.write(delivery.request(1, "while True: pass", JOB))
     while not children(runner.pid):
         pass
     (child,) = children(runner.pid)
@@ -216,7 +216,7 @@ def is_gone(pid: str) -> bool:
 def test_split_it_ends_at_once_with_all_processes_when_the_host_is_gone(runner: subprocess.Popen[bytes]):
     start(runner, SPLIT)
     assert runner.stdin is not None
-    runner.stdin.write(delivery.request(1, APART))
+    runner.stdin.write(delivery.request(1, APART, SPLIT))
     processes = are_split(runner)
     runner.stdin.close()
     assert runner.wait(timeout=10) == 0
@@ -226,7 +226,7 @@ def test_split_it_ends_at_once_with_all_processes_when_the_host_is_gone(runner: 
 def test_split_all_processes_die_with_the_runner(runner: subprocess.Popen[bytes]):
     start(runner, SPLIT)
     assert runner.stdin is not None
-    runner.stdin.write(delivery.request(1, APART))
+    runner.stdin.write(delivery.request(1, APART, SPLIT))
     processes = are_split(runner)
     runner.kill()
     runner.wait(timeout=10)
@@ -237,7 +237,7 @@ def test_split_all_processes_die_with_the_runner(runner: subprocess.Popen[bytes]
 def test_split_a_request_that_is_cut_off_ends_it(runner: subprocess.Popen[bytes]):
     start(runner, SPLIT)
     assert runner.stdin is not None
-    runner.stdin.write(delivery.request(1, "x = 1")[:-2])
+    runner.stdin.write(delivery.request(1, "x = 1", JOB)[:-2])
     runner.stdin.close()
     assert runner.wait(timeout=10) == 70
     assert runner.stderr is not None

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 LENGTH = struct.Struct(">I")
 """Before every frame: its length in bytes."""
 
-REQUEST = struct.Struct(">QI")
-"""Before every candidate, instead of a frame's length: its number and the length of its program in bytes.
+REQUEST = struct.Struct(">QI?")
+"""Before every candidate, instead of a frame's length: its number, the length of its program in bytes, and whether it
+speaks of numpy.
 
 The runner reads this alone. The program is read by the child, so that no later child inherits it.
 """

@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -23,9 +24,15 @@ from . import additions, child, command, crossing, frames, group, lockdown, plai
 _PRELOADED = (
     *("bisect", "collections", "copy", "dataclasses", "decimal", "enum", "fractions", "functools", "heapq"),
     *("itertools", "math", "operator", "random", "re", "statistics", "string", "typing"),
-    *("numpy", "numpy.random", "numpy.linalg", "numpy.fft"),
 )
-"""Imported once, so that no child waits for it; numpy loads its parts only when they are first used."""
+"""Imported once, so that no child waits for it."""
+
+_NUMERIC = ("numpy", "numpy.random", "numpy.linalg", "numpy.fft")
+"""The same for numpy, which loads its parts only when they are first used.
+
+It doubles the memory and the mappings of a process, which are copied for every child and torn down with it: a third of
+what a candidate costs. So it is imported before the first candidate that speaks of it.
+"""
 
 _STACK_BYTES = 2 * 2**20
 """Of each thread that a candidate starts: the usual 8 MiB would soon use its address space up."""
@@ -86,7 +93,11 @@ def serve() -> NoReturn:
     threading.stack_size(_STACK_BYTES)
     child.print_by_line()
     packages = additions.find_packages()
-    versions = packages | preload()
+    preload(_PRELOADED)
+    versions = packages | {"python": sys.version.split()[0]} | find_numpy()
+    if packages or additions.files():
+        # They may use it where the program does not say so.
+        preload(_NUMERIC)
     additions.enter_files()
     lockdown.settle()
     runner = Runner(settings, kernel, shared)
@@ -97,16 +108,29 @@ def serve() -> NoReturn:
         runner.judge(*frames.REQUEST.unpack(header))
 
 
-def preload() -> dict[str, str]:
-    """Imports what candidates commonly use; the versions of Python and numpy."""
-    for name in _PRELOADED:
+def preload(names: Sequence[str]) -> None:
+    """Imports those that are there."""
+    for name in names:
         with suppress(ImportError):
             import_module(name)
-    versions = {"python": sys.version.split()[0]}
     if "numpy" in sys.modules:
-        versions["numpy"] = sys.modules["numpy"].__version__
         crossing.know_numpy(sys.modules["numpy"])
-    return versions
+
+
+def find_numpy() -> dict[str, str]:
+    """Numpy's version by its name; nothing where it cannot be imported. Another process imports it."""
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(write_end, import_module("numpy").__version__.encode())
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    with open(read_end) as said:
+        version = said.read()
+    os.waitpid(pid, 0)
+    return {"numpy": version} if version else {}
 
 
 def read_settings(job: dict[str, Any]) -> Settings:
@@ -144,7 +168,8 @@ class Runner:
         self._kernel = kernel
         self._shared = shared
         self._group = group.Group()
-        self._address_space = None if settings.work.command else lockdown.address_space() + settings.memory_mib * 2**20
+        self._has_numeric = "numpy" in sys.modules
+        self._address_space = self._allowed_space()
         self._first_uid = lockdown.first_user(settings.first_uid, settings.uids)
 
     def answer(self, *parts: bytes | memoryview) -> None:
@@ -173,17 +198,35 @@ class Runner:
         if fault:
             raise RuntimeError(f"a candidate cannot be locked down here: {fault.decode(errors='replace')}")
 
-    def judge(self, number: int, length: int) -> None:
+    def judge(self, number: int, length: int, numeric: bool) -> None:
         """Judges one candidate, whose program of `length` bytes is next on standard input, and answers the host.
+
+        Args:
+            number: Of its request.
+            length: Of its program, bytes.
+            numeric: Whether it speaks of numpy.
 
         Raises:
             HostGone: If standard input closed meanwhile.
             RuntimeError: If a child failed before it ran anything of the candidate.
         """
+        if numeric and not self._has_numeric:
+            self._load_numeric()
         if self._settings.apart is not None:
             self._judge_apart(self._settings.apart, number, length)
         else:
             self.answer(*self._judge_whole(number, length))
+
+    def _load_numeric(self) -> None:
+        self._has_numeric = True
+        preload(_NUMERIC)
+        lockdown.settle()
+        self._address_space = self._allowed_space()
+
+    def _allowed_space(self) -> int | None:
+        if self._settings.work.command:
+            return None
+        return lockdown.address_space() + self._settings.memory_mib * 2**20
 
     def _judge_apart(self, apart: split.Apart, number: int, length: int) -> None:
         """One referee an input; the last of them answers the host."""
@@ -194,7 +237,7 @@ class Runner:
             # No two processes of a candidate, nor of its neighbours in time, are of the same user.
             first = 2 * (number * inputs + index)
             match = split.Match(number, index, inputs, (self._cage(first), self._cage(first + 1)))
-            pid = os.fork()
+            pid = self._kernel.fork()
             if pid == 0:
                 split.referee(rules, match, length, self.answer, parent)
             status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -231,7 +274,7 @@ class Runner:
     def _start(self, cage: lockdown.Cage, length: int) -> tuple[int, watch.Watch]:
         results_end, results = os.pipe()
         output_end, output = os.pipe()
-        pid = os.fork()
+        pid = self._kernel.fork()
         if pid == 0:
             ends = lockdown.Ends(results=results, output=output)
             child.live(self._settings.work, cage, ends, length, self._kernel)

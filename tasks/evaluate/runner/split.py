@@ -168,11 +168,11 @@ class _Referee:
         output_end, output = os.pipe()
         asked, ask = os.pipe()
         told, tell = os.pipe()
-        evolved = os.fork()
+        evolved = self._rules.kernel.fork()
         if evolved == 0:
             _live_evolved(self._rules, self._match.cages[0], output, (asked, tell))
         results_end, results = os.pipe()
-        scorer = os.fork()
+        scorer = self._rules.kernel.fork()
         if scorer == 0:
             _live_scorer(self._rules, self._match, output, (results, told, ask))
         for descriptor in (output, asked, ask, told, tell, results):

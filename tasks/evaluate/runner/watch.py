@@ -12,7 +12,7 @@ from . import group, reap
 from .kept import Kept
 
 _TICK_S = 0.05
-"""Seconds between looks at whether the child is alive, while its report is not closed."""
+"""Seconds between looks at whether the child is alive, while its report is not closed: the kernel may not tell."""
 
 _LAST_TICK_S = 0.001
 """The same once it is: the child is exiting."""
@@ -69,6 +69,9 @@ class Watch:
         for end in self._open:
             os.set_blocking(end, False)
             self._poll.register(end, select.POLLIN)
+        self._exit = _exit_of(child)
+        if self._exit is not None:
+            self._poll.register(self._exit, select.POLLIN)
 
     def until_end(self) -> None:
         """Returns when the child has exited or has broken a bound and must be killed.
@@ -84,7 +87,8 @@ class Watch:
                 if descriptor == 0:
                     # Nothing is ever sent during an evaluation, so this is the end of the stream.
                     raise HostGone
-                self._take(descriptor)
+                if descriptor in self._open:
+                    self._take(descriptor)
             if time.monotonic() > self._deadline:
                 self._break("wall")
 
@@ -98,6 +102,8 @@ class Watch:
                 continue
             if end in self._open:
                 self._close(end)
+        if self._exit is not None:
+            os.close(self._exit)
 
     def early_end(self) -> str:
         """Why it did not even come to its program, in words."""
@@ -145,6 +151,14 @@ class Watch:
 
     def _break(self, bound: str) -> None:
         self.broken = self.broken or bound
+
+
+def _exit_of(child: int) -> int | None:
+    """A descriptor that can be read once the child has exited; None where the kernel or this Python has no such."""
+    try:
+        return os.pidfd_open(child)
+    except (OSError, AttributeError):
+        return None
 
 
 def header(
