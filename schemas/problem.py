@@ -7,16 +7,17 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from schemas.directory import DEFAULTS, read_program, restore_program
 from schemas.errors import SpecificationError, UsageError
 from schemas.files import File, changed_files, read_files
+from schemas.foreign import BRIDGES, read_task
 from schemas.job import Apart, Call, Command, Job
 from schemas.needs import Needs, read_needs
-from schemas.settings import Settings, parse_settings
+from schemas.settings import Settings, flat_settings, parse_settings
 from schemas.skeleton import Skeleton
 from schemas.specification import Specification, read_specification
 
@@ -37,6 +38,7 @@ class Problem:
         inputs: For each split, one call for each input.
         needs: What the PEP 723 block asks for, in a directory also those of files that its command names.
         files: What programs find in their working directory.
+        notes: What is worth saying about how it was read.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Problem:
     inputs: Mapping[Split, tuple[Call, ...]]
     needs: Needs = field(default_factory=Needs)
     files: tuple[File, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def hash(self) -> str:
@@ -125,7 +128,9 @@ def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Prob
 
 
 def _load_directory(path: Path, overrides: Mapping[str, Any]) -> Problem:
-    layers = [DEFAULTS, _read_toml(path / "overnight.toml"), overrides]
+    own = _read_toml(path / "overnight.toml")
+    task = None if "evaluate" in own.get("command", {}) else read_task(path)
+    layers = [DEFAULTS, task.settings if task else {}, own, overrides]
     settings = parse_settings(_merge(layers), f"{path.name}/overnight.toml")
     file, settings = read_program(path, settings)
     if settings.sandbox.split:
@@ -135,7 +140,10 @@ def _load_directory(path: Path, overrides: Mapping[str, Any]) -> Problem:
         )
     settings = _with_input_files(settings, path / "overnight.toml")
     files = [one for one in read_files(path, settings.files) if one.path != settings.command.program]
-    return _problem(path.resolve().name.replace("_", "-"), file, settings, files)
+    problem = _problem(
+        path.resolve().name.replace("_", "-"), file, settings, [*files, *([task.bridge] if task else [])]
+    )
+    return replace(problem, notes=task.notes) if task else problem
 
 
 def restore_problem(name: str, text: str, settings: Mapping[str, Any], files: Sequence[File] = ()) -> Problem:
@@ -161,7 +169,8 @@ def changed_since(problem: Problem, path: Path) -> list[str]:
         is_same = (folder / name).read_text(encoding="utf-8") == problem.specification.text
     except (OSError, UnicodeDecodeError):
         is_same = False
-    return [name] * (not is_same) + changed_files(folder, problem.files)
+    own = [file for file in problem.files if file.path not in BRIDGES]
+    return [name] * (not is_same) + changed_files(folder, own)
 
 
 def settings_beyond_the_file(problem: Problem) -> dict[str, Any]:
@@ -178,14 +187,6 @@ def settings_beyond_the_file(problem: Problem) -> dict[str, Any]:
 
 def _names_files(inputs: Sequence[Any]) -> bool:
     return any(isinstance(item, str) and item.endswith(".json") for item in inputs)
-
-
-def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted name."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= flat_settings(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
 
 
 def _problem(name: str, specification: Skeleton, settings: Settings, files: Sequence[File]) -> Problem:

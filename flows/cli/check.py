@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flows.cli.run import Image, Runtime, overrides
-from flows.cli.text import out, say, score, table
+from flows.cli.text import out, printable, say, say_notes, score, table
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome
 
@@ -36,6 +36,7 @@ def check(
     path = find(problem)
     loaded = load_problem(path, overrides(None, None, None, inputs, set, image=image, runtime=runtime))
     say(f"{path.name}: {_what_evolves(loaded)}")
+    say_notes(loaded)
     image_of(loaded, say)
     splits: tuple[Split, ...] = ("train", "validation", "held_out")
     verdicts = {split: _check_split(loaded, split) for split in splits if loaded.inputs[split]}
@@ -53,6 +54,9 @@ def _what_evolves(problem: Problem) -> str:
         return f"evolves `{skeleton.evolved}({', '.join(skeleton.parameters)})`, scored by `{skeleton.run}`"
     return f"evolves {command.program}, scored by {command.metric!r} of `{' '.join(command.evaluate)}`"
 
+
+_PRINTED_LINES, _PRINTED_CHARS = 8, 160
+"""Of what the start program prints, so much is shown."""
 
 _MORE = {
     Outcome.TIMED_OUT: "Give it more time with --set limits.wall_s=60",
@@ -105,6 +109,15 @@ def _print_split(problem: Problem, split: Split, verdict: Verdict) -> None:
         f"{verdict.wall_s:.2f} s, {verdict.cpu_s:.2f} s of processor, "
         f"{verdict.peak_mib:.0f} MiB of {limits.memory_mib} MiB; limit {limits.wall_s:g} s for an input"
     )
+    _say_what_it_printed(verdict.output)
+
+
+def _say_what_it_printed(output: str) -> None:
+    lines = output.strip().splitlines()
+    if lines:
+        say(f"it printed {len(lines)} line{'s' * (len(lines) > 1)}, of which the last:")
+    for line in lines[-_PRINTED_LINES:]:
+        say(f"  | {printable(line)[:_PRINTED_CHARS]}")
 
 
 def _say_whether_they_agree(first: Verdict, second: Verdict) -> None:

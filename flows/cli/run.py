@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from flows.cli.notices import Notices
-from flows.cli.text import DEFAULT_HISTORY, History, say
+from flows.cli.text import DEFAULT_HISTORY, History, say, say_notes
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def run(
     path = find(problem)
     settings = overrides(model, api_base, style, inputs, set, confirm=confirm, image=image, runtime=runtime)
     loaded = load_problem(path, settings)
+    say_notes(loaded)
     if rules.budget.is_in_usd:
         require_prices(loaded.settings.sampling)
     seed = secrets.randbelow(2**31) if seed is None else seed

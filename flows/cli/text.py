@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from schemas.problem import Problem
+
 History = Annotated[
     Path, Parameter(name="--history", env_var="OVERNIGHT_HISTORY", help="directory where runs are kept")
 ]
@@ -48,6 +50,12 @@ def err() -> Console:
 
 def say(text: str) -> None:
     err().print(text, markup=False, soft_wrap=True)
+
+
+def say_notes(problem: Problem) -> None:
+    """What is worth saying about how a problem was read."""
+    for note in problem.notes:
+        say(f"note: {printable(note)}")
 
 
 def say_error(message: str, remedy: str) -> None:

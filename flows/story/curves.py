@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from schemas.errors import UsageError
-from schemas.problem import flat_settings
+from schemas.settings import flat_settings
 from schemas.story import RunCurve, Splits
 from tasks.history.database import Database
 

@@ -1,0 +1,169 @@
+"""Scores a program with an OpenEvolve task's `evaluator.py`, as OpenEvolve would; runs in the sandbox.
+
+Its arguments are the program's path and, as JSON, the thresholds of the cascade (null for none) and the metrics that
+are features and no fitness. It imports nothing of ours, and OpenEvolve need not be installed.
+"""
+
+import asyncio
+import importlib.util
+import inspect
+import json
+import os
+import random
+import sys
+import types
+from dataclasses import dataclass, field
+
+METRICS_FILE = os.path.abspath("overnight_metrics.json")
+ARTIFACT_CHARS = 20_000
+
+
+@dataclass
+class EvaluationResult:
+    """What evaluators import from `openevolve.evaluation_result`: metrics, and artifacts for the next prompt."""
+
+    metrics: dict
+    artifacts: dict = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, metrics):
+        return cls(metrics)
+
+    def to_dict(self):
+        return self.metrics
+
+    def has_artifacts(self):
+        return bool(self.artifacts)
+
+
+def stand_in():
+    """Makes `from openevolve.evaluation_result import EvaluationResult` work, unless OpenEvolve is there."""
+    if importlib.util.find_spec("openevolve") is not None:
+        return
+    package, module = types.ModuleType("openevolve"), types.ModuleType("openevolve.evaluation_result")
+    package.__path__ = []
+    package.evaluation_result = module
+    package.EvaluationResult = module.EvaluationResult = EvaluationResult
+    sys.modules |= {"openevolve": package, "openevolve.evaluation_result": module}
+
+
+def seed(*paths):
+    """Seeds what is random, so that unseeded draws repeat."""
+    number = int(os.environ.get("OVERNIGHT_SEED", "0"))
+    random.seed(number)
+    # Only where somebody will import it: that takes a tenth of a second.
+    if any(b"numpy" in open(path, "rb").read() for path in paths):
+        import numpy
+
+        numpy.random.seed(number % 2**32)
+
+
+def load_evaluator():
+    sys.path.insert(0, os.getcwd())
+    spec = importlib.util.spec_from_file_location("evaluation_module", os.path.abspath("evaluator.py"))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["evaluation_module"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def evaluate(module, program, thresholds):
+    """The result of the evaluator, through the stages of its cascade if there is one."""
+    if thresholds is None or not hasattr(module, "evaluate_stage1"):
+        return as_result(module.evaluate(program))
+    result = as_result(module.evaluate_stage1(program))
+    for number, threshold in zip((2, 3), thresholds, strict=False):
+        stage = getattr(module, f"evaluate_stage{number}", None)
+        if stage is None or not passes(result.metrics, threshold):
+            return result
+        try:
+            found = as_result(stage(program))
+        except Exception as error:  # noqa: BLE001 — a stage that fails keeps what the ones before it found
+            result.artifacts[f"stage{number}_stderr"] = f"{type(error).__name__}: {error}"
+            result.metrics[f"stage{number}_passed"] = 0.0
+            return result
+        result = merged(result, found)
+    return result
+
+
+def as_result(found):
+    """An `EvaluationResult`, whichever class of that name it has, or a dictionary of metrics; also those to await."""
+    if inspect.iscoroutine(found):
+        found = asyncio.run(found)
+    if isinstance(found, dict):
+        return EvaluationResult(dict(found))
+    if hasattr(found, "metrics"):
+        return EvaluationResult(dict(found.metrics), dict(getattr(found, "artifacts", None) or {}))
+    raise TypeError(
+        f"the evaluator returned {type(found).__name__}, expected metrics: a dictionary or EvaluationResult"
+    )
+
+
+def merged(first, second):
+    metrics = {
+        name: float(value)
+        for result in (first, second)
+        for name, value in result.metrics.items()
+        if isinstance(value, int | float) and name != "error"
+    }
+    return EvaluationResult(metrics, {**first.artifacts, **second.artifacts})
+
+
+def passes(metrics, threshold):
+    """Whether the next stage is run: by the combined score, else by the average of all numbers but `error`."""
+    combined = metrics.get("combined_score")
+    if isinstance(combined, int | float):
+        return float(combined) >= threshold
+    numbers = [float(value) for name, value in metrics.items() if name != "error" and isinstance(value, int | float)]
+    return bool(numbers) and sum(numbers) / len(numbers) >= threshold
+
+
+def fitness(metrics, features):
+    """The combined score; without one, the average of the metrics that are no features, or else of all."""
+    try:
+        return float(metrics["combined_score"])
+    except (KeyError, TypeError, ValueError):
+        pass
+    found = average(metrics, features)
+    found = average(metrics, ()) if found is None else found
+    return 0.0 if found is None else found
+
+
+def average(metrics, left_out):
+    numbers = [
+        float(value)
+        for name, value in metrics.items()
+        if name not in left_out and isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    ]
+    return sum(numbers) / len(numbers) if numbers else None
+
+
+def tell(result):
+    """Prints the artifacts and what is said among the metrics, such as an error; kept with the program's output."""
+    words = {name: value for name, value in result.metrics.items() if isinstance(value, str)}
+    for name, value in (words | result.artifacts).items():
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        sys.stdout.write(f"{name}: {text[:ARTIFACT_CHARS]}\n")
+
+
+def report(result, features):
+    numbers = {str(name): float(value) for name, value in result.metrics.items() if isinstance(value, int | float)}
+    with open(METRICS_FILE, "w") as file:
+        json.dump(numbers | {"score": fitness(result.metrics, features)}, file)
+
+
+def main(program, options):
+    chosen = json.loads(options)
+    stand_in()
+    seed(program, "evaluator.py")
+    result = evaluate(load_evaluator(), program, chosen["thresholds"])
+    tell(result)
+    report(result, chosen["features"])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Evaluators leave threads behind that wait for programs which do not end.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

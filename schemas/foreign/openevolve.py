@@ -1,0 +1,127 @@
+"""OpenEvolve's task directories: `initial_program.*`, `evaluator.py`, `config.yaml`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import SpecificationError
+from schemas.foreign.task import Task, make_task, only_file, read_yaml
+from schemas.settings import flat_settings
+
+_TIMEOUT_S, _THRESHOLDS, _FEATURES, _ISLANDS = 300, [0.5, 0.75, 0.9], ["complexity", "diversity"], 5
+"""What OpenEvolve does where nothing is said."""
+
+_USED = {
+    "evaluator.timeout",
+    "evaluator.memory_limit_mb",
+    "evaluator.cascade_evaluation",
+    "evaluator.cascade_thresholds",
+    "database.feature_dimensions",
+    "database.num_islands",
+    "prompt.system_message",
+    "llm.system_message",
+    "llm.temperature",
+    "llm.top_p",
+    "llm.max_tokens",
+    "llm.timeout",
+    "file_suffix",
+    "language",
+}
+
+
+def is_task(directory: Path) -> bool:
+    return (directory / "evaluator.py").is_file() and only_file(directory, "initial_program") is not None
+
+
+def read_task(directory: Path) -> Task:
+    """The directory as a task.
+
+    Raises:
+        SpecificationError: If its `config.yaml` is wrong.
+    """
+    config = read_yaml(directory / "config.yaml")
+    said = flat_settings(config)
+    cascade = said.get("evaluator.cascade_evaluation", True)
+    thresholds = _numbers(said.get("evaluator.cascade_thresholds", _THRESHOLDS)) if cascade else None
+    options = {"thresholds": thresholds, "features": said.get("database.feature_dimensions", _FEATURES)}
+    program = only_file(directory, "initial_program")
+    assert program is not None
+    task = make_task(
+        directory,
+        tool="OpenEvolve",
+        program=program,
+        bridge="overnight_openevolve.py",
+        arguments=[json.dumps(options)],
+        metric="score",
+        settings=_settings(said, stages=3 if cascade else 1),
+    )
+    return Task(task.settings, task.bridge, (*task.notes, *_notes(config, said)))
+
+
+def _settings(said: dict[str, Any], stages: int) -> dict[str, Any]:
+    """Their settings in our words; a time-out of theirs holds for each stage of a cascade."""
+    limits = {"wall_s": said.get("evaluator.timeout", _TIMEOUT_S) * stages}
+    if memory := said.get("evaluator.memory_limit_mb"):
+        limits["memory_mib"] = memory
+    sampling = {
+        "temperature": said.get("llm.temperature", 0.7),
+        "top_p": said.get("llm.top_p"),
+        "max_tokens": said.get("llm.max_tokens", 4096),
+        "timeout_s": said.get("llm.timeout", 60),
+    }
+    return {
+        "statement": _statement(said),
+        "limits": limits,
+        "search": {"islands": said.get("database.num_islands", _ISLANDS)},
+        "sampling": sampling,
+    }
+
+
+def _statement(said: dict[str, Any]) -> str:
+    """What the model is told; a message that is one word names a template of theirs."""
+    for name in ("prompt.system_message", "llm.system_message"):
+        text = str(said.get(name) or "").strip()
+        if " " in text:
+            return text
+    return ""
+
+
+def _notes(config: dict[str, Any], said: dict[str, Any]) -> list[str]:
+    notes = []
+    if flags := _model_flags(config.get("llm") or {}):
+        notes.append(f"its models are asked with: {flags}")
+    if "max_iterations" in said:
+        notes.append(f"its max_iterations is: --max-samples {said['max_iterations']}")
+    if "random_seed" in said:
+        notes.append(f"its random_seed is: --seed {said['random_seed']}")
+    unused = sorted(_unused(said))
+    if unused:
+        notes.append(f"config.yaml: not used: {', '.join(unused)}")
+    return notes
+
+
+def _unused(said: dict[str, Any]) -> set[str]:
+    spoken_of = {"max_iterations", "random_seed", "llm.api_base", "llm.models"}
+    spoken_of |= {f"llm.{which}_model{end}" for which in ("primary", "secondary") for end in ("", "_weight")}
+    return set(said) - _USED - spoken_of
+
+
+def _model_flags(llm: dict[str, Any]) -> str:
+    """The models as flags of `overnight run`: any of theirs speaks OpenAI's protocol."""
+    named = {str(one.get("name")): one.get("weight", 1.0) for one in llm.get("models") or [] if isinstance(one, dict)}
+    for which, usual in (("primary", 1.0), ("secondary", 0.2)):
+        if name := llm.get(f"{which}_model"):
+            named[str(name)] = llm.get(f"{which}_model_weight", usual)
+    flags = [f"--model openai/{name}={weight}" for name, weight in named.items() if weight]
+    base = llm.get("api_base")
+    return " ".join([*flags, f"--api-base {base}"] if flags and base else flags)
+
+
+def _numbers(value: Any) -> list[float]:
+    if not isinstance(value, list) or not all(isinstance(one, int | float) for one in value):
+        raise SpecificationError(
+            f"config.yaml: evaluator.cascade_thresholds is {value!r}, expected numbers", remedy="Mend it."
+        )
+    return value

@@ -1,0 +1,116 @@
+"""ShinkaEvolve's task directories: `initial.*`, `evaluate.py`, and what `run_evo.py` and `shinka.yaml` say."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+from schemas import source
+from schemas.foreign.task import Task, make_task, only_file, read_yaml
+from schemas.settings import flat_settings
+
+_USED = {"time", "num_islands", "max_tokens"}
+
+_SPOKEN_OF = {
+    *("init_program_path", "eval_program_path", "results_dir", "db_path", "job_type", "language"),
+    *("task_sys_msg", "llm_models", "num_generations", "max_api_costs"),
+}
+
+
+def is_task(directory: Path) -> bool:
+    return (directory / "evaluate.py").is_file() and only_file(directory, "initial") is not None
+
+
+def read_task(directory: Path) -> Task:
+    """The directory as a task.
+
+    Raises:
+        SpecificationError: If its `shinka.yaml` is wrong.
+    """
+    program = only_file(directory, "initial")
+    assert program is not None
+    said, message = _said(directory)
+    settings: dict[str, Any] = {"statement": message}
+    if seconds := _seconds(said.get("time")):
+        settings["limits"] = {"wall_s": seconds}
+    if islands := said.get("num_islands"):
+        settings["search"] = {"islands": islands}
+    if tokens := said.get("max_tokens"):
+        settings["sampling"] = {"max_tokens": tokens}
+    task = make_task(
+        directory,
+        tool="ShinkaEvolve",
+        program=program,
+        bridge="overnight_shinka.py",
+        arguments=[],
+        metric="combined_score",
+        settings=settings,
+    )
+    return Task(task.settings, task.bridge, (*task.notes, *_notes(said)))
+
+
+def _said(directory: Path) -> tuple[dict[str, Any], str]:
+    """Settings by their last name, those of `run_evo.py` over those of the YAML file, and what the model is told."""
+    yamls = sorted(directory.glob("shinka*.yaml"))
+    said = {}
+    if len(yamls) == 1 or (directory / "shinka.yaml") in yamls:
+        path = yamls[0] if len(yamls) == 1 else directory / "shinka.yaml"
+        said = {name.rpartition(".")[2]: value for name, value in flat_settings(read_yaml(path)).items()}
+    message = str(said.get("task_sys_msg") or "")
+    script = directory / "run_evo.py"
+    if script.is_file():
+        keywords, constants = _constants(script.read_text(encoding="utf-8", errors="replace"))
+        said |= keywords
+        message = next((text for name, text in constants.items() if name.endswith("task_sys_msg")), message)
+    return said, str(said.get("task_sys_msg") or message).strip()
+
+
+def _constants(text: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """What a script says in plain words, read and never run: arguments of the configurations, and texts with a name."""
+    try:
+        tree = source.parse(text)
+    except source.SourceError:
+        return {}, {}
+    keywords: dict[str, Any] = {}
+    texts: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("Config"):
+            for keyword in node.keywords:
+                value = _literal(keyword.value)
+                keywords |= flat_settings(value) if isinstance(value, dict) else {keyword.arg or "": value}
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            value = _literal(node.value)
+            if isinstance(value, str):
+                texts[node.targets[0].id] = value
+    return {name: value for name, value in keywords.items() if name and value is not None}, texts
+
+
+def _literal(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _seconds(time: Any) -> float | None:
+    """Of `HH:MM:SS`."""
+    if not isinstance(time, str) or not re.fullmatch(r"\d+:\d+:\d+", time):
+        return None
+    hours, minutes, seconds = map(int, time.split(":"))
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def _notes(said: dict[str, Any]) -> list[str]:
+    notes = []
+    models = said.get("llm_models")
+    if isinstance(models, list) and models:
+        notes.append(f"its models are asked with, for example: --model {models[0]}")
+    if "num_generations" in said:
+        notes.append(f"its num_generations is, a sample each: --max-samples {said['num_generations']}")
+    if "max_api_costs" in said:
+        notes.append(f"its max_api_costs is: --total-budget {said['max_api_costs']}")
+    if unused := sorted(set(said) - _USED - _SPOKEN_OF):
+        notes.append(f"settings not used: {', '.join(unused)}")
+    return notes

@@ -1,0 +1,4 @@
+#!/bin/sh
+# EVOLVE-BLOCK-START
+tr ' ' '\n' | grep -c .
+# EVOLVE-BLOCK-END
