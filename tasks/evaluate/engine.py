@@ -164,13 +164,17 @@ class Engine:
             SandboxUnavailable: If it does not.
         """
         with _faults():
-            known = self._client.info().get("Runtimes") or {}
+            info, version = self._client.info(), self._client.version()
+        known = sorted(info.get("Runtimes") or ())
+        if any(part["Name"].startswith("Podman") for part in version.get("Components") or ()):
+            # It lists all it has heard of, and heeds no container's wish for one.
+            known = [str(info.get("DefaultRuntime"))]
         # The name of a containerd shim may stand for one that is not listed: the engine looks for it when it starts.
         if runtime not in known and not runtime.startswith("io.containerd."):
             raise SandboxUnavailable(
-                f"the engine has no container runtime {runtime!r}; it has {', '.join(sorted(known)) or 'none'}",
+                f"the engine has no container runtime {runtime!r}; it has {', '.join(known) or 'none'}",
                 remedy="Install it and make it known to the engine (gVisor: `runsc install`, then restart the engine); "
-                "`docker info` lists what it has.",
+                "`docker info` lists what it has. Podman has one for all: `podman --runtime NAME system service`.",
             )
 
     def has_image(self, image: str) -> bool:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 
 import pytest
+import wreckers
+from wreckers import HEAD
 
 from schemas.job import Call, Command, Job, Limits
 from schemas.outcome import Outcome, Verdict
@@ -16,7 +18,6 @@ pytestmark = pytest.mark.docker
 COMMAND = Command("candidate.py", ("python3", "{program}", "{input}"), metric="score")
 LIMITS = Limits(wall_s=3, memory_mib=96, scratch_mib=16, output_kib=16)
 
-HEAD = "import ctypes, json, os, pathlib, signal, socket, subprocess, sys, time\ngiven = json.loads(sys.argv[1])\n"
 HONEST = HEAD + "print(json.dumps({'score': given * 2.5, 'given': given}))\n"
 HONEST_SCORES = (7.5, 10.0)
 
@@ -108,14 +109,25 @@ def test_a_program_that(source: str, outcome: Outcome, says: str, pool: SandboxP
     assert pool.starts == starts
 
 
-@pytest.mark.parametrize("lines", REFUSED.values(), ids=list(REFUSED))
+@pytest.mark.parametrize(("lines", "outcome", "says"), wreckers.ENDS.values(), ids=list(wreckers.ENDS))
+def test_a_program_that_means_harm(lines: str, outcome: Outcome, says: str, pool: SandboxPool):
+    test_a_program_that(HEAD + lines, outcome, says, pool)
+
+
+REFUSALS = REFUSED | wreckers.REFUSED
+
+
+@pytest.mark.parametrize("lines", REFUSALS.values(), ids=list(REFUSALS))
 def test_it_is_refused_what(lines: str, pool: SandboxPool):
     tried = f"try:\n    {lines}\nexcept Exception:\n    refused = 1\nelse:\n    refused = 0"
     verdict = pool.evaluate(program(tried, score="refused"))
     assert verdict.scores == (1, 1), verdict
 
 
-@pytest.mark.parametrize("lines", LEFT.values(), ids=list(LEFT))
+LITTER = LEFT | wreckers.LEFT
+
+
+@pytest.mark.parametrize("lines", LITTER.values(), ids=list(LITTER))
 def test_the_next_finds_nothing_of(lines: str, pool: SandboxPool):
     pool.evaluate(program(lines))
     assert is_followed_by_an_honest_one(pool)
@@ -125,6 +137,44 @@ def test_the_next_finds_nothing_of(lines: str, pool: SandboxPool):
 def test_what_one_program_wrote_is_there_for_its_next_input_only(pool: SandboxPool):
     counting = "n = len(os.listdir('/tmp')) - 1\npathlib.Path(f'/tmp/{n}').touch()"
     assert [pool.evaluate(program(counting, score="n")).scores for _ in range(2)] == [(0, 1), (0, 1)]
+
+
+def test_the_last_of_many_metrics_counts(pool: SandboxPool):
+    verdict = pool.evaluate(program("for n in range(9): print(json.dumps({'score': n}))", score="2.5"))
+    assert verdict.scores == (2.5, 2.5), verdict
+
+
+@pytest.fixture(scope="module")
+def filing(sandbox_image: str) -> Iterator[SandboxPool]:
+    command = Command("candidate.py", ("python3", "{program}", "{input}"), metric="score", metrics_file="out.json")
+    with open_pool(Job("", (Call((3,)), Call((4,))), LIMITS, command=command), image=sandbox_image, slots=1) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize(("lines", "outcome", "says"), wreckers.IN_A_FILE.values(), ids=list(wreckers.IN_A_FILE))
+def test_a_program_whose_metrics_are(lines: str, outcome: Outcome, says: str, filing: SandboxPool):
+    write = HEAD + "def write(metrics):\n    with open('out.json', 'w') as file: json.dump(metrics, file)\n"
+    verdict = filing.evaluate(write + lines)
+    assert (verdict.outcome, verdict.scores) == (outcome, ()), verdict
+    assert says in verdict.error
+    assert filing.evaluate(write + "write({'score': given * 2.5})").scores == HONEST_SCORES
+    assert filing.starts == 1
+
+
+@pytest.fixture(scope="module")
+def shell(sandbox_image: str) -> Iterator[SandboxPool]:
+    command = Command("candidate.sh", ("sh", "{program}", "{input}"), metric="score")
+    with open_pool(Job("", (Call((3,)), Call((4,))), LIMITS, command=command), image=sandbox_image, slots=1) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize(("lines", "outcome", "says"), wreckers.SHELL.values(), ids=list(wreckers.SHELL))
+def test_a_script_that(lines: str, outcome: Outcome, says: str, shell: SandboxPool):
+    verdict = shell.evaluate(lines + "\n")
+    assert (verdict.outcome, verdict.scores) == (outcome, ()), verdict
+    assert says in verdict.error
+    assert shell.evaluate('echo "{\\"score\\": $(($1 * 5 / 2)).$(($1 % 2 * 5))}"\n').scores == HONEST_SCORES
+    assert shell.starts == 1
 
 
 def judged(sandbox_image: str, source: str, job: Job) -> Verdict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from flows.search import search
 from flows.start import create_run
 from schemas.problem import load_problem
 from tasks.history.files import RunFiles
+from tests.engine import PrivateEngine, private_engine
 from tests.provider import Provider
 
 Night = Callable[..., RunFiles]
@@ -32,6 +33,21 @@ def night(toy: Path, tmp_path: Path, prefect: str, sandbox_image: str) -> Night:
         return RunFiles(files)
 
     return spend
+
+
+@pytest.fixture(scope="package")
+def _engine(sandbox_image: str) -> Iterator[PrivateEngine]:
+    with private_engine(sandbox_image) as engine:
+        yield engine
+
+
+@pytest.fixture
+def engine(_engine: PrivateEngine, monkeypatch: pytest.MonkeyPatch) -> PrivateEngine:
+    """An engine that may be killed, which this process and its children use; it runs when a test begins."""
+    if not _engine.answers():
+        _engine.start()
+    monkeypatch.setenv("DOCKER_HOST", _engine.host)
+    return _engine
 
 
 @pytest.fixture

@@ -15,26 +15,15 @@ import pytest
 import flows.search
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
-from tests.engine import PrivateEngine, private_engine
+from tests.engine import PrivateEngine
 from tests.flows.conftest import Night
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
 
-@pytest.fixture(scope="module")
-def _engine(sandbox_image: str) -> Iterator[PrivateEngine]:
-    with private_engine(sandbox_image) as engine:
-        yield engine
-
-
-@pytest.fixture
-def engine(_engine: PrivateEngine, monkeypatch: pytest.MonkeyPatch) -> PrivateEngine:
-    """An engine that may be killed, which this process and its children use; it runs when a test begins."""
-    if not _engine.answers():
-        _engine.start()
-    monkeypatch.setenv("DOCKER_HOST", _engine.host)
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.5)
-    return _engine
 
 
 @contextmanager

@@ -6,9 +6,11 @@ import json
 import os
 import selectors
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -87,6 +89,10 @@ def _score(command: Command, given: Any) -> Any:
     environment = {**os.environ, "HOME": WORK, "TMPDIR": SCRATCH, "OVERNIGHT_SEED": str(command.seed)}
     # For what scores the candidate's file by importing it: Python itself looks where the script really is.
     environment["PYTHONPATH"] = os.pathsep.join((WORK, additions.PACKAGES))
+    if command.metrics_file:
+        # What an earlier input's run wrote there is no answer to this one.
+        with suppress(OSError):
+            os.unlink(command.metrics_file)
     printed, complained = _run([_filled(part, places) for part in command.arguments], environment)
     if command.metrics_file:
         printed = _read(command.metrics_file)
@@ -151,11 +157,22 @@ def _pass_on(*streams: IO[bytes]) -> list[str]:
 
 
 def _read(path: str) -> str:
+    """The text of the metrics file.
+
+    Raises:
+        CommandError: If it is no file that can be read, or too long.
+    """
     try:
-        with open(path, "rb") as file:
-            return file.read(_METRICS_CHARS).decode("utf-8", "replace")
+        # A pipe is not waited for.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise CommandError("no metrics", f"not a regular file: {path}")
+            text = file.read(_METRICS_CHARS + 1)
     except OSError as error:
         raise CommandError("no metrics", f"{error.strerror}: {path}") from error
+    if len(text) > _METRICS_CHARS:
+        raise CommandError("no metrics", f"longer than {_METRICS_CHARS // 1024} KiB: {path}")
+    return text.decode("utf-8", "replace")
 
 
 def _metrics(text: str) -> dict[str, Any] | None:

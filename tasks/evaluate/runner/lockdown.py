@@ -26,6 +26,9 @@ _OPEN_FILES = 64
 _TIMERS = 256
 """Timers and waiting signals: what they cost is nobody's processor time."""
 
+_OF_ANY_KERNEL = {resource.RLIMIT_CPU, resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS}
+"""Limits without which no candidate is run."""
+
 _SPARE = 100
 """Descriptors from here on are nobody's, neither the runner's nor a child's."""
 
@@ -160,8 +163,17 @@ def _set_limits(cage: Cage) -> None:
     if cage.uid is not None:
         # Counted by user over the whole host: only right for a user that is this child's alone.
         limits[resource.RLIMIT_NPROC] = (cage.processes, cage.processes)
-    for kind, limit in limits.items():
-        resource.setrlimit(kind, limit)
+    for kind, (soft, hard) in limits.items():
+        # Nobody here may raise what is lower already.
+        most = resource.getrlimit(kind)[1]
+        if most != resource.RLIM_INFINITY:
+            soft, hard = min(soft, most), min(hard, most)
+        try:
+            resource.setrlimit(kind, (soft, hard))
+        except ValueError:
+            # Linux lets everybody lower a limit. gVisor, whose kernel is the container's own, does not know some.
+            if kind in _OF_ANY_KERNEL:
+                raise
 
 
 def address_space() -> int:
