@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.text import DEFAULT_HISTORY, History, out, printable, say, score, table, usd
-from schemas.errors import OvernightError, UsageError
+from flows.cli.text import DEFAULT_HISTORY, History, out, printable, say, score, table, usd, write_new
+from schemas.errors import OvernightError
 
 if TYPE_CHECKING:
     from schemas.generation import Finalist, RunRecord
@@ -88,7 +88,7 @@ def best(
         return
     if not unchecked:
         _check_again(known, program)
-    _write_new(write, specification.with_body(program.body))
+    write_new(write, specification.with_body(program.body))
     say(f"wrote {write}")
 
 
@@ -120,13 +120,3 @@ def _check_again(run: RunRecord, program: Program) -> None:
             remedy="`overnight doctor` looks at the sandbox; --unchecked writes the program all the same.",
         )
     say(f"run once more: {score(found)} on the {name} inputs")
-
-
-def _write_new(path: Path, text: str) -> None:
-    try:
-        with path.open("x", encoding="utf-8") as handle:
-            handle.write(text)
-    except FileExistsError as error:
-        raise UsageError(f"{path} exists already", remedy="Name another file, or remove it first.") from error
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error

@@ -21,6 +21,7 @@ app = App(
 
 _COMMANDS = {
     "problems": ("look:problems", "The built-in problems, what is known of them, and your own best."),
+    "init": ("init:init", "A commented specification that runs, to make your own of it."),
     "check": ("check:check", "Run a problem's start program twice: scores, seconds, memory, whether they agree."),
     "doctor": ("doctor:doctor", "Engine, image, Prefect, keys, disk: what is there and what to do."),
     "run": ("run:run", "Start a run: search for a better program."),

@@ -32,7 +32,7 @@ def spend_night(
     again: list[int] | None = None,
     notifier: Notifier | None = None,
 ) -> int:
-    """Conducts one night and shows its end.
+    """Conducts one night, with a server of its own, and shows its end.
 
     Args:
         get_run: Makes or finds the run; called while the server starts.
@@ -45,21 +45,38 @@ def spend_night(
         The exit code.
     """
     with PrefectServer() as server:
-        threading.Thread(target=_import_slow_libraries, daemon=True).start()
-        files = get_run()
-        with open_session(files) as session:
-            session.notifier = notifier
-            say(f"run {files.run_id}, seed {session.run.seed}")
-            _warn_of_another_image(session)
-            _warn_of_changed_files(session)
-            with server.connected(), _told(files.run_id), _signals(session.progress), live_view(session, rules):
-                result = search(files.run_id, str(history), rules, again)
-    print_summary(history, files.run_id, result["night"])
-    _tell_what_failed(files.run_id, result["failed"])
+        _, result = conduct(server, get_run, rules, history, again, notifier)
     if again and set(again) & set(result["failed"]):
         return ExitCode.FAILED
     interrupted = result["stop_reason"] == StopReason.INTERRUPTED
     return ExitCode.INTERRUPTED if interrupted else ExitCode.DONE
+
+
+def conduct(
+    server: PrefectServer,
+    get_run: Callable[[], RunFiles],
+    rules: StopRules,
+    history: Path,
+    again: list[int] | None = None,
+    notifier: Notifier | None = None,
+) -> tuple[str, dict[str, Any]]:
+    """Conducts one night on a server and shows its end.
+
+    Returns:
+        The run's id, and what the search flow returns.
+    """
+    threading.Thread(target=_import_slow_libraries, daemon=True).start()
+    files = get_run()
+    with open_session(files) as session:
+        session.notifier = notifier
+        say(f"run {files.run_id}, seed {session.run.seed}")
+        _warn_of_another_image(session)
+        _warn_of_changed_files(session)
+        with server.connected(), _told(files.run_id), _signals(session.progress), live_view(session, rules):
+            result = search(files.run_id, str(history), rules, again)
+    print_summary(history, files.run_id, result["night"])
+    _tell_what_failed(files.run_id, result["failed"])
+    return files.run_id, result
 
 
 def _tell_what_failed(run_id: str, failed: list[int]) -> None:

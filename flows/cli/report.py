@@ -65,10 +65,46 @@ def write_page(path: Path, html: str) -> None:
 
 def compare(
     *runs: Annotated[str, Parameter(help="run ids, or unique prefixes of them")],
+    problem: Annotated[str | None, Parameter(help="instead of runs: have models compete on this problem")] = None,
+    model: Annotated[
+        list[str] | None, Parameter(help="a competitor, as `overnight run` takes it; repeatable", negative="")
+    ] = None,
+    seeds: Annotated[int, Parameter(help="runs of each model")] = 5,
+    max_samples: Annotated[int, Parameter(name=("--max-samples", "--samples"), help="of each run")] = 1000,
+    budget: Annotated[float | None, Parameter(help="USD for each run, which then ends earlier")] = None,
+    api_base: Annotated[str | None, Parameter(help="address of an OpenAI-compatible server for these models")] = None,
+    style: Annotated[str | None, Parameter(help="`chat` or `completion`: how prompts are written")] = None,
+    set: Annotated[  # noqa: A002
+        list[str] | None, Parameter(help="any setting of these runs, as key=value; repeatable", negative="")
+    ] = None,
     write: Write = None,
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """Compare runs of one problem: grouped by models and settings, with medians and quartiles over their seeds."""
+    """Compare runs of one problem: grouped by models and settings, with medians and quartiles over their seeds.
+
+    With --problem, models compete first: each is given as many runs and samples as the others, on the same seeds.
+    """
+    if problem is None:
+        if model or set or api_base or style or budget is not None:
+            raise UsageError("these flags say how models compete, and on what is not said", remedy="Add --problem NAME")
+        _compare(runs, write, history)
+        return
+    from flows.cli.contest import contest
+    from flows.cli.run import stop_rules
+
+    if runs:
+        raise UsageError("--problem begins runs of its own, and takes none that are there")
+    if seeds < 1:
+        raise UsageError(f"--seeds: expected 1 or more, got {seeds}")
+    rules = stop_rules(None, max_samples=max_samples, budget_usd=budget)
+    ids = contest(
+        problem, model or [], history, rules=rules, seeds=seeds, api_base=api_base, style=style, sets=set or ()
+    )
+    if len(ids) > 1:
+        _compare(ids, write, history)
+
+
+def _compare(runs: Sequence[str], write: Path | None, history: Path) -> None:
     from flows.story.curves import compared
     from tasks.history.database import Database
     from tasks.history.files import find_run

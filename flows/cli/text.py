@@ -13,6 +13,7 @@ from flows.words import duration as duration
 from flows.words import printable as printable
 from flows.words import score as score
 from flows.words import usd as usd
+from schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -63,6 +64,22 @@ def say_error(message: str, remedy: str) -> None:
     sys.stderr.write(f"overnight: error: {printable(message)}\n")
     if remedy:
         sys.stderr.write(f"  {printable(remedy)}\n")
+
+
+def write_new(path: Path, text: str) -> None:
+    """Writes a file that is not there yet, and the folder it is in.
+
+    Raises:
+        UsageError: If there is one, or it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as handle:
+            handle.write(text)
+    except FileExistsError as error:
+        raise UsageError(f"{path} exists already", remedy="Name another, or remove it first.") from error
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}", remedy="Name another.") from error
 
 
 def table(
