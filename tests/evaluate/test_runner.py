@@ -4,6 +4,7 @@ import ast
 import errno
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -159,6 +160,19 @@ def test_it_ends_at_once_with_all_processes_when_the_host_is_gone_within_a_candi
     runner.stdin.close()
     assert runner.wait(timeout=10) == 0
     assert not Path(f"/proc/{child}").exists()
+
+
+def test_a_child_that_ends_while_it_waits_for_its_program_is_our_fault(runner: subprocess.Popen[bytes]):
+    start(runner)
+    assert runner.stdin is not None
+    while not children(runner.pid):
+        pass
+    (child,) = children(runner.pid)
+    os.kill(int(child), signal.SIGKILL)
+    runner.stdin.write(delivery.request(1, "x = 1", JOB))
+    assert runner.wait(timeout=10) == 70
+    assert runner.stderr is not None
+    assert b"a child failed before its candidate ran" in runner.stderr.read()
 
 
 def test_a_request_that_is_cut_off_ends_it(runner: subprocess.Popen[bytes]):

@@ -1,6 +1,7 @@
-"""The child: reads its program, gives up everything, runs it on every input, and reports one line for each.
+"""The child: gives up everything, reads its program, runs it on every input, and reports one line for each.
 
-Lines on the results pipe: an empty one when it is locked down, an empty one when the program is loaded, then one JSON
+It is made before its program comes, so that the host's way to the next program and its own making take one time. Lines
+on the results pipe: an empty one when it has its program, an empty one when the program is loaded, then one JSON
 object for each input: `score`, or `error`, `not_a_number`, `out_of_memory`, `gone`, which end the report. Whatever runs
 after the first line is in the candidate's hand and believed by nobody: the host parses it as hostile text.
 """
@@ -12,6 +13,7 @@ import itertools
 import json
 import marshal
 import os
+import struct
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -43,14 +45,17 @@ class Work:
     command: command.Command | None = None
 
 
-def live(work: Work, cage: lockdown.Cage, ends: lockdown.Ends, length: int, kernel: lockdown.Kernel) -> NoReturn:
+LENGTH = struct.Struct(">I")
+"""What a child waits for: that its program is next on standard input, and so many bytes long."""
+
+
+def live(work: Work, cage: lockdown.Cage, ends: lockdown.Ends, kernel: lockdown.Kernel) -> NoReturn:
     """All of a child's life; never returns.
 
     Args:
         work: What to do.
         cage: What confines it.
         ends: Its ends of the pipes.
-        length: Bytes of its program, which are next on standard input.
         kernel: Made and prepared before.
     """
     # Bound now: a candidate that replaces os._exit would fall back into the runner's loop.
@@ -58,9 +63,12 @@ def live(work: Work, cage: lockdown.Cage, ends: lockdown.Ends, length: int, kern
     results = ends.results
     try:
         os.setsid()
-        source = frames.read_exactly(0, length)
-        (results,) = lockdown.own_descriptors(ends.output, ends.results)
+        results, stdin, go = lockdown.own_descriptors(ends.output, ends.results, 0, ends.go)
         lockdown.confine(cage, kernel, parent)
+        (length,) = LENGTH.unpack(frames.read_exactly(go, LENGTH.size))
+        source = frames.read_exactly(stdin, length)
+        os.close(stdin)
+        os.close(go)
     except BaseException as error:  # noqa: BLE001  whatever it is, the runner must hear of it
         os.write(results, f"{type(error).__name__}: {error}".encode())
         leave(1)

@@ -98,10 +98,11 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Ends:
-    """A child's ends of its two pipes."""
+    """A child's ends of its three pipes."""
 
     results: int
     output: int
+    go: int
 
 
 def own_descriptors(output: int, *kept: int) -> tuple[int, ...]:

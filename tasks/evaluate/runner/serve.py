@@ -104,6 +104,7 @@ def serve() -> NoReturn:
     runner.rehearse()
     runner.answer(json.dumps(versions).encode())
     while True:
+        runner.prepare()
         header = frames.read_exactly(0, frames.REQUEST.size, patience_s=settings.idle_s)
         runner.judge(*frames.REQUEST.unpack(header))
 
@@ -160,6 +161,23 @@ def read_settings(job: dict[str, Any]) -> Settings:
     )
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """A child that waits for its program.
+
+    Attributes:
+        pid: Its process id.
+        cage: What confines it.
+        seen: The watch over it.
+        go: Where it is told that its program is next.
+    """
+
+    pid: int
+    cage: lockdown.Cage
+    seen: watch.Watch
+    go: int
+
+
 class Runner:
     """Judges one candidate at a time."""
 
@@ -168,6 +186,8 @@ class Runner:
         self._kernel = kernel
         self._shared = shared
         self._group = group.Group()
+        self._next: _Waiting | None = None
+        self._started = 0
         self._has_numeric = "numpy" in sys.modules
         self._address_space = self._allowed_space()
         self._first_uid = lockdown.first_user(settings.first_uid, settings.uids)
@@ -198,6 +218,11 @@ class Runner:
         if fault:
             raise RuntimeError(f"a candidate cannot be locked down here: {fault.decode(errors='replace')}")
 
+    def prepare(self) -> None:
+        """Makes the child of the next candidate, which locks itself down while the host looks at the last answer."""
+        if self._settings.apart is None:
+            self._next = self._start()
+
     def judge(self, number: int, length: int, numeric: bool) -> None:
         """Judges one candidate, whose program of `length` bytes is next on standard input, and answers the host.
 
@@ -218,10 +243,17 @@ class Runner:
             self.answer(*self._judge_whole(number, length))
 
     def _load_numeric(self) -> None:
+        self._next: _Waiting | None = None
+        self._started = 0
         self._has_numeric = True
+        if self._next is not None:
+            reap.end_all()
+            self._next.seen.drain()
+            os.close(self._next.go)
         preload(_NUMERIC)
         lockdown.settle()
         self._address_space = self._allowed_space()
+        self.prepare()
 
     def _allowed_space(self) -> int | None:
         if self._settings.work.command:
@@ -252,10 +284,15 @@ class Runner:
 
     def _judge_whole(self, number: int, length: int) -> tuple[bytes, memoryview, memoryview]:
         """One child for all inputs: the header, what it reported, what it printed."""
+        waiting = self._next
+        assert waiting is not None, "prepared before"
+        pid, cage, seen = waiting.pid, waiting.cage, waiting.seen
         before = self._group.read()
-        cage = self._cage(number)
-        pid, seen = self._start(cage, length)
         try:
+            # Whether it is still there shows below.
+            with suppress(BrokenPipeError):
+                os.write(waiting.go, child.LENGTH.pack(length))
+            os.close(waiting.go)
             seen.until_end()
         finally:
             usage = reap.end_all()
@@ -271,16 +308,19 @@ class Runner:
         if self._settings.scratch:
             scratch.empty([cage.uid for cage in cages])
 
-    def _start(self, cage: lockdown.Cage, length: int) -> tuple[int, watch.Watch]:
+    def _start(self) -> _Waiting:
+        self._started += 1
+        cage = self._cage(self._started)
         results_end, results = os.pipe()
         output_end, output = os.pipe()
+        go, go_end = os.pipe()
         pid = self._kernel.fork()
         if pid == 0:
-            ends = lockdown.Ends(results=results, output=output)
-            child.live(self._settings.work, cage, ends, length, self._kernel)
-        os.close(results)
-        os.close(output)
-        return pid, watch.Watch(pid, results_end, output_end, self._settings.bounds)
+            ends = lockdown.Ends(results=results, output=output, go=go)
+            child.live(self._settings.work, cage, ends, self._kernel)
+        for end in (results, output, go):
+            os.close(end)
+        return _Waiting(pid, cage, watch.Watch(pid, results_end, output_end, self._settings.bounds), go_end)
 
     def _cage(self, number: int) -> lockdown.Cage:
         settings = self._settings

@@ -65,7 +65,7 @@ class Watch:
         self._bounds = bounds
         self._open = {results_end, output_end}
         self._poll = select.poll()
-        self._deadline = time.monotonic() + _ARMING_S
+        self._deadline = 0.0
         for end in self._open:
             os.set_blocking(end, False)
             self._poll.register(end, select.POLLIN)
@@ -79,6 +79,7 @@ class Watch:
         Raises:
             HostGone: If standard input closed.
         """
+        self._deadline = time.monotonic() + _ARMING_S
         while not self.broken and not self._has_exited():
             tick_s = _TICK_S if self._results_end in self._open else _LAST_TICK_S
             patience_s = min(tick_s, max(0.0, self._deadline - time.monotonic()))
