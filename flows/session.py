@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from flows.progress import Progress
 from flows.round import Round
 from schemas.errors import EnvironmentFault
 from schemas.generation import GenerationRecord, Past, RunRecord
+from schemas.lesson import Lesson, latest
 from schemas.outcome import Outcome
 from schemas.problem import Problem, Split
 from schemas.program import Completion, Program, Prompt, Selection
@@ -55,6 +56,7 @@ class Session:
         may_begin: Whether a generation to come will be begun, as far as can be known now.
         until: The night's deadline.
         notifier: Who is told of the night; `None` leaves that to the environment.
+        lessons: Of tries that failed or fell short, by the program they were made on, where prompts show them.
         last_reset: `time.monotonic()` of the last reset, for resets by the hour.
     """
 
@@ -66,6 +68,7 @@ class Session:
     best: Program
     programs: dict[str, Program]
     hashes: set[str]
+    lessons: dict[str, Lesson]
 
     def __init__(
         self,
@@ -206,6 +209,7 @@ class Session:
             problem.specification,
             problem.settings.sampling,
             statement=problem.settings.statement,
+            feedback_chars=self.search.feedback_chars,
             samples=self.search.samples,
             seed=self.run.seed,
             generation=generation,
@@ -228,10 +232,16 @@ class Session:
             if judged.candidate.body and judged.verdict.outcome is not Outcome.SANDBOX_ERROR
         )
         self.programs.update((judged.id, judged.program()) for judged in generation.judged if judged.score is not None)
+        if self.search.feedback_chars:
+            self.lessons |= latest([judged.lesson() for judged in generation.judged], self._score_of)
         self.progress.committed([judged.verdict.outcome for judged in generation.judged], generation.best.score)
         for held in (self._rounds, self._evaluators, self._confirmers, self._purchases, self._journals, self.asked):
             held.pop(number, None)
         self._came_to_its_end(number)
+
+    def _score_of(self, program_id: str) -> float | None:
+        program = self.programs.get(program_id)
+        return program.score if program else None
 
     def give_up(self, number: int) -> None:
         """The search goes on without a generation that failed; what is paid for waits for a retry.
@@ -250,7 +260,7 @@ class Session:
             return
         self.generations = number
         ahead = number + 1 + self.search.lookahead
-        self.asked[ahead] = self.population.ask(ahead)
+        self.asked[ahead] = _with_lessons(self.population.ask(ahead), self.lessons)
 
     def is_committed(self, number: int) -> bool:
         return number <= self.generations and number not in self.failed
@@ -258,11 +268,11 @@ class Session:
     def reload(self) -> None:
         """Takes everything that is committed from the files again, after an attempt that failed half-way."""
         self._stop_rounds()
-        self.take(record.read_past(self.files))
+        self.take(record.read_past(self.files, with_lessons=self.search.feedback_chars > 0))
 
     def take(self, past: Past) -> None:
         """Makes the session what the files say."""
-        self.population, self.asked = rebuild(self.run, past)
+        self.population, self.asked, self.lessons = rebuild(self.run, past)
         self.generations, self.failed, self.place = past.generations, set(past.failed), len(past.steps) + 1
         self.best = max(past.programs.values(), key=lambda program: program.score)
         self.programs = dict(past.programs)
@@ -292,8 +302,9 @@ class Paid:
             raise
 
 
-def rebuild(run: RunRecord, past: Past) -> tuple[Population, dict[int, list[Selection]]]:
-    """The population after everything that is committed, and what it was asked for the generations to come and failed.
+def rebuild(run: RunRecord, past: Past) -> tuple[Population, dict[int, list[Selection]], dict[str, Lesson]]:
+    """The population after everything that is committed, what it was asked for the generations to come and failed, and
+    the lessons.
 
     With a lookahead of L, the parents of generation g come from the population after g - 1 - L, or the first one.
     """
@@ -301,14 +312,21 @@ def rebuild(run: RunRecord, past: Past) -> tuple[Population, dict[int, list[Sele
     population = Population(search, past.start, run.seed)
     first = range(1, search.lookahead + 2)
     asked = {number: population.ask(number) for number in first if past.is_open(number)}
+    lessons: dict[str, Lesson] = {}
     last = 0
     for step in past.steps:
         population.replay(step.changes, past.programs)
+        lessons |= step.lessons
         ahead = step.generation + 1 + search.lookahead
         if step.generation > last and past.is_open(ahead):
-            asked[ahead] = population.ask(ahead)
+            asked[ahead] = _with_lessons(population.ask(ahead), lessons)
         last = max(last, step.generation)
-    return population, asked
+    return population, asked, lessons
+
+
+def _with_lessons(selections: Sequence[Selection], lessons: Mapping[str, Lesson]) -> list[Selection]:
+    """The selections, each with the lesson of its best parent if there is one."""
+    return [replace(one, lesson=lessons.get(one.parents[-1].id)) for one in selections]
 
 
 _open: dict[Path, Session] = {}
@@ -341,7 +359,8 @@ def open_session(files: RunFiles) -> Iterator[Session]:
 
 
 def _new_session(files: RunFiles, stack: contextlib.ExitStack) -> Session:
-    run, past = record.read_run(files), record.read_past(files)
+    run = record.read_run(files)
+    past = record.read_past(files, with_lessons=run.problem.settings.search.feedback_chars > 0)
     sandbox = stack.enter_context(open_sandboxes(run.problem, "train", seed=run.seed, run_id=run.run_id))
     confirmations = open_confirmations(run.problem, seed=run.seed, run_id=run.run_id)
     stack.callback(confirmations.close)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 
+from schemas.lesson import Lesson
 from schemas.population import Change
 from schemas.problem import Problem
 from schemas.program import Judged, Program
@@ -119,11 +121,13 @@ class Step:
 
     Attributes:
         changes: Of the population; none if it failed.
+        lessons: By the program they are about, where they were asked for.
     """
 
     generation: int
     is_committed: bool
     changes: tuple[Change, ...] = ()
+    lessons: Mapping[str, Lesson] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

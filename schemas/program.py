@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from schemas.lesson import Lesson
 from schemas.outcome import Verdict
 from schemas.settings import Reducer
 
@@ -30,10 +31,15 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What the population answers when asked for a prompt: an island and the parents, ascending by score."""
+    """What the population answers when asked for a prompt: an island and the parents, ascending by score.
+
+    Attributes:
+        lesson: Of a try on the best of them, where one is to be shown.
+    """
 
     island: int
     parents: tuple[Program, ...]
+    lesson: Lesson | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,19 @@ class Judged:
     verdict: Verdict
     score: float | None
     confirmed_score: float | None = None
+
+    def lesson(self) -> Lesson:
+        """What can be learnt from it."""
+        parents, verdict = self.candidate.prompt.parent_ids, self.verdict
+        return Lesson(
+            parent_id=parents[-1] if parents else "",
+            body=self.candidate.body,
+            outcome=verdict.outcome,
+            error=verdict.error,
+            output=verdict.output,
+            scores=verdict.scores,
+            score=self.score,
+        )
 
     def program(self) -> Program:
         """The program it became.

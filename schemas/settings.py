@@ -79,6 +79,12 @@ class Search(Section):
         default=30_000, ge=1, description="programs on an island until the temperature starts anew"
     )
     length_temperature: float = Field(default=1.0, gt=0, description="of the softmax that prefers short programs")
+    feedback: int = Field(
+        default=0,
+        ge=0,
+        description="characters of a prompt that may show the last try on its best version that failed or scored "
+        "lower: its code, scores, error and what it printed; for chat models, and never in `paper` mode",
+    )
     retries: int = Field(
         default=3,
         ge=0,
@@ -94,6 +100,11 @@ class Search(Section):
     reset_hours: float | None = Field(
         default=None, gt=0, description="hours between resets; where given, generations do not count"
     )
+
+    @property
+    def feedback_chars(self) -> int:
+        """What `feedback` comes to in this mode."""
+        return 0 if self.mode == "paper" else self.feedback
 
 
 def _as_model(value: Any) -> Any:

@@ -156,14 +156,14 @@ def honest(request: Request, number: int) -> dict[str, Any]:
     if "messages" not in request:
         texts = [mutate(request["prompt"], seed=number * 100 + k) for k in range(request.get("n", 1))]
         choices = [{"index": k, "text": text, "finish_reason": "stop"} for k, text in enumerate(texts)]
-        return _envelope(request, choices, "text_completion")
+        return envelope(request, choices, "text_completion")
     prompt = request["messages"][-1]["content"]
     texts = [in_chat(mutate(prompt, seed=number * 100 + k), number + k) for k in range(request.get("n", 1))]
     choices = [
         {"index": k, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         for k, text in enumerate(texts)
     ]
-    return _envelope(request, choices, "chat.completion")
+    return envelope(request, choices, "chat.completion")
 
 
 def in_chat(code: str, style: int) -> str:
@@ -179,6 +179,6 @@ def in_chat(code: str, style: int) -> str:
             return code
 
 
-def _envelope(request: Request, choices: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+def envelope(request: Request, choices: list[dict[str, Any]], kind: str) -> dict[str, Any]:
     usage = {"prompt_tokens": 100, "completion_tokens": 20 * len(choices), "total_tokens": 100 + 20 * len(choices)}
     return {"id": "x", "object": kind, "created": 1, "model": request["model"], "choices": choices, "usage": usage}

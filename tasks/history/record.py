@@ -16,7 +16,8 @@ from schemas import tables
 from schemas.errors import HistoryError
 from schemas.files import File
 from schemas.generation import Finalist, GenerationRecord, NightRecord, Past, RunRecord, Step, StopReason
-from schemas.outcome import count_outcomes
+from schemas.lesson import Lesson, latest
+from schemas.outcome import Outcome, count_outcomes
 from schemas.population import Change, Join, Reset
 from schemas.problem import restore_problem
 from schemas.program import Judged, Program
@@ -128,27 +129,35 @@ def _read_files(files: RunFiles, hashes: Mapping[str, str]) -> list[File]:
     return kept
 
 
-def read_past(files: RunFiles) -> Past:
+def read_past(files: RunFiles, *, with_lessons: bool = False) -> Past:
     """Reads how all generations ended, as far as they follow on each other without a gap.
+
+    Args:
+        files: Of the run.
+        with_lessons: Whether to read what can be learnt from tries that failed, too.
 
     Raises:
         HistoryError: If generation 0, the start program, is missing or a file is damaged.
     """
-    return files.steady(lambda blocks: _past(files, blocks))
+    return files.steady(lambda blocks: _past(files, blocks, with_lessons))
 
 
-def _past(files: RunFiles, blocks: Sequence[Block]) -> Past:
+def _past(files: RunFiles, blocks: Sequence[Block], with_lessons: bool) -> Past:
     ends = _ends(files, blocks)
     if not ends:
         raise HistoryError(f"no folder {files.generation(0)}, the start program", remedy="Restore it from a copy.")
     committed = {number for number, is_committed in ends if is_committed}
     programs: defaultdict[int, list[Program]] = defaultdict(list)
     changes: dict[int, tuple[Change, ...]] = {}
+    lessons: defaultdict[int, list[Lesson]] = defaultdict(list)
+    columns = _PAST_COLUMNS + _LESSON_COLUMNS * with_lessons
     hashes: set[str] = set()
     for block in blocks:
         if block.first not in committed:
             continue
-        for row in read_file(block.folder / "programs.parquet", columns=_PAST_COLUMNS).to_pylist():
+        for row in read_file(block.folder / "programs.parquet", columns=columns).to_pylist():
+            if with_lessons:
+                lessons[row["generation"]].append(_lesson(row))
             if row["outcome"] != "sandbox_error":
                 hashes.add(row["code_hash"])
             if row["outcome"] == "scored":
@@ -156,10 +165,29 @@ def _past(files: RunFiles, blocks: Sequence[Block]) -> Past:
                 programs[row["generation"]].append(program)
         numbers = range(block.first, block.last + 1)
         changes |= zip(numbers, _changes(read_file(block.folder / "population.parquet"), block), strict=True)
-    return Past(
-        {program.id: program for number, is_committed in ends if is_committed for program in programs[number]},
-        tuple(Step(number, ok, changes[number] if ok else ()) for number, ok in ends if number),
-        frozenset(hashes - {""}),
+    kept = {program.id: program for number, is_committed in ends if is_committed for program in programs[number]}
+    steps = (
+        Step(number, ok, changes[number] if ok else (), _latest(lessons[number], kept) if ok else {})
+        for number, ok in ends
+        if number
+    )
+    return Past(kept, tuple(steps), frozenset(hashes - {""}))
+
+
+def _latest(lessons: Sequence[Lesson], programs: Mapping[str, Program]) -> dict[str, Lesson]:
+    return latest(lessons, lambda parent: programs[parent].score if parent in programs else None)
+
+
+def _lesson(row: dict[str, Any]) -> Lesson:
+    parents, scores = row["parent_ids"], (score for score in row["scores"] or () if score is not None)
+    return Lesson(
+        parent_id=parents[-1] if parents else "",
+        body=row["body"],
+        outcome=Outcome(row["outcome"]),
+        error=row["error"],
+        output=row["output"],
+        scores=tuple(scores),
+        score=row["score"],
     )
 
 
@@ -219,6 +247,7 @@ _NIGHT_COLUMNS = (
 )  # fmt: skip
 
 _PAST_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score"]
+_LESSON_COLUMNS = ["parent_ids", "error", "output"]
 
 
 def _table(schema: pa.Schema, rows: Sequence[dict[str, Any]]) -> pa.Table:

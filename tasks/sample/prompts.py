@@ -17,6 +17,7 @@ from schemas.program import Prompt, Selection
 from schemas.settings import Model, Sampling
 from schemas.skeleton import Skeleton
 from schemas.specification import Specification
+from tasks.sample.feedback import tell_lesson
 
 
 def build_prompts(
@@ -25,6 +26,7 @@ def build_prompts(
     sampling: Sampling,
     *,
     statement: str = "",
+    feedback_chars: int = 0,
     samples: int,
     seed: int,
     generation: int,
@@ -36,6 +38,7 @@ def build_prompts(
         skeleton: What stands around the bodies of the parents.
         sampling: Gives the models.
         statement: What is wanted, in words; empty for what the skeleton says itself.
+        feedback_chars: Of what is told of the last try, where a selection has one.
         samples: Completions to ask for, each prompt.
         seed: Of the run.
         generation: Its number; with the seed it settles everything random.
@@ -49,25 +52,31 @@ def build_prompts(
             parent_ids=tuple(parent.id for parent in selection.parents),
             model=model.name,
             style=model.style,
-            text=render(skeleton, [parent.body for parent in selection.parents], model, statement),
+            text=render(
+                skeleton,
+                [parent.body for parent in selection.parents],
+                model,
+                statement,
+                tell_lesson(selection, skeleton, feedback_chars if model.style == "chat" else 0),
+            ),
             seeds=tuple(rng.getrandbits(32) for _ in range(samples)),
         )
         for index, (selection, model) in enumerate(zip(selections, models, strict=True))
     ]
 
 
-def render(skeleton: Skeleton, bodies: Sequence[str], model: Model, statement: str = "") -> str:
-    """The text that a model is sent for parents with these bodies, worst first."""
+def render(skeleton: Skeleton, bodies: Sequence[str], model: Model, statement: str = "", feedback: str = "") -> str:
+    """The text that a model is sent for parents with these bodies, worst first; `feedback` is of the last try."""
     match skeleton:
         case Specification():
-            return _render_functions(skeleton, bodies, model, statement)
+            return _render_functions(skeleton, bodies, model, statement, feedback)
         case MarkedFile():
-            return _render_file(skeleton, bodies, statement)
+            return _render_file(skeleton, bodies, statement, feedback)
         case _:
             raise TypeError(f"no prompt for {type(skeleton).__name__}")
 
 
-def _render_file(file: MarkedFile, bodies: Sequence[str], statement: str) -> str:
+def _render_file(file: MarkedFile, bodies: Sequence[str], statement: str, feedback: str) -> str:
     """One form for all models: what a chat model is told, a completion model may read, too."""
     *earlier, best = bodies
     blocks = len(file.fixed) - 1
@@ -81,12 +90,15 @@ def _render_file(file: MarkedFile, bodies: Sequence[str], statement: str) -> str
             language=file.language,
             name=file.name,
             earlier=earlier,
+            feedback=feedback,
             file=file.with_body(best).rstrip("\n"),
         )
     )
 
 
-def _render_functions(specification: Specification, bodies: Sequence[str], model: Model, statement: str) -> str:
+def _render_functions(
+    specification: Specification, bodies: Sequence[str], model: Model, statement: str, feedback: str
+) -> str:
     name = specification.evolved
     target = len(bodies)
     return (
@@ -95,6 +107,7 @@ def _render_functions(specification: Specification, bodies: Sequence[str], model
         .render(
             preface=specification.preface,
             wanted=statement or specification.docstring,
+            feedback=feedback,
             versions=[_version(specification, body, number) for number, body in enumerate(bodies)],
             header=_header(specification, target),
             target=f"{name}_v{target}",

@@ -1,0 +1,61 @@
+"""What a prompt says of the last try on its best version that failed or scored lower."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from schemas.lesson import Lesson
+from schemas.marked import MarkedFile
+from schemas.outcome import Outcome
+from schemas.program import Program, Selection
+from schemas.skeleton import Skeleton
+
+_SCORES = 12
+"""Inputs whose scores are told."""
+
+
+def tell_lesson(selection: Selection, skeleton: Skeleton, chars: int) -> str:
+    """The text; empty where there is nothing to tell, or no room.
+
+    Args:
+        selection: With the lesson.
+        skeleton: What stands around the bodies.
+        chars: The most it may have. Half of it is for the code, a quarter for what was printed.
+    """
+    lesson = selection.lesson
+    if lesson is None or not chars:
+        return ""
+    language = skeleton.language if isinstance(skeleton, MarkedFile) else "python"
+    parts = [
+        "The last try on the best version did not do better:",
+        f"```{language}\n{_cut(skeleton.bare_text(lesson.body), chars // 2)}\n```",
+        _cut(_what_became(lesson, selection.parents[-1]), chars // 4),
+    ]
+    if printed := _cut(lesson.output.strip(), chars // 4, keep_end=True):
+        parts.append(f"It printed:\n\n```text\n{printed}\n```")
+    return "\n\n".join(parts)[: chars + _FRAME]
+
+
+_FRAME = 120
+"""Characters of what stands around the parts."""
+
+
+def _what_became(lesson: Lesson, parent: Program) -> str:
+    if lesson.outcome is not Outcome.SCORED or lesson.score is None:
+        return f"It was {lesson.outcome.value.replace('_', ' ')}: {lesson.error}".rstrip(": ")
+    told = f"It scored {lesson.score:.6g}, the best version {parent.score:.6g}."
+    if len(lesson.scores) < 2:
+        return told
+    return f"{told} On the inputs, in order: {_listed(lesson.scores)}; the best version: {_listed(parent.scores)}."
+
+
+def _listed(scores: Sequence[float]) -> str:
+    return ", ".join(f"{score:.6g}" for score in scores[:_SCORES]) + ", …" * (len(scores) > _SCORES)
+
+
+def _cut(text: str, chars: int, *, keep_end: bool = False) -> str:
+    """At most so many characters, without what would end a fenced block."""
+    text = text.replace("```", "'''")
+    if len(text) <= chars:
+        return text
+    return f"…{text[len(text) - chars + 1 :]}" if keep_end else f"{text[: chars - 1]}…"

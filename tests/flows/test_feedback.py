@@ -1,0 +1,45 @@
+"""A night whose prompts tell of tries that failed: what is shown comes from the files, before and after a pause."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.history.database import Database
+from tests.flows.conftest import Night
+from tests.flows.test_search import everything
+from tests.provider import Answer, Provider, Request, envelope
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+_BODIES = ("return offset + {0}", "raise ValueError('no luck with {0}')", "return offset - {0}")
+
+
+def by_prompt(_number: int, request: Request) -> Answer:
+    """An answer that depends on what is asked alone, so that two nights are answered alike."""
+    asked = request["messages"][-1]["content"]
+    choices = []
+    for place in range(request.get("n", 1)):
+        drawn = int.from_bytes(hashlib.sha256(f"{asked}/{request.get('seed')}/{place}".encode()).digest()[:4])
+        code = f"def guess(offset):\n    {_BODIES[drawn % 3].format(drawn % 9)}"
+        message = {"role": "assistant", "content": f"```python\n{code}\n```"}
+        choices.append({"index": place, "message": message, "finish_reason": "stop"})
+    return Answer(envelope(request, choices, "chat.completion"))
+
+
+def test_prompts_tell_of_the_last_try_and_a_resumed_night_tells_the_same(
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+):
+    provider.script = by_prompt
+    settings = {**asks, "search": {"feedback": 600}}
+    whole = night(4, history=tmp_path / "a", settings=settings)
+    halves = night(2, history=tmp_path / "b", settings=settings)
+    night(2, history=tmp_path / "b")
+    assert everything(whole) == everything(halves)
+    rows = Database(tmp_path / "a").rows("SELECT generation, prompt FROM programs WHERE generation > 0")
+    telling = [row for row in rows if "The last try on the best version did not do better" in row["prompt"]]
+    assert {row["generation"] for row in telling} == {3, 4}, "the first two are asked before anything is known"
+    assert any("It was crashed: ValueError: no luck with" in row["prompt"] for row in telling)
