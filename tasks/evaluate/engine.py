@@ -164,9 +164,9 @@ class Engine:
             SandboxUnavailable: If it does not.
         """
         with _faults():
-            info, version = self._client.info(), self._client.version()
+            info, is_podman = self._client.info(), self._is_podman
         known = sorted(info.get("Runtimes") or ())
-        if any(part["Name"].startswith("Podman") for part in version.get("Components") or ()):
+        if is_podman:
             # It lists all it has heard of, and heeds no container's wish for one.
             known = [str(info.get("DefaultRuntime"))]
         # The name of a containerd shim may stand for one that is not listed: the engine looks for it when it starts.
@@ -256,7 +256,10 @@ class Engine:
         with _faults():
             # Never with detach=True: only so is standard input closed, and the runner ended, when this process dies.
             container = self._client.containers.create(
-                setup.image, list(delivery.arguments()), stdin_open=True, **_confinement(setup, self._limits_cpu)
+                setup.image,
+                list(delivery.arguments()),
+                stdin_open=True,
+                **_confinement(setup, self._limits_cpu, self._is_podman),
             )
             try:
                 # Attached before it starts, so that nothing it says is missed.
@@ -296,8 +299,13 @@ class Engine:
         """Whether the engine may limit processor time; a rootless one may not."""
         return bool(self._client.info().get("CpuCfsQuota", False))
 
+    @cached_property
+    def _is_podman(self) -> bool:
+        components = self._client.version().get("Components") or ()
+        return any(component["Name"].startswith("Podman") for component in components)
 
-def _confinement(setup: Setup, limits_cpu: bool) -> dict[str, Any]:
+
+def _confinement(setup: Setup, limits_cpu: bool, is_podman: bool) -> dict[str, Any]:
     """What a container may and may not do, as arguments of its creation."""
     from docker.types import LogConfig, Ulimit
 
@@ -312,7 +320,7 @@ def _confinement(setup: Setup, limits_cpu: bool) -> dict[str, Any]:
         "hostname": "sandbox",
         "network_mode": "none",
         "read_only": True,
-        "tmpfs": _scratch(setup),
+        "tmpfs": (_CLOSED if is_podman or setup.runtime else {}) | _scratch(setup, is_podman),
         "ipc_mode": "none",
         "cap_drop": ["ALL"],
         # To become the candidate's user, and to kill what that user left.
@@ -333,11 +341,17 @@ def _confinement(setup: Setup, limits_cpu: bool) -> dict[str, Any]:
     }
 
 
-def _scratch(setup: Setup) -> dict[str, str]:
+def _scratch(setup: Setup, is_podman: bool) -> dict[str, str]:
     if not setup.scratch_mib:
         return {}
     execute = "exec" if setup.may_execute else "noexec"
-    return {SCRATCH: f"size={setup.scratch_mib}m,nr_inodes={_FILES},mode=1777,nosuid,nodev,{execute}"}
+    # Podman does not know that option; there, only memory limits how many files there may be.
+    files = "" if is_podman else f"nr_inodes={_FILES},"
+    return {SCRATCH: f"size={setup.scratch_mib}m,{files}mode=1777,nosuid,nodev,{execute}"}
+
+
+_CLOSED = dict.fromkeys(("/tmp", "/var/tmp", "/run"), "size=4k,ro,nosuid,nodev,noexec")
+"""What podman (all three) and gVisor (/tmp) make writable below a read-only root, unless something else is there."""
 
 
 _ULIMITS = {"core": 0, "nofile": 256, "memlock": 0}

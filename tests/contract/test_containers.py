@@ -211,3 +211,17 @@ def test_inputs_that_are_not_plain_data_are_refused(sandbox_image: str, run: str
     with pytest.raises(SpecificationError, match=r"input 2 of 2 .*set is not plain data"):
         open_pool(job, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run})
     assert containers() == []
+
+
+def test_nothing_is_writable_under_a_runtime_that_opens_places_of_its_own(sandbox_image: str, run: str, containers):
+    source = body(
+        "import os\nopen = 0\nfor place in ('/tmp', '/var/tmp', '/run'):\n    try: os.mkdir(place + '/x')\n"
+        "    except OSError: pass\n    else: open += 1\nreturn open"
+    )
+    with open_pool(JOB, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}, runtime="runc") as pool:
+        (container,) = containers()
+        container.reload()
+        assert pool.evaluate(source).scores == (0, 0)
+    places = container.attrs["HostConfig"]["Tmpfs"]
+    assert set(places) == {"/tmp", "/var/tmp", "/run"}, "gVisor has a /tmp of its own where there is none"
+    assert all("ro" in options.split(",") for options in places.values())
