@@ -8,6 +8,7 @@ _ALWAYS = {
     "DO_NOT_TRACK": "1",  # Prefect reports a first import on a terminal otherwise
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # the price list that LiteLLM brings, instead of one from the network
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the shortest: a night that was killed is soon shown as crashed
     "PREFECT_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # errors are told once, in words, by the command line

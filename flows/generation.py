@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
+from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.session import Session, open_session
+from flows.session import STOPPED_AT_ONCE, Session, open_session
+from flows.words import score
 from schemas.errors import EnvironmentFault, UsageError
 from schemas.generation import GenerationRecord
 from schemas.program import Judged
@@ -24,7 +28,7 @@ from tasks.select.task import Selected, judge, register, select
 
 
 @flow(name="generation", flow_run_name="{run_id}-g{number}", task_runner=ThreadPoolTaskRunner(max_workers=64))  # pyright: ignore[reportArgumentType, reportCallIssue]
-def generation(run_id: str, number: int, history: str) -> float:
+def generation(run_id: str, number: int, history: str) -> State[float]:
     """Runs one generation and commits it; a failure is written down beside the history and raised.
 
     Args:
@@ -37,20 +41,25 @@ def generation(run_id: str, number: int, history: str) -> float:
     """
     with open_session(files_of(Path(history), run_id)) as session:
         if session.is_committed(number):
-            return session.best.score
+            return Completed(message="it is committed already", data=session.best.score)
         if number > session.generations + 1:
             raise UsageError(f"generation {number} of {run_id} has no turn yet: {session.generations + 1} is the next")
         attempt = Attempt(session, number)
         try:
-            return attempt.run()
-        except KeyboardInterrupt:
+            return _completed(attempt.run(), session.best.score)
+        except STOPPED_AT_ONCE:
             session.stop_now()  # before Prefect waits for the tasks, which wait for what is in flight
             raise
         except Exception as error:
             if attempt.is_committed_after_all():
-                return session.best.score
+                return Completed(message="it is committed all the same", data=session.best.score)
             attempt.record_failure(error)
             raise
+
+
+def _completed(judged: Sequence[Judged], best: float) -> State[float]:
+    scored = sum(one.score is not None for one in judged)
+    return Completed(message=f"{scored} of {len(judged)} candidates scored; best {score(best)}", data=best)
 
 
 class Attempt:
@@ -62,7 +71,8 @@ class Attempt:
         self._started_at = datetime.now(UTC)
         session.progress.generation = number
 
-    def run(self) -> float:
+    def run(self) -> list[Judged]:
+        """What became of every candidate, once it is committed."""
         session = self._session
         session.probe_disk()
         begin = time.monotonic()
@@ -78,7 +88,7 @@ class Attempt:
         )
         if reset:
             session.last_reset = time.monotonic()
-        return session.best.score
+        return judged
 
     def _confirmed(self, judged: list[Judged]) -> list[Judged]:
         """Where a candidate would be the best of its island, once it is run again and gets the same score."""

@@ -44,6 +44,10 @@ class Progress:
     _judged: deque[float] = field(default_factory=lambda: deque(maxlen=100_000))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def interrupt(self) -> None:
+        """A person wants the night to end."""
+        self.interrupted = True
+
     def note(self, message: str) -> None:
         """Something that the person who watches should know."""
         self.message = message

@@ -44,6 +44,27 @@ class Tally(BaseModel):
     interrupted: bool = False
 
 
+def share_done(rules: StopRules, tally: Tally, since: datetime, now: datetime) -> float:
+    """How much of a night is over by the rule that is nearest to its end, 0 to 1; 0 where none can be counted.
+
+    Args:
+        rules: Of the night.
+        tally: As it is now.
+        since: When the night began.
+        now: The time.
+    """
+    limits = [
+        (tally.generations, rules.generations),
+        (tally.samples, rules.max_samples),
+        (tally.tokens, rules.max_tokens),
+        (tally.cost_usd, rules.budget_usd),
+        (tally.total_usd, rules.total_budget_usd),
+    ]
+    if rules.until is not None:
+        limits.append(((now - since).total_seconds(), (rules.until - since).total_seconds()))
+    return min(1.0, max((done / limit for done, limit in limits if limit), default=0.0))
+
+
 def reason_to_stop(rules: StopRules, tally: Tally, now: datetime) -> StopReason | None:
     """The first rule that says stop; a generation that would not end before the deadline is not begun."""
     if tally.interrupted:

@@ -11,7 +11,7 @@ from prefect import flow, get_run_logger
 from prefect.blocks.system import Secret
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Cancelled, Completed
+from prefect.states import Cancelled
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.environment import prepare
@@ -20,13 +20,12 @@ from flows.rules import StopRules
 from flows.search import Night
 from flows.session import open_session
 from flows.start import create_run
+from flows.vigil import bury_children
 from flows.when import parse_until
 from schemas.errors import RunIsBusy, UsageError
 from schemas.problem import load_problem
 from tasks.history.files import RunFiles, files_of
 from tasks.problems import find
-
-HEARTBEAT_S = 30
 
 
 class Start(BaseModel):
@@ -94,10 +93,12 @@ def night(
     with (notices or Notices()).notifier().watching(run_id) as notifier:
         try:
             with open_session(begin(run_id, Path(history), start)) as session:
-                result = Night(session, rules, history, notifier=notifier).run()
+                return Night(session, rules, history, notifier=notifier).run()
         except RunIsBusy as error:
             return Cancelled(message=f"{error.message}; nothing was done")
-    return Completed(message=f"stopped by: {result['stop_reason']}", data=result)
+
+
+night.on_crashed(bury_children)
 
 
 def _moment(deadline: Deadline) -> datetime:

@@ -12,7 +12,9 @@ from zoneinfo import ZoneInfo
 from prefect.blocks.system import Secret
 from pydantic import ValidationError
 
-from flows.scheduled import HEARTBEAT_S, night
+from flows.pages import TAG
+from flows.scheduled import night
+from flows.vigil import HEARTBEAT_S, keep_watch
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
 POOL = "overnight"
-TAG = "overnight"
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Schedules:
                 remedy=f"Give this one another --name, or remove that: overnight schedules remove {name}",
             )
         self._have_pool(pool)
+        keep_watch(self._client)
         deployment = night.to_deployment(
             name,
             schedule=cron,  # pyright: ignore[reportArgumentType]

@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.states import Cancelled, Completed
 
 from flows.final import judge_finalists
 from flows.generation import generation
 from flows.notify import Notifier, addresses_of
-from flows.rules import StopRules, Tally, reason_to_stop
+from flows.pages import Pages
+from flows.rules import StopRules, Tally, reason_to_stop, share_done
 from flows.session import Session, open_session
+from flows.vigil import Cancellation
+from flows.words import score
 from schemas.errors import (
     EnvironmentFault,
     HistoryError,
@@ -38,8 +43,8 @@ _LONGEST_WAIT_S = 300.0
 
 
 @flow(name="search", flow_run_name="{run_id}")
-def search(run_id: str, history: str, rules: StopRules, again: list[int] | None = None) -> dict[str, Any]:
-    """One night of a run.
+def search(run_id: str, history: str, rules: StopRules, again: list[int] | None = None) -> Any:
+    """One night of a run. Cancelled in Prefect's pages, it stops at once.
 
     Args:
         run_id: The run; it exists.
@@ -52,8 +57,14 @@ def search(run_id: str, history: str, rules: StopRules, again: list[int] | None 
     """
     with open_session(files_of(Path(history), run_id)) as session:
         notifier = session.notifier or Notifier(addresses_of(None), warn=get_run_logger().warning)
-        with notifier.watching(run_id):
-            return Night(session, rules, history, again, notifier).run()
+        cancellation = Cancellation(str(flow_run.id), session.progress.interrupt)
+        try:
+            with notifier.watching(run_id), cancellation.watched():
+                return Night(session, rules, history, again, notifier).run()
+        except KeyboardInterrupt:
+            if not cancellation.was_asked_for:
+                raise
+            return Cancelled(message=f"stopped at once; go on with: overnight resume {run_id}")
 
 
 class Night:
@@ -73,6 +84,7 @@ class Night:
         self._rules = rules
         self._history = history
         self._notifier = notifier or Notifier()
+        self._pages = Pages(str(flow_run.id), session)
         self._again = None if again is None else deque(again)
         self._first = session.generations
         self._committed = 0
@@ -92,8 +104,10 @@ class Night:
         session.progress.ledger.budget = rules.budget
         self._notifier.best(session.run.run_id, session.best.score)
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> State[dict[str, Any]]:
+        """Spends the night; `search` says what comes of it."""
         record.write_night(self._session.files, self._record)
+        self._pages.begin(self._record.number)
         try:
             reason = self._generations()
         except BaseException as error:
@@ -104,13 +118,14 @@ class Night:
         self._end(reason)
         self._final()
         self._tell()
-        return {
+        result = {
             "stop_reason": reason.value,
             "best": self._session.best.score,
             "generations": self._session.generations,
             "failed": sorted(self._session.failed),
             "night": self._record.number,
         }
+        return Completed(message=f"stopped by: {reason.value}; best {score(result['best'])}", data=result)
 
     def _generations(self) -> StopReason:
         """Generations until a rule says stop.
@@ -166,6 +181,7 @@ class Night:
         progress.phase = "paused"
         said = error.message if isinstance(error, OvernightError) else f"{type(error).__name__}: {error}"
         progress.message = f"{'paused: ' * isinstance(error, Outage)}{said}; next attempt in {seconds:.0f} s"
+        self._show(now=True)
         begin = time.monotonic()
         until = begin + seconds
         while time.monotonic() < until and not progress.interrupted:
@@ -203,6 +219,7 @@ class Night:
             generation(self._session.run.run_id, number, self._history)
         self._committed += 1
         self._notifier.best(self._session.run.run_id, self._session.best.score)
+        self._show()
         if self._again is not None:
             self._again.popleft()
 
@@ -236,8 +253,14 @@ class Night:
         )
         record.write_night(session.files, self._record)
 
+    def _show(self, *, now: bool = False) -> None:
+        share = share_done(self._rules, self._tally(), self._record.started_at, datetime.now(UTC))
+        self._pages.look(share, now=now)
+
     def _tell(self) -> None:
         session = self._session
+        session.progress.phase = "over"
+        self._show(now=True)
         self._notifier.ended(session.run.run_id, self._record, session.population.start.score, sorted(session.failed))
 
     def _final(self) -> None:

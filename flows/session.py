@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from prefect.exceptions import TerminationSignal
+
 from flows.compaction import Compaction
 from flows.images import image_of
 from flows.notify import Notifier
@@ -34,6 +36,9 @@ from tasks.sample.ledger import Ledger
 from tasks.sample.prompts import build_prompts
 from tasks.sample.purchase import Purchase
 from tasks.select.islands import Population
+
+STOPPED_AT_ONCE = (KeyboardInterrupt, TerminationSignal)
+"""Ctrl-C twice; SIGTERM, which is also how Prefect cancels."""
 
 GRACE_S = 5.0
 """How long a night that is stopped at once waits for answers that are being paid for."""
@@ -191,6 +196,8 @@ class Session:
         finally:
             for purchase in self._purchases.values():
                 purchase.give_up()
+            self.sandbox.close()
+            self.confirmations.close()
 
     def _wait_for_purchases(self, timeout_s: float) -> None:
         until = time.monotonic() + timeout_s
@@ -349,7 +356,7 @@ def open_session(files: RunFiles) -> Iterator[Session]:
         stack.callback(_open.pop, files.directory)
         try:
             yield session
-        except KeyboardInterrupt:
+        except STOPPED_AT_ONCE:
             session.stop_now()
             raise
         except BaseException:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from prefect.exceptions import CancelledRun
+
 from flows.cli.live import live_view
 from flows.cli.summary import print_summary
 from flows.cli.text import say
@@ -114,6 +116,9 @@ def _told(run_id: str) -> Iterator[None]:
     except KeyboardInterrupt:
         say(f"stopped at once; go on with: overnight resume {run_id}")
         raise
+    except CancelledRun as error:
+        say(f"cancelled in Prefect, and stopped at once; go on with: overnight resume {run_id}")
+        raise KeyboardInterrupt from error
 
 
 @contextlib.contextmanager

@@ -180,7 +180,7 @@ def test_prefect_s_own_retry_runs_a_failed_generation_again(
 
 def test_prefect_s_own_retry_of_a_night_is_another_night_of_the_run(night: Night, tmp_path: Path, prefect_api: str):
     night(2, run_id="more")
-    done = prefect("flow-run", "retry", "more", "--entrypoint", "flows.search.search", api=prefect_api)
+    done = prefect("flow-run", "retry", "more-night-1", "--entrypoint", "flows.search.search", api=prefect_api)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [number for number, _ in ends(tmp_path)] == [0, 1, 2, 3, 4]
     assert [row["generations"] for row in Database(tmp_path).rows("FROM nights ORDER BY night")] == [2, 2]

@@ -65,9 +65,9 @@ def test_it_reads_in_prefect_as_the_design_says(night: Night, prefect: str):
         "flow_run_id"
     ]
     with get_client(sync_client=True) as client:
-        names = FlowRunFilter(name=FlowRunFilterName(any_=["named", "named-g1", "named-g2"]))
+        names = FlowRunFilter(name=FlowRunFilterName(any_=["named-night-1", "named-g1", "named-g2"]))
         runs = client.read_flow_runs(flow_run_filter=names)
-        assert {run.name for run in runs} == {"named", "named-g1", "named-g2"}
+        assert {run.name for run in runs} == {"named-night-1", "named-g1", "named-g2"}
         assert all(run.state is not None and run.state.is_completed() for run in runs)
         tasks = _task_names(client, FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
     assert {"sample-1", "evaluate-1", "select"} <= tasks

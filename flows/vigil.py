@@ -1,0 +1,137 @@
+"""Flow runs whose process is gone, shown as crashed; and a night that is cancelled in Prefect's pages, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.exceptions import PrefectException
+from prefect.states import Crashed
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.filters import FlowRunFilterState
+    from prefect.client.schemas.objects import FlowRun
+
+HEARTBEAT_S = 30
+AUTOMATION = "overnight: a night without a heartbeat has crashed"
+_SILENCE_S = 90
+_POLL_S = 3.0
+_NIGHTS = ("search", "night")
+_MOST = 200
+
+
+def keep_watch(client: SyncPrefectClient) -> None:
+    """Has the server show a night as crashed when its heartbeat stops, even where nobody is left to say so."""
+    from prefect.client.schemas.objects import StateType
+    from prefect.events.actions import ChangeFlowRunState
+    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+
+    if client.read_automations_by_name(AUTOMATION):
+        return
+    beat, ends = "prefect.flow-run.heartbeat", ("Completed", "Failed", "Cancelled", "Crashed")
+    trigger = EventTrigger(
+        posture=Posture.Proactive,
+        after={beat},
+        expect={beat, *(f"prefect.flow-run.{end}" for end in ends)},
+        match={"prefect.resource.id": "prefect.flow-run.*"},
+        match_related={"prefect.resource.role": "flow", "prefect.resource.name": list(_NIGHTS)},
+        for_each={"prefect.resource.id"},
+        threshold=1,
+        within=timedelta(seconds=_SILENCE_S),
+    )
+    crashed = ChangeFlowRunState(
+        name="Crashed", state=StateType.CRASHED, message=f"no heartbeat for {_SILENCE_S} s", force=False
+    )
+    client.create_automation(AutomationCore(name=AUTOMATION, trigger=trigger, actions=[crashed]))
+
+
+def bury(client: SyncPrefectClient, run_id: str, own_id: UUID) -> int:
+    """Shows flow runs of a run as crashed that no process runs any more. Only the holder of the run's lock may.
+
+    Args:
+        client: Of the server.
+        run_id: Of the run that is locked.
+        own_id: Flow run that is alive: the caller's.
+
+    Returns:
+        How many there were.
+    """
+    from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterName
+
+    of_the_run = FlowRunFilter(name=FlowRunFilterName(like_=run_id), state=_under_way())
+    found = client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=[*_NIGHTS, "generation"])),
+        flow_run_filter=of_the_run,
+        limit=_MOST,
+    )
+    # Names are matched in part, and one run's id may begin with another's.
+    gone = [one for one in found if one.parameters.get("run_id") == run_id and one.id != own_id]
+    for one in gone:
+        client.set_flow_run_state(one.id, Crashed(message="its process ended without a word"), force=True)
+    return len(gone)
+
+
+def bury_children(flow: object, flow_run: FlowRun, state: object) -> None:  # noqa: ARG001  (Prefect's names)
+    """A hook of a night that crashed: its generation, which has no heartbeat of its own, has crashed, too."""
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+
+    children = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run.id]), state=_under_way())
+    with get_client(sync_client=True) as client:
+        for one in client.read_flow_runs(flow_run_filter=children, limit=_MOST):
+            client.set_flow_run_state(one.id, Crashed(message="the process of its night ended"), force=True)
+
+
+def _under_way() -> FlowRunFilterState:
+    from prefect.client.schemas.filters import FlowRunFilterState, FlowRunFilterStateType
+    from prefect.client.schemas.objects import StateType
+
+    return FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING]))
+
+
+class Cancellation:
+    """Looks every few seconds whether a flow run that no worker looks after was cancelled; if so, it is interrupted.
+
+    Args:
+        flow_run_id: Of the night, whose flow runs in the main thread.
+        interrupted: Called before the main thread gets its KeyboardInterrupt.
+    """
+
+    def __init__(self, flow_run_id: str, interrupted: Callable[[], None]) -> None:
+        self._flow_run_id = UUID(flow_run_id)
+        self._interrupted = interrupted
+        self._over = threading.Event()
+        self.was_asked_for = False
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[Cancellation]:
+        """Looks until the block ends."""
+        context = contextvars.copy_context()  # with the address of the server
+        watcher = threading.Thread(target=context.run, args=(self._watch,), daemon=True)
+        watcher.start()
+        try:
+            yield self
+        finally:
+            self._over.set()
+            watcher.join()
+
+    def _watch(self) -> None:
+        with get_client(sync_client=True) as client:
+            while not self._over.wait(_POLL_S):
+                with contextlib.suppress(httpx.HTTPError, PrefectException):
+                    state = client.read_flow_run(self._flow_run_id).state
+                    if state is not None and (state.is_cancelling() or state.is_cancelled()):
+                        break
+            else:
+                return
+        self.was_asked_for = True
+        self._interrupted()
+        # To the main thread by name: one that waits for a lock is woken up by no other's signal.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
