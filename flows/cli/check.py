@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.run import Image, Runtime, overrides
+from flows.cli.run import Image, Runtime, overrides, stop_rules
 from flows.cli.text import out, printable, say, say_notes, score, table
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome
@@ -20,13 +20,25 @@ def check(
     problem: Annotated[str, Parameter(help="a name from `overnight problems`, or a specification file")],
     /,
     *,
+    model: Annotated[
+        list[str] | None, Parameter(help="also ask this model, a few times, what a night will bring; repeatable")
+    ] = None,
+    api_base: Annotated[str | None, Parameter(help="address of an OpenAI-compatible server for these models")] = None,
+    style: Annotated[str | None, Parameter(help="`chat` or `completion`: how prompts are written")] = None,
+    samples: Annotated[int, Parameter(help="prompts that each model is sent")] = 3,
+    until: Annotated[str | None, Parameter(help="deadline of the night that is estimated: 07:00, 7h30m")] = None,
+    budget: Annotated[float | None, Parameter(help="USD that the night may cost")] = None,
     inputs: Annotated[str | None, Parameter(help="training inputs as JSON, in place of the specification's")] = None,
     image: Image = None,
     runtime: Runtime = None,
     set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
 ) -> None:
-    """Run the start program: scores, seconds, memory, whether three runs agree; propose limits, say what is missing."""
-    from flows.cli.proposal import print_limits, propose, say_pace
+    """Run the start program: scores, seconds, memory, whether three runs agree; propose limits, say what is missing.
+
+    With a model, send it a few real prompts, and estimate what a night brings and costs.
+    """
+    from flows.cli.forecast import ask_models, require_models
+    from flows.cli.proposal import candidates_a_second, print_limits, propose, say_pace
     from flows.images import image_of
     from flows.session import slots_of
     from schemas.problem import load_problem
@@ -34,7 +46,9 @@ def check(
     from tasks.problems import find
 
     path = find(problem)
-    loaded = load_problem(path, overrides(None, None, None, inputs, set, image=image, runtime=runtime))
+    loaded = load_problem(path, overrides(model, api_base, style, inputs, set, image=image, runtime=runtime))
+    rules = stop_rules(until, budget_usd=budget)
+    asks = require_models(loaded, rules, samples, is_named=bool(model))
     say(f"{path.name}: {_what_evolves(loaded)}")
     say_notes(loaded)
     image_of(loaded, say)
@@ -44,6 +58,8 @@ def check(
     print_limits(limits, as_comment=isinstance(loaded.specification, Specification))
     say_pace(loaded, verdicts["train"].wall_s, slots_of(loaded))
     _say_what_is_missing(loaded)
+    if asks:
+        ask_models(loaded, samples, rules, candidates_a_second(verdicts["train"].wall_s, slots_of(loaded)))
 
 
 def _what_evolves(problem: Problem) -> str:

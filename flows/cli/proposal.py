@@ -69,18 +69,22 @@ def print_limits(proposed: Limits, *, as_comment: bool) -> None:
         out().print(f"# {line}" if as_comment else line, markup=False)
 
 
+def candidates_a_second(seconds: float, slots: int) -> float:
+    """How many the slots judge, if each takes so many seconds."""
+    return slots / (seconds + _SANDBOX_S)
+
+
 def say_pace(problem: Problem, seconds: float, slots: int) -> None:
     """How many candidates an hour, and how long a generation of them takes, if each takes so many seconds."""
-    seconds += _SANDBOX_S
     search = problem.settings.search
     size = search.prompts * search.samples
     rounds = math.ceil(size / slots)
     worst = problem.settings.limits.wall_s * len(problem.inputs["train"])
-    hourly = 3600 / seconds * slots
+    hourly = 3600 * candidates_a_second(seconds, slots)
     hourly = round(hourly, 1 - math.floor(math.log10(hourly)))
     say(
         f"pace: {seconds:.2g} s a candidate on {slots} slot{'s' * (slots > 1)}: about "
-        f"{hourly:,.0f} an hour if the models keep up, {_brief(seconds * rounds)} for a generation of "
+        f"{hourly:,.0f} an hour if the models keep up, {_brief((seconds + _SANDBOX_S) * rounds)} for a generation of "
         f"{size}; at worst, with the limits as they are, {_brief(worst)} a candidate"
     )
 

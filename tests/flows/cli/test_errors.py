@@ -31,6 +31,13 @@ WRONG = {
     "SQL that writes": (["sql", "CREATE TABLE x AS SELECT 1"], 1, "read-only"),
     "SQL that reads other files": (["sql", "SELECT * FROM read_text('/etc/hostname')"], 1, "refused"),
     "no key": (["run", "cap-set", "--model", "groq/some-model"], 3, "export GROQ_API_KEY"),
+    "a budget without model": (["check", "cap-set", "--budget", "5"], 2, "Add --model"),
+    "a budget without price": (
+        ["check", "cap-set", "--model", "openai/nowhere", "--api-base", "http://127.0.0.1:9/v1", "--budget", "5"],
+        2,
+        "input_usd",
+    ),
+    "no key to ask with": (["check", "cap-set", "--model", "groq/some-model"], 3, "export GROQ_API_KEY"),
     "no engine": (["check", "cap-set"], 3, "make setup"),
     "no image": (["check", "cap-set", "--set", "sandbox.image=nowhere"], 3, "make setup"),
     "no such image to run in": (["run", "cap-set", "--image", "cuda:13"], 3, "docker pull"),
