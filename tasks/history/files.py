@@ -243,7 +243,7 @@ def write_file(path: Path, table: pa.Table) -> None:
         hidden = hidden_path(path)
         try:
             _write_synced(hidden, table)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent)
             os.replace(hidden, path)
         except OSError:
             hidden.unlink(missing_ok=True)
@@ -266,7 +266,7 @@ def write_folder(path: Path, tables: Mapping[str, pa.Table]) -> None:
                 _write_synced(hidden / f"{name}.parquet", table)
             sync_directory(hidden)
             with no_commit():
-                path.parent.mkdir(parents=True, exist_ok=True)
+                _make_folder(path.parent)
                 os.rename(hidden, path)
         except OSError as error:
             shutil.rmtree(hidden, ignore_errors=True)
@@ -326,13 +326,16 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
 def append_lines(path: Path, lines: list[bytes]) -> None:
     """Appends lines and returns when they are on the disk; where that fails, none of them is there."""
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
+        is_new = not path.exists()
         path.touch()
         size = path.stat().st_size
         try:
             with path.open("ab") as handle:
                 handle.write(b"".join(line + b"\n" for line in lines))
                 sync(handle)
+            if is_new:
+                sync_directory(path.parent)
         except OSError:
             os.truncate(path, size)
             raise
@@ -365,6 +368,14 @@ def hidden_path(path: Path) -> Path:
     folder = run / _HIDDEN
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{path.name}.{os.getpid()}"
+
+
+def _make_folder(folder: Path) -> None:
+    """A folder with those above it; returns when the names of the new ones are on the disk."""
+    new = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in new:
+        sync_directory(one.parent)
 
 
 def _write_synced(path: Path, table: pa.Table) -> None:

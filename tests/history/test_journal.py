@@ -127,12 +127,13 @@ def test_threads_do_not_write_into_each_others_lines(path: Path, monkeypatch: py
 
 
 def test_it_returns_when_the_completions_are_on_the_disk(path: Path, monkeypatch: pytest.MonkeyPatch):
+    Journal(path).record([ONE])
     synced = []
     original = os.fsync
     monkeypatch.setattr(os, "fsync", lambda descriptor: (original(descriptor), synced.append(path.read_bytes())))
-    Journal(path).record([ONE])
+    Journal(path).record([replace(ONE, sample=1)])
     assert synced == [path.read_bytes()]
-    assert synced[0].count(b"\n") == 1
+    assert synced[0].count(b"\n") == 2
 
 
 def test_a_full_disk_leaves_no_torn_line_for_the_next_completion_to_be_lost_in(
@@ -161,3 +162,22 @@ def test_a_damaged_line_is_named_and_says_what_to_do(path: Path):
     with pytest.raises(HistoryError, match=r"000001\.jsonl:2 is damaged") as caught:
         Journal(path).known()
     assert "remove the line" in caught.value.remedy
+
+
+def test_the_names_of_a_new_file_and_of_its_folders_are_on_the_disk_with_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").resolve())
+        fsync(descriptor)
+
+    monkeypatch.setattr(history_files.os, "fsync", noted)
+    journal = Journal(path)
+    journal.record([ONE])
+    assert {path, path.parent, *path.parents[1:3]} <= set(synced)
+    synced.clear()
+    journal.record([replace(ONE, sample=1)])
+    assert synced == [path], "of a file that is there only the content"
