@@ -16,7 +16,8 @@ from tasks.report.beside import render_comparison, render_index
 from tasks.report.page import render
 from tests.history.made import create, grow
 from tests.report.browser import Page
-from tests.report.conftest import HOSTILE, HOSTILE_MODEL
+from tests.report.conftest import HOSTILE, HOSTILE_MODEL, two_nights
+from tests.report.pictures import PICTURES, draw
 
 CHARTS = {"splits", "over-samples", "over-time", "over-money", "lineage", "islands", "outcomes"}
 TEMPLATES = Path(__file__).parents[2] / "tasks/report/templates"
@@ -215,3 +216,14 @@ def test_templates_escape_everything_but_what_is_their_own():
     for path in TEMPLATES.glob("*.jinja"):
         for safe in re.findall(r"\{\{ ([^}]*?) \| safe \}\}", path.read_text()):
             assert safe in ("style", "script", "live_script", "code.html", "highlight(one.function).html"), safe
+
+
+def test_the_readme_s_pictures_are_drawn_by_a_command_and_small(tmp_path: Path):
+    files = two_nights(tmp_path / "history")
+    for picture in draw(files.run_id, tmp_path / "history", tmp_path / "pictures"):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert picture.stat().st_size < 400 * 1024
+    readme = Path(__file__).parents[2] / "README.md"
+    for name in ("report-light.png", "report-dark.png"):
+        assert f"tests/report/pictures/{name}" in readme.read_text()
+        assert (PICTURES / name).stat().st_size < 400 * 1024
