@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -20,12 +21,15 @@ from flows.rules import StopRules
 from flows.search import Night
 from flows.session import open_session
 from flows.start import create_run
+from flows.story.tell import tell
 from flows.vigil import bury_children
 from flows.when import parse_until
-from schemas.errors import RunIsBusy, UsageError
+from schemas.errors import OvernightError, RunIsBusy, UsageError
 from schemas.problem import load_problem
+from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of
 from tasks.problems import find
+from tasks.report.page import render
 
 
 class Start(BaseModel):
@@ -93,12 +97,28 @@ def night(
     with (notices or Notices()).notifier().watching(run_id) as notifier:
         try:
             with open_session(begin(run_id, Path(history), start)) as session:
-                return Night(session, rules, history, notifier=notifier).run()
+                one = Night(session, rules, history, notifier=notifier)
+                over = one.run()
+                with contextlib.suppress(OvernightError, OSError):
+                    one.pages.report(write_report(Path(history), session.files))
+                return over
         except RunIsBusy as error:
             return Cancelled(message=f"{error.message}; nothing was done")
 
 
 night.on_crashed(bury_children)
+
+
+def write_report(history: Path, files: RunFiles) -> Path:
+    """Writes the report of a run into its folder, and says where.
+
+    Raises:
+        OvernightError: If the history cannot be read.
+        OSError: If it cannot be written.
+    """
+    path = files.directory / "report.html"
+    path.write_text(render(tell(Database(history), files)), encoding="utf-8")
+    return path.resolve()
 
 
 def _moment(deadline: Deadline) -> datetime:

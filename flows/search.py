@@ -68,7 +68,11 @@ def search(run_id: str, history: str, rules: StopRules, again: list[int] | None 
 
 
 class Night:
-    """One night of an open session."""
+    """One night of an open session.
+
+    Attributes:
+        pages: What of it is seen in Prefect.
+    """
 
     def __init__(
         self,
@@ -84,7 +88,7 @@ class Night:
         self._rules = rules
         self._history = history
         self._notifier = notifier or Notifier()
-        self._pages = Pages(str(flow_run.id), session)
+        self.pages = Pages(str(flow_run.id), session)
         self._again = None if again is None else deque(again)
         self._first = session.generations
         self._committed = 0
@@ -107,7 +111,7 @@ class Night:
     def run(self) -> State[dict[str, Any]]:
         """Spends the night; `search` says what comes of it."""
         record.write_night(self._session.files, self._record)
-        self._pages.begin(self._record.number)
+        self.pages.begin(self._record.number)
         try:
             reason = self._generations()
         except BaseException as error:
@@ -255,7 +259,7 @@ class Night:
 
     def _show(self, *, now: bool = False) -> None:
         share = share_done(self._rules, self._tally(), self._record.started_at, datetime.now(UTC))
-        self._pages.look(share, now=now)
+        self.pages.look(share, now=now)
 
     def _tell(self) -> None:
         session = self._session

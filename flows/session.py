@@ -408,6 +408,7 @@ def open_confirmations(problem: Problem, *, seed: int, run_id: str) -> FreshPool
     return open_fresh_pool(
         confirmation(problem.job("train", seed, apart=True), problem.settings.noise),
         image=image_of(problem),
+        slots=slots_of(problem),
         labels={"overnight.run": run_id},
         runtime=sandbox.runtime,
     )

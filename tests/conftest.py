@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from tests.provider import Provider
 
 prepare()
 os.environ.update(SERVER)
+_slots = tempfile.TemporaryDirectory(prefix="overnight-slots-")
+os.environ["OVERNIGHT_SLOTS"] = _slots.name  # other nights on this machine are none of the tests' business
 
 SPECIFICATIONS = Path(__file__).parent / "specifications"
 

@@ -13,6 +13,7 @@ from schemas.errors import SandboxUnavailable
 from schemas.job import Job
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate import engine
+from tasks.evaluate.machine import MachineSlots
 from tasks.evaluate.sandbox import Channel
 from tasks.evaluate.slot import Slot
 
@@ -34,6 +35,7 @@ class SandboxPool:
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
         self.job = job
+        self._machine = machine_slots(slots)
         self._slots = [Slot(job, launch, own_users=own_users) for _ in range(slots)]
         self._free: queue.LifoQueue[Slot | None] = queue.LifoQueue()
         self._closing = threading.Event()
@@ -64,7 +66,8 @@ class SandboxPool:
             self._free.put(None)
             return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
         try:
-            return slot.evaluate(source)
+            with self._machine.one(self._closing):
+                return slot.evaluate(source)
         finally:
             self._free.put(None if self._closing.is_set() else slot)
 
@@ -94,6 +97,7 @@ class FreshPool:
     Args:
         job: What programs are judged on.
         launch: Starts one.
+        slots: How many the run has; as many as there are cores by default.
         own_users: Whether each process of a candidate becomes a user of its own; False only for tests.
         on_close: Called when the last is gone.
     """
@@ -103,26 +107,29 @@ class FreshPool:
         job: Job,
         launch: Callable[[], Channel],
         *,
+        slots: int | None = None,
         own_users: bool = True,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
         self.job = job
+        self._machine = machine_slots(slots)
         self._launch = launch
         self._own_users = own_users
         self._on_close = on_close
         self._busy: set[Slot] = set()
-        self._closed = False
+        self._closing = threading.Event()
         self._lock = threading.Lock()
 
     def evaluate(self, source: str) -> Verdict:
         """See `Sandbox.evaluate`."""
         slot = Slot(self.job, self._launch, own_users=self._own_users)
         with self._lock:
-            if self._closed:
+            if self._closing.is_set():
                 return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
             self._busy.add(slot)
         try:
-            return slot.evaluate(source)
+            with self._machine.one(self._closing):
+                return slot.evaluate(source)
         finally:
             slot.close()
             with self._lock:
@@ -131,9 +138,9 @@ class FreshPool:
     def close(self) -> None:
         """See `Sandbox.close`."""
         with self._lock:
-            if self._closed:
+            if self._closing.is_set():
                 return
-            self._closed = True
+            self._closing.set()
             busy = list(self._busy)
         for slot in busy:
             slot.close()
@@ -176,14 +183,24 @@ def open_pool(
 
 
 def open_fresh_pool(
-    job: Job, *, image: str, labels: Mapping[str, str] | None = None, runtime: str | None = None
+    job: Job,
+    *,
+    image: str,
+    slots: int | None = None,
+    labels: Mapping[str, str] | None = None,
+    runtime: str | None = None,
 ) -> FreshPool:
     """A sandbox that starts a container for every program; the engine is not asked before the first.
 
     Args: as for `open_pool`.
     """
     late = _LateEngine(_setup(job, image, labels, runtime))
-    return FreshPool(job, late.start, on_close=late.close)
+    return FreshPool(job, late.start, slots=slots, on_close=late.close)
+
+
+def machine_slots(wanted: int | None) -> MachineSlots:
+    """The machine's slots for one that wants so many: as many as there are cores, and more only for who asks for it."""
+    return MachineSlots(max(wanted or 0, os.cpu_count() or 1))
 
 
 class _LateEngine:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows.rules import StopRules
 from flows.scheduled import Deadline, Start, begin, night
@@ -38,6 +40,11 @@ def test_the_first_night_begins_the_run_and_the_next_goes_on_with_it(parameters:
         ("nightly", 1, 1),
         ("nightly", 2, 1),
     ]
+    report = files_of(tmp_path, "nightly").directory / "report.html"
+    assert "Guess a number" in report.read_text()
+    with get_client(sync_client=True) as client:
+        of = ArtifactFilter(key=ArtifactFilterKey(any_=["nightly-report"]))
+        assert report.as_uri() in str(client.read_artifacts(artifact_filter=of)[0].data)
 
 
 def test_a_night_is_cancelled_at_once_where_the_run_is_under_way(parameters: dict[str, Any], tmp_path: Path):
