@@ -45,14 +45,14 @@ def _short(value: Any, width: int = 40) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """What a split evaluation needs: the evolved function in one process, what scores it in another.
+    """What a split evaluation needs: the evolved functions in one process, what scores them in another.
 
     Attributes:
-        evolved: Name of the evolved function.
-        specification: The specification's text, which scores; of a candidate's program only that function is called.
+        evolved: Names of the evolved functions.
+        specification: The specification's text, which scores; of a candidate's program only those functions are called.
     """
 
-    evolved: str
+    evolved: tuple[str, ...]
     specification: str
 
 

@@ -18,7 +18,7 @@ class Program:
 
     Attributes:
         id: Unique in the history.
-        body: Body of the evolved function, dedented, without docstring.
+        body: Of the evolved function, dedented, without docstring; of several the text of all.
         scores: One for each input; the signature.
         score: The scores reduced to one; higher is better.
     """
@@ -51,6 +51,7 @@ class Prompt:
         model: LiteLLM model string.
         text: The user's message for a chat model, the whole text for a completion model.
         seeds: One a sample; handed to models that take a seed.
+        base: The body of the best parent; functions that a completion leaves out stay as they are there.
     """
 
     index: int
@@ -60,6 +61,7 @@ class Prompt:
     style: str
     text: str
     seeds: tuple[int, ...]
+    base: str = ""
 
     @property
     def samples(self) -> int:

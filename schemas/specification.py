@@ -1,6 +1,6 @@
-"""A specification: one Python file with `@funsearch.evolve` on one function and `@funsearch.run` on another.
+"""A specification: one Python file with `@funsearch.evolve` on functions and `@funsearch.run` on another one.
 
-It is read with `ast` and never executed here. The file is kept verbatim; only the body of the evolved function changes.
+It is read with `ast` and never executed here. The file is kept verbatim; only the bodies of evolved functions change.
 """
 
 from __future__ import annotations
@@ -8,63 +8,76 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
-import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from schemas import source
 from schemas.errors import SpecificationError
+from schemas.evolved import Evolved, read_evolved
 
 
 @dataclass(frozen=True)
 class Specification:
-    """A specification that was read and found right.
+    """A specification that was read and found right; a `Skeleton`.
+
+    Where one function evolves, a body is that function's, without docstring, dedented. Where several do, it is the
+    text of all of them, in the order of the file, each with its header and without its docstring.
 
     Attributes:
         text: The file, verbatim.
-        evolved: Name of the evolved function.
+        functions: Those that evolve, in the order of the file.
         run: Name of the function that scores one input.
-        parameters: Names of the evolved function's parameters, in order.
         run_arity: Fewest and most positional arguments of the run function; -1 where there is no most.
-        start_body: Body of the evolved function as the file has it, without docstring, dedented.
     """
 
     text: str
-    evolved: str
+    functions: tuple[Evolved, ...]
     run: str
-    parameters: tuple[str, ...]
     run_arity: tuple[int, int]
-    start_body: str
 
     @property
     def hash(self) -> str:
         """SHA-256 of the file, hexadecimal."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
+    @property
+    def evolved(self) -> tuple[str, ...]:
+        """Names of the functions that evolve."""
+        return tuple(function.name for function in self.functions)
+
+    @property
+    def start_body(self) -> str:
+        """The body that the file has."""
+        return self.join([function.start_body for function in self.functions])
+
+    def join(self, bodies: Sequence[str]) -> str:
+        """One body of those of all functions."""
+        if len(self.functions) == 1:
+            return bodies[0]
+        return _APART.join(f.bare(body) for f, body in zip(self.functions, bodies, strict=True))
+
+    def split(self, body: str) -> tuple[str, ...]:
+        """The inverse of `join`. A function that is not there has the body that the file has."""
+        if len(self.functions) == 1:
+            return (body,)
+        found = {node.name: source.body_of(body, node) for node in source.functions(source.parse(body))}
+        return tuple(found.get(function.name) or function.start_body for function in self.functions)
+
     def with_body(self, body: str) -> str:
-        """The whole program: this file with `body` (dedented, no docstring) as that of the evolved function."""
-        function = self._function
+        """The whole program: this file with another body."""
         lines = self.text.splitlines(keepends=True)
-        statements = function.body
-        documented = ast.get_docstring(function, clean=False) is not None
-        head = statements[0].end_lineno or 0 if documented else source.header_end(self.text, function)
-        block = textwrap.indent(body, self._indentation) + "\n"
-        if statements[0].lineno <= source.header_end(self.text, function):
-            header = self.text.splitlines()[function.lineno - 1]
-            header = header[: header.index(":", header.rindex(")")) + 1] + "\n"
-            return "".join(lines[: function.lineno - 1]) + header + block + "".join(lines[function.end_lineno :])
-        return "".join(lines[:head]) + block + "".join(lines[function.end_lineno :])
+        for function, own in reversed(list(zip(self.functions, self.split(body), strict=True))):
+            lines = function.put_into(lines, own)
+        return "".join(lines)
 
     def function_text(self, body: str) -> str:
-        """The evolved function alone with another body: header, docstring, body."""
-        doc = self.function_docstring
-        quoted = f'"""{doc}{chr(10) if chr(10) in doc else ""}"""'
-        parts = [textwrap.indent(quoted, self._indentation)] if doc else []
-        return "\n".join([self.header, *parts, textwrap.indent(body, self._indentation)])
+        """The evolved functions with another body: headers, docstrings, bodies."""
+        return _APART.join(f.text(own) for f, own in zip(self.functions, self.split(body), strict=True))
 
     def bare_text(self, body: str) -> str:
-        """The evolved function alone with another body, without its docstring."""
-        return f"{self.header}\n{textwrap.indent(body, '    ')}"
+        """The evolved functions with another body, without their docstrings."""
+        return _APART.join(f.bare(own) for f, own in zip(self.functions, self.split(body), strict=True))
 
     def code_hash(self, body: str) -> str:
         """See `source.code_hash`."""
@@ -82,33 +95,8 @@ class Specification:
         return "\n".join(ast.get_source_segment(self.text, node) or "" for node in kept)
 
     @cached_property
-    def header(self) -> str:
-        """`def …:` of the evolved function, verbatim and without decorators."""
-        lines = self.text.splitlines()
-        end = source.header_end(self.text, self._function)
-        header = "\n".join(lines[self._function.lineno - 1 : end])
-        return header if header.rstrip().endswith(":") else header[: header.rindex(":") + 1]
-
-    @cached_property
-    def function_docstring(self) -> str:
-        """The evolved function's docstring, cleaned; empty if there is none."""
-        return ast.get_docstring(self._function) or ""
-
-    @cached_property
     def _tree(self) -> ast.Module:
         return source.parse(self.text)
-
-    @cached_property
-    def _function(self) -> ast.FunctionDef:
-        return next(node for node in source.functions(self._tree) if node.name == self.evolved)
-
-    @cached_property
-    def _indentation(self) -> str:
-        return " " * max(self._function.body[0].col_offset - self._function.col_offset, 2) if self._is_block else "    "
-
-    @property
-    def _is_block(self) -> bool:
-        return self._function.body[0].lineno > source.header_end(self.text, self._function)
 
     def _is_preface(self, node: ast.stmt) -> bool:
         if isinstance(node, ast.Import):
@@ -119,6 +107,10 @@ class Specification:
         return is_docstring or isinstance(node, ast.Assign | ast.AnnAssign)
 
 
+_APART = "\n\n\n"
+"""Between two functions."""
+
+
 def read_specification(text: str, name: str) -> Specification:
     """Reads a specification.
 
@@ -127,7 +119,7 @@ def read_specification(text: str, name: str) -> Specification:
         name: What to call it in errors.
 
     Raises:
-        SpecificationError: If it is no Python, or the two decorators are not there exactly once each.
+        SpecificationError: If it is no Python, or `run` is not marked exactly once and `evolve` at least once.
     """
     try:
         tree = source.parse(text)
@@ -136,41 +128,61 @@ def read_specification(text: str, name: str) -> Specification:
             f"{name}:{error.line}: {error}", remedy="Mend the file; `python -m py_compile` shows the place."
         ) from error
     evolved = _marked(tree, text, "evolve", name)
-    run = _marked(tree, text, "run", name)
-    if evolved is run:
+    run = _only(_marked(tree, text, "run", name), name)
+    if run in evolved:
         raise SpecificationError(
             f"{name}:{run.lineno}: `{run.name}` is marked both @funsearch.evolve and @funsearch.run",
             remedy="Mark the function to improve with the first and the one that scores it with the second.",
         )
+    _refuse_doubles(evolved, name)
+    text = text if text.endswith("\n") else text + "\n"
     return Specification(
-        text=text if text.endswith("\n") else text + "\n",
-        evolved=evolved.name,
+        text=text,
+        functions=tuple(read_evolved(text, function) for function in evolved),
         run=run.name,
-        parameters=tuple(argument.arg for argument in [*evolved.args.posonlyargs, *evolved.args.args]),
         run_arity=_arity(run),
-        start_body=source.body_of(text, evolved) or "pass",
     )
 
 
-def _marked(tree: ast.Module, text: str, mark: str, name: str) -> ast.FunctionDef:
+def _marked(tree: ast.Module, text: str, mark: str, name: str) -> list[ast.FunctionDef]:
+    """The functions with a mark, in the order of the file; one at least."""
     found = [function for function in source.functions(tree) if _has_mark(function, mark)]
     found = found or [function for function in source.functions(tree) if _has_comment(function, text, mark)]
+    if found:
+        return found
+    purpose, needed = {
+        "evolve": ("the function to improve", "at least one top-level function needs it"),
+        "run": ("the function that scores one input", "exactly one top-level function needs it"),
+    }[mark]
+    nested = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and _has_mark(node, mark)]
+    where = f":{nested[0].lineno}" if nested else ""
+    how = "stands inside another block" if nested else "is missing"
+    raise SpecificationError(
+        f"{name}{where}: @funsearch.{mark} {how}; {needed}",
+        remedy=f"Write `@funsearch.{mark}` above {purpose}.",
+    )
+
+
+def _only(found: list[ast.FunctionDef], name: str) -> ast.FunctionDef:
     if len(found) == 1:
         return found[0]
-    purpose = {"evolve": "the function to improve", "run": "the function that scores one input"}[mark]
-    if not found:
-        nested = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and _has_mark(node, mark)]
-        where = f":{nested[0].lineno}" if nested else ""
-        how = "stands inside another block" if nested else "is missing"
-        raise SpecificationError(
-            f"{name}{where}: @funsearch.{mark} {how}; exactly one top-level function needs it",
-            remedy=f"Write `@funsearch.{mark}` above {purpose}.",
-        )
     lines = " and ".join(str(function.lineno) for function in found)
     raise SpecificationError(
-        f"{name}:{found[1].lineno}: @funsearch.{mark} stands on {len(found)} functions (lines {lines}), expected one",
-        remedy=f"Keep it on {purpose} only.",
+        f"{name}:{found[1].lineno}: @funsearch.run stands on {len(found)} functions (lines {lines}), expected one",
+        remedy="Keep it on the function that scores one input only.",
     )
+
+
+def _refuse_doubles(evolved: list[ast.FunctionDef], name: str) -> None:
+    """Two functions of one name: the later would hide the earlier."""
+    seen: set[str] = set()
+    for function in evolved:
+        if function.name in seen:
+            raise SpecificationError(
+                f"{name}:{function.lineno}: `{function.name}` is marked @funsearch.evolve twice",
+                remedy="Give each function that evolves a name of its own.",
+            )
+        seen.add(function.name)
 
 
 def _has_mark(function: ast.FunctionDef, mark: str) -> bool:

@@ -30,7 +30,11 @@ PROGRAMS = _table(
     ("prompt", TEXT, "what the model was sent"),
     ("completion", TEXT, "what it answered"),
     ("finish_reason", TEXT, "why the model stopped, in the provider's words"),
-    ("body", TEXT, "body of the evolved function, dedented, without docstring; empty if there is none"),
+    (
+        "body",
+        TEXT,
+        "body of the evolved function, dedented, without docstring; of several the text of all; empty if there is none",
+    ),
     ("code_hash", TEXT, "16 hex digits that agree for bodies that differ only in layout"),
     ("outcome", TEXT, "one of the closed list; only `scored` has a score"),
     ("error", TEXT, "what went wrong; empty if it is scored"),

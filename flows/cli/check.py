@@ -67,7 +67,8 @@ def _what_evolves(problem: Problem) -> str:
 
     skeleton, command = problem.specification, problem.settings.command
     if isinstance(skeleton, Specification):
-        return f"evolves `{skeleton.evolved}({', '.join(skeleton.parameters)})`, scored by `{skeleton.run}`"
+        evolved = [f"`{function.name}({', '.join(function.parameters)})`" for function in skeleton.functions]
+        return f"evolves {' and '.join(evolved)}, scored by `{skeleton.run}`"
     return f"evolves {command.program}, scored by {command.metric!r} of `{' '.join(command.evaluate)}`"
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from schemas import source
+from schemas.evolved import Evolved
 from schemas.outcome import Outcome, Verdict
 from schemas.specification import Specification
 from tasks.sample.extracted import FENCE, Extracted
@@ -19,53 +20,66 @@ _MAX_CUTS = 200
 """Lines dropped from the end of a text that stops in mid-air until it parses, at most."""
 
 
-def extract(text: str, specification: Specification, version: int) -> Extracted:
-    """The body that a completion gives for the evolved function.
+def extract(text: str, specification: Specification, version: int, base: str = "") -> Extracted:
+    """The body that a completion gives for what evolves.
+
+    Where several functions evolve, one that the completion leaves out stays as it is in `base`. With several, only
+    the first may come as a bare body, which continues the prompt.
 
     Args:
         text: The completion.
-        specification: Says what the function and its parameters are called.
+        specification: Says what the functions and their parameters are called.
         version: Number of the version that was asked for; lower ones are the parents and never taken.
+        base: The body of the best parent that was shown; by default the one that the file has.
 
     Returns:
         The body under the specification's own names, or a verdict: `UNPARSABLE` or `REJECTED`.
     """
     try:
-        body = _find_body(text, specification, version)
+        found = [_find_body(text, specification, function, version) for function in specification.functions]
+        if not any(found):
+            names = " or ".join(f"{name}_v{version}" for name in specification.evolved)
+            return _refused(Outcome.UNPARSABLE, f"no function {names} and no body of one")
+        return _checked(found, specification, version, specification.split(base or specification.start_body))
     except source.SourceError as error:
         return _refused(Outcome.UNPARSABLE, str(error))
-    if body is None:
-        return _refused(Outcome.UNPARSABLE, f"no function {specification.evolved}_v{version} and no body of one")
-    return _checked(body, specification, version)
 
 
-def _checked(body: str, specification: Specification, version: int) -> Extracted:
-    try:
-        body = source.rename(body, {f"{specification.evolved}_v{version}": specification.evolved})
-        tree = source.parse(_as_function(body))
-        digest = source.code_hash(body)
-    except source.SourceError as error:
-        return _refused(Outcome.UNPARSABLE, str(error))
-    ancestors = re.compile(rf"{re.escape(specification.evolved)}_v\d+")
-    called = sorted(name for name in source.called_names(tree) if ancestors.fullmatch(name))
+def _checked(found: Sequence[str | None], specification: Specification, version: int, base: Sequence[str]) -> Extracted:
+    names = {f"{name}_v{version}": name for name in specification.evolved}
+    bodies = [source.rename(body, names) if body else None for body in found]
+    trees = [source.parse(_as_function(body)) for body in bodies if body]
+    called = sorted(
+        name for tree in trees for name in source.called_names(tree) if _versions(specification).fullmatch(name)
+    )
     if called:
         return _refused(Outcome.REJECTED, f"calls its ancestor {called[0]}")
-    if not _does_something(source.functions(tree)[0].body):
+    if not any(_does_something(source.functions(tree)[0].body) for tree in trees):
         return _refused(Outcome.REJECTED, "the body does nothing")
-    return Extracted(body, digest)
+    body = specification.join([new or old for new, old in zip(bodies, base, strict=True)])
+    return Extracted(body, source.code_hash(body))
+
+
+def _versions(specification: Specification) -> re.Pattern[str]:
+    """Of the name of any version of any evolved function."""
+    return re.compile(rf"(?:{'|'.join(map(re.escape, specification.evolved))})_v\d+")
 
 
 def _refused(outcome: Outcome, why: str) -> Extracted:
     return Extracted(verdict=Verdict(outcome, error=why))
 
 
-def _find_body(text: str, specification: Specification, version: int) -> str | None:
+def _find_body(text: str, specification: Specification, function: Evolved, version: int) -> str | None:
     text = text.replace("\r\n", "\n").replace("\0", "")
     fenced = [textwrap.dedent(match) for match in FENCE.findall(text)]
-    if not fenced and _continues_header(text):
-        return _bare_body(text) or _function_body([text], specification, version)
+    is_first = function is specification.functions[0]
+    if is_first and not fenced and _continues_header(text):
+        return _bare_body(text) or _function_body([text], specification, function, version)
     blocks = fenced or [text]
-    return _function_body(blocks, specification, version) or _first_bare_body(blocks)
+    body = _function_body(blocks, specification, function, version)
+    if body is not None or len(specification.functions) > 1:
+        return body
+    return _first_bare_body(blocks)
 
 
 def _continues_header(text: str) -> bool:
@@ -73,12 +87,12 @@ def _continues_header(text: str) -> bool:
     return bool(lines) and lines[0][0] in " \t" and not lines[0].lstrip().startswith("def ")
 
 
-def _function_body(blocks: list[str], specification: Specification, version: int) -> str | None:
+def _function_body(blocks: list[str], specification: Specification, evolved: Evolved, version: int) -> str | None:
     for block in reversed(blocks):
         for module in _modules(block):
-            function = _choose(source.parse(module), specification, version)
+            function = _choose(source.parse(module), specification, evolved, version)
             if function is not None:
-                return _body_with_helpers(module, function, specification)
+                return _body_with_helpers(module, function, specification, evolved)
     return None
 
 
@@ -122,15 +136,15 @@ def _parses(text: str) -> bool:
         return False
 
 
-def _choose(tree: ast.Module, specification: Specification, version: int) -> ast.FunctionDef | None:
+def _choose(tree: ast.Module, specification: Specification, evolved: Evolved, version: int) -> ast.FunctionDef | None:
     """The version asked for, else a later one, else one under the plain name, else the last other that would fit."""
-    name = specification.evolved
+    name = evolved.name
     versions: dict[int, ast.FunctionDef] = {}
     others: list[ast.FunctionDef] = []
     for function in source.functions(tree):
         if match := re.fullmatch(rf"{re.escape(name)}_v(\d+)", function.name):
             versions[int(match[1])] = function
-        elif function.name == name or _takes_as_many(function, specification):
+        elif function.name == name or _may_be_meant(function, specification, evolved):
             others.append(function)
     if version in versions:
         return versions[version]
@@ -140,21 +154,26 @@ def _choose(tree: ast.Module, specification: Specification, version: int) -> ast
     return (plain or others or [None])[-1]
 
 
-def _takes_as_many(function: ast.FunctionDef, specification: Specification) -> bool:
-    return len(_parameters(function)) == len(specification.parameters) and function.name != specification.run
+def _may_be_meant(function: ast.FunctionDef, specification: Specification, evolved: Evolved) -> bool:
+    """Whether a function of another name would fit; of several that evolve, nobody knows which one is meant."""
+    if len(specification.functions) > 1 or function.name == specification.run:
+        return False
+    return len(_parameters(function)) == len(evolved.parameters)
 
 
 def _parameters(function: ast.FunctionDef) -> list[str]:
     return [argument.arg for argument in [*function.args.posonlyargs, *function.args.args]]
 
 
-def _body_with_helpers(module: str, function: ast.FunctionDef, specification: Specification) -> str | None:
+def _body_with_helpers(
+    module: str, function: ast.FunctionDef, specification: Specification, evolved: Evolved
+) -> str | None:
     """The function's body; imports and helpers it uses are put inside, and its parameters get the known names."""
     body = source.body_of(module, function)
     if not body:
         return None
-    body = source.rename(body, {function.name: specification.evolved})
-    theirs, ours = _parameters(function), specification.parameters
+    body = source.rename(body, {function.name: evolved.name})
+    theirs, ours = _parameters(function), evolved.parameters
     aliases = [f"{mine} = {own}" for mine, own in zip(theirs, ours, strict=False) if mine != own]
     return "\n".join([*_helpers(module, function, specification), *aliases, body])
 
@@ -165,7 +184,7 @@ def _helpers(module: str, function: ast.FunctionDef, specification: Specificatio
     kept: list[ast.stmt] = []
     for node in reversed(source.parse(module).body):
         names = _names(node)
-        versioned = any(re.fullmatch(rf"{re.escape(specification.evolved)}(_v\d+)?", name) for name in names)
+        versioned = any(name in specification.evolved or _versions(specification).fullmatch(name) for name in names)
         if names & needed - known and not versioned:
             kept.append(node)
             needed |= source.called_names(node)

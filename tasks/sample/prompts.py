@@ -12,6 +12,7 @@ from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
 from schemas import source
+from schemas.evolved import Evolved
 from schemas.marked import MarkedFile
 from schemas.program import Prompt, Selection
 from schemas.settings import Model, Sampling
@@ -60,6 +61,7 @@ def build_prompts(
                 tell_lesson(selection, skeleton, feedback_chars if model.style == "chat" else 0),
             ),
             seeds=tuple(rng.getrandbits(32) for _ in range(samples)),
+            base=selection.parents[-1].body if selection.parents else "",
         )
         for index, (selection, model) in enumerate(zip(selections, models, strict=True))
     ]
@@ -99,7 +101,6 @@ def _render_file(file: MarkedFile, bodies: Sequence[str], statement: str, feedba
 def _render_functions(
     specification: Specification, bodies: Sequence[str], model: Model, statement: str, feedback: str
 ) -> str:
-    name = specification.evolved
     target = len(bodies)
     return (
         _environment()
@@ -109,9 +110,9 @@ def _render_functions(
             wanted=statement or specification.docstring,
             feedback=feedback,
             versions=[_version(specification, body, number) for number, body in enumerate(bodies)],
-            header=_header(specification, target),
-            target=f"{name}_v{target}",
-            latest=f"{name}_v{target - 1}",
+            headers=[_header(function, target) for function in specification.functions],
+            targets=[_name(name, target) for name in specification.evolved],
+            latest=[_name(name, target - 1) for name in specification.evolved],
         )
     )
 
@@ -122,23 +123,26 @@ def prompt_hash(prompt: Prompt) -> str:
 
 
 def _version(specification: Specification, body: str, number: int) -> str:
-    docstring = (
-        specification.function_docstring
-        if number == 0
-        else f"Improved version of `{_name(specification, number - 1)}`."
-    )
-    body = source.rename(body, {specification.evolved: _name(specification, number)})
+    """All evolved functions of one version; they call each other under its names."""
+    names = {name: _name(name, number) for name in specification.evolved}
+    bodies = [source.rename(own, names) for own in specification.split(body)]
+    both = zip(specification.functions, bodies, strict=True)
+    return "\n\n\n".join(_function(function, own, number) for function, own in both)
+
+
+def _function(function: Evolved, body: str, number: int) -> str:
+    docstring = function.docstring if number == 0 else f"Improved version of `{_name(function.name, number - 1)}`."
     quoted = '"""' + docstring.replace("\\", "\\\\").replace('"""', "'''") + ("\n" if "\n" in docstring else "") + '"""'
     parts = [textwrap.indent(quoted, "    ")] if docstring else []
-    return "\n".join([_header(specification, number), *parts, textwrap.indent(body, "    ")])
+    return "\n".join([_header(function, number), *parts, textwrap.indent(body, "    ")])
 
 
-def _header(specification: Specification, number: int) -> str:
-    return source.rename_first(specification.header, specification.evolved, _name(specification, number))
+def _header(function: Evolved, number: int) -> str:
+    return source.rename_first(function.header, function.name, _name(function.name, number))
 
 
-def _name(specification: Specification, number: int) -> str:
-    return f"{specification.evolved}_v{number}"
+def _name(name: str, number: int) -> str:
+    return f"{name}_v{number}"
 
 
 @cache

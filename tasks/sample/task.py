@@ -30,15 +30,15 @@ def _candidate(prompt: Prompt, completion: Completion, specification: Skeleton) 
     if completion.error:
         refused = Verdict(Outcome.UNPARSABLE, error=completion.error)
         return Candidate(prompt.index * prompt.samples + completion.sample, prompt, completion, "", "", refused)
-    extracted = _extract(completion.text, specification, version=len(prompt.parent_ids))
+    extracted = _extract(completion.text, specification, prompt)
     index = prompt.index * prompt.samples + completion.sample
     return Candidate(index, prompt, completion, extracted.body, extracted.code_hash, extracted.verdict)
 
 
-def _extract(text: str, skeleton: Skeleton, version: int) -> Extracted:
+def _extract(text: str, skeleton: Skeleton, prompt: Prompt) -> Extracted:
     match skeleton:
         case Specification():
-            return extract(text, skeleton, version)
+            return extract(text, skeleton, len(prompt.parent_ids), prompt.base)
         case MarkedFile():
             return extract_blocks(text, skeleton)
         case _:

@@ -64,7 +64,7 @@ def test_they_are_opened_and_imported_by_their_names(pool: SandboxPool):
 
 
 def test_both_processes_of_a_split_evaluation_have_them(image: str):
-    with open_pool(replace(JOB, apart=Apart("guess", HONEST)), image=image, slots=1) as pool:
+    with open_pool(replace(JOB, apart=Apart(("guess",), HONEST)), image=image, slots=1) as pool:
         verdict = pool.evaluate(HONEST)
     assert verdict.scores == HONEST_SCORES, verdict
 

@@ -78,7 +78,7 @@ def test_what_it_depends_on_can_be_imported_and_is_fetched_once(make: Make, whee
     with open_pool(job, image=image, slots=1) as pool:
         assert pool.evaluate(SOURCE).scores == (22.0, 24.0)
         assert {"counting": "1.5", "steps": "2.0"}.items() <= pool.versions.items()
-    with open_pool(Job("evaluate", job.inputs, LIMITS, apart=Apart("guess", SOURCE)), image=image, slots=1) as pool:
+    with open_pool(Job("evaluate", job.inputs, LIMITS, apart=Apart(("guess",), SOURCE)), image=image, slots=1) as pool:
         assert pool.evaluate(SOURCE).scores == (22.0, 24.0)
 
 

@@ -313,7 +313,7 @@ def f(n):
 """
     inputs = (Call((1,)), Call((2,)), Call((3,)))
     job = Job("evaluate", inputs, Limits(memory_mib=96), thresholds=(0.5, None), apart=None)
-    job = replace(job, apart=Apart("f", text.format("n")) if apart else None)
+    job = replace(job, apart=Apart(("f",), text.format("n")) if apart else None)
     with start(kind, job, request) as pool:
         below = pool.evaluate(text.format("0.25"))
         assert (below.outcome, below.scores, below.skipped) == (Outcome.REJECTED, (0.25,), 2), below

@@ -121,7 +121,7 @@ def test_a_job_is_split_where_the_settings_or_the_caller_say_so(toy: Path):
     assert inline.job().apart is None
     apart = inline.job(apart=True).apart
     assert apart is not None
-    assert (apart.evolved, apart.specification) == ("guess", toy.read_text())
+    assert (apart.evolved, apart.specification) == (("guess",), toy.read_text())
     assert split.job().apart == apart
     assert split.job(apart=False).apart is None
 

@@ -45,8 +45,8 @@ def read(text: str):
 
 def test_names_parameters_and_arity_are_read():
     specification = read(TWO_SPACES)
-    assert (specification.evolved, specification.run) == ("priority", "evaluate")
-    assert specification.parameters == ("n", "m")
+    assert (specification.evolved, specification.run) == (("priority",), "evaluate")
+    assert specification.functions[0].parameters == ("n", "m")
     assert specification.run_arity == (1, 2)
     assert specification.start_body == "# why\nreturn 0.0"
 
@@ -84,7 +84,7 @@ def test_the_preface_shows_docstring_imports_and_constants_but_neither_functions
 )
 def test_marks_are_found_with_and_without_import(marks: str):
     text = f"{marks.format('run')}\ndef e(n):\n  return p(n)\n\n{marks.format('evolve')}\ndef p(n):\n  return 0\n"
-    assert read(text).evolved == "p"
+    assert read(text).evolved == ("p",)
 
 
 def test_a_one_line_function_and_one_without_docstring_can_be_evolved():
@@ -109,7 +109,8 @@ def test_a_function_of_which_only_the_docstring_is_written_starts_with_pass():
     [
         ("@funsearch.run\ndef e(n): return 1\n", "@funsearch.evolve is missing"),
         ("@funsearch.evolve\ndef p(n): return 1\n", "@funsearch.run is missing"),
-        (TWO_SPACES + "\n@funsearch.evolve\ndef q(n): return 1\n", "stands on 2 functions (lines 13 and 27)"),
+        (TWO_SPACES + "\n@funsearch.run\ndef q(n): return 1\n", "stands on 2 functions (lines 7 and 27)"),
+        (TWO_SPACES + "\n@funsearch.evolve\ndef priority(n): return 1\n", "mine.py:27: `priority` is marked"),
         ("def p(:\n", "mine.py:1"),
         ("@funsearch.run\n@funsearch.evolve\ndef p(n): return 1\n", "marked both"),
         ("class A:\n  @funsearch.evolve\n  def p(n): return 1\n@funsearch.run\ndef e(n): return 1\n", "another block"),

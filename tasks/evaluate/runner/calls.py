@@ -1,4 +1,4 @@
-"""Calls of the evolved function from the process that scores to the one that has the function, and the answers.
+"""Calls of evolved functions from the process that scores to the one that has the functions, and the answers.
 
 A message is its length, one byte that says what it is, and plain data (`crossing`). The scoring side believes nothing
 of an answer but that it is such data.
@@ -10,7 +10,7 @@ import builtins
 import os
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import crossing
@@ -94,33 +94,34 @@ class Line:
 
 
 class Evolved:
-    """Stands where the evolved function stood, in the process that scores.
+    """Stands where the evolved functions stood, in the process that scores.
 
     Attributes:
         lost: Set once there is no answer; whatever the specification returns after that is no score.
     """
 
-    def __init__(self, name: str, line: Line) -> None:
+    def __init__(self, names: Sequence[str], line: Line) -> None:
         self.lost: Lost | None = None
         self._ready = False
-        self._name = name
+        self._names = names
         self._line = line
         # A specification may call from several threads.
         self._one_at_a_time = threading.Lock()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def call(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Has a function called; `number` says which."""
         with self._one_at_a_time:
             if self.lost is not None:
                 raise self.lost
             if not self._ready:
                 self.await_ready()
-            kind, data = self._ask(CALL, self._pack(args, kwargs))
+            kind, data = self._ask(CALL, self._pack(number, args, kwargs))
             if kind == VALUE:
                 return self._load(data)
             raise self._error(kind, data)
 
     def await_ready(self) -> None:
-        """Waits until the function is loaded.
+        """Waits until the functions are loaded.
 
         Raises:
             EvolvedError: If loading it failed.
@@ -133,11 +134,11 @@ class Evolved:
             raise self._error(kind, data)
         self._ready = True
 
-    def _pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+    def _pack(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         try:
-            return crossing.dumps((args, kwargs))
+            return crossing.dumps((number, args, kwargs))
         except (TypeError, ValueError) as error:
-            text = f"`{self._name}` runs in a process of its own and cannot be called with this: {error}"
+            text = f"`{self._names[number]}` runs in a process of its own and cannot be called with this: {error}"
             raise self._lose({"error": {"type": type(error).__name__, "text": text}}) from None
 
     def _ask(self, kind: bytes, data: bytes) -> tuple[bytes, bytes]:
@@ -178,7 +179,9 @@ class Evolved:
         return self.lost
 
 
-def answer(line: Line, function: Callable[..., Any], describe: Callable[[BaseException], Description]) -> None:
+def answer(
+    line: Line, functions: Sequence[Callable[..., Any]], describe: Callable[[BaseException], Description]
+) -> None:
     """Answers calls until the other side has closed. Runs in the candidate's process, so it protects nobody."""
     dumps, loads = crossing.dumps, crossing.loads
     while True:
@@ -187,8 +190,8 @@ def answer(line: Line, function: Callable[..., Any], describe: Callable[[BaseExc
         except EOFError:
             return
         try:
-            args, kwargs = loads(data)
-            kind, reply = VALUE, dumps(function(*args, **kwargs))
+            number, args, kwargs = loads(data)
+            kind, reply = VALUE, dumps(functions[number](*args, **kwargs))
         except BaseException as error:  # noqa: BLE001  a candidate may raise anything
             kind, reply = failure(error, describe)
         # Not kept until the next call: arguments may be large.

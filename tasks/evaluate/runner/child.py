@@ -89,7 +89,7 @@ def _scoring(work: Work, program: Program, source: bytes) -> Callable[..., Any]:
     """The function that scores one input."""
     if work.command is not None:
         return command.prepare(work.command, source)
-    return program.load(work.run_function)
+    return program.load([work.run_function])[0]
 
 
 class Report:

@@ -6,7 +6,7 @@ import os
 import random
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 FILE = "program.py"
@@ -35,11 +35,11 @@ class Program:
         if self.numpy is not None:
             self._seeds.append(lambda seed, set_seed=self.numpy.random.seed: set_seed(seed % 2**32))
 
-    def load(self, name: str, given: Mapping[str, Any] | None = None) -> Callable[..., Any]:
-        """Runs the program's top level and gives one of its functions.
+    def load(self, names: Sequence[str], given: Mapping[str, Any] | None = None) -> list[Callable[..., Any]]:
+        """Runs the program's top level and gives some of its functions.
 
         Args:
-            name: Of the function.
+            names: Of the functions.
             given: Names that it finds defined.
         """
         self.reseed()
@@ -54,10 +54,13 @@ class Program:
             program.__dict__["np"] = self.numpy
         program.__dict__.update(given or {})
         exec(self._code or self._compiled(), program.__dict__)
-        function = program.__dict__.get(name)
-        if not callable(function):
-            raise NameError(f"the program has no function {name!r}")
-        return function
+        functions = []
+        for name in names:
+            function = program.__dict__.get(name)
+            if not callable(function):
+                raise NameError(f"the program has no function {name!r}")
+            functions.append(function)
+        return functions
 
     def reseed(self) -> None:
         for set_seed in self._seeds:

@@ -1,8 +1,8 @@
-"""Split evaluation: the evolved function in one process, the specification that scores it in another.
+"""Split evaluation: the evolved functions in one process, the specification that scores it in another.
 
 For each input there are three new processes: a referee, which is the runner's own and watches, and its two children, of
-a user each: one has the candidate's program and answers calls of its evolved function, the other has the specification
-with a stand-in for that function. So nothing of a candidate outlives an input, and the runner, of whose memory every
+a user each: one has the candidate's program and answers calls of its evolved functions, the other has the specification
+with stand-ins for those functions. So nothing of a candidate outlives an input, and the runner, of whose memory every
 process is a copy, never holds an input nor a word of a candidate: that is what `stores` are for.
 """
 
@@ -14,7 +14,7 @@ import os
 import sys
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -22,7 +22,7 @@ from . import calls, child, frames, group, lockdown, reap, stores, watch
 from .program import FILE, Program
 
 STAND_IN = "__evolved__"
-"""The name under which the specification finds what calls the evolved function."""
+"""The name under which the specification finds what calls the evolved functions."""
 
 GO_ON, DONE, HOST_GONE, FAULT = 0, 10, 11, 70
 """A referee's exit codes: the next input is due; the candidate was answered; nobody waits; the runner is broken."""
@@ -39,12 +39,12 @@ class Apart:
     """What a job says of its split evaluation.
 
     Attributes:
-        evolved: Name of the evolved function.
+        evolved: Names of the evolved functions.
         source: The specification.
-        code: The same, compiled, with the stand-in for the function's body.
+        code: The same, compiled, with stand-ins for the functions' bodies.
     """
 
-    evolved: str
+    evolved: list[str]
     source: str
     code: types.CodeType
 
@@ -54,13 +54,14 @@ def read(job: dict[str, Any]) -> Apart | None:
     return apart and Apart(apart["evolved"], apart["specification"], stand_in(apart["specification"], apart["evolved"]))
 
 
-def stand_in(specification: str, evolved: str) -> types.CodeType:
-    """The specification with its evolved function handing its arguments to the stand-in; lines and marks are kept."""
+def stand_in(specification: str, evolved: Sequence[str]) -> types.CodeType:
+    """The specification with its evolved functions handing on their arguments; lines and marks are kept."""
     tree = ast.parse(specification)
-    header = ast.parse(f"def f(*args, **kwargs):\n return {STAND_IN}(*args, **kwargs)").body[0]
-    assert isinstance(header, ast.FunctionDef)
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name == evolved:
+        if isinstance(node, ast.FunctionDef) and node.name in evolved:
+            number = evolved.index(node.name)
+            header = ast.parse(f"def f(*args, **kwargs):\n return {STAND_IN}({number}, args, kwargs)").body[0]
+            assert isinstance(header, ast.FunctionDef)
             node.args, node.body, node.returns = header.args, header.body, None
     return compile(tree, FILE, "exec", dont_inherit=True)
 
@@ -243,15 +244,15 @@ def _live_evolved(rules: Rules, cage: lockdown.Cage, output: int, ends: tuple[in
         leave(status)
 
 
-def _answer_calls(line: calls.Line, program: Program, evolved: str) -> None:
+def _answer_calls(line: calls.Line, program: Program, evolved: Sequence[str]) -> None:
     try:
-        function = program.load(evolved)
+        functions = program.load(evolved)
         program.reseed()
     except BaseException as error:  # noqa: BLE001  a candidate may raise anything
         line.send(*calls.failure(error, program.describe))
         return
     line.send(calls.READY, b"")
-    calls.answer(line, function, program.describe)
+    calls.answer(line, functions, program.describe)
 
 
 def _live_scorer(rules: Rules, match: Match, output: int, ends: tuple[int, int, int]) -> NoReturn:
@@ -287,7 +288,7 @@ def _score(rules: Rules, data: bytes, results: int, line: calls.Line) -> None:
     evolved = calls.Evolved(apart.evolved, line)
 
     def load() -> Callable[..., Any]:
-        function = program.load(work.run_function, {STAND_IN: evolved})
+        function = program.load([work.run_function], {STAND_IN: evolved.call})[0]
         evolved.await_ready()
         return function
 

@@ -18,6 +18,7 @@ from tasks.sample.builtin.lines import mutate_lines, shows_a_file
 from tasks.sample.builtin.operators import Tools
 from tasks.sample.builtin.pruning import prune
 from tasks.sample.builtin.reading import Scene, parse
+from tasks.sample.builtin.several import mutate_several, take_apart
 from tasks.sample.builtin.simplify import simplify
 from tasks.sample.builtin.sites import survey
 from tasks.sample.builtin.trees import clone, dump, size
@@ -42,11 +43,13 @@ def mutate(prompt: str, seed: int) -> str:
     Returns:
         The source of the complete function under the name that the prompt asks for. It parses, reads only names
         that the prompt brings into scope, calls no earlier version, and differs from each of them. Where the prompt
-        shows a file, its evolved blocks.
+        shows several functions, one of them or more. Where it shows a file, its evolved blocks.
     """
     random = Random(f"{seed}:".encode() + prompt.encode("utf-8", "surrogatepass"))
     if shows_a_file(prompt):
         return mutate_lines(prompt, random)
+    if parts := take_apart(prompt):
+        return mutate_several(parts, seed, random, mutate)
     lesson = learn(prompt)
     scene = lesson.scene
     grower = Grower(random, scene.typical, lesson.blocks)

@@ -64,7 +64,7 @@ class Scene:
 
 
 @dataclass(slots=True)
-class _Found:
+class Found:
     """Functions by themselves, and the lines outside of them."""
 
     functions: list[ast.FunctionDef] = field(default_factory=list)
@@ -73,7 +73,7 @@ class _Found:
 
 def read_prompt(prompt: str) -> Scene:
     """Find the empty header to complete, the versions before it, and the names they may use."""
-    found = _find_functions(prompt.splitlines())
+    found = find_functions(prompt.splitlines())
     header = _pick_header(found.functions)
     family = _family(header.name)
     relatives = [f for f in found.functions if _family(f.name) == family and not is_empty(f)]
@@ -115,8 +115,9 @@ def is_empty(function: ast.FunctionDef) -> bool:
     )
 
 
-def _find_functions(lines: list[str]) -> _Found:
-    found = _Found()
+def find_functions(lines: list[str]) -> Found:
+    """The functions of a prompt, each parsed by itself, and the lines outside of them."""
+    found = Found()
     at = 0
     while at < len(lines):
         start = _DEF.match(lines[at])

@@ -1,0 +1,72 @@
+"""Functions that evolve together, split from what scores them: each is called across, all are of one process."""
+
+from __future__ import annotations
+
+from bare import BareRunner
+
+from schemas.job import Apart, Call, Job, Limits
+from schemas.outcome import Outcome, Verdict
+from schemas.specification import read_specification
+from tasks.evaluate.pool import SandboxPool
+
+TEXT = """
+import funsearch
+KEPT = [0]
+@funsearch.evolve
+def keep(x):
+    KEPT[0] += x
+    return KEPT[0]
+@funsearch.run
+def evaluate(n):
+    if KEPT != [0]:
+        raise ValueError("the scoring sees what a candidate keeps")
+    return [keep(n), keep(x=n), tell(1)][-1]
+@funsearch.evolve
+def tell(times):
+    return KEPT[0] * times + helper()
+def helper():
+    return 1000
+"""
+SPECIFICATION = read_specification(TEXT, "test")
+JOB = Job(
+    "evaluate", (Call((3,)), Call((4,))), Limits(wall_s=2, memory_mib=96), apart=Apart(SPECIFICATION.evolved, TEXT)
+)
+
+
+def judged(program: str) -> Verdict:
+    with SandboxPool(JOB, BareRunner, slots=1, own_users=False) as pool:
+        return pool.evaluate(program)
+
+
+def test_they_share_their_globals_but_not_with_the_scoring_and_not_from_input_to_input():
+    verdict = judged(TEXT)
+    assert verdict.outcome is Outcome.SCORED, verdict
+    assert verdict.scores == (1006, 1008)
+
+
+def test_they_call_each_other_directly():
+    body = SPECIFICATION.join(["return tell(x)", "return 5 * times"])
+    assert judged(SPECIFICATION.with_body(body)).scores == (5, 5)
+
+
+def test_an_error_names_the_line_of_the_function_that_raised_it():
+    verdict = judged(SPECIFICATION.with_body(SPECIFICATION.join(["return x", "return [][times]"])))
+    assert verdict.outcome is Outcome.CRASHED
+    assert "return [][times]" in verdict.error
+
+
+def test_what_cannot_cross_is_said_with_the_function_s_name():
+    program = TEXT.replace("tell(1)]", "tell(object())]")
+    with SandboxPool(
+        Job("evaluate", (Call((3,)),), JOB.limits, apart=Apart(SPECIFICATION.evolved, program)),
+        BareRunner,
+        slots=1,
+        own_users=False,
+    ) as pool:
+        assert "`tell` runs in a process of its own" in pool.evaluate(program).error
+
+
+def test_a_program_that_lacks_one_of_them_crashes():
+    verdict = judged(TEXT.replace("def tell(", "def told("))
+    assert verdict.outcome is Outcome.CRASHED
+    assert "no function 'tell'" in verdict.error

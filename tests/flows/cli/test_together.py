@@ -1,0 +1,32 @@
+"""A specification in which several functions evolve, from `check` to the file that `best` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from schemas.specification import read_specification
+from tasks.history.database import Database
+from tests.flows.cli.conftest import call
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+SEVERAL = Path(__file__).parents[2] / "specifications/several.py"
+
+
+def test_several_functions_evolve_are_shown_and_written(tmp_path: Path, prefect_api: str, sandbox_image: str):
+    rules = ["--generations", "4", "--seed", "1", "--set", f"sandbox.image={sandbox_image}"]
+    done = call(["run", str(SEVERAL), *rules], tmp_path, PREFECT_API_URL=prefect_api)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\ndef ") >= 2
+    rows = Database(tmp_path).rows("FROM programs WHERE outcome = 'scored' AND generation > 0")
+    specification = read_specification(SEVERAL.read_text(), "several.py")
+    start = specification.split(specification.start_body)
+    bodies = [specification.split(row["body"]) for row in rows]
+    assert all(any(body[place] != start[place] for body in bodies) for place in range(2))
+    (best,) = Database(tmp_path).rows("SELECT * FROM best_programs('last', how_many := 1)")
+    written = tmp_path / "best.py"
+    assert call(["best", "last", "--write", str(written)], tmp_path).returncode == 0
+    assert read_specification(written.read_text(), "best.py").start_body == best["body"]
+    assert call(["diff", best["program_id"]], tmp_path).stdout.count("\n") > 2
