@@ -98,6 +98,11 @@ def test_the_start_program_scores_the_same_finite_numbers_each_time_and_less_tha
         ("erdos-overlap", "train", -0.5),
         ("autocorrelation-inequality", "train", -2),
         ("heilbronn-triangle", "train", 0.0030052592036063),
+        ("sort3", "train", -13 - 1 / 6),
+        ("sort4", "train", -25.25),
+        ("matrix-multiplication", "train", -26),
+        ("automl-zero", "train", -0.3755814378),
+        ("optimizer-rule", "train", -0.3600349798),
     ],
 )
 def test_the_start_programs_score_is_pinned(name: str, split: str, expected: float):

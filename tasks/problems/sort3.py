@@ -1,0 +1,147 @@
+"""Sort three registers with as few machine instructions as you can.
+
+Three numbers are in the registers 0, 1 and 2, a fourth one is free. There are four instructions: mov a b copies b into
+a, cmp a b compares them, cmovl a b and cmovg a b copy b into a if the last comparison found less, or greater. Programs
+are built one instruction at a time and run on all orders of three numbers at once: the 32 programs that `priority` puts
+highest are kept, and each goes on with every instruction, until one sorts all orders. Improve `priority`.
+"""
+# /// script
+# dependencies = ["numpy"]
+#
+# [tool.overnight]
+# title = "Sort 3 as machine instructions"
+# inputs = [[3, 32]]
+# score_name = "minus the instructions of a program that sorts three registers"
+#
+# [tool.overnight.limits]
+# wall_s = 10
+# memory_mib = 512
+#
+# [tool.overnight.known]
+# best = -11
+# label = "no program of 10 sorts"
+# source = "Mankowitz et al., Nature 618 (2023); Ullrich, Hack: Synthesis of Sorting Kernels, CGO 2025"
+# date = "2025-03-01"
+# proven = true
+# honesty = -12
+# honesty_label = "the optimal sorting network of 3 comparators, 4 instructions each"
+# ///
+
+import itertools
+from collections.abc import Sequence
+
+import funsearch
+import numpy as np
+
+Instruction = tuple[str, int, int]
+
+
+@funsearch.run
+def evaluate(n: int, width: int) -> float:
+    """Minus the length of the first program that sorts; one more than the network's, and what is unsorted, if none."""
+    longest = 2 * n * (n - 1)
+    program, lack = build(n, width, longest)
+    if lack:
+        return -(longest + lack)
+    check(program, n)
+    return -len(program)
+
+
+def instructions(n: int) -> list[Instruction]:
+    """All instructions on n registers and a free one; comparisons one way round."""
+    pairs = list(itertools.permutations(range(n + 1), 2))
+    return [(kind, a, b) for kind in ("mov", "cmp", "cmovl", "cmovg") for a, b in pairs if kind != "cmp" or a < b]
+
+
+def step(states: np.ndarray, instruction: Instruction) -> np.ndarray:
+    """Registers, and the sign of the last comparison behind them, after an instruction, shape (..., registers + 1)."""
+    kind, a, b = instruction
+    after = states.copy()
+    if kind == "cmp":
+        after[..., -1] = np.sign(states[..., a] - states[..., b])
+        return after
+    does = {"mov": True, "cmovl": states[..., -1] < 0, "cmovg": states[..., -1] > 0}[kind]
+    after[..., a] = np.where(does, states[..., b], states[..., a])
+    return after
+
+
+def build(n: int, width: int, longest: int) -> tuple[list[Instruction], float]:
+    """The first program that sorts, and 0; or none, and 1 and the share of orders that the nearest leaves unsorted."""
+    orders = np.array(list(itertools.permutations(range(n))), dtype=np.int8)
+    states = np.pad(orders, ((0, 0), (0, 2)), constant_values=n)[None]
+    states[..., -1] = 0
+    programs, choices = [()], instructions(n)
+    wanted, nearest = np.arange(n), 0.0
+    marks = np.random.default_rng(0).integers(2**62, size=states.size)
+    for length in range(1, longest + 1):
+        after = np.concatenate([step(states, choice) for choice in choices])
+        present = np.bitwise_or.reduce(1 << after[:, :, :-1], axis=2)
+        whole = np.nonzero(np.all((present + 1) % 2**n == 0, axis=1))[0]
+        _, first = np.unique(after[whole].reshape(len(whole), -1) @ marks, return_index=True)
+        kept = whole[np.sort(first)]
+        after = after[kept]
+        is_sorted = np.all(after[:, :, :n] == wanted, axis=2).mean(axis=1)
+        successors = [(*programs[k % len(states)], choices[k // len(states)]) for k in kept]
+        for k in np.nonzero(is_sorted == 1)[0]:
+            if unsorted(successors[k], n) is None:
+                return list(successors[k]), 0.0
+        nearest = max(nearest, float(is_sorted[is_sorted < 1].max(initial=0.0)))
+        best = np.argsort(-ranked(after, is_sorted, length, n), kind="stable")[:width]
+        states, programs = after[best], [successors[k] for k in best]
+    return [], 2 - nearest
+
+
+def ranked(states: np.ndarray, is_sorted: np.ndarray, length: int, n: int) -> np.ndarray:
+    """What `priority` says of programs by what they did, states of shape (programs, orders, registers + 1)."""
+    numbers = np.sort(states[:, :, :n] @ (n + 2) ** np.arange(n), axis=1)
+    different = 1 + np.count_nonzero(np.diff(numbers, axis=1), axis=1)
+    low, high = np.array(list(itertools.combinations(range(n), 2))).T
+    inversions = (states[:, :, low] > states[:, :, high]).sum(axis=2).mean(axis=1)
+    decided = (states[:, :, -1] != 0).mean(axis=1)
+    arguments = different.astype(float), inversions, is_sorted, decided
+    priorities = np.asarray(priority(*arguments, length), dtype=float)
+    if priorities.shape != different.shape:
+        raise ValueError(f"priority must return one number for each of {len(different)} programs")
+    return priorities
+
+
+def check(program: list[Instruction], n: int) -> None:
+    """Runs the program on every order, equal numbers included."""
+    allowed = set(instructions(n))
+    if not all(instruction in allowed for instruction in program):
+        raise ValueError("not all are instructions")
+    if (order := unsorted(program, n)) is not None:
+        raise ValueError(f"the program does not sort {order}")
+
+
+def unsorted(program: Sequence[Instruction], n: int) -> list[int] | None:
+    """An order that a program does not sort, if there is one; the free register holds what is least, or most."""
+    for order, free in itertools.product(itertools.product(range(n), repeat=n), (-1, n)):
+        registers, sign = [*order, free], 0
+        for kind, a, b in program:
+            if kind == "cmp":
+                sign = (registers[a] > registers[b]) - (registers[a] < registers[b])
+            elif kind == "mov" or sign == {"cmovl": -1, "cmovg": 1}[kind]:
+                registers[a] = registers[b]
+        if registers[:n] != sorted(order):
+            return list(order)
+    return None
+
+
+@funsearch.evolve
+def priority(
+    different: np.ndarray, inversions: np.ndarray, is_sorted: np.ndarray, decided: np.ndarray, length: int
+) -> np.ndarray:
+    """Which programs to go on with.
+
+    Args:
+        different: Of each program, how many different states of the registers it has led to, shape (programs,).
+        inversions: Pairs of numbers that stand the wrong way round, mean over the orders, shape (programs,).
+        is_sorted: Share of the orders that are sorted, shape (programs,).
+        decided: Share of the orders for which the last comparison found less or greater, shape (programs,).
+        length: Instructions that each of them has.
+
+    Returns:
+        One number for each program, shape (programs,); the highest are kept.
+    """
+    return is_sorted - inversions
