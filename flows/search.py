@@ -27,6 +27,7 @@ from flows.words import score
 from schemas.errors import (
     EnvironmentFault,
     HistoryError,
+    ImpossibleScore,
     Outage,
     OvernightError,
     SandboxUnavailable,
@@ -161,8 +162,23 @@ class Night:
         return reason
 
     def _reason_to_stop(self) -> StopReason | None:
+        self._refuse_the_impossible()
         reason = reason_to_stop(self._rules, self._tally(), datetime.now(UTC))
         return StopReason.GENERATIONS if reason is None and self._again is not None and not self._again else reason
+
+    def _refuse_the_impossible(self) -> None:
+        """A best that is better than what is proven to be the best shows that the specification checks too little.
+
+        Raises:
+            ImpossibleScore: If it is.
+        """
+        best, known = self._session.best, self._session.run.problem.settings.known
+        if known.is_beaten_by(best.score):
+            raise ImpossibleScore(
+                f"program {best.id} scores {best.score:g}, but {known.best:g} is proven to be the best "
+                f"({known.label}; {known.source}): what checks it has a bug",
+                remedy=f"Look how it did it: overnight show {best.id}. Mend the check, then start a new run.",
+            )
 
     @property
     def _number(self) -> int:

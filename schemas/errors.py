@@ -103,6 +103,10 @@ class PromptRefused(TerminalProviderError):
     is_about_the_text = False
 
 
+class ImpossibleScore(OvernightError):
+    """A score is better than what is proven to be the best: what checks it is wrong."""
+
+
 class HistoryError(OvernightError):
     """A file of the history is missing, damaged or of an unknown version."""
 

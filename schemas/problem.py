@@ -17,7 +17,7 @@ from schemas.files import File, changed_files, read_files
 from schemas.foreign import BRIDGES, read_task
 from schemas.job import Apart, Call, Command, Job
 from schemas.needs import Needs, read_needs
-from schemas.settings import Settings, flat_settings, parse_settings
+from schemas.settings import Known, Settings, flat_settings, parse_settings
 from schemas.skeleton import Skeleton
 from schemas.specification import Specification, read_specification
 
@@ -111,11 +111,9 @@ def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Prob
     text = _read_text(path)
     specification = read_specification(text, path.name)
     script = script_block(text, path.name)
-    layers = [
-        script.get("tool", {}).get("overnight", {}),
-        _read_toml(path.with_name("overnight.toml")),
-        dict(overrides or {}),
-    ]
+    own = script.get("tool", {}).get("overnight", {})
+    later = [_read_toml(path.with_name("overnight.toml")), dict(overrides or {})]
+    layers = [_known_of_its_own(own, later), *later]
     settings = parse_settings(_merge(layers), _where(layers, path))
     if not settings.inputs:
         raise SpecificationError(
@@ -125,6 +123,13 @@ def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Prob
     settings = _with_input_files(settings, path)
     files = read_files(path.parent, settings.files)
     return _problem(path.stem.replace("_", "-"), specification, settings, files)
+
+
+def _known_of_its_own(own: dict[str, Any], later: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A file's settings, without what is known of its inputs where others are given: a best of those says nothing."""
+    is_another = any(key in layer and layer[key] != own.get(key) for layer in later for key in ("inputs", "reducer"))
+    known = {key: value for key, value in own.get("known", {}).items() if key == "baseline"}
+    return own | {"known": known} if is_another and "known" in own else own
 
 
 def _load_directory(path: Path, overrides: Mapping[str, Any]) -> Problem:
@@ -182,7 +187,8 @@ def settings_beyond_the_file(problem: Problem) -> dict[str, Any]:
     alone = parse_settings(script_block(text, problem.name).get("tool", {}).get("overnight", {}), problem.name)
     files = [split for split in ("inputs", "validation", "held_out") if _names_files(getattr(alone, split))]
     own, given = (flat_settings(settings.model_dump(mode="json")) for settings in (alone, problem.settings))
-    return {name: value for name, value in given.items() if value != own[name] and name not in files}
+    dropped = {f"known.{name}" for name, value in Known() if value == getattr(problem.settings.known, name)}
+    return {name: value for name, value in given.items() if value != own[name] and name not in {*files, *dropped}}
 
 
 def _names_files(inputs: Sequence[Any]) -> bool:
@@ -201,8 +207,17 @@ def _problem(name: str, specification: Skeleton, settings: Settings, files: Sequ
             f"{name}: {len(settings.thresholds)} thresholds for {len(inputs['train'])} inputs",
             remedy="One for each of `inputs`, in their order, or fewer; --set thresholds=[] does without.",
         )
+    _require_baseline(settings.known.baseline, specification, name)
     needs = read_needs(_scripts(settings.command.program or name, specification, settings, files))
     return Problem(name, specification, settings, inputs, needs, tuple(files))
+
+
+def _require_baseline(function: str, specification: Skeleton, name: str) -> None:
+    if function and not (isinstance(specification, Specification) and specification.defines(function)):
+        raise SpecificationError(
+            f"{name}: known.baseline is {function!r}, but the file has no such function",
+            remedy="Name a top-level function that takes an input and returns a score, as the run function does.",
+        )
 
 
 def _scripts(

@@ -50,6 +50,16 @@ class Known(Section):
     )
     honesty: float | None = Field(default=None, description="what can be had without any model")
     honesty_label: str = Field(default="", description="how")
+    baseline: str = Field(
+        default="",
+        description="the function of the specification that computes, for one input, what can be had without any model",
+    )
+
+    def is_beaten_by(self, score: float) -> bool:
+        """Whether a score is better than what is proven to be the best, by more than rounding can explain."""
+        if not self.proven or self.best is None:
+            return False
+        return score > self.best + 1e-9 * max(1.0, abs(self.best))
 
 
 class Search(Section):

@@ -83,6 +83,10 @@ class Specification:
         """See `source.code_hash`."""
         return source.code_hash(body)
 
+    def defines(self, name: str) -> bool:
+        """Whether a top-level function is called so."""
+        return any(function.name == name for function in source.functions(self._tree))
+
     @cached_property
     def docstring(self) -> str:
         """The module's docstring: what is wanted, in words; empty if there is none."""

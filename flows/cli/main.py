@@ -23,6 +23,7 @@ _COMMANDS = {
     "problems": ("look:problems", "The built-in problems, what is known of them, and your own best."),
     "init": ("init:init", "A commented specification that runs, to make your own of it."),
     "check": ("check:check", "Run a problem's start program twice: scores, seconds, memory, whether they agree."),
+    "baseline": ("baseline:baseline", "Compute what can be had on a problem without any model."),
     "doctor": ("doctor:doctor", "Engine, image, Prefect, keys, disk: what is there and what to do."),
     "run": ("run:run", "Start a run: search for a better program."),
     "resume": ("run:resume", "Go on with a run, from its files alone."),

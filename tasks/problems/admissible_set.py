@@ -25,6 +25,7 @@ rated, and families are taken by rating, highest first, whenever the set stays a
 # proven = true
 # honesty = 1842
 # honesty_label = "greedy with a constant priority"
+# baseline = "evaluate"
 # ///
 
 import itertools

@@ -29,6 +29,7 @@ nothing. Whoever gets an error (RMSE) below 0.0001 on tasks that were not seen h
 # date = "2020-03-06"
 # honesty = 8.3814
 # honesty_label = "gradient descent with rate 0.05, no model; random search: unsolved after 11 million programs"
+# baseline = "gradient_descent"
 # ///
 
 import math

@@ -22,6 +22,7 @@ cap set. The score is the size of the set; for n = 8 the best known is 512.
 # date = "2023-12-14"
 # honesty = 256
 # honesty_label = "greedy with a constant priority: 2^n"
+# baseline = "evaluate"
 # ///
 
 import itertools

@@ -26,9 +26,11 @@ best known is 137.
 # date = "2023-12-14"
 # honesty = 81
 # honesty_label = "3^n: the fourth power of the three points of n = 1"
+# baseline = "powers"
 # ///
 
 import itertools
+from collections.abc import Callable
 
 import funsearch
 import numpy as np
@@ -39,12 +41,29 @@ Point = tuple[int, int]
 @funsearch.run
 def evaluate(n: int) -> int:
     """The size of the set that `weigh` leads to in dimension n."""
-    chosen, weights = solve(n)
+    chosen, weights = solve(n, weigh)
     check(chosen, weights, n)
     return len(chosen)
 
 
-def solve(n: int) -> tuple[list[Point], dict[Point, tuple[int, int, int]]]:
+def powers(n: int) -> int:
+    """The size of the n-th power of the three points that are right in dimension 1, and of nothing else."""
+    of_one = {(0, 0): (1, 0), (1, 0): (-1, 1), (0, 1): (0, -1)}
+
+    def weigh_each(x: tuple[int, ...], y: tuple[int, ...], n: int) -> tuple[float, float, float]:
+        weights = [of_one.get(pair, (-n, 0)) for pair in zip(x, y, strict=True)]
+        first, second = (float(sum(column)) for column in zip(*weights, strict=True))
+        return first, second, float((1, 1) not in zip(x, y, strict=True))
+
+    chosen, weights = solve(n, weigh_each)
+    chosen = [(x, y) for x, y in chosen if not x & y]
+    check(chosen, weights, n)
+    return len(chosen)
+
+
+def solve(
+    n: int, weigh: Callable[..., tuple[float, float, float]]
+) -> tuple[list[Point], dict[Point, tuple[int, int, int]]]:
     """Points by rank, as long as there is no harmful corner, and the weights of all points."""
     points = list(itertools.product(range(2**n), repeat=2))
     ranks, weights = [], {}

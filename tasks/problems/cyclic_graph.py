@@ -24,6 +24,7 @@ mistaken for one that was taken before. For m = 11 and n = 4 the best known is 7
 # date = "2023-12-14"
 # honesty = 625
 # honesty_label = "greedy with a constant priority"
+# baseline = "evaluate"
 # ///
 
 import itertools

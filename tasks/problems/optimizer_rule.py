@@ -28,6 +28,7 @@ on networks that are larger and trained longer.
 # date = "2026-11-25"
 # honesty = -0.2537
 # honesty_label = "AdamW, rate and decay tuned on other seeds; -0.3188 on validation, -0.2695 on held-out inputs"
+# baseline = "adamw"
 # ///
 
 import itertools

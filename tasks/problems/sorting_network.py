@@ -26,9 +26,11 @@ each; the one with the highest is added.
 # proven = true
 # honesty = -97
 # honesty_label = "the comparator that swaps the largest share, the widest of those, no model"
+# baseline = "largest_share"
 # ///
 
 import itertools
+from collections.abc import Callable
 
 import funsearch
 import numpy as np
@@ -37,12 +39,19 @@ import numpy as np
 @funsearch.run
 def evaluate(n: int) -> int:
     """Minus the number of comparators of the network for n lines."""
-    network = build(n)
+    network = build(n, priority)
     check(network, n)
     return -len(network)
 
 
-def build(n: int) -> list[tuple[int, int]]:
+def largest_share(n: int) -> int:
+    """The same, for the comparator that swaps the largest share, of those the widest."""
+    network = build(n, lambda low, high, swaps, n, _: swaps + (high - low) / (1000 * n))
+    check(network, n)
+    return -len(network)
+
+
+def build(n: int, priority: Callable[..., np.ndarray]) -> list[tuple[int, int]]:
     """Comparators by priority, until what can be on the lines is sorted."""
     states = np.array(list(itertools.product((0, 1), repeat=n)), dtype=np.int8)
     low, high = np.array(list(itertools.combinations(range(n), 2))).T

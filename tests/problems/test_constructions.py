@@ -114,7 +114,7 @@ def test_powers_of_three_points_are_accepted(n: int):
     program = execute("corner-free-set")
     program["weigh"] = triples
     assert program["evaluate"](n) >= 3**n
-    chosen, _ = program["solve"](n)
+    chosen, _ = program["solve"](n, triples)
     assert sum((x & y) == 0 for x, y in chosen) == 3**n
 
 
@@ -170,7 +170,7 @@ def test_a_priority_that_knows_the_optimal_network_builds_it():
         return [float(pair == wanted) for pair in zip(low.tolist(), high.tolist(), strict=True)]
 
     program["priority"] = priority
-    assert program["build"](9) == NETWORKS[9]
+    assert program["build"](9, priority) == NETWORKS[9]
     assert program["evaluate"](9) == -25
 
 

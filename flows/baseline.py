@@ -1,0 +1,37 @@
+"""What can be had on a problem without any model, computed in the sandbox by the specification's own function."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from flows.session import open_sandboxes
+from flows.start import sandbox_fault
+from schemas.errors import SpecificationError
+from schemas.outcome import Outcome, Verdict
+from schemas.problem import Problem, Split
+from schemas.specification import Specification
+
+
+def score_function(problem: Problem, split: Split, function: str) -> Verdict:
+    """The verdict on a function of the specification, in place of its run function, on one split of the inputs.
+
+    Raises:
+        SpecificationError: If it has no score.
+        EnvironmentFault: If the sandbox failed.
+    """
+    assert isinstance(problem.specification, Specification)
+    alone = replace(
+        problem,
+        specification=replace(problem.specification, run=function),
+        settings=problem.settings.model_copy(update={"thresholds": ()}),
+    )
+    with open_sandboxes(alone, split, seed=0, run_id="baseline", apart=False) as sandbox:
+        verdict = sandbox.evaluate(problem.specification.text)
+    if verdict.outcome is Outcome.SANDBOX_ERROR:
+        raise sandbox_fault(verdict)
+    if not verdict.is_scored:
+        raise SpecificationError(
+            f"`{function}` has no score: {verdict.outcome.value}: {verdict.error}",
+            remedy="It must return a number for each input; --set limits.wall_s=600 gives it more time.",
+        )
+    return verdict

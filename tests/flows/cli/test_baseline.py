@@ -1,0 +1,66 @@
+"""`overnight baseline`: what can be had without a model, computed in the sandbox."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.cli.baseline import half_width
+from schemas.errors import SpecificationError
+from schemas.problem import load_problem, settings_beyond_the_file
+from tasks.problems import find, names
+from tests.flows.cli.conftest import call
+from tests.problems.library import execute, load
+
+COMPUTED = [name for name in names() if load(name).settings.known.baseline]
+
+
+def test_where_it_is_computed_it_is_what_is_written_down():
+    assert {"automl-zero", "cap-set", "corner-free-set", "optimizer-rule", "sorting-network"} <= set(COMPUTED)
+    for name in COMPUTED:
+        problem, program = load(name), execute(name)
+        scores = [program[problem.settings.known.baseline](*one.args) for one in problem.inputs["train"]]
+        total = sum(scores) if problem.settings.reducer == "sum" else sum(scores) / len(scores)
+        assert total == pytest.approx(problem.settings.known.honesty, abs=1e-4), name
+
+
+@pytest.mark.docker
+def test_it_is_told_for_each_split_beside_the_start_program(tmp_path: Path, sandbox_image: str):
+    done = call(["baseline", "automl-zero", "--image", sandbox_image], tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines() if line.strip()]
+    told = {(line[0], line[1]): line for line in lines if line[0] in ("train", "validation", "held_out")}
+    assert len(told) == 6
+    assert told["train", "start"][3] == "-0.375581"
+    assert told["train", "without"][5] == "8.38145"
+    assert float(told["held_out", "without"][5]) > 4 > float(told["held_out", "start"][3])
+    assert "written down: 8.3814" in done.stderr
+
+
+def test_a_problem_without_one_says_what_is_known_and_how_to_add_one(tmp_path: Path):
+    done = call(["baseline", "erdos-overlap"], tmp_path)
+    assert done.returncode == 2
+    assert "nothing computes" in done.stderr
+    assert "known.baseline" in done.stderr
+
+
+def test_a_baseline_that_is_not_there_is_refused(tmp_path: Path):
+    toy = Path(__file__).parents[2] / "specifications/toy.py"
+    with pytest.raises(SpecificationError, match="no such function"):
+        load_problem(toy, {"known": {"baseline": "missing"}})
+
+
+def test_the_interval_is_that_of_a_mean():
+    assert half_width((1.0, 3.0)) == pytest.approx(1.96)
+    assert half_width((2.0, 2.0, 2.0)) == 0
+
+
+def test_what_is_known_of_the_file_s_inputs_is_not_said_of_others():
+    known = load_problem(find("sorting-network"), {"inputs": [4]}).settings.known
+    assert (known.best, known.honesty, known.proven) == (None, None, False)
+    assert known.baseline == "largest_share"
+    other = load_problem(find("sorting-network"), {"inputs": [4, 5, 6, 7, 8, 9], "search": {"islands": 2}})
+    assert other.settings.known.proven
+    changed = load_problem(find("sorting-network"), {"inputs": [4]})
+    assert settings_beyond_the_file(changed) == {"inputs": [4]}
