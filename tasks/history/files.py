@@ -186,8 +186,10 @@ class RunFiles:
             yield
 
     def _sweep(self) -> None:
-        """Removes what a killed process left half-written. Only the holder of the lock may."""
+        """Removes what a killed process left half-written or had no time to remove. Only who holds the lock may."""
         shutil.rmtree(self.directory / _HIDDEN, ignore_errors=True)
+        for generation in set(self.committed()) & set(self.paid_for()):
+            self.paid(generation).unlink(missing_ok=True)
 
 
 def _blocks(folder: Path, names: list[str]) -> list[Block]:

@@ -232,6 +232,24 @@ def test_a_process_killed_while_it_commits_leaves_only_whole_generations_and_the
     assert portrait(rebuilt(files)) == portrait(told)
 
 
+def test_what_is_paid_for_and_committed_is_kept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    files = create(tmp_path)
+    for generation in (1, 2):
+        files.paid(generation).parent.mkdir(exist_ok=True)
+        files.paid(generation).write_bytes(b'{"of": "this generation"}\n')
+    with monkeypatch.context() as broken:
+        broken.setattr(record.Journal, "discard", raise_killed)
+        with pytest.raises(Killed):
+            grow(files, 1)
+    assert files.paid_for() == [1, 2], "it died between the commit and the end of its journal"
+    with files.locked():
+        assert files.paid_for() == [2]
+
+
+def raise_killed(*_: object) -> None:
+    raise Killed
+
+
 def test_a_run_is_held_by_one_process_and_a_killed_one_lets_go(tmp_path: Path):
     files = create(tmp_path)
     process = writer.start(files, 10_000)
