@@ -41,6 +41,7 @@ class Command(Section):
 class Known(Section):
     """Numbers to show beside a user's own, in the unit of the problem's score."""
 
+    start: float | None = Field(default=None, description="the start program's score on `inputs`, for tables")
     best: float | None = Field(default=None, description="the best score anyone has published")
     label: str = Field(default="", description="who holds it, on what")
     source: str = Field(default="", description="where it was published")

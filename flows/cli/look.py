@@ -30,10 +30,11 @@ def problems(*, history: History = DEFAULT_HISTORY) -> None:
     for name in names():
         settings = load_problem(find(name)).settings
         known = settings.known
-        rows.append((name, settings.title, score(known.honesty), score(known.best), known.label, score(own.get(name))))
-    columns = ("problem", "title", "without a model", "best known", "by", "your best (train)")
-    out().print(table(columns, rows, right=("without a model", "best known", "your best (train)")))
-    say("start one: overnight run NAME; higher scores are better")
+        numbers = (score(known.start), score(known.honesty), f"{score(known.best)}{'!' * known.proven}")
+        rows.append((name, settings.title, *numbers, known.label, score(own.get(name))))
+    columns = ("problem", "title", "start", "without a model", "best known", "by", "your best (train)")
+    out().print(table(columns, rows, right=("start", "without a model", "best known", "your best (train)")))
+    say("start one: overnight run NAME; higher scores are better; ! is proven")
 
 
 def runs(*, history: History = DEFAULT_HISTORY) -> None:

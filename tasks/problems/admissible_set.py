@@ -18,6 +18,7 @@ rated, and families are taken by rating, highest first, whenever the set stays a
 # memory_mib = 1024
 #
 # [tool.overnight.known]
+# start = 1842
 # best = 3003
 # label = "FunSearch; more than the choices of 10 places out of 15 cannot be"
 # source = "Romera-Paredes et al., Nature 625 (2023)"

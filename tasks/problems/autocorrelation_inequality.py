@@ -18,6 +18,7 @@ that these decide. The best known is 1.502850; a constant has 2.
 # memory_mib = 512
 #
 # [tool.overnight.known]
+# start = -2
 # best = -1.502850
 # label = "best published bound"
 # source = "the line of Matolcsi and Vinuesa (2010) and AlphaEvolve (2025), as of the date"

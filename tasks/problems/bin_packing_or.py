@@ -28,6 +28,7 @@ Best Fit, the classic rule, takes the fullest bin. Item sizes are uniform whole 
 # memory_mib = 512
 #
 # [tool.overnight.known]
+# start = -5.28375
 # best = -3.11
 # label = "FunSearch on OR3 (500 items)"
 # source = "Romera-Paredes et al., Nature 625 (2023), table 1"

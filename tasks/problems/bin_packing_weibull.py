@@ -21,6 +21,7 @@ distribution (shape 3, scale 45), bins hold 100.
 # memory_mib = 512
 #
 # [tool.overnight.known]
+# start = -3.95129
 # best = -0.68
 # label = "FunSearch on Weibull 5k"
 # source = "Romera-Paredes et al., Nature 625 (2023), table 1"

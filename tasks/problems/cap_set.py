@@ -16,6 +16,7 @@ cap set. The score is the size of the set; for n = 8 the best known is 512.
 # memory_mib = 1024
 #
 # [tool.overnight.known]
+# start = 256
 # best = 512
 # label = "FunSearch, n = 8"
 # source = "Romera-Paredes et al., Nature 625 (2023)"

@@ -16,6 +16,7 @@ same factor until none does. Then everything is checked in rational arithmetic, 
 # memory_mib = 512
 #
 # [tool.overnight.known]
+# start = 2.66667
 # best = 2.939572771205
 # label = "best published packing of 32 circles"
 # source = "the line that AlphaEvolve (2025) began, as of the date"

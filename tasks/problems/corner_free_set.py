@@ -20,6 +20,7 @@ best known is 137.
 # memory_mib = 512
 #
 # [tool.overnight.known]
+# start = 16
 # best = 137
 # label = "FunSearch, n = 4"
 # source = "Romera-Paredes et al., Nature 625 (2023), Supplementary Information"

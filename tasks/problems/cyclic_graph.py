@@ -18,6 +18,7 @@ mistaken for one that was taken before. For m = 11 and n = 4 the best known is 7
 # memory_mib = 1024
 #
 # [tool.overnight.known]
+# start = 625
 # best = 754
 # label = "FunSearch, 11-cycle to the 4th"
 # source = "Romera-Paredes et al., Nature 625 (2023)"

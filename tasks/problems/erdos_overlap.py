@@ -19,6 +19,7 @@ decide. The best known is 0.380859; a constant has 0.5.
 # memory_mib = 512
 #
 # [tool.overnight.known]
+# start = -0.5
 # best = -0.380859
 # label = "best published bound"
 # source = "the line of Haugland (2016) and AlphaEvolve (2025), as of the date"

@@ -20,6 +20,7 @@ factors, they become one. Improve `priority`, which picks the flip of each step 
 # memory_mib = 512
 #
 # [tool.overnight.known]
+# start = -26
 # best = -23
 # label = "Laderman; over Z, too, and nobody knows fewer over any field"
 # source = "Laderman, Bull. Amer. Math. Soc. 82 (1976)"

@@ -22,6 +22,7 @@ on networks that are larger and trained longer.
 # memory_mib = 512
 #
 # [tool.overnight.known]
+# start = -0.360035
 # best = -0.2537
 # label = "tuned AdamW: Lion's own gains do not show in networks this small"
 # source = "Chen et al.: Symbolic Discovery of Optimization Algorithms, NeurIPS 2023; measured here"

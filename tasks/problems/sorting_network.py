@@ -19,6 +19,7 @@ each; the one with the highest is added.
 # memory_mib = 512
 #
 # [tool.overnight.known]
+# start = -116
 # best = -86
 # label = "5, 9, 12, 16, 19 and 25 comparators"
 # source = "Codish, Cruz-Filipe, Frank, Schneider-Kamp: Twenty-Five Comparators is Optimal when Sorting Nine Inputs"

@@ -74,6 +74,7 @@ def test_the_start_program_scores_the_same_finite_numbers_each_time_and_less_tha
     assert all(isinstance(one, int | float) and np.isfinite(one) for one in first)
     start = reduce_scores(first, settings_.reducer)
     assert settings_.known.best is not None
+    assert start == pytest.approx(settings_.known.start, rel=1e-5)
     assert start <= settings_.known.best
     if settings_.known.honesty is not None:
         assert start <= settings_.known.honesty <= settings_.known.best
