@@ -34,7 +34,7 @@ from tasks.history.journal import Journal
 from tasks.sample.gateway import Gateway
 from tasks.sample.ledger import Ledger
 from tasks.sample.prompts import build_prompts
-from tasks.sample.purchase import Purchase
+from tasks.sample.purchase import Purchase, Seller
 from tasks.select.islands import Population
 
 STOPPED_AT_ONCE = (KeyboardInterrupt, TerminationSignal)
@@ -58,6 +58,7 @@ class Session:
         threads: One for each slot.
         hashes: Of every body that was judged.
         can_keep: Whether answers could be written down so far.
+        seller: Answers prompts.
         may_begin: Whether a generation to come will be begun, as far as can be known now.
         until: The night's deadline.
         notifier: Who is told of the night; `None` leaves that to the environment.
@@ -91,7 +92,7 @@ class Session:
         self.confirmations = confirmations
         self.threads = threads
         self.progress = progress
-        self.gateway = Gateway(run.problem.settings.sampling, self.may_ask, progress.ledger, progress.note)
+        self.seller: Seller = Gateway(run.problem.settings.sampling, self.may_ask, progress.ledger, progress.note)
         self.night = len(files.nights())
         self.until: datetime | None = None
         self.may_begin: Callable[[int], bool] = lambda _: False
@@ -149,7 +150,7 @@ class Session:
         if purchase is None or purchase.has_failed():
             journal = self._journals.setdefault(generation, Journal(self.files.paid(generation)))
             batch = self.run.problem.settings.sampling.batch
-            purchase = Purchase(self._prompts(generation), self.gateway, Paid(journal, self), batch)
+            purchase = Purchase(self._prompts(generation), self.seller, Paid(journal, self), batch)
             self._purchases[generation] = purchase
         return purchase
 

@@ -46,11 +46,16 @@ def create_run(problem: Problem, path: Path, history: Path, *, seed: int, run_id
         started_at=now,
         specification_path=str(path),
         image_id=image_id(problem.settings.sandbox.image),
-        versions={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
+        versions=versions(),
     )
     files = files_of(history, run_id)
-    record.create(files, run, _generation_0(run, verdict))
+    record.create(files, run, start_generation(run, verdict))
     return files
+
+
+def versions() -> dict[str, str]:
+    """Of Overnight, Python and the libraries that matter."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
 def score_start(problem: Problem, *, seed: int, run_id: str) -> Verdict:
@@ -134,7 +139,7 @@ def image_id(image: str) -> str:
         return docker.require_image(image)
 
 
-def _generation_0(run: RunRecord, verdict: Verdict) -> GenerationRecord:
+def start_generation(run: RunRecord, verdict: Verdict) -> GenerationRecord:
     """The start program on every island, as a generation that nobody sampled."""
     problem, now = run.problem, run.started_at
     body = problem.specification.start_body

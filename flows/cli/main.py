@@ -40,6 +40,10 @@ _COMMANDS = {
     "explain": ("program:explain", "Why a program was kept or dropped, in words."),
     "report": ("report:report", "The morning report of a run: one HTML file that needs nothing else."),
     "compare": ("report:compare", "Runs side by side: medians and quartiles over seeds."),
+    "replay": (
+        "replay:replay",
+        "Repeat a run from its recorded completions, without a model; is it the same?",
+    ),
     "compact": ("keep:compact", "Put the files of many generations together, so that questions are answered faster."),
     "sql": ("ask:sql", "Ask the history in SQL."),
 }

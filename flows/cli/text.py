@@ -7,7 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
+
+from schemas.errors import UsageError
 
 from flows.words import duration as duration
 from flows.words import printable as printable
@@ -23,8 +25,26 @@ if TYPE_CHECKING:
 
     from schemas.problem import Problem
 
+def local_directory(_: type, tokens: Sequence[Token]) -> Path:
+    """The place of a history.
+
+    Raises:
+        UsageError: If it is not on this machine.
+    """
+    place = tokens[0].value
+    if "://" in place:
+        raise UsageError(
+            f"{place}: a history is a directory on this machine; object storage is not there yet",
+            remedy="Keep it here, for example: --history history",
+        )
+    return Path(place)
+
+
 History = Annotated[
-    Path, Parameter(name="--history", env_var="OVERNIGHT_HISTORY", help="directory where runs are kept")
+    Path,
+    Parameter(
+        name="--history", env_var="OVERNIGHT_HISTORY", help="directory where runs are kept", converter=local_directory
+    ),
 ]
 DEFAULT_HISTORY = Path("history")
 _WIDTH_OF_A_PIPE = 200

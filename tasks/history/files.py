@@ -295,15 +295,26 @@ def read_file(path: Path, *, columns: list[str] | None = None) -> pa.Table:
         return file.read(columns=columns)
 
 
-def read_groups(path: Path) -> Iterator[pa.Table]:
+def read_groups(path: Path, generation: int | None = None) -> Iterator[pa.Table]:
     """Reads one file of the history part by part, so that it need not fit into memory.
+
+    Args:
+        path: The file.
+        generation: Leaves out the parts that cannot have rows of it; by default none.
 
     Raises:
         HistoryError: If it is missing, damaged, or was written by a later version.
     """
     with _opened(path) as file:
         for number in range(file.num_row_groups):
-            yield file.read_row_group(number)
+            if generation is None or _may_hold(file, number, generation):
+                yield file.read_row_group(number)
+
+
+def _may_hold(file: pq.ParquetFile, group: int, generation: int) -> bool:
+    column = file.schema.names.index("generation")
+    statistics = file.metadata.row_group(group).column(column).statistics
+    return statistics is None or not statistics.has_min_max or statistics.min <= generation <= statistics.max
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from concurrent.futures import Future, wait
 from typing import Protocol
 
 from schemas.program import Completion, Prompt
-from tasks.sample.gateway import Gateway, Sample
+from tasks.sample.gateway import Record, Sample
 from tasks.sample.prompts import prompt_hash
 
 Key = tuple[int, int, str]
@@ -25,6 +25,14 @@ class Paid(Protocol):
         ...
 
 
+class Seller(Protocol):
+    """Who answers prompts: models, or a record of what they answered before."""
+
+    def submit(self, wanted: Sequence[Sample], record: Record) -> Future[list[Completion]]:
+        """Begins to answer them, and has what is paid for recorded; what nobody answers is left out."""
+        ...
+
+
 class Purchase:
     """What one generation's prompts are answered, batch by batch.
 
@@ -33,16 +41,16 @@ class Purchase:
 
     Args:
         prompts: All of the generation, in order.
-        gateway: Asks the models.
+        seller: Answers them.
         paid: Of this generation.
         batch: Prompts in a batch.
     """
 
-    def __init__(self, prompts: Sequence[Prompt], gateway: Gateway, paid: Paid, batch: int) -> None:
+    def __init__(self, prompts: Sequence[Prompt], seller: Seller, paid: Paid, batch: int) -> None:
         self.batches = [prompts[start : start + batch] for start in range(0, len(prompts), batch)]
         self._known = dict(paid.known())
         self._futures: list[Future[list[Completion]]] = [
-            gateway.submit([sample for sample in _samples(prompts) if _key(sample) not in self._known], paid.record)
+            seller.submit([sample for sample in _samples(prompts) if _key(sample) not in self._known], paid.record)
             for prompts in self.batches
         ]
 

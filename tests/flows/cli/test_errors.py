@@ -26,6 +26,8 @@ WRONG = {
     "an address without model": (["run", "cap-set", "--api-base", "http://127.0.0.1:1"], 2, "Add --model"),
     "a run that is not there": (["resume", "last"], 2, "overnight run"),
     "a retry of no run": (["retry", "last"], 2, "overnight run"),
+    "a replay of no run": (["replay", "last"], 2, "overnight run"),
+    "a history elsewhere": (["runs", "--history", "s3://bucket/history"], 2, "a directory on this machine"),
     "a program that is not there": (["show", "abc"], 2, "no program"),
     "SQL that is wrong": (["sql", "SELEC 1"], 1, "syntax error"),
     "SQL that writes": (["sql", "CREATE TABLE x AS SELECT 1"], 1, "read-only"),

@@ -1,0 +1,221 @@
+"""A run again from its recorded completions: no model is asked, all else is done anew, and must come out alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flows.final import judge_finalists
+from flows.session import Session, open_session
+from flows.start import image_id, score_start, start_generation, versions
+from schemas.errors import UsageError
+from schemas.generation import GenerationRecord, NightRecord, Past, RunRecord, Step
+from schemas.outcome import Outcome
+from tasks.history import record
+from tasks.history.differences import Comparison, Difference, compare
+from tasks.history.files import RunFiles, files_of
+from tasks.history.recorded import Row, completions_of, read_attempts, read_rows
+from tasks.sample.recorded import Recorded
+from tasks.select.task import Selected, judge, register
+
+
+@dataclass(frozen=True)
+class Then:
+    """What a run has recorded at the moment when its replay begins.
+
+    Attributes:
+        committed: The row of each generation that is committed, by number.
+        failed: Attempts that failed.
+    """
+
+    files: RunFiles
+    run: RunRecord
+    past: Past
+    committed: dict[int, Row]
+    failed: list[Row]
+
+    @property
+    def ends(self) -> list[int]:
+        """Generations that are committed, the start program's too, in the order in which they were."""
+        return [0, *(step.generation for step in self.past.steps if step.is_committed)]
+
+    def night_of(self, step: Step) -> int:
+        if step.is_committed:
+            return self.committed[step.generation]["night"]
+        return self._given_up(step)["night"]
+
+    def failures_until(self, step: Step) -> list[Row]:
+        """Attempts at a generation that had failed when it came to this end."""
+        mine = [row for row in self.failed if row["generation"] == step.generation]
+        last = self.committed[step.generation] if step.is_committed else self._given_up(step)
+        return [row for row in mine if row["attempt"] <= last["attempt"]]
+
+    def _given_up(self, step: Step) -> Row:
+        return next(row for row in self.failed if row["generation"] == step.generation and row.get("place") is not None)
+
+
+def read_then(files: RunFiles) -> Then:
+    """What is to be replayed.
+
+    Raises:
+        HistoryError: If a file is missing or damaged.
+    """
+    past = record.read_past(files)
+    numbers = [0, *(step.generation for step in past.steps if step.is_committed)]
+    committed = {number: read_rows(files, "generation", number)[0] for number in numbers}
+    return Then(files, record.read_run(files), past, committed, read_attempts(files))
+
+
+@contextmanager
+def begun(then: Then, into: Path) -> Iterator[Session]:
+    """The run once more, in another history, with nothing but its start program, which is scored anew.
+
+    Raises:
+        UsageError: If that history has the run.
+        SpecificationError: If the start program has no score any more.
+        EnvironmentFault: If there is no sandbox.
+    """
+    files = files_of(into, then.run.run_id)
+    if files.run.exists():
+        raise UsageError(
+            f"{files.directory} is there already", remedy="Name an empty folder: overnight replay RUN --into DIR"
+        )
+    problem = then.run.problem
+    verdict = score_start(problem, seed=then.run.seed, run_id=then.run.run_id)
+    run = replace(then.run, image_id=image_id(problem.settings.sandbox.image), versions=versions())
+    record.create(files, run, start_generation(run, verdict))
+    with open_session(files) as session:
+        yield session
+
+
+def replay(then: Then, session: Session) -> Comparison:
+    """Repeats every night, generation by generation, and compares.
+
+    Args:
+        then: What was recorded.
+        session: Of a run that has nothing but the start program.
+
+    Raises:
+        SandboxUnavailable: If the engine is at fault.
+    """
+    steps = list(then.past.steps)
+    for number in range(1, len(then.files.nights()) + 1):
+        session.night = number
+        before = session.best
+        while steps and then.night_of(steps[0]) <= number:
+            _repeat(then, session, steps.pop(0))
+        night = record.read_night(then.files, number, session.programs)
+        night = replace(night, best_before=before.score, best_after=before.score, best_program_id=before.id)
+        record.write_night(session.files, _ended(night, session) if night.ended_at else night)
+    return compare(then.files, session.files, then.ends)
+
+
+def _ended(night: NightRecord, session: Session) -> NightRecord:
+    ended = replace(night, best_after=session.best.score, best_program_id=session.best.id)
+    if not night.finalists:
+        return ended
+    session.progress.phase = "final"
+    finalists = judge_finalists(session)
+    return replace(ended, finalists=finalists, best_program_id=finalists[0].program.id)
+
+
+def _repeat(then: Then, session: Session, step: Step) -> None:
+    """One generation comes to its end once more. That it failed then, and why, is taken from the record."""
+    session.progress.generation = step.generation
+    has_failed = session.files.failed_attempts(step.generation)
+    for row in then.failures_until(step)[has_failed:]:
+        record.record_failure(session.files, _failure(row, session))
+    if step.is_committed:
+        _commit(then, session, step.generation)
+    else:
+        session.give_up(step.generation)
+
+
+def _failure(row: Row, session: Session) -> GenerationRecord:
+    kept = {name: row[name] for name in ("attempt", "night", "started_at", "ended_at", "flow_run_id", "error")}
+    return GenerationRecord(number=row["generation"], best=session.best, **kept)
+
+
+def _commit(then: Then, session: Session, number: int) -> None:
+    """As `flows.generation` does it, with answers from the record."""
+    started_at = datetime.now(UTC)
+    settings = session.run.problem.settings
+    session.progress.phase = "evaluate"
+    session.seller = Recorded(completions_of(read_rows(then.files, "programs", number), session.search.samples))
+    current = session.round(number)
+    pairs = [pair for batch in range(1, current.batches + 1) for pair in current.verdicts(batch)]
+    judged = judge(session.run.run_id, number, pairs, settings.reducer, session.known)
+    if confirmer := session.confirmer(number):
+        best = [(island.best or session.population.start).score for island in session.population.islands]
+        session.progress.phase = "confirm"
+        judged = confirmer.confirm(judged, best)
+    reset = _resets(then, session, number)
+    selected = register(judged, number, session.population, session.best, reset=reset)
+    session.commit(_record(session, number, selected, started_at))
+
+
+def _resets(then: Then, session: Session, number: int) -> bool:
+    """By the generation's number again; where it went by the clock, as it did then."""
+    if session.search.reset_hours is not None:
+        return bool(then.committed[number]["reset_islands"])
+    return number > session.generations and session.is_time_to_reset(number)
+
+
+def _record(session: Session, number: int, selected: Selected, started_at: datetime) -> GenerationRecord:
+    return GenerationRecord(
+        number=number,
+        attempt=session.files.failed_attempts(number) + 1,
+        night=session.night,
+        started_at=started_at,
+        ended_at=datetime.now(UTC),
+        best=selected.best,
+        judged=selected.judged,
+        changes=selected.changes,
+        place=session.place,
+    )
+
+
+def likely_causes(then: Then, session: Session, first: Difference) -> list[str]:
+    """Why a replay may have come out otherwise, the likeliest first.
+
+    Args:
+        then: What was recorded.
+        session: Of the replay.
+        first: The first difference.
+    """
+    outcomes = {first.recorded.get("outcome"), first.repeated.get("outcome")}
+    causes = []
+    if Outcome.SANDBOX_ERROR in outcomes:
+        causes.append("the sandbox failed one of the two times, through no fault of the program's")
+    if outcomes & {Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY, Outcome.OUTPUT_LIMIT}:
+        causes.append("the program is at the edge of its limits, which a faster or slower machine moves")
+    if outcomes == {None} and {"score", "scores", "confirmed_score"} & set(first.recorded):
+        causes.append(_chance(then))
+    if set(first.recorded) <= {"output", "error"} and first.table == "programs":
+        causes.append("the program says something else each time, such as an address in memory or the time")
+    changed = _changed_since(then, session)
+    causes.append(
+        f"not the same as then: {', '.join(changed)}"
+        if changed
+        else "image and versions are the same as then, so the files may have been changed since"
+    )
+    return causes
+
+
+def _chance(then: Then) -> str:
+    noise = then.run.problem.settings.noise
+    known = f", for which the problem allows {noise:g} an input" if noise else "; `overnight check` looks for it"
+    return f"the score depends on chance or the clock{known}"
+
+
+def _changed_since(then: Then, session: Session) -> list[str]:
+    now = session.run
+    changed = [
+        f"{name} {then.run.versions.get(name, 'of no known version')}, now {version}"
+        for name, version in now.versions.items()
+        if then.run.versions.get(name) != version
+    ]
+    return changed + ["the sandbox image"] * (then.run.image_id != now.image_id)

@@ -1,0 +1,51 @@
+"""`overnight replay` says whether a run comes out the same, and if not, where first and why."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.flows.cli.conftest import Command, call
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+
+def altered(history: Path, column: str, value: object) -> str:
+    """Changes one scored program of the newest run in its file; its id."""
+    for path in sorted(history.glob("runs/*/generations/*/programs.parquet")):
+        table = pq.read_table(path)
+        rows = table.to_pylist()
+        scored = [row for row in rows if row["generation"] > 0 and row["score"] is not None]
+        if scored:
+            scored[0][column] = value
+            pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+            return scored[0]["program_id"]
+    raise AssertionError("no program was scored")
+
+
+def test_a_run_comes_out_the_same_and_nothing_is_left(
+    overnight: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    done = overnight("replay", "last")
+    assert done.returncode == 0, done.stderr
+    assert "4 generations, 19 programs, without a model: the same history" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_changed_in_the_files_is_told(finished_history: tuple[Path, str], tmp_path: Path):
+    history = tmp_path / "altered"
+    shutil.copytree(finished_history[0], history)
+    program = altered(history, "score", 0.125)
+    done = call(["replay", "last", "--into", str(tmp_path / "again")], history)
+    assert done.returncode == 1, done.stderr
+    assert "not the same" in done.stdout
+    assert f"program {program}" in done.stdout
+    assert "score: 0.125, now " in done.stdout
+    assert "likely   image and versions are the same as then" in done.stdout
+    assert (tmp_path / "again" / "runs").exists()
+    assert "--history" in done.stderr, "it says where the repeated run is kept"

@@ -1,0 +1,93 @@
+"""A run again from its recorded completions: the same history, whatever its nights went through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flows.search
+from flows.replay import begun, read_then, replay
+from flows.rules import StopRules
+from flows.search import search
+from schemas.errors import UsageError
+from tasks.history.compact import compact
+from tasks.history.database import Database
+from tasks.history.differences import Comparison
+from tasks.history.files import RunFiles, files_of, read_file
+from tests.flows.conftest import Night
+from tests.flows.test_retry import busy
+from tests.flows.test_search import everything
+from tests.provider import Answer, Provider
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+
+def replayed(files: RunFiles, into: Path) -> tuple[Comparison, RunFiles]:
+    then = read_then(files)
+    with begun(then, into) as session:
+        found = replay(then, session)
+    return found, files_of(into, files.run_id)
+
+
+def failures(files: RunFiles) -> list[dict[str, Any]]:
+    return [row for path in files.attempts() for row in read_file(path).to_pylist()]
+
+
+def test_a_run_whose_nights_met_everything_comes_out_the_same(
+    night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
+    refusal = Answer({"error": {"message": "This model's maximum context length is 10 tokens."}}, status=400)
+
+    def answer(number: int, _: dict[str, Any]) -> Answer | None:
+        if number == 4:
+            return busy()
+        if number in {6, 7, 8}:
+            return Answer({"error": {"message": "an outage"}}, status=503)
+        return refusal if number == 12 else None
+
+    provider.script = answer
+    files = night(4, settings={**asks, "search": {"retries": 0, "lookahead": 0, "failures": 3}})
+    given_up = [row["generation"] for row in failures(files) if row["place"] is not None]
+    assert given_up == [2]
+    assert any("an outage" in row["error"] and row["place"] is None for row in failures(files))
+    night(1)
+    search("toy", str(tmp_path), StopRules(), given_up)
+    night(3, max_tokens=200)
+    numbers = Database(tmp_path).rows("SELECT candidates AS n FROM generations WHERE state = 'committed'")
+    assert sum(1 < row["n"] < 6 for row in numbers) > 0, "one generation ended with what the budget allowed"
+    errors = Database(tmp_path).rows("SELECT error FROM programs WHERE error LIKE '%context length%'")
+    assert errors, "a prompt was refused"
+
+    asked = len(provider.requests)
+    found, again = replayed(files, tmp_path / "again")
+    assert len(provider.requests) == asked, "no model is asked"
+    assert found.first is None
+    assert found.generations == len(numbers)
+    assert everything(again) == everything(files)
+    assert failures(again) == failures(files)
+    names = ("night", "generations", "samples", "best_before", "best_after", "best_program_id", "finalists")
+    nights = [
+        Database(place).rows(f"SELECT {', '.join(names)} FROM nights") for place in (tmp_path, tmp_path / "again")
+    ]
+    assert nights[0] == nights[1]
+    assert nights[0][-1]["finalists"]
+
+
+def test_a_compacted_run_with_resets_by_the_clock_comes_out_the_same_and_can_be_gone_on_with(
+    night: Night, tmp_path: Path
+):
+    files = night(9, settings={"search": {"reset_hours": 1e-4, "reset_generations": None}})
+    compact(files, 1)
+    resets = Database(tmp_path).rows("FROM generations WHERE len(reset_islands) > 0 AND generation > 0")
+    assert resets
+    found, again = replayed(files, tmp_path / "again")
+    assert found.first is None
+    stays = [Database(place).rows("FROM population ORDER BY ALL") for place in (tmp_path, tmp_path / "again")]
+    assert stays[0] == stays[1]
+    night(1, history=tmp_path / "again")
+    assert again.committed() == list(range(11))
+    with pytest.raises(UsageError, match="is there already"):
+        replayed(files, tmp_path / "again")
