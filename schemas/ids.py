@@ -7,6 +7,9 @@ import re
 import secrets
 from datetime import datetime
 
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
+"""What the name of a run may be made of."""
+
 
 def new_run_id(problem: str, now: datetime) -> str:
     """Like `20261125-0312-bin-packing-or-7f3a`: sorts by time, says what it is about."""

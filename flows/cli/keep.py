@@ -1,7 +1,8 @@
-"""`overnight compact`: looking after what is kept."""
+"""`overnight compact`, `export`, `import`: looking after what is kept."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -30,3 +31,32 @@ def compact(
             say(f"{files.run_id}: left alone: {error.message}")
             continue
         say(f"{files.run_id}: {f'{merged} folders became one' if merged else 'nothing to do'}")
+
+
+def export(
+    run: Annotated[str, Parameter(help="a run id, a unique prefix of one, or `last`")],
+    /,
+    *,
+    write: Annotated[Path | None, Parameter(help="file to write, replacing an older one; default: RUN.tar.zst")] = None,
+    history: History = DEFAULT_HISTORY,
+) -> None:
+    """Write a run into one file, which `overnight import` takes in on another machine."""
+    from tasks.history.archive import pack
+    from tasks.history.files import find_run
+
+    files = find_run(history, run)
+    target = write or Path(f"{files.run_id}.tar.zst")
+    with files.locked():
+        manifest = pack(files, target)
+    said = f"{len(manifest.files)} files, {target.stat().st_size / 1e6:.1f} MB"
+    say(f"wrote {target} ({said}); take it in elsewhere with: overnight import {target.name}")
+
+
+def take_in(
+    file: Annotated[Path, Parameter(help="what `overnight export` wrote")], /, *, history: History = DEFAULT_HISTORY
+) -> None:
+    """Take in a run that was exported elsewhere, whole and as it was; it can be gone on with."""
+    from tasks.history.archive import unpack
+
+    files, is_new = unpack(file, history)
+    say(f"{files.run_id}: {'taken in' if is_new else 'is there already, the same'}; overnight resume {files.run_id}")

@@ -44,6 +44,8 @@ _COMMANDS = {
         "replay:replay",
         "Repeat a run from its recorded completions, without a model; is it the same?",
     ),
+    "export": ("keep:export", "Write a run into one file, for another machine."),
+    "import": ("keep:take_in", "Take in a run that was exported elsewhere."),
     "compact": ("keep:compact", "Put the files of many generations together, so that questions are answered faster."),
     "sql": ("ask:sql", "Ask the history in SQL."),
 }

@@ -35,7 +35,7 @@ def local_directory(_: type, tokens: Sequence[Token]) -> Path:
     if "://" in place:
         raise UsageError(
             f"{place}: a history is a directory on this machine; object storage is not there yet",
-            remedy="Keep it here, for example: --history history",
+            remedy="Keep it here, and send it off as one file: overnight export RUN --write FILE",
         )
     return Path(place)
 

@@ -1,0 +1,209 @@
+"""A run as one file: what goes in comes out on another machine, and nothing else ever does."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from schemas.errors import EnvironmentFault, HistoryError, OvernightError, UsageError
+from tasks.history import record
+from tasks.history.archive import describe, pack, unpack
+from tasks.history.compact import compact
+from tasks.history.database import Database
+from tasks.history.files import RunFiles, append_lines, runs_in
+from tests.history.made import create, grow
+from tests.history.test_compact import told
+from tests.history.writer import ROOT
+
+Member = tuple[tarfile.TarInfo, bytes]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> RunFiles:
+    """A run of which some generations are compacted, with an answer that is paid for and not committed."""
+    files = create(tmp_path / "here", islands=3, prompts=4)
+    grow(files, 6)
+    compact(files, 1)
+    grow(files, 2)
+    append_lines(files.paid(9), [b'{"half": "known"}'])
+    return files
+
+
+@pytest.fixture
+def archive(files: RunFiles, tmp_path: Path) -> Path:
+    pack(files, tmp_path / "run.tar.zst")
+    return tmp_path / "run.tar.zst"
+
+
+def test_what_goes_in_comes_out(files: RunFiles, archive: Path, tmp_path: Path):
+    there, is_new = unpack(archive, tmp_path / "there")
+    assert is_new
+    assert describe(there) == describe(files)
+    assert told(tmp_path / "there") == told(tmp_path / "here")
+    assert record.read_past(there) == record.read_past(files)
+    assert there.paid(9).read_bytes() == files.paid(9).read_bytes()
+    assert (tmp_path / "there").exists()
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["runs"], "nothing else is left"
+    grow(there, 1)
+    assert there.committed()[-1] == 9
+
+
+def test_it_can_be_read_with_tar(archive: Path, tmp_path: Path):
+    with pa.input_stream(str(archive), compression="zstd") as stream:
+        (tmp_path / "run.tar").write_bytes(stream.read())
+    listed = subprocess.run(["tar", "tf", tmp_path / "run.tar"], capture_output=True, text=True, check=True).stdout
+    assert listed.splitlines()[0].endswith("/manifest.json")
+    assert "/generations/000000-000006/programs.parquet" in listed
+
+
+def test_the_same_may_be_taken_in_again_and_another_is_refused(files: RunFiles, archive: Path, tmp_path: Path):
+    there, _ = unpack(archive, tmp_path / "there")
+    assert unpack(archive, tmp_path / "there") == (there, False)
+    grow(there, 1)
+    before = describe(there)
+    with pytest.raises(UsageError, match="already, with other content"):
+        unpack(archive, tmp_path / "there")
+    assert describe(there) == before
+
+
+def members(archive: Path) -> list[Member]:
+    with (
+        pa.input_stream(str(archive), compression="zstd") as stream,
+        tarfile.open(fileobj=io.BytesIO(stream.read())) as opened,
+    ):
+        return [(info, opened.extractfile(info).read()) for info in opened]  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def rewritten(archive: Path, change: Callable[[list[Member]], object]) -> None:
+    found = members(archive)
+    change(found)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as opened:
+        for info, content in found:
+            if info.isreg():
+                info.size = len(content)
+            opened.addfile(info, io.BytesIO(content))
+    with pa.output_stream(str(archive), compression="zstd") as stream:
+        stream.write(packed.getvalue())
+
+
+def named(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> Callable[[list[Member]], object]:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return lambda found: found.insert(1, (info, b"evil" if info.isreg() else b""))
+
+
+def replaced(name: str, content: bytes) -> Callable[[list[Member]], object]:
+    def change(found: list[Member]) -> None:
+        place = next(n for n, (info, _) in enumerate(found) if info.name.endswith(name))
+        found[place] = (found[place][0], content)
+
+    return change
+
+
+RUN = "20260101-2200-toy-aaaa"
+EVIL: dict[str, Callable[[list[Member]], object]] = {
+    "a path upwards": named(f"{RUN}/../../../evil"),
+    "an absolute path": named("/tmp/evil"),
+    "a path upwards as a run": named("../run.parquet"),
+    "a file that no run has": named(f"{RUN}/evil.sh"),
+    "a symbolic link": named(f"{RUN}/nights/0001.parquet", tarfile.SYMTYPE, "/etc/passwd"),
+    "a hard link": named(f"{RUN}/nights/0001.parquet", tarfile.LNKTYPE, "/etc/passwd"),
+    "a device": named(f"{RUN}/nights/0001.parquet", tarfile.CHRTYPE),
+    "a folder": named(f"{RUN}/nights", tarfile.DIRTYPE),
+    "a file that the manifest does not name": named(f"{RUN}/nights/0007.parquet"),
+    "a file twice": lambda found: found.append(found[-1]),
+    "a file of another run": named("other/run.parquet"),
+    "another content": replaced("run.parquet", b"PAR1"),
+    "another content of the same length": lambda found: found.insert(1, (found.pop(1)[0], bytes(found[0][0].size))),
+    "a file too few": lambda found: found.pop(),
+    "no manifest": lambda found: found.pop(0),
+    "a manifest that is none": replaced("manifest.json", b"{}"),
+    "nothing": lambda found: found.clear(),
+}
+
+
+@pytest.mark.parametrize("what", EVIL)
+def test_an_archive_that_is_not_as_it_was_written_changes_nothing(what: str, archive: Path, tmp_path: Path):
+    rewritten(archive, EVIL[what])
+    outside = sorted(tmp_path.iterdir())
+    with pytest.raises(HistoryError, match="no whole archive of a run"):
+        unpack(archive, tmp_path / "there")
+    assert list((tmp_path / "there").iterdir()) == []
+    assert sorted(tmp_path.iterdir()) == sorted([*outside, tmp_path / "there"])
+
+
+def test_a_damaged_archive_is_told(archive: Path, tmp_path: Path):
+    whole, chance = archive.read_bytes(), random.Random(5)
+    damaged = [whole[: chance.randrange(len(whole) - 100)] for _ in range(15)]
+    damaged += [b"", b"nonsense" * 100]
+    for place in [chance.randrange(len(whole)) for _ in range(15)]:
+        damaged.append(whole[:place] + bytes([whole[place] ^ 1 << chance.randrange(8)]) + whole[place + 1 :])
+    refused = 0
+    for content in damaged:
+        archive.write_bytes(content)
+        try:
+            unpack(archive, tmp_path / "there")
+        except OvernightError:
+            refused += 1
+            assert not runs_in(tmp_path / "there")
+        else:
+            assert told(tmp_path / "there") == told(tmp_path / "here"), "what was damaged is no content"
+            shutil.rmtree(tmp_path / "there")
+    assert refused >= len(damaged) - 2
+
+
+def test_one_of_a_later_version_is_refused(archive: Path, tmp_path: Path):
+    rewritten(archive, lambda found: found.__setitem__(0, (found[0][0], later(found[0][1]))))
+    with pytest.raises(HistoryError, match=r"schema version 99, this Overnight reads up to \d") as error:
+        unpack(archive, tmp_path / "there")
+    assert "newer Overnight" in error.value.remedy
+
+
+def later(manifest: bytes) -> bytes:
+    return manifest.replace(b'"schema_version": 1', b'"schema_version": 99')
+
+
+def test_what_cannot_be_read_or_written_says_so(files: RunFiles, tmp_path: Path):
+    with pytest.raises(UsageError, match="cannot read"):
+        unpack(tmp_path / "nowhere.tar.zst", tmp_path / "there")
+    with pytest.raises(EnvironmentFault, match="cannot write") as error:
+        pack(files, tmp_path / "nowhere" / "run.tar.zst")
+    assert "--write" in error.value.remedy
+
+
+def test_a_killed_import_leaves_the_run_there_or_not_there(files: RunFiles, archive: Path, tmp_path: Path):
+    """Killed at random moments of it, then done again."""
+    history, chance, whole = tmp_path / "there", random.Random(3), told(tmp_path / "here")
+    script = "import sys; from pathlib import Path; from tasks.history.archive import unpack; print(flush=True)\n"
+    script += "unpack(Path(sys.argv[1]), Path(sys.argv[2]))"
+    for _ in range(6):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, archive, history], cwd=ROOT, stdout=subprocess.PIPE, env=os.environ
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(chance.uniform(0.0, 0.1))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if runs_in(history):
+            assert told(history) == whole
+            shutil.rmtree(history / "runs")
+    unpack(archive, history)
+    assert told(history) == whole
+    assert [path.name for path in history.iterdir()] == ["runs"]
+    assert pq.read_table(files.run).equals(pq.read_table(runs_in(history)[0].run))
+    assert Database(history).rows("SELECT count(*) AS n FROM runs")[0]["n"] == 1
