@@ -35,7 +35,7 @@ def commands() -> list[str]:
 
 @pytest.mark.docker
 @pytest.mark.prefect
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_every_command_runs_in_the_order_of_reading(tmp_path: Path, prefect_api: str, provider: Provider):
     (specification,) = blocks("python")
     (tmp_path / "spread.py").write_text(specification)
