@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, Token
 
-from schemas.errors import UsageError
-
 from flows.words import duration as duration
 from flows.words import printable as printable
 from flows.words import score as score
