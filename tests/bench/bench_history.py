@@ -1,11 +1,15 @@
 """The history at scale: questions asked of compacted runs, of plain files as they were committed, and of SQLite.
 
 python -m tests.bench.bench_history [--runs 200] [--generations 50] [--candidates 500] [--long 10000]
+
+With `--place DIR` what is made is kept and used again; with `--make` nothing is asked, so that asking can be left to an
+hour when the machine is quiet.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import sqlite3
 import statistics
@@ -143,20 +147,25 @@ def plain(history: Path, run_id: str, program: str) -> dict[str, Ask]:
     }
 
 
-def sqlite(history: Path, place: Path, run_id: str, program: str) -> dict[str, Ask]:
+def make_sqlite(history: Path, place: Path) -> None:
     """The same rows in SQLite, with the indexes that the questions want."""
+    with contextlib.closing(sqlite3.connect(place)) as connection:
+        connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
+        wanted = {
+            "programs": "run_id generation index program_id parent_ids island model body code_hash outcome score "
+            "cost_usd tokens_in tokens_out",
+            "generations": "run_id generation state candidates cost_usd generation_best best_score",
+        }
+        for name, columns in wanted.items():
+            quoted = ", ".join(f'"{one}"' for one in columns.split())
+            connection.execute(f"CREATE TABLE {name} ({quoted})")
+            fill(connection, name, columns.split(), history)
+        connection.executescript(SQLITE_INDEXES)
+
+
+def sqlite(place: Path, run_id: str, program: str) -> dict[str, Ask]:
     connection = sqlite3.connect(place)
-    connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -262144")
-    wanted = {
-        "programs": "run_id generation index program_id parent_ids island model body code_hash outcome score cost_usd "
-        "tokens_in tokens_out",
-        "generations": "run_id generation state candidates cost_usd generation_best best_score",
-    }
-    for name, columns in wanted.items():
-        quoted = ", ".join(f'"{one}"' for one in columns.split())
-        connection.execute(f"CREATE TABLE {name} ({quoted})")
-        fill(connection, name, columns.split(), history)
-    connection.executescript(SQLITE_INDEXES)
+    connection.execute("PRAGMA cache_size = -262144")
     return {
         "best 10 of a run": lambda: connection.execute(SQLITE_BEST, [run_id]).fetchall(),
         "progress of a run": lambda: connection.execute(SQLITE_PROGRESS, [run_id]).fetchall(),
@@ -220,8 +229,6 @@ def timed(questions: dict[str, Ask], repeats: int) -> dict[str, tuple[float, int
 
 def opening(history: Path, generations: int) -> float:
     """Seconds to open a history of one long run and get a first answer."""
-    files = make_run(history, 0, generations, 4)
-    compact(files, 1)
     begin = time.perf_counter()
     database = Database(history)
     (row,) = database.rows("SELECT generations FROM runs")
@@ -236,31 +243,56 @@ def main() -> None:
     parser.add_argument("--generations", type=int, default=50)
     parser.add_argument("--candidates", type=int, default=500)
     parser.add_argument("--long", type=int, default=10_000, help="generations of the one long run")
+    parser.add_argument("--place", type=Path, help="keep what is made here, and use what is there")
+    parser.add_argument("--make", action="store_true", help="make it, and ask nothing")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="overnight-bench-") as place:
-        compare(Path(place), arguments)
-        long = opening(Path(place) / "long", arguments.long)
-        print(f"opening a compacted history of {arguments.long} generations, first answer included: {long:.3f} s")
+    with contextlib.ExitStack() as stack:
+        place = arguments.place or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="overnight-bench-")))
+        make(place, arguments)
+        if not arguments.make:
+            compare(place, arguments)
+            seconds = statistics.median(opening(place / "long", arguments.long) for _ in range(REPEATS))
+            print(
+                f"opening a compacted history of {arguments.long} generations, first answer included: {seconds:.3f} s"
+            )
+
+
+def make(place: Path, arguments: argparse.Namespace) -> None:
+    """The same runs as they were committed, compacted, and in SQLite; and one long run."""
+    size = arguments.runs * arguments.generations * arguments.candidates
+    for name, step in {
+        "uncompacted": lambda: make_runs(place / "uncompacted", arguments),
+        "compacted": lambda: copy_compacted(place / "uncompacted", place / "compacted"),
+        "rows.sqlite": lambda: make_sqlite(place / "compacted", place / "rows.sqlite"),
+        "long": lambda: compact(make_run(place / "long", 0, arguments.long, 4), 1),
+    }.items():
+        done = place / f"{name}.done"
+        if not done.exists():
+            begin = time.perf_counter()
+            step()
+            done.touch()
+            print(f"made {name} of {size:,} programs in {time.perf_counter() - begin:.0f} s", flush=True)
+
+
+def make_runs(history: Path, arguments: argparse.Namespace) -> None:
+    for number in range(arguments.runs):
+        make_run(history, number, arguments.generations, arguments.candidates)
+
+
+def copy_compacted(history: Path, copy: Path) -> None:
+    shutil.copytree(history, copy, copy_function=shutil.copyfile)
+    for files in runs_in(copy):
+        compact(files, 1)
 
 
 def compare(place: Path, arguments: argparse.Namespace) -> None:
-    history, uncompacted = place / "compacted", place / "uncompacted"
-    begin = time.perf_counter()
-    for number in range(arguments.runs):
-        make_run(uncompacted, number, arguments.generations, arguments.candidates)
-    print(f"made {arguments.runs * arguments.generations * arguments.candidates:,} programs in "
-          f"{time.perf_counter() - begin:.0f} s")  # fmt: skip
     run_id = f"20260101-0000-made-{arguments.runs // 2:04d}"
     program = program_id(run_id, arguments.generations, 0)
-    answers = {"plain glob": timed(plain(uncompacted, run_id, program), 1)}
-    begin = time.perf_counter()
-    shutil.copytree(uncompacted, history, copy_function=shutil.copyfile)
-    copied = time.perf_counter()
-    for files in runs_in(history):
-        compact(files, 1)
-    print(f"copied in {copied - begin:.0f} s, compacted in {time.perf_counter() - copied:.0f} s")
-    answers["overnight"] = timed(ours(history, run_id, program), REPEATS)
-    answers["SQLite"] = timed(sqlite(history, place / "rows.sqlite", run_id, program), REPEATS)
+    answers = {
+        "plain glob": timed(plain(place / "uncompacted", run_id, program), 1),
+        "overnight": timed(ours(place / "compacted", run_id, program), REPEATS),
+        "SQLite": timed(sqlite(place / "rows.sqlite", run_id, program), REPEATS),
+    }
     print(f"{'seconds':<26}" + "".join(f"{name:>14}" for name in answers))
     for question, (_, rows) in answers["overnight"].items():
         assert len({told[question][1] for told in answers.values()}) == 1, question
