@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,16 +10,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.final import judge_finalists
+from flows.rescore import score_kept
 from flows.session import Session, open_session
 from flows.start import image_id, score_start, start_generation, versions
 from schemas.errors import UsageError
 from schemas.generation import GenerationRecord, NightRecord, Past, RunRecord, Step
 from schemas.outcome import Outcome
+from schemas.program import Program
 from tasks.history import record
 from tasks.history.differences import Comparison, Difference, compare
 from tasks.history.files import RunFiles, files_of
 from tasks.history.recorded import Row, completions_of, read_attempts, read_rows
 from tasks.sample.recorded import Recorded
+from tasks.select.kept import Kept
 from tasks.select.task import Selected, judge, register
 
 
@@ -86,9 +90,27 @@ def begun(then: Then, into: Path) -> Iterator[Session]:
     problem = then.run.problem
     verdict = score_start(problem, seed=then.run.seed, run_id=then.run.run_id)
     run = replace(then.run, image_id=image_id(problem.settings.sandbox.image), versions=versions())
-    record.create(files, run, start_generation(run, verdict))
+    start = start_generation(run, verdict)
+    record.create(files, run, start, *_given(then, run, start))
     with open_session(files) as session:
         yield session
+
+
+def _given(then: Then, run: RunRecord, start: GenerationRecord) -> list[GenerationRecord]:
+    """The programs that the run was begun with beside its start program, scored once more."""
+    if not run.given:
+        return []
+    islands: defaultdict[str, list[int]] = defaultdict(list)
+    for row in read_rows(then.files, "population", 1):
+        islands[row["program_id"]].append(row["island"])
+    kept = [
+        Kept(
+            Program(row["parent_ids"][0], row["body"], (), 0.0),
+            tuple(islands[row["program_id"]] or [row["island"]]),
+        )
+        for row in read_rows(then.files, "programs", 1)
+    ]
+    return [score_kept(run, start, kept)]
 
 
 def replay(then: Then, session: Session) -> Comparison:
@@ -124,6 +146,8 @@ def _ended(night: NightRecord, session: Session) -> NightRecord:
 
 def _repeat(then: Then, session: Session, step: Step) -> None:
     """One generation comes to its end once more. That it failed then, and why, is taken from the record."""
+    if step.generation <= session.run.given:
+        return
     session.progress.generation = step.generation
     has_failed = session.files.failed_attempts(step.generation)
     for row in then.failures_until(step)[has_failed:]:

@@ -314,15 +314,19 @@ def rebuild(run: RunRecord, past: Past) -> tuple[Population, dict[int, list[Sele
     """The population after everything that is committed, what it was asked for the generations to come and failed, and
     the lessons.
 
-    With a lookahead of L, the parents of generation g come from the population after g - 1 - L, or the first one.
+    With a lookahead of L, the parents of generation g come from the population after g - 1 - L, or the first one: that
+    of the start program, or of what was given with it.
     """
     search = run.problem.settings.search
     population = Population(search, past.start, run.seed)
-    first = range(1, search.lookahead + 2)
+    given, steps = past.steps[: run.given], past.steps[run.given :]
+    for step in given:
+        population.replay(step.changes, past.programs)
+    first = range(run.given + 1, run.given + search.lookahead + 2)
     asked = {number: population.ask(number) for number in first if past.is_open(number)}
     lessons: dict[str, Lesson] = {}
-    last = 0
-    for step in past.steps:
+    last = run.given
+    for step in steps:
         population.replay(step.changes, past.programs)
         lessons |= step.lessons
         ahead = step.generation + 1 + search.lookahead

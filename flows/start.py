@@ -34,6 +34,21 @@ def create_run(problem: Problem, path: Path, history: Path, *, seed: int, run_id
         EnvironmentFault: If there is no sandbox, or no key for a model.
     """
     require_keys(problem.settings.sampling)
+    run, start = begin(problem, path, seed=seed, run_id=run_id)
+    files = files_of(history, run.run_id)
+    record.create(files, run, start)
+    return files
+
+
+def begin(
+    problem: Problem, path: Path, *, seed: int, run_id: str | None = None, rescored_from: str = ""
+) -> tuple[RunRecord, GenerationRecord]:
+    """Scores the start program: what a new run is and its generation 0; nothing is written.
+
+    Raises:
+        SpecificationError: If the start program has no score, or another one when it is split.
+        EnvironmentFault: If there is no sandbox.
+    """
     now = datetime.now(UTC)
     run_id = run_id or new_run_id(problem.name, now)
     verdict = score_start(problem, seed=seed, run_id=run_id)
@@ -47,10 +62,9 @@ def create_run(problem: Problem, path: Path, history: Path, *, seed: int, run_id
         specification_path=str(path),
         image_id=image_id(problem.settings.sandbox.image),
         versions=versions(),
+        rescored_from=rescored_from,
     )
-    files = files_of(history, run_id)
-    record.create(files, run, start_generation(run, verdict))
-    return files
+    return run, start_generation(run, verdict)
 
 
 def versions() -> dict[str, str]:

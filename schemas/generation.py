@@ -104,6 +104,7 @@ class RunRecord:
         seed: Everything random comes from it.
         image_id: Of the sandbox image it was begun with.
         versions: Of Overnight, Python and the libraries that matter.
+        rescored_from: The run whose programs, scored anew, are its generation 1; empty if its models are asked for it.
     """
 
     run_id: str
@@ -113,6 +114,12 @@ class RunRecord:
     specification_path: str
     image_id: str
     versions: dict[str, str]
+    rescored_from: str = ""
+
+    @property
+    def given(self) -> int:
+        """Number of the last generation that was there before the search began."""
+        return 1 if self.rescored_from else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,23 @@ def restore_problem(name: str, text: str, settings: Mapping[str, Any], files: Se
     return _problem(name, skeleton, parsed, files)
 
 
+def with_overrides(problem: Problem, path: Path, overrides: Mapping[str, Any]) -> Problem:
+    """The same specification and files with other settings.
+
+    Args:
+        problem: As a run has it.
+        path: Where it was read; input files are looked for beside it.
+        overrides: Settings from the command line, nested as in TOML.
+
+    Raises:
+        SpecificationError: If the inputs do not fit.
+        UsageError: If a setting is wrong.
+    """
+    settings = parse_settings(_merge([problem.settings.model_dump(mode="json"), overrides]), problem.name)
+    beside = path / "overnight.toml" if settings.command.evaluate else path
+    return _problem(problem.name, problem.specification, _with_input_files(settings, beside), problem.files)
+
+
 def changed_since(problem: Problem, path: Path) -> list[str]:
     """Files of a problem that are no longer what was read; none where the folder itself is gone.
 
@@ -189,6 +206,21 @@ def settings_beyond_the_file(problem: Problem) -> dict[str, Any]:
     own, given = (flat_settings(settings.model_dump(mode="json")) for settings in (alone, problem.settings))
     dropped = {f"known.{name}" for name, value in Known() if value == getattr(problem.settings.known, name)}
     return {name: value for name, value in given.items() if value != own[name] and name not in {*files, *dropped}}
+
+
+def load_instead(path: Path, problem: Problem, overrides: Mapping[str, Any]) -> Problem:
+    """`load_problem` of a changed specification, which is searched as the run was that has `problem`."""
+    return load_problem(path, _merge([_given_beside_the_file(problem), overrides]))
+
+
+def _given_beside_the_file(problem: Problem) -> dict[str, Any]:
+    """How a run searches, samples and evaluates, as far as its specification does not say so; nested as in TOML."""
+    nested: dict[str, Any] = {}
+    for name, value in settings_beyond_the_file(problem).items():
+        section, _, key = name.partition(".")
+        if section in ("search", "sampling", "sandbox"):
+            nested.setdefault(section, {})[key] = value
+    return nested
 
 
 def _names_files(inputs: Sequence[Any]) -> bool:

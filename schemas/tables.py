@@ -110,6 +110,7 @@ RUNS = _table(
     ("dependencies", pa.list_(TEXT), "packages that the specification asks for"),
     ("image_id", TEXT, "id of the sandbox image"),
     ("versions", pa.map_(TEXT, TEXT), "of Overnight, Python and the libraries that matter"),
+    ("rescored_from", TEXT, "the run whose programs, scored anew, are its generation 1; empty if there is none"),
 )
 
 FILES = _table(

@@ -44,6 +44,7 @@ _COMMANDS = {
         "replay:replay",
         "Repeat a run from its recorded completions, without a model; is it the same?",
     ),
+    "rescore": ("rescore:rescore", "Score the kept programs of a run under a changed specification, as a new run."),
     "export": ("keep:export", "Write a run into one file, for another machine."),
     "import": ("keep:take_in", "Take in a run that was exported elsewhere."),
     "compact": ("keep:compact", "Put the files of many generations together, so that questions are answered faster."),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from schemas.problem import Problem
 
+
 def local_directory(_: type, tokens: Sequence[Token]) -> Path:
     """The place of a history.
 

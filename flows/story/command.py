@@ -11,11 +11,15 @@ from schemas.problem import settings_beyond_the_file
 
 
 def command_of(run: RunRecord, generations: int) -> str:
-    """`overnight run …` with the seed and every setting that the specification itself does not say."""
-    words = ["overnight", "run", _place(run), "--seed", str(run.seed)]
+    """`overnight run …` with the seed and every setting that the specification itself does not say.
+
+    Where the run began with programs of another one, the command that made it of them.
+    """
+    begin = ["rescore", run.rescored_from] if run.rescored_from else ["run"]
+    words = ["overnight", *begin, _place(run), "--seed", str(run.seed)]
     for name, value in settings_beyond_the_file(run.problem).items():
-        words += _flag(name, value)
-    if generations:
+        words += _setting(name, value) if run.rescored_from and name != "inputs" else _flag(name, value)
+    if generations and not run.rescored_from:
         words += ["--generations", str(generations)]
     return shlex.join(words)
 
@@ -35,6 +39,10 @@ def _flag(name: str, value: Any) -> list[str]:
         return [word for model in value for word in ("--model", _model(model))]
     if name == "inputs":
         return ["--inputs", json.dumps(value)]
+    return _setting(name, value)
+
+
+def _setting(name: str, value: Any) -> list[str]:
     return ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
 
 

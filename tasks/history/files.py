@@ -160,9 +160,9 @@ class RunFiles:
             path.unlink()
 
     def forget_half_begun(self) -> None:
-        """Removes the start program of a run that has no row: a crash came between the two."""
+        """Removes the generations of a run that has no row: a crash came between the two."""
         if not self.run.exists():
-            shutil.rmtree(self.generation(0), ignore_errors=True)
+            shutil.rmtree(self.generations, ignore_errors=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -25,13 +25,19 @@ from tasks.history.files import Block, RunFiles, read_file, write_file, write_fo
 from tasks.history.journal import Journal
 
 
-def create(files: RunFiles, run: RunRecord, start: GenerationRecord) -> None:
+def create(files: RunFiles, run: RunRecord, *given: GenerationRecord) -> None:
     """Writes a new run: first its start program, as generation 0, then the run's own row, which makes it visible.
 
     Called again after a crash in between, it begins anew.
+
+    Args:
+        files: Of the run.
+        run: Its row.
+        given: The start program's generation, and any other that is there before the search begins.
     """
     files.forget_half_begun()
-    commit(files, start)
+    for generation in given:
+        commit(files, generation)
     if run.problem.files:
         rows = [{"path": file.path, "content": file.content} for file in run.problem.files]
         write_file(files.problem_files, _table(tables.FILES, rows))
@@ -109,6 +115,7 @@ def read_run(files: RunFiles) -> RunRecord:
         specification_path=row["specification_path"],
         image_id=row["image_id"],
         versions=dict(row["versions"]),
+        rescored_from=row.get("rescored_from") or "",
     )
 
 
@@ -270,6 +277,7 @@ def _run_row(run: RunRecord) -> dict[str, Any]:
         "dependencies": problem.needs.packages,
         "image_id": run.image_id,
         "versions": list(run.versions.items()),
+        "rescored_from": run.rescored_from,
     }
 
 

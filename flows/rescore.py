@@ -1,0 +1,190 @@
+"""The kept programs of a run, scored anew under a changed specification, as the beginning of a new run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flows.session import open_confirmations, open_sandboxes, rebuild, slots_of
+from flows.start import begin
+from schemas.errors import SpecificationError
+from schemas.generation import GenerationRecord, Past, RunRecord
+from schemas.outcome import Verdict
+from schemas.population import Join
+from schemas.problem import Problem
+from schemas.program import Candidate, Completion, Judged, Program, Prompt
+from schemas.skeleton import Skeleton
+from schemas.specification import Specification
+from tasks.evaluate.batch import Evaluator
+from tasks.evaluate.confirm import Confirmer
+from tasks.history import record
+from tasks.history.files import RunFiles, files_of
+from tasks.select.kept import Kept, kept_programs
+from tasks.select.task import judge
+
+RESCORED = "rescored"
+"""In place of a finish reason: no model was asked."""
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """What came of it.
+
+    Attributes:
+        files: Of the new run.
+        start: Its start program.
+        pairs: Each kept program as it was, and what it is now, the formerly best first.
+        kept: How many the run has kept, scored anew or not.
+    """
+
+    files: RunFiles
+    start: Program
+    pairs: tuple[tuple[Program, Judged], ...]
+    kept: int
+
+
+def rescore(
+    source: RunFiles,
+    problem: Problem,
+    path: Path,
+    history: Path,
+    *,
+    seed: int | None = None,
+    most: int,
+    report: Callable[[Verdict], None] = lambda _: None,
+) -> Rescored:
+    """Scores the kept programs of a run and makes a new run of them; the old one is only read.
+
+    Args:
+        source: The old run.
+        problem: What they are scored by.
+        path: Where it was read.
+        history: Gets the new run.
+        seed: Of the new run; by default the old one's.
+        most: How many programs.
+        report: Is told each verdict.
+
+    Raises:
+        SpecificationError: If the programs do not fit, or the start program has no score; nothing is written then.
+        EnvironmentFault: If there is no sandbox.
+    """
+    old, past = record.read_run(source), record.read_past(source)
+    require_the_same_function(old.problem.specification, problem.specification)
+    everything = _kept(old, past)
+    kept = _kept(old, past, most)
+    run, start = begin(problem, path, seed=old.seed if seed is None else seed, rescored_from=old.run_id)
+    rescored = score_kept(run, start, kept, report)
+    files = files_of(history, run.run_id)
+    record.create(files, run, start, rescored)
+    pairs = zip((one.program for one in kept), rescored.judged, strict=True)
+    return Rescored(files, start.best, tuple(pairs), len(everything))
+
+
+def require_the_same_function(old: Skeleton, new: Skeleton) -> None:
+    """Raises: SpecificationError: If bodies of the one mean nothing in the other."""
+    shapes = [_shape(skeleton) for skeleton in (old, new)]
+    if shapes[0] != shapes[1]:
+        raise SpecificationError(
+            f"the run evolved {shapes[0]}, and here it is {shapes[1]}",
+            remedy="A body can be scored anew where the name and the parameters of its function are the same.",
+        )
+
+
+def _shape(skeleton: Skeleton) -> str:
+    if isinstance(skeleton, Specification):
+        return " and ".join(f"{one.name}({', '.join(one.parameters)})" for one in skeleton.functions)
+    blocks = len(getattr(skeleton, "fixed", "  ")) - 1
+    return f"{blocks} marked block{'s' * (blocks != 1)}"
+
+
+def _kept(run: RunRecord, past: Past, most: int | None = None) -> list[Kept]:
+    population, *_ = rebuild(run, past)
+    joins = [change for step in past.steps for change in step.changes if isinstance(change, Join)]
+    born = {join.program_id: join.island for join in reversed(joins)}
+    ranked = sorted(past.programs.values(), key=lambda program: program.score, reverse=True)
+    best = [(born[program.id], program) for program in ranked if program.id in born]
+    settings, code_hash = run.problem.settings, run.problem.specification.code_hash
+    distinct = {code_hash(program.body): (island, program) for island, program in reversed(best)}
+    first = sorted(distinct.values(), key=lambda pair: pair[1].score, reverse=True)[: settings.finalists]
+    return kept_programs(population, first, code_hash, most)
+
+
+def score_kept(
+    run: RunRecord, start: GenerationRecord, kept: Sequence[Kept], report: Callable[[Verdict], None] = lambda _: None
+) -> GenerationRecord:
+    """The new run's generation 1: each program scored, and confirmed where it would be the best of its island.
+
+    Raises:
+        SandboxUnavailable: If the engine is at fault.
+    """
+    problem, now = run.problem, datetime.now(UTC)
+    islands = problem.settings.search.islands
+    candidates = [_candidate(problem, index, one, islands, now) for index, one in enumerate(kept)]
+    known = {problem.specification.code_hash(problem.specification.start_body)}
+    with (
+        open_sandboxes(problem, "train", seed=run.seed, run_id=run.run_id) as sandbox,
+        ThreadPoolExecutor(slots_of(problem), "overnight-slot") as threads,
+    ):
+        pairs = Evaluator(sandbox, problem.specification, known, report, threads).judge(candidates)
+    judged = judge(run.run_id, 1, pairs, problem.settings.reducer, known)
+    lives_on = {
+        one.id: list(dict.fromkeys(number % islands for number in was.islands))
+        for one, was in zip(judged, kept, strict=True)
+    }
+    judged = _confirmed(run, judged, lives_on, [start.best.score] * islands)
+    changes = [Join(island, one.id) for one in judged if one.score is not None for island in lives_on[one.id]]
+    programs = [start.best, *(one.program() for one in judged if one.score is not None)]
+    return GenerationRecord(
+        number=1,
+        attempt=1,
+        night=0,
+        started_at=now,
+        ended_at=datetime.now(UTC),
+        best=max(programs, key=lambda program: program.score),
+        judged=tuple(judged),
+        changes=tuple(changes),
+        place=1,
+    )
+
+
+def _candidate(problem: Problem, index: int, kept: Kept, islands: int, now: datetime) -> Candidate:
+    """Descends from what it was in the old run."""
+    island = kept.islands[0] % islands
+    prompt = Prompt(index, island, parent_ids=(kept.program.id,), model="", style="", text="", seeds=(0,))
+    answer = Completion(index, 0, "", "", "", 0, 0, 0.0, 0.0, finish_reason=RESCORED, asked_at=now)
+    return Candidate(index, prompt, answer, kept.program.body, problem.specification.code_hash(kept.program.body))
+
+
+def _confirmed(
+    run: RunRecord, judged: Sequence[Judged], lives_on: Mapping[str, Sequence[int]], best: Sequence[float]
+) -> list[Judged]:
+    """Whoever would be the best of any island it lives on, once it is run again and gets the same score."""
+    settings = run.problem.settings
+    if settings.sandbox.confirm == "never":
+        return list(judged)
+    with contextlib.closing(open_confirmations(run.problem, seed=run.seed, run_id=run.run_id)) as sandbox:
+        confirmer = Confirmer(
+            sandbox,
+            run.problem.specification,
+            which=settings.sandbox.confirm,
+            reducer=settings.reducer,
+            noise=settings.noise,
+            workers=slots_of(run.problem),
+        )
+        before, now = None, {one.id: one for one in judged}
+        while now != before:  # one that is not confirmed makes another the best
+            before = dict(now)
+            for island in range(len(best)):
+                mine = [_on(now[one.id], island) for one in judged if island in lives_on[one.id]]
+                for one in confirmer.confirm(mine, best):
+                    now[one.id] = replace(one, candidate=now[one.id].candidate)
+    return [now[one.id] for one in judged]
+
+
+def _on(one: Judged, island: int) -> Judged:
+    prompt = replace(one.candidate.prompt, island=island)
+    return replace(one, candidate=replace(one.candidate, prompt=prompt))

@@ -1,0 +1,97 @@
+"""`overnight rescore`: what a run has kept, under another specification; the old run stays, the new one goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.history import record
+from tasks.history.archive import describe
+from tasks.history.database import Database
+from tasks.history.files import RunFiles, runs_in
+from tests.flows.cli.conftest import Command, call
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+_PAIRS = """
+SELECT old.score AS was, new.score, new.outcome, new.body, new.scores
+FROM programs AS new JOIN programs AS old ON old.program_id = new.parent_ids[1]
+WHERE new.run_id = ? AND new.generation = 1
+"""
+
+
+@pytest.fixture
+def history(finished_history: tuple[Path, str], tmp_path: Path) -> Path:
+    """A copy, so that a new run is in nobody's way."""
+    import shutil
+
+    shutil.copytree(finished_history[0], tmp_path / "history")
+    return tmp_path / "history"
+
+
+def newest(history: Path, old: RunFiles) -> RunFiles:
+    (new,) = [files for files in runs_in(history) if files.run_id != old.run_id]
+    return new
+
+
+def test_kept_programs_are_scored_on_other_inputs_and_the_new_run_goes_on_from_them(history: Path, prefect_api: str):
+    (old,) = runs_in(history)
+    before = describe(old)
+    done = call(["rescore", old.run_id, "--inputs", "[0, 1, 5]"], history)
+    assert done.returncode == 0, done.stderr
+    assert describe(old) == before, "the old run is untouched"
+    new = newest(history, old)
+    pairs = Database(history).rows(_PAIRS, [new.run_id])
+    kept = {one.body for one in record.read_past(old).programs.values()}
+    assert {row["body"] for row in pairs} <= kept
+    assert len(pairs) == len({row["body"] for row in pairs}) > 0
+    assert all(len(row["scores"]) == 3 for row in pairs if row["outcome"] == "scored")
+    assert f"{len(pairs)} programs, {sum(row['score'] is not None for row in pairs)} scored" in done.stderr
+    best = max(row["score"] for row in pairs if row["score"] is not None)
+    (run,) = Database(history).rows("FROM runs WHERE run_id = ?", [new.run_id])
+    assert (run["rescored_from"], run["generations"], run["best_score"]) == (old.run_id, 1, best)
+    assert (run["cost_usd"], run["seed"]) == (0.0, 1)
+
+    done = call(["resume", new.run_id, "--generations", "1"], history, PREFECT_API_URL=prefect_api)
+    assert done.returncode == 0, done.stderr
+    rescored = {row["program_id"] for row in Database(history).rows("FROM programs WHERE generation = 1")}
+    asked = Database(history).rows(
+        "SELECT unnest(parent_ids) AS parent FROM programs WHERE run_id = ? AND generation = 2", [new.run_id]
+    )
+    assert {row["parent"] for row in asked} & rescored, "models are shown what was kept"
+    done = call(["report", new.run_id, "--write", str(history / "report.html")], history)
+    assert done.returncode == 0, done.stderr
+    assert f"overnight rescore {old.run_id} " in (history / "report.html").read_text()
+    done = call(["replay", new.run_id], history)
+    assert "the same history" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_changed_file_scores_them_otherwise(history: Path, toy: Path, tmp_path: Path):
+    (old,) = runs_in(history)
+    changed = tmp_path / "toy.py"
+    changed.write_text(toy.read_text().replace("- 10.0", "- 20.0"))
+    done = call(["rescore", "last", str(changed), "--most", "3"], history)
+    assert done.returncode == 0, done.stderr
+    new = newest(history, old)
+    pairs = Database(history).rows(_PAIRS, [new.run_id])
+    assert len(pairs) == 3
+    assert any(row["score"] != row["was"] for row in pairs)
+    assert record.read_run(new).problem.settings.sandbox == record.read_run(old).problem.settings.sandbox
+    (row,) = Database(history).rows("FROM generations WHERE run_id = ? AND generation = 1", [new.run_id])
+    assert row["best_score"] == max([record.read_past(new).start.score, *(p["score"] or -1e9 for p in pairs)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rescore", "last", "cap-set"], "the run evolved guess(offset), and here it is priority("),
+        (["rescore", "last", "--inputs", "[[1, 2, 3]]", "--set", "limits.wal_s=1"], "did you mean"),
+        (["rescore", "last", "--most", "0"], "--most takes a number from 1"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_anything_is_written(overnight: Command, arguments: list[str], said: str):
+    done = overnight(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
