@@ -122,6 +122,7 @@ def test_it_is_refused_what(lines: str, pool: SandboxPool):
     tried = f"try:\n    {lines}\nexcept Exception:\n    refused = 1\nelse:\n    refused = 0"
     verdict = pool.evaluate(program(tried, score="refused"))
     assert verdict.scores == (1, 1), verdict
+    assert pool.evaluate(HONEST).scores == HONEST_SCORES
 
 
 LITTER = LEFT | wreckers.LEFT
