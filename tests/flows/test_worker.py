@@ -1,0 +1,209 @@
+"""A real server and a real worker, each a process of its own: the schedule fires, the worker dies, the run goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling
+
+from flows.environment import SERVER
+from flows.server import _free_port
+from tasks.history.database import Database
+from tests.flows.test_search import containers
+
+pytestmark = [pytest.mark.slow, pytest.mark.docker, pytest.mark.prefect, pytest.mark.timeout(1200)]
+
+BIN = Path(sys.executable).parent
+
+
+def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    end = time.monotonic() + seconds
+    while not (met := condition()):
+        assert time.monotonic() < end, f"{what}: not in {seconds} s"
+        time.sleep(0.2)
+    return met
+
+
+@contextlib.contextmanager
+def process(log: Path, *command: str | Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with all it starts, as a session of its own, which ends with the block."""
+    with log.open("ab") as said:
+        running = subprocess.Popen(
+            command, env={**os.environ, **environment}, stdout=said, stderr=said, start_new_session=True
+        )
+    try:
+        yield running
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.wait(timeout=20)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def postgresql(tmp_path: Path) -> Iterator[str]:
+    """The address of a database of its own, on loopback, as Debian's `apt-get install postgresql` brings it."""
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not versions:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    place, port = Path("/tmp") / f"overnight-pg-{os.getpid()}", str(_free_port())
+    as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+    subprocess.run([*as_user, versions[-1] / "initdb", "-D", place, "-A", "trust", "-U", "overnight"], check=True)
+    command = [*as_user, versions[-1] / "postgres", "-D", place, "-p", port, "-k", "/tmp", "-h", "127.0.0.1"]
+    try:
+        with process(tmp_path / "postgres.log", *command):
+            ready = [versions[-1] / "pg_isready", "-q", "-h", "127.0.0.1", "-p", port]
+            until(lambda: subprocess.run(ready, check=False).returncode == 0, 30, "PostgreSQL")
+            yield f"postgresql+asyncpg://overnight@127.0.0.1:{port}/postgres"
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def standing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a standing server, as the unit in `infra/` starts it."""
+    port = str(_free_port())
+    environment = {**SERVER, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": ""}
+    if request.param == "postgresql":
+        environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = request.getfixturevalue("postgresql")
+    command = [BIN / "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
+    with process(tmp_path / "server.log", *command, **environment):
+        url = f"http://127.0.0.1:{port}/api"
+        until(lambda: answers(f"{url}/health"), 180, "the server")
+        yield url
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return response.status == 200
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """A run on the toy problem that a night goes on with every minute.
+
+    Attributes:
+        environment: Of the worker.
+    """
+
+    history: Path
+    log: Path
+    environment: dict[str, str]
+
+    def worker(self) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+        command = [BIN / "prefect", "worker", "start", "--pool", "overnight", "--type", "process"]
+        return process(self.log, *command, **self.environment)
+
+    def nights(self) -> list[dict[str, Any]]:
+        return Database(self.history).rows("SELECT run_id, night, stop_reason FROM nights ORDER BY night")
+
+    def generations(self) -> list[int]:
+        rows = Database(self.history).rows("SELECT generation FROM generations WHERE state = 'committed'")
+        return sorted(row["generation"] for row in rows)
+
+    def is_well_under_way(self) -> bool:
+        return self.history.exists() and len(self.generations()) > 2
+
+
+@pytest.fixture
+def scheduled(standing: str, toy: Path, tmp_path: Path) -> Scheduled:
+    history, home = tmp_path / "history", str(tmp_path / "worker")
+    here = {"PREFECT_API_URL": standing, "PREFECT_HOME": home, "OVERNIGHT_SLOTS": str(tmp_path)}
+    schedule = [
+        "schedule",
+        str(toy),
+        "--cron",
+        "* * * * *",
+        "--generations",
+        "15",
+        "--seed",
+        "1",
+        "--history",
+        str(history),
+    ]
+    subprocess.run([BIN / "overnight", *schedule], env={**os.environ, **here}, check=True)
+    return Scheduled(history, tmp_path / "worker.log", here)
+
+
+@pytest.fixture
+def client(standing: str) -> Iterator[SyncPrefectClient]:
+    with temporary_settings({PREFECT_API_URL: standing}), get_client(sync_client=True) as client:
+        yield client
+
+
+def test_a_worker_that_is_killed_in_the_middle_of_a_night_costs_that_night_only(
+    scheduled: Scheduled, client: SyncPrefectClient
+):
+    with scheduled.worker() as first:
+        until(scheduled.is_well_under_way, 300, "the first night")
+        kill_all(first.pid)  # the worker and the night that it spends, as when the power fails
+    before = scheduled.generations()
+    assert before == list(range(len(before)))
+    (killed,) = scheduled.nights()
+    assert killed["stop_reason"] is None
+    run_id = killed["run_id"]
+    until(lambda: containers(run_id) == [], 30, "containers of the killed night are gone")
+    with scheduled.worker():
+
+        def has_gone_on() -> bool:
+            return len(scheduled.generations()) > len(before) and scheduled.nights()[-1]["stop_reason"] == "generations"
+
+        until(has_gone_on, 600, "a night that goes on")
+        after, last = scheduled.generations(), scheduled.nights()[-1]["night"]
+        assert after == list(range(len(after))), "none lost, none twice"
+        until(lambda: states(client, f"{run_id}-night-{last}") == {"Completed"}, 60, "the state of the next night")
+        assert states(client, f"{run_id}-night-{killed['night']}") == {"Crashed"}
+    ids = Database(scheduled.history).rows("SELECT count(*) AS n, count(DISTINCT program_id) AS ids FROM programs")[0]
+    assert ids["n"] == ids["ids"]
+
+
+@pytest.mark.parametrize("standing", ["sqlite"], indirect=True)
+def test_a_worker_s_night_that_is_cancelled_in_prefect_stops_and_can_be_resumed(
+    scheduled: Scheduled, client: SyncPrefectClient
+):
+    with scheduled.worker():
+        until(scheduled.is_well_under_way, 300, "the first night")
+        (night,) = scheduled.nights()
+        name = f"{night['run_id']}-night-1"
+        client.set_flow_run_state(flow_runs(client, name)[0].id, Cancelling())
+        until(lambda: states(client, name) == {"Cancelled"}, 60, "the night is cancelled")
+        until(lambda: scheduled.nights()[0]["stop_reason"] == "interrupted", 30, "the night's row")
+        until(lambda: containers(night["run_id"]) == [], 30, "containers are gone")
+
+
+def kill_all(pid: int) -> None:
+    """Kills a process and all that it started."""
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    for child in found.stdout.split():
+        kill_all(int(child))
+
+
+def states(client: SyncPrefectClient, name: str) -> set[str]:
+    return {one.state_name or "" for one in flow_runs(client, name)}
+
+
+def flow_runs(client: SyncPrefectClient, name: str) -> list[FlowRun]:
+    return client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[name])))
