@@ -41,6 +41,7 @@ class Tally(BaseModel):
     best: float
     generations_since_best: int = 0
     longest_generation_s: float = 0.0
+    is_exhausted: bool = False
     interrupted: bool = False
 
 
@@ -83,6 +84,8 @@ def reason_to_stop(rules: StopRules, tally: Tally, now: datetime) -> StopReason 
         return StopReason.BUDGET
     if rules.max_tokens is not None and tally.tokens >= rules.max_tokens:
         return StopReason.TOKENS
+    if tally.is_exhausted:
+        return StopReason.BUDGET if rules.budget.is_in_usd else StopReason.TOKENS
     if rules.until is not None and (rules.until - now).total_seconds() <= tally.longest_generation_s:
         return StopReason.DEADLINE
     return None

@@ -158,12 +158,15 @@ class Night:
                 continue
             attempts = failures = waits = 0
             self._session.progress.message = ""
-            self._longest_s = max(self._longest_s, time.monotonic() - begin)
+            self._longest_s = max(self._longest_s, self._session.mail.seconds_since(begin))
         return reason
 
     def _reason_to_stop(self) -> StopReason | None:
         self._refuse_the_impossible()
         reason = reason_to_stop(self._rules, self._tally(), datetime.now(UTC))
+        is_spent = reason in (StopReason.BUDGET, StopReason.TOKENS)
+        if is_spent and self._again is None and self._session.mail.brought(self._number):
+            return None  # what a batch brought is paid for
         return StopReason.GENERATIONS if reason is None and self._again is not None and not self._again else reason
 
     def _refuse_the_impossible(self) -> None:
@@ -254,6 +257,7 @@ class Night:
             best=self._session.best.score,
             generations_since_best=self._session.generations - max(progress.best_at, self._first),
             longest_generation_s=self._longest_s,
+            is_exhausted=progress.ledger.is_exhausted,
             interrupted=progress.interrupted,
         )
 

@@ -5,25 +5,25 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect.exceptions import TerminationSignal
 
+from flows.ahead import asked_after, rebuild, with_lessons
 from flows.compaction import Compaction
 from flows.images import image_of
+from flows.mail import Mail, Paid
 from flows.notify import Notifier
 from flows.progress import Progress
 from flows.round import Round
-from schemas.errors import EnvironmentFault
 from schemas.generation import GenerationRecord, Past, RunRecord
 from schemas.lesson import Lesson, latest
 from schemas.outcome import Outcome
 from schemas.problem import Problem, Split
-from schemas.program import Completion, Program, Prompt, Selection
+from schemas.program import Program, Prompt, Selection
 from schemas.settings import Search
 from tasks.evaluate.batch import Evaluator
 from tasks.evaluate.confirm import Confirmer, confirmation
@@ -92,7 +92,8 @@ class Session:
         self.confirmations = confirmations
         self.threads = threads
         self.progress = progress
-        self.seller: Seller = Gateway(run.problem.settings.sampling, self.may_ask, progress.ledger, progress.note)
+        self._gateway = Gateway(run.problem.settings.sampling, self.may_ask, progress.ledger, progress.note)
+        self.seller: Seller = self._gateway
         self.night = len(files.nights())
         self.until: datetime | None = None
         self.may_begin: Callable[[int], bool] = lambda _: False
@@ -104,6 +105,7 @@ class Session:
         self._evaluators: dict[int, Evaluator] = {}
         self._purchases: dict[int, Purchase] = {}
         self._journals: dict[int, Journal] = {}
+        self.mail = Mail(self)
         self._rounds: dict[int, Round] = {}
         self.compaction = Compaction(files, progress.note)
         self.take(past)
@@ -141,18 +143,25 @@ class Session:
     def go_ahead(self, generation: int) -> None:
         """Begins the generations after this one, as far as the lookahead and the night's rules allow."""
         for number in range(generation + 1, generation + 1 + self.search.lookahead):
-            if self.may_begin(number):
+            if number in self.asked and self.may_begin(number):
                 self.round(number)
 
     def _purchase(self, generation: int) -> Purchase:
         """What is being bought goes on when an attempt fails; only a purchase that failed itself is begun anew."""
         purchase = self._purchases.get(generation)
         if purchase is None or purchase.has_failed():
-            journal = self._journals.setdefault(generation, Journal(self.files.paid(generation)))
-            batch = self.run.problem.settings.sampling.batch
-            purchase = Purchase(self._prompts(generation), self.seller, Paid(journal, self), batch)
+            sampling = self.run.problem.settings.sampling
+            is_mailed = sampling.batch_api and self.seller is self._gateway
+            seller = self.mail.seller(generation) if is_mailed else self.seller
+            purchase = Purchase(self.prompts(generation), seller, self.paid(generation), sampling.batch)
             self._purchases[generation] = purchase
         return purchase
+
+    def paid(self, generation: int) -> Paid:
+        """Where a generation's completions are kept."""
+        if generation not in self._journals:
+            self._journals[generation] = Journal(self.files.paid(generation))
+        return Paid(self._journals[generation], self)
 
     def _evaluator(self, generation: int) -> Evaluator:
         """A further attempt at a generation gets the same, with its verdicts."""
@@ -195,6 +204,7 @@ class Session:
         try:
             self._wait_for_purchases(GRACE_S)
         finally:
+            self.mail.give_up()
             for purchase in self._purchases.values():
                 purchase.give_up()
             self.sandbox.close()
@@ -210,7 +220,7 @@ class Session:
             one.stop()
         self._rounds.clear()
 
-    def _prompts(self, generation: int) -> list[Prompt]:
+    def prompts(self, generation: int) -> list[Prompt]:
         problem = self.run.problem
         return build_prompts(
             self.asked[generation],
@@ -267,8 +277,8 @@ class Session:
             self.failed.discard(number)
             return
         self.generations = number
-        ahead = number + 1 + self.search.lookahead
-        self.asked[ahead] = _with_lessons(self.population.ask(ahead), self.lessons)
+        for ahead in asked_after(number, self.run):
+            self.asked[ahead] = with_lessons(self.population.ask(ahead), self.lessons)
 
     def is_committed(self, number: int) -> bool:
         return number <= self.generations and number not in self.failed
@@ -288,57 +298,6 @@ class Session:
         for held in (self._evaluators, self._confirmers, self._purchases, self._journals):
             for number in [number for number in held if self.is_committed(number)]:
                 del held[number]
-
-
-@dataclass(frozen=True)
-class Paid:
-    """The journal of a generation, which also tells the night what was bought and whether it could be kept."""
-
-    journal: Journal
-    session: Session
-
-    def known(self) -> dict[tuple[int, int, str], Completion]:
-        return self.journal.known()
-
-    def record(self, completions: Sequence[Completion]) -> None:
-        # Counted first: it is paid for, whether it can be kept or not.
-        self.session.progress.bought(completions)
-        try:
-            self.journal.record(completions)
-        except EnvironmentFault:
-            self.session.can_keep = False
-            raise
-
-
-def rebuild(run: RunRecord, past: Past) -> tuple[Population, dict[int, list[Selection]], dict[str, Lesson]]:
-    """The population after everything that is committed, what it was asked for the generations to come and failed, and
-    the lessons.
-
-    With a lookahead of L, the parents of generation g come from the population after g - 1 - L, or the first one: that
-    of the start program, or of what was given with it.
-    """
-    search = run.problem.settings.search
-    population = Population(search, past.start, run.seed)
-    given, steps = past.steps[: run.given], past.steps[run.given :]
-    for step in given:
-        population.replay(step.changes, past.programs)
-    first = range(run.given + 1, run.given + search.lookahead + 2)
-    asked = {number: population.ask(number) for number in first if past.is_open(number)}
-    lessons: dict[str, Lesson] = {}
-    last = run.given
-    for step in steps:
-        population.replay(step.changes, past.programs)
-        lessons |= step.lessons
-        ahead = step.generation + 1 + search.lookahead
-        if step.generation > last and past.is_open(ahead):
-            asked[ahead] = _with_lessons(population.ask(ahead), lessons)
-        last = max(last, step.generation)
-    return population, asked, lessons
-
-
-def _with_lessons(selections: Sequence[Selection], lessons: Mapping[str, Lesson]) -> list[Selection]:
-    """The selections, each with the lesson of its best parent if there is one."""
-    return [replace(one, lesson=lessons.get(one.parents[-1].id)) for one in selections]
 
 
 _open: dict[Path, Session] = {}

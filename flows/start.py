@@ -21,6 +21,7 @@ from tasks.evaluate import engine
 from tasks.evaluate.confirm import disagreement
 from tasks.history import record
 from tasks.history.files import RunFiles, files_of
+from tasks.sample.batches import require_batches
 from tasks.sample.provider import require_keys
 
 _LIBRARIES = ("overnight", "prefect", "litellm", "duckdb", "pyarrow", "docker")
@@ -30,9 +31,11 @@ def create_run(problem: Problem, path: Path, history: Path, *, seed: int, run_id
     """Scores the start program and writes the run with its generation 0.
 
     Raises:
+        UsageError: If prompts are to be sent in batches, and a model's provider takes none.
         SpecificationError: If the start program has no score, or another one when it is split; nothing is written then.
         EnvironmentFault: If there is no sandbox, or no key for a model.
     """
+    require_batches(problem.settings.sampling)
     require_keys(problem.settings.sampling)
     run, start = begin(problem, path, seed=seed, run_id=run_id)
     files = files_of(history, run.run_id)

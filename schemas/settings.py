@@ -172,6 +172,18 @@ class Sampling(Section):
     timeout_s: float = Field(default=120.0, gt=0, description="seconds for one request")
     attempts: int = Field(default=4, ge=1, description="requests for one sample before it is given up")
     batch: int = Field(default=4, ge=1, description="prompts in a batch, which is evaluated as soon as it is there")
+    batch_api: bool = Field(
+        default=False,
+        description="whether prompts are sent through the provider's Batch API, mostly at half price, which answers "
+        "within a day",
+    )
+    batch_generations: int = Field(
+        default=8,
+        ge=1,
+        le=100,
+        description="with `batch_api`: generations whose prompts are sent at once; all of them are built from the "
+        "population before the first, in place of `search.lookahead`",
+    )
 
     @model_validator(mode="after")
     def _names_each_model_once(self) -> Sampling:

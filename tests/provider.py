@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tasks.sample.builtin import mutate
+from tests.mailroom import Mailroom
 
 Request = dict[str, Any]
 _MOST_REQUESTS = 20_000
@@ -50,6 +51,7 @@ class Provider:
         script: What to answer to the n-th request (from 0); `None` means an honest answer.
         requests: Every request's body, in order.
         asked_at: When each came, `time.monotonic()`.
+        mailroom: Batches and files.
         sold: The answers that were sent whole and hold a choice, in order.
         latency_s: Seconds before each answer.
     """
@@ -59,6 +61,7 @@ class Provider:
         self.requests: list[Request] = []
         self.asked_at: list[float] = []
         self.sold: list[dict[str, Any]] = []
+        self.mailroom = Mailroom(self)
         self.latency_s = 0.0
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -114,8 +117,15 @@ class Provider:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def do_GET(self) -> None:
+                self._write(provider.mailroom.get(self.path))
+
             def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.path.startswith(("/v1/files", "/v1/batches")):
+                    self._write(provider.mailroom.post(self.path, body))
+                    return
+                request = json.loads(body)
                 answer = provider.answer(request)
                 if answer.hang:
                     provider._ended.wait()

@@ -29,6 +29,10 @@ Patience = Annotated[int | None, Parameter(help="stop after so many generations 
 Target = Annotated[float | None, Parameter(help="stop when the best score is at least this")]
 Image = Annotated[str | None, Parameter(help="container image that the engine has, with python3; nothing is pulled")]
 Runtime = Annotated[str | None, Parameter(help="container runtime that the engine knows, such as runsc")]
+Batch = Annotated[
+    bool,
+    Parameter(negative=(), help="send prompts through the provider's Batch API: half price, answers within a day"),
+]
 
 
 def run(
@@ -40,6 +44,7 @@ def run(
     ] = None,
     api_base: Annotated[str | None, Parameter(help="address of an OpenAI-compatible server for these models")] = None,
     style: Annotated[str | None, Parameter(help="`chat` or `completion`: how prompts are written")] = None,
+    batch: Batch = False,
     generations: Generations = None,
     max_samples: MaxSamples = None,
     max_tokens: MaxTokens = None,
@@ -79,7 +84,7 @@ def run(
         patience=patience,
     )
     path = find(problem)
-    settings = overrides(model, api_base, style, inputs, set, confirm=confirm, image=image, runtime=runtime)
+    settings = overrides(model, api_base, style, inputs, set, batch, confirm=confirm, image=image, runtime=runtime)
     loaded = load_problem(path, settings)
     say_notes(loaded)
     if rules.budget.is_in_usd:
@@ -160,6 +165,7 @@ def overrides(
     style: str | None,
     inputs: str | None,
     sets: list[str] | None,
+    batch: bool = False,
     **sandbox: str | None,
 ) -> dict[str, Any]:
     """The settings that the flags of a command say; those of the sandbox by their names."""
@@ -172,6 +178,8 @@ def overrides(
         overrides.setdefault("sampling", {})["models"] = [_model(text, api_base, style) for text in models]
     elif api_base or style:
         raise UsageError("--api-base and --style say something about a model, and there is none", remedy="Add --model.")
+    if batch:
+        overrides.setdefault("sampling", {})["batch_api"] = True
     for name, value in sandbox.items():
         if value is not None:
             overrides.setdefault("sandbox", {})[name] = value

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from flows.cli.flags import Rules
 from flows.cli.notices import Notices
-from flows.cli.run import Image, Runtime, overrides
+from flows.cli.run import Batch, Image, Runtime, overrides
 from flows.cli.text import DEFAULT_HISTORY, History, say
 from schemas.errors import UsageError
 
@@ -37,6 +37,7 @@ def schedule(
     ] = None,
     api_base: Annotated[str | None, Parameter(help="address of an OpenAI-compatible server for these models")] = None,
     style: Annotated[str | None, Parameter(help="`chat` or `completion`: how prompts are written")] = None,
+    batch: Batch = False,
     confirm: Annotated[
         Literal["never", "best", "always"] | None,
         Parameter(help="which programs are run again, split, in a fresh container, before their score counts"),
@@ -56,6 +57,7 @@ def schedule(
     from schemas.ids import new_run_id
     from schemas.problem import load_problem
     from tasks.problems import find, names
+    from tasks.sample.batches import require_batches
     from tasks.sample.provider import require_prices
 
     zone = time_zone or local_zone()
@@ -63,8 +65,9 @@ def schedule(
     line = cron_schedule(cron, zone)
     checked = rules.checked()
     path = find(problem)
-    settings = overrides(model, api_base, style, inputs, set, confirm=confirm, image=image, runtime=runtime)
+    settings = overrides(model, api_base, style, inputs, set, batch, confirm=confirm, image=image, runtime=runtime)
     loaded = load_problem(path, settings)
+    require_batches(loaded.settings.sampling)
     if checked.budget.is_in_usd:
         require_prices(loaded.settings.sampling)
     if (image or runtime) and pool is None:

@@ -53,7 +53,7 @@ class RunFiles:
                generations/000001/{generation,programs,population}.parquet
                generations/000002-000065/…        many generations, compacted
                attempts/000002-1.parquet          attempts that failed
-               paid/000002.jsonl                  completions of the generation under way
+               paid/000002.jsonl, ….slip          completions of the generation under way, batches at a provider
                lock
     ```
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
 from schemas.program import Completion
@@ -49,6 +49,7 @@ class Ledger:
         night_usd: Spent in this night.
         tokens: Bought in this night, in and out.
         budget: What may be spent.
+        is_exhausted: Whether what is left does not cover what would be bought next.
     """
 
     def __init__(self, before_usd: float = 0.0) -> None:
@@ -56,6 +57,7 @@ class Ledger:
         self.night_usd = 0.0
         self.tokens = 0
         self.budget = Budget()
+        self.is_exhausted = False
         self._reserved: list[Estimate] = []
         self._settled = asyncio.Condition()
 
@@ -92,6 +94,19 @@ class Ledger:
                 self._reserved.remove(estimate)
                 async with self._settled:
                     self._settled.notify_all()
+
+    def has_room(self, estimate: Estimate) -> bool:
+        """Whether it fits beside what is spent and spoken for."""
+        return not self.is_spent() and self._fits(estimate)
+
+    @contextlib.contextmanager
+    def set_aside(self, estimate: Estimate) -> Iterator[None]:
+        """Sets aside until the block ends, whether it fits or not, what is bought already and not paid for."""
+        self._reserved.append(estimate)
+        try:
+            yield
+        finally:
+            self._reserved.remove(estimate)
 
     def _fits(self, estimate: Estimate) -> bool:
         return all(spent + wanted <= limit for limit, spent, wanted in self._accounts(estimate))

@@ -68,7 +68,7 @@ async def ask(model: Model, prompt: Prompt, settings: Sampling, *, samples: int,
         TransientProviderError: If asking again may help.
         TerminalProviderError: If it cannot; PromptRefused if the request itself is at fault.
     """
-    litellm = _litellm()
+    litellm = litellm_module()
     try:
         async with asyncio.timeout(settings.timeout_s):  # the client's own never ends for a server that drips
             response = await _call(litellm, model, prompt, settings, samples, seed)
@@ -79,7 +79,7 @@ async def ask(model: Model, prompt: Prompt, settings: Sampling, *, samples: int,
         refused.is_about_the_text = True
         raise refused from error
     except litellm.exceptions.openai.OpenAIError as error:
-        raise _translated(error, model.name) from error
+        raise translated(error, model.name) from error
     if not response.choices:
         raise TransientProviderError(f"{model.name} answered without a choice")
     choices = tuple(_choice(one) for one in response.choices[:samples])
@@ -90,7 +90,7 @@ async def _call(litellm: Any, model: Model, prompt: Prompt, settings: Sampling, 
     options = {
         **sampling_options(model, settings, samples=samples, seed=seed),
         "model": model.name,
-        **_address(model),
+        **address(model),
         "timeout": settings.timeout_s,
         "max_retries": 0,
         "drop_params": True,
@@ -112,7 +112,7 @@ def sampling_options(model: Model, settings: Sampling, *, samples: int, seed: in
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _address(model: Model) -> dict[str, Any]:
+def address(model: Model) -> dict[str, Any]:
     """A server of one's own wants no key, but the client of OpenAI's protocol insists on one."""
     if model.api_base is None:
         return {}
@@ -126,10 +126,10 @@ def _choice(choice: Any) -> Choice:
     reason = str(getattr(choice, "finish_reason", "") or "")
     if not text and not refusal and reason == "content_filter":
         refusal = "the provider's content filter"
-    return Choice(_clean(text or ""), reason, _clean(refusal)[:300])
+    return Choice(clean(text or ""), reason, clean(refusal)[:300])
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Half an emoji, cut off by the limit of tokens, is no text that could be stored."""
     return text.encode("utf-8", "replace").decode()
 
@@ -142,17 +142,19 @@ def _usage(response: Any, model: Model, prompt: str, choices: tuple[Choice, ...]
         None if model.input_usd is not None else response._hidden_params.get("response_cost"),
     )
     texts = [choice.text for choice in choices]
-    return settle(claim, prompt, texts, price=price_of(model), counted=(_length(prompt), _length("".join(texts))))
+    return settle(
+        claim, prompt, texts, price=price_of(model), counted=(rough_tokens(prompt), rough_tokens("".join(texts)))
+    )
 
 
-def _length(text: str) -> int:
+def rough_tokens(text: str) -> int:
     """A rough count of tokens, for providers that tell none."""
     return len(text.encode()) // 3 + 1
 
 
 def count_tokens(model: str, text: str) -> int:
     """Tokens of a text, by the model's own tokenizer where LiteLLM brings it."""
-    return _litellm().token_counter(model=model, text=text)
+    return litellm_module().token_counter(model=model, text=text)
 
 
 def price_of(model: Model) -> Price | None:
@@ -169,14 +171,14 @@ def price_of(model: Model) -> Price | None:
 
 @cache
 def _known_price(model: str) -> dict[str, Any] | None:
-    litellm = _litellm()
+    litellm = litellm_module()
     try:
         return dict(litellm.get_model_info(model))
     except litellm.exceptions.ModelNotMappedError:
         return None
 
 
-def _translated(error: Exception, model: str) -> ProviderError:
+def translated(error: Exception, model: str) -> ProviderError:
     status = getattr(error, "status_code", None)
     said = f"{model}: {_first_line(error)}"
     if any(mark in f"{error} {getattr(error, 'code', '')} {getattr(error, 'body', '')}" for mark in _NO_MONEY):
@@ -247,13 +249,13 @@ def missing_key(model: str) -> list[str]:
     """Environment variables that the provider of `model` needs and that are not set."""
     if model.startswith(BUILTIN):
         return []
-    return list(_litellm().validate_environment(model=model).get("missing_keys", []))
+    return list(litellm_module().validate_environment(model=model).get("missing_keys", []))
 
 
 @cache
 def takes_n(model: str) -> bool:
     """Whether one request can ask for several samples."""
-    return not model.startswith(BUILTIN) and "n" in (_litellm().get_supported_openai_params(model=model) or ())
+    return not model.startswith(BUILTIN) and "n" in (litellm_module().get_supported_openai_params(model=model) or ())
 
 
 _loading = threading.RLock()
@@ -278,7 +280,7 @@ def _finish(loop: asyncio.AbstractEventLoop) -> None:
     """Closes LiteLLM's connections and background tasks, which would complain at the interpreter's end."""
 
     async def cancel_all() -> None:
-        await _litellm().close_litellm_async_clients()
+        await litellm_module().close_litellm_async_clients()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
@@ -288,7 +290,7 @@ def _finish(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.run_coroutine_threadsafe(cancel_all(), loop).result(timeout=2)
 
 
-def _litellm() -> Any:
+def litellm_module() -> Any:
     """LiteLLM, set up once: quiet, nothing fetched at import, the built-in model registered."""
     with _loading:
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")

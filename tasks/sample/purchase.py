@@ -50,7 +50,7 @@ class Purchase:
         self.batches = [prompts[start : start + batch] for start in range(0, len(prompts), batch)]
         self._known = dict(paid.known())
         self._futures: list[Future[list[Completion]]] = [
-            seller.submit([sample for sample in _samples(prompts) if _key(sample) not in self._known], paid.record)
+            seller.submit([sample for sample in samples_of(prompts) if _key(sample) not in self._known], paid.record)
             for prompts in self.batches
         ]
 
@@ -61,7 +61,7 @@ class Purchase:
             ProviderError: As `Gateway.submit` says. What was answered is paid for and recorded all the same.
         """
         bought = {(c.prompt, c.sample): c for c in self._futures[batch].result()}
-        wanted = _samples(self.batches[batch])
+        wanted = samples_of(self.batches[batch])
         answers = [self._known.get(_key(one)) or bought.get((one.prompt.index, one.number)) for one in wanted]
         return [answer for answer in answers if answer is not None]
 
@@ -79,7 +79,7 @@ class Purchase:
             future.cancel()
 
 
-def _samples(prompts: Sequence[Prompt]) -> list[Sample]:
+def samples_of(prompts: Sequence[Prompt]) -> list[Sample]:
     return [Sample(prompt, number) for prompt in prompts for number in range(prompt.samples)]
 
 

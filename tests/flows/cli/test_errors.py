@@ -40,6 +40,12 @@ WRONG = {
         "input_usd",
     ),
     "no key to ask with": (["check", "cap-set", "--model", "groq/some-model"], 3, "export GROQ_API_KEY"),
+    "a batch for a provider without": (
+        ["run", "cap-set", "--batch", "--model", "groq/x"],
+        2,
+        "create a batch for groq",
+    ),
+    "a batch for the built-in model": (["run", "cap-set", "--batch"], 2, "create a batch for builtin"),
     "no engine": (["check", "cap-set"], 3, "make setup"),
     "no image": (["check", "cap-set", "--set", "sandbox.image=nowhere"], 3, "make setup"),
     "no such image to run in": (["run", "cap-set", "--image", "cuda:13"], 3, "docker pull"),

@@ -1,0 +1,57 @@
+"""Batches that a provider has, on the disk from before they are sent until their answers are safe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from schemas.errors import HistoryError
+from schemas.mail import Slip
+from tasks.history.files import append_lines, read_lines
+
+_SLIP = TypeAdapter(Slip)
+
+
+@dataclass(frozen=True)
+class Slips:
+    """Those of a run.
+
+    Args:
+        folder: One file a batch; its last whole line says what is known of it.
+    """
+
+    folder: Path
+
+    def keep(self, slip: Slip) -> None:
+        """Returns when it is on the disk."""
+        append_lines(self._path(slip), [orjson.dumps(slip)])
+
+    def drop(self, slip: Slip) -> None:
+        """When its answers are safe, or it turned out that it was never sent."""
+        self._path(slip).unlink(missing_ok=True)
+
+    def all(self) -> list[Slip]:
+        """Every batch that is under way, in the order of their keys.
+
+        Raises:
+            HistoryError: If a file is damaged.
+        """
+        found = [self._read(path) for path in sorted(self.folder.glob("*.slip"))]
+        return [slip for slip in found if slip is not None]
+
+    def _path(self, slip: Slip) -> Path:
+        return self.folder / f"{slip.key}.slip"
+
+    def _read(self, path: Path) -> Slip | None:
+        lines = read_lines(path)
+        try:
+            # Without a whole line, a crash came before anything was sent.
+            return _SLIP.validate_json(lines[-1]) if lines else None
+        except ValidationError as error:
+            raise HistoryError(
+                f"{path} is damaged: expected a batch as JSON, got {lines[-1][:80]!r}",
+                remedy="Restore the file from a copy, or remove it; what the batch holds is then bought again.",
+            ) from error

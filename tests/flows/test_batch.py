@@ -1,0 +1,189 @@
+"""`--batch`: many generations' prompts in one batch at half price, collected once, whatever dies."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flows.search
+from tasks.history.database import Database
+from tasks.sample import mailing
+from tests.flows.conftest import Night
+from tests.flows.test_faults import program
+from tests.flows.test_search import everything
+from tests.provider import Answer, Provider
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(mailing, "FIRST_LOOK_S", 0.05)
+
+
+@pytest.fixture
+def mails(asks: dict, provider: Provider) -> dict[str, Any]:
+    """Settings that send batches of two generations, of three prompts with two samples, to the provider on loopback."""
+    provider.script = lambda number, request: Answer(program(request, number))
+    asks["sampling"]["models"][0] |= {"name": "openai/gpt-4o"}
+    asks["sampling"] |= {"batch_api": True, "batch_generations": 2, "max_tokens": 100}
+    lean = {"validation": [], "held_out": [], "sandbox": {"confirm": "never", "slots": 1}}
+    return {**asks, **lean}
+
+
+def kept(history: Path) -> list[dict[str, Any]]:
+    return Database(history).rows("FROM programs WHERE generation > 0 ORDER BY generation, index")
+
+
+def assert_each_answer_is_there_once(provider: Provider, rows: list[dict[str, Any]]) -> None:
+    sold = [choice["message"]["content"] for answer in provider.sold for choice in answer["choices"]]
+    assert Counter(row["completion"] for row in rows if row["completion"]) == Counter(sold)
+
+
+def test_prompts_of_several_generations_are_sent_at_once_and_cost_half(
+    night: Night, provider: Provider, mails: dict, tmp_path: Path
+):
+    night(4, settings=mails)
+    rows = kept(tmp_path)
+    assert [len(lines) for lines in provider.mailroom.sent] == [6, 6], "two generations of three prompts each"
+    assert len(rows) == 4 * 6
+    assert_each_answer_is_there_once(provider, rows)
+    full = 12 * (100 * 2.5e-6 + 40 * 1e-5)
+    assert sum(row["cost_usd"] for row in rows) == pytest.approx(full / 2)
+    assert Database(tmp_path).rows("FROM nights")[0]["cost_usd"] == pytest.approx(full / 2)
+
+
+def test_two_nights_and_one_give_the_same_history(night: Night, provider: Provider, mails: dict, tmp_path: Path):
+    whole = night(4, settings=mails, history=tmp_path / "a")
+    provider.requests.clear()
+    night(1, settings=mails, history=tmp_path / "b")
+    assert len(provider.mailroom.sent[-1]) == 3, "no more is sent than the night will use"
+    halves = night(3, settings=mails, history=tmp_path / "b")
+    assert everything(whole) == everything(halves)
+
+
+def test_lines_that_fail_are_asked_again_or_recorded_as_refused_or_lost(
+    night: Night, provider: Provider, mails: dict, tmp_path: Path
+):
+    busy = {"response": {"status_code": 500, "body": {"error": {"message": "busy"}}}}
+    refused = {"response": {"status_code": 400, "body": {"error": {"message": "against the policy"}}}}
+    expired = {"response": None, "error": {"code": "batch_expired", "message": "too late"}}
+    never: list[str] = []
+
+    def fault(batch: int, place: int, line: dict) -> dict | None:
+        if batch == 0:
+            never[:] = never or [line["custom_id"]]
+            return {0: busy, 1: busy, 2: refused, 3: expired}.get(place)
+        return busy if line["custom_id"] in never else None
+
+    provider.mailroom.fault = fault
+    provider.mailroom.end = lambda number: "expired" if number == 0 else "completed"
+    mails["sampling"]["attempts"] = 3
+    night(2, settings=mails)
+    rows = kept(tmp_path)
+    assert [len(lines) for lines in provider.mailroom.sent] == [6, 3, 1]
+    assert_each_answer_is_there_once(provider, rows)
+    assert len(rows) == 2 * 6
+    errors = Counter(row["error"] for row in rows if not row["completion"])
+    assert errors == {"against the policy": 2, "lost: no answer in 3 batches: busy": 2}
+
+
+def test_a_batch_that_fails_is_tried_again_and_its_reason_is_kept(
+    night: Night, provider: Provider, mails: dict, tmp_path: Path
+):
+    provider.mailroom.end = lambda number: "failed" if number == 0 else "completed"
+    night(2, settings=mails)
+    assert len(provider.mailroom.sent) == 2
+    (row,) = Database(tmp_path).rows("FROM generations WHERE state = 'failed'")
+    assert "batch batch_0 failed: this file is no good" in row["error"]
+    assert_each_answer_is_there_once(provider, kept(tmp_path))
+
+
+def test_what_a_batch_may_cost_at_most_is_set_aside_before_it_is_sent(
+    night: Night, provider: Provider, mails: dict, tmp_path: Path
+):
+    budget = 0.005  # a line may cost $0.001 for two answers of 100 tokens, at half price, and $0.0003 for its prompt
+    night(9, settings=mails, budget_usd=budget)
+    first, *later = provider.mailroom.sent
+    assert len(first) == 3
+    assert 0 < len(later) < 20
+    (row,) = Database(tmp_path).rows("FROM nights")
+    assert row["stop_reason"] == "budget"
+    assert budget - 0.0014 < row["cost_usd"] <= budget
+    rows = kept(tmp_path)
+    assert_each_answer_is_there_once(provider, rows)
+    assert all(row["completion"] for row in rows), "what is not sent is not lost"
+
+
+def test_a_batch_outlives_the_night_and_is_collected_by_the_next(
+    night: Night, provider: Provider, mails: dict, tmp_path: Path
+):
+    provider.mailroom.seconds = 4.0
+    night(2, settings=mails, until=datetime.now(UTC) + timedelta(seconds=3))
+    assert Database(tmp_path).rows("FROM nights")[0]["stop_reason"] == "deadline"
+    assert kept(tmp_path) == []
+    night(2)
+    assert len(provider.mailroom.sent) == 1
+    assert len(kept(tmp_path)) == 12
+    assert_each_answer_is_there_once(provider, kept(tmp_path))
+    assert not list(tmp_path.rglob("*.slip"))
+
+
+@pytest.mark.parametrize("moment", ["while it is waited for", "before its id is known"])
+def test_kill_9_costs_no_batch(
+    moment: str, provider: Provider, mails: dict, toy: Path, tmp_path: Path, prefect_api: str
+):
+    provider.mailroom.seconds = 2.0
+    environment = {**os.environ, "PREFECT_API_URL": prefect_api, "OVERNIGHT_HISTORY": str(tmp_path)}
+    overnight = [sys.executable, "-m", "flows.cli.main"]
+    model = ["--model", "openai/gpt-4o", "--api-base", provider.api_base, "--batch"]
+    lean = ["--set", "validation=[]", "--set", "held_out=[]", "--confirm", "never"]
+    more = ["--generations", "2", "--set", "sampling.batch_generations=2"]
+    is_sent = threading.Event()
+    process = subprocess.Popen(
+        [*overnight, "run", str(toy), *model, *lean, *more], env=environment, stderr=subprocess.PIPE
+    )
+
+    def created() -> None:
+        if moment == "before its id is known":
+            process.send_signal(signal.SIGKILL)
+        is_sent.set()
+
+    provider.mailroom.created = created
+    try:
+        assert is_sent.wait(200)
+        until = time.monotonic() + 10
+        while process.poll() is None and not ids(tmp_path) and time.monotonic() < until:
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.communicate()
+    assert len(ids(tmp_path)) == (moment == "while it is waited for")
+    done = subprocess.run(
+        [*overnight, "resume", "last", "--generations", "2"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(provider.mailroom.sent) == 1
+    assert len(kept(tmp_path)) == 12
+    assert_each_answer_is_there_once(provider, kept(tmp_path))
+
+
+def ids(history: Path) -> list[str]:
+    """Of the batches that are known to be under way."""
+    return [name for path in history.rglob("*.slip") for name in set(re.findall(r"batch_\d+", path.read_text()))]
