@@ -109,7 +109,8 @@ def containers(run_id: str) -> list[str]:
 
     client = docker.from_env()
     try:
-        return [c.id or "" for c in client.containers.list(all=True, filters={"label": f"overnight.run={run_id}"})]
+        found = client.containers.list(all=True, filters={"label": f"overnight.run={run_id}"}, ignore_removed=True)
+        return [container.id or "" for container in found]
     finally:
         client.close()
 

@@ -118,7 +118,7 @@ def test_check_proposes_limits_that_can_be_pasted_and_says_the_pace_and_what_is_
     slow.write_text(toy.read_text().replace("return offset + 1.0", "import time\n    time.sleep(0.11)\n    return 1.0"))
     done = overnight("check", str(slow), "--set", "held_out=[]", "--set", "sandbox.slots=3")
     assert done.returncode == 0, done.stderr
-    proposed = "# [tool.overnight.limits]\n# wall_s = 2\n# cpu_s = 1\n# memory_mib = 128\n"
+    proposed = "# [tool.overnight.limits]\n# wall_s = 2\n# cpu_s = 1\n# memory_mib = 64\n"
     assert done.stdout.endswith(proposed)
     assert re.search(r"pace: 0\.2\d s a candidate on 3 slots: about 4[5-9],000 an hour", done.stderr)
     assert "missing, though a night runs without: held-out inputs" in done.stderr
@@ -129,7 +129,7 @@ def test_check_proposes_limits_that_can_be_pasted_and_says_the_pace_and_what_is_
 
 def test_check_of_a_directory_proposes_what_its_overnight_toml_takes(overnight: Command, toy: Path):
     done = overnight("check", str(toy.parent / "hill"))
-    assert done.stdout.endswith("[limits]\nwall_s = 1\ncpu_s = 1\nmemory_mib = 128\n"), done.stdout
+    assert done.stdout.endswith("[limits]\nwall_s = 1\ncpu_s = 1\nmemory_mib = 64\n"), done.stdout
 
 
 def test_check_is_no_judge_of_a_program_when_the_engine_is_at_fault(overnight: Command, toy: Path):
