@@ -24,7 +24,7 @@ demo: setup  ## a short night on online bin packing with the built-in model: no 
 	@$(WITH_ENGINE) $(BIN)/overnight run bin-packing-or --model builtin/mutate --generations 20
 
 test: setup browser lint  ## set up, then check and test everything, with a real engine and a real Prefect
-	@$(WITH_ENGINE) $(BIN)/pytest -n 2 --dist loadfile
+	@$(WITH_ENGINE) $(BIN)/pytest tests/test_readme.py tests -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: environment  ## style, import rules and types, without Docker
 	@$(BIN)/ruff check

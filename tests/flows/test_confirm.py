@@ -188,7 +188,7 @@ def test_a_fresh_container_for_each_and_none_before_the_first(sandbox_image: str
     pool = open_confirmations(problem, seed=0, run_id="fresh")
     try:
         assert containers("fresh") == []
-        hostname = "import os\nprint(os.stat('/etc/hostname').st_ino)\nreturn 1.0"
+        hostname = "import os\nprint(os.stat('/etc/hostname').st_mtime_ns)\nreturn 1.0"
         outputs = {pool.evaluate(problem.specification.with_body(hostname)).output for _ in range(2)}
         assert len(outputs) == 2
         assert containers("fresh") == []

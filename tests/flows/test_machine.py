@@ -19,6 +19,7 @@ TELLS_WHEN = f"import time\n    guess(offset)\n    time.sleep({TAKES_S})\n    re
 """A scoring whose score is the time at which it ended."""
 
 
+@pytest.mark.slow
 def test_two_nights_at_once_share_the_slots_and_one_history(prefect_api: str, toy: Path, tmp_path: Path):
     told = tmp_path / "told.py"
     told.write_text(toy.read_text().replace("return -abs(guess(offset) - 10.0 - offset)", TELLS_WHEN))

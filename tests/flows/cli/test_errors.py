@@ -81,7 +81,7 @@ def test_a_provider_that_is_not_there_is_waited_for_and_told_in_words(tmp_path: 
         "--set",
         "sampling.attempts=1",
     ]
-    done = call(["run", str(toy), *model, "--until", "20s"], tmp_path, PREFECT_API_URL=prefect_api)
+    done = call(["run", str(toy), *model, "--until", "12s"], tmp_path, PREFECT_API_URL=prefect_api)
     assert done.returncode == 0, done.stderr
     assert "paused: openai/test: 1 attempt failed" in done.stderr
     assert "stopped by: deadline" in done.stderr
