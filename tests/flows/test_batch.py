@@ -141,7 +141,9 @@ def test_a_batch_outlives_the_night_and_is_collected_by_the_next(
     assert not list(tmp_path.rglob("*.slip"))
 
 
-@pytest.mark.parametrize("moment", ["while it is waited for", "before its id is known"])
+@pytest.mark.parametrize(
+    "moment", [pytest.param("while it is waited for", marks=pytest.mark.slow), "before its id is known"]
+)
 def test_kill_9_costs_no_batch(
     moment: str, provider: Provider, mails: dict, toy: Path, tmp_path: Path, prefect_api: str
 ):

@@ -42,6 +42,7 @@ def test_what_cannot_be_compacted_is_noted_once(tmp_path: Path):
     assert len(files.blocks()) == LEFT + 1
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 @pytest.mark.prefect
 def test_a_run_goes_on_from_what_a_night_compacted(night: Night, tmp_path: Path):

@@ -76,6 +76,7 @@ def test_a_run_whose_nights_met_everything_comes_out_the_same(
     assert nights[0][-1]["finalists"]
 
 
+@pytest.mark.slow
 def test_a_compacted_run_with_resets_by_the_clock_comes_out_the_same_and_can_be_gone_on_with(
     night: Night, tmp_path: Path
 ):

@@ -178,6 +178,7 @@ def test_prefect_s_own_retry_runs_a_failed_generation_again(
     assert [number for number, _ in ends(tmp_path)] == [0, 1, 3, 2]
 
 
+@pytest.mark.slow
 def test_prefect_s_own_retry_of_a_night_is_another_night_of_the_run(night: Night, tmp_path: Path, prefect_api: str):
     night(2, run_id="more")
     done = prefect("flow-run", "retry", "more-night-1", "--entrypoint", "flows.search.search", api=prefect_api)

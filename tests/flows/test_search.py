@@ -178,6 +178,7 @@ def test_an_outage_pauses_the_night_which_goes_on_by_itself(
     assert len(provider.requests) == 8 + 2 * 3, "one request for each attempt in the outage, none for each in flight"
 
 
+@pytest.mark.slow
 def test_an_outage_ends_with_the_deadline_and_resume_goes_on(
     night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

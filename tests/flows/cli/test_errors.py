@@ -70,6 +70,7 @@ def test_an_error_says_what_is_wrong_and_what_to_do(case: str, tmp_path: Path):
     assert not history.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 @pytest.mark.prefect
 def test_a_provider_that_is_not_there_is_waited_for_and_told_in_words(tmp_path: Path, toy: Path, prefect_api: str):

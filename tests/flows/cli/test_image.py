@@ -35,6 +35,7 @@ def needs_it(toy: Path, tmp_path: Path) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_run_has_the_image_and_the_runtime_that_it_was_begun_with(
     needs_it: str, own_image: str, tmp_path: Path, prefect_api: str
 ):
