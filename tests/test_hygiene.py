@@ -41,6 +41,44 @@ def test_quick_commands_import_no_slow_library(arguments: list[str], allowed: se
     assert modules_after(code) & SLOW <= allowed
 
 
+REFUSED = (
+    ["run", "cap-sett"],
+    ["run", "nowhere.py"],
+    ["run", "tests/test_hygiene.py"],
+    ["run", "cap-set", "--generations", "0"],
+    ["run", "cap-set", "--until", "soon"],
+    ["run", "cap-set", "--inputs", "[8"],
+    ["run", "cap-set", "--set", "search.island=3"],
+    ["run", "cap-set", "--batch"],
+    ["check", "cap-sett"],
+    ["baseline", "cap-sett"],
+    ["schedule", "cap-sett", "--cron", "0 22 * * *"],
+    ["resume", "nothing"],
+    ["retry", "nothing"],
+    ["replay", "nothing"],
+    ["rescore", "nothing"],
+)
+
+
+def test_what_is_typed_is_looked_at_before_anything_slow_is_imported(tmp_path: Path):
+    history = f"import os; os.environ['OVERNIGHT_HISTORY'] = {str(tmp_path / 'history')!r}\n"
+    code = "import flows.cli.main as m, sys\n"
+    code += f"codes = [m.run(arguments) for arguments in {REFUSED}]\nassert codes == [2] * len(codes), codes"
+    assert modules_after(history + code) & SLOW <= {"pyarrow"}
+
+
+def test_no_flag_is_offered_that_means_nothing():
+    shown = (
+        "import flows.cli.main as m, contextlib, io\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as page:\n"
+        "    codes = [m.run([*name.split(), '--help']) for name in [*m._COMMANDS, 'schedules change']]\n"
+        "assert not any(codes) and page.getvalue().count('Usage: ') == len(codes), codes\n"
+        "assert '--model' in page.getvalue()\n"
+        "assert '--empty-' not in page.getvalue() and '--no-' not in page.getvalue(), page.getvalue()"
+    )
+    assert not modules_after(shown) & SLOW
+
+
 @pytest.mark.parametrize("library", ["litellm", "docker", "duckdb"])
 def test_one_module_alone_imports_each_door_to_the_outside(library: str):
     doors = []

@@ -32,10 +32,8 @@ def sql(
     *,
     format: Annotated[Format, Parameter(help="how the answer is written")] = "table",  # noqa: A002
     timeout: Annotated[float, Parameter(help="seconds that a query may take")] = _TIMEOUT_S,
-    describe: Annotated[
-        bool, Parameter(help="describe the columns of a view, or of all, and the macros", negative="")
-    ] = False,
-    cookbook: Annotated[bool, Parameter(help="questions that people ask, with their SQL", negative="")] = False,
+    describe: Annotated[bool, Parameter(help="describe the columns of a view, or of all, and the macros")] = False,
+    cookbook: Annotated[bool, Parameter(help="questions that people ask, with their SQL")] = False,
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Ask the history in SQL, read-only. Views: runs, nights, generations, programs, population, scores."""

@@ -40,7 +40,6 @@ def check(
     from flows.cli.forecast import ask_models, require_models
     from flows.cli.proposal import candidates_a_second, print_limits, propose, say_pace
     from flows.images import image_of
-    from flows.session import slots_of
     from schemas.problem import load_problem
     from schemas.specification import Specification
     from tasks.problems import find
@@ -52,6 +51,8 @@ def check(
     say(f"{path.name}: {_what_evolves(loaded)}")
     say_notes(loaded)
     image_of(loaded, say)
+    from flows.session import slots_of
+
     splits: tuple[Split, ...] = ("train", "validation", "held_out")
     verdicts = {split: _check_split(loaded, split) for split in splits if loaded.inputs[split]}
     limits = propose(list(verdicts.values()), loaded.settings.limits)

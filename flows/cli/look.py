@@ -33,7 +33,8 @@ def problems(*, history: History = DEFAULT_HISTORY) -> None:
         numbers = (score(known.start), score(known.honesty), f"{score(known.best)}{'!' * known.proven}")
         rows.append((name, settings.title, *numbers, known.label, score(own.get(name))))
     columns = ("problem", "title", "start", "without a model", "best known", "by", "your best (train)")
-    out().print(table(columns, rows, right=("start", "without a model", "best known", "your best (train)")))
+    right = ("start", "without a model", "best known", "your best (train)")
+    out().print(table(columns, rows, right=right, spare=("by", "title", "start", "without a model")))
     say("start one: overnight run NAME; higher scores are better; ! is proven")
 
 
@@ -58,7 +59,7 @@ def runs(*, history: History = DEFAULT_HISTORY) -> None:
         for run in found
     ]
     columns = ("run", "started (UTC)", "generations", "samples", "start", "best", "cost")
-    out().print(table(columns, rows, right=columns[2:]))
+    out().print(table(columns, rows, right=columns[2:], spare=("start", "started (UTC)", "generations", "cost")))
 
 
 def best(
@@ -68,7 +69,7 @@ def best(
     write: Annotated[
         Path | None, Parameter(help="run it once more, then write the specification with it to this file")
     ] = None,
-    unchecked: Annotated[bool, Parameter(help="write it without running it", negative="")] = False,
+    unchecked: Annotated[bool, Parameter(help="write it without running it")] = False,
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """The best program of a run: chosen on validation at the end of its last night, where there are such inputs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from flows.cli.text import say_error
 from schemas.errors import ExitCode, OvernightError
@@ -15,7 +15,7 @@ app = App(
     help="Search for programs while you sleep.",
     version_flags=["--version"],
     help_format="plaintext",
-    default_parameter=None,
+    default_parameter=Parameter(negative=()),
     suppress_keyboard_interrupt=False,
 )
 

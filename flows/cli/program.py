@@ -73,7 +73,7 @@ def lineage(
     program: ProgramId,
     /,
     *,
-    diffs: Annotated[bool, Parameter(help="show what each step changed, too", negative="")] = False,
+    diffs: Annotated[bool, Parameter(help="show what each step changed, too")] = False,
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """The line from the start program to this one: each time the parent it is nearest to."""

@@ -34,10 +34,12 @@ def replay(
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Repeat a run from its recorded completions, without a model, and say whether its history comes out the same."""
-    from flows.replay import read_then
     from tasks.history.files import find_run
 
-    then = read_then(find_run(history, run))
+    files = find_run(history, run)
+    from flows.replay import read_then
+
+    then = read_then(files)
     place = into or Path(tempfile.mkdtemp(prefix="overnight-replay-"))
     keeps = into is not None
     try:

@@ -25,7 +25,7 @@ def report(
     run: Annotated[str | None, Parameter(help="a run id, a unique prefix of one, or `last`")] = None,
     /,
     *,
-    all: Annotated[bool, Parameter(help="an index of all runs instead", negative="")] = False,  # noqa: A002
+    all: Annotated[bool, Parameter(help="an index of all runs instead")] = False,  # noqa: A002
     night: Annotated[int | None, Parameter(name=["--night", "--nights"], help="tell of this night only")] = None,
     write: Write = None,
     history: History = DEFAULT_HISTORY,
@@ -66,16 +66,14 @@ def write_page(path: Path, html: str) -> None:
 def compare(
     *runs: Annotated[str, Parameter(help="run ids, or unique prefixes of them")],
     problem: Annotated[str | None, Parameter(help="instead of runs: have models compete on this problem")] = None,
-    model: Annotated[
-        list[str] | None, Parameter(help="a competitor, as `overnight run` takes it; repeatable", negative="")
-    ] = None,
+    model: Annotated[list[str] | None, Parameter(help="a competitor, as `overnight run` takes it; repeatable")] = None,
     seeds: Annotated[int, Parameter(help="runs of each model")] = 5,
     max_samples: Annotated[int, Parameter(name=("--max-samples", "--samples"), help="of each run")] = 1000,
     budget: Annotated[float | None, Parameter(help="USD for each run, which then ends earlier")] = None,
     api_base: Annotated[str | None, Parameter(help="address of an OpenAI-compatible server for these models")] = None,
     style: Annotated[str | None, Parameter(help="`chat` or `completion`: how prompts are written")] = None,
     set: Annotated[  # noqa: A002
-        list[str] | None, Parameter(help="any setting of these runs, as key=value; repeatable", negative="")
+        list[str] | None, Parameter(help="any setting of these runs, as key=value; repeatable")
     ] = None,
     write: Write = None,
     history: History = DEFAULT_HISTORY,

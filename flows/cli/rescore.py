@@ -37,7 +37,6 @@ def rescore(
 ) -> None:
     """Score the kept programs of a run anew, as the beginning of a new run; the old one stays as it is."""
     from flows.images import image_of
-    from flows.rescore import rescore as score_anew
     from tasks.history import record
     from tasks.history.files import find_run
 
@@ -47,6 +46,8 @@ def rescore(
     given = overrides(None, None, None, inputs, set, confirm=confirm)
     changed, path = _changed(record.read_run(files), problem, given)
     image_of(changed, say)
+    from flows.rescore import rescore as score_anew
+
     done = score_anew(files, changed, path, history, seed=seed, most=most, report=_counter())
     _tell(done, files.run_id, history)
 

@@ -28,7 +28,6 @@ def retry(
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Run generations again that failed. What is paid for is not bought again; their programs join the search."""
-    from flows.cli.night import spend_night
     from tasks.history import record
     from tasks.history.files import find_run
 
@@ -38,6 +37,8 @@ def retry(
     if not again:
         say(f"no generation of {files.run_id} has failed; `overnight resume {files.run_id}` goes on with new ones")
         return 0
+    from flows.cli.night import spend_night
+
     return spend_night(lambda: files, rules, history, again)
 
 

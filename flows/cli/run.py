@@ -31,7 +31,7 @@ Image = Annotated[str | None, Parameter(help="container image that the engine ha
 Runtime = Annotated[str | None, Parameter(help="container runtime that the engine knows, such as runsc")]
 Batch = Annotated[
     bool,
-    Parameter(negative=(), help="send prompts through the provider's Batch API: half price, answers within a day"),
+    Parameter(help="send prompts through the provider's Batch API: half price, answers within a day"),
 ]
 
 
@@ -66,11 +66,10 @@ def run(
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Start a run: score the start program, then search until a rule stops the night or you do (Ctrl-C)."""
-    from flows.cli.night import spend_night
     from flows.images import image_of
-    from flows.start import create_run
     from schemas.problem import load_problem
     from tasks.problems import find
+    from tasks.sample.batches import require_batches
     from tasks.sample.provider import require_prices
 
     rules = stop_rules(
@@ -87,11 +86,15 @@ def run(
     settings = overrides(model, api_base, style, inputs, set, batch, confirm=confirm, image=image, runtime=runtime)
     loaded = load_problem(path, settings)
     say_notes(loaded)
+    require_batches(loaded.settings.sampling)
     if rules.budget.is_in_usd:
         require_prices(loaded.settings.sampling)
     seed = secrets.randbelow(2**31) if seed is None else seed
     with notices.notifier().watching(loaded.name) as notifier:
         image_of(loaded, say)
+        from flows.cli.night import spend_night  # here: nothing of Prefect is imported for what is refused
+        from flows.start import create_run
+
         begin = partial(create_run, loaded, path, history, seed=seed)
         return spend_night(begin, rules, history, notifier=notifier)
 
@@ -112,7 +115,6 @@ def resume(
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Go on with a run, from its files alone. What was paid for before is not bought again."""
-    from flows.cli.night import spend_night
     from flows.images import image_of
     from tasks.history import record
     from tasks.history.files import find_run
@@ -130,6 +132,8 @@ def resume(
     files = find_run(history, run)
     with notices.notifier().watching(files.run_id) as notifier:
         image_of(record.read_run(files).problem, say)
+        from flows.cli.night import spend_night
+
         return spend_night(lambda: files, rules, history, notifier=notifier)
 
 

@@ -52,8 +52,6 @@ def schedule(
 ) -> None:
     """Schedule a run: the first night begins it, each one after it goes on with it."""
     from flows.images import require
-    from flows.scheduled import Start
-    from flows.schedules import POOL, cron_schedule, open_schedules
     from schemas.ids import new_run_id
     from schemas.problem import load_problem
     from tasks.problems import find, names
@@ -62,7 +60,6 @@ def schedule(
 
     zone = time_zone or local_zone()
     deadline = deadline_of(until, zone)
-    line = cron_schedule(cron, zone)
     checked = rules.checked()
     path = find(problem)
     settings = overrides(model, api_base, style, inputs, set, batch, confirm=confirm, image=image, runtime=runtime)
@@ -73,6 +70,10 @@ def schedule(
     if (image or runtime) and pool is None:
         # With a pool of your own, nights may be spent on another machine, which has it.
         require(loaded.settings.sandbox)
+    from flows.scheduled import Start
+    from flows.schedules import POOL, cron_schedule, open_schedules
+
+    line = cron_schedule(cron, zone)
     start = Start(
         problem=problem if problem in names() else str(path.resolve()),
         settings=settings,

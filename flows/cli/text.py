@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from schemas.problem import Problem
 
@@ -46,7 +47,14 @@ History = Annotated[
     ),
 ]
 DEFAULT_HISTORY = Path("history")
-_WIDTH_OF_A_PIPE = 200
+_WIDTH_OF_A_PIPE = 10_000
+"""Where nobody looks, a row is a line."""
+
+_GAP = 3
+"""Characters between two columns."""
+
+_NARROW = 8
+"""Characters for the name of a column where there is hardly any room."""
 
 
 @cache
@@ -102,16 +110,76 @@ def write_new(path: Path, text: str) -> None:
 
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = (), title: str = ""
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    title: str = "",
+    spare: Sequence[str] = (),
 ) -> Table:
-    """A plain table; columns named in `right` are numbers."""
+    """A plain table in which no word is broken, so that an id can be copied.
+
+    Args:
+        columns: Their names.
+        rows: A cell for each column.
+        right: Columns of numbers.
+        title: Above it.
+        spare: Columns that are left out on a narrow terminal, the first one first. Where the others are too wide, too,
+            each row becomes lines of its own, one a column.
+    """
+    cells = [columns, *rows]
+    kept, left_out = list(range(len(columns))), list[str]()
+    while (widths := _widths(cells, kept)) is None and len(left_out) < len(spare):
+        left_out.append(spare[len(left_out)])
+        kept.remove(columns.index(left_out[-1]))
+    if widths is None:
+        return _as_lines(cells, title)
+    grid = _grid(title)
+    grid.caption = f"a wider terminal shows: {', '.join(left_out)}" if left_out else None
+    for place, width in zip(kept, widths, strict=True):
+        side = "right" if columns[place] in right else "left"
+        grid.add_column(columns[place], justify=side, width=width, overflow="fold")
+    for row in cells[1:]:
+        grid.add_row(*(_cell(row[place]) for place in kept))
+    return grid
+
+
+def _widths(cells: Sequence[Sequence[str]], places: Sequence[int]) -> list[int] | None:
+    """How wide to make each of the columns, side by side on the terminal; None where that would break a word."""
+    from rich.cells import cell_len
+
+    columns = [[row[place] for row in cells] for place in places]
+    least = [max(cell_len(word) for cell in column for word in (cell.split() or [""])) for column in columns]
+    wishes = [max(map(cell_len, column)) - width for column, width in zip(columns, least, strict=True)]
+    room = out().width - sum(least) - _GAP * len(places) + 1
+    if room < 0:
+        return None
+    share = min(1.0, room / (sum(wishes) or 1))
+    return [width + int(wish * share) for width, wish in zip(least, wishes, strict=True)]
+
+
+def _as_lines(cells: Sequence[Sequence[str]], title: str) -> Table:
+    pairs = [list(zip(cells[0], row, strict=True)) for row in cells[1:]]
+    grid = _grid(title)
+    grid.show_header = False
+    # Where not even two columns fit, the name is broken before the value is.
+    for width in _widths([pair for row in pairs for pair in row], [0, 1]) or (_NARROW, None):
+        grid.add_column(width=width, overflow="fold")
+    for row in pairs:
+        for pair in row:
+            grid.add_row(*map(_cell, pair))
+        grid.add_section()
+    return grid
+
+
+def _grid(title: str) -> Table:
     from rich import box
     from rich.table import Table
+
+    return Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", caption_justify="left", pad_edge=False)
+
+
+def _cell(text: str) -> Text:
     from rich.text import Text
 
-    grid = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
-    for column in columns:
-        grid.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        grid.add_row(*(Text(cell) for cell in row))
-    return grid
+    return Text(text)

@@ -28,7 +28,7 @@ def watch(
     run: Annotated[str, Parameter(help="a run id, a unique prefix of one, or `last`")] = "last",
     /,
     *,
-    terminal: Annotated[bool, Parameter(help="show it here, in place of a page", negative="")] = False,
+    terminal: Annotated[bool, Parameter(help="show it here, in place of a page")] = False,
     port: Annotated[int, Parameter(help="port of the page on 127.0.0.1; by default a free one")] = 0,
     history: History = DEFAULT_HISTORY,
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from schemas.errors import TransientProviderError, UsageError
 from schemas.program import Prompt
 from schemas.settings import Model, Sampling
-from tasks.sample.provider import address, litellm_module, price_of, sampling_options, translated
+from tasks.sample.provider import BUILTIN, address, litellm_module, price_of, sampling_options, translated
 from tasks.sample.usage import Price
 
 T = TypeVar("T")
@@ -166,6 +166,8 @@ async def _called(model: Model, call: Awaitable[T]) -> T:
 
 def _named(model: Model) -> tuple[str, str]:
     """The model's name at its provider, and the provider's."""
+    if model.name.startswith(BUILTIN):
+        return model.name, BUILTIN.strip("/")
     name, provider, _, _ = litellm_module().get_llm_provider(model=model.name)
     return name, provider
 

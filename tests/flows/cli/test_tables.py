@@ -1,0 +1,54 @@
+"""Tables on narrow terminals: an id is never broken, and what is left out is named."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from flows.cli import text
+
+IDS = ("20261126-0030-autocorrelation-inequality-9366", "20261126-0029-bin-packing-weibull-b693")
+COLUMNS = ("run", "started (UTC)", "samples", "start", "best", "by")
+ROWS = [
+    (IDS[0], "2026-11-26 00:30", "96", "-2", "-1.99323", "somebody who has a long name indeed"),
+    (IDS[1], "2026-11-26 00:29", "480", "-3.95129", "-3.95129", "nobody"),
+]
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch, width: int, *, spare: tuple[str, ...] = ()) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
+    monkeypatch.setattr(text, "out", lambda: console)
+    console.print(text.table(COLUMNS, ROWS, right=("samples", "start", "best"), spare=spare))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    return lines
+
+
+@pytest.mark.parametrize("spare", [(), ("by", "start")])
+@pytest.mark.parametrize("width", [60, 72, 80, 100, 120, 200])
+def test_ids_and_numbers_are_whole_at_any_width(monkeypatch: pytest.MonkeyPatch, width: int, spare: tuple[str, ...]):
+    words = " ".join(drawn(monkeypatch, width, spare=spare)).split()
+    assert {*IDS, "-1.99323"} <= set(words)
+
+
+def test_on_a_wide_terminal_nothing_is_broken_or_left_out(monkeypatch: pytest.MonkeyPatch):
+    lines = drawn(monkeypatch, 140)
+    assert any(IDS[0] in line and ROWS[0][-1] in line for line in lines)
+    assert "a wider terminal" not in " ".join(lines)
+
+
+def test_columns_that_may_be_missing_give_way_first_and_are_named(monkeypatch: pytest.MonkeyPatch):
+    lines = drawn(monkeypatch, 84, spare=("by", "start"))
+    assert any(IDS[1] in line and "480" in line for line in lines)
+    assert "nobody" not in " ".join(lines)
+    assert "a wider terminal shows: by, start" in " ".join(lines)
+
+
+def test_where_no_row_fits_each_column_has_a_line_and_none_is_missing(monkeypatch: pytest.MonkeyPatch):
+    lines = drawn(monkeypatch, 60)
+    for row in ROWS:
+        for name, value in zip(COLUMNS, row, strict=True):
+            assert any(line.split()[:1] == name.split()[:1] and value.split()[0] in line for line in lines), name
