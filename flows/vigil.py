@@ -64,19 +64,26 @@ def bury(client: SyncPrefectClient, run_id: str, own_id: UUID) -> int:
     Returns:
         How many there were.
     """
-    from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterName
+    from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter
+    from prefect.client.schemas.sorting import FlowRunSort
 
-    of_the_run = FlowRunFilter(name=FlowRunFilterName(like_=run_id), state=_under_way())
+    # Not by name: a flow run has the name that Prefect draws until it begins, which it may not live to do.
     found = client.read_flow_runs(
         flow_filter=FlowFilter(name=FlowFilterName(any_=[*_NIGHTS, "generation"])),
-        flow_run_filter=of_the_run,
+        flow_run_filter=FlowRunFilter(state=_under_way()),
+        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         limit=_MOST,
     )
-    # Names are matched in part, and one run's id may begin with another's.
-    gone = [one for one in found if one.parameters.get("run_id") == run_id and one.id != own_id]
+    gone = [one for one in found if _is_of(run_id, one) and one.id != own_id]
     for one in gone:
         client.set_flow_run_state(one.id, Crashed(message="its process ended without a word"), force=True)
     return len(gone)
+
+
+def _is_of(run_id: str, one: FlowRun) -> bool:
+    """Whether it is a run's, and no night that a worker is just about to begin."""
+    is_a_worker_s = one.deployment_id is not None and one.state_type == "PENDING"
+    return one.parameters.get("run_id") == run_id and not is_a_worker_s
 
 
 def bury_children(flow: object, flow_run: FlowRun, state: object) -> None:  # noqa: ARG001  (Prefect's names)
@@ -93,7 +100,8 @@ def _under_way() -> FlowRunFilterState:
     from prefect.client.schemas.filters import FlowRunFilterState, FlowRunFilterStateType
     from prefect.client.schemas.objects import StateType
 
-    return FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING]))
+    alive = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+    return FlowRunFilterState(type=FlowRunFilterStateType(any_=alive))
 
 
 class Cancellation:

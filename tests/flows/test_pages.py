@@ -11,11 +11,14 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.states import Pending
 
+from flows.generation import generation
 from flows.pages import _fenced
 from flows.rules import StopRules, Tally, share_done
 from tasks.history.database import Database
@@ -145,12 +148,21 @@ def test_a_night_that_was_killed_and_its_generation_are_shown_as_crashed_when_th
     endless.send_signal(signal.SIGKILL)
     endless.communicate()
     assert flow_runs(client, run_id)[f"{run_id}-night-1"].state.name == "Running"
+    unborn, other = (pending(client, whose, tmp_path) for whose in (run_id, f"{run_id}-other"))
     night(1, run_id=run_id)
+    assert client.read_flow_run(unborn).state_name == "Crashed", "killed before it had begun, and had its name"
+    assert client.read_flow_run(other).state_name == "Pending"
     runs = flow_runs(client, run_id)
     assert runs[f"{run_id}-night-1"].state.name == "Crashed"
     assert runs[f"{run_id}-night-1"].state.message == "its process ended without a word"
     assert runs[f"{run_id}-night-2"].state.name == "Completed"
     assert {one.state.name for one in runs.values()} == {"Crashed", "Completed"}
+
+
+def pending(client: SyncPrefectClient, run_id: str, history: Path) -> UUID:
+    """A generation's flow run as Prefect makes it, a moment before it begins."""
+    parameters = {"run_id": run_id, "number": 1, "history": str(history)}
+    return client.create_flow_run(cast("Any", generation), parameters=parameters, state=Pending()).id
 
 
 @pytest.mark.slow
