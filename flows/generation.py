@@ -44,6 +44,7 @@ def generation(run_id: str, number: int, history: str) -> State[float]:
             return Completed(message="it is committed already", data=session.best.score)
         if number > session.generations + 1:
             raise UsageError(f"generation {number} of {run_id} has no turn yet: {session.generations + 1} is the next")
+        session.probe_disk()  # before the attempt: a full disk is no fault of the generation's
         attempt = Attempt(session, number)
         try:
             return _completed(attempt.run(), session.best.score)
@@ -74,7 +75,6 @@ class Attempt:
     def run(self) -> list[Judged]:
         """What became of every candidate, once it is committed."""
         session = self._session
-        session.probe_disk()
         begin = time.monotonic()
         pairs, sample_s = self._sample_and_evaluate()
         judged = judge(session.run.run_id, self._number, pairs, session.run.problem.settings.reducer, session.known)

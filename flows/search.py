@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,10 @@ from flows.session import Session, open_session
 from flows.vigil import Cancellation
 from flows.words import score
 from schemas.errors import (
+    DiskFault,
     EnvironmentFault,
     HistoryError,
+    HistoryGone,
     ImpossibleScore,
     Outage,
     OvernightError,
@@ -41,6 +43,8 @@ from tasks.sample.provider import require_prices
 
 _FIRST_WAIT_S = 5.0
 _LONGEST_WAIT_S = 300.0
+_FULL_DISK_S = 1800.0
+"""How long a night waits for a disk that is full."""
 
 
 @flow(name="search", flow_run_name="{run_id}")
@@ -66,6 +70,23 @@ def search(run_id: str, history: str, rules: StopRules, again: list[int] | None 
             if not cancellation.was_asked_for:
                 raise
             return Cancelled(message=f"stopped at once; go on with: overnight resume {run_id}")
+
+
+@dataclass
+class Trouble:
+    """What has gone wrong since a generation last came to its end.
+
+    Attributes:
+        attempts: At the generation whose turn it is, that failed through a fault of its own.
+        failures: Generations that were given up.
+        waits: Pauses.
+        full_since: When the disk was first found full, `time.monotonic()`.
+    """
+
+    attempts: int = 0
+    failures: int = 0
+    waits: int = 0
+    full_since: float | None = None
 
 
 class Night:
@@ -117,7 +138,8 @@ class Night:
             reason = self._generations()
         except BaseException as error:
             interrupted = not isinstance(error, Exception)
-            self._end(StopReason.INTERRUPTED if interrupted else StopReason.FAILED, error=str(error))
+            with contextlib.suppress(EnvironmentFault):  # a disk that is full must not hide why the night ended
+                self._end(StopReason.INTERRUPTED if interrupted else StopReason.FAILED, error=str(error))
             self._tell()
             raise
         self._end(reason)
@@ -135,31 +157,38 @@ class Night:
     def _generations(self) -> StopReason:
         """Generations until a rule says stop.
 
-        An outage is waited for, however long it takes. What fails otherwise is tried again, then the night goes on
-        without it, until too many have failed in a row.
+        An outage is waited for, however long it takes, and a full disk for a while. What fails otherwise is tried
+        again, then the night goes on without it, until too many have failed in a row.
         """
-        attempts = failures = waits = 0
+        trouble = Trouble()
         while (reason := self._reason_to_stop()) is None:
             begin = time.monotonic()
             number = self._number
             try:
                 self._attempt(number)
-            except (TerminalProviderError, UsageError):
+            except (TerminalProviderError, UsageError, HistoryGone):
                 raise
             except Exception as error:
-                waits += 1
-                attempts += not isinstance(error, Outage)
-                if attempts > self._session.search.retries:
-                    self._give_up(number, error)
-                    attempts, failures = 0, failures + 1
-                if failures >= self._session.search.failures:
+                if self._is_too_much(trouble, number, error):
                     raise
-                self._pause(waits, error)
+                self._pause(trouble, error)
                 continue
-            attempts = failures = waits = 0
+            trouble = Trouble()
             self._session.progress.message = ""
             self._longest_s = max(self._longest_s, self._session.mail.seconds_since(begin))
         return reason
+
+    def _is_too_much(self, trouble: Trouble, number: int, error: Exception) -> bool:
+        """Whether one more failure ends the night. A generation that has used up its attempts is given up."""
+        trouble.waits += 1
+        if isinstance(error, DiskFault):
+            trouble.full_since = trouble.full_since or time.monotonic()
+            return time.monotonic() - trouble.full_since >= _FULL_DISK_S
+        trouble.attempts += not isinstance(error, Outage)
+        if trouble.attempts > self._session.search.retries:
+            self._give_up(number, error)
+            trouble.attempts, trouble.failures = 0, trouble.failures + 1
+        return trouble.failures >= self._session.search.failures
 
     def _reason_to_stop(self) -> StopReason | None:
         self._refuse_the_impossible()
@@ -197,13 +226,13 @@ class Night:
                 self._session.give_up(number)
         self._session.progress.note(f"generation {number} failed: {error}")
 
-    def _pause(self, waits: int, error: Exception) -> None:
+    def _pause(self, trouble: Trouble, error: Exception) -> None:
         """Waits longer each time, but not beyond the deadline, nor when a person wants to stop."""
-        seconds = min(_FIRST_WAIT_S * 2 ** (waits - 1), _LONGEST_WAIT_S)
+        seconds = min(_FIRST_WAIT_S * 2 ** (trouble.waits - 1), _LONGEST_WAIT_S)
         progress = self._session.progress
         progress.phase = "paused"
         said = error.message if isinstance(error, OvernightError) else f"{type(error).__name__}: {error}"
-        progress.message = f"{'paused: ' * isinstance(error, Outage)}{said}; next attempt in {seconds:.0f} s"
+        progress.message = _in_words(said, error, seconds, trouble.full_since)
         self._show(now=True)
         begin = time.monotonic()
         until = begin + seconds
@@ -288,13 +317,13 @@ class Night:
         self._notifier.ended(session.run.run_id, self._record, session.population.start.score, sorted(session.failed))
 
     def _final(self) -> None:
-        finalists = self._finalists()
+        finalists = self._finalists(Trouble())
         self._record = replace(
             self._record, ended_at=datetime.now(UTC), finalists=finalists, best_program_id=finalists[0].program.id
         )
         record.write_night(self._session.files, self._record)
 
-    def _finalists(self, waits: int = 0) -> tuple[Finalist, ...]:
+    def _finalists(self, trouble: Trouble) -> tuple[Finalist, ...]:
         """The final waits for a lost engine, too, as long as the night may."""
         self._session.progress.phase = "final"
         try:
@@ -303,5 +332,17 @@ class Night:
             if self._is_past_the_deadline() or self._session.progress.interrupted:
                 again = "`overnight resume last --generations 1` holds it again."
                 raise SandboxUnavailable(f"the final is undecided: {error.message}", remedy=again) from error
-            self._pause(waits + 1, error)
-        return self._finalists(waits + 1)
+            trouble.waits += 1
+            self._pause(trouble, error)
+        return self._finalists(trouble)
+
+
+def _in_words(said: str, error: Exception, seconds: float, full_since: float | None) -> str:
+    """Why a night pauses, how long, and what comes then."""
+    paused = "paused: " * isinstance(error, Outage | DiskFault)
+    ends = ""
+    if full_since is not None and isinstance(error, DiskFault):
+        left = max(0.0, full_since + _FULL_DISK_S - time.monotonic())
+        end = datetime.now().astimezone() + timedelta(seconds=left)
+        ends = f"; unless there is room by {end:%H:%M}, the night ends"
+    return f"{paused}{said}; next attempt in {seconds:.0f} s{ends}"

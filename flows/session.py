@@ -186,7 +186,8 @@ class Session:
         """Makes sure that answers can be kept before any is bought.
 
         Raises:
-            EnvironmentFault: If they cannot.
+            HistoryGone: If there is nowhere to keep them.
+            DiskFault: If they cannot.
         """
         self.files.probe()
         self.can_keep = True

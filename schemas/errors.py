@@ -69,6 +69,14 @@ class SandboxUnavailable(EnvironmentFault, Outage):
     """No sandbox can be had now: the engine is down or the image is missing."""
 
 
+class DiskFault(EnvironmentFault):
+    """The history cannot be written now: the disk is full, or read-only. There may be room again."""
+
+
+class HistoryGone(EnvironmentFault):
+    """The files of a run were taken away while it is under way: nothing could be kept any more."""
+
+
 class ProviderError(OvernightError):
     """A model's provider refused or failed."""
 

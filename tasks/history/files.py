@@ -16,7 +16,7 @@ from typing import IO, Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.errors import EnvironmentFault, HistoryError, RunIsBusy, UsageError
+from schemas.errors import DiskFault, HistoryError, HistoryGone, RunIsBusy, UsageError
 from schemas.tables import ALL, SCHEMA_VERSION
 
 T = TypeVar("T")
@@ -150,8 +150,14 @@ class RunFiles:
         """Writes some bytes and removes them.
 
         Raises:
-            EnvironmentFault: If the disk is full or cannot be written.
+            HistoryGone: If there is no run any more.
+            DiskFault: If the disk is full or cannot be written.
         """
+        if not self.run.exists():
+            raise HistoryGone(
+                f"{self.run} was taken away while the run is under way",
+                remedy=f"Put {self.directory} back; then `overnight resume {self.run_id}` goes on.",
+            )
         path = hidden_path(self.directory / "probe")
         with disk_errors(path):
             with path.open("wb") as handle:
@@ -369,7 +375,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise EnvironmentFault(
+        raise DiskFault(
             f"cannot write {path}: {error.strerror or error}",
             remedy="Free some space or name another place with --history; then `overnight resume last` goes on.",
         ) from error

@@ -58,16 +58,22 @@ class Shop:
         return Answer(b"<html>bad gateway</html>", status=502)
 
 
-class Memory:
-    """What a night's process holds, MiB, sampled while it lives."""
+class Meter:
+    """What a night's process takes, sampled while it lives.
+
+    Attributes:
+        mib: What it holds, MiB.
+        spent: Generations that are committed, and its processor time until then, seconds.
+    """
 
     def __init__(self, night: Night) -> None:
-        self.samples: list[float] = []
+        self.mib: list[float] = []
+        self.spent: list[tuple[int, float]] = []
         self._night = night
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
-    def __enter__(self) -> Memory:
+    def __enter__(self) -> Meter:
         self._thread.start()
         return self
 
@@ -76,10 +82,19 @@ class Memory:
         self._thread.join()
 
     def _watch(self) -> None:
-        status = Path(f"/proc/{self._night.pid}/status")
+        process, ticks = Path(f"/proc/{self._night.pid}"), os.sysconf("SC_CLK_TCK")
         while not self._over.wait(0.25):
-            if found := re.search(r"VmRSS:\s+(\d+) kB", status.read_text()):
-                self.samples.append(int(found[1]) / 1024)
+            if found := re.search(r"VmRSS:\s+(\d+) kB", (process / "status").read_text()):
+                self.mib.append(int(found[1]) / 1024)
+            times = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
+            self.spent.append((len(self._night.files.committed()), sum(map(int, times)) / ticks))
+
+    def cpu_s_a_generation(self) -> tuple[float, float]:
+        """In the second tenth, and in the last."""
+        tenth = len(self.spent) // 10
+        spans = self.spent[tenth : 2 * tenth], self.spent[-tenth:]
+        early, late = ((span[-1][1] - span[0][1]) / (span[-1][0] - span[0][0]) for span in spans)
+        return round(early, 4), round(late, 4)
 
 
 @pytest.fixture
@@ -109,7 +124,7 @@ def test_a_long_run(
     spent.kill()
     killed.append(time.monotonic())
     spent.resume("--generations", str(GENERATIONS + 1 - len(spent.files.committed())))
-    with Memory(spent) as memory:
+    with Meter(spent) as meter:
         wait_until(lambda: len(spent.files.committed()) > GENERATIONS, patience_s=3000)
     spent.end()
     database = Database(tmp_path / "history")
@@ -119,13 +134,14 @@ def test_a_long_run(
         "faults": shop.faults,
         "kills": len(killed),
         "seconds a generation": steady(seconds(database)),
-        "MiB": steady(memory.samples),
+        "CPU seconds a generation": meter.cpu_s_a_generation(),
+        "MiB": steady(meter.mib),
     }
     with capsys.disabled():
         print(json.dumps(figures))  # noqa: T201  the figures are what a soak is for
     assert figures["twice"] == figures["lost"] == 0
     assert figures["in flight at a kill"] <= len(killed) * 16
-    for name in ("seconds a generation", "MiB"):
+    for name in ("CPU seconds a generation", "MiB"):  # the clock also tells what else the machine has to do
         before, after = figures[name]
         assert after <= before * 1.25, name
     best = [row["best_score"] for row in database.rows("FROM generations WHERE state = 'committed' ORDER BY place")]
