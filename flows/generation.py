@@ -40,6 +40,7 @@ def generation(run_id: str, number: int, history: str) -> State[float]:
         The best score of the run after it.
     """
     with open_session(files_of(Path(history), run_id)) as session:
+        session.settle()
         if session.is_committed(number):
             return Completed(message="it is committed already", data=session.best.score)
         if number > session.generations + 1:

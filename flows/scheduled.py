@@ -28,6 +28,9 @@ from schemas.errors import OvernightError, RunIsBusy, UsageError
 from schemas.problem import load_problem
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of
+from tasks.history.lock import locked
+from tasks.history.mirror import local_copy
+from tasks.history.remote import refresh
 from tasks.problems import find
 from tasks.report.page import render
 
@@ -85,7 +88,7 @@ def night(
 
     Args:
         run_id: The run; begun if it is not there.
-        history: Directory of the history.
+        history: Directory of the history, or where it is on object storage.
         start: What it is begun with.
         rules: When to stop.
         deadline: The same every night, in place of `rules.until`.
@@ -95,12 +98,14 @@ def night(
     if deadline is not None:
         rules = rules.model_copy(update={"until": _moment(deadline)})
     with (notices or Notices()).notifier().watching(run_id) as notifier:
+        place = local_copy(history)
+        refresh(place)
         try:
-            with open_session(begin(run_id, Path(history), start)) as session:
-                one = Night(session, rules, history, notifier=notifier)
+            with open_session(begin(run_id, place, start)) as session:
+                one = Night(session, rules, str(place), notifier=notifier)
                 over = one.run()
                 with contextlib.suppress(OvernightError, OSError):
-                    one.pages.report(write_report(Path(history), session.files))
+                    one.pages.report(write_report(place, session.files))
                 return over
         except RunIsBusy as error:
             return Cancelled(message=f"{error.message}; nothing was done")
@@ -137,7 +142,8 @@ def begin(run_id: str, history: Path, start: Start) -> RunFiles:
     """
     files = files_of(history, run_id)
     if not files.run.exists():
-        with files.locked():
-            path = find(start.problem)
-            create_run(load_problem(path, start.settings), path, history, seed=start.seed, run_id=run_id)
+        with locked(files):
+            if not files.run.exists():  # else another process was quicker
+                path = find(start.problem)
+                create_run(load_problem(path, start.settings), path, history, seed=start.seed, run_id=run_id)
     return files

@@ -31,6 +31,8 @@ from tasks.evaluate.pool import FreshPool, SandboxPool, open_fresh_pool, open_po
 from tasks.history import record
 from tasks.history.files import RunFiles
 from tasks.history.journal import Journal
+from tasks.history.lock import locked
+from tasks.history.remote import catch_up, is_unsure
 from tasks.sample.gateway import Gateway
 from tasks.sample.ledger import Ledger
 from tasks.sample.prompts import build_prompts
@@ -284,9 +286,19 @@ class Session:
     def is_committed(self, number: int) -> bool:
         return number <= self.generations and number not in self.failed
 
+    def settle(self) -> None:
+        """Finds out what became of what a store was asked for before it fell silent."""
+        if is_unsure(self.files):
+            self.reload()
+
     def reload(self) -> None:
-        """Takes everything that is committed from the files again, after an attempt that failed half-way."""
+        """Takes everything that is committed from the files again, after an attempt that failed half-way.
+
+        Raises:
+            StoreUnavailable: If they are on a store that does not answer.
+        """
         self._stop_rounds()
+        catch_up(self.files)
         self.take(record.read_past(self.files, with_lessons=self.search.feedback_chars > 0))
 
     def take(self, past: Past) -> None:
@@ -315,7 +327,7 @@ def open_session(files: RunFiles) -> Iterator[Session]:
     if files.directory in _open:
         yield _open[files.directory]
         return
-    with files.locked(), contextlib.ExitStack() as stack:
+    with locked(files), contextlib.ExitStack() as stack:
         session = _new_session(files, stack)
         _open[files.directory] = session
         stack.callback(_open.pop, files.directory)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.story.tell import tell
+from schemas.errors import StoreUnavailable
 from schemas.story import Story
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
+from tasks.history.remote import refresh
 from tasks.report.page import render
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
+
+_EVERY_S = 2.0
+"""How often a store is asked, whoever asks."""
 
 
 class Watched:
@@ -29,13 +36,23 @@ class Watched:
     def __init__(self, history: Path, files: RunFiles) -> None:
         self._history, self._files = history, files
         self._lock = threading.Lock()
+        self._looking = threading.Lock()
+        self._looked = time.monotonic()
         self._told: tuple[str, Story] | None = None
         self._page: tuple[str, str] | None = None
 
     def mark(self) -> str:
-        """Differs when there is more to tell."""
+        """Differs when there is more to tell; the same while the files are on a store that does not answer."""
+        with contextlib.suppress(StoreUnavailable):
+            self._refresh()
         nights = [path.stat().st_mtime_ns for path in self._files.nights()]
         return f'"{len(nights)}-{max(nights, default=0):x}-{max(self._files.committed(), default=0)}"'
+
+    def _refresh(self) -> None:
+        with self._looking:
+            if time.monotonic() - self._looked > _EVERY_S:
+                refresh(self._history, self._files.run_id)
+                self._looked = time.monotonic()
 
     def story(self) -> Story:
         """The story as it is now."""

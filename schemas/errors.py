@@ -77,6 +77,10 @@ class HistoryGone(EnvironmentFault):
     """The files of a run were taken away while it is under way: nothing could be kept any more."""
 
 
+class StoreUnavailable(EnvironmentFault, Outage):
+    """The object storage that keeps the history does not answer now."""
+
+
 class ProviderError(OvernightError):
     """A model's provider refused or failed."""
 

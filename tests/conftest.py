@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.environment import SERVER, prepare
+from tests.objects import KEY, SECRET, ObjectStore, object_store
 from tests.provider import Provider
 
 prepare()
@@ -59,6 +61,30 @@ def provider() -> Iterator[Provider]:
     """A model provider on loopback that speaks OpenAI's protocol and answers with mutated programs, as chat does."""
     with Provider() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def _objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    with object_store(tmp_path_factory.mktemp("objects")) as store:
+        yield store
+
+
+@pytest.fixture
+def objects(_objects: ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ObjectStore:
+    """An S3 server, whose keys this process and its children have, and an empty cache."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "cache"))
+    return _objects
+
+
+@pytest.fixture
+def bucket(objects: ObjectStore) -> str:
+    """The URL of a history in a bucket that is new."""
+    name = f"b-{secrets.token_hex(6)}"
+    objects.files.create_dir(name)
+    return objects.url(name)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple
 
 from cyclopts import Parameter
 
-from flows.cli.text import DEFAULT_HISTORY, History, out, printable, table
+from flows.cli.text import DEFAULT_HISTORY, NewRun, out, printable, table
 from schemas.errors import ExitCode, OvernightError
 
 _ENOUGH_BYTES = 2 * 1024**3
@@ -28,7 +28,7 @@ class Finding(NamedTuple):
 def doctor(
     *,
     model: Annotated[list[str] | None, Parameter(help="also look for the keys this model needs; repeatable")] = None,
-    history: History = DEFAULT_HISTORY,
+    history: NewRun = DEFAULT_HISTORY,
 ) -> int:
     """Look at the engine, the image, Prefect, keys and the disk; exit with 3 if a night could not start."""
     checks: dict[str, Callable[[], Finding]] = {

@@ -20,10 +20,11 @@ def compact(
     """Put the files of all generations of a run together, so that questions are answered faster. Nothing is lost."""
     from tasks.history.compact import compact as put_together
     from tasks.history.files import find_run, runs_in
+    from tasks.history.lock import locked
 
     for files in runs_in(history) if run is None else [find_run(history, run)]:
         try:
-            with files.locked():
+            with locked(files):
                 merged = put_together(files, least=1)
         except RunIsBusy as error:
             if run is not None:
@@ -43,10 +44,11 @@ def export(
     """Write a run into one file, which `overnight import` takes in on another machine."""
     from tasks.history.archive import pack
     from tasks.history.files import find_run
+    from tasks.history.lock import locked
 
     files = find_run(history, run)
     target = write or Path(f"{files.run_id}.tar.zst")
-    with files.locked():
+    with locked(files):
         manifest = pack(files, target)
     said = f"{len(manifest.files)} files, {target.stat().st_size / 1e6:.1f} MB"
     say(f"wrote {target} ({said}); take it in elsewhere with: overnight import {target.name}")

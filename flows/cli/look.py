@@ -41,10 +41,11 @@ def problems(*, history: History = DEFAULT_HISTORY) -> None:
 def runs(*, history: History = DEFAULT_HISTORY) -> None:
     """The runs in the history, newest first."""
     from tasks.history.database import Database
+    from tasks.history.mirror import place_of
 
     found = Database(history).rows("FROM runs ORDER BY started_at DESC")
     if not found:
-        say(f"no run in {history} yet; start one: overnight run bin-packing-or")
+        say(f"no run in {place_of(history)} yet; start one: overnight run bin-packing-or")
         return
     rows = [
         (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.cli.text import DEFAULT_HISTORY, History, local_directory, out, printable, say, score
+from flows.cli.text import DEFAULT_HISTORY, History, history_to_read, out, printable, say, score
 from schemas.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -28,13 +28,14 @@ def replay(
     into: Annotated[
         Path | None,
         Parameter(
-            help="another history, which gets the repeated run; by default it is thrown away", converter=local_directory
+            help="another history, which gets the repeated run; by default it is thrown away", converter=history_to_read
         ),
     ] = None,
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Repeat a run from its recorded completions, without a model, and say whether its history comes out the same."""
     from tasks.history.files import find_run
+    from tasks.history.mirror import place_of
 
     files = find_run(history, run)
     from flows.replay import read_then
@@ -49,7 +50,7 @@ def replay(
         if not keeps:
             shutil.rmtree(place, ignore_errors=True)
     if keeps:
-        say(f'kept     overnight sql --history {place} "FROM generations"')
+        say(f'kept     overnight sql --history {place_of(place)} "FROM generations"')
     return ExitCode.DONE if is_same else ExitCode.FAILED
 
 

@@ -144,10 +144,11 @@ def _span(span: Quartiles | None) -> tuple[str, str]:
 def _index(history: Path, path: Path) -> None:
     from flows.story.curves import every
     from tasks.history.database import Database
+    from tasks.history.mirror import place_of
     from tasks.report.beside import render_index
 
     runs = every(Database(history))
     if not runs:
-        raise UsageError(f"no run in {history}", remedy="Start one: overnight run bin-packing-or")
+        raise UsageError(f"no run in {place_of(history)}", remedy="Start one: overnight run bin-packing-or")
     pages = [run.run_id for run in runs if (path.parent / f"report-{run.run_id}.html").exists()]
     write_page(path, render_index(runs, pages))

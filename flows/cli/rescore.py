@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -77,6 +78,8 @@ def _counter() -> Any:
 
 
 def _tell(done: Rescored, old: str, history: Path) -> None:
+    from tasks.history.mirror import place_of
+
     ranked = sorted(done.pairs, key=lambda pair: (pair[1].score is not None, pair[1].score or 0.0), reverse=True)
     places = {was.id: place for place, (was, _) in enumerate(done.pairs, start=1)}
     rows = [
@@ -88,5 +91,5 @@ def _tell(done: Rescored, old: str, history: Path) -> None:
     new, scored = done.files.run_id, sum(one.score is not None for _, one in done.pairs)
     of = f" of {done.kept} that {old} has kept (--most N for more)" if done.kept > len(done.pairs) else ""
     say(f"{new}: {len(done.pairs)} programs{of}, {scored} scored; the start program scores {score(done.start.score)}")
-    place = "" if str(history) == "history" else f" --history {history}"
+    place = "" if str(history) == "history" else f" --history {shlex.quote(place_of(history))}"
     say(f"go on    overnight resume {new}{place}\nlook     overnight best {new}{place}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from flows.cli.notices import Notices
-from flows.cli.text import DEFAULT_HISTORY, History, say, say_notes
+from flows.cli.text import DEFAULT_HISTORY, History, NewRun, say, say_notes
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def run(
     inputs: Annotated[str | None, Parameter(help="training inputs as JSON, in place of the specification's")] = None,
     set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
     notices: Notices = Notices(),  # noqa: B008  (frozen)
-    history: History = DEFAULT_HISTORY,
+    history: NewRun = DEFAULT_HISTORY,
 ) -> int:
     """Start a run: score the start program, then search until a rule stops the night or you do (Ctrl-C)."""
     from flows.images import image_of

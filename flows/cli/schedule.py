@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from flows.cli.flags import Rules
 from flows.cli.notices import Notices
 from flows.cli.run import Batch, Image, Runtime, overrides
-from flows.cli.text import DEFAULT_HISTORY, History, say
+from flows.cli.text import DEFAULT_HISTORY, NewRun, say
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,12 +48,13 @@ def schedule(
     inputs: Annotated[str | None, Parameter(help="training inputs as JSON, in place of the specification's")] = None,
     set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
     notices: Notices = Notices(),  # noqa: B008  (frozen)
-    history: History = DEFAULT_HISTORY,
+    history: NewRun = DEFAULT_HISTORY,
 ) -> None:
     """Schedule a run: the first night begins it, each one after it goes on with it."""
     from flows.images import require
     from schemas.ids import new_run_id
     from schemas.problem import load_problem
+    from tasks.history.mirror import place_of
     from tasks.problems import find, names
     from tasks.sample.batches import require_batches
     from tasks.sample.provider import require_prices
@@ -81,7 +82,7 @@ def schedule(
     )
     parameters: dict[str, Any] = {
         "run_id": new_run_id(loaded.name, datetime.now(UTC)),
-        "history": str(history.resolve()),
+        "history": place_of(history.resolve()),
         "start": start.model_dump(mode="json"),
         "rules": rules.given(),
         "deadline": deadline,

@@ -15,6 +15,7 @@ from flows.cli.text import out, say, say_error
 from schemas.cookbook import text as cookbook
 from schemas.errors import OvernightError, UsageError
 from schemas.views import MACROS, VIEWS
+from tasks.history.remote import refresh
 
 if TYPE_CHECKING:
     from tasks.history.database import Database
@@ -78,6 +79,7 @@ class Shell:
         if text.startswith("."):
             self._command(*text.rstrip(";").split())
         elif text.strip("; \n"):
+            refresh(self._database.history)
             ask(self._database, text, self._style, self._timeout_s)
 
     def _command(self, name: str, *arguments: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from flows.cli.text import duration, out, printable, say, score, table, usd
@@ -9,6 +10,7 @@ from schemas.generation import NightRecord, RunRecord
 from schemas.program import Program
 from tasks.history import record
 from tasks.history.files import find_run
+from tasks.history.mirror import place_of
 
 
 def print_summary(history: Path, run_id: str, night_number: int) -> None:
@@ -29,7 +31,7 @@ def print_summary(history: Path, run_id: str, night_number: int) -> None:
         say(f"paused for {duration(night.paused_s)}, the last time by: {printable(night.paused_by)}")
     if best.id == past.start.id:
         say("no better program than the start program yet")
-    place = "" if str(history) == "history" else f" --history {history}"
+    place = "" if str(history) == "history" else f" --history {shlex.quote(place_of(history))}"
     say(
         f"\ngo on    overnight resume {run_id}{place}\n"
         f"look     overnight show {best.id}{place}\n"

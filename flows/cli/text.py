@@ -16,7 +16,7 @@ from flows.words import usd as usd
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from rich.console import Console
     from rich.table import Table
@@ -25,27 +25,49 @@ if TYPE_CHECKING:
     from schemas.problem import Problem
 
 
-def local_directory(_: type, tokens: Sequence[Token]) -> Path:
-    """The place of a history.
+def history_to_write(_: type, tokens: Sequence[Token]) -> Path:
+    """The place of a history that gets something new: of one behind a URL, this machine's copy as it is.
 
     Raises:
-        UsageError: If it is not on this machine.
+        UsageError: If the URL makes no sense.
+        EnvironmentFault: If it cannot be written to.
     """
-    place = tokens[0].value
-    if "://" in place:
-        raise UsageError(
-            f"{place}: a history is a directory on this machine; object storage is not there yet",
-            remedy="Keep it here, and send it off as one file: overnight export RUN --write FILE",
-        )
-    return Path(place)
+    from tasks.history.mirror import local_copy
+    from tasks.history.remote import probe
+
+    history = local_copy(tokens[0].value)
+    probe(history)
+    return history
 
 
-History = Annotated[
-    Path,
-    Parameter(
-        name="--history", env_var="OVERNIGHT_HISTORY", help="directory where runs are kept", converter=local_directory
-    ),
-]
+def history_to_read(_: type, tokens: Sequence[Token]) -> Path:
+    """The place of a history: of one behind a URL, this machine's copy, brought up to date.
+
+    Raises:
+        UsageError: If the URL makes no sense.
+        EnvironmentFault: If the store does not answer, or refuses.
+    """
+    from tasks.history.mirror import local_copy
+    from tasks.history.remote import refresh
+
+    history = local_copy(tokens[0].value)
+    refresh(history)
+    return history
+
+
+def _history(converter: Callable[[type, Sequence[Token]], Path]) -> Parameter:
+    return Parameter(
+        name="--history",
+        env_var="OVERNIGHT_HISTORY",
+        help="where runs are kept: a directory, or a place on object storage like s3://bucket/prefix",
+        converter=converter,
+    )
+
+
+History = Annotated[Path, _history(history_to_read)]
+NewRun = Annotated[Path, _history(history_to_write)]
+"""Of what begins a run and needs no other."""
+
 DEFAULT_HISTORY = Path("history")
 _WIDTH_OF_A_PIPE = 10_000
 """Where nobody looks, a row is a line."""

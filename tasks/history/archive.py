@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import re
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -21,19 +20,14 @@ from schemas.errors import EnvironmentFault, HistoryError, OvernightError, Usage
 from schemas.ids import RUN_ID
 from schemas.tables import SCHEMA_VERSION
 from tasks.history import record
-from tasks.history.files import RunFiles, disk_errors, files_of, read_file, sync, sync_directory
+from tasks.history.files import FILE, RunFiles, disk_errors, files_of, read_file, sync, sync_directory
+from tasks.history.mirror import publish_run
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"
 _LARGEST_MANIFEST = 256 << 20
 _CHUNK = 1 << 20
 _IMPORTING = ".importing"
-_FILE = re.compile(
-    r"run\.parquet|files\.parquet|nights/\d{1,9}\.parquet|attempts/\d{1,9}-\d{1,9}\.parquet|paid/\d{1,9}\.jsonl"
-    r"|generations/\d{1,9}(-\d{1,9})?/(generation|programs|population)\.parquet",
-    re.ASCII,
-)
-"""Every file that a run has; what has another name never leaves an archive, wherever its name points to."""
 
 
 class Entry(BaseModel):
@@ -96,7 +90,7 @@ def pack(files: RunFiles, target: Path) -> Manifest:
 
 def describe(files: RunFiles) -> Manifest:
     """What an archive of this run holds."""
-    found = sorted(path for path in files.directory.rglob("*") if _FILE.fullmatch(_name(files, path)))
+    found = sorted(path for path in files.directory.rglob("*") if FILE.fullmatch(_name(files, path)))
     entries = {_name(files, path): _entry(path) for path in found}
     return Manifest(format=_FORMAT, schema_version=SCHEMA_VERSION, run_id=files.run_id, files=entries)
 
@@ -153,6 +147,7 @@ def unpack(source: Path, history: Path) -> tuple[RunFiles, bool]:
         staged = files_of(staging, manifest.run_id)
         _extract(members, manifest, staged, source)
         _look_through(staged, source)
+        publish_run(files.directory, staged.directory)
         with disk_errors(files.directory):
             _show(staged, files)
     return files, True
@@ -214,7 +209,7 @@ def _members(archive: tarfile.TarFile, source: Path) -> Iterator[Member]:
     for member in archive:
         run_id, _, name = member.name.partition("/")
         content = archive.extractfile(member) if member.isreg() else None
-        is_known = RUN_ID.fullmatch(run_id) and (name == _MANIFEST or _FILE.fullmatch(name))
+        is_known = RUN_ID.fullmatch(run_id) and (name == _MANIFEST or FILE.fullmatch(name))
         if content is None or not is_known:
             raise _damaged(source, f"{member.name!r} is no file of a run")
         yield run_id, name, member.size, member.mtime, content
@@ -237,7 +232,7 @@ def _manifest(members: Iterator[Member], source: Path) -> Manifest:
                 f"{source} has {what} {version}, this Overnight reads up to {known}",
                 remedy="Use the newer Overnight that wrote it.",
             )
-    if manifest.run_id != run_id or not all(map(_FILE.fullmatch, manifest.files)):
+    if manifest.run_id != run_id or not all(map(FILE.fullmatch, manifest.files)):
         raise _damaged(source, f"{_MANIFEST} is of another run")
     return manifest
 

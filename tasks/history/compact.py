@@ -25,6 +25,8 @@ from tasks.history.files import (
     sync,
     sync_directory,
 )
+from tasks.history.mirror import publish_folder
+from tasks.history.remote import tidy
 
 FULL = 64
 """Generations as they were committed that are worth a compaction while a night goes on."""
@@ -32,7 +34,9 @@ FULL = 64
 LEFT = 8
 """Those that are worth one at a night's end."""
 
-_TABLES = {"generation": tables.GENERATIONS, "programs": tables.PROGRAMS, "population": tables.POPULATION}
+_TABLES = {"programs": tables.PROGRAMS, "population": tables.POPULATION, "generation": tables.GENERATIONS}
+"""On a store the last is what makes the others count."""
+
 _GROUP_ROWS = 16_384
 _GROUP_BYTES = 64 << 20
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
@@ -62,14 +66,17 @@ def compact(files: RunFiles, least: int) -> int:
     built = hidden_path(shown)
     with disk_errors(shown):
         try:
-            _write_block(merged, built / _name(merged))
-            with no_commit():
-                _link((block for block in files.blocks() if block not in merged), built)
+            block = Block(built / _name(merged), merged[0].first, merged[-1].last)
+            _write_block(merged, block.folder)
+            publish_folder(shown / block.folder.name, block.folder, [f"{name}.parquet" for name in _TABLES])
+            with no_commit(files.directory):
+                _link((other for other in files.blocks() if not block.covers(other)), built)
                 sync_directory(built)
                 _exchange(built, shown)
             sync_directory(files.directory)
         finally:
             shutil.rmtree(built, ignore_errors=True)
+    tidy(files)
     return len(merged)
 
 

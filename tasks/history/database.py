@@ -44,7 +44,7 @@ class Database:
     def __init__(self, history: Path) -> None:
         import duckdb
 
-        self._history = history.resolve()
+        self.history = history.resolve()
         self._connection = duckdb.connect(config=_CONFIG)
         self._connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA files")
         self._known: dict[str, tuple[str, ...]] = {}
@@ -94,12 +94,12 @@ class Database:
         import duckdb
 
         for _ in range(_TRIES):
-            now = tables_in(self._history)
+            now = tables_in(self.history)
             try:
                 self._see(now)
                 return ask()
             except duckdb.IOException:
-                if tables_in(self._history) == now:
+                if tables_in(self.history) == now:
                     raise
         raise QueryError("the files of the history keep changing", remedy="Ask again.")
 
@@ -143,7 +143,7 @@ class Database:
             self._connection.execute(f"COMMENT ON MACRO TABLE {name} IS {_quoted(f'{macro.call}: {macro.says}')}")
 
     def _lock(self) -> None:
-        self._connection.execute(f"SET allowed_directories = [{_quoted(str(self._history))}]")
+        self._connection.execute(f"SET allowed_directories = [{_quoted(str(self.history))}]")
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
 

@@ -6,8 +6,7 @@ import fcntl
 import os
 import re
 import shutil
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +15,24 @@ from typing import IO, Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.errors import DiskFault, HistoryError, HistoryGone, RunIsBusy, UsageError
+from schemas.errors import DiskFault, HistoryError, HistoryGone, UsageError
 from schemas.tables import ALL, SCHEMA_VERSION
+from tasks.history.mirror import place_of, publish, publish_folder
 
 T = TypeVar("T")
 
 _RUNS = "runs"
 _PROBE_BYTES = 1 << 20
 _BLOCK = re.compile(r"(\d+)(?:-(\d+))?")
-_committing = threading.Lock()
 _HIDDEN = ".writing"
 """Everything half-written is below a folder of this name, which no reader's pattern matches."""
+
+FILE = re.compile(
+    r"run\.parquet|files\.parquet|nights/\d{1,9}\.parquet|attempts/\d{1,9}-\d{1,9}\.parquet|paid/\d{1,9}\.jsonl"
+    r"|generations/\d{1,9}(-\d{1,9})?/(generation|programs|population)\.parquet",
+    re.ASCII,
+)
+"""Every file that a run has, by its name in the run's directory; what has another name is not let in from anywhere."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,10 @@ class Block:
     @property
     def size(self) -> int:
         return self.last - self.first + 1
+
+    def covers(self, other: Block) -> bool:
+        """Whether it has all that is in another."""
+        return self.first <= other.first and other.last <= self.last
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,11 @@ class RunFiles:
         return self.generations / f"{number:06d}"
 
     def blocks(self) -> list[Block]:
-        """What is committed at this moment, in order: one folder, whatever is exchanged for it while it is listed."""
+        """What is committed at this moment, in order, each generation once."""
+        return blocks_named(self.generations, self.folders())
+
+    def folders(self) -> list[str]:
+        """Names of what lies in one folder, whatever is exchanged for it while it is listed."""
         while True:
             try:
                 descriptor = os.open(self.generations, os.O_RDONLY)
@@ -96,7 +110,7 @@ class RunFiles:
             try:
                 names = os.listdir(descriptor)
                 if os.path.samestat(os.fstat(descriptor), self.generations.stat()):
-                    return _blocks(self.generations, names)
+                    return names
             finally:
                 os.close(descriptor)
 
@@ -170,38 +184,22 @@ class RunFiles:
         if not self.run.exists():
             shutil.rmtree(self.generations, ignore_errors=True)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Holds the run for one night; a crash leaves no lock behind, since the kernel drops it.
-
-        Raises:
-            RunIsBusy: If another process holds it.
-        """
-        with disk_errors(self.directory / "lock"):
-            self.directory.mkdir(parents=True, exist_ok=True)
-            handle = (self.directory / "lock").open("a")
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RunIsBusy(
-                    f"run {self.run_id} is under way in another process",
-                    remedy="Wait for it, or stop it there with Ctrl-C.",
-                ) from error
-            self._sweep()
-            yield
-
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
         """Removes what a killed process left half-written or had no time to remove. Only who holds the lock may."""
         shutil.rmtree(self.directory / _HIDDEN, ignore_errors=True)
         for generation in set(self.committed()) & set(self.paid_for()):
             self.paid(generation).unlink(missing_ok=True)
 
 
-def _blocks(folder: Path, names: list[str]) -> list[Block]:
+def blocks_named(folder: Path, names: Sequence[str]) -> list[Block]:
+    """The blocks of these names, in order; what lies in another is left out, as it is while they are put together."""
     found = [(name, _BLOCK.fullmatch(name)) for name in names]
     blocks = [Block(folder / name, int(match[1]), int(match[2] or match[1])) for name, match in found if match]
-    return sorted(blocks, key=lambda block: block.first)
+    kept: list[Block] = []
+    for block in sorted(blocks, key=lambda one: (one.first, -one.last)):
+        if not kept or not kept[-1].covers(block):
+            kept.append(block)
+    return kept
 
 
 def runs_in(history: Path) -> list[RunFiles]:
@@ -233,62 +231,86 @@ def find_run(history: Path, name: str) -> RunFiles:
     """
     runs = runs_in(history)
     if not runs:
-        raise UsageError(f"no run in {history}", remedy="Start one: overnight run bin-packing-or")
+        raise UsageError(f"no run in {place_of(history)}", remedy="Start one: overnight run bin-packing-or")
     if name == "last":
         return max(runs, key=lambda run: run.run.stat().st_mtime)
     found = [run for run in runs if run.run_id == name] or [run for run in runs if run.run_id.startswith(name)]
     if len(found) == 1:
         return found[0]
     if not found:
-        raise UsageError(f"no run {name!r} in {history}", remedy="`overnight runs` lists them; `last` is the newest.")
+        raise UsageError(
+            f"no run {name!r} in {place_of(history)}", remedy="`overnight runs` lists them; `last` is the newest."
+        )
     names = ", ".join(run.run_id for run in found[:5])
     raise UsageError(f"{name!r} fits {len(found)} runs: {names}", remedy="Give a longer prefix.")
 
 
 def write_file(path: Path, table: pa.Table) -> None:
-    """One Parquet file, there whole or not there; replaces an older one."""
-    with disk_errors(path):
-        hidden = hidden_path(path)
-        try:
+    """One Parquet file, there whole or not there; replaces an older one.
+
+    Raises:
+        StoreUnavailable: If the history is on a store that does not answer; the file is not shown here then.
+    """
+    hidden = hidden_path(path)
+    try:
+        with disk_errors(path):
             _write_synced(hidden, table)
+            publish(path, hidden)
             _make_folder(path.parent)
             os.replace(hidden, path)
-        except OSError:
-            hidden.unlink(missing_ok=True)
-            raise
-        sync_directory(path.parent)
+            sync_directory(path.parent)
+    finally:
+        hidden.unlink(missing_ok=True)
 
 
 def write_folder(path: Path, tables: Mapping[str, pa.Table]) -> None:
-    """A folder of Parquet files, by name, that appears by one rename.
+    """A folder of Parquet files, by name, that appears by one rename; on a store, when its last file is there.
 
     Raises:
         HistoryError: If it is there already: a generation is committed once.
+        StoreUnavailable: If the history is on a store that does not answer; the folder is not shown here then.
     """
-    with disk_errors(path):
-        hidden = hidden_path(path)
-        shutil.rmtree(hidden, ignore_errors=True)
-        hidden.mkdir()
-        try:
-            for name, table in tables.items():
-                _write_synced(hidden / f"{name}.parquet", table)
+    hidden = hidden_path(path)
+    shutil.rmtree(hidden, ignore_errors=True)
+    try:
+        with disk_errors(path):
+            hidden.mkdir()
+            names = [f"{name}.parquet" for name in tables]
+            for name, table in zip(names, tables.values(), strict=True):
+                _write_synced(hidden / name, table)
             sync_directory(hidden)
-            with no_commit():
+            published = publish_folder(path, hidden, names)
+            with no_commit(path.parent.parent):
                 _make_folder(path.parent)
-                os.rename(hidden, path)
-        except OSError as error:
-            shutil.rmtree(hidden, ignore_errors=True)
-            if not path.exists():
-                raise
-            raise HistoryError(f"{path} is committed already") from error
-        sync_directory(path.parent)
+                if not (published and path.exists()):  # else another process has it from there already
+                    _show(hidden, path)
+            sync_directory(path.parent)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _show(hidden: Path, path: Path) -> None:
+    try:
+        os.rename(hidden, path)
+    except OSError as error:
+        if not path.exists():
+            raise
+        raise HistoryError(f"{path} is committed already") from error
 
 
 @contextmanager
-def no_commit() -> Iterator[None]:
-    """Inside, no folder is committed by this process, which is the one that may: it holds the run's lock."""
-    with _committing:
+def no_commit(run: Path) -> Iterator[None]:
+    """Inside, no other thread or process shows a generation of a run, or puts others in their place.
+
+    Args:
+        run: Its directory.
+    """
+    descriptor = os.open(run, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)
 
 
 def read_file(path: Path, *, columns: list[str] | None = None) -> pa.Table:
@@ -385,7 +407,8 @@ def hidden_path(path: Path) -> Path:
     """Where a file or folder of a run is written before it is shown."""
     run = next(parent for parent in path.parents if parent.parent.name == _RUNS)
     folder = run / _HIDDEN
-    folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(path):
+        folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{path.name}.{os.getpid()}"
 
 

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from schemas.errors import HistoryError
 from schemas.program import Completion
 from tasks.history.files import append_lines, disk_errors, read_lines
+from tasks.history.mirror import publish_lines
 
 Key = tuple[int, int, str]
 """Prompt, sample and the prompt's hash: what was asked, so that a changed prompt never takes another's answer."""
@@ -41,9 +42,19 @@ class Journal:
         return {(c.prompt, c.sample, c.prompt_hash): c for c in completions}
 
     def record(self, completions: Sequence[Completion]) -> None:
-        """Returns when they are on the disk."""
+        """Returns when they are on the disk, and on the store where the history is on one.
+
+        Raises:
+            StoreUnavailable: If the store does not answer; on the disk they are all the same.
+        """
         with self._writing:
             append_lines(self._path, [orjson.dumps(completion) for completion in completions])
+        publish_lines(self._path)
+
+    def take(self, lines: list[bytes]) -> None:
+        """Adds lines that another machine wrote."""
+        with self._writing:
+            append_lines(self._path, lines)
 
     def discard(self) -> None:
         """After the generation is committed, its programs hold the completions."""

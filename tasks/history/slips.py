@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from schemas.errors import HistoryError
 from schemas.mail import Slip
 from tasks.history.files import append_lines, read_lines
+from tasks.history.mirror import publish_lines, withdraw
 
 _SLIP = TypeAdapter(Slip)
 
@@ -26,11 +27,13 @@ class Slips:
     folder: Path
 
     def keep(self, slip: Slip) -> None:
-        """Returns when it is on the disk."""
+        """Returns when it is on the disk, and on the store where the history is on one."""
         append_lines(self._path(slip), [orjson.dumps(slip)])
+        publish_lines(self._path(slip))
 
     def drop(self, slip: Slip) -> None:
         """When its answers are safe, or it turned out that it was never sent."""
+        withdraw(self._path(slip))
         self._path(slip).unlink(missing_ok=True)
 
     def all(self) -> list[Slip]:

@@ -15,6 +15,7 @@ from flows.rules import StopRules
 from flows.scheduled import Deadline, Start, begin, night
 from tasks.history.database import Database
 from tasks.history.files import files_of
+from tasks.history.lock import locked
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
@@ -48,7 +49,7 @@ def test_the_first_night_begins_the_run_and_the_next_goes_on_with_it(parameters:
 
 
 def test_a_night_is_cancelled_at_once_where_the_run_is_under_way(parameters: dict[str, Any], tmp_path: Path):
-    with files_of(tmp_path, "nightly").locked():
+    with locked(files_of(tmp_path, "nightly")):
         started = time.monotonic()
         state = night(**parameters, return_state=True)
     assert state.is_cancelled()

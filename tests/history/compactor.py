@@ -25,10 +25,11 @@ def start(files: RunFiles, rounds: int) -> Process:
 
 def main(directory: str, rounds: str) -> None:
     from tasks.history.compact import compact
+    from tasks.history.lock import locked
     from tests.history.made import grow
 
     files = RunFiles(Path(directory))
-    with files.locked():
+    with locked(files):
         sys.stdout.write("locked\n")
         sys.stdout.flush()
         for _ in range(int(rounds)):

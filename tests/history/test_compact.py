@@ -25,6 +25,7 @@ from tasks.history import record
 from tasks.history.compact import FULL, compact
 from tasks.history.database import Database
 from tasks.history.files import read_file, write_file
+from tasks.history.lock import locked
 from tests.history import compactor
 from tests.history.made import a_generation, a_judged, create, grow, portrait, rebuilt
 from tests.history.writer import ROOT
@@ -205,7 +206,7 @@ def killed_again_and_again(history: Path, times: int) -> None:
         assert now >= last
         last = now
     assert last > 0
-    with files.locked():
+    with locked(files):
         assert not list(files.directory.glob(".writing/*"))
         compact(files, 1)
     assert len(files.blocks()) == 1
@@ -226,6 +227,7 @@ import os, signal, sys
 from pathlib import Path
 from tasks.history import compact
 from tasks.history.files import RunFiles
+from tasks.history.lock import locked
 
 exchange, when = compact._exchange, sys.argv[2]
 def dying(*paths):
@@ -235,7 +237,7 @@ def dying(*paths):
 
 compact._exchange = dying
 files = RunFiles(Path(sys.argv[1]))
-with files.locked():
+with locked(files):
     compact.compact(files, 1)
 """
 
@@ -248,5 +250,5 @@ def test_the_exchange_is_the_one_moment(tmp_path: Path, when: str, blocks: int):
     assert died.returncode == -signal.SIGKILL
     assert len(files.blocks()) == blocks
     assert assert_each_row_once(tmp_path, 12) == 7
-    with files.locked():
+    with locked(files):
         assert not list(files.directory.glob(".writing/*"))

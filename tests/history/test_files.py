@@ -23,6 +23,7 @@ from tasks.history import files as history_files
 from tasks.history import record
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of, find_run, read_file, runs_in, write_file, write_folder
+from tasks.history.lock import locked
 from tests.history import writer
 from tests.history.made import create, grow, portrait, rebuilt
 
@@ -144,7 +145,7 @@ def test_a_process_that_ends_at_any_step_leaves_a_generation_whole_or_not_there(
             grow(files, 1)
     last = assert_whole(files)
     assert seen(tmp_path) == before if last == 0 else len(seen(tmp_path)) == len(before) + 3
-    with files.locked():
+    with locked(files):
         assert hidden(files) == []
         grow(files, 2)
     assert assert_whole(files) == last + 2
@@ -206,7 +207,7 @@ def test_a_disk_that_really_is_full_loses_no_committed_generation(small_disk: Pa
 def test_a_lock_that_cannot_be_opened_is_a_fault_of_the_environment(tmp_path: Path):
     files = files_of(tmp_path, "r")
     (files.directory / "lock").mkdir(parents=True)
-    with pytest.raises(EnvironmentFault, match="lock"), files.locked():
+    with pytest.raises(EnvironmentFault, match="lock"), locked(files):
         pass
 
 
@@ -224,7 +225,7 @@ def test_a_process_killed_while_it_commits_leaves_only_whole_generations_and_the
         assert process.wait() == -signal.SIGKILL
         last = assert_whole(files)
         assert last >= before
-        with files.locked():
+        with locked(files):
             assert hidden(files) == []
         before = last
     assert before > 5, "it committed"
@@ -242,7 +243,7 @@ def test_what_is_paid_for_and_committed_is_kept_once(tmp_path: Path, monkeypatch
         with pytest.raises(Killed):
             grow(files, 1)
     assert files.paid_for() == [1, 2], "it died between the commit and the end of its journal"
-    with files.locked():
+    with locked(files):
         assert files.paid_for() == [2]
 
 
@@ -253,33 +254,33 @@ def raise_killed(*_: object) -> None:
 def test_a_run_is_held_by_one_process_and_a_killed_one_lets_go(tmp_path: Path):
     files = create(tmp_path)
     process = writer.start(files, 10_000)
-    with pytest.raises(UsageError, match="another process") as caught, files.locked():
+    with pytest.raises(UsageError, match="another process") as caught, locked(files):
         pass
     assert caught.value.remedy
     assert process.poll() is None
     process.kill()
     process.wait()
-    with files.locked():
+    with locked(files):
         grow(files, 1)
 
 
 def test_who_cannot_have_the_lock_sweeps_nothing(tmp_path: Path):
     files = create(tmp_path)
-    with files.locked():
+    with locked(files):
         half_written = files.directory / ".writing" / "000001.1"
         half_written.mkdir(parents=True)
-        with pytest.raises(UsageError), files.locked():
+        with pytest.raises(UsageError), locked(files):
             pass
         assert half_written.exists()
-    with files.locked():
+    with locked(files):
         assert not half_written.exists()
 
 
 def test_an_error_while_a_run_is_held_lets_go(tmp_path: Path):
     files = create(tmp_path)
-    with pytest.raises(ZeroDivisionError), files.locked():
+    with pytest.raises(ZeroDivisionError), locked(files):
         raise ZeroDivisionError
-    with files.locked():
+    with locked(files):
         pass
 
 

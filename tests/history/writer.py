@@ -27,10 +27,11 @@ def start(files: RunFiles, generations: int) -> Process:
 
 
 def main(directory: str, generations: str) -> None:
+    from tasks.history.lock import locked
     from tests.history.made import grow
 
     files = RunFiles(Path(directory))
-    with files.locked():
+    with locked(files):
         sys.stdout.write("locked\n")
         sys.stdout.flush()
         grow(files, int(generations))
