@@ -88,7 +88,7 @@ def begun(then: Then, into: Path) -> Iterator[Session]:
             f"{files.directory} is there already", remedy="Name an empty folder: overnight replay RUN --into DIR"
         )
     problem = then.run.problem
-    verdict = score_start(problem, seed=then.run.seed, run_id=then.run.run_id)
+    verdict = score_start(problem, Path(then.run.specification_path), seed=then.run.seed, run_id=then.run.run_id)
     run = replace(then.run, image_id=image_id(problem.settings.sandbox.image), versions=versions())
     start = start_generation(run, verdict)
     record.create(files, run, start, *_given(then, run, start))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import re
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -54,7 +55,7 @@ def begin(
     """
     now = datetime.now(UTC)
     run_id = run_id or new_run_id(problem.name, now)
-    verdict = score_start(problem, seed=seed, run_id=run_id)
+    verdict = score_start(problem, path, seed=seed, run_id=run_id)
     if problem.settings.sandbox.confirm != "never":
         require_the_same_when_split(problem, verdict, seed=seed, run_id=run_id)
     run = RunRecord(
@@ -75,8 +76,14 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
-def score_start(problem: Problem, *, seed: int, run_id: str) -> Verdict:
+def score_start(problem: Problem, path: Path, *, seed: int, run_id: str) -> Verdict:
     """The verdict on the specification as it stands.
+
+    Args:
+        problem: What is to be solved.
+        path: Where it was read.
+        seed: Of the run.
+        run_id: Of the run.
 
     Raises:
         SpecificationError: If it is not scored.
@@ -91,9 +98,27 @@ def score_start(problem: Problem, *, seed: int, run_id: str) -> Verdict:
             f"the start program has no score: {verdict.outcome.value}: {verdict.error}",
             remedy="Lower that threshold, or do without: --set thresholds=[]"
             if verdict.outcome is Outcome.REJECTED
-            else "The specification must run as it stands. Look closer with: overnight check PROBLEM",
+            else module_remedy(verdict, path)
+            or "The specification must run as it stands. Look closer with: overnight check PROBLEM",
         )
     return verdict
+
+
+def module_remedy(verdict: Verdict, path: Path) -> str:
+    """What to do about a module that the sandbox does not have; empty where that is not what is wrong.
+
+    Args:
+        verdict: On the start program.
+        path: The specification, or the directory, it was read from.
+    """
+    found = re.search(r"ModuleNotFoundError: No module named '(\w+)", verdict.error)
+    if not found:
+        return ""
+    folder, module = path if path.is_dir() else path.parent, found[1]
+    beside = next((name for name in (f"{module}.py", module) if (folder / name).exists()), None)
+    if beside is None:
+        return f'If it is a package: dependencies = ["{module}"] in the `# /// script` block (the package\'s own name).'
+    return f'It lies beside the problem, and only what is named goes into the sandbox: files = ["{beside}"]'
 
 
 def require_the_same_when_split(problem: Problem, verdict: Verdict, *, seed: int, run_id: str) -> None:

@@ -12,6 +12,11 @@ def usd(value: float) -> str:
     return f"${value:.2f}" if value >= 0.1 or value == 0 else f"${value:.4f}"
 
 
+def count(number: int, what: str) -> str:
+    """`1 sample`, `1,200 samples`."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def duration(seconds: float) -> str:
     """`3 s`, `4 min 05 s`, `7 h 12 min`."""
     whole = int(seconds)

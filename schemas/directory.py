@@ -26,7 +26,8 @@ def read_program(directory: Path, settings: Settings) -> tuple[MarkedFile, Setti
     if not command.evaluate:
         raise SpecificationError(
             f"{directory}: no command that scores a program",
-            remedy='Write `command.evaluate = ["python3", "evaluate.py", "{program}"]` into its overnight.toml; it '
+            remedy=_specifications(directory)
+            or 'Write `command.evaluate = ["python3", "evaluate.py", "{program}"]` into its overnight.toml; it '
             'prints metrics as JSON, like {"score": 1.5}.',
         )
     name = command.program or _with_marks(directory)
@@ -38,6 +39,12 @@ def read_program(directory: Path, settings: Settings) -> tuple[MarkedFile, Setti
     files = dict.fromkeys([*settings.files, *named])
     command = command.model_copy(update={"program": name})
     return file, settings.model_copy(update={"command": command, "files": tuple(files)})
+
+
+def _specifications(directory: Path) -> str:
+    """What to say of a folder in which specifications lie; empty where none does."""
+    found = [path for path in sorted(directory.glob("*.py")) if _holds(path, "@funsearch.evolve")]
+    return f"A specification is named by its own path: {', '.join(map(str, found))}" if found else ""
 
 
 def _is_file(directory: Path, part: str) -> bool:
@@ -60,7 +67,7 @@ _MARKS = (
 
 def _with_marks(directory: Path) -> str:
     """Name of the only file that has marks."""
-    found = [path.name for path in sorted(directory.iterdir()) if path.is_file() and _has_marks(path)]
+    found = [path.name for path in sorted(directory.iterdir()) if path.is_file() and _holds(path, START)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -71,9 +78,9 @@ def _with_marks(directory: Path) -> str:
     raise SpecificationError(f"{directory}: no file has {START}", remedy=_MARKS)
 
 
-def _has_marks(path: Path) -> bool:
+def _holds(path: Path, mark: str) -> bool:
     with path.open("rb") as file:
-        return START.encode() in file.read(_LARGEST)
+        return mark.encode() in file.read(_LARGEST)
 
 
 def read_text(path: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,14 +16,12 @@ from schemas.files import File, changed_files, read_files
 from schemas.foreign import BRIDGES, read_task
 from schemas.job import Apart, Call, Command, Job
 from schemas.needs import Needs, read_needs
+from schemas.script import script_block
 from schemas.settings import Known, Settings, flat_settings, parse_settings
 from schemas.skeleton import Skeleton
 from schemas.specification import Specification, read_specification
 
 Split = Literal["train", "validation", "held_out"]
-
-_SCRIPT_BLOCK = re.compile(r"(?m)^# /// script\s*$\s(?P<content>(^#(| .*)$\s)+)^# ///\s*$")
-"""The regular expression PEP 723 itself gives, for blocks of the type `script`."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,7 @@ def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Prob
     settings = parse_settings(_merge(layers), _where(layers, path))
     if not settings.inputs:
         raise SpecificationError(
-            f"{path.name}: no inputs; a specification does not name its own",
+            f"{path.name}: no inputs: nothing says what the run function is called with",
             remedy="Add `inputs = [8]` under `[tool.overnight]` in its `# /// script` block, or pass --inputs '[8]'.",
         )
     settings = _with_input_files(settings, path)
@@ -275,29 +272,11 @@ def _content(item: Any, path: Path) -> Any:
     return _read_json(path.parent / item) if isinstance(item, str) and item.endswith(".json") else item
 
 
-def script_block(text: str, name: str) -> dict[str, Any]:
-    """The TOML of the file's PEP 723 block; empty if it has none."""
-    found = list(_SCRIPT_BLOCK.finditer(text))
-    if len(found) > 1:
-        raise SpecificationError(f"{name}: {len(found)} `# /// script` blocks, expected one", remedy="Merge them.")
-    if not found:
-        return {}
-    lines = found[0].group("content").splitlines()
-    content = "\n".join(line[2:] if line.startswith("# ") else line[1:] for line in lines)
-    try:
-        return tomllib.loads(content)
-    except tomllib.TOMLDecodeError as error:
-        raise SpecificationError(
-            f"{name}: the `# /// script` block is no TOML: {error}",
-            remedy="Its lines are counted from the block's own.",
-        ) from error
-
-
 def set_by_path(target: dict[str, Any], assignment: str) -> None:
-    """Puts `search.islands=4` into nested settings; the value is read as JSON, else taken as text.
+    """Puts `search.islands=4` into nested settings; the value is read as JSON or TOML, else taken as text.
 
     Raises:
-        UsageError: If there is no `=`.
+        UsageError: If there is no `=`, or an array or a table is neither.
     """
     name, separator, raw = assignment.partition("=")
     if not separator or not name:
@@ -307,10 +286,23 @@ def set_by_path(target: dict[str, Any], assignment: str) -> None:
         target = target.setdefault(table, {})
         if not isinstance(target, dict):
             raise UsageError(f"--set {assignment}: `{table}` was set to {target!r} before", remedy="Set only one.")
+    target[key] = _value(raw, assignment)
+
+
+def _value(raw: str, assignment: str) -> Any:
     try:
-        target[key] = json.loads(raw)
-    except ValueError:
-        target[key] = raw
+        return json.loads(raw)
+    except ValueError as error:
+        if not raw.startswith(("[", "{")):  # what TOML takes for a date or a time is text here
+            return raw
+        no_json = error
+    try:
+        return tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(
+            f"--set {assignment}: neither JSON ({no_json}) nor TOML ({error})",
+            remedy="For example: --set 'validation=[8, 9]'; quotes around the whole keep the shell away from it.",
+        ) from error
 
 
 def _read_text(path: Path) -> str:

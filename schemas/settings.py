@@ -279,6 +279,9 @@ def _explain(problem: Any) -> str:
     name = ".".join(place)
     if problem["type"] != "extra_forbidden":
         return f"{name}: {problem['msg']}, got {problem['input']!r}"
+    if isinstance(problem["input"], dict) and problem["input"]:  # a table: what is in it tells more than its own name
+        name = next(iter(flat_settings(problem["input"], f"{name}.")))
+        place = name.split(".")
     close = difflib.get_close_matches(name, setting_names(), n=1, cutoff=0.5)
     close = close or difflib.get_close_matches(place[-1], [n.split(".")[-1] for n in setting_names()], n=1)
     return f"there is no setting `{name}`" + (f"; did you mean `{close[0]}`?" if close else "")

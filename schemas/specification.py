@@ -150,21 +150,31 @@ def read_specification(text: str, name: str) -> Specification:
 
 def _marked(tree: ast.Module, text: str, mark: str, name: str) -> list[ast.FunctionDef]:
     """The functions with a mark, in the order of the file; one at least."""
-    found = [function for function in source.functions(tree) if _has_mark(function, mark)]
-    found = found or [function for function in source.functions(tree) if _has_comment(function, text, mark)]
-    if found:
+    if found := _find(tree, text, mark):
         return found
-    purpose, needed = {
-        "evolve": ("the function to improve", "at least one top-level function needs it"),
-        "run": ("the function that scores one input", "exactly one top-level function needs it"),
+    needed = {
+        "evolve": "at least one top-level function needs it",
+        "run": "exactly one top-level function needs it",
     }[mark]
     nested = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and _has_mark(node, mark)]
     where = f":{nested[0].lineno}" if nested else ""
     how = "stands inside another block" if nested else "is missing"
     raise SpecificationError(
         f"{name}{where}: @funsearch.{mark} {how}; {needed}",
-        remedy=f"Write `@funsearch.{mark}` above {purpose}.",
+        remedy=f"Write {_wanted(tree, text)}.",
     )
+
+
+def _find(tree: ast.Module, text: str, mark: str) -> list[ast.FunctionDef]:
+    marked = [function for function in source.functions(tree) if _has_mark(function, mark)]
+    return marked or [function for function in source.functions(tree) if _has_comment(function, text, mark)]
+
+
+def _wanted(tree: ast.Module, text: str) -> str:
+    """Where which of the marks belong that no function has."""
+    places = {"evolve": "the function to improve", "run": "the function that scores one input"}
+    missing = [mark for mark in places if not _find(tree, text, mark)]
+    return " and ".join(f"`@funsearch.{mark}` above {places[mark]}" for mark in missing)
 
 
 def _only(found: list[ast.FunctionDef], name: str) -> ast.FunctionDef:

@@ -12,6 +12,8 @@ from schemas.errors import SpecificationError
 from schemas.outcome import Outcome
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from schemas.outcome import Verdict
     from schemas.problem import Problem, Split
 
@@ -54,22 +56,26 @@ def check(
     from flows.session import slots_of
 
     splits: tuple[Split, ...] = ("train", "validation", "held_out")
-    verdicts = {split: _check_split(loaded, split) for split in splits if loaded.inputs[split]}
+    verdicts = {split: _check_split(loaded, path, split) for split in splits if loaded.inputs[split]}
     limits = propose(list(verdicts.values()), loaded.settings.limits)
     print_limits(limits, as_comment=isinstance(loaded.specification, Specification))
     say_pace(loaded, verdicts["train"].wall_s, slots_of(loaded))
     _say_what_is_missing(loaded)
     if asks:
         ask_models(loaded, samples, rules, candidates_a_second(verdicts["train"].wall_s, slots_of(loaded)))
+    say(f"next: overnight run {problem} --generations 10")
 
 
 def _what_evolves(problem: Problem) -> str:
+    from schemas.foreign import BRIDGES
     from schemas.specification import Specification
 
     skeleton, command = problem.specification, problem.settings.command
     if isinstance(skeleton, Specification):
         evolved = [f"`{function.name}({', '.join(function.parameters)})`" for function in skeleton.functions]
         return f"evolves {' and '.join(evolved)}, scored by `{skeleton.run}`"
+    if any(part in BRIDGES for part in command.evaluate):
+        return f"evolves {command.program}, scored by {command.metric!r} of its evaluator"
     return f"evolves {command.program}, scored by {command.metric!r} of `{' '.join(command.evaluate)}`"
 
 
@@ -84,9 +90,9 @@ _MORE = {
 }
 
 
-def _check_split(problem: Problem, split: Split) -> Verdict:
+def _check_split(problem: Problem, path: Path, split: Split) -> Verdict:
     """The verdict on the start program, which is scored; told, and compared with a second."""
-    from flows.start import sandbox_fault
+    from flows.start import module_remedy, sandbox_fault
 
     first, second = (_run_in_fresh_containers(problem, split) for _ in range(2))
     if first.outcome is Outcome.SANDBOX_ERROR:
@@ -94,7 +100,8 @@ def _check_split(problem: Problem, split: Split) -> Verdict:
     if not first.is_scored:
         raise SpecificationError(
             f"{split}: the start program has no score: {first.outcome.value}: {first.error}",
-            remedy="It must run as it stands. " + _MORE.get(first.outcome, "Mend the file."),
+            remedy="It must run as it stands. "
+            + (module_remedy(first, path) or _MORE.get(first.outcome, "Mend the file.")),
         )
     _print_split(problem, split, first)
     _say_whether_they_agree(first, second)
@@ -113,17 +120,18 @@ def _run_in_fresh_containers(problem: Problem, split: Split) -> Verdict:
 def _print_split(problem: Problem, split: Split, verdict: Verdict) -> None:
     from schemas.program import reduced
 
+    name = split.replace("_", "-")
     rows = [
         (str(number), str(call), score(value), f"{seconds:.3f}")
         for number, (call, value, seconds) in enumerate(
             zip(problem.inputs[split], verdict.scores, verdict.input_wall_s, strict=True), start=1
         )
     ]
-    out().print(table(("input", "arguments", "score", "seconds"), rows, right=("score", "seconds"), title=split))
+    out().print(table(("input", "arguments", "score", "seconds"), rows, right=("score", "seconds"), title=name))
     total = reduced(verdict.scores, problem.settings.reducer)
     limits = problem.settings.limits
     say(
-        f"{split}: {problem.settings.reducer} {score(total)} ({problem.settings.score_name}); "
+        f"{name}: {problem.settings.reducer} {score(total)} ({problem.settings.score_name}); "
         f"{verdict.wall_s:.2f} s, {verdict.cpu_s:.2f} s of processor, "
         f"{verdict.peak_mib:.0f} MiB of {limits.memory_mib} MiB; limit {limits.wall_s:g} s for an input"
     )

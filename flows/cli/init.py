@@ -11,7 +11,9 @@ from flows.cli.text import say, write_new
 
 
 def init(
-    directory: Annotated[Path, Parameter(help="where to; it is made if it is not there")],
+    directory: Annotated[
+        Path, Parameter(help="the folder it goes into, made if it is not there; or a new file NAME.py")
+    ],
     /,
     *,
     from_: Annotated[str | None, Parameter(name="--from", help="a name from `overnight problems`, to copy")] = None,
@@ -20,7 +22,7 @@ def init(
     from tasks.problems import TEMPLATE, find_builtin
 
     source = TEMPLATE if from_ is None else find_builtin(from_)
-    target = directory / source.name
+    target = directory if directory.suffix == ".py" else directory / source.name
     write_new(target, source.read_text(encoding="utf-8"))
     say(f"wrote {target}; look whether it runs, and what it takes:")
     say(f"  overnight check {target}")

@@ -48,13 +48,19 @@ def render(session: Session, rules: StopRules, first: int) -> Table:
     grid.add_row("generation", f"{progress.generation}{of}  ({progress.phase})")
     grid.add_row("samples", f"{progress.samples}  {spent(progress.ledger)}")
     grid.add_row("outcomes", outcomes(progress.outcomes))
-    since = duration(time.monotonic() - progress.best_since)
-    grid.add_row("best", f"{score(progress.best)}  (generation {progress.best_at}, {since} ago)")
+    grid.add_row("best", f"{score(progress.best)}  ({_found(session, first)})")
     grid.add_row("pace", f"{progress.per_second():.1f} candidates/s")
     grid.add_row("time", _time(session, rules))
     if progress.message:
         grid.add_row("note", progress.message)
     return grid
+
+
+def _found(session: Session, first: int) -> str:
+    progress = session.progress
+    if progress.best_at > first:
+        return f"generation {progress.best_at}, {duration(time.monotonic() - progress.best_since)} ago"
+    return "before this night" if first else "the start program"
 
 
 def outcomes(counts: dict[Outcome, int]) -> str:
@@ -73,7 +79,8 @@ def spent(ledger: Ledger) -> str:
 def _time(session: Session, rules: StopRules) -> str:
     gone = time.monotonic() - session.progress.begin
     if rules.until is not None:
-        return f"{duration(gone)}, {duration((rules.until - datetime.now(UTC)).total_seconds())} left"
+        left = (rules.until - datetime.now(UTC)).total_seconds()
+        return f"{duration(gone)}, {duration(max(0.0, left))} left"
     done = session.progress.candidates
     wanted = _samples_wanted(session, rules)
     if wanted and 0 < done < wanted:

@@ -74,6 +74,7 @@ def best(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """The best program of a run: chosen on validation at the end of its last night, where there are such inputs."""
+    from flows.cli.summary import passed_over
     from tasks.history import record
     from tasks.history.files import find_run
 
@@ -86,6 +87,8 @@ def best(
     if night is not None and night.best_program_id in past.programs and night.best_after >= program.score:
         program, finals = past.programs[night.best_program_id], night.finalists
     say(f"program {program.id}, {_scores(program, finals)}")
+    if said := passed_over(program, past.programs.values()):
+        say(said)
     if write is None:
         out().print(printable(specification.function_text(program.body)), markup=False, soft_wrap=True)
         return

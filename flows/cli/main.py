@@ -10,9 +10,17 @@ from cyclopts import App, CycloptsError, Parameter
 from flows.cli.text import say_error
 from schemas.errors import ExitCode, OvernightError
 
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("overnight")
+
+
 app = App(
     name="overnight",
     help="Search for programs while you sleep.",
+    version=_version,
     version_flags=["--version"],
     help_format="plaintext",
     default_parameter=Parameter(negative=()),
@@ -73,7 +81,7 @@ def run(arguments: Sequence[str]) -> int:
         say_error(error.message, error.remedy)
         return error.exit_code
     except KeyboardInterrupt:
-        say_error("interrupted", "")
+        sys.stderr.write("overnight: interrupted\n")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()

@@ -21,7 +21,7 @@ from flows.search import search
 from flows.server import PrefectServer
 from flows.session import Session, open_session
 from flows.start import image_id
-from schemas.errors import ExitCode
+from schemas.errors import EnvironmentFault, ExitCode, ProviderError
 from schemas.generation import StopReason
 from schemas.problem import changed_since
 from tasks.history.files import RunFiles
@@ -110,9 +110,12 @@ def _warn_of_changed_files(session: Session) -> None:
 
 @contextlib.contextmanager
 def _told(run_id: str) -> Iterator[None]:
-    """Says how to go on, where a night is stopped at once."""
+    """Says how to go on, where a night is stopped at once or by an error."""
     try:
         yield
+    except (ProviderError, EnvironmentFault):
+        say(f"what was reached is kept; go on with: overnight resume {run_id}")
+        raise
     except KeyboardInterrupt:
         say(f"stopped at once; go on with: overnight resume {run_id}")
         raise

@@ -117,7 +117,8 @@ def find_program(database: Database, program: str) -> dict[str, Any]:
     if not found:
         raise UsageError(
             f"no program {program!r} in the history",
-            remedy="""Their ids: overnight sql "SELECT program_id, score FROM programs ORDER BY score DESC" """,
+            remedy="`overnight best last` names the best of the newest run; all of them: "
+            'overnight sql "SELECT program_id, score FROM programs ORDER BY score DESC"',
         )
     raise UsageError(
         f"{program!r} fits several programs: {', '.join(row['program_id'] for row in found)}",

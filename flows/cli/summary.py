@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
-from flows.cli.text import duration, out, printable, say, score, table, usd
+from flows.cli.text import count, duration, out, printable, say, score, table, usd
 from schemas.generation import NightRecord, RunRecord
 from schemas.program import Program
 from tasks.history import record
@@ -24,19 +25,34 @@ def print_summary(history: Path, run_id: str, night_number: int) -> None:
     taken = duration((night.ended_at - night.started_at).total_seconds()) if night.ended_at else "unfinished"
     reason = night.stop_reason.value if night.stop_reason else "unknown"
     say(
-        f"\nnight {night.number}: {night.generations} generations, {night.samples} samples, {usd(night.cost_usd)}, "
+        f"\nnight {night.number}: {count(night.generations, 'generation')}, {count(night.samples, 'sample')}, "
+        f"{usd(night.cost_usd)}, "
         f"{taken}; stopped by: {reason}"
     )
     if night.paused_by:
         say(f"paused for {duration(night.paused_s)}, the last time by: {printable(night.paused_by)}")
+    if said := passed_over(best, past.programs.values()):
+        say(said)
     if best.id == past.start.id:
         say("no better program than the start program yet")
     place = "" if str(history) == "history" else f" --history {shlex.quote(place_of(history))}"
     say(
-        f"\ngo on    overnight resume {run_id}{place}\n"
+        f"\nread     overnight report {run_id}{place}\n"
+        f"go on    overnight resume {run_id}{place}\n"
         f"look     overnight show {best.id}{place}\n"
         f"keep     overnight best {run_id} --write best.py{place}\n"
         f"""ask      overnight sql "FROM progress('{run_id}')"{place}"""
+    )
+
+
+def passed_over(best: Program, programs: Iterable[Program]) -> str:
+    """That another program scores more on the training inputs, where one does; else empty."""
+    highest = max(programs, key=lambda program: program.score)
+    if highest.score <= best.score:
+        return ""
+    return (
+        f"{highest.id} scores {score(highest.score)} on the training inputs, but the best program is the one "
+        "that the validation inputs chose"
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, Token
 
+from flows.words import count as count
 from flows.words import duration as duration
 from flows.words import printable as printable
 from flows.words import score as score

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,7 +39,8 @@ def watch(
 
     watched = Watched(history, find_run(history, run))
     watched.story()
-    (_show if terminal else _serve)(watched, port)
+    with contextlib.suppress(KeyboardInterrupt):
+        (_show if terminal else _serve)(watched, port)
 
 
 def _serve(watched: Watched, port: int) -> None:

@@ -162,6 +162,7 @@ def _finals(database: Database, row: Row) -> list[str]:
     for final in database.rows(_FINALS, [row["run_id"], row["program_id"]]):
         place = final["place"]
         scores = [f"{name.replace('_', '-')} {place[name]:.6g}" for name in place if isinstance(place[name], float)]
-        verdict = "chosen as the best of the run" if final["chosen"] else "another was chosen"
+        by = "" if place.get("validation") is None else ", by its score on the validation inputs"
+        verdict = f"chosen as the best of the run{by}" if final["chosen"] else f"another was chosen{by}"
         told.append(f"In the final of night {final['night']}: {', '.join(scores)}; {verdict}.")
     return told

@@ -27,6 +27,7 @@ from tasks.sample import builtin
 from tasks.sample.usage import Claim, Price, Usage, settle
 
 BUILTIN = "builtin/"
+BUILTIN_MODEL = "builtin/mutate"
 _TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _NO_MONEY = ("insufficient_quota", "exceeded your current quota", "credit balance")
 _MILLION = 1_000_000
@@ -218,16 +219,34 @@ def every_model(settings: Sampling) -> list[Model]:
 
 
 def require_keys(settings: Sampling) -> None:
-    """Looks whether each model's provider has its key; a server of one's own needs none.
+    """Looks whether each model has a provider, and that its key; a server of one's own needs none.
 
     Raises:
-        EnvironmentFault: If one is missing.
+        UsageError: If a name is none that can be asked.
+        EnvironmentFault: If a key is missing.
     """
     for model in every_model(settings):
+        _require_provider(model)
         if model.api_base is None and (missing := missing_key(model.name)):
             raise EnvironmentFault(
                 f"{model.name} needs {' and '.join(missing)} in the environment", remedy=f"export {missing[0]}=…"
             )
+
+
+def _require_provider(model: Model) -> None:
+    if model.name.startswith(BUILTIN):
+        if model.name != BUILTIN_MODEL:
+            raise UsageError(f"there is no built-in model {model.name!r}", remedy=f"There is {BUILTIN_MODEL}.")
+        return
+    litellm = litellm_module()
+    try:
+        litellm.get_llm_provider(model=model.name, api_base=model.api_base)
+    except litellm.BadRequestError as error:
+        raise UsageError(
+            f"{model.name!r} names no provider that LiteLLM knows",
+            remedy="Its model strings are provider/model, like openai/gpt-5-mini; a server of your own is "
+            "openai/NAME with --api-base URL.",
+        ) from error
 
 
 def require_prices(settings: Sampling) -> None:
@@ -240,9 +259,14 @@ def require_prices(settings: Sampling) -> None:
         if price_of(model) is None:
             raise UsageError(
                 f"a budget in USD needs the price of {model.name}, which LiteLLM does not know",
-                remedy="Give input_usd and output_usd (USD for a million tokens) with the model in "
-                "sampling.models, 0 for a server of your own; or limit the night by --max-tokens.",
+                remedy="Give USD for a million tokens, 0 for a server of your own, in place of --model: --set "
+                f"""'sampling.models=[{{name="{model.name}", {_base(model)}input_usd=0, output_usd=0}}]'; """
+                "or limit the night by --max-tokens.",
             )
+
+
+def _base(model: Model) -> str:
+    return f'api_base="{model.api_base}", ' if model.api_base else ""
 
 
 def missing_key(model: str) -> list[str]:

@@ -41,6 +41,13 @@ def test_what_a_run_wrote_down_is_the_same_problem():
     assert (again.job(), again.specification) == (problem.job(), problem.specification)
 
 
+def test_a_folder_of_specifications_says_how_they_are_named(tmp_path: Path):
+    folder = make(tmp_path, mine__py="@funsearch.evolve\ndef p(n): return 1\n", other__py="x = 1\n")
+    with pytest.raises(SpecificationError, match="no command") as caught:
+        load_problem(folder)
+    assert caught.value.remedy == f"A specification is named by its own path: {folder / 'mine.py'}"
+
+
 def test_a_file_without_marks_evolves_whole_if_it_is_named(tmp_path: Path):
     make(tmp_path, overnight__toml=COMMAND + 'command.program = "main.py"\n', main__py="x = 1\n")
     assert load_problem(tmp_path).specification.start_body == "x = 1"

@@ -70,6 +70,7 @@ def test_an_input_file_is_read_from_beside_the_specification_and_kept_with_the_r
     [
         ("[tool.overnight]\ninput = [1]", "did you mean `inputs`?"),
         ("[tool.overnight]\ninputs = [1]\n[tool.overnight.limits]\nwall = 1", "did you mean `limits.wall_s`?"),
+        ("[tool.overnight]\ninputs = [1]\n[tool.overnight.serch]\nislands = 1", "did you mean `search.islands`?"),
         ("[tool.overnight]\ninputs = [1]\n[tool.overnight.limits]\nwall_s = -1", "greater than 0"),
     ],
 )
@@ -96,6 +97,32 @@ def test_a_block_that_is_no_toml_and_two_blocks_are_refused(tmp_path: Path):
     path.write_text(path.read_text() * 2)
     with pytest.raises(SpecificationError):
         load_problem(path)
+
+
+@pytest.mark.parametrize("line", ["", "inputs = [8]", "#inputs = [8]"])
+def test_a_block_that_breaks_off_is_refused_at_its_line_since_its_settings_would_be_gone(tmp_path: Path, line: str):
+    path = tmp_path / "mine.py"
+    path.write_text(f"# /// script\n# [tool.overnight]\n{line}\n# inputs = [9]\n# ///\n{BODY.format(parameters='n')}")
+    with pytest.raises(SpecificationError, match=r"mine\.py:3: .* breaks off") as caught:
+        load_problem(path)
+    assert "`# ///`" in caught.value.remedy
+
+
+def test_a_block_without_end_is_refused(tmp_path: Path):
+    path = write(tmp_path, "x = 1")
+    path.write_text(path.read_text().replace("# ///\n", "", 1))
+    with pytest.raises(SpecificationError, match="breaks off"):
+        load_problem(path)
+
+
+def test_set_takes_tables_as_json_or_as_toml():
+    settings: dict = {}
+    set_by_path(settings, 'sampling.models=[{name="openai/x", input_usd=0}]')
+    set_by_path(settings, "thresholds=[0.5, -inf]")
+    assert settings["sampling"] == {"models": [{"name": "openai/x", "input_usd": 0}]}
+    assert settings["thresholds"] == [0.5, float("-inf")]
+    with pytest.raises(UsageError, match="neither JSON"):
+        set_by_path(settings, "inputs=[1, 2")
 
 
 def test_set_takes_json_or_text_and_says_what_it_wants():

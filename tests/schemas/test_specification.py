@@ -109,6 +109,7 @@ def test_a_function_of_which_only_the_docstring_is_written_starts_with_pass():
     [
         ("@funsearch.run\ndef e(n): return 1\n", "@funsearch.evolve is missing"),
         ("@funsearch.evolve\ndef p(n): return 1\n", "@funsearch.run is missing"),
+        ("def p(n): return 1\n", "@funsearch.evolve is missing"),
         (TWO_SPACES + "\n@funsearch.run\ndef q(n): return 1\n", "stands on 2 functions (lines 7 and 27)"),
         (TWO_SPACES + "\n@funsearch.evolve\ndef priority(n): return 1\n", "mine.py:27: `priority` is marked"),
         ("def p(:\n", "mine.py:1"),
@@ -123,6 +124,13 @@ def test_a_wrong_specification_is_refused_with_place_and_remedy(text: str, said:
         read(text)
     assert said in caught.value.message
     assert caught.value.remedy
+
+
+def test_where_both_marks_are_missing_both_are_asked_for():
+    with pytest.raises(SpecificationError) as caught:
+        read("def p(n): return 1\n")
+    assert "`@funsearch.evolve` above" in caught.value.remedy
+    assert "`@funsearch.run` above" in caught.value.remedy
 
 
 BODIES = st.lists(

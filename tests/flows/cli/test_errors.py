@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,9 @@ WRONG = {
     "SQL that is wrong": (["sql", "SELEC 1"], 1, "syntax error"),
     "SQL that writes": (["sql", "CREATE TABLE x AS SELECT 1"], 1, "read-only"),
     "SQL that reads other files": (["sql", "SELECT * FROM read_text('/etc/hostname')"], 1, "refused"),
+    "no built-in model of that name": (["run", "cap-set", "--model", "builtin/mutat"], 2, "There is builtin/mutate"),
+    "a model without a provider": (["check", "cap-set", "--model", "claude"], 2, "like openai/gpt-5-mini"),
+    "a run where a program belongs": (["explain", "last"], 2, "overnight best last"),
     "no key": (["run", "cap-set", "--model", "groq/some-model"], 3, "export GROQ_API_KEY"),
     "a budget without model": (["check", "cap-set", "--budget", "5"], 2, "Add --model"),
     "a budget without price": (
@@ -116,6 +120,20 @@ def test_a_start_program_without_a_score_is_refused_before_anything_is_spent(
     assert "overnight check" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "history").exists()
+
+
+@pytest.mark.docker
+def test_a_module_that_lies_beside_and_is_not_named_is_told_from_a_package(toy: Path, tmp_path: Path):
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text(toy.read_text().replace("import funsearch", "import beside\nimport funsearch"))
+    (tmp_path / "beside.py").write_text("")
+    assert 'files = ["beside.py"]' in call(["check", str(wrong)], tmp_path / "history").stderr
+    (tmp_path / "beside.py").unlink()
+    assert 'dependencies = ["beside"]' in call(["check", str(wrong)], tmp_path / "history").stderr
+
+
+def test_the_version_is_the_package_s(tmp_path: Path):
+    assert call(["--version"], tmp_path).stdout.strip() == version("overnight")
 
 
 def test_a_reader_that_closes_the_pipe_is_no_error(tmp_path: Path):

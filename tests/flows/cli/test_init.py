@@ -20,6 +20,11 @@ def test_the_specification_runs_and_lacks_nothing(tmp_path: Path):
         assert said in checked.stderr
 
 
+def test_a_name_that_ends_in_py_is_the_file_itself(tmp_path: Path):
+    assert call(["init", str(tmp_path / "mine.py")], tmp_path / "history").returncode == 0
+    assert (tmp_path / "mine.py").is_file()
+
+
 def test_a_built_in_problem_is_copied(tmp_path: Path):
     done = call(["init", str(tmp_path / "mine"), "--from", "cap-set"], tmp_path / "history")
     assert done.returncode == 0, done.stderr
