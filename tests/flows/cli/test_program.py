@@ -88,7 +88,7 @@ def test_a_program_that_is_not_there_is_no_traceback(overnight: Command):
         done = overnight(command, "zzz")
         assert done.returncode == 2
         assert "no program 'zzz'" in done.stderr
-        assert "Their ids" in done.stderr
+        assert "overnight best last" in done.stderr
 
 
 def test_best_is_run_once_more_before_it_is_written(
