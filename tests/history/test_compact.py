@@ -73,6 +73,22 @@ def test_a_compacted_run_tells_and_goes_on_as_before(tmp_path: Path):
     assert files.committed() == list(range(26))
 
 
+def test_of_a_program_a_compacted_file_tells_without_being_read_that_it_is_elsewhere(tmp_path: Path):
+    files = create(tmp_path)
+    grow(files, 3)
+    compact(files, 1)
+    path = files.blocks()[0].folder / "programs.parquet"
+    here = pq.read_table(path)["program_id"][0].as_py()
+    asked = duckdb.connect()
+    probed = [
+        asked.execute(
+            "SELECT bool_and(bloom_filter_excludes) FROM parquet_bloom_probe(?, 'program_id', ?)", [str(path), program]
+        ).fetchall()
+        for program in (here, "no such one")
+    ]
+    assert probed == [[(False,)], [(True,)]]
+
+
 def test_what_is_compacted_cannot_be_committed_again(tmp_path: Path):
     files = create(tmp_path, prompts=2)
     grow(files, 3)
