@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from flows.cli.text import duration, err, say, score, usd
+from flows.cli.text import count, duration, err, say, score, usd
 from schemas.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -69,11 +69,12 @@ def outcomes(counts: dict[Outcome, int]) -> str:
 
 
 def spent(ledger: Ledger) -> str:
-    """`$1.20 of $5.00, 81,000 tokens`."""
+    """`$1.20 of $5.00, 81,000 tokens`; what has no price is not told as free."""
     budget, total = ledger.budget, f" ({usd(ledger.total_usd)} with earlier nights)" if ledger.before_usd else ""
     of_usd = f" of {usd(budget.night_usd)}" if budget.night_usd is not None else ""
     of_tokens = f" of {budget.tokens:,}" if budget.tokens is not None else ""
-    return f"{usd(ledger.night_usd)}{of_usd}{total}, {ledger.tokens:,}{of_tokens} tokens"
+    unpriced = f" and {count(ledger.unpriced, 'sample')} of unknown price" if ledger.unpriced else ""
+    return f"{usd(ledger.night_usd)}{unpriced}{of_usd}{total}, {ledger.tokens:,}{of_tokens} tokens"
 
 
 def _time(session: Session, rules: StopRules) -> str:

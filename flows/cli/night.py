@@ -11,7 +11,7 @@ from typing import Any
 
 from prefect.exceptions import CancelledRun
 
-from flows.cli.live import live_view
+from flows.cli.live import live_view, spent
 from flows.cli.summary import print_summary
 from flows.cli.text import say
 from flows.notify import Notifier
@@ -76,7 +76,7 @@ def conduct(
         _warn_of_changed_files(session)
         with server.connected(), _told(files.run_id), _signals(session.progress), live_view(session, rules):
             result = search(files.run_id, str(history), rules, again)
-    print_summary(history, files.run_id, result["night"])
+    print_summary(history, files.run_id, result["night"], spent=spent(session.progress.ledger))
     _tell_what_failed(files.run_id, result["failed"])
     return files.run_id, result
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from flows.cli.text import count, duration, out, printable, say, score, table, usd
+from flows.cli.text import count, duration, out, printable, say, score, table
 from schemas.generation import NightRecord, RunRecord
 from schemas.program import Program
 from tasks.history import record
@@ -14,8 +14,8 @@ from tasks.history.files import find_run
 from tasks.history.mirror import place_of
 
 
-def print_summary(history: Path, run_id: str, night_number: int) -> None:
-    """Reads the night from its files and shows it."""
+def print_summary(history: Path, run_id: str, night_number: int, *, spent: str) -> None:
+    """Reads the night from its files and shows it, with what it has spent."""
     files = find_run(history, run_id)
     run, past = record.read_run(files), record.read_past(files)
     night = record.read_night(files, night_number, past.programs)
@@ -26,7 +26,7 @@ def print_summary(history: Path, run_id: str, night_number: int) -> None:
     reason = night.stop_reason.value if night.stop_reason else "unknown"
     say(
         f"\nnight {night.number}: {count(night.generations, 'generation')}, {count(night.samples, 'sample')}, "
-        f"{usd(night.cost_usd)}, "
+        f"{spent}, "
         f"{taken}; stopped by: {reason}"
     )
     if night.paused_by:

@@ -100,7 +100,8 @@ def err() -> Console:
 
 
 def say(text: str) -> None:
-    err().print(text, markup=False, soft_wrap=True)
+    """A line of talk. On a terminal it is wrapped between words, unless it holds a command, which is to be copied."""
+    err().print(text, markup=False, soft_wrap="overnight " in text or not err().is_terminal)
 
 
 def say_notes(problem: Problem) -> None:

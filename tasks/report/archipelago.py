@@ -16,7 +16,7 @@ def islands_chart(story: Story) -> Chart | None:
     row = _TALL if len(story.islands) <= 20 else _LOW
     height = 14 + row * len(story.islands) + 34
     papers = (
-        Paper("wide", 760, height, left=52, right=222),
+        Paper("wide", 760, height, left=52, right=250),
         Paper("narrow", 344, height, left=26, right=70),
     )
     return Chart("islands", "Best score of each island", _told(story), tuple(_draw(story, one, row) for one in papers))
@@ -70,5 +70,5 @@ def _words(
     ]
     if paper.is_wide and row == _TALL:
         said = f"{grouped(island.programs)} programs, {grouped(island.clusters)} clusters"
-        marks.append(Text("note", across.end + 74, y, said))
+        marks.append(Text("note", across.end + 88, y, said))
     return marks

@@ -161,7 +161,7 @@ async def _called(model: Model, call: Awaitable[T]) -> T:
     except TimeoutError as error:
         raise TransientProviderError(f"{model.name}: no whole answer in {_TIMEOUT_S:g} s") from error
     except litellm.exceptions.openai.OpenAIError as error:
-        raise translated(error, model.name) from error
+        raise translated(error, model.name, model.api_base) from error
 
 
 def _named(model: Model) -> tuple[str, str]:

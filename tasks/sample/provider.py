@@ -80,7 +80,7 @@ async def ask(model: Model, prompt: Prompt, settings: Sampling, *, samples: int,
         refused.is_about_the_text = True
         raise refused from error
     except litellm.exceptions.openai.OpenAIError as error:
-        raise translated(error, model.name) from error
+        raise translated(error, model.name, model.api_base) from error
     if not response.choices:
         raise TransientProviderError(f"{model.name} answered without a choice")
     choices = tuple(_choice(one) for one in response.choices[:samples])
@@ -179,9 +179,18 @@ def _known_price(model: str) -> dict[str, Any] | None:
         return None
 
 
-def translated(error: Exception, model: str) -> ProviderError:
+def translated(error: Exception, model: str, api_base: str | None) -> ProviderError:
+    """An error of LiteLLM's in our words.
+
+    Args:
+        error: As it was raised.
+        model: Who was asked.
+        api_base: Where, if that is no provider's own address.
+    """
     status = getattr(error, "status_code", None)
     said = f"{model}: {_first_line(error)}"
+    if api_base and "Connection error" in said:
+        said = f"{said.removesuffix('.')} at {api_base}"
     if any(mark in f"{error} {getattr(error, 'code', '')} {getattr(error, 'body', '')}" for mark in _NO_MONEY):
         return TerminalProviderError(said, remedy=f"The account at the provider of {model} has no money left: top up.")
     if status is None or status in _TRANSIENT_STATUS:

@@ -118,7 +118,7 @@ def test_a_request_that_hangs_is_timed_out(provider: Provider):
 def test_a_server_that_is_not_there_is_transient():
     with Provider() as gone:
         pass
-    with pytest.raises(TransientProviderError):
+    with pytest.raises(TransientProviderError, match=f"Connection error at {gone.api_base}"):
         ask(gone, attempts=1)
 
 

@@ -46,8 +46,8 @@ def two_nights(history: Path) -> RunFiles:
     return files
 
 
-def write_night(files: RunFiles, number: int, *, first: int, last: int) -> None:
-    """A night's row whose final was won by the best program so far."""
+def write_night(files: RunFiles, number: int, *, first: int, last: int, winner: int = 0) -> None:
+    """A night's row whose final was won by the best program so far, or by one behind it."""
     past = record.read_past(files)
     ranked = sorted(past.programs.values(), key=lambda program: -program.score)
     begun = NOW + timedelta(days=number - 1)
@@ -59,7 +59,7 @@ def write_night(files: RunFiles, number: int, *, first: int, last: int) -> None:
             begun,
             past.start.score,
             ranked[0].score,
-            ranked[0].id,
+            ranked[winner].id,
             ended_at=begun + timedelta(hours=1),
             generations=last - first + 1,
             samples=100,

@@ -10,13 +10,14 @@ import pytest
 
 from flows.story.curves import compared, every
 from flows.story.tell import tell
+from tasks.history import record
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
 from tasks.report.beside import render_comparison, render_index
 from tasks.report.page import render
 from tests.history.made import create, grow
 from tests.report.browser import Page
-from tests.report.conftest import HOSTILE, HOSTILE_MODEL, two_nights
+from tests.report.conftest import HOSTILE, HOSTILE_MODEL, two_nights, write_night
 from tests.report.pictures import PICTURES, draw
 
 CHARTS = {"splits", "over-samples", "over-time", "over-money", "lineage", "islands", "outcomes"}
@@ -77,6 +78,16 @@ def test_the_headline_tells_start_best_and_gain_on_every_split(page: Page, repor
     text = page.value("document.getElementById('result').innerText")
     for part in ("−7", "−0.25", "+6.75", "held-out", "validation", "deadline"):
         assert part in text
+
+
+def test_a_best_that_validation_chose_says_so_where_the_charts_show_a_higher_one(tmp_path: Path):
+    files = create(tmp_path, islands=4)
+    grow(files, 3)
+    ranked = sorted(record.read_past(files).programs.values(), key=lambda program: -program.score)
+    for winner in (0, 1):
+        write_night(files, winner + 1, first=1, last=3, winner=winner)
+        page = render(tell(Database(tmp_path), files, None))
+        assert (f'id="passed-over"><span class="id">{ranked[0].id}</span>' in page) is bool(winner)
 
 
 def test_the_copy_button_copies_the_whole_function(page: Page, report: str):
