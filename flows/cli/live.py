@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from flows.cli.text import count, duration, err, say, score, usd
+from flows.cli.text import duration, err, say, score, usd
 from schemas.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -73,8 +73,10 @@ def spent(ledger: Ledger) -> str:
     budget, total = ledger.budget, f" ({usd(ledger.total_usd)} with earlier nights)" if ledger.before_usd else ""
     of_usd = f" of {usd(budget.night_usd)}" if budget.night_usd is not None else ""
     of_tokens = f" of {budget.tokens:,}" if budget.tokens is not None else ""
-    unpriced = f" and {count(ledger.unpriced, 'sample')} of unknown price" if ledger.unpriced else ""
-    return f"{usd(ledger.night_usd)}{unpriced}{of_usd}{total}, {ledger.tokens:,}{of_tokens} tokens"
+    if ledger.is_in_part_unpriced and not ledger.night_usd:
+        return f"price unknown{total}, {ledger.tokens:,}{of_tokens} tokens"
+    more = " and what has no known price" if ledger.is_in_part_unpriced else ""
+    return f"{usd(ledger.night_usd)}{more}{of_usd}{total}, {ledger.tokens:,}{of_tokens} tokens"
 
 
 def _time(session: Session, rules: StopRules) -> str:

@@ -48,7 +48,7 @@ class Ledger:
         before_usd: Spent on the run before this night, as its files say.
         night_usd: Spent in this night.
         tokens: Bought in this night, in and out.
-        unpriced: Samples bought in this night whose price nobody knows; they count as nothing.
+        is_in_part_unpriced: Whether something was bought in this night whose price nobody knows; it counts as nothing.
         budget: What may be spent.
         is_exhausted: Whether what is left does not cover what would be bought next.
     """
@@ -57,7 +57,7 @@ class Ledger:
         self.before_usd = before_usd
         self.night_usd = 0.0
         self.tokens = 0
-        self.unpriced = 0
+        self.is_in_part_unpriced = False
         self.budget = Budget()
         self.is_exhausted = False
         self._reserved: list[Estimate] = []
@@ -70,7 +70,7 @@ class Ledger:
     def bought(self, completions: Sequence[Completion]) -> None:
         """Enters what was paid for; called from one thread."""
         self.night_usd += sum(completion.cost_usd or 0.0 for completion in completions)
-        self.unpriced += sum(completion.cost_usd is None for completion in completions)
+        self.is_in_part_unpriced |= any(completion.cost_usd is None for completion in completions)
         self.tokens += sum(completion.tokens_in + completion.tokens_out for completion in completions)
 
     def is_spent(self) -> bool:

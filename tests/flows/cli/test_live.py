@@ -20,9 +20,9 @@ def test_what_has_no_price_is_not_told_as_free():
     ledger = Ledger()
     ledger.budget = Budget(tokens=5_000)
     ledger.bought([replace(completion, cost_usd=None, tokens_in=1_000, tokens_out=200)])
-    assert spent(ledger) == "$0.00 and 1 sample of unknown price, 1,200 of 5,000 tokens"
+    assert spent(ledger) == "price unknown, 1,200 of 5,000 tokens"
     ledger.bought([replace(completion, cost_usd=0.25, tokens_in=0, tokens_out=0)])
-    assert spent(ledger).startswith("$0.25 and 1 sample of unknown price")
+    assert spent(ledger).startswith("$0.25 and what has no known price, ")
 
 
 def test_a_best_that_validation_chose_is_told_from_the_highest_in_training():
