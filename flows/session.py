@@ -32,6 +32,7 @@ from tasks.history import record
 from tasks.history.files import RunFiles
 from tasks.history.journal import Journal
 from tasks.history.lock import locked
+from tasks.history.recorded import read_since_reset
 from tasks.history.remote import catch_up, is_unsure
 from tasks.sample.gateway import Gateway
 from tasks.sample.ledger import Ledger
@@ -65,7 +66,7 @@ class Session:
         until: The night's deadline.
         notifier: Who is told of the night; `None` leaves that to the environment.
         lessons: Of tries that failed or fell short, by the program they were made on, where prompts show them.
-        last_reset: `time.monotonic()` of the last reset, for resets by the hour.
+        last_reset: `time.monotonic()` of the last reset, for resets by the hour, as if nights followed on each other.
     """
 
     population: Population
@@ -101,6 +102,8 @@ class Session:
         self.may_begin: Callable[[int], bool] = lambda _: False
         self.notifier: Notifier | None = None
         self.last_reset = time.monotonic()
+        if self.search.reset_hours is not None:
+            self.last_reset -= read_since_reset(files)
         self.can_keep = True
         self._closing = False
         self._confirmers: dict[int, Confirmer] = {}

@@ -1,8 +1,10 @@
-"""One generation of a run as it was recorded: its rows, and the completions that it was made of."""
+"""What was recorded of a run: rows of a generation, the completions that it was made of, the time since a reset."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Literal
 
 import pyarrow.compute as pc
@@ -42,6 +44,26 @@ def read_attempts(files: RunFiles) -> list[Row]:
     return sorted(rows, key=lambda row: (row["generation"], row["attempt"]))
 
 
+def read_since_reset(files: RunFiles) -> float:
+    """Seconds of nights since islands were last reset, or since the search began; the time between nights left out.
+
+    Raises:
+        HistoryError: If a file is damaged.
+    """
+    columns = ["night", "started_at", "ended_at", "reset_islands"]
+
+    def read(blocks: Sequence[Block]) -> list[Row]:
+        tables = [read_file(block.folder / "generation.parquet", columns=columns) for block in blocks]
+        return [row for table in tables for row in table.to_pylist() if row["night"]]
+
+    rows = files.steady(read)
+    resets = [row["ended_at"] for row in rows if row["reset_islands"]]
+    spans: defaultdict[int, list[datetime]] = defaultdict(list)
+    for row in rows:
+        spans[row["night"]] += [max([moment, *resets]) for moment in (row["started_at"], row["ended_at"])]
+    return sum((max(span) - min(span)).total_seconds() for span in spans.values())
+
+
 def completions_of(programs: Sequence[Row], samples: int) -> list[Completion]:
     """What models answered in a generation, lost answers left out.
 
@@ -62,13 +84,13 @@ def completions_of(programs: Sequence[Row], samples: int) -> list[Completion]:
             latency_s=row["latency_s"],
             finish_reason=row["finish_reason"],
             asked_at=row["asked_at"],
-            error=row["error"] if _was_refused(row) else "",
+            error=row["error"] if _was_not_answered(row) else "",
         )
         for row in programs
     ]
 
 
-def _was_refused(row: Row) -> bool:
-    """Whether the provider had refused the prompt, or the model to answer."""
-    said = row["finish_reason"] == "refused" or row["error"].startswith("refused: ")
+def _was_not_answered(row: Row) -> bool:
+    """Whether the provider had refused the prompt, the model to answer, or a batch had brought no answer."""
+    said = row["finish_reason"] in {"refused", "lost"} or row["error"].startswith("refused: ")
     return row["outcome"] == Outcome.UNPARSABLE and said

@@ -8,7 +8,9 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from schemas.errors import TransientProviderError, UsageError
+import httpx
+
+from schemas.errors import TerminalProviderError, TransientProviderError, UsageError
 from schemas.program import Prompt
 from schemas.settings import Model, Sampling
 from tasks.sample.provider import BUILTIN, address, litellm_module, price_of, sampling_options, translated
@@ -16,15 +18,22 @@ from tasks.sample.usage import Price
 
 T = TypeVar("T")
 
-PROVIDERS = ("azure", "bedrock", "hosted_vllm", "litellm_proxy", "mistral", "openai", "vertex_ai")
+_OF_OPENAI = frozenset({"azure", "hosted_vllm", "litellm_proxy", "openai"})
+"""They take a request as it is; that of others is translated from OpenAI's words by LiteLLM or by themselves."""
+
+PROVIDERS = tuple(sorted(_OF_OPENAI | {"bedrock", "gemini", "mistral", "vertex_ai", "xai"}))
 """Those for which LiteLLM can create a batch and collect it."""
 
-_LISTING = frozenset({"azure", "hosted_vllm", "litellm_proxy", "openai", "vertex_ai"})
+_LISTING = _OF_OPENAI | {"vertex_ai", "xai"}
 
 _ENDPOINTS = {"chat": "/v1/chat/completions", "completion": "/v1/completions"}
 _FINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 _TAG = "overnight"
+_TAGS = {"gemini": "display_name", "xai": "name"}
+"""Those that keep no other word about a batch than this one."""
+
 _TIMEOUT_S = 120.0
+_SET_UP = "Batches of this provider want more than a key: see https://docs.litellm.ai/docs/batches"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +82,22 @@ def batch_price(model: Model) -> Price | None:
 
 def line(custom_id: str, model: Model, prompt: Prompt, sampling: Sampling, samples: int) -> bytes:
     """One request of a batch, in OpenAI's words."""
-    name, provider = _named(model)
-    options = sampling_options(model, sampling, samples=samples, seed=0)
-    body = litellm_module().get_optional_params(model=name, custom_llm_provider=provider, drop_params=True, **options)
-    body.pop("extra_body", None)
     asked = (
         {"messages": [{"role": "user", "content": prompt.text}]} if prompt.style == "chat" else {"prompt": prompt.text}
     )
+    options = _taken(model, sampling_options(model, sampling, samples=samples, seed=0))
     request = {"custom_id": custom_id, "method": "POST", "url": _ENDPOINTS[prompt.style]}
-    return json.dumps({**request, "body": {"model": name, **asked, **body}}).encode()
+    return json.dumps({**request, "body": {"model": _named(model)[0], **asked, **options}}).encode()
+
+
+def _taken(model: Model, options: dict[str, Any]) -> dict[str, Any]:
+    """Those of the options that a model takes, in OpenAI's words."""
+    litellm, (name, provider) = litellm_module(), _named(model)
+    if provider not in _OF_OPENAI:
+        known = litellm.get_supported_openai_params(model=name, custom_llm_provider=provider) or ()
+        return {option: value for option, value in options.items() if option in known}
+    taken = litellm.get_optional_params(model=name, custom_llm_provider=provider, drop_params=True, **options)
+    return {option: value for option, value in taken.items() if option != "extra_body"}
 
 
 async def send(model: Model, lines: list[bytes], key: str) -> str:
@@ -102,8 +118,8 @@ async def send(model: Model, lines: list[bytes], key: str) -> str:
             completion_window="24h",
             endpoint=_ENDPOINTS[model.style],
             input_file_id=uploaded.id,
-            metadata={_TAG: key},
-            model=name,
+            metadata={_tag(model): key},
+            model=model.name,
             **_options(model),
         ),
     )
@@ -116,7 +132,8 @@ async def look(model: Model, batch_id: str) -> State:
     Raises:
         ProviderError: If the provider does not say.
     """
-    batch = await _called(model, litellm_module().aretrieve_batch(batch_id=batch_id, **_options(model)))
+    name = _named(model)[0]
+    batch = await _called(model, litellm_module().aretrieve_batch(batch_id=batch_id, model=name, **_options(model)))
     counts, errors = getattr(batch, "request_counts", None), getattr(batch, "errors", None)
     said = [str(one.message) for one in getattr(errors, "data", None) or () if one.message]
     files = tuple(one for one in (batch.output_file_id, batch.error_file_id) if one)
@@ -132,7 +149,7 @@ async def find(model: Model, key: str) -> str | None:
     if _named(model)[1] not in _LISTING:
         return None
     listed = await _called(model, litellm_module().alist_batches(limit=100, **_options(model)))
-    return next((one.id for one in listed.data if (one.metadata or {}).get(_TAG) == key), None)
+    return next((one.id for one in listed.data if (one.metadata or {}).get(_tag(model)) == key), None)
 
 
 async def rows(model: Model, file_id: str) -> list[dict[str, Any]]:
@@ -154,14 +171,28 @@ def _parsed(text: bytes) -> Any:
 
 
 async def _called(model: Model, call: Awaitable[T]) -> T:
+    """Awaits it; whatever LiteLLM raises on the way of one provider or another is a `ProviderError`."""
     litellm = litellm_module()
+    theirs = (litellm.exceptions.openai.OpenAIError, _base_error(litellm), httpx.HTTPError)
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             return await call
     except TimeoutError as error:
         raise TransientProviderError(f"{model.name}: no whole answer in {_TIMEOUT_S:g} s") from error
-    except litellm.exceptions.openai.OpenAIError as error:
+    except theirs as error:
         raise translated(error, model.name, model.api_base) from error
+    except ValueError as error:
+        if type(error) is not ValueError:  # an answer that is no JSON, or another one than expected
+            raise translated(error, model.name, model.api_base) from error
+        raise TerminalProviderError(f"{model.name}: {error}", remedy=_SET_UP) from error
+
+
+def _base_error(litellm: Any) -> type[Exception]:
+    return litellm.llms.base_llm.chat.transformation.BaseLLMException
+
+
+def _tag(model: Model) -> str:
+    return _TAGS.get(_named(model)[1], _TAG)
 
 
 def _named(model: Model) -> tuple[str, str]:

@@ -337,9 +337,17 @@ def _choice(choice: dict[str, Any]) -> Choice:
 
 
 def _usage(model: Model, claimed: dict[str, Any], prompt: str, texts: list[str]) -> Usage:
-    claim = Claim(claimed.get("prompt_tokens"), claimed.get("completion_tokens"), None)
+    claim = _claim(claimed)
     counted = (rough_tokens(prompt), rough_tokens("".join(texts)))
     return settle(claim, prompt, texts, price=batches.batch_price(model), counted=counted)
+
+
+def _claim(claimed: dict[str, Any]) -> Claim:
+    """What is said of tokens; Google's words leave out of the answer what a model thought, which costs the same."""
+    total, prompt = claimed.get("totalTokens"), claimed.get("promptTokens")
+    if isinstance(total, int) and isinstance(prompt, int):
+        return Claim(prompt, total - prompt, None)
+    return Claim(claimed.get("prompt_tokens"), claimed.get("completion_tokens"), None)
 
 
 def _completion(slip: Slip, key: Key, choice: Choice, usage: Usage) -> Completion:

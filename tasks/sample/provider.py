@@ -338,7 +338,7 @@ def _set_up(litellm: Any) -> None:
     litellm.suppress_debug_info = True
     litellm.telemetry = False
     litellm.disable_hf_tokenizer_download = True
-    logging.getLogger("LiteLLM").setLevel(logging.ERROR)
+    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # what it logs as an error, it raises, too
 
     class BuiltinModel(litellm.CustomLLM):
         """`builtin/mutate` as a LiteLLM provider, on the path that every other model takes."""

@@ -21,6 +21,7 @@ from tasks.history.database import Database
 from tasks.sample import mailing
 from tests.flows.conftest import Night
 from tests.flows.test_faults import program
+from tests.flows.test_replay import replayed
 from tests.flows.test_search import everything
 from tests.provider import Answer, Provider
 
@@ -74,7 +75,7 @@ def test_two_nights_and_one_give_the_same_history(night: Night, provider: Provid
     assert everything(whole) == everything(halves)
 
 
-def test_lines_that_fail_are_asked_again_or_recorded_as_refused_or_lost(
+def test_lines_that_fail_are_asked_again_or_recorded_as_refused_or_lost_and_a_replay_has_them_too(
     night: Night, provider: Provider, mails: dict, tmp_path: Path
 ):
     busy = {"response": {"status_code": 500, "body": {"error": {"message": "busy"}}}}
@@ -91,13 +92,17 @@ def test_lines_that_fail_are_asked_again_or_recorded_as_refused_or_lost(
     provider.mailroom.fault = fault
     provider.mailroom.end = lambda number: "expired" if number == 0 else "completed"
     mails["sampling"]["attempts"] = 3
-    night(2, settings=mails)
+    files = night(2, settings=mails)
     rows = kept(tmp_path)
     assert [len(lines) for lines in provider.mailroom.sent] == [6, 3, 1]
     assert_each_answer_is_there_once(provider, rows)
     assert len(rows) == 2 * 6
     errors = Counter(row["error"] for row in rows if not row["completion"])
     assert errors == {"against the policy": 2, "lost: no answer in 3 batches: busy": 2}
+    found, again = replayed(files, tmp_path / "again")
+    assert found.first is None
+    assert everything(again) == everything(files)
+    assert len(provider.mailroom.sent) == 3, "no batch is sent"
 
 
 def test_a_batch_that_fails_is_tried_again_and_its_reason_is_kept(

@@ -20,6 +20,7 @@ from tasks.history import record
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of, read_file, write_file
 from tasks.history.journal import Journal
+from tasks.history.recorded import read_since_reset
 from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create, grow, portrait, rebuilt
 
 
@@ -117,6 +118,18 @@ def test_scores_that_are_equal_have_the_same_cluster_also_where_a_zero_has_a_sig
     first, second, third = (row["cluster"] for row in rows(files, 1, "population"))
     assert first == second != third
     assert len(first) == 12
+
+
+def test_hours_since_a_reset_are_those_of_nights(tmp_path: Path):
+    files = create(tmp_path)
+    assert read_since_reset(files) == 0
+    minutes = {1: (1, 0, 10), 2: (1, 10, 30), 3: (2, 600, 604), 4: (2, 604, 611)}
+    for number, (night, begin, end) in minutes.items():
+        judged = a_judged(files.run_id, number, 0, scores=(1.0, 2.0))
+        changes = [Reset(0, judged.id)] if number == 1 else []
+        times = {"started_at": NOW + timedelta(minutes=begin), "ended_at": NOW + timedelta(minutes=end)}
+        record.commit(files, a_generation(number, [judged], judged.program(), changes, night=night, **times))
+    assert read_since_reset(files) == (20 + 11) * 60
 
 
 # Gaps, failures, doubles
