@@ -27,15 +27,18 @@ factors, they become one. Improve `priority`, which picks the flip of each step 
 # date = "2026-09-01"
 # honesty = -23
 # honesty_label = "random flips as long as it takes, no model (Kauers, Moosbauer 2022)"
+# baseline = "long_walk"
 # ///
 
 import itertools
 import random
+from collections.abc import Sequence
 
 import funsearch
 import numpy as np
 
 STEPS, CHOICES = 6000, 12
+FEWEST, DRAWS = 23, 20_000_000  # where the walk without any priority ends
 Product = tuple[int, int, int]  # entries of A, of B, of C, as bits; entry (i, j) is bit i * n + j
 Flip = tuple[int, int, list[Product]]  # the places of two products, and what they become
 
@@ -44,14 +47,29 @@ Flip = tuple[int, int, list[Product]]  # the places of two products, and what th
 def evaluate(n: int, seed: int) -> int:
     """Minus the products of the best scheme on the way."""
     scheme = search(n, random.Random(seed))
-    check([[[factor >> bit & 1 for bit in range(n * n)] for factor in product] for product in scheme], n, modulus=2)
+    check(as_vectors(scheme, n), n, modulus=2)
     return -len(scheme)
+
+
+def start(n: int) -> list[Product]:
+    """The textbook's products."""
+    return textbook(n)
+
+
+def textbook(n: int) -> list[Product]:
+    """One product for each entry of A and of B that meet."""
+    places = itertools.product(range(n), repeat=3)
+    return [(1 << i * n + k, 1 << k * n + j, 1 << i * n + j) for i, j, k in places]
+
+
+def as_vectors(scheme: Sequence[Sequence[int]], n: int) -> list[list[list[int]]]:
+    """Each factor as n * n numbers 0 or 1."""
+    return [[[factor >> bit & 1 for bit in range(n * n)] for factor in product] for product in scheme]
 
 
 def search(n: int, draw: random.Random) -> list[Product]:
     """Flips by priority; the scheme with the fewest products on the way."""
-    places = itertools.product(range(n), repeat=3)
-    scheme = [(1 << i * n + k, 1 << k * n + j, 1 << i * n + j) for i, j, k in places]
+    scheme = start(n)
     best, born = scheme, dict.fromkeys(scheme, 0)
     for step in range(1, STEPS + 1):
         index = indexed(scheme)
@@ -120,6 +138,35 @@ def chosen(flips: list[Flip], scheme: list[Product], index: dict, born: dict[Pro
     if priorities.shape != growth.shape:
         raise ValueError(f"priority must return one number for each of {len(flips)} flips")
     return flips[int(np.argmax(priorities))]
+
+
+def long_walk(n: int, seed: int) -> int:
+    """The same for flips at random, of any two products that are drawn and share a factor, as long as it takes."""
+    draw, scheme, draws = random.Random(seed), [list(product) for product in start(n)], 0
+    while len(scheme) > FEWEST and draws < DRAWS:
+        one, two = scheme[int(draw.random() * len(scheme))], scheme[int(draw.random() * len(scheme))]
+        draws += 1
+        if one is not two and (one[0] == two[0] or one[1] == two[1] or one[2] == two[2]):
+            shared = next(place for place in range(3) if one[place] == two[place])
+            moved = (shared + 1 + int(draw.random() * 2)) % 3
+            one[moved] ^= two[moved]
+            two[3 - shared - moved] ^= one[3 - shared - moved]
+            absorb(one, scheme)
+            absorb(two, scheme)
+            scheme = scheme if all(map(all, scheme)) else [product for product in scheme if all(product)]
+    check(as_vectors(scheme, n), n, modulus=2)
+    return -len(scheme)
+
+
+def absorb(product: list[int], scheme: list[list[int]]) -> None:
+    """Adds to a product one that shares two factors with it; what is absorbed, or nothing, has a factor 0."""
+    for other in scheme:
+        same = [product[place] == other[place] for place in range(3)]
+        if sum(same) >= 2 and other is not product:
+            place = same.index(False) if False in same else 0
+            product[place] ^= other[place]
+            other[0] = 0
+            return
 
 
 def check(scheme: list[list[list[int]]], n: int, modulus: int) -> None:

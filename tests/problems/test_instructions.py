@@ -51,7 +51,7 @@ def test_the_shortest_known_programs_sort_and_none_of_their_instructions_can_go(
 
 def test_the_numbers_shown_are_those_lengths():
     assert load("sort3").settings.known.best == -len(SHORTEST)
-    assert load("sort3").settings.known.honesty == -len(NETWORKS[3])
+    assert load("sort3").settings.known.honesty == -len(SHORTEST)
     assert load("sort4").settings.known.best == load("sort4").settings.known.honesty == -len(NETWORKS[4])
 
 
@@ -84,6 +84,12 @@ def test_a_priority_that_weighs_disorder_finds_eleven():
     program = execute("sort3")
     program["priority"] = lambda different, inversions, *_: -different - 2 * inversions
     assert program["evaluate"](3, 32) == -11
+
+
+def test_no_program_of_ten_sorts_three_and_none_of_three_sorts_two(sort3: dict[str, Any]):
+    assert not sort3["can_sort"](*sort3["machines"](3), 10)
+    assert sort3["breadth_first"](2, 32) == -4, "a copy, a comparison, and two conditional copies"
+    assert not sort3["can_sort"](*sort3["machines"](2), 3)
 
 
 def test_steps_of_the_search_are_those_of_the_check(sort3: dict[str, Any]):

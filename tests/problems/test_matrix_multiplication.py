@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import random
 import re
@@ -13,6 +14,7 @@ import pytest
 from tests.problems.library import execute, load
 
 Scheme = list[list[list[int]]]
+NAMES = ("matrix-multiplication", "matrix-multiplication-4")
 
 STRASSEN = """
 a11+a22 b11+b22 c11+c22
@@ -52,6 +54,22 @@ a33 b33 c33
 """Bull. Amer. Math. Soc. 82 (1976), p. 126."""
 
 
+ALPHATENSOR = """
+0004 0100 0013  0064 0890 0018  0054 0405 0014  0044 0d95 0010  0001 0001 0105  0101 039b 0100
+0501 0302 0102  0367 0090 0008  3002 0045 1004  6002 0320 1002  2002 0375 1000  3057 0005 0004
+6507 0300 0002  1000 3046 5400  9008 3002 7602  8008 7402 7420  0301 0098 0108  9a08 3000 a602
+0a08 3020 ab02  0808 b820 8b20  0020 58c0 8090  00a8 5040 c0d4  c008 5400 7064  c058 0400 0064
+4828 5820 8020  0400 9a02 0320  0088 d048 84d0  0098 9008 0cd8  6a08 0020 a002  c0a8 5000 c064
+0008 1000 7bdf  0c08 9800 0ba8  1110 000e 0400  30a8 0040 c004  8880 e000 8420  0c68 0800 00a8
+4440 0e00 0020  2220 00e0 8000  0002 0010 1009  0c98 9000 0ca8  4000 5620 3020  0010 940c 0450
+0398 0008 0c08  1288 3048 8400  0200 30a8 8900  8418 9402 0420  9508 0002 0602
+"""
+"""47 products for 4 x 4 over Z2: factors of A, B and C as hexadecimal numbers, entry (i, j) is bit 4i + j.
+
+Fawzi et al., Nature 610 (2022); algorithms/factorizations_f2.npz of google-deepmind/alphatensor, with C transposed.
+"""
+
+
 def read(text: str, n: int) -> Scheme:
     return [[vector(part, n) for part in line.split()] for line in text.split("\n") if line]
 
@@ -70,6 +88,12 @@ def twice(scheme: Scheme) -> Scheme:
         return [int(x) for x in np.kron(np.array(one).reshape(2, 2), np.array(two).reshape(2, 2)).ravel()]
 
     return [[nested(one[k], two[k]) for k in range(3)] for one, two in itertools.product(scheme, repeat=2)]
+
+
+def bits(text: str) -> Scheme:
+    numbers = [int(word, 16) for word in text.split()]
+    factors = [[number >> bit & 1 for bit in range(16)] for number in numbers]
+    return [factors[place : place + 3] for place in range(0, len(factors), 3)]
 
 
 SCHEMES = {
@@ -113,6 +137,26 @@ def test_a_scheme_that_is_right_mod_2_only_is_told_from_one_over_the_integers(pr
         program["check"](scheme, 2, 0)
 
 
+def test_the_47_products_of_alphatensor_are_right_mod_2_and_none_is_left_over(program: dict[str, Any]):
+    scheme = bits(ALPHATENSOR)
+    assert load("matrix-multiplication-4").settings.known.best == -len(scheme) == -47
+    program["check"](scheme, 4, 2)
+    for place in range(47):
+        with pytest.raises(ValueError, match=r"4 x 4 matrices over Z2"):
+            program["check"](scheme[:place] + scheme[place + 1 :], 4, 2)
+    with pytest.raises(ValueError, match=r"over Z$"):
+        program["check"](scheme, 4, 0)
+
+
+def test_no_entry_of_the_47_products_may_be_another_one(program: dict[str, Any]):
+    scheme = bits(ALPHATENSOR)
+    for r, k, entry in itertools.product(range(0, 47, 5), range(3), range(16)):
+        scheme[r][k][entry] ^= 1
+        with pytest.raises(ValueError, match="over Z2"):
+            program["check"](scheme, 4, 2)
+        scheme[r][k][entry] ^= 1
+
+
 def test_a_scheme_of_another_size_is_refused(program: dict[str, Any]):
     with pytest.raises(ValueError, match="reshape"):
         program["check"](read(STRASSEN, 2), 3, 2)
@@ -138,7 +182,26 @@ def test_flips_and_merges_keep_every_scheme_right(program: dict[str, Any]):
     assert len(scheme) < 8
 
 
-def test_the_field_is_named_where_scores_are_shown():
-    settings = load("matrix-multiplication").settings
+def test_four_by_four_begins_with_blocks_and_walks_down_to_strassen_twice():
+    program = execute("matrix-multiplication-4")
+    start = program["start"](4)
+    assert len(start) == 56
+    program["check"](program["as_vectors"](start, 4), 4, 2)
+    program["FEWEST"] = 49
+    assert program["long_walk"](4, 1) == -49 == load("matrix-multiplication-4").settings.known.honesty
+
+
+def test_both_problems_share_their_search_and_their_check():
+    three, four = (execute(name) for name in NAMES)
+    same = set(three) & set(four) - {"start"}
+    functions = [name for name in same if inspect.isfunction(three[name])]
+    assert {"check", "search", "drawn", "merged", "chosen", "long_walk", "priority"} <= set(functions)
+    for name in functions:
+        assert three[name].__code__.co_code == four[name].__code__.co_code, name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_field_is_named_where_scores_are_shown(name: str):
+    settings = load(name).settings
     assert "Z2" in settings.title
     assert "Z2" in settings.score_name
