@@ -55,6 +55,10 @@ class ObjectStore:
         return f"s3://{bucket}/{prefix}?endpoint_override={quote(f'127.0.0.1:{self._port}')}&scheme=http"
 
     @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
     def files(self) -> fs.S3FileSystem:
         """What another client sees."""
         return fs.S3FileSystem(
@@ -86,6 +90,15 @@ class ObjectStore:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Inside, it does not answer."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
 
     def _answers(self) -> bool:
         with socket.socket() as attempt:

@@ -73,7 +73,7 @@ class Lease:
             self._withdraw_before_the_living(claims, mine)
             self._store.delete(claims)
             self._renewed = begin
-        if not self._thread.is_alive():
+        if self._thread.ident is None:
             self._thread.start()
 
     def is_held(self) -> bool:

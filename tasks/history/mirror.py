@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
-from schemas.errors import EnvironmentFault, StoreUnavailable, UsageError
+from schemas.errors import EnvironmentFault, UsageError
 from tasks.history.lease import Lease
 from tasks.history.store import Store, open_store
 
@@ -248,7 +248,7 @@ def _writing(path: Path) -> Iterator[None]:
         if hold:
             hold.lease.require()
         yield
-    except StoreUnavailable:
+    except EnvironmentFault:
         if hold:
             hold.is_unsure = True
         raise

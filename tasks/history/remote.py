@@ -137,8 +137,8 @@ class _Arrival:
         offered = blocks_named(files.generations, _whole_folders(entries))
         self._blocks = [one for one in offered if not any(other.covers(one) for other in there)]
         singles = [name for name in entries if not name.startswith("generations/")]
-        self._singles = {name: _mark(files.directory / name) for name in singles}
-        self._singles = {name: mark for name, mark in self._singles.items() if mark != _mark_of(entries[name])}
+        marks = {name: _mark(files.directory / name) for name in singles}
+        self._singles = {name: mark for name, mark in marks.items() if not mark or mark != _mark_of(entries[name])}
 
     def wanted(self) -> Iterator[tuple[str, Path]]:
         """Keys, and where to write what is behind them."""

@@ -18,8 +18,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from schemas.errors import EnvironmentFault, StoreUnavailable, UsageError
 
 if TYPE_CHECKING:
-    from typing import IO, Any
+    from typing import IO
 
+    from pyarrow import NativeFile
     from pyarrow.fs import FileSystem
 
 T = TypeVar("T")
@@ -78,8 +79,7 @@ class Store:
         Raises:
             FileNotFoundError: If there is none.
         """
-        with self._errors(), self._files.open_input_stream(self._path(key)) as stream:
-            return stream.read()
+        return b"".join(self._chunks(key))
 
     def fetch(self, key: str, target: Path) -> None:
         """Writes an object's content to a file.
@@ -87,11 +87,8 @@ class Store:
         Raises:
             FileNotFoundError: If there is none.
         """
-        with self._errors():
-            stream = self._files.open_input_stream(self._path(key))
-        with stream, target.open("xb") as handle:
-            while chunk := self._read(stream):
-                handle.write(chunk)
+        with target.open("xb") as handle:
+            handle.writelines(self._chunks(key))
             handle.flush()
             os.fsync(handle.fileno())
 
@@ -151,7 +148,15 @@ class Store:
         with self._errors(), suppress(FileNotFoundError):
             self._files.delete_file(self._path(key))
 
-    def _read(self, stream: Any) -> bytes:
+    def _chunks(self, key: str) -> Iterator[bytes]:
+        """An object's content, in few requests."""
+        with self._errors():
+            stream = self._files.open_input_stream(self._path(key))
+        with stream:
+            while chunk := self._read(stream):
+                yield chunk
+
+    def _read(self, stream: NativeFile) -> bytes:
         with self._errors():
             return stream.read(_CHUNK)
 
