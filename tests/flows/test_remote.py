@@ -1,0 +1,144 @@
+"""Nights whose history is on object storage: real ones, on a real S3 server, which dies as machines do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from flows.cli.main import run
+from flows.session import _open
+from schemas.errors import ExitCode, RunIsBusy
+from tasks.history.database import Database
+from tasks.history.files import RunFiles, find_run
+from tasks.history.lock import locked
+from tasks.history.mirror import local_copy, mirror_of
+from tasks.history.remote import refresh
+from tests.accidents import Night as Process
+from tests.accidents import wait_until
+from tests.flows.conftest import Night
+from tests.objects import ObjectStore
+from tests.provider import Provider
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+
+def rows(history: Path) -> list[dict[str, object]]:
+    return Database(history).rows("SELECT * FROM programs ORDER BY generation, index")
+
+
+@contextmanager
+def meanwhile(do: Callable[[], None]) -> Iterator[None]:
+    """Inside, something happens beside what is done."""
+    thread = threading.Thread(target=do)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def test_a_night_waits_for_a_store_that_is_down_and_nothing_is_lost(night: Night, bucket: str, objects: ObjectStore):
+    history = local_copy(bucket)
+    files = RunFiles(history / "runs" / "toy")
+
+    def outage() -> None:
+        wait_until(lambda: len(files.committed()) >= 2)
+        with objects.down():
+            wait_until(lambda: "the store does not answer" in _open[files.directory].progress.message)
+
+    with meanwhile(outage):
+        night(5, history=history)
+    ended = Database(history).rows("FROM nights")[0]
+    assert ended["stop_reason"] == "generations"
+    assert ended["paused_s"] > 0
+    assert "the store does not answer" in ended["paused_by"]
+    assert files.committed() == list(range(6))
+    assert all(row["outcome"] != "sandbox_error" for row in rows(history))
+
+
+def test_a_run_on_a_store_is_gone_on_with_by_another_machine(
+    toy: Path, sandbox_image: str, prefect: str, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    monkeypatch.setenv("OVERNIGHT_HISTORY", bucket)
+    sets = ["--set", f"sandbox.image={sandbox_image}"]
+    assert run(["run", str(toy), "--generations", "2", "--seed", "1", *sets]) == ExitCode.DONE
+    assert f"--history '{bucket}'" in capsys.readouterr().err, "the next commands can be typed as they are"
+    before = rows(local_copy(bucket))
+    monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "elsewhere"))
+    with locked(find_run(fresh(bucket), "last")):
+        assert run(["resume", "last", "--generations", "1"]) == ExitCode.USAGE
+        assert "under way in another process" in capsys.readouterr().err
+    assert run(["resume", "last", "--generations", "2"]) == ExitCode.DONE
+    there = rows(local_copy(bucket))
+    assert there[: len(before)] == before
+    assert len(there) == len(before) + 2 * 6
+    capsys.readouterr()
+    for command in (["runs"], ["best", "last"], ["report", "last", "--write", str(tmp_path / "report.html")]):
+        assert run(command) == ExitCode.DONE
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def fresh(url: str) -> Path:
+    history = local_copy(url)
+    refresh(history)
+    return history
+
+
+@pytest.mark.slow
+def test_what_a_killed_machine_had_bought_is_not_bought_again(
+    toy: Path, sandbox_image: str, prefect_api: str, bucket: str, provider: Provider, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    """Two machines, by turns; each dies in the middle of a night."""
+    history = local_copy(bucket)
+    caches = [tmp_path / "cache", tmp_path / "elsewhere"]
+    machines = [a_machine(tmp_path / str(number), bucket, cache) for number, cache in enumerate(caches)]
+    sets = [f"sandbox.image={sandbox_image}", "sampling.batch=1", "sampling.attempts=1"]
+    model = ["--model", "openai/test", "--api-base", provider.api_base, "--generations", "100000"]
+    machines[0].begin(str(toy), *model, *(part for one in sets for part in ("--set", one)))
+    for turn in range(3):
+        killed, next_one = machines[turn % 2], machines[(turn + 1) % 2]
+        killed.goes_on(2)
+        killed.kill()
+        let_claims_run_out(history)
+        next_one.run_id = killed.run_id
+        next_one.resume("--generations", "100000" if turn < 2 else "2")
+    machines[1].end()
+    monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "a third"))
+    there = rows(fresh(bucket))
+    numbers = {row["generation"] for row in there}
+    assert numbers == set(range(len(numbers)))
+    assert len(there) == len({row["program_id"] for row in there}) == 1 + 6 * (len(numbers) - 1)
+    asked = len(provider.requests)
+    # What was in flight at a kill may be lost, and what was asked ahead of the end is not used.
+    assert asked <= len(there) + 3 * 12 + 6
+    assert len({row["completion"] for row in there}) > 1
+
+
+def a_machine(folder: Path, url: str, cache: Path) -> Process:
+    folder.mkdir()
+    environment = {"OVERNIGHT_HISTORY": url, "OVERNIGHT_CACHE": str(cache), "OPENAI_API_KEY": "test"}
+    return Process(folder / "history", environment)
+
+
+def let_claims_run_out(history: Path) -> None:
+    """As they do within a minute."""
+    mirror = mirror_of(history)
+    assert mirror is not None
+    mirror.store.delete(key for key in mirror.store.list("runs") if "/lock/" in key)
+
+
+def test_two_machines_spend_no_night_of_one_run_at_once(
+    night: Night, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    here = local_copy(bucket)
+    files = night(1, history=here)
+    monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "elsewhere"))
+    elsewhere = fresh(bucket)
+    with locked(files), pytest.raises(RunIsBusy, match="is under way on"):
+        night(1, history=elsewhere)
