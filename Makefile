@@ -25,6 +25,7 @@ store: environment  ## an S3 server for the tests of histories on object storage
 
 demo: setup  ## a short night on online bin packing with the built-in model: no key, no cost
 	@$(WITH_ENGINE) $(BIN)/overnight run bin-packing-or --model builtin/mutate --generations 20
+	@echo 'overnight is in .venv/bin; to call it by its name: export PATH="$$PWD/.venv/bin:$$PATH"' >&2
 
 test: setup browser store lint  ## set up, then check and test everything, with a real engine and a real Prefect
 	@$(WITH_ENGINE) $(BIN)/pytest tests/test_readme.py tests -n 2 --dist loadfile --no-loadscope-reorder
