@@ -75,7 +75,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        say_error(str(error), "`overnight --help` lists the commands, `overnight COMMAND --help` their options.")
+        say_error(str(error), _usage(arguments))
         return ExitCode.USAGE
     except OvernightError as error:
         say_error(error.message, error.remedy)
@@ -90,6 +90,21 @@ def run(arguments: Sequence[str]) -> int:
         say_error(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", "")
         return ExitCode.ENVIRONMENT
     return code if isinstance(code, int) else ExitCode.DONE
+
+
+_OF_A_RUN = frozenset(
+    {"--model", "--api-base", "--style", "--batch", "--confirm", "--seed", "--image", "--runtime", "--inputs", "--set"}
+)
+"""What says what a run is."""
+
+
+def _usage(arguments: Sequence[str]) -> str:
+    command = arguments[0] if arguments else ""
+    if command in ("resume", "retry") and _OF_A_RUN & {argument.partition("=")[0] for argument in arguments}:
+        return "A run keeps its models and settings; `overnight run` begins one with others."
+    if command in _COMMANDS:
+        return f"`overnight {command} --help` lists what it takes."
+    return "`overnight --help` lists the commands."
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ def print_limits(proposed: Limits, *, as_comment: bool) -> None:
     ]
     say(
         f"proposed limits, rounded up: {_TIMES} times the seconds of the slowest input, {_TIMES} times the processor "
-        f"seconds of all inputs, {_MEMORY_TIMES} times the memory; to paste:"
+        f"seconds of all inputs, {_MEMORY_TIMES} times the memory; to paste into "
+        f"{'the `# /// script` block' if as_comment else 'overnight.toml'}:"
     )
     for line in lines:
         out().print(f"# {line}" if as_comment else line, markup=False)

@@ -26,6 +26,8 @@ WRONG = {
     "a time that is none": (["run", "cap-set", "--until", "soon"], 2, "07:00"),
     "an address without model": (["run", "cap-set", "--api-base", "http://127.0.0.1:1"], 2, "Add --model"),
     "a run that is not there": (["resume", "last"], 2, "overnight run"),
+    "settings of a run that has its own": (["resume", "last", "--set", "search.islands=3"], 2, "keeps its models"),
+    "a command without what it needs": (["lineage"], 2, "`overnight lineage --help`"),
     "a retry of no run": (["retry", "last"], 2, "overnight run"),
     "a replay of no run": (["replay", "last"], 2, "overnight run"),
     "a history with a key": (["runs", "--history", "s3://id:secret@bucket/history"], 2, "AWS_SECRET_ACCESS_KEY"),
