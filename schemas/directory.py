@@ -38,7 +38,8 @@ def read_program(directory: Path, settings: Settings) -> tuple[MarkedFile, Setti
     named = [part for part in command.evaluate if part != name and _is_file(directory, part)]
     files = dict.fromkeys([*settings.files, *named])
     command = command.model_copy(update={"program": name})
-    return file, settings.model_copy(update={"command": command, "files": tuple(files)})
+    score_name = settings.score_name if "score_name" in settings.model_fields_set else command.metric
+    return file, settings.model_copy(update={"command": command, "files": tuple(files), "score_name": score_name})
 
 
 def _specifications(directory: Path) -> str:

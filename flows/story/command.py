@@ -43,7 +43,17 @@ def _flag(name: str, value: Any) -> list[str]:
 
 
 def _setting(name: str, value: Any) -> list[str]:
-    return ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    is_plain = isinstance(value, str) and not _is_taken_for_more(value)
+    return ["--set", f"{name}={value if is_plain else json.dumps(value)}"]
+
+
+def _is_taken_for_more(text: str) -> bool:
+    """Whether `--set` reads a text as a number, an array or the like."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return text.startswith(("[", "{"))
+    return True
 
 
 def _is_plain(model: dict[str, Any]) -> bool:

@@ -29,6 +29,11 @@ def test_it_is_a_problem_whose_job_is_a_command():
     assert job.limits.scratch_mib > 0
 
 
+def test_the_score_is_called_what_the_metric_is_called_unless_it_has_a_name():
+    assert load_problem(HILL).settings.score_name == "height"
+    assert load_problem(HILL, {"score_name": "metres"}).settings.score_name == "metres"
+
+
 def test_without_inputs_the_command_runs_once(tmp_path: Path):
     problem = load_problem(make(tmp_path, overnight__toml=COMMAND, main__py=MARKED))
     assert problem.job().inputs == (Call((None,)),)
