@@ -13,6 +13,7 @@ from schemas.errors import SandboxUnavailable
 from schemas.job import Job
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate import engine
+from tasks.evaluate.confinement import Setup
 from tasks.evaluate.machine import MachineSlots
 from tasks.evaluate.sandbox import Channel
 from tasks.evaluate.slot import Slot
@@ -206,7 +207,7 @@ def machine_slots(wanted: int | None) -> MachineSlots:
 class _LateEngine:
     """An engine that is connected to when it is needed."""
 
-    def __init__(self, setup: engine.Setup) -> None:
+    def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._engine: engine.Engine | None = None
         self._lock = threading.Lock()
@@ -224,10 +225,10 @@ class _LateEngine:
                 self._engine.close()
 
 
-def _setup(job: Job, image: str, labels: Mapping[str, str] | None, runtime: str | None) -> engine.Setup:
+def _setup(job: Job, image: str, labels: Mapping[str, str] | None, runtime: str | None) -> Setup:
     # Two processes, each with the limit for itself.
     memory_mib = job.limits.memory_mib * (2 if job.apart else 1)
-    return engine.Setup(
+    return Setup(
         image=image,
         memory_mib=memory_mib,
         labels=dict(labels or {}),

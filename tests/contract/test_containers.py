@@ -20,7 +20,9 @@ from candidates import HONEST, HONEST_SCORES, body
 from schemas.errors import SandboxUnavailable, SpecificationError
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Outcome
-from tasks.evaluate import engine
+from tasks.evaluate import confinement, engine
+from tasks.evaluate.confinement import Setup
+from tasks.evaluate.ownership import owner
 from tasks.evaluate.pool import open_pool
 
 pytestmark = pytest.mark.docker
@@ -165,16 +167,16 @@ def test_what_a_dead_owner_left_is_swept_and_nothing_else(
 ):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    live = engine.owner()
-    setup = engine.Setup(image=sandbox_image, memory_mib=64, labels={engine.RUN_LABEL: run})
+    live = owner()
+    setup = Setup(image=sandbox_image, memory_mib=64, labels={engine.RUN_LABEL: run})
     docker_engine = engine.connect()
     try:
         host, namespace, *_ = live.split()
-        monkeypatch.setattr(engine, "owner", lambda: f"{host} {namespace} {dead.pid} 1")
+        monkeypatch.setattr(confinement, "owner", lambda: f"{host} {namespace} {dead.pid} 1")
         left = docker_engine.start(setup)
-        monkeypatch.setattr(engine, "owner", lambda: live)
+        monkeypatch.setattr(confinement, "owner", lambda: live)
         mine = docker_engine.start(setup)
-        monkeypatch.setattr(engine, "owner", lambda: f"{host} pid:[1] {dead.pid} 1")
+        monkeypatch.setattr(confinement, "owner", lambda: f"{host} pid:[1] {dead.pid} 1")
         unknown = docker_engine.start(setup)
         assert docker_engine.sweep() >= 1
         assert len(containers()) == 2
