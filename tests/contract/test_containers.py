@@ -178,7 +178,7 @@ def test_what_a_dead_owner_left_is_swept_and_nothing_else(
         mine = docker_engine.start(setup)
         monkeypatch.setattr(confinement, "owner", lambda: f"{host} pid:[1] {dead.pid} 1")
         unknown = docker_engine.start(setup)
-        assert docker_engine.sweep() >= 1
+        docker_engine.sweep()  # a night beside this one may have done it first
         assert len(containers()) == 2
         left.close()
         mine.close()
