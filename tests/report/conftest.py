@@ -46,12 +46,17 @@ def two_nights(history: Path) -> RunFiles:
     return files
 
 
-def write_night(files: RunFiles, number: int, *, first: int, last: int, winner: int = 0) -> None:
+def write_night(
+    files: RunFiles, number: int, *, first: int, last: int, winner: int = 0, held_out: float = -0.25
+) -> None:
     """A night's row whose final was won by the best program so far, or by one behind it."""
     past = record.read_past(files)
     ranked = sorted(past.programs.values(), key=lambda program: -program.score)
     begun = NOW + timedelta(days=number - 1)
-    finalists = (Finalist(ranked[0], ranked[0].score, -0.5, -0.25), Finalist(past.start, past.start.score, -8.0, -7.0))
+    finalists = (
+        Finalist(ranked[0], ranked[0].score, -0.5, held_out),
+        Finalist(past.start, past.start.score, -8.0, -7.0),
+    )
     record.write_night(
         files,
         NightRecord(

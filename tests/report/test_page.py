@@ -80,6 +80,23 @@ def test_the_headline_tells_start_best_and_gain_on_every_split(page: Page, repor
         assert part in text
 
 
+@pytest.mark.parametrize(
+    ("held_out", "said"),
+    [
+        (-0.25, r"a gain of .*\+6\.75"),
+        (-7.0, "no gain there, but .* on the training inputs"),
+        (-8.0, "worse by 1 there, but .* on the training inputs"),
+    ],
+)
+def test_the_headline_calls_no_gain_and_a_loss_what_they_are(tmp_path: Path, held_out: float, said: str):
+    files = create(tmp_path, islands=4)
+    grow(files, 3)
+    write_night(files, 1, first=1, last=3, held_out=held_out)
+    headline = re.search(r'<p class="lede">.*', render(tell(Database(tmp_path), files, None)))
+    assert headline
+    assert re.search(said, headline[0])
+
+
 def test_a_best_that_validation_chose_says_so_where_the_charts_show_a_higher_one(tmp_path: Path):
     files = create(tmp_path, islands=4)
     grow(files, 3)
