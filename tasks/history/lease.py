@@ -6,12 +6,13 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.errors import EnvironmentFault, OvernightError, RunIsBusy, StoreUnavailable
-from tasks.history.store import Entry, Store
+from tasks.history.store import Store
 
 SECONDS = 60.0
 """After so long without a sign of life a claim is void."""
@@ -63,15 +64,11 @@ class Lease:
         with self._taking:
             begin = time.clock_gettime(_CLOCK)
             self._put()
-            claims = self._store.list(self._folder)
-            mine = claims.pop(self._key, None)
-            if mine is None or mine.changed_at is None:
-                raise EnvironmentFault(
-                    f"{self._store.url}: the store does not say when an object was written",
-                    remedy="Without it two nights of one run cannot be kept apart; use another.",
-                )
-            self._withdraw_before_the_living(claims, mine)
-            self._store.delete(claims)
+            try:
+                self._contend()
+            except OvernightError:
+                self._withdraw()
+                raise
             self._renewed = begin
         if self._thread.ident is None:
             self._thread.start()
@@ -92,32 +89,43 @@ class Lease:
             raise StoreUnavailable("the claim on the run had run out while the store did not answer")
 
     def release(self) -> None:
-        """Ends it; where the store does not answer, it ends by itself."""
+        """Ends it."""
         self._released.set()
         self._thread.join()
         self._renewed = float("-inf")
-        try:
-            self._store.delete([self._key])
-        except EnvironmentFault:
-            return
+        self._withdraw()
 
     def _put(self) -> None:
         self._store.put(self._key, self._claim.model_dump_json().encode())
 
-    def _withdraw_before_the_living(self, claims: dict[str, Entry], mine: Entry) -> None:
+    def _contend(self) -> None:
+        claims = self._store.list(self._folder)
+        mine = claims.pop(self._key, None)
+        if mine is None:
+            raise StoreUnavailable("the store took so long that another contender found this one's claim void")
+        if mine.changed_at is None:
+            raise EnvironmentFault(
+                f"{self._store.url}: the store does not say when an object was written",
+                remedy="Without it two nights of one run cannot be kept apart; use another.",
+            )
         for key, entry in claims.items():
-            other = self._read(key)
-            assert mine.changed_at is not None
-            age = mine.changed_at - (entry.changed_at or mine.changed_at)
-            left = timedelta(seconds=other.seconds) - age if other else timedelta()
-            if other and left > timedelta():
-                self._store.delete([self._key])
-                seconds = left.total_seconds()
-                raise RunIsBusy(
-                    f"the run is under way on {other.host}, process {other.process}; last sign of life "
-                    f"{max(0.0, age.total_seconds()):.0f} s ago",
-                    remedy=f"Wait for it, or stop it there. If it was killed, try again in {seconds:.0f} s.",
-                )
+            if other := self._read(key):
+                self._require_void(other, mine.changed_at - (entry.changed_at or mine.changed_at))
+        self._store.delete(claims)
+
+    def _require_void(self, other: Claim, age: timedelta) -> None:
+        left = other.seconds - age.total_seconds()
+        if left > 0:
+            raise RunIsBusy(
+                f"the run is under way on {other.host}, process {other.process}; last sign of life "
+                f"{max(0.0, age.total_seconds()):.0f} s ago",
+                remedy=f"Wait for it, or stop it there. If it was killed, try again in {left:.0f} s.",
+            )
+
+    def _withdraw(self) -> None:
+        """Where the store does not answer, the claim ends by itself."""
+        with suppress(EnvironmentFault):
+            self._store.delete([self._key])
 
     def _read(self, key: str) -> Claim | None:
         try:

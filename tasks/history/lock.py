@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from schemas.errors import EnvironmentFault, RunIsBusy
 from tasks.history.files import RunFiles, disk_errors
 from tasks.history.mirror import held, mirror_of
-from tasks.history.remote import catch_up, tidy
+from tasks.history.remote import catch_up, tidy, tidy_paid
 
 
 @contextmanager
@@ -35,6 +35,7 @@ def locked(files: RunFiles) -> Iterator[None]:
             finally:
                 with suppress(EnvironmentFault):
                     tidy(files)
+                    tidy_paid(files)
 
 
 @contextmanager

@@ -261,7 +261,7 @@ def _last_word_on_batch(path: Path, theirs: list[bytes]) -> list[bytes]:
 
 
 def tidy(files: RunFiles) -> None:
-    """Removes from the store what nobody looks at any more: generations in a block, completions in a generation.
+    """Removes generations from the store that lie in a block.
 
     Raises:
         StoreUnavailable: If the store does not answer; the next night does it then.
@@ -269,20 +269,32 @@ def tidy(files: RunFiles) -> None:
     mirror = mirror_of(files.directory)
     if mirror is None:
         return
-    base = mirror.key(files.directory)
+    base = mirror.key(files.generations)
     names = [key.removeprefix(f"{base}/") for key in mirror.store.list(base)]
-    offered = {name.split("/")[1] for name in names if FILE.fullmatch(name) and name.startswith("generations/")}
-    whole = [name for name in offered if f"generations/{name}/generation.parquet" in names]
-    shown = blocks_named(files.generations, whole)
-    committed = set(files.committed())
-    mirror.store.delete(f"{base}/{name}" for name in names if _is_over(name, shown, committed))
+    folders = {name.split("/")[0] for name in names if FILE.fullmatch(f"generations/{name}")}
+    shown = blocks_named(Path(), [one for one in folders if f"{one}/{_PARTS[-1]}" in names])
+    mirror.store.delete_folders(f"{base}/{one}" for one in folders if _lies_in_another(one, shown))
 
 
-def _is_over(name: str, shown: list[Block], committed: set[int]) -> bool:
-    if not FILE.fullmatch(name):
-        return False
-    kind, _, rest = name.partition("/")
-    if kind == "generations":
-        (block,) = blocks_named(Path(), [rest.split("/")[0]])
-        return any(one.covers(block) and one.folder.name != block.folder.name for one in shown)
-    return kind == "paid" and int(rest.removesuffix(".jsonl")) in committed
+def _lies_in_another(folder: str, shown: list[Block]) -> bool:
+    (block,) = blocks_named(Path(), [folder])
+    return any(one.covers(block) and one.folder.name != folder for one in shown)
+
+
+def tidy_paid(files: RunFiles) -> None:
+    """Removes completions from the store that are part of a generation, of a run that this process holds.
+
+    Raises:
+        StoreUnavailable: If the store does not answer; the next night does it then.
+    """
+    hold = hold_of(files.directory)
+    if hold is None:
+        return
+    store, base, committed = hold.mirror.store, hold.mirror.key(files.directory / "paid"), set(files.committed())
+    with hold.sending:
+        names = [Path(key).name for key in store.list(base)]
+        over = [one for one in names if _COMPLETIONS.fullmatch(one) and int(one.split(".")[0]) in committed]
+        if names and over == names:
+            store.delete_folders([base])
+        else:
+            store.delete(f"{base}/{name}" for name in over)

@@ -112,6 +112,10 @@ class Store:
         """Removes objects, of which some may be gone already."""
         self.each(self._delete, keys)
 
+    def delete_folders(self, folders: Iterable[str]) -> None:
+        """Removes all objects below folders, each in few requests."""
+        self.each(self._delete_folder, folders)
+
     def each(self, do: Callable[[T], None], things: Iterable[T]) -> None:
         """Does something for each, several at a time; the first error is raised when all have ended."""
         with ThreadPoolExecutor(_AT_ONCE, "overnight-store") as threads:
@@ -147,6 +151,10 @@ class Store:
     def _delete(self, key: str) -> None:
         with self._errors(), suppress(FileNotFoundError):
             self._files.delete_file(self._path(key))
+
+    def _delete_folder(self, folder: str) -> None:
+        with self._errors(), suppress(FileNotFoundError):
+            self._files.delete_dir(self._path(folder))
 
     def _chunks(self, key: str) -> Iterator[bytes]:
         """An object's content, in few requests."""

@@ -97,7 +97,7 @@ def test_what_a_killed_machine_had_bought_is_not_bought_again(
     """Two machines, by turns; each dies in the middle of a night."""
     history = local_copy(bucket)
     caches = [tmp_path / "cache", tmp_path / "elsewhere"]
-    machines = [a_machine(tmp_path / str(number), bucket, cache) for number, cache in enumerate(caches)]
+    machines = [a_machine(bucket, cache, monkeypatch) for cache in caches]
     sets = [f"sandbox.image={sandbox_image}", "sampling.batch=1", "sampling.attempts=1"]
     model = ["--model", "openai/test", "--api-base", provider.api_base, "--generations", "100000"]
     machines[0].begin(str(toy), *model, *(part for one in sets for part in ("--set", one)))
@@ -120,10 +120,9 @@ def test_what_a_killed_machine_had_bought_is_not_bought_again(
     assert len({row["completion"] for row in there}) > 1
 
 
-def a_machine(folder: Path, url: str, cache: Path) -> Process:
-    folder.mkdir()
-    environment = {"OVERNIGHT_HISTORY": url, "OVERNIGHT_CACHE": str(cache), "OPENAI_API_KEY": "test"}
-    return Process(folder / "history", environment)
+def a_machine(url: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Process:
+    monkeypatch.setenv("OVERNIGHT_CACHE", str(cache))
+    return Process(local_copy(url), {"OVERNIGHT_HISTORY": url, "OVERNIGHT_CACHE": str(cache), "OPENAI_API_KEY": "test"})
 
 
 def let_claims_run_out(history: Path) -> None:

@@ -13,7 +13,7 @@ from tasks.history import lease
 from tasks.history.lease import Lease
 from tasks.history.store import Store
 
-SECONDS = 2.0
+SECONDS = 3.0
 
 
 @pytest.fixture
@@ -87,7 +87,8 @@ def test_a_holder_that_slept_is_told_once_that_others_may_have_written(store: St
     sleeper.require()
 
 
-def test_of_many_at_the_same_moment_at_most_one_holds_it(store: Store):
+def test_of_many_at_the_same_moment_at_most_one_holds_it(store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lease, "SECONDS", 60.0)
     together = Barrier(6)
 
     def contend(name: str) -> Lease | None:
@@ -95,7 +96,7 @@ def test_of_many_at_the_same_moment_at_most_one_holds_it(store: Store):
         together.wait()
         try:
             one.take()
-        except RunIsBusy:
+        except (RunIsBusy, StoreUnavailable):  # this server also fails who reads what is just being removed
             return None
         return one
 

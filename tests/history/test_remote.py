@@ -324,12 +324,13 @@ def test_a_commit_whose_answer_was_lost_is_found_and_not_made_twice(
 def test_a_night_whose_claim_ran_out_writes_nothing_over_what_another_did(
     here: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(lease, "SECONDS", 1.0)
     files, other = create(here), files_of(elsewhere, "20260101-2200-toy-aaaa")
+    monkeypatch.setattr(lease, "SECONDS", 1.0)
     with locked(files):
         hold = hold_of(files.directory)
         assert hold is not None
         hold.lease._released.set()  # a machine that sleeps renews nothing
+        monkeypatch.setattr(lease, "SECONDS", 60.0)
         time.sleep(1.1)
         with locked(other):
             grow(other, 1, seed=5)
@@ -337,6 +338,7 @@ def test_a_night_whose_claim_ran_out_writes_nothing_over_what_another_did(
                 grow(files, 1)
         with pytest.raises(StoreUnavailable, match="had run out"):
             grow(files, 1)
+        hold.lease._claim = hold.lease._claim.model_copy(update={"seconds": 60.0})  # it is awake
         catch_up(files)
         assert rows(here) == rows(elsewhere)
         grow(files, 1)

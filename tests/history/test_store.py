@@ -59,6 +59,13 @@ def test_what_is_deleted_is_gone_and_the_rest_is_not(store: Store):
     assert list(store.list("folder")) == ["folder/19"]
 
 
+def test_a_folder_is_deleted_with_all_that_is_in_it_and_no_other(store: Store):
+    for key in ("a/b/1", "a/b/c/2", "a/bc/3", "d"):
+        store.put(key, b"x")
+    store.delete_folders(["a/b", "nowhere"])
+    assert set(store.list("")) == {"a/bc/3", "d"}
+
+
 def test_a_large_object_arrives_whole(tmp_path: Path):
     store = Store("memory://large/histories")  # Ceph's gateway on a database file mixes up the parts of large ones
     content = secrets.token_bytes(20 << 20)
