@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from schemas.directory import DEFAULTS, read_program, restore_program
-from schemas.errors import SpecificationError, UsageError
+from schemas.errors import OvernightError, SpecificationError, UsageError
 from schemas.files import File, changed_files, read_files
 from schemas.foreign import BRIDGES, read_task
 from schemas.job import Apart, Call, Command, Job
@@ -203,6 +203,22 @@ def settings_beyond_the_file(problem: Problem) -> dict[str, Any]:
     own, given = (flat_settings(settings.model_dump(mode="json")) for settings in (alone, problem.settings))
     dropped = {f"known.{name}" for name, value in Known() if value == getattr(problem.settings.known, name)}
     return {name: value for name, value in given.items() if value != own[name] and name not in {*files, *dropped}}
+
+
+def settings_beyond(problem: Problem, path: Path) -> dict[str, Any]:
+    """Settings, by dotted name, that the files at a place would not give as they are now: what flags have to say.
+
+    Args:
+        problem: As a run has it.
+        path: The specification or the directory; where it is gone, or wrong by now, the specification alone counts.
+    """
+    try:
+        now = load_problem(path).settings
+    except OvernightError:
+        return settings_beyond_the_file(problem)
+    there, given = (flat_settings(settings.model_dump(mode="json")) for settings in (now, problem.settings))
+    dropped = {f"known.{name}" for name, value in Known() if value == getattr(problem.settings.known, name)}
+    return {name: value for name, value in given.items() if value != there[name] and name not in dropped}
 
 
 def load_instead(path: Path, problem: Problem, overrides: Mapping[str, Any]) -> Problem:

@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 from schemas.generation import RunRecord
-from schemas.problem import settings_beyond_the_file
+from schemas.problem import settings_beyond
+from tasks.problems import find, names
 
 
 def command_of(run: RunRecord, generations: int) -> str:
-    """`overnight run …` with the seed and every setting that the specification itself does not say.
+    """`overnight run …` with the seed and every setting that the files at its place do not say.
 
     Where the run began with programs of another one, the command that made it of them.
     """
     begin = ["rescore", run.rescored_from] if run.rescored_from else ["run"]
-    words = ["overnight", *begin, _place(run), "--seed", str(run.seed)]
-    for name, value in settings_beyond_the_file(run.problem).items():
+    place, path = _place(run)
+    words = ["overnight", *begin, place, "--seed", str(run.seed)]
+    for name, value in settings_beyond(run.problem, path).items():
         words += _setting(name, value) if run.rescored_from and name != "inputs" else _flag(name, value)
     if generations and not run.rescored_from:
         words += ["--generations", str(generations)]
     return shlex.join(words)
 
 
-def _place(run: RunRecord) -> str:
-    """The built-in problem's name where it still is the one that was run, else the file's path."""
-    from tasks.problems import find, names
-
+def _place(run: RunRecord) -> tuple[str, Path]:
+    """The built-in problem's name where it still is the one that was run, else the file's path; and that path."""
     name = run.problem.name
     if name in names() and find(name).read_text(encoding="utf-8") == run.problem.specification.text:
-        return name
-    return run.specification_path
+        return name, find(name)
+    return run.specification_path, Path(run.specification_path)
 
 
 def _flag(name: str, value: Any) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from schemas.errors import SpecificationError, UsageError
 from schemas.job import Call, Command
-from schemas.problem import load_problem, restore_problem
+from schemas.problem import load_problem, restore_problem, settings_beyond
 
 HILL = Path(__file__).parents[1] / "specifications" / "hill"
 MARKED = "# EVOLVE-BLOCK-START\nx = 1\n# EVOLVE-BLOCK-END\n"
@@ -72,3 +73,21 @@ def test_a_file_without_marks_evolves_whole_if_it_is_named(tmp_path: Path):
 def test_what_is_wrong_is_said(files: dict[str, str], says: str, tmp_path: Path):
     with pytest.raises((SpecificationError, UsageError), match=says):
         load_problem(make(tmp_path, **files))
+
+
+def test_what_flags_have_to_say_is_what_the_files_do_not():
+    own = load_problem(HILL)
+    assert settings_beyond(own, HILL) == {}
+    other = load_problem(HILL, {"search": {"islands": 3}, "limits": {"wall_s": 7}})
+    assert settings_beyond(other, HILL) == {"search.islands": 3, "limits.wall_s": 7.0}
+
+
+def test_where_the_files_are_gone_or_changed_flags_say_what_is_missing(tmp_path: Path):
+    other = load_problem(HILL, {"search": {"islands": 3}})
+    assert {"search.islands", "command.evaluate"} <= set(settings_beyond(other, tmp_path / "gone"))
+    changed = tmp_path / "hill"
+    shutil.copytree(HILL, changed)
+    settings = changed / "overnight.toml"
+    settings.write_text(settings.read_text().replace("islands = 2", "islands = 3"))
+    assert settings_beyond(other, changed) == {}
+    assert settings_beyond(load_problem(HILL), changed) == {"search.islands": 2}
