@@ -11,6 +11,9 @@ from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem, Split
 from schemas.specification import Specification
 
+_PATIENCE = 10
+"""So many times the seconds of a candidate."""
+
 
 def score_function(problem: Problem, split: Split, function: str) -> Verdict:
     """The verdict on a function of the specification, in place of its run function, on one split of the inputs.
@@ -20,10 +23,13 @@ def score_function(problem: Problem, split: Split, function: str) -> Verdict:
         EnvironmentFault: If the sandbox failed.
     """
     assert isinstance(problem.specification, Specification)
+    limits = problem.settings.limits
+    # What is computed is no candidate: it may search for a while, also on a busy machine.
+    patient = limits.model_copy(update={"wall_s": _PATIENCE * limits.wall_s, "cpu_s": None})
     alone = replace(
         problem,
         specification=replace(problem.specification, run=function),
-        settings=problem.settings.model_copy(update={"thresholds": ()}),
+        settings=problem.settings.model_copy(update={"thresholds": (), "limits": patient}),
     )
     with open_sandboxes(alone, split, seed=0, run_id="baseline", apart=False) as sandbox:
         verdict = sandbox.evaluate(problem.specification.text)

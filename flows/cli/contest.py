@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from flows.cli.night import conduct
 from flows.cli.run import overrides
 from flows.cli.text import say, say_notes
 from flows.images import image_of
 from flows.rules import StopRules
-from flows.server import PrefectServer
-from flows.start import create_run
 from schemas.errors import UsageError
 from schemas.generation import StopReason
 from schemas.problem import Problem, load_problem
@@ -73,6 +70,9 @@ def _with_model(path: Path, model: str, api_base: str | None, style: str | None,
 
 
 def _spend_nights(entries: Sequence[tuple[Problem, int]], path: Path, history: Path, rules: StopRules) -> list[str]:
+    from flows.cli.night import conduct
+    from flows.server import PrefectServer
+
     run_ids: list[str] = []
     with PrefectServer() as server:
         for number, (problem, seed) in enumerate(entries, start=1):
@@ -87,4 +87,6 @@ def _spend_nights(entries: Sequence[tuple[Problem, int]], path: Path, history: P
 
 
 def _maker(problem: Problem, path: Path, history: Path, seed: int) -> Callable[[], RunFiles]:
+    from flows.start import create_run
+
     return lambda: create_run(problem, path, history, seed=seed)

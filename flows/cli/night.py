@@ -25,6 +25,7 @@ from schemas.errors import EnvironmentFault, ExitCode, ProviderError
 from schemas.generation import StopReason
 from schemas.problem import changed_since
 from tasks.history.files import RunFiles
+from tasks.sample.provider import litellm_module
 
 
 def spend_night(
@@ -67,8 +68,8 @@ def conduct(
     Returns:
         The run's id, and what the search flow returns.
     """
-    threading.Thread(target=_import_slow_libraries, daemon=True).start()
     files = get_run()
+    threading.Thread(target=litellm_module, daemon=True).start()  # while the server starts
     with open_session(files) as session:
         session.notifier = notifier
         say(f"run {files.run_id}, seed {session.run.seed}")
@@ -85,12 +86,6 @@ def _tell_what_failed(run_id: str, failed: list[int]) -> None:
     if failed:
         numbers = ", ".join(map(str, failed))
         say(f"retry    overnight retry {run_id}    (failed: generation{'s' * (len(failed) > 1)} {numbers})")
-
-
-def _import_slow_libraries() -> None:
-    from tasks.sample.provider import missing_key
-
-    missing_key("builtin/mutate")
 
 
 def _warn_of_another_image(session: Session) -> None:

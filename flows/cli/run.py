@@ -70,7 +70,7 @@ def run(
     from schemas.problem import load_problem
     from tasks.problems import find
     from tasks.sample.batches import require_batches
-    from tasks.sample.provider import require_prices
+    from tasks.sample.provider import require_keys, require_prices
 
     rules = stop_rules(
         until,
@@ -89,6 +89,7 @@ def run(
     require_batches(loaded.settings.sampling)
     if rules.budget.is_in_usd:
         require_prices(loaded.settings.sampling)
+    require_keys(loaded.settings.sampling)
     seed = secrets.randbelow(2**31) if seed is None else seed
     with notices.notifier().watching(loaded.name) as notifier:
         image_of(loaded, say)

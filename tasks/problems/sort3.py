@@ -142,7 +142,7 @@ def machines(n: int) -> tuple[list[int], np.ndarray, np.ndarray]:
             if set(wanted) <= set(new) and numbers.setdefault(state, len(numbers)) == len(states):
                 states.append(state)
             after[-1].append(numbers.get(state, -1))
-    table = np.array([*after, [-1] * len(after[0])]).T % (len(states) + 1)
+    table = np.array([*after, [-1] * len(after[0])], dtype=np.int16).T % (len(states) + 1)
     is_sorted = np.array([*(state[1][:n] == state[0] for state in states), False])
     apart, before = np.where(is_sorted[:, None] & is_sorted, 0, 99).astype(np.int8), None
     while before is None or np.any(apart != before):
@@ -156,10 +156,13 @@ def can_sort(starts: list[int], after: np.ndarray, apart: np.ndarray, limit: int
     """Whether a program with so many instructions sorts."""
     level = np.array([starts])
     for left in range(limit - 1, -1, -1):
-        level = np.concatenate([row[level] for row in after])
-        for i, j in itertools.combinations(range(len(starts)), 2):
-            level = level[apart[level[:, i], level[:, j]] <= left]
-        level = np.unique(np.sort(level, axis=1), axis=0)
+        successors = []
+        for row in after:
+            next_level = row[level]
+            for i, j in itertools.combinations(range(len(starts)), 2):
+                next_level = next_level[apart[next_level[:, i], next_level[:, j]] <= left]
+            successors.append(next_level)
+        level = np.unique(np.sort(np.concatenate(successors), axis=1), axis=0)
     return len(level) > 0
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import gc
 import logging
 import os
 import re
+import sys
 import threading
 from dataclasses import dataclass
 from functools import cache
@@ -327,7 +329,12 @@ def litellm_module() -> Any:
     """LiteLLM, set up once: quiet, nothing fetched at import, the built-in model registered."""
     with _loading:
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-        import litellm
+        if "litellm" not in sys.modules:
+            gc.disable()  # nothing in an import is garbage, and looking for it takes a third of the time
+        try:
+            import litellm
+        finally:
+            gc.enable()
 
         if not any(entry["provider"] == "builtin" for entry in litellm.custom_provider_map):
             _set_up(litellm)
