@@ -61,8 +61,23 @@ def _cell(value: Any, width: int = 200) -> str:
         case tuple() if len(value) == 3:  # an interval: months, days, nanoseconds
             text = f"{value[0] * 30 + value[1]} d " * any(value[:2]) + f"{value[2] / 1e9:.6g} s"
         case _:
-            text = printable(str(value))
+            text = printable(_nested(value))
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _nested(value: Any) -> str:
+    """Lists, maps and structs as people write them, their numbers as short as those beside them."""
+    match value:
+        case float():
+            return f"{value:.6g}"
+        case [tuple(), *_]:  # a map
+            return _nested(dict(value))
+        case list():
+            return f"[{', '.join(map(_nested, value))}]"
+        case dict():
+            return f"{{{', '.join(f'{_nested(key)}: {_nested(one)}' for key, one in value.items())}}}"
+        case _:
+            return str(value)
 
 
 def _flat(answer: pa.Table) -> pa.Table:

@@ -68,6 +68,20 @@ def test_a_table_comes_with_its_size_and_time_on_stderr(sql: Sql):
 
 
 @pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("[1, 2]", "[1, 2]"),
+        ("[[1, 2], [3, 4]]", "[[1, 2], [3, 4]]"),
+        ("[{'program': 'a', 'train': 1 / 3}]", "[{program: a, train: 0.333333}]"),
+        ("MAP {'scored': 40, 'crashed': 2}", "{scored: 40, crashed: 2}"),
+        ("NULL", ""),
+    ],
+)
+def test_what_is_nested_is_written_as_people_write_it(sql: Sql, value: str, written: str):
+    assert sql(f"SELECT {value} AS x").stdout.splitlines()[3].strip() == written
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         (["SELEC 1"], 1, "Parser Error"),
