@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ import pytest
 from flows.environment import SERVER
 from flows.rules import StopRules
 from flows.scheduled import Deadline, Start
+from flows.schedules import POOL
+from flows.server import _free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 UNITS = sorted((ROOT / "infra/systemd").glob("*.service"))
@@ -76,6 +80,71 @@ def test_systemd_takes_the_units(unit: Path, tmp_path: Path):
     copy.write_text(unit.read_text().replace("/opt/overnight/.venv/bin", str(BIN)))
     done = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+class Service:
+    """A unit as systemd would start it: its command, and no environment but its own and a user's.
+
+    Args:
+        name: `server` or `worker`.
+        place: Stands for the folders of the machine that the unit names.
+        port: Stands for the port that it names.
+    """
+
+    def __init__(self, name: str, place: Path, port: int) -> None:
+        text = (ROOT / f"infra/systemd/overnight-{name}.service").read_text()
+        text = text.replace("/opt/overnight/.venv/bin", str(BIN)).replace("/var/lib/overnight", str(place))
+        text = text.replace("4200", str(port))
+        (command,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+        (self.stop_s,) = [int(found) for found in re.findall(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)] or [90]
+        usual = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(place)}
+        given = dict(re.findall(r"^Environment=(\w+)=(.*)$", text, re.MULTILINE))
+        self.log = place / f"{name}.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command.split(), cwd=place, env={**usual, **given}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def __enter__(self) -> Service:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(self.stop_s)
+        finally:
+            self.process.kill()
+
+    def says(self, what: Callable[[], bool]) -> None:
+        end = time.monotonic() + 120
+        while not what():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.2)
+
+
+@pytest.mark.slow
+def test_the_services_start_find_each_other_and_end_when_they_are_told_to(tmp_path: Path):
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    with (
+        Service("server", tmp_path, port) as server,
+        temporary_settings({PREFECT_API_URL: url}),
+        get_client(sync_client=True) as client,
+    ):
+        server.says(lambda: client.api_healthcheck() is None)
+        with Service("worker", tmp_path, port) as worker:
+            worker.says(lambda: "nights are spent from now on" in worker.log.read_text())
+            worker.says(lambda: any(pool.name == POOL and _is_ready(pool) for pool in client.read_work_pools()))
+        assert worker.process.returncode in (0, -signal.SIGTERM), worker.log.read_text()
+    assert server.process.returncode in (0, -signal.SIGTERM), server.log.read_text()
+
+
+def _is_ready(pool: Any) -> bool:
+    return pool.status is not None and pool.status.value == "READY"
 
 
 def test_the_servers_unit_sets_what_an_embedded_server_is_given():
