@@ -1,6 +1,6 @@
 """A night that a schedule starts: the first begins the run, each one after it goes on with it."""
 
-from __future__ import annotations
+# Annotations are not postponed here: Prefect's `serve` pickles the flow without what only annotations name.
 
 import contextlib
 from datetime import datetime

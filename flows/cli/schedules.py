@@ -49,7 +49,7 @@ def rules_in_words(parameters: dict[str, Any]) -> str:
     deadline = parameters.get("deadline") or {}
     words = [f"until {deadline['until']}"] if deadline else []
     words += [
-        f"{name.removesuffix('_usd').replace('_', ' ')} {value:g}"
+        f"{name.removesuffix('_usd').replace('_', ' ')} {value:,.10g}"
         for name, value in parameters.get("rules", {}).items()
         if value is not None
     ]

@@ -58,6 +58,11 @@ def test_a_night_is_cancelled_at_once_where_the_run_is_under_way(parameters: dic
     assert Database(tmp_path).rows("FROM nights") == []
 
 
+def test_prefects_own_serve_can_pickle_a_night_with_the_types_of_its_parameters():
+    assert night.fn.__annotations__["start"] is Start
+    assert night.fn.__annotations__["rules"] is StopRules
+
+
 def test_a_run_whose_beginning_was_killed_half_way_is_begun_anew(parameters: dict[str, Any], tmp_path: Path):
     begin("nightly", tmp_path, parameters["start"]).run.unlink()
     assert begin("nightly", tmp_path, parameters["start"]).run.exists()
