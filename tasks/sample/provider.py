@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import contextlib
 import gc
+import importlib
 import logging
 import os
 import re
@@ -330,15 +331,22 @@ def litellm_module() -> Any:
     with _loading:
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         if "litellm" not in sys.modules:
-            gc.disable()  # nothing in an import is garbage, and looking for it takes a third of the time
-        try:
-            import litellm
-        finally:
-            gc.enable()
+            _import_uncollected()
+        import litellm
 
         if not any(entry["provider"] == "builtin" for entry in litellm.custom_provider_map):
             _set_up(litellm)
         return litellm
+
+
+def _import_uncollected() -> None:
+    """The first import: nothing in it is garbage, and looking for that takes a quarter of the time."""
+    gc.disable()
+    try:
+        importlib.import_module("litellm")
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 def _set_up(litellm: Any) -> None:

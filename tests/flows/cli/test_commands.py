@@ -12,6 +12,7 @@ import pytest
 
 from schemas.specification import read_specification
 from tests.flows.cli.conftest import Command
+from tests.flows.cli.test_errors import NO_SERVER
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
@@ -159,7 +160,7 @@ def test_what_cannot_be_confirmed_is_warned_of_and_refused_with_the_way_out(over
     assert done.returncode == 0, done.stderr
     assert "warning: no best could be confirmed" in done.stderr
     assert "sandbox.confirm=never" in done.stderr
-    refused = overnight("run", str(path), "--inputs", "[3]", "--generations", "1")
+    refused = overnight("run", str(path), "--inputs", "[3]", "--generations", "1", PREFECT_API_URL=NO_SERVER)
     assert refused.returncode == 2
     assert "3.0 and 0.0 on input 1" in refused.stderr
     assert "--confirm never" in refused.stderr

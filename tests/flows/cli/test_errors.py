@@ -68,6 +68,9 @@ WRONG = {
     "no such runtime to schedule": (["schedule", "cap-set", "--cron", "0 22 * * *", "--runtime", "no"], 3, "'no'"),
 }
 
+NO_SERVER = "http://127.0.0.1:9/api"
+"""Of Prefect: with it none is started, and none is needed for what is refused before a night."""
+
 
 @pytest.mark.parametrize("case", WRONG)
 def test_an_error_says_what_is_wrong_and_what_to_do(case: str, tmp_path: Path):
@@ -116,7 +119,7 @@ def test_a_start_program_without_a_score_is_refused_before_anything_is_spent(
 ):
     wrong = tmp_path / "wrong.py"
     wrong.write_text(toy.read_text().replace("return offset + 1.0", body).replace("wall_s = 2", "wall_s = 1"))
-    done = call(["run", str(wrong), "--generations", "1"], tmp_path / "history")
+    done = call(["run", str(wrong), "--generations", "1"], tmp_path / "history", PREFECT_API_URL=NO_SERVER)
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     assert "overnight check" in done.stderr
