@@ -130,7 +130,9 @@ def test_check_proposes_limits_that_can_be_pasted_and_says_the_pace_and_what_is_
 
 def test_check_of_a_directory_proposes_what_its_overnight_toml_takes(overnight: Command, toy: Path):
     done = overnight("check", str(toy.parent / "hill"))
-    assert done.stdout.endswith("[limits]\nwall_s = 1\ncpu_s = 1\nmemory_mib = 64\n"), done.stdout
+    # Starting Python takes a share of a second, which grows with the load of the machine.
+    assert re.search(r"\n\[limits\]\nwall_s = \d+\ncpu_s = \d\nmemory_mib = 64\n$", done.stdout), done.stdout
+    assert "to paste into overnight.toml" in done.stderr
 
 
 def test_check_is_no_judge_of_a_program_when_the_engine_is_at_fault(overnight: Command, toy: Path):
