@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from flows.cli.main import run
+from flows.rules import StopRules
+from flows.scheduled import Start
+from flows.scheduled import night as scheduled_night
 from flows.session import _open
 from schemas.errors import ExitCode, RunIsBusy
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, find_run
 from tasks.history.lock import locked
-from tasks.history.mirror import local_copy, mirror_of
+from tasks.history.mirror import local_copy, mirror_of, place_of
 from tasks.history.remote import refresh
 from tests.accidents import Night as Process
 from tests.accidents import wait_until
@@ -141,3 +144,20 @@ def test_two_machines_spend_no_night_of_one_run_at_once(
     elsewhere = fresh(bucket)
     with locked(files), pytest.raises(RunIsBusy, match="is under way on"):
         night(1, history=elsewhere)
+
+
+def test_a_schedule_names_the_store_and_any_machine_spends_its_nights(
+    toy: Path, sandbox_image: str, prefect: str, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    parameters = {
+        "run_id": "nightly",
+        "history": place_of(local_copy(bucket)),
+        "start": Start(problem=str(toy), settings={"sandbox": {"image": sandbox_image, "slots": 2}}, seed=1),
+        "rules": StopRules(generations=1),
+    }
+    for machine in ("one", "another"):
+        monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / machine))
+        assert scheduled_night(**parameters, return_state=True).is_completed()
+    nights = Database(fresh(bucket)).rows("SELECT night, generations FROM nights ORDER BY night")
+    assert nights == [{"night": 1, "generations": 1}, {"night": 2, "generations": 1}]
+    assert len(rows(local_copy(bucket))) == 1 + 2 * 6
