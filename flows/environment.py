@@ -11,6 +11,7 @@ _ALWAYS = {
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the shortest: a night that was killed is soon shown as crashed
     "PREFECT_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # errors are told once, in words, by the command line
 }
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
@@ -268,7 +269,11 @@ class Night:
     def _attempt(self, number: int) -> None:
         # A flow run without its own heartbeat thread ends a second sooner; the search's heartbeat goes on.
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            generation(self._session.run.run_id, number, self._history)
+            try:
+                generation(self._session.run.run_id, number, self._history)
+            except httpx.TransportError as error:
+                again = "Start it again; what it missed costs nothing but its pages."
+                raise Outage(f"the Prefect server does not answer: {error}", remedy=again) from error
         self._committed += 1
         self._notifier.best(self._session.run.run_id, self._session.best.score)
         self._show()

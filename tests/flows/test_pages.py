@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
+import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.states import Pending
 
+import flows.search
 from flows.generation import generation
 from flows.pages import _fenced
 from flows.rules import StopRules, Tally, share_done
@@ -157,6 +159,24 @@ def test_a_night_that_was_killed_and_its_generation_are_shown_as_crashed_when_th
     assert runs[f"{run_id}-night-1"].state.message == "its process ended without a word"
     assert runs[f"{run_id}-night-2"].state.name == "Completed"
     assert {one.state.name for one in runs.values()} == {"Crashed", "Completed"}
+
+
+@pytest.mark.docker
+@pytest.mark.prefect
+def test_a_night_waits_for_a_server_that_does_not_answer(night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    refused = iter(["[Errno 111] Connection refused"])
+
+    def reached(*arguments: Any) -> None:
+        if said := next(refused, None):
+            raise httpx.ConnectError(said)
+        generation(*arguments)
+
+    monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(flows.search, "generation", reached)
+    night(2, settings={"search": {"retries": 0, "failures": 1}})
+    (row,) = Database(tmp_path).rows("FROM nights")
+    assert (row["stop_reason"], row["generations"]) == ("generations", 2)
+    assert row["paused_by"] == "the Prefect server does not answer: [Errno 111] Connection refused"
 
 
 def pending(client: SyncPrefectClient, run_id: str, history: Path) -> UUID:
