@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from schemas.errors import OvernightError
+from schemas.errors import Outage, OvernightError
 from tasks.history.compact import FULL, LEFT, compact
 from tasks.history.files import RunFiles
 
 
 class Compaction:
-    """Compacts a run in a thread of its own. A failure costs nothing but speed: it is noted, and nothing more is tried.
+    """Compacts a run in a thread of its own. A failure costs nothing but speed: it is noted, and only after an outage
+    is more tried.
 
     Args:
         files: Of the run; its lock is held.
@@ -41,5 +42,5 @@ class Compaction:
         try:
             compact(self._files, least)
         except OvernightError as error:
-            self._has_failed = True
+            self._has_failed = not isinstance(error, Outage)
             self._note(error.message)

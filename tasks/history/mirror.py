@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict
 
 from schemas.errors import EnvironmentFault, UsageError
+from schemas.ids import slug
 from tasks.history.lease import Lease
 from tasks.history.store import Store, open_store
 
@@ -98,7 +100,7 @@ def local_copy(place: str) -> Path:
     if scheme == "file":
         return Path(rest)
     url = place.rstrip("/")
-    if urlsplit(url).username:
+    if urlsplit(url).password:
         raise UsageError(
             f"{scheme}://…: a key in an address would be kept where the history is",
             remedy="Export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile: AWS_PROFILE.",
@@ -136,7 +138,8 @@ def held(mirror: Mirror, run: Path) -> Iterator[Hold]:
         RunIsBusy: If another machine holds it.
         StoreUnavailable: If the store does not answer.
     """
-    hold = Hold(mirror, Lease(mirror.store, f"{mirror.key(run)}/lock", mirror.name))
+    name = f"{mirror.name}-{slug(socket.gethostname())}"  # a cache that was taken to another machine is another's
+    hold = Hold(mirror, Lease(mirror.store, f"{mirror.key(run)}/lock", name))
     hold.lease.take()
     _held[run] = hold
     try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -69,6 +71,18 @@ def test_two_machines_cannot_hold_one_run(here: Path, elsewhere: Path):
         grow(other, 1)
     with locked(files):
         assert files.committed() == [0, 1], "the lock's holder has what others did meanwhile"
+
+
+def test_a_cache_that_was_copied_to_another_machine_is_another_contender(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    files = create(here)
+    twin = tmp_path / "twin"
+    shutil.copytree(here, twin)
+    with locked(files):
+        monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+        with pytest.raises(RunIsBusy), locked(files_of(twin, files.run_id)):
+            pass
 
 
 def test_a_generation_without_its_last_file_is_not_there(here: Path, elsewhere: Path, objects: ObjectStore):
