@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flows.session import open_sandboxes
+from flows.sandboxes import open_sandboxes
 from flows.start import sandbox_fault
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome, Verdict

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from flows.session import Session, open_sandboxes, slots_of
+from flows.sandboxes import open_sandboxes, slots_of
+from flows.session import Session
 from schemas.generation import Finalist, RunRecord
 from schemas.problem import Split
 from schemas.program import Program, reduced

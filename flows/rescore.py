@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.session import open_confirmations, open_sandboxes, rebuild, slots_of
+from flows.ahead import rebuild
+from flows.sandboxes import open_confirmations, open_sandboxes, slots_of
 from flows.start import begin
 from schemas.errors import SpecificationError
 from schemas.generation import GenerationRecord, Past, RunRecord

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,20 +13,19 @@ from prefect.exceptions import TerminationSignal
 
 from flows.ahead import asked_after, rebuild, with_lessons
 from flows.compaction import Compaction
-from flows.images import image_of
 from flows.mail import Mail, Paid
 from flows.notify import Notifier
 from flows.progress import Progress
 from flows.round import Round
+from flows.sandboxes import open_confirmations, open_sandboxes, slots_of
 from schemas.generation import GenerationRecord, Past, RunRecord
 from schemas.lesson import Lesson, latest
 from schemas.outcome import Outcome
-from schemas.problem import Problem, Split
 from schemas.program import Program, Prompt, Selection
 from schemas.settings import Search
 from tasks.evaluate.batch import Evaluator
-from tasks.evaluate.confirm import Confirmer, confirmation
-from tasks.evaluate.pool import FreshPool, SandboxPool, open_fresh_pool, open_pool
+from tasks.evaluate.confirm import Confirmer
+from tasks.evaluate.pool import FreshPool, SandboxPool
 from tasks.history import record
 from tasks.history.files import RunFiles
 from tasks.history.journal import Journal
@@ -360,39 +358,3 @@ def _new_session(files: RunFiles, stack: contextlib.ExitStack) -> Session:
     session = Session(files, run, sandbox, confirmations, threads, progress, past)
     stack.callback(session.compaction.close)
     return session
-
-
-def open_sandboxes(problem: Problem, split: Split, *, seed: int, run_id: str, apart: bool | None = None) -> SandboxPool:
-    """Started slots for one split of a problem's inputs; leave the context to remove them.
-
-    Args:
-        problem: What is to be solved.
-        split: Its inputs.
-        seed: Of the run.
-        run_id: Of the run.
-        apart: Whether the evolved function has a process of its own; as the settings say by default.
-    """
-    sandbox = problem.settings.sandbox
-    return open_pool(
-        problem.job(split, seed, apart=apart),
-        image=image_of(problem),
-        slots=slots_of(problem),
-        labels={"overnight.run": run_id},
-        runtime=sandbox.runtime,
-    )
-
-
-def open_confirmations(problem: Problem, *, seed: int, run_id: str) -> FreshPool:
-    """Where programs are confirmed on the training inputs; nothing is started before the first."""
-    sandbox = problem.settings.sandbox
-    return open_fresh_pool(
-        confirmation(problem.job("train", seed, apart=True), problem.settings.noise),
-        image=image_of(problem),
-        slots=slots_of(problem),
-        labels={"overnight.run": run_id},
-        runtime=sandbox.runtime,
-    )
-
-
-def slots_of(problem: Problem) -> int:
-    return problem.settings.sandbox.slots or os.cpu_count() or 1

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from flows.session import open_confirmations, open_sandboxes
+from flows.sandboxes import open_confirmations, open_sandboxes
 from schemas.errors import EnvironmentFault, SpecificationError
 from schemas.generation import GenerationRecord, RunRecord
 from schemas.ids import new_run_id, program_id

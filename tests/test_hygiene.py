@@ -67,6 +67,10 @@ def test_what_is_typed_is_looked_at_before_anything_slow_is_imported(tmp_path: P
     assert modules_after(history + code) & SLOW <= {"pyarrow"}
 
 
+def test_a_start_program_is_looked_at_without_prefect():
+    assert not modules_after("import flows.start, flows.baseline, flows.cli.check") & {"prefect", "litellm", "duckdb"}
+
+
 def test_no_flag_is_offered_that_means_nothing():
     shown = (
         "import flows.cli.main as m, contextlib, io\n"

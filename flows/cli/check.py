@@ -42,6 +42,7 @@ def check(
     from flows.cli.forecast import ask_models, require_models
     from flows.cli.proposal import candidates_a_second, print_limits, propose, say_pace
     from flows.images import image_of
+    from flows.sandboxes import slots_of
     from schemas.problem import load_problem
     from schemas.specification import Specification
     from tasks.problems import find
@@ -53,8 +54,6 @@ def check(
     say(f"{path.name}: {_what_evolves(loaded)}")
     say_notes(loaded)
     image_of(loaded, say)
-    from flows.session import slots_of
-
     splits: tuple[Split, ...] = ("train", "validation", "held_out")
     verdicts = {split: _check_split(loaded, path, split) for split in splits if loaded.inputs[split]}
     limits = propose(list(verdicts.values()), loaded.settings.limits)
@@ -111,7 +110,7 @@ def _check_split(problem: Problem, path: Path, split: Split) -> Verdict:
 
 
 def _run_in_fresh_containers(problem: Problem, split: Split) -> Verdict:
-    from flows.session import open_sandboxes
+    from flows.sandboxes import open_sandboxes
 
     with open_sandboxes(problem, split, seed=0, run_id="check") as sandbox:
         return sandbox.evaluate(problem.specification.text)

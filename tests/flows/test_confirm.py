@@ -181,7 +181,7 @@ def test_it_runs_without_confirmation(tmp_path: Path, sandbox_image: str, prefec
 
 
 def test_a_fresh_container_for_each_and_none_before_the_first(sandbox_image: str, toy: Path):
-    from flows.session import open_confirmations
+    from flows.sandboxes import open_confirmations
     from tests.flows.test_search import containers
 
     problem = load_problem(toy, {"sandbox": {"image": sandbox_image}})

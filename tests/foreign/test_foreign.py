@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.images import image_of
-from flows.session import open_sandboxes
+from flows.sandboxes import open_sandboxes
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem, changed_since, load_problem, restore_problem
