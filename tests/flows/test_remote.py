@@ -135,6 +135,7 @@ def let_claims_run_out(history: Path) -> None:
     mirror.store.delete(key for key in mirror.store.list("runs") if "/lock/" in key)
 
 
+@pytest.mark.slow
 def test_two_machines_spend_no_night_of_one_run_at_once(
     night: Night, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
