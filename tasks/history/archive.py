@@ -20,7 +20,8 @@ from schemas.errors import EnvironmentFault, HistoryError, OvernightError, Usage
 from schemas.ids import RUN_ID
 from schemas.tables import SCHEMA_VERSION
 from tasks.history import record
-from tasks.history.files import FILE, RunFiles, disk_errors, files_of, read_file, sync, sync_directory
+from tasks.history.disk import disk_errors, read_file, sync, sync_directory
+from tasks.history.files import FILE, RunFiles, files_of
 from tasks.history.mirror import publish_run
 
 _FORMAT = 1

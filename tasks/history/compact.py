@@ -15,16 +15,8 @@ import pyarrow.parquet as pq
 
 from schemas import tables
 from schemas.errors import EnvironmentFault, HistoryError
-from tasks.history.files import (
-    Block,
-    RunFiles,
-    disk_errors,
-    hidden_path,
-    no_commit,
-    read_groups,
-    sync,
-    sync_directory,
-)
+from tasks.history.disk import disk_errors, hidden_path, no_commit, read_groups, sync, sync_directory
+from tasks.history.files import Block, RunFiles
 from tasks.history.mirror import publish_folder
 from tasks.history.remote import tidy
 

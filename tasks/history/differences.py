@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from tasks.history.files import RunFiles, read_file
+from tasks.history.disk import read_file
+from tasks.history.files import RunFiles
 from tasks.history.recorded import Row, Table, read_rows
 
 _TIMES = {

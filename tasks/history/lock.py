@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from schemas.errors import EnvironmentFault, RunIsBusy
-from tasks.history.files import RunFiles, disk_errors
+from tasks.history.disk import disk_errors
+from tasks.history.files import RunFiles
 from tasks.history.mirror import held, mirror_of
 from tasks.history.remote import catch_up, tidy, tidy_paid
 

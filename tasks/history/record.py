@@ -21,7 +21,8 @@ from schemas.outcome import Outcome, count_outcomes
 from schemas.population import Change, Join, Reset
 from schemas.problem import restore_problem
 from schemas.program import Judged, Program
-from tasks.history.files import Block, RunFiles, read_file, write_file, write_folder
+from tasks.history.disk import read_file, write_file, write_folder
+from tasks.history.files import Block, RunFiles
 from tasks.history.journal import Journal
 
 

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from schemas.errors import HistoryError
 from schemas.outcome import Outcome
 from schemas.program import Completion
-from tasks.history.files import Block, RunFiles, read_file, read_groups
+from tasks.history.disk import read_file, read_groups
+from tasks.history.files import Block, RunFiles
 
 Table = Literal["generation", "programs", "population"]
 Row = dict[str, Any]

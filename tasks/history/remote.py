@@ -12,17 +12,8 @@ from pathlib import Path
 
 from schemas.errors import StoreUnavailable
 from schemas.ids import RUN_ID
-from tasks.history.files import (
-    FILE,
-    Block,
-    RunFiles,
-    append_lines,
-    blocks_named,
-    files_of,
-    no_commit,
-    read_lines,
-    sync_directory,
-)
+from tasks.history.disk import append_lines, no_commit, read_lines, sync_directory
+from tasks.history.files import FILE, Block, RunFiles, blocks_named, files_of
 from tasks.history.journal import Journal
 from tasks.history.mirror import Mirror, hold_of, mirror_of
 from tasks.history.store import Entry

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from schemas.errors import HistoryError
 from schemas.mail import Slip
-from tasks.history.files import append_lines, read_lines
+from tasks.history.disk import append_lines, read_lines
 from tasks.history.mirror import publish_lines, withdraw
 
 _SLIP = TypeAdapter(Slip)

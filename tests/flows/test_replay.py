@@ -15,7 +15,8 @@ from schemas.errors import UsageError
 from tasks.history.compact import compact
 from tasks.history.database import Database
 from tasks.history.differences import Comparison
-from tasks.history.files import RunFiles, files_of, read_file
+from tasks.history.disk import read_file
+from tasks.history.files import RunFiles, files_of
 from tests.flows.conftest import Night
 from tests.flows.test_retry import busy
 from tests.flows.test_search import everything

@@ -19,7 +19,8 @@ from flows.search import search
 from schemas.errors import TerminalProviderError, UsageError
 from schemas.outcome import Outcome
 from tasks.history.database import Database
-from tasks.history.files import RunFiles, read_file
+from tasks.history.disk import read_file
+from tasks.history.files import RunFiles
 from tests.flows.conftest import Night
 from tests.provider import Answer, Provider
 

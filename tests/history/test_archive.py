@@ -23,7 +23,8 @@ from tasks.history import record
 from tasks.history.archive import describe, pack, unpack
 from tasks.history.compact import compact
 from tasks.history.database import Database
-from tasks.history.files import RunFiles, append_lines, runs_in
+from tasks.history.disk import append_lines
+from tasks.history.files import RunFiles, runs_in
 from tests.history.made import create, grow
 from tests.history.test_compact import told
 from tests.history.writer import ROOT

@@ -24,7 +24,7 @@ from tasks.history import compact as compaction
 from tasks.history import record
 from tasks.history.compact import FULL, compact
 from tasks.history.database import Database
-from tasks.history.files import read_file, write_file
+from tasks.history.disk import read_file, write_file
 from tasks.history.lock import locked
 from tests.history import compactor
 from tests.history.made import a_generation, a_judged, create, grow, portrait, rebuilt

@@ -25,7 +25,8 @@ from schemas.views import MACROS, VIEWS
 from tasks.history import database as database_module
 from tasks.history import record
 from tasks.history.database import Database
-from tasks.history.files import RunFiles, write_file
+from tasks.history.disk import write_file
+from tasks.history.files import RunFiles
 from tests.history import writer
 from tests.history.made import NOW, a_generation, a_judged, create, grow
 

@@ -22,7 +22,8 @@ from schemas.errors import EnvironmentFault, ExitCode, HistoryError, UsageError
 from tasks.history import files as history_files
 from tasks.history import record
 from tasks.history.database import Database
-from tasks.history.files import RunFiles, files_of, find_run, read_file, runs_in, write_file, write_folder
+from tasks.history.disk import read_file, write_file, write_folder
+from tasks.history.files import RunFiles, files_of, find_run, runs_in
 from tasks.history.lock import locked
 from tests.history import writer
 from tests.history.made import create, grow, portrait, rebuilt

@@ -18,7 +18,8 @@ from schemas.outcome import Outcome
 from schemas.population import Join, Reset
 from tasks.history import record
 from tasks.history.database import Database
-from tasks.history.files import RunFiles, files_of, read_file, write_file
+from tasks.history.disk import read_file, write_file
+from tasks.history.files import RunFiles, files_of
 from tasks.history.journal import Journal
 from tasks.history.recorded import read_since_reset
 from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create, grow, portrait, rebuilt
