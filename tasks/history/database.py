@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from schemas import tables
 from schemas.errors import QueryError
@@ -31,6 +32,24 @@ _REMEDY = "`overnight sql --describe` shows the views and macros."
 _TRIES = 20
 
 
+class _Asked(Generic[T]):
+    """What a thread is to answer, unless it is given up before that begins."""
+
+    def __init__(self, answer: Callable[[], T]) -> None:
+        self._answer = answer
+        self.is_begun = self.is_given_up = False
+        self.ended = threading.Event()
+
+    def run(self) -> T:
+        self.is_begun = True
+        try:
+            if self.is_given_up:
+                raise KeyboardInterrupt
+            return self._answer()
+        finally:
+            self.ended.set()
+
+
 class Database:
     """The history as tables.
 
@@ -46,8 +65,11 @@ class Database:
 
         self.history = history.resolve()
         self._connection = duckdb.connect(config=_CONFIG)
-        self._connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA files")
         self._known: dict[str, tuple[str, ...]] = {}
+        self._wait(_Asked(self._open), None)
+
+    def _open(self) -> None:
+        self._connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA files")
         self._steadily(lambda: None)
         for name in (*VIEWS, "macros"):
             self._connection.execute(package_files("schemas.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8"))
@@ -68,9 +90,7 @@ class Database:
         import duckdb
 
         try:
-            self._refuse_more_than_a_query(sql)
-            with ThreadPoolExecutor(1, "overnight-query") as thread:
-                return self._wait(thread.submit(self._answer, sql, parameters), timeout_s)
+            return self._wait(_Asked(lambda: self._answer(sql, parameters)), timeout_s)
         except duckdb.OutOfMemoryException as error:
             raise QueryError(
                 f"the query needs more than half of the memory: {str(error).splitlines()[0]}",
@@ -87,6 +107,7 @@ class Database:
         self._connection.close()
 
     def _answer(self, sql: str, parameters: list[Any] | None) -> pa.Table:
+        self._refuse_more_than_a_query(sql)
         return self._steadily(lambda: self._connection.sql(sql, params=parameters or None).to_arrow_table())
 
     def _steadily(self, ask: Callable[[], T]) -> T:
@@ -103,18 +124,21 @@ class Database:
                     raise
         raise QueryError("the files of the history keep changing", remedy="Ask again.")
 
-    def _wait(self, answer: Future[pa.Table], timeout_s: float | None) -> pa.Table:
-        """The answer from its thread: DuckDB looks for Ctrl-C only now and then, this thread sees it at once."""
-        try:
-            return answer.result(timeout_s)
-        except TimeoutError as error:
-            raise QueryError(
-                f"no answer within {timeout_s:g} s", remedy="Ask for less, or give it longer: --timeout SECONDS"
-            ) from error
-        finally:
-            while not answer.done():
-                self._connection.interrupt()  # again and again: one that comes before the query begins is lost
-                wait([answer], 0.05)
+    def _wait(self, asked: _Asked[T], timeout_s: float | None) -> T:
+        """The answer from its thread: where DuckDB sees Ctrl-C, which is late, it calls it an error."""
+        with ThreadPoolExecutor(1, "overnight-query") as thread:
+            try:
+                return thread.submit(asked.run).result(timeout_s)
+            except TimeoutError as error:
+                raise QueryError(
+                    f"no answer within {timeout_s:g} s", remedy="Ask for less, or give it longer: --timeout SECONDS"
+                ) from error
+            finally:
+                # Whatever ended the waiting, and wherever, even within `submit`.
+                asked.is_given_up = True
+                while asked.is_begun and not asked.ended.is_set():
+                    self._connection.interrupt()  # again and again: one that comes before the query begins is lost
+                    asked.ended.wait(0.05)
 
     def _see(self, now: Mapping[str, tuple[str, ...]]) -> None:
         """Makes the tables those of the files that are committed now."""

@@ -122,8 +122,9 @@ def test_too_many_failures_in_a_row_end_the_night_and_resume_goes_on(
 
 
 def test_where_a_failure_cannot_be_written_down_nothing_is_given_up_and_nothing_bought_again(
-    night: Night, provider: Provider, few: dict, tmp_path: Path
+    night: Night, provider: Provider, few: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(flows.search, "_FULL_DISK_S", 0.0)
     hidden = tmp_path / "runs" / "toy" / ".writing"
 
     def obstruct(number: int, _: dict[str, Any]) -> None:

@@ -487,6 +487,21 @@ def test_ctrl_c_ends_a_query(database: Database):
     assert database.rows("SELECT 1 AS one") == [{"one": 1}]
 
 
+def test_ctrl_c_ends_a_query_at_whatever_moment_it_comes(database: Database):
+    for delay_s in [number / 2000 for number in range(1, 25)]:
+        signal.setitimer(signal.ITIMER_REAL, delay_s)
+        before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        begin = time.monotonic()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                database.query(FOREVER, timeout_s=60)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert time.monotonic() - begin < 10
+    assert database.rows("SELECT 1 AS one") == [{"one": 1}]
+
+
 def test_a_query_that_needs_too_much_memory_says_so_and_spills_nothing(
     grown: RunFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import pty
 import select
@@ -11,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -144,6 +145,7 @@ class Terminal:
             os.execve(sys.executable, arguments, {**os.environ, **place})
         self.pid = pid
         self._shown = ""
+        self._ended: int | None = None
 
     def type(self, text: str) -> None:
         os.write(self._terminal, text.encode())
@@ -158,18 +160,33 @@ class Terminal:
         seen, found, self._shown = self._shown.partition(awaited)
         return seen + found
 
-    def exit_code(self) -> int:
-        for _ in range(100):
+    def exit_code(self, patience_s: float = 10) -> int:
+        """How it ended; it is killed where it does not by itself."""
+        end = time.monotonic() + patience_s
+        while self._ended is None:
             done, status = os.waitpid(self.pid, os.WNOHANG)
             if done:
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.1)
-        os.kill(self.pid, signal.SIGKILL)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+                self._ended = os.waitstatus_to_exitcode(status)
+            elif time.monotonic() > end:
+                os.kill(self.pid, signal.SIGKILL)
+                end = math.inf
+            else:
+                time.sleep(0.05)
+        return self._ended
 
 
-def test_the_shell_answers_completes_survives_errors_and_keeps_its_lines(history: Path, tmp_path: Path):
-    shell = Terminal(history, tmp_path)
+@pytest.fixture
+def shell(history: Path, tmp_path: Path) -> Iterator[Terminal]:
+    opened = Terminal(history, tmp_path)
+    try:
+        yield opened
+    finally:
+        opened.exit_code(patience_s=0)
+
+
+def test_the_shell_answers_completes_survives_errors_and_keeps_its_lines(
+    shell: Terminal, history: Path, tmp_path: Path
+):
     shell.until("overnight> ")
     shell.type("SELECT count(*) AS n,\n")
     shell.until("...> ")
