@@ -79,8 +79,6 @@ def objects(_objects: ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "cache"))
-    # The server's database file was seen to leave one of eight reads at a time without an answer.
-    monkeypatch.setattr("tasks.history.store._AT_ONCE", 2)
     return _objects
 
 
