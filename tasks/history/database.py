@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -30,6 +32,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 _REMEDY = "`overnight sql --describe` shows the views and macros."
 _TRIES = 20
+_GLANCE_S = 0.1
 
 
 class _Asked(Generic[T]):
@@ -128,7 +131,7 @@ class Database:
         """The answer from its thread: where DuckDB sees Ctrl-C, which is late, it calls it an error."""
         with ThreadPoolExecutor(1, "overnight-query") as thread:
             try:
-                return thread.submit(asked.run).result(timeout_s)
+                return _result(thread.submit(asked.run), timeout_s)
             except TimeoutError as error:
                 raise QueryError(
                     f"no answer within {timeout_s:g} s", remedy="Ask for less, or give it longer: --timeout SECONDS"
@@ -170,6 +173,17 @@ class Database:
         self._connection.execute(f"SET allowed_directories = [{_quoted(str(self.history))}]")
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
+
+
+def _result(answer: Future[T], timeout_s: float | None) -> T:
+    """The answer, waited for in short waits: a signal that comes just before a wait begins does not end that wait."""
+    deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+    while not answer.done():
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        wait([answer], min(_GLANCE_S, left_s))
+    return answer.result()
 
 
 def _relation(paths: Sequence[str], schema: pa.Schema) -> str:

@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -282,10 +283,25 @@ def _base(model: Model) -> str:
 
 
 def missing_key(model: str) -> list[str]:
-    """Environment variables that the provider of `model` needs and that are not set."""
+    """Environment variables that the provider of `model` needs and that are not set, or empty."""
     if model.startswith(BUILTIN):
         return []
-    return list(litellm_module().validate_environment(model=model).get("missing_keys", []))
+    litellm = litellm_module()
+    with _without_empty_variables():
+        return list(litellm.validate_environment(model=model).get("missing_keys", []))
+
+
+@contextlib.contextmanager
+def _without_empty_variables() -> Iterator[None]:
+    """LiteLLM takes a key for set where its variable has nothing in it."""
+    with _loading:
+        empty = {name: value for name, value in os.environ.items() if not value.strip()}
+        for name in empty:
+            del os.environ[name]
+        try:
+            yield
+        finally:
+            os.environ.update(empty)
 
 
 @cache

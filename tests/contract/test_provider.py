@@ -186,6 +186,8 @@ def test_requests_are_made_only_while_they_may_be(provider: Provider):
 def test_a_server_of_one_s_own_needs_no_key(provider: Provider, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     assert ask(provider)[0].text
+    monkeypatch.setenv("OPENAI_API_KEY", "")
+    assert ask(provider)[0].text
 
 
 def test_half_an_emoji_at_the_end_of_a_completion_is_no_trouble(provider: Provider):

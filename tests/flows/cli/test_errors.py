@@ -46,6 +46,7 @@ WRONG = {
     "a model without a provider": (["check", "cap-set", "--model", "claude"], 2, "like openai/gpt-5-mini"),
     "a run where a program belongs": (["explain", "last"], 2, "overnight best last"),
     "no key": (["run", "cap-set", "--model", "groq/some-model"], 3, "export GROQ_API_KEY"),
+    "an empty key": (["run", "cap-set", "--model", "openai/gpt-5-mini"], 3, "export OPENAI_API_KEY"),
     "a budget without model": (["check", "cap-set", "--budget", "5"], 2, "Add --model"),
     "a budget without price": (
         ["check", "cap-set", "--model", "openai/nowhere", "--api-base", "http://127.0.0.1:9/v1", "--budget", "5"],
@@ -68,6 +69,8 @@ WRONG = {
     "no such runtime to schedule": (["schedule", "cap-set", "--cron", "0 22 * * *", "--runtime", "no"], 3, "'no'"),
 }
 
+SURROUNDINGS = {"no engine": {"DOCKER_HOST": "unix:///nowhere.sock"}, "an empty key": {"OPENAI_API_KEY": ""}}
+
 NO_SERVER = "http://127.0.0.1:9/api"
 """Of Prefect: with it none is started, and none is needed for what is refused before a night."""
 
@@ -76,8 +79,7 @@ NO_SERVER = "http://127.0.0.1:9/api"
 def test_an_error_says_what_is_wrong_and_what_to_do(case: str, tmp_path: Path):
     arguments, code, said = WRONG[case]
     history = tmp_path / "history"
-    environment = {"DOCKER_HOST": "unix:///nowhere.sock"} if case == "no engine" else {}
-    done = call(arguments, history, **environment)
+    done = call(arguments, history, **SURROUNDINGS.get(case, {}))
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert done.stderr.startswith("overnight: error: ") or "\novernight: error: " in done.stderr
