@@ -1,4 +1,4 @@
-"""From a completion to the body of a marked file: a fenced block with the marks, without them, or the whole file."""
+"""From a completion to the body of a marked file: the block, with marks or without, the whole file, or edits of it."""
 
 from __future__ import annotations
 
@@ -8,32 +8,57 @@ from collections.abc import Iterator
 from schemas.errors import SpecificationError
 from schemas.marked import END, START, MarkedFile, cut
 from schemas.outcome import Outcome, Verdict
+from tasks.sample.edits import EditError, edited, edits_of
 from tasks.sample.extracted import FENCE, Extracted
 
 
-def extract_blocks(text: str, file: MarkedFile) -> Extracted:
+def extract_blocks(text: str, file: MarkedFile, base: str = "") -> Extracted:
     """The body that a completion gives.
 
     Args:
         text: The completion.
         file: Says how many blocks there are and what stands around them.
+        base: The body of the best version that was shown, which edits begin with; by default the file's own.
 
     Returns:
         The body, or a verdict: `UNPARSABLE` or `REJECTED`.
     """
     text = text.replace("\r\n", "\n").replace("\0", "")
-    for answer in _answers(text):
-        blocks = _blocks(answer, file)
-        if blocks is None:
-            continue
-        body = file.join(blocks)
-        if not any(block.strip() for block in blocks):
-            return Extracted(verdict=Verdict(Outcome.REJECTED, error="the blocks are empty"))
-        return Extracted(body, file.code_hash(body))
-    count = len(file.fixed) - 1
-    return Extracted(
-        verdict=Verdict(Outcome.UNPARSABLE, error=f"no code block with the {count} evolved block{'s' * (count > 1)}")
-    )
+    try:
+        blocks = _edited(edits, file, base) if (edits := edits_of(text)) else _written(text, file)
+    except EditError as error:
+        return Extracted(verdict=Verdict(Outcome.UNPARSABLE, error=str(error)))
+    if blocks is None:
+        count = len(file.fixed) - 1
+        said = f"no code block with the {count} evolved block{'s' * (count > 1)}"
+        return Extracted(verdict=Verdict(Outcome.UNPARSABLE, error=said))
+    if not any(block.strip() for block in blocks):
+        return Extracted(verdict=Verdict(Outcome.REJECTED, error="the blocks are empty"))
+    body = file.join(blocks)
+    return Extracted(body, file.code_hash(body))
+
+
+def _written(text: str, file: MarkedFile) -> list[str] | None:
+    """The blocks as they are written out; `None` where none are."""
+    return next((blocks for answer in _answers(text) if (blocks := _blocks(answer, file)) is not None), None)
+
+
+def _edited(edits: list[tuple[str, str]], file: MarkedFile, base: str) -> list[str]:
+    """The blocks of the best version once it is edited.
+
+    Raises:
+        EditError: If an edit does not fit, or changes what stands outside of the marks.
+    """
+    whole = edited(file.with_body(base or file.start_body), edits)
+    if file.fixed == ("", ""):
+        return [whole.rstrip("\n")]
+    try:
+        fixed, blocks = cut(whole, "the completion")
+    except SpecificationError as error:
+        raise EditError(f"after the edits: {error}") from error
+    if tuple(fixed) != file.fixed:
+        raise EditError("the edits change what stands outside of the marks")
+    return blocks
 
 
 def _answers(text: str) -> Iterator[str]:

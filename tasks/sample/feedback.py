@@ -10,6 +10,9 @@ from schemas.outcome import Outcome
 from schemas.program import Program, Selection
 from schemas.skeleton import Skeleton
 
+LAST_TRY = "The last try on the best version did not do better:"
+"""How it begins."""
+
 _SCORES = 12
 """Inputs whose scores are told."""
 
@@ -27,7 +30,7 @@ def tell_lesson(selection: Selection, skeleton: Skeleton, chars: int) -> str:
         return ""
     language = skeleton.language if isinstance(skeleton, MarkedFile) else "python"
     parts = [
-        "The last try on the best version did not do better:",
+        LAST_TRY,
         f"```{language}\n{_cut(skeleton.bare_text(lesson.body), chars // 2)}\n```",
         _cut(_what_became(lesson, selection.parents[-1]), chars // 4),
     ]

@@ -78,6 +78,10 @@ def render(skeleton: Skeleton, bodies: Sequence[str], model: Model, statement: s
             raise TypeError(f"no prompt for {type(skeleton).__name__}")
 
 
+_LONG_LINES = 60
+"""Of a body that a model may answer with edits of: writing less out again costs little, and goes wrong less often."""
+
+
 def _render_file(file: MarkedFile, bodies: Sequence[str], statement: str, feedback: str) -> str:
     """One form for all models: what a chat model is told, a completion model may read, too."""
     *earlier, best = bodies
@@ -94,6 +98,7 @@ def _render_file(file: MarkedFile, bodies: Sequence[str], statement: str, feedba
             earlier=earlier,
             feedback=feedback,
             file=file.with_body(best).rstrip("\n"),
+            is_long=best.count("\n") >= _LONG_LINES,
         )
     )
 

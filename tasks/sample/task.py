@@ -40,7 +40,7 @@ def _extract(text: str, skeleton: Skeleton, prompt: Prompt) -> Extracted:
         case Specification():
             return extract(text, skeleton, len(prompt.parent_ids), prompt.base)
         case MarkedFile():
-            return extract_blocks(text, skeleton)
+            return extract_blocks(text, skeleton, prompt.base)
         case _:
             raise TypeError(f"no way to read a completion for {type(skeleton).__name__}")
 

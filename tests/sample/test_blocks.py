@@ -9,6 +9,7 @@ from schemas.outcome import Outcome
 from schemas.settings import Model
 from tasks.sample.blocks import extract_blocks
 from tasks.sample.builtin import mutate
+from tasks.sample.feedback import LAST_TRY
 from tasks.sample.prompts import render
 
 HEAD, TAIL = "#include <stdio.h>\nint f() {\n", '}\nint main() { printf("%d", f()); }\n'
@@ -44,6 +45,49 @@ def fenced(text: str) -> str:
 )
 def test_the_block_is_found_however_it_is_given(answer: str):
     assert extract_blocks(answer, FILE).body == "return 2;"
+
+
+def edit(old: str, new: str) -> str:
+    return f"<<<<<<< SEARCH\n{old}\n=======\n{new}\n>>>>>>> REPLACE\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        edit("return 1;", "return 2;"),
+        fenced(edit("return 1;  ", "return 2;")),
+        f"One step:\n{edit('return 1;', 'return 0;')}\nand another:\n{edit('return 0;', 'return 2;')}",
+        edit("int f() {\n// EVOLVE-BLOCK-START\nreturn 1;", "int f() {\n// EVOLVE-BLOCK-START\nreturn 2;"),
+    ],
+    ids=["alone", "in a fence, with spaces at the end", "one after another", "with lines around the block"],
+)
+def test_edits_are_made_on_the_best_version_that_was_shown(answer: str):
+    assert extract_blocks(answer, FILE).body == "return 2;"
+    assert extract_blocks(answer.replace("1", "3"), FILE, "return 3;").body == "return 2;"
+
+
+def test_edits_may_be_in_several_blocks_or_in_a_file_without_marks():
+    assert extract_blocks(edit("a = 1", "a = 7") + edit("b = 2", "b = 8"), TWO).body == (
+        TWO.start_body.replace("1", "7").replace("2", "8")
+    )
+    whole = edit("echo '{\"score\": 1}'", "echo '{\"score\": 2}'")
+    assert extract_blocks(whole, WHOLE).body == "echo '{\"score\": 2}'"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (edit("return 9;", "return 2;"), "edit 1 of 1: the lines to replace are not in the best version"),
+        (edit("return 1;", "return 2;") + edit("", "x"), "edit 2 of 2: the lines to replace are not"),
+        (edit("int f() {", "int g() {"), "the edits change what stands outside of the marks"),
+        (edit("// EVOLVE-BLOCK-END", ""), "after the edits: the completion:3: EVOLVE-BLOCK-START without"),
+    ],
+)
+def test_edits_that_cannot_be_made_are_said(answer: str, said: str):
+    verdict = extract_blocks(answer, FILE).verdict
+    assert verdict is not None
+    assert verdict.outcome is Outcome.UNPARSABLE
+    assert said in verdict.error
 
 
 def test_several_blocks_need_their_marks():
@@ -95,3 +139,16 @@ def test_what_the_built_in_model_makes_of_python_is_python():
     prompt = render(file, [file.start_body], Model(name="m"), "")
     for seed in range(50):
         compile(extract_blocks(mutate(prompt, seed), file).body, "f.py", "exec")
+
+
+def test_the_built_in_model_does_not_take_what_was_printed_for_the_file():
+    printed = f"{LAST_TRY}\n\n```c\nreturn 0;\n```\n\nIt printed:\n\n```text\nx 1\n```"
+    prompt = render(FILE, [FILE.start_body], Model(name="m"), "", printed)
+    for seed in range(10):
+        assert extract_blocks(mutate(prompt, seed), FILE).body.startswith("return")
+
+
+def test_edits_are_offered_for_what_is_long_to_write_out():
+    long = "\n".join(f"a{number} = {number}" for number in range(100))
+    assert "<<<<<<< SEARCH" in render(TWO, [long], Model(name="m"))
+    assert "SEARCH" not in render(TWO, [TWO.start_body], Model(name="m"))

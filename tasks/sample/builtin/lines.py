@@ -13,6 +13,7 @@ from random import Random
 
 from schemas import source
 from tasks.sample.extracted import FENCE
+from tasks.sample.feedback import LAST_TRY
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d*)?(?:[eE][-+]?\d+)?(?![\w.])")
 _OPERATORS = (("+", "-"), ("*", "/"), ("<", ">"), ("<=", ">="), ("==", "!="), ("min", "max"), ("&&", "||"))
@@ -36,7 +37,8 @@ def mutate_lines(prompt: str, random: Random) -> str:
         prompt: Its fenced blocks are the versions, the last and best one in its file.
         random: Everything random.
     """
-    *earlier, file = FENCE.findall(prompt)
+    shown, _, _ = prompt.partition(f"\n{LAST_TRY}\n")
+    *earlier, file = FENCE.findall(shown)
     base = _inside(file)
     donors = [block.splitlines() for block in earlier] or [base]
     is_python = "```python" in prompt
