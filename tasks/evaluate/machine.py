@@ -36,9 +36,7 @@ class MachineSlots:
     """
 
     def __init__(self, count: int, folder: Path | None = None) -> None:
-        folder = folder or Path(
-            os.environ.get(VARIABLE) or Path(tempfile.gettempdir(), f"overnight-slots-{os.getuid()}")
-        )
+        folder = folder or _folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._next = folder / "next"
         self._slots = [folder / str(number) for number in reversed(range(count))]

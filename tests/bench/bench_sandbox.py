@@ -2,10 +2,11 @@
 
     python -m tests.bench.bench_sandbox [--image NAME] [--slots N] [--rounds N]
 
-For candidates that do nothing and for candidates of 50 ms of processor time: the sandbox; the same fork server without
-containers (`tests/contract/bare.py`: this Python, one user, no control group); as many unisolated processes that only
-`exec` the program; and, for the former, `docker exec` for each candidate. Each round has all of them, one after the
-other; rates and ratios are medians of the rounds. Then what split evaluation and confirmation cost (`bench_split`).
+For candidates that do nothing, for such that import numpy, and for candidates of 50 ms of processor time: the sandbox;
+the same fork server without containers (`tests/contract/bare.py`: this Python, one user, no control group); as many
+unisolated processes that only `exec` the program; and, but for the last, `docker exec` for each candidate. Each round
+has all of them, one after the other; rates and ratios are medians of the rounds. Then what split evaluation and
+confirmation cost (`bench_split`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ from tests.contract.bare import BareRunner
 
 JOB = Job("evaluate", (Call((1,)),), Limits(wall_s=10, memory_mib=256))
 TRIVIAL = "def evaluate(n):\n    return n\n"
+NUMPY = """
+import numpy as np
+
+def evaluate(n):
+    return int(np.ones(n).sum())
+"""
 BUSY = """
 import time
 
@@ -112,8 +119,9 @@ def main() -> None:
             ("unisolated", processes, run_unisolated, 300),
             ("docker exec", threads, each, 2 * slots),
         ]
-        busy = [(name, executor, judge, 20 * slots) for name, executor, judge, _ in trivial[:3]]
+        busy: list[Way] = [(name, executor, judge, 20 * slots) for name, executor, judge, _ in trivial[:3]]
         compare("trivial", TRIVIAL, trivial, rounds, slots)
+        compare("numpy", NUMPY, trivial, rounds, slots)
         compare("50 ms", BUSY, busy, rounds, slots)
     bench_split.compare(image, rounds)
 
