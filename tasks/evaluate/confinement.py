@@ -98,7 +98,7 @@ def _scratch(setup: Setup, is_podman: bool) -> dict[str, str]:
 _CLOSED = dict.fromkeys(("/tmp", "/var/tmp", "/run"), "size=4k,ro,nosuid,nodev,noexec")
 """What podman (all three) and gVisor (/tmp) make writable below a read-only root, unless something else is there."""
 
-_ULIMITS = {"core": 0, "nofile": 256, "memlock": 0}
+_ULIMITS = {"nofile": 256, "memlock": 0}
 
 _SYSCTLS = {
     # Shared memory, queues and semaphores outlive the process that made them.

@@ -9,7 +9,7 @@ from candidates import Case, body, refused
 from schemas.outcome import Outcome
 
 KERNEL = """
-import fcntl, platform, resource, signal, termios, time
+import fcntl, platform, resource, signal, struct, termios, time
 libc = ctypes.CDLL(None, use_errno=True)
 PLACE = {"x86_64": 0, "aarch64": 1}[platform.machine()]
 
@@ -147,6 +147,27 @@ c('mlockall', 3)
     ),
     unprivileged(
         "kernel: types into terminals", "fcntl.ioctl(os.openpty()[1], termios.TIOCSTI, b'x')\nopen('/dev/tty')"
+    ),
+    unprivileged("kernel: terminals", "os.openpty()\nos.open('/dev/ptmx', os.O_RDWR)"),
+    unprivileged("kernel: the machine's disks", "c('syncfs', os.open('/', 0))\ncall((162, 81))"),
+    unprivileged(
+        "kernel: filters that it compiles",
+        "socket.socketpair()[0].setsockopt(1, 26, struct.pack('HxxxxxxQ', 1, address(bytes([6, *bytes(7)]))))",
+    ),
+    unprivileged(
+        "kernel: locks without number",
+        """
+fcntl.lockf(open('/etc/passwd'), fcntl.LOCK_SH)
+fcntl.fcntl(open('/etc/passwd'), 37, struct.pack('hhqqi4x', fcntl.F_RDLCK, 0, 0, 1, 0))
+""",
+    ),
+    unprivileged(
+        "kernel: a program of the machine's for each crash",
+        """
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+call((160, 164), 4, address(bytes(16)))
+assert open('/proc/self/limits').read().split('core file size')[1].split()[:2] != ['1', '1']
+""",
     ),
     Case(
         "kernel: its 32-bit calls",

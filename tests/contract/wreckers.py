@@ -76,6 +76,8 @@ REFUSED = {
     "to trigger the kernel": "open('/proc/sysrq-trigger', 'w').write('b')",
     "to change its control group": "pathlib.Path('/sys/fs/cgroup/memory/x').mkdir(parents=True)",
     "more than its limits": "resource.setrlimit(resource.RLIMIT_CPU, (10**6, 10**6))",
+    "a program of the machine's for each crash": "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))",
+    "a terminal": "os.openpty()",
     "to spare itself": "os.write(os.open('/proc/self/oom_score_adj', os.O_WRONLY), b'-1000')",
     "to change the problem's files": "open('/opt/x', 'w')",
     "to change Python": "open(os.__file__, 'a')",

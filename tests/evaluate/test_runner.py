@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import ast
 import errno
+import fcntl
 import json
 import os
+import resource
 import signal
 import socket
 import struct
@@ -47,11 +49,14 @@ ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x50000 | errno.EPERM, 0x50
 
 @pytest.mark.parametrize(("machine", "column", "arch"), [("x86_64", 0, 0xC000003E), ("aarch64", 1, 0xC00000B7)])
 @pytest.mark.parametrize("may_execute", [False, True])
-def test_the_filter_refuses_its_table_and_nothing_else(machine: str, column: int, arch: int, may_execute: bool):
-    code = seccomp.program(machine, may_execute=may_execute)
+@pytest.mark.parametrize("may_write", [False, True])
+def test_the_filter_refuses_its_table_and_nothing_else(
+    machine: str, column: int, arch: int, may_execute: bool, may_write: bool
+):
+    code = seccomp.program(machine, may_execute=may_execute, may_write=may_write)
     table = seccomp._NUMBERS if may_execute else seccomp._NUMBERS | seccomp._EXECUTE
     denied = {numbers[column] for numbers in table.values()}
-    looked_at = {rule.name: rule.numbers[column] for rule in seccomp._RULES}
+    looked_at = {rule.name: rule.numbers[column] for rule in (*seccomp._RULES, seccomp._LOCKS)}
     for number in set(range(500)) - {*looked_at.values(), 435}:
         assert run_filter(code, arch, number) == (EPERM if number in denied else ALLOW), number
     assert run_filter(code, arch, 435) == ENOSYS
@@ -63,6 +68,13 @@ def test_the_filter_refuses_its_table_and_nothing_else(machine: str, column: int
     assert run_filter(code, arch, looked_at["prctl"], 4) == EPERM, "PR_SET_DUMPABLE"
     assert run_filter(code, arch, looked_at["ioctl"], 0, termios.FIONREAD) == ALLOW
     assert run_filter(code, arch, looked_at["ioctl"], 0, termios.TIOCSTI) == EPERM
+    assert run_filter(code, arch, looked_at["prctl"], 62) == EPERM, "PR_SCHED_CORE"
+    assert run_filter(code, arch, looked_at["prlimit64"], 0, resource.RLIMIT_CPU) == ALLOW
+    for name, limit in (("setrlimit", (resource.RLIMIT_CORE, 0)), ("prlimit64", (0, resource.RLIMIT_CORE))):
+        assert run_filter(code, arch, looked_at[name], *limit) == EPERM
+    assert run_filter(code, arch, looked_at["fcntl"], 0, fcntl.F_DUPFD) == ALLOW
+    for lock in (fcntl.F_SETLK, fcntl.F_SETLKW):
+        assert run_filter(code, arch, looked_at["fcntl"], 0, lock) == (ALLOW if may_write else EPERM)
     assert run_filter(code, arch, 0x40000000 | 59) == EPERM, "a 32-bit variant"
     assert run_filter(code, 0x40000003, 11) == KILL, "another architecture"
 

@@ -9,6 +9,7 @@ import math
 import os
 import resource
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 
 from . import seccomp
@@ -33,6 +34,7 @@ _SPARE = 100
 """Descriptors from here on are nobody's, neither the runner's nor a child's."""
 
 _FIRST_USER = 1000
+_TERMINALS = "/dev/pts/ptmx"
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
 
 
@@ -64,10 +66,11 @@ class Kernel:
         # This one keeps the interpreter's lock, so that the child has it.
         self._fork = ctypes.PyDLL(None, use_errno=True).fork
 
-    def prepare(self, *, may_execute: bool) -> None:
+    def prepare(self, *, may_execute: bool, may_write: bool) -> None:
         """What the runner gives up for itself and so for every child, and what it takes upon itself."""
         self._prctl(_PR_SET_NO_NEW_PRIVS, 1)
-        seccomp.install(self._libc, may_execute=may_execute)
+        _forbid_dumps()
+        seccomp.install(self._libc, may_execute=may_execute, may_write=may_write)
         self.adopt_orphans()
 
     def fork(self) -> int:
@@ -154,7 +157,6 @@ def _set_limits(cage: Cage) -> None:
         resource.RLIMIT_CPU: (cpu_s, cpu_s + 1),
         resource.RLIMIT_NOFILE: (_OPEN_FILES, _OPEN_FILES),
         resource.RLIMIT_FSIZE: (cage.scratch, cage.scratch),
-        resource.RLIMIT_CORE: (0, 0),
         resource.RLIMIT_MEMLOCK: (0, 0),
         resource.RLIMIT_MSGQUEUE: (0, 0),
         resource.RLIMIT_SIGPENDING: (_TIMERS, _TIMERS),
@@ -175,6 +177,23 @@ def _set_limits(cage: Cage) -> None:
             # Linux lets everybody lower a limit. gVisor, whose kernel is the container's own, does not know some.
             if kind in _OF_ANY_KERNEL:
                 raise
+
+
+def _forbid_dumps() -> None:
+    """Limits what is dumped of a crash to 1 byte, for good: the filter of system calls forbids to change that.
+
+    A limit of 0 is none where the machine hands dumps to a program of its own (`kernel.core_pattern`), which the kernel
+    then starts outside of all containers for each crash. That of 1 it takes for its own sign not to.
+    """
+    with suppress(ValueError):
+        # Where an engine has made it 0, for good, it stays so.
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+
+
+def close_terminals() -> None:
+    """Takes from all others the right to make terminals, of which the machine has few, each with memory of its own."""
+    with suppress(OSError):
+        os.chmod(_TERMINALS, 0)
 
 
 def address_space() -> int:

@@ -27,6 +27,9 @@ _NUMBERS = {
     "mq_open": (240, 180),
     "sendmsg": (46, 211),  # descriptors on their way outlive their process: with what they lead to, out of all limits
     "sendmmsg": (307, 269),
+    "setsockopt": (54, 208),  # filters of sockets: compiled into kernel memory that is in nobody's account
+    "sync": (162, 81),  # the whole machine's disks would be waited for, by whom no signal ends meanwhile
+    "syncfs": (306, 267),
     "io_setup": (206, 0),  # their number is limited for the whole machine
     "add_key": (248, 217),
     "request_key": (249, 218),
@@ -62,27 +65,33 @@ _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 
 
 class _Rule(NamedTuple):
-    """A system call that is allowed or refused by one of its arguments."""
+    """A system call that is allowed or refused by whether one of its arguments passes a test, with any operand."""
 
     name: str
     numbers: tuple[int, int]
     argument: int
     test: int
-    operand: int
+    operands: tuple[int, ...]
     if_true: str
     if_false: str
 
 
 _RULES = (
     # CLONE_NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET
-    _Rule("clone", (56, 220), 0, _ANY_BIT, 0x7E020000, "refuse", "allow"),
+    _Rule("clone", (56, 220), 0, _ANY_BIT, (0x7E020000,), "refuse", "allow"),
     # AF_UNIX: another family would be loaded into the kernel.
-    _Rule("socketpair", (53, 199), 0, _EQUAL, 1, "allow", "refuse"),
-    # PR_SET_DUMPABLE: with it, its files in /proc were its own, and how readily the kernel kills it.
-    _Rule("prctl", (157, 167), 0, _EQUAL, 4, "refuse", "allow"),
+    _Rule("socketpair", (53, 199), 0, _EQUAL, (1,), "allow", "refuse"),
+    # PR_SET_DUMPABLE: with it, its files in /proc were its own, and how readily the kernel kills it. PR_SCHED_CORE:
+    # nobody else may use the other half of the core.
+    _Rule("prctl", (157, 167), 0, _EQUAL, (4, 62), "refuse", "allow"),
     # TIOCSTI: types into a terminal.
-    _Rule("ioctl", (16, 29), 1, _EQUAL, 0x5412, "refuse", "allow"),
+    _Rule("ioctl", (16, 29), 1, _EQUAL, (0x5412,), "refuse", "allow"),
+    # RLIMIT_CORE stays what `lockdown` has made it.
+    _Rule("setrlimit", (160, 164), 0, _EQUAL, (4,), "refuse", "allow"),
+    _Rule("prlimit64", (302, 261), 1, _EQUAL, (4,), "refuse", "allow"),
 )
+_LOCKS = _Rule("fcntl", (72, 25), 1, _EQUAL, (6, 7, 37, 38), "refuse", "allow")
+"""F_SETLK and the like: a file has as many as are asked for, in kernel memory that is in nobody's account."""
 
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 """Column of the table above, and AUDIT_ARCH_*."""
@@ -100,21 +109,22 @@ class _Header(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
 
 
-def install(libc: ctypes.CDLL, *, may_execute: bool) -> None:
+def install(libc: ctypes.CDLL, *, may_execute: bool, may_write: bool) -> None:
     """Puts the filter on this process and all it starts, for good. Needs no-new-privileges."""
-    code = program(os.uname().machine, may_execute=may_execute)
+    code = program(os.uname().machine, may_execute=may_execute, may_write=may_write)
     instructions = ctypes.create_string_buffer(code, len(code))
     header = _Header(len(code) // 8, ctypes.cast(instructions, ctypes.c_void_p))
     if libc.prctl(_PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(header), 0, 0):
         raise OSError(ctypes.get_errno(), "cannot install the system-call filter")
 
 
-def program(machine: str, *, may_execute: bool = False) -> bytes:
+def program(machine: str, *, may_execute: bool = False, may_write: bool = False) -> bytes:
     """The filter as BPF instructions of 8 bytes: code, jump if true, jump if false, operand.
 
     Args:
         machine: Name of the processor's architecture, as `uname` says it.
         may_execute: Whether other programs may be started.
+        may_write: Whether there is a place for files, which those who write them may have to lock.
 
     Raises:
         OSError: If this machine's system calls are not in the table.
@@ -123,7 +133,8 @@ def program(machine: str, *, may_execute: bool = False) -> bytes:
         raise OSError(errno.ENOSYS, f"no table of system calls for {machine}; there is one for {', '.join(_MACHINES)}")
     column, arch = _MACHINES[machine]
     table = _NUMBERS if may_execute else _NUMBERS | _EXECUTE
-    last = _RULES[-1]
+    rules = _RULES if may_write else (*_RULES, _LOCKS)
+    last = rules[-1]
     return _assembled(
         (_LOAD, _ARCH_AT),
         (_EQUAL, arch, "", "kill"),
@@ -131,8 +142,8 @@ def program(machine: str, *, may_execute: bool = False) -> bytes:
         (_AT_LEAST, _X32, "refuse"),
         (_EQUAL, _CLONE3, "unknown"),
         *((_EQUAL, numbers[column], "refuse") for numbers in table.values()),
-        *((_EQUAL, rule.numbers[column], rule.name, "allow" if rule is last else "") for rule in _RULES),
-        *(line for rule in _RULES for line in _look_at_argument(rule)),
+        *((_EQUAL, rule.numbers[column], rule.name, "allow" if rule is last else "") for rule in rules),
+        *(line for rule in rules for line in _look_at_argument(rule)),
         "allow",
         (_RETURN, _ALLOW),
         "refuse",
@@ -148,7 +159,9 @@ def program(machine: str, *, may_execute: bool = False) -> bytes:
 def _look_at_argument(rule: _Rule) -> tuple[str | tuple[int, int] | tuple[int, int, str, str], ...]:
     # Its lower half: all that the kernel looks at, too.
     load = (_LOAD, _ARGUMENTS_AT + 8 * rule.argument)
-    return rule.name, load, (rule.test, rule.operand, rule.if_true, rule.if_false)
+    *others, last = rule.operands
+    tests = ((rule.test, operand, rule.if_true, "") for operand in others)
+    return rule.name, load, *tests, (rule.test, last, rule.if_true, rule.if_false)
 
 
 def _assembled(*lines: Any) -> bytes:

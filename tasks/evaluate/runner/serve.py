@@ -87,7 +87,9 @@ def serve() -> NoReturn:
     shared = split.Stores()
     kernel = lockdown.Kernel()
     settings = read_settings(json.loads(frames.read_frame(0)))
-    kernel.prepare(may_execute=settings.work.command is not None)
+    kernel.prepare(may_execute=settings.work.command is not None, may_write=settings.scratch > 0)
+    if reap.ALONE:
+        lockdown.close_terminals()
     if settings.apart is not None:
         stores.take_inputs(shared.inputs)
     threading.stack_size(_STACK_BYTES)
