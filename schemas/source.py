@@ -14,6 +14,9 @@ MAX_SOURCE_CHARS = 1_000_000
 """Longer text is refused before `ast` sees it: deep or huge source costs the parser minutes and gigabytes."""
 
 
+_MAX_NESTING = 250
+"""Levels of a tree: who walks one calls itself up to three times a level, and Python ends that after a thousand."""
+
 _ONE_AT_A_TIME = threading.Lock()
 """Python 3.11 counts the depth of a tree once for all threads, and two that parse can raise SystemError."""
 
@@ -41,6 +44,21 @@ def parse(text: str) -> ast.Module:
         raise SourceError(error.msg or "not Python", error.lineno or 0) from error
     except (ValueError, RecursionError, MemoryError, UnicodeError) as error:
         raise SourceError(f"not Python: {type(error).__name__}") from error
+
+
+def parse_shallow(text: str) -> ast.Module:
+    """`parse` for what is to be walked, printed and compared.
+
+    Raises:
+        SourceError: As there, and for text that is nested too deeply for that, such as a sum of a thousand terms.
+    """
+    tree = parse(text)
+    level: list[ast.AST] = [tree]
+    for _ in range(_MAX_NESTING):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return tree
+    raise SourceError(f"nested more than {_MAX_NESTING} levels deep")
 
 
 def functions(tree: ast.Module) -> list[ast.FunctionDef]:
@@ -103,9 +121,17 @@ def called_names(tree: ast.AST) -> set[str]:
 
 
 def code_hash(body: str) -> str:
-    """16 hex digits that agree for bodies which differ only in layout, comments or docstrings."""
+    """16 hex digits that agree for bodies which differ only in layout, comments or docstrings.
+
+    Raises:
+        SourceError: If it is no body, or nested too deeply.
+    """
     tree = parse("def f():\n" + textwrap.indent(body, " "))
-    return hashlib.sha256(ast.dump(tree).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    try:
+        dumped = ast.dump(tree)
+    except RecursionError:
+        raise SourceError("nested too deeply") from None
+    return hashlib.sha256(dumped.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def rename_first(header: str, old: str, new: str) -> str:

@@ -90,7 +90,7 @@ def _continues_header(text: str) -> bool:
 def _function_body(blocks: list[str], specification: Specification, evolved: Evolved, version: int) -> str | None:
     for block in reversed(blocks):
         for module in _modules(block):
-            function = _choose(source.parse(module), specification, evolved, version)
+            function = _choose(source.parse_shallow(module), specification, evolved, version)
             if function is not None:
                 return _body_with_helpers(module, function, specification, evolved)
     return None
@@ -217,7 +217,7 @@ def _bare_body(block: str) -> str | None:
     trimmed = _trim(text)
     if trimmed is None:
         return None
-    function = source.functions(source.parse(trimmed))[0]
+    function = source.functions(source.parse_shallow(trimmed))[0]
     body = source.body_of(trimmed, function)
     return body if _is_code(function.body) else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -141,3 +142,19 @@ def test_no_text_whatever_raises(noise: str, way: str):
     for text in (noise, noise + way, way + noise, way[: len(noise)] + noise):
         extracted = extract(text, SPECIFICATION, 2)
         assert (extracted.verdict is None) == bool(extracted.body)
+
+
+DEEP = {
+    "a sum": lambda n: "    return 1" + " + el" * n,
+    "a sum on the line of its header": lambda n: "def priority_v2(el, n): return 1" + " + el" * n,
+    "calls of calls": lambda n: FULL.replace("el * n", "el" + "()" * n),
+    "branches": lambda n: FULL + "\n    if el: pass\n" + "    elif n: pass\n" * n,
+    "a helper": lambda n: "def helper_2(x): return x" + ".a" * n + "\n" + FULL.replace("el * n", "helper_2(el)"),
+}
+
+
+@pytest.mark.parametrize("text", DEEP.values(), ids=list(DEEP))
+@pytest.mark.parametrize("levels", [300, 2500])
+def test_what_is_nested_too_deeply_is_unparsable_and_ends_no_generation(text: Callable[[int], str], levels: int):
+    assert outcome(text(levels)) is Outcome.UNPARSABLE
+    assert body(text(200))
