@@ -9,6 +9,7 @@ import re
 import textwrap
 import threading
 import tokenize
+from collections.abc import Callable
 
 MAX_SOURCE_CHARS = 1_000_000
 """Longer text is refused before `ast` sees it: deep or huge source costs the parser minutes and gigabytes."""
@@ -71,9 +72,25 @@ def body_of(text: str, function: ast.FunctionDef) -> str:
     statements = function.body[1:] if ast.get_docstring(function, clean=False) is not None else function.body
     above = header_end(text, function) if statements is function.body else function.body[0].end_lineno or 0
     if statements and statements[0].lineno <= above:
-        return "\n".join(ast.unparse(statement) for statement in statements)
+        return "\n".join(map(unparse, statements))
     lines = text.splitlines()[above : function.end_lineno]
     return dedent("\n".join(lines)).strip("\n").rstrip()
+
+
+def unparse(tree: ast.AST) -> str:
+    """`ast.unparse` for trees that nobody vouches for.
+
+    Raises:
+        SourceError: If it is nested too deeply, or has a whole number of more digits than Python writes.
+    """
+    return _written(ast.unparse, tree)
+
+
+def _written(write: Callable[[ast.AST], str], tree: ast.AST) -> str:
+    try:
+        return write(tree)
+    except (RecursionError, ValueError) as error:
+        raise SourceError(f"cannot be written out: {error}") from None
 
 
 def header_end(text: str, function: ast.FunctionDef) -> int:
@@ -124,14 +141,10 @@ def code_hash(body: str) -> str:
     """16 hex digits that agree for bodies which differ only in layout, comments or docstrings.
 
     Raises:
-        SourceError: If it is no body, or nested too deeply.
+        SourceError: If it is no body, or cannot be written out.
     """
     tree = parse("def f():\n" + textwrap.indent(body, " "))
-    try:
-        dumped = ast.dump(tree)
-    except RecursionError:
-        raise SourceError("nested too deeply") from None
-    return hashlib.sha256(dumped.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return hashlib.sha256(_written(ast.dump, tree).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def rename_first(header: str, old: str, new: str) -> str:

@@ -188,7 +188,7 @@ def _helpers(module: str, function: ast.FunctionDef, specification: Specificatio
         if names & needed - known and not versioned:
             kept.append(node)
             needed |= source.called_names(node)
-    return [ast.get_source_segment(module, node) or ast.unparse(node) for node in reversed(kept)]
+    return [ast.get_source_segment(module, node) or source.unparse(node) for node in reversed(kept)]
 
 
 def _defined(tree: ast.Module) -> set[str]:

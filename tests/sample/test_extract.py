@@ -158,3 +158,8 @@ DEEP = {
 def test_what_is_nested_too_deeply_is_unparsable_and_ends_no_generation(text: Callable[[int], str], levels: int):
     assert outcome(text(levels)) is Outcome.UNPARSABLE
     assert body(text(200))
+
+
+@pytest.mark.parametrize("text", ["    return 0x" + "f" * 9999, "def priority_v2(el, n): return 0x" + "f" * 9999])
+def test_a_number_of_more_digits_than_python_writes_is_unparsable(text: str):
+    assert outcome(text) is Outcome.UNPARSABLE
