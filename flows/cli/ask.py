@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import select
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 from cyclopts import Parameter
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from tasks.history.database import Database
 
 _TIMEOUT_S = 300.0
+_PATIENCE_S = 5.0
+"""For the first byte of what is piped in."""
+
 _COLUMNS = """
 SELECT table_name AS view, column_name AS column, data_type AS type, comment AS meaning
 FROM duckdb_columns() WHERE schema_name = 'main' AND NOT internal AND (? IS NULL OR table_name = ?)
@@ -26,7 +30,9 @@ ORDER BY table_name, column_index
 def sql(
     query: Annotated[
         str | None,
-        Parameter(help="one query, or `-` for stdin; without it, a shell opens", allow_leading_hyphen=True),
+        Parameter(
+            help="one query, or `-` for stdin; without it, what is piped in, or a shell", allow_leading_hyphen=True
+        ),
     ] = None,
     /,
     *,
@@ -38,6 +44,7 @@ def sql(
 ) -> None:
     """Ask the history in SQL, read-only. Views: runs, nights, generations, programs, population, scores."""
     from tasks.history.database import Database
+    from tasks.history.mirror import place_of
 
     if timeout <= 0:
         raise UsageError(f"--timeout takes seconds, more than 0, got {timeout:g}")
@@ -46,10 +53,14 @@ def sql(
 
         out().print(text(), markup=False, soft_wrap=True, end="")
         return
+    if not (history / "runs").is_dir():
+        say(f"no run in {place_of(history)} yet")
     database = Database(history)
     if query == "-":
-        query = sys.stdin.read()
-    if query is None and not describe and sys.stdin.isatty() and sys.stdout.isatty():
+        query = _stdin()
+    elif query is None and not describe:
+        query = _piped()
+    if query is None and not describe and _is_terminal(sys.stdin) and sys.stdout.isatty():
         from flows.cli.shell import Shell
 
         Shell(database, format, timeout).run()
@@ -57,6 +68,35 @@ def sql(
         describe_views(database, query, format)
     else:
         ask(database, query, format, timeout)
+
+
+def _piped() -> str | None:
+    """What is piped in, if anything: services and cron run commands with an empty stdin, or one that stays silent.
+
+    Raises:
+        UsageError: If nothing comes and it stays open.
+    """
+    if sys.stdin is None or _is_terminal(sys.stdin):
+        return None
+    if not select.select([sys.stdin], [], [], _PATIENCE_S)[0]:
+        raise UsageError(
+            f"no query, and nothing came on stdin within {_PATIENCE_S:g} s",
+            remedy="`overnight sql -` waits for it, `overnight sql --describe` shows the views.",
+        )
+    return _stdin().strip() or None
+
+
+def _stdin() -> str:
+    if sys.stdin is None:
+        return ""
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"what came on stdin is no text: {error}") from error
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
 
 
 def ask(database: Database, query: str, style: Format, timeout_s: float) -> None:

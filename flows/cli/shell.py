@@ -31,8 +31,11 @@ _COMMANDS = {
     ".format": f"{'|'.join(get_args(Format)[:-1])}  how answers are written",
     ".timeout": "SECONDS  that a query may take",
     ".help": "this list",
-    ".quit": "leave; so does Ctrl-D",
+    ".quit": "leave; so do quit, exit and Ctrl-D",
 }
+_MEANT = {"help": ".help", "quit": ".quit", "exit": ".quit", ".exit": ".quit"}
+"""What people type who come from other shells."""
+
 _PROMPT, _MORE = "overnight> ", "      ...> "
 _KEPT_LINES = 2000
 _DELIMITERS = " \t\n,()=<>+*/;'\"[]"
@@ -50,7 +53,8 @@ def completions(typed: str) -> list[str]:
     if dot and qualifier:
         columns = sorted({column for view in VIEWS.values() for column in view.columns})
         return [f"{qualifier}.{column}" for column in columns if column.startswith(rest.lower())]
-    return [word for word in words() if word.lower().startswith(typed.lower())]
+    found = [word for word in words() if word.lower().startswith(typed.lower())]
+    return [word.lower() for word in found] if typed.islower() else found
 
 
 class Shell:
@@ -90,8 +94,12 @@ class Shell:
                 out().print(cookbook(), markup=False, soft_wrap=True, end="")
             case ".format", (style,) if style in get_args(Format)[:-1]:
                 self._style = cast("Format", style)
+            case ".format", _:
+                raise UsageError(f".format takes {_COMMANDS['.format'].split()[0]}")
             case ".timeout", (seconds,) if seconds.replace(".", "", 1).isdigit() and float(seconds) > 0:
                 self._timeout_s = float(seconds)
+            case ".timeout", _:
+                raise UsageError(".timeout takes seconds, more than 0")
             case ".quit", ():
                 self._done = True
             case ".help", ():
@@ -104,6 +112,8 @@ class Shell:
 def _read() -> str:
     """One query or command, over as many lines as it takes."""
     lines = [input(_PROMPT).strip()]
+    if command := _MEANT.get(lines[0].rstrip(";").lower()):
+        return command
     while lines[-1] and not lines[0].startswith(".") and not lines[-1].endswith(";"):
         lines.append(input(_MORE).strip())
     return "\n".join(lines).strip()

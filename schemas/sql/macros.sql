@@ -5,6 +5,7 @@ CREATE MACRO the_run(name) AS (
     SELECT CASE
         WHEN name = 'last' THEN arg_max(run_id, started_at)
         WHEN bool_or(run_id = name) THEN name
+        WHEN name <> 'last' AND count(*) = 0 THEN error('no run begins with ' || name)
         WHEN count(*) > 1 THEN error('several runs begin with ' || name || ': give a longer prefix')
         ELSE max(run_id)
     END

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from tasks.history import guard
 from tasks.history.files import tables_in
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
 
 T = TypeVar("T")
@@ -33,6 +35,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 _REMEDY = "`overnight sql --describe` shows the views and macros."
 _TRIES = 20
 _GLANCE_S = 0.1
+_MEMORY = Path("/proc/self/statm")
 
 
 class _Asked(Generic[T]):
@@ -69,6 +72,7 @@ class Database:
         self.history = history.resolve()
         self._connection = duckdb.connect(config=_CONFIG)
         self._known: dict[str, tuple[str, ...]] = {}
+        self._most_bytes = math.inf
         self._wait(_Asked(self._open), None)
 
     def _open(self) -> None:
@@ -78,6 +82,8 @@ class Database:
             self._connection.execute(package_files("schemas.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8"))
         self._comment()
         self._lock()
+        limit = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
+        self._most_bytes = self._connection.execute(limit).fetchall()[0][0]
 
     def query(self, sql: str, parameters: list[Any] | None = None, *, timeout_s: float | None = None) -> pa.Table:
         """Runs one query; Ctrl-C ends it.
@@ -94,9 +100,9 @@ class Database:
 
         try:
             return self._wait(_Asked(lambda: self._answer(sql, parameters)), timeout_s)
-        except duckdb.OutOfMemoryException as error:
+        except (duckdb.OutOfMemoryException, MemoryError) as error:
             raise QueryError(
-                f"the query needs more than half of the memory: {str(error).splitlines()[0]}",
+                "the query needs more than half of the memory",
                 remedy="Nothing is spilled to disk, since a query writes nothing. Ask for fewer columns or rows.",
             ) from error
         except duckdb.Error as error:
@@ -131,10 +137,11 @@ class Database:
         """The answer from its thread: where DuckDB sees Ctrl-C, which is late, it calls it an error."""
         with ThreadPoolExecutor(1, "overnight-query") as thread:
             try:
-                return _result(thread.submit(asked.run), timeout_s)
+                return _result(thread.submit(asked.run), timeout_s, self._most_bytes)
             except TimeoutError as error:
                 raise QueryError(
-                    f"no answer within {timeout_s:g} s", remedy="Ask for less, or give it longer: --timeout SECONDS"
+                    f"no answer within {timeout_s:g} s",
+                    remedy="Ask for less, or give it longer: --timeout SECONDS, in the shell .timeout SECONDS",
                 ) from error
             finally:
                 # Whatever ended the waiting, and wherever, even within `submit`.
@@ -153,7 +160,7 @@ class Database:
 
     def _refuse_more_than_a_query(self, sql: str) -> None:
         statements = self._connection.extract_statements(sql)
-        kinds = [statement.type.name for statement in statements]
+        kinds = [_kind(statement) for statement in statements]
         if kinds == ["EXPLAIN"]:
             return self._refuse_more_than_a_query(guard.explained(statements[0].query))
         guard.refuse_more_than_one_query(kinds)
@@ -175,15 +182,40 @@ class Database:
         self._connection.execute("SET lock_configuration = true")
 
 
-def _result(answer: Future[T], timeout_s: float | None) -> T:
-    """The answer, waited for in short waits: a signal that comes just before a wait begins does not end that wait."""
+def _result(answer: Future[T], timeout_s: float | None, most_bytes: float) -> T:
+    """The answer, waited for in short waits: a signal that comes just before a wait begins does not end that wait.
+
+    Raises:
+        TimeoutError: If it takes longer.
+        MemoryError: If it takes more memory. DuckDB's own limit does not count what it has answered already.
+    """
     deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+    before = _resident_bytes()
     while not answer.done():
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             raise TimeoutError
+        if _resident_bytes() - before > most_bytes:
+            raise MemoryError
         wait([answer], min(_GLANCE_S, left_s))
     return answer.result()
+
+
+def _resident_bytes() -> int:
+    """The memory of this process; 0 where the kernel does not tell it so."""
+    try:
+        pages = _MEMORY.read_text(encoding="ascii").split()[1]
+    except FileNotFoundError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _kind(statement: duckdb.Statement) -> str:
+    """What a statement is; DuckDB's own list of that lacks some."""
+    try:
+        return statement.type.name
+    except ValueError:
+        return "something else"
 
 
 def _relation(paths: Sequence[str], schema: pa.Schema) -> str:

@@ -15,9 +15,9 @@ _OF_A_FILE = re.compile(r"[/.*\\]")
 _CATALOG = ("columns", "databases", "functions", "keywords", "schemas", "settings", "tables", "types", "views")
 _TABLE_FUNCTIONS = frozenset(
     {
-        "generate_series", "histogram", "histogram_values", "icu_calendar_names", "json_each", "json_tree",
-        "pg_timezone_names", "pragma_table_info", "pragma_version", "range", "relatives", "repeat", "repeat_row",
-        "summary", "unnest", *(f"duckdb_{name}" for name in _CATALOG), *MACROS,
+        "generate_series", "icu_calendar_names", "json_each", "json_tree", "pg_timezone_names", "pragma_table_info",
+        "pragma_version", "range", "relatives", "repeat", "repeat_row", "summary", "unnest",
+        *(f"duckdb_{name}" for name in _CATALOG), *MACROS,
     }
 )  # fmt: skip
 _TABLES_ONLY = "Ask the views and macros; `overnight sql --describe` shows them."

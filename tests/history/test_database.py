@@ -71,9 +71,9 @@ def test_every_macro_runs_with_and_without_a_history(tmp_path: Path, grown: RunF
     assert set(CALLS) == set(MACROS)
     program = next(iter(record.read_past(grown).programs))
     for macro, arguments in CALLS.items():
-        call = f"FROM {macro}({arguments.format(run=grown.run_id, program=program)})"
-        assert Database(tmp_path).rows(call) == []
-        assert database.rows(call) or macro == "duplicates"
+        call = f"FROM {macro}({arguments})"
+        assert Database(tmp_path).rows(call.format(run="last", program=program)) == []
+        assert database.rows(call.format(run=grown.run_id, program=program)) or macro == "duplicates"
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -279,9 +279,11 @@ def test_a_run_is_named_by_its_id_a_prefix_or_last(tmp_path: Path):
         "last": "20260101-0000-toy-0001-again",
         "20260101-0000-toy-0001": "20260101-0000-toy-0001",
         "20260102": "20260102-0000-toy-0002",
-        "nobody": None,
+        None: None,
     }.items():
         assert database.rows("SELECT the_run(?) AS run", [name]) == [{"run": meant}]
+    with pytest.raises(QueryError, match="no run begins with nobody"):
+        database.rows("FROM best_programs('nobody')")
     with pytest.raises(QueryError, match="several runs begin with 2026"):
         database.rows("FROM progress('2026')")
 
@@ -397,6 +399,9 @@ REFUSED = [
     "PIVOT (FROM read_text('/etc/passwd')) ON filename USING count(*)",
     "EXPORT DATABASE '{history}/evil'",
     "IMPORT DATABASE '{history}'",
+    "FROM histogram('{history}/runs/*/run.parquet', seed)",
+    "FROM histogram_values('{history}/files.csv', secret)",
+    "UPDATE EXTENSIONS",
     "CHECKPOINT",
     "BEGIN",
     "PREPARE evil AS SELECT 1",
@@ -512,6 +517,16 @@ def test_a_query_that_needs_too_much_memory_says_so_and_spills_nothing(
         small.query("SELECT count(DISTINCT range::VARCHAR || 'x') FROM range(20000000)")
     assert "fewer" in caught.value.remedy
     assert list(tmp_path.iterdir()) == []
+    assert small.rows("SELECT count(*) AS n FROM runs") == [{"n": 1}]
+
+
+def test_an_answer_that_takes_too_much_memory_is_one_query_too_large(grown: RunFiles, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(database_module._CONFIG, "memory_limit", "50MB")
+    small = Database(grown.directory.parents[1])
+    begin = time.monotonic()
+    with pytest.raises(QueryError, match="needs more than half of the memory"):
+        small.query("FROM range(1000000000)")
+    assert time.monotonic() - begin < 10, "it ends long before the answer would be whole"
     assert small.rows("SELECT count(*) AS n FROM runs") == [{"n": 1}]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import math
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -18,7 +20,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from flows.cli import ask
 from schemas.cookbook import questions
+from schemas.errors import UsageError
 from schemas.views import MACROS, VIEWS
 from tests.flows.cli.conftest import call
 from tests.history.made import create, grow
@@ -51,16 +55,49 @@ def test_parquet_goes_to_a_file_as_it_was_asked(history: Path):
     assert answer.column_names == list(VIEWS["programs"].columns)
 
 
-def test_a_query_may_come_from_stdin(history: Path):
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.cli.main", "sql", "-", "--format", "jsonl"],
+def piped(history: Path, text: bytes, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli.main", "sql", *arguments],
         env={**os.environ, "OVERNIGHT_HISTORY": str(history)},
-        input="-- How many?\nSELECT count(*) AS n\nFROM programs;\n",
+        input=text,
         capture_output=True,
-        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("dash", [["-"], []])
+def test_a_query_may_come_from_stdin(history: Path, dash: list[str]):
+    query = b"-- How many?\nSELECT count(*) AS n\nFROM programs;\n"
+    done = piped(history, query, *dash, "--format", "jsonl")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"n": 13})
+
+
+def test_without_a_query_and_without_a_terminal_the_views_are_described(history: Path):
+    assert b"place of the input, from 1" in piped(history, b" \n").stdout
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$0" -m flows.cli.main sql <&-', sys.executable],
+        env={**os.environ, "OVERNIGHT_HISTORY": str(history)},
+        capture_output=True,
         check=True,
     )
-    assert json.loads(done.stdout) == {"n": 13}
+    assert b"place of the input, from 1" in closed.stdout
+
+
+def test_a_pipe_that_stays_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    reading, writing = os.pipe()
+    monkeypatch.setattr(ask, "_PATIENCE_S", 0.1)
+    with open(reading) as silent, open(writing, "wb"):
+        monkeypatch.setattr(sys, "stdin", silent)
+        with pytest.raises(UsageError, match="nothing came on stdin") as caught:
+            ask.sql(history=tmp_path)
+    assert "overnight sql -" in caught.value.remedy
+
+
+def test_what_is_no_text_is_no_query(history: Path):
+    done = piped(history, b"\xff\xfe", "-")
+    assert done.returncode == 2
+    assert b"no text" in done.stderr
+    assert b"Traceback" not in done.stderr
 
 
 def test_a_table_comes_with_its_size_and_time_on_stderr(sql: Sql):
@@ -75,11 +112,57 @@ def test_a_table_comes_with_its_size_and_time_on_stderr(sql: Sql):
         ("[[1, 2], [3, 4]]", "[[1, 2], [3, 4]]"),
         ("[{'program': 'a', 'train': 1 / 3}]", "[{program: a, train: 0.333333}]"),
         ("MAP {'scored': 40, 'crashed': 2}", "{scored: 40, crashed: 2}"),
+        ("[INTERVAL '1 day 2 seconds']", "[1 d 2 s]"),
         ("NULL", ""),
     ],
 )
 def test_what_is_nested_is_written_as_people_write_it(sql: Sql, value: str, written: str):
     assert sql(f"SELECT {value} AS x").stdout.splitlines()[3].strip() == written
+
+
+@pytest.mark.parametrize(
+    ("style", "header"),
+    [("table", "score   score_2   score_1"), ("csv", '"score","score_2","score_1"'), ("markdown", "score | score_2")],
+)
+def test_columns_of_one_name_are_all_written(sql: Sql, style: str, header: str):
+    query = "SELECT 1.5 AS score, 2.5 AS score, 3.5 AS score_1"
+    assert json.loads(sql(query, "--format", "jsonl").stdout) == {"score": 1.5, "score_2": 2.5, "score_1": 3.5}
+    written = sql(query, "--format", style).stdout
+    assert header in written
+    assert re.findall(r"\d\.5", written) == ["1.5", "2.5", "3.5"]
+
+
+EVERY_KIND = """
+SELECT sum(tokens_in) AS whole, 2.50 AS decimal, MAP {'scored': 1} AS map,
+    INTERVAL '1 month 2 days 1.5 seconds' AS took, [INTERVAL 1 DAY] AS many,
+    NULL::INTERVAL AS nothing, 170141183460469231731687303715884105727 AS large
+FROM programs
+"""
+
+
+def test_json_has_a_number_for_a_number_and_an_object_for_a_map(sql: Sql):
+    tokens = json.loads(sql("SELECT sum(tokens_in)::BIGINT AS n FROM programs", "--format", "jsonl").stdout)["n"]
+    expected = {
+        "whole": tokens,
+        "decimal": 2.5,
+        "map": {"scored": 1},
+        "took": "P1M2DT1.5S",
+        "many": ["P0M1DT0S"],
+        "nothing": None,
+        "large": "170141183460469231731687303715884105727",
+    }
+    assert json.loads(sql(EVERY_KIND, "--format", "json").stdout) == [expected]
+    assert json.loads(sql(EVERY_KIND, "--format", "jsonl").stdout) == expected
+    (row,) = csv.DictReader(sql(EVERY_KIND, "--format", "csv").stdout.splitlines())
+    assert (row["map"], row["took"], row["many"]) == ('{"scored":1}', "P1M2DT1.5S", '["P0M1DT0S"]')
+
+
+def test_parquet_holds_seconds_that_passed_as_text_and_says_what_it_cannot_hold(history: Path):
+    took = piped(history, b"SELECT ended_at - started_at AS took FROM generations", "--format", "parquet").stdout
+    assert pq.read_table(io.BytesIO(took))["took"][0].as_py().startswith("P0M0DT")
+    refused = piped(history, b"SELECT [INTERVAL 1 DAY] AS many", "--format", "parquet")
+    assert (refused.returncode, refused.stdout) == (1, b"")
+    assert b"name::VARCHAR" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -204,6 +287,9 @@ def test_the_shell_answers_completes_survives_errors_and_keeps_its_lines(
         ".format json": "json",
         ".describe scores": "place of the input",
         ".nonsense": "no command .nonsense",
+        ".timeout 0": ".timeout takes seconds, more than 0",
+        ".format parquet": ".format takes table|csv|json|jsonl|markdown",
+        "help": "leave",
         "SELECT 5 AS five;": '[{"five":5}]',
     }.items():
         shell.until("overnight> ")
@@ -218,7 +304,7 @@ def test_the_shell_answers_completes_survives_errors_and_keeps_its_lines(
     shell.until("overnight> ")
     shell.type(f"{FOREVER};\n")
     assert "no answer within 0.2 s" in shell.until("overnight> ")
-    shell.type("\x04")
+    shell.type("exit\n")
     assert shell.exit_code() == 0
     kept = (tmp_path / "overnight" / "sql_history").read_text()
     assert "7 * 6 AS answer FROM population" in kept
