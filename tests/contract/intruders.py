@@ -26,6 +26,7 @@ def address(data):
     return ctypes.addressof(kept[-1])
 
 kept = []
+FILTER = struct.pack("HxxxxxxQ", 1, address(struct.pack("HBBI", 6, 0, 0, 0x7FFF0000)))
 
 def write(path, text="1"):
     file = os.open(path, os.O_WRONLY)
@@ -152,7 +153,11 @@ c('mlockall', 3)
     unprivileged("kernel: the machine's disks", "c('syncfs', os.open('/', 0))\ncall((162, 81))"),
     unprivileged(
         "kernel: filters that it compiles",
-        "socket.socketpair()[0].setsockopt(1, 26, struct.pack('HxxxxxxQ', 1, address(bytes([6, *bytes(7)]))))",
+        """
+socket.socketpair()[0].setsockopt(1, 26, FILTER)
+call((157, 167), 22, 2, address(FILTER))
+call((317, 277), 1, 8, address(FILTER))
+""",
     ),
     unprivileged(
         "kernel: locks without number",

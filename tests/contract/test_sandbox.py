@@ -173,6 +173,25 @@ def test_numbers_of_numpy_are_numbers(sandbox: SandboxPool, value: str):
     assert sandbox.evaluate(returns(value)).scores in {(2.0, 2.0), (2.5, 2.5)}
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "np.timedelta64('NaT')",
+        "type('F', (np.float64,), {'__float__': lambda s: 9.0})(1)",
+        "type('I', (np.int64,), {'__int__': lambda s: 9})(1)",
+        "np.array(2.5)",
+        "np.bool_(True)",
+        "np.complex128(1)",
+    ],
+)
+def test_what_numpy_takes_for_a_number_is_none(sandbox: SandboxPool, value: str):
+    if "numpy" not in sandbox.versions:
+        pytest.skip("no numpy in the image")
+    verdict = sandbox.evaluate(returns(value))
+    assert verdict.outcome is Outcome.BAD_SCORE, verdict
+    assert "expected one finite number" in verdict.error
+
+
 def test_numpy_is_there_for_who_speaks_of_it_and_weighs_on_nobody_before(kind: str, request: pytest.FixtureRequest):
     plain = body("import sys\nreturn 'num' + 'py' in sys.modules and 1 or 0")
     with start(kind, JOB, request) as pool:

@@ -68,6 +68,7 @@ def test_the_filter_refuses_its_table_and_nothing_else(
     assert run_filter(code, arch, looked_at["prctl"], 4) == EPERM, "PR_SET_DUMPABLE"
     assert run_filter(code, arch, looked_at["ioctl"], 0, termios.FIONREAD) == ALLOW
     assert run_filter(code, arch, looked_at["ioctl"], 0, termios.TIOCSTI) == EPERM
+    assert run_filter(code, arch, looked_at["prctl"], 22) == EPERM, "PR_SET_SECCOMP"
     assert run_filter(code, arch, looked_at["prctl"], 62) == EPERM, "PR_SCHED_CORE"
     assert run_filter(code, arch, looked_at["prlimit64"], 0, resource.RLIMIT_CPU) == ALLOW
     for name, limit in (("setrlimit", (resource.RLIMIT_CORE, 0)), ("prlimit64", (0, resource.RLIMIT_CORE))):

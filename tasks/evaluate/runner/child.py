@@ -22,6 +22,9 @@ from typing import Any, NoReturn
 from . import calls, command, frames, lockdown
 from .program import Program, text
 
+_WHOLE, _REAL = "bhilqBHILQ", "efdg"
+"""Codes of numpy's numbers. What is derived from them may lie, or be none: a time span is a whole number to numpy."""
+
 _BITS = 1024
 """A whole number of more bits than this is no float, and JSON would not write it."""
 
@@ -106,7 +109,7 @@ class Report:
     def __init__(self, results: int, program: Program) -> None:
         self._results = results
         self._program = program
-        self._numpy = program.numpy
+        self._whole, self._real = (_numpy_types(program.numpy, codes) for codes in (_WHOLE, _REAL))
         self._write: Callable[[int, bytes], int] = os.write
         self._dump: Callable[[Any], str] = json.dumps
         self._fresh: Callable[[bytes], Any] = marshal.loads
@@ -165,13 +168,17 @@ class Report:
 
     def _number(self, value: Any) -> int | float | None:
         """The value as an exact int or float; None if it is no number, or a truth value."""
-        if self._numpy is not None and isinstance(value, self._numpy.integer):
+        if type(value) in self._whole:
             value = int(value)
-        elif self._numpy is not None and isinstance(value, self._numpy.floating):
+        elif type(value) in self._real:
             value = float(value)
         if type(value) is int:
             return value if value.bit_length() <= _BITS else None
         return value if type(value) is float else None
+
+
+def _numpy_types(numpy: Any, codes: str) -> frozenset[type]:
+    return frozenset(numpy.dtype(code).type for code in codes) if numpy is not None else frozenset()
 
 
 def print_by_line() -> None:

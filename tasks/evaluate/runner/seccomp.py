@@ -27,7 +27,8 @@ _NUMBERS = {
     "mq_open": (240, 180),
     "sendmsg": (46, 211),  # descriptors on their way outlive their process: with what they lead to, out of all limits
     "sendmmsg": (307, 269),
-    "setsockopt": (54, 208),  # filters of sockets: compiled into kernel memory that is in nobody's account
+    "setsockopt": (54, 208),  # filters of sockets, compiled into kernel memory that is in nobody's account
+    "seccomp": (317, 277),  # filters like this one: the same, and a descriptor keeps them when their process has ended
     "sync": (162, 81),  # the whole machine's disks would be waited for, by whom no signal ends meanwhile
     "syncfs": (306, 267),
     "io_setup": (206, 0),  # their number is limited for the whole machine
@@ -60,6 +61,7 @@ _EXECUTE = {
     "execveat": (322, 281),
 }
 _CLONE3 = 435
+_PR_SET_SECCOMP, _FILTER_MODE = 22, 2
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 
@@ -81,9 +83,9 @@ _RULES = (
     _Rule("clone", (56, 220), 0, _ANY_BIT, (0x7E020000,), "refuse", "allow"),
     # AF_UNIX: another family would be loaded into the kernel.
     _Rule("socketpair", (53, 199), 0, _EQUAL, (1,), "allow", "refuse"),
-    # PR_SET_DUMPABLE: with it, its files in /proc were its own, and how readily the kernel kills it. PR_SCHED_CORE:
-    # nobody else may use the other half of the core.
-    _Rule("prctl", (157, 167), 0, _EQUAL, (4, 62), "refuse", "allow"),
+    # PR_SET_DUMPABLE: with it, its files in /proc were its own, and how readily the kernel kills it. PR_SET_SECCOMP: as
+    # `seccomp` above. PR_SCHED_CORE: nobody else may use the other half of the core.
+    _Rule("prctl", (157, 167), 0, _EQUAL, (4, _PR_SET_SECCOMP, 62), "refuse", "allow"),
     # TIOCSTI: types into a terminal.
     _Rule("ioctl", (16, 29), 1, _EQUAL, (0x5412,), "refuse", "allow"),
     # RLIMIT_CORE stays what `lockdown` has made it.
@@ -101,8 +103,6 @@ _X32 = 0x40000000
 
 _NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16
 _KILL, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
-
-_PR_SET_SECCOMP, _FILTER_MODE = 22, 2
 
 
 class _Header(ctypes.Structure):
