@@ -13,7 +13,7 @@ from tasks.sample.ledger import Budget
 class StopRules(BaseModel):
     """Any of them ends the night; without one it goes on until it is interrupted."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     generations: int | None = Field(default=None, ge=1, description="generations in this night")
     max_samples: int | None = Field(default=None, ge=1, description="samples in this night")

@@ -137,11 +137,9 @@ class Night:
         self.pages.begin(self._record.number)
         try:
             reason = self._generations()
+            self._session.finish()  # what is still in flight is paid for in this night
         except BaseException as error:
-            interrupted = not isinstance(error, Exception)
-            with contextlib.suppress(EnvironmentFault):  # a disk that is full must not hide why the night ended
-                self._end(StopReason.INTERRUPTED if interrupted else StopReason.FAILED, error=str(error))
-            self._tell()
+            self._break_off(error)
             raise
         self._end(reason)
         self._final()
@@ -154,6 +152,16 @@ class Night:
             "night": self._record.number,
         }
         return Completed(message=f"stopped by: {reason.value}; best {score(result['best'])}", data=result)
+
+    def _break_off(self, error: BaseException) -> None:
+        """Ends the night by an error, or by a person who stops it at once."""
+        interrupted = not isinstance(error, Exception)
+        try:
+            self._session.stop_now() if interrupted else self._session.finish()
+        finally:
+            with contextlib.suppress(EnvironmentFault):  # a disk that is full must not hide why the night ended
+                self._end(StopReason.INTERRUPTED if interrupted else StopReason.FAILED, error=str(error))
+            self._tell()
 
     def _generations(self) -> StopReason:
         """Generations until a rule says stop.
@@ -335,7 +343,7 @@ class Night:
             return judge_finalists(self._session)
         except Outage as error:
             if self._is_past_the_deadline() or self._session.progress.interrupted:
-                again = "`overnight resume last --generations 1` holds it again."
+                again = "`overnight resume --generations 1` holds it again."
                 raise SandboxUnavailable(f"the final is undecided: {error.message}", remedy=again) from error
             trouble.waits += 1
             self._pause(trouble, error)

@@ -30,16 +30,19 @@ class EmbeddedServer:
 
     Args:
         port: On loopback; a free one by default.
+        is_whole: Whether it plans scheduled nights, looks for dead ones and has pages, too, which a night of its own
+            does without.
     """
 
-    def __init__(self, port: int | None = None) -> None:
+    def __init__(self, port: int | None = None, *, is_whole: bool = False) -> None:
         self._port = port or _free_port()
+        parts = {"PREFECT_SERVER_API_PORT": str(self._port)} if is_whole else {"PREFECT__SERVER_EPHEMERAL": "1"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "flows.server", str(self._port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**SERVER, **os.environ, "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"},
+            env={**SERVER, **os.environ, **parts, "PREFECT__SERVER_FINAL": "1"},
             start_new_session=True,  # Ctrl-C is for the night, which then still needs its server
         )
         self._said: list[bytes] = []

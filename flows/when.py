@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from schemas.errors import UsageError
 
@@ -23,9 +24,26 @@ def parse_until(text: str, now: datetime) -> datetime:
     moment = _time_of_day(text, now) or _duration(text, now) or _moment(text, now)
     if moment is None:
         raise UsageError(f"--until takes a time, got {text!r}", remedy="For example: 07:00, 7h30m or 2026-12-01T07:00")
-    if moment <= now:
+    if moment.astimezone(UTC) <= now.astimezone(UTC):
         raise UsageError(f"--until {text} is past: it is {now:%Y-%m-%d %H:%M %Z}", remedy="Name a time to come.")
     return moment
+
+
+def local_now() -> datetime:
+    """The time here, in a zone that knows when its clocks change; where that has no name, at the offset it has now."""
+    zone = local_zone()
+    return datetime.now(ZoneInfo(zone)) if zone else datetime.now().astimezone()
+
+
+def local_zone() -> str | None:
+    """The name of this machine's time zone; `None` where it has none."""
+    from tzlocal import get_localzone_name
+
+    try:
+        name = get_localzone_name()
+        return ZoneInfo(name).key if name else None
+    except (ZoneInfoNotFoundError, ValueError):
+        return None
 
 
 def is_every_night(text: str) -> bool:
@@ -47,7 +65,9 @@ def _duration(text: str, now: datetime) -> datetime | None:
     if match is None or not any(match.groups()):
         return None
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return now + timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    # In UTC: what is added to a time of a zone moves its hands, over a changed clock, too.
+    end = now.astimezone(UTC) + timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    return end.astimezone(now.tzinfo)
 
 
 def _moment(text: str, now: datetime) -> datetime | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.text import DEFAULT_HISTORY, History, say
+from flows.cli.text import DEFAULT_HISTORY, History, history_flag, say
 from schemas.errors import RunIsBusy
 
 
@@ -61,4 +61,5 @@ def take_in(
     from tasks.history.archive import unpack
 
     files, is_new = unpack(file, history)
-    say(f"{files.run_id}: {'taken in' if is_new else 'is there already, the same'}; overnight resume {files.run_id}")
+    said = "taken in" if is_new else "is there already, the same"
+    say(f"{files.run_id}: {said}; overnight resume {files.run_id}{history_flag(history)}")

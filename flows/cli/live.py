@@ -102,8 +102,9 @@ def _lines(session: Session) -> Iterator[None]:
     stop = threading.Event()
 
     def watch() -> None:
-        shown, message = session.generations, ""
-        while not stop.wait(0.5):
+        shown, message, is_over = session.generations, "", False
+        while not is_over:
+            is_over = stop.wait(0.5)  # and one more look: the last generation counts, too
             progress = session.progress
             if progress.message and progress.message != message:
                 say(progress.message)

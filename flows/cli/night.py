@@ -13,7 +13,7 @@ from prefect.exceptions import CancelledRun
 
 from flows.cli.live import live_view, spent
 from flows.cli.summary import print_summary
-from flows.cli.text import say
+from flows.cli.text import history_flag, say
 from flows.notify import Notifier
 from flows.progress import Progress
 from flows.rules import StopRules
@@ -75,17 +75,18 @@ def conduct(
         say(f"run {files.run_id}, seed {session.run.seed}")
         _warn_of_another_image(session)
         _warn_of_changed_files(session)
-        with server.connected(), _told(files.run_id), _signals(session.progress), live_view(session, rules):
+        with server.connected(), _told(files.run_id, history), _signals(session.progress), live_view(session, rules):
             result = search(files.run_id, str(history), rules, again)
     print_summary(history, files.run_id, result["night"], spent=spent(session.progress.ledger))
-    _tell_what_failed(files.run_id, result["failed"])
+    _tell_what_failed(files.run_id, result["failed"], history)
     return files.run_id, result
 
 
-def _tell_what_failed(run_id: str, failed: list[int]) -> None:
+def _tell_what_failed(run_id: str, failed: list[int], history: Path) -> None:
     if failed:
         numbers = ", ".join(map(str, failed))
-        say(f"retry    overnight retry {run_id}    (failed: generation{'s' * (len(failed) > 1)} {numbers})")
+        again = f"overnight retry {run_id}{history_flag(history)}"
+        say(f"retry    {again}    (failed: generation{'s' * (len(failed) > 1)} {numbers})")
 
 
 def _warn_of_another_image(session: Session) -> None:
@@ -104,18 +105,19 @@ def _warn_of_changed_files(session: Session) -> None:
 
 
 @contextlib.contextmanager
-def _told(run_id: str) -> Iterator[None]:
+def _told(run_id: str, history: Path) -> Iterator[None]:
     """Says how to go on, where a night is stopped at once or by an error."""
+    again = f"go on with: overnight resume {run_id}{history_flag(history)}"
     try:
         yield
     except (ProviderError, EnvironmentFault):
-        say(f"what was reached is kept; go on with: overnight resume {run_id}")
+        say(f"what was reached is kept; {again}")
         raise
     except KeyboardInterrupt:
-        say(f"stopped at once; go on with: overnight resume {run_id}")
+        say(f"stopped at once; {again}")
         raise
     except CancelledRun as error:
-        say(f"cancelled in Prefect, and stopped at once; go on with: overnight resume {run_id}")
+        say(f"cancelled in Prefect, and stopped at once; {again}")
         raise KeyboardInterrupt from error
 
 

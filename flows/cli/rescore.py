@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from flows.cli.run import overrides
-from flows.cli.text import DEFAULT_HISTORY, History, out, say, score, table
+from flows.cli.text import DEFAULT_HISTORY, History, history_flag, out, say, score, table
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,8 +77,6 @@ def _counter() -> Any:
 
 
 def _tell(done: Rescored, old: str, history: Path) -> None:
-    from tasks.history.mirror import place_of
-
     ranked = sorted(done.pairs, key=lambda pair: (pair[1].score is not None, pair[1].score or 0.0), reverse=True)
     places = {was.id: place for place, (was, _) in enumerate(done.pairs, start=1)}
     rows = [
@@ -91,5 +88,5 @@ def _tell(done: Rescored, old: str, history: Path) -> None:
     new, scored = done.files.run_id, sum(one.score is not None for _, one in done.pairs)
     of = f" of {done.kept} that {old} has kept (--most N for more)" if done.kept > len(done.pairs) else ""
     say(f"{new}: {len(done.pairs)} programs{of}, {scored} scored; the start program scores {score(done.start.score)}")
-    place = "" if str(history) == "history" else f" --history {shlex.quote(place_of(history))}"
+    place = history_flag(history)
     say(f"go on    overnight resume {new}{place}\nlook     overnight best {new}{place}")

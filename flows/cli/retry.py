@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flows.cli.run import Budget, MaxTokens, TotalBudget, Until, stop_rules
-from flows.cli.text import DEFAULT_HISTORY, History, say
+from flows.cli.text import DEFAULT_HISTORY, History, history_flag, say
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def retry(
     files = find_run(history, run)
     again = which_failed(record.read_past(files), files.run_id, generation)
     if not again:
-        say(f"no generation of {files.run_id} has failed; `overnight resume {files.run_id}` goes on with new ones")
+        new = f"overnight resume {files.run_id}{history_flag(history)}"
+        say(f"no generation of {files.run_id} has failed; `{new}` goes on with new ones")
         return 0
     from flows.cli.night import spend_night
 

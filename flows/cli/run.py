@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -151,9 +150,9 @@ def stop_rules(until: str | None, **rules: float | None) -> StopRules:
     from pydantic import ValidationError
 
     from flows.rules import StopRules
-    from flows.when import parse_until
+    from flows.when import local_now, parse_until
 
-    deadline = parse_until(until, datetime.now().astimezone()) if until else None
+    deadline = None if until is None else parse_until(until, local_now())
     if deadline is not None:
         say(f"until {deadline:%Y-%m-%d %H:%M %Z}")
     try:

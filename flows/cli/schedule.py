@@ -59,7 +59,7 @@ def schedule(
     from tasks.sample.batches import require_batches
     from tasks.sample.provider import require_prices
 
-    zone = time_zone or local_zone()
+    zone = time_zone or _zone_here()
     deadline = deadline_of(until, zone)
     checked = rules.checked()
     path = find(problem)
@@ -103,11 +103,12 @@ def tell(schedule: Schedule) -> None:
     say(f"schedule {schedule.name}: run {schedule.run_id}, `{schedule.cron}` in {schedule.time_zone}; {at}")
 
 
-def local_zone() -> str:
-    """The name of this machine's time zone."""
-    from tzlocal import get_localzone_name
+def _zone_here() -> str:
+    from flows.when import local_zone
 
-    return get_localzone_name()
+    if zone := local_zone():
+        return zone
+    raise UsageError("this machine's time zone has no name", remedy="Give one: --time-zone Europe/Stockholm, or UTC")
 
 
 def deadline_of(until: str | None, time_zone: str) -> dict[str, str] | None:

@@ -41,7 +41,7 @@ def _server(port: int | None) -> Iterator[str]:
         with standing_server() as url:
             yield url
         return
-    server = EmbeddedServer(port or DEFAULT_PORT)
+    server = EmbeddedServer(port or DEFAULT_PORT, is_whole=True)
     try:
         server.wait()
         with temporary_settings({PREFECT_API_URL: server.url}):

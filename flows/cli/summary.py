@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from flows.cli.text import count, duration, out, printable, say, score, table
+from flows.cli.text import count, duration, history_flag, out, printable, say, score, table
 from schemas.generation import NightRecord, RunRecord
 from schemas.program import Program
 from tasks.history import record
 from tasks.history.files import find_run
-from tasks.history.mirror import place_of
 
 
 def print_summary(history: Path, run_id: str, night_number: int, *, spent: str) -> None:
@@ -35,7 +33,7 @@ def print_summary(history: Path, run_id: str, night_number: int, *, spent: str) 
         say(said)
     if best.id == past.start.id:
         say("no better program than the start program yet")
-    place = "" if str(history) == "history" else f" --history {shlex.quote(place_of(history))}"
+    place = history_flag(history)
     say(
         f"\nread     overnight report {run_id}{place}\n"
         f"go on    overnight resume {run_id}{place}\n"

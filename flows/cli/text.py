@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from functools import cache
 from pathlib import Path
@@ -102,6 +103,13 @@ def err() -> Console:
 def say(text: str) -> None:
     """A line of talk. On a terminal it is wrapped between words, unless it holds a command, which is to be copied."""
     err().print(text, markup=False, soft_wrap="overnight " in text or not err().is_terminal)
+
+
+def history_flag(history: Path) -> str:
+    """` --history PLACE`, for a command that is to be copied; empty where the default is meant."""
+    from tasks.history.mirror import place_of
+
+    return "" if history == DEFAULT_HISTORY else f" --history {shlex.quote(place_of(history))}"
 
 
 def say_notes(problem: Problem) -> None:

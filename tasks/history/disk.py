@@ -178,7 +178,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise DiskFault(
             f"cannot write {path}: {error.strerror or error}",
-            remedy="Free some space or name another place with --history; then `overnight resume last` goes on.",
+            remedy="Free some space or name another place with --history; then `overnight resume` goes on.",
         ) from error
 
 

@@ -187,7 +187,7 @@ class Store:
                 ) from error
             raise StoreUnavailable(
                 f"the store does not answer: {said}",
-                remedy="Look at the network and the endpoint; `overnight resume last` then goes on.",
+                remedy="Look at the network and the endpoint; `overnight resume` then goes on.",
             ) from error
 
 

@@ -123,7 +123,7 @@ class Line:
         """What is raised when every attempt failed: an outage, unless something else was answered meanwhile."""
         times = f"{self._attempts} attempt{'s' * (self._attempts > 1)} failed"
         said = f"{self.model.name}: {times}, the last with: {error.message.removeprefix(f'{self.model.name}: ')}"
-        remedy = "Nothing is lost; `overnight resume last` goes on when the provider answers again."
+        remedy = "Nothing is lost; `overnight resume` goes on when the provider answers again."
         if self._answered_at > began:
             return TransientProviderError(said, remedy=remedy)
         self._failure = ProviderOutage(said, remedy=remedy)

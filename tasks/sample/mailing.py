@@ -248,7 +248,7 @@ class Mailing:
 
     def _require_time(self, what: str) -> None:
         if not self._may_wait():
-            raise Outage(f"a batch {what}", remedy="Nothing is lost; `overnight resume last` goes on with it.")
+            raise Outage(f"a batch {what}", remedy="Nothing is lost; `overnight resume` goes on with it.")
 
     def _take(self, slip: Slip, model: Model, rows: Sequence[dict[str, Any]]) -> None:
         """Records every answer that is not known yet."""

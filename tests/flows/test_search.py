@@ -22,7 +22,7 @@ from tasks.history.database import Database
 from tasks.history.disk import read_file
 from tasks.history.files import RunFiles
 from tests.flows.conftest import Night
-from tests.provider import Answer, Provider
+from tests.provider import Answer, Provider, envelope
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
@@ -233,6 +233,18 @@ def _judged(history: Path) -> bool:
 def test_a_night_says_why_it_stopped(night: Night, tmp_path: Path, rules: dict, reason: str):
     night(3, **rules)
     assert Database(tmp_path).rows("FROM nights")[0]["stop_reason"] == reason
+
+
+def test_what_is_in_flight_when_a_night_ends_is_in_its_books(
+    night: Night, provider: Provider, asks: dict, tmp_path: Path
+):
+    sorry = {"index": 0, "message": {"role": "assistant", "content": "I am sorry."}, "finish_reason": "stop"}
+    provider.script = lambda _, request: Answer(envelope(request, [sorry] * request["n"], "chat.completion"))
+    provider.latency_s = 1.0
+    night(5, settings=asks, patience=1)
+    (row,) = Database(tmp_path).rows("FROM nights")
+    assert (row["stop_reason"], row["generations"]) == ("patience", 1)
+    assert row["samples"] == sum(len(answer["choices"]) for answer in provider.sold) == 2 * 6, "one generation ahead"
 
 
 def test_two_nights_of_one_run_never_run_at_once(night: Night, tmp_path: Path):

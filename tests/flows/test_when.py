@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from flows.when import parse_until
+from flows.when import local_now, local_zone, parse_until
 from schemas.errors import UsageError
 
 NOW = datetime(2026, 11, 25, 22, 30, tzinfo=ZoneInfo("Europe/Stockholm"))
@@ -34,3 +34,22 @@ def test_times_durations_and_moments(text: str, expected: datetime):
 def test_what_is_no_time_or_is_past_is_refused(text: str):
     with pytest.raises(UsageError):
         parse_until(text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"), [("07:00", 8), ("7h30m", 7.5), ("2026-03-29T07:00", 8)], ids=["time", "duration", "moment"]
+)
+def test_a_night_in_which_the_clocks_change_ends_when_it_was_said_to(text: str, hours: float):
+    evening = datetime(2026, 3, 28, 22, 0, tzinfo=NOW.tzinfo)  # summer time begins at 02:00
+    assert parse_until(text, evening).astimezone(UTC) - evening.astimezone(UTC) == timedelta(hours=hours)
+
+
+@pytest.mark.parametrize(("named", "zone"), [("Europe/Stockholm", "Europe/Stockholm"), ("no/such", None), (None, None)])
+def test_the_time_here_knows_its_zone_where_that_has_a_name(
+    named: str | None, zone: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tzlocal.get_localzone_name", lambda: named)
+    assert local_zone() == zone
+    now = local_now()
+    assert now.utcoffset() is not None
+    assert zone is None or now.tzinfo == ZoneInfo(zone)

@@ -23,6 +23,8 @@ WRONG = {
     "inputs that are no JSON": (["run", "cap-set", "--inputs", "[8"], 2, "--inputs takes JSON"),
     "a setting and its table": (["check", "cap-set", "--set", "search=4", "--set", "search.islands=3"], 2, "only one"),
     "generations below one": (["run", "cap-set", "--generations", "0"], 2, "greater than or equal to 1"),
+    "a target that is no number": (["run", "cap-set", "--target", "nan"], 2, "--target: Input should be a finite"),
+    "a budget without end": (["run", "cap-set", "--budget", "inf"], 2, "--budget: Input should be a finite number"),
     "a time that is none": (["run", "cap-set", "--until", "soon"], 2, "07:00"),
     "an address without model": (["run", "cap-set", "--api-base", "http://127.0.0.1:1"], 2, "Add --model"),
     "a run that is not there": (["resume", "last"], 2, "overnight run"),
