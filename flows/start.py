@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -28,8 +29,16 @@ from tasks.sample.provider import require_keys
 _LIBRARIES = ("overnight", "prefect", "litellm", "duckdb", "pyarrow", "docker")
 
 
-def create_run(problem: Problem, path: Path, history: Path, *, seed: int, run_id: str | None = None) -> RunFiles:
-    """Scores the start program and writes the run with its generation 0.
+def create_run(
+    problem: Problem,
+    path: Path,
+    history: Path,
+    *,
+    seed: int,
+    run_id: str | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> RunFiles:
+    """Scores the start program and writes the run with its generation 0; tells what is strange about it.
 
     Raises:
         UsageError: If prompts are to be sent in batches, and a model's provider takes none.
@@ -39,6 +48,8 @@ def create_run(problem: Problem, path: Path, history: Path, *, seed: int, run_id
     require_batches(problem.settings.sampling)
     require_keys(problem.settings.sampling)
     run, start = begin(problem, path, seed=seed, run_id=run_id)
+    if tell and (said := printed_error(start.judged[0].verdict, problem, path)):
+        tell(said)
     files = files_of(history, run.run_id)
     record.create(files, run, start)
     return files
@@ -96,29 +107,69 @@ def score_start(problem: Problem, path: Path, *, seed: int, run_id: str) -> Verd
     if not verdict.is_scored:
         raise SpecificationError(
             f"the start program has no score: {verdict.outcome.value}: {verdict.error}",
-            remedy="Lower that threshold, or do without: --set thresholds=[]"
-            if verdict.outcome is Outcome.REJECTED
-            else module_remedy(verdict, path)
+            remedy=start_remedy(verdict, problem, path)
             or "The specification must run as it stands. Look closer with: overnight check PROBLEM",
         )
     return verdict
 
 
-def module_remedy(verdict: Verdict, path: Path) -> str:
-    """What to do about a module that the sandbox does not have; empty where that is not what is wrong.
+_MORE = {
+    Outcome.TIMED_OUT: "Give it more time with --set limits.wall_s=60",
+    Outcome.OUT_OF_MEMORY: "Give it more memory with --set limits.memory_mib=4096",
+    Outcome.REJECTED: "Lower that threshold, or do without with --set thresholds=[]",
+    Outcome.OUTPUT_LIMIT: "Let it print more with --set limits.output_kib=1024",
+}
+
+_INSIDE = (
+    "In the sandbox there is no network, no GPU and no key, and beside Python, numpy and the packages that are asked "
+    "for only what the image holds: a compiler, another program or data goes into an image of your own, --image NAME"
+)
+
+
+def start_remedy(verdict: Verdict, problem: Problem, path: Path) -> str:
+    """What to do about a start program that has no score; empty where nothing is known.
 
     Args:
         verdict: On the start program.
-        path: The specification, or the directory, it was read from.
+        problem: What it is the start of.
+        path: Where it was read.
     """
-    found = re.search(r"ModuleNotFoundError: No module named '(\w+)", verdict.error)
+    known = _module_remedy(verdict.error, problem, path) or _MORE.get(verdict.outcome, "")
+    return known or (_INSIDE if problem.settings.command.evaluate else "")
+
+
+def printed_error(verdict: Verdict, problem: Problem, path: Path) -> str:
+    """What to say of a start program that is scored, though its evaluator met an error and printed it; mostly empty.
+
+    Args:
+        verdict: On the start program.
+        problem: What it is the start of.
+        path: Where it was read.
+    """
+    found = re.findall(r"^(?:[\w.]*(?:Error|Exception)|error): (?!None$)\S.*$", verdict.output, re.MULTILINE)
     if not found:
         return ""
-    folder, module = path if path.is_dir() else path.parent, found[1]
+    remedy = _module_remedy(found[-1], problem, path) or (_INSIDE if problem.settings.command.evaluate else "")
+    return f"warning: the start program is scored, and yet it printed: {found[-1]}\n  {remedy}".rstrip()
+
+
+def _module_remedy(error: str, problem: Problem, path: Path) -> str:
+    """What to do about a module that the sandbox does not have; empty where that is not what is wrong."""
+    found = re.search(r"No module named '((\w+)[\w.]*)'", error)
+    if not found:
+        return ""
+    folder, module = path if path.is_dir() else path.parent, found[2]
+    if module in ("openevolve", "shinka"):
+        return (
+            f"{found[1]} is of the tool itself, of which the sandbox stands in for what evaluators mostly take only: "
+            "it needs an image in which the tool is installed, --image NAME"
+        )
     beside = next((name for name in (f"{module}.py", module) if (folder / name).exists()), None)
-    if beside is None:
-        return f'If it is a package: dependencies = ["{module}"] in the `# /// script` block (the package\'s own name).'
-    return f'It lies beside the problem, and only what is named goes into the sandbox: files = ["{beside}"]'
+    if beside:
+        return f'It lies beside the problem, and only what is named goes into the sandbox: files = ["{beside}"]'
+    if problem.is_of_another_tool:
+        return f"If {module} is a package: a line with its name (the package's own) in {folder}/requirements.txt"
+    return f'If it is a package: dependencies = ["{module}"] in the `# /// script` block (the package\'s own name).'
 
 
 def require_the_same_when_split(problem: Problem, verdict: Verdict, *, seed: int, run_id: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import SpecificationError
+from schemas.foreign import hint
 from schemas.marked import END, START, MarkedFile, read_marked
 from schemas.settings import Command, Settings
 
@@ -26,11 +27,17 @@ def read_program(directory: Path, settings: Settings) -> tuple[MarkedFile, Setti
     if not command.evaluate:
         raise SpecificationError(
             f"{directory}: no command that scores a program",
-            remedy=_specifications(directory)
+            remedy=hint(directory)
+            or _specifications(directory)
             or 'Write `command.evaluate = ["python3", "evaluate.py", "{program}"]` into its overnight.toml; it '
             'prints metrics as JSON, like {"score": 1.5}.',
         )
     name = command.program or _with_marks(directory)
+    if Path(name).name != name:
+        raise SpecificationError(
+            f"{directory}: command.program is {name!r}: what evolves is one file, in the directory itself",
+            remedy="Put it there; files of folders that it needs are named in `files`.",
+        )
     file = read_marked(read_text(directory / name), name)
     if file.fixed == ("", "") and not command.program:
         raise SpecificationError(f"{directory / name}: no marks", remedy=_MARKS)

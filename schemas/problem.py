@@ -47,6 +47,11 @@ class Problem:
     notes: tuple[str, ...] = ()
 
     @property
+    def is_of_another_tool(self) -> bool:
+        """Whether it is a task directory of OpenEvolve or ShinkaEvolve."""
+        return any(part in BRIDGES for part in self.settings.command.evaluate)
+
+    @property
     def hash(self) -> str:
         """SHA-256 of the specification, and of the files where there are any."""
         if not self.files:
@@ -131,7 +136,9 @@ def _known_of_its_own(own: dict[str, Any], later: Sequence[Mapping[str, Any]]) -
 
 def _load_directory(path: Path, overrides: Mapping[str, Any]) -> Problem:
     own = _read_toml(path / "overnight.toml")
-    task = None if "evaluate" in own.get("command", {}) else read_task(path)
+    command = _merge([own, overrides]).get("command")
+    said = command if isinstance(command, dict) else {}
+    task = None if "evaluate" in said else read_task(path, str(said.get("program") or ""))
     layers = [DEFAULTS, task.settings if task else {}, own, overrides]
     settings = parse_settings(_merge(layers), f"{path.name}/overnight.toml")
     file, settings = read_program(path, settings)
@@ -142,9 +149,8 @@ def _load_directory(path: Path, overrides: Mapping[str, Any]) -> Problem:
         )
     settings = _with_input_files(settings, path / "overnight.toml")
     files = [one for one in read_files(path, settings.files) if one.path != settings.command.program]
-    problem = _problem(
-        path.resolve().name.replace("_", "-"), file, settings, [*files, *([task.bridge] if task else [])]
-    )
+    files += task.bridges if task else ()
+    problem = _problem(path.resolve().name.replace("_", "-"), file, settings, files)
     return replace(problem, notes=task.notes) if task else problem
 
 

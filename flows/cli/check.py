@@ -66,14 +66,13 @@ def check(
 
 
 def _what_evolves(problem: Problem) -> str:
-    from schemas.foreign import BRIDGES
     from schemas.specification import Specification
 
     skeleton, command = problem.specification, problem.settings.command
     if isinstance(skeleton, Specification):
         evolved = [f"`{function.name}({', '.join(function.parameters)})`" for function in skeleton.functions]
         return f"evolves {' and '.join(evolved)}, scored by `{skeleton.run}`"
-    if any(part in BRIDGES for part in command.evaluate):
+    if problem.is_of_another_tool:
         return f"evolves {command.program}, scored by {command.metric!r} of its evaluator"
     return f"evolves {command.program}, scored by {command.metric!r} of `{' '.join(command.evaluate)}`"
 
@@ -81,28 +80,24 @@ def _what_evolves(problem: Problem) -> str:
 _PRINTED_LINES, _PRINTED_CHARS = 8, 160
 """Of what the start program prints, so much is shown."""
 
-_MORE = {
-    Outcome.TIMED_OUT: "Give it more time with --set limits.wall_s=60",
-    Outcome.OUT_OF_MEMORY: "Give it more memory with --set limits.memory_mib=4096",
-    Outcome.REJECTED: "Lower that threshold, or do without with --set thresholds=[]",
-    Outcome.OUTPUT_LIMIT: "Let it print more with --set limits.output_kib=1024",
-}
-
 
 def _check_split(problem: Problem, path: Path, split: Split) -> Verdict:
     """The verdict on the start program, which is scored; told, and compared with a second."""
-    from flows.start import module_remedy, sandbox_fault
+    from flows.start import printed_error, sandbox_fault, start_remedy
 
     first, second = (_run_in_fresh_containers(problem, split) for _ in range(2))
     if first.outcome is Outcome.SANDBOX_ERROR:
         raise sandbox_fault(first)
     if not first.is_scored:
+        if first.outcome is not Outcome.CRASHED:  # whose error has what it printed last
+            _say_what_it_printed(first.output)
         raise SpecificationError(
             f"{split}: the start program has no score: {first.outcome.value}: {first.error}",
-            remedy="It must run as it stands. "
-            + (module_remedy(first, path) or _MORE.get(first.outcome, "Mend the file.")),
+            remedy=f"It must run as it stands. {start_remedy(first, problem, path) or 'Mend the file.'}",
         )
     _print_split(problem, split, first)
+    if said := printed_error(first, problem, path):
+        say(said)
     _say_whether_they_agree(first, second)
     if split == "train":
         _say_whether_it_can_be_confirmed(problem, first)
@@ -166,25 +161,37 @@ def _say_whether_it_can_be_confirmed(problem: Problem, verdict: Verdict) -> None
     from tasks.evaluate.confirm import disagreement
 
     split = score_split(problem, seed=0, run_id="check")
-    if said := disagreement(verdict, split, problem.settings.noise):
+    said = disagreement(verdict, split, problem.settings.noise)
+    if not said:
+        say(f"confirmed: run again, in a fresh container, it scores the same ({split.wall_s:.2f} s)")
+    elif problem.settings.sandbox.confirm == "never":
+        say(f"no best is confirmed here (sandbox.confirm=never), and none could be: {said}")
+    else:
         say(
             f"warning: no best could be confirmed: {said}. {confirmation_remedy(problem)}, "
             "which is sandbox.confirm=never"
         )
-    else:
-        say(f"confirmed: run again, in a fresh container, it scores the same ({split.wall_s:.2f} s)")
 
 
 def _say_what_is_missing(problem: Problem) -> None:
+    takes_inputs = _takes_inputs(problem)
     missing = {
-        "validation inputs, which choose the best": not problem.inputs["validation"],
-        "held-out inputs, without which the best may only fit the others": not problem.inputs["held_out"],
+        "validation inputs, which choose the best": takes_inputs and not problem.inputs["validation"],
+        "held-out inputs, without which the best may only fit the others": takes_inputs
+        and not problem.inputs["held_out"],
         "a statement or docstring that says what is wanted": not _says_what_is_wanted(problem),
     }
     if absent := [what for what, is_missing in missing.items() if is_missing]:
         say(f"missing, though a night runs without: {'; '.join(absent)}")
     else:
-        say("nothing is missing: validation and held-out inputs are there, and words that say what is wanted")
+        there = "validation and held-out inputs are there, and " if takes_inputs else ""
+        say(f"nothing is missing: {there}words that say what is wanted")
+
+
+def _takes_inputs(problem: Problem) -> bool:
+    """Whether a program is scored on inputs at all: a command may have none."""
+    command = problem.settings.command.evaluate
+    return not command or any("{input}" in part for part in command)
 
 
 def _says_what_is_wanted(problem: Problem) -> bool:

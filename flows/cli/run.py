@@ -95,7 +95,7 @@ def run(
         from flows.cli.night import spend_night  # here: nothing of Prefect is imported for what is refused
         from flows.start import create_run
 
-        begin = partial(create_run, loaded, path, history, seed=seed)
+        begin = partial(create_run, loaded, path, history, seed=seed, tell=say)
         return spend_night(begin, rules, history, notifier=notifier)
 
 

@@ -7,16 +7,34 @@ from pathlib import Path
 from schemas.foreign import openevolve, shinka
 from schemas.foreign.task import BRIDGES, Task
 
-__all__ = ["BRIDGES", "Task", "read_task"]
+__all__ = ["BRIDGES", "Task", "hint", "read_task"]
 
 
-def read_task(directory: Path) -> Task | None:
+def read_task(directory: Path, program: str = "") -> Task | None:
     """The directory as a task of OpenEvolve or ShinkaEvolve; `None` where it is neither.
+
+    Args:
+        directory: Of the task.
+        program: The file that evolves; by default the one that is called as in the tool's own examples.
 
     Raises:
         SpecificationError: If it is one and something is wrong with it.
     """
     for tool in (openevolve, shinka):
-        if tool.is_task(directory):
-            return tool.read_task(directory)
+        if tool.is_task(directory, program):
+            return tool.read_task(directory, program)
     return None
+
+
+def hint(directory: Path) -> str:
+    """What to do about a directory that has an evaluator of one of the tools and no program of its name; else empty."""
+    evaluators = {"OpenEvolve": (openevolve, "def evaluate("), "ShinkaEvolve": (shinka, "results_dir")}
+    for name, (tool, mark) in evaluators.items():
+        path = directory / tool.EVALUATOR
+        if path.is_file() and mark in path.read_text(encoding="utf-8", errors="replace"):
+            expected = " or ".join(f"{stem}.*" for stem in tool.PROGRAMS)
+            return (
+                f"{path.name} looks like one of {name}, but there is not exactly one file {expected}: name the file "
+                "that evolves, which lies in the directory itself, with --set command.program=FILE"
+            )
+    return ""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import SpecificationError
-from schemas.foreign.task import Task, make_task, only_file, read_yaml
+from schemas.foreign.task import Task, find_program, find_yaml, make_task, read_yaml
 from schemas.settings import flat_settings
 
 _TIMEOUT_S, _THRESHOLDS, _FEATURES, _ISLANDS = 300, [0.5, 0.75, 0.9], ["complexity", "diversity"], 5
@@ -31,33 +31,43 @@ _USED = {
 }
 
 
-def is_task(directory: Path) -> bool:
-    return (directory / "evaluator.py").is_file() and only_file(directory, "initial_program") is not None
+EVALUATOR = "evaluator.py"
+
+PROGRAMS = ("initial_program", "init_program", "initial_prompt")
+"""What its examples call the start program, without suffix."""
 
 
-def read_task(directory: Path) -> Task:
+def is_task(directory: Path, program: str = "") -> bool:
+    return (directory / EVALUATOR).is_file() and bool(find_program(directory, program, *PROGRAMS))
+
+
+def read_task(directory: Path, program: str = "") -> Task:
     """The directory as a task.
+
+    Args:
+        directory: One that `is_task`.
+        program: The file that evolves, where it is not called as usual.
 
     Raises:
         SpecificationError: If its `config.yaml` is wrong.
     """
-    config = read_yaml(directory / "config.yaml")
+    path, which = find_yaml(directory, "config*.y*ml", "config.yaml", "config.yml")
+    config = read_yaml(path)
     said = flat_settings(config)
     cascade = said.get("evaluator.cascade_evaluation", True)
     thresholds = _numbers(said.get("evaluator.cascade_thresholds", _THRESHOLDS)) if cascade else None
     options = {"thresholds": thresholds, "features": said.get("database.feature_dimensions", _FEATURES)}
-    program = only_file(directory, "initial_program")
-    assert program is not None
     task = make_task(
         directory,
         tool="OpenEvolve",
-        program=program,
+        program=find_program(directory, program, *PROGRAMS),
+        evaluator=EVALUATOR,
         bridge="overnight_openevolve.py",
         arguments=[json.dumps(options)],
         metric="score",
         settings=_settings(said, stages=3 if cascade else 1),
     )
-    return Task(task.settings, task.bridge, (*task.notes, *_notes(config, said)))
+    return Task(task.settings, task.bridges, (*task.notes, *_notes(path.name, which, config, said)))
 
 
 def _settings(said: dict[str, Any], stages: int) -> dict[str, Any]:
@@ -88,9 +98,11 @@ def _statement(said: dict[str, Any]) -> str:
     return ""
 
 
-def _notes(config: dict[str, Any], said: dict[str, Any]) -> list[str]:
-    notes = []
-    if flags := _model_flags(config.get("llm") or {}):
+def _notes(file: str, which: str, config: dict[str, Any], said: dict[str, Any]) -> list[str]:
+    notes = [which] if which else []
+    if (provider := said.get("llm.provider", "openai")) != "openai":
+        notes.append(f"its llm.provider is {provider}: models are named with --model, as LiteLLM names them")
+    elif flags := _model_flags(config.get("llm") or {}):
         notes.append(f"its models are asked with: {flags}")
     if "max_iterations" in said:
         notes.append(f"its max_iterations is: --max-samples {said['max_iterations']}")
@@ -98,18 +110,18 @@ def _notes(config: dict[str, Any], said: dict[str, Any]) -> list[str]:
         notes.append(f"its random_seed is: --seed {said['random_seed']}")
     unused = sorted(_unused(said))
     if unused:
-        notes.append(f"config.yaml: not used: {', '.join(unused)}")
+        notes.append(f"{file}: not used: {', '.join(unused)}")
     return notes
 
 
 def _unused(said: dict[str, Any]) -> set[str]:
-    spoken_of = {"max_iterations", "random_seed", "llm.api_base", "llm.models"}
+    spoken_of = {"max_iterations", "random_seed", "llm.api_base", "llm.models", "llm.provider"}
     spoken_of |= {f"llm.{which}_model{end}" for which in ("primary", "secondary") for end in ("", "_weight")}
     return set(said) - _USED - spoken_of
 
 
 def _model_flags(llm: dict[str, Any]) -> str:
-    """The models as flags of `overnight run`: any of theirs speaks OpenAI's protocol."""
+    """The models as flags of `overnight run`: they speak OpenAI's protocol."""
     named = {str(one.get("name")): one.get("weight", 1.0) for one in llm.get("models") or [] if isinstance(one, dict)}
     for which, usual in (("primary", 1.0), ("secondary", 0.2)):
         if name := llm.get(f"{which}_model"):

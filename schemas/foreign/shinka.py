@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas import source
-from schemas.foreign.task import Task, make_task, only_file, read_yaml
+from schemas.foreign.task import Task, find_program, find_yaml, make_task, read_yaml
 from schemas.settings import flat_settings
 
 _USED = {"time", "num_islands", "max_tokens"}
@@ -19,19 +19,27 @@ _SPOKEN_OF = {
 }
 
 
-def is_task(directory: Path) -> bool:
-    return (directory / "evaluate.py").is_file() and only_file(directory, "initial") is not None
+EVALUATOR = "evaluate.py"
+
+PROGRAMS = ("initial",)
+"""What its examples call the start program, without suffix."""
 
 
-def read_task(directory: Path) -> Task:
+def is_task(directory: Path, program: str = "") -> bool:
+    return (directory / EVALUATOR).is_file() and bool(find_program(directory, program, *PROGRAMS))
+
+
+def read_task(directory: Path, program: str = "") -> Task:
     """The directory as a task.
+
+    Args:
+        directory: One that `is_task`.
+        program: The file that evolves, where it is not called as usual.
 
     Raises:
         SpecificationError: If its `shinka.yaml` is wrong.
     """
-    program = only_file(directory, "initial")
-    assert program is not None
-    said, message = _said(directory)
+    said, message, which = _said(directory)
     settings: dict[str, Any] = {"statement": message}
     if seconds := _seconds(said.get("time")):
         settings["limits"] = {"wall_s": seconds}
@@ -42,29 +50,28 @@ def read_task(directory: Path) -> Task:
     task = make_task(
         directory,
         tool="ShinkaEvolve",
-        program=program,
+        program=find_program(directory, program, *PROGRAMS),
+        evaluator=EVALUATOR,
         bridge="overnight_shinka.py",
         arguments=[],
         metric="combined_score",
         settings=settings,
     )
-    return Task(task.settings, task.bridge, (*task.notes, *_notes(said)))
+    return Task(task.settings, task.bridges, (*task.notes, *([which] if which else []), *_notes(said)))
 
 
-def _said(directory: Path) -> tuple[dict[str, Any], str]:
-    """Settings by their last name, those of `run_evo.py` over those of the YAML file, and what the model is told."""
-    yamls = sorted(directory.glob("shinka*.yaml"))
-    said = {}
-    if len(yamls) == 1 or (directory / "shinka.yaml") in yamls:
-        path = yamls[0] if len(yamls) == 1 else directory / "shinka.yaml"
-        said = {name.rpartition(".")[2]: value for name, value in flat_settings(read_yaml(path)).items()}
-    message = str(said.get("task_sys_msg") or "")
+def _said(directory: Path) -> tuple[dict[str, Any], str, str]:
+    """Settings by their last name, `run_evo.py`'s over the YAML file's; what the model is told; a note."""
     script = directory / "run_evo.py"
-    if script.is_file():
-        keywords, constants = _constants(script.read_text(encoding="utf-8", errors="replace"))
-        said |= keywords
-        message = next((text for name, text in constants.items() if name.endswith("task_sys_msg")), message)
-    return said, str(said.get("task_sys_msg") or message).strip()
+    text = script.read_text(encoding="utf-8", errors="replace") if script.is_file() else ""
+    named = re.findall(r"""["']([\w.-]+\.ya?ml)["']""", text)
+    path, which = find_yaml(directory, "shinka*.yaml", "shinka.yaml", *named)
+    said = {name.rpartition(".")[2]: value for name, value in flat_settings(read_yaml(path)).items()}
+    message = str(said.get("task_sys_msg") or "")
+    keywords, constants = _constants(text)
+    said |= keywords
+    message = next((text for name, text in constants.items() if name.endswith("task_sys_msg")), message)
+    return said, str(said.get("task_sys_msg") or message).strip(), which
 
 
 def _constants(text: str) -> tuple[dict[str, Any], dict[str, str]]:

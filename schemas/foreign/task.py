@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from schemas.errors import SpecificationError
 from schemas.files import File
 
-BRIDGES = ("overnight_openevolve.py", "overnight_shinka.py")
+_COMMON = "overnight_bridge.py"
+
+BRIDGES = ("overnight_openevolve.py", "overnight_shinka.py", _COMMON)
 """Files that are added to a task's own: inside the sandbox, they call its evaluator as its tool would."""
 
 METRICS_FILE = "overnight_metrics.json"
@@ -21,6 +24,15 @@ METRICS_FILE = "overnight_metrics.json"
 
 _OF_THE_TOOLS = {"openevolve", "shinka", "shinka-evolve"}
 """Packages that nobody needs here: the bridges stand in for what evaluators take from them."""
+
+_TAKEN_FOR_GRANTED = {
+    **{
+        name: name
+        for name in ("jax", "matplotlib", "networkx", "numba", "optax", "pandas", "psutil", "scipy", "seaborn")
+    },
+    **{"PIL": "pillow", "sklearn": "scikit-learn", "sympy": "sympy", "tqdm": "tqdm", "yaml": "PyYAML"},
+}
+"""Packages by module that tasks use without naming them: the tools bring them along, or who writes a task has them."""
 
 _LEFT_BEHIND = ("openevolve_output*", "results*", "checkpoints*", "*.sqlite", "*.db", "README*", "*.ipynb")
 """What earlier runs of the tools wrote, and what is for people."""
@@ -32,12 +44,12 @@ class Task:
 
     Attributes:
         settings: What the directory says, as a layer below `overnight.toml` and the flags.
-        bridge: A file that is added to those of the directory.
+        bridges: Files that are added to those of the directory.
         notes: What is otherwise than in the tool, for people.
     """
 
     settings: Mapping[str, Any]
-    bridge: File
+    bridges: tuple[File, ...]
     notes: tuple[str, ...]
 
 
@@ -46,6 +58,7 @@ def make_task(
     *,
     tool: str,
     program: str,
+    evaluator: str,
     bridge: str,
     arguments: Iterable[str],
     metric: str,
@@ -57,12 +70,15 @@ def make_task(
         directory: Of the task.
         tool: What people call it.
         program: Name of the file that evolves.
+        evaluator: Name of the script that scores it.
         bridge: Name of the bridge.
         arguments: Of the bridge, after the program's path.
         metric: Of those that the bridge reports, the score.
         settings: What the task says, in our words; what it does not say is set here.
     """
     needs, strange = _requirements(directory / "requirements.txt")
+    imported = _imported(directory, evaluator) | _imported(directory, program)
+    unnamed = _unnamed(directory, [settings.get("statement", ""), *imported], needs)
     defaults: dict[str, Any] = {
         "files": _files(directory),
         "command": {
@@ -78,13 +94,39 @@ def make_task(
     notes = [f"a task of {tool}; bests are not run again before they count: --confirm best does, where scores repeat"]
     if strange:
         notes.append(f"requirements.txt: not used: {', '.join(strange)}")
-    return Task(defaults | settings, File(bridge, _script(bridge, needs)), tuple(notes))
+    if unnamed:
+        notes.append(f"packages that it uses and no requirements.txt names: {', '.join(unnamed)}")
+    bridges = (File(bridge, _script(bridge, [*needs, *unnamed])), File(_COMMON, _script(_COMMON, ())))
+    return Task(defaults | settings, bridges, tuple(notes))
 
 
-def only_file(directory: Path, stem: str) -> str | None:
-    """Name of the file with this stem; `None` if there is not exactly one."""
-    found = [path.name for path in directory.glob(f"{stem}.*") if path.is_file()]
-    return found[0] if len(found) == 1 else None
+def find_program(directory: Path, named: str, *stems: str) -> str:
+    """Name of the file that evolves: the one that is named, else the only one with the first stem that there is.
+
+    Returns:
+        The name; empty if there is no such file, or more than one.
+    """
+    if named:
+        return named
+    for stem in stems:
+        found = [path.name for path in directory.glob(f"{stem}.*") if path.is_file()]
+        if found:
+            return found[0] if len(found) == 1 else ""
+    return ""
+
+
+def find_yaml(directory: Path, pattern: str, *names: str) -> tuple[Path, str]:
+    """The file of settings: the first of the names that there is, else the first that fits the pattern.
+
+    Returns:
+        Its path, whether it is there or not; and a note where it is one of several.
+    """
+    for name in names:
+        if (directory / name).is_file():
+            return directory / name, ""
+    path, *others = sorted(directory.glob(pattern)) or [directory / names[0]]
+    left = ", ".join(other.name for other in others)
+    return path, f"{path.name} is read, and not {left}; copied to {names[0]}, another one would be" if left else ""
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -133,8 +175,34 @@ def _requirements(path: Path) -> tuple[list[str], list[str]]:
     return needs, strange
 
 
+def _unnamed(directory: Path, texts: Iterable[str], needs: Iterable[str]) -> list[str]:
+    """Packages that the task's files import, or the texts speak of, though nobody asks for them."""
+    named = {Requirement(need).name.lower() for need in needs}
+    used = {word for text in texts for word in re.findall(r"\w+", text)}
+    return sorted(
+        package
+        for module, package in _TAKEN_FOR_GRANTED.items()
+        if module in used and package.lower() not in named and not (directory / f"{module}.py").exists()
+    )
+
+
+def _imported(directory: Path, file: str) -> set[str]:
+    """Top-level modules that a file imports, and those that the modules beside it import then."""
+    found: set[str] = set()
+    files = [file]
+    while files:
+        try:
+            text = (directory / files.pop()).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        new = set(re.findall(r"^[ \t]*(?:import|from)[ \t]+(\w+)", text, re.MULTILINE)) - found
+        files += [f"{module}.py" for module in new]
+        found |= new
+    return found
+
+
 def _script(bridge: str, needs: Iterable[str]) -> bytes:
-    """The bridge, with the task's requirements as its own."""
+    """A bridge, with the task's requirements as its own."""
     text = (Path(__file__).parent / "inside" / bridge).read_text(encoding="utf-8")
     lines = "".join(f"#     {_quoted(one)},\n" for one in needs)
     block = f"# /// script\n# dependencies = [\n{lines}# ]\n# ///\n" if lines else ""

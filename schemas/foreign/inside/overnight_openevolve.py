@@ -1,7 +1,7 @@
 """Scores a program with an OpenEvolve task's `evaluator.py`, as OpenEvolve would; runs in the sandbox.
 
 Its arguments are the program's path and, as JSON, the thresholds of the cascade (null for none) and the metrics that
-are features and no fitness. It imports nothing of ours, and OpenEvolve need not be installed.
+are features and no fitness. OpenEvolve need not be installed.
 """
 
 import asyncio
@@ -9,12 +9,12 @@ import importlib.util
 import inspect
 import json
 import os
-import random
 import sys
 import types
 from dataclasses import dataclass, field
 
-METRICS_FILE = os.path.abspath("overnight_metrics.json")
+from overnight_bridge import prepare, report
+
 ARTIFACT_CHARS = 20_000
 
 
@@ -47,19 +47,7 @@ def stand_in():
     sys.modules |= {"openevolve": package, "openevolve.evaluation_result": module}
 
 
-def seed(*paths):
-    """Seeds what is random, so that unseeded draws repeat."""
-    number = int(os.environ.get("OVERNIGHT_SEED", "0"))
-    random.seed(number)
-    # Only where somebody will import it: that takes a tenth of a second.
-    if any(b"numpy" in open(path, "rb").read() for path in paths):
-        import numpy
-
-        numpy.random.seed(number % 2**32)
-
-
 def load_evaluator():
-    sys.path.insert(0, os.getcwd())
     spec = importlib.util.spec_from_file_location("evaluation_module", os.path.abspath("evaluator.py"))
     module = importlib.util.module_from_spec(spec)
     sys.modules["evaluation_module"] = module
@@ -114,8 +102,8 @@ def passes(metrics, threshold):
     combined = metrics.get("combined_score")
     if isinstance(combined, int | float):
         return float(combined) >= threshold
-    numbers = [float(value) for name, value in metrics.items() if name != "error" and isinstance(value, int | float)]
-    return bool(numbers) and sum(numbers) / len(numbers) >= threshold
+    values = [float(value) for name, value in metrics.items() if name != "error" and isinstance(value, int | float)]
+    return bool(values) and sum(values) / len(values) >= threshold
 
 
 def fitness(metrics, features):
@@ -130,12 +118,12 @@ def fitness(metrics, features):
 
 
 def average(metrics, left_out):
-    numbers = [
+    values = [
         float(value)
         for name, value in metrics.items()
         if name not in left_out and isinstance(value, int | float) and not isinstance(value, bool) and value == value
     ]
-    return sum(numbers) / len(numbers) if numbers else None
+    return sum(values) / len(values) if values else None
 
 
 def tell(result):
@@ -146,19 +134,18 @@ def tell(result):
         sys.stdout.write(f"{name}: {text[:ARTIFACT_CHARS]}\n")
 
 
-def report(result, features):
-    numbers = {str(name): float(value) for name, value in result.metrics.items() if isinstance(value, int | float)}
-    with open(METRICS_FILE, "w") as file:
-        json.dump(numbers | {"score": fitness(result.metrics, features)}, file)
+def numbers(metrics):
+    """What can be reported of the metrics."""
+    return {str(name): float(value) for name, value in metrics.items() if isinstance(value, int | float)}
 
 
 def main(program, options):
     chosen = json.loads(options)
     stand_in()
-    seed(program, "evaluator.py")
+    prepare(program, "evaluator.py")
     result = evaluate(load_evaluator(), program, chosen["thresholds"])
     tell(result)
-    report(result, chosen["features"])
+    report(numbers(result.metrics) | {"score": fitness(result.metrics, chosen["features"])})
     sys.stdout.flush()
     sys.stderr.flush()
     # Evaluators leave threads behind that wait for programs which do not end.

@@ -1,19 +1,19 @@
 """Scores a program with a ShinkaEvolve task's `evaluate.py`, as ShinkaEvolve would; runs in the sandbox.
 
-Its argument is the program's path. It imports nothing of ours, and ShinkaEvolve need not be installed.
+Its argument is the program's path. ShinkaEvolve need not be installed.
 """
 
 import importlib.util
 import json
 import os
-import random
 import runpy
 import statistics
 import sys
 import time
 import types
 
-METRICS_FILE = os.path.abspath("overnight_metrics.json")
+from overnight_bridge import prepare, report
+
 RESULTS = os.path.abspath("overnight_results")
 
 
@@ -93,20 +93,8 @@ def stand_in():
     sys.modules |= {module.__name__: module for module in (package, core, wrap)}
 
 
-def seed(*paths):
-    """Seeds what is random, so that unseeded draws repeat."""
-    number = int(os.environ.get("OVERNIGHT_SEED", "0"))
-    random.seed(number)
-    # Only where somebody will import it: that takes a tenth of a second.
-    if any(b"numpy" in open(path, "rb").read() for path in paths):
-        import numpy
-
-        numpy.random.seed(number % 2**32)
-
-
 def evaluate(program):
     """Runs the evaluator as a script. That it ends with an error is passed on."""
-    sys.path.insert(0, os.getcwd())
     sys.argv = ["evaluate.py", "--program_path", program, "--results_dir", RESULTS]
     try:
         runpy.run_path(os.path.abspath("evaluate.py"), run_name="__main__")
@@ -122,14 +110,12 @@ def read(name):
 
 def main(program):
     stand_in()
-    seed(program, "evaluate.py")
+    prepare(program, "evaluate.py")
     evaluate(program)
     verdict, metrics = read("correct.json"), read("metrics.json")
     if not verdict.get("correct"):
         raise SystemExit(f"not correct: {verdict.get('error') or 'no reason given'}")
-    numbers = {name: value for name, value in metrics.items() if type(value) in (int, float)}
-    with open(METRICS_FILE, "w") as file:
-        json.dump(numbers, file)
+    report({name: value for name, value in metrics.items() if type(value) in (int, float)})
     if text := metrics.get("text_feedback"):
         sys.stdout.write(f"{text}\n")
 
