@@ -107,8 +107,8 @@ def score_start(problem: Problem, path: Path, *, seed: int, run_id: str) -> Verd
     if not verdict.is_scored:
         raise SpecificationError(
             f"the start program has no score: {verdict.outcome.value}: {verdict.error}",
-            remedy=start_remedy(verdict, problem, path)
-            or "The specification must run as it stands. Look closer with: overnight check PROBLEM",
+            remedy=f"{start_remedy(verdict, problem, path) or 'It must run as it stands'}; look closer with: "
+            "overnight check PROBLEM",
         )
     return verdict
 
@@ -169,7 +169,7 @@ def _module_remedy(error: str, problem: Problem, path: Path) -> str:
         return f'It lies beside the problem, and only what is named goes into the sandbox: files = ["{beside}"]'
     if problem.is_of_another_tool:
         return f"If {module} is a package: a line with its name (the package's own) in {folder}/requirements.txt"
-    return f'If it is a package: dependencies = ["{module}"] in the `# /// script` block (the package\'s own name).'
+    return f'If it is a package: dependencies = ["{module}"] in the `# /// script` block (the package\'s own name)'
 
 
 def require_the_same_when_split(problem: Problem, verdict: Verdict, *, seed: int, run_id: str) -> None:

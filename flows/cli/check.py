@@ -77,8 +77,8 @@ def _what_evolves(problem: Problem) -> str:
     return f"evolves {command.program}, scored by {command.metric!r} of `{' '.join(command.evaluate)}`"
 
 
-_PRINTED_LINES, _PRINTED_CHARS = 8, 160
-"""Of what the start program prints, so much is shown."""
+_PRINTED_FIRST, _PRINTED_LAST, _PRINTED_CHARS = 2, 6, 160
+"""Of what the start program prints, so many lines are shown, and of each so many characters."""
 
 
 def _check_split(problem: Problem, path: Path, split: Split) -> Verdict:
@@ -134,9 +134,12 @@ def _print_split(problem: Problem, split: Split, verdict: Verdict) -> None:
 
 def _say_what_it_printed(output: str) -> None:
     lines = output.strip().splitlines()
+    left_out = len(lines) - _PRINTED_FIRST - _PRINTED_LAST
+    if left_out > 0:
+        lines[_PRINTED_FIRST:-_PRINTED_LAST] = [f"… {left_out} more lines"]
     if lines:
-        say(f"it printed {len(lines)} line{'s' * (len(lines) > 1)}, of which the last:")
-    for line in lines[-_PRINTED_LINES:]:
+        say("it printed:")
+    for line in lines:
         say(f"  | {printable(line)[:_PRINTED_CHARS]}")
 
 
