@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup environment browser store demo test lint bench soak lock engine-stop clean
+.PHONY: help setup environment browser demo test lint bench soak lock engine-stop clean
 
 BIN := .venv/bin
 # The engine that set-up found may listen where only it knows to look: colima, Docker Desktop, podman.
@@ -20,14 +20,11 @@ environment:  ## the locked environment only, without Docker
 browser: environment  ## a Chromium for the tests of the report
 	@$(BIN)/python infra/browser.py
 
-store: environment  ## an S3 server for the tests of histories on object storage
-	@$(BIN)/python infra/store.py
-
 demo: setup  ## a short night on online bin packing with the built-in model: no key, no cost
 	@$(WITH_ENGINE) $(BIN)/overnight run bin-packing-or --model builtin/mutate --generations 20
 	@echo 'overnight is in .venv/bin; to call it by its name: export PATH="$$PWD/.venv/bin:$$PATH"' >&2
 
-test: setup browser store lint  ## set up, then check and test everything, with a real engine and a real Prefect
+test: setup browser lint  ## set up, then check and test everything, with a real engine and a real Prefect
 	@$(WITH_ENGINE) $(BIN)/pytest tests/test_readme.py tests -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: environment  ## style, import rules and types, without Docker
@@ -40,7 +37,7 @@ lint: environment  ## style, import rules and types, without Docker
 bench: setup  ## measure overhead and throughput
 	@$(WITH_ENGINE) $(BIN)/pytest tests/bench -m '' -s
 
-soak: setup store  ## the long and heavy tests
+soak: setup  ## the long and heavy tests
 	@$(WITH_ENGINE) $(BIN)/pytest -m slow
 
 lock:  ## write infra/*.lock from pyproject.toml, keeping what still fits (UPGRADE=--upgrade: the newest of all)

@@ -67,8 +67,8 @@ def provider() -> Iterator[Provider]:
 
 
 @pytest.fixture(scope="session")
-def _objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
-    with object_store(tmp_path_factory.mktemp("objects")) as store:
+def _objects() -> Iterator[ObjectStore]:
+    with object_store() as store:
         yield store
 
 

@@ -23,8 +23,7 @@ def main(generations: int) -> None:
     os.environ.update(AWS_ACCESS_KEY_ID=KEY, AWS_SECRET_ACCESS_KEY=SECRET)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        (place / "objects").mkdir()
-        with object_store(place / "objects") as store:
+        with object_store() as store:
             _compare(place, store, generations)
 
 

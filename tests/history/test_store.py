@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from tests.objects import ObjectStore
 
 @pytest.fixture(params=["s3", "memory"])
 def store(request: pytest.FixtureRequest) -> Store:
-    """A new place on Ceph's gateway, and one of fsspec's."""
+    """A new place on an S3 server, and one of fsspec's."""
     if request.param == "s3":
         return Store(request.getfixturevalue("bucket"))
     return Store(f"memory://{secrets.token_hex(6)}/histories")
@@ -67,8 +66,7 @@ def test_a_folder_is_deleted_with_all_that_is_in_it_and_no_other(store: Store):
     assert set(store.list("")) == {"a/bc/3", "d"}
 
 
-def test_a_large_object_arrives_whole(tmp_path: Path):
-    store = Store("memory://large/histories")  # Ceph's gateway on a database file mixes up the parts of large ones
+def test_a_large_object_arrives_whole(store: Store, tmp_path: Path):
     content = secrets.token_bytes(20 << 20)
     (tmp_path / "large").write_bytes(content)
     store.put("large", tmp_path / "large")
@@ -79,11 +77,7 @@ def test_a_large_object_arrives_whole(tmp_path: Path):
 def test_an_object_is_one_request(bucket: str, objects: ObjectStore):
     place = bucket.partition("?")[0].removeprefix("s3:/")
     Store(bucket).put("key", b"x" * 100_000)
-    until = time.monotonic() + 10
-    while not (asked := [request for request in objects.requests if f"{place}/key" in request]):
-        assert time.monotonic() < until, objects.requests  # the server may log a request after it answered
-        time.sleep(0.02)
-    assert asked == [f"PUT {place}/key"]
+    assert [request for request in objects.requests if f"{place}/key" in request] == [f"PUT {place}/key"]
 
 
 def test_a_bucket_that_is_not_there_is_refused_and_not_waited_for(objects: ObjectStore):
