@@ -151,8 +151,9 @@ def _finals(night: NightRecord) -> list[str]:
         return []
     winner = night.finalists[0]
     splits = [("validation", winner.validation), ("held-out", winner.held_out)]
-    said = ", ".join(f"{name} {score(value)}" for name, value in splits if value is not None)
-    return [f"The winner on other inputs: {said}."] if said else []
+    told = [f"{name} {score(value)}" for name, value in splits if value is not None]
+    told += [f"{name} none, it fails there" for name in night.winner_fails_on]
+    return [f"The winner on other inputs: {', '.join(told)}."] if told else []
 
 
 def addresses_of(given: Sequence[str] | None) -> list[str]:

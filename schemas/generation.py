@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
+from typing import Protocol
 
 from schemas.lesson import Lesson
 from schemas.population import Change
@@ -70,6 +71,24 @@ class Finalist:
     held_out: float | None
 
 
+class OnOtherInputs(Protocol):
+    """Scores of a finalist on inputs that the search has not seen."""
+
+    @property
+    def validation(self) -> float | None: ...
+    @property
+    def held_out(self) -> float | None: ...
+
+
+def fails_on(winner: OnOtherInputs, finalists: Sequence[OnOtherInputs]) -> tuple[str, ...]:
+    """Names of the splits on which the winner of a final has no score though another has: it was run on them first."""
+    given = {
+        "validation": (winner.validation, [one.validation for one in finalists]),
+        "held-out": (winner.held_out, [one.held_out for one in finalists]),
+    }
+    return tuple(name for name, (own, all_) in given.items() if own is None and any(one is not None for one in all_))
+
+
 @dataclass(frozen=True, slots=True)
 class NightRecord:
     """One night, as far as it is known; `ended_at` and `stop_reason` are missing while it is under way.
@@ -94,6 +113,12 @@ class NightRecord:
     flow_run_id: str = ""
     paused_s: float = 0.0
     paused_by: str = ""
+
+    @property
+    def winner_fails_on(self) -> tuple[str, ...]:
+        """Names of the splits that the winner of its final was run on and has no score on."""
+        winner = next((one for one in self.finalists if one.program.id == self.best_program_id), None)
+        return fails_on(winner, self.finalists) if winner else ()
 
 
 @dataclass(frozen=True)

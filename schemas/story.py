@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from schemas.generation import RunRecord
+from schemas.generation import RunRecord, fails_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +213,12 @@ class Story:
     seconds: Seconds
     command: str
     told_at: datetime
+
+    @property
+    def best_fails_on(self) -> tuple[str, ...]:
+        """Names of the splits that the best program was run on in its final and has no score on."""
+        won = [night for night in self.nights if night.finalists and night.best_program_id == self.best.program_id]
+        return fails_on(self.best, won[-1].finalists) if won else ()
 
     @property
     def is_under_way(self) -> bool:

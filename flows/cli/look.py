@@ -11,7 +11,7 @@ from flows.cli.text import DEFAULT_HISTORY, History, out, printable, say, score,
 from schemas.errors import OvernightError
 
 if TYPE_CHECKING:
-    from schemas.generation import Finalist, RunRecord
+    from schemas.generation import NightRecord, RunRecord
     from schemas.problem import Split
     from schemas.program import Program
 
@@ -83,10 +83,10 @@ def best(
     specification = known.problem.specification
     night = record.last_finished_night(files, past.programs)
     program = max(past.programs.values(), key=lambda program: program.score)
-    finals: tuple[Finalist, ...] = ()
+    final: NightRecord | None = None
     if night is not None and night.best_program_id in past.programs and night.best_after >= program.score:
-        program, finals = past.programs[night.best_program_id], night.finalists
-    say(f"program {program.id}, {_scores(program, finals)}")
+        program, final = past.programs[night.best_program_id], night
+    say(f"program {program.id}, {_scores(program, final)}")
     if said := passed_over(program, past.programs.values()):
         say(said)
     if write is None:
@@ -98,12 +98,13 @@ def best(
     say(f"wrote {write}")
 
 
-def _scores(program: Program, finals: tuple[Finalist, ...]) -> str:
-    final = next((one for one in finals if one.program.id == program.id), None)
+def _scores(program: Program, night: NightRecord | None) -> str:
     told = [f"score {score(program.score)} on the training inputs"]
-    if final is not None:
-        others = (("validation", final.validation), ("held-out", final.held_out))
+    if night is not None:
+        finals = (one for one in night.finalists if one.program.id == program.id)
+        others = [pair for one in finals for pair in (("validation", one.validation), ("held-out", one.held_out))]
         told += [f"{score(value)} on the {name} inputs" for name, value in others if value is not None]
+        told += [f"none on the {name} inputs, where it fails" for name in night.winner_fails_on]
     return ", ".join(told)
 
 

@@ -31,6 +31,8 @@ def print_summary(history: Path, run_id: str, night_number: int, *, spent: str) 
         say(f"paused for {duration(night.paused_s)}, the last time by: {printable(night.paused_by)}")
     if said := passed_over(best, past.programs.values()):
         say(said)
+    if failed := night.winner_fails_on:
+        say(f"the best program fails on the {' and '.join(failed)} inputs: it has no score there")
     if best.id == past.start.id:
         say("no better program than the start program yet")
     place = history_flag(history)
@@ -62,15 +64,10 @@ def result_table(run: RunRecord, night: NightRecord, start: Program):  # noqa: A
     for label, program_id in (("start program", start.id), ("best program", night.best_program_id)):
         finalist = by_id.get(program_id)
         train = finalist.train if finalist else (start.score if program_id == start.id else night.best_after)
-        rows.append(
-            (
-                label,
-                score(train),
-                score(finalist.validation if finalist else None),
-                score(finalist.held_out if finalist else None),
-                program_id,
-            )
-        )
+        failed = night.winner_fails_on if program_id == night.best_program_id else ()
+        others = {"validation": finalist and finalist.validation, "held-out": finalist and finalist.held_out}
+        cells = ["fails" if name in failed else score(value) for name, value in others.items()]
+        rows.append((label, score(train), *cells, program_id))
     known = settings.known
     if known.honesty is not None:
         rows.append(("without a model", "", "", score(known.honesty), known.honesty_label))

@@ -35,7 +35,9 @@ SELECT count(*) AS children, count(*) FILTER (outcome = 'scored') AS scored, max
 FROM programs WHERE run_id = ? AND list_contains(parent_ids, ?)
 """
 _FINALS = """
-SELECT night, best_program_id = $2 AS chosen, unnest(list_filter(finalists, lambda one: one.program_id = $2)) AS place
+SELECT night, best_program_id = $2 AS chosen, unnest(list_filter(finalists, lambda one: one.program_id = $2)) AS place,
+    list_bool_or(list_transform(finalists, lambda one: one.validation IS NOT NULL)) AS validated,
+    list_bool_or(list_transform(finalists, lambda one: one.held_out IS NOT NULL)) AS held_out
 FROM nights WHERE run_id = $1 ORDER BY night
 """
 
@@ -162,6 +164,10 @@ def _finals(database: Database, row: Row) -> list[str]:
     for final in database.rows(_FINALS, [row["run_id"], row["program_id"]]):
         place = final["place"]
         scores = [f"{name.replace('_', '-')} {place[name]:.6g}" for name in place if isinstance(place[name], float)]
+        tried = {"validation": final["validated"], "held_out": final["held_out"] and final["chosen"]}
+        scores += [
+            f"{name.replace('_', '-')} none, it fails there" for name in tried if tried[name] and place[name] is None
+        ]
         by = "" if place.get("validation") is None else ", by its score on the validation inputs"
         verdict = f"chosen as the best of the run{by}" if final["chosen"] else f"another was chosen{by}"
         told.append(f"In the final of night {final['night']}: {', '.join(scores)}; {verdict}.")

@@ -70,11 +70,12 @@ def _labels(line: Sequence[Ancestor], place: dict[str, tuple[float, float]], acr
     """Scores along the line of descent, where there is room for them."""
     marks: list[Mark] = []
     last_x = float("-inf")
-    for one in (*line[:-1], line[-1]):
+    for one in line:
         x, y = place[one.program_id]
+        rises_at_once = one is line[0] and line[1].score > one.score
         if x - last_x > 58 and (one is line[-1] or across.end - x > 58 or x == across.start):
             anchor = "end" if one is line[-1] else "middle" if x > across.start else "start"
-            marks.append(Text("label-best", x, y - 10, score_text(one.score), anchor))
+            marks.append(Text("label-best", x, y + (18 if rises_at_once else -10), score_text(one.score), anchor))
             last_x = x
     return marks
 

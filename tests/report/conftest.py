@@ -47,7 +47,7 @@ def two_nights(history: Path) -> RunFiles:
 
 
 def write_night(
-    files: RunFiles, number: int, *, first: int, last: int, winner: int = 0, held_out: float = -0.25
+    files: RunFiles, number: int, *, first: int, last: int, winner: int = 0, held_out: float | None = -0.25
 ) -> None:
     """A night's row whose final was won by the best program so far, or by one behind it."""
     past = record.read_past(files)

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli.look import best
+from flows.cli.summary import print_summary
+from flows.notify import night_in_words
 from flows.story.curves import compared, every
 from flows.story.tell import tell
+from flows.story.why import explain
 from tasks.history import record
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
@@ -95,6 +99,25 @@ def test_the_headline_calls_no_gain_and_a_loss_what_they_are(tmp_path: Path, hel
     headline = re.search(r'<p class="lede">.*', render(tell(Database(tmp_path), files, None)))
     assert headline
     assert re.search(said, headline[0])
+
+
+def test_a_best_that_fails_on_inputs_it_has_never_seen_is_said_to_fail_wherever_it_is_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    files = create(tmp_path, islands=4)
+    grow(files, 3)
+    write_night(files, 1, first=1, last=3, held_out=None)
+    past = record.read_past(files)
+    night = record.read_night(files, 1, past.programs)
+    database = Database(tmp_path)
+    (winner,) = database.rows("FROM programs WHERE program_id = ?", [night.best_program_id])
+    assert 'id="fails">It <strong>fails on the held-out inputs</strong>' in render(tell(database, files, None))
+    assert "held-out none, it fails there" in " ".join(explain(database, winner))
+    assert "held-out none, it fails there" in night_in_words(files.run_id, night, past.start.score, [])
+    print_summary(tmp_path, files.run_id, 1, spent="$0.00")
+    assert "the best program fails on the held-out inputs" in capsys.readouterr().err
+    best(files.run_id, history=tmp_path)
+    assert "none on the held-out inputs, where it fails" in capsys.readouterr().err
 
 
 def test_a_best_that_validation_chose_says_so_where_the_charts_show_a_higher_one(tmp_path: Path):
