@@ -223,3 +223,32 @@ def test_seconds_and_memory_are_of_all_processes(split: SandboxPool):
     assert len(verdict.input_wall_s) == 2
     assert all(seconds > 0.05 for seconds in verdict.input_wall_s)
     assert verdict.wall_s > sum(verdict.input_wall_s)
+
+
+FOLDERS = """
+import funsearch, os
+@funsearch.run
+def evaluate(n):
+    f("/tmp/shared", 0o1777)
+    os.makedirs("/tmp/shared/scoring/s")
+    os.chmod("/tmp/shared/scoring/s", 0o777)
+    open("/tmp/shared/scoring/file", "w").close()
+    f("/tmp/shared/scoring/s/evolved/e/v", 0)
+    return n - len(os.listdir("/tmp"))
+@funsearch.evolve
+def f(path, mode):
+    import os
+    os.makedirs(path)
+    os.chmod(path, mode)
+"""
+
+
+@pytest.mark.docker
+def test_what_the_two_users_left_in_each_other_s_folders_is_gone(sandbox_image: str):
+    with open_pool(
+        job(FOLDERS, (Call((3,)), Call((4,))), limits=LIMITS.model_copy(update={"scratch_mib": 4})),
+        image=sandbox_image,
+        slots=1,
+    ) as pool:
+        assert [pool.evaluate(FOLDERS).scores for _ in range(2)] == [(2.0, 3.0)] * 2
+        assert pool.starts == 1

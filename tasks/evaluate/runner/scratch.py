@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 
 from .command import SCRATCH
+
+_ROUNDS = 8
+"""How often in turn: as deep as the folders of two users may lie in each other."""
 
 
 def empty(users: Sequence[int | None]) -> None:
@@ -19,9 +23,10 @@ def empty(users: Sequence[int | None]) -> None:
     Raises:
         RuntimeError: If something is left.
     """
-    for user in users:
-        if os.listdir(SCRATCH):
-            _empty_as(user)
+    for user in [*users] * _ROUNDS:
+        if not os.listdir(SCRATCH):
+            return
+        _empty_as(user)
     if os.listdir(SCRATCH):
         raise RuntimeError(f"what a candidate left in {SCRATCH} could not be removed")
 
@@ -34,34 +39,47 @@ def _empty_as(user: int | None) -> None:
                 os.setresgid(user, user, user)
                 os.setresuid(user, user, user)
             os.chdir(SCRATCH)
-            _remove_own()
+            while _remove_own():
+                continue
         finally:
             os._exit(0)
     os.waitpid(pid, 0)
 
 
-def _remove_own() -> None:
-    """Removes this user's files from the working directory.
+def _remove_own() -> bool:
+    """Removes what is this user's from the working directory and the directories in it; whether there may be more.
 
     Without recursion, which a deep tree would exhaust: what lies deeper is moved up first.
     """
     moved = 0
-    while names := [name for name in os.listdir(b".") if os.lstat(name).st_uid == os.getuid()]:
-        for name in names:
-            if not _remove_leaf(name):
-                for inner in os.listdir(name):
-                    path = os.path.join(name, inner)
-                    if not _remove_leaf(path):
-                        while os.path.lexists(b"%d" % moved):
-                            moved += 1
-                        os.rename(path, b"%d" % moved)
-                os.rmdir(name)
+    for name in os.listdir(b"."):
+        if _remove_leaf(name):
+            continue
+        # Another's may be closed.
+        with suppress(PermissionError):
+            for inner in os.listdir(name):
+                path = os.path.join(name, inner)
+                if not _remove_leaf(path) and _is_own(path):
+                    while os.path.lexists(b"%d" % moved):
+                        moved += 1
+                    os.rename(path, b"%d" % moved)
+                    moved += 1
+        # Another's, or with something of another's in it.
+        with suppress(OSError):
+            os.rmdir(name)
+    return moved > 0
 
 
 def _remove_leaf(path: bytes) -> bool:
-    """Removes what is no directory; a directory is opened."""
-    if stat.S_ISDIR(os.lstat(path).st_mode):
-        os.chmod(path, 0o700)
-        return False
-    os.unlink(path)
-    return True
+    """Removes what is no directory; one that is this user's is opened to everybody."""
+    if not stat.S_ISDIR(os.lstat(path).st_mode):
+        with suppress(PermissionError):
+            os.unlink(path)
+        return True
+    if _is_own(path):
+        os.chmod(path, 0o777)
+    return False
+
+
+def _is_own(path: bytes) -> bool:
+    return os.lstat(path).st_uid == os.getuid()
