@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.run import Image, Runtime, overrides
+from flows.cli.flags import Image, Runtime, overrides
 from flows.cli.text import out, say, score, table
 from schemas.errors import UsageError
 

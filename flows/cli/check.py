@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.run import Image, Runtime, overrides, stop_rules
+from flows.cli.flags import Image, Runtime, overrides, stop_rules
 from flows.cli.text import out, printable, say, say_notes, score, table
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from flows.cli.run import overrides
+from flows.cli.flags import overrides
 from flows.cli.text import say, say_notes
 from flows.images import image_of
 from flows.rules import StopRules

@@ -1,25 +1,37 @@
-"""Flags that several commands share, as groups."""
+"""Flags that several commands share, and what is made of them: rules that stop a night, and settings."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.cli.run import (
-    Budget,
-    Generations,
-    MaxSamples,
-    MaxTokens,
-    Patience,
-    Target,
-    TotalBudget,
-    stop_rules,
-)
+from flows.cli.text import say
+from schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from flows.rules import StopRules
+
+Generations = Annotated[int | None, Parameter(help="stop after so many generations in this night")]
+MaxSamples = Annotated[
+    int | None, Parameter(name=("--max-samples", "--samples"), help="stop after so many samples in this night")
+]
+MaxTokens = Annotated[int | None, Parameter(help="stop after so many tokens, in and out, in this night")]
+Until = Annotated[str | None, Parameter(help="stop at a time of day, a moment or after a duration: 07:00, 7h30m")]
+Budget = Annotated[float | None, Parameter(help="stop when this many USD are spent in this night")]
+TotalBudget = Annotated[float | None, Parameter(help="stop when this many USD are spent on the run, in all its nights")]
+Patience = Annotated[int | None, Parameter(help="stop after so many generations without improvement")]
+Target = Annotated[float | None, Parameter(help="stop when the best score is at least this")]
+Image = Annotated[str | None, Parameter(help="container image that the engine has, with python3; nothing is pulled")]
+Runtime = Annotated[str | None, Parameter(help="container runtime that the engine knows, such as runsc")]
+Batch = Annotated[
+    bool,
+    Parameter(
+        help="send prompts through the provider's Batch API: half price, answers within a day", show_default=False
+    ),
+]
 
 
 @Parameter(name="*")
@@ -48,6 +60,77 @@ class Rules:
         }
         return {name: value for name, value in named.items() if value is not None}
 
-    def checked(self) -> StopRules:
-        """Raises: UsageError: If a number makes no sense."""
-        return stop_rules(None, **self.given())
+    def checked(self, until: str | None = None) -> StopRules:
+        """Those of one night. Raises: UsageError: If a number makes no sense."""
+        return stop_rules(until, **self.given())
+
+
+def stop_rules(until: str | None, **rules: float | None) -> StopRules:
+    """The rules as typed.
+
+    Args:
+        until: `--until`.
+        rules: The others, by their names in `StopRules`.
+
+    Raises:
+        UsageError: If a number makes no sense.
+    """
+    from pydantic import ValidationError
+
+    from flows.rules import StopRules
+    from flows.when import local_now, parse_until
+
+    deadline = None if until is None else parse_until(until, local_now())
+    if deadline is not None:
+        say(f"until {deadline:%Y-%m-%d %H:%M %Z}")
+    try:
+        return StopRules.model_validate({**rules, "until": deadline})
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = str(first["loc"][0]).removesuffix("_usd").replace("_", "-")
+        raise UsageError(f"--{flag}: {first['msg']}, got {first['input']}") from error
+
+
+def overrides(
+    models: list[str] | None,
+    api_base: str | None,
+    style: str | None,
+    inputs: str | None,
+    sets: list[str] | None,
+    batch: bool = False,
+    **sandbox: str | None,
+) -> dict[str, Any]:
+    """The settings that the flags of a command say; those of the sandbox by their names."""
+    from schemas.problem import set_by_path
+
+    overrides: dict[str, Any] = {}
+    for assignment in sets or ():
+        set_by_path(overrides, assignment)
+    if models:
+        overrides.setdefault("sampling", {})["models"] = [_model(text, api_base, style) for text in models]
+    elif api_base or style:
+        raise UsageError("--api-base and --style say something about a model, and there is none", remedy="Add --model.")
+    if batch:
+        overrides.setdefault("sampling", {})["batch_api"] = True
+    for name, value in sandbox.items():
+        if value is not None:
+            overrides.setdefault("sandbox", {})[name] = value
+    if inputs is not None:
+        overrides["inputs"] = _json(inputs)
+    return overrides
+
+
+def _model(text: str, api_base: str | None, style: str | None) -> dict[str, Any]:
+    name, separator, weight = text.rpartition("=")
+    if not separator:
+        name, weight = text, "1"
+    default_style = "completion" if name.startswith("builtin/") else "chat"
+    model = {"name": name, "weight": weight, "style": style or default_style}
+    return model | ({"api_base": api_base} if api_base else {})
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"--inputs takes JSON, got {text!r}: {error}", remedy="For example: --inputs '[8]'") from error

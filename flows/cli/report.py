@@ -88,7 +88,7 @@ def compare(
         _compare(runs, write, history)
         return
     from flows.cli.contest import contest
-    from flows.cli.run import stop_rules
+    from flows.cli.flags import stop_rules
 
     if runs:
         raise UsageError("--problem begins runs of its own, and takes none that are there")

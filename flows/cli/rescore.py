@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from flows.cli.run import overrides
+from flows.cli.flags import overrides
 from flows.cli.text import DEFAULT_HISTORY, History, history_flag, out, say, score, table
 from schemas.errors import UsageError
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.run import Budget, MaxTokens, TotalBudget, Until, stop_rules
+from flows.cli.flags import Budget, MaxTokens, TotalBudget, Until, stop_rules
 from flows.cli.text import DEFAULT_HISTORY, History, history_flag, say
 from schemas.errors import UsageError
 

@@ -9,9 +9,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cyclopts import Parameter
 
-from flows.cli.flags import Rules
+from flows.cli.flags import Batch, Image, Rules, Runtime, overrides
 from flows.cli.notices import Notices
-from flows.cli.run import Batch, Image, Runtime, overrides
 from flows.cli.text import DEFAULT_HISTORY, NewRun, say
 from schemas.errors import UsageError
 

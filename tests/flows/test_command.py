@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.run import overrides
+from flows.cli.flags import overrides
 from flows.story.command import command_of
 from schemas.generation import RunRecord
 from schemas.problem import load_problem
