@@ -77,7 +77,9 @@ def confinement(setup: Setup, *, limits_cpu: bool, is_podman: bool) -> dict[str,
         "memswap_limit": memory,
         # One slot, one core: a candidate's threads must not slow the slot beside it into a time-out.
         "nano_cpus": 1_000_000_000 if limits_cpu else None,
-        "ulimits": [{"name": name, "soft": limit, "hard": limit} for name, limit in _ULIMITS.items()],
+        "ulimits": [
+            {"name": name, "soft": limit, "hard": limit} for name, limit in _ulimits(setup.may_execute).items()
+        ],
         "sysctls": _SYSCTLS,
         "log_config": {"type": "none"},
         "healthcheck": {"test": ["NONE"]},
@@ -98,7 +100,11 @@ def _scratch(setup: Setup, is_podman: bool) -> dict[str, str]:
 _CLOSED = dict.fromkeys(("/tmp", "/var/tmp", "/run"), "size=4k,ro,nosuid,nodev,noexec")
 """What podman (all three) and gVisor (/tmp) make writable below a read-only root, unless something else is there."""
 
-_ULIMITS = {"nofile": 256, "memlock": 0}
+
+def _ulimits(may_execute: bool) -> dict[str, int]:
+    """Of every process of a container; a candidate's own is below it (`runner/lockdown.py`)."""
+    return {"nofile": 2048 if may_execute else 256, "memlock": 0}
+
 
 _SYSCTLS = {
     # Shared memory, queues and semaphores outlive the process that made them.

@@ -99,6 +99,11 @@ def test_metrics_may_come_after_other_output_and_on_many_lines(pool: SandboxPool
     assert verdict.scores == (7, 7), verdict
 
 
+def test_it_may_have_as_many_files_open_as_compilers_and_interpreters_want(pool: SandboxPool):
+    verdict = pool.evaluate(HEAD + "files = [open('/tmp/f', 'w') for _ in range(900)]\nprint('{\"score\": 1}')\n")
+    assert verdict.is_scored, verdict
+
+
 @pytest.mark.parametrize(("source", "outcome", "says"), [case[1:] for case in OUTCOMES], ids=[c[0] for c in OUTCOMES])
 def test_a_program_that(source: str, outcome: Outcome, says: str, pool: SandboxPool):
     starts = pool.starts

@@ -23,7 +23,11 @@ PROCESSES = 48
 MORE_PROCESSES = 240
 """The same where it may start programs: compilers and virtual machines have many threads."""
 
-_OPEN_FILES = 64
+OPEN_FILES = 64
+
+MORE_OPEN_FILES = 1024
+"""The same where it may start programs: some, such as R, do not begin with fewer."""
+
 _TIMERS = 256
 """Timers and waiting signals: what they cost is nobody's processor time."""
 
@@ -48,6 +52,7 @@ class Cage:
         cpu_s: Seconds of processor time, for each process.
         scratch: Bytes that it may write into files.
         processes: How many it may have, threads included.
+        open_files: How many each of them may have open.
         uid: The user and group it becomes; None where the runner may not change it (tests without a container).
     """
 
@@ -55,6 +60,7 @@ class Cage:
     cpu_s: float
     scratch: int
     processes: int
+    open_files: int
     uid: int | None
 
 
@@ -155,7 +161,7 @@ def _set_limits(cage: Cage) -> None:
     limits = {
         # The soft limit is a signal that says why; who ignores it meets the hard one.
         resource.RLIMIT_CPU: (cpu_s, cpu_s + 1),
-        resource.RLIMIT_NOFILE: (_OPEN_FILES, _OPEN_FILES),
+        resource.RLIMIT_NOFILE: (cage.open_files, cage.open_files),
         resource.RLIMIT_FSIZE: (cage.scratch, cage.scratch),
         resource.RLIMIT_MEMLOCK: (0, 0),
         resource.RLIMIT_MSGQUEUE: (0, 0),

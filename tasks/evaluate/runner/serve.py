@@ -332,5 +332,6 @@ class Runner:
             cpu_s=settings.cpu_s,
             scratch=settings.scratch,
             processes=lockdown.MORE_PROCESSES if settings.work.command else lockdown.PROCESSES,
+            open_files=lockdown.MORE_OPEN_FILES if settings.work.command else lockdown.OPEN_FILES,
             uid=uid,
         )
