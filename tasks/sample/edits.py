@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_EDIT = re.compile(
-    r"^[ \t]*<{5,9} ?SEARCH[ \t]*\n(.*?)^[ \t]*={5,9}[ \t]*\n(.*?)^[ \t]*>{5,9} ?REPLACE",
-    re.MULTILINE | re.DOTALL,
+_MARKS = tuple(
+    re.compile(mark) for mark in (r"[ \t]*<{5,9} ?SEARCH[ \t]*$", r"[ \t]*={5,9}[ \t]*$", r"[ \t]*>{5,9} ?REPLACE")
 )
+"""Lines before the old lines, between them and the new ones, and after these."""
 
 
 class EditError(Exception):
@@ -20,8 +20,21 @@ class EditError(Exception):
 
 
 def edits_of(text: str) -> list[tuple[str, str]]:
-    """Old and new lines of each edit in a completion, in order."""
-    return [(old, new) for old, new in _EDIT.findall(text)]
+    """Old and new lines of each edit in a completion, in order.
+
+    Line by line: one pattern for a whole edit would look for its end from every line that may begin one.
+    """
+    edits: list[tuple[str, str]] = []
+    parts: list[str] = []
+    for line in text.split("\n"):
+        if _MARKS[len(parts)].match(line):
+            parts.append("")
+        elif parts:
+            parts[-1] += f"{line}\n"
+        if len(parts) == len(_MARKS):
+            edits.append((parts[0], parts[1]))
+            parts = []
+    return edits
 
 
 def edited(text: str, edits: Sequence[tuple[str, str]]) -> str:

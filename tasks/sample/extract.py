@@ -122,10 +122,17 @@ def _modules(block: str) -> Iterator[str]:
 def _trim(text: str) -> str | None:
     """The longest head of the text, by lines, that parses and is not empty."""
     lines = text.splitlines()
-    for end in range(len(lines), max(len(lines) - _MAX_CUTS, 0), -1):
+    end = len(lines)
+    while end > max(len(lines) - _MAX_CUTS, 0):
         head = "\n".join(lines[:end])
-        if _parses(head):
-            return head
+        try:
+            if source.parse(head).body:
+                return head
+            broken = end
+        except source.SourceError as error:
+            broken = error.line or end
+        # What breaks a line breaks it whatever follows: no longer head will do.
+        end = min(end, broken) - 1
     return None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from schemas.marked import MarkedFile, read_marked
@@ -152,3 +154,10 @@ def test_edits_are_offered_for_what_is_long_to_write_out():
     long = "\n".join(f"a{number} = {number}" for number in range(100))
     assert "<<<<<<< SEARCH" in render(TWO, [long], Model(name="m"))
     assert "SEARCH" not in render(TWO, [TWO.start_body], Model(name="m"))
+
+
+@pytest.mark.parametrize("line", ["<<<<<<< SEARCH\n=======\n", "<<<<<<< SEARCH\n", "=======\n", "```\n"])
+def test_a_completion_that_repeats_itself_is_read_in_no_time(line: str):
+    began = time.process_time()
+    assert extract_blocks(line * 2000, FILE).verdict is not None
+    assert time.process_time() - began < 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import time
 from collections.abc import Callable
 
 import pytest
@@ -163,3 +164,10 @@ def test_what_is_nested_too_deeply_is_unparsable_and_ends_no_generation(text: Ca
 @pytest.mark.parametrize("text", ["    return 0x" + "f" * 9999, "def priority_v2(el, n): return 0x" + "f" * 9999])
 def test_a_number_of_more_digits_than_python_writes_is_unparsable(text: str):
     assert outcome(text) is Outcome.UNPARSABLE
+
+
+def test_a_long_completion_without_what_was_asked_for_is_read_in_no_time():
+    functions = "".join(f"def g{n}(a, b):\n    return [a + k * b for k in range({n})]\n\n" for n in range(100))
+    began = time.process_time()
+    assert outcome(functions + "That is why it works so well.\n" * 300) is Outcome.UNPARSABLE
+    assert time.process_time() - began < 1
