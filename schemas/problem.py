@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,9 @@ from schemas.directory import DEFAULTS, read_program, restore_program
 from schemas.errors import OvernightError, SpecificationError, UsageError
 from schemas.files import File, changed_files, read_files
 from schemas.foreign import BRIDGES, read_task
+from schemas.inputs import read_calls
 from schemas.job import Apart, Call, Command, Job
+from schemas.layers import merge, read_toml
 from schemas.needs import Needs, read_needs
 from schemas.script import script_block
 from schemas.settings import Known, Settings, flat_settings, parse_settings
@@ -114,9 +115,9 @@ def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Prob
     specification = read_specification(text, path.name)
     script = script_block(text, path.name)
     own = script.get("tool", {}).get("overnight", {})
-    later = [_read_toml(path.with_name("overnight.toml")), dict(overrides or {})]
+    later = [read_toml(path.with_name("overnight.toml")), dict(overrides or {})]
     layers = [_known_of_its_own(own, later), *later]
-    settings = parse_settings(_merge(layers), _where(layers, path))
+    settings = parse_settings(merge(layers), _where(layers, path))
     if not settings.inputs:
         raise SpecificationError(
             f"{path.name}: no inputs: nothing says what the run function is called with",
@@ -135,12 +136,12 @@ def _known_of_its_own(own: dict[str, Any], later: Sequence[Mapping[str, Any]]) -
 
 
 def _load_directory(path: Path, overrides: Mapping[str, Any]) -> Problem:
-    own = _read_toml(path / "overnight.toml")
-    command = _merge([own, overrides]).get("command")
+    own = read_toml(path / "overnight.toml")
+    command = merge([own, overrides]).get("command")
     said = command if isinstance(command, dict) else {}
     task = None if "evaluate" in said else read_task(path, str(said.get("program") or ""))
     layers = [DEFAULTS, task.settings if task else {}, own, overrides]
-    settings = parse_settings(_merge(layers), f"{path.name}/overnight.toml")
+    settings = parse_settings(merge(layers), f"{path.name}/overnight.toml")
     file, settings = read_program(path, settings)
     if settings.sandbox.split:
         raise UsageError(
@@ -157,7 +158,7 @@ def _load_directory(path: Path, overrides: Mapping[str, Any]) -> Problem:
 def restore_problem(name: str, text: str, settings: Mapping[str, Any], files: Sequence[File] = ()) -> Problem:
     """A problem again from what a run has written down of it; no file is read."""
     # A run that was begun before there was confirmation goes on without: nobody has looked whether it can be split.
-    parsed = parse_settings(_merge([{"sandbox": {"confirm": "never"}}, settings]), name)
+    parsed = parse_settings(merge([{"sandbox": {"confirm": "never"}}, settings]), name)
     skeleton = restore_program(text, parsed.command) if parsed.command.evaluate else read_specification(text, name)
     return _problem(name, skeleton, parsed, files)
 
@@ -174,7 +175,7 @@ def with_overrides(problem: Problem, path: Path, overrides: Mapping[str, Any]) -
         SpecificationError: If the inputs do not fit.
         UsageError: If a setting is wrong.
     """
-    settings = parse_settings(_merge([problem.settings.model_dump(mode="json"), overrides]), problem.name)
+    settings = parse_settings(merge([problem.settings.model_dump(mode="json"), overrides]), problem.name)
     beside = path / "overnight.toml" if settings.command.evaluate else path
     return _problem(problem.name, problem.specification, _with_input_files(settings, beside), problem.files)
 
@@ -229,7 +230,7 @@ def settings_beyond(problem: Problem, path: Path) -> dict[str, Any]:
 
 def load_instead(path: Path, problem: Problem, overrides: Mapping[str, Any]) -> Problem:
     """`load_problem` of a changed specification, which is searched as the run was that has `problem`."""
-    return load_problem(path, _merge([_given_beside_the_file(problem), overrides]))
+    return load_problem(path, merge([_given_beside_the_file(problem), overrides]))
 
 
 def _given_beside_the_file(problem: Problem) -> dict[str, Any]:
@@ -252,7 +253,9 @@ def _problem(name: str, specification: Skeleton, settings: Settings, files: Sequ
         "validation": settings.validation,
         "held_out": settings.held_out,
     }
-    inputs: dict[Split, tuple[Call, ...]] = {split: _calls(raw, specification, name) for split, raw in splits.items()}
+    inputs: dict[Split, tuple[Call, ...]] = {
+        split: read_calls(raw, specification, name) for split, raw in splits.items()
+    }
     if len(settings.thresholds) > len(inputs["train"]):
         raise SpecificationError(
             f"{name}: {len(settings.thresholds)} thresholds for {len(inputs['train'])} inputs",
@@ -294,39 +297,6 @@ def _content(item: Any, path: Path) -> Any:
     return _read_json(path.parent / item) if isinstance(item, str) and item.endswith(".json") else item
 
 
-def set_by_path(target: dict[str, Any], assignment: str) -> None:
-    """Puts `search.islands=4` into nested settings; the value is read as JSON or TOML, else taken as text.
-
-    Raises:
-        UsageError: If there is no `=`, or an array or a table is neither.
-    """
-    name, separator, raw = assignment.partition("=")
-    if not separator or not name:
-        raise UsageError(f"--set takes key=value, got {assignment!r}", remedy="For example: --set search.islands=4")
-    *tables, key = name.strip().split(".")
-    for table in tables:
-        target = target.setdefault(table, {})
-        if not isinstance(target, dict):
-            raise UsageError(f"--set {assignment}: `{table}` was set to {target!r} before", remedy="Set only one.")
-    target[key] = _value(raw, assignment)
-
-
-def _value(raw: str, assignment: str) -> Any:
-    try:
-        return json.loads(raw)
-    except ValueError as error:
-        if not raw.startswith(("[", "{")):  # what TOML takes for a date or a time is text here
-            return raw
-        no_json = error
-    try:
-        return tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(
-            f"--set {assignment}: neither JSON ({no_json}) nor TOML ({error})",
-            remedy="For example: --set 'validation=[8, 9]'; quotes around the whole keep the shell away from it.",
-        ) from error
-
-
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
@@ -336,63 +306,9 @@ def _read_text(path: Path) -> str:
         raise SpecificationError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
 
 
-def _read_toml(settings: Path) -> dict[str, Any]:
-    if not settings.is_file():
-        return {}
-    try:
-        return tomllib.loads(settings.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{settings}: no TOML: {error}") from error
-
-
 def _where(layers: Sequence[Mapping[str, Any]], path: Path) -> str:
     names = [f"{path.name} [tool.overnight]", "overnight.toml", "the command line"]
     return ", ".join(name for name, layer in zip(names, layers, strict=True) if layer) or path.name
-
-
-def _merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            below = merged.get(key)
-            merged[key] = _merge([below, value]) if isinstance(below, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _calls(raw: Sequence[Any], specification: Skeleton, name: str) -> tuple[Call, ...]:
-    return tuple(_call(item, specification, f"{name}: input {number}") for number, item in enumerate(raw, start=1))
-
-
-def _call(item: Any, specification: Skeleton, where: str) -> Call:
-    """One input as a call. An array is spread over the parameters where the run function has several, else a tuple."""
-    if not isinstance(specification, Specification):
-        return Call((_frozen(item),))
-    fewest, most = specification.run_arity
-    if _is_explicit_call(item):
-        return Call(tuple(_frozen(value) for value in item.get("args", ())), dict(item.get("kwargs", {})))
-    args = tuple(_frozen(part) for part in item) if isinstance(item, list | tuple) and most != 1 else (_frozen(item),)
-    if len(args) < fewest or (most >= 0 and len(args) > most):
-        takes = str(fewest) if fewest == most else f"{fewest} to {most if most >= 0 else 'any number of'}"
-        raise SpecificationError(
-            f"{where} is {item!r}, but `{specification.run}` takes {takes} arguments",
-            remedy="An array is spread over the arguments; a data object is one argument.",
-        )
-    return Call(args)
-
-
-def _is_explicit_call(item: Any) -> bool:
-    return (
-        isinstance(item, dict)
-        and bool(item)
-        and set(item) <= {"args", "kwargs"}
-        and isinstance(item.get("args", []), list)
-        and isinstance(item.get("kwargs", {}), dict)
-    )
-
-
-def _frozen(value: Any) -> Any:
-    """Arrays become tuples, as specifications expect of small inputs; inside an object they stay lists."""
-    return tuple(_frozen(part) for part in value) if isinstance(value, list) else value
 
 
 def _read_json(path: Path) -> Any:

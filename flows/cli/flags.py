@@ -101,7 +101,7 @@ def overrides(
     **sandbox: str | None,
 ) -> dict[str, Any]:
     """The settings that the flags of a command say; those of the sandbox by their names."""
-    from schemas.problem import set_by_path
+    from schemas.layers import set_by_path
 
     overrides: dict[str, Any] = {}
     for assignment in sets or ():

@@ -8,7 +8,8 @@ import pytest
 
 from schemas.errors import SpecificationError, UsageError
 from schemas.job import Call
-from schemas.problem import load_problem, restore_problem, set_by_path
+from schemas.layers import set_by_path
+from schemas.problem import load_problem, restore_problem
 
 BODY = """
 @funsearch.run
@@ -170,3 +171,10 @@ def test_thresholds_are_for_the_training_inputs_in_their_order(tmp_path: Path):
 def test_a_threshold_is_a_finite_number(tmp_path: Path, value: object):
     with pytest.raises(UsageError, match="thresholds"):
         load_problem(write(tmp_path), {"inputs": [1], "thresholds": [value]})
+
+
+@pytest.mark.parametrize("content", [b"islands = [", b"title = '\xff'"], ids=["no TOML", "no text"])
+def test_an_overnight_toml_that_cannot_be_read_is_said(content: bytes, tmp_path: Path):
+    (tmp_path / "overnight.toml").write_bytes(content)
+    with pytest.raises(UsageError, match=r"overnight\.toml: no TOML"):
+        load_problem(tmp_path)

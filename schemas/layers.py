@@ -1,0 +1,68 @@
+"""Settings from several places, nested as in TOML: files, `--set`, and one layer over the other."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import UsageError
+
+
+def merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One table of all layers, the later over the earlier; tables within are merged likewise."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = merged.get(key)
+            merged[key] = merge([below, value]) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def read_toml(settings: Path) -> dict[str, Any]:
+    """The tables of a file of settings; none if there is no file.
+
+    Raises:
+        UsageError: If it is no TOML.
+    """
+    if not settings.is_file():
+        return {}
+    try:
+        return tomllib.loads(settings.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{settings}: no TOML: {error}") from error
+
+
+def set_by_path(target: dict[str, Any], assignment: str) -> None:
+    """Puts `search.islands=4` into nested settings; the value is read as JSON or TOML, else taken as text.
+
+    Raises:
+        UsageError: If there is no `=`, or an array or a table is neither.
+    """
+    name, separator, raw = assignment.partition("=")
+    if not separator or not name:
+        raise UsageError(f"--set takes key=value, got {assignment!r}", remedy="For example: --set search.islands=4")
+    *tables, key = name.strip().split(".")
+    for table in tables:
+        target = target.setdefault(table, {})
+        if not isinstance(target, dict):
+            raise UsageError(f"--set {assignment}: `{table}` was set to {target!r} before", remedy="Set only one.")
+    target[key] = _value(raw, assignment)
+
+
+def _value(raw: str, assignment: str) -> Any:
+    try:
+        return json.loads(raw)
+    except ValueError as error:
+        if not raw.startswith(("[", "{")):  # what TOML takes for a date or a time is text here
+            return raw
+        no_json = error
+    try:
+        return tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(
+            f"--set {assignment}: neither JSON ({no_json}) nor TOML ({error})",
+            remedy="For example: --set 'validation=[8, 9]'; quotes around the whole keep the shell away from it.",
+        ) from error
