@@ -16,7 +16,7 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.session import STOPPED_AT_ONCE, Session, open_session
-from flows.words import score
+from flows.words import score, why
 from schemas.errors import EnvironmentFault, UsageError
 from schemas.generation import GenerationRecord
 from schemas.program import Judged
@@ -117,7 +117,7 @@ class Attempt:
             ended_at=datetime.now(UTC),
             best=session.best,
             flow_run_id=str(flow_run.id or ""),
-            error=str(error) or type(error).__name__,
+            error=why(error),
         )
         # A disk that is full, which may be the very reason, must not hide it.
         with contextlib.suppress(EnvironmentFault):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
-from flows.words import duration, printable, score, usd
+from flows.words import count, duration, printable, score, usd
 from schemas.errors import UsageError
 from schemas.generation import NightRecord, StopReason
 
@@ -67,7 +67,7 @@ class Notifier:
             self._send("info", f"Overnight: {run_id} has a new best", f"{text}\nLook: overnight best {run_id}")
             self._told, self._told_at = best, time.monotonic()
 
-    def ended(self, run_id: str, night: NightRecord, start: float, failed: Sequence[int]) -> None:
+    def ended(self, run_id: str, night: NightRecord, start: float, failed: Sequence[int], flag: str = "") -> None:
         """A night is over.
 
         Args:
@@ -75,11 +75,14 @@ class Notifier:
             night: As it is written down.
             start: Score of the start program.
             failed: Generations of the run that failed.
+            flag: For the commands that are named: where the history is.
         """
         self._has_ended = True
         reason = (night.stop_reason or StopReason.FAILED).value
         kind = {"failed": "failure", "interrupted": "warning"}.get(reason, "success")
-        self._send(kind, f"Overnight: {run_id}, stopped by: {reason}", night_in_words(run_id, night, start, failed))
+        self._send(
+            kind, f"Overnight: {run_id}, stopped by: {reason}", night_in_words(run_id, night, start, failed, flag)
+        )
 
     @contextlib.contextmanager
     def watching(self, name: str) -> Iterator[Notifier]:
@@ -123,7 +126,7 @@ class Notifier:
         self._sender = None
 
 
-def night_in_words(run_id: str, night: NightRecord, start: float, failed: Sequence[int]) -> str:
+def night_in_words(run_id: str, night: NightRecord, start: float, failed: Sequence[int], flag: str) -> str:
     """What was found, why it stopped, what went wrong, and how to go on: a few lines of text."""
     reason = night.stop_reason.value if night.stop_reason else "unknown"
     taken = f", {duration((night.ended_at - night.started_at).total_seconds())}" if night.ended_at else ""
@@ -133,15 +136,15 @@ def night_in_words(run_id: str, night: NightRecord, start: float, failed: Sequen
         + (f"{score(gain)} more than before this night" if gain > 0 else "not better than before this night")
         + f"; the start program has {score(start)}.",
         *_finals(night),
-        f"Night {night.number}: {night.generations} generations, {night.samples} samples, {usd(night.cost_usd)}"
-        f"{taken}.",
-        f"Stopped by: {reason}{f': {printable(night.error)}' if night.error else ''}.",
+        f"Night {night.number}: {count(night.generations, 'generation')}, {count(night.samples, 'sample')}, "
+        f"{usd(night.cost_usd)}{taken}.",
+        f"Stopped by: {reason}{f': {printable(night.error)}' if night.error else '.'}",
     ]
     if night.paused_by:
         lines.append(f"Paused for {duration(night.paused_s)}, the last time by: {printable(night.paused_by)}")
     if failed:
-        lines.append(f"Failed generations: {', '.join(map(str, failed))}. Again: overnight retry {run_id}")
-    lines += [f"Report: overnight report {run_id}", f"Go on: overnight resume {run_id}"]
+        lines.append(f"Failed generations: {', '.join(map(str, failed))}. Again: overnight retry {run_id}{flag}")
+    lines += [f"Report: overnight report {run_id}{flag}", f"Go on: overnight resume {run_id}{flag}"]
     return "\n".join(lines)
 
 

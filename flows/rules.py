@@ -62,7 +62,8 @@ def share_done(rules: StopRules, tally: Tally, since: datetime, now: datetime) -
         (tally.total_usd, rules.total_budget_usd),
     ]
     if rules.until is not None:
-        limits.append(((now - since).total_seconds(), (rules.until - since).total_seconds()))
+        # A night that begins after its deadline is over at once.
+        limits.append(((now - since).total_seconds(), max((rules.until - since).total_seconds(), 1e-9)))
     return min(1.0, max((done / limit for done, limit in limits if limit), default=0.0))
 
 

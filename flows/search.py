@@ -24,7 +24,7 @@ from flows.pages import Pages
 from flows.rules import StopRules, Tally, reason_to_stop, share_done
 from flows.session import Session, open_session
 from flows.vigil import Cancellation
-from flows.words import score
+from flows.words import history_flag, score, why
 from schemas.errors import (
     DiskFault,
     EnvironmentFault,
@@ -32,7 +32,6 @@ from schemas.errors import (
     HistoryGone,
     ImpossibleScore,
     Outage,
-    OvernightError,
     SandboxUnavailable,
     TerminalProviderError,
     UsageError,
@@ -70,7 +69,9 @@ def search(run_id: str, history: str, rules: StopRules, again: list[int] | None 
         except KeyboardInterrupt:
             if not cancellation.was_asked_for:
                 raise
-            return Cancelled(message=f"stopped at once; go on with: overnight resume {run_id}")
+            return Cancelled(
+                message=f"stopped at once; go on with: overnight resume {run_id}{history_flag(Path(history))}"
+            )
 
 
 @dataclass
@@ -80,12 +81,14 @@ class Trouble:
     Attributes:
         attempts: At the generation whose turn it is, that failed through a fault of its own.
         failures: Generations that were given up.
+        given_up: The one that was given up just now.
         waits: Pauses.
         full_since: When the disk was first found full, `time.monotonic()`.
     """
 
     attempts: int = 0
     failures: int = 0
+    given_up: int | None = None
     waits: int = 0
     full_since: float | None = None
 
@@ -180,7 +183,8 @@ class Night:
             except Exception as error:
                 if self._is_too_much(trouble, number, error):
                     raise
-                self._pause(trouble, error)
+                if self._reason_to_stop() is None:
+                    self._pause(trouble, error)
                 continue
             trouble = Trouble()
             self._session.progress.message = ""
@@ -190,13 +194,14 @@ class Night:
     def _is_too_much(self, trouble: Trouble, number: int, error: Exception) -> bool:
         """Whether one more failure ends the night. A generation that has used up its attempts is given up."""
         trouble.waits += 1
+        trouble.given_up = None
         if isinstance(error, DiskFault):
             trouble.full_since = trouble.full_since or time.monotonic()
             return time.monotonic() - trouble.full_since >= _FULL_DISK_S
         trouble.attempts += not isinstance(error, Outage)
         if trouble.attempts > self._session.search.retries:
             self._give_up(number, error)
-            trouble.attempts, trouble.failures = 0, trouble.failures + 1
+            trouble.attempts, trouble.failures, trouble.given_up = 0, trouble.failures + 1, number
         return trouble.failures >= self._session.search.failures
 
     def _reason_to_stop(self) -> StopReason | None:
@@ -233,15 +238,15 @@ class Night:
         else:
             with contextlib.suppress(EnvironmentFault, HistoryError):
                 self._session.give_up(number)
-        self._session.progress.note(f"generation {number} failed: {error}")
+        self._session.progress.note(f"generation {number} failed: {why(error)}")
 
     def _pause(self, trouble: Trouble, error: Exception) -> None:
         """Waits longer each time, but not beyond the deadline, nor when a person wants to stop."""
         seconds = min(_FIRST_WAIT_S * 2 ** (trouble.waits - 1), _LONGEST_WAIT_S)
         progress = self._session.progress
         progress.phase = "paused"
-        said = error.message if isinstance(error, OvernightError) else f"{type(error).__name__}: {error}"
-        progress.message = _in_words(said, error, seconds, trouble.full_since)
+        said = why(error)
+        progress.message = told = _in_words(said, error, seconds, trouble)
         self._show(now=True)
         begin = time.monotonic()
         until = begin + seconds
@@ -254,6 +259,8 @@ class Night:
         # A disk that is full may be what it waits for.
         with contextlib.suppress(EnvironmentFault):
             record.write_night(self._session.files, self._record)
+        if progress.message == told:
+            progress.message = ""
 
     def _is_past_the_deadline(self) -> bool:
         return self._rules.until is not None and datetime.now(UTC) >= self._rules.until
@@ -327,7 +334,8 @@ class Night:
         session = self._session
         session.progress.phase = "over"
         self._show(now=True)
-        self._notifier.ended(session.run.run_id, self._record, session.population.start.score, sorted(session.failed))
+        start, failed, flag = session.population.start.score, sorted(session.failed), history_flag(Path(self._history))
+        self._notifier.ended(session.run.run_id, self._record, start, failed, flag)
 
     def _final(self) -> None:
         finalists = self._finalists(Trouble())
@@ -350,12 +358,14 @@ class Night:
         return self._finalists(trouble)
 
 
-def _in_words(said: str, error: Exception, seconds: float, full_since: float | None) -> str:
+def _in_words(said: str, error: Exception, seconds: float, trouble: Trouble) -> str:
     """Why a night pauses, how long, and what comes then."""
+    if trouble.given_up is not None:
+        return f"generation {trouble.given_up} failed: {said}; the night goes on without it in {seconds:.0f} s"
     paused = "paused: " * isinstance(error, Outage | DiskFault)
     ends = ""
-    if full_since is not None and isinstance(error, DiskFault):
-        left = max(0.0, full_since + _FULL_DISK_S - time.monotonic())
+    if trouble.full_since is not None and isinstance(error, DiskFault):
+        left = max(0.0, trouble.full_since + _FULL_DISK_S - time.monotonic())
         end = datetime.now().astimezone() + timedelta(seconds=left)
         ends = f"; unless there is room by {end:%H:%M}, the night ends"
     return f"{paused}{said}; next attempt in {seconds:.0f} s{ends}"

@@ -2,6 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
+from schemas.errors import OvernightError
+
+DEFAULT_HISTORY = Path("history")
+"""Where runs are kept unless somebody says otherwise."""
+
+
+def history_flag(history: Path) -> str:
+    """` --history PLACE`, for a command that is to be copied; empty where the default is meant."""
+    from tasks.history.mirror import place_of
+
+    return "" if history == DEFAULT_HISTORY else f" --history {shlex.quote(place_of(history))}"
+
 
 def score(value: float | None) -> str:
     """A score, to six significant digits; a dash where there is none."""
@@ -10,6 +25,11 @@ def score(value: float | None) -> str:
 
 def usd(value: float) -> str:
     return f"${value:.2f}" if value >= 0.1 or value == 0 else f"${value:.4f}"
+
+
+def why(error: Exception) -> str:
+    """What an error says has happened; what to do about it depends on what was done since."""
+    return error.message if isinstance(error, OvernightError) else f"{type(error).__name__}: {error}"
 
 
 def count(number: int, what: str) -> str:

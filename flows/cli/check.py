@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -62,7 +63,13 @@ def check(
     _say_what_is_missing(loaded)
     if asks:
         ask_models(loaded, samples, rules, candidates_a_second(verdicts["train"].wall_s, slots_of(loaded)))
-    say(f"next: overnight run {problem} --generations 10")
+    say(f"next: overnight run {problem}{_flags(model, api_base, style)} --generations 10")
+
+
+def _flags(models: list[str] | None, api_base: str | None, style: str | None) -> str:
+    """What was said of models, once more, for a command that is to be copied."""
+    said = [("--model", one) for one in models or ()] + [("--api-base", api_base), ("--style", style)]
+    return "".join(f" {flag} {shlex.quote(value)}" for flag, value in said if value)
 
 
 def _what_evolves(problem: Problem) -> str:

@@ -52,9 +52,9 @@ def run(
     require_batches(loaded.settings.sampling)
     if checked.budget.is_in_usd:
         require_prices(loaded.settings.sampling)
-    require_keys(loaded.settings.sampling)
     seed = secrets.randbelow(2**31) if seed is None else seed
     with notices.notifier().watching(loaded.name) as notifier:
+        require_keys(loaded.settings.sampling)
         image_of(loaded, say)
         from flows.cli.night import spend_night  # here: nothing of Prefect is imported for what is refused
         from flows.start import create_run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -114,6 +115,7 @@ def remove(name: Name, /) -> None:
     from flows.schedules import open_schedules
 
     with open_schedules() as there:
-        run_id = there.find(name).run_id
+        before = there.find(name)
         there.remove(name)
-    say(f"schedule {name} is removed; its run stays: overnight resume {run_id}")
+    again = f"overnight resume {before.run_id} --history {shlex.quote(before.parameters['history'])}"
+    say(f"schedule {name} is removed; {f'its run stays: {again}' if before.last else 'none of its nights had begun'}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from functools import cache
 from pathlib import Path
@@ -10,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, Token
 
+from flows.words import DEFAULT_HISTORY as DEFAULT_HISTORY
 from flows.words import count as count
 from flows.words import duration as duration
+from flows.words import history_flag as history_flag
 from flows.words import printable as printable
 from flows.words import score as score
 from flows.words import usd as usd
@@ -70,7 +71,6 @@ History = Annotated[Path, _history(history_to_read)]
 NewRun = Annotated[Path, _history(history_to_write)]
 """Of what begins a run and needs no other."""
 
-DEFAULT_HISTORY = Path("history")
 _WIDTH_OF_A_PIPE = 10_000
 """Where nobody looks, a row is a line."""
 
@@ -103,13 +103,6 @@ def err() -> Console:
 def say(text: str) -> None:
     """A line of talk. On a terminal it is wrapped between words, unless it holds a command, which is to be copied."""
     err().print(text, markup=False, soft_wrap="overnight " in text or not err().is_terminal)
-
-
-def history_flag(history: Path) -> str:
-    """` --history PLACE`, for a command that is to be copied; empty where the default is meant."""
-    from tasks.history.mirror import place_of
-
-    return "" if history == DEFAULT_HISTORY else f" --history {shlex.quote(place_of(history))}"
 
 
 def say_notes(problem: Problem) -> None:

@@ -50,6 +50,6 @@ def _locked_here(files: RunFiles) -> Iterator[None]:
         except BlockingIOError as error:
             raise RunIsBusy(
                 f"run {files.run_id} is under way in another process",
-                remedy="Wait for it, or stop it there with Ctrl-C.",
+                remedy="Wait for it, or stop it: Ctrl-C where it runs, or Cancel in Prefect's pages.",
             ) from error
         yield

@@ -38,17 +38,19 @@ def over(reason: StopReason, **more: Any) -> NightRecord:
 
 def test_the_end_of_a_night_says_what_was_found_and_why_it_stopped(mailbox: Mailbox):
     with Notifier([mailbox.address]).watching("r1") as notifier:
-        notifier.ended("r1", over(StopReason.DEADLINE, paused_s=60, paused_by="no answer"), start=1.0, failed=[7])
+        notifier.ended(
+            "r1", over(StopReason.DEADLINE, paused_s=60, paused_by="no answer"), 1.0, [7], " --history there"
+        )
     (message,) = mailbox.messages
     assert message["title"] == "Overnight: r1, stopped by: deadline"
     assert message["type"] == "success"
     for part in (
         "Best score 4.5: 1.5 more than before this night; the start program has 1.",
-        "120 generations, 5760 samples, $1.25, 9 h 00 min",
+        "120 generations, 5,760 samples, $1.25, 9 h 00 min",
         "Stopped by: deadline.",
         "Paused for 1 min 00 s, the last time by: no answer",
-        "Failed generations: 7. Again: overnight retry r1",
-        "overnight report r1",
+        "Failed generations: 7. Again: overnight retry r1 --history there",
+        "overnight report r1 --history there",
     ):
         assert part in message["message"]
 

@@ -91,6 +91,7 @@ def test_names_tags_states_and_artifacts_read_well(night: Night, client: SyncPre
         ({"generations": 10, "budget_usd": 2.0}, 0.5),
         ({"until": BEGIN + timedelta(hours=10), "generations": 10}, 0.8),
         ({"max_samples": 100}, 1.0),
+        ({"until": BEGIN - timedelta(hours=1)}, 1.0),
         ({"budget_usd": 0.0, "target": 5.0, "patience": 3}, 0),
     ],
 )

@@ -47,6 +47,22 @@ def few(asks: dict[str, Any], sandbox_image: str) -> dict[str, Any]:
     return {**asks, **quick, "search": {"retries": 0, "lookahead": 0, "failures": 3}}
 
 
+def said_while_paused(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is told whenever a night pauses, as it goes on."""
+    told: list[str] = []
+    pause = flows.search.Night._pause
+
+    def listening(night: Any, *arguments: Any) -> None:
+        show = night._show
+        monkeypatch.setattr(night, "_show", lambda **how: (told.append(night._session.progress.message), show(**how)))
+        pause(night, *arguments)
+        assert night._session.progress.message == "", "when the pause is over, nothing says that it is on"
+        monkeypatch.setattr(night, "_show", show)
+
+    monkeypatch.setattr(flows.search.Night, "_pause", listening)
+    return told
+
+
 def second_fails(number: int, _: dict[str, Any]) -> Answer | None:
     """The second request of generation 2 fails once; three requests are a generation's."""
     return busy() if number == 4 else None
@@ -58,10 +74,14 @@ def ends(history: Path) -> list[tuple[int, int]]:
 
 
 def test_a_night_goes_on_without_a_generation_that_failed_and_a_retry_joins_the_population_as_it_is_then(
-    night: Night, provider: Provider, few: dict, tmp_path: Path
+    night: Night, provider: Provider, few: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    told = said_while_paused(monkeypatch)
     provider.script = second_fails
     files = night(4, settings=few)
+    (pause,) = told
+    assert pause.startswith("generation 2 failed: ")
+    assert "without it in" in pause
     assert ends(tmp_path) == [(0, 0), (1, 1), (3, 3), (4, 4)]
     (failed,) = Database(tmp_path).rows("FROM generations WHERE state = 'failed'")
     assert (failed["generation"], failed["place"]) == (2, 2)

@@ -85,14 +85,35 @@ def test_a_change_leaves_the_rest_as_it_was(scheduled: Any):
     assert after.parameters == before | {"rules": {"budget_usd": 5.0, "max_tokens": 9}}
 
 
-def test_a_removed_schedule_leaves_the_run_and_says_how_to_go_on(scheduled: Any, capsys: pytest.CaptureFixture[str]):
+def test_a_removed_schedule_leaves_the_run_and_says_how_to_go_on(
+    scheduled: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     name, schedule = scheduled
     schedule()
-    run_id = deployment(name).parameters["run_id"]
+    made = deployment(name)
+    begin_a_night(made.id)
     assert run(["schedules", "remove", name]) == 0
-    assert f"overnight resume {run_id}" in capsys.readouterr().err
+    run_id = made.parameters["run_id"]
+    assert f"its run stays: overnight resume {run_id} --history {tmp_path}" in capsys.readouterr().err
     assert run(["schedules", "pause", name]) == 2
     assert f"no schedule '{name}'" in capsys.readouterr().err
+
+
+def begin_a_night(deployment_id: Any) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.states import Running
+
+    with get_client(sync_client=True) as client:
+        client.create_flow_run_from_deployment(deployment_id, state=Running())
+
+
+def test_a_schedule_that_is_removed_before_its_first_night_leaves_no_run(
+    scheduled: Any, capsys: pytest.CaptureFixture[str]
+):
+    name, schedule = scheduled
+    schedule()
+    assert run(["schedules", "remove", name]) == 0
+    assert "none of its nights had begun" in capsys.readouterr().err
 
 
 def test_a_name_is_taken_once(scheduled: Any):
