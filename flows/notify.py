@@ -126,7 +126,7 @@ class Notifier:
         self._sender = None
 
 
-def night_in_words(run_id: str, night: NightRecord, start: float, failed: Sequence[int], flag: str) -> str:
+def night_in_words(run_id: str, night: NightRecord, start: float, failed: Sequence[int], flag: str = "") -> str:
     """What was found, why it stopped, what went wrong, and how to go on: a few lines of text."""
     reason = night.stop_reason.value if night.stop_reason else "unknown"
     taken = f", {duration((night.ended_at - night.started_at).total_seconds())}" if night.ended_at else ""
