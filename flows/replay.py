@@ -20,6 +20,7 @@ from schemas.program import Program
 from tasks.history import record
 from tasks.history.differences import Comparison, Difference, compare
 from tasks.history.files import RunFiles, files_of
+from tasks.history.mirror import place_of
 from tasks.history.recorded import Row, completions_of, read_attempts, read_rows
 from tasks.sample.recorded import Recorded
 from tasks.select.kept import Kept
@@ -85,7 +86,8 @@ def begun(then: Then, into: Path) -> Iterator[Session]:
     files = files_of(into, then.run.run_id)
     if files.run.exists():
         raise UsageError(
-            f"{files.directory} is there already", remedy="Name an empty folder: overnight replay RUN --into DIR"
+            f"{place_of(into)} has {then.run.run_id} already",
+            remedy="Name a history without it: overnight replay RUN --into DIR",
         )
     problem = then.run.problem
     verdict = score_start(problem, Path(then.run.specification_path), seed=then.run.seed, run_id=then.run.run_id)

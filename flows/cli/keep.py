@@ -50,7 +50,7 @@ def export(
     target = write or Path(f"{files.run_id}.tar.zst")
     with locked(files):
         manifest = pack(files, target)
-    said = f"{len(manifest.files)} files, {target.stat().st_size / 1e6:.1f} MB"
+    said = f"{len(manifest.files)} files, {target.stat().st_size / 1024:,.0f} KiB"
     say(f"wrote {target} ({said}); take it in elsewhere with: overnight import {target.name}")
 
 

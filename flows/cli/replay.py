@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -50,7 +51,7 @@ def replay(
         if not keeps:
             shutil.rmtree(place, ignore_errors=True)
     if keeps:
-        say(f'kept     overnight sql --history {place_of(place)} "FROM generations"')
+        say(f'kept     overnight sql --history {shlex.quote(place_of(place))} "FROM generations"')
     return ExitCode.DONE if is_same else ExitCode.FAILED
 
 

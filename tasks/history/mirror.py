@@ -99,6 +99,8 @@ def local_copy(place: str) -> Path:
         return Path(place)
     if scheme == "file":
         return Path(rest)
+    if not rest.strip("/"):
+        raise UsageError(f"{place} names no bucket", remedy="Name one like s3://bucket/prefix, or a directory.")
     url = place.rstrip("/")
     if urlsplit(url).password:
         raise UsageError(

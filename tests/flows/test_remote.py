@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -80,10 +81,24 @@ def test_a_run_on_a_store_is_gone_on_with_by_another_machine(
     there = rows(local_copy(bucket))
     assert there[: len(before)] == before
     assert len(there) == len(before) + 2 * 6
+    every_command_answers(tmp_path, str(there[-1]["program_id"]), capsys)
+
+
+def every_command_answers(folder: Path, program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a copy that is new: what reads, and what makes a run of another."""
+    assert run(["rescore", "last", "--inputs", "[7]"]) == ExitCode.DONE
+    ids = [str(row["run_id"]) for row in Database(fresh(os.environ["OVERNIGHT_HISTORY"])).rows("FROM runs")]
+    assert len(ids) == 2
+    files = [folder / name for name in ("report.html", "all.html", "beside.html", "run.tar.zst")]
     capsys.readouterr()
-    for command in (["runs"], ["best", "last"], ["report", "last", "--write", str(tmp_path / "report.html")]):
-        assert run(command) == ExitCode.DONE
-    assert (tmp_path / "report.html").stat().st_size > 10_000
+    for command in (
+        ["runs"], ["best", "last"], ["sql", "FROM progress('last')"], ["compact"], ["retry", "last"], ["problems"],
+        *([name, program] for name in ("show", "diff", "lineage", "explain")),
+        ["report", "last", "--write", str(files[0])], ["report", "--all", "--write", str(files[1])],
+        ["compare", *ids, "--write", str(files[2])], ["export", "last", "--write", str(files[3])],
+    ):  # fmt: skip
+        assert run(command) == ExitCode.DONE, (command, capsys.readouterr().err)
+    assert all(file.stat().st_size > 1_000 for file in files)
 
 
 def fresh(url: str) -> Path:

@@ -91,5 +91,5 @@ def test_a_compacted_run_with_resets_by_the_clock_comes_out_the_same_and_can_be_
     assert stays[0] == stays[1]
     night(1, history=tmp_path / "again")
     assert again.committed() == list(range(11))
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="has toy already"):
         replayed(files, tmp_path / "again")

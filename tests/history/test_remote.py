@@ -15,7 +15,7 @@ import orjson
 import pytest
 from moto.core import set_initial_no_auth_action_count
 
-from schemas.errors import EnvironmentFault, RunIsBusy, StoreUnavailable
+from schemas.errors import EnvironmentFault, RunIsBusy, StoreUnavailable, UsageError
 from schemas.mail import Slip
 from schemas.program import Completion
 from tasks.history import archive, lease, record
@@ -139,6 +139,11 @@ def test_a_run_that_is_removed_from_the_store_is_removed_here(here: Path, elsewh
 def test_a_bucket_that_is_not_there_is_no_empty_history(objects: ObjectStore):
     with pytest.raises(EnvironmentFault, match="no bucket 'nowhere'"):
         refresh(local_copy(objects.url("nowhere")))
+
+
+def test_an_address_without_a_bucket_is_told(objects: ObjectStore):
+    with pytest.raises(UsageError, match="s3:// names no bucket"):
+        local_copy("s3://")
 
 
 @set_initial_no_auth_action_count(0)
