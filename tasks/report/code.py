@@ -10,6 +10,9 @@ from dataclasses import dataclass
 _MOST_CHARS = 40_000
 """Longer code is shown without colours and cut: it is a stranger's."""
 
+_MOST_WORDS = 400
+"""Of a line; of longer ones no words are compared, which takes the square of their number and more."""
+
 _WORDS = re.compile(r"\w+|\s+|.")
 
 
@@ -91,6 +94,8 @@ def _block_at(lines: Sequence[str], place: int, kind: str) -> list[str]:
 
 def _pieces(old: str, new: str) -> tuple[tuple[tuple[str, bool], ...], tuple[tuple[str, bool], ...]]:
     before, after = _WORDS.findall(old), _WORDS.findall(new)
+    if max(len(before), len(after)) > _MOST_WORDS:
+        before, after = [old], [new]
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
     steps = matcher.get_opcodes()
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tasks.history import record
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
 from tasks.report.beside import render_comparison, render_index
+from tasks.report.code import DiffLine, difference
 from tasks.report.page import render
 from tests.history.made import create, grow
 from tests.report.browser import Page
@@ -267,6 +269,13 @@ def test_templates_escape_everything_but_what_is_their_own():
     for path in TEMPLATES.glob("*.jinja"):
         for safe in re.findall(r"\{\{ ([^}]*?) \| safe \}\}", path.read_text()):
             assert safe in ("style", "script", "live_script", "code.html", "highlight(one.function).html"), safe
+
+
+def test_a_very_long_line_is_compared_as_a_whole_and_in_no_time():
+    began = time.process_time()
+    old, new = (f"x = '{'`' * 40_000}{end}'" for end in "ab")
+    assert difference(old, new) == [DiffLine("removed", ((old, True),)), DiffLine("added", ((new, True),))]
+    assert time.process_time() - began < 1
 
 
 def test_the_readme_s_pictures_are_drawn_by_a_command_and_small(tmp_path: Path):
