@@ -36,7 +36,7 @@ class EmbeddedServer:
 
     def __init__(self, port: int | None = None, *, is_whole: bool = False) -> None:
         self._port = port or _free_port()
-        parts = {"PREFECT_SERVER_API_PORT": str(self._port)} if is_whole else {"PREFECT__SERVER_EPHEMERAL": "1"}
+        parts = _whole(self._port) if is_whole else {"PREFECT__SERVER_EPHEMERAL": "1"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "flows.server", str(self._port)],
             stdin=subprocess.PIPE,
@@ -157,6 +157,14 @@ def standing_server() -> Iterator[str]:
                 "Or name one that is there: export PREFECT_API_URL=http://HOST:4200/api",
             )
         yield url
+
+
+def _whole(port: int) -> dict[str, str]:
+    """Where the pages find the server and are unpacked: the environment need not be writable."""
+    from prefect.settings import PREFECT_HOME
+
+    pages = PREFECT_HOME.value() / "overnight-pages"
+    return {"PREFECT_SERVER_API_PORT": str(port), "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(pages)}
 
 
 def _free_port() -> int:

@@ -44,6 +44,7 @@ def served(tmp_path: Path) -> Iterator[str]:
 def test_what_is_scheduled_is_planned_and_the_pages_are_there(served: str, toy: Path, tmp_path: Path):
     with urllib.request.urlopen(served, timeout=20) as page:
         assert "<html" in page.read().decode()
+    assert (tmp_path / "prefect" / "overnight-pages").is_dir(), "and nothing is unpacked into the environment"
     line = ["schedule", str(toy), "--cron", "0 22 * * *"]
     done = call(line, tmp_path / "history", PREFECT_API_URL=f"{served}/api", PREFECT_HOME=str(tmp_path / "client"))
     assert done.returncode == 0, done.stderr
