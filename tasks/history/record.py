@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ from schemas.errors import HistoryError
 from schemas.files import File
 from schemas.generation import Finalist, GenerationRecord, NightRecord, Past, RunRecord, Step, StopReason
 from schemas.lesson import Lesson, latest
-from schemas.outcome import Outcome, count_outcomes
+from schemas.outcome import Outcome
 from schemas.population import Change, Join, Reset
 from schemas.problem import restore_problem
-from schemas.program import Judged, Program
+from schemas.program import Program
+from tasks.history import rows
 from tasks.history.disk import read_file, write_file, write_folder
 from tasks.history.files import Block, RunFiles
 from tasks.history.journal import Journal
@@ -40,9 +40,9 @@ def create(files: RunFiles, run: RunRecord, *given: GenerationRecord) -> None:
     for generation in given:
         commit(files, generation)
     if run.problem.files:
-        rows = [{"path": file.path, "content": file.content} for file in run.problem.files]
-        write_file(files.problem_files, _table(tables.FILES, rows))
-    write_file(files.run, _table(tables.RUNS, [_run_row(run)]))
+        kept = [{"path": file.path, "content": file.content} for file in run.problem.files]
+        write_file(files.problem_files, _table(tables.FILES, kept))
+    write_file(files.run, _table(tables.RUNS, [rows.run_row(run)]))
 
 
 def commit(files: RunFiles, record: GenerationRecord) -> None:
@@ -57,10 +57,10 @@ def commit(files: RunFiles, record: GenerationRecord) -> None:
         files.generation(record.number),
         {
             "programs": _table(
-                tables.PROGRAMS, [_program_row(files.run_id, record, judged) for judged in record.judged]
+                tables.PROGRAMS, [rows.program_row(files.run_id, record, judged) for judged in record.judged]
             ),
-            "population": _table(tables.POPULATION, _population_rows(files.run_id, record)),
-            "generation": _table(tables.GENERATIONS, [_generation_row(files.run_id, record)]),
+            "population": _table(tables.POPULATION, rows.population_rows(files.run_id, record)),
+            "generation": _table(tables.GENERATIONS, [rows.generation_row(files.run_id, record)]),
         },
     )
     Journal(files.paid(record.number)).discard()
@@ -70,7 +70,7 @@ def record_failure(files: RunFiles, record: GenerationRecord) -> None:
     """Writes down an attempt that failed, beside the committed generations."""
     write_file(
         files.attempt(record.number, record.attempt),
-        _table(tables.GENERATIONS, [_generation_row(files.run_id, record)]),
+        _table(tables.GENERATIONS, [rows.generation_row(files.run_id, record)]),
     )
 
 
@@ -85,8 +85,8 @@ def read_spent_usd(files: RunFiles) -> float:
     """USD that the run has cost so far: what is committed, and what is paid for and not committed yet."""
 
     def committed_costs(blocks: list[Block]) -> list[float]:
-        tables = [read_file(block.folder / "generation.parquet", columns=["cost_usd"]) for block in blocks]
-        return [cost for table in tables for cost in table["cost_usd"].to_pylist()]
+        read = [read_file(block.folder / "generation.parquet", columns=["cost_usd"]) for block in blocks]
+        return [cost for table in read for cost in table["cost_usd"].to_pylist()]
 
     costs = files.steady(committed_costs)
     committed = files.committed()
@@ -97,7 +97,7 @@ def read_spent_usd(files: RunFiles) -> float:
 
 def write_night(files: RunFiles, night: NightRecord) -> None:
     """Writes a night's row; called at its start and again at its end."""
-    write_file(files.night(night.number), _table(tables.NIGHTS, [_night_row(files.run_id, night)]))
+    write_file(files.night(night.number), _table(tables.NIGHTS, [rows.night_row(files.run_id, night)]))
 
 
 def read_run(files: RunFiles) -> RunRecord:
@@ -155,24 +155,19 @@ def _past(files: RunFiles, blocks: Sequence[Block], with_lessons: bool) -> Past:
     if not ends:
         raise HistoryError(f"no folder {files.generation(0)}, the start program", remedy="Restore it from a copy.")
     committed = {number for number, is_committed in ends if is_committed}
+    counted = [block for block in blocks if block.first in committed]
     programs: defaultdict[int, list[Program]] = defaultdict(list)
-    changes: dict[int, tuple[Change, ...]] = {}
     lessons: defaultdict[int, list[Lesson]] = defaultdict(list)
-    columns = _PAST_COLUMNS + _LESSON_COLUMNS * with_lessons
     hashes: set[str] = set()
-    for block in blocks:
-        if block.first not in committed:
-            continue
-        for row in read_file(block.folder / "programs.parquet", columns=columns).to_pylist():
-            if with_lessons:
-                lessons[row["generation"]].append(_lesson(row))
-            if row["outcome"] != "sandbox_error":
-                hashes.add(row["code_hash"])
-            if row["outcome"] == "scored":
-                program = Program(row["program_id"], row["body"], tuple(row["scores"]), row["score"])
-                programs[row["generation"]].append(program)
-        numbers = range(block.first, block.last + 1)
-        changes |= zip(numbers, _changes(read_file(block.folder / "population.parquet"), block), strict=True)
+    for row in _candidates(counted, _PAST_COLUMNS + _LESSON_COLUMNS * with_lessons):
+        if with_lessons:
+            lessons[row["generation"]].append(_lesson(row))
+        if row["outcome"] != "sandbox_error":
+            hashes.add(row["code_hash"])
+        if row["outcome"] == "scored":
+            program = Program(row["program_id"], row["body"], tuple(row["scores"]), row["score"])
+            programs[row["generation"]].append(program)
+    changes = _changes(counted)
     kept = {program.id: program for number, is_committed in ends if is_committed for program in programs[number]}
     steps = (
         Step(number, ok, changes[number] if ok else (), _latest(lessons[number], kept) if ok else {})
@@ -180,6 +175,11 @@ def _past(files: RunFiles, blocks: Sequence[Block], with_lessons: bool) -> Past:
         if number
     )
     return Past(kept, tuple(steps), frozenset(hashes - {""}))
+
+
+def _candidates(blocks: Sequence[Block], columns: list[str]) -> Iterator[dict[str, Any]]:
+    for block in blocks:
+        yield from read_file(block.folder / "programs.parquet", columns=columns).to_pylist()
 
 
 def _latest(lessons: Sequence[Lesson], programs: Mapping[str, Program]) -> dict[str, Lesson]:
@@ -205,19 +205,18 @@ def _ends(files: RunFiles, blocks: Sequence[Block]) -> list[tuple[int, bool]]:
     numbers = [number for block in blocks for number in range(block.first, block.last + 1)]
     ends = {number: (number, True) for number in numbers}
     if failed:
-        rows = [row for block in blocks for row in _rows(block.folder / "generation.parquet")]
-        ends = {row["place"]: (row["generation"], row["state"] == "committed") for row in (*rows, *failed)}
+        ended = [row for block in blocks for row in _rows(block.folder / "generation.parquet")]
+        ends = {row["place"]: (row["generation"], row["state"] == "committed") for row in (*ended, *failed)}
     return [ends[place] for place in itertools.takewhile(ends.__contains__, itertools.count())]
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     """Which generations, how they ended and when; a commit from before there were places has its number's."""
-    rows = read_file(path, columns=["generation", "state", "place"]).to_pylist()
-    numbers = [row["generation"] if row["state"] == "committed" else None for row in rows]
-    places = [row.get("place") for row in rows]
     return [
-        {**row, "place": number if place is None else place}
-        for row, place, number in zip(rows, places, numbers, strict=True)
+        {**row, "place": row["generation"]}
+        if row.get("place") is None and row["state"] == "committed"
+        else {"place": None, **row}
+        for row in read_file(path, columns=["generation", "state", "place"]).to_pylist()
     ]
 
 
@@ -258,151 +257,16 @@ _PAST_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "sc
 _LESSON_COLUMNS = ["parent_ids", "error", "output"]
 
 
-def _table(schema: pa.Schema, rows: Sequence[dict[str, Any]]) -> pa.Table:
-    return pa.Table.from_pylist(list(rows), schema=schema)
+def _table(schema: pa.Schema, content: Sequence[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(list(content), schema=schema)
 
 
-def _run_row(run: RunRecord) -> dict[str, Any]:
-    problem = run.problem
-    return {
-        "run_id": run.run_id,
-        "problem": problem.name,
-        "title": problem.settings.title,
-        "started_at": run.started_at,
-        "seed": run.seed,
-        "settings": orjson.dumps(problem.settings.model_dump(mode="json")).decode(),
-        "specification": problem.specification.text,
-        "specification_hash": problem.hash,
-        "specification_path": run.specification_path,
-        "files": [(file.path, file.hash) for file in problem.files],
-        "dependencies": problem.needs.packages,
-        "image_id": run.image_id,
-        "versions": list(run.versions.items()),
-        "rescored_from": run.rescored_from,
-    }
-
-
-def _program_row(run_id: str, record: GenerationRecord, judged: Judged) -> dict[str, Any]:
-    candidate, verdict = judged.candidate, judged.verdict
-    prompt, completion = candidate.prompt, candidate.completion
-    return {
-        "run_id": run_id,
-        "generation": record.number,
-        "index": candidate.index,
-        "program_id": judged.id,
-        "parent_ids": prompt.parent_ids,
-        "island": prompt.island,
-        "model": completion.model,
-        "prompt": prompt.text,
-        "completion": completion.text,
-        "finish_reason": completion.finish_reason,
-        "body": candidate.body,
-        "code_hash": candidate.code_hash,
-        "outcome": verdict.outcome.value,
-        "error": verdict.error,
-        "output": verdict.output,
-        "score": judged.score,
-        "scores": [*verdict.scores, *[None] * verdict.skipped],
-        "confirmed_score": judged.confirmed_score,
-        "wall_s": verdict.wall_s,
-        "cpu_s": verdict.cpu_s,
-        "peak_mib": verdict.peak_mib,
-        "tokens_in": completion.tokens_in,
-        "tokens_out": completion.tokens_out,
-        "cost_usd": completion.cost_usd,
-        "latency_s": completion.latency_s,
-        "asked_at": completion.asked_at,
-        "judged_at": record.ended_at,
-    }
-
-
-def _population_rows(run_id: str, record: GenerationRecord) -> list[dict[str, Any]]:
-    signatures = {judged.id: _cluster(judged.verdict.scores) for judged in record.judged}
-    rows = []
-    for step, change in enumerate(record.changes):
-        joined = isinstance(change, Join)
-        program_id = change.program_id if joined else change.founder_id
-        rows.append(
-            {
-                "run_id": run_id,
-                "generation": record.number,
-                "step": step,
-                "island": change.island,
-                "event": "joined" if joined else "founded",
-                "program_id": program_id,
-                "cluster": signatures.get(program_id),
-            }
-        )
-    return rows
-
-
-def _cluster(scores: Sequence[float]) -> str:
-    # Adding 0.0 makes -0.0 the 0.0 that it equals.
-    return hashlib.sha256(repr(tuple(score + 0.0 for score in scores)).encode()).hexdigest()[:12]
-
-
-def _changes(table: pa.Table, block: Block) -> list[tuple[Change, ...]]:
-    """The population's changes in each generation of a block, in order."""
-    found: dict[int, list[Change]] = {number: [] for number in range(block.first, block.last + 1)}
-    for row in sorted(table.to_pylist(), key=lambda row: (row["generation"], row["step"])):
-        kind = Join if row["event"] == "joined" else Reset
-        found[row["generation"]].append(kind(row["island"], row["program_id"]))
-    return [tuple(changes) for changes in found.values()]
-
-
-def _generation_row(run_id: str, record: GenerationRecord) -> dict[str, Any]:
-    completions = [judged.candidate.completion for judged in record.judged]
-    scores = [judged.score for judged in record.judged if judged.score is not None]
-    return {
-        "run_id": run_id,
-        "generation": record.number,
-        "attempt": record.attempt,
-        "night": record.night,
-        "state": "failed" if record.error else "committed",
-        "place": record.place,
-        "started_at": record.started_at,
-        "ended_at": record.ended_at,
-        "sample_s": record.sample_s,
-        "evaluate_s": record.evaluate_s,
-        "select_s": record.select_s,
-        "candidates": len(record.judged),
-        "outcomes": list(count_outcomes([judged.verdict.outcome for judged in record.judged]).items()),
-        "best_score": record.best.score,
-        "best_program_id": record.best.id,
-        "generation_best": max(scores, default=None),
-        "reset_islands": [change.island for change in record.changes if isinstance(change, Reset) and record.number],
-        "tokens_in": sum(completion.tokens_in for completion in completions),
-        "tokens_out": sum(completion.tokens_out for completion in completions),
-        "cost_usd": sum(completion.cost_usd or 0.0 for completion in completions),
-        "flow_run_id": record.flow_run_id,
-        "error": record.error,
-    }
-
-
-def _night_row(run_id: str, night: NightRecord) -> dict[str, Any]:
-    return {
-        "run_id": run_id,
-        "night": night.number,
-        "started_at": night.started_at,
-        "ended_at": night.ended_at,
-        "generations": night.generations,
-        "samples": night.samples,
-        "cost_usd": night.cost_usd,
-        "best_before": night.best_before,
-        "best_after": night.best_after,
-        "best_program_id": night.best_program_id,
-        "finalists": [
-            {
-                "program_id": finalist.program.id,
-                "train": finalist.train,
-                "validation": finalist.validation,
-                "held_out": finalist.held_out,
-            }
-            for finalist in night.finalists
-        ],
-        "stop_reason": night.stop_reason.value if night.stop_reason else None,
-        "error": night.error,
-        "paused_s": night.paused_s,
-        "paused_by": night.paused_by,
-        "flow_run_id": night.flow_run_id,
-    }
+def _changes(blocks: Sequence[Block]) -> dict[int, tuple[Change, ...]]:
+    """The population's changes in each generation, in order."""
+    found: dict[int, list[Change]] = {number: [] for block in blocks for number in range(block.first, block.last + 1)}
+    for block in blocks:
+        rows_of_block = read_file(block.folder / "population.parquet").to_pylist()
+        for row in sorted(rows_of_block, key=lambda row: (row["generation"], row["step"])):
+            kind = Join if row["event"] == "joined" else Reset
+            found[row["generation"]].append(kind(row["island"], row["program_id"]))
+    return {number: tuple(changes) for number, changes in found.items()}

@@ -1,0 +1,156 @@
+"""What is kept as rows: a run, a generation, its candidates, what happened on its islands, a night."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from schemas.generation import GenerationRecord, NightRecord, RunRecord
+from schemas.outcome import count_outcomes
+from schemas.population import Join, Reset
+from schemas.program import Judged
+
+
+def run_row(run: RunRecord) -> dict[str, Any]:
+    """A row of `tables.RUNS`."""
+    problem = run.problem
+    return {
+        "run_id": run.run_id,
+        "problem": problem.name,
+        "title": problem.settings.title,
+        "started_at": run.started_at,
+        "seed": run.seed,
+        "settings": orjson.dumps(problem.settings.model_dump(mode="json")).decode(),
+        "specification": problem.specification.text,
+        "specification_hash": problem.hash,
+        "specification_path": run.specification_path,
+        "files": [(file.path, file.hash) for file in problem.files],
+        "dependencies": problem.needs.packages,
+        "image_id": run.image_id,
+        "versions": list(run.versions.items()),
+        "rescored_from": run.rescored_from,
+    }
+
+
+def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> dict[str, Any]:
+    """A row of `tables.PROGRAMS`."""
+    candidate, verdict = judged.candidate, judged.verdict
+    prompt, completion = candidate.prompt, candidate.completion
+    return {
+        "run_id": run_id,
+        "generation": record.number,
+        "index": candidate.index,
+        "program_id": judged.id,
+        "parent_ids": prompt.parent_ids,
+        "island": prompt.island,
+        "model": completion.model,
+        "prompt": prompt.text,
+        "completion": completion.text,
+        "finish_reason": completion.finish_reason,
+        "body": candidate.body,
+        "code_hash": candidate.code_hash,
+        "outcome": verdict.outcome.value,
+        "error": verdict.error,
+        "output": verdict.output,
+        "score": judged.score,
+        "scores": [*verdict.scores, *[None] * verdict.skipped],
+        "confirmed_score": judged.confirmed_score,
+        "wall_s": verdict.wall_s,
+        "cpu_s": verdict.cpu_s,
+        "peak_mib": verdict.peak_mib,
+        "tokens_in": completion.tokens_in,
+        "tokens_out": completion.tokens_out,
+        "cost_usd": completion.cost_usd,
+        "latency_s": completion.latency_s,
+        "asked_at": completion.asked_at,
+        "judged_at": record.ended_at,
+    }
+
+
+def population_rows(run_id: str, record: GenerationRecord) -> list[dict[str, Any]]:
+    """Rows of `tables.POPULATION`, one a change, in order."""
+    signatures = {judged.id: _cluster(judged.verdict.scores) for judged in record.judged}
+    rows = []
+    for step, change in enumerate(record.changes):
+        joined = isinstance(change, Join)
+        program_id = change.program_id if joined else change.founder_id
+        rows.append(
+            {
+                "run_id": run_id,
+                "generation": record.number,
+                "step": step,
+                "island": change.island,
+                "event": "joined" if joined else "founded",
+                "program_id": program_id,
+                "cluster": signatures.get(program_id),
+            }
+        )
+    return rows
+
+
+def _cluster(scores: Sequence[float]) -> str:
+    # Adding 0.0 makes -0.0 the 0.0 that it equals.
+    return hashlib.sha256(repr(tuple(score + 0.0 for score in scores)).encode()).hexdigest()[:12]
+
+
+def generation_row(run_id: str, record: GenerationRecord) -> dict[str, Any]:
+    """A row of `tables.GENERATIONS`, of one that was committed or of an attempt that failed."""
+    completions = [judged.candidate.completion for judged in record.judged]
+    scores = [judged.score for judged in record.judged if judged.score is not None]
+    return {
+        "run_id": run_id,
+        "generation": record.number,
+        "attempt": record.attempt,
+        "night": record.night,
+        "state": "failed" if record.error else "committed",
+        "place": record.place,
+        "started_at": record.started_at,
+        "ended_at": record.ended_at,
+        "sample_s": record.sample_s,
+        "evaluate_s": record.evaluate_s,
+        "select_s": record.select_s,
+        "candidates": len(record.judged),
+        "outcomes": list(count_outcomes([judged.verdict.outcome for judged in record.judged]).items()),
+        "best_score": record.best.score,
+        "best_program_id": record.best.id,
+        "generation_best": max(scores, default=None),
+        "reset_islands": [change.island for change in record.changes if isinstance(change, Reset) and record.number],
+        "tokens_in": sum(completion.tokens_in for completion in completions),
+        "tokens_out": sum(completion.tokens_out for completion in completions),
+        "cost_usd": sum(completion.cost_usd or 0.0 for completion in completions),
+        "flow_run_id": record.flow_run_id,
+        "error": record.error,
+    }
+
+
+def night_row(run_id: str, night: NightRecord) -> dict[str, Any]:
+    """A row of `tables.NIGHTS`."""
+    return {
+        "run_id": run_id,
+        "night": night.number,
+        "started_at": night.started_at,
+        "ended_at": night.ended_at,
+        "generations": night.generations,
+        "samples": night.samples,
+        "cost_usd": night.cost_usd,
+        "best_before": night.best_before,
+        "best_after": night.best_after,
+        "best_program_id": night.best_program_id,
+        "finalists": [
+            {
+                "program_id": finalist.program.id,
+                "train": finalist.train,
+                "validation": finalist.validation,
+                "held_out": finalist.held_out,
+            }
+            for finalist in night.finalists
+        ],
+        "stop_reason": night.stop_reason.value if night.stop_reason else None,
+        "error": night.error,
+        "paused_s": night.paused_s,
+        "paused_by": night.paused_by,
+        "flow_run_id": night.flow_run_id,
+    }
