@@ -125,6 +125,9 @@ _INSIDE = (
     "for only what the image holds: a compiler, another program or data goes into an image of your own, --image NAME"
 )
 
+_MISSING = "not found|no such file|not installed|not available|resolve host|connection|cannot open"
+"""What errors say of something that the sandbox lacks."""
+
 
 def start_remedy(verdict: Verdict, problem: Problem, path: Path) -> str:
     """What to do about a start program that has no score; empty where nothing is known.
@@ -149,7 +152,8 @@ def printed_error(verdict: Verdict, problem: Problem, path: Path) -> str:
     found = re.findall(r"^(?:[\w.]*(?:Error|Exception)|error): (?!None$)\S.*$", verdict.output, re.MULTILINE)
     if not found:
         return ""
-    remedy = _module_remedy(found[-1], problem, path) or (_INSIDE if problem.settings.command.evaluate else "")
+    is_missing = problem.settings.command.evaluate and re.search(_MISSING, found[-1], re.IGNORECASE)
+    remedy = _module_remedy(found[-1], problem, path) or (_INSIDE if is_missing else "")
     return f"warning: the start program is scored, and yet it printed: {found[-1]}\n  {remedy}".rstrip()
 
 

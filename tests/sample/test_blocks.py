@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -161,3 +162,12 @@ def test_a_completion_that_repeats_itself_is_read_in_no_time(line: str):
     began = time.process_time()
     assert extract_blocks(line * 2000, FILE).verdict is not None
     assert time.process_time() - began < 1
+
+
+def test_the_built_in_model_does_not_answer_with_changed_words_alone():
+    code = 'def f():\n    """The 1 of 2 or 3 < 4."""\n    # 5 and 6\n    return 7\n'
+    file = read_marked(f"# EVOLVE-BLOCK-START\n{code}# EVOLVE-BLOCK-END\n", "f.py")
+    prompt = render(file, [file.start_body], Model(name="m"), "")
+    for seed in range(30):
+        body = extract_blocks(mutate(prompt, seed), file).body
+        assert re.sub(r'""".*?"""|#.*', "", body).split() != ["def", "f():", "return", "7"]

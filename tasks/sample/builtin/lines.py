@@ -6,6 +6,7 @@ delete, replace, insert and swap lines), and a Gaussian step for numbers, as in 
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from collections.abc import Callable
@@ -45,7 +46,7 @@ def mutate_lines(prompt: str, random: Random) -> str:
     for _ in range(_ATTEMPTS):
         child = _child(base, random.choice(donors), random)
         text = "\n".join(child)
-        if child != base and not (is_python and _is_broken(text, "\n".join(base))):
+        if child != base and not (is_python and _is_broken_or_the_same(text, "\n".join(base))):
             return f"```\n{text}\n```"
     return f"```\n{chr(10).join(base)}\n```"
 
@@ -65,17 +66,25 @@ def _child(base: list[str], donor: list[str], random: Random) -> list[str]:
             return child
 
 
-def _is_broken(text: str, base: str) -> bool:
-    """Whether it is no Python where its parent is."""
-    return _parses(base) and not _parses(text)
+def _is_broken_or_the_same(text: str, base: str) -> bool:
+    """Whether it is no Python where its parent is, or the same but for comments and docstrings."""
+    before, after = _program(base), _program(text)
+    return bool(before) and after in ("", before)
 
 
-def _parses(text: str) -> bool:
+def _program(text: str) -> str:
+    """A module without what is for readers; empty if it is no Python."""
     try:
-        source.parse(source.dedent(text))
+        return ast.dump(_Wordless().visit(source.parse_shallow(source.dedent(text))))
     except source.SourceError:
-        return False
-    return True
+        return ""
+
+
+class _Wordless(ast.NodeTransformer):
+    """Drops docstrings and other constants that nothing is done with."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        return None if isinstance(node.value, ast.Constant) else node
 
 
 def _places(lines: list[str], pattern: str = r"\S") -> list[int]:
