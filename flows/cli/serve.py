@@ -24,9 +24,8 @@ def serve(
     from flows.schedules import POOL
 
     with _server(port) as url:
-        say(
-            f"nights are spent from now on; Prefect's pages: {url.removesuffix('/api')}; Ctrl-C ends it, and a night under way"
-        )
+        pages = url.removesuffix("/api")
+        say(f"nights are spent from now on; Prefect's pages: {pages}; Ctrl-C ends it, and a night under way")
         worker = ProcessWorker(work_pool_name=pool or POOL)
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(worker.start())
