@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import SpecificationError
-from schemas.foreign.task import Task, find_program, find_yaml, make_task, read_yaml
+from schemas.foreign.task import FEEDBACK, Task, find_program, find_yaml, make_task, read_yaml
 from schemas.settings import flat_settings
 
 _TIMEOUT_S, _THRESHOLDS, _FEATURES, _ISLANDS = 300, [0.5, 0.75, 0.9], ["complexity", "diversity"], 5
@@ -20,6 +20,8 @@ _USED = {
     "evaluator.cascade_thresholds",
     "database.feature_dimensions",
     "database.num_islands",
+    "prompt.include_artifacts",
+    "prompt.max_artifact_bytes",
     "prompt.system_message",
     "llm.system_message",
     "llm.temperature",
@@ -84,9 +86,15 @@ def _settings(said: dict[str, Any], stages: int) -> dict[str, Any]:
     return {
         "statement": _statement(said),
         "limits": limits,
-        "search": {"islands": said.get("database.num_islands", _ISLANDS)},
+        "search": {"islands": said.get("database.num_islands", _ISLANDS), "feedback": _feedback(said)},
         "sampling": sampling,
     }
+
+
+def _feedback(said: dict[str, Any]) -> int:
+    """Characters of artifacts in a prompt, where a task asks for them in so many words."""
+    most = said.get("prompt.max_artifact_bytes")
+    return min(most if isinstance(most, int) else FEEDBACK, FEEDBACK) if said.get("prompt.include_artifacts") else 0
 
 
 def _statement(said: dict[str, Any]) -> str:

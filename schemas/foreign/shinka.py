@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from schemas import source
-from schemas.foreign.task import Task, find_program, find_yaml, make_task, read_yaml
+from schemas.foreign.task import FEEDBACK, Task, find_program, find_yaml, make_task, read_yaml
 from schemas.settings import flat_settings
 
-_USED = {"time", "num_islands", "max_tokens"}
+_USED = {"time", "num_islands", "max_tokens", "use_text_feedback"}
 
 _SPOKEN_OF = {
     *("init_program_path", "eval_program_path", "results_dir", "db_path", "job_type", "language"),
@@ -43,8 +43,8 @@ def read_task(directory: Path, program: str = "") -> Task:
     settings: dict[str, Any] = {"statement": message}
     if seconds := _seconds(said.get("time")):
         settings["limits"] = {"wall_s": seconds}
-    if islands := said.get("num_islands"):
-        settings["search"] = {"islands": islands}
+    search = {"islands": said.get("num_islands"), "feedback": FEEDBACK if said.get("use_text_feedback") else None}
+    settings["search"] = {name: value for name, value in search.items() if value}
     if tokens := said.get("max_tokens"):
         settings["sampling"] = {"max_tokens": tokens}
     task = make_task(

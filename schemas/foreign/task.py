@@ -22,6 +22,9 @@ BRIDGES = ("overnight_openevolve.py", "overnight_shinka.py", _COMMON)
 METRICS_FILE = "overnight_metrics.json"
 """Where a bridge writes what it found."""
 
+FEEDBACK = 4000
+"""Characters of a prompt for what a program printed, where a task wants it shown."""
+
 _OF_THE_TOOLS = {"openevolve", "shinka", "shinka-evolve"}
 """Packages that nobody needs here: the bridges stand in for what evaluators take from them."""
 

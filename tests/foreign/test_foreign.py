@@ -176,6 +176,28 @@ def test_the_yaml_that_run_evo_names_is_read(tmp_path: Path):
     assert load_problem(task).settings.search.islands == 3
 
 
+@pytest.mark.parametrize(
+    ("files", "characters"),
+    [
+        ({"config__yaml": "prompt: {include_artifacts: true, max_artifact_bytes: 900}"}, 900),
+        ({"config__yaml": "prompt: {include_artifacts: true, max_artifact_bytes: 90000}"}, 4000),
+        ({"config__yaml": "prompt: {include_artifacts: false}"}, 0),
+        ({}, 0),
+    ],
+)
+def test_artifacts_are_shown_to_models_where_openevolve_s_config_wants_it(files: dict, characters: int, tmp_path: Path):
+    task = bare_task(tmp_path / "task", evaluator__py=EVALUATE, initial_program__py="x = 1\n", **files)
+    problem = load_problem(task)
+    assert problem.settings.search.feedback == characters
+    assert "artifact" not in "\n".join(problem.notes)
+
+
+def test_text_feedback_is_shown_to_models_where_shinka_s_yaml_wants_it(tmp_path: Path):
+    yaml = "evo_config: {use_text_feedback: true}"
+    task = bare_task(tmp_path / "task", evaluate__py="", initial__py="x = 1\n", shinka__yaml=yaml)
+    assert load_problem(task).settings.search.feedback == 4000
+
+
 def test_packages_that_nobody_names_are_asked_for_where_the_task_uses_them(tmp_path: Path):
     task = bare_task(
         tmp_path / "task",
