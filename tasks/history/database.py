@@ -159,6 +159,7 @@ class Database:
                 self._known[source] = now[source]
 
     def _refuse_more_than_a_query(self, sql: str) -> None:
+        guard.refuse_what_is_no_text(sql)
         statements = self._connection.extract_statements(sql)
         kinds = [_kind(statement) for statement in statements]
         if kinds == ["EXPLAIN"]:

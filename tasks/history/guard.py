@@ -28,6 +28,18 @@ def explained(sql: str) -> str:
     return _EXPLAIN.sub("", sql, count=1)
 
 
+def refuse_what_is_no_text(sql: str) -> None:
+    """Bytes of an argument or a terminal that are no UTF-8 come as halves of characters, which DuckDB cannot be given.
+
+    Raises:
+        QueryError: If there are any.
+    """
+    try:
+        sql.encode()
+    except UnicodeEncodeError as error:
+        raise QueryError(f"the query is no text: {error.reason}", remedy="Write it in UTF-8.") from error
+
+
 def refuse_more_than_one_query(kinds: list[str]) -> None:
     """Looks at the kinds of the statements.
 

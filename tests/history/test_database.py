@@ -408,6 +408,7 @@ REFUSED = [
     "USE memory",
     "",
     "   -- nothing",
+    "SELECT '\udcff'",
     "SELEC 1",
     "SELECT nothing FROM nowhere",
 ]
