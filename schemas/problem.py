@@ -30,7 +30,7 @@ class Problem:
     """A problem that was read and found right.
 
     Attributes:
-        name: The file's stem, or the directory's name, with dashes.
+        name: The file's stem, or the directory's name, with dashes; of one that is a number with the folder above it.
         specification: What its programs share: a specification, or the file of a directory that evolves.
         settings: All settings, those of the specification, of `overnight.toml` and of the flags merged.
         inputs: For each split, one call for each input.
@@ -151,8 +151,14 @@ def _load_directory(path: Path, overrides: Mapping[str, Any]) -> Problem:
     settings = _with_input_files(settings, path / "overnight.toml")
     files = [one for one in read_files(path, settings.files) if one.path != settings.command.program]
     files += task.bridges if task else ()
-    problem = _problem(path.resolve().name.replace("_", "-"), file, settings, files)
+    problem = _problem(_directory_name(path.resolve()), file, settings, files)
     return replace(problem, notes=task.notes) if task else problem
+
+
+def _directory_name(path: Path) -> str:
+    """Of the problem in a directory; one that is a mere number says nothing without the folder above it."""
+    name = f"{path.parent.name}-{path.name}" if path.name.isdigit() else path.name
+    return name.replace("_", "-")
 
 
 def restore_problem(name: str, text: str, settings: Mapping[str, Any], files: Sequence[File] = ()) -> Problem:

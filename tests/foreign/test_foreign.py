@@ -123,6 +123,12 @@ def test_a_start_program_of_another_name_is_found_or_named(files: dict, flags: d
     assert load_problem(bare_task(tmp_path / "task", **files), flags).settings.command.program == program
 
 
+def test_a_directory_that_is_a_number_is_called_by_the_one_above_it_too(tmp_path: Path):
+    (tmp_path / "hexagon_packing").mkdir()
+    task = bare_task(tmp_path / "hexagon_packing" / "11", evaluator__py=EVALUATE, initial_program__py="x = 1\n")
+    assert load_problem(task).name == "hexagon-packing-11"
+
+
 @pytest.mark.parametrize(
     ("files", "said"),
     [
