@@ -20,6 +20,7 @@ from flows.notify import Notifier, addresses_of
 from flows.rules import StopRules
 from flows.search import Night
 from flows.session import open_session
+from flows.signals import heeded
 from flows.start import create_run
 from flows.story.tell import tell
 from flows.vigil import bury_children
@@ -103,7 +104,8 @@ def night(
         try:
             with open_session(begin(run_id, place, start)) as session:
                 one = Night(session, rules, str(place), notifier=notifier)
-                over = one.run()
+                with heeded(session.progress):
+                    over = one.run()
                 with contextlib.suppress(OvernightError, OSError):
                     one.pages.report(write_report(place, session.files))
                 return over

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,11 +14,11 @@ from flows.cli.live import live_view, spent
 from flows.cli.summary import print_summary
 from flows.cli.text import history_flag, say
 from flows.notify import Notifier
-from flows.progress import Progress
 from flows.rules import StopRules
 from flows.search import search
 from flows.server import PrefectServer
 from flows.session import Session, open_session
+from flows.signals import heeded
 from flows.start import image_id
 from schemas.errors import EnvironmentFault, ExitCode, ProviderError
 from schemas.generation import StopReason
@@ -75,7 +74,7 @@ def conduct(
         say(f"run {files.run_id}, seed {session.run.seed}")
         _warn_of_another_image(session)
         _warn_of_changed_files(session)
-        with server.connected(), _told(files.run_id, history), _signals(session.progress), live_view(session, rules):
+        with server.connected(), _told(files.run_id, history), heeded(session.progress), live_view(session, rules):
             result = search(files.run_id, str(history), rules, again)
     print_summary(history, files.run_id, result["night"], spent=spent(session.progress.ledger))
     _tell_what_failed(files.run_id, result["failed"], history)
@@ -119,21 +118,3 @@ def _told(run_id: str, history: Path) -> Iterator[None]:
     except CancelledRun as error:
         say(f"cancelled in Prefect, and stopped at once; {again}")
         raise KeyboardInterrupt from error
-
-
-@contextlib.contextmanager
-def _signals(progress: Progress) -> Iterator[None]:
-    """The first Ctrl-C, or closing the terminal, lets the generation under way commit; the second stops at once."""
-
-    def stop(_number: int, _frame: Any) -> None:
-        if progress.interrupted:
-            raise KeyboardInterrupt
-        progress.interrupted = True
-        progress.message = "finishing this generation; Ctrl-C again stops at once"
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
