@@ -1,33 +1,50 @@
-"""`overnight serve`: a server of its own that plans the nights which are scheduled, and has pages."""
+"""`overnight serve`: a server of its own that plans the nights which are scheduled, and has pages; it spends them."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.server import _free_port
+from tasks.history.database import Database
+from tests.accidents import wait_until
 from tests.flows.cli.conftest import call
 
 pytestmark = pytest.mark.prefect
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[str]:
-    """Address of the server of an `overnight serve`, which Ctrl-C ends."""
+class Serving(NamedTuple):
+    """An `overnight serve`: its server's address, and its process."""
+
+    address: str
+    process: subprocess.Popen[str]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prefect's folder."""
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="module")
+def served(home: Path) -> Iterator[Serving]:
+    """One for all tests; the last one ends it."""
     port = _free_port()
+    own = {"PREFECT_API_URL": "", "PREFECT_HOME": str(home), "PREFECT_WORKER_QUERY_SECONDS": "1"}
     serving = subprocess.Popen(
         [sys.executable, "-m", "flows.cli.main", "serve", "--port", str(port)],
-        env={**os.environ, "PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path / "prefect")},
+        env={**os.environ, **own},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -35,28 +52,50 @@ def served(tmp_path: Path) -> Iterator[str]:
     try:
         said = serving.stderr.readline()
         assert f"http://127.0.0.1:{port};" in said
-        yield f"http://127.0.0.1:{port}"
+        yield Serving(f"http://127.0.0.1:{port}", serving)
     finally:
         serving.send_signal(signal.SIGINT)
         serving.communicate(timeout=60)
 
 
-def test_what_is_scheduled_is_planned_and_the_pages_are_there(served: str, toy: Path, tmp_path: Path):
-    with urllib.request.urlopen(served, timeout=20) as page:
+def test_what_is_scheduled_is_planned_and_the_pages_are_there(served: Serving, home: Path, toy: Path, tmp_path: Path):
+    with urllib.request.urlopen(served.address, timeout=20) as page:
         assert "<html" in page.read().decode()
-    assert (tmp_path / "prefect" / "overnight-pages").is_dir(), "and nothing is unpacked into the environment"
-    line = ["schedule", str(toy), "--cron", "0 22 * * *"]
-    done = call(line, tmp_path / "history", PREFECT_API_URL=f"{served}/api", PREFECT_HOME=str(tmp_path / "client"))
+    assert (home / "overnight-pages").is_dir(), "and nothing is unpacked into the environment"
+    schedule(served, toy, tmp_path, name="planned")
+    with client_of(served) as client:
+        wait_until(lambda: bool(client.read_flow_runs()))
+        assert all(night.state is not None and night.state.is_scheduled() for night in client.read_flow_runs())
+
+
+@pytest.mark.docker
+def test_a_night_under_way_finishes_its_generation_when_ctrl_c_ends_what_serves_it(
+    served: Serving, toy: Path, tmp_path: Path
+):
+    schedule(served, toy, tmp_path, name="spent")
+    with client_of(served) as client:
+        (deployment,) = [one for one in client.read_deployments() if one.name == "spent"]
+        client.create_flow_run_from_deployment(deployment.id)
+    wait_until(lambda: any((tmp_path / "history").glob("runs/*/generations/000001/*")))
+    served.process.send_signal(signal.SIGINT)
+    _, said = served.process.communicate(timeout=60)
+    assert served.process.returncode == 0
+    assert "finish their generation" in said
+    database = Database(tmp_path / "history")
+    (night,) = database.rows("SELECT stop_reason, ended_at, generations FROM nights")
+    assert night["stop_reason"] == "interrupted"
+    assert night["ended_at"] is not None
+    assert night["generations"] == database.rows("SELECT max(generation) AS last FROM generations")[0]["last"]
+
+
+def schedule(served: Serving, problem: Path, tmp_path: Path, *, name: str) -> None:
+    line = ["schedule", str(problem), "--cron", "0 22 * * *", "--name", name]
+    there = {"PREFECT_API_URL": f"{served.address}/api", "PREFECT_HOME": str(tmp_path / "client")}
+    done = call(line, tmp_path / "history", **there)
     assert done.returncode == 0, done.stderr
-    deadline = time.monotonic() + 60
-    while not (planned := nights(served)) and time.monotonic() < deadline:
-        time.sleep(0.5)
-    assert {night["state_type"] for night in planned} == {"SCHEDULED"}
 
 
-def nights(server: str) -> list[dict[str, Any]]:
-    request = urllib.request.Request(
-        f"{server}/api/flow_runs/filter", b"{}", {"Content-Type": "application/json"}, method="POST"
-    )
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return json.load(answer)
+@contextmanager
+def client_of(served: Serving) -> Iterator[SyncPrefectClient]:
+    with temporary_settings({PREFECT_API_URL: f"{served.address}/api"}), get_client(sync_client=True) as client:
+        yield client
