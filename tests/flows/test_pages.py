@@ -136,7 +136,10 @@ def test_cancelled_in_prefect_a_night_stops_at_once_and_can_be_resumed(
     assert f"cancelled in Prefect, and stopped at once; go on with: overnight resume {run_id}" in said
     assert containers(run_id) == []
     state = flow_runs(client, run_id)[name].state
-    assert (state.name, state.message) == ("Cancelled", f"stopped at once; go on with: overnight resume {run_id}")
+    assert (state.name, state.message) == (
+        "Cancelled",
+        f"stopped at once; go on with: overnight resume {run_id} --history {tmp_path}",
+    )
     (row,) = Database(tmp_path).rows("FROM nights")
     assert row["stop_reason"] == "interrupted"
 
