@@ -46,6 +46,9 @@ _LONGEST_WAIT_S = 300.0
 _FULL_DISK_S = 1800.0
 """How long a night waits for a disk that is full."""
 
+_ROW_S = 60.0
+"""Seconds after which a night's row is written again: no older is what a killed night leaves."""
+
 
 @flow(name="search", flow_run_name="{run_id}")
 def search(run_id: str, history: str, rules: StopRules, again: list[int] | None = None) -> Any:
@@ -119,6 +122,7 @@ class Night:
         self._first = session.generations
         self._committed = 0
         self._longest_s = 0.0
+        self._written = time.monotonic()
         self._record = NightRecord(
             number=len(session.files.nights()) + 1,
             started_at=datetime.now(UTC),
@@ -189,6 +193,8 @@ class Night:
             trouble = Trouble()
             self._session.progress.message = ""
             self._longest_s = max(self._longest_s, self._session.mail.seconds_since(begin))
+            if time.monotonic() - self._written >= _ROW_S:
+                self._write(self._reached())
         return reason
 
     def _is_too_much(self, trouble: Trouble, number: int, error: Exception) -> bool:
@@ -255,10 +261,7 @@ class Night:
                 break
             time.sleep(min(0.2, seconds))
         paused_s = self._record.paused_s + time.monotonic() - begin
-        self._record = replace(self._record, paused_s=paused_s, paused_by=said)
-        # A disk that is full may be what it waits for.
-        with contextlib.suppress(EnvironmentFault):
-            record.write_night(self._session.files, self._record)
+        self._write(replace(self._reached(), paused_s=paused_s, paused_by=said))
         if progress.message == told:
             progress.message = ""
 
@@ -312,19 +315,26 @@ class Night:
 
     def _end(self, reason: StopReason, error: str = "") -> None:
         """Writes the night's row; the final, which may fail, comes after it."""
-        session, tally = self._session, self._tally()
-        self._record = replace(
+        self._record = replace(self._reached(), ended_at=datetime.now(UTC), stop_reason=reason, error=error)
+        record.write_night(self._session.files, self._record)
+
+    def _reached(self) -> NightRecord:
+        """The night's row by now."""
+        best = self._session.best
+        return replace(
             self._record,
-            ended_at=datetime.now(UTC),
             generations=self._committed,
-            samples=session.progress.samples,
-            cost_usd=tally.cost_usd,
-            best_after=session.best.score,
-            best_program_id=session.best.id,
-            stop_reason=reason,
-            error=error,
+            samples=self._session.progress.samples,
+            cost_usd=self._tally().cost_usd,
+            best_after=best.score,
+            best_program_id=best.id,
         )
-        record.write_night(session.files, self._record)
+
+    def _write(self, reached: NightRecord) -> None:
+        """Writes the row of the night under way, for those who look, and in case that it is killed."""
+        self._record, self._written = reached, time.monotonic()
+        with contextlib.suppress(EnvironmentFault):  # a disk that is full may be what it waits for
+            record.write_night(self._session.files, reached)
 
     def _show(self, *, now: bool = False) -> None:
         share = share_done(self._rules, self._tally(), self._record.started_at, datetime.now(UTC))

@@ -133,7 +133,7 @@ NIGHTS = _table(
     ("run_id", TEXT, "the run"),
     ("night", COUNT, "its number, from 1"),
     ("started_at", TIME, "start"),
-    ("ended_at", TIME, "end; null while it is under way or if it was killed"),
+    ("ended_at", TIME, "end; null while it is under way or if it was killed, and the row then up to a minute old"),
     ("generations", COUNT, "generations committed"),
     ("samples", COUNT, "samples bought"),
     ("cost_usd", REAL, "USD; unknown prices count as nothing"),

@@ -57,6 +57,17 @@ def test_a_night_leaves_generations_a_population_and_its_own_row(night: Night, t
     assert history.rows("SELECT reset_islands FROM generations WHERE generation = 2")[0]["reset_islands"]
 
 
+def test_a_night_s_row_is_kept_up_while_it_is_under_way(night: Night, monkeypatch: pytest.MonkeyPatch):
+    rows, write = [], flows.search.record.write_night
+    monkeypatch.setattr(flows.search, "_ROW_S", 0.0)
+    monkeypatch.setattr(flows.search.record, "write_night", lambda files, row: (rows.append(row), write(files, row)))
+    night(3)
+    under_way = [row for row in rows if row.ended_at is None]
+    assert [row.generations for row in under_way] == [0, 1, 2, 3]
+    assert [row.samples >= 6 * row.generations for row in under_way] == [True] * 4
+    assert under_way[-1].best_after >= under_way[0].best_after
+
+
 def test_it_reads_in_prefect_as_the_design_says(night: Night, prefect: str):
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterName
