@@ -57,14 +57,14 @@ class Notifier:
         self._messages: queue.Queue[tuple[str, str, str] | None] = queue.Queue()
         self._sender: threading.Thread | None = None
 
-    def best(self, run_id: str, best: float) -> None:
-        """The best score as it is now; the first one is what gains are counted from."""
+    def best(self, run_id: str, best: float, flag: str = "") -> None:
+        """The best score as it is now; the first one is what gains are counted from. `flag` as for `ended`."""
         if self._told is None:
             self._told = best
         is_news = self._gain is not None and best > self._told and best - self._told >= self._gain
         if is_news and time.monotonic() - self._told_at >= _BETWEEN_S:
             text = f"Best score {score(best)}, {score(best - self._told)} more than what was told before."
-            self._send("info", f"Overnight: {run_id} has a new best", f"{text}\nLook: overnight best {run_id}")
+            self._send("info", f"Overnight: {run_id} has a new best", f"{text}\nLook: overnight best {run_id}{flag}")
             self._told, self._told_at = best, time.monotonic()
 
     def ended(self, run_id: str, night: NightRecord, start: float, failed: Sequence[int], flag: str = "") -> None:

@@ -17,7 +17,7 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.exceptions import PrefectException
 
 from flows.vigil import bury, keep_watch
-from flows.words import printable, score, usd
+from flows.words import history_flag, printable, score, usd
 from schemas.outcome import Outcome
 from tasks.report.code import unified
 
@@ -129,6 +129,7 @@ def best_programs(session: Session) -> list[dict[str, Any]]:
 def best_in_markdown(session: Session) -> str:
     """The best program and its difference to the start program. Strangers' text stays inside of its fences."""
     run, best, start = session.run, session.best, session.population.start
+    flag = history_flag(session.files.directory.parents[1])
     specification = run.problem.specification
     text, before = (printable(specification.function_text(one.body)) for one in (best, start))
     difference = "\n".join(unified(before, text, "start", best.id))
@@ -138,7 +139,7 @@ def best_in_markdown(session: Session) -> str:
         _fenced(text, "python"),
         "### What it changed" if difference else "No better program than the start program yet.",
         _fenced(difference, "diff") if difference else "",
-        f"Keep it: `overnight best {run.run_id} --write best.py`. Report: `overnight report {run.run_id}`.",
+        f"Keep it: `overnight best {run.run_id} --write best.py{flag}`. Report: `overnight report {run.run_id}{flag}`.",
     ]
     return "\n\n".join(part for part in parts if part)
 

@@ -116,6 +116,7 @@ class Night:
         self._session = session
         self._rules = rules
         self._history = history
+        self._flag = history_flag(Path(history))  # for the commands that are named
         self._notifier = notifier or Notifier()
         self.pages = Pages(str(flow_run.id), session)
         self._again = None if again is None else deque(again)
@@ -136,7 +137,7 @@ class Night:
         session.may_begin = self._may_begin
         session.until = rules.until
         session.progress.ledger.budget = rules.budget
-        self._notifier.best(session.run.run_id, session.best.score)
+        self._notifier.best(session.run.run_id, session.best.score, self._flag)
 
     def run(self) -> State[dict[str, Any]]:
         """Spends the night; `search` says what comes of it."""
@@ -293,7 +294,7 @@ class Night:
                 again = "Start it again; what it missed costs nothing but its pages."
                 raise Outage(f"the Prefect server does not answer: {error}", remedy=again) from error
         self._committed += 1
-        self._notifier.best(self._session.run.run_id, self._session.best.score)
+        self._notifier.best(self._session.run.run_id, self._session.best.score, self._flag)
         self._show()
         if self._again is not None:
             self._again.popleft()
@@ -344,8 +345,8 @@ class Night:
         session = self._session
         session.progress.phase = "over"
         self._show(now=True)
-        start, failed, flag = session.population.start.score, sorted(session.failed), history_flag(Path(self._history))
-        self._notifier.ended(session.run.run_id, self._record, start, failed, flag)
+        start, failed = session.population.start.score, sorted(session.failed)
+        self._notifier.ended(session.run.run_id, self._record, start, failed, self._flag)
 
     def _final(self) -> None:
         finalists = self._finalists(Trouble())
