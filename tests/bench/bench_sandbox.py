@@ -4,14 +4,17 @@
 
 For candidates that do nothing, for such that import numpy, and for candidates of 50 ms of processor time: the sandbox;
 the same fork server without containers (`tests/contract/bare.py`: this Python, one user, no control group); as many
-unisolated processes that only `exec` the program; and, but for the last, `docker exec` for each candidate. Each round
-has all of them, one after the other; rates and ratios are medians of the rounds. Then what split evaluation and
+unisolated processes that fork for each, numpy loaded, and do no more, which is what a process for each candidate costs
+at least; as many that only `exec` the program; and, but for the last, `docker exec` for each candidate. Each round has
+all of them, one after the other; rates and ratios are medians of the rounds. Then what split evaluation and
 confirmation cost (`bench_split`).
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
+import importlib
 import os
 import statistics
 import time
@@ -52,6 +55,27 @@ def run_unisolated(source: str) -> float:
     namespace: dict[str, Callable[[int], float]] = {}
     exec(source, namespace)
     return namespace["evaluate"](1)
+
+
+def run_forked(source: str) -> bytes:
+    answers, answer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(answer, repr(run_unisolated(source)).encode())
+        os._exit(0)
+    os.close(answer)
+    said = os.read(answers, 100)
+    os.close(answers)
+    os.waitpid(child, 0)
+    return said
+
+
+def load_numpy() -> None:
+    """As the runner does before it forks."""
+    for name in ("numpy", "numpy.random", "numpy.linalg", "numpy.fft"):
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
 
 
 @contextmanager
@@ -107,6 +131,7 @@ def main() -> None:
     with ExitStack() as stack:
         enter = stack.enter_context
         threads, processes = enter(ThreadPoolExecutor(slots)), enter(ProcessPoolExecutor(slots))
+        forking = enter(ProcessPoolExecutor(slots, initializer=load_numpy))
         began = time.perf_counter()
         pool = enter(open_pool(JOB, image=image, slots=slots))
         print(f"{slots} slots started in {time.perf_counter() - began:.2f} s, {pool.versions}")
@@ -116,10 +141,11 @@ def main() -> None:
         trivial: list[Way] = [
             ("sandbox", threads, pool.evaluate, 300),
             ("bare server", threads, bare.evaluate, 300),
+            ("fork alone", forking, run_forked, 300),
             ("unisolated", processes, run_unisolated, 300),
             ("docker exec", threads, each, 2 * slots),
         ]
-        busy: list[Way] = [(name, executor, judge, 20 * slots) for name, executor, judge, _ in trivial[:3]]
+        busy: list[Way] = [(name, executor, judge, 20 * slots) for name, executor, judge, _ in trivial[:-1]]
         compare("trivial", TRIVIAL, trivial, rounds, slots)
         compare("numpy", NUMPY, trivial, rounds, slots)
         compare("50 ms", BUSY, busy, rounds, slots)
