@@ -158,6 +158,16 @@ class Engine:
                 return False
         return True
 
+    def tag(self, image: str, name: str) -> None:
+        """Give an image one more name.
+
+        Raises:
+            SandboxUnavailable: If the engine does not answer, or lacks the image.
+        """
+        repository, _, tag = name.rpartition(":")
+        with _faults():
+            self._client.images.get(image).tag(repository, tag)
+
     def build(self, context: IO[bytes], name: str, labels: dict[str, str]) -> None:
         """Makes an image; what runs meanwhile has no network.
 

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 
 from schemas.files import File
 from schemas.needs import Needs
-from tasks.evaluate import packages
+from tasks.evaluate import indexes, packages
 from tasks.evaluate.engine import Engine
-from tasks.evaluate.interpreter import examine
+from tasks.evaluate.interpreter import Interpreter, examine
 from tasks.evaluate.runner.additions import FILES, PACKAGES
 
 NAME = "overnight-problem"
@@ -51,7 +51,9 @@ def with_packages(
         EnvironmentFault: If the base has no Python, or packages cannot be fetched.
         SandboxUnavailable: If the engine does not answer, lacks the base, or cannot make it.
     """
-    name = _name([engine.require_image(base), _COPY_PACKAGES, needs.python, *needs.packages])
+    base_id = engine.require_image(base)
+    # What was asked for, of which index: who asks for the same again gets what was found then.
+    name = _name([base_id, _COPY_PACKAGES, needs.python, indexes.fingerprint(), *needs.packages])
     if engine.has_image(name):
         return name
     interpreter = examine(engine, base)
@@ -59,12 +61,32 @@ def with_packages(
     if interpreter.has(needs.packages):
         _build(engine, name, base, "", lambda _: None)
         return name
-    note(f"fetching {', '.join(needs.packages)} for the sandbox's Python {interpreter.version}, once")
+    note(
+        f"fetching {', '.join(needs.packages)} for the sandbox's Python {interpreter.version}, once, "
+        f"{indexes.describe()}"
+    )
+    lock = packages.resolve(needs.packages, interpreter)
+    locked = _name([base_id, _COPY_PACKAGES, lock])
+    if not engine.has_image(locked):
+        _build_with_packages(engine, locked, base, needs, lock, interpreter, note)
+    engine.tag(locked, name)
+    return name
+
+
+def _build_with_packages(
+    engine: Engine,
+    name: str,
+    base: str,
+    needs: Needs,
+    lock: str,
+    interpreter: Interpreter,
+    note: Callable[[str], None],
+) -> None:
+    """Fetch the wheels of a lock and make an image with them."""
     with tempfile.TemporaryDirectory(prefix="overnight-") as folder:
-        packages.fetch(needs.packages, interpreter, Path(folder))
+        packages.fetch(needs.packages, lock, interpreter, Path(folder))
         note("making an image with them, once")
         _build(engine, name, base, _COPY_PACKAGES, lambda archive: archive.add(folder, "packages", filter=_as_root_s))
-    return name
 
 
 def with_files(engine: Engine, base: str, files: Sequence[File]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import configparser
+import hashlib
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -18,20 +20,45 @@ _NAMES = {
 }
 
 
+_DECIDING = (
+    *("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX"),
+    *("UV_INDEX_STRATEGY", "UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE_NEWER"),
+    *("UV_PRERELEASE", "UV_RESOLUTION"),
+)
+"""Variables that decide which wheels are found."""
+
+_PATHS = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_FIND_LINKS", "UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_OVERRIDE")
+"""Those that may name a file or a folder, from the working directory."""
+
+
 def environment() -> dict[str, str]:
-    """The environment for uv."""
+    """The environment for uv, which may be run in another working directory."""
     variables, pip = dict(os.environ), _pip_settings()
     for setting, (name, other, separator) in _NAMES.items():
         if setting in pip and not variables.get(name) and not variables.get(other):
             variables[name] = separator.join(pip[setting].split())
     # Where a network signs connections anew, only the system knows the certificate.
     variables.setdefault("UV_SYSTEM_CERTS", "true")
-    return variables
+    return variables | {name: _absolute(variables[name]) for name in _PATHS if variables.get(name)}
+
+
+def _absolute(value: str) -> str:
+    """Paths that are there from the working directory, made absolute; addresses and other paths stay."""
+    parts = value.split(",")
+    return ",".join(str(Path(part).absolute()) if part and Path(part).exists() else part for part in parts)
 
 
 def flags() -> list[str]:
-    """What uv has no variable for."""
-    return ["--no-index"] if _is_without_index() else []
+    """What uv has no variable for. Of its own configuration files only one that the user's environment names counts."""
+    without_files = [] if os.environ.get("UV_CONFIG_FILE") else ["--no-config"]
+    return without_files + (["--no-index"] if _is_without_index() else [])
+
+
+def fingerprint() -> str:
+    """Return a SHA-256 that differs where wheels are looked for elsewhere, or chosen otherwise."""
+    variables = environment()
+    said = {name: variables[name] for name in _DECIDING if variables.get(name)}
+    return hashlib.sha256(json.dumps([said, _is_without_index()], sort_keys=True).encode()).hexdigest()
 
 
 def describe() -> str:

@@ -15,7 +15,7 @@ from schemas.job import Apart, Call, Command, Job, Limits
 from schemas.needs import Needs
 from tasks.evaluate import engine, images
 from tasks.evaluate.interpreter import Interpreter, examine
-from tasks.evaluate.packages import fetch
+from tasks.evaluate.packages import fetch, resolve
 from tasks.evaluate.pool import open_pool
 from tests.wheels import make_wheel
 
@@ -50,8 +50,8 @@ def make(sandbox_image: str) -> Iterator[Make]:
     yield make
     connected.close()
     client = docker.from_env()
-    for name in names:
-        client.images.remove(name)
+    for tag in {tag for name in names for tag in client.images.get(name).tags if tag.startswith(images.NAME)}:
+        client.images.remove(tag)
     client.close()
 
 
@@ -92,6 +92,60 @@ def test_a_command_and_what_it_starts_can_import_them(make: Make, wheels: Path):
     assert verdict.scores == (1.5,), verdict
 
 
+def test_a_problem_s_folder_cannot_say_where_packages_come_from(
+    make: Make, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    make_wheel(wheels, "counting", "1.5")
+    make_wheel(tmp_path / "poison", "counting", "1.6")
+    problem = tmp_path / "problem"
+    problem.mkdir()
+    for name in ("uv.toml", "pyproject.toml"):
+        table = "tool.uv.pip" if name == "pyproject.toml" else "pip"
+        (problem / name).write_text(f"[{table}]\nno-index = true\nfind-links = ['{tmp_path / 'poison'}']\n")
+    monkeypatch.chdir(problem)
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("UV_FIND_LINKS", "../wheels")
+    with open_pool(Job("evaluate", (Call((1,)),), LIMITS), image=make("counting"), slots=1) as pool:
+        assert pool.versions["counting"] == "1.5"
+
+
+def test_packages_of_another_index_are_in_another_image(make: Make, wheels: Path, monkeypatch: pytest.MonkeyPatch):
+    make_wheel(wheels, "counting", "1.5")
+    ours = make("counting")
+    poison = wheels.parent / "poison"
+    make_wheel(poison, "counting", "1.5", {"counting.py": "VERSION = 'poison'\n"})
+    monkeypatch.setenv("PIP_FIND_LINKS", str(poison))
+    assert make("counting") != ours
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    assert make("counting") == ours
+
+
+def test_the_same_wheels_of_two_indexes_are_one_image(make: Make, wheels: Path, monkeypatch: pytest.MonkeyPatch):
+    wheel = make_wheel(wheels, "counting", "1.5")
+    ours = make("counting")
+    mirror = wheels.parent / "mirror"
+    mirror.mkdir()
+    (mirror / wheel.name).write_bytes(wheel.read_bytes())
+    monkeypatch.setenv("PIP_FIND_LINKS", str(mirror))
+    client = docker.from_env()
+    assert client.images.get(make("counting")).id == client.images.get(ours).id
+    client.close()
+
+
+def test_what_is_fetched_is_said_before(wheels: Path, make: Make):
+    make_wheel(wheels, "counting", "1.5")
+
+    def stop(text: str) -> None:
+        said.append(text)
+        raise KeyboardInterrupt
+
+    said: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        make("counting", note=stop)
+    assert "fetching counting" in said[0]
+    assert str(wheels) in said[0]
+
+
 def test_nothing_of_a_package_runs_but_where_a_program_imports_it(make: Make, wheels: Path):
     files = {"sly.pth": "import sly\n", "sly.py": "raise SystemExit('it ran')\n", "sitecustomize.py": "import sly\n"}
     make_wheel(wheels, "sly", "1.0", files)
@@ -127,7 +181,7 @@ def test_wheels_are_those_for_the_image_s_python_whatever_this_one_is(
     make_wheel(wheels, "compiled", "1.0", tag="py3-none-macosx_11_0_arm64")
     make_wheel(wheels, "old", "1.0")
     make_wheel(wheels, "asking", "1.0", requires=["compiled", f"old; python_full_version != '{interpreter.version}'"])
-    fetch(["asking"], interpreter, tmp_path / "target")
+    fetch(["asking"], resolve(["asking"], interpreter), interpreter, tmp_path / "target")
     assert f"cp{digits}" in (tmp_path / "target/compiled.py").read_text()
     assert not (tmp_path / "target/old.py").exists()
 

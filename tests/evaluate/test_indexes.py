@@ -32,11 +32,17 @@ def test_pip_s_file_is_heeded_and_its_variables_more(home: Path, monkeypatch: py
     variables = indexes.environment()
     assert variables["UV_DEFAULT_INDEX"] == "https://mirror/simple"
     assert variables["UV_FIND_LINKS"] == "/a,/b"
-    assert indexes.flags() == ["--no-index"]
+    assert "--no-index" in indexes.flags()
     monkeypatch.setenv("PIP_INDEX_URL", "https://other/simple")
     monkeypatch.setenv("PIP_NO_INDEX", "0")
     assert indexes.environment()["UV_DEFAULT_INDEX"] == "https://other/simple"
-    assert indexes.flags() == []
+    assert "--no-index" not in indexes.flags()
+
+
+def test_no_configuration_file_of_uv_counts_but_one_that_the_environment_names(monkeypatch: pytest.MonkeyPatch):
+    assert "--no-config" in indexes.flags()
+    monkeypatch.setenv("UV_CONFIG_FILE", "/mine/uv.toml")
+    assert "--no-config" not in indexes.flags()
 
 
 @pytest.mark.parametrize("name", ["UV_DEFAULT_INDEX", "UV_INDEX_URL"])
