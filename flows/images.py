@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
+from flows.trust import require_trusted_sandbox
 from schemas.problem import Problem
 from schemas.settings import Sandbox
 from tasks.evaluate import engine, images
@@ -30,9 +31,11 @@ def image_of(problem: Problem, note: Callable[[str], None] = lambda _: None) -> 
         note: Is told what takes long.
 
     Raises:
+        UntrustedSettings: If the image, the runtime or a download is not accepted.
         SpecificationError: If there are no such packages, or the sandbox image's Python will not do.
         EnvironmentFault: If the image cannot be had.
     """
+    require_trusted_sandbox(problem)
     image, needs = problem.settings.sandbox.image, problem.needs
     # Set-up has looked at its own image.
     is_known_to_do = image == Sandbox().image and not needs.packages and not needs.python

@@ -23,10 +23,12 @@ from flows.session import open_session
 from flows.signals import heeded
 from flows.start import create_run
 from flows.story.tell import tell
+from flows.trust import accept, remember
 from flows.vigil import bury_children
 from flows.when import parse_until
 from schemas.errors import OvernightError, RunIsBusy, UsageError
 from schemas.problem import load_problem
+from schemas.trust import Proposal, given_proposals
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of
 from tasks.history.lock import locked
@@ -44,6 +46,13 @@ class Start(BaseModel):
     problem: str = Field(description="name of a built-in problem, or the specification's path where the worker runs")
     settings: dict[str, Any] = Field(default={}, description="settings over those of the specification")
     seed: int = Field(description="everything random comes from it")
+    accepted: list[tuple[str, str]] = Field(
+        default=[], description="settings that reach outside of the sandbox, with the values that were accepted"
+    )
+
+    def proposals(self) -> list[Proposal]:
+        """Return what whoever made the schedule accepted, by flags or by `--trust-settings`."""
+        return [*given_proposals(self.settings), *(Proposal(setting, value, "") for setting, value in self.accepted)]
 
 
 class Deadline(BaseModel):
@@ -142,10 +151,13 @@ def begin(run_id: str, history: Path, start: Start) -> RunFiles:
         SpecificationError: If the start program has no score.
         EnvironmentFault: If there is no sandbox, or no key for a model.
     """
+    remember(start.proposals())
     files = files_of(history, run_id)
     if not files.run.exists():
         with locked(files):
             if not files.run.exists():  # else another process was quicker
                 path = find(start.problem)
-                create_run(load_problem(path, start.settings), path, history, seed=start.seed, run_id=run_id)
+                problem = load_problem(path, start.settings)
+                accept(problem)
+                create_run(problem, path, history, seed=start.seed, run_id=run_id)
     return files

@@ -18,6 +18,7 @@ from flows.notify import Notifier
 from flows.progress import Progress
 from flows.round import Round
 from flows.sandboxes import open_confirmations, open_sandboxes, slots_of
+from flows.trust import require_trusted_models
 from schemas.generation import GenerationRecord, Past, RunRecord
 from schemas.lesson import Lesson, latest
 from schemas.outcome import Outcome
@@ -154,6 +155,8 @@ class Session:
         purchase = self._purchases.get(generation)
         if purchase is None or purchase.has_failed():
             sampling = self.run.problem.settings.sampling
+            if self.seller is self._gateway:
+                require_trusted_models(sampling, self.run.run_id)
             is_mailed = sampling.batch_api and self.seller is self._gateway
             seller = self.mail.seller(generation) if is_mailed else self.seller
             purchase = Purchase(self.prompts(generation), seller, self.paid(generation), sampling.batch)

@@ -51,6 +51,10 @@ class UsageError(OvernightError):
     exit_code = ExitCode.USAGE
 
 
+class UntrustedSettings(UsageError):
+    """A problem's files or a run propose settings that reach outside of the sandbox, and nobody accepted them."""
+
+
 class RunIsBusy(UsageError):
     """Another process has the run open: two nights of one run are never under way at once."""
 

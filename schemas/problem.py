@@ -21,6 +21,7 @@ from schemas.script import script_block
 from schemas.settings import Known, Settings, flat_settings, parse_settings
 from schemas.skeleton import Skeleton
 from schemas.specification import Specification, read_specification
+from schemas.user_config import config_path, user_settings
 
 Split = Literal["train", "validation", "held_out"]
 
@@ -98,8 +99,8 @@ class Problem:
 def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Problem:
     """Reads a specification file, or a directory, with everything that belongs to it.
 
-    Settings come, the later over the earlier, from the PEP 723 block in the file, from `overnight.toml` beside it, and
-    from `overrides`.
+    Settings come, the later over the earlier, from the PEP 723 block in the file, from `overnight.toml` beside it, from
+    the user's configuration file, and from `overrides`.
 
     Args:
         path: The specification file, or the directory.
@@ -115,7 +116,7 @@ def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Prob
     specification = read_specification(text, path.name)
     script = script_block(text, path.name)
     own = script.get("tool", {}).get("overnight", {})
-    later = [read_toml(path.with_name("overnight.toml")), dict(overrides or {})]
+    later = [read_toml(path.with_name("overnight.toml")), user_settings(), dict(overrides or {})]
     layers = [_known_of_its_own(own, later), *later]
     settings = parse_settings(merge(layers), _where(layers, path))
     if not settings.inputs:
@@ -140,7 +141,7 @@ def _load_directory(path: Path, overrides: Mapping[str, Any]) -> Problem:
     command = merge([own, overrides]).get("command")
     said = command if isinstance(command, dict) else {}
     task = None if "evaluate" in said else read_task(path, str(said.get("program") or ""))
-    layers = [DEFAULTS, task.settings if task else {}, own, overrides]
+    layers = [DEFAULTS, task.settings if task else {}, own, user_settings(), overrides]
     settings = parse_settings(merge(layers), f"{path.name}/overnight.toml")
     file, settings = read_program(path, settings)
     if settings.sandbox.split:
@@ -313,7 +314,7 @@ def _read_text(path: Path) -> str:
 
 
 def _where(layers: Sequence[Mapping[str, Any]], path: Path) -> str:
-    names = [f"{path.name} [tool.overnight]", "overnight.toml", "the command line"]
+    names = [f"{path.name} [tool.overnight]", "overnight.toml", str(config_path()), "the command line"]
     return ", ".join(name for name, layer in zip(names, layers, strict=True) if layer) or path.name
 
 

@@ -21,6 +21,9 @@ os.environ.update(SERVER)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 _slots = tempfile.TemporaryDirectory(prefix="overnight-slots-")
 os.environ["OVERNIGHT_SLOTS"] = _slots.name  # other nights on this machine are none of the tests' business
+_state = tempfile.TemporaryDirectory(prefix="overnight-state-")
+os.environ["XDG_STATE_HOME"] = _state.name  # what a test accepts is nothing that the user did
+os.environ["OVERNIGHT_CONFIG"] = os.path.join(_state.name, "config.toml")
 
 SPECIFICATIONS = Path(__file__).parent / "specifications"
 

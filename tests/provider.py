@@ -51,6 +51,7 @@ class Provider:
         script: What to answer to the n-th request (from 0); `None` means an honest answer.
         requests: Every request's body, in order.
         asked_at: When each came, `time.monotonic()`.
+        keys: The `Authorization` header of each.
         mailroom: Batches and files.
         sold: The answers that were sent whole and hold a choice, in order.
         latency_s: Seconds before each answer.
@@ -60,6 +61,7 @@ class Provider:
         self.script = script
         self.requests: list[Request] = []
         self.asked_at: list[float] = []
+        self.keys: list[str] = []
         self.sold: list[dict[str, Any]] = []
         self.mailroom = Mailroom(self)
         self.latency_s = 0.0
@@ -126,6 +128,7 @@ class Provider:
                     self._write(provider.mailroom.post(self.path, body))
                     return
                 request = json.loads(body)
+                provider.keys.append(self.headers.get("Authorization", ""))
                 answer = provider.answer(request)
                 if answer.hang:
                     provider._ended.wait()

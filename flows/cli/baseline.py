@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.flags import Image, Runtime, overrides
+from flows.cli.flags import Image, Runtime, TrustSettings, overrides
 from flows.cli.text import out, say, score, table
 from schemas.errors import UsageError
 
@@ -24,13 +24,16 @@ def baseline(
     image: Image = None,
     runtime: Runtime = None,
     set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
+    trust_settings: TrustSettings = False,
 ) -> None:
     """Compute what can be had without any model, on each split, beside the start program and what is known."""
     from flows.images import image_of
+    from flows.trust import accept
     from schemas.problem import load_problem
     from tasks.problems import find
 
-    loaded = load_problem(find(problem), overrides(None, None, None, inputs, set, image=image, runtime=runtime))
+    given = overrides(None, None, None, inputs, set, image=image, runtime=runtime)
+    loaded = load_problem(find(problem), given)
     known = loaded.settings.known
     if not known.baseline:
         line = f"; its line is {score(known.honesty)}: {known.honesty_label}" if known.honesty is not None else ""
@@ -38,6 +41,7 @@ def baseline(
             f"nothing computes what {loaded.name} gives without a model{line}",
             remedy="Write a function that does, for one input, and name it: known.baseline in [tool.overnight].",
         )
+    accept(loaded, given, trust=trust_settings)
     image_of(loaded, say)
     splits: tuple[Split, ...] = ("train", "validation", "held_out")
     rows = [row for split in splits if loaded.inputs[split] for row in _rows(loaded, split)]

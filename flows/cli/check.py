@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.flags import Image, Runtime, overrides, stop_rules
+from flows.cli.flags import Image, Runtime, TrustSettings, overrides, stop_rules
 from flows.cli.text import out, printable, say, say_notes, score, table
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome
@@ -35,6 +35,7 @@ def check(
     image: Image = None,
     runtime: Runtime = None,
     set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
+    trust_settings: TrustSettings = False,
 ) -> None:
     """Run the start program: scores, seconds, memory, whether three runs agree; propose limits, say what is missing.
 
@@ -44,16 +45,19 @@ def check(
     from flows.cli.proposal import candidates_a_second, print_limits, propose, say_pace
     from flows.images import image_of
     from flows.sandboxes import slots_of
+    from flows.trust import accept
     from schemas.problem import load_problem
     from schemas.specification import Specification
     from tasks.problems import find
 
     path = find(problem)
-    loaded = load_problem(path, overrides(model, api_base, style, inputs, set, image=image, runtime=runtime))
-    rules = stop_rules(until, budget_usd=budget)
-    asks = require_models(loaded, rules, samples, is_named=bool(model))
+    given = overrides(model, api_base, style, inputs, set, image=image, runtime=runtime)
+    loaded = load_problem(path, given)
     say(f"{path.name}: {_what_evolves(loaded)}")
     say_notes(loaded)
+    accept(loaded, given, trust=trust_settings)
+    rules = stop_rules(until, budget_usd=budget)
+    asks = require_models(loaded, rules, samples, is_named=bool(model))
     image_of(loaded, say)
     splits: tuple[Split, ...] = ("train", "validation", "held_out")
     verdicts = {split: _check_split(loaded, path, split) for split in splits if loaded.inputs[split]}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from flows.cli.flags import overrides
 from flows.cli.text import say, say_notes
 from flows.images import image_of
 from flows.rules import StopRules
+from flows.trust import accept
 from schemas.errors import UsageError
 from schemas.generation import StopReason
 from schemas.problem import Problem, load_problem
@@ -27,6 +29,7 @@ def contest(
     api_base: str | None = None,
     style: str | None = None,
     sets: Sequence[str] = (),
+    trust: bool = False,
 ) -> list[str]:
     """One run for each model and seed, a seed of all models before the next, so that what is cut short is even.
 
@@ -39,6 +42,7 @@ def contest(
         api_base: Address of the server of those that are not built in.
         style: How their prompts are written.
         sets: Settings, as key=value.
+        trust: Whether to accept what the problem's files propose.
 
     Returns:
         Ids of the runs.
@@ -53,8 +57,10 @@ def contest(
             remedy="For example: --model openai/gpt-5-mini --model builtin/mutate",
         )
     path = find(problem)
-    problems = [_with_model(path, model, api_base, style, sets) for model in dict.fromkeys(models)]
-    for each in problems:
+    givens = [_given(model, api_base, style, sets) for model in dict.fromkeys(models)]
+    problems = [load_problem(path, given) for given in givens]
+    for each, given in zip(problems, givens, strict=True):
+        accept(each, given, trust=trust)
         require_keys(each.settings.sampling)
         if rules.budget.is_in_usd:
             require_prices(each.settings.sampling)
@@ -63,10 +69,11 @@ def contest(
     return _spend_nights([(each, seed) for seed in range(1, seeds + 1) for each in problems], path, history, rules)
 
 
-def _with_model(path: Path, model: str, api_base: str | None, style: str | None, sets: Sequence[str]) -> Problem:
+def _given(model: str, api_base: str | None, style: str | None, sets: Sequence[str]) -> dict[str, Any]:
+    """The settings that the flags say for one of the models."""
     if model.startswith("builtin/"):
         api_base = style = None
-    return load_problem(path, overrides([model], api_base, style, None, list(sets)))
+    return overrides([model], api_base, style, None, list(sets))
 
 
 def _spend_nights(entries: Sequence[tuple[Problem, int]], path: Path, history: Path, rules: StopRules) -> list[str]:

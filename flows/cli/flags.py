@@ -26,6 +26,14 @@ Patience = Annotated[int | None, Parameter(help="stop after so many generations 
 Target = Annotated[float | None, Parameter(help="stop when the best score is at least this")]
 Image = Annotated[str | None, Parameter(help="container image that the engine has, with python3; nothing is pulled")]
 Runtime = Annotated[str | None, Parameter(help="container runtime that the engine knows, such as runsc")]
+TrustSettings = Annotated[
+    bool,
+    Parameter(
+        name="--trust-settings",
+        help="accept the addresses, the image, the runtime and the downloads that the files or the run propose",
+        show_default=False,
+    ),
+]
 Batch = Annotated[
     bool,
     Parameter(

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from flows.cli.flags import TrustSettings
 from flows.cli.text import DEFAULT_HISTORY, History, out, printable, say, score, table, usd, write_new
 from schemas.errors import OvernightError
 
 if TYPE_CHECKING:
-    from schemas.generation import NightRecord, RunRecord
+    from collections.abc import Sequence
+
+    from schemas.generation import NightRecord, Past, RunRecord
     from schemas.problem import Split
     from schemas.program import Program
 
@@ -71,10 +74,12 @@ def best(
         Path | None, Parameter(help="run it once more, then write the specification with it to this file")
     ] = None,
     unchecked: Annotated[bool, Parameter(help="write it without running it")] = False,
+    trust_settings: TrustSettings = False,
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """The best program of a run: chosen on validation at the end of its last night, where there are such inputs."""
     from flows.cli.summary import passed_over
+    from flows.trust import accept_sandbox
     from tasks.history import record
     from tasks.history.files import find_run
 
@@ -93,7 +98,8 @@ def best(
         out().print(printable(specification.function_text(program.body)), markup=False, soft_wrap=True)
         return
     if not unchecked:
-        _check_again(known, program)
+        accept_sandbox(known.problem, trust=trust_settings)
+        program = _first_that_scores(known, [program, *_others(known, past, final, program)])
     write_new(write, specification.with_body(program.body))
     say(f"wrote {write}")
 
@@ -108,22 +114,46 @@ def _scores(program: Program, night: NightRecord | None) -> str:
     return ", ".join(told)
 
 
-def _check_again(run: RunRecord, program: Program) -> None:
-    """Runs the program on held-out inputs, or on what there is.
+def _others(run: RunRecord, past: Past, final: NightRecord | None, program: Program) -> list[Program]:
+    """Return the programs to try where the best one fails: the other finalists, best first.
+
+    Args:
+        run: Says how many finalists there are.
+        past: All programs of the run.
+        final: The night that chose the best one; without it, the next best on the training inputs are tried.
+        program: The best one.
+    """
+    if final is not None:
+        return [one.program for one in final.finalists if one.program.id != program.id]
+    by_signature = {one.scores: one for one in sorted(past.programs.values(), key=lambda one: one.score)}
+    ranked = sorted(by_signature.values(), key=lambda one: one.score, reverse=True)
+    return [one for one in ranked if one.scores != program.scores][: run.problem.settings.finalists - 1]
+
+
+def _first_that_scores(run: RunRecord, programs: Sequence[Program]) -> Program:
+    """Run programs on the held-out inputs, or on what there is, until one has a score, and return it.
 
     Raises:
-        OvernightError: If it has no score.
+        OvernightError: If none has.
     """
-    from flows.final import scores_on
-
     inputs = run.problem.inputs
     split: Split = "held_out" if inputs["held_out"] else "validation" if inputs["validation"] else "train"
-    apart = run.problem.settings.sandbox.confirm != "never" or None
-    found = scores_on(run, split, [program], apart=apart).get(program.id)
     name = {"held_out": "held-out", "train": "training"}.get(split, split)
-    if found is None:
-        raise OvernightError(
-            f"program {program.id} gets no score on the {name} inputs now, and is not written",
-            remedy="`overnight doctor` looks at the sandbox; --unchecked writes the program all the same.",
-        )
-    say(f"run once more: {score(found)} on the {name} inputs")
+    for number, program in enumerate(programs):
+        found = _score_now(run, split, program)
+        if found is not None:
+            which = f"; the next finalist, program {program.id}," if number else ":"
+            say(f"run once more{which} {'scores ' * (number > 0)}{score(found)} on the {name} inputs")
+            return program
+        say(f"program {program.id} gets no score on the {name} inputs")
+    raise OvernightError(
+        f"none of the {len(programs)} best programs gets a score on the {name} inputs now, and nothing is written",
+        remedy="`overnight doctor` looks at the sandbox; --unchecked writes the best program all the same.",
+    )
+
+
+def _score_now(run: RunRecord, split: Split, program: Program) -> float | None:
+    from flows.final import scores_on
+
+    apart = run.problem.settings.sandbox.confirm != "never" or None
+    return scores_on(run, split, [program], apart=apart).get(program.id)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from flows.cli.flags import TrustSettings
 from flows.cli.text import DEFAULT_HISTORY, History, history_to_read, out, printable, say, score
 from schemas.errors import ExitCode
 
@@ -32,6 +33,7 @@ def replay(
             help="another history, which gets the repeated run; by default it is thrown away", converter=history_to_read
         ),
     ] = None,
+    trust_settings: TrustSettings = False,
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Repeat a run from its recorded completions, without a model, and say whether its history comes out the same."""
@@ -40,8 +42,10 @@ def replay(
 
     files = find_run(history, run)
     from flows.replay import read_then
+    from flows.trust import accept_sandbox
 
     then = read_then(files)
+    accept_sandbox(then.run.problem, trust=trust_settings)
     place = into or Path(tempfile.mkdtemp(prefix="overnight-replay-"))
     keeps = into is not None
     try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from flows.cli.flags import TrustSettings
 from flows.cli.text import DEFAULT_HISTORY, History, duration, out, printable, say, score, table, usd
 from schemas.errors import UsageError
 
@@ -75,6 +76,7 @@ def compare(
     set: Annotated[  # noqa: A002
         list[str] | None, Parameter(help="any setting of these runs, as key=value; repeatable")
     ] = None,
+    trust_settings: TrustSettings = False,
     write: Write = None,
     history: History = DEFAULT_HISTORY,
 ) -> None:
@@ -96,7 +98,15 @@ def compare(
         raise UsageError(f"--seeds: expected 1 or more, got {seeds}")
     rules = stop_rules(None, max_samples=max_samples, budget_usd=budget)
     ids = contest(
-        problem, model or [], history, rules=rules, seeds=seeds, api_base=api_base, style=style, sets=set or ()
+        problem,
+        model or [],
+        history,
+        rules=rules,
+        seeds=seeds,
+        api_base=api_base,
+        style=style,
+        sets=set or (),
+        trust=trust_settings,
     )
     if len(ids) > 1:
         _compare(ids, write, history)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from flows.cli.flags import overrides
+from flows.cli.flags import TrustSettings, overrides
 from flows.cli.text import DEFAULT_HISTORY, History, history_flag, out, say, score, table
 from schemas.errors import UsageError
 
@@ -33,10 +33,12 @@ def rescore(
     ] = None,
     most: Annotated[int, Parameter(help="how many programs; the islands take turns, each with its best")] = 500,
     seed: Annotated[int | None, Parameter(help="of the new run; default: the old one's")] = None,
+    trust_settings: TrustSettings = False,
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Score the kept programs of a run anew, as the beginning of a new run; the old one stays as it is."""
     from flows.images import image_of
+    from flows.trust import accept
     from tasks.history import record
     from tasks.history.files import find_run
 
@@ -45,6 +47,7 @@ def rescore(
     files = find_run(history, run)
     given = overrides(None, None, None, inputs, set, confirm=confirm)
     changed, path = _changed(record.read_run(files), problem, given)
+    accept(changed, given, trust=trust_settings)
     image_of(changed, say)
     from flows.rescore import rescore as score_anew
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.flags import Budget, MaxTokens, TotalBudget, Until, stop_rules
+from flows.cli.flags import Budget, MaxTokens, TotalBudget, TrustSettings, Until, stop_rules
 from flows.cli.text import DEFAULT_HISTORY, History, history_flag, say
 from schemas.errors import UsageError
 
@@ -25,9 +25,11 @@ def retry(
     until: Until = None,
     budget: Budget = None,
     total_budget: TotalBudget = None,
+    trust_settings: TrustSettings = False,
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Run generations again that failed. What is paid for is not bought again; their programs join the search."""
+    from flows.trust import accept
     from tasks.history import record
     from tasks.history.files import find_run
 
@@ -38,6 +40,7 @@ def retry(
         new = f"overnight resume {files.run_id}{history_flag(history)}"
         say(f"no generation of {files.run_id} has failed; `{new}` goes on with new ones")
         return 0
+    accept(record.read_run(files).problem, trust=trust_settings)
     from flows.cli.night import spend_night
 
     return spend_night(lambda: files, rules, history, again)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from flows.cli.flags import Batch, Image, Rules, Runtime, Until, overrides
+from flows.cli.flags import Batch, Image, Rules, Runtime, TrustSettings, Until, overrides
 from flows.cli.notices import Notices
 from flows.cli.text import DEFAULT_HISTORY, History, NewRun, say, say_notes
 
@@ -34,11 +34,13 @@ def run(
     seed: Annotated[int | None, Parameter(help="everything random comes from it; default: drawn and shown")] = None,
     inputs: Annotated[str | None, Parameter(help="training inputs as JSON, in place of the specification's")] = None,
     set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
+    trust_settings: TrustSettings = False,
     notices: Notices = Notices(),  # noqa: B008  (frozen)
     history: NewRun = DEFAULT_HISTORY,
 ) -> int:
     """Start a run: score the start program, then search until a rule stops the night or you do (Ctrl-C)."""
     from flows.images import image_of
+    from flows.trust import accept
     from schemas.problem import load_problem
     from tasks.problems import find
     from tasks.sample.batches import require_batches
@@ -49,6 +51,7 @@ def run(
     settings = overrides(model, api_base, style, inputs, set, batch, confirm=confirm, image=image, runtime=runtime)
     loaded = load_problem(path, settings)
     say_notes(loaded)
+    accept(loaded, settings, trust=trust_settings)
     require_batches(loaded.settings.sampling)
     if checked.budget.is_in_usd:
         require_prices(loaded.settings.sampling)
@@ -69,18 +72,22 @@ def resume(
     *,
     until: Until = None,
     rules: Rules = Rules(),  # noqa: B008  (frozen)
+    trust_settings: TrustSettings = False,
     notices: Notices = Notices(),  # noqa: B008  (frozen)
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Go on with a run, from its files alone. What was paid for before is not bought again."""
     from flows.images import image_of
+    from flows.trust import accept
     from tasks.history import record
     from tasks.history.files import find_run
 
     checked = rules.checked(until)
     files = find_run(history, run)
     with notices.notifier().watching(files.run_id) as notifier:
-        image_of(record.read_run(files).problem, say)
+        problem = record.read_run(files).problem
+        accept(problem, trust=trust_settings)
+        image_of(problem, say)
         from flows.cli.night import spend_night
 
         return spend_night(lambda: files, checked, history, notifier=notifier)

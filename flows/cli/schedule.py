@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cyclopts import Parameter
 
-from flows.cli.flags import Batch, Image, Rules, Runtime, overrides
+from flows.cli.flags import Batch, Image, Rules, Runtime, TrustSettings, overrides
 from flows.cli.notices import Notices
 from flows.cli.text import DEFAULT_HISTORY, NewRun, say
 from schemas.errors import UsageError
@@ -46,11 +46,13 @@ def schedule(
     seed: Annotated[int | None, Parameter(help="everything random comes from it; default: drawn and shown")] = None,
     inputs: Annotated[str | None, Parameter(help="training inputs as JSON, in place of the specification's")] = None,
     set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
+    trust_settings: TrustSettings = False,
     notices: Notices = Notices(),  # noqa: B008  (frozen)
     history: NewRun = DEFAULT_HISTORY,
 ) -> None:
     """Schedule a run: the first night begins it, each one after it goes on with it."""
     from flows.images import require
+    from flows.trust import accept, proposals_of
     from schemas.ids import new_run_id
     from schemas.problem import load_problem
     from tasks.history.mirror import place_of
@@ -64,6 +66,7 @@ def schedule(
     path = find(problem)
     settings = overrides(model, api_base, style, inputs, set, batch, confirm=confirm, image=image, runtime=runtime)
     loaded = load_problem(path, settings)
+    accept(loaded, settings, trust=trust_settings)
     require_batches(loaded.settings.sampling)
     if checked.budget.is_in_usd:
         require_prices(loaded.settings.sampling)
@@ -78,6 +81,7 @@ def schedule(
         problem=problem if problem in names() else str(path.resolve()),
         settings=settings,
         seed=secrets.randbelow(2**31) if seed is None else seed,
+        accepted=[(one.setting, one.value) for one in proposals_of(loaded)],
     )
     parameters: dict[str, Any] = {
         "run_id": new_run_id(loaded.name, datetime.now(UTC)),

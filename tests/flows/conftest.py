@@ -11,6 +11,7 @@ import pytest
 from flows.rules import StopRules
 from flows.search import search
 from flows.start import create_run
+from flows.trust import accept
 from schemas.problem import load_problem
 from tasks.history.files import RunFiles
 from tests.engine import PrivateEngine, private_engine
@@ -27,7 +28,9 @@ def night(toy: Path, tmp_path: Path, prefect: str, sandbox_image: str) -> Night:
         settings = more.pop("settings", {})
         files = history / "runs" / run_id
         if not files.exists():
-            problem = load_problem(toy, {"sandbox": {"image": sandbox_image, "slots": 2}, **settings})
+            given = {"sandbox": {"image": sandbox_image, "slots": 2}, **settings}
+            problem = load_problem(toy, given)
+            accept(problem, given)
             create_run(problem, toy, history, seed=more.pop("seed", 1), run_id=run_id)
         search(run_id, str(history), StopRules(generations=generations, **more))
         return RunFiles(files)

@@ -1,0 +1,207 @@
+"""Keys, images and downloads: what a stranger's file or run proposes does nothing until the user has accepted it."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.cli.main import run
+from flows.scheduled import Start, begin
+from flows.state import state_folder
+from flows.trust import accept
+from schemas.errors import UntrustedSettings
+from schemas.problem import load_problem
+from schemas.settings import Model, Sampling
+from schemas.trust import model_proposals
+from tests.provider import Provider
+
+KEY = "sk-of-the-user"
+SHORT = ["--generations", "1", "--set", "search.prompts=1", "--set", "search.samples=1"]
+
+Call = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user who has a key and has accepted nothing yet."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("OVERNIGHT_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    return tmp_path
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    def call(*arguments: object) -> tuple[int, str]:
+        code = run([str(one) for one in arguments])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return call
+
+
+def specification(toy: Path, folder: Path, *lines: str) -> Path:
+    """The toy problem with more lines in its settings."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "toy.py"
+    more = "".join(f"# {line}\n" for line in lines)
+    path.write_text(toy.read_text().replace("# inputs", f"{more}# inputs", 1))
+    return path
+
+
+def model(provider: Provider) -> str:
+    return f'sampling.models = [{{ name = "openai/x", api_base = "{provider.api_base}" }}]'
+
+
+@pytest.mark.docker
+@pytest.mark.prefect
+def test_no_key_goes_to_an_address_of_a_specification_until_it_is_accepted_and_then_it_is_remembered(
+    toy: Path, home: Path, provider: Provider, prefect: str, call: Call
+):
+    path = specification(toy, home / "problem", model(provider))
+    history = ("--history", home / "history")
+    code, said = call("run", path, *SHORT, *history)
+    assert code == 2
+    assert provider.api_base in said
+    assert "--trust-settings" in said
+    assert not provider.keys
+    assert not (home / "history").exists()
+    assert call("run", path, *SHORT, *history, "--trust-settings")[0] == 0
+    assert set(provider.keys) == {f"Bearer {KEY}"}
+    assert call("run", path, *SHORT, *history)[0] == 0, "remembered"
+    with Provider() as other:
+        path.write_text(path.read_text().replace(provider.api_base, other.api_base))
+        assert call("run", path, *SHORT, *history)[0] == 2, "another address asks again"
+        assert not other.keys
+
+
+@pytest.mark.docker
+@pytest.mark.prefect
+def test_no_key_goes_to_an_address_of_an_imported_run_until_it_is_accepted(
+    toy: Path, home: Path, provider: Provider, prefect: str, call: Call, monkeypatch: pytest.MonkeyPatch
+):
+    theirs, ours = ("--history", home / "theirs"), ("--history", home / "ours")
+    address = ("--model", "openai/x", "--api-base", provider.api_base)
+    assert call("run", toy, *SHORT, *address, *theirs)[0] == 0
+    assert call("resume", "last", "--generations", "1", *theirs)[0] == 0, "who named it need not name it again"
+    assert call("export", "last", "--write", home / "run.tar.zst", *theirs)[0] == 0
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "another user"))
+    assert call("import", home / "run.tar.zst", *ours)[0] == 0
+    before = len(provider.keys)
+    code, said = call("resume", "last", "--generations", "1", *ours)
+    assert code == 2
+    assert provider.api_base in said
+    assert len(provider.keys) == before
+    assert call("replay", "last", *ours)[0] == 0, "a replay asks no model"
+    assert call("resume", "last", "--generations", "1", "--trust-settings", *ours)[0] == 0
+    assert len(provider.keys) > before
+
+
+PROPOSALS = [
+    'sampling.models = [{ name = "openai/x", api_base = "http://127.0.0.1:9/v1" }]',
+    'sampling.models = [{ name = "openai/x", fallbacks = [{ name = "openai/y", api_base = "http://127.0.0.1:9" }] }]',
+    'sampling.models = ["huggingface/https://127.0.0.1:9/x"]',
+    'sampling.models = ["bedrock/arn:aws:bedrock:127.0.0.1:9/x"]',
+    'sandbox.image = "theirs:latest"',
+    'sandbox.runtime = "theirs"',
+]
+COMMANDS: dict[str, list[str]] = {
+    "run": ["run", "{}", "--history", "history"],
+    "schedule": ["schedule", "{}", "--cron", "0 22 * * *", "--history", "history"],
+    "check": ["check", "{}"],
+    "baseline": ["baseline", "{}"],
+    "compare": ["compare", "--problem", "{}", "--model", "builtin/mutate", "--model", "openai/z"],
+}
+CASES = [
+    (proposal, command)
+    for proposal in PROPOSALS
+    for command in COMMANDS
+    if command != "compare" or "models" not in proposal  # whose flags name the models
+]
+
+
+@pytest.mark.parametrize(("proposal", "command"), CASES)
+@pytest.mark.parametrize("place", ["specification", "overnight.toml"])
+def test_what_reaches_outside_is_named_and_refused_by_every_command_that_would_use_it(
+    proposal: str, command: str, place: str, toy: Path, home: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(home)
+    inside = [proposal] if place == "specification" else []
+    path = specification(toy, home / "problem", 'known.baseline = "evaluate"', *inside)
+    if place == "overnight.toml":
+        (path.parent / place).write_text(proposal)
+    code, said = call(*(one.format(path) for one in COMMANDS[command]))
+    assert code == 2, said
+    assert "--trust-settings" in said
+    assert "Traceback" not in said
+    assert not (home / "history").exists()
+
+
+def test_a_flag_accepts_what_it_names_and_nothing_else(toy: Path, home: Path):
+    given = {"sandbox": {"image": "mine:latest"}}
+    path = specification(toy, home / "problem")
+    (path.parent / "overnight.toml").write_text('sandbox.runtime = "theirs"')
+    with pytest.raises(UntrustedSettings, match=r"sandbox\.runtime = theirs") as refused:
+        accept(load_problem(path, given), given)
+    assert "mine:latest" not in refused.value.message
+    accept(load_problem(path, given), given, trust=True)
+    accept(load_problem(path, given))
+
+
+def test_the_user_s_own_file_accepts_what_it_names_and_comes_before_a_problem_s(toy: Path, home: Path):
+    (home / "config.toml").write_text('sandbox.image = "mine:latest"\n')
+    path = specification(toy, home / "problem")
+    (path.parent / "overnight.toml").write_text('sandbox.image = "theirs:latest"')
+    loaded = load_problem(path)
+    assert loaded.settings.sandbox.image == "mine:latest"
+    accept(loaded)
+
+
+def test_the_user_s_own_file_says_nothing_of_problems(toy: Path, home: Path, call: Call):
+    (home / "config.toml").write_text("search.islands = 3\n")
+    code, said = call("run", toy)
+    assert code == 2
+    assert "expected [sampling] or [sandbox]" in said
+
+
+def test_a_download_from_an_address_is_refused_until_it_is_accepted(toy: Path, home: Path):
+    path = home / "toy.py"
+    block = '# dependencies = ["x @ http://127.0.0.1:9/x-1.0-py3-none-any.whl"]\n# [tool.overnight]\n'
+    path.write_text(toy.read_text().replace("# [tool.overnight]\n", block, 1))
+    with pytest.raises(UntrustedSettings, match=r"http://127\.0\.0\.1:9/x-1\.0"):
+        accept(load_problem(path))
+    accept(load_problem(path), trust=True)
+
+
+def test_a_scheduled_night_goes_on_with_what_was_accepted_when_it_was_scheduled(toy: Path, home: Path):
+    path = specification(toy, home / "problem")
+    (path.parent / "overnight.toml").write_text('sandbox.image = "theirs:latest"')
+    start = Start(problem=str(path), seed=1)
+    with pytest.raises(UntrustedSettings):
+        begin("toy-1", home / "history", start)
+    accepted = Start(problem=str(path), seed=1, accepted=[("sandbox.image", "theirs:latest")])
+    with pytest.raises(Exception, match="the engine has no image"):
+        begin("toy-1", home / "history", accepted)
+
+
+def test_what_is_remembered_is_the_user_s_alone_and_survives_a_line_cut_off(toy: Path, home: Path):
+    given = {"sandbox": {"image": "mine:latest"}}
+    accept(load_problem(toy, given), given)
+    file = state_folder() / "accepted-settings.jsonl"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert json.loads(file.read_text())["value"] == "mine:latest"
+    file.write_text(file.read_text() + '{"setting": "sandb')
+    accept(load_problem(toy, given))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["openai/gpt-5-mini", "builtin/mutate", "ollama/qwen3:8b", "openrouter/a/b:free", "bedrock/anthropic.claude-v1:0"],
+)
+def test_a_plain_name_of_a_model_is_no_address(name: str):
+    assert model_proposals(Sampling(models=(Model(name=name),))) == []
