@@ -19,6 +19,7 @@ from flows.session import STOPPED_AT_ONCE, Session, open_session
 from flows.words import score, why
 from schemas.errors import EnvironmentFault, UsageError
 from schemas.generation import GenerationRecord
+from schemas.outcome import CUT_SHORT
 from schemas.program import Judged
 from tasks.evaluate.task import Pairs, confirm, evaluate
 from tasks.history import record
@@ -49,6 +50,8 @@ def generation(run_id: str, number: int, history: str) -> State[float]:
         attempt = Attempt(session, number)
         try:
             return _completed(attempt.run(), session.best.score)
+        except NothingJudged:
+            return Completed(message="nothing was judged before it ended; it is not committed", data=session.best.score)
         except STOPPED_AT_ONCE:
             session.stop_now()  # before Prefect waits for the tasks, which wait for what is in flight
             raise
@@ -57,6 +60,10 @@ def generation(run_id: str, number: int, history: str) -> State[float]:
                 return Completed(message="it is committed all the same", data=session.best.score)
             attempt.record_failure(error)
             raise
+
+
+class NothingJudged(Exception):
+    """A generation has nothing in it: what is paid for waits for its next attempt."""
 
 
 def _completed(judged: Sequence[Judged], best: float) -> State[float]:
@@ -74,10 +81,16 @@ class Attempt:
         session.progress.generation = number
 
     def run(self) -> list[Judged]:
-        """What became of every candidate, once it is committed."""
+        """What became of every candidate, once it is committed.
+
+        Raises:
+            NothingJudged: If no completion came, or the deadline before the first verdict; nothing is committed then.
+        """
         session = self._session
         begin = time.monotonic()
         pairs, sample_s = self._sample_and_evaluate()
+        if not pairs or (session.is_cut and all(verdict in (None, CUT_SHORT) for _, verdict in pairs)):
+            raise NothingJudged
         judged = judge(session.run.run_id, self._number, pairs, session.run.problem.settings.reducer, session.known)
         judged = self._confirmed(judged)
         evaluated = time.monotonic()

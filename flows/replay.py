@@ -15,8 +15,8 @@ from flows.session import Session, open_session
 from flows.start import image_id, score_start, start_generation, versions
 from schemas.errors import UsageError
 from schemas.generation import GenerationRecord, NightRecord, Past, RunRecord, Step
-from schemas.outcome import Outcome
-from schemas.program import Program
+from schemas.outcome import Outcome, Verdict, is_cut_short
+from schemas.program import Judged, Program
 from tasks.history import record
 from tasks.history.differences import Comparison, Difference, compare
 from tasks.history.files import RunFiles, files_of
@@ -170,17 +170,26 @@ def _commit(then: Then, session: Session, number: int) -> None:
     started_at = datetime.now(UTC)
     settings = session.run.problem.settings
     session.progress.phase = "evaluate"
-    session.seller = Recorded(completions_of(read_rows(then.files, "programs", number), session.search.samples))
-    current = session.round(number)
+    rows = read_rows(then.files, "programs", number)
+    session.seller = Recorded(completions_of(rows, session.search.samples))
+    cut = {row["index"]: row for row in rows if is_cut_short(row["outcome"], row["error"])}
+    current = session.round(number, left_out=cut)
     pairs = [pair for batch in range(1, current.batches + 1) for pair in current.verdicts(batch)]
     judged = judge(session.run.run_id, number, pairs, settings.reducer, session.known)
     if confirmer := session.confirmer(number):
         best = [(island.best or session.population.start).score for island in session.population.islands]
         session.progress.phase = "confirm"
         judged = confirmer.confirm(judged, best)
+    judged = [_as_recorded(one, row) if (row := cut.get(one.candidate.index)) else one for one in judged]
     reset = _resets(then, session, number)
     selected = register(judged, number, session.population, session.best, reset=reset)
     session.commit(_record(session, number, selected, started_at))
+
+
+def _as_recorded(one: Judged, row: Row) -> Judged:
+    """A candidate that a deadline cut short, as it was recorded: a replay has no deadline."""
+    verdict = Verdict(Outcome.SANDBOX_ERROR, error=row["error"], output=row["output"])
+    return replace(one, verdict=verdict, score=None, confirmed_score=row["confirmed_score"])
 
 
 def _resets(then: Then, session: Session, number: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,10 +19,26 @@ class StopRules(BaseModel):
     max_samples: int | None = Field(default=None, ge=1, description="samples in this night")
     max_tokens: int | None = Field(default=None, ge=1, description="tokens in this night, prompts and completions")
     until: datetime | None = Field(default=None, description="deadline")
+    grace_s: float = Field(
+        default=60.0, ge=0, description="seconds after the deadline until the generation under way is cut short"
+    )
     budget_usd: float | None = Field(default=None, ge=0, description="USD in this night")
     total_budget_usd: float | None = Field(default=None, ge=0, description="USD for the run, all its nights together")
     target: float | None = Field(default=None, description="score that is good enough")
     patience: int | None = Field(default=None, ge=1, description="generations without improvement")
+
+    @property
+    def cut_at(self) -> datetime | None:
+        """When a generation under way is cut short; None without a deadline.
+
+        In the second half of the grace only confirmations run: else no best found at the end would ever count.
+        """
+        return None if self.until is None else self.until + timedelta(seconds=self.grace_s / 2)
+
+    @property
+    def ends_by(self) -> datetime | None:
+        """When confirmations are cut short, too; None without a deadline."""
+        return None if self.until is None else self.until + timedelta(seconds=self.grace_s)
 
     @property
     def budget(self) -> Budget:

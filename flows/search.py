@@ -17,6 +17,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Completed
 
+from flows.cutoff import cut_off
 from flows.final import judge_finalists
 from flows.generation import generation
 from flows.notify import Notifier, addresses_of
@@ -135,7 +136,7 @@ class Night:
         session.night = self._record.number
         session.progress.begin = time.monotonic()
         session.may_begin = self._may_begin
-        session.until = rules.until
+        session.until, session.cut_at = rules.until, rules.cut_at
         session.progress.ledger.budget = rules.budget
         self._notifier.best(session.run.run_id, session.best.score, self._flag)
 
@@ -144,8 +145,12 @@ class Night:
         record.write_night(self._session.files, self._record)
         self.pages.begin(self._record.number)
         try:
-            reason = self._generations()
-            self._session.finish()  # what is still in flight is paid for in this night
+            with (
+                cut_off(self._rules.cut_at, self._session.cut),
+                cut_off(self._rules.ends_by, self._session.cut_confirmations),
+            ):
+                reason = self._generations()
+                self._session.finish()  # what is still in flight is paid for in this night
         except BaseException as error:
             self._break_off(error)
             raise
@@ -293,6 +298,10 @@ class Night:
             except httpx.TransportError as error:
                 again = "Start it again; what it missed costs nothing but its pages."
                 raise Outage(f"the Prefect server does not answer: {error}", remedy=again) from error
+        if not self._session.is_committed(number):
+            if self._reason_to_stop() is None:
+                raise Outage(f"no completion arrived for generation {number}", remedy="It is asked for again.")
+            return
         self._committed += 1
         self._notifier.best(self._session.run.run_id, self._session.best.score, self._flag)
         self._show()

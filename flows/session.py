@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,6 +63,8 @@ class Session:
         seller: Answers prompts.
         may_begin: Whether a generation to come will be begun, as far as can be known now.
         until: The night's deadline.
+        cut_at: When a generation under way is cut short.
+        is_cut: Whether one was.
         notifier: Who is told of the night; `None` leaves that to the environment.
         lessons: Of tries that failed or fell short, by the program they were made on, where prompts show them.
         last_reset: `time.monotonic()` of the last reset, for resets by the hour, as if nights followed on each other.
@@ -98,6 +100,9 @@ class Session:
         self.seller: Seller = self._gateway
         self.night = len(files.nights())
         self.until: datetime | None = None
+        self.cut_at: datetime | None = None
+        self.is_cut = False
+        self._is_over = False
         self.may_begin: Callable[[int], bool] = lambda _: False
         self.notifier: Notifier | None = None
         self.last_reset = time.monotonic()
@@ -118,13 +123,17 @@ class Session:
     def search(self) -> Search:
         return self.run.problem.settings.search
 
-    def round(self, generation: int) -> Round:
-        """A generation's way from prompts to verdicts, which has begun when this returns, if it had not before."""
+    def round(self, generation: int, left_out: Collection[int] = ()) -> Round:
+        """A generation's way from prompts to verdicts, which has begun when this returns, if it had not before.
+
+        Args:
+            generation: Its number.
+            left_out: Indices of candidates that a record says were cut short; they are not run.
+        """
         if generation not in self._rounds:
-            problem = self.run.problem
-            self._rounds[generation] = Round(
-                self._purchase(generation), self._evaluator(generation), problem.specification
-            )
+            evaluator = self._evaluator(generation)
+            evaluator.leave_out(left_out)
+            self._rounds[generation] = Round(self._purchase(generation), evaluator, self.run.problem.specification)
         return self._rounds[generation]
 
     def confirmer(self, generation: int) -> Confirmer | None:
@@ -142,6 +151,8 @@ class Session:
                 noise=settings.noise,
                 workers=slots_of(self.run.problem),
             )
+        if self._is_over:
+            self._confirmers[generation].cut()
         return self._confirmers[generation]
 
     def go_ahead(self, generation: int) -> None:
@@ -199,10 +210,32 @@ class Session:
         self.can_keep = True
 
     def finish(self) -> None:
-        """Begins no further request and waits for those in flight: they are paid for, and the next night takes them."""
+        """Begins no further request and waits for those in flight: they are paid for, and the next night takes them.
+
+        Not beyond the end of the night's grace.
+        """
         self._closing = True
         self._stop_rounds()
-        self._wait_for_purchases(self.run.problem.settings.sampling.timeout_s)
+        timeout_s = self.run.problem.settings.sampling.timeout_s
+        if self.cut_at is not None:
+            timeout_s = min(timeout_s, (self.cut_at - datetime.now(UTC)).total_seconds())
+        self._wait_for_purchases(timeout_s)
+
+    def cut(self) -> None:
+        """End the generation under way with what it has; may be called from another thread."""
+        self._closing = self.is_cut = True
+        self.progress.note("the deadline has passed: this generation is cut short")
+        for cut in (*self._purchases.values(), *self._evaluators.values()):
+            cut.cut()
+        self.mail.give_up()
+        self.sandbox.close()
+
+    def cut_confirmations(self) -> None:
+        """End confirmations, too; may be called from another thread."""
+        self._is_over = True
+        for confirmer in list(self._confirmers.values()):
+            confirmer.cut()
+        self.confirmations.close()
 
     def stop_now(self) -> None:
         """Keeps what arrives within a moment, and gives up what is still in flight then."""

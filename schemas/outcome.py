@@ -67,3 +67,12 @@ JUDGED_BESIDE = Verdict(Outcome.DUPLICATE, error="the same program came earlier 
 def count_outcomes(outcomes: Sequence[Outcome]) -> dict[str, int]:
     """How many of each outcome, those that occur only, in the order of the closed list."""
     return {kind.value: n for kind in Outcome if (n := sum(o is kind for o in outcomes))}
+
+
+CUT_SHORT = Verdict(Outcome.SANDBOX_ERROR, error="the night's deadline came before it was judged")
+"""Of a candidate whose evaluation or confirmation was cut short: nobody has judged it."""
+
+
+def is_cut_short(outcome: str, error: str) -> bool:
+    """Tell whether a recorded candidate was not judged because the night's deadline came."""
+    return outcome == Outcome.SANDBOX_ERROR and error.endswith(CUT_SHORT.error)

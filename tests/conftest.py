@@ -9,11 +9,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from flows.environment import SERVER, prepare
 from tests.objects import KEY, SECRET, ObjectStore, object_store
 from tests.provider import Provider
+
+# The same examples every time, however slow the machine is.
+hypothesis.settings.register_profile("overnight", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("overnight")
 
 prepare()
 os.environ.update(SERVER)

@@ -28,9 +28,10 @@ def blocks(language: str) -> list[str]:
 
 
 def commands() -> list[str]:
-    """The `overnight` commands in order, nights cut short."""
+    """The `overnight` commands in order, nights cut short and seeded."""
     lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("overnight ")]
-    return [line + " --generations 1" * line.startswith(("overnight run ", "overnight resume ")) for line in lines]
+    lines = [line + " --generations 1" * line.startswith(("overnight run ", "overnight resume ")) for line in lines]
+    return [line + " --seed 1" * (line.startswith("overnight run ") and "--seed" not in line) for line in lines]
 
 
 @pytest.mark.docker
@@ -84,7 +85,7 @@ def test_every_key_of_a_model_is_listed_with_its_meaning():
 
 def test_every_rule_is_listed():
     for name in StopRules.model_fields:
-        assert f"| `--{name.removesuffix('_usd').replace('_', '-')} " in README
+        assert f"| `--{name.removesuffix('_usd').removesuffix('_s').replace('_', '-')} " in README
 
 
 def test_defaults_in_the_table_are_the_defaults():

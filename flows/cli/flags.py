@@ -24,6 +24,10 @@ Budget = Annotated[float | None, Parameter(help="stop when this many USD are spe
 TotalBudget = Annotated[float | None, Parameter(help="stop when this many USD are spent on the run, in all its nights")]
 Patience = Annotated[int | None, Parameter(help="stop after so many generations without improvement")]
 Target = Annotated[float | None, Parameter(help="stop when the best score is at least this")]
+Grace = Annotated[
+    float | None,
+    Parameter(help="seconds after the deadline until the generation under way is cut short; default: 60"),
+]
 Image = Annotated[str | None, Parameter(help="container image that the engine has, with python3; nothing is pulled")]
 Runtime = Annotated[str | None, Parameter(help="container runtime that the engine knows, such as runsc")]
 TrustSettings = Annotated[
@@ -54,6 +58,7 @@ class Rules:
     total_budget: TotalBudget = None
     target: Target = None
     patience: Patience = None
+    grace: Grace = None
 
     def given(self) -> dict[str, Any]:
         """Those that were typed, by their names in `StopRules`."""
@@ -65,6 +70,7 @@ class Rules:
             "total_budget_usd": self.total_budget,
             "target": self.target,
             "patience": self.patience,
+            "grace_s": self.grace,
         }
         return {name: value for name, value in named.items() if value is not None}
 
@@ -95,7 +101,7 @@ def stop_rules(until: str | None, **rules: float | None) -> StopRules:
         return StopRules.model_validate({**rules, "until": deadline})
     except ValidationError as error:
         first = error.errors()[0]
-        flag = str(first["loc"][0]).removesuffix("_usd").replace("_", "-")
+        flag = str(first["loc"][0]).removesuffix("_usd").removesuffix("_s").replace("_", "-")
         raise UsageError(f"--{flag}: {first['msg']}, got {first['input']}") from error
 
 

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 
-from schemas.outcome import JUDGED_BEFORE, Outcome, Verdict
+from schemas.errors import SandboxUnavailable
+from schemas.outcome import CUT_SHORT, JUDGED_BEFORE, Outcome, Verdict
 from schemas.program import Candidate
 from schemas.skeleton import Skeleton
 from tasks.evaluate.blame import evaluate_again
@@ -46,6 +47,8 @@ class Evaluator:
         self._claimed: set[str] = set()
         self._claiming = threading.Lock()
         self._stopped = threading.Event()
+        self._is_cut = False
+        self._left_out: Collection[int] = ()
 
     def begin_attempt(self) -> None:
         """Forgets who was being judged, but no verdict, except those that were our own fault."""
@@ -56,6 +59,15 @@ class Evaluator:
     def stop(self) -> None:
         """From now on no candidate is run; those that are waiting become `sandbox_error`."""
         self._stopped.set()
+
+    def leave_out(self, indices: Collection[int]) -> None:
+        """Do not run these candidates, by index: a record says that a deadline cut them short."""
+        self._left_out = indices
+
+    def cut(self) -> None:
+        """From now on nothing is run, and what is under way need not end: its sandbox is being closed."""
+        self._is_cut = True
+        self.stop()
 
     def judge(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, Verdict | None]]:
         """Verdicts in the order of the candidates; `None` where an equal candidate of the generation is judged instead.
@@ -87,9 +99,16 @@ class Evaluator:
 
     def _run(self, candidate: Candidate) -> Verdict:
         if self._stopped.is_set():
-            return Verdict(Outcome.SANDBOX_ERROR, error="the evaluation was stopped")
+            return CUT_SHORT if self._is_cut else Verdict(Outcome.SANDBOX_ERROR, error="the evaluation was stopped")
+        if candidate.index in self._left_out:
+            return CUT_SHORT
         skeleton = self._specification
-        return evaluate_again(self._sandbox, skeleton.with_body(candidate.body), honest=skeleton.text)
+        try:
+            return evaluate_again(self._sandbox, skeleton.with_body(candidate.body), honest=skeleton.text)
+        except SandboxUnavailable:
+            if not self._is_cut:
+                raise
+        return CUT_SHORT
 
     def _claim(self, key: str) -> bool:
         with self._claiming:

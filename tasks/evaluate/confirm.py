@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
 
+from schemas.errors import SandboxUnavailable
 from schemas.job import Job
-from schemas.outcome import Outcome, Verdict
+from schemas.outcome import CUT_SHORT, Outcome, Verdict
 from schemas.program import Judged, reduce_scores
 from schemas.settings import Reducer
 from schemas.skeleton import Skeleton
@@ -63,6 +64,11 @@ class Confirmer:
         self._noise = noise
         self._workers = workers
         self._again: dict[str, Verdict] = {}
+        self._is_cut = False
+
+    def cut(self) -> None:
+        """From now on nothing is run: what would be the best of its island is not judged."""
+        self._is_cut = True
 
     def concerns(self, judged: Sequence[Judged], best: Sequence[float]) -> bool:
         """Whether there is anything to confirm; arguments as for `confirm`."""
@@ -103,10 +109,18 @@ class Confirmer:
     def _run_again(self, claim: Judged) -> Verdict:
         key = claim.candidate.code_hash
         if key not in self._again:
-            skeleton = self._specification
-            source = skeleton.with_body(claim.candidate.body)
-            self._again[key] = evaluate_again(self._sandbox, source, honest=skeleton.text)
+            self._again[key] = CUT_SHORT if self._is_cut else self._evaluate(claim)
         return self._again[key]
+
+    def _evaluate(self, claim: Judged) -> Verdict:
+        skeleton = self._specification
+        try:
+            source = skeleton.with_body(claim.candidate.body)
+            return evaluate_again(self._sandbox, source, honest=skeleton.text)
+        except SandboxUnavailable:
+            if not self._is_cut:
+                raise
+        return CUT_SHORT
 
 
 def settle(claim: Judged, again: Verdict, reducer: Reducer, noise: float) -> Judged:

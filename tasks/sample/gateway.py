@@ -171,6 +171,11 @@ class Gateway:
         return _completions(group, answer, line.model.name, asked_at, time.monotonic() - begin)
 
 
+def await_cancellation() -> None:
+    """Return once requests that were cancelled before will record no answer any more."""
+    asyncio.run_coroutine_threadsafe(asyncio.sleep(0), event_loop()).result()
+
+
 def _address(model: Model) -> tuple[str, str | None]:
     return model.name, model.api_base
 

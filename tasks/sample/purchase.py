@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import CancelledError, Future, wait
 from typing import Protocol
 
 from schemas.program import Completion, Prompt
-from tasks.sample.gateway import Record, Sample
+from tasks.sample.gateway import Record, Sample, await_cancellation
 from tasks.sample.prompts import prompt_hash
 
 Key = tuple[int, int, str]
@@ -48,6 +48,8 @@ class Purchase:
 
     def __init__(self, prompts: Sequence[Prompt], seller: Seller, paid: Paid, batch: int) -> None:
         self.batches = [prompts[start : start + batch] for start in range(0, len(prompts), batch)]
+        self._paid = paid
+        self._is_cut = False
         self._known = dict(paid.known())
         self._futures: list[Future[list[Completion]]] = [
             seller.submit([sample for sample in samples_of(prompts) if _key(sample) not in self._known], paid.record)
@@ -60,10 +62,25 @@ class Purchase:
         Raises:
             ProviderError: As `Gateway.submit` says. What was answered is paid for and recorded all the same.
         """
-        bought = {(c.prompt, c.sample): c for c in self._futures[batch].result()}
+        bought = {(c.prompt, c.sample): c for c in self._bought(batch)}
         wanted = samples_of(self.batches[batch])
         answers = [self._known.get(_key(one)) or bought.get((one.prompt.index, one.number)) for one in wanted]
         return [answer for answer in answers if answer is not None]
+
+    def _bought(self, batch: int) -> list[Completion]:
+        try:
+            return self._futures[batch].result()
+        except CancelledError:
+            if not self._is_cut:
+                raise
+        await_cancellation()
+        self._known |= self._paid.known()
+        return []
+
+    def cut(self) -> None:
+        """End what is in flight, so that `completions` returns what was answered before."""
+        self._is_cut = True
+        self.give_up()
 
     def has_failed(self) -> bool:
         """Whether some of it will never be answered."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ def night(toy: Path, tmp_path: Path, prefect: str, sandbox_image: str) -> Night:
             problem = load_problem(toy, given)
             accept(problem, given)
             create_run(problem, toy, history, seed=more.pop("seed", 1), run_id=run_id)
+        if (within_s := more.pop("within_s", None)) is not None:
+            more["until"] = datetime.now(UTC) + timedelta(seconds=within_s)
         search(run_id, str(history), StopRules(generations=generations, **more))
         return RunFiles(files)
 

@@ -157,7 +157,7 @@ def test_kill_9_costs_no_batch(
     overnight = [sys.executable, "-m", "flows.cli.main"]
     model = ["--model", "openai/gpt-4o", "--api-base", provider.api_base, "--batch"]
     lean = ["--set", "validation=[]", "--set", "held_out=[]", "--confirm", "never"]
-    more = ["--generations", "2", "--set", "sampling.batch_generations=2"]
+    more = ["--generations", "2", "--seed", "1", "--set", "sampling.batch_generations=2"]
     is_sent = threading.Event()
     process = subprocess.Popen(
         [*overnight, "run", str(toy), *model, *lean, *more], env=environment, stderr=subprocess.PIPE

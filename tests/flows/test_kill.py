@@ -91,7 +91,7 @@ def test_ten_kills(overnight: Overnight, toy: Path, tmp_path: Path):
 
 
 def test_the_containers_of_a_killed_night_vanish_by_themselves(overnight: Overnight, toy: Path):
-    process = overnight("run", str(toy), "--generations", "100000")
+    process = overnight("run", str(toy), "--generations", "100000", "--seed", "1")
     run_id = wait_for_run(process)
     assert containers(run_id)
     process.send_signal(signal.SIGKILL)
@@ -103,7 +103,7 @@ def test_the_containers_of_a_killed_night_vanish_by_themselves(overnight: Overni
 
 
 def test_ctrl_c_once_finishes_the_generation_and_says_so(overnight: Overnight, toy: Path, tmp_path: Path):
-    process = overnight("run", str(toy), "--generations", "100000")
+    process = overnight("run", str(toy), "--generations", "100000", "--seed", "1")
     wait_for_run(process)
     time.sleep(3)
     process.send_signal(signal.SIGINT)

@@ -20,7 +20,7 @@ from schemas.trust import model_proposals
 from tests.provider import Provider
 
 KEY = "sk-of-the-user"
-SHORT = ["--generations", "1", "--set", "search.prompts=1", "--set", "search.samples=1"]
+SHORT = ["--generations", "1", "--seed", "1", "--set", "search.prompts=1", "--set", "search.samples=1"]
 
 Call = Callable[..., tuple[int, str]]
 

@@ -102,7 +102,7 @@ def test_a_provider_that_is_not_there_is_waited_for_and_told_in_words(tmp_path: 
         "--set",
         "sampling.attempts=1",
     ]
-    done = call(["run", str(toy), *model, "--until", "12s"], tmp_path, PREFECT_API_URL=prefect_api)
+    done = call(["run", str(toy), *model, "--until", "12s", "--seed", "1"], tmp_path, PREFECT_API_URL=prefect_api)
     assert done.returncode == 0, done.stderr
     assert "paused: openai/test: 1 attempt failed" in done.stderr
     assert "stopped by: deadline" in done.stderr
@@ -123,7 +123,9 @@ def test_a_start_program_without_a_score_is_refused_before_anything_is_spent(
 ):
     wrong = tmp_path / "wrong.py"
     wrong.write_text(toy.read_text().replace("return offset + 1.0", body).replace("wall_s = 2", "wall_s = 1"))
-    done = call(["run", str(wrong), "--generations", "1"], tmp_path / "history", PREFECT_API_URL=NO_SERVER)
+    done = call(
+        ["run", str(wrong), "--generations", "1", "--seed", "1"], tmp_path / "history", PREFECT_API_URL=NO_SERVER
+    )
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     assert "overnight check" in done.stderr

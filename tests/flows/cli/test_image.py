@@ -41,10 +41,10 @@ def test_a_run_has_the_image_and_the_runtime_that_it_was_begun_with(
 ):
     named = ["--image", own_image, "--runtime", "runc"]
     assert "two runs agree" in call(["check", needs_it, *named], tmp_path).stderr
-    without = call(["run", needs_it, "--generations", "1"], tmp_path)
+    without = call(["run", needs_it, "--generations", "1", "--seed", "1"], tmp_path)
     assert without.returncode == 2
     assert "/opt/ten" in without.stderr
-    for command in (["run", needs_it, *named], ["resume", "last"]):
+    for command in (["run", needs_it, "--seed", "1", *named], ["resume", "last"]):
         done = call([*command, "--generations", "1"], tmp_path, PREFECT_API_URL=prefect_api)
         assert done.returncode == 0, done.stderr
     (row,) = json.loads(call(["sql", "FROM runs", "--format", "json"], tmp_path).stdout)

@@ -1,0 +1,50 @@
+"""`overnight best --write`: the program that is written runs on the held-out inputs, though the best one may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.cli.main import run
+from tests.flows.conftest import Night
+from tests.provider import Answer, Provider, envelope
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+
+def answering(*bodies: str) -> Provider:
+    """A provider whose n-th answer is the n-th body of `guess`."""
+
+    def script(number: int, request: dict) -> Answer:
+        code = f"def guess(offset):\n    {bodies[min(number, len(bodies) - 1)]}\n"
+        message = {"role": "assistant", "content": f"```python\n{code}```"}
+        return Answer(envelope(request, [{"index": 0, "message": message, "finish_reason": "stop"}], "chat.completion"))
+
+    return Provider(script)
+
+
+FAILS = "return offset + 9.0 if offset < 3 else 1 / 0"
+HOLDS = "return offset + 8.0"
+
+
+@pytest.mark.parametrize("bodies", [(FAILS, HOLDS), (FAILS,)])
+def test_the_next_finalist_is_written_where_the_best_one_fails_on_held_out_inputs(
+    bodies: tuple[str, ...],
+    night: Night,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    with answering(*bodies) as provider:
+        sampling = {"models": [{"name": "openai/test", "api_base": provider.api_base}]}
+        night(1, settings={"sampling": sampling, "search": {"prompts": 1, "samples": len(bodies)}})
+    capsys.readouterr()
+    assert run(["best", "last", "--history", str(tmp_path), "--write", str(tmp_path / "better.py")]) == 0
+    said = capsys.readouterr().err
+    assert "gets no score on the held-out inputs" in said
+    assert "the next finalist" in said
+    written = (tmp_path / "better.py").read_text()
+    assert (HOLDS if HOLDS in bodies else "return offset + 1.0") in written
+    assert "1 / 0" not in written

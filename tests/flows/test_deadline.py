@@ -1,0 +1,92 @@
+"""A deadline: the generation under way is cut short after a grace, and committed with what it has."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from flows.cli.main import run
+from flows.cutoff import cut_off
+from schemas.outcome import CUT_SHORT
+from tasks.history.database import Database
+from tasks.history.journal import Journal
+from tests.flows.conftest import Night
+from tests.provider import Answer, Provider, Request, envelope
+
+CutNight = Callable[[Provider, int], float]
+
+QUICK = "def guess(offset):\n    return offset + 9.0\n"
+ASLEEP = "import time\ndef guess(offset):\n    time.sleep(300)\n    return offset + 2.0\n"
+NIGHT_S, GRACE_S = 7.0, 10.0
+
+
+def answering(answers: list[str | None]) -> Provider:
+    """A provider that answers each prompt with one of the texts, and with nothing at all for None."""
+
+    def script(number: int, request: Request) -> Answer:
+        text = answers[number] if number < len(answers) else None
+        if text is None:
+            return Answer(hang=True)
+        message = {"role": "assistant", "content": text}
+        return Answer(envelope(request, [{"index": 0, "message": message, "finish_reason": "stop"}], "chat.completion"))
+
+    return Provider(script)
+
+
+@pytest.fixture
+def cut_night(night: Night, monkeypatch: pytest.MonkeyPatch) -> CutNight:
+    """Spends a night that a deadline ends in its first generation, and gives the seconds that it took."""
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+
+    def spend(provider: Provider, prompts: int) -> float:
+        sampling = {"models": [{"name": "openai/test", "api_base": provider.api_base}], "batch": 1}
+        search = {"prompts": prompts, "samples": 1, "lookahead": 0}
+        no_final = {"validation": [], "held_out": []}
+        settings = {"sampling": sampling, "search": search, "limits": {"wall_s": 400}, **no_final}
+        begin = time.monotonic()
+        night(None, within_s=NIGHT_S, grace_s=GRACE_S, settings=settings)
+        return time.monotonic() - begin
+
+    return spend
+
+
+@pytest.mark.docker
+@pytest.mark.prefect
+def test_what_was_judged_by_then_is_committed_and_a_replay_comes_out_the_same(cut_night: CutNight, tmp_path: Path):
+    with answering([QUICK, ASLEEP, "no program", None]) as provider:
+        assert cut_night(provider, 4) < 100, "a request has 120 s, a candidate 400 s"
+    rows = Database(tmp_path).rows("FROM programs WHERE generation = 1")
+    found = {row["completion"]: (row["outcome"], row["error"]) for row in rows}
+    assert found == {
+        QUICK: ("scored", ""),
+        ASLEEP: ("sandbox_error", CUT_SHORT.error),
+        "no program": ("unparsable", found["no program"][1]),
+    }, "the request that was never answered is in no row"
+    assert Database(tmp_path).rows("SELECT stop_reason FROM nights") == [{"stop_reason": "deadline"}]
+    assert run(["replay", "last", "--history", str(tmp_path)]) == 0
+
+
+@pytest.mark.docker
+@pytest.mark.prefect
+def test_a_generation_with_nothing_in_it_is_not_committed_and_its_answers_are_kept(cut_night: CutNight, tmp_path: Path):
+    with answering([ASLEEP, None]) as provider:
+        cut_night(provider, 2)
+    assert Database(tmp_path).rows("FROM generations WHERE generation > 0") == []
+    kept = Journal(tmp_path / "runs/toy/paid/000001.jsonl").known()
+    assert [completion.text for completion in kept.values()] == [ASLEEP]
+
+
+def test_nothing_is_cut_before_the_moment_nor_after_the_block_has_ended():
+    cut = threading.Event()
+    with cut_off(datetime.now(UTC) + timedelta(hours=1), cut.set):
+        assert not cut.is_set()
+    with cut_off(None, cut.set):
+        time.sleep(0)
+    assert not cut.is_set()
+    with cut_off(datetime.now(UTC) - timedelta(hours=1), cut.set):
+        assert cut.wait(30)
