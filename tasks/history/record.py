@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow as pa
 
 from schemas import tables
-from schemas.errors import HistoryError
-from schemas.files import File
+from schemas.bounded_parsing import parse_json
+from schemas.errors import HistoryError, SpecificationError
+from schemas.files import File, require_distinct
 from schemas.generation import Finalist, GenerationRecord, NightRecord, Past, RunRecord, Step, StopReason
 from schemas.lesson import Lesson, latest
 from schemas.outcome import Outcome
@@ -108,7 +108,7 @@ def read_run(files: RunFiles) -> RunRecord:
         problem=restore_problem(
             row["problem"],
             row["specification"],
-            orjson.loads(row["settings"]),
+            _read_settings(files, row["settings"]),
             _read_files(files, dict(row.get("files") or ())),
         ),
         seed=row["seed"],
@@ -120,6 +120,23 @@ def read_run(files: RunFiles) -> RunRecord:
     )
 
 
+def _read_settings(files: RunFiles, text: str) -> dict[str, Any]:
+    """The settings of a run.
+
+    Raises:
+        HistoryError: If they are no JSON object of plain values.
+    """
+    try:
+        settings = parse_json(text)
+    except ValueError as error:
+        raise HistoryError(
+            f"{files.run}: the settings are no JSON: {error}", remedy="Restore it from a copy."
+        ) from error
+    if not isinstance(settings, dict):
+        raise HistoryError(f"{files.run}: the settings are no table", remedy="Restore it from a copy.")
+    return settings
+
+
 def _read_files(files: RunFiles, hashes: Mapping[str, str]) -> list[File]:
     """The problem's own files.
 
@@ -128,7 +145,13 @@ def _read_files(files: RunFiles, hashes: Mapping[str, str]) -> list[File]:
     """
     if not hashes:
         return []
-    kept = [File(row["path"], row["content"]) for row in read_file(files.problem_files).to_pylist()]
+    try:
+        kept = [File(row["path"], row["content"]) for row in read_file(files.problem_files).to_pylist()]
+        require_distinct(kept)
+    except SpecificationError as error:
+        raise HistoryError(
+            f"{files.problem_files}: {error.message}", remedy="Take the run from another copy."
+        ) from error
     if {file.path: file.hash for file in kept} != hashes:
         raise HistoryError(
             f"{files.problem_files} does not hold the files that the run was begun with",
