@@ -18,7 +18,7 @@ from schemas.views import MACROS, VIEWS
 from tasks.history.remote import refresh
 
 if TYPE_CHECKING:
-    from tasks.history.database import Database
+    from tasks.history.query_process import QueryProcess
 
 _KEYWORDS = (
     "SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "HAVING", "LIMIT", "JOIN", "USING", "WITH", "AS", "AND", "OR",
@@ -60,7 +60,7 @@ def completions(typed: str) -> list[str]:
 class Shell:
     """Reads queries from the terminal until its end. A query ends with a semicolon or an empty line."""
 
-    def __init__(self, database: Database, style: Format, timeout_s: float) -> None:
+    def __init__(self, database: QueryProcess, style: Format, timeout_s: float) -> None:
         self._database = database
         self._style: Format = style
         self._timeout_s = timeout_s
