@@ -15,6 +15,7 @@ from flows.cli.text import out, say, say_error
 from schemas.cookbook import text as cookbook
 from schemas.errors import OvernightError, UsageError
 from schemas.views import MACROS, VIEWS
+from tasks.history.private_files import make_private_folder, open_private
 from tasks.history.remote import refresh
 
 if TYPE_CHECKING:
@@ -138,5 +139,6 @@ def _line_editing(kept: Path) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):
-            kept.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(kept.parent)
+            open_private(kept, "ab").close()
             readline.write_history_file(kept)
