@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib
 import json
 import math
 import os
@@ -126,6 +127,7 @@ class _Child:
         """Return when the process has opened the history."""
         if self._is_ready:
             return
+        importlib.import_module("pyarrow")  # which takes a while, and is needed for the answer
         reply = self.receive(math.inf)
         _raise_error(reply)
         self._most_bytes = resident_bytes(self._process.pid) + reply["most_bytes"] + _SLACK_BYTES

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from flows.origin import origin_of, path_of, told_place
@@ -31,7 +32,7 @@ def packed(history: Path) -> bytes:
     """All that is in the archive of a run, names too, with what Parquet has packed."""
     pack(record.RunFiles(history / "runs" / "it"), history / "it.tar.zst")
     there, _ = unpack(history / "it.tar.zst", history / "there")
-    tables = [pa.parquet.read_table(path).to_pylist() for paths in there.tables().values() for path in paths]
+    tables = [pq.read_table(path).to_pylist() for paths in there.tables().values() for path in paths]
     with pa.input_stream(str(history / "it.tar.zst"), compression="zstd") as stream:
         return stream.read() + repr(tables).encode()
 
