@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.final import judge_finalists
+from flows.origin import path_of
 from flows.rescore import score_kept
 from flows.session import Session, open_session
 from flows.start import image_id, score_start, start_generation, versions
@@ -90,7 +91,7 @@ def begun(then: Then, into: Path) -> Iterator[Session]:
             remedy="Name a history without it: overnight replay RUN --into DIR",
         )
     problem = then.run.problem
-    verdict = score_start(problem, Path(then.run.specification_path), seed=then.run.seed, run_id=then.run.run_id)
+    verdict = score_start(problem, path_of(then.run), seed=then.run.seed, run_id=then.run.run_id)
     run = replace(then.run, image_id=image_id(problem.settings.sandbox.image), versions=versions())
     start = start_generation(run, verdict)
     record.create(files, run, start, *_given(then, run, start))

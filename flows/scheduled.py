@@ -33,6 +33,7 @@ from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of
 from tasks.history.lock import locked
 from tasks.history.mirror import local_copy
+from tasks.history.private_files import open_private
 from tasks.history.remote import refresh
 from tasks.problems import find
 from tasks.report.page import render
@@ -133,7 +134,8 @@ def write_report(history: Path, files: RunFiles) -> Path:
         OSError: If it cannot be written.
     """
     path = files.directory / "report.html"
-    path.write_text(render(tell(Database(history), files)), encoding="utf-8")
+    with open_private(path, "wb") as file:
+        file.write(render(tell(Database(history), files)).encode())
     return path.resolve()
 
 

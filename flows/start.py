@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from flows.origin import origin_of, told_place
 from flows.sandboxes import open_confirmations, open_sandboxes
 from schemas.errors import EnvironmentFault, SpecificationError
 from schemas.generation import GenerationRecord, RunRecord
@@ -74,7 +75,8 @@ def begin(
         problem=problem,
         seed=seed,
         started_at=now,
-        specification_path=str(path),
+        specification_path=told_place(path),
+        origin=origin_of(path),
         image_id=image_id(problem.settings.sandbox.image),
         versions=versions(),
         rescored_from=rescored_from,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from schemas import problem_folder
 from schemas.errors import SpecificationError
 from schemas.foreign import hint
 from schemas.marked import END, START, MarkedFile, read_marked
@@ -12,9 +13,6 @@ from schemas.settings import Command, Settings
 
 DEFAULTS: dict[str, Any] = {"inputs": [None], "limits": {"scratch_mib": 64}}
 """What is otherwise than for a specification: a command may have no input, and its program lies in a file."""
-
-_LARGEST = 2**20
-"""Bytes of a file that is looked through for marks."""
 
 
 def read_program(directory: Path, settings: Settings) -> tuple[MarkedFile, Settings]:
@@ -33,16 +31,12 @@ def read_program(directory: Path, settings: Settings) -> tuple[MarkedFile, Setti
             'prints metrics as JSON, like {"score": 1.5}.',
         )
     name = command.program or _with_marks(directory)
-    if Path(name).name != name:
-        raise SpecificationError(
-            f"{directory}: command.program is {name!r}: what evolves is one file, in the directory itself",
-            remedy="Put it there; files of folders that it needs are named in `files`.",
-        )
-    file = read_marked(read_text(directory / name), name)
+    _require_name(name, str(directory))
+    file = read_marked(problem_folder.read_text(directory, name), name)
     if file.fixed == ("", "") and not command.program:
         raise SpecificationError(f"{directory / name}: no marks", remedy=_MARKS)
     # What the command names goes along unasked.
-    named = [part for part in command.evaluate if part != name and _is_file(directory, part)]
+    named = [part for part in command.evaluate if part != name and problem_folder.has_file(directory, part)]
     files = dict.fromkeys([*settings.files, *named])
     command = command.model_copy(update={"program": name})
     score_name = settings.score_name if "score_name" in settings.model_fields_set else command.metric
@@ -51,19 +45,22 @@ def read_program(directory: Path, settings: Settings) -> tuple[MarkedFile, Setti
 
 def _specifications(directory: Path) -> str:
     """What to say of a folder in which specifications lie; empty where none does."""
-    found = [path for path in sorted(directory.glob("*.py")) if _holds(path, "@funsearch.evolve")]
+    names = problem_folder.file_names(directory, "*.py")
+    found = [directory / name for name in names if _holds(directory, name, "@funsearch.evolve")]
     return f"A specification is named by its own path: {', '.join(map(str, found))}" if found else ""
 
 
-def _is_file(directory: Path, part: str) -> bool:
-    try:
-        return not Path(part).is_absolute() and (directory / part).is_file()
-    except (OSError, ValueError):
-        return False
+def _require_name(name: str, where: str) -> None:
+    if Path(name).name != name or not name.isprintable():
+        raise SpecificationError(
+            f"{where}: command.program is {name!r}: what evolves is one file, in the directory itself",
+            remedy="Put it there; files of folders that it needs are named in `files`.",
+        )
 
 
 def restore_program(text: str, command: Command) -> MarkedFile:
     """The file again from what a run has written down of it."""
+    _require_name(command.program, "what the run has written down")
     return read_marked(text, command.program)
 
 
@@ -75,7 +72,7 @@ _MARKS = (
 
 def _with_marks(directory: Path) -> str:
     """Name of the only file that has marks."""
-    found = [path.name for path in sorted(directory.iterdir()) if path.is_file() and _holds(path, START)]
+    found = [name for name in problem_folder.file_names(directory) if _holds(directory, name, START)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -86,20 +83,9 @@ def _with_marks(directory: Path) -> str:
     raise SpecificationError(f"{directory}: no file has {START}", remedy=_MARKS)
 
 
-def _holds(path: Path, mark: str) -> bool:
-    with path.open("rb") as file:
-        return mark.encode() in file.read(_LARGEST)
-
-
-def read_text(path: Path) -> str:
-    """A file of the problem.
-
-    Raises:
-        SpecificationError: If there is none, or it is no text.
-    """
+def _holds(directory: Path, name: str, mark: str) -> bool:
+    """Whether a file holds a mark; one that is too large to evolve holds none."""
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SpecificationError(f"{path}: {error.strerror}", remedy="The problem's directory needs it.") from error
-    except UnicodeDecodeError as error:
-        raise SpecificationError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+        return mark.encode() in problem_folder.read_bytes(directory, name)
+    except SpecificationError:
+        return False

@@ -127,9 +127,11 @@ class RunRecord:
 
     Attributes:
         seed: Everything random comes from it.
+        specification_path: Name or relative path of the problem, as it is told anywhere; absolute in runs of 0.1.
         image_id: Of the sandbox image it was begun with.
         versions: Of Overnight, Python and the libraries that matter.
         rescored_from: The run whose programs, scored anew, are its generation 1; empty if its models are asked for it.
+        origin: Absolute path of the problem on this machine; empty if it is built in, or the run is from elsewhere.
     """
 
     run_id: str
@@ -140,6 +142,7 @@ class RunRecord:
     image_id: str
     versions: dict[str, str]
     rescored_from: str = ""
+    origin: str = ""
 
     @property
     def given(self) -> int:

@@ -3,12 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from schemas import problem_folder
+from schemas.bounded_parsing import parse_json
 from schemas.errors import SpecificationError
 from schemas.job import Call
 from schemas.skeleton import Skeleton
 from schemas.specification import Specification
+
+SPLITS = ("inputs", "validation", "held_out")
+"""Settings that hold inputs."""
+
+MOST_BYTES = 32 * 2**20
+"""Limit on all input files of a problem together: every run keeps a copy of their content."""
+
+
+@dataclass
+class InputFiles:
+    """The JSON files that settings name as inputs.
+
+    Attributes:
+        folder: The problem's, where they lie.
+        left: Bytes that may still be read.
+    """
+
+    folder: Path
+    left: int = field(default=MOST_BYTES, init=False)
+
+    def content(self, item: Any) -> Any:
+        """Return an input: the content of the file that it names, or the item itself where it names none.
+
+        Raises:
+            SpecificationError: If the file is not there, outside of the folder, too large, or no JSON.
+        """
+        if not isinstance(item, str) or not item.endswith(".json"):
+            return item
+        try:
+            text = problem_folder.read_bytes(self.folder, item, most_bytes=self.left)
+            self.left -= len(text)
+            return parse_json(text)
+        except SpecificationError as error:
+            raise SpecificationError(
+                f"input file {item!r}: {error.message}",
+                remedy="Paths are read from the specification's folder. Large data goes into `files`, where programs "
+                "read it.",
+            ) from error
+        except ValueError as error:
+            raise SpecificationError(f"{self.folder / item}: no JSON: {error}", remedy="Mend it.") from error
 
 
 def read_calls(raw: Sequence[Any], specification: Skeleton, name: str) -> tuple[Call, ...]:

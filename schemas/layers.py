@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from schemas import problem_folder
+from schemas.bounded_parsing import parse_json, parse_toml
 from schemas.errors import UsageError
 
 
@@ -22,17 +22,18 @@ def merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def read_toml(settings: Path) -> dict[str, Any]:
-    """The tables of a file of settings; none if there is no file.
+    """The tables of a problem's file of settings; none if there is no file.
 
     Raises:
-        UsageError: If it is no TOML.
+        UsageError: If it is no TOML, or leads outside of its folder.
     """
-    if not settings.is_file():
+    if problem_folder.locate(settings.parent, settings.name) is None:
         return {}
+    text = problem_folder.read_text(settings.parent, settings.name)
     try:
-        return tomllib.loads(settings.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{settings}: no TOML: {error}") from error
+        return parse_toml(text)
+    except ValueError as error:
+        raise UsageError(f"{settings}: no TOML: {error}", remedy="Mend it.") from error
 
 
 def set_by_path(target: dict[str, Any], assignment: str) -> None:
@@ -54,14 +55,14 @@ def set_by_path(target: dict[str, Any], assignment: str) -> None:
 
 def _value(raw: str, assignment: str) -> Any:
     try:
-        return json.loads(raw)
+        return parse_json(raw)
     except ValueError as error:
         if not raw.startswith(("[", "{")):  # what TOML takes for a date or a time is text here
             return raw
         no_json = error
     try:
-        return tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError as error:
+        return parse_toml(f"value = {raw}")["value"]
+    except ValueError as error:
         raise UsageError(
             f"--set {assignment}: neither JSON ({no_json}) nor TOML ({error})",
             remedy="For example: --set 'validation=[8, 9]'; quotes around the whole keep the shell away from it.",

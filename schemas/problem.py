@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from schemas import problem_folder
 from schemas.directory import DEFAULTS, read_program, restore_program
 from schemas.errors import OvernightError, SpecificationError, UsageError
-from schemas.files import File, changed_files, read_files
+from schemas.files import File, changed_files, read_files, require_distinct
 from schemas.foreign import BRIDGES, read_task
-from schemas.inputs import read_calls
+from schemas.inputs import SPLITS, InputFiles, read_calls
 from schemas.job import Apart, Call, Command, Job
 from schemas.layers import merge, read_toml
 from schemas.needs import Needs, read_needs
@@ -112,7 +112,7 @@ def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Prob
     """
     if path.is_dir():
         return _load_directory(path, dict(overrides or {}))
-    text = _read_text(path)
+    text = problem_folder.read_given_text(path)
     specification = read_specification(text, path.name)
     script = script_block(text, path.name)
     own = script.get("tool", {}).get("overnight", {})
@@ -124,7 +124,7 @@ def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Prob
             f"{path.name}: no inputs: nothing says what the run function is called with",
             remedy="Add `inputs = [8]` under `[tool.overnight]` in its `# /// script` block, or pass --inputs '[8]'.",
         )
-    settings = _with_input_files(settings, path)
+    settings = _with_input_files(settings, path.parent)
     files = read_files(path.parent, settings.files)
     return _problem(path.stem.replace("_", "-"), specification, settings, files)
 
@@ -149,7 +149,7 @@ def _load_directory(path: Path, overrides: Mapping[str, Any]) -> Problem:
             "sandbox.split=true is for specifications: a command runs its program as it likes",
             remedy="Leave it out; a best is run again in a fresh container all the same.",
         )
-    settings = _with_input_files(settings, path / "overnight.toml")
+    settings = _with_input_files(settings, path)
     files = [one for one in read_files(path, settings.files) if one.path != settings.command.program]
     files += task.bridges if task else ()
     problem = _problem(_directory_name(path.resolve()), file, settings, files)
@@ -183,8 +183,10 @@ def with_overrides(problem: Problem, path: Path, overrides: Mapping[str, Any]) -
         UsageError: If a setting is wrong.
     """
     settings = parse_settings(merge([problem.settings.model_dump(mode="json"), overrides]), problem.name)
-    beside = path / "overnight.toml" if settings.command.evaluate else path
-    return _problem(problem.name, problem.specification, _with_input_files(settings, beside), problem.files)
+    folder = path if settings.command.evaluate else path.parent
+    # What a run has written down names no file any more: it may come from a stranger, and the place as well.
+    given = [split for split in SPLITS if split in overrides]
+    return _problem(problem.name, problem.specification, _with_input_files(settings, folder, given), problem.files)
 
 
 def changed_since(problem: Problem, path: Path) -> list[str]:
@@ -197,11 +199,12 @@ def changed_since(problem: Problem, path: Path) -> list[str]:
     folder = path if problem.settings.command.evaluate else path.parent
     if not folder.is_dir():
         return []
-    name = problem.settings.command.program or path.name
+    program = problem.settings.command.program
     try:
-        is_same = (folder / name).read_text(encoding="utf-8") == problem.specification.text
-    except (OSError, UnicodeDecodeError):
-        is_same = False
+        now = problem_folder.read_text(folder, program) if program else problem_folder.read_given_text(path)
+    except UsageError:
+        now = None
+    name, is_same = program or path.name, now == problem.specification.text
     own = [file for file in problem.files if file.path not in BRIDGES]
     return [name] * (not is_same) + changed_files(folder, own)
 
@@ -213,7 +216,7 @@ def settings_beyond_the_file(problem: Problem) -> dict[str, Any]:
     """
     text = problem.specification.text
     alone = parse_settings(script_block(text, problem.name).get("tool", {}).get("overnight", {}), problem.name)
-    files = [split for split in ("inputs", "validation", "held_out") if _names_files(getattr(alone, split))]
+    files = [split for split in SPLITS if _names_files(getattr(alone, split))]
     own, given = (flat_settings(settings.model_dump(mode="json")) for settings in (alone, problem.settings))
     dropped = {f"known.{name}" for name, value in Known() if value == getattr(problem.settings.known, name)}
     return {name: value for name, value in given.items() if value != own[name] and name not in {*files, *dropped}}
@@ -269,6 +272,7 @@ def _problem(name: str, specification: Skeleton, settings: Settings, files: Sequ
             remedy="One for each of `inputs`, in their order, or fewer; --set thresholds=[] does without.",
         )
     _require_baseline(settings.known.baseline, specification, name)
+    require_distinct(files)
     needs = read_needs(_scripts(settings.command.program or name, specification, settings, files))
     return Problem(name, specification, settings, inputs, needs, tuple(files))
 
@@ -292,38 +296,12 @@ def _scripts(
     return {name: script_block(text, name) for name, text in texts.items()}
 
 
-def _with_input_files(settings: Settings, path: Path) -> Settings:
+def _with_input_files(settings: Settings, folder: Path, splits: Sequence[str] = SPLITS) -> Settings:
     """The settings with the content of input files in place of their names, so that a run holds its inputs."""
-    splits = ("inputs", "validation", "held_out")
-    return settings.model_copy(
-        update={split: tuple(_content(item, path) for item in getattr(settings, split)) for split in splits}
-    )
-
-
-def _content(item: Any, path: Path) -> Any:
-    return _read_json(path.parent / item) if isinstance(item, str) and item.endswith(".json") else item
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise UsageError(f"no file {path}", remedy="`overnight problems` lists the built-in ones.") from error
-    except UnicodeDecodeError as error:
-        raise SpecificationError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+    read = InputFiles(folder)
+    return settings.model_copy(update={split: tuple(map(read.content, getattr(settings, split))) for split in splits})
 
 
 def _where(layers: Sequence[Mapping[str, Any]], path: Path) -> str:
     names = [f"{path.name} [tool.overnight]", "overnight.toml", str(config_path()), "the command line"]
     return ", ".join(name for name, layer in zip(names, layers, strict=True) if layer) or path.name
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SpecificationError(
-            f"no input file {path}", remedy="Paths are read from the specification's folder."
-        ) from error
-    except ValueError as error:
-        raise SpecificationError(f"{path}: no JSON: {error}") from error

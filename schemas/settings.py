@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    model_validator,
+)
 
+from schemas.bounded_parsing import require_plain
 from schemas.errors import UsageError
 from schemas.job import Limits
 
@@ -193,10 +204,28 @@ class Sampling(Section):
         return self
 
 
+_IMAGE = re.compile(
+    r"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::\d{1,5})?/|\[[0-9A-Fa-f:]+\](?::\d{1,5})?/)?"  # a registry
+    r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@?sha256:[0-9a-f]{64})?",
+    re.ASCII,
+)
+_LONGEST_IMAGE = 512
+
+
+def _as_image(value: str) -> str:
+    """Refuse what is no name of an image: it is the first line of a build file."""
+    if len(value) > _LONGEST_IMAGE or not (_IMAGE.fullmatch(value) or re.fullmatch("sha256:[0-9a-f]{12,64}", value)):
+        raise ValueError("expected the name of an image, such as python:3.12-slim")
+    return value
+
+
 class Sandbox(Section):
     """Where candidates run, `[tool.overnight.sandbox]`."""
 
-    image: str = Field(default="overnight-sandbox:latest", description="container image with Python 3.11 or newer")
+    image: Annotated[str, AfterValidator(_as_image)] = Field(
+        default="overnight-sandbox:latest", description="container image with Python 3.11 or newer"
+    )
     slots: int | None = Field(default=None, ge=1, description="containers side by side; default: as many as cores")
     runtime: str | None = Field(default=None, description="container runtime, such as runsc; default: the engine's")
     split: bool = Field(
@@ -255,6 +284,10 @@ class Settings(Section):
     sandbox: Sandbox = Sandbox()
 
 
+_MOST_CHARS = 500
+"""Of a wrong value in a message."""
+
+
 def parse_settings(data: dict[str, Any], where: str) -> Settings:
     """Settings from plain data.
 
@@ -265,6 +298,10 @@ def parse_settings(data: dict[str, Any], where: str) -> Settings:
     Raises:
         UsageError: For an unknown setting (with the likely name) or a wrong value.
     """
+    try:
+        require_plain(data)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}", remedy="Write it in a simpler way.") from error
     try:
         return Settings.model_validate(data)
     except ValidationError as error:
@@ -278,13 +315,17 @@ def _explain(problem: Any) -> str:
     place = [str(part) for part in problem["loc"]]
     name = ".".join(place)
     if problem["type"] != "extra_forbidden":
-        return f"{name}: {problem['msg']}, got {problem['input']!r}"
+        return f"{name}: {problem['msg']}, got {_shortened(repr(problem['input']))}"
     if isinstance(problem["input"], dict) and problem["input"]:  # a table: what is in it tells more than its own name
         name = next(iter(flat_settings(problem["input"], f"{name}.")))
         place = name.split(".")
     close = difflib.get_close_matches(name, setting_names(), n=1, cutoff=0.5)
     close = close or difflib.get_close_matches(place[-1], [n.split(".")[-1] for n in setting_names()], n=1)
     return f"there is no setting `{name}`" + (f"; did you mean `{close[0]}`?" if close else "")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MOST_CHARS else f"{text[:_MOST_CHARS]}…"
 
 
 def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:

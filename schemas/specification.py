@@ -131,6 +131,15 @@ def read_specification(text: str, name: str) -> Specification:
         raise SpecificationError(
             f"{name}:{error.line}: {error}", remedy="Mend the file; `python -m py_compile` shows the place."
         ) from error
+    try:
+        return _read(tree, text, name)
+    except (RecursionError, source.SourceError) as error:
+        raise SpecificationError(
+            f"{name}: it is nested too deeply, or cannot be written out", remedy="Write it in a simpler way."
+        ) from error
+
+
+def _read(tree: ast.Module, text: str, name: str) -> Specification:
     evolved = _marked(tree, text, "evolve", name)
     run = _only(_marked(tree, text, "run", name), name)
     if run in evolved:

@@ -105,7 +105,7 @@ RUNS = _table(
     ("settings", TEXT, "all settings, JSON"),
     ("specification", TEXT, "the specification file, verbatim"),
     ("specification_hash", TEXT, "SHA-256 of it and of its files"),
-    ("specification_path", TEXT, "where it was read"),
+    ("specification_path", TEXT, "name or relative path of the problem; absolute in runs of 0.1"),
     ("files", pa.map_(TEXT, TEXT), "files that go with it into the sandbox, and the SHA-256 of each"),
     ("dependencies", pa.list_(TEXT), "packages that the specification asks for"),
     ("image_id", TEXT, "id of the sandbox image"),

@@ -14,7 +14,7 @@ from flows.cli.text import DEFAULT_HISTORY, History, out, say, table
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from tasks.history.database import Database
+    from tasks.history.query_process import QueryProcess
 
 _TIMEOUT_S = 300.0
 _PATIENCE_S = 5.0
@@ -43,8 +43,8 @@ def sql(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Ask the history in SQL, read-only. Views: runs, nights, generations, programs, population, scores."""
-    from tasks.history.database import Database
     from tasks.history.mirror import place_of
+    from tasks.history.query_process import QueryProcess
 
     if timeout <= 0:
         raise UsageError(f"--timeout takes seconds, more than 0, got {timeout:g}")
@@ -55,7 +55,12 @@ def sql(
         return
     if not (history / "runs").is_dir():
         say(f"no run in {place_of(history)} yet")
-    database = Database(history)
+    with QueryProcess(history) as database:
+        _answer(database, query, format, timeout, describe)
+
+
+def _answer(database: QueryProcess, query: str | None, style: Format, timeout_s: float, describe: bool) -> None:
+    """Answer one query, describe the views, or open the shell."""
     if query == "-":
         query = _stdin()
     elif query is None and not describe:
@@ -63,11 +68,11 @@ def sql(
     if query is None and not describe and _is_terminal(sys.stdin) and sys.stdout.isatty():
         from flows.cli.shell import Shell
 
-        Shell(database, format, timeout).run()
+        Shell(database, style, timeout_s).run()
     elif query is None or describe:
-        describe_views(database, query, format)
+        describe_views(database, query, style)
     else:
-        ask(database, query, format, timeout)
+        ask(database, query, style, timeout_s)
 
 
 def _piped() -> str | None:
@@ -99,8 +104,9 @@ def _is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
 
-def ask(database: Database, query: str, style: Format, timeout_s: float) -> None:
+def ask(database: QueryProcess, query: str, style: Format, timeout_s: float) -> None:
     """Writes the answer to stdout and, beside a table, its size and time to stderr."""
+    database.wait_until_ready()
     begin = time.monotonic()
     answer = database.query(query, timeout_s=timeout_s)
     seconds = time.monotonic() - begin
@@ -109,7 +115,7 @@ def ask(database: Database, query: str, style: Format, timeout_s: float) -> None
         say(f"{answer.num_rows} row{'s' * (answer.num_rows != 1)} in {seconds:.3f} s")
 
 
-def describe_views(database: Database, view: str | None, style: Format) -> None:
+def describe_views(database: QueryProcess, view: str | None, style: Format) -> None:
     """The columns of one view or of all, with what they mean; of all, the macros too.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -144,7 +143,9 @@ def _model(text: str, api_base: str | None, style: str | None) -> dict[str, Any]
 
 
 def _json(text: str) -> Any:
+    from schemas.bounded_parsing import parse_json
+
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError as error:
         raise UsageError(f"--inputs takes JSON, got {text!r}: {error}", remedy="For example: --inputs '[8]'") from error

@@ -14,6 +14,7 @@ from flows.cli.live import live_view, spent
 from flows.cli.summary import print_summary
 from flows.cli.text import history_flag, say
 from flows.notify import Notifier
+from flows.origin import path_of
 from flows.rules import StopRules
 from flows.search import search
 from flows.server import PrefectServer
@@ -96,7 +97,7 @@ def _warn_of_another_image(session: Session) -> None:
 
 def _warn_of_changed_files(session: Session) -> None:
     run = session.run
-    if changed := changed_since(run.problem, Path(run.specification_path)):
+    if changed := changed_since(run.problem, path_of(run)):
         say(
             f"warning: {', '.join(changed)} changed since the run was begun, which goes on with what it was; "
             f"`overnight run` begins one with what it is"

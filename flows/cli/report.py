@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from flows.cli.flags import TrustSettings
 from flows.cli.text import DEFAULT_HISTORY, History, duration, out, printable, say, score, table, usd
 from schemas.errors import UsageError
+from tasks.history.private_files import open_private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +59,8 @@ def write_page(path: Path, html: str) -> None:
         sys.stdout.buffer.write(html.encode())
         return
     try:
-        path.write_text(html, encoding="utf-8")
+        with open_private(path, "wb") as file:
+            file.write(html.encode())
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}", remedy="Name another file with --write.") from error
     say(f"wrote {path.resolve()}, {len(html.encode()) / 1024:.0f} KiB; open it in a browser")

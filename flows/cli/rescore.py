@@ -57,11 +57,12 @@ def rescore(
 
 def _changed(run: RunRecord, name: str | None, given: dict[str, Any]) -> tuple[Problem, Path]:
     """The changed problem, and where it was read."""
+    from flows.origin import path_of
     from schemas.problem import load_instead, with_overrides
     from tasks.problems import find
 
     if name is None:
-        path = Path(run.specification_path)
+        path = path_of(run)
         return with_overrides(run.problem, path, given), path
     path = find(name)
     return load_instead(path, run.problem, given), path

@@ -15,10 +15,11 @@ from flows.cli.text import out, say, say_error
 from schemas.cookbook import text as cookbook
 from schemas.errors import OvernightError, UsageError
 from schemas.views import MACROS, VIEWS
+from tasks.history.private_files import make_private_folder, open_private
 from tasks.history.remote import refresh
 
 if TYPE_CHECKING:
-    from tasks.history.database import Database
+    from tasks.history.query_process import QueryProcess
 
 _KEYWORDS = (
     "SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "HAVING", "LIMIT", "JOIN", "USING", "WITH", "AS", "AND", "OR",
@@ -60,7 +61,7 @@ def completions(typed: str) -> list[str]:
 class Shell:
     """Reads queries from the terminal until its end. A query ends with a semicolon or an empty line."""
 
-    def __init__(self, database: Database, style: Format, timeout_s: float) -> None:
+    def __init__(self, database: QueryProcess, style: Format, timeout_s: float) -> None:
         self._database = database
         self._style: Format = style
         self._timeout_s = timeout_s
@@ -138,5 +139,6 @@ def _line_editing(kept: Path) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):
-            kept.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(kept.parent)
+            open_private(kept, "ab").close()
             readline.write_history_file(kept)

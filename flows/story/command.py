@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from flows.origin import path_of
 from schemas.generation import RunRecord
 from schemas.problem import settings_beyond
 from tasks.problems import find, names
@@ -32,7 +33,9 @@ def _place(run: RunRecord) -> tuple[str, Path]:
     name = run.problem.name
     if name in names() and find(name).read_text(encoding="utf-8") == run.problem.specification.text:
         return name, find(name)
-    return run.specification_path, Path(run.specification_path)
+    path = path_of(run)
+    is_here = Path(run.specification_path).absolute() == path.absolute() or not path.exists()
+    return run.specification_path if is_here else str(path), path
 
 
 def _flag(name: str, value: Any) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from schemas import problem_folder
 from schemas.foreign import openevolve, shinka
 from schemas.foreign.task import BRIDGES, Task
 
@@ -31,7 +32,8 @@ def hint(directory: Path) -> str:
     evaluators = {"OpenEvolve": (openevolve, "def evaluate("), "ShinkaEvolve": (shinka, "results_dir")}
     for name, (tool, mark) in evaluators.items():
         path = directory / tool.EVALUATOR
-        if path.is_file() and mark in path.read_text(encoding="utf-8", errors="replace"):
+        is_there = problem_folder.has_file(directory, path.name)
+        if is_there and mark in problem_folder.read_text(directory, path.name, errors="replace"):
             expected = " or ".join(f"{stem}.*" for stem in tool.PROGRAMS)
             return (
                 f"{path.name} looks like one of {name}, but there is not exactly one file {expected}: name the file "

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from schemas import problem_folder
 from schemas.errors import SpecificationError
 from schemas.foreign.task import FEEDBACK, Task, find_program, find_yaml, make_task, read_yaml
 from schemas.settings import flat_settings
@@ -40,7 +41,7 @@ PROGRAMS = ("initial_program", "init_program", "initial_prompt")
 
 
 def is_task(directory: Path, program: str = "") -> bool:
-    return (directory / EVALUATOR).is_file() and bool(find_program(directory, program, *PROGRAMS))
+    return problem_folder.locate(directory, EVALUATOR) is not None and bool(find_program(directory, program, *PROGRAMS))
 
 
 def read_task(directory: Path, program: str = "") -> Task:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from schemas import source
+from schemas import problem_folder, source
 from schemas.foreign.task import FEEDBACK, Task, find_program, find_yaml, make_task, read_yaml
 from schemas.settings import flat_settings
 
@@ -21,12 +21,14 @@ _SPOKEN_OF = {
 
 EVALUATOR = "evaluate.py"
 
+_SCRIPT = "run_evo.py"
+
 PROGRAMS = ("initial",)
 """What its examples call the start program, without suffix."""
 
 
 def is_task(directory: Path, program: str = "") -> bool:
-    return (directory / EVALUATOR).is_file() and bool(find_program(directory, program, *PROGRAMS))
+    return problem_folder.locate(directory, EVALUATOR) is not None and bool(find_program(directory, program, *PROGRAMS))
 
 
 def read_task(directory: Path, program: str = "") -> Task:
@@ -62,8 +64,8 @@ def read_task(directory: Path, program: str = "") -> Task:
 
 def _said(directory: Path) -> tuple[dict[str, Any], str, str]:
     """Settings by their last name, `run_evo.py`'s over the YAML file's; what the model is told; a note."""
-    script = directory / "run_evo.py"
-    text = script.read_text(encoding="utf-8", errors="replace") if script.is_file() else ""
+    is_there = problem_folder.locate(directory, _SCRIPT) is not None
+    text = problem_folder.read_text(directory, _SCRIPT, errors="replace") if is_there else ""
     named = re.findall(r"""["']([\w.-]+\.ya?ml)["']""", text)
     path, which = find_yaml(directory, "shinka*.yaml", "shinka.yaml", *named)
     said = {name.rpartition(".")[2]: value for name, value in flat_settings(read_yaml(path)).items()}

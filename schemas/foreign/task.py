@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from packaging.requirements import InvalidRequirement, Requirement
 
+from schemas import problem_folder
+from schemas.bounded_parsing import parse_yaml
 from schemas.errors import SpecificationError
 from schemas.files import File
 
@@ -79,7 +80,7 @@ def make_task(
         metric: Of those that the bridge reports, the score.
         settings: What the task says, in our words; what it does not say is set here.
     """
-    needs, strange = _requirements(directory / "requirements.txt")
+    needs, strange = _requirements(directory)
     imported = _imported(directory, evaluator) | _imported(directory, program)
     unnamed = _unnamed(directory, [settings.get("statement", ""), *imported], needs)
     defaults: dict[str, Any] = {
@@ -112,7 +113,7 @@ def find_program(directory: Path, named: str, *stems: str) -> str:
     if named:
         return named
     for stem in stems:
-        found = [path.name for path in directory.glob(f"{stem}.*") if path.is_file()]
+        found = problem_folder.file_names(directory, f"{stem}.*")
         if found:
             return found[0] if len(found) == 1 else ""
     return ""
@@ -125,10 +126,10 @@ def find_yaml(directory: Path, pattern: str, *names: str) -> tuple[Path, str]:
         Its path, whether it is there or not; and a note where it is one of several.
     """
     for name in names:
-        if (directory / name).is_file():
+        if problem_folder.locate(directory, name) is not None:
             return directory / name, ""
-    path, *others = sorted(directory.glob(pattern)) or [directory / names[0]]
-    left = ", ".join(other.name for other in others)
+    name, *others = problem_folder.file_names(directory, pattern) or [names[0]]
+    path, left = directory / name, ", ".join(others)
     return path, f"{path.name} is read, and not {left}; copied to {names[0]}, another one would be" if left else ""
 
 
@@ -138,11 +139,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         SpecificationError: If it is no YAML, or no table.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if problem_folder.locate(path.parent, path.name) is None:
         return {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    text = problem_folder.read_text(path.parent, path.name)
+    try:
+        content = parse_yaml(text)
+    except ValueError as error:
         raise SpecificationError(f"{path}: no YAML: {error}", remedy="Mend it.") from error
     if not isinstance(content or {}, dict):
         raise SpecificationError(f"{path}: {type(content).__name__}, expected tables of settings", remedy="Mend it.")
@@ -159,12 +161,12 @@ def _files(directory: Path) -> list[str]:
     return [path.name for path in names if path.is_file() or any(one.is_file() for one in path.rglob("*"))]
 
 
-def _requirements(path: Path) -> tuple[list[str], list[str]]:
+def _requirements(directory: Path) -> tuple[list[str], list[str]]:
     """What a requirements file asks for, and the lines of it that are no requirement."""
-    if not path.is_file():
+    if problem_folder.locate(directory, "requirements.txt") is None:
         return [], []
     needs, strange = [], []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in problem_folder.read_text(directory, "requirements.txt", errors="replace").splitlines():
         text = line.partition(" #")[0].strip()
         if not text or text.startswith("#"):
             continue
@@ -194,10 +196,10 @@ def _imported(directory: Path, file: str) -> set[str]:
     found: set[str] = set()
     files = [file]
     while files:
-        try:
-            text = (directory / files.pop()).read_text(encoding="utf-8", errors="replace")
-        except OSError:
+        name = files.pop()
+        if not problem_folder.has_file(directory, name):
             continue
+        text = problem_folder.read_text(directory, name, errors="replace")
         new = set(re.findall(r"^[ \t]*(?:import|from)[ \t]+(\w+)", text, re.MULTILINE)) - found
         files += [f"{module}.py" for module in new]
         found |= new

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
-from schemas.files import File
+from schemas.files import File, require_distinct
 from schemas.needs import Needs
 from tasks.evaluate import indexes, packages
 from tasks.evaluate.engine import Engine
@@ -93,8 +93,10 @@ def with_files(engine: Engine, base: str, files: Sequence[File]) -> str:
     """Name of an image that holds the files; it is made if there is none yet.
 
     Raises:
+        SpecificationError: If the files cannot lie in one folder.
         SandboxUnavailable: If the engine does not answer, lacks the base, or cannot make it.
     """
+    require_distinct(files)
     name = _name([engine.require_image(base), _COPY_FILES, *(f"{file.hash} {file.path}" for file in files)])
     if not engine.has_image(name):
         _build(engine, name, base, _COPY_FILES, lambda archive: _add_files(archive, files))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Self, cast
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,15 +20,22 @@ from schemas.errors import EnvironmentFault, HistoryError, OvernightError, Usage
 from schemas.ids import RUN_ID
 from schemas.tables import SCHEMA_VERSION
 from tasks.history import record
-from tasks.history.disk import disk_errors, read_file, sync, sync_directory
+from tasks.history.disk import disk_errors, read_file, said_size, sync, sync_directory
 from tasks.history.files import FILE, RunFiles, files_of
 from tasks.history.mirror import publish_run
+from tasks.history.private_files import make_folder, make_folder_like, make_private_folder, open_private
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"
-_LARGEST_MANIFEST = 256 << 20
+_LARGEST_MANIFEST = 32 << 20
 _CHUNK = 1 << 20
 _IMPORTING = ".importing"
+
+_MOST_TIMES, _ALWAYS_BYTES = 200, 64 << 20
+"""An archive, and each file in it, may grow so many times as it is decompressed, and to so many bytes in any case."""
+
+_LARGEST_HEADER = 64 << 10
+"""Of what stands before a file in a tar and says more of it, such as a long name."""
 
 
 class Entry(BaseModel):
@@ -74,7 +81,7 @@ def pack(files: RunFiles, target: Path) -> Manifest:
     manifest = describe(files)
     part = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        part.touch()
+        open_private(part, "wb").close()
         with pa.output_stream(str(part), compression="zstd") as packed:
             _write(manifest, files, cast("IO[bytes]", packed))
         with part.open("rb") as handle:
@@ -164,8 +171,49 @@ def _opened(source: Path) -> Iterator[tarfile.TarFile]:
         ) from error
     with handle, _reading(source):
         stream = pa.CompressedInputStream(pa.PythonFile(handle, "r"), "zstd")
-        with stream, tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|") as archive:
+        limited = _Limited(cast("IO[bytes]", stream), _most_bytes(source))
+        with stream, tarfile.open(fileobj=cast("IO[bytes]", limited), mode="r|", tarinfo=_Header) as archive:
             yield archive
+
+
+def _most_bytes(packed: Path) -> int:
+    """Return how large what is packed in a file may be."""
+    return packed.stat().st_size * _MOST_TIMES + _ALWAYS_BYTES
+
+
+class _Limited:
+    """A stream that ends in an error where a small archive becomes a large one."""
+
+    def __init__(self, stream: IO[bytes], most_bytes: int) -> None:
+        self._stream, self._left = stream, most_bytes
+
+    def read(self, size: int) -> bytes:
+        """Read some bytes.
+
+        Raises:
+            ReadError: If there are more than the archive may hold.
+        """
+        data = self._stream.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise tarfile.ReadError(f"it grows to more than {_MOST_TIMES} times its size")
+        return data
+
+
+class _Header(tarfile.TarInfo):
+    """The header of one file; `tarfile` reads what says more of a file whole into memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Read a header.
+
+        Raises:
+            ReadError: If it is a large one.
+        """
+        header = super().frombuf(buf, encoding, errors)
+        if (not header.isreg() and header.size > _LARGEST_HEADER) or header.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError(f"{header.name!r} is no plain file")
+        return header
 
 
 @contextmanager
@@ -190,11 +238,13 @@ def _staging(history: Path) -> Iterator[Path]:
     """A folder of the history that no reader looks into; one import at a time, and a killed one's is removed."""
     folder = history / _IMPORTING
     with disk_errors(history):
-        history.mkdir(parents=True, exist_ok=True)
+        make_private_folder(history)
         descriptor = os.open(history, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         shutil.rmtree(folder, ignore_errors=True)
+        with disk_errors(history):
+            make_folder_like(folder, history)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -209,7 +259,7 @@ def _members(archive: tarfile.TarFile, source: Path) -> Iterator[Member]:
     """What is in it, one after the other; each is read before the next is asked for."""
     for member in archive:
         run_id, _, name = member.name.partition("/")
-        content = archive.extractfile(member) if member.isreg() else None
+        content = archive.extractfile(member) if member.isreg() and not member.issparse() else None
         is_known = RUN_ID.fullmatch(run_id) and (name == _MANIFEST or FILE.fullmatch(name))
         if content is None or not is_known:
             raise _damaged(source, f"{member.name!r} is no file of a run")
@@ -264,7 +314,7 @@ def _extract(members: Iterator[Member], manifest: Manifest, staged: RunFiles, so
             raise _damaged(source, f"{name} is not what {_MANIFEST} says")
         target = staged.directory / name
         with disk_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
         if _copy(content, target) != entry.sha256:
             raise _damaged(source, f"{name} has another hash than {_MANIFEST} says")
         os.utime(target, (changed_at, changed_at))
@@ -275,7 +325,7 @@ def _extract(members: Iterator[Member], manifest: Manifest, staged: RunFiles, so
 def _copy(content: IO[bytes], target: Path) -> str:
     """Copies, and gives the hash of what was copied."""
     digest = hashlib.sha256()
-    with target.open("xb") as handle:
+    with open_private(target, "xb") as handle:
         while chunk := content.read(_CHUNK):
             digest.update(chunk)
             with disk_errors(target):
@@ -288,10 +338,13 @@ def _copy(content: IO[bytes], target: Path) -> str:
 def _look_through(staged: RunFiles, source: Path) -> None:
     """Looks that what came is a run that can be read and gone on with."""
     try:
+        _refuse_bomb(staged.run)
+        _refuse_bomb(staged.problem_files)
         is_its_own = record.read_run(staged).run_id == staged.run_id
         record.read_past(staged)
         for paths in staged.tables().values():
             for path in paths:
+                _refuse_bomb(path)
                 read_file(path, columns=["run_id"])
     except OvernightError as error:
         raise HistoryError(f"{source}: {error.message}", remedy=error.remedy) from error
@@ -301,10 +354,26 @@ def _look_through(staged: RunFiles, source: Path) -> None:
         raise _damaged(source, "run.parquet is of another run")
 
 
+def _refuse_bomb(path: Path) -> None:
+    """Check what a Parquet file says of its size.
+
+    Raises:
+        HistoryError: If it is a small file that becomes a large table.
+    """
+    if not path.exists():
+        return
+    rows, size = said_size(path)
+    if rows > path.stat().st_size or size > _most_bytes(path):
+        raise HistoryError(
+            f"{path.name} has {path.stat().st_size} bytes and says that it holds {rows} rows of {size} bytes",
+            remedy="Ask for another archive.",
+        )
+
+
 def _show(staged: RunFiles, files: RunFiles) -> None:
     for folder in sorted({path.parent for path in staged.directory.rglob("*")}):
         sync_directory(folder)
-    files.directory.parent.mkdir(exist_ok=True)
+    make_folder(files.directory.parent)
     try:
         os.rename(staged.directory, files.directory)
     except OSError as error:

@@ -18,6 +18,7 @@ from schemas.errors import EnvironmentFault, HistoryError
 from tasks.history.disk import disk_errors, hidden_path, no_commit, read_groups, sync, sync_directory
 from tasks.history.files import Block, RunFiles
 from tasks.history.mirror import publish_folder
+from tasks.history.private_files import make_folder, open_private
 from tasks.history.remote import tidy
 
 FULL = 64
@@ -103,7 +104,7 @@ def _name(blocks: Sequence[Block]) -> str:
 
 def _write_block(blocks: Sequence[Block], folder: Path) -> None:
     shutil.rmtree(folder.parent, ignore_errors=True)
-    folder.mkdir(parents=True)
+    make_folder(folder)
     for name, schema in _TABLES.items():
         _merge([block.folder / f"{name}.parquet" for block in blocks], folder / f"{name}.parquet", schema)
     sync_directory(folder)
@@ -112,7 +113,7 @@ def _write_block(blocks: Sequence[Block], folder: Path) -> None:
 def _merge(sources: Sequence[Path], target: Path, schema: pa.Schema) -> None:
     rows = 0
     filters = _SOUGHT if schema is tables.PROGRAMS else {}
-    with target.open("wb") as handle:
+    with open_private(target, "wb") as handle:
         with pq.ParquetWriter(
             handle, schema, compression="zstd", write_page_checksum=True, bloom_filter_options=filters
         ) as writer:
@@ -156,7 +157,7 @@ def _link(blocks: Iterable[Block], folder: Path) -> None:
     """What stays as it is, once more: the same files in another folder."""
     for block in blocks:
         place = folder / block.folder.name
-        place.mkdir()
+        make_folder(place)
         for path in block.folder.iterdir():
             os.link(path, place / path.name)
         sync_directory(place)

@@ -17,6 +17,7 @@ from schemas.errors import QueryError
 from schemas.views import MACROS, VIEWS
 from tasks.history import guard
 from tasks.history.files import tables_in
+from tasks.history.limits import over_memory, over_time, resident_bytes
 
 if TYPE_CHECKING:
     import duckdb
@@ -35,7 +36,6 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 _REMEDY = "`overnight sql --describe` shows the views and macros."
 _TRIES = 20
 _GLANCE_S = 0.1
-_MEMORY = Path("/proc/self/statm")
 
 
 class _Asked(Generic[T]):
@@ -64,6 +64,9 @@ class Database:
 
     Args:
         history: Its directory; it need not exist yet.
+
+    Attributes:
+        most_bytes: Limit on the memory of a query.
     """
 
     def __init__(self, history: Path) -> None:
@@ -72,7 +75,7 @@ class Database:
         self.history = history.resolve()
         self._connection = duckdb.connect(config=_CONFIG)
         self._known: dict[str, tuple[str, ...]] = {}
-        self._most_bytes = math.inf
+        self.most_bytes = math.inf
         self._wait(_Asked(self._open), None)
 
     def _open(self) -> None:
@@ -83,7 +86,7 @@ class Database:
         self._comment()
         self._lock()
         limit = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
-        self._most_bytes = self._connection.execute(limit).fetchall()[0][0]
+        self.most_bytes = self._connection.execute(limit).fetchall()[0][0]
 
     def query(self, sql: str, parameters: list[Any] | None = None, *, timeout_s: float | None = None) -> pa.Table:
         """Runs one query; Ctrl-C ends it.
@@ -101,10 +104,7 @@ class Database:
         try:
             return self._wait(_Asked(lambda: self._answer(sql, parameters)), timeout_s)
         except (duckdb.OutOfMemoryException, MemoryError) as error:
-            raise QueryError(
-                "the query needs more than half of the memory",
-                remedy="Nothing is spilled to disk, since a query writes nothing. Ask for fewer columns or rows.",
-            ) from error
+            raise over_memory() from error
         except duckdb.Error as error:
             raise QueryError(str(error).strip(), remedy=_REMEDY) from error
 
@@ -137,12 +137,9 @@ class Database:
         """The answer from its thread: where DuckDB sees Ctrl-C, which is late, it calls it an error."""
         with ThreadPoolExecutor(1, "overnight-query") as thread:
             try:
-                return _result(thread.submit(asked.run), timeout_s, self._most_bytes)
+                return _result(thread.submit(asked.run), timeout_s, self.most_bytes)
             except TimeoutError as error:
-                raise QueryError(
-                    f"no answer within {timeout_s:g} s",
-                    remedy="Ask for less, or give it longer: --timeout SECONDS, in the shell .timeout SECONDS",
-                ) from error
+                raise over_time(timeout_s or 0.0) from error
             finally:
                 # Whatever ended the waiting, and wherever, even within `submit`.
                 asked.is_given_up = True
@@ -191,24 +188,15 @@ def _result(answer: Future[T], timeout_s: float | None, most_bytes: float) -> T:
         MemoryError: If it takes more memory. DuckDB's own limit does not count what it has answered already.
     """
     deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
-    before = _resident_bytes()
+    before = resident_bytes(os.getpid())
     while not answer.done():
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             raise TimeoutError
-        if _resident_bytes() - before > most_bytes:
+        if resident_bytes(os.getpid()) - before > most_bytes:
             raise MemoryError
         wait([answer], min(_GLANCE_S, left_s))
     return answer.result()
-
-
-def _resident_bytes() -> int:
-    """The memory of this process; 0 where the kernel does not tell it so."""
-    try:
-        pages = _MEMORY.read_text(encoding="ascii").split()[1]
-    except FileNotFoundError:
-        return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _kind(statement: duckdb.Statement) -> str:

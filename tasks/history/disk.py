@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from schemas.errors import DiskFault, HistoryError
 from schemas.tables import SCHEMA_VERSION
 from tasks.history.mirror import publish, publish_folder
+from tasks.history.private_files import make_folder, open_private
 
 RUNS = "runs"
 """The folder of all runs."""
@@ -53,7 +54,7 @@ def write_folder(path: Path, tables: Mapping[str, pa.Table]) -> None:
     shutil.rmtree(hidden, ignore_errors=True)
     try:
         with disk_errors(path):
-            hidden.mkdir()
+            make_folder(hidden)
             names = [f"{name}.parquet" for name in tables]
             for name, table in zip(names, tables.values(), strict=True):
                 _write_synced(hidden / name, table)
@@ -102,6 +103,17 @@ def read_file(path: Path, *, columns: list[str] | None = None) -> pa.Table:
         return file.read(columns=columns)
 
 
+def said_size(path: Path) -> tuple[int, int]:
+    """Return how many rows a file says that it has, and how many bytes they take; nothing of them is read.
+
+    Raises:
+        HistoryError: If it is missing, damaged, or was written by a later version.
+    """
+    with _opened(path) as file:
+        groups = (file.metadata.row_group(number) for number in range(file.num_row_groups))
+        return file.metadata.num_rows, sum(group.total_byte_size for group in groups)
+
+
 def read_groups(path: Path, generation: int | None = None) -> Iterator[pa.Table]:
     """Reads one file of the history part by part, so that it need not fit into memory.
 
@@ -148,7 +160,7 @@ def append_lines(path: Path, lines: list[bytes]) -> None:
     with disk_errors(path):
         _make_folder(path.parent)
         is_new = not path.exists()
-        path.touch()
+        open_private(path, "ab").close()
         size = path.stat().st_size
         try:
             with path.open("ab") as handle:
@@ -187,20 +199,20 @@ def hidden_path(path: Path) -> Path:
     run = next(parent for parent in path.parents if parent.parent.name == RUNS)
     folder = run / HIDDEN
     with disk_errors(path):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     return folder / f"{path.name}.{os.getpid()}"
 
 
 def _make_folder(folder: Path) -> None:
     """A folder with those above it; returns when the names of the new ones are on the disk."""
     new = [one for one in (folder, *folder.parents) if not one.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for one in new:
         sync_directory(one.parent)
 
 
 def _write_synced(path: Path, table: pa.Table) -> None:
-    with path.open("wb") as handle:
+    with open_private(path, "wb") as handle:
         pq.write_table(table, handle, compression="zstd", write_page_checksum=True)
         sync(handle)
 

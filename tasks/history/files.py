@@ -14,6 +14,7 @@ from schemas.errors import HistoryError, HistoryGone, UsageError
 from schemas.tables import ALL
 from tasks.history.disk import HIDDEN, RUNS, disk_errors, hidden_path, sync
 from tasks.history.mirror import place_of
+from tasks.history.private_files import open_private
 
 T = TypeVar("T")
 
@@ -58,6 +59,7 @@ class RunFiles:
                attempts/000002-1.parquet          attempts that failed
                paid/000002.jsonl, ….slip          completions of the generation under way, batches at a provider
                lock
+               origin                             where the problem lies on this machine
     ```
     """
 
@@ -74,6 +76,11 @@ class RunFiles:
     @property
     def problem_files(self) -> Path:
         return self.directory / "files.parquet"
+
+    @property
+    def origin(self) -> Path:
+        """The file that names where the problem lies on this machine. It is neither exported nor put on a store."""
+        return self.directory / "origin"
 
     def night(self, number: int) -> Path:
         return self.directory / "nights" / f"{number:04d}.parquet"
@@ -167,7 +174,7 @@ class RunFiles:
             )
         path = hidden_path(self.directory / "probe")
         with disk_errors(path):
-            with path.open("wb") as handle:
+            with open_private(path, "wb") as handle:
                 handle.write(bytes(_PROBE_BYTES))
                 sync(handle)
             path.unlink()

@@ -10,6 +10,7 @@ from schemas.errors import EnvironmentFault, RunIsBusy
 from tasks.history.disk import disk_errors
 from tasks.history.files import RunFiles
 from tasks.history.mirror import held, mirror_of
+from tasks.history.private_files import make_folder, open_private
 from tasks.history.remote import catch_up, tidy, tidy_paid
 
 
@@ -42,8 +43,8 @@ def locked(files: RunFiles) -> Iterator[None]:
 @contextmanager
 def _locked_here(files: RunFiles) -> Iterator[None]:
     with disk_errors(files.directory / "lock"):
-        files.directory.mkdir(parents=True, exist_ok=True)
-        handle = (files.directory / "lock").open("a")
+        make_folder(files.directory)
+        handle = open_private(files.directory / "lock", "ab")
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from schemas.errors import EnvironmentFault, UsageError
 from schemas.ids import slug
 from tasks.history.lease import Lease
+from tasks.history.private_files import make_private_folder, open_private
 from tasks.history.store import Store, open_store
 
 _MARK = ".remote"
@@ -274,9 +275,10 @@ def _make_mark(root: Path, url: str) -> None:
     if path.exists():
         return
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        make_private_folder(root)
         part = root / f"{_MARK}.{secrets.token_hex(4)}"
-        part.write_text(_Mark(url=url, name=secrets.token_hex(8)).model_dump_json())
+        with open_private(part, "xb") as handle:
+            handle.write(_Mark(url=url, name=secrets.token_hex(8)).model_dump_json().encode())
         try:
             os.link(part, path)
         except FileExistsError:

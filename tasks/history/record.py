@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow as pa
 
-from schemas import tables
-from schemas.errors import HistoryError
-from schemas.files import File
+from schemas import problem_folder, tables
+from schemas.bounded_parsing import parse_json
+from schemas.errors import HistoryError, SpecificationError
+from schemas.files import File, require_distinct
 from schemas.generation import Finalist, GenerationRecord, NightRecord, Past, RunRecord, Step, StopReason
 from schemas.lesson import Lesson, latest
 from schemas.outcome import Outcome
@@ -21,9 +21,13 @@ from schemas.population import Change, Join, Reset
 from schemas.problem import restore_problem
 from schemas.program import Program
 from tasks.history import rows
-from tasks.history.disk import read_file, write_file, write_folder
+from tasks.history.disk import disk_errors, read_file, write_file, write_folder
 from tasks.history.files import Block, RunFiles
 from tasks.history.journal import Journal
+from tasks.history.private_files import open_private
+
+_LONGEST_ORIGIN = 8192
+"""Bytes of a path."""
 
 
 def create(files: RunFiles, run: RunRecord, *given: GenerationRecord) -> None:
@@ -42,6 +46,9 @@ def create(files: RunFiles, run: RunRecord, *given: GenerationRecord) -> None:
     if run.problem.files:
         kept = [{"path": file.path, "content": file.content} for file in run.problem.files]
         write_file(files.problem_files, _table(tables.FILES, kept))
+    if run.origin:
+        with disk_errors(files.origin), open_private(files.origin, "wb") as handle:
+            handle.write(f"{run.origin}\n".encode("utf-8", "surrogateescape"))
     write_file(files.run, _table(tables.RUNS, [rows.run_row(run)]))
 
 
@@ -108,7 +115,7 @@ def read_run(files: RunFiles) -> RunRecord:
         problem=restore_problem(
             row["problem"],
             row["specification"],
-            orjson.loads(row["settings"]),
+            _read_settings(files, row["settings"]),
             _read_files(files, dict(row.get("files") or ())),
         ),
         seed=row["seed"],
@@ -117,7 +124,34 @@ def read_run(files: RunFiles) -> RunRecord:
         image_id=row["image_id"],
         versions=dict(row["versions"]),
         rescored_from=row.get("rescored_from") or "",
+        origin=_read_origin(files),
     )
+
+
+def _read_origin(files: RunFiles) -> str:
+    """Where the problem lies on this machine; empty where that is not known."""
+    try:
+        content = problem_folder.read_bytes(files.directory, files.origin.name, most_bytes=_LONGEST_ORIGIN)
+    except SpecificationError:
+        return ""
+    return content.decode("utf-8", "surrogateescape").rstrip("\n")
+
+
+def _read_settings(files: RunFiles, text: str) -> dict[str, Any]:
+    """The settings of a run.
+
+    Raises:
+        HistoryError: If they are no JSON object of plain values.
+    """
+    try:
+        settings = parse_json(text)
+    except ValueError as error:
+        raise HistoryError(
+            f"{files.run}: the settings are no JSON: {error}", remedy="Restore it from a copy."
+        ) from error
+    if not isinstance(settings, dict):
+        raise HistoryError(f"{files.run}: the settings are no table", remedy="Restore it from a copy.")
+    return settings
 
 
 def _read_files(files: RunFiles, hashes: Mapping[str, str]) -> list[File]:
@@ -128,7 +162,13 @@ def _read_files(files: RunFiles, hashes: Mapping[str, str]) -> list[File]:
     """
     if not hashes:
         return []
-    kept = [File(row["path"], row["content"]) for row in read_file(files.problem_files).to_pylist()]
+    try:
+        kept = [File(row["path"], row["content"]) for row in read_file(files.problem_files).to_pylist()]
+        require_distinct(kept)
+    except SpecificationError as error:
+        raise HistoryError(
+            f"{files.problem_files}: {error.message}", remedy="Take the run from another copy."
+        ) from error
     if {file.path: file.hash for file in kept} != hashes:
         raise HistoryError(
             f"{files.problem_files} does not hold the files that the run was begun with",

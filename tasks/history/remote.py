@@ -16,6 +16,7 @@ from tasks.history.disk import append_lines, no_commit, read_lines, sync_directo
 from tasks.history.files import FILE, Block, RunFiles, blocks_named, files_of
 from tasks.history.journal import Journal
 from tasks.history.mirror import Mirror, hold_of, mirror_of
+from tasks.history.private_files import make_folder
 from tasks.history.store import Entry
 
 _PULLING = ".pulling"
@@ -136,11 +137,11 @@ class _Arrival:
         names = [f"generations/{block.folder.name}/{part}" for block in self._blocks for part in _PARTS]
         for name in (*names, *self._singles):
             target = self._scratch / name
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             yield f"{self._key}/{name}", target
 
     def show(self) -> None:
-        self._files.directory.mkdir(parents=True, exist_ok=True)
+        make_folder(self._files.directory)
         with no_commit(self._files.directory):
             for block in self._blocks:
                 if not block.folder.exists():
@@ -153,7 +154,7 @@ class _Arrival:
 
     def _move(self, name: str) -> None:
         target = self._files.directory / name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         os.replace(self._scratch / name, target)
         sync_directory(target.parent)
 
@@ -219,7 +220,7 @@ def catch_up(files: RunFiles) -> None:
 def _take_paid(mirror: Mirror, files: RunFiles) -> None:
     """What is paid for and not committed, from each side to the other: only an outage leaves lines on one alone."""
     folder, store, committed = files.directory / "paid", mirror.store, set(files.committed())
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     keys = {Path(key).name: key for key in store.list(mirror.key(folder))}
     for name in sorted({*keys, *os.listdir(folder)}):
         theirs = store.get(keys[name]).split(b"\n")[:-1] if name in keys else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -122,8 +123,16 @@ def generation_row(run_id: str, record: GenerationRecord) -> dict[str, Any]:
         "tokens_out": sum(completion.tokens_out for completion in completions),
         "cost_usd": sum(completion.cost_usd or 0.0 for completion in completions),
         "flow_run_id": record.flow_run_id,
-        "error": record.error,
+        "error": without_machine_paths(record.error),
     }
+
+
+def without_machine_paths(text: str) -> str:
+    """Return a message with `.` and `~` in place of the working directory and the home: runs go to other machines."""
+    for place, mark in ((Path.cwd(), "."), (Path.home(), "~")):
+        if len(place.parts) > 1:
+            text = text.replace(f"{place}/", f"{mark}/")
+    return text
 
 
 def night_row(run_id: str, night: NightRecord) -> dict[str, Any]:
@@ -149,7 +158,7 @@ def night_row(run_id: str, night: NightRecord) -> dict[str, Any]:
             for finalist in night.finalists
         ],
         "stop_reason": night.stop_reason.value if night.stop_reason else None,
-        "error": night.error,
+        "error": without_machine_paths(night.error),
         "paused_s": night.paused_s,
         "paused_by": night.paused_by,
         "flow_run_id": night.flow_run_id,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from schemas.errors import EnvironmentFault, StoreUnavailable, UsageError
+from tasks.history.private_files import open_private
 
 if TYPE_CHECKING:
     from typing import IO
@@ -87,7 +88,7 @@ class Store:
         Raises:
             FileNotFoundError: If there is none.
         """
-        with target.open("xb") as handle:
+        with open_private(target, "xb") as handle:
             handle.writelines(self._chunks(key))
             handle.flush()
             os.fsync(handle.fileno())

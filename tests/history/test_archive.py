@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import os
 import random
 import shutil
@@ -137,6 +139,24 @@ EVIL: dict[str, Callable[[list[Member]], object]] = {
 }
 
 
+def zeros(found: list[Member]) -> None:
+    """A file of zeros, which is packed to nothing, as the manifest says it."""
+    content = bytes(100 << 20)
+    found[1] = (found[1][0], content)
+    manifest = json.loads(found[0][1])
+    name = found[1][0].name.partition("/")[2]
+    manifest["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    found[0] = (found[0][0], json.dumps(manifest).encode())
+
+
+def wordy(found: list[Member]) -> None:
+    """A name that takes a megabyte of what stands before a file."""
+    found[1][0].pax_headers = {"comment": "x" * 2**20}
+
+
+EVIL |= {"a small archive that becomes large": zeros, "a header that becomes large": wordy}
+
+
 @pytest.mark.parametrize("what", EVIL)
 def test_an_archive_that_is_not_as_it_was_written_changes_nothing(what: str, archive: Path, tmp_path: Path):
     rewritten(archive, EVIL[what])
@@ -208,3 +228,44 @@ def test_a_killed_import_leaves_the_run_there_or_not_there(files: RunFiles, arch
     assert [path.name for path in history.iterdir()] == ["runs"]
     assert pq.read_table(files.run).equals(pq.read_table(runs_in(history)[0].run))
     assert Database(history).rows("SELECT count(*) AS n FROM runs")[0]["n"] == 1
+
+
+def with_table(archive: Path, name: str, table: pa.Table) -> None:
+    """Puts another table into an archive, which its manifest knows of."""
+    file = io.BytesIO()
+    pq.write_table(table, file, compression="zstd")
+    content = file.getvalue()
+
+    def change(found: list[Member]) -> None:
+        manifest = json.loads(found[0][1])
+        manifest["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        found[0] = (found[0][0], json.dumps(manifest).encode())
+        run_id = found[0][0].name.partition("/")[0]
+        found[:] = [one for one in found if not one[0].name.endswith(f"/{name}")]
+        found.append((tarfile.TarInfo(f"{run_id}/{name}"), content))
+
+    rewritten(archive, change)
+
+
+def test_a_small_table_that_becomes_large_is_refused(archive: Path, tmp_path: Path):
+    with_table(archive, "nights/0001.parquet", pa.table({"run_id": pa.array(["x"]).take(pa.array([0] * 10**6))}))
+    with pytest.raises(HistoryError, match="says that it holds 1000000 rows"):
+        unpack(archive, tmp_path / "there")
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["../Dockerfile", "/etc/passwd", "a/../../Dockerfile", "Dockerfile\n"])
+def test_a_file_of_a_problem_stays_in_its_folder_on_import_and_on_resume(path: str, archive: Path, tmp_path: Path):
+    there, _ = unpack(archive, tmp_path / "there")
+    content = b"FROM scratch"
+    row = pq.read_table(there.run)
+    at = row.schema.get_field_index("files")
+    named = pa.array([[(path, hashlib.sha256(content).hexdigest())]], row.schema.field(at).type)
+    changed, files = row.set_column(at, row.schema.field(at), named), {"path": [path], "content": [content]}
+    pq.write_table(changed, there.run)
+    pq.write_table(pa.table(files), there.problem_files)
+    with pytest.raises(HistoryError, match="is no path inside of a problem's folder"):
+        record.read_run(there)
+    pack(there, archive)
+    with pytest.raises(HistoryError, match="is no path inside of a problem's folder"):
+        unpack(archive, tmp_path / "elsewhere")

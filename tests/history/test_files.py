@@ -19,8 +19,8 @@ import pytest
 
 from schemas import tables
 from schemas.errors import EnvironmentFault, ExitCode, HistoryError, UsageError
+from tasks.history import disk, record
 from tasks.history import files as history_files
-from tasks.history import record
 from tasks.history.database import Database
 from tasks.history.disk import read_file, write_file, write_folder
 from tasks.history.files import RunFiles, files_of, find_run, runs_in
@@ -107,7 +107,7 @@ _STEPS = (
     (os, "rename"),
     (os, "replace"),
     (pq, "write_table"),
-    (Path, "mkdir"),
+    (disk, "make_folder"),
 )
 COMMIT_STEPS = 12
 """Of the above in one commit."""

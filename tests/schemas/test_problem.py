@@ -87,7 +87,7 @@ def test_no_inputs_and_inputs_that_do_not_fit_are_refused(tmp_path: Path):
     assert "--inputs" in caught.value.remedy
     with pytest.raises(SpecificationError, match="takes 2 arguments"):
         load_problem(write(tmp_path, parameters="n, w"), {"inputs": [[1, 2, 3]]})
-    with pytest.raises(SpecificationError, match="no input file"):
+    with pytest.raises(SpecificationError, match=r"input file .nowhere.json.*No such file"):
         load_problem(write(tmp_path), {"inputs": ["nowhere.json"]})
 
 
@@ -176,5 +176,5 @@ def test_a_threshold_is_a_finite_number(tmp_path: Path, value: object):
 @pytest.mark.parametrize("content", [b"islands = [", b"title = '\xff'"], ids=["no TOML", "no text"])
 def test_an_overnight_toml_that_cannot_be_read_is_said(content: bytes, tmp_path: Path):
     (tmp_path / "overnight.toml").write_bytes(content)
-    with pytest.raises(UsageError, match=r"overnight\.toml: no TOML"):
+    with pytest.raises(UsageError, match=r"overnight\.toml: (no TOML|not UTF-8)"):
         load_problem(tmp_path)

@@ -1,0 +1,50 @@
+"""Runs that version 0.1 exported: they are taken in, replayed to the same history, and gone on with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.replay import begun, read_then, replay
+from flows.rules import StopRules
+from flows.search import search
+from tasks.history import record
+from tasks.history.archive import describe, unpack
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+ARCHIVES = {
+    "0.1-directory": 24,
+    "0.1-islands-reset": 321,
+    "0.1-openevolve-task": 111,
+    "0.1-paper-mode": 255,
+    "0.1-several-functions-feedback": 62,
+}
+"""Exported runs, and how many programs of each are scored."""
+
+
+def test_every_exported_run_is_tried():
+    assert {path.name.removesuffix(".tar.zst") for path in FIXTURES.glob("*.tar.zst")} == set(ARCHIVES)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_a_run_of_0_1_is_taken_in_replays_to_the_same_history_and_resumes(name: str, tmp_path: Path, prefect: str):
+    files, is_new = unpack(FIXTURES / f"{name}.tar.zst", tmp_path / "history")
+    assert is_new
+    before, past = describe(files), record.read_past(files)
+    assert len(past.programs) == ARCHIVES[name]
+
+    then = read_then(files)
+    with begun(then, tmp_path / "again") as session:
+        found = replay(then, session)
+    assert found.first is None
+    assert found.generations == len(past.steps) + 1
+    assert describe(files) == before, "a replay only reads"
+
+    search(files.run_id, str(tmp_path / "history"), StopRules(generations=1))
+    now = record.read_past(files)
+    assert now.generations == past.generations + 1
+    assert {name: now.programs[name] for name in past.programs} == past.programs, "what was there stays as it was"

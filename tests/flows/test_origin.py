@@ -1,0 +1,112 @@
+"""A run names its problem without the folders of this machine, and this machine finds it all the same."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from flows.origin import origin_of, path_of, told_place
+from flows.start import create_run
+from flows.story.command import command_of
+from schemas.generation import RunRecord
+from schemas.problem import changed_since, load_problem
+from tasks.history import record
+from tasks.history.archive import pack, unpack
+from tasks.history.rows import without_machine_paths
+from tasks.problems import find
+
+
+def run_of(path: Path, history: Path, image: str) -> RunRecord:
+    settings = {"sandbox": {"image": image, "slots": 1, "confirm": "never"}, "search": {"islands": 1}}
+    files = create_run(load_problem(path, settings), path, history, seed=1, run_id="it")
+    return record.read_run(files)
+
+
+def packed(history: Path) -> bytes:
+    """All that is in the archive of a run, names too, with what Parquet has packed."""
+    pack(record.RunFiles(history / "runs" / "it"), history / "it.tar.zst")
+    there, _ = unpack(history / "it.tar.zst", history / "there")
+    tables = [pq.read_table(path).to_pylist() for paths in there.tables().values() for path in paths]
+    with pa.input_stream(str(history / "it.tar.zst"), compression="zstd") as stream:
+        return stream.read() + repr(tables).encode()
+
+
+@pytest.fixture
+def _problem_there(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "problems").mkdir()
+    (tmp_path / "problems" / "mine.py").write_text(toy.read_text())
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("_problem_there")
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [("problems/mine.py", "problems/mine.py"), ("ABSOLUTE", "mine.py"), ("problems/../problems/mine.py", "mine.py")],
+)
+def test_an_exported_run_says_nothing_of_the_folders_of_this_machine(
+    given: str, told: str, tmp_path: Path, sandbox_image: str, monkeypatch: pytest.MonkeyPatch
+):
+    path = Path(given.replace("ABSOLUTE", str(tmp_path / "problems" / "mine.py")))
+    run = run_of(path, tmp_path / "history", sandbox_image)
+    assert run.specification_path == told
+    content = packed(tmp_path / "history")
+    for place in (str(tmp_path), os.getcwd(), str(Path.home()) + "/", sys.prefix, "site-packages"):
+        assert place.encode() not in content
+    monkeypatch.chdir("/")
+    assert path_of(run).samefile(tmp_path / "problems" / "mine.py"), "it is found from anywhere"
+    assert changed_since(run.problem, path_of(run)) == []
+    assert str(tmp_path / "problems") in command_of(run, 1)
+    (tmp_path / "problems" / "mine.py").write_text("other")
+    assert changed_since(run.problem, path_of(run)) == ["mine.py"]
+
+
+def test_a_built_in_problem_has_its_name(tmp_path: Path, sandbox_image: str):
+    run = run_of(find("cap-set"), tmp_path / "history", sandbox_image)
+    assert (run.specification_path, run.origin) == ("cap-set", "")
+    assert path_of(run) == find("cap-set")
+    assert changed_since(run.problem, path_of(run)) == []
+    content = packed(tmp_path / "history")
+    assert str(find("cap-set").parent).encode() not in content
+    there, _ = unpack(tmp_path / "history" / "it.tar.zst", tmp_path / "elsewhere")
+    assert path_of(record.read_run(there)) == find("cap-set")
+
+
+def test_a_run_of_an_earlier_version_is_found_by_its_absolute_path(tmp_path: Path, sandbox_image: str, toy: Path):
+    run = replace(run_of(toy, tmp_path, sandbox_image), origin="", specification_path=str(toy))
+    assert path_of(run) == toy
+    assert changed_since(run.problem, path_of(run)) == []
+
+
+def test_a_link_in_the_place_of_the_origin_is_not_followed(tmp_path: Path, sandbox_image: str, toy: Path):
+    run_of(toy, tmp_path, sandbox_image)
+    files = record.RunFiles(tmp_path / "runs" / "it")
+    files.origin.unlink()
+    files.origin.symlink_to("/etc/hostname")
+    assert record.read_run(files).origin == ""
+
+
+def test_messages_name_places_from_the_working_directory_or_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    said = f"cannot write {tmp_path}/work/history/x nor {tmp_path}/y"
+    assert without_machine_paths(said) == "cannot write ./history/x nor ~/y"
+    monkeypatch.chdir("/")
+    assert without_machine_paths("cannot write /tmp/x") == "cannot write /tmp/x"
+
+
+def test_what_is_told_of_a_place_is_relative(tmp_path: Path):
+    assert [told_place(Path(given)) for given in ("a/b.py", "./b.py", "/x/b.py", "../x/b.py", "a")] == [
+        "a/b.py",
+        "b.py",
+        "b.py",
+        "b.py",
+        "a",
+    ]
+    assert origin_of(tmp_path / "b.py") == str(tmp_path / "b.py")

@@ -1,0 +1,89 @@
+"""What a history is made of is its owner's alone, whatever the umask is; what was opened to others stays open."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.cli.report import write_page
+from flows.cli.shell import _line_editing
+from tasks.history.archive import pack, unpack
+from tasks.history.compact import compact
+from tasks.history.disk import append_lines
+from tasks.history.lock import locked
+from tasks.history.mirror import local_copy
+from tests.history.made import create, grow
+
+
+@pytest.fixture(autouse=True)
+def _open_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def modes(root: Path) -> set[tuple[bool, str]]:
+    """Whether it is a folder, and the rights, of all that is below a folder, itself included."""
+    found = (root, *root.rglob("*"))
+    return {(path.is_dir(), oct(stat.S_IMODE(path.stat().st_mode))) for path in found}
+
+
+PRIVATE = {(True, "0o700"), (False, "0o600")}
+
+
+def fill(history: Path) -> None:
+    files = create(history, islands=3, prompts=4)
+    with locked(files):
+        grow(files, 6)
+        compact(files, 1)
+        grow(files, 1)
+        append_lines(files.paid(8), [b"{}"])
+        files.probe()
+
+
+@pytest.mark.parametrize("place", ["history", "new/history", "runs/history"])
+def test_a_new_history_is_its_owners(place: str, tmp_path: Path):
+    tmp_path.chmod(0o755)
+    history = tmp_path / place
+    fill(history)
+    assert modes(history) == PRIVATE
+
+
+def test_an_imported_run_and_its_archive_are_their_owners(tmp_path: Path):
+    pack(create(tmp_path / "here", islands=3, prompts=4), tmp_path / "run.tar.zst")
+    unpack(tmp_path / "run.tar.zst", tmp_path / "there")
+    assert modes(tmp_path / "there") == PRIVATE
+    assert modes(tmp_path / "run.tar.zst") == {(False, "0o600")}
+
+
+def test_a_history_that_was_opened_to_a_group_stays_open_to_it(tmp_path: Path):
+    history = tmp_path / "history"
+    history.mkdir()
+    history.chmod(0o750)
+    fill(history)
+    pack(create(tmp_path / "here", "20260102-2200-toy-bbbb", islands=3, prompts=4), tmp_path / "run.tar.zst")
+    unpack(tmp_path / "run.tar.zst", history)
+    assert modes(history) == {(True, "0o750"), (False, "0o640")}
+
+
+def test_the_copy_of_a_history_on_a_store_is_its_owners(bucket: str, tmp_path: Path):
+    root = local_copy(bucket)
+    assert modes(root) == PRIVATE
+    fill(root)
+    assert modes(root) == PRIVATE
+
+
+def test_pages_and_the_lines_of_the_shell_are_their_owners(tmp_path: Path):
+    write_page(tmp_path / "report.html", "<p>it</p>")
+    with _line_editing(tmp_path / "state" / "overnight" / "sql_history"):
+        pass
+    assert modes(tmp_path / "report.html") == {(False, "0o600")}
+    assert modes(tmp_path / "state") == PRIVATE
+    (tmp_path / "open.html").touch()
+    (tmp_path / "open.html").chmod(0o644)
+    write_page(tmp_path / "open.html", "<p>it</p>")
+    assert modes(tmp_path / "open.html") == {(False, "0o644")}

@@ -1,0 +1,151 @@
+"""Queries in a process of their own: limits that hold whatever a function does, and answers as without."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import QueryError
+from tasks.history import query_process
+from tasks.history.database import Database
+from tasks.history.limits import resident_bytes
+from tasks.history.query_process import QueryProcess
+from tests.history.made import create, grow
+from tests.history.writer import ROOT
+
+IN_ONE_FUNCTION = "SELECT length(repeat('x', 4000000000))"
+"""DuckDB does not look at interrupts within a function."""
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    history = tmp_path_factory.mktemp("history")
+    grow(create(history, islands=3, prompts=4), 3)
+    return history
+
+
+@pytest.fixture
+def queries(history: Path) -> Iterator[QueryProcess]:
+    with QueryProcess(history) as queries:
+        queries.wait_until_ready()
+        yield queries
+
+
+def pid_of(queries: QueryProcess) -> int:
+    assert queries._child is not None
+    return queries._child._process.pid
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "FROM programs",
+        "FROM runs",
+        "SELECT 1 AS a, [1.5, NULL] AS b, {'x': 'y'} AS c, MAP {'k': 2} AS d, INTERVAL 1 DAY AS e, 2.50 AS f, now() IS "
+        "NULL AS g, 170141183460469231731687303715884105727 AS h, '{}'::JSON AS i, uuid() IS NULL AS j, 'x'::BLOB AS k",
+        "FROM programs WHERE false",
+        "EXPLAIN FROM generations",
+    ],
+)
+def test_an_answer_is_the_same_as_without(sql: str, history: Path, queries: QueryProcess):
+    assert queries.query(sql).equals(Database(history).query(sql))
+
+
+def test_a_query_may_have_parameters(queries: QueryProcess):
+    assert queries.query("SELECT ? AS a, ? AS b", ["x", None]).to_pylist() == [{"a": "x", "b": None}]
+
+
+@pytest.mark.parametrize("sql", ["SELEC 1", "SELECT 1; SELECT 2", "FROM '/etc/passwd'", "SELECT '\udc80'"])
+def test_errors_and_the_guard_are_as_without_and_the_process_goes_on(sql: str, history: Path, queries: QueryProcess):
+    process = pid_of(queries)
+    with pytest.raises(QueryError) as expected:
+        Database(history).query(sql)
+    with pytest.raises(QueryError) as caught:
+        queries.query(sql)
+    assert str(caught.value) == str(expected.value)
+    assert queries.query("SELECT 1 AS a").to_pylist() == [{"a": 1}]
+    assert pid_of(queries) == process
+
+
+def test_the_time_limit_holds_within_a_function_and_another_process_takes_over(queries: QueryProcess):
+    process, begin = pid_of(queries), time.monotonic()
+    with pytest.raises(QueryError, match=r"no answer within 0\.5 s"):
+        queries.query(IN_ONE_FUNCTION, timeout_s=0.5)
+    assert time.monotonic() - begin < 5
+    assert resident_bytes(process) == 0, "it is gone"
+    assert queries.query("SELECT 1 AS a").to_pylist() == [{"a": 1}]
+
+
+def test_the_memory_limit_holds_within_a_function(queries: QueryProcess, monkeypatch: pytest.MonkeyPatch):
+    assert queries._child is not None
+    monkeypatch.setattr(queries._child, "_most_bytes", resident_bytes(pid_of(queries)) + 2**28)
+    with pytest.raises(QueryError, match="more than half of the memory"):
+        queries.query(IN_ONE_FUNCTION, timeout_s=120)
+
+
+def test_a_process_that_the_kernel_kills_had_too_much_memory(queries: QueryProcess):
+    os.kill(pid_of(queries), signal.SIGKILL)
+    with pytest.raises(QueryError, match="half of the memory"):
+        queries.query("SELECT 1")
+    assert queries.query("SELECT 1 AS a").to_pylist() == [{"a": 1}]
+
+
+def test_ctrl_c_ends_a_query_and_its_process(queries: QueryProcess, monkeypatch: pytest.MonkeyPatch):
+    process = pid_of(queries)
+    monkeypatch.setattr(query_process, "_GLANCE_S", 0.01)
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        queries.query(IN_ONE_FUNCTION, timeout_s=60)
+    assert resident_bytes(process) == 0
+
+
+ASK = """
+import sys
+from pathlib import Path
+from tasks.history.query_process import QueryProcess
+queries = QueryProcess(Path(sys.argv[1]))
+queries.wait_until_ready()
+print(queries._child._process.pid, flush=True)
+queries.query(sys.argv[2])
+"""
+
+
+def test_it_ends_with_the_process_that_asks_even_within_a_query(history: Path):
+    asking = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            ASK,
+            history,
+            "SELECT sum(a.range % b.range) FROM range(9999999) AS a, range(9999) AS b",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with asking:
+        assert asking.stdout is not None
+        process = int(asking.stdout.readline())
+        asking.kill()
+    end = time.monotonic() + 30
+    while Path(f"/proc/{process}/statm").exists() and resident_bytes(process) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert resident_bytes(process) == 0
+
+
+def test_modules_of_the_working_directory_are_not_taken_for_ours(
+    history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("json.py", "duckdb.py", "pyarrow.py"):
+        (tmp_path / name).write_text("raise SystemExit('strange code runs')")
+    monkeypatch.chdir(tmp_path)
+    with QueryProcess(history) as queries:
+        assert queries.query("SELECT 1 AS a").to_pylist() == [{"a": 1}]
