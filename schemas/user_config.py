@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from schemas.bounded_parsing import parse_toml
 from schemas.errors import UsageError
-from schemas.layers import read_toml
+from schemas.problem_folder import read_given_text
 from schemas.settings import parse_settings
 
 VARIABLE = "OVERNIGHT_CONFIG"
@@ -32,7 +33,7 @@ def user_settings() -> dict[str, Any]:
         UsageError: If it is no TOML, has another section, or a setting in it is wrong.
     """
     path = config_path()
-    settings = read_toml(path)
+    settings = _read(path)
     if others := sorted(set(settings) - set(SECTIONS)):
         raise UsageError(
             f"{path}: `{others[0]}` is not a setting for all problems; expected [sampling] or [sandbox]",
@@ -40,3 +41,13 @@ def user_settings() -> dict[str, Any]:
         )
     parse_settings(settings, str(path))
     return settings
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read the file where it is there; it may be a link, as it is in many people's homes."""
+    if not path.exists():
+        return {}
+    try:
+        return parse_toml(read_given_text(path))
+    except ValueError as error:
+        raise UsageError(f"{path}: no TOML: {error}", remedy="Mend it.") from error

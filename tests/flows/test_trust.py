@@ -205,3 +205,16 @@ def test_what_is_remembered_is_the_user_s_alone_and_survives_a_line_cut_off(toy:
 )
 def test_a_plain_name_of_a_model_is_no_address(name: str):
     assert model_proposals(Sampling(models=(Model(name=name),))) == []
+
+
+def test_the_user_s_own_file_may_be_a_link(toy: Path, home: Path):
+    (home / "mine.toml").write_text("sandbox.slots = 1\n")
+    (home / "config.toml").symlink_to(home / "mine.toml")
+    assert load_problem(toy).settings.sandbox.slots == 1
+
+
+def test_the_user_s_own_file_that_is_no_toml_is_said(toy: Path, home: Path, call: Call):
+    (home / "config.toml").write_text("sandbox = [\n")
+    code, said = call("run", toy)
+    assert code == 2
+    assert "no TOML" in said
