@@ -245,13 +245,13 @@ class Runner:
             self.answer(*self._judge_whole(number, length))
 
     def _load_numeric(self) -> None:
-        self._next: _Waiting | None = None
-        self._started = 0
         self._has_numeric = True
         if self._next is not None:
+            # It has too little address space for numpy. Its user is not used again: the count goes on.
             reap.end_all()
             self._next.seen.drain()
             os.close(self._next.go)
+            self._next = None
         preload(_NUMERIC)
         lockdown.settle()
         self._address_space = self._allowed_space()
@@ -309,6 +309,7 @@ class Runner:
     def _empty_scratch(self, *cages: lockdown.Cage) -> None:
         if self._settings.scratch:
             scratch.empty([cage.uid for cage in cages])
+            scratch.reset_times()
 
     def _start(self) -> _Waiting:
         self._started += 1
