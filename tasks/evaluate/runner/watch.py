@@ -169,8 +169,8 @@ class Watch:
             return False
         if kept.is_over:
             self._break(bound)
-        # Once it has broken a bound it is being killed, and of two processes one may still tell of the other's end.
-        if kept is self.results and not self.broken:
+        # After a deadline it is being killed, and of two processes one may still tell of the other's end.
+        if kept is self.results and self.broken not in ("wall", "starved"):
             self._count_lines(before)
         return True
 
