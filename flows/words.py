@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from schemas.errors import OvernightError
+from schemas.visible import visible
 
 DEFAULT_HISTORY = Path("history")
 """Where runs are kept unless somebody says otherwise."""
@@ -48,5 +49,5 @@ def duration(seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """Without control characters: text of models and programs must not reach the terminal's ear."""
-    return "".join(char if char in "\n\t" or (char.isprintable() or ord(char) > 159) else "�" for char in text)
+    """Text of models and programs, with whatever a terminal or page would obey, or hide, escaped."""
+    return visible(text)

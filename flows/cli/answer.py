@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
-from flows.cli.text import out, printable, table
+from flows.cli.terminal import is_terminal
+from flows.cli.text import out, table
 from schemas.errors import QueryError, UsageError
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _write_parquet(answer: pa.Table) -> None:
     import pyarrow.parquet as pq
     import pyarrow.types as kinds
 
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         raise UsageError("Parquet is not for a terminal", remedy="Send it to a file: overnight sql … > answer.parquet")
     sink = pa.BufferOutputStream()
     try:
@@ -110,7 +111,7 @@ def _as_text(answer: pa.Table, is_meant: Callable[[pa.DataType], bool], text: Ca
 
 
 def _cell(value: Any, width: int = 200) -> str:
-    text = "" if value is None else printable(_shown(value))
+    text = "" if value is None else _shown(value)
     return text if len(text) <= width else text[: width - 1] + "…"
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import select
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from flows.cli.answer import Format, write_answer
+from flows.cli.terminal import is_terminal
 from flows.cli.text import DEFAULT_HISTORY, History, out, say, table
 from schemas.errors import UsageError
 
@@ -65,7 +66,7 @@ def _answer(database: QueryProcess, query: str | None, style: Format, timeout_s:
         query = _stdin()
     elif query is None and not describe:
         query = _piped()
-    if query is None and not describe and _is_terminal(sys.stdin) and sys.stdout.isatty():
+    if query is None and not describe and is_terminal(sys.stdin) and is_terminal(sys.stdout):
         from flows.cli.shell import Shell
 
         Shell(database, style, timeout_s).run()
@@ -81,7 +82,7 @@ def _piped() -> str | None:
     Raises:
         UsageError: If nothing comes and it stays open.
     """
-    if sys.stdin is None or _is_terminal(sys.stdin):
+    if sys.stdin is None or is_terminal(sys.stdin):
         return None
     if not select.select([sys.stdin], [], [], _PATIENCE_S)[0]:
         raise UsageError(
@@ -98,10 +99,6 @@ def _stdin() -> str:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:
         raise UsageError(f"what came on stdin is no text: {error}") from error
-
-
-def _is_terminal(stream: TextIO | None) -> bool:
-    return stream is not None and stream.isatty()
 
 
 def ask(database: QueryProcess, query: str, style: Format, timeout_s: float) -> None:

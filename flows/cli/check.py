@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flows.cli.flags import Image, Runtime, TrustSettings, overrides, stop_rules
-from flows.cli.text import out, printable, say, say_notes, score, table
+from flows.cli.text import out, say, say_notes, score, table
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome
 
@@ -151,7 +151,7 @@ def _say_what_it_printed(output: str) -> None:
     if lines:
         say("it printed:")
     for line in lines:
-        say(f"  | {printable(line)[:_PRINTED_CHARS]}")
+        say(f"  | {line[:_PRINTED_CHARS]}")
 
 
 def _say_whether_they_agree(first: Verdict, second: Verdict) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple
 
 from cyclopts import Parameter
 
-from flows.cli.text import DEFAULT_HISTORY, NewRun, out, printable, table
+from flows.cli.text import DEFAULT_HISTORY, NewRun, out, table
 from schemas.errors import ExitCode, OvernightError
 
 _ENOUGH_BYTES = 2 * 1024**3
@@ -40,7 +40,7 @@ def doctor(
     }
     findings = {name: _examined(check) for name, check in checks.items()}
     rows = [(name, "ok" if one.is_well else "MISSING", one.found, one.remedy) for name, one in findings.items()]
-    out().print(table(("what", "", "found", "what to do"), [[printable(cell) for cell in row] for row in rows]))
+    out().print(table(("what", "", "found", "what to do"), rows))
     return ExitCode.DONE if all(one.is_well for one in findings.values()) else ExitCode.ENVIRONMENT
 
 

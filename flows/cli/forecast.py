@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from flows.cli.text import duration, out, printable, say, table, usd
+from flows.cli.text import duration, out, say, table, usd
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _say_what_holds_no_program(probe: Probe) -> None:
     if not probe.errors:
         return
     of = f"{len(probe.errors)} of {len(probe.completions)} answers of {probe.model.name}"
-    say(f"warning: {of} hold no program: {printable(probe.errors[0])}")
+    say(f"warning: {of} hold no program: {probe.errors[0]}")
     if any(one.finish_reason == "length" for one in probe.completions):
         say("  they were cut short: give it more room with --set sampling.max_tokens=16384")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from flows.cli.text import duration, err, say, score, usd
+from flows.cli.text import duration, err, printable, say, score, usd
 from schemas.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def _panel(session: Session, rules: StopRules) -> Iterator[None]:
 def render(session: Session, rules: StopRules, first: int) -> Table:
     """The panel as it is now."""
     from rich.table import Table
+    from rich.text import Text
 
     progress = session.progress
     grid = Table.grid(padding=(0, 2))
@@ -52,7 +53,8 @@ def render(session: Session, rules: StopRules, first: int) -> Table:
     grid.add_row("pace", f"{progress.per_second():.1f} candidates/s")
     grid.add_row("time", _time(session, rules))
     if progress.message:
-        grid.add_row("note", progress.message)
+        # As a text: brackets in what a provider or program said are no marks of ours.
+        grid.add_row("note", Text(printable(progress.message)))
     return grid
 
 

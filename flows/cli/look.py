@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flows.cli.flags import TrustSettings
-from flows.cli.text import DEFAULT_HISTORY, History, out, printable, say, score, table, usd, write_new
+from flows.cli.text import (
+    DEFAULT_HISTORY,
+    History,
+    out,
+    say,
+    score,
+    table,
+    usd,
+    warn_of_misreading,
+    write_code,
+    write_new,
+)
 from schemas.errors import OvernightError
 
 if TYPE_CHECKING:
@@ -95,13 +106,14 @@ def best(
     if said := passed_over(program, past.programs.values()):
         say(said)
     if write is None:
-        out().print(printable(specification.function_text(program.body)), markup=False, soft_wrap=True)
+        write_code(specification.function_text(program.body))
         return
     if not unchecked:
         accept_sandbox(known.problem, trust=trust_settings)
         program = _first_that_scores(known, [program, *_others(known, past, final, program)])
     write_new(write, specification.with_body(program.body))
     say(f"wrote {write}")
+    warn_of_misreading(specification.function_text(program.body))
 
 
 def _scores(program: Program, night: NightRecord | None) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Parameter
 
-from flows.cli.text import say_error
+from flows.cli.terminal import protect
+from flows.cli.text import say_error, tell_of_waiting
 from schemas.errors import ExitCode, OvernightError
 
 
@@ -72,6 +73,8 @@ def run(arguments: Sequence[str]) -> int:
     from flows.environment import prepare
 
     prepare()
+    protect()
+    tell_of_waiting()
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.cli.text import DEFAULT_HISTORY, History, out, printable, say, score, table
+from flows.cli.text import DEFAULT_HISTORY, History, out, say, score, table, warn_of_misreading, write_code, write_text
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ def show(
     row = find_program(database, program)
     facts = [(name, _cell(row[name])) for name in _FACTS if row[name] not in (None, "", [])]
     out().print(table(("program", row["program_id"]), facts))
-    _print_code(_function(history, row) or "(no program in the completion)")
+    write_code(_function(history, row) or "(no program in the completion)")
     if prompt:
         for part in ("prompt", "completion"):
             out().rule(part)
-            out().print(printable(row[part]), markup=False, soft_wrap=True)
+            write_text(row[part])
 
 
 _FACTS = (
@@ -60,6 +60,7 @@ def diff(
     if not lines:
         say("no difference")
     _print_diff(lines)
+    warn_of_misreading(_function(history, rows[1]))
 
 
 def _parent_and(database: Database, program: str) -> list[dict[str, Any]]:
@@ -101,7 +102,7 @@ def explain(program: ProgramId, /, *, history: History = DEFAULT_HISTORY) -> Non
 
     database = _database(history)
     for sentence in why.explain(database, find_program(database, program)):
-        out().print(printable(sentence), markup=False, soft_wrap=True)
+        write_text(sentence)
 
 
 def find_program(database: Database, program: str) -> dict[str, Any]:
@@ -141,16 +142,12 @@ def _function(history: Path, row: dict[str, Any]) -> str:
     return skeleton.function_text(row["body"]) if row["body"] else ""
 
 
-def _print_code(text: str) -> None:
-    out().print(printable(text), markup=False, soft_wrap=True)
-
-
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 
 def _print_diff(lines: list[str]) -> None:
     for line in lines:
-        out().print(printable(line), markup=False, soft_wrap=True, style=_STYLES.get(line[:1], ""))
+        write_text(line, _STYLES.get(line[:1], ""))
 
 
 def _cell(value: Any) -> str:
@@ -160,4 +157,4 @@ def _cell(value: Any) -> str:
         case list():
             return ", ".join(_cell(part) for part in value)
         case _:
-            return printable(str(value))
+            return str(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from flows.cli.text import duration, out, say
+from flows.cli.text import duration, say, write_text
 from schemas.job import Limits
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def print_limits(proposed: Limits, *, as_comment: bool) -> None:
         f"{'the `# /// script` block' if as_comment else 'overnight.toml'}:"
     )
     for line in lines:
-        out().print(f"# {line}" if as_comment else line, markup=False)
+        write_text(f"# {line}" if as_comment else line)
 
 
 def candidates_a_second(seconds: float, slots: int) -> float:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from flows.cli.flags import TrustSettings
-from flows.cli.text import DEFAULT_HISTORY, History, history_to_read, out, printable, say, score
+from flows.cli.text import DEFAULT_HISTORY, History, history_to_read, say, score, write_text
 from schemas.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -113,4 +113,4 @@ def _short(value: Any) -> str:
 
 
 def _print(text: str) -> None:
-    out().print(printable(text), markup=False, soft_wrap=True)
+    write_text(text)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flows.cli.flags import TrustSettings
-from flows.cli.text import DEFAULT_HISTORY, History, duration, out, printable, say, score, table, usd
+from flows.cli.text import DEFAULT_HISTORY, History, duration, out, say, score, table, usd
 from schemas.errors import UsageError
 from tasks.history.private_files import open_private
 
@@ -134,7 +134,7 @@ def _table(groups: Sequence[Group]) -> Table:
     columns = ("group", "runs", "best (train)", "quartiles", "held-out", "quartiles ", "samples", "time", "cost")
     rows = [
         (
-            printable(group.name),
+            group.name,
             str(len(group.runs)),
             *_span(group.best),
             *_span(group.held_out),

@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 from flows.cli.flags import Rules
 from flows.cli.notices import Notices
 from flows.cli.schedule import TimeZone, Until, deadline_of, tell
-from flows.cli.text import out, printable, say, table
+from flows.cli.text import out, say, table
 from schemas.errors import UsageError
 
 schedules = App(name="schedules", help="The schedules; pause, resume, change or remove one.")
@@ -38,7 +38,7 @@ def show() -> None:
             one.time_zone,
             f"{moment:%Y-%m-%d %H:%M}" if (moment := one.next_night(now)) else "paused",
             rules_in_words(one.parameters),
-            printable(one.last),
+            one.last,
         )
         for one in found
     ]

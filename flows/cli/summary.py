@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from flows.cli.text import count, duration, history_flag, out, printable, say, score, table
+from flows.cli.text import count, duration, history_flag, out, say, score, table, write_code
 from schemas.generation import NightRecord, RunRecord
 from schemas.program import Program
 from tasks.history import record
@@ -19,7 +19,7 @@ def print_summary(history: Path, run_id: str, night_number: int, *, spent: str) 
     night = record.read_night(files, night_number, past.programs)
     best = past.programs[night.best_program_id]
     out().print(result_table(run, night, past.start))
-    out().print(printable(run.problem.specification.function_text(best.body)), markup=False, soft_wrap=True)
+    write_code(run.problem.specification.function_text(best.body))
     taken = duration((night.ended_at - night.started_at).total_seconds()) if night.ended_at else "unfinished"
     reason = night.stop_reason.value if night.stop_reason else "unknown"
     say(
@@ -28,7 +28,7 @@ def print_summary(history: Path, run_id: str, night_number: int, *, spent: str) 
         f"{taken}; stopped by: {reason}"
     )
     if night.paused_by:
-        say(f"paused for {duration(night.paused_s)}, the last time by: {printable(night.paused_by)}")
+        say(f"paused for {duration(night.paused_s)}, the last time by: {night.paused_by}")
     if said := passed_over(best, past.programs.values()):
         say(said)
     if failed := night.winner_fails_on:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, Token
 
+from flows.cli import terminal
 from flows.words import DEFAULT_HISTORY as DEFAULT_HISTORY
 from flows.words import count as count
 from flows.words import duration as duration
@@ -84,9 +86,7 @@ _NARROW = 8
 @cache
 def out() -> Console:
     """For data."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = terminal.console(stderr=False)
     if not console.is_terminal:
         console.width = _WIDTH_OF_A_PIPE
     return console
@@ -95,20 +95,60 @@ def out() -> Console:
 @cache
 def err() -> Console:
     """For talk."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
+    return terminal.console(stderr=True)
 
 
 def say(text: str) -> None:
     """A line of talk. On a terminal it is wrapped between words, unless it holds a command, which is to be copied."""
-    err().print(text, markup=False, soft_wrap="overnight " in text or not err().is_terminal)
+    err().print(printable(text), markup=False, soft_wrap="overnight " in text or not err().is_terminal)
+
+
+def write_text(text: str, style: str = "") -> None:
+    """Write a text of data, such as code, and an end of line: to a terminal escaped, elsewhere exactly as it is.
+
+    Args:
+        text: What somebody else may have written.
+        style: Its colour on a terminal.
+    """
+    if out().is_terminal:
+        out().print(printable(text), markup=False, soft_wrap=True, style=style)
+    else:
+        sys.stdout.write(f"{text}\n")
+
+
+def write_code(text: str) -> None:
+    """Write code, and a warning where it does not read as it runs."""
+    write_text(text)
+    warn_of_misreading(text)
+
+
+def warn_of_misreading(code: str) -> None:
+    from tasks.report.misreading import warning
+
+    if said := warning(code):
+        say(f"warning: {said}")
 
 
 def say_notes(problem: Problem) -> None:
     """What is worth saying about how a problem was read."""
     for note in problem.notes:
-        say(f"note: {printable(note)}")
+        say(f"note: {note}")
+
+
+class _Talk(logging.Handler):
+    """Says what the work warns of, such as a long wait for a slot of the machine."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
+
+
+def tell_of_waiting() -> None:
+    """Has warnings of this program's own said; once is enough."""
+    log = logging.getLogger("overnight")
+    if not any(isinstance(handler, _Talk) for handler in log.handlers):
+        log.addHandler(_Talk())
+        # Prefect would tell them its own way.
+        log.propagate = False
 
 
 def say_error(message: str, remedy: str) -> None:
@@ -153,6 +193,10 @@ def table(
             each row becomes lines of its own, one a column.
     """
     cells = [columns, *rows]
+    if out().is_terminal:
+        # Before the columns are measured: an escape is wider than what it stands for.
+        title = printable(title)
+        cells = [list(map(printable, row)) for row in cells]
     kept, left_out = list(range(len(columns))), list[str]()
     while (widths := _widths(cells, kept)) is None and len(left_out) < len(spare):
         left_out.append(spare[len(left_out)])
@@ -160,10 +204,10 @@ def table(
     if widths is None:
         return _as_lines(cells, title)
     grid = _grid(title)
-    grid.caption = f"a wider terminal shows: {', '.join(left_out)}" if left_out else None
+    grid.caption = _cell(f"a wider terminal shows: {', '.join(left_out)}") if left_out else None
     for place, width in zip(kept, widths, strict=True):
         side = "right" if columns[place] in right else "left"
-        grid.add_column(columns[place], justify=side, width=width, overflow="fold")
+        grid.add_column(_cell(cells[0][place]), justify=side, width=width, overflow="fold")
     for row in cells[1:]:
         grid.add_row(*(_cell(row[place]) for place in kept))
     return grid
@@ -201,7 +245,14 @@ def _grid(title: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    return Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", caption_justify="left", pad_edge=False)
+    # As a text: brackets in a stranger's title are no marks of ours, such as a link.
+    return Table(
+        box=box.SIMPLE_HEAD,
+        title=_cell(title) if title else None,
+        title_justify="left",
+        caption_justify="left",
+        pad_edge=False,
+    )
 
 
 def _cell(text: str) -> Text:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.text import DEFAULT_HISTORY, History, duration, out, printable, say, score, table, usd
+from flows.cli.text import DEFAULT_HISTORY, History, duration, out, say, score, table, usd
 from schemas.errors import EnvironmentFault
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ def view(story: Story) -> Group:
     best = f"best {score(last.best)} (started with {score(story.moments[0].best)}{beside}): {settings.score_name}"
     spent = f"generation {last.generation}, {last.samples:,} samples, {duration(last.seconds)}, {usd(last.cost_usd)}"
     return Group(
-        Text(printable(head), style="bold"),
-        Text(printable(best)),
+        Text(head, style="bold"),
+        Text(best),
         Text(spent),
         Text(spark([moment.best for moment in story.moments])),
         _islands(story),
@@ -127,7 +127,7 @@ def _islands(story: Story):  # noqa: ANN202  (rich is imported late)
 def _models(story: Story):  # noqa: ANN202  (rich is imported late)
     rows = [
         (
-            printable(one.model),
+            one.model,
             f"{one.samples:,}",
             score(one.best),
             ", ".join(f"{kind} {count}" for kind, count in one.outcomes.items()),

@@ -65,7 +65,7 @@ def confinement(setup: Setup, *, limits_cpu: bool, is_podman: bool) -> dict[str,
         "hostname": "sandbox",
         "network_mode": "none",
         "read_only": True,
-        "tmpfs": (_CLOSED if is_podman or setup.runtime else {}) | _scratch(setup, is_podman),
+        "tmpfs": (_CLOSED if is_podman or setup.runtime else _DEVICES) | _scratch(setup, is_podman),
         "ipc_mode": "none",
         "cap_drop": ["ALL"],
         # To become the candidate's user, and to kill what that user left.
@@ -99,6 +99,12 @@ def _scratch(setup: Setup, is_podman: bool) -> dict[str, str]:
 
 _CLOSED = dict.fromkeys(("/tmp", "/var/tmp", "/run"), "size=4k,ro,nosuid,nodev,noexec")
 """What podman (all three) and gVisor (/tmp) make writable below a read-only root, unless something else is there."""
+
+
+_DEVICES = {"/dev": "size=64k,ro,nosuid,noexec,dev,mode=755"}
+"""The folder of device nodes, which can be used but no more be dated, nor anything be made beside them. runc fills it
+before it makes it read-only; without this option it stays writable, read-only root or not. No terminals, queues or
+shared memory are mounted in it either."""
 
 
 def _ulimits(may_execute: bool) -> dict[str, int]:

@@ -15,7 +15,7 @@ from tasks.evaluate.runner import frames, plain
 
 _MODULES = (
     *("frames", "plain", "seccomp", "lockdown", "crossing", "calls", "program", "additions", "command", "child"),
-    *("reap", "group", "kept", "watch", "scratch", "stores", "split", "serve"),
+    *("reap", "group", "starvation", "kept", "watch", "scratch", "stores", "split", "serve"),
 )
 """In the order in which they import each other; the last is the entry."""
 

@@ -56,7 +56,8 @@ class Header:
 
     Attributes:
         number: Of the request that this answers.
-        broken: The bound that it broke: `wall`, `output`, `results`; empty if none.
+        broken: The bound that it broke: `wall`, `output`, `results`; `starved` where others kept it from running for
+            longer than anybody waits; empty if none.
         status: The child's exit code; minus the signal's number if one killed it.
         wall_s: Seconds from the lock-down to the end.
         cpu_s: Seconds of processor time of all its processes.
@@ -65,6 +66,7 @@ class Header:
         loaded: Whether the program was loaded.
         memory_kills: Processes that the kernel killed for want of memory.
         evolved_status: In a split evaluation, exit code of the process that had the evolved function.
+        starved_s: Seconds by which its last deadline was put off, because others kept it from running.
     """
 
     number: int
@@ -77,6 +79,7 @@ class Header:
     loaded: bool
     memory_kills: int
     evolved_status: int = 0
+    starved_s: float = 0.0
 
 
 def read_header(data: bytes) -> Header:
@@ -139,12 +142,21 @@ def _decide(header: Header, results: bytes, job: Job) -> _Decision:
         # Whatever came of it afterwards: a process of its own that waited for the one that was killed, for instance.
         return Outcome.OUT_OF_MEMORY, (), f"used more than {limits.memory_mib} MiB {where}"
     if header.broken == "wall":
-        return Outcome.TIMED_OUT, (), f"took more than {limits.wall_s:g} s of wall clock {where}"
+        return Outcome.TIMED_OUT, (), f"took more than {limits.wall_s:g} s of wall clock {where}{_uncounted(header)}"
+    if header.broken == "starved":
+        return Outcome.SANDBOX_ERROR, (), f"the machine is too busy: it got no processor for {header.starved_s:.0f} s"
     if header.cpu_s > cpu_s or -signal.SIGXCPU in (header.status, header.evolved_status):
         return Outcome.TIMED_OUT, (), f"took more than {cpu_s:g} s of processor time {where}"
     if header.status:
         return Outcome.CRASHED, (), f"{_ending(header.status)} {where}"
     return report
+
+
+def _uncounted(header: Header) -> str:
+    """Tells of time that did not count, where that is worth a word."""
+    if header.starved_s < 1:
+        return ""
+    return f", not counting {header.starved_s:.1f} s in which other programs kept it from running"
 
 
 def _ending(status: int) -> str:

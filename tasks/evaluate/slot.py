@@ -22,7 +22,7 @@ _SLACK_S = 30.0
 """Seconds after which a runner that should have enforced its own limits is taken for dead."""
 
 _TRIES = 2
-"""Containers that one candidate may lose before that is our fault."""
+"""Evaluations that one candidate may lose, with its container or without, before that is our fault."""
 
 MAX_SOURCE = 2**20
 """Characters of a program; a longer one is not worth a container's memory."""
@@ -89,7 +89,11 @@ class Slot:
                 break
             try:
                 self.start()
-                return judge(self._ask(source), self._job)
+                verdict = judge(self._ask(source), self._job)
+                if verdict.outcome is not Outcome.SANDBOX_ERROR:
+                    return verdict
+                death = Death(verdict.error)
+                continue
             except RunnerDied as died:
                 death = died.death
             except ReplyFault as fault:
@@ -118,7 +122,10 @@ class Slot:
         sent, until = time.time(), time.monotonic() + patience_s
         self._number += 1
         self._send(channel, delivery.request(self._number, source, self._job), _SLACK_S)
-        header, results, output = (self._read_frame(channel, until, sent) for _ in range(3))
+        while not (header := self._read_frame(channel, until, sent)):
+            # The runner waits for a candidate that others keep from running. How long, it limits itself.
+            until = time.monotonic() + patience_s
+        results, output = (self._read_frame(channel, until, sent) for _ in range(2))
         answered = read_header(header).number
         if answered != self._number:
             raise RunnerDied(Death(f"expected the answer to candidate {self._number}, got that to {answered}"))

@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from schemas.visible import visible
+from tasks.report.misreading import warning
+
 _MOST_CHARS = 40_000
 """Longer code is shown without colours and cut: it is a stranger's."""
 
@@ -18,10 +21,17 @@ _WORDS = re.compile(r"\w+|\s+|.")
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Code and its HTML, in which everything is escaped and classes name the kinds of tokens."""
+    """Code and its HTML, in which everything is escaped and classes name the kinds of tokens.
+
+    Attributes:
+        text: The code.
+        html: The code as it is shown; characters that nobody would see as Python writes them.
+        warning: How it does not read as it runs; empty if it does.
+    """
 
     text: str
     html: str
+    warning: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +54,20 @@ def coloured(text: str) -> Code:
     from pygments.lexers import PythonLexer, TextLexer
 
     lexer = PythonLexer() if len(text) <= _MOST_CHARS else TextLexer()
-    return Code(text, highlight(text[:_MOST_CHARS], lexer, HtmlFormatter(nowrap=True)))
+    html = highlight(visible(text[:_MOST_CHARS]), lexer, HtmlFormatter(nowrap=True))
+    return Code(text, html, warning(text))
 
 
 def unified(old: str, new: str, old_name: str = "", new_name: str = "", context: int = 3) -> list[str]:
     """The difference in the unified format, line by line; empty if there is none."""
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), old_name, new_name, lineterm="", n=context)
-    return list(lines)
+    # At "\n" alone: other ends of lines are part of the code, and are to be seen.
+    old_lines, new_lines = (text.removesuffix("\n").split("\n") if text else [] for text in (old, new))
+    return list(difflib.unified_diff(old_lines, new_lines, old_name, new_name, lineterm="", n=context))
 
 
 def difference(old: str, new: str) -> list[DiffLine]:
     """The difference, with the words that changed where as many lines stand for as many others."""
-    lines = unified(old, new)[2:]
+    lines = unified(visible(old), visible(new))[2:]
     told: list[DiffLine] = []
     for place, kind, block in _blocks(lines):
         if kind == "gap":

@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from schemas.outcome import Outcome
 from schemas.story import Ancestor, Story
+from schemas.visible import visible
 from tasks.report.ancestry import lineage_chart, main_line
 from tasks.report.archipelago import islands_chart
 from tasks.report.code import DiffLine, coloured, difference
@@ -25,10 +26,6 @@ from tasks.report.progress import over_money, over_samples, over_time, records
 from tasks.report.scale import gain_text, grouped, score_text
 from tasks.report.splits import split_rows, splits_chart
 from tasks.report.tallies import outcomes_chart
-
-_HIDDEN = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 127, *range(128, 160)], "�")
-_TURNING = dict.fromkeys([0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "�")
-"""Characters that change the order in which text is seen: code would not read as it runs."""
 
 _STEPS = 200
 """Steps of a lineage that are told with their differences; of longer ones the last."""
@@ -109,9 +106,12 @@ def write(template: str, *, live: bool = False, **content: Any) -> str:
     )
 
 
-def visible(value: Any) -> Any:
-    """Text in which nothing is hidden and nothing is out of order."""
-    return value.translate(_HIDDEN | _TURNING) if isinstance(value, str) else value
+def shown(value: Any) -> Any:
+    """Text in which nothing is hidden and nothing is out of order; what is safe as HTML stays so."""
+    if not isinstance(value, str):
+        return value
+    text = visible(value)
+    return type(value)(text) if hasattr(value, "__html__") else text
 
 
 def duration(seconds: float) -> str:
@@ -149,7 +149,7 @@ def _environment() -> Environment:
         loader=PackageLoader("tasks.report"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=visible,
+        finalize=shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )

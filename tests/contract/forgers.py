@@ -288,6 +288,16 @@ return 1.0
     crashed("answers: a list in itself", "x = []\nx.append(x)\nreturn x", "nested more than 64 deep"),
     crashed("answers: a generator", "yield 1.0", "generator is not plain data"),
     crashed("answers: text", "return 'x'", "TypeError"),
+    crashed(
+        "answers: text outside of Unicode",
+        "import os\nos.write(4, b'\\x09\\0\\0\\0VS\\3<U1' + b'\\xff' * 4)\nreturn 1.0",
+        "answered nonsense: ValueError: a character outside of Unicode",
+    ),
+    crashed(
+        "answers: an array that never ends",
+        "import os\nos.write(4, b'\\x16\\0\\0\\0VA\\3<f8\\2' + b'\\0' * 7 + b'\\1' + bytes(8))\nreturn 1.0",
+        "answered nonsense: ValueError: an array of nothing",
+    ),
     crashed("channel: closed", "import os\nos.close(4)\nos.close(3)\nreturn 1.0", "evolved function's process"),
     crashed("ends: os._exit", "import os\nos._exit(7)", "process exited with code 7 on input 1 of 2"),
     crashed("ends: in silence", "import os\nos._exit(0)", "process ended itself with exit code 0 on input 1"),

@@ -239,6 +239,26 @@ FILES = [
         lines("open('/dev/{}', 'rb')", ("mem", "kmsg", "sda", "vda", "fuse", "kvm", "net/tun", "console"))
         + "\nos.mknod('/tmp/sda', 0o60600, os.makedev(8, 0))\nos.mknod('/dev/shm', 0o20600, os.makedev(1, 1))",
     ),
+    unprivileged(
+        "files: times and marks on what stays",
+        lines("os.utime('/dev/{}')", ("null", "zero", "full", "random", "urandom", "tty"))
+        + "\n"
+        + lines("os.utime('{}')", ("/dev", "/dev/mqueue", "/dev/shm", "/proc/self/cmdline", "/tmp", "/etc/passwd"))
+        + "\n"
+        + lines("os.{}", ("chmod('/dev/null', 0)", "chown('/dev/null', os.getuid(), -1)"))
+        + "\n"
+        + lines("os.setxattr('/dev/null', '{}', b'x')", ("user.x", "trusted.x", "security.x"))
+        + """
+os.utime(os.open('/dev/null', os.O_WRONLY))
+c('utimes', b'/dev/zero', 0)
+c('utime', b'/dev/full', 0)
+c('futimesat', -100, b'/dev/null', 0)
+c('utimensat', -100, b'/dev/urandom', 0, 0)
+os.link('/dev/null', '/dev/left')
+os.rename('/dev/null', '/dev/left')
+os.remove('/dev/null')
+""",
+    ),
     refused(
         "files: secrets",
         lines(

@@ -19,6 +19,7 @@ from candidates import HONEST, HONEST_SCORES, Case, body, returns
 
 from schemas.job import Apart, Call, Job, Limits
 from schemas.outcome import Outcome
+from tasks.evaluate import confinement
 from tasks.evaluate.delivery import ENVIRONMENT
 from tasks.evaluate.pool import SandboxPool, open_pool
 
@@ -83,6 +84,54 @@ def test_no_process_of_an_earlier_candidate_is_left(kind: str, sandbox: SandboxP
     sandbox.evaluate(body("import os\nif os.fork() == 0:\n    while True: pass\nreturn 1"))
     count = returns("len([name for name in __import__('os').listdir('/proc') if name.isdigit()])")
     assert sandbox.evaluate(count).scores == (2.0, 2.0), "the runner and this candidate"
+
+
+@pytest.mark.docker
+def test_the_first_program_that_needs_numpy_is_alone_with_a_user_of_its_own(sandbox_image: str):
+    look = "import os\n" + body("""
+np.float64(1)
+me = os.getpid()
+others = [int(name) for name in os.listdir('/proc') if name.isdigit() and int(name) not in (1, me)]
+print(os.getuid())
+return len(others)
+""")
+    with open_pool(JOB, image=sandbox_image, slots=1) as pool:
+        if "numpy" not in pool.versions:
+            pytest.skip("no numpy in the image")
+        first, second = (pool.evaluate(look) for _ in range(2))
+    assert first.scores == second.scores == (0.0, 0.0), "only the runner is there besides"
+    assert first.output != second.output, "the next one is another user"
+
+
+TIMES = """
+import os
+
+PLACES = ("/tmp", *(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "mqueue", "shm")))
+
+def evaluate(n):
+    seen = [os.lstat(place).st_mtime_ns for place in PLACES if os.path.lexists(place)]
+    for place in PLACES:
+        try: os.utime(place, follow_symlinks=False)
+        except OSError: pass
+    print(seen)
+    return n * 2.5
+"""
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("scratch_mib", [0, 4])
+@pytest.mark.parametrize("devices", [{}, None], ids=["a writable folder of devices", "as designed"])
+def test_times_carry_nothing_to_the_next_program(
+    sandbox_image: str, scratch_mib: int, devices: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch
+):
+    if devices is not None:
+        # As with podman or gVisor.
+        monkeypatch.setattr(confinement, "_DEVICES", devices)
+    job = replace(JOB, limits=JOB.limits.model_copy(update={"scratch_mib": scratch_mib}))
+    with open_pool(job, image=sandbox_image, slots=1) as pool:
+        pool.evaluate(HONEST)
+        said = [pool.evaluate(TIMES).output.splitlines()[0] for _ in range(3)]
+    assert len(set(said)) == 1, said
 
 
 SEARCH = """

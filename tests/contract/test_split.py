@@ -12,6 +12,7 @@ from forgers import FORGERS, HONEST, HONEST_SCORES, SECRET, SPECIFICATION, Forge
 from schemas.job import Apart, Call, Job, Limits
 from schemas.outcome import Outcome, Verdict
 from schemas.specification import read_specification
+from tasks.evaluate.confirm import disagreement
 from tasks.evaluate.pool import SandboxPool, open_pool
 
 LIMITS = Limits(wall_s=1, cpu_s=8, memory_mib=96, output_kib=16)
@@ -124,10 +125,74 @@ def one(run: str, evolved: str, above: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
-@pytest.mark.parametrize("error", ["ZeroDivisionError", "KeyError", "ValueError", "StopIteration", "OSError"])
+@pytest.mark.parametrize("error", ["ZeroDivisionError", "KeyError", "IndexError", "ValueError", "OSError"])
 def test_a_specification_can_catch_what_the_function_raises(kind: str, request: pytest.FixtureRequest, error: str):
     run = "\n".join(f"try: f()\nexcept {caught} as e: n += 1" for caught in (error, "RuntimeError", "Exception"))
     assert judged(kind, request, one(run + "\nreturn n", f"raise {error}('no')")).scores == (6.0,)
+
+
+SEQUENCE = """
+class Sequence:
+    def __getitem__(self, i):
+        if i == 5: raise IndexError
+        return f(i)
+class Table(dict):
+    def __missing__(self, key): return f(key)
+class Lazy:
+    @property
+    def cost(self): return f(3)
+class Endless:
+    def __init__(self): self.i = -1
+    def __iter__(self): return self
+    def __next__(self):
+        self.i += 1
+        if self.i == 5: raise StopIteration
+        return f(self.i)
+def get(key):
+    try: return Table()[key]
+    except KeyError: return 0.0
+"""
+
+STEERED = {
+    "map": ("sum(map(f, range(5)))", "StopIteration"),
+    "zip": ("sum(a + b for a, b in zip(map(f, range(5)), range(5)))", "StopIteration"),
+    "all": ("float(all(map(f, range(5))))", "StopIteration"),
+    "filter": ("float(len([*filter(f, range(5))]))", "StopIteration"),
+    "fromiter": ("float(np.fromiter(map(f, range(5)), float).sum())", "StopIteration"),
+    "a kind of its own": ("sum(map(f, range(5)))", "type('Mine', (StopIteration,), {})"),
+    "an iterator": ("sum(Endless())", "StopIteration"),
+    "a sequence": ("sum(Sequence())", "IndexError"),
+    "a missing key": ("sum(map(get, range(5)))", "KeyError"),
+    "a property": ("9.0 if not hasattr(Lazy(), 'cost') else 1.0", "AttributeError"),
+    "a default": ("getattr(Lazy(), 'cost', 9.0)", "AttributeError"),
+}
+"""Scorings that an error of the evolved function would steer if it arrived as itself, and that error."""
+
+
+@pytest.mark.parametrize(("score", "error"), STEERED.values(), ids=STEERED)
+def test_no_error_of_the_function_steers_the_scoring(kind: str, request: pytest.FixtureRequest, score: str, error: str):
+    text = one(f"import numpy as np\nreturn {score}", "return -1.0", SEQUENCE)
+    forged = one(f"import numpy as np\nreturn {score}", f"if x == 3: raise {error}\nreturn -1.0", SEQUENCE)
+    with start(kind, job(text, apart=False), request) as pool:
+        if "np." in score and "numpy" not in pool.versions:
+            pytest.skip("no numpy in the image")
+        inline = pool.evaluate(forged)
+    assert inline.is_scored, "it would prove nothing"
+    split = judged(kind, request, text, forged)
+    assert split.outcome is Outcome.CRASHED, split
+    assert re.search(r"StopIteration|Mine|IndexError|KeyError|AttributeError", split.error), (
+        "it is told as it was raised"
+    )
+    # So a forged best of an inline evaluation is unconfirmed.
+    assert "it is crashed" in disagreement(inline, split, noise=0.0)
+
+
+@pytest.mark.parametrize(
+    "error", ["GeneratorExit", "StopAsyncIteration", "KeyboardInterrupt", "asyncio.CancelledError"]
+)
+def test_what_the_language_hides_from_except_exception_is_told(kind: str, request: pytest.FixtureRequest, error: str):
+    run = "def g():\n    try: yield f()\n    except GeneratorExit: return\nreturn 7.0 + len([*g()])"
+    assert judged(kind, request, one(run, f"import asyncio\nraise {error}")).outcome is Outcome.CRASHED
 
 
 @pytest.mark.parametrize(

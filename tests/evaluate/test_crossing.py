@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import math
+import re
+import struct
 import tracemalloc
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from tasks.evaluate.runner import crossing
@@ -56,6 +59,109 @@ def test_one_changed_byte_is_malformed_or_plain(value: Any, data: st.DataObject)
         loads(bytes(message))
     except Malformed:
         return
+
+
+def text_of(code: str, *characters: int) -> bytes:
+    """A message with an array of numpy texts of one character each."""
+    data = struct.pack(f"{code[0]}{len(characters)}I", *characters)
+    return b"A\x03" + code.encode() + b"\x01" + struct.pack("<Q", len(characters)) + data
+
+
+@pytest.mark.parametrize("code", ["<U1", ">U1"])
+@pytest.mark.parametrize("character", [0x110000, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_text_of_numpy_outside_of_unicode_is_malformed(code: str, character: int):
+    with pytest.raises(Malformed, match="outside of Unicode"):
+        loads(text_of(code, ord("a"), character))
+    with pytest.raises(Malformed, match="outside of Unicode"):
+        loads(b"S\x03" + code.encode() + struct.pack(f"{code[0]}I", character))
+    assert loads(text_of(code, 0x10FFFF, 0xD800, 0)).tolist() == ["\U0010ffff", "\ud800", ""]
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant != 63, reason="every pattern of this machine's long double is valid")
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("code", ["g", "G"])
+def test_an_extended_float_that_prints_as_a_number_and_compares_as_none_is_malformed(code: str, order: int):
+    name = np.dtype(code) if order == 1 else np.dtype(code).newbyteorder()
+    message = bytearray(dumps(np.array([1.5, -0.0, 3.4e-4940, np.inf, np.nan], name)))
+    assert loads(bytes(message)).dtype == name
+    # The last number's leading bit: byte 7 of the first ten.
+    place = len(message) - name.itemsize + 7 if order == 1 else len(message) - 8
+    message[place] ^= 0x80
+    with pytest.raises(Malformed, match="not an extended float"):
+        loads(bytes(message))
+
+
+PLAIN_TYPES = (type(None), bool, int, float, str, bytes, list, tuple, dict, np.ndarray, np.generic)
+
+
+def exercise(value: Any) -> None:
+    """Does with a value what a specification might: print it, compare it, hash it, write and convert it."""
+    assert isinstance(value, PLAIN_TYPES)
+    assert type(value).__module__ in ("builtins", "numpy")
+    assert isinstance(f"{value!r} {value}", str)
+    assert np.all(value == value) in (True, False)
+    if isinstance(value, np.ndarray):
+        assert value.flags.writeable
+        assert len(value.reshape(-1).tolist()) == value.size == len(np.sort(value, axis=None))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            exercise(item)
+    elif isinstance(value, dict):
+        for item in (*value, *value.values()):
+            exercise(item)
+    else:
+        hash(value)
+    loads(dumps(value))
+
+
+NAMES = [*crossing._DTYPES, b"<U1", b">U2", b"|S3", b"<U0", b"|O", b"<M8", b"|V8", b"<U1048577", b"|U1", b"f8"]
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> bytes:
+    """Messages that are nearly right: every tag, plausible counts, any content."""
+    few = st.integers(0, 3)
+    kind = draw(st.sampled_from(["array", "number", "text", "big", "packed", "list", "dict", "noise"]))
+    noise = draw(st.binary(max_size=48) | st.integers(0, 3).map(lambda n: b"\xff" * 16 * n))
+    count = struct.pack("<I", draw(few))
+    if kind in ("array", "number"):
+        name = draw(st.sampled_from(NAMES))
+        head = bytes((len(name),)) + name
+        if kind == "number":
+            return b"S" + head + noise
+        shape = draw(st.lists(few | st.sampled_from([2**31, 2**63, 2**64 - 1]), max_size=3))
+        return b"A" + head + bytes((len(shape),)) + struct.pack(f"<{len(shape)}Q", *shape) + noise
+    if kind in ("list", "dict"):
+        parts = draw(st.lists(messages(), max_size=4))
+        tag = b"{" if kind == "dict" else draw(st.sampled_from([b"[", b"("]))
+        return tag + struct.pack("<I", len(parts) // (2 if kind == "dict" else 1)) + b"".join(parts)
+    tags = {"text": b"sb", "big": b"Iif", "packed": b"qQdD", "noise": b"NTFAS"}
+    return bytes((draw(st.sampled_from(tags[kind])),)) + (count if kind != "noise" else b"") + noise
+
+
+@seed(20260)
+@settings(max_examples=1500, deadline=None)
+@given(messages())
+def test_whatever_is_read_can_be_used_as_any_plain_data_can(data: bytes):
+    # What follows the value is taken off: a message is seldom exactly as long as it says.
+    try:
+        value = loads(data)
+    except Malformed as error:
+        if not (follows := re.match(r"(\d+) bytes follow", str(error))):
+            return
+        value = loads(data[: -int(follows[1])])
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exercise(value)
+
+
+def test_an_array_of_nothing_has_no_endless_axis():
+    endless = b"A\x03<f8\x02" + struct.pack("<2Q", 2**31, 0)
+    with pytest.raises(Malformed, match="an axis of 2147483648"):
+        loads(endless)
+    with pytest.raises(ValueError, match="an axis of"):
+        dumps(np.empty((2**31, 0)))
+    assert loads(dumps(np.empty((1000, 0, 3)))).shape == (1000, 0, 3)
 
 
 @pytest.mark.parametrize("tag", b"[({sbIqdQDAS")

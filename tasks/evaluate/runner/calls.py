@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import os
 import struct
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,7 +27,10 @@ Description = dict[str, Any]
 
 
 class EvolvedError(RuntimeError):
-    """The evolved function raised; where a builtin error is what it raised, this is one of that kind as well."""
+    """The evolved function raised; where a builtin error is what it raised, this is one of that kind as well.
+
+    Errors that the language itself takes for an answer are this alone: see `_STEERING` and `_SWALLOWING`.
+    """
 
     def __init__(self, text: str, description: Description) -> None:
         super().__init__(text)
@@ -171,7 +175,7 @@ class Evolved:
             return self._lose(_nonsense("no answer to a call"))
         if kind == EXIT:
             return self._lose({"error": description})
-        known = _KINDS.get(description["base"], EvolvedError)
+        known = EvolvedError if _may_be_swallowed() else _KINDS.get(description["base"], EvolvedError)
         return known(description["text"], description)
 
     def _lose(self, record: dict[str, Any]) -> Lost:
@@ -217,12 +221,38 @@ def _is_description(value: Any) -> bool:
     return value.get("line") is None or type(value["line"]) is int
 
 
+_STEERING = (StopIteration, StopAsyncIteration, AttributeError)
+"""Errors that never arrive as themselves. The first two end `for`, `map`, `zip`, `all`, `numpy.fromiter` and the like
+as if the data had ended; the third makes `hasattr` and `getattr` answer in the place of a property."""
+
+_SWALLOWING = frozenset(
+    {"__getitem__", "__missing__", "__getattr__", "__getattribute__", "__get__", "__len__", "__length_hint__"}
+    | {"__contains__", "__iter__", "__next__", "__aiter__", "__anext__", "__reversed__", "__array__", "__index__"}
+)
+"""Methods of the specification below which no error arrives as itself. What calls them takes an IndexError for the end
+of the data, a KeyError for an absent key, a TypeError for an unsupported operation."""
+
+
+def _may_be_swallowed() -> bool:
+    """Whether a method of `_SWALLOWING` is among the callers."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name in _SWALLOWING:
+            return True
+        frame = frame.f_back
+    return False
+
+
 def _kinds() -> dict[str, type[EvolvedError]]:
     """For each builtin error that one text is enough for, an error that is both it and an `EvolvedError`."""
     several = (UnicodeDecodeError, UnicodeEncodeError, UnicodeTranslateError, BaseExceptionGroup, MemoryError)
     kinds = {}
     for name, kind in vars(builtins).items():
-        if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, (*several, Warning)):
+        if (
+            isinstance(kind, type)
+            and issubclass(kind, Exception)
+            and not issubclass(kind, (*several, *_STEERING, Warning))
+        ):
             bases = (EvolvedError,) if issubclass(EvolvedError, kind) else (EvolvedError, kind)
             kinds[name] = type(name, bases, {"__module__": "builtins"})
     return kinds

@@ -19,6 +19,10 @@ MAX_BYTES = 64 * 2**20
 MAX_DEPTH = 64
 """Of lists in lists, and the like."""
 
+MAX_EMPTY = 2**20
+"""Of the axes of an array without a number. A message of a few bytes could otherwise name an endless one, and whoever
+goes along it, or makes a list of it, would not come back."""
+
 _COUNT, _WHOLE, _REAL = struct.Struct("<I"), struct.Struct("<q"), struct.Struct("<d")
 
 _Add = Callable[[bytes], object]
@@ -77,6 +81,9 @@ def know_numpy(numpy: Any) -> None:
 
 _numpy: Any = None
 _DTYPES: dict[bytes, Any] = {}
+_LAST_CHARACTER = 0x10FFFF
+_EXTENDED_BITS = 63
+"""Bits of the mantissa that numpy names for the 80-bit floats of x86, the only ones with invalid patterns."""
 _TEXT_DTYPE = re.compile(rb"[<>|][SU][1-9][0-9]{0,5}")
 
 
@@ -140,6 +147,8 @@ def _dtype_name(dtype: Any) -> bytes:
 
 def _write_array(value: Any, add: _Add, depth: int) -> None:  # noqa: ARG001
     shape = value.shape
+    if not value.size and max(shape) > MAX_EMPTY:
+        raise ValueError(f"an array of nothing with an axis of {max(shape)}, at most {MAX_EMPTY} cross")
     add(b"A" + _dtype_name(value.dtype) + bytes((len(shape),)) + struct.pack(f"<{len(shape)}Q", *shape))
     add(value.tobytes())
 
@@ -266,19 +275,47 @@ def _read_array(data: bytes, at: int, depth: int) -> tuple[Any, int]:  # noqa: A
     if end > len(data):
         raise ValueError("cut off")
     if not count:
+        if max(shape, default=0) > MAX_EMPTY:
+            raise ValueError(f"an array of nothing with an axis of {max(shape)}, at most {MAX_EMPTY}")
         return _numpy.empty(shape, dtype), end
     # A copy: what is read may be written to, and owns its memory.
-    return _honest(_numpy.frombuffer(data, dtype, count, at)).reshape(shape).copy(), end
+    return _valid(_numpy.frombuffer(data, dtype, count, at)).reshape(shape).copy(), end
 
 
 def _read_number(data: bytes, at: int, depth: int) -> tuple[Any, int]:  # noqa: ARG001
     dtype, at = _read_dtype(data, at)
-    return _honest(_numpy.frombuffer(data, dtype, 1, at))[0], at + dtype.itemsize
+    return _valid(_numpy.frombuffer(data, dtype, 1, at))[0], at + dtype.itemsize
 
 
-def _honest(array: Any) -> Any:
-    """Truth values of any byte but 0 and 1 would add up to more than there are."""
-    return array.view(_numpy.uint8) != 0 if array.dtype.kind == "b" else array
+def _valid(array: Any) -> Any:
+    """Return an array whose bytes numpy itself could have written.
+
+    Truth values of any byte but 0 and 1 would add up to more than there are, so they become True. Text outside of
+    Unicode makes the interpreter fail where the text is first looked at. An extended float without its leading bit
+    prints as a number and compares as none.
+
+    Raises:
+        ValueError: If they are bytes of another kind.
+    """
+    kind = array.dtype.kind
+    if kind == "b":
+        return array.view(_numpy.uint8) != 0
+    if kind == "U" and array.view(_numpy.dtype("u4").newbyteorder(array.dtype.byteorder)).max() > _LAST_CHARACTER:
+        raise ValueError("a character outside of Unicode")
+    if array.dtype.char in "gG" and _numpy.finfo(array.dtype).nmant == _EXTENDED_BITS:
+        _check_extended(array)
+    return array
+
+
+def _check_extended(array: Any) -> None:
+    """Raises: ValueError: If an 80-bit float has an exponent without the leading bit, or that bit without one."""
+    # A number has 16 bytes or 12, the 80 bits first, and all reversed in the other byte order; a complex one is two.
+    width = array.dtype.itemsize // (2 if array.dtype.char == "G" else 1)
+    numbers = array.view(_numpy.uint8).reshape(-1, width)[:, :: 1 if array.dtype.isnative else -1]
+    has_leading_bit = numbers[:, 7] >= 0x80
+    has_exponent = (numbers[:, 8] != 0) | (numbers[:, 9] & 0x7F != 0)
+    if (has_leading_bit != has_exponent).any():
+        raise ValueError("not an extended float")
 
 
 _READERS: dict[int, _Reader] = {

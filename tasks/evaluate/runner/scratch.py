@@ -9,6 +9,9 @@ from contextlib import suppress
 
 from .command import SCRATCH
 
+_OPEN_TO_ALL = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "mqueue", "shm"))
+"""Device nodes and folders that every user may write to, where an engine leaves the folder of devices writable."""
+
 _ROUNDS = 8
 """How often in turn: as deep as the folders of two users may lie in each other."""
 
@@ -29,6 +32,16 @@ def empty(users: Sequence[int | None]) -> None:
         _empty_as(user)
     if os.listdir(SCRATCH):
         raise RuntimeError(f"what a candidate left in {SCRATCH} could not be removed")
+
+
+def reset_times() -> None:
+    """Set the times of what a candidate may date, and which stays, to one fixed time.
+
+    What is read-only, somebody else's, or not there does not need it.
+    """
+    for place in (SCRATCH, *_OPEN_TO_ALL):
+        with suppress(OSError):
+            os.utime(place, ns=(0, 0), follow_symlinks=False)
 
 
 def _empty_as(user: int | None) -> None:

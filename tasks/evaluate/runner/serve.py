@@ -1,7 +1,8 @@
 """The runner's loop: takes the job once, then one candidate at a time, and answers each with what became of it.
 
 To the host go frames: first what this runner is, then three for each candidate: a header of the runner's own making
-(JSON), what the child reported and what it printed (both the candidate's, opaque and capped). A job whose evaluation is
+(JSON), what the child reported and what it printed (both the candidate's, opaque and capped). Before a header there may
+be empty frames: the candidate is kept from running by others, and is waited for. A job whose evaluation is
 split is judged in `split`; all else here is for one child that has the whole program.
 """
 
@@ -245,13 +246,13 @@ class Runner:
             self.answer(*self._judge_whole(number, length))
 
     def _load_numeric(self) -> None:
-        self._next: _Waiting | None = None
-        self._started = 0
         self._has_numeric = True
         if self._next is not None:
+            # It has too little address space for numpy. Its user is not used again: the count goes on.
             reap.end_all()
             self._next.seen.drain()
             os.close(self._next.go)
+            self._next = None
         preload(_NUMERIC)
         lockdown.settle()
         self._address_space = self._allowed_space()
@@ -309,6 +310,7 @@ class Runner:
     def _empty_scratch(self, *cages: lockdown.Cage) -> None:
         if self._settings.scratch:
             scratch.empty([cage.uid for cage in cages])
+            scratch.reset_times()
 
     def _start(self) -> _Waiting:
         self._started += 1
@@ -322,7 +324,8 @@ class Runner:
             child.live(self._settings.work, cage, ends, self._kernel)
         for end in (results, output, go):
             os.close(end)
-        return _Waiting(pid, cage, watch.Watch(pid, results_end, output_end, self._settings.bounds), go_end)
+        seen = watch.Watch(pid, results_end, output_end, self._settings.bounds, tell_host=lambda: self.answer(b""))
+        return _Waiting(pid, cage, seen, go_end)
 
     def _cage(self, number: int) -> lockdown.Cage:
         settings = self._settings

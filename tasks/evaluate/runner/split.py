@@ -178,7 +178,10 @@ class _Referee:
             _live_scorer(self._rules, self._match, output, (results, told, ask))
         for descriptor in (output, asked, ask, told, tell, results):
             os.close(descriptor)
-        return evolved, scorer, watch.Watch(scorer, results_end, output_end, self._bounds())
+        seen = watch.Watch(
+            scorer, results_end, output_end, self._bounds(), beside=[evolved], tell_host=lambda: self._answer(b"")
+        )
+        return evolved, scorer, seen
 
     def _bounds(self) -> watch.Bounds:
         """What is left for this input: what a candidate may print is for all of them together."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import select
 import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from . import group, reap
+from . import group, reap, starvation
 from .kept import Kept
 
 _TICK_S = 0.05
@@ -22,6 +24,20 @@ _ARMING_S = 60.0
 
 _LEAVING_S = 5.0
 """Seconds a child has to exit after its last line."""
+
+
+_PAUSE_S = 1.0
+"""Seconds that this process wakes too late which are a pause of all, and no mere wait for a processor."""
+
+_LOOK_SHARE = 20
+"""A look at all threads is not taken again before so many times what it took."""
+
+_MOST_TIMES, _MOST_S = 9, 60.0
+"""A deadline is put off by at most so many times its limit and so many seconds more. Whoever has not had its time by
+then is not judged."""
+
+_WORD_S = 5.0
+"""Seconds of putting off after which the host is told that there is still somebody here."""
 
 
 class HostGone(Exception):
@@ -49,14 +65,26 @@ class Watch:
     """Follows one child until it ends or breaks a bound.
 
     Attributes:
-        broken: The bound that it broke: `wall`, `output`, `results`; empty if none.
+        broken: The bound that it broke: `wall`, `output`, `results`; `starved` where others kept it from running until
+            nobody could wait any longer; empty if none.
+        starved_s: Seconds that it was kept from running in the phase in which it ended.
         results: What it reported, no more than its bound.
         output: What it printed, no more than its bound.
         marks: When each line of its report arrived, seconds of the monotonic clock.
     """
 
-    def __init__(self, child: int, results_end: int, output_end: int, bounds: Bounds) -> None:
+    def __init__(
+        self,
+        child: int,
+        results_end: int,
+        output_end: int,
+        bounds: Bounds,
+        *,
+        beside: Sequence[int] = (),
+        tell_host: Callable[[], object] = lambda: None,
+    ) -> None:
         self.broken = ""
+        self.starved_s = 0.0
         self.results = Kept(bounds.results_bytes)
         self.output = Kept(bounds.output_bytes)
         self.marks: list[float] = []
@@ -65,7 +93,12 @@ class Watch:
         self._bounds = bounds
         self._open = {results_end, output_end}
         self._poll = select.poll()
-        self._deadline = 0.0
+        self._began, self._limit_s, self._deadline = 0.0, 0.0, 0.0
+        main = (child, *beside)
+        self._starvation = starvation.Starvation(lambda: starvation.look_at_all(main))
+        self._counters = {pid: file for pid in main if (file := starvation.open_counters(pid)) is not None}
+        self._next_look, self._last_word = 0.0, 0.0
+        self._tell_host = tell_host
         for end in self._open:
             os.set_blocking(end, False)
             self._poll.register(end, select.POLLIN)
@@ -79,19 +112,26 @@ class Watch:
         Raises:
             HostGone: If standard input closed.
         """
-        self._deadline = time.monotonic() + _ARMING_S
+        self._begin_phase(time.monotonic(), _ARMING_S)
         while not self.broken and not self._has_exited():
             tick_s = _TICK_S if self._results_end in self._open else _LAST_TICK_S
-            patience_s = min(tick_s, max(0.0, self._deadline - time.monotonic()))
+            began = time.monotonic()
+            patience_s = min(tick_s, max(0.0, self._deadline - began))
             # Rounded up: a poll of 0 ms would spin until the deadline.
-            for descriptor, _ in self._poll.poll(1 + int(patience_s * 1000)):
+            ready = self._poll.poll(1 + int(patience_s * 1000))
+            now = time.monotonic()
+            if now - began - patience_s > _PAUSE_S:
+                self._starvation.add_pause(now - began - patience_s)
+            for descriptor, _ in ready:
                 if descriptor == 0:
                     # Nothing is ever sent during an evaluation, so this is the end of the stream.
                     raise HostGone
                 if descriptor in self._open:
                     self._take(descriptor)
-            if time.monotonic() > self._deadline:
-                self._break("wall")
+            if not ready:
+                self._observe(now)
+            if now > self._deadline and not self.broken:
+                self._put_off(now)
 
     def drain(self) -> None:
         """Takes what is still in the pipes, once nobody is left who could write, and closes them.
@@ -105,6 +145,8 @@ class Watch:
                 self._close(end)
         if self._exit is not None:
             os.close(self._exit)
+        for file in self._counters.values():
+            os.close(file)
 
     def early_end(self) -> str:
         """Why it did not even come to its program, in words."""
@@ -127,7 +169,8 @@ class Watch:
             return False
         if kept.is_over:
             self._break(bound)
-        if kept is self.results:
+        # After a deadline it is being killed, and of two processes one may still tell of the other's end.
+        if kept is self.results and self.broken not in ("wall", "starved"):
             self._count_lines(before)
         return True
 
@@ -148,7 +191,38 @@ class Watch:
             # The program is read: from here on, standard input is the runner's again.
             self._poll.register(0, select.POLLIN)
         self.marks.append(now)
-        self._deadline = now + (_LEAVING_S if last else self._bounds.wall_s)
+        self._begin_phase(now, _LEAVING_S if last else self._bounds.wall_s)
+
+    def _begin_phase(self, now: float, limit_s: float) -> None:
+        self._began, self._limit_s, self._deadline = now, limit_s, now + limit_s
+        counters = {}
+        for pid, file in self._counters.items():
+            with suppress(OSError, ValueError):
+                counters[pid] = starvation.read_counters(file)
+        self._starvation.begin(now, counters)
+
+    def _observe(self, now: float) -> None:
+        if now < self._next_look:
+            return
+        self._starvation.observe(now)
+        self._next_look = now + _LOOK_SHARE * (time.monotonic() - now)
+
+    def _put_off(self, now: float) -> None:
+        """Moves a deadline that has passed by the time that the child was kept from running, or ends its phase."""
+        is_first = not self._starvation.has_looked
+        self._starvation.observe(now)
+        self.starved_s = self._starvation.seconds(now)
+        # Whether it waits at this moment shows at the next look.
+        deadline = self._began + self._limit_s + self.starved_s + (_TICK_S if is_first else 0.0)
+        if deadline <= now:
+            self._break("wall")
+        elif self.starved_s > _MOST_TIMES * self._limit_s + _MOST_S:
+            self._break("starved")
+        else:
+            self._deadline = deadline
+            if now - self._last_word > _WORD_S:
+                self._last_word = now
+                self._tell_host()
 
     def _break(self, bound: str) -> None:
         self.broken = self.broken or bound
@@ -188,4 +262,5 @@ def header(
         "input_wall_s": spent[1:],
         "loaded": bool(spent),
         "memory_kills": counts.memory_kills,
+        "starved_s": seen.starved_s,
     }

@@ -1,0 +1,206 @@
+"""A program is guilty only of what it did: neither others on its processor nor a pause of all time it out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+import docker
+import pytest
+from bare import BareRunner
+from candidates import body
+
+from schemas.job import Apart, Call, Command, Job, Limits
+from schemas.outcome import Outcome, Verdict
+from tasks.evaluate import engine
+from tasks.evaluate.pool import SandboxPool, open_pool
+
+BURNERS = 9
+"""Processes beside a candidate on one processor: it gets a tenth of it."""
+
+BURN = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
+
+TEXT = """
+import funsearch
+@funsearch.run
+def evaluate(n):
+    return f(n)
+@funsearch.evolve
+def f(n):
+    import os, time
+"""
+
+COMPUTES = "begun = time.process_time()\nwhile time.process_time() - begun < 0.15: pass\nreturn n"
+SLEEPS = "time.sleep(60)"
+FIGHTS = """
+for _ in range(12):
+    if os.fork() == 0:
+        begun = time.process_time()
+        while time.process_time() - begun < 0.02: pass
+        os._exit(0)
+time.sleep(60)
+"""
+
+
+def program(lines: str) -> str:
+    return TEXT + "".join(f"    {line}\n" for line in lines.strip("\n").splitlines())
+
+
+JOB = Job("evaluate", (Call((3,)), Call((4,))), Limits(wall_s=0.5, cpu_s=4, memory_mib=128))
+KINDS = {"inline": JOB, "isolated": replace(JOB, apart=Apart(("f",), program("return n")))}
+
+
+class OneProcessor:
+    """Bare runners that all share one processor with whoever else is sent there."""
+
+    def __init__(self) -> None:
+        self.processor = max(os.sched_getaffinity(0))
+
+    def launch(self) -> BareRunner:
+        runner = BareRunner()
+        os.sched_setaffinity(runner.process.pid, {self.processor})
+        return runner
+
+    def burn(self) -> subprocess.Popen[bytes]:
+        """A process that computes for a minute, unless it is killed before."""
+        # In a session of its own: Linux shares a processor between sessions first.
+        process = subprocess.Popen([sys.executable, "-c", BURN], start_new_session=True)
+        os.sched_setaffinity(process.pid, {self.processor})
+        return process
+
+
+@pytest.fixture
+def crowded() -> Iterator[OneProcessor]:
+    """A processor on which others compute, too."""
+    place = OneProcessor()
+    with ExitStack() as ends:
+        for _ in range(BURNERS):
+            burner = place.burn()
+            ends.callback(burner.wait)
+            ends.callback(burner.kill)
+        yield place
+
+
+def judged(place: OneProcessor, job: Job, source: str) -> tuple[Verdict, float]:
+    """The verdict, and the seconds until it came."""
+    with SandboxPool(job, place.launch, slots=1, own_users=False) as pool:
+        began = time.monotonic()
+        return pool.evaluate(source), time.monotonic() - began
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_program_that_computes_a_little_is_scored_however_little_it_is_let(crowded: OneProcessor, kind: str):
+    verdict, seconds = judged(crowded, KINDS[kind], program(COMPUTES))
+    assert verdict.scores == (3.0, 4.0), verdict
+    assert seconds > 1.0, "it took more than both inputs' limits, or the test would show nothing"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_program_that_sleeps_times_out_at_its_limit_all_the_same(crowded: OneProcessor, kind: str):
+    verdict, _ = judged(crowded, KINDS[kind], program(SLEEPS))
+    assert verdict.outcome is Outcome.TIMED_OUT, verdict
+    assert "took more than 0.5 s of wall clock on input 1 of 2" in verdict.error
+
+
+def test_a_program_cannot_buy_time_by_fighting_itself():
+    verdict, _ = judged(OneProcessor(), JOB, program(FIGHTS))
+    assert verdict.outcome is Outcome.TIMED_OUT, verdict
+    assert verdict.wall_s < 15, "the arithmetic is in tests/evaluate/test_starvation.py"
+
+
+def test_a_program_that_computes_for_ever_gets_no_more_processor_time_than_its_limit(crowded: OneProcessor):
+    verdict, _ = judged(crowded, replace(JOB, inputs=JOB.inputs[:1]), program("while True: pass"))
+    assert verdict.outcome is Outcome.TIMED_OUT, verdict
+    assert verdict.cpu_s < 2 * JOB.limits.wall_s + 0.5, "loading has a limit of its own"
+    assert "not counting" in verdict.error
+
+
+COMMAND = """
+import subprocess, sys, time
+for _ in range(3):
+    code = "import time\\nbegun = time.process_time()\\nwhile time.process_time() - begun < 0.05: pass"
+    subprocess.run([sys.executable, "-c", code], check=True)
+print('{"score": 7}')
+"""
+
+
+@pytest.mark.docker
+def test_all_processes_of_a_command_are_counted(sandbox_image: str):
+    job = Job(
+        "",
+        (Call((3,)),),
+        Limits(wall_s=1, cpu_s=4, memory_mib=128, scratch_mib=4),
+        command=Command("program.py", ("python3", "{program}"), "score"),
+    )
+    run, place = uuid.uuid4().hex, OneProcessor()
+    with ExitStack() as ends:
+        pool = ends.enter_context(open_pool(job, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}))
+        client = docker.from_env()
+        ends.callback(client.close)
+        (container,) = client.containers.list(filters={"label": f"{engine.RUN_LABEL}={run}"})
+        container.update(cpuset_cpus=str(place.processor))
+        for _ in range(BURNERS):
+            burner = place.burn()
+            ends.callback(burner.wait)
+            ends.callback(burner.kill)
+        began = time.monotonic()
+        verdict = pool.evaluate(COMMAND)
+    assert verdict.scores == (7.0,), verdict
+    assert time.monotonic() - began > 1.0, "or the test would show nothing"
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pause_of_its_container_is_not_its_time(sandbox_image: str, kind: str):
+    run, job = uuid.uuid4().hex, replace(KINDS[kind], limits=JOB.limits.model_copy(update={"wall_s": 2}))
+    with open_pool(job, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}) as pool:
+        client = docker.from_env()
+        (container,) = client.containers.list(filters={"label": f"{engine.RUN_LABEL}={run}"})
+
+        def pause() -> None:
+            time.sleep(0.5)
+            container.pause()
+            time.sleep(4)
+            container.unpause()
+
+        pausing = threading.Thread(target=pause)
+        pausing.start()
+        verdict = pool.evaluate(program("if n == 3: time.sleep(1.5)\nreturn n"))
+        pausing.join()
+        client.close()
+    assert verdict.scores == (3.0, 4.0), verdict
+    assert verdict.wall_s > 4
+    assert pool.starts == 1, "it was not run again"
+
+
+def test_one_that_got_no_processor_for_too_long_is_run_again_and_then_not_judged(monkeypatch: pytest.MonkeyPatch):
+    """What nobody can wait for is our fault; here nobody waits at all."""
+    from tasks.evaluate import delivery
+
+    source = delivery._source
+    monkeypatch.setattr(
+        delivery,
+        "_source",
+        lambda name: source(name).replace("_MOST_TIMES, _MOST_S = 9, 60.0", "_MOST_TIMES, _MOST_S = 0, 0.2"),
+    )
+    delivery.modules_frame.cache_clear()
+    try:
+        place = OneProcessor()
+        with ExitStack() as ends:
+            pool = ends.enter_context(SandboxPool(JOB, place.launch, slots=1, own_users=False))
+            for _ in range(BURNERS):
+                burner = place.burn()
+                ends.callback(burner.wait)
+                ends.callback(burner.kill)
+            verdict = pool.evaluate(body("while True: pass"))
+        assert verdict.outcome is Outcome.SANDBOX_ERROR, verdict
+        assert "the machine is too busy" in verdict.error
+    finally:
+        delivery.modules_frame.cache_clear()

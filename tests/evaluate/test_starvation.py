@@ -1,0 +1,155 @@
+"""The arithmetic of starved time: what the kernel counted for each thread, and what of it others are guilty of."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from hypothesis import given, seed, settings
+from hypothesis import strategies as st
+
+from tasks.evaluate.runner import starvation
+from tasks.evaluate.runner.starvation import Counters, Look, Starvation
+
+
+class Machine:
+    """Threads whose counters a test sets."""
+
+    def __init__(self) -> None:
+        self.threads: dict[int, Look] = {}
+        self.meter = Starvation(lambda: dict(self.threads))
+
+    def put(self, thread: int, ran_s: float, waited_s: float, *, ready: bool = True) -> None:
+        before = self.threads.get(thread)
+        turns = before.counters.turns + 1 if before else 1
+        self.threads[thread] = Look(Counters(ran_s, waited_s, turns), ready)
+
+    def at(self, now: float) -> float:
+        """The starved seconds when it looks then."""
+        self.meter.observe(now)
+        return self.meter.seconds(now)
+
+
+def begun(**first: float) -> Machine:
+    machine = Machine()
+    machine.meter.begin(100.0, {1: Counters(first.get("ran_s", 0.0), first.get("waited_s", 0.0), 1)})
+    return machine
+
+
+def test_one_that_waited_for_a_processor_is_not_counted_for_it():
+    machine = begun(ran_s=5.0, waited_s=7.0)
+    machine.put(1, 5.1, 16.9)
+    assert machine.at(110.0) == pytest.approx(9.9)
+
+
+def test_one_that_sleeps_or_runs_was_not_starved():
+    machine = begun()
+    machine.put(1, 0.01, 0.001, ready=False)
+    assert machine.at(110.0) == pytest.approx(0.001)
+    machine = begun()
+    machine.put(1, 9.99, 0.01)
+    assert machine.at(110.0) == pytest.approx(0.01)
+
+
+def test_one_that_waits_still_shows_by_two_looks():
+    """The kernel counts a wait when it is over."""
+    machine = begun()
+    machine.put(1, 0.1, 0.0)
+    assert machine.at(101.0) == 0.0
+    assert machine.at(108.0) == pytest.approx(7.0), "nothing has moved since, and it is ready"
+    machine.put(1, 0.2, 7.5)
+    assert machine.at(109.0) == pytest.approx(7.5), "it ran again, and the wait is counted once"
+
+
+def test_one_that_is_stopped_or_asleep_between_two_looks_does_not_wait():
+    machine = begun()
+    machine.put(1, 0.1, 0.0, ready=False)
+    machine.at(101.0)
+    assert machine.at(108.0) == 0.0
+
+
+def test_threads_that_fight_each_other_wait_for_nobody_else():
+    machine = begun()
+    for thread in range(1, 11):
+        machine.put(thread, 1.0, 9.0)
+    assert machine.at(110.0) == pytest.approx(0.0, abs=1e-9)
+    # Then all of them sleep: nothing has been saved up.
+    for thread in range(1, 11):
+        machine.put(thread, 1.0, 9.0, ready=False)
+    assert machine.at(130.0) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_processes_that_take_turns_are_each_counted():
+    machine = begun()
+    machine.put(1, 0.5, 8.0, ready=False)
+    machine.put(2, 0.5, 10.0)
+    assert 16.0 < machine.at(120.0) <= 18.0
+
+
+def test_processes_that_have_ended_count_with_what_was_seen():
+    machine = begun()
+    machine.put(2, 0.0, 0.0)
+    machine.at(101.0)
+    machine.at(105.0)
+    machine.threads.clear()
+    machine.put(3, 0.1, 3.0, ready=False)
+    assert machine.at(110.0) == pytest.approx(7.0)
+
+
+def test_a_pause_of_all_counts_and_a_new_phase_begins_with_nothing():
+    machine = begun()
+    machine.put(1, 0.1, 0.0, ready=False)
+    machine.meter.add_pause(4.0)
+    assert machine.at(110.0) == pytest.approx(4.0)
+    machine.meter.begin(110.0, {1: Counters(0.1, 0.0, 1)})
+    assert not machine.meter.has_looked
+    assert machine.at(120.0) == 0.0
+
+
+MOVES = st.tuples(st.integers(1, 4), st.floats(0, 2), st.floats(0, 2), st.booleans(), st.floats(0.01, 2))
+
+
+@seed(11)
+@settings(max_examples=300, deadline=None)
+@given(st.lists(MOVES, max_size=30), st.floats(0, 5))
+def test_it_never_gets_more_processor_time_than_its_limit(
+    moves: list[tuple[int, float, float, bool, float]], limit: float
+):
+    machine, now, ran = begun(), 100.0, 0.0
+    for thread, more_ran, more_waited, ready, passed in moves:
+        before = machine.threads.get(thread, Look(Counters(0.0, 0.0, 0), ready)).counters
+        machine.put(thread, before.ran_s + more_ran, before.waited_s + more_waited, ready=ready)
+        now, ran = now + passed, ran + more_ran
+        starved = machine.at(now)
+        assert 0.0 <= starved <= max(0.0, now - 100.0)
+        if now - 100.0 <= limit + starved:
+            assert ran <= limit + 1e-6 or starved == 0.0
+
+
+def test_real_counters_tell_waiting_from_sleeping_and_from_being_stopped():
+    child = os.fork()
+    if child == 0:
+        while True:
+            time.sleep(60)
+    try:
+        meter = Starvation(lambda: starvation.look_at_all([child]))
+        file = starvation.open_counters(child)
+        if file is None:
+            pytest.skip("this kernel counts nothing for threads")
+        now = time.monotonic()
+        meter.begin(now, {child: starvation.read_counters(file)})
+        os.close(file)
+        meter.observe(now + 1)
+        os.kill(child, signal.SIGSTOP)
+        os.waitpid(child, os.WUNTRACED)
+        meter.observe(now + 2)
+        meter.observe(now + 50)
+        assert meter.seconds(now + 50) < 1.0
+        assert set(starvation.look_at_all([child])) == {child}
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert starvation.look_at_all([child]) == {}
+    assert starvation.open_counters(child) is None

@@ -1,0 +1,53 @@
+"""Code that does not read as it runs is told, and honest code in any language is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.report.code import coloured, difference, unified
+from tasks.report.misreading import warning
+
+MISLEADING = {
+    "reversed": ("if user != 'a\u202e # no\u2066':\n    pass", "line 1 holds U+202E (RIGHT-TO-LEFT OVERRIDE)"),
+    "an invisible name": ("x = 1\nx\u3164 = 2", "line 2 holds U+3164 (HANGUL FILLER)"),
+    "a hidden space": ("s = 'a\u200bb'", "U+200B (ZERO WIDTH SPACE)"),
+    "tags": ("# \U000e0041", "U+E0041 (TAG LATIN CAPITAL LETTER A)"),
+    "a line that returns": ("x = 1\r# y = 2", "U+000D (a control character)"),
+    "a command to a terminal": ("s = '\x1b[8m'", "U+001B (a control character)"),
+    "a Cyrillic a": ("sc\u0430le = 1", "the name sc\u0430le is not scale, which it looks like"),
+    "a whole word": ("\u0440\u0430 = 1", "is not pa, which it looks like"),
+    "a mathematical x": ("\U0001d431 = 1", "runs as x"),
+    "a ligature": ("\ufb01le = 1", "runs as file"),
+    "two scripts": ("va\u043bue = 1", "mixes letters of Latin and Cyrillic"),
+    "no Python": ("sc\u0430le = (", "is not scale"),
+}
+
+
+@pytest.mark.parametrize(("code", "says"), MISLEADING.values(), ids=MISLEADING)
+def test_misleading_code_is_told(code: str, says: str):
+    assert warning(code).startswith("this code does not read as it runs: line")
+    assert says in warning(code)
+    assert says in coloured(code).warning
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["", "x = 1\n\ty = 2", "Δt = α * β_1  # größer", "s = 'привет'  # оса", "π = 3\nµ = 1\nрезультат = 2", "x = ("],
+)
+def test_honest_code_is_not(code: str):
+    assert warning(code) == ""
+
+
+def test_only_the_first_few_are_told():
+    assert "; and 7 more" in warning("\n".join(["x = '\u202e'"] * 12))
+
+
+def test_the_page_shows_what_is_hidden():
+    assert "\\u202e" in coloured("x = '\u202e'").html
+    assert "\u202e" not in str(difference("x = 1", "x = '\u202e'"))
+
+
+def test_a_difference_keeps_every_character_of_a_line():
+    lines = unified("a\u2028b\rc\x0cd\nsame\n", "e\nsame\n")
+    assert lines[3:] == ["-a\u2028b\rc\x0cd", "+e", " same"]
+    assert unified("", "a\n")[2:] == ["@@ -0,0 +1 @@", "+a"]
