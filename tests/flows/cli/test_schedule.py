@@ -45,7 +45,7 @@ def test_a_schedule_is_a_deployment_that_names_its_flow_by_module(scheduled: Any
     assert made.schedules[0].schedule.timezone == "Europe/Stockholm"
     assert made.parameters["rules"] == {"budget_usd": 5.0}
     assert made.parameters["deadline"] == {"until": "07:00", "time_zone": "Europe/Stockholm"}
-    assert made.parameters["start"] == {"problem": str(toy), "settings": {}, "seed": 3}
+    assert made.parameters["start"] == {"problem": str(toy), "settings": {}, "seed": 3, "accepted": []}
     assert made.parameters["history"] == str(tmp_path)
 
 
