@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
+
+from schemas.errors import UsageError
 
 _ALWAYS = {
     "DO_NOT_TRACK": "1",  # Prefect reports a first import on a terminal otherwise
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # the price list that LiteLLM brings, instead of one from the network
+    "LITELLM_MODE": "PRODUCTION",  # else it reads a `.env` file, which may name another server for the user's keys
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the shortest: a night that was killed is soon shown as crashed
     "PREFECT_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
@@ -33,3 +38,36 @@ def prepare() -> None:
     """Sets what is not set already. Call it before Prefect or LiteLLM is imported."""
     for name, value in _ALWAYS.items():
         os.environ.setdefault(name, value)
+
+
+_SETTINGS_OF_PREFECT = {
+    ".env": re.compile(r"^\s*(export\s+)?PREFECT_", re.MULTILINE | re.IGNORECASE),
+    "prefect.toml": re.compile(r"\S"),
+    "pyproject.toml": re.compile(r"\btool\b[\s\"'.]+prefect\b"),
+}
+"""Files of the working directory in which Prefect looks for settings, and what they hold if it finds some."""
+
+_LARGEST = 2**20
+"""Bytes of such a file that are looked through; a larger one counts as one with settings."""
+
+
+def require_no_settings_of_prefect(folder: Path) -> None:
+    """Require that no file of the working directory says which server Prefect talks to.
+
+    Prefect reads its settings there, and the folder may be a stranger's: a task directory that somebody is in.
+
+    Raises:
+        UsageError: If one does.
+    """
+    for name, settings in _SETTINGS_OF_PREFECT.items():
+        path = folder / name
+        if not path.is_file():
+            continue
+        with path.open("rb") as file:
+            text = file.read(_LARGEST + 1)
+        if len(text) > _LARGEST or settings.search(text.decode("utf-8", "replace")):
+            raise UsageError(
+                f"{path} has settings of Prefect's, which would count here whoever wrote them",
+                remedy="Start from another folder. Settings of your own go into the environment (PREFECT_API_URL=…) or "
+                "into a profile: prefect config set PREFECT_API_URL=…",
+            )
