@@ -64,7 +64,12 @@ for _name, (_place, _help) in _COMMANDS.items():
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and exits with its code."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    if "flows.signals" in sys.modules:
+        from flows.signals import exit_promptly
+
+        exit_promptly(code)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -19,7 +19,7 @@ from flows.environment import SERVER
 from flows.rules import StopRules
 from flows.scheduled import Deadline, Start
 from flows.schedules import POOL
-from flows.server import _free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 UNITS = sorted((ROOT / "infra/systemd").glob("*.service"))
@@ -128,7 +128,7 @@ def test_the_services_start_find_each_other_and_end_when_they_are_told_to(tmp_pa
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     with (
         Service("server", tmp_path, port) as server,

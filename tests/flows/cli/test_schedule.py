@@ -9,7 +9,7 @@ import pytest
 
 import flows.server
 from flows.cli.main import run
-from flows.server import _free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.prefect
 
@@ -143,7 +143,7 @@ def test_what_is_wrong_is_refused_before_anything_is_made(scheduled: Any, flags:
 def test_without_a_server_the_error_says_how_to_have_one(
     toy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(flows.server, "DEFAULT_PORT", _free_port())
+    monkeypatch.setattr(flows.server, "DEFAULT_PORT", free_port())
     assert run(["schedule", str(toy), "--cron", "0 22 * * *"]) == 3
     said = capsys.readouterr().err
     assert "none answers" in said

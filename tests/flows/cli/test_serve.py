@@ -16,10 +16,10 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.server import _free_port
 from tasks.history.database import Database
 from tests.accidents import wait_until
 from tests.flows.cli.conftest import call
+from tests.ports import free_port
 
 pytestmark = pytest.mark.prefect
 
@@ -40,7 +40,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(home: Path) -> Iterator[Serving]:
     """One for all tests; the last one ends it."""
-    port = _free_port()
+    port = free_port()
     own = {"PREFECT_API_URL": "", "PREFECT_HOME": str(home), "PREFECT_WORKER_QUERY_SECONDS": "1"}
     serving = subprocess.Popen(
         [sys.executable, "-m", "flows.cli.main", "serve", "--port", str(port)],
