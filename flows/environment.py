@@ -28,7 +28,7 @@ SERVER = {
     # Kept in memory, the lease of a night that died with its server would never run out, and its schedule stay blocked.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
-"""For the embedded server; `infra/` sets the same for a standing one."""
+"""For servers that Overnight starts; what a user sets wins."""
 
 
 def prepare() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import socket
 import subprocess
 import sys
 import threading
@@ -266,6 +267,17 @@ def serving(port: int | None, tell: Callable[[str], None]) -> Iterator[EmbeddedS
     finally:
         forget_served_port(server.port)
         server.stop()
+
+
+def is_served() -> bool:
+    """Return whether a server of this installation, which `standing_server` would use, takes connections."""
+    if (port := served_port()) is None:
+        return False
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

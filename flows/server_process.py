@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.environment import SERVER, prepare
-from flows.server_access import server_password
+from flows.prefect_pruning import environment_of_pruning
+from flows.server_access import forget_served_port, remember_served_port, server_password
 from flows.server_guard import LocalGuard, own_origins
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _end_with_standard_input() -> None:
 def _prepare_alone(port: int) -> None:
     """Set what whoever starts a server for a night sets for it."""
     prepare()
-    os.environ.update({**SERVER, **os.environ, **environment_of_server(port)})
+    os.environ.update({**SERVER, **environment_of_pruning(), **os.environ, **environment_of_server(port)})
     if not os.environ.get(_PASSWORD):
         os.environ[_PASSWORD] = server_password()
         os.execv(sys.executable, [sys.executable, "-m", "flows.server_process", str(port)])
@@ -118,11 +119,16 @@ def main() -> None:
     if arguments.socket is None:
         _prepare_alone(port)
         listener = listen(port)
+        remember_served_port(port)
     else:
         threading.Thread(target=_end_with_standard_input, daemon=True).start()
         listener = socket.socket(fileno=arguments.socket)
     secure_database()
-    _server(port).run(sockets=[listener])
+    try:
+        _server(port).run(sockets=[listener])
+    finally:
+        if arguments.socket is None:
+            forget_served_port(port)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,10 @@ def serve(
     pool: Annotated[str | None, Parameter(help="Prefect work pool; default: the one schedules are made for")] = None,
     port: Annotated[int | None, Parameter(help="of the server that is started; default: 4200")] = None,
 ) -> None:
-    """Spend scheduled nights until Ctrl-C: with the server that PREFECT_API_URL names, or one that this starts."""
+    """Spend scheduled nights until Ctrl-C: with the server that PREFECT_API_URL names, or one that this starts.
+
+    A server of this installation that is there already, as its systemd unit starts one, is used as well.
+    """
     from flows.schedules import POOL
     from flows.worker import NightWorker
 
@@ -125,9 +128,9 @@ def _is_night(command: Path) -> bool:
 def _server(port: int | None) -> Iterator[tuple[str, EmbeddedServer | None]]:
     from prefect.settings import PREFECT_API_URL
 
-    from flows.server import serving, standing_server
+    from flows.server import is_served, serving, standing_server
 
-    if PREFECT_API_URL.value():
+    if PREFECT_API_URL.value() or (port is None and is_served()):
         with standing_server() as url:
             yield url, None
         return
