@@ -134,6 +134,11 @@ class EmbeddedServer:
             self._process.wait()
         self._listener.close()
 
+    def kill(self) -> None:
+        """End it by force."""
+        self._is_stopping.set()
+        self._process.kill()
+
     def _start(self) -> subprocess.Popen[bytes]:
         descriptor = self._listener.fileno()
         process = subprocess.Popen(
@@ -217,6 +222,11 @@ class PrefectServer:
     def __exit__(self, *_: object) -> None:
         if self._embedded is not None:
             self._embedded.stop()
+
+    def kill(self) -> None:
+        """End an embedded server by force: one that hangs would not notice that its client is gone."""
+        if self._embedded is not None:
+            self._embedded.kill()
 
     @contextlib.contextmanager
     def connected(self, tell: Callable[[str], None] = lambda _: None) -> Iterator[str]:

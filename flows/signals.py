@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import os
 import signal
 import threading
@@ -100,7 +101,8 @@ def heeded(
         progress.message = "finishing this generation; Ctrl-C again stops at once"
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGHUP)}
-    threading.Thread(target=watch.run, daemon=True).start()
+    context = contextvars.copy_context()  # with the address of the server
+    threading.Thread(target=context.run, args=(watch.run,), daemon=True).start()
     try:
         yield
     finally:

@@ -79,9 +79,9 @@ def conduct(
         _warn_of_changed_files(session)
         night = len(files.nights()) + 1
         with (
-            server.connected(session.progress.note),
             _told(files.run_id, history),
-            heeded(session.progress, server_answers, partial(_abandon, files, history)),
+            server.connected(session.progress.note),
+            heeded(session.progress, server_answers, partial(_abandon, server, files, history)),
             live_view(session, rules),
         ):
             try:
@@ -108,8 +108,9 @@ def _result_of(session: Session, night: int, error: PrefectUnavailable) -> dict[
     return {"stop_reason": row.stop_reason.value, "failed": sorted(session.failed), "night": night}
 
 
-def _abandon(files: RunFiles, history: Path) -> None:
+def _abandon(server: PrefectServer, files: RunFiles, history: Path) -> None:
     """Write down and say that the night ends by force."""
+    server.kill()
     record.interrupt_night(files)
     err().show_cursor()
     say(f"stopped at once; go on with: overnight resume {files.run_id}{history_flag(history)}")
