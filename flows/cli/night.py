@@ -72,14 +72,13 @@ def conduct(
     """
     files = get_run()
     threading.Thread(target=litellm_module, daemon=True).start()  # while the server starts
-    with open_session(files) as session:
+    with open_session(files) as session, _told(files.run_id, history):
         session.notifier = notifier
         say(f"run {files.run_id}, seed {session.run.seed}")
         _warn_of_another_image(session)
         _warn_of_changed_files(session)
         night = len(files.nights()) + 1
         with (
-            _told(files.run_id, history),
             server.connected(session.progress.note),
             heeded(session.progress, server_answers, partial(_abandon, server, files, history)),
             live_view(session, rules),
