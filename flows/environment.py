@@ -28,10 +28,12 @@ SERVER = {
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "1000",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "10",
+    # Events are nearly all of the database. Logs and artifacts of flow runs that are gone go, too.
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,orphans",
     # Kept in memory, the lease of a night that died with its server would never run out, and its schedule stay blocked.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
-"""For the embedded server; `infra/` sets the same for a standing one."""
+"""For servers that Overnight starts; what a user sets wins."""
 
 
 def prepare() -> None:

@@ -15,6 +15,7 @@ import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.exceptions import PrefectException
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from flows.vigil import bury, keep_watch
 from flows.words import history_flag, printable, score, usd
@@ -28,6 +29,9 @@ TAG = "overnight"
 
 _EVERY_S = 20.0
 """Seconds between two looks; each costs some milliseconds."""
+
+_ANSWER_S = 5.0
+"""Seconds that the server may take for an answer: the night does not wait for what is only shown."""
 
 _LISTED = 10
 """Programs in the table."""
@@ -44,7 +48,7 @@ class Pages:
     def __init__(self, flow_run_id: str, session: Session) -> None:
         self._flow_run_id = UUID(flow_run_id)
         self._session = session
-        self._client = get_client(sync_client=True)
+        self._client = get_client(sync_client=True, httpx_settings={"timeout": _ANSWER_S})
         self._artifacts: dict[str, UUID] = {}
         self._shown: dict[str, Any] = {}
         self._shown_at = float("-inf")
@@ -68,34 +72,37 @@ class Pages:
         if not now and time.monotonic() - self._shown_at < _EVERY_S:
             return
         session = self._session
-        self._put("progress", "progress", round(100 * share, 1), in_words(session))
-        if self._shown.get("best") != session.best.id:
-            self._put("best", "markdown", best_in_markdown(session), "The best program, and what it changed")
-            self._shown["best"] = session.best.id
-        self._put("best-programs", "table", json.dumps(best_programs(session)), "The best programs, best first")
         self._shown_at = time.monotonic()
+        with _noted(session):
+            self._put("progress", "progress", round(100 * share, 1), in_words(session))
+            if self._shown.get("best") != session.best.id:
+                self._put("best", "markdown", best_in_markdown(session), "The best program, and what it changed")
+                self._shown["best"] = session.best.id
+            self._put("best-programs", "table", json.dumps(best_programs(session)), "The best programs, best first")
 
     def report(self, path: Path) -> None:
         """Links to the report on this machine."""
-        self._put("report", "markdown", f"[{path.name}]({path.as_uri()}): `{path}`", "The report of the run")
+        with _noted(self._session):
+            self._put("report", "markdown", f"[{path.name}]({path.as_uri()}): `{path}`", "The report of the run")
 
     def _put(self, key: str, kind: str, data: Any, description: str) -> None:
         if self._shown.get(key) == (data, description):
             return
-        with _noted(self._session):
-            if key in self._artifacts:
-                self._client.update_artifact(self._artifacts[key], ArtifactUpdate(data=data, description=description))
-            else:
-                full_key, of = f"{self._session.run.run_id}-{key}", self._flow_run_id
-                artifact = ArtifactCreate(key=full_key, type=kind, data=data, description=description, flow_run_id=of)
-                self._artifacts[key] = self._client.create_artifact(artifact).id
+        if key in self._artifacts:
+            self._client.update_artifact(self._artifacts[key], ArtifactUpdate(data=data, description=description))
+        else:
+            full_key, of = f"{self._session.run.run_id}-{key}", self._flow_run_id
+            artifact = ArtifactCreate(key=full_key, type=kind, data=data, description=description, flow_run_id=of)
+            self._artifacts[key] = self._client.create_artifact(artifact).id
         self._shown[key] = data, description
 
 
 @contextlib.contextmanager
 def _noted(session: Session) -> Iterator[None]:
+    """Note what a server that fails does not show; try once more at most, for a database that is busy."""
     try:
-        yield
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
+            yield
     except (httpx.HTTPError, PrefectException) as error:
         session.progress.note(f"Prefect's pages do not show everything: {error}")
 

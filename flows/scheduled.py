@@ -4,6 +4,7 @@
 
 import contextlib
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -16,10 +17,11 @@ from prefect.states import Cancelled
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.environment import prepare
+from flows.night_state import NightState, outlive_leases, server_answers, wait_for_server
 from flows.notify import Notifier, addresses_of
 from flows.rules import StopRules
-from flows.search import Night
-from flows.session import open_session
+from flows.search import Night, stopped_at_once
+from flows.session import Session, open_session
 from flows.signals import heeded
 from flows.start import create_run
 from flows.story.tell import tell
@@ -34,9 +36,13 @@ from tasks.history.files import RunFiles, files_of
 from tasks.history.lock import locked
 from tasks.history.mirror import local_copy
 from tasks.history.private_files import open_private
+from tasks.history.record import interrupt_night
 from tasks.history.remote import refresh
 from tasks.problems import find
 from tasks.report.page import render
+
+_LAST_WORDS_S = 300.0
+"""How long a night that has ended waits for a server that is away, to say so."""
 
 
 class Start(BaseModel):
@@ -113,17 +119,35 @@ def night(
         refresh(place)
         try:
             with open_session(begin(run_id, place, start)) as session:
-                one = Night(session, rules, str(place), notifier=notifier)
-                with heeded(session.progress):
-                    over = one.run()
-                with contextlib.suppress(OvernightError, OSError):
-                    one.pages.report(write_report(place, session.files))
-                return over
+                over = _spend(session, rules, place, notifier)
         except RunIsBusy as error:
             return Cancelled(message=f"{error.message}; nothing was done")
+        wait_for_server(_LAST_WORDS_S)
+        return over
+
+
+def _spend(session: Session, rules: StopRules, place: Path, notifier: Notifier) -> State[dict[str, Any]]:
+    """Spend a night of an open session, whatever the server believes of it, and write its report."""
+    state = NightState(str(flow_run.id), session.progress.interrupt, has_worker=True)
+    try:
+        with (
+            heeded(session.progress, server_answers, partial(interrupt_night, session.files)),
+            state.kept_true(),
+        ):
+            one = Night(session, rules, str(place), notifier=notifier)
+            over = one.run()
+    except KeyboardInterrupt:
+        if not state.was_cancelled:
+            raise
+        session.stop_now()
+        return stopped_at_once(session.run.run_id, place)
+    with contextlib.suppress(OvernightError, OSError):
+        one.pages.report(write_report(place, session.files))
+    return over
 
 
 night.on_crashed(bury_children)
+outlive_leases()
 
 
 def write_report(history: Path, files: RunFiles) -> Path:

@@ -61,12 +61,13 @@ class Schedules:
         self._client = client
 
     def add(self, name: str, cron: CronSchedule, parameters: dict[str, Any], *, pool: str = POOL) -> None:
-        """Makes a deployment: a night whenever the cron says, and never two of them at once.
+        """Makes a deployment: a night whenever the cron says. The run's own lock keeps two of them apart.
+
+        Prefect's limit of one at a time would not do: it ends a night whose server was away for some minutes.
 
         Raises:
             UsageError: If there is one of this name.
         """
-        from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
         from prefect.types.entrypoint import EntrypointType
 
         if any(one.name == name for one in self._deployments()):
@@ -81,7 +82,6 @@ class Schedules:
             schedule=cron,  # pyright: ignore[reportArgumentType]
             parameters=parameters,
             work_pool_name=pool,
-            concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
             job_variables={"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}},
             tags=[TAG, parameters["run_id"]],
             description=f"Every night goes on with run {parameters['run_id']}.",

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
@@ -20,11 +19,11 @@ from prefect.states import Cancelled, Completed
 from flows.cutoff import cut_off
 from flows.final import judge_finalists
 from flows.generation import generation
+from flows.night_state import NightState, outages
 from flows.notify import Notifier, addresses_of
 from flows.pages import Pages
 from flows.rules import StopRules, Tally, reason_to_stop, share_done
 from flows.session import Session, open_session
-from flows.vigil import Cancellation
 from flows.words import history_flag, score, why
 from schemas.errors import (
     DiskFault,
@@ -33,6 +32,7 @@ from schemas.errors import (
     HistoryGone,
     ImpossibleScore,
     Outage,
+    PrefectUnavailable,
     SandboxUnavailable,
     TerminalProviderError,
     UsageError,
@@ -66,16 +66,19 @@ def search(run_id: str, history: str, rules: StopRules, again: list[int] | None 
     """
     with open_session(files_of(Path(history), run_id)) as session:
         notifier = session.notifier or Notifier(addresses_of(None), warn=get_run_logger().warning)
-        cancellation = Cancellation(str(flow_run.id), session.progress.interrupt)
+        state = NightState(str(flow_run.id), session.progress.interrupt)
         try:
-            with notifier.watching(run_id), cancellation.watched():
+            with notifier.watching(run_id), state.kept_true():
                 return Night(session, rules, history, again, notifier).run()
         except KeyboardInterrupt:
-            if not cancellation.was_asked_for:
+            if not state.was_cancelled:
                 raise
-            return Cancelled(
-                message=f"stopped at once; go on with: overnight resume {run_id}{history_flag(Path(history))}"
-            )
+            return stopped_at_once(run_id, Path(history))
+
+
+def stopped_at_once(run_id: str, history: Path) -> State[Any]:
+    """Return the state of a night that was cancelled in Prefect's pages."""
+    return Cancelled(message=f"stopped at once; go on with: overnight resume {run_id}{history_flag(history)}")
 
 
 @dataclass
@@ -294,10 +297,11 @@ class Night:
         # A flow run without its own heartbeat thread ends a second sooner; the search's heartbeat goes on.
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             try:
-                generation(self._session.run.run_id, number, self._history)
-            except httpx.TransportError as error:
-                again = "Start it again; what it missed costs nothing but its pages."
-                raise Outage(f"the Prefect server does not answer: {error}", remedy=again) from error
+                with outages():
+                    generation(self._session.run.run_id, number, self._history)
+            except PrefectUnavailable:
+                if not self._session.is_committed(number):
+                    raise
         if not self._session.is_committed(number):
             if self._reason_to_stop() is None:
                 raise Outage(f"no completion arrived for generation {number}", remedy="It is asked for again.")

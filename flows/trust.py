@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flows.state import state_folder
+from flows.state import require_own, state_folder
 from schemas.errors import EnvironmentFault, UntrustedSettings
 from schemas.problem import Problem
 from schemas.settings import Sampling
@@ -89,6 +89,8 @@ def remember(proposals: Iterable[Proposal]) -> None:
     at = datetime.now(UTC).isoformat(timespec="seconds")
     lines = [json.dumps({"setting": one.setting, "value": one.value, "accepted_at": at}) + "\n" for one in new]
     path = _path()
+    if path.is_symlink() or path.exists():
+        require_own(path)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         with open(descriptor, "w", encoding="utf-8") as file:

@@ -1,19 +1,12 @@
-"""Flow runs whose process is gone, shown as crashed; and a night that is cancelled in Prefect's pages, stopped."""
+"""Flow runs whose process is gone, shown as crashed."""
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
-import signal
-import threading
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.exceptions import PrefectException
 from prefect.states import Crashed
 
 if TYPE_CHECKING:
@@ -23,7 +16,6 @@ if TYPE_CHECKING:
 HEARTBEAT_S = 30
 AUTOMATION = "overnight: a night without a heartbeat has crashed"
 _SILENCE_S = 90
-_POLL_S = 3.0
 _NIGHTS = ("search", "night")
 _MOST = 200
 
@@ -102,44 +94,3 @@ def _under_way() -> FlowRunFilterState:
 
     alive = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
     return FlowRunFilterState(type=FlowRunFilterStateType(any_=alive))
-
-
-class Cancellation:
-    """Looks every few seconds whether a flow run that no worker looks after was cancelled; if so, it is interrupted.
-
-    Args:
-        flow_run_id: Of the night, whose flow runs in the main thread.
-        interrupted: Called before the main thread gets its KeyboardInterrupt.
-    """
-
-    def __init__(self, flow_run_id: str, interrupted: Callable[[], None]) -> None:
-        self._flow_run_id = UUID(flow_run_id)
-        self._interrupted = interrupted
-        self._over = threading.Event()
-        self.was_asked_for = False
-
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[Cancellation]:
-        """Looks until the block ends."""
-        context = contextvars.copy_context()  # with the address of the server
-        watcher = threading.Thread(target=context.run, args=(self._watch,), daemon=True)
-        watcher.start()
-        try:
-            yield self
-        finally:
-            self._over.set()
-            watcher.join()
-
-    def _watch(self) -> None:
-        with get_client(sync_client=True) as client:
-            while not self._over.wait(_POLL_S):
-                with contextlib.suppress(httpx.HTTPError, PrefectException):
-                    state = client.read_flow_run(self._flow_run_id).state
-                    if state is not None and (state.is_cancelling() or state.is_cancelled()):
-                        break
-            else:
-                return
-        self.was_asked_for = True
-        self._interrupted()
-        # To the main thread by name: one that waits for a lock is woken up by no other's signal.
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

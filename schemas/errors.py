@@ -73,6 +73,10 @@ class SandboxUnavailable(EnvironmentFault, Outage):
     """No sandbox can be had now: the engine is down or the image is missing."""
 
 
+class PrefectUnavailable(EnvironmentFault, Outage):
+    """The Prefect server does not answer now."""
+
+
 class DiskFault(EnvironmentFault):
     """The history cannot be written now: the disk is full, or read-only. There may be room again."""
 

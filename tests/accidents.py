@@ -111,6 +111,17 @@ class Night:
         assert self._process is not None
         assert self._process.wait(_PATIENCE_S) == 0, self.said
 
+    def ends(self, patience_s: float) -> int:
+        """Waits until it ends, and gives its exit code."""
+        assert self._process is not None
+        return self._process.wait(patience_s)
+
+    def end_by_force(self) -> None:
+        """Ends what is left of it, in whatever state it is."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
     def goes_on(self, generations: int = 1) -> None:
         """Waits until it has committed so many more generations."""
         there = len(self.files.committed())

@@ -27,8 +27,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 _slots = tempfile.TemporaryDirectory(prefix="overnight-slots-")
 os.environ["OVERNIGHT_SLOTS"] = _slots.name  # other nights on this machine are none of the tests' business
 _state = tempfile.TemporaryDirectory(prefix="overnight-state-")
-os.environ["XDG_STATE_HOME"] = _state.name  # what a test accepts is nothing that the user did
+os.environ["XDG_STATE_HOME"] = _state.name  # what a test accepts, and its password, are not the user's
 os.environ["OVERNIGHT_CONFIG"] = os.path.join(_state.name, "config.toml")
+# The servers of the tests have a password that all processes know, as one that a user gives.
+os.environ["PREFECT_SERVER_API_AUTH_STRING"] = os.environ["PREFECT_API_AUTH_STRING"] = "tests:of-no-consequence"
 
 SPECIFICATIONS = Path(__file__).parent / "specifications"
 

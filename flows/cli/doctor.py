@@ -68,22 +68,27 @@ def _image() -> Finding:
 
 
 def _prefect() -> Finding:
+    import httpx
     import prefect
     from prefect.settings import PREFECT_API_URL
 
+    from flows.night_state import quick_client
+    from flows.server import password_remedy
+    from flows.server_access import installation_password, password_file
+
     url = PREFECT_API_URL.value()
     if not url:
-        return Finding(True, f"{prefect.__version__}, embedded server")
-    import urllib.error
-    import urllib.request
-
+        installation_password()
+        return Finding(True, f"{prefect.__version__}, embedded server, password in {password_file()}")
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=5):
-            return Finding(True, f"{prefect.__version__}, server {url}")
-    except (urllib.error.URLError, OSError) as error:
-        return Finding(
-            False, f"{url} does not answer: {error}", "Start it, or unset PREFECT_API_URL to use the embedded one."
-        )
+        with quick_client() as client:
+            client.api_version()
+    except httpx.HTTPStatusError as error:
+        return Finding(False, f"{url} refuses: {error.response.status_code}", password_remedy())
+    except httpx.TransportError as error:
+        remedy = "Start it, or unset PREFECT_API_URL to use the embedded one."
+        return Finding(False, f"{url} does not answer: {error}", remedy)
+    return Finding(True, f"{prefect.__version__}, server {url}")
 
 
 def _keys(models: list[str]) -> Finding:

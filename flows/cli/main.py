@@ -70,7 +70,12 @@ _WITH_PREFECT = frozenset({"run", "resume", "retry", "schedule", "schedules", "s
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and exits with its code."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    if "flows.signals" in sys.modules:
+        from flows.signals import exit_promptly
+
+        exit_promptly(code)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from prefect.exceptions import CancelledRun
 
 from flows.cli.live import live_view, spent
 from flows.cli.summary import print_summary
-from flows.cli.text import history_flag, say
+from flows.cli.text import err, history_flag, say
+from flows.night_state import outages, server_answers
 from flows.notify import Notifier
 from flows.origin import path_of
 from flows.rules import StopRules
@@ -21,9 +23,10 @@ from flows.server import PrefectServer
 from flows.session import Session, open_session
 from flows.signals import heeded
 from flows.start import image_id
-from schemas.errors import EnvironmentFault, ExitCode, ProviderError
+from schemas.errors import EnvironmentFault, ExitCode, PrefectUnavailable, ProviderError
 from schemas.generation import StopReason
 from schemas.problem import changed_since
+from tasks.history import record
 from tasks.history.files import RunFiles
 from tasks.sample.provider import litellm_module
 
@@ -70,16 +73,47 @@ def conduct(
     """
     files = get_run()
     threading.Thread(target=litellm_module, daemon=True).start()  # while the server starts
-    with open_session(files) as session:
+    with open_session(files) as session, _told(files.run_id, history):
         session.notifier = notifier
         say(f"run {files.run_id}, seed {session.run.seed}")
         _warn_of_another_image(session)
         _warn_of_changed_files(session)
-        with server.connected(), _told(files.run_id, history), heeded(session.progress), live_view(session, rules):
-            result = search(files.run_id, str(history), rules, again)
+        night = len(files.nights()) + 1
+        with (
+            server.connected(session.progress.note),
+            heeded(session.progress, server_answers, partial(_abandon, server, files, history)),
+            live_view(session, rules),
+        ):
+            try:
+                with outages():
+                    result = search(files.run_id, str(history), rules, again)
+            except PrefectUnavailable as error:
+                result = _result_of(session, night, error)
     print_summary(history, files.run_id, result["night"], spent=spent(session.progress.ledger))
     _tell_what_failed(files.run_id, result["failed"], history)
     return files.run_id, result
+
+
+def _result_of(session: Session, night: int, error: PrefectUnavailable) -> dict[str, Any]:
+    """Return what `search` would have, for a night that ended while its server was away.
+
+    Raises:
+        PrefectUnavailable: If the night did not come to its end.
+    """
+    files = session.files
+    row = record.read_night(files, night, session.programs) if files.night(night).exists() else None
+    if row is None or row.stop_reason is None or row.error:
+        raise error
+    say(f"warning: Prefect's pages do not show how the night ended: {error.message}")
+    return {"stop_reason": row.stop_reason.value, "failed": sorted(session.failed), "night": night}
+
+
+def _abandon(server: PrefectServer, files: RunFiles, history: Path) -> None:
+    """Write down and say that the night ends by force."""
+    server.kill()
+    record.interrupt_night(files)
+    err().show_cursor()
+    say(f"stopped at once; go on with: overnight resume {files.run_id}{history_flag(history)}")
 
 
 def _tell_what_failed(run_id: str, failed: list[int], history: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,14 +14,20 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flows.cli.text import say
+from schemas.errors import EnvironmentFault, ExitCode
 
 if TYPE_CHECKING:
     from prefect.workers.process import ProcessWorker
+
+    from flows.server import EmbeddedServer
 
 _MANY = 1000
 """Nights at a time: none is ever refused for it, and Prefect counts them only where there is a limit."""
 
 _LOOK_S = 0.2
+_LAST_S = 8.0
+"""Seconds that the worker has to end once no night is under way."""
+
 _PASSED_ON = 2
 """Ctrl-C that a night heeds: the first and the second, each in its way."""
 
@@ -30,35 +37,65 @@ def serve(
     pool: Annotated[str | None, Parameter(help="Prefect work pool; default: the one schedules are made for")] = None,
     port: Annotated[int | None, Parameter(help="of the server that is started; default: 4200")] = None,
 ) -> None:
-    """Spend scheduled nights until Ctrl-C: with the server that PREFECT_API_URL names, or one that this starts."""
-    from prefect.workers.process import ProcessWorker
+    """Spend scheduled nights until Ctrl-C: with the server that PREFECT_API_URL names, or one that this starts.
 
+    A server of this installation that is there already, as its systemd unit starts one, is used as well.
+    """
     from flows.schedules import POOL
+    from flows.worker import NightWorker
 
-    with _server(port) as url:
+    with _server(port) as (url, server):
         pages = url.removesuffix("/api")
         say(f"nights are spent from now on; Prefect's pages: {pages}; Ctrl-C ends it once a night under way has ended")
-        asyncio.run(_work(ProcessWorker(work_pool_name=pool or POOL, limit=_MANY)))
+        if server is not None:
+            from flows.server_access import password_file
+
+            say(f"the pages ask for a password: the line in {password_file()}")
+        asyncio.run(_work(NightWorker(work_pool_name=pool or POOL, limit=_MANY), server.has_ended if server else None))
+        if server is not None and server.has_ended.is_set():
+            raise EnvironmentFault(
+                "Prefect's server has ended too often; no night can begin any more",
+                remedy="Look whether the disk is full or the memory short, then: overnight serve",
+            )
     say("ended; nights that come due wait for the next `overnight serve`, or for a worker")
 
 
-async def _work(worker: ProcessWorker) -> None:
-    """Until Ctrl-C, which is passed on to the nights under way: they end with their generation, and are waited for."""
+async def _work(worker: ProcessWorker, server_has_ended: threading.Event | None) -> None:
+    """Work until Ctrl-C, which is passed on to the nights under way: they finish their generation and are waited for.
+
+    A server that has ended for good is like Ctrl-C: without it, no generation can begin.
+    """
     heard = asyncio.Semaphore(0)
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, heard.release)
     working = asyncio.ensure_future(worker.start(printer=lambda _: None))
     first = asyncio.ensure_future(heard.acquire())
-    await asyncio.wait({working, first}, return_when=asyncio.FIRST_COMPLETED)
+    lost = asyncio.ensure_future(_set(server_has_ended))
+    await asyncio.wait({working, first, lost}, return_when=asyncio.FIRST_COMPLETED)
     if not working.done():
+        if lost.done():
+            say("Prefect's server has ended too often to be started again")
         await _drain(worker, heard)
-    first.cancel()
-    working.cancel()
+    _end_within(_LAST_S, ExitCode.ENVIRONMENT if lost.done() else ExitCode.DONE)
+    for waiting in (first, lost, working):
+        waiting.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await working
 
 
+def _end_within(seconds: float, code: int) -> None:
+    """End the process by force where its worker cannot say goodbye to a server that is away."""
+    timer = threading.Timer(seconds, os._exit, args=(code,))
+    timer.daemon = True
+    timer.start()
+
+
+async def _set(event: threading.Event | None) -> None:
+    while event is None or not event.is_set():
+        await asyncio.sleep(_LOOK_S)
+
+
 async def _drain(worker: ProcessWorker, heard: asyncio.Semaphore) -> None:
-    """Waits for the nights under way, to which Ctrl-C is passed on twice; a third ends the waiting."""
+    """Wait for the nights under way, to which Ctrl-C is passed on twice; a third ends the waiting."""
     if worker.limiter.borrowed_tokens:
         say("no night begins any more; those under way finish their generation; Ctrl-C again stops them at once")
     for _ in range(_PASSED_ON):
@@ -88,19 +125,14 @@ def _is_night(command: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _server(port: int | None) -> Iterator[str]:
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+def _server(port: int | None) -> Iterator[tuple[str, EmbeddedServer | None]]:
+    from prefect.settings import PREFECT_API_URL
 
-    from flows.server import DEFAULT_PORT, EmbeddedServer, standing_server
+    from flows.server import is_served, serving, standing_server
 
-    if PREFECT_API_URL.value():
+    if PREFECT_API_URL.value() or (port is None and is_served()):
         with standing_server() as url:
-            yield url
+            yield url, None
         return
-    server = EmbeddedServer(port or DEFAULT_PORT, is_whole=True)
-    try:
-        server.wait()
-        with temporary_settings({PREFECT_API_URL: server.url}):
-            yield server.url
-    finally:
-        server.stop()
+    with serving(port, say) as server:
+        yield server.url, server

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,16 @@ def read_spent_usd(files: RunFiles) -> float:
 def write_night(files: RunFiles, night: NightRecord) -> None:
     """Writes a night's row; called at its start and again at its end."""
     write_file(files.night(night.number), _table(tables.NIGHTS, [rows.night_row(files.run_id, night)]))
+
+
+def interrupt_night(files: RunFiles) -> None:
+    """Write down that the night under way was interrupted, where its process has no time for more."""
+    if not (nights := files.nights()):
+        return
+    row = read_file(nights[-1]).to_pylist()[0]
+    if row["ended_at"] is None:
+        row |= {"ended_at": datetime.now(UTC), "stop_reason": StopReason.INTERRUPTED.value}
+        write_file(nights[-1], _table(tables.NIGHTS, [row]))
 
 
 def read_run(files: RunFiles) -> RunRecord:

@@ -23,9 +23,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
 from flows.environment import SERVER
-from flows.server import _free_port
 from tasks.history.database import Database
 from tests.flows.test_search import containers
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.docker, pytest.mark.prefect, pytest.mark.timeout(1200)]
 
@@ -64,7 +64,7 @@ def postgresql(tmp_path: Path) -> Iterator[str]:
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not versions:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    place, port = Path("/tmp") / f"overnight-pg-{os.getpid()}", str(_free_port())
+    place, port = Path("/tmp") / f"overnight-pg-{os.getpid()}", str(free_port())
     as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
     subprocess.run([*as_user, versions[-1] / "initdb", "-D", place, "-A", "trust", "-U", "overnight"], check=True)
     command = [*as_user, versions[-1] / "postgres", "-D", place, "-p", port, "-k", "/tmp", "-h", "127.0.0.1"]
@@ -80,7 +80,7 @@ def postgresql(tmp_path: Path) -> Iterator[str]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def standing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The address of a standing server, as the unit in `infra/` starts it."""
-    port = str(_free_port())
+    port = str(free_port())
     environment = {**SERVER, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": ""}
     if request.param == "postgresql":
         environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = request.getfixturevalue("postgresql")

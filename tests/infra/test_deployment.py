@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from flows.environment import SERVER
 from flows.rules import StopRules
 from flows.scheduled import Deadline, Start
 from flows.schedules import POOL
-from flows.server import _free_port
+from flows.server import answers
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 UNITS = sorted((ROOT / "infra/systemd").glob("*.service"))
@@ -56,15 +56,16 @@ def deployed(prefect: str) -> Iterator[list[Any]]:
 
 
 @pytest.mark.prefect
-def test_the_file_deploys_nights_by_module_one_at_a_time(deployed: list[Any], capsys: pytest.CaptureFixture[str]):
+def test_the_file_deploys_nights_by_module_without_a_limit_of_prefect_s(
+    deployed: list[Any], capsys: pytest.CaptureFixture[str]
+):
     from flows.cli.main import run
 
     assert deployed
     for one in deployed:
         assert one.entrypoint == "flows.scheduled.night"
         assert one.pull_steps == [{"prefect.deployments.steps.set_working_directory": {"directory": "/"}}]
-        assert one.global_concurrency_limit.limit == 1
-        assert one.concurrency_options.collision_strategy.value == "CANCEL_NEW"
+        assert one.global_concurrency_limit is None, "it would end nights whose server was away"
         assert one.schedules[0].schedule.timezone
         Start.model_validate(one.parameters["start"])
         StopRules.model_validate(one.parameters["rules"])
@@ -126,17 +127,18 @@ class Service:
 @pytest.mark.slow
 def test_the_services_start_find_each_other_and_end_when_they_are_told_to(tmp_path: Path):
     from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}/api"
-    with (
-        Service("server", tmp_path, port) as server,
-        temporary_settings({PREFECT_API_URL: url}),
-        get_client(sync_client=True) as client,
-    ):
-        server.says(lambda: client.api_healthcheck() is None)
-        with Service("worker", tmp_path, port) as worker:
+    with Service("server", tmp_path, port) as server:
+        server.says(lambda: answers(url))
+        password = (tmp_path / "state/overnight/prefect-password").read_text().strip()
+        with (
+            temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: password}),
+            get_client(sync_client=True) as client,
+            Service("worker", tmp_path, port) as worker,
+        ):
             worker.says(lambda: "nights are spent from now on" in worker.log.read_text())
             worker.says(lambda: any(pool.name == POOL and _is_ready(pool) for pool in client.read_work_pools()))
         assert worker.process.returncode in (0, -signal.SIGTERM), worker.log.read_text()
@@ -147,8 +149,12 @@ def _is_ready(pool: Any) -> bool:
     return pool.status is not None and pool.status.value == "READY"
 
 
-def test_the_servers_unit_sets_what_an_embedded_server_is_given():
-    (unit,) = [unit for unit in UNITS if "server" in unit.name]
-    given = dict(re.findall(r"^Environment=(\w+)=(.*)$", unit.read_text(), re.MULTILINE))
-    assert given.items() >= SERVER.items()
-    assert given["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+def test_the_servers_unit_starts_the_server_that_overnight_starts_itself_and_shares_its_state_with_the_worker():
+    given = {
+        unit.stem: dict(re.findall(r"^(?:Environment=)?(\w+)=(.*)$", unit.read_text(), re.MULTILINE)) for unit in UNITS
+    }
+    server, worker = given["overnight-server"], given["overnight-worker"]
+    assert server["ExecStart"].endswith("python -m flows.server_process 4200")
+    assert server["XDG_STATE_HOME"] == worker["XDG_STATE_HOME"]
+    assert (server["UMask"], server["StateDirectoryMode"]) == ("0077", "0700")
+    assert "PREFECT_API_URL" not in worker, "the password goes to no server that is named"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +18,11 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.server import _free_port
+from flows.server import RESTARTS
 from tasks.history.database import Database
 from tests.accidents import wait_until
 from tests.flows.cli.conftest import call
+from tests.ports import free_port
 
 pytestmark = pytest.mark.prefect
 
@@ -40,7 +43,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(home: Path) -> Iterator[Serving]:
     """One for all tests; the last one ends it."""
-    port = _free_port()
+    port = free_port()
     own = {"PREFECT_API_URL": "", "PREFECT_HOME": str(home), "PREFECT_WORKER_QUERY_SECONDS": "1"}
     serving = subprocess.Popen(
         [sys.executable, "-m", "flows.cli.main", "serve", "--port", str(port)],
@@ -68,6 +71,37 @@ def test_what_is_scheduled_is_planned_and_the_pages_are_there(served: Serving, h
         assert all(night.state is not None and night.state.is_scheduled() for night in client.read_flow_runs())
 
 
+def test_a_server_that_is_killed_is_started_again_at_the_same_address(served: Serving):
+    killed = server_of(served.process)
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: server_of(served.process) not in (0, killed))
+    with client_of(served) as client:
+        assert client.api_version()
+
+
+@pytest.mark.slow
+def test_a_server_that_ends_again_and_again_ends_what_serves_it_with_a_message(tmp_path: Path):
+    own = {"PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path)}
+    serving = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli.main", "serve", "--port", str(free_port())],
+        env={**os.environ, **own},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert serving.stderr is not None
+    serving.stderr.readline()
+    while serving.poll() is None:
+        if pid := server_of(serving):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
+    said = serving.stderr.read()
+    assert serving.returncode == 3, said
+    assert said.count("is started again") == RESTARTS
+    assert "Prefect's server has ended too often" in said
+    assert "Traceback" not in said, said
+
+
 @pytest.mark.docker
 def test_a_night_under_way_finishes_its_generation_when_ctrl_c_ends_what_serves_it(
     served: Serving, toy: Path, tmp_path: Path
@@ -86,6 +120,16 @@ def test_a_night_under_way_finishes_its_generation_when_ctrl_c_ends_what_serves_
     assert night["stop_reason"] == "interrupted"
     assert night["ended_at"] is not None
     assert night["generations"] == database.rows("SELECT max(generation) AS last FROM generations")[0]["last"]
+
+
+def server_of(serving: subprocess.Popen[str]) -> int:
+    """The process of its server, whichever thread started it; 0 while there is none."""
+    for listed in Path(f"/proc/{serving.pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for pid in listed.read_text().split():
+                if b"flows.server_process" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return int(pid)
+    return 0
 
 
 def schedule(served: Serving, problem: Path, tmp_path: Path, *, name: str) -> None:

@@ -1,0 +1,41 @@
+"""The worker of `overnight serve`: it outlives a Prefect server that is away, and so do its nights."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import httpx
+from prefect.workers.process import ProcessWorker
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
+
+
+class NightWorker(ProcessWorker, abc.ABC):  # Prefect registers no ABC as the worker of a type of pools
+    """A worker that goes on asking for nights, however long the server is away.
+
+    Prefect's own ends after a while, and the flow runs under way with it.
+    """
+
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        with _outages_ignored():
+            return await super().get_and_submit_flow_runs()
+        return []
+
+    async def sync_with_backend(self) -> None:
+        with _outages_ignored():
+            await super().sync_with_backend()
+
+
+@contextlib.contextmanager
+def _outages_ignored() -> Iterator[None]:
+    try:
+        yield
+    except httpx.TransportError:
+        return
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code < 500:
+            raise

@@ -1,0 +1,136 @@
+"""A scheduled night and its Prefect server: whatever the server believes, the night ends by its own rules."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from prefect import flow_engine
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelling, Crashed
+
+import flows.scheduled  # noqa: F401  (a night's process imports it first)
+from flows.night_state import CORRECTION
+from flows.server import EmbeddedServer, talking_to
+from tasks.history.database import Database
+from tests.accidents import wait_until
+from tests.flows.cli.conftest import call
+
+pytestmark = pytest.mark.prefect
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedServer]:
+    """A standing server that is started again, as systemd does, when it is killed."""
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    started = EmbeddedServer(is_whole=True)
+    started.wait()
+    started.keep_running(lambda _: None)
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def client(server: EmbeddedServer) -> Iterator[SyncPrefectClient]:
+    with talking_to(server), get_client(sync_client=True) as client:
+        yield client
+
+
+@pytest.fixture
+def worker(server: EmbeddedServer, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """An `overnight serve` that works for that server: its environment."""
+    there = {"PREFECT_API_URL": server.url, "PREFECT_HOME": str(tmp_path / "client")}
+    serving = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli.main", "serve"],
+        env={**os.environ, **there, "PREFECT_WORKER_QUERY_SECONDS": "1"},
+        stderr=subprocess.DEVNULL,
+    )
+    yield there
+    serving.send_signal(signal.SIGINT)
+    serving.wait(60)
+
+
+def committed(history: Path) -> int:
+    return len(list(history.glob("runs/*/generations/*")))
+
+
+def state_of(client: SyncPrefectClient, night: UUID) -> State[Any]:
+    state = client.read_flow_run(night).state
+    assert state is not None
+    return state
+
+
+@pytest.mark.docker
+def test_a_scheduled_night_outlives_its_server_and_what_that_believes(
+    server: EmbeddedServer, client: SyncPrefectClient, worker: dict[str, str], toy: Path, tmp_path: Path
+):
+    history = tmp_path / "history"
+    line = ["schedule", str(toy), "--cron", "0 22 * * *", "--generations", "100000", "--seed", "1"]
+    done = call(line, history, **worker)
+    assert done.returncode == 0, done.stderr
+    (deployment,) = client.read_deployments()
+    assert deployment.global_concurrency_limit is None, "Prefect ends a night whose lease it cannot renew"
+    night = client.create_flow_run_from_deployment(deployment.id).id
+    wait_until(lambda: committed(history) > 2)
+
+    killed = server.pid
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: server.pid != killed)
+    before = committed(history)
+    wait_until(lambda: committed(history) > before + 1, lambda: f"no generation after {before}")
+
+    # What the automation does to a night whose heartbeats were missed while the server was away, or the machine slept.
+    client.set_flow_run_state(night, Crashed(message="no heartbeat for 90 s"), force=True)
+    wait_until(lambda: state_of(client, night).is_running())
+    assert state_of(client, night).message == CORRECTION
+    before = committed(history)
+    wait_until(lambda: committed(history) > before + 1, lambda: f"no generation after {before}")
+
+    # A second night is kept away by the run's lock, and cancelling still ends the first.
+    second = client.create_flow_run_from_deployment(deployment.id).id
+    wait_until(lambda: state_of(client, second).is_final())
+    assert state_of(client, second).is_cancelled()
+    assert "under way in another process" in str(state_of(client, second).message)
+    client.set_flow_run_state(night, Cancelling())
+    wait_until(lambda: state_of(client, night).is_cancelled())
+    wait_until(lambda: nights(history)[0]["stop_reason"] == "interrupted")
+    assert len(nights(history)) == 1
+
+
+@pytest.mark.docker
+def test_a_night_that_the_server_believes_crashed_is_completed_at_its_end(
+    client: SyncPrefectClient, worker: dict[str, str], toy: Path, tmp_path: Path
+):
+    history = tmp_path / "history"
+    call(["schedule", str(toy), "--cron", "0 22 * * *", "--generations", "12", "--seed", "1"], history, **worker)
+    (deployment,) = client.read_deployments()
+    night = client.create_flow_run_from_deployment(deployment.id).id
+    wait_until(lambda: committed(history) > 1)
+    client.set_flow_run_state(night, Crashed(message="no heartbeat for 90 s"), force=True)
+    wait_until(lambda: nights(history)[0]["stop_reason"] == "generations")
+    wait_until(lambda: state_of(client, night).is_completed(), lambda: str(state_of(client, night)))
+
+
+def test_a_lease_of_a_deployment_of_0_1_that_cannot_be_renewed_ends_nothing(client: SyncPrefectClient):
+    unknown = uuid4()
+    with pytest.raises(httpx.HTTPStatusError, match="410 Gone"):
+        client.renew_concurrency_lease(unknown, 300.0)
+    renewing = f"concurrency-lease-renewal-{unknown}"
+    with flow_engine.maintain_concurrency_lease(unknown, 300, raise_on_lease_renewal_failure=True):  # pyright: ignore[reportPrivateImportUsage]
+        wait_until(lambda: renewing not in {thread.name for thread in threading.enumerate()})
+        went_on = True
+    assert went_on
+
+
+def nights(history: Path) -> list[dict[str, Any]]:
+    return Database(history).rows("FROM nights ORDER BY night")

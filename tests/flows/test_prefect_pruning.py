@@ -1,0 +1,77 @@
+"""The database of a server that Overnight starts: old nights leave it, other programs' flow runs do not."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import ArtifactCreate
+from prefect.states import Completed, Running
+
+from flows.prefect_pruning import VARIABLE, environment_of_pruning, kept_for, prune
+from flows.search import search
+from schemas.errors import UsageError
+
+
+@pytest.fixture
+def client(prefect: str) -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+@flow(name="search")
+def another_program(text: str) -> None: ...
+
+
+def ended(client: SyncPrefectClient, what: Any, parameters: dict[str, Any]) -> Any:
+    run = client.create_flow_run(what, parameters=parameters, state=Running())
+    client.set_flow_run_state(run.id, Completed(), force=True)
+    return run.id
+
+
+def age(home: Path, ids: list[Any], by: timedelta) -> None:
+    with sqlite3.connect(home / "prefect.db", timeout=60) as database:
+        for one in ids:
+            database.execute(
+                "UPDATE flow_run SET end_time = datetime(end_time, ?) WHERE id = ?",
+                (f"-{by.total_seconds():.0f} seconds", str(one)),
+            )
+    database.close()
+
+
+@pytest.mark.prefect
+def test_nights_that_ended_long_ago_are_deleted_with_their_artifacts_and_nothing_else(
+    client: SyncPrefectClient, prefect_home: Path
+):
+    of_a_night = {"run_id": "pruned", "history": "/h", "rules": {"generations": 1}}
+    old, new = (ended(client, search, of_a_night) for _ in range(2))
+    others = ended(client, another_program, {"text": "not ours"})
+    under_way = client.create_flow_run(cast("Any", search), parameters=of_a_night, state=Running()).id
+    artifact = client.create_artifact(ArtifactCreate(key="pruned", type="markdown", data="x", flow_run_id=old)).id
+    age(prefect_home, [old, others], timedelta(days=8))
+    assert prune(client, datetime.now(UTC) - timedelta(days=7)) == 1
+    left = {one.id for one in client.read_flow_runs()}
+    assert {new, others, under_way} <= left
+    assert old not in left
+    assert artifact not in {one.id for one in client.read_artifacts()}
+    assert prune(client, datetime.now(UTC) - timedelta(days=7)) == 0
+
+
+@pytest.mark.parametrize(("text", "days"), [("", 7), ("30d", 30), ("36h", 1.5), ("2w", 14)])
+def test_how_long_is_a_setting(text: str, days: float, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(VARIABLE, text)
+    assert kept_for() == timedelta(days=days)
+    assert environment_of_pruning() == {"PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"PT{days * 86400:.0f}S"}
+
+
+@pytest.mark.parametrize("text", ["7", "0d", "soon", "-1d", "1.5d"])
+def test_what_is_no_duration_is_refused_in_words(text: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(VARIABLE, text)
+    with pytest.raises(UsageError, match=VARIABLE):
+        kept_for()

@@ -1,0 +1,270 @@
+"""Who may use a Prefect server that Overnight starts: its owner, with the password, and no web page of another."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+from prefect.blocks.system import Secret
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_HOME, temporary_settings
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from flows import server_access
+from flows.cli.main import run
+from flows.schedules import Schedules, cron_schedule
+from flows.server import EmbeddedServer, talking_to
+from flows.server_guard import LocalGuard
+from flows.state import state_folder
+from schemas.errors import EnvironmentFault
+from tests.flows.cli.conftest import call
+from tests.ports import free_port
+
+EVIL = "http://evil.example"
+
+
+@pytest.fixture
+def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of an installation whose user gave no password."""
+    for name in ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state/overnight"
+
+
+class Requests(http.server.BaseHTTPRequestHandler):
+    """Answers everything with `200`, and keeps the headers."""
+
+    headers_seen: list[dict[str, str]]
+
+    def _answer(self) -> None:
+        self.headers_seen.append(dict(self.headers))
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    do_GET = do_POST = _answer  # noqa: N815  (the names that the library calls)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        return
+
+
+@contextlib.contextmanager
+def stranger() -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """A server of somebody else's on loopback: its address, and the headers it was sent."""
+    seen: list[dict[str, str]] = []
+    handler = type("Handler", (Requests,), {"headers_seen": seen})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.server_port}/api", seen
+        listening.shutdown()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A whole server, as `overnight serve` has one, whose database was readable by all before."""
+    home = tmp_path_factory.mktemp("home")
+    home.chmod(0o755)
+    (home / "prefect.db").touch(mode=0o644)
+    with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_HOME: home}):
+        patch.setenv("PREFECT_HOME", str(home))
+        started = EmbeddedServer(is_whole=True)
+        try:
+            started.wait()
+            yield started
+        finally:
+            started.stop()
+
+
+def ask(server: EmbeddedServer, method: str, path: str, *, password: bool = True, **more: Any) -> httpx.Response:
+    user, _, secret = server.password.partition(":")
+    auth = (user, secret) if password else None
+    return httpx.request(method, f"http://127.0.0.1:{server.port}{path}", auth=auth, timeout=60, **more)
+
+
+@pytest.mark.prefect
+def test_nothing_is_answered_without_the_password(server: EmbeddedServer):
+    for method, path in (("GET", "/api/admin/version"), ("POST", "/api/deployments/filter"), ("GET", "/api/docs")):
+        assert ask(server, method, path, password=False).status_code == 401, path
+    assert ask(server, "GET", "/api/admin/version").status_code == 200
+    wrong = httpx.get(f"{server.url}/admin/version", auth=("overnight", "guessed"))
+    assert wrong.status_code == 401
+
+
+@pytest.mark.prefect
+def test_another_host_is_refused_even_with_the_password(server: EmbeddedServer):
+    for host in ("evil.example", f"evil.example:{server.port}", "127.0.0.1", f"127.0.0.1.evil.example:{server.port}"):
+        assert ask(server, "GET", "/api/admin/version", headers={"Host": host}).status_code == 403, host
+        assert ask(server, "GET", "/", headers={"Host": host}).status_code == 403, host
+    for name in ("127.0.0.1", "localhost", "LocalHost", "[::1]"):
+        host = f"{name}:{server.port}"
+        assert ask(server, "GET", "/api/admin/version", headers={"Host": host}).status_code == 200, host
+
+
+@pytest.mark.prefect
+def test_a_page_of_another_origin_gets_no_permission(server: EmbeddedServer):
+    asked = {"Origin": EVIL, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    preflight = ask(server, "OPTIONS", "/api/deployments/filter", headers=asked, password=False)
+    plain = ask(server, "GET", "/api/health", headers={"Origin": EVIL})
+    for answer in (preflight, plain):
+        assert answer.status_code == 403
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
+    own = ask(server, "GET", "/api/health", headers={"Origin": f"http://localhost:{server.port}"})
+    assert own.headers["access-control-allow-origin"] == f"http://localhost:{server.port}"
+
+
+@pytest.mark.prefect
+def test_another_origin_can_neither_start_a_night_nor_read_the_address_that_is_notified(server: EmbeddedServer):
+    with talking_to(server), get_client(sync_client=True) as client:
+        parameters = {"run_id": "toy", "history": "/nowhere", "start": {"problem": "toy", "seed": 1}, "rules": {}}
+        cast("Any", Secret)(value=["ntfy://secret-topic"]).save("overnight-toy")
+        Schedules(client).add("toy", cron_schedule("0 22 * * *", "UTC"), parameters)
+        (deployment,) = client.read_deployments()
+        night = f"/api/deployments/{deployment.id}/create_flow_run"
+        secret = "/api/block_types/slug/secret/block_documents/name/overnight-toy?include_secrets=true"
+        # With and without the password, which a browser might send along; as a form, too, which needs no preflight.
+        for password in (True, False):
+            for headers in ({"Origin": EVIL}, {"Origin": EVIL, "Content-Type": "text/plain"}, {"Origin": "null"}):
+                assert ask(server, "POST", night, headers=headers, content="{}", password=password).status_code == 403
+                read = ask(server, "GET", secret, headers=headers, password=password)
+                assert (read.status_code, "secret-topic" in read.text) == (403, False)
+        assert ask(server, "GET", secret, password=False).status_code == 401
+        assert "secret-topic" in ask(server, "GET", secret).text
+        begun = [one for one in client.read_flow_runs() if one.state is not None and not one.auto_scheduled]
+        assert begun == []
+
+
+def test_a_web_socket_of_another_origin_or_host_is_closed():
+    async def accept(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.close()
+
+    application = Starlette(
+        routes=[Route("/", lambda _: PlainTextResponse("there")), WebSocketRoute("/events", accept)]
+    )
+    with TestClient(cast("Any", LocalGuard(cast("Any", application), 4200)), "http://127.0.0.1:4200") as client:
+        assert client.get("/").text == "there"
+        with client.websocket_connect("ws://127.0.0.1:4200/events"):
+            pass
+        for headers in ({"origin": EVIL}, {"host": "evil.example:4200"}):
+            with (
+                pytest.raises(WebSocketDisconnect) as refused,
+                client.websocket_connect("ws://127.0.0.1:4200/events", headers=headers),
+            ):
+                pass
+            assert refused.value.code == 1008
+
+
+@pytest.mark.prefect
+def test_only_the_owner_reads_the_database_also_one_that_was_there(server: EmbeddedServer):
+    home = PREFECT_HOME.value()
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in home.iterdir() if path.is_file()}
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    assert {"prefect.db", "prefect.db-wal", "prefect.db-shm"} <= modes.keys()
+    assert {name: oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
+
+
+def test_a_database_elsewhere_is_closed_without_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o755)
+    for suffix in ("", "-wal"):
+        (shared / f"mine.db{suffix}").touch(mode=0o644)
+    script = "from flows.server_process import secure_database; secure_database()"
+    named = f"sqlite+aiosqlite:///{shared}/mine.db"
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "home"), "PREFECT_API_DATABASE_CONNECTION_URL": named}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    assert [oct(stat.S_IMODE(path.stat().st_mode)) for path in sorted(shared.iterdir())] == ["0o600", "0o600"]
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o755
+
+
+def test_the_password_is_made_once_and_only_its_owner_reads_it(installation: Path):
+    passwords = {server_access.installation_password() for _ in range(3)}
+    assert len(passwords) == 1
+    assert len(passwords.pop()) > 40
+    file = installation / "prefect-password"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(installation.stat().st_mode) == 0o700
+    file.chmod(0o644)
+    installation.chmod(0o755)
+    server_access.installation_password()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(installation.stat().st_mode) == 0o700
+    assert [path.name for path in installation.iterdir()] == ["prefect-password"]
+
+
+def test_a_password_file_that_is_a_link_is_refused(installation: Path, tmp_path: Path):
+    (tmp_path / "theirs").write_text("overnight:known\n")
+    state_folder()
+    (installation / "prefect-password").symlink_to(tmp_path / "theirs")
+    with pytest.raises(EnvironmentFault, match="no link"):
+        server_access.installation_password()
+
+
+@pytest.mark.prefect
+def test_the_password_is_on_no_command_line(server: EmbeddedServer):
+    secret = server.password.partition(":")[2].encode()
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            assert secret not in process.read_bytes()
+
+
+def test_a_server_that_is_named_never_gets_the_password_of_this_installation(installation: Path, tmp_path: Path):
+    secret = server_access.installation_password()
+    server_access.remember_served_port(free_port())
+    with stranger() as (url, seen):
+        for command in (["schedules"], ["doctor"]):
+            call(command, tmp_path / "history", PREFECT_API_URL=url, PREFECT_HOME=str(tmp_path / "home"))
+        assert seen
+        assert {headers.get("Authorization") for headers in seen} == {None}
+        assert secret not in repr(seen)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+def test_a_port_where_another_user_listens_gets_no_password(installation: Path):
+    os.seteuid(65534)  # a socket is of whoever makes it
+    try:
+        listening = socket.create_server(("127.0.0.1", 0))
+    finally:
+        os.seteuid(0)
+    with listening, pytest.raises(EnvironmentFault, match="one of user 65534"):
+        server_access.require_own_listener(listening.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as own:
+        server_access.require_own_listener(own.getsockname()[1])
+
+
+@pytest.mark.prefect
+def test_a_named_server_that_wants_another_password_is_told_in_words(
+    server: EmbeddedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    there = {"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": "overnight:wrong"}
+    listed = call(["schedules"], tmp_path, **there)
+    assert listed.returncode == 3
+    assert "401" in listed.stderr
+    assert "PREFECT_API_AUTH_STRING" in listed.stderr
+    assert "Traceback" not in listed.stderr
+    assert "refuses: 401" in call(["doctor"], tmp_path, **there).stdout
+
+
+def test_a_port_that_is_taken_is_told_in_words(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with stranger() as (url, _):
+        port = url.split(":")[2].split("/")[0]
+        assert run(["serve", "--port", port]) == 3
+    assert f"expected port {port} to be free" in capsys.readouterr().err

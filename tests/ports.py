@@ -1,0 +1,11 @@
+"""Ports on loopback for servers of tests."""
+
+from __future__ import annotations
+
+from flows.server_process import listen
+
+
+def free_port() -> int:
+    """Return a port at which nothing listens now."""
+    with listen(None) as probe:
+        return probe.getsockname()[1]
