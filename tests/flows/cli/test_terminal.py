@@ -55,7 +55,8 @@ class Terminal:
     def __init__(self, history: Path, *arguments: str, **more: str) -> None:
         self._ours, theirs = pty.openpty()
         termios.tcsetwinsize(theirs, (50, 200))
-        environment = {**os.environ, "OVERNIGHT_HISTORY": str(history), "TERM": "xterm-256color", **more}
+        environment = {**os.environ, "OVERNIGHT_HISTORY": str(history), "TERM": "xterm-256color"}
+        environment |= {"COLUMNS": "200", "LINES": "50", **more}  # a runner of tests has its own
         self.process = subprocess.Popen(
             [sys.executable, "-m", "flows.cli.main", *arguments],
             stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment, start_new_session=True,
