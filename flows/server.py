@@ -38,7 +38,7 @@ class EmbeddedServer:
         self._port = port or _free_port()
         parts = _whole(self._port) if is_whole else {"PREFECT__SERVER_EPHEMERAL": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "flows.server", str(self._port)],
+            [sys.executable, "-P", "-m", "flows.server", str(self._port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

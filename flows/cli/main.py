@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -69,10 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command; errors of a user's are told in words, without a traceback."""
-    from flows.environment import prepare
+    from flows.environment import prepare, require_neutral_folder
 
     prepare()
     try:
+        require_neutral_folder(Path.cwd())
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         say_error(str(error), _usage(arguments))
