@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from schemas.errors import UsageError
 
 _ALWAYS = {
+    "LITELLM_MODE": "PRODUCTION",  # otherwise it reads a `.env` file above the folder in which it is installed
     "DO_NOT_TRACK": "1",  # Prefect reports a first import on a terminal otherwise
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # the price list that LiteLLM brings, instead of one from the network
-    "LITELLM_MODE": "PRODUCTION",  # else it reads a `.env` file, which may name another server for the user's keys
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the shortest: a night that was killed is soon shown as crashed
     "PREFECT_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
     "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # errors are told once, in words, by the command line
 }
+
+_MOST_BYTES = 2**20
+"""Limit on a file of the working directory that is looked through, in bytes."""
 
 SERVER = {
     # With batches of one, the recorder of task runs locks SQLite against the client: two seconds a generation.
@@ -42,34 +44,55 @@ def prepare() -> None:
         os.environ.setdefault(name, value)
 
 
-_SETTINGS_OF_PREFECT = {
-    ".env": re.compile(r"^\s*(export\s+)?PREFECT_", re.MULTILINE | re.IGNORECASE),
-    "prefect.toml": re.compile(r"\S"),
-    "pyproject.toml": re.compile(r"\btool\b[\s\"'.]+prefect\b"),
-}
-"""Files of the working directory in which Prefect looks for settings, and what they hold if it finds some."""
+def require_neutral_folder(folder: Path) -> None:
+    """Check that no file of the working directory configures Prefect, which would read it.
 
-_LARGEST = 2**20
-"""Bytes of such a file that are looked through; a larger one counts as one with settings."""
+    Such a file can name a server, and a configuration of logging that runs commands; the folder may be a stranger's.
 
-
-def require_no_settings_of_prefect(folder: Path) -> None:
-    """Require that no file of the working directory says which server Prefect talks to.
-
-    Prefect reads its settings there, and the folder may be a stranger's: a task directory that somebody is in.
+    Args:
+        folder: The working directory.
 
     Raises:
-        UsageError: If one does.
+        UsageError: If there is one.
     """
-    for name, settings in _SETTINGS_OF_PREFECT.items():
-        path = folder / name
-        if not path.is_file():
-            continue
-        with path.open("rb") as file:
-            text = file.read(_LARGEST + 1)
-        if len(text) > _LARGEST or settings.search(text.decode("utf-8", "replace")):
+    for name, is_meant in (("prefect.toml", _is_not_empty), (".env", _sets_prefect), ("pyproject.toml", _has_table)):
+        if is_meant(folder / name):
             raise UsageError(
-                f"{path} has settings of Prefect's, which would count here whoever wrote them",
-                remedy="Start from another folder. Settings of your own go into the environment (PREFECT_API_URL=…) or "
-                "into a profile: prefect config set PREFECT_API_URL=…",
+                f"{folder / name} configures Prefect, which reads it from the working directory, whoever wrote it",
+                remedy="Run the command from another folder, or take these settings out of the file; your own go into "
+                "the environment or a profile: prefect config set NAME=VALUE",
             )
+
+
+def _is_not_empty(file: Path) -> bool:
+    return _content(file) != b""
+
+
+def _sets_prefect(file: Path) -> bool:
+    content = _content(file)
+    return content is None or b"prefect_" in content.lower()
+
+
+def _has_table(file: Path) -> bool:
+    content = _content(file)
+    if content is None:
+        return True
+    if b"prefect" not in content and b"\\" not in content:  # a key may be written with escapes
+        return False
+    from schemas.bounded_parsing import parse_toml
+
+    try:
+        tool = parse_toml(content.decode("utf-8")).get("tool")
+    except ValueError:
+        return True
+    return isinstance(tool, dict) and "prefect" in tool
+
+
+def _content(file: Path) -> bytes | None:
+    """Return the content of a file; empty where there is none, `None` where it is more than is looked through."""
+    try:
+        if not file.exists() or file.is_dir():
+            return b""
+        return file.read_bytes() if file.is_file() and file.stat().st_size <= _MOST_BYTES else None
+    except OSError:
+        return None

@@ -13,16 +13,17 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    wall_s: float = Field(default=30.0, gt=0, description="seconds of wall clock for each input")
+    wall_s: float = Field(default=30.0, gt=0, le=10_000_000, description="seconds of wall clock for each input")
     cpu_s: float | None = Field(
         default=None,
         gt=0,
+        le=10_000_000,
         description="seconds of processor time for all inputs together; default wall_s for each input",
     )
-    memory_mib: int = Field(default=2048, ge=32, description="memory, MiB")
-    output_kib: int = Field(default=64, ge=1, description="what a candidate may print, KiB")
+    memory_mib: int = Field(default=2048, ge=32, le=2**24, description="memory, MiB")
+    output_kib: int = Field(default=64, ge=1, le=2**20, description="what a candidate may print, KiB")
     scratch_mib: int = Field(
-        default=0, ge=0, description="files a candidate may write, in /tmp, MiB; they count as memory"
+        default=0, ge=0, le=2**24, description="files a candidate may write, in /tmp, MiB; they count as memory"
     )
 
 

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from schemas.errors import SpecificationError
+
+_MOST_CHARS = 10_000
+"""Of a requirement."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,26 @@ def _packages(given: Any, file: str) -> list[str]:
 
 def _package(given: str, file: str) -> str:
     try:
-        return str(Requirement(given))
-    except InvalidRequirement as error:
+        return str(parse_requirement(given))
+    except ValueError as error:
         raise SpecificationError(
-            f"{file}: {given!r} in `dependencies` is no requirement: {str(error).splitlines()[0]}",
+            f"{file}: {given[:_MOST_CHARS]!r} in `dependencies` is no requirement: {str(error).splitlines()[0]}",
             remedy='A name, and if need be a version, such as "scipy>=1.16".',
         ) from error
+
+
+def parse_requirement(text: str) -> Requirement:
+    """Parse a requirement as PEP 508 has it.
+
+    Raises:
+        ValueError: If it is none, or one that nobody writes: very long, or nested.
+    """
+    if len(text) > _MOST_CHARS:
+        raise ValueError(f"it has more than {_MOST_CHARS} characters")
+    try:
+        return Requirement(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _python(given: Any, file: str) -> str:

@@ -21,6 +21,9 @@ MOST_TEXT_BYTES = 4 * 2**20
 MOST_ENTRIES = 100_000
 """Limit on the files and folders that are looked at for one pattern."""
 
+_HIDDEN_REMEDY = (
+    "Hidden files are a person's, such as keys and settings in a home, and never a problem's. Give it another name."
+)
 _REMEDY = "Files of a problem lie in its folder; copy what it needs there."
 
 
@@ -40,9 +43,11 @@ def locate(folder: Path, name: str) -> Path | None:
     if not PurePath(name).parts or "\0" in name or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
         raise SpecificationError(f"{name!r} is not below {folder}", remedy=_REMEDY)
     try:
-        path = (folder / name).resolve()
-        if not path.is_relative_to(folder.resolve()):
+        path, root = (folder / name).resolve(), folder.resolve()
+        if not path.is_relative_to(root):
             raise SpecificationError(f"{name!r} leads to {path}, outside of {folder}", remedy=_REMEDY)
+        if _is_hidden(PurePath(name)) or _is_hidden(path.relative_to(root)):
+            raise SpecificationError(f"{name!r} is hidden in {folder}", remedy=_HIDDEN_REMEDY)
         kind = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -53,6 +58,10 @@ def locate(folder: Path, name: str) -> Path | None:
     if not stat.S_ISREG(kind):
         raise SpecificationError(f"{name!r} in {folder} is no regular file", remedy=_REMEDY)
     return path
+
+
+def _is_hidden(path: PurePath) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def has_file(folder: Path, name: str) -> bool:
@@ -161,6 +170,7 @@ def _names(folder: Path, root: Path, part: str) -> list[str]:
         names = sorted(os.listdir(folder))
     except OSError as error:
         raise SpecificationError(f"{folder} cannot be read: {error.strerror}", remedy="Make it readable.") from error
+    names = [name for name in names if not name.startswith(".")]
     return names if part == "**" else [name for name in names if fnmatch.fnmatchcase(name, part)]
 
 

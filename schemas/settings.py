@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -83,10 +84,10 @@ class Search(Section):
         "as FunSearch did; the default draws without, scales the temperature to the island's spread of scores, and "
         "judges a program once",
     )
-    islands: int = Field(default=10, ge=1, description="sub-populations")
+    islands: int = Field(default=10, ge=1, le=10_000, description="sub-populations")
     parents: int = Field(default=2, ge=1, le=8, description="programs shown in a prompt")
-    prompts: int = Field(default=12, ge=1, description="prompts in a generation")
-    samples: int = Field(default=4, ge=1, description="samples for each prompt")
+    prompts: int = Field(default=12, ge=1, le=4_096, description="prompts in a generation")
+    samples: int = Field(default=4, ge=1, le=256, description="samples for each prompt")
     lookahead: int = Field(
         default=1,
         ge=0,
@@ -153,11 +154,16 @@ class Model(Section):
     fallbacks: Annotated[
         tuple[Annotated[Model, BeforeValidator(_as_model)], ...],
         BeforeValidator(_as_list),
-        Field(description="models that are asked, in order, what this one fails to answer; of the same style"),
+        Field(
+            max_length=20,
+            description="models that are asked, in order, what this one fails to answer; of the same style",
+        ),
     ] = ()
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Model:
+        if any(not text.isprintable() or " " in text for text in (self.name, self.api_base or "")):
+            raise ValueError(f"{self.name!r}: a name or an address has no blanks in it")
         if (self.input_usd is None) != (self.output_usd is None):
             raise ValueError(f"{self.name}: input_usd and output_usd go together")
         for one in self.fallbacks:
@@ -174,15 +180,17 @@ class Sampling(Section):
     models: Annotated[
         tuple[Annotated[Model, BeforeValidator(_as_model)], ...],
         BeforeValidator(_as_list),
-        Field(min_length=1, description="models and their weights"),
+        Field(min_length=1, max_length=100, description="models and their weights"),
     ] = (Model(name="builtin/mutate", style="completion"),)
     temperature: float | None = Field(default=1.0, ge=0, description="of the model; unset leaves it to the provider")
     top_p: float | None = Field(default=0.95, gt=0, le=1, description="nucleus; unset leaves it to the provider")
     max_tokens: int | None = Field(default=4096, ge=1, description="longest completion, tokens")
-    concurrency: int = Field(default=16, ge=1, description="requests in flight")
-    timeout_s: float = Field(default=120.0, gt=0, description="seconds for one request")
-    attempts: int = Field(default=4, ge=1, description="requests for one sample before it is given up")
-    batch: int = Field(default=4, ge=1, description="prompts in a batch, which is evaluated as soon as it is there")
+    concurrency: int = Field(default=16, ge=1, le=10_000, description="requests in flight")
+    timeout_s: float = Field(default=120.0, gt=0, le=86_400, description="seconds for one request")
+    attempts: int = Field(default=4, ge=1, le=1_000, description="requests for one sample before it is given up")
+    batch: int = Field(
+        default=4, ge=1, le=10_000, description="prompts in a batch, which is evaluated as soon as it is there"
+    )
     batch_api: bool = Field(
         default=False,
         description="whether prompts are sent through the provider's Batch API, mostly at half price, which answers "
@@ -199,7 +207,7 @@ class Sampling(Section):
     @model_validator(mode="after")
     def _names_each_model_once(self) -> Sampling:
         names = [model.name for model in self.models]
-        if twice := {name for name in names if names.count(name) > 1}:
+        if twice := {name for name, times in Counter(names).items() if times > 1}:
             raise ValueError(f"{', '.join(sorted(twice))} is named twice; a second address can be a fallback")
         return self
 
@@ -226,7 +234,9 @@ class Sandbox(Section):
     image: Annotated[str, AfterValidator(_as_image)] = Field(
         default="overnight-sandbox:latest", description="container image with Python 3.11 or newer"
     )
-    slots: int | None = Field(default=None, ge=1, description="containers side by side; default: as many as cores")
+    slots: int | None = Field(
+        default=None, ge=1, le=1_024, description="containers side by side; default: as many as cores"
+    )
     runtime: str | None = Field(default=None, description="container runtime, such as runsc; default: the engine's")
     split: bool = Field(
         default=False,
@@ -275,7 +285,9 @@ class Settings(Section):
     noise: float = Field(
         default=0.0, ge=0, description="how much the score on an input may differ when a program is confirmed"
     )
-    finalists: int = Field(default=10, ge=1, description="best programs that are tried on the validation inputs")
+    finalists: int = Field(
+        default=10, ge=1, le=10_000, description="best programs that are tried on the validation inputs"
+    )
     known: Known = Known()
     command: Command = Command()
     limits: Limits = Limits()
@@ -286,6 +298,9 @@ class Settings(Section):
 
 _MOST_CHARS = 500
 """Of a wrong value in a message."""
+
+_MOST_ERRORS = 20
+"""Wrong settings that are told of; looking for what was meant takes a while."""
 
 
 def parse_settings(data: dict[str, Any], where: str) -> Settings:
@@ -305,8 +320,10 @@ def parse_settings(data: dict[str, Any], where: str) -> Settings:
     try:
         return Settings.model_validate(data)
     except ValidationError as error:
+        found = error.errors()
+        left = [f"{where}: and {len(found) - _MOST_ERRORS} more"] if len(found) > _MOST_ERRORS else []
         raise UsageError(
-            "\n".join(f"{where}: {_explain(problem)}" for problem in error.errors()),
+            "\n".join([*(f"{where}: {_explain(problem)}" for problem in found[:_MOST_ERRORS]), *left]),
             remedy="README.md, section Settings, lists every setting with its default.",
         ) from error
 

@@ -1,4 +1,4 @@
-"""Settings that reach outside of the sandbox: addresses that get keys, images, runtimes, downloads.
+"""Settings that reach outside of the sandbox: addresses that get keys, prices, images, runtimes, downloads.
 
 A problem's files and a history may come from strangers. What they say of these settings is a proposal, which counts
 once the user has named or accepted it (`flows/trust.py`).
@@ -18,6 +18,12 @@ from schemas.settings import Model, Sampling, Sandbox, parse_settings
 
 _PLAIN_NAME = re.compile(r"[\w.@+-]+(/[\w.@+-]+(:[\w.+-]+)*)*(:[\w.+-]+)*")
 """A model's name that holds no address: LiteLLM takes some names for one (`huggingface/https://…`, `bedrock/arn:…`)."""
+
+_DOTS = re.compile(r"(?:^|/)\.\.?(?=[/:]|$)")
+"""A part of a name that leads to another address at the provider: LiteLLM puts names into the paths of requests."""
+
+_LOGINS = ("github_copilot/", "chatgpt/")
+"""Providers for which LiteLLM uses the login of a person, kept on this machine, or begins one."""
 
 
 @dataclass(frozen=True, order=True)
@@ -69,5 +75,10 @@ def _of_model(model: Model) -> Iterator[Proposal]:
     if model.api_base is not None:
         effect = f"prompts, and the key for {model.name} if there is one, are sent to {model.api_base}"
         yield Proposal("sampling.models", f"{model.name} at {model.api_base}", effect)
-    if not _PLAIN_NAME.fullmatch(model.name) or "arn:" in model.name:
+    if not _PLAIN_NAME.fullmatch(model.name) or "arn:" in model.name or _DOTS.search(model.name):
         yield Proposal("sampling.models", model.name, "prompts, and a key, are sent to the address in this name")
+    if model.name.lower().startswith(_LOGINS):
+        yield Proposal("sampling.models", model.name, "prompts are sent with your own login at this provider")
+    if model.input_usd is not None and not model.name.startswith("builtin/"):
+        price = f"{model.name} for {model.input_usd:g} and {model.output_usd:g} USD"
+        yield Proposal("sampling.models", price, "budgets count a million tokens, in and out, at this price")

@@ -33,7 +33,7 @@ TrustSettings = Annotated[
     bool,
     Parameter(
         name="--trust-settings",
-        help="accept the addresses, the image, the runtime and the downloads that the files or the run propose",
+        help="accept addresses, logins, prices, image, runtime and downloads that the files or the run propose",
         show_default=False,
     ),
 ]

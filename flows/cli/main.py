@@ -64,10 +64,6 @@ for _name, (_place, _help) in _COMMANDS.items():
     app.command(f"flows.cli.{_place}", name=_name, help=_help)
 
 
-_WITH_PREFECT = frozenset({"run", "resume", "retry", "schedule", "schedules", "serve", "compare", "replay", "doctor"})
-"""Commands in which Prefect is imported, which reads settings in the working directory."""
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and exits with its code."""
     code = run(sys.argv[1:] if arguments is None else arguments)
@@ -80,14 +76,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command; errors of a user's are told in words, without a traceback."""
-    from flows.environment import prepare, require_no_settings_of_prefect
+    from flows.environment import prepare, require_neutral_folder
 
     prepare()
     protect()
     tell_of_waiting()
     try:
-        if arguments and arguments[0] in _WITH_PREFECT:
-            require_no_settings_of_prefect(Path.cwd())
+        require_neutral_folder(Path.cwd())
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         say_error(str(error), _usage(arguments))

@@ -36,7 +36,7 @@ def report(
     if all:
         if run is not None or night is not None:
             raise UsageError("--all tells of every run, and takes neither a run nor a night")
-        _index(history, write or Path("report-all.html"))
+        _index(history, write)
         return
     from flows.story.tell import tell
     from tasks.history.database import Database
@@ -46,11 +46,17 @@ def report(
     files = find_run(history, run or "last")
     story = tell(Database(history), files, night)
     name = f"report-{files.run_id}{f'-night-{night}' if night else ''}.html"
-    write_page(write or Path(name), render(story))
+    write_page(write or Path(name), render(story), is_named=write is not None)
 
 
-def write_page(path: Path, html: str) -> None:
+def write_page(path: Path, html: str, *, is_named: bool = True) -> None:
     """Writes a page and says where, or to stdout for `-`.
+
+    Args:
+        path: Where to.
+        html: The page.
+        is_named: Whether the user has named the file, which may then be a link; in a folder of a stranger's, one of a
+            name that can be known before may lead anywhere.
 
     Raises:
         UsageError: If it cannot be written there.
@@ -59,7 +65,7 @@ def write_page(path: Path, html: str) -> None:
         sys.stdout.buffer.write(html.encode())
         return
     try:
-        with open_private(path, "wb") as file:
+        with open_private(path, "wb", follows_link=is_named) as file:
             file.write(html.encode())
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}", remedy="Name another file with --write.") from error
@@ -153,7 +159,7 @@ def _span(span: Quartiles | None) -> tuple[str, str]:
     return score(span.middle), "" if span.low == span.high else f"{score(span.low)} to {score(span.high)}"
 
 
-def _index(history: Path, path: Path) -> None:
+def _index(history: Path, write: Path | None) -> None:
     from flows.story.curves import every
     from tasks.history.database import Database
     from tasks.history.mirror import place_of
@@ -162,5 +168,6 @@ def _index(history: Path, path: Path) -> None:
     runs = every(Database(history))
     if not runs:
         raise UsageError(f"no run in {place_of(history)}", remedy="Start one: overnight run bin-packing-or")
+    path = write or Path("report-all.html")
     pages = [run.run_id for run in runs if (path.parent / f"report-{run.run_id}.html").exists()]
-    write_page(path, render_index(runs, pages))
+    write_page(path, render_index(runs, pages), is_named=write is not None)

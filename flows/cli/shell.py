@@ -140,5 +140,5 @@ def _line_editing(kept: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             make_private_folder(kept.parent)
-            open_private(kept, "ab").close()
+            open_private(kept, "ab", follows_link=True).close()
             readline.write_history_file(kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def read_task(directory: Path, program: str = "") -> Task:
 
 def _settings(said: dict[str, Any], stages: int) -> dict[str, Any]:
     """Their settings in our words; a time-out of theirs holds for each stage of a cascade."""
-    limits = {"wall_s": said.get("evaluator.timeout", _TIMEOUT_S) * stages}
+    limits: dict[str, Any] = {"wall_s": _seconds(said.get("evaluator.timeout", _TIMEOUT_S), stages)}
     if memory := said.get("evaluator.memory_limit_mb"):
         limits["memory_mib"] = memory
     sampling = {
@@ -90,6 +91,11 @@ def _settings(said: dict[str, Any], stages: int) -> dict[str, Any]:
         "search": {"islands": said.get("database.num_islands", _ISLANDS), "feedback": _feedback(said)},
         "sampling": sampling,
     }
+
+
+def _seconds(timeout: Any, stages: int) -> Any:
+    """Return a time-out for all stages together; what is no number is left to the check of the settings."""
+    return timeout * stages if isinstance(timeout, int | float) else timeout
 
 
 def _feedback(said: dict[str, Any]) -> int:
@@ -111,12 +117,12 @@ def _notes(file: str, which: str, config: dict[str, Any], said: dict[str, Any]) 
     notes = [which] if which else []
     if (provider := said.get("llm.provider", "openai")) != "openai":
         notes.append(f"its llm.provider is {provider}: models are named with --model, as LiteLLM names them")
-    elif flags := _model_flags(config.get("llm") or {}):
+    elif isinstance(llm := config.get("llm"), dict) and (flags := _model_flags(llm)):
         notes.append(f"its models are asked with: {flags}")
     if "max_iterations" in said:
-        notes.append(f"its max_iterations is: --max-samples {said['max_iterations']}")
+        notes.append(f"its max_iterations is: {shlex.join(['--max-samples', str(said['max_iterations'])])}")
     if "random_seed" in said:
-        notes.append(f"its random_seed is: --seed {said['random_seed']}")
+        notes.append(f"its random_seed is: {shlex.join(['--seed', str(said['random_seed'])])}")
     unused = sorted(_unused(said))
     if unused:
         notes.append(f"{file}: not used: {', '.join(unused)}")
@@ -130,14 +136,15 @@ def _unused(said: dict[str, Any]) -> set[str]:
 
 
 def _model_flags(llm: dict[str, Any]) -> str:
-    """The models as flags of `overnight run`: they speak OpenAI's protocol."""
-    named = {str(one.get("name")): one.get("weight", 1.0) for one in llm.get("models") or [] if isinstance(one, dict)}
+    """The models as flags of `overnight run`, to be copied into a shell: they speak OpenAI's protocol."""
+    models = llm.get("models") if isinstance(llm.get("models"), list) else []
+    named = {str(one.get("name")): one.get("weight", 1.0) for one in models or () if isinstance(one, dict)}
     for which, usual in (("primary", 1.0), ("secondary", 0.2)):
         if name := llm.get(f"{which}_model"):
             named[str(name)] = llm.get(f"{which}_model_weight", usual)
-    flags = [f"--model openai/{name}={weight}" for name, weight in named.items() if weight]
+    flags = [word for name, weight in named.items() if weight for word in ("--model", f"openai/{name}={weight}")]
     base = llm.get("api_base")
-    return " ".join([*flags, f"--api-base {base}"] if flags and base else flags)
+    return shlex.join([*flags, "--api-base", str(base)] if flags and base else flags)
 
 
 def _numbers(value: Any) -> list[float]:

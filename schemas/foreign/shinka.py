@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 from schemas import problem_folder, source
-from schemas.foreign.task import FEEDBACK, Task, find_program, find_yaml, make_task, read_yaml
+from schemas.foreign.task import FEEDBACK, Task, find_program, find_yaml, make_task, read_yaml, with_names
 from schemas.settings import flat_settings
 
 _USED = {"time", "num_islands", "max_tokens", "use_text_feedback"}
@@ -88,7 +89,7 @@ def _constants(text: str) -> tuple[dict[str, Any], dict[str, str]]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("Config"):
             for keyword in node.keywords:
                 value = _literal(keyword.value)
-                keywords |= flat_settings(value) if isinstance(value, dict) else {keyword.arg or "": value}
+                keywords |= flat_settings(with_names(value)) if isinstance(value, dict) else {keyword.arg or "": value}
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             value = _literal(node.value)
             if isinstance(value, str):
@@ -115,11 +116,12 @@ def _notes(said: dict[str, Any]) -> list[str]:
     notes = []
     models = said.get("llm_models")
     if isinstance(models, list) and models:
-        notes.append(f"its models are asked with, for example: --model {models[0]}")
+        notes.append(f"its models are asked with, for example: {shlex.join(['--model', str(models[0])])}")
     if "num_generations" in said:
-        notes.append(f"its num_generations is, a sample each: --max-samples {said['num_generations']}")
+        flags = shlex.join(["--max-samples", str(said["num_generations"])])
+        notes.append(f"its num_generations is, a sample each: {flags}")
     if "max_api_costs" in said:
-        notes.append(f"its max_api_costs is: --total-budget {said['max_api_costs']}")
+        notes.append(f"its max_api_costs is: {shlex.join(['--total-budget', str(said['max_api_costs'])])}")
     if unused := sorted(set(said) - _USED - _SPOKEN_OF):
         notes.append(f"settings not used: {', '.join(unused)}")
     return notes

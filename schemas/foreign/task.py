@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 
 from schemas import problem_folder
 from schemas.bounded_parsing import parse_yaml
 from schemas.errors import SpecificationError
 from schemas.files import File
+from schemas.needs import parse_requirement
 
 _COMMON = "overnight_bridge.py"
 
@@ -37,6 +38,9 @@ _TAKEN_FOR_GRANTED = {
     **{"PIL": "pillow", "sklearn": "scikit-learn", "sympy": "sympy", "tqdm": "tqdm", "yaml": "PyYAML"},
 }
 """Packages by module that tasks use without naming them: the tools bring them along, or who writes a task has them."""
+
+_SHOWN = 200
+"""Characters of a line that is no requirement."""
 
 _LEFT_BEHIND = ("openevolve_output*", "results*", "checkpoints*", "*.sqlite", "*.db", "README*", "*.ipynb")
 """What earlier runs of the tools wrote, and what is for people."""
@@ -148,7 +152,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise SpecificationError(f"{path}: no YAML: {error}", remedy="Mend it.") from error
     if not isinstance(content or {}, dict):
         raise SpecificationError(f"{path}: {type(content).__name__}, expected tables of settings", remedy="Mend it.")
-    return content or {}
+    return with_names(content or {})
+
+
+def with_names(table: dict[Any, Any]) -> dict[str, Any]:
+    """Return a table whose keys are text, as those of settings are, and not numbers or dates."""
+    return {str(key): with_names(value) if isinstance(value, dict) else value for key, value in table.items()}
 
 
 def _files(directory: Path) -> list[str]:
@@ -171,9 +180,9 @@ def _requirements(directory: Path) -> tuple[list[str], list[str]]:
         if not text or text.startswith("#"):
             continue
         try:
-            requirement = Requirement(text)
-        except InvalidRequirement:
-            strange.append(text)
+            requirement = parse_requirement(text)
+        except ValueError:
+            strange.append(text[:_SHOWN])
             continue
         if requirement.name.lower().replace("_", "-") not in _OF_THE_TOOLS:
             needs.append(str(requirement))

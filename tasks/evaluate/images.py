@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
@@ -104,7 +105,8 @@ def with_files(engine: Engine, base: str, files: Sequence[File]) -> str:
 
 
 def _name(content: Sequence[str]) -> str:
-    return f"{NAME}:{hashlib.sha256('|'.join(content).encode()).hexdigest()[:16]}"
+    """Return the name of an image with this content; written so that no other list of parts reads the same."""
+    return f"{NAME}:{hashlib.sha256(json.dumps(list(content)).encode()).hexdigest()}"
 
 
 def _build(engine: Engine, name: str, base: str, recipe: str, fill: Callable[[tarfile.TarFile], None]) -> None:

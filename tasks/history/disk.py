@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from schemas.errors import DiskFault, HistoryError
 from schemas.tables import SCHEMA_VERSION
+from tasks.history.bounded_tables import open_file, written_out
 from tasks.history.mirror import publish, publish_folder
 from tasks.history.private_files import make_folder, open_private
 
@@ -97,10 +98,10 @@ def read_file(path: Path, *, columns: list[str] | None = None) -> pa.Table:
     """Reads one file of the history.
 
     Raises:
-        HistoryError: If it is missing, damaged, or was written by a later version.
+        HistoryError: If it is missing, damaged, too large a table, or was written by a later version.
     """
     with _opened(path) as file:
-        return file.read(columns=columns)
+        return written_out(file.read(columns=columns), path)
 
 
 def said_size(path: Path) -> tuple[int, int]:
@@ -127,7 +128,7 @@ def read_groups(path: Path, generation: int | None = None) -> Iterator[pa.Table]
     with _opened(path) as file:
         for number in range(file.num_row_groups):
             if generation is None or _may_hold(file, number, generation):
-                yield file.read_row_group(number)
+                yield written_out(file.read_row_group(number), path)
 
 
 def _may_hold(file: pq.ParquetFile, group: int, generation: int) -> bool:
@@ -139,7 +140,7 @@ def _may_hold(file: pq.ParquetFile, group: int, generation: int) -> bool:
 @contextmanager
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file = open_file(path)
         version = int((file.schema_arrow.metadata or {}).get(b"overnight.schema_version", b"0"))
         if version <= SCHEMA_VERSION:
             with file:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from schemas.errors import HistoryError, HistoryGone, UsageError
+from schemas.ids import RUN_ID
 from schemas.tables import ALL
 from tasks.history.disk import HIDDEN, RUNS, disk_errors, hidden_path, sync
 from tasks.history.mirror import place_of
-from tasks.history.private_files import open_private
+from tasks.history.private_files import is_plain_file, open_private, require_plain_files
 
 T = TypeVar("T")
 
@@ -191,13 +192,20 @@ class RunFiles:
             self.paid(generation).unlink(missing_ok=True)
 
 
+MOST_GENERATIONS = 1_000_000
+"""Limit on the number of a generation: the name of a folder stands for so many."""
+
+
 def blocks_named(folder: Path, names: Sequence[str]) -> list[Block]:
-    """The blocks of these names, in order; what lies in another is left out, as it is while they are put together."""
+    """The blocks of these names, in order; what lies in another is left out, as it is while they are put together.
+
+    So is what no run can have: a block of too high a number, or one that only partly lies in another.
+    """
     found = [(name, _BLOCK.fullmatch(name)) for name in names]
     blocks = [Block(folder / name, int(match[1]), int(match[2] or match[1])) for name, match in found if match]
     kept: list[Block] = []
     for block in sorted(blocks, key=lambda one: (one.first, -one.last)):
-        if not kept or not kept[-1].covers(block):
+        if block.first <= block.last <= MOST_GENERATIONS and not (kept and block.first <= kept[-1].last):
             kept.append(block)
     return kept
 
@@ -205,8 +213,11 @@ def blocks_named(folder: Path, names: Sequence[str]) -> list[Block]:
 def runs_in(history: Path) -> list[RunFiles]:
     """All runs, oldest first."""
     folder = history / RUNS
-    names = sorted(path.name for path in folder.iterdir() if (path / "run.parquet").exists()) if folder.is_dir() else []
-    return [RunFiles(folder / name) for name in names]
+    if not folder.is_dir():
+        return []
+    # A name of another kind is a pattern of many files to DuckDB.
+    names = sorted(path.name for path in folder.iterdir() if RUN_ID.fullmatch(path.name))
+    return [RunFiles(folder / name) for name in names if (folder / name / "run.parquet").exists()]
 
 
 def files_of(history: Path, run_id: str) -> RunFiles:
@@ -219,8 +230,20 @@ def tables_in(history: Path) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = {name: [] for name in (*ALL, "attempts")}
     for run in runs_in(history):
         for name, paths in run.tables().items():
+            _require_plain(paths)
             found[name] += map(str, paths)
     return {name: tuple(paths) for name, paths in found.items()}
+
+
+def _require_plain(paths: Sequence[Path]) -> None:
+    """Check that no file is a pipe, which would be waited for, or leads out of the history.
+
+    Raises:
+        HistoryError: If one is.
+    """
+    for path in paths:
+        if not is_plain_file(path) and os.path.lexists(path):
+            raise HistoryError(f"{path} is no regular file", remedy="Look at it, and remove it.")
 
 
 def find_run(history: Path, name: str) -> RunFiles:
@@ -228,18 +251,24 @@ def find_run(history: Path, name: str) -> RunFiles:
 
     Raises:
         UsageError: If there is none, or more than one.
+        HistoryError: If something in it is no file of its own.
     """
     runs = runs_in(history)
     if not runs:
         raise UsageError(f"no run in {place_of(history)}", remedy="Start one: overnight run bin-packing-or")
     if name == "last":
-        return max(runs, key=lambda run: run.run.stat().st_mtime)
+        return _plain(max(runs, key=lambda run: run.run.stat().st_mtime))
     found = [run for run in runs if run.run_id == name] or [run for run in runs if run.run_id.startswith(name)]
     if len(found) == 1:
-        return found[0]
+        return _plain(found[0])
     if not found:
         raise UsageError(
             f"no run {name!r} in {place_of(history)}", remedy="`overnight runs` lists them; `last` is the newest."
         )
     names = ", ".join(run.run_id for run in found[:5])
     raise UsageError(f"{name!r} fits {len(found)} runs: {names}", remedy="Give a longer prefix.")
+
+
+def _plain(files: RunFiles) -> RunFiles:
+    require_plain_files(files.directory)
+    return files

@@ -10,7 +10,7 @@ from schemas.errors import EnvironmentFault, RunIsBusy
 from tasks.history.disk import disk_errors
 from tasks.history.files import RunFiles
 from tasks.history.mirror import held, mirror_of
-from tasks.history.private_files import make_folder, open_private
+from tasks.history.private_files import make_folder, open_private, require_plain_files
 from tasks.history.remote import catch_up, tidy, tidy_paid
 
 
@@ -19,6 +19,7 @@ def locked(files: RunFiles) -> Iterator[None]:
     """Holds the run for one night; a crash leaves no lock behind: the kernel drops it, and a store's runs out.
 
     Raises:
+        HistoryError: If something in it is no file of its own.
         RunIsBusy: If another process holds it, here or on another machine.
         StoreUnavailable: If it is on a store that does not answer.
     """
@@ -44,6 +45,7 @@ def locked(files: RunFiles) -> Iterator[None]:
 def _locked_here(files: RunFiles) -> Iterator[None]:
     with disk_errors(files.directory / "lock"):
         make_folder(files.directory)
+        require_plain_files(files.directory)
         handle = open_private(files.directory / "lock", "ab")
     with handle:
         try:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.errors import EnvironmentFault, UsageError
 from schemas.ids import slug
@@ -87,6 +87,9 @@ class Hold:
 
 _held: dict[Path, Hold] = {}
 
+_named: set[Path] = set()
+"""Copies of what this process was told to look at by its URL."""
+
 
 def local_copy(place: str) -> Path:
     """The directory of a history: the place itself, or where this machine keeps its copy of what is behind a URL.
@@ -111,6 +114,7 @@ def local_copy(place: str) -> Path:
     open_store(url)
     root = _cache() / hashlib.sha256(url.encode()).hexdigest()[:16]
     _make_mark(root, url)
+    _named.add(root)
     return root
 
 
@@ -126,11 +130,25 @@ def mirror_of(path: Path) -> Mirror | None:
     if run and run in _held:
         return _held[run].mirror  # whatever becomes of the copy, what is held is written to the store
     root = run.parent.parent if run else path
+    if not os.path.lexists(root / _MARK):
+        return None
+    # Elsewhere, the mark may be a stranger's, and would have keys and programs sent to a store that nobody named.
+    if root not in _named and root.resolve().parent != _cache():
+        raise _not_a_copy(root)
     try:
         mark = _Mark.model_validate_json((root / _MARK).read_bytes())
     except OSError:
         return None
+    except ValidationError as error:
+        raise _not_a_copy(root) from error
     return Mirror(root, mark.url, mark.name)
+
+
+def _not_a_copy(root: Path) -> UsageError:
+    return UsageError(
+        f"{root / _MARK} says that this is the copy of a history on object storage, and this machine keeps none there",
+        remedy="Name the place on object storage itself, --history URL; or remove that file to use what is here.",
+    )
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from schemas.population import Change, Join, Reset
 from schemas.problem import restore_problem
 from schemas.program import Program
 from tasks.history import rows
-from tasks.history.disk import disk_errors, read_file, write_file, write_folder
+from tasks.history.disk import disk_errors, read_file, said_size, write_file, write_folder
 from tasks.history.files import Block, RunFiles
 from tasks.history.journal import Journal
 from tasks.history.private_files import open_private
@@ -99,8 +99,9 @@ def read_spent_usd(files: RunFiles) -> float:
     costs = files.steady(committed_costs)
     committed = files.committed()
     journals = [Journal(files.paid(number)) for number in files.paid_for() if number not in set(committed)]
-    costs += [completion.cost_usd or 0.0 for journal in journals for completion in journal.known().values()]
-    return sum(costs)
+    costs += [completion.cost_usd for journal in journals for completion in journal.known().values()]
+    # A stranger's run may say that it has cost less than nothing, and a budget would be overspent by as much.
+    return sum(cost for cost in costs if cost is not None and cost > 0)
 
 
 def write_night(files: RunFiles, night: NightRecord) -> None:
@@ -202,6 +203,8 @@ def read_past(files: RunFiles, *, with_lessons: bool = False) -> Past:
 
 
 def _past(files: RunFiles, blocks: Sequence[Block], with_lessons: bool) -> Past:
+    for block in blocks:
+        _require_what_it_says(block)
     ends = _ends(files, blocks)
     if not ends:
         raise HistoryError(f"no folder {files.generation(0)}, the start program", remedy="Restore it from a copy.")
@@ -226,6 +229,18 @@ def _past(files: RunFiles, blocks: Sequence[Block], with_lessons: bool) -> Past:
         if number
     )
     return Past(kept, tuple(steps), frozenset(hashes - {""}))
+
+
+def _require_what_it_says(block: Block) -> None:
+    """Check that a block has as many generations as its name says, of which others are made up.
+
+    Raises:
+        HistoryError: If it has others.
+    """
+    if block.size > 1 and said_size(block.folder / "generation.parquet")[0] != block.size:
+        raise HistoryError(
+            f"{block.folder} does not hold {block.size} generations, as its name says", remedy="Restore it from a copy."
+        )
 
 
 def _candidates(blocks: Sequence[Block], columns: list[str]) -> Iterator[dict[str, Any]]:

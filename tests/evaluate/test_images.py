@@ -35,3 +35,16 @@ def test_no_name_of_a_file_reaches_the_build_file():
     assert set(engine.context) == {"Dockerfile", *(f"files/{name}" for name in names)}
     assert engine.context["Dockerfile"].startswith(b"FROM base\nCOPY files/ ")
     assert b"RUN" not in engine.context["Dockerfile"]
+
+
+def test_no_two_sets_of_files_have_one_image():
+    """A name such as `x|HASH y` would be read as two files, and a stranger's image taken for another problem's."""
+    engine, x, y = cast("Engine", _Recorder()), File("x", b"1"), File("y", b"2")
+    names = {
+        with_files(engine, "base", [x, y]),
+        with_files(engine, "base", [File(f"x|{y.hash} y", b"1")]),
+        with_files(engine, "base", [File(f"x, {y.hash} y", b"1")]),
+        with_files(engine, "base", [File(f'x", "{y.hash} y', b"1")]),
+    }
+    assert len(names) == 4
+    assert all(len(name.partition(":")[2]) == 64 for name in names), "found by no search for equal hashes"

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tasks.history.files import RunFiles
-from tests.history.writer import ROOT, Process
+from tests.history.writer import ROOT, Process, environment
 
 
 def start(files: RunFiles, rounds: int) -> Process:
@@ -15,6 +15,7 @@ def start(files: RunFiles, rounds: int) -> Process:
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.history.compactor", str(files.directory), str(rounds)],
         cwd=ROOT,
+        env=environment(files),
         stdout=subprocess.PIPE,
         text=True,
     )

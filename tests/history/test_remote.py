@@ -78,8 +78,9 @@ def test_a_cache_that_was_copied_to_another_machine_is_another_contender(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     files = create(here)
-    twin = tmp_path / "twin"
+    twin = tmp_path / "twin" / here.name
     shutil.copytree(here, twin)
+    monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "twin"))
     with locked(files):
         monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
         with pytest.raises(RunIsBusy), locked(files_of(twin, files.run_id)):
@@ -193,7 +194,12 @@ def test_whatever_the_moment_of_a_kill_a_generation_is_there_or_not_on_every_mac
     here: Path, elsewhere: Path, after: int, there: int
 ):
     files = create(here, islands=2, prompts=3)
-    died = subprocess.run([sys.executable, "-c", DIES, str(files.directory), str(after)], cwd=ROOT, check=False)
+    died = subprocess.run(
+        [sys.executable, "-c", DIES, str(files.directory), str(after)],
+        cwd=ROOT,
+        env=writer.environment(files),
+        check=False,
+    )
     assert died.returncode == -signal.SIGKILL
     refresh(elsewhere)
     assert files_of(elsewhere, files.run_id).committed() == list(range(there + 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +14,17 @@ ROOT = Path(__file__).parents[2]
 Process: TypeAlias = "subprocess.Popen[str]"
 
 
+def environment(files: RunFiles) -> dict[str, str]:
+    """Return the environment of the machine that has a run: a copy counts where its machine keeps copies."""
+    return {**os.environ, "OVERNIGHT_CACHE": str(files.directory.parents[2])}
+
+
 def start(files: RunFiles, generations: int) -> Process:
     """Returns when it has the lock."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.history.writer", str(files.directory), str(generations)],
         cwd=ROOT,
+        env=environment(files),
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -1,0 +1,91 @@
+"""Tables of Parquet files in bounded memory: a small file may say one text, or one number, a million times.
+
+Texts are read as the file keeps them, each once with its places, and written out only where they do not grow too large.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas.errors import HistoryError
+
+_MOST_TIMES, _ALWAYS_BYTES = 500, 256 * 2**20
+"""A file may become a table of so many times its size, and of so many bytes in any case."""
+
+_NUMBER_BYTES = 8
+
+
+def open_file(path: Path) -> pq.ParquetFile:
+    """Open a file whose texts are read once each.
+
+    Raises:
+        HistoryError: If it says itself that it becomes too large a table.
+        pyarrow.ArrowException, OSError: If it is damaged, or there is none.
+    """
+    metadata = pq.read_metadata(path)
+    _require_size(path, _said_bytes(metadata))
+    columns = [metadata.schema.column(number) for number in range(metadata.num_columns)]
+    texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+    return pq.ParquetFile(path, metadata=metadata, page_checksum_verification=True, read_dictionary=texts)
+
+
+def written_out(table: pa.Table, path: Path) -> pa.Table:
+    """Return a table with every text in each of its places.
+
+    Raises:
+        HistoryError: If it becomes too large.
+    """
+    _require_size(path, sum(_bytes(chunk) for column in table.columns for chunk in column.chunks))
+    return table.cast(pa.schema([_plain(field) for field in table.schema], metadata=table.schema.metadata))
+
+
+def _said_bytes(metadata: pq.FileMetaData) -> int:
+    """Return the size that a file says itself, texts that are there many times counted once."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+    return sum(max(one.total_uncompressed_size, one.num_values * _NUMBER_BYTES) for one in columns)
+
+
+def _require_size(path: Path, size: int) -> None:
+    held = path.stat().st_size
+    if size > held * _MOST_TIMES + _ALWAYS_BYTES:
+        raise HistoryError(
+            f"{path} has {held} bytes, and would take {size / 2**20:.0f} MiB of memory",
+            remedy="Nothing that Overnight writes grows so much: take the run from another place.",
+        )
+
+
+def _bytes(array: Any) -> int:
+    """Return the bytes of an array with every text in each of its places."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        lengths = pc.call_function("binary_length", [array.dictionary]).cast(pa.int64()).take(array.indices)
+        return (pc.call_function("sum", [lengths]).as_py() or 0) + _NUMBER_BYTES * len(array)
+    if pa.types.is_map(kind):
+        return _bytes(array.keys) + _bytes(array.items) + array.offsets.nbytes
+    if pa.types.is_list(kind):
+        return _bytes(array.values) + array.offsets.nbytes
+    if pa.types.is_struct(kind):
+        return sum(_bytes(array.field(number)) for number in range(kind.num_fields))
+    return array.nbytes
+
+
+def _plain(field: pa.Field) -> pa.Field:
+    return field.with_type(_plain_type(field.type))
+
+
+def _plain_type(kind: Any) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    if pa.types.is_map(kind):
+        return pa.map_(_plain_type(kind.key_type), _plain(kind.item_field))
+    if pa.types.is_list(kind):
+        return pa.list_(_plain(kind.value_field))
+    if pa.types.is_struct(kind):
+        return pa.struct([_plain(cast("pa.Field", kind.field(number))) for number in range(kind.num_fields)])
+    return kind

@@ -1,0 +1,612 @@
+"""What an author of a problem, a task, an archive, a history or a wheel may try on the host: one short case an idea."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import os
+import shlex
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from flows.cli.main import run
+from flows.environment import require_neutral_folder
+from flows.server import EmbeddedServer
+from schemas.errors import EnvironmentFault, HistoryError, OvernightError, QueryError, SpecificationError, UsageError
+from schemas.needs import read_needs
+from schemas.problem import load_problem
+from schemas.settings import Model, Sampling, parse_settings
+from schemas.trust import model_proposals
+from tasks.evaluate import packages
+from tasks.evaluate.interpreter import Interpreter
+from tasks.history import record
+from tasks.history.archive import pack, unpack
+from tasks.history.database import Database
+from tasks.history.disk import read_file
+from tasks.history.files import RunFiles, find_run, runs_in
+from tasks.history.lock import locked
+from tasks.history.mirror import mirror_of
+from tests.history.made import create, grow
+from tests.wheels import make_wheel
+
+COMMAND = [sys.executable, "-P", "-m", "flows.cli.main"]
+SECRET = "a line\nand a secret without an end"
+
+Call = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    def call(*arguments: object) -> tuple[int, str]:
+        code = run([str(one) for one in arguments])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return call
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Path:
+    """A folder that a stranger has filled."""
+    folder = tmp_path / "stranger"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A file of the user's."""
+    path = tmp_path / "secret"
+    path.write_text(SECRET)
+    return path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> RunFiles:
+    """A run of some generations."""
+    files = create(tmp_path / "history", islands=2, prompts=3)
+    grow(files, 3)
+    return files
+
+
+# The working directory
+
+
+LOGGING = "version: 1\nformatters: {x: {(): os.system, command: 'touch ran'}}\n"
+
+
+def test_no_file_of_the_working_directory_runs_a_command(stranger: Path):
+    (stranger / ".env").write_text("PREFECT_LOGGING_SETTINGS_PATH=logging.yml\n")
+    (stranger / "logging.yml").write_text(LOGGING)
+    done = subprocess.run([*COMMAND, "schedules"], cwd=stranger, capture_output=True, text=True, check=False)
+    assert not (stranger / "ran").exists()
+    assert done.returncode == 2, done.stderr
+    assert ".env configures Prefect" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (".env", "OPENAI_API_KEY=x\nexport prefect_api_url = http://127.0.0.1:9/api\n"),
+        (".env", "#" * 2**20 + "\nPREFECT_API_URL=http://127.0.0.1:9/api\n"),
+        ("prefect.toml", '[api]\nurl = "http://127.0.0.1:9/api"\n'),
+        ("pyproject.toml", '[tool.prefect.api]\nurl = "http://127.0.0.1:9/api"\n'),
+        ("pyproject.toml", '[tool."pre\\u0066ect".api]\nurl = "http://127.0.0.1:9/api"\n'),
+        ("pyproject.toml", 'tool.prefect.api.url = "http://127.0.0.1:9/api"\n'),
+        ("pyproject.toml", "prefect = [\n"),
+    ],
+)
+def test_a_file_of_the_working_directory_that_configures_prefect_is_refused(stranger: Path, name: str, text: str):
+    (stranger / name).write_text(text)
+    with pytest.raises(UsageError, match=name):
+        require_neutral_folder(stranger)
+
+
+def test_a_pipe_in_place_of_such_a_file_is_not_waited_for(stranger: Path):
+    os.mkfifo(stranger / "prefect.toml")
+    with pytest.raises(UsageError, match="prefect"):
+        require_neutral_folder(stranger)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (".env", "OPENAI_API_KEY=x\n"),
+        ("pyproject.toml", '[project]\nname = "mine"\ndependencies = ["prefect"]\n[tool.ruff]\nline-length = 99\n'),
+        ("prefect.toml", ""),
+    ],
+)
+def test_other_files_of_the_working_directory_are_no_hindrance(stranger: Path, name: str, text: str):
+    (stranger / name).write_text(text)
+    (stranger / "prefect").mkdir()
+    require_neutral_folder(stranger)
+
+
+@pytest.mark.prefect
+def test_the_embedded_server_imports_nothing_of_the_working_directory(
+    stranger: Path, monkeypatch: pytest.MonkeyPatch, prefect_home: Path
+):
+    for name in ("flows", "uvicorn", "json", "sitecustomize"):
+        (stranger / f"{name}.py").write_text("open('ran', 'w')\nraise SystemExit(1)\n")
+    monkeypatch.setenv("PREFECT_HOME", str(prefect_home))
+    monkeypatch.chdir(stranger)
+    server = EmbeddedServer()
+    try:
+        server.wait()
+    finally:
+        server.stop()
+    assert not (stranger / "ran").exists()
+
+
+def test_litellm_reads_no_file_of_variables(stranger: Path):
+    code = (
+        "from flows.environment import prepare; prepare()\n"
+        "import dotenv; dotenv.load_dotenv = lambda *_, **__: print('read')\n"
+        "from tasks.sample.provider import litellm_module; litellm_module()"
+    )
+    variables = {name: value for name, value in os.environ.items() if name != "LITELLM_MODE"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=stranger, env=variables, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ""
+
+
+def test_a_report_is_not_written_through_a_link_that_lies_there_already(
+    files: RunFiles, stranger: Path, secret: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(stranger)
+    (stranger / "report-all.html").symlink_to(secret)
+    history = ("--history", files.directory.parents[1])
+    code, said = call("report", "--all", *history)
+    assert code == 2, said
+    assert secret.read_text() == SECRET
+    assert call("report", "--all", "--write", "report-all.html", *history)[0] == 0, "unless it is named"
+
+
+# Names of models, prices, and settings
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "replicate/../../x",
+        "gemini/../../../x",
+        "nlp_cloud/..",
+        "openai/./x",
+        "github_copilot/gpt-4o",
+        "GitHub_Copilot/gpt-4o",
+        "chatgpt/gpt-5",
+        "openai/x?api_base=http://127.0.0.1:9",
+        "openai/x#y",
+        "openai/{api_base}",
+        "openai/x%2f..",
+        "bedrock/arn:aws:bedrock:us-east-1:1:x/y",
+        "sagemaker/\\x",
+        "os.environ/OPENAI_API_KEY?",
+    ],
+)
+def test_a_name_that_leads_elsewhere_or_to_a_login_is_a_proposal(name: str):
+    assert model_proposals(Sampling(models=(Model(name=name),)))
+
+
+@pytest.mark.parametrize("name", ["openai/gpt-4.1", "ollama/qwen2.5:7b", "openrouter/a/b..c:free", "groq/llama-3.1-8b"])
+def test_dots_within_a_name_are_none(name: str):
+    assert not model_proposals(Sampling(models=(Model(name=name),)))
+
+
+def test_a_price_that_a_problem_names_is_a_proposal_since_a_budget_is_held_by_it():
+    model = Model(name="openai/gpt-5", input_usd=0, output_usd=0)
+    (proposal,) = model_proposals(Sampling(models=(model,)))
+    assert "openai/gpt-5 for 0 and 0 USD" in proposal.value
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\n", "\u2028"])
+def test_no_two_models_have_one_proposal(blank: str):
+    """A name such as `x at http://…` would be taken for what the user has accepted."""
+    for model in ({"name": f"openai/x{blank}at"}, {"name": "openai/x", "api_base": f"http://a{blank}b"}):
+        with pytest.raises(UsageError, match="no blanks"):
+            parse_settings({"sampling": {"models": [model]}}, "it")
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("search", "islands", 10**9),
+        ("search", "prompts", 10**9),
+        ("search", "samples", 10**9),
+        ("sampling", "concurrency", 10**9),
+        ("sampling", "attempts", 10**9),
+        ("sampling", "batch", 10**9),
+        ("sampling", "timeout_s", float("inf")),
+        ("sampling", "models", [f"openai/{number}" for number in range(101)]),
+        ("sandbox", "slots", 10**6),
+        ("limits", "wall_s", float("inf")),
+        ("limits", "cpu_s", 1e300),
+        ("limits", "memory_mib", 2**40),
+        ("limits", "output_kib", 2**40),
+        ("limits", "scratch_mib", 2**40),
+    ],
+)
+def test_a_setting_cannot_ask_for_any_amount(section: str, name: str, value: object):
+    with pytest.raises(UsageError, match=rf"{section}\.{name}"):
+        parse_settings({section: {name: value}}, "it")
+
+
+def test_of_very_many_wrong_settings_some_are_told():
+    with pytest.raises(UsageError) as raised:
+        parse_settings({f"wrong_{number}": 1 for number in range(50_000)}, "it")
+    assert len(raised.value.message.splitlines()) < 30
+    assert "and 49980 more" in raised.value.message
+
+
+# Files of a problem
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        'files = [".ssh/key"]',
+        'files = [".ssh"]',
+        'files = [".s*/key"]',
+        'files = ["link"]',
+        'validation = [".config.json"]',
+        'held_out = ["link.json"]',
+    ],
+)
+def test_hidden_files_of_a_folder_are_never_a_problem_s(stranger: Path, toy: Path, setting: str):
+    (stranger / ".ssh").mkdir()
+    (stranger / ".ssh" / "key").write_text("secret")
+    (stranger / ".config.json").write_text("[1]")
+    (stranger / "link").symlink_to(".ssh/key")
+    (stranger / "link.json").symlink_to(".config.json")
+    (stranger / "toy.py").write_text(toy.read_text())
+    (stranger / "overnight.toml").write_text(setting)
+    with pytest.raises(SpecificationError, match=r"hidden|no '\.s"):
+        load_problem(stranger / "toy.py")
+
+
+@pytest.mark.parametrize("pattern", ["*", "**/*"])
+def test_a_pattern_leaves_hidden_files_out(stranger: Path, toy: Path, pattern: str):
+    (stranger / ".ssh").mkdir()
+    (stranger / ".ssh" / "key").write_text("secret")
+    (stranger / ".env").write_text("secret")
+    (stranger / "toy.py").write_text(toy.read_text())
+    (stranger / "overnight.toml").write_text(f'files = ["{pattern}"]')
+    assert {file.path for file in load_problem(stranger / "toy.py").files} <= {"toy.py", "overnight.toml"}
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        "x; " + "(" * 5000,
+        "x" * 20_000,
+        "x; os_name != 'a\n--index-url http://127.0.0.1:9/'",
+        "x\n--index-url=http://127.0.0.1:9/",
+        "-r /etc/passwd",
+        "--find-links /tmp",
+        "./x",
+        "x @ ",
+    ],
+)
+def test_what_is_no_requirement_is_refused_in_words(requirement: str):
+    with pytest.raises(SpecificationError, match="no requirement"):
+        read_needs({"toy.py": {"dependencies": [requirement]}})
+
+
+# Tasks of other tools
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "1: 2",
+        "a: {1: {2: 3}}",
+        "evaluator: {timeout: null}",
+        "evaluator: {timeout: [1]}",
+        "evaluator: {timeout: .inf}",
+        "llm: text",
+        "llm: {models: 5}",
+        "llm: {models: [{name: x, weight: {a: b}}]}",
+        "database: {num_islands: 1000000000}",
+        "evaluator: {cascade_thresholds: [.nan, x]}",
+    ],
+)
+def test_a_strange_configuration_of_openevolve_is_read_or_refused_in_words(stranger: Path, config: str):
+    write_openevolve(stranger, config)
+    with contextlib.suppress(OvernightError):
+        load_problem(stranger)
+
+
+def write_openevolve(folder: Path, config: str) -> None:
+    (folder / "evaluator.py").write_text("def evaluate(path):\n    return {}\n")
+    (folder / "initial_program.py").write_text("x = 1\n")
+    (folder / "config.yaml").write_text(config)
+
+
+ORDER = "x; touch ran #"
+
+
+def test_flags_to_copy_from_a_task_hold_no_command_of_a_shell(stranger: Path):
+    write_openevolve(stranger, f"llm: {{primary_model: '{ORDER}', api_base: '{ORDER}'}}\nmax_iterations: '$(id)'\n")
+    notes = load_problem(stranger).notes
+    models = next(note for note in notes if "its models are asked with: " in note)
+    assert ORDER in shlex.split(models.partition(": ")[2])
+    assert any(note.endswith("--max-samples '$(id)'") for note in notes)
+
+
+def test_flags_to_copy_from_a_task_of_shinka_hold_none_either(stranger: Path):
+    (stranger / "evaluate.py").write_text("")
+    (stranger / "initial.py").write_text("x = 1\n")
+    (stranger / "run_evo.py").write_text(f"EvolutionConfig(llm_models=[{ORDER!r}], a={{1: {{2: 3}}}})\n")
+    (note,) = [note for note in load_problem(stranger).notes if "--model" in note]
+    assert shlex.split(note.partition(": ")[2]) == ["--model", ORDER]
+
+
+# Histories
+
+
+def put_link(files: RunFiles, name: str, secret: Path) -> None:
+    path = files.directory / name
+    path.parent.mkdir(exist_ok=True)
+    if path.is_dir():
+        path.rename(path.with_name("moved"))
+    path.unlink(missing_ok=True)
+    path.symlink_to(secret)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "paid/000004.jsonl",
+        "paid/x.slip",
+        "lock",
+        "origin",
+        "report.html",
+        ".writing",
+        "nights",
+        "attempts",
+        "run.parquet",
+    ],
+)
+def test_a_link_in_a_run_is_found_before_anything_is_done_with_it(files: RunFiles, secret: Path, name: str):
+    put_link(files, name, secret)
+    with pytest.raises((HistoryError, EnvironmentFault, UsageError)):
+        find_run(files.directory.parents[1], files.run_id)
+    with pytest.raises((HistoryError, EnvironmentFault)), locked(files):
+        pass
+    assert secret.read_text() == SECRET
+
+
+@pytest.mark.parametrize("command", ["resume", "retry", "export", "compact", "rescore", "replay", "best", "report"])
+def test_no_command_reads_or_writes_through_a_link_of_a_run(
+    files: RunFiles, secret: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+):
+    put_link(files, "paid/000004.jsonl", secret)
+    monkeypatch.chdir(tmp_path)
+    code, said = call(command, files.run_id, "--history", files.directory.parents[1])
+    assert code == 1, said
+    assert "no regular file" in said
+    assert secret.read_text() == SECRET
+    assert not list(tmp_path.glob("*.tar.zst"))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["run.parquet", "nights/0009.parquet", "generations/000001/programs.parquet"])
+def test_a_pipe_in_a_history_is_not_waited_for(files: RunFiles, name: str):
+    path = files.directory / name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(HistoryError, match="no regular file"):
+        Database(files.directory.parents[1])
+
+
+@pytest.mark.parametrize("name", ["**", "*", "[a-z]*", ".x", "a b", "x'y"])
+def test_a_folder_whose_name_is_a_pattern_is_no_run(files: RunFiles, name: str):
+    history = files.directory.parents[1]
+    grow(create(history, run_id="other"), 1)
+    files.directory.rename(files.directory.with_name(name))
+    assert [one.run_id for one in runs_in(history)] == ["other"]
+    assert [row["run_id"] for row in Database(history).rows("FROM runs")] == ["other"]
+
+
+@pytest.mark.parametrize("name", ["000003-999999999", "000003-000900", "999999998-999999999", "000009-000003"])
+def test_the_name_of_a_block_makes_up_no_generations(files: RunFiles, name: str):
+    files.generation(3).rename(files.generations / name)
+    assert len(files.committed()) < 1000
+    if "900" in name:
+        with pytest.raises(HistoryError, match="as its name says"):
+            record.read_past(files)
+    else:
+        assert files.committed() == [0, 1, 2]
+
+
+def test_a_history_that_says_it_is_a_copy_of_one_elsewhere_is_not_believed(
+    files: RunFiles, call: Call, monkeypatch: pytest.MonkeyPatch
+):
+    history, asked = files.directory.parents[1], list[str]()
+    with server(asked) as port:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-user")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-user")
+        url = f"s3://theirs?endpoint_override=127.0.0.1:{port}&scheme=http"
+        (history / ".remote").write_text(f'{{"url": "{url}", "name": "x"}}')
+        for command in (["runs"], ["best", "last"], ["sql", "FROM runs"]):
+            code, said = call(*command, "--history", history)
+            assert code == 2, said
+            assert "copy of a history" in said
+    assert not asked
+
+
+def test_what_a_copy_knows_of_itself_may_be_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path))
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / ".remote").write_text("{")
+    with pytest.raises(UsageError, match="copy of a history"):
+        mirror_of(tmp_path / "copy")
+
+
+def server(asked: list[str]) -> _Server:
+    return _Server(asked)
+
+
+class _Server:
+    """A server on loopback that notes what it is asked; leave the context to stop it."""
+
+    def __init__(self, asked: list[str]) -> None:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.path)
+                self.send_error(404)
+
+            do_HEAD = do_PUT = do_POST = do_GET  # noqa: N815
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                """Keep quiet."""
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    def __enter__(self) -> int:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self._server.server_port
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+# Tables
+
+
+def make_bomb(path: Path, rows: int) -> None:
+    """Make a small file of many rows that all have one long text, which the file holds once."""
+    table = pq.read_table(path)
+    one, text = table.slice(0, 1), os.urandom(150_000).hex()
+    columns = []
+    for field in table.schema:
+        if pa.types.is_string(field.type):
+            value = text if field.name == "prompt" else one[field.name][0].as_py()
+            columns.append(pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([value])))
+        else:
+            columns.append(pa.concat_arrays([one[field.name].combine_chunks()] * rows))
+    bomb = pa.table(columns, names=table.schema.names).replace_schema_metadata(table.schema.metadata)
+    pq.write_table(
+        bomb, path, compression="zstd", write_page_checksum=True, store_schema=False, dictionary_pagesize_limit=2**30
+    )
+
+
+def test_a_small_file_does_not_become_a_large_table(files: RunFiles, tmp_path: Path):
+    path = files.generation(2) / "programs.parquet"
+    make_bomb(path, 20_000)
+    assert path.stat().st_size < 2**19
+    with pytest.raises(HistoryError, match="MiB of memory"):
+        read_file(path)
+    pack(files, tmp_path / "run.tar.zst")
+    with pytest.raises(HistoryError, match="MiB of memory"):
+        unpack(tmp_path / "run.tar.zst", tmp_path / "there")
+    assert not list((tmp_path / "there").glob("runs/*"))
+
+
+def test_a_small_file_does_not_become_a_list_of_a_billion_numbers(tmp_path: Path):
+    path = tmp_path / "x.parquet"
+    zeros = pa.ListArray.from_arrays(pa.array([0, 100_000_000], pa.int32()), pa.nulls(100_000_000, pa.int8()))
+    pq.write_table(pa.table({"scores": zeros}), path, compression="zstd")
+    assert path.stat().st_size < 2**20
+    with pytest.raises(HistoryError, match="MiB of memory"):
+        read_file(path)
+
+
+@pytest.mark.parametrize("cost", [-1000.0, float("nan"), float("-inf")])
+def test_a_run_cannot_have_cost_less_than_nothing(files: RunFiles, cost: float):
+    path = files.generation(2) / "generation.parquet"
+    before = record.read_spent_usd(files)
+    table = read_file(path)
+    mine = table["cost_usd"][0].as_py()
+    place = table.schema.get_field_index("cost_usd")
+    table = table.set_column(place, table.schema.field(place), [pa.array([cost])])
+    pq.write_table(table, path)
+    assert record.read_spent_usd(files) == pytest.approx(before - mine)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "FROM query_table(['runs'])",
+        "FROM query('SELECT 1')",
+        "FROM sniff_csv('/etc/passwd')",
+        "SELECT getenv('HOME')",
+        "FROM (SUMMARIZE '/etc/passwd')",
+        "DESCRIBE '/etc/passwd'",
+        "PIVOT '/etc/passwd' ON a",
+        "SELECT (SELECT max(content) FROM read_text('/etc/passwd'))",
+        "SELECT list_transform([1], lambda x: (SELECT max(content) FROM read_text('/etc/passwd')))",
+        "FROM runs POSITIONAL JOIN read_text('/etc/passwd')",
+        "FROM json_execute_serialized_sql(json_serialize_sql('SELECT 1'))",
+        "FROM which_secret('s3://a', 's3')",
+        "FROM pragma_show('/etc/passwd')",
+        "FROM arrow_scan(0, 0, 0)",
+        "FROM pandas_scan(0)",
+        "EXPLAIN ANALYZE COPY runs TO 'x'",
+        "EXPLAIN (ANALYZE) FROM '/etc/passwd'",
+    ],
+)
+def test_a_query_reads_tables_and_nothing_else(files: RunFiles, query: str):
+    with pytest.raises(QueryError):
+        Database(files.directory.parents[1]).query(query)
+
+
+# Wheels
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is the only place where wheels are looked for."""
+    for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "wheels"
+
+
+PYTHON = Interpreter("it", "3.11.7", "x86_64", "2.31", {})
+
+
+def test_a_wheel_cannot_have_another_one_downloaded_from_an_address(wheels: Path):
+    asked: list[str] = []
+    with server(asked) as port:
+        address = f"http://127.0.0.1:{port}/steps-1-py3-none-any.whl"
+        make_wheel(wheels, "counting", "1.5", requires=[f"steps @ {address}"])
+        with pytest.raises(SpecificationError):
+            packages.resolve(["counting"], PYTHON)
+    assert not asked
+
+
+@pytest.mark.parametrize("name", ["../../escaped.py", "/{}/escaped.py", "x-1.data/data/../../../escaped.py"])
+def test_a_wheel_writes_nothing_outside_of_its_folder(wheels: Path, tmp_path: Path, name: str):
+    make_wheel(wheels, "counting", "1", {name.format(tmp_path): "x = 1", "counting.py": ""})
+    folder = tmp_path / "a" / "b" / "c"
+    folder.mkdir(parents=True)
+    with contextlib.suppress(SpecificationError):
+        packages.fetch(["counting"], packages.resolve(["counting"], PYTHON), PYTHON, folder)
+    assert not [
+        path for path in tmp_path.rglob("escaped.py") if folder not in path.parents and "cache" not in path.parts
+    ]
+
+
+def test_a_link_in_a_wheel_brings_no_file_of_the_host(wheels: Path, tmp_path: Path, secret: Path):
+    with zipfile.ZipFile(make_wheel(wheels, "counting", "1"), "a") as archive:
+        link = zipfile.ZipInfo("link")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, str(secret))
+    folder = tmp_path / "there"
+    folder.mkdir()
+    packages.fetch(["counting"], packages.resolve(["counting"], PYTHON), PYTHON, folder)
+    assert not any(SECRET in path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())
