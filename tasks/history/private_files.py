@@ -91,7 +91,8 @@ def is_plain_file(path: Path) -> bool:
 
 
 def _make(folder: Path, rights: int) -> None:
-    for path in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+    missing = [path for path in (folder, *folder.parents) if not path.is_dir()]
+    for path in reversed(missing):
         try:
             os.mkdir(path, rights)
         except FileExistsError:  # another process was quicker
