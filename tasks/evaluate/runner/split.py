@@ -179,7 +179,13 @@ class _Referee:
         for descriptor in (output, asked, ask, told, tell, results):
             os.close(descriptor)
         seen = watch.Watch(
-            scorer, results_end, output_end, self._bounds(), beside=[evolved], tell_host=lambda: self._answer(b"")
+            scorer,
+            results_end,
+            output_end,
+            self._bounds(),
+            beside=[evolved],
+            count_ran=lambda: self._group.read().cpu_s,
+            tell_host=lambda: self._answer(b""),
         )
         return evolved, scorer, seen
 
