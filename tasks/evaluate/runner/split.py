@@ -295,6 +295,7 @@ def _score(rules: Rules, data: bytes, results: int, line: calls.Line) -> None:
     apart, work = rules.apart, rules.work
     program = Program(apart.source, work.seed, apart.code)
     evolved = calls.Evolved(apart.evolved, line)
+    evolved.heed_the_unseen()
 
     def load() -> Callable[..., Any]:
         function = program.load([work.run_function], {STAND_IN: evolved.call})[0]
