@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 from schemas.errors import UsageError
@@ -40,12 +42,44 @@ def prepare() -> None:
     """Sets what is not set already. Call it before Prefect or LiteLLM is imported."""
     for name, value in _ALWAYS.items():
         os.environ.setdefault(name, value)
+    _reach_loopback_directly()
 
 
-_SETTINGS_OF_PREFECT = {
-    ".env": re.compile(r"^\s*(export\s+)?PREFECT_", re.MULTILINE | re.IGNORECASE),
-    "prefect.toml": re.compile(r"\S"),
-    "pyproject.toml": re.compile(r"\btool\b[\s\"'.]+prefect\b"),
+def _reach_loopback_directly() -> None:
+    """Let no proxy of the environment come between this machine and itself.
+
+    It would get the password of the Prefect server, and could not reach that server anyway.
+    """
+    set_already = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy") and value}
+    given = [set_already.pop(name, "") for name in _NO_PROXY]
+    if not set_already:
+        return
+    hosts = [host.strip() for value in given for host in value.split(",") if host.strip()]
+    for name in _NO_PROXY:
+        os.environ[name] = ",".join(dict.fromkeys([*hosts, *_LOOPBACK]))
+
+
+_NO_PROXY = ("no_proxy", "NO_PROXY")
+"""Programs read one or the other; the first wins."""
+
+_LOOPBACK = ("127.0.0.1", "localhost")
+
+
+_DOTENV = re.compile(r"(?:^|[\r\n])\s*(?:export\s+)?'?PREFECT_", re.IGNORECASE)
+
+
+def _has_tool_prefect(text: str) -> bool:
+    try:
+        tool = tomllib.loads(text).get("tool")
+    except tomllib.TOMLDecodeError:
+        return "prefect" in text
+    return isinstance(tool, dict) and "prefect" in tool
+
+
+_SETTINGS_OF_PREFECT: dict[str, Callable[[str], object]] = {
+    ".env": _DOTENV.search,
+    "prefect.toml": str.strip,
+    "pyproject.toml": _has_tool_prefect,
 }
 """Files of the working directory in which Prefect looks for settings, and what they hold if it finds some."""
 
@@ -61,13 +95,13 @@ def require_no_settings_of_prefect(folder: Path) -> None:
     Raises:
         UsageError: If one does.
     """
-    for name, settings in _SETTINGS_OF_PREFECT.items():
+    for name, has_settings in _SETTINGS_OF_PREFECT.items():
         path = folder / name
         if not path.is_file():
             continue
         with path.open("rb") as file:
             text = file.read(_LARGEST + 1)
-        if len(text) > _LARGEST or settings.search(text.decode("utf-8", "replace")):
+        if len(text) > _LARGEST or has_settings(text.decode("utf-8", "replace")):
             raise UsageError(
                 f"{path} has settings of Prefect's, which would count here whoever wrote them",
                 remedy="Start from another folder. Settings of your own go into the environment (PREFECT_API_URL=…) or "

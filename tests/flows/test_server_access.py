@@ -236,6 +236,17 @@ def test_a_server_that_is_named_never_gets_the_password_of_this_installation(ins
         assert secret not in repr(seen)
 
 
+def test_a_proxy_of_the_environment_never_gets_the_password(installation: Path, tmp_path: Path):
+    secret = server_access.installation_password()
+    with stranger() as (proxy, seen_by_proxy), stranger() as (own, seen):
+        server_access.remember_served_port(int(own.split(":")[2].split("/")[0]))
+        proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), proxy.removesuffix("/api"))
+        none = dict.fromkeys(("NO_PROXY", "no_proxy", "PREFECT_API_URL"), "")
+        call(["schedules"], tmp_path / "history", PREFECT_HOME=str(tmp_path / "home"), **proxies, **none)
+        assert {"Authorization"} <= {name for headers in seen for name in headers}, "it went to the right place"
+        assert seen_by_proxy == [], secret
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
 def test_a_port_where_another_user_listens_gets_no_password(installation: Path):
     os.seteuid(65534)  # a socket is of whoever makes it
