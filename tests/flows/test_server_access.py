@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
+import websockets.sync.client
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_HOME, temporary_settings
@@ -24,6 +25,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.typing import Subprotocol
 
 from flows import server_access
 from flows.cli.main import run
@@ -115,6 +118,69 @@ def test_another_host_is_refused_even_with_the_password(server: EmbeddedServer):
     for name in ("127.0.0.1", "localhost", "LocalHost", "[::1]"):
         host = f"{name}:{server.port}"
         assert ask(server, "GET", "/api/admin/version", headers={"Host": host}).status_code == 200, host
+
+
+def raw(port: int, request: str) -> str:
+    """The first line that a server answers to some bytes; none where it only closes the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(request.encode("latin-1"))
+        return connection.makefile("rb").readline().decode("latin-1").strip()
+
+
+@pytest.mark.prefect
+@pytest.mark.parametrize(
+    "request_lines",
+    [
+        "GET /api/health HTTP/1.0",
+        "GET /api/health HTTP/1.1\r\nHost:",
+        "GET /api/health HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: 127.0.0.1:PORT",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nHost: evil.example",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1.:PORT",
+        "GET /api/health HTTP/1.1\r\nHost: localhost.:PORT",
+        "GET /api/health HTTP/1.1\r\nHost: evil@127.0.0.1:PORT",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:PORT@evil.example",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:PORT, evil.example",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:0PORT",
+        "GET /api/health HTTP/1.1\r\nHost: 2130706433:PORT",
+        "GET /api/health HTTP/1.1\r\nHost: 127.1:PORT",
+        "GET /api/health HTTP/1.1\r\nHost: 0.0.0.0:PORT",
+        "GET /api/health HTTP/1.1\r\nHost: [::ffff:127.0.0.1]:PORT",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nOrigin: null",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nOrigin: file://",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nOrigin:",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nOrigin: https://127.0.0.1:PORT",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nOrigin: http://127.0.0.1",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nOrigin: http://127.0.0.1:PORT.evil.example",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nOrigin: http://127.0.0.1:PORT\r\nOrigin: http://evil.example",
+        "GET http://127.0.0.1:PORT/api/health HTTP/1.1\r\nHost: evil.example",
+    ],
+)
+def test_what_only_looks_like_this_machine_is_refused(server: EmbeddedServer, request_lines: str):
+    request = request_lines.replace("PORT", str(server.port)) + "\r\nConnection: close\r\n\r\n"
+    assert raw(server.port, request).split()[1:2] in (["403"], ["400"], [])
+
+
+@pytest.mark.prefect
+def test_no_page_shows_the_server_s_pages_in_a_frame(server: EmbeddedServer):
+    for path in ("/", "/api/health", "/dashboard"):
+        headers = ask(server, "GET", path).headers
+        assert headers["x-frame-options"] == "DENY", path
+        assert "frame-ancestors 'none'" in headers["content-security-policy"], path
+
+
+@pytest.mark.prefect
+@pytest.mark.parametrize("path", ["events/in", "events/out", "logs/out", "work_pools/overnight/workers/connect"])
+@pytest.mark.parametrize("said", ['{"type": "auth", "token": "overnight:guessed"}', '{"type": "auth"}', "{}"])
+def test_a_web_socket_without_the_password_is_closed(server: EmbeddedServer, path: str, said: str):
+    with pytest.raises((ConnectionClosed, InvalidHandshake)):
+        with websockets.sync.client.connect(
+            f"ws://127.0.0.1:{server.port}/api/{path}", subprotocols=[Subprotocol("prefect")], proxy=None
+        ) as connection:
+            connection.send(said)
+            connection.recv(60)
+    with pytest.raises((ConnectionClosed, InvalidHandshake)):
+        with websockets.sync.client.connect(f"ws://127.0.0.1:{server.port}/api/{path}", proxy=None) as connection:
+            connection.recv(60)
 
 
 @pytest.mark.prefect
