@@ -1,8 +1,8 @@
 """The door of a Prefect server on loopback: requests of other web pages and for other host names are refused.
 
 A password alone is not enough: a page that a browser shows may send requests to loopback, and a name that an attacker
-resolves to 127.0.0.1 makes them look like requests of the same origin. And a page at another port of this machine, whose
-storage in the browser is the same, could show the server's own page in a frame, and have a person click in it.
+resolves to 127.0.0.1 makes them look like requests of the same origin. And a page at another port of this machine has
+the same storage in the browser: it could show the server's own page in a frame, and have a person click in it.
 """
 
 from __future__ import annotations

@@ -31,10 +31,11 @@ from websockets.typing import Subprotocol
 from flows import server_access
 from flows.cli.main import run
 from flows.schedules import Schedules, cron_schedule
-from flows.server import EmbeddedServer, talking_to
+from flows.server import EmbeddedServer, answers, talking_to
 from flows.server_guard import LocalGuard
 from flows.state import state_folder
 from schemas.errors import EnvironmentFault
+from tests.accidents import wait_until
 from tests.flows.cli.conftest import call
 from tests.ports import free_port
 
@@ -169,18 +170,70 @@ def test_no_page_shows_the_server_s_pages_in_a_frame(server: EmbeddedServer):
 
 
 @pytest.mark.prefect
+def test_what_is_answered_without_the_password_tells_nothing_of_it(server: EmbeddedServer):
+    secret = server.password.partition(":")[2]
+    for path in ("/ui-settings", "/", "/api/health", "/api/ready", "/api/admin/settings", "/api/openapi.json"):
+        assert secret not in ask(server, "GET", path, password=False).text, path
+    assert secret not in ask(server, "GET", "/api/admin/settings").text
+
+
+@pytest.mark.prefect
+def test_deployments_of_others_are_no_schedules_whatever_they_are_called(server: EmbeddedServer, tmp_path: Path):
+    with talking_to(server), get_client(sync_client=True) as client:
+        flow = client.create_flow_from_name("night")
+        every_hour = [{"schedule": {"interval": 3600}, "active": True}]
+        deployment = {"flow_id": str(flow), "schedules": every_hour}
+        ours = {"run_id": "toy", "history": "/nowhere", "start": {"problem": "toy", "seed": 1}, "rules": {}}
+        client.request("POST", "/deployments/", json=deployment | {"name": "theirs"})
+        client.request("POST", "/deployments/", json=deployment | {"name": "changed", "parameters": ours})
+    there = {"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": server.password}
+    listed = call(["schedules"], tmp_path, **there)
+    assert "theirs" not in listed.stdout
+    assert "changed" in listed.stdout, "ours, of which somebody changed the schedule in Prefect's pages"
+    removed = call(["schedules", "remove", "theirs"], tmp_path, **there)
+    assert (listed.returncode, removed.returncode) == (0, 2), listed.stderr + removed.stderr
+    assert "Traceback" not in listed.stderr + removed.stderr
+    with talking_to(server), get_client(sync_client=True) as client:
+        for deployment in client.read_deployments():
+            client.delete_deployment(deployment.id)
+
+
+@pytest.mark.prefect
+def test_a_server_that_cannot_be_started_for_want_of_memory_is_started_later(monkeypatch: pytest.MonkeyPatch):
+    started = EmbeddedServer()
+    start, tried = started._start, threading.Event()
+
+    def fails_once() -> subprocess.Popen[bytes]:
+        if tried.is_set():
+            return start()
+        tried.set()
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    try:
+        started.wait()
+        first = started.pid
+        monkeypatch.setattr(started, "_start", fails_once)
+        started.keep_running(lambda _: None)
+        started._process.kill()
+        wait_until(lambda: tried.is_set() and started.pid != first and answers(started.url))
+    finally:
+        started.stop()
+
+
+def told_by_socket(url: str, protocols: list[Subprotocol] | None, said: str) -> str | bytes:
+    """What a web socket tells after something was said to it."""
+    with websockets.sync.client.connect(url, subprotocols=protocols, proxy=None) as connection:
+        connection.send(said)
+        return connection.recv(60)
+
+
+@pytest.mark.prefect
 @pytest.mark.parametrize("path", ["events/in", "events/out", "logs/out", "work_pools/overnight/workers/connect"])
 @pytest.mark.parametrize("said", ['{"type": "auth", "token": "overnight:guessed"}', '{"type": "auth"}', "{}"])
 def test_a_web_socket_without_the_password_is_closed(server: EmbeddedServer, path: str, said: str):
-    with pytest.raises((ConnectionClosed, InvalidHandshake)):
-        with websockets.sync.client.connect(
-            f"ws://127.0.0.1:{server.port}/api/{path}", subprotocols=[Subprotocol("prefect")], proxy=None
-        ) as connection:
-            connection.send(said)
-            connection.recv(60)
-    with pytest.raises((ConnectionClosed, InvalidHandshake)):
-        with websockets.sync.client.connect(f"ws://127.0.0.1:{server.port}/api/{path}", proxy=None) as connection:
-            connection.recv(60)
+    for protocols in ([Subprotocol("prefect")], None):
+        with pytest.raises((ConnectionClosed, InvalidHandshake)):
+            told_by_socket(f"ws://127.0.0.1:{server.port}/api/{path}", protocols, said)
 
 
 @pytest.mark.prefect
