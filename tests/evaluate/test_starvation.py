@@ -190,3 +190,24 @@ def test_when_a_process_began_is_told_by_the_monotonic_clock():
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def test_a_process_says_nothing_of_itself_by_its_name():
+    asleep, said = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with open("/proc/self/comm", "w") as file:
+            file.write(") R 1\n0 0 (")
+        os.write(said, b".")
+        time.sleep(60)
+        os._exit(0)
+    try:
+        os.read(asleep, 1)
+        before = time.monotonic() + 10
+        while starvation.look_at_all([child])[child].is_ready:
+            assert time.monotonic() < before, "it sleeps"
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(asleep)
+        os.close(said)
