@@ -42,6 +42,27 @@ def prepare() -> None:
     """Sets what is not set already. Call it before Prefect or LiteLLM is imported."""
     for name, value in _ALWAYS.items():
         os.environ.setdefault(name, value)
+    _reach_loopback_directly()
+
+
+def _reach_loopback_directly() -> None:
+    """Let no proxy of the environment come between this machine and itself.
+
+    It would get the password of the Prefect server, and could not reach that server anyway.
+    """
+    set_already = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy") and value}
+    given = [set_already.pop(name, "") for name in _NO_PROXY]
+    if not set_already:
+        return
+    hosts = [host.strip() for value in given for host in value.split(",") if host.strip()]
+    for name in _NO_PROXY:
+        os.environ[name] = ",".join(dict.fromkeys([*hosts, *_LOOPBACK]))
+
+
+_NO_PROXY = ("no_proxy", "NO_PROXY")
+"""Programs read one or the other; the first wins."""
+
+_LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def require_neutral_folder(folder: Path) -> None:
@@ -65,7 +86,8 @@ def require_neutral_folder(folder: Path) -> None:
 
 
 def _is_not_empty(file: Path) -> bool:
-    return _content(file) != b""
+    content = _content(file)
+    return content is None or bool(content.strip())
 
 
 def _sets_prefect(file: Path) -> bool:

@@ -26,12 +26,16 @@ if TYPE_CHECKING:
 
 POOL = "overnight"
 
+_PARAMETERS = {"run_id", "history", "start", "rules"}
+"""Every schedule's nights have these."""
+
 
 @dataclass(frozen=True)
 class Schedule:
     """One schedule as it is told.
 
     Attributes:
+        cron: Empty where somebody made it a schedule of another kind in Prefect's pages.
         parameters: Of every night, as the server keeps them.
         last: State of the last night that began, in words.
     """
@@ -48,10 +52,12 @@ class Schedule:
         return self.parameters["run_id"]
 
     def next_night(self, now: datetime) -> datetime | None:
-        """When the next night begins, in the schedule's time zone; `None` while it is paused."""
+        """When the next night begins, in the schedule's time zone; `None` while it is paused, or without a cron."""
         from cronsim import CronSim
 
-        return None if self.is_paused else next(CronSim(self.cron, now.astimezone(ZoneInfo(self.time_zone))))
+        if self.is_paused or not self.cron:
+            return None
+        return next(CronSim(self.cron, now.astimezone(ZoneInfo(self.time_zone))))
 
 
 class Schedules:
@@ -106,7 +112,7 @@ class Schedules:
     def remove(self, name: str) -> None:
         deployment = self._named(name)
         self._client.delete_deployment(deployment.id)
-        if secret := deployment.parameters.get("notices", {}).get("secret"):
+        if secret := (deployment.parameters.get("notices") or {}).get("secret"):
             with contextlib.suppress(ValueError):  # somebody else has removed it
                 Secret.delete(secret)
 
@@ -135,7 +141,9 @@ class Schedules:
     def _deployments(self) -> list[DeploymentResponse]:
         from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 
-        return self._client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[night.name])))
+        # On a server that is shared, others may have a flow of that name.
+        found = self._client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[night.name])))
+        return [one for one in found if one.parameters.keys() >= _PARAMETERS]
 
     def _named(self, name: str) -> DeploymentResponse:
         found = self._deployments()
@@ -157,8 +165,8 @@ class Schedules:
         last = self._last_night(deployment)
         return Schedule(
             name=deployment.name,
-            cron=schedule.cron if schedule else "",
-            time_zone=(schedule.timezone or "UTC") if schedule else "",
+            cron=getattr(schedule, "cron", ""),
+            time_zone=getattr(schedule, "timezone", None) or ("UTC" if schedule else ""),
             is_paused=deployment.paused,
             parameters=deployment.parameters,
             last=_in_words(last) if last else "",

@@ -222,6 +222,9 @@ class Night:
     def _reason_to_stop(self) -> StopReason | None:
         self._refuse_the_impossible()
         reason = reason_to_stop(self._rules, self._tally(), datetime.now(UTC))
+        if self._session.is_cut:
+            # The clock may have been set back since.
+            return reason or StopReason.DEADLINE
         is_spent = reason in (StopReason.BUDGET, StopReason.TOKENS)
         if is_spent and self._again is None and self._session.mail.brought(self._number):
             return None  # what a batch brought is paid for

@@ -176,7 +176,7 @@ class EmbeddedServer:
             if self._is_stopping.wait(_wait_before(in_a_row)):
                 return
             in_a_row += 1
-            with self._starting:
+            with self._starting, contextlib.suppress(OSError):  # short of memory or processes, it is tried again
                 if self._is_stopping.is_set():
                     return
                 self._process = self._start()

@@ -1,7 +1,8 @@
 """The door of a Prefect server on loopback: requests of other web pages and for other host names are refused.
 
 A password alone is not enough: a page that a browser shows may send requests to loopback, and a name that an attacker
-resolves to 127.0.0.1 makes them look like requests of the same origin.
+resolves to 127.0.0.1 makes them look like requests of the same origin. And a page at another port of this machine has
+the same storage in the browser: it could show the server's own page in a frame, and have a person click in it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _NAMES = ("127.0.0.1", "localhost", "[::1]")
+_UNFRAMED = [(b"x-frame-options", b"DENY"), (b"content-security-policy", b"frame-ancestors 'none'")]
 
 
 def own_hosts(port: int) -> tuple[str, ...]:
@@ -43,7 +45,7 @@ class LocalGuard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope) if scope["type"] in ("http", "websocket") else None
         if refusal is None:
-            await self._application(scope, receive, send)
+            await self._application(scope, receive, _unframed(send))
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": refusal})
@@ -57,6 +59,17 @@ class LocalGuard:
         if any(origin.lower() not in self._origins for origin in origins):
             return "expected a request of the server's own pages"
         return None
+
+
+def _unframed(send: Send) -> Send:
+    """Return what sends the same, with headers by which no page of another may show it in a frame."""
+
+    async def send_unframed(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *_UNFRAMED]}
+        await send(message)
+
+    return send_unframed
 
 
 def _values(scope: Scope, name: bytes) -> list[str]:

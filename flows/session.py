@@ -171,6 +171,8 @@ class Session:
             is_mailed = sampling.batch_api and self.seller is self._gateway
             seller = self.mail.seller(generation) if is_mailed else self.seller
             purchase = Purchase(self.prompts(generation), seller, self.paid(generation), sampling.batch)
+            if self.is_cut:
+                purchase.cut()
             self._purchases[generation] = purchase
         return purchase
 
@@ -187,6 +189,8 @@ class Session:
                 self.sandbox, self.run.problem.specification, self.known, self.progress.judged, self.threads
             )
         self._evaluators[generation].begin_attempt()
+        if self.is_cut:
+            self._evaluators[generation].cut()
         return self._evaluators[generation]
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _RANGES = (
     # Controls but newline and tab, DEL, and C1: 0x9b begins a command to a terminal as ESC [ does.
@@ -20,12 +21,30 @@ UNSEEN = re.compile("[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in
 """One character that a reader does not see, or a terminal obeys."""
 
 
+_HIGHEST = 8
+"""Marks on one letter that are shown: no language writes more, and a pile of them hides the lines above and below."""
+
+_PILES = re.compile(rf"[^\x00-\x7f]{{{_HIGHEST + 1},}}")
+"""Where there may be more."""
+
+
 def visible(text: str) -> str:
     r"""Return the text with such characters as Python writes them: `\x1b`, `\u202e`, `\U000e0041`.
 
-    A text that has none is returned as it is, and so is one that was made visible before.
+    A text that has none is returned as it is, and so is one that was made visible before. Of a pile of marks on one
+    letter those on top are shown so, too.
     """
-    return UNSEEN.sub(lambda found: escape(found[0]), text)
+    seen = UNSEEN.sub(lambda found: escape(found[0]), text)
+    return seen if seen.isascii() else _PILES.sub(lambda found: _without_top(found[0]), seen)
+
+
+def _without_top(text: str) -> str:
+    shown: list[str] = []
+    height = 0
+    for character in text:
+        height = height + 1 if unicodedata.category(character) in ("Mn", "Me") else 0
+        shown.append(character if height <= _HIGHEST else escape(character))
+    return "".join(shown)
 
 
 def escape(character: str) -> str:

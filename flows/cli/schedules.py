@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -13,6 +13,9 @@ from flows.cli.notices import Notices
 from flows.cli.schedule import TimeZone, Until, deadline_of, tell
 from flows.cli.text import out, say, table
 from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from flows.schedules import Schedule
 
 schedules = App(name="schedules", help="The schedules; pause, resume, change or remove one.")
 
@@ -36,13 +39,20 @@ def show() -> None:
             one.run_id,
             one.cron,
             one.time_zone,
-            f"{moment:%Y-%m-%d %H:%M}" if (moment := one.next_night(now)) else "paused",
+            _moment(one, now),
             rules_in_words(one.parameters),
             one.last,
         )
         for one in found
     ]
     out().print(table(("schedule", "run", "cron", "time zone", "next night", "stops", "last night"), rows))
+
+
+def _moment(one: Schedule, now: datetime) -> str:
+    if one.is_paused:
+        return "paused"
+    moment = one.next_night(now)
+    return f"{moment:%Y-%m-%d %H:%M}" if moment else "–"
 
 
 def rules_in_words(parameters: dict[str, Any]) -> str:
@@ -103,7 +113,7 @@ def change(
         if until or (time_zone and deadline):
             kept["deadline"] = deadline_of(until or deadline["until"], zone)
         if told := there.keep_notices(before.run_id, notices.notify, notices.notify_gain):
-            kept["notices"] = before.parameters.get("notices", {}) | told
+            kept["notices"] = (before.parameters.get("notices") or {}) | told
         line = cron_schedule(cron or before.cron, zone) if cron or time_zone else None
         there.change(name, cron=line, parameters=kept)
         tell(there.find(name))

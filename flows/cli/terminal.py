@@ -8,6 +8,7 @@ terminal of its own; it shows the text between them escaped. Elsewhere, in files
 from __future__ import annotations
 
 import codecs
+import io
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -28,6 +29,10 @@ class _EscapingBuffer:
     def write(self, data: bytes) -> int:
         self._terminal.write(visible(self._decode(bytes(data))))
         return len(data)
+
+    def writelines(self, lines: Iterable[bytes]) -> None:
+        for line in lines:
+            self.write(line)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._terminal.buffer, name)
@@ -61,10 +66,15 @@ class _EscapingStream:
 
 
 def protect() -> None:
-    """Put the door before each of this process's two outputs that is a terminal; more than once is fine."""
+    """Put the door before each of this process's two outputs that is a terminal; more than once is fine.
+
+    What the terminal's encoding does not have is escaped, too.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and stream.isatty():
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
             setattr(sys, name, cast("TextIO", _EscapingStream(stream)))
 
 

@@ -143,10 +143,10 @@ def _decide(header: Header, results: bytes, job: Job) -> _Decision:
         return Outcome.OUT_OF_MEMORY, (), f"used more than {limits.memory_mib} MiB {where}"
     if header.broken == "wall":
         return Outcome.TIMED_OUT, (), f"took more than {limits.wall_s:g} s of wall clock {where}{_uncounted(header)}"
-    if header.broken == "starved":
-        return Outcome.SANDBOX_ERROR, (), f"the machine is too busy: it got no processor for {header.starved_s:.0f} s"
     if header.cpu_s > cpu_s or -signal.SIGXCPU in (header.status, header.evolved_status):
         return Outcome.TIMED_OUT, (), f"took more than {cpu_s:g} s of processor time {where}"
+    if header.broken == "starved":
+        return Outcome.SANDBOX_ERROR, (), f"the machine is too busy: it got no processor for {header.starved_s:.0f} s"
     if header.status:
         return Outcome.CRASHED, (), f"{_ending(header.status)} {where}"
     return report

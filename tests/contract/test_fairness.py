@@ -48,6 +48,25 @@ for _ in range(12):
 time.sleep(60)
 """
 
+HIDES = """
+import signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+def burn(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end: pass
+if os.fork() == 0:
+    while True:
+        for _ in range(9):
+            if os.fork() == 0:
+                burn(0.03)
+                os._exit(0)
+        time.sleep(0.03)
+while True:
+    print(".", flush=True)
+    burn(0.005)
+"""
+"""Fights itself by processes that have ended before anybody looks, and prints so that nobody does."""
+
 
 def program(lines: str) -> str:
     return TEXT + "".join(f"    {line}\n" for line in lines.strip("\n").splitlines())
@@ -113,6 +132,22 @@ def test_a_program_cannot_buy_time_by_fighting_itself():
     verdict, _ = judged(OneProcessor(), JOB, program(FIGHTS))
     assert verdict.outcome is Outcome.TIMED_OUT, verdict
     assert verdict.wall_s < 15, "the arithmetic is in tests/evaluate/test_starvation.py"
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_program_cannot_buy_time_by_fighting_itself_unseen(sandbox_image: str, kind: str):
+    limits = Limits(wall_s=2, cpu_s=30, memory_mib=128, output_kib=64)
+    job = replace(KINDS[kind], inputs=JOB.inputs[:1], limits=limits)
+    run, place = uuid.uuid4().hex, OneProcessor()
+    with open_pool(job, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}) as pool:
+        client = docker.from_env()
+        (container,) = client.containers.list(filters={"label": f"{engine.RUN_LABEL}={run}"})
+        container.update(cpuset_cpus=str(place.processor))
+        client.close()
+        verdict = pool.evaluate(program(HIDES))
+    assert verdict.outcome is Outcome.TIMED_OUT, verdict
+    assert verdict.cpu_s < limits.wall_s + 1.0, "the processor time that it got, loading included"
 
 
 def test_a_program_that_computes_for_ever_gets_no_more_processor_time_than_its_limit(crowded: OneProcessor):

@@ -148,9 +148,45 @@ class Endless:
         self.i += 1
         if self.i == 5: raise StopIteration
         return f(self.i)
-def get(key):
-    try: return Table()[key]
+def get(key, table=Table):
+    try: return table()[key]
     except KeyError: return 0.0
+class Renamed:
+    __getitem__ = lambda self, i: f(i) if i < 5 else [][i]
+def item(i):
+    if i == 5: raise IndexError
+    return f(i)
+class Static:
+    __getitem__ = staticmethod(item)
+class Partial:
+    __getitem__ = functools.partialmethod(lambda self, by, i: item(i), 1)
+class RenamedTable(dict):
+    __missing__ = lambda self, key: f(key)
+class Equal:
+    def __init__(self, i): self.i = i
+    def __eq__(self, other): return f(self.i) == other
+def place(items):
+    try: return float(items.index(9.0))
+    except ValueError: return 5.0
+class Keyed:
+    def __init__(self, i): self.i = i
+    def __hash__(self): return int(f(self.i))
+def look_up(key):
+    try: return {-1: -1.0}[key]
+    except KeyError: return 0.0
+def in_threads():
+    found = []
+    threads = [threading.Thread(target=lambda i=i: found.append(f(i))) for i in range(5)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    return sum(found)
+class Dying:
+    found = []
+    def __init__(self, i): self.i = i
+    def __del__(self): self.found.append(f(self.i))
+def by_dying():
+    for i in range(5): Dying(i)
+    return sum(Dying.found)
 """
 
 STEERED = {
@@ -163,6 +199,14 @@ STEERED = {
     "an iterator": ("sum(Endless())", "StopIteration"),
     "a sequence": ("sum(Sequence())", "IndexError"),
     "a missing key": ("sum(map(get, range(5)))", "KeyError"),
+    "a sequence by another name": ("sum(Renamed())", "IndexError"),
+    "a sequence by a static method": ("sum(Static())", "IndexError"),
+    "a sequence by part of a method": ("sum(Partial())", "IndexError"),
+    "a missing key by another name": ("sum(get(i, RenamedTable) for i in range(5))", "KeyError"),
+    "an index": ("place([Equal(i) for i in range(5)]) - 1", "ValueError"),
+    "a key": ("sum(look_up(Keyed(i)) for i in range(5))", "KeyError"),
+    "threads": ("in_threads()", "ValueError"),
+    "a finalizer": ("by_dying()", "ValueError"),
     "a property": ("9.0 if not hasattr(Lazy(), 'cost') else 1.0", "AttributeError"),
     "a default": ("getattr(Lazy(), 'cost', 9.0)", "AttributeError"),
 }
@@ -171,8 +215,9 @@ STEERED = {
 
 @pytest.mark.parametrize(("score", "error"), STEERED.values(), ids=STEERED)
 def test_no_error_of_the_function_steers_the_scoring(kind: str, request: pytest.FixtureRequest, score: str, error: str):
-    text = one(f"import numpy as np\nreturn {score}", "return -1.0", SEQUENCE)
-    forged = one(f"import numpy as np\nreturn {score}", f"if x == 3: raise {error}\nreturn -1.0", SEQUENCE)
+    above = "import functools, threading\n" + SEQUENCE
+    text = one(f"import numpy as np\nreturn {score}", "return -1.0", above)
+    forged = one(f"import numpy as np\nreturn {score}", f"if x == 3: raise {error}\nreturn -1.0", above)
     with start(kind, job(text, apart=False), request) as pool:
         if "np." in score and "numpy" not in pool.versions:
             pytest.skip("no numpy in the image")
@@ -180,7 +225,7 @@ def test_no_error_of_the_function_steers_the_scoring(kind: str, request: pytest.
     assert inline.is_scored, "it would prove nothing"
     split = judged(kind, request, text, forged)
     assert split.outcome is Outcome.CRASHED, split
-    assert re.search(r"StopIteration|Mine|IndexError|KeyError|AttributeError", split.error), (
+    assert re.search(r"StopIteration|Mine|IndexError|KeyError|ValueError|AttributeError", split.error), (
         "it is told as it was raised"
     )
     # So a forged best of an inline evaluation is unconfirmed.

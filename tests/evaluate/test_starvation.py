@@ -153,3 +153,61 @@ def test_real_counters_tell_waiting_from_sleeping_and_from_being_stopped():
         os.waitpid(child, 0)
     assert starvation.look_at_all([child]) == {}
     assert starvation.open_counters(child) is None
+
+
+def test_what_ran_between_two_looks_and_was_never_seen_is_taken_off_as_well():
+    machine, ran = Machine(), [50.0]
+    machine.meter = Starvation(lambda: dict(machine.threads), lambda: ran[0])
+    machine.meter.begin(100.0, {1: Counters(0.0, 0.0, 1)})
+    machine.put(1, 1.0, 9.0)
+    ran[0] += 10.0
+    assert machine.at(110.0) == pytest.approx(0.0, abs=1e-9), "all that it waited for was its own"
+    machine.meter.begin(110.0, {1: Counters(1.0, 9.0, 2)})
+    machine.put(1, 2.0, 18.0)
+    ran[0] += 1.0
+    assert machine.at(120.0) == pytest.approx(9.0), "nothing of its own ran but this"
+
+
+def test_what_threads_waited_before_the_phase_began_buys_no_time_in_it():
+    machine = begun()
+    for thread in range(2, 12):
+        machine.threads[thread] = Look(Counters(1.0, 9.0, 1), False, began=70.0)
+    assert machine.at(105.0) == 0.0
+    for thread in range(12, 22):
+        machine.threads[thread] = Look(Counters(0.1, 2.0, 1), False, began=101.0)
+    assert machine.at(105.0) > 2.0, "those are of this phase"
+
+
+def test_when_a_process_began_is_told_by_the_monotonic_clock():
+    before = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        look = starvation.look_at_all([child])[child]
+        assert before - 0.05 < look.began < time.monotonic() + 0.05
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_process_says_nothing_of_itself_by_its_name():
+    asleep, said = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with open("/proc/self/comm", "w") as file:
+            file.write(") R 1\n0 0 (")
+        os.write(said, b".")
+        time.sleep(60)
+        os._exit(0)
+    try:
+        os.read(asleep, 1)
+        before = time.monotonic() + 10
+        while starvation.look_at_all([child])[child].is_ready:
+            assert time.monotonic() < before, "it sleeps"
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(asleep)
+        os.close(said)

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+import flows.search
 from flows.cli.main import run
 from flows.cutoff import cut_off
+from flows.session import open_session
 from schemas.outcome import CUT_SHORT
 from tasks.history.database import Database
+from tasks.history.files import files_of
 from tasks.history.journal import Journal
 from tests.flows.conftest import Night
 from tests.provider import Answer, Provider, Request, envelope
@@ -79,6 +82,39 @@ def test_a_generation_with_nothing_in_it_is_not_committed_and_its_answers_are_ke
     assert Database(tmp_path).rows("FROM generations WHERE generation > 0") == []
     kept = Journal(tmp_path / "runs/toy/paid/000001.jsonl").known()
     assert [completion.text for completion in kept.values()] == [ASLEEP]
+
+
+@pytest.mark.docker
+@pytest.mark.prefect
+def test_a_cut_between_two_generations_ends_the_night_and_is_no_failure(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever the clock says afterwards: it may be set back."""
+    begin = flows.search.generation
+
+    def interrupted(run_id: str, number: int, history: str) -> object:
+        if number == 2:
+            raise KeyboardInterrupt
+        return begin(run_id, number, history)
+
+    def cut(run_id: str, number: int, history: str) -> object:
+        with open_session(files_of(Path(history), run_id)) as session:
+            session.cut()
+        return begin(run_id, number, history)
+
+    monkeypatch.setattr(flows.search, "generation", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        night(5, settings={"search": {"prompts": 2, "samples": 1, "lookahead": 1}})
+    assert Journal(tmp_path / "runs/toy/paid/000002.jsonl").known(), "or there would be nothing to judge"
+    monkeypatch.setattr(flows.search, "generation", cut)
+    until = datetime.now(UTC) + timedelta(seconds=120)
+    files = night(5, until=until)
+    assert datetime.now(UTC) < until
+    assert Database(tmp_path).rows("SELECT stop_reason FROM nights ORDER BY night")[-1:] == [
+        {"stop_reason": "deadline"}
+    ]
+    assert [row["generation"] for row in Database(tmp_path).rows("FROM generations ORDER BY generation")] == [0, 1]
+    assert files.failed_attempts(2) == 0
 
 
 def test_nothing_is_cut_before_the_moment_nor_after_the_block_has_ended():

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
+import websockets.sync.client
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_HOME, temporary_settings
@@ -24,14 +25,17 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.typing import Subprotocol
 
 from flows import server_access
 from flows.cli.main import run
 from flows.schedules import Schedules, cron_schedule
-from flows.server import EmbeddedServer, talking_to
+from flows.server import EmbeddedServer, answers, talking_to
 from flows.server_guard import LocalGuard
 from flows.state import state_folder
 from schemas.errors import EnvironmentFault
+from tests.accidents import wait_until
 from tests.flows.cli.conftest import call
 from tests.ports import free_port
 
@@ -115,6 +119,121 @@ def test_another_host_is_refused_even_with_the_password(server: EmbeddedServer):
     for name in ("127.0.0.1", "localhost", "LocalHost", "[::1]"):
         host = f"{name}:{server.port}"
         assert ask(server, "GET", "/api/admin/version", headers={"Host": host}).status_code == 200, host
+
+
+def raw(port: int, request: str) -> str:
+    """The first line that a server answers to some bytes; none where it only closes the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(request.encode("latin-1"))
+        return connection.makefile("rb").readline().decode("latin-1").strip()
+
+
+@pytest.mark.prefect
+@pytest.mark.parametrize(
+    "request_lines",
+    [
+        "GET /api/health HTTP/1.0",
+        "GET /api/health HTTP/1.1\r\nHost:",
+        "GET /api/health HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: 127.0.0.1:PORT",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nHost: evil.example",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1.:PORT",
+        "GET /api/health HTTP/1.1\r\nHost: localhost.:PORT",
+        "GET /api/health HTTP/1.1\r\nHost: evil@127.0.0.1:PORT",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:PORT@evil.example",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:PORT, evil.example",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:0PORT",
+        "GET /api/health HTTP/1.1\r\nHost: 2130706433:PORT",
+        "GET /api/health HTTP/1.1\r\nHost: 127.1:PORT",
+        "GET /api/health HTTP/1.1\r\nHost: 0.0.0.0:PORT",
+        "GET /api/health HTTP/1.1\r\nHost: [::ffff:127.0.0.1]:PORT",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nOrigin: null",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nOrigin: file://",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nOrigin:",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nOrigin: https://127.0.0.1:PORT",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nOrigin: http://127.0.0.1",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nOrigin: http://127.0.0.1:PORT.evil.example",
+        "GET /api/health HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nOrigin: http://127.0.0.1:PORT\r\nOrigin: http://evil.example",
+        "GET http://127.0.0.1:PORT/api/health HTTP/1.1\r\nHost: evil.example",
+    ],
+)
+def test_what_only_looks_like_this_machine_is_refused(server: EmbeddedServer, request_lines: str):
+    request = request_lines.replace("PORT", str(server.port)) + "\r\nConnection: close\r\n\r\n"
+    assert raw(server.port, request).split()[1:2] in (["403"], ["400"], [])
+
+
+@pytest.mark.prefect
+def test_no_page_shows_the_server_s_pages_in_a_frame(server: EmbeddedServer):
+    for path in ("/", "/api/health", "/dashboard"):
+        headers = ask(server, "GET", path).headers
+        assert headers["x-frame-options"] == "DENY", path
+        assert "frame-ancestors 'none'" in headers["content-security-policy"], path
+
+
+@pytest.mark.prefect
+def test_what_is_answered_without_the_password_tells_nothing_of_it(server: EmbeddedServer):
+    secret = server.password.partition(":")[2]
+    for path in ("/ui-settings", "/", "/api/health", "/api/ready", "/api/admin/settings", "/api/openapi.json"):
+        assert secret not in ask(server, "GET", path, password=False).text, path
+    assert secret not in ask(server, "GET", "/api/admin/settings").text
+
+
+@pytest.mark.prefect
+def test_deployments_of_others_are_no_schedules_whatever_they_are_called(server: EmbeddedServer, tmp_path: Path):
+    with talking_to(server), get_client(sync_client=True) as client:
+        flow = client.create_flow_from_name("night")
+        every_hour = [{"schedule": {"interval": 3600}, "active": True}]
+        deployment = {"flow_id": str(flow), "schedules": every_hour}
+        ours = {"run_id": "toy", "history": "/nowhere", "start": {"problem": "toy", "seed": 1}, "rules": {}}
+        client.request("POST", "/deployments/", json=deployment | {"name": "theirs"})
+        client.request("POST", "/deployments/", json=deployment | {"name": "changed", "parameters": ours})
+    there = {"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": server.password}
+    listed = call(["schedules"], tmp_path, **there)
+    assert "theirs" not in listed.stdout
+    assert "changed" in listed.stdout, "ours, of which somebody changed the schedule in Prefect's pages"
+    removed = call(["schedules", "remove", "theirs"], tmp_path, **there)
+    assert (listed.returncode, removed.returncode) == (0, 2), listed.stderr + removed.stderr
+    assert "Traceback" not in listed.stderr + removed.stderr
+    with talking_to(server), get_client(sync_client=True) as client:
+        for deployment in client.read_deployments():
+            client.delete_deployment(deployment.id)
+
+
+@pytest.mark.prefect
+def test_a_server_that_cannot_be_started_for_want_of_memory_is_started_later(monkeypatch: pytest.MonkeyPatch):
+    started = EmbeddedServer()
+    start, tried = started._start, threading.Event()
+
+    def fails_once() -> subprocess.Popen[bytes]:
+        if tried.is_set():
+            return start()
+        tried.set()
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    try:
+        started.wait()
+        first = started.pid
+        monkeypatch.setattr(started, "_start", fails_once)
+        started.keep_running(lambda _: None)
+        started._process.kill()
+        wait_until(lambda: tried.is_set() and started.pid != first and answers(started.url))
+    finally:
+        started.stop()
+
+
+def told_by_socket(url: str, protocols: list[Subprotocol] | None, said: str) -> str | bytes:
+    """What a web socket tells after something was said to it."""
+    with websockets.sync.client.connect(url, subprotocols=protocols, proxy=None) as connection:
+        connection.send(said)
+        return connection.recv(60)
+
+
+@pytest.mark.prefect
+@pytest.mark.parametrize("path", ["events/in", "events/out", "logs/out", "work_pools/overnight/workers/connect"])
+@pytest.mark.parametrize("said", ['{"type": "auth", "token": "overnight:guessed"}', '{"type": "auth"}', "{}"])
+def test_a_web_socket_without_the_password_is_closed(server: EmbeddedServer, path: str, said: str):
+    for protocols in ([Subprotocol("prefect")], None):
+        with pytest.raises((ConnectionClosed, InvalidHandshake)):
+            told_by_socket(f"ws://127.0.0.1:{server.port}/api/{path}", protocols, said)
 
 
 @pytest.mark.prefect
@@ -234,6 +353,17 @@ def test_a_server_that_is_named_never_gets_the_password_of_this_installation(ins
         assert seen
         assert {headers.get("Authorization") for headers in seen} == {None}
         assert secret not in repr(seen)
+
+
+def test_a_proxy_of_the_environment_never_gets_the_password(installation: Path, tmp_path: Path):
+    secret = server_access.installation_password()
+    with stranger() as (proxy, seen_by_proxy), stranger() as (own, seen):
+        server_access.remember_served_port(int(own.split(":")[2].split("/")[0]))
+        proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), proxy.removesuffix("/api"))
+        none = dict.fromkeys(("NO_PROXY", "no_proxy", "PREFECT_API_URL"), "")
+        call(["schedules"], tmp_path / "history", PREFECT_HOME=str(tmp_path / "home"), **proxies, **none)
+        assert {"Authorization"} <= {name for headers in seen for name in headers}, "it went to the right place"
+        assert seen_by_proxy == [], secret
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")

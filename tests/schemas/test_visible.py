@@ -38,3 +38,10 @@ def test_it_is_escaped_as_python_writes_it(character: str, escape: str):
 def test_letters_signs_and_spaces_of_all_languages_stay():
     text = "def f(x):\n\treturn 'naïve Ω ж 漢字 عربي 🎉 – … “quoted” \u00a0 \u3000'"
     assert visible(text) == text
+
+
+def test_a_pile_of_marks_on_one_letter_is_shown_up_to_what_a_language_writes():
+    assert visible("o" + "\u0301" * 5000) == "o" + "\u0301" * 8 + "\\u0301" * 4992
+    assert visible("漢字漢字漢字漢字o\u0301\u0323漢字") == "漢字漢字漢字漢字o\u0301\u0323漢字"
+    piled = visible("é" + "\u20dd" * 20)
+    assert visible(piled) == piled

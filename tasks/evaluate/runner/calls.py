@@ -7,11 +7,13 @@ of an answer but that it is such data.
 from __future__ import annotations
 
 import builtins
+import functools
 import os
 import struct
 import sys
 import threading
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from . import crossing
@@ -124,6 +126,29 @@ class Evolved:
                 return self._load(data)
             raise self._error(kind, data)
 
+    def heed_the_unseen(self) -> None:
+        """From now on, an error of the function that the interpreter drops leaves no score.
+
+        So it does with those of a thread, a finalizer or a callback of a weak reference: no `except` ever sees them.
+        """
+        unraisable, in_thread = sys.unraisablehook, threading.excepthook
+
+        def drop(dropped: Any) -> None:
+            self._heed(dropped.exc_value)
+            unraisable(dropped)
+
+        def end_thread(ended: Any) -> None:
+            self._heed(ended.exc_value)
+            in_thread(ended)
+
+        sys.unraisablehook, threading.excepthook = drop, end_thread
+
+    def _heed(self, error: BaseException | None) -> None:
+        while error is not None:
+            if isinstance(error, EvolvedError):
+                self._lose({"error": error.description})
+            error = error.__context__
+
     def await_ready(self) -> None:
         """Waits until the functions are loaded.
 
@@ -228,19 +253,52 @@ as if the data had ended; the third makes `hasattr` and `getattr` answer in the 
 _SWALLOWING = frozenset(
     {"__getitem__", "__missing__", "__getattr__", "__getattribute__", "__get__", "__len__", "__length_hint__"}
     | {"__contains__", "__iter__", "__next__", "__aiter__", "__anext__", "__reversed__", "__array__", "__index__"}
+    | {"__eq__", "__hash__"}
 )
 """Methods of the specification below which no error arrives as itself. What calls them takes an IndexError for the end
-of the data, a KeyError for an absent key, a TypeError for an unsupported operation."""
+of the data, a KeyError for an absent key, a ValueError for an absent item, a TypeError for an unsupported operation."""
+
+_LAYERS = 8
+"""So many functions around one another are looked through."""
+
+_swallows: dict[types.CodeType, bool] = {}
+"""Whether a function of this code is such a method, for each that was met."""
 
 
 def _may_be_swallowed() -> bool:
-    """Whether a method of `_SWALLOWING` is among the callers."""
+    """Whether a method of `_SWALLOWING` is among the callers, under that name or another."""
+    met: list[types.CodeType] = []
     frame = sys._getframe(1)
     while frame is not None:
-        if frame.f_code.co_name in _SWALLOWING:
-            return True
+        met.append(frame.f_code)
         frame = frame.f_back
-    return False
+    unknown = [code for code in met if code not in _swallows]
+    if unknown:
+        methods = set(_codes_of_methods(object))
+        _swallows.update((code, code.co_name in _SWALLOWING or code in methods) for code in unknown)
+    return any(_swallows[code] for code in met)
+
+
+def _codes_of_methods(kind: type) -> Iterator[types.CodeType]:
+    """The code of every such method of a class and of those derived from it, however it was made one."""
+    for name in _SWALLOWING & vars(kind).keys():
+        yield from _codes_of(vars(kind)[name])
+    for derived in type.__subclasses__(kind):
+        yield from _codes_of_methods(derived)
+
+
+def _codes_of(method: Any, depth: int = 0) -> Iterator[types.CodeType]:
+    """The code of a function, and of those that it is made from."""
+    if depth == _LAYERS:
+        return
+    if isinstance(method, types.FunctionType):
+        yield method.__code__
+    if isinstance(method, staticmethod | classmethod | types.MethodType):
+        yield from _codes_of(method.__func__, depth + 1)
+    elif isinstance(method, functools.partial | functools.partialmethod):
+        yield from _codes_of(method.func, depth + 1)
+    elif wrapped := getattr(method, "__dict__", {}).get("__wrapped__"):
+        yield from _codes_of(wrapped, depth + 1)
 
 
 def _kinds() -> dict[str, type[EvolvedError]]:

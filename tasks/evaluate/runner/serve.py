@@ -324,7 +324,14 @@ class Runner:
             child.live(self._settings.work, cage, ends, self._kernel)
         for end in (results, output, go):
             os.close(end)
-        seen = watch.Watch(pid, results_end, output_end, self._settings.bounds, tell_host=lambda: self.answer(b""))
+        seen = watch.Watch(
+            pid,
+            results_end,
+            output_end,
+            self._settings.bounds,
+            count_ran=lambda: self._group.read().cpu_s,
+            tell_host=lambda: self.answer(b""),
+        )
         return _Waiting(pid, cage, seen, go_end)
 
     def _cage(self, number: int) -> lockdown.Cage:

@@ -179,7 +179,13 @@ class _Referee:
         for descriptor in (output, asked, ask, told, tell, results):
             os.close(descriptor)
         seen = watch.Watch(
-            scorer, results_end, output_end, self._bounds(), beside=[evolved], tell_host=lambda: self._answer(b"")
+            scorer,
+            results_end,
+            output_end,
+            self._bounds(),
+            beside=[evolved],
+            count_ran=lambda: self._group.read().cpu_s,
+            tell_host=lambda: self._answer(b""),
         )
         return evolved, scorer, seen
 
@@ -289,6 +295,7 @@ def _score(rules: Rules, data: bytes, results: int, line: calls.Line) -> None:
     apart, work = rules.apart, rules.work
     program = Program(apart.source, work.seed, apart.code)
     evolved = calls.Evolved(apart.evolved, line)
+    evolved.heed_the_unseen()
 
     def load() -> Callable[..., Any]:
         function = program.load([work.run_function], {STAND_IN: evolved.call})[0]

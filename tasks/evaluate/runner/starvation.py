@@ -6,13 +6,17 @@ that sleeps, or waits for another, waits for no processor. Two things keep a can
 - What its other threads ran while one waited is taken off: threads that fight each other wait for each other.
 - Time in which it ran does not count as starved. So whatever it does, the processor time that it gets for an input is
   never more than the limit, and the rest of an extension is time in which it computed nothing.
+- What it ran is what its control group counted, where there is one: a process that begins and ends between two looks is
+  never seen. What threads waited before the phase began is no part of it.
 
 Where the kernel shows no such counters (gVisor), only pauses are known.
 """
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,13 +47,22 @@ class Look(NamedTuple):
     Attributes:
         counters: The kernel's.
         is_ready: Whether it runs or waits for a processor.
+        began: When it began, seconds of the monotonic clock.
     """
 
     counters: Counters
     is_ready: bool
+    began: float = math.inf
 
 
 _NOTHING = Counters(0.0, 0.0, 0)
+
+_SLACK_S = 0.05
+"""Seconds by which the begin of a thread may be wrong: the kernel tells it in hundredths."""
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_BEGAN = 19
+"""Place of a thread's begin, in ticks since the machine's, among the fields of `stat` after the name."""
 
 
 @dataclass
@@ -57,7 +70,8 @@ class _Thread:
     """What is known of one thread in this phase.
 
     Attributes:
-        first: Its counters when the phase began, or when it began itself.
+        first: Its counters when the phase began, or when it began itself; of one that is older and was not known then,
+            those of the first look.
         total_before: Seconds that all threads had run by then.
         last: Its counters at the last look.
         ready_since: The look since which it has been ready without its counters having changed: it waits; None if not.
@@ -87,13 +101,17 @@ class Starvation:
 
     Args:
         look: Gives what is seen of each of its threads now, by id.
+        count_ran: Gives the seconds of processor time of all its processes so far, those that have ended included; less
+            than what is seen where nobody counts it.
 
     Attributes:
         has_looked: Whether it has looked in this phase: a thread that waits only shows by two looks.
     """
 
-    def __init__(self, look: Callable[[], dict[int, Look]]) -> None:
+    def __init__(self, look: Callable[[], dict[int, Look]], count_ran: Callable[[], float] = lambda: 0.0) -> None:
         self._look = look
+        self._count_ran = count_ran
+        self._counted_before, self._counted_s = 0.0, 0.0
         self._threads: dict[int, _Thread] = {}
         self._began = 0.0
         self._paused_s = 0.0
@@ -109,6 +127,7 @@ class Starvation:
         self._threads = {thread: _Thread(first, 0.0, first) for thread, first in counters.items()}
         self._began = now
         self._paused_s = 0.0
+        self._counted_before, self._counted_s = self._count_ran(), 0.0
         self.has_looked = False
 
     def add_pause(self, seconds: float) -> None:
@@ -120,12 +139,13 @@ class Starvation:
         seen = self._look()
         total_before = self._ran_s()
         for number, look in seen.items():
-            thread = self._threads.setdefault(number, _Thread(_NOTHING, total_before, _NOTHING))
+            thread = self._threads.setdefault(number, self._new(look, total_before))
             has_moved = look.counters != thread.last
             if not look.is_ready or has_moved or thread.ready_since is None:
                 thread.ready_since = now if look.is_ready else None
             thread.waiting_s = 0.0 if thread.ready_since is None else now - thread.ready_since
             thread.last = look.counters
+        self._counted_s = self._count_ran() - self._counted_before
         total = self._ran_s()
         for number in seen:
             thread = self._threads[number]
@@ -138,8 +158,12 @@ class Starvation:
         waited = sum(thread.starved_s(elapsed) for thread in self._threads.values())
         return max(0.0, min(waited + self._paused_s, elapsed - self._ran_s()))
 
+    def _new(self, look: Look, total_before: float) -> _Thread:
+        first = look.counters if look.began < self._began - _SLACK_S else _NOTHING
+        return _Thread(first, total_before, first)
+
     def _ran_s(self) -> float:
-        return sum(thread.ran_s for thread in self._threads.values())
+        return max(self._counted_s, sum(thread.ran_s for thread in self._threads.values()))
 
 
 def read_counters(descriptor: int) -> Counters:
@@ -182,8 +206,9 @@ def _look_at(place: str) -> Look:
         counters = read_counters(file.fileno())
     with open(f"{place}/stat", "rb", buffering=0) as file:
         # After the name, in which anything may stand.
-        state = file.read(1000).rpartition(b")")[2].split()[0]
-    return Look(counters, state == b"R")
+        fields = file.read(1000).rpartition(b")")[2].split()
+    slept_s = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+    return Look(counters, fields[0] == b"R", int(fields[_BEGAN]) / _TICKS - slept_s)
 
 
 def _others() -> Iterator[int]:

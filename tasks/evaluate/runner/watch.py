@@ -81,6 +81,7 @@ class Watch:
         bounds: Bounds,
         *,
         beside: Sequence[int] = (),
+        count_ran: Callable[[], float] = lambda: 0.0,
         tell_host: Callable[[], object] = lambda: None,
     ) -> None:
         self.broken = ""
@@ -95,7 +96,7 @@ class Watch:
         self._poll = select.poll()
         self._began, self._limit_s, self._deadline = 0.0, 0.0, 0.0
         main = (child, *beside)
-        self._starvation = starvation.Starvation(lambda: starvation.look_at_all(main))
+        self._starvation = starvation.Starvation(lambda: starvation.look_at_all(main), count_ran)
         self._counters = {pid: file for pid in main if (file := starvation.open_counters(pid)) is not None}
         self._next_look, self._last_word = 0.0, 0.0
         self._tell_host = tell_host

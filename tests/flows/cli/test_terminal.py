@@ -193,6 +193,35 @@ def test_a_traceback_is_shown_and_not_obeyed(tmp_path: Path):
     assert_harmless(said)
 
 
+def test_bytes_are_shown_and_not_obeyed_however_they_are_cut():
+    code = (
+        "from flows.cli.terminal import protect; import sys; protect(); data = sys.argv[1].encode()\n"
+        "for part in range(len(data)): sys.stdout.buffer.write(data[part:part + 1])\n"
+        "sys.stdout.buffer.writelines([data, b'\\x9b31m'])"
+    )
+    ours, theirs = pty.openpty()
+    subprocess.run([sys.executable, "-c", code, EVIL], stdout=theirs, check=True, timeout=60)
+    os.close(theirs)
+    said = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert said == SEEN * 2 + r"\x9b31m"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("show", "BEST"), ("best", "last"), ("diff", "BEST"), ("sql", QUERY), ("sql", "--format", "csv", QUERY), ("→",)],
+    ids=" ".join,
+)
+def test_a_terminal_without_a_stranger_s_letters_shows_them_escaped(
+    strangers: tuple[Path, str, str], arguments: tuple[str, ...]
+):
+    words = [word.replace("BEST", strangers[1]) for word in arguments]
+    said = Terminal(strangers[0], *words, PYTHONIOENCODING="iso-8859-1").end()
+    assert "Traceback" not in said
+    assert_harmless(said)
+    assert r"\u2192" in said if arguments == ("→",) else r"sc\u0430le" in "".join(said.split())
+
+
 def test_in_a_pipe_data_stays_as_it_is(strangers: tuple[Path, str, str]):
     history, best, _ = strangers
     answer = call(["sql", "--format", "csv", QUERY], history)

@@ -1,0 +1,101 @@
+"""The folder a command is started in may be a stranger's: no file in it says where keys and flow runs go."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.cli.main import run
+from flows.environment import prepare, require_neutral_folder
+from schemas.errors import UsageError
+
+SETTINGS = {
+    ".env": "OTHER=1\nexport PREFECT_API_URL=http://127.0.0.1:9/api\n",
+    "prefect.toml": '[api]\nurl = "http://127.0.0.1:9/api"\n',
+    "pyproject.toml": '[tool.prefect]\napi.url = "http://127.0.0.1:9/api"\n',
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("command", ["run", "resume", "schedules", "serve", "doctor", "replay", "retry", "compare"])
+def test_settings_of_prefect_in_the_working_directory_are_refused(
+    name: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / name).write_text(SETTINGS[name])
+    monkeypatch.chdir(tmp_path)
+    assert run([command]) == 2
+    said = capsys.readouterr().err
+    assert f"{name} configures Prefect" in said
+    assert "prefect config set" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [(".env", "PATH=x\n"), ("prefect.toml", "\n"), ("pyproject.toml", "[tool.ruff]\n"), ("pyproject.toml", "")],
+)
+def test_other_settings_in_the_working_directory_are_none_of_our_business(
+    name: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert run(["resume", "last"]) == 2
+    assert "Prefect" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (".env", "'PREFECT_API_URL'='http://127.0.0.1:9/api'\n"),
+        (".env", "OTHER=1\rPREFECT_API_URL=http://127.0.0.1:9/api\r"),
+        (".env", "\f\v export \tprefect_api_url=http://127.0.0.1:9/api"),
+        ("pyproject.toml", '[tool]\nprefect.api.url = "http://127.0.0.1:9/api"\n'),
+        ("pyproject.toml", '[tool]\nother = 1\n[tool."pre\\u0066ect".api]\nurl = "http://127.0.0.1:9/api"\n'),
+        ("pyproject.toml", 'tool = {ruff = {}, prefect = {api = {url = "http://127.0.0.1:9/api"}}}\n'),
+    ],
+)
+def test_settings_of_prefect_are_found_however_they_are_written(name: str, text: str, tmp_path: Path):
+    (tmp_path / name).write_text(text, newline="")
+    code = "import prefect.settings as s; print(s.PREFECT_API_URL.value())"
+    clean = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path / "home")}
+    read = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=clean, capture_output=True, text=True)
+    assert "http://127.0.0.1:9/api" in read.stdout, "Prefect itself reads it, or this would show nothing"
+    with pytest.raises(UsageError, match="configures Prefect"):
+        require_neutral_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, None),
+        ({"HTTP_PROXY": "http://proxy"}, "127.0.0.1,localhost"),
+        ({"all_proxy": "socks5://proxy", "NO_PROXY": "a.example, localhost"}, "a.example,localhost,127.0.0.1"),
+    ],
+)
+def test_a_proxy_never_stands_between_the_machine_and_itself(
+    before: dict[str, str], after: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    prepare()
+    assert (os.environ["no_proxy"] or None, os.environ["NO_PROXY"] or None) == (after, after)
+
+
+def test_no_file_of_the_working_directory_says_where_keys_are_sent(tmp_path: Path):
+    (tmp_path / ".env").write_text("OPENAI_BASE_URL=http://127.0.0.1:9/v1\n")
+    code = (
+        "from flows.environment import prepare; prepare()\n"
+        "from tasks.sample.provider import litellm_module; litellm_module()\n"
+        "import os; print(os.environ.get('OPENAI_BASE_URL'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={"PATH": ""}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "None\n"
