@@ -86,7 +86,7 @@ class Search(Section):
     )
     islands: int = Field(default=10, ge=1, le=10_000, description="sub-populations")
     parents: int = Field(default=2, ge=1, le=8, description="programs shown in a prompt")
-    prompts: int = Field(default=12, ge=1, le=4_096, description="prompts in a generation")
+    prompts: int = Field(default=12, ge=1, le=10_000, description="prompts in a generation")
     samples: int = Field(default=4, ge=1, le=256, description="samples for each prompt")
     lookahead: int = Field(
         default=1,
