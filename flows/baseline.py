@@ -31,7 +31,7 @@ def score_function(problem: Problem, split: Split, function: str) -> Verdict:
         specification=replace(problem.specification, run=function),
         settings=problem.settings.model_copy(update={"thresholds": (), "limits": patient}),
     )
-    with open_sandboxes(alone, split, seed=0, run_id="baseline", apart=False) as sandbox:
+    with open_sandboxes(alone, split, seed=0, run_id="baseline", apart=False, programs=1) as sandbox:
         verdict = sandbox.evaluate(problem.specification.text)
     if verdict.outcome is Outcome.SANDBOX_ERROR:
         raise sandbox_fault(verdict)

@@ -88,7 +88,9 @@ def scores_on(
     if not problem.inputs[split]:
         return {}
     with (
-        open_sandboxes(problem, split, seed=run.seed, run_id=run.run_id, apart=apart) as sandbox,
+        open_sandboxes(
+            problem, split, seed=run.seed, run_id=run.run_id, apart=apart, programs=len(programs)
+        ) as sandbox,
         ThreadPoolExecutor(slots_of(problem)) as threads,
     ):
         sources = [problem.specification.with_body(program.body) for program in programs]

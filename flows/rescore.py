@@ -127,7 +127,7 @@ def score_kept(
     candidates = [_candidate(problem, index, one, islands, now) for index, one in enumerate(kept)]
     known = {problem.specification.code_hash(problem.specification.start_body)}
     with (
-        open_sandboxes(problem, "train", seed=run.seed, run_id=run.run_id) as sandbox,
+        open_sandboxes(problem, "train", seed=run.seed, run_id=run.run_id, programs=len(kept)) as sandbox,
         ThreadPoolExecutor(slots_of(problem), "overnight-slot") as threads,
     ):
         pairs = Evaluator(sandbox, problem.specification, known, report, threads).judge(candidates)

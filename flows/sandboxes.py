@@ -10,7 +10,15 @@ from tasks.evaluate.confirm import confirmation
 from tasks.evaluate.pool import FreshPool, SandboxPool, open_fresh_pool, open_pool
 
 
-def open_sandboxes(problem: Problem, split: Split, *, seed: int, run_id: str, apart: bool | None = None) -> SandboxPool:
+def open_sandboxes(
+    problem: Problem,
+    split: Split,
+    *,
+    seed: int,
+    run_id: str,
+    apart: bool | None = None,
+    programs: int | None = None,
+) -> SandboxPool:
     """Started slots for one split of a problem's inputs; leave the context to remove them.
 
     Args:
@@ -19,12 +27,14 @@ def open_sandboxes(problem: Problem, split: Split, *, seed: int, run_id: str, ap
         seed: Of the run.
         run_id: Of the run.
         apart: Whether the evolved function has a process of its own; as the settings say by default.
+        programs: How many will be run, where that is known: no more slots are started than that.
     """
     sandbox = problem.settings.sandbox
+    slots = slots_of(problem)
     return open_pool(
         problem.job(split, seed, apart=apart),
         image=image_of(problem),
-        slots=slots_of(problem),
+        slots=slots if programs is None else max(1, min(slots, programs)),
         labels={"overnight.run": run_id},
         runtime=sandbox.runtime,
     )

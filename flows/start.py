@@ -102,7 +102,7 @@ def score_start(problem: Problem, path: Path, *, seed: int, run_id: str) -> Verd
         SpecificationError: If it is not scored.
         EnvironmentFault: If the sandbox failed.
     """
-    with open_sandboxes(problem, "train", seed=seed, run_id=run_id) as sandbox:
+    with open_sandboxes(problem, "train", seed=seed, run_id=run_id, programs=1) as sandbox:
         verdict = sandbox.evaluate(problem.specification.text)
     if verdict.outcome is Outcome.SANDBOX_ERROR:
         raise sandbox_fault(verdict)

@@ -14,6 +14,7 @@ import pytest
 
 from flows.environment import SERVER, prepare
 from tests.objects import KEY, SECRET, ObjectStore, object_store
+from tests.prefect_database import MigratedDatabase
 from tests.provider import Provider
 
 # The same examples every time, however slow the machine is.
@@ -42,8 +43,14 @@ def sandbox_image() -> str:
 
 
 @pytest.fixture(scope="session")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("prefect")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> MigratedDatabase:
+    folder = tmp_path_factory.getbasetemp()
+    return MigratedDatabase(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory, migrated_database: MigratedDatabase) -> Path:
+    return migrated_database.home(tmp_path_factory.mktemp("prefect"))
 
 
 @pytest.fixture(scope="session")

@@ -118,7 +118,7 @@ def _check_split(problem: Problem, path: Path, split: Split) -> Verdict:
 def _run_in_fresh_containers(problem: Problem, split: Split) -> Verdict:
     from flows.sandboxes import open_sandboxes
 
-    with open_sandboxes(problem, split, seed=0, run_id="check") as sandbox:
+    with open_sandboxes(problem, split, seed=0, run_id="check", programs=1) as sandbox:
         return sandbox.evaluate(problem.specification.text)
 
 
@@ -174,7 +174,7 @@ def _say_whether_it_can_be_confirmed(problem: Problem, verdict: Verdict) -> None
     from flows.start import confirmation_remedy, score_split
     from tasks.evaluate.confirm import disagreement
 
-    split = score_split(problem, seed=0, run_id="check")
+    split = score_split(problem, seed=0, run_id="check", programs=1)
     said = disagreement(verdict, split, problem.settings.noise)
     if not said:
         say(f"confirmed: run again, in a fresh container, it scores the same ({split.wall_s:.2f} s)")

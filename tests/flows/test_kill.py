@@ -16,6 +16,7 @@ import pytest
 
 from tasks.history.database import Database
 from tests.flows.test_search import containers
+from tests.prefect_database import MigratedDatabase
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
@@ -113,7 +114,8 @@ def test_ctrl_c_once_finishes_the_generation_and_says_so(overnight: Overnight, t
     assert Database(tmp_path).rows("FROM nights")[0]["stop_reason"] == "interrupted"
 
 
-def test_the_embedded_server_ends_with_a_killed_night(tmp_path: Path):
+def test_the_embedded_server_ends_with_a_killed_night(tmp_path: Path, migrated_database: MigratedDatabase):
+    migrated_database.home(tmp_path)
     script = (
         "import sys, time\nfrom flows.environment import prepare\nprepare()\nfrom flows.server import EmbeddedServer\n"
         "server = EmbeddedServer()\nserver.wait()\nprint(server._process.pid, flush=True)\ntime.sleep(100)\n"

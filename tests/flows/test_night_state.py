@@ -25,14 +25,17 @@ from flows.server import EmbeddedServer, talking_to
 from tasks.history.database import Database
 from tests.accidents import wait_until
 from tests.flows.cli.conftest import call
+from tests.prefect_database import MigratedDatabase
 
 pytestmark = pytest.mark.prefect
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedServer]:
+def server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_database: MigratedDatabase
+) -> Iterator[EmbeddedServer]:
     """A standing server that is started again, as systemd does, when it is killed."""
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    monkeypatch.setenv("PREFECT_HOME", str(migrated_database.home(tmp_path / "prefect")))
     started = EmbeddedServer(is_whole=True)
     started.wait()
     started.keep_running(lambda _: None)

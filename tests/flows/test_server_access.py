@@ -38,6 +38,7 @@ from schemas.errors import EnvironmentFault
 from tests.accidents import wait_until
 from tests.flows.cli.conftest import call
 from tests.ports import free_port
+from tests.prefect_database import MigratedDatabase
 
 EVIL = "http://evil.example"
 
@@ -81,11 +82,11 @@ def stranger() -> Iterator[tuple[str, list[dict[str, str]]]]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+def server(tmp_path_factory: pytest.TempPathFactory, migrated_database: MigratedDatabase) -> Iterator[EmbeddedServer]:
     """A whole server, as `overnight serve` has one, whose database was readable by all before."""
-    home = tmp_path_factory.mktemp("home")
+    home = migrated_database.home(tmp_path_factory.mktemp("home"))
     home.chmod(0o755)
-    (home / "prefect.db").touch(mode=0o644)
+    (home / "prefect.db").chmod(0o644)
     with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_HOME: home}):
         patch.setenv("PREFECT_HOME", str(home))
         started = EmbeddedServer(is_whole=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ import pytest
 from flows.server import EmbeddedServer
 from tasks.history.database import Database
 from tests.accidents import Night, wait_until
+from tests.prefect_database import MigratedDatabase
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
@@ -21,17 +23,20 @@ ENDLESS = ("--generations", "100000", "--seed", "1")
 
 
 @pytest.fixture
-def night(tmp_path: Path) -> Iterator[Night]:
+def night(tmp_path: Path, migrated_database: MigratedDatabase) -> Iterator[Night]:
     """A night with a server of its own."""
-    spent = Night(tmp_path / "history", {"PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path / "prefect")})
+    home = migrated_database.home(tmp_path / "prefect")
+    spent = Night(tmp_path / "history", {"PREFECT_API_URL": "", "PREFECT_HOME": str(home)})
     yield spent
     spent.end_by_force()
 
 
 @pytest.fixture
-def standing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedServer]:
+def standing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_database: MigratedDatabase
+) -> Iterator[EmbeddedServer]:
     """A server that nobody starts again."""
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    monkeypatch.setenv("PREFECT_HOME", str(migrated_database.home(tmp_path / "prefect")))
     server = EmbeddedServer()
     server.wait()
     yield server
@@ -59,8 +64,15 @@ def test_a_night_whose_server_is_killed_starts_it_again_and_goes_on(night: Night
     assert sorted(numbers) == list(range(len(numbers))), "none lost, none twice"
 
 
-@pytest.mark.parametrize("how_often", [1, 2])
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "hanging"])
+@pytest.mark.parametrize(
+    ("how", "how_often"),
+    [
+        pytest.param(signal.SIGKILL, 1, id="dead"),
+        pytest.param(signal.SIGKILL, 2, id="dead, twice", marks=pytest.mark.slow),
+        pytest.param(signal.SIGSTOP, 1, id="hanging", marks=pytest.mark.slow),
+        pytest.param(signal.SIGSTOP, 2, id="hanging, twice"),
+    ],
+)
 def test_ctrl_c_ends_a_night_whose_server_does_not_answer(
     how: signal.Signals, how_often: int, night_elsewhere: Night, standing: EmbeddedServer, toy: Path
 ):
@@ -81,7 +93,7 @@ def test_ctrl_c_ends_a_night_whose_server_does_not_answer(
     assert stop_reason(night) == "interrupted"
 
 
-@pytest.mark.parametrize("how_often", [1, 2])
+@pytest.mark.parametrize("how_often", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_ctrl_c_ends_a_night_whose_own_server_hangs(how_often: int, night: Night, toy: Path):
     night.begin(str(toy), *ENDLESS)
     night.goes_on()
@@ -101,9 +113,12 @@ def test_ctrl_c_ends_a_night_that_is_paused(night_elsewhere: Night, standing: Em
     assert stop_reason(night) == "interrupted"
 
 
-@pytest.mark.parametrize("after_s", [0.0, 1.0])
-@pytest.mark.parametrize("how_often", [1, 2])
-def test_ctrl_c_ends_a_night_whose_server_is_starting(how_often: int, after_s: float, night: Night, toy: Path):
+@pytest.mark.parametrize(
+    ("how_often", "after_s"),
+    [(1, 0.0), (2, 1.0), pytest.param(1, 1.0, marks=pytest.mark.slow), pytest.param(2, 0.0, marks=pytest.mark.slow)],
+)
+def test_ctrl_c_ends_a_night_whose_server_is_starting(how_often: int, after_s: float, tmp_path: Path, toy: Path):
+    night = Night(tmp_path / "history", {"PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path / "prefect")})
     night.begin(str(toy), *ENDLESS)
     time.sleep(after_s)  # a new database takes seconds
     assert not night.files.committed()[1:], "it has not begun"
@@ -139,7 +154,8 @@ def server_of(night: Night) -> int:
 def children(pid: int) -> list[int]:
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        found += map(int, (task / "children").read_text().split())
+        with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+            found += map(int, (task / "children").read_text().split())
     return found
 
 

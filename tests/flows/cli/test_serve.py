@@ -23,6 +23,7 @@ from tasks.history.database import Database
 from tests.accidents import wait_until
 from tests.flows.cli.conftest import call
 from tests.ports import free_port
+from tests.prefect_database import MigratedDatabase
 
 pytestmark = pytest.mark.prefect
 
@@ -35,9 +36,9 @@ class Serving(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, migrated_database: MigratedDatabase) -> Path:
     """Prefect's folder."""
-    return tmp_path_factory.mktemp("prefect")
+    return migrated_database.home(tmp_path_factory.mktemp("prefect"))
 
 
 @pytest.fixture(scope="module")
