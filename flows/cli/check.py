@@ -174,7 +174,7 @@ def _say_whether_it_can_be_confirmed(problem: Problem, verdict: Verdict) -> None
     from flows.start import confirmation_remedy, score_split
     from tasks.evaluate.confirm import disagreement
 
-    split = score_split(problem, seed=0, run_id="check", programs=1)
+    split = score_split(problem, seed=0, run_id="check")
     said = disagreement(verdict, split, problem.settings.noise)
     if not said:
         say(f"confirmed: run again, in a fresh container, it scores the same ({split.wall_s:.2f} s)")
