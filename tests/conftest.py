@@ -43,9 +43,15 @@ def sandbox_image() -> str:
 
 
 @pytest.fixture(scope="session")
-def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> MigratedDatabase:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of one pytest run share."""
     folder = tmp_path_factory.getbasetemp()
-    return MigratedDatabase(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def migrated_database(shared_folder: Path) -> MigratedDatabase:
+    return MigratedDatabase(shared_folder)
 
 
 @pytest.fixture(scope="session")

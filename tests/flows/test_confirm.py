@@ -22,6 +22,8 @@ from tests.provider import Answer, Provider
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
+IMAGE = os.environ.get("OVERNIGHT_TEST_IMAGE", "overnight-sandbox:latest")
+SANDBOX = {"image": IMAGE, "slots": 2, "confirm": "best"}
 HONEST = "return offset + 4.0"
 FORGED = "import builtins\n    builtins.abs = lambda value: -1000.0\n    return offset + 2.0"
 REMEMBERS = "evaluate.calls = getattr(evaluate, 'calls', 0) + 1\n    return offset + 3.0 + 7.0 * (evaluate.calls > 1)"
@@ -42,7 +44,8 @@ def answers(provider: Provider, bodies: Sequence[str]) -> None:
 
 def one_island(asks: dict[str, Any], prompts: int, **more: Any) -> dict[str, Any]:
     asks["sampling"]["concurrency"] = 1
-    return {**asks, "search": {"prompts": prompts, "samples": 1, "islands": 1, "lookahead": 0}, **more}
+    search = {"prompts": prompts, "samples": 1, "islands": 1, "lookahead": 0}
+    return {**asks, "search": search, "sandbox": SANDBOX, **more}
 
 
 def rows(history: Path) -> list[dict[str, Any]]:
@@ -79,9 +82,6 @@ def test_without_confirmation_the_forged_score_stands(
     night(1, settings=one_island(asks, 1, sandbox={**SANDBOX, "confirm": "never"}))
     (row,) = rows(tmp_path)
     assert (row["outcome"], row["score"], row["confirmed_score"]) == ("scored", 496.0, None)
-
-
-SANDBOX = {"image": os.environ.get("OVERNIGHT_TEST_IMAGE", "overnight-sandbox:latest"), "slots": 2}
 
 
 def test_with_every_evaluation_split_nothing_is_forged_in_the_first_place(

@@ -37,7 +37,7 @@ def failures(files: RunFiles) -> list[dict[str, Any]]:
 
 
 def test_a_run_whose_nights_met_everything_comes_out_the_same(
-    night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox_image: str
 ):
     monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
     refusal = Answer({"error": {"message": "This model's maximum context length is 10 tokens."}}, status=400)
@@ -50,7 +50,9 @@ def test_a_run_whose_nights_met_everything_comes_out_the_same(
         return refusal if number == 12 else None
 
     provider.script = answer
-    files = night(4, settings={**asks, "search": {"retries": 0, "lookahead": 0, "failures": 3}})
+    confirmed = {"image": sandbox_image, "slots": 2, "confirm": "best"}
+    settings = {**asks, "sandbox": confirmed, "search": {"retries": 0, "lookahead": 0, "failures": 3}}
+    files = night(4, settings=settings)
     given_up = [row["generation"] for row in failures(files) if row["place"] is not None]
     assert given_up == [2]
     assert any("an outage" in row["error"] and row["place"] is None for row in failures(files))

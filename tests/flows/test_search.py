@@ -98,15 +98,23 @@ def _task_names(client: Any, which: Any) -> set[str]:
     return tasks
 
 
-def test_same_seed_same_completions_same_history(night: Night, tmp_path: Path):
-    first = everything(night(3, history=tmp_path / "a"))
-    assert first == everything(night(3, history=tmp_path / "b"))
-    assert first != everything(night(3, history=tmp_path / "c", seed=2))
+@pytest.fixture
+def confirmed(sandbox_image: str) -> dict[str, Any]:
+    """Settings of nights in which each best is confirmed."""
+    return {"sandbox": {"image": sandbox_image, "slots": 2, "confirm": "best"}}
 
 
-def test_resuming_from_files_alone_gives_what_an_undisturbed_night_gives(night: Night, tmp_path: Path):
-    whole = night(4, history=tmp_path / "a")
-    halves = night(2, history=tmp_path / "b")
+def test_same_seed_same_completions_same_history(night: Night, confirmed: dict[str, Any], tmp_path: Path):
+    first = everything(night(3, history=tmp_path / "a", settings=confirmed))
+    assert first == everything(night(3, history=tmp_path / "b", settings=confirmed))
+    assert first != everything(night(1, history=tmp_path / "c", seed=2))
+
+
+def test_resuming_from_files_alone_gives_what_an_undisturbed_night_gives(
+    night: Night, confirmed: dict[str, Any], tmp_path: Path
+):
+    whole = night(4, history=tmp_path / "a", settings=confirmed)
+    halves = night(2, history=tmp_path / "b", settings=confirmed)
     night(2, history=tmp_path / "b")
     assert everything(whole) == everything(halves)
 

@@ -15,6 +15,9 @@
 # [tool.overnight.limits]
 # wall_s = 2
 # memory_mib = 128
+#
+# [tool.overnight.sandbox]
+# confirm = "never"
 # ///
 
 import funsearch

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
 def finished_history(
-    tmp_path_factory: pytest.TempPathFactory, prefect_api: str, sandbox_image: str
+    tmp_path_factory: pytest.TempPathFactory, shared_folder: Path, prefect_api: str, sandbox_image: str
 ) -> tuple[Path, str]:
-    """A history with one short run on the toy problem, and the run's id."""
+    """A history with one short run on the toy problem, and the run's id; spent once for all test processes."""
+    finished = shared_folder / "finished-history"
+    with FileLock(f"{finished}.lock"):
+        if not finished.exists():
+            _spend_night(tmp_path_factory.mktemp("spent") / "history", prefect_api, sandbox_image).rename(finished)
     history = tmp_path_factory.mktemp("history")
-    toy = Path(__file__).parents[2] / "specifications/toy.py"
-    done = call(
-        ["run", str(toy), "--generations", "3", "--seed", "1", "--set", f"sandbox.image={sandbox_image}"],
-        history,
-        PREFECT_API_URL=prefect_api,
-    )
-    assert done.returncode == 0, done.stderr
+    shutil.copytree(finished, history, symlinks=True, dirs_exist_ok=True)
     (run,) = (history / "runs").iterdir()
     return history, run.name
+
+
+def _spend_night(history: Path, prefect_api: str, sandbox_image: str) -> Path:
+    toy = Path(__file__).parents[2] / "specifications/toy.py"
+    sets = ["--set", f"sandbox.image={sandbox_image}", "--confirm", "best"]
+    done = call(["run", str(toy), "--generations", "3", "--seed", "1", *sets], history, PREFECT_API_URL=prefect_api)
+    assert done.returncode == 0, done.stderr
+    return history
 
 
 @pytest.fixture
