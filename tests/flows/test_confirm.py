@@ -202,7 +202,7 @@ def test_an_engine_that_is_down_is_no_verdict_on_the_start_program(
 ):
     lost = Verdict(Outcome.SANDBOX_ERROR, error="the engine is gone")
     monkeypatch.setattr(FreshPool, "evaluate", lambda self, source: lost)
-    problem = load_problem(toy, {"sandbox": {"image": sandbox_image, "slots": 1}})
+    problem = load_problem(toy, {"sandbox": {"image": sandbox_image, "slots": 1, "confirm": "best"}})
     from schemas.errors import EnvironmentFault
 
     with pytest.raises(EnvironmentFault, match="the engine is gone") as caught:

@@ -136,8 +136,7 @@ def test_set_takes_json_or_text_and_says_what_it_wants():
 
 
 def test_a_run_that_was_begun_before_there_was_confirmation_goes_on_without(toy: Path):
-    problem = load_problem(toy)
-    assert problem.settings.sandbox.confirm == "best"
+    problem = load_problem(toy, {"sandbox": {"confirm": "best"}})
     settings = problem.settings.model_dump(mode="json")
     assert restore_problem("toy", problem.specification.text, settings).settings.sandbox.confirm == "best"
     del settings["sandbox"]["confirm"]

@@ -5,6 +5,7 @@
 # inputs = [0, 1]
 # validation = [2]
 # held_out = [3]
+# sandbox.confirm = "never"
 #
 # [tool.overnight.search]
 # islands = 3
@@ -15,9 +16,6 @@
 # [tool.overnight.limits]
 # wall_s = 2
 # memory_mib = 128
-#
-# [tool.overnight.sandbox]
-# confirm = "never"
 # ///
 
 import funsearch
