@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from schemas.generation import Past, RunRecord
-from schemas.lesson import Lesson
+from schemas.feedback import Feedback
+from schemas.generation import RunHistory, RunRecord
 from schemas.program import Selection
 from tasks.select.islands import Population
 
@@ -25,7 +25,7 @@ def asked_after(number: int, run: RunRecord) -> range:
     return range(number + 1 if number == run.given else number + 1 + lookahead, number + 2 + lookahead)
 
 
-def rebuild(run: RunRecord, past: Past) -> tuple[Population, dict[int, list[Selection]], dict[str, Lesson]]:
+def rebuild(run: RunRecord, past: RunHistory) -> tuple[Population, dict[int, list[Selection]], dict[str, Feedback]]:
     """The population after everything that is committed, what it was asked for the generations to come and failed, and
     the lessons.
     """
@@ -34,18 +34,18 @@ def rebuild(run: RunRecord, past: Past) -> tuple[Population, dict[int, list[Sele
     for step in given:
         population.replay(step.changes, past.programs)
     asked = {number: population.ask(number) for number in filter(past.is_open, asked_after(run.given, run))}
-    lessons: dict[str, Lesson] = {}
+    feedback: dict[str, Feedback] = {}
     last = run.given
     for step in steps:
         population.replay(step.changes, past.programs)
-        lessons |= step.lessons
+        feedback |= step.feedback
         if step.generation > last:
             for number in filter(past.is_open, asked_after(step.generation, run)):
-                asked[number] = with_lessons(population.ask(number), lessons)
+                asked[number] = with_feedback(population.ask(number), feedback)
         last = max(last, step.generation)
-    return population, asked, lessons
+    return population, asked, feedback
 
 
-def with_lessons(selections: Sequence[Selection], lessons: Mapping[str, Lesson]) -> list[Selection]:
+def with_feedback(selections: Sequence[Selection], feedback: Mapping[str, Feedback]) -> list[Selection]:
     """The selections, each with the lesson of its best parent if there is one."""
-    return [replace(one, lesson=lessons.get(one.parents[-1].id)) for one in selections]
+    return [replace(one, feedback=feedback.get(one.parents[-1].id)) for one in selections]

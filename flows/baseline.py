@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from flows.create_run import sandbox_fault
 from flows.sandboxes import open_sandboxes
-from flows.start import sandbox_fault
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem, Split
@@ -31,7 +31,7 @@ def score_function(problem: Problem, split: Split, function: str) -> Verdict:
         specification=replace(problem.specification, run=function),
         settings=problem.settings.model_copy(update={"thresholds": (), "limits": patient}),
     )
-    with open_sandboxes(alone, split, seed=0, run_id="baseline", apart=False, programs=1) as sandbox:
+    with open_sandboxes(alone, split, seed=0, run_id="baseline", isolation=False, programs=1) as sandbox:
         verdict = sandbox.evaluate(problem.specification.text)
     if verdict.outcome is Outcome.SANDBOX_ERROR:
         raise sandbox_fault(verdict)

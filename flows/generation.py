@@ -15,17 +15,17 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.formatting import score, why
 from flows.session import STOPPED_AT_ONCE, Session, open_session
-from flows.words import score, why
 from schemas.errors import EnvironmentFault, UsageError
 from schemas.generation import GenerationRecord
 from schemas.outcome import CUT_SHORT
 from schemas.program import Judged
-from tasks.evaluate.task import Pairs, confirm, evaluate
+from tasks.evaluate.evaluation_task import Pairs, confirm, evaluate
 from tasks.history import record
 from tasks.history.files import files_of
-from tasks.sample.task import sample
-from tasks.select.task import Selected, judge, register, select
+from tasks.sample.sampling_task import sample
+from tasks.select.selection_task import Selected, judge, register, select
 
 
 @flow(name="generation", flow_run_name="{run_id}-g{number}", task_runner=ThreadPoolTaskRunner(max_workers=64))  # pyright: ignore[reportArgumentType, reportCallIssue]

@@ -8,7 +8,7 @@ from schemas.generation import RunRecord
 from tasks.problems import find, find_builtin, names
 
 
-def told_place(path: Path) -> str:
+def problem_label(path: Path) -> str:
     """Return what a run tells of a problem's place, without folders of this machine.
 
     A built-in problem has its name, another one the relative path that was given, or its mere name.
@@ -25,7 +25,7 @@ def origin_of(path: Path) -> str:
     return "" if _is_built_in(path) else str(path.absolute())
 
 
-def path_of(run: RunRecord) -> Path:
+def problem_path(run: RunRecord) -> Path:
     """Return where the problem of a run lies, as far as that is known; it need not be there any more."""
     if run.origin:
         return Path(run.origin)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from schemas.outcome import Outcome, Verdict
 from schemas.program import Completion
-from tasks.sample.ledger import Ledger
+from tasks.sample.budget import Budget
 
 _RATE_WINDOW_S = 30.0
 
@@ -23,7 +23,7 @@ class Progress:
         phase: What is being done now, in a word or two.
         samples: Bought, those of generations ahead included.
         candidates: In generations that are committed.
-        ledger: What they cost.
+        budget: What they cost.
         best_at: Generation in which the best was found.
         best_since: `time.monotonic()` of that moment.
     """
@@ -40,7 +40,7 @@ class Progress:
     interrupted: bool = False
     failures: int = 0
     message: str = ""
-    ledger: Ledger = field(default_factory=Ledger)
+    budget: Budget = field(default_factory=Budget)
     _judged: deque[float] = field(default_factory=lambda: deque(maxlen=100_000))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -55,7 +55,7 @@ class Progress:
     def bought(self, completions: Sequence[Completion]) -> None:
         with self._lock:
             self.samples += len(completions)
-            self.ledger.bought(completions)
+            self.budget.bought(completions)
 
     def judged(self, _: Verdict) -> None:
         """A verdict is there; its generation may still be tried again."""

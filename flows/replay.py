@@ -9,27 +9,27 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.final import judge_finalists
-from flows.origin import path_of
+from flows.create_run import image_id, score_start, start_generation, versions
+from flows.final_evaluation import judge_finalists
+from flows.origin import problem_path
 from flows.rescore import score_kept
 from flows.session import Session, open_session
-from flows.start import image_id, score_start, start_generation, versions
 from schemas.errors import UsageError
-from schemas.generation import GenerationRecord, NightRecord, Past, RunRecord, Step
+from schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step
 from schemas.outcome import Outcome, Verdict, is_cut_short
 from schemas.program import Judged, Program
 from tasks.history import record
 from tasks.history.differences import Comparison, Difference, compare
 from tasks.history.files import RunFiles, files_of
 from tasks.history.mirror import place_of
-from tasks.history.recorded import Row, completions_of, read_attempts, read_rows
-from tasks.sample.recorded import Recorded
-from tasks.select.kept import Kept
-from tasks.select.task import Selected, judge, register
+from tasks.history.recorded_rows import Row, completions_of, read_attempts, read_rows
+from tasks.sample.recorded_completions import RecordedCompletions
+from tasks.select.selection_task import Selected, judge, register
+from tasks.select.survivors import Survivor
 
 
 @dataclass(frozen=True)
-class Then:
+class RecordedRun:
     """What a run has recorded at the moment when its replay begins.
 
     Attributes:
@@ -39,7 +39,7 @@ class Then:
 
     files: RunFiles
     run: RunRecord
-    past: Past
+    past: RunHistory
     committed: dict[int, Row]
     failed: list[Row]
 
@@ -63,20 +63,20 @@ class Then:
         return next(row for row in self.failed if row["generation"] == step.generation and row.get("place") is not None)
 
 
-def read_then(files: RunFiles) -> Then:
+def read_recorded_run(files: RunFiles) -> RecordedRun:
     """What is to be replayed.
 
     Raises:
         HistoryError: If a file is missing or damaged.
     """
-    past = record.read_past(files)
+    past = record.read_run_history(files)
     numbers = [0, *(step.generation for step in past.steps if step.is_committed)]
     committed = {number: read_rows(files, "generation", number)[0] for number in numbers}
-    return Then(files, record.read_run(files), past, committed, read_attempts(files))
+    return RecordedRun(files, record.read_run(files), past, committed, read_attempts(files))
 
 
 @contextmanager
-def begun(then: Then, into: Path) -> Iterator[Session]:
+def open_replay(then: RecordedRun, into: Path) -> Iterator[Session]:
     """The run once more, in another history, with nothing but its start program, which is scored anew.
 
     Raises:
@@ -91,7 +91,7 @@ def begun(then: Then, into: Path) -> Iterator[Session]:
             remedy="Name a history without it: overnight replay RUN --into DIR",
         )
     problem = then.run.problem
-    verdict = score_start(problem, path_of(then.run), seed=then.run.seed, run_id=then.run.run_id)
+    verdict = score_start(problem, problem_path(then.run), seed=then.run.seed, run_id=then.run.run_id)
     run = replace(then.run, image_id=image_id(problem.settings.sandbox.image), versions=versions())
     start = start_generation(run, verdict)
     record.create(files, run, start, *_given(then, run, start))
@@ -99,7 +99,7 @@ def begun(then: Then, into: Path) -> Iterator[Session]:
         yield session
 
 
-def _given(then: Then, run: RunRecord, start: GenerationRecord) -> list[GenerationRecord]:
+def _given(then: RecordedRun, run: RunRecord, start: GenerationRecord) -> list[GenerationRecord]:
     """The programs that the run was begun with beside its start program, scored once more."""
     if not run.given:
         return []
@@ -107,7 +107,7 @@ def _given(then: Then, run: RunRecord, start: GenerationRecord) -> list[Generati
     for row in read_rows(then.files, "population", 1):
         islands[row["program_id"]].append(row["island"])
     kept = [
-        Kept(
+        Survivor(
             Program(row["parent_ids"][0], row["body"], (), 0.0),
             tuple(islands[row["program_id"]] or [row["island"]]),
         )
@@ -116,7 +116,7 @@ def _given(then: Then, run: RunRecord, start: GenerationRecord) -> list[Generati
     return [score_kept(run, start, kept)]
 
 
-def replay(then: Then, session: Session) -> Comparison:
+def replay(then: RecordedRun, session: Session) -> Comparison:
     """Repeats every night, generation by generation, and compares.
 
     Args:
@@ -147,7 +147,7 @@ def _ended(night: NightRecord, session: Session) -> NightRecord:
     return replace(ended, finalists=finalists, best_program_id=finalists[0].program.id)
 
 
-def _repeat(then: Then, session: Session, step: Step) -> None:
+def _repeat(then: RecordedRun, session: Session, step: Step) -> None:
     """One generation comes to its end once more. That it failed then, and why, is taken from the record."""
     if step.generation <= session.run.given:
         return
@@ -166,13 +166,13 @@ def _failure(row: Row, session: Session) -> GenerationRecord:
     return GenerationRecord(number=row["generation"], best=session.best, **kept)
 
 
-def _commit(then: Then, session: Session, number: int) -> None:
+def _commit(then: RecordedRun, session: Session, number: int) -> None:
     """As `flows.generation` does it, with answers from the record."""
     started_at = datetime.now(UTC)
     settings = session.run.problem.settings
     session.progress.phase = "evaluate"
     rows = read_rows(then.files, "programs", number)
-    session.seller = Recorded(completions_of(rows, session.search.samples))
+    session.seller = RecordedCompletions(completions_of(rows, session.search.samples))
     cut = {row["index"]: row for row in rows if is_cut_short(row["outcome"], row["error"])}
     current = session.round(number, left_out=cut)
     pairs = [pair for batch in range(1, current.batches + 1) for pair in current.verdicts(batch)]
@@ -193,7 +193,7 @@ def _as_recorded(one: Judged, row: Row) -> Judged:
     return replace(one, verdict=verdict, score=None, confirmed_score=row["confirmed_score"])
 
 
-def _resets(then: Then, session: Session, number: int) -> bool:
+def _resets(then: RecordedRun, session: Session, number: int) -> bool:
     """By the generation's number again; where it went by the clock, as it did then."""
     if session.search.reset_hours is not None:
         return bool(then.committed[number]["reset_islands"])
@@ -214,7 +214,7 @@ def _record(session: Session, number: int, selected: Selected, started_at: datet
     )
 
 
-def likely_causes(then: Then, session: Session, first: Difference) -> list[str]:
+def likely_causes(then: RecordedRun, session: Session, first: Difference) -> list[str]:
     """Why a replay may have come out otherwise, the likeliest first.
 
     Args:
@@ -241,13 +241,13 @@ def likely_causes(then: Then, session: Session, first: Difference) -> list[str]:
     return causes
 
 
-def _chance(then: Then) -> str:
+def _chance(then: RecordedRun) -> str:
     noise = then.run.problem.settings.noise
     known = f", for which the problem allows {noise:g} an input" if noise else "; `overnight check` looks for it"
     return f"the score depends on chance or the clock{known}"
 
 
-def _changed_since(then: Then, session: Session) -> list[str]:
+def _changed_since(then: RecordedRun, session: Session) -> list[str]:
     now = session.run
     changed = [
         f"{name} {then.run.versions.get(name, 'of no known version')}, now {version}"

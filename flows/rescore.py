@@ -10,22 +10,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.ahead import rebuild
+from flows.create_run import prepare_run
 from flows.sandboxes import open_confirmations, open_sandboxes, slots_of
-from flows.start import begin
 from schemas.errors import SpecificationError
-from schemas.generation import GenerationRecord, Past, RunRecord
+from schemas.generation import GenerationRecord, RunHistory, RunRecord
 from schemas.outcome import Verdict
 from schemas.population import Join
 from schemas.problem import Problem
 from schemas.program import Candidate, Completion, Judged, Program, Prompt
 from schemas.skeleton import Skeleton
 from schemas.specification import Specification
-from tasks.evaluate.batch import Evaluator
-from tasks.evaluate.confirm import Confirmer
+from tasks.evaluate.confirmation import Confirmer
+from tasks.evaluate.evaluator import Evaluator
 from tasks.history import record
 from tasks.history.files import RunFiles, files_of
-from tasks.select.kept import Kept, kept_programs
-from tasks.select.task import judge
+from tasks.select.selection_task import judge
+from tasks.select.survivors import Survivor, surviving_programs
 
 RESCORED = "rescored"
 """In place of a finish reason: no model was asked."""
@@ -73,11 +73,11 @@ def rescore(
         SpecificationError: If the programs do not fit, or the start program has no score; nothing is written then.
         EnvironmentFault: If there is no sandbox.
     """
-    old, past = record.read_run(source), record.read_past(source)
+    old, past = record.read_run(source), record.read_run_history(source)
     require_the_same_function(old.problem.specification, problem.specification)
     everything = _kept(old, past)
     kept = _kept(old, past, most)
-    run, start = begin(problem, path, seed=old.seed if seed is None else seed, rescored_from=old.run_id)
+    run, start = prepare_run(problem, path, seed=old.seed if seed is None else seed, rescored_from=old.run_id)
     rescored = score_kept(run, start, kept, report)
     files = files_of(history, run.run_id)
     record.create(files, run, start, rescored)
@@ -102,7 +102,7 @@ def _shape(skeleton: Skeleton) -> str:
     return f"{blocks} marked block{'s' * (blocks != 1)}"
 
 
-def _kept(run: RunRecord, past: Past, most: int | None = None) -> list[Kept]:
+def _kept(run: RunRecord, past: RunHistory, most: int | None = None) -> list[Survivor]:
     population, *_ = rebuild(run, past)
     joins = [change for step in past.steps for change in step.changes if isinstance(change, Join)]
     born = {join.program_id: join.island for join in reversed(joins)}
@@ -111,11 +111,14 @@ def _kept(run: RunRecord, past: Past, most: int | None = None) -> list[Kept]:
     settings, code_hash = run.problem.settings, run.problem.specification.code_hash
     distinct = {code_hash(program.body): (island, program) for island, program in reversed(best)}
     first = sorted(distinct.values(), key=lambda pair: pair[1].score, reverse=True)[: settings.finalists]
-    return kept_programs(population, first, code_hash, most)
+    return surviving_programs(population, first, code_hash, most)
 
 
 def score_kept(
-    run: RunRecord, start: GenerationRecord, kept: Sequence[Kept], report: Callable[[Verdict], None] = lambda _: None
+    run: RunRecord,
+    start: GenerationRecord,
+    kept: Sequence[Survivor],
+    report: Callable[[Verdict], None] = lambda _: None,
 ) -> GenerationRecord:
     """The new run's generation 1: each program scored, and confirmed where it would be the best of its island.
 
@@ -152,7 +155,7 @@ def score_kept(
     )
 
 
-def _candidate(problem: Problem, index: int, kept: Kept, islands: int, now: datetime) -> Candidate:
+def _candidate(problem: Problem, index: int, kept: Survivor, islands: int, now: datetime) -> Candidate:
     """Descends from what it was in the old run."""
     island = kept.islands[0] % islands
     prompt = Prompt(index, island, parent_ids=(kept.program.id,), model="", style="", text="", seeds=(0,))

@@ -10,9 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from schemas.outcome import Verdict
 from schemas.program import Candidate
 from schemas.skeleton import Skeleton
-from tasks.evaluate.batch import Evaluator
-from tasks.sample.purchase import Purchase
-from tasks.sample.task import to_candidates
+from tasks.evaluate.evaluator import Evaluator
+from tasks.sample.completion_request import CompletionRequest
+from tasks.sample.sampling_task import to_candidates
 
 Pairs = list[tuple[Candidate, Verdict | None]]
 
@@ -28,8 +28,8 @@ class Round:
         specification: Says what the evolved function is.
     """
 
-    def __init__(self, purchase: Purchase, evaluator: Evaluator, specification: Skeleton) -> None:
-        self._purchase = purchase
+    def __init__(self, purchase: CompletionRequest, evaluator: Evaluator, specification: Skeleton) -> None:
+        self._completion_request = purchase
         self._evaluator = evaluator
         self._specification = specification
         self._sampled: list[Future[list[Candidate]]] = [Future() for _ in purchase.batches]
@@ -38,7 +38,7 @@ class Round:
 
     @property
     def batches(self) -> int:
-        return len(self._purchase.batches)
+        return len(self._completion_request.batches)
 
     def candidates(self, batch: int) -> list[Candidate]:
         """Waits until a batch is sampled; batches are counted from 1.
@@ -64,8 +64,8 @@ class Round:
     def _run(self, batch: int) -> Pairs:
         sampled = self._sampled[batch]
         try:
-            completions = self._purchase.completions(batch)
-            candidates = to_candidates(self._purchase.batches[batch], completions, self._specification)
+            completions = self._completion_request.completions(batch)
+            candidates = to_candidates(self._completion_request.batches[batch], completions, self._specification)
         except BaseException as error:
             sampled.set_exception(error)
             raise

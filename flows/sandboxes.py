@@ -6,8 +6,8 @@ import os
 
 from flows.images import image_of
 from schemas.problem import Problem, Split
-from tasks.evaluate.confirm import confirmation
-from tasks.evaluate.pool import FreshPool, SandboxPool, open_fresh_pool, open_pool
+from tasks.evaluate.confirmation import confirmation
+from tasks.evaluate.pool import FreshContainerPool, SandboxPool, open_fresh_pool, open_pool
 
 
 def open_sandboxes(
@@ -16,7 +16,7 @@ def open_sandboxes(
     *,
     seed: int,
     run_id: str,
-    apart: bool | None = None,
+    isolation: bool | None = None,
     programs: int | None = None,
 ) -> SandboxPool:
     """Started slots for one split of a problem's inputs; leave the context to remove them.
@@ -26,13 +26,13 @@ def open_sandboxes(
         split: Its inputs.
         seed: Of the run.
         run_id: Of the run.
-        apart: Whether the evolved function has a process of its own; as the settings say by default.
+        isolation: Whether the evolved function has a process of its own; as the settings say by default.
         programs: How many will be run, where that is known: no more slots are started than that.
     """
     sandbox = problem.settings.sandbox
     slots = slots_of(problem)
     return open_pool(
-        problem.job(split, seed, apart=apart),
+        problem.job(split, seed, isolation=isolation),
         image=image_of(problem),
         slots=slots if programs is None else max(1, min(slots, programs)),
         labels={"overnight.run": run_id},
@@ -40,11 +40,11 @@ def open_sandboxes(
     )
 
 
-def open_confirmations(problem: Problem, *, seed: int, run_id: str) -> FreshPool:
+def open_confirmations(problem: Problem, *, seed: int, run_id: str) -> FreshContainerPool:
     """Where programs are confirmed on the training inputs; nothing is started before the first."""
     sandbox = problem.settings.sandbox
     return open_fresh_pool(
-        confirmation(problem.job("train", seed, apart=True), problem.settings.noise),
+        confirmation(problem.job("train", seed, isolation=True), problem.settings.noise),
         image=image_of(problem),
         slots=slots_of(problem),
         labels={"overnight.run": run_id},

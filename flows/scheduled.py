@@ -16,28 +16,28 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.create_run import create_run
+from flows.deadlines import parse_until
 from flows.environment import prepare
-from flows.night_state import NightState, outlive_leases, server_answers, wait_for_server
-from flows.notify import Notifier, addresses_of
-from flows.rules import StopRules
+from flows.notifications import Notifier, addresses_of
+from flows.prefect_server.crash_detection import mark_children_crashed
+from flows.prefect_server.night_state import NightState, outlive_leases, server_answers, wait_for_server
+from flows.report.build import build_report
 from flows.search import Night, stopped_at_once
 from flows.session import Session, open_session
-from flows.signals import heeded
-from flows.start import create_run
-from flows.story.tell import tell
+from flows.signals import handle_interrupts
+from flows.stop_conditions import StopConditions
 from flows.trust import accept, remember
-from flows.vigil import bury_children
-from flows.when import parse_until
 from schemas.errors import OvernightError, RunIsBusy, UsageError
 from schemas.problem import load_problem
 from schemas.trust import Proposal, given_proposals
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of
-from tasks.history.lock import locked
 from tasks.history.mirror import local_copy
 from tasks.history.private_files import open_private
 from tasks.history.record import interrupt_night
-from tasks.history.remote import refresh
+from tasks.history.remote_sync import refresh
+from tasks.history.run_lock import run_lock
 from tasks.problems import find
 from tasks.report.page import render
 
@@ -71,7 +71,7 @@ class Deadline(BaseModel):
     time_zone: str = Field(description="of the time of day, such as Europe/Stockholm")
 
 
-class Notices(BaseModel):
+class NotificationSettings(BaseModel):
     """Who is told of each night."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -97,9 +97,9 @@ def night(
     run_id: str,
     history: str,
     start: Start,
-    rules: StopRules,
+    rules: StopConditions,
     deadline: Deadline | None = None,
-    notices: Notices | None = None,
+    notices: NotificationSettings | None = None,
 ) -> State[dict[str, Any]]:
     """One night of a run. Where another is under way, this one is cancelled at once.
 
@@ -114,7 +114,7 @@ def night(
     prepare()
     if deadline is not None:
         rules = rules.model_copy(update={"until": _moment(deadline)})
-    with (notices or Notices()).notifier().watching(run_id) as notifier:
+    with (notices or NotificationSettings()).notifier().watching(run_id) as notifier:
         place = local_copy(history)
         refresh(place)
         try:
@@ -126,12 +126,12 @@ def night(
         return over
 
 
-def _spend(session: Session, rules: StopRules, place: Path, notifier: Notifier) -> State[dict[str, Any]]:
+def _spend(session: Session, rules: StopConditions, place: Path, notifier: Notifier) -> State[dict[str, Any]]:
     """Spend a night of an open session, whatever the server believes of it, and write its report."""
     state = NightState(str(flow_run.id), session.progress.interrupt, has_worker=True)
     try:
         with (
-            heeded(session.progress, server_answers, partial(interrupt_night, session.files)),
+            handle_interrupts(session.progress, server_answers, partial(interrupt_night, session.files)),
             state.kept_true(),
         ):
             one = Night(session, rules, str(place), notifier=notifier)
@@ -146,7 +146,7 @@ def _spend(session: Session, rules: StopRules, place: Path, notifier: Notifier) 
     return over
 
 
-night.on_crashed(bury_children)
+night.on_crashed(mark_children_crashed)
 outlive_leases()
 
 
@@ -159,7 +159,7 @@ def write_report(history: Path, files: RunFiles) -> Path:
     """
     path = files.directory / "report.html"
     with open_private(path, "wb") as file:
-        file.write(render(tell(Database(history), files)).encode())
+        file.write(render(build_report(Database(history), files)).encode())
     return path.resolve()
 
 
@@ -180,7 +180,7 @@ def begin(run_id: str, history: Path, start: Start) -> RunFiles:
     remember(start.proposals())
     files = files_of(history, run_id)
     if not files.run.exists():
-        with locked(files):
+        with run_lock(files):
             if not files.run.exists():  # else another process was quicker
                 path = find(start.problem)
                 problem = load_problem(path, start.settings)

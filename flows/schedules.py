@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 from prefect.blocks.system import Secret
 from pydantic import ValidationError
 
-from flows.pages import TAG
+from flows.artifacts import TAG
+from flows.prefect_server.crash_detection import HEARTBEAT_S, watch_for_crashes
 from flows.scheduled import night
-from flows.vigil import HEARTBEAT_S, keep_watch
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Schedules:
                 remedy=f"Give this one another --name, or remove that: overnight schedules remove {name}",
             )
         self._have_pool(pool)
-        keep_watch(self._client)
+        watch_for_crashes(self._client)
         deployment = night.to_deployment(
             name,
             schedule=cron,  # pyright: ignore[reportArgumentType]
@@ -231,7 +231,7 @@ def open_schedules() -> Iterator[Schedules]:
     """
     from prefect.client.orchestration import get_client
 
-    from flows.server import standing_server
+    from flows.prefect_server.embedded import standing_server
 
     with standing_server(), get_client(sync_client=True) as client:
         yield Schedules(client)

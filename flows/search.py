@@ -16,15 +16,15 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Completed
 
+from flows.artifacts import NightArtifacts
 from flows.cutoff import cut_off
-from flows.final import judge_finalists
+from flows.final_evaluation import judge_finalists
+from flows.formatting import history_flag, score, why
 from flows.generation import generation
-from flows.night_state import NightState, outages
-from flows.notify import Notifier, addresses_of
-from flows.pages import Pages
-from flows.rules import StopRules, Tally, reason_to_stop, share_done
+from flows.notifications import Notifier, addresses_of
+from flows.prefect_server.night_state import NightState, outages
 from flows.session import Session, open_session
-from flows.words import history_flag, score, why
+from flows.stop_conditions import StopConditions, Tally, reason_to_stop, share_done
 from schemas.errors import (
     DiskFault,
     EnvironmentFault,
@@ -52,7 +52,7 @@ _ROW_S = 60.0
 
 
 @flow(name="search", flow_run_name="{run_id}")
-def search(run_id: str, history: str, rules: StopRules, again: list[int] | None = None) -> Any:
+def search(run_id: str, history: str, rules: StopConditions, again: list[int] | None = None) -> Any:
     """One night of a run. Cancelled in Prefect's pages, it stops at once.
 
     Args:
@@ -82,7 +82,7 @@ def stopped_at_once(run_id: str, history: Path) -> State[Any]:
 
 
 @dataclass
-class Trouble:
+class FailureState:
     """What has gone wrong since a generation last came to its end.
 
     Attributes:
@@ -110,7 +110,7 @@ class Night:
     def __init__(
         self,
         session: Session,
-        rules: StopRules,
+        rules: StopConditions,
         history: str,
         again: list[int] | None = None,
         notifier: Notifier | None = None,
@@ -122,7 +122,7 @@ class Night:
         self._history = history
         self._flag = history_flag(Path(history))  # for the commands that are named
         self._notifier = notifier or Notifier()
-        self.pages = Pages(str(flow_run.id), session)
+        self.pages = NightArtifacts(str(flow_run.id), session)
         self._again = None if again is None else deque(again)
         self._first = session.generations
         self._committed = 0
@@ -140,7 +140,7 @@ class Night:
         session.progress.begin = time.monotonic()
         session.may_begin = self._may_begin
         session.until, session.cut_at = rules.until, rules.cut_at
-        session.progress.ledger.budget = rules.budget
+        session.progress.budget.limits = rules.budget
         self._notifier.best(session.run.run_id, session.best.score, self._flag)
 
     def run(self) -> State[dict[str, Any]]:
@@ -185,7 +185,7 @@ class Night:
         An outage is waited for, however long it takes, and a full disk for a while. What fails otherwise is tried
         again, then the night goes on without it, until too many have failed in a row.
         """
-        trouble = Trouble()
+        trouble = FailureState()
         while (reason := self._reason_to_stop()) is None:
             begin = time.monotonic()
             number = self._number
@@ -199,14 +199,14 @@ class Night:
                 if self._reason_to_stop() is None:
                     self._pause(trouble, error)
                 continue
-            trouble = Trouble()
+            trouble = FailureState()
             self._session.progress.message = ""
             self._longest_s = max(self._longest_s, self._session.mail.seconds_since(begin))
             if time.monotonic() - self._written >= _ROW_S:
                 self._write(self._reached())
         return reason
 
-    def _is_too_much(self, trouble: Trouble, number: int, error: Exception) -> bool:
+    def _is_too_much(self, trouble: FailureState, number: int, error: Exception) -> bool:
         """Whether one more failure ends the night. A generation that has used up its attempts is given up."""
         trouble.waits += 1
         trouble.given_up = None
@@ -258,7 +258,7 @@ class Night:
                 self._session.give_up(number)
         self._session.progress.note(f"generation {number} failed: {why(error)}")
 
-    def _pause(self, trouble: Trouble, error: Exception) -> None:
+    def _pause(self, trouble: FailureState, error: Exception) -> None:
         """Waits longer each time, but not beyond the deadline, nor when a person wants to stop."""
         seconds = min(_FIRST_WAIT_S * 2 ** (trouble.waits - 1), _LONGEST_WAIT_S)
         progress = self._session.progress
@@ -320,13 +320,13 @@ class Night:
         return Tally(
             generations=self._session.generations - self._first,
             samples=progress.candidates,
-            tokens=progress.ledger.tokens,
-            cost_usd=progress.ledger.night_usd,
-            total_usd=progress.ledger.total_usd,
+            tokens=progress.budget.tokens,
+            cost_usd=progress.budget.night_usd,
+            total_usd=progress.budget.total_usd,
             best=self._session.best.score,
             generations_since_best=self._session.generations - max(progress.best_at, self._first),
             longest_generation_s=self._longest_s,
-            is_exhausted=progress.ledger.is_exhausted,
+            is_exhausted=progress.budget.is_exhausted,
             interrupted=progress.interrupted,
         )
 
@@ -365,13 +365,13 @@ class Night:
         self._notifier.ended(session.run.run_id, self._record, start, failed, self._flag)
 
     def _final(self) -> None:
-        finalists = self._finalists(Trouble())
+        finalists = self._finalists(FailureState())
         self._record = replace(
             self._record, ended_at=datetime.now(UTC), finalists=finalists, best_program_id=finalists[0].program.id
         )
         record.write_night(self._session.files, self._record)
 
-    def _finalists(self, trouble: Trouble) -> tuple[Finalist, ...]:
+    def _finalists(self, trouble: FailureState) -> tuple[Finalist, ...]:
         """The final waits for a lost engine, too, as long as the night may."""
         self._session.progress.phase = "final"
         try:
@@ -385,7 +385,7 @@ class Night:
         return self._finalists(trouble)
 
 
-def _in_words(said: str, error: Exception, seconds: float, trouble: Trouble) -> str:
+def _in_words(said: str, error: Exception, seconds: float, trouble: FailureState) -> str:
     """Why a night pauses, how long, and what comes then."""
     if trouble.given_up is not None:
         return f"generation {trouble.given_up} failed: {said}; the night goes on without it in {seconds:.0f} s"

@@ -11,32 +11,32 @@ from pathlib import Path
 
 from prefect.exceptions import TerminationSignal
 
-from flows.ahead import asked_after, rebuild, with_lessons
+from flows.ahead import asked_after, rebuild, with_feedback
+from flows.batch_requests import BatchRequests, NightCompletionStore
 from flows.compaction import Compaction
-from flows.mail import Mail, Paid
-from flows.notify import Notifier
+from flows.notifications import Notifier
 from flows.progress import Progress
 from flows.round import Round
 from flows.sandboxes import open_confirmations, open_sandboxes, slots_of
 from flows.trust import require_trusted_models
-from schemas.generation import GenerationRecord, Past, RunRecord
-from schemas.lesson import Lesson, latest
+from schemas.feedback import Feedback, latest_feedback
+from schemas.generation import GenerationRecord, RunHistory, RunRecord
 from schemas.outcome import Outcome
 from schemas.program import Program, Prompt, Selection
 from schemas.settings import Search
-from tasks.evaluate.batch import Evaluator
-from tasks.evaluate.confirm import Confirmer
-from tasks.evaluate.pool import FreshPool, SandboxPool
+from tasks.evaluate.confirmation import Confirmer
+from tasks.evaluate.evaluator import Evaluator
+from tasks.evaluate.pool import FreshContainerPool, SandboxPool
 from tasks.history import record
 from tasks.history.files import RunFiles
 from tasks.history.journal import Journal
-from tasks.history.lock import locked
-from tasks.history.recorded import read_since_reset
-from tasks.history.remote import catch_up, is_unsure
+from tasks.history.recorded_rows import read_since_reset
+from tasks.history.remote_sync import catch_up, is_unsure
+from tasks.history.run_lock import run_lock
+from tasks.sample.budget import Budget
+from tasks.sample.completion_request import CompletionRequest, CompletionSource
 from tasks.sample.gateway import Gateway
-from tasks.sample.ledger import Ledger
 from tasks.sample.prompts import build_prompts
-from tasks.sample.purchase import Purchase, Seller
 from tasks.select.islands import Population
 
 STOPPED_AT_ONCE = (KeyboardInterrupt, TerminationSignal)
@@ -66,7 +66,7 @@ class Session:
         cut_at: When a generation under way is cut short.
         is_cut: Whether one was.
         notifier: Who is told of the night; `None` leaves that to the environment.
-        lessons: Of tries that failed or fell short, by the program they were made on, where prompts show them.
+        feedback: Of tries that failed or fell short, by the program they were made on, where prompts show them.
         last_reset: `time.monotonic()` of the last reset, for resets by the hour, as if nights followed on each other.
     """
 
@@ -78,17 +78,17 @@ class Session:
     best: Program
     programs: dict[str, Program]
     hashes: set[str]
-    lessons: dict[str, Lesson]
+    feedback: dict[str, Feedback]
 
     def __init__(
         self,
         files: RunFiles,
         run: RunRecord,
         sandbox: SandboxPool,
-        confirmations: FreshPool,
+        confirmations: FreshContainerPool,
         threads: ThreadPoolExecutor,
         progress: Progress,
-        past: Past,
+        past: RunHistory,
     ) -> None:
         self.files = files
         self.run = run
@@ -96,8 +96,8 @@ class Session:
         self.confirmations = confirmations
         self.threads = threads
         self.progress = progress
-        self._gateway = Gateway(run.problem.settings.sampling, self.may_ask, progress.ledger, progress.note)
-        self.seller: Seller = self._gateway
+        self._gateway = Gateway(run.problem.settings.sampling, self.may_ask, progress.budget, progress.note)
+        self.seller: CompletionSource = self._gateway
         self.night = len(files.nights())
         self.until: datetime | None = None
         self.cut_at: datetime | None = None
@@ -112,9 +112,9 @@ class Session:
         self._closing = False
         self._confirmers: dict[int, Confirmer] = {}
         self._evaluators: dict[int, Evaluator] = {}
-        self._purchases: dict[int, Purchase] = {}
+        self._completion_requests: dict[int, CompletionRequest] = {}
         self._journals: dict[int, Journal] = {}
-        self.mail = Mail(self)
+        self.mail = BatchRequests(self)
         self._rounds: dict[int, Round] = {}
         self.compaction = Compaction(files, progress.note)
         self.take(past)
@@ -133,7 +133,9 @@ class Session:
         if generation not in self._rounds:
             evaluator = self._evaluator(generation)
             evaluator.leave_out(left_out)
-            self._rounds[generation] = Round(self._purchase(generation), evaluator, self.run.problem.specification)
+            self._rounds[generation] = Round(
+                self._completion_request(generation), evaluator, self.run.problem.specification
+            )
         return self._rounds[generation]
 
     def confirmer(self, generation: int) -> Confirmer | None:
@@ -161,26 +163,26 @@ class Session:
             if number in self.asked and self.may_begin(number):
                 self.round(number)
 
-    def _purchase(self, generation: int) -> Purchase:
+    def _completion_request(self, generation: int) -> CompletionRequest:
         """What is being bought goes on when an attempt fails; only a purchase that failed itself is begun anew."""
-        purchase = self._purchases.get(generation)
-        if purchase is None or purchase.has_failed():
+        request = self._completion_requests.get(generation)
+        if request is None or request.has_failed():
             sampling = self.run.problem.settings.sampling
             if self.seller is self._gateway:
                 require_trusted_models(sampling, self.run.run_id)
             is_mailed = sampling.batch_api and self.seller is self._gateway
             seller = self.mail.seller(generation) if is_mailed else self.seller
-            purchase = Purchase(self.prompts(generation), seller, self.paid(generation), sampling.batch)
+            request = CompletionRequest(self.prompts(generation), seller, self.paid(generation), sampling.batch)
             if self.is_cut:
-                purchase.cut()
-            self._purchases[generation] = purchase
-        return purchase
+                request.cut()
+            self._completion_requests[generation] = request
+        return request
 
-    def paid(self, generation: int) -> Paid:
+    def paid(self, generation: int) -> NightCompletionStore:
         """Where a generation's completions are kept."""
         if generation not in self._journals:
             self._journals[generation] = Journal(self.files.paid(generation))
-        return Paid(self._journals[generation], self)
+        return NightCompletionStore(self._journals[generation], self)
 
     def _evaluator(self, generation: int) -> Evaluator:
         """A further attempt at a generation gets the same, with its verdicts."""
@@ -229,7 +231,7 @@ class Session:
         """End the generation under way with what it has; may be called from another thread."""
         self._closing = self.is_cut = True
         self.progress.note("the deadline has passed: this generation is cut short")
-        for cut in (*self._purchases.values(), *self._evaluators.values()):
+        for cut in (*self._completion_requests.values(), *self._evaluators.values()):
             cut.cut()
         self.mail.give_up()
         self.sandbox.close()
@@ -249,15 +251,15 @@ class Session:
             self._wait_for_purchases(GRACE_S)
         finally:
             self.mail.give_up()
-            for purchase in self._purchases.values():
-                purchase.give_up()
+            for request in self._completion_requests.values():
+                request.give_up()
             self.sandbox.close()
             self.confirmations.close()
 
     def _wait_for_purchases(self, timeout_s: float) -> None:
         until = time.monotonic() + timeout_s
-        for purchase in list(self._purchases.values()):
-            purchase.finish(timeout_s=max(0.0, until - time.monotonic()))
+        for request in list(self._completion_requests.values()):
+            request.finish(timeout_s=max(0.0, until - time.monotonic()))
 
     def _stop_rounds(self) -> None:
         for one in self._rounds.values():
@@ -295,9 +297,16 @@ class Session:
         )
         self.programs.update((judged.id, judged.program()) for judged in generation.judged if judged.score is not None)
         if self.search.feedback_chars:
-            self.lessons |= latest([judged.lesson() for judged in generation.judged], self._score_of)
+            self.feedback |= latest_feedback([judged.feedback() for judged in generation.judged], self._score_of)
         self.progress.committed([judged.verdict.outcome for judged in generation.judged], generation.best.score)
-        for held in (self._rounds, self._evaluators, self._confirmers, self._purchases, self._journals, self.asked):
+        for held in (
+            self._rounds,
+            self._evaluators,
+            self._confirmers,
+            self._completion_requests,
+            self._journals,
+            self.asked,
+        ):
             held.pop(number, None)
         self._came_to_its_end(number)
 
@@ -322,7 +331,7 @@ class Session:
             return
         self.generations = number
         for ahead in asked_after(number, self.run):
-            self.asked[ahead] = with_lessons(self.population.ask(ahead), self.lessons)
+            self.asked[ahead] = with_feedback(self.population.ask(ahead), self.feedback)
 
     def is_committed(self, number: int) -> bool:
         return number <= self.generations and number not in self.failed
@@ -340,16 +349,16 @@ class Session:
         """
         self._stop_rounds()
         catch_up(self.files)
-        self.take(record.read_past(self.files, with_lessons=self.search.feedback_chars > 0))
+        self.take(record.read_run_history(self.files, with_feedback=self.search.feedback_chars > 0))
 
-    def take(self, past: Past) -> None:
+    def take(self, past: RunHistory) -> None:
         """Makes the session what the files say."""
-        self.population, self.asked, self.lessons = rebuild(self.run, past)
+        self.population, self.asked, self.feedback = rebuild(self.run, past)
         self.generations, self.failed, self.place = past.generations, set(past.failed), len(past.steps) + 1
         self.best = max(past.programs.values(), key=lambda program: program.score)
         self.programs = dict(past.programs)
         self.hashes = set(past.code_hashes)
-        for held in (self._evaluators, self._confirmers, self._purchases, self._journals):
+        for held in (self._evaluators, self._confirmers, self._completion_requests, self._journals):
             for number in [number for number in held if self.is_committed(number)]:
                 del held[number]
 
@@ -368,7 +377,7 @@ def open_session(files: RunFiles) -> Iterator[Session]:
     if files.directory in _open:
         yield _open[files.directory]
         return
-    with locked(files), contextlib.ExitStack() as stack:
+    with run_lock(files), contextlib.ExitStack() as stack:
         session = _new_session(files, stack)
         _open[files.directory] = session
         stack.callback(_open.pop, files.directory)
@@ -385,7 +394,7 @@ def open_session(files: RunFiles) -> Iterator[Session]:
 
 def _new_session(files: RunFiles, stack: contextlib.ExitStack) -> Session:
     run = record.read_run(files)
-    past = record.read_past(files, with_lessons=run.problem.settings.search.feedback_chars > 0)
+    past = record.read_run_history(files, with_feedback=run.problem.settings.search.feedback_chars > 0)
     sandbox = stack.enter_context(open_sandboxes(run.problem, "train", seed=run.seed, run_id=run.run_id))
     confirmations = open_confirmations(run.problem, seed=run.seed, run_id=run.run_id)
     stack.callback(confirmations.close)
@@ -393,7 +402,7 @@ def _new_session(files: RunFiles, stack: contextlib.ExitStack) -> Session:
     progress = Progress(
         best=max(program.score for program in past.programs.values()),
         generation=past.generations,
-        ledger=Ledger(before_usd=record.read_spent_usd(files)),
+        budget=Budget(before_usd=record.read_spent_usd(files)),
     )
     session = Session(files, run, sandbox, confirmations, threads, progress, past)
     stack.callback(session.compaction.close)

@@ -75,7 +75,7 @@ class _Watch:
 
 
 @contextlib.contextmanager
-def heeded(
+def handle_interrupts(
     progress: Progress, answers: Callable[[], bool] = lambda: True, abandon: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
     """The first Ctrl-C, or closing the terminal, lets the generation under way commit; the second stops at once.

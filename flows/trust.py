@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flows.state import require_own, state_folder
+from flows.state_folder import require_own, state_folder
 from schemas.errors import EnvironmentFault, UntrustedSettings
 from schemas.problem import Problem
 from schemas.settings import Sampling

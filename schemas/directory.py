@@ -7,9 +7,9 @@ from typing import Any
 
 from schemas import problem_folder
 from schemas.errors import SpecificationError
-from schemas.foreign import hint
-from schemas.marked import END, START, MarkedFile, read_marked
+from schemas.marked_file import END, START, MarkedFile, read_marked
 from schemas.settings import Command, Settings
+from schemas.task_formats import hint
 
 DEFAULTS: dict[str, Any] = {"inputs": [None], "limits": {"scratch_mib": 64}}
 """What is otherwise than for a specification: a command may have no input, and its program lies in a file."""

@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
 
-from schemas.lesson import Lesson
+from schemas.feedback import Feedback
 from schemas.population import Change
 from schemas.problem import Problem
 from schemas.program import Judged, Program
@@ -156,17 +156,17 @@ class Step:
 
     Attributes:
         changes: Of the population; none if it failed.
-        lessons: By the program they are about, where they were asked for.
+        feedback: By the program they are about, where they were asked for.
     """
 
     generation: int
     is_committed: bool
     changes: tuple[Change, ...] = ()
-    lessons: Mapping[str, Lesson] = field(default_factory=dict)
+    feedback: Mapping[str, Feedback] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Past:
+class RunHistory:
     """What a run has behind it, enough to go on.
 
     Attributes:

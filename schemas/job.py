@@ -45,7 +45,7 @@ def _short(value: Any, width: int = 40) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
+class Isolation:
     """What a split evaluation needs: the evolved functions in one process, what scores them in another.
 
     Attributes:
@@ -85,7 +85,7 @@ class Job:
         thresholds: For each input in order the score below which a program is rejected and the rest is not evaluated;
             `None`, or nothing for the last ones, where there is none.
         seed: Seeds `random` and `numpy.random` in every candidate, so that unseeded draws repeat.
-        apart: Set where every program is evaluated split; `None` where it is one process with what scores it.
+        isolation: Set where every program is evaluated split; `None` where it is one process with what scores it.
         command: Set where a program is a file that a command scores.
     """
 
@@ -94,5 +94,5 @@ class Job:
     limits: Limits = Limits()
     thresholds: tuple[float | None, ...] = ()
     seed: int = 0
-    apart: Apart | None = None
+    isolation: Isolation | None = None
     command: Command | None = None

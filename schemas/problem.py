@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from schemas import problem_folder
+from schemas.config_layers import merge, read_toml
+from schemas.dependencies import Dependencies, read_dependencies
 from schemas.directory import DEFAULTS, read_program, restore_program
 from schemas.errors import OvernightError, SpecificationError, UsageError
 from schemas.files import File, changed_files, read_files, require_distinct
-from schemas.foreign import BRIDGES, read_task
 from schemas.inputs import SPLITS, InputFiles, read_calls
-from schemas.job import Apart, Call, Command, Job
-from schemas.layers import merge, read_toml
-from schemas.needs import Needs, read_needs
-from schemas.script import script_block
+from schemas.job import Call, Command, Isolation, Job
+from schemas.pep723 import script_block
 from schemas.settings import Known, Settings, flat_settings, parse_settings
 from schemas.skeleton import Skeleton
 from schemas.specification import Specification, read_specification
+from schemas.task_formats import BRIDGES, read_task
 from schemas.user_config import config_path, user_settings
 
 Split = Literal["train", "validation", "held_out"]
@@ -44,7 +44,7 @@ class Problem:
     specification: Skeleton
     settings: Settings
     inputs: Mapping[Split, tuple[Call, ...]]
-    needs: Needs = field(default_factory=Needs)
+    needs: Dependencies = field(default_factory=Dependencies)
     files: tuple[File, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -61,17 +61,17 @@ class Problem:
         parts = [self.specification.hash, *(f"{file.hash} {file.path}" for file in self.files)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def job(self, split: Split = "train", seed: int = 0, *, apart: bool | None = None) -> Job:
+    def job(self, split: Split = "train", seed: int = 0, *, isolation: bool | None = None) -> Job:
         """What a sandbox needs to judge programs on one split.
 
         Args:
             split: The inputs.
             seed: Of the run.
-            apart: Whether the evolved function has a process of its own; as the settings say by default. A command
+            isolation: Whether the evolved function has a process of its own; as the settings say by default. A command
                 runs its program as it likes.
         """
-        if apart is None:
-            apart = self.settings.sandbox.split
+        if isolation is None:
+            isolation = self.settings.sandbox.split
         skeleton = self.specification
         if not isinstance(skeleton, Specification):
             return self._command_job(split, seed)
@@ -81,7 +81,7 @@ class Problem:
             limits=self.settings.limits,
             thresholds=self.settings.thresholds if split == "train" else (),
             seed=seed,
-            apart=Apart(skeleton.evolved, skeleton.text) if apart else None,
+            isolation=Isolation(skeleton.evolved, skeleton.text) if isolation else None,
         )
 
     def _command_job(self, split: Split, seed: int) -> Job:
@@ -273,7 +273,7 @@ def _problem(name: str, specification: Skeleton, settings: Settings, files: Sequ
         )
     _require_baseline(settings.known.baseline, specification, name)
     require_distinct(files)
-    needs = read_needs(_scripts(settings.command.program or name, specification, settings, files))
+    needs = read_dependencies(_scripts(settings.command.program or name, specification, settings, files))
     return Problem(name, specification, settings, inputs, needs, tuple(files))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from schemas.lesson import Lesson
+from schemas.feedback import Feedback
 from schemas.outcome import Verdict
 from schemas.settings import Reducer
 
@@ -34,12 +34,12 @@ class Selection:
     """What the population answers when asked for a prompt: an island and the parents, ascending by score.
 
     Attributes:
-        lesson: Of a try on the best of them, where one is to be shown.
+        feedback: Of a try on the best of them, where one is to be shown.
     """
 
     island: int
     parents: tuple[Program, ...]
-    lesson: Lesson | None = None
+    feedback: Feedback | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +129,10 @@ class Judged:
     score: float | None
     confirmed_score: float | None = None
 
-    def lesson(self) -> Lesson:
+    def feedback(self) -> Feedback:
         """What can be learnt from it."""
         parents, verdict = self.candidate.prompt.parent_ids, self.verdict
-        return Lesson(
+        return Feedback(
             parent_id=parents[-1] if parents else "",
             body=self.candidate.body,
             outcome=verdict.outcome,

@@ -14,7 +14,7 @@ from functools import cached_property
 
 from schemas import source
 from schemas.errors import SpecificationError
-from schemas.evolved import Evolved, read_evolved
+from schemas.evolved_function import EvolvedFunction, read_evolved_functions
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Specification:
     """
 
     text: str
-    functions: tuple[Evolved, ...]
+    functions: tuple[EvolvedFunction, ...]
     run: str
     run_arity: tuple[int, int]
 
@@ -151,7 +151,7 @@ def _read(tree: ast.Module, text: str, name: str) -> Specification:
     text = text if text.endswith("\n") else text + "\n"
     return Specification(
         text=text,
-        functions=tuple(read_evolved(text, function) for function in evolved),
+        functions=tuple(read_evolved_functions(text, function) for function in evolved),
         run=run.name,
         run_arity=_arity(run),
     )

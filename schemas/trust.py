@@ -13,7 +13,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from schemas.needs import Needs
+from schemas.dependencies import Dependencies
 from schemas.settings import Model, Sampling, Sandbox, parse_settings
 
 _PLAIN_NAME = re.compile(r"[\w.@+-]+(/[\w.@+-]+(:[\w.+-]+)*)*(:[\w.+-]+)*")
@@ -47,7 +47,7 @@ def model_proposals(sampling: Sampling) -> list[Proposal]:
     return list(dict.fromkeys(proposal for model in models for proposal in _of_model(model)))
 
 
-def sandbox_proposals(sandbox: Sandbox, needs: Needs) -> list[Proposal]:
+def sandbox_proposals(sandbox: Sandbox, needs: Dependencies) -> list[Proposal]:
     """The image and the runtime where they are not the default, and packages that are fetched from an address."""
     found = []
     if sandbox.image != Sandbox().image:
@@ -68,7 +68,7 @@ def given_proposals(given: Mapping[str, Any]) -> list[Proposal]:
     """
     given = {name: table for name, table in given.items() if name in ("sampling", "sandbox")}
     settings = parse_settings(given, "given settings")
-    return [*model_proposals(settings.sampling), *sandbox_proposals(settings.sandbox, Needs())]
+    return [*model_proposals(settings.sampling), *sandbox_proposals(settings.sandbox, Dependencies())]
 
 
 def _of_model(model: Model) -> Iterator[Proposal]:

@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 
 from flows.environment import SERVER, prepare
-from tests.objects import KEY, SECRET, ObjectStore, object_store
+from tests.objects import KEY, SECRET, ObjectServer, object_store
 from tests.prefect_database import MigratedDatabase
 from tests.provider import Provider
 
@@ -63,7 +63,7 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory, migrated_database: Mi
 def prefect_api(prefect_home: Path) -> Iterator[str]:
     """The address of a real Prefect server with an empty database, for as long as the tests run."""
     os.environ["PREFECT_HOME"] = str(prefect_home)
-    from flows.server import EmbeddedServer
+    from flows.prefect_server.embedded import EmbeddedServer
 
     server = EmbeddedServer()
     try:
@@ -90,13 +90,13 @@ def provider() -> Iterator[Provider]:
 
 
 @pytest.fixture(scope="session")
-def _objects() -> Iterator[ObjectStore]:
+def _objects() -> Iterator[ObjectServer]:
     with object_store() as store:
         yield store
 
 
 @pytest.fixture
-def objects(_objects: ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ObjectStore:
+def objects(_objects: ObjectServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ObjectServer:
     """An S3 server, whose keys this process and its children have, and an empty cache."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
@@ -106,7 +106,7 @@ def objects(_objects: ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 @pytest.fixture
-def bucket(objects: ObjectStore) -> str:
+def bucket(objects: ObjectServer) -> str:
     """The URL of a history in a bucket that is new."""
     name = f"b-{secrets.token_hex(6)}"
     objects.files.create_dir(name)

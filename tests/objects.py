@@ -14,7 +14,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 KEY, SECRET = "overnight", "a-secret-of-the-tests"
 
 
-class ObjectStore:
+class ObjectServer:
     """The server, running.
 
     Attributes:
@@ -74,9 +74,9 @@ class ObjectStore:
 
 
 @contextmanager
-def object_store() -> Iterator[ObjectStore]:
+def object_store() -> Iterator[ObjectServer]:
     """A running server."""
-    store = ObjectStore()
+    store = ObjectServer()
     try:
         yield store
     finally:

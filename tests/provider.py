@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tasks.sample.builtin import mutate
-from tests.mailroom import Mailroom
+from tests.batch_provider import Mailroom
 
 Request = dict[str, Any]
 _MOST_REQUESTS = 20_000

@@ -68,7 +68,11 @@ def test_what_is_typed_is_looked_at_before_anything_slow_is_imported(tmp_path: P
 
 
 def test_a_start_program_is_looked_at_without_prefect():
-    assert not modules_after("import flows.start, flows.baseline, flows.cli.check") & {"prefect", "litellm", "duckdb"}
+    assert not modules_after("import flows.create_run, flows.baseline, flows.cli.check") & {
+        "prefect",
+        "litellm",
+        "duckdb",
+    }
 
 
 def test_no_flag_is_offered_that_means_nothing():

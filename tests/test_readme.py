@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from flows.cli.main import _COMMANDS
-from flows.rules import StopRules
+from flows.stop_conditions import StopConditions
 from schemas.outcome import Outcome
 from schemas.settings import Model, Settings, setting_names
 from schemas.views import MACROS, VIEWS
@@ -84,7 +84,7 @@ def test_every_key_of_a_model_is_listed_with_its_meaning():
 
 
 def test_every_rule_is_listed():
-    for name in StopRules.model_fields:
+    for name in StopConditions.model_fields:
         assert f"| `--{name.removesuffix('_usd').removesuffix('_s').replace('_', '-')} " in README
 
 

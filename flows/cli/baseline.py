@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.flags import Image, Runtime, TrustSettings, overrides
-from flows.cli.text import out, say, score, table
+from flows.cli.options import Image, Runtime, TrustSettings, overrides
+from flows.cli.printing import out, say, score, table
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.flags import Image, Runtime, TrustSettings, overrides, stop_rules
-from flows.cli.text import out, say, say_notes, score, table
+from flows.cli.options import Image, Runtime, TrustSettings, overrides, stop_rules
+from flows.cli.printing import out, say, say_notes, score, table
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome
 
@@ -42,7 +42,7 @@ def check(
     With a model, send it a few real prompts, and estimate what a night brings and costs.
     """
     from flows.cli.forecast import ask_models, require_models
-    from flows.cli.proposal import candidates_a_second, print_limits, propose, say_pace
+    from flows.cli.proposed_limits import candidates_a_second, print_limits, propose, say_pace
     from flows.images import image_of
     from flows.sandboxes import slots_of
     from flows.trust import accept
@@ -94,7 +94,7 @@ _PRINTED_FIRST, _PRINTED_LAST, _PRINTED_CHARS = 2, 6, 160
 
 def _check_split(problem: Problem, path: Path, split: Split) -> Verdict:
     """The verdict on the start program, which is scored; told, and compared with a second."""
-    from flows.start import printed_error, sandbox_fault, start_remedy
+    from flows.create_run import printed_error, sandbox_fault, start_remedy
 
     first, second = (_run_in_fresh_containers(problem, split) for _ in range(2))
     if first.outcome is Outcome.SANDBOX_ERROR:
@@ -171,10 +171,10 @@ def _say_whether_they_agree(first: Verdict, second: Verdict) -> None:
 
 def _say_whether_it_can_be_confirmed(problem: Problem, verdict: Verdict) -> None:
     """Runs it as a best is confirmed."""
-    from flows.start import confirmation_remedy, score_split
-    from tasks.evaluate.confirm import disagreement
+    from flows.create_run import confirmation_remedy, score_isolated
+    from tasks.evaluate.confirmation import disagreement
 
-    split = score_split(problem, seed=0, run_id="check")
+    split = score_isolated(problem, seed=0, run_id="check")
     said = disagreement(verdict, split, problem.settings.noise)
     if not said:
         say(f"confirmed: run again, in a fresh container, it scores the same ({split.wall_s:.2f} s)")

@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple
 
 from cyclopts import Parameter
 
-from flows.cli.text import DEFAULT_HISTORY, NewRun, out, table
+from flows.cli.printing import DEFAULT_HISTORY, NewRun, out, table
 from schemas.errors import ExitCode, OvernightError
 
 _ENOUGH_BYTES = 2 * 1024**3
@@ -72,9 +72,9 @@ def _prefect() -> Finding:
     import prefect
     from prefect.settings import PREFECT_API_URL
 
-    from flows.night_state import quick_client
-    from flows.server import password_remedy
-    from flows.server_access import installation_password, password_file
+    from flows.prefect_server.access import installation_password, password_file
+    from flows.prefect_server.embedded import password_remedy
+    from flows.prefect_server.night_state import quick_client
 
     url = PREFECT_API_URL.value()
     if not url:

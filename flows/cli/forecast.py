@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from flows.cli.text import duration, out, say, table, usd
+from flows.cli.printing import duration, out, say, table, usd
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flows.rules import StopRules
+    from flows.stop_conditions import StopConditions
     from schemas.problem import Problem
     from schemas.settings import Model
     from tasks.sample.probe import Probe
@@ -55,7 +55,7 @@ def forecast(rate: float, usd_a_sample: float | None, *, seconds: float | None, 
     return Night(samples, samples / rate, None if usd_a_sample is None else samples * usd_a_sample, ends_by)
 
 
-def require_models(problem: Problem, rules: StopRules, samples: int, *, is_named: bool) -> bool:
+def require_models(problem: Problem, rules: StopConditions, samples: int, *, is_named: bool) -> bool:
     """Whether there is a model to ask; looks for its key and price before anything is run.
 
     Args:
@@ -82,7 +82,7 @@ def require_models(problem: Problem, rules: StopRules, samples: int, *, is_named
     return not all(model.name.startswith(BUILTIN) for model in problem.settings.sampling.models)
 
 
-def ask_models(problem: Problem, samples: int, rules: StopRules, judged_a_second: float) -> None:
+def ask_models(problem: Problem, samples: int, rules: StopConditions, judged_a_second: float) -> None:
     """Asks each model a few times and tells what that means for a night.
 
     Args:
@@ -114,7 +114,7 @@ def ask_models(problem: Problem, samples: int, rules: StopRules, judged_a_second
     )
 
 
-def _ask(problem: Problem, model: Model, samples: int, rules: StopRules) -> Probe:
+def _ask(problem: Problem, model: Model, samples: int, rules: StopConditions) -> Probe:
     from tasks.sample.probe import most_usd, probe, prompts_for
 
     prompts = prompts_for(problem, model, samples)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.text import say, write_new
+from flows.cli.printing import say, write_new
 
 
 def init(

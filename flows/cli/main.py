@@ -8,8 +8,8 @@ from pathlib import Path
 
 from cyclopts import App, CycloptsError, Parameter
 
+from flows.cli.printing import say_error, tell_of_waiting
 from flows.cli.terminal import protect
-from flows.cli.text import say_error, tell_of_waiting
 from schemas.errors import ExitCode, OvernightError
 
 
@@ -30,7 +30,7 @@ app = App(
 )
 
 _COMMANDS = {
-    "problems": ("look:problems", "The built-in problems, what is known of them, and your own best."),
+    "problems": ("list:problems", "The built-in problems, what is known of them, and your own best."),
     "init": ("init:init", "A commented specification that runs, to make your own of it."),
     "check": ("check:check", "Run a problem's start program twice: scores, seconds, memory, whether they agree."),
     "baseline": ("baseline:baseline", "Compute what can be had on a problem without any model."),
@@ -41,13 +41,13 @@ _COMMANDS = {
     "schedules": ("schedules:schedules", "The schedules; pause, resume, change or remove one."),
     "serve": ("serve:serve", "Spend the nights that are scheduled, as long as this runs."),
     "retry": ("retry:retry", "Run the generations again that failed; their programs join the search as it is now."),
-    "runs": ("look:runs", "The runs in the history."),
+    "runs": ("list:runs", "The runs in the history."),
     "watch": ("watch:watch", "Watch a run: a page that follows the night, or a view for the terminal."),
-    "best": ("look:best", "The best program of a run."),
-    "show": ("program:show", "One program: code, scores, outcome, where it comes from."),
-    "diff": ("program:diff", "What one program has that another has not."),
-    "lineage": ("program:lineage", "The line from the start program to one."),
-    "explain": ("program:explain", "Why a program was kept or dropped, in words."),
+    "best": ("list:best", "The best program of a run."),
+    "show": ("programs:show", "One program: code, scores, outcome, where it comes from."),
+    "diff": ("programs:diff", "What one program has that another has not."),
+    "lineage": ("programs:lineage", "The line from the start program to one."),
+    "explain": ("programs:explain", "Why a program was kept or dropped, in words."),
     "report": ("report:report", "The morning report of a run: one HTML file that needs nothing else."),
     "compare": ("report:compare", "Runs side by side: medians and quartiles over seeds."),
     "replay": (
@@ -55,10 +55,13 @@ _COMMANDS = {
         "Repeat a run from its recorded completions, without a model; is it the same?",
     ),
     "rescore": ("rescore:rescore", "Score the kept programs of a run under a changed specification, as a new run."),
-    "export": ("keep:export", "Write a run into one file, for another machine."),
-    "import": ("keep:take_in", "Take in a run that was exported elsewhere."),
-    "compact": ("keep:compact", "Put the files of many generations together, so that questions are answered faster."),
-    "sql": ("ask:sql", "Ask the history in SQL."),
+    "export": ("archive:export", "Write a run into one file, for another machine."),
+    "import": ("archive:import_run", "Take in a run that was exported elsewhere."),
+    "compact": (
+        "archive:compact",
+        "Put the files of many generations together, so that questions are answered faster.",
+    ),
+    "sql": ("sql:sql", "Ask the history in SQL."),
 }
 for _name, (_place, _help) in _COMMANDS.items():
     app.command(f"flows.cli.{_place}", name=_name, help=_help)

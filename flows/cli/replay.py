@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.cli.flags import TrustSettings
-from flows.cli.text import DEFAULT_HISTORY, History, history_to_read, say, score, write_text
+from flows.cli.options import TrustSettings
+from flows.cli.printing import DEFAULT_HISTORY, History, history_to_read, say, score, write_text
 from schemas.errors import ExitCode
 
 if TYPE_CHECKING:
-    from flows.replay import Then
+    from flows.replay import RecordedRun
     from flows.session import Session
     from tasks.history.differences import Comparison, Difference
 
@@ -41,10 +41,10 @@ def replay(
     from tasks.history.mirror import place_of
 
     files = find_run(history, run)
-    from flows.replay import read_then
+    from flows.replay import read_recorded_run
     from flows.trust import accept_sandbox
 
-    then = read_then(files)
+    then = read_recorded_run(files)
     accept_sandbox(then.run.problem, trust=trust_settings)
     place = into or Path(tempfile.mkdtemp(prefix="overnight-replay-"))
     keeps = into is not None
@@ -59,20 +59,20 @@ def replay(
     return ExitCode.DONE if is_same else ExitCode.FAILED
 
 
-def _replay(then: Then, place: Path) -> bool:
-    from flows.cli.live import live_view
-    from flows.replay import begun, replay
-    from flows.rules import StopRules
+def _replay(then: RecordedRun, place: Path) -> bool:
+    from flows.cli.live_view import live_view
+    from flows.replay import open_replay, replay
+    from flows.stop_conditions import StopConditions
 
-    with begun(then, place) as session:
+    with open_replay(then, place) as session:
         say(f"replaying {then.run.run_id}, seed {then.run.seed}: {len(then.past.steps)} generations")
-        with live_view(session, StopRules(generations=len(then.past.steps) or None)):
+        with live_view(session, StopConditions(generations=len(then.past.steps) or None)):
             found = replay(then, session)
         _tell(then, session, found)
     return found.first is None
 
 
-def _tell(then: Then, session: Session, found: Comparison) -> None:
+def _tell(then: RecordedRun, session: Session, found: Comparison) -> None:
     told = f"{then.run.run_id}: {found.generations} generations, {found.programs} programs, without a model:"
     if found.first is None:
         _print(f"{told} the same history")

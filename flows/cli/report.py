@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.flags import TrustSettings
-from flows.cli.text import DEFAULT_HISTORY, History, duration, out, say, score, table, usd
+from flows.cli.options import TrustSettings
+from flows.cli.printing import DEFAULT_HISTORY, History, duration, out, say, score, table, usd
 from schemas.errors import UsageError
 from tasks.history.private_files import open_private
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from tasks.report.beside import Group, Quartiles
+    from tasks.report.comparison import Group, Quartiles
 
 Write = Annotated[Path | None, Parameter(help="file to write, replacing an older one; `-` is stdout")]
 
@@ -38,13 +38,13 @@ def report(
             raise UsageError("--all tells of every run, and takes neither a run nor a night")
         _index(history, write)
         return
-    from flows.story.tell import tell
+    from flows.report.build import build_report
     from tasks.history.database import Database
     from tasks.history.files import find_run
     from tasks.report.page import render
 
     files = find_run(history, run or "last")
-    story = tell(Database(history), files, night)
+    story = build_report(Database(history), files, night)
     name = f"report-{files.run_id}{f'-night-{night}' if night else ''}.html"
     write_page(write or Path(name), render(story), is_named=write is not None)
 
@@ -97,15 +97,15 @@ def compare(
             raise UsageError("these flags say how models compete, and on what is not said", remedy="Add --problem NAME")
         _compare(runs, write, history)
         return
-    from flows.cli.contest import contest
-    from flows.cli.flags import stop_rules
+    from flows.cli.compare_models import compare_models
+    from flows.cli.options import stop_rules
 
     if runs:
         raise UsageError("--problem begins runs of its own, and takes none that are there")
     if seeds < 1:
         raise UsageError(f"--seeds: expected 1 or more, got {seeds}")
     rules = stop_rules(None, max_samples=max_samples, budget_usd=budget)
-    ids = contest(
+    ids = compare_models(
         problem,
         model or [],
         history,
@@ -121,15 +121,15 @@ def compare(
 
 
 def _compare(runs: Sequence[str], write: Path | None, history: Path) -> None:
-    from flows.story.curves import compared
+    from flows.report.score_curves import score_curves
     from tasks.history.database import Database
     from tasks.history.files import find_run
-    from tasks.report.beside import groups_of, render_comparison
+    from tasks.report.comparison import groups_of, render_comparison
 
     ids = list(dict.fromkeys(find_run(history, run).run_id for run in runs))
     if len(ids) < 2:
         raise UsageError(f"expected two runs or more, got {len(ids)}", remedy="`overnight runs` lists them.")
-    curves = compared(Database(history), ids)
+    curves = score_curves(Database(history), ids)
     if write is None or str(write) != "-":
         out().print(_table(groups_of(curves)))
     if write is not None:
@@ -160,10 +160,10 @@ def _span(span: Quartiles | None) -> tuple[str, str]:
 
 
 def _index(history: Path, write: Path | None) -> None:
-    from flows.story.curves import every
+    from flows.report.score_curves import every
     from tasks.history.database import Database
     from tasks.history.mirror import place_of
-    from tasks.report.beside import render_index
+    from tasks.report.comparison import render_index
 
     runs = every(Database(history))
     if not runs:

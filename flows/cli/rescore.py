@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from flows.cli.flags import TrustSettings, overrides
-from flows.cli.text import DEFAULT_HISTORY, History, history_flag, out, say, score, table
+from flows.cli.options import TrustSettings, overrides
+from flows.cli.printing import DEFAULT_HISTORY, History, history_flag, out, say, score, table
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,12 +57,12 @@ def rescore(
 
 def _changed(run: RunRecord, name: str | None, given: dict[str, Any]) -> tuple[Problem, Path]:
     """The changed problem, and where it was read."""
-    from flows.origin import path_of
+    from flows.origin import problem_path
     from schemas.problem import load_instead, with_overrides
     from tasks.problems import find
 
     if name is None:
-        path = path_of(run)
+        path = problem_path(run)
         return with_overrides(run.problem, path, given), path
     path = find(name)
     return load_instead(path, run.problem, given), path

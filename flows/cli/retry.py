@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.flags import Budget, MaxTokens, TotalBudget, TrustSettings, Until, stop_rules
-from flows.cli.text import DEFAULT_HISTORY, History, history_flag, say
+from flows.cli.options import Budget, MaxTokens, TotalBudget, TrustSettings, Until, stop_rules
+from flows.cli.printing import DEFAULT_HISTORY, History, history_flag, say
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from schemas.generation import Past
+    from schemas.generation import RunHistory
 
 
 def retry(
@@ -35,18 +35,18 @@ def retry(
 
     rules = stop_rules(until, max_tokens=max_tokens, budget_usd=budget, total_budget_usd=total_budget)
     files = find_run(history, run)
-    again = which_failed(record.read_past(files), files.run_id, generation)
+    again = which_failed(record.read_run_history(files), files.run_id, generation)
     if not again:
         new = f"overnight resume {files.run_id}{history_flag(history)}"
         say(f"no generation of {files.run_id} has failed; `{new}` goes on with new ones")
         return 0
     accept(record.read_run(files).problem, trust=trust_settings)
-    from flows.cli.night import spend_night
+    from flows.cli.foreground_night import run_night
 
-    return spend_night(lambda: files, rules, history, again)
+    return run_night(lambda: files, rules, history, again)
 
 
-def which_failed(past: Past, run_id: str, wanted: list[int] | None) -> list[int]:
+def which_failed(past: RunHistory, run_id: str, wanted: list[int] | None) -> list[int]:
     """The generations to retry, in order.
 
     Raises:

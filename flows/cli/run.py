@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from flows.cli.flags import Batch, Image, Rules, Runtime, TrustSettings, Until, overrides
-from flows.cli.notices import Notices
-from flows.cli.text import DEFAULT_HISTORY, History, NewRun, say, say_notes
+from flows.cli.notification_options import NotificationOptions
+from flows.cli.options import Batch, Image, Rules, Runtime, TrustSettings, Until, overrides
+from flows.cli.printing import DEFAULT_HISTORY, History, NewRun, say, say_notes
 
 
 def run(
@@ -35,7 +35,7 @@ def run(
     inputs: Annotated[str | None, Parameter(help="training inputs as JSON, in place of the specification's")] = None,
     set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
     trust_settings: TrustSettings = False,
-    notices: Notices = Notices(),  # noqa: B008  (frozen)
+    notices: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
     history: NewRun = DEFAULT_HISTORY,
 ) -> int:
     """Start a run: score the start program, then search until a rule stops the night or you do (Ctrl-C)."""
@@ -43,7 +43,7 @@ def run(
     from flows.trust import accept
     from schemas.problem import load_problem
     from tasks.problems import find
-    from tasks.sample.batches import require_batches
+    from tasks.sample.batch_api import require_batches
     from tasks.sample.provider import require_keys, require_prices
 
     checked = rules.checked(until)
@@ -59,11 +59,11 @@ def run(
     with notices.notifier().watching(loaded.name) as notifier:
         require_keys(loaded.settings.sampling)
         image_of(loaded, say)
-        from flows.cli.night import spend_night  # here: nothing of Prefect is imported for what is refused
-        from flows.start import create_run
+        from flows.cli.foreground_night import run_night  # here: nothing of Prefect is imported for what is refused
+        from flows.create_run import create_run
 
         begin = partial(create_run, loaded, path, history, seed=seed, tell=say)
-        return spend_night(begin, checked, history, notifier=notifier)
+        return run_night(begin, checked, history, notifier=notifier)
 
 
 def resume(
@@ -73,7 +73,7 @@ def resume(
     until: Until = None,
     rules: Rules = Rules(),  # noqa: B008  (frozen)
     trust_settings: TrustSettings = False,
-    notices: Notices = Notices(),  # noqa: B008  (frozen)
+    notices: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Go on with a run, from its files alone. What was paid for before is not bought again."""
@@ -88,6 +88,6 @@ def resume(
         problem = record.read_run(files).problem
         accept(problem, trust=trust_settings)
         image_of(problem, say)
-        from flows.cli.night import spend_night
+        from flows.cli.foreground_night import run_night
 
-        return spend_night(lambda: files, checked, history, notifier=notifier)
+        return run_night(lambda: files, checked, history, notifier=notifier)

@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cyclopts import Parameter
 
-from flows.cli.flags import Batch, Image, Rules, Runtime, TrustSettings, overrides
-from flows.cli.notices import Notices
-from flows.cli.text import DEFAULT_HISTORY, NewRun, say
+from flows.cli.notification_options import NotificationOptions
+from flows.cli.options import Batch, Image, Rules, Runtime, TrustSettings, overrides
+from flows.cli.printing import DEFAULT_HISTORY, NewRun, say
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def schedule(
     inputs: Annotated[str | None, Parameter(help="training inputs as JSON, in place of the specification's")] = None,
     set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
     trust_settings: TrustSettings = False,
-    notices: Notices = Notices(),  # noqa: B008  (frozen)
+    notices: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
     history: NewRun = DEFAULT_HISTORY,
 ) -> None:
     """Schedule a run: the first night begins it, each one after it goes on with it."""
@@ -57,7 +57,7 @@ def schedule(
     from schemas.problem import load_problem
     from tasks.history.mirror import place_of
     from tasks.problems import find, names
-    from tasks.sample.batches import require_batches
+    from tasks.sample.batch_api import require_batches
     from tasks.sample.provider import require_prices
 
     zone = time_zone or _zone_here()
@@ -107,7 +107,7 @@ def tell(schedule: Schedule) -> None:
 
 
 def _zone_here() -> str:
-    from flows.when import local_zone
+    from flows.deadlines import local_zone
 
     if zone := local_zone():
         return zone
@@ -120,7 +120,7 @@ def deadline_of(until: str | None, time_zone: str) -> dict[str, str] | None:
     Raises:
         UsageError: If it is neither a time of day nor a duration, or there is no such zone.
     """
-    from flows.when import is_every_night, parse_until
+    from flows.deadlines import is_every_night, parse_until
 
     try:
         zone = ZoneInfo(time_zone)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from flows.cli.flags import Rules
-from flows.cli.notices import Notices
+from flows.cli.notification_options import NotificationOptions
+from flows.cli.options import Rules
+from flows.cli.printing import out, say, table
 from flows.cli.schedule import TimeZone, Until, deadline_of, tell
-from flows.cli.text import out, say, table
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,14 +96,14 @@ def change(
     time_zone: TimeZone = None,
     until: Until = None,
     rules: Rules = Rules(),  # noqa: B008  (frozen)
-    notices: Notices = Notices(),  # noqa: B008  (frozen)
+    notices: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
 ) -> None:
     """Change when nights begin, what ends them or who is told; what is not given stays."""
     from flows.schedules import cron_schedule, open_schedules
 
     rules.checked()
     notices.notifier()
-    if cron is time_zone is until is None and not rules.given() and notices == Notices():
+    if cron is time_zone is until is None and not rules.given() and notices == NotificationOptions():
         raise UsageError("nothing to change was given", remedy="For example: --cron '0 23 * * *' or --budget 10")
     with open_schedules() as there:
         before = there.find(name)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.text import say
+from flows.cli.printing import say
 from schemas.errors import EnvironmentFault, ExitCode
 
 if TYPE_CHECKING:
     from prefect.workers.process import ProcessWorker
 
-    from flows.server import EmbeddedServer
+    from flows.prefect_server.embedded import EmbeddedServer
 
 _MANY = 1000
 """Nights at a time: none is ever refused for it, and Prefect counts them only where there is a limit."""
@@ -41,14 +41,14 @@ def serve(
 
     A server of this installation that is there already, as its systemd unit starts one, is used as well.
     """
+    from flows.prefect_server.worker import NightWorker
     from flows.schedules import POOL
-    from flows.worker import NightWorker
 
     with _server(port) as (url, server):
         pages = url.removesuffix("/api")
         say(f"nights are spent from now on; Prefect's pages: {pages}; Ctrl-C ends it once a night under way has ended")
         if server is not None:
-            from flows.server_access import password_file
+            from flows.prefect_server.access import password_file
 
             say(f"the pages ask for a password: the line in {password_file()}")
         asyncio.run(_work(NightWorker(work_pool_name=pool or POOL, limit=_MANY), server.has_ended if server else None))
@@ -128,11 +128,11 @@ def _is_night(command: Path) -> bool:
 def _server(port: int | None) -> Iterator[tuple[str, EmbeddedServer | None]]:
     from prefect.settings import PREFECT_API_URL
 
-    from flows.server import is_served, serving, standing_server
+    from flows.prefect_server.embedded import is_served, serve_forever, standing_server
 
     if PREFECT_API_URL.value() or (port is None and is_served()):
         with standing_server() as url:
             yield url, None
         return
-    with serving(port, say) as server:
+    with serve_forever(port, say) as server:
         yield server.url, server

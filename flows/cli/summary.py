@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from flows.cli.text import count, duration, history_flag, out, say, score, table, write_code
+from flows.cli.printing import count, duration, history_flag, out, say, score, table, write_code
 from schemas.generation import NightRecord, RunRecord
 from schemas.program import Program
 from tasks.history import record
@@ -15,7 +15,7 @@ from tasks.history.files import find_run
 def print_summary(history: Path, run_id: str, night_number: int, *, spent: str) -> None:
     """Reads the night from its files and shows it, with what it has spent."""
     files = find_run(history, run_id)
-    run, past = record.read_run(files), record.read_past(files)
+    run, past = record.read_run(files), record.read_run_history(files)
     night = record.read_night(files, night_number, past.programs)
     best = past.programs[night.best_program_id]
     out().print(result_table(run, night, past.start))

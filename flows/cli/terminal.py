@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from schemas.visible import visible
+from schemas.escaping import escape_invisible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +27,7 @@ class _EscapingBuffer:
         self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
 
     def write(self, data: bytes) -> int:
-        self._terminal.write(visible(self._decode(bytes(data))))
+        self._terminal.write(escape_invisible(self._decode(bytes(data))))
         return len(data)
 
     def writelines(self, lines: Iterable[bytes]) -> None:
@@ -51,7 +51,7 @@ class _EscapingStream:
         self.buffer = _EscapingBuffer(terminal)
 
     def write(self, text: str) -> int:
-        self.terminal.write(visible(text))
+        self.terminal.write(escape_invisible(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -93,7 +93,7 @@ def console(*, stderr: bool) -> Console:
 
         def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
             for segment in super().render(renderable, options):
-                text = segment.text if segment.control else visible(segment.text)
+                text = segment.text if segment.control else escape_invisible(segment.text)
                 yield segment if text == segment.text else Segment(text, segment.style)
 
     stream = sys.stderr if stderr else sys.stdout

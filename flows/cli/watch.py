@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.text import DEFAULT_HISTORY, History, duration, out, say, score, table, usd
+from flows.cli.printing import DEFAULT_HISTORY, History, duration, out, say, score, table, usd
 from schemas.errors import EnvironmentFault
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from rich.console import Group
 
-    from flows.watch import Watched
-    from schemas.story import Story
+    from flows.live_report import Watched
+    from schemas.report_data import ReportData
 
 _EVERY_S = 2.0
 _BARS = "▁▂▃▄▅▆▇█"
@@ -34,7 +34,7 @@ def watch(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Watch a run: the report as a page that follows the night, or a view for the terminal. Ctrl-C ends it."""
-    from flows.watch import Watched
+    from flows.live_report import Watched
     from tasks.history.files import find_run
 
     watched = Watched(history, find_run(history, run))
@@ -46,7 +46,7 @@ def watch(
 def _serve(watched: Watched, port: int) -> None:
     import uvicorn
 
-    from flows.watch import application
+    from flows.live_report import application
 
     with _listening(port) as listener:
         say(f"http://127.0.0.1:{listener.getsockname()[1]}/ follows the run; Ctrl-C ends this, not the run")
@@ -77,7 +77,7 @@ def _show(watched: Watched, _port: int) -> None:
             live.update(view(watched.story()), refresh=True)
 
 
-def view(story: Story) -> Group:
+def view(story: ReportData) -> Group:
     """The run as it is now: its nights, its best score over samples, its islands and its models."""
     from rich.console import Group
     from rich.text import Text
@@ -98,7 +98,7 @@ def view(story: Story) -> Group:
     )
 
 
-def _state(story: Story) -> str:
+def _state(story: ReportData) -> str:
     night = story.nights[-1] if story.nights else None
     if night is None or night.ended_at is None:
         return f"night {night.night if night else 1}, no end on record"
@@ -114,7 +114,7 @@ def spark(values: Sequence[float]) -> str:
     return "".join(_BARS[round((value - low) * scale)] for value in shown)
 
 
-def _islands(story: Story):  # noqa: ANN202  (rich is imported late)
+def _islands(story: ReportData):  # noqa: ANN202  (rich is imported late)
     rows = [
         (str(one.island), score(one.steps[-1][1] if one.steps else None), str(one.programs), str(one.clusters),
          str(len(one.resets)))
@@ -124,7 +124,7 @@ def _islands(story: Story):  # noqa: ANN202  (rich is imported late)
     return table(columns, rows, right=columns)
 
 
-def _models(story: Story):  # noqa: ANN202  (rich is imported late)
+def _models(story: ReportData):  # noqa: ANN202  (rich is imported late)
     rows = [
         (
             one.model,

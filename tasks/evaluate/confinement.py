@@ -26,7 +26,7 @@ _FILES = 4096
 
 
 @dataclass(frozen=True)
-class Setup:
+class ContainerConfig:
     """What the containers of a pool have in common.
 
     Attributes:
@@ -46,7 +46,7 @@ class Setup:
     may_execute: bool = False
 
 
-def confinement(setup: Setup, *, limits_cpu: bool, is_podman: bool) -> dict[str, Any]:
+def confinement(setup: ContainerConfig, *, limits_cpu: bool, is_podman: bool) -> dict[str, Any]:
     """Arguments of a container's creation.
 
     Args:
@@ -88,7 +88,7 @@ def confinement(setup: Setup, *, limits_cpu: bool, is_podman: bool) -> dict[str,
     }
 
 
-def _scratch(setup: Setup, is_podman: bool) -> dict[str, str]:
+def _scratch(setup: ContainerConfig, is_podman: bool) -> dict[str, str]:
     if not setup.scratch_mib:
         return {}
     execute = "exec" if setup.may_execute else "noexec"

@@ -11,11 +11,21 @@ from importlib import resources
 
 from schemas.errors import SpecificationError
 from schemas.job import Job
-from tasks.evaluate.runner import frames, plain
+from tasks.evaluate.runner import frames, plain_json
 
 _MODULES = (
-    *("frames", "plain", "seccomp", "lockdown", "crossing", "calls", "program", "additions", "command", "child"),
-    *("reap", "group", "starvation", "kept", "watch", "scratch", "stores", "split", "serve"),
+    *("frames", "plain_json", "seccomp", "lockdown", "codec", "rpc", "program", "additions", "command", "child"),
+    *(
+        "reap",
+        "cgroup",
+        "starvation",
+        "bounded_buffer",
+        "supervisor",
+        "scratch",
+        "memory_files",
+        "isolated",
+        "fork_server",
+    ),
 )
 """In the order in which they import each other; the last is the entry."""
 
@@ -70,10 +80,10 @@ def job_frame(job: Job, *, own_users: bool = True) -> bytes:
     inputs = _inputs(job)
     settings = {
         "run_function": job.run_function,
-        "apart": asdict(job.apart) if job.apart else None,
+        "apart": asdict(job.isolation) if job.isolation else None,
         "command": asdict(job.command) if job.command else None,
         "count": len(inputs),
-        "inputs": [] if job.apart else inputs,
+        "inputs": [] if job.isolation else inputs,
         "seed": job.seed,
         "thresholds": [*job.thresholds, *[None] * (len(inputs) - len(job.thresholds))],
         "wall_s": limits.wall_s,
@@ -85,8 +95,8 @@ def job_frame(job: Job, *, own_users: bool = True) -> bytes:
         "uids": _USERS if own_users else 0,
         "idle_s": IDLE_S,
     }
-    apart = frames.frame(json.dumps(inputs).encode()) if job.apart else b""
-    return frames.frame(json.dumps(settings).encode()) + apart
+    isolation = frames.frame(json.dumps(inputs).encode()) if job.isolation else b""
+    return frames.frame(json.dumps(settings).encode()) + isolation
 
 
 def request(number: int, source: str, job: Job) -> bytes:
@@ -97,7 +107,7 @@ def request(number: int, source: str, job: Job) -> bytes:
 
 def _speaks_of_numpy(source: str, job: Job) -> bool:
     """Whether any of its processes may use numpy; what a command starts imports its own."""
-    texts = (source, job.apart.specification) if job.apart else (source,)
+    texts = (source, job.isolation.specification) if job.isolation else (source,)
     return not job.command and any(_NUMPY.search(text) for text in texts)
 
 
@@ -111,7 +121,7 @@ def _inputs(job: Job) -> list[tuple[object, object]]:
     encoded = []
     for position, call in enumerate(job.inputs, start=1):
         try:
-            encoded.append((plain.encode(call.args), plain.encode(call.kwargs)))
+            encoded.append((plain_json.encode(call.args), plain_json.encode(call.kwargs)))
         except TypeError as error:
             raise SpecificationError(f"input {position} of {len(job.inputs)} ({call}): {error}") from error
     return encoded

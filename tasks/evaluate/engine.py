@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from schemas.errors import SandboxUnavailable
 from tasks.evaluate import delivery
-from tasks.evaluate.confinement import OWNER_LABEL, Setup, confinement
+from tasks.evaluate.confinement import OWNER_LABEL, ContainerConfig, confinement
 from tasks.evaluate.ownership import is_dead
 from tasks.evaluate.sandbox import Death
 from tasks.evaluate.wire import Demultiplexer
@@ -219,7 +219,7 @@ class Engine:
             finally:
                 container.remove(force=True)
 
-    def start(self, setup: Setup) -> Container:
+    def start(self, setup: ContainerConfig) -> Container:
         """Starts a container with its standard input and output in our hand.
 
         Raises:

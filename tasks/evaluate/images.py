@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
+from schemas.dependencies import Dependencies
 from schemas.files import File, require_distinct
-from schemas.needs import Needs
 from tasks.evaluate import indexes, packages
 from tasks.evaluate.engine import Engine
 from tasks.evaluate.interpreter import Interpreter, examine
@@ -36,7 +36,7 @@ RUN ["python3", "-I", "-c", "import compileall; compileall.compile_dir('{PACKAGE
 def with_packages(
     engine: Engine,
     base: str,
-    needs: Needs,
+    needs: Dependencies,
     note: Callable[[str], None] = lambda _: None,
 ) -> str:
     """Name of an image that has the packages, on a Python that will do; it is made if there is none yet.
@@ -78,7 +78,7 @@ def _build_with_packages(
     engine: Engine,
     name: str,
     base: str,
-    needs: Needs,
+    needs: Dependencies,
     lock: str,
     interpreter: Interpreter,
     note: Callable[[str], None],

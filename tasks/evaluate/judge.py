@@ -52,7 +52,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Header:
-    """What the runner saw; see `runner/serve.py`.
+    """What the runner saw; see `runner/fork_server.py`.
 
     Attributes:
         number: Of the request that this answers.

@@ -13,10 +13,10 @@ from schemas.errors import SandboxUnavailable
 from schemas.job import Job
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate import engine
-from tasks.evaluate.confinement import Setup
-from tasks.evaluate.machine import MachineSlots
+from tasks.evaluate.confinement import ContainerConfig
+from tasks.evaluate.container_worker import ContainerWorker
+from tasks.evaluate.host_slots import HostSlots
 from tasks.evaluate.sandbox import Channel
-from tasks.evaluate.slot import Slot
 
 
 class SandboxPool:
@@ -36,14 +36,14 @@ class SandboxPool:
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
         self.job = job
-        self._machine = machine_slots(slots)
-        self._slots = [Slot(job, launch, own_users=own_users) for _ in range(slots)]
-        self._free: queue.LifoQueue[Slot | None] = queue.LifoQueue()
+        self._machine = host_slots(slots)
+        self._slots = [ContainerWorker(job, launch, own_users=own_users) for _ in range(slots)]
+        self._free: queue.LifoQueue[ContainerWorker | None] = queue.LifoQueue()
         self._closing = threading.Event()
         self._on_close = on_close
         try:
             with ThreadPoolExecutor(slots) as starters:
-                list(starters.map(Slot.start, self._slots))
+                list(starters.map(ContainerWorker.start, self._slots))
         except BaseException:
             self.close()
             raise
@@ -80,7 +80,7 @@ class SandboxPool:
         # Whoever waits for a slot takes this, and passes it on.
         self._free.put(None)
         with ThreadPoolExecutor(len(self._slots)) as closers:
-            list(closers.map(Slot.close, self._slots))
+            list(closers.map(ContainerWorker.close, self._slots))
         self._on_close()
 
     def __enter__(self) -> SandboxPool:
@@ -92,7 +92,7 @@ class SandboxPool:
         self.close()
 
 
-class FreshPool:
+class FreshContainerPool:
     """A `Sandbox` that has a container of its own for every program; none is started before it is needed.
 
     Args:
@@ -113,17 +113,17 @@ class FreshPool:
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
         self.job = job
-        self._machine = machine_slots(slots)
+        self._machine = host_slots(slots)
         self._launch = launch
         self._own_users = own_users
         self._on_close = on_close
-        self._busy: set[Slot] = set()
+        self._busy: set[ContainerWorker] = set()
         self._closing = threading.Event()
         self._lock = threading.Lock()
 
     def evaluate(self, source: str) -> Verdict:
         """See `Sandbox.evaluate`."""
-        slot = Slot(self.job, self._launch, own_users=self._own_users)
+        slot = ContainerWorker(self.job, self._launch, own_users=self._own_users)
         with self._lock:
             if self._closing.is_set():
                 return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
@@ -190,24 +190,24 @@ def open_fresh_pool(
     slots: int | None = None,
     labels: Mapping[str, str] | None = None,
     runtime: str | None = None,
-) -> FreshPool:
+) -> FreshContainerPool:
     """A sandbox that starts a container for every program; the engine is not asked before the first.
 
     Args: as for `open_pool`.
     """
     late = _LateEngine(_setup(job, image, labels, runtime))
-    return FreshPool(job, late.start, slots=slots, on_close=late.close)
+    return FreshContainerPool(job, late.start, slots=slots, on_close=late.close)
 
 
-def machine_slots(wanted: int | None) -> MachineSlots:
+def host_slots(wanted: int | None) -> HostSlots:
     """The machine's slots for one that wants so many: as many as there are cores, and more only for who asks for it."""
-    return MachineSlots(max(wanted or 0, os.cpu_count() or 1))
+    return HostSlots(max(wanted or 0, os.cpu_count() or 1))
 
 
 class _LateEngine:
     """An engine that is connected to when it is needed."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: ContainerConfig) -> None:
         self._setup = setup
         self._engine: engine.Engine | None = None
         self._lock = threading.Lock()
@@ -225,10 +225,10 @@ class _LateEngine:
                 self._engine.close()
 
 
-def _setup(job: Job, image: str, labels: Mapping[str, str] | None, runtime: str | None) -> Setup:
+def _setup(job: Job, image: str, labels: Mapping[str, str] | None, runtime: str | None) -> ContainerConfig:
     # Two processes, each with the limit for itself.
-    memory_mib = job.limits.memory_mib * (2 if job.apart else 1)
-    return Setup(
+    memory_mib = job.limits.memory_mib * (2 if job.isolation else 1)
+    return ContainerConfig(
         image=image,
         memory_mib=memory_mib,
         labels=dict(labels or {}),

@@ -20,7 +20,7 @@ from schemas.errors import EnvironmentFault, HistoryError, OvernightError, Usage
 from schemas.ids import RUN_ID
 from schemas.tables import SCHEMA_VERSION
 from tasks.history import record
-from tasks.history.disk import disk_errors, read_groups, said_size, sync, sync_directory
+from tasks.history.atomic_files import disk_errors, read_groups, said_size, sync, sync_directory
 from tasks.history.files import FILE, RunFiles, files_of
 from tasks.history.mirror import publish_run
 from tasks.history.private_files import make_folder, make_folder_like, make_private_folder, open_private
@@ -341,7 +341,7 @@ def _look_through(staged: RunFiles, source: Path) -> None:
         _refuse_bomb(staged.run)
         _refuse_bomb(staged.problem_files)
         is_its_own = record.read_run(staged).run_id == staged.run_id
-        record.read_past(staged)
+        record.read_run_history(staged)
         for paths in staged.tables().values():
             for path in paths:
                 _refuse_bomb(path)

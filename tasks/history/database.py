@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from schemas import tables
 from schemas.errors import QueryError
 from schemas.views import MACROS, VIEWS
-from tasks.history import guard
+from tasks.history import query_guard
 from tasks.history.files import tables_in
 from tasks.history.limits import over_memory, over_time, resident_bytes
 
@@ -38,7 +38,7 @@ _TRIES = 20
 _GLANCE_S = 0.1
 
 
-class _Asked(Generic[T]):
+class _Query(Generic[T]):
     """What a thread is to answer, unless it is given up before that begins."""
 
     def __init__(self, answer: Callable[[], T]) -> None:
@@ -76,7 +76,7 @@ class Database:
         self._connection = duckdb.connect(config=_CONFIG)
         self._known: dict[str, tuple[str, ...]] = {}
         self.most_bytes = math.inf
-        self._wait(_Asked(self._open), None)
+        self._wait(_Query(self._open), None)
 
     def _open(self) -> None:
         self._connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA files")
@@ -102,7 +102,7 @@ class Database:
         import duckdb
 
         try:
-            return self._wait(_Asked(lambda: self._answer(sql, parameters)), timeout_s)
+            return self._wait(_Query(lambda: self._answer(sql, parameters)), timeout_s)
         except (duckdb.OutOfMemoryException, MemoryError) as error:
             raise over_memory() from error
         except duckdb.Error as error:
@@ -133,7 +133,7 @@ class Database:
                     raise
         raise QueryError("the files of the history keep changing", remedy="Ask again.")
 
-    def _wait(self, asked: _Asked[T], timeout_s: float | None) -> T:
+    def _wait(self, asked: _Query[T], timeout_s: float | None) -> T:
         """The answer from its thread: where DuckDB sees Ctrl-C, which is late, it calls it an error."""
         with ThreadPoolExecutor(1, "overnight-query") as thread:
             try:
@@ -156,14 +156,14 @@ class Database:
                 self._known[source] = now[source]
 
     def _refuse_more_than_a_query(self, sql: str) -> None:
-        guard.refuse_what_is_no_text(sql)
+        query_guard.refuse_what_is_no_text(sql)
         statements = self._connection.extract_statements(sql)
         kinds = [_kind(statement) for statement in statements]
         if kinds == ["EXPLAIN"]:
-            return self._refuse_more_than_a_query(guard.explained(statements[0].query))
-        guard.refuse_more_than_one_query(kinds)
+            return self._refuse_more_than_a_query(query_guard.explained(statements[0].query))
+        query_guard.refuse_more_than_one_query(kinds)
         parsed = self._connection.execute("SELECT json_serialize_sql(?)", [statements[0].query]).fetchall()
-        return guard.refuse_files(parsed[0][0])
+        return query_guard.refuse_files(parsed[0][0])
 
     def _comment(self) -> None:
         """Tells DuckDB what the views, their columns and the macros mean."""

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from schemas.errors import HistoryError
 from schemas.program import Completion
-from tasks.history.disk import append_lines, disk_errors, read_lines
+from tasks.history.atomic_files import append_lines, disk_errors, read_lines
 from tasks.history.mirror import publish_lines
 
 Key = tuple[int, int, str]

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.errors import EnvironmentFault, OvernightError, RunIsBusy, StoreUnavailable
-from tasks.history.store import Store
+from tasks.history.store import ObjectStore
 
 SECONDS = 60.0
 """After so long without a sign of life a claim is void."""
@@ -44,7 +44,7 @@ class Lease:
             killed process left behind is its successor's own.
     """
 
-    def __init__(self, store: Store, folder: str, name: str) -> None:
+    def __init__(self, store: ObjectStore, folder: str, name: str) -> None:
         self._store = store
         self._folder = folder
         self._key = f"{folder}/{name}"

@@ -24,7 +24,7 @@ from schemas.errors import EnvironmentFault, UsageError
 from schemas.ids import slug
 from tasks.history.lease import Lease
 from tasks.history.private_files import make_private_folder, open_private
-from tasks.history.store import Store, open_store
+from tasks.history.store import ObjectStore, open_store
 
 _MARK = ".remote"
 _RUNS = "runs"
@@ -55,7 +55,7 @@ class Mirror:
     name: str
 
     @property
-    def store(self) -> Store:
+    def store(self) -> ObjectStore:
         return open_store(self.url)
 
     def key(self, path: Path) -> str:

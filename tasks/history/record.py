@@ -14,15 +14,15 @@ import pyarrow as pa
 from schemas import problem_folder, tables
 from schemas.bounded_parsing import parse_json
 from schemas.errors import HistoryError, SpecificationError
+from schemas.feedback import Feedback, latest_feedback
 from schemas.files import File, require_distinct
-from schemas.generation import Finalist, GenerationRecord, NightRecord, Past, RunRecord, Step, StopReason
-from schemas.lesson import Lesson, latest
+from schemas.generation import Finalist, GenerationRecord, NightRecord, RunHistory, RunRecord, Step, StopReason
 from schemas.outcome import Outcome
 from schemas.population import Change, Join, Reset
 from schemas.problem import restore_problem
 from schemas.program import Program
 from tasks.history import rows
-from tasks.history.disk import disk_errors, read_file, said_size, write_file, write_folder
+from tasks.history.atomic_files import disk_errors, read_file, said_size, write_file, write_folder
 from tasks.history.files import Block, RunFiles
 from tasks.history.journal import Journal
 from tasks.history.private_files import open_private
@@ -189,20 +189,20 @@ def _read_files(files: RunFiles, hashes: Mapping[str, str]) -> list[File]:
     return kept
 
 
-def read_past(files: RunFiles, *, with_lessons: bool = False) -> Past:
+def read_run_history(files: RunFiles, *, with_feedback: bool = False) -> RunHistory:
     """Reads how all generations ended, as far as they follow on each other without a gap.
 
     Args:
         files: Of the run.
-        with_lessons: Whether to read what can be learnt from tries that failed, too.
+        with_feedback: Whether to read what can be learnt from tries that failed, too.
 
     Raises:
         HistoryError: If generation 0, the start program, is missing or a file is damaged.
     """
-    return files.steady(lambda blocks: _past(files, blocks, with_lessons))
+    return files.steady(lambda blocks: _past(files, blocks, with_feedback))
 
 
-def _past(files: RunFiles, blocks: Sequence[Block], with_lessons: bool) -> Past:
+def _past(files: RunFiles, blocks: Sequence[Block], with_feedback: bool) -> RunHistory:
     for block in blocks:
         _require_what_it_says(block)
     ends = _ends(files, blocks)
@@ -211,11 +211,11 @@ def _past(files: RunFiles, blocks: Sequence[Block], with_lessons: bool) -> Past:
     committed = {number for number, is_committed in ends if is_committed}
     counted = [block for block in blocks if block.first in committed]
     programs: defaultdict[int, list[Program]] = defaultdict(list)
-    lessons: defaultdict[int, list[Lesson]] = defaultdict(list)
+    feedback: defaultdict[int, list[Feedback]] = defaultdict(list)
     hashes: set[str] = set()
-    for row in _candidates(counted, _PAST_COLUMNS + _LESSON_COLUMNS * with_lessons):
-        if with_lessons:
-            lessons[row["generation"]].append(_lesson(row))
+    for row in _candidates(counted, _PAST_COLUMNS + _FEEDBACK_COLUMNS * with_feedback):
+        if with_feedback:
+            feedback[row["generation"]].append(_feedback(row))
         if row["outcome"] != "sandbox_error":
             hashes.add(row["code_hash"])
         if row["outcome"] == "scored":
@@ -224,11 +224,11 @@ def _past(files: RunFiles, blocks: Sequence[Block], with_lessons: bool) -> Past:
     changes = _changes(counted)
     kept = {program.id: program for number, is_committed in ends if is_committed for program in programs[number]}
     steps = (
-        Step(number, ok, changes[number] if ok else (), _latest(lessons[number], kept) if ok else {})
+        Step(number, ok, changes[number] if ok else (), _latest(feedback[number], kept) if ok else {})
         for number, ok in ends
         if number
     )
-    return Past(kept, tuple(steps), frozenset(hashes - {""}))
+    return RunHistory(kept, tuple(steps), frozenset(hashes - {""}))
 
 
 def _require_what_it_says(block: Block) -> None:
@@ -248,13 +248,13 @@ def _candidates(blocks: Sequence[Block], columns: list[str]) -> Iterator[dict[st
         yield from read_file(block.folder / "programs.parquet", columns=columns).to_pylist()
 
 
-def _latest(lessons: Sequence[Lesson], programs: Mapping[str, Program]) -> dict[str, Lesson]:
-    return latest(lessons, lambda parent: programs[parent].score if parent in programs else None)
+def _latest(feedback: Sequence[Feedback], programs: Mapping[str, Program]) -> dict[str, Feedback]:
+    return latest_feedback(feedback, lambda parent: programs[parent].score if parent in programs else None)
 
 
-def _lesson(row: dict[str, Any]) -> Lesson:
+def _feedback(row: dict[str, Any]) -> Feedback:
     parents, scores = row["parent_ids"], (score for score in row["scores"] or () if score is not None)
-    return Lesson(
+    return Feedback(
         parent_id=parents[-1] if parents else "",
         body=row["body"],
         outcome=Outcome(row["outcome"]),
@@ -320,7 +320,7 @@ _NIGHT_COLUMNS = (
 )  # fmt: skip
 
 _PAST_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score"]
-_LESSON_COLUMNS = ["parent_ids", "error", "output"]
+_FEEDBACK_COLUMNS = ["parent_ids", "error", "output"]
 
 
 def _table(schema: pa.Schema, content: Sequence[dict[str, Any]]) -> pa.Table:

@@ -39,7 +39,7 @@ _REFUSED = re.compile(
 
 
 @dataclass(frozen=True)
-class Entry:
+class ObjectInfo:
     """What a listing says of an object.
 
     Attributes:
@@ -51,7 +51,7 @@ class Entry:
     changed_at: datetime | None
 
 
-class Store:
+class ObjectStore:
     """Objects below one URL. Every call returns when the store has said that it is done.
 
     What each raises, beside what it says:
@@ -99,7 +99,7 @@ class Store:
         with self._errors():
             return self._files.get_file_info(self._path(key)).type is FileType.File
 
-    def list(self, folder: str) -> dict[str, Entry]:
+    def list(self, folder: str) -> dict[str, ObjectInfo]:
         """The objects below a folder, by key."""
         from pyarrow.fs import FileSelector, FileType
 
@@ -107,7 +107,7 @@ class Store:
             selector = FileSelector(self._path(folder), recursive=True, allow_not_found=True)
             found = [info for info in self._files.get_file_info(selector) if info.type is FileType.File]
         start = len(self._base) + 1
-        return {info.path[start:]: Entry(info.size, info.mtime) for info in found}
+        return {info.path[start:]: ObjectInfo(info.size, info.mtime) for info in found}
 
     def delete(self, keys: Iterable[str]) -> None:
         """Removes objects, of which some may be gone already."""
@@ -193,14 +193,14 @@ class Store:
 
 
 @cache
-def open_store(url: str) -> Store:
+def open_store(url: str) -> ObjectStore:
     """The store behind a URL; one in a process.
 
     Raises:
         UsageError: If the URL makes no sense.
         EnvironmentFault: If the package that speaks to such a store is missing.
     """
-    return Store(url)
+    return ObjectStore(url)
 
 
 def _connect(url: str) -> tuple[FileSystem, str]:

@@ -8,7 +8,7 @@ import tokenize
 import unicodedata
 from collections.abc import Iterator
 
-from schemas.visible import UNSEEN, visible
+from schemas.escaping import UNSEEN, escape_invisible
 
 _LOOKALIKES = str.maketrans(
     # Cyrillic, Greek, Armenian and Latin letters that most fonts draw as the ASCII letters below them. Small Greek
@@ -45,7 +45,7 @@ def misreadings(code: str) -> Iterator[str]:
     if not code.isascii():
         for number, name in _names(code):
             if said := _looks_otherwise(name):
-                yield f"line {number}: the name {visible(name)} {said}"
+                yield f"line {number}: the name {escape_invisible(name)} {said}"
 
 
 def _names(code: str) -> Iterator[tuple[int, str]]:
@@ -62,7 +62,7 @@ def _looks_otherwise(name: str) -> str:
     """How a name misleads; empty if it does not."""
     runs_as = unicodedata.normalize("NFKC", name)
     if runs_as != name and name != _MICRO:
-        return f"runs as {visible(runs_as)}"
+        return f"runs as {escape_invisible(runs_as)}"
     looks_like = name.translate(_LOOKALIKES)
     if looks_like != name and looks_like.isascii():
         return f"is not {looks_like}, which it looks like"

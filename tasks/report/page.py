@@ -15,17 +15,17 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from schemas.escaping import escape_invisible
 from schemas.outcome import Outcome
-from schemas.story import Ancestor, Story
-from schemas.visible import visible
-from tasks.report.ancestry import lineage_chart, main_line
-from tasks.report.archipelago import islands_chart
-from tasks.report.code import DiffLine, coloured, difference
+from schemas.report_data import Ancestor, ReportData
+from tasks.report.code_view import DiffLine, coloured, difference
 from tasks.report.drawing import Chart
-from tasks.report.progress import over_money, over_samples, over_time, records
+from tasks.report.island_chart import islands_chart
+from tasks.report.lineage_graph import lineage_chart, main_line
+from tasks.report.outcome_bars import outcomes_chart
+from tasks.report.progress_charts import over_money, over_samples, over_time, records
 from tasks.report.scale import gain_text, grouped, score_text
-from tasks.report.splits import split_rows, splits_chart
-from tasks.report.tallies import outcomes_chart
+from tasks.report.split_chart import split_rows, splits_chart
 
 _STEPS = 200
 """Steps of a lineage that are told with their differences; of longer ones the last."""
@@ -44,7 +44,7 @@ class Step:
         return self.child.score - self.mother.score
 
 
-def render(story: Story, *, live: bool = False) -> str:
+def render(story: ReportData, *, live: bool = False) -> str:
     """The page.
 
     Args:
@@ -73,12 +73,12 @@ def render(story: Story, *, live: bool = False) -> str:
     )
 
 
-def progress_charts(story: Story) -> list[Chart]:
+def progress_charts(story: ReportData) -> list[Chart]:
     charts = [over_samples(story), over_time(story), over_money(story)] if len(story.moments) > 1 else []
     return [chart for chart in charts if chart is not None]
 
 
-def share_closed(story: Story) -> float | None:
+def share_closed(story: ReportData) -> float | None:
     """How much of the way from the start to the best known was made, on held-out inputs where there are any."""
     known = story.run.problem.settings.known.best
     start, best = story.start.held_out, story.best.held_out
@@ -110,7 +110,7 @@ def shown(value: Any) -> Any:
     """Text in which nothing is hidden and nothing is out of order; what is safe as HTML stays so."""
     if not isinstance(value, str):
         return value
-    text = visible(value)
+    text = escape_invisible(value)
     return type(value)(text) if hasattr(value, "__html__") else text
 
 
@@ -130,7 +130,7 @@ def usd(value: float | None) -> str:
     return f"${value:,.2f}" if value >= 0.1 or value == 0 else f"${value:.4f}"
 
 
-def moment_text(value: datetime) -> str:
+def time_text(value: datetime) -> str:
     return f"{value:%Y-%m-%d %H:%M} UTC"
 
 
@@ -160,7 +160,7 @@ def _environment() -> Environment:
         count=grouped,
         duration=duration,
         usd=usd,
-        moment=moment_text,
+        moment=time_text,
         json=json.dumps,
     )
     return environment

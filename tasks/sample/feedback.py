@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from schemas.lesson import Lesson
-from schemas.marked import MarkedFile
+from schemas.feedback import Feedback
+from schemas.marked_file import MarkedFile
 from schemas.outcome import Outcome
 from schemas.program import Program, Selection
 from schemas.skeleton import Skeleton
@@ -17,7 +17,7 @@ _SCORES = 12
 """Inputs whose scores are told."""
 
 
-def tell_lesson(selection: Selection, skeleton: Skeleton, chars: int) -> str:
+def render_feedback(selection: Selection, skeleton: Skeleton, chars: int) -> str:
     """The text; empty where there is nothing to tell, or no room.
 
     Args:
@@ -25,16 +25,16 @@ def tell_lesson(selection: Selection, skeleton: Skeleton, chars: int) -> str:
         skeleton: What stands around the bodies.
         chars: The most it may have. Half of it is for the code, a quarter for what was printed.
     """
-    lesson = selection.lesson
-    if lesson is None or not chars:
+    feedback = selection.feedback
+    if feedback is None or not chars:
         return ""
     language = skeleton.language if isinstance(skeleton, MarkedFile) else "python"
     parts = [
         LAST_TRY,
-        f"```{language}\n{_cut(skeleton.bare_text(lesson.body), chars // 2)}\n```",
-        _cut(_what_became(lesson, selection.parents[-1]), chars // 4),
+        f"```{language}\n{_cut(skeleton.bare_text(feedback.body), chars // 2)}\n```",
+        _cut(_what_became(feedback, selection.parents[-1]), chars // 4),
     ]
-    if printed := _cut(lesson.output.strip(), chars // 4, keep_end=True):
+    if printed := _cut(feedback.output.strip(), chars // 4, keep_end=True):
         parts.append(f"It printed:\n\n```text\n{printed}\n```")
     return "\n\n".join(parts)[: chars + _FRAME]
 
@@ -43,13 +43,13 @@ _FRAME = 120
 """Characters of what stands around the parts."""
 
 
-def _what_became(lesson: Lesson, parent: Program) -> str:
-    if lesson.outcome is not Outcome.SCORED or lesson.score is None:
-        return f"It was {lesson.outcome.value.replace('_', ' ')}: {lesson.error}".rstrip(": ")
-    told = f"It scored {lesson.score:.6g}, the best version {parent.score:.6g}."
-    if len(lesson.scores) < 2:
+def _what_became(feedback: Feedback, parent: Program) -> str:
+    if feedback.outcome is not Outcome.SCORED or feedback.score is None:
+        return f"It was {feedback.outcome.value.replace('_', ' ')}: {feedback.error}".rstrip(": ")
+    told = f"It scored {feedback.score:.6g}, the best version {parent.score:.6g}."
+    if len(feedback.scores) < 2:
         return told
-    return f"{told} On the inputs, in order: {_listed(lesson.scores)}; the best version: {_listed(parent.scores)}."
+    return f"{told} On the inputs, in order: {_listed(feedback.scores)}; the best version: {_listed(parent.scores)}."
 
 
 def _listed(scores: Sequence[float]) -> str:

@@ -18,8 +18,8 @@ from schemas.errors import (
 )
 from schemas.program import Completion, Prompt
 from schemas.settings import Model, Sampling
-from tasks.sample.ledger import Estimate, Ledger
-from tasks.sample.line import Line, backoff_s
+from tasks.sample.budget import Budget, Estimate
+from tasks.sample.endpoint import Endpoint, backoff_s
 from tasks.sample.prompts import prompt_hash
 from tasks.sample.provider import Answer, ask, event_loop, every_model, takes_n
 from tasks.sample.usage import Usage
@@ -41,7 +41,7 @@ class Gateway:
     Args:
         settings: Models, limits and time-outs.
         may_ask: Asked before each request; where it says no, the request is not made and its samples are left out.
-        ledger: Likewise, with what the request may cost.
+        budget: Likewise, with what the request may cost.
         tell: Told in words when a fallback steps in.
     """
 
@@ -49,16 +49,16 @@ class Gateway:
         self,
         settings: Sampling,
         may_ask: Callable[[], bool] = lambda: True,
-        ledger: Ledger | None = None,
+        budget: Budget | None = None,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._may_ask = may_ask
-        self._ledger = ledger or Ledger()
+        self._ledger = budget or Budget()
         self._tell = tell
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._lines = {
-            _address(model): Line(model, attempts=settings.attempts, max_tokens=settings.max_tokens)
+            _address(model): Endpoint(model, attempts=settings.attempts, max_tokens=settings.max_tokens)
             for model in every_model(settings)
         }
         self._models = {model.name: model for model in settings.models}
@@ -132,7 +132,7 @@ class Gateway:
         model = self._models[group[0].prompt.model]
         lines = [self._lines[_address(one)] for one in (model, *model.fallbacks)]
         failures: list[ProviderError] = []
-        for line in sorted(lines, key=Line.is_resting):
+        for line in sorted(lines, key=Endpoint.is_resting):
             try:
                 return await self._ask_with_retries(line, group)
             except (TransientProviderError, TerminalProviderError) as error:
@@ -141,7 +141,7 @@ class Gateway:
                     self._tell(f"{error.message}; asking a fallback")
         raise max(failures, key=_hope)
 
-    async def _ask_with_retries(self, line: Line, group: Sequence[Sample]) -> list[Completion]:
+    async def _ask_with_retries(self, line: Endpoint, group: Sequence[Sample]) -> list[Completion]:
         began = time.monotonic()
         async with line.turn(began):
             for attempt in range(1, self._settings.attempts + 1):
@@ -161,7 +161,7 @@ class Gateway:
                 await asyncio.sleep(backoff_s(attempt))
         raise AssertionError("attempts is at least 1")
 
-    async def _ask_once(self, line: Line, group: Sequence[Sample]) -> list[Completion]:
+    async def _ask_once(self, line: Endpoint, group: Sequence[Sample]) -> list[Completion]:
         prompt, estimate = group[0].prompt, self._estimate(group)
         await line.pace(estimate)
         asked_at, begin = datetime.now(UTC), time.monotonic()

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from schemas.problem import Problem
 from schemas.program import Completion, Program, Prompt, Selection
 from schemas.settings import Model, Sampling, Search
+from tasks.sample.budget import Budget, BudgetLimits
 from tasks.sample.gateway import Gateway, Sample
-from tasks.sample.ledger import Budget, Ledger
 from tasks.sample.prompts import build_prompts
 from tasks.sample.provider import count_tokens, price_of, takes_n
-from tasks.sample.task import to_candidates
+from tasks.sample.sampling_task import to_candidates
 
 _LIKELY_TOKENS = 4096
 
@@ -92,7 +92,7 @@ def most_usd(prompts: Sequence[Prompt], model: Model, sampling: Sampling) -> flo
     return sum(price.of(count_tokens(model.name, prompt.text), longest) for prompt in prompts)
 
 
-def probe(problem: Problem, model: Model, prompts: Sequence[Prompt], budget: Budget) -> Probe | None:
+def probe(problem: Problem, model: Model, prompts: Sequence[Prompt], limits: BudgetLimits) -> Probe | None:
     """Asks a model.
 
     Returns:
@@ -102,10 +102,10 @@ def probe(problem: Problem, model: Model, prompts: Sequence[Prompt], budget: Bud
         ProviderError: If it does not answer.
     """
     sampling = _alone(problem.settings.sampling, model)
-    ledger = Ledger()
-    ledger.budget = budget
-    gateway = Gateway(sampling, ledger=ledger)
-    completions = gateway.sample([Sample(prompt, 0) for prompt in prompts], ledger.bought)
+    budget = Budget()
+    budget.limits = limits
+    gateway = Gateway(sampling, budget=budget)
+    completions = gateway.sample([Sample(prompt, 0) for prompt in prompts], budget.bought)
     if not completions:
         return None
     candidates = to_candidates(prompts, completions, problem.specification)

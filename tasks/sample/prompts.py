@@ -12,13 +12,13 @@ from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
 from schemas import source
-from schemas.evolved import Evolved
-from schemas.marked import MarkedFile
+from schemas.evolved_function import EvolvedFunction
+from schemas.marked_file import MarkedFile
 from schemas.program import Prompt, Selection
 from schemas.settings import Model, Sampling
 from schemas.skeleton import Skeleton
 from schemas.specification import Specification
-from tasks.sample.feedback import tell_lesson
+from tasks.sample.feedback import render_feedback
 
 
 def build_prompts(
@@ -58,7 +58,7 @@ def build_prompts(
                 [parent.body for parent in selection.parents],
                 model,
                 statement,
-                tell_lesson(selection, skeleton, feedback_chars if model.style == "chat" else 0),
+                render_feedback(selection, skeleton, feedback_chars if model.style == "chat" else 0),
             ),
             seeds=tuple(rng.getrandbits(32) for _ in range(samples)),
             base=selection.parents[-1].body if selection.parents else "",
@@ -135,14 +135,14 @@ def _version(specification: Specification, body: str, number: int) -> str:
     return "\n\n\n".join(_function(function, own, number) for function, own in both)
 
 
-def _function(function: Evolved, body: str, number: int) -> str:
+def _function(function: EvolvedFunction, body: str, number: int) -> str:
     docstring = function.docstring if number == 0 else f"Improved version of `{_name(function.name, number - 1)}`."
     quoted = '"""' + docstring.replace("\\", "\\\\").replace('"""', "'''") + ("\n" if "\n" in docstring else "") + '"""'
     parts = [textwrap.indent(quoted, "    ")] if docstring else []
     return "\n".join([_header(function, number), *parts, textwrap.indent(body, "    ")])
 
 
-def _header(function: Evolved, number: int) -> str:
+def _header(function: EvolvedFunction, number: int) -> str:
     return source.rename_first(function.header, function.name, _name(function.name, number))
 
 

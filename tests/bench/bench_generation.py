@@ -17,10 +17,10 @@ from flows.environment import prepare
 
 prepare()
 
-from flows.rules import StopRules  # noqa: E402
+from flows.create_run import create_run  # noqa: E402
+from flows.prefect_server.embedded import PrefectServer  # noqa: E402
 from flows.search import search  # noqa: E402
-from flows.server import PrefectServer  # noqa: E402
-from flows.start import create_run  # noqa: E402
+from flows.stop_conditions import StopConditions  # noqa: E402
 from schemas.problem import load_problem  # noqa: E402
 from tasks.history.database import Database  # noqa: E402
 
@@ -42,7 +42,7 @@ def measure(generations: int, history: Path) -> list[float]:
     with PrefectServer() as server:
         create_run(load_problem(TOY, settings), TOY, history, seed=1, run_id="bench")
         with server.connected():
-            search("bench", str(history), StopRules(generations=generations))
+            search("bench", str(history), StopConditions(generations=generations))
     return [row["overhead"] for row in Database(history).rows(QUERY) if row["overhead"] is not None]
 
 

@@ -21,10 +21,10 @@ from flows.environment import prepare
 
 prepare()
 
-from flows.rules import StopRules  # noqa: E402
+from flows.create_run import create_run  # noqa: E402
+from flows.prefect_server.embedded import PrefectServer  # noqa: E402
 from flows.search import search  # noqa: E402
-from flows.server import PrefectServer  # noqa: E402
-from flows.start import create_run  # noqa: E402
+from flows.stop_conditions import StopConditions  # noqa: E402
 from schemas.problem import load_problem  # noqa: E402
 from tasks.history.database import Database  # noqa: E402
 from tests.bench.bare import evaluate  # noqa: E402
@@ -49,7 +49,7 @@ def night(latency_s: float, candidates: int, history: Path) -> tuple[float, int]
     settings = {"sampling": {"models": [model], "concurrency": 64}, "search": {"reset_generations": 1000}}
     try:
         create_run(load_problem(SPECIFICATION, settings), SPECIFICATION, history, seed=1, run_id="bench")
-        search("bench", str(history), StopRules(generations=-(-candidates // GENERATION)))
+        search("bench", str(history), StopConditions(generations=-(-candidates // GENERATION)))
     finally:
         provider.communicate()
     (row,) = Database(history).rows(RATE)

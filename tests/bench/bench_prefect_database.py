@@ -24,8 +24,8 @@ from prefect import flow, task  # noqa: E402
 from prefect.client.orchestration import get_client  # noqa: E402
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: E402
 
-from flows.prefect_pruning import VARIABLE, kept_for, prune  # noqa: E402
-from flows.server import EmbeddedServer, talking_to  # noqa: E402
+from flows.prefect_server.embedded import EmbeddedServer, using_server  # noqa: E402
+from flows.prefect_server.pruning import VARIABLE, kept_for, prune  # noqa: E402
 
 DAYS_KEPT = 3
 OLDER = {
@@ -58,7 +58,7 @@ def spend_day(first: int, count: int) -> float:
     server = EmbeddedServer()
     try:
         server.wait()
-        with talking_to(server):
+        with using_server(server):
             search("bench", "/nowhere", first, count)
             begin = time.monotonic()
             with get_client(sync_client=True) as client:

@@ -20,11 +20,11 @@ from flows.environment import prepare
 
 prepare()
 
-from flows.cli.text import score  # noqa: E402
-from flows.rules import StopRules  # noqa: E402
+from flows.cli.printing import score  # noqa: E402
+from flows.create_run import create_run  # noqa: E402
+from flows.prefect_server.embedded import PrefectServer  # noqa: E402
 from flows.search import search  # noqa: E402
-from flows.server import PrefectServer  # noqa: E402
-from flows.start import create_run  # noqa: E402
+from flows.stop_conditions import StopConditions  # noqa: E402
 from schemas.problem import load_problem  # noqa: E402
 from tasks.history.database import Database  # noqa: E402
 from tasks.problems import find, names  # noqa: E402
@@ -42,7 +42,9 @@ def spend(name: str, samples: int, history: Path) -> dict[str, Any]:
     """A night on one problem; its row."""
     path = find(name)
     create_run(load_problem(path), path, history, seed=SEED, run_id=name)
-    search(name, str(history), StopRules(max_samples=samples, until=datetime.now(UTC) + timedelta(seconds=SECONDS)))
+    search(
+        name, str(history), StopConditions(max_samples=samples, until=datetime.now(UTC) + timedelta(seconds=SECONDS))
+    )
     return Database(history).rows(NIGHT.replace("$1", f"'{name}'"))[0]
 
 

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks.history.lock import locked
 from tasks.history.mirror import local_copy
-from tasks.history.remote import refresh
+from tasks.history.remote_sync import refresh
+from tasks.history.run_lock import run_lock
 from tests.history.made import create, grow
-from tests.objects import KEY, SECRET, ObjectStore, object_store
+from tests.objects import KEY, SECRET, ObjectServer, object_store
 
 
 def main(generations: int) -> None:
@@ -27,13 +27,13 @@ def main(generations: int) -> None:
             _compare(place, store, generations)
 
 
-def _compare(place: Path, store: ObjectStore, generations: int) -> None:
+def _compare(place: Path, store: ObjectServer, generations: int) -> None:
     store.files.create_dir("nights")
     os.environ["OVERNIGHT_CACHE"] = str(place / "here")
     url = store.url("nights")
     for label, history in (("a disk", place / "disk"), ("a store", local_copy(url))):
         files, before = create(history, islands=3, prompts=12), len(store.requests)
-        with locked(files):
+        with run_lock(files):
             _tell(f"commit to {label}", lambda files=files: grow(files, generations), generations)
             print(f"{'':24} {(len(store.requests) - before) / generations:.1f} requests")
     os.environ["OVERNIGHT_CACHE"] = str(place / "elsewhere")

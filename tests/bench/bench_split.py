@@ -13,7 +13,7 @@ import statistics
 import time
 
 from schemas.problem import Problem, load_problem
-from tasks.evaluate.confirm import confirmation
+from tasks.evaluate.confirmation import confirmation
 from tasks.evaluate.pool import open_fresh_pool, open_pool
 from tasks.evaluate.sandbox import Sandbox
 from tasks.problems import find
@@ -32,23 +32,23 @@ def seconds(sandbox: Sandbox, source: str) -> float:
 def measure(problem: Problem, image: str, rounds: int) -> tuple[float, float, float]:
     """Seconds of an inline evaluation, of a split one and of a confirmation."""
     source = problem.specification.text
-    fresh = open_fresh_pool(confirmation(problem.job(apart=True), problem.settings.noise), image=image)
+    fresh = open_fresh_pool(confirmation(problem.job(isolation=True), problem.settings.noise), image=image)
     with (
-        open_pool(problem.job(apart=False), image=image, slots=1) as inline,
-        open_pool(problem.job(apart=True), image=image, slots=1) as split,
+        open_pool(problem.job(isolation=False), image=image, slots=1) as inline,
+        open_pool(problem.job(isolation=True), image=image, slots=1) as split,
     ):
         seen = [[seconds(sandbox, source) for sandbox in (inline, split, fresh)] for _ in range(rounds)]
     fresh.close()
-    whole, apart, confirmed = (statistics.median(column) for column in zip(*seen, strict=True))
-    return whole, apart, confirmed
+    whole, isolation, confirmed = (statistics.median(column) for column in zip(*seen, strict=True))
+    return whole, isolation, confirmed
 
 
 def compare(image: str, rounds: int) -> None:
     for name, calls in CALLS.items():
-        whole, apart, confirmed = measure(load_problem(find(name)), image, rounds)
+        whole, isolation, confirmed = measure(load_problem(find(name)), image, rounds)
         print(
-            f"{name:16} inline {1000 * whole:7.1f} ms   split {1000 * apart:7.1f} ms   "
-            f"{1e6 * (apart - whole) / calls:5.1f} µs a call   split/inline {apart / whole:5.2f}   "
+            f"{name:16} inline {1000 * whole:7.1f} ms   split {1000 * isolation:7.1f} ms   "
+            f"{1e6 * (isolation - whole) / calls:5.1f} µs a call   split/inline {isolation / whole:5.2f}   "
             f"confirmation {1000 * confirmed:7.1f} ms   confirmation/inline {confirmed / whole:5.2f}"
         )
 

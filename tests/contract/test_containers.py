@@ -21,7 +21,7 @@ from schemas.errors import SandboxUnavailable, SpecificationError
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Outcome
 from tasks.evaluate import confinement, engine
-from tasks.evaluate.confinement import Setup
+from tasks.evaluate.confinement import ContainerConfig
 from tasks.evaluate.ownership import owner
 from tasks.evaluate.pool import open_pool
 
@@ -168,7 +168,7 @@ def test_what_a_dead_owner_left_is_swept_and_nothing_else(
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     live = owner()
-    setup = Setup(image=sandbox_image, memory_mib=64, labels={engine.RUN_LABEL: run})
+    setup = ContainerConfig(image=sandbox_image, memory_mib=64, labels={engine.RUN_LABEL: run})
     docker_engine = engine.connect()
     try:
         host, namespace, *_ = live.split()

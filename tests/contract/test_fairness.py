@@ -17,7 +17,7 @@ import pytest
 from bare import BareRunner
 from candidates import body
 
-from schemas.job import Apart, Call, Command, Job, Limits
+from schemas.job import Call, Command, Isolation, Job, Limits
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate import engine
 from tasks.evaluate.pool import SandboxPool, open_pool
@@ -73,7 +73,7 @@ def program(lines: str) -> str:
 
 
 JOB = Job("evaluate", (Call((3,)), Call((4,))), Limits(wall_s=0.5, cpu_s=4, memory_mib=128))
-KINDS = {"inline": JOB, "isolated": replace(JOB, apart=Apart(("f",), program("return n")))}
+KINDS = {"inline": JOB, "isolated": replace(JOB, isolation=Isolation(("f",), program("return n")))}
 
 
 class OneProcessor:

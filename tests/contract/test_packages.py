@@ -10,9 +10,9 @@ from pathlib import Path
 import docker
 import pytest
 
+from schemas.dependencies import Dependencies
 from schemas.errors import EnvironmentFault, OvernightError, SandboxUnavailable, SpecificationError
-from schemas.job import Apart, Call, Command, Job, Limits
-from schemas.needs import Needs
+from schemas.job import Call, Command, Isolation, Job, Limits
 from tasks.evaluate import engine, images
 from tasks.evaluate.interpreter import Interpreter, examine
 from tasks.evaluate.packages import fetch, resolve
@@ -44,7 +44,7 @@ def make(sandbox_image: str) -> Iterator[Make]:
     connected, names = engine.connect(), set[str]()
 
     def make(*packages: str, python: str = "", base: str = sandbox_image, **more: Callable[[str], None]) -> str:
-        names.add(name := images.with_packages(connected, base, Needs(packages, python), **more))
+        names.add(name := images.with_packages(connected, base, Dependencies(packages, python), **more))
         return name
 
     yield make
@@ -78,7 +78,9 @@ def test_what_it_depends_on_can_be_imported_and_is_fetched_once(make: Make, whee
     with open_pool(job, image=image, slots=1) as pool:
         assert pool.evaluate(SOURCE).scores == (22.0, 24.0)
         assert {"counting": "1.5", "steps": "2.0"}.items() <= pool.versions.items()
-    with open_pool(Job("evaluate", job.inputs, LIMITS, apart=Apart(("guess",), SOURCE)), image=image, slots=1) as pool:
+    with open_pool(
+        Job("evaluate", job.inputs, LIMITS, isolation=Isolation(("guess",), SOURCE)), image=image, slots=1
+    ) as pool:
         assert pool.evaluate(SOURCE).scores == (22.0, 24.0)
 
 

@@ -9,7 +9,7 @@ import pytest
 from schemas.errors import TerminalProviderError, TransientProviderError
 from schemas.program import Completion, Prompt
 from schemas.settings import Sampling
-from tasks.sample import line
+from tasks.sample import endpoint
 from tasks.sample.gateway import Gateway, Sample
 from tests.provider import Answer, Provider, honest
 
@@ -19,7 +19,7 @@ TEXT = "def f_v0(x):\n    return x + 1\n\ndef f_v1(x):\n"
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OPENAI_API_KEY", "test")
-    monkeypatch.setattr(line, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 0.01)
 
 
 def ask(provider: Provider, *, samples: int = 1, prompts: int = 1, style: str = "chat", **more) -> list[Completion]:

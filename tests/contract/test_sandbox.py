@@ -17,7 +17,7 @@ import pytest
 from bare import BareRunner
 from candidates import HONEST, HONEST_SCORES, Case, body, returns
 
-from schemas.job import Apart, Call, Job, Limits
+from schemas.job import Call, Isolation, Job, Limits
 from schemas.outcome import Outcome
 from tasks.evaluate import confinement
 from tasks.evaluate.delivery import ENVIRONMENT
@@ -365,8 +365,10 @@ except ChildProcessError: return n
         assert pool.evaluate(HONEST).scores == (1.0,)
 
 
-@pytest.mark.parametrize("apart", [False, True], ids=["inline", "split"])
-def test_below_a_threshold_the_rest_of_the_inputs_is_not_run(kind: str, request: pytest.FixtureRequest, apart: bool):
+@pytest.mark.parametrize("isolation", [False, True], ids=["inline", "isolated"])
+def test_below_a_threshold_the_rest_of_the_inputs_is_not_run(
+    kind: str, request: pytest.FixtureRequest, isolation: bool
+):
     text = """
 import funsearch
 
@@ -380,8 +382,8 @@ def f(n):
     return {}
 """
     inputs = (Call((1,)), Call((2,)), Call((3,)))
-    job = Job("evaluate", inputs, Limits(memory_mib=96), thresholds=(0.5, None), apart=None)
-    job = replace(job, apart=Apart(("f",), text.format("n")) if apart else None)
+    job = Job("evaluate", inputs, Limits(memory_mib=96), thresholds=(0.5, None), isolation=None)
+    job = replace(job, isolation=Isolation(("f",), text.format("n")) if isolation else None)
     with start(kind, job, request) as pool:
         below = pool.evaluate(text.format("0.25"))
         assert (below.outcome, below.scores, below.skipped) == (Outcome.REJECTED, (0.25,), 2), below

@@ -9,19 +9,21 @@ import pytest
 from bare import BareRunner
 from forgers import FORGERS, HONEST, HONEST_SCORES, SECRET, SPECIFICATION, Forger
 
-from schemas.job import Apart, Call, Job, Limits
+from schemas.job import Call, Isolation, Job, Limits
 from schemas.outcome import Outcome, Verdict
 from schemas.specification import read_specification
-from tasks.evaluate.confirm import disagreement
+from tasks.evaluate.confirmation import disagreement
 from tasks.evaluate.pool import SandboxPool, open_pool
 
 LIMITS = Limits(wall_s=1, cpu_s=8, memory_mib=96, output_kib=16)
 INPUTS = (Call((3, SECRET)), Call((4, SECRET)))
 
 
-def job(text: str, inputs: tuple[Call, ...] = (Call((3,)),), *, apart: bool = True, limits: Limits = LIMITS) -> Job:
+def job(text: str, inputs: tuple[Call, ...] = (Call((3,)),), *, isolation: bool = True, limits: Limits = LIMITS) -> Job:
     specification = read_specification(text, "test")
-    return Job(specification.run, inputs, limits, apart=Apart(specification.evolved, text) if apart else None)
+    return Job(
+        specification.run, inputs, limits, isolation=Isolation(specification.evolved, text) if isolation else None
+    )
 
 
 def start(kind: str, job: Job, request: pytest.FixtureRequest) -> SandboxPool:
@@ -43,7 +45,7 @@ def split(kind: str, request: pytest.FixtureRequest) -> Iterator[SandboxPool]:
 
 @pytest.fixture(scope="module")
 def inline(kind: str, request: pytest.FixtureRequest) -> Iterator[SandboxPool]:
-    with start(kind, job(SPECIFICATION.text, INPUTS, apart=False), request) as pool:
+    with start(kind, job(SPECIFICATION.text, INPUTS, isolation=False), request) as pool:
         yield pool
 
 
@@ -218,7 +220,7 @@ def test_no_error_of_the_function_steers_the_scoring(kind: str, request: pytest.
     above = "import functools, threading\n" + SEQUENCE
     text = one(f"import numpy as np\nreturn {score}", "return -1.0", above)
     forged = one(f"import numpy as np\nreturn {score}", f"if x == 3: raise {error}\nreturn -1.0", above)
-    with start(kind, job(text, apart=False), request) as pool:
+    with start(kind, job(text, isolation=False), request) as pool:
         if "np." in score and "numpy" not in pool.versions:
             pytest.skip("no numpy in the image")
         inline = pool.evaluate(forged)
@@ -315,7 +317,7 @@ def test_the_two_processes_are_of_two_users_without_rights(kind: str, request: p
 
 
 def test_the_processes_have_no_descriptor_but_their_own(split: SandboxPool):
-    assert split.job.apart is not None
+    assert split.job.isolation is not None
     body = "import os\ndef is_open(fd):\n    try: os.fstat(fd)\n    except OSError: return False\n    return True\n"
     body += "print([fd for fd in range(256) if is_open(fd)])\nreturn 1.0"
     assert split.evaluate(SPECIFICATION.with_body(body)).output.splitlines()[0] == "[0, 1, 2, 3, 4]"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bare import BareRunner
 
-from schemas.job import Apart, Call, Job, Limits
+from schemas.job import Call, Isolation, Job, Limits
 from schemas.outcome import Outcome, Verdict
 from schemas.specification import read_specification
 from tasks.evaluate.pool import SandboxPool
@@ -29,7 +29,10 @@ def helper():
 """
 SPECIFICATION = read_specification(TEXT, "test")
 JOB = Job(
-    "evaluate", (Call((3,)), Call((4,))), Limits(wall_s=2, memory_mib=96), apart=Apart(SPECIFICATION.evolved, TEXT)
+    "evaluate",
+    (Call((3,)), Call((4,))),
+    Limits(wall_s=2, memory_mib=96),
+    isolation=Isolation(SPECIFICATION.evolved, TEXT),
 )
 
 
@@ -58,7 +61,7 @@ def test_an_error_names_the_line_of_the_function_that_raised_it():
 def test_what_cannot_cross_is_said_with_the_function_s_name():
     program = TEXT.replace("tell(1)]", "tell(object())]")
     with SandboxPool(
-        Job("evaluate", (Call((3,)),), JOB.limits, apart=Apart(SPECIFICATION.evolved, program)),
+        Job("evaluate", (Call((3,)),), JOB.limits, isolation=Isolation(SPECIFICATION.evolved, program)),
         BareRunner,
         slots=1,
         own_users=False,

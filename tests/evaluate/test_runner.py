@@ -17,14 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from schemas.job import Apart, Call, Job, Limits
+from schemas.job import Call, Isolation, Job, Limits
 from tasks.evaluate import delivery
 from tasks.evaluate.runner import frames, lockdown, seccomp
 
 ROOM = Path(delivery.__file__).parent / "runner"
 JOB = Job("evaluate", (Call((3,)),), Limits(wall_s=60, memory_mib=96))
 APART = "def evaluate(n):\n    return f()\n\ndef f():\n    while True: pass\n"
-SPLIT = replace(JOB, apart=Apart(("f",), APART))
+SPLIT = replace(JOB, isolation=Isolation(("f",), APART))
 
 
 def run_filter(code: bytes, arch: int, number: int, first: int = 0, second: int = 0) -> int:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from flows.rules import StopRules
+from flows.create_run import create_run
 from flows.search import search
-from flows.start import create_run
+from flows.stop_conditions import StopConditions
 from flows.trust import accept
 from schemas.problem import load_problem
 from tasks.history.files import RunFiles
@@ -35,7 +35,7 @@ def night(toy: Path, tmp_path: Path, prefect: str, sandbox_image: str) -> Night:
             create_run(problem, toy, history, seed=more.pop("seed", 1), run_id=run_id)
         if (within_s := more.pop("within_s", None)) is not None:
             more["until"] = datetime.now(UTC) + timedelta(seconds=within_s)
-        search(run_id, str(history), StopRules(generations=generations, **more))
+        search(run_id, str(history), StopConditions(generations=generations, **more))
         return RunFiles(files)
 
     return spend

@@ -18,7 +18,7 @@ import pytest
 
 import flows.search
 from tasks.history.database import Database
-from tasks.sample import mailing
+from tasks.sample import batch_job
 from tests.flows.conftest import Night
 from tests.flows.test_faults import program
 from tests.flows.test_replay import replayed
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(mailing, "FIRST_LOOK_S", 0.05)
+    monkeypatch.setattr(batch_job, "FIRST_LOOK_S", 0.05)
 
 
 @pytest.fixture

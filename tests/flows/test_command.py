@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.flags import overrides
-from flows.story.command import command_of
+from flows.cli.options import overrides
+from flows.report.repeat_command import command_of
 from schemas.generation import RunRecord
 from schemas.problem import load_problem
 

@@ -9,7 +9,7 @@ import pytest
 from flows.compaction import Compaction
 from tasks.history.compact import FULL, LEFT
 from tasks.history.database import Database
-from tasks.history.lock import locked
+from tasks.history.run_lock import run_lock
 from tests.flows.cli.conftest import call
 from tests.flows.conftest import Night
 from tests.history.made import create, grow
@@ -62,7 +62,7 @@ def test_the_command_compacts_one_run_or_all_and_leaves_alone_what_is_under_way(
     done = call(["compact", runs[0].run_id], tmp_path)
     assert (done.returncode, done.stdout) == (0, "")
     assert "3 folders became one" in done.stderr
-    with locked(runs[1]):
+    with run_lock(runs[1]):
         done = call(["compact"], tmp_path)
         assert done.returncode == 0
         assert "nothing to do" in done.stderr

@@ -14,7 +14,7 @@ import pytest
 import flows.search
 from schemas.errors import TerminalProviderError
 from tasks.history.database import Database
-from tasks.sample import line
+from tasks.sample import endpoint
 from tests.flows.conftest import Night
 from tests.provider import Answer, Provider, Request, honest
 
@@ -117,7 +117,7 @@ def test_no_fault_loses_a_sample_or_pays_for_one_twice(
     name: str, night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(line, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 0.01)
     fault = FAULTS[name]
 
     def script(number: int, request: Request) -> Answer:

@@ -19,9 +19,9 @@ import pytest
 
 from flows.cli.main import run
 from flows.environment import require_neutral_folder
-from flows.server import EmbeddedServer
+from flows.prefect_server.embedded import EmbeddedServer
+from schemas.dependencies import read_dependencies
 from schemas.errors import EnvironmentFault, HistoryError, OvernightError, QueryError, SpecificationError, UsageError
-from schemas.needs import read_needs
 from schemas.problem import load_problem
 from schemas.settings import Model, Sampling, parse_settings
 from schemas.trust import model_proposals
@@ -29,11 +29,11 @@ from tasks.evaluate import packages
 from tasks.evaluate.interpreter import Interpreter
 from tasks.history import record
 from tasks.history.archive import pack, unpack
+from tasks.history.atomic_files import read_file
 from tasks.history.database import Database
-from tasks.history.disk import read_file
 from tasks.history.files import RunFiles, find_run, runs_in
-from tasks.history.lock import locked
 from tasks.history.mirror import mirror_of
+from tasks.history.run_lock import run_lock
 from tests.history.made import create, grow
 from tests.wheels import make_wheel
 
@@ -298,7 +298,7 @@ def test_a_pattern_leaves_hidden_files_out(stranger: Path, toy: Path, pattern: s
 )
 def test_what_is_no_requirement_is_refused_in_words(requirement: str):
     with pytest.raises(SpecificationError, match="no requirement"):
-        read_needs({"toy.py": {"dependencies": [requirement]}})
+        read_dependencies({"toy.py": {"dependencies": [requirement]}})
 
 
 # Tasks of other tools
@@ -380,7 +380,7 @@ def test_a_link_in_a_run_is_found_before_anything_is_done_with_it(files: RunFile
     put_link(files, name, secret)
     with pytest.raises((HistoryError, EnvironmentFault, UsageError)):
         find_run(files.directory.parents[1], files.run_id)
-    with pytest.raises((HistoryError, EnvironmentFault)), locked(files):
+    with pytest.raises((HistoryError, EnvironmentFault)), run_lock(files):
         pass
     assert secret.read_text() == SECRET
 
@@ -424,7 +424,7 @@ def test_the_name_of_a_block_makes_up_no_generations(files: RunFiles, name: str)
     assert len(files.committed()) < 1000
     if "900" in name:
         with pytest.raises(HistoryError, match="as its name says"):
-            record.read_past(files)
+            record.read_run_history(files)
     else:
         assert files.committed() == [0, 1, 2]
 

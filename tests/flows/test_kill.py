@@ -117,7 +117,8 @@ def test_ctrl_c_once_finishes_the_generation_and_says_so(overnight: Overnight, t
 def test_the_embedded_server_ends_with_a_killed_night(tmp_path: Path, migrated_database: MigratedDatabase):
     migrated_database.home(tmp_path)
     script = (
-        "import sys, time\nfrom flows.environment import prepare\nprepare()\nfrom flows.server import EmbeddedServer\n"
+        "import sys, time\nfrom flows.environment import prepare\nprepare()\n"
+        "from flows.prefect_server.embedded import EmbeddedServer\n"
         "server = EmbeddedServer()\nserver.wait()\nprint(server._process.pid, flush=True)\ntime.sleep(100)\n"
     )
     night = subprocess.Popen(

@@ -20,8 +20,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelling, Crashed
 
 import flows.scheduled  # noqa: F401  (a night's process imports it first)
-from flows.night_state import CORRECTION
-from flows.server import EmbeddedServer, talking_to
+from flows.prefect_server.embedded import EmbeddedServer, using_server
+from flows.prefect_server.night_state import CORRECTION
 from tasks.history.database import Database
 from tests.accidents import wait_until
 from tests.flows.cli.conftest import call
@@ -45,7 +45,7 @@ def server(
 
 @pytest.fixture
 def client(server: EmbeddedServer) -> Iterator[SyncPrefectClient]:
-    with talking_to(server), get_client(sync_client=True) as client:
+    with using_server(server), get_client(sync_client=True) as client:
         yield client
 
 

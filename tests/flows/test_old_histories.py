@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.replay import begun, read_then, replay
-from flows.rules import StopRules
+from flows.replay import open_replay, read_recorded_run, replay
 from flows.search import search
+from flows.stop_conditions import StopConditions
 from tasks.history import record
 from tasks.history.archive import describe, unpack
 
@@ -34,17 +34,17 @@ def test_every_exported_run_is_tried():
 def test_a_run_of_0_1_is_taken_in_replays_to_the_same_history_and_resumes(name: str, tmp_path: Path, prefect: str):
     files, is_new = unpack(FIXTURES / f"{name}.tar.zst", tmp_path / "history")
     assert is_new
-    before, past = describe(files), record.read_past(files)
+    before, past = describe(files), record.read_run_history(files)
     assert len(past.programs) == ARCHIVES[name]
 
-    then = read_then(files)
-    with begun(then, tmp_path / "again") as session:
+    then = read_recorded_run(files)
+    with open_replay(then, tmp_path / "again") as session:
         found = replay(then, session)
     assert found.first is None
     assert found.generations == len(past.steps) + 1
     assert describe(files) == before, "a replay only reads"
 
-    search(files.run_id, str(tmp_path / "history"), StopRules(generations=1))
-    now = record.read_past(files)
+    search(files.run_id, str(tmp_path / "history"), StopConditions(generations=1))
+    now = record.read_run_history(files)
     assert now.generations == past.generations + 1
     assert {name: now.programs[name] for name in past.programs} == past.programs, "what was there stays as it was"

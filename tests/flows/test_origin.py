@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows.origin import origin_of, path_of, told_place
-from flows.start import create_run
-from flows.story.command import command_of
+from flows.create_run import create_run
+from flows.origin import origin_of, problem_label, problem_path
+from flows.report.repeat_command import command_of
 from schemas.generation import RunRecord
 from schemas.problem import changed_since, load_problem
 from tasks.history import record
@@ -59,28 +59,28 @@ def test_an_exported_run_says_nothing_of_the_folders_of_this_machine(
     for place in (str(tmp_path), os.getcwd(), str(Path.home()) + "/", sys.prefix, "site-packages"):
         assert place.encode() not in content
     monkeypatch.chdir("/")
-    assert path_of(run).samefile(tmp_path / "problems" / "mine.py"), "it is found from anywhere"
-    assert changed_since(run.problem, path_of(run)) == []
+    assert problem_path(run).samefile(tmp_path / "problems" / "mine.py"), "it is found from anywhere"
+    assert changed_since(run.problem, problem_path(run)) == []
     assert str(tmp_path / "problems") in command_of(run, 1)
     (tmp_path / "problems" / "mine.py").write_text("other")
-    assert changed_since(run.problem, path_of(run)) == ["mine.py"]
+    assert changed_since(run.problem, problem_path(run)) == ["mine.py"]
 
 
 def test_a_built_in_problem_has_its_name(tmp_path: Path, sandbox_image: str):
     run = run_of(find("cap-set"), tmp_path / "history", sandbox_image)
     assert (run.specification_path, run.origin) == ("cap-set", "")
-    assert path_of(run) == find("cap-set")
-    assert changed_since(run.problem, path_of(run)) == []
+    assert problem_path(run) == find("cap-set")
+    assert changed_since(run.problem, problem_path(run)) == []
     content = packed(tmp_path / "history")
     assert str(find("cap-set").parent).encode() not in content
     there, _ = unpack(tmp_path / "history" / "it.tar.zst", tmp_path / "elsewhere")
-    assert path_of(record.read_run(there)) == find("cap-set")
+    assert problem_path(record.read_run(there)) == find("cap-set")
 
 
 def test_a_run_of_an_earlier_version_is_found_by_its_absolute_path(tmp_path: Path, sandbox_image: str, toy: Path):
     run = replace(run_of(toy, tmp_path, sandbox_image), origin="", specification_path=str(toy))
-    assert path_of(run) == toy
-    assert changed_since(run.problem, path_of(run)) == []
+    assert problem_path(run) == toy
+    assert changed_since(run.problem, problem_path(run)) == []
 
 
 def test_a_link_in_the_place_of_the_origin_is_not_followed(tmp_path: Path, sandbox_image: str, toy: Path):
@@ -102,7 +102,7 @@ def test_messages_name_places_from_the_working_directory_or_the_home(tmp_path: P
 
 
 def test_what_is_told_of_a_place_is_relative(tmp_path: Path):
-    assert [told_place(Path(given)) for given in ("a/b.py", "./b.py", "/x/b.py", "../x/b.py", "a")] == [
+    assert [problem_label(Path(given)) for given in ("a/b.py", "./b.py", "/x/b.py", "../x/b.py", "a")] == [
         "a/b.py",
         "b.py",
         "b.py",

@@ -14,7 +14,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.states import Completed, Running
 
-from flows.prefect_pruning import VARIABLE, environment_of_pruning, kept_for, prune
+from flows.prefect_server.pruning import VARIABLE, environment_of_pruning, kept_for, prune
 from flows.search import search
 from schemas.errors import UsageError
 

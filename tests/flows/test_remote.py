@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 
 from flows.cli.main import run
-from flows.rules import StopRules
 from flows.scheduled import Start
 from flows.scheduled import night as scheduled_night
 from flows.session import _open
+from flows.stop_conditions import StopConditions
 from schemas.errors import ExitCode, RunIsBusy
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, find_run
-from tasks.history.lock import locked
 from tasks.history.mirror import local_copy, mirror_of, place_of
-from tasks.history.remote import refresh
+from tasks.history.remote_sync import refresh
+from tasks.history.run_lock import run_lock
 from tests.accidents import Night as Process
 from tests.accidents import wait_until
 from tests.flows.conftest import Night
-from tests.objects import ObjectStore
+from tests.objects import ObjectServer
 from tests.provider import Provider
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
@@ -45,7 +45,7 @@ def meanwhile(do: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
-def test_a_night_waits_for_a_store_that_is_down_and_nothing_is_lost(night: Night, bucket: str, objects: ObjectStore):
+def test_a_night_waits_for_a_store_that_is_down_and_nothing_is_lost(night: Night, bucket: str, objects: ObjectServer):
     history = local_copy(bucket)
     files = RunFiles(history / "runs" / "toy")
 
@@ -74,7 +74,7 @@ def test_a_run_on_a_store_is_gone_on_with_by_another_machine(
     assert f"--history '{bucket}'" in capsys.readouterr().err, "the next commands can be typed as they are"
     before = rows(local_copy(bucket))
     monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "elsewhere"))
-    with locked(find_run(fresh(bucket), "last")):
+    with run_lock(find_run(fresh(bucket), "last")):
         assert run(["resume", "last", "--generations", "1"]) == ExitCode.USAGE
         assert "under way in another process" in capsys.readouterr().err
     assert run(["resume", "last", "--generations", "2"]) == ExitCode.DONE
@@ -158,7 +158,7 @@ def test_two_machines_spend_no_night_of_one_run_at_once(
     files = night(1, history=here)
     monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "elsewhere"))
     elsewhere = fresh(bucket)
-    with locked(files), pytest.raises(RunIsBusy, match="is under way on"):
+    with run_lock(files), pytest.raises(RunIsBusy, match="is under way on"):
         night(1, history=elsewhere)
 
 
@@ -169,7 +169,7 @@ def test_a_schedule_names_the_store_and_any_machine_spends_its_nights(
         "run_id": "nightly",
         "history": place_of(local_copy(bucket)),
         "start": Start(problem=str(toy), settings={"sandbox": {"image": sandbox_image, "slots": 2}}, seed=1),
-        "rules": StopRules(generations=1),
+        "rules": StopConditions(generations=1),
     }
     for machine in ("one", "another"):
         monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / machine))

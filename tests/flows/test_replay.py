@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 import flows.search
-from flows.replay import begun, read_then, replay
-from flows.rules import StopRules
+from flows.replay import open_replay, read_recorded_run, replay
 from flows.search import search
+from flows.stop_conditions import StopConditions
 from schemas.errors import UsageError
+from tasks.history.atomic_files import read_file
 from tasks.history.compact import compact
 from tasks.history.database import Database
 from tasks.history.differences import Comparison
-from tasks.history.disk import read_file
 from tasks.history.files import RunFiles, files_of
 from tests.flows.conftest import Night
 from tests.flows.test_retry import busy
@@ -26,8 +26,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
 
 def replayed(files: RunFiles, into: Path) -> tuple[Comparison, RunFiles]:
-    then = read_then(files)
-    with begun(then, into) as session:
+    then = read_recorded_run(files)
+    with open_replay(then, into) as session:
         found = replay(then, session)
     return found, files_of(into, files.run_id)
 
@@ -57,7 +57,7 @@ def test_a_run_whose_nights_met_everything_comes_out_the_same(
     assert given_up == [2]
     assert any("an outage" in row["error"] and row["place"] is None for row in failures(files))
     night(1)
-    search("toy", str(tmp_path), StopRules(), given_up)
+    search("toy", str(tmp_path), StopConditions(), given_up)
     night(3, max_tokens=200)
     numbers = Database(tmp_path).rows("SELECT candidates AS n FROM generations WHERE state = 'committed'")
     assert sum(1 < row["n"] < 6 for row in numbers) > 0, "one generation ended with what the budget allowed"

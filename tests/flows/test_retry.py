@@ -14,8 +14,8 @@ import pytest
 
 import flows.search
 from flows.generation import generation
-from flows.rules import StopRules
 from flows.search import search
+from flows.stop_conditions import StopConditions
 from schemas.errors import EnvironmentFault, TransientProviderError, UsageError
 from tasks.history import record
 from tasks.history.database import Database
@@ -88,11 +88,11 @@ def test_a_night_goes_on_without_a_generation_that_failed_and_a_retry_joins_the_
     assert "busy" in failed["error"]
     assert Database(tmp_path).rows("FROM nights")[0]["generations"] == 3
     assert files.paid_for() == [2], "what was paid for is kept"
-    asked, before = len(provider.requests), record.read_past(files)
-    assert search("toy", str(tmp_path), StopRules(), [2])["failed"] == []
+    asked, before = len(provider.requests), record.read_run_history(files)
+    assert search("toy", str(tmp_path), StopConditions(), [2])["failed"] == []
     assert len(provider.requests) - asked == 1, "two of three prompts were answered in the night"
     assert ends(tmp_path) == [(0, 0), (1, 1), (3, 3), (4, 4), (2, 5)]
-    after = record.read_past(files)
+    after = record.read_run_history(files)
     assert after.steps[:-1] == before.steps
     assert after.steps[-1].changes, "its programs joined"
     assert files.paid_for() == []
@@ -104,10 +104,10 @@ def test_the_files_of_a_retry_do_not_depend_on_who_retried(night: Night, provide
     whole = [night(4, settings=few, history=histories[0])]
     shutil.copytree(histories[0], histories[1])
     provider.script = lambda number, request: Answer(same_for_same(request))
-    search("toy", str(histories[0]), StopRules(), [2])
+    search("toy", str(histories[0]), StopConditions(), [2])
     generation("toy", 2, str(histories[1]))
     for history in histories:
-        search("toy", str(history), StopRules(generations=2))
+        search("toy", str(history), StopConditions(generations=2))
     assert everything(whole[0]) == everything(RunFiles(histories[1] / "runs" / "toy"))
 
 
@@ -136,7 +136,7 @@ def test_too_many_failures_in_a_row_end_the_night_and_resume_goes_on(
     provider.script = lambda number, _: None
     night(1)
     assert [generation for generation, _ in ends(tmp_path)] == [0, 1, 4]
-    result = search("toy", str(tmp_path), StopRules(), [2, 3])
+    result = search("toy", str(tmp_path), StopConditions(), [2, 3])
     assert result["failed"] == []
     assert ends(tmp_path)[-2:] == [(2, 5), (3, 6)]
 
@@ -156,7 +156,7 @@ def test_where_a_failure_cannot_be_written_down_nothing_is_given_up_and_nothing_
     with pytest.raises(EnvironmentFault, match="cannot write"):
         night(3, settings=few)
     files = RunFiles(tmp_path / "runs" / "toy")
-    assert (record.read_past(files).generations, record.read_past(files).failed) == (1, frozenset())
+    assert (record.read_run_history(files).generations, record.read_run_history(files).failed) == (1, frozenset())
     hidden.unlink()
     night(1)
     assert [number for number, _ in ends(tmp_path)] == [0, 1, 2]

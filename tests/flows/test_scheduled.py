@@ -11,11 +11,11 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
-from flows.rules import StopRules
 from flows.scheduled import Deadline, Start, begin, night
+from flows.stop_conditions import StopConditions
 from tasks.history.database import Database
 from tasks.history.files import files_of
-from tasks.history.lock import locked
+from tasks.history.run_lock import run_lock
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
@@ -26,7 +26,7 @@ def parameters(toy: Path, tmp_path: Path, prefect: str, sandbox_image: str) -> d
         "run_id": "nightly",
         "history": str(tmp_path),
         "start": Start(problem=str(toy), settings={"sandbox": {"image": sandbox_image, "slots": 2}}, seed=1),
-        "rules": StopRules(generations=1),
+        "rules": StopConditions(generations=1),
     }
 
 
@@ -49,7 +49,7 @@ def test_the_first_night_begins_the_run_and_the_next_goes_on_with_it(parameters:
 
 
 def test_a_night_is_cancelled_at_once_where_the_run_is_under_way(parameters: dict[str, Any], tmp_path: Path):
-    with locked(files_of(tmp_path, "nightly")):
+    with run_lock(files_of(tmp_path, "nightly")):
         started = time.monotonic()
         state = night(**parameters, return_state=True)
     assert state.is_cancelled()
@@ -60,7 +60,7 @@ def test_a_night_is_cancelled_at_once_where_the_run_is_under_way(parameters: dic
 
 def test_prefects_own_serve_can_pickle_a_night_with_the_types_of_its_parameters():
     assert night.fn.__annotations__["start"] is Start
-    assert night.fn.__annotations__["rules"] is StopRules
+    assert night.fn.__annotations__["rules"] is StopConditions
 
 
 def test_a_run_whose_beginning_was_killed_half_way_is_begun_anew(parameters: dict[str, Any], tmp_path: Path):

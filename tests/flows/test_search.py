@@ -14,12 +14,12 @@ import pyarrow as pa
 import pytest
 
 import flows.search
-from flows.rules import StopRules
 from flows.search import search
+from flows.stop_conditions import StopConditions
 from schemas.errors import TerminalProviderError, UsageError
 from schemas.outcome import Outcome
+from tasks.history.atomic_files import read_file
 from tasks.history.database import Database
-from tasks.history.disk import read_file
 from tasks.history.files import RunFiles
 from tests.flows.conftest import Night
 from tests.provider import Answer, Provider, envelope
@@ -269,7 +269,7 @@ def test_what_is_in_flight_when_a_night_ends_is_in_its_books(
 def test_two_nights_of_one_run_never_run_at_once(night: Night, tmp_path: Path):
     files = night(1)
     with Holder(files), pytest.raises(UsageError, match="another process"):
-        search("toy", str(tmp_path), StopRules(generations=1))
+        search("toy", str(tmp_path), StopConditions(generations=1))
     night(1)
 
 
@@ -334,7 +334,7 @@ def test_what_is_bought_ahead_is_not_bought_again_when_an_attempt_fails(
     night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     from schemas.errors import SandboxUnavailable
-    from tasks.evaluate.batch import Evaluator
+    from tasks.evaluate.evaluator import Evaluator
 
     monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
     provider.latency_s = 0.3
@@ -400,12 +400,14 @@ def test_a_full_disk_stops_the_buying(
 def test_a_fault_of_the_sandbox_in_the_final_costs_no_finalist_its_place(
     night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    import flows.final
+    import flows.final_evaluation
     from schemas.outcome import Verdict
 
-    honest = flows.final.evaluate_again
+    honest = flows.final_evaluation.evaluate_with_retry
     monkeypatch.setattr(
-        flows.final, "evaluate_again", lambda sandbox, source, **more: honest(Flaky(sandbox), source, **more)
+        flows.final_evaluation,
+        "evaluate_with_retry",
+        lambda sandbox, source, **more: honest(Flaky(sandbox), source, **more),
     )
 
     class Flaky:

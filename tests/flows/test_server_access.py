@@ -28,12 +28,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
-from flows import server_access
 from flows.cli.main import run
+from flows.prefect_server import access
+from flows.prefect_server.embedded import EmbeddedServer, answers, using_server
+from flows.prefect_server.request_guard import LocalGuard
 from flows.schedules import Schedules, cron_schedule
-from flows.server import EmbeddedServer, answers, talking_to
-from flows.server_guard import LocalGuard
-from flows.state import state_folder
+from flows.state_folder import state_folder
 from schemas.errors import EnvironmentFault
 from tests.accidents import wait_until
 from tests.flows.cli.conftest import call
@@ -180,7 +180,7 @@ def test_what_is_answered_without_the_password_tells_nothing_of_it(server: Embed
 
 @pytest.mark.prefect
 def test_deployments_of_others_are_no_schedules_whatever_they_are_called(server: EmbeddedServer, tmp_path: Path):
-    with talking_to(server), get_client(sync_client=True) as client:
+    with using_server(server), get_client(sync_client=True) as client:
         flow = client.create_flow_from_name("night")
         every_hour = [{"schedule": {"interval": 3600}, "active": True}]
         deployment = {"flow_id": str(flow), "schedules": every_hour}
@@ -194,7 +194,7 @@ def test_deployments_of_others_are_no_schedules_whatever_they_are_called(server:
     removed = call(["schedules", "remove", "theirs"], tmp_path, **there)
     assert (listed.returncode, removed.returncode) == (0, 2), listed.stderr + removed.stderr
     assert "Traceback" not in listed.stderr + removed.stderr
-    with talking_to(server), get_client(sync_client=True) as client:
+    with using_server(server), get_client(sync_client=True) as client:
         for deployment in client.read_deployments():
             client.delete_deployment(deployment.id)
 
@@ -251,7 +251,7 @@ def test_a_page_of_another_origin_gets_no_permission(server: EmbeddedServer):
 
 @pytest.mark.prefect
 def test_another_origin_can_neither_start_a_night_nor_read_the_address_that_is_notified(server: EmbeddedServer):
-    with talking_to(server), get_client(sync_client=True) as client:
+    with using_server(server), get_client(sync_client=True) as client:
         parameters = {"run_id": "toy", "history": "/nowhere", "start": {"problem": "toy", "seed": 1}, "rules": {}}
         cast("Any", Secret)(value=["ntfy://secret-topic"]).save("overnight-toy")
         Schedules(client).add("toy", cron_schedule("0 22 * * *", "UTC"), parameters)
@@ -306,7 +306,7 @@ def test_a_database_elsewhere_is_closed_without_its_folder(tmp_path: Path, monke
     shared.chmod(0o755)
     for suffix in ("", "-wal"):
         (shared / f"mine.db{suffix}").touch(mode=0o644)
-    script = "from flows.server_process import secure_database; secure_database()"
+    script = "from flows.prefect_server.process import secure_database; secure_database()"
     named = f"sqlite+aiosqlite:///{shared}/mine.db"
     environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "home"), "PREFECT_API_DATABASE_CONNECTION_URL": named}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)
@@ -315,7 +315,7 @@ def test_a_database_elsewhere_is_closed_without_its_folder(tmp_path: Path, monke
 
 
 def test_the_password_is_made_once_and_only_its_owner_reads_it(installation: Path):
-    passwords = {server_access.installation_password() for _ in range(3)}
+    passwords = {access.installation_password() for _ in range(3)}
     assert len(passwords) == 1
     assert len(passwords.pop()) > 40
     file = installation / "prefect-password"
@@ -323,7 +323,7 @@ def test_the_password_is_made_once_and_only_its_owner_reads_it(installation: Pat
     assert stat.S_IMODE(installation.stat().st_mode) == 0o700
     file.chmod(0o644)
     installation.chmod(0o755)
-    server_access.installation_password()
+    access.installation_password()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(installation.stat().st_mode) == 0o700
     assert [path.name for path in installation.iterdir()] == ["prefect-password"]
@@ -334,7 +334,7 @@ def test_a_password_file_that_is_a_link_is_refused(installation: Path, tmp_path:
     state_folder()
     (installation / "prefect-password").symlink_to(tmp_path / "theirs")
     with pytest.raises(EnvironmentFault, match="no link"):
-        server_access.installation_password()
+        access.installation_password()
 
 
 @pytest.mark.prefect
@@ -346,8 +346,8 @@ def test_the_password_is_on_no_command_line(server: EmbeddedServer):
 
 
 def test_a_server_that_is_named_never_gets_the_password_of_this_installation(installation: Path, tmp_path: Path):
-    secret = server_access.installation_password()
-    server_access.remember_served_port(free_port())
+    secret = access.installation_password()
+    access.remember_served_port(free_port())
     with stranger() as (url, seen):
         for command in (["schedules"], ["doctor"]):
             call(command, tmp_path / "history", PREFECT_API_URL=url, PREFECT_HOME=str(tmp_path / "home"))
@@ -357,9 +357,9 @@ def test_a_server_that_is_named_never_gets_the_password_of_this_installation(ins
 
 
 def test_a_proxy_of_the_environment_never_gets_the_password(installation: Path, tmp_path: Path):
-    secret = server_access.installation_password()
+    secret = access.installation_password()
     with stranger() as (proxy, seen_by_proxy), stranger() as (own, seen):
-        server_access.remember_served_port(int(own.split(":")[2].split("/")[0]))
+        access.remember_served_port(int(own.split(":")[2].split("/")[0]))
         proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), proxy.removesuffix("/api"))
         none = dict.fromkeys(("NO_PROXY", "no_proxy", "PREFECT_API_URL"), "")
         call(["schedules"], tmp_path / "history", PREFECT_HOME=str(tmp_path / "home"), **proxies, **none)
@@ -375,9 +375,9 @@ def test_a_port_where_another_user_listens_gets_no_password(installation: Path):
     finally:
         os.seteuid(0)
     with listening, pytest.raises(EnvironmentFault, match="one of user 65534"):
-        server_access.require_own_listener(listening.getsockname()[1])
+        access.require_own_listener(listening.getsockname()[1])
     with socket.create_server(("127.0.0.1", 0)) as own:
-        server_access.require_own_listener(own.getsockname()[1])
+        access.require_own_listener(own.getsockname()[1])
 
 
 @pytest.mark.prefect

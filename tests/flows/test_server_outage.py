@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.server import EmbeddedServer
+from flows.prefect_server.embedded import EmbeddedServer
 from tasks.history.database import Database
 from tests.accidents import Night, wait_until
 from tests.prefect_database import MigratedDatabase
@@ -148,7 +148,7 @@ def stop_reason(night: Night) -> str:
 
 def server_of(night: Night) -> int:
     """The process of its server; 0 while there is none."""
-    return next((pid for pid in children(night.pid) if b"flows.server_process" in command(pid)), 0)
+    return next((pid for pid in children(night.pid) if b"flows.prefect_server.process" in command(pid)), 0)
 
 
 def children(pid: int) -> list[int]:

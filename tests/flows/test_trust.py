@@ -11,7 +11,7 @@ import pytest
 
 from flows.cli.main import run
 from flows.scheduled import Start, begin
-from flows.state import state_folder
+from flows.state_folder import state_folder
 from flows.trust import accept
 from schemas.errors import UntrustedSettings
 from schemas.problem import load_problem

@@ -26,11 +26,11 @@ def start(files: RunFiles, rounds: int) -> Process:
 
 def main(directory: str, rounds: str) -> None:
     from tasks.history.compact import compact
-    from tasks.history.lock import locked
+    from tasks.history.run_lock import run_lock
     from tests.history.made import grow
 
     files = RunFiles(Path(directory))
-    with locked(files):
+    with run_lock(files):
         sys.stdout.write("locked\n")
         sys.stdout.flush()
         for _ in range(int(rounds)):

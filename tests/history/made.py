@@ -106,7 +106,7 @@ def create(history: Path, run_id: str = "20260101-2200-toy-aaaa", clock: datetim
 
 def rebuilt(files: RunFiles) -> Population:
     """The population as the files tell it."""
-    run, past = record.read_run(files), record.read_past(files)
+    run, past = record.read_run(files), record.read_run_history(files)
     population = Population(run.problem.settings.search, past.start, run.seed)
     for step in past.steps:
         population.replay(step.changes, past.programs)
@@ -119,7 +119,7 @@ def grow(files: RunFiles, generations: int, *, seed: int = 0, clock: datetime = 
     Returns:
         The population that did it, told and never read from a file.
     """
-    past, population = record.read_past(files), rebuilt(files)
+    past, population = record.read_run_history(files), rebuilt(files)
     best = max(past.programs.values(), key=lambda program: program.score)
     for number in range(past.generations + 1, past.generations + 1 + generations):
         random = Random(f"{seed}/{number}")

@@ -23,9 +23,9 @@ import pytest
 from schemas.errors import EnvironmentFault, HistoryError, OvernightError, UsageError
 from tasks.history import record
 from tasks.history.archive import describe, pack, unpack
+from tasks.history.atomic_files import append_lines
 from tasks.history.compact import compact
 from tasks.history.database import Database
-from tasks.history.disk import append_lines
 from tasks.history.files import RunFiles, runs_in
 from tests.history.made import create, grow
 from tests.history.test_compact import told
@@ -56,7 +56,7 @@ def test_what_goes_in_comes_out(files: RunFiles, archive: Path, tmp_path: Path):
     assert is_new
     assert describe(there) == describe(files)
     assert told(tmp_path / "there") == told(tmp_path / "here")
-    assert record.read_past(there) == record.read_past(files)
+    assert record.read_run_history(there) == record.read_run_history(files)
     assert there.paid(9).read_bytes() == files.paid(9).read_bytes()
     assert (tmp_path / "there").exists()
     assert [path.name for path in (tmp_path / "there").iterdir()] == ["runs"], "nothing else is left"

@@ -22,10 +22,10 @@ from schemas.errors import EnvironmentFault, HistoryError
 from schemas.views import VIEWS
 from tasks.history import compact as compaction
 from tasks.history import record
+from tasks.history.atomic_files import read_file, write_file
 from tasks.history.compact import FULL, compact
 from tasks.history.database import Database
-from tasks.history.disk import read_file, write_file
-from tasks.history.lock import locked
+from tasks.history.run_lock import run_lock
 from tests.history import compactor
 from tests.history.made import a_generation, a_judged, create, grow, portrait, rebuilt
 from tests.history.writer import ROOT
@@ -64,7 +64,7 @@ def test_a_compacted_run_tells_and_goes_on_as_before(tmp_path: Path):
     assert [path.name for path in files.generations.iterdir()] == ["000000-000020"]
     assert compact(files, 1) == 0
     assert told(tmp_path / "one") == told(tmp_path / "other")
-    assert record.read_past(files) == record.read_past(twin)
+    assert record.read_run_history(files) == record.read_run_history(twin)
     assert record.read_spent_usd(files) == record.read_spent_usd(twin)
     assert portrait(rebuilt(files)) == portrait(rebuilt(twin))
     for one in (files, twin):
@@ -92,7 +92,7 @@ def test_of_a_program_a_compacted_file_tells_without_being_read_that_it_is_elsew
 def test_what_is_compacted_cannot_be_committed_again(tmp_path: Path):
     files = create(tmp_path, prompts=2)
     grow(files, 3)
-    again = a_generation(2, [a_judged(files.run_id, 2, 0)], record.read_past(files).start)
+    again = a_generation(2, [a_judged(files.run_id, 2, 0)], record.read_run_history(files).start)
     compact(files, 1)
     with pytest.raises(HistoryError, match="committed already"):
         record.commit(files, again)
@@ -201,7 +201,7 @@ def test_a_reader_sees_each_row_once_while_runs_are_compacted(tmp_path: Path):
             "SELECT (SELECT count(*) FROM programs) AS programs, (SELECT sum(candidates) FROM generations) AS asked_for"
         )
         assert both["programs"] == both["asked_for"]
-        past = record.read_past(files)
+        past = record.read_run_history(files)
         assert len(past.steps) == past.generations
         seen.add(len(found))
     assert process.wait() == 0
@@ -222,7 +222,7 @@ def killed_again_and_again(history: Path, times: int) -> None:
         assert now >= last
         last = now
     assert last > 0
-    with locked(files):
+    with run_lock(files):
         assert not list(files.directory.glob(".writing/*"))
         compact(files, 1)
     assert len(files.blocks()) == 1
@@ -243,7 +243,7 @@ import os, signal, sys
 from pathlib import Path
 from tasks.history import compact
 from tasks.history.files import RunFiles
-from tasks.history.lock import locked
+from tasks.history.run_lock import locked
 
 exchange, when = compact._exchange, sys.argv[2]
 def dying(*paths):
@@ -266,5 +266,5 @@ def test_the_exchange_is_the_one_moment(tmp_path: Path, when: str, blocks: int):
     assert died.returncode == -signal.SIGKILL
     assert len(files.blocks()) == blocks
     assert assert_each_row_once(tmp_path, 12) == 7
-    with locked(files):
+    with run_lock(files):
         assert not list(files.directory.glob(".writing/*"))

@@ -24,8 +24,8 @@ from schemas.outcome import Outcome
 from schemas.views import MACROS, VIEWS
 from tasks.history import database as database_module
 from tasks.history import record
+from tasks.history.atomic_files import write_file
 from tasks.history.database import Database
-from tasks.history.disk import write_file
 from tasks.history.files import RunFiles
 from tests.history import writer
 from tests.history.made import NOW, a_generation, a_judged, create, grow
@@ -69,7 +69,7 @@ def test_every_view_answers_before_there_is_any_history(tmp_path: Path, database
 
 def test_every_macro_runs_with_and_without_a_history(tmp_path: Path, grown: RunFiles, database: Database):
     assert set(CALLS) == set(MACROS)
-    program = next(iter(record.read_past(grown).programs))
+    program = next(iter(record.read_run_history(grown).programs))
     for macro, arguments in CALLS.items():
         call = f"FROM {macro}({arguments})"
         assert Database(tmp_path).rows(call.format(run="last", program=program)) == []
@@ -118,7 +118,7 @@ def test_every_written_column_says_what_it_means(schema: pa.Schema):
 
 
 def test_programs_and_scores_are_what_was_judged(grown: RunFiles, database: Database):
-    past = record.read_past(grown)
+    past = record.read_run_history(grown)
     found = database.rows("SELECT program_id, score, scores FROM programs WHERE outcome = 'scored'")
     assert {row["program_id"]: (row["score"], tuple(row["scores"])) for row in found} == {
         program.id: (program.score, program.scores) for program in past.programs.values()
@@ -136,7 +136,7 @@ def test_programs_and_scores_are_what_was_judged(grown: RunFiles, database: Data
 
 
 def test_a_run_adds_up(grown: RunFiles, database: Database):
-    past = record.read_past(grown)
+    past = record.read_run_history(grown)
     best = max(past.programs.values(), key=lambda program: program.score)
     (row,) = database.rows("FROM runs")
     assert (row["run_id"], row["generations"], row["samples"]) == (grown.run_id, 8, 64)
@@ -175,7 +175,7 @@ def test_who_is_alive_after_a_generation_is_whom_the_population_has(tmp_path: Pa
 
 def test_before_the_first_generation_the_start_program_is_on_every_island(tmp_path: Path):
     files = create(tmp_path, islands=3)
-    start = record.read_past(files).start
+    start = record.read_run_history(files).start
     found = Database(tmp_path).rows("SELECT island, program_id, from_generation, to_generation FROM population")
     assert sorted(found, key=lambda row: row["island"]) == [
         {"island": island, "program_id": start.id, "from_generation": 0, "to_generation": None} for island in range(3)
@@ -184,7 +184,7 @@ def test_before_the_first_generation_the_start_program_is_on_every_island(tmp_pa
 
 def test_lineage_is_all_a_program_descends_from_by_the_shortest_way(grown: RunFiles, database: Database):
     parents = {row["program_id"]: row["parent_ids"] for row in database.rows("FROM programs")}
-    start = record.read_past(grown).start.id
+    start = record.read_run_history(grown).start.id
     for program in list(parents)[-10:]:
         depth = {program: 0}
         queue = [program]
@@ -202,7 +202,7 @@ def test_lineage_is_all_a_program_descends_from_by_the_shortest_way(grown: RunFi
 
 def test_the_best_programs_are_distinct_and_best_first(grown: RunFiles, database: Database):
     found = database.rows("FROM best_programs(?, how_many := 5)", [grown.run_id])
-    best = sorted((program.score for program in record.read_past(grown).programs.values()), reverse=True)
+    best = sorted((program.score for program in record.read_run_history(grown).programs.values()), reverse=True)
     assert [row["score"] for row in found] == best[:5]
     assert len({row["body"] for row in found}) == 5
     assert len(database.rows("FROM best_programs(?)", [grown.run_id])) == 10
@@ -259,7 +259,7 @@ def test_islands_over_time_are_what_the_population_was(tmp_path: Path, seed: int
 
 def test_duplicates_are_bodies_that_came_again(tmp_path: Path):
     files = create(tmp_path)
-    best = record.read_past(files).start
+    best = record.read_run_history(files).start
     for number, (body, outcome) in enumerate(
         [("return 1", Outcome.CRASHED), ("return 1", Outcome.DUPLICATE), ("return 2", Outcome.CRASHED)], start=1
     ):
@@ -305,7 +305,7 @@ def test_runs_do_not_mix(tmp_path: Path):
     assert [(row["run_id"], row["generations"]) for row in found] == [(one.run_id, 2), (other.run_id, 4)]
     assert len(database.rows("FROM progress(?)", [one.run_id])) == 3
     for files in (one, other):
-        best = max(program.score for program in record.read_past(files).programs.values())
+        best = max(program.score for program in record.read_run_history(files).programs.values())
         assert database.rows("FROM best_programs(?, how_many := 1)", [files.run_id])[0]["score"] == best
 
 

@@ -19,12 +19,12 @@ import pytest
 
 from schemas import tables
 from schemas.errors import EnvironmentFault, ExitCode, HistoryError, UsageError
-from tasks.history import disk, record
+from tasks.history import atomic_files, record
 from tasks.history import files as history_files
+from tasks.history.atomic_files import read_file, write_file, write_folder
 from tasks.history.database import Database
-from tasks.history.disk import read_file, write_file, write_folder
 from tasks.history.files import RunFiles, files_of, find_run, runs_in
-from tasks.history.lock import locked
+from tasks.history.run_lock import run_lock
 from tests.history import writer
 from tests.history.made import create, grow, portrait, rebuilt
 
@@ -52,7 +52,7 @@ def hidden(files: RunFiles) -> list[Path]:
 
 def assert_whole(files: RunFiles) -> int:
     """Every generation that is there can be read in full and follows the one before; returns the last one's number."""
-    past = record.read_past(files)
+    past = record.read_run_history(files)
     assert files.committed() == list(range(past.generations + 1))
     for number in files.committed():
         folder = files.generation(number)
@@ -107,7 +107,7 @@ _STEPS = (
     (os, "rename"),
     (os, "replace"),
     (pq, "write_table"),
-    (disk, "make_folder"),
+    (atomic_files, "make_folder"),
 )
 COMMIT_STEPS = 12
 """Of the above in one commit."""
@@ -146,7 +146,7 @@ def test_a_process_that_ends_at_any_step_leaves_a_generation_whole_or_not_there(
             grow(files, 1)
     last = assert_whole(files)
     assert seen(tmp_path) == before if last == 0 else len(seen(tmp_path)) == len(before) + 3
-    with locked(files):
+    with run_lock(files):
         assert hidden(files) == []
         grow(files, 2)
     assert assert_whole(files) == last + 2
@@ -208,7 +208,7 @@ def test_a_disk_that_really_is_full_loses_no_committed_generation(small_disk: Pa
 def test_a_lock_that_cannot_be_opened_is_a_fault_of_the_environment(tmp_path: Path):
     files = files_of(tmp_path, "r")
     (files.directory / "lock").mkdir(parents=True)
-    with pytest.raises(EnvironmentFault, match="lock"), locked(files):
+    with pytest.raises(EnvironmentFault, match="lock"), run_lock(files):
         pass
 
 
@@ -226,7 +226,7 @@ def test_a_process_killed_while_it_commits_leaves_only_whole_generations_and_the
         assert process.wait() == -signal.SIGKILL
         last = assert_whole(files)
         assert last >= before
-        with locked(files):
+        with run_lock(files):
             assert hidden(files) == []
         before = last
     assert before > 5, "it committed"
@@ -244,7 +244,7 @@ def test_what_is_paid_for_and_committed_is_kept_once(tmp_path: Path, monkeypatch
         with pytest.raises(Killed):
             grow(files, 1)
     assert files.paid_for() == [1, 2], "it died between the commit and the end of its journal"
-    with locked(files):
+    with run_lock(files):
         assert files.paid_for() == [2]
 
 
@@ -255,33 +255,33 @@ def raise_killed(*_: object) -> None:
 def test_a_run_is_held_by_one_process_and_a_killed_one_lets_go(tmp_path: Path):
     files = create(tmp_path)
     process = writer.start(files, 10_000)
-    with pytest.raises(UsageError, match="another process") as caught, locked(files):
+    with pytest.raises(UsageError, match="another process") as caught, run_lock(files):
         pass
     assert caught.value.remedy
     assert process.poll() is None
     process.kill()
     process.wait()
-    with locked(files):
+    with run_lock(files):
         grow(files, 1)
 
 
 def test_who_cannot_have_the_lock_sweeps_nothing(tmp_path: Path):
     files = create(tmp_path)
-    with locked(files):
+    with run_lock(files):
         half_written = files.directory / ".writing" / "000001.1"
         half_written.mkdir(parents=True)
-        with pytest.raises(UsageError), locked(files):
+        with pytest.raises(UsageError), run_lock(files):
             pass
         assert half_written.exists()
-    with locked(files):
+    with run_lock(files):
         assert not half_written.exists()
 
 
 def test_an_error_while_a_run_is_held_lets_go(tmp_path: Path):
     files = create(tmp_path)
-    with pytest.raises(ZeroDivisionError), locked(files):
+    with pytest.raises(ZeroDivisionError), run_lock(files):
         raise ZeroDivisionError
-    with locked(files):
+    with run_lock(files):
         pass
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import EnvironmentFault, HistoryError
 from schemas.program import Completion
-from tasks.history import disk
+from tasks.history import atomic_files
 from tasks.history import journal as history_journal
 from tasks.history.journal import Journal
 from tests.history.made import NOW
@@ -107,7 +107,7 @@ def test_threads_do_not_write_into_each_others_lines(path: Path, monkeypatch: py
     def alone(*arguments: Any) -> None:
         together.append(not writing.acquire(blocking=False))
         time.sleep(0.001)
-        disk.append_lines(*arguments)
+        atomic_files.append_lines(*arguments)
         if not together[-1]:
             writing.release()
 
@@ -148,7 +148,7 @@ def test_a_full_disk_leaves_no_torn_line_for_the_next_completion_to_be_lost_in(
                 half.truncate(path.stat().st_size + 20)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        full.setattr(disk, "sync", torn)
+        full.setattr(atomic_files, "sync", torn)
         with pytest.raises(EnvironmentFault, match="No space left"):
             journal.record([replace(ONE, sample=1)])
     journal.record([replace(ONE, sample=2)])
@@ -174,7 +174,7 @@ def test_the_names_of_a_new_file_and_of_its_folders_are_on_the_disk_with_it(
         synced.append(Path(f"/proc/self/fd/{descriptor}").resolve())
         fsync(descriptor)
 
-    monkeypatch.setattr(disk.os, "fsync", noted)
+    monkeypatch.setattr(atomic_files.os, "fsync", noted)
     journal = Journal(path)
     journal.record([ONE])
     assert {path, path.parent, *path.parents[1:3]} <= set(synced)

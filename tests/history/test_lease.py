@@ -11,18 +11,18 @@ import pytest
 from schemas.errors import EnvironmentFault, RunIsBusy, StoreUnavailable
 from tasks.history import lease
 from tasks.history.lease import Lease
-from tasks.history.store import Store
+from tasks.history.store import ObjectStore
 
 SECONDS = 3.0
 
 
 @pytest.fixture
-def store(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Store:
+def store(bucket: str, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
     monkeypatch.setattr(lease, "SECONDS", SECONDS)
-    return Store(bucket)
+    return ObjectStore(bucket)
 
 
-def claim(store: Store, name: str) -> Lease:
+def claim(store: ObjectStore, name: str) -> Lease:
     return Lease(store, "runs/r/lock", name)
 
 
@@ -32,7 +32,7 @@ def die(one: Lease) -> None:
     one._thread.join()
 
 
-def test_while_one_holds_it_another_is_told_who_and_leaves_nothing(store: Store):
+def test_while_one_holds_it_another_is_told_who_and_leaves_nothing(store: ObjectStore):
     one, other = claim(store, "one"), claim(store, "other")
     one.take()
     with pytest.raises(RunIsBusy, match="is under way on"):
@@ -44,7 +44,7 @@ def test_while_one_holds_it_another_is_told_who_and_leaves_nothing(store: Store)
     other.release()
 
 
-def test_it_is_renewed_for_as_long_as_it_is_held(store: Store):
+def test_it_is_renewed_for_as_long_as_it_is_held(store: ObjectStore):
     one = claim(store, "one")
     one.take()
     time.sleep(SECONDS * 1.5)
@@ -54,7 +54,7 @@ def test_it_is_renewed_for_as_long_as_it_is_held(store: Store):
     one.release()
 
 
-def test_a_dead_holders_claim_runs_out_and_it_may_write_no_more(store: Store):
+def test_a_dead_holders_claim_runs_out_and_it_may_write_no_more(store: ObjectStore):
     dead, heir = claim(store, "dead"), claim(store, "heir")
     dead.take()
     die(dead)
@@ -69,7 +69,7 @@ def test_a_dead_holders_claim_runs_out_and_it_may_write_no_more(store: Store):
     heir.release()
 
 
-def test_what_a_killed_process_left_is_taken_at_once_in_the_same_copy(store: Store):
+def test_what_a_killed_process_left_is_taken_at_once_in_the_same_copy(store: ObjectStore):
     killed, successor = claim(store, "copy"), claim(store, "copy")
     killed.take()
     die(killed)
@@ -77,7 +77,7 @@ def test_what_a_killed_process_left_is_taken_at_once_in_the_same_copy(store: Sto
     successor.release()
 
 
-def test_a_holder_that_slept_is_told_once_that_others_may_have_written(store: Store):
+def test_a_holder_that_slept_is_told_once_that_others_may_have_written(store: ObjectStore):
     sleeper = claim(store, "sleeper")
     sleeper.take()
     die(sleeper)
@@ -87,7 +87,7 @@ def test_a_holder_that_slept_is_told_once_that_others_may_have_written(store: St
     sleeper.require()
 
 
-def test_of_many_at_the_same_moment_at_most_one_holds_it(store: Store, monkeypatch: pytest.MonkeyPatch):
+def test_of_many_at_the_same_moment_at_most_one_holds_it(store: ObjectStore, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(lease, "SECONDS", 60.0)
     together = Barrier(6)
 
@@ -111,4 +111,4 @@ def test_of_many_at_the_same_moment_at_most_one_holds_it(store: Store, monkeypat
 
 def test_a_store_that_tells_no_times_keeps_no_two_nights_apart_and_is_refused():
     with pytest.raises(EnvironmentFault, match="does not say when"):
-        claim(Store("memory://somewhere/histories"), "one").take()
+        claim(ObjectStore("memory://somewhere/histories"), "one").take()

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from flows.cli.report import write_page
-from flows.cli.shell import _line_editing
+from flows.cli.sql_shell import _line_editing
 from tasks.history.archive import pack, unpack
+from tasks.history.atomic_files import append_lines
 from tasks.history.compact import compact
-from tasks.history.disk import append_lines
-from tasks.history.lock import locked
 from tasks.history.mirror import local_copy
+from tasks.history.run_lock import run_lock
 from tests.history.made import create, grow
 
 
@@ -37,7 +37,7 @@ PRIVATE = {(True, "0o700"), (False, "0o600")}
 
 def fill(history: Path) -> None:
     files = create(history, islands=3, prompts=4)
-    with locked(files):
+    with run_lock(files):
         grow(files, 6)
         compact(files, 1)
         grow(files, 1)

@@ -17,11 +17,11 @@ from schemas.generation import Finalist, NightRecord, RunRecord, Step, StopReaso
 from schemas.outcome import Outcome
 from schemas.population import Join, Reset
 from tasks.history import record
+from tasks.history.atomic_files import read_file, write_file
 from tasks.history.database import Database
-from tasks.history.disk import read_file, write_file
 from tasks.history.files import RunFiles, files_of
 from tasks.history.journal import Journal
-from tasks.history.recorded import read_since_reset
+from tasks.history.recorded_rows import read_since_reset
 from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create, grow, portrait, rebuilt
 
 
@@ -72,14 +72,14 @@ def test_going_on_from_the_files_is_the_same_as_never_having_stopped(tmp_path: P
 
 def test_what_is_behind_a_run_is_what_was_judged_and_paid(tmp_path: Path):
     files = create(tmp_path)
-    start = record.read_past(files).start
+    start = record.read_run_history(files).start
     scored = a_judged(files.run_id, 1, 0, scores=(1.0, 2.0), island=1, parents=[start.id], cost_usd=0.5)
     ours = a_judged(files.run_id, 1, 1, outcome=Outcome.SANDBOX_ERROR, cost_usd=None)
     crashed = a_judged(files.run_id, 1, 2, outcome=Outcome.CRASHED, cost_usd=0.25)
     unparsable = a_judged(files.run_id, 1, 3, outcome=Outcome.UNPARSABLE, cost_usd=0.25)
     changes = (Join(1, scored.id), Reset(2, scored.id))
     record.commit(files, a_generation(1, [scored, ours, crashed, unparsable], scored.program(), changes))
-    past = record.read_past(files)
+    past = record.read_run_history(files)
     assert past.start == start
     assert past.programs == {start.id: start, scored.id: scored.program()}
     assert past.steps == (Step(1, is_committed=True, changes=changes),)
@@ -91,7 +91,7 @@ def test_what_is_behind_a_run_is_what_was_judged_and_paid(tmp_path: Path):
 
 def test_a_candidate_is_written_down_in_full(tmp_path: Path):
     files = create(tmp_path)
-    start = record.read_past(files).start
+    start = record.read_run_history(files).start
     text = "Here:\r\n```python\nreturn 1\n```\n\x1b[31mé😀\0\u2028"
     judged = a_judged(files.run_id, 1, 0, scores=(1.0, -0.0), island=2, parents=[start.id], body="return 1", text=text)
     faulty = a_judged(files.run_id, 1, 1, outcome=Outcome.TIMED_OUT, cost_usd=None)
@@ -142,7 +142,7 @@ def test_only_generations_that_follow_on_each_other_count(tmp_path: Path):
     until = portrait(rebuilt(files))
     grow(files, 3)
     shutil.rmtree(files.generation(3))
-    past = record.read_past(files)
+    past = record.read_run_history(files)
     assert past.generations == 2
     assert len(past.steps) == 2
     assert portrait(rebuilt(files)) == until
@@ -153,7 +153,7 @@ def test_without_its_start_program_a_run_is_damaged_and_says_so(tmp_path: Path):
     grow(files, 1)
     shutil.rmtree(files.generation(0))
     with pytest.raises(HistoryError, match="start program"):
-        record.read_past(files)
+        record.read_run_history(files)
 
 
 def test_a_generation_is_committed_once_and_the_first_one_stays(tmp_path: Path):
@@ -178,12 +178,12 @@ def test_paid_completions_are_part_of_the_generation_once_it_is_committed_and_no
 
 def test_failed_attempts_lie_beside_the_history_and_are_seen_in_the_view_only(tmp_path: Path):
     files = create(tmp_path)
-    best = record.read_past(files).start
+    best = record.read_run_history(files).start
     for attempt in (1, 2):
         assert files.failed_attempts(1) == attempt - 1
         failed = a_generation(1, [], best, attempt=attempt, error="the engine went away\nLook: overnight doctor")
         record.record_failure(files, failed)
-    assert record.read_past(files).generations == 0
+    assert record.read_run_history(files).generations == 0
     assert files.committed() == [0]
     grow(files, 1)
     found = Database(tmp_path).rows(
@@ -204,7 +204,7 @@ def test_failed_attempts_lie_beside_the_history_and_are_seen_in_the_view_only(tm
 
 def test_a_night_is_written_at_its_start_and_again_at_its_end(tmp_path: Path):
     files = create(tmp_path)
-    start = record.read_past(files).start
+    start = record.read_run_history(files).start
     begun = NightRecord(1, NOW, -9.0, -9.0, start.id)
     record.write_night(files, begun)
     assert record.read_night(files, 1, {}) == begun
@@ -227,7 +227,7 @@ def test_a_night_is_written_at_its_start_and_again_at_its_end(tmp_path: Path):
 
 def test_the_last_night_that_had_a_final_is_found(tmp_path: Path):
     files = create(tmp_path)
-    start = record.read_past(files).start
+    start = record.read_run_history(files).start
     known = {start.id: start}
     assert record.last_finished_night(files, known) is None
     night = NightRecord(1, NOW, -9.0, -9.0, start.id, finalists=(Finalist(start, -9.0, None, None),))
@@ -266,7 +266,7 @@ def test_the_same_generations_at_another_time_differ_in_their_times_only(tmp_pat
 
 def test_what_was_skipped_is_null_and_its_program_has_no_score(tmp_path: Path):
     files = create(tmp_path)
-    start = record.read_past(files).start
+    start = record.read_run_history(files).start
     one = a_judged(files.run_id, 1, 0, outcome=Outcome.REJECTED)
     verdict = replace(one.verdict, scores=(0.25,), skipped=1)
     record.commit(files, a_generation(1, [replace(one, verdict=verdict)], start))
@@ -275,7 +275,7 @@ def test_what_was_skipped_is_null_and_its_program_has_no_score(tmp_path: Path):
     assert (row["outcome"], row["score"], row["scores"]) == ("rejected", None, [0.25, None])
     rows = database.rows("SELECT input, score, state FROM scores WHERE generation = 1 ORDER BY input")
     assert [tuple(row.values()) for row in rows] == [(1, 0.25, "scored"), (2, None, "skipped")]
-    past = record.read_past(files)
+    past = record.read_run_history(files)
     assert list(past.programs.values()) == [start]
     assert one.candidate.code_hash in past.code_hashes, "it was judged"
 

@@ -16,22 +16,22 @@ import pytest
 from moto.core import set_initial_no_auth_action_count
 
 from schemas.errors import EnvironmentFault, RunIsBusy, StoreUnavailable, UsageError
-from schemas.mail import Slip
+from schemas.pending_batch import PendingBatch
 from schemas.program import Completion
 from tasks.history import archive, lease, record
 from tasks.history.compact import compact
 from tasks.history.database import Database
 from tasks.history.files import files_of, runs_in
 from tasks.history.journal import Journal
-from tasks.history.lock import locked
 from tasks.history.mirror import hold_of, local_copy, mirror_of
-from tasks.history.remote import catch_up, is_unsure, refresh
-from tasks.history.slips import Slips
-from tasks.history.store import Store
+from tasks.history.pending_batches import PendingBatches
+from tasks.history.remote_sync import catch_up, is_unsure, refresh
+from tasks.history.run_lock import run_lock
+from tasks.history.store import ObjectStore
 from tests.history import compactor, writer
 from tests.history.made import NOW, create, grow, portrait, rebuilt
 from tests.history.writer import ROOT
-from tests.objects import ObjectStore
+from tests.objects import ObjectServer
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def rows(history: Path) -> list[dict[str, object]]:
 
 def test_another_machine_sees_what_this_one_committed(here: Path, elsewhere: Path):
     files = create(here, islands=2, prompts=3)
-    with locked(files):
+    with run_lock(files):
         grow(files, 3)
     refresh(elsewhere)
     assert rows(elsewhere) == rows(here) != []
@@ -66,11 +66,11 @@ def test_two_machines_cannot_hold_one_run(here: Path, elsewhere: Path):
     files = create(here)
     refresh(elsewhere)
     other = files_of(elsewhere, files.run_id)
-    with locked(files), pytest.raises(RunIsBusy, match="last sign of life"), locked(other):
+    with run_lock(files), pytest.raises(RunIsBusy, match="last sign of life"), run_lock(other):
         pass
-    with locked(other):
+    with run_lock(other):
         grow(other, 1)
-    with locked(files):
+    with run_lock(files):
         assert files.committed() == [0, 1], "the lock's holder has what others did meanwhile"
 
 
@@ -81,15 +81,15 @@ def test_a_cache_that_was_copied_to_another_machine_is_another_contender(
     twin = tmp_path / "twin" / here.name
     shutil.copytree(here, twin)
     monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "twin"))
-    with locked(files):
+    with run_lock(files):
         monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
-        with pytest.raises(RunIsBusy), locked(files_of(twin, files.run_id)):
+        with pytest.raises(RunIsBusy), run_lock(files_of(twin, files.run_id)):
             pass
 
 
-def test_a_generation_without_its_last_file_is_not_there(here: Path, elsewhere: Path, objects: ObjectStore):
+def test_a_generation_without_its_last_file_is_not_there(here: Path, elsewhere: Path, objects: ObjectServer):
     files = create(here)
-    with locked(files):
+    with run_lock(files):
         grow(files, 2)
     mirror = mirror_of(here)
     assert mirror is not None
@@ -100,7 +100,7 @@ def test_a_generation_without_its_last_file_is_not_there(here: Path, elsewhere: 
 
 def test_readers_anywhere_see_each_row_once_while_a_run_is_compacted(here: Path, elsewhere: Path):
     files = create(here, islands=2, prompts=3)
-    with locked(files):
+    with run_lock(files):
         grow(files, 5)
         before = rows(here)
         refresh(elsewhere)
@@ -115,9 +115,9 @@ def test_readers_anywhere_see_each_row_once_while_a_run_is_compacted(here: Path,
     assert rows(here)[: len(before)] == before
 
 
-def test_nothing_is_left_on_the_store_that_nobody_reads(here: Path, objects: ObjectStore):
+def test_nothing_is_left_on_the_store_that_nobody_reads(here: Path, objects: ObjectServer):
     files = create(here)
-    with locked(files):
+    with run_lock(files):
         grow(files, 5)
         compact(files, 1)
     mirror = mirror_of(here)
@@ -137,12 +137,12 @@ def test_a_run_that_is_removed_from_the_store_is_removed_here(here: Path, elsewh
     assert [files.run_id for files in runs_in(elsewhere)] == [other.run_id]
 
 
-def test_a_bucket_that_is_not_there_is_no_empty_history(objects: ObjectStore):
+def test_a_bucket_that_is_not_there_is_no_empty_history(objects: ObjectServer):
     with pytest.raises(EnvironmentFault, match="no bucket 'nowhere'"):
         refresh(local_copy(objects.url("nowhere")))
 
 
-def test_an_address_without_a_bucket_is_told(objects: ObjectStore):
+def test_an_address_without_a_bucket_is_told(objects: ObjectServer):
     with pytest.raises(UsageError, match="s3:// names no bucket"):
         local_copy("s3://")
 
@@ -157,10 +157,10 @@ def test_a_key_that_the_store_does_not_know_is_told(bucket: str):
 
 def test_what_the_store_holds_is_read_back_by_the_record(here: Path, elsewhere: Path):
     files = create(here)
-    with locked(files):
+    with run_lock(files):
         grow(files, 3)
     refresh(elsewhere)
-    assert record.read_past(files_of(elsewhere, files.run_id)) == record.read_past(files)
+    assert record.read_run_history(files_of(elsewhere, files.run_id)) == record.read_run_history(files)
 
 
 # Kills
@@ -170,7 +170,7 @@ DIES = """
 import os, signal, sys
 from pathlib import Path
 from tasks.history.files import RunFiles
-from tasks.history.lock import locked
+from tasks.history.run_lock import locked
 from tasks.history.store import Store
 from tests.history.made import grow
 
@@ -203,7 +203,7 @@ def test_whatever_the_moment_of_a_kill_a_generation_is_there_or_not_on_every_mac
     assert died.returncode == -signal.SIGKILL
     refresh(elsewhere)
     assert files_of(elsewhere, files.run_id).committed() == list(range(there + 1))
-    with locked(files):
+    with run_lock(files):
         assert files.committed() == list(range(there + 1)), "it takes its own claim over at once"
         grow(files, 2)
     refresh(elsewhere)
@@ -224,7 +224,7 @@ def test_a_run_goes_on_where_another_machine_was_killed(here: Path, elsewhere: P
         other = files_of(elsewhere, files.run_id)
         assert other.committed() == list(range(len(other.committed())))
         assert len(other.committed()) > last
-        with locked(other):
+        with run_lock(other):
             grow(other, 1)
         last = len(other.committed())
     refresh(here)
@@ -248,24 +248,24 @@ def a_completion(sample: int) -> Completion:
 
 def test_what_is_paid_for_is_known_on_another_machine(here: Path, elsewhere: Path):
     files = create(here)
-    with locked(files):
+    with run_lock(files):
         journal = Journal(files.paid(1))
         for sample in range(3):
             journal.record([a_completion(sample)])
         let_claims_run_out(here)
         refresh(elsewhere)
         other = files_of(elsewhere, files.run_id)
-        with locked(other):
+        with run_lock(other):
             known = Journal(other.paid(1)).known()
             assert sorted(sample for _, sample, _ in known) == [0, 1, 2]
             assert record.read_spent_usd(other) == 1.5
 
 
 def test_what_arrives_while_the_store_is_silent_is_kept_here_and_sent_later(
-    here: Path, elsewhere: Path, objects: ObjectStore
+    here: Path, elsewhere: Path, objects: ObjectServer
 ):
     files = create(here)
-    with locked(files):
+    with run_lock(files):
         journal = Journal(files.paid(1))
         journal.record([a_completion(0)])
         with objects.down(), pytest.raises(StoreUnavailable):
@@ -274,44 +274,44 @@ def test_what_arrives_while_the_store_is_silent_is_kept_here_and_sent_later(
         catch_up(files)
         let_claims_run_out(here)
         other = files_of(elsewhere, files.run_id)
-        with locked(other):
+        with run_lock(other):
             assert len(Journal(other.paid(1)).known()) == 2
 
 
 def test_what_a_killed_process_could_not_send_is_sent_by_the_next(here: Path, elsewhere: Path):
     files = create(here)
-    with locked(files):
+    with run_lock(files):
         Journal(files.paid(1)).record([a_completion(0)])
     Journal(files.paid(1)).take([orjson.dumps(a_completion(1))])
-    with locked(files):
+    with run_lock(files):
         pass
-    with locked(files_of(elsewhere, files.run_id)):
+    with run_lock(files_of(elsewhere, files.run_id)):
         assert len(Journal(files_of(elsewhere, files.run_id).paid(1)).known()) == 2
 
 
 def test_a_batch_is_under_way_on_every_machine_until_its_answers_are_safe(here: Path, elsewhere: Path):
     files = create(here)
     other = files_of(elsewhere, files.run_id)
-    slip = Slip("20260101-a", "openai/x", NOW, usd=0.5, tokens=100)
-    sent = replace(slip, batch_id="batch_1")
-    with locked(files):
-        Slips(files.directory / "paid").keep(slip)
-        Slips(files.directory / "paid").keep(sent)
-    with locked(other):
-        assert Slips(other.directory / "paid").all() == [sent]
-        Slips(other.directory / "paid").drop(sent)
-    with locked(files):
-        assert Slips(files.directory / "paid").all() == []
+    pending_batch = PendingBatch("20260101-a", "openai/x", NOW, usd=0.5, tokens=100)
+    sent = replace(pending_batch, batch_id="batch_1")
+    with run_lock(files):
+        PendingBatches(files.directory / "paid").keep(pending_batch)
+        PendingBatches(files.directory / "paid").keep(sent)
+    with run_lock(other):
+        assert PendingBatches(other.directory / "paid").all() == [sent]
+        PendingBatches(other.directory / "paid").drop(sent)
+    with run_lock(files):
+        assert PendingBatches(files.directory / "paid").all() == []
 
 
 # Outages
 
 
 def test_an_outage_loses_nothing_and_shows_nothing_that_is_not_on_the_store(
-    here: Path, elsewhere: Path, objects: ObjectStore
+    here: Path, elsewhere: Path, objects: ObjectServer
 ):
     files = create(here, islands=2, prompts=3)
-    with locked(files):
+    with run_lock(files):
         grow(files, 1)
         with objects.down(), pytest.raises(StoreUnavailable):
             grow(files, 1)
@@ -327,15 +327,15 @@ def test_a_commit_whose_answer_was_lost_is_found_and_not_made_twice(
     here: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ):
     files = create(here)
-    put = Store._put
+    put = ObjectStore._put
 
-    def silent(store: Store, key: str, content: bytes | Path) -> None:
+    def silent(store: ObjectStore, key: str, content: bytes | Path) -> None:
         put(store, key, content)
         if key.endswith("000001/generation.parquet"):
             raise StoreUnavailable("no answer")
 
-    monkeypatch.setattr(Store, "_put", silent)
-    with locked(files):
+    monkeypatch.setattr(ObjectStore, "_put", silent)
+    with run_lock(files):
         with pytest.raises(StoreUnavailable):
             grow(files, 1)
         assert files.committed() == [0]
@@ -352,13 +352,13 @@ def test_a_night_whose_claim_ran_out_writes_nothing_over_what_another_did(
 ):
     files, other = create(here), files_of(elsewhere, "20260101-2200-toy-aaaa")
     monkeypatch.setattr(lease, "SECONDS", 1.0)
-    with locked(files):
+    with run_lock(files):
         hold = hold_of(files.directory)
         assert hold is not None
         hold.lease._released.set()  # a machine that sleeps renews nothing
         monkeypatch.setattr(lease, "SECONDS", 60.0)
         time.sleep(1.1)
-        with locked(other):
+        with run_lock(other):
             grow(other, 1, seed=5)
             with pytest.raises(RunIsBusy):
                 grow(files, 1)
@@ -413,9 +413,9 @@ def test_a_pull_beside_a_night_in_the_same_copy_takes_nothing_away(here: Path):
     assert len(rows(here)) == 1 + 12 * 12
 
 
-def test_only_what_is_new_is_fetched(here: Path, elsewhere: Path, objects: ObjectStore):
+def test_only_what_is_new_is_fetched(here: Path, elsewhere: Path, objects: ObjectServer):
     files = create(here)
-    with locked(files):
+    with run_lock(files):
         grow(files, 4)
         refresh(elsewhere)
         time.sleep(5.1)
@@ -441,7 +441,7 @@ def test_a_run_is_imported_to_a_store_and_exported_from_it(here: Path, elsewhere
     refresh(elsewhere)
     other = files_of(elsewhere, files.run_id)
     assert rows(elsewhere) == rows(tmp_path / "local")
-    with locked(other):
+    with run_lock(other):
         assert len(Journal(other.paid(4)).known()) == 1
         archive.pack(other, tmp_path / "again.tar.zst")
     _, is_new = archive.unpack(tmp_path / "again.tar.zst", tmp_path / "local")

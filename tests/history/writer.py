@@ -34,11 +34,11 @@ def start(files: RunFiles, generations: int) -> Process:
 
 
 def main(directory: str, generations: str) -> None:
-    from tasks.history.lock import locked
+    from tasks.history.run_lock import run_lock
     from tests.history.made import grow
 
     files = RunFiles(Path(directory))
-    with locked(files):
+    with run_lock(files):
         sys.stdout.write("locked\n")
         sys.stdout.flush()
         grow(files, int(generations))

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from flows.rules import StopRules
+from flows.prefect_server.embedded import answers
 from flows.scheduled import Deadline, Start
 from flows.schedules import POOL
-from flows.server import answers
+from flows.stop_conditions import StopConditions
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,7 +68,7 @@ def test_the_file_deploys_nights_by_module_without_a_limit_of_prefect_s(
         assert one.global_concurrency_limit is None, "it would end nights whose server was away"
         assert one.schedules[0].schedule.timezone
         Start.model_validate(one.parameters["start"])
-        StopRules.model_validate(one.parameters["rules"])
+        StopConditions.model_validate(one.parameters["rules"])
         Deadline.model_validate(one.parameters["deadline"])
     assert run(["schedules"]) == 0
     assert f" {deployed[0].name} " in capsys.readouterr().out
@@ -154,7 +154,7 @@ def test_the_servers_unit_starts_the_server_that_overnight_starts_itself_and_sha
         unit.stem: dict(re.findall(r"^(?:Environment=)?(\w+)=(.*)$", unit.read_text(), re.MULTILINE)) for unit in UNITS
     }
     server, worker = given["overnight-server"], given["overnight-worker"]
-    assert server["ExecStart"].endswith("python -m flows.server_process 4200")
+    assert server["ExecStart"].endswith("python -m flows.prefect_server.process 4200")
     assert server["XDG_STATE_HOME"] == worker["XDG_STATE_HOME"]
     assert (server["UMask"], server["StateDirectoryMode"]) == ("0077", "0700")
     assert "PREFECT_API_URL" not in worker, "the password goes to no server that is named"

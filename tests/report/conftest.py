@@ -30,7 +30,7 @@ def two_nights(history: Path) -> RunFiles:
     grow(files, 5)
     write_night(files, 1, first=1, last=5)
     grow(files, 4, clock=NOW + timedelta(days=1))
-    past = record.read_past(files)
+    past = record.read_run_history(files)
     mother = max(past.programs.values(), key=lambda program: program.score)
     best = a_judged(
         files.run_id, 10, 0, scores=(9.0, 9.0), parents=[mother.id], body=HOSTILE, model=HOSTILE_MODEL, text=HOSTILE
@@ -50,7 +50,7 @@ def write_night(
     files: RunFiles, number: int, *, first: int, last: int, winner: int = 0, held_out: float | None = -0.25
 ) -> None:
     """A night's row whose final was won by the best program so far, or by one behind it."""
-    past = record.read_past(files)
+    past = record.read_run_history(files)
     ranked = sorted(past.programs.values(), key=lambda program: -program.score)
     begun = NOW + timedelta(days=number - 1)
     finalists = (

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from flows.story.tell import tell
+from flows.report.build import build_report
 from tasks.history.database import Database
 from tasks.history.files import find_run
 from tasks.report.page import render
@@ -26,7 +26,7 @@ def draw(run: str, history: Path, folder: Path = PICTURES) -> list[Path]:
     """
     program = find_chromium()
     assert program is not None, "no Chromium; `make browser` brings one"
-    page = render(tell(Database(history), find_run(history, run), None))
+    page = render(build_report(Database(history), find_run(history, run), None))
     folder.mkdir(exist_ok=True)
     pictures = [folder / "report-light.png", folder / "report-dark.png"]
     with tempfile.TemporaryDirectory() as place, browser(program) as tab:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.report.code import coloured, difference, unified
+from tasks.report.code_view import coloured, difference, unified
 from tasks.report.misreading import warning
 
 MISLEADING = {

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.look import best
+from flows.cli.list import best
 from flows.cli.summary import print_summary
-from flows.notify import night_in_words
-from flows.story.curves import compared, every
-from flows.story.tell import tell
-from flows.story.why import explain
+from flows.notifications import night_in_words
+from flows.report.build import build_report
+from flows.report.explanation import explain
+from flows.report.score_curves import every, score_curves
 from tasks.history import record
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
-from tasks.report.beside import render_comparison, render_index
-from tasks.report.code import DiffLine, difference
+from tasks.report.code_view import DiffLine, difference
+from tasks.report.comparison import render_comparison, render_index
 from tasks.report.page import render
 from tests.history.made import create, grow
 from tests.report.browser import Page
@@ -33,7 +33,7 @@ TEMPLATES = Path(__file__).parents[2] / "tasks/report/templates"
 @pytest.fixture(scope="session")
 def report(told_run: RunFiles, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of the report of two nights."""
-    story = tell(Database(told_run.directory.parents[1]), told_run)
+    story = build_report(Database(told_run.directory.parents[1]), told_run)
     path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_text(render(story), encoding="utf-8")
     return path.as_uri()
@@ -98,7 +98,7 @@ def test_the_headline_calls_no_gain_and_a_loss_what_they_are(tmp_path: Path, hel
     files = create(tmp_path, islands=4)
     grow(files, 3)
     write_night(files, 1, first=1, last=3, held_out=held_out)
-    headline = re.search(r'<p class="lede">.*', render(tell(Database(tmp_path), files, None)))
+    headline = re.search(r'<p class="lede">.*', render(build_report(Database(tmp_path), files, None)))
     assert headline
     assert re.search(said, headline[0])
 
@@ -109,11 +109,11 @@ def test_a_best_that_fails_on_inputs_it_has_never_seen_is_said_to_fail_wherever_
     files = create(tmp_path, islands=4)
     grow(files, 3)
     write_night(files, 1, first=1, last=3, held_out=None)
-    past = record.read_past(files)
+    past = record.read_run_history(files)
     night = record.read_night(files, 1, past.programs)
     database = Database(tmp_path)
     (winner,) = database.rows("FROM programs WHERE program_id = ?", [night.best_program_id])
-    assert 'id="fails">It <strong>fails on the held-out inputs</strong>' in render(tell(database, files, None))
+    assert 'id="fails">It <strong>fails on the held-out inputs</strong>' in render(build_report(database, files, None))
     assert "held-out none, it fails there" in " ".join(explain(database, winner))
     assert "held-out none, it fails there" in night_in_words(files.run_id, night, past.start.score, [])
     print_summary(tmp_path, files.run_id, 1, spent="$0.00")
@@ -125,10 +125,10 @@ def test_a_best_that_fails_on_inputs_it_has_never_seen_is_said_to_fail_wherever_
 def test_a_best_that_validation_chose_says_so_where_the_charts_show_a_higher_one(tmp_path: Path):
     files = create(tmp_path, islands=4)
     grow(files, 3)
-    ranked = sorted(record.read_past(files).programs.values(), key=lambda program: -program.score)
+    ranked = sorted(record.read_run_history(files).programs.values(), key=lambda program: -program.score)
     for winner in (0, 1):
         write_night(files, winner + 1, first=1, last=3, winner=winner)
-        page = render(tell(Database(tmp_path), files, None))
+        page = render(build_report(Database(tmp_path), files, None))
         assert (f'id="passed-over"><span class="id">{ranked[0].id}</span>' in page) is bool(winner)
 
 
@@ -228,7 +228,7 @@ def test_comparison_and_index_are_drawn_without_a_word_to_the_console(page: Page
     database = Database(tmp_path)
     ids = [run.name for run in (tmp_path / "runs").iterdir()]
     for name, html in (
-        ("compare.html", render_comparison(compared(database, ids))),
+        ("compare.html", render_comparison(score_curves(database, ids))),
         ("index.html", render_index(every(database), ids[:1])),
     ):
         (tmp_path / name).write_text(html, encoding="utf-8")

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.sample.builtin import mutate
-from tasks.sample.builtin.reading import read_prompt
-from tasks.sample.builtin.sites import survey
+from tasks.sample.builtin.mutation_sites import survey
+from tasks.sample.builtin.prompt_parsing import read_prompt
 from tasks.sample.builtin.trees import dump, size
 
 PREFACE = '''"""Online bin packing. Item sizes are from 20 to 100, bins hold 150."""

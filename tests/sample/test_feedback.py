@@ -8,24 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.lesson import Lesson, latest
-from schemas.marked import read_marked
+from schemas.feedback import Feedback, latest_feedback
+from schemas.marked_file import read_marked
 from schemas.outcome import Outcome
 from schemas.problem import load_problem
 from schemas.program import Program, Selection
 from schemas.settings import Sampling, Search
 from tasks.problems import find
-from tasks.sample.feedback import tell_lesson
+from tasks.sample.feedback import render_feedback
 from tasks.sample.prompts import build_prompts
 
 SPECIFICATION = load_problem(find("bin-packing-or")).specification
 PARENT = Program("p", "return bins", (1.0, 2.0), 1.5)
-CRASHED = Lesson("p", "return 1 / 0", Outcome.CRASHED, "ZeroDivisionError: division by zero", "hello", (), None)
-LOWER = Lesson("p", "return -bins", Outcome.SCORED, "", "", (0.0, 1.0), 0.5)
+CRASHED = Feedback("p", "return 1 / 0", Outcome.CRASHED, "ZeroDivisionError: division by zero", "hello", (), None)
+LOWER = Feedback("p", "return -bins", Outcome.SCORED, "", "", (0.0, 1.0), 0.5)
 
 
-def told(lesson: Lesson | None, chars: int = 2000) -> str:
-    return tell_lesson(Selection(0, (PARENT,), lesson), SPECIFICATION, chars)
+def told(feedback: Feedback | None, chars: int = 2000) -> str:
+    return render_feedback(Selection(0, (PARENT,), feedback), SPECIFICATION, chars)
 
 
 def test_a_failed_try_is_told_with_its_code_its_error_and_what_it_printed():
@@ -48,8 +48,8 @@ def test_nothing_is_told_without_a_lesson_or_without_room():
 )
 def test_it_keeps_to_the_limit_and_its_fences_are_its_own(body: str, error: str, output: str, chars: int):
     file = read_marked("# EVOLVE-BLOCK-START\nx = 1\n# EVOLVE-BLOCK-END\n", "x.py")
-    lesson = replace(CRASHED, body=body, error=error, output=output)
-    text = tell_lesson(Selection(0, (PARENT,), lesson), file, chars)
+    feedback = replace(CRASHED, body=body, error=error, output=output)
+    text = render_feedback(Selection(0, (PARENT,), feedback), file, chars)
     assert len(text) <= chars + 150
     assert text.count("```") in (2, 4)
 
@@ -70,7 +70,7 @@ def test_it_is_off_by_default_and_in_paper_mode():
 
 
 @pytest.mark.parametrize(
-    ("lesson", "is_kept"),
+    ("feedback", "is_kept"),
     [
         (CRASHED, True),
         (LOWER, True),
@@ -80,9 +80,9 @@ def test_it_is_off_by_default_and_in_paper_mode():
         (replace(CRASHED, body="", outcome=Outcome.UNPARSABLE), False),
     ],
 )
-def test_a_lesson_is_a_try_that_failed_by_itself_or_scored_lower(lesson: Lesson, is_kept: bool):
-    assert (latest([lesson], {"p": 1.5}.get) == {"p": lesson}) is is_kept
+def test_a_lesson_is_a_try_that_failed_by_itself_or_scored_lower(feedback: Feedback, is_kept: bool):
+    assert (latest_feedback([feedback], {"p": 1.5}.get) == {"p": feedback}) is is_kept
 
 
 def test_the_last_one_counts():
-    assert latest([CRASHED, LOWER], {"p": 1.5}.get) == {"p": LOWER}
+    assert latest_feedback([CRASHED, LOWER], {"p": 1.5}.get) == {"p": LOWER}

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from schemas.bounded_parsing import parse_json, parse_toml, parse_yaml
+from schemas.config_layers import set_by_path
 from schemas.errors import UsageError
-from schemas.layers import set_by_path
+from schemas.pep723 import script_block
 from schemas.problem import load_problem
-from schemas.script import script_block
 from tests.history.writer import ROOT
 
 LEVELS = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))

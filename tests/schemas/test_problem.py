@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from schemas.config_layers import set_by_path
 from schemas.errors import SpecificationError, UsageError
 from schemas.job import Call
-from schemas.layers import set_by_path
 from schemas.problem import load_problem, restore_problem
 
 BODY = """
@@ -145,12 +145,12 @@ def test_a_run_that_was_begun_before_there_was_confirmation_goes_on_without(toy:
 
 def test_a_job_is_split_where_the_settings_or_the_caller_say_so(toy: Path):
     inline, split = load_problem(toy), load_problem(toy, {"sandbox": {"split": True}})
-    assert inline.job().apart is None
-    apart = inline.job(apart=True).apart
-    assert apart is not None
-    assert (apart.evolved, apart.specification) == (("guess",), toy.read_text())
-    assert split.job().apart == apart
-    assert split.job(apart=False).apart is None
+    assert inline.job().isolation is None
+    isolation = inline.job(isolation=True).isolation
+    assert isolation is not None
+    assert (isolation.evolved, isolation.specification) == (("guess",), toy.read_text())
+    assert split.job().isolation == isolation
+    assert split.job(isolation=False).isolation is None
 
 
 def test_thresholds_are_for_the_training_inputs_in_their_order(tmp_path: Path):

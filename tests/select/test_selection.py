@@ -13,7 +13,7 @@ from schemas.population import Join, Reset
 from schemas.program import Candidate, Program, reduce_scores
 from schemas.settings import Reducer, Search
 from tasks.select.islands import Population
-from tasks.select.task import judge, register, select
+from tasks.select.selection_task import judge, register, select
 from tests.history.made import a_judged
 
 SCORED = Verdict(Outcome.SCORED, (1.0, 3.0), wall_s=2.0)

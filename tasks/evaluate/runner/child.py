@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from . import calls, command, frames, lockdown
+from . import command, frames, lockdown, rpc
 from .program import Program, text
 
 _WHOLE, _REAL = "bhilqBHILQ", "efdg"
@@ -52,7 +52,9 @@ LENGTH = struct.Struct(">I")
 """What a child waits for: that its program is next on standard input, and so many bytes long."""
 
 
-def live(work: Work, cage: lockdown.Cage, ends: lockdown.Ends, kernel: lockdown.Kernel) -> NoReturn:
+def live(
+    work: Work, cage: lockdown.ChildPrivileges, ends: lockdown.ParentDescriptors, kernel: lockdown.Kernel
+) -> NoReturn:
     """All of a child's life; never returns.
 
     Args:
@@ -137,7 +139,7 @@ class Report:
             self.line(lost() or {"error": self._describe(error)})
 
     def _describe(self, error: BaseException) -> dict[str, Any]:
-        if isinstance(error, calls.EvolvedError | command.CommandError):
+        if isinstance(error, rpc.EvolvedError | command.CommandError):
             return error.description
         return self._program.describe(error)
 

@@ -43,7 +43,7 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
 
 
 @dataclass(frozen=True)
-class Cage:
+class ChildPrivileges:
     """What confines one child.
 
     Attributes:
@@ -106,7 +106,7 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class Ends:
+class ParentDescriptors:
     """A child's ends of its three pipes."""
 
     results: int
@@ -134,7 +134,7 @@ def own_descriptors(output: int, *kept: int) -> tuple[int, ...]:
     return places
 
 
-def confine(cage: Cage, kernel: Kernel, parent: int) -> None:
+def confine(cage: ChildPrivileges, kernel: Kernel, parent: int) -> None:
     """Gives up everything, in the one order that works.
 
     Args:
@@ -156,7 +156,7 @@ def confine(cage: Cage, kernel: Kernel, parent: int) -> None:
     kernel.die_with(parent)
 
 
-def _set_limits(cage: Cage) -> None:
+def _set_limits(cage: ChildPrivileges) -> None:
     cpu_s = math.ceil(cage.cpu_s)
     limits = {
         # The soft limit is a signal that says why; who ignores it meets the hard one.

@@ -10,17 +10,17 @@ from __future__ import annotations
 import ast
 from random import Random
 
-from tasks.sample.builtin.breeding import mutate_once
-from tasks.sample.builtin.growing import Grower
-from tasks.sample.builtin.kinds import FLOAT, NUMBERS, OTHER, Kind
-from tasks.sample.builtin.lesson import Lesson, learn
-from tasks.sample.builtin.lines import mutate_lines, shows_a_file
+from tasks.sample.builtin.expression_types import FLOAT, NUMBERS, OTHER, Kind
+from tasks.sample.builtin.mutation_sites import survey
+from tasks.sample.builtin.operator_mix import mutate_once
 from tasks.sample.builtin.operators import Tools
+from tasks.sample.builtin.prompt_context import PromptContext, read_context
+from tasks.sample.builtin.prompt_parsing import Scene, parse
 from tasks.sample.builtin.pruning import prune
-from tasks.sample.builtin.reading import Scene, parse
-from tasks.sample.builtin.several import mutate_several, take_apart
+from tasks.sample.builtin.random_expressions import Grower
+from tasks.sample.builtin.several_functions import mutate_several, split_prompt
 from tasks.sample.builtin.simplify import simplify
-from tasks.sample.builtin.sites import survey
+from tasks.sample.builtin.text_mutation import mutate_lines, shows_a_file
 from tasks.sample.builtin.trees import clone, dump, size
 
 __all__ = ["mutate"]
@@ -48,30 +48,30 @@ def mutate(prompt: str, seed: int) -> str:
     random = Random(f"{seed}:".encode() + prompt.encode("utf-8", "surrogatepass"))
     if shows_a_file(prompt):
         return mutate_lines(prompt, random)
-    if parts := take_apart(prompt):
+    if parts := split_prompt(prompt):
         return mutate_several(parts, seed, random, mutate)
-    lesson = learn(prompt)
-    scene = lesson.scene
-    grower = Grower(random, scene.typical, lesson.blocks)
+    feedback = read_context(prompt)
+    scene = feedback.scene
+    grower = Grower(random, scene.typical, feedback.blocks)
     for _ in range(_ATTEMPTS):
-        text = _child(lesson, grower)
+        text = _child(feedback, grower)
         if text:
             return text
     for _ in range(_ATTEMPTS):
         body = _fresh(scene, grower)
-        if dump(body) not in lesson.known:
+        if dump(body) not in feedback.known:
             return _write(scene, body)
     # Where all that can be grown is shown already (`True` and `False`, without arguments), a number is still new.
     return _write(scene, [ast.Return(ast.Constant(random.random()))])
 
 
-def _child(lesson: Lesson, grower: Grower) -> str:
+def _child(feedback: PromptContext, grower: Grower) -> str:
     """One child of the parents; empty if it would not do."""
-    random, scene = grower.random, lesson.scene
+    random, scene = grower.random, feedback.scene
     # One parent only is shown while a population is young: then breadth is worth more than depth.
     if not scene.parents or random.random() < (_FRESH if len(scene.parents) > 1 else _FRESH_WHEN_ALONE):
         body = _fresh(scene, grower)
-        return _write(scene, body) if lesson.is_news(body, random) else ""
+        return _write(scene, body) if feedback.is_news(body, random) else ""
     *others, last = list(scene.parents)
     base = last if not others or random.random() < _LAST_PARENT else random.choice(others)
     donor = random.choice([p for p in scene.parents if p is not base] or [base])
@@ -85,18 +85,18 @@ def _child(lesson: Lesson, grower: Grower) -> str:
     if not changed:
         return ""
     simplify(child, scene.env)
-    if size(child.body) > limit or not _is_sound(child, base, lesson) or not lesson.is_news(child.body, random):
+    if size(child.body) > limit or not _is_sound(child, base, feedback) or not feedback.is_news(child.body, random):
         return ""
-    if prune(child, scene.env, lesson.scenarios):
+    if prune(child, scene.env, feedback.scenarios):
         simplify(child, scene.env)
     text = _write(scene, child.body)
-    return "" if dump(child.body) in lesson.known or parse(text) is None else text
+    return "" if dump(child.body) in feedback.known or parse(text) is None else text
 
 
-def _is_sound(child: ast.FunctionDef, base: ast.FunctionDef, lesson: Lesson) -> bool:
+def _is_sound(child: ast.FunctionDef, base: ast.FunctionDef, feedback: PromptContext) -> bool:
     """Whether a child reads and returns what its parent could."""
-    scene = lesson.scene
-    before, after = lesson.surveys[scene.parents.index(base)], survey(child, scene.env)
+    scene = feedback.scene
+    before, after = feedback.surveys[scene.parents.index(base)], survey(child, scene.env)
     if not after.undefined <= before.undefined or after.undefined & scene.forbidden:
         return False
     if not after.returns or not isinstance(child.body[-1], ast.Return | ast.If | type(base.body[-1])):

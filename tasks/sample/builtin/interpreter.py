@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from itertools import repeat
 from typing import Any
 
-from tasks.sample.builtin.kinds import MATH, NUMPY
+from tasks.sample.builtin.expression_types import MATH, NUMPY
 
 _MAX_LOOPS = 300
 _MAX_RANGE = 1000

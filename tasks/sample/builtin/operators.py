@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from tasks.sample.builtin.growing import Grower
-from tasks.sample.builtin.kinds import ARRAY, BOOL, FLOAT, INT, MASK, NUMPY, Env, Kind, can_stand_for
-from tasks.sample.builtin.sites import BUILTINS, Site, Survey, survey
+from tasks.sample.builtin.expression_types import ARRAY, BOOL, FLOAT, INT, MASK, NUMPY, Env, Kind, can_stand_for
+from tasks.sample.builtin.mutation_sites import BUILTINS, Site, Survey, survey
+from tasks.sample.builtin.random_expressions import Grower
 from tasks.sample.builtin.trees import (
     binary,
     call,

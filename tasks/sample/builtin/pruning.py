@@ -9,10 +9,10 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from tasks.sample.builtin.kinds import ARRAY, BOOL, FLOAT, Env, can_stand_for
-from tasks.sample.builtin.sites import Site, survey
+from tasks.sample.builtin.behaviour import Scenarios, record
+from tasks.sample.builtin.expression_types import ARRAY, BOOL, FLOAT, Env, can_stand_for
+from tasks.sample.builtin.mutation_sites import Site, survey
 from tasks.sample.builtin.trees import nodes, number, size, value_of
-from tasks.sample.builtin.trial import Scenarios, record
 
 _Seen = dict[int, list[Any]]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import math
 
-from tasks.sample.builtin.kinds import NUMBERS, Env
+from tasks.sample.builtin.expression_types import NUMBERS, Env
 from tasks.sample.builtin.trees import binary, called, compare, dump, loaded, negative, nodes, number, same, value_of
 
 _OPPOSITES: dict[type[ast.cmpop], type[ast.cmpop]] = {

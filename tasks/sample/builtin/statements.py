@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 
-from tasks.sample.builtin.growing import fresh_name, number_sequences
-from tasks.sample.builtin.kinds import ARRAY, BOOL, FLOAT, INDEX, INT, Env
+from tasks.sample.builtin.expression_types import ARRAY, BOOL, FLOAT, INDEX, INT, Env
+from tasks.sample.builtin.mutation_sites import Gap, Site
 from tasks.sample.builtin.operators import Tools
+from tasks.sample.builtin.random_expressions import fresh_name, number_sequences
 from tasks.sample.builtin.simplify import blocks
-from tasks.sample.builtin.sites import Gap, Site
 from tasks.sample.builtin.trees import assign, binary, call, clone, name, nodes, number, stored, value_of
 
 

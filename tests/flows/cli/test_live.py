@@ -8,21 +8,21 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from flows.cli import text
-from flows.cli.live import spent
+from flows.cli import printing
+from flows.cli.live_view import spent
 from flows.cli.summary import passed_over
-from tasks.sample.ledger import Budget, Ledger
+from tasks.sample.budget import Budget, BudgetLimits
 from tests.history.made import a_judged
 
 
 def test_what_has_no_price_is_not_told_as_free():
     completion = a_judged("run", 1, 0).candidate.completion
-    ledger = Ledger()
-    ledger.budget = Budget(tokens=5_000)
-    ledger.bought([replace(completion, cost_usd=None, tokens_in=1_000, tokens_out=200)])
-    assert spent(ledger) == "price unknown, 1,200 of 5,000 tokens"
-    ledger.bought([replace(completion, cost_usd=0.25, tokens_in=0, tokens_out=0)])
-    assert spent(ledger).startswith("$0.25 and what has no known price, ")
+    budget = Budget()
+    budget.limits = BudgetLimits(tokens=5_000)
+    budget.bought([replace(completion, cost_usd=None, tokens_in=1_000, tokens_out=200)])
+    assert spent(budget) == "price unknown, 1,200 of 5,000 tokens"
+    budget.bought([replace(completion, cost_usd=0.25, tokens_in=0, tokens_out=0)])
+    assert spent(budget).startswith("$0.25 and what has no known price, ")
 
 
 def test_a_best_that_validation_chose_is_told_from_the_highest_in_training():
@@ -36,8 +36,8 @@ def test_talk_is_wrapped_between_words_and_a_command_is_left_whole(
     said: str, is_wrapped: bool, monkeypatch: pytest.MonkeyPatch
 ):
     console = Console(file=io.StringIO(), width=72, force_terminal=True)
-    monkeypatch.setattr(text, "err", lambda: console)
-    text.say(said)
+    monkeypatch.setattr(printing, "err", lambda: console)
+    printing.say(said)
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     assert (max(map(len, lines)) <= 72) is is_wrapped

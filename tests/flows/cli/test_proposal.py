@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.cli.proposal import propose, round_up
+from flows.cli.proposed_limits import propose, round_up
 from schemas.job import Limits
 from schemas.outcome import Outcome, Verdict
 

@@ -43,7 +43,7 @@ def test_kept_programs_are_scored_on_other_inputs_and_the_new_run_goes_on_from_t
     assert describe(old) == before, "the old run is untouched"
     new = newest(history, old)
     pairs = Database(history).rows(_PAIRS, [new.run_id])
-    kept = {one.body for one in record.read_past(old).programs.values()}
+    kept = {one.body for one in record.read_run_history(old).programs.values()}
     assert {row["body"] for row in pairs} <= kept
     assert len(pairs) == len({row["body"] for row in pairs}) > 0
     assert all(len(row["scores"]) == 3 for row in pairs if row["outcome"] == "scored")
@@ -79,7 +79,7 @@ def test_a_changed_file_scores_them_otherwise(history: Path, toy: Path, tmp_path
     assert any(row["score"] != row["was"] for row in pairs)
     assert record.read_run(new).problem.settings.sandbox == record.read_run(old).problem.settings.sandbox
     (row,) = Database(history).rows("FROM generations WHERE run_id = ? AND generation = 1", [new.run_id])
-    assert row["best_score"] == max([record.read_past(new).start.score, *(p["score"] or -1e9 for p in pairs)])
+    assert row["best_score"] == max([record.read_run_history(new).start.score, *(p["score"] or -1e9 for p in pairs)])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import flows.server
+import flows.prefect_server.embedded
 from flows.cli.main import run
 from tests.ports import free_port
 
@@ -142,7 +142,7 @@ def test_what_is_wrong_is_refused_before_anything_is_made(scheduled: Any, flags:
 def test_without_a_server_the_error_says_how_to_have_one(
     toy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(flows.server, "DEFAULT_PORT", free_port())
+    monkeypatch.setattr(flows.prefect_server.embedded, "DEFAULT_PORT", free_port())
     assert run(["schedule", str(toy), "--cron", "0 22 * * *"]) == 3
     said = capsys.readouterr().err
     assert "none answers" in said

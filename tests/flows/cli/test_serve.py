@@ -18,7 +18,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.server import RESTARTS
+from flows.prefect_server.embedded import RESTARTS
 from tasks.history.database import Database
 from tests.accidents import wait_until
 from tests.flows.cli.conftest import call
@@ -128,7 +128,7 @@ def server_of(serving: subprocess.Popen[str]) -> int:
     for listed in Path(f"/proc/{serving.pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for pid in listed.read_text().split():
-                if b"flows.server_process" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if b"flows.prefect_server.process" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     return int(pid)
     return 0
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from flows.cli import ask
+import flows.cli.sql
 from schemas.cookbook import questions
 from schemas.errors import UsageError
 from schemas.views import MACROS, VIEWS
@@ -85,11 +85,11 @@ def test_without_a_query_and_without_a_terminal_the_views_are_described(history:
 
 def test_a_pipe_that_stays_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     reading, writing = os.pipe()
-    monkeypatch.setattr(ask, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(flows.cli.sql, "_PATIENCE_S", 0.1)
     with open(reading) as silent, open(writing, "wb"):
         monkeypatch.setattr(sys, "stdin", silent)
         with pytest.raises(UsageError, match="nothing came on stdin") as caught:
-            ask.sql(history=tmp_path)
+            flows.cli.sql.sql(history=tmp_path)
     assert "overnight sql -" in caught.value.remedy
 
 

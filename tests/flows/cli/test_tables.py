@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from flows.cli import text
+from flows.cli import printing
 
 IDS = ("20261126-0030-autocorrelation-inequality-9366", "20261126-0029-bin-packing-weibull-b693")
 COLUMNS = ("run", "started (UTC)", "samples", "start", "best", "by")
@@ -19,8 +19,8 @@ ROWS = [
 
 def drawn(monkeypatch: pytest.MonkeyPatch, width: int, *, spare: tuple[str, ...] = ()) -> list[str]:
     console = Console(file=io.StringIO(), width=width)
-    monkeypatch.setattr(text, "out", lambda: console)
-    console.print(text.table(COLUMNS, ROWS, right=("samples", "start", "best"), spare=spare))
+    monkeypatch.setattr(printing, "out", lambda: console)
+    console.print(printing.table(COLUMNS, ROWS, right=("samples", "start", "best"), spare=spare))
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= width

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from schemas.escaping import UNSEEN
 from schemas.outcome import Outcome
-from schemas.visible import UNSEEN
 from tasks.history import record
 from tests.flows.cli.conftest import call
 from tests.history.made import NOW, a_generation, a_judged, create, grow
@@ -38,7 +38,7 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]
     history = tmp_path_factory.mktemp("history")
     files = create(history)
     grow(files, 2)
-    past = record.read_past(files)
+    past = record.read_run_history(files)
     mother = max(past.programs.values(), key=lambda program: program.score)
     best = a_judged(
         files.run_id, 3, 0, scores=(9.0, 9.0), parents=[mother.id], body=BODY, model=f"test/{EVIL}", text=f"said {EVIL}"

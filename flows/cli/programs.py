@@ -1,0 +1,170 @@
+"""`overnight show`, `diff`, `lineage`, `explain`: reading one program."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from flows.cli.printing import (
+    DEFAULT_HISTORY,
+    History,
+    out,
+    say,
+    score,
+    table,
+    warn_of_misreading,
+    write_code,
+    write_text,
+)
+from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from tasks.history.database import Database
+
+ProgramId = Annotated[str, Parameter(help="a program id or a unique prefix of one")]
+
+
+def show(
+    program: ProgramId,
+    /,
+    *,
+    prompt: Annotated[bool, Parameter(help="show what the model was sent and what it answered, too")] = False,
+    history: History = DEFAULT_HISTORY,
+) -> None:
+    """One program: what it scored, where it comes from, what it cost, its code."""
+    database = _database(history)
+    row = find_program(database, program)
+    facts = [(name, _cell(row[name])) for name in _FACTS if row[name] not in (None, "", [])]
+    out().print(table(("program", row["program_id"]), facts))
+    write_code(_function(history, row) or "(no program in the completion)")
+    if prompt:
+        for part in ("prompt", "completion"):
+            out().rule(part)
+            write_text(row[part])
+
+
+_FACTS = (
+    "run_id", "generation", "island", "parent_ids", "model", "outcome", "error", "score", "scores",
+    "confirmed_score", "wall_s", "cpu_s",
+    "peak_mib", "tokens_in", "tokens_out", "cost_usd", "latency_s", "asked_at", "output",
+)  # fmt: skip
+
+
+def diff(
+    program: ProgramId,
+    other: Annotated[str | None, Parameter(help="what it became; by default the parent and then PROGRAM")] = None,
+    /,
+    *,
+    history: History = DEFAULT_HISTORY,
+) -> None:
+    """What changed from one program to another, as `diff -u` writes it; with one alone, from its better parent."""
+    from tasks.report.code_view import unified
+
+    database = _database(history)
+    rows = [find_program(database, program), find_program(database, other)] if other else _parent_and(database, program)
+    old, new = (f"{row['program_id']} score {score(row['score'])}" for row in rows)
+    lines = unified(_function(history, rows[0]), _function(history, rows[1]), old, new)
+    if not lines:
+        say("no difference")
+    _print_diff(lines)
+    warn_of_misreading(_function(history, rows[1]))
+
+
+def _parent_and(database: Database, program: str) -> list[dict[str, Any]]:
+    row = find_program(database, program)
+    if not row["parent_ids"]:
+        raise UsageError(f"{row['program_id']} has no parent", remedy="Name a second program to compare it with.")
+    return [find_program(database, row["parent_ids"][-1]), row]
+
+
+def lineage(
+    program: ProgramId,
+    /,
+    *,
+    diffs: Annotated[bool, Parameter(help="show what each step changed, too")] = False,
+    history: History = DEFAULT_HISTORY,
+) -> None:
+    """The line from the start program to this one: each time the parent it is nearest to."""
+    from flows.report.lineage import line
+    from flows.report.run_data import read_run_data
+    from tasks.history.files import find_run
+    from tasks.report.code_view import unified
+
+    database = _database(history)
+    row = find_program(database, program)
+    steps = line(read_run_data(database, find_run(history, row["run_id"]), None), row["program_id"])
+    if not diffs:
+        columns = ("generation", "sample", "program", "score", "island", "model")
+        rows = [(str(s.generation), str(s.sample), s.program_id, score(s.score), str(s.island), s.model) for s in steps]
+        out().print(table(columns, rows, right=("generation", "sample", "score", "island")))
+        return
+    for before, after in pairwise(steps):
+        old, new = (f"{one.program_id} generation {one.generation} score {score(one.score)}" for one in (before, after))
+        _print_diff(unified(before.function, after.function, old, new))
+
+
+def explain(program: ProgramId, /, *, history: History = DEFAULT_HISTORY) -> None:
+    """Why a program was kept or dropped, in words."""
+    from flows.report import explanation
+
+    database = _database(history)
+    for sentence in explanation.explain(database, find_program(database, program)):
+        write_text(sentence)
+
+
+def find_program(database: Database, program: str) -> dict[str, Any]:
+    """The row of a program by its id or a unique prefix.
+
+    Raises:
+        UsageError: If there is none, or more than one.
+    """
+    found = database.rows("FROM programs WHERE starts_with(program_id, ?) LIMIT 5", [program])
+    exact = [row for row in found if row["program_id"] == program]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    if not found:
+        raise UsageError(
+            f"no program {program!r} in the history",
+            remedy="`overnight best last` names the best of the newest run; all of them: "
+            'overnight sql "SELECT program_id, score FROM programs ORDER BY score DESC"',
+        )
+    raise UsageError(
+        f"{program!r} fits several programs: {', '.join(row['program_id'] for row in found)}",
+        remedy="Give a longer prefix.",
+    )
+
+
+def _database(history: Path) -> Database:
+    from tasks.history.database import Database
+
+    return Database(history)
+
+
+def _function(history: Path, row: dict[str, Any]) -> str:
+    """The evolved function of a program; empty if there is none."""
+    from tasks.history import record
+    from tasks.history.files import find_run
+
+    skeleton = record.read_run(find_run(history, row["run_id"])).problem.specification
+    return skeleton.function_text(row["body"]) if row["body"] else ""
+
+
+_STYLES = {"+": "green", "-": "red", "@": "cyan"}
+
+
+def _print_diff(lines: list[str]) -> None:
+    for line in lines:
+        write_text(line, _STYLES.get(line[:1], ""))
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case float():
+            return score(value)
+        case list():
+            return ", ".join(_cell(part) for part in value)
+        case _:
+            return str(value)

@@ -1,0 +1,277 @@
+"""A new run: its start program is scored before anything is spent."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from flows.origin import origin_of, problem_label
+from flows.sandboxes import open_confirmations, open_sandboxes
+from schemas.errors import EnvironmentFault, SpecificationError
+from schemas.generation import GenerationRecord, RunRecord
+from schemas.ids import new_run_id, program_id
+from schemas.outcome import Outcome, Verdict
+from schemas.population import Join
+from schemas.problem import Problem
+from schemas.program import Candidate, Completion, Judged, Prompt, reduced
+from schemas.specification import Specification
+from tasks.evaluate import engine
+from tasks.evaluate.confirmation import disagreement
+from tasks.history import record
+from tasks.history.files import RunFiles, files_of
+from tasks.sample.batch_api import require_batches
+from tasks.sample.provider import require_keys
+
+_LIBRARIES = ("overnight", "prefect", "litellm", "duckdb", "pyarrow", "docker")
+
+
+def create_run(
+    problem: Problem,
+    path: Path,
+    history: Path,
+    *,
+    seed: int,
+    run_id: str | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> RunFiles:
+    """Scores the start program and writes the run with its generation 0; tells what is strange about it.
+
+    Raises:
+        UsageError: If prompts are to be sent in batches, and a model's provider takes none.
+        SpecificationError: If the start program has no score, or another one when it is split; nothing is written then.
+        EnvironmentFault: If there is no sandbox, or no key for a model.
+    """
+    require_batches(problem.settings.sampling)
+    require_keys(problem.settings.sampling)
+    run, start = prepare_run(problem, path, seed=seed, run_id=run_id)
+    if tell and (said := printed_error(start.judged[0].verdict, problem, path)):
+        tell(said)
+    files = files_of(history, run.run_id)
+    record.create(files, run, start)
+    return files
+
+
+def prepare_run(
+    problem: Problem, path: Path, *, seed: int, run_id: str | None = None, rescored_from: str = ""
+) -> tuple[RunRecord, GenerationRecord]:
+    """Scores the start program: what a new run is and its generation 0; nothing is written.
+
+    Raises:
+        SpecificationError: If the start program has no score, or another one when it is split.
+        EnvironmentFault: If there is no sandbox.
+    """
+    now = datetime.now(UTC)
+    run_id = run_id or new_run_id(problem.name, now)
+    verdict = score_start(problem, path, seed=seed, run_id=run_id)
+    if problem.settings.sandbox.confirm != "never":
+        require_same_isolated_score(problem, verdict, seed=seed, run_id=run_id)
+    run = RunRecord(
+        run_id=run_id,
+        problem=problem,
+        seed=seed,
+        started_at=now,
+        specification_path=problem_label(path),
+        origin=origin_of(path),
+        image_id=image_id(problem.settings.sandbox.image),
+        versions=versions(),
+        rescored_from=rescored_from,
+    )
+    return run, start_generation(run, verdict)
+
+
+def versions() -> dict[str, str]:
+    """Of Overnight, Python and the libraries that matter."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
+
+
+def score_start(problem: Problem, path: Path, *, seed: int, run_id: str) -> Verdict:
+    """The verdict on the specification as it stands.
+
+    Args:
+        problem: What is to be solved.
+        path: Where it was read.
+        seed: Of the run.
+        run_id: Of the run.
+
+    Raises:
+        SpecificationError: If it is not scored.
+        EnvironmentFault: If the sandbox failed.
+    """
+    with open_sandboxes(problem, "train", seed=seed, run_id=run_id, programs=1) as sandbox:
+        verdict = sandbox.evaluate(problem.specification.text)
+    if verdict.outcome is Outcome.SANDBOX_ERROR:
+        raise sandbox_fault(verdict)
+    if not verdict.is_scored:
+        raise SpecificationError(
+            f"the start program has no score: {verdict.outcome.value}: {verdict.error}",
+            remedy=f"{start_remedy(verdict, problem, path) or 'It must run as it stands'}; look closer with: "
+            "overnight check PROBLEM",
+        )
+    return verdict
+
+
+_MORE = {
+    Outcome.TIMED_OUT: "Give it more time with --set limits.wall_s=60",
+    Outcome.OUT_OF_MEMORY: "Give it more memory with --set limits.memory_mib=4096",
+    Outcome.REJECTED: "Lower that threshold, or do without with --set thresholds=[]",
+    Outcome.OUTPUT_LIMIT: "Let it print more with --set limits.output_kib=1024",
+}
+
+_INSIDE = (
+    "In the sandbox there is no network, no GPU and no key, and beside Python, numpy and the packages that are asked "
+    "for only what the image holds: a compiler, another program or data goes into an image of your own, --image NAME"
+)
+
+_MISSING = "not found|no such file|not installed|not available|resolve host|connection|cannot open"
+"""What errors say of something that the sandbox lacks."""
+
+
+def start_remedy(verdict: Verdict, problem: Problem, path: Path) -> str:
+    """What to do about a start program that has no score; empty where nothing is known.
+
+    Args:
+        verdict: On the start program.
+        problem: What it is the start of.
+        path: Where it was read.
+    """
+    known = _module_remedy(verdict.error, problem, path) or _MORE.get(verdict.outcome, "")
+    return known or (_INSIDE if problem.settings.command.evaluate else "")
+
+
+def printed_error(verdict: Verdict, problem: Problem, path: Path) -> str:
+    """What to say of a start program that is scored, though its evaluator met an error and printed it; mostly empty.
+
+    Args:
+        verdict: On the start program.
+        problem: What it is the start of.
+        path: Where it was read.
+    """
+    found = re.findall(r"^(?:[\w.]*(?:Error|Exception)|error): (?!None$)\S.*$", verdict.output, re.MULTILINE)
+    if not found:
+        return ""
+    is_missing = problem.settings.command.evaluate and re.search(_MISSING, found[-1], re.IGNORECASE)
+    remedy = _module_remedy(found[-1], problem, path) or (_INSIDE if is_missing else "")
+    return f"warning: the start program is scored, and yet it printed: {found[-1]}\n  {remedy}".rstrip()
+
+
+def _module_remedy(error: str, problem: Problem, path: Path) -> str:
+    """What to do about a module that the sandbox does not have; empty where that is not what is wrong."""
+    found = re.search(r"No module named '((\w+)[\w.]*)'", error)
+    if not found:
+        return ""
+    folder, module = path if path.is_dir() else path.parent, found[2]
+    if module in ("openevolve", "shinka"):
+        return (
+            f"{found[1]} is of the tool itself, of which the sandbox stands in for what evaluators mostly take only: "
+            "it needs an image in which the tool is installed, --image NAME"
+        )
+    beside = next((name for name in (f"{module}.py", module) if (folder / name).exists()), None)
+    if beside:
+        return f'It lies beside the problem, and only what is named goes into the sandbox: files = ["{beside}"]'
+    if problem.is_of_another_tool:
+        return f"If {module} is a package: a line with its name (the package's own) in {folder}/requirements.txt"
+    return f'If it is a package: dependencies = ["{module}"] in the `# /// script` block (the package\'s own name)'
+
+
+def require_same_isolated_score(problem: Problem, verdict: Verdict, *, seed: int, run_id: str) -> None:
+    """Looks that a program can be confirmed at all: the start program, as any other would be.
+
+    Raises:
+        SpecificationError: If it gets another score.
+        EnvironmentFault: If the sandbox failed.
+    """
+    split = score_isolated(problem, seed=seed, run_id=run_id)
+    if said := disagreement(verdict, split, problem.settings.noise):
+        raise SpecificationError(
+            f"no best could be confirmed: the start program, {said}", remedy=confirmation_remedy(problem)
+        )
+
+
+def score_isolated(problem: Problem, *, seed: int, run_id: str) -> Verdict:
+    """The verdict on the specification as it stands when it is run as a best is confirmed, whatever it is.
+
+    Raises:
+        EnvironmentFault: If the sandbox failed.
+    """
+    with contextlib.closing(open_confirmations(problem, seed=seed, run_id=run_id)) as sandbox:
+        verdict = sandbox.evaluate(problem.specification.text)
+    if verdict.outcome is Outcome.SANDBOX_ERROR:
+        raise sandbox_fault(verdict)
+    return verdict
+
+
+def confirmation_remedy(problem: Problem) -> str:
+    """What to do where the start program is not confirmed."""
+    return ISOLATION_REMEDY if isinstance(problem.specification, Specification) else CHANCE_REMEDY
+
+
+CHANCE_REMEDY = (
+    "A best is confirmed by another run in a fresh container: seed what is random (OVERNIGHT_SEED is set), read no "
+    "clock, allow for chance with --set noise=…, or do without: --confirm never"
+)
+
+ISOLATION_REMEDY = (
+    "A best is confirmed with the evolved function in a process of its own: it must get all it needs as arguments of "
+    "plain data, and return its result. Mend that, allow for chance with --set noise=…, or do without: --confirm never"
+)
+
+
+def sandbox_fault(verdict: Verdict) -> EnvironmentFault:
+    """That the start program could not be run, through no fault of its own."""
+    return EnvironmentFault(
+        f"the sandbox could not run the start program: {verdict.error}", remedy="Look with: overnight doctor"
+    )
+
+
+def image_id(image: str) -> str:
+    """The id of a local image.
+
+    Raises:
+        SandboxUnavailable: If there is none of this name.
+    """
+    with contextlib.closing(engine.connect()) as docker:
+        return docker.require_image(image)
+
+
+def start_generation(run: RunRecord, verdict: Verdict) -> GenerationRecord:
+    """The start program on every island, as a generation that nobody sampled."""
+    problem, now = run.problem, run.started_at
+    body = problem.specification.start_body
+    prompt = Prompt(0, island=0, parent_ids=(), model="", style="", text="", seeds=(0,))
+    completion = Completion(
+        0,
+        0,
+        "",
+        text="",
+        model="",
+        tokens_in=0,
+        tokens_out=0,
+        cost_usd=0.0,
+        latency_s=0.0,
+        finish_reason="",
+        asked_at=now,
+    )
+    candidate = Candidate(0, prompt, completion, body, problem.specification.code_hash(body))
+    score = reduced(verdict.scores, problem.settings.reducer)
+    if score is None:
+        raise SpecificationError(
+            f"the start program's scores are too large for {problem.settings.reducer}: {verdict.scores}",
+            remedy="Scale what the run function returns.",
+        )
+    judged = Judged(program_id(run.run_id, 0, 0), candidate, verdict, score)
+    return GenerationRecord(
+        number=0,
+        attempt=1,
+        night=0,
+        started_at=now,
+        ended_at=datetime.now(UTC),
+        best=judged.program(),
+        judged=(judged,),
+        changes=tuple(Join(island, judged.id) for island in range(problem.settings.search.islands)),
+        place=0,
+    )

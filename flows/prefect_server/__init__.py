@@ -1,0 +1,1 @@
+"""The Prefect server that a night uses, and what keeps a night independent of it."""

@@ -1,0 +1,135 @@
+"""The process of a Prefect server: on loopback, behind a password, with a database that only its owner can read.
+
+    python -m flows.prefect_server.process PORT
+
+Overnight starts it with a socket that listens already and with a pipe as its standard input, and it ends when the pipe
+does: whatever ends the night ends its server. The systemd unit starts it with a port alone, and ends it itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import stat
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.environment import SERVER, prepare
+from flows.prefect_server.access import forget_served_port, remember_served_port, server_password
+from flows.prefect_server.pruning import environment_of_pruning
+from flows.prefect_server.request_guard import LocalGuard, own_origins
+
+if TYPE_CHECKING:
+    import uvicorn
+
+_SHUTDOWN_S = 8.0
+_PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"  # Prefect reads it once, when it is imported
+_DATABASE_FILES = ("", "-wal", "-shm", "-journal")
+
+
+def environment_of_server(port: int) -> dict[str, str]:
+    """Return the variables that make a Prefect server one of ours; the password is the caller's to add."""
+    return {
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(own_origins(port)),
+        "PREFECT__SERVER_FINAL": "1",
+    }
+
+
+def listen(port: int | None) -> socket.socket:
+    """Open a socket that listens on loopback, at a free port by default.
+
+    Raises:
+        OSError: If the port is taken.
+    """
+    listener = socket.socket()
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port or 0))
+        listener.listen(512)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def secure_database() -> None:
+    """Let only the owner read the database, in files that exist and in those to come."""
+    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_HOME
+
+    os.umask(0o077)
+    home = PREFECT_HOME.value()
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _restrict(home, 0o700)
+    url = PREFECT_API_DATABASE_CONNECTION_URL.value() or ""
+    scheme, _, path = url.partition(":///")
+    if not scheme.startswith("sqlite") or not path or ":memory:" in path:
+        return
+    for suffix in _DATABASE_FILES:
+        _restrict(Path(path.partition("?")[0] + suffix), 0o600)
+
+
+def _restrict(path: Path, mode: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        found = path.stat()
+        if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) != mode:
+            path.chmod(mode)
+
+
+def _server(port: int) -> uvicorn.Server:
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    application = LocalGuard(create_app(), port)
+    config = uvicorn.Config(application, log_level="error", lifespan="on", server_header=False)  # pyright: ignore[reportArgumentType]
+    return uvicorn.Server(config)
+
+
+def _end_with_standard_input() -> None:
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_SHUTDOWN_S)
+    os._exit(0)
+
+
+def _prepare_alone(port: int) -> None:
+    """Set what whoever starts a server for a night sets for it."""
+    prepare()
+    os.environ.update({**SERVER, **environment_of_pruning(), **os.environ, **environment_of_server(port)})
+    if not os.environ.get(_PASSWORD):
+        os.environ[_PASSWORD] = server_password()
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "flows.prefect_server.process", str(port)])
+
+
+def main() -> None:
+    """Serve until told to end."""
+    parser = argparse.ArgumentParser(prog="python -m flows.prefect_server.process")
+    parser.add_argument("port", type=int)
+    parser.add_argument("--socket", type=int, help="descriptor of a socket that listens; ends with standard input")
+    arguments = parser.parse_args()
+    port: int = arguments.port
+    if arguments.socket is None:
+        _prepare_alone(port)
+        listener = listen(port)
+        remember_served_port(port)
+    else:
+        threading.Thread(target=_end_with_standard_input, daemon=True).start()
+        listener = socket.socket(fileno=arguments.socket)
+    secure_database()
+    try:
+        _server(port).run(sockets=[listener])
+    finally:
+        if arguments.socket is None:
+            forget_served_port(port)
+
+
+if __name__ == "__main__":
+    main()

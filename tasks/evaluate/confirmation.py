@@ -1,0 +1,171 @@
+"""Confirmation: a program that would be the best of its island is run again, split, in a fresh container."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Literal
+
+from schemas.errors import SandboxUnavailable
+from schemas.job import Job
+from schemas.outcome import CUT_SHORT, Outcome, Verdict
+from schemas.program import Judged, reduce_scores
+from schemas.settings import Reducer
+from schemas.skeleton import Skeleton
+from tasks.evaluate.fault_attribution import evaluate_with_retry
+from tasks.evaluate.sandbox import Sandbox
+
+_PATIENCE = 2
+"""A confirmation may take so many times the seconds: calls between processes take some that are not the program's."""
+
+
+def confirmation(job: Job, noise: float) -> Job:
+    """The job of a confirmation: `job`, split, with more time.
+
+    Its thresholds are lower by the noise: who was not below one and now is, differs by more than that, so that
+    skipping the rest changes nothing.
+    """
+    limits = job.limits
+    more = {"wall_s": limits.wall_s * _PATIENCE, "cpu_s": limits.cpu_s and limits.cpu_s * _PATIENCE}
+    thresholds = tuple(None if one is None else one - noise for one in job.thresholds)
+    return replace(job, limits=limits.model_copy(update=more), thresholds=thresholds)
+
+
+class Confirmer:
+    """Confirms the candidates of one generation.
+
+    Which are confirmed depends on their order and on the islands before them only. What came of it is kept until the
+    generation is done, so that an attempt that failed is not confirmed again.
+
+    Args:
+        sandbox: Where programs run split, each in a fresh container.
+        specification: Into which bodies are put.
+        which: Those that would be the best of their island, or all that are scored.
+        reducer: How the scores of the inputs become one.
+        noise: How much the scores on an input may differ.
+        workers: Islands looked at side by side.
+    """
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        specification: Skeleton,
+        *,
+        which: Literal["best", "always"],
+        reducer: Reducer,
+        noise: float,
+        workers: int,
+    ) -> None:
+        self._sandbox = sandbox
+        self._specification = specification
+        self._which = which
+        self._reducer: Reducer = reducer
+        self._noise = noise
+        self._workers = workers
+        self._again: dict[str, Verdict] = {}
+        self._is_cut = False
+
+    def cut(self) -> None:
+        """From now on nothing is run: what would be the best of its island is not judged."""
+        self._is_cut = True
+
+    def concerns(self, judged: Sequence[Judged], best: Sequence[float]) -> bool:
+        """Whether there is anything to confirm; arguments as for `confirm`."""
+        return any(self._is_due(one, best[one.candidate.prompt.island]) for one in judged)
+
+    def confirm(self, judged: Sequence[Judged], best: Sequence[float]) -> list[Judged]:
+        """The candidates in their order; those that were not confirmed have no score any more.
+
+        Args:
+            judged: The generation, in order.
+            best: Score of the best program of each island before it.
+
+        Raises:
+            SandboxUnavailable: If one could not be run: the engine is at fault, and it is neither confirmed nor not.
+        """
+        islands = sorted({one.candidate.prompt.island for one in judged})
+        groups = [[one for one in judged if one.candidate.prompt.island == island] for island in islands]
+        with ThreadPoolExecutor(self._workers) as threads:
+            done = list(threads.map(self._confirm_island, groups, [best[island] for island in islands]))
+        by_id = {one.id: one for group in done for one in group}
+        return [by_id[one.id] for one in judged]
+
+    def _confirm_island(self, judged: Sequence[Judged], best: float) -> list[Judged]:
+        confirmed = []
+        for claim in judged:
+            one = self._confirm(claim) if self._is_due(claim, best) else claim
+            if one.score is not None:
+                best = max(best, one.score)
+            confirmed.append(one)
+        return confirmed
+
+    def _is_due(self, one: Judged, best: float) -> bool:
+        return one.score is not None and (self._which == "always" or one.score > best)
+
+    def _confirm(self, claim: Judged) -> Judged:
+        return settle(claim, self._run_again(claim), self._reducer, self._noise)
+
+    def _run_again(self, claim: Judged) -> Verdict:
+        key = claim.candidate.code_hash
+        if key not in self._again:
+            self._again[key] = CUT_SHORT if self._is_cut else self._evaluate(claim)
+        return self._again[key]
+
+    def _evaluate(self, claim: Judged) -> Verdict:
+        skeleton = self._specification
+        try:
+            source = skeleton.with_body(claim.candidate.body)
+            return evaluate_with_retry(self._sandbox, source, honest=skeleton.text)
+        except SandboxUnavailable:
+            if not self._is_cut:
+                raise
+        return CUT_SHORT
+
+
+def settle(claim: Judged, again: Verdict, reducer: Reducer, noise: float) -> Judged:
+    """What a candidate is after its confirmation: scored, with the lower scores, or unconfirmed, or not
+    judged where the sandbox could not run it again.
+
+    Args:
+        claim: The candidate with the score that it got.
+        again: What the confirmation gave.
+        reducer: How the scores of the inputs become one.
+        noise: How much the scores on an input may differ.
+    """
+    said = disagreement(claim.verdict, again, noise)
+    try:
+        found = reduce_scores(again.scores, reducer) if again.is_scored else None
+        if not said:
+            scores = tuple(map(min, claim.verdict.scores, again.scores))
+            verdict = replace(claim.verdict, scores=scores)
+            return replace(claim, verdict=verdict, score=reduce_scores(scores, reducer), confirmed_score=found)
+    except OverflowError:
+        found, said = None, f"the {reducer} of its scores is too large for a float"
+    scores = f"scored {claim.score!r}" + ("" if found is None else f", then {found!r}")
+    error = f"{scores}: {said}"[:_ERROR]
+    outcome = Outcome.SANDBOX_ERROR if again.outcome is Outcome.SANDBOX_ERROR else Outcome.UNCONFIRMED
+    verdict = replace(claim.verdict, outcome=outcome, scores=(), error=error)
+    return replace(claim, verdict=verdict, score=None, confirmed_score=found)
+
+
+def disagreement(first: Verdict, split: Verdict, noise: float) -> str:
+    """What differs between an evaluation in one process and a split one, in words; empty if nothing does."""
+    if not split.is_scored:
+        return f"run again, in a fresh container, it is {split.outcome.value}: {split.error}"
+    differ = [
+        f"{a!r} and {b!r} on input {place}"
+        for place, (a, b) in enumerate(zip(first.scores, split.scores, strict=True), start=1)
+        if abs(a - b) > noise
+    ]
+    if not differ:
+        return ""
+    more = f" and {len(differ) - _NAMED} more" if len(differ) > _NAMED else ""
+    return f"run again, in a fresh container, it scores otherwise: {', '.join(differ[:_NAMED])}{more}"
+
+
+_NAMED = 3
+"""Inputs that are named where scores differ."""
+
+_ERROR = 2000
+"""Characters of an error's text that are kept."""

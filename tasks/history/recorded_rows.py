@@ -1,0 +1,97 @@
+"""What was recorded of a run: rows of a generation, the completions that it was made of, the time since a reset."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import pyarrow.compute as pc
+
+from schemas.errors import HistoryError
+from schemas.outcome import Outcome
+from schemas.program import Completion
+from tasks.history.atomic_files import read_file, read_groups
+from tasks.history.files import Block, RunFiles
+
+Table = Literal["generation", "programs", "population"]
+Row = dict[str, Any]
+
+_ORDER = {"generation": "generation", "programs": "index", "population": "step"}
+
+
+def read_rows(files: RunFiles, table: Table, generation: int) -> list[Row]:
+    """The rows of one committed generation, in order.
+
+    Raises:
+        HistoryError: If it is not there, or damaged.
+    """
+    return files.steady(lambda blocks: _rows(files, blocks, table, generation))
+
+
+def _rows(files: RunFiles, blocks: Sequence[Block], table: Table, generation: int) -> list[Row]:
+    for block in blocks:
+        if block.first <= generation <= block.last:
+            parts = read_groups(block.folder / f"{table}.parquet", generation)
+            rows = [row for part in parts for row in part.filter(pc.field("generation") == generation).to_pylist()]
+            return sorted(rows, key=lambda row: row[_ORDER[table]])
+    raise HistoryError(f"no folder {files.generation(generation)}", remedy="Restore it from a copy.")
+
+
+def read_attempts(files: RunFiles) -> list[Row]:
+    """Attempts that failed, in the order of their generations and numbers."""
+    rows = [row for path in files.attempts() for row in read_file(path).to_pylist()]
+    return sorted(rows, key=lambda row: (row["generation"], row["attempt"]))
+
+
+def read_since_reset(files: RunFiles) -> float:
+    """Seconds of nights since islands were last reset, or since the search began; the time between nights left out.
+
+    Raises:
+        HistoryError: If a file is damaged.
+    """
+    columns = ["night", "started_at", "ended_at", "reset_islands"]
+
+    def read(blocks: Sequence[Block]) -> list[Row]:
+        tables = [read_file(block.folder / "generation.parquet", columns=columns) for block in blocks]
+        return [row for table in tables for row in table.to_pylist() if row["night"]]
+
+    rows = files.steady(read)
+    resets = [row["ended_at"] for row in rows if row["reset_islands"]]
+    spans: defaultdict[int, list[datetime]] = defaultdict(list)
+    for row in rows:
+        spans[row["night"]] += [max([moment, *resets]) for moment in (row["started_at"], row["ended_at"])]
+    return sum((max(span) - min(span)).total_seconds() for span in spans.values())
+
+
+def completions_of(programs: Sequence[Row], samples: int) -> list[Completion]:
+    """What models answered in a generation, lost answers left out.
+
+    Args:
+        programs: Its rows.
+        samples: Of each prompt.
+    """
+    return [
+        Completion(
+            prompt=row["index"] // samples,
+            sample=row["index"] % samples,
+            prompt_hash="",
+            text=row["completion"],
+            model=row["model"],
+            tokens_in=row["tokens_in"],
+            tokens_out=row["tokens_out"],
+            cost_usd=row["cost_usd"],
+            latency_s=row["latency_s"],
+            finish_reason=row["finish_reason"],
+            asked_at=row["asked_at"],
+            error=row["error"] if _was_not_answered(row) else "",
+        )
+        for row in programs
+    ]
+
+
+def _was_not_answered(row: Row) -> bool:
+    """Whether the provider had refused the prompt, the model to answer, or a batch had brought no answer."""
+    said = row["finish_reason"] in {"refused", "lost"} or row["error"].startswith("refused: ")
+    return row["outcome"] == Outcome.UNPARSABLE and said

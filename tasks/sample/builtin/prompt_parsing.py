@@ -1,0 +1,302 @@
+"""From a prompt's text to the functions in it.
+
+A prompt in the manner of FunSearch (Romera-Paredes et al., Nature 625, 2023, fig. 2) ends in an empty header, and a
+chat prompt is prose around it, so the text as a whole is no Python. Every function is found and parsed by itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass, field
+
+from schemas import source as checked_source
+from tasks.sample.builtin.expression_types import (
+    ARRAY,
+    FLOAT,
+    INT,
+    MATH,
+    NUMPY,
+    OTHER,
+    Base,
+    Env,
+    Kind,
+    from_annotation,
+    infer,
+    sequence,
+)
+from tasks.sample.builtin.trees import nodes
+
+_DEF = re.compile(r"^([ \t]*)(?:async[ \t]+)?def[ \t]+\w+[ \t]*\(")
+_VERSION = re.compile(r"^(.*)_v(\d+)$")
+_ASSIGNED = re.compile(r"^(\w+) *(?::[^=]*)?= *(-?\d+(?:\.\d+)?)\s*(?:#|$)")
+_NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
+_MAX_HEADER_LINES = 40
+_MAX_DEPTH = 60
+_MAX_TYPICAL = 24
+_LARGE = 1e9
+_EMPTY_HEADER = "def answer():\n    pass"
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a prompt asks for.
+
+    Attributes:
+        header: The function to write, without a body (its docstring is kept).
+        parents: The versions shown, in their order, under the name and arguments of the header.
+        env: The names that any version may use: arguments, imports, constants and helpers.
+        returns: Kind of what the function returns.
+        typical: Numbers that the text mentions or the versions use; good constants to try.
+        constants: Values of the plain numbers that the text around the versions gives names to.
+        largest: The largest number that the text mentions; 0 if it mentions none.
+        forbidden: Names of the versions shown, which the answer must not call.
+    """
+
+    header: ast.FunctionDef
+    parents: tuple[ast.FunctionDef, ...]
+    env: Env
+    returns: Kind
+    typical: tuple[float, ...]
+    constants: dict[str, float]
+    largest: float
+    forbidden: frozenset[str]
+
+
+@dataclass(slots=True)
+class Found:
+    """Functions by themselves, and the lines outside of them."""
+
+    functions: list[ast.FunctionDef] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+
+def read_prompt(prompt: str) -> Scene:
+    """Find the empty header to complete, the versions before it, and the names they may use."""
+    found = find_functions(prompt.splitlines())
+    header = _pick_header(found.functions)
+    family = _family(header.name)
+    relatives = [f for f in found.functions if _family(f.name) == family and not is_empty(f)]
+    parents = tuple(_adopt(f, header) for f in relatives)
+    header = _bare(header)
+    helpers = [f for f in found.functions if _family(f.name) != family]
+    env = _preface(found.outside, helpers)
+    env = _borrowed_modules(parents, env) | _arguments(header, parents)
+    returns = _returned(header, parents, env)
+    forbidden = {f.name for f in found.functions if _family(f.name) == family} - {header.name}
+    mentioned = _mentioned(found.outside, header)
+    largest = max(mentioned, default=0.0)
+    constants = _constants(found.outside, env)
+    return Scene(header, parents, env, returns, mentioned + _used(parents), constants, largest, frozenset(forbidden))
+
+
+def parse(source: str) -> ast.Module | None:
+    """The tree of a text, or `None` if it is not Python, or too deep to walk."""
+    try:
+        tree = checked_source.parse(source)
+    except checked_source.SourceError:
+        return None
+    return tree if _depth(tree) <= _MAX_DEPTH else None
+
+
+def _depth(tree: ast.AST) -> int:
+    level, depth = [tree], 0
+    while level:
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        depth += 1
+    return depth
+
+
+def is_empty(function: ast.FunctionDef) -> bool:
+    """Whether a function has a docstring, `pass` or `...` at most."""
+    return all(
+        isinstance(s, ast.Pass) or (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
+        for s in function.body
+    )
+
+
+def find_functions(lines: list[str]) -> Found:
+    """The functions of a prompt, each parsed by itself, and the lines outside of them."""
+    found = Found()
+    at = 0
+    while at < len(lines):
+        start = _DEF.match(lines[at])
+        if start is None:
+            found.outside.append(lines[at])
+            at += 1
+            continue
+        function, at = _read_function(lines, at, len(start[1]))
+        if function is not None:
+            found.functions.append(function)
+    return found
+
+
+def _read_function(lines: list[str], at: int, indent: int) -> tuple[ast.FunctionDef | None, int]:
+    """The function that starts in line `at`, and the line after it."""
+    lines_left = [line[indent:] for line in lines[at:]]
+    header = next((h for h in range(1, _MAX_HEADER_LINES) if _is_header(lines_left[:h])), None)
+    if header is None:
+        return None, at + 1
+    end = header
+    while end < len(lines_left) and _belongs(lines[at + end], indent):
+        end += 1
+    # A docstring's text may stand further left than the code around it: then only the next function ends this one.
+    stops = (n for n in range(header, len(lines_left)) if _DEF.match(lines[at + n]) or lines[at + n].startswith("```"))
+    for stop in (end, next(stops, len(lines_left))):
+        text = "\n".join(lines_left[:stop])
+        for candidate in (text, text + "\n pass"):
+            tree = parse(candidate)
+            if tree is not None and len(tree.body) == 1 and isinstance(tree.body[0], ast.FunctionDef):
+                return tree.body[0], at + stop
+    return None, at + end
+
+
+def _is_header(lines: list[str]) -> bool:
+    text = "\n".join(lines)
+    return parse(text) is not None or parse(text + "\n pass") is not None
+
+
+def _belongs(line: str, indent: int) -> bool:
+    return not line.strip() or len(line) - len(line.lstrip()) > indent
+
+
+def _family(name: str) -> str:
+    version = _VERSION.match(name)
+    return version[1] if version else name
+
+
+def _pick_header(functions: list[ast.FunctionDef]) -> ast.FunctionDef:
+    """The last function without a body; else the version after the last one."""
+    empty = [f for f in functions if is_empty(f)]
+    if empty:
+        return empty[-1]
+    versions = [f for f in functions if _VERSION.match(f.name)] or functions
+    if not versions:
+        return _only_function(_EMPTY_HEADER)
+    last = versions[-1]
+    version = _VERSION.match(last.name)
+    name = f"{version[1]}_v{int(version[2]) + 1}" if version else last.name
+    return ast.FunctionDef(name, last.args, [ast.Pass()], [], last.returns, last.type_comment)
+
+
+def _only_function(source: str) -> ast.FunctionDef:
+    function = checked_source.parse(source).body[0]
+    assert isinstance(function, ast.FunctionDef)
+    return function
+
+
+def _bare(function: ast.FunctionDef) -> ast.FunctionDef:
+    function.body = docstring(function)
+    function.decorator_list = []
+    return function
+
+
+def docstring(function: ast.FunctionDef) -> list[ast.stmt]:
+    """The docstring as a list of no or one statement."""
+    return function.body[:1] if ast.get_docstring(function, clean=False) is not None else []
+
+
+def _adopt(parent: ast.FunctionDef, header: ast.FunctionDef) -> ast.FunctionDef:
+    """The parent's body under the header's name and arguments."""
+    renamed = dict(zip(argument_names(parent), argument_names(header), strict=False)) | {parent.name: header.name}
+    changed = {old: new for old, new in renamed.items() if old != new}
+    body = parent.body[len(docstring(parent)) :]
+    for node in (n for statement in body for n in nodes(statement)):
+        if isinstance(node, ast.Name):
+            node.id = changed.get(node.id, node.id)
+    return ast.FunctionDef(header.name, header.args, body, [], header.returns, None)
+
+
+def argument_names(function: ast.FunctionDef) -> list[str]:
+    return [a.arg for a in all_arguments(function)]
+
+
+def all_arguments(function: ast.FunctionDef) -> list[ast.arg]:
+    a = function.args
+    extra = [one for one in (a.vararg, a.kwarg) if one is not None]
+    return [*a.posonlyargs, *a.args, *a.kwonlyargs, *extra]
+
+
+def _preface(lines: list[str], helpers: list[ast.FunctionDef]) -> Env:
+    """Imports and constants of one line each, outside of docstrings, and the helper functions."""
+    env: Env = {}
+    is_text = False
+    for line in lines:
+        was_text, is_text = is_text, is_text ^ bool((line.count('"""') + line.count("'''")) % 2)
+        if was_text or is_text or not line[:1].isidentifier():
+            continue
+        for statement in getattr(parse(line), "body", []):
+            env |= bound_by(statement, env)
+    for helper in helpers:
+        parameters = tuple(from_annotation(a.annotation) for a in all_arguments(helper))
+        env[helper.name] = Kind(Base.FUNCTION, from_annotation(helper.returns), parameters)
+    return env
+
+
+def _constants(lines: list[str], env: Env) -> dict[str, float]:
+    assigned = (_ASSIGNED.match(line) for line in lines)
+    return {match[1]: ast.literal_eval(match[2]) for match in assigned if match and env.get(match[1]) in (INT, FLOAT)}
+
+
+def bound_by(statement: ast.stmt, env: Env) -> Env:
+    """The names that an import or a plain assignment brings into scope."""
+    match statement:
+        case ast.Import(names=names):
+            modules = {"numpy": NUMPY, "math": MATH}
+            return {a.asname or a.name.split(".")[0]: modules.get(a.name, OTHER) for a in names}
+        case ast.ImportFrom(names=names):
+            return {a.asname or a.name: OTHER for a in names if a.name != "*"}
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            return {name: infer(value, env)}
+        case ast.AnnAssign(target=ast.Name(id=name), value=value) if value is not None:
+            return {name: infer(value, env)}
+    return {}
+
+
+def _borrowed_modules(parents: tuple[ast.FunctionDef, ...], env: Env) -> Env:
+    """Published specifications use `np` without importing it; what a scored parent uses is there."""
+    used = {n.id for p in parents for n in nodes(p) if isinstance(n, ast.Name)}
+    return {name: kind for name, kind in (("np", NUMPY), ("math", MATH)) if name in used} | env
+
+
+def _arguments(header: ast.FunctionDef, parents: tuple[ast.FunctionDef, ...]) -> Env:
+    env = {a.arg: from_annotation(a.annotation) for a in all_arguments(header)}
+    for a in all_arguments(header):
+        if a.annotation is None:
+            env[a.arg] = _guess(a.arg, parents)
+    if header.args.vararg is not None:
+        env[header.args.vararg.arg] = sequence(from_annotation(header.args.vararg.annotation))
+    if header.args.kwarg is not None:
+        env[header.args.kwarg.arg] = OTHER
+    return env
+
+
+def _guess(name: str, parents: tuple[ast.FunctionDef, ...]) -> Kind:
+    """The kind of an argument without annotation, by what the parents do with it."""
+    for node in (n for p in parents for n in nodes(p)):
+        match node:
+            case ast.Subscript(value=ast.Name(id=used)) | ast.For(iter=ast.Name(id=used)) if used == name:
+                return sequence(FLOAT)
+            case ast.Call(func=ast.Name(id="len" | "sum"), args=[ast.Name(id=used)]) if used == name:
+                return sequence(FLOAT)
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="np")), args=[ast.Name(id=used), *_]) if used == name:
+                return ARRAY
+    return FLOAT
+
+
+def _returned(header: ast.FunctionDef, parents: tuple[ast.FunctionDef, ...], env: Env) -> Kind:
+    if header.returns is not None:
+        return from_annotation(header.returns)
+    values = [n.value for p in parents for n in nodes(p) if isinstance(n, ast.Return) and n.value is not None]
+    return infer(values[-1], env) if values else FLOAT
+
+
+def _mentioned(lines: list[str], header: ast.FunctionDef) -> tuple[float, ...]:
+    words = [*lines, ast.get_docstring(header) or ""]
+    numbers = {float(n) for line in words for n in _NUMBER.findall(line)}
+    return tuple(sorted(n for n in numbers if n < _LARGE))[:_MAX_TYPICAL]
+
+
+def _used(parents: tuple[ast.FunctionDef, ...]) -> tuple[float, ...]:
+    constants = [n for p in parents for n in nodes(p) if isinstance(n, ast.Constant)]
+    return tuple(float(n.value) for n in constants if isinstance(n.value, int | float) and abs(n.value) < _LARGE)

@@ -1,0 +1,59 @@
+"""The sample task: waits for a batch of completions and turns them into candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from schemas.marked_file import MarkedFile
+from schemas.outcome import Outcome, Verdict
+from schemas.program import Candidate, Completion, Prompt
+from schemas.skeleton import Skeleton
+from schemas.specification import Specification
+from tasks.sample.parsing.functions import parse_functions
+from tasks.sample.parsing.marked_files import parse_marked_file
+from tasks.sample.parsing.parsed import ParsedCompletion
+
+
+def to_candidates(
+    prompts: Sequence[Prompt], completions: Sequence[Completion], specification: Skeleton
+) -> list[Candidate]:
+    """What the completions hold, in their order."""
+    by_index = {prompt.index: prompt for prompt in prompts}
+    return [_candidate(by_index[completion.prompt], completion, specification) for completion in completions]
+
+
+def _candidate(prompt: Prompt, completion: Completion, specification: Skeleton) -> Candidate:
+    if completion.error:
+        refused = Verdict(Outcome.UNPARSABLE, error=completion.error)
+        return Candidate(prompt.index * prompt.samples + completion.sample, prompt, completion, "", "", refused)
+    extracted = _extract(completion.text, specification, prompt)
+    index = prompt.index * prompt.samples + completion.sample
+    return Candidate(index, prompt, completion, extracted.body, extracted.code_hash, extracted.verdict)
+
+
+def _extract(text: str, skeleton: Skeleton, prompt: Prompt) -> ParsedCompletion:
+    match skeleton:
+        case Specification():
+            return parse_functions(text, skeleton, len(prompt.parent_ids), prompt.base)
+        case MarkedFile():
+            return parse_marked_file(text, skeleton, prompt.base)
+        case _:
+            raise TypeError(f"no way to read a completion for {type(skeleton).__name__}")
+
+
+class Sampling(Protocol):
+    """Where a batch is being bought."""
+
+    def candidates(self, batch: int) -> list[Candidate]:
+        """Waits for them."""
+        ...
+
+
+@task(name="sample", task_run_name="sample-{batch}", cache_policy=NO_CACHE)
+def sample(batch: int, sampling: Sampling) -> list[Candidate]:
+    """Prefect's wrapper; batches are counted from 1."""
+    return sampling.candidates(batch)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from schemas.errors import SandboxUnavailable
+from schemas.job import Call, Job
+from schemas.outcome import Outcome
+from tasks.evaluate.container_worker import MAX_SOURCE, ContainerWorker
+from tasks.evaluate.runner.frames import REQUEST, frame
+from tasks.evaluate.sandbox import Death
+
+JOB = Job("evaluate", (Call((3,)),))
+HEADER = {
+    "broken": "",
+    "status": 0,
+    "wall_s": 0.1,
+    "cpu_s": 0.1,
+    "peak_mib": 1.0,
+    "input_wall_s": [0.1],
+    "loaded": True,
+    "memory_kills": 0,
+}
+
+
+class FakeRunner:
+    """Says that it is ready, then answers each request with what `answer` makes of its number."""
+
+    def __init__(self, answer: Callable[[int], bytes | Exception], death: Death | None = None) -> None:
+        self.answer = answer
+        self.why = death or Death("it died")
+        self.out: list[bytes | Exception] = [frame(b'{"python": "3.13"}')]
+        self.started = False
+        self.closed = False
+
+    def send(self, data: bytes, *, timeout_s: float) -> None:
+        if self.started:
+            self.out.append(self.answer(REQUEST.unpack_from(data)[0]))
+        self.started = True
+
+    def receive(self, *, timeout_s: float) -> bytes:
+        piece = self.out.pop(0) if self.out else b""
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
+
+    def death(self, *, since_s: float) -> Death:
+        return self.why
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def good(number: int) -> bytes:
+    header = json.dumps(HEADER | {"number": number}).encode()
+    return frame(header) + frame(b'\n\n{"score": 1}\n') + frame(b"")
+
+
+def slot_of(*runners: FakeRunner) -> ContainerWorker:
+    waiting = list(runners)
+    return ContainerWorker(JOB, lambda: waiting.pop(0))
+
+
+DYING: dict[str, Callable[[int], bytes | Exception]] = {
+    "ends": lambda number: b"",
+    "ends halfway": lambda number: good(number)[:-10],
+    "hangs": lambda number: TimeoutError(),
+    "breaks": lambda number: ConnectionResetError("reset"),
+    "answers another": lambda number: good(number + 1),
+    "lies in the header": lambda number: frame(b"{}") + frame(b"") + frame(b""),
+    "sends noise": lambda number: b"\xff" * 100,
+}
+
+
+@pytest.mark.parametrize("answer", DYING.values(), ids=DYING)
+def test_a_lost_runner_costs_a_candidate_nothing_once_and_is_ours_twice(answer: Callable[[int], bytes | Exception]):
+    first, second = FakeRunner(answer), FakeRunner(good)
+    slot = slot_of(first, second)
+    assert slot.evaluate("x").scores == (1.0,)
+    assert first.closed
+    assert slot.evaluate("x").scores == (1.0,), "the second runner is kept"
+    assert slot.starts == 2
+    verdict = slot_of(FakeRunner(answer), FakeRunner(answer)).evaluate("x")
+    assert verdict.outcome is Outcome.SANDBOX_ERROR
+    assert verdict.error
+
+
+def test_a_container_ended_for_memory_twice_is_the_candidates():
+    oom = Death("the container ended with exit code 137", out_of_memory=True)
+    verdict = slot_of(*(FakeRunner(lambda number: b"", oom) for _ in range(2))).evaluate("x")
+    assert verdict.outcome is Outcome.OUT_OF_MEMORY
+
+
+def test_an_engine_that_is_down_is_ours_and_comes_back():
+    up = False
+
+    def launch() -> FakeRunner:
+        if not up:
+            raise SandboxUnavailable("no engine")
+        return FakeRunner(good)
+
+    slot = ContainerWorker(JOB, launch)
+    assert slot.evaluate("x").outcome is Outcome.SANDBOX_ERROR
+    up = True
+    assert slot.evaluate("x").scores == (1.0,)
+
+
+def test_a_runner_that_never_is_ready_says_why():
+    runner = FakeRunner(good, Death("no python3"))
+    runner.out = []
+    with pytest.raises(SandboxUnavailable, match="no python3"):
+        slot_of(runner).start()
+    assert runner.closed
+
+
+def test_a_closed_slot_starts_nothing():
+    slot = slot_of()
+    slot.close()
+    assert slot.evaluate("x").outcome is Outcome.SANDBOX_ERROR
+    assert slot.starts == 0
+
+
+def test_an_endless_program_is_not_sent():
+    assert slot_of().evaluate("x" * (MAX_SOURCE + 1)).outcome is Outcome.CRASHED

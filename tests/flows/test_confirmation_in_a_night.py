@@ -1,0 +1,210 @@
+"""A night with programs that lie: what is confirmed, what is not, and what is told of both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.create_run import create_run
+from flows.search import search
+from flows.stop_conditions import StopConditions
+from schemas.errors import SandboxUnavailable, SpecificationError
+from schemas.outcome import Outcome, Verdict
+from schemas.problem import load_problem
+from tasks.evaluate.pool import FreshContainerPool
+from tasks.history.database import Database
+from tests.flows.conftest import Night
+from tests.provider import Answer, Provider
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+IMAGE = os.environ.get("OVERNIGHT_TEST_IMAGE", "overnight-sandbox:latest")
+SANDBOX = {"image": IMAGE, "slots": 2, "confirm": "best"}
+HONEST = "return offset + 4.0"
+FORGED = "import builtins\n    builtins.abs = lambda value: -1000.0\n    return offset + 2.0"
+REMEMBERS = "evaluate.calls = getattr(evaluate, 'calls', 0) + 1\n    return offset + 3.0 + 7.0 * (evaluate.calls > 1)"
+CLOCK = "import time\n    return offset + 5.0 + time.time_ns() % 9973 / 1e4"
+UNSEEDED = "import os\n    return offset + 5.0 + int.from_bytes(os.urandom(4), 'big') / 2**33"
+
+
+def answers(provider: Provider, bodies: Sequence[str]) -> None:
+    """The provider answers the n-th request with the n-th of these bodies."""
+
+    def script(number: int, request: dict[str, Any]) -> Answer:
+        content = f"def guess_v9(offset):\n    {bodies[number % len(bodies)]}"
+        choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
+        return Answer({"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]})
+
+    provider.script = script
+
+
+def one_island(asks: dict[str, Any], prompts: int, **more: Any) -> dict[str, Any]:
+    asks["sampling"]["concurrency"] = 1
+    search = {"prompts": prompts, "samples": 1, "islands": 1, "lookahead": 0}
+    return {**asks, "search": search, "sandbox": SANDBOX, **more}
+
+
+def rows(history: Path) -> list[dict[str, Any]]:
+    return Database(history).rows(
+        "SELECT outcome, score, confirmed_score, error, body FROM programs WHERE generation = 1 ORDER BY index"
+    )
+
+
+def test_what_lies_is_unconfirmed_with_both_scores_and_what_is_honest_is_registered(
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+):
+    bodies = [FORGED, REMEMBERS, CLOCK, UNSEEDED, HONEST]
+    answers(provider, bodies)
+    night(1, settings=one_island(asks, len(bodies)))
+    *liars, honest = rows(tmp_path)
+    assert [row["outcome"] for row in liars] == ["unconfirmed"] * 4
+    assert [row["score"] for row in liars] == [None] * 4
+    assert liars[0]["confirmed_score"] == -8.0
+    assert liars[0]["error"].startswith("scored 496.0, then -8.0: run again, in a fresh container")
+    assert liars[1]["error"].startswith("scored -3.5, then -7.0: ")
+    assert (honest["outcome"], honest["score"], honest["confirmed_score"]) == ("scored", -6.0, -6.0)
+    history = Database(tmp_path)
+    (run,) = history.rows("FROM runs")
+    assert run["best_score"] == -6.0
+    (generation,) = history.rows("FROM generations WHERE generation = 1")
+    assert dict(generation["outcomes"]) == {"scored": 1, "unconfirmed": 4}
+    assert len(history.rows("FROM population WHERE from_generation = 1")) == 1
+
+
+def test_without_confirmation_the_forged_score_stands(
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+):
+    answers(provider, [FORGED])
+    night(1, settings=one_island(asks, 1, sandbox={**SANDBOX, "confirm": "never"}))
+    (row,) = rows(tmp_path)
+    assert (row["outcome"], row["score"], row["confirmed_score"]) == ("scored", 496.0, None)
+
+
+def test_with_every_evaluation_split_nothing_is_forged_in_the_first_place(
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+):
+    answers(provider, [FORGED, HONEST])
+    night(1, settings=one_island(asks, 2, sandbox={**SANDBOX, "split": True}))
+    assert [(row["outcome"], row["score"]) for row in rows(tmp_path)] == [("scored", -8.0), ("scored", -6.0)]
+
+
+def test_declared_noise_lets_an_unsteady_best_in_with_its_lower_score(
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+):
+    answers(provider, [UNSEEDED])
+    night(1, settings=one_island(asks, 1, noise=0.5))
+    (row,) = rows(tmp_path)
+    assert row["outcome"] == "scored"
+    assert row["score"] <= row["confirmed_score"]
+
+
+LIES_ON_VALIDATION = (
+    "lie = {'__sub__': lambda value, other: float(offset) if offset == 2 else float(value) - other}\n"
+    "    return type('F', (float,), lie)(offset + 4.0)"
+)
+
+
+def test_the_winner_of_a_night_is_run_split_on_the_inputs_it_has_not_seen(
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+):
+    answers(provider, [LIES_ON_VALIDATION, HONEST.replace("4.0", "3.0")])
+    night(1, settings=one_island(asks, 2))
+    assert [row["score"] for row in rows(tmp_path)] == [-6.0, -7.0]
+    (row,) = Database(tmp_path).rows("FROM nights")
+    first, second, start = row["finalists"]
+    assert (first["train"], first["validation"], first["held_out"]) == (-6.0, -6.0, -6.0)
+    assert (second["validation"], start["validation"]) == (-7.0, -9.0)
+
+
+def test_an_engine_that_fails_meanwhile_costs_an_attempt_and_no_candidate(
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("flows.search._FIRST_WAIT_S", 0.01)
+    real, failures, confirmed = FreshContainerPool.evaluate, [HONEST, HONEST, "the start program too"], []
+
+    def evaluate(self: FreshContainerPool, source: str) -> Verdict:
+        if failures and (HONEST in source or len(failures) < 3):
+            failures.pop()
+            return Verdict(Outcome.SANDBOX_ERROR, error="the engine is gone")
+        confirmed.append(source)
+        return real(self, source)
+
+    monkeypatch.setattr(FreshContainerPool, "evaluate", evaluate)
+    answers(provider, [FORGED, HONEST])
+    night(1, settings=one_island(asks, 2))
+    attempts = Database(tmp_path).rows("FROM generations WHERE generation = 1 ORDER BY attempt")
+    assert [row["state"] for row in attempts] == ["failed", "committed"]
+    assert "the engine is gone" in attempts[0]["error"]
+    assert [row["outcome"] for row in rows(tmp_path)] == ["unconfirmed", "scored"]
+    assert len(confirmed) == 3, "the start program and each of the two once"
+    assert len(provider.requests) == 2, "nothing is bought again"
+
+
+IN_PLACE = '''import funsearch
+
+@funsearch.run
+def evaluate(n):
+    """How many are put into the list."""
+    values = []
+    fill(values, n)
+    return len(values)
+
+@funsearch.evolve
+def fill(values, n):
+    """Fills the list."""
+    values.extend(range(n))
+'''
+
+
+def test_a_specification_that_cannot_be_split_is_refused_before_anything_is_spent(tmp_path: Path, sandbox_image: str):
+    path = tmp_path / "in_place.py"
+    path.write_text(IN_PLACE)
+    problem = load_problem(path, {"inputs": [3], "sandbox": {"image": sandbox_image, "slots": 1}})
+    with pytest.raises(SpecificationError, match=r"scores otherwise: 3\.0 and 0\.0 on input 1") as caught:
+        create_run(problem, path, tmp_path / "history", seed=1, run_id="refused")
+    assert "--confirm never" in caught.value.remedy
+    assert not (tmp_path / "history").exists()
+
+
+def test_it_runs_without_confirmation(tmp_path: Path, sandbox_image: str, prefect: str):
+    path = tmp_path / "in_place.py"
+    path.write_text(IN_PLACE)
+    sandbox = {"image": sandbox_image, "slots": 1, "confirm": "never"}
+    search_settings = {"islands": 1, "prompts": 1, "samples": 1}
+    problem = load_problem(path, {"inputs": [3], "sandbox": sandbox, "search": search_settings})
+    create_run(problem, path, tmp_path, seed=1, run_id="in-place")
+    search("in-place", str(tmp_path), StopConditions(generations=1))
+
+
+def test_a_fresh_container_for_each_and_none_before_the_first(sandbox_image: str, toy: Path):
+    from flows.sandboxes import open_confirmations
+    from tests.flows.test_search import containers
+
+    problem = load_problem(toy, {"sandbox": {"image": sandbox_image}})
+    pool = open_confirmations(problem, seed=0, run_id="fresh")
+    try:
+        assert containers("fresh") == []
+        hostname = "import os\nprint(os.stat('/etc/hostname').st_mtime_ns)\nreturn 1.0"
+        outputs = {pool.evaluate(problem.specification.with_body(hostname)).output for _ in range(2)}
+        assert len(outputs) == 2
+        assert containers("fresh") == []
+    finally:
+        pool.close()
+    assert pool.evaluate(problem.specification.text).outcome is Outcome.SANDBOX_ERROR
+
+
+def test_an_engine_that_is_down_is_no_verdict_on_the_start_program(
+    toy: Path, tmp_path: Path, sandbox_image: str, monkeypatch: pytest.MonkeyPatch
+):
+    lost = Verdict(Outcome.SANDBOX_ERROR, error="the engine is gone")
+    monkeypatch.setattr(FreshContainerPool, "evaluate", lambda self, source: lost)
+    problem = load_problem(toy, {"sandbox": {"image": sandbox_image, "slots": 1, "confirm": "best"}})
+    from schemas.errors import EnvironmentFault
+
+    with pytest.raises(EnvironmentFault, match="the engine is gone") as caught:
+        create_run(problem, toy, tmp_path, seed=1, run_id="gone")
+    assert not isinstance(caught.value, SandboxUnavailable | SpecificationError)

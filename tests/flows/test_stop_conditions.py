@@ -1,0 +1,36 @@
+"""When a night ends."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from flows.stop_conditions import StopConditions, Tally, reason_to_stop
+from schemas.generation import StopReason
+
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("rules", "tally", "reason"),
+    [
+        ({}, {}, None),
+        ({}, {"interrupted": True}, StopReason.INTERRUPTED),
+        ({"generations": 3}, {"generations": 2}, None),
+        ({"generations": 3}, {"generations": 3}, StopReason.GENERATIONS),
+        ({"max_samples": 10}, {"samples": 10}, StopReason.SAMPLES),
+        ({"max_tokens": 10}, {"tokens": 9}, None),
+        ({"max_tokens": 10}, {"tokens": 10}, StopReason.TOKENS),
+        ({"total_budget_usd": 2.0}, {"cost_usd": 0.5, "total_usd": 2.1}, StopReason.BUDGET),
+        ({"budget_usd": 1.0}, {"cost_usd": 0.99}, None),
+        ({"budget_usd": 1.0}, {"cost_usd": 1.0}, StopReason.BUDGET),
+        ({"target": 5.0}, {"best": 5.0}, StopReason.TARGET),
+        ({"until": NOW + timedelta(seconds=60)}, {"longest_generation_s": 50.0}, None),
+        ({"until": NOW + timedelta(seconds=60)}, {"longest_generation_s": 61.0}, StopReason.DEADLINE),
+        ({"until": NOW - timedelta(seconds=1)}, {}, StopReason.DEADLINE),
+        ({"until": NOW, "target": 5.0}, {"best": 6.0}, StopReason.TARGET),
+    ],
+)
+def test_rules(rules: dict, tally: dict, reason: StopReason | None):
+    assert reason_to_stop(StopConditions(**rules), Tally(**{"best": 0.0, **tally}), NOW) is reason

@@ -1,0 +1,173 @@
+"""What is taken from a completion where a whole file evolves."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from schemas.marked_file import MarkedFile, read_marked
+from schemas.outcome import Outcome
+from schemas.settings import Model
+from tasks.sample.builtin import mutate
+from tasks.sample.feedback import LAST_TRY
+from tasks.sample.parsing.marked_files import parse_marked_file
+from tasks.sample.prompts import render
+
+HEAD, TAIL = "#include <stdio.h>\nint f() {\n", '}\nint main() { printf("%d", f()); }\n'
+FILE = read_marked(f"{HEAD}// EVOLVE-BLOCK-START\nreturn 1;\n// EVOLVE-BLOCK-END\n{TAIL}", "f.c")
+TWO_TEXT = """\
+# EVOLVE-BLOCK-START
+a = 1
+# EVOLVE-BLOCK-END
+x
+# EVOLVE-BLOCK-START
+b = 2
+# EVOLVE-BLOCK-END
+"""
+TWO = read_marked(TWO_TEXT, "f.py")
+WHOLE = read_marked("echo '{\"score\": 1}'\n", "f.sh")
+
+
+def fenced(text: str) -> str:
+    return f"Here it is:\n```c\n{text}\n```\nDone."
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        fenced("return 2;"),
+        fenced("// EVOLVE-BLOCK-START\nreturn 2;\n// EVOLVE-BLOCK-END"),
+        fenced(FILE.with_body("return 2;")),
+        fenced(f"{HEAD}return 2;\n{TAIL}"),
+        FILE.with_body("return 2;"),
+        fenced("return 0;") + "\nNo, better:\n" + fenced("return 2;"),
+    ],
+    ids=["the block", "with marks", "the whole file", "the file without marks", "no fence", "two answers"],
+)
+def test_the_block_is_found_however_it_is_given(answer: str):
+    assert parse_marked_file(answer, FILE).body == "return 2;"
+
+
+def edit(old: str, new: str) -> str:
+    return f"<<<<<<< SEARCH\n{old}\n=======\n{new}\n>>>>>>> REPLACE\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        edit("return 1;", "return 2;"),
+        fenced(edit("return 1;  ", "return 2;")),
+        f"One step:\n{edit('return 1;', 'return 0;')}\nand another:\n{edit('return 0;', 'return 2;')}",
+        edit("int f() {\n// EVOLVE-BLOCK-START\nreturn 1;", "int f() {\n// EVOLVE-BLOCK-START\nreturn 2;"),
+    ],
+    ids=["alone", "in a fence, with spaces at the end", "one after another", "with lines around the block"],
+)
+def test_edits_are_made_on_the_best_version_that_was_shown(answer: str):
+    assert parse_marked_file(answer, FILE).body == "return 2;"
+    assert parse_marked_file(answer.replace("1", "3"), FILE, "return 3;").body == "return 2;"
+
+
+def test_edits_may_be_in_several_blocks_or_in_a_file_without_marks():
+    assert parse_marked_file(edit("a = 1", "a = 7") + edit("b = 2", "b = 8"), TWO).body == (
+        TWO.start_body.replace("1", "7").replace("2", "8")
+    )
+    whole = edit("echo '{\"score\": 1}'", "echo '{\"score\": 2}'")
+    assert parse_marked_file(whole, WHOLE).body == "echo '{\"score\": 2}'"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (edit("return 9;", "return 2;"), "edit 1 of 1: the lines to replace are not in the best version"),
+        (edit("return 1;", "return 2;") + edit("", "x"), "edit 2 of 2: the lines to replace are not"),
+        (edit("int f() {", "int g() {"), "the edits change what stands outside of the marks"),
+        (edit("// EVOLVE-BLOCK-END", ""), "after the edits: the completion:3: EVOLVE-BLOCK-START without"),
+    ],
+)
+def test_edits_that_cannot_be_made_are_said(answer: str, said: str):
+    verdict = parse_marked_file(answer, FILE).verdict
+    assert verdict is not None
+    assert verdict.outcome is Outcome.UNPARSABLE
+    assert said in verdict.error
+
+
+def test_several_blocks_need_their_marks():
+    assert parse_marked_file(
+        fenced(TWO.with_body(TWO.start_body.replace("1", "7"))), TWO
+    ).body == TWO.start_body.replace("1", "7")
+    refused = parse_marked_file(fenced("a = 1"), TWO).verdict
+    assert refused is not None
+    assert refused.error == "no code block with the 2 evolved blocks"
+
+
+def test_a_file_without_marks_is_given_whole():
+    assert parse_marked_file(fenced("echo '{\"score\": 2}'"), WHOLE).body == "echo '{\"score\": 2}'"
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        ("I cannot help with that.", Outcome.UNPARSABLE),
+        ("", Outcome.UNPARSABLE),
+        (fenced("// EVOLVE-BLOCK-START\nreturn 2;"), Outcome.UNPARSABLE),
+        (fenced("// EVOLVE-BLOCK-START\n\n// EVOLVE-BLOCK-END"), Outcome.REJECTED),
+    ],
+)
+def test_what_is_no_answer_is_said(answer: str, outcome: Outcome):
+    verdict = parse_marked_file(answer, FILE).verdict
+    assert verdict is not None
+    assert verdict.outcome is outcome
+
+
+def test_a_prompt_shows_the_best_in_its_file_and_the_earlier_ones_above():
+    prompt = render(FILE, ["return 1;", "return 2;"], Model(name="m"), "A larger number.")
+    assert "A larger number." in prompt
+    assert prompt.index("return 1;") < prompt.index(FILE.with_body("return 2;").strip())
+    assert "everything that stands between the two marks" in prompt
+
+
+@pytest.mark.parametrize("file", [FILE, TWO, WHOLE], ids=["one block", "two blocks", "no marks"])
+def test_the_built_in_model_answers_with_a_changed_file(file: MarkedFile):
+    prompt = render(file, [file.start_body], Model(name="m"), "")
+    answers = {parse_marked_file(mutate(prompt, seed), file).body for seed in range(20)}
+    assert len(answers - {file.start_body, ""}) >= 3
+    assert mutate(prompt, 3) == mutate(prompt, 3)
+
+
+def test_what_the_built_in_model_makes_of_python_is_python():
+    text = "# EVOLVE-BLOCK-START\nif a < 1.5:\n    b = min(a, 2)\nelse:\n    b = 3\n# EVOLVE-BLOCK-END\n"
+    file = read_marked(text, "f.py")
+    prompt = render(file, [file.start_body], Model(name="m"), "")
+    for seed in range(50):
+        compile(parse_marked_file(mutate(prompt, seed), file).body, "f.py", "exec")
+
+
+def test_the_built_in_model_does_not_take_what_was_printed_for_the_file():
+    printed = f"{LAST_TRY}\n\n```c\nreturn 0;\n```\n\nIt printed:\n\n```text\nx 1\n```"
+    prompt = render(FILE, [FILE.start_body], Model(name="m"), "", printed)
+    for seed in range(10):
+        assert parse_marked_file(mutate(prompt, seed), FILE).body.startswith("return")
+
+
+def test_edits_are_offered_for_what_is_long_to_write_out():
+    long = "\n".join(f"a{number} = {number}" for number in range(100))
+    assert "<<<<<<< SEARCH" in render(TWO, [long], Model(name="m"))
+    assert "SEARCH" not in render(TWO, [TWO.start_body], Model(name="m"))
+
+
+@pytest.mark.parametrize("line", ["<<<<<<< SEARCH\n=======\n", "<<<<<<< SEARCH\n", "=======\n", "```\n"])
+def test_a_completion_that_repeats_itself_is_read_in_no_time(line: str):
+    began = time.process_time()
+    assert parse_marked_file(line * 2000, FILE).verdict is not None
+    assert time.process_time() - began < 1
+
+
+def test_the_built_in_model_does_not_answer_with_changed_words_alone():
+    code = 'def f():\n    """The 1 of 2 or 3 < 4."""\n    # 5 and 6\n    return 7\n'
+    file = read_marked(f"# EVOLVE-BLOCK-START\n{code}# EVOLVE-BLOCK-END\n", "f.py")
+    prompt = render(file, [file.start_body], Model(name="m"), "")
+    for seed in range(30):
+        body = parse_marked_file(mutate(prompt, seed), file).body
+        assert re.sub(r'""".*?"""|#.*', "", body).split() != ["def", "f():", "return", "7"]

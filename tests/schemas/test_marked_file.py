@@ -1,0 +1,68 @@
+"""A whole file of any language whose marked blocks evolve."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import SpecificationError
+from schemas.marked_file import read_marked, split_blocks
+
+ONE = "int main() {\n  // EVOLVE-BLOCK-START\n  return 1;\n  // EVOLVE-BLOCK-END\n}\n"
+TWO = "# EVOLVE-BLOCK-START\na = 1\n# EVOLVE-BLOCK-END\nfixed = 2\n# EVOLVE-BLOCK-START 2\nb = 3\n# EVOLVE-BLOCK-END\n"
+
+LINES = st.lists(st.text("ab =1\t{}#", min_size=1, max_size=8).filter(str.strip), min_size=1, max_size=5)
+
+
+def test_what_stands_between_the_marks_is_the_body():
+    file = read_marked(ONE, "main.c")
+    assert (file.start_body, file.language) == ("  return 1;", "c")
+    assert file.with_body("  return 2;") == ONE.replace("return 1", "return 2")
+
+
+def test_several_blocks_are_one_body_with_the_marks_between_them():
+    file = read_marked(TWO, "two.py")
+    assert file.start_body == "a = 1\n# EVOLVE-BLOCK-END\n# EVOLVE-BLOCK-START 2\nb = 3"
+    assert file.with_body(file.start_body.replace("a = 1", "a = 9")) == TWO.replace("a = 1", "a = 9")
+
+
+def test_without_marks_all_of_it_evolves():
+    file = read_marked("echo 1\n", "run.sh")
+    assert (file.start_body, file.with_body("echo 2")) == ("echo 1", "echo 2")
+
+
+@given(before=LINES, blocks=st.lists(LINES, min_size=1, max_size=3), after=LINES)
+def test_a_file_with_its_own_body_is_the_file(before: list[str], blocks: list[list[str]], after: list[str]):
+    lines = list(before)
+    for block in blocks:
+        lines += ["# EVOLVE-BLOCK-START", *block, "# EVOLVE-BLOCK-END", *after]
+    text = "\n".join(lines) + "\n"
+    file = read_marked(text, "any.rb")
+    assert file.with_body(file.start_body) == text
+    assert split_blocks(file.start_body) == ["".join(f"{line}\n" for line in b) for b in blocks[:-1]] + [
+        "\n".join(blocks[-1])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("x\n# EVOLVE-BLOCK-START\ny\n", "mine.py:2: EVOLVE-BLOCK-START without an EVOLVE-BLOCK-END"),
+        ("# EVOLVE-BLOCK-END\n", "mine.py:1: EVOLVE-BLOCK-END without a EVOLVE-BLOCK-START"),
+        ("# EVOLVE-BLOCK-START\n# EVOLVE-BLOCK-START\n", "mine.py:2: the block begun in line 1"),
+    ],
+)
+def test_marks_that_do_not_alternate_are_named(text: str, says: str):
+    with pytest.raises(SpecificationError, match=says):
+        read_marked(text, "mine.py")
+
+
+def test_equal_programs_have_equal_hashes_whatever_their_layout():
+    python, other = read_marked(TWO, "two.py"), read_marked(ONE, "main.c")
+    assert python.code_hash("a = (1)\n# why\n") == python.code_hash("a=1")
+    assert python.code_hash("a = 1") != python.code_hash("a = 2")
+    deep = "a = 1" + " + 1" * 2000
+    assert python.code_hash(deep) == python.code_hash(deep + "  ")
+    assert other.code_hash("return 1;\n\n") == other.code_hash("return 1;  ")
+    assert other.code_hash("return 1;") != other.code_hash("return 2;")
