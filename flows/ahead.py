@@ -1,14 +1,14 @@
-"""From which population the prompts of each generation come."""
+"""The plans of generations to come: from which state of the algorithm the prompts of each one are made."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from schemas.algorithm import Algorithm, Plan, Turn
 from schemas.feedback import Feedback
 from schemas.generation import RunHistory, RunRecord
-from schemas.program import Selection
-from tasks.select.islands import Population
+from tasks.select.registry import create_algorithm
 
 
 def asked_after(number: int, run: RunRecord) -> range:
@@ -25,27 +25,34 @@ def asked_after(number: int, run: RunRecord) -> range:
     return range(number + 1 if number == run.given else number + 1 + lookahead, number + 2 + lookahead)
 
 
-def rebuild(run: RunRecord, past: RunHistory) -> tuple[Population, dict[int, list[Selection]], dict[str, Feedback]]:
-    """The population after everything that is committed, what it was asked for the generations to come and failed, and
-    the lessons.
+def rebuild(run: RunRecord, history: RunHistory) -> tuple[Algorithm, dict[int, list[Plan]], dict[str, Feedback]]:
+    """Return the algorithm after everything that is committed, its plans for the generations to come and failed, and
+    the feedback.
     """
-    population = Population(run.problem.settings.search, past.start, run.seed)
-    given, steps = past.steps[: run.given], past.steps[run.given :]
+    search = run.problem.settings.search
+    algorithm = create_algorithm(search.algorithm, history.start, run.seed)
+    given, steps = history.steps[: run.given], history.steps[run.given :]
     for step in given:
-        population.replay(step.changes, past.programs)
-    asked = {number: population.ask(number) for number in filter(past.is_open, asked_after(run.given, run))}
+        algorithm.replay(step.changes, history.programs)
+    open_now = filter(history.is_open, asked_after(run.given, run))
+    plans = {number: plan_generation(algorithm, number, search.prompts) for number in open_now}
     feedback: dict[str, Feedback] = {}
     last = run.given
     for step in steps:
-        population.replay(step.changes, past.programs)
+        algorithm.replay(step.changes, history.programs)
         feedback |= step.feedback
         if step.generation > last:
-            for number in filter(past.is_open, asked_after(step.generation, run)):
-                asked[number] = with_feedback(population.ask(number), feedback)
+            for number in filter(history.is_open, asked_after(step.generation, run)):
+                plans[number] = with_feedback(plan_generation(algorithm, number, search.prompts), feedback)
         last = max(last, step.generation)
-    return population, asked, feedback
+    return algorithm, plans, feedback
 
 
-def with_feedback(selections: Sequence[Selection], feedback: Mapping[str, Feedback]) -> list[Selection]:
-    """The selections, each with the lesson of its best parent if there is one."""
-    return [replace(one, feedback=feedback.get(one.parents[-1].id)) for one in selections]
+def plan_generation(algorithm: Algorithm, generation: int, prompts: int) -> list[Plan]:
+    """Ask the algorithm for a plan for each prompt of a generation."""
+    return [algorithm.ask(Turn(generation, index)) for index in range(prompts)]
+
+
+def with_feedback(plans: Sequence[Plan], feedback: Mapping[str, Feedback]) -> list[Plan]:
+    """Return the plans, each with the feedback on its base if there is any."""
+    return [replace(plan, feedback=feedback.get(plan.base.id)) for plan in plans]

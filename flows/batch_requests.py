@@ -64,7 +64,7 @@ class BatchRequests:
         size = session.run.problem.settings.sampling.batch_generations
         before = session.run.given
         last = before + ((generation - 1 - before) // size + 1) * size
-        later = [number for number in range(generation + 1, last + 1) if number in session.asked]
+        later = [number for number in range(generation + 1, last + 1) if number in session.plans]
         return [generation, *(number for number in later if session.may_begin(number))]
 
 

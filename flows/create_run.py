@@ -12,11 +12,11 @@ from pathlib import Path
 
 from flows.origin import origin_of, problem_label
 from flows.sandboxes import open_confirmations, open_sandboxes
+from schemas.algorithm import Join
 from schemas.errors import EnvironmentFault, SpecificationError
 from schemas.generation import GenerationRecord, RunRecord
 from schemas.ids import new_run_id, program_id
 from schemas.outcome import Outcome, Verdict
-from schemas.population import Join
 from schemas.problem import Problem
 from schemas.program import Candidate, Completion, Judged, Prompt, reduced
 from schemas.specification import Specification
@@ -239,10 +239,19 @@ def image_id(image: str) -> str:
 
 
 def start_generation(run: RunRecord, verdict: Verdict) -> GenerationRecord:
-    """The start program on every island, as a generation that nobody sampled."""
+    """Return generation 0: the start program, which founds the niches."""
     problem, now = run.problem, run.started_at
     body = problem.specification.start_body
-    prompt = Prompt(0, island=0, parent_ids=(), model="", style="", text="", seeds=(0,))
+    niches = problem.settings.search.algorithm.founded_niches
+    prompt = Prompt(
+        0,
+        niche=niches[0],
+        parent_ids=(),
+        model="",
+        style="",
+        text="",
+        seeds=(0,),
+    )
     completion = Completion(
         0,
         0,
@@ -272,6 +281,6 @@ def start_generation(run: RunRecord, verdict: Verdict) -> GenerationRecord:
         ended_at=datetime.now(UTC),
         best=judged.program(),
         judged=(judged,),
-        changes=tuple(Join(island, judged.id) for island in range(problem.settings.search.islands)),
+        changes=tuple(Join(niche, judged.id) for niche in niches),
         place=0,
     )

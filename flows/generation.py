@@ -97,7 +97,7 @@ class Attempt:
         reset = self._number > session.generations and session.is_time_to_reset(self._number)
         session.progress.phase = "select"
         select(
-            lambda: register(judged, self._number, session.population, session.best, reset=reset),
+            lambda: register(judged, self._number, session.algorithm, session.best, reset=reset),
             lambda selected: session.commit(self._record(selected, sample_s, evaluated - begin, evaluated)),
         )
         if reset:
@@ -105,10 +105,10 @@ class Attempt:
         return judged
 
     def _confirmed(self, judged: list[Judged]) -> list[Judged]:
-        """Where a candidate would be the best of its island, once it is run again and gets the same score."""
+        """Where a candidate would be the best of its niche, once it is run again and gets the same score."""
         session = self._session
         confirmer = session.confirmer(self._number)
-        best = [(island.best or session.population.start).score for island in session.population.islands]
+        best = {name: niche.best.score for name, niche in session.algorithm.niches.items()}
         if confirmer is None or not confirmer.concerns(judged, best):
             return judged
         session.progress.phase = "confirm"

@@ -23,6 +23,7 @@ from tasks.history.differences import Comparison, Difference, compare
 from tasks.history.files import RunFiles, files_of
 from tasks.history.mirror import place_of
 from tasks.history.recorded_rows import Row, completions_of, read_attempts, read_rows
+from tasks.history.rows import niche_of
 from tasks.sample.recorded_completions import RecordedCompletions
 from tasks.select.selection_task import Selected, judge, register
 from tasks.select.survivors import Survivor
@@ -103,13 +104,13 @@ def _given(then: RecordedRun, run: RunRecord, start: GenerationRecord) -> list[G
     """The programs that the run was begun with beside its start program, scored once more."""
     if not run.given:
         return []
-    islands: defaultdict[str, list[int]] = defaultdict(list)
+    niches: defaultdict[str, list[str]] = defaultdict(list)
     for row in read_rows(then.files, "population", 1):
-        islands[row["program_id"]].append(row["island"])
+        niches[row["program_id"]].append(niche_of(row))
     kept = [
         Survivor(
             Program(row["parent_ids"][0], row["body"], (), 0.0),
-            tuple(islands[row["program_id"]] or [row["island"]]),
+            tuple(niches[row["program_id"]] or [niche_of(row)]),
         )
         for row in read_rows(then.files, "programs", 1)
     ]
@@ -178,12 +179,12 @@ def _commit(then: RecordedRun, session: Session, number: int) -> None:
     pairs = [pair for batch in range(1, current.batches + 1) for pair in current.verdicts(batch)]
     judged = judge(session.run.run_id, number, pairs, settings.reducer, session.known)
     if confirmer := session.confirmer(number):
-        best = [(island.best or session.population.start).score for island in session.population.islands]
+        best = {name: niche.best.score for name, niche in session.algorithm.niches.items()}
         session.progress.phase = "confirm"
         judged = confirmer.confirm(judged, best)
     judged = [_as_recorded(one, row) if (row := cut.get(one.candidate.index)) else one for one in judged]
     reset = _resets(then, session, number)
-    selected = register(judged, number, session.population, session.best, reset=reset)
+    selected = register(judged, number, session.algorithm, session.best, reset=reset)
     session.commit(_record(session, number, selected, started_at))
 
 
@@ -195,8 +196,8 @@ def _as_recorded(one: Judged, row: Row) -> Judged:
 
 def _resets(then: RecordedRun, session: Session, number: int) -> bool:
     """By the generation's number again; where it went by the clock, as it did then."""
-    if session.search.reset_hours is not None:
-        return bool(then.committed[number]["reset_islands"])
+    if session.search.algorithm.resets_by_the_hour:
+        return bool(then.committed[number]["reset_islands"] or then.committed[number].get("reset_niches"))
     return number > session.generations and session.is_time_to_reset(number)
 
 

@@ -361,7 +361,7 @@ class Night:
         session = self._session
         session.progress.phase = "over"
         self._show(now=True)
-        start, failed = session.population.start.score, sorted(session.failed)
+        start, failed = session.start.score, sorted(session.failed)
         self._notifier.ended(session.run.run_id, self._record, start, failed, self._flag)
 
     def _final(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from prefect.exceptions import TerminationSignal
 
-from flows.ahead import asked_after, rebuild, with_feedback
+from flows.ahead import asked_after, plan_generation, rebuild, with_feedback
 from flows.batch_requests import BatchRequests, NightCompletionStore
 from flows.compaction import Compaction
 from flows.notifications import Notifier
@@ -19,10 +19,11 @@ from flows.progress import Progress
 from flows.round import Round
 from flows.sandboxes import open_confirmations, open_sandboxes, slots_of
 from flows.trust import require_trusted_models
+from schemas.algorithm import Algorithm, Plan
 from schemas.feedback import Feedback, latest_feedback
 from schemas.generation import GenerationRecord, RunHistory, RunRecord
 from schemas.outcome import Outcome
-from schemas.program import Program, Prompt, Selection
+from schemas.program import Program, Prompt
 from schemas.settings import Search
 from tasks.evaluate.confirmation import Confirmer
 from tasks.evaluate.evaluator import Evaluator
@@ -37,7 +38,6 @@ from tasks.sample.budget import Budget
 from tasks.sample.completion_request import CompletionRequest, CompletionSource
 from tasks.sample.gateway import Gateway
 from tasks.sample.prompts import build_prompts
-from tasks.select.islands import Population
 
 STOPPED_AT_ONCE = (KeyboardInterrupt, TerminationSignal)
 """Ctrl-C twice; SIGTERM, which is also how Prefect cancels."""
@@ -50,9 +50,9 @@ class Session:
     """One run, open in this process. Only the process that holds the run's lock has one.
 
     Attributes:
-        population: After the last generation that is committed.
+        algorithm: After the last generation that is committed.
         compaction: Of the files, beside the night.
-        asked: What it was asked for the generations to come.
+        plans: What it was asked for the generations to come.
         best: The best program of the run so far, alive or not.
         generations: Number of the last that came to its end.
         failed: Those that were given up and not committed since.
@@ -70,8 +70,9 @@ class Session:
         last_reset: `time.monotonic()` of the last reset, for resets by the hour, as if nights followed on each other.
     """
 
-    population: Population
-    asked: dict[int, list[Selection]]
+    algorithm: Algorithm
+    start: Program
+    plans: dict[int, list[Plan]]
     generations: int
     failed: set[int]
     place: int
@@ -106,7 +107,7 @@ class Session:
         self.may_begin: Callable[[int], bool] = lambda _: False
         self.notifier: Notifier | None = None
         self.last_reset = time.monotonic()
-        if self.search.reset_hours is not None:
+        if self.search.algorithm.resets_by_the_hour:
             self.last_reset -= read_since_reset(files)
         self.can_keep = True
         self._closing = False
@@ -160,7 +161,7 @@ class Session:
     def go_ahead(self, generation: int) -> None:
         """Begins the generations after this one, as far as the lookahead and the night's rules allow."""
         for number in range(generation + 1, generation + 1 + self.search.lookahead):
-            if number in self.asked and self.may_begin(number):
+            if number in self.plans and self.may_begin(number):
                 self.round(number)
 
     def _completion_request(self, generation: int) -> CompletionRequest:
@@ -198,7 +199,7 @@ class Session:
     @property
     def known(self) -> set[str] | None:
         """Hashes of every body that was judged; `None` in paper mode, which judges equal programs each anew."""
-        return None if self.search.mode == "paper" else self.hashes
+        return None if self.search.algorithm.evaluates_duplicates else self.hashes
 
     def may_ask(self) -> bool:
         """Whether answers can be kept and there is time for one more request; the ledger looks at the money."""
@@ -269,7 +270,7 @@ class Session:
     def prompts(self, generation: int) -> list[Prompt]:
         problem = self.run.problem
         return build_prompts(
-            self.asked[generation],
+            self.plans[generation],
             problem.specification,
             problem.settings.sampling,
             statement=problem.settings.statement,
@@ -280,9 +281,8 @@ class Session:
         )
 
     def is_time_to_reset(self, generation: int) -> bool:
-        if self.search.reset_hours is not None:
-            return time.monotonic() - self.last_reset >= self.search.reset_hours * 3600
-        return self.search.reset_generations is not None and generation % self.search.reset_generations == 0
+        hours = (time.monotonic() - self.last_reset) / 3600
+        return self.search.algorithm.is_reset_due(generation, hours)
 
     def commit(self, generation: GenerationRecord) -> None:
         """Commits a generation to the files and takes it over into what is open."""
@@ -305,7 +305,7 @@ class Session:
             self._confirmers,
             self._completion_requests,
             self._journals,
-            self.asked,
+            self.plans,
         ):
             held.pop(number, None)
         self._came_to_its_end(number)
@@ -331,7 +331,9 @@ class Session:
             return
         self.generations = number
         for ahead in asked_after(number, self.run):
-            self.asked[ahead] = with_feedback(self.population.ask(ahead), self.feedback)
+            self.plans[ahead] = with_feedback(
+                plan_generation(self.algorithm, ahead, self.search.prompts), self.feedback
+            )
 
     def is_committed(self, number: int) -> bool:
         return number <= self.generations and number not in self.failed
@@ -353,7 +355,8 @@ class Session:
 
     def take(self, past: RunHistory) -> None:
         """Makes the session what the files say."""
-        self.population, self.asked, self.feedback = rebuild(self.run, past)
+        self.algorithm, self.plans, self.feedback = rebuild(self.run, past)
+        self.start = past.start
         self.generations, self.failed, self.place = past.generations, set(past.failed), len(past.steps) + 1
         self.best = max(past.programs.values(), key=lambda program: program.score)
         self.programs = dict(past.programs)

@@ -9,8 +9,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
 
+from schemas.algorithm import Change
 from schemas.feedback import Feedback
-from schemas.population import Change
 from schemas.problem import Problem
 from schemas.program import Judged, Program
 

@@ -30,24 +30,12 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """What the population answers when asked for a prompt: an island and the parents, ascending by score.
-
-    Attributes:
-        feedback: Of a try on the best of them, where one is to be shown.
-    """
-
-    island: int
-    parents: tuple[Program, ...]
-    feedback: Feedback | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Prompt:
     """One prompt, of which `samples` completions are asked for.
 
     Attributes:
         index: Its place in the generation, from 0.
+        niche: Where a scored child is registered.
         model: LiteLLM model string.
         text: The user's message for a chat model, the whole text for a completion model.
         seeds: One a sample; handed to models that take a seed.
@@ -55,7 +43,7 @@ class Prompt:
     """
 
     index: int
-    island: int
+    niche: str
     parent_ids: tuple[str, ...]
     model: str
     style: str

@@ -1,8 +1,8 @@
-"""Confirmation: a program that would be the best of its island is run again, split, in a fresh container."""
+"""Confirmation: a program that would be the best of its niche is run again, isolated, in a fresh container."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
@@ -35,13 +35,13 @@ def confirmation(job: Job, noise: float) -> Job:
 class Confirmer:
     """Confirms the candidates of one generation.
 
-    Which are confirmed depends on their order and on the islands before them only. What came of it is kept until the
+    Which are confirmed depends on their order and on the niches before them only. What came of it is kept until the
     generation is done, so that an attempt that failed is not confirmed again.
 
     Args:
         sandbox: Where programs run split, each in a fresh container.
         specification: Into which bodies are put.
-        which: Those that would be the best of their island, or all that are scored.
+        which: Those that would be the best of their niche, or all that are scored.
         reducer: How the scores of the inputs become one.
         noise: How much the scores on an input may differ.
         workers: Islands looked at side by side.
@@ -67,31 +67,31 @@ class Confirmer:
         self._is_cut = False
 
     def cut(self) -> None:
-        """From now on nothing is run: what would be the best of its island is not judged."""
+        """From now on nothing is run: what would be the best of its niche is not judged."""
         self._is_cut = True
 
-    def concerns(self, judged: Sequence[Judged], best: Sequence[float]) -> bool:
+    def concerns(self, judged: Sequence[Judged], best: Mapping[str, float]) -> bool:
         """Whether there is anything to confirm; arguments as for `confirm`."""
-        return any(self._is_due(one, best[one.candidate.prompt.island]) for one in judged)
+        return any(self._is_due(one, best[one.candidate.prompt.niche]) for one in judged)
 
-    def confirm(self, judged: Sequence[Judged], best: Sequence[float]) -> list[Judged]:
+    def confirm(self, judged: Sequence[Judged], best: Mapping[str, float]) -> list[Judged]:
         """The candidates in their order; those that were not confirmed have no score any more.
 
         Args:
             judged: The generation, in order.
-            best: Score of the best program of each island before it.
+            best: Score of the best program of each niche before it.
 
         Raises:
             SandboxUnavailable: If one could not be run: the engine is at fault, and it is neither confirmed nor not.
         """
-        islands = sorted({one.candidate.prompt.island for one in judged})
-        groups = [[one for one in judged if one.candidate.prompt.island == island] for island in islands]
+        niches = sorted({one.candidate.prompt.niche for one in judged})
+        groups = [[one for one in judged if one.candidate.prompt.niche == niche] for niche in niches]
         with ThreadPoolExecutor(self._workers) as threads:
-            done = list(threads.map(self._confirm_island, groups, [best[island] for island in islands]))
+            done = list(threads.map(self._confirm_niche, groups, [best[niche] for niche in niches]))
         by_id = {one.id: one for group in done for one in group}
         return [by_id[one.id] for one in judged]
 
-    def _confirm_island(self, judged: Sequence[Judged], best: float) -> list[Judged]:
+    def _confirm_niche(self, judged: Sequence[Judged], best: float) -> list[Judged]:
         confirmed = []
         for claim in judged:
             one = self._confirm(claim) if self._is_due(claim, best) else claim

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from prefect import task
@@ -30,6 +30,6 @@ def evaluate(batch: int, judging: Judging, sampled: Sequence[Candidate]) -> Pair
 
 
 @task(name="confirm", task_run_name="confirm", cache_policy=NO_CACHE)
-def confirm(judged: Sequence[Judged], best: Sequence[float], confirmer: Confirmer) -> list[Judged]:
+def confirm(judged: Sequence[Judged], best: Mapping[str, float], confirmer: Confirmer) -> list[Judged]:
     """Prefect's wrapper."""
     return confirmer.confirm(judged, best)

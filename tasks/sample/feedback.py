@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from schemas.algorithm import Plan
 from schemas.feedback import Feedback
 from schemas.marked_file import MarkedFile
 from schemas.outcome import Outcome
-from schemas.program import Program, Selection
+from schemas.program import Program
 from schemas.skeleton import Skeleton
 
 LAST_TRY = "The last try on the best version did not do better:"
@@ -17,22 +18,22 @@ _SCORES = 12
 """Inputs whose scores are told."""
 
 
-def render_feedback(selection: Selection, skeleton: Skeleton, chars: int) -> str:
+def render_feedback(plan: Plan, skeleton: Skeleton, chars: int) -> str:
     """The text; empty where there is nothing to tell, or no room.
 
     Args:
-        selection: With the lesson.
+        plan: Programs shown, with the feedback.
         skeleton: What stands around the bodies.
         chars: The most it may have. Half of it is for the code, a quarter for what was printed.
     """
-    feedback = selection.feedback
+    feedback = plan.feedback
     if feedback is None or not chars:
         return ""
     language = skeleton.language if isinstance(skeleton, MarkedFile) else "python"
     parts = [
         LAST_TRY,
         f"```{language}\n{_cut(skeleton.bare_text(feedback.body), chars // 2)}\n```",
-        _cut(_what_became(feedback, selection.parents[-1]), chars // 4),
+        _cut(_what_became(feedback, plan.base), chars // 4),
     ]
     if printed := _cut(feedback.output.strip(), chars // 4, keep_end=True):
         parts.append(f"It printed:\n\n```text\n{printed}\n```")

@@ -12,9 +12,10 @@ from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
 from schemas import source
+from schemas.algorithm import Plan
 from schemas.evolved_function import EvolvedFunction
 from schemas.marked_file import MarkedFile
-from schemas.program import Prompt, Selection
+from schemas.program import Prompt
 from schemas.settings import Model, Sampling
 from schemas.skeleton import Skeleton
 from schemas.specification import Specification
@@ -22,7 +23,7 @@ from tasks.sample.feedback import render_feedback
 
 
 def build_prompts(
-    selections: Sequence[Selection],
+    plans: Sequence[Plan],
     skeleton: Skeleton,
     sampling: Sampling,
     *,
@@ -32,38 +33,38 @@ def build_prompts(
     seed: int,
     generation: int,
 ) -> list[Prompt]:
-    """One prompt for each selection; the model of each is drawn by weight.
+    """Write one prompt for each plan; its model is drawn by weight.
 
     Args:
-        selections: Islands and parents, from the population.
+        plans: Niches and programs to show, from the algorithm.
         skeleton: What stands around the bodies of the parents.
         sampling: Gives the models.
         statement: What is wanted, in words; empty for what the skeleton says itself.
-        feedback_chars: Of what is told of the last try, where a selection has one.
+        feedback_chars: Longest feedback on a failed or worse child, characters.
         samples: Completions to ask for, each prompt.
         seed: Of the run.
         generation: Its number; with the seed it settles everything random.
     """
     rng = random.Random(f"{seed}/{generation}/prompts")
-    models = rng.choices(sampling.models, [model.weight for model in sampling.models], k=len(selections))
+    models = rng.choices(sampling.models, [model.weight for model in sampling.models], k=len(plans))
     return [
         Prompt(
             index=index,
-            island=selection.island,
-            parent_ids=tuple(parent.id for parent in selection.parents),
+            niche=plan.niche,
+            parent_ids=tuple(parent.id for parent in plan.shown),
             model=model.name,
             style=model.style,
             text=render(
                 skeleton,
-                [parent.body for parent in selection.parents],
+                [parent.body for parent in plan.shown],
                 model,
                 statement,
-                render_feedback(selection, skeleton, feedback_chars if model.style == "chat" else 0),
+                render_feedback(plan, skeleton, feedback_chars if model.style == "chat" else 0),
             ),
             seeds=tuple(rng.getrandbits(32) for _ in range(samples)),
-            base=selection.parents[-1].body if selection.parents else "",
+            base=plan.base.body,
         )
-        for index, (selection, model) in enumerate(zip(selections, models, strict=True))
+        for index, (plan, model) in enumerate(zip(plans, models, strict=True))
     ]
 
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from schemas.algorithm import Algorithm, Change, Child
 from schemas.ids import program_id
 from schemas.outcome import JUDGED_BEFORE, JUDGED_BESIDE, Outcome, Verdict
-from schemas.population import Change
 from schemas.program import Candidate, Judged, Program, reduced
 from schemas.settings import Reducer
-from tasks.select.islands import Population
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +74,12 @@ def _reduced(verdict: Verdict, reducer: Reducer) -> tuple[Verdict, float | None]
 
 
 def register(
-    judged: Sequence[Judged], generation: int, population: Population, best: Program, *, reset: bool
+    judged: Sequence[Judged], generation: int, algorithm: Algorithm, best: Program, *, reset: bool
 ) -> Selected:
-    """Tells the population what was scored, and resets its worse half if it is time."""
-    children = [(one.candidate.prompt.island, one.program()) for one in judged if one.score is not None]
-    changes = population.tell(generation, children, reset=reset)
-    best = max([best, *(program for _, program in children)], key=lambda program: program.score)
+    """Tell the algorithm what was scored, and whether a reset is due."""
+    children = [Child(one.candidate.prompt.niche, one.program()) for one in judged if one.score is not None]
+    changes = algorithm.tell(generation, children, reset=reset)
+    best = max([best, *(child.program for child in children)], key=lambda program: program.score)
     return Selected(tuple(judged), tuple(changes), best)
 
 

@@ -134,7 +134,7 @@ HOUSES = pytest.mark.parametrize(
 
 @HOUSES
 def test_a_batch_is_sent_looked_at_and_collected(model: Model, house: tuple[House, str]):
-    prompt = Prompt(0, island=0, parent_ids=(), model=model.name, style="chat", text="improve", seeds=(1,))
+    prompt = Prompt(0, niche="0", parent_ids=(), model=model.name, style="chat", text="improve", seeds=(1,))
     line = batch_api.request_line("1.0.0.x", model, prompt, Sampling(models=(model,), max_tokens=100), 1)
     batch_id = done(batch_api.send(model, [line], "our-key"))
     sent = house[0].lines
