@@ -1,4 +1,4 @@
-"""The kept programs of a run, scored anew under a changed specification, as the beginning of a new run."""
+"""Rescoring: the surviving programs of a run, scored under a changed specification, begin a new run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.ahead import rebuild
 from flows.create_run import prepare_run
+from flows.planning import rebuild
 from flows.sandboxes import open_confirmations, open_sandboxes, slots_of
 from schemas.algorithm import Join
 from schemas.errors import SpecificationError
@@ -33,13 +33,13 @@ RESCORED = "rescored"
 
 @dataclass(frozen=True)
 class Rescored:
-    """What came of it.
+    """The result of rescoring.
 
     Attributes:
-        files: Of the new run.
+        files: Files of the new run.
         start: Its start program.
-        pairs: Each kept program as it was, and what it is now, the formerly best first.
-        kept: How many the run has kept, scored anew or not.
+        pairs: Each surviving program as it was and as it is now, the formerly best first.
+        kept: Number of programs that survived in the old run, rescored or not.
     """
 
     files: RunFiles
@@ -58,16 +58,16 @@ def rescore(
     most: int,
     report: Callable[[Verdict], None] = lambda _: None,
 ) -> Rescored:
-    """Scores the kept programs of a run and makes a new run of them; the old one is only read.
+    """Score the surviving programs of a run and begin a new run with them; the old one is only read.
 
     Args:
-        source: The old run.
-        problem: What they are scored by.
-        path: Where it was read.
-        history: Gets the new run.
-        seed: Of the new run; by default the old one's.
-        most: How many programs.
-        report: Is told each verdict.
+        source: Files of the old run.
+        problem: The problem that scores them.
+        path: Where the problem was read.
+        history: Directory of the history that gets the new run.
+        seed: Seed of the new run; by default the old one's.
+        most: Largest number of programs.
+        report: Called with each verdict.
 
     Raises:
         SpecificationError: If the programs do not fit, or the start program has no score; nothing is written then.
@@ -86,7 +86,11 @@ def rescore(
 
 
 def require_the_same_function(old: Skeleton, new: Skeleton) -> None:
-    """Raises: SpecificationError: If bodies of the one mean nothing in the other."""
+    """Check that bodies of one skeleton can be put into the other.
+
+    Raises:
+        SpecificationError: If they cannot.
+    """
     shapes = [_shape(skeleton) for skeleton in (old, new)]
     if shapes[0] != shapes[1]:
         raise SpecificationError(
@@ -120,7 +124,7 @@ def score_kept(
     kept: Sequence[Survivor],
     report: Callable[[Verdict], None] = lambda _: None,
 ) -> GenerationRecord:
-    """The new run's generation 1: each program scored, and confirmed where it would be the best of its niche.
+    """Score each program and confirm those that would be the best of a niche; return the new run's generation 1.
 
     Raises:
         SandboxUnavailable: If the engine is at fault.
@@ -156,7 +160,7 @@ def score_kept(
 
 
 def _candidate(problem: Problem, index: int, kept: Survivor, niches: Sequence[str], now: datetime) -> Candidate:
-    """Descends from what it was in the old run."""
+    """Return a candidate that descends from its program in the old run."""
     prompt = Prompt(
         index,
         _niche_here(kept.niches[0], niches),

@@ -29,7 +29,7 @@ class Cluster:
     programs: list[Program] = field(default_factory=list)
 
     def draw(self, temperature: float, rng: random.Random) -> Program:
-        """One program, shorter ones likelier: softmax of −(length − min) / (max + 1e-6).
+        """Draw a program, shorter ones likelier: softmax of −(length − min) / (max + 1e-6).
 
         The formula as printed in the paper favours long programs; this is what its code does.
         """
@@ -166,7 +166,7 @@ create = FunSearch
 
 
 def softmax_weights(scores: Sequence[float], temperature: float) -> list[float]:
-    """Weights proportional to exp(score / temperature), the highest 1."""
+    """Return weights proportional to exp(score / temperature), the highest 1."""
     best = max(scores)
     temperature = min(max(temperature, sys.float_info.min), sys.float_info.max)
     return [math.exp(max((score - best) / temperature, -_GREEDY)) for score in scores]

@@ -1,4 +1,4 @@
-"""The plans of generations to come: from which state of the algorithm the prompts of each one are made."""
+"""Plans of generations to come: which state of the algorithm the prompts of each are made from."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tasks.select.registry import create_algorithm
 
 
 def asked_after(number: int, run: RunRecord) -> range:
-    """The generations whose parents come from the population as it is after this one.
+    """Return the generations that are planned once generation `number` has ended.
 
-    With a lookahead of L, it is generation g + 1 + L; with batches of G, after each G generations the next G. The first
-    ones come from the start program's population, or from that of what was given with it.
+    With a lookahead of L, that is generation `number` + 1 + L; with batch jobs of G generations, the next G after every
+    G. The first ones are planned from the start program, or from the programs that the run was begun with.
     """
     settings = run.problem.settings
     if settings.sampling.batch_api:
@@ -26,8 +26,11 @@ def asked_after(number: int, run: RunRecord) -> range:
 
 
 def rebuild(run: RunRecord, history: RunHistory) -> tuple[Algorithm, dict[int, list[Plan]], dict[str, Feedback]]:
-    """Return the algorithm after everything that is committed, its plans for the generations to come and failed, and
-    the feedback.
+    """Rebuild the algorithm from a run's history.
+
+    Returns:
+        The algorithm after all committed generations, its plans by generation for those that are to come or have
+        failed, and the feedback by the id of the base program.
     """
     search = run.problem.settings.search
     algorithm = create_algorithm(search.algorithm, history.start, run.seed)
