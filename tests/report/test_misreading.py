@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.report.code_view import coloured, difference, unified
+from tasks.report.code_view import diff_lines, highlighted, unified_diff
 from tasks.report.misreading import warning
 
 MISLEADING = {
@@ -27,7 +27,7 @@ MISLEADING = {
 def test_misleading_code_is_told(code: str, says: str):
     assert warning(code).startswith("this code does not read as it runs: line")
     assert says in warning(code)
-    assert says in coloured(code).warning
+    assert says in highlighted(code).warning
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,11 @@ def test_only_the_first_few_are_told():
 
 
 def test_the_page_shows_what_is_hidden():
-    assert "\\u202e" in coloured("x = '\u202e'").html
-    assert "\u202e" not in str(difference("x = 1", "x = '\u202e'"))
+    assert "\\u202e" in highlighted("x = '\u202e'").html
+    assert "\u202e" not in str(diff_lines("x = 1", "x = '\u202e'"))
 
 
 def test_a_difference_keeps_every_character_of_a_line():
-    lines = unified("a\u2028b\rc\x0cd\nsame\n", "e\nsame\n")
+    lines = unified_diff("a\u2028b\rc\x0cd\nsame\n", "e\nsame\n")
     assert lines[3:] == ["-a\u2028b\rc\x0cd", "+e", " same"]
-    assert unified("", "a\n")[2:] == ["@@ -0,0 +1 @@", "+a"]
+    assert unified_diff("", "a\n")[2:] == ["@@ -0,0 +1 @@", "+a"]

@@ -14,11 +14,11 @@ from flows.cli.summary import print_summary
 from flows.notifications import night_in_words
 from flows.report.build import build_report
 from flows.report.explanation import explain
-from flows.report.score_curves import every, score_curves
+from flows.report.score_curves import all_score_curves, score_curves
 from tasks.history import record
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
-from tasks.report.code_view import DiffLine, difference
+from tasks.report.code_view import DiffLine, diff_lines
 from tasks.report.comparison import render_comparison, render_index
 from tasks.report.page import render
 from tests.history.made import create, grow
@@ -194,7 +194,7 @@ def test_a_screen_reader_finds_landmarks_headings_charts_in_words_and_named_tabl
     roles = {role for role, _ in tree}
     assert {"banner", "main", "navigation", "contentinfo", "table", "heading"} <= roles
     headings = [name for role, name in tree if role == "heading"]
-    sections = ["Result", "The best program", "Score", "Lineage of the best", "Islands", "Models", "Failures"]
+    sections = ["Result", "The best program", "Score", "Lineage of the best program", "Islands", "Models", "Failures"]
     assert [name for name in headings if name in sections] == sections
     images = [name for role, name in tree if role in ("image", "img")]
     assert len(images) == len(CHARTS)
@@ -229,7 +229,7 @@ def test_comparison_and_index_are_drawn_without_a_word_to_the_console(page: Page
     ids = [run.name for run in (tmp_path / "runs").iterdir()]
     for name, html in (
         ("compare.html", render_comparison(score_curves(database, ids))),
-        ("index.html", render_index(every(database), ids[:1])),
+        ("index.html", render_index(all_score_curves(database), ids[:1])),
     ):
         (tmp_path / name).write_text(html, encoding="utf-8")
         page.open((tmp_path / name).as_uri())
@@ -268,13 +268,13 @@ def test_both_ways_to_the_dark_scheme_lead_to_the_same():
 def test_templates_escape_everything_but_what_is_their_own():
     for path in TEMPLATES.glob("*.jinja"):
         for safe in re.findall(r"\{\{ ([^}]*?) \| safe \}\}", path.read_text()):
-            assert safe in ("style", "script", "live_script", "code.html", "shown.html"), safe
+            assert safe in ("style", "script", "live_script", "code.html"), safe
 
 
 def test_a_very_long_line_is_compared_as_a_whole_and_in_no_time():
     began = time.process_time()
     old, new = (f"x = '{'`' * 40_000}{end}'" for end in "ab")
-    assert difference(old, new) == [DiffLine("removed", ((old, True),)), DiffLine("added", ((new, True),))]
+    assert diff_lines(old, new) == [DiffLine("removed", ((old, True),)), DiffLine("added", ((new, True),))]
     assert time.process_time() - began < 1
 
 
