@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tasks.sample.builtin import mutate
 from tasks.sample.builtin.mutation_sites import survey
-from tasks.sample.builtin.prompt_parsing import read_prompt
+from tasks.sample.builtin.prompt_parsing import parse_prompt
 from tasks.sample.builtin.trees import dump, size
 
 PREFACE = '''"""Online bin packing. Item sizes are from 20 to 100, bins hold 150."""
@@ -133,17 +133,17 @@ def test_other_seeds_mostly_give_other_answers(prompt):
 
 
 def test_no_answer_is_a_version_shown(prompt):
-    parents = {dump(p.body) for p in read_prompt(prompt).parents}
+    parents = {dump(p.body) for p in parse_prompt(prompt).parents}
 
     assert not parents & {dump(body_of(mutate(prompt, seed))) for seed in range(150)}
 
 
 def test_an_answer_reads_only_names_that_have_a_value_there(prompt):
-    scene = read_prompt(prompt)
-    allowed = {name for p in scene.parents for name in survey(p, scene.env).undefined}
+    parsed = parse_prompt(prompt)
+    allowed = {name for p in parsed.parents for name in survey(p, parsed.env).undefined}
 
     for seed in range(150):
-        assert survey(function_of(mutate(prompt, seed)), scene.env).undefined <= allowed
+        assert survey(function_of(mutate(prompt, seed)), parsed.env).undefined <= allowed
 
 
 def test_a_constant_of_the_preface_is_in_scope_and_an_ancestor_is_not():

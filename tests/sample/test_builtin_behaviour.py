@@ -53,15 +53,15 @@ def parse_body(body: str) -> list[ast.stmt]:
 
 
 def run(body: str, **names: Any) -> Any:
-    return Call(names).answer(parse_body(body))
+    return Call(names).run(parse_body(body))
 
 
 def pruned(form: str, body: str) -> str:
-    feedback = read_context(make_prompt(form, "return 0.0"))
+    context = read_context(make_prompt(form, "return 0.0"))
     function = ast.parse("def f():\n" + textwrap.indent(body, "    ")).body[0]
     assert isinstance(function, ast.FunctionDef)
-    prune(function, feedback.scene.env, feedback.scenarios)
-    simplify(function, feedback.scene.env)
+    prune(function, context.parsed.env, context.scenarios)
+    simplify(function, context.parsed.env)
     return "\n".join(map(ast.unparse, function.body))
 
 
@@ -91,13 +91,13 @@ def test_the_interpreter_agrees_with_numpy():
     numpy = pytest.importorskip("numpy")
     parent = "gap = bins - item\nif item > 60:\n    gap = gap * 2\nreturn np.where(gap < 3, 100 - gap, gap % 7 / item)"
     prompt = make_prompt(PACKING, parent)
-    feedback = read_context(prompt)
+    context = read_context(prompt)
     agreed = 0
     for seed in range(150):
         answer = mutate(prompt, seed)
-        for scenario in feedback.scenarios[:3]:
+        for scenario in context.scenarios[:3]:
             try:
-                found = Call(dict(scenario)).answer(body_of(answer))
+                found = Call(dict(scenario)).run(body_of(answer))
             except UNKNOWN:
                 continue
             names: dict[str, Any] = {"np": numpy, "CAPACITY": 150}
