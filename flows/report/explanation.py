@@ -113,10 +113,10 @@ def _duplicate(database: Database, row: Row) -> list[str]:
     original = _first_row(database, _ORIGINAL, row["run_id"], row["code_hash"])
     if not original:
         return [f"Dropped without being run: {row['error']}."]
-    score = "" if original["score"] is None else f" with score {original['score']:.6g}"
+    score = "" if original["score"] is None else f", score {original['score']:.6g}"
     return [
-        f"Dropped without being run: it differs at most in layout from {original['program_id']}, whose outcome was "
-        f"{original['outcome']}{score} in generation {original['generation']}."
+        f"Dropped without being run: it differs at most in layout from {original['program_id']} of generation "
+        f"{original['generation']} (outcome {original['outcome']}{score})."
     ]
 
 
@@ -143,9 +143,8 @@ def _memberships(database: Database, row: Row) -> list[str]:
     first, *later = memberships
     sentences = [_membership(first)]
     if island.get("best") is not None and first["event"] == "joined":
-        sentences.append(
-            f"The island's best score before was {island['best']:.6g}, among {island['programs']} programs."
-        )
+        programs = "1 program" if island["programs"] == 1 else f"{island['programs']} programs"
+        sentences.append(f"Before it joined, the island's best score was {island['best']:.6g}, among {programs}.")
     return sentences + [_membership(stay) for stay in later]
 
 
