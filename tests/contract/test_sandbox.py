@@ -126,7 +126,7 @@ def test_times_carry_nothing_to_the_next_program(
 ):
     if devices is not None:
         # As with podman or gVisor.
-        monkeypatch.setattr(confinement, "_DEVICES", devices)
+        monkeypatch.setattr(confinement, "_READ_ONLY_DEVICES", devices)
     job = replace(JOB, limits=JOB.limits.model_copy(update={"scratch_mib": scratch_mib}))
     with open_pool(job, image=sandbox_image, slots=1) as pool:
         pool.evaluate(HONEST)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tasks.evaluate.runner import codec
 from tasks.evaluate.runner.codec import Malformed, dumps, loads
 
-codec.know_numpy(np)
+codec.register_numpy(np)
 
 SIMPLE = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 KEYS = st.recursive(SIMPLE, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=5)

@@ -72,7 +72,7 @@ def test_a_password_in_an_address_is_not_told(home: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     assert indexes.describe() == "looked for at the usual index"
     monkeypatch.setenv("PIP_INDEX_URL", "https://user:password@mirror/simple")
-    assert indexes.describe() == "looked for at the index that your settings name"
+    assert indexes.describe() == "looked for at the index of your settings"
     monkeypatch.setenv("PIP_FIND_LINKS", "/wheels")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     assert indexes.describe() == "looked for in /wheels"

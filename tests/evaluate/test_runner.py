@@ -21,19 +21,19 @@ from schemas.job import Call, Isolation, Job, Limits
 from tasks.evaluate import delivery
 from tasks.evaluate.runner import frames, lockdown, seccomp
 
-ROOM = Path(delivery.__file__).parent / "runner"
+RUNNER = Path(delivery.__file__).parent / "runner"
 JOB = Job("evaluate", (Call((3,)),), Limits(wall_s=60, memory_mib=96))
-APART = "def evaluate(n):\n    return f()\n\ndef f():\n    while True: pass\n"
-SPLIT = replace(JOB, isolation=Isolation(("f",), APART))
+ENDLESS = "def evaluate(n):\n    return f()\n\ndef f():\n    while True: pass\n"
+ISOLATED_JOB = replace(JOB, isolation=Isolation(("f",), ENDLESS))
 
 
 def run_filter(code: bytes, arch: int, number: int, first: int = 0, second: int = 0) -> int:
     """What a BPF program returns: a machine of its own, for the five instructions that ours has."""
-    instructions = [struct.unpack_from("HBBI", code, place) for place in range(0, len(code), 8)]
+    instructions = [struct.unpack_from("HBBI", code, position) for position in range(0, len(code), 8)]
     memory = {0: number, 4: arch, 16: first, 24: second}
-    place, loaded = 0, 0
+    position, loaded = 0, 0
     while True:
-        kind, if_true, if_false, operand = instructions[place]
+        kind, if_true, if_false, operand = instructions[position]
         if kind == 0x06:
             return operand
         if kind == 0x20:
@@ -41,7 +41,7 @@ def run_filter(code: bytes, arch: int, number: int, first: int = 0, second: int 
         else:
             truth = {0x15: loaded == operand, 0x35: loaded >= operand, 0x45: bool(loaded & operand)}[kind]
             jump = if_true if truth else if_false
-        place += 1 + jump
+        position += 1 + jump
 
 
 ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS
@@ -53,8 +53,8 @@ ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x50000 | errno.EPERM, 0x50
 def test_the_filter_refuses_its_table_and_nothing_else(
     machine: str, column: int, arch: int, may_execute: bool, may_write: bool
 ):
-    code = seccomp.program(machine, may_execute=may_execute, may_write=may_write)
-    table = seccomp._NUMBERS | ({} if may_execute else seccomp._EXECUTE) | ({} if may_write else seccomp._SET_TIMES)
+    code = seccomp.build_filter(machine, may_execute=may_execute, may_write=may_write)
+    table = seccomp._REFUSED | ({} if may_execute else seccomp._EXECUTE) | ({} if may_write else seccomp._SET_TIMES)
     denied = {numbers[column] for numbers in table.values()}
     looked_at = {rule.name: rule.numbers[column] for rule in (*seccomp._RULES, seccomp._LOCKS)}
     for number in set(range(500)) - {*looked_at.values(), 435}:
@@ -82,7 +82,7 @@ def test_the_filter_refuses_its_table_and_nothing_else(
 
 def test_an_unknown_machine_is_named():
     with pytest.raises(OSError, match="riscv64"):
-        seccomp.program("riscv64")
+        seccomp.build_filter("riscv64")
 
 
 def test_a_range_of_users_is_folded_into_what_is_mapped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -97,7 +97,7 @@ def test_a_range_of_users_is_folded_into_what_is_mapped(monkeypatch: pytest.Monk
 
 def test_the_runner_imports_the_standard_library_numpy_and_itself_only():
     allowed = {*sys.stdlib_module_names, "numpy"}
-    for path in ROOM.glob("*.py"):
+    for path in RUNNER.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 assert {alias.name.partition(".")[0] for alias in node.names} <= allowed, path
@@ -107,7 +107,7 @@ def test_the_runner_imports_the_standard_library_numpy_and_itself_only():
 
 def test_every_module_of_the_runner_is_delivered():
     delivered = {name for name, _ in json.loads(delivery.modules_frame()[4:])}
-    assert delivered | {"bootstrap", "__init__"} == {path.stem for path in ROOM.glob("*.py")}
+    assert delivered | {"bootstrap", "__init__"} == {path.stem for path in RUNNER.glob("*.py")}
 
 
 def test_asking_for_the_pool_imports_no_slow_library():
@@ -221,7 +221,7 @@ def below(pid: int) -> list[str]:
     return found + [deeper for child in found for deeper in below(int(child))]
 
 
-def are_split(runner: subprocess.Popen[bytes]) -> list[str]:
+def isolated_processes(runner: subprocess.Popen[bytes]) -> list[str]:
     """The processes of a split evaluation once all are locked down: a referee and its two children."""
     while True:
         try:
@@ -241,20 +241,20 @@ def is_gone(pid: str) -> bool:
 
 
 def test_split_it_ends_at_once_with_all_processes_when_the_host_is_gone(runner: subprocess.Popen[bytes]):
-    start(runner, SPLIT)
+    start(runner, ISOLATED_JOB)
     assert runner.stdin is not None
-    runner.stdin.write(delivery.request(1, APART, SPLIT))
-    processes = are_split(runner)
+    runner.stdin.write(delivery.request(1, ENDLESS, ISOLATED_JOB))
+    processes = isolated_processes(runner)
     runner.stdin.close()
     assert runner.wait(timeout=10) == 0
     assert all(map(is_gone, processes))
 
 
 def test_split_all_processes_die_with_the_runner(runner: subprocess.Popen[bytes]):
-    start(runner, SPLIT)
+    start(runner, ISOLATED_JOB)
     assert runner.stdin is not None
-    runner.stdin.write(delivery.request(1, APART, SPLIT))
-    processes = are_split(runner)
+    runner.stdin.write(delivery.request(1, ENDLESS, ISOLATED_JOB))
+    processes = isolated_processes(runner)
     runner.kill()
     runner.wait(timeout=10)
     while not all(map(is_gone, processes)):
@@ -262,7 +262,7 @@ def test_split_all_processes_die_with_the_runner(runner: subprocess.Popen[bytes]
 
 
 def test_split_a_request_that_is_cut_off_ends_it(runner: subprocess.Popen[bytes]):
-    start(runner, SPLIT)
+    start(runner, ISOLATED_JOB)
     assert runner.stdin is not None
     runner.stdin.write(delivery.request(1, "x = 1", JOB)[:-2])
     runner.stdin.close()
@@ -273,13 +273,13 @@ def test_split_a_request_that_is_cut_off_ends_it(runner: subprocess.Popen[bytes]
 
 def test_split_the_runner_itself_never_has_an_input(runner: subprocess.Popen[bytes]):
     needle = "-".join(["only", "in", "the", "inputs"])
-    start(runner, replace(SPLIT, inputs=(Call((needle,)),)))
+    start(runner, replace(ISOLATED_JOB, inputs=(Call((needle,)),)))
     found = []
     with Path(f"/proc/{runner.pid}/maps").open() as maps, Path(f"/proc/{runner.pid}/mem").open("rb", 0) as memory:
         for line in maps:
-            place, rights, *_, name = line.split()
+            position, rights, *_, name = line.split()
             if "r" in rights and not name.startswith("[v"):
-                begin, end = (int(part, 16) for part in place.split("-"))
+                begin, end = (int(part, 16) for part in position.split("-"))
                 memory.seek(begin)
                 found.append(needle.encode() in memory.read(end - begin))
     assert len(found) > 10

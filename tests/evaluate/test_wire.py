@@ -87,20 +87,20 @@ def test_infinities_pass():
 def test_descriptors_carry_frames_and_ends():
     read_end, write_end = os.pipe()
     sent = [b"", b"x" * 10_000, memoryview(b"y" * 4096), b"z"]
-    frames.write_frames(write_end, sent, patience_s=1)
+    frames.write_frames(write_end, sent, timeout_s=1)
     assert [frames.read_frame(read_end) for _ in sent] == sent
     with pytest.raises(TimeoutError):
-        frames.read_exactly(read_end, 1, patience_s=0.01)
+        frames.read_exactly(read_end, 1, timeout_s=0.01)
     os.write(write_end, b"1")
     os.close(write_end)
     with pytest.raises(EOFError, match="expected 2 bytes, got 1"):
-        frames.read_exactly(read_end, 2, patience_s=1)
+        frames.read_exactly(read_end, 2, timeout_s=1)
     os.close(read_end)
 
 
 def test_nobody_reading_ends_the_wait():
     read_end, write_end = os.pipe()
     with pytest.raises(TimeoutError):
-        frames.write_frames(write_end, [b"x" * 2**20], patience_s=0.01)
+        frames.write_frames(write_end, [b"x" * 2**20], timeout_s=0.01)
     os.close(read_end)
     os.close(write_end)
