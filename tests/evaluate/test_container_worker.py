@@ -26,7 +26,7 @@ HEADER = {
 
 
 class FakeRunner:
-    """Says that it is ready, then answers each request with what `answer` makes of its number."""
+    """Runner that reports that it is ready, then answers each request with `answer` of its number."""
 
     def __init__(self, answer: Callable[[int], bytes | Exception], death: Death | None = None) -> None:
         self.answer = answer
@@ -75,7 +75,9 @@ DYING: dict[str, Callable[[int], bytes | Exception]] = {
 
 
 @pytest.mark.parametrize("answer", DYING.values(), ids=DYING)
-def test_a_lost_runner_costs_a_candidate_nothing_once_and_is_ours_twice(answer: Callable[[int], bytes | Exception]):
+def test_a_candidate_is_run_again_after_one_lost_runner_and_is_a_sandbox_error_after_two(
+    answer: Callable[[int], bytes | Exception],
+):
     first, second = FakeRunner(answer), FakeRunner(good)
     worker = worker_of(first, second)
     assert worker.evaluate("x").scores == (1.0,)
@@ -87,13 +89,13 @@ def test_a_lost_runner_costs_a_candidate_nothing_once_and_is_ours_twice(answer: 
     assert verdict.error
 
 
-def test_a_container_ended_for_memory_twice_is_the_candidates():
+def test_two_containers_ended_for_memory_are_the_candidate_s_fault():
     oom = Death("the container ended with exit code 137", out_of_memory=True)
     verdict = worker_of(*(FakeRunner(lambda number: b"", oom) for _ in range(2))).evaluate("x")
     assert verdict.outcome is Outcome.OUT_OF_MEMORY
 
 
-def test_an_engine_that_is_down_is_ours_and_comes_back():
+def test_an_engine_outage_is_a_sandbox_error_and_ends():
     up = False
 
     def launch() -> FakeRunner:
@@ -107,7 +109,7 @@ def test_an_engine_that_is_down_is_ours_and_comes_back():
     assert worker.evaluate("x").scores == (1.0,)
 
 
-def test_a_runner_that_never_is_ready_says_why():
+def test_a_runner_that_never_becomes_ready_raises_with_the_reason():
     runner = FakeRunner(good, Death("no python3"))
     runner.out = []
     with pytest.raises(SandboxUnavailable, match="no python3"):
@@ -122,5 +124,5 @@ def test_a_closed_slot_starts_nothing():
     assert worker.starts == 0
 
 
-def test_an_endless_program_is_not_sent():
+def test_a_too_long_program_is_not_sent():
     assert worker_of().evaluate("x" * (MAX_SOURCE + 1)).outcome is Outcome.CRASHED
