@@ -1,5 +1,4 @@
-"""Limit the evaluations of all nights of a user on this machine, by kernel locks, which are released if a process
-crashes.
+"""Share the slots of this machine among all nights of a user, by kernel locks, which a crash releases.
 
 The directory of the locks is in the shared temporary directory, where other users may have created a file of that name
 first. So it is only used if it is a directory that belongs to this user and that nobody else may enter. Its files are

@@ -1,5 +1,4 @@
-"""Judge a candidate by isolated evaluation: the evolved functions run in one process, the specification that scores
-them in another.
+"""Judge by isolated evaluation: the evolved functions run in one process, the specification that scores in another.
 
 For each input there are three new processes: a supervisor, which runs only the runner's code, and its two children,
 each with its own user. One child has the candidate's program and answers calls of its evolved functions; the other has
@@ -52,10 +51,12 @@ class Isolation:
 
 
 def read_isolation(job: dict[str, Any]) -> Isolation | None:
+    """Return the job's settings of isolated evaluation; None if it is evaluated in one process."""
     isolation = job["isolation"]
-    return isolation and Isolation(
-        isolation["evolved"], isolation["specification"], stub_module(isolation["specification"], isolation["evolved"])
-    )
+    if isolation is None:
+        return None
+    evolved, source = isolation["evolved"], isolation["specification"]
+    return Isolation(evolved, source, stub_module(source, evolved))
 
 
 def stub_module(specification: str, evolved: Sequence[str]) -> types.CodeType:

@@ -42,8 +42,7 @@ class EvolvedError(RuntimeError):
 
 
 class EvolvedProcessLost(BaseException):
-    """Loss of the evolved functions' process: no call is answered any more. A specification cannot take it for the
-    function's error.
+    """Loss of the evolved functions' process, which a specification cannot take for the function's error.
 
     Attributes:
         record: Line of the report that describes the loss.

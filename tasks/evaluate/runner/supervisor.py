@@ -25,7 +25,6 @@ _PREPARATION_S = 60.0
 _EXIT_S = 5.0
 """Seconds a child has to exit after the last line of its report."""
 
-
 _MIN_PAUSE_S = 1.0
 """Minimum delay of this process's wake-up that counts as a pause of the container, not as a wait for a processor,
 seconds."""
@@ -246,8 +245,7 @@ def build_header(
     child: int,
     ended: float,
 ) -> dict[str, Any]:
-    """Return the header: the runner's own observations. Only the arrival times of lines are controlled by the
-    candidate.
+    """Return the runner's own observations; the candidate controls only when lines arrive.
 
     Args:
         number: Number of the request.
