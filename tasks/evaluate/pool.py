@@ -67,7 +67,7 @@ class SandboxPool:
             self._free.put(None)
             return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
         try:
-            with self._machine.one(self._closing):
+            with self._machine.acquire(self._closing):
                 return slot.evaluate(source)
         finally:
             self._free.put(None if self._closing.is_set() else slot)
@@ -129,7 +129,7 @@ class FreshContainerPool:
                 return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
             self._busy.add(slot)
         try:
-            with self._machine.one(self._closing):
+            with self._machine.acquire(self._closing):
                 return slot.evaluate(source)
         finally:
             slot.close()
