@@ -31,7 +31,7 @@ from tasks.history import record
 from tasks.history.files import RunFiles
 from tasks.history.journal import Journal
 from tasks.history.recorded_rows import read_since_reset
-from tasks.history.remote_sync import catch_up, is_unsure
+from tasks.history.remote.sync import catch_up, is_unsure
 from tasks.history.run_lock import run_lock
 from tasks.sample.budget import Budget
 from tasks.sample.completion_request import CompletionRequest, CompletionSource

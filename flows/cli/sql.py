@@ -44,8 +44,8 @@ def sql(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Ask the history in SQL, read-only. Views: runs, nights, generations, programs, population, scores."""
-    from tasks.history.mirror import place_of
     from tasks.history.query_process import QueryProcess
+    from tasks.history.remote.mirror import place_of
 
     if timeout <= 0:
         raise UsageError(f"--timeout takes seconds, more than 0, got {timeout:g}")

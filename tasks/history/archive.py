@@ -22,8 +22,8 @@ from schemas.tables import SCHEMA_VERSION
 from tasks.history import record
 from tasks.history.atomic_files import disk_errors, read_groups, said_size, sync, sync_directory
 from tasks.history.files import FILE, RunFiles, files_of
-from tasks.history.mirror import publish_run
 from tasks.history.private_files import make_folder, make_folder_like, make_private_folder, open_private
+from tasks.history.remote.mirror import publish_run
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"

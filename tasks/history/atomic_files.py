@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from schemas.errors import DiskFault, HistoryError
 from schemas.tables import SCHEMA_VERSION
 from tasks.history.bounded_tables import open_file, written_out
-from tasks.history.mirror import publish, publish_folder
 from tasks.history.private_files import make_folder, open_private
+from tasks.history.remote.mirror import publish, publish_folder
 
 RUNS = "runs"
 """The folder of all runs."""

@@ -17,9 +17,9 @@ from schemas import tables
 from schemas.errors import EnvironmentFault, HistoryError
 from tasks.history.atomic_files import disk_errors, hidden_path, no_commit, read_groups, sync, sync_directory
 from tasks.history.files import Block, RunFiles
-from tasks.history.mirror import publish_folder
 from tasks.history.private_files import make_folder, open_private
-from tasks.history.remote_sync import tidy
+from tasks.history.remote.mirror import publish_folder
+from tasks.history.remote.sync import tidy
 
 FULL = 64
 """Generations as they were committed that are worth a compaction while a night goes on."""

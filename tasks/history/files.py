@@ -14,8 +14,8 @@ from schemas.errors import HistoryError, HistoryGone, UsageError
 from schemas.ids import RUN_ID
 from schemas.tables import ALL
 from tasks.history.atomic_files import HIDDEN, RUNS, disk_errors, hidden_path, sync
-from tasks.history.mirror import place_of
 from tasks.history.private_files import is_plain_file, open_private, require_plain_files
+from tasks.history.remote.mirror import place_of
 
 T = TypeVar("T")
 

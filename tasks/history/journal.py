@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from schemas.errors import HistoryError
 from schemas.program import Completion
 from tasks.history.atomic_files import append_lines, disk_errors, read_lines
-from tasks.history.mirror import publish_lines
+from tasks.history.remote.mirror import publish_lines
 
 Key = tuple[int, int, str]
 """Prompt, sample and the prompt's hash: what was asked, so that a changed prompt never takes another's answer."""

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from schemas.errors import HistoryError
 from schemas.pending_batch import PendingBatch
 from tasks.history.atomic_files import append_lines, read_lines
-from tasks.history.mirror import publish_lines, withdraw
+from tasks.history.remote.mirror import publish_lines, withdraw
 
 _SLIP = TypeAdapter(PendingBatch)
 

@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from schemas.errors import EnvironmentFault, RunIsBusy
 from tasks.history.atomic_files import disk_errors
 from tasks.history.files import RunFiles
-from tasks.history.mirror import held, mirror_of
 from tasks.history.private_files import make_folder, open_private, require_plain_files
-from tasks.history.remote_sync import catch_up, tidy, tidy_paid
+from tasks.history.remote.mirror import held, mirror_of
+from tasks.history.remote.sync import catch_up, tidy, tidy_paid
 
 
 @contextmanager

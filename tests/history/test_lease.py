@@ -9,9 +9,9 @@ from threading import Barrier
 import pytest
 
 from schemas.errors import EnvironmentFault, RunIsBusy, StoreUnavailable
-from tasks.history import lease
-from tasks.history.lease import Lease
-from tasks.history.store import ObjectStore
+from tasks.history.remote import lease
+from tasks.history.remote.lease import Lease
+from tasks.history.remote.object_store import ObjectStore
 
 SECONDS = 3.0
 

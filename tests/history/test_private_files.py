@@ -14,7 +14,7 @@ from flows.cli.sql_shell import _line_editing
 from tasks.history.archive import pack, unpack
 from tasks.history.atomic_files import append_lines
 from tasks.history.compact import compact
-from tasks.history.mirror import local_copy
+from tasks.history.remote.mirror import local_copy
 from tasks.history.run_lock import run_lock
 from tests.history.made import create, grow
 

@@ -18,16 +18,17 @@ from moto.core import set_initial_no_auth_action_count
 from schemas.errors import EnvironmentFault, RunIsBusy, StoreUnavailable, UsageError
 from schemas.pending_batch import PendingBatch
 from schemas.program import Completion
-from tasks.history import archive, lease, record
+from tasks.history import archive, record
 from tasks.history.compact import compact
 from tasks.history.database import Database
 from tasks.history.files import files_of, runs_in
 from tasks.history.journal import Journal
-from tasks.history.mirror import hold_of, local_copy, mirror_of
 from tasks.history.pending_batches import PendingBatches
-from tasks.history.remote_sync import catch_up, is_unsure, refresh
+from tasks.history.remote import lease
+from tasks.history.remote.mirror import hold_of, local_copy, mirror_of
+from tasks.history.remote.object_store import ObjectStore
+from tasks.history.remote.sync import catch_up, is_unsure, refresh
 from tasks.history.run_lock import run_lock
-from tasks.history.store import ObjectStore
 from tests.history import compactor, writer
 from tests.history.made import NOW, create, grow, portrait, rebuilt
 from tests.history.writer import ROOT
@@ -170,11 +171,11 @@ DIES = """
 import os, signal, sys
 from pathlib import Path
 from tasks.history.files import RunFiles
-from tasks.history.run_lock import locked
-from tasks.history.store import Store
+from tasks.history.run_lock import run_lock
+from tasks.history.remote.object_store import ObjectStore
 from tests.history.made import grow
 
-put, after = Store._put, int(sys.argv[2])
+put, after = ObjectStore._put, int(sys.argv[2])
 counted = []
 def dying(store, key, content):
     put(store, key, content)
@@ -182,9 +183,9 @@ def dying(store, key, content):
         counted.append(key)
         if len(counted) == after:
             os.kill(os.getpid(), signal.SIGKILL)
-Store._put = dying
+ObjectStore._put = dying
 files = RunFiles(Path(sys.argv[1]))
-with locked(files):
+with run_lock(files):
     grow(files, 3)
 """
 

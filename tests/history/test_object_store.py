@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import EnvironmentFault, StoreUnavailable
-from tasks.history.store import ObjectStore
+from tasks.history.remote.object_store import ObjectStore
 from tests.objects import ObjectServer
 
 

@@ -15,9 +15,9 @@ from schemas.ids import RUN_ID
 from tasks.history.atomic_files import append_lines, no_commit, read_lines, sync_directory
 from tasks.history.files import FILE, Block, RunFiles, blocks_named, files_of
 from tasks.history.journal import Journal
-from tasks.history.mirror import Mirror, hold_of, mirror_of
 from tasks.history.private_files import make_folder
-from tasks.history.store import ObjectInfo
+from tasks.history.remote.mirror import Mirror, hold_of, mirror_of
+from tasks.history.remote.object_store import ObjectInfo
 
 _PULLING = ".pulling"
 _TRIES = 10

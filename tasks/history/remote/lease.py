@@ -12,7 +12,7 @@ from datetime import timedelta
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.errors import EnvironmentFault, OvernightError, RunIsBusy, StoreUnavailable
-from tasks.history.store import ObjectStore
+from tasks.history.remote.object_store import ObjectStore
 
 SECONDS = 60.0
 """After so long without a sign of life a claim is void."""

@@ -22,9 +22,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.errors import EnvironmentFault, UsageError
 from schemas.ids import slug
-from tasks.history.lease import Lease
 from tasks.history.private_files import make_private_folder, open_private
-from tasks.history.store import ObjectStore, open_store
+from tasks.history.remote.lease import Lease
+from tasks.history.remote.object_store import ObjectStore, open_store
 
 _MARK = ".remote"
 _RUNS = "runs"
