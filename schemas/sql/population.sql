@@ -1,5 +1,5 @@
--- Who lives where: one row a stay of a program on an island, from the generation in which it joined until the one at
--- whose end the island was reset.
+-- One row per stay of a program on an island, from the generation in which it joined to the one at whose end the island
+-- was reset.
 CREATE VIEW population AS
 WITH events AS (
     SELECT

@@ -41,7 +41,7 @@ def files(tmp_path: Path) -> RunFiles:
     grow(files, 6)
     compact(files, 1)
     grow(files, 2)
-    append_lines(files.paid(9), [b'{"half": "known"}'])
+    append_lines(files.journal(9), [b'{"half": "known"}'])
     return files
 
 
@@ -57,7 +57,7 @@ def test_what_goes_in_comes_out(files: RunFiles, archive: Path, tmp_path: Path):
     assert describe(there) == describe(files)
     assert told(tmp_path / "there") == told(tmp_path / "here")
     assert record.read_run_history(there) == record.read_run_history(files)
-    assert there.paid(9).read_bytes() == files.paid(9).read_bytes()
+    assert there.journal(9).read_bytes() == files.journal(9).read_bytes()
     assert (tmp_path / "there").exists()
     assert [path.name for path in (tmp_path / "there").iterdir()] == ["runs"], "nothing else is left"
     grow(there, 1)
@@ -161,7 +161,7 @@ EVIL |= {"a small archive that becomes large": zeros, "a header that becomes lar
 def test_an_archive_that_is_not_as_it_was_written_changes_nothing(what: str, archive: Path, tmp_path: Path):
     rewritten(archive, EVIL[what])
     outside = sorted(tmp_path.iterdir())
-    with pytest.raises(HistoryError, match="no whole archive of a run"):
+    with pytest.raises(HistoryError, match="not a complete archive of a run"):
         unpack(archive, tmp_path / "there")
     assert list((tmp_path / "there").iterdir()) == []
     assert sorted(tmp_path.iterdir()) == sorted([*outside, tmp_path / "there"])
@@ -249,7 +249,7 @@ def with_table(archive: Path, name: str, table: pa.Table) -> None:
 
 def test_a_small_table_that_becomes_large_is_refused(archive: Path, tmp_path: Path):
     with_table(archive, "nights/0001.parquet", pa.table({"run_id": pa.array(["x"]).take(pa.array([0] * 10**6))}))
-    with pytest.raises(HistoryError, match="says that it holds 1000000 rows"):
+    with pytest.raises(HistoryError, match="declares 1000000 rows"):
         unpack(archive, tmp_path / "there")
     assert list((tmp_path / "there").iterdir()) == []
 

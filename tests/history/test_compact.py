@@ -23,7 +23,7 @@ from schemas.views import VIEWS
 from tasks.history import compact as compaction
 from tasks.history import record
 from tasks.history.atomic_files import read_file, write_file
-from tasks.history.compact import FULL, compact
+from tasks.history.compact import MIN_DURING_NIGHT, compact
 from tasks.history.database import Database
 from tasks.history.run_lock import run_lock
 from tests.history import compactor
@@ -114,10 +114,10 @@ def test_a_long_run_has_few_blocks_and_rows_are_seldom_written_again(tmp_path: P
 
 def test_too_few_generations_are_left_alone(tmp_path: Path):
     files = create(tmp_path, prompts=1)
-    grow(files, FULL - 2)
-    assert compact(files, FULL) == 0
+    grow(files, MIN_DURING_NIGHT - 2)
+    assert compact(files, MIN_DURING_NIGHT) == 0
     grow(files, 1)
-    assert compact(files, FULL) == FULL
+    assert compact(files, MIN_DURING_NIGHT) == MIN_DURING_NIGHT
 
 
 def test_files_of_an_older_version_are_brought_to_the_present_one(tmp_path: Path):

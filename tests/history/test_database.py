@@ -86,13 +86,13 @@ def test_every_column_of_every_view_is_described_and_commented(database: Databas
     assert {row["column_name"]: row["comment"] for row in comments} == VIEWS[view].columns
     assert all(VIEWS[view].columns.values())
     said = database.rows("SELECT comment FROM duckdb_views() WHERE schema_name = 'main' AND view_name = ?", [view])
-    assert said == [{"comment": f"one row: {VIEWS[view].row}"}]
+    assert said == [{"comment": VIEWS[view].description}]
 
 
 @pytest.mark.parametrize("macro", MACROS)
 def test_every_macro_is_commented(database: Database, macro: str):
     (row,) = database.rows("SELECT comment FROM duckdb_functions() WHERE function_name = ?", [macro])
-    assert MACROS[macro].says in row["comment"]
+    assert MACROS[macro].description in row["comment"]
 
 
 @pytest.mark.parametrize("question", questions())

@@ -237,15 +237,15 @@ def test_a_process_killed_while_it_commits_leaves_only_whole_generations_and_the
 def test_what_is_paid_for_and_committed_is_kept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     files = create(tmp_path)
     for generation in (1, 2):
-        files.paid(generation).parent.mkdir(exist_ok=True)
-        files.paid(generation).write_bytes(b'{"of": "this generation"}\n')
+        files.journal(generation).parent.mkdir(exist_ok=True)
+        files.journal(generation).write_bytes(b'{"of": "this generation"}\n')
     with monkeypatch.context() as broken:
         broken.setattr(record.Journal, "discard", raise_killed)
         with pytest.raises(Killed):
             grow(files, 1)
-    assert files.paid_for() == [1, 2], "it died between the commit and the end of its journal"
+    assert files.journalled_generations() == [1, 2], "it died between the commit and the end of its journal"
     with run_lock(files):
-        assert files.paid_for() == [2]
+        assert files.journalled_generations() == [2]
 
 
 def raise_killed(*_: object) -> None:

@@ -82,7 +82,7 @@ def test_a_holder_that_slept_is_told_once_that_others_may_have_written(store: Ob
     sleeper.take()
     die(sleeper)
     time.sleep(SECONDS)
-    with pytest.raises(StoreUnavailable, match="had run out"):
+    with pytest.raises(StoreUnavailable, match="had expired"):
         sleeper.require()
     sleeper.require()
 

@@ -41,7 +41,7 @@ def fill(history: Path) -> None:
         grow(files, 6)
         compact(files, 1)
         grow(files, 1)
-        append_lines(files.paid(8), [b"{}"])
+        append_lines(files.journal(8), [b"{}"])
         files.probe()
 
 

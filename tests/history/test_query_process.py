@@ -86,7 +86,7 @@ def test_the_time_limit_holds_within_a_function_and_another_process_takes_over(q
 
 def test_the_memory_limit_holds_within_a_function(queries: QueryProcess, monkeypatch: pytest.MonkeyPatch):
     assert queries._child is not None
-    monkeypatch.setattr(queries._child, "_most_bytes", resident_bytes(pid_of(queries)) + 2**28)
+    monkeypatch.setattr(queries._child, "_max_bytes", resident_bytes(pid_of(queries)) + 2**28)
     with pytest.raises(QueryError, match="more than half of the memory"):
         queries.query(IN_ONE_FUNCTION, timeout_s=120)
 
@@ -100,7 +100,7 @@ def test_a_process_that_the_kernel_kills_had_too_much_memory(queries: QueryProce
 
 def test_ctrl_c_ends_a_query_and_its_process(queries: QueryProcess, monkeypatch: pytest.MonkeyPatch):
     process = pid_of(queries)
-    monkeypatch.setattr(query_process, "_GLANCE_S", 0.01)
+    monkeypatch.setattr(query_process, "_POLL_S", 0.01)
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         queries.query(IN_ONE_FUNCTION, timeout_s=60)

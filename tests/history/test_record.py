@@ -21,7 +21,7 @@ from tasks.history.atomic_files import read_file, write_file
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of
 from tasks.history.journal import Journal
-from tasks.history.recorded_rows import read_since_reset
+from tasks.history.recorded_rows import read_seconds_since_reset
 from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create, grow, portrait, rebuilt
 
 
@@ -123,14 +123,14 @@ def test_scores_that_are_equal_have_the_same_cluster_also_where_a_zero_has_a_sig
 
 def test_hours_since_a_reset_are_those_of_nights(tmp_path: Path):
     files = create(tmp_path)
-    assert read_since_reset(files) == 0
+    assert read_seconds_since_reset(files) == 0
     minutes = {1: (1, 0, 10), 2: (1, 10, 30), 3: (2, 600, 604), 4: (2, 604, 611)}
     for number, (night, begin, end) in minutes.items():
         judged = a_judged(files.run_id, number, 0, scores=(1.0, 2.0))
         changes = [Reset(0, judged.id)] if number == 1 else []
         times = {"started_at": NOW + timedelta(minutes=begin), "ended_at": NOW + timedelta(minutes=end)}
         record.commit(files, a_generation(number, [judged], judged.program(), changes, night=night, **times))
-    assert read_since_reset(files) == (20 + 11) * 60
+    assert read_seconds_since_reset(files) == (20 + 11) * 60
 
 
 # Gaps, failures, doubles
@@ -169,11 +169,11 @@ def test_a_generation_is_committed_once_and_the_first_one_stays(tmp_path: Path):
 def test_paid_completions_are_part_of_the_generation_once_it_is_committed_and_not_before(tmp_path: Path):
     files = create(tmp_path)
     judged = a_judged(files.run_id, 1, 0, scores=(1.0, 1.0))
-    Journal(files.paid(1)).record([judged.candidate.completion])
+    Journal(files.journal(1)).record([judged.candidate.completion])
     record.record_failure(files, a_generation(1, [], judged.program(), error="the disk is full"))
-    assert len(Journal(files.paid(1)).known()) == 1
+    assert len(Journal(files.journal(1)).known()) == 1
     record.commit(files, a_generation(1, [judged], judged.program()))
-    assert not files.paid(1).exists()
+    assert not files.journal(1).exists()
 
 
 def test_failed_attempts_lie_beside_the_history_and_are_seen_in_the_view_only(tmp_path: Path):

@@ -25,7 +25,7 @@ from tasks.history.files import files_of, runs_in
 from tasks.history.journal import Journal
 from tasks.history.pending_batches import PendingBatches
 from tasks.history.remote import lease
-from tasks.history.remote.mirror import hold_of, local_copy, mirror_of
+from tasks.history.remote.mirror import current_hold, local_copy, mirror_of
 from tasks.history.remote.object_store import ObjectStore
 from tasks.history.remote.sync import catch_up, is_unsure, refresh
 from tasks.history.run_lock import run_lock
@@ -250,14 +250,14 @@ def a_completion(sample: int) -> Completion:
 def test_what_is_paid_for_is_known_on_another_machine(here: Path, elsewhere: Path):
     files = create(here)
     with run_lock(files):
-        journal = Journal(files.paid(1))
+        journal = Journal(files.journal(1))
         for sample in range(3):
             journal.record([a_completion(sample)])
         let_claims_run_out(here)
         refresh(elsewhere)
         other = files_of(elsewhere, files.run_id)
         with run_lock(other):
-            known = Journal(other.paid(1)).known()
+            known = Journal(other.journal(1)).known()
             assert sorted(sample for _, sample, _ in known) == [0, 1, 2]
             assert record.read_spent_usd(other) == 1.5
 
@@ -267,7 +267,7 @@ def test_what_arrives_while_the_store_is_silent_is_kept_here_and_sent_later(
 ):
     files = create(here)
     with run_lock(files):
-        journal = Journal(files.paid(1))
+        journal = Journal(files.journal(1))
         journal.record([a_completion(0)])
         with objects.down(), pytest.raises(StoreUnavailable):
             journal.record([a_completion(1)])
@@ -276,18 +276,18 @@ def test_what_arrives_while_the_store_is_silent_is_kept_here_and_sent_later(
         let_claims_run_out(here)
         other = files_of(elsewhere, files.run_id)
         with run_lock(other):
-            assert len(Journal(other.paid(1)).known()) == 2
+            assert len(Journal(other.journal(1)).known()) == 2
 
 
 def test_what_a_killed_process_could_not_send_is_sent_by_the_next(here: Path, elsewhere: Path):
     files = create(here)
     with run_lock(files):
-        Journal(files.paid(1)).record([a_completion(0)])
-    Journal(files.paid(1)).take([orjson.dumps(a_completion(1))])
+        Journal(files.journal(1)).record([a_completion(0)])
+    Journal(files.journal(1)).add_lines([orjson.dumps(a_completion(1))])
     with run_lock(files):
         pass
     with run_lock(files_of(elsewhere, files.run_id)):
-        assert len(Journal(files_of(elsewhere, files.run_id).paid(1)).known()) == 2
+        assert len(Journal(files_of(elsewhere, files.run_id).journal(1)).known()) == 2
 
 
 def test_a_batch_is_under_way_on_every_machine_until_its_answers_are_safe(here: Path, elsewhere: Path):
@@ -354,7 +354,7 @@ def test_a_night_whose_claim_ran_out_writes_nothing_over_what_another_did(
     files, other = create(here), files_of(elsewhere, "20260101-2200-toy-aaaa")
     monkeypatch.setattr(lease, "SECONDS", 1.0)
     with run_lock(files):
-        hold = hold_of(files.directory)
+        hold = current_hold(files.directory)
         assert hold is not None
         hold.lease._released.set()  # a machine that sleeps renews nothing
         monkeypatch.setattr(lease, "SECONDS", 60.0)
@@ -363,7 +363,7 @@ def test_a_night_whose_claim_ran_out_writes_nothing_over_what_another_did(
             grow(other, 1, seed=5)
             with pytest.raises(RunIsBusy):
                 grow(files, 1)
-        with pytest.raises(StoreUnavailable, match="had run out"):
+        with pytest.raises(StoreUnavailable, match="had expired"):
             grow(files, 1)
         hold.lease._claim = hold.lease._claim.model_copy(update={"seconds": 60.0})  # it is awake
         catch_up(files)
@@ -435,7 +435,7 @@ def test_only_what_is_new_is_fetched(here: Path, elsewhere: Path, objects: Objec
 def test_a_run_is_imported_to_a_store_and_exported_from_it(here: Path, elsewhere: Path, tmp_path: Path):
     given = create(tmp_path / "local", islands=2, prompts=3)
     grow(given, 3)
-    Journal(given.paid(4)).record([a_completion(0)])
+    Journal(given.journal(4)).record([a_completion(0)])
     archive.pack(given, tmp_path / "run.tar.zst")
     files, is_new = archive.unpack(tmp_path / "run.tar.zst", here)
     assert is_new
@@ -443,7 +443,7 @@ def test_a_run_is_imported_to_a_store_and_exported_from_it(here: Path, elsewhere
     other = files_of(elsewhere, files.run_id)
     assert rows(elsewhere) == rows(tmp_path / "local")
     with run_lock(other):
-        assert len(Journal(other.paid(4)).known()) == 1
+        assert len(Journal(other.journal(4)).known()) == 1
         archive.pack(other, tmp_path / "again.tar.zst")
     _, is_new = archive.unpack(tmp_path / "again.tar.zst", tmp_path / "local")
     assert not is_new, "it is the same"

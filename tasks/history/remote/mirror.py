@@ -1,7 +1,7 @@
-"""A history on object storage: its copy on this machine, which all else reads, and what is written to both.
+"""Keep a copy of a history on object storage, which everything else reads, and write to both.
 
-The store comes first: what this machine shows is there already. So a copy may be thrown away, and a history that
-is no copy knows nothing of all this.
+Everything is written to the store first, so a copy may be deleted at any time. For a history that is an ordinary
+directory, the functions of this module do nothing.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from tasks.history.private_files import make_private_folder, open_private
 from tasks.history.remote.lease import Lease
 from tasks.history.remote.object_store import ObjectStore, open_store
 
-_MARK = ".remote"
+_MARKER = ".remote"
 _RUNS = "runs"
 _ROW = "run.parquet"
 
 
-class _Mark(BaseModel):
-    """What a copy knows of itself."""
+class _Marker(BaseModel):
+    """Content of the file that marks a directory as a copy."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,12 +42,12 @@ class _Mark(BaseModel):
 
 @dataclass(frozen=True)
 class Mirror:
-    """A copy.
+    """Copy of a history on object storage.
 
     Attributes:
-        root: Its directory.
-        url: What it is a copy of.
-        name: Its own, which no other copy has.
+        root: Directory of the copy.
+        url: URL of the history.
+        name: Random name that no other copy has.
     """
 
     root: Path
@@ -59,23 +59,27 @@ class Mirror:
         return open_store(self.url)
 
     def key(self, path: Path) -> str:
+        """Return the key of a file's object."""
         return path.relative_to(self.root).as_posix()
 
     @contextmanager
-    def one_at_a_time(self) -> Iterator[None]:
-        """Inside, no other process brings this copy up to date."""
-        with (self.root / _MARK).open("rb") as handle:
+    def exclusive_update(self) -> Iterator[None]:
+        """Prevent other processes from updating this copy within the context."""
+        with (self.root / _MARKER).open("rb") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
 
 @dataclass
 class Hold:
-    """A run of a copy that this process holds, here and on the store.
+    """Lock of this process on a run of a copy, on this machine and on the store.
 
     Attributes:
-        is_unsure: Whether the store was asked for something that it may or may not have done.
-        sent: Bytes of the files that grow, as far as they are on the store.
+        mirror: The copy.
+        lease: Lease on the run.
+        is_unsure: Whether a request to the store failed, and may or may not have had its effect.
+        sent: Bytes of each growing file that are on the store.
+        sending: Lock for sending growing files.
     """
 
     mirror: Mirror
@@ -85,105 +89,114 @@ class Hold:
     sending: threading.Lock = field(default_factory=threading.Lock)
 
 
-_held: dict[Path, Hold] = {}
+_holds: dict[Path, Hold] = {}
+"""Runs that this process holds, by directory."""
 
-_named: set[Path] = set()
-"""Copies of what this process was told to look at by its URL."""
+_named_by_url: set[Path] = set()
+"""Copies of histories that the user of this process named by their URLs."""
 
 
-def local_copy(place: str) -> Path:
-    """The directory of a history: the place itself, or where this machine keeps its copy of what is behind a URL.
+def local_copy(location: str) -> Path:
+    """Return the directory of a history: the location itself, or for a URL this machine's copy.
 
     Raises:
-        UsageError: If the URL makes no sense.
-        EnvironmentFault: If the copy cannot be written, or no package speaks to such a store.
+        UsageError: If the URL is invalid.
+        EnvironmentFault: If the copy cannot be written, or the package for this kind of store is missing.
     """
-    scheme, separator, rest = place.partition("://")
+    scheme, separator, rest = location.partition("://")
     if not separator:
-        return Path(place)
+        return Path(location)
     if scheme == "file":
         return Path(rest)
     if not rest.strip("/"):
-        raise UsageError(f"{place} names no bucket", remedy="Name one like s3://bucket/prefix, or a directory.")
-    url = place.rstrip("/")
+        raise UsageError(f"{location} names no bucket", remedy="Name one like s3://bucket/prefix, or a directory.")
+    url = location.rstrip("/")
     if urlsplit(url).password:
         raise UsageError(
-            f"{scheme}://…: a key in an address would be kept where the history is",
+            f"{scheme}://…: a key in a URL would be stored wherever the history is named",
             remedy="Export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile: AWS_PROFILE.",
         )
     open_store(url)
     root = _cache() / hashlib.sha256(url.encode()).hexdigest()[:16]
-    _make_mark(root, url)
-    _named.add(root)
+    _write_marker(root, url)
+    _named_by_url.add(root)
     return root
 
 
 def place_of(history: Path) -> str:
-    """How a user names a history."""
+    """Return the URL or path by which the user names a history."""
     mirror = mirror_of(history)
     return mirror.url if mirror else str(history)
 
 
 def mirror_of(path: Path) -> Mirror | None:
-    """The copy that a path is in, or is; `None` where it is in a history that is no copy."""
-    run = _run_of(path)
-    if run and run in _held:
-        return _held[run].mirror  # whatever becomes of the copy, what is held is written to the store
+    """Return the copy that contains a path or is at it; `None` if the history is an ordinary directory.
+
+    Raises:
+        UsageError: If there is a marker file outside this machine's cache, or a damaged one.
+    """
+    run = _run_directory(path)
+    if run and run in _holds:
+        return _holds[run].mirror  # even if the copy is deleted, writes to a held run must reach the store
     root = run.parent.parent if run else path
-    if not os.path.lexists(root / _MARK):
+    if not os.path.lexists(root / _MARKER):
         return None
-    # Elsewhere, the mark may be a stranger's, and would have keys and programs sent to a store that nobody named.
-    if root not in _named and root.resolve().parent != _cache():
+    # Elsewhere, the marker may come from a stranger, and would send keys and programs to a store of their choice.
+    if root not in _named_by_url and root.resolve().parent != _cache():
         raise _not_a_copy(root)
     try:
-        mark = _Mark.model_validate_json((root / _MARK).read_bytes())
+        marker = _Marker.model_validate_json((root / _MARKER).read_bytes())
     except OSError:
         return None
     except ValidationError as error:
         raise _not_a_copy(root) from error
-    return Mirror(root, mark.url, mark.name)
+    return Mirror(root, marker.url, marker.name)
 
 
 def _not_a_copy(root: Path) -> UsageError:
     return UsageError(
-        f"{root / _MARK} says that this is the copy of a history on object storage, and this machine keeps none there",
-        remedy="Name the place on object storage itself, --history URL; or remove that file to use what is here.",
+        f"{root / _MARKER} marks this as the copy of a history on object storage, but this machine keeps no copy there",
+        remedy="Name the history by its URL, --history URL; or remove that file to use this directory by itself.",
     )
 
 
 @contextmanager
-def held(mirror: Mirror, run: Path) -> Iterator[Hold]:
-    """Holds a run of a copy on the store, for whoever holds it on this machine already.
+def hold_on_store(mirror: Mirror, run: Path) -> Iterator[Hold]:
+    """Hold a run on the store within the context; the caller holds its lock on this machine.
+
+    Args:
+        mirror: The copy.
+        run: Directory of the run.
 
     Raises:
         RunIsBusy: If another machine holds it.
         StoreUnavailable: If the store does not answer.
     """
-    name = f"{mirror.name}-{slug(socket.gethostname())}"  # a cache that was taken to another machine is another's
+    name = f"{mirror.name}-{slug(socket.gethostname())}"  # differs for a cache that was copied to another machine
     hold = Hold(mirror, Lease(mirror.store, f"{mirror.key(run)}/lock", name))
     hold.lease.take()
-    _held[run] = hold
+    _holds[run] = hold
     try:
         yield hold
     finally:
-        del _held[run]
+        del _holds[run]
         hold.lease.release()
 
 
-def hold_of(run: Path) -> Hold | None:
-    """How this process holds a run of a copy, where it does."""
-    return _held.get(run)
+def current_hold(run: Path) -> Hold | None:
+    """Return this process's hold on a run of a copy, if it has one."""
+    return _holds.get(run)
 
 
 def publish(path: Path, content: Path) -> None:
-    """Puts a file on the store, where its history is a copy.
+    """Write a file to the store, if its history is a copy.
 
     Args:
-        path: Where it will be shown.
-        content: Where it is.
+        path: Path at which it will become visible.
+        content: Path at which it is now.
 
     Raises:
-        StoreUnavailable: If it may not be there.
+        StoreUnavailable: If it may not be on the store.
         RunIsBusy: If another machine has taken the run over.
     """
     if mirror := mirror_of(path):
@@ -192,18 +205,18 @@ def publish(path: Path, content: Path) -> None:
 
 
 def publish_folder(path: Path, content: Path, names: Sequence[str]) -> bool:
-    """Puts a folder on the store, where its history is a copy; it counts from the moment that its last file is there.
+    """Write a folder to the store, if its history is a copy; it counts as complete once its last file is there.
 
     Args:
-        path: Where it will be shown.
-        content: Where it is.
-        names: Of its files.
+        path: Path at which it will become visible.
+        content: Path at which it is now.
+        names: Names of its files, in order.
 
     Returns:
-        Whether it is a copy.
+        Whether the history is a copy.
 
     Raises:
-        StoreUnavailable: If it may not be there.
+        StoreUnavailable: If it may not be on the store.
         RunIsBusy: If another machine has taken the run over.
     """
     mirror = mirror_of(path)
@@ -218,11 +231,11 @@ def publish_folder(path: Path, content: Path, names: Sequence[str]) -> bool:
 
 
 def publish_run(run: Path, content: Path) -> None:
-    """Puts a whole run on the store, where its history is a copy; it counts from the moment that its own row is there.
+    """Write a whole run to the store, if its history is a copy; it counts as complete once its own row is there.
 
     Args:
-        run: Where it will be shown.
-        content: Where it is.
+        run: Path at which it will become visible.
+        content: Path at which it is now.
 
     Raises:
         StoreUnavailable: If the store does not answer.
@@ -236,28 +249,30 @@ def publish_run(run: Path, content: Path) -> None:
 
 
 def publish_lines(path: Path) -> None:
-    """Puts a file that grows on the store as it is now, where its history is a copy and nobody else just did.
+    """Write the current lines of a growing file to the store, if its history is a copy.
+
+    If another thread has written them meanwhile, nothing is sent.
 
     Raises:
-        StoreUnavailable: If it may not be there; it is on this machine's disk, and goes along with the next lines.
+        StoreUnavailable: If they may not be on the store; they are on disk, and are sent again with the next lines.
         RunIsBusy: If another machine has taken the run over.
     """
-    run = _run_of(path)
-    hold = hold_of(run) if run else None
+    run = _run_directory(path)
+    hold = current_hold(run) if run else None
     if hold is None:
         return
-    wanted = path.stat().st_size
+    size = path.stat().st_size
     with hold.sending:
-        if hold.sent.get(path, 0) < wanted:
+        if hold.sent.get(path, 0) < size:
             content = path.read_bytes()
-            whole = content[: content.rfind(b"\n") + 1]
+            lines = content[: content.rfind(b"\n") + 1]
             with _writing(path):
-                hold.mirror.store.put(hold.mirror.key(path), whole)
-            hold.sent[path] = len(whole)
+                hold.mirror.store.put(hold.mirror.key(path), lines)
+            hold.sent[path] = len(lines)
 
 
 def withdraw(path: Path) -> None:
-    """Removes a file from the store, where its history is a copy."""
+    """Remove a file from the store, if its history is a copy."""
     if mirror := mirror_of(path):
         with _writing(path):
             mirror.store.delete([mirror.key(path)])
@@ -265,9 +280,9 @@ def withdraw(path: Path) -> None:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Inside, a run that is held is held still; what comes of it is remembered as unsure where the store fails."""
-    run = _run_of(path)
-    hold = hold_of(run) if run else None
+    """Require the lease on a held run before a write, and mark the run as unsure if the write fails."""
+    run = _run_directory(path)
+    hold = current_hold(run) if run else None
     try:
         if hold:
             hold.lease.require()
@@ -278,29 +293,29 @@ def _writing(path: Path) -> Iterator[None]:
         raise
 
 
-def _run_of(path: Path) -> Path | None:
-    return next((one for one in (path, *path.parents) if one.parent.name == _RUNS), None)
+def _run_directory(path: Path) -> Path | None:
+    return next((folder for folder in (path, *path.parents) if folder.parent.name == _RUNS), None)
 
 
 def _cache() -> Path:
-    named = os.environ.get("OVERNIGHT_CACHE")
+    own_folder = os.environ.get("OVERNIGHT_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return (Path(named) if named else Path(base) / "overnight").expanduser().resolve()
+    return (Path(own_folder) if own_folder else Path(base) / "overnight").expanduser().resolve()
 
 
-def _make_mark(root: Path, url: str) -> None:
-    path = root / _MARK
+def _write_marker(root: Path, url: str) -> None:
+    path = root / _MARKER
     if path.exists():
         return
     try:
         make_private_folder(root)
-        part = root / f"{_MARK}.{secrets.token_hex(4)}"
+        part = root / f"{_MARKER}.{secrets.token_hex(4)}"
         with open_private(part, "xb") as handle:
-            handle.write(_Mark(url=url, name=secrets.token_hex(8)).model_dump_json().encode())
+            handle.write(_Marker(url=url, name=secrets.token_hex(8)).model_dump_json().encode())
         try:
             os.link(part, path)
         except FileExistsError:
-            return  # another process was quicker
+            return  # another process created it meanwhile
         finally:
             part.unlink()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The copy of a history on object storage, brought up to date: each generation is there whole or not there."""
+"""Update the local copy of a history on object storage, one whole generation at a time."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from pathlib import Path
 
 from schemas.errors import StoreUnavailable
 from schemas.ids import RUN_ID
-from tasks.history.atomic_files import append_lines, no_commit, read_lines, sync_directory
+from tasks.history.atomic_files import append_lines, commit_lock, read_lines, sync_directory
 from tasks.history.files import FILE, Block, RunFiles, blocks_named, files_of
 from tasks.history.journal import Journal
 from tasks.history.private_files import make_folder
-from tasks.history.remote.mirror import Mirror, hold_of, mirror_of
+from tasks.history.remote.mirror import Mirror, current_hold, mirror_of
 from tasks.history.remote.object_store import ObjectInfo
 
 _PULLING = ".pulling"
 _TRIES = 10
 _UNSETTLED_S = 5
+"""Age in seconds below which an object may be replaced by another of the same size and time."""
 _PARTS = ("programs.parquet", "population.parquet", "generation.parquet")
 _COMPLETIONS = re.compile(r"\d{1,9}\.jsonl", re.ASCII)
 _BATCH = re.compile(r"[\w-]+\.slip", re.ASCII)
 
 
 def refresh(history: Path, run_id: str = "") -> None:
-    """Brings a history up to date where it is a copy.
+    """Update a history from the store, if it is a copy.
 
     Args:
-        history: Its directory.
-        run_id: Of the only run that is looked at; by default all.
+        history: Directory of the history.
+        run_id: Id of the only run to update; by default, all are updated.
 
     Raises:
         StoreUnavailable: If the store does not answer.
@@ -43,7 +44,7 @@ def refresh(history: Path, run_id: str = "") -> None:
 
 
 def probe(history: Path) -> None:
-    """Looks whether a history can be written to where it is a copy: an object is made and removed.
+    """Check that the store can be written to, if a history is a copy, by writing and removing an object.
 
     Raises:
         StoreUnavailable: If the store does not answer.
@@ -56,42 +57,42 @@ def probe(history: Path) -> None:
 
 
 def pull(mirror: Mirror, run_id: str = "") -> None:
-    """Brings a copy up to what is on the store. Readers meanwhile see each generation whole, and none twice.
+    """Update a copy from the store. Readers meanwhile see each generation whole, and none twice.
 
     Args:
         mirror: The copy.
-        run_id: Of the only run that is looked at; by default all.
+        run_id: Id of the only run to update; by default, all are updated.
 
     Raises:
         StoreUnavailable: If the store does not answer.
         EnvironmentFault: If it refuses.
     """
-    with mirror.one_at_a_time():
+    with mirror.exclusive_update():
         for _ in range(_TRIES):
             try:
-                return _bring(mirror, run_id)
+                return _pull_once(mirror, run_id)
             except FileNotFoundError:
-                continue  # a compaction on another machine took it away meanwhile
-    raise StoreUnavailable(f"{mirror.url}: what is there keeps changing", remedy="Ask again.")
+                continue  # a compaction on another machine removed an object meanwhile
+    raise StoreUnavailable(f"{mirror.url}: its objects keep changing", remedy="Try again.")
 
 
-def _bring(mirror: Mirror, run_id: str) -> None:
+def _pull_once(mirror: Mirror, run_id: str) -> None:
     scratch = mirror.root / _PULLING
     shutil.rmtree(scratch, ignore_errors=True)
     found = _by_run(mirror.store.list(f"runs/{run_id}"))
     if not found and not run_id:
         mirror.store.require_bucket()
-    runs = [_Arrival(mirror, files_of(mirror.root, name), entries, scratch / name) for name, entries in found.items()]
-    mirror.store.each(lambda item: mirror.store.fetch(*item), [item for run in runs for item in run.wanted()])
+    runs = [_RunUpdate(mirror, files_of(mirror.root, name), entries, scratch / name) for name, entries in found.items()]
+    mirror.store.each(lambda item: mirror.store.fetch(*item), [item for run in runs for item in run.downloads()])
     for run in runs:
-        run.show()
+        run.apply()
     shutil.rmtree(scratch, ignore_errors=True)
     if not run_id:
-        _forget(mirror, found)
+        _remove_deleted_runs(mirror, found)
 
 
 def _by_run(entries: dict[str, ObjectInfo]) -> dict[str, dict[str, ObjectInfo]]:
-    """What there is of every run that can be seen, by name in its directory."""
+    """Return the entries of every visible run, by run id and then by name in the run's directory."""
     found: defaultdict[str, dict[str, ObjectInfo]] = defaultdict(dict)
     for key, entry in entries.items():
         _, _, rest = key.partition("/")
@@ -101,22 +102,25 @@ def _by_run(entries: dict[str, ObjectInfo]) -> dict[str, dict[str, ObjectInfo]]:
     return {run_id: names for run_id, names in found.items() if "run.parquet" in names}
 
 
-def _forget(mirror: Mirror, known: Collection[str]) -> None:
-    """Removes the runs that are not on the store any more; one that was begun meanwhile is there on a second look."""
-    for folder in (mirror.root / "runs").glob("*/run.parquet"):
-        run = folder.parent
-        if run.name not in known and hold_of(run) is None and not mirror.store.has(mirror.key(folder)):
+def _remove_deleted_runs(mirror: Mirror, listed: Collection[str]) -> None:
+    """Remove the copies of runs that are no longer on the store.
+
+    Each is looked up once more, since it may have been created after the listing.
+    """
+    for row in (mirror.root / "runs").glob("*/run.parquet"):
+        run = row.parent
+        if run.name not in listed and current_hold(run) is None and not mirror.store.has(mirror.key(row)):
             shutil.rmtree(run, ignore_errors=True)
 
 
-class _Arrival:
-    """What a copy lacks of one run: fetched out of sight, then shown.
+class _RunUpdate:
+    """Files of one run that a copy lacks, downloaded to a hidden folder and then made visible.
 
     Args:
         mirror: The copy.
-        files: Of the run.
-        entries: What is on the store of it.
-        scratch: Where it is fetched to.
+        files: Files of the run.
+        entries: Entries of the run on the store, by name in its directory.
+        scratch: Folder for the downloads.
     """
 
     def __init__(self, mirror: Mirror, files: RunFiles, entries: dict[str, ObjectInfo], scratch: Path) -> None:
@@ -124,32 +128,38 @@ class _Arrival:
         self._files = files
         self._entries = entries
         self._scratch = scratch
-        self._listed = time.time()
-        there = files.blocks()
-        offered = blocks_named(files.generations, _whole_folders(entries))
-        self._blocks = [one for one in offered if not any(other.covers(one) for other in there)]
+        self._listed_at = time.time()
+        local_blocks = files.blocks()
+        remote_blocks = blocks_named(files.generations, _complete_folders(entries))
+        self._blocks = [block for block in remote_blocks if not any(other.covers(block) for other in local_blocks)]
         singles = [name for name in entries if not name.startswith("generations/")]
-        marks = {name: _mark(files.directory / name) for name in singles}
-        self._singles = {name: mark for name, mark in marks.items() if not mark or mark != _mark_of(entries[name])}
+        versions = {name: _local_version(files.directory / name) for name in singles}
+        self._singles = {
+            name: version
+            for name, version in versions.items()
+            if version is None or version != _remote_version(entries[name])
+        }
 
-    def wanted(self) -> Iterator[tuple[str, Path]]:
-        """Keys, and where to write what is behind them."""
+    def downloads(self) -> Iterator[tuple[str, Path]]:
+        """Yield the keys of the objects to download, each with its target."""
         names = [f"generations/{block.folder.name}/{part}" for block in self._blocks for part in _PARTS]
         for name in (*names, *self._singles):
             target = self._scratch / name
             make_folder(target.parent)
             yield f"{self._key}/{name}", target
 
-    def show(self) -> None:
+    def apply(self) -> None:
+        """Make the downloaded files visible."""
         make_folder(self._files.directory)
-        with no_commit(self._files.directory):
+        with commit_lock(self._files.directory):
             for block in self._blocks:
                 if not block.folder.exists():
                     self._move(f"generations/{block.folder.name}")
-            self._remove_the_covered()
-            for name, mark in sorted(self._singles.items(), key=lambda item: item[0] == "run.parquet"):
-                if _mark(self._files.directory / name) == mark:  # else whoever holds the run wrote it meanwhile
-                    self._settle(name)
+            self._remove_covered_blocks()
+            for name, version in sorted(self._singles.items(), key=lambda item: item[0] == "run.parquet"):
+                # If it differs, the process that holds the run wrote it meanwhile.
+                if _local_version(self._files.directory / name) == version:
+                    self._set_time(name)
                     self._move(name)
 
     def _move(self, name: str) -> None:
@@ -158,105 +168,112 @@ class _Arrival:
         os.replace(self._scratch / name, target)
         sync_directory(target.parent)
 
-    def _settle(self, name: str) -> None:
-        """Gives it the store's time, by which it is known again; an earlier one where it may change within the same."""
-        _, changed_ns = _mark_of(self._entries[name]) or (0, 0)
-        if changed_ns / 1e9 > self._listed - _UNSETTLED_S:
+    def _set_time(self, name: str) -> None:
+        """Give a file the store's modification time, which identifies its version in later updates.
+
+        A recent object may still be replaced at the same time, so its file gets an earlier one and is fetched again.
+        """
+        _, changed_ns = _remote_version(self._entries[name]) or (0, 0)
+        if changed_ns / 1e9 > self._listed_at - _UNSETTLED_S:
             changed_ns -= 1_000_000
         os.utime(self._scratch / name, ns=(changed_ns, changed_ns))
 
-    def _remove_the_covered(self) -> None:
-        shown = {block.folder.name for block in self._files.blocks()}
-        for name in set(self._files.folders()) - shown:
+    def _remove_covered_blocks(self) -> None:
+        visible = {block.folder.name for block in self._files.blocks()}
+        for name in set(self._files.folders()) - visible:
             shutil.rmtree(self._files.generations / name, ignore_errors=True)
 
 
-def _whole_folders(entries: dict[str, ObjectInfo]) -> list[str]:
+def _complete_folders(entries: dict[str, ObjectInfo]) -> list[str]:
     names = {name.split("/")[1] for name in entries if name.startswith("generations/")}
     return [name for name in names if all(f"generations/{name}/{part}" in entries for part in _PARTS)]
 
 
-def _mark(path: Path) -> tuple[int, int] | None:
-    """Size and time of the last change in ns; `None` where there is no file."""
+def _local_version(path: Path) -> tuple[int, int] | None:
+    """Return a file's size and modification time in ns; `None` if there is no file."""
     try:
-        said = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return said.st_size, said.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
-def _mark_of(entry: ObjectInfo) -> tuple[int, int] | None:
+def _remote_version(entry: ObjectInfo) -> tuple[int, int] | None:
+    """Return an object's size and modification time in ns; `None` if the store does not report times."""
     changed_at = entry.changed_at
     return None if changed_at is None else (entry.size, round(changed_at.timestamp() * 1e6) * 1000)
 
 
-# Of a run that this process holds
+# Runs that this process holds
 
 
 def is_unsure(files: RunFiles) -> bool:
-    """Whether the store was asked for something that it may or may not have done."""
-    hold = hold_of(files.directory)
+    """Return whether a write to the store failed, and may or may not have had its effect."""
+    hold = current_hold(files.directory)
     return hold is not None and hold.is_unsure
 
 
 def catch_up(files: RunFiles) -> None:
-    """Brings a run up to date on both sides, where this process holds it in a copy and something is unsure.
+    """Synchronise a held run of a copy in both directions after a failed write.
 
     Raises:
         StoreUnavailable: If the store does not answer.
         RunIsBusy: If another machine has taken the run over.
     """
-    hold = hold_of(files.directory)
+    hold = current_hold(files.directory)
     if hold is None or not hold.is_unsure:
         return
     if not hold.lease.is_held():
         hold.lease.take()
     pull(hold.mirror, files.run_id)
     with hold.sending:
-        _take_paid(hold.mirror, files)
+        _merge_uncommitted(hold.mirror, files)
     hold.is_unsure = False
 
 
-def _take_paid(mirror: Mirror, files: RunFiles) -> None:
-    """What is paid for and not committed, from each side to the other: only an outage leaves lines on one alone."""
+def _merge_uncommitted(mirror: Mirror, files: RunFiles) -> None:
+    """Merge journals and pending batch jobs of both sides: an outage may leave lines on one side only."""
     folder, store, committed = files.directory / "paid", mirror.store, set(files.committed())
     make_folder(folder)
     keys = {Path(key).name: key for key in store.list(mirror.key(folder))}
     for name in sorted({*keys, *os.listdir(folder)}):
-        theirs = store.get(keys[name]).split(b"\n")[:-1] if name in keys else []
+        remote_lines = store.get(keys[name]).split(b"\n")[:-1] if name in keys else []
         if _COMPLETIONS.fullmatch(name) and int(name.split(".")[0]) not in committed:
-            lines = _with_completions(folder / name, theirs)
+            lines = _merge_completions(folder / name, remote_lines)
         elif _BATCH.fullmatch(name):
-            lines = _last_word_on_batch(folder / name, theirs)
+            lines = _merge_batch(folder / name, remote_lines)
         else:
             continue
-        if set(lines) - set(theirs):
+        if set(lines) - set(remote_lines):
             store.put(mirror.key(folder / name), b"".join(line + b"\n" for line in lines))
 
 
-def _with_completions(path: Path, theirs: list[bytes]) -> list[bytes]:
-    ours = read_lines(path)
-    if missing := [line for line in theirs if line not in set(ours)]:
-        Journal(path).take(missing)
-    return ours + missing
+def _merge_completions(path: Path, remote_lines: list[bytes]) -> list[bytes]:
+    local_lines = read_lines(path)
+    if missing := [line for line in remote_lines if line not in set(local_lines)]:
+        Journal(path).add_lines(missing)
+    return local_lines + missing
 
 
-def _last_word_on_batch(path: Path, theirs: list[bytes]) -> list[bytes]:
-    """The store's, unless this machine went on from there: a batch is told of before it is sent."""
-    ours = read_lines(path)
-    if theirs and ours[: len(theirs)] == theirs:
-        return ours
+def _merge_batch(path: Path, remote_lines: list[bytes]) -> list[bytes]:
+    """Return the store's lines on a batch job, or the local ones if they continue them.
+
+    A batch job is written to the store before it is submitted, so one that is on this machine alone was not submitted.
+    """
+    local_lines = read_lines(path)
+    if remote_lines and local_lines[: len(remote_lines)] == remote_lines:
+        return local_lines
     path.unlink(missing_ok=True)
-    if theirs:
-        append_lines(path, theirs)
-    return theirs
+    if remote_lines:
+        append_lines(path, remote_lines)
+    return remote_lines
 
 
-def tidy(files: RunFiles) -> None:
-    """Removes generations from the store that lie in a block.
+def remove_merged_generations(files: RunFiles) -> None:
+    """Remove generations from the store that a block contains.
 
     Raises:
-        StoreUnavailable: If the store does not answer; the next night does it then.
+        StoreUnavailable: If the store does not answer; the next night tries again.
     """
     mirror = mirror_of(files.directory)
     if mirror is None:
@@ -264,29 +281,29 @@ def tidy(files: RunFiles) -> None:
     base = mirror.key(files.generations)
     names = [key.removeprefix(f"{base}/") for key in mirror.store.list(base)]
     folders = {name.split("/")[0] for name in names if FILE.fullmatch(f"generations/{name}")}
-    shown = blocks_named(Path(), [one for one in folders if f"{one}/{_PARTS[-1]}" in names])
-    mirror.store.delete_folders(f"{base}/{one}" for one in folders if _lies_in_another(one, shown))
+    visible = blocks_named(Path(), [folder for folder in folders if f"{folder}/{_PARTS[-1]}" in names])
+    mirror.store.delete_folders(f"{base}/{folder}" for folder in folders if _is_covered(folder, visible))
 
 
-def _lies_in_another(folder: str, shown: list[Block]) -> bool:
+def _is_covered(folder: str, blocks: list[Block]) -> bool:
     (block,) = blocks_named(Path(), [folder])
-    return any(one.covers(block) and one.folder.name != folder for one in shown)
+    return any(other.covers(block) and other.folder.name != folder for other in blocks)
 
 
-def tidy_paid(files: RunFiles) -> None:
-    """Removes completions from the store that are part of a generation, of a run that this process holds.
+def remove_committed_journals(files: RunFiles) -> None:
+    """Remove the journals of committed generations from the store, for a run that this process holds.
 
     Raises:
-        StoreUnavailable: If the store does not answer; the next night does it then.
+        StoreUnavailable: If the store does not answer; the next night tries again.
     """
-    hold = hold_of(files.directory)
+    hold = current_hold(files.directory)
     if hold is None:
         return
     store, base, committed = hold.mirror.store, hold.mirror.key(files.directory / "paid"), set(files.committed())
     with hold.sending:
         names = [Path(key).name for key in store.list(base)]
-        over = [one for one in names if _COMPLETIONS.fullmatch(one) and int(one.split(".")[0]) in committed]
-        if names and over == names:
+        obsolete = [name for name in names if _COMPLETIONS.fullmatch(name) and int(name.split(".")[0]) in committed]
+        if names and obsolete == names:
             store.delete_folders([base])
         else:
-            store.delete(f"{base}/{name}" for name in over)
+            store.delete(f"{base}/{name}" for name in obsolete)
