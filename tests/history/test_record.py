@@ -254,11 +254,11 @@ def test_the_same_generations_are_the_same_bytes(tmp_path: Path):
 
 def test_the_same_generations_at_another_time_differ_in_their_times_only(tmp_path: Path):
     later = NOW + timedelta(days=3, seconds=1)
-    first, second = create(tmp_path / "one", prompts=8), create(tmp_path / "other", prompts=8, clock=later)
-    grow(first, 5)
-    grow(second, 5, clock=later)
-    for name, path in parquets(first).items():
-        first, second = read_file(path), read_file(parquets(second)[name])
+    early, late = create(tmp_path / "one", prompts=8), create(tmp_path / "other", prompts=8, clock=later)
+    grow(early, 5)
+    grow(late, 5, clock=later)
+    for name, path in parquets(early).items():
+        first, second = read_file(path), read_file(parquets(late)[name])
         assert without_times(first).equals(without_times(second), check_metadata=True), name
         if "population" not in name:
             assert not first.equals(second), name
