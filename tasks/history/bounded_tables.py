@@ -5,6 +5,8 @@ Texts are read dictionary-encoded, and decoded only if the result does not becom
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +30,7 @@ def open_file(path: Path) -> pq.ParquetFile:
         pyarrow.ArrowException, OSError: If it is damaged or missing.
     """
     metadata = pq.read_metadata(path)
+    _require_consistent_columns(path, metadata)
     _require_size(path, _declared_bytes(metadata))
     columns = [metadata.schema.column(number) for number in range(metadata.num_columns)]
     texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
@@ -46,6 +49,30 @@ def decode_dictionaries(table: pa.Table, path: Path) -> pa.Table:
     """
     _require_size(path, sum(_bytes(chunk) for column in table.columns for chunk in column.chunks))
     return table.cast(pa.schema([_plain(field) for field in table.schema], metadata=table.schema.metadata))
+
+
+class _UnreadableFile(io.FileIO):
+    """File of which no byte can be read."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise _ReadError
+
+
+class _ReadError(Exception):
+    """Error of `_UnreadableFile`."""
+
+
+def _require_consistent_columns(path: Path, metadata: pq.FileMetaData) -> None:
+    """Check the metadata of all columns, since `RowGroupMetaData.column` aborts the process where they are damaged.
+
+    Pre-buffering constructs the same objects, with errors that can be caught, before it reads the first byte.
+
+    Raises:
+        pyarrow.ArrowException, OSError: If they are damaged.
+    """
+    with _UnreadableFile(path) as unreadable, contextlib.suppress(_ReadError):
+        file = pq.ParquetFile(pa.PythonFile(unreadable, "r"), metadata=metadata, pre_buffer=True)
+        next(file.iter_batches(batch_size=1, use_threads=False), None)
 
 
 def _declared_bytes(metadata: pq.FileMetaData) -> int:

@@ -406,11 +406,12 @@ def pages_end(path: Path, data: bytes) -> int:
 
 
 def test_a_damaged_footer_is_a_history_error(tmp_path: Path):
+    """Without its own check, pyarrow aborts the process for some of these flips."""
     path = create(tmp_path).generation(0) / "programs.parquet"
     data = path.read_bytes()
     flips = random.Random(0)
     refused = 0
-    for _ in range(300):
+    for _ in range(1000):
         damaged = bytearray(data)
         damaged[flips.randrange(pages_end(path, data), len(data))] = flips.randrange(256)
         path.write_bytes(damaged)
@@ -418,7 +419,7 @@ def test_a_damaged_footer_is_a_history_error(tmp_path: Path):
             read_file(path)
         except HistoryError:
             refused += 1
-    assert refused > 50
+    assert refused > 200
 
 
 @pytest.mark.parametrize("version", [str(tables.SCHEMA_VERSION + 1), "99"])
