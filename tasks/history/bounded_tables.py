@@ -54,7 +54,7 @@ def decode_dictionaries(table: pa.Table, path: Path) -> pa.Table:
 class _UnreadableFile(io.FileIO):
     """File of which no byte can be read."""
 
-    def read(self, size: int | None = -1, /) -> bytes:  # noqa: ARG002
+    def read(self, _size: int | None = -1, /) -> bytes:
         raise _ReadError
 
 
