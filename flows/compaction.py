@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from schemas.errors import Outage, OvernightError
-from tasks.history.compact import FULL, LEFT, compact
+from tasks.history.compact import MIN_AT_END, MIN_DURING_NIGHT, compact
 from tasks.history.files import RunFiles
 
 
@@ -29,11 +29,11 @@ class Compaction:
     def committed(self) -> None:
         """Begins where there is enough to do and nothing being done; returns at once."""
         if self._running is None or self._running.done():
-            self._running = self._thread.submit(self._compact, FULL)
+            self._running = self._thread.submit(self._compact, MIN_DURING_NIGHT)
 
     def close(self) -> None:
         """At the end of a night: what is left, where it is more than a few. Returns when it is done."""
-        self._thread.submit(self._compact, LEFT)
+        self._thread.submit(self._compact, MIN_AT_END)
         self._thread.shutdown()
 
     def _compact(self, least: int) -> None:

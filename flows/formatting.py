@@ -14,7 +14,7 @@ DEFAULT_HISTORY = Path("history")
 
 def history_flag(history: Path) -> str:
     """` --history PLACE`, for a command that is to be copied; empty where the default is meant."""
-    from tasks.history.mirror import place_of
+    from tasks.history.remote.mirror import place_of
 
     return "" if history == DEFAULT_HISTORY else f" --history {shlex.quote(place_of(history))}"
 

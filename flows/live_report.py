@@ -13,7 +13,7 @@ from schemas.errors import StoreUnavailable
 from schemas.report_data import ReportData
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
-from tasks.history.remote_sync import refresh
+from tasks.history.remote.sync import refresh
 from tasks.report.page import render
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from schemas.program import Judged, Program
 from tasks.history import record
 from tasks.history.differences import Comparison, Difference, compare
 from tasks.history.files import RunFiles, files_of
-from tasks.history.mirror import place_of
 from tasks.history.recorded_rows import Row, completions_of, read_attempts, read_rows
+from tasks.history.remote.mirror import place_of
 from tasks.history.rows import niche_of
 from tasks.sample.recorded_completions import RecordedCompletions
 from tasks.select.selection_task import Selected, judge, register

@@ -33,10 +33,10 @@ from schemas.problem import load_problem
 from schemas.trust import Proposal, given_proposals
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of
-from tasks.history.mirror import local_copy
 from tasks.history.private_files import open_private
-from tasks.history.record import interrupt_night
-from tasks.history.remote_sync import refresh
+from tasks.history.record import mark_night_interrupted
+from tasks.history.remote.mirror import local_copy
+from tasks.history.remote.sync import refresh
 from tasks.history.run_lock import run_lock
 from tasks.problems import find
 from tasks.report.page import render
@@ -131,7 +131,7 @@ def _spend(session: Session, rules: StopConditions, place: Path, notifier: Notif
     state = NightState(str(flow_run.id), session.progress.interrupt, has_worker=True)
     try:
         with (
-            handle_interrupts(session.progress, server_answers, partial(interrupt_night, session.files)),
+            handle_interrupts(session.progress, server_answers, partial(mark_night_interrupted, session.files)),
             state.kept_true(),
         ):
             one = Night(session, rules, str(place), notifier=notifier)

@@ -31,8 +31,8 @@ from tasks.evaluate.pool import FreshContainerPool, SandboxPool
 from tasks.history import record
 from tasks.history.files import RunFiles
 from tasks.history.journal import Journal
-from tasks.history.recorded_rows import read_since_reset
-from tasks.history.remote_sync import catch_up, is_unsure
+from tasks.history.recorded_rows import read_seconds_since_reset
+from tasks.history.remote.sync import catch_up, is_unsure
 from tasks.history.run_lock import run_lock
 from tasks.sample.budget import Budget
 from tasks.sample.completion_request import CompletionRequest, CompletionSource
@@ -108,7 +108,7 @@ class Session:
         self.notifier: Notifier | None = None
         self.last_reset = time.monotonic()
         if self.search.algorithm.resets_by_the_hour:
-            self.last_reset -= read_since_reset(files)
+            self.last_reset -= read_seconds_since_reset(files)
         self.can_keep = True
         self._closing = False
         self._confirmers: dict[int, Confirmer] = {}
@@ -184,7 +184,7 @@ class Session:
     def completion_store(self, generation: int) -> NightCompletionStore:
         """Return the store of a generation's completions."""
         if generation not in self._journals:
-            self._journals[generation] = Journal(self.files.paid(generation))
+            self._journals[generation] = Journal(self.files.journal(generation))
         return NightCompletionStore(self._journals[generation], self)
 
     def _evaluator(self, generation: int) -> Evaluator:

@@ -1,4 +1,4 @@
-"""Questions that people ask of the history, with their SQL; `schemas/sql/cookbook.sql` holds them."""
+"""Read the cookbook, `schemas/sql/cookbook.sql`: common questions about the history, with their SQL."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from importlib.resources import files
 
 
 def text() -> str:
-    """The whole cookbook: each question is a comment, its SQL follows."""
+    """Return the whole cookbook: each question is a comment, followed by its SQL."""
     return files("schemas.sql").joinpath("cookbook.sql").read_text(encoding="utf-8")
 
 
 def questions() -> dict[str, str]:
-    """The SQL of each question."""
+    """Return the SQL of each question, by question."""
     found = {}
     for block in text().split("\n\n"):
         lines = block.strip().splitlines()
-        said = [line for line in lines if line.startswith("-- ")]
-        if len(said) < len(lines):
-            found[" ".join(line.removeprefix("-- ") for line in said)] = "\n".join(lines[len(said) :]).rstrip(";")
+        comments = [line for line in lines if line.startswith("-- ")]
+        if len(comments) < len(lines):
+            question = " ".join(line.removeprefix("-- ") for line in comments)
+            found[question] = "\n".join(lines[len(comments) :]).rstrip(";")
     return found

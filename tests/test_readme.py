@@ -126,6 +126,6 @@ def test_every_command_view_macro_and_outcome_is_named():
     for name in (*VIEWS, *(outcome.value for outcome in Outcome)):
         assert f"| `{name}` |" in README
     for macro in MACROS.values():
-        assert f"| `{macro.call}` | {macro.says} |" in README
+        assert f"| `{macro.call}` | {macro.description} |" in README
     for name, view in VIEWS.items():
-        assert f"| `{name}` | {view.row} |" in README
+        assert f"| `{name}` | {view.description} |" in README

@@ -25,7 +25,7 @@ def compact(
     for files in runs_in(history) if run is None else [find_run(history, run)]:
         try:
             with run_lock(files):
-                merged = put_together(files, least=1)
+                merged = put_together(files, min_generations=1)
         except RunIsBusy as error:
             if run is not None:
                 raise

@@ -111,7 +111,7 @@ def _result_of(session: Session, night: int, error: PrefectUnavailable) -> dict[
 def _abandon(server: PrefectServer, files: RunFiles, history: Path) -> None:
     """Write down and say that the night ends by force."""
     server.kill()
-    record.interrupt_night(files)
+    record.mark_night_interrupted(files)
     err().show_cursor()
     say(f"stopped at once; go on with: overnight resume {files.run_id}{history_flag(history)}")
 

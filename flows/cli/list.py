@@ -55,7 +55,7 @@ def problems(*, history: History = DEFAULT_HISTORY) -> None:
 def runs(*, history: History = DEFAULT_HISTORY) -> None:
     """The runs in the history, newest first."""
     from tasks.history.database import Database
-    from tasks.history.mirror import place_of
+    from tasks.history.remote.mirror import place_of
 
     found = Database(history).rows("FROM runs ORDER BY started_at DESC")
     if not found:

@@ -37,8 +37,8 @@ def history_to_write(_: type, tokens: Sequence[Token]) -> Path:
         UsageError: If the URL makes no sense.
         EnvironmentFault: If it cannot be written to.
     """
-    from tasks.history.mirror import local_copy
-    from tasks.history.remote_sync import probe
+    from tasks.history.remote.mirror import local_copy
+    from tasks.history.remote.sync import probe
 
     history = local_copy(tokens[0].value)
     probe(history)
@@ -52,8 +52,8 @@ def history_to_read(_: type, tokens: Sequence[Token]) -> Path:
         UsageError: If the URL makes no sense.
         EnvironmentFault: If the store does not answer, or refuses.
     """
-    from tasks.history.mirror import local_copy
-    from tasks.history.remote_sync import refresh
+    from tasks.history.remote.mirror import local_copy
+    from tasks.history.remote.sync import refresh
 
     history = local_copy(tokens[0].value)
     refresh(history)

@@ -38,7 +38,7 @@ def replay(
 ) -> int:
     """Repeat a run from its recorded completions, without a model, and say whether its history comes out the same."""
     from tasks.history.files import find_run
-    from tasks.history.mirror import place_of
+    from tasks.history.remote.mirror import place_of
 
     files = find_run(history, run)
     from flows.replay import read_recorded_run

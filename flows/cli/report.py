@@ -162,7 +162,7 @@ def _span(span: Quartiles | None) -> tuple[str, str]:
 def _index(history: Path, write: Path | None) -> None:
     from flows.report.score_curves import all_score_curves
     from tasks.history.database import Database
-    from tasks.history.mirror import place_of
+    from tasks.history.remote.mirror import place_of
     from tasks.report.comparison import render_index
 
     runs = all_score_curves(Database(history))

@@ -55,7 +55,7 @@ def schedule(
     from flows.trust import accept, proposals_of
     from schemas.ids import new_run_id
     from schemas.problem import load_problem
-    from tasks.history.mirror import place_of
+    from tasks.history.remote.mirror import place_of
     from tasks.problems import find, names
     from tasks.sample.batch_api import require_batches
     from tasks.sample.provider import require_prices

@@ -44,8 +44,8 @@ def sql(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Ask the history in SQL, read-only. Views: runs, nights, generations, programs, population, scores."""
-    from tasks.history.mirror import place_of
     from tasks.history.query_process import QueryProcess
+    from tasks.history.remote.mirror import place_of
 
     if timeout <= 0:
         raise UsageError(f"--timeout takes seconds, more than 0, got {timeout:g}")
@@ -129,7 +129,7 @@ def describe_views(database: QueryProcess, view: str | None, style: Format) -> N
     rows = columns.to_pylist()
     for name in VIEWS if view is None else (view,):
         shown = [(row["column"], row["type"], row["meaning"]) for row in rows if row["view"] == name]
-        out().print(table((name, "type", "meaning"), shown, title=f"{name}: one row {VIEWS[name].row}"))
+        out().print(table((name, "type", "meaning"), shown, title=f"{name}: {VIEWS[name].description}"))
     if view is None:
-        out().print(table(("macro", "answers"), [(macro.call, macro.says) for macro in MACROS.values()]))
+        out().print(table(("macro", "answers"), [(macro.call, macro.description) for macro in MACROS.values()]))
         say("""for example: overnight sql "FROM best_programs('last')"; more with --cookbook""")

@@ -16,7 +16,7 @@ from schemas.cookbook import text as cookbook
 from schemas.errors import OvernightError, UsageError
 from schemas.views import MACROS, VIEWS
 from tasks.history.private_files import make_private_folder, open_private
-from tasks.history.remote_sync import refresh
+from tasks.history.remote.sync import refresh
 
 if TYPE_CHECKING:
     from tasks.history.query_process import QueryProcess

@@ -1,1 +1,1 @@
-"""The views and macros over the history, one file each."""
+"""SQL of the views over the history, one file each, of the macros, and of the cookbook."""

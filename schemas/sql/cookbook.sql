@@ -1,13 +1,13 @@
--- Twenty questions to the history. 'last' is the newest run; a run id or a unique prefix of one does as well.
+-- Twenty questions about the history. 'last' is the newest run; a run id or a unique prefix of one works, too.
 
--- What is the best that was ever found for each problem, and by which run?
+-- What is the best score ever found for each problem, and by which run?
 SELECT problem, max(best_score) AS best, arg_max(run_id, best_score) AS run_id, count(*) AS runs
 FROM runs GROUP BY problem ORDER BY problem;
 
 -- Which are the ten best programs of a run?
 FROM best_programs('last');
 
--- How did the best score grow with samples, money and time?
+-- How did the best score grow with samples, cost and time?
 FROM progress('last');
 
 -- At which generations did the best score improve, and by how much?
@@ -19,7 +19,7 @@ SELECT max(generation) - min(generation) FILTER (best_score = top) AS generation
     max(samples) - min(samples) FILTER (best_score = top) AS samples
 FROM (SELECT *, max(best_score) OVER () AS top FROM progress('last'));
 
--- Where does the best program come from?
+-- From which programs does the best one descend?
 FROM lineage((SELECT best_program_id FROM runs ORDER BY started_at DESC LIMIT 1));
 
 -- Which programs had the most descendants?
@@ -27,15 +27,15 @@ SELECT parent_id, count(*) AS children
 FROM (SELECT unnest(parent_ids) AS parent_id FROM programs WHERE run_id = the_run('last'))
 GROUP BY parent_id ORDER BY children DESC, parent_id LIMIT 10;
 
--- What became of everything that descends from the start program?
+-- What are the outcomes of all descendants of the start program?
 SELECT outcome, count(*) AS programs, max(depth) AS deepest
 FROM descendants((SELECT program_id FROM programs WHERE run_id = the_run('last') AND generation = 0))
 GROUP BY outcome ORDER BY programs DESC;
 
--- What did each model cost, and what did it give?
+-- What did each model cost, and what was its best score?
 FROM cost_by_model();
 
--- How often does each model give a program that is scored?
+-- What share of each model's candidates is scored?
 SELECT model, sum(candidates) AS candidates,
     round(100.0 * sum(candidates) FILTER (outcome = 'scored') / sum(candidates), 1) AS scored_percent
 FROM outcomes_by_model() GROUP BY model ORDER BY scored_percent DESC;
@@ -57,14 +57,14 @@ SELECT outcome, regexp_replace(split_part(error, chr(10), 1), '-?[0-9][0-9.e+]*'
 FROM programs WHERE run_id = the_run('last') AND outcome NOT IN ('scored', 'duplicate')
 GROUP BY ALL ORDER BY times DESC, kind LIMIT 10;
 
--- What is proposed again and again?
+-- Which bodies are proposed most often?
 SELECT times, first_program_id, outcome, score, body FROM duplicates('last') LIMIT 10;
 
--- How did each island do, and when was it reset?
+-- What is the best score of each island, and when was it reset?
 SELECT island, max(best_score) AS best, max(clusters) AS most_clusters, list(generation) FILTER (was_reset) AS resets
 FROM islands_over_time('last') GROUP BY island ORDER BY island;
 
--- Who lives on the islands now?
+-- How many programs and clusters are on each island now?
 SELECT island, count(*) AS programs, count(DISTINCT cluster) AS clusters
 FROM population WHERE run_id = the_run('last') AND to_generation IS NULL GROUP BY island ORDER BY island;
 
@@ -76,11 +76,11 @@ WHERE run_id = the_run('last') AND start.generation = 0
 ORDER BY input;
 
 -- What do the finalists score on the inputs that the search has not seen?
-SELECT night, one.program_id, one.train, one.validation, one.held_out
-FROM (SELECT night, unnest(finalists) AS one FROM nights WHERE run_id = the_run('last'))
-ORDER BY night, one.validation DESC;
+SELECT night, finalist.program_id, finalist.train, finalist.validation, finalist.held_out
+FROM (SELECT night, unnest(finalists) AS finalist FROM nights WHERE run_id = the_run('last'))
+ORDER BY night, finalist.validation DESC;
 
--- Where does the time go?
+-- How much time do sampling, evaluation and selection take?
 SELECT round(sum(sample_s), 1) AS sample_s, round(sum(evaluate_s), 1) AS evaluate_s,
     round(sum(select_s), 1) AS select_s, round(sum(epoch(ended_at - started_at)), 1) AS all_s
 FROM generations WHERE run_id = the_run('last') AND generation > 0 AND state = 'committed';
@@ -90,6 +90,6 @@ SELECT model, median(latency_s) AS latency_s, quantile_cont(latency_s, 0.95) AS 
     median(wall_s) AS wall_s, max(peak_mib) AS most_mib
 FROM programs WHERE generation > 0 GROUP BY model ORDER BY model;
 
--- Why did each night end, and what did it bring?
+-- Why did each night end, and by how much did the best score improve?
 SELECT run_id, night, stop_reason, generations, samples, cost_usd, best_after - best_before AS gain
 FROM nights ORDER BY started_at;

@@ -1,4 +1,4 @@
--- One row a generation and attempt: those committed, and the attempts that failed.
+-- One row per attempt at a generation: committed generations and failed attempts.
 CREATE VIEW generations AS
 SELECT * FROM files.generations
 UNION ALL

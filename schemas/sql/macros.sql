@@ -1,6 +1,6 @@
--- What people ask. A run is named by its id, a unique prefix of it, or 'last'; a program by its id.
+-- Macros for common questions. A run is named by its id, a unique prefix of it, or 'last'; a program by its id.
 
--- The id of the run that is meant.
+-- The id of the run with this name.
 CREATE MACRO the_run(name) AS (
     SELECT CASE
         WHEN name = 'last' THEN arg_max(run_id, started_at)
@@ -12,7 +12,7 @@ CREATE MACRO the_run(name) AS (
     FROM files.runs WHERE name = 'last' OR starts_with(run_id, name)
 );
 
--- All programs of the run that a program is of, without their texts.
+-- All programs of the run of a program, without their long texts.
 CREATE MACRO relatives(program) AS TABLE
 SELECT program_id, generation, index, island, coalesce(niche, island::VARCHAR) AS niche, model, outcome, score, parent_ids FROM files.programs
 WHERE run_id = (SELECT max(run_id) FROM files.programs WHERE program_id = program);
@@ -75,31 +75,32 @@ CREATE MACRO outcomes_by_model() AS TABLE
 SELECT run_id, model, outcome, count(*) AS candidates
 FROM files.programs WHERE generation > 0 GROUP BY ALL ORDER BY run_id, model, candidates DESC, outcome;
 
--- All programs of a niche leave it together, so those that left in the same generation stayed for the same spell.
+-- A reset removes all programs of a niche together, so programs with the same to_generation belong to the same span
+-- between two resets.
 CREATE MACRO niches_over_time(run) AS TABLE
 WITH stays AS (
     SELECT s.niche, s.program_id, s.cluster, s.from_generation, s.to_generation, s.event, p.score
     FROM population AS s JOIN files.programs AS p USING (run_id, program_id)
     WHERE s.run_id = the_run(run) AND s.from_generation IS DISTINCT FROM s.to_generation
 ),
-comings AS (
+arrivals AS (
     SELECT
         niche, from_generation, event,
-        count(*) OVER spell AS programs,
-        count(*) FILTER (is_new) OVER spell AS clusters,
-        max(score) OVER spell AS best_score
+        count(*) OVER span AS programs,
+        count(*) FILTER (is_new) OVER span AS clusters,
+        max(score) OVER span AS best_score
     FROM (
         SELECT *, row_number() OVER (
             PARTITION BY niche, to_generation, cluster ORDER BY from_generation, program_id
         ) = 1 AS is_new
         FROM stays
     )
-    WINDOW spell AS (PARTITION BY niche, to_generation ORDER BY from_generation)
+    WINDOW span AS (PARTITION BY niche, to_generation ORDER BY from_generation)
 ),
 states AS (
     SELECT DISTINCT niche, from_generation, programs, clusters, best_score,
         bool_or(event = 'founded' AND from_generation > 0) OVER (PARTITION BY niche, from_generation) AS was_reset
-    FROM comings
+    FROM arrivals
 ),
 moments AS (
     SELECT g.generation, i.niche

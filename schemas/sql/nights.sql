@@ -1,2 +1,2 @@
--- One row a night.
+-- One row per night.
 CREATE VIEW nights AS SELECT * FROM files.nights;

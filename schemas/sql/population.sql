@@ -1,4 +1,4 @@
--- One row for each stay of a program in a niche: from the generation in which it joined until the one at whose end the niche
+-- One row per stay of a program in a niche, from the generation in which it joined to the one at whose end the niche
 -- was reset. Version 0.1 wrote the number of an island only.
 CREATE VIEW population AS
 WITH events AS (

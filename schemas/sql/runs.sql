@@ -1,4 +1,4 @@
--- One row a run, with what its committed generations add up to.
+-- One row per run, with totals over its committed generations.
 CREATE VIEW runs AS
 SELECT r.*, g.generations, g.samples, g.cost_usd, g.best_score, g.best_program_id, g.start_score, g.ended_at
 FROM files.runs AS r

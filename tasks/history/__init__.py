@@ -1,1 +1,4 @@
-"""What is kept: Parquet files, written whole or not at all, and SQL over them."""
+"""The history: Parquet files that are written atomically, and SQL over them.
+
+Start reading at `files` (layout on disk), then `record` (writing and reading runs) and `database` (SQL).
+"""

@@ -1,4 +1,4 @@
-"""A run as one file that another machine takes in: a tar, compressed with zstd, that names the hash of all it holds."""
+"""Export a run to one file and import it elsewhere: a zstd-compressed tar that starts with the hashes of its files."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from schemas.errors import EnvironmentFault, HistoryError, OvernightError, Usage
 from schemas.ids import RUN_ID
 from schemas.tables import SCHEMA_VERSION
 from tasks.history import record
-from tasks.history.atomic_files import disk_errors, read_groups, said_size, sync, sync_directory
+from tasks.history.atomic_files import declared_size, disk_errors, read_groups, sync, sync_directory
 from tasks.history.files import FILE, RunFiles, files_of
-from tasks.history.mirror import publish_run
 from tasks.history.private_files import make_folder, make_folder_like, make_private_folder, open_private
+from tasks.history.remote.mirror import publish_run
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -31,15 +31,15 @@ _LARGEST_MANIFEST = 32 << 20
 _CHUNK = 1 << 20
 _IMPORTING = ".importing"
 
-_MOST_TIMES, _ALWAYS_BYTES = 200, 64 << 20
-"""An archive, and each file in it, may grow so many times as it is decompressed, and to so many bytes in any case."""
+_MAX_RATIO, _BASE_BYTES = 200, 64 << 20
+"""Limit on decompression, for the archive and for each file in it: this multiple of its size, plus these bytes."""
 
-_LARGEST_HEADER = 64 << 10
-"""Of what stands before a file in a tar and says more of it, such as a long name."""
+_MAX_HEADER_BYTES = 64 << 10
+"""Limit on an extended tar header, such as one with a long name."""
 
 
 class Entry(BaseModel):
-    """One file of a run."""
+    """Hash and size of one file of a run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,12 +48,13 @@ class Entry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What is in an archive; its first file.
+    """Table of contents of an archive; its first file.
 
     Attributes:
-        format: Of the archive.
-        schema_version: Of the tables, the highest.
-        files: By path in the run's directory.
+        format: Version of the archive format.
+        schema_version: Highest schema version of the tables.
+        run_id: Id of the run.
+        files: Hash and size by path in the run's directory.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -69,11 +70,11 @@ class Manifest(BaseModel):
 
 
 def pack(files: RunFiles, target: Path) -> Manifest:
-    """Writes the archive of a run, with all its nights and what is paid for; it is there whole or not there.
+    """Write the archive of a run atomically, with all its nights and uncommitted completions.
 
     Args:
-        files: Of the run; its lock is held.
-        target: Replaced if it is there.
+        files: Files of the run; the caller holds its lock.
+        target: File to write; replaced if it exists.
 
     Raises:
         EnvironmentFault: If it cannot be written.
@@ -97,7 +98,7 @@ def pack(files: RunFiles, target: Path) -> Manifest:
 
 
 def describe(files: RunFiles) -> Manifest:
-    """What an archive of this run holds."""
+    """Return the manifest of a run."""
     found = sorted(path for path in files.directory.rglob("*") if FILE.fullmatch(_name(files, path)))
     entries = {_name(files, path): _entry(path) for path in found}
     return Manifest(format=_FORMAT, schema_version=SCHEMA_VERSION, run_id=files.run_id, files=entries)
@@ -127,34 +128,34 @@ def _write(manifest: Manifest, files: RunFiles, packed: IO[bytes]) -> None:
 
 
 def unpack(source: Path, history: Path) -> tuple[RunFiles, bool]:
-    """Takes the run of an archive into a history; it is there whole or not there.
+    """Import the run of an archive into a history atomically.
 
-    It is written where no reader looks, every file is held against its hash, the run is read, and then it is shown by
-    one rename.
+    The files are written to a hidden folder, each is checked against its hash, and the run is read once. Then it
+    becomes visible by one rename.
 
     Args:
         source: The archive.
-        history: It need not exist yet.
+        history: Directory of the history; created if missing.
 
     Returns:
-        The run's files, and whether they are new: an archive may be taken in again.
+        The run's files, and whether the run is new: importing an archive again changes nothing.
 
     Raises:
         HistoryError: If the archive is damaged, or from a later version.
-        UsageError: If it is no archive of a run, or the history has the run with other content.
-        EnvironmentFault: If there is no room.
+        UsageError: If the file cannot be read, or the history has the run with other content.
+        EnvironmentFault: If the disk has too little space.
     """
     with _opened(source) as archive, _staging(history) as staging:
         members = _members(archive, source)
         manifest = _manifest(members, source)
         files = files_of(history, manifest.run_id)
         if files.run.exists():
-            _require_the_same(manifest, files)
+            _require_same_content(manifest, files)
             return files, False
         _require_room(manifest, history)
         staged = files_of(staging, manifest.run_id)
         _extract(members, manifest, staged, source)
-        _look_through(staged, source)
+        _check_run(staged, source)
         publish_run(files.directory, staged.directory)
         with disk_errors(files.directory):
             _show(staged, files)
@@ -171,54 +172,54 @@ def _opened(source: Path) -> Iterator[tarfile.TarFile]:
         ) from error
     with handle, _reading(source):
         stream = pa.CompressedInputStream(pa.PythonFile(handle, "r"), "zstd")
-        limited = _Limited(cast("IO[bytes]", stream), _most_bytes(source))
-        with stream, tarfile.open(fileobj=cast("IO[bytes]", limited), mode="r|", tarinfo=_Header) as archive:
+        limited = _LimitedStream(cast("IO[bytes]", stream), _max_bytes(source))
+        with stream, tarfile.open(fileobj=cast("IO[bytes]", limited), mode="r|", tarinfo=_LimitedHeader) as archive:
             yield archive
 
 
-def _most_bytes(packed: Path) -> int:
-    """Return how large what is packed in a file may be."""
-    return packed.stat().st_size * _MOST_TIMES + _ALWAYS_BYTES
+def _max_bytes(packed: Path) -> int:
+    """Return the limit on the decompressed size of a file."""
+    return packed.stat().st_size * _MAX_RATIO + _BASE_BYTES
 
 
-class _Limited:
-    """A stream that ends in an error where a small archive becomes a large one."""
+class _LimitedStream:
+    """Stream of bytes that raises an error beyond a number of bytes: the guard against decompression bombs."""
 
-    def __init__(self, stream: IO[bytes], most_bytes: int) -> None:
-        self._stream, self._left = stream, most_bytes
+    def __init__(self, stream: IO[bytes], max_bytes: int) -> None:
+        self._stream, self._left = stream, max_bytes
 
     def read(self, size: int) -> bytes:
         """Read some bytes.
 
         Raises:
-            ReadError: If there are more than the archive may hold.
+            ReadError: If the stream exceeds its limit.
         """
         data = self._stream.read(size)
         self._left -= len(data)
         if self._left < 0:
-            raise tarfile.ReadError(f"it grows to more than {_MOST_TIMES} times its size")
+            raise tarfile.ReadError(f"it grows to more than {_MAX_RATIO} times its size")
         return data
 
 
-class _Header(tarfile.TarInfo):
-    """The header of one file; `tarfile` reads what says more of a file whole into memory."""
+class _LimitedHeader(tarfile.TarInfo):
+    """Tar header of limited size, since `tarfile` reads extended headers into memory."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         """Read a header.
 
         Raises:
-            ReadError: If it is a large one.
+            ReadError: If it is too large, or that of a sparse file.
         """
         header = super().frombuf(buf, encoding, errors)
-        if (not header.isreg() and header.size > _LARGEST_HEADER) or header.type == tarfile.GNUTYPE_SPARSE:
+        if (not header.isreg() and header.size > _MAX_HEADER_BYTES) or header.type == tarfile.GNUTYPE_SPARSE:
             raise tarfile.ReadError(f"{header.name!r} is no plain file")
         return header
 
 
 @contextmanager
 def _reading(source: Path) -> Iterator[None]:
-    """Turns what is wrong with an archive into an error that says so."""
+    """Raise errors of a damaged archive as `HistoryError`."""
     try:
         yield
     except (tarfile.TarError, pa.ArrowException, OSError, EOFError) as error:
@@ -229,13 +230,14 @@ def _reading(source: Path) -> Iterator[None]:
 
 def _damaged(source: Path, why: str) -> HistoryError:
     return HistoryError(
-        f"{source} is no whole archive of a run: {why}", remedy="Copy it again, or write it again: overnight export RUN"
+        f"{source} is not a complete archive of a run: {why}",
+        remedy="Copy it again, or write it again: overnight export RUN",
     )
 
 
 @contextmanager
 def _staging(history: Path) -> Iterator[Path]:
-    """A folder of the history that no reader looks into; one import at a time, and a killed one's is removed."""
+    """Provide a hidden folder for an import; one import runs at a time, and leftovers of a killed one are removed."""
     folder = history / _IMPORTING
     with disk_errors(history):
         make_private_folder(history)
@@ -252,17 +254,17 @@ def _staging(history: Path) -> Iterator[Path]:
 
 
 Member = tuple[str, str, int, float, IO[bytes]]
-"""Run, path in its directory, bytes, time of the last change, content."""
+"""Run id, path in the run's directory, size in bytes, modification time, and content of one file of an archive."""
 
 
 def _members(archive: tarfile.TarFile, source: Path) -> Iterator[Member]:
-    """What is in it, one after the other; each is read before the next is asked for."""
+    """Yield the files of an archive; the content of each must be read before the next one is requested."""
     for member in archive:
         run_id, _, name = member.name.partition("/")
         content = archive.extractfile(member) if member.isreg() and not member.issparse() else None
         is_known = RUN_ID.fullmatch(run_id) and (name == _MANIFEST or FILE.fullmatch(name))
         if content is None or not is_known:
-            raise _damaged(source, f"{member.name!r} is no file of a run")
+            raise _damaged(source, f"{member.name!r} is not a file of a run")
         yield run_id, name, member.size, member.mtime, content
 
 
@@ -284,15 +286,15 @@ def _manifest(members: Iterator[Member], source: Path) -> Manifest:
                 remedy="Use the newer Overnight that wrote it.",
             )
     if manifest.run_id != run_id or not all(map(FILE.fullmatch, manifest.files)):
-        raise _damaged(source, f"{_MANIFEST} is of another run")
+        raise _damaged(source, f"{_MANIFEST} describes another run")
     return manifest
 
 
-def _require_the_same(manifest: Manifest, files: RunFiles) -> None:
+def _require_same_content(manifest: Manifest, files: RunFiles) -> None:
     if describe(files).files != manifest.files:
         raise UsageError(
             f"run {files.run_id} is in the history already, with other content: {files.directory}",
-            remedy="Take it into another history: --history DIR",
+            remedy="Import it into another history: --history DIR",
         )
 
 
@@ -306,24 +308,24 @@ def _require_room(manifest: Manifest, history: Path) -> None:
 
 
 def _extract(members: Iterator[Member], manifest: Manifest, staged: RunFiles, source: Path) -> None:
-    """Writes every file and holds it against its hash."""
+    """Write every file and check it against its hash."""
     left = dict(manifest.files)
     for run_id, name, size, changed_at, content in members:
         entry = left.pop(name, None)
         if entry is None or run_id != manifest.run_id or size != entry.bytes:
-            raise _damaged(source, f"{name} is not what {_MANIFEST} says")
+            raise _damaged(source, f"{name} does not match {_MANIFEST}")
         target = staged.directory / name
         with disk_errors(target):
             make_folder(target.parent)
         if _copy(content, target) != entry.sha256:
-            raise _damaged(source, f"{name} has another hash than {_MANIFEST} says")
+            raise _damaged(source, f"the hash of {name} does not match {_MANIFEST}")
         os.utime(target, (changed_at, changed_at))
     if left:
-        raise _damaged(source, f"it ends before {next(iter(left))}")
+        raise _damaged(source, f"{next(iter(left))} is missing")
 
 
 def _copy(content: IO[bytes], target: Path) -> str:
-    """Copies, and gives the hash of what was copied."""
+    """Copy content to a file and return its SHA-256."""
     digest = hashlib.sha256()
     with open_private(target, "xb") as handle:
         while chunk := content.read(_CHUNK):
@@ -335,39 +337,43 @@ def _copy(content: IO[bytes], target: Path) -> str:
     return digest.hexdigest()
 
 
-def _look_through(staged: RunFiles, source: Path) -> None:
-    """Looks that what came is a run that can be read and gone on with."""
+def _check_run(staged: RunFiles, source: Path) -> None:
+    """Check that an imported run can be read and resumed.
+
+    Raises:
+        HistoryError: If not.
+    """
     try:
         _refuse_bomb(staged.run)
         _refuse_bomb(staged.problem_files)
-        is_its_own = record.read_run(staged).run_id == staged.run_id
+        has_own_id = record.read_run(staged).run_id == staged.run_id
         record.read_run_history(staged)
         for paths in staged.tables().values():
             for path in paths:
                 _refuse_bomb(path)
                 for _ in read_groups(path):
-                    pass  # it is read at all, and takes no more memory than it may
+                    pass  # reading checks the file and its size in memory
     except OvernightError as error:
         raise HistoryError(f"{source}: {error.message}", remedy=error.remedy) from error
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(source, f"what is in it is no run: {type(error).__name__}: {error}") from error
-    if not is_its_own:
-        raise _damaged(source, "run.parquet is of another run")
+        raise _damaged(source, f"its files cannot be read as a run: {type(error).__name__}: {error}") from error
+    if not has_own_id:
+        raise _damaged(source, "run.parquet belongs to another run")
 
 
 def _refuse_bomb(path: Path) -> None:
-    """Check what a Parquet file says of its size.
+    """Check the size that the metadata of a Parquet file declares.
 
     Raises:
-        HistoryError: If it is a small file that becomes a large table.
+        HistoryError: If a small file would become a large table.
     """
     if not path.exists():
         return
-    rows, size = said_size(path)
-    if rows > path.stat().st_size or size > _most_bytes(path):
+    rows, size = declared_size(path)
+    if rows > path.stat().st_size or size > _max_bytes(path):
         raise HistoryError(
-            f"{path.name} has {path.stat().st_size} bytes and says that it holds {rows} rows of {size} bytes",
-            remedy="Ask for another archive.",
+            f"{path.name} has {path.stat().st_size} bytes and declares {rows} rows of {size} bytes",
+            remedy="Get the archive again from its source.",
         )
 
 
@@ -379,6 +385,6 @@ def _show(staged: RunFiles, files: RunFiles) -> None:
         os.rename(staged.directory, files.directory)
     except OSError as error:
         raise UsageError(
-            f"{files.directory} is there already and holds no run", remedy="Look what it is, and remove it."
+            f"{files.directory} exists already and holds no run", remedy="Inspect it, and remove it."
         ) from error
     sync_directory(files.directory.parent)

@@ -1,4 +1,4 @@
-"""How a file or a folder of the history is written, so that it is there whole or not there, and how it is read."""
+"""Write files and folders of the history atomically, and read them back."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ import pyarrow.parquet as pq
 
 from schemas.errors import DiskFault, HistoryError
 from schemas.tables import SCHEMA_VERSION
-from tasks.history.bounded_tables import open_file, written_out
-from tasks.history.mirror import publish, publish_folder
+from tasks.history.bounded_tables import decode_dictionaries, open_file
 from tasks.history.private_files import make_folder, open_private
+from tasks.history.remote.mirror import publish, publish_folder
 
 RUNS = "runs"
-"""The folder of all runs."""
+"""Name of the folder that holds all runs."""
 
 HIDDEN = ".writing"
-"""Everything half-written is below a folder of this name, which no reader's pattern matches."""
+"""Name of the folder for unfinished files; no reader's pattern matches it."""
 
 
 def write_file(path: Path, table: pa.Table) -> None:
-    """One Parquet file, there whole or not there; replaces an older one.
+    """Write one Parquet file atomically, replacing an older one.
 
     Raises:
-        StoreUnavailable: If the history is on a store that does not answer; the file is not shown here then.
+        StoreUnavailable: If the history is on object storage that does not answer; the file is then not visible on
+            this machine either.
     """
     hidden = hidden_path(path)
     try:
@@ -45,11 +46,16 @@ def write_file(path: Path, table: pa.Table) -> None:
 
 
 def write_folder(path: Path, tables: Mapping[str, pa.Table]) -> None:
-    """A folder of Parquet files, by name, that appears by one rename; on a store, when its last file is there.
+    """Write a folder of Parquet files that becomes visible by one rename; on object storage, with its last file.
+
+    Args:
+        path: The folder.
+        tables: Its tables by file name, without the suffix.
 
     Raises:
-        HistoryError: If it is there already: a generation is committed once.
-        StoreUnavailable: If the history is on a store that does not answer; the folder is not shown here then.
+        HistoryError: If the folder exists: a generation is committed once.
+        StoreUnavailable: If the history is on object storage that does not answer; the folder is then not visible on
+            this machine either.
     """
     hidden = hidden_path(path)
     shutil.rmtree(hidden, ignore_errors=True)
@@ -61,9 +67,9 @@ def write_folder(path: Path, tables: Mapping[str, pa.Table]) -> None:
                 _write_synced(hidden / name, table)
             sync_directory(hidden)
             published = publish_folder(path, hidden, names)
-            with no_commit(path.parent.parent):
+            with commit_lock(path.parent.parent):
                 _make_folder(path.parent)
-                if not (published and path.exists()):  # else another process has it from there already
+                if not (published and path.exists()):  # another process may have pulled it from the store already
                     _show(hidden, path)
             sync_directory(path.parent)
     finally:
@@ -80,11 +86,11 @@ def _show(hidden: Path, path: Path) -> None:
 
 
 @contextmanager
-def no_commit(run: Path) -> Iterator[None]:
-    """Inside, no other thread or process shows a generation of a run, or puts others in their place.
+def commit_lock(run: Path) -> Iterator[None]:
+    """Prevent other threads and processes from committing or exchanging generations of a run within the context.
 
     Args:
-        run: Its directory.
+        run: Directory of the run.
     """
     descriptor = os.open(run, os.O_RDONLY)
     try:
@@ -95,17 +101,17 @@ def no_commit(run: Path) -> Iterator[None]:
 
 
 def read_file(path: Path, *, columns: list[str] | None = None) -> pa.Table:
-    """Reads one file of the history.
+    """Read one file of the history.
 
     Raises:
-        HistoryError: If it is missing, damaged, too large a table, or was written by a later version.
+        HistoryError: If it is missing, damaged, too large in memory, or was written by a later version.
     """
     with _opened(path) as file:
-        return written_out(file.read(columns=columns), path)
+        return decode_dictionaries(file.read(columns=columns), path)
 
 
-def said_size(path: Path) -> tuple[int, int]:
-    """Return how many rows a file says that it has, and how many bytes they take; nothing of them is read.
+def declared_size(path: Path) -> tuple[int, int]:
+    """Return the number of rows and the uncompressed bytes that a file's metadata declares, without reading the rows.
 
     Raises:
         HistoryError: If it is missing, damaged, or was written by a later version.
@@ -116,11 +122,11 @@ def said_size(path: Path) -> tuple[int, int]:
 
 
 def read_groups(path: Path, generation: int | None = None) -> Iterator[pa.Table]:
-    """Reads one file of the history part by part, so that it need not fit into memory.
+    """Read one file of the history by row groups, so that it need not fit into memory.
 
     Args:
         path: The file.
-        generation: Leaves out the parts that cannot have rows of it; by default none.
+        generation: Skip row groups without rows of this generation; by default, none are skipped.
 
     Raises:
         HistoryError: If it is missing, damaged, or was written by a later version.
@@ -128,7 +134,7 @@ def read_groups(path: Path, generation: int | None = None) -> Iterator[pa.Table]
     with _opened(path) as file:
         for number in range(file.num_row_groups):
             if generation is None or _may_hold(file, number, generation):
-                yield written_out(file.read_row_group(number), path)
+                yield decode_dictionaries(file.read_row_group(number), path)
 
 
 def _may_hold(file: pq.ParquetFile, group: int, generation: int) -> bool:
@@ -157,7 +163,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def append_lines(path: Path, lines: list[bytes]) -> None:
-    """Appends lines and returns when they are on the disk; where that fails, none of them is there."""
+    """Append lines and sync them to disk; on an error, the file keeps its old length."""
     with disk_errors(path):
         _make_folder(path.parent)
         is_new = not path.exists()
@@ -175,7 +181,7 @@ def append_lines(path: Path, lines: list[bytes]) -> None:
 
 
 def read_lines(path: Path) -> list[bytes]:
-    """The whole lines of a file; one that a crash cut short is left out."""
+    """Return the complete lines of a file, without a last line that a crash cut short."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -185,7 +191,7 @@ def read_lines(path: Path) -> list[bytes]:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turns a full or read-only disk into an error that says what to do."""
+    """Raise `DiskFault` with a remedy where the disk is full or read-only."""
     try:
         yield
     except OSError as error:
@@ -196,7 +202,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def hidden_path(path: Path) -> Path:
-    """Where a file or folder of a run is written before it is shown."""
+    """Return the path at which a file or folder of a run is written before it becomes visible."""
     run = next(parent for parent in path.parents if parent.parent.name == RUNS)
     folder = run / HIDDEN
     with disk_errors(path):
@@ -205,11 +211,11 @@ def hidden_path(path: Path) -> Path:
 
 
 def _make_folder(folder: Path) -> None:
-    """A folder with those above it; returns when the names of the new ones are on the disk."""
-    new = [one for one in (folder, *folder.parents) if not one.exists()]
+    """Create a folder and its missing parents, and sync their names to disk."""
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
     make_folder(folder)
-    for one in new:
-        sync_directory(one.parent)
+    for path in created:
+        sync_directory(path.parent)
 
 
 def _write_synced(path: Path, table: pa.Table) -> None:
@@ -219,13 +225,13 @@ def _write_synced(path: Path, table: pa.Table) -> None:
 
 
 def sync(handle: IO[Any]) -> None:
-    """Returns when what was written is on the disk."""
+    """Flush an open file to disk."""
     handle.flush()
     os.fsync(handle.fileno())
 
 
 def sync_directory(path: Path) -> None:
-    """Returns when the names in a folder are on the disk."""
+    """Flush a folder's entries to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,10 +1,12 @@
-"""Tables of Parquet files in bounded memory: a small file may say one text, or one number, a million times.
+"""Read Parquet files in bounded memory: a small file may repeat one text or number a million times.
 
-Texts are read as the file keeps them, each once with its places, and written out only where they do not grow too large.
+Texts are read dictionary-encoded, and decoded only if the result does not become too large.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,28 +16,33 @@ import pyarrow.parquet as pq
 
 from schemas.errors import HistoryError
 
-_MOST_TIMES, _ALWAYS_BYTES = 500, 256 * 2**20
-"""A file may become a table of so many times its size, and of so many bytes in any case."""
+_MAX_RATIO, _BASE_BYTES = 500, 256 * 2**20
+"""Limit on the memory of a file's table: this multiple of the file's size, plus these bytes."""
 
 _NUMBER_BYTES = 8
 
 
 def open_file(path: Path) -> pq.ParquetFile:
-    """Open a file whose texts are read once each.
+    """Open a file so that its texts are read dictionary-encoded.
 
     Raises:
-        HistoryError: If it says itself that it becomes too large a table.
-        pyarrow.ArrowException, OSError: If it is damaged, or there is none.
+        HistoryError: If its metadata declares too large a table.
+        pyarrow.ArrowException, OSError: If it is damaged or missing.
     """
     metadata = pq.read_metadata(path)
-    _require_size(path, _said_bytes(metadata))
+    _require_consistent_columns(path, metadata)
+    _require_size(path, _declared_bytes(metadata))
     columns = [metadata.schema.column(number) for number in range(metadata.num_columns)]
     texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
     return pq.ParquetFile(path, metadata=metadata, page_checksum_verification=True, read_dictionary=texts)
 
 
-def written_out(table: pa.Table, path: Path) -> pa.Table:
-    """Return a table with every text in each of its places.
+def decode_dictionaries(table: pa.Table, path: Path) -> pa.Table:
+    """Return a table with dictionary-encoded texts decoded.
+
+    Args:
+        table: The table.
+        path: Its file, whose size sets the limit.
 
     Raises:
         HistoryError: If it becomes too large.
@@ -44,24 +51,48 @@ def written_out(table: pa.Table, path: Path) -> pa.Table:
     return table.cast(pa.schema([_plain(field) for field in table.schema], metadata=table.schema.metadata))
 
 
-def _said_bytes(metadata: pq.FileMetaData) -> int:
-    """Return the size that a file says itself, texts that are there many times counted once."""
+class _UnreadableFile(io.FileIO):
+    """File of which no byte can be read."""
+
+    def read(self, _size: int | None = -1, /) -> bytes:
+        raise _ReadError
+
+
+class _ReadError(Exception):
+    """Error of `_UnreadableFile`."""
+
+
+def _require_consistent_columns(path: Path, metadata: pq.FileMetaData) -> None:
+    """Check the metadata of all columns, since `RowGroupMetaData.column` aborts the process where they are damaged.
+
+    Pre-buffering constructs the same objects, with errors that can be caught, before it reads the first byte.
+
+    Raises:
+        pyarrow.ArrowException, OSError: If they are damaged.
+    """
+    with _UnreadableFile(path) as unreadable, contextlib.suppress(_ReadError):
+        file = pq.ParquetFile(pa.PythonFile(unreadable, "r"), metadata=metadata, pre_buffer=True)
+        next(file.iter_batches(batch_size=1, use_threads=False), None)
+
+
+def _declared_bytes(metadata: pq.FileMetaData) -> int:
+    """Return the size that a file's metadata declares, with repeated texts counted once."""
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     columns = [group.column(number) for group in groups for number in range(group.num_columns)]
-    return sum(max(one.total_uncompressed_size, one.num_values * _NUMBER_BYTES) for one in columns)
+    return sum(max(column.total_uncompressed_size, column.num_values * _NUMBER_BYTES) for column in columns)
 
 
 def _require_size(path: Path, size: int) -> None:
-    held = path.stat().st_size
-    if size > held * _MOST_TIMES + _ALWAYS_BYTES:
+    file_bytes = path.stat().st_size
+    if size > file_bytes * _MAX_RATIO + _BASE_BYTES:
         raise HistoryError(
-            f"{path} has {held} bytes, and would take {size / 2**20:.0f} MiB of memory",
-            remedy="Nothing that Overnight writes grows so much: take the run from another place.",
+            f"{path} has {file_bytes} bytes and would take {size / 2**20:.0f} MiB of memory",
+            remedy="No file that Overnight writes grows so much: get the run from another source.",
         )
 
 
 def _bytes(array: Any) -> int:
-    """Return the bytes of an array with every text in each of its places."""
+    """Return the bytes of an array once its texts are decoded."""
     kind = array.type
     if pa.types.is_dictionary(kind):
         lengths = pc.call_function("binary_length", [array.dictionary]).cast(pa.int64()).take(array.indices)

@@ -1,4 +1,4 @@
-"""Compaction: the folders of many generations become one, and a reader sees either all of the old or the new."""
+"""Merge the folders of many generations into one, atomically for readers."""
 
 from __future__ import annotations
 
@@ -15,87 +15,87 @@ import pyarrow.parquet as pq
 
 from schemas import tables
 from schemas.errors import EnvironmentFault, HistoryError
-from tasks.history.atomic_files import disk_errors, hidden_path, no_commit, read_groups, sync, sync_directory
+from tasks.history.atomic_files import commit_lock, disk_errors, hidden_path, read_groups, sync, sync_directory
 from tasks.history.files import Block, RunFiles
-from tasks.history.mirror import publish_folder
 from tasks.history.private_files import make_folder, open_private
-from tasks.history.remote_sync import tidy
+from tasks.history.remote.mirror import publish_folder
+from tasks.history.remote.sync import remove_merged_generations
 
-FULL = 64
-"""Generations as they were committed that are worth a compaction while a night goes on."""
+MIN_DURING_NIGHT = 64
+"""Minimum number of single generations that are compacted while a night is running."""
 
-LEFT = 8
-"""Those that are worth one at a night's end."""
+MIN_AT_END = 8
+"""Minimum number of single generations that are compacted at the end of a night."""
 
 _TABLES = {"programs": tables.PROGRAMS, "population": tables.POPULATION, "generation": tables.GENERATIONS}
-"""On a store the last is what makes the others count."""
+"""Tables by file name. On object storage, a block is complete once the last of them is there."""
 
 _GROUP_ROWS = 16_384
 _GROUP_BYTES = 64 << 20
 
-_SOUGHT = {"program_id": {"ndv": _GROUP_ROWS, "fpp": 0.01}}
-"""By what one program is looked for in all runs: a filter tells of most groups that it is not there, unread."""
+_BLOOM_FILTERS = {"program_id": {"ndv": _GROUP_ROWS, "fpp": 0.01}}
+"""Bloom filters of the programs table: a search for one program in all runs skips most row groups unread."""
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
-def compact(files: RunFiles, least: int) -> int:
-    """Makes one block of the last generations; of the whole run where `least` is 1. Only the lock's holder may.
+def compact(files: RunFiles, min_generations: int) -> int:
+    """Merge the last generations into one block.
 
-    The new block is written where no reader looks, beside links to all that stays. Then the folder with all of it
-    changes places with the one that readers see, in one step: whoever is killed has done it or not done it.
+    The new block is written to a hidden folder, with hard links to the blocks that stay. Then that folder and the
+    visible one are exchanged in one system call, so that a kill at any moment leaves one of the two whole.
 
     Args:
-        files: Of the run.
-        least: How many generations must lie by themselves for it to be worth it.
+        files: Files of the run; the caller holds its lock.
+        min_generations: Minimum number of single generations that are worth merging; 1 merges the whole run.
 
     Returns:
-        How many folders became one.
+        Number of folders that were merged.
 
     Raises:
         HistoryError: If a file is damaged.
-        EnvironmentFault: If the disk is full, or the file system cannot do it.
+        EnvironmentFault: If the disk is full, or the file system cannot exchange folders.
     """
-    merged = _worth_it(files.blocks(), least)
+    merged = _blocks_to_merge(files.blocks(), min_generations)
     if not merged:
         return 0
-    shown = files.generations
-    built = hidden_path(shown)
-    with disk_errors(shown):
+    visible = files.generations
+    built = hidden_path(visible)
+    with disk_errors(visible):
         try:
             block = Block(built / _name(merged), merged[0].first, merged[-1].last)
             _write_block(merged, block.folder)
-            publish_folder(shown / block.folder.name, block.folder, [f"{name}.parquet" for name in _TABLES])
-            with no_commit(files.directory):
+            publish_folder(visible / block.folder.name, block.folder, [f"{name}.parquet" for name in _TABLES])
+            with commit_lock(files.directory):
                 _link((other for other in files.blocks() if not block.covers(other)), built)
                 sync_directory(built)
-                _exchange(built, shown)
+                _exchange(built, visible)
             sync_directory(files.directory)
         finally:
             shutil.rmtree(built, ignore_errors=True)
-    tidy(files)
+    remove_merged_generations(files)
     return len(merged)
 
 
-def _worth_it(blocks: Sequence[Block], least: int) -> Sequence[Block]:
-    """The last generations with every block before them that is no larger than what comes after it.
+def _blocks_to_merge(blocks: Sequence[Block], min_generations: int) -> Sequence[Block]:
+    """Return the last single generations and each block before them that is no larger than all that follows it.
 
-    So a run of n generations has at most log2(n) blocks, and no row is written more often than that.
+    A run of n generations then has at most log2(n) blocks, and no row is rewritten more often than that.
     """
-    if any(one.last + 1 != other.first for one, other in pairwise(blocks)):
-        return ()  # a generation is missing: nothing is touched that somebody may want to mend
-    if least == 1:
+    if any(before.last + 1 != after.first for before, after in pairwise(blocks)):
+        return ()  # a generation is missing: leave everything as it is for a repair
+    if min_generations == 1:
         return blocks if len(blocks) > 1 else ()
-    place = len(blocks)
-    while place and blocks[place - 1].size == 1:
-        place -= 1
-    merged = len(blocks) - place
-    if merged < least:
+    start = len(blocks)
+    while start and blocks[start - 1].size == 1:
+        start -= 1
+    merged = len(blocks) - start
+    if merged < min_generations:
         return ()
-    while place and blocks[place - 1].size <= merged:
-        place -= 1
-        merged += blocks[place].size
-    return blocks[place:]
+    while start and blocks[start - 1].size <= merged:
+        start -= 1
+        merged += blocks[start].size
+    return blocks[start:]
 
 
 def _name(blocks: Sequence[Block]) -> str:
@@ -112,7 +112,7 @@ def _write_block(blocks: Sequence[Block], folder: Path) -> None:
 
 def _merge(sources: Sequence[Path], target: Path, schema: pa.Schema) -> None:
     rows = 0
-    filters = _SOUGHT if schema is tables.PROGRAMS else {}
+    filters = _BLOOM_FILTERS if schema is tables.PROGRAMS else {}
     with open_private(target, "wb") as handle:
         with pq.ParquetWriter(
             handle, schema, compression="zstd", write_page_checksum=True, bloom_filter_options=filters
@@ -125,26 +125,26 @@ def _merge(sources: Sequence[Path], target: Path, schema: pa.Schema) -> None:
     expected = sum(pq.read_metadata(source).num_rows for source in sources)
     if not rows == written == expected:
         raise HistoryError(
-            f"{target} has {written} rows, not {expected}", remedy="Nothing was changed. Look at the disk."
+            f"{target} has {written} rows, not {expected}", remedy="Nothing was changed. Check the disk."
         )
 
 
 def _grouped(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The parts put together to groups large enough to be read fast and small enough to be held in memory."""
-    held: list[pa.Table] = []
+    """Concatenate parts to row groups that are large enough for fast reading and small enough for memory."""
+    group: list[pa.Table] = []
     rows = size = 0
     for part in parts:
-        held.append(part)
+        group.append(part)
         rows, size = rows + part.num_rows, size + part.nbytes
         if rows >= _GROUP_ROWS or size >= _GROUP_BYTES:
-            yield pa.concat_tables(held)
-            held, rows, size = [], 0, 0
-    if held:
-        yield pa.concat_tables(held)
+            yield pa.concat_tables(group)
+            group, rows, size = [], 0, 0
+    if group:
+        yield pa.concat_tables(group)
 
 
 def _conforming(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The rows in the present version of their table: null where an older one lacks a column."""
+    """Return a table in the current schema; columns that an older file lacks are null."""
     names = set(table.column_names)
     columns = [
         table[field.name].cast(field.type) if field.name in names else pa.nulls(table.num_rows, field.type)
@@ -154,29 +154,34 @@ def _conforming(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _link(blocks: Iterable[Block], folder: Path) -> None:
-    """What stays as it is, once more: the same files in another folder."""
+    """Hard-link the files of blocks into another folder."""
     for block in blocks:
-        place = folder / block.folder.name
-        make_folder(place)
+        target = folder / block.folder.name
+        make_folder(target)
         for path in block.folder.iterdir():
-            os.link(path, place / path.name)
-        sync_directory(place)
+            os.link(path, target / path.name)
+        sync_directory(target)
 
 
-def _exchange(one: Path, other: Path) -> None:
-    """Two names change places in one step, which Linux can do and Python cannot say."""
+def _exchange(built: Path, visible: Path) -> None:
+    """Exchange two folders in one system call, which Python does not offer.
+
+    Raises:
+        EnvironmentFault: If the system cannot do that.
+    """
     library = ctypes.CDLL(None, use_errno=True)
     if not hasattr(library, "renameat2"):
-        raise _cannot(other, "not on this system")
-    if library.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE):
+        raise _unsupported(visible, "not on this system")
+    if library.renameat2(_AT_FDCWD, os.fsencode(built), _AT_FDCWD, os.fsencode(visible), _RENAME_EXCHANGE):
         code = ctypes.get_errno()
         if code in (errno.EINVAL, errno.ENOSYS, errno.EXDEV):
-            raise _cannot(other, os.strerror(code))
+            raise _unsupported(visible, os.strerror(code))
         raise OSError(code, os.strerror(code))
 
 
-def _cannot(path: Path, why: str) -> EnvironmentFault:
+def _unsupported(path: Path, why: str) -> EnvironmentFault:
     return EnvironmentFault(
         f"{path} cannot be compacted in one step: {why}",
-        remedy="Nothing was changed, and all works as it is. ext4, xfs, btrfs and tmpfs on Linux can do it.",
+        remedy="Nothing was changed, and everything works without compaction. ext4, xfs, btrfs and tmpfs on Linux "
+        "support it.",
     )

@@ -1,11 +1,10 @@
-"""SQL over the history: DuckDB views on the Parquet files, read-only. The only module that imports `duckdb`."""
+"""Answer SQL over the history, read-only, by DuckDB views on the Parquet files. Only this module imports `duckdb`."""
 
 from __future__ import annotations
 
 import math
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from importlib.resources import files as package_files
@@ -17,7 +16,7 @@ from schemas.errors import QueryError
 from schemas.views import MACROS, VIEWS
 from tasks.history import query_guard
 from tasks.history.files import tables_in
-from tasks.history.limits import over_memory, over_time, resident_bytes
+from tasks.history.limits import QueryLimits, memory_error, resident_bytes
 
 if TYPE_CHECKING:
     import duckdb
@@ -35,21 +34,28 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 _REMEDY = "`overnight sql --describe` shows the views and macros."
 _TRIES = 20
-_GLANCE_S = 0.1
+_POLL_S = 0.1
 
 
 class _Query(Generic[T]):
-    """What a thread is to answer, unless it is given up before that begins."""
+    """One query for a thread to run, which can be abandoned before the thread starts it.
+
+    Attributes:
+        has_started: Whether the thread has started it.
+        is_abandoned: Whether the answer is no longer wanted.
+        ended: Event that is set when it has ended.
+    """
 
     def __init__(self, answer: Callable[[], T]) -> None:
         self._answer = answer
-        self.is_begun = self.is_given_up = False
+        self.has_started = False
+        self.is_abandoned = False
         self.ended = threading.Event()
 
     def run(self) -> T:
-        self.is_begun = True
+        self.has_started = True
         try:
-            if self.is_given_up:
+            if self.is_abandoned:
                 raise KeyboardInterrupt
             return self._answer()
         finally:
@@ -57,16 +63,17 @@ class _Query(Generic[T]):
 
 
 class Database:
-    """The history as tables.
+    """Read-only SQL access to a history.
 
-    The connection can read the tables of the history and nothing else, and takes single `SELECT` statements only. Each
-    query sees what was committed when it began, in all tables.
+    The connection can read the tables of the history and nothing else, and accepts single `SELECT` statements only.
+    Each query sees the generations that were committed when it began, in all tables.
 
     Args:
-        history: Its directory; it need not exist yet.
+        history: Directory of the history; it need not exist yet.
 
     Attributes:
-        most_bytes: Limit on the memory of a query.
+        history: The same, as an absolute path.
+        max_bytes: Limit on the memory of a query.
     """
 
     def __init__(self, history: Path) -> None:
@@ -74,22 +81,22 @@ class Database:
 
         self.history = history.resolve()
         self._connection = duckdb.connect(config=_CONFIG)
-        self._known: dict[str, tuple[str, ...]] = {}
-        self.most_bytes = math.inf
-        self._wait(_Query(self._open), None)
+        self._defined: dict[str, tuple[str, ...]] = {}
+        self.max_bytes = math.inf
+        self._run(_Query(self._open), None)
 
     def _open(self) -> None:
         self._connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA files")
-        self._steadily(lambda: None)
+        self._read_consistently(lambda: None)
         for name in (*VIEWS, "macros"):
             self._connection.execute(package_files("schemas.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8"))
-        self._comment()
-        self._lock()
+        self._add_comments()
+        self._restrict_access()
         limit = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
-        self.most_bytes = self._connection.execute(limit).fetchall()[0][0]
+        self.max_bytes = self._connection.execute(limit).fetchall()[0][0]
 
     def query(self, sql: str, parameters: list[Any] | None = None, *, timeout_s: float | None = None) -> pa.Table:
-        """Runs one query; Ctrl-C ends it.
+        """Run one query; Ctrl-C ends it.
 
         Args:
             sql: One SELECT, or an EXPLAIN of one.
@@ -97,110 +104,105 @@ class Database:
             timeout_s: Seconds that it may take.
 
         Raises:
-            QueryError: If the SQL is wrong, is more than a query, or takes too long or too much memory.
+            QueryError: If the SQL is wrong, is not a single query, or takes too long or too much memory.
         """
         import duckdb
 
         try:
-            return self._wait(_Query(lambda: self._answer(sql, parameters)), timeout_s)
+            return self._run(_Query(lambda: self._answer(sql, parameters)), timeout_s)
         except (duckdb.OutOfMemoryException, MemoryError) as error:
-            raise over_memory() from error
+            raise memory_error() from error
         except duckdb.Error as error:
             raise QueryError(str(error).strip(), remedy=_REMEDY) from error
 
     def rows(self, sql: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
-        """The rows of a query as dictionaries."""
+        """Return the rows of a query as dictionaries."""
         return self.query(sql, parameters).to_pylist()
 
     def close(self) -> None:
         self._connection.close()
 
     def _answer(self, sql: str, parameters: list[Any] | None) -> pa.Table:
-        self._refuse_more_than_a_query(sql)
-        return self._steadily(lambda: self._connection.sql(sql, params=parameters or None).to_arrow_table())
+        self._require_single_query(sql)
+        return self._read_consistently(lambda: self._connection.sql(sql, params=parameters or None).to_arrow_table())
 
-    def _steadily(self, ask: Callable[[], T]) -> T:
-        """What the files answer that are committed now; asked again where some were compacted away meanwhile."""
+    def _read_consistently(self, read: Callable[[], T]) -> T:
+        """Read the files that are committed now; retry if a compaction removed some of them meanwhile."""
         import duckdb
 
         for _ in range(_TRIES):
-            now = tables_in(self.history)
+            committed = tables_in(self.history)
             try:
-                self._see(now)
-                return ask()
+                self._define_tables(committed)
+                return read()
             except duckdb.IOException:
-                if tables_in(self.history) == now:
+                if tables_in(self.history) == committed:
                     raise
         raise QueryError("the files of the history keep changing", remedy="Ask again.")
 
-    def _wait(self, asked: _Query[T], timeout_s: float | None) -> T:
-        """The answer from its thread: where DuckDB sees Ctrl-C, which is late, it calls it an error."""
+    def _run(self, query: _Query[T], timeout_s: float | None) -> T:
+        """Run a query in a thread, since DuckDB notices Ctrl-C late and reports it as an error."""
         with ThreadPoolExecutor(1, "overnight-query") as thread:
             try:
-                return _result(thread.submit(asked.run), timeout_s, self.most_bytes)
-            except TimeoutError as error:
-                raise over_time(timeout_s or 0.0) from error
+                return _result(thread.submit(query.run), timeout_s, self.max_bytes)
             finally:
-                # Whatever ended the waiting, and wherever, even within `submit`.
-                asked.is_given_up = True
-                while asked.is_begun and not asked.ended.is_set():
-                    self._connection.interrupt()  # again and again: one that comes before the query begins is lost
-                    asked.ended.wait(0.05)
+                # An exception may come at any point, even within `submit`.
+                query.is_abandoned = True
+                while query.has_started and not query.ended.is_set():
+                    self._connection.interrupt()  # repeatedly: an interrupt before the query begins is lost
+                    query.ended.wait(0.05)
 
-    def _see(self, now: Mapping[str, tuple[str, ...]]) -> None:
-        """Makes the tables those of the files that are committed now."""
+    def _define_tables(self, committed: Mapping[str, tuple[str, ...]]) -> None:
+        """Define the tables over these files."""
         for source, schema in _SOURCES.items():
-            if now[source] != self._known.get(source):
-                relation = _relation(now[source], schema)
+            if committed[source] != self._defined.get(source):
+                relation = _relation(committed[source], schema)
                 self._connection.execute(f"CREATE OR REPLACE VIEW files.{source} AS {relation}")
-                self._known[source] = now[source]
+                self._defined[source] = committed[source]
 
-    def _refuse_more_than_a_query(self, sql: str) -> None:
-        query_guard.refuse_what_is_no_text(sql)
+    def _require_single_query(self, sql: str) -> None:
+        query_guard.require_unicode(sql)
         statements = self._connection.extract_statements(sql)
         kinds = [_kind(statement) for statement in statements]
         if kinds == ["EXPLAIN"]:
-            return self._refuse_more_than_a_query(query_guard.explained(statements[0].query))
-        query_guard.refuse_more_than_one_query(kinds)
+            self._require_single_query(query_guard.strip_explain(statements[0].query))
+            return
+        query_guard.require_single_select(kinds)
         parsed = self._connection.execute("SELECT json_serialize_sql(?)", [statements[0].query]).fetchall()
-        return query_guard.refuse_files(parsed[0][0])
+        query_guard.refuse_file_access(parsed[0][0])
 
-    def _comment(self) -> None:
-        """Tells DuckDB what the views, their columns and the macros mean."""
+    def _add_comments(self) -> None:
+        """Store the descriptions of views, columns and macros in DuckDB's catalog."""
         for name, view in VIEWS.items():
-            self._connection.execute(f"COMMENT ON VIEW {name} IS {_quoted(f'one row: {view.row}')}")
+            self._connection.execute(f"COMMENT ON VIEW {name} IS {_quoted(view.description)}")
             for column, meaning in view.columns.items():
                 self._connection.execute(f'COMMENT ON COLUMN {name}."{column}" IS {_quoted(meaning)}')
         for name, macro in MACROS.items():
-            self._connection.execute(f"COMMENT ON MACRO TABLE {name} IS {_quoted(f'{macro.call}: {macro.says}')}")
+            self._connection.execute(
+                f"COMMENT ON MACRO TABLE {name} IS {_quoted(f'{macro.call}: {macro.description}')}"
+            )
 
-    def _lock(self) -> None:
+    def _restrict_access(self) -> None:
         self._connection.execute(f"SET allowed_directories = [{_quoted(str(self.history))}]")
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
 
 
-def _result(answer: Future[T], timeout_s: float | None, most_bytes: float) -> T:
-    """The answer, waited for in short waits: a signal that comes just before a wait begins does not end that wait.
+def _result(answer: Future[T], timeout_s: float | None, max_bytes: float) -> T:
+    """Wait for the answer, by short waits, since a signal just before a wait does not end that wait.
 
     Raises:
-        TimeoutError: If it takes longer.
-        MemoryError: If it takes more memory. DuckDB's own limit does not count what it has answered already.
+        QueryError: If it takes too long or too much memory: DuckDB's own limit does not count rows already returned.
     """
-    deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
-    before = resident_bytes(os.getpid())
+    pid = os.getpid()
+    limits = QueryLimits(timeout_s, pid, resident_bytes(pid) + max_bytes)
     while not answer.done():
-        left_s = deadline - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError
-        if resident_bytes(os.getpid()) - before > most_bytes:
-            raise MemoryError
-        wait([answer], min(_GLANCE_S, left_s))
+        wait([answer], min(_POLL_S, limits.remaining_s()))
     return answer.result()
 
 
 def _kind(statement: duckdb.Statement) -> str:
-    """What a statement is; DuckDB's own list of that lacks some."""
+    """Return the type of a statement; DuckDB's enumeration lacks some types."""
     try:
         return statement.type.name
     except ValueError:
@@ -208,11 +210,11 @@ def _kind(statement: duckdb.Statement) -> str:
 
 
 def _relation(paths: Sequence[str], schema: pa.Schema) -> str:
-    """The files as a relation, or an empty one with the same columns; columns that an older file lacks are null."""
+    """Return SQL that reads the files; columns that an older file lacks are null. Without files, it has no rows."""
     columns = {column.name: _sql_type(column.type) for column in schema}
     if not paths:
-        nothing = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in columns.items())
-        return f"SELECT {nothing} WHERE false"
+        nulls = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in columns.items())
+        return f"SELECT {nulls} WHERE false"
     return f"SELECT * FROM read_parquet([{', '.join(map(_quoted, paths))}], schema = {_map(columns)})"
 
 

@@ -1,4 +1,4 @@
-"""Two records of one run compared: what differs, apart from times, and where first."""
+"""Compare two records of one run, ignoring times, and find the first difference."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _TIMES = {
     "asked_at", "judged_at", "started_at", "ended_at", "latency_s", "wall_s", "cpu_s", "peak_mib", "sample_s",
     "evaluate_s", "select_s", "paused_s", "flow_run_id",
 }  # fmt: skip
-"""What no two evaluations have in common."""
+"""Columns that differ between any two evaluations."""
 
-_MEASURED = ("programs", "population", "generation")
+_COMPARED_TABLES = ("programs", "population", "generation")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A row that is not the same in both.
+    """Row that differs between the two records.
 
     Attributes:
-        table: Which of a run's tables.
-        generation: Its number; of the table `nights` the night's.
-        recorded: The columns that differ, as they are in the first record; empty if it has no such row.
-        repeated: Likewise in the second.
-        row: The row in whichever record has it, the first before the second.
+        table: Name of the table.
+        generation: Number of the generation; for the table `nights`, of the night.
+        recorded: Columns that differ, as in the first record; empty if it lacks the row.
+        repeated: The same columns as in the second record; empty if it lacks the row.
+        row: The whole row, from the first record if it has it, else from the second.
     """
 
     table: str
@@ -41,14 +41,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What comparing two records gave.
+    """Result of comparing two records.
 
     Attributes:
-        generations: How many were compared.
-        programs: How many candidates the first record has in them.
-        differing_generations: How many differ in anything.
-        differing_programs: How many candidates do.
-        first: The first difference, in the order in which generations came to their end, then of nights.
+        generations: Number of generations that were compared.
+        programs: Number of candidates that the first record has in them.
+        differing_generations: Number of generations with any difference.
+        differing_programs: Number of candidates with any difference.
+        first: First difference: of generations in the order in which they ended, then of nights.
     """
 
     generations: int
@@ -59,7 +59,7 @@ class Comparison:
 
 
 def compare(recorded: RunFiles, repeated: RunFiles, generations: Sequence[int]) -> Comparison:
-    """Compares generations in the order given, then the nights.
+    """Compare generations in the given order, then the nights.
 
     Raises:
         HistoryError: If a file is missing or damaged.
@@ -68,10 +68,12 @@ def compare(recorded: RunFiles, repeated: RunFiles, generations: Sequence[int]) 
     programs = differing_generations = differing_programs = 0
     for number in generations:
         programs += len(read_rows(recorded, "programs", number))
-        found = [one for table in _MEASURED for one in _in_generation(recorded, repeated, table, number)]
+        found = [
+            difference for table in _COMPARED_TABLES for difference in _in_generation(recorded, repeated, table, number)
+        ]
         first = first or next(iter(found), None)
         differing_generations += bool(found)
-        differing_programs += sum(one.table == "programs" for one in found)
+        differing_programs += sum(difference.table == "programs" for difference in found)
     first = first or next(_in_nights(recorded, repeated), None)
     return Comparison(len(generations), programs, differing_generations, differing_programs, first)
 
@@ -79,9 +81,10 @@ def compare(recorded: RunFiles, repeated: RunFiles, generations: Sequence[int]) 
 def _in_generation(recorded: RunFiles, repeated: RunFiles, table: Table, number: int) -> Iterator[Difference]:
     rows, others = read_rows(recorded, table, number), read_rows(repeated, table, number)
     if table == "programs":
-        places = sorted({row["index"] for row in (*rows, *others)})
-        by_place, by_other = ({row["index"]: row for row in part} for part in (rows, others))
-        pairs = [(by_place.get(place), by_other.get(place)) for place in places]
+        by_index = {row["index"]: row for row in rows}
+        others_by_index = {row["index"]: row for row in others}
+        indexes = sorted(by_index.keys() | others_by_index.keys())
+        pairs = [(by_index.get(index), others_by_index.get(index)) for index in indexes]
     else:
         pairs = list(zip_longest(rows, others))
     for row, other in pairs:
@@ -104,5 +107,5 @@ def _between(table: str, number: int, row: Row | None, other: Row | None) -> Ite
 
 
 def _same(column: str, value: Any, other: Any) -> bool:
-    """A commit from before there were places has none."""
+    """Return whether two values of a column agree; older commits have no place."""
     return value == other or (column == "place" and value is None)

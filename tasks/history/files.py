@@ -1,4 +1,4 @@
-"""Where the files of a run are, and which of them are committed."""
+"""Locate the files of runs, and list the committed generations."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from schemas.errors import HistoryError, HistoryGone, UsageError
 from schemas.ids import RUN_ID
 from schemas.tables import ALL
 from tasks.history.atomic_files import HIDDEN, RUNS, disk_errors, hidden_path, sync
-from tasks.history.mirror import place_of
 from tasks.history.private_files import is_plain_file, open_private, require_plain_files
+from tasks.history.remote.mirror import place_of
 
 T = TypeVar("T")
 
@@ -27,12 +27,12 @@ FILE = re.compile(
     r"|generations/\d{1,9}(-\d{1,9})?/(generation|programs|population)\.parquet",
     re.ASCII,
 )
-"""Every file that a run has, by its name in the run's directory; what has another name is not let in from anywhere."""
+"""Names of all files of a run, relative to its directory; imports and downloads reject any other name."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Committed generations in one folder: a single one, or those from `first` to `last`."""
+    """Folder of committed generations: a single one, or all from `first` to `last`."""
 
     folder: Path
     first: int
@@ -43,13 +43,13 @@ class Block:
         return self.last - self.first + 1
 
     def covers(self, other: Block) -> bool:
-        """Whether it has all that is in another."""
+        """Return whether this block contains all generations of another."""
         return self.first <= other.first and other.last <= self.last
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """The directory of one run.
+    """Directory of one run.
 
     ```
     runs/<run>/run.parquet
@@ -58,9 +58,9 @@ class RunFiles:
                generations/000001/{generation,programs,population}.parquet
                generations/000002-000065/…        many generations, compacted
                attempts/000002-1.parquet          attempts that failed
-               paid/000002.jsonl, ….slip          completions of the generation under way, batches at a provider
+               paid/000002.jsonl, ….slip          uncommitted completions, pending batch jobs
                lock
-               origin                             where the problem lies on this machine
+               origin                             path of the problem on this machine
     ```
     """
 
@@ -80,7 +80,7 @@ class RunFiles:
 
     @property
     def origin(self) -> Path:
-        """The file that names where the problem lies on this machine. It is neither exported nor put on a store."""
+        """File with the problem's path on this machine; neither exported nor written to object storage."""
         return self.directory / "origin"
 
     def night(self, number: int) -> Path:
@@ -94,15 +94,15 @@ class RunFiles:
         return self.directory / "generations"
 
     def generation(self, number: int) -> Path:
-        """The folder of a generation as it is committed; compacted ones lie in a block."""
+        """Return the folder to which a generation is committed; compaction moves it to a block."""
         return self.generations / f"{number:06d}"
 
     def blocks(self) -> list[Block]:
-        """What is committed at this moment, in order, each generation once."""
+        """Return the blocks that are committed at this moment, in order, each generation once."""
         return blocks_named(self.generations, self.folders())
 
     def folders(self) -> list[str]:
-        """Names of what lies in one folder, whatever is exchanged for it while it is listed."""
+        """Return the names in the generations folder, listed again if a compaction exchanged it meanwhile."""
         while True:
             try:
                 descriptor = os.open(self.generations, os.O_RDONLY)
@@ -115,8 +115,11 @@ class RunFiles:
             finally:
                 os.close(descriptor)
 
-    def steady(self, read: Callable[[list[Block]], T]) -> T:
-        """What is read of the blocks, anew where a compaction took them away meanwhile.
+    def read_consistently(self, read: Callable[[list[Block]], T]) -> T:
+        """Read from the committed blocks; retry if a compaction removed some of them meanwhile.
+
+        Args:
+            read: Function of the blocks that reads their files.
 
         Raises:
             HistoryError: If a file is missing or damaged.
@@ -130,11 +133,11 @@ class RunFiles:
                     raise
 
     def committed(self) -> list[int]:
-        """Numbers of the generations that are there, ascending."""
+        """Return the numbers of the committed generations, ascending."""
         return [number for block in self.blocks() for number in range(block.first, block.last + 1)]
 
     def tables(self) -> dict[str, list[Path]]:
-        """The files that are committed at this moment, by table."""
+        """Return the files that are committed at this moment, by table."""
         folders = [block.folder for block in self.blocks()]
         return {
             "runs": [self.run],
@@ -154,23 +157,24 @@ class RunFiles:
     def failed_attempts(self, generation: int) -> int:
         return len(list((self.directory / "attempts").glob(f"{generation:06d}-*.parquet")))
 
-    def paid(self, generation: int) -> Path:
+    def journal(self, generation: int) -> Path:
+        """Return the journal file of a generation: completions that are paid for and not committed yet."""
         return self.directory / "paid" / f"{generation:06d}.jsonl"
 
-    def paid_for(self) -> list[int]:
-        """Numbers of the generations that have completions which are not committed, ascending."""
+    def journalled_generations(self) -> list[int]:
+        """Return the numbers of the generations that have a journal, ascending."""
         return sorted(int(path.stem) for path in (self.directory / "paid").glob("*.jsonl") if path.stem.isdigit())
 
     def probe(self) -> None:
-        """Writes some bytes and removes them.
+        """Check that the run can be written to, by writing and removing a file.
 
         Raises:
-            HistoryGone: If there is no run any more.
-            DiskFault: If the disk is full or cannot be written.
+            HistoryGone: If the run's files are gone.
+            DiskFault: If the disk is full or read-only.
         """
         if not self.run.exists():
             raise HistoryGone(
-                f"{self.run} was taken away while the run is under way",
+                f"{self.run} was removed while the run is under way",
                 remedy=f"Put {self.directory} back; then `overnight resume {self.run_id}` goes on.",
             )
         path = hidden_path(self.directory / "probe")
@@ -180,53 +184,57 @@ class RunFiles:
                 sync(handle)
             path.unlink()
 
-    def forget_half_begun(self) -> None:
-        """Removes the generations of a run that has no row: a crash came between the two."""
+    def remove_incomplete_creation(self) -> None:
+        """Remove the generations of a run without a row, left by a crash while the run was created."""
         if not self.run.exists():
             shutil.rmtree(self.generations, ignore_errors=True)
 
-    def sweep(self) -> None:
-        """Removes what a killed process left half-written or had no time to remove. Only who holds the lock may."""
+    def remove_leftovers(self) -> None:
+        """Remove unfinished files and committed journals that a killed process left. The caller holds the lock."""
         shutil.rmtree(self.directory / HIDDEN, ignore_errors=True)
-        for generation in set(self.committed()) & set(self.paid_for()):
-            self.paid(generation).unlink(missing_ok=True)
+        for generation in set(self.committed()) & set(self.journalled_generations()):
+            self.journal(generation).unlink(missing_ok=True)
 
 
 MOST_GENERATIONS = 1_000_000
-"""Limit on the number of a generation: the name of a folder stands for so many."""
+"""Limit on the number of a generation, since the name of a block may claim any range."""
 
 
 def blocks_named(folder: Path, names: Sequence[str]) -> list[Block]:
-    """The blocks of these names, in order; what lies in another is left out, as it is while they are put together.
+    """Return the blocks with these folder names, in order, without those that another one contains.
 
-    So is what no run can have: a block of too high a number, or one that only partly lies in another.
+    Blocks that no run can have are left out, too: with too high a number, or overlapping another one in part.
+
+    Args:
+        folder: Folder of the blocks.
+        names: Names in it, of blocks and of anything else.
     """
     found = [(name, _BLOCK.fullmatch(name)) for name in names]
     blocks = [Block(folder / name, int(match[1]), int(match[2] or match[1])) for name, match in found if match]
-    kept: list[Block] = []
-    for block in sorted(blocks, key=lambda one: (one.first, -one.last)):
-        if block.first <= block.last <= MOST_GENERATIONS and not (kept and block.first <= kept[-1].last):
-            kept.append(block)
-    return kept
+    disjoint: list[Block] = []
+    for block in sorted(blocks, key=lambda block: (block.first, -block.last)):
+        if block.first <= block.last <= MOST_GENERATIONS and not (disjoint and block.first <= disjoint[-1].last):
+            disjoint.append(block)
+    return disjoint
 
 
 def runs_in(history: Path) -> list[RunFiles]:
-    """All runs, oldest first."""
+    """Return all runs of a history, oldest first."""
     folder = history / RUNS
     if not folder.is_dir():
         return []
-    # A name of another kind is a pattern of many files to DuckDB.
+    # DuckDB would take other names for patterns of many files.
     names = sorted(path.name for path in folder.iterdir() if RUN_ID.fullmatch(path.name))
     return [RunFiles(folder / name) for name in names if (folder / name / "run.parquet").exists()]
 
 
 def files_of(history: Path, run_id: str) -> RunFiles:
-    """The files of one run, whether they are there or not."""
+    """Return the files of one run, whether they exist or not."""
     return RunFiles(history / RUNS / run_id)
 
 
 def tables_in(history: Path) -> dict[str, tuple[str, ...]]:
-    """The files of all runs that are committed at this moment, by table."""
+    """Return the files of all runs that are committed at this moment, by table."""
     found: dict[str, list[str]] = {name: [] for name in (*ALL, "attempts")}
     for run in runs_in(history):
         for name, paths in run.tables().items():
@@ -236,31 +244,31 @@ def tables_in(history: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _require_plain(paths: Sequence[Path]) -> None:
-    """Check that no file is a pipe, which would be waited for, or leads out of the history.
+    """Check that all are regular files: reading a pipe would block, and a link may lead out of the history.
 
     Raises:
-        HistoryError: If one is.
+        HistoryError: If one is not.
     """
     for path in paths:
         if not is_plain_file(path) and os.path.lexists(path):
-            raise HistoryError(f"{path} is no regular file", remedy="Look at it, and remove it.")
+            raise HistoryError(f"{path} is no regular file", remedy="Inspect it, and remove it.")
 
 
 def find_run(history: Path, name: str) -> RunFiles:
-    """A run by its id, a unique prefix of it, or `last`.
+    """Return the run with an id or a unique prefix of one, or the newest one for `last`.
 
     Raises:
-        UsageError: If there is none, or more than one.
-        HistoryError: If something in it is no file of its own.
+        UsageError: If no run or several runs fit.
+        HistoryError: If something in the run's directory is neither a regular file nor a folder.
     """
     runs = runs_in(history)
     if not runs:
         raise UsageError(f"no run in {place_of(history)}", remedy="Start one: overnight run bin-packing-or")
     if name == "last":
-        return _plain(max(runs, key=lambda run: run.run.stat().st_mtime))
+        return _checked(max(runs, key=lambda run: run.run.stat().st_mtime))
     found = [run for run in runs if run.run_id == name] or [run for run in runs if run.run_id.startswith(name)]
     if len(found) == 1:
-        return _plain(found[0])
+        return _checked(found[0])
     if not found:
         raise UsageError(
             f"no run {name!r} in {place_of(history)}", remedy="`overnight runs` lists them; `last` is the newest."
@@ -269,6 +277,6 @@ def find_run(history: Path, name: str) -> RunFiles:
     raise UsageError(f"{name!r} fits {len(found)} runs: {names}", remedy="Give a longer prefix.")
 
 
-def _plain(files: RunFiles) -> RunFiles:
+def _checked(files: RunFiles) -> RunFiles:
     require_plain_files(files.directory)
     return files

@@ -1,4 +1,4 @@
-"""Completions that were paid for, on the disk before anything else is done with them."""
+"""Keep completions on disk before anything else is done with them, so that each is paid for once."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pydantic import TypeAdapter, ValidationError
 from schemas.errors import HistoryError
 from schemas.program import Completion
 from tasks.history.atomic_files import append_lines, disk_errors, read_lines
-from tasks.history.mirror import publish_lines
+from tasks.history.remote.mirror import publish_lines
 
 Key = tuple[int, int, str]
-"""Prompt, sample and the prompt's hash: what was asked, so that a changed prompt never takes another's answer."""
+"""Index of the prompt, number of the sample, and hash of the prompt, so that a changed prompt is asked again."""
 
 _COMPLETION = TypeAdapter(Completion)
 
 
 class Journal:
-    """The completions of one generation. It outlives a failed attempt and a killed process.
+    """Journal of the completions of one generation, which survives failed attempts and killed processes.
 
     Args:
-        path: One line of JSON a completion.
+        path: Its file, with one line of JSON per completion.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,7 +33,7 @@ class Journal:
         self._drop_torn_line()
 
     def known(self) -> dict[Key, Completion]:
-        """What is paid for already.
+        """Return the recorded completions.
 
         Raises:
             HistoryError: If a line is damaged.
@@ -42,22 +42,22 @@ class Journal:
         return {(c.prompt, c.sample, c.prompt_hash): c for c in completions}
 
     def record(self, completions: Sequence[Completion]) -> None:
-        """Returns when they are on the disk, and on the store where the history is on one.
+        """Write completions to disk, and to object storage if the history is there.
 
         Raises:
-            StoreUnavailable: If the store does not answer; on the disk they are all the same.
+            StoreUnavailable: If the object storage does not answer; the completions are on disk even then.
         """
         with self._writing:
             append_lines(self._path, [orjson.dumps(completion) for completion in completions])
         publish_lines(self._path)
 
-    def take(self, lines: list[bytes]) -> None:
-        """Adds lines that another machine wrote."""
+    def add_lines(self, lines: list[bytes]) -> None:
+        """Append lines that another machine wrote."""
         with self._writing:
             append_lines(self._path, lines)
 
     def discard(self) -> None:
-        """After the generation is committed, its programs hold the completions."""
+        """Remove the file; once the generation is committed, its programs contain the completions."""
         self._path.unlink(missing_ok=True)
 
     def _completion(self, number: int, line: bytes) -> Completion:
@@ -66,11 +66,12 @@ class Journal:
         except ValidationError as error:
             raise HistoryError(
                 f"{self._path}:{number} is damaged: expected one completion as JSON, got {line[:80]!r}",
-                remedy="Restore the file from a copy, or remove the line; its completion is then bought again.",
+                remedy="Restore the file from a copy, or remove the line; its completion is then requested and paid "
+                "for again.",
             ) from error
 
     def _drop_torn_line(self) -> None:
-        """A line that a crash cut short would swallow the next one."""
+        """Remove a last line that a crash cut short, since the next one would be appended to it."""
         whole = read_lines(self._path)
         size = sum(len(line) + 1 for line in whole)
         if self._path.exists() and self._path.stat().st_size != size:

@@ -1,4 +1,4 @@
-"""Batches that a provider has, on the disk from before they are sent until their answers are safe."""
+"""Keep pending batch jobs on disk, from before they are submitted until their results are recorded."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from pydantic import TypeAdapter, ValidationError
 from schemas.errors import HistoryError
 from schemas.pending_batch import PendingBatch
 from tasks.history.atomic_files import append_lines, read_lines
-from tasks.history.mirror import publish_lines, withdraw
+from tasks.history.remote.mirror import publish_lines, withdraw
 
-_SLIP = TypeAdapter(PendingBatch)
+_BATCH = TypeAdapter(PendingBatch)
 
 
 @dataclass(frozen=True)
 class PendingBatches:
-    """Those of a run.
+    """Pending batch jobs of a run.
 
     Args:
-        folder: One file a batch; its last whole line says what is known of it.
+        folder: Folder with one file per batch job; the last complete line of a file is its current state.
     """
 
     folder: Path
 
     def keep(self, pending_batch: PendingBatch) -> None:
-        """Returns when it is on the disk, and on the store where the history is on one."""
+        """Write a batch job's state to disk, and to object storage if the history is there."""
         append_lines(self._path(pending_batch), [orjson.dumps(pending_batch)])
         publish_lines(self._path(pending_batch))
 
     def drop(self, pending_batch: PendingBatch) -> None:
-        """When its answers are safe, or it turned out that it was never sent."""
+        """Remove a batch job whose results are recorded, or that was never submitted."""
         withdraw(self._path(pending_batch))
         self._path(pending_batch).unlink(missing_ok=True)
 
     def all(self) -> list[PendingBatch]:
-        """Every batch that is under way, in the order of their keys.
+        """Return all pending batch jobs, ordered by key.
 
         Raises:
             HistoryError: If a file is damaged.
@@ -51,10 +51,11 @@ class PendingBatches:
     def _read(self, path: Path) -> PendingBatch | None:
         lines = read_lines(path)
         try:
-            # Without a whole line, a crash came before anything was sent.
-            return _SLIP.validate_json(lines[-1]) if lines else None
+            # Without a complete line, a crash came before the job was submitted.
+            return _BATCH.validate_json(lines[-1]) if lines else None
         except ValidationError as error:
             raise HistoryError(
-                f"{path} is damaged: expected a batch as JSON, got {lines[-1][:80]!r}",
-                remedy="Restore the file from a copy, or remove it; what the batch holds is then bought again.",
+                f"{path} is damaged: expected a batch job as JSON, got {lines[-1][:80]!r}",
+                remedy="Restore the file from a copy, or remove it; the batch's completions are then requested and "
+                "paid for again.",
             ) from error

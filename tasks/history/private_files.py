@@ -1,7 +1,6 @@
-"""Create files and folders that nobody else may read, whatever the umask is.
+"""Create files and folders that only their owner may read, whatever the umask is.
 
-What is created in a history that is there already gets the rights of its folder: one that was opened to a group stays
-open to it.
+In an existing history, they get the permissions of its folder, so that a history shared with a group stays shared.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ _FILE, _FOLDER, _OTHERS, _EXECUTE = 0o600, 0o700, 0o077, 0o111
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder of a run with those above it, as far as they are not there.
+    """Create a folder of a run and its missing parents.
 
     Raises:
         OSError: If that cannot be done.
     """
-    _make(folder, _FOLDER | _rights_of_others(folder))
+    _make(folder, _FOLDER | _shared_permissions(folder))
 
 
 def make_private_folder(folder: Path) -> None:
-    """Create a folder with those above it, as far as they are not there, for its owner only.
+    """Create a folder and its missing parents, for their owner only.
 
     Raises:
         OSError: If that cannot be done.
@@ -36,73 +35,73 @@ def make_private_folder(folder: Path) -> None:
 
 
 def make_folder_like(folder: Path, other: Path) -> None:
-    """Create a folder with the rights of another one.
+    """Create a folder with the permissions of another one.
 
     Raises:
-        OSError: If that cannot be done, or it is there already.
+        OSError: If that cannot be done, or it exists.
     """
     os.mkdir(folder, _FOLDER | stat.S_IMODE(other.stat().st_mode) & _OTHERS)
 
 
 def open_private(path: Path, mode: Literal["wb", "ab", "xb"], *, follows_link: bool = False) -> IO[Any]:
-    """Open a file to write to; one that is there already keeps its rights.
+    """Open a file for writing; an existing one keeps its permissions.
 
     Args:
-        path: Where it is.
-        mode: As of `open`.
-        follows_link: Whether it may be a link, as what a user names may.
+        path: The file.
+        mode: Mode as for `open`.
+        follows_link: Whether the file may be a symbolic link, as a file that the user names may.
 
     Raises:
         OSError: If that cannot be done.
     """
-    rights = _FILE | _rights_of_others(path) & ~_EXECUTE
-    more = 0 if follows_link else os.O_NOFOLLOW
-    return open(path, mode, opener=lambda name, flags: os.open(name, flags | more, rights))
+    permissions = _FILE | _shared_permissions(path) & ~_EXECUTE
+    link_flag = 0 if follows_link else os.O_NOFOLLOW
+    return open(path, mode, opener=lambda name, flags: os.open(name, flags | link_flag, permissions))
 
 
 def require_plain_files(folder: Path) -> None:
-    """Check that all in a run's folder is files and folders of its own; whoever shares a history can put links there.
+    """Check that a run's folder has only regular files and folders, since others may write to a shared history.
 
     Raises:
-        HistoryError: If there is a link, a pipe, a device or the like.
+        HistoryError: If it has a link, a pipe, a device or the like.
     """
     waiting = [folder]
     while waiting:
         try:
             entries = list(os.scandir(waiting.pop()))
-        except (FileNotFoundError, NotADirectoryError):  # a compaction took it away meanwhile
+        except (FileNotFoundError, NotADirectoryError):  # a compaction removed it meanwhile
             continue
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(Path(entry.path))
             elif not entry.is_file(follow_symlinks=False) and os.path.lexists(entry.path):
                 raise HistoryError(
-                    f"{entry.path} is no regular file, as all of a run are, but a link, a pipe or a device",
-                    remedy="Look at it, and remove it.",
+                    f"{entry.path} is no regular file, as all files of a run are, but a link, a pipe or a device",
+                    remedy="Inspect it, and remove it.",
                 )
 
 
 def is_plain_file(path: Path) -> bool:
-    """Return whether there is a regular file, and no link to one."""
+    """Return whether a path is a regular file, not a link to one."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
         return False
 
 
-def _make(folder: Path, rights: int) -> None:
+def _make(folder: Path, permissions: int) -> None:
     missing = [path for path in (folder, *folder.parents) if not path.is_dir()]
     for path in reversed(missing):
         try:
-            os.mkdir(path, rights)
-        except FileExistsError:  # another process was quicker
+            os.mkdir(path, permissions)
+        except FileExistsError:  # another process created it meanwhile
             if not path.is_dir():
                 raise
 
 
-def _rights_of_others(path: Path) -> int:
-    """Return the rights of group and others on the history that a path is in; none where there is none yet."""
-    runs = next((one for one in (path, *path.parents) if one.name == _RUNS), None)
+def _shared_permissions(path: Path) -> int:
+    """Return the permissions of group and others on the history that contains a path; 0 if there is none yet."""
+    runs = next((folder for folder in (path, *path.parents) if folder.name == _RUNS), None)
     if runs is None:
         return 0
     try:

@@ -1,4 +1,4 @@
-"""What a query may name: the tables of the history and functions that make rows out of nothing, never a file."""
+"""Check that a query reads only the tables of the history and functions that read no files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schemas.errors import QueryError
 from schemas.views import MACROS
 
 _EXPLAIN = re.compile(r"\s*EXPLAIN\b\s*(ANALYZE\b)?\s*(\((?=\s*(ANALYZE|FORMAT)\b)[^)]*\))?", re.IGNORECASE)
-_OF_A_FILE = re.compile(r"[/.*\\]")
+_FILE_NAME = re.compile(r"[/.*\\]")
 _CATALOG = ("columns", "databases", "functions", "keywords", "schemas", "settings", "tables", "types", "views")
 _TABLE_FUNCTIONS = frozenset(
     {
@@ -20,31 +20,31 @@ _TABLE_FUNCTIONS = frozenset(
         *(f"duckdb_{name}" for name in _CATALOG), *MACROS,
     }
 )  # fmt: skip
-_TABLES_ONLY = "Ask the views and macros; `overnight sql --describe` shows them."
+_TABLES_ONLY = "Query the views and macros; `overnight sql --describe` shows them."
 
 
-def explained(sql: str) -> str:
-    """What an EXPLAIN explains; EXPLAIN ANALYZE does it, whatever it is."""
+def strip_explain(sql: str) -> str:
+    """Return the statement that an EXPLAIN explains, which EXPLAIN ANALYZE would run."""
     return _EXPLAIN.sub("", sql, count=1)
 
 
-def refuse_what_is_no_text(sql: str) -> None:
-    """Bytes of an argument or a terminal that are no UTF-8 come as halves of characters, which DuckDB cannot be given.
+def require_unicode(sql: str) -> None:
+    """Check that a query is valid Unicode; bytes of an argument that are not UTF-8 become lone surrogates.
 
     Raises:
-        QueryError: If there are any.
+        QueryError: If it contains surrogates, which DuckDB does not accept.
     """
     try:
         sql.encode()
     except UnicodeEncodeError as error:
-        raise QueryError(f"the query is no text: {error.reason}", remedy="Write it in UTF-8.") from error
+        raise QueryError(f"the query is not valid text: {error.reason}", remedy="Write it in UTF-8.") from error
 
 
-def refuse_more_than_one_query(kinds: list[str]) -> None:
-    """Looks at the kinds of the statements.
+def require_single_select(kinds: list[str]) -> None:
+    """Check the types of the statements.
 
     Raises:
-        QueryError: If it is not one SELECT.
+        QueryError: Unless there is one statement, a SELECT.
     """
     if kinds != ["SELECT"]:
         raise QueryError(
@@ -53,29 +53,29 @@ def refuse_more_than_one_query(kinds: list[str]) -> None:
         )
 
 
-def refuse_files(parsed: str) -> None:
-    """Looks at all that a query reads: DuckDB's own lock lets it read any file of the history, journals and locks too.
+def refuse_file_access(parsed: str) -> None:
+    """Check everything that a query reads: DuckDB's access limit allows any file of the history, even journals.
 
     Args:
-        parsed: The query as DuckDB's `json_serialize_sql` gives it.
+        parsed: The query as DuckDB's `json_serialize_sql` returns it.
 
     Raises:
-        QueryError: If it names what may be a file, or a function that is not known to read none.
+        QueryError: If it names a possible file, or a table function that is not in the list of those allowed.
     """
     tree = json.loads(parsed)
     if tree["error"]:
-        raise QueryError(f"it cannot be looked through: {tree.get('error_message')}", remedy=_TABLES_ONLY)
+        raise QueryError(f"the query cannot be checked: {tree.get('error_message')}", remedy=_TABLES_ONLY)
     for node in _nodes(tree):
         function = (node.get("function") or {}).get("function_name", "").lower()
         if node.get("type") == "TABLE_FUNCTION" and function not in _TABLE_FUNCTIONS:
             raise QueryError(f"{function} is refused: it may read files", remedy=_TABLES_ONLY)
         name = node.get("table_name") or ""
-        if node.get("type") == "BASE_TABLE" and _OF_A_FILE.search(name):
+        if node.get("type") == "BASE_TABLE" and _FILE_NAME.search(name):
             raise QueryError(f"{name!r} is refused: it is a file", remedy=_TABLES_ONLY)
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every object of a parsed query."""
+    """Yield every object of a parsed query."""
     if isinstance(tree, dict):
         yield tree
         tree = list(tree.values())

@@ -1,6 +1,6 @@
-"""SQL over a history in a process of its own, which is killed at the limits of time and memory, whatever it does.
+"""Answer SQL over a history in a separate process, which is killed when it exceeds its time or memory.
 
-DuckDB cannot be interrupted within a function, and does not count all the memory that one takes.
+DuckDB cannot be interrupted within a function, and does not count all the memory that a function takes.
 """
 
 from __future__ import annotations
@@ -16,32 +16,31 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from schemas.errors import EnvironmentFault, OvernightError, QueryError
-from tasks.history.limits import over_memory, over_time, resident_bytes
+from tasks.history.limits import QueryLimits, memory_error, resident_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_GLANCE_S = 0.02
+_POLL_S = 0.02
 _SLACK_BYTES = 256 * 2**20
-"""Memory that the process may take beyond the limit which it holds itself to."""
+"""Memory that the process may take beyond the limit that DuckDB enforces in it."""
 
 _PIPE_BYTES = 65536
-_ANSWERS: dict[str, type[OvernightError]] = {"QueryError": QueryError, "EnvironmentFault": EnvironmentFault}
+_ERRORS: dict[str, type[OvernightError]] = {"QueryError": QueryError, "EnvironmentFault": EnvironmentFault}
 
 
 class QueryProcess:
-    """A process that answers queries, one after another; where one was killed, the next query starts another.
+    """Process that answers queries one after another; after a kill, the next query starts a new one.
 
     Args:
-        history: Its directory; it need not exist yet.
+        history: Directory of the history; it need not exist yet.
 
     Attributes:
-        history: The same.
+        history: The same, as an absolute path.
     """
 
     def __init__(self, history: Path) -> None:
@@ -55,33 +54,20 @@ class QueryProcess:
         self.close()
 
     def wait_until_ready(self) -> None:
-        """Return when a query would begin at once."""
+        """Wait until the process can start a query immediately."""
         self._ready()
 
     def query(self, sql: str, parameters: list[Any] | None = None, *, timeout_s: float | None = None) -> pa.Table:
-        """Run one query; Ctrl-C ends it.
-
-        Args:
-            sql: One SELECT, or an EXPLAIN of one.
-            parameters: Values of its question marks.
-            timeout_s: Seconds that it may take.
+        """Run one query in the process, with the arguments and errors of `Database.query`.
 
         Raises:
-            QueryError: If the SQL is wrong, is more than a query, or takes too long or too much memory.
             EnvironmentFault: If there is no room for the answer, or the process ended by itself.
         """
         child = self._ready()
-        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         try:
             child.send({"sql": sql, "parameters": parameters})
-            reply = child.receive(deadline)
-        except TimeoutError as error:
-            self.close()
-            raise over_time(timeout_s or 0.0) from error
-        except MemoryError as error:
-            self.close()
-            raise over_memory() from error
-        except BaseException:  # Ctrl-C, too: what is asked is not wanted any more
+            reply = child.receive(timeout_s)
+        except BaseException:  # also Ctrl-C: only a kill is sure to end the query
             self.close()
             raise
         _raise_error(reply)
@@ -105,63 +91,58 @@ class QueryProcess:
 
 
 class _Child:
-    """One process, the pipes to it, and the file that its answers are in."""
+    """One process, the pipes to it, and the file for its answers."""
 
     def __init__(self, history: Path) -> None:
         self._answer, self._errors = _unnamed_file(), _unnamed_file()
         self._is_ready = False
-        self._most_bytes = math.inf
-        self._read = b""
+        self._max_bytes = math.inf
+        self._received = b""
         descriptor = self._answer.fileno()
-        # Without -P, the working directory could put modules of its own in place of ours.
+        # Without -P, modules in the working directory would replace ours.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "tasks.history.query_worker", str(history), str(descriptor)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             pass_fds=[descriptor],
-            process_group=0,  # Ctrl-C is for this process, which ends that one
+            process_group=0,  # Ctrl-C reaches only this process, which then ends the child
         )
 
     def wait_until_ready(self) -> None:
-        """Return when the process has opened the history."""
+        """Wait until the process has opened the history."""
         if self._is_ready:
             return
-        importlib.import_module("pyarrow")  # which takes a while, and is needed for the answer
-        reply = self.receive(math.inf)
+        importlib.import_module("pyarrow")  # slow, and needed for the answer: import it while the process starts
+        reply = self.receive(None)
         _raise_error(reply)
-        self._most_bytes = resident_bytes(self._process.pid) + reply["most_bytes"] + _SLACK_BYTES
+        self._max_bytes = resident_bytes(self._process.pid) + reply["max_bytes"] + _SLACK_BYTES
         self._is_ready = True
 
     def send(self, request: dict[str, Any]) -> None:
-        """Send a request; a process that has ended is found by what it does not answer."""
+        """Send a request; if the process has ended, `receive` raises the error."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
 
-    def receive(self, deadline: float) -> dict[str, Any]:
-        """Wait for one reply, and watch the memory meanwhile.
+    def receive(self, timeout_s: float | None) -> dict[str, Any]:
+        """Wait for one reply.
 
         Raises:
-            TimeoutError: At the deadline.
-            MemoryError: If the process takes too much.
+            QueryError: If the process takes too long or too much memory.
             EnvironmentFault: If it ended by itself.
         """
         assert self._process.stdout is not None
         pipe = self._process.stdout.fileno()
-        while b"\n" not in self._read:
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                raise TimeoutError
-            if resident_bytes(self._process.pid) > self._most_bytes:
-                raise MemoryError
-            if select.select([pipe], [], [], min(_GLANCE_S, left_s))[0]:
-                piece = os.read(pipe, _PIPE_BYTES)
-                if not piece:
+        limits = QueryLimits(timeout_s, self._process.pid, self._max_bytes)
+        while b"\n" not in self._received:
+            if select.select([pipe], [], [], min(_POLL_S, limits.remaining_s()))[0]:
+                chunk = os.read(pipe, _PIPE_BYTES)
+                if not chunk:
                     self._raise_end()
-                self._read += piece
-        line, _, self._read = self._read.partition(b"\n")
+                self._received += chunk
+        line, _, self._received = self._received.partition(b"\n")
         return json.loads(line)
 
     def answer(self) -> pa.Table:
@@ -172,32 +153,32 @@ class _Child:
         return pa.ipc.open_file(pa.py_buffer(self._answer.read())).read_all()
 
     def kill(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process and close its pipes and files."""
         self._process.kill()
         self._process.wait()
         self._answer.close()
         self._errors.close()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):  # what was not sent is flushed once more
+                with contextlib.suppress(BrokenPipeError):  # closing flushes unsent data
                     pipe.close()
 
     def _raise_end(self) -> None:
         code = self._process.wait()
         if code == -signal.SIGKILL:
-            raise MemoryError  # nobody here has killed it: the kernel does, where there is no memory left
+            raise memory_error()  # Overnight did not kill it, so the kernel did, for lack of memory
         self._errors.seek(0)
-        said = self._errors.read().decode("utf-8", "replace").strip().splitlines()
-        if code == -signal.SIGABRT and said and "bad_alloc" in said[-1]:
-            raise MemoryError
+        output = self._errors.read().decode("utf-8", "replace").strip().splitlines()
+        if code == -signal.SIGABRT and output and "bad_alloc" in output[-1]:
+            raise memory_error()
         raise EnvironmentFault(
-            f"the process that answers queries ended with {code}: {said[-1] if said else 'it said nothing'}",
-            remedy="Ask again; `overnight doctor` looks at the environment.",
+            f"the process that answers queries ended with {code}: {output[-1] if output else 'no output'}",
+            remedy="Ask again; `overnight doctor` checks the environment.",
         )
 
 
 def _unnamed_file() -> IO[bytes]:
-    """Return a temporary file whose descriptor is none of the standard streams', which may be closed."""
+    """Return a temporary file with a descriptor above 2, even where standard streams are closed."""
     with tempfile.TemporaryFile(prefix="overnight-sql-") as file:
         return open(fcntl.fcntl(file.fileno(), fcntl.F_DUPFD_CLOEXEC, 3), "w+b")
 
@@ -205,4 +186,4 @@ def _unnamed_file() -> IO[bytes]:
 def _raise_error(reply: dict[str, Any]) -> None:
     if "error" in reply:
         kind, message, remedy = reply["error"]
-        raise _ANSWERS.get(kind, OvernightError)(message, remedy=remedy)
+        raise _ERRORS.get(kind, OvernightError)(message, remedy=remedy)

@@ -1,4 +1,4 @@
-"""The process that `query_process` starts: it answers queries until nobody is there to ask."""
+"""Main program of the process that `query_process` starts: answer queries until stdin is closed."""
 
 from __future__ import annotations
 
@@ -19,42 +19,43 @@ if TYPE_CHECKING:
 
 
 def main(history: Path, answers: int) -> None:
-    """Answer the requests that come on stdin, one a line; replies go to stdout, answers into a file.
+    """Answer requests from stdin, one per line; write replies to stdout and result tables to a file.
 
     Args:
-        history: Its directory.
+        history: Directory of the history.
         answers: Descriptor of the file.
     """
     with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")  # the first to go where memory runs out
+        # Where memory runs out, the kernel kills this process first.
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
+    threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
     replies = sys.stdout.buffer
     try:
         database = Database(history)
     except OvernightError as error:
         _reply(replies, _error(error))
         return
-    _reply(replies, {"most_bytes": database.most_bytes})
+    _reply(replies, {"max_bytes": database.max_bytes})
     while True:
-        _reply(replies, _answered(database, json.loads(requests.get()), answers))
+        _reply(replies, _answer(database, json.loads(requests.get()), answers))
 
 
-def _listen(requests: queue.SimpleQueue[bytes]) -> None:
-    """Pass requests on, and end the process with the one that asks, even within a query."""
+def _read_requests(requests: queue.SimpleQueue[bytes]) -> None:
+    """Queue requests, and end the process when stdin is closed, even within a query."""
     for line in sys.stdin.buffer:
         requests.put(line)
     os._exit(0)
 
 
-def _answered(database: Database, request: dict[str, Any], answers: int) -> dict[str, Any]:
+def _answer(database: Database, request: dict[str, Any], answers: int) -> dict[str, Any]:
     try:
         _write(database.query(request["sql"], request["parameters"]), answers)
     except OvernightError as error:
         return _error(error)
     except OSError as error:
-        fault = f"the answer cannot be written into the temporary folder: {error.strerror or error}"
-        return _error(EnvironmentFault(fault, remedy="Free some space, or name another folder: TMPDIR=DIR"))
+        message = f"the answer cannot be written to the temporary folder: {error.strerror or error}"
+        return _error(EnvironmentFault(message, remedy="Free some space, or name another folder: TMPDIR=DIR"))
     return {}
 
 

@@ -1,4 +1,4 @@
-"""Records to tables and back: what is written of a run, and how a run is read again from its files alone."""
+"""Write runs, generations and nights to the history, and read a run back from its files alone."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from schemas.outcome import Outcome
 from schemas.problem import restore_problem
 from schemas.program import Program
 from tasks.history import rows
-from tasks.history.atomic_files import disk_errors, read_file, said_size, write_file, write_folder
+from tasks.history.atomic_files import declared_size, disk_errors, read_file, write_file, write_folder
 from tasks.history.files import Block, RunFiles
 from tasks.history.journal import Journal
 from tasks.history.private_files import open_private
 
-_LONGEST_ORIGIN = 8192
-"""Bytes of a path."""
+_MAX_ORIGIN_BYTES = 8192
+"""Limit on the length of the problem's path."""
 
 
-def create(files: RunFiles, run: RunRecord, *given: GenerationRecord) -> None:
-    """Writes a new run: first its start program, as generation 0, then the run's own row, which makes it visible.
+def create(files: RunFiles, run: RunRecord, *initial: GenerationRecord) -> None:
+    """Write a new run: first its initial generations, then its own row, which makes it visible.
 
-    Called again after a crash in between, it begins anew.
+    After a crash before the row was written, a second call starts again.
 
     Args:
-        files: Of the run.
-        run: Its row.
-        given: The start program's generation, and any other that is there before the search begins.
+        files: Files of the run.
+        run: Record of the run.
+        initial: Generation 0, the start program, and any others that exist before the search begins.
     """
-    files.forget_half_begun()
-    for generation in given:
+    files.remove_incomplete_creation()
+    for generation in initial:
         commit(files, generation)
     if run.problem.files:
-        kept = [{"path": file.path, "content": file.content} for file in run.problem.files]
-        write_file(files.problem_files, _table(tables.FILES, kept))
+        contents = [{"path": file.path, "content": file.content} for file in run.problem.files]
+        write_file(files.problem_files, _table(tables.FILES, contents))
     if run.origin:
         with disk_errors(files.origin), open_private(files.origin, "wb") as handle:
             handle.write(f"{run.origin}\n".encode("utf-8", "surrogateescape"))
@@ -54,7 +54,7 @@ def create(files: RunFiles, run: RunRecord, *given: GenerationRecord) -> None:
 
 
 def commit(files: RunFiles, record: GenerationRecord) -> None:
-    """Commits a generation by one rename; its paid completions are then part of it.
+    """Commit a generation by one rename, and remove its journal.
 
     Raises:
         HistoryError: If it is committed already.
@@ -71,11 +71,11 @@ def commit(files: RunFiles, record: GenerationRecord) -> None:
             "generation": _table(tables.GENERATIONS, [rows.generation_row(files.run_id, record)]),
         },
     )
-    Journal(files.paid(record.number)).discard()
+    Journal(files.journal(record.number)).discard()
 
 
 def record_failure(files: RunFiles, record: GenerationRecord) -> None:
-    """Writes down an attempt that failed, beside the committed generations."""
+    """Write the record of a failed attempt, which is kept apart from the committed generations."""
     write_file(
         files.attempt(record.number, record.attempt),
         _table(tables.GENERATIONS, [rows.generation_row(files.run_id, record)]),
@@ -83,34 +83,40 @@ def record_failure(files: RunFiles, record: GenerationRecord) -> None:
 
 
 def give_up(files: RunFiles, generation: int, place: int) -> None:
-    """Makes the last failed attempt at a generation its end."""
+    """Mark the last failed attempt at a generation as final.
+
+    Args:
+        files: Files of the run.
+        generation: Number of the generation.
+        place: Position at which it ended, among all generations.
+    """
     path = files.attempt(generation, files.failed_attempts(generation))
     row = read_file(path).to_pylist()[0]
     write_file(path, _table(tables.GENERATIONS, [{**row, "place": place}]))
 
 
 def read_spent_usd(files: RunFiles) -> float:
-    """USD that the run has cost so far: what is committed, and what is paid for and not committed yet."""
+    """Return the USD that the run has cost so far, in committed generations and in journals of uncommitted ones."""
 
     def committed_costs(blocks: list[Block]) -> list[float]:
-        read = [read_file(block.folder / "generation.parquet", columns=["cost_usd"]) for block in blocks]
-        return [cost for table in read for cost in table["cost_usd"].to_pylist()]
+        generations = [read_file(block.folder / "generation.parquet", columns=["cost_usd"]) for block in blocks]
+        return [cost for table in generations for cost in table["cost_usd"].to_pylist()]
 
-    costs = files.steady(committed_costs)
-    committed = files.committed()
-    journals = [Journal(files.paid(number)) for number in files.paid_for() if number not in set(committed)]
+    costs = files.read_consistently(committed_costs)
+    committed = set(files.committed())
+    journals = [Journal(files.journal(number)) for number in files.journalled_generations() if number not in committed]
     costs += [completion.cost_usd for journal in journals for completion in journal.known().values()]
-    # A stranger's run may say that it has cost less than nothing, and a budget would be overspent by as much.
+    # An imported run may claim negative costs, which would let the budget be exceeded by that amount.
     return sum(cost for cost in costs if cost is not None and cost > 0)
 
 
 def write_night(files: RunFiles, night: NightRecord) -> None:
-    """Writes a night's row; called at its start and again at its end."""
+    """Write a night's row; called at its start and again at its end."""
     write_file(files.night(night.number), _table(tables.NIGHTS, [rows.night_row(files.run_id, night)]))
 
 
-def interrupt_night(files: RunFiles) -> None:
-    """Write down that the night under way was interrupted, where its process has no time for more."""
+def mark_night_interrupted(files: RunFiles) -> None:
+    """Write that the current night was interrupted, if its row has no end; quick enough for a signal handler."""
     if not (nights := files.nights()):
         return
     row = read_file(nights[-1]).to_pylist()[0]
@@ -120,7 +126,7 @@ def interrupt_night(files: RunFiles) -> None:
 
 
 def read_run(files: RunFiles) -> RunRecord:
-    """Reads the run's own row."""
+    """Read the run's own row."""
     row = read_file(files.run).to_pylist()[0]
     return RunRecord(
         run_id=row["run_id"],
@@ -141,79 +147,84 @@ def read_run(files: RunFiles) -> RunRecord:
 
 
 def _read_origin(files: RunFiles) -> str:
-    """Where the problem lies on this machine; empty where that is not known."""
+    """Return the problem's path on this machine; empty if it is not known."""
     try:
-        content = problem_folder.read_bytes(files.directory, files.origin.name, most_bytes=_LONGEST_ORIGIN)
+        content = problem_folder.read_bytes(files.directory, files.origin.name, most_bytes=_MAX_ORIGIN_BYTES)
     except SpecificationError:
         return ""
     return content.decode("utf-8", "surrogateescape").rstrip("\n")
 
 
 def _read_settings(files: RunFiles, text: str) -> dict[str, Any]:
-    """The settings of a run.
+    """Parse the settings of a run.
 
     Raises:
-        HistoryError: If they are no JSON object of plain values.
+        HistoryError: If they are not a JSON object of plain values.
     """
     try:
         settings = parse_json(text)
     except ValueError as error:
         raise HistoryError(
-            f"{files.run}: the settings are no JSON: {error}", remedy="Restore it from a copy."
+            f"{files.run}: the settings are not valid JSON: {error}", remedy="Restore it from a copy."
         ) from error
     if not isinstance(settings, dict):
-        raise HistoryError(f"{files.run}: the settings are no table", remedy="Restore it from a copy.")
+        raise HistoryError(f"{files.run}: the settings are not a JSON object", remedy="Restore it from a copy.")
     return settings
 
 
 def _read_files(files: RunFiles, hashes: Mapping[str, str]) -> list[File]:
-    """The problem's own files.
+    """Read the problem's own files.
+
+    Args:
+        files: Files of the run.
+        hashes: Hashes of the problem's files by path, from the run's row.
 
     Raises:
-        HistoryError: If they are not those that the run was begun with.
+        HistoryError: If they differ from the files with which the run was started.
     """
     if not hashes:
         return []
     try:
-        kept = [File(row["path"], row["content"]) for row in read_file(files.problem_files).to_pylist()]
-        require_distinct(kept)
+        problem_files = [File(row["path"], row["content"]) for row in read_file(files.problem_files).to_pylist()]
+        require_distinct(problem_files)
     except SpecificationError as error:
         raise HistoryError(
-            f"{files.problem_files}: {error.message}", remedy="Take the run from another copy."
+            f"{files.problem_files}: {error.message}", remedy="Restore the run from another copy."
         ) from error
-    if {file.path: file.hash for file in kept} != hashes:
+    if {file.path: file.hash for file in problem_files} != hashes:
         raise HistoryError(
-            f"{files.problem_files} does not hold the files that the run was begun with",
+            f"{files.problem_files} does not hold the files with which the run was started",
             remedy="Restore it from a copy.",
         )
-    return kept
+    return problem_files
 
 
 def read_run_history(files: RunFiles, *, with_feedback: bool = False) -> RunHistory:
-    """Reads how all generations ended, as far as they follow on each other without a gap.
+    """Read how all generations ended, up to the first gap.
 
     Args:
-        files: Of the run.
-        with_feedback: Whether to read what can be learnt from tries that failed, too.
+        files: Files of the run.
+        with_feedback: Whether to read the feedback on failed children, too.
 
     Raises:
         HistoryError: If generation 0, the start program, is missing or a file is damaged.
     """
-    return files.steady(lambda blocks: _past(files, blocks, with_feedback))
+    return files.read_consistently(lambda blocks: _read_run_history(files, blocks, with_feedback))
 
 
-def _past(files: RunFiles, blocks: Sequence[Block], with_feedback: bool) -> RunHistory:
+def _read_run_history(files: RunFiles, blocks: Sequence[Block], with_feedback: bool) -> RunHistory:
     for block in blocks:
-        _require_what_it_says(block)
+        _require_declared_size(block)
     ends = _ends(files, blocks)
     if not ends:
         raise HistoryError(f"no folder {files.generation(0)}, the start program", remedy="Restore it from a copy.")
     committed = {number for number, is_committed in ends if is_committed}
-    counted = [block for block in blocks if block.first in committed]
+    before_gap = [block for block in blocks if block.first in committed]
     programs: defaultdict[int, list[Program]] = defaultdict(list)
     feedback: defaultdict[int, list[Feedback]] = defaultdict(list)
     hashes: set[str] = set()
-    for row in _candidates(counted, _PAST_COLUMNS + _FEEDBACK_COLUMNS * with_feedback):
+    columns = [*_CANDIDATE_COLUMNS, *_FEEDBACK_COLUMNS] if with_feedback else _CANDIDATE_COLUMNS
+    for row in _candidates(before_gap, columns):
         if with_feedback:
             feedback[row["generation"]].append(_feedback(row))
         if row["outcome"] != "sandbox_error":
@@ -221,23 +232,23 @@ def _past(files: RunFiles, blocks: Sequence[Block], with_feedback: bool) -> RunH
         if row["outcome"] == "scored":
             program = Program(row["program_id"], row["body"], tuple(row["scores"]), row["score"])
             programs[row["generation"]].append(program)
-    changes = _changes(counted)
-    kept = {program.id: program for number, is_committed in ends if is_committed for program in programs[number]}
+    changes = _changes(before_gap)
+    scored = {program.id: program for number, is_committed in ends if is_committed for program in programs[number]}
     steps = (
-        Step(number, ok, changes[number] if ok else (), _latest(feedback[number], kept) if ok else {})
-        for number, ok in ends
+        Step(number, True, changes[number], _latest(feedback[number], scored)) if is_committed else Step(number, False)
+        for number, is_committed in ends
         if number
     )
-    return RunHistory(kept, tuple(steps), frozenset(hashes - {""}))
+    return RunHistory(scored, tuple(steps), frozenset(hashes - {""}))
 
 
-def _require_what_it_says(block: Block) -> None:
-    """Check that a block has as many generations as its name says, of which others are made up.
+def _require_declared_size(block: Block) -> None:
+    """Check that a block has as many generations as its name says, since the numbers come from its name alone.
 
     Raises:
-        HistoryError: If it has others.
+        HistoryError: If not.
     """
-    if block.size > 1 and said_size(block.folder / "generation.parquet")[0] != block.size:
+    if block.size > 1 and declared_size(block.folder / "generation.parquet")[0] != block.size:
         raise HistoryError(
             f"{block.folder} does not hold {block.size} generations, as its name says", remedy="Restore it from a copy."
         )
@@ -266,7 +277,7 @@ def _feedback(row: dict[str, Any]) -> Feedback:
 
 
 def _ends(files: RunFiles, blocks: Sequence[Block]) -> list[tuple[int, bool]]:
-    """Generations that came to their end, and whether by a commit, in that order; up to the first gap."""
+    """Return the generations that ended, in that order up to the first gap, and whether each was committed."""
     failed = [row for path in files.attempts() for row in _rows(path) if row["place"] is not None]
     numbers = [number for block in blocks for number in range(block.first, block.last + 1)]
     ends = {number: (number, True) for number in numbers}
@@ -277,36 +288,36 @@ def _ends(files: RunFiles, blocks: Sequence[Block]) -> list[tuple[int, bool]]:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    """Which generations, how they ended and when; a commit from before there were places has its number's."""
-    return [
-        {**row, "place": row["generation"]}
-        if row.get("place") is None and row["state"] == "committed"
-        else {"place": None, **row}
-        for row in read_file(path, columns=["generation", "state", "place"]).to_pylist()
-    ]
+    """Read the number, state and place of generations; in older files, the place of a commit is its number."""
+    rows = read_file(path, columns=["generation", "state", "place"]).to_pylist()
+    for row in rows:
+        default = row["generation"] if row["state"] == "committed" else None
+        if row.get("place") is None:
+            row["place"] = default
+    return rows
 
 
 def read_night(files: RunFiles, number: int, programs: Mapping[str, Program]) -> NightRecord:
-    """Reads one night.
+    """Read one night.
 
     Args:
-        files: Of the run.
-        number: The night's, from 1.
+        files: Files of the run.
+        number: Number of the night, from 1.
         programs: Scored programs by id, for the finalists.
     """
     row = read_file(files.night(number)).to_pylist()[0]
     finalists = tuple(
-        Finalist(programs[one["program_id"]], one["train"], one["validation"], one["held_out"])
-        for one in row["finalists"] or ()
-        if one["program_id"] in programs
+        Finalist(programs[entry["program_id"]], entry["train"], entry["validation"], entry["held_out"])
+        for entry in row["finalists"] or ()
+        if entry["program_id"] in programs
     )
     reason = StopReason(row["stop_reason"]) if row["stop_reason"] else None
-    kept = {key: row[key] for key in _NIGHT_COLUMNS if key in row}
-    return NightRecord(number=row["night"], finalists=finalists, stop_reason=reason, **kept)
+    columns = {key: row[key] for key in _NIGHT_COLUMNS if key in row}
+    return NightRecord(number=row["night"], finalists=finalists, stop_reason=reason, **columns)
 
 
 def last_finished_night(files: RunFiles, programs: Mapping[str, Program]) -> NightRecord | None:
-    """The last night that came to its end and had a final."""
+    """Return the last night that ended with a final evaluation."""
     for number in range(len(files.nights()), 0, -1):
         night = read_night(files, number, programs)
         if night.finalists:
@@ -319,7 +330,7 @@ _NIGHT_COLUMNS = (
     "error", "paused_s", "paused_by", "flow_run_id",
 )  # fmt: skip
 
-_PAST_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score"]
+_CANDIDATE_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score"]
 _FEEDBACK_COLUMNS = ["parent_ids", "error", "output"]
 
 
@@ -328,7 +339,7 @@ def _table(schema: pa.Schema, content: Sequence[dict[str, Any]]) -> pa.Table:
 
 
 def _changes(blocks: Sequence[Block]) -> dict[int, tuple[Change, ...]]:
-    """The population's changes in each generation, in order."""
+    """Return the population's changes in each generation, in order."""
     found: dict[int, list[Change]] = {number: [] for block in blocks for number in range(block.first, block.last + 1)}
     for block in blocks:
         rows_of_block = read_file(block.folder / "population.parquet").to_pylist()

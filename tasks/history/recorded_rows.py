@@ -1,4 +1,4 @@
-"""What was recorded of a run: rows of a generation, the completions that it was made of, the time since a reset."""
+"""Read recorded rows of a run: those of a generation, its completions, and the time since the last reset."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _ORDER = {"generation": "generation", "programs": "index", "population": "step"}
 
 
 def read_rows(files: RunFiles, table: Table, generation: int) -> list[Row]:
-    """The rows of one committed generation, in order.
+    """Return the rows of one committed generation, in order.
 
     Raises:
-        HistoryError: If it is not there, or damaged.
+        HistoryError: If it is missing or damaged.
     """
-    return files.steady(lambda blocks: _rows(files, blocks, table, generation))
+    return files.read_consistently(lambda blocks: _rows(files, blocks, table, generation))
 
 
 def _rows(files: RunFiles, blocks: Sequence[Block], table: Table, generation: int) -> list[Row]:
@@ -40,13 +40,13 @@ def _rows(files: RunFiles, blocks: Sequence[Block], table: Table, generation: in
 
 
 def read_attempts(files: RunFiles) -> list[Row]:
-    """Attempts that failed, in the order of their generations and numbers."""
+    """Return the failed attempts, ordered by generation and attempt."""
     rows = [row for path in files.attempts() for row in read_file(path).to_pylist()]
     return sorted(rows, key=lambda row: (row["generation"], row["attempt"]))
 
 
-def read_since_reset(files: RunFiles) -> float:
-    """Seconds of nights since islands were last reset, or since the search began; the time between nights left out.
+def read_seconds_since_reset(files: RunFiles) -> float:
+    """Return the seconds of nights since the last reset of islands, or since the search began.
 
     Raises:
         HistoryError: If a file is damaged.
@@ -57,7 +57,7 @@ def read_since_reset(files: RunFiles) -> float:
         tables = [read_file(block.folder / "generation.parquet", columns=columns) for block in blocks]
         return [row for table in tables for row in table.to_pylist() if row["night"]]
 
-    rows = files.steady(read)
+    rows = files.read_consistently(read)
     resets = [row["ended_at"] for row in rows if row["reset_islands"] or row.get("reset_niches")]
     spans: defaultdict[int, list[datetime]] = defaultdict(list)
     for row in rows:
@@ -66,11 +66,11 @@ def read_since_reset(files: RunFiles) -> float:
 
 
 def completions_of(programs: Sequence[Row], samples: int) -> list[Completion]:
-    """What models answered in a generation, lost answers left out.
+    """Return the completions of a generation, as they were before evaluation.
 
     Args:
-        programs: Its rows.
-        samples: Of each prompt.
+        programs: Rows of its candidates.
+        samples: Number of samples per prompt.
     """
     return [
         Completion(
@@ -85,13 +85,13 @@ def completions_of(programs: Sequence[Row], samples: int) -> list[Completion]:
             latency_s=row["latency_s"],
             finish_reason=row["finish_reason"],
             asked_at=row["asked_at"],
-            error=row["error"] if _was_not_answered(row) else "",
+            error=row["error"] if _has_no_answer(row) else "",
         )
         for row in programs
     ]
 
 
-def _was_not_answered(row: Row) -> bool:
-    """Whether the provider had refused the prompt, the model to answer, or a batch had brought no answer."""
-    said = row["finish_reason"] in {"refused", "lost"} or row["error"].startswith("refused: ")
-    return row["outcome"] == Outcome.UNPARSABLE and said
+def _has_no_answer(row: Row) -> bool:
+    """Return whether the provider or the model refused to answer, or a batch job returned no answer."""
+    is_refused = row["finish_reason"] in {"refused", "lost"} or row["error"].startswith("refused: ")
+    return row["outcome"] == Outcome.UNPARSABLE and is_refused

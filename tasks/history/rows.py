@@ -1,4 +1,4 @@
-"""What is kept as rows: a run, a generation, its candidates, what happened on its islands, a night."""
+"""Convert records of runs, generations, candidates, population changes and nights to table rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schemas.program import Judged
 
 
 def run_row(run: RunRecord) -> dict[str, Any]:
-    """A row of `tables.RUNS`."""
+    """Return a row of `tables.RUNS`."""
     problem = run.problem
     return {
         "run_id": run.run_id,
@@ -37,7 +37,7 @@ def run_row(run: RunRecord) -> dict[str, Any]:
 
 
 def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> dict[str, Any]:
-    """A row of `tables.PROGRAMS`."""
+    """Return a row of `tables.PROGRAMS`."""
     candidate, verdict = judged.candidate, judged.verdict
     prompt, completion = candidate.prompt, candidate.completion
     return {
@@ -73,19 +73,19 @@ def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> dict[s
 
 
 def population_rows(run_id: str, record: GenerationRecord) -> list[dict[str, Any]]:
-    """Rows of `tables.POPULATION`, one a change, in order."""
+    """Return rows of `tables.POPULATION`, one per change, in order."""
     signatures = {judged.id: _cluster(judged.verdict.scores) for judged in record.judged}
     rows = []
     for step, change in enumerate(record.changes):
-        joined = isinstance(change, Join)
-        program_id = change.program_id if joined else change.founder_id
+        is_join = isinstance(change, Join)
+        program_id = change.program_id if is_join else change.founder_id
         rows.append(
             {
                 "run_id": run_id,
                 "generation": record.number,
                 "step": step,
                 "island": island_of(change.niche),
-                "event": "joined" if joined else "founded",
+                "event": "joined" if is_join else "founded",
                 "program_id": program_id,
                 "cluster": signatures.get(program_id),
                 "niche": change.niche,
@@ -106,12 +106,12 @@ def niche_of(row: Mapping[str, Any]) -> str:
 
 
 def _cluster(scores: Sequence[float]) -> str:
-    # Adding 0.0 makes -0.0 the 0.0 that it equals.
+    # Adding 0.0 turns -0.0 into 0.0, which is equal and must have the same hash.
     return hashlib.sha256(repr(tuple(score + 0.0 for score in scores)).encode()).hexdigest()[:12]
 
 
 def generation_row(run_id: str, record: GenerationRecord) -> dict[str, Any]:
-    """A row of `tables.GENERATIONS`, of one that was committed or of an attempt that failed."""
+    """Return a row of `tables.GENERATIONS`, for a committed generation or a failed attempt."""
     completions = [judged.candidate.completion for judged in record.judged]
     scores = [judged.score for judged in record.judged if judged.score is not None]
     resets = [change.niche for change in record.changes if isinstance(change, Reset) and record.number]
@@ -143,15 +143,15 @@ def generation_row(run_id: str, record: GenerationRecord) -> dict[str, Any]:
 
 
 def without_machine_paths(text: str) -> str:
-    """Return a message with `.` and `~` in place of the working directory and the home: runs go to other machines."""
-    for place, mark in ((Path.cwd(), "."), (Path.home(), "~")):
-        if len(place.parts) > 1:
-            text = text.replace(f"{place}/", f"{mark}/")
+    """Replace the working directory by `.` and the home directory by `~`, since runs are copied to other machines."""
+    for folder, short in ((Path.cwd(), "."), (Path.home(), "~")):
+        if len(folder.parts) > 1:
+            text = text.replace(f"{folder}/", f"{short}/")
     return text
 
 
 def night_row(run_id: str, night: NightRecord) -> dict[str, Any]:
-    """A row of `tables.NIGHTS`."""
+    """Return a row of `tables.NIGHTS`."""
     return {
         "run_id": run_id,
         "night": night.number,

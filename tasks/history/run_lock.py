@@ -1,4 +1,4 @@
-"""A run held by one night: on this machine, and on the store where its history is kept on one."""
+"""Lock a run for one night: on this machine, and on object storage if its history is there."""
 
 from __future__ import annotations
 
@@ -9,36 +9,38 @@ from contextlib import contextmanager, suppress
 from schemas.errors import EnvironmentFault, RunIsBusy
 from tasks.history.atomic_files import disk_errors
 from tasks.history.files import RunFiles
-from tasks.history.mirror import held, mirror_of
 from tasks.history.private_files import make_folder, open_private, require_plain_files
-from tasks.history.remote_sync import catch_up, tidy, tidy_paid
+from tasks.history.remote.mirror import hold_on_store, mirror_of
+from tasks.history.remote.sync import catch_up, remove_committed_journals, remove_merged_generations
 
 
 @contextmanager
 def run_lock(files: RunFiles) -> Iterator[None]:
-    """Holds the run for one night; a crash leaves no lock behind: the kernel drops it, and a store's runs out.
+    """Hold the lock on a run within the context.
+
+    A crash leaves no lock behind: the kernel releases the local one, and the lease on object storage expires.
 
     Raises:
-        HistoryError: If something in it is no file of its own.
-        RunIsBusy: If another process holds it, here or on another machine.
-        StoreUnavailable: If it is on a store that does not answer.
+        HistoryError: If something in the run's directory is neither a regular file nor a folder.
+        RunIsBusy: If another process holds the lock, on this machine or another one.
+        StoreUnavailable: If the run is on object storage that does not answer.
     """
     with _locked_here(files):
         mirror = mirror_of(files.directory)
         if mirror is None:
-            files.sweep()
+            files.remove_leftovers()
             yield
             return
-        with held(mirror, files.directory) as hold:
+        with hold_on_store(mirror, files.directory) as hold:
             hold.is_unsure = True
             catch_up(files)
-            files.sweep()
+            files.remove_leftovers()
             try:
                 yield
             finally:
                 with suppress(EnvironmentFault):
-                    tidy(files)
-                    tidy_paid(files)
+                    remove_merged_generations(files)
+                    remove_committed_journals(files)
 
 
 @contextmanager
@@ -53,6 +55,6 @@ def _locked_here(files: RunFiles) -> Iterator[None]:
         except BlockingIOError as error:
             raise RunIsBusy(
                 f"run {files.run_id} is under way in another process",
-                remedy="Wait for it, or stop it: Ctrl-C where it runs, or Cancel in Prefect's pages.",
+                remedy="Wait for it, or stop it: Ctrl-C where it runs, or Cancel in Prefect's UI.",
             ) from error
         yield

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks.history.mirror import local_copy
-from tasks.history.remote_sync import refresh
+from tasks.history.remote.mirror import local_copy
+from tasks.history.remote.sync import refresh
 from tasks.history.run_lock import run_lock
 from tests.history.made import create, grow
 from tests.objects import KEY, SECRET, ObjectServer, object_store

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.compaction import Compaction
-from tasks.history.compact import FULL, LEFT
+from tasks.history.compact import MIN_AT_END, MIN_DURING_NIGHT
 from tasks.history.database import Database
 from tasks.history.run_lock import run_lock
 from tests.flows.cli.conftest import call
@@ -18,21 +18,21 @@ from tests.history.made import create, grow
 def test_a_night_begins_a_compaction_when_there_is_enough_and_ends_with_one(tmp_path: Path):
     files = create(tmp_path, prompts=2)
     compaction = Compaction(files, pytest.fail)
-    grow(files, FULL - 2)
+    grow(files, MIN_DURING_NIGHT - 2)
     compaction.committed()
-    assert len(files.blocks()) == FULL - 1, "too few so far"
+    assert len(files.blocks()) == MIN_DURING_NIGHT - 1, "too few so far"
     grow(files, 1)
     compaction.committed()
     compaction.close()
-    assert [block.size for block in files.blocks()] == [FULL]
-    grow(files, LEFT)
+    assert [block.size for block in files.blocks()] == [MIN_DURING_NIGHT]
+    grow(files, MIN_AT_END)
     Compaction(files, pytest.fail).close()
-    assert [block.size for block in files.blocks()] == [FULL, LEFT]
+    assert [block.size for block in files.blocks()] == [MIN_DURING_NIGHT, MIN_AT_END]
 
 
 def test_what_cannot_be_compacted_is_noted_once(tmp_path: Path):
     files = create(tmp_path, prompts=2)
-    grow(files, LEFT)
+    grow(files, MIN_AT_END)
     (files.generation(2) / "programs.parquet").write_bytes(b"nonsense")
     notes: list[str] = []
     compaction = Compaction(files, notes.append)
@@ -40,19 +40,19 @@ def test_what_cannot_be_compacted_is_noted_once(tmp_path: Path):
     compaction.close()
     assert len(notes) == 1
     assert "damaged" in notes[0]
-    assert len(files.blocks()) == LEFT + 1
+    assert len(files.blocks()) == MIN_AT_END + 1
 
 
 @pytest.mark.slow
 @pytest.mark.docker
 @pytest.mark.prefect
 def test_a_run_goes_on_from_what_a_night_compacted(night: Night, tmp_path: Path):
-    files = night(LEFT)
-    assert [block.size for block in files.blocks()] == [LEFT + 1]
+    files = night(MIN_AT_END)
+    assert [block.size for block in files.blocks()] == [MIN_AT_END + 1]
     night(2)
-    assert [block.size for block in files.blocks()] == [LEFT + 1, 1, 1]
+    assert [block.size for block in files.blocks()] == [MIN_AT_END + 1, 1, 1]
     (row,) = Database(tmp_path).rows("SELECT generations, samples FROM runs")
-    assert row["generations"] == LEFT + 2
+    assert row["generations"] == MIN_AT_END + 2
 
 
 def test_the_command_compacts_one_run_or_all_and_leaves_alone_what_is_under_way(tmp_path: Path):

@@ -64,7 +64,7 @@ def test_a_night_on_a_full_disk_waits_says_so_and_ends_and_the_run_goes_on_when_
 def test_a_night_whose_history_is_taken_away_ends(night: Night, asks: dict, provider: Provider, tmp_path: Path):
     history = tmp_path / "history"
     provider.script = lambda number, _: shutil.rmtree(history, ignore_errors=True) if number == 7 else None
-    with pytest.raises(HistoryGone, match=r"run.parquet was taken away while the run is under way\nPut .* back"):
+    with pytest.raises(HistoryGone, match=r"run.parquet was removed while the run is under way\nPut .* back"):
         night(1000, settings=asks, history=history)
 
 

@@ -32,7 +32,7 @@ from tasks.history.archive import pack, unpack
 from tasks.history.atomic_files import read_file
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, find_run, runs_in
-from tasks.history.mirror import mirror_of
+from tasks.history.remote.mirror import mirror_of
 from tasks.history.run_lock import run_lock
 from tests.history.made import create, grow
 from tests.wheels import make_wheel

@@ -18,8 +18,8 @@ from flows.stop_conditions import StopConditions
 from schemas.errors import ExitCode, RunIsBusy
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, find_run
-from tasks.history.mirror import local_copy, mirror_of, place_of
-from tasks.history.remote_sync import refresh
+from tasks.history.remote.mirror import local_copy, mirror_of, place_of
+from tasks.history.remote.sync import refresh
 from tasks.history.run_lock import run_lock
 from tests.accidents import Night as Process
 from tests.accidents import wait_until

@@ -87,7 +87,7 @@ def test_a_night_goes_on_without_a_generation_that_failed_and_a_retry_joins_the_
     assert (failed["generation"], failed["place"]) == (2, 2)
     assert "busy" in failed["error"]
     assert Database(tmp_path).rows("FROM nights")[0]["generations"] == 3
-    assert files.paid_for() == [2], "what was paid for is kept"
+    assert files.journalled_generations() == [2], "what was paid for is kept"
     asked, before = len(provider.requests), record.read_run_history(files)
     assert search("toy", str(tmp_path), StopConditions(), [2])["failed"] == []
     assert len(provider.requests) - asked == 1, "two of three prompts were answered in the night"
@@ -95,7 +95,7 @@ def test_a_night_goes_on_without_a_generation_that_failed_and_a_retry_joins_the_
     after = record.read_run_history(files)
     assert after.steps[:-1] == before.steps
     assert after.steps[-1].changes, "its programs joined"
-    assert files.paid_for() == []
+    assert files.journalled_generations() == []
 
 
 def test_the_files_of_a_retry_do_not_depend_on_who_retried(night: Night, provider: Provider, few: dict, tmp_path: Path):

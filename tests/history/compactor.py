@@ -1,4 +1,4 @@
-"""A process of its own that commits generations and compacts after each few, until it is done or killed."""
+"""Child process that commits generations and compacts after every two, until it is done or killed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.history.writer import ROOT, Process, environment
 
 
 def start(files: RunFiles, rounds: int) -> Process:
-    """Returns when it has the lock."""
+    """Start the process and wait until it has the lock."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.history.compactor", str(files.directory), str(rounds)],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Histories made of nothing but a seed: no model, no sandbox, no clock."""
+"""Create histories from a seed, without models, sandboxes and clocks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def a_judged(
     clock: datetime = NOW,
     cost_usd: float | None = 0.5,
 ) -> Judged:
-    """One candidate, scored if it has scores."""
+    """Return a judged candidate, scored if it has scores."""
     outcome = Outcome.SCORED if scores else outcome
     if body is None:
         body = "" if outcome is Outcome.UNPARSABLE else f"return {generation} + {index}"
@@ -90,7 +90,7 @@ def a_run(run_id: str, problem: Problem, *, seed: int = 7, clock: datetime = NOW
 
 
 def create(history: Path, run_id: str = "20260101-2200-toy-aaaa", clock: datetime = NOW, **search: object) -> RunFiles:
-    """A run with its generation 0."""
+    """Create a run with generation 0."""
     problem = a_problem(**search)
     files = files_of(history, run_id)
     body = problem.specification.start_body
@@ -105,7 +105,7 @@ def create(history: Path, run_id: str = "20260101-2200-toy-aaaa", clock: datetim
 
 
 def rebuilt(files: RunFiles) -> Population:
-    """The population as the files tell it."""
+    """Return the population, rebuilt from the files."""
     run, past = record.read_run(files), record.read_run_history(files)
     population = Population(run.problem.settings.search, past.start, run.seed)
     for step in past.steps:
@@ -114,10 +114,10 @@ def rebuilt(files: RunFiles) -> Population:
 
 
 def grow(files: RunFiles, generations: int, *, seed: int = 0, clock: datetime = NOW) -> Population:
-    """Commits generations in which some children are scored, some fail, and every second one ends with a reset.
+    """Commit generations in which some children are scored and some fail; every second one ends with a reset.
 
     Returns:
-        The population that did it, told and never read from a file.
+        The population after them, as it developed in memory.
     """
     past, population = record.read_run_history(files), rebuilt(files)
     best = max(past.programs.values(), key=lambda program: program.score)
@@ -140,7 +140,7 @@ def grow(files: RunFiles, generations: int, *, seed: int = 0, clock: datetime = 
             )
             for index, plan in enumerate(population.ask(number))
         ]
-        children = [(int(one.candidate.prompt.niche), one.program()) for one in judged if one.score is not None]
+        children = [(int(child.candidate.prompt.niche), child.program()) for child in judged if child.score is not None]
         changes = population.tell(number, children, reset=number % 2 == 0)
         best = max([best, *(program for _, program in children)], key=lambda program: program.score)
         record.commit(files, a_generation(number, judged, best, changes, clock))
@@ -148,7 +148,7 @@ def grow(files: RunFiles, generations: int, *, seed: int = 0, clock: datetime = 
 
 
 def portrait(population: Population) -> list[tuple[list[tuple[tuple[float, ...], list[str]]], int, str]]:
-    """Everything a population is made of, comparable."""
+    """Return the whole state of a population in comparable form."""
     return [
         (
             [

@@ -1,4 +1,4 @@
-"""A run as one file: what goes in comes out on another machine, and nothing else ever does."""
+"""Export and import of a run: exactly the exported files arrive, and manipulated archives are refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tasks.history.compact import compact
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, runs_in
 from tests.history.made import create, grow
-from tests.history.test_compact import told
+from tests.history.test_compact import all_rows
 from tests.history.writer import ROOT
 
 Member = tuple[tarfile.TarInfo, bytes]
@@ -36,12 +36,12 @@ Member = tuple[tarfile.TarInfo, bytes]
 
 @pytest.fixture
 def files(tmp_path: Path) -> RunFiles:
-    """A run of which some generations are compacted, with an answer that is paid for and not committed."""
+    """Provide a run with compacted generations, single ones, and an uncommitted completion."""
     files = create(tmp_path / "here", islands=3, prompts=4)
     grow(files, 6)
     compact(files, 1)
     grow(files, 2)
-    append_lines(files.paid(9), [b'{"half": "known"}'])
+    append_lines(files.journal(9), [b'{"half": "known"}'])
     return files
 
 
@@ -51,20 +51,20 @@ def archive(files: RunFiles, tmp_path: Path) -> Path:
     return tmp_path / "run.tar.zst"
 
 
-def test_what_goes_in_comes_out(files: RunFiles, archive: Path, tmp_path: Path):
+def test_an_imported_run_equals_the_exported_one(files: RunFiles, archive: Path, tmp_path: Path):
     there, is_new = unpack(archive, tmp_path / "there")
     assert is_new
     assert describe(there) == describe(files)
-    assert told(tmp_path / "there") == told(tmp_path / "here")
+    assert all_rows(tmp_path / "there") == all_rows(tmp_path / "here")
     assert record.read_run_history(there) == record.read_run_history(files)
-    assert there.paid(9).read_bytes() == files.paid(9).read_bytes()
+    assert there.journal(9).read_bytes() == files.journal(9).read_bytes()
     assert (tmp_path / "there").exists()
     assert [path.name for path in (tmp_path / "there").iterdir()] == ["runs"], "nothing else is left"
     grow(there, 1)
     assert there.committed()[-1] == 9
 
 
-def test_it_can_be_read_with_tar(archive: Path, tmp_path: Path):
+def test_the_archive_can_be_read_with_tar(archive: Path, tmp_path: Path):
     with pa.input_stream(str(archive), compression="zstd") as stream:
         (tmp_path / "run.tar").write_bytes(stream.read())
     listed = subprocess.run(["tar", "tf", tmp_path / "run.tar"], capture_output=True, text=True, check=True).stdout
@@ -72,7 +72,7 @@ def test_it_can_be_read_with_tar(archive: Path, tmp_path: Path):
     assert "/generations/000000-000006/programs.parquet" in listed
 
 
-def test_the_same_may_be_taken_in_again_and_another_is_refused(files: RunFiles, archive: Path, tmp_path: Path):
+def test_importing_again_changes_nothing_and_other_content_is_refused(files: RunFiles, archive: Path, tmp_path: Path):
     there, _ = unpack(archive, tmp_path / "there")
     assert unpack(archive, tmp_path / "there") == (there, False)
     grow(there, 1)
@@ -90,7 +90,7 @@ def members(archive: Path) -> list[Member]:
         return [(info, opened.extractfile(info).read()) for info in opened]  # pyright: ignore[reportOptionalMemberAccess]
 
 
-def rewritten(archive: Path, change: Callable[[list[Member]], object]) -> None:
+def rewrite(archive: Path, change: Callable[[list[Member]], object]) -> None:
     found = members(archive)
     change(found)
     packed = io.BytesIO()
@@ -103,13 +103,13 @@ def rewritten(archive: Path, change: Callable[[list[Member]], object]) -> None:
         stream.write(packed.getvalue())
 
 
-def named(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> Callable[[list[Member]], object]:
+def insert_member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> Callable[[list[Member]], object]:
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, target
     return lambda found: found.insert(1, (info, b"evil" if info.isreg() else b""))
 
 
-def replaced(name: str, content: bytes) -> Callable[[list[Member]], object]:
+def replace_content(name: str, content: bytes) -> Callable[[list[Member]], object]:
     def change(found: list[Member]) -> None:
         place = next(n for n, (info, _) in enumerate(found) if info.name.endswith(name))
         found[place] = (found[place][0], content)
@@ -118,29 +118,29 @@ def replaced(name: str, content: bytes) -> Callable[[list[Member]], object]:
 
 
 RUN = "20260101-2200-toy-aaaa"
-EVIL: dict[str, Callable[[list[Member]], object]] = {
-    "a path upwards": named(f"{RUN}/../../../evil"),
-    "an absolute path": named("/tmp/evil"),
-    "a path upwards as a run": named("../run.parquet"),
-    "a file that no run has": named(f"{RUN}/evil.sh"),
-    "a symbolic link": named(f"{RUN}/nights/0001.parquet", tarfile.SYMTYPE, "/etc/passwd"),
-    "a hard link": named(f"{RUN}/nights/0001.parquet", tarfile.LNKTYPE, "/etc/passwd"),
-    "a device": named(f"{RUN}/nights/0001.parquet", tarfile.CHRTYPE),
-    "a folder": named(f"{RUN}/nights", tarfile.DIRTYPE),
-    "a file that the manifest does not name": named(f"{RUN}/nights/0007.parquet"),
+MANIPULATIONS: dict[str, Callable[[list[Member]], object]] = {
+    "a path upwards": insert_member(f"{RUN}/../../../evil"),
+    "an absolute path": insert_member("/tmp/evil"),
+    "a path upwards as a run": insert_member("../run.parquet"),
+    "a file that no run has": insert_member(f"{RUN}/evil.sh"),
+    "a symbolic link": insert_member(f"{RUN}/nights/0001.parquet", tarfile.SYMTYPE, "/etc/passwd"),
+    "a hard link": insert_member(f"{RUN}/nights/0001.parquet", tarfile.LNKTYPE, "/etc/passwd"),
+    "a device": insert_member(f"{RUN}/nights/0001.parquet", tarfile.CHRTYPE),
+    "a folder": insert_member(f"{RUN}/nights", tarfile.DIRTYPE),
+    "a file that the manifest does not name": insert_member(f"{RUN}/nights/0007.parquet"),
     "a file twice": lambda found: found.append(found[-1]),
-    "a file of another run": named("other/run.parquet"),
-    "another content": replaced("run.parquet", b"PAR1"),
+    "a file of another run": insert_member("other/run.parquet"),
+    "another content": replace_content("run.parquet", b"PAR1"),
     "another content of the same length": lambda found: found.insert(1, (found.pop(1)[0], bytes(found[0][0].size))),
     "a file too few": lambda found: found.pop(),
     "no manifest": lambda found: found.pop(0),
-    "a manifest that is none": replaced("manifest.json", b"{}"),
+    "an invalid manifest": replace_content("manifest.json", b"{}"),
     "nothing": lambda found: found.clear(),
 }
 
 
-def zeros(found: list[Member]) -> None:
-    """A file of zeros, which is packed to nothing, as the manifest says it."""
+def add_file_of_zeros(found: list[Member]) -> None:
+    """Add a large file of zeros, which compresses to almost nothing, with a matching manifest."""
     content = bytes(100 << 20)
     found[1] = (found[1][0], content)
     manifest = json.loads(found[0][1])
@@ -149,25 +149,28 @@ def zeros(found: list[Member]) -> None:
     found[0] = (found[0][0], json.dumps(manifest).encode())
 
 
-def wordy(found: list[Member]) -> None:
-    """A name that takes a megabyte of what stands before a file."""
+def add_large_header(found: list[Member]) -> None:
+    """Add an extended header of a megabyte."""
     found[1][0].pax_headers = {"comment": "x" * 2**20}
 
 
-EVIL |= {"a small archive that becomes large": zeros, "a header that becomes large": wordy}
+MANIPULATIONS |= {
+    "a small archive that becomes large": add_file_of_zeros,
+    "a header that becomes large": add_large_header,
+}
 
 
-@pytest.mark.parametrize("what", EVIL)
-def test_an_archive_that_is_not_as_it_was_written_changes_nothing(what: str, archive: Path, tmp_path: Path):
-    rewritten(archive, EVIL[what])
+@pytest.mark.parametrize("what", MANIPULATIONS)
+def test_a_manipulated_archive_is_refused_and_changes_nothing(what: str, archive: Path, tmp_path: Path):
+    rewrite(archive, MANIPULATIONS[what])
     outside = sorted(tmp_path.iterdir())
-    with pytest.raises(HistoryError, match="no whole archive of a run"):
+    with pytest.raises(HistoryError, match="not a complete archive of a run"):
         unpack(archive, tmp_path / "there")
     assert list((tmp_path / "there").iterdir()) == []
     assert sorted(tmp_path.iterdir()) == sorted([*outside, tmp_path / "there"])
 
 
-def test_a_damaged_archive_is_told(archive: Path, tmp_path: Path):
+def test_a_damaged_archive_is_refused(archive: Path, tmp_path: Path):
     whole, chance = archive.read_bytes(), random.Random(5)
     damaged = [whole[: chance.randrange(len(whole) - 100)] for _ in range(15)]
     damaged += [b"", b"nonsense" * 100]
@@ -182,23 +185,23 @@ def test_a_damaged_archive_is_told(archive: Path, tmp_path: Path):
             refused += 1
             assert not runs_in(tmp_path / "there")
         else:
-            assert told(tmp_path / "there") == told(tmp_path / "here"), "what was damaged is no content"
+            assert all_rows(tmp_path / "there") == all_rows(tmp_path / "here"), "the damage did not affect the content"
             shutil.rmtree(tmp_path / "there")
     assert refused >= len(damaged) - 2
 
 
-def test_one_of_a_later_version_is_refused(archive: Path, tmp_path: Path):
-    rewritten(archive, lambda found: found.__setitem__(0, (found[0][0], later(found[0][1]))))
+def test_an_archive_of_a_later_version_is_refused(archive: Path, tmp_path: Path):
+    rewrite(archive, lambda found: found.__setitem__(0, (found[0][0], with_later_version(found[0][1]))))
     with pytest.raises(HistoryError, match=r"schema version 99, this Overnight reads up to \d") as error:
         unpack(archive, tmp_path / "there")
     assert "newer Overnight" in error.value.remedy
 
 
-def later(manifest: bytes) -> bytes:
+def with_later_version(manifest: bytes) -> bytes:
     return manifest.replace(b'"schema_version": 1', b'"schema_version": 99')
 
 
-def test_what_cannot_be_read_or_written_says_so(files: RunFiles, tmp_path: Path):
+def test_unreadable_and_unwritable_paths_are_errors_with_a_remedy(files: RunFiles, tmp_path: Path):
     with pytest.raises(UsageError, match="cannot read"):
         unpack(tmp_path / "nowhere.tar.zst", tmp_path / "there")
     with pytest.raises(EnvironmentFault, match="cannot write") as error:
@@ -206,9 +209,9 @@ def test_what_cannot_be_read_or_written_says_so(files: RunFiles, tmp_path: Path)
     assert "--write" in error.value.remedy
 
 
-def test_a_killed_import_leaves_the_run_there_or_not_there(files: RunFiles, archive: Path, tmp_path: Path):
-    """Killed at random moments of it, then done again."""
-    history, chance, whole = tmp_path / "there", random.Random(3), told(tmp_path / "here")
+def test_a_killed_import_leaves_the_whole_run_or_nothing(files: RunFiles, archive: Path, tmp_path: Path):
+    """Kill imports at random moments, then import once more."""
+    history, chance, whole = tmp_path / "there", random.Random(3), all_rows(tmp_path / "here")
     script = "import sys; from pathlib import Path; from tasks.history.archive import unpack; print(flush=True)\n"
     script += "unpack(Path(sys.argv[1]), Path(sys.argv[2]))"
     for _ in range(6):
@@ -221,17 +224,17 @@ def test_a_killed_import_leaves_the_run_there_or_not_there(files: RunFiles, arch
         process.send_signal(signal.SIGKILL)
         process.communicate()
         if runs_in(history):
-            assert told(history) == whole
+            assert all_rows(history) == whole
             shutil.rmtree(history / "runs")
     unpack(archive, history)
-    assert told(history) == whole
+    assert all_rows(history) == whole
     assert [path.name for path in history.iterdir()] == ["runs"]
     assert pq.read_table(files.run).equals(pq.read_table(runs_in(history)[0].run))
     assert Database(history).rows("SELECT count(*) AS n FROM runs")[0]["n"] == 1
 
 
-def with_table(archive: Path, name: str, table: pa.Table) -> None:
-    """Puts another table into an archive, which its manifest knows of."""
+def replace_table(archive: Path, name: str, table: pa.Table) -> None:
+    """Replace a table in an archive, with a matching manifest."""
     file = io.BytesIO()
     pq.write_table(table, file, compression="zstd")
     content = file.getvalue()
@@ -241,15 +244,15 @@ def with_table(archive: Path, name: str, table: pa.Table) -> None:
         manifest["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
         found[0] = (found[0][0], json.dumps(manifest).encode())
         run_id = found[0][0].name.partition("/")[0]
-        found[:] = [one for one in found if not one[0].name.endswith(f"/{name}")]
+        found[:] = [member for member in found if not member[0].name.endswith(f"/{name}")]
         found.append((tarfile.TarInfo(f"{run_id}/{name}"), content))
 
-    rewritten(archive, change)
+    rewrite(archive, change)
 
 
 def test_a_small_table_that_becomes_large_is_refused(archive: Path, tmp_path: Path):
-    with_table(archive, "nights/0001.parquet", pa.table({"run_id": pa.array(["x"]).take(pa.array([0] * 10**6))}))
-    with pytest.raises(HistoryError, match="says that it holds 1000000 rows"):
+    replace_table(archive, "nights/0001.parquet", pa.table({"run_id": pa.array(["x"]).take(pa.array([0] * 10**6))}))
+    with pytest.raises(HistoryError, match="declares 1000000 rows"):
         unpack(archive, tmp_path / "there")
     assert list((tmp_path / "there").iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""Compaction changes nothing but the number of files: no reader sees a row twice or not at all, whoever is killed."""
+"""Compaction changes only the number of files: readers see each row exactly once, even after kills."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from schemas.views import VIEWS
 from tasks.history import compact as compaction
 from tasks.history import record
 from tasks.history.atomic_files import read_file, write_file
-from tasks.history.compact import FULL, compact
+from tasks.history.compact import MIN_DURING_NIGHT, compact
 from tasks.history.database import Database
 from tasks.history.run_lock import run_lock
 from tests.history import compactor
@@ -31,49 +31,53 @@ from tests.history.made import a_generation, a_judged, create, grow, portrait, r
 from tests.history.writer import ROOT
 
 
-def told(history: Path) -> dict[str, list[str]]:
-    """Every row of every view."""
+def all_rows(history: Path) -> dict[str, list[str]]:
+    """Return every row of every view."""
     database = Database(history)
     return {view: sorted(map(repr, database.rows(f"FROM {view}"))) for view in VIEWS}
 
 
-def plain_counts(history: Path) -> list[tuple[int, int]]:
-    """Candidates by generation as another client counts them, by the README's pattern."""
+def counts_by_duckdb(history: Path) -> list[tuple[int, int]]:
+    """Count candidates by generation with plain DuckDB and the README's file pattern."""
     with duckdb.connect() as plain:
         files = f"{history}/runs/*/generations/*/programs.parquet"
         return plain.sql(f"SELECT generation, count(*) FROM '{files}' GROUP BY ALL ORDER BY ALL").fetchall()
 
 
 def assert_each_row_once(history: Path, size: int) -> int:
-    """Looks that generations are there from the first to the last, each whole and once, for us and for others."""
+    """Check that Overnight and plain DuckDB see every generation up to the last one exactly once and complete.
+
+    Returns:
+        Number of the last generation.
+    """
     rows = Database(history).rows("SELECT generation, count(*) AS n FROM programs GROUP BY ALL ORDER BY ALL")
     counts = [(row["generation"], row["n"]) for row in rows]
     assert counts == [(0, 1), *((number, size) for number in range(1, len(counts)))]
-    assert plain_counts(history) == counts
+    assert counts_by_duckdb(history) == counts
     generations = Database(history).rows("SELECT generation, candidates FROM generations ORDER BY generation")
     assert [(row["generation"], row["candidates"]) for row in generations] == counts
     return len(counts) - 1
 
 
-def test_a_compacted_run_tells_and_goes_on_as_before(tmp_path: Path):
+def test_a_compacted_run_reads_and_continues_like_one_that_is_not(tmp_path: Path):
     files = create(tmp_path / "one", islands=4, prompts=6)
     twin = create(tmp_path / "other", islands=4, prompts=6)
-    for one in (files, twin):
-        grow(one, 20, seed=3)
+    for run in (files, twin):
+        grow(run, 20, seed=3)
     assert compact(files, 1) == 21
     assert [path.name for path in files.generations.iterdir()] == ["000000-000020"]
     assert compact(files, 1) == 0
-    assert told(tmp_path / "one") == told(tmp_path / "other")
+    assert all_rows(tmp_path / "one") == all_rows(tmp_path / "other")
     assert record.read_run_history(files) == record.read_run_history(twin)
     assert record.read_spent_usd(files) == record.read_spent_usd(twin)
     assert portrait(rebuilt(files)) == portrait(rebuilt(twin))
-    for one in (files, twin):
-        grow(one, 5, seed=3)
-    assert told(tmp_path / "one") == told(tmp_path / "other")
+    for run in (files, twin):
+        grow(run, 5, seed=3)
+    assert all_rows(tmp_path / "one") == all_rows(tmp_path / "other")
     assert files.committed() == list(range(26))
 
 
-def test_of_a_program_a_compacted_file_tells_without_being_read_that_it_is_elsewhere(tmp_path: Path):
+def test_a_bloom_filter_excludes_files_without_the_program(tmp_path: Path):
     files = create(tmp_path)
     grow(files, 3)
     compact(files, 1)
@@ -89,7 +93,7 @@ def test_of_a_program_a_compacted_file_tells_without_being_read_that_it_is_elsew
     assert probed == [[(False,)], [(True,)]]
 
 
-def test_what_is_compacted_cannot_be_committed_again(tmp_path: Path):
+def test_a_compacted_generation_cannot_be_committed_again(tmp_path: Path):
     files = create(tmp_path, prompts=2)
     grow(files, 3)
     again = a_generation(2, [a_judged(files.run_id, 2, 0)], record.read_run_history(files).start)
@@ -98,7 +102,7 @@ def test_what_is_compacted_cannot_be_committed_again(tmp_path: Path):
         record.commit(files, again)
 
 
-def test_a_long_run_has_few_blocks_and_rows_are_seldom_written_again(tmp_path: Path):
+def test_a_long_run_has_few_blocks_and_rewrites_rows_seldom(tmp_path: Path):
     files = create(tmp_path, prompts=1, islands=1)
     written = 0
     for committed in range(1, 80):
@@ -114,21 +118,21 @@ def test_a_long_run_has_few_blocks_and_rows_are_seldom_written_again(tmp_path: P
 
 def test_too_few_generations_are_left_alone(tmp_path: Path):
     files = create(tmp_path, prompts=1)
-    grow(files, FULL - 2)
-    assert compact(files, FULL) == 0
+    grow(files, MIN_DURING_NIGHT - 2)
+    assert compact(files, MIN_DURING_NIGHT) == 0
     grow(files, 1)
-    assert compact(files, FULL) == FULL
+    assert compact(files, MIN_DURING_NIGHT) == MIN_DURING_NIGHT
 
 
-def test_files_of_an_older_version_are_brought_to_the_present_one(tmp_path: Path):
+def test_files_of_an_older_version_get_the_current_schema(tmp_path: Path):
     files = create(tmp_path, prompts=2)
     path = files.generation(0) / "programs.parquet"
     old = pq.read_table(path).drop_columns(["confirmed_score", "peak_mib"])
     write_file(path, old.replace_schema_metadata({"overnight.schema_version": "0"}))
     grow(files, 2)
-    before = told(tmp_path)
+    before = all_rows(tmp_path)
     compact(files, 1)
-    assert told(tmp_path) == before
+    assert all_rows(tmp_path) == before
     (block,) = files.blocks()
     schema = read_file(block.folder / "programs.parquet").schema
     assert schema.equals(tables.PROGRAMS, check_metadata=False)
@@ -146,7 +150,7 @@ def test_a_damaged_file_is_named_and_nothing_is_changed(tmp_path: Path, damage: 
     assert not list(files.directory.glob(".writing/*"))
 
 
-def test_where_a_generation_is_missing_nothing_is_touched(tmp_path: Path):
+def test_a_run_with_a_missing_generation_is_left_alone(tmp_path: Path):
     files = create(tmp_path, prompts=2)
     grow(files, 5)
     (files.generation(3)).rename(tmp_path / "away")
@@ -154,12 +158,12 @@ def test_where_a_generation_is_missing_nothing_is_touched(tmp_path: Path):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EINVAL])
-def test_a_disk_that_cannot_do_it_is_said_and_nothing_is_changed(
+def test_a_file_system_without_exchange_is_an_error_and_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ):
     files = create(tmp_path, prompts=2)
     grow(files, 5)
-    before = told(tmp_path)
+    before = all_rows(tmp_path)
 
     def fail(*_: object) -> None:
         raise OSError(code, os.strerror(code))
@@ -168,10 +172,10 @@ def test_a_disk_that_cannot_do_it_is_said_and_nothing_is_changed(
     with pytest.raises(EnvironmentFault):
         compact(files, 1)
     assert len(files.blocks()) == 6
-    assert told(tmp_path) == before
+    assert all_rows(tmp_path) == before
 
 
-def test_names_that_do_not_exist_cannot_change_places(tmp_path: Path):
+def test_exchanging_missing_folders_is_an_error(tmp_path: Path):
     with pytest.raises(FileNotFoundError):
         compaction._exchange(tmp_path / "one", tmp_path / "other")
 
@@ -209,7 +213,7 @@ def test_a_reader_sees_each_row_once_while_runs_are_compacted(tmp_path: Path):
     assert assert_each_row_once(tmp_path, 12) == 120
 
 
-def killed_again_and_again(history: Path, times: int) -> None:
+def compact_and_kill(history: Path, times: int) -> None:
     files = create(history, islands=3, prompts=12)
     moments = random.Random(times)
     last = 0
@@ -229,16 +233,16 @@ def killed_again_and_again(history: Path, times: int) -> None:
     assert assert_each_row_once(history, 12) == last
 
 
-def test_whoever_is_killed_while_compacting_counts_do_not_differ(tmp_path: Path):
-    killed_again_and_again(tmp_path, 2)
+def test_kills_while_compacting_lose_and_repeat_no_rows(tmp_path: Path):
+    compact_and_kill(tmp_path, 2)
 
 
 @pytest.mark.slow
-def test_whoever_is_killed_twenty_times_while_compacting_counts_do_not_differ(tmp_path: Path):
-    killed_again_and_again(tmp_path, 20)
+def test_twenty_kills_while_compacting_lose_and_repeat_no_rows(tmp_path: Path):
+    compact_and_kill(tmp_path, 20)
 
 
-DIES = """
+KILLED_AT_EXCHANGE = """
 import os, signal, sys
 from pathlib import Path
 from tasks.history import compact
@@ -246,12 +250,12 @@ from tasks.history.files import RunFiles
 from tasks.history.run_lock import run_lock
 
 exchange, when = compact._exchange, sys.argv[2]
-def dying(*paths):
+def exchange_and_die(*paths):
     if when == "after":
         exchange(*paths)
     os.kill(os.getpid(), signal.SIGKILL)
 
-compact._exchange = dying
+compact._exchange = exchange_and_die
 files = RunFiles(Path(sys.argv[1]))
 with run_lock(files):
     compact.compact(files, 1)
@@ -259,10 +263,10 @@ with run_lock(files):
 
 
 @pytest.mark.parametrize(("when", "blocks"), [("before", 8), ("after", 1)])
-def test_the_exchange_is_the_one_moment(tmp_path: Path, when: str, blocks: int):
+def test_a_kill_just_before_or_after_the_exchange_leaves_one_of_the_two_whole(tmp_path: Path, when: str, blocks: int):
     files = create(tmp_path, islands=3, prompts=12)
     grow(files, 7)
-    died = subprocess.run([sys.executable, "-c", DIES, str(files.directory), when], cwd=ROOT, check=False)
+    died = subprocess.run([sys.executable, "-c", KILLED_AT_EXCHANGE, str(files.directory), when], cwd=ROOT, check=False)
     assert died.returncode == -signal.SIGKILL
     assert len(files.blocks()) == blocks
     assert assert_each_row_once(tmp_path, 12) == 7

@@ -1,4 +1,4 @@
-"""The history answers SQL: the views say what happened, and nothing but reading them is possible."""
+"""SQL over the history: the views match the record, and queries can only read them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ CALLS = {
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
-    """Eight generations with resets; read-only to its tests."""
+    """Provide a run of eight generations with resets, which tests only read."""
     files = create(tmp_path_factory.mktemp("history"), islands=4, prompts=8)
     grow(files, 8, seed=5)
     return files
@@ -60,7 +60,7 @@ def database(grown: RunFiles) -> Database:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_view_answers_before_there_is_any_history(tmp_path: Path, database: Database, view: str):
+def test_every_view_can_be_read_without_a_history(tmp_path: Path, database: Database, view: str):
     empty = Database(tmp_path / "nowhere")
     assert empty.rows(f"FROM {view}") == []
     columns = "SELECT column_name, column_type FROM (DESCRIBE {})"
@@ -86,14 +86,14 @@ def test_every_column_of_every_view_is_described_and_commented(database: Databas
     )
     assert {row["column_name"]: row["comment"] for row in comments} == VIEWS[view].columns
     assert all(VIEWS[view].columns.values())
-    said = database.rows("SELECT comment FROM duckdb_views() WHERE schema_name = 'main' AND view_name = ?", [view])
-    assert said == [{"comment": f"one row: {VIEWS[view].row}"}]
+    found = database.rows("SELECT comment FROM duckdb_views() WHERE schema_name = 'main' AND view_name = ?", [view])
+    assert found == [{"comment": VIEWS[view].description}]
 
 
 @pytest.mark.parametrize("macro", MACROS)
 def test_every_macro_is_commented(database: Database, macro: str):
     (row,) = database.rows("SELECT comment FROM duckdb_functions() WHERE function_name = ?", [macro])
-    assert MACROS[macro].says in row["comment"]
+    assert MACROS[macro].description in row["comment"]
 
 
 @pytest.mark.parametrize("question", questions())
@@ -108,17 +108,17 @@ def test_the_cookbook_has_twenty_questions():
 
 
 @pytest.mark.parametrize("view", ["programs", "nights", "generations"])
-def test_views_of_what_is_written_have_exactly_the_columns_that_are_written(database: Database, view: str):
+def test_views_of_one_table_have_exactly_its_columns(database: Database, view: str):
     described = [row["column_name"] for row in database.rows(f"DESCRIBE {view}")]
     assert described == tables.ALL[view].names
 
 
 @pytest.mark.parametrize("schema", tables.ALL.values(), ids=tables.ALL)
-def test_every_written_column_says_what_it_means(schema: pa.Schema):
+def test_every_column_has_a_description(schema: pa.Schema):
     assert all(comment for _, _, comment in tables.describe(schema))
 
 
-def test_programs_and_scores_are_what_was_judged(grown: RunFiles, database: Database):
+def test_programs_and_scores_match_the_record(grown: RunFiles, database: Database):
     past = record.read_run_history(grown)
     found = database.rows("SELECT program_id, score, scores FROM programs WHERE outcome = 'scored'")
     assert {row["program_id"]: (row["score"], tuple(row["scores"])) for row in found} == {
@@ -136,7 +136,7 @@ def test_programs_and_scores_are_what_was_judged(grown: RunFiles, database: Data
     assert [(row["program_id"], row["input"], row["score"]) for row in by_input] == expected
 
 
-def test_a_run_adds_up(grown: RunFiles, database: Database):
+def test_totals_of_a_run_match_its_generations(grown: RunFiles, database: Database):
     past = record.read_run_history(grown)
     best = max(past.programs.values(), key=lambda program: program.score)
     (row,) = database.rows("FROM runs")
@@ -147,14 +147,16 @@ def test_a_run_adds_up(grown: RunFiles, database: Database):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_who_is_alive_after_a_generation_is_whom_the_population_has(tmp_path: Path, seed: int):
+def test_programs_alive_after_a_generation_match_the_population(tmp_path: Path, seed: int):
     files = create(tmp_path, islands=5, prompts=6)
     alive = []
     for _ in range(7):
         population = grow(files, 1, seed=seed)
         alive.append(
             {
-                number: sorted(sorted(one.id for one in cluster.programs) for cluster in island.clusters.values())
+                number: sorted(
+                    sorted(program.id for program in cluster.programs) for cluster in island.clusters.values()
+                )
                 for number, island in enumerate(population.islands)
             }
         )
@@ -183,16 +185,16 @@ def test_before_the_first_generation_the_start_program_is_on_every_island(tmp_pa
     ]
 
 
-def test_lineage_is_all_a_program_descends_from_by_the_shortest_way(grown: RunFiles, database: Database):
+def test_lineage_has_all_ancestors_with_the_shortest_distance(grown: RunFiles, database: Database):
     parents = {row["program_id"]: row["parent_ids"] for row in database.rows("FROM programs")}
     start = record.read_run_history(grown).start.id
     for program in list(parents)[-10:]:
         depth = {program: 0}
         queue = [program]
-        for one in queue:
-            for parent in parents[one]:
+        for child in queue:
+            for parent in parents[child]:
                 if parent not in depth:
-                    depth[parent] = depth[one] + 1
+                    depth[parent] = depth[child] + 1
                     queue.append(parent)
         found = database.rows("FROM lineage(?)", [program])
         assert {row["program_id"]: row["depth"] for row in found} == depth
@@ -209,7 +211,7 @@ def test_the_best_programs_are_distinct_and_best_first(grown: RunFiles, database
     assert len(database.rows("FROM best_programs(?)", [grown.run_id])) == 10
 
 
-def test_progress_has_a_row_for_each_generation_and_adds_up(grown: RunFiles, database: Database):
+def test_progress_has_a_row_per_generation_and_running_totals(grown: RunFiles, database: Database):
     found = database.rows("FROM progress(?)", [grown.run_id])
     assert [row["generation"] for row in found] == list(range(9))
     assert [row["samples"] for row in found] == [8 * generation for generation in range(9)]
@@ -219,7 +221,7 @@ def test_progress_has_a_row_for_each_generation_and_adds_up(grown: RunFiles, dat
     assert found[-1]["cost_usd"] == pytest.approx(total["usd"])
 
 
-def test_descendants_are_the_other_end_of_lineage(grown: RunFiles, database: Database):
+def test_descendants_are_the_inverse_of_lineage(grown: RunFiles, database: Database):
     programs = [row["program_id"] for row in database.rows("SELECT program_id FROM programs ORDER BY generation")]
     ancestors = {
         one: {row["program_id"]: row["depth"] for row in database.rows("FROM lineage(?)", [one])} for one in programs
@@ -233,7 +235,7 @@ def test_descendants_are_the_other_end_of_lineage(grown: RunFiles, database: Dat
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_islands_over_time_are_what_the_population_was(tmp_path: Path, seed: int):
+def test_islands_over_time_match_the_population(tmp_path: Path, seed: int):
     files = create(tmp_path, islands=5, prompts=6)
     expected = []
     for generation in range(1, 8):
@@ -258,7 +260,7 @@ def test_islands_over_time_are_what_the_population_was(tmp_path: Path, seed: int
     ]
 
 
-def test_duplicates_are_bodies_that_came_again(tmp_path: Path):
+def test_duplicates_are_bodies_proposed_more_than_once(tmp_path: Path):
     files = create(tmp_path)
     best = record.read_run_history(files).start
     for number, (body, outcome) in enumerate(
@@ -294,34 +296,34 @@ def test_models_are_compared_by_cost_and_by_outcome(database: Database):
     assert {row["model"] for row in costs} == {"test/cheap", "test/dear"}, "the start program has no model"
     assert sum(row["samples"] for row in costs) == sum(row["candidates"] for row in outcomes) == 64
     for row in costs:
-        assert row["samples"] == sum(one["candidates"] for one in outcomes if one["model"] == row["model"])
+        assert row["samples"] == sum(other["candidates"] for other in outcomes if other["model"] == row["model"])
 
 
-def test_runs_do_not_mix(tmp_path: Path):
-    one, other = create(tmp_path, "20260101-0000-toy-0001"), create(tmp_path, "20260101-0000-toy-0002")
-    grow(one, 2, seed=1)
-    grow(other, 4, seed=2)
+def test_runs_are_kept_apart(tmp_path: Path):
+    first, second = create(tmp_path, "20260101-0000-toy-0001"), create(tmp_path, "20260101-0000-toy-0002")
+    grow(first, 2, seed=1)
+    grow(second, 4, seed=2)
     database = Database(tmp_path)
     found = database.rows("SELECT run_id, generations, best_score FROM runs ORDER BY run_id")
-    assert [(row["run_id"], row["generations"]) for row in found] == [(one.run_id, 2), (other.run_id, 4)]
-    assert len(database.rows("FROM progress(?)", [one.run_id])) == 3
-    for files in (one, other):
+    assert [(row["run_id"], row["generations"]) for row in found] == [(first.run_id, 2), (second.run_id, 4)]
+    assert len(database.rows("FROM progress(?)", [first.run_id])) == 3
+    for files in (first, second):
         best = max(program.score for program in record.read_run_history(files).programs.values())
         assert database.rows("FROM best_programs(?, how_many := 1)", [files.run_id])[0]["score"] == best
 
 
-def test_a_history_with_a_quote_and_a_space_in_its_path_answers(tmp_path: Path):
+def test_a_history_may_have_a_quote_and_a_space_in_its_path(tmp_path: Path):
     create(tmp_path / "it's mine")
     assert len(Database(tmp_path / "it's mine").rows("FROM runs")) == 1
 
 
 def test_times_are_utc(database: Database):
-    (row,) = database.rows("SELECT started_at, started_at::VARCHAR AS said FROM runs")
+    (row,) = database.rows("SELECT started_at, started_at::VARCHAR AS text FROM runs")
     assert row["started_at"] == NOW
-    assert row["said"].startswith("2026-01-01 22:00:00+00")
+    assert row["text"].startswith("2026-01-01 22:00:00+00")
 
 
-# Locked
+# Access limits
 
 
 @pytest.mark.parametrize(
@@ -416,7 +418,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("sql", REFUSED)
-def test_whatever_is_no_query_of_the_history_is_refused_and_nothing_is_written(
+def test_anything_but_a_query_of_the_history_is_refused_and_nothing_is_written(
     grown: RunFiles, database: Database, sql: str
 ):
     history = grown.directory.parents[1]
@@ -428,7 +430,7 @@ def test_whatever_is_no_query_of_the_history_is_refused_and_nothing_is_written(
     assert caught.value.remedy
     assert {path: path.stat().st_mtime_ns for path in history.rglob("*")} == before
     assert not Path("/tmp/evil.parquet").exists()
-    assert database.rows("SELECT count(*) AS n FROM runs") == [{"n": 1}], "and it goes on answering"
+    assert database.rows("SELECT count(*) AS n FROM runs") == [{"n": 1}], "the database still answers"
     assert database.rows("SELECT count(*) AS n FROM (SHOW TABLES) WHERE name = 'evil'") == [{"n": 0}]
 
 
@@ -445,7 +447,7 @@ def test_whatever_is_no_query_of_the_history_is_refused_and_nothing_is_written(
         "RESET lock_configuration",
     ],
 )
-def test_behind_what_is_refused_duckdb_itself_is_locked(tmp_path: Path, database: Database, sql: str):
+def test_duckdb_itself_refuses_files_if_the_guard_is_bypassed(tmp_path: Path, database: Database, sql: str):
     (tmp_path / "key").write_text("secret")
     (tmp_path / "key.csv").write_text("secret")
     with pytest.raises(duckdb.Error):
@@ -453,7 +455,7 @@ def test_behind_what_is_refused_duckdb_itself_is_locked(tmp_path: Path, database
     assert sorted(path.name for path in tmp_path.iterdir()) == ["key", "key.csv"]
 
 
-def test_variables_of_the_program_that_asks_are_no_tables(database: Database):
+def test_python_variables_of_the_caller_are_not_tables(database: Database):
     secret = pa.table({"key": ["sk-123"]})
     assert secret.num_rows
     for name in ("secret", *inspect.signature(database.query).parameters):
@@ -461,7 +463,7 @@ def test_variables_of_the_program_that_asks_are_no_tables(database: Database):
             database.query(f'FROM "{name}"')
 
 
-def test_values_are_given_as_parameters(grown: RunFiles, database: Database):
+def test_a_query_takes_parameters(grown: RunFiles, database: Database):
     assert database.rows("SELECT run_id FROM runs WHERE run_id = ?", [grown.run_id]) == [{"run_id": grown.run_id}]
     assert database.rows("FROM runs WHERE run_id = ?", ["' OR 1 = 1 --"]) == []
     with pytest.raises(QueryError):
@@ -494,7 +496,7 @@ def test_ctrl_c_ends_a_query(database: Database):
     assert database.rows("SELECT 1 AS one") == [{"one": 1}]
 
 
-def test_ctrl_c_ends_a_query_at_whatever_moment_it_comes(database: Database):
+def test_ctrl_c_ends_a_query_at_any_moment(database: Database):
     for delay_s in [number / 2000 for number in range(1, 25)]:
         signal.setitimer(signal.ITIMER_REAL, delay_s)
         before = signal.signal(signal.SIGALRM, signal.default_int_handler)
@@ -509,7 +511,7 @@ def test_ctrl_c_ends_a_query_at_whatever_moment_it_comes(database: Database):
     assert database.rows("SELECT 1 AS one") == [{"one": 1}]
 
 
-def test_a_query_that_needs_too_much_memory_says_so_and_spills_nothing(
+def test_a_query_over_the_memory_limit_is_an_error_and_spills_nothing(
     grown: RunFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -522,20 +524,20 @@ def test_a_query_that_needs_too_much_memory_says_so_and_spills_nothing(
     assert small.rows("SELECT count(*) AS n FROM runs") == [{"n": 1}]
 
 
-def test_an_answer_that_takes_too_much_memory_is_one_query_too_large(grown: RunFiles, monkeypatch: pytest.MonkeyPatch):
+def test_an_answer_over_the_memory_limit_is_an_error(grown: RunFiles, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(database_module._CONFIG, "memory_limit", "50MB")
     small = Database(grown.directory.parents[1])
     begin = time.monotonic()
     with pytest.raises(QueryError, match="needs more than half of the memory"):
         small.query("FROM range(1000000000)")
-    assert time.monotonic() - begin < 10, "it ends long before the answer would be whole"
+    assert time.monotonic() - begin < 10, "the query ends long before its answer would be complete"
     assert small.rows("SELECT count(*) AS n FROM runs") == [{"n": 1}]
 
 
 # Any Parquet tool
 
 
-def test_files_of_an_older_version_have_null_where_they_lack_a_column(tmp_path: Path):
+def test_columns_that_older_files_lack_are_null(tmp_path: Path):
     files = create(tmp_path)
     path = files.generation(0) / "programs.parquet"
     write_file(path, pq.read_table(path).drop_columns(["confirmed_score", "peak_mib"]))
@@ -548,7 +550,7 @@ def test_files_of_an_older_version_have_null_where_they_lack_a_column(tmp_path: 
     assert database.rows("SELECT count(*) AS n FROM programs WHERE peak_mib > 0")[0]["n"] > 0
 
 
-def test_a_query_sees_what_was_committed_when_it_began(tmp_path: Path):
+def test_a_query_sees_the_generations_committed_when_it_began(tmp_path: Path):
     files = create(tmp_path)
     database = Database(tmp_path)
     for generations in range(1, 4):

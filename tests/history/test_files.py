@@ -1,4 +1,4 @@
-"""Files of the history: each is there whole or not there, whatever dies, and what is damaged says so."""
+"""Files of the history: writes are atomic even if the process dies, and damaged files are errors."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ PATTERNS = (
 )  # fmt: skip
 
 
-def seen(history: Path) -> set[str]:
-    """What the patterns in the README match."""
+def visible_files(history: Path) -> set[str]:
+    """Return the files that the README's patterns match."""
     found = {str(path.relative_to(history)) for pattern in PATTERNS for path in history.glob(pattern)}
     return found | {str(run.directory.relative_to(history)) for run in runs_in(history)}
 
 
-def hidden(files: RunFiles) -> list[Path]:
+def hidden_files(files: RunFiles) -> list[Path]:
     return [path for path in files.directory.rglob("*") if ".writing" in path.parts]
 
 
 def assert_whole(files: RunFiles) -> int:
-    """Every generation that is there can be read in full and follows the one before; returns the last one's number."""
+    """Check that all generations up to the last one are there and readable; return the last one's number."""
     past = record.read_run_history(files)
     assert files.committed() == list(range(past.generations + 1))
     for number in files.committed():
@@ -72,11 +72,11 @@ def assert_whole(files: RunFiles) -> int:
 # Writing
 
 
-def test_a_folder_appears_with_all_its_files_and_leaves_nothing_half_written(tmp_path: Path):
+def test_a_folder_appears_with_all_its_files_and_leaves_no_unfinished_ones(tmp_path: Path):
     files = files_of(tmp_path, "r")
     write_folder(files.generation(1), {"programs": row(), "population": row(size=3)})
     assert read_file(files.generation(1) / "population.parquet").num_rows == 3
-    assert [path for path in hidden(files) if path.name != ".writing"] == []
+    assert [path for path in hidden_files(files) if path.name != ".writing"] == []
     assert files.committed() == [1]
 
 
@@ -90,7 +90,7 @@ def test_a_generation_is_committed_once(tmp_path: Path):
     assert files.committed() == [1, 2]
 
 
-def test_a_single_file_is_replaced_whole(tmp_path: Path):
+def test_a_file_is_replaced_atomically(tmp_path: Path):
     files = files_of(tmp_path, "r")
     for size in (1, 2):
         write_file(files.night(1), row(size=size))
@@ -99,7 +99,7 @@ def test_a_single_file_is_replaced_whole(tmp_path: Path):
 
 
 class Killed(BaseException):
-    """The process ends here."""
+    """Simulated end of the process."""
 
 
 _STEPS = (
@@ -110,11 +110,11 @@ _STEPS = (
     (atomic_files, "make_folder"),
 )
 COMMIT_STEPS = 12
-"""Of the above in one commit."""
+"""Number of these steps in one commit."""
 
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch, fault: Callable[[], BaseException], *, after: bool) -> None:
-    """Makes the n-th step of writing the last one, before or after it is done."""
+    """Raise a fault before or after the n-th step of writing."""
     taken = 0
 
     def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -135,25 +135,25 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch, fault: Callable[[], Base
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("step", range(1, COMMIT_STEPS + 2))
-def test_a_process_that_ends_at_any_step_leaves_a_generation_whole_or_not_there(
+def test_a_process_that_ends_at_any_step_leaves_a_whole_generation_or_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, after: bool
 ):
     files = create(tmp_path)
-    before = seen(tmp_path)
+    before = visible_files(tmp_path)
     with monkeypatch.context() as broken:
         stop_at(step, broken, Killed, after=after)
         with pytest.raises(Killed) if step <= COMMIT_STEPS else contextlib.nullcontext():
             grow(files, 1)
     last = assert_whole(files)
-    assert seen(tmp_path) == before if last == 0 else len(seen(tmp_path)) == len(before) + 3
+    assert visible_files(tmp_path) == before if last == 0 else len(visible_files(tmp_path)) == len(before) + 3
     with run_lock(files):
-        assert hidden(files) == []
+        assert hidden_files(files) == []
         grow(files, 2)
     assert assert_whole(files) == last + 2
 
 
 @pytest.mark.parametrize("step", range(1, COMMIT_STEPS + 1))
-def test_a_disk_that_is_full_at_any_step_is_said_and_once_there_is_room_the_same_process_goes_on(
+def test_a_full_disk_at_any_step_is_an_error_and_the_process_can_continue_once_there_is_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ):
     files = create(tmp_path)
@@ -163,7 +163,7 @@ def test_a_disk_that_is_full_at_any_step_is_said_and_once_there_is_room_the_same
             grow(files, 1)
     assert caught.value.exit_code is ExitCode.ENVIRONMENT
     assert "--history" in caught.value.remedy
-    assert [path for path in hidden(files) if path.suffix == ".parquet"] == [], "space is given back at once"
+    assert [path for path in hidden_files(files) if path.suffix == ".parquet"] == [], "the space is freed at once"
     last = assert_whole(files)
     grow(files, 1)
     assert assert_whole(files) == last + 1
@@ -184,7 +184,7 @@ def test_a_run_is_visible_only_once_it_has_its_start_program(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 192 KiB."""
+    """Mount a disk of 192 KiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", disk], capture_output=True)
@@ -194,7 +194,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", disk], check=True)
 
 
-def test_a_disk_that_really_is_full_loses_no_committed_generation(small_disk: Path):
+def test_a_real_full_disk_loses_no_committed_generation(small_disk: Path):
     files = create(small_disk)
     with pytest.raises(EnvironmentFault, match="No space left"):
         grow(files, 100)
@@ -205,17 +205,17 @@ def test_a_disk_that_really_is_full_loses_no_committed_generation(small_disk: Pa
     assert assert_whole(files) == last + 3
 
 
-def test_a_lock_that_cannot_be_opened_is_a_fault_of_the_environment(tmp_path: Path):
+def test_a_lock_that_cannot_be_opened_is_an_environment_fault(tmp_path: Path):
     files = files_of(tmp_path, "r")
     (files.directory / "lock").mkdir(parents=True)
     with pytest.raises(EnvironmentFault, match="lock"), run_lock(files):
         pass
 
 
-# Dying for real
+# Killed processes
 
 
-def test_a_process_killed_while_it_commits_leaves_only_whole_generations_and_the_next_one_sweeps(tmp_path: Path):
+def test_a_process_killed_during_commits_leaves_whole_generations_and_the_next_one_cleans_up(tmp_path: Path):
     files = create(tmp_path)
     delays = random.Random(3)
     before = 0
@@ -227,32 +227,34 @@ def test_a_process_killed_while_it_commits_leaves_only_whole_generations_and_the
         last = assert_whole(files)
         assert last >= before
         with run_lock(files):
-            assert hidden(files) == []
+            assert hidden_files(files) == []
         before = last
-    assert before > 5, "it committed"
-    told = grow(files, 1)
-    assert portrait(rebuilt(files)) == portrait(told)
+    assert before > 5, "the process has committed some generations"
+    grown = grow(files, 1)
+    assert portrait(rebuilt(files)) == portrait(grown)
 
 
-def test_what_is_paid_for_and_committed_is_kept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_journal_of_a_committed_generation_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     files = create(tmp_path)
     for generation in (1, 2):
-        files.paid(generation).parent.mkdir(exist_ok=True)
-        files.paid(generation).write_bytes(b'{"of": "this generation"}\n')
+        files.journal(generation).parent.mkdir(exist_ok=True)
+        files.journal(generation).write_bytes(b'{"of": "this generation"}\n')
     with monkeypatch.context() as broken:
         broken.setattr(record.Journal, "discard", raise_killed)
         with pytest.raises(Killed):
             grow(files, 1)
-    assert files.paid_for() == [1, 2], "it died between the commit and the end of its journal"
+    assert files.journalled_generations() == [1, 2], (
+        "the process died between the commit and the removal of its journal"
+    )
     with run_lock(files):
-        assert files.paid_for() == [2]
+        assert files.journalled_generations() == [2]
 
 
 def raise_killed(*_: object) -> None:
     raise Killed
 
 
-def test_a_run_is_held_by_one_process_and_a_killed_one_lets_go(tmp_path: Path):
+def test_one_process_holds_a_run_and_a_kill_releases_it(tmp_path: Path):
     files = create(tmp_path)
     process = writer.start(files, 10_000)
     with pytest.raises(UsageError, match="another process") as caught, run_lock(files):
@@ -265,7 +267,7 @@ def test_a_run_is_held_by_one_process_and_a_killed_one_lets_go(tmp_path: Path):
         grow(files, 1)
 
 
-def test_who_cannot_have_the_lock_sweeps_nothing(tmp_path: Path):
+def test_a_process_without_the_lock_removes_nothing(tmp_path: Path):
     files = create(tmp_path)
     with run_lock(files):
         half_written = files.directory / ".writing" / "000001.1"
@@ -277,7 +279,7 @@ def test_who_cannot_have_the_lock_sweeps_nothing(tmp_path: Path):
         assert not half_written.exists()
 
 
-def test_an_error_while_a_run_is_held_lets_go(tmp_path: Path):
+def test_an_error_releases_the_lock(tmp_path: Path):
     files = create(tmp_path)
     with pytest.raises(ZeroDivisionError), run_lock(files):
         raise ZeroDivisionError
@@ -285,14 +287,14 @@ def test_an_error_while_a_run_is_held_lets_go(tmp_path: Path):
         pass
 
 
-def test_whatever_lies_half_written_matches_no_pattern_of_the_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_unfinished_files_match_no_pattern_of_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     files = create(tmp_path)
-    before = seen(tmp_path)
+    before = visible_files(tmp_path)
     unseen = []
 
     def look(_: int) -> None:
-        unseen.extend(hidden(files))
-        assert seen(tmp_path) == before
+        unseen.extend(hidden_files(files))
+        assert visible_files(tmp_path) == before
 
     with monkeypatch.context() as watched:
         watched.setattr(history_files, "sync", lambda handle: look(handle.fileno()))
@@ -340,12 +342,12 @@ def test_a_name_that_fits_several_runs_names_them(three_runs: Path):
     assert "longer prefix" in caught.value.remedy
 
 
-def test_an_id_that_is_another_ones_prefix_is_found(three_runs: Path):
+def test_an_id_that_is_a_prefix_of_another_is_found(three_runs: Path):
     write_file(files_of(three_runs, "20260103-0000-toy-aaaa-again").run, row())
     assert find_run(three_runs, "20260103-0000-toy-aaaa").run_id == "20260103-0000-toy-aaaa"
 
 
-def test_no_such_run_and_no_run_at_all_say_what_to_do(three_runs: Path):
+def test_an_unknown_run_and_an_empty_history_are_errors_with_a_remedy(three_runs: Path):
     with pytest.raises(UsageError, match="no run 'nothing'") as caught:
         find_run(three_runs, "nothing")
     assert "overnight runs" in caught.value.remedy
@@ -355,7 +357,7 @@ def test_no_such_run_and_no_run_at_all_say_what_to_do(three_runs: Path):
         assert "overnight run " in caught.value.remedy
 
 
-def test_runs_are_listed_by_id_and_what_has_no_row_is_none(three_runs: Path):
+def test_runs_are_listed_by_id_without_folders_that_have_no_row(three_runs: Path):
     (three_runs / "runs" / "20250101-half-made").mkdir()
     (three_runs / "runs" / "a-note.txt").touch()
     assert [run.run_id[-4:] for run in runs_in(three_runs)] == ["bbbb", "cccc", "aaaa"]
@@ -364,12 +366,12 @@ def test_runs_are_listed_by_id_and_what_has_no_row_is_none(three_runs: Path):
 # Damage
 
 
-def test_a_missing_file_is_named(tmp_path: Path):
+def test_the_error_names_a_missing_file(tmp_path: Path):
     with pytest.raises(HistoryError, match=r"no file .*nowhere\.parquet"):
         read_file(tmp_path / "nowhere.parquet")
 
 
-def test_a_file_cut_short_anywhere_is_said_to_be_damaged(tmp_path: Path):
+def test_a_truncated_file_is_an_error(tmp_path: Path):
     path = create(tmp_path).generation(0) / "programs.parquet"
     data = path.read_bytes()
     for size in [*range(0, len(data), 97), len(data) - 1]:
@@ -379,7 +381,7 @@ def test_a_file_cut_short_anywhere_is_said_to_be_damaged(tmp_path: Path):
         assert caught.value.remedy
 
 
-def test_a_file_with_flipped_bits_is_damaged_or_reads_as_it_was_written(tmp_path: Path):
+def test_a_file_with_flipped_bits_is_an_error_or_reads_unchanged(tmp_path: Path):
     files = create(tmp_path)
     grow(files, 1)
     path = files.generation(1) / "programs.parquet"
@@ -403,12 +405,13 @@ def pages_end(path: Path, data: bytes) -> int:
     return len(data) - 8 - int.from_bytes(data[-8:-4], "little")
 
 
-def test_a_damaged_footer_is_an_error_of_the_history_too(tmp_path: Path):
+def test_a_damaged_footer_is_a_history_error(tmp_path: Path):
+    """Without its own check, pyarrow aborts the process for some of these flips."""
     path = create(tmp_path).generation(0) / "programs.parquet"
     data = path.read_bytes()
     flips = random.Random(0)
     refused = 0
-    for _ in range(300):
+    for _ in range(1000):
         damaged = bytearray(data)
         damaged[flips.randrange(pages_end(path, data), len(data))] = flips.randrange(256)
         path.write_bytes(damaged)
@@ -416,11 +419,11 @@ def test_a_damaged_footer_is_an_error_of_the_history_too(tmp_path: Path):
             read_file(path)
         except HistoryError:
             refused += 1
-    assert refused > 50
+    assert refused > 200
 
 
 @pytest.mark.parametrize("version", [str(tables.SCHEMA_VERSION + 1), "99"])
-def test_a_file_of_a_later_overnight_is_refused(tmp_path: Path, version: str):
+def test_a_file_of_a_later_version_is_refused(tmp_path: Path, version: str):
     path = files_of(tmp_path, "r").run
     write_file(path, row().replace_schema_metadata({"overnight.schema_version": version}))
     with pytest.raises(HistoryError, match=f"schema version {version}") as caught:
@@ -428,14 +431,14 @@ def test_a_file_of_a_later_overnight_is_refused(tmp_path: Path, version: str):
     assert "newer Overnight" in caught.value.remedy
 
 
-def test_a_version_that_is_no_number_is_damage(tmp_path: Path):
+def test_a_version_that_is_not_a_number_is_an_error(tmp_path: Path):
     path = files_of(tmp_path, "r").run
     write_file(path, row().replace_schema_metadata({"overnight.schema_version": "new"}))
     with pytest.raises(HistoryError, match="damaged"):
         read_file(path)
 
 
-def test_every_file_says_its_table_and_schema_version(tmp_path: Path):
+def test_every_file_has_its_table_name_and_schema_version(tmp_path: Path):
     files = create(tmp_path)
     for name, path in {
         "runs": files.run,

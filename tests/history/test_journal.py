@@ -1,4 +1,4 @@
-"""Completions that were paid for outlive whatever dies."""
+"""The journal: recorded completions survive killed processes and full disks."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ anywhere = settings(
 
 
 def keyed(made: list[Completion]) -> dict[tuple[int, int, str], Completion]:
-    return {(one.prompt, one.sample, one.prompt_hash): one for one in made}
+    return {(completion.prompt, completion.sample, completion.prompt_hash): completion for completion in made}
 
 
 @pytest.fixture
@@ -56,19 +56,19 @@ def path(tmp_path: Path) -> Path:
 
 @anywhere
 @given(st.lists(st.lists(completions, max_size=3), max_size=4))
-def test_whatever_a_model_answers_is_read_again_as_it_was(path: Path, batches: list[list[Completion]]):
+def test_any_completion_is_read_back_unchanged(path: Path, batches: list[list[Completion]]):
     path.unlink(missing_ok=True)
     journal = Journal(path)
     for batch in batches:
         journal.record(batch)
-    made = keyed([one for batch in batches for one in batch])
+    made = keyed([completion for batch in batches for completion in batch])
     assert journal.known() == made
     assert Journal(path).known() == made
 
 
 @anywhere
 @given(st.lists(completions, min_size=1, max_size=3), st.data())
-def test_a_line_cut_short_is_dropped_and_the_next_one_is_readable(
+def test_a_truncated_line_is_dropped_and_the_next_one_is_readable(
     path: Path, made: list[Completion], data: st.DataObject
 ):
     path.unlink(missing_ok=True)
@@ -83,13 +83,16 @@ def test_a_line_cut_short_is_dropped_and_the_next_one_is_readable(
     assert journal.known() == Journal(path).known() == keyed([*kept, ONE])
 
 
-def test_a_completion_belongs_to_the_prompt_it_answered(path: Path):
+def test_completions_are_keyed_by_the_hash_of_their_prompt(path: Path):
     journal = Journal(path)
     journal.record([ONE, replace(ONE, prompt_hash="other", text="return 2")])
-    assert {key[2]: one.text for key, one in journal.known().items()} == {"hash": ONE.text, "other": "return 2"}
+    assert {key[2]: completion.text for key, completion in journal.known().items()} == {
+        "hash": ONE.text,
+        "other": "return 2",
+    }
 
 
-def test_a_journal_that_is_not_there_knows_nothing_and_writes_nothing(path: Path):
+def test_a_missing_journal_is_empty_and_is_not_created(path: Path):
     journal = Journal(path)
     assert journal.known() == {}
     assert not path.exists()
@@ -99,7 +102,7 @@ def test_a_journal_that_is_not_there_knows_nothing_and_writes_nothing(path: Path
     assert not path.exists()
 
 
-def test_threads_do_not_write_into_each_others_lines(path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_threads_write_one_at_a_time(path: Path, monkeypatch: pytest.MonkeyPatch):
     journal = Journal(path)
     writing = threading.Lock()
     together = []
@@ -123,10 +126,10 @@ def test_threads_do_not_write_into_each_others_lines(path: Path, monkeypatch: py
     for thread in threads:
         thread.join()
     assert len(Journal(path).known()) == 40
-    assert not any(together), "what a failed append takes back would be another thread's"
+    assert not any(together), "else a failed append would truncate another thread's lines"
 
 
-def test_it_returns_when_the_completions_are_on_the_disk(path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_completions_are_synced_to_disk(path: Path, monkeypatch: pytest.MonkeyPatch):
     Journal(path).record([ONE])
     synced = []
     original = os.fsync
@@ -136,9 +139,7 @@ def test_it_returns_when_the_completions_are_on_the_disk(path: Path, monkeypatch
     assert synced[0].count(b"\n") == 2
 
 
-def test_a_full_disk_leaves_no_torn_line_for_the_next_completion_to_be_lost_in(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_full_disk_leaves_no_partial_line(path: Path, monkeypatch: pytest.MonkeyPatch):
     journal = Journal(path)
     journal.record([ONE])
     with monkeypatch.context() as full:
@@ -152,10 +153,10 @@ def test_a_full_disk_leaves_no_torn_line_for_the_next_completion_to_be_lost_in(
         with pytest.raises(EnvironmentFault, match="No space left"):
             journal.record([replace(ONE, sample=1)])
     journal.record([replace(ONE, sample=2)])
-    assert [one.sample for one in journal.known().values()] == [0, 2]
+    assert [completion.sample for completion in journal.known().values()] == [0, 2]
 
 
-def test_a_damaged_line_is_named_and_says_what_to_do(path: Path):
+def test_the_error_names_a_damaged_line_and_has_a_remedy(path: Path):
     Journal(path).record([ONE, replace(ONE, sample=1)])
     lines = path.read_bytes().splitlines()
     path.write_bytes(lines[0] + b'\n{"prompt": 1\n' + lines[1] + b"\n")
@@ -164,9 +165,7 @@ def test_a_damaged_line_is_named_and_says_what_to_do(path: Path):
     assert "remove the line" in caught.value.remedy
 
 
-def test_the_names_of_a_new_file_and_of_its_folders_are_on_the_disk_with_it(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_names_of_a_new_file_and_its_folders_are_synced_to_disk(path: Path, monkeypatch: pytest.MonkeyPatch):
     synced: list[Path] = []
     fsync = os.fsync
 
@@ -180,4 +179,4 @@ def test_the_names_of_a_new_file_and_of_its_folders_are_on_the_disk_with_it(
     assert {path, path.parent, *path.parents[1:3]} <= set(synced)
     synced.clear()
     journal.record([replace(ONE, sample=1)])
-    assert synced == [path], "of a file that is there only the content"
+    assert synced == [path], "for an existing file, only its content is synced"

@@ -1,4 +1,4 @@
-"""What is kept of batches that a provider has."""
+"""Pending batch jobs on disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tasks.history.pending_batches import PendingBatches
 SLIP = PendingBatch("20260101-a", "openai/x", datetime(2026, 1, 1, tzinfo=UTC), usd=0.5, tokens=100)
 
 
-def test_a_slip_is_there_from_before_it_is_sent_until_it_is_dropped(tmp_path: Path):
+def test_a_batch_is_on_disk_from_before_it_is_submitted_until_it_is_dropped(tmp_path: Path):
     pending_batches = PendingBatches(tmp_path / "paid")
     assert pending_batches.all() == []
     pending_batches.keep(SLIP)
@@ -27,17 +27,17 @@ def test_a_slip_is_there_from_before_it_is_sent_until_it_is_dropped(tmp_path: Pa
     assert pending_batches.all() == []
 
 
-def test_a_line_that_a_crash_cut_short_does_not_count(tmp_path: Path):
+def test_a_line_that_a_crash_cut_short_is_ignored(tmp_path: Path):
     pending_batches = PendingBatches(tmp_path)
     pending_batches.keep(SLIP)
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes() + b'{"key": "2026')
     assert pending_batches.all() == [SLIP]
     path.write_bytes(b'{"key": "2026')
-    assert pending_batches.all() == [], "nothing was sent before the first line was whole"
+    assert pending_batches.all() == [], "nothing is submitted before the first line is complete"
 
 
-def test_a_damaged_slip_is_told_with_its_place(tmp_path: Path):
+def test_the_error_names_a_damaged_file(tmp_path: Path):
     (tmp_path / "x.slip").write_bytes(b"no\n")
     with pytest.raises(HistoryError, match=r"x\.slip is damaged"):
         PendingBatches(tmp_path).all()

@@ -1,4 +1,4 @@
-"""What a history is made of is its owner's alone, whatever the umask is; what was opened to others stays open."""
+"""Files of a history are private whatever the umask is, and a shared history stays shared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flows.cli.sql_shell import _line_editing
 from tasks.history.archive import pack, unpack
 from tasks.history.atomic_files import append_lines
 from tasks.history.compact import compact
-from tasks.history.mirror import local_copy
+from tasks.history.remote.mirror import local_copy
 from tasks.history.run_lock import run_lock
 from tests.history.made import create, grow
 
@@ -27,7 +27,7 @@ def _open_umask() -> Iterator[None]:
 
 
 def modes(root: Path) -> set[tuple[bool, str]]:
-    """Whether it is a folder, and the rights, of all that is below a folder, itself included."""
+    """Return, for a folder and everything in it, whether it is a folder, and its permissions."""
     found = (root, *root.rglob("*"))
     return {(path.is_dir(), oct(stat.S_IMODE(path.stat().st_mode))) for path in found}
 
@@ -41,26 +41,26 @@ def fill(history: Path) -> None:
         grow(files, 6)
         compact(files, 1)
         grow(files, 1)
-        append_lines(files.paid(8), [b"{}"])
+        append_lines(files.journal(8), [b"{}"])
         files.probe()
 
 
 @pytest.mark.parametrize("place", ["history", "new/history", "runs/history"])
-def test_a_new_history_is_its_owners(place: str, tmp_path: Path):
+def test_a_new_history_is_private(place: str, tmp_path: Path):
     tmp_path.chmod(0o755)
     history = tmp_path / place
     fill(history)
     assert modes(history) == PRIVATE
 
 
-def test_an_imported_run_and_its_archive_are_their_owners(tmp_path: Path):
+def test_an_imported_run_and_its_archive_are_private(tmp_path: Path):
     pack(create(tmp_path / "here", islands=3, prompts=4), tmp_path / "run.tar.zst")
     unpack(tmp_path / "run.tar.zst", tmp_path / "there")
     assert modes(tmp_path / "there") == PRIVATE
     assert modes(tmp_path / "run.tar.zst") == {(False, "0o600")}
 
 
-def test_a_history_that_was_opened_to_a_group_stays_open_to_it(tmp_path: Path):
+def test_a_history_shared_with_a_group_stays_shared(tmp_path: Path):
     history = tmp_path / "history"
     history.mkdir()
     history.chmod(0o750)
@@ -70,14 +70,14 @@ def test_a_history_that_was_opened_to_a_group_stays_open_to_it(tmp_path: Path):
     assert modes(history) == {(True, "0o750"), (False, "0o640")}
 
 
-def test_the_copy_of_a_history_on_a_store_is_its_owners(bucket: str, tmp_path: Path):
+def test_the_copy_of_a_history_on_object_storage_is_private(bucket: str, tmp_path: Path):
     root = local_copy(bucket)
     assert modes(root) == PRIVATE
     fill(root)
     assert modes(root) == PRIVATE
 
 
-def test_pages_and_the_lines_of_the_shell_are_their_owners(tmp_path: Path):
+def test_reports_and_the_shell_history_are_private(tmp_path: Path):
     write_page(tmp_path / "report.html", "<p>it</p>")
     with _line_editing(tmp_path / "state" / "overnight" / "sql_history"):
         pass

@@ -1,4 +1,4 @@
-"""Queries in a process of their own: limits that hold whatever a function does, and answers as without."""
+"""Queries in a separate process: limits hold within any function, and answers are those of the database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.history.made import create, grow
 from tests.history.writer import ROOT
 
 IN_ONE_FUNCTION = "SELECT length(repeat('x', 4000000000))"
-"""DuckDB does not look at interrupts within a function."""
+"""Query that DuckDB cannot interrupt, since it checks for interrupts only between functions."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def pid_of(queries: QueryProcess) -> int:
         "EXPLAIN FROM generations",
     ],
 )
-def test_an_answer_is_the_same_as_without(sql: str, history: Path, queries: QueryProcess):
+def test_answers_are_those_of_the_database(sql: str, history: Path, queries: QueryProcess):
     assert queries.query(sql).equals(Database(history).query(sql))
 
 
@@ -64,7 +64,7 @@ def test_a_query_may_have_parameters(queries: QueryProcess):
 
 
 @pytest.mark.parametrize("sql", ["SELEC 1", "SELECT 1; SELECT 2", "FROM '/etc/passwd'", "SELECT '\udc80'"])
-def test_errors_and_the_guard_are_as_without_and_the_process_goes_on(sql: str, history: Path, queries: QueryProcess):
+def test_errors_are_those_of_the_database_and_the_process_continues(sql: str, history: Path, queries: QueryProcess):
     process = pid_of(queries)
     with pytest.raises(QueryError) as expected:
         Database(history).query(sql)
@@ -75,23 +75,23 @@ def test_errors_and_the_guard_are_as_without_and_the_process_goes_on(sql: str, h
     assert pid_of(queries) == process
 
 
-def test_the_time_limit_holds_within_a_function_and_another_process_takes_over(queries: QueryProcess):
+def test_the_time_limit_holds_within_a_function_and_a_new_process_takes_over(queries: QueryProcess):
     process, begin = pid_of(queries), time.monotonic()
     with pytest.raises(QueryError, match=r"no answer within 0\.5 s"):
         queries.query(IN_ONE_FUNCTION, timeout_s=0.5)
     assert time.monotonic() - begin < 5
-    assert resident_bytes(process) == 0, "it is gone"
+    assert resident_bytes(process) == 0, "the process has ended"
     assert queries.query("SELECT 1 AS a").to_pylist() == [{"a": 1}]
 
 
 def test_the_memory_limit_holds_within_a_function(queries: QueryProcess, monkeypatch: pytest.MonkeyPatch):
     assert queries._child is not None
-    monkeypatch.setattr(queries._child, "_most_bytes", resident_bytes(pid_of(queries)) + 2**28)
+    monkeypatch.setattr(queries._child, "_max_bytes", resident_bytes(pid_of(queries)) + 2**28)
     with pytest.raises(QueryError, match="more than half of the memory"):
         queries.query(IN_ONE_FUNCTION, timeout_s=120)
 
 
-def test_a_process_that_the_kernel_kills_had_too_much_memory(queries: QueryProcess):
+def test_a_process_killed_by_the_kernel_is_a_memory_error(queries: QueryProcess):
     os.kill(pid_of(queries), signal.SIGKILL)
     with pytest.raises(QueryError, match="half of the memory"):
         queries.query("SELECT 1")
@@ -100,7 +100,7 @@ def test_a_process_that_the_kernel_kills_had_too_much_memory(queries: QueryProce
 
 def test_ctrl_c_ends_a_query_and_its_process(queries: QueryProcess, monkeypatch: pytest.MonkeyPatch):
     process = pid_of(queries)
-    monkeypatch.setattr(query_process, "_GLANCE_S", 0.01)
+    monkeypatch.setattr(query_process, "_POLL_S", 0.01)
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         queries.query(IN_ONE_FUNCTION, timeout_s=60)
@@ -118,7 +118,7 @@ queries.query(sys.argv[2])
 """
 
 
-def test_it_ends_with_the_process_that_asks_even_within_a_query(history: Path):
+def test_the_process_ends_with_its_parent_even_within_a_query(history: Path):
     asking = subprocess.Popen(
         [
             sys.executable,
@@ -141,7 +141,7 @@ def test_it_ends_with_the_process_that_asks_even_within_a_query(history: Path):
     assert resident_bytes(process) == 0
 
 
-def test_modules_of_the_working_directory_are_not_taken_for_ours(
+def test_modules_in_the_working_directory_are_not_imported(
     history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     for name in ("json.py", "duckdb.py", "pyarrow.py"):

@@ -1,4 +1,4 @@
-"""What is written of a run is read again as it was, and the same generation is always written the same."""
+"""The record of a run: it is read back unchanged, and the same generation is always written as the same bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tasks.history.atomic_files import read_file, write_file
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of
 from tasks.history.journal import Journal
-from tasks.history.recorded_rows import read_since_reset
+from tasks.history.recorded_rows import read_seconds_since_reset
 from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create, grow, portrait, rebuilt
 
 
@@ -33,10 +33,10 @@ def parquets(files: RunFiles) -> dict[str, Path]:
     return {str(path.relative_to(files.directory)): path for path in sorted(files.directory.rglob("*.parquet"))}
 
 
-# There and back
+# Write and read back
 
 
-def test_a_run_is_read_again_as_it_was_begun(tmp_path: Path):
+def test_a_run_is_read_back_unchanged(tmp_path: Path):
     problem = a_problem(islands=4, mode="paper", reset_generations=None, reset_hours=1.5)
     run = a_run("r", problem, seed=2**62)
     files = files_of(tmp_path, "r")
@@ -53,14 +53,14 @@ def test_a_run_is_read_again_as_it_was_begun(tmp_path: Path):
 @pytest.mark.parametrize("mode", ["default", "paper"])
 def test_a_population_is_rebuilt_from_the_files_alone(tmp_path: Path, seed: int, mode: str):
     files = create(tmp_path, islands=4, prompts=8, mode=mode)
-    told = grow(files, 7, seed=seed)
+    grown = grow(files, 7, seed=seed)
     again = rebuilt(files)
-    assert portrait(again) == portrait(told)
-    assert again.ask(8) == told.ask(8)
-    assert again.best == told.best
+    assert portrait(again) == portrait(grown)
+    assert again.ask(8) == grown.ask(8)
+    assert again.best == grown.best
 
 
-def test_going_on_from_the_files_is_the_same_as_never_having_stopped(tmp_path: Path):
+def test_continuing_from_the_files_equals_never_having_stopped(tmp_path: Path):
     through, stopped = create(tmp_path / "a", prompts=6), create(tmp_path / "b", prompts=6)
     grow(through, 6)
     for _ in range(3):
@@ -70,7 +70,7 @@ def test_going_on_from_the_files_is_the_same_as_never_having_stopped(tmp_path: P
     }
 
 
-def test_what_is_behind_a_run_is_what_was_judged_and_paid(tmp_path: Path):
+def test_the_history_of_a_run_has_all_judged_programs(tmp_path: Path):
     files = create(tmp_path)
     start = record.read_run_history(files).start
     scored = a_judged(files.run_id, 1, 0, scores=(1.0, 2.0), niche="1", parents=[start.id], cost_usd=0.5)
@@ -85,11 +85,11 @@ def test_what_is_behind_a_run_is_what_was_judged_and_paid(tmp_path: Path):
     assert past.steps == (Step(1, is_committed=True, changes=changes),)
     assert past.generations == 1
     assert crashed.candidate.code_hash in past.code_hashes
-    assert ours.candidate.code_hash not in past.code_hashes, "it is to be evaluated again"
+    assert ours.candidate.code_hash not in past.code_hashes, "it is evaluated again"
     assert "" not in past.code_hashes
 
 
-def test_a_candidate_is_written_down_in_full(tmp_path: Path):
+def test_a_candidate_is_written_in_full(tmp_path: Path):
     files = create(tmp_path)
     start = record.read_run_history(files).start
     text = "Here:\r\n```python\nreturn 1\n```\n\x1b[31mé😀\0\u2028"
@@ -112,32 +112,32 @@ def test_a_candidate_is_written_down_in_full(tmp_path: Path):
     assert (generation["tokens_in"], generation["tokens_out"], generation["state"]) == (200, 20, "committed")
 
 
-def test_scores_that_are_equal_have_the_same_cluster_also_where_a_zero_has_a_sign(tmp_path: Path):
+def test_equal_scores_have_the_same_cluster_even_with_negative_zero(tmp_path: Path):
     files = create(tmp_path)
     scores = [(0.0, 1.0), (-0.0, 1.0), (1.0, 0.0)]
     judged = [a_judged(files.run_id, 1, place, scores=pair) for place, pair in enumerate(scores)]
-    record.commit(files, a_generation(1, judged, judged[0].program(), [Join("0", one.id) for one in judged]))
+    record.commit(files, a_generation(1, judged, judged[0].program(), [Join("0", program.id) for program in judged]))
     first, second, third = (row["cluster"] for row in rows(files, 1, "population"))
     assert first == second != third
     assert len(first) == 12
 
 
-def test_hours_since_a_reset_are_those_of_nights(tmp_path: Path):
+def test_time_since_a_reset_counts_nights_only(tmp_path: Path):
     files = create(tmp_path)
-    assert read_since_reset(files) == 0
+    assert read_seconds_since_reset(files) == 0
     minutes = {1: (1, 0, 10), 2: (1, 10, 30), 3: (2, 600, 604), 4: (2, 604, 611)}
     for number, (night, begin, end) in minutes.items():
         judged = a_judged(files.run_id, number, 0, scores=(1.0, 2.0))
         changes = [Reset("0", judged.id)] if number == 1 else []
         times = {"started_at": NOW + timedelta(minutes=begin), "ended_at": NOW + timedelta(minutes=end)}
         record.commit(files, a_generation(number, [judged], judged.program(), changes, night=night, **times))
-    assert read_since_reset(files) == (20 + 11) * 60
+    assert read_seconds_since_reset(files) == (20 + 11) * 60
 
 
-# Gaps, failures, doubles
+# Gaps, failures, repeated commits
 
 
-def test_only_generations_that_follow_on_each_other_count(tmp_path: Path):
+def test_generations_after_a_gap_are_ignored(tmp_path: Path):
     files = create(tmp_path)
     grow(files, 2)
     until = portrait(rebuilt(files))
@@ -149,7 +149,7 @@ def test_only_generations_that_follow_on_each_other_count(tmp_path: Path):
     assert portrait(rebuilt(files)) == until
 
 
-def test_without_its_start_program_a_run_is_damaged_and_says_so(tmp_path: Path):
+def test_a_run_without_its_start_program_is_an_error(tmp_path: Path):
     files = create(tmp_path)
     grow(files, 1)
     shutil.rmtree(files.generation(0))
@@ -167,17 +167,17 @@ def test_a_generation_is_committed_once_and_the_first_one_stays(tmp_path: Path):
     assert {name: path.read_bytes() for name, path in parquets(files).items()} == before
 
 
-def test_paid_completions_are_part_of_the_generation_once_it_is_committed_and_not_before(tmp_path: Path):
+def test_the_journal_is_removed_when_its_generation_is_committed_and_not_before(tmp_path: Path):
     files = create(tmp_path)
     judged = a_judged(files.run_id, 1, 0, scores=(1.0, 1.0))
-    Journal(files.paid(1)).record([judged.candidate.completion])
+    Journal(files.journal(1)).record([judged.candidate.completion])
     record.record_failure(files, a_generation(1, [], judged.program(), error="the disk is full"))
-    assert len(Journal(files.paid(1)).known()) == 1
+    assert len(Journal(files.journal(1)).known()) == 1
     record.commit(files, a_generation(1, [judged], judged.program()))
-    assert not files.paid(1).exists()
+    assert not files.journal(1).exists()
 
 
-def test_failed_attempts_lie_beside_the_history_and_are_seen_in_the_view_only(tmp_path: Path):
+def test_failed_attempts_are_kept_apart_and_appear_in_the_view_only(tmp_path: Path):
     files = create(tmp_path)
     best = record.read_run_history(files).start
     for attempt in (1, 2):
@@ -226,7 +226,7 @@ def test_a_night_is_written_at_its_start_and_again_at_its_end(tmp_path: Path):
     assert len(files.nights()) == 1
 
 
-def test_the_last_night_that_had_a_final_is_found(tmp_path: Path):
+def test_the_last_night_with_a_final_evaluation_is_found(tmp_path: Path):
     files = create(tmp_path)
     start = record.read_run_history(files).start
     known = {start.id: start}
@@ -237,7 +237,7 @@ def test_the_last_night_that_had_a_final_is_found(tmp_path: Path):
     assert record.last_finished_night(files, known) == night
 
 
-# The same again
+# Reproducibility
 
 
 def without_times(table: pa.Table) -> pa.Table:
@@ -245,32 +245,32 @@ def without_times(table: pa.Table) -> pa.Table:
 
 
 def test_the_same_generations_are_the_same_bytes(tmp_path: Path):
-    one, other = create(tmp_path / "one", prompts=8), create(tmp_path / "other", prompts=8)
-    grow(one, 5)
-    grow(other, 5)
-    assert list(parquets(one)) == list(parquets(other))
-    for name, path in parquets(one).items():
-        assert path.read_bytes() == parquets(other)[name].read_bytes(), name
+    first, second = create(tmp_path / "one", prompts=8), create(tmp_path / "other", prompts=8)
+    grow(first, 5)
+    grow(second, 5)
+    assert list(parquets(first)) == list(parquets(second))
+    for name, path in parquets(first).items():
+        assert path.read_bytes() == parquets(second)[name].read_bytes(), name
 
 
 def test_the_same_generations_at_another_time_differ_in_their_times_only(tmp_path: Path):
     later = NOW + timedelta(days=3, seconds=1)
-    one, other = create(tmp_path / "one", prompts=8), create(tmp_path / "other", prompts=8, clock=later)
-    grow(one, 5)
-    grow(other, 5, clock=later)
-    for name, path in parquets(one).items():
-        first, second = read_file(path), read_file(parquets(other)[name])
+    early, late = create(tmp_path / "one", prompts=8), create(tmp_path / "other", prompts=8, clock=later)
+    grow(early, 5)
+    grow(late, 5, clock=later)
+    for name, path in parquets(early).items():
+        first, second = read_file(path), read_file(parquets(late)[name])
         assert without_times(first).equals(without_times(second), check_metadata=True), name
         if "population" not in name:
             assert not first.equals(second), name
 
 
-def test_what_was_skipped_is_null_and_its_program_has_no_score(tmp_path: Path):
+def test_skipped_scores_are_null_and_the_program_has_no_score(tmp_path: Path):
     files = create(tmp_path)
     start = record.read_run_history(files).start
-    one = a_judged(files.run_id, 1, 0, outcome=Outcome.REJECTED)
-    verdict = replace(one.verdict, scores=(0.25,), skipped=1)
-    record.commit(files, a_generation(1, [replace(one, verdict=verdict)], start))
+    judged = a_judged(files.run_id, 1, 0, outcome=Outcome.REJECTED)
+    verdict = replace(judged.verdict, scores=(0.25,), skipped=1)
+    record.commit(files, a_generation(1, [replace(judged, verdict=verdict)], start))
     database = Database(tmp_path)
     (row,) = database.rows("SELECT outcome, score, scores FROM programs WHERE generation = 1")
     assert (row["outcome"], row["score"], row["scores"]) == ("rejected", None, [0.25, None])
@@ -278,7 +278,7 @@ def test_what_was_skipped_is_null_and_its_program_has_no_score(tmp_path: Path):
     assert [tuple(row.values()) for row in rows] == [(1, 0.25, "scored"), (2, None, "skipped")]
     past = record.read_run_history(files)
     assert list(past.programs.values()) == [start]
-    assert one.candidate.code_hash in past.code_hashes, "it was judged"
+    assert judged.candidate.code_hash in past.code_hashes, "it was judged"
 
 
 # The problem's own files
@@ -292,7 +292,7 @@ def a_run_with_files(history: Path) -> tuple[RunRecord, RunFiles]:
     return run, files
 
 
-def test_a_run_keeps_the_problem_s_own_files(tmp_path: Path):
+def test_a_run_has_the_problem_s_own_files(tmp_path: Path):
     run, files = a_run_with_files(tmp_path)
     assert record.read_run(files).problem.files == run.problem.files
     (row,) = Database(tmp_path).rows("SELECT files, specification_hash FROM runs")
@@ -300,7 +300,7 @@ def test_a_run_keeps_the_problem_s_own_files(tmp_path: Path):
     assert row["specification_hash"] == run.problem.hash
 
 
-def test_a_file_that_was_exchanged_in_the_history_is_noticed(tmp_path: Path):
+def test_a_changed_problem_file_in_the_history_is_an_error(tmp_path: Path):
     _, files = a_run_with_files(tmp_path)
     rows = [{"path": "a.bin", "content": b"other"}, {"path": "lib/b.py", "content": b"x = 1\r\n"}]
     write_file(files.problem_files, pa.Table.from_pylist(rows, tables.FILES))

@@ -1,4 +1,4 @@
-"""A process of its own that holds a run and commits generations until it is done or killed."""
+"""Child process that holds a run and commits generations until it is done or killed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Process: TypeAlias = "subprocess.Popen[str]"
 
 
 def environment(files: RunFiles) -> dict[str, str]:
-    """Return the environment of the machine that has a run: a copy counts where its machine keeps copies."""
+    """Return the environment of the machine that has a run: only its own cache folder may contain copies."""
     return {**os.environ, "OVERNIGHT_CACHE": str(files.directory.parents[2])}
 
 
 def start(files: RunFiles, generations: int) -> Process:
-    """Returns when it has the lock."""
+    """Start the process and wait until it has the lock."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.history.writer", str(files.directory), str(generations)],
         cwd=ROOT,

@@ -73,14 +73,14 @@ def test_a_query_may_come_from_stdin(history: Path, dash: list[str]):
 
 
 def test_without_a_query_and_without_a_terminal_the_views_are_described(history: Path):
-    assert b"place of the input, from 1" in piped(history, b" \n").stdout
+    assert b"position of the input, from 1" in piped(history, b" \n").stdout
     closed = subprocess.run(
         ["sh", "-c", 'exec "$0" -m flows.cli.main sql <&-', sys.executable],
         env={**os.environ, "OVERNIGHT_HISTORY": str(history)},
         capture_output=True,
         check=True,
     )
-    assert b"place of the input, from 1" in closed.stdout
+    assert b"position of the input, from 1" in closed.stdout
 
 
 def test_a_pipe_that_stays_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -285,7 +285,7 @@ def test_the_shell_answers_completes_survives_errors_and_keeps_its_lines(
     assert "p.finish_reason" in shell.until("1 row in ")
     for typed, shown in {
         ".format json": "json",
-        ".describe scores": "place of the input",
+        ".describe scores": "position of the input",
         ".nonsense": "no command .nonsense",
         ".timeout 0": ".timeout takes seconds, more than 0",
         ".format parquet": ".format takes table|csv|json|jsonl|markdown",

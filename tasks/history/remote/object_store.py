@@ -1,4 +1,4 @@
-"""Object storage: objects by key below one URL, each there whole or not there, and errors that say of which kind."""
+"""Read and write objects by key below one URL, each atomically, with errors that tell outages from refusals."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NATIVE = ("s3", "gs", "gcs", "abfs", "abfss")
-"""What pyarrow speaks by itself; other schemes are fsspec's, where the package that speaks them is installed."""
+"""Schemes that pyarrow supports itself; others need fsspec and an installed package for the scheme."""
 
 _CHUNK = 8 << 20
-_AT_ONCE = 8
+_CONCURRENCY = 8
 _REFUSED = re.compile(
     r"AWS Error (?:ACCESS_DENIED|INVALID_\w+|SIGNATURE_DOES_NOT_MATCH|NO_SUCH_BUCKET|UNRECOGNIZED_CLIENT"
     r"|MISSING_\w+|EXPIRED_TOKEN|REQUEST_TIME_TOO_SKEWED)|HTTP status 40[01345]|PERMISSION_DENIED|UNAUTHENTICATED"
 )
-"""What asking again does not help against."""
+"""Errors that a retry does not help against."""
 
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """What a listing says of an object.
+    """Entry of an object in a listing.
 
     Attributes:
         size: Bytes.
-        changed_at: By the store's own clock; `None` where it does not say.
+        changed_at: Time of the last write by the store's own clock; `None` if the store does not report it.
     """
 
     size: int
@@ -52,41 +52,44 @@ class ObjectInfo:
 
 
 class ObjectStore:
-    """Objects below one URL. Every call returns when the store has said that it is done.
+    """Objects below one URL. Every call returns once the store has confirmed it.
 
-    What each raises, beside what it says:
-        StoreUnavailable: If the store does not answer, or not as it should; it may again.
-        EnvironmentFault: If it refuses: the key, the bucket.
+    Every method may raise, besides the errors that it lists:
+        StoreUnavailable: If the store does not answer, or answers with an error that may pass.
+        EnvironmentFault: If the store refuses: a wrong key, a missing bucket.
 
     Args:
-        url: Where they are, like `s3://bucket/prefix`.
+        url: URL of the objects' folder, like `s3://bucket/prefix`.
+
+    Attributes:
+        url: The same.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._files, self._base = _connect(url)
-        self._threads = ThreadPoolExecutor(_AT_ONCE, "overnight-put")
+        self._threads = ThreadPoolExecutor(_CONCURRENCY, "overnight-put")
 
     def put(self, key: str, content: bytes | Path) -> None:
-        """Makes an object; the one that was there is replaced in one step."""
+        """Write an object, replacing an existing one atomically."""
         if isinstance(content, Path) and content.stat().st_size <= _CHUNK:
             content = content.read_bytes()
-        # In a thread, where nothing interrupts: a stream that is left half-way would be closed, and shown as it is.
+        # In a thread, which Ctrl-C does not interrupt: closing a half-written stream would publish half an object.
         self._threads.submit(self._put, key, content).result()
 
     def get(self, key: str) -> bytes:
-        """An object's content.
+        """Return an object's content.
 
         Raises:
-            FileNotFoundError: If there is none.
+            FileNotFoundError: If there is no such object.
         """
         return b"".join(self._chunks(key))
 
     def fetch(self, key: str, target: Path) -> None:
-        """Writes an object's content to a file.
+        """Write an object's content to a new file.
 
         Raises:
-            FileNotFoundError: If there is none.
+            FileNotFoundError: If there is no such object.
         """
         with open_private(target, "xb") as handle:
             handle.writelines(self._chunks(key))
@@ -94,13 +97,14 @@ class ObjectStore:
             os.fsync(handle.fileno())
 
     def has(self, key: str) -> bool:
+        """Return whether an object exists."""
         from pyarrow.fs import FileType
 
         with self._errors():
             return self._files.get_file_info(self._path(key)).type is FileType.File
 
     def list(self, folder: str) -> dict[str, ObjectInfo]:
-        """The objects below a folder, by key."""
+        """Return the objects below a folder, by key."""
         from pyarrow.fs import FileSelector, FileType
 
         with self._errors():
@@ -110,35 +114,35 @@ class ObjectStore:
         return {info.path[start:]: ObjectInfo(info.size, info.mtime) for info in found}
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Removes objects, of which some may be gone already."""
+        """Remove objects; missing ones are ignored."""
         self.each(self._delete, keys)
 
     def delete_folders(self, folders: Iterable[str]) -> None:
-        """Removes all objects below folders, each in few requests."""
+        """Remove all objects below folders, with few requests per folder."""
         self.each(self._delete_folder, folders)
 
-    def each(self, do: Callable[[T], None], things: Iterable[T]) -> None:
-        """Does something for each, several at a time; the first error is raised when all have ended."""
-        with ThreadPoolExecutor(_AT_ONCE, "overnight-store") as threads:
-            futures = [threads.submit(do, thing) for thing in things]
+    def each(self, call: Callable[[T], None], items: Iterable[T]) -> None:
+        """Call a function for each item, several at a time; raise the first error once all calls have ended."""
+        with ThreadPoolExecutor(_CONCURRENCY, "overnight-store") as threads:
+            futures = [threads.submit(call, item) for item in items]
         for future in futures:
             future.result()
 
     def require_bucket(self) -> None:
-        """Looks that there is a place to keep objects in, which nothing else shows before the first is written.
+        """Check that the bucket exists, since listing an empty place does not show it.
 
         Raises:
-            EnvironmentFault: If there is none.
+            EnvironmentFault: If it does not.
         """
         from pyarrow.fs import FileType
 
         bucket = self._base.lstrip("/").split("/")[0]
         with self._errors():
-            is_there = self._files.get_file_info(bucket).type is not FileType.NotFound
-        if urlsplit(self.url).scheme in _NATIVE and not is_there:
+            exists = self._files.get_file_info(bucket).type is not FileType.NotFound
+        if urlsplit(self.url).scheme in _NATIVE and not exists:
             raise EnvironmentFault(
-                f"{self.url}: there is no bucket {bucket!r}, or this key may not see it",
-                remedy="Look at its name, or create it with your provider's tools.",
+                f"{self.url}: there is no bucket {bucket!r}, or this key has no access to it",
+                remedy="Check its name, or create it with your provider's tools.",
             )
 
     def _put(self, key: str, content: bytes | Path) -> None:
@@ -158,7 +162,7 @@ class ObjectStore:
             self._files.delete_dir(self._path(folder))
 
     def _chunks(self, key: str) -> Iterator[bytes]:
-        """An object's content, in few requests."""
+        """Yield an object's content in large chunks, so that it takes few requests."""
         with self._errors():
             stream = self._files.open_input_stream(self._path(key))
         with stream:
@@ -179,26 +183,27 @@ class ObjectStore:
         except FileNotFoundError:
             raise
         except OSError as error:
-            said = f"{self.url}: {str(error).strip().rstrip(':')}"
+            message = f"{self.url}: {str(error).strip().rstrip(':')}"
             if isinstance(error, PermissionError) or _REFUSED.search(str(error)):
                 raise EnvironmentFault(
-                    f"the store refuses: {said}",
-                    remedy="Look at the bucket's name, and at the key: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
+                    f"the store refuses: {message}",
+                    remedy="Check the bucket's name, and the key: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
                     "AWS_PROFILE or your provider's own.",
                 ) from error
             raise StoreUnavailable(
-                f"the store does not answer: {said}",
-                remedy="Look at the network and the endpoint; `overnight resume` then goes on.",
+                f"the store does not answer: {message}",
+                remedy="Check the network and the endpoint; `overnight resume` then goes on.",
             ) from error
 
 
 @cache
 def open_store(url: str) -> ObjectStore:
-    """The store behind a URL; one in a process.
+    """Return the store at a URL; one object per process and URL.
 
     Raises:
-        UsageError: If the URL makes no sense.
-        EnvironmentFault: If the package that speaks to such a store is missing.
+        UsageError: If the URL is invalid.
+        EnvironmentFault: If the package for this kind of store is missing.
+        StoreUnavailable: If the store does not answer.
     """
     return ObjectStore(url)
 
@@ -212,7 +217,7 @@ def _connect(url: str) -> tuple[FileSystem, str]:
         files, base = FileSystem.from_uri(_s3(url) if scheme == "s3" else url if scheme in _NATIVE else f"fsspec+{url}")
     except ImportError as error:
         raise EnvironmentFault(
-            f"{url}: no package is installed that speaks to such a store: {error}",
+            f"{url}: the package for this kind of store is not installed: {error}",
             remedy="Install it beside Overnight: uv pip install …, or keep the history on S3 or Google Cloud Storage.",
         ) from error
     except (ArrowInvalid, ValueError) as error:
@@ -220,17 +225,17 @@ def _connect(url: str) -> tuple[FileSystem, str]:
             f"{url} names no store: {error}", remedy="Name one like s3://bucket/prefix, or a directory."
         ) from error
     except OSError as error:
-        raise StoreUnavailable(f"the store does not answer: {url}: {error}", remedy="Look at the network.") from error
+        raise StoreUnavailable(f"the store does not answer: {url}: {error}", remedy="Check the network.") from error
     return files, base.rstrip("/")
 
 
 def _s3(url: str) -> str:
-    """The URL with the endpoint of the usual variables, and an object in one request in place of three."""
+    """Add the endpoint from the usual environment variables, and the option that writes an object in one request."""
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if endpoint and "endpoint_override" not in options:
-        where = urlsplit(endpoint)
-        options |= {"scheme": where.scheme, "endpoint_override": where.netloc + where.path.rstrip("/")}
+        address = urlsplit(endpoint)
+        options |= {"scheme": address.scheme, "endpoint_override": address.netloc + address.path.rstrip("/")}
     options["allow_delayed_open"] = "true"
     return urlunsplit(parts._replace(query=urlencode(options)))

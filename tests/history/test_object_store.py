@@ -1,4 +1,4 @@
-"""Any store: an object is there whole or not there, and what goes wrong is told for what it is."""
+"""Object stores of any kind: objects are written atomically, and errors have the right type."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import EnvironmentFault, StoreUnavailable
-from tasks.history.store import ObjectStore
+from tasks.history.remote.object_store import ObjectStore
 from tests.objects import ObjectServer
 
 
 @pytest.fixture(params=["s3", "memory"])
 def store(request: pytest.FixtureRequest) -> ObjectStore:
-    """A new place on an S3 server, and one of fsspec's."""
+    """Provide an empty store on an S3 server, and one of fsspec."""
     if request.param == "s3":
         return ObjectStore(request.getfixturevalue("bucket"))
     return ObjectStore(f"memory://{secrets.token_hex(6)}/histories")
 
 
-def test_what_is_put_is_listed_and_got_back(store: ObjectStore, tmp_path: Path):
+def test_a_written_object_is_listed_and_read_back(store: ObjectStore, tmp_path: Path):
     (tmp_path / "file").write_bytes(b"from a file")
     store.put("runs/one/a", b"some bytes")
     store.put("runs/one/deep/b", tmp_path / "file")
@@ -36,13 +36,13 @@ def test_what_is_put_is_listed_and_got_back(store: ObjectStore, tmp_path: Path):
     assert store.has("runs/two/c")
 
 
-def test_what_is_put_again_is_replaced(store: ObjectStore):
+def test_writing_again_replaces_an_object(store: ObjectStore):
     store.put("key", b"long and old")
     store.put("key", b"new")
     assert store.get("key") == b"new"
 
 
-def test_what_is_not_there_is_said_to_be_missing(store: ObjectStore, tmp_path: Path):
+def test_a_missing_object_is_file_not_found(store: ObjectStore, tmp_path: Path):
     assert store.list("nowhere") == {}
     assert not store.has("nowhere/key")
     store.delete(["nowhere/key"])
@@ -52,21 +52,21 @@ def test_what_is_not_there_is_said_to_be_missing(store: ObjectStore, tmp_path: P
         store.fetch("nowhere/key", tmp_path / "fetched")
 
 
-def test_what_is_deleted_is_gone_and_the_rest_is_not(store: ObjectStore):
+def test_only_the_given_objects_are_deleted(store: ObjectStore):
     for number in range(20):
         store.put(f"folder/{number}", b"x")
     store.delete(f"folder/{number}" for number in range(19))
     assert list(store.list("folder")) == ["folder/19"]
 
 
-def test_a_folder_is_deleted_with_all_that_is_in_it_and_no_other(store: ObjectStore):
+def test_a_folder_is_deleted_with_everything_in_it_and_no_other(store: ObjectStore):
     for key in ("a/b/1", "a/b/c/2", "a/bc/3", "d"):
         store.put(key, b"x")
     store.delete_folders(["a/b", "nowhere"])
     assert set(store.list("")) == {"a/bc/3", "d"}
 
 
-def test_a_large_object_arrives_whole(store: ObjectStore, tmp_path: Path):
+def test_a_large_object_is_read_back_whole(store: ObjectStore, tmp_path: Path):
     content = secrets.token_bytes(20 << 20)
     (tmp_path / "large").write_bytes(content)
     store.put("large", tmp_path / "large")
@@ -74,13 +74,13 @@ def test_a_large_object_arrives_whole(store: ObjectStore, tmp_path: Path):
     assert (tmp_path / "fetched").read_bytes() == content
 
 
-def test_an_object_is_one_request(bucket: str, objects: ObjectServer):
+def test_an_object_is_written_in_one_request(bucket: str, objects: ObjectServer):
     place = bucket.partition("?")[0].removeprefix("s3:/")
     ObjectStore(bucket).put("key", b"x" * 100_000)
     assert [request for request in objects.requests if f"{place}/key" in request] == [f"PUT {place}/key"]
 
 
-def test_a_bucket_that_is_not_there_is_refused_and_not_waited_for(objects: ObjectServer):
+def test_a_missing_bucket_is_a_fault_and_not_an_outage(objects: ObjectServer):
     with pytest.raises(EnvironmentFault, match="NO_SUCH_BUCKET") as caught:
         ObjectStore(objects.url("nowhere")).put("key", b"x")
     assert not isinstance(caught.value, StoreUnavailable)

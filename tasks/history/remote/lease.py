@@ -1,4 +1,4 @@
-"""Whose turn it is to write a run that several machines can reach: a claim that a crash does not leave behind."""
+"""Let one machine at a time write a run on object storage, by a lease that expires after a crash."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from datetime import timedelta
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.errors import EnvironmentFault, OvernightError, RunIsBusy, StoreUnavailable
-from tasks.history.store import ObjectStore
+from tasks.history.remote.object_store import ObjectStore
 
 SECONDS = 60.0
-"""After so long without a sign of life a claim is void."""
+"""Seconds without renewal after which a claim expires."""
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Goes on while the machine sleeps, which the claims of others do, too."""
+"""Clock that also runs while the machine is suspended, as other machines' claims do."""
 
 
 class Claim(BaseModel):
-    """What a claim says of itself."""
+    """Content of a claim.
+
+    Attributes:
+        host: Name of the machine.
+        process: Id of the process.
+        seconds: Seconds without renewal after which it expires.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,16 +38,17 @@ class Claim(BaseModel):
 
 
 class Lease:
-    """A claim on a run, renewed in the background until it is released.
+    """Claim on a run, renewed in the background until it is released.
 
-    Stores know no locks. Each contender writes an object of its own and then looks at those of the others: whoever sees
-    a live one withdraws. Both may, never neither. Ages are told by the store's clock alone.
+    Object storage has no locks. Each contender writes an object of its own and then lists those of the others: if one
+    is live, it withdraws. Two contenders may both withdraw, but never both hold the run. Ages are computed from the
+    store's clock alone.
 
     Args:
-        store: Where the run is.
-        folder: Of the claims on it.
-        name: Of this contender: of a copy of the history, in which the kernel allows one process at a time. So what a
-            killed process left behind is its successor's own.
+        store: Object storage of the run.
+        folder: Folder of the claims on the run.
+        name: Name of this contender, unique to a copy of the history. The kernel lets one process at a time lock a run
+            in a copy, so a process may take over the claim of a killed one.
     """
 
     def __init__(self, store: ObjectStore, folder: str, name: str) -> None:
@@ -49,19 +56,19 @@ class Lease:
         self._folder = folder
         self._key = f"{folder}/{name}"
         self._claim = Claim(host=socket.gethostname(), process=os.getpid(), seconds=SECONDS)
-        self._renewed = float("-inf")
-        self._taking = threading.Lock()
+        self._renewed_at = float("-inf")
+        self._writing = threading.Lock()
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="overnight-lease", daemon=True)
 
     def take(self) -> None:
-        """Returns when it is held.
+        """Take the lease.
 
         Raises:
             RunIsBusy: If another contender holds it.
             StoreUnavailable: If the store does not answer.
         """
-        with self._taking:
+        with self._writing:
             begin = time.clock_gettime(_CLOCK)
             self._put()
             try:
@@ -69,30 +76,30 @@ class Lease:
             except OvernightError:
                 self._withdraw()
                 raise
-            self._renewed = begin
+            self._renewed_at = begin
         if self._thread.ident is None:
             self._thread.start()
 
     def is_held(self) -> bool:
-        """Whether nobody else can have taken it yet. What is being written may take the rest of its time."""
-        return time.clock_gettime(_CLOCK) - self._renewed < self._claim.seconds * 3 / 4
+        """Return whether no other contender can have it yet; a quarter of its time is left for a write under way."""
+        return time.clock_gettime(_CLOCK) - self._renewed_at < self._claim.seconds * 3 / 4
 
     def require(self) -> None:
-        """Returns where it is held without a break.
+        """Check that the lease has been held without a break.
 
         Raises:
-            StoreUnavailable: If it ran out. It is held again then, but another may have held it in between.
-            RunIsBusy: If another holds it now.
+            StoreUnavailable: If it had expired. It is taken again, but another machine may have held it meanwhile.
+            RunIsBusy: If another contender holds it now.
         """
         if not self.is_held():
             self.take()
-            raise StoreUnavailable("the claim on the run had run out while the store did not answer")
+            raise StoreUnavailable("the claim on the run had expired while the store did not answer")
 
     def release(self) -> None:
-        """Ends it."""
+        """Stop renewing the claim and remove it."""
         self._released.set()
         self._thread.join()
-        self._renewed = float("-inf")
+        self._renewed_at = float("-inf")
         self._withdraw()
 
     def _put(self) -> None:
@@ -102,18 +109,18 @@ class Lease:
         claims = self._store.list(self._folder)
         mine = claims.pop(self._key, None)
         if mine is None:
-            raise StoreUnavailable("the store took so long that another contender found this one's claim void")
+            raise StoreUnavailable("the store took so long that another contender removed this one's expired claim")
         if mine.changed_at is None:
             raise EnvironmentFault(
                 f"{self._store.url}: the store does not say when an object was written",
-                remedy="Without it two nights of one run cannot be kept apart; use another.",
+                remedy="Overnight needs these times to keep two nights of one run apart; use another store.",
             )
         for key, entry in claims.items():
             if other := self._read(key):
-                self._require_void(other, mine.changed_at - (entry.changed_at or mine.changed_at))
+                self._require_expired(other, mine.changed_at - (entry.changed_at or mine.changed_at))
         self._store.delete(claims)
 
-    def _require_void(self, other: Claim, age: timedelta) -> None:
+    def _require_expired(self, other: Claim, age: timedelta) -> None:
         left = other.seconds - age.total_seconds()
         if left > 0:
             raise RunIsBusy(
@@ -123,8 +130,7 @@ class Lease:
             )
 
     def _withdraw(self) -> None:
-        """Where the store does not answer, the claim ends by itself."""
-        with suppress(EnvironmentFault):
+        with suppress(EnvironmentFault):  # if the store does not answer, the claim expires by itself
             self._store.delete([self._key])
 
     def _read(self, key: str) -> Claim | None:
@@ -135,12 +141,12 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._released.wait(self._claim.seconds / 4):
-            with self._taking:
+            with self._writing:
                 if not self.is_held():
                     continue
                 begin = time.clock_gettime(_CLOCK)
                 try:
                     self._put()
                 except OvernightError:
-                    continue  # tried again; `require` tells whoever depends on it
-                self._renewed = begin
+                    continue  # retried; `require` raises the error if the claim expires meanwhile
+                self._renewed_at = begin
