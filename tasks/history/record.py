@@ -143,7 +143,7 @@ def read_run(files: RunFiles) -> RunRecord:
 def _read_origin(files: RunFiles) -> str:
     """Where the problem lies on this machine; empty where that is not known."""
     try:
-        content = problem_folder.read_bytes(files.directory, files.origin.name, most_bytes=_LONGEST_ORIGIN)
+        content = problem_folder.read_bytes(files.directory, files.origin.name, max_bytes=_LONGEST_ORIGIN)
     except SpecificationError:
         return ""
     return content.decode("utf-8", "surrogateescape").rstrip("\n")

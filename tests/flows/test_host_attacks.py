@@ -337,7 +337,7 @@ ORDER = "x; touch ran #"
 def test_flags_to_copy_from_a_task_hold_no_command_of_a_shell(stranger: Path):
     write_openevolve(stranger, f"llm: {{primary_model: '{ORDER}', api_base: '{ORDER}'}}\nmax_iterations: '$(id)'\n")
     notes = load_problem(stranger).notes
-    models = next(note for note in notes if "its models are asked with: " in note)
+    models = next(note for note in notes if "to use its models: " in note)
     assert ORDER in shlex.split(models.partition(": ")[2])
     assert any(note.endswith("--max-samples '$(id)'") for note in notes)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from schemas.errors import SpecificationError
-from schemas.marked_file import END, START, MarkedFile, cut
+from schemas.marked_file import END, START, MarkedFile, split_at_marks
 from schemas.outcome import Outcome, Verdict
 from tasks.sample.parsing.edits import EditError, edited, edits_of
 from tasks.sample.parsing.parsed import FENCE, ParsedCompletion
@@ -53,7 +53,7 @@ def _edited(edits: list[tuple[str, str]], file: MarkedFile, base: str) -> list[s
     if file.fixed == ("", ""):
         return [whole.rstrip("\n")]
     try:
-        fixed, blocks = cut(whole, "the completion")
+        fixed, blocks = split_at_marks(whole, "the completion")
     except SpecificationError as error:
         raise EditError(f"after the edits: {error}") from error
     if tuple(fixed) != file.fixed:
@@ -73,7 +73,7 @@ def _blocks(answer: str, file: MarkedFile) -> list[str] | None:
     count = len(file.fixed) - 1
     if START in answer or END in answer:
         try:
-            _, blocks = cut(answer, "the completion")
+            _, blocks = split_at_marks(answer, "the completion")
         except SpecificationError:
             return None
         return blocks if len(blocks) == count else None
