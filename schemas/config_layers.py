@@ -7,15 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from schemas import problem_folder
+from schemas.algorithm_settings import with_current_names
 from schemas.bounded_parsing import parse_json, parse_toml
 from schemas.errors import UsageError
 
 
 def merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Merge layers into one table, recursively; a later layer overrides an earlier one."""
+    """Merge layers into one table, recursively; a later layer overrides an earlier one.
+
+    Settings of `search` that have the names of version 0.1 are renamed first, so that layers may use either name.
+    """
     merged: dict[str, Any] = {}
     for layer in layers:
-        for key, value in layer.items():
+        for key, given in layer.items():
+            value = with_current_names(given) if key == "search" else given
             earlier = merged.get(key)
             merged[key] = merge([earlier, value]) if isinstance(earlier, dict) and isinstance(value, dict) else value
     return merged

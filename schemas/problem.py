@@ -240,7 +240,7 @@ def _additional_settings(problem: Problem, base: Settings) -> dict[str, Any]:
     """Return the settings of a problem, by dotted name, that differ from others; unset known scores are left out."""
     base_values, values = (flat_settings(settings.model_dump(mode="json")) for settings in (base, problem.settings))
     unset = {f"known.{name}" for name, value in Known() if value == getattr(problem.settings.known, name)}
-    return {name: value for name, value in values.items() if value != base_values[name] and name not in unset}
+    return {name: value for name, value in values.items() if value != base_values.get(name) and name not in unset}
 
 
 def reload_problem(path: Path, problem: Problem, overrides: Mapping[str, Any]) -> Problem:
@@ -262,9 +262,12 @@ def _added_by_run(problem: Problem) -> dict[str, Any]:
     """Return the search, sampling and sandbox settings that are not in the specification, nested as in TOML."""
     nested: dict[str, Any] = {}
     for name, value in settings_not_in_specification(problem).items():
-        section, _, key = name.partition(".")
-        if section in ("search", "sampling", "sandbox"):
-            nested.setdefault(section, {})[key] = value
+        *sections, key = name.split(".")
+        if sections and sections[0] in ("search", "sampling", "sandbox"):
+            table = nested
+            for section in sections:
+                table = table.setdefault(section, {})
+            table[key] = value
     return nested
 
 

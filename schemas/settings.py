@@ -6,7 +6,7 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from schemas.algorithm_settings import AnyAlgorithm, IslandsSettings, with_current_names
 from schemas.bounded_parsing import require_plain
 from schemas.errors import UsageError
 from schemas.job import Limits
@@ -81,14 +82,7 @@ class Known(Section):
 class Search(Section):
     """The genetic search, `[tool.overnight.search]`."""
 
-    mode: Literal["default", "paper"] = Field(
-        default="default",
-        description="`paper` draws parents with replacement at an absolute temperature and scores duplicates again, "
-        "as FunSearch did; `default` draws without replacement, scales the temperature to the island's spread of "
-        "scores, and evaluates a program once",
-    )
-    islands: int = Field(default=10, ge=1, le=10_000, description="number of islands, that is, of sub-populations")
-    parents: int = Field(default=2, ge=1, le=8, description="number of programs shown in a prompt")
+    algorithm: AnyAlgorithm = IslandsSettings()
     prompts: int = Field(default=12, ge=1, le=10_000, description="number of prompts in a generation")
     samples: int = Field(
         default=4, ge=1, le=256, description="number of samples (completions) requested for each prompt"
@@ -100,22 +94,11 @@ class Search(Section):
         description="number of generations sampled ahead: their prompts are built from a population that is older by "
         "as many generations, so that models answer while candidates are evaluated",
     )
-    cluster_temperature: float = Field(
-        default=0.1, gt=0, description="initial temperature T0 of the softmax over the clusters of an island"
-    )
-    cluster_period: int = Field(
-        default=30_000,
-        ge=1,
-        description="number of programs on an island after which its temperature starts again at T0",
-    )
-    length_temperature: float = Field(
-        default=1.0, gt=0, description="temperature of the softmax that prefers short programs"
-    )
     feedback: int = Field(
         default=0,
         ge=0,
         description="maximum length of the feedback in a prompt, characters: code, scores, error and output of the "
-        "last child of its best program that failed or scored lower; for chat models only, never in `paper` mode",
+        "last child of its best program that failed or scored lower; for chat models only, never with `funsearch`",
     )
     retries: int = Field(
         default=3,
@@ -128,17 +111,16 @@ class Search(Section):
         ge=1,
         description="number of consecutive generations that fail in all their attempts, after which the night ends",
     )
-    reset_generations: int | None = Field(
-        default=20, ge=1, description="number of generations between resets of the worse islands"
-    )
-    reset_hours: float | None = Field(
-        default=None, gt=0, description="hours between resets; if given, `search.reset_generations` is ignored"
-    )
 
     @property
     def feedback_chars(self) -> int:
-        """Maximum length of the feedback in this mode, characters."""
-        return 0 if self.mode == "paper" else self.feedback
+        """Maximum length of the feedback with this algorithm, characters."""
+        return self.feedback if self.algorithm.shows_feedback else 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_former_names(cls, value: Any) -> Any:
+        return with_current_names(value)
 
 
 def _as_model(value: Any) -> Any:
@@ -367,6 +349,8 @@ def parse_settings(data: dict[str, Any], where: str) -> Settings:
 
 def _explain(problem: Any) -> str:
     place = [str(part) for part in problem["loc"]]
+    if place[:2] == ["search", "algorithm"]:
+        del place[2:3]  # the algorithm's name, by which pydantic tells the tables apart
     name = ".".join(place)
     if problem["type"] != "extra_forbidden":
         return f"{name}: {problem['msg']}, got {_shortened(repr(problem['input']))}"
@@ -385,15 +369,16 @@ def _shortened(text: str) -> str:
 
 
 def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
-    """Return the dotted names of all settings."""
-    names = []
+    """Return the dotted names of all settings; for `search.algorithm`, those of all algorithms."""
+    names: list[str] = []
     for name, info in model.model_fields.items():
-        inner = info.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            names += setting_names(inner, f"{prefix}{name}.")
-        else:
+        kinds = [kind for kind in (info.annotation, *get_args(info.annotation)) if isinstance(kind, type)]
+        tables = [kind for kind in kinds if issubclass(kind, BaseModel) and kind is not Model]
+        for table in tables:
+            names += setting_names(table, f"{prefix}{name}.")
+        if not tables:
             names.append(prefix + name)
-    return names
+    return list(dict.fromkeys(names))
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

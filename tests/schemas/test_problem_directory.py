@@ -79,15 +79,15 @@ def test_settings_that_the_files_do_not_give_are_found():
     own = load_problem(HILL)
     assert settings_not_in_files(own, HILL) == {}
     other = load_problem(HILL, {"search": {"islands": 3}, "limits": {"wall_s": 7}})
-    assert settings_not_in_files(other, HILL) == {"search.islands": 3, "limits.wall_s": 7.0}
+    assert settings_not_in_files(other, HILL) == {"search.algorithm.islands": 3, "limits.wall_s": 7.0}
 
 
 def test_settings_that_missing_or_changed_files_do_not_give_are_found(tmp_path: Path):
     other = load_problem(HILL, {"search": {"islands": 3}})
-    assert {"search.islands", "command.evaluate"} <= set(settings_not_in_files(other, tmp_path / "gone"))
+    assert {"search.algorithm.islands", "command.evaluate"} <= set(settings_not_in_files(other, tmp_path / "gone"))
     changed = tmp_path / "hill"
     shutil.copytree(HILL, changed)
     settings = changed / "overnight.toml"
     settings.write_text(settings.read_text().replace("islands = 2", "islands = 3"))
     assert settings_not_in_files(other, changed) == {}
-    assert settings_not_in_files(load_problem(HILL), changed) == {"search.islands": 2}
+    assert settings_not_in_files(load_problem(HILL), changed) == {"search.algorithm.islands": 2}
