@@ -36,7 +36,7 @@ def image_of(problem: Problem, note: Callable[[str], None] = lambda _: None) -> 
         EnvironmentFault: If the image cannot be had.
     """
     require_trusted_sandbox(problem)
-    image, needs = problem.settings.sandbox.image, problem.needs
+    image, needs = problem.settings.sandbox.image, problem.dependencies
     # Set-up has looked at its own image.
     is_known_to_do = image == Sandbox().image and not needs.packages and not needs.python
     if is_known_to_do and not problem.files:

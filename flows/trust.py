@@ -44,14 +44,14 @@ def accept(problem: Problem, given: Mapping[str, Any] | None = None, *, trust: b
 def accept_sandbox(problem: Problem, *, trust: bool) -> None:
     """Like `accept`, for commands that run programs and ask no model."""
     if trust:
-        remember(sandbox_proposals(problem.settings.sandbox, problem.needs))
+        remember(sandbox_proposals(problem.settings.sandbox, problem.dependencies))
     require_trusted_sandbox(problem)
 
 
 def proposals_of(problem: Problem) -> list[Proposal]:
     """Return all proposals of a problem."""
     settings = problem.settings
-    return [*model_proposals(settings.sampling), *sandbox_proposals(settings.sandbox, problem.needs)]
+    return [*model_proposals(settings.sampling), *sandbox_proposals(settings.sandbox, problem.dependencies)]
 
 
 def require_trusted_sandbox(problem: Problem) -> None:
@@ -60,7 +60,7 @@ def require_trusted_sandbox(problem: Problem) -> None:
     Raises:
         UntrustedSettings: If one is not.
     """
-    _require(sandbox_proposals(problem.settings.sandbox, problem.needs), problem.name)
+    _require(sandbox_proposals(problem.settings.sandbox, problem.dependencies), problem.name)
 
 
 def require_trusted_models(sampling: Sampling, name: str) -> None:

@@ -1,24 +1,27 @@
-"""Chromium, which the tests of the report read it with. Where it cannot be had, those tests are skipped and say so."""
+"""Install Chromium for the tests of the report, which are skipped without a browser."""
 
 from __future__ import annotations
 
 import shutil
 
-from debian import as_root, install, is_debian, is_ubuntu
+from debian import install, is_debian, is_ubuntu, root_prefix
 from steps import main, step
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def setup() -> None:
-    """Install Debian's package unless there is a browser already. Ubuntu's is a snap, which needs a daemon."""
+    """Install Debian's package unless there is a browser already.
+
+    Ubuntu's package is a snap, which needs a daemon, so it is not installed.
+    """
     with step("browser for the tests") as this:
         if found := next(filter(shutil.which, NAMES), None):
-            this.outcome = f"{found} is there"
-        elif is_debian() and not is_ubuntu() and as_root() is not None:
+            this.outcome = f"found {found}"
+        elif is_debian() and not is_ubuntu() and root_prefix() is not None:
             install(this, "chromium")
         else:
-            this.outcome = f"none of {', '.join(NAMES)} is there; its tests will be skipped"
+            this.outcome = f"found none of {', '.join(NAMES)}; tests that need a browser will be skipped"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Debian's and Ubuntu's packages: whether they may be installed here, and installing them."""
+"""Install packages of Debian and Ubuntu, if this machine and user allow it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from steps import Step, StopError
+from steps import SetupError, Step
 
 
 def is_debian() -> bool:
-    """Whether this is Debian, Ubuntu or another system with apt-get."""
+    """Return whether this is Debian, Ubuntu or another system with apt-get."""
     return shutil.which("apt-get") is not None and Path("/etc/os-release").exists()
 
 
 def codename() -> str:
-    """The release this system is, such as `trixie` or `noble`."""
+    """Return the code name of this system's release, such as `trixie` or `noble`."""
     for line in Path("/etc/os-release").read_text().splitlines():
         key, _, value = line.partition("=")
         if key == "VERSION_CODENAME":
@@ -24,8 +24,8 @@ def codename() -> str:
     return "trixie"
 
 
-def as_root() -> list[str] | None:
-    """What to put before a command to run it as root: nothing, sudo where it asks for no password, or None."""
+def root_prefix() -> list[str] | None:
+    """Return the words before a command that run it as root: none, or sudo without a password; `None` if impossible."""
     if os.geteuid() == 0:
         return []
     if shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0:
@@ -34,36 +34,42 @@ def as_root() -> list[str] | None:
 
 
 def install(step: Step, *packages: str) -> None:
-    """Install packages without asking anything; stop with the command to type where that is not allowed."""
-    by_hand = f"sudo apt-get install --no-install-recommends {' '.join(packages)}    then: make setup"
-    prefix = as_root()
+    """Install packages without asking questions.
+
+    Raises:
+        SetupError: If this user may not install packages, or it fails; the remedy is the command to type.
+    """
+    manual_command = f"sudo apt-get install --no-install-recommends {' '.join(packages)}    then: make setup"
+    prefix = root_prefix()
     if not is_debian() or prefix is None:
-        raise StopError(f"{', '.join(packages)} installed", "not installed, and this user may not install it", by_hand)
+        raise SetupError(
+            f"{', '.join(packages)} installed", "not installed, and this user may not install it", manual_command
+        )
     apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", "Acquire::Retries=2"]
     apt += ["-o", "DPkg::Lock::Timeout=120"]
-    step.run([*apt, "update"], remedy=f"check the network and apt's sources, or: {by_hand}")
-    step.run([*apt, "install", "--yes", "--no-install-recommends", *packages], remedy=by_hand)
+    step.run([*apt, "update"], remedy=f"check the network and apt's sources, or: {manual_command}")
+    step.run([*apt, "install", "--yes", "--no-install-recommends", *packages], remedy=manual_command)
 
 
 def is_ubuntu() -> bool:
-    """Whether python3-numpy is in a component of its own, `universe`."""
+    """Return whether this is Ubuntu, where python3-numpy is in the component `universe`."""
     return "ubuntu" in Path("/etc/os-release").read_text().lower()
 
 
 def mirrors() -> list[str]:
-    """The mirror this system takes its release from; empty where mmdebstrap's own choice must do."""
-    form = "$(RELEASE) $(COMPONENT) $(REPO_URI)"
-    command = ["apt-get", "indextargets", "--format", form, "Created-By: Packages"]
+    """Return the mirror of this system's release; an empty list leaves the choice to mmdebstrap."""
+    line_format = "$(RELEASE) $(COMPONENT) $(REPO_URI)"
+    command = ["apt-get", "indextargets", "--format", line_format, "Created-By: Packages"]
     for line in subprocess.run(command, capture_output=True, text=True).stdout.splitlines():
         release, component, uri = line.split(" ", 2)
-        own = uri.rstrip("/").endswith(("/debian", "/ubuntu", "/ubuntu-ports"))
-        if release == codename() and component == "main" and own and uri.startswith("http"):
+        is_distribution = uri.rstrip("/").endswith(("/debian", "/ubuntu", "/ubuntu-ports"))
+        if release == codename() and component == "main" and is_distribution and uri.startswith("http"):
             return [uri]
     return []
 
 
 def options() -> list[str]:
-    """This system's apt settings about proxies, certificates and clocks: without them its mirror may not answer."""
-    said = subprocess.run(["apt-config", "dump"], capture_output=True, text=True).stdout.splitlines()
+    """Return this system's apt options for proxies, certificates and dates, which its mirror may require."""
+    settings = subprocess.run(["apt-config", "dump"], capture_output=True, text=True).stdout.splitlines()
     wanted = ("Acquire::http::Proxy ", "Acquire::https::", "Acquire::Check-Valid-Until ", "Acquire::Check-Date ")
-    return [line for line in said if line.startswith(wanted) and not line.endswith('"";')]
+    return [line for line in settings if line.startswith(wanted) and not line.endswith('"";')]

@@ -1,7 +1,7 @@
-"""The Docker engine: the one that answers, else the distribution's, installed and started.
+"""Find a Docker engine that answers, or install and start the distribution's.
 
-Run with the environment's Python: `.venv/bin/python infra/engine.py start` finds or starts one,
-`infra/engine.py address` prints where it answers, `infra/engine.py stop` ends the one that was started here.
+Run with the environment's Python: `.venv/bin/python infra/engine.py start` finds or starts an engine,
+`infra/engine.py address` prints its address, `infra/engine.py stop` stops the engine that set-up started.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import docker
 import docker.errors
 import requests
 from docker.context import ContextAPI
-from steps import Step, StopError, main, step, tail
+from steps import SetupError, Step, main, step, tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,19 +29,19 @@ SOCKET = Path("/var/run/docker.sock")
 PODMAN = Path("/run/podman/podman.sock")
 LOG = Path("/var/log/overnight-dockerd.log")
 PID = Path("/run/overnight-dockerd.pid")
-"""The engine serves the machine, not this folder: what is known of it stands where any clone finds it."""
+"""Files of the engine that set-up started: at fixed paths, since all clones on this machine share the engine."""
 
-PATIENCE = 60
-"""Seconds within which an engine has to answer after its start."""
+START_TIMEOUT_S = 60
+"""Time within which an engine must answer after its start, seconds."""
 
-WAYS = [
+DOCKERD_OPTIONS = [
     [],
-    # Where the kernel has no iptables: a sandbox has no network anyway.
+    # For kernels without iptables: a sandbox has no network anyway.
     ["--iptables=false", "--ip6tables=false", "--bridge=none"],
-    # Where overlay cannot be mounted, as inside some containers: slower and larger, but it works anywhere.
+    # For systems that cannot mount overlay, such as some containers: slower and larger, but it works everywhere.
     ["--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs"],
 ]
-"""What to start dockerd with, by turns, when there is no systemd to start it."""
+"""Options of dockerd, tried in this order on systems without systemd."""
 
 MOUNT_CGROUPS = """
 set -eu
@@ -57,51 +57,56 @@ if ! grep -q memory cgroup.controllers; then
   done
 fi
 """
-"""On a machine whose init mounted none, as small virtual machines' do: cgroups of today, else those of before."""
+"""Mounts cgroups v2, else v1, on machines whose init mounts none, such as small virtual machines."""
 
 
 def set_up() -> None:
+    """Find an engine, or install and start one."""
     with step("Docker engine") as this:
         host = find()
         if host is None:
-            have_dockerd(this)
+            ensure_dockerd(this)
             host = start(this)
         with connect(host, 10) as client:
             this.outcome = f"{client.version()['Version']} answers at {host}"
 
 
-# Finding one
+# Finding an engine
 
 
 def find() -> str | None:
-    """The address of the first engine that answers; where the user named one, that one or none."""
+    """Return the address of the first engine that answers; `None` if none does.
+
+    Raises:
+        SetupError: If the engine in DOCKER_HOST does not answer, or this user may not use one that is there.
+    """
     named = os.environ.get("DOCKER_HOST")
     if named:
-        if fault := unanswered(named):
+        if fault := connection_fault(named):
             remedy = "start that engine, or: unset DOCKER_HOST; make setup"
-            raise StopError(f"an engine at DOCKER_HOST={named}", fault, remedy)
+            raise SetupError(f"an engine at DOCKER_HOST={named}", fault, remedy)
         return named
     faults = {}
     for host in candidates():
-        fault = unanswered(host)
+        fault = connection_fault(host)
         if not fault:
             return host
         faults[host] = fault
     for host, fault in faults.items():
         if "Permission denied" in fault:
             remedy = 'sudo usermod -aG docker "$USER", log in again, then: make setup'
-            raise StopError(f"this user to be allowed to use the engine at {host}", "permission denied", remedy)
+            raise SetupError(f"this user to be allowed to use the engine at {host}", "permission denied", remedy)
     return None
 
 
 def candidates() -> Iterator[str]:
-    """Where engines listen: the docker command's context, then the sockets of the usual products."""
+    """Yield possible addresses of engines: the docker command's context, then the sockets of common products."""
     try:
         context = ContextAPI.get_current_context()
         if context is not None and context.Host:
             yield context.Host
     except (docker.errors.DockerException, OSError, ValueError):
-        pass  # a damaged ~/.docker concerns the docker command only
+        pass  # a damaged ~/.docker affects only the docker command
     home = Path.home()
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}"))
     sockets = [
@@ -121,14 +126,15 @@ def candidates() -> Iterator[str]:
 
 
 def exists(socket: Path) -> bool:
+    """Return whether a path is a socket that this user can see."""
     try:
         return socket.is_socket()
     except PermissionError:
         return False
 
 
-def unanswered(host: str) -> str:
-    """Why the engine at this address does not answer; empty if it does."""
+def connection_fault(host: str) -> str:
+    """Return the reason why the engine at this address does not answer; empty if it does."""
     try:
         with connect(host, 5) as client:
             client.ping()
@@ -138,122 +144,132 @@ def unanswered(host: str) -> str:
 
 
 @contextmanager
-def connect(host: str, patience: int) -> Iterator[docker.DockerClient]:
-    """A client of the engine at this address, with the TLS settings of DOCKER_* where those are set."""
+def connect(host: str, timeout_s: int) -> Iterator[docker.DockerClient]:
+    """Open a client of the engine at this address, with the TLS settings in the DOCKER_* variables."""
     environment = {**os.environ, "DOCKER_HOST": host}
-    client = docker.from_env(environment=environment, timeout=patience)
+    client = docker.from_env(environment=environment, timeout=timeout_s)
     try:
         yield client
     finally:
         client.close()
 
 
-# Having one
+# Installing and starting an engine
 
 
-def have_dockerd(this: Step) -> None:
-    """Install the distribution's engine unless dockerd is here already."""
+def ensure_dockerd(this: Step) -> None:
+    """Install the distribution's engine unless dockerd is installed already."""
     if shutil.which("dockerd"):
         return
-    if not debian.is_debian() or debian.as_root() is None:
-        raise StopError("a Docker engine that answers", "none does, and this user may not install one here", by_hand())
+    if not debian.is_debian() or debian.root_prefix() is None:
+        got = "none does, and this user may not install one here"
+        raise SetupError("a Docker engine that answers", got, manual_remedy())
     debian.install(this, "docker.io", "iptables")
 
 
-def by_hand() -> str:
-    """What a person does to have an engine, where set-up may not."""
+def manual_remedy() -> str:
+    """Return the instructions for getting an engine if set-up may not install or start it."""
     if sys.platform == "darwin":
         return "start Docker Desktop, or: brew install colima docker && colima start; then: make setup"
     if debian.is_debian():
         install = "sudo apt-get install docker.io iptables && sudo usermod -aG docker $USER"
-        return f"{install}, log in again, start it where it does not run (sudo dockerd &); then: make setup"
+        return f"{install}, log in again, start it if it does not run (sudo dockerd &); then: make setup"
     return "install and start Docker or podman with your system's packages, or set DOCKER_HOST; then: make setup"
 
 
 def start(this: Step) -> str:
-    """Start the engine that is installed; the address where it answers."""
-    prefix = debian.as_root()
+    """Start the installed engine and return its address.
+
+    Raises:
+        SetupError: If this user may not start it, or it does not answer.
+    """
+    prefix = debian.root_prefix()
     if prefix is None:
-        raise StopError("a Docker engine that answers", "dockerd is installed but does not run", by_hand())
+        raise SetupError("a Docker engine that answers", "dockerd is installed but does not run", manual_remedy())
     if Path("/run/systemd/system").is_dir():
         remedy = "journalctl --unit docker, then: make setup"
         this.run([*prefix, "systemctl", "enable", "--now", "docker"], remedy=remedy)
         return wait(None)
     if not any(Path("/sys/fs/cgroup").iterdir()):
-        this.run([*prefix, "sh", "-c", MOUNT_CGROUPS], remedy=by_hand())
-    *first, last = WAYS
-    for way in first:
+        this.run([*prefix, "sh", "-c", MOUNT_CGROUPS], remedy=manual_remedy())
+    *first, last = DOCKERD_OPTIONS
+    for options in first:
         try:
-            return wait(launch(prefix, way))
-        except StopError as stop:
-            this.note(str(stop))
+            return wait(launch(prefix, options))
+        except SetupError as error:
+            this.note(str(error))
     return wait(launch(prefix, last))
 
 
-def launch(prefix: list[str], way: list[str]) -> subprocess.Popen[bytes]:
-    """Start dockerd in a session of its own, so that it outlives this script and its terminal."""
+def launch(prefix: list[str], options: list[str]) -> subprocess.Popen[bytes]:
+    """Start dockerd in its own session, so that it outlives this script and its terminal."""
     shell = 'echo $$ >"$1" && log=$2 && shift 2 && exec "$@" >"$log" 2>&1'
-    command = [*prefix, "sh", "-c", shell, "sh", str(PID), str(LOG), "dockerd", *way]
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True, cwd="/")
+    command = [*prefix, "sh", "-c", shell, "sh", str(PID), str(LOG), "dockerd", *options]
+    null = subprocess.DEVNULL
+    return subprocess.Popen(command, stdin=null, stdout=null, stderr=null, start_new_session=True, cwd="/")
 
 
 def wait(process: subprocess.Popen[bytes] | None) -> str:
-    """Wait until the engine just started answers; stop with what it said where it does not."""
+    """Wait until the engine that was just started answers; return its address.
+
+    Raises:
+        SetupError: If it ends or does not answer in time; the message has the last lines of its log.
+    """
     host = f"unix://{SOCKET}"
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < end:
         if find() == host:
             return host
         if process is not None and process.poll() is not None:
-            raise StopError("dockerd to start", f"it ended; {LOG} ends:\n{tail(LOG)}", f"read {LOG}, then: make setup")
+            raise SetupError("dockerd to start", f"it ended; {LOG} ends:\n{tail(LOG)}", f"read {LOG}, then: make setup")
         time.sleep(0.1)
     if process is None:
-        raise StopError(f"the engine to answer within {PATIENCE} s", "it does not", "journalctl --unit docker")
+        expected = f"the engine to answer within {START_TIMEOUT_S} s"
+        raise SetupError(expected, "it does not", "journalctl --unit docker")
     end_started()
     got = f"it does not; {LOG} ends:\n{tail(LOG)}"
-    raise StopError(f"dockerd to answer within {PATIENCE} s", got, f"read {LOG}, then: make setup")
+    raise SetupError(f"dockerd to answer within {START_TIMEOUT_S} s", got, f"read {LOG}, then: make setup")
 
 
-# Ending one
+# Stopping an engine
 
 
 def stop() -> None:
-    """End the engine that set-up started by hand; no other."""
+    """Stop the engine that set-up started, and no other."""
     with step("Docker engine") as this:
-        this.outcome = "stopped" if end_started() else "nothing to stop: none was started here; done"
+        this.outcome = "stopped" if end_started() else "nothing to stop: set-up started no engine; done"
 
 
 def end_started() -> bool:
-    """End the dockerd whose id was written down, if that process still is one; whether there was one."""
+    """Stop the dockerd with the recorded process id; return whether there was one."""
     try:
         pid = int(PID.read_text())
     except (OSError, ValueError):
         return False
     if not is_dockerd(pid):
         return False
-    subprocess.run([*(debian.as_root() or []), "sh", "-c", 'kill "$1"', "sh", str(pid)], check=False)
-    end = time.monotonic() + PATIENCE
+    subprocess.run([*(debian.root_prefix() or []), "sh", "-c", 'kill "$1"', "sh", str(pid)], check=False)
+    end = time.monotonic() + START_TIMEOUT_S
     while is_dockerd(pid) and time.monotonic() < end:
         time.sleep(0.1)
     return True
 
 
 def is_dockerd(pid: int) -> bool:
-    """Whether this process runs and is a dockerd: by now its id may be another's."""
+    """Return whether a running process is a dockerd; another process may have got its id."""
     process = Path(f"/proc/{pid}")
     try:
-        ended = not (process / "cmdline").read_bytes()  # of a process that nobody has waited for yet
-        return (process / "comm").read_text().strip() == "dockerd" and not ended
+        is_zombie = not (process / "cmdline").read_bytes()
+        return (process / "comm").read_text().strip() == "dockerd" and not is_zombie
     except OSError:
         return False
 
 
 def address() -> None:
-    """Print where the engine answers, for DOCKER_HOST."""
+    """Print the address of the engine, for DOCKER_HOST."""
     host = find()
     if host is None:
-        raise StopError("a Docker engine that answers", "none does", "make setup")
+        raise SetupError("a Docker engine that answers", "none does", "make setup")
     sys.stdout.write(f"{host}\n")
 
 

@@ -1,6 +1,7 @@
-"""The environment: uv, and with it `.venv` exactly as the lock says, with this project in it.
+"""Make the environment `.venv` with uv: exactly the locked packages, and this project.
 
-Standard library only; run with any Python from 3.11 on, which becomes the environment's: `infra/setup.sh` finds one.
+This module uses the standard library only. It runs with any Python from 3.11 on, which `infra/setup.sh` finds and which
+the environment then uses.
 """
 
 from __future__ import annotations
@@ -13,26 +14,27 @@ import sys
 from pathlib import Path
 
 import debian
-from steps import ROOT, STATE, Step, StopError, main, step
+from steps import ROOT, STATE, SetupError, Step, main, step
 
 VENV = ROOT / ".venv"
 LOCK = ROOT / "infra/requirements.lock"
 UV_LOCK = ROOT / "infra/bootstrap.lock"
 STAMP = VENV / "overnight.stamp"
-"""Holds the hash of what the environment was made from; written last, so a broken one has none."""
+"""File with the hash of the environment's inputs; written last, so that an incomplete environment has none."""
 
 OLDEST_UV = (0, 8)
-"""A uv on PATH that is older is not used: it may not know the options below."""
+"""Oldest uv on PATH that is used; older ones may not know the options below."""
 
 SETTINGS = {
-    "UV_PYTHON_DOWNLOADS": "never",  # the Python is this machine's
-    "UV_SYSTEM_CERTS": "true",  # where a network re-signs connections, only the system knows the certificate
-    "UV_NATIVE_TLS": "true",  # the same, for a uv of before that name
+    "UV_PYTHON_DOWNLOADS": "never",  # use this machine's Python
+    "UV_SYSTEM_CERTS": "true",  # if a network re-signs connections, only the system knows the certificate
+    "UV_NATIVE_TLS": "true",  # the same, for older versions of uv
     "VIRTUAL_ENV": str(VENV),
 }
 
 
 def set_up() -> None:
+    """Make the environment unless it is up to date."""
     with step("environment") as this:
         wanted = fingerprint()
         if (VENV / "bin/python").exists() and STAMP.exists() and STAMP.read_text() == wanted:
@@ -45,53 +47,53 @@ def set_up() -> None:
 
 
 def fingerprint() -> str:
-    """A hash of what the environment is made from. The folder counts: it is installed in place."""
-    made_from = [LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), bytes(ROOT)]
-    return hashlib.sha256(b"\0".join(made_from)).hexdigest()
+    """Return the hash of the environment's inputs: the lock, the project, and the folder it is installed from."""
+    inputs = [LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), bytes(ROOT)]
+    return hashlib.sha256(b"\0".join(inputs)).hexdigest()
 
 
 def create(uv: Path, this: Step) -> None:
-    """Make `.venv` hold what the lock says, no more and no less, and this project in place."""
+    """Install exactly the locked packages into `.venv`, and this project in place."""
     remedy = f"check the network, then: make setup    (details: {this.log})"
     if not (VENV / "bin/python").exists():
         this.run([uv, "venv", "--clear", "--python", sys.executable, VENV], remedy=remedy, env=SETTINGS)
     sync = [uv, "pip", "sync", "--require-hashes", "--compile-bytecode", LOCK]
     this.run(sync, remedy=remedy, env=SETTINGS)
-    # The build backend is in the lock: an isolated build would fetch one that no hash vouches for.
+    # The build backend is in the lock: an isolated build would fetch one without checking its hash.
     project = [uv, "pip", "install", "--no-deps", "--no-build-isolation", "--editable", ROOT]
     this.run(project, remedy=remedy, env=SETTINGS)
 
 
 def find_uv(this: Step) -> Path:
-    """The uv on PATH where it is new enough, else one of our own beside the logs."""
+    """Return the uv on PATH if it is new enough, else set-up's own uv, installed beside the logs."""
     found = shutil.which("uv")
     if found and version_of(found) >= OLDEST_UV:
         return Path(found)
     own = STATE / "uv"
-    mark = own / "overnight.stamp"
+    stamp = own / "overnight.stamp"
     wanted = UV_LOCK.read_text()
-    if not (mark.exists() and mark.read_text() == wanted and (own / "bin/uv").exists()):
+    if not (stamp.exists() and stamp.read_text() == wanted and (own / "bin/uv").exists()):
         install_uv(own, this)
-        mark.write_text(wanted)
+        stamp.write_text(wanted)
     return own / "bin/uv"
 
 
 def version_of(uv: str) -> tuple[int, ...]:
-    """Its version as numbers; empty where it does not run."""
+    """Return the version of a uv as numbers; empty if it does not run."""
     try:
-        said = subprocess.run([uv, "--version"], capture_output=True, text=True, timeout=20).stdout
+        output = subprocess.run([uv, "--version"], capture_output=True, text=True, timeout=20).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ()
-    found = re.search(r"\d+(?:\.\d+)+", said)
+    found = re.search(r"\d+(?:\.\d+)+", output)
     return tuple(int(part) for part in found[0].split(".")) if found else ()
 
 
 def install_uv(own: Path, this: Step) -> None:
-    """Install uv, checked against its hashes, into a virtual environment of its own."""
+    """Install uv, checked against its hashes, into its own virtual environment."""
     try:
         venv(own, this)
-    except StopError:
-        # Debian leaves ensurepip out of its Python.
+    except SetupError:
+        # Debian's Python has no ensurepip.
         debian.install(this, "python3-venv")
         venv(own, this)
     pip = [own / "bin/python", "-m", "pip", "install", "--require-hashes", "--only-binary", ":all:", "-r", UV_LOCK]
@@ -99,12 +101,13 @@ def install_uv(own: Path, this: Step) -> None:
 
 
 def venv(own: Path, this: Step) -> None:
+    """Make a virtual environment."""
     remedy = "install Python's venv module with your system's packages, or uv; then: make setup"
     this.run([sys.executable, "-m", "venv", "--clear", own], remedy=remedy)
 
 
 def lock() -> None:
-    """Write both locks from pyproject.toml, keeping what still fits: `make lock`, `make lock UPGRADE=--upgrade`."""
+    """Write both locks from pyproject.toml: `make lock` keeps versions that still fit, `UPGRADE=--upgrade` does not."""
     with step("lock") as this:
         uv = find_uv(this)
         options = [*sys.argv[2:], "--universal", "--generate-hashes", "--no-header", "--no-emit-index-url", "--quiet"]

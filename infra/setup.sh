@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Sets everything up: the environment, a Docker engine, the sandbox image. What is there already is left alone.
+# Set up the environment, a Docker engine and the sandbox image. Parts that are ready are left unchanged.
 #
-#   infra/setup.sh               all of it
-#   infra/setup.sh environment   the environment only
-#   infra/setup.sh lock          writes infra/*.lock from pyproject.toml; with --upgrade, from the newest releases
+#   infra/setup.sh               set up everything
+#   infra/setup.sh environment   set up only the environment
+#   infra/setup.sh lock          write infra/*.lock from pyproject.toml; with --upgrade, from the newest releases
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# The first Python on PATH that is new enough. Asked to run, since a name on PATH may be a shim without a Python.
+# Print the first Python on PATH that is new enough. Each is run, since a name on PATH may be a shim without a Python.
 find_python() {
   local name
   for name in "${PYTHON:-python3}" python3.13 python3.12 python3.11 python3.14; do

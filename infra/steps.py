@@ -1,4 +1,4 @@
-"""How set-up speaks: one line a step on stderr, details in a log file, and errors that name the way out."""
+"""Print the progress of set-up: one line for each step on stderr, details in a log file, and errors with remedies."""
 
 from __future__ import annotations
 
@@ -15,21 +15,27 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".setup"
-"""What set-up leaves behind beside `.venv`: its own uv, and the logs."""
+"""Folder that set-up writes beside `.venv`: its own uv, and the logs."""
 
-ENVIRONMENT = 3
-"""Exit code of everything that is at fault here, as `schemas.errors.ExitCode.ENVIRONMENT`."""
+ENVIRONMENT_FAULT = 3
+"""Exit code of a fault of the machine or the network, as `schemas.errors.ExitCode.ENVIRONMENT`."""
 
 
-class StopError(Exception):
-    """Set-up cannot go on: what was expected, what was got, and what to do."""
+class SetupError(Exception):
+    """Set-up cannot continue.
+
+    Args:
+        expected: Expected state.
+        got: Actual state.
+        remedy: Next step for the user.
+    """
 
     def __init__(self, expected: str, got: str, remedy: str) -> None:
         super().__init__(f"expected: {expected}\n     got: {got}\n    next: {remedy}")
 
 
 class Step:
-    """One line of output: its title while the step runs, then how it ended and how long that took."""
+    """A step of set-up, with its outcome and its log file."""
 
     def __init__(self, title: str) -> None:
         self.outcome = "ready"
@@ -38,60 +44,71 @@ class Step:
         self.log.write_text("")
 
     def note(self, text: str) -> None:
-        """Write a line to the log only."""
+        """Write a line to the log."""
         with self.log.open("a") as log:
             log.write(f"{text}\n")
 
     def run(self, command: Sequence[str | Path], *, remedy: str, env: Mapping[str, str] | None = None) -> None:
-        """Run a command with its output in the log; stop with the end of that output if it fails."""
+        """Run a command and write its output to the log.
+
+        Raises:
+            SetupError: If the command fails; the message has the last lines of its output.
+        """
         words = [str(word) for word in command]
         self.note(f"$ {' '.join(words)}")
         with self.log.open("ab") as log:
-            begun = log.tell()
+            start = log.tell()
             try:
                 code = subprocess.run(
                     words, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **(env or {})}
                 ).returncode
             except OSError as error:
-                raise StopError(f"{words[0]} to run", str(error), remedy) from None
+                raise SetupError(f"{words[0]} to run", str(error), remedy) from None
         if code:
-            got = f"exit code {code}; {self.log} ends:\n{tail(self.log, begun)}"
-            raise StopError(f"`{' '.join(words[:6])} …` to succeed", got, remedy)
+            got = f"exit code {code}; {self.log} ends:\n{tail(self.log, start)}"
+            raise SetupError(f"`{' '.join(words[:6])} …` to succeed", got, remedy)
 
 
 @contextmanager
 def step(title: str) -> Iterator[Step]:
-    """Say that a step begins and how it ended."""
+    """Print one line for a step: its title when it begins, then its outcome and its duration."""
     started = time.monotonic()
-    say(f"overnight: {title} … ", end="")
+    write(f"overnight: {title} … ", end="")
     this = Step(title)
     try:
         yield this
     except BaseException:
-        say(f"failed after {time.monotonic() - started:.1f} s")
+        write(f"failed after {time.monotonic() - started:.1f} s")
         raise
-    say(f"{this.outcome} in {time.monotonic() - started:.1f} s")
+    write(f"{this.outcome} in {time.monotonic() - started:.1f} s")
 
 
 def main(function: Callable[[], None]) -> None:
-    """Run one set-up script: exit 3 with the message of a `StopError`, 130 when interrupted."""
+    """Run a set-up script; exit with code 3 and the message of a `SetupError`, or with 130 when interrupted."""
     try:
         function()
-    except StopError as stop:
-        say(str(stop))
-        sys.exit(ENVIRONMENT)
+    except SetupError as error:
+        write(str(error))
+        sys.exit(ENVIRONMENT_FAULT)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def say(text: str, end: str = "\n") -> None:
+def write(text: str, end: str = "\n") -> None:
+    """Write a line to stderr."""
     sys.stderr.write(text + end)
     sys.stderr.flush()
 
 
-def tail(path: Path, begun: int = 0, lines: int = 12) -> str:
-    """The last lines of a file from a byte on, indented for an error message."""
+def tail(path: Path, start: int = 0, lines: int = 12) -> str:
+    """Return the last lines of a file, indented for an error message.
+
+    Args:
+        path: Path of the file.
+        start: Offset from which the file is read, bytes.
+        lines: Maximum number of lines.
+    """
     with path.open("rb") as file:
-        file.seek(begun)
-        said = file.read().decode(errors="replace").splitlines()
-    return "\n".join(f"          {line}" for line in said[-lines:])
+        file.seek(start)
+        content = file.read().decode(errors="replace").splitlines()
+    return "\n".join(f"          {line}" for line in content[-lines:])

@@ -1,4 +1,4 @@
-"""Settings of each search algorithm: `search.algorithm` is one of these, told apart by `name`."""
+"""Settings of each search algorithm: `search.algorithm` is one of these, selected by `name`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class AlgorithmSettings(BaseModel):
     evaluates_duplicates: ClassVar[bool] = False
     shows_feedback: ClassVar[bool] = True
 
-    parents: int = Field(default=2, ge=1, le=8, description="programs shown in a prompt")
+    parents: int = Field(default=2, ge=1, le=8, description="number of programs shown in a prompt")
 
     @property
     def founded_niches(self) -> tuple[str, ...]:
@@ -52,19 +52,23 @@ class IslandsSettings(AlgorithmSettings):
         "scores and evaluates a program once; `funsearch` does as the paper: it draws with replacement at an absolute "
         "temperature and evaluates duplicates again",
     )
-    islands: int = Field(default=10, ge=1, le=10_000, description="sub-populations")
+    islands: int = Field(default=10, ge=1, le=10_000, description="number of islands, that is, of sub-populations")
     cluster_temperature: float = Field(
-        default=0.1, gt=0, description="T0 of the softmax over the clusters of an island"
+        default=0.1, gt=0, description="initial temperature T0 of the softmax over the clusters of an island"
     )
     cluster_period: int = Field(
-        default=30_000, ge=1, description="programs on an island until the temperature starts anew"
+        default=30_000,
+        ge=1,
+        description="number of programs on an island after which its temperature starts again at T0",
     )
-    length_temperature: float = Field(default=1.0, gt=0, description="of the softmax that prefers short programs")
+    length_temperature: float = Field(
+        default=1.0, gt=0, description="temperature of the softmax that prefers short programs"
+    )
     reset_generations: int | None = Field(
-        default=20, ge=1, description="generations between resets of the worse islands"
+        default=20, ge=1, description="number of generations between resets of the worse islands"
     )
     reset_hours: float | None = Field(
-        default=None, gt=0, description="hours between resets; where given, generations do not count"
+        default=None, gt=0, description="hours between resets; if given, `reset_generations` is ignored"
     )
 
     @property
@@ -93,7 +97,7 @@ class FunSearchSettings(IslandsSettings):
 
 
 def _with_name(value: Any) -> Any:
-    """A name alone is short for a table, and a table without a name is the default algorithm's."""
+    """Expand a name to a table, and give a table without a name that of the default algorithm."""
     if isinstance(value, str):
         return {"name": value}
     return {"name": "islands", **value} if isinstance(value, Mapping) else value

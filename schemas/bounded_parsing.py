@@ -1,7 +1,7 @@
-"""Parse JSON, TOML and YAML of strangers: in bounded time and memory, and with nothing but a `ValueError` in words.
+"""Parse untrusted JSON, TOML and YAML in bounded time and memory; raise nothing but a `ValueError` with a message.
 
-What comes out can be merged, walked and written down: it is not nested deeply, its whole numbers have 64 bits, and
-its text is text.
+Parsed values are safe to merge, traverse and serialise: they are not nested deeply, their integers fit into 64 bits,
+and their text is valid Unicode.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from typing import Any
 
 import yaml
 
-MOST_BYTES = 2**20
-"""Limit on a text of settings, in bytes."""
+MAX_CHARS = 2**20
+"""Limit on a text of settings, characters."""
 
-MOST_LEVELS = 64
-"""Limit on nesting."""
+MAX_LEVELS = 64
+"""Limit on levels of nesting."""
 
-MOST_KEY_PARTS = 32
-"""Limit on the parts of a dotted key in TOML: `tomllib` takes quadratic time and memory for them."""
+MAX_KEY_PARTS = 32
+"""Limit on the parts of a dotted key in TOML, which take `tomllib` quadratic time and memory."""
 
-MOST_ALIASES = 100
+MAX_ALIASES = 100
 """Limit on the aliases of a YAML text."""
 
-MOST_YAML_NODES = 100_000
-"""Limit on the nodes of a YAML text, each alias counted as all that it stands for."""
+MAX_YAML_NODES = 100_000
+"""Limit on the nodes of a YAML text, where an alias counts as many as the nodes that it stands for."""
 
-_MOST_NUMBER_CHARS = 100
+_MAX_NUMBER_CHARS = 100
 _YAML_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-_TOO_DEEP = f"it is nested more than {MOST_LEVELS} levels deep"
-_TOO_LARGE = "a whole number has more than 64 bits"
+_TOO_DEEP = f"it is nested more than {MAX_LEVELS} levels deep"
+_TOO_LARGE = "an integer has more than 64 bits"
 
 
 def parse_json(text: str | bytes) -> Any:
     """Parse JSON.
 
     Raises:
-        ValueError: If it is no JSON, or beyond the limits of this module.
+        ValueError: If the text is not JSON, or exceeds the limits of this module.
     """
     try:
         value = json.loads(text)
@@ -47,7 +47,7 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError(_TOO_DEEP) from None
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise
-    except ValueError:  # Python reads no number of more than some thousand digits
+    except ValueError:  # Python parses no integer of more than some thousand digits
         raise ValueError(_TOO_LARGE) from None
     require_plain(value)
     return value
@@ -57,7 +57,7 @@ def parse_toml(text: str) -> dict[str, Any]:
     """Parse TOML.
 
     Raises:
-        ValueError: If it is no TOML, or beyond the limits of this module.
+        ValueError: If the text is not TOML, or exceeds the limits of this module.
     """
     _require_size(text)
     _require_short_keys(text)
@@ -74,10 +74,10 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def parse_yaml(text: str) -> Any:
-    """Parse YAML without tags; `None` where there is nothing.
+    """Parse YAML without tags; return `None` for an empty text.
 
     Raises:
-        ValueError: If it is no YAML, or beyond the limits of this module.
+        ValueError: If the text is not YAML, or exceeds the limits of this module.
     """
     _require_size(text)
     loader = _BoundedLoader(text)
@@ -96,14 +96,14 @@ def parse_yaml(text: str) -> Any:
 
 
 def require_plain(value: Any) -> None:
-    """Check that a parsed value can be merged, walked and written down.
+    """Check that a parsed value is safe to merge, traverse and serialise.
 
     Raises:
-        ValueError: If it is nested too deeply, has a number of more than 64 bits, or text that is no Unicode.
+        ValueError: If it is nested too deeply, has an integer of more than 64 bits, or text that is not valid Unicode.
     """
     level, depth = [value], 0
     while level:
-        if depth > MOST_LEVELS:
+        if depth > MAX_LEVELS:
             raise ValueError(_TOO_DEEP)
         for item in level:
             _require_plain_leaf(item)
@@ -123,12 +123,12 @@ def _require_plain_leaf(value: Any) -> None:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise ValueError("a text holds half of a character") from None
+            raise ValueError("a text contains half of a surrogate pair") from None
 
 
 def _require_size(text: str) -> None:
-    if len(text) > MOST_BYTES:
-        raise ValueError(f"it has {len(text) // 1024} KiB, at most {MOST_BYTES // 1024} KiB are read")
+    if len(text) > MAX_CHARS:
+        raise ValueError(f"it has {len(text) // 1024} KiB, expected at most {MAX_CHARS // 1024} KiB")
 
 
 _TOML_TOKEN = re.compile(
@@ -138,11 +138,15 @@ _TOML_TOKEN = re.compile(
     r"|\#[^\n]*|[\w+-]+|[ \t]+|.",
     re.DOTALL,
 )
-"""One piece of a TOML text. Every alternative matches what has no end, too, so that no text is looked at twice."""
+"""One token of a TOML text. Every alternative also matches an unterminated token, so that no text is scanned twice."""
 
 
 def _require_short_keys(text: str) -> None:
-    """Refuse dotted keys of many parts, wherever they stand; dots within strings and comments do not count."""
+    """Refuse dotted keys of many parts; dots within strings and comments do not count.
+
+    Raises:
+        ValueError: If a key has too many parts.
+    """
     parts, follows_dot = 0, False
     for match in _TOML_TOKEN.finditer(text):
         token = match[0]
@@ -153,12 +157,12 @@ def _require_short_keys(text: str) -> None:
             follows_dot = False
         elif token[0] not in " \t":
             parts, follows_dot = 0, False
-        if parts > MOST_KEY_PARTS:
-            raise ValueError(f"a key has more than {MOST_KEY_PARTS} parts")
+        if parts > MAX_KEY_PARTS:
+            raise ValueError(f"a key has more than {MAX_KEY_PARTS} parts")
 
 
 class _BoundedLoader(yaml.SafeLoader):
-    """Load plain YAML: few aliases, no tags, little nesting."""
+    """YAML loader that limits aliases, nodes and nesting, and refuses tags."""
 
     def __init__(self, text: str) -> None:
         try:
@@ -168,22 +172,22 @@ class _BoundedLoader(yaml.SafeLoader):
         self._depth = self._aliases = self._nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose one node, within the limits.
+        """Compose one node.
 
         Raises:
-            ValueError: Beyond them.
+            ValueError: If the text exceeds the limits.
         """
         event: Any = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
             self._aliases += 1
         elif event.tag is not None:
-            raise ValueError(f"line {event.start_mark.line + 1}: tags such as {event.tag} are not read")
+            raise ValueError(f"line {event.start_mark.line + 1}: tags such as {event.tag} are not supported")
         self._depth, self._nodes = self._depth + 1, self._nodes + 1
-        if self._aliases > MOST_ALIASES:
-            raise ValueError(f"it has more than {MOST_ALIASES} aliases")
-        if self._nodes > MOST_YAML_NODES:
-            raise ValueError(f"it has more than {MOST_YAML_NODES} nodes")
-        if self._depth > MOST_LEVELS:
+        if self._aliases > MAX_ALIASES:
+            raise ValueError(f"it has more than {MAX_ALIASES} aliases")
+        if self._nodes > MAX_YAML_NODES:
+            raise ValueError(f"it has more than {MAX_YAML_NODES} nodes")
+        if self._depth > MAX_LEVELS:
             raise ValueError(_TOO_DEEP)
         node = super().compose_node(parent, index)
         self._depth -= 1
@@ -191,28 +195,32 @@ class _BoundedLoader(yaml.SafeLoader):
 
 
 def _require_few_nodes(root: yaml.Node) -> None:
-    """Refuse a graph of nodes that grows large where every alias is written out, or that holds itself."""
-    if _expanded_size(root, {}) > MOST_YAML_NODES:
-        raise ValueError(f"with its aliases written out, it has more than {MOST_YAML_NODES} nodes")
+    """Refuse a graph of nodes that is too large once its aliases are expanded, or that contains itself.
+
+    Raises:
+        ValueError: If it is.
+    """
+    if _expanded_size(root, {}) > MAX_YAML_NODES:
+        raise ValueError(f"with its aliases expanded, it has more than {MAX_YAML_NODES} nodes")
 
 
 def _expanded_size(node: yaml.Node, sizes: dict[int, int | None], depth: int = 0) -> int:
-    """Return the number of nodes below a node, itself included, with aliases written out.
+    """Return the number of nodes below a node, including itself, with aliases expanded.
 
     Raises:
-        ValueError: If a node holds itself, is nested too deeply, or is a number of very many digits.
+        ValueError: If a node contains itself, is nested too deeply, or is a number with too many digits.
     """
     if id(node) in sizes:
-        known = sizes[id(node)]
-        if known is None:
-            raise ValueError("an alias stands within what it stands for")
-        return known
-    if depth > 2 * MOST_LEVELS:
+        known_size = sizes[id(node)]
+        if known_size is None:
+            raise ValueError("an alias is inside the node that it stands for")
+        return known_size
+    if depth > 2 * MAX_LEVELS:
         raise ValueError(_TOO_DEEP)
     sizes[id(node)] = None
     total = 1
     if isinstance(node, yaml.ScalarNode):
-        if node.tag in _YAML_NUMBERS and len(node.value) > _MOST_NUMBER_CHARS:
+        if node.tag in _YAML_NUMBERS and len(node.value) > _MAX_NUMBER_CHARS:
             raise ValueError(_TOO_LARGE)
     else:
         is_table = isinstance(node, yaml.MappingNode)

@@ -1,4 +1,4 @@
-"""What a program needs of the Python it runs on, as PEP 723 writes it: packages, and a version."""
+"""Read the dependencies of programs from PEP 723 blocks: packages and versions of Python."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from schemas.errors import SpecificationError
 
-_MOST_CHARS = 10_000
-"""Of a requirement."""
+_MAX_CHARS = 10_000
+"""Limit on a requirement, characters."""
 
 
 @dataclass(frozen=True)
 class Dependencies:
-    """The needs of all scripts of a problem together.
+    """Dependencies of all scripts of a problem together.
 
     Attributes:
-        packages: As PEP 508 has it, such as `scipy>=1.16`; each once, in order.
-        python: Versions that will do, such as `>=3.12`; empty if any will.
+        packages: Requirements in the form of PEP 508, such as `scipy>=1.16`; each once, sorted.
+        python: Accepted versions of Python, such as `>=3.12`; empty if all are accepted.
     """
 
     packages: tuple[str, ...] = ()
@@ -29,13 +29,13 @@ class Dependencies:
 
 
 def read_dependencies(scripts: Mapping[str, Mapping[str, Any]]) -> Dependencies:
-    """The needs that `# /// script` blocks say.
+    """Read the dependencies in `# /// script` blocks.
 
     Args:
-        scripts: The TOML of each block, by the name of its file.
+        scripts: Tables of each block, by the name of its file.
 
     Raises:
-        SpecificationError: If one is not as PEP 723 has it.
+        SpecificationError: If a block does not follow PEP 723.
     """
     packages: dict[str, None] = {}
     pythons = []
@@ -46,12 +46,12 @@ def read_dependencies(scripts: Mapping[str, Mapping[str, Any]]) -> Dependencies:
 
 
 def _packages(given: Any, file: str) -> list[str]:
-    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+    if not isinstance(given, list) or not all(isinstance(item, str) for item in given):
         raise SpecificationError(
             f"{file}: `dependencies` is {given!r}, expected an array of strings",
             remedy='For example: dependencies = ["numpy", "scipy>=1.16"]',
         )
-    return [_package(one, file) for one in given]
+    return [_package(item, file) for item in given]
 
 
 def _package(given: str, file: str) -> str:
@@ -59,19 +59,19 @@ def _package(given: str, file: str) -> str:
         return str(parse_requirement(given))
     except ValueError as error:
         raise SpecificationError(
-            f"{file}: {given[:_MOST_CHARS]!r} in `dependencies` is no requirement: {str(error).splitlines()[0]}",
-            remedy='A name, and if need be a version, such as "scipy>=1.16".',
+            f"{file}: {given[:_MAX_CHARS]!r} in `dependencies` is not a requirement: {str(error).splitlines()[0]}",
+            remedy='Give a name and, if needed, a version, such as "scipy>=1.16".',
         ) from error
 
 
 def parse_requirement(text: str) -> Requirement:
-    """Parse a requirement as PEP 508 has it.
+    """Parse a requirement in the form of PEP 508.
 
     Raises:
-        ValueError: If it is none, or one that nobody writes: very long, or nested.
+        ValueError: If the text is not a requirement, is too long, or is nested too deeply.
     """
-    if len(text) > _MOST_CHARS:
-        raise ValueError(f"it has more than {_MOST_CHARS} characters")
+    if len(text) > _MAX_CHARS:
+        raise ValueError(f"it has more than {_MAX_CHARS} characters")
     try:
         return Requirement(text)
     except RecursionError:
@@ -84,5 +84,5 @@ def _python(given: Any, file: str) -> str:
     except (InvalidSpecifier, TypeError, AttributeError) as error:
         raise SpecificationError(
             f"{file}: `requires-python` is {given!r}, expected something like '>=3.12'",
-            remedy="Mend it, or leave it out.",
+            remedy="Correct it, or leave it out.",
         ) from error

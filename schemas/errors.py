@@ -1,4 +1,4 @@
-"""Every error a user can meet: what was expected, what was got, and the next command."""
+"""All errors that a user can meet, each with a message and a remedy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the `overnight` command returns to the shell."""
+    """Exit code of the `overnight` command."""
 
     DONE = 0
     FAILED = 1
@@ -19,8 +19,8 @@ class OvernightError(Exception):
     """An error that is printed without a traceback.
 
     Attributes:
-        exit_code: What the command line exits with.
-        remedy: The next thing to do, usually a command; empty if there is none.
+        exit_code: Exit code of the command line.
+        remedy: Next step for the user, usually a command; empty if there is none.
     """
 
     exit_code = ExitCode.FAILED
@@ -42,35 +42,35 @@ def _rebuild(kind: type[OvernightError], message: str, remedy: str) -> Overnight
 
 
 class Outage(OvernightError):
-    """What a night needs does not answer, and may again: a night waits for it, as long as its rules allow."""
+    """A resource does not answer now but may later; a night waits for it as long as its stop conditions allow."""
 
 
 class UsageError(OvernightError):
-    """The command, a setting or a name is wrong."""
+    """A wrong command, setting or name."""
 
     exit_code = ExitCode.USAGE
 
 
 class UntrustedSettings(UsageError):
-    """A problem's files or a run propose settings that reach outside of the sandbox, and nobody accepted them."""
+    """Settings from a problem's files or a run that reach outside of the sandbox and that the user has not accepted."""
 
 
 class RunIsBusy(UsageError):
-    """Another process has the run open: two nights of one run are never under way at once."""
+    """The run is open in another process; two nights of one run never run at the same time."""
 
 
 class SpecificationError(UsageError):
-    """The specification, its inputs or its start program is wrong; nothing has been spent."""
+    """A wrong specification, input or start program; nothing has been spent."""
 
 
 class EnvironmentFault(OvernightError):
-    """The engine, the image, a key or the disk is at fault, not the program and not the user's file."""
+    """A fault of the engine, the image, a key or the disk, not of a program or of the user's file."""
 
     exit_code = ExitCode.ENVIRONMENT
 
 
 class SandboxUnavailable(EnvironmentFault, Outage):
-    """No sandbox can be had now: the engine is down or the image is missing."""
+    """No sandbox can be started now: the engine is down or the image is missing."""
 
 
 class PrefectUnavailable(EnvironmentFault, Outage):
@@ -78,58 +78,59 @@ class PrefectUnavailable(EnvironmentFault, Outage):
 
 
 class DiskFault(EnvironmentFault):
-    """The history cannot be written now: the disk is full, or read-only. There may be room again."""
+    """The history cannot be written now: the disk is full or read-only. A later attempt may succeed."""
 
 
 class HistoryGone(EnvironmentFault):
-    """The files of a run were taken away while it is under way: nothing could be kept any more."""
+    """The files of a run were removed during a night, so that nothing more can be stored."""
 
 
 class StoreUnavailable(EnvironmentFault, Outage):
-    """The object storage that keeps the history does not answer now."""
+    """The object storage that holds the history does not answer now."""
 
 
 class ProviderError(OvernightError):
-    """A model's provider refused or failed."""
+    """A model's provider refused a request or failed."""
 
 
 class TransientProviderError(ProviderError):
-    """Worth asking again: a time-out, a rate limit, a server's error.
+    """An error that may not recur: a timeout, a rate limit or a server error.
 
     Attributes:
-        retry_after_s: Seconds that the provider asks to wait; `None` if it does not say.
+        retry_after_s: Waiting time that the provider asks for, seconds; `None` if it names none.
     """
 
     retry_after_s: float | None = None
 
 
 class ProviderOutage(TransientProviderError, Outage):
-    """Every attempt failed, and nothing else was answered meanwhile: it is the provider, not the prompt."""
+    """All attempts failed and no other request succeeded meanwhile, so the provider is at fault, not the prompt."""
 
 
 class TerminalProviderError(ProviderError):
-    """Asking again cannot help: a wrong key, an unknown model, a malformed request."""
+    """An error that will recur: a wrong key, an unknown model, a malformed request."""
 
     exit_code = ExitCode.ENVIRONMENT
 
 
 class PromptRefused(TerminalProviderError):
-    """The provider refuses this one request as it is.
+    """The provider refused this one request.
 
     Attributes:
-        is_about_the_text: Whether it said so: too long, or against its policy. Else others may fare no better.
+        is_about_the_text: Whether the reason is its text: too long, or against the provider's policy. Otherwise, other
+            requests may be refused, too.
     """
 
     is_about_the_text = False
 
 
 class ImpossibleScore(OvernightError):
-    """A score is better than what is proven to be the best: what checks it is wrong."""
+    """A score is better than the proven optimum, so the scoring is wrong."""
 
 
 class HistoryError(OvernightError):
-    """A file of the history is missing, damaged or of an unknown version."""
+    """A missing, damaged or unknown file of the history."""
 
 
 class QueryError(OvernightError):
-    """The SQL is wrong or asks for what the locked database refuses."""
+    """Wrong SQL, or SQL that the locked database refuses."""

@@ -1,4 +1,4 @@
-"""A function that evolves, as its specification has it: its header and docstring stay, its body changes."""
+"""Read an evolved function of a specification: its header and docstring are fixed, its body changes."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from schemas import source
 
 @dataclass(frozen=True)
 class EvolvedFunction:
-    """One function of a specification that evolves.
+    """An evolved function of a specification.
 
     Attributes:
-        name: As the specification calls it.
+        name: Name of the function.
         parameters: Names of its parameters, in order.
-        header: `def …:`, verbatim and without decorators.
-        docstring: Cleaned; empty if there is none.
-        start_body: Its body as the file has it, without docstring, dedented.
-        first: 1-based number of the line on which the `def` stands.
-        last: Of the last line of its body.
-        head: Of the last line that stays: of the header, or of the docstring.
-        indentation: Of its body in the file.
-        is_block: Whether the body stands below the header, not behind it on the same line.
+        header: Its `def …:`, verbatim and without decorators.
+        docstring: Its docstring, cleaned; empty if there is none.
+        start_body: Its body in the file, dedented and without docstring.
+        first_line: 1-based number of the line with the `def`.
+        last_line: Number of the last line of its body.
+        last_fixed_line: Number of the last line of its header, or of its docstring.
+        indentation: Indentation of its body in the file.
+        is_block: Whether the body begins below the header, not on the same line.
     """
 
     name: str
@@ -31,43 +31,43 @@ class EvolvedFunction:
     header: str
     docstring: str
     start_body: str
-    first: int
-    last: int
-    head: int
+    first_line: int
+    last_line: int
+    last_fixed_line: int
     indentation: str
     is_block: bool
 
     def text(self, body: str) -> str:
-        """The function with another body: header, docstring, body."""
+        """Return the function with another body: header, docstring, body."""
         doc = self.docstring
-        quoted = f'"""{doc}{chr(10) if chr(10) in doc else ""}"""'
-        parts = [textwrap.indent(quoted, self.indentation)] if doc else []
+        line_end = "\n" if "\n" in doc else ""
+        parts = [textwrap.indent(f'"""{doc}{line_end}"""', self.indentation)] if doc else []
         return "\n".join([self.header, *parts, textwrap.indent(body, self.indentation)])
 
     def bare(self, body: str) -> str:
-        """The function with another body, without its docstring."""
+        """Return the function with another body, without its docstring."""
         return f"{self.header}\n{textwrap.indent(body, '    ')}"
 
-    def put_into(self, lines: list[str], body: str) -> list[str]:
-        """The lines of its file, line ends kept, with another body in place of its own."""
+    def replace_body(self, lines: list[str], body: str) -> list[str]:
+        """Return the lines of its file, with their line ends, with another body for this function."""
         block = textwrap.indent(body, self.indentation) + "\n"
         if self.is_block:
-            return [*lines[: self.head], block, *lines[self.last :]]
-        header = lines[self.first - 1].rstrip("\n")
+            return [*lines[: self.last_fixed_line], block, *lines[self.last_line :]]
+        header = lines[self.first_line - 1].rstrip("\n")
         header = header[: header.index(":", header.rindex(")")) + 1] + "\n"
-        return [*lines[: self.first - 1], header, block, *lines[self.last :]]
+        return [*lines[: self.first_line - 1], header, block, *lines[self.last_line :]]
 
 
 def read_evolved_functions(text: str, function: ast.FunctionDef) -> EvolvedFunction:
-    """Reads a function of a file.
+    """Read an evolved function.
 
     Args:
-        text: The file.
-        function: The function, of the file's tree.
+        text: Text of the file.
+        function: Node of the function in the file's syntax tree.
     """
     end = source.header_end(text, function)
     is_block = function.body[0].lineno > end
-    documented = ast.get_docstring(function, clean=False) is not None
+    has_docstring = ast.get_docstring(function, clean=False) is not None
     header = "\n".join(text.splitlines()[function.lineno - 1 : end])
     return EvolvedFunction(
         name=function.name,
@@ -75,9 +75,9 @@ def read_evolved_functions(text: str, function: ast.FunctionDef) -> EvolvedFunct
         header=header if header.rstrip().endswith(":") else header[: header.rindex(":") + 1],
         docstring=ast.get_docstring(function) or "",
         start_body=source.body_of(text, function) or "pass",
-        first=function.lineno,
-        last=function.end_lineno or 0,
-        head=(function.body[0].end_lineno or 0) if documented else end,
+        first_line=function.lineno,
+        last_line=function.end_lineno or 0,
+        last_fixed_line=(function.body[0].end_lineno or 0) if has_docstring else end,
         indentation=" " * max(function.body[0].col_offset - function.col_offset, 2) if is_block else "    ",
         is_block=is_block,
     )

@@ -1,4 +1,4 @@
-"""What can be learnt from a try that failed or fell short, for the next prompt that shows the version it came from."""
+"""Feedback on a child that failed or scored lower, for the next prompt that shows its parent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from schemas.outcome import Outcome
 
-_TELLING = frozenset(
+_INFORMATIVE = frozenset(
     {
         Outcome.SCORED,
         Outcome.REJECTED,
@@ -19,20 +19,21 @@ _TELLING = frozenset(
         Outcome.UNCONFIRMED,
     }
 )
-"""Outcomes that say something about a body."""
+"""Outcomes that tell a model something about a body."""
 
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """A child of a program.
+    """Result of a child, as feedback for its parent's next prompt.
 
     Attributes:
-        parent_id: The best program that its prompt showed.
-        body: Of the child.
-        error: Why it has no score; empty if it has one.
-        output: What it printed, capped and cleaned.
-        scores: One for each input; fewer or none where it has no score.
-        score: The scores reduced to one, if there is one.
+        parent_id: Id of the best program that the child's prompt showed.
+        body: Body of the child.
+        outcome: Outcome of the child.
+        error: Reason why it has no score; empty if it has one.
+        output: Output that it printed, capped and cleaned.
+        scores: One for each input; fewer or none if it has no score.
+        score: Scores of all inputs, reduced to one; `None` if it has none.
     """
 
     parent_id: str
@@ -45,18 +46,18 @@ class Feedback:
 
 
 def latest_feedback(feedback: Iterable[Feedback], score_of: Callable[[str], float | None]) -> dict[str, Feedback]:
-    """For each parent the last child that failed or scored below it.
+    """Return, for each parent, the last child that failed or scored lower.
 
     Args:
-        feedback: In the order of the generation.
-        score_of: The score of a parent by its id; `None` where it is not known.
+        feedback: Feedback on all children, in the order of the generation.
+        score_of: Function that returns the score of a parent by its id; `None` if it is unknown.
     """
     return {
-        feedback.parent_id: feedback
-        for feedback in feedback
-        if feedback.body and feedback.outcome in _TELLING and _falls_short(feedback, score_of(feedback.parent_id))
+        child.parent_id: child
+        for child in feedback
+        if child.body and child.outcome in _INFORMATIVE and _is_worse(child, score_of(child.parent_id))
     }
 
 
-def _falls_short(feedback: Feedback, parent_score: float | None) -> bool:
+def _is_worse(feedback: Feedback, parent_score: float | None) -> bool:
     return feedback.score is None or (parent_score is not None and feedback.score < parent_score)

@@ -1,4 +1,4 @@
-"""From an input, as it is written down, to a call of what scores a program."""
+"""Read the inputs of a problem and turn each into a call of the run function."""
 
 from __future__ import annotations
 
@@ -17,60 +17,62 @@ from schemas.specification import Specification
 SPLITS = ("inputs", "validation", "held_out")
 """Settings that hold inputs."""
 
-MOST_BYTES = 32 * 2**20
-"""Limit on all input files of a problem together: every run keeps a copy of their content."""
+MAX_BYTES = 32 * 2**20
+"""Limit on all input files of a problem together, bytes; every run stores a copy of their content."""
 
 
 @dataclass
 class InputFiles:
-    """The JSON files that settings name as inputs.
+    """JSON files that settings name as inputs.
 
     Attributes:
-        folder: The problem's, where they lie.
-        left: Bytes that may still be read.
+        folder: Folder of the problem.
+        remaining_bytes: Number of bytes that may still be read.
     """
 
     folder: Path
-    left: int = field(default=MOST_BYTES, init=False)
+    remaining_bytes: int = field(default=MAX_BYTES, init=False)
 
     def content(self, item: Any) -> Any:
-        """Return an input: the content of the file that it names, or the item itself where it names none.
+        """Return an input: the content of the file that an item names, or the item itself if it names none.
 
         Raises:
-            SpecificationError: If the file is not there, outside of the folder, too large, or no JSON.
+            SpecificationError: If the file is missing, outside of the folder, too large, or not JSON.
         """
         if not isinstance(item, str) or not item.endswith(".json"):
             return item
         try:
-            text = problem_folder.read_bytes(self.folder, item, most_bytes=self.left)
-            self.left -= len(text)
+            text = problem_folder.read_bytes(self.folder, item, max_bytes=self.remaining_bytes)
+            self.remaining_bytes -= len(text)
             return parse_json(text)
         except SpecificationError as error:
             raise SpecificationError(
                 f"input file {item!r}: {error.message}",
-                remedy="Paths are read from the specification's folder. Large data goes into `files`, where programs "
-                "read it.",
+                remedy="Paths are relative to the specification's folder. Put large data into `files`, where programs "
+                "can read it.",
             ) from error
         except ValueError as error:
-            raise SpecificationError(f"{self.folder / item}: no JSON: {error}", remedy="Mend it.") from error
+            raise SpecificationError(
+                f"{self.folder / item}: not valid JSON: {error}", remedy="Correct the file."
+            ) from error
 
 
 def read_calls(raw: Sequence[Any], specification: Skeleton, name: str) -> tuple[Call, ...]:
-    """One call for each input.
+    """Return one call for each input.
 
     Args:
-        raw: The inputs as a specification, a file or a flag has them.
-        specification: Says how many arguments its run function takes.
-        name: Of the problem, for messages.
+        raw: Inputs from a specification, a file or a flag.
+        specification: Skeleton of the problem, which knows the arguments of its run function.
+        name: Name of the problem, for messages.
 
     Raises:
-        SpecificationError: If one does not fit the run function.
+        SpecificationError: If an input does not fit the run function.
     """
     return tuple(_call(item, specification, f"{name}: input {number}") for number, item in enumerate(raw, start=1))
 
 
 def _call(item: Any, specification: Skeleton, where: str) -> Call:
-    """One input as a call. An array is spread over the parameters where the run function has several, else a tuple."""
+    """Return one input as a call; an array becomes several arguments, or a tuple if the run function takes one."""
     if not isinstance(specification, Specification):
         return Call((_frozen(item),))
     fewest, most = specification.run_arity
@@ -81,7 +83,7 @@ def _call(item: Any, specification: Skeleton, where: str) -> Call:
         takes = str(fewest) if fewest == most else f"{fewest} to {most if most >= 0 else 'any number of'}"
         raise SpecificationError(
             f"{where} is {item!r}, but `{specification.run}` takes {takes} arguments",
-            remedy="An array is spread over the arguments; a data object is one argument.",
+            remedy="An array is passed as several arguments, an object as one argument.",
         )
     return Call(args)
 
@@ -97,5 +99,5 @@ def _is_explicit_call(item: Any) -> bool:
 
 
 def _frozen(value: Any) -> Any:
-    """Arrays become tuples, as specifications expect of small inputs; inside an object they stay lists."""
+    """Return a value with its arrays as tuples, as specifications expect; arrays inside an object stay lists."""
     return tuple(_frozen(part) for part in value) if isinstance(value, list) else value

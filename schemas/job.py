@@ -1,4 +1,4 @@
-"""What a sandbox needs to know to judge the programs of one problem."""
+"""The data a sandbox needs to evaluate the programs of one problem."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Limits(BaseModel):
-    """What one candidate may use; a setting, `[tool.overnight.limits]`."""
+    """Limits of one candidate; a setting, `[tool.overnight.limits]`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    wall_s: float = Field(default=30.0, gt=0, le=10_000_000, description="seconds of wall clock for each input")
+    wall_s: float = Field(
+        default=30.0, gt=0, le=10_000_000, description="limit on wall-clock time for each input, seconds"
+    )
     cpu_s: float | None = Field(
         default=None,
         gt=0,
         le=10_000_000,
-        description="seconds of processor time for all inputs together; default wall_s for each input",
+        description="limit on processor time for all inputs together, seconds; default: `wall_s` for each input",
     )
-    memory_mib: int = Field(default=2048, ge=32, le=2**24, description="memory, MiB")
-    output_kib: int = Field(default=64, ge=1, le=2**20, description="what a candidate may print, KiB")
+    memory_mib: int = Field(default=2048, ge=32, le=2**24, description="limit on memory, MiB")
+    output_kib: int = Field(default=64, ge=1, le=2**20, description="limit on the output that a candidate prints, KiB")
     scratch_mib: int = Field(
-        default=0, ge=0, le=2**24, description="files a candidate may write, in /tmp, MiB; they count as memory"
+        default=0,
+        ge=0,
+        le=2**24,
+        description="limit on the files a candidate writes to /tmp, MiB; they count as memory",
     )
 
 
@@ -46,11 +51,12 @@ def _short(value: Any, width: int = 40) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """What a split evaluation needs: the evolved functions in one process, what scores them in another.
+    """Data of an isolated evaluation: the evolved functions run in one process, the scoring in another.
 
     Attributes:
         evolved: Names of the evolved functions.
-        specification: The specification's text, which scores; of a candidate's program only those functions are called.
+        specification: Text of the specification, which does the scoring; only the evolved functions of a candidate's
+            program are called.
     """
 
     evolved: tuple[str, ...]
@@ -59,13 +65,13 @@ class Isolation:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """How a candidate that is a whole file is scored: by a command, a fresh process for each input.
+    """A command that scores a candidate which is a whole file, in a fresh process for each input.
 
     Attributes:
-        program: What the candidate's file is called.
-        arguments: The command; `{program}` is the candidate's path, `{input}` the input as JSON.
-        metric: The one of its metrics that is the score.
-        metrics_file: Where it writes them, from the working directory; empty if it prints them.
+        program: Name of the candidate's file.
+        arguments: The command line; `{program}` is the candidate's path, `{input}` the input as JSON.
+        metric: Name of the metric that is the score.
+        metrics_file: Path of the file of metrics, relative to the working directory; empty if the command prints them.
     """
 
     program: str
@@ -76,17 +82,17 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One problem as a sandbox sees it.
+    """One problem, as a sandbox sees it.
 
     Attributes:
-        run_function: Name of the function that scores one input; empty where a command does.
+        run_function: Name of the function that scores one input; empty if a command does.
         inputs: One call for each input, in order.
         limits: What one candidate may use.
-        thresholds: For each input in order the score below which a program is rejected and the rest is not evaluated;
-            `None`, or nothing for the last ones, where there is none.
-        seed: Seeds `random` and `numpy.random` in every candidate, so that unseeded draws repeat.
-        isolation: Set where every program is evaluated split; `None` where it is one process with what scores it.
-        command: Set where a program is a file that a command scores.
+        thresholds: For each input, in order, the score below which a program is rejected and not evaluated on the
+            remaining inputs; `None` for no threshold. The last ones may be missing.
+        seed: Seed of `random` and `numpy.random` in every candidate, so that unseeded draws repeat.
+        isolation: Data of isolated evaluations; `None` if programs and scoring share a process.
+        command: Command that scores programs, if they are whole files; else `None`.
     """
 
     run_function: str

@@ -1,4 +1,4 @@
-"""A whole file of any language, of which the blocks between marks evolve; all of it, where there are no marks."""
+"""Read a file in any language whose blocks between marks evolve; without marks, the whole file evolves."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePath
+from typing import NoReturn
 
 from schemas import source
 from schemas.errors import SpecificationError
 
 START, END = "EVOLVE-BLOCK-START", "EVOLVE-BLOCK-END"
-"""A line that holds one is a mark; AlphaEvolve's convention (Novikov et al., 2025, section 2.1)."""
+"""Marks in the lines that begin and end a block, AlphaEvolve's convention (Novikov et al., 2025, section 2.1)."""
 
 _LANGUAGES = {
     **{".c": "c", ".cc": "cpp", ".cpp": "cpp", ".cs": "csharp", ".cu": "cuda", ".f90": "fortran", ".go": "go"},
@@ -20,21 +21,20 @@ _LANGUAGES = {
     **{".pl": "perl", ".py": "python", ".r": "r", ".rb": "ruby", ".rs": "rust", ".sh": "sh", ".sql": "sql"},
     **{".ts": "typescript", ".zig": "zig"},
 }
-"""Names of languages in fenced blocks, by file suffix."""
+"""Names of languages for fenced code blocks, by file suffix."""
 
 
 @dataclass(frozen=True)
 class MarkedFile:
-    """A file that was read and found right; a `Skeleton`.
+    """A valid file; a `Skeleton`.
 
-    A body is what stands between the marks. Where there are several blocks, they are joined by the two mark lines that
-    stand between them in the file.
+    A body is the text between the marks. Several blocks are joined by the two mark lines between them in the file.
 
     Attributes:
-        name: The file's name.
+        name: Name of the file.
         text: The file, verbatim.
-        fixed: What never changes, mark lines included: before the first block, between two, after the last.
-        start_body: What stands between the marks.
+        fixed: Fixed parts, including the mark lines: before the first block, between two blocks, after the last.
+        start_body: Body of the start program.
     """
 
     name: str
@@ -44,55 +44,63 @@ class MarkedFile:
 
     @property
     def hash(self) -> str:
+        """SHA-256 of the file, hexadecimal."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     @property
     def language(self) -> str:
-        """As a fenced block names it; empty if the suffix is unknown."""
+        """Name of the language for fenced code blocks; empty if the suffix is unknown."""
         return _LANGUAGES.get(PurePath(self.name).suffix.lower(), "")
 
     def with_body(self, body: str) -> str:
-        """The whole file with another body; one with too few or too many blocks is put in as it is."""
+        """Return the whole file with another body.
+
+        A body with the wrong number of blocks is inserted whole as the first block.
+        """
         blocks = split_blocks(body)
         if len(blocks) != len(self.fixed) - 1:
             blocks = [body, *[""] * (len(self.fixed) - 2)]
         parts = [self.fixed[0]]
         for block, fixed in zip(blocks, self.fixed[1:], strict=True):
-            parts += [_closed(block) if fixed else block, fixed]
+            parts += [_with_line_end(block) if fixed else block, fixed]
         return "".join(parts)
 
     def function_text(self, body: str) -> str:
+        """Return the body itself."""
         return body
 
     def bare_text(self, body: str) -> str:
+        """Return the body itself."""
         return body
 
     def code_hash(self, body: str) -> str:
-        """Of the syntax tree where it is Python; else of the text without blank lines and spaces at the ends."""
+        """Return the hash of a body: of its syntax tree if it is Python, else of its text without blank lines and
+        trailing spaces.
+        """
         if self.language == "python":
             try:
                 return source.code_hash(source.dedent(body))
             except source.SourceError:
                 pass
         lines = [line.rstrip() for line in body.splitlines()]
-        normal = "\n".join(line for line in lines if line)
-        return hashlib.sha256(normal.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        normalised = "\n".join(line for line in lines if line)
+        return hashlib.sha256(normalised.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     @cached_property
     def separators(self) -> tuple[str, ...]:
-        """The mark lines that stand between two blocks of a body."""
+        """Mark lines between each two blocks of a body."""
         return tuple(_marks_only(fixed) for fixed in self.fixed[1:-1])
 
     def join(self, blocks: list[str]) -> str:
-        """The body that consists of these blocks."""
-        parts = [_closed(blocks[0])]
+        """Return the body that consists of these blocks."""
+        parts = [_with_line_end(blocks[0])]
         for separator, block in zip(self.separators, blocks[1:], strict=True):
-            parts += [separator, _closed(block)]
+            parts += [separator, _with_line_end(block)]
         return "".join(parts).rstrip("\n")
 
 
 def split_blocks(body: str) -> list[str]:
-    """The blocks of a body."""
+    """Return the blocks of a body."""
     blocks, inside = [""], True
     for line in body.splitlines(keepends=True):
         if END in line:
@@ -106,56 +114,60 @@ def split_blocks(body: str) -> list[str]:
 
 
 def read_marked(text: str, name: str) -> MarkedFile:
-    """Reads a file with marks.
+    """Read a file with marks.
 
     Args:
-        text: The file's text.
-        name: Its name.
+        text: Text of the file.
+        name: Name of the file.
 
     Raises:
         SpecificationError: If a mark is missing.
     """
     text = text if text.endswith("\n") else text + "\n"
-    fixed, blocks = cut(text, name)
+    fixed, blocks = split_at_marks(text, name)
     if not blocks:
         return MarkedFile(name, text, ("", ""), text.rstrip("\n"))
     draft = MarkedFile(name, text, tuple(fixed), "")
     return MarkedFile(name, text, tuple(fixed), draft.join(blocks))
 
 
-def cut(text: str, name: str) -> tuple[list[str], list[str]]:
-    """A text cut at its marks: what is fixed, mark lines included, and the blocks in between.
+def split_at_marks(text: str, name: str) -> tuple[list[str], list[str]]:
+    """Return the fixed parts of a text, including its mark lines, and the blocks between them.
 
     Raises:
         SpecificationError: If the marks do not alternate.
     """
-    fixed, blocks, begun = [""], [], 0
+    fixed, blocks, start_line = [""], [], 0
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
         mark = START if START in line else END if END in line else None
-        if mark and (mark == START) == bool(begun):
-            what = f"the block begun in line {begun} has no {END}" if begun else f"{END} without a {START} before it"
-            raise SpecificationError(
-                f"{name}:{number}: {what}", remedy="Each block needs both marks, one after another."
-            )
+        if mark == START and start_line:
+            _refuse(f"{name}:{number}: the block begun in line {start_line} has no {END}")
+        if mark == END and not start_line:
+            _refuse(f"{name}:{number}: {END} without a {START} before it")
         if mark == START:
             fixed[-1] += line
             blocks.append("")
-            begun = number
+            start_line = number
         elif mark == END:
             fixed.append(line)
-            begun = 0
-        elif begun:
+            start_line = 0
+        elif start_line:
             blocks[-1] += line
         else:
             fixed[-1] += line
-    if begun:
-        raise SpecificationError(f"{name}:{begun}: {START} without an {END} after it", remedy="Add it.")
+    if start_line:
+        _refuse(f"{name}:{start_line}: {START} without an {END} after it", remedy="Add it.")
     return fixed, blocks
+
+
+def _refuse(message: str, remedy: str = "Each block needs both marks, one after another.") -> NoReturn:
+    # Message and remedy become part of stored verdicts, which a replay compares: do not reword them.
+    raise SpecificationError(message, remedy=remedy)
 
 
 def _marks_only(fixed: str) -> str:
     return "".join(line for line in fixed.splitlines(keepends=True) if re.search(f"{START}|{END}", line))
 
 
-def _closed(block: str) -> str:
+def _with_line_end(block: str) -> str:
     return block if block.endswith("\n") or not block else block + "\n"

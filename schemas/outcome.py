@@ -1,4 +1,4 @@
-"""What became of a candidate: the closed list of outcomes, and the verdict that carries one."""
+"""The closed list of outcomes of a candidate, and the verdict that carries one."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """Closed list; only `SCORED` comes with a score."""
+    """Closed list of outcomes; only `SCORED` has a score."""
 
     SCORED = "scored"
     UNPARSABLE = "unparsable"
-    """No program in the completion."""
+    """The completion contains no program."""
     DUPLICATE = "duplicate"
-    """The same program was judged before in this run."""
+    """The same program was evaluated earlier in this run."""
     REJECTED = "rejected"
-    """By a rule: it calls an ancestor, changes nothing, or falls below a threshold of its problem."""
+    """The candidate breaks a rule: it calls an ancestor, changes nothing, or scores below a threshold."""
     CRASHED = "crashed"
     TIMED_OUT = "timed_out"
     OUT_OF_MEMORY = "out_of_memory"
     OUTPUT_LIMIT = "output_limit"
     BAD_SCORE = "bad_score"
-    """Not exactly one finite number for each input."""
+    """The program did not return exactly one finite number for each input."""
     UNCONFIRMED = "unconfirmed"
-    """A best whose score did not come again."""
+    """A new best program whose confirmation gave another score."""
     SANDBOX_ERROR = "sandbox_error"
-    """Ours, not the program's fault: never counted against it, evaluated again."""
+    """The sandbox failed, not the program, which is evaluated again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The one judgement of one candidate.
+    """Result of judging a candidate.
 
     Attributes:
-        scores: One finite number for each input, in their order, if `outcome` is `SCORED`; of a program that fell below
-            a threshold those up to there; else empty.
-        error: What went wrong, in plain capped text without control characters; empty when scored.
-        wall_s: Seconds of wall clock the candidate had, all inputs together.
-        cpu_s: Seconds of processor time, user and system.
+        scores: One finite number for each input, in order, if `outcome` is `SCORED`; for a program that scored below a
+            threshold, the scores up to that input; else empty.
+        error: Reason of the failure, in capped text without control characters; empty if scored.
+        wall_s: Wall-clock time of the candidate on all inputs together, seconds.
+        cpu_s: Processor time, user and system, seconds.
         peak_mib: Peak resident memory, MiB.
-        input_wall_s: Seconds of wall clock for each input that was finished.
-        output: What the candidate printed, capped and cleaned.
-        skipped: Inputs that were not evaluated, because the score on the one before them is below its threshold.
+        input_wall_s: Wall-clock time for each input that was finished, seconds.
+        output: Output that the candidate printed, capped and cleaned.
+        skipped: Number of inputs that were not evaluated, because the score before them was below its threshold.
     """
 
     outcome: Outcome
@@ -57,6 +57,7 @@ class Verdict:
 
     @property
     def is_scored(self) -> bool:
+        """Whether the candidate has a score."""
         return self.outcome is Outcome.SCORED
 
 
@@ -65,14 +66,14 @@ JUDGED_BESIDE = Verdict(Outcome.DUPLICATE, error="the same program came earlier 
 
 
 def count_outcomes(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """How many of each outcome, those that occur only, in the order of the closed list."""
+    """Return the number of each outcome that occurs, in the order of the closed list."""
     return {kind.value: n for kind in Outcome if (n := sum(o is kind for o in outcomes))}
 
 
 CUT_SHORT = Verdict(Outcome.SANDBOX_ERROR, error="the night's deadline came before it was judged")
-"""Of a candidate whose evaluation or confirmation was cut short: nobody has judged it."""
+"""Verdict on a candidate that was not judged, because its evaluation or confirmation reached the deadline."""
 
 
 def is_cut_short(outcome: str, error: str) -> bool:
-    """Tell whether a recorded candidate was not judged because the night's deadline came."""
+    """Return whether a recorded candidate was not judged because the night's deadline came."""
     return outcome == Outcome.SANDBOX_ERROR and error.endswith(CUT_SHORT.error)

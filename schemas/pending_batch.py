@@ -1,4 +1,4 @@
-"""A batch of prompts that a provider has, at half price and in its own time."""
+"""The record of a batch job at a provider whose results have not been stored yet."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class PendingBatch:
-    """What is kept of a batch from before it is sent until its answers are safe.
+    """Record of a batch job, kept from before it is sent until its completions are stored.
 
     Attributes:
-        key: Ours; the provider is told it, too, so that a batch can be found whose id never arrived.
+        key: Our key of the job; it is sent to the provider, too, so that a job whose id never arrived can be found.
         model: LiteLLM model string.
-        batch_id: The provider's; empty until it is known.
-        usd: What it costs at most.
-        tokens: What it takes at most, in and out.
+        batch_id: Id that the provider gave the job; empty until it is known.
+        usd: Upper limit of its cost, USD.
+        tokens: Upper limit of its tokens, prompt and completion together.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""The `# /// script` block of a file (PEP 723): what it needs, and our settings."""
+"""Read the `# /// script` block of a file (PEP 723), which holds its dependencies and settings."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ _OPENING, _END = "# /// script", "# ///"
 
 
 def script_block(text: str, name: str) -> dict[str, Any]:
-    """The TOML of the file's PEP 723 block; empty if it has none.
+    """Return the tables of a file's PEP 723 block; empty if it has no block.
 
     Raises:
-        SpecificationError: If there are several, or one has no end or is no TOML.
+        SpecificationError: If there are several blocks, or one has no end or is not TOML.
     """
     found = _blocks(text.split("\n"))
     if len(found) > 1:
-        raise SpecificationError(f"{name}: {len(found)} `# /// script` blocks, expected one", remedy="Merge them.")
+        raise SpecificationError(
+            f"{name}: {len(found)} `# /// script` blocks, expected one", remedy="Merge them into one."
+        )
     if not found:
-        _refuse_half_a_block(text, name)
+        _refuse_incomplete_block(text, name)
         return {}
     try:
         return parse_toml("\n".join(line[2:] if line.startswith("# ") else line[1:] for line in found[0]))
     except ValueError as error:
         raise SpecificationError(
-            f"{name}: the `# /// script` block is no TOML: {error}",
-            remedy="Its lines are counted from the block's own.",
+            f"{name}: the `# /// script` block is not valid TOML: {error}",
+            remedy="Correct the block. The line number in this message counts from the block's first line.",
         ) from error
 
 
 def _blocks(lines: list[str]) -> list[list[str]]:
-    """The lines within each block: from an opening to the last end among the lines of comment that follow on it.
+    """Return the lines within each block, from an opening to the last end among the comment lines that follow it.
 
-    What the regular expression of PEP 723 finds, in one pass: on hostile text, that one takes quadratic time.
+    The regular expression of PEP 723 finds the same blocks, but takes quadratic time on hostile text.
     """
     found: list[list[str]] = []
     number = 0
@@ -54,15 +56,19 @@ def _blocks(lines: list[str]) -> list[list[str]]:
     return found
 
 
-def _refuse_half_a_block(text: str, name: str) -> None:
-    """PEP 723 has a block that is not whole be none: all its settings would be gone without a word."""
+def _refuse_incomplete_block(text: str, name: str) -> None:
+    """Refuse a block without an end. PEP 723 ignores it, so that all its settings would silently be lost.
+
+    Raises:
+        SpecificationError: If there is such a block.
+    """
     lines = text.splitlines()
     if _OPENING not in lines:
         return
     inside = range(lines.index(_OPENING) + 1, len(lines))
     end = next((number for number in inside if not re.match(r"#( |$)", lines[number])), len(lines))
-    seen = repr(lines[end]) if end < len(lines) else "the end of the file"
+    got = repr(lines[end]) if end < len(lines) else "the end of the file"
     raise SpecificationError(
-        f"{name}:{end + 1}: the `# /// script` block breaks off: expected a line that begins with `# `, got {seen}",
-        remedy="Begin each of its lines with `# `, empty ones with `#`, and end it with `# ///`.",
+        f"{name}:{end + 1}: the `# /// script` block is incomplete: expected a line that begins with `# `, got {got}",
+        remedy="Begin each line of the block with `# `, empty ones with `#`, and end the block with `# ///`.",
     )

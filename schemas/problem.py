@@ -1,4 +1,4 @@
-"""A problem: what the user wants solved. A specification, its inputs, its settings."""
+"""Load and restore problems: a specification or a directory, with its inputs, files and settings."""
 
 from __future__ import annotations
 
@@ -28,47 +28,48 @@ Split = Literal["train", "validation", "held_out"]
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem that was read and found right.
+    """A valid problem.
 
     Attributes:
-        name: The file's stem, or the directory's name, with dashes; of one that is a number with the folder above it.
-        specification: What its programs share: a specification, or the file of a directory that evolves.
-        settings: All settings, those of the specification, of `overnight.toml` and of the flags merged.
+        name: Stem of the file, or name of the directory, with dashes; a directory whose name is a number is prefixed
+            with the name of its parent.
+        specification: Fixed part of all programs: a specification, or the evolved file of a directory.
+        settings: Merged settings of the specification, of `overnight.toml`, of the user and of the flags.
         inputs: For each split, one call for each input.
-        needs: What the PEP 723 block asks for, in a directory also those of files that its command names.
-        files: What programs find in their working directory.
-        notes: What is worth saying about how it was read.
+        dependencies: Dependencies in the PEP 723 block; in a directory, also those of the files that its command names.
+        files: Files in the working directory of programs.
+        notes: Remarks for the user about how the problem was read.
     """
 
     name: str
     specification: Skeleton
     settings: Settings
     inputs: Mapping[Split, tuple[Call, ...]]
-    needs: Dependencies = field(default_factory=Dependencies)
+    dependencies: Dependencies = field(default_factory=Dependencies)
     files: tuple[File, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def is_of_another_tool(self) -> bool:
-        """Whether it is a task directory of OpenEvolve or ShinkaEvolve."""
+        """Whether the problem is a task directory of OpenEvolve or ShinkaEvolve."""
         return any(part in BRIDGES for part in self.settings.command.evaluate)
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the specification, and of the files where there are any."""
+        """SHA-256 of the specification and the files, hexadecimal."""
         if not self.files:
             return self.specification.hash
         parts = [self.specification.hash, *(f"{file.hash} {file.path}" for file in self.files)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def job(self, split: Split = "train", seed: int = 0, *, isolation: bool | None = None) -> Job:
-        """What a sandbox needs to judge programs on one split.
+        """Return the data a sandbox needs to evaluate programs on one split.
 
         Args:
-            split: The inputs.
-            seed: Of the run.
-            isolation: Whether the evolved function has a process of its own; as the settings say by default. A command
-                runs its program as it likes.
+            split: Split of the inputs.
+            seed: Seed of the run.
+            isolation: Whether evaluations are isolated, with the evolved function in its own process; by default as in
+                the settings. Ignored if a command scores programs.
         """
         if isolation is None:
             isolation = self.settings.sandbox.split
@@ -97,18 +98,18 @@ class Problem:
 
 
 def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Problem:
-    """Reads a specification file, or a directory, with everything that belongs to it.
+    """Load a specification file, or a directory, with its settings, inputs and files.
 
-    Settings come, the later over the earlier, from the PEP 723 block in the file, from `overnight.toml` beside it, from
-    the user's configuration file, and from `overrides`.
+    Settings come from the PEP 723 block in the file, from `overnight.toml` beside it, from the user's configuration
+    file, and from `overrides`; later ones override earlier ones.
 
     Args:
-        path: The specification file, or the directory.
+        path: Path of the specification file, or of the directory.
         overrides: Settings from the command line, nested as in TOML.
 
     Raises:
         SpecificationError: If the file is wrong or has no inputs.
-        UsageError: If a setting is.
+        UsageError: If a setting is wrong.
     """
     if path.is_dir():
         return _load_directory(path, dict(overrides or {}))
@@ -117,11 +118,11 @@ def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Prob
     script = script_block(text, path.name)
     own = script.get("tool", {}).get("overnight", {})
     later = [read_toml(path.with_name("overnight.toml")), user_settings(), dict(overrides or {})]
-    layers = [_known_of_its_own(own, later), *later]
-    settings = parse_settings(merge(layers), _where(layers, path))
+    layers = [_without_outdated_known(own, later), *later]
+    settings = parse_settings(merge(layers), _sources(layers, path))
     if not settings.inputs:
         raise SpecificationError(
-            f"{path.name}: no inputs: nothing says what the run function is called with",
+            f"{path.name}: no inputs: the run function needs at least one",
             remedy="Add `inputs = [8]` under `[tool.overnight]` in its `# /// script` block, or pass --inputs '[8]'.",
         )
     settings = _with_input_files(settings, path.parent)
@@ -129,124 +130,138 @@ def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Prob
     return _problem(path.stem.replace("_", "-"), specification, settings, files)
 
 
-def _known_of_its_own(own: dict[str, Any], later: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A file's settings, without what is known of its inputs where others are given: a best of those says nothing."""
-    is_another = any(key in layer and layer[key] != own.get(key) for layer in later for key in ("inputs", "reducer"))
-    known = {key: value for key, value in own.get("known", {}).items() if key == "baseline"}
-    return own | {"known": known} if is_another and "known" in own else own
+def _without_outdated_known(own: dict[str, Any], later: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a file's settings, without the known scores if a later layer changes the inputs or the reducer."""
+    is_changed = any(key in layer and layer[key] != own.get(key) for layer in later for key in ("inputs", "reducer"))
+    if not is_changed or "known" not in own:
+        return own
+    return own | {"known": {key: value for key, value in own["known"].items() if key == "baseline"}}
 
 
 def _load_directory(path: Path, overrides: Mapping[str, Any]) -> Problem:
     own = read_toml(path / "overnight.toml")
     command = merge([own, overrides]).get("command")
-    said = command if isinstance(command, dict) else {}
-    task = None if "evaluate" in said else read_task(path, str(said.get("program") or ""))
+    if not isinstance(command, dict):
+        command = {}
+    task = None if "evaluate" in command else read_task(path, str(command.get("program") or ""))
     layers = [DEFAULTS, task.settings if task else {}, own, user_settings(), overrides]
     settings = parse_settings(merge(layers), f"{path.name}/overnight.toml")
     file, settings = read_program(path, settings)
     if settings.sandbox.split:
         raise UsageError(
-            "sandbox.split=true is for specifications: a command runs its program as it likes",
-            remedy="Leave it out; a best is run again in a fresh container all the same.",
+            "sandbox.split=true is for specifications: a command decides itself how it runs a program",
+            remedy="Leave it out; a new best program is confirmed in a fresh container in any case.",
         )
     settings = _with_input_files(settings, path)
-    files = [one for one in read_files(path, settings.files) if one.path != settings.command.program]
+    files = [found for found in read_files(path, settings.files) if found.path != settings.command.program]
     files += task.bridges if task else ()
     problem = _problem(_directory_name(path.resolve()), file, settings, files)
     return replace(problem, notes=task.notes) if task else problem
 
 
 def _directory_name(path: Path) -> str:
-    """Of the problem in a directory; one that is a mere number says nothing without the folder above it."""
+    """Return the name of the problem in a directory; prefix a name that is only a number with the parent's name."""
     name = f"{path.parent.name}-{path.name}" if path.name.isdigit() else path.name
     return name.replace("_", "-")
 
 
 def restore_problem(name: str, text: str, settings: Mapping[str, Any], files: Sequence[File] = ()) -> Problem:
-    """A problem again from what a run has written down of it; no file is read."""
-    # A run that was begun before there was confirmation goes on without: nobody has looked whether it can be split.
+    """Restore a problem from the data that a run stores; no file is read."""
+    # A run from before confirmations existed continues without them: isolated evaluation of its programs is untested.
     parsed = parse_settings(merge([{"sandbox": {"confirm": "never"}}, settings]), name)
     skeleton = restore_program(text, parsed.command) if parsed.command.evaluate else read_specification(text, name)
     return _problem(name, skeleton, parsed, files)
 
 
 def with_overrides(problem: Problem, path: Path, overrides: Mapping[str, Any]) -> Problem:
-    """The same specification and files with other settings.
+    """Return the same specification and files with other settings.
 
     Args:
-        problem: As a run has it.
-        path: Where it was read; input files are looked for beside it.
+        problem: Problem of a run.
+        path: Path that it was read from; input files are searched beside it.
         overrides: Settings from the command line, nested as in TOML.
 
     Raises:
-        SpecificationError: If the inputs do not fit.
+        SpecificationError: If the inputs do not fit the run function.
         UsageError: If a setting is wrong.
     """
     settings = parse_settings(merge([problem.settings.model_dump(mode="json"), overrides]), problem.name)
     folder = path if settings.command.evaluate else path.parent
-    # What a run has written down names no file any more: it may come from a stranger, and the place as well.
+    # Names of files in stored settings are not followed: the run, and its path, may come from a stranger.
     given = [split for split in SPLITS if split in overrides]
     return _problem(problem.name, problem.specification, _with_input_files(settings, folder, given), problem.files)
 
 
 def changed_since(problem: Problem, path: Path) -> list[str]:
-    """Files of a problem that are no longer what was read; none where the folder itself is gone.
+    """Return the names of files that have changed since the problem was read; none if the folder is gone.
 
     Args:
-        problem: As it was read.
-        path: The specification, or the directory, it was read from.
+        problem: Problem as it was read.
+        path: Path of the specification, or the directory, that it was read from.
     """
     folder = path if problem.settings.command.evaluate else path.parent
     if not folder.is_dir():
         return []
     program = problem.settings.command.program
     try:
-        now = problem_folder.read_text(folder, program) if program else problem_folder.read_given_text(path)
+        current_text = problem_folder.read_text(folder, program) if program else problem_folder.read_given_text(path)
     except UsageError:
-        now = None
-    name, is_same = program or path.name, now == problem.specification.text
-    own = [file for file in problem.files if file.path not in BRIDGES]
-    return [name] * (not is_same) + changed_files(folder, own)
+        current_text = None
+    changed = [] if current_text == problem.specification.text else [program or path.name]
+    return changed + changed_files(folder, [file for file in problem.files if file.path not in BRIDGES])
 
 
-def settings_beyond_the_file(problem: Problem) -> dict[str, Any]:
-    """Settings, by dotted name, that are not what the specification alone would give: of flags and `overnight.toml`.
+def settings_not_in_specification(problem: Problem) -> dict[str, Any]:
+    """Return the settings, by dotted name, that flags and `overnight.toml` add to those of the specification.
 
-    Inputs that the specification reads from a data file are left out: they are where they were.
+    Inputs that the specification reads from a data file are left out.
     """
     text = problem.specification.text
-    alone = parse_settings(script_block(text, problem.name).get("tool", {}).get("overnight", {}), problem.name)
-    files = [split for split in SPLITS if _names_files(getattr(alone, split))]
-    own, given = (flat_settings(settings.model_dump(mode="json")) for settings in (alone, problem.settings))
-    dropped = {f"known.{name}" for name, value in Known() if value == getattr(problem.settings.known, name)}
-    return {name: value for name, value in given.items() if value != own.get(name) and name not in {*files, *dropped}}
+    own = parse_settings(script_block(text, problem.name).get("tool", {}).get("overnight", {}), problem.name)
+    from_files = {split for split in SPLITS if _names_files(getattr(own, split))}
+    return {name: value for name, value in _additional_settings(problem, own).items() if name not in from_files}
 
 
-def settings_beyond(problem: Problem, path: Path) -> dict[str, Any]:
-    """Settings, by dotted name, that the files at a place would not give as they are now: what flags have to say.
+def settings_not_in_files(problem: Problem, path: Path) -> dict[str, Any]:
+    """Return the settings, by dotted name, that the files do not give now, so that flags must repeat them.
 
     Args:
-        problem: As a run has it.
-        path: The specification or the directory; where it is gone, or wrong by now, the specification alone counts.
+        problem: Problem of a run.
+        path: Path of the specification or the directory; if it cannot be loaded now, the stored specification counts.
     """
     try:
-        now = load_problem(path).settings
+        current = load_problem(path).settings
     except OvernightError:
-        return settings_beyond_the_file(problem)
-    there, given = (flat_settings(settings.model_dump(mode="json")) for settings in (now, problem.settings))
-    dropped = {f"known.{name}" for name, value in Known() if value == getattr(problem.settings.known, name)}
-    return {name: value for name, value in given.items() if value != there.get(name) and name not in dropped}
+        return settings_not_in_specification(problem)
+    return _additional_settings(problem, current)
 
 
-def load_instead(path: Path, problem: Problem, overrides: Mapping[str, Any]) -> Problem:
-    """`load_problem` of a changed specification, which is searched as the run was that has `problem`."""
-    return load_problem(path, merge([_given_beside_the_file(problem), overrides]))
+def _additional_settings(problem: Problem, base: Settings) -> dict[str, Any]:
+    """Return the settings of a problem, by dotted name, that differ from others; unset known scores are left out."""
+    base_values, values = (flat_settings(settings.model_dump(mode="json")) for settings in (base, problem.settings))
+    unset = {f"known.{name}" for name, value in Known() if value == getattr(problem.settings.known, name)}
+    return {name: value for name, value in values.items() if value != base_values.get(name) and name not in unset}
 
 
-def _given_beside_the_file(problem: Problem) -> dict[str, Any]:
-    """How a run searches, samples and evaluates, as far as its specification does not say so; nested as in TOML."""
+def reload_problem(path: Path, problem: Problem, overrides: Mapping[str, Any]) -> Problem:
+    """Load a changed specification, with the search, sampling and sandbox settings that a run added to it.
+
+    Args:
+        path: Path of the changed specification or directory.
+        problem: Problem of the run.
+        overrides: Settings from the command line, nested as in TOML.
+
+    Raises:
+        SpecificationError: As in `load_problem`.
+        UsageError: As in `load_problem`.
+    """
+    return load_problem(path, merge([_added_by_run(problem), overrides]))
+
+
+def _added_by_run(problem: Problem) -> dict[str, Any]:
+    """Return the search, sampling and sandbox settings that are not in the specification, nested as in TOML."""
     nested: dict[str, Any] = {}
-    for name, value in settings_beyond_the_file(problem).items():
+    for name, value in settings_not_in_specification(problem).items():
         *sections, key = name.split(".")
         if sections and sections[0] in ("search", "sampling", "sandbox"):
             table = nested
@@ -272,26 +287,26 @@ def _problem(name: str, specification: Skeleton, settings: Settings, files: Sequ
     if len(settings.thresholds) > len(inputs["train"]):
         raise SpecificationError(
             f"{name}: {len(settings.thresholds)} thresholds for {len(inputs['train'])} inputs",
-            remedy="One for each of `inputs`, in their order, or fewer; --set thresholds=[] does without.",
+            remedy="Give one for each of `inputs`, in their order, or fewer; --set thresholds=[] removes them.",
         )
     _require_baseline(settings.known.baseline, specification, name)
     require_distinct(files)
-    needs = read_dependencies(_scripts(settings.command.program or name, specification, settings, files))
-    return Problem(name, specification, settings, inputs, needs, tuple(files))
+    dependencies = read_dependencies(_script_blocks(settings.command.program or name, specification, settings, files))
+    return Problem(name, specification, settings, inputs, dependencies, tuple(files))
 
 
 def _require_baseline(function: str, specification: Skeleton, name: str) -> None:
     if function and not (isinstance(specification, Specification) and specification.defines(function)):
         raise SpecificationError(
             f"{name}: known.baseline is {function!r}, but the file has no such function",
-            remedy="Name a top-level function that takes an input and returns a score, as the run function does.",
+            remedy="Name a top-level function that takes an input and returns a score, like the run function.",
         )
 
 
-def _scripts(
+def _script_blocks(
     name: str, specification: Skeleton, settings: Settings, files: Sequence[File]
 ) -> dict[str, dict[str, Any]]:
-    """The PEP 723 blocks of what evolves and of the files that a command names, by file."""
+    """Return the PEP 723 blocks of the evolved file and of the files that a command names, by file."""
     texts = {name: specification.text}
     for file in files:
         if file.path in settings.command.evaluate:
@@ -300,11 +315,12 @@ def _scripts(
 
 
 def _with_input_files(settings: Settings, folder: Path, splits: Sequence[str] = SPLITS) -> Settings:
-    """The settings with the content of input files in place of their names, so that a run holds its inputs."""
-    read = InputFiles(folder)
-    return settings.model_copy(update={split: tuple(map(read.content, getattr(settings, split))) for split in splits})
+    """Return settings in which the names of input files are replaced by their content, so that a run stores it."""
+    reader = InputFiles(folder)
+    return settings.model_copy(update={split: tuple(map(reader.content, getattr(settings, split))) for split in splits})
 
 
-def _where(layers: Sequence[Mapping[str, Any]], path: Path) -> str:
+def _sources(layers: Sequence[Mapping[str, Any]], path: Path) -> str:
+    """Return the names of the layers that are not empty, for error messages."""
     names = [f"{path.name} [tool.overnight]", "overnight.toml", str(config_path()), "the command line"]
     return ", ".join(name for name, layer in zip(names, layers, strict=True) if layer) or path.name

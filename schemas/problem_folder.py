@@ -1,7 +1,7 @@
 """Read what belongs to a problem: regular files inside its folder, links resolved, of limited size.
 
-A problem may come from a stranger. Every path that it names, and every file that is looked for in its folder, is read
-by the functions of this module and no other.
+A problem may come from a stranger. All code that reads a path which a problem names, or a file in its folder, uses the
+functions of this module.
 """
 
 from __future__ import annotations
@@ -15,48 +15,48 @@ from pathlib import Path, PurePath
 
 from schemas.errors import SpecificationError, UsageError
 
-MOST_TEXT_BYTES = 4 * 2**20
-"""Limit on a text file of a problem, in bytes."""
+MAX_TEXT_BYTES = 4 * 2**20
+"""Limit on a text file of a problem, bytes."""
 
-MOST_ENTRIES = 100_000
-"""Limit on the files and folders that are looked at for one pattern."""
+MAX_ENTRIES = 100_000
+"""Limit on the files and folders that are visited for one pattern."""
 
 _HIDDEN_REMEDY = (
-    "Hidden files are a person's, such as keys and settings in a home, and never a problem's. Give it another name."
+    "Hidden files, such as keys and settings in a home folder, are never part of a problem. Give the file another name."
 )
-_REMEDY = "Files of a problem lie in its folder; copy what it needs there."
+_REMEDY = "All files of a problem must be in its folder; copy the file there."
 
 
 def locate(folder: Path, name: str) -> Path | None:
-    """Find a regular file of a problem; links may lead to others inside the folder.
+    """Find a regular file of a problem; links to other files inside the folder are allowed.
 
     Args:
-        folder: The problem's.
-        name: The file's path from there.
+        folder: Folder of the problem.
+        name: Path of the file, relative to the folder.
 
     Returns:
-        Where the file is, without links; `None` where there is none, or a folder.
+        The path of the file, with links resolved; `None` if there is no file, or a folder.
 
     Raises:
-        SpecificationError: If it leads outside, or to a pipe, a device or the like.
+        SpecificationError: If the path is hidden, leads outside of the folder, or is a pipe, a device or the like.
     """
     if not PurePath(name).parts or "\0" in name or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
         raise SpecificationError(f"{name!r} is not below {folder}", remedy=_REMEDY)
     try:
         path, root = (folder / name).resolve(), folder.resolve()
         if not path.is_relative_to(root):
-            raise SpecificationError(f"{name!r} leads to {path}, outside of {folder}", remedy=_REMEDY)
+            raise SpecificationError(f"{name!r} is a link to {path}, outside of {folder}", remedy=_REMEDY)
         if _is_hidden(PurePath(name)) or _is_hidden(path.relative_to(root)):
             raise SpecificationError(f"{name!r} is hidden in {folder}", remedy=_HIDDEN_REMEDY)
         kind = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, RuntimeError) as error:  # pathlib calls a circle of links a RuntimeError
-        raise SpecificationError(f"{name!r} in {folder} cannot be read: {error}", remedy="Mend it.") from error
+    except (OSError, RuntimeError) as error:  # pathlib raises a RuntimeError for a circle of links
+        raise SpecificationError(f"{name!r} in {folder} cannot be read: {error}", remedy="Make it readable.") from error
     if stat.S_ISDIR(kind):
         return None
     if not stat.S_ISREG(kind):
-        raise SpecificationError(f"{name!r} in {folder} is no regular file", remedy=_REMEDY)
+        raise SpecificationError(f"{name!r} in {folder} is not a regular file", remedy=_REMEDY)
     return path
 
 
@@ -65,7 +65,7 @@ def _is_hidden(path: PurePath) -> bool:
 
 
 def has_file(folder: Path, name: str) -> bool:
-    """Return whether a problem has a file that may be read."""
+    """Return whether a problem has a readable file of this name."""
     try:
         return locate(folder, name) is not None
     except SpecificationError:
@@ -73,67 +73,68 @@ def has_file(folder: Path, name: str) -> bool:
 
 
 def file_names(folder: Path, pattern: str = "*") -> list[str]:
-    """Return the names of the files directly in a folder that may be read, sorted."""
+    """Return the names of the readable files directly in a folder, sorted."""
     names = sorted(name for name in os.listdir(folder) if fnmatch.fnmatchcase(name, pattern))
     return [name for name in names if has_file(folder, name)]
 
 
-def read_bytes(folder: Path, name: str, *, most_bytes: int = MOST_TEXT_BYTES) -> bytes:
+def read_bytes(folder: Path, name: str, *, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
     """Read a file of a problem.
 
     Args:
-        folder: The problem's.
-        name: The file's path from there.
-        most_bytes: Limit on its size.
+        folder: Folder of the problem.
+        name: Path of the file, relative to the folder.
+        max_bytes: Limit on its size.
 
     Raises:
-        SpecificationError: If there is none, it leads outside, or is too large.
+        SpecificationError: If the file is missing, outside of the folder, or too large.
     """
     path = locate(folder, name)
     if path is None:
         raise SpecificationError(f"{folder / name}: No such file", remedy=_REMEDY)
-    return _content(path, most_bytes)
+    return _content(path, max_bytes)
 
 
 def read_text(folder: Path, name: str, *, errors: str = "strict") -> str:
-    """Read a text file of a problem; `errors` is as of `bytes.decode`.
+    """Read a text file of a problem; `errors` has the meaning of `bytes.decode`.
 
     Raises:
-        SpecificationError: As by `read_bytes`, and if it is no text.
+        SpecificationError: As in `read_bytes`, and if the content is not UTF-8.
     """
     return _text(read_bytes(folder, name), folder / name, errors)
 
 
 def read_given_text(path: Path) -> str:
-    """Read the text file that a user has named; that one may be a link to anywhere.
+    """Read a text file that the user named, which may be a link to anywhere.
 
     Raises:
-        UsageError: If there is none.
-        SpecificationError: If it is no regular file, no text, or too large.
+        UsageError: If there is no such file.
+        SpecificationError: If it is not a regular file, not UTF-8, or too large.
     """
     try:
         real = path.resolve(strict=True)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise UsageError(f"no file {path}", remedy="`overnight problems` lists the built-in ones.") from error
+        raise UsageError(f"no file {path}", remedy="`overnight problems` lists the built-in problems.") from error
     except (OSError, RuntimeError) as error:
         raise UsageError(f"{path} cannot be read: {error}", remedy="Name another file.") from error
-    return _text(_content(real, MOST_TEXT_BYTES), path, "strict")
+    return _text(_content(real, MAX_TEXT_BYTES), path, "strict")
 
 
 def matching(folder: Path, pattern: str) -> list[Path]:
-    """Find the files and folders that a pattern names, as `Path.glob` does, and never look outside of the folder.
+    """Find the files and folders that match a pattern, as `Path.glob` does, without leaving the folder.
 
     Raises:
-        SpecificationError: If a link on the way leads outside, or there is too much to look at.
+        SpecificationError: If a link on the way leads outside, or there are too many files and folders to visit.
     """
-    parts = [part for part, after in _pairs(PurePath(pattern).parts) if (part, after) != ("**", "**")]
+    parts = [part for part, next_part in _pairs(PurePath(pattern).parts) if (part, next_part) != ("**", "**")]
     found: list[Path] = []
     for number, (path, is_match) in enumerate(_matching(folder, folder.resolve(), parts)):
-        if number > MOST_ENTRIES:
+        if number > MAX_ENTRIES:
             raise SpecificationError(
-                f"{pattern!r} has more than {MOST_ENTRIES} files and folders of {folder} looked at", remedy=_REMEDY
+                f"searching {folder} for {pattern!r} visits more than {MAX_ENTRIES} files and folders", remedy=_REMEDY
             )
-        found += [path] * is_match
+        if is_match:
+            found.append(path)
     return list(dict.fromkeys(found))
 
 
@@ -142,7 +143,7 @@ def _pairs(parts: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _matching(folder: Path, root: Path, parts: Sequence[str]) -> Iterator[tuple[Path, bool]]:
-    """Yield all that is looked at, and whether it matches."""
+    """Yield every visited file and folder, and whether it matches."""
     if not parts:
         yield folder, True
         return
@@ -160,12 +161,12 @@ def _matching(folder: Path, root: Path, parts: Sequence[str]) -> Iterator[tuple[
 
 
 def _names(folder: Path, root: Path, part: str) -> list[str]:
-    """Return what one part of a pattern names in a folder, sorted."""
+    """Return the names in a folder that match one part of a pattern, sorted."""
     if not re.search(r"[*?[]", part):
         return [part] if os.path.lexists(folder / part) else []
     real = folder.resolve()
     if not real.is_relative_to(root):
-        raise SpecificationError(f"{folder} leads to {real}, outside of {root}", remedy=_REMEDY)
+        raise SpecificationError(f"{folder} is a link to {real}, outside of {root}", remedy=_REMEDY)
     try:
         names = sorted(os.listdir(folder))
     except OSError as error:
@@ -174,21 +175,21 @@ def _names(folder: Path, root: Path, part: str) -> list[str]:
     return names if part == "**" else [name for name in names if fnmatch.fnmatchcase(name, part)]
 
 
-def _content(path: Path, most_bytes: int) -> bytes:
-    """Read a file without links; neither a pipe nor a device that has taken its place is waited for."""
+def _content(path: Path, max_bytes: int) -> bytes:
+    """Read a file without following links; never wait for a pipe or a device that has taken its place."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise SpecificationError(f"{path} is no regular file", remedy=_REMEDY)
-            content = file.read(most_bytes + 1) if found.st_size <= most_bytes else b""
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise SpecificationError(f"{path} is not a regular file", remedy=_REMEDY)
+            content = file.read(max_bytes + 1) if status.st_size <= max_bytes else b""
     except OSError as error:
         raise SpecificationError(f"{path}: {error.strerror}", remedy="Make it readable.") from error
-    if max(found.st_size, len(content)) > most_bytes:
+    if max(status.st_size, len(content)) > max_bytes:
         raise SpecificationError(
-            f"{path}: {found.st_size / 2**20:.1f} MiB, at most {most_bytes / 2**20:g} MiB are read",
-            remedy="Put data that programs read into `files`, and keep the rest small.",
+            f"{path}: {status.st_size / 2**20:.1f} MiB, expected at most {max_bytes / 2**20:g} MiB",
+            remedy="Put data that programs read into `files`, and keep all other files small.",
         )
     return content
 

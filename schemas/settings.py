@@ -1,4 +1,4 @@
-"""Every setting there is. One model for the specification's own block, `overnight.toml` and the flags."""
+"""All settings, in one model: for the specification's own block, for `overnight.toml` and for the flags."""
 
 from __future__ import annotations
 
@@ -32,45 +32,48 @@ def _as_list(value: Any) -> Any:
 
 
 class Section(BaseModel):
-    """A table of settings: unknown keys are errors, values never change."""
+    """An immutable table of settings that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Command(Section):
-    """How a whole file is scored, in a problem that is a directory, `[command]` in its `overnight.toml`."""
+    """The command that scores a whole file, where the problem is a directory; `[command]` in its `overnight.toml`."""
 
-    program: str = Field(default="", description="the file that evolves; by default the one that has the marks")
+    program: str = Field(default="", description="file that evolves; by default the only file that has marks")
     evaluate: tuple[str, ...] = Field(
         default=(),
-        description="the command, as an array; `{program}` is the candidate's file, `{input}` an input as JSON",
+        description="command that scores a candidate, as an array; `{program}` stands for the candidate's file, "
+        "`{input}` for an input as JSON",
     )
-    metric: str = Field(default="score", description="which of the metrics it prints is the score; higher is better")
+    metric: str = Field(default="score", description="metric that is the score; higher is better")
     metrics_file: str = Field(
-        default="", description="the JSON file it writes its metrics to; by default it prints them"
+        default="", description="JSON file that the command writes its metrics to; by default it prints them"
     )
 
 
 class Known(Section):
-    """Numbers to show beside a user's own, in the unit of the problem's score."""
+    """Reference scores to show beside a user's own, in the unit of the problem's score."""
 
-    start: float | None = Field(default=None, description="the start program's score on `inputs`, for tables")
-    best: float | None = Field(default=None, description="the best score anyone has published")
-    label: str = Field(default="", description="who holds it, on what")
-    source: str = Field(default="", description="where it was published")
-    date: str = Field(default="", description="when, or when it was looked up")
+    start: float | None = Field(default=None, description="score of the start program on `inputs`, shown in tables")
+    best: float | None = Field(default=None, description="best published score")
+    label: str = Field(default="", description="holder of the best published score, and what it was scored on")
+    source: str = Field(default="", description="publication of the best score")
+    date: str = Field(default="", description="date of that publication, or of its lookup")
     proven: bool = Field(
-        default=False, description="whether nothing better can exist; a better score is then a checker's bug"
+        default=False,
+        description="whether the best score is proven optimal; a better score then means that the scoring is wrong",
     )
-    honesty: float | None = Field(default=None, description="what can be had without any model")
-    honesty_label: str = Field(default="", description="how")
+    honesty: float | None = Field(default=None, description="score that can be reached without any model")
+    honesty_label: str = Field(default="", description="method that reaches the score in `known.honesty`")
     baseline: str = Field(
         default="",
-        description="the function of the specification that computes, for one input, what can be had without any model",
+        description="name of the specification's function that computes, for one input, the score that can be reached "
+        "without any model",
     )
 
     def is_beaten_by(self, score: float) -> bool:
-        """Whether a score is better than what is proven to be the best, by more than rounding can explain."""
+        """Return whether a score is better than the proven optimum by more than rounding can explain."""
         if not self.proven or self.best is None:
             return False
         return score > self.best + 1e-9 * max(1.0, abs(self.best))
@@ -80,34 +83,38 @@ class Search(Section):
     """The genetic search, `[tool.overnight.search]`."""
 
     algorithm: AnyAlgorithm = IslandsSettings()
-    prompts: int = Field(default=12, ge=1, le=10_000, description="prompts in a generation")
-    samples: int = Field(default=4, ge=1, le=256, description="samples for each prompt")
+    prompts: int = Field(default=12, ge=1, le=10_000, description="number of prompts in a generation")
+    samples: int = Field(
+        default=4, ge=1, le=256, description="number of samples (completions) requested for each prompt"
+    )
     lookahead: int = Field(
         default=1,
         ge=0,
         le=4,
-        description="generations sampled ahead: their prompts are built from a population that much older, so that "
-        "models answer while candidates are evaluated",
+        description="number of generations sampled ahead: their prompts are built from a population that is older by "
+        "as many generations, so that models answer while candidates are evaluated",
     )
     feedback: int = Field(
         default=0,
         ge=0,
-        description="characters of a prompt that may show the last try on its best version that failed or scored "
-        "lower: its code, scores, error and what it printed; for chat models, and never with `funsearch`",
+        description="maximum length of the feedback in a prompt, characters: code, scores, error and output of the "
+        "last child of its best program that failed or scored lower; for chat models only, never with `funsearch`",
     )
     retries: int = Field(
         default=3,
         ge=0,
-        description="further attempts at a generation that failed, before the night goes on without it; waits between "
-        "them grow to 5 minutes",
+        description="number of further attempts at a failed generation before the night continues without it; the "
+        "waits between them grow to 5 minutes",
     )
     failures: int = Field(
-        default=3, ge=1, description="generations in a row that fail, with all their attempts, and so end the night"
+        default=3,
+        ge=1,
+        description="number of consecutive generations that fail in all their attempts, after which the night ends",
     )
 
     @property
     def feedback_chars(self) -> int:
-        """What `feedback` comes to with this algorithm."""
+        """Maximum length of the feedback with this algorithm, characters."""
         return self.feedback if self.algorithm.shows_feedback else 0
 
     @model_validator(mode="before")
@@ -117,7 +124,7 @@ class Search(Section):
 
 
 def _as_model(value: Any) -> Any:
-    """`"gpt-5"` and `"gpt-5=2"` are short for tables."""
+    """Expand the short forms `"gpt-5"` and `"gpt-5=2"` to a table."""
     if not isinstance(value, str):
         return value
     name, separator, weight = value.rpartition("=")
@@ -125,76 +132,93 @@ def _as_model(value: Any) -> Any:
 
 
 class Model(Section):
-    """One model of the weighted list."""
+    """A model of the weighted list."""
 
-    name: str = Field(description="a LiteLLM model string, or builtin/mutate")
-    weight: float = Field(default=1.0, gt=0, description="share of the prompts")
+    name: str = Field(description="LiteLLM model string, or builtin/mutate")
+    weight: float = Field(default=1.0, gt=0, description="relative share of the prompts")
     api_base: str | None = Field(default=None, description="address of an OpenAI-compatible server")
-    style: Literal["chat", "completion"] = Field(default="chat", description="how prompts are written")
-    input_usd: float | None = Field(
-        default=None, ge=0, description="USD for a million prompt tokens, where LiteLLM does not know it or is wrong"
+    style: Literal["chat", "completion"] = Field(
+        default="chat", description="style of the prompts, `chat` or `completion`"
     )
-    output_usd: float | None = Field(default=None, ge=0, description="USD for a million completion tokens, likewise")
-    rpm: float | None = Field(default=None, gt=0, description="requests a minute; more wait for their turn")
-    tpm: float | None = Field(default=None, gt=0, description="tokens a minute, in and out; more wait for their turn")
+    input_usd: float | None = Field(
+        default=None,
+        ge=0,
+        description="price of a million prompt tokens, USD; for models whose price LiteLLM does not know or has wrong",
+    )
+    output_usd: float | None = Field(
+        default=None, ge=0, description="price of a million completion tokens, USD; given together with `input_usd`"
+    )
+    rpm: float | None = Field(default=None, gt=0, description="rate limit, requests per minute; further requests wait")
+    tpm: float | None = Field(
+        default=None, gt=0, description="rate limit, prompt and completion tokens per minute; further requests wait"
+    )
     fallbacks: Annotated[
         tuple[Annotated[Model, BeforeValidator(_as_model)], ...],
         BeforeValidator(_as_list),
         Field(
             max_length=20,
-            description="models that are asked, in order, what this one fails to answer; of the same style",
+            description="models of the same style that are asked, in order, when this one fails to answer",
         ),
     ] = ()
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Model:
         if any(not text.isprintable() or " " in text for text in (self.name, self.api_base or "")):
-            raise ValueError(f"{self.name!r}: a name or an address has no blanks in it")
+            raise ValueError(f"{self.name!r}: a name or an address must not contain blanks")
         if (self.input_usd is None) != (self.output_usd is None):
-            raise ValueError(f"{self.name}: input_usd and output_usd go together")
-        for one in self.fallbacks:
-            if one.fallbacks:
-                raise ValueError(f"{one.name} is a fallback and has fallbacks; list them in order with {self.name}")
-            if one.style != self.style:
-                raise ValueError(f"{one.name} is sent what was written for {self.name}: style must be {self.style}")
+            raise ValueError(f"{self.name}: input_usd and output_usd must be given together")
+        for fallback in self.fallbacks:
+            if fallback.fallbacks:
+                raise ValueError(
+                    f"{fallback.name} is a fallback and has fallbacks; list them in order with {self.name}"
+                )
+            if fallback.style != self.style:
+                raise ValueError(f"{fallback.name} gets the prompts of {self.name}: its style must be {self.style}")
         return self
 
 
 class Sampling(Section):
-    """How models are asked, `[tool.overnight.sampling]`."""
+    """Models and the limits of their requests, `[tool.overnight.sampling]`."""
 
     models: Annotated[
         tuple[Annotated[Model, BeforeValidator(_as_model)], ...],
         BeforeValidator(_as_list),
         Field(min_length=1, max_length=100, description="models and their weights"),
     ] = (Model(name="builtin/mutate", style="completion"),)
-    temperature: float | None = Field(default=1.0, ge=0, description="of the model; unset leaves it to the provider")
-    top_p: float | None = Field(default=0.95, gt=0, le=1, description="nucleus; unset leaves it to the provider")
-    max_tokens: int | None = Field(default=4096, ge=1, description="longest completion, tokens")
-    concurrency: int = Field(default=16, ge=1, le=10_000, description="requests in flight")
-    timeout_s: float = Field(default=120.0, gt=0, le=86_400, description="seconds for one request")
-    attempts: int = Field(default=4, ge=1, le=1_000, description="requests for one sample before it is given up")
+    temperature: float | None = Field(
+        default=1.0, ge=0, description="sampling temperature; unset: the provider's default"
+    )
+    top_p: float | None = Field(
+        default=0.95, gt=0, le=1, description="probability mass of nucleus sampling; unset: the provider's default"
+    )
+    max_tokens: int | None = Field(default=4096, ge=1, description="maximum length of a completion, tokens")
+    concurrency: int = Field(default=16, ge=1, le=10_000, description="maximum number of concurrent requests")
+    timeout_s: float = Field(default=120.0, gt=0, le=86_400, description="timeout of one request, seconds")
+    attempts: int = Field(default=4, ge=1, le=1_000, description="maximum number of requests for one sample")
     batch: int = Field(
-        default=4, ge=1, le=10_000, description="prompts in a batch, which is evaluated as soon as it is there"
+        default=4,
+        ge=1,
+        le=10_000,
+        description="number of prompts that are sampled together; their candidates are evaluated once all have arrived",
     )
     batch_api: bool = Field(
         default=False,
-        description="whether prompts are sent through the provider's Batch API, mostly at half price, which answers "
-        "within a day",
+        description="whether prompts are sent through the provider's Batch API, which answers within a day, mostly at "
+        "half price",
     )
     batch_generations: int = Field(
         default=8,
         ge=1,
         le=100,
-        description="with `batch_api`: generations whose prompts are sent at once; all of them are built from the "
-        "population before the first, in place of `search.lookahead`",
+        description="with `batch_api`: number of generations whose prompts are sent at once; all of them are built "
+        "from the population before the first, and `search.lookahead` is ignored",
     )
 
     @model_validator(mode="after")
     def _names_each_model_once(self) -> Sampling:
         names = [model.name for model in self.models]
-        if twice := {name for name, times in Counter(names).items() if times > 1}:
-            raise ValueError(f"{', '.join(sorted(twice))} is named twice; a second address can be a fallback")
+        if repeated := {name for name, count in Counter(names).items() if count > 1}:
+            raise ValueError(f"{', '.join(sorted(repeated))} is named twice; a second address can be a fallback")
         return self
 
 
@@ -204,75 +228,82 @@ _IMAGE = re.compile(
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@?sha256:[0-9a-f]{64})?",
     re.ASCII,
 )
-_LONGEST_IMAGE = 512
+_MAX_IMAGE_CHARS = 512
 
 
 def _as_image(value: str) -> str:
-    """Refuse what is no name of an image: it is the first line of a build file."""
-    if len(value) > _LONGEST_IMAGE or not (_IMAGE.fullmatch(value) or re.fullmatch("sha256:[0-9a-f]{12,64}", value)):
+    """Refuse anything but the name of an image, since it becomes the first line of a build file."""
+    if len(value) > _MAX_IMAGE_CHARS or not (_IMAGE.fullmatch(value) or re.fullmatch("sha256:[0-9a-f]{12,64}", value)):
         raise ValueError("expected the name of an image, such as python:3.12-slim")
     return value
 
 
 class Sandbox(Section):
-    """Where candidates run, `[tool.overnight.sandbox]`."""
+    """Containers that candidates run in, `[tool.overnight.sandbox]`."""
 
     image: Annotated[str, AfterValidator(_as_image)] = Field(
         default="overnight-sandbox:latest", description="container image with Python 3.11 or newer"
     )
     slots: int | None = Field(
-        default=None, ge=1, le=1_024, description="containers side by side; default: as many as cores"
+        default=None,
+        ge=1,
+        le=1_024,
+        description="number of containers that run at the same time; default: the number of cores",
     )
     runtime: str | None = Field(default=None, description="container runtime, such as runsc; default: the engine's")
     split: bool = Field(
         default=False,
-        description="whether every evaluation runs the evolved function and the scoring in two processes",
+        description="whether every evaluation is isolated: the evolved function in one process, the scoring in another",
     )
     confirm: Literal["never", "best", "always"] = Field(
         default="best",
-        description="which programs are run again, split, in a fresh container, before they count: those that would "
-        "be the best of their island, all that are scored, or none",
+        description="programs whose score must be confirmed before they count, by an isolated evaluation in a fresh "
+        "container: `best` for those that would be the best of their island, `always` for all, or `never`",
     )
 
 
 def _as_threshold(value: Any) -> Any:
-    """TOML has no null: there, `-inf` stands for no threshold."""
+    """Return `None` for `-inf`, which stands for no threshold, since TOML has no null."""
     return None if value == float("-inf") else value
 
 
 class Settings(Section):
     """All settings of a run."""
 
-    title: str = Field(default="", description="what the problem is called in tables")
+    title: str = Field(default="", description="title of the problem in tables")
     inputs: Annotated[tuple[Any, ...], BeforeValidator(_as_list)] = Field(
-        default=(), description="what the search is scored on; a path names a JSON file"
+        default=(), description="inputs that the search scores programs on; a path names a JSON file"
     )
     validation: Annotated[tuple[Any, ...], BeforeValidator(_as_list)] = Field(
-        default=(), description="inputs that choose the best among the finalists"
+        default=(), description="inputs that decide which finalist is the best"
     )
     held_out: Annotated[tuple[Any, ...], BeforeValidator(_as_list)] = Field(
-        default=(), description="inputs that score the final best and are never shown to the search"
+        default=(), description="inputs that score the final best program and are never used by the search"
     )
     thresholds: tuple[Annotated[FiniteFloat | None, BeforeValidator(_as_threshold)], ...] = Field(
         default=(),
-        description="for each of `inputs`, in order, the score below which a program is rejected and the rest is "
-        "skipped; `-inf` where there is none",
+        description="for each of `inputs`, in order, the score below which a program is rejected and the remaining "
+        "inputs are skipped; `-inf` for no threshold",
     )
     statement: str = Field(
-        default="", description="what is wanted, in words, for the model; by default the specification's docstring"
+        default="", description="description of the task for the model; by default the specification's docstring"
     )
     files: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
         default=(),
-        description="files and folders beside the specification that a program finds, read-only, in its working "
-        "directory; modules among them can be imported",
+        description="files and folders beside the specification that are in a program's working directory, read-only; "
+        "modules among them can be imported",
     )
-    reducer: Reducer = Field(default="mean", description="how the scores of the inputs become one")
-    score_name: str = Field(default="score", description="what the score is, in words, with its unit")
+    reducer: Reducer = Field(
+        default="mean", description="how the scores of all inputs become one: `mean`, `last`, `min` or `sum`"
+    )
+    score_name: str = Field(default="score", description="name of the score, with its unit")
     noise: float = Field(
-        default=0.0, ge=0, description="how much the score on an input may differ when a program is confirmed"
+        default=0.0,
+        ge=0,
+        description="largest difference between two scores on one input that still confirms a program",
     )
     finalists: int = Field(
-        default=10, ge=1, le=10_000, description="best programs that are tried on the validation inputs"
+        default=10, ge=1, le=10_000, description="number of best programs that are evaluated on the validation inputs"
     )
     known: Known = Known()
     command: Command = Command()
@@ -282,19 +313,19 @@ class Settings(Section):
     sandbox: Sandbox = Sandbox()
 
 
-_MOST_CHARS = 500
-"""Of a wrong value in a message."""
+_MAX_VALUE_CHARS = 500
+"""Limit on a wrong value in a message, characters."""
 
-_MOST_ERRORS = 20
-"""Wrong settings that are told of; looking for what was meant takes a while."""
+_MAX_ERRORS = 20
+"""Limit on the wrong settings that are reported; looking for similar names takes a while."""
 
 
 def parse_settings(data: dict[str, Any], where: str) -> Settings:
-    """Settings from plain data.
+    """Parse settings from plain data.
 
     Args:
         data: As in TOML.
-        where: What to call the place in errors.
+        where: Name of the place, for errors.
 
     Raises:
         UsageError: For an unknown setting (with the likely name) or a wrong value.
@@ -302,14 +333,16 @@ def parse_settings(data: dict[str, Any], where: str) -> Settings:
     try:
         require_plain(data)
     except ValueError as error:
-        raise UsageError(f"{where}: {error}", remedy="Write it in a simpler way.") from error
+        raise UsageError(f"{where}: {error}", remedy="Simplify the settings.") from error
     try:
         return Settings.model_validate(data)
     except ValidationError as error:
         found = error.errors()
-        left = [f"{where}: and {len(found) - _MOST_ERRORS} more"] if len(found) > _MOST_ERRORS else []
+        lines = [f"{where}: {_explain(problem)}" for problem in found[:_MAX_ERRORS]]
+        if len(found) > _MAX_ERRORS:
+            lines.append(f"{where}: and {len(found) - _MAX_ERRORS} more")
         raise UsageError(
-            "\n".join([*(f"{where}: {_explain(problem)}" for problem in found[:_MOST_ERRORS]), *left]),
+            "\n".join(lines),
             remedy="README.md, section Settings, lists every setting with its default.",
         ) from error
 
@@ -321,7 +354,9 @@ def _explain(problem: Any) -> str:
     name = ".".join(place)
     if problem["type"] != "extra_forbidden":
         return f"{name}: {problem['msg']}, got {_shortened(repr(problem['input']))}"
-    if isinstance(problem["input"], dict) and problem["input"]:  # a table: what is in it tells more than its own name
+    if (
+        isinstance(problem["input"], dict) and problem["input"]
+    ):  # a table: a key in it identifies it better than its own name
         name = next(iter(flat_settings(problem["input"], f"{name}.")))
         place = name.split(".")
     close = difflib.get_close_matches(name, setting_names(), n=1, cutoff=0.5)
@@ -330,11 +365,11 @@ def _explain(problem: Any) -> str:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= _MOST_CHARS else f"{text[:_MOST_CHARS]}…"
+    return text if len(text) <= _MAX_VALUE_CHARS else f"{text[:_MAX_VALUE_CHARS]}…"
 
 
 def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
-    """Dotted names of all settings; of `search.algorithm` those of all algorithms."""
+    """Return the dotted names of all settings; for `search.algorithm`, those of all algorithms."""
     names: list[str] = []
     for name, info in model.model_fields.items():
         kinds = [kind for kind in (info.annotation, *get_args(info.annotation)) if isinstance(kind, type)]
@@ -347,7 +382,7 @@ def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> list[s
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted name."""
+    """Return nested settings as one table by dotted name."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         flat |= flat_settings(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}

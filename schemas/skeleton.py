@@ -1,4 +1,4 @@
-"""What every program of a problem shares: the part that is fixed, around the part that evolves."""
+"""The interface of skeletons: the fixed part of a problem's programs, around the part that evolves."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from typing import Protocol
 
 
 class Skeleton(Protocol):
-    """A specification with its evolved function, or a file of any language with marked blocks.
+    """A specification with its evolved functions, or a file in any language with marked blocks.
 
-    FunSearch's word (Romera-Paredes et al., Nature 625, 2023, "evolving a program skeleton"). What evolves is a *body*.
+    The term is from FunSearch (Romera-Paredes et al., Nature 625, 2023, "evolving a program skeleton"). The part that
+    evolves is called a *body*.
     """
 
     @property
     def text(self) -> str:
-        """The file, verbatim: the start program."""
+        """The file, verbatim, which is the start program."""
         ...
 
     @property
@@ -23,21 +24,21 @@ class Skeleton(Protocol):
 
     @property
     def start_body(self) -> str:
-        """What evolves, as the file has it."""
+        """Body of the start program."""
         ...
 
     def with_body(self, body: str) -> str:
-        """The whole program with another body."""
+        """Return the whole program with another body."""
         ...
 
     def function_text(self, body: str) -> str:
-        """A body as it is shown to people."""
+        """Return a body in the form that people see."""
         ...
 
     def bare_text(self, body: str) -> str:
-        """The same without what all bodies share, such as a docstring."""
+        """Return a body in the same form, without parts that all bodies share, such as a docstring."""
         ...
 
     def code_hash(self, body: str) -> str:
-        """16 hex digits that agree for bodies which differ only in layout."""
+        """Return 16 hex digits that are equal for bodies which differ only in layout."""
         ...

@@ -1,4 +1,4 @@
-"""Python source as text: parsing what may be hostile, renaming, indenting and comparing functions."""
+"""Handle untrusted Python source: parse, rename, dedent and compare it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ import tokenize
 from collections.abc import Callable
 
 MAX_SOURCE_CHARS = 1_000_000
-"""Longer text is refused before `ast` sees it: deep or huge source costs the parser minutes and gigabytes."""
-
+"""Limit on a source text, checked before it is parsed: deep or huge source costs the parser minutes and gigabytes."""
 
 _MAX_NESTING = 250
-"""Levels of a tree: who walks one calls itself up to three times a level, and Python ends that after a thousand."""
+"""Limit on the levels of a tree: walking one recurses up to three times a level, and Python's limit is a thousand."""
 
-_ONE_AT_A_TIME = threading.Lock()
-"""Python 3.11 counts the depth of a tree once for all threads, and two that parse can raise SystemError."""
+_PARSER_LOCK = threading.Lock()
+"""Python 3.11 counts the depth of a tree for all threads together; concurrent parsing can raise SystemError."""
 
 
 class SourceError(ValueError):
-    """The text is no Python; `line` is 1-based, 0 where the parser names none."""
+    """The text is not valid Python.
+
+    Its message becomes part of stored verdicts, which a replay compares: do not reword the messages below.
+
+    Attributes:
+        line: 1-based line of the error; 0 if the parser names none.
+    """
 
     def __init__(self, message: str, line: int = 0) -> None:
         super().__init__(message)
@@ -31,15 +36,15 @@ class SourceError(ValueError):
 
 
 def parse(text: str) -> ast.Module:
-    """`ast.parse` for text nobody vouches for.
+    """Parse untrusted text.
 
     Raises:
-        SourceError: For everything a hostile text makes the parser raise.
+        SourceError: For every exception that a hostile text makes the parser raise.
     """
     if len(text) > MAX_SOURCE_CHARS:
         raise SourceError(f"{len(text)} characters, at most {MAX_SOURCE_CHARS} are read")
     try:
-        with _ONE_AT_A_TIME:
+        with _PARSER_LOCK:
             return ast.parse(text)
     except SyntaxError as error:
         raise SourceError(error.msg or "not Python", error.lineno or 0) from error
@@ -48,10 +53,10 @@ def parse(text: str) -> ast.Module:
 
 
 def parse_shallow(text: str) -> ast.Module:
-    """`parse` for what is to be walked, printed and compared.
+    """Parse untrusted text into a tree that is shallow enough to be traversed, unparsed and compared.
 
     Raises:
-        SourceError: As there, and for text that is nested too deeply for that, such as a sum of a thousand terms.
+        SourceError: As in `parse`, and for text that is nested too deeply, such as a sum of a thousand terms.
     """
     tree = parse(text)
     level: list[ast.AST] = [tree]
@@ -63,12 +68,12 @@ def parse_shallow(text: str) -> ast.Module:
 
 
 def functions(tree: ast.Module) -> list[ast.FunctionDef]:
-    """The functions at the top level, in order."""
+    """Return the functions at the top level, in order."""
     return [node for node in tree.body if isinstance(node, ast.FunctionDef)]
 
 
 def body_of(text: str, function: ast.FunctionDef) -> str:
-    """The body without its docstring, dedented, comments kept; empty if only a docstring stands there."""
+    """Return a function's body without its docstring, dedented, with comments; empty if it is only a docstring."""
     statements = function.body[1:] if ast.get_docstring(function, clean=False) is not None else function.body
     above = header_end(text, function) if statements is function.body else function.body[0].end_lineno or 0
     if statements and statements[0].lineno <= above:
@@ -78,15 +83,15 @@ def body_of(text: str, function: ast.FunctionDef) -> str:
 
 
 def unparse(tree: ast.AST) -> str:
-    """`ast.unparse` for trees that nobody vouches for.
+    """Return the source of an untrusted tree.
 
     Raises:
-        SourceError: If it is nested too deeply, or has a whole number of more digits than Python writes.
+        SourceError: If it is nested too deeply, or has an integer with more digits than Python writes.
     """
-    return _written(ast.unparse, tree)
+    return _serialised(ast.unparse, tree)
 
 
-def _written(write: Callable[[ast.AST], str], tree: ast.AST) -> str:
+def _serialised(write: Callable[[ast.AST], str], tree: ast.AST) -> str:
     try:
         return write(tree)
     except (RecursionError, ValueError) as error:
@@ -94,7 +99,7 @@ def _written(write: Callable[[ast.AST], str], tree: ast.AST) -> str:
 
 
 def header_end(text: str, function: ast.FunctionDef) -> int:
-    """1-based number of the line on which the colon of `def …:` stands."""
+    """Return the 1-based number of the line with the colon of `def …:`."""
     depth = 0
     lines = iter(text.splitlines(keepends=True)[function.lineno - 1 :])
     for token in tokenize.generate_tokens(lambda: next(lines, "")):
@@ -108,15 +113,15 @@ def header_end(text: str, function: ast.FunctionDef) -> int:
 
 
 def dedent(body: str) -> str:
-    """`textwrap.dedent` that takes the first line's indentation where comments stand further left."""
+    """Dedent a body, with its tabs expanded."""
     return textwrap.dedent(body.expandtabs(4))
 
 
 def rename(text: str, names: dict[str, str]) -> str:
-    """Renames identifiers, leaving attributes, strings and comments as they are.
+    """Rename identifiers, but not attributes, and nothing in strings and comments.
 
     Raises:
-        SourceError: If the text cannot be split into tokens.
+        SourceError: If the text cannot be tokenised.
     """
     lines = text.splitlines(keepends=True)
     try:
@@ -133,20 +138,20 @@ def rename(text: str, names: dict[str, str]) -> str:
 
 
 def called_names(tree: ast.AST) -> set[str]:
-    """Every plain name that is read in the tree, called or not."""
+    """Return every plain name in the tree, called or not."""
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def code_hash(body: str) -> str:
-    """16 hex digits that agree for bodies which differ only in layout, comments or docstrings.
+    """Return 16 hex digits that are equal for bodies which differ only in layout or comments.
 
     Raises:
-        SourceError: If it is no body, or cannot be written out.
+        SourceError: If the text is not a body, or cannot be unparsed.
     """
     tree = parse("def f():\n" + textwrap.indent(body, " "))
-    return hashlib.sha256(_written(ast.dump, tree).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return hashlib.sha256(_serialised(ast.dump, tree).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def rename_first(header: str, old: str, new: str) -> str:
-    """`def old(…):` with another name; the parameters stay."""
+    """Rename the function in a header `def old(…):`; the parameters stay."""
     return re.sub(rf"\bdef\s+{re.escape(old)}\b", f"def {new}", header, count=1)

@@ -1,6 +1,6 @@
-"""A specification: one Python file with `@funsearch.evolve` on functions and `@funsearch.run` on another one.
+"""Read a specification: one Python file with `@funsearch.evolve` on functions and `@funsearch.run` on another one.
 
-It is read with `ast` and never executed here. The file is kept verbatim; only the bodies of evolved functions change.
+It is parsed with `ast` and never executed here. The file is kept verbatim; only the bodies of evolved functions change.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from schemas.evolved_function import EvolvedFunction, read_evolved_functions
 
 @dataclass(frozen=True)
 class Specification:
-    """A specification that was read and found right; a `Skeleton`.
+    """A valid specification; a `Skeleton`.
 
-    Where one function evolves, a body is that function's, without docstring, dedented. Where several do, it is the
-    text of all of them, in the order of the file, each with its header and without its docstring.
+    If one function evolves, a body is the body of that function, dedented and without its docstring. If several evolve,
+    a body is the text of all of them, in the order of the file, each with its header and without its docstring.
 
     Attributes:
         text: The file, verbatim.
-        functions: Those that evolve, in the order of the file.
+        functions: Functions that evolve, in the order of the file.
         run: Name of the function that scores one input.
-        run_arity: Fewest and most positional arguments of the run function; -1 where there is no most.
+        run_arity: Minimum and maximum number of positional arguments of the run function; -1 for no maximum.
     """
 
     text: str
@@ -43,60 +43,63 @@ class Specification:
 
     @property
     def evolved(self) -> tuple[str, ...]:
-        """Names of the functions that evolve."""
+        """Names of the evolved functions."""
         return tuple(function.name for function in self.functions)
 
     @property
     def start_body(self) -> str:
-        """The body that the file has."""
+        """Body of the start program."""
         return self.join([function.start_body for function in self.functions])
 
     def join(self, bodies: Sequence[str]) -> str:
-        """One body of those of all functions."""
+        """Join the bodies of all functions into one body."""
         if len(self.functions) == 1:
             return bodies[0]
-        return _APART.join(f.bare(body) for f, body in zip(self.functions, bodies, strict=True))
+        return _SEPARATOR.join(f.bare(body) for f, body in zip(self.functions, bodies, strict=True))
 
     def split(self, body: str) -> tuple[str, ...]:
-        """The inverse of `join`. A function that is not there has the body that the file has."""
+        """Return the bodies of all functions in a body, the inverse of `join`.
+
+        A function that is missing there gets its body from the file.
+        """
         if len(self.functions) == 1:
             return (body,)
         found = {node.name: source.body_of(body, node) for node in source.functions(source.parse(body))}
         return tuple(found.get(function.name) or function.start_body for function in self.functions)
 
     def with_body(self, body: str) -> str:
-        """The whole program: this file with another body."""
+        """Return the whole program: this file with another body."""
         lines = self.text.splitlines(keepends=True)
-        for function, own in reversed(list(zip(self.functions, self.split(body), strict=True))):
-            lines = function.put_into(lines, own)
+        for function, function_body in reversed(list(zip(self.functions, self.split(body), strict=True))):
+            lines = function.replace_body(lines, function_body)
         return "".join(lines)
 
     def function_text(self, body: str) -> str:
-        """The evolved functions with another body: headers, docstrings, bodies."""
-        return _APART.join(f.text(own) for f, own in zip(self.functions, self.split(body), strict=True))
+        """Return the evolved functions with another body: headers, docstrings, bodies."""
+        return _SEPARATOR.join(f.text(own) for f, own in zip(self.functions, self.split(body), strict=True))
 
     def bare_text(self, body: str) -> str:
-        """The evolved functions with another body, without their docstrings."""
-        return _APART.join(f.bare(own) for f, own in zip(self.functions, self.split(body), strict=True))
+        """Return the evolved functions with another body, without their docstrings."""
+        return _SEPARATOR.join(f.bare(own) for f, own in zip(self.functions, self.split(body), strict=True))
 
     def code_hash(self, body: str) -> str:
-        """See `source.code_hash`."""
+        """Return the hash of a body; see `source.code_hash`."""
         return source.code_hash(body)
 
     def defines(self, name: str) -> bool:
-        """Whether a top-level function is called so."""
+        """Return whether the file has a top-level function of this name."""
         return any(function.name == name for function in source.functions(self._tree))
 
     @cached_property
     def docstring(self) -> str:
-        """The module's docstring: what is wanted, in words; empty if there is none."""
+        """Docstring of the module, which describes the task; empty if there is none."""
         return ast.get_docstring(self._tree) or ""
 
     @cached_property
     def preface(self) -> str:
-        """What stands above the versions in a prompt: docstring, imports and constants, but no function."""
-        kept = [node for node in self._tree.body if self._is_preface(node)]
-        return "\n".join(ast.get_source_segment(self.text, node) or "" for node in kept)
+        """Part of the file that a prompt shows above the programs: docstring, imports and constants, no function."""
+        nodes = [node for node in self._tree.body if self._is_preface(node)]
+        return "\n".join(ast.get_source_segment(self.text, node) or "" for node in nodes)
 
     @cached_property
     def _tree(self) -> ast.Module:
@@ -111,43 +114,43 @@ class Specification:
         return is_docstring or isinstance(node, ast.Assign | ast.AnnAssign)
 
 
-_APART = "\n\n\n"
-"""Between two functions."""
+_SEPARATOR = "\n\n\n"
+"""Text between two functions."""
 
 
 def read_specification(text: str, name: str) -> Specification:
-    """Reads a specification.
+    """Read a specification.
 
     Args:
-        text: The file's text.
-        name: What to call it in errors.
+        text: Text of the file.
+        name: Name of the file, for errors.
 
     Raises:
-        SpecificationError: If it is no Python, or `run` is not marked exactly once and `evolve` at least once.
+        SpecificationError: If the text is not Python, `run` is not marked exactly once, or `evolve` not at all.
     """
     try:
         tree = source.parse(text)
     except source.SourceError as error:
         raise SpecificationError(
-            f"{name}:{error.line}: {error}", remedy="Mend the file; `python -m py_compile` shows the place."
+            f"{name}:{error.line}: {error}", remedy="Correct the file; `python -m py_compile` shows the place."
         ) from error
     try:
         return _read(tree, text, name)
     except (RecursionError, source.SourceError) as error:
         raise SpecificationError(
-            f"{name}: it is nested too deeply, or cannot be written out", remedy="Write it in a simpler way."
+            f"{name}: the code is nested too deeply, or has too large a number", remedy="Simplify the code."
         ) from error
 
 
 def _read(tree: ast.Module, text: str, name: str) -> Specification:
-    evolved = _marked(tree, text, "evolve", name)
-    run = _only(_marked(tree, text, "run", name), name)
+    evolved = _marked_functions(tree, text, "evolve", name)
+    run = _require_single_run(_marked_functions(tree, text, "run", name), name)
     if run in evolved:
         raise SpecificationError(
             f"{name}:{run.lineno}: `{run.name}` is marked both @funsearch.evolve and @funsearch.run",
-            remedy="Mark the function to improve with the first and the one that scores it with the second.",
+            remedy="Mark the function to improve with the first, and the function that scores it with the second.",
         )
-    _refuse_doubles(evolved, name)
+    _refuse_duplicates(evolved, name)
     text = text if text.endswith("\n") else text + "\n"
     return Specification(
         text=text,
@@ -157,8 +160,12 @@ def _read(tree: ast.Module, text: str, name: str) -> Specification:
     )
 
 
-def _marked(tree: ast.Module, text: str, mark: str, name: str) -> list[ast.FunctionDef]:
-    """The functions with a mark, in the order of the file; one at least."""
+def _marked_functions(tree: ast.Module, text: str, mark: str, name: str) -> list[ast.FunctionDef]:
+    """Return the functions with a mark, in the order of the file.
+
+    Raises:
+        SpecificationError: If no function has the mark.
+    """
     if found := _find(tree, text, mark):
         return found
     needed = {
@@ -167,10 +174,10 @@ def _marked(tree: ast.Module, text: str, mark: str, name: str) -> list[ast.Funct
     }[mark]
     nested = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and _has_mark(node, mark)]
     where = f":{nested[0].lineno}" if nested else ""
-    how = "stands inside another block" if nested else "is missing"
+    fault = "is inside another block" if nested else "is missing"
     raise SpecificationError(
-        f"{name}{where}: @funsearch.{mark} {how}; {needed}",
-        remedy=f"Write {_wanted(tree, text)}.",
+        f"{name}{where}: @funsearch.{mark} {fault}; {needed}",
+        remedy=f"Write {_missing_marks(tree, text)}.",
     )
 
 
@@ -179,31 +186,35 @@ def _find(tree: ast.Module, text: str, mark: str) -> list[ast.FunctionDef]:
     return marked or [function for function in source.functions(tree) if _has_comment(function, text, mark)]
 
 
-def _wanted(tree: ast.Module, text: str) -> str:
-    """Where which of the marks belong that no function has."""
+def _missing_marks(tree: ast.Module, text: str) -> str:
+    """Return the missing marks and the place of each, in words."""
     places = {"evolve": "the function to improve", "run": "the function that scores one input"}
     missing = [mark for mark in places if not _find(tree, text, mark)]
     return " and ".join(f"`@funsearch.{mark}` above {places[mark]}" for mark in missing)
 
 
-def _only(found: list[ast.FunctionDef], name: str) -> ast.FunctionDef:
+def _require_single_run(found: list[ast.FunctionDef], name: str) -> ast.FunctionDef:
     if len(found) == 1:
         return found[0]
     lines = " and ".join(str(function.lineno) for function in found)
     raise SpecificationError(
-        f"{name}:{found[1].lineno}: @funsearch.run stands on {len(found)} functions (lines {lines}), expected one",
-        remedy="Keep it on the function that scores one input only.",
+        f"{name}:{found[1].lineno}: @funsearch.run is on {len(found)} functions (lines {lines}), expected one",
+        remedy="Keep it only on the function that scores one input.",
     )
 
 
-def _refuse_doubles(evolved: list[ast.FunctionDef], name: str) -> None:
-    """Two functions of one name: the later would hide the earlier."""
+def _refuse_duplicates(evolved: list[ast.FunctionDef], name: str) -> None:
+    """Refuse two functions of one name, since the later would hide the earlier.
+
+    Raises:
+        SpecificationError: If there are two.
+    """
     seen: set[str] = set()
     for function in evolved:
         if function.name in seen:
             raise SpecificationError(
                 f"{name}:{function.lineno}: `{function.name}` is marked @funsearch.evolve twice",
-                remedy="Give each function that evolves a name of its own.",
+                remedy="Give each evolved function its own name.",
             )
         seen.add(function.name)
 
@@ -213,13 +224,13 @@ def _has_mark(function: ast.FunctionDef, mark: str) -> bool:
 
 
 def _has_comment(function: ast.FunctionDef, text: str, mark: str) -> bool:
-    """Whether the line above is `# @funsearch.…`, as in the notebooks that DeepMind published."""
+    """Return whether the line above is `# @funsearch.…`, as in the notebooks that DeepMind published."""
     above = text.splitlines()[function.lineno - 2] if function.lineno > 1 else ""
     return re.fullmatch(rf"#\s*@funsearch\.{mark}(\(\))?\s*", above) is not None
 
 
 def _dotted(node: ast.expr) -> str:
-    """`funsearch.run` for `@funsearch.run` and `@funsearch.run()` alike."""
+    """Return the dotted name of a decorator: `funsearch.run` for both `@funsearch.run` and `@funsearch.run()`."""
     target = node.func if isinstance(node, ast.Call) else node
     return ast.unparse(target)
 

@@ -1,7 +1,7 @@
-"""Settings that reach outside of the sandbox: addresses that get keys, prices, images, runtimes, downloads.
+"""Find the settings that reach outside of the sandbox: addresses that get keys, prices, images, runtimes, downloads.
 
-A problem's files and a history may come from strangers. What they say of these settings is a proposal, which counts
-once the user has named or accepted it (`flows/trust.py`).
+A problem's files and a history may come from strangers. Their values of these settings are proposals, which take effect
+once the user has given or accepted them (`flows/trust.py`).
 """
 
 from __future__ import annotations
@@ -17,23 +17,25 @@ from schemas.dependencies import Dependencies
 from schemas.settings import Model, Sampling, Sandbox, parse_settings
 
 _PLAIN_NAME = re.compile(r"[\w.@+-]+(/[\w.@+-]+(:[\w.+-]+)*)*(:[\w.+-]+)*")
-"""A model's name that holds no address: LiteLLM takes some names for one (`huggingface/https://…`, `bedrock/arn:…`)."""
+"""Names of models without an address: LiteLLM uses some names as one (`huggingface/https://…`, `bedrock/arn:…`)."""
 
 _DOTS = re.compile(r"(?:^|/)\.\.?(?=[/:]|$)")
-"""A part of a name that leads to another address at the provider: LiteLLM puts names into the paths of requests."""
+"""Relative parts of a name, which lead to another address at the provider: LiteLLM puts names into request paths."""
 
 _LOGINS = ("github_copilot/", "chatgpt/")
-"""Providers for which LiteLLM uses the login of a person, kept on this machine, or begins one."""
+"""Providers for which LiteLLM uses the user's login on this machine, or starts one."""
 
 
 @dataclass(frozen=True, order=True)
 class Proposal:
-    """One setting that reaches outside of the sandbox.
+    """A setting that reaches outside of the sandbox.
+
+    Two proposals are equal if setting and value are.
 
     Attributes:
-        setting: Its dotted name, or `dependencies`.
-        value: What is to be accepted, as text; two proposals are equal if setting and value are.
-        effect: What happens once it is accepted, for people.
+        setting: Dotted name of the setting, or `dependencies`.
+        value: Proposed value, as text.
+        effect: Effect of accepting it, in words.
     """
 
     setting: str
@@ -42,26 +44,25 @@ class Proposal:
 
 
 def model_proposals(sampling: Sampling) -> list[Proposal]:
-    """Addresses to which prompts and keys would be sent, of models and their fallbacks."""
-    models = [one for model in sampling.models for one in (model, *model.fallbacks)]
-    return list(dict.fromkeys(proposal for model in models for proposal in _of_model(model)))
+    """Return the addresses, logins and prices that models and their fallbacks propose."""
+    models = [model for listed in sampling.models for model in (listed, *listed.fallbacks)]
+    return list(dict.fromkeys(proposal for model in models for proposal in _proposals_of(model)))
 
 
-def sandbox_proposals(sandbox: Sandbox, needs: Dependencies) -> list[Proposal]:
-    """The image and the runtime where they are not the default, and packages that are fetched from an address."""
+def sandbox_proposals(sandbox: Sandbox, dependencies: Dependencies) -> list[Proposal]:
+    """Return the image and the runtime, unless they are the default, and packages that name a URL."""
     found = []
     if sandbox.image != Sandbox().image:
         found.append(Proposal("sandbox.image", sandbox.image, "programs run in this image"))
     if sandbox.runtime is not None:
         found.append(Proposal("sandbox.runtime", sandbox.runtime, "containers are run by this runtime"))
-    addressed = [package for package in needs.packages if Requirement(package).url]
-    return found + [
-        Proposal("dependencies", one, "this file is downloaded and put into the image") for one in addressed
-    ]
+    effect = "this file is downloaded and put into the image"
+    with_url = [package for package in dependencies.packages if Requirement(package).url]
+    return found + [Proposal("dependencies", package, effect) for package in with_url]
 
 
 def given_proposals(given: Mapping[str, Any]) -> list[Proposal]:
-    """The proposals within settings that the user gave, nested as in TOML: they are accepted by being given.
+    """Return the proposals within settings that the user gave, nested as in TOML, and thereby accepted.
 
     Raises:
         UsageError: If a setting is wrong.
@@ -71,7 +72,7 @@ def given_proposals(given: Mapping[str, Any]) -> list[Proposal]:
     return [*model_proposals(settings.sampling), *sandbox_proposals(settings.sandbox, Dependencies())]
 
 
-def _of_model(model: Model) -> Iterator[Proposal]:
+def _proposals_of(model: Model) -> Iterator[Proposal]:
     if model.api_base is not None:
         effect = f"prompts, and the key for {model.name} if there is one, are sent to {model.api_base}"
         yield Proposal("sampling.models", f"{model.name} at {model.api_base}", effect)

@@ -58,14 +58,14 @@ def rescore(
 def _changed(run: RunRecord, name: str | None, given: dict[str, Any]) -> tuple[Problem, Path]:
     """The changed problem, and where it was read."""
     from flows.origin import problem_path
-    from schemas.problem import load_instead, with_overrides
+    from schemas.problem import reload_problem, with_overrides
     from tasks.problems import find
 
     if name is None:
         path = problem_path(run)
         return with_overrides(run.problem, path, given), path
     path = find(name)
-    return load_instead(path, run.problem, given), path
+    return reload_problem(path, run.problem, given), path
 
 
 def _counter() -> Any:

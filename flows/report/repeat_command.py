@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.origin import problem_path
 from schemas.generation import RunRecord
-from schemas.problem import settings_beyond
+from schemas.problem import settings_not_in_files
 from tasks.problems import find, names
 
 
@@ -21,7 +21,7 @@ def command_of(run: RunRecord, generations: int) -> str:
     command = ["rescore", run.rescored_from] if run.rescored_from else ["run"]
     problem, path = _problem_argument(run)
     words = ["overnight", *command, problem, "--seed", str(run.seed)]
-    for name, value in settings_beyond(run.problem, path).items():
+    for name, value in settings_not_in_files(run.problem, path).items():
         words += _set_flag(name, value) if run.rescored_from and name != "inputs" else _flag(name, value)
     if generations and not run.rescored_from:
         words += ["--generations", str(generations)]

@@ -1,4 +1,4 @@
-"""OpenEvolve's task directories: `initial_program.*`, `evaluator.py`, `config.yaml`."""
+"""Read task directories of OpenEvolve: `initial_program.*`, `evaluator.py`, `config.yaml`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.settings import flat_settings
 from schemas.task_formats.task_directory import FEEDBACK, Task, find_program, find_yaml, make_task, read_yaml
 
 _TIMEOUT_S, _THRESHOLDS, _FEATURES, _ISLANDS = 300, [0.5, 0.75, 0.9], ["complexity", "diversity"], 5
-"""What OpenEvolve does where nothing is said."""
+"""Defaults of OpenEvolve."""
 
 _USED = {
     "evaluator.timeout",
@@ -38,29 +38,30 @@ _USED = {
 EVALUATOR = "evaluator.py"
 
 PROGRAMS = ("initial_program", "init_program", "initial_prompt")
-"""What its examples call the start program, without suffix."""
+"""Names of the start program in its examples, without suffix."""
 
 
 def is_task(directory: Path, program: str = "") -> bool:
+    """Return whether a directory is a task of OpenEvolve."""
     return problem_folder.locate(directory, EVALUATOR) is not None and bool(find_program(directory, program, *PROGRAMS))
 
 
 def read_task(directory: Path, program: str = "") -> Task:
-    """The directory as a task.
+    """Read a directory as a task.
 
     Args:
-        directory: One that `is_task`.
-        program: The file that evolves, where it is not called as usual.
+        directory: Directory of a task.
+        program: Name of the file that evolves, if it is not one of `PROGRAMS`.
 
     Raises:
         SpecificationError: If its `config.yaml` is wrong.
     """
-    path, which = find_yaml(directory, "config*.y*ml", "config.yaml", "config.yml")
+    path, note = find_yaml(directory, "config*.y*ml", "config.yaml", "config.yml")
     config = read_yaml(path)
-    said = flat_settings(config)
-    cascade = said.get("evaluator.cascade_evaluation", True)
-    thresholds = _numbers(said.get("evaluator.cascade_thresholds", _THRESHOLDS)) if cascade else None
-    options = {"thresholds": thresholds, "features": said.get("database.feature_dimensions", _FEATURES)}
+    values = flat_settings(config)
+    cascade = values.get("evaluator.cascade_evaluation", True)
+    thresholds = _numbers(values.get("evaluator.cascade_thresholds", _THRESHOLDS)) if cascade else None
+    options = {"thresholds": thresholds, "features": values.get("database.feature_dimensions", _FEATURES)}
     task = make_task(
         directory,
         tool="OpenEvolve",
@@ -69,87 +70,89 @@ def read_task(directory: Path, program: str = "") -> Task:
         bridge="overnight_openevolve.py",
         arguments=[json.dumps(options)],
         metric="score",
-        settings=_settings(said, stages=3 if cascade else 1),
+        settings=_settings(values, stages=3 if cascade else 1),
     )
-    return Task(task.settings, task.bridges, (*task.notes, *_notes(path.name, which, config, said)))
+    return Task(task.settings, task.bridges, (*task.notes, *_notes(path.name, note, config, values)))
 
 
-def _settings(said: dict[str, Any], stages: int) -> dict[str, Any]:
-    """Their settings in our words; a time-out of theirs holds for each stage of a cascade."""
-    limits: dict[str, Any] = {"wall_s": _seconds(said.get("evaluator.timeout", _TIMEOUT_S), stages)}
-    if memory := said.get("evaluator.memory_limit_mb"):
+def _settings(values: dict[str, Any], stages: int) -> dict[str, Any]:
+    """Translate settings of OpenEvolve, whose timeout holds for each stage of a cascade."""
+    limits: dict[str, Any] = {"wall_s": _seconds(values.get("evaluator.timeout", _TIMEOUT_S), stages)}
+    if memory := values.get("evaluator.memory_limit_mb"):
         limits["memory_mib"] = memory
     sampling = {
-        "temperature": said.get("llm.temperature", 0.7),
-        "top_p": said.get("llm.top_p"),
-        "max_tokens": said.get("llm.max_tokens", 4096),
-        "timeout_s": said.get("llm.timeout", 60),
+        "temperature": values.get("llm.temperature", 0.7),
+        "top_p": values.get("llm.top_p"),
+        "max_tokens": values.get("llm.max_tokens", 4096),
+        "timeout_s": values.get("llm.timeout", 60),
     }
     return {
-        "statement": _statement(said),
+        "statement": _statement(values),
         "limits": limits,
-        "search": {"islands": said.get("database.num_islands", _ISLANDS), "feedback": _feedback(said)},
+        "search": {"islands": values.get("database.num_islands", _ISLANDS), "feedback": _feedback(values)},
         "sampling": sampling,
     }
 
 
 def _seconds(timeout: Any, stages: int) -> Any:
-    """Return a time-out for all stages together; what is no number is left to the check of the settings."""
+    """Return a timeout for all stages together; the check of the settings refuses a value that is not a number."""
     return timeout * stages if isinstance(timeout, int | float) else timeout
 
 
-def _feedback(said: dict[str, Any]) -> int:
-    """Characters of artifacts in a prompt, where a task asks for them in so many words."""
-    most = said.get("prompt.max_artifact_bytes")
-    return min(most if isinstance(most, int) else FEEDBACK, FEEDBACK) if said.get("prompt.include_artifacts") else 0
+def _feedback(values: dict[str, Any]) -> int:
+    """Return the maximum length of the feedback in a prompt, characters; 0 unless the task asks for artifacts."""
+    if not values.get("prompt.include_artifacts"):
+        return 0
+    limit = values.get("prompt.max_artifact_bytes")
+    return min(limit, FEEDBACK) if isinstance(limit, int) else FEEDBACK
 
 
-def _statement(said: dict[str, Any]) -> str:
-    """What the model is told; a message that is one word names a template of theirs."""
+def _statement(values: dict[str, Any]) -> str:
+    """Return the system message; a message of one word is the name of a template, which is ignored."""
     for name in ("prompt.system_message", "llm.system_message"):
-        text = str(said.get(name) or "").strip()
+        text = str(values.get(name) or "").strip()
         if " " in text:
             return text
     return ""
 
 
-def _notes(file: str, which: str, config: dict[str, Any], said: dict[str, Any]) -> list[str]:
-    notes = [which] if which else []
-    if (provider := said.get("llm.provider", "openai")) != "openai":
-        notes.append(f"its llm.provider is {provider}: models are named with --model, as LiteLLM names them")
+def _notes(file: str, note: str, config: dict[str, Any], values: dict[str, Any]) -> list[str]:
+    notes = [note] if note else []
+    if (provider := values.get("llm.provider", "openai")) != "openai":
+        notes.append(f"its llm.provider is {provider}: name models with --model, as LiteLLM does")
     elif isinstance(llm := config.get("llm"), dict) and (flags := _model_flags(llm)):
-        notes.append(f"its models are asked with: {flags}")
-    if "max_iterations" in said:
-        notes.append(f"its max_iterations is: {shlex.join(['--max-samples', str(said['max_iterations'])])}")
-    if "random_seed" in said:
-        notes.append(f"its random_seed is: {shlex.join(['--seed', str(said['random_seed'])])}")
-    unused = sorted(_unused(said))
-    if unused:
+        notes.append(f"to use its models: {flags}")
+    if "max_iterations" in values:
+        flags = shlex.join(["--max-samples", str(values["max_iterations"])])
+        notes.append(f"to use its max_iterations: {flags}")
+    if "random_seed" in values:
+        notes.append(f"to use its random_seed: {shlex.join(['--seed', str(values['random_seed'])])}")
+    if unused := sorted(_unused(values)):
         notes.append(f"{file}: not used: {', '.join(unused)}")
     return notes
 
 
-def _unused(said: dict[str, Any]) -> set[str]:
-    spoken_of = {"max_iterations", "random_seed", "llm.api_base", "llm.models", "llm.provider"}
-    spoken_of |= {f"llm.{which}_model{end}" for which in ("primary", "secondary") for end in ("", "_weight")}
-    return set(said) - _USED - spoken_of
+def _unused(values: dict[str, Any]) -> set[str]:
+    noted = {"max_iterations", "random_seed", "llm.api_base", "llm.models", "llm.provider"}
+    noted |= {f"llm.{rank}_model{suffix}" for rank in ("primary", "secondary") for suffix in ("", "_weight")}
+    return set(values) - _USED - noted
 
 
 def _model_flags(llm: dict[str, Any]) -> str:
-    """The models as flags of `overnight run`, to be copied into a shell: they speak OpenAI's protocol."""
+    """Return the models, which use OpenAI's protocol, as flags of `overnight run`, quoted for a shell."""
     models = llm.get("models") if isinstance(llm.get("models"), list) else []
-    named = {str(one.get("name")): one.get("weight", 1.0) for one in models or () if isinstance(one, dict)}
-    for which, usual in (("primary", 1.0), ("secondary", 0.2)):
-        if name := llm.get(f"{which}_model"):
-            named[str(name)] = llm.get(f"{which}_model_weight", usual)
-    flags = [word for name, weight in named.items() if weight for word in ("--model", f"openai/{name}={weight}")]
+    weights = {str(model.get("name")): model.get("weight", 1.0) for model in models or () if isinstance(model, dict)}
+    for rank, default_weight in (("primary", 1.0), ("secondary", 0.2)):
+        if name := llm.get(f"{rank}_model"):
+            weights[str(name)] = llm.get(f"{rank}_model_weight", default_weight)
+    flags = [word for name, weight in weights.items() if weight for word in ("--model", f"openai/{name}={weight}")]
     base = llm.get("api_base")
     return shlex.join([*flags, "--api-base", str(base)] if flags and base else flags)
 
 
 def _numbers(value: Any) -> list[float]:
-    if not isinstance(value, list) or not all(isinstance(one, int | float) for one in value):
+    if not isinstance(value, list) or not all(isinstance(item, int | float) for item in value):
         raise SpecificationError(
-            f"config.yaml: evaluator.cascade_thresholds is {value!r}, expected numbers", remedy="Mend it."
+            f"config.yaml: evaluator.cascade_thresholds is {value!r}, expected numbers", remedy="Correct it."
         )
     return value

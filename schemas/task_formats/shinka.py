@@ -1,4 +1,4 @@
-"""ShinkaEvolve's task directories: `initial.*`, `evaluate.py`, and what `run_evo.py` and `shinka.yaml` say."""
+"""Read task directories of ShinkaEvolve: `initial.*`, `evaluate.py`, and settings in `run_evo.py` and `shinka.yaml`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from schemas.task_formats.task_directory import (
     find_yaml,
     make_task,
     read_yaml,
-    with_names,
+    with_text_keys,
 )
 
 _USED = {"time", "num_islands", "max_tokens", "use_text_feedback"}
 
-_SPOKEN_OF = {
+_NOTED = {
     *("init_program_path", "eval_program_path", "results_dir", "db_path", "job_type", "language"),
     *("task_sys_msg", "llm_models", "num_generations", "max_api_costs"),
 }
@@ -33,30 +33,31 @@ EVALUATOR = "evaluate.py"
 _SCRIPT = "run_evo.py"
 
 PROGRAMS = ("initial",)
-"""What its examples call the start program, without suffix."""
+"""Names of the start program in its examples, without suffix."""
 
 
 def is_task(directory: Path, program: str = "") -> bool:
+    """Return whether a directory is a task of ShinkaEvolve."""
     return problem_folder.locate(directory, EVALUATOR) is not None and bool(find_program(directory, program, *PROGRAMS))
 
 
 def read_task(directory: Path, program: str = "") -> Task:
-    """The directory as a task.
+    """Read a directory as a task.
 
     Args:
-        directory: One that `is_task`.
-        program: The file that evolves, where it is not called as usual.
+        directory: Directory of a task.
+        program: Name of the file that evolves, if it is not one of `PROGRAMS`.
 
     Raises:
         SpecificationError: If its `shinka.yaml` is wrong.
     """
-    said, message, which = _said(directory)
+    values, message, note = _read_settings(directory)
     settings: dict[str, Any] = {"statement": message}
-    if seconds := _seconds(said.get("time")):
+    if seconds := _seconds(values.get("time")):
         settings["limits"] = {"wall_s": seconds}
-    search = {"islands": said.get("num_islands"), "feedback": FEEDBACK if said.get("use_text_feedback") else None}
+    search = {"islands": values.get("num_islands"), "feedback": FEEDBACK if values.get("use_text_feedback") else None}
     settings["search"] = {name: value for name, value in search.items() if value}
-    if tokens := said.get("max_tokens"):
+    if tokens := values.get("max_tokens"):
         settings["sampling"] = {"max_tokens": tokens}
     task = make_task(
         directory,
@@ -68,25 +69,33 @@ def read_task(directory: Path, program: str = "") -> Task:
         metric="combined_score",
         settings=settings,
     )
-    return Task(task.settings, task.bridges, (*task.notes, *([which] if which else []), *_notes(said)))
+    return Task(task.settings, task.bridges, (*task.notes, *([note] if note else []), *_notes(values)))
 
 
-def _said(directory: Path) -> tuple[dict[str, Any], str, str]:
-    """Settings by their last name, `run_evo.py`'s over the YAML file's; what the model is told; a note."""
-    is_there = problem_folder.locate(directory, _SCRIPT) is not None
-    text = problem_folder.read_text(directory, _SCRIPT, errors="replace") if is_there else ""
-    named = re.findall(r"""["']([\w.-]+\.ya?ml)["']""", text)
-    path, which = find_yaml(directory, "shinka*.yaml", "shinka.yaml", *named)
-    said = {name.rpartition(".")[2]: value for name, value in flat_settings(read_yaml(path)).items()}
-    message = str(said.get("task_sys_msg") or "")
-    keywords, constants = _constants(text)
-    said |= keywords
+def _read_settings(directory: Path) -> tuple[dict[str, Any], str, str]:
+    """Read the YAML file and `run_evo.py`, whose settings override those of the file.
+
+    Returns:
+        Settings by the last part of their names; the message to the model; a note on the choice of the YAML file.
+    """
+    has_script = problem_folder.locate(directory, _SCRIPT) is not None
+    script = problem_folder.read_text(directory, _SCRIPT, errors="replace") if has_script else ""
+    yaml_names = re.findall(r"""["']([\w.-]+\.ya?ml)["']""", script)
+    path, note = find_yaml(directory, "shinka*.yaml", "shinka.yaml", *yaml_names)
+    values = {name.rpartition(".")[2]: value for name, value in flat_settings(read_yaml(path)).items()}
+    message = str(values.get("task_sys_msg") or "")
+    keywords, constants = _constants(script)
+    values |= keywords
     message = next((text for name, text in constants.items() if name.endswith("task_sys_msg")), message)
-    return said, str(said.get("task_sys_msg") or message).strip(), which
+    return values, str(values.get("task_sys_msg") or message).strip(), note
 
 
 def _constants(text: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """What a script says in plain words, read and never run: arguments of the configurations, and texts with a name."""
+    """Return the literals of a script, which is parsed but never run.
+
+    Returns:
+        Keyword arguments of its `…Config` calls, and texts that are assigned to a name.
+    """
     try:
         tree = source.parse(text)
     except source.SourceError:
@@ -97,7 +106,9 @@ def _constants(text: str) -> tuple[dict[str, Any], dict[str, str]]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("Config"):
             for keyword in node.keywords:
                 value = _literal(keyword.value)
-                keywords |= flat_settings(with_names(value)) if isinstance(value, dict) else {keyword.arg or "": value}
+                keywords |= (
+                    flat_settings(with_text_keys(value)) if isinstance(value, dict) else {keyword.arg or "": value}
+                )
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             value = _literal(node.value)
             if isinstance(value, str):
@@ -113,23 +124,23 @@ def _literal(node: ast.expr) -> Any:
 
 
 def _seconds(time: Any) -> float | None:
-    """Of `HH:MM:SS`."""
+    """Return the seconds of `HH:MM:SS`; `None` for anything else."""
     if not isinstance(time, str) or not re.fullmatch(r"\d+:\d+:\d+", time):
         return None
     hours, minutes, seconds = map(int, time.split(":"))
     return hours * 3600 + minutes * 60 + seconds
 
 
-def _notes(said: dict[str, Any]) -> list[str]:
+def _notes(values: dict[str, Any]) -> list[str]:
     notes = []
-    models = said.get("llm_models")
+    models = values.get("llm_models")
     if isinstance(models, list) and models:
-        notes.append(f"its models are asked with, for example: {shlex.join(['--model', str(models[0])])}")
-    if "num_generations" in said:
-        flags = shlex.join(["--max-samples", str(said["num_generations"])])
-        notes.append(f"its num_generations is, a sample each: {flags}")
-    if "max_api_costs" in said:
-        notes.append(f"its max_api_costs is: {shlex.join(['--total-budget', str(said['max_api_costs'])])}")
-    if unused := sorted(set(said) - _USED - _SPOKEN_OF):
+        notes.append(f"to use its models, for example: {shlex.join(['--model', str(models[0])])}")
+    if "num_generations" in values:
+        flags = shlex.join(["--max-samples", str(values["num_generations"])])
+        notes.append(f"to use its num_generations, of one sample each: {flags}")
+    if "max_api_costs" in values:
+        notes.append(f"to use its max_api_costs: {shlex.join(['--total-budget', str(values['max_api_costs'])])}")
+    if unused := sorted(set(values) - _USED - _NOTED):
         notes.append(f"settings not used: {', '.join(unused)}")
     return notes

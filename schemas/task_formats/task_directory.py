@@ -1,4 +1,4 @@
-"""What a task directory of any other tool becomes."""
+"""Build a problem's settings and files from a task directory of another tool."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ from schemas.files import File
 _COMMON = "overnight_bridge.py"
 
 BRIDGES = ("overnight_openevolve.py", "overnight_shinka.py", _COMMON)
-"""Files that are added to a task's own: inside the sandbox, they call its evaluator as its tool would."""
+"""Names of the files added to a task; inside the sandbox, they call its evaluator as its tool would."""
 
 METRICS_FILE = "overnight_metrics.json"
-"""Where a bridge writes what it found."""
+"""Name of the file that a bridge writes the metrics to."""
 
 FEEDBACK = 4000
-"""Characters of a prompt for what a program printed, where a task wants it shown."""
+"""Maximum length of the feedback in a prompt, characters, if a task asks for feedback."""
 
-_OF_THE_TOOLS = {"openevolve", "shinka", "shinka-evolve"}
-"""Packages that nobody needs here: the bridges stand in for what evaluators take from them."""
+_TOOL_PACKAGES = {"openevolve", "shinka", "shinka-evolve"}
+"""Packages of the tools, which are not installed: the bridges replace the parts that evaluators import from them."""
 
-_TAKEN_FOR_GRANTED = {
+_COMMON_PACKAGES = {
     **{
         name: name
         for name in ("jax", "matplotlib", "networkx", "numba", "optax", "pandas", "psutil", "scipy", "seaborn")
     },
     **{"PIL": "pillow", "sklearn": "scikit-learn", "sympy": "sympy", "tqdm": "tqdm", "yaml": "PyYAML"},
 }
-"""Packages by module that tasks use without naming them: the tools bring them along, or who writes a task has them."""
+"""Packages, by module, that tasks use without listing them, since the tools or their users install them."""
 
-_SHOWN = 200
-"""Characters of a line that is no requirement."""
+_MAX_LINE_CHARS = 200
+"""Limit on a line shown in a note, characters."""
 
-_LEFT_BEHIND = ("openevolve_output*", "results*", "checkpoints*", "*.sqlite", "*.db", "README*", "*.ipynb")
-"""What earlier runs of the tools wrote, and what is for people."""
+_EXCLUDED = ("openevolve_output*", "results*", "checkpoints*", "*.sqlite", "*.db", "README*", "*.ipynb")
+"""Files that earlier runs of the tools wrote, and documentation."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task of another tool in our words.
+    """A task of another tool, translated.
 
     Attributes:
-        settings: What the directory says, as a layer below `overnight.toml` and the flags.
+        settings: Settings of the directory, a layer below `overnight.toml` and the flags.
         bridges: Files that are added to those of the directory.
-        notes: What is otherwise than in the tool, for people.
+        notes: Differences from the tool, for the user.
     """
 
     settings: Mapping[str, Any]
@@ -72,21 +72,21 @@ def make_task(
     metric: str,
     settings: dict[str, Any],
 ) -> Task:
-    """A task whose evaluator a bridge calls.
+    """Build a task whose evaluator is called by a bridge.
 
     Args:
-        directory: Of the task.
-        tool: What people call it.
+        directory: Directory of the task.
+        tool: Name of the tool.
         program: Name of the file that evolves.
         evaluator: Name of the script that scores it.
         bridge: Name of the bridge.
-        arguments: Of the bridge, after the program's path.
-        metric: Of those that the bridge reports, the score.
-        settings: What the task says, in our words; what it does not say is set here.
+        arguments: Arguments of the bridge, after the program's path.
+        metric: Name of the metric that is the score.
+        settings: Translated settings of the task; missing ones get defaults here.
     """
-    needs, strange = _requirements(directory)
-    imported = _imported(directory, evaluator) | _imported(directory, program)
-    unnamed = _unnamed(directory, [settings.get("statement", ""), *imported], needs)
+    listed, unused_lines = _requirements(directory)
+    imported = _imported_modules(directory, evaluator) | _imported_modules(directory, program)
+    unlisted = _unlisted_packages(directory, [settings.get("statement", ""), *imported], listed)
     defaults: dict[str, Any] = {
         "files": _files(directory),
         "command": {
@@ -95,27 +95,27 @@ def make_task(
             "metric": metric,
             "metrics_file": METRICS_FILE,
         },
-        # Their evaluators print freely, write beside themselves, and often read the clock.
+        # Evaluators of these tools print much, write files, and often read the clock, so that scores do not repeat.
         "limits": {"output_kib": 1024, "scratch_mib": 256} | settings.pop("limits", {}),
         "sandbox": {"confirm": "never"},
     }
-    notes = [f"a task of {tool}; bests are not run again before they count: --confirm best does, where scores repeat"]
-    if strange:
-        notes.append(f"requirements.txt: not used: {', '.join(strange)}")
-    if unnamed:
-        notes.append(f"packages that it uses and no requirements.txt names: {', '.join(unnamed)}")
-    bridges = (File(bridge, _script(bridge, [*needs, *unnamed])), File(_COMMON, _script(_COMMON, ())))
+    notes = [f"a task of {tool}; new best programs are not confirmed; if scores repeat, use --confirm best"]
+    if unused_lines:
+        notes.append(f"requirements.txt: not used: {', '.join(unused_lines)}")
+    if unlisted:
+        notes.append(f"packages that are used but not in requirements.txt: {', '.join(unlisted)}")
+    bridges = (File(bridge, _bridge_file(bridge, [*listed, *unlisted])), File(_COMMON, _bridge_file(_COMMON, ())))
     return Task(defaults | settings, bridges, tuple(notes))
 
 
-def find_program(directory: Path, named: str, *stems: str) -> str:
-    """Name of the file that evolves: the one that is named, else the only one with the first stem that there is.
+def find_program(directory: Path, given: str, *stems: str) -> str:
+    """Return the name of the file that evolves: the given name, else the only file with the first stem that occurs.
 
     Returns:
         The name; empty if there is no such file, or more than one.
     """
-    if named:
-        return named
+    if given:
+        return given
     for stem in stems:
         found = problem_folder.file_names(directory, f"{stem}.*")
         if found:
@@ -124,24 +124,26 @@ def find_program(directory: Path, named: str, *stems: str) -> str:
 
 
 def find_yaml(directory: Path, pattern: str, *names: str) -> tuple[Path, str]:
-    """The file of settings: the first of the names that there is, else the first that fits the pattern.
+    """Find the YAML file of settings: the first of the names that exists, else the first that matches the pattern.
 
     Returns:
-        Its path, whether it is there or not; and a note where it is one of several.
+        Its path, even if there is no file, and a note if it is one of several.
     """
     for name in names:
         if problem_folder.locate(directory, name) is not None:
             return directory / name, ""
     name, *others = problem_folder.file_names(directory, pattern) or [names[0]]
-    path, left = directory / name, ", ".join(others)
-    return path, f"{path.name} is read, and not {left}; copied to {names[0]}, another one would be" if left else ""
+    if not others:
+        return directory / name, ""
+    note = f"{name} is read, not {', '.join(others)}; to use another one, copy it to {names[0]}"
+    return directory / name, note
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The tables of a YAML file; none if there is no file.
+    """Read the tables of a YAML file; return none if there is no file.
 
     Raises:
-        SpecificationError: If it is no YAML, or no table.
+        SpecificationError: If the file is not YAML, or not a table.
     """
     if problem_folder.locate(path.parent, path.name) is None:
         return {}
@@ -149,32 +151,34 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = parse_yaml(text)
     except ValueError as error:
-        raise SpecificationError(f"{path}: no YAML: {error}", remedy="Mend it.") from error
+        raise SpecificationError(f"{path}: not valid YAML: {error}", remedy="Correct the file.") from error
     if not isinstance(content or {}, dict):
-        raise SpecificationError(f"{path}: {type(content).__name__}, expected tables of settings", remedy="Mend it.")
-    return with_names(content or {})
+        raise SpecificationError(
+            f"{path}: {type(content).__name__}, expected tables of settings", remedy="Correct the file."
+        )
+    return with_text_keys(content or {})
 
 
-def with_names(table: dict[Any, Any]) -> dict[str, Any]:
-    """Return a table whose keys are text, as those of settings are, and not numbers or dates."""
-    return {str(key): with_names(value) if isinstance(value, dict) else value for key, value in table.items()}
+def with_text_keys(table: dict[Any, Any]) -> dict[str, Any]:
+    """Return a table with all keys, such as numbers and dates, converted to text."""
+    return {str(key): with_text_keys(value) if isinstance(value, dict) else value for key, value in table.items()}
 
 
 def _files(directory: Path) -> list[str]:
-    """All that lies in the directory but what is hidden or was written by earlier runs."""
-    names = [
+    """Return the names of all files and folders, except hidden ones, empty ones and those of earlier runs."""
+    paths = [
         path
         for path in sorted(directory.iterdir())
-        if not path.name.startswith((".", "__")) and not any(path.match(pattern) for pattern in _LEFT_BEHIND)
+        if not path.name.startswith((".", "__")) and not any(path.match(pattern) for pattern in _EXCLUDED)
     ]
-    return [path.name for path in names if path.is_file() or any(one.is_file() for one in path.rglob("*"))]
+    return [path.name for path in paths if path.is_file() or any(below.is_file() for below in path.rglob("*"))]
 
 
 def _requirements(directory: Path) -> tuple[list[str], list[str]]:
-    """What a requirements file asks for, and the lines of it that are no requirement."""
+    """Return the requirements in `requirements.txt`, and the lines that are not requirements."""
     if problem_folder.locate(directory, "requirements.txt") is None:
         return [], []
-    needs, strange = [], []
+    requirements, other_lines = [], []
     for line in problem_folder.read_text(directory, "requirements.txt", errors="replace").splitlines():
         text = line.partition(" #")[0].strip()
         if not text or text.startswith("#"):
@@ -182,26 +186,26 @@ def _requirements(directory: Path) -> tuple[list[str], list[str]]:
         try:
             requirement = parse_requirement(text)
         except ValueError:
-            strange.append(text[:_SHOWN])
+            other_lines.append(text[:_MAX_LINE_CHARS])
             continue
-        if requirement.name.lower().replace("_", "-") not in _OF_THE_TOOLS:
-            needs.append(str(requirement))
-    return needs, strange
+        if requirement.name.lower().replace("_", "-") not in _TOOL_PACKAGES:
+            requirements.append(str(requirement))
+    return requirements, other_lines
 
 
-def _unnamed(directory: Path, texts: Iterable[str], needs: Iterable[str]) -> list[str]:
-    """Packages that the task's files import, or the texts speak of, though nobody asks for them."""
-    named = {Requirement(need).name.lower() for need in needs}
-    used = {word for text in texts for word in re.findall(r"\w+", text)}
+def _unlisted_packages(directory: Path, texts: Iterable[str], requirements: Iterable[str]) -> list[str]:
+    """Return the common packages whose modules occur in the texts but not in the requirements."""
+    listed = {Requirement(requirement).name.lower() for requirement in requirements}
+    words = {word for text in texts for word in re.findall(r"\w+", text)}
     return sorted(
         package
-        for module, package in _TAKEN_FOR_GRANTED.items()
-        if module in used and package.lower() not in named and not (directory / f"{module}.py").exists()
+        for module, package in _COMMON_PACKAGES.items()
+        if module in words and package.lower() not in listed and not (directory / f"{module}.py").exists()
     )
 
 
-def _imported(directory: Path, file: str) -> set[str]:
-    """Top-level modules that a file imports, and those that the modules beside it import then."""
+def _imported_modules(directory: Path, file: str) -> set[str]:
+    """Return the top-level modules that a file imports, directly or through modules beside it."""
     found: set[str] = set()
     files = [file]
     while files:
@@ -215,10 +219,10 @@ def _imported(directory: Path, file: str) -> set[str]:
     return found
 
 
-def _script(bridge: str, needs: Iterable[str]) -> bytes:
-    """A bridge, with the task's requirements as its own."""
+def _bridge_file(bridge: str, requirements: Iterable[str]) -> bytes:
+    """Return the content of a bridge, with the task's requirements in its PEP 723 block."""
     text = (Path(__file__).parent / "inside" / bridge).read_text(encoding="utf-8")
-    lines = "".join(f"#     {_quoted(one)},\n" for one in needs)
+    lines = "".join(f"#     {_quoted(requirement)},\n" for requirement in requirements)
     block = f"# /// script\n# dependencies = [\n{lines}# ]\n# ///\n" if lines else ""
     return f"{block}{text}".encode()
 

@@ -149,7 +149,7 @@ def read_run(files: RunFiles) -> RunRecord:
 def _read_origin(files: RunFiles) -> str:
     """Return the problem's path on this machine; empty if it is not known."""
     try:
-        content = problem_folder.read_bytes(files.directory, files.origin.name, most_bytes=_MAX_ORIGIN_BYTES)
+        content = problem_folder.read_bytes(files.directory, files.origin.name, max_bytes=_MAX_ORIGIN_BYTES)
     except SpecificationError:
         return ""
     return content.decode("utf-8", "surrogateescape").rstrip("\n")

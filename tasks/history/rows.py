@@ -29,7 +29,7 @@ def run_row(run: RunRecord) -> dict[str, Any]:
         "specification_hash": problem.hash,
         "specification_path": run.specification_path,
         "files": [(file.path, file.hash) for file in problem.files],
-        "dependencies": problem.needs.packages,
+        "dependencies": problem.dependencies.packages,
         "image_id": run.image_id,
         "versions": list(run.versions.items()),
         "rescored_from": run.rescored_from,

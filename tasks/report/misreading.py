@@ -8,7 +8,7 @@ import tokenize
 import unicodedata
 from collections.abc import Iterator
 
-from schemas.escaping import UNSEEN, escape_invisible
+from schemas.escaping import INVISIBLE, escape_invisible
 
 _LOOKALIKES = str.maketrans(
     # Cyrillic, Greek, Armenian and Latin letters that most fonts draw as the ASCII letters below them. Of the small
@@ -39,7 +39,7 @@ def warning(code: str) -> str:
 def misreadings(code: str) -> Iterator[str]:
     """Yield a description, with its line, of everything in the code that misleads a reader."""
     for number, line in enumerate(code.split("\n"), start=1):
-        for character in UNSEEN.findall(line):
+        for character in INVISIBLE.findall(line):
             name = unicodedata.name(character, "a control character")
             yield f"line {number} holds U+{ord(character):04X} ({name})"
     if not code.isascii():

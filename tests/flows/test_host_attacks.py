@@ -212,7 +212,7 @@ def test_a_price_that_a_problem_names_is_a_proposal_since_a_budget_is_held_by_it
 def test_no_two_models_have_one_proposal(blank: str):
     """A name such as `x at http://…` would be taken for what the user has accepted."""
     for model in ({"name": f"openai/x{blank}at"}, {"name": "openai/x", "api_base": f"http://a{blank}b"}):
-        with pytest.raises(UsageError, match="no blanks"):
+        with pytest.raises(UsageError, match="must not contain blanks"):
             parse_settings({"sampling": {"models": [model]}}, "it")
 
 
@@ -297,7 +297,7 @@ def test_a_pattern_leaves_hidden_files_out(stranger: Path, toy: Path, pattern: s
     ],
 )
 def test_what_is_no_requirement_is_refused_in_words(requirement: str):
-    with pytest.raises(SpecificationError, match="no requirement"):
+    with pytest.raises(SpecificationError, match="not a requirement"):
         read_dependencies({"toy.py": {"dependencies": [requirement]}})
 
 
@@ -337,7 +337,7 @@ ORDER = "x; touch ran #"
 def test_flags_to_copy_from_a_task_hold_no_command_of_a_shell(stranger: Path):
     write_openevolve(stranger, f"llm: {{primary_model: '{ORDER}', api_base: '{ORDER}'}}\nmax_iterations: '$(id)'\n")
     notes = load_problem(stranger).notes
-    models = next(note for note in notes if "its models are asked with: " in note)
+    models = next(note for note in notes if "to use its models: " in note)
     assert ORDER in shlex.split(models.partition(": ")[2])
     assert any(note.endswith("--max-samples '$(id)'") for note in notes)
 

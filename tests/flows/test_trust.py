@@ -217,4 +217,4 @@ def test_the_user_s_own_file_that_is_no_toml_is_said(toy: Path, home: Path, call
     (home / "config.toml").write_text("sandbox = [\n")
     code, said = call("run", toy)
     assert code == 2
-    assert "no TOML" in said
+    assert "not valid TOML" in said

@@ -267,8 +267,8 @@ def test_a_file_of_a_problem_stays_in_its_folder_on_import_and_on_resume(path: s
     changed, files = row.set_column(at, row.schema.field(at), named), {"path": [path], "content": [content]}
     pq.write_table(changed, there.run)
     pq.write_table(pa.table(files), there.problem_files)
-    with pytest.raises(HistoryError, match="is no path inside of a problem's folder"):
+    with pytest.raises(HistoryError, match="is not a path inside of a problem's folder"):
         record.read_run(there)
     pack(there, archive)
-    with pytest.raises(HistoryError, match="is no path inside of a problem's folder"):
+    with pytest.raises(HistoryError, match="is not a path inside of a problem's folder"):
         unpack(archive, tmp_path / "elsewhere")

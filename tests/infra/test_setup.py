@@ -1,4 +1,4 @@
-"""Set-up: scripts that parse, locks that hold, errors that name the way out, and engines that are found or started."""
+"""Set-up: valid scripts, consistent locks, errors with remedies, and engines that are found or started."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ROOT = Path(__file__).resolve().parents[2]
 INFRA = ROOT / "infra"
 SCRIPTS = [*INFRA.glob("*.sh"), ROOT / ".ci/run"]
 LOCKS = sorted(INFRA.glob("*.lock"))
-WRITTEN = [*INFRA.glob("*.py"), *INFRA.glob("*.in"), INFRA / "sandbox.Dockerfile", ROOT / "Makefile", *SCRIPTS, *LOCKS]
+FILES = [*INFRA.glob("*.py"), *INFRA.glob("*.in"), INFRA / "sandbox.Dockerfile", ROOT / "Makefile", *SCRIPTS, *LOCKS]
 
 
 @pytest.fixture
 def infra(monkeypatch):
-    """Imports a module of infra/, which is a folder of scripts and no package."""
+    """A function that imports a module of infra/, which is a folder of scripts and not a package."""
     monkeypatch.syspath_prepend(str(INFRA))
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     return importlib.import_module
@@ -44,7 +44,7 @@ def run(*command, **environment):
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_scripts_parse_and_stop_at_the_first_fault(script):
+def test_scripts_are_valid_and_stop_at_the_first_error(script):
     assert run("bash", "-n", script) == (0, "")
     assert "set -euo pipefail" in script.read_text()
     assert os.access(script, os.X_OK)
@@ -54,22 +54,22 @@ def targets():
     return re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split()
 
 
-def test_help_is_what_make_does_by_default_and_lists_every_target():
-    code, said = run("make", "--no-print-directory")
+def test_help_is_the_default_target_and_lists_every_target():
+    code, output = run("make", "--no-print-directory")
     assert code == 0
-    assert re.findall(r"^  make (\S+) ", said, re.MULTILINE) == targets()
+    assert re.findall(r"^  make (\S+) ", output, re.MULTILINE) == targets()
 
 
 @pytest.mark.parametrize("target", targets())
 def test_every_target_can_be_made(target):
-    code, said = run("make", "--no-print-directory", "--dry-run", target)
-    assert code == 0, said
+    code, output = run("make", "--no-print-directory", "--dry-run", target)
+    assert code == 0, output
 
 
-@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_no_file_names_a_host_or_a_path_of_one_machine(path):
-    named = r"https?://[\w<]|/root/|/home/\w|/Users/|--(extra-)?index-url[ =]|--find-links"
-    assert not re.search(named, path.read_text())
+    pattern = r"https?://[\w<]|/root/|/home/\w|/Users/|--(extra-)?index-url[ =]|--find-links"
+    assert not re.search(pattern, path.read_text())
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
@@ -81,9 +81,9 @@ def test_every_pin_of_a_lock_is_exact_and_hashed(lock):
         assert "--hash=sha256:" in pin
 
 
-def test_the_lock_is_in_step_with_pyproject():
+def test_the_lock_matches_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    asked = [
+    requirements = [
         *project["project"]["dependencies"],
         *project["dependency-groups"]["dev"],
         *project["build-system"]["requires"],
@@ -91,59 +91,59 @@ def test_the_lock_is_in_step_with_pyproject():
     locked = dict[str, list[str]]()
     for name, version in re.findall(r"^([\w.-]+)(?:\[.*?\])?==(\S+)", (INFRA / "requirements.lock").read_text(), re.M):
         locked.setdefault(name.lower(), []).append(version)
-    for requirement in map(Requirement, asked):
+    for requirement in map(Requirement, requirements):
         versions = locked.get(requirement.name.lower())
         assert versions, f"{requirement.name} is not in the lock: make lock"
         assert all(requirement.specifier.contains(version) for version in versions), f"{requirement}: make lock"
 
 
-def test_continuous_integration_does_what_anyone_does():
+def test_continuous_integration_runs_make_test():
     assert (ROOT / ".ci/run").read_text().strip().splitlines()[-1] == "exec make test"
 
 
-# Faults
+# Errors
 
 
-def test_without_a_python_that_is_new_enough_set_up_says_so(tmp_path):
+def test_set_up_without_a_new_enough_python_is_an_error_with_a_remedy(tmp_path):
     for tool in ("bash", "dirname"):
         (tmp_path / tool).symlink_to(f"/usr/bin/{tool}")
     old = tmp_path / "python3"
     old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2 && exit 0\nexit 1\n')
     old.chmod(0o755)
-    code, said = run(INFRA / "setup.sh", PATH=str(tmp_path), PYTHON="python3")
+    code, output = run(INFRA / "setup.sh", PATH=str(tmp_path), PYTHON="python3")
     assert code == 3
-    assert "expected: Python 3.11" in said
-    assert "got: Python 3.9.2" in said
-    assert "next: " in said
+    assert "expected: Python 3.11" in output
+    assert "got: Python 3.9.2" in output
+    assert "next: " in output
 
 
-def test_a_named_engine_that_does_not_answer_is_not_replaced_by_another(tmp_path):
-    code, said = run(sys.executable, INFRA / "engine.py", "start", DOCKER_HOST=f"unix://{tmp_path}/none.sock")
+def test_an_engine_in_docker_host_that_does_not_answer_is_not_replaced_by_another(tmp_path):
+    code, output = run(sys.executable, INFRA / "engine.py", "start", DOCKER_HOST=f"unix://{tmp_path}/none.sock")
     assert code == 3
-    assert f"expected: an engine at DOCKER_HOST=unix://{tmp_path}/none.sock" in said
-    assert "unset DOCKER_HOST" in said
+    assert f"expected: an engine at DOCKER_HOST=unix://{tmp_path}/none.sock" in output
+    assert "unset DOCKER_HOST" in output
 
 
-def test_where_nothing_may_be_installed_the_command_is_named(infra, monkeypatch):
+def test_if_nothing_may_be_installed_the_remedy_is_a_command(infra, monkeypatch):
     engine, steps = infra("engine"), infra("steps")
     monkeypatch.setattr(engine.shutil, "which", lambda name: None)
-    monkeypatch.setattr(engine.debian, "as_root", lambda: None)
-    with pytest.raises(steps.StopError, match=r"may not install one here\n    next: .*make setup"):
-        engine.have_dockerd(None)
+    monkeypatch.setattr(engine.debian, "root_prefix", lambda: None)
+    with pytest.raises(steps.SetupError, match=r"may not install one here\n    next: .*make setup"):
+        engine.ensure_dockerd(None)
 
 
 @pytest.mark.parametrize(("platform", "remedy"), [("darwin", "colima start"), ("linux", "make setup")])
-def test_the_remedy_is_that_of_the_system(infra, monkeypatch, platform, remedy):
+def test_the_remedy_depends_on_the_system(infra, monkeypatch, platform, remedy):
     engine = infra("engine")
     monkeypatch.setattr(engine.sys, "platform", platform)
-    assert remedy in engine.by_hand()
+    assert remedy in engine.manual_remedy()
 
 
-def test_a_step_that_fails_shows_the_end_of_what_was_said(infra, monkeypatch, tmp_path, capsys):
+def test_a_failed_step_shows_the_last_lines_of_its_output(infra, monkeypatch, tmp_path, capsys):
     steps = infra("steps")
     monkeypatch.setattr(steps, "STATE", tmp_path)
     with (
-        pytest.raises(steps.StopError, match=r"exit code 5(.|\n)*line 40\n    next: do this") as caught,
+        pytest.raises(steps.SetupError, match=r"exit code 5(.|\n)*line 40\n    next: do this") as caught,
         steps.step("a") as a,
     ):
         a.run(["sh", "-c", "seq -f 'line %g' 40; exit 5"], remedy="do this")
@@ -155,8 +155,8 @@ def test_a_step_that_fails_shows_the_end_of_what_was_said(infra, monkeypatch, tm
 # Engines
 
 
-class Answers(BaseHTTPRequestHandler):
-    """As much of an engine as set-up asks of one before it uses it."""
+class FakeEngine(BaseHTTPRequestHandler):
+    """A server that answers like an engine, as far as set-up asks before it uses one."""
 
     def do_GET(self):
         body = json.dumps({"ApiVersion": "1.45", "Version": "99.0"}).encode()
@@ -183,7 +183,7 @@ def empty_home(infra, monkeypatch, tmp_path):
     monkeypatch.setattr(engine, "PODMAN", tmp_path / "p.sock")
     monkeypatch.setattr(engine, "LOG", tmp_path / "dockerd.log")
     monkeypatch.setattr(engine, "PID", tmp_path / "dockerd.pid")
-    monkeypatch.setattr(engine.debian, "as_root", list)
+    monkeypatch.setattr(engine.debian, "root_prefix", list)
     return engine
 
 
@@ -191,7 +191,7 @@ def empty_home(infra, monkeypatch, tmp_path):
 def test_an_engine_that_answers_is_used(empty_home, tmp_path, socket):
     assert empty_home.find() is None
     (tmp_path / socket).parent.mkdir(parents=True)
-    with socketserver.UnixStreamServer(str(tmp_path / socket), Answers) as server:
+    with socketserver.UnixStreamServer(str(tmp_path / socket), FakeEngine) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         assert empty_home.find() == f"unix://{tmp_path / socket}"
         server.shutdown()
@@ -205,32 +205,36 @@ def fake_dockerd(tmp_path, monkeypatch, *lines):
 
 
 class Notes(list[str]):
-    """Stands in for a step whose log nobody reads."""
+    """A replacement for a step, which collects its notes."""
 
     note = list.append
 
 
-def test_an_engine_that_does_not_start_is_tried_every_way_and_its_words_are_shown(empty_home, tmp_path, monkeypatch):
+def test_an_engine_that_does_not_start_is_tried_with_all_options_and_its_output_is_shown(
+    empty_home, tmp_path, monkeypatch
+):
     if Path("/run/systemd/system").is_dir():
         pytest.skip("systemd starts the engine here")
     fake_dockerd(tmp_path, monkeypatch, "#!/bin/sh", f'echo "$@" >>{tmp_path}/tried; echo no such device; exit 1')
     with pytest.raises(Exception, match=r"it ended; (.|\n)*no such device"):
         empty_home.start(Notes())
-    assert (tmp_path / "tried").read_text().splitlines() == [" ".join(way) for way in empty_home.WAYS]
+    assert (tmp_path / "tried").read_text().splitlines() == [
+        " ".join(options) for options in empty_home.DOCKERD_OPTIONS
+    ]
 
 
-def test_an_engine_that_never_answers_is_ended(empty_home, tmp_path, monkeypatch):
+def test_an_engine_that_never_answers_is_stopped(empty_home, tmp_path, monkeypatch):
     fake_dockerd(tmp_path, monkeypatch, f"#!{sys.executable}", "import time", "time.sleep(100)")
-    monkeypatch.setattr(empty_home, "PATIENCE", 1)
+    monkeypatch.setattr(empty_home, "START_TIMEOUT_S", 1)
     process = empty_home.launch([], [])
     with pytest.raises(Exception, match="does not"):
         empty_home.wait(process)
     assert process.wait(10) == -signal.SIGTERM
 
 
-def test_only_the_engine_started_here_is_stopped(empty_home):
+def test_only_the_engine_that_set_up_started_is_stopped(empty_home):
     other = subprocess.Popen(["sleep", "100"])
-    empty_home.PID.write_text(str(other.pid))  # an id that another process has by now
+    empty_home.PID.write_text(str(other.pid))  # an id that another process has got
     assert not empty_home.end_started()
     assert other.poll() is None
     other.kill()
@@ -246,7 +250,7 @@ def test_the_recipe_pins_numpy_and_nothing_else(infra):
     assert {line.split("==")[0] for line in lines if not line.startswith(" ")} == {"numpy"}
 
 
-def test_a_change_of_the_recipe_is_another_image(infra, monkeypatch):
+def test_a_changed_recipe_gives_another_image(infra, monkeypatch):
     image = infra("image")
     before = image.recipe_hash()
     monkeypatch.setattr(image, "BASE", "python:3.14-slim")
@@ -255,7 +259,7 @@ def test_a_change_of_the_recipe_is_another_image(infra, monkeypatch):
 
 
 @pytest.mark.docker
-def test_the_image_runs_what_programs_import_without_network(infra):
+def test_programs_can_import_their_modules_in_the_image_without_network(infra):
     image, engine = infra("image"), infra("engine")
     host = engine.find()
     assert host, "no engine answers: make setup"

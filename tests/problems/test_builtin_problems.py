@@ -56,7 +56,7 @@ def test_it_loads_and_is_described(name: str):
     assert problem.settings.title
     assert problem.settings.score_name != "score"
     assert problem.specification.start_body
-    assert problem.needs.packages == ("numpy",)
+    assert problem.dependencies.packages == ("numpy",)
     known = problem.settings.known
     assert known.best is not None
     assert known.label

@@ -1,4 +1,4 @@
-"""What nobody sees, and what a terminal obeys, is shown as an escape; all else stays as it is."""
+"""Invisible characters and control characters are escaped; all other characters are unchanged."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import unicodedata
 
 import pytest
 
-from schemas.escaping import UNSEEN, escape_invisible
+from schemas.escaping import INVISIBLE, escape_invisible
 
 
-def test_every_control_format_and_separating_character_of_unicode_is_escaped():
-    shown = [
+def test_every_control_format_and_separator_character_of_unicode_is_escaped():
+    missing = [
         f"U+{number:04X}"
         for number in range(sys.maxunicode + 1)
         if unicodedata.category(chr(number)) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
         and chr(number) not in "\n\t"
-        and not UNSEEN.match(chr(number))
+        and not INVISIBLE.match(chr(number))
     ]
-    assert shown == []
+    assert missing == []
 
 
 @pytest.mark.parametrize(
@@ -30,18 +30,18 @@ def test_every_control_format_and_separating_character_of_unicode_is_escaped():
         ("\U000e0041", r"\U000e0041"), ("\U000e0101", r"\U000e0101"),
     ],
 )  # fmt: skip
-def test_it_is_escaped_as_python_writes_it(character: str, escape: str):
+def test_a_character_becomes_its_python_escape(character: str, escape: str):
     assert escape_invisible(f"a{character}b") == f"a{escape}b"
-    assert escape_invisible(escape_invisible(character)) == escape, "what is visible stays as it is"
+    assert escape_invisible(escape_invisible(character)) == escape, "escaped text is unchanged"
 
 
-def test_letters_signs_and_spaces_of_all_languages_stay():
+def test_letters_symbols_and_spaces_of_all_languages_are_unchanged():
     text = "def f(x):\n\treturn 'naïve Ω ж 漢字 عربي 🎉 – … “quoted” \u00a0 \u3000'"
     assert escape_invisible(text) == text
 
 
-def test_a_pile_of_marks_on_one_letter_is_shown_up_to_what_a_language_writes():
+def test_marks_on_one_letter_are_escaped_beyond_the_number_that_languages_use():
     assert escape_invisible("o" + "\u0301" * 5000) == "o" + "\u0301" * 8 + "\\u0301" * 4992
     assert escape_invisible("漢字漢字漢字漢字o\u0301\u0323漢字") == "漢字漢字漢字漢字o\u0301\u0323漢字"
-    piled = escape_invisible("é" + "\u20dd" * 20)
-    assert escape_invisible(piled) == piled
+    stacked = escape_invisible("é" + "\u20dd" * 20)
+    assert escape_invisible(stacked) == stacked

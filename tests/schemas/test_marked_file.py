@@ -1,4 +1,4 @@
-"""A whole file of any language whose marked blocks evolve."""
+"""Files in any language are read with their marked blocks, and keep the rest."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ TWO = "# EVOLVE-BLOCK-START\na = 1\n# EVOLVE-BLOCK-END\nfixed = 2\n# EVOLVE-BLOC
 LINES = st.lists(st.text("ab =1\t{}#", min_size=1, max_size=8).filter(str.strip), min_size=1, max_size=5)
 
 
-def test_what_stands_between_the_marks_is_the_body():
+def test_the_text_between_the_marks_is_the_body():
     file = read_marked(ONE, "main.c")
     assert (file.start_body, file.language) == ("  return 1;", "c")
     assert file.with_body("  return 2;") == ONE.replace("return 1", "return 2")
 
 
-def test_several_blocks_are_one_body_with_the_marks_between_them():
+def test_several_blocks_are_joined_by_their_marks():
     file = read_marked(TWO, "two.py")
     assert file.start_body == "a = 1\n# EVOLVE-BLOCK-END\n# EVOLVE-BLOCK-START 2\nb = 3"
     assert file.with_body(file.start_body.replace("a = 1", "a = 9")) == TWO.replace("a = 1", "a = 9")
 
 
-def test_without_marks_all_of_it_evolves():
+def test_without_marks_the_whole_file_evolves():
     file = read_marked("echo 1\n", "run.sh")
     assert (file.start_body, file.with_body("echo 2")) == ("echo 1", "echo 2")
 
 
 @given(before=LINES, blocks=st.lists(LINES, min_size=1, max_size=3), after=LINES)
-def test_a_file_with_its_own_body_is_the_file(before: list[str], blocks: list[list[str]], after: list[str]):
+def test_a_file_with_its_start_body_is_unchanged(before: list[str], blocks: list[list[str]], after: list[str]):
     lines = list(before)
     for block in blocks:
         lines += ["# EVOLVE-BLOCK-START", *block, "# EVOLVE-BLOCK-END", *after]
@@ -46,19 +46,19 @@ def test_a_file_with_its_own_body_is_the_file(before: list[str], blocks: list[li
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("x\n# EVOLVE-BLOCK-START\ny\n", "mine.py:2: EVOLVE-BLOCK-START without an EVOLVE-BLOCK-END"),
         ("# EVOLVE-BLOCK-END\n", "mine.py:1: EVOLVE-BLOCK-END without a EVOLVE-BLOCK-START"),
         ("# EVOLVE-BLOCK-START\n# EVOLVE-BLOCK-START\n", "mine.py:2: the block begun in line 1"),
     ],
 )
-def test_marks_that_do_not_alternate_are_named(text: str, says: str):
-    with pytest.raises(SpecificationError, match=says):
+def test_marks_that_do_not_alternate_are_refused_with_their_line(text: str, message: str):
+    with pytest.raises(SpecificationError, match=message):
         read_marked(text, "mine.py")
 
 
-def test_equal_programs_have_equal_hashes_whatever_their_layout():
+def test_bodies_that_differ_only_in_layout_have_equal_hashes():
     python, other = read_marked(TWO, "two.py"), read_marked(ONE, "main.c")
     assert python.code_hash("a = (1)\n# why\n") == python.code_hash("a=1")
     assert python.code_hash("a = 1") != python.code_hash("a = 2")

@@ -1,4 +1,4 @@
-"""Settings come from the block, from overnight.toml and from flags; inputs become calls; what is wrong is refused."""
+"""Settings are merged from the block, overnight.toml and flags; inputs become calls; errors are refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write(folder: Path, block: str = "", parameters: str = "n") -> Path:
     return path
 
 
-def test_later_layers_win_and_tables_are_merged(tmp_path: Path):
+def test_later_layers_override_earlier_ones_and_tables_are_merged(tmp_path: Path):
     path = write(tmp_path, "[tool.overnight]\ninputs = [1]\n[tool.overnight.search]\nislands = 2\nprompts = 5")
     (tmp_path / "overnight.toml").write_text("[search]\nislands = 3\nsamples = 7\n")
     search = load_problem(path, {"search": {"islands": 4}}).settings.search
@@ -56,7 +56,7 @@ def test_inputs_of_every_shape_become_calls(tmp_path: Path, parameters: str, giv
     assert problem.inputs["train"] == calls
 
 
-def test_an_input_file_is_read_from_beside_the_specification_and_kept_with_the_run(tmp_path: Path):
+def test_an_input_file_is_read_from_the_specification_s_folder_and_stored_with_the_run(tmp_path: Path):
     (tmp_path / "data.json").write_text('{"items": [3, 1]}')
     problem = load_problem(write(tmp_path, '[tool.overnight]\ninputs = ["data.json"]'))
     assert problem.inputs["train"] == (Call(({"items": [3, 1]},)),)
@@ -67,7 +67,7 @@ def test_an_input_file_is_read_from_beside_the_specification_and_kept_with_the_r
 
 
 @pytest.mark.parametrize(
-    ("block", "said"),
+    ("block", "message"),
     [
         ("[tool.overnight]\ninput = [1]", "did you mean `inputs`?"),
         ("[tool.overnight]\ninputs = [1]\n[tool.overnight.limits]\nwall = 1", "did you mean `limits.wall_s`?"),
@@ -78,13 +78,13 @@ def test_an_input_file_is_read_from_beside_the_specification_and_kept_with_the_r
         ("[tool.overnight]\ninputs = [1]\n[tool.overnight.limits]\nwall_s = -1", "greater than 0"),
     ],
 )
-def test_a_wrong_setting_is_refused_with_a_suggestion(tmp_path: Path, block: str, said: str):
+def test_a_wrong_setting_is_refused_with_a_suggestion(tmp_path: Path, block: str, message: str):
     with pytest.raises(UsageError, match=r"mine\.py") as caught:
         load_problem(write(tmp_path, block))
-    assert said in caught.value.message
+    assert message in caught.value.message
 
 
-def test_no_inputs_and_inputs_that_do_not_fit_are_refused(tmp_path: Path):
+def test_missing_and_unfit_inputs_are_refused(tmp_path: Path):
     with pytest.raises(SpecificationError, match="no inputs") as caught:
         load_problem(write(tmp_path))
     assert "--inputs" in caught.value.remedy
@@ -94,8 +94,8 @@ def test_no_inputs_and_inputs_that_do_not_fit_are_refused(tmp_path: Path):
         load_problem(write(tmp_path), {"inputs": ["nowhere.json"]})
 
 
-def test_a_block_that_is_no_toml_and_two_blocks_are_refused(tmp_path: Path):
-    with pytest.raises(SpecificationError, match="no TOML"):
+def test_an_invalid_block_and_two_blocks_are_refused(tmp_path: Path):
+    with pytest.raises(SpecificationError, match="not valid TOML"):
         load_problem(write(tmp_path, "[tool.overnight"))
     path = write(tmp_path, "x = 1")
     path.write_text(path.read_text() * 2)
@@ -104,22 +104,22 @@ def test_a_block_that_is_no_toml_and_two_blocks_are_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize("line", ["", "inputs = [8]", "#inputs = [8]"])
-def test_a_block_that_breaks_off_is_refused_at_its_line_since_its_settings_would_be_gone(tmp_path: Path, line: str):
+def test_an_incomplete_block_is_refused_with_its_line(tmp_path: Path, line: str):
     path = tmp_path / "mine.py"
     path.write_text(f"# /// script\n# [tool.overnight]\n{line}\n# inputs = [9]\n# ///\n{BODY.format(parameters='n')}")
-    with pytest.raises(SpecificationError, match=r"mine\.py:3: .* breaks off") as caught:
+    with pytest.raises(SpecificationError, match=r"mine\.py:3: .* is incomplete") as caught:
         load_problem(path)
     assert "`# ///`" in caught.value.remedy
 
 
-def test_a_block_without_end_is_refused(tmp_path: Path):
+def test_a_block_without_an_end_is_refused(tmp_path: Path):
     path = write(tmp_path, "x = 1")
     path.write_text(path.read_text().replace("# ///\n", "", 1))
-    with pytest.raises(SpecificationError, match="breaks off"):
+    with pytest.raises(SpecificationError, match="is incomplete"):
         load_problem(path)
 
 
-def test_set_takes_tables_as_json_or_as_toml():
+def test_set_parses_tables_as_json_or_toml():
     settings: dict = {}
     set_by_path(settings, 'sampling.models=[{name="openai/x", input_usd=0}]')
     set_by_path(settings, "thresholds=[0.5, -inf]")
@@ -129,7 +129,7 @@ def test_set_takes_tables_as_json_or_as_toml():
         set_by_path(settings, "inputs=[1, 2")
 
 
-def test_set_takes_json_or_text_and_says_what_it_wants():
+def test_set_parses_json_or_text_and_explains_its_form():
     settings: dict = {}
     for assignment in ("search.islands=4", "title=a name", "inputs=[1, 2]"):
         set_by_path(settings, assignment)
@@ -138,7 +138,7 @@ def test_set_takes_json_or_text_and_says_what_it_wants():
         set_by_path(settings, "search.islands")
 
 
-def test_a_run_that_was_begun_before_there_was_confirmation_goes_on_without(toy: Path):
+def test_a_run_from_before_confirmations_existed_continues_without_them(toy: Path):
     problem = load_problem(toy, {"sandbox": {"confirm": "best"}})
     settings = problem.settings.model_dump(mode="json")
     assert restore_problem("toy", problem.specification.text, settings).settings.sandbox.confirm == "best"
@@ -146,17 +146,17 @@ def test_a_run_that_was_begun_before_there_was_confirmation_goes_on_without(toy:
     assert restore_problem("toy", problem.specification.text, settings).settings.sandbox.confirm == "never"
 
 
-def test_a_job_is_split_where_the_settings_or_the_caller_say_so(toy: Path):
-    inline, split = load_problem(toy), load_problem(toy, {"sandbox": {"split": True}})
-    assert inline.job().isolation is None
-    isolation = inline.job(isolation=True).isolation
+def test_a_job_is_isolated_if_the_settings_or_the_caller_ask_for_it(toy: Path):
+    shared, isolated = load_problem(toy), load_problem(toy, {"sandbox": {"split": True}})
+    assert shared.job().isolation is None
+    isolation = shared.job(isolation=True).isolation
     assert isolation is not None
     assert (isolation.evolved, isolation.specification) == (("guess",), toy.read_text())
-    assert split.job().isolation == isolation
-    assert split.job(isolation=False).isolation is None
+    assert isolated.job().isolation == isolation
+    assert isolated.job(isolation=False).isolation is None
 
 
-def test_thresholds_are_for_the_training_inputs_in_their_order(tmp_path: Path):
+def test_thresholds_apply_to_the_training_inputs_in_order(tmp_path: Path):
     path = write(tmp_path, "[tool.overnight]\ninputs = [1, 2, 3]\nvalidation = [4]\nthresholds = [0.5, -inf]")
     problem = load_problem(path)
     assert problem.job("train").thresholds == (0.5, None)
@@ -175,8 +175,8 @@ def test_a_threshold_is_a_finite_number(tmp_path: Path, value: object):
         load_problem(write(tmp_path), {"inputs": [1], "thresholds": [value]})
 
 
-@pytest.mark.parametrize("content", [b"islands = [", b"title = '\xff'"], ids=["no TOML", "no text"])
-def test_an_overnight_toml_that_cannot_be_read_is_said(content: bytes, tmp_path: Path):
+@pytest.mark.parametrize("content", [b"islands = [", b"title = '\xff'"], ids=["not TOML", "not UTF-8"])
+def test_an_overnight_toml_that_cannot_be_parsed_is_named(content: bytes, tmp_path: Path):
     (tmp_path / "overnight.toml").write_bytes(content)
-    with pytest.raises(UsageError, match=r"overnight\.toml: (no TOML|not UTF-8)"):
+    with pytest.raises(UsageError, match=r"overnight\.toml: (not valid TOML|not UTF-8)"):
         load_problem(tmp_path)

@@ -1,4 +1,4 @@
-"""A problem that is a directory: a file with marks, a command, settings beside it."""
+"""Problems that are directories: a file with marks, a command, and settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from schemas.errors import SpecificationError, UsageError
 from schemas.job import Call, Command
-from schemas.problem import load_problem, restore_problem, settings_beyond
+from schemas.problem import load_problem, restore_problem, settings_not_in_files
 
 HILL = Path(__file__).parents[1] / "specifications" / "hill"
 MARKED = "# EVOLVE-BLOCK-START\nx = 1\n# EVOLVE-BLOCK-END\n"
@@ -22,7 +22,7 @@ def make(directory: Path, **files: str) -> Path:
     return directory
 
 
-def test_it_is_a_problem_whose_job_is_a_command():
+def test_the_job_of_a_directory_is_a_command():
     job = load_problem(HILL).job(seed=3)
     assert job.command == Command("climb.py", ("python3", "{program}", "{input}"), metric="height")
     assert job.inputs == (Call((0,)), Call((1,)))
@@ -30,7 +30,7 @@ def test_it_is_a_problem_whose_job_is_a_command():
     assert job.limits.scratch_mib > 0
 
 
-def test_the_score_is_called_what_the_metric_is_called_unless_it_has_a_name():
+def test_the_name_of_the_score_is_by_default_that_of_the_metric():
     assert load_problem(HILL).settings.score_name == "height"
     assert load_problem(HILL, {"score_name": "metres"}).settings.score_name == "metres"
 
@@ -40,27 +40,27 @@ def test_without_inputs_the_command_runs_once(tmp_path: Path):
     assert problem.job().inputs == (Call((None,)),)
 
 
-def test_what_a_run_wrote_down_is_the_same_problem():
+def test_a_stored_problem_is_restored_unchanged():
     problem = load_problem(HILL)
     settings = problem.settings.model_dump(mode="json")
     again = restore_problem(problem.name, problem.specification.text, settings)
     assert (again.job(), again.specification) == (problem.job(), problem.specification)
 
 
-def test_a_folder_of_specifications_says_how_they_are_named(tmp_path: Path):
+def test_the_remedy_for_a_folder_of_specifications_names_them(tmp_path: Path):
     folder = make(tmp_path, mine__py="@funsearch.evolve\ndef p(n): return 1\n", other__py="x = 1\n")
     with pytest.raises(SpecificationError, match="no command") as caught:
         load_problem(folder)
-    assert caught.value.remedy == f"A specification is named by its own path: {folder / 'mine.py'}"
+    assert caught.value.remedy == f"Name a specification by its own path: {folder / 'mine.py'}"
 
 
-def test_a_file_without_marks_evolves_whole_if_it_is_named(tmp_path: Path):
+def test_a_named_file_without_marks_evolves_whole(tmp_path: Path):
     make(tmp_path, overnight__toml=COMMAND + 'command.program = "main.py"\n', main__py="x = 1\n")
     assert load_problem(tmp_path).specification.start_body == "x = 1"
 
 
 @pytest.mark.parametrize(
-    ("files", "says"),
+    ("files", "message"),
     [
         ({"main__py": MARKED}, "no command that scores"),
         ({"overnight__toml": COMMAND, "main__py": "x = 1\n"}, "no file has EVOLVE-BLOCK-START"),
@@ -70,24 +70,24 @@ def test_a_file_without_marks_evolves_whole_if_it_is_named(tmp_path: Path):
         ({"overnight__toml": COMMAND + "command.metrik = 'a'\n", "a__py": MARKED}, "did you mean `command.metric`"),
     ],
 )
-def test_what_is_wrong_is_said(files: dict[str, str], says: str, tmp_path: Path):
-    with pytest.raises((SpecificationError, UsageError), match=says):
+def test_a_wrong_directory_is_refused_with_the_reason(files: dict[str, str], message: str, tmp_path: Path):
+    with pytest.raises((SpecificationError, UsageError), match=message):
         load_problem(make(tmp_path, **files))
 
 
-def test_what_flags_have_to_say_is_what_the_files_do_not():
+def test_settings_that_the_files_do_not_give_are_found():
     own = load_problem(HILL)
-    assert settings_beyond(own, HILL) == {}
+    assert settings_not_in_files(own, HILL) == {}
     other = load_problem(HILL, {"search": {"islands": 3}, "limits": {"wall_s": 7}})
-    assert settings_beyond(other, HILL) == {"search.algorithm.islands": 3, "limits.wall_s": 7.0}
+    assert settings_not_in_files(other, HILL) == {"search.algorithm.islands": 3, "limits.wall_s": 7.0}
 
 
-def test_where_the_files_are_gone_or_changed_flags_say_what_is_missing(tmp_path: Path):
+def test_settings_that_missing_or_changed_files_do_not_give_are_found(tmp_path: Path):
     other = load_problem(HILL, {"search": {"islands": 3}})
-    assert {"search.algorithm.islands", "command.evaluate"} <= set(settings_beyond(other, tmp_path / "gone"))
+    assert {"search.algorithm.islands", "command.evaluate"} <= set(settings_not_in_files(other, tmp_path / "gone"))
     changed = tmp_path / "hill"
     shutil.copytree(HILL, changed)
     settings = changed / "overnight.toml"
     settings.write_text(settings.read_text().replace("islands = 2", "islands = 3"))
-    assert settings_beyond(other, changed) == {}
-    assert settings_beyond(load_problem(HILL), changed) == {"search.algorithm.islands": 2}
+    assert settings_not_in_files(other, changed) == {}
+    assert settings_not_in_files(load_problem(HILL), changed) == {"search.algorithm.islands": 2}

@@ -1,4 +1,4 @@
-"""Files beside a specification that go with it: which are named, what is refused, what they make of the problem."""
+"""Files of a problem: patterns that name them, refused ones, and their part in the problem's hash."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ def folder(tmp_path: Path) -> Path:
         (["lib/**/b.py"], ["lib/deep/b.py"]),
     ],
 )
-def test_files_folders_and_patterns_are_named(folder: Path, patterns: list[str], paths: list[str]):
+def test_names_of_files_and_folders_and_patterns_are_read(folder: Path, patterns: list[str], paths: list[str]):
     found = read_files(folder, patterns)
     assert [file.path for file in found] == paths
     assert [file.content.decode() for file in found] == paths
 
 
-def test_a_name_that_looks_like_a_pattern_is_taken_as_it_is(folder: Path):
+def test_an_existing_name_is_not_read_as_a_pattern(folder: Path):
     (folder / "data[1].csv").write_text("it")
     assert [file.path for file in read_files(folder, ["data[1].csv"])] == ["data[1].csv"]
 
 
 @pytest.mark.parametrize(
-    ("pattern", "says"),
+    ("pattern", "message"),
     [
         ("nowhere.csv", "no 'nowhere.csv' in"),
         ("*.txt", "no '*.txt' in"),
@@ -69,28 +69,28 @@ def test_a_name_that_looks_like_a_pattern_is_taken_as_it_is(folder: Path):
         ("lib/../../secret", "is not below"),
         ("/etc/passwd", "'/etc/passwd' is not below"),
         ("", "is not below"),
-        ("link", "'link' leads to .*secret, outside of"),
-        ("folder", "leads to .*, outside of"),
+        ("link", "'link' is a link to .*secret, outside of"),
+        ("folder", "is a link to .*, outside of"),
         ("pipe", "no 'pipe' in"),
     ],
 )
-def test_what_is_not_there_or_outside_is_refused(folder: Path, pattern: str, says: str):
+def test_missing_and_outside_files_are_refused(folder: Path, pattern: str, message: str):
     (folder / "link").symlink_to(folder.parent / "secret")
     (folder / "folder").symlink_to(folder.parent)
     os.mkfifo(folder / "pipe")
-    says = says.replace("*.txt", r"\*.txt")
-    with pytest.raises(SpecificationError, match=says):
+    message = message.replace("*.txt", r"\*.txt")
+    with pytest.raises(SpecificationError, match=message):
         read_files(folder, [pattern])
 
 
-def test_too_much_is_refused_and_the_largest_named(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(files, "MOST_BYTES", 2**20)
+def test_too_large_files_are_refused_and_the_largest_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(files, "MAX_BYTES", 2**20)
     (folder / "large.bin").write_bytes(bytes(2**20))
-    with pytest.raises(SpecificationError, match=r"1 MiB together, at most 1 MiB .* largest is large.bin"):
+    with pytest.raises(SpecificationError, match=r"1 MiB together, expected at most 1 MiB; the largest is large.bin"):
         read_files(folder, ["large.bin", "data.csv"])
 
 
-def test_they_are_part_of_the_problem_and_of_its_hash(folder: Path):
+def test_files_are_part_of_the_problem_and_of_its_hash(folder: Path):
     first = load_problem(folder / "guess.py")
     assert first.files == (File("data.csv", b"data.csv"),)
     (folder / "data.csv").write_text("other")
@@ -100,7 +100,7 @@ def test_they_are_part_of_the_problem_and_of_its_hash(folder: Path):
     assert load_problem(folder / "guess.py", {"files": []}).hash == first.specification.hash
 
 
-def test_what_changed_since_is_known(folder: Path, tmp_path: Path):
+def test_files_that_changed_since_are_found(folder: Path, tmp_path: Path):
     path = folder / "guess.py"
     read = load_problem(path)
     problem = restore_problem("guess", read.specification.text, read.settings.model_dump(mode="json"), read.files)
@@ -113,7 +113,7 @@ def test_what_changed_since_is_known(folder: Path, tmp_path: Path):
     assert changed_since(problem, tmp_path / "gone" / "guess.py") == []
 
 
-def test_a_directory_takes_along_what_its_command_names(folder: Path):
+def test_files_that_the_command_names_are_part_of_a_directory(folder: Path):
     (folder / "guess.py").write_text("# EVOLVE-BLOCK-START\nx = 1\n# EVOLVE-BLOCK-END\n")
     (folder / "overnight.toml").write_text(
         'files = ["*.csv", "*.py"]\ncommand.evaluate = ["python3", "lib/a.py", "{program}", "guess.py", "{input}"]\n'

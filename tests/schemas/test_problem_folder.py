@@ -1,4 +1,4 @@
-"""What a problem names is read from its own folder only: links, pipes, devices and large files are refused."""
+"""Files of a problem are read only from its folder: links outside, pipes, devices and large files are refused."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def outside(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path, outside: Path) -> Path:
-    """A specification, a directory and two tasks of other tools, all of which are read as they stand."""
+    """A specification, a directory and two tasks of other tools, all valid."""
     files = {
         "guess.py": SPECIFICATION,
         "own/main.py": "x = 1\n",
@@ -94,7 +94,7 @@ READ = [
 
 @pytest.mark.parametrize("replace", [linked, piped, environment, device, endless])
 @pytest.mark.parametrize(("problem", "name"), READ)
-def test_a_file_that_is_looked_for_is_refused_where_it_is_none_of_the_folder(
+def test_a_file_from_outside_of_the_folder_is_refused(
     problem: str, name: str, replace: Callable[[Path, Path], None], folder: Path, outside: Path
 ):
     path = folder / problem
@@ -106,7 +106,7 @@ def test_a_file_that_is_looked_for_is_refused_where_it_is_none_of_the_folder(
 
 
 @pytest.mark.parametrize("name", ["../private.json", "link.json", "pipe.json", "linked/private.json", "none.json"])
-def test_an_input_file_lies_in_the_folder(name: str, folder: Path, outside: Path):
+def test_an_input_file_must_be_in_the_folder(name: str, folder: Path, outside: Path):
     (folder / "link.json").symlink_to(outside)
     (folder / "linked").symlink_to(outside.parent)
     os.mkfifo(folder / "pipe.json")
@@ -117,7 +117,7 @@ def test_an_input_file_lies_in_the_folder(name: str, folder: Path, outside: Path
 
 
 @pytest.mark.parametrize("program", ["../private.json", "link.py", "/etc/passwd", "pipe.py"])
-def test_a_program_named_on_the_command_line_lies_in_the_folder(program: str, folder: Path, outside: Path):
+def test_a_program_named_on_the_command_line_must_be_in_the_folder(program: str, folder: Path, outside: Path):
     (folder / "own" / "link.py").symlink_to(outside)
     os.mkfifo(folder / "own" / "pipe.py")
     with pytest.raises(SpecificationError):
@@ -125,7 +125,7 @@ def test_a_program_named_on_the_command_line_lies_in_the_folder(program: str, fo
 
 
 @pytest.mark.parametrize("pattern", ["link", "link/*", "link/**", "*/private.json", "lin?/**/*"])
-def test_patterns_do_not_look_through_links_that_lead_outside(pattern: str, folder: Path, outside: Path):
+def test_patterns_do_not_follow_links_out_of_the_folder(pattern: str, folder: Path, outside: Path):
     (folder / "link").symlink_to(outside.parent)
     with pytest.raises(SpecificationError, match="outside of"):
         load_problem(folder / "guess.py", {"files": [pattern]})
@@ -141,7 +141,7 @@ def test_links_within_the_folder_are_followed(folder: Path):
     assert [file.path for file in problem.files] == ["link.json", "more/inputs.json"]
 
 
-def test_the_specification_that_a_user_names_may_be_a_link_and_what_lies_beside_the_link_counts(
+def test_the_specification_that_a_user_names_may_be_a_link_and_files_beside_the_link_count(
     folder: Path, tmp_path: Path
 ):
     desk = tmp_path / "desk"
@@ -153,7 +153,7 @@ def test_the_specification_that_a_user_names_may_be_a_link_and_what_lies_beside_
     assert changed_since(problem, desk / "mine.py") == []
 
 
-def test_a_run_reads_no_file_that_only_its_history_names(folder: Path, outside: Path):
+def test_file_names_in_a_stored_run_are_not_followed(folder: Path, outside: Path):
     read = load_problem(folder / "guess.py")
     settings = read.settings.model_dump(mode="json") | {"validation": ["private.json"]}
     problem = restore_problem("guess", read.specification.text, settings)
@@ -163,7 +163,7 @@ def test_a_run_reads_no_file_that_only_its_history_names(folder: Path, outside: 
         with_overrides(problem, folder / "guess.py", {"inputs": ["../private.json"]})
 
 
-def test_what_changed_since_is_asked_of_the_folder_only(folder: Path, outside: Path):
+def test_changed_files_are_looked_for_only_in_the_folder(folder: Path, outside: Path):
     (folder / "data.csv").write_text("1")
     problem = load_problem(folder / "guess.py", {"files": ["data.csv"]})
     linked(folder / "data.csv", outside)
@@ -184,8 +184,8 @@ def test_large_files_are_refused_before_they_are_read(folder: Path):
         (folder / "overnight.toml").unlink(missing_ok=True)
 
 
-def test_a_pattern_that_looks_at_too_much_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(problem_folder, "MOST_ENTRIES", 5)
+def test_a_pattern_that_visits_too_many_files_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(problem_folder, "MAX_ENTRIES", 5)
     with pytest.raises(SpecificationError, match="more than 5 files and folders"):
         load_problem(folder / "guess.py", {"files": ["**/*.csv"]})
 
@@ -197,15 +197,15 @@ BAD_PATHS = [
 
 
 @pytest.mark.parametrize("path", BAD_PATHS)
-def test_a_file_has_a_path_that_stays_in_any_folder(path: str):
-    with pytest.raises(SpecificationError, match="is no path inside"):
+def test_a_path_that_could_leave_its_folder_is_refused(path: str):
+    with pytest.raises(SpecificationError, match="is not a path inside"):
         File(path, b"")
 
 
-@pytest.mark.parametrize(("paths", "says"), [(["a", "b", "a"], "twice"), (["a/b", "a"], "a file and a folder")])
-def test_files_do_not_stand_in_each_others_way(paths: list[str], says: str):
+@pytest.mark.parametrize(("paths", "message"), [(["a", "b", "a"], "twice"), (["a/b", "a"], "a file and a folder")])
+def test_files_with_conflicting_paths_are_refused(paths: list[str], message: str):
     require_distinct([File(path, b"") for path in ("a1", "c/d", "c/e")])
-    with pytest.raises(SpecificationError, match=says):
+    with pytest.raises(SpecificationError, match=message):
         require_distinct([File(path, b"") for path in paths])
 
 
@@ -224,7 +224,7 @@ IMAGES = {
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_an_image_is_named_as_docker_names_one(image: str, folder: Path):
+def test_only_valid_image_names_are_accepted(image: str, folder: Path):
     settings = {"sandbox": {"image": image}}
     if IMAGES[image]:
         assert load_problem(folder / "guess.py", settings).settings.sandbox.image == image

@@ -1,4 +1,4 @@
-"""A specification is read with `ast`, kept verbatim but for the evolved body, and refused with line and remedy."""
+"""A specification is parsed with `ast`, kept verbatim except for the evolved body, and refused with line and remedy."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def test_names_parameters_and_arity_are_read():
     assert specification.start_body == "# why\nreturn 0.0"
 
 
-def test_the_start_body_gives_the_file_back_byte_for_byte():
+def test_the_file_with_its_start_body_is_unchanged():
     specification = read(TWO_SPACES)
     assert specification.with_body(specification.start_body) == TWO_SPACES
 
 
-def test_only_the_body_changes_and_the_file_s_own_indentation_is_kept():
+def test_only_the_body_changes_and_the_indentation_is_kept():
     changed = read(TWO_SPACES).with_body("x = n\nif x:\n    return 1.0\nreturn 2.0")
     assert "  x = n\n  if x:\n      return 1.0\n  return 2.0\n" in changed
     for kept in ("# a comment that stays", "AFTER = 4", "@other.decorator", "# and this one", "More words."):
@@ -64,7 +64,7 @@ def test_only_the_body_changes_and_the_file_s_own_indentation_is_kept():
     ast.parse(changed)
 
 
-def test_the_preface_shows_docstring_imports_and_constants_but_neither_functions_nor_settings():
+def test_the_preface_has_the_docstring_imports_and_constants_but_no_functions_or_settings():
     preface = read("# /// script\n# [tool.overnight]\n# held_out = [7]\n# ///\nimport funsearch\n" + TWO_SPACES).preface
     assert "itertools" in preface
     assert "LIMIT = 3" in preface
@@ -96,7 +96,7 @@ def test_a_one_line_function_and_one_without_docstring_can_be_evolved():
     assert "Z = 1" in changed
 
 
-def test_a_function_of_which_only_the_docstring_is_written_starts_with_pass():
+def test_the_start_body_of_a_function_with_only_a_docstring_is_pass():
     specification = read(
         '@funsearch.run\ndef e(n):\n  return 1\n@funsearch.evolve\ndef p(n):\n  """To be written."""\n'
     )
@@ -105,12 +105,12 @@ def test_a_function_of_which_only_the_docstring_is_written_starts_with_pass():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("@funsearch.run\ndef e(n): return 1\n", "@funsearch.evolve is missing"),
         ("@funsearch.evolve\ndef p(n): return 1\n", "@funsearch.run is missing"),
         ("def p(n): return 1\n", "@funsearch.evolve is missing"),
-        (TWO_SPACES + "\n@funsearch.run\ndef q(n): return 1\n", "stands on 2 functions (lines 7 and 27)"),
+        (TWO_SPACES + "\n@funsearch.run\ndef q(n): return 1\n", "is on 2 functions (lines 7 and 27)"),
         (TWO_SPACES + "\n@funsearch.evolve\ndef priority(n): return 1\n", "mine.py:27: `priority` is marked"),
         ("def p(:\n", "mine.py:1"),
         ("@funsearch.run\n@funsearch.evolve\ndef p(n): return 1\n", "marked both"),
@@ -119,14 +119,14 @@ def test_a_function_of_which_only_the_docstring_is_written_starts_with_pass():
         ("\0", "mine.py:"),
     ],
 )
-def test_a_wrong_specification_is_refused_with_place_and_remedy(text: str, said: str):
+def test_a_wrong_specification_is_refused_with_line_and_remedy(text: str, message: str):
     with pytest.raises(SpecificationError) as caught:
         read(text)
-    assert said in caught.value.message
+    assert message in caught.value.message
     assert caught.value.remedy
 
 
-def test_where_both_marks_are_missing_both_are_asked_for():
+def test_if_both_marks_are_missing_the_remedy_names_both():
     with pytest.raises(SpecificationError) as caught:
         read("def p(n): return 1\n")
     assert "`@funsearch.evolve` above" in caught.value.remedy
@@ -141,7 +141,7 @@ BODIES = st.lists(
 
 
 @given(BODIES)
-def test_any_body_that_parses_gives_a_program_that_parses_and_reads_back(body: str):
+def test_a_program_with_any_valid_body_can_be_read_again(body: str):
     specification = read(TWO_SPACES)
     program = specification.with_body(body)
     again = read_specification(program, "again.py")

@@ -1,4 +1,4 @@
-"""A candidate that takes 50 ms of processor time: what it costs to run many of them is what is measured."""
+"""Pack bins; every evaluation takes 50 ms of processor time, so that the overhead of many can be measured."""
 # /// script
 # [tool.overnight]
 # title = "Fifty milliseconds"
@@ -17,7 +17,7 @@ import funsearch
 
 @funsearch.run
 def evaluate(count: int, seed: int) -> float:
-    """Minus the bins used; then the processor is kept busy until 50 ms are spent."""
+    """Return minus the number of bins used; keep the processor busy until 50 ms are spent."""
     begin = time.process_time()
     sizes = random.Random(seed)
     free: list[float] = []
@@ -35,5 +35,5 @@ def evaluate(count: int, seed: int) -> float:
 
 @funsearch.evolve
 def priority(item: float, room: float) -> float:
-    """How much we want to put an item into a bin with this much room."""
+    """Return the priority of putting an item into a bin with this much room."""
     return -(room - item) * 1.0 + 0.5

@@ -1,4 +1,4 @@
-"""Task directories of OpenEvolve and ShinkaEvolve run as they are, and score as they do there."""
+"""Task directories of OpenEvolve and ShinkaEvolve run unchanged, and give the same scores as in their tools."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ TASKS = Path(__file__).parent
 OPENEVOLVE, SHINKA = TASKS / "openevolve", TASKS / "shinka"
 
 
-def verdict_on(problem: Problem, program: str | None = None) -> Verdict:
+def evaluate_program(problem: Problem, program: str | None = None) -> Verdict:
     image_of(problem)
     with open_sandboxes(problem, "train", seed=1, run_id="test") as sandbox:
         return sandbox.evaluate(problem.specification.text if program is None else program)
 
 
-def test_what_openevolve_s_config_says_holds():
+def test_settings_of_openevolve_s_config_are_used():
     settings = load_problem(OPENEVOLVE / "line_fit").settings
     assert settings.statement == "Find the slope and the intercept of the line through the points."
     assert (settings.limits.wall_s, settings.search.algorithm.islands) == (20, 3)
@@ -35,11 +35,11 @@ def test_what_openevolve_s_config_says_holds():
     assert (sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.timeout_s) == (0.6, None, 2048, 90)
 
 
-def test_a_time_out_of_openevolve_is_for_each_stage_of_a_cascade():
+def test_a_timeout_of_openevolve_holds_for_each_stage_of_a_cascade():
     assert load_problem(OPENEVOLVE / "knapsack").settings.limits.wall_s == 30
 
 
-def test_what_shinka_s_files_say_holds():
+def test_settings_of_shinka_s_files_are_used():
     cosine, change = (load_problem(SHINKA / name).settings for name in ("cosine", "change"))
     assert cosine.statement == "Approximate the cosine on [-1.5, 1.5] without any library."
     assert (cosine.limits.wall_s, cosine.search.algorithm.islands, cosine.sampling.max_tokens) == (90, 2, 1024)
@@ -47,7 +47,7 @@ def test_what_shinka_s_files_say_holds():
 
 
 @pytest.mark.parametrize(
-    ("task", "said"),
+    ("task", "message"),
     [
         (
             OPENEVOLVE / "line_fit",
@@ -65,41 +65,41 @@ def test_what_shinka_s_files_say_holds():
         (SHINKA / "change", "--max-samples 12"),
     ],
 )
-def test_what_cannot_be_honoured_is_said_by_name(task: Path, said: str):
-    assert said in "\n".join(load_problem(task).notes)
+def test_settings_that_are_not_used_are_named_in_the_notes(task: Path, message: str):
+    assert message in "\n".join(load_problem(task).notes)
 
 
-def test_what_is_set_beside_it_or_by_flags_comes_first(tmp_path: Path):
+def test_overnight_toml_and_flags_override_the_task(tmp_path: Path):
     task = shutil.copytree(OPENEVOLVE / "line_fit", tmp_path / "line_fit")
     (task / "overnight.toml").write_text("search.islands = 4\nlimits.wall_s = 7\n")
     settings = load_problem(task, {"limits": {"wall_s": 8}}).settings
     assert (settings.search.algorithm.islands, settings.limits.wall_s, settings.limits.output_kib) == (4, 8, 1024)
 
 
-def test_requirements_are_dependencies_but_for_the_tool_itself():
-    assert load_problem(OPENEVOLVE / "word_count").needs.packages == ("numpy>=1.26",)
+def test_requirements_are_dependencies_except_the_tool_itself():
+    assert load_problem(OPENEVOLVE / "word_count").dependencies.packages == ("numpy>=1.26",)
 
 
-def test_a_run_is_restored_and_its_files_are_not_called_changed(tmp_path: Path):
+def test_the_bridges_of_a_restored_run_do_not_count_as_changed_files(tmp_path: Path):
     task = shutil.copytree(OPENEVOLVE / "knapsack", tmp_path / "knapsack")
     problem = load_problem(task)
     settings = problem.settings.model_dump(mode="json")
     again = restore_problem(problem.name, problem.specification.text, settings, problem.files)
-    assert (again.job(), again.needs, again.hash) == (problem.job(), problem.needs, problem.hash)
+    assert (again.job(), again.dependencies, again.hash) == (problem.job(), problem.dependencies, problem.hash)
     assert changed_since(problem, task) == []
     (task / "instances.py").write_text("")
     assert changed_since(problem, task) == ["instances.py"]
 
 
-def test_a_config_that_is_no_yaml_is_an_error(tmp_path: Path):
+def test_an_invalid_config_is_an_error(tmp_path: Path):
     task = shutil.copytree(OPENEVOLVE / "line_fit", tmp_path / "line_fit")
     (task / "config.yaml").write_text("llm: [")
-    with pytest.raises(SpecificationError, match=r"config\.yaml: no YAML"):
+    with pytest.raises(SpecificationError, match=r"config\.yaml: not valid YAML"):
         load_problem(task)
 
 
 def bare_task(folder: Path, **files: str) -> Path:
-    """A directory with files of these contents, `__` in their names being the dot."""
+    """Make a directory with files of these contents; `__` in a name stands for the dot."""
     folder.mkdir()
     for name, text in files.items():
         (folder / name.replace("__", ".")).write_text(text)
@@ -123,28 +123,33 @@ def test_a_start_program_of_another_name_is_found_or_named(files: dict, flags: d
     assert load_problem(bare_task(tmp_path / "task", **files), flags).settings.command.program == program
 
 
-def test_a_directory_that_is_a_number_is_called_by_the_one_above_it_too(tmp_path: Path):
+def test_the_name_of_a_numbered_directory_includes_its_parent_s(tmp_path: Path):
     (tmp_path / "hexagon_packing").mkdir()
     task = bare_task(tmp_path / "hexagon_packing" / "11", evaluator__py=EVALUATE, initial_program__py="x = 1\n")
     assert load_problem(task).name == "hexagon-packing-11"
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
-        ({"evaluator__py": EVALUATE}, "evaluator.py looks like one of OpenEvolve"),
-        ({"evaluate__py": "def main(program_path, results_dir): ..."}, "evaluate.py looks like one of ShinkaEvolve"),
+        ({"evaluator__py": EVALUATE}, "evaluator.py looks like an evaluator of OpenEvolve"),
+        (
+            {"evaluate__py": "def main(program_path, results_dir): ..."},
+            "evaluate.py looks like an evaluator of ShinkaEvolve",
+        ),
         ({"evaluate__py": "print(1)"}, "Write `command.evaluate"),
         ({"evaluator__py": EVALUATE, "initial_program__py": "", "initial_program__c": ""}, "command.program=FILE"),
     ],
 )
-def test_an_evaluator_without_its_program_says_how_to_name_it(files: dict, said: str, tmp_path: Path):
+def test_the_remedy_for_an_evaluator_without_its_program_tells_how_to_name_it(
+    files: dict, message: str, tmp_path: Path
+):
     with pytest.raises(SpecificationError) as error:
         load_problem(bare_task(tmp_path / "task", **files))
-    assert said in str(error.value.remedy)
+    assert message in str(error.value.remedy)
 
 
-def test_what_evolves_is_a_file_of_the_directory_itself(tmp_path: Path):
+def test_the_evolved_file_must_be_in_the_directory_itself(tmp_path: Path):
     task = bare_task(tmp_path / "task", evaluator__py=EVALUATE)
     with pytest.raises(SpecificationError, match="in the directory itself"):
         load_problem(task, {"command": {"program": "src/main.c"}})
@@ -157,7 +162,7 @@ def test_a_config_of_another_name_is_read(name: str, tmp_path: Path):
     assert load_problem(task).settings.statement == "First do this."
 
 
-def test_of_several_configs_the_first_is_read_and_the_others_are_named(tmp_path: Path):
+def test_the_first_of_several_configs_is_read_and_the_others_are_named(tmp_path: Path):
     task = bare_task(
         tmp_path / "task",
         evaluator__py=EVALUATE,
@@ -167,7 +172,9 @@ def test_of_several_configs_the_first_is_read_and_the_others_are_named(tmp_path:
     )
     problem = load_problem(task)
     assert problem.settings.statement == "First do this."
-    assert "config_a.yaml is read, and not config_b.yaml; copied to config.yaml" in "\n".join(problem.notes)
+    assert "config_a.yaml is read, not config_b.yaml; to use another one, copy it to config.yaml" in "\n".join(
+        problem.notes
+    )
 
 
 def test_the_yaml_that_run_evo_names_is_read(tmp_path: Path):
@@ -191,20 +198,20 @@ def test_the_yaml_that_run_evo_names_is_read(tmp_path: Path):
         ({}, 0),
     ],
 )
-def test_artifacts_are_shown_to_models_where_openevolve_s_config_wants_it(files: dict, characters: int, tmp_path: Path):
+def test_artifacts_become_feedback_if_openevolve_s_config_asks_for_it(files: dict, characters: int, tmp_path: Path):
     task = bare_task(tmp_path / "task", evaluator__py=EVALUATE, initial_program__py="x = 1\n", **files)
     problem = load_problem(task)
     assert problem.settings.search.feedback == characters
     assert "artifact" not in "\n".join(problem.notes)
 
 
-def test_text_feedback_is_shown_to_models_where_shinka_s_yaml_wants_it(tmp_path: Path):
+def test_text_feedback_becomes_feedback_if_shinka_s_yaml_asks_for_it(tmp_path: Path):
     yaml = "evo_config: {use_text_feedback: true}"
     task = bare_task(tmp_path / "task", evaluate__py="", initial__py="x = 1\n", shinka__yaml=yaml)
     assert load_problem(task).settings.search.feedback == 4000
 
 
-def test_packages_that_nobody_names_are_asked_for_where_the_task_uses_them(tmp_path: Path):
+def test_common_packages_that_a_task_uses_without_listing_them_are_dependencies(tmp_path: Path):
     task = bare_task(
         tmp_path / "task",
         evaluator__py="import yaml\nfrom beside import x\n" + EVALUATE,
@@ -216,11 +223,11 @@ def test_packages_that_nobody_names_are_asked_for_where_the_task_uses_them(tmp_p
         plot__py="import matplotlib\n",
     )
     problem = load_problem(task)
-    assert problem.needs.packages == ("PyYAML>=6", "scikit-learn", "scipy")
-    assert "packages that it uses and no requirements.txt names: scikit-learn, scipy" in problem.notes
+    assert problem.dependencies.packages == ("PyYAML>=6", "scikit-learn", "scipy")
+    assert "packages that are used but not in requirements.txt: scikit-learn, scipy" in problem.notes
 
 
-def test_models_that_do_not_speak_openai_s_protocol_are_no_flags(tmp_path: Path):
+def test_models_that_do_not_use_openai_s_protocol_are_not_translated_to_flags(tmp_path: Path):
     config = "llm: {provider: claude_code, models: [{name: sonnet}]}\n"
     task = bare_task(tmp_path / "task", evaluator__py=EVALUATE, initial_program__py="x = 1\n", config__yaml=config)
     notes = "\n".join(load_problem(task).notes)
@@ -228,7 +235,7 @@ def test_models_that_do_not_speak_openai_s_protocol_are_no_flags(tmp_path: Path)
     assert "--model openai" not in notes
 
 
-def test_an_evaluator_may_start_python_and_its_error_is_told_without_ours(tmp_path: Path):
+def test_an_evaluator_can_start_python_and_its_traceback_has_no_frames_of_the_bridge(tmp_path: Path):
     starts = (
         "import subprocess\ndef evaluate(path):\n    return subprocess.check_output(['python', '-c', 'print(1)'])\n"
     )
@@ -257,7 +264,7 @@ PROBLEMS = {
 
 
 @pytest.mark.parametrize(
-    ("which", "error", "said"),
+    ("case", "error", "message"),
     [
         ("a task", "ModuleNotFoundError: No module named 'torch.nn'", "If torch is a package: a line with its name"),
         ("a task", "ModuleNotFoundError: No module named 'shinka.llm'", "shinka.llm is of the tool itself"),
@@ -269,15 +276,15 @@ PROBLEMS = {
         ("a specification", "ZeroDivisionError", ""),
     ],
 )
-def test_what_a_start_program_lacks_is_told_with_the_way_to_it(which: str, error: str, said: str):
-    path = PROBLEMS[which]
+def test_the_remedy_for_a_failed_start_program_names_what_it_lacks(case: str, error: str, message: str):
+    path = PROBLEMS[case]
     remedy = start_remedy(Verdict(Outcome.CRASHED, error=error), load_problem(path), path)
-    assert said in remedy
-    assert bool(remedy) is bool(said)
+    assert message in remedy
+    assert bool(remedy) is bool(message)
 
 
 @pytest.mark.parametrize(
-    ("output", "said"),
+    ("output", "expected"),
     [
         ("stage 1\nerror: [Errno 2] No such file: 'cargo'\ntype: x", "error: [Errno 2] No such file: 'cargo'"),
         ("Traceback …\nModuleNotFoundError: No module named 'torch'\n", "torch is a package: a line"),
@@ -285,11 +292,11 @@ def test_what_a_start_program_lacks_is_told_with_the_way_to_it(which: str, error
         ("error: None\nmean error: 0.2\nerror 2.5\nall_validation_errors: []", ""),
     ],
 )
-def test_a_start_program_that_is_scored_in_spite_of_an_error_is_told_of(output: str, said: str):
+def test_an_error_that_a_scored_start_program_prints_is_shown(output: str, expected: str):
     task = OPENEVOLVE / "line_fit"
-    told = printed_error(Verdict(Outcome.SCORED, scores=(0.0,), output=output), load_problem(task), task)
-    assert said in told
-    assert bool(told) is bool(said)
+    message = printed_error(Verdict(Outcome.SCORED, scores=(0.0,), output=output), load_problem(task), task)
+    assert expected in message
+    assert bool(message) is bool(expected)
 
 
 @pytest.mark.docker
@@ -305,7 +312,7 @@ def test_a_start_program_that_is_scored_in_spite_of_an_error_is_told_of(output: 
     ids=lambda value: value.name if isinstance(value, Path) else "",
 )
 def test_the_start_program_scores_as_in_the_tool(task: Path, score: float, prints: str):
-    verdict = verdict_on(load_problem(task))
+    verdict = evaluate_program(load_problem(task))
     assert verdict.is_scored, verdict
     assert verdict.scores == (pytest.approx(score, abs=2e-3),)
     assert prints in verdict.output
@@ -315,7 +322,7 @@ def test_the_start_program_scores_as_in_the_tool(task: Path, score: float, print
 def test_a_program_below_a_threshold_keeps_the_score_of_its_stage():
     problem = load_problem(OPENEVOLVE / "knapsack")
     worst = problem.specification.with_body("def worth(weight, value):\n    return weight * 9.0 - value\n")
-    verdict = verdict_on(problem, worst)
+    verdict = evaluate_program(problem, worst)
     assert verdict.scores[0] < 0.3
     assert "stage1: " in verdict.output
     assert "shares: " not in verdict.output
@@ -324,14 +331,16 @@ def test_a_program_below_a_threshold_keeps_the_score_of_its_stage():
 @pytest.mark.docker
 def test_a_program_that_fails_the_evaluator_has_no_score():
     problem = load_problem(OPENEVOLVE / "knapsack")
-    verdict = verdict_on(problem, problem.specification.with_body("def worth(weight, value):\n    return 1 / 0\n"))
+    verdict = evaluate_program(
+        problem, problem.specification.with_body("def worth(weight, value):\n    return 1 / 0\n")
+    )
     assert verdict.outcome is Outcome.CRASHED
     assert "ZeroDivisionError" in verdict.error
 
 
 @pytest.mark.docker
-def test_a_program_that_shinka_would_call_incorrect_has_no_score():
+def test_a_program_that_is_incorrect_in_shinka_has_no_score():
     problem = load_problem(SHINKA / "change")
-    verdict = verdict_on(problem, problem.specification.with_body("def change(amount, coins):\n    return [1]\n"))
+    verdict = evaluate_program(problem, problem.specification.with_body("def change(amount, coins):\n    return [1]\n"))
     assert verdict.outcome is Outcome.CRASHED
     assert "not correct: Validation failed: 1 given for 14" in verdict.error

@@ -1,4 +1,4 @@
-"""What both bridges do; runs in the sandbox, beside the one that a task needs."""
+"""Shared code of the bridges; runs in the sandbox, beside the bridge of a tool."""
 
 import json
 import os
@@ -11,8 +11,8 @@ METRICS_FILE = os.path.abspath("overnight_metrics.json")
 
 
 def prepare(program, evaluator):
-    """Makes the evaluator's surroundings as it expects them: its own folder, seeds, and a `python` to start."""
-    sys.excepthook = tell_error
+    """Prepare the environment that the evaluator expects: its folder on the path, seeds, and a `python` command."""
+    sys.excepthook = print_error
     sys.path.insert(0, os.getcwd())
     seed(program, evaluator)
     if shutil.which("python") is None:
@@ -22,22 +22,22 @@ def prepare(program, evaluator):
         os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), folder))
 
 
-def tell_error(kind, error, trace):
-    """Prints an error as Python does, but for the frames in which the bridge calls the evaluator."""
-    while trace.tb_next and is_ours(trace.tb_frame.f_code.co_filename):
+def print_error(kind, error, trace):
+    """Print an error as Python does, without the frames in which the bridge calls the evaluator."""
+    while trace.tb_next and is_bridge_frame(trace.tb_frame.f_code.co_filename):
         trace = trace.tb_next
     traceback.print_exception(kind, error, trace)
 
 
-def is_ours(file):
+def is_bridge_frame(file):
     return file.startswith("<frozen ") or os.path.basename(file).startswith("overnight_")
 
 
 def seed(*paths):
-    """Seeds what is random, so that unseeded draws repeat."""
+    """Seed the random generators, so that unseeded draws repeat."""
     number = int(os.environ.get("OVERNIGHT_SEED", "0"))
     random.seed(number)
-    # Only where somebody will import it: that takes a tenth of a second.
+    # Importing numpy takes a tenth of a second, so it is imported only if the evaluator or the program uses it.
     if any(b"numpy" in open(path, "rb").read() for path in paths):
         import numpy
 
@@ -45,6 +45,6 @@ def seed(*paths):
 
 
 def report(metrics):
-    """Writes the metrics where Overnight reads them."""
+    """Write the metrics to the file that Overnight reads."""
     with open(METRICS_FILE, "w") as file:
         json.dump(metrics, file)

@@ -1,7 +1,7 @@
-"""Scores a program with an OpenEvolve task's `evaluator.py`, as OpenEvolve would; runs in the sandbox.
+"""Score a program with the `evaluator.py` of an OpenEvolve task, as OpenEvolve does; runs in the sandbox.
 
-Its arguments are the program's path and, as JSON, the thresholds of the cascade (null for none) and the metrics that
-are features and no fitness. OpenEvolve need not be installed.
+Its arguments are the program's path and, as JSON, the thresholds of the cascade (null for none) and the names of the
+metrics that are features, not fitness. OpenEvolve need not be installed.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ ARTIFACT_CHARS = 20_000
 
 @dataclass
 class EvaluationResult:
-    """What evaluators import from `openevolve.evaluation_result`: metrics, and artifacts for the next prompt."""
+    """Replacement for the class in `openevolve.evaluation_result`: metrics, and artifacts for the next prompt."""
 
     metrics: dict
     artifacts: dict = field(default_factory=dict)
@@ -36,8 +36,8 @@ class EvaluationResult:
         return bool(self.artifacts)
 
 
-def stand_in():
-    """Makes `from openevolve.evaluation_result import EvaluationResult` work, unless OpenEvolve is there."""
+def install_replacement():
+    """Make `from openevolve.evaluation_result import EvaluationResult` work without OpenEvolve."""
     if importlib.util.find_spec("openevolve") is not None:
         return
     package, module = types.ModuleType("openevolve"), types.ModuleType("openevolve.evaluation_result")
@@ -56,7 +56,7 @@ def load_evaluator():
 
 
 def evaluate(module, program, thresholds):
-    """The result of the evaluator, through the stages of its cascade if there is one."""
+    """Return the result of the evaluator, or of the stages of its cascade if there is one."""
     if thresholds is None or not hasattr(module, "evaluate_stage1"):
         return as_result(module.evaluate(program))
     result = as_result(module.evaluate_stage1(program))
@@ -66,16 +66,16 @@ def evaluate(module, program, thresholds):
             return result
         try:
             found = as_result(stage(program))
-        except Exception as error:  # noqa: BLE001 — a stage that fails keeps what the ones before it found
+        except Exception as error:  # noqa: BLE001 — if a stage fails, the result of the stages before it counts
             result.artifacts[f"stage{number}_stderr"] = f"{type(error).__name__}: {error}"
             result.metrics[f"stage{number}_passed"] = 0.0
             return result
-        result = merged(result, found)
+        result = merge(result, found)
     return result
 
 
 def as_result(found):
-    """An `EvaluationResult`, whichever class of that name it has, or a dictionary of metrics; also those to await."""
+    """Return the `EvaluationResult` of a returned value: a dictionary, an object with metrics, or a coroutine."""
     if inspect.iscoroutine(found):
         found = asyncio.run(found)
     if isinstance(found, dict):
@@ -87,7 +87,8 @@ def as_result(found):
     )
 
 
-def merged(first, second):
+def merge(first, second):
+    """Return the numeric metrics and the artifacts of two stages; the second overrides the first."""
     metrics = {
         name: float(value)
         for result in (first, second)
@@ -98,7 +99,7 @@ def merged(first, second):
 
 
 def passes(metrics, threshold):
-    """Whether the next stage is run: by the combined score, else by the average of all numbers but `error`."""
+    """Return whether the next stage runs, by the combined score, else by the average of all numbers but `error`."""
     combined = metrics.get("combined_score")
     if isinstance(combined, int | float):
         return float(combined) >= threshold
@@ -107,48 +108,51 @@ def passes(metrics, threshold):
 
 
 def fitness(metrics, features):
-    """The combined score; without one, the average of the metrics that are no features, or else of all."""
+    """Return the combined score; without one, the average of the metrics that are not features, else of all."""
     try:
         return float(metrics["combined_score"])
     except (KeyError, TypeError, ValueError):
         pass
-    found = average(metrics, features)
-    found = average(metrics, ()) if found is None else found
-    return 0.0 if found is None else found
+    for excluded in (features, ()):
+        score = average(metrics, excluded)
+        if score is not None:
+            return score
+    return 0.0
 
 
-def average(metrics, left_out):
+def average(metrics, excluded):
+    """Return the average of the numeric metrics; `None` if there are none."""
     values = [
         float(value)
         for name, value in metrics.items()
-        if name not in left_out and isinstance(value, int | float) and not isinstance(value, bool) and value == value
+        if name not in excluded and isinstance(value, int | float) and not isinstance(value, bool) and value == value
     ]
     return sum(values) / len(values) if values else None
 
 
-def tell(result):
-    """Prints the artifacts and what is said among the metrics, such as an error; kept with the program's output."""
-    words = {name: value for name, value in result.metrics.items() if isinstance(value, str)}
-    for name, value in (words | result.artifacts).items():
+def print_artifacts(result):
+    """Print the artifacts, and the metrics that are text, such as an error; they are part of the program's output."""
+    texts = {name: value for name, value in result.metrics.items() if isinstance(value, str)}
+    for name, value in (texts | result.artifacts).items():
         text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
         sys.stdout.write(f"{name}: {text[:ARTIFACT_CHARS]}\n")
 
 
 def numbers(metrics):
-    """What can be reported of the metrics."""
+    """Return the numeric metrics."""
     return {str(name): float(value) for name, value in metrics.items() if isinstance(value, int | float)}
 
 
 def main(program, options):
     chosen = json.loads(options)
-    stand_in()
+    install_replacement()
     prepare(program, "evaluator.py")
     result = evaluate(load_evaluator(), program, chosen["thresholds"])
-    tell(result)
+    print_artifacts(result)
     report(numbers(result.metrics) | {"score": fitness(result.metrics, chosen["features"])})
     sys.stdout.flush()
     sys.stderr.flush()
-    # Evaluators leave threads behind that wait for programs which do not end.
+    # Do not wait for threads of the evaluator: some wait for programs that never end.
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""Scores a program with a ShinkaEvolve task's `evaluate.py`, as ShinkaEvolve would; runs in the sandbox.
+"""Score a program with the `evaluate.py` of a ShinkaEvolve task, as ShinkaEvolve does; runs in the sandbox.
 
 Its argument is the program's path. ShinkaEvolve need not be installed.
 """
@@ -25,23 +25,23 @@ def run_shinka_eval(
     get_experiment_kwargs=None,
     aggregate_metrics_fn=None,
     validate_fn=None,
-    **others,
+    **other_options,
 ):
-    """What evaluators import from `shinka.core`: the experiment, again and again, one run after another.
+    """Run an experiment several times, one run after another; replaces the function in `shinka.core`.
 
     Returns:
-        Metrics, whether all is correct, and the first error, as they are also written to `results_dir`.
+        The metrics, whether all runs are correct, and the first error; `results_dir` gets them, too.
     """
     ignored = {"plotting_fn", "default_metrics_on_error", "run_workers", "max_workers_cap", "verbose"}
-    if strange := sorted(name for name, value in others.items() if value is not None and name not in ignored):
-        sys.stderr.write(f"run_shinka_eval: not used: {', '.join(strange)}\n")
+    if unused := sorted(name for name, value in other_options.items() if value is not None and name not in ignored):
+        sys.stderr.write(f"run_shinka_eval: not used: {', '.join(unused)}\n")
     experiment = getattr(load_program(program_path), experiment_fn_name)
     results, seconds, errors, valid = [], [], [], 0
     for number in range(num_runs):
         arguments = get_experiment_kwargs(number) if get_experiment_kwargs else {"seed": number + 1}
-        begun = time.perf_counter()
+        started = time.perf_counter()
         results.append(experiment(**arguments))
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - started)
         is_valid, error = validate_fn(results[-1]) if validate_fn else (True, None)
         valid += bool(is_valid)
         if not is_valid:
@@ -69,19 +69,19 @@ def save_json_results(results_dir, metrics, correct, error=None, **_others):
     os.makedirs(results_dir, exist_ok=True)
     for name, content in (("correct.json", {"correct": correct, "error": error}), ("metrics.json", metrics)):
         with open(os.path.join(results_dir, name), "w") as file:
-            json.dump(content, file, default=plain)
+            json.dump(content, file, default=to_json)
 
 
-def plain(value):
-    """Of a numpy number the number, of anything else its text."""
+def to_json(value):
+    """Return a numpy number as a float, anything else as text."""
     try:
         return float(value)
     except (TypeError, ValueError):
         return str(value)
 
 
-def stand_in():
-    """Makes `from shinka.core import run_shinka_eval` work, unless ShinkaEvolve is there."""
+def install_replacement():
+    """Make `from shinka.core import run_shinka_eval` work without ShinkaEvolve."""
     if importlib.util.find_spec("shinka") is not None:
         return
     package, core, wrap = (types.ModuleType(name) for name in ("shinka", "shinka.core", "shinka.core.wrap_eval"))
@@ -94,7 +94,7 @@ def stand_in():
 
 
 def evaluate(program):
-    """Runs the evaluator as a script. That it ends with an error is passed on."""
+    """Run the evaluator as a script; an exit code other than 0 ends this process, too."""
     sys.argv = ["evaluate.py", "--program_path", program, "--results_dir", RESULTS]
     try:
         runpy.run_path(os.path.abspath("evaluate.py"), run_name="__main__")
@@ -103,16 +103,16 @@ def evaluate(program):
             raise
 
 
-def read(name):
+def read_result(name):
     with open(os.path.join(RESULTS, name)) as file:
         return json.load(file)
 
 
 def main(program):
-    stand_in()
+    install_replacement()
     prepare(program, "evaluate.py")
     evaluate(program)
-    verdict, metrics = read("correct.json"), read("metrics.json")
+    verdict, metrics = read_result("correct.json"), read_result("metrics.json")
     if not verdict.get("correct"):
         raise SystemExit(f"not correct: {verdict.get('error') or 'no reason given'}")
     report({name: value for name, value in metrics.items() if type(value) in (int, float)})

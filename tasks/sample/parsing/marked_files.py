@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from schemas.errors import SpecificationError
-from schemas.marked_file import END, START, MarkedFile, cut
+from schemas.marked_file import END, START, MarkedFile, split_at_marks
 from schemas.outcome import Outcome, Verdict
 from tasks.sample.parsing.edits import EditError, apply_edits, parse_edits
 from tasks.sample.parsing.parsed import FENCE, ParsedCompletion
@@ -58,7 +58,7 @@ def _edited_blocks(edits: list[tuple[str, str]], file: MarkedFile, base: str) ->
     if file.fixed == ("", ""):
         return [whole.rstrip("\n")]
     try:
-        fixed, blocks = cut(whole, "the completion")
+        fixed, blocks = split_at_marks(whole, "the completion")
     except SpecificationError as error:
         raise EditError(f"after the edits: {error}") from error
     if tuple(fixed) != file.fixed:
@@ -79,7 +79,7 @@ def _evolved_blocks(code: str, file: MarkedFile) -> list[str] | None:
     count = len(file.fixed) - 1
     if START in code or END in code:
         try:
-            _, blocks = cut(code, "the completion")
+            _, blocks = split_at_marks(code, "the completion")
         except SpecificationError:
             return None
         return blocks if len(blocks) == count else None

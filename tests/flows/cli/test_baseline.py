@@ -8,7 +8,7 @@ import pytest
 
 from flows.cli.baseline import half_width
 from schemas.errors import SpecificationError
-from schemas.problem import load_problem, settings_beyond_the_file
+from schemas.problem import load_problem, settings_not_in_specification
 from tasks.problems import find, names
 from tests.flows.cli.conftest import call
 from tests.problems.library import execute, load
@@ -92,4 +92,4 @@ def test_what_is_known_of_the_file_s_inputs_is_not_said_of_others():
     other = load_problem(find("sorting-network"), {"inputs": [4, 5, 6, 7, 8, 9], "search": {"islands": 2}})
     assert other.settings.known.proven
     changed = load_problem(find("sorting-network"), {"inputs": [4]})
-    assert settings_beyond_the_file(changed) == {"inputs": [4]}
+    assert settings_not_in_specification(changed) == {"inputs": [4]}

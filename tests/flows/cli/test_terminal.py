@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.escaping import UNSEEN
+from schemas.escaping import INVISIBLE
 from schemas.outcome import Outcome
 from tasks.history import record
 from tests.flows.cli.conftest import call
@@ -88,7 +88,7 @@ OWN = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\r")
 
 def assert_harmless(said: str) -> None:
     assert "\x1b]" not in said
-    assert UNSEEN.findall(OWN.sub("", said)) == []
+    assert INVISIBLE.findall(OWN.sub("", said)) == []
     assert "\x9b" not in said
 
 
@@ -231,7 +231,7 @@ def test_in_a_pipe_data_stays_as_it_is(strangers: tuple[Path, str, str]):
     code = call(["best", "last"], history)
     assert f"    sc\u0430le = 'x{EVIL}'\n" in code.stdout
     assert "warning: this code does not read as it runs" in code.stderr
-    assert UNSEEN.findall(code.stderr) == []
+    assert INVISIBLE.findall(code.stderr) == []
     assert f"x{EVIL}'" in call(["show", best], history).stdout
     assert f"+    sc\u0430le = 'x{EVIL}'\n" in call(["diff", best], history).stdout
 
