@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup environment browser demo test lint bench soak lock engine-stop clean
+.PHONY: help setup environment browser demo check test lint docs bench soak lock engine-stop clean
 
 BIN := .venv/bin
 # The engine that set-up found may listen where only it knows to look: colima, Docker Desktop, podman.
@@ -24,8 +24,12 @@ demo: setup  ## a short night on online bin packing with the built-in model: no 
 	@$(WITH_ENGINE) $(BIN)/overnight run bin-packing-or --model builtin/mutate --generations 20
 	@echo 'overnight is in .venv/bin; to call it by its name: export PATH="$$PWD/.venv/bin:$$PATH"' >&2
 
-test: setup browser lint  ## set up, then check and test everything, with a real engine and a real Prefect
-	@$(WITH_ENGINE) $(BIN)/pytest tests/test_readme.py tests/flows tests -n 4 --dist loadfile --no-loadscope-reorder
+check: lint  ## lint, types, and the tests that need neither Docker nor Prefect: a minute
+	@$(BIN)/pytest -n 2 -m 'not docker and not prefect and not slow and not heavy'
+
+test: setup $(if $(PART),,browser lint)  ## check and test everything, with a real engine and a real Prefect; PART=evaluate: one room
+	@$(WITH_ENGINE) $(BIN)/pytest $(if $(PART),tests/$(PART),tests/test_readme.py tests/flows tests) \
+		-n 4 --dist loadfile --no-loadscope-reorder
 
 lint: environment  ## style, import rules and types, without Docker
 	@$(BIN)/ruff check
@@ -33,6 +37,9 @@ lint: environment  ## style, import rules and types, without Docker
 	@$(BIN)/lint-imports
 	@$(BIN)/pyright
 	@$(BIN)/deptry flows tasks schemas
+
+docs: environment  ## rewrite the generated parts of the READMEs: settings, and SQL views, macros and columns
+	@$(BIN)/python -m tests.docs
 
 bench: setup  ## measure overhead and throughput
 	@$(WITH_ENGINE) $(BIN)/pytest tests/bench -m '' -s

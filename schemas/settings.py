@@ -324,7 +324,7 @@ def parse_settings(data: dict[str, Any], where: str) -> Settings:
         left = [f"{where}: and {len(found) - _MOST_ERRORS} more"] if len(found) > _MOST_ERRORS else []
         raise UsageError(
             "\n".join([*(f"{where}: {_explain(problem)}" for problem in found[:_MOST_ERRORS]), *left]),
-            remedy="README.md, section Settings, lists every setting with its default.",
+            remedy="schemas/README.md lists every setting with its default.",
         ) from error
 
 

@@ -38,7 +38,7 @@ def told(history: Path) -> dict[str, list[str]]:
 
 
 def plain_counts(history: Path) -> list[tuple[int, int]]:
-    """Candidates by generation as another client counts them, by the README's pattern."""
+    """Candidates by generation as another client counts them, by the pattern in tasks/history/README.md."""
     with duckdb.connect() as plain:
         files = f"{history}/runs/*/generations/*/programs.parquet"
         return plain.sql(f"SELECT generation, count(*) FROM '{files}' GROUP BY ALL ORDER BY ALL").fetchall()

@@ -41,7 +41,7 @@ PATTERNS = (
 
 
 def seen(history: Path) -> set[str]:
-    """What the patterns in the README match."""
+    """What the patterns in tasks/history/README.md match."""
     found = {str(path.relative_to(history)) for pattern in PATTERNS for path in history.glob(pattern)}
     return found | {str(run.directory.relative_to(history)) for run in runs_in(history)}
 
