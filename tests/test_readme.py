@@ -88,6 +88,7 @@ def morning(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Path:
 
 @pytest.mark.docker
 @pytest.mark.prefect
+@pytest.mark.timeout(900)
 def test_the_commands_of_the_main_readme_run_in_the_order_of_reading(morning: Path):
     assert (morning / "better.py").is_file()
     assert len(list(morning.glob("*.html"))) == 1
@@ -95,6 +96,7 @@ def test_the_commands_of_the_main_readme_run_in_the_order_of_reading(morning: Pa
 
 @pytest.mark.docker
 @pytest.mark.prefect
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", ROOMS, ids=name_of)
 def test_the_commands_of_a_room_s_readme_run_after_them(
     page: Path, morning: Path, tmp_path: Path, prefect_api: str, provider: Provider
