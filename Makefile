@@ -24,12 +24,17 @@ demo: setup  ## a short night on online bin packing with the built-in model: no 
 	@$(WITH_ENGINE) $(BIN)/overnight run bin-packing-or --model builtin/mutate --generations 20
 	@echo 'overnight is in .venv/bin; to call it by its name: export PATH="$$PWD/.venv/bin:$$PATH"' >&2
 
-check: lint  ## lint, types, and the tests that need neither Docker nor Prefect: a minute
-	@$(BIN)/pytest -n 2 -m 'not docker and not prefect and not slow and not heavy'
+check: environment  ## lint, types, and the tests that need neither Docker nor Prefect: a minute
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/lint-imports
+	@$(BIN)/deptry flows tasks schemas
+	@$(BIN)/pyright & types=$$!; failed=0; \
+		$(BIN)/pytest -n 2 -m 'not docker and not prefect and not slow and not heavy' || failed=$$?; \
+		wait $$types || failed=$$?; exit $$failed
 
-test: setup $(if $(PART),,browser lint)  ## check and test everything, with a real engine and a real Prefect; PART=evaluate: one room
-	@$(WITH_ENGINE) $(BIN)/pytest $(if $(PART),tests/$(PART),tests/test_readme.py tests/flows tests) \
-		-n 4 --dist loadfile --no-loadscope-reorder
+test: setup $(if $(PART),,browser lint)  ## lint and test everything, with Docker and Prefect; PART=evaluate: tests/evaluate only
+	@$(WITH_ENGINE) $(BIN)/pytest $(if $(PART),tests/$(PART)) -n 4 --dist loadfile --no-loadscope-reorder
 
 lint: environment  ## style, import rules and types, without Docker
 	@$(BIN)/ruff check
