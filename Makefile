@@ -7,6 +7,7 @@ SHELL := bash
 BIN := .venv/bin
 # The engine that set-up found may listen where only it knows to look: colima, Docker Desktop, podman.
 WITH_ENGINE = DOCKER_HOST="$$($(BIN)/python infra/engine.py address)"; export DOCKER_HOST;
+STYLE = $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/lint-imports && $(BIN)/deptry flows tasks schemas
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,10 +26,7 @@ demo: setup  ## a short night on online bin packing with the built-in model: no 
 	@echo 'overnight is in .venv/bin; to call it by its name: export PATH="$$PWD/.venv/bin:$$PATH"' >&2
 
 check: environment  ## lint, types, and the tests that need neither Docker nor Prefect: a minute
-	@$(BIN)/ruff check
-	@$(BIN)/ruff format --check
-	@$(BIN)/lint-imports
-	@$(BIN)/deptry flows tasks schemas
+	@$(STYLE)
 	@$(BIN)/pyright & types=$$!; failed=0; \
 		$(BIN)/pytest -n 2 -m 'not docker and not prefect and not slow and not heavy' || failed=$$?; \
 		wait $$types || failed=$$?; exit $$failed
@@ -37,11 +35,8 @@ test: setup $(if $(PART),,browser lint)  ## lint and test everything, with Docke
 	@$(WITH_ENGINE) $(BIN)/pytest $(if $(PART),tests/$(PART)) -n 4 --dist loadfile --no-loadscope-reorder
 
 lint: environment  ## style, import rules and types, without Docker
-	@$(BIN)/ruff check
-	@$(BIN)/ruff format --check
-	@$(BIN)/lint-imports
+	@$(STYLE)
 	@$(BIN)/pyright
-	@$(BIN)/deptry flows tasks schemas
 
 docs: environment  ## rewrite the generated parts of the READMEs: settings, and SQL views, macros and columns
 	@$(BIN)/python -m tests.docs

@@ -122,8 +122,14 @@ def toy() -> Path:
 _FIRST = ("tests/test_readme.py", "tests/flows/")
 """Tests that wait for nights: begun first, so that quick ones fill the processes up at the end."""
 
+_HEAVY: tuple[str, ...] = ()
+"""Tests that need neither Docker nor Prefect and still take seconds: marked `heavy`, left out of `make check`."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(_HEAVY):
+            item.add_marker(pytest.mark.heavy)
     items.sort(
         key=lambda item: next((n for n, start in enumerate(_FIRST) if item.nodeid.startswith(start)), len(_FIRST))
     )
