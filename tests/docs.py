@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -40,9 +40,7 @@ _TITLES = {
 
 def settings() -> str:
     """Return one table per section of the settings, then the keys of a model."""
-    sections = {"": Settings} | {
-        name: info.annotation for name, info in Settings.model_fields.items() if _is_section(info)
-    }
+    sections = {"": Settings} | {name: info.annotation for name, info in Settings.model_fields.items() if _tables(info)}
     parts = [
         f"## {_TITLES[name]}\n\n{_settings_table(section, f'{name}.' if name else '')}"
         for name, section in sections.items()
@@ -51,17 +49,28 @@ def settings() -> str:
     return "\n\n".join([*parts, f"## Models\n\n{models}\n\n{_settings_table(Model, '')}"])
 
 
-def _is_section(info: FieldInfo) -> bool:
-    return isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
+def _tables(info: FieldInfo) -> list[type[BaseModel]]:
+    """Return the models of nested tables: one of a section, several where a `name` tells them apart."""
+    kinds = [kind for kind in (info.annotation, *get_args(info.annotation)) if isinstance(kind, type)]
+    return [kind for kind in kinds if issubclass(kind, BaseModel) and kind is not Model]
 
 
 def _settings_table(section: Any, prefix: str) -> str:
-    rows = [
-        (f"`{prefix}{name}`", _default(info), info.description or "")
-        for name, info in section.model_fields.items()
-        if not _is_section(info)
-    ]
-    return _table(("setting", "default", "meaning"), rows)
+    return _table(("setting", "default", "meaning"), _settings_rows(section, prefix))
+
+
+def _settings_rows(section: Any, prefix: str) -> list[tuple[str, str, str]]:
+    """Return the rows of a section; tables within it follow in place, but those of all settings have their own."""
+    rows: dict[str, tuple[str, str, str]] = {}
+    for name, info in section.model_fields.items():
+        tables = _tables(info)
+        if not tables:
+            rows[name] = (f"`{prefix}{name}`", _default(info), info.description or "")
+        elif section is not Settings:
+            for table in tables:
+                for row in _settings_rows(table, f"{prefix}{name}."):
+                    rows.setdefault(row[0], row)
+    return list(rows.values())
 
 
 def _default(info: FieldInfo) -> str:
