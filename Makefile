@@ -2,11 +2,12 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup environment browser demo test lint bench soak lock engine-stop clean
+.PHONY: help setup environment browser demo check test lint docs bench soak lock engine-stop clean
 
 BIN := .venv/bin
 # The engine that set-up found may listen where only it knows to look: colima, Docker Desktop, podman.
 WITH_ENGINE = DOCKER_HOST="$$($(BIN)/python infra/engine.py address)"; export DOCKER_HOST;
+STYLE = $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/lint-imports && $(BIN)/deptry flows tasks schemas
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,15 +25,21 @@ demo: setup  ## a short night on online bin packing with the built-in model: no 
 	@$(WITH_ENGINE) $(BIN)/overnight run bin-packing-or --model builtin/mutate --generations 20
 	@echo 'overnight is in .venv/bin; to call it by its name: export PATH="$$PWD/.venv/bin:$$PATH"' >&2
 
-test: setup browser lint  ## set up, then check and test everything, with a real engine and a real Prefect
-	@$(WITH_ENGINE) $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
+check: environment  ## lint, types, and the tests that need neither Docker nor Prefect: a minute
+	@$(STYLE)
+	@$(BIN)/pyright & types=$$!; failed=0; \
+		$(BIN)/pytest -n 2 -m 'not docker and not prefect and not slow and not heavy' || failed=$$?; \
+		wait $$types || failed=$$?; exit $$failed
+
+test: setup $(if $(PART),,browser lint)  ## lint and test everything, with Docker and Prefect; PART=evaluate: tests/evaluate only
+	@$(WITH_ENGINE) $(BIN)/pytest $(if $(PART),tests/$(PART)) -n 4 --dist loadfile --no-loadscope-reorder
 
 lint: environment  ## style, import rules and types, without Docker
-	@$(BIN)/ruff check
-	@$(BIN)/ruff format --check
-	@$(BIN)/lint-imports
+	@$(STYLE)
 	@$(BIN)/pyright
-	@$(BIN)/deptry flows tasks schemas
+
+docs: environment  ## rewrite the generated parts of the READMEs: settings, and SQL views, macros and columns
+	@$(BIN)/python -m tests.docs
 
 bench: setup  ## measure overhead and throughput
 	@$(WITH_ENGINE) $(BIN)/pytest tests/bench -m '' -s

@@ -343,7 +343,7 @@ def parse_settings(data: dict[str, Any], where: str) -> Settings:
             lines.append(f"{where}: and {len(found) - _MAX_ERRORS} more")
         raise UsageError(
             "\n".join(lines),
-            remedy="README.md, section Settings, lists every setting with its default.",
+            remedy="schemas/README.md lists every setting with its default.",
         ) from error
 
 

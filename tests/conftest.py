@@ -122,8 +122,31 @@ def toy() -> Path:
 _FIRST = ("tests/test_readme.py", "tests/flows/")
 """Tests that wait for nights: begun first, so that quick ones fill the processes up at the end."""
 
+_HEAVY = (
+    "tests/contract/test_provider.py",
+    "tests/evaluate/test_host_slots.py",
+    "tests/flows/cli/test_baseline.py",
+    "tests/flows/cli/test_contest.py",
+    "tests/flows/cli/test_errors.py",
+    "tests/flows/cli/test_forecast.py",
+    "tests/flows/cli/test_sql.py",
+    "tests/history/test_archive.py",
+    "tests/history/test_compact.py",
+    "tests/history/test_database.py::test_a_reader_never_sees_half_of_a_generation",
+    "tests/history/test_files.py::test_a_file_with_flipped_bits",
+    "tests/history/test_files.py::test_a_process_killed",
+    "tests/history/test_query_process.py",
+    "tests/history/test_remote.py",
+    "tests/problems/test_builtin_problems.py::test_the_start_program_scores",
+    "tests/report/test_watch.py",
+)
+"""Tests that need neither Docker nor Prefect and still take seconds: marked `heavy`, left out of `make check`."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(_HEAVY):
+            item.add_marker(pytest.mark.heavy)
     items.sort(
         key=lambda item: next((n for n, start in enumerate(_FIRST) if item.nodeid.startswith(start)), len(_FIRST))
     )

@@ -1,11 +1,13 @@
-"""The README is true: each of its commands runs, every setting, command and view is in it."""
+"""The READMEs are true: their commands run in the order of reading, generated parts are current, links lead on."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import duckdb
@@ -14,32 +16,47 @@ import pytest
 from flows.cli.main import _COMMANDS
 from flows.stop_conditions import StopConditions
 from schemas.outcome import Outcome
-from schemas.settings import Model, Settings, setting_names
+from schemas.settings import Model, setting_names
 from schemas.views import MACROS, VIEWS
+from tests import docs
 from tests.history.made import create, grow
 from tests.provider import Provider
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+ROOT = docs.ROOT
+README = ROOT / "README.md"
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+PAGES = [*docs.readmes(), CONTRIBUTING, ROOT / "SECURITY.md"]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def blocks(page: Path, language: str) -> list[str]:
+    """The code blocks of a language, without the indentation that they have in lists."""
+    fence = re.compile(rf"^ *```{language}\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(block) for block in fence.findall(page.read_text())]
 
 
-def commands() -> list[str]:
-    """The `overnight` commands in order, nights cut short and seeded."""
-    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("overnight ")]
-    lines = [line + " --generations 1" * line.startswith(("overnight run ", "overnight resume ")) for line in lines]
-    return [line + " --seed 1" * (line.startswith("overnight run ") and "--seed" not in line) for line in lines]
+def commands(page: Path) -> list[str]:
+    """The blocks with `overnight` commands, in order."""
+    return [block for block in blocks(page, "sh") if "overnight " in block]
 
 
-@pytest.mark.docker
-@pytest.mark.prefect
-@pytest.mark.timeout(900)
-def test_every_command_runs_in_the_order_of_reading(tmp_path: Path, prefect_api: str, provider: Provider):
-    (specification,) = blocks("python")
-    (tmp_path / "spread.py").write_text(specification)
+ROOMS = [page for page in docs.readmes() if page != README and commands(page)]
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def shortened(line: str, api_base: str) -> str:
+    """A line of a block, where nights are cut short and seeded and the provider is the test's own."""
+    line = line.replace("http://127.0.0.1:8000/v1", api_base)
+    if line.startswith(("overnight run ", "overnight resume ")):
+        line = re.sub(r" --generations \d+", "", line) + " --generations 1"
+        line = line.replace("--until 07:00", "--until 7h")  # also when the test runs at seven
+    return line + " --seed 1" * (line.startswith("overnight run ") and "--seed" not in line)
+
+
+def run_blocks(page: Path, folder: Path, prefect_api: str, provider: Provider) -> None:
+    """Run all blocks of a page in a folder."""
     environment = {
         **os.environ,
         "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}",
@@ -48,84 +65,133 @@ def test_every_command_runs_in_the_order_of_reading(tmp_path: Path, prefect_api:
         "OPENAI_BASE_URL": provider.api_base,
     }
     environment.pop("OVERNIGHT_HISTORY", None)
-    assert len(commands()) >= 10
-    for command in commands():
-        command = command.replace("http://127.0.0.1:8000/v1", provider.api_base)
-        command = re.sub(r"--generations \d+ (.*--generations)", r"\1", command)
+    for block in commands(page):
+        lines = [shortened(line, provider.api_base) for line in block.splitlines()]
+        script = "\n".join(["set -euxo pipefail", *lines])
         done = subprocess.run(
-            ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+            ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
-        assert "Traceback" not in done.stderr, f"{command}\n{done.stderr}"
-    assert provider.requests, "a model was asked over HTTP"
+        assert done.returncode == 0, f"{name_of(page)}\n{done.stderr}"
+        assert "Traceback" not in done.stderr, f"{name_of(page)}\n{done.stderr}"
 
 
-def test_the_two_commands_are_targets_of_the_makefile():
-    targets = re.findall(r"^make (\w+)", "\n".join(blocks("sh")), re.MULTILINE)
+@pytest.fixture(scope="module")
+def morning(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Path:
+    """The folder of someone who has read the main README and done what it says."""
+    folder = tmp_path_factory.mktemp("readme")
+    (specification,) = blocks(README, "python")
+    (folder / "spread.py").write_text(specification)
+    with Provider() as provider:
+        run_blocks(README, folder, prefect_api, provider)
+    return folder
+
+
+@pytest.mark.docker
+@pytest.mark.prefect
+@pytest.mark.timeout(900)
+def test_the_commands_of_the_main_readme_run_in_the_order_of_reading(morning: Path):
+    assert (morning / "better.py").is_file()
+    assert len(list(morning.glob("*.html"))) == 1
+
+
+@pytest.mark.docker
+@pytest.mark.prefect
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("page", ROOMS, ids=name_of)
+def test_the_commands_of_a_room_s_readme_run_after_them(
+    page: Path, morning: Path, tmp_path: Path, prefect_api: str, provider: Provider
+):
+    folder = shutil.copytree(morning, tmp_path / "folder")
+    run_blocks(page, folder, prefect_api, provider)
+    if page.parent.name == "sample":
+        assert provider.requests, "a model was asked over HTTP"
+
+
+def test_every_room_has_a_readme():
+    rooms = [ROOT / room for room in ("flows", "schemas", "infra", "tests/bench")]
+    rooms += [path for path in (ROOT / "tasks").iterdir() if (path / "__init__.py").is_file()]
+    for room in rooms:
+        assert (room / "README.md").is_file(), room
+        assert f"]({room.relative_to(ROOT)}/README.md)" in README.read_text(), room
+
+
+@pytest.mark.parametrize("page", docs.readmes(), ids=name_of)
+def test_generated_parts_are_as_the_code_has_them(page: Path):
+    text = page.read_text()
+    assert text == docs.rewrite(text), "run `make docs`"
+
+
+def test_every_generated_part_stands_in_one_readme():
+    assert sorted(name for page in docs.readmes() for name in docs.generated_in(page.read_text())) == sorted(docs.PARTS)
+
+
+def test_every_setting_view_macro_and_column_is_generated():
+    settings = docs.settings()
+    for name in (*setting_names(), *Model.model_fields):
+        assert f"| `{name}` |" in settings
+    for name, view in VIEWS.items():
+        assert f"| `{name}` | {view.description} |" in docs.views()
+    for macro in MACROS.values():
+        assert f"| `{macro.call}` | {macro.description} |" in docs.views()
+    columns = docs.columns()
+    for name in (column for view in VIEWS.values() for column in view.columns):
+        assert f"| `{name}` |" in columns
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    prose = re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_to_files_and_headings(page: Path):
+    for link in re.findall(r"\]\((?!https?://)([^)]+)\)", page.read_text()):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_main_readme_is_short_and_names_two_commands():
+    text = README.read_text()
+    assert len(text.splitlines()) <= 250
+    targets = re.findall(r"^make (\w+)", "\n".join(blocks(README, "sh")), re.MULTILINE)
     assert targets == ["demo", "test"]
+
+
+def test_targets_of_the_makefile_exist():
+    text = "\n".join(page.read_text() for page in PAGES)
     makefile = (ROOT / "Makefile").read_text()
-    for target in {*targets, *re.findall(r"`make (\w+)`", README)}:
+    for target in re.findall(r"(?:^|`)make ([\w-]+)", text, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_every_setting_is_listed_with_its_meaning():
-    rows = dict(re.findall(r"^\| `([\w.]+)` \| .*? \| (.*) \|$", README, re.MULTILINE))
-    assert set(setting_names()) <= set(rows)
-    for name, info in Settings.model_fields.items():
-        if name in rows:
-            assert rows[name] == info.description
-
-
-def test_every_key_of_a_model_is_listed_with_its_meaning():
-    rows = dict(re.findall(r"^\| `([\w.]+)` \| .*? \| (.*) \|$", README, re.MULTILINE))
-    assert {name: rows[name] for name in Model.model_fields} == {
-        name: info.description for name, info in Model.model_fields.items()
-    }
-
-
-def test_every_rule_is_listed():
+def test_every_command_stop_condition_and_outcome_is_listed():
+    flows, evaluate = ((ROOT / room / "README.md").read_text() for room in ("flows", "tasks/evaluate"))
+    for name in _COMMANDS:
+        assert f"| `overnight {name}" in flows
     for name in StopConditions.model_fields:
-        assert f"| `--{name.removesuffix('_usd').removesuffix('_s').replace('_', '-')} " in README
+        assert f"| `--{name.removesuffix('_usd').removesuffix('_s').replace('_', '-')} " in flows
+    for outcome in Outcome:
+        assert f"| `{outcome.value}` |" in evaluate
 
 
-def test_defaults_in_the_table_are_the_defaults():
-    listed = dict(re.findall(r"^\| `([\w.]+)` \| `(.*?)` \|", README, re.MULTILINE))
-    settings = Settings().model_dump()
-    for name in setting_names():
-        value = settings
-        for part in name.split("."):
-            value = value[part]
-        if value not in ("", (), None) and name != "sampling.models":
-            assert listed[name] == str(value), name
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_every_column_is_in_the_list_that_the_readme_names(view: str):
-    assert "(schemas/sql/README.md)" in README
-    listed = (ROOT / "schemas/sql/README.md").read_text().split(f"\n## {view}\n")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| `(\w+)` \| .*? \| (.*) \|$", listed, re.MULTILINE)
-    assert rows == [(name, meaning.replace("|", "\\|")) for name, meaning in VIEWS[view].columns.items()]
+def test_the_glossary_is_short():
+    (glossary,) = re.findall(r"^\| term \|.*\n\|---.*\n((?:\|.*\n)+)", CONTRIBUTING.read_text(), re.MULTILINE)
+    assert len(glossary.splitlines()) <= 40
 
 
 def test_other_tools_read_the_files_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    page = ROOT / "tasks/history/README.md"
     history_to_read = tmp_path / "history"
     grow(create(history_to_read, islands=2, prompts=3), 2)
     monkeypatch.chdir(tmp_path)
-    (query,), (program,) = blocks("sql"), blocks("py")
+    (query,), (program,) = blocks(page, "sql"), blocks(page, "py")
     with duckdb.connect() as plain:
         assert plain.sql(query).fetchall()
     done = subprocess.run(
         [sys.executable, "-c", f"{program}\nprint(programs.num_rows)"], capture_output=True, text=True, check=True
     )
     assert done.stdout == "7\n"
-
-
-def test_every_command_view_macro_and_outcome_is_named():
-    for name in _COMMANDS:
-        assert f"`overnight {name}" in README
-    for name in (*VIEWS, *(outcome.value for outcome in Outcome)):
-        assert f"| `{name}` |" in README
-    for macro in MACROS.values():
-        assert f"| `{macro.call}` | {macro.description} |" in README
-    for name, view in VIEWS.items():
-        assert f"| `{name}` | {view.description} |" in README

@@ -1,4 +1,4 @@
-"""Every built-in problem for a fixed small budget with the built-in model, as the table that the README shows.
+"""Every built-in problem for a fixed small budget with the built-in model, as the table in `README.md` beside it.
 
     python -m tests.bench.bench_problems [SAMPLES [PROBLEM…]]
 

@@ -1,4 +1,4 @@
-"""The README says how many programs try to get out."""
+"""The README of the sandbox says how many programs try to get out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import litterers
 import test_command
 import wreckers
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[2] / "tasks/evaluate/README.md"
 
 
 def test_the_readme_counts_the_programs_that_mean_harm():

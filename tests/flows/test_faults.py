@@ -18,7 +18,7 @@ from tasks.sample import endpoint
 from tests.flows.conftest import Night
 from tests.provider import Answer, Provider, Request, default_response
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (Path(__file__).parents[2] / "flows/README.md").read_text()
 PROMPTS, SAMPLES = 3, 2
 
 

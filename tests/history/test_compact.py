@@ -38,7 +38,7 @@ def all_rows(history: Path) -> dict[str, list[str]]:
 
 
 def counts_by_duckdb(history: Path) -> list[tuple[int, int]]:
-    """Count candidates by generation with plain DuckDB and the README's file pattern."""
+    """Count candidates by generation with plain DuckDB and the file pattern of tasks/history/README.md."""
     with duckdb.connect() as plain:
         files = f"{history}/runs/*/generations/*/programs.parquet"
         return plain.sql(f"SELECT generation, count(*) FROM '{files}' GROUP BY ALL ORDER BY ALL").fetchall()

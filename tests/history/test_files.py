@@ -41,7 +41,7 @@ PATTERNS = (
 
 
 def visible_files(history: Path) -> set[str]:
-    """Return the files that the README's patterns match."""
+    """Return the files that the patterns of tasks/history/README.md match."""
     found = {str(path.relative_to(history)) for pattern in PATTERNS for path in history.glob(pattern)}
     return found | {str(run.directory.relative_to(history)) for run in runs_in(history)}
 

@@ -1,0 +1,167 @@
+"""Writes the generated parts of the READMEs: settings, and the SQL views, macros and columns.
+
+    python -m tests.docs            # rewrite them: `make docs`
+
+A generated part stands between a line `<!-- generated: NAME (make docs) -->` and `<!-- end of generated text -->`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from schemas.cookbook import questions
+from schemas.settings import Model, Settings
+from schemas.views import MACROS, VIEWS
+
+ROOT = Path(__file__).parents[1]
+
+_PART = re.compile(
+    r"(?P<begin>^<!-- generated: (?P<name>\w+) \(make docs\) -->\n).*?(?P<end>^<!-- end of generated text -->$)",
+    re.MULTILINE | re.DOTALL,
+)
+_TITLES = {
+    "": "The problem",
+    "known": "Known scores",
+    "command": "The command of a directory",
+    "limits": "Limits",
+    "search": "Search",
+    "sampling": "Sampling",
+    "sandbox": "Sandbox",
+}
+
+
+def settings() -> str:
+    """Return one table per section of the settings, then the keys of a model."""
+    sections = {"": Settings} | {name: info.annotation for name, info in Settings.model_fields.items() if _tables(info)}
+    parts = [
+        f"## {_TITLES[name]}\n\n{_settings_table(section, f'{name}.' if name else '')}"
+        for name, section in sections.items()
+    ]
+    models = "Each of `sampling.models` is a name, `NAME=WEIGHT`, or a table with these keys."
+    return "\n\n".join([*parts, f"## Models\n\n{models}\n\n{_settings_table(Model, '')}"])
+
+
+def _tables(info: FieldInfo) -> list[type[BaseModel]]:
+    """Return the models of nested tables: one of a section, several where a `name` tells them apart."""
+    kinds = [kind for kind in (info.annotation, *get_args(info.annotation)) if isinstance(kind, type)]
+    return [kind for kind in kinds if issubclass(kind, BaseModel) and kind is not Model]
+
+
+def _settings_table(section: Any, prefix: str) -> str:
+    return _table(("setting", "default", "meaning"), _settings_rows(section, prefix))
+
+
+def _settings_rows(section: Any, prefix: str) -> list[tuple[str, str, str]]:
+    """Return the rows of a section; tables within it follow in place, but those of all settings have their own."""
+    rows: dict[str, tuple[str, str, str]] = {}
+    for name, info in section.model_fields.items():
+        tables = _tables(info)
+        if not tables:
+            rows[name] = (f"`{prefix}{name}`", _default(info), info.description or "")
+        elif section is not Settings:
+            for table in tables:
+                for row in _settings_rows(table, f"{prefix}{name}."):
+                    rows.setdefault(row[0], row)
+    return list(rows.values())
+
+
+def _default(info: FieldInfo) -> str:
+    """Return the default as a reader writes it, or nothing where there is none or it is empty."""
+    value = info.get_default(call_default_factory=True)
+    if info.is_required() or value in ("", (), None):
+        return ""
+    if isinstance(value, tuple):
+        value = ", ".join(getattr(item, "name", str(item)) for item in value)
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def views() -> str:
+    """Return the tables of the views and of the macros."""
+    one_row = _table(("view", "one row"), ((f"`{name}`", view.description) for name, view in VIEWS.items()))
+    answers = _table(("macro", "answers"), ((f"`{macro.call}`", macro.description) for macro in MACROS.values()))
+    return f"{one_row}\n\n{answers}"
+
+
+def cookbook() -> str:
+    """Return the questions of the cookbook as a list."""
+    return "\n".join(f"- {question}" for question in questions())
+
+
+def columns() -> str:
+    """Return a table of columns per view, with the types that DuckDB gives them."""
+    from tasks.history.database import Database
+
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(Path(folder))
+        found = database.rows(
+            "SELECT table_name, column_name, data_type FROM duckdb_columns() "
+            "WHERE schema_name = 'main' AND NOT internal"
+        )
+        database.close()
+    types = {(row["table_name"], row["column_name"]): row["data_type"] for row in found}
+    parts = [
+        f"### {name}\n\nOne row: {view.description}.\n\n"
+        + _table(
+            ("column", "type", "meaning"),
+            ((f"`{column}`", types[name, column], meaning) for column, meaning in view.columns.items()),
+        )
+        for name, view in VIEWS.items()
+    ]
+    return "\n\n".join(parts)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [_row(heads), f"|{'---|' * len(heads)}"]
+    lines += [_row([cell.replace("|", "\\|") for cell in row]) for row in rows]
+    return "\n".join(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+PARTS: dict[str, Callable[[], str]] = {"settings": settings, "views": views, "cookbook": cookbook, "columns": columns}
+"""The generated parts by name."""
+
+
+def readmes() -> list[Path]:
+    """Return the READMEs of the repository, the main one first."""
+    rooms = ("flows", "infra", "schemas", "tasks", "tests")
+    return [ROOT / "README.md", *sorted(path for room in rooms for path in (ROOT / room).rglob("README.md"))]
+
+
+def generated_in(text: str) -> list[str]:
+    """Return the names of the generated parts in a text."""
+    return [part["name"] for part in _PART.finditer(text)]
+
+
+def rewrite(text: str) -> str:
+    """Return the text with its generated parts as the code has them now.
+
+    Raises:
+        KeyError: If a part has a name that nothing generates.
+    """
+    return _PART.sub(lambda part: f"{part['begin']}\n{PARTS[part['name']]()}\n\n{part['end']}", text)
+
+
+def main() -> int:
+    """Rewrite every README in place, and name those that changed on stderr."""
+    for path in readmes():
+        before = path.read_text(encoding="utf-8")
+        after = rewrite(before)
+        if after != before:
+            path.write_text(after, encoding="utf-8")
+            sys.stderr.write(f"wrote {path.relative_to(ROOT)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
