@@ -12,7 +12,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from flows.environment import SERVER, prepare
+from flows.environment import SERVER_VARIABLES, prepare
 from tests.objects import KEY, SECRET, ObjectServer, object_store
 from tests.prefect_database import MigratedDatabase
 from tests.provider import Provider
@@ -22,7 +22,7 @@ hypothesis.settings.register_profile("overnight", derandomize=True, deadline=Non
 hypothesis.settings.load_profile("overnight")
 
 prepare()
-os.environ.update(SERVER)
+os.environ.update(SERVER_VARIABLES)
 # A shell's background job has Ctrl-C ignored, and what it starts inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 _slots = tempfile.TemporaryDirectory(prefix="overnight-slots-")

@@ -160,7 +160,7 @@ def test_a_night_that_was_killed_and_its_generation_are_shown_as_crashed_when_th
     assert client.read_flow_run(other).state_name == "Pending"
     runs = flow_runs(client, run_id)
     assert runs[f"{run_id}-night-1"].state.name == "Crashed"
-    assert runs[f"{run_id}-night-1"].state.message == "its process ended without a word"
+    assert runs[f"{run_id}-night-1"].state.message == "its process ended without setting a final state"
     assert runs[f"{run_id}-night-2"].state.name == "Completed"
     assert {one.state.name for one in runs.values()} == {"Crashed", "Completed"}
 

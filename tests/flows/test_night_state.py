@@ -36,7 +36,7 @@ def server(
 ) -> Iterator[EmbeddedServer]:
     """A standing server that is started again, as systemd does, when it is killed."""
     monkeypatch.setenv("PREFECT_HOME", str(migrated_database.home(tmp_path / "prefect")))
-    started = EmbeddedServer(is_whole=True)
+    started = EmbeddedServer(with_services=True)
     started.wait()
     started.keep_running(lambda _: None)
     yield started

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import flows.notifications
-from flows.notifications import Notifier, addresses_of
+from flows.notifications import Notifier, notification_addresses
 from flows.scheduled import NotificationSettings, Start, night
 from flows.stop_conditions import StopConditions
 from schemas.errors import TerminalProviderError, UsageError
@@ -37,8 +37,8 @@ def over(reason: StopReason, **more: Any) -> NightRecord:
 
 
 def test_the_end_of_a_night_says_what_was_found_and_why_it_stopped(mailbox: NotificationReceiver):
-    with Notifier([mailbox.address]).watching("r1") as notifier:
-        notifier.ended(
+    with Notifier([mailbox.address]).reporting_failure("r1") as notifier:
+        notifier.report_end(
             "r1", over(StopReason.DEADLINE, paused_s=60, paused_by="no answer"), 1.0, [7], " --history there"
         )
     (message,) = mailbox.messages
@@ -48,8 +48,8 @@ def test_the_end_of_a_night_says_what_was_found_and_why_it_stopped(mailbox: Noti
         "Best score 4.5: 1.5 more than before this night; the start program has 1.",
         "120 generations, 5,760 samples, $1.25, 9 h 00 min",
         "Stopped by: deadline.",
-        "Paused for 1 min 00 s, the last time by: no answer",
-        "Failed generations: 7. Again: overnight retry r1 --history there",
+        "Paused for 1 min 00 s, most recently by: no answer",
+        "Failed generations: 7. Retry them: overnight retry r1 --history there",
         "overnight report r1 --history there",
     ):
         assert part in message["message"]
@@ -57,39 +57,43 @@ def test_the_end_of_a_night_says_what_was_found_and_why_it_stopped(mailbox: Noti
 
 @pytest.mark.parametrize(("reason", "kind"), [(StopReason.FAILED, "failure"), (StopReason.INTERRUPTED, "warning")])
 def test_a_bad_reason_is_told_as_one(mailbox: NotificationReceiver, reason: StopReason, kind: str):
-    with Notifier([mailbox.address]).watching("r1") as notifier:
-        notifier.ended("r1", over(reason, error="a wrong key"), start=1.0, failed=[])
+    with Notifier([mailbox.address]).reporting_failure("r1") as notifier:
+        notifier.report_end("r1", over(reason, error="a wrong key"), start=1.0, failed=[])
     assert mailbox.messages[0]["type"] == kind
     assert f"Stopped by: {reason.value}: a wrong key" in mailbox.messages[0]["message"]
 
 
 def test_a_night_that_cannot_begin_is_told_once(mailbox: NotificationReceiver):
-    outer = Notifier([mailbox.address])
-    with pytest.raises(TerminalProviderError), outer.watching("spread") as notifier, notifier.watching("r1"):
+    notifier = Notifier([mailbox.address])
+    with (
+        pytest.raises(TerminalProviderError),
+        notifier.reporting_failure("spread"),
+        notifier.reporting_failure("r1"),
+    ):
         raise TerminalProviderError("no key", remedy="export KEY=…")
     assert [(one["type"], one["title"]) for one in mailbox.messages] == [("failure", "Overnight: r1 failed")]
     assert "export KEY=…" in mailbox.messages[0]["message"]
 
 
 def test_a_new_best_is_told_once_it_has_risen_enough(mailbox: NotificationReceiver, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(flows.notifications, "_BETWEEN_S", 0.0)
-    with Notifier([mailbox.address], gain=1.0).watching("r1") as notifier:
+    monkeypatch.setattr(flows.notifications, "_MIN_INTERVAL_S", 0.0)
+    with Notifier([mailbox.address], gain=1.0).reporting_failure("r1") as notifier:
         for best in (3.0, 3.5, 4.0, 4.5, 5.5, 5.5):
-            notifier.best("r1", best)
+            notifier.report_best("r1", best)
     assert [one["message"].split(",")[0] for one in mailbox.messages] == ["Best score 4", "Best score 5.5"]
 
 
 def test_many_new_bests_are_told_at_most_once_a_minute(mailbox: NotificationReceiver):
-    with Notifier([mailbox.address], gain=0).watching("r1") as notifier:
+    with Notifier([mailbox.address], gain=0).reporting_failure("r1") as notifier:
         for best in range(100):
-            notifier.best("r1", best)
+            notifier.report_best("r1", best)
     assert len(mailbox.messages) == 1
 
 
 def test_without_a_gain_only_the_end_is_told(mailbox: NotificationReceiver):
-    with Notifier([mailbox.address]).watching("r1") as notifier:
-        notifier.best("r1", 1.0)
-        notifier.best("r1", 2.0)
+    with Notifier([mailbox.address]).reporting_failure("r1") as notifier:
+        notifier.report_best("r1", 1.0)
+        notifier.report_best("r1", 2.0)
     assert mailbox.messages == []
 
 
@@ -99,8 +103,9 @@ def test_a_service_that_fails_is_a_warning_without_its_secrets_and_the_others_ar
         failing.status = 500
         nobody = f"json://127.0.0.1:{closed.getsockname()[1]}/path-secret-9"
         warnings: list[str] = []
-        with Notifier([nobody, failing.address, mailbox.address], warn=warnings.append).watching("r1") as notifier:
-            notifier.ended("r1", over(StopReason.TARGET), start=1.0, failed=[])
+        addresses = [nobody, failing.address, mailbox.address]
+        with Notifier(addresses, warn=warnings.append).reporting_failure("r1") as notifier:
+            notifier.report_end("r1", over(StopReason.TARGET), start=1.0, failed=[])
     assert len(mailbox.messages) == 1
     assert len(warnings) == 2
     assert "notification 1 (JSON) was not sent: A Connection error" in warnings[0]
@@ -109,25 +114,25 @@ def test_a_service_that_fails_is_a_warning_without_its_secrets_and_the_others_ar
 
 
 def test_a_service_that_never_answers_holds_the_end_up_for_a_moment_only(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(flows.notifications, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(flows.notifications, "_FLUSH_TIMEOUT_S", 0.2)
     warnings: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as mute:
         address = f"json://127.0.0.1:{mute.getsockname()[1]}"
-        with Notifier([address], warn=warnings.append).watching("r1") as notifier:
-            notifier.ended("r1", over(StopReason.TARGET), start=1.0, failed=[])
+        with Notifier([address], warn=warnings.append).reporting_failure("r1") as notifier:
+            notifier.report_end("r1", over(StopReason.TARGET), start=1.0, failed=[])
     assert warnings == ["a notification may not have been sent: no answer in 0 s"]
 
 
 def test_an_address_of_no_service_is_refused_without_being_repeated():
-    with pytest.raises(UsageError, match=r"address 2, nosuch://…, is of no service") as error:
+    with pytest.raises(UsageError, match=r"address 2 \(nosuch://…\) is of no service") as error:
         Notifier(["json://127.0.0.1", "nosuch://token-123456"])
     assert "token-123456" not in str(error.value)
 
 
 def test_addresses_come_from_the_environment_where_none_is_given(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OVERNIGHT_NOTIFY", "ntfy://topic  json://127.0.0.1")
-    assert addresses_of(None) == ["ntfy://topic", "json://127.0.0.1"]
-    assert addresses_of(["ntfy://other"]) == ["ntfy://other"]
+    assert notification_addresses(None) == ["ntfy://topic", "json://127.0.0.1"]
+    assert notification_addresses(["ntfy://other"]) == ["ntfy://other"]
 
 
 @pytest.mark.docker

@@ -11,7 +11,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
-from flows.scheduled import Deadline, Start, begin, night
+from flows.scheduled import Deadline, Start, create_if_missing, night
 from flows.stop_conditions import StopConditions
 from tasks.history.database import Database
 from tasks.history.files import files_of
@@ -64,8 +64,8 @@ def test_prefects_own_serve_can_pickle_a_night_with_the_types_of_its_parameters(
 
 
 def test_a_run_whose_beginning_was_killed_half_way_is_begun_anew(parameters: dict[str, Any], tmp_path: Path):
-    begin("nightly", tmp_path, parameters["start"]).run.unlink()
-    assert begin("nightly", tmp_path, parameters["start"]).run.exists()
+    create_if_missing("nightly", tmp_path, parameters["start"]).run.unlink()
+    assert create_if_missing("nightly", tmp_path, parameters["start"]).run.exists()
 
 
 def test_a_night_that_begins_after_its_deadline_is_over(parameters: dict[str, Any], tmp_path: Path):

@@ -30,7 +30,8 @@ from websockets.typing import Subprotocol
 
 from flows.cli.main import run
 from flows.prefect_server import access
-from flows.prefect_server.embedded import EmbeddedServer, answers, using_server
+from flows.prefect_server.connection import answers
+from flows.prefect_server.embedded import EmbeddedServer, using_server
 from flows.prefect_server.request_guard import LocalGuard
 from flows.schedules import Schedules, cron_schedule
 from flows.state_folder import state_folder
@@ -89,7 +90,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, migrated_database: Migrated
     (home / "prefect.db").chmod(0o644)
     with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_HOME: home}):
         patch.setenv("PREFECT_HOME", str(home))
-        started = EmbeddedServer(is_whole=True)
+        started = EmbeddedServer(with_services=True)
         try:
             started.wait()
             yield started

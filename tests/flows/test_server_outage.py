@@ -59,7 +59,7 @@ def test_a_night_whose_server_is_killed_starts_it_again_and_goes_on(night: Night
         os.kill(killed, signal.SIGKILL)
         wait_until(lambda killed=killed: server_of(night) not in (0, killed), lambda: night.said)
         night.goes_on(2)
-    assert "Prefect's server has ended by itself and is started again" in night.said
+    assert "Prefect's server has ended unexpectedly and is restarted" in night.said
     numbers = [row["generation"] for row in Database(night.files.directory.parents[1]).rows("FROM generations")]
     assert sorted(numbers) == list(range(len(numbers))), "none lost, none twice"
 

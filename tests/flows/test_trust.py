@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.main import run
-from flows.scheduled import Start, begin
+from flows.scheduled import Start, create_if_missing
 from flows.state_folder import state_folder
 from flows.trust import accept
 from schemas.errors import UntrustedSettings
@@ -182,10 +182,10 @@ def test_a_scheduled_night_goes_on_with_what_was_accepted_when_it_was_scheduled(
     (path.parent / "overnight.toml").write_text('sandbox.image = "theirs:latest"')
     start = Start(problem=str(path), seed=1)
     with pytest.raises(UntrustedSettings):
-        begin("toy-1", home / "history", start)
+        create_if_missing("toy-1", home / "history", start)
     accepted = Start(problem=str(path), seed=1, accepted=[("sandbox.image", "theirs:latest")])
     with pytest.raises(Exception, match="the engine has no image"):
-        begin("toy-1", home / "history", accepted)
+        create_if_missing("toy-1", home / "history", accepted)
 
 
 def test_what_is_remembered_is_the_user_s_alone_and_survives_a_line_cut_off(toy: Path, home: Path):

@@ -22,7 +22,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
-from flows.environment import SERVER
+from flows.environment import SERVER_VARIABLES
 from tasks.history.database import Database
 from tests.flows.test_search import containers
 from tests.ports import free_port
@@ -81,7 +81,7 @@ def postgresql(tmp_path: Path) -> Iterator[str]:
 def standing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The address of a standing server, as the unit in `infra/` starts it."""
     port = str(free_port())
-    environment = {**SERVER, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": ""}
+    environment = {**SERVER_VARIABLES, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": ""}
     if request.param == "postgresql":
         environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = request.getfixturevalue("postgresql")
     command = [BIN / "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
