@@ -68,7 +68,7 @@ class EmbeddedServer:
         except OSError as error:
             raise EnvironmentFault(
                 f"expected port {port} to be free for Prefect's server, got: {error.strerror}",
-                remedy="Name another port, or set PREFECT_API_URL to the server that is there.",
+                remedy="Name another port, or set PREFECT_API_URL to the server at this port.",
             ) from error
         self._port: int = self._listener.getsockname()[1]
         self._with_services = with_services

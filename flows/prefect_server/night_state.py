@@ -1,7 +1,7 @@
 """State of a night's flow run: corrected where the server is wrong about it, and watched for a cancellation.
 
 A server that was down, or a machine that slept, misses the night's heartbeats, and the server marks the night as
-crashed. The night goes on and corrects its state as soon as the server answers. It ends only by its own stop
+crashed. The night continues and corrects its state as soon as the server answers. It ends only by its own stop
 conditions or when it is cancelled.
 """
 

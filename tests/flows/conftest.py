@@ -39,7 +39,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 def night(toy: Path, tmp_path: Path, prefect: str, sandbox_image: str) -> Night:
     """Function that runs a night on the toy problem and returns the run's files; an existing run is continued."""
 
-    def spend(generations: int = 2, *, run_id: str = "toy", history: Path = tmp_path, **more: Any) -> RunFiles:
+    def run_night(generations: int = 2, *, run_id: str = "toy", history: Path = tmp_path, **more: Any) -> RunFiles:
         settings = more.pop("settings", {})
         files = history / "runs" / run_id
         if not files.exists():
@@ -52,7 +52,7 @@ def night(toy: Path, tmp_path: Path, prefect: str, sandbox_image: str) -> Night:
         search(run_id, str(history), StopConditions(generations=generations, **more))
         return RunFiles(files)
 
-    return spend
+    return run_night
 
 
 @pytest.fixture(scope="package")

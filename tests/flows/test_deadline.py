@@ -46,7 +46,7 @@ def cut_night(night: Night, monkeypatch: pytest.MonkeyPatch) -> CutNight:
     """Function that runs a night which a deadline ends in its first generation, and returns its seconds."""
     monkeypatch.setenv("OPENAI_API_KEY", "test")
 
-    def spend(provider: Provider, prompts: int) -> float:
+    def run_night(provider: Provider, prompts: int) -> float:
         sampling = {"models": [{"name": "openai/test", "api_base": provider.api_base}], "batch": 1}
         search = {"prompts": prompts, "samples": 1, "lookahead": 0}
         no_final = {"validation": [], "held_out": []}
@@ -55,7 +55,7 @@ def cut_night(night: Night, monkeypatch: pytest.MonkeyPatch) -> CutNight:
         night(None, within_s=NIGHT_S, grace_s=GRACE_S, settings=settings)
         return time.monotonic() - begin
 
-    return spend
+    return run_night
 
 
 @pytest.mark.docker

@@ -152,8 +152,8 @@ def test_a_report_is_not_written_through_an_existing_link(
     monkeypatch.chdir(stranger)
     (stranger / "report-all.html").symlink_to(secret)
     history = ("--history", files.directory.parents[1])
-    code, said = call("report", "--all", *history)
-    assert code == 2, said
+    code, output = call("report", "--all", *history)
+    assert code == 2, output
     assert secret.read_text() == SECRET
     assert call("report", "--all", "--write", "report-all.html", *history)[0] == 0, (
         "a file that the user names is overwritten"
@@ -380,9 +380,9 @@ def test_no_command_reads_or_writes_through_a_link_of_a_run(
 ):
     put_link(files, "paid/000004.jsonl", secret)
     monkeypatch.chdir(tmp_path)
-    code, said = call(command, files.run_id, "--history", files.directory.parents[1])
-    assert code == 1, said
-    assert "no regular file" in said
+    code, output = call(command, files.run_id, "--history", files.directory.parents[1])
+    assert code == 1, output
+    assert "no regular file" in output
     assert secret.read_text() == SECRET
     assert not list(tmp_path.glob("*.tar.zst"))
 
@@ -403,7 +403,7 @@ def test_a_folder_whose_name_is_a_glob_pattern_is_no_run(files: RunFiles, name: 
     history = files.directory.parents[1]
     grow(create(history, run_id="other"), 1)
     files.directory.rename(files.directory.with_name(name))
-    assert [one.run_id for one in runs_in(history)] == ["other"]
+    assert [run.run_id for run in runs_in(history)] == ["other"]
     assert [row["run_id"] for row in Database(history).rows("FROM runs")] == ["other"]
 
 
@@ -428,9 +428,9 @@ def test_a_history_cannot_claim_to_be_the_copy_of_a_remote_one(
         url = f"s3://theirs?endpoint_override=127.0.0.1:{port}&scheme=http"
         (history / ".remote").write_text(f'{{"url": "{url}", "name": "x"}}')
         for command in (["runs"], ["best", "last"], ["sql", "FROM runs"]):
-            code, said = call(*command, "--history", history)
-            assert code == 2, said
-            assert "copy of a history" in said
+            code, output = call(*command, "--history", history)
+            assert code == 2, output
+            assert "copy of a history" in output
     assert not requested
 
 
@@ -499,8 +499,8 @@ def test_a_small_file_that_expands_to_a_large_table_is_refused(files: RunFiles, 
         read_file(path)
     pack(files, tmp_path / "run.tar.zst")
     with pytest.raises(HistoryError, match="MiB of memory"):
-        unpack(tmp_path / "run.tar.zst", tmp_path / "there")
-    assert not list((tmp_path / "there").glob("runs/*"))
+        unpack(tmp_path / "run.tar.zst", tmp_path / "unpacked")
+    assert not list((tmp_path / "unpacked").glob("runs/*"))
 
 
 def test_a_small_file_that_expands_to_a_long_list_is_refused(tmp_path: Path):
@@ -595,7 +595,7 @@ def test_a_link_in_a_wheel_copies_no_file_of_the_host(wheels: Path, tmp_path: Pa
         link = zipfile.ZipInfo("link")
         link.external_attr = 0o120777 << 16
         archive.writestr(link, str(secret))
-    folder = tmp_path / "there"
+    folder = tmp_path / "unpacked"
     folder.mkdir()
     packages.fetch(["counting"], packages.resolve(["counting"], PYTHON), PYTHON, folder)
     assert not any(SECRET in path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())

@@ -117,7 +117,7 @@ def test_completions_of_a_killed_machine_are_not_requested_again(
     machines = [a_machine(bucket, cache, monkeypatch) for cache in caches]
     sets = [f"sandbox.image={sandbox_image}", "sampling.batch=1", "sampling.attempts=1"]
     model = ["--model", "openai/test", "--api-base", provider.api_base, "--generations", "100000"]
-    machines[0].start(str(toy), *model, *(part for one in sets for part in ("--set", one)))
+    machines[0].start(str(toy), *model, *(part for setting in sets for part in ("--set", setting)))
     for turn in range(3):
         killed, next_one = machines[turn % 2], machines[(turn + 1) % 2]
         killed.wait_for_generations(2)

@@ -98,7 +98,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, migrated_database: Migrated
             started.stop()
 
 
-def ask(server: EmbeddedServer, method: str, path: str, *, password: bool = True, **more: Any) -> httpx.Response:
+def send(server: EmbeddedServer, method: str, path: str, *, password: bool = True, **more: Any) -> httpx.Response:
     user, _, secret = server.password.partition(":")
     auth = (user, secret) if password else None
     return httpx.request(method, f"http://127.0.0.1:{server.port}{path}", auth=auth, timeout=60, **more)
@@ -107,8 +107,8 @@ def ask(server: EmbeddedServer, method: str, path: str, *, password: bool = True
 @pytest.mark.prefect
 def test_requests_without_the_password_are_refused(server: EmbeddedServer):
     for method, path in (("GET", "/api/admin/version"), ("POST", "/api/deployments/filter"), ("GET", "/api/docs")):
-        assert ask(server, method, path, password=False).status_code == 401, path
-    assert ask(server, "GET", "/api/admin/version").status_code == 200
+        assert send(server, method, path, password=False).status_code == 401, path
+    assert send(server, "GET", "/api/admin/version").status_code == 200
     wrong = httpx.get(f"{server.url}/admin/version", auth=("overnight", "guessed"))
     assert wrong.status_code == 401
 
@@ -116,11 +116,11 @@ def test_requests_without_the_password_are_refused(server: EmbeddedServer):
 @pytest.mark.prefect
 def test_another_host_is_refused_even_with_the_password(server: EmbeddedServer):
     for host in ("evil.example", f"evil.example:{server.port}", "127.0.0.1", f"127.0.0.1.evil.example:{server.port}"):
-        assert ask(server, "GET", "/api/admin/version", headers={"Host": host}).status_code == 403, host
-        assert ask(server, "GET", "/", headers={"Host": host}).status_code == 403, host
+        assert send(server, "GET", "/api/admin/version", headers={"Host": host}).status_code == 403, host
+        assert send(server, "GET", "/", headers={"Host": host}).status_code == 403, host
     for name in ("127.0.0.1", "localhost", "LocalHost", "[::1]"):
         host = f"{name}:{server.port}"
-        assert ask(server, "GET", "/api/admin/version", headers={"Host": host}).status_code == 200, host
+        assert send(server, "GET", "/api/admin/version", headers={"Host": host}).status_code == 200, host
 
 
 def raw(port: int, request: str) -> str:
@@ -166,7 +166,7 @@ def test_hosts_that_only_resemble_loopback_are_refused(server: EmbeddedServer, r
 @pytest.mark.prefect
 def test_no_page_may_show_the_server_s_pages_in_a_frame(server: EmbeddedServer):
     for path in ("/", "/api/health", "/dashboard"):
-        headers = ask(server, "GET", path).headers
+        headers = send(server, "GET", path).headers
         assert headers["x-frame-options"] == "DENY", path
         assert "frame-ancestors 'none'" in headers["content-security-policy"], path
 
@@ -175,8 +175,8 @@ def test_no_page_may_show_the_server_s_pages_in_a_frame(server: EmbeddedServer):
 def test_answers_never_contain_the_password(server: EmbeddedServer):
     secret = server.password.partition(":")[2]
     for path in ("/ui-settings", "/", "/api/health", "/api/ready", "/api/admin/settings", "/api/openapi.json"):
-        assert secret not in ask(server, "GET", path, password=False).text, path
-    assert secret not in ask(server, "GET", "/api/admin/settings").text
+        assert secret not in send(server, "GET", path, password=False).text, path
+    assert secret not in send(server, "GET", "/api/admin/settings").text
 
 
 @pytest.mark.prefect
@@ -240,13 +240,17 @@ def test_a_web_socket_without_the_password_is_refused(server: EmbeddedServer, pa
 
 @pytest.mark.prefect
 def test_a_page_of_another_origin_is_refused(server: EmbeddedServer):
-    asked = {"Origin": EVIL, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
-    preflight = ask(server, "OPTIONS", "/api/deployments/filter", headers=asked, password=False)
-    plain = ask(server, "GET", "/api/health", headers={"Origin": EVIL})
+    preflight_headers = {
+        "Origin": EVIL,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization",
+    }
+    preflight = send(server, "OPTIONS", "/api/deployments/filter", headers=preflight_headers, password=False)
+    plain = send(server, "GET", "/api/health", headers={"Origin": EVIL})
     for answer in (preflight, plain):
         assert answer.status_code == 403
         assert not [name for name in answer.headers if name.startswith("access-control-")]
-    own = ask(server, "GET", "/api/health", headers={"Origin": f"http://localhost:{server.port}"})
+    own = send(server, "GET", "/api/health", headers={"Origin": f"http://localhost:{server.port}"})
     assert own.headers["access-control-allow-origin"] == f"http://localhost:{server.port}"
 
 
@@ -262,11 +266,11 @@ def test_another_origin_can_neither_start_a_night_nor_read_notification_addresse
         # With and without the password, which a browser might add, and as a form, which needs no preflight request.
         for password in (True, False):
             for headers in ({"Origin": EVIL}, {"Origin": EVIL, "Content-Type": "text/plain"}, {"Origin": "null"}):
-                assert ask(server, "POST", night, headers=headers, content="{}", password=password).status_code == 403
-                read = ask(server, "GET", secret, headers=headers, password=password)
+                assert send(server, "POST", night, headers=headers, content="{}", password=password).status_code == 403
+                read = send(server, "GET", secret, headers=headers, password=password)
                 assert (read.status_code, "secret-topic" in read.text) == (403, False)
-        assert ask(server, "GET", secret, password=False).status_code == 401
-        assert "secret-topic" in ask(server, "GET", secret).text
+        assert send(server, "GET", secret, password=False).status_code == 401
+        assert "secret-topic" in send(server, "GET", secret).text
         flow_runs = client.read_flow_runs()
         assert [flow_run for flow_run in flow_runs if flow_run.state is not None and not flow_run.auto_scheduled] == []
 

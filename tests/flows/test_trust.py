@@ -51,10 +51,10 @@ def test_no_key_is_sent_to_a_specification_s_address_until_the_address_is_accept
 ):
     path = specification(toy, home / "problem", model(provider))
     history = ("--history", home / "history")
-    code, said = call("run", path, *SHORT, *history)
+    code, output = call("run", path, *SHORT, *history)
     assert code == 2
-    assert provider.api_base in said
-    assert "--trust-settings" in said
+    assert provider.api_base in output
+    assert "--trust-settings" in output
     assert not provider.keys
     assert not (home / "history").exists()
     assert call("run", path, *SHORT, *history, "--trust-settings")[0] == 0
@@ -81,11 +81,11 @@ def test_no_key_is_sent_to_an_imported_run_s_address_until_the_address_is_accept
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "another user"))
     assert call("import", home / "run.tar.zst", *ours)[0] == 0
     before = len(provider.keys)
-    code, said = call("resume", "last", "--generations", "1", *ours)
+    code, output = call("resume", "last", "--generations", "1", *ours)
     assert code == 2
-    assert provider.api_base in said
+    assert provider.api_base in output
     assert len(provider.keys) == before
-    assert call("replay", "last", *ours)[0] == 0, "a replay asks no model"
+    assert call("replay", "last", *ours)[0] == 0, "a replay requests no completions"
     assert call("resume", "last", "--generations", "1", "--trust-settings", *ours)[0] == 0
     assert len(provider.keys) > before
 
@@ -109,7 +109,7 @@ CASES = [
     (proposal, command)
     for proposal in PROPOSALS
     for command in COMMANDS
-    if command != "compare" or "models" not in proposal  # whose flags name the models
+    if command != "compare" or "models" not in proposal  # its flags name the models
 ]
 
 
@@ -123,10 +123,10 @@ def test_every_command_refuses_and_names_proposals_that_it_would_use(
     path = specification(toy, home / "problem", 'known.baseline = "evaluate"', *inside)
     if place == "overnight.toml":
         (path.parent / place).write_text(proposal)
-    code, said = call(*(one.format(path) for one in COMMANDS[command]))
-    assert code == 2, said
-    assert "--trust-settings" in said
-    assert "Traceback" not in said
+    code, output = call(*(argument.format(path) for argument in COMMANDS[command]))
+    assert code == 2, output
+    assert "--trust-settings" in output
+    assert "Traceback" not in output
     assert not (home / "history").exists()
 
 
@@ -152,9 +152,9 @@ def test_the_user_s_configuration_accepts_its_settings_and_overrides_the_problem
 
 def test_the_user_s_configuration_may_not_hold_settings_of_problems(toy: Path, home: Path, call: Call):
     (home / "config.toml").write_text("search.islands = 3\n")
-    code, said = call("run", toy)
+    code, output = call("run", toy)
     assert code == 2
-    assert "expected [sampling] or [sandbox]" in said
+    assert "expected [sampling] or [sandbox]" in output
 
 
 def test_a_download_from_an_address_is_refused_until_it_is_accepted(toy: Path, home: Path):
@@ -204,6 +204,6 @@ def test_the_user_s_configuration_file_may_be_a_link(toy: Path, home: Path):
 
 def test_a_user_configuration_that_is_no_toml_is_reported(toy: Path, home: Path, call: Call):
     (home / "config.toml").write_text("sandbox = [\n")
-    code, said = call("run", toy)
+    code, output = call("run", toy)
     assert code == 2
-    assert "no TOML" in said
+    assert "no TOML" in output
