@@ -67,9 +67,9 @@ def _with_confirmed_winner(session: Session, order: list[Program], validation: d
         order: Programs, best first.
         validation: Validation scores by program id, which are corrected in place.
     """
-    confirmed = {session.population.start.id}
-    while (first := order[0]).id in validation and first.id not in confirmed:
-        confirmed.add(first.id)
+    rerun = {session.population.start.id}
+    while (first := order[0]).id in validation and first.id not in rerun:
+        rerun.add(first.id)
         confirmed_score = scores_on(session.run, "validation", [first], isolation=True).get(first.id)
         claimed_score = validation.pop(first.id)
         if confirmed_score is not None:
