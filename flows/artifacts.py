@@ -20,7 +20,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from flows.formatting import history_flag, printable, score, usd
 from flows.prefect_server.crash_detection import mark_crashed, watch_for_crashes
 from schemas.outcome import Outcome
-from tasks.report.code_view import unified
+from tasks.report.code_view import unified_diff
 
 if TYPE_CHECKING:
     from flows.session import Session
@@ -120,7 +120,7 @@ def progress_text(session: Session) -> str:
     text = (
         f"generation {progress.generation}, {progress.phase}; {progress.candidates} candidates, "
         f"{progress.outcomes[Outcome.SCORED]} scored; best {score(session.best.score)}, start "
-        f"{score(session.population.start.score)}; {usd(progress.budget.night_usd)}"
+        f"{score(session.start.score)}; {usd(progress.budget.night_usd)}"
     )
     return f"{text}; {printable(progress.message)}" if progress.message else text
 
@@ -128,7 +128,7 @@ def progress_text(session: Session) -> str:
 def best_program_rows(session: Session) -> list[dict[str, Any]]:
     """Return the rows of the table of best programs, best first."""
     ranked = sorted(session.programs.values(), key=lambda program: program.score, reverse=True)[:_TABLE_ROWS]
-    start = session.population.start
+    start = session.start
     return [
         {
             "program": program.id,
@@ -142,11 +142,11 @@ def best_program_rows(session: Session) -> list[dict[str, Any]]:
 
 def best_program_markdown(session: Session) -> str:
     """Return the best program and its difference to the start program; untrusted text cannot leave its code fences."""
-    run, best, start = session.run, session.best, session.population.start
+    run, best, start = session.run, session.best, session.start
     flag = history_flag(session.files.directory.parents[1])
     specification = run.problem.specification
     best_text, start_text = (printable(specification.function_text(program.body)) for program in (best, start))
-    difference = "\n".join(unified(start_text, best_text, "start", best.id))
+    difference = "\n".join(unified_diff(start_text, best_text, "start", best.id))
     parts = [
         f"## {run.problem.settings.title or run.problem.name}: {score(best.score)}",
         f"The start program has {score(start.score)}. Program `{best.id}` of run `{run.run_id}`.",

@@ -94,17 +94,17 @@ def ask_models(problem: Problem, samples: int, rules: StopConditions, judged_a_s
     Raises:
         ProviderError: If a model does not answer.
     """
-    from tasks.sample.probe import mean_usd, samples_a_second
+    from tasks.sample.probe import mean_usd_per_sample, samples_per_second
 
     settings = problem.settings
     probes = [_ask(problem, model, samples, rules) for model in settings.sampling.models]
     _print(probes)
     for one in probes:
         _say_what_holds_no_program(one)
-    answered = samples_a_second(probes, settings.search, settings.sampling)
+    answered = samples_per_second(probes, settings.search, settings.sampling)
     seconds = (rules.until - datetime.now(UTC)).total_seconds() if rules.until else None
     rate = min(answered, judged_a_second)
-    night = forecast(rate, mean_usd(probes), seconds=seconds, budget=rules.budget_usd)
+    night = forecast(rate, mean_usd_per_sample(probes), seconds=seconds, budget=rules.budget_usd)
     slower = "the models answer" if answered <= judged_a_second else "the sandbox judges"
     say(
         f"night: about {_round(night.samples)} samples in {duration(night.seconds)}, "
@@ -115,10 +115,10 @@ def ask_models(problem: Problem, samples: int, rules: StopConditions, judged_a_s
 
 
 def _ask(problem: Problem, model: Model, samples: int, rules: StopConditions) -> Probe:
-    from tasks.sample.probe import most_usd, probe, prompts_for
+    from tasks.sample.probe import build_probe_prompts, max_usd, probe
 
-    prompts = prompts_for(problem, model, samples)
-    most = most_usd(prompts, model, problem.settings.sampling)
+    prompts = build_probe_prompts(problem, model, samples)
+    most = max_usd(prompts, model, problem.settings.sampling)
     cost = "which LiteLLM knows no price for" if most is None else f"which costs {usd(most)} at most"
     say(f"{model.name} is asked {samples} time{'s' * (samples > 1)} as in a night, {cost}")
     found = probe(problem, model, prompts, rules.budget)
@@ -138,7 +138,7 @@ def _print(probes: Sequence[Probe]) -> None:
             f"{one.tokens_out:.0f}",
             _dollars(one.usd),
             f"{one.seconds:.2f}",
-            _dollars(one.usd_a_sample),
+            _dollars(one.usd_per_sample),
         )
         for one in probes
     ]

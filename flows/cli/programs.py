@@ -61,12 +61,12 @@ def diff(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """What changed from one program to another, as `diff -u` writes it; with one alone, from its better parent."""
-    from tasks.report.code_view import unified
+    from tasks.report.code_view import unified_diff
 
     database = _database(history)
     rows = [find_program(database, program), find_program(database, other)] if other else _parent_and(database, program)
     old, new = (f"{row['program_id']} score {score(row['score'])}" for row in rows)
-    lines = unified(_function(history, rows[0]), _function(history, rows[1]), old, new)
+    lines = unified_diff(_function(history, rows[0]), _function(history, rows[1]), old, new)
     if not lines:
         say("no difference")
     _print_diff(lines)
@@ -88,14 +88,14 @@ def lineage(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """The line from the start program to this one: each time the parent it is nearest to."""
-    from flows.report.lineage import line
+    from flows.report.lineage import line_of_descent
     from flows.report.run_data import read_run_data
     from tasks.history.files import find_run
-    from tasks.report.code_view import unified
+    from tasks.report.code_view import unified_diff
 
     database = _database(history)
     row = find_program(database, program)
-    steps = line(read_run_data(database, find_run(history, row["run_id"]), None), row["program_id"])
+    steps = line_of_descent(read_run_data(database, find_run(history, row["run_id"]), None), row["program_id"])
     if not diffs:
         columns = ("generation", "sample", "program", "score", "island", "model")
         rows = [(str(s.generation), str(s.sample), s.program_id, score(s.score), str(s.island), s.model) for s in steps]
@@ -103,7 +103,7 @@ def lineage(
         return
     for before, after in pairwise(steps):
         old, new = (f"{one.program_id} generation {one.generation} score {score(one.score)}" for one in (before, after))
-        _print_diff(unified(before.function, after.function, old, new))
+        _print_diff(unified_diff(before.function, after.function, old, new))
 
 
 def explain(program: ProgramId, /, *, history: History = DEFAULT_HISTORY) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Group
 
-    from flows.live_report import Watched
+    from flows.live_report import LiveReport
     from schemas.report_data import ReportData
 
 _EVERY_S = 2.0
@@ -34,16 +34,16 @@ def watch(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Watch a run: the report as a page that follows the night, or a view for the terminal. Ctrl-C ends it."""
-    from flows.live_report import Watched
+    from flows.live_report import LiveReport
     from tasks.history.files import find_run
 
-    watched = Watched(history, find_run(history, run))
-    watched.story()
+    watched = LiveReport(history, find_run(history, run))
+    watched.data()
     with contextlib.suppress(KeyboardInterrupt):
         (_show if terminal else _serve)(watched, port)
 
 
-def _serve(watched: Watched, port: int) -> None:
+def _serve(watched: LiveReport, port: int) -> None:
     import uvicorn
 
     from flows.live_report import application
@@ -65,16 +65,16 @@ def _listening(port: int) -> socket.socket:
         ) from error
 
 
-def _show(watched: Watched, _port: int) -> None:
+def _show(watched: LiveReport, _port: int) -> None:
     from rich.live import Live
 
     if not out().is_terminal:
-        out().print(view(watched.story()))
+        out().print(view(watched.data()))
         return
-    with Live(view(watched.story()), console=out(), auto_refresh=False, screen=True) as live:
+    with Live(view(watched.data()), console=out(), auto_refresh=False, screen=True) as live:
         while True:
             time.sleep(_EVERY_S)
-            live.update(view(watched.story()), refresh=True)
+            live.update(view(watched.data()), refresh=True)
 
 
 def view(story: ReportData) -> Group:
@@ -83,16 +83,16 @@ def view(story: ReportData) -> Group:
     from rich.text import Text
 
     settings = story.run.problem.settings
-    last, known = story.moments[-1], settings.known.best
+    last, known = story.generations[-1], settings.known.best
     head = f"{settings.title or story.run.problem.name} · {story.run.run_id} · {_state(story)}"
     beside = "" if known is None else f", best known {score(known)}"
-    best = f"best {score(last.best)} (started with {score(story.moments[0].best)}{beside}): {settings.score_name}"
+    best = f"best {score(last.best)} (started with {score(story.generations[0].best)}{beside}): {settings.score_name}"
     spent = f"generation {last.generation}, {last.samples:,} samples, {duration(last.seconds)}, {usd(last.cost_usd)}"
     return Group(
         Text(head, style="bold"),
         Text(best),
         Text(spent),
-        Text(spark([moment.best for moment in story.moments])),
+        Text(spark([moment.best for moment in story.generations])),
         _islands(story),
         _models(story),
     )
