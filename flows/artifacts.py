@@ -1,4 +1,4 @@
-"""What a night shows in Prefect's pages: how far it is, its best programs, the best one and what it changed."""
+"""Prefect artifacts of a night: its progress, a table of its best programs, the best program with its changes."""
 
 from __future__ import annotations
 
@@ -27,62 +27,64 @@ if TYPE_CHECKING:
 
 TAG = "overnight"
 
-_EVERY_S = 20.0
-"""Seconds between two looks; each costs some milliseconds."""
+_INTERVAL_S = 20.0
+"""Seconds between two updates, each of which takes some milliseconds."""
 
-_ANSWER_S = 5.0
-"""Seconds that the server may take for an answer: the night does not wait for what is only shown."""
+_TIMEOUT_S = 5.0
+"""Timeout of requests to the server in seconds; it is short, since the night waits for them."""
 
-_LISTED = 10
-"""Programs in the table."""
+_TABLE_ROWS = 10
+"""Number of programs in the table."""
 
 
 class NightArtifacts:
-    """The artifacts of one night: made once, then changed in place. A server that fails costs a note, no more.
+    """Artifacts of one night, created once and then updated in place. Errors of the server are only noted.
+
+    The artifacts of all nights of a run have the same keys, so that Prefect shows them as versions.
 
     Args:
-        flow_run_id: Of the night.
-        session: What is shown. Artifacts of all nights of a run have the same keys, which Prefect takes for versions.
+        flow_run_id: Id of the night's flow run.
+        session: Session that the artifacts describe.
     """
 
     def __init__(self, flow_run_id: str, session: Session) -> None:
         self._flow_run_id = UUID(flow_run_id)
         self._session = session
-        self._client = get_client(sync_client=True, httpx_settings={"timeout": _ANSWER_S})
+        self._client = get_client(sync_client=True, httpx_settings={"timeout": _TIMEOUT_S})
         self._artifacts: dict[str, UUID] = {}
         self._shown: dict[str, Any] = {}
         self._shown_at = float("-inf")
 
     def begin(self, night: int) -> None:
-        """Names and tags the night's flow run, and clears up what nights left that have died."""
+        """Name and tag the night's flow run, and mark flow runs of earlier nights that died as crashed."""
         run = self._session.run
         tags = [TAG, run.run_id, run.problem.name]
-        with _noted(self._session):
+        with _noting_errors(self._session):
             self._client.update_flow_run(self._flow_run_id, name=f"{run.run_id}-night-{night}", tags=tags)
             mark_crashed(self._client, run.run_id, self._flow_run_id)
             watch_for_crashes(self._client)
 
-    def look(self, share: float, *, now: bool = False) -> None:
-        """Shows how things stand, if that was not done a moment ago.
+    def update(self, share: float, *, now: bool = False) -> None:
+        """Update the artifacts, at most every 20 s.
 
         Args:
-            share: Of the night that is over, by the rule that is nearest, 0 to 1.
-            now: However short ago the last time was.
+            share: Share of the night that is over by the stop condition nearest to its limit, 0 to 1.
+            now: Whether to update regardless of the last time.
         """
-        if not now and time.monotonic() - self._shown_at < _EVERY_S:
+        if not now and time.monotonic() - self._shown_at < _INTERVAL_S:
             return
         session = self._session
         self._shown_at = time.monotonic()
-        with _noted(session):
-            self._put("progress", "progress", round(100 * share, 1), in_words(session))
+        with _noting_errors(session):
+            self._put("progress", "progress", round(100 * share, 1), progress_text(session))
             if self._shown.get("best") != session.best.id:
-                self._put("best", "markdown", best_in_markdown(session), "The best program, and what it changed")
+                self._put("best", "markdown", best_program_markdown(session), "The best program and its changes")
                 self._shown["best"] = session.best.id
-            self._put("best-programs", "table", json.dumps(best_programs(session)), "The best programs, best first")
+            self._put("best-programs", "table", json.dumps(best_program_rows(session)), "The best programs, best first")
 
-    def report(self, path: Path) -> None:
-        """Links to the report on this machine."""
-        with _noted(self._session):
+    def link_report(self, path: Path) -> None:
+        """Add a link to the report on this machine."""
+        with _noting_errors(self._session):
             self._put("report", "markdown", f"[{path.name}]({path.as_uri()}): `{path}`", "The report of the run")
 
     def _put(self, key: str, kind: str, data: Any, description: str) -> None:
@@ -91,36 +93,41 @@ class NightArtifacts:
         if key in self._artifacts:
             self._client.update_artifact(self._artifacts[key], ArtifactUpdate(data=data, description=description))
         else:
-            full_key, of = f"{self._session.run.run_id}-{key}", self._flow_run_id
-            artifact = ArtifactCreate(key=full_key, type=kind, data=data, description=description, flow_run_id=of)
+            artifact = ArtifactCreate(
+                key=f"{self._session.run.run_id}-{key}",
+                type=kind,
+                data=data,
+                description=description,
+                flow_run_id=self._flow_run_id,
+            )
             self._artifacts[key] = self._client.create_artifact(artifact).id
         self._shown[key] = data, description
 
 
 @contextlib.contextmanager
-def _noted(session: Session) -> Iterator[None]:
-    """Note what a server that fails does not show; try once more at most, for a database that is busy."""
+def _noting_errors(session: Session) -> Iterator[None]:
+    """Note errors of the server in place of raising them; requests are retried once, in case the database is busy."""
     try:
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
             yield
     except (httpx.HTTPError, PrefectException) as error:
-        session.progress.note(f"Prefect's pages do not show everything: {error}")
+        session.progress.note(f"Prefect's pages are incomplete: {error}")
 
 
-def in_words(session: Session) -> str:
-    """How far a night is: one line."""
+def progress_text(session: Session) -> str:
+    """Return one line of text on the progress of a night."""
     progress = session.progress
-    said = (
+    text = (
         f"generation {progress.generation}, {progress.phase}; {progress.candidates} candidates, "
         f"{progress.outcomes[Outcome.SCORED]} scored; best {score(session.best.score)}, start "
         f"{score(session.start.score)}; {usd(progress.budget.night_usd)}"
     )
-    return f"{said}; {printable(progress.message)}" if progress.message else said
+    return f"{text}; {printable(progress.message)}" if progress.message else text
 
 
-def best_programs(session: Session) -> list[dict[str, Any]]:
-    """Rows of a table, best first."""
-    ranked = sorted(session.programs.values(), key=lambda program: program.score, reverse=True)[:_LISTED]
+def best_program_rows(session: Session) -> list[dict[str, Any]]:
+    """Return the rows of the table of best programs, best first."""
+    ranked = sorted(session.programs.values(), key=lambda program: program.score, reverse=True)[:_TABLE_ROWS]
     start = session.start
     return [
         {
@@ -133,25 +140,25 @@ def best_programs(session: Session) -> list[dict[str, Any]]:
     ]
 
 
-def best_in_markdown(session: Session) -> str:
-    """The best program and its difference to the start program. Strangers' text stays inside of its fences."""
+def best_program_markdown(session: Session) -> str:
+    """Return the best program and its difference to the start program; untrusted text cannot leave its code fences."""
     run, best, start = session.run, session.best, session.start
     flag = history_flag(session.files.directory.parents[1])
     specification = run.problem.specification
-    text, before = (printable(specification.function_text(one.body)) for one in (best, start))
-    difference = "\n".join(unified_diff(before, text, "start", best.id))
+    best_text, start_text = (printable(specification.function_text(program.body)) for program in (best, start))
+    difference = "\n".join(unified_diff(start_text, best_text, "start", best.id))
     parts = [
         f"## {run.problem.settings.title or run.problem.name}: {score(best.score)}",
         f"The start program has {score(start.score)}. Program `{best.id}` of run `{run.run_id}`.",
-        _fenced(text, "python"),
-        "### What it changed" if difference else "No better program than the start program yet.",
+        _fenced(best_text, "python"),
+        "### Changes" if difference else "No better program than the start program yet.",
         _fenced(difference, "diff") if difference else "",
-        f"Keep it: `overnight best {run.run_id} --write best.py{flag}`. Report: `overnight report {run.run_id}{flag}`.",
+        f"Save it: `overnight best {run.run_id} --write best.py{flag}`. Report: `overnight report {run.run_id}{flag}`.",
     ]
     return "\n\n".join(part for part in parts if part)
 
 
 def _fenced(text: str, language: str) -> str:
-    fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=2) + 1)
-    fence = max(fence, "```", key=len)
+    longest = max((len(backticks) for backticks in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text}\n{fence}"

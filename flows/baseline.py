@@ -1,4 +1,4 @@
-"""What can be had on a problem without any model, computed in the sandbox by the specification's own function."""
+"""Baseline score of a problem, computed in the sandbox by a function of its specification and without a model."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem, Split
 from schemas.specification import Specification
 
-_PATIENCE = 10
-"""So many times the seconds of a candidate."""
+_TIME_FACTOR = 10
+"""Factor on the time limit of a candidate."""
 
 
 def score_function(problem: Problem, split: Split, function: str) -> Verdict:
-    """The verdict on a function of the specification, in place of its run function, on one split of the inputs.
+    """Evaluate a function of the specification in place of its run function, on one split of the inputs.
 
     Raises:
-        SpecificationError: If it has no score.
+        SpecificationError: If the function has no score.
         EnvironmentFault: If the sandbox failed.
     """
     assert isinstance(problem.specification, Specification)
     limits = problem.settings.limits
-    # What is computed is no candidate: it may search for a while, also on a busy machine.
-    patient = limits.model_copy(update={"wall_s": _PATIENCE * limits.wall_s, "cpu_s": None})
-    alone = replace(
+    # Unlike a candidate, a baseline may search for a while, also on a busy machine.
+    longer_limits = limits.model_copy(update={"wall_s": _TIME_FACTOR * limits.wall_s, "cpu_s": None})
+    baseline_problem = replace(
         problem,
         specification=replace(problem.specification, run=function),
-        settings=problem.settings.model_copy(update={"thresholds": (), "limits": patient}),
+        settings=problem.settings.model_copy(update={"thresholds": (), "limits": longer_limits}),
     )
-    with open_sandboxes(alone, split, seed=0, run_id="baseline", isolation=False, programs=1) as sandbox:
+    with open_sandboxes(baseline_problem, split, seed=0, run_id="baseline", isolation=False, programs=1) as sandbox:
         verdict = sandbox.evaluate(problem.specification.text)
     if verdict.outcome is Outcome.SANDBOX_ERROR:
         raise sandbox_fault(verdict)

@@ -1,4 +1,4 @@
-"""Compaction beside a night: the files of old generations are put together while the search goes on."""
+"""Compaction during a night: files of old generations are merged while the search runs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from tasks.history.files import RunFiles
 
 
 class Compaction:
-    """Compacts a run in a thread of its own. A failure costs nothing but speed: it is noted, and only after an outage
-    is more tried.
+    """Compaction of one run in a thread of its own.
+
+    A failure only makes queries slower, so it is noted. After an outage the next compaction is attempted as usual;
+    after any other failure none is.
 
     Args:
-        files: Of the run; its lock is held.
-        note: Is told what went wrong.
+        files: Files of the run, whose lock is held.
+        note: Function that takes an error message.
     """
 
     def __init__(self, files: RunFiles, note: Callable[[str], None]) -> None:
@@ -27,20 +29,20 @@ class Compaction:
         self._running: Future[None] | None = None
 
     def committed(self) -> None:
-        """Begins where there is enough to do and nothing being done; returns at once."""
+        """Start a compaction if enough generations have accumulated and none is running; return at once."""
         if self._running is None or self._running.done():
             self._running = self._thread.submit(self._compact, MIN_DURING_NIGHT)
 
     def close(self) -> None:
-        """At the end of a night: what is left, where it is more than a few. Returns when it is done."""
+        """Compact the remaining generations, unless they are few, and wait until that is done."""
         self._thread.submit(self._compact, MIN_AT_END)
         self._thread.shutdown()
 
-    def _compact(self, least: int) -> None:
+    def _compact(self, minimum: int) -> None:
         if self._has_failed:
             return
         try:
-            compact(self._files, least)
+            compact(self._files, minimum)
         except OvernightError as error:
             self._has_failed = not isinstance(error, Outage)
             self._note(error.message)

@@ -1,4 +1,4 @@
-"""The end of a night's grace: the generation under way is cut short, whatever it is waiting for."""
+"""Timer that cuts work short at a given time, such as the generation under way at the end of the grace period."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
-_LOOK_S = 1.0
-"""Seconds between two looks at the clock, which may be set, or go on while the machine sleeps."""
+_INTERVAL_S = 1.0
+"""Seconds between two reads of the clock, which may be set or may advance while the machine sleeps."""
 
 
 @contextlib.contextmanager
 def cut_off(at: datetime | None, cut: Callable[[], None]) -> Iterator[None]:
-    """Call `cut` from another thread once a moment has passed, unless the block has ended before.
+    """Call `cut` from another thread at a given time, unless the block has ended before.
 
     Args:
-        at: The moment; None for never.
-        cut: Called at most once.
+        at: Time of the call; None for never.
+        cut: Function that is called at most once.
     """
     if at is None:
         yield
         return
-    over = threading.Event()
+    has_ended = threading.Event()
 
     def wait() -> None:
         while (left_s := (at - datetime.now(UTC)).total_seconds()) > 0:
-            if over.wait(min(_LOOK_S, left_s)):
+            if has_ended.wait(min(_INTERVAL_S, left_s)):
                 return
-        if not over.is_set():
+        if not has_ended.is_set():
             cut()
 
-    waiting = threading.Thread(target=wait, name="overnight-cutoff", daemon=True)
-    waiting.start()
+    timer = threading.Thread(target=wait, name="overnight-cutoff", daemon=True)
+    timer.start()
     try:
         yield
     finally:
-        over.set()
-        waiting.join()
+        has_ended.set()
+        timer.join()

@@ -1,4 +1,4 @@
-"""When a night ends, as a person says it: a time of day, a duration, a moment."""
+"""Deadlines as users write them: a time of day, a duration, or a date with a time."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d
 
 
 def parse_until(text: str, now: datetime) -> datetime:
-    """The next `07:00` after now, `7h30m` from now, or the moment an ISO time names.
+    """Return the time that a text names: the next `07:00`, `7h30m` from now, or an ISO date and time.
 
     Args:
-        text: What was typed.
-        now: With a time zone; times without one are in it.
+        text: Text of the user.
+        now: Current time with a time zone, which also holds for times without one.
 
     Raises:
-        UsageError: If it is none of these, or past.
+        UsageError: If the text is none of these, or the time is past.
     """
     moment = _time_of_day(text, now) or _duration(text, now) or _moment(text, now)
     if moment is None:
         raise UsageError(f"--until takes a time, got {text!r}", remedy="For example: 07:00, 7h30m or 2026-12-01T07:00")
     if moment.astimezone(UTC) <= now.astimezone(UTC):
-        raise UsageError(f"--until {text} is past: it is {now:%Y-%m-%d %H:%M %Z}", remedy="Name a time to come.")
+        raise UsageError(f"--until {text} is past: it is {now:%Y-%m-%d %H:%M %Z}", remedy="Name a future time.")
     return moment
 
 
 def local_now() -> datetime:
-    """The time here, in a zone that knows when its clocks change; where that has no name, at the offset it has now."""
+    """Return the local time, in a named zone that knows its clock changes; without a name, at the current offset."""
     zone = local_zone()
     return datetime.now(ZoneInfo(zone)) if zone else datetime.now().astimezone()
 
 
 def local_zone() -> str | None:
-    """The name of this machine's time zone; `None` where it has none."""
+    """Return the name of this machine's time zone; `None` if it has none."""
     from tzlocal import get_localzone_name
 
     try:
@@ -47,9 +47,9 @@ def local_zone() -> str | None:
 
 
 def is_every_night(text: str) -> bool:
-    """Whether it is a time of day or a duration, which every night has, rather than one moment."""
-    anywhen = datetime(2000, 1, 1, tzinfo=UTC)
-    return (_time_of_day(text, anywhen) or _duration(text, anywhen)) is not None
+    """Return whether a text is a time of day or a duration, which apply to every night, rather than a date."""
+    any_time = datetime(2000, 1, 1, tzinfo=UTC)
+    return (_time_of_day(text, any_time) or _duration(text, any_time)) is not None
 
 
 def _time_of_day(text: str, now: datetime) -> datetime | None:
@@ -65,7 +65,7 @@ def _duration(text: str, now: datetime) -> datetime | None:
     if match is None or not any(match.groups()):
         return None
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    # In UTC: what is added to a time of a zone moves its hands, over a changed clock, too.
+    # In UTC: adding to a zone's local time would ignore a clock change in between.
     end = now.astimezone(UTC) + timedelta(hours=hours, minutes=minutes, seconds=seconds)
     return end.astimezone(now.tzinfo)
 

@@ -1,4 +1,4 @@
-"""The final of a night: its best programs on inputs that the search has never seen."""
+"""Final evaluation of a night: its best programs on inputs that the search has not used."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tasks.evaluate.fault_attribution import evaluate_with_retry
 
 
 def judge_finalists(session: Session) -> tuple[Finalist, ...]:
-    """The best programs by training score, tried on the validation inputs; the winner and the start on the held-out.
+    """Evaluate the best programs by training score on the validation inputs, the winner and the start on the held-out.
 
     Returns:
-        Best first: by validation score where there are validation inputs, else by training score; of equals the
-        earlier one, so that the start program stays the best until another is better.
+        Finalists, best first: by validation score if there are validation inputs, else by training score. Of equal
+        programs the earlier one comes first, so that the start program stays the best until another is better.
 
     Raises:
-        SandboxUnavailable: If the engine is at fault, which must cost no finalist its place.
+        SandboxUnavailable: If the engine fails, which must not count against a finalist.
     """
     start = session.start
-    entrants = [start, *(program for program in _best_of_each_signature(session) if program.id != start.id)]
-    validation = scores_on(session.run, "validation", entrants)
-    order = _ordered(entrants, validation)
+    candidates = [start, *(program for program in _best_of_each_signature(session) if program.id != start.id)]
+    validation = scores_on(session.run, "validation", candidates)
+    order = _ranked(candidates, validation)
     if _confirms(session):
-        order = _with_a_confirmed_first(session, order, validation)
+        order = _with_confirmed_winner(session, order, validation)
     winner_and_start = list({order[0].id: order[0], start.id: start}.values())
     held_out = scores_on(session.run, "held_out", winner_and_start, isolation=_confirms(session) or None)
     return tuple(
@@ -37,7 +37,7 @@ def judge_finalists(session: Session) -> tuple[Finalist, ...]:
 
 
 def _best_of_each_signature(session: Session) -> list[Program]:
-    """The best programs, one for each signature: equal scores on every training input promise nothing new."""
+    """Return the best programs, one per signature, since equal scores on all training inputs suggest equal programs."""
     first: dict[tuple[float, ...], Program] = {}
     for program in session.programs.values():
         first.setdefault(program.scores, program)
@@ -45,44 +45,53 @@ def _best_of_each_signature(session: Session) -> list[Program]:
     return ranked[: session.run.problem.settings.finalists]
 
 
-def _ordered(programs: list[Program], validation: dict[str, float]) -> list[Program]:
-    """Best first; those without a score on validation last."""
-    return sorted(programs, key=lambda one: (validation.get(one.id, float("-inf")), one.score), reverse=True)
+def _ranked(programs: list[Program], validation: dict[str, float]) -> list[Program]:
+    """Sort programs by validation score, then by training score; programs without a validation score come last."""
+    return sorted(
+        programs, key=lambda program: (validation.get(program.id, float("-inf")), program.score), reverse=True
+    )
 
 
 def _confirms(session: Session) -> bool:
     return session.run.problem.settings.sandbox.confirm != "never"
 
 
-def _with_a_confirmed_first(session: Session, order: list[Program], validation: dict[str, float]) -> list[Program]:
-    """The order once its first was run again, split, on the validation inputs; the lower score counts, if there is one.
+def _with_confirmed_winner(session: Session, order: list[Program], validation: dict[str, float]) -> list[Program]:
+    """Confirm the first program on the validation inputs, and re-rank the programs until a confirmed one is first.
+
+    Confirmation repeats the evaluation, isolated. The lower of both scores counts; without a second score the program
+    has none. The start program needs no confirmation.
 
     Args:
-        session: Of the run.
-        order: Best first.
-        validation: Score of each by id; what turned out otherwise is put right.
+        session: Session of the run.
+        order: Programs, best first.
+        validation: Validation scores by program id, which are corrected in place.
     """
-    seen = {session.start.id}
-    while (first := order[0]).id in validation and first.id not in seen:
-        seen.add(first.id)
-        again = scores_on(session.run, "validation", [first], isolation=True).get(first.id)
-        claimed = validation.pop(first.id)
-        if again is not None:
-            validation[first.id] = min(claimed, again)
-        order = _ordered(order, validation)
+    rerun = {session.start.id}
+    while (first := order[0]).id in validation and first.id not in rerun:
+        rerun.add(first.id)
+        confirmed_score = scores_on(session.run, "validation", [first], isolation=True).get(first.id)
+        claimed_score = validation.pop(first.id)
+        if confirmed_score is not None:
+            validation[first.id] = min(claimed_score, confirmed_score)
+        order = _ranked(order, validation)
     return order
 
 
 def scores_on(
     run: RunRecord, split: Split, programs: Sequence[Program], *, isolation: bool | None = None
 ) -> dict[str, float]:
-    """Score of each program by id on one split, in a sandbox of its own; of those that have one.
+    """Evaluate programs on one split in a new sandbox.
 
     Args:
-        run: Whose programs they are.
-        split: The inputs; without any, nobody has a score.
-        programs: To be run.
-        isolation: Whether the evolved function has a process of its own; as the settings say by default.
+        run: Run of the programs.
+        split: Split whose inputs are used.
+        programs: Programs to evaluate.
+        isolation: Whether evaluation is isolated, with a process for the evolved function; by default, as in the
+            settings.
+
+    Returns:
+        Scores by program id; programs without a score are left out, and without inputs all are.
     """
     problem = run.problem
     if not problem.inputs[split]:

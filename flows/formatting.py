@@ -1,4 +1,4 @@
-"""Numbers and strangers' text as they are told to people, alike everywhere."""
+"""Formatting of numbers, errors and untrusted text for people, the same in all output."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from schemas.errors import OvernightError
 from schemas.escaping import escape_invisible
 
 DEFAULT_HISTORY = Path("history")
-"""Where runs are kept unless somebody says otherwise."""
+"""Default folder of the history."""
 
 
 def history_flag(history: Path) -> str:
-    """` --history PLACE`, for a command that is to be copied; empty where the default is meant."""
+    """Return ` --history PLACE` for a command that the user may copy; an empty string for the default history."""
     from tasks.history.remote.mirror import place_of
 
     return "" if history == DEFAULT_HISTORY else f" --history {shlex.quote(place_of(history))}"
 
 
 def score(value: float | None) -> str:
-    """A score, to six significant digits; a dash where there is none."""
+    """Format a score with six significant digits; a missing one as a dash."""
     return "–" if value is None else f"{value:.6g}"
 
 
@@ -28,18 +28,18 @@ def usd(value: float) -> str:
     return f"${value:.2f}" if value >= 0.1 or value == 0 else f"${value:.4f}"
 
 
-def why(error: Exception) -> str:
-    """What an error says has happened; what to do about it depends on what was done since."""
+def error_text(error: Exception) -> str:
+    """Return an error's message without its remedy, which may not apply where the error is shown later."""
     return error.message if isinstance(error, OvernightError) else f"{type(error).__name__}: {error}"
 
 
-def count(number: int, what: str) -> str:
-    """`1 sample`, `1,200 samples`."""
-    return f"{number:,} {what}{'s' * (number != 1)}"
+def count(number: int, noun: str) -> str:
+    """Format a number with its noun: `1 sample`, `1,200 samples`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def duration(seconds: float) -> str:
-    """`3 s`, `4 min 05 s`, `7 h 12 min`."""
+    """Format a duration: `3 s`, `4 min 05 s`, `7 h 12 min`."""
     whole = int(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -49,5 +49,5 @@ def duration(seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """Text of models and programs, with whatever a terminal or page would obey, or hide, escaped."""
+    """Escape control and invisible characters in text of models and programs, for a terminal or a web page."""
     return escape_invisible(text)

@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.formatting import score, why
+from flows.formatting import error_text, score
 from flows.session import STOPPED_AT_ONCE, Session, open_session
 from schemas.errors import EnvironmentFault, UsageError
 from schemas.generation import GenerationRecord
@@ -130,7 +130,7 @@ class Attempt:
             ended_at=datetime.now(UTC),
             best=session.best,
             flow_run_id=str(flow_run.id or ""),
-            error=why(error),
+            error=error_text(error),
         )
         # A disk that is full, which may be the very reason, must not hide it.
         with contextlib.suppress(EnvironmentFault):

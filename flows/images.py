@@ -1,4 +1,4 @@
-"""The image that a problem's containers are made of."""
+"""Images for a problem's containers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from schemas.settings import Sandbox
 from tasks.evaluate import engine, images
 
 
-def require(sandbox: Sandbox) -> None:
-    """Makes sure that the engine has what the settings name.
+def require_image_and_runtime(sandbox: Sandbox) -> None:
+    """Require that the engine has the image and the runtime of the settings.
 
     Raises:
-        EnvironmentFault: If it does not answer, or lacks the image or the runtime.
+        EnvironmentFault: If the engine does not answer, or lacks one of them.
     """
     with contextlib.closing(engine.connect()) as docker:
         docker.require_image(sandbox.image)
@@ -24,25 +24,25 @@ def require(sandbox: Sandbox) -> None:
 
 
 def image_of(problem: Problem, note: Callable[[str], None] = lambda _: None) -> str:
-    """Name of the image: the sandbox image with what the problem adds to it, made if there is none yet.
+    """Return the name of a problem's image, the sandbox image with the problem's additions; build it if necessary.
 
     Args:
-        problem: Whose packages and files go in.
-        note: Is told what takes long.
+        problem: Problem with the packages and files to add.
+        note: Function that takes a message about a step that takes long.
 
     Raises:
         UntrustedSettings: If the image, the runtime or a download is not accepted.
-        SpecificationError: If there are no such packages, or the sandbox image's Python will not do.
-        EnvironmentFault: If the image cannot be had.
+        SpecificationError: If a package does not exist, or the sandbox image's Python does not suit the problem.
+        EnvironmentFault: If the image cannot be obtained.
     """
     require_trusted_sandbox(problem)
     image, needs = problem.settings.sandbox.image, problem.dependencies
-    # Set-up has looked at its own image.
-    is_known_to_do = image == Sandbox().image and not needs.packages and not needs.python
-    if is_known_to_do and not problem.files:
+    # Set-up has checked its own image.
+    needs_no_check = image == Sandbox().image and not needs.packages and not needs.python
+    if needs_no_check and not problem.files:
         return image
     with contextlib.closing(engine.connect()) as docker:
-        if not is_known_to_do:
+        if not needs_no_check:
             image = images.with_packages(docker, image, needs, note)
         if problem.files:
             image = images.with_files(docker, image, problem.files)

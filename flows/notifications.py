@@ -1,4 +1,4 @@
-"""Tells a person of a night wherever they are: mail, chat, push, through Apprise. What fails is a warning, no more."""
+"""Notifications of a night by mail, chat or push, through Apprise. One that cannot be sent is only a warning."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from apprise import NotifyBase
 
 VARIABLE = "OVERNIGHT_NOTIFY"
-"""Holds addresses, with spaces between them, where none is given."""
+"""Environment variable with the default addresses, separated by spaces."""
 
-_BETWEEN_S = 60.0
-"""Seconds between two words of a new best."""
+_MIN_INTERVAL_S = 60.0
+"""Minimum seconds between two notifications of a new best score."""
 
-_PATIENCE_S = 20.0
-"""Seconds that the end of a night waits for what is being sent."""
+_FLUSH_TIMEOUT_S = 20.0
+"""Seconds that the end of a night waits for notifications being sent."""
 
 
 class Notifier:
-    """Sends what happens in a night, in order, beside the night.
+    """Sender of a night's notifications, in order and in a thread of its own.
 
     Args:
-        addresses: Of services, as Apprise writes them. They may hold secrets, so that no text of ours repeats them.
-        gain: What the best score has to rise by for word of it; `None` for word of the end alone.
-        warn: Is told what could not be sent, in words.
+        addresses: Service addresses in Apprise's format. They may hold secrets, so no message of ours repeats them.
+        gain: Minimum rise of the best score for a notification; `None` to notify of the end of the night only.
+        warn: Function that shows a warning about a notification that could not be sent.
 
     Raises:
-        UsageError: If an address is of no service.
+        UsageError: If Apprise knows no service for an address.
     """
 
     def __init__(
@@ -51,45 +51,51 @@ class Notifier:
         self._services = [_service(address, number) for number, address in enumerate(addresses, start=1)]
         self._gain = gain
         self._warn = warn
-        self._told: float | None = None
-        self._told_at = 0.0
+        self._reported_best: float | None = None
+        self._reported_at = 0.0
         self._has_ended = False
         self._messages: queue.Queue[tuple[str, str, str] | None] = queue.Queue()
         self._sender: threading.Thread | None = None
 
-    def best(self, run_id: str, best: float, flag: str = "") -> None:
-        """The best score as it is now; the first one is what gains are counted from. `flag` as for `ended`."""
-        if self._told is None:
-            self._told = best
-        is_news = self._gain is not None and best > self._told and best - self._told >= self._gain
-        if is_news and time.monotonic() - self._told_at >= _BETWEEN_S:
-            text = f"Best score {score(best)}, {score(best - self._told)} more than what was told before."
-            self._send("info", f"Overnight: {run_id} has a new best", f"{text}\nLook: overnight best {run_id}{flag}")
-            self._told, self._told_at = best, time.monotonic()
-
-    def ended(self, run_id: str, night: NightRecord, start: float, failed: Sequence[int], flag: str = "") -> None:
-        """A night is over.
+    def report_best(self, run_id: str, best: float, flag: str = "") -> None:
+        """Notify of the best score if it has risen enough since the last notification, or since the first call.
 
         Args:
-            run_id: Of the run.
-            night: As it is written down.
+            run_id: Id of the run.
+            best: Current best score.
+            flag: `--history` flag for the commands that the text names.
+        """
+        if self._reported_best is None:
+            self._reported_best = best
+        rise = best - self._reported_best
+        has_risen = self._gain is not None and best > self._reported_best and rise >= self._gain
+        if has_risen and time.monotonic() - self._reported_at >= _MIN_INTERVAL_S:
+            text = f"Best score {score(best)}, {score(rise)} more than last reported."
+            self._send("info", f"Overnight: {run_id} has a new best", f"{text}\nShow it: overnight best {run_id}{flag}")
+            self._reported_best, self._reported_at = best, time.monotonic()
+
+    def report_end(self, run_id: str, night: NightRecord, start: float, failed: Sequence[int], flag: str = "") -> None:
+        """Notify of the end of a night.
+
+        Args:
+            run_id: Id of the run.
+            night: Record of the night.
             start: Score of the start program.
-            failed: Generations of the run that failed.
-            flag: For the commands that are named: where the history is.
+            failed: Numbers of the run's failed generations.
+            flag: `--history` flag for the commands that the text names.
         """
         self._has_ended = True
         reason = (night.stop_reason or StopReason.FAILED).value
         kind = {"failed": "failure", "interrupted": "warning"}.get(reason, "success")
-        self._send(
-            kind, f"Overnight: {run_id}, stopped by: {reason}", night_in_words(run_id, night, start, failed, flag)
-        )
+        text = night_summary(run_id, night, start, failed, flag)
+        self._send(kind, f"Overnight: {run_id}, stopped by: {reason}", text)
 
     @contextlib.contextmanager
-    def watching(self, name: str) -> Iterator[Notifier]:
-        """Inside is a night; where it ends without a word of its own, as one that cannot begin does, this says why.
+    def reporting_failure(self, name: str) -> Iterator[Notifier]:
+        """Notify of an error in the block unless the end was reported, for example of a night that cannot begin.
 
         Args:
-            name: What to call it: the run, or the problem where there is no run yet.
+            name: Name for the title: the run's id, or the problem's name while there is no run.
         """
         try:
             yield self
@@ -120,14 +126,14 @@ class Notifier:
         if self._sender is None:
             return
         self._messages.put(None)
-        self._sender.join(_PATIENCE_S)
+        self._sender.join(_FLUSH_TIMEOUT_S)
         if self._sender.is_alive():
-            self._warn(f"a notification may not have been sent: no answer in {_PATIENCE_S:.0f} s")
+            self._warn(f"a notification may not have been sent: no answer in {_FLUSH_TIMEOUT_S:.0f} s")
         self._sender = None
 
 
-def night_in_words(run_id: str, night: NightRecord, start: float, failed: Sequence[int], flag: str = "") -> str:
-    """What was found, why it stopped, what went wrong, and how to go on: a few lines of text."""
+def night_summary(run_id: str, night: NightRecord, start: float, failed: Sequence[int], flag: str = "") -> str:
+    """Return lines of text on a night's result, its stop reason, its problems, and commands to continue with."""
     reason = night.stop_reason.value if night.stop_reason else "unknown"
     taken = f", {duration((night.ended_at - night.started_at).total_seconds())}" if night.ended_at else ""
     gain = night.best_after - night.best_before
@@ -135,32 +141,32 @@ def night_in_words(run_id: str, night: NightRecord, start: float, failed: Sequen
         f"Best score {score(night.best_after)}: "
         + (f"{score(gain)} more than before this night" if gain > 0 else "not better than before this night")
         + f"; the start program has {score(start)}.",
-        *_finals(night),
+        *_scores_on_other_inputs(night),
         f"Night {night.number}: {count(night.generations, 'generation')}, {count(night.samples, 'sample')}, "
         f"{usd(night.cost_usd)}{taken}.",
         f"Stopped by: {reason}{f': {printable(night.error)}' if night.error else '.'}",
     ]
     if night.paused_by:
-        lines.append(f"Paused for {duration(night.paused_s)}, the last time by: {printable(night.paused_by)}")
+        lines.append(f"Paused for {duration(night.paused_s)}, most recently by: {printable(night.paused_by)}")
     if failed:
-        lines.append(f"Failed generations: {', '.join(map(str, failed))}. Again: overnight retry {run_id}{flag}")
-    lines += [f"Report: overnight report {run_id}{flag}", f"Go on: overnight resume {run_id}{flag}"]
+        lines.append(f"Failed generations: {', '.join(map(str, failed))}. Retry them: overnight retry {run_id}{flag}")
+    lines += [f"Report: overnight report {run_id}{flag}", f"Continue: overnight resume {run_id}{flag}"]
     return "\n".join(lines)
 
 
-def _finals(night: NightRecord) -> list[str]:
-    """Scores of the winner on inputs that the search has not seen, where there are any."""
+def _scores_on_other_inputs(night: NightRecord) -> list[str]:
+    """Return a line with the winner's scores on inputs that the search has not seen; no line without any."""
     if not night.finalists:
         return []
     winner = night.finalists[0]
     splits = [("validation", winner.validation), ("held-out", winner.held_out)]
-    told = [f"{name} {score(value)}" for name, value in splits if value is not None]
-    told += [f"{name} none, it fails there" for name in night.winner_fails_on]
-    return [f"The winner on other inputs: {', '.join(told)}."] if told else []
+    scores = [f"{name} {score(value)}" for name, value in splits if value is not None]
+    scores += [f"{name} none, it fails there" for name in night.winner_fails_on]
+    return [f"The winner on other inputs: {', '.join(scores)}."] if scores else []
 
 
-def addresses_of(given: Sequence[str] | None) -> list[str]:
-    """The addresses that were given, else those of the environment."""
+def notification_addresses(given: Sequence[str] | None) -> list[str]:
+    """Return the given addresses; without any, those of OVERNIGHT_NOTIFY."""
     return list(given or os.environ.get(VARIABLE, "").split())
 
 
@@ -171,7 +177,7 @@ def _service(address: str, number: int) -> NotifyBase:
     if service is None:
         scheme = re.match(r"\w+", address)
         raise UsageError(
-            f"--notify: address {number}{f', {scheme[0]}://…,' if scheme else ''} is of no service that Apprise knows",
+            f"--notify: address {number}{f' ({scheme[0]}://…)' if scheme else ''} is of no service that Apprise knows",
             remedy="For example: ntfy://TOPIC, mailto://USER:PASSWORD@HOST or slack://TOKENS; "
             "all are on https://appriseit.com/services/",
         )
@@ -179,7 +185,7 @@ def _service(address: str, number: int) -> NotifyBase:
 
 
 def _fault_of(service: NotifyBase, kind: str, title: str, body: str) -> str:
-    """Sends one message. Why it could not be sent, without any part of the address; empty if it was."""
+    """Send one message; return why it could not be sent, without any part of the address, or an empty string."""
     from apprise import Apprise, LogCapture, NotifyFormat, NotifyType
 
     apprise = Apprise()
@@ -187,12 +193,12 @@ def _fault_of(service: NotifyBase, kind: str, title: str, body: str) -> str:
     with cast("Any", LogCapture(level=logging.WARNING, fmt="%(message)s")) as log:
         if apprise.notify(title=title, body=body, notify_type=NotifyType(kind), body_format=NotifyFormat.TEXT):
             return ""
-        said = " ".join(log.getvalue().split()) or "the service refused it"
-    return printable(_without(service.url(privacy=False), said))
+        reason = " ".join(log.getvalue().split()) or "the service refused it"
+    return printable(_without_secrets(service.url(privacy=False), reason))
 
 
-def _without(address: str, text: str) -> str:
-    """A text in which no part of an address that may be a secret is left."""
+def _without_secrets(address: str, text: str) -> str:
+    """Replace every part of an address that may be a secret in a text."""
     parts = set(re.split(r"[/:@?&=,]+", address))
     for part in sorted(parts | {unquote(part) for part in parts}, key=len, reverse=True):
         if len(part) > 5:

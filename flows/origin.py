@@ -1,4 +1,4 @@
-"""Where the problem of a run lies: what a run says of it to anyone, and where this machine has it."""
+"""Location of a run's problem: the label that is stored with the run, and the path on this machine."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tasks.problems import find, find_builtin, names
 
 
 def problem_label(path: Path) -> str:
-    """Return what a run tells of a problem's place, without folders of this machine.
+    """Return the label of a problem's location, without folders of this machine.
 
-    A built-in problem has its name, another one the relative path that was given, or its mere name.
+    It is the name of a built-in problem, the given relative path of another one, or else just the file's name.
     """
     if _is_built_in(path):
         return path.stem.replace("_", "-")
@@ -21,16 +21,16 @@ def problem_label(path: Path) -> str:
 
 
 def origin_of(path: Path) -> str:
-    """Return the absolute path of a problem; empty where it is built in, and so found by its name."""
+    """Return the absolute path of a problem; an empty string for a built-in one, which is found by its name."""
     return "" if _is_built_in(path) else str(path.absolute())
 
 
 def problem_path(run: RunRecord) -> Path:
-    """Return where the problem of a run lies, as far as that is known; it need not be there any more."""
+    """Return the last known path of a run's problem, which need not exist any more."""
     if run.origin:
         return Path(run.origin)
-    told = run.specification_path
-    return find(told) if told in names() else Path(told)
+    label = run.specification_path
+    return find(label) if label in names() else Path(label)
 
 
 def _is_built_in(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The sandboxes of a problem: slots for an evaluation, and fresh containers for confirmations."""
+"""Sandboxes of a problem: slots for evaluations, and fresh containers for confirmations."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ def open_sandboxes(
     isolation: bool | None = None,
     programs: int | None = None,
 ) -> SandboxPool:
-    """Started slots for one split of a problem's inputs; leave the context to remove them.
+    """Start slots for one split of a problem's inputs; they are removed when the context is left.
 
     Args:
-        problem: What is to be solved.
-        split: Its inputs.
-        seed: Of the run.
-        run_id: Of the run.
-        isolation: Whether the evolved function has a process of its own; as the settings say by default.
-        programs: How many will be run, where that is known: no more slots are started than that.
+        problem: Problem to evaluate programs on.
+        split: Split whose inputs are used.
+        seed: Seed of the run.
+        run_id: Id of the run.
+        isolation: Whether evaluation is isolated, with a process for the evolved function; by default, as in the
+            settings.
+        programs: Number of programs to evaluate, if known; no more slots are started than that.
     """
     sandbox = problem.settings.sandbox
     slots = slots_of(problem)
@@ -41,7 +42,7 @@ def open_sandboxes(
 
 
 def open_confirmations(problem: Problem, *, seed: int, run_id: str) -> FreshContainerPool:
-    """Where programs are confirmed on the training inputs; nothing is started before the first."""
+    """Return a pool that confirms programs on the training inputs; it starts no container before the first program."""
     sandbox = problem.settings.sandbox
     return open_fresh_pool(
         confirmation(problem.job("train", seed, isolation=True), problem.settings.noise),
@@ -53,4 +54,5 @@ def open_confirmations(problem: Problem, *, seed: int, run_id: str) -> FreshCont
 
 
 def slots_of(problem: Problem) -> int:
+    """Return the number of slots of a problem: that of its settings, or the number of processors."""
     return problem.settings.sandbox.slots or os.cpu_count() or 1

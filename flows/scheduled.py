@@ -1,6 +1,6 @@
-"""A night that a schedule starts: the first begins the run, each one after it goes on with it."""
+"""Flow of a scheduled night: the first night creates the run, each later one continues it."""
 
-# Annotations are not postponed here: Prefect's `serve` pickles the flow without what only annotations name.
+# No postponed annotations: Prefect's `serve` pickles the flow without names that only annotations use.
 
 import contextlib
 from datetime import datetime
@@ -19,9 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows.create_run import create_run
 from flows.deadlines import parse_until
 from flows.environment import prepare
-from flows.notifications import Notifier, addresses_of
+from flows.notifications import Notifier, notification_addresses
+from flows.prefect_server.connection import server_answers, wait_for_server
 from flows.prefect_server.crash_detection import mark_children_crashed
-from flows.prefect_server.night_state import NightState, outlive_leases, server_answers, wait_for_server
+from flows.prefect_server.night_state import NightState, outlive_leases
 from flows.report.build import build_report
 from flows.search import Night, stopped_at_once
 from flows.session import Session, open_session
@@ -41,55 +42,58 @@ from tasks.history.run_lock import run_lock
 from tasks.problems import find
 from tasks.report.page import render
 
-_LAST_WORDS_S = 300.0
-"""How long a night that has ended waits for a server that is away, to say so."""
+_FINAL_STATE_TIMEOUT_S = 300.0
+"""Seconds that a finished night waits for a server that is down, to set its final state there."""
 
 
 class Start(BaseModel):
-    """What the run is begun with, in its first night."""
+    """Problem and settings with which the first night creates the run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     problem: str = Field(description="name of a built-in problem, or the specification's path where the worker runs")
-    settings: dict[str, Any] = Field(default={}, description="settings over those of the specification")
-    seed: int = Field(description="everything random comes from it")
+    settings: dict[str, Any] = Field(default={}, description="settings that override the specification's")
+    seed: int = Field(description="source of everything random")
     accepted: list[tuple[str, str]] = Field(
-        default=[], description="settings that reach outside of the sandbox, with the values that were accepted"
+        default=[], description="accepted settings that reach outside of the sandbox, with their values"
     )
 
     def proposals(self) -> list[Proposal]:
-        """Return what whoever made the schedule accepted, by flags or by `--trust-settings`."""
+        """Return the proposals that were accepted when the schedule was made, by flags or by `--trust-settings`."""
         return [*given_proposals(self.settings), *(Proposal(setting, value, "") for setting, value in self.accepted)]
 
 
 class Deadline(BaseModel):
-    """When each night ends, counted from the moment it was scheduled for, however late it begins."""
+    """Deadline of each night, relative to its scheduled start even if it begins late."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     until: str = Field(description="time of day or duration: 07:00, 7h30m")
-    time_zone: str = Field(description="of the time of day, such as Europe/Stockholm")
+    time_zone: str = Field(description="time zone of the time of day, such as Europe/Stockholm")
 
 
 class NotificationSettings(BaseModel):
-    """Who is told of each night."""
+    """Notifications of each night."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    secret: str | None = Field(default=None, description="Prefect Secret block with addresses, by name")
-    gain: float | None = Field(default=None, description="tell of a new best whenever it has risen by this")
+    secret: str | None = Field(default=None, description="name of the Prefect Secret block with the addresses")
+    gain: float | None = Field(default=None, description="rise of the best score that is worth a notification")
 
     def notifier(self) -> Notifier:
-        """Tells those whom the block names, or else the worker's environment. Without the block nobody is told."""
+        """Return a notifier for the addresses of the block, or of the worker's environment if no block is named.
+
+        If the block cannot be read or an address is wrong, the notifier sends nothing and the log has a warning.
+        """
         warn = get_run_logger().warning
         try:
             return Notifier(self._addresses(), self.gain, warn)
         except (ValueError, UsageError) as error:
-            warn(f"nobody is told of this night: {error}")
+            warn(f"no notifications are sent for this night: {error}")
             return Notifier()
 
     def _addresses(self) -> list[str]:
-        return addresses_of(None if self.secret is None else cast("Any", Secret.load(self.secret)).get())
+        return notification_addresses(None if self.secret is None else cast("Any", Secret.load(self.secret)).get())
 
 
 @flow(name="night", flow_run_name="{run_id}")
@@ -101,49 +105,51 @@ def night(
     deadline: Deadline | None = None,
     notices: NotificationSettings | None = None,
 ) -> State[dict[str, Any]]:
-    """One night of a run. Where another is under way, this one is cancelled at once.
+    """Run one night of a run. If another night of it is under way, this one is cancelled at once.
 
     Args:
-        run_id: The run; begun if it is not there.
-        history: Directory of the history, or where it is on object storage.
-        start: What it is begun with.
-        rules: When to stop.
-        deadline: The same every night, in place of `rules.until`.
-        notices: Who is told.
+        run_id: Id of the run, which is created if it does not exist.
+        history: Directory of the history, or its URL on object storage.
+        start: Problem and settings for creating the run.
+        rules: Stop conditions.
+        deadline: Deadline of every night, in place of `rules.until`.
+        notices: Notifications of the night.
     """
     prepare()
     if deadline is not None:
         rules = rules.model_copy(update={"until": _moment(deadline)})
-    with (notices or NotificationSettings()).notifier().watching(run_id) as notifier:
-        place = local_copy(history)
-        refresh(place)
+    with (notices or NotificationSettings()).notifier().reporting_failure(run_id) as notifier:
+        directory = local_copy(history)
+        refresh(directory)
         try:
-            with open_session(begin(run_id, place, start)) as session:
-                over = _spend(session, rules, place, notifier)
+            with open_session(create_if_missing(run_id, directory, start)) as session:
+                final_state = _run_night(session, rules, directory, notifier)
         except RunIsBusy as error:
-            return Cancelled(message=f"{error.message}; nothing was done")
-        wait_for_server(_LAST_WORDS_S)
-        return over
+            return Cancelled(message=f"{error.message}; this night has done nothing")
+        wait_for_server(_FINAL_STATE_TIMEOUT_S)
+        return final_state
 
 
-def _spend(session: Session, rules: StopConditions, place: Path, notifier: Notifier) -> State[dict[str, Any]]:
-    """Spend a night of an open session, whatever the server believes of it, and write its report."""
+def _run_night(
+    session: Session, conditions: StopConditions, history: Path, notifier: Notifier
+) -> State[dict[str, Any]]:
+    """Run a night of an open session while its state is monitored, and write its report."""
     state = NightState(str(flow_run.id), session.progress.interrupt, has_worker=True)
     try:
         with (
             handle_interrupts(session.progress, server_answers, partial(mark_night_interrupted, session.files)),
-            state.kept_true(),
+            state.monitored(),
         ):
-            one = Night(session, rules, str(place), notifier=notifier)
-            over = one.run()
+            current = Night(session, conditions, str(history), notifier=notifier)
+            final_state = current.run()
     except KeyboardInterrupt:
         if not state.was_cancelled:
             raise
         session.stop_now()
-        return stopped_at_once(session.run.run_id, place)
+        return stopped_at_once(session.run.run_id, history)
     with contextlib.suppress(OvernightError, OSError):
-        one.pages.report(write_report(place, session.files))
-    return over
+        current.pages.link_report(write_report(history, session.files))
+    return final_state
 
 
 night.on_crashed(mark_children_crashed)
@@ -151,11 +157,11 @@ outlive_leases()
 
 
 def write_report(history: Path, files: RunFiles) -> Path:
-    """Writes the report of a run into its folder, and says where.
+    """Write the report of a run into its folder; return its absolute path.
 
     Raises:
         OvernightError: If the history cannot be read.
-        OSError: If it cannot be written.
+        OSError: If the report cannot be written.
     """
     path = files.directory / "report.html"
     with open_private(path, "wb") as file:
@@ -164,24 +170,24 @@ def write_report(history: Path, files: RunFiles) -> Path:
 
 
 def _moment(deadline: Deadline) -> datetime:
-    # A plain datetime: Prefect's own kind loses its zone in arithmetic.
-    begin = datetime.fromtimestamp(flow_run.scheduled_start_time.timestamp(), ZoneInfo(deadline.time_zone))
-    return parse_until(deadline.until, begin)
+    # A plain datetime, since Prefect's own class loses its time zone in arithmetic.
+    scheduled_start = datetime.fromtimestamp(flow_run.scheduled_start_time.timestamp(), ZoneInfo(deadline.time_zone))
+    return parse_until(deadline.until, scheduled_start)
 
 
-def begin(run_id: str, history: Path, start: Start) -> RunFiles:
-    """The run of this id, which is begun if it is not there.
+def create_if_missing(run_id: str, history: Path, start: Start) -> RunFiles:
+    """Return the files of the run of an id; create the run if it does not exist.
 
     Raises:
-        RunIsBusy: If another process has it open.
+        RunIsBusy: If another process has the run open.
         SpecificationError: If the start program has no score.
-        EnvironmentFault: If there is no sandbox, or no key for a model.
+        EnvironmentFault: If there is no sandbox, or a model's key is missing.
     """
     remember(start.proposals())
     files = files_of(history, run_id)
     if not files.run.exists():
         with run_lock(files):
-            if not files.run.exists():  # else another process was quicker
+            if not files.run.exists():  # another process may have created it meanwhile
                 path = find(start.problem)
                 problem = load_problem(path, start.settings)
                 accept(problem)

@@ -1,4 +1,4 @@
-"""Schedules of runs, kept by a Prefect server as deployments of `flows.scheduled:night`."""
+"""Schedules of runs, which a Prefect server keeps as deployments of `flows.scheduled:night`."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 POOL = "overnight"
 
 _PARAMETERS = {"run_id", "history", "start", "rules"}
-"""Every schedule's nights have these."""
+"""Parameters that every schedule has; they tell our deployments from those of other programs."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """One schedule as it is told.
+    """One schedule, as it is shown to users.
 
     Attributes:
-        cron: Empty where somebody made it a schedule of another kind in Prefect's pages.
-        parameters: Of every night, as the server keeps them.
-        last: State of the last night that began, in words.
+        cron: Cron line; empty if the schedule was changed to another kind in Prefect's pages.
+        parameters: Parameters of every night, as the server stores them.
+        last: Name and message of the state of the last night.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Schedule:
         return self.parameters["run_id"]
 
     def next_night(self, now: datetime) -> datetime | None:
-        """When the next night begins, in the schedule's time zone; `None` while it is paused, or without a cron."""
+        """Return the start of the next night, in the schedule's time zone; `None` while paused or without a cron."""
         from cronsim import CronSim
 
         if self.is_paused or not self.cron:
@@ -61,27 +61,34 @@ class Schedule:
 
 
 class Schedules:
-    """The schedules of the server that Prefect's settings name."""
+    """Schedules on the Prefect server of a client."""
 
     def __init__(self, client: SyncPrefectClient) -> None:
         self._client = client
 
     def add(self, name: str, cron: CronSchedule, parameters: dict[str, Any], *, pool: str = POOL) -> None:
-        """Makes a deployment: a night whenever the cron says. The run's own lock keeps two of them apart.
+        """Create a deployment that starts a night at each time of the cron line.
 
-        Prefect's limit of one at a time would not do: it ends a night whose server was away for some minutes.
+        The run's lock prevents two nights at a time. Prefect's concurrency limit is not used, because it would end a
+        night whose server was down for some minutes.
+
+        Args:
+            name: Name of the schedule.
+            cron: Times at which nights start.
+            parameters: Parameters of `flows.scheduled:night`.
+            pool: Work pool whose workers run the nights; created if it does not exist.
 
         Raises:
-            UsageError: If there is one of this name.
+            UsageError: If a schedule has this name already.
         """
         from prefect.types.entrypoint import EntrypointType
 
-        if any(one.name == name for one in self._deployments()):
+        if any(deployment.name == name for deployment in self._deployments()):
             raise UsageError(
-                f"there is a schedule {name!r} already",
-                remedy=f"Give this one another --name, or remove that: overnight schedules remove {name}",
+                f"schedule {name!r} exists already",
+                remedy=f"Give this one another --name, or remove the other: overnight schedules remove {name}",
             )
-        self._have_pool(pool)
+        self._create_pool(pool)
         watch_for_crashes(self._client)
         deployment = night.to_deployment(
             name,
@@ -90,30 +97,42 @@ class Schedules:
             work_pool_name=pool,
             job_variables={"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}},
             tags=[TAG, parameters["run_id"]],
-            description=f"Every night goes on with run {parameters['run_id']}.",
+            description=f"Every night continues run {parameters['run_id']}.",
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
         cast("RunnerDeployment", deployment).apply()
 
-    def keep_notices(
+    def save_notification_settings(
         self, run_id: str, addresses: Sequence[str] | None, gain: float | None
     ) -> dict[str, str | float | None]:
-        """Who is told of a run's nights, as a parameter of them: addresses are kept apart from it, encrypted."""
-        told: dict[str, str | float | None] = {}
+        """Store the notification addresses of a run encrypted on the server.
+
+        Args:
+            run_id: Id of the run.
+            addresses: Addresses in Apprise's format.
+            gain: Rise of the best score that is worth a notification.
+
+        Returns:
+            Value of the nights' parameter `notices`, which names the secret block in place of the addresses.
+        """
+        notices: dict[str, str | float | None] = {}
         if addresses:
-            told["secret"] = _secret_of(run_id)
-            cast("Any", Secret)(value=list(addresses)).save(_secret_of(run_id), overwrite=True)
-        return told if gain is None else told | {"gain": gain}
+            notices["secret"] = _secret_name(run_id)
+            cast("Any", Secret)(value=list(addresses)).save(_secret_name(run_id), overwrite=True)
+        if gain is not None:
+            notices["gain"] = gain
+        return notices
 
     def all(self) -> list[Schedule]:
-        """Every schedule, by name."""
-        return sorted((self._told(one) for one in self._deployments()), key=lambda one: one.name)
+        """Return every schedule, sorted by name."""
+        schedules = [self._schedule_of(deployment) for deployment in self._deployments()]
+        return sorted(schedules, key=lambda schedule: schedule.name)
 
     def remove(self, name: str) -> None:
         deployment = self._named(name)
         self._client.delete_deployment(deployment.id)
         if secret := (deployment.parameters.get("notices") or {}).get("secret"):
-            with contextlib.suppress(ValueError):  # somebody else has removed it
+            with contextlib.suppress(ValueError):  # it was removed by other means
                 Secret.delete(secret)
 
     def pause(self, name: str) -> None:
@@ -123,7 +142,7 @@ class Schedules:
         self._client.resume_deployment(self._named(name).id)
 
     def change(self, name: str, *, cron: CronSchedule | None, parameters: dict[str, Any]) -> None:
-        """Sets what is given; the rest stays. Nights that were planned before are planned anew."""
+        """Change the given values and keep the others; the server then plans the nights to come anew."""
         from prefect.client.schemas.actions import DeploymentUpdate
 
         deployment = self._named(name)
@@ -135,32 +154,36 @@ class Schedules:
                 self._client.update_deployment_schedule(deployment.id, schedule.id, schedule=cron)
 
     def find(self, name: str) -> Schedule:
-        """Raises: UsageError: If there is none of this name."""
-        return self._told(self._named(name))
+        """Return the schedule of a name.
+
+        Raises:
+            UsageError: If there is none.
+        """
+        return self._schedule_of(self._named(name))
 
     def _deployments(self) -> list[DeploymentResponse]:
         from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 
-        # On a server that is shared, others may have a flow of that name.
+        # On a shared server, another program may have a flow of the same name.
         found = self._client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[night.name])))
-        return [one for one in found if one.parameters.keys() >= _PARAMETERS]
+        return [deployment for deployment in found if deployment.parameters.keys() >= _PARAMETERS]
 
     def _named(self, name: str) -> DeploymentResponse:
-        found = self._deployments()
-        for one in found:
-            if one.name == name:
-                return one
-        names = ", ".join(sorted(one.name for one in found)) or "there is none"
+        deployments = self._deployments()
+        for deployment in deployments:
+            if deployment.name == name:
+                return deployment
+        names = ", ".join(sorted(deployment.name for deployment in deployments)) or "none"
         raise UsageError(f"no schedule {name!r}; schedules: {names}", remedy="`overnight schedules` lists them.")
 
-    def _have_pool(self, pool: str) -> None:
+    def _create_pool(self, pool: str) -> None:
         from prefect.client.schemas.actions import WorkPoolCreate
         from prefect.exceptions import ObjectAlreadyExists
 
         with contextlib.suppress(ObjectAlreadyExists):
             self._client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
 
-    def _told(self, deployment: DeploymentResponse) -> Schedule:
+    def _schedule_of(self, deployment: DeploymentResponse) -> Schedule:
         schedule: Any = deployment.schedules[0].schedule if deployment.schedules else None
         last = self._last_night(deployment)
         return Schedule(
@@ -169,11 +192,11 @@ class Schedules:
             time_zone=getattr(schedule, "timezone", None) or ("UTC" if schedule else ""),
             is_paused=deployment.paused,
             parameters=deployment.parameters,
-            last=_in_words(last) if last else "",
+            last=_state_text(last) if last else "",
         )
 
     def _last_night(self, deployment: DeploymentResponse) -> FlowRun | None:
-        """The last night that is begun, or was to be."""
+        """Return the last night that has begun or was due to begin."""
         from prefect.client.schemas.filters import (
             DeploymentFilter,
             DeploymentFilterId,
@@ -184,31 +207,33 @@ class Schedules:
         from prefect.client.schemas.objects import StateType
         from prefect.client.schemas.sorting import FlowRunSort
 
-        begun = FlowRunFilterState(type=FlowRunFilterStateType(not_any_=[StateType.SCHEDULED]))
+        not_planned = FlowRunFilterState(type=FlowRunFilterStateType(not_any_=[StateType.SCHEDULED]))
         found = self._client.read_flow_runs(
             deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
-            flow_run_filter=FlowRunFilter(state=begun),
+            flow_run_filter=FlowRunFilter(state=not_planned),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
             limit=1,
         )
         return found[0] if found else None
 
 
-def _secret_of(run_id: str) -> str:
-    """Name of the block that holds the addresses; a run's id has the characters that Prefect allows."""
+def _secret_name(run_id: str) -> str:
+    """Return the name of the block with the addresses; a run's id has only characters that Prefect allows."""
     return f"overnight-{run_id}"
 
 
-def _in_words(run: FlowRun) -> str:
-    state = run.state
-    return "" if state is None else f"{state.name}{f': {state.message}' if state.message else ''}"
+def _state_text(flow_run: FlowRun) -> str:
+    state = flow_run.state
+    if state is None:
+        return ""
+    return f"{state.name}: {state.message}" if state.message else str(state.name)
 
 
 def cron_schedule(cron: str, time_zone: str) -> CronSchedule:
-    """A cron line in a time zone.
+    """Return the schedule of a cron line in a time zone.
 
     Raises:
-        UsageError: If either is wrong.
+        UsageError: If either is invalid.
     """
     from prefect.client.schemas.schedules import CronSchedule
 
@@ -224,10 +249,10 @@ def cron_schedule(cron: str, time_zone: str) -> CronSchedule:
 
 @contextlib.contextmanager
 def open_schedules() -> Iterator[Schedules]:
-    """The schedules of the server that is there.
+    """Yield the schedules of the standing Prefect server.
 
     Raises:
-        EnvironmentFault: If none answers.
+        EnvironmentFault: If no server answers, or it refuses the password.
     """
     from prefect.client.orchestration import get_client
 

@@ -19,10 +19,11 @@ from prefect.states import Cancelled, Completed
 from flows.artifacts import NightArtifacts
 from flows.cutoff import cut_off
 from flows.final_evaluation import judge_finalists
-from flows.formatting import history_flag, score, why
+from flows.formatting import error_text, history_flag, score
 from flows.generation import generation
-from flows.notifications import Notifier, addresses_of
-from flows.prefect_server.night_state import NightState, outages
+from flows.notifications import Notifier, notification_addresses
+from flows.prefect_server.connection import outages
+from flows.prefect_server.night_state import NightState
 from flows.session import Session, open_session
 from flows.stop_conditions import StopConditions, Tally, reason_to_stop, share_done
 from schemas.errors import (
@@ -65,10 +66,10 @@ def search(run_id: str, history: str, rules: StopConditions, again: list[int] | 
         `stop_reason`, `best`, `generations` (the last one's number), `failed` (those of the run that are) and `night`.
     """
     with open_session(files_of(Path(history), run_id)) as session:
-        notifier = session.notifier or Notifier(addresses_of(None), warn=get_run_logger().warning)
+        notifier = session.notifier or Notifier(notification_addresses(None), warn=get_run_logger().warning)
         state = NightState(str(flow_run.id), session.progress.interrupt)
         try:
-            with notifier.watching(run_id), state.kept_true():
+            with notifier.reporting_failure(run_id), state.monitored():
                 return Night(session, rules, history, again, notifier).run()
         except KeyboardInterrupt:
             if not state.was_cancelled:
@@ -141,7 +142,7 @@ class Night:
         session.may_begin = self._may_begin
         session.until, session.cut_at = rules.until, rules.cut_at
         session.progress.budget.limits = rules.budget
-        self._notifier.best(session.run.run_id, session.best.score, self._flag)
+        self._notifier.report_best(session.run.run_id, session.best.score, self._flag)
 
     def run(self) -> State[dict[str, Any]]:
         """Run the night; see `search` for what it returns."""
@@ -256,14 +257,14 @@ class Night:
         else:
             with contextlib.suppress(EnvironmentFault, HistoryError):
                 self._session.give_up(number)
-        self._session.progress.note(f"generation {number} failed: {why(error)}")
+        self._session.progress.note(f"generation {number} failed: {error_text(error)}")
 
     def _pause(self, trouble: FailureState, error: Exception) -> None:
         """Wait, longer each time, until the deadline or an interruption at the latest."""
         seconds = min(_FIRST_WAIT_S * 2 ** (trouble.waits - 1), _LONGEST_WAIT_S)
         progress = self._session.progress
         progress.phase = "paused"
-        said = why(error)
+        said = error_text(error)
         progress.message = told = _in_words(said, error, seconds, trouble)
         self._show(now=True)
         begin = time.monotonic()
@@ -310,7 +311,7 @@ class Night:
                 raise Outage(f"no completion arrived for generation {number}", remedy="It is asked for again.")
             return
         self._committed += 1
-        self._notifier.best(self._session.run.run_id, self._session.best.score, self._flag)
+        self._notifier.report_best(self._session.run.run_id, self._session.best.score, self._flag)
         self._show()
         if self._again is not None:
             self._again.popleft()
@@ -355,14 +356,14 @@ class Night:
 
     def _show(self, *, now: bool = False) -> None:
         share = share_done(self._rules, self._tally(), self._record.started_at, datetime.now(UTC))
-        self.pages.look(share, now=now)
+        self.pages.update(share, now=now)
 
     def _tell(self) -> None:
         session = self._session
         session.progress.phase = "over"
         self._show(now=True)
         start, failed = session.start.score, sorted(session.failed)
-        self._notifier.ended(session.run.run_id, self._record, start, failed, self._flag)
+        self._notifier.report_end(session.run.run_id, self._record, start, failed, self._flag)
 
     def _final(self) -> None:
         finalists = self._finalists(FailureState())

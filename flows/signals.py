@@ -1,4 +1,4 @@
-"""What Ctrl-C does to a night, whatever the night waits for."""
+"""Handling of Ctrl-C and hang-ups during a night, which end it even while it waits for something."""
 
 from __future__ import annotations
 
@@ -14,33 +14,30 @@ from typing import Any, NoReturn
 from flows.progress import Progress
 from schemas.errors import ExitCode
 
-_LOOK_S = 0.25
-_ANSWER_S = 1.2
-"""Seconds that the Prefect server may take to answer once the night is to end."""
+_INTERVAL_S = 0.25
+_MAX_MISSES = 3
+"""Unanswered requests to the Prefect server in a row, after which the generation under way cannot be committed."""
 
-_MISSES = 3
-"""Answers in a row that do not come, after which the generation under way cannot end as it should."""
+_STOP_TIMEOUT_S = 8.0
+"""Seconds that a night which is stopped at once has for its clean-up."""
 
-AT_ONCE_S = 8.0
-"""Seconds that a night which is stopped at once may take to put things in order."""
-
-_AFTER_MISSES_S = 4.5
+_STOP_TIMEOUT_AFTER_MISSES_S = 4.5
 
 
-class _Watch:
-    """Ends the process where a night that is to end cannot: it waits for a Prefect server that does not answer.
+class _Watchdog:
+    """Watchdog that ends the process of an interrupted night which waits for a Prefect server that does not answer.
 
-    A generation under way may commit, as long as the server answers. Else the night is stopped at once, and where that
-    takes too long, too, the process ends. Containers and the embedded server end with it; a generation is committed
-    whole or not at all.
+    As long as the server answers, the generation under way may be committed. Otherwise the night is stopped at once,
+    and if that takes too long, the process is ended. Containers and the embedded server end with it. A generation is
+    committed as a whole or not at all.
 
     Args:
-        progress: Says whether the night is to end.
-        answers: Says whether the Prefect server answers.
-        abandon: Called before the process is ended by force.
+        progress: Progress of the night, which tells whether it was interrupted.
+        answers: Function that returns whether the Prefect server answers.
+        abandon: Function that is called before the process is ended by force.
 
     Attributes:
-        at_once_at: `time.monotonic()` by which the process has to have ended; `None` while nothing is urgent.
+        end_at: `time.monotonic()` at which the process is ended by force; `None` while the night need not stop at once.
     """
 
     def __init__(self, progress: Progress, answers: Callable[[], bool], abandon: Callable[[], None]) -> None:
@@ -48,20 +45,20 @@ class _Watch:
         self._answers = answers
         self._abandon = abandon
         self._is_over = threading.Event()
-        self.at_once_at: float | None = None
+        self.end_at: float | None = None
 
     def run(self) -> None:
         misses = 0
-        while not self._is_over.wait(_LOOK_S):
-            if self.at_once_at is not None:
-                if time.monotonic() >= self.at_once_at:
+        while not self._is_over.wait(_INTERVAL_S):
+            if self.end_at is not None:
+                if time.monotonic() >= self.end_at:
                     self._end()
             elif self._progress.interrupted:
                 misses = 0 if self._answers() else misses + 1
-                if misses == _MISSES and not self._is_over.is_set():
-                    self.at_once_at = time.monotonic() + _AFTER_MISSES_S
+                if misses == _MAX_MISSES and not self._is_over.is_set():
+                    self.end_at = time.monotonic() + _STOP_TIMEOUT_AFTER_MISSES_S
                     self._progress.note("the Prefect server does not answer; the night stops at once")
-                    # To the main thread by name: one that waits for a lock is woken up by no other's signal.
+                    # A thread that waits for a lock wakes up only for a signal that is sent to it directly.
                     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     def stop(self) -> None:
@@ -78,46 +75,49 @@ class _Watch:
 def handle_interrupts(
     progress: Progress, answers: Callable[[], bool] = lambda: True, abandon: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """The first Ctrl-C, or closing the terminal, lets the generation under way commit; the second stops at once.
+    """Handle Ctrl-C and hang-ups during a night while the block lasts.
 
-    Where the Prefect server does not answer, the first stops at once, too. Whatever the night waits for, the process
-    ends within ten seconds then. Only the main thread hears of signals: in another one nothing changes.
+    The first Ctrl-C, or closing the terminal, ends the night after the generation under way is committed. The second
+    stops it at once, and so does the first if the Prefect server does not answer. The process then ends within ten
+    seconds, even if the night waits for something. Outside of the main thread, which alone receives signals, nothing
+    changes.
 
     Args:
-        progress: Of the night.
-        answers: Says whether the Prefect server answers.
-        abandon: Called before the process is ended by force.
+        progress: Progress of the night.
+        answers: Function that returns whether the Prefect server answers.
+        abandon: Function that is called before the process is ended by force.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    watch = _Watch(progress, answers, abandon)
+    watchdog = _Watchdog(progress, answers, abandon)
 
-    def stop(_number: int, _frame: Any) -> None:
+    def handle(_number: int, _frame: Any) -> None:
         if progress.interrupted:
-            watch.at_once_at = watch.at_once_at or time.monotonic() + AT_ONCE_S
+            watchdog.end_at = watchdog.end_at or time.monotonic() + _STOP_TIMEOUT_S
             raise KeyboardInterrupt
         progress.interrupted = True
         progress.message = "finishing this generation; Ctrl-C again stops at once"
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGHUP)}
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGHUP)}
     context = contextvars.copy_context()  # with the address of the server
-    threading.Thread(target=context.run, args=(watch.run,), daemon=True).start()
+    threading.Thread(target=context.run, args=(watchdog.run,), daemon=True).start()
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
-        watch.stop()
+        watchdog.stop()
 
 
 def exit_promptly(code: int) -> None:
-    """From now on, Ctrl-C ends the process, and what still runs at the end of an interrupted night has seconds.
+    """Let Ctrl-C end the process at once from now on; after an interrupted night it ends within two seconds anyway.
 
-    Prefect sends what is left when the interpreter ends, which takes minutes where its server does not answer.
+    Otherwise Prefect would send its remaining data when the interpreter ends, which takes minutes if its server does
+    not answer.
 
     Args:
-        code: What the process exits with.
+        code: Exit code of the process.
     """
     if threading.current_thread() is not threading.main_thread():
         return

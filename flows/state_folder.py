@@ -1,4 +1,4 @@
-"""The folder in which this installation remembers things between commands, for its user alone."""
+"""Folder in which this installation keeps state between commands, readable by its user only."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from schemas.errors import EnvironmentFault
 
 
 def state_folder() -> Path:
-    """Return `overnight` in XDG_STATE_HOME, or in `~/.local/state`; made if it is not there, with mode 0700.
+    """Return the folder `overnight` in XDG_STATE_HOME or `~/.local/state`; create it if necessary, with mode 0700.
 
     Raises:
-        EnvironmentFault: If it cannot be made, is a link, or belongs to another user.
+        EnvironmentFault: If it cannot be created, is a link, or belongs to another user.
     """
     base = os.environ.get("XDG_STATE_HOME", "")
     folder = (Path(base) if os.path.isabs(base) else Path.home() / ".local/state") / "overnight"
@@ -24,7 +24,7 @@ def state_folder() -> Path:
     except OSError as error:
         raise EnvironmentFault(
             f"expected a folder for the state of Overnight, got: {error.strerror}: {folder}",
-            remedy="Make it writable, or name another place: export XDG_STATE_HOME=/path/of/yours",
+            remedy="Make it writable, or name another folder: export XDG_STATE_HOME=/path/of/yours",
         ) from error
     return folder
 
@@ -33,12 +33,13 @@ def require_own(path: Path) -> None:
     """Require that a file or folder belongs to this user and is no link.
 
     Raises:
-        EnvironmentFault: If it does not, or is one.
-        OSError: If it is not there.
+        EnvironmentFault: If it belongs to another user or is a link.
+        OSError: If it does not exist.
     """
     found = path.lstat()
-    if stat.S_ISLNK(found.st_mode) or found.st_uid != os.geteuid():
+    is_link = stat.S_ISLNK(found.st_mode)
+    if is_link or found.st_uid != os.geteuid():
         raise EnvironmentFault(
-            f"expected {path} to be yours and no link, got one of user {found.st_uid}",
-            remedy=f"Look who made it, then remove it: ls -ld {path}",
+            f"expected {path} to be yours and no link, got {'a link' if is_link else 'one'} of user {found.st_uid}",
+            remedy=f"Check who created it, then remove it: ls -ld {path}",
         )

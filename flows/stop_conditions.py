@@ -1,4 +1,4 @@
-"""When a night ends: the rules, and what they are asked about."""
+"""Stop conditions of a night, and the counts that they are compared with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.sample.budget import BudgetLimits
 
 
 class StopConditions(BaseModel):
-    """Any of them ends the night; without one it goes on until it is interrupted."""
+    """Limits of a night, any of which ends it; without any it runs until it is interrupted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -29,25 +29,26 @@ class StopConditions(BaseModel):
 
     @property
     def cut_at(self) -> datetime | None:
-        """When a generation under way is cut short; None without a deadline.
+        """Time at which the generation under way is cut short; None without a deadline.
 
-        In the second half of the grace only confirmations run: else no best found at the end would ever count.
+        The second half of the grace period is for confirmations only. Otherwise a best found at the end would never be
+        confirmed.
         """
         return None if self.until is None else self.until + timedelta(seconds=self.grace_s / 2)
 
     @property
     def ends_by(self) -> datetime | None:
-        """When confirmations are cut short, too; None without a deadline."""
+        """Time at which confirmations are cut short, too; None without a deadline."""
         return None if self.until is None else self.until + timedelta(seconds=self.grace_s)
 
     @property
     def budget(self) -> BudgetLimits:
-        """What may be spent, for the ledger, which looks before each request."""
+        """Limits for the budget, which checks them before each request."""
         return BudgetLimits(night_usd=self.budget_usd, total_usd=self.total_budget_usd, tokens=self.max_tokens)
 
 
 class Tally(BaseModel):
-    """What the rules look at, between two generations."""
+    """Counts of a night so far, compared with the stop conditions between two generations."""
 
     generations: int = 0
     samples: int = 0
@@ -61,48 +62,51 @@ class Tally(BaseModel):
     interrupted: bool = False
 
 
-def share_done(rules: StopConditions, tally: Tally, since: datetime, now: datetime) -> float:
-    """How much of a night is over by the rule that is nearest to its end, 0 to 1; 0 where none can be counted.
+def share_done(conditions: StopConditions, tally: Tally, since: datetime, now: datetime) -> float:
+    """Return how much of a night is over by the stop condition nearest to its limit, 0 to 1; 0 without limits.
 
     Args:
-        rules: Of the night.
-        tally: As it is now.
-        since: When the night began.
-        now: The time.
+        conditions: Stop conditions of the night.
+        tally: Current counts.
+        since: Start of the night.
+        now: Current time.
     """
     limits = [
-        (tally.generations, rules.generations),
-        (tally.samples, rules.max_samples),
-        (tally.tokens, rules.max_tokens),
-        (tally.cost_usd, rules.budget_usd),
-        (tally.total_usd, rules.total_budget_usd),
+        (tally.generations, conditions.generations),
+        (tally.samples, conditions.max_samples),
+        (tally.tokens, conditions.max_tokens),
+        (tally.cost_usd, conditions.budget_usd),
+        (tally.total_usd, conditions.total_budget_usd),
     ]
-    if rules.until is not None:
+    if conditions.until is not None:
         # A night that begins after its deadline is over at once.
-        limits.append(((now - since).total_seconds(), max((rules.until - since).total_seconds(), 1e-9)))
+        limits.append(((now - since).total_seconds(), max((conditions.until - since).total_seconds(), 1e-9)))
     return min(1.0, max((done / limit for done, limit in limits if limit), default=0.0))
 
 
-def reason_to_stop(rules: StopConditions, tally: Tally, now: datetime) -> StopReason | None:
-    """The first rule that says stop; a generation that would not end before the deadline is not begun."""
+def reason_to_stop(conditions: StopConditions, tally: Tally, now: datetime) -> StopReason | None:
+    """Return the first stop condition that is met, if any.
+
+    The deadline counts as reached when a generation as long as the longest so far would end after it.
+    """
     if tally.interrupted:
         return StopReason.INTERRUPTED
-    if rules.target is not None and tally.best >= rules.target:
+    if conditions.target is not None and tally.best >= conditions.target:
         return StopReason.TARGET
-    if rules.generations is not None and tally.generations >= rules.generations:
+    if conditions.generations is not None and tally.generations >= conditions.generations:
         return StopReason.GENERATIONS
-    if rules.max_samples is not None and tally.samples >= rules.max_samples:
+    if conditions.max_samples is not None and tally.samples >= conditions.max_samples:
         return StopReason.SAMPLES
-    if rules.patience is not None and tally.generations_since_best >= rules.patience:
+    if conditions.patience is not None and tally.generations_since_best >= conditions.patience:
         return StopReason.PATIENCE
-    if rules.budget_usd is not None and tally.cost_usd >= rules.budget_usd:
+    if conditions.budget_usd is not None and tally.cost_usd >= conditions.budget_usd:
         return StopReason.BUDGET
-    if rules.total_budget_usd is not None and tally.total_usd >= rules.total_budget_usd:
+    if conditions.total_budget_usd is not None and tally.total_usd >= conditions.total_budget_usd:
         return StopReason.BUDGET
-    if rules.max_tokens is not None and tally.tokens >= rules.max_tokens:
+    if conditions.max_tokens is not None and tally.tokens >= conditions.max_tokens:
         return StopReason.TOKENS
     if tally.is_exhausted:
-        return StopReason.BUDGET if rules.budget.is_in_usd else StopReason.TOKENS
-    if rules.until is not None and (rules.until - now).total_seconds() <= tally.longest_generation_s:
+        return StopReason.BUDGET if conditions.budget.is_in_usd else StopReason.TOKENS
+    if conditions.until is not None and (conditions.until - now).total_seconds() <= tally.longest_generation_s:
         return StopReason.DEADLINE
     return None

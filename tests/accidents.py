@@ -1,4 +1,4 @@
-"""A night in a process of its own, and what may befall it: kills of it, of its containers, of its engine."""
+"""A night in a process of its own, and accidents that tests cause: the night, a container or the engine is killed."""
 
 from __future__ import annotations
 
@@ -19,30 +19,31 @@ import docker.errors
 from tasks.history.files import RunFiles
 from tests.engine import PrivateEngine
 
-_PATIENCE_S = 120
+_TIMEOUT_S = 120
 
 
 def wait_until(
     condition: Callable[[], bool],
-    said: Callable[[], str] = lambda: "it did not come to pass",
+    message: Callable[[], str] = lambda: "the condition was not met in time",
     *,
-    patience_s: float = _PATIENCE_S,
+    timeout_s: float = _TIMEOUT_S,
 ) -> None:
-    until = time.monotonic() + patience_s
+    """Wait until a condition is met; fail with a message if it is not met in time."""
+    deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < until, said()
+        assert time.monotonic() < deadline, message()
         time.sleep(0.02)
 
 
-class Night:
-    """One run of the `overnight` command, and its nights, each in a process that may be killed.
+class NightProcess:
+    """One run of the search and its nights, each an `overnight` process that may be killed.
 
     Args:
-        history: Where the run is kept.
-        environment: Of the processes, beside this one's.
+        history: Folder of the history.
+        environment: Environment variables of the processes, in addition to those of this process.
 
     Attributes:
-        kills: How many of the processes were killed.
+        kills: Number of processes that were killed.
     """
 
     def __init__(self, history: Path, environment: Mapping[str, str]) -> None:
@@ -70,17 +71,18 @@ class Night:
         return self._process.pid
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self._log.read_text()
 
-    def begin(self, *arguments: str) -> None:
-        """`overnight run`, until it has a run."""
-        self._spend("run", *arguments)
+    def start(self, *arguments: str) -> None:
+        """Start `overnight run`, and wait until it has created a run."""
+        self._start("run", *arguments)
 
     def resume(self, *arguments: str) -> None:
-        self._spend("resume", self.run_id, *arguments)
+        """Start `overnight resume` on the run, and wait until it has opened it."""
+        self._start("resume", self.run_id, *arguments)
 
-    def _spend(self, *arguments: str) -> None:
+    def _start(self, *arguments: str) -> None:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "flows.cli.main", *arguments],
@@ -90,15 +92,15 @@ class Night:
                 stderr=log,
             )
         process = self._process
-        wait_until(lambda: "seed" in self.said or process.poll() is not None, lambda: self.said)
-        match = re.search(r"^run (\S+), seed", self.said, re.MULTILINE)
-        assert match, self.said
+        wait_until(lambda: "seed" in self.output or process.poll() is not None, lambda: self.output)
+        match = re.search(r"^run (\S+), seed", self.output, re.MULTILINE)
+        assert match, self.output
         self.run_id = match[1]
 
     def kill(self) -> None:
-        """`kill -9`."""
+        """Kill the process with SIGKILL."""
         assert self._process is not None
-        assert self._process.poll() is None, f"the night ended by itself: {self.said}"
+        assert self._process.poll() is None, f"the night ended by itself: {self.output}"
         self._process.kill()
         self._process.wait()
         self.kills += 1
@@ -106,33 +108,32 @@ class Night:
     def is_over(self) -> bool:
         return self._process is not None and self._process.poll() is not None
 
-    def end(self) -> None:
-        """Waits until it ends as it should."""
-        assert self._process is not None
-        assert self._process.wait(_PATIENCE_S) == 0, self.said
+    def wait_for_success(self) -> None:
+        """Wait until the process ends; require that its exit code is 0."""
+        assert self.wait_for_exit(_TIMEOUT_S) == 0, self.output
 
-    def ends(self, patience_s: float) -> int:
-        """Waits until it ends, and gives its exit code."""
+    def wait_for_exit(self, timeout_s: float) -> int:
+        """Wait until the process ends; return its exit code."""
         assert self._process is not None
-        return self._process.wait(patience_s)
+        return self._process.wait(timeout_s)
 
-    def end_by_force(self) -> None:
-        """Ends what is left of it, in whatever state it is."""
+    def kill_if_running(self) -> None:
+        """Kill the process unless it has ended; this does not count as a kill."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
 
-    def goes_on(self, generations: int = 1) -> None:
-        """Waits until it has committed so many more generations."""
-        there = len(self.files.committed())
+    def wait_for_generations(self, count: int = 1) -> None:
+        """Wait until the night has committed a number of further generations."""
+        before = len(self.files.committed())
         wait_until(
-            lambda: self.is_over() or len(self.files.committed()) >= there + generations,
-            lambda: f"no generation after {there}: {self.said}",
+            lambda: self.is_over() or len(self.files.committed()) >= before + count,
+            lambda: f"no generation after {before}: {self.output}",
         )
-        assert not self.is_over(), f"the night ended by itself: {self.said}"
+        assert not self.is_over(), f"the night ended by itself: {self.output}"
 
-    def left(self) -> list[str]:
-        """Temporary files, half-written ones, and processes that have this history in their environment."""
+    def leftovers(self) -> list[str]:
+        """Return temporary and half-written files, and processes that have this history in their environment."""
         files = [str(path) for path in self._scratch.rglob("*")]
         files += [str(path) for path in self.files.directory.rglob("*") if ".writing" in path.parts and path.is_file()]
         return files + [f"process {pid}" for pid in self._processes()]
@@ -149,22 +150,22 @@ class Night:
 
 
 class Accidents:
-    """What befalls a night, by chance and after it has got somewhere.
+    """Accidents of a night, at random times.
 
     Args:
-        night: Whose.
-        engine: That it uses.
-        seed: Of the chances.
+        night: Night to disturb.
+        engine: Engine that the night uses.
+        seed: Seed of the random choices.
     """
 
-    def __init__(self, night: Night, engine: PrivateEngine, seed: int) -> None:
+    def __init__(self, night: NightProcess, engine: PrivateEngine, seed: int) -> None:
         self._night = night
         self._engine = engine
-        self._chance = random.Random(seed)
+        self._random = random.Random(seed)
 
-    def befall(self, which: str) -> None:
-        """One accident; the night then gets somewhere again."""
-        time.sleep(self._chance.uniform(0.1, 1.5))
+    def cause(self, which: str) -> None:
+        """Cause one accident, and wait until the night has committed another generation."""
+        time.sleep(self._random.uniform(0.1, 1.5))
         match which:
             case "container":
                 self._kill_a_container()
@@ -182,21 +183,21 @@ class Accidents:
                 self._night.resume()
             case _:
                 raise ValueError(which)
-        self._night.goes_on()
+        self._night.wait_for_generations()
 
     def shuffled(self, **times: int) -> list[str]:
-        """Names of accidents, each so many times, in an order of chance."""
+        """Return names of accidents, each as often as given, in random order."""
         names = [name.replace("_", " ") for name, count in times.items() for _ in range(count)]
-        self._chance.shuffle(names)
+        self._random.shuffle(names)
         return names
 
     def _kill_a_container(self) -> None:
-        """As `docker kill` does; the night may have removed it just then, and has another."""
+        """Kill a random container; try another one if the night has just removed it."""
         with closing(docker.DockerClient(self._engine.host)) as client:
             while True:
-                found = client.containers.list(ignore_removed=True)
+                containers = client.containers.list(ignore_removed=True)
                 try:
-                    self._chance.choice(found).kill()
+                    self._random.choice(containers).kill()
                 except (docker.errors.APIError, IndexError):
                     time.sleep(0.05)
                 else:
@@ -204,5 +205,5 @@ class Accidents:
 
     def _lose_engine(self, how: signal.Signals) -> None:
         self._engine.end(how)
-        time.sleep(self._chance.uniform(0.0, 2.0))
+        time.sleep(self._random.uniform(0.0, 2.0))
         self._engine.start()

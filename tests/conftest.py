@@ -1,4 +1,4 @@
-"""What all tests share: the sandbox image, a Prefect server of their own, a model provider on loopback."""
+"""Fixtures of all tests: the sandbox image, a Prefect server, a model provider and an S3 server on loopback."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from flows.environment import SERVER, prepare
+from flows.environment import SERVER_VARIABLES, prepare
 from tests.objects import KEY, SECRET, ObjectServer, object_store
 from tests.prefect_database import MigratedDatabase
 from tests.provider import Provider
 
-# The same examples every time, however slow the machine is.
+# The same examples every time, without a time limit for slow machines.
 hypothesis.settings.register_profile("overnight", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("overnight")
 
 prepare()
-os.environ.update(SERVER)
-# A shell's background job has Ctrl-C ignored, and what it starts inherits that.
+os.environ.update(SERVER_VARIABLES)
+# A background job of a shell ignores Ctrl-C, and so do the processes that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 _slots = tempfile.TemporaryDirectory(prefix="overnight-slots-")
-os.environ["OVERNIGHT_SLOTS"] = _slots.name  # other nights on this machine are none of the tests' business
+os.environ["OVERNIGHT_SLOTS"] = _slots.name  # share no slots with other nights on this machine
 _state = tempfile.TemporaryDirectory(prefix="overnight-state-")
-os.environ["XDG_STATE_HOME"] = _state.name  # what a test accepts, and its password, are not the user's
+os.environ["XDG_STATE_HOME"] = _state.name  # keep accepted settings and the password apart from the user's
 os.environ["OVERNIGHT_CONFIG"] = os.path.join(_state.name, "config.toml")
-# The servers of the tests have a password that all processes know, as one that a user gives.
+# All servers and clients of the tests share one password, as if the user had set it.
 os.environ["PREFECT_SERVER_API_AUTH_STRING"] = os.environ["PREFECT_API_AUTH_STRING"] = "tests:of-no-consequence"
 
 SPECIFICATIONS = Path(__file__).parent / "specifications"
@@ -38,13 +38,13 @@ SPECIFICATIONS = Path(__file__).parent / "specifications"
 
 @pytest.fixture(scope="session")
 def sandbox_image() -> str:
-    """The image that candidates run in; `make setup` builds it."""
+    """The image in which candidates run; `make setup` builds it."""
     return os.environ.get("OVERNIGHT_TEST_IMAGE", "overnight-sandbox:latest")
 
 
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all processes of one pytest run share."""
+    """A folder that all processes of one test run share."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
@@ -61,7 +61,7 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory, migrated_database: Mi
 
 @pytest.fixture(scope="session")
 def prefect_api(prefect_home: Path) -> Iterator[str]:
-    """The address of a real Prefect server with an empty database, for as long as the tests run."""
+    """The address of a Prefect server with an empty database, which runs until the tests end."""
     os.environ["PREFECT_HOME"] = str(prefect_home)
     from flows.prefect_server.embedded import EmbeddedServer
 
@@ -75,7 +75,7 @@ def prefect_api(prefect_home: Path) -> Iterator[str]:
 
 @pytest.fixture
 def prefect(prefect_api: str) -> Iterator[str]:
-    """Inside, flows run against the tests' own server."""
+    """Run flows on the tests' own server, and return its address."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     with temporary_settings({PREFECT_API_URL: prefect_api}):
@@ -84,7 +84,7 @@ def prefect(prefect_api: str) -> Iterator[str]:
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
-    """A model provider on loopback that speaks OpenAI's protocol and answers with mutated programs, as chat does."""
+    """A model provider on loopback that speaks OpenAI's chat protocol and answers with mutated programs."""
     with Provider() as running:
         yield running
 
@@ -97,7 +97,7 @@ def _objects() -> Iterator[ObjectServer]:
 
 @pytest.fixture
 def objects(_objects: ObjectServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ObjectServer:
-    """An S3 server, whose keys this process and its children have, and an empty cache."""
+    """An S3 server, with its keys in the environment of this process and its children, and an empty cache."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -107,7 +107,7 @@ def objects(_objects: ObjectServer, monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 @pytest.fixture
 def bucket(objects: ObjectServer) -> str:
-    """The URL of a history in a bucket that is new."""
+    """The URL of a history in a new bucket."""
     name = f"b-{secrets.token_hex(6)}"
     objects.files.create_dir(name)
     return objects.url(name)
@@ -115,7 +115,7 @@ def bucket(objects: ObjectServer) -> str:
 
 @pytest.fixture
 def toy() -> Path:
-    """A specification that is scored in no time: how near a number comes to 10."""
+    """A specification that is scored quickly, by the distance of a number from 10."""
     return SPECIFICATIONS / "toy.py"
 
 

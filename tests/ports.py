@@ -1,4 +1,4 @@
-"""Ports on loopback for servers of tests."""
+"""Free ports on loopback for servers of tests."""
 
 from __future__ import annotations
 

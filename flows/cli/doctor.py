@@ -73,8 +73,8 @@ def _prefect() -> Finding:
     from prefect.settings import PREFECT_API_URL
 
     from flows.prefect_server.access import installation_password, password_file
+    from flows.prefect_server.connection import quick_client
     from flows.prefect_server.embedded import password_remedy
-    from flows.prefect_server.night_state import quick_client
 
     url = PREFECT_API_URL.value()
     if not url:

@@ -17,8 +17,8 @@ from flows.cli.summary import print_summary
 from flows.create_run import image_id
 from flows.notifications import Notifier
 from flows.origin import problem_path
+from flows.prefect_server.connection import outages, server_answers
 from flows.prefect_server.embedded import PrefectServer
-from flows.prefect_server.night_state import outages, server_answers
 from flows.search import search
 from flows.session import Session, open_session
 from flows.signals import handle_interrupts

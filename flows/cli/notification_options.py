@@ -28,6 +28,6 @@ class NotificationOptions:
 
     def notifier(self) -> Notifier:
         """Raises: UsageError: If an address is of no service."""
-        from flows.notifications import Notifier, addresses_of
+        from flows.notifications import Notifier, notification_addresses
 
-        return Notifier(addresses_of(self.notify), self.notify_gain, lambda text: say(f"warning: {text}"))
+        return Notifier(notification_addresses(self.notify), self.notify_gain, lambda text: say(f"warning: {text}"))

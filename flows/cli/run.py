@@ -56,7 +56,7 @@ def run(
     if checked.budget.is_in_usd:
         require_prices(loaded.settings.sampling)
     seed = secrets.randbelow(2**31) if seed is None else seed
-    with notices.notifier().watching(loaded.name) as notifier:
+    with notices.notifier().reporting_failure(loaded.name) as notifier:
         require_keys(loaded.settings.sampling)
         image_of(loaded, say)
         from flows.cli.foreground_night import run_night  # here: nothing of Prefect is imported for what is refused
@@ -84,7 +84,7 @@ def resume(
 
     checked = rules.checked(until)
     files = find_run(history, run)
-    with notices.notifier().watching(files.run_id) as notifier:
+    with notices.notifier().reporting_failure(files.run_id) as notifier:
         problem = record.read_run(files).problem
         accept(problem, trust=trust_settings)
         image_of(problem, say)

@@ -51,7 +51,7 @@ def schedule(
     history: NewRun = DEFAULT_HISTORY,
 ) -> None:
     """Schedule a run: the first night begins it, each one after it goes on with it."""
-    from flows.images import require
+    from flows.images import require_image_and_runtime
     from flows.trust import accept, proposals_of
     from schemas.ids import new_run_id
     from schemas.problem import load_problem
@@ -72,7 +72,7 @@ def schedule(
         require_prices(loaded.settings.sampling)
     if (image or runtime) and pool is None:
         # With a pool of your own, nights may be spent on another machine, which has it.
-        require(loaded.settings.sandbox)
+        require_image_and_runtime(loaded.settings.sandbox)
     from flows.scheduled import Start
     from flows.schedules import POOL, cron_schedule, open_schedules
 
@@ -93,7 +93,9 @@ def schedule(
     name = name or loaded.name
     notices.notifier()
     with open_schedules() as schedules:
-        parameters["notices"] = schedules.keep_notices(parameters["run_id"], notices.notify, notices.notify_gain)
+        parameters["notices"] = schedules.save_notification_settings(
+            parameters["run_id"], notices.notify, notices.notify_gain
+        )
         schedules.add(name, line, parameters, pool=pool or POOL)
         tell(schedules.find(name))
     say(f"nights are spent while `overnight serve` runs, or a worker: prefect worker start --pool {pool or POOL}")

@@ -112,7 +112,7 @@ def change(
         kept = {"rules": before.parameters["rules"] | rules.given()} if rules.given() else {}
         if until or (time_zone and deadline):
             kept["deadline"] = deadline_of(until or deadline["until"], zone)
-        if told := there.keep_notices(before.run_id, notices.notify, notices.notify_gain):
+        if told := there.save_notification_settings(before.run_id, notices.notify, notices.notify_gain):
             kept["notices"] = (before.parameters.get("notices") or {}) | told
         line = cron_schedule(cron or before.cron, zone) if cron or time_zone else None
         there.change(name, cron=line, parameters=kept)

@@ -1,1 +1,1 @@
-"""The Prefect server that a night uses, and what keeps a night independent of it."""
+"""Prefect servers: starting one, access to it, and nights that survive its outages. Start reading at `embedded`."""

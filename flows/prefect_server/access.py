@@ -1,8 +1,8 @@
-"""Access to the Prefect servers of this installation: their password, and where `overnight serve` has its server.
+"""Access to the Prefect servers of this installation: their password, and the port of `overnight serve`.
 
-Prefect calls the password an auth string. One is made for each installation, in a file that only its owner can read.
-It is sent to servers that Overnight starts, and never to one that `PREFECT_API_URL` names: that one's password is the
-user's to give, in `PREFECT_API_AUTH_STRING`.
+Prefect calls the password an auth string. Each installation generates one, in a file that only its owner can read.
+It is sent only to servers that Overnight starts. For a server that `PREFECT_API_URL` names, the user sets the password
+in `PREFECT_API_AUTH_STRING`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def password_file() -> Path:
 
 
 def installation_password() -> str:
-    """Return the password of this installation, `user:password` as Prefect wants it; make one at the first call.
+    """Return the password of this installation, in Prefect's form `user:password`; generate it at the first call.
 
     Raises:
-        EnvironmentFault: If the file cannot be made, or belongs to another user.
+        EnvironmentFault: If the file cannot be written, or belongs to another user.
     """
     file = password_file()
     if not file.exists():
@@ -40,40 +40,40 @@ def installation_password() -> str:
 
 
 def server_password() -> str:
-    """Return the password for servers that Overnight starts: the user's own from Prefect's settings, else ours."""
+    """Return the password for servers that Overnight starts: from Prefect's settings, else the installation's."""
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_SERVER_API_AUTH_STRING
 
     return PREFECT_SERVER_API_AUTH_STRING.value() or PREFECT_API_AUTH_STRING.value() or installation_password()
 
 
 def remember_served_port(port: int) -> None:
-    """Write down where `overnight serve` has its server, for the other commands."""
+    """Store the port of the server of `overnight serve`, for the other commands."""
     file = _served_port_file()
-    writing = file.with_name(f"{file.name}.{os.getpid()}")
-    writing.write_text(f"{port}\n", encoding="ascii")
-    writing.replace(file)
+    temporary = file.with_name(f"{file.name}.{os.getpid()}")
+    temporary.write_text(f"{port}\n", encoding="ascii")
+    temporary.replace(file)
 
 
 def forget_served_port(port: int) -> None:
-    """Remove what `remember_served_port` wrote, unless another `overnight serve` has written since."""
+    """Remove the stored port, unless another `overnight serve` has stored its own since."""
     if served_port() == port:
         _served_port_file().unlink(missing_ok=True)
 
 
 def served_port() -> int | None:
-    """Return the port of the server of `overnight serve`; `None` if none was written down."""
+    """Return the stored port of the server of `overnight serve`; `None` if there is none."""
     with contextlib.suppress(FileNotFoundError, ValueError):
         return int(_served_port_file().read_text(encoding="ascii"))
     return None
 
 
 def require_own_listener(port: int) -> None:
-    """Refuse a port on loopback where a process of another user listens: it must not get the password.
+    """Require that no process of another user listens at a port on loopback, since it would receive the password.
 
     Without /proc (macOS) the owner is not known, and the port is accepted.
 
     Raises:
-        EnvironmentFault: If the port is another user's.
+        EnvironmentFault: If one does.
     """
     owners = _owners_of_listeners(port)
     if owners - {os.getuid()}:
@@ -100,14 +100,14 @@ def _owners_of_listeners(port: int) -> set[int]:
 
 
 def _create_once(file: Path, text: str) -> None:
-    """Write a file that is complete from the moment it exists; keep the one that another process made first."""
-    writing = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
-    with os.fdopen(os.open(writing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
+    """Create a file atomically with its content; keep the existing file if another process was first."""
+    temporary = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
         handle.write(text)
         handle.flush()
         os.fsync(handle.fileno())
     try:
         with contextlib.suppress(FileExistsError):
-            os.link(writing, file)
+            os.link(temporary, file)
     finally:
-        writing.unlink()
+        temporary.unlink()

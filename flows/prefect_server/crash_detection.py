@@ -1,4 +1,4 @@
-"""Flow runs whose process is gone, shown as crashed."""
+"""Detection of flow runs whose process has ended without setting a final state: they are marked as crashed."""
 
 from __future__ import annotations
 
@@ -16,25 +16,28 @@ if TYPE_CHECKING:
 HEARTBEAT_S = 30
 AUTOMATION = "overnight: a night without a heartbeat has crashed"
 _SILENCE_S = 90
-_NIGHTS = ("search", "night")
-_MOST = 200
+"""Seconds without a heartbeat after which the server marks a night as crashed."""
+
+_NIGHT_FLOWS = ("search", "night")
+_MAX_FLOW_RUNS = 200
 
 
 def watch_for_crashes(client: SyncPrefectClient) -> None:
-    """Has the server show a night as crashed when its heartbeat stops, even where nobody is left to say so."""
+    """Have the server mark a night as crashed when its heartbeat stops, even if no process of ours is left."""
     from prefect.client.schemas.objects import StateType
     from prefect.events.actions import ChangeFlowRunState
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
     if client.read_automations_by_name(AUTOMATION):
         return
-    beat, ends = "prefect.flow-run.heartbeat", ("Completed", "Failed", "Cancelled", "Crashed")
+    heartbeat = "prefect.flow-run.heartbeat"
+    final_states = ("Completed", "Failed", "Cancelled", "Crashed")
     trigger = EventTrigger(
         posture=Posture.Proactive,
-        after={beat},
-        expect={beat, *(f"prefect.flow-run.{end}" for end in ends)},
+        after={heartbeat},
+        expect={heartbeat, *(f"prefect.flow-run.{state}" for state in final_states)},
         match={"prefect.resource.id": "prefect.flow-run.*"},
-        match_related={"prefect.resource.role": "flow", "prefect.resource.name": list(_NIGHTS)},
+        match_related={"prefect.resource.role": "flow", "prefect.resource.name": list(_NIGHT_FLOWS)},
         for_each={"prefect.resource.id"},
         threshold=1,
         within=timedelta(seconds=_SILENCE_S),
@@ -46,46 +49,47 @@ def watch_for_crashes(client: SyncPrefectClient) -> None:
 
 
 def mark_crashed(client: SyncPrefectClient, run_id: str, own_id: UUID) -> int:
-    """Shows flow runs of a run as crashed that no process runs any more. Only the holder of the run's lock may.
+    """Mark flow runs of a run as crashed that no process executes any more. Only the holder of the run's lock may.
 
     Args:
-        client: Of the server.
-        run_id: Of the run that is locked.
-        own_id: Flow run that is alive: the caller's.
+        client: Client of the server.
+        run_id: Id of the locked run.
+        own_id: Id of the caller's own flow run, which is alive.
 
     Returns:
-        How many there were.
+        Number of flow runs that were marked.
     """
     from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
 
-    # Not by name: a flow run has the name that Prefect draws until it begins, which it may not live to do.
+    # Not by flow run name: Prefect sets it only when the flow run starts, and a process may die before that.
     found = client.read_flow_runs(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=[*_NIGHTS, "generation"])),
+        flow_filter=FlowFilter(name=FlowFilterName(any_=[*_NIGHT_FLOWS, "generation"])),
         flow_run_filter=FlowRunFilter(state=_under_way()),
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-        limit=_MOST,
+        limit=_MAX_FLOW_RUNS,
     )
-    gone = [one for one in found if _is_of(run_id, one) and one.id != own_id]
-    for one in gone:
-        client.set_flow_run_state(one.id, Crashed(message="its process ended without a word"), force=True)
-    return len(gone)
+    dead = [flow_run for flow_run in found if _belongs_to(run_id, flow_run) and flow_run.id != own_id]
+    for flow_run in dead:
+        crashed = Crashed(message="its process ended without setting a final state")
+        client.set_flow_run_state(flow_run.id, crashed, force=True)
+    return len(dead)
 
 
-def _is_of(run_id: str, one: FlowRun) -> bool:
-    """Whether it is a run's, and no night that a worker is just about to begin."""
-    is_a_worker_s = one.deployment_id is not None and one.state_type == "PENDING"
-    return one.parameters.get("run_id") == run_id and not is_a_worker_s
+def _belongs_to(run_id: str, flow_run: FlowRun) -> bool:
+    """Return whether a flow run belongs to a run, except for a night that a worker is about to start."""
+    is_starting = flow_run.deployment_id is not None and flow_run.state_type == "PENDING"
+    return flow_run.parameters.get("run_id") == run_id and not is_starting
 
 
 def mark_children_crashed(flow: object, flow_run: FlowRun, state: object) -> None:  # noqa: ARG001  (Prefect's names)
-    """A hook of a night that crashed: its generation, which has no heartbeat of its own, has crashed, too."""
+    """Mark the generations of a crashed night as crashed, since they have no heartbeat of their own. A Prefect hook."""
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 
     children = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run.id]), state=_under_way())
     with get_client(sync_client=True) as client:
-        for one in client.read_flow_runs(flow_run_filter=children, limit=_MOST):
-            client.set_flow_run_state(one.id, Crashed(message="the process of its night ended"), force=True)
+        for child in client.read_flow_runs(flow_run_filter=children, limit=_MAX_FLOW_RUNS):
+            client.set_flow_run_state(child.id, Crashed(message="the process of its night ended"), force=True)
 
 
 def _under_way() -> FlowRunFilterState:

@@ -1,8 +1,8 @@
-"""The Prefect server of a night, or of `overnight serve`: a process that ends with whoever started it.
+"""Prefect server of a night or of `overnight serve`, as a child process that ends with its parent.
 
-Prefect's own temporary server is left running when its client is killed. This one ends with its client, and is started
-again when it ends by itself. Its client holds the socket, so that the address stays the same, and requests that come
-meanwhile wait for an answer.
+Prefect's own temporary server keeps running when its client is killed. This one ends with its parent, and is restarted
+when it ends unexpectedly. The parent holds the listening socket, so that the address stays the same and requests that
+arrive during a restart wait for their answer.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from typing import IO
 
-from flows.environment import SERVER
+from flows.environment import SERVER_VARIABLES
 from flows.prefect_server.access import (
     forget_served_port,
     password_file,
@@ -29,55 +27,57 @@ from flows.prefect_server.access import (
     served_port,
     server_password,
 )
+from flows.prefect_server.connection import answers
 from flows.prefect_server.process import environment_of_server, listen
 from flows.prefect_server.pruning import environment_of_pruning, pruning
 from schemas.errors import EnvironmentFault
 
 START_TIMEOUT_S = 120.0
 DEFAULT_PORT = 4200
-"""Where `overnight serve`, as Prefect itself, has its server."""
+"""Port of the server of `overnight serve`; it is Prefect's own default."""
 
 RESTARTS = 5
-"""How often in a row `overnight serve` starts its server again before it gives up."""
+"""Restarts in a row after which `overnight serve` gives up on its server."""
 
-_LONGEST_WAIT_S = 300.0
-_WELL_S = 600.0
-"""Seconds that a server has to live for its next end to be the first in a row."""
+_MAX_WAIT_S = 300.0
+_STABLE_S = 600.0
+"""Seconds of uptime after which restarts are counted from 0 again."""
 
-_GOODBYE_S = 10.0
+_SHUTDOWN_S = 10.0
+"""Seconds that a server which still answers has to shut down before it is killed."""
 
 
 class EmbeddedServer:
-    """A server in a process of its own. It is started at once and waited for later.
+    """Prefect server in a child process. It is started by the constructor; `wait` waits until it answers.
 
     Args:
-        port: On loopback; a free one by default.
-        is_whole: Whether it also plans scheduled nights, looks for dead ones and has pages.
+        port: Port on loopback; a free one by default.
+        with_services: Whether it also runs the scheduler, crash detection and the web pages.
 
     Attributes:
-        password: What its clients send.
-        has_ended: Set when it has ended for good, although nobody stopped it.
+        password: Password that its clients send.
+        has_ended: Event that is set when it has ended unexpectedly and is not restarted any more.
 
     Raises:
         EnvironmentFault: If the port is taken.
     """
 
-    def __init__(self, port: int | None = None, *, is_whole: bool = False) -> None:
+    def __init__(self, port: int | None = None, *, with_services: bool = False) -> None:
         try:
             self._listener = listen(port)
         except OSError as error:
             raise EnvironmentFault(
                 f"expected port {port} to be free for Prefect's server, got: {error.strerror}",
-                remedy="Name another port, or set PREFECT_API_URL to the server that is there.",
+                remedy="Name another port, or set PREFECT_API_URL to the server at this port.",
             ) from error
         self._port: int = self._listener.getsockname()[1]
-        self._is_whole = is_whole
+        self._with_services = with_services
         self.password = server_password()
         self.has_ended = threading.Event()
         self._is_stopping = threading.Event()
-        self._starting = threading.Lock()
-        self._said: list[bytes] = []
-        self._watcher: threading.Thread | None = None
+        self._start_lock = threading.Lock()
+        self._output: list[bytes] = []
+        self._restarter: threading.Thread | None = None
         self._process = self._start()
 
     @property
@@ -93,10 +93,10 @@ class EmbeddedServer:
         return self._process.pid
 
     def wait(self) -> None:
-        """Wait until it answers.
+        """Wait until the server answers.
 
         Raises:
-            EnvironmentFault: If it ends or does not answer in time.
+            EnvironmentFault: If it ends, or does not answer within 120 s.
         """
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -105,37 +105,37 @@ class EmbeddedServer:
             time.sleep(0.05)
         self.stop()
         raise EnvironmentFault(
-            f"the embedded Prefect server did not start; it said: {self._last_words() or 'nothing'}",
+            f"the embedded Prefect server did not start; its output: {self._last_output() or 'none'}",
             remedy="Try `prefect server database reset -y`, or set PREFECT_API_URL to a running server.",
         )
 
-    def keep_running(self, tell: Callable[[str], None], restarts: int | None = None) -> None:
-        """Start it again, after growing waits, whenever it ends by itself.
+    def keep_running(self, report: Callable[[str], None], max_restarts: int | None = None) -> None:
+        """Restart the server, after growing waits, whenever it ends unexpectedly.
 
         Args:
-            tell: Takes a message for the person who watches.
-            restarts: How often in a row at most; any number of times by default.
+            report: Function that shows a message to the user.
+            max_restarts: Limit on restarts in a row; none by default.
         """
-        if self._watcher is None:
-            self._watcher = threading.Thread(target=self._watch, args=(tell, restarts), daemon=True)
-            self._watcher.start()
+        if self._restarter is None:
+            self._restarter = threading.Thread(target=self._restart, args=(report, max_restarts), daemon=True)
+            self._restarter.start()
 
     def stop(self) -> None:
-        """End it: gently while it answers, else by force."""
-        with self._starting:
+        """End the server: gracefully if it answers, else by force."""
+        with self._start_lock:
             self._is_stopping.set()
         if self._process.stdin is not None:
             self._process.stdin.close()
         if self._process.poll() is None and answers(self.url):
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout=_GOODBYE_S)
+                self._process.wait(timeout=_SHUTDOWN_S)
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
         self._listener.close()
 
     def kill(self) -> None:
-        """End it by force."""
+        """End the server by force."""
         self._is_stopping.set()
         self._process.kill()
 
@@ -147,69 +147,59 @@ class EmbeddedServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             pass_fds=[descriptor],
-            env={**SERVER, **environment_of_pruning(), **os.environ, **self._environment()},
-            start_new_session=True,  # Ctrl-C is for the night, which then still needs its server
+            env={**SERVER_VARIABLES, **environment_of_pruning(), **os.environ, **self._environment()},
+            start_new_session=True,  # Ctrl-C reaches only the night, which still needs its server then
         )
-        self._listening = threading.Thread(target=self._listen, args=(process.stderr,), daemon=True)
-        self._listening.start()
+        self._reader = threading.Thread(target=self._read_output, args=(process.stderr,), daemon=True)
+        self._reader.start()
         return process
 
     def _environment(self) -> dict[str, str]:
-        parts = _whole() if self._is_whole else {"PREFECT__SERVER_EPHEMERAL": "1"}
-        # In the environment, which only its owner can read, unlike a command line.
+        services = _environment_of_pages() if self._with_services else {"PREFECT__SERVER_EPHEMERAL": "1"}
+        # Unlike a command line, only its owner can read a process's environment.
         password = {"PREFECT_SERVER_API_AUTH_STRING": self.password}
-        return {**environment_of_server(self._port), **parts, **password}
+        return {**environment_of_server(self._port), **services, **password}
 
-    def _watch(self, tell: Callable[[str], None], restarts: int | None) -> None:
+    def _restart(self, report: Callable[[str], None], max_restarts: int | None) -> None:
         in_a_row = 0
         while True:
             started = time.monotonic()
             self._process.wait()
-            in_a_row = 0 if time.monotonic() - started >= _WELL_S else in_a_row
+            in_a_row = 0 if time.monotonic() - started >= _STABLE_S else in_a_row
             if self._is_stopping.is_set():
                 return
-            if restarts is not None and in_a_row >= restarts:
-                self._listener.close()  # requests are refused from now on, instead of waiting
+            if max_restarts is not None and in_a_row >= max_restarts:
+                self._listener.close()  # further requests are refused instead of waiting
                 self.has_ended.set()
                 return
-            tell("Prefect's server has ended by itself and is started again")
+            report("Prefect's server has ended unexpectedly and is restarted")
             if self._is_stopping.wait(_wait_before(in_a_row)):
                 return
             in_a_row += 1
-            with self._starting, contextlib.suppress(OSError):  # short of memory or processes, it is tried again
+            with self._start_lock, contextlib.suppress(OSError):  # without memory or processes: retried by the loop
                 if self._is_stopping.is_set():
                     return
                 self._process = self._start()
 
-    def _last_words(self) -> str:
-        self._listening.join(1.0)
-        return b"".join(self._said[-20:]).decode(errors="replace").strip()
+    def _last_output(self) -> str:
+        self._reader.join(1.0)
+        return b"".join(self._output[-20:]).decode(errors="replace").strip()
 
-    def _listen(self, pipe: IO[bytes] | None) -> None:
+    def _read_output(self, pipe: IO[bytes] | None) -> None:
         for line in pipe or ():
-            self._said.append(line)
-            del self._said[:-100]
+            self._output.append(line)
+            del self._output[:-100]
 
 
 def _wait_before(in_a_row: int) -> float:
-    return 0.0 if in_a_row == 0 else min(2.0**in_a_row, _LONGEST_WAIT_S)
-
-
-def answers(url: str, timeout_s: float = 1.0) -> bool:
-    """Return whether a server answers within some time, with or without the right password."""
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=timeout_s) as response:
-            return response.status == 200
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
+    return 0.0 if in_a_row == 0 else min(2.0**in_a_row, _MAX_WAIT_S)
 
 
 class PrefectServer:
-    """The server to use: the one that Prefect's settings name, else an embedded one, which is started at once.
+    """Server of a night: the one that Prefect's settings name, else an embedded one.
 
-    Enter it as soon as a night is likely; call `connected` when the night begins.
+    Entering the context starts an embedded server, so enter it as soon as a night is likely. Call `connected` when the
+    night begins.
     """
 
     def __enter__(self) -> PrefectServer:
@@ -224,16 +214,16 @@ class PrefectServer:
             self._embedded.stop()
 
     def kill(self) -> None:
-        """End an embedded server by force: one that hangs would not notice that its client is gone."""
+        """End an embedded server by force, since one that hangs would not notice the end of its parent."""
         if self._embedded is not None:
             self._embedded.kill()
 
     @contextlib.contextmanager
-    def connected(self, tell: Callable[[str], None] = lambda _: None) -> Iterator[str]:
-        """Wait for the server; inside, Prefect talks to it. Yields its address.
+    def connected(self, report: Callable[[str], None] = lambda _: None) -> Iterator[str]:
+        """Wait for the server and yield its address; Prefect uses it while the block lasts.
 
         Args:
-            tell: Takes messages about a server that had to be started again.
+            report: Function that shows messages about restarts of the server to the user.
 
         Raises:
             EnvironmentFault: If it does not answer.
@@ -244,8 +234,8 @@ class PrefectServer:
             yield str(self._configured)
             return
         self._embedded.wait()
-        self._embedded.keep_running(tell)
-        # Logs that are sent late would find no server at the night's end, and complain on the terminal.
+        self._embedded.keep_running(report)
+        # Logs that are sent late would find the server stopped, and print errors on the terminal.
         quiet = temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False})
         with using_server(self._embedded), quiet, pruning():
             yield self._embedded.url
@@ -253,7 +243,7 @@ class PrefectServer:
 
 @contextlib.contextmanager
 def using_server(server: EmbeddedServer) -> Iterator[None]:
-    """Inside, Prefect talks to a server that this process started."""
+    """Point Prefect's settings at a server of this process while the block lasts."""
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
     with temporary_settings({PREFECT_API_URL: server.url, PREFECT_API_AUTH_STRING: server.password}):
@@ -261,16 +251,16 @@ def using_server(server: EmbeddedServer) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def serve_forever(port: int | None, tell: Callable[[str], None]) -> Iterator[EmbeddedServer]:
-    """The server of `overnight serve`, which other commands of this user find while the block lasts.
+def serve_forever(port: int | None, report: Callable[[str], None]) -> Iterator[EmbeddedServer]:
+    """Run the server of `overnight serve` while the block lasts; other commands of this user find and use it.
 
     Raises:
         EnvironmentFault: If it does not start.
     """
-    server = EmbeddedServer(port or DEFAULT_PORT, is_whole=True)
+    server = EmbeddedServer(port or DEFAULT_PORT, with_services=True)
     try:
         server.wait()
-        server.keep_running(tell, RESTARTS)
+        server.keep_running(report, RESTARTS)
         remember_served_port(server.port)
         with using_server(server), pruning():
             yield server
@@ -280,7 +270,7 @@ def serve_forever(port: int | None, tell: Callable[[str], None]) -> Iterator[Emb
 
 
 def is_served() -> bool:
-    """Return whether a server of this installation, which `standing_server` would use, takes connections."""
+    """Return whether the server of `overnight serve` accepts connections."""
     if (port := served_port()) is None:
         return False
     try:
@@ -292,9 +282,9 @@ def is_served() -> bool:
 
 @contextlib.contextmanager
 def standing_server() -> Iterator[str]:
-    """The server that goes on when this command ends: the one that Prefect's settings name, else `overnight serve`'s.
+    """Yield the address of a server that outlives this command, and have Prefect use it while the block lasts.
 
-    Inside, Prefect talks to it. Yields its address.
+    It is the server that Prefect's settings name, else the one of `overnight serve`.
 
     Raises:
         EnvironmentFault: If it does not answer, or refuses the password.
@@ -302,7 +292,7 @@ def standing_server() -> Iterator[str]:
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
     if configured := PREFECT_API_URL.value():
-        _require_access("Look at PREFECT_API_URL, or start that server: prefect server start")
+        _require_access("Check PREFECT_API_URL, or start that server: prefect server start")
         yield configured
         return
     port = served_port() or DEFAULT_PORT
@@ -310,8 +300,8 @@ def standing_server() -> Iterator[str]:
     url = f"http://127.0.0.1:{port}/api"
     with temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: server_password()}):
         _require_access(
-            "Start one in another terminal and leave it on: overnight serve. "
-            "Or name one that is there: export PREFECT_API_URL=http://HOST:4200/api"
+            "Start one in another terminal and leave it running: overnight serve. "
+            "Or name a running one: export PREFECT_API_URL=http://HOST:4200/api"
         )
         yield url
 
@@ -333,19 +323,20 @@ def _require_access(remedy: str) -> None:
             f"expected access to the Prefect server at {url}, got: {answer.status_code} {answer.reason_phrase}",
             remedy=password_remedy(),
         ) from error
-    raise EnvironmentFault(f"schedules are kept by a Prefect server, and none answers at {url}: {fault}", remedy=remedy)
+    raise EnvironmentFault(f"a Prefect server keeps the schedules, and none answers at {url}: {fault}", remedy=remedy)
 
 
 def password_remedy() -> str:
-    """Return how to give the password of a server that was named."""
+    """Return the remedy for a wrong or missing password of a configured server."""
+    file = shlex.quote(str(password_file()))
     return (
-        "Give its password: export PREFECT_API_AUTH_STRING=USER:PASSWORD. That of a server that Overnight started on "
-        f'this machine is in a file: export PREFECT_API_AUTH_STRING="$(cat {shlex.quote(str(password_file()))})"'
+        "Set its password: export PREFECT_API_AUTH_STRING=USER:PASSWORD. If Overnight started the server on this "
+        f'machine, the password is in a file: export PREFECT_API_AUTH_STRING="$(cat {file})"'
     )
 
 
-def _whole() -> dict[str, str]:
-    """Return where the pages are unpacked: the environment need not be writable."""
+def _environment_of_pages() -> dict[str, str]:
+    """Return the variables that unpack the web pages in PREFECT_HOME, since the environment may be read-only."""
     from prefect.settings import PREFECT_HOME
 
     return {"PREFECT_SERVER_UI_STATIC_DIRECTORY": str(PREFECT_HOME.value() / "overnight-pages")}

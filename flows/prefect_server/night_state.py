@@ -1,7 +1,8 @@
-"""What the Prefect server believes of a night, kept true: a night ends by its own rules, or because it is cancelled.
+"""State of a night's flow run: corrected where the server is wrong about it, and watched for a cancellation.
 
-A server that was away, or a machine that slept, misses the night's heartbeats and shows it as crashed. The night goes
-on, and says so as soon as the server answers.
+A server that was down, or a machine that slept, misses the night's heartbeats, and the server marks the night as
+crashed. The night continues and corrects its state as soon as the server answers. It ends only by its own stop
+conditions or when it is cancelled.
 """
 
 from __future__ import annotations
@@ -16,106 +17,65 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import PrefectException
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Running
 
-from flows.prefect_server.embedded import answers
-from schemas.errors import PrefectUnavailable
+from flows.prefect_server.connection import quick_client
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
 CORRECTION = "the night is under way; the server had lost sight of it"
-_TIMEOUT_S = 5.0
 _GRACE_S = 10.0
-"""Seconds that a worker has to cancel a night of its own before the night does it itself."""
-
-
-def server_answers() -> bool:
-    """Return whether the server of this context answers within a moment."""
-    return answers(str(PREFECT_API_URL.value()))
-
-
-@contextlib.contextmanager
-def quick_client(timeout_s: float = _TIMEOUT_S) -> Iterator[SyncPrefectClient]:
-    """A client that fails at once where the server is away, in place of trying for minutes."""
-    with (
-        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-        get_client(sync_client=True, httpx_settings={"timeout": timeout_s}) as client,
-    ):
-        yield client
-
-
-@contextlib.contextmanager
-def outages() -> Iterator[None]:
-    """What is raised where Prefect's server does not answer becomes an outage, which a night waits for.
-
-    Raises:
-        PrefectUnavailable: In place of errors of the connection, and of answers that the server is not well.
-    """
-    try:
-        yield
-    except (httpx.TransportError, httpx.HTTPStatusError) as error:
-        if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500:
-            raise
-        again = "Start it again; what it missed costs nothing but its pages."
-        raise PrefectUnavailable(f"the Prefect server does not answer: {error}", remedy=again) from error
-
-
-def wait_for_server(timeout_s: float) -> bool:
-    """Wait for a server that is away; return whether it answers."""
-    until = time.monotonic() + timeout_s
-    while not server_answers():
-        if time.monotonic() >= until:
-            return False
-        time.sleep(1.0)
-    return True
+"""Seconds that a worker has to cancel its night before the night interrupts itself."""
 
 
 class NightState:
-    """The state of a night's flow run, looked at every few seconds while the night lasts.
+    """Monitor of a night's flow run, which reads and corrects its state every few seconds.
 
     Args:
-        flow_run_id: Of the night, whose flow runs in the main thread.
-        interrupted: Called before the main thread gets its KeyboardInterrupt.
-        has_worker: Whether a worker looks after it, which cancels it, too.
-        every_s: Seconds between two looks.
+        flow_run_id: Id of the night's flow run, which runs in the main thread.
+        on_cancel: Called before the main thread gets its KeyboardInterrupt.
+        has_worker: Whether a worker runs the night and so cancels it itself.
+        interval_s: Seconds between two reads of the state.
 
     Attributes:
-        was_cancelled: Whether the night was interrupted because somebody cancelled it.
+        was_cancelled: Whether the night was interrupted because it was cancelled in Prefect.
     """
 
     def __init__(
-        self, flow_run_id: str, interrupted: Callable[[], None], *, has_worker: bool = False, every_s: float = 3.0
+        self, flow_run_id: str, on_cancel: Callable[[], None], *, has_worker: bool = False, interval_s: float = 3.0
     ) -> None:
         self._flow_run_id = UUID(flow_run_id)
-        self._interrupted = interrupted
+        self._on_cancel = on_cancel
         self._grace_s = _GRACE_S if has_worker else 0.0
-        self._every_s = every_s
+        self._interval_s = interval_s
         self._is_over = threading.Event()
         self.was_cancelled = False
 
     @contextlib.contextmanager
-    def kept_true(self) -> Iterator[NightState]:
-        """Look until the block ends, and once more then: the night's last state comes after `Running`."""
+    def monitored(self) -> Iterator[NightState]:
+        """Monitor the state until the block ends, and correct it once more then.
+
+        Prefect sets the night's final state afterwards, and accepts it only after `Running`.
+        """
         context = contextvars.copy_context()  # with the address of the server
-        watcher = threading.Thread(target=context.run, args=(self._watch,), daemon=True)
-        watcher.start()
+        monitor = threading.Thread(target=context.run, args=(self._monitor,), daemon=True)
+        monitor.start()
         try:
             yield self
         finally:
             self._is_over.set()
-            watcher.join(1.0)
+            monitor.join(1.0)
         with quick_client() as client:
-            self._look(client)
+            self._correct(client)
 
-    def _watch(self) -> None:
+    def _monitor(self) -> None:
         cancelled_at: float | None = None
         with quick_client() as client:
-            while not self._is_over.wait(self._every_s):
-                if not self._look(client):
+            while not self._is_over.wait(self._interval_s):
+                if not self._correct(client):
                     cancelled_at = None
                     continue
                 cancelled_at = cancelled_at or time.monotonic()
@@ -123,8 +83,8 @@ class NightState:
                     self._interrupt()
                     return
 
-    def _look(self, client: SyncPrefectClient) -> bool:
-        """Correct what the server believes; return whether it says that the night is cancelled."""
+    def _correct(self, client: SyncPrefectClient) -> bool:
+        """Correct the state on the server; return whether the night has been cancelled there."""
         with contextlib.suppress(httpx.HTTPError, PrefectException):
             state = client.read_flow_run(self._flow_run_id).state
             if state is not None and (state.is_cancelling() or state.is_cancelled()):
@@ -135,21 +95,21 @@ class NightState:
 
     def _interrupt(self) -> None:
         self.was_cancelled = True
-        self._interrupted()
-        # To the main thread by name: one that waits for a lock is woken up by no other's signal.
+        self._on_cancel()
+        # A thread that waits for a lock wakes up only for a signal that is sent to it directly.
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def _is_wrong(state: State | None) -> bool:
-    """Return whether a state cannot be one of a night that is under way."""
+    """Return whether a night that is under way cannot have this state."""
     return state is not None and not state.is_running() and not state.is_paused()
 
 
 def outlive_leases() -> None:
-    """Let this process go on where Prefect cannot renew the lease of a deployment's concurrency limit.
+    """Let this process continue when Prefect cannot renew the lease of a deployment's concurrency limit.
 
-    Deployments of version 0.1 have such a limit. Prefect ends a flow run whose lease it cannot renew, as after
-    a restart of the server. A night needs no lease: the run's own lock keeps a second night away.
+    Deployments of version 0.1 have such a limit. Prefect ends a flow run whose lease it cannot renew, for example
+    after a restart of the server. A night needs no lease: the run's lock prevents a second night.
     """
     from prefect import flow_engine
 

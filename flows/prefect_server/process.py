@@ -1,9 +1,9 @@
-"""The process of a Prefect server: on loopback, behind a password, with a database that only its owner can read.
+"""Process of a Prefect server: on loopback, behind a password, with a database that only its owner can read.
 
     python -m flows.prefect_server.process PORT
 
-Overnight starts it with a socket that listens already and with a pipe as its standard input, and it ends when the pipe
-does: whatever ends the night ends its server. The systemd unit starts it with a port alone, and ends it itself.
+Overnight starts it with a listening socket and a pipe as standard input. The process ends when the pipe is closed, so
+that it never outlives its night. The systemd unit starts it with a port only, and stops it itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.environment import SERVER, prepare
+from flows.environment import SERVER_VARIABLES, prepare
 from flows.prefect_server.access import forget_served_port, remember_served_port, server_password
 from flows.prefect_server.pruning import environment_of_pruning
 from flows.prefect_server.request_guard import LocalGuard, own_origins
@@ -34,7 +34,7 @@ _DATABASE_FILES = ("", "-wal", "-shm", "-journal")
 
 
 def environment_of_server(port: int) -> dict[str, str]:
-    """Return the variables that make a Prefect server one of ours; the password is the caller's to add."""
+    """Return the environment variables of a Prefect server at a port of loopback, without the password."""
     return {
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_SERVER_API_HOST": "127.0.0.1",
@@ -45,7 +45,7 @@ def environment_of_server(port: int) -> dict[str, str]:
 
 
 def listen(port: int | None) -> socket.socket:
-    """Open a socket that listens on loopback, at a free port by default.
+    """Return a socket that listens on loopback, at a free port by default.
 
     Raises:
         OSError: If the port is taken.
@@ -62,7 +62,7 @@ def listen(port: int | None) -> socket.socket:
 
 
 def secure_database() -> None:
-    """Let only the owner read the database, in files that exist and in those to come."""
+    """Make the database files readable by their owner only, both existing and future ones."""
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_HOME
 
     os.umask(0o077)
@@ -101,16 +101,16 @@ def _end_with_standard_input() -> None:
 
 
 def _prepare_alone(port: int) -> None:
-    """Set what whoever starts a server for a night sets for it."""
+    """Set the environment that a night would set for its server; restart the process to add a missing password."""
     prepare()
-    os.environ.update({**SERVER, **environment_of_pruning(), **os.environ, **environment_of_server(port)})
+    os.environ.update({**SERVER_VARIABLES, **environment_of_pruning(), **os.environ, **environment_of_server(port)})
     if not os.environ.get(_PASSWORD):
         os.environ[_PASSWORD] = server_password()
         os.execv(sys.executable, [sys.executable, "-P", "-m", "flows.prefect_server.process", str(port)])
 
 
 def main() -> None:
-    """Serve until told to end."""
+    """Run the server until it is stopped."""
     parser = argparse.ArgumentParser(prog="python -m flows.prefect_server.process")
     parser.add_argument("port", type=int)
     parser.add_argument("--socket", type=int, help="descriptor of a socket that listens; ends with standard input")

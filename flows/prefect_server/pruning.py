@@ -1,6 +1,7 @@
-"""Old flow runs and events of nights leave the database of a server that Overnight starts; else it grows for ever.
+"""Deletion of old flow runs and events from the database of a server that Overnight starts.
 
-What a night found is in the history, not here. Flow runs of other programs in the same database are left alone.
+Without it the database would grow without limit. Results of nights are in the history and are not touched, nor are
+flow runs of other programs in the same database.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from flows.prefect_server.connection import quick_client
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,19 +27,21 @@ if TYPE_CHECKING:
 VARIABLE = "OVERNIGHT_PREFECT_KEEP"
 DEFAULT = "7d"
 _HOURS = {"h": 1, "d": 24, "w": 168}
-_EVERY_S = 3600.0
-_BETWEEN_S = 0.02
-"""Seconds between two deletions: a night that writes to the same database comes first."""
+_INTERVAL_S = 3600.0
+"""Seconds between two rounds of deletions."""
 
-_PAGE = 200
+_DELAY_S = 0.02
+"""Seconds between two deletions, so that a night which writes to the same database is not held up."""
+
+_PAGE_SIZE = 200
 _FLOWS = ("search", "night", "generation")
 
 
 def kept_for() -> timedelta:
-    """Return how long flow runs and events are kept, from the environment.
+    """Return the time for which flow runs and events are kept, from OVERNIGHT_PREFECT_KEEP.
 
     Raises:
-        UsageError: If that is no duration.
+        UsageError: If its value is no duration.
     """
     text = os.environ.get(VARIABLE) or DEFAULT
     match = re.fullmatch(r"(\d+)([hdw])", text.strip())
@@ -47,13 +51,13 @@ def kept_for() -> timedelta:
 
 
 def environment_of_pruning() -> dict[str, str]:
-    """Return the variables that have the server itself delete old events."""
+    """Return the environment variables by which the server itself deletes old events."""
     return {"PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"PT{int(kept_for().total_seconds())}S"}
 
 
 @contextlib.contextmanager
 def pruning() -> Iterator[None]:
-    """While the block lasts, delete what is old, at once and every hour; a server that fails is left alone."""
+    """Delete old flow runs at once and then every hour while the block lasts; errors of the server are ignored."""
     is_over = threading.Event()
     context = contextvars.copy_context()  # with the address of the server
     threading.Thread(target=context.run, args=(_prune_hourly, is_over), daemon=True).start()
@@ -64,13 +68,11 @@ def pruning() -> Iterator[None]:
 
 
 def _prune_hourly(is_over: threading.Event) -> None:
-    from flows.prefect_server.night_state import quick_client
-
     with quick_client() as client:
         while True:
             with contextlib.suppress(httpx.HTTPError):
                 prune(client, datetime.now(UTC) - kept_for(), is_over)
-            if is_over.wait(_EVERY_S):
+            if is_over.wait(_INTERVAL_S):
                 return
 
 
@@ -78,22 +80,22 @@ def prune(client: SyncPrefectClient, before: datetime, is_over: threading.Event 
     """Delete the flow runs of nights and generations that ended before a moment, with their artifacts.
 
     Args:
-        client: Of the server.
+        client: Client of the server.
         before: The moment.
-        is_over: Set when there is no time for more.
+        is_over: Event that stops the deletion when it is set.
 
     Returns:
-        How many there were.
+        Number of flow runs that were deleted.
     """
     is_over = is_over or threading.Event()
     deleted, offset = 0, 0
     while not is_over.is_set() and (found := _ended_before(client, before, offset)):
-        ours = [one for one in found if _is_ours(one)]
+        ours = [flow_run for flow_run in found if _is_ours(flow_run)]
         offset += len(found) - len(ours)
-        for one in ours:
-            if is_over.wait(_BETWEEN_S):
+        for flow_run in ours:
+            if is_over.wait(_DELAY_S):
                 break
-            _delete(client, one)
+            _delete(client, flow_run)
             deleted += 1
     return deleted
 
@@ -106,21 +108,21 @@ def _ended_before(client: SyncPrefectClient, before: datetime, offset: int) -> l
         flow_filter=FlowFilter(name=FlowFilterName(any_=list(_FLOWS))),
         flow_run_filter=FlowRunFilter.model_validate({"end_time": {"before_": before}}),
         sort=FlowRunSort.ID_DESC,
-        limit=_PAGE,
+        limit=_PAGE_SIZE,
         offset=offset,
     )
 
 
-def _is_ours(one: FlowRun) -> bool:
-    return {"run_id", "history"} <= one.parameters.keys()
+def _is_ours(flow_run: FlowRun) -> bool:
+    return {"run_id", "history"} <= flow_run.parameters.keys()
 
 
-def _delete(client: SyncPrefectClient, one: FlowRun) -> None:
+def _delete(client: SyncPrefectClient, flow_run: FlowRun) -> None:
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
     from prefect.exceptions import ObjectNotFound
 
-    of_it = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[one.id]))
+    its_artifacts = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run.id]))
     with contextlib.suppress(ObjectNotFound):  # another process may prune, too
-        for artifact in client.read_artifacts(artifact_filter=of_it):
+        for artifact in client.read_artifacts(artifact_filter=its_artifacts):
             client.delete_artifact(artifact.id)
-        client.delete_flow_run(one.id)
+        client.delete_flow_run(flow_run.id)

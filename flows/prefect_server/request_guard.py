@@ -1,8 +1,8 @@
-"""The door of a Prefect server on loopback: requests of other web pages and for other host names are refused.
+"""Request filter of a Prefect server on loopback: it refuses requests of other web pages and for other host names.
 
-A password alone is not enough: a page that a browser shows may send requests to loopback, and a name that an attacker
-resolves to 127.0.0.1 makes them look like requests of the same origin. And a page at another port of this machine has
-the same storage in the browser: it could show the server's own page in a frame, and have a person click in it.
+A password alone is not enough. Any page in the user's browser may send requests to loopback, and an attacker's host
+name that resolves to 127.0.0.1 makes them look like requests of the same origin (DNS rebinding). A page at another port
+of this machine could also show the server's own page in a frame and have the user click in it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _NAMES = ("127.0.0.1", "localhost", "[::1]")
-_UNFRAMED = [(b"x-frame-options", b"DENY"), (b"content-security-policy", b"frame-ancestors 'none'")]
+_NO_FRAMES = [(b"x-frame-options", b"DENY"), (b"content-security-policy", b"frame-ancestors 'none'")]
 
 
 def own_hosts(port: int) -> tuple[str, ...]:
-    """Return the values of the Host header that mean this machine's server at a port."""
+    """Return the valid values of the Host header for the server at a port."""
     return tuple(f"{name}:{port}" for name in _NAMES)
 
 
@@ -30,11 +30,11 @@ def own_origins(port: int) -> tuple[str, ...]:
 
 
 class LocalGuard:
-    """An ASGI application that passes on requests for its own host, of its own pages or of no page.
+    """ASGI application that forwards requests for its own host that come from its own pages or from no page.
 
     Args:
-        application: What answers the requests that are passed on.
-        port: Where the server listens.
+        application: Application that answers the forwarded requests.
+        port: Port at which the server listens.
     """
 
     def __init__(self, application: Application, port: int) -> None:
@@ -45,7 +45,7 @@ class LocalGuard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope) if scope["type"] in ("http", "websocket") else None
         if refusal is None:
-            await self._application(scope, receive, _unframed(send))
+            await self._application(scope, receive, _forbid_framing(send))
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": refusal})
@@ -61,22 +61,22 @@ class LocalGuard:
         return None
 
 
-def _unframed(send: Send) -> Send:
-    """Return what sends the same, with headers by which no page of another may show it in a frame."""
+def _forbid_framing(send: Send) -> Send:
+    """Return a sender that adds headers which forbid other pages to show the response in a frame."""
 
-    async def send_unframed(message: MutableMapping[str, Any]) -> None:
+    async def send_with_headers(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), *_UNFRAMED]}
+            message = {**message, "headers": [*message.get("headers", ()), *_NO_FRAMES]}
         await send(message)
 
-    return send_unframed
+    return send_with_headers
 
 
 def _values(scope: Scope, name: bytes) -> list[str]:
     return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
 
 
-async def _refuse(send: Send, why: str) -> None:
+async def _refuse(send: Send, reason: str) -> None:
     headers = [(b"content-type", b"text/plain; charset=utf-8")]
     await send({"type": "http.response.start", "status": 403, "headers": headers})
-    await send({"type": "http.response.body", "body": f"{why}\n".encode()})
+    await send({"type": "http.response.body", "body": f"{reason}\n".encode()})

@@ -1,4 +1,4 @@
-"""The worker of `overnight serve`: it outlives a Prefect server that is away, and so do its nights."""
+"""Worker of `overnight serve`, which keeps running, with its nights, while the Prefect server is down."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 
-class NightWorker(ProcessWorker, abc.ABC):  # Prefect registers no ABC as the worker of a type of pools
-    """A worker that goes on asking for nights, however long the server is away.
+class NightWorker(ProcessWorker, abc.ABC):  # an ABC, which Prefect does not register as a worker type
+    """Prefect worker that keeps polling for nights however long the server is down.
 
-    Prefect's own ends after a while, and the flow runs under way with it.
+    Prefect's own worker gives up after some minutes, and ends the flow runs under way.
     """
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:

@@ -1,4 +1,4 @@
-"""A run on the toy problem, and how nights of it are spent in tests."""
+"""Fixtures for nights on the toy problem and for commands in this process."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from flows.cli.main import run
 from flows.create_run import create_run
 from flows.search import search
 from flows.stop_conditions import StopConditions
@@ -19,13 +20,26 @@ from tests.engine import PrivateEngine, private_engine
 from tests.provider import Provider
 
 Night = Callable[..., RunFiles]
+Call = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Function that runs a command in this process and returns its exit code and its output."""
+
+    def call(*arguments: object) -> tuple[int, str]:
+        code = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    return call
 
 
 @pytest.fixture
 def night(toy: Path, tmp_path: Path, prefect: str, sandbox_image: str) -> Night:
-    """Spends a night on the toy problem and gives the run's files; a run that is there is gone on with."""
+    """Function that runs a night on the toy problem and returns the run's files; an existing run is continued."""
 
-    def spend(generations: int = 2, *, run_id: str = "toy", history: Path = tmp_path, **more: Any) -> RunFiles:
+    def run_night(generations: int = 2, *, run_id: str = "toy", history: Path = tmp_path, **more: Any) -> RunFiles:
         settings = more.pop("settings", {})
         files = history / "runs" / run_id
         if not files.exists():
@@ -38,7 +52,7 @@ def night(toy: Path, tmp_path: Path, prefect: str, sandbox_image: str) -> Night:
         search(run_id, str(history), StopConditions(generations=generations, **more))
         return RunFiles(files)
 
-    return spend
+    return run_night
 
 
 @pytest.fixture(scope="package")
@@ -49,7 +63,7 @@ def _engine(sandbox_image: str) -> Iterator[PrivateEngine]:
 
 @pytest.fixture
 def engine(_engine: PrivateEngine, monkeypatch: pytest.MonkeyPatch) -> PrivateEngine:
-    """An engine that may be killed, which this process and its children use; it runs when a test begins."""
+    """A private engine that a test may kill, used by this process and its children; it runs when a test begins."""
     if not _engine.answers():
         _engine.start()
     monkeypatch.setenv("DOCKER_HOST", _engine.host)
@@ -58,6 +72,6 @@ def engine(_engine: PrivateEngine, monkeypatch: pytest.MonkeyPatch) -> PrivateEn
 
 @pytest.fixture
 def asks(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Settings that ask the provider on loopback."""
+    """Settings that request completions from the provider on loopback."""
     monkeypatch.setenv("OPENAI_API_KEY", "test")
     return {"sampling": {"models": [{"name": "openai/test", "api_base": provider.api_base}], "attempts": 1, "batch": 1}}

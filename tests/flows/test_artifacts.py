@@ -1,4 +1,4 @@
-"""A night as it is seen in Prefect: names, tags, states, artifacts; and what becomes of one that was killed."""
+"""Names, tags, states and artifacts of nights in Prefect, also of nights that were cancelled or killed."""
 
 from __future__ import annotations
 
@@ -38,30 +38,30 @@ def client(prefect: str) -> Iterator[SyncPrefectClient]:
 
 
 def flow_runs(client: SyncPrefectClient, run_id: str) -> dict[str, Any]:
-    """The last flow run of each name that begins with a run's id."""
+    """Return the last flow run of each name that begins with a run's id."""
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 
     found = client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(like_=run_id)))
-    return {one.name: one for one in found}
+    return {flow_run.name: flow_run for flow_run in found}
 
 
 def artifacts(client: SyncPrefectClient, flow_run_id: Any) -> dict[str, Any]:
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-    of = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]))
-    return {str(one.key): one for one in client.read_artifacts(artifact_filter=of)}
+    of_flow_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]))
+    return {str(artifact.key): artifact for artifact in client.read_artifacts(artifact_filter=of_flow_run)}
 
 
 def until(condition: Any, seconds: float = 30) -> bool:
     end = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < end:
+    while not (is_met := condition()) and time.monotonic() < end:
         time.sleep(0.2)
-    return met
+    return is_met
 
 
 @pytest.mark.docker
 @pytest.mark.prefect
-def test_names_tags_states_and_artifacts_read_well(night: Night, client: SyncPrefectClient):
+def test_a_night_has_names_tags_states_and_artifacts(night: Night, client: SyncPrefectClient):
     night(3, run_id="seen")
     runs = flow_runs(client, "seen")
     assert set(runs) == {"seen-night-1", "seen-g1", "seen-g2", "seen-g3"}
@@ -95,19 +95,19 @@ def test_names_tags_states_and_artifacts_read_well(night: Night, client: SyncPre
         ({"budget_usd": 0.0, "target": 5.0, "patience": 3}, 0),
     ],
 )
-def test_progress_is_what_the_nearest_rule_says(rules: dict[str, Any], share: float):
+def test_progress_follows_the_stop_condition_nearest_to_its_limit(rules: dict[str, Any], share: float):
     tally = Tally(generations=3, samples=144, cost_usd=1.0, best=1.0)
     assert share_done(StopConditions(**rules), tally, BEGIN, BEGIN + timedelta(hours=8)) == share
 
 
-def test_a_program_cannot_leave_its_fence():
+def test_a_program_cannot_leave_its_code_fence():
     assert _fenced("x = 1\n```\n# heading\n````", "python").startswith("`````python\n")
     assert _fenced("x = 1", "python") == "```python\nx = 1\n```"
 
 
 @pytest.fixture
 def endless(prefect: str, toy: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A night in the foreground that nothing ends."""
+    """A night in the foreground without stop conditions that are ever met."""
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.cli.main", "run", str(toy), "--generations", "100000"],
         env={**os.environ, "PREFECT_API_URL": prefect, "OVERNIGHT_HISTORY": str(tmp_path)},
@@ -122,7 +122,7 @@ def endless(prefect: str, toy: Path, tmp_path: Path) -> Iterator[subprocess.Pope
 
 @pytest.mark.docker
 @pytest.mark.prefect
-def test_cancelled_in_prefect_a_night_stops_at_once_and_can_be_resumed(
+def test_a_night_cancelled_in_prefect_stops_at_once_and_can_be_resumed(
     endless: subprocess.Popen[str], client: SyncPrefectClient, tmp_path: Path
 ):
     from prefect.states import Cancelling
@@ -131,9 +131,9 @@ def test_cancelled_in_prefect_a_night_stops_at_once_and_can_be_resumed(
     name = f"{run_id}-night-1"
     assert until(lambda: name in flow_runs(client, run_id))
     client.set_flow_run_state(flow_runs(client, run_id)[name].id, Cancelling())
-    _, said = endless.communicate(timeout=40)
-    assert endless.returncode == 130, said
-    assert f"cancelled in Prefect, and stopped at once; go on with: overnight resume {run_id}" in said
+    _, stderr = endless.communicate(timeout=40)
+    assert endless.returncode == 130, stderr
+    assert f"cancelled in Prefect, and stopped at once; go on with: overnight resume {run_id}" in stderr
     assert containers(run_id) == []
     state = flow_runs(client, run_id)[name].state
     assert (state.name, state.message) == (
@@ -146,7 +146,7 @@ def test_cancelled_in_prefect_a_night_stops_at_once_and_can_be_resumed(
 
 @pytest.mark.docker
 @pytest.mark.prefect
-def test_a_night_that_was_killed_and_its_generation_are_shown_as_crashed_when_the_run_goes_on(
+def test_resuming_a_run_marks_a_killed_night_and_its_generation_as_crashed(
     endless: subprocess.Popen[str], night: Night, client: SyncPrefectClient, tmp_path: Path
 ):
     run_id = wait_for_run(endless)
@@ -154,15 +154,15 @@ def test_a_night_that_was_killed_and_its_generation_are_shown_as_crashed_when_th
     endless.send_signal(signal.SIGKILL)
     endless.communicate()
     assert flow_runs(client, run_id)[f"{run_id}-night-1"].state.name == "Running"
-    unborn, other = (pending(client, whose, tmp_path) for whose in (run_id, f"{run_id}-other"))
+    not_started, other = (pending(client, run, tmp_path) for run in (run_id, f"{run_id}-other"))
     night(1, run_id=run_id)
-    assert client.read_flow_run(unborn).state_name == "Crashed", "killed before it had begun, and had its name"
+    assert client.read_flow_run(not_started).state_name == "Crashed", "killed before Prefect had set its name"
     assert client.read_flow_run(other).state_name == "Pending"
     runs = flow_runs(client, run_id)
     assert runs[f"{run_id}-night-1"].state.name == "Crashed"
-    assert runs[f"{run_id}-night-1"].state.message == "its process ended without a word"
+    assert runs[f"{run_id}-night-1"].state.message == "its process ended without setting a final state"
     assert runs[f"{run_id}-night-2"].state.name == "Completed"
-    assert {one.state.name for one in runs.values()} == {"Crashed", "Completed"}
+    assert {flow_run.state.name for flow_run in runs.values()} == {"Crashed", "Completed"}
 
 
 @pytest.mark.docker
@@ -170,13 +170,13 @@ def test_a_night_that_was_killed_and_its_generation_are_shown_as_crashed_when_th
 def test_a_night_waits_for_a_server_that_does_not_answer(night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     refused = iter(["[Errno 111] Connection refused"])
 
-    def reached(*arguments: Any) -> None:
-        if said := next(refused, None):
-            raise httpx.ConnectError(said)
+    def fails_first(*arguments: Any) -> None:
+        if message := next(refused, None):
+            raise httpx.ConnectError(message)
         generation(*arguments)
 
     monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(flows.search, "generation", reached)
+    monkeypatch.setattr(flows.search, "generation", fails_first)
     night(2, settings={"search": {"retries": 0, "failures": 1}})
     (row,) = Database(tmp_path).rows("FROM nights")
     assert (row["stop_reason"], row["generations"]) == ("generations", 2)
@@ -184,7 +184,7 @@ def test_a_night_waits_for_a_server_that_does_not_answer(night: Night, tmp_path:
 
 
 def pending(client: SyncPrefectClient, run_id: str, history: Path) -> UUID:
-    """A generation's flow run as Prefect makes it, a moment before it begins."""
+    """Create a generation's flow run in the state in which Prefect creates it, before it begins."""
     parameters = {"run_id": run_id, "number": 1, "history": str(history)}
     return client.create_flow_run(cast("Any", generation), parameters=parameters, state=Pending()).id
 
@@ -192,13 +192,13 @@ def pending(client: SyncPrefectClient, run_id: str, history: Path) -> UUID:
 @pytest.mark.slow
 @pytest.mark.docker
 @pytest.mark.prefect
-def test_a_night_that_was_killed_is_shown_as_crashed_where_nobody_goes_on(
+def test_the_server_marks_a_killed_night_as_crashed_although_the_run_is_not_resumed(
     endless: subprocess.Popen[str], client: SyncPrefectClient
 ):
     run_id = wait_for_run(endless)
     name = f"{run_id}-night-1"
     assert until(lambda: name in flow_runs(client, run_id))
-    time.sleep(5)  # its first heartbeat is on its way
+    time.sleep(5)  # time for its first heartbeat
     endless.send_signal(signal.SIGKILL)
     endless.communicate()
     assert until(lambda: flow_runs(client, run_id)[name].state.name == "Crashed", seconds=200)

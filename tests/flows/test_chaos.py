@@ -1,4 +1,4 @@
-"""Containers, engine and night are killed by chance: each candidate has one verdict, and nothing is left over."""
+"""Random kills of containers, engine and night: each candidate has one verdict, and nothing is left over."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tasks.evaluate.pool import open_pool
 from tasks.history import record
 from tasks.history.database import Database
-from tests.accidents import Accidents, Night
+from tests.accidents import Accidents, NightProcess
 from tests.conftest import SPECIFICATIONS
 from tests.engine import PrivateEngine
 
@@ -21,62 +21,61 @@ FIFTY = SPECIFICATIONS / "fifty.py"
 
 
 @pytest.fixture
-def night(engine: PrivateEngine, prefect_api: str, tmp_path: Path) -> Iterator[Night]:
-    spent = Night(tmp_path / "history", {"PREFECT_API_URL": prefect_api})
-    yield spent
-    if not spent.is_over():
-        spent.kill()
+def night(engine: PrivateEngine, prefect_api: str, tmp_path: Path) -> Iterator[NightProcess]:
+    process = NightProcess(tmp_path / "history", {"PREFECT_API_URL": prefect_api})
+    yield process
+    process.kill_if_running()
 
 
-def spend(night: Night, prompts: int, *more: str) -> None:
+def start(night: NightProcess, prompts: int, *more: str) -> None:
     settings = {"search.prompts": prompts, "search.samples": 4, "search.islands": 3, "sandbox.slots": 2}
     sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
-    night.begin(str(FIFTY), "--seed", "1", *sets, *more)
-    # A night that is killed before it begins leaves no row.
-    night.goes_on()
+    night.start(str(FIFTY), "--seed", "1", *sets, *more)
+    # A night that is killed before its first generation leaves no row.
+    night.wait_for_generations()
 
 
-def test_one_of_each_accident(night: Night, engine: PrivateEngine):
-    spend(night, 3)
+def test_one_of_each_accident(night: NightProcess, engine: PrivateEngine):
+    start(night, 3)
     accidents = Accidents(night, engine, seed=1)
     for which in ("container", "engine ended"):
-        accidents.befall(which)
+        accidents.cause(which)
     finish(night, generations=5)
-    assert_all_is_well(night, engine, size=12, generations=5)
+    assert_history_is_consistent(night, engine, size=12, generations=5)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [1])
-def test_a_thousand_candidates(night: Night, engine: PrivateEngine, seed: int):
-    spend(night, 5)
+def test_a_thousand_candidates(night: NightProcess, engine: PrivateEngine, seed: int):
+    start(night, 5)
     accidents = Accidents(night, engine, seed)
     for which in accidents.shuffled(container=16, engine_killed=2, engine_ended=2, night=5, all_at_once=1):
-        accidents.befall(which)
+        accidents.cause(which)
     finish(night, generations=50)
-    assert_all_is_well(night, engine, size=20, generations=50)
+    assert_history_is_consistent(night, engine, size=20, generations=50)
 
 
-def finish(night: Night, generations: int) -> None:
-    """Kills the night; another, which nothing befalls, goes on to so many generations."""
+def finish(night: NightProcess, generations: int) -> None:
+    """Kill the night; resume the run without further accidents up to a number of generations."""
     night.kill()
-    there = len(night.files.committed()) - 1
-    night.resume("--generations", str(max(1, generations - there)))
-    night.end()
+    committed = len(night.files.committed()) - 1
+    night.resume("--generations", str(max(1, generations - committed)))
+    night.wait_for_success()
 
 
-def assert_all_is_well(night: Night, engine: PrivateEngine, *, size: int, generations: int) -> None:
+def assert_history_is_consistent(night: NightProcess, engine: PrivateEngine, *, size: int, generations: int) -> None:
     database = Database(night.files.directory.parents[1])
     numbers = night.files.committed()
     assert numbers == list(range(len(numbers)))
     assert len(numbers) - 1 >= generations
     assert_one_verdict_each(database, size)
     assert_best_never_falls(database)
-    assert_judged_as_in_a_quiet_night(database, night)
+    assert_verdicts_are_reproducible(database, night)
     assert database.rows("SELECT count(*) AS n FROM nights") == [{"n": night.kills + 1}]
     assert engine.containers() == []
     assert engine.processes() == []
-    assert night.left() == []
+    assert night.leftovers() == []
 
 
 def assert_one_verdict_each(database: Database, size: int) -> None:
@@ -96,8 +95,8 @@ def assert_best_never_falls(database: Database) -> None:
     assert database.rows("SELECT max(score) AS best FROM programs") == [{"best": best[-1]}]
 
 
-def assert_judged_as_in_a_quiet_night(database: Database, night: Night) -> None:
-    """No program is worse off for what befell others: the same outcome, the same scores."""
+def assert_verdicts_are_reproducible(database: Database, night: NightProcess) -> None:
+    """Require that evaluating the programs again gives the same outcomes and scores."""
     problem = record.read_run(night.files).problem
     rows = database.rows(
         "SELECT DISTINCT ON (code_hash) body, outcome, scores FROM programs "

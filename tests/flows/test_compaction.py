@@ -1,4 +1,4 @@
-"""A night compacts what it leaves, and says so where it cannot; the search never waits for it nor fails by it."""
+"""Compaction during and after a night; errors are reported and never stop the search."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.flows.conftest import Night
 from tests.history.made import create, grow
 
 
-def test_a_night_begins_a_compaction_when_there_is_enough_and_ends_with_one(tmp_path: Path):
+def test_a_compaction_starts_after_enough_generations_and_at_the_end_of_a_night(tmp_path: Path):
     files = create(tmp_path, prompts=2)
     compaction = Compaction(files, pytest.fail)
     grow(files, MIN_DURING_NIGHT - 2)
     compaction.committed()
-    assert len(files.blocks()) == MIN_DURING_NIGHT - 1, "too few so far"
+    assert len(files.blocks()) == MIN_DURING_NIGHT - 1, "too few generations so far"
     grow(files, 1)
     compaction.committed()
     compaction.close()
@@ -30,7 +30,7 @@ def test_a_night_begins_a_compaction_when_there_is_enough_and_ends_with_one(tmp_
     assert [block.size for block in files.blocks()] == [MIN_DURING_NIGHT, MIN_AT_END]
 
 
-def test_what_cannot_be_compacted_is_noted_once(tmp_path: Path):
+def test_a_failed_compaction_is_noted_once_and_not_repeated(tmp_path: Path):
     files = create(tmp_path, prompts=2)
     grow(files, MIN_AT_END)
     (files.generation(2) / "programs.parquet").write_bytes(b"nonsense")
@@ -46,7 +46,7 @@ def test_what_cannot_be_compacted_is_noted_once(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.docker
 @pytest.mark.prefect
-def test_a_run_goes_on_from_what_a_night_compacted(night: Night, tmp_path: Path):
+def test_a_night_continues_a_compacted_run(night: Night, tmp_path: Path):
     files = night(MIN_AT_END)
     assert [block.size for block in files.blocks()] == [MIN_AT_END + 1]
     night(2)
@@ -55,7 +55,7 @@ def test_a_run_goes_on_from_what_a_night_compacted(night: Night, tmp_path: Path)
     assert row["generations"] == MIN_AT_END + 2
 
 
-def test_the_command_compacts_one_run_or_all_and_leaves_alone_what_is_under_way(tmp_path: Path):
+def test_the_command_compacts_one_run_or_all_except_runs_under_way(tmp_path: Path):
     runs = [create(tmp_path, f"20260101-000{number}-toy-aaaa", prompts=2) for number in range(3)]
     for files in runs:
         grow(files, 2)

@@ -1,4 +1,4 @@
-"""A deadline: the generation under way is cut short after a grace, and committed with what it has."""
+"""Deadlines: the generation under way is cut short after the grace period, and committed with its verdicts so far."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NIGHT_S, GRACE_S = 7.0, 10.0
 
 
 def answering(answers: list[str | None]) -> Provider:
-    """A provider that answers each prompt with one of the texts, and with nothing at all for None."""
+    """Return a provider that answers the prompts with these texts in order, and never answers for None."""
 
     def script(number: int, request: Request) -> Answer:
         text = answers[number] if number < len(answers) else None
@@ -45,10 +45,10 @@ def answering(answers: list[str | None]) -> Provider:
 
 @pytest.fixture
 def cut_night(night: Night, monkeypatch: pytest.MonkeyPatch) -> CutNight:
-    """Spends a night that a deadline ends in its first generation, and gives the seconds that it took."""
+    """Function that runs a night which a deadline ends in its first generation, and returns its seconds."""
     monkeypatch.setenv("OPENAI_API_KEY", "test")
 
-    def spend(provider: Provider, prompts: int) -> float:
+    def run_night(provider: Provider, prompts: int) -> float:
         sampling = {"models": [{"name": "openai/test", "api_base": provider.api_base}], "batch": 1}
         search = {"prompts": prompts, "samples": 1, "lookahead": 0}
         no_final = {"validation": [], "held_out": []}
@@ -57,12 +57,12 @@ def cut_night(night: Night, monkeypatch: pytest.MonkeyPatch) -> CutNight:
         night(None, within_s=NIGHT_S, grace_s=GRACE_S, settings=settings)
         return time.monotonic() - begin
 
-    return spend
+    return run_night
 
 
 @pytest.mark.docker
 @pytest.mark.prefect
-def test_what_was_judged_by_then_is_committed_and_a_replay_comes_out_the_same(cut_night: CutNight, tmp_path: Path):
+def test_verdicts_until_the_cut_are_committed_and_a_replay_is_identical(cut_night: CutNight, tmp_path: Path):
     with answering([QUICK, ASLEEP, "no program", None]) as provider:
         assert cut_night(provider, 4) < 100, "a request has 120 s, a candidate 400 s"
     rows = Database(tmp_path).rows("FROM programs WHERE generation = 1")
@@ -71,27 +71,29 @@ def test_what_was_judged_by_then_is_committed_and_a_replay_comes_out_the_same(cu
         QUICK: ("scored", ""),
         ASLEEP: ("sandbox_error", CUT_SHORT.error),
         "no program": ("unparsable", found["no program"][1]),
-    }, "the request that was never answered is in no row"
+    }, "the unanswered request has no row"
     assert Database(tmp_path).rows("SELECT stop_reason FROM nights") == [{"stop_reason": "deadline"}]
     assert run(["replay", "last", "--history", str(tmp_path)]) == 0
 
 
 @pytest.mark.docker
 @pytest.mark.prefect
-def test_a_generation_with_nothing_in_it_is_not_committed_and_its_answers_are_kept(cut_night: CutNight, tmp_path: Path):
+def test_a_generation_without_verdicts_is_not_committed_and_its_completions_are_kept(
+    cut_night: CutNight, tmp_path: Path
+):
     with answering([ASLEEP, None]) as provider:
         cut_night(provider, 2)
     assert Database(tmp_path).rows("FROM generations WHERE generation > 0") == []
-    kept = Journal(tmp_path / "runs/toy/paid/000001.jsonl").known()
-    assert [completion.text for completion in kept.values()] == [ASLEEP]
+    stored = Journal(tmp_path / "runs/toy/paid/000001.jsonl").known()
+    assert [completion.text for completion in stored.values()] == [ASLEEP]
 
 
 @pytest.mark.docker
 @pytest.mark.prefect
-def test_a_cut_between_two_generations_ends_the_night_and_is_no_failure(
+def test_a_cut_between_two_generations_ends_the_night_without_a_failed_attempt(
     night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Whatever the clock says afterwards: it may be set back."""
+    """The clock, which may be set back, does not matter after the cut."""
     begin = flows.search.generation
 
     def interrupted(run_id: str, number: int, history: str) -> object:
@@ -107,7 +109,7 @@ def test_a_cut_between_two_generations_ends_the_night_and_is_no_failure(
     monkeypatch.setattr(flows.search, "generation", interrupted)
     with pytest.raises(KeyboardInterrupt):
         night(5, settings={"search": {"prompts": 2, "samples": 1, "lookahead": 1}})
-    assert Journal(tmp_path / "runs/toy/paid/000002.jsonl").known(), "or there would be nothing to judge"
+    assert Journal(tmp_path / "runs/toy/paid/000002.jsonl").known(), "the generation under way has completions"
     monkeypatch.setattr(flows.search, "generation", cut)
     until = datetime.now(UTC) + timedelta(seconds=120)
     files = night(5, until=until)
@@ -119,7 +121,7 @@ def test_a_cut_between_two_generations_ends_the_night_and_is_no_failure(
     assert files.failed_attempts(2) == 0
 
 
-def test_nothing_is_cut_before_the_moment_nor_after_the_block_has_ended():
+def test_nothing_is_cut_before_the_given_time_or_after_the_block():
     cut = threading.Event()
     with cut_off(datetime.now(UTC) + timedelta(hours=1), cut.set):
         assert not cut.is_set()

@@ -1,4 +1,4 @@
-"""When a night ends, as a person says it."""
+"""Deadlines as users write them."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ NOW = datetime(2026, 11, 25, 22, 30, tzinfo=ZoneInfo("Europe/Stockholm"))
         ("2026-12-01T07:00+00:00", datetime(2026, 12, 1, 8, 0, tzinfo=NOW.tzinfo)),
     ],
 )
-def test_times_durations_and_moments(text: str, expected: datetime):
+def test_times_of_day_durations_and_dates(text: str, expected: datetime):
     assert parse_until(text, NOW) == expected
 
 
 @pytest.mark.parametrize("text", ["soon", "25:00", "7:99", "", "2026-01-01", "-3h", "0h"])
-def test_what_is_no_time_or_is_past_is_refused(text: str):
+def test_an_invalid_or_past_deadline_is_refused(text: str):
     with pytest.raises(UsageError):
         parse_until(text, NOW)
 
 
 @pytest.mark.parametrize(
-    ("text", "hours"), [("07:00", 8), ("7h30m", 7.5), ("2026-03-29T07:00", 8)], ids=["time", "duration", "moment"]
+    ("text", "hours"), [("07:00", 8), ("7h30m", 7.5), ("2026-03-29T07:00", 8)], ids=["time", "duration", "date"]
 )
-def test_a_night_in_which_the_clocks_change_ends_when_it_was_said_to(text: str, hours: float):
+def test_a_clock_change_does_not_move_a_deadline(text: str, hours: float):
     evening = datetime(2026, 3, 28, 22, 0, tzinfo=NOW.tzinfo)  # summer time begins at 02:00
     assert parse_until(text, evening).astimezone(UTC) - evening.astimezone(UTC) == timedelta(hours=hours)
 
 
 @pytest.mark.parametrize(("named", "zone"), [("Europe/Stockholm", "Europe/Stockholm"), ("no/such", None), (None, None)])
-def test_the_time_here_knows_its_zone_where_that_has_a_name(
+def test_the_local_time_has_a_named_zone_if_there_is_one(
     named: str | None, zone: str | None, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("tzlocal.get_localzone_name", lambda: named)

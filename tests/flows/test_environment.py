@@ -1,4 +1,4 @@
-"""The folder a command is started in may be a stranger's: no file in it says where keys and flow runs go."""
+"""Files of the working directory, which may be a stranger's, decide nothing about keys and flow runs."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def test_settings_of_prefect_in_the_working_directory_are_refused(
     (tmp_path / name).write_text(SETTINGS[name])
     monkeypatch.chdir(tmp_path)
     assert run([command]) == 2
-    said = capsys.readouterr().err
-    assert f"{name} configures Prefect" in said
-    assert "prefect config set" in said
+    error = capsys.readouterr().err
+    assert f"{name} configures Prefect" in error
+    assert "prefect config set" in error
 
 
 @pytest.mark.parametrize(
     ("name", "text"),
     [(".env", "PATH=x\n"), ("prefect.toml", "\n"), ("pyproject.toml", "[tool.ruff]\n"), ("pyproject.toml", "")],
 )
-def test_other_settings_in_the_working_directory_are_none_of_our_business(
+def test_settings_of_other_programs_in_the_working_directory_are_accepted(
     name: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     (tmp_path / name).write_text(text)
@@ -57,12 +57,12 @@ def test_other_settings_in_the_working_directory_are_none_of_our_business(
         ("pyproject.toml", 'tool = {ruff = {}, prefect = {api = {url = "http://127.0.0.1:9/api"}}}\n'),
     ],
 )
-def test_settings_of_prefect_are_found_however_they_are_written(name: str, text: str, tmp_path: Path):
+def test_settings_of_prefect_are_found_in_every_notation(name: str, text: str, tmp_path: Path):
     (tmp_path / name).write_text(text, newline="")
     code = "import prefect.settings as s; print(s.PREFECT_API_URL.value())"
     clean = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path / "home")}
     read = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=clean, capture_output=True, text=True)
-    assert "http://127.0.0.1:9/api" in read.stdout, "Prefect itself reads it, or this would show nothing"
+    assert "http://127.0.0.1:9/api" in read.stdout, "the test is meaningful only if Prefect reads it"
     with pytest.raises(UsageError, match="configures Prefect"):
         require_neutral_folder(tmp_path)
 
@@ -75,7 +75,7 @@ def test_settings_of_prefect_are_found_however_they_are_written(name: str, text:
         ({"all_proxy": "socks5://proxy", "NO_PROXY": "a.example, localhost"}, "a.example,localhost,127.0.0.1"),
     ],
 )
-def test_a_proxy_never_stands_between_the_machine_and_itself(
+def test_requests_to_loopback_bypass_every_proxy(
     before: dict[str, str], after: str | None, monkeypatch: pytest.MonkeyPatch
 ):
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
@@ -88,7 +88,7 @@ def test_a_proxy_never_stands_between_the_machine_and_itself(
     assert (os.environ["no_proxy"] or None, os.environ["NO_PROXY"] or None) == (after, after)
 
 
-def test_no_file_of_the_working_directory_says_where_keys_are_sent(tmp_path: Path):
+def test_no_file_of_the_working_directory_decides_where_keys_are_sent(tmp_path: Path):
     (tmp_path / ".env").write_text("OPENAI_BASE_URL=http://127.0.0.1:9/v1\n")
     code = (
         "from flows.environment import prepare; prepare()\n"

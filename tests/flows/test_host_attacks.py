@@ -1,4 +1,4 @@
-"""What an author of a problem, a task, an archive, a history or a wheel may try on the host: one short case an idea."""
+"""Attacks on the host by an author of a problem, task, archive, history or wheel, each in one short test."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows.cli.main import run
 from flows.environment import require_neutral_folder
 from flows.prefect_server.embedded import EmbeddedServer
 from schemas.dependencies import read_dependencies
@@ -34,28 +32,17 @@ from tasks.history.database import Database
 from tasks.history.files import RunFiles, find_run, runs_in
 from tasks.history.remote.mirror import mirror_of
 from tasks.history.run_lock import run_lock
+from tests.flows.conftest import Call
 from tests.history.made import create, grow
 from tests.wheels import make_wheel
 
 COMMAND = [sys.executable, "-P", "-m", "flows.cli.main"]
 SECRET = "a line\nand a secret without an end"
 
-Call = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def call(*arguments: object) -> tuple[int, str]:
-        code = run([str(one) for one in arguments])
-        said = capsys.readouterr()
-        return code, said.out + said.err
-
-    return call
-
 
 @pytest.fixture
 def stranger(tmp_path: Path) -> Path:
-    """A folder that a stranger has filled."""
+    """A folder with files of a stranger."""
     folder = tmp_path / "stranger"
     folder.mkdir()
     return folder
@@ -63,7 +50,7 @@ def stranger(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
-    """A file of the user's."""
+    """A file of the user."""
     path = tmp_path / "secret"
     path.write_text(SECRET)
     return path
@@ -71,7 +58,7 @@ def secret(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def files(tmp_path: Path) -> RunFiles:
-    """A run of some generations."""
+    """A run of three generations."""
     files = create(tmp_path / "history", islands=2, prompts=3)
     grow(files, 3)
     return files
@@ -110,7 +97,7 @@ def test_a_file_of_the_working_directory_that_configures_prefect_is_refused(stra
         require_neutral_folder(stranger)
 
 
-def test_a_pipe_in_place_of_such_a_file_is_not_waited_for(stranger: Path):
+def test_a_pipe_in_place_of_a_configuration_file_does_not_block(stranger: Path):
     os.mkfifo(stranger / "prefect.toml")
     with pytest.raises(UsageError, match="prefect"):
         require_neutral_folder(stranger)
@@ -124,7 +111,7 @@ def test_a_pipe_in_place_of_such_a_file_is_not_waited_for(stranger: Path):
         ("prefect.toml", ""),
     ],
 )
-def test_other_files_of_the_working_directory_are_no_hindrance(stranger: Path, name: str, text: str):
+def test_files_that_do_not_configure_prefect_are_accepted(stranger: Path, name: str, text: str):
     (stranger / name).write_text(text)
     (stranger / "prefect").mkdir()
     require_neutral_folder(stranger)
@@ -159,16 +146,18 @@ def test_litellm_reads_no_file_of_variables(stranger: Path):
     assert done.stdout == ""
 
 
-def test_a_report_is_not_written_through_a_link_that_lies_there_already(
+def test_a_report_is_not_written_through_an_existing_link(
     files: RunFiles, stranger: Path, secret: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(stranger)
     (stranger / "report-all.html").symlink_to(secret)
     history = ("--history", files.directory.parents[1])
-    code, said = call("report", "--all", *history)
-    assert code == 2, said
+    code, output = call("report", "--all", *history)
+    assert code == 2, output
     assert secret.read_text() == SECRET
-    assert call("report", "--all", "--write", "report-all.html", *history)[0] == 0, "unless it is named"
+    assert call("report", "--all", "--write", "report-all.html", *history)[0] == 0, (
+        "a file that the user names is overwritten"
+    )
 
 
 # Names of models, prices, and settings
@@ -193,24 +182,24 @@ def test_a_report_is_not_written_through_a_link_that_lies_there_already(
         "os.environ/OPENAI_API_KEY?",
     ],
 )
-def test_a_name_that_leads_elsewhere_or_to_a_login_is_a_proposal(name: str):
+def test_a_model_name_with_another_address_or_a_login_is_a_proposal(name: str):
     assert model_proposals(Sampling(models=(Model(name=name),)))
 
 
 @pytest.mark.parametrize("name", ["openai/gpt-4.1", "ollama/qwen2.5:7b", "openrouter/a/b..c:free", "groq/llama-3.1-8b"])
-def test_dots_within_a_name_are_none(name: str):
+def test_dots_within_a_model_name_are_no_proposal(name: str):
     assert not model_proposals(Sampling(models=(Model(name=name),)))
 
 
-def test_a_price_that_a_problem_names_is_a_proposal_since_a_budget_is_held_by_it():
+def test_a_price_in_a_problem_is_a_proposal_since_budgets_depend_on_it():
     model = Model(name="openai/gpt-5", input_usd=0, output_usd=0)
     (proposal,) = model_proposals(Sampling(models=(model,)))
     assert "openai/gpt-5 for 0 and 0 USD" in proposal.value
 
 
 @pytest.mark.parametrize("blank", [" ", "\t", "\n", "\u2028"])
-def test_no_two_models_have_one_proposal(blank: str):
-    """A name such as `x at http://…` would be taken for what the user has accepted."""
+def test_no_two_models_have_the_same_proposal(blank: str):
+    """A name such as `x at http://…` would be mistaken for an accepted proposal."""
     for model in ({"name": f"openai/x{blank}at"}, {"name": "openai/x", "api_base": f"http://a{blank}b"}):
         with pytest.raises(UsageError, match="must not contain blanks"):
             parse_settings({"sampling": {"models": [model]}}, "it")
@@ -235,12 +224,12 @@ def test_no_two_models_have_one_proposal(blank: str):
         ("limits", "scratch_mib", 2**40),
     ],
 )
-def test_a_setting_cannot_ask_for_any_amount(section: str, name: str, value: object):
+def test_a_setting_cannot_demand_unlimited_resources(section: str, name: str, value: object):
     with pytest.raises(UsageError, match=rf"{section}\.{name}"):
         parse_settings({section: {name: value}}, "it")
 
 
-def test_of_very_many_wrong_settings_some_are_told():
+def test_an_error_lists_only_the_first_of_very_many_wrong_settings():
     with pytest.raises(UsageError) as raised:
         parse_settings({f"wrong_{number}": 1 for number in range(50_000)}, "it")
     assert len(raised.value.message.splitlines()) < 30
@@ -261,7 +250,7 @@ def test_of_very_many_wrong_settings_some_are_told():
         'held_out = ["link.json"]',
     ],
 )
-def test_hidden_files_of_a_folder_are_never_a_problem_s(stranger: Path, toy: Path, setting: str):
+def test_hidden_files_are_never_part_of_a_problem(stranger: Path, toy: Path, setting: str):
     (stranger / ".ssh").mkdir()
     (stranger / ".ssh" / "key").write_text("secret")
     (stranger / ".config.json").write_text("[1]")
@@ -274,7 +263,7 @@ def test_hidden_files_of_a_folder_are_never_a_problem_s(stranger: Path, toy: Pat
 
 
 @pytest.mark.parametrize("pattern", ["*", "**/*"])
-def test_a_pattern_leaves_hidden_files_out(stranger: Path, toy: Path, pattern: str):
+def test_a_pattern_does_not_match_hidden_files(stranger: Path, toy: Path, pattern: str):
     (stranger / ".ssh").mkdir()
     (stranger / ".ssh" / "key").write_text("secret")
     (stranger / ".env").write_text("secret")
@@ -296,7 +285,7 @@ def test_a_pattern_leaves_hidden_files_out(stranger: Path, toy: Path, pattern: s
         "x @ ",
     ],
 )
-def test_what_is_no_requirement_is_refused_in_words(requirement: str):
+def test_an_invalid_requirement_is_refused_with_a_message(requirement: str):
     with pytest.raises(SpecificationError, match="not a requirement"):
         read_dependencies({"toy.py": {"dependencies": [requirement]}})
 
@@ -319,7 +308,7 @@ def test_what_is_no_requirement_is_refused_in_words(requirement: str):
         "evaluator: {cascade_thresholds: [.nan, x]}",
     ],
 )
-def test_a_strange_configuration_of_openevolve_is_read_or_refused_in_words(stranger: Path, config: str):
+def test_an_invalid_configuration_of_openevolve_raises_only_errors_of_ours(stranger: Path, config: str):
     write_openevolve(stranger, config)
     with contextlib.suppress(OvernightError):
         load_problem(stranger)
@@ -334,7 +323,7 @@ def write_openevolve(folder: Path, config: str) -> None:
 ORDER = "x; touch ran #"
 
 
-def test_flags_to_copy_from_a_task_hold_no_command_of_a_shell(stranger: Path):
+def test_suggested_flags_of_an_openevolve_task_hold_no_shell_command(stranger: Path):
     write_openevolve(stranger, f"llm: {{primary_model: '{ORDER}', api_base: '{ORDER}'}}\nmax_iterations: '$(id)'\n")
     notes = load_problem(stranger).notes
     models = next(note for note in notes if "to use its models: " in note)
@@ -342,7 +331,7 @@ def test_flags_to_copy_from_a_task_hold_no_command_of_a_shell(stranger: Path):
     assert any(note.endswith("--max-samples '$(id)'") for note in notes)
 
 
-def test_flags_to_copy_from_a_task_of_shinka_hold_none_either(stranger: Path):
+def test_suggested_flags_of_a_shinka_task_hold_no_shell_command(stranger: Path):
     (stranger / "evaluate.py").write_text("")
     (stranger / "initial.py").write_text("x = 1\n")
     (stranger / "run_evo.py").write_text(f"EvolutionConfig(llm_models=[{ORDER!r}], a={{1: {{2: 3}}}})\n")
@@ -376,7 +365,7 @@ def put_link(files: RunFiles, name: str, secret: Path) -> None:
         "run.parquet",
     ],
 )
-def test_a_link_in_a_run_is_found_before_anything_is_done_with_it(files: RunFiles, secret: Path, name: str):
+def test_a_run_with_a_link_is_refused_before_it_is_used(files: RunFiles, secret: Path, name: str):
     put_link(files, name, secret)
     with pytest.raises((HistoryError, EnvironmentFault, UsageError)):
         find_run(files.directory.parents[1], files.run_id)
@@ -391,16 +380,16 @@ def test_no_command_reads_or_writes_through_a_link_of_a_run(
 ):
     put_link(files, "paid/000004.jsonl", secret)
     monkeypatch.chdir(tmp_path)
-    code, said = call(command, files.run_id, "--history", files.directory.parents[1])
-    assert code == 1, said
-    assert "no regular file" in said
+    code, output = call(command, files.run_id, "--history", files.directory.parents[1])
+    assert code == 1, output
+    assert "no regular file" in output
     assert secret.read_text() == SECRET
     assert not list(tmp_path.glob("*.tar.zst"))
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", ["run.parquet", "nights/0009.parquet", "generations/000001/programs.parquet"])
-def test_a_pipe_in_a_history_is_not_waited_for(files: RunFiles, name: str):
+def test_a_pipe_in_a_history_does_not_block(files: RunFiles, name: str):
     path = files.directory / name
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
@@ -410,16 +399,16 @@ def test_a_pipe_in_a_history_is_not_waited_for(files: RunFiles, name: str):
 
 
 @pytest.mark.parametrize("name", ["**", "*", "[a-z]*", ".x", "a b", "x'y"])
-def test_a_folder_whose_name_is_a_pattern_is_no_run(files: RunFiles, name: str):
+def test_a_folder_whose_name_is_a_glob_pattern_is_no_run(files: RunFiles, name: str):
     history = files.directory.parents[1]
     grow(create(history, run_id="other"), 1)
     files.directory.rename(files.directory.with_name(name))
-    assert [one.run_id for one in runs_in(history)] == ["other"]
+    assert [run.run_id for run in runs_in(history)] == ["other"]
     assert [row["run_id"] for row in Database(history).rows("FROM runs")] == ["other"]
 
 
 @pytest.mark.parametrize("name", ["000003-999999999", "000003-000900", "999999998-999999999", "000009-000003"])
-def test_the_name_of_a_block_makes_up_no_generations(files: RunFiles, name: str):
+def test_the_name_of_a_block_folder_adds_no_generations(files: RunFiles, name: str):
     files.generation(3).rename(files.generations / name)
     assert len(files.committed()) < 1000
     if "900" in name:
@@ -429,23 +418,23 @@ def test_the_name_of_a_block_makes_up_no_generations(files: RunFiles, name: str)
         assert files.committed() == [0, 1, 2]
 
 
-def test_a_history_that_says_it_is_a_copy_of_one_elsewhere_is_not_believed(
+def test_a_history_cannot_claim_to_be_the_copy_of_a_remote_one(
     files: RunFiles, call: Call, monkeypatch: pytest.MonkeyPatch
 ):
-    history, asked = files.directory.parents[1], list[str]()
-    with server(asked) as port:
+    history, requested = files.directory.parents[1], list[str]()
+    with server(requested) as port:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-user")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-user")
         url = f"s3://theirs?endpoint_override=127.0.0.1:{port}&scheme=http"
         (history / ".remote").write_text(f'{{"url": "{url}", "name": "x"}}')
         for command in (["runs"], ["best", "last"], ["sql", "FROM runs"]):
-            code, said = call(*command, "--history", history)
-            assert code == 2, said
-            assert "copy of a history" in said
-    assert not asked
+            code, output = call(*command, "--history", history)
+            assert code == 2, output
+            assert "copy of a history" in output
+    assert not requested
 
 
-def test_what_a_copy_knows_of_itself_may_be_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_damaged_marker_of_a_remote_copy_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path))
     (tmp_path / "copy").mkdir()
     (tmp_path / "copy" / ".remote").write_text("{")
@@ -453,23 +442,23 @@ def test_what_a_copy_knows_of_itself_may_be_damaged(tmp_path: Path, monkeypatch:
         mirror_of(tmp_path / "copy")
 
 
-def server(asked: list[str]) -> _Server:
-    return _Server(asked)
+def server(requested: list[str]) -> _Server:
+    return _Server(requested)
 
 
 class _Server:
-    """A server on loopback that notes what it is asked; leave the context to stop it."""
+    """Server on loopback that records the requested paths; it stops when the context is left."""
 
-    def __init__(self, asked: list[str]) -> None:
+    def __init__(self, requested: list[str]) -> None:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                asked.append(self.path)
+                requested.append(self.path)
                 self.send_error(404)
 
             do_HEAD = do_PUT = do_POST = do_GET  # noqa: N815
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                """Keep quiet."""
+                """Write no log."""
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 
@@ -486,7 +475,7 @@ class _Server:
 
 
 def make_bomb(path: Path, rows: int) -> None:
-    """Make a small file of many rows that all have one long text, which the file holds once."""
+    """Write a small file with many rows that share one long text, which the file holds once."""
     table = pq.read_table(path)
     one, text = table.slice(0, 1), os.urandom(150_000).hex()
     columns = []
@@ -502,7 +491,7 @@ def make_bomb(path: Path, rows: int) -> None:
     )
 
 
-def test_a_small_file_does_not_become_a_large_table(files: RunFiles, tmp_path: Path):
+def test_a_small_file_that_expands_to_a_large_table_is_refused(files: RunFiles, tmp_path: Path):
     path = files.generation(2) / "programs.parquet"
     make_bomb(path, 20_000)
     assert path.stat().st_size < 2**19
@@ -510,11 +499,11 @@ def test_a_small_file_does_not_become_a_large_table(files: RunFiles, tmp_path: P
         read_file(path)
     pack(files, tmp_path / "run.tar.zst")
     with pytest.raises(HistoryError, match="MiB of memory"):
-        unpack(tmp_path / "run.tar.zst", tmp_path / "there")
-    assert not list((tmp_path / "there").glob("runs/*"))
+        unpack(tmp_path / "run.tar.zst", tmp_path / "unpacked")
+    assert not list((tmp_path / "unpacked").glob("runs/*"))
 
 
-def test_a_small_file_does_not_become_a_list_of_a_billion_numbers(tmp_path: Path):
+def test_a_small_file_that_expands_to_a_long_list_is_refused(tmp_path: Path):
     path = tmp_path / "x.parquet"
     zeros = pa.ListArray.from_arrays(pa.array([0, 100_000_000], pa.int32()), pa.nulls(100_000_000, pa.int8()))
     pq.write_table(pa.table({"scores": zeros}), path, compression="zstd")
@@ -524,7 +513,7 @@ def test_a_small_file_does_not_become_a_list_of_a_billion_numbers(tmp_path: Path
 
 
 @pytest.mark.parametrize("cost", [-1000.0, float("nan"), float("-inf")])
-def test_a_run_cannot_have_cost_less_than_nothing(files: RunFiles, cost: float):
+def test_a_generation_with_an_invalid_cost_counts_as_free(files: RunFiles, cost: float):
     path = files.generation(2) / "generation.parquet"
     before = record.read_spent_usd(files)
     table = read_file(path)
@@ -557,7 +546,7 @@ def test_a_run_cannot_have_cost_less_than_nothing(files: RunFiles, cost: float):
         "EXPLAIN (ANALYZE) FROM '/etc/passwd'",
     ],
 )
-def test_a_query_reads_tables_and_nothing_else(files: RunFiles, query: str):
+def test_a_query_can_read_nothing_but_the_tables(files: RunFiles, query: str):
     with pytest.raises(QueryError):
         Database(files.directory.parents[1]).query(query)
 
@@ -567,7 +556,7 @@ def test_a_query_reads_tables_and_nothing_else(files: RunFiles, query: str):
 
 @pytest.fixture
 def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is the only place where wheels are looked for."""
+    """The only folder in which wheels are searched for."""
     for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -579,14 +568,14 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 PYTHON = Interpreter("it", "3.11.7", "x86_64", "2.31", {})
 
 
-def test_a_wheel_cannot_have_another_one_downloaded_from_an_address(wheels: Path):
-    asked: list[str] = []
-    with server(asked) as port:
+def test_a_wheel_cannot_require_a_download_from_an_address(wheels: Path):
+    requested: list[str] = []
+    with server(requested) as port:
         address = f"http://127.0.0.1:{port}/steps-1-py3-none-any.whl"
         make_wheel(wheels, "counting", "1.5", requires=[f"steps @ {address}"])
         with pytest.raises(SpecificationError):
             packages.resolve(["counting"], PYTHON)
-    assert not asked
+    assert not requested
 
 
 @pytest.mark.parametrize("name", ["../../escaped.py", "/{}/escaped.py", "x-1.data/data/../../../escaped.py"])
@@ -601,12 +590,12 @@ def test_a_wheel_writes_nothing_outside_of_its_folder(wheels: Path, tmp_path: Pa
     ]
 
 
-def test_a_link_in_a_wheel_brings_no_file_of_the_host(wheels: Path, tmp_path: Path, secret: Path):
+def test_a_link_in_a_wheel_copies_no_file_of_the_host(wheels: Path, tmp_path: Path, secret: Path):
     with zipfile.ZipFile(make_wheel(wheels, "counting", "1"), "a") as archive:
         link = zipfile.ZipInfo("link")
         link.external_attr = 0o120777 << 16
         archive.writestr(link, str(secret))
-    folder = tmp_path / "there"
+    folder = tmp_path / "unpacked"
     folder.mkdir()
     packages.fetch(["counting"], packages.resolve(["counting"], PYTHON), PYTHON, folder)
     assert not any(SECRET in path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())

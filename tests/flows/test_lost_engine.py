@@ -1,4 +1,4 @@
-"""A lost engine pauses the night; candidates in flight are judged when it is back, each once, and nothing is left."""
+"""Loss of the engine pauses the night; candidates in flight are evaluated once when it is back, and nothing is left."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 def accident(
     engine: PrivateEngine, run: Path, how: signal.Signals, *, after: int, gone: Callable[[], bool]
 ) -> Iterator[None]:
-    """Ends the engine once so many generations are committed, and starts it again when it has been gone enough."""
+    """Stop the engine once more than `after` generations are committed; restart it when `gone` returns true."""
 
-    def happen() -> None:
+    def stop_and_restart() -> None:
         wait_until(lambda: len(RunFiles(run).committed()) > after)
         engine.end(how)
         wait_until(gone)
         engine.start()
 
-    thread = threading.Thread(target=happen)
+    thread = threading.Thread(target=stop_and_restart)
     thread.start()
     try:
         yield
@@ -47,9 +47,9 @@ def accident(
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
+    deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < until
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
@@ -58,7 +58,7 @@ def has_paused(run: Path) -> bool:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_a_lost_engine_pauses_the_night_which_goes_on_when_it_is_back(
+def test_a_lost_engine_pauses_the_night_until_it_is_back(
     night: Night, engine: PrivateEngine, tmp_path: Path, how: signal.Signals
 ):
     run = tmp_path / "runs/toy"
@@ -82,11 +82,11 @@ def assert_one_verdict_each(database: Database, *, generations: int) -> None:
         "SELECT count(*) AS n, count(DISTINCT program_id) AS ids FROM programs WHERE generation > 0"
     )
     assert counted == [{"n": 6 * generations, "ids": 6 * generations}]
-    assert database.rows("FROM programs WHERE outcome = 'sandbox_error'") == [], "all were judged when it was back"
+    assert database.rows("FROM programs WHERE outcome = 'sandbox_error'") == [], "all were evaluated after it was back"
 
 
 @pytest.mark.slow
-def test_a_lost_engine_that_stays_lost_ends_the_night_at_its_deadline_and_resume_goes_on(
+def test_without_an_engine_the_night_ends_at_its_deadline_and_can_be_resumed(
     night: Night, engine: PrivateEngine, tmp_path: Path
 ):
     from schemas.errors import SandboxUnavailable

@@ -1,4 +1,4 @@
-"""A scheduled night and its Prefect server: whatever the server believes, the night ends by its own rules."""
+"""Scheduled nights whose Prefect server restarts or has a wrong state: they end by their own stop conditions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelling, Crashed
 
-import flows.scheduled  # noqa: F401  (a night's process imports it first)
+import flows.scheduled  # noqa: F401  (as the first import of a night's process)
 from flows.prefect_server.embedded import EmbeddedServer, using_server
 from flows.prefect_server.night_state import CORRECTION
 from tasks.history.database import Database
@@ -34,9 +34,9 @@ pytestmark = pytest.mark.prefect
 def server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_database: MigratedDatabase
 ) -> Iterator[EmbeddedServer]:
-    """A standing server that is started again, as systemd does, when it is killed."""
+    """A standing server that is restarted when it is killed, as by systemd."""
     monkeypatch.setenv("PREFECT_HOME", str(migrated_database.home(tmp_path / "prefect")))
-    started = EmbeddedServer(is_whole=True)
+    started = EmbeddedServer(with_services=True)
     started.wait()
     started.keep_running(lambda _: None)
     yield started
@@ -51,14 +51,14 @@ def client(server: EmbeddedServer) -> Iterator[SyncPrefectClient]:
 
 @pytest.fixture
 def worker(server: EmbeddedServer, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """An `overnight serve` that works for that server: its environment."""
-    there = {"PREFECT_API_URL": server.url, "PREFECT_HOME": str(tmp_path / "client")}
+    """The environment of an `overnight serve` that runs nights of that server."""
+    environment = {"PREFECT_API_URL": server.url, "PREFECT_HOME": str(tmp_path / "client")}
     serving = subprocess.Popen(
         [sys.executable, "-m", "flows.cli.main", "serve"],
-        env={**os.environ, **there, "PREFECT_WORKER_QUERY_SECONDS": "1"},
+        env={**os.environ, **environment, "PREFECT_WORKER_QUERY_SECONDS": "1"},
         stderr=subprocess.DEVNULL,
     )
-    yield there
+    yield environment
     serving.send_signal(signal.SIGINT)
     serving.wait(60)
 
@@ -74,7 +74,7 @@ def state_of(client: SyncPrefectClient, night: UUID) -> State[Any]:
 
 
 @pytest.mark.docker
-def test_a_scheduled_night_outlives_its_server_and_what_that_believes(
+def test_a_scheduled_night_survives_its_server_and_corrects_its_state(
     server: EmbeddedServer, client: SyncPrefectClient, worker: dict[str, str], toy: Path, tmp_path: Path
 ):
     history = tmp_path / "history"
@@ -92,14 +92,14 @@ def test_a_scheduled_night_outlives_its_server_and_what_that_believes(
     before = committed(history)
     wait_until(lambda: committed(history) > before + 1, lambda: f"no generation after {before}")
 
-    # What the automation does to a night whose heartbeats were missed while the server was away, or the machine slept.
+    # As the automation does if heartbeats are missed while the server is down or the machine sleeps.
     client.set_flow_run_state(night, Crashed(message="no heartbeat for 90 s"), force=True)
     wait_until(lambda: state_of(client, night).is_running())
     assert state_of(client, night).message == CORRECTION
     before = committed(history)
     wait_until(lambda: committed(history) > before + 1, lambda: f"no generation after {before}")
 
-    # A second night is kept away by the run's lock, and cancelling still ends the first.
+    # The run's lock prevents a second night, and cancelling still ends the first.
     second = client.create_flow_run_from_deployment(deployment.id).id
     wait_until(lambda: state_of(client, second).is_final())
     assert state_of(client, second).is_cancelled()
@@ -111,7 +111,7 @@ def test_a_scheduled_night_outlives_its_server_and_what_that_believes(
 
 
 @pytest.mark.docker
-def test_a_night_that_the_server_believes_crashed_is_completed_at_its_end(
+def test_a_night_wrongly_marked_as_crashed_is_completed_at_its_end(
     client: SyncPrefectClient, worker: dict[str, str], toy: Path, tmp_path: Path
 ):
     history = tmp_path / "history"
@@ -124,15 +124,15 @@ def test_a_night_that_the_server_believes_crashed_is_completed_at_its_end(
     wait_until(lambda: state_of(client, night).is_completed(), lambda: str(state_of(client, night)))
 
 
-def test_a_lease_of_a_deployment_of_0_1_that_cannot_be_renewed_ends_nothing(client: SyncPrefectClient):
+def test_a_night_continues_if_the_lease_of_a_0_1_deployment_cannot_be_renewed(client: SyncPrefectClient):
     unknown = uuid4()
     with pytest.raises(httpx.HTTPStatusError, match="410 Gone"):
         client.renew_concurrency_lease(unknown, 300.0)
     renewing = f"concurrency-lease-renewal-{unknown}"
     with flow_engine.maintain_concurrency_lease(unknown, 300, raise_on_lease_renewal_failure=True):  # pyright: ignore[reportPrivateImportUsage]
         wait_until(lambda: renewing not in {thread.name for thread in threading.enumerate()})
-        went_on = True
-    assert went_on
+        has_continued = True
+    assert has_continued
 
 
 def nights(history: Path) -> list[dict[str, Any]]:

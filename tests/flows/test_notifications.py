@@ -1,4 +1,4 @@
-"""Who is told of a night: at its end, of a new best, of a failure. Nobody's secret is told, and no failure matters."""
+"""Notifications at the end of a night, of a new best and of a failure; errors are warnings that reveal no secret."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import flows.notifications
-from flows.notifications import Notifier, addresses_of
+from flows.notifications import Notifier, notification_addresses
 from flows.scheduled import NotificationSettings, Start, night
 from flows.stop_conditions import StopConditions
 from schemas.errors import TerminalProviderError, UsageError
@@ -36,9 +36,9 @@ def over(reason: StopReason, **more: Any) -> NightRecord:
     )  # fmt: skip
 
 
-def test_the_end_of_a_night_says_what_was_found_and_why_it_stopped(mailbox: NotificationReceiver):
-    with Notifier([mailbox.address]).watching("r1") as notifier:
-        notifier.ended(
+def test_the_end_of_a_night_is_reported_with_its_result_and_stop_reason(mailbox: NotificationReceiver):
+    with Notifier([mailbox.address]).reporting_failure("r1") as notifier:
+        notifier.report_end(
             "r1", over(StopReason.DEADLINE, paused_s=60, paused_by="no answer"), 1.0, [7], " --history there"
         )
     (message,) = mailbox.messages
@@ -48,59 +48,66 @@ def test_the_end_of_a_night_says_what_was_found_and_why_it_stopped(mailbox: Noti
         "Best score 4.5: 1.5 more than before this night; the start program has 1.",
         "120 generations, 5,760 samples, $1.25, 9 h 00 min",
         "Stopped by: deadline.",
-        "Paused for 1 min 00 s, the last time by: no answer",
-        "Failed generations: 7. Again: overnight retry r1 --history there",
+        "Paused for 1 min 00 s, most recently by: no answer",
+        "Failed generations: 7. Retry them: overnight retry r1 --history there",
         "overnight report r1 --history there",
     ):
         assert part in message["message"]
 
 
 @pytest.mark.parametrize(("reason", "kind"), [(StopReason.FAILED, "failure"), (StopReason.INTERRUPTED, "warning")])
-def test_a_bad_reason_is_told_as_one(mailbox: NotificationReceiver, reason: StopReason, kind: str):
-    with Notifier([mailbox.address]).watching("r1") as notifier:
-        notifier.ended("r1", over(reason, error="a wrong key"), start=1.0, failed=[])
+def test_the_notification_type_follows_the_stop_reason(mailbox: NotificationReceiver, reason: StopReason, kind: str):
+    with Notifier([mailbox.address]).reporting_failure("r1") as notifier:
+        notifier.report_end("r1", over(reason, error="a wrong key"), start=1.0, failed=[])
     assert mailbox.messages[0]["type"] == kind
     assert f"Stopped by: {reason.value}: a wrong key" in mailbox.messages[0]["message"]
 
 
-def test_a_night_that_cannot_begin_is_told_once(mailbox: NotificationReceiver):
-    outer = Notifier([mailbox.address])
-    with pytest.raises(TerminalProviderError), outer.watching("spread") as notifier, notifier.watching("r1"):
+def test_a_night_that_cannot_begin_is_reported_once(mailbox: NotificationReceiver):
+    notifier = Notifier([mailbox.address])
+    with (
+        pytest.raises(TerminalProviderError),
+        notifier.reporting_failure("spread"),
+        notifier.reporting_failure("r1"),
+    ):
         raise TerminalProviderError("no key", remedy="export KEY=…")
-    assert [(one["type"], one["title"]) for one in mailbox.messages] == [("failure", "Overnight: r1 failed")]
+    assert [(message["type"], message["title"]) for message in mailbox.messages] == [
+        ("failure", "Overnight: r1 failed")
+    ]
     assert "export KEY=…" in mailbox.messages[0]["message"]
 
 
-def test_a_new_best_is_told_once_it_has_risen_enough(mailbox: NotificationReceiver, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(flows.notifications, "_BETWEEN_S", 0.0)
-    with Notifier([mailbox.address], gain=1.0).watching("r1") as notifier:
+def test_a_new_best_is_reported_after_a_sufficient_rise(mailbox: NotificationReceiver, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(flows.notifications, "_MIN_INTERVAL_S", 0.0)
+    with Notifier([mailbox.address], gain=1.0).reporting_failure("r1") as notifier:
         for best in (3.0, 3.5, 4.0, 4.5, 5.5, 5.5):
-            notifier.best("r1", best)
-    assert [one["message"].split(",")[0] for one in mailbox.messages] == ["Best score 4", "Best score 5.5"]
+            notifier.report_best("r1", best)
+    assert [message["message"].split(",")[0] for message in mailbox.messages] == ["Best score 4", "Best score 5.5"]
 
 
-def test_many_new_bests_are_told_at_most_once_a_minute(mailbox: NotificationReceiver):
-    with Notifier([mailbox.address], gain=0).watching("r1") as notifier:
+def test_new_bests_are_reported_at_most_once_a_minute(mailbox: NotificationReceiver):
+    with Notifier([mailbox.address], gain=0).reporting_failure("r1") as notifier:
         for best in range(100):
-            notifier.best("r1", best)
+            notifier.report_best("r1", best)
     assert len(mailbox.messages) == 1
 
 
-def test_without_a_gain_only_the_end_is_told(mailbox: NotificationReceiver):
-    with Notifier([mailbox.address]).watching("r1") as notifier:
-        notifier.best("r1", 1.0)
-        notifier.best("r1", 2.0)
+def test_without_a_gain_only_the_end_is_reported(mailbox: NotificationReceiver):
+    with Notifier([mailbox.address]).reporting_failure("r1") as notifier:
+        notifier.report_best("r1", 1.0)
+        notifier.report_best("r1", 2.0)
     assert mailbox.messages == []
 
 
-def test_a_service_that_fails_is_a_warning_without_its_secrets_and_the_others_are_told(mailbox: NotificationReceiver):
+def test_a_failing_service_causes_a_warning_without_secrets_and_the_others_are_notified(mailbox: NotificationReceiver):
     with socket.socket() as closed, NotificationReceiver() as failing:
         closed.bind(("127.0.0.1", 0))
         failing.status = 500
         nobody = f"json://127.0.0.1:{closed.getsockname()[1]}/path-secret-9"
         warnings: list[str] = []
-        with Notifier([nobody, failing.address, mailbox.address], warn=warnings.append).watching("r1") as notifier:
-            notifier.ended("r1", over(StopReason.TARGET), start=1.0, failed=[])
+        addresses = [nobody, failing.address, mailbox.address]
+        with Notifier(addresses, warn=warnings.append).reporting_failure("r1") as notifier:
+            notifier.report_end("r1", over(StopReason.TARGET), start=1.0, failed=[])
     assert len(mailbox.messages) == 1
     assert len(warnings) == 2
     assert "notification 1 (JSON) was not sent: A Connection error" in warnings[0]
@@ -108,31 +115,31 @@ def test_a_service_that_fails_is_a_warning_without_its_secrets_and_the_others_ar
     assert not any(secret in "".join(warnings) for secret in ("pass-word-7", "path-secret-9", "teller"))
 
 
-def test_a_service_that_never_answers_holds_the_end_up_for_a_moment_only(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(flows.notifications, "_PATIENCE_S", 0.2)
+def test_a_service_that_never_answers_delays_the_end_only_briefly(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(flows.notifications, "_FLUSH_TIMEOUT_S", 0.2)
     warnings: list[str] = []
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        address = f"json://127.0.0.1:{mute.getsockname()[1]}"
-        with Notifier([address], warn=warnings.append).watching("r1") as notifier:
-            notifier.ended("r1", over(StopReason.TARGET), start=1.0, failed=[])
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"json://127.0.0.1:{silent.getsockname()[1]}"
+        with Notifier([address], warn=warnings.append).reporting_failure("r1") as notifier:
+            notifier.report_end("r1", over(StopReason.TARGET), start=1.0, failed=[])
     assert warnings == ["a notification may not have been sent: no answer in 0 s"]
 
 
-def test_an_address_of_no_service_is_refused_without_being_repeated():
-    with pytest.raises(UsageError, match=r"address 2, nosuch://…, is of no service") as error:
+def test_an_unknown_service_is_refused_without_repeating_the_address():
+    with pytest.raises(UsageError, match=r"address 2 \(nosuch://…\) is of no service") as error:
         Notifier(["json://127.0.0.1", "nosuch://token-123456"])
     assert "token-123456" not in str(error.value)
 
 
-def test_addresses_come_from_the_environment_where_none_is_given(monkeypatch: pytest.MonkeyPatch):
+def test_addresses_default_to_those_of_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OVERNIGHT_NOTIFY", "ntfy://topic  json://127.0.0.1")
-    assert addresses_of(None) == ["ntfy://topic", "json://127.0.0.1"]
-    assert addresses_of(["ntfy://other"]) == ["ntfy://other"]
+    assert notification_addresses(None) == ["ntfy://topic", "json://127.0.0.1"]
+    assert notification_addresses(["ntfy://other"]) == ["ntfy://other"]
 
 
 @pytest.mark.docker
 @pytest.mark.prefect
-def test_a_night_in_the_foreground_tells_and_leaves_the_address_nowhere(
+def test_a_night_in_the_foreground_notifies_and_stores_no_address(
     mailbox: NotificationReceiver, toy: Path, tmp_path: Path, prefect: str, prefect_home: Path
 ):
     history = tmp_path / "history"
@@ -140,15 +147,15 @@ def test_a_night_in_the_foreground_tells_and_leaves_the_address_nowhere(
     done = call(["run", str(toy), *flags], history, PREFECT_API_URL=prefect)
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr
-    assert [one["type"] for one in mailbox.messages][-1] == "success"
+    assert [message["type"] for message in mailbox.messages][-1] == "success"
     assert "Night 1: 2 generations, 12 samples" in mailbox.messages[-1]["message"]
-    kept = [path for place in (history, prefect_home) for path in place.rglob("*") if path.is_file()]
-    assert kept
-    assert not any(b"path-secret-9" in path.read_bytes() for path in kept)
+    files = [path for folder in (history, prefect_home) for path in folder.rglob("*") if path.is_file()]
+    assert files
+    assert not any(b"path-secret-9" in path.read_bytes() for path in files)
 
 
 @pytest.mark.prefect
-def test_a_scheduled_night_that_cannot_begin_tells_those_whom_the_secret_names(
+def test_a_scheduled_night_that_cannot_begin_notifies_the_addresses_of_its_secret(
     mailbox: NotificationReceiver, tmp_path: Path, prefect: str
 ):
     from prefect.blocks.system import Secret
@@ -165,5 +172,5 @@ def test_a_scheduled_night_that_cannot_begin_tells_those_whom_the_secret_names(
         return_state=True,
     )
     assert state.is_failed()
-    assert [one["title"] for one in mailbox.messages] == ["Overnight: told failed"]
+    assert [message["title"] for message in mailbox.messages] == ["Overnight: told failed"]
     assert "missing.py" in mailbox.messages[0]["message"]

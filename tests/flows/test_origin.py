@@ -1,4 +1,4 @@
-"""A run names its problem without the folders of this machine, and this machine finds it all the same."""
+"""Location of a run's problem: no folder of this machine is stored in files that are exported, yet it is found."""
 
 from __future__ import annotations
 
@@ -29,52 +29,52 @@ def run_of(path: Path, history: Path, image: str) -> RunRecord:
 
 
 def packed(history: Path) -> bytes:
-    """All that is in the archive of a run, names too, with what Parquet has packed."""
+    """Return the uncompressed archive of a run, with the decoded content of its tables."""
     pack(record.RunFiles(history / "runs" / "it"), history / "it.tar.zst")
-    there, _ = unpack(history / "it.tar.zst", history / "there")
-    tables = [pq.read_table(path).to_pylist() for paths in there.tables().values() for path in paths]
+    unpacked, _ = unpack(history / "it.tar.zst", history / "unpacked")
+    tables = [pq.read_table(path).to_pylist() for paths in unpacked.tables().values() for path in paths]
     with pa.input_stream(str(history / "it.tar.zst"), compression="zstd") as stream:
         return stream.read() + repr(tables).encode()
 
 
 @pytest.fixture
-def _problem_there(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _problem_in_working_directory(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "problems").mkdir()
     (tmp_path / "problems" / "mine.py").write_text(toy.read_text())
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.usefixtures("_problem_there")
+@pytest.mark.usefixtures("_problem_in_working_directory")
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "label"),
     [("problems/mine.py", "problems/mine.py"), ("ABSOLUTE", "mine.py"), ("problems/../problems/mine.py", "mine.py")],
 )
-def test_an_exported_run_says_nothing_of_the_folders_of_this_machine(
-    given: str, told: str, tmp_path: Path, sandbox_image: str, monkeypatch: pytest.MonkeyPatch
+def test_an_exported_run_names_no_folder_of_this_machine(
+    given: str, label: str, tmp_path: Path, sandbox_image: str, monkeypatch: pytest.MonkeyPatch
 ):
     path = Path(given.replace("ABSOLUTE", str(tmp_path / "problems" / "mine.py")))
     run = run_of(path, tmp_path / "history", sandbox_image)
-    assert run.specification_path == told
+    assert run.specification_path == label
     content = packed(tmp_path / "history")
     for place in (str(tmp_path), os.getcwd(), str(Path.home()) + "/", sys.prefix, "site-packages"):
         assert place.encode() not in content
     monkeypatch.chdir("/")
-    assert problem_path(run).samefile(tmp_path / "problems" / "mine.py"), "it is found from anywhere"
+    assert problem_path(run).samefile(tmp_path / "problems" / "mine.py"), "it is found from any working directory"
     assert changed_since(run.problem, problem_path(run)) == []
     assert str(tmp_path / "problems") in command_of(run, 1)
     (tmp_path / "problems" / "mine.py").write_text("other")
     assert changed_since(run.problem, problem_path(run)) == ["mine.py"]
 
 
-def test_a_built_in_problem_has_its_name(tmp_path: Path, sandbox_image: str):
+def test_a_built_in_problem_is_located_by_its_name(tmp_path: Path, sandbox_image: str):
     run = run_of(find("cap-set"), tmp_path / "history", sandbox_image)
     assert (run.specification_path, run.origin) == ("cap-set", "")
     assert problem_path(run) == find("cap-set")
     assert changed_since(run.problem, problem_path(run)) == []
     content = packed(tmp_path / "history")
     assert str(find("cap-set").parent).encode() not in content
-    there, _ = unpack(tmp_path / "history" / "it.tar.zst", tmp_path / "elsewhere")
-    assert problem_path(record.read_run(there)) == find("cap-set")
+    unpacked, _ = unpack(tmp_path / "history" / "it.tar.zst", tmp_path / "elsewhere")
+    assert problem_path(record.read_run(unpacked)) == find("cap-set")
 
 
 def test_a_run_of_an_earlier_version_is_found_by_its_absolute_path(tmp_path: Path, sandbox_image: str, toy: Path):
@@ -83,7 +83,7 @@ def test_a_run_of_an_earlier_version_is_found_by_its_absolute_path(tmp_path: Pat
     assert changed_since(run.problem, problem_path(run)) == []
 
 
-def test_a_link_in_the_place_of_the_origin_is_not_followed(tmp_path: Path, sandbox_image: str, toy: Path):
+def test_a_link_in_place_of_the_origin_file_is_not_followed(tmp_path: Path, sandbox_image: str, toy: Path):
     run_of(toy, tmp_path, sandbox_image)
     files = record.RunFiles(tmp_path / "runs" / "it")
     files.origin.unlink()
@@ -91,17 +91,17 @@ def test_a_link_in_the_place_of_the_origin_is_not_followed(tmp_path: Path, sandb
     assert record.read_run(files).origin == ""
 
 
-def test_messages_name_places_from_the_working_directory_or_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_messages_have_paths_relative_to_the_working_directory_or_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    said = f"cannot write {tmp_path}/work/history/x nor {tmp_path}/y"
-    assert without_machine_paths(said) == "cannot write ./history/x nor ~/y"
+    message = f"cannot write {tmp_path}/work/history/x nor {tmp_path}/y"
+    assert without_machine_paths(message) == "cannot write ./history/x nor ~/y"
     monkeypatch.chdir("/")
     assert without_machine_paths("cannot write /tmp/x") == "cannot write /tmp/x"
 
 
-def test_what_is_told_of_a_place_is_relative(tmp_path: Path):
+def test_a_label_is_relative(tmp_path: Path):
     assert [problem_label(Path(given)) for given in ("a/b.py", "./b.py", "/x/b.py", "../x/b.py", "a")] == [
         "a/b.py",
         "b.py",

@@ -1,4 +1,4 @@
-"""The database of a server that Overnight starts: old nights leave it, other programs' flow runs do not."""
+"""Deletion of old nights, but not of other programs' flow runs, from the database of our Prefect servers."""
 
 from __future__ import annotations
 
@@ -37,18 +37,16 @@ def ended(client: SyncPrefectClient, what: Any, parameters: dict[str, Any]) -> A
 
 def age(home: Path, ids: list[Any], by: timedelta) -> None:
     with sqlite3.connect(home / "prefect.db", timeout=60) as database:
-        for one in ids:
+        for flow_run_id in ids:
             database.execute(
                 "UPDATE flow_run SET end_time = datetime(end_time, ?) WHERE id = ?",
-                (f"-{by.total_seconds():.0f} seconds", str(one)),
+                (f"-{by.total_seconds():.0f} seconds", str(flow_run_id)),
             )
     database.close()
 
 
 @pytest.mark.prefect
-def test_nights_that_ended_long_ago_are_deleted_with_their_artifacts_and_nothing_else(
-    client: SyncPrefectClient, prefect_home: Path
-):
+def test_only_old_nights_and_their_artifacts_are_deleted(client: SyncPrefectClient, prefect_home: Path):
     of_a_night = {"run_id": "pruned", "history": "/h", "rules": {"generations": 1}}
     old, new = (ended(client, search, of_a_night) for _ in range(2))
     others = ended(client, another_program, {"text": "not ours"})
@@ -56,22 +54,22 @@ def test_nights_that_ended_long_ago_are_deleted_with_their_artifacts_and_nothing
     artifact = client.create_artifact(ArtifactCreate(key="pruned", type="markdown", data="x", flow_run_id=old)).id
     age(prefect_home, [old, others], timedelta(days=8))
     assert prune(client, datetime.now(UTC) - timedelta(days=7)) == 1
-    left = {one.id for one in client.read_flow_runs()}
+    left = {flow_run.id for flow_run in client.read_flow_runs()}
     assert {new, others, under_way} <= left
     assert old not in left
-    assert artifact not in {one.id for one in client.read_artifacts()}
+    assert artifact not in {artifact.id for artifact in client.read_artifacts()}
     assert prune(client, datetime.now(UTC) - timedelta(days=7)) == 0
 
 
 @pytest.mark.parametrize(("text", "days"), [("", 7), ("30d", 30), ("36h", 1.5), ("2w", 14)])
-def test_how_long_is_a_setting(text: str, days: float, monkeypatch: pytest.MonkeyPatch):
+def test_the_retention_time_is_a_setting(text: str, days: float, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(VARIABLE, text)
     assert kept_for() == timedelta(days=days)
     assert environment_of_pruning() == {"PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"PT{days * 86400:.0f}S"}
 
 
 @pytest.mark.parametrize("text", ["7", "0d", "soon", "-1d", "1.5d"])
-def test_what_is_no_duration_is_refused_in_words(text: str, monkeypatch: pytest.MonkeyPatch):
+def test_an_invalid_retention_time_is_refused(text: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(VARIABLE, text)
     with pytest.raises(UsageError, match=VARIABLE):
         kept_for()

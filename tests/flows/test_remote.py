@@ -1,4 +1,4 @@
-"""Nights whose history is on object storage: real ones, on a real S3 server, which dies as machines do."""
+"""Nights with a history on object storage, on a real S3 server: outages of it, and machines that are killed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from tasks.history.files import RunFiles, find_run
 from tasks.history.remote.mirror import local_copy, mirror_of, place_of
 from tasks.history.remote.sync import refresh
 from tasks.history.run_lock import run_lock
-from tests.accidents import Night as Process
-from tests.accidents import wait_until
+from tests.accidents import NightProcess, wait_until
 from tests.flows.conftest import Night
 from tests.objects import ObjectServer
 from tests.provider import Provider
@@ -35,9 +34,9 @@ def rows(history: Path) -> list[dict[str, object]]:
 
 
 @contextmanager
-def meanwhile(do: Callable[[], None]) -> Iterator[None]:
-    """Inside, something happens beside what is done."""
-    thread = threading.Thread(target=do)
+def meanwhile(action: Callable[[], None]) -> Iterator[None]:
+    """Run a function in another thread while the block lasts."""
+    thread = threading.Thread(target=action)
     thread.start()
     try:
         yield
@@ -45,7 +44,7 @@ def meanwhile(do: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
-def test_a_night_waits_for_a_store_that_is_down_and_nothing_is_lost(night: Night, bucket: str, objects: ObjectServer):
+def test_a_night_waits_for_a_store_that_is_down_and_loses_nothing(night: Night, bucket: str, objects: ObjectServer):
     history = local_copy(bucket)
     files = RunFiles(history / "runs" / "toy")
 
@@ -64,28 +63,28 @@ def test_a_night_waits_for_a_store_that_is_down_and_nothing_is_lost(night: Night
     assert all(row["outcome"] != "sandbox_error" for row in rows(history))
 
 
-def test_a_run_on_a_store_is_gone_on_with_by_another_machine(
+def test_another_machine_can_continue_a_run_on_a_store(
     toy: Path, sandbox_image: str, prefect: str, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):  # fmt: skip
     monkeypatch.setenv("OVERNIGHT_HISTORY", bucket)
     sets = ["--set", f"sandbox.image={sandbox_image}"]
     assert run(["run", str(toy), "--generations", "2", "--seed", "1", *sets]) == ExitCode.DONE
-    assert f"--history '{bucket}'" in capsys.readouterr().err, "the next commands can be typed as they are"
+    assert f"--history '{bucket}'" in capsys.readouterr().err, "suggested commands can be copied"
     before = rows(local_copy(bucket))
     monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "elsewhere"))
     with run_lock(find_run(fresh(bucket), "last")):
         assert run(["resume", "last", "--generations", "1"]) == ExitCode.USAGE
         assert "under way in another process" in capsys.readouterr().err
     assert run(["resume", "last", "--generations", "2"]) == ExitCode.DONE
-    there = rows(local_copy(bucket))
-    assert there[: len(before)] == before
-    assert len(there) == len(before) + 2 * 6
-    every_command_answers(tmp_path, str(there[-1]["program_id"]), capsys)
+    after = rows(local_copy(bucket))
+    assert after[: len(before)] == before
+    assert len(after) == len(before) + 2 * 6
+    require_every_command_works(tmp_path, str(after[-1]["program_id"]), capsys)
 
 
-def every_command_answers(folder: Path, program: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """From a copy that is new: what reads, and what makes a run of another."""
+def require_every_command_works(folder: Path, program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run the commands that read a run, and those that create a run from another one, on a fresh copy."""
     assert run(["rescore", "last", "--inputs", "[7]"]) == ExitCode.DONE
     ids = [str(row["run_id"]) for row in Database(fresh(os.environ["OVERNIGHT_HISTORY"])).rows("FROM runs")]
     assert len(ids) == 2
@@ -108,50 +107,50 @@ def fresh(url: str) -> Path:
 
 
 @pytest.mark.slow
-def test_what_a_killed_machine_had_bought_is_not_bought_again(
+def test_completions_of_a_killed_machine_are_not_requested_again(
     toy: Path, sandbox_image: str, prefect_api: str, bucket: str, provider: Provider, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):  # fmt: skip
-    """Two machines, by turns; each dies in the middle of a night."""
+    """Two machines take turns, and each is killed in the middle of a night."""
     history = local_copy(bucket)
     caches = [tmp_path / "cache", tmp_path / "elsewhere"]
     machines = [a_machine(bucket, cache, monkeypatch) for cache in caches]
     sets = [f"sandbox.image={sandbox_image}", "sampling.batch=1", "sampling.attempts=1"]
     model = ["--model", "openai/test", "--api-base", provider.api_base, "--generations", "100000"]
-    machines[0].begin(str(toy), *model, *(part for one in sets for part in ("--set", one)))
+    machines[0].start(str(toy), *model, *(part for setting in sets for part in ("--set", setting)))
     for turn in range(3):
         killed, next_one = machines[turn % 2], machines[(turn + 1) % 2]
-        killed.goes_on(2)
+        killed.wait_for_generations(2)
         killed.kill()
-        let_claims_run_out(history)
+        delete_leases(history)
         next_one.run_id = killed.run_id
         next_one.resume("--generations", "100000" if turn < 2 else "2")
-    machines[1].end()
+    machines[1].wait_for_success()
     monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "a third"))
-    there = rows(fresh(bucket))
-    numbers = {row["generation"] for row in there}
+    programs = rows(fresh(bucket))
+    numbers = {row["generation"] for row in programs}
     assert numbers == set(range(len(numbers)))
-    assert len(there) == len({row["program_id"] for row in there}) == 1 + 6 * (len(numbers) - 1)
-    asked = len(provider.requests)
-    # What was in flight at a kill may be lost, and what was asked ahead of the end is not used.
-    assert asked <= len(there) + 3 * 12 + 6
-    assert len({row["completion"] for row in there}) > 1
+    assert len(programs) == len({row["program_id"] for row in programs}) == 1 + 6 * (len(numbers) - 1)
+    # Completions in flight at a kill may be lost, and those requested ahead are not used at the end.
+    assert len(provider.requests) <= len(programs) + 3 * 12 + 6
+    assert len({row["completion"] for row in programs}) > 1
 
 
-def a_machine(url: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Process:
+def a_machine(url: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> NightProcess:
     monkeypatch.setenv("OVERNIGHT_CACHE", str(cache))
-    return Process(local_copy(url), {"OVERNIGHT_HISTORY": url, "OVERNIGHT_CACHE": str(cache), "OPENAI_API_KEY": "test"})
+    environment = {"OVERNIGHT_HISTORY": url, "OVERNIGHT_CACHE": str(cache), "OPENAI_API_KEY": "test"}
+    return NightProcess(local_copy(url), environment)
 
 
-def let_claims_run_out(history: Path) -> None:
-    """As they do within a minute."""
+def delete_leases(history: Path) -> None:
+    """Delete the leases, which otherwise expire within a minute."""
     mirror = mirror_of(history)
     assert mirror is not None
     mirror.store.delete(key for key in mirror.store.list("runs") if "/lock/" in key)
 
 
 @pytest.mark.slow
-def test_two_machines_spend_no_night_of_one_run_at_once(
+def test_two_machines_cannot_run_nights_of_one_run_at_once(
     night: Night, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     here = local_copy(bucket)
@@ -162,7 +161,7 @@ def test_two_machines_spend_no_night_of_one_run_at_once(
         night(1, history=elsewhere)
 
 
-def test_a_schedule_names_the_store_and_any_machine_spends_its_nights(
+def test_any_machine_can_run_the_nights_of_a_schedule_on_a_store(
     toy: Path, sandbox_image: str, prefect: str, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     parameters = {

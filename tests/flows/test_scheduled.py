@@ -1,4 +1,4 @@
-"""Scheduled nights: the first begins the run, the next goes on with it, and two are never under way at once."""
+"""Scheduled nights: the first creates the run, the next continues it, and two never run at the same time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
-from flows.scheduled import Deadline, Start, begin, night
+from flows.scheduled import Deadline, Start, create_if_missing, night
 from flows.stop_conditions import StopConditions
 from tasks.history.database import Database
 from tasks.history.files import files_of
@@ -30,7 +30,7 @@ def parameters(toy: Path, tmp_path: Path, prefect: str, sandbox_image: str) -> d
     }
 
 
-def test_the_first_night_begins_the_run_and_the_next_goes_on_with_it(parameters: dict[str, Any], tmp_path: Path):
+def test_the_first_night_creates_the_run_and_the_next_continues_it(parameters: dict[str, Any], tmp_path: Path):
     first, second = (night(**parameters, return_state=True) for _ in range(2))
     assert first.is_completed()
     assert second.is_completed()
@@ -44,11 +44,11 @@ def test_the_first_night_begins_the_run_and_the_next_goes_on_with_it(parameters:
     report = files_of(tmp_path, "nightly").directory / "report.html"
     assert "Guess a number" in report.read_text()
     with get_client(sync_client=True) as client:
-        of = ArtifactFilter(key=ArtifactFilterKey(any_=["nightly-report"]))
-        assert any(report.as_uri() in str(artifact.data) for artifact in client.read_artifacts(artifact_filter=of))
+        reports = ArtifactFilter(key=ArtifactFilterKey(any_=["nightly-report"]))
+        assert any(report.as_uri() in str(artifact.data) for artifact in client.read_artifacts(artifact_filter=reports))
 
 
-def test_a_night_is_cancelled_at_once_where_the_run_is_under_way(parameters: dict[str, Any], tmp_path: Path):
+def test_a_night_is_cancelled_at_once_if_another_is_under_way(parameters: dict[str, Any], tmp_path: Path):
     with run_lock(files_of(tmp_path, "nightly")):
         started = time.monotonic()
         state = night(**parameters, return_state=True)
@@ -58,17 +58,17 @@ def test_a_night_is_cancelled_at_once_where_the_run_is_under_way(parameters: dic
     assert Database(tmp_path).rows("FROM nights") == []
 
 
-def test_prefects_own_serve_can_pickle_a_night_with_the_types_of_its_parameters():
+def test_prefects_serve_can_pickle_a_night_with_its_parameter_types():
     assert night.fn.__annotations__["start"] is Start
     assert night.fn.__annotations__["rules"] is StopConditions
 
 
-def test_a_run_whose_beginning_was_killed_half_way_is_begun_anew(parameters: dict[str, Any], tmp_path: Path):
-    begin("nightly", tmp_path, parameters["start"]).run.unlink()
-    assert begin("nightly", tmp_path, parameters["start"]).run.exists()
+def test_a_run_whose_creation_was_interrupted_is_created_anew(parameters: dict[str, Any], tmp_path: Path):
+    create_if_missing("nightly", tmp_path, parameters["start"]).run.unlink()
+    assert create_if_missing("nightly", tmp_path, parameters["start"]).run.exists()
 
 
-def test_a_night_that_begins_after_its_deadline_is_over(parameters: dict[str, Any], tmp_path: Path):
+def test_a_night_that_begins_after_its_deadline_runs_no_generation(parameters: dict[str, Any], tmp_path: Path):
     from prefect.client.orchestration import get_client
     from prefect.flow_engine import run_flow
     from prefect.states import Scheduled

@@ -1,4 +1,4 @@
-"""Who may use a Prefect server that Overnight starts: its owner, with the password, and no web page of another."""
+"""Access to Prefect servers of Overnight: only their owner, with the password, and no other web page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ from websockets.typing import Subprotocol
 
 from flows.cli.main import run
 from flows.prefect_server import access
-from flows.prefect_server.embedded import EmbeddedServer, answers, using_server
+from flows.prefect_server.connection import answers
+from flows.prefect_server.embedded import EmbeddedServer, using_server
 from flows.prefect_server.request_guard import LocalGuard
 from flows.schedules import Schedules, cron_schedule
 from flows.state_folder import state_folder
@@ -45,7 +46,7 @@ EVIL = "http://evil.example"
 
 @pytest.fixture
 def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of an installation whose user gave no password."""
+    """The state folder of an installation whose user has set no password."""
     for name in ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
@@ -53,7 +54,7 @@ def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Requests(http.server.BaseHTTPRequestHandler):
-    """Answers everything with `200`, and keeps the headers."""
+    """Handler that answers every request with `200` and records the headers."""
 
     headers_seen: list[dict[str, str]]
 
@@ -72,7 +73,7 @@ class Requests(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def stranger() -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """A server of somebody else's on loopback: its address, and the headers it was sent."""
+    """Run a foreign server on loopback; yield its address and the headers that it receives."""
     seen: list[dict[str, str]] = []
     handler = type("Handler", (Requests,), {"headers_seen": seen})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
@@ -83,13 +84,13 @@ def stranger() -> Iterator[tuple[str, list[dict[str, str]]]]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, migrated_database: MigratedDatabase) -> Iterator[EmbeddedServer]:
-    """A whole server, as `overnight serve` has one, whose database was readable by all before."""
+    """A server with all services, as of `overnight serve`, whose database was readable by all users before."""
     home = migrated_database.home(tmp_path_factory.mktemp("home"))
     home.chmod(0o755)
     (home / "prefect.db").chmod(0o644)
     with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_HOME: home}):
         patch.setenv("PREFECT_HOME", str(home))
-        started = EmbeddedServer(is_whole=True)
+        started = EmbeddedServer(with_services=True)
         try:
             started.wait()
             yield started
@@ -97,17 +98,17 @@ def server(tmp_path_factory: pytest.TempPathFactory, migrated_database: Migrated
             started.stop()
 
 
-def ask(server: EmbeddedServer, method: str, path: str, *, password: bool = True, **more: Any) -> httpx.Response:
+def send(server: EmbeddedServer, method: str, path: str, *, password: bool = True, **more: Any) -> httpx.Response:
     user, _, secret = server.password.partition(":")
     auth = (user, secret) if password else None
     return httpx.request(method, f"http://127.0.0.1:{server.port}{path}", auth=auth, timeout=60, **more)
 
 
 @pytest.mark.prefect
-def test_nothing_is_answered_without_the_password(server: EmbeddedServer):
+def test_requests_without_the_password_are_refused(server: EmbeddedServer):
     for method, path in (("GET", "/api/admin/version"), ("POST", "/api/deployments/filter"), ("GET", "/api/docs")):
-        assert ask(server, method, path, password=False).status_code == 401, path
-    assert ask(server, "GET", "/api/admin/version").status_code == 200
+        assert send(server, method, path, password=False).status_code == 401, path
+    assert send(server, "GET", "/api/admin/version").status_code == 200
     wrong = httpx.get(f"{server.url}/admin/version", auth=("overnight", "guessed"))
     assert wrong.status_code == 401
 
@@ -115,15 +116,15 @@ def test_nothing_is_answered_without_the_password(server: EmbeddedServer):
 @pytest.mark.prefect
 def test_another_host_is_refused_even_with_the_password(server: EmbeddedServer):
     for host in ("evil.example", f"evil.example:{server.port}", "127.0.0.1", f"127.0.0.1.evil.example:{server.port}"):
-        assert ask(server, "GET", "/api/admin/version", headers={"Host": host}).status_code == 403, host
-        assert ask(server, "GET", "/", headers={"Host": host}).status_code == 403, host
+        assert send(server, "GET", "/api/admin/version", headers={"Host": host}).status_code == 403, host
+        assert send(server, "GET", "/", headers={"Host": host}).status_code == 403, host
     for name in ("127.0.0.1", "localhost", "LocalHost", "[::1]"):
         host = f"{name}:{server.port}"
-        assert ask(server, "GET", "/api/admin/version", headers={"Host": host}).status_code == 200, host
+        assert send(server, "GET", "/api/admin/version", headers={"Host": host}).status_code == 200, host
 
 
 def raw(port: int, request: str) -> str:
-    """The first line that a server answers to some bytes; none where it only closes the connection."""
+    """Send a raw request; return the first line of the answer, or an empty one if the connection is closed."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(request.encode("latin-1"))
         return connection.makefile("rb").readline().decode("latin-1").strip()
@@ -157,29 +158,29 @@ def raw(port: int, request: str) -> str:
         "GET http://127.0.0.1:PORT/api/health HTTP/1.1\r\nHost: evil.example",
     ],
 )
-def test_what_only_looks_like_this_machine_is_refused(server: EmbeddedServer, request_lines: str):
+def test_hosts_that_only_resemble_loopback_are_refused(server: EmbeddedServer, request_lines: str):
     request = request_lines.replace("PORT", str(server.port)) + "\r\nConnection: close\r\n\r\n"
     assert raw(server.port, request).split()[1:2] in (["403"], ["400"], [])
 
 
 @pytest.mark.prefect
-def test_no_page_shows_the_server_s_pages_in_a_frame(server: EmbeddedServer):
+def test_no_page_may_show_the_server_s_pages_in_a_frame(server: EmbeddedServer):
     for path in ("/", "/api/health", "/dashboard"):
-        headers = ask(server, "GET", path).headers
+        headers = send(server, "GET", path).headers
         assert headers["x-frame-options"] == "DENY", path
         assert "frame-ancestors 'none'" in headers["content-security-policy"], path
 
 
 @pytest.mark.prefect
-def test_what_is_answered_without_the_password_tells_nothing_of_it(server: EmbeddedServer):
+def test_answers_never_contain_the_password(server: EmbeddedServer):
     secret = server.password.partition(":")[2]
     for path in ("/ui-settings", "/", "/api/health", "/api/ready", "/api/admin/settings", "/api/openapi.json"):
-        assert secret not in ask(server, "GET", path, password=False).text, path
-    assert secret not in ask(server, "GET", "/api/admin/settings").text
+        assert secret not in send(server, "GET", path, password=False).text, path
+    assert secret not in send(server, "GET", "/api/admin/settings").text
 
 
 @pytest.mark.prefect
-def test_deployments_of_others_are_no_schedules_whatever_they_are_called(server: EmbeddedServer, tmp_path: Path):
+def test_deployments_of_other_programs_are_no_schedules(server: EmbeddedServer, tmp_path: Path):
     with using_server(server), get_client(sync_client=True) as client:
         flow = client.create_flow_from_name("night")
         every_hour = [{"schedule": {"interval": 3600}, "active": True}]
@@ -187,11 +188,11 @@ def test_deployments_of_others_are_no_schedules_whatever_they_are_called(server:
         ours = {"run_id": "toy", "history": "/nowhere", "start": {"problem": "toy", "seed": 1}, "rules": {}}
         client.request("POST", "/deployments/", json=deployment | {"name": "theirs"})
         client.request("POST", "/deployments/", json=deployment | {"name": "changed", "parameters": ours})
-    there = {"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": server.password}
-    listed = call(["schedules"], tmp_path, **there)
+    environment = {"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": server.password}
+    listed = call(["schedules"], tmp_path, **environment)
     assert "theirs" not in listed.stdout
-    assert "changed" in listed.stdout, "ours, of which somebody changed the schedule in Prefect's pages"
-    removed = call(["schedules", "remove", "theirs"], tmp_path, **there)
+    assert "changed" in listed.stdout, "a schedule of ours that was changed in Prefect's pages"
+    removed = call(["schedules", "remove", "theirs"], tmp_path, **environment)
     assert (listed.returncode, removed.returncode) == (0, 2), listed.stderr + removed.stderr
     assert "Traceback" not in listed.stderr + removed.stderr
     with using_server(server), get_client(sync_client=True) as client:
@@ -200,7 +201,7 @@ def test_deployments_of_others_are_no_schedules_whatever_they_are_called(server:
 
 
 @pytest.mark.prefect
-def test_a_server_that_cannot_be_started_for_want_of_memory_is_started_later(monkeypatch: pytest.MonkeyPatch):
+def test_starting_a_server_is_retried_after_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch):
     started = EmbeddedServer()
     start, tried = started._start, threading.Event()
 
@@ -221,36 +222,40 @@ def test_a_server_that_cannot_be_started_for_want_of_memory_is_started_later(mon
         started.stop()
 
 
-def told_by_socket(url: str, protocols: list[Subprotocol] | None, said: str) -> str | bytes:
-    """What a web socket tells after something was said to it."""
+def exchange(url: str, protocols: list[Subprotocol] | None, message: str) -> str | bytes:
+    """Send a message to a web socket; return its answer."""
     with websockets.sync.client.connect(url, subprotocols=protocols, proxy=None) as connection:
-        connection.send(said)
+        connection.send(message)
         return connection.recv(60)
 
 
 @pytest.mark.prefect
 @pytest.mark.parametrize("path", ["events/in", "events/out", "logs/out", "work_pools/overnight/workers/connect"])
-@pytest.mark.parametrize("said", ['{"type": "auth", "token": "overnight:guessed"}', '{"type": "auth"}', "{}"])
-def test_a_web_socket_without_the_password_is_closed(server: EmbeddedServer, path: str, said: str):
+@pytest.mark.parametrize("message", ['{"type": "auth", "token": "overnight:guessed"}', '{"type": "auth"}', "{}"])
+def test_a_web_socket_without_the_password_is_refused(server: EmbeddedServer, path: str, message: str):
     for protocols in ([Subprotocol("prefect")], None):
         with pytest.raises((ConnectionClosed, InvalidHandshake)):
-            told_by_socket(f"ws://127.0.0.1:{server.port}/api/{path}", protocols, said)
+            exchange(f"ws://127.0.0.1:{server.port}/api/{path}", protocols, message)
 
 
 @pytest.mark.prefect
-def test_a_page_of_another_origin_gets_no_permission(server: EmbeddedServer):
-    asked = {"Origin": EVIL, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
-    preflight = ask(server, "OPTIONS", "/api/deployments/filter", headers=asked, password=False)
-    plain = ask(server, "GET", "/api/health", headers={"Origin": EVIL})
+def test_a_page_of_another_origin_is_refused(server: EmbeddedServer):
+    preflight_headers = {
+        "Origin": EVIL,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization",
+    }
+    preflight = send(server, "OPTIONS", "/api/deployments/filter", headers=preflight_headers, password=False)
+    plain = send(server, "GET", "/api/health", headers={"Origin": EVIL})
     for answer in (preflight, plain):
         assert answer.status_code == 403
         assert not [name for name in answer.headers if name.startswith("access-control-")]
-    own = ask(server, "GET", "/api/health", headers={"Origin": f"http://localhost:{server.port}"})
+    own = send(server, "GET", "/api/health", headers={"Origin": f"http://localhost:{server.port}"})
     assert own.headers["access-control-allow-origin"] == f"http://localhost:{server.port}"
 
 
 @pytest.mark.prefect
-def test_another_origin_can_neither_start_a_night_nor_read_the_address_that_is_notified(server: EmbeddedServer):
+def test_another_origin_can_neither_start_a_night_nor_read_notification_addresses(server: EmbeddedServer):
     with using_server(server), get_client(sync_client=True) as client:
         parameters = {"run_id": "toy", "history": "/nowhere", "start": {"problem": "toy", "seed": 1}, "rules": {}}
         cast("Any", Secret)(value=["ntfy://secret-topic"]).save("overnight-toy")
@@ -258,16 +263,16 @@ def test_another_origin_can_neither_start_a_night_nor_read_the_address_that_is_n
         (deployment,) = client.read_deployments()
         night = f"/api/deployments/{deployment.id}/create_flow_run"
         secret = "/api/block_types/slug/secret/block_documents/name/overnight-toy?include_secrets=true"
-        # With and without the password, which a browser might send along; as a form, too, which needs no preflight.
+        # With and without the password, which a browser might add, and as a form, which needs no preflight request.
         for password in (True, False):
             for headers in ({"Origin": EVIL}, {"Origin": EVIL, "Content-Type": "text/plain"}, {"Origin": "null"}):
-                assert ask(server, "POST", night, headers=headers, content="{}", password=password).status_code == 403
-                read = ask(server, "GET", secret, headers=headers, password=password)
+                assert send(server, "POST", night, headers=headers, content="{}", password=password).status_code == 403
+                read = send(server, "GET", secret, headers=headers, password=password)
                 assert (read.status_code, "secret-topic" in read.text) == (403, False)
-        assert ask(server, "GET", secret, password=False).status_code == 401
-        assert "secret-topic" in ask(server, "GET", secret).text
-        begun = [one for one in client.read_flow_runs() if one.state is not None and not one.auto_scheduled]
-        assert begun == []
+        assert send(server, "GET", secret, password=False).status_code == 401
+        assert "secret-topic" in send(server, "GET", secret).text
+        flow_runs = client.read_flow_runs()
+        assert [flow_run for flow_run in flow_runs if flow_run.state is not None and not flow_run.auto_scheduled] == []
 
 
 def test_a_web_socket_of_another_origin_or_host_is_closed():
@@ -292,7 +297,7 @@ def test_a_web_socket_of_another_origin_or_host_is_closed():
 
 
 @pytest.mark.prefect
-def test_only_the_owner_reads_the_database_also_one_that_was_there(server: EmbeddedServer):
+def test_only_the_owner_can_read_an_existing_database(server: EmbeddedServer):
     home = PREFECT_HOME.value()
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in home.iterdir() if path.is_file()}
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
@@ -300,7 +305,7 @@ def test_only_the_owner_reads_the_database_also_one_that_was_there(server: Embed
     assert {name: oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
 
 
-def test_a_database_elsewhere_is_closed_without_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_database_in_another_folder_is_restricted_but_not_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o755)
@@ -314,7 +319,7 @@ def test_a_database_elsewhere_is_closed_without_its_folder(tmp_path: Path, monke
     assert stat.S_IMODE(shared.stat().st_mode) == 0o755
 
 
-def test_the_password_is_made_once_and_only_its_owner_reads_it(installation: Path):
+def test_the_password_is_generated_once_and_only_its_owner_can_read_it(installation: Path):
     passwords = {access.installation_password() for _ in range(3)}
     assert len(passwords) == 1
     assert len(passwords.pop()) > 40
@@ -345,7 +350,7 @@ def test_the_password_is_on_no_command_line(server: EmbeddedServer):
             assert secret not in process.read_bytes()
 
 
-def test_a_server_that_is_named_never_gets_the_password_of_this_installation(installation: Path, tmp_path: Path):
+def test_a_configured_server_never_gets_the_password_of_this_installation(installation: Path, tmp_path: Path):
     secret = access.installation_password()
     access.remember_served_port(free_port())
     with stranger() as (url, seen):
@@ -356,20 +361,20 @@ def test_a_server_that_is_named_never_gets_the_password_of_this_installation(ins
         assert secret not in repr(seen)
 
 
-def test_a_proxy_of_the_environment_never_gets_the_password(installation: Path, tmp_path: Path):
+def test_a_proxy_never_gets_the_password(installation: Path, tmp_path: Path):
     secret = access.installation_password()
     with stranger() as (proxy, seen_by_proxy), stranger() as (own, seen):
         access.remember_served_port(int(own.split(":")[2].split("/")[0]))
         proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), proxy.removesuffix("/api"))
         none = dict.fromkeys(("NO_PROXY", "no_proxy", "PREFECT_API_URL"), "")
         call(["schedules"], tmp_path / "history", PREFECT_HOME=str(tmp_path / "home"), **proxies, **none)
-        assert {"Authorization"} <= {name for headers in seen for name in headers}, "it went to the right place"
+        assert {"Authorization"} <= {name for headers in seen for name in headers}, "the right server received it"
         assert seen_by_proxy == [], secret
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
-def test_a_port_where_another_user_listens_gets_no_password(installation: Path):
-    os.seteuid(65534)  # a socket is of whoever makes it
+def test_a_port_of_another_user_gets_no_password(installation: Path):
+    os.seteuid(65534)  # a socket belongs to the user who creates it
     try:
         listening = socket.create_server(("127.0.0.1", 0))
     finally:
@@ -381,19 +386,19 @@ def test_a_port_where_another_user_listens_gets_no_password(installation: Path):
 
 
 @pytest.mark.prefect
-def test_a_named_server_that_wants_another_password_is_told_in_words(
+def test_a_configured_server_with_another_password_is_reported(
     server: EmbeddedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    there = {"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": "overnight:wrong"}
-    listed = call(["schedules"], tmp_path, **there)
+    environment = {"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": "overnight:wrong"}
+    listed = call(["schedules"], tmp_path, **environment)
     assert listed.returncode == 3
     assert "401" in listed.stderr
     assert "PREFECT_API_AUTH_STRING" in listed.stderr
     assert "Traceback" not in listed.stderr
-    assert "refuses: 401" in call(["doctor"], tmp_path, **there).stdout
+    assert "refuses: 401" in call(["doctor"], tmp_path, **environment).stdout
 
 
-def test_a_port_that_is_taken_is_told_in_words(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+def test_a_port_that_is_in_use_is_reported(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     with stranger() as (url, _):
         port = url.split(":")[2].split("/")[0]

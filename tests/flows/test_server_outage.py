@@ -1,4 +1,4 @@
-"""A night and its own Prefect server: killed, it is started again; away or not, Ctrl-C ends the night in seconds."""
+"""Outages of a night's Prefect server: a killed server is restarted, and Ctrl-C ends the night within seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from flows.prefect_server.embedded import EmbeddedServer
 from tasks.history.database import Database
-from tests.accidents import Night, wait_until
+from tests.accidents import NightProcess, wait_until
 from tests.prefect_database import MigratedDatabase
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
@@ -23,19 +23,19 @@ ENDLESS = ("--generations", "100000", "--seed", "1")
 
 
 @pytest.fixture
-def night(tmp_path: Path, migrated_database: MigratedDatabase) -> Iterator[Night]:
+def night(tmp_path: Path, migrated_database: MigratedDatabase) -> Iterator[NightProcess]:
     """A night with a server of its own."""
     home = migrated_database.home(tmp_path / "prefect")
-    spent = Night(tmp_path / "history", {"PREFECT_API_URL": "", "PREFECT_HOME": str(home)})
-    yield spent
-    spent.end_by_force()
+    process = NightProcess(tmp_path / "history", {"PREFECT_API_URL": "", "PREFECT_HOME": str(home)})
+    yield process
+    process.kill_if_running()
 
 
 @pytest.fixture
 def standing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_database: MigratedDatabase
 ) -> Iterator[EmbeddedServer]:
-    """A server that nobody starts again."""
+    """A server that is not restarted."""
     monkeypatch.setenv("PREFECT_HOME", str(migrated_database.home(tmp_path / "prefect")))
     server = EmbeddedServer()
     server.wait()
@@ -44,24 +44,25 @@ def standing(
 
 
 @pytest.fixture
-def night_elsewhere(standing: EmbeddedServer, tmp_path: Path) -> Iterator[Night]:
-    """A night with that server."""
-    spent = Night(tmp_path / "history", {"PREFECT_API_URL": standing.url, "PREFECT_HOME": str(tmp_path / "client")})
-    yield spent
-    spent.end_by_force()
+def night_elsewhere(standing: EmbeddedServer, tmp_path: Path) -> Iterator[NightProcess]:
+    """A night that uses the standing server."""
+    environment = {"PREFECT_API_URL": standing.url, "PREFECT_HOME": str(tmp_path / "client")}
+    process = NightProcess(tmp_path / "history", environment)
+    yield process
+    process.kill_if_running()
 
 
-def test_a_night_whose_server_is_killed_starts_it_again_and_goes_on(night: Night, toy: Path):
-    night.begin(str(toy), *ENDLESS)
-    night.goes_on()
+def test_a_night_restarts_its_killed_server_and_continues(night: NightProcess, toy: Path):
+    night.start(str(toy), *ENDLESS)
+    night.wait_for_generations()
     for _ in range(2):
         killed = server_of(night)
         os.kill(killed, signal.SIGKILL)
-        wait_until(lambda killed=killed: server_of(night) not in (0, killed), lambda: night.said)
-        night.goes_on(2)
-    assert "Prefect's server has ended by itself and is started again" in night.said
+        wait_until(lambda killed=killed: server_of(night) not in (0, killed), lambda: night.output)
+        night.wait_for_generations(2)
+    assert "Prefect's server has ended unexpectedly and is restarted" in night.output
     numbers = [row["generation"] for row in Database(night.files.directory.parents[1]).rows("FROM generations")]
-    assert sorted(numbers) == list(range(len(numbers))), "none lost, none twice"
+    assert sorted(numbers) == list(range(len(numbers))), "no generation is lost or repeated"
 
 
 @pytest.mark.parametrize(
@@ -74,17 +75,17 @@ def test_a_night_whose_server_is_killed_starts_it_again_and_goes_on(night: Night
     ],
 )
 def test_ctrl_c_ends_a_night_whose_server_does_not_answer(
-    how: signal.Signals, how_often: int, night_elsewhere: Night, standing: EmbeddedServer, toy: Path
+    how: signal.Signals, how_often: int, night_elsewhere: NightProcess, standing: EmbeddedServer, toy: Path
 ):
     night = night_elsewhere
-    night.begin(str(toy), *ENDLESS)
-    night.goes_on()
+    night.start(str(toy), *ENDLESS)
+    night.wait_for_generations()
     os.kill(standing.pid, how)
     if how is signal.SIGKILL:
-        standing.stop()  # and its port refuses connections
+        standing.stop()  # so that its port refuses connections
     committed = -1
     while committed != (committed := len(night.files.committed())):
-        time.sleep(1.0)  # until it waits for the server
+        time.sleep(1.0)  # until the night waits for the server
     try:
         ends_by_ctrl_c(night, how_often)
     finally:
@@ -94,21 +95,21 @@ def test_ctrl_c_ends_a_night_whose_server_does_not_answer(
 
 
 @pytest.mark.parametrize("how_often", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_ctrl_c_ends_a_night_whose_own_server_hangs(how_often: int, night: Night, toy: Path):
-    night.begin(str(toy), *ENDLESS)
-    night.goes_on()
+def test_ctrl_c_ends_a_night_whose_own_server_hangs(how_often: int, night: NightProcess, toy: Path):
+    night.start(str(toy), *ENDLESS)
+    night.wait_for_generations()
     os.kill(server_of(night), signal.SIGSTOP)
     time.sleep(2.0)
     ends_by_ctrl_c(night, how_often)
     assert stop_reason(night) == "interrupted"
 
 
-def test_ctrl_c_ends_a_night_that_is_paused(night_elsewhere: Night, standing: EmbeddedServer, toy: Path):
+def test_ctrl_c_ends_a_night_that_is_paused(night_elsewhere: NightProcess, standing: EmbeddedServer, toy: Path):
     night = night_elsewhere
-    night.begin(str(toy), *ENDLESS)
-    night.goes_on()
+    night.start(str(toy), *ENDLESS)
+    night.wait_for_generations()
     standing.stop()
-    wait_until(lambda: "paused: the Prefect server does not answer" in night.said, lambda: night.said)
+    wait_until(lambda: "paused: the Prefect server does not answer" in night.output, lambda: night.output)
     ends_by_ctrl_c(night, 1)
     assert stop_reason(night) == "interrupted"
 
@@ -118,36 +119,36 @@ def test_ctrl_c_ends_a_night_that_is_paused(night_elsewhere: Night, standing: Em
     [(1, 0.0), (2, 1.0), pytest.param(1, 1.0, marks=pytest.mark.slow), pytest.param(2, 0.0, marks=pytest.mark.slow)],
 )
 def test_ctrl_c_ends_a_night_whose_server_is_starting(how_often: int, after_s: float, tmp_path: Path, toy: Path):
-    night = Night(tmp_path / "history", {"PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path / "prefect")})
-    night.begin(str(toy), *ENDLESS)
-    time.sleep(after_s)  # a new database takes seconds
-    assert not night.files.committed()[1:], "it has not begun"
+    night = NightProcess(tmp_path / "history", {"PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path / "prefect")})
+    night.start(str(toy), *ENDLESS)
+    time.sleep(after_s)  # creating a database takes seconds
+    assert not night.files.committed()[1:], "the night has not begun"
     ends_by_ctrl_c(night, how_often)
 
 
-def ends_by_ctrl_c(night: Night, how_often: int) -> None:
-    """Ctrl-C, as often as that, ends it in seconds, in words, with all that it started."""
+def ends_by_ctrl_c(night: NightProcess, how_often: int) -> None:
+    """Interrupt the night; require that it ends within seconds, with a message and without leftovers."""
     begin = time.monotonic()
     for _ in range(how_often):
         os.kill(night.pid, signal.SIGINT)
         time.sleep(0.3)
-    code = night.ends(60)
+    code = night.wait_for_exit(60)
     took_s = time.monotonic() - begin
-    assert code == 130, night.said
-    assert took_s < ENDS_WITHIN_S, f"{took_s:.1f} s: {night.said}"
-    assert "Traceback" not in night.said, night.said
-    assert "overnight resume" in night.said, night.said
-    wait_until(lambda: not night.left(), lambda: f"left: {night.left()}")
+    assert code == 130, night.output
+    assert took_s < ENDS_WITHIN_S, f"{took_s:.1f} s: {night.output}"
+    assert "Traceback" not in night.output, night.output
+    assert "overnight resume" in night.output, night.output
+    wait_until(lambda: not night.leftovers(), lambda: f"left: {night.leftovers()}")
 
 
-def stop_reason(night: Night) -> str:
+def stop_reason(night: NightProcess) -> str:
     (row,) = Database(night.files.directory.parents[1]).rows("FROM nights")
     assert row["ended_at"] is not None
     return row["stop_reason"]
 
 
-def server_of(night: Night) -> int:
-    """The process of its server; 0 while there is none."""
+def server_of(night: NightProcess) -> int:
+    """Return the process id of the night's server; 0 while there is none."""
     return next((pid for pid in children(night.pid) if b"flows.prefect_server.process" in command(pid)), 0)
 
 

@@ -1,4 +1,4 @@
-"""Two nights at once on one machine."""
+"""Two nights at the same time on one machine share its slots."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tests.evaluate.test_host_slots import most_at_a_time
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
 TAKES_S = 0.1
-TELLS_WHEN = f"import time\n    guess(offset)\n    time.sleep({TAKES_S})\n    return time.time()"
-"""A scoring whose score is the time at which it ended."""
+RETURNS_TIME = f"import time\n    guess(offset)\n    time.sleep({TAKES_S})\n    return time.time()"
+"""Body of a scoring function that returns the time at which it ends."""
 
 
 @pytest.mark.slow
-def test_two_nights_at_once_share_the_slots_and_one_history(prefect_api: str, toy: Path, tmp_path: Path):
-    told = tmp_path / "told.py"
-    told.write_text(toy.read_text().replace("return -abs(guess(offset) - 10.0 - offset)", TELLS_WHEN))
+def test_two_nights_at_the_same_time_share_the_slots_and_one_history(prefect_api: str, toy: Path, tmp_path: Path):
+    timed = tmp_path / "timed.py"
+    timed.write_text(toy.read_text().replace("return -abs(guess(offset) - 10.0 - offset)", RETURNS_TIME))
     history, slots = tmp_path / "history", os.cpu_count() or 1
-    command = [sys.executable, "-m", "flows.cli.main", "run", str(told), "--generations", "8", "--confirm", "never"]
+    command = [sys.executable, "-m", "flows.cli.main", "run", str(timed), "--generations", "8", "--confirm", "never"]
     flags = ["--set", "search.mode=paper", "--set", f"search.prompts={2 * slots}"]
     environment = {"PREFECT_API_URL": prefect_api, "OVERNIGHT_HISTORY": str(history), "OVERNIGHT_SLOTS": str(tmp_path)}
     nights = [
@@ -32,14 +32,16 @@ def test_two_nights_at_once_share_the_slots_and_one_history(prefect_api: str, to
         for _ in range(2)
     ]
     for night in nights:
-        _, said = night.communicate(timeout=240)
-        assert night.returncode == 0, said
+        _, stderr = night.communicate(timeout=240)
+        assert night.returncode == 0, stderr
     rows = Database(history).rows("SELECT run_id, program_id, scores FROM programs WHERE outcome = 'scored'")
     spans = [(end - TAKES_S, end) for row in rows for end in row["scores"]]
     assert most_at_a_time(spans) <= slots
-    by_run = {row["run_id"]: [one["scores"][-1] for one in rows if one["run_id"] == row["run_id"]] for row in rows}
+    by_run = {
+        row["run_id"]: [other["scores"][-1] for other in rows if other["run_id"] == row["run_id"]] for row in rows
+    }
     first, second = by_run.values()
     begin, until = max(min(first), min(second)), min(max(first), max(second))
     shares = [sum(begin <= end <= until for end in ends) for ends in (first, second)]
-    assert min(shares) > max(shares) / 4, "neither starves"
-    assert len({row["program_id"] for row in rows}) == len(rows), "each in its own run"
+    assert min(shares) > max(shares) / 4, "neither night starves"
+    assert len({row["program_id"] for row in rows}) == len(rows), "no program is in both runs"

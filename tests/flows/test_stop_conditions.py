@@ -1,4 +1,4 @@
-"""When a night ends."""
+"""Stop conditions of a night."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOW = datetime(2026, 11, 25, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("rules", "tally", "reason"),
+    ("conditions", "tally", "reason"),
     [
         ({}, {}, None),
         ({}, {"interrupted": True}, StopReason.INTERRUPTED),
@@ -32,5 +32,5 @@ NOW = datetime(2026, 11, 25, tzinfo=UTC)
         ({"until": NOW, "target": 5.0}, {"best": 6.0}, StopReason.TARGET),
     ],
 )
-def test_rules(rules: dict, tally: dict, reason: StopReason | None):
-    assert reason_to_stop(StopConditions(**rules), Tally(**{"best": 0.0, **tally}), NOW) is reason
+def test_the_first_condition_that_is_met_is_the_reason(conditions: dict, tally: dict, reason: StopReason | None):
+    assert reason_to_stop(StopConditions(**conditions), Tally(**{"best": 0.0, **tally}), NOW) is reason

@@ -1,28 +1,25 @@
-"""Keys, images and downloads: what a stranger's file or run proposes does nothing until the user has accepted it."""
+"""Keys, images and downloads: proposals of untrusted files and runs have no effect until the user accepts them."""
 
 from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from flows.cli.main import run
-from flows.scheduled import Start, begin
+from flows.scheduled import Start, create_if_missing
 from flows.state_folder import state_folder
 from flows.trust import accept
 from schemas.errors import UntrustedSettings
 from schemas.problem import load_problem
 from schemas.settings import Model, Sampling
 from schemas.trust import model_proposals
+from tests.flows.conftest import Call
 from tests.provider import Provider
 
 KEY = "sk-of-the-user"
 SHORT = ["--generations", "1", "--seed", "1", "--set", "search.prompts=1", "--set", "search.samples=1"]
-
-Call = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture(autouse=True)
@@ -32,16 +29,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("OVERNIGHT_CONFIG", str(tmp_path / "config.toml"))
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     return tmp_path
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def call(*arguments: object) -> tuple[int, str]:
-        code = run([str(one) for one in arguments])
-        said = capsys.readouterr()
-        return code, said.out + said.err
-
-    return call
 
 
 def specification(toy: Path, folder: Path, *lines: str) -> Path:
@@ -59,15 +46,15 @@ def model(provider: Provider) -> str:
 
 @pytest.mark.docker
 @pytest.mark.prefect
-def test_no_key_goes_to_an_address_of_a_specification_until_it_is_accepted_and_then_it_is_remembered(
+def test_no_key_is_sent_to_a_specification_s_address_until_the_address_is_accepted(
     toy: Path, home: Path, provider: Provider, prefect: str, call: Call
 ):
     path = specification(toy, home / "problem", model(provider))
     history = ("--history", home / "history")
-    code, said = call("run", path, *SHORT, *history)
+    code, output = call("run", path, *SHORT, *history)
     assert code == 2
-    assert provider.api_base in said
-    assert "--trust-settings" in said
+    assert provider.api_base in output
+    assert "--trust-settings" in output
     assert not provider.keys
     assert not (home / "history").exists()
     assert call("run", path, *SHORT, *history, "--trust-settings")[0] == 0
@@ -75,28 +62,30 @@ def test_no_key_goes_to_an_address_of_a_specification_until_it_is_accepted_and_t
     assert call("run", path, *SHORT, *history)[0] == 0, "remembered"
     with Provider() as other:
         path.write_text(path.read_text().replace(provider.api_base, other.api_base))
-        assert call("run", path, *SHORT, *history)[0] == 2, "another address asks again"
+        assert call("run", path, *SHORT, *history)[0] == 2, "another address must be accepted again"
         assert not other.keys
 
 
 @pytest.mark.docker
 @pytest.mark.prefect
-def test_no_key_goes_to_an_address_of_an_imported_run_until_it_is_accepted(
+def test_no_key_is_sent_to_an_imported_run_s_address_until_the_address_is_accepted(
     toy: Path, home: Path, provider: Provider, prefect: str, call: Call, monkeypatch: pytest.MonkeyPatch
 ):
     theirs, ours = ("--history", home / "theirs"), ("--history", home / "ours")
     address = ("--model", "openai/x", "--api-base", provider.api_base)
     assert call("run", toy, *SHORT, *address, *theirs)[0] == 0
-    assert call("resume", "last", "--generations", "1", *theirs)[0] == 0, "who named it need not name it again"
+    assert call("resume", "last", "--generations", "1", *theirs)[0] == 0, (
+        "the user who named the address need not name it again"
+    )
     assert call("export", "last", "--write", home / "run.tar.zst", *theirs)[0] == 0
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "another user"))
     assert call("import", home / "run.tar.zst", *ours)[0] == 0
     before = len(provider.keys)
-    code, said = call("resume", "last", "--generations", "1", *ours)
+    code, output = call("resume", "last", "--generations", "1", *ours)
     assert code == 2
-    assert provider.api_base in said
+    assert provider.api_base in output
     assert len(provider.keys) == before
-    assert call("replay", "last", *ours)[0] == 0, "a replay asks no model"
+    assert call("replay", "last", *ours)[0] == 0, "a replay requests no completions"
     assert call("resume", "last", "--generations", "1", "--trust-settings", *ours)[0] == 0
     assert len(provider.keys) > before
 
@@ -120,13 +109,13 @@ CASES = [
     (proposal, command)
     for proposal in PROPOSALS
     for command in COMMANDS
-    if command != "compare" or "models" not in proposal  # whose flags name the models
+    if command != "compare" or "models" not in proposal  # its flags name the models
 ]
 
 
 @pytest.mark.parametrize(("proposal", "command"), CASES)
 @pytest.mark.parametrize("place", ["specification", "overnight.toml"])
-def test_what_reaches_outside_is_named_and_refused_by_every_command_that_would_use_it(
+def test_every_command_refuses_and_names_proposals_that_it_would_use(
     proposal: str, command: str, place: str, toy: Path, home: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(home)
@@ -134,10 +123,10 @@ def test_what_reaches_outside_is_named_and_refused_by_every_command_that_would_u
     path = specification(toy, home / "problem", 'known.baseline = "evaluate"', *inside)
     if place == "overnight.toml":
         (path.parent / place).write_text(proposal)
-    code, said = call(*(one.format(path) for one in COMMANDS[command]))
-    assert code == 2, said
-    assert "--trust-settings" in said
-    assert "Traceback" not in said
+    code, output = call(*(argument.format(path) for argument in COMMANDS[command]))
+    assert code == 2, output
+    assert "--trust-settings" in output
+    assert "Traceback" not in output
     assert not (home / "history").exists()
 
 
@@ -152,7 +141,7 @@ def test_a_flag_accepts_what_it_names_and_nothing_else(toy: Path, home: Path):
     accept(load_problem(path, given))
 
 
-def test_the_user_s_own_file_accepts_what_it_names_and_comes_before_a_problem_s(toy: Path, home: Path):
+def test_the_user_s_configuration_accepts_its_settings_and_overrides_the_problem_s(toy: Path, home: Path):
     (home / "config.toml").write_text('sandbox.image = "mine:latest"\n')
     path = specification(toy, home / "problem")
     (path.parent / "overnight.toml").write_text('sandbox.image = "theirs:latest"')
@@ -161,11 +150,11 @@ def test_the_user_s_own_file_accepts_what_it_names_and_comes_before_a_problem_s(
     accept(loaded)
 
 
-def test_the_user_s_own_file_says_nothing_of_problems(toy: Path, home: Path, call: Call):
+def test_the_user_s_configuration_may_not_hold_settings_of_problems(toy: Path, home: Path, call: Call):
     (home / "config.toml").write_text("search.islands = 3\n")
-    code, said = call("run", toy)
+    code, output = call("run", toy)
     assert code == 2
-    assert "expected [sampling] or [sandbox]" in said
+    assert "expected [sampling] or [sandbox]" in output
 
 
 def test_a_download_from_an_address_is_refused_until_it_is_accepted(toy: Path, home: Path):
@@ -177,18 +166,18 @@ def test_a_download_from_an_address_is_refused_until_it_is_accepted(toy: Path, h
     accept(load_problem(path), trust=True)
 
 
-def test_a_scheduled_night_goes_on_with_what_was_accepted_when_it_was_scheduled(toy: Path, home: Path):
+def test_a_scheduled_night_uses_the_proposals_that_were_accepted_with_the_schedule(toy: Path, home: Path):
     path = specification(toy, home / "problem")
     (path.parent / "overnight.toml").write_text('sandbox.image = "theirs:latest"')
     start = Start(problem=str(path), seed=1)
     with pytest.raises(UntrustedSettings):
-        begin("toy-1", home / "history", start)
+        create_if_missing("toy-1", home / "history", start)
     accepted = Start(problem=str(path), seed=1, accepted=[("sandbox.image", "theirs:latest")])
     with pytest.raises(Exception, match="the engine has no image"):
-        begin("toy-1", home / "history", accepted)
+        create_if_missing("toy-1", home / "history", accepted)
 
 
-def test_what_is_remembered_is_the_user_s_alone_and_survives_a_line_cut_off(toy: Path, home: Path):
+def test_accepted_proposals_are_readable_by_the_user_only_and_a_truncated_line_is_ignored(toy: Path, home: Path):
     given = {"sandbox": {"image": "mine:latest"}}
     accept(load_problem(toy, given), given)
     file = state_folder() / "accepted-settings.jsonl"
@@ -203,18 +192,18 @@ def test_what_is_remembered_is_the_user_s_alone_and_survives_a_line_cut_off(toy:
     "name",
     ["openai/gpt-5-mini", "builtin/mutate", "ollama/qwen3:8b", "openrouter/a/b:free", "bedrock/anthropic.claude-v1:0"],
 )
-def test_a_plain_name_of_a_model_is_no_address(name: str):
+def test_a_plain_model_name_is_no_proposal(name: str):
     assert model_proposals(Sampling(models=(Model(name=name),))) == []
 
 
-def test_the_user_s_own_file_may_be_a_link(toy: Path, home: Path):
+def test_the_user_s_configuration_file_may_be_a_link(toy: Path, home: Path):
     (home / "mine.toml").write_text("sandbox.slots = 1\n")
     (home / "config.toml").symlink_to(home / "mine.toml")
     assert load_problem(toy).settings.sandbox.slots == 1
 
 
-def test_the_user_s_own_file_that_is_no_toml_is_said(toy: Path, home: Path, call: Call):
+def test_a_user_configuration_that_is_no_toml_is_reported(toy: Path, home: Path, call: Call):
     (home / "config.toml").write_text("sandbox = [\n")
-    code, said = call("run", toy)
+    code, output = call("run", toy)
     assert code == 2
-    assert "not valid TOML" in said
+    assert "not valid TOML" in output

@@ -1,4 +1,4 @@
-"""A real server and a real worker, each a process of its own: the schedule fires, the worker dies, the run goes on."""
+"""Scheduled nights with a server and a worker in processes of their own; the worker is killed or a night cancelled."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
-from flows.environment import SERVER
+from flows.environment import SERVER_VARIABLES
 from tasks.history.database import Database
 from tests.flows.test_search import containers
 from tests.ports import free_port
@@ -34,18 +34,18 @@ BIN = Path(sys.executable).parent
 
 def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
     end = time.monotonic() + seconds
-    while not (met := condition()):
+    while not (result := condition()):
         assert time.monotonic() < end, f"{what}: not in {seconds} s"
         time.sleep(0.2)
-    return met
+    return result
 
 
 @contextlib.contextmanager
 def process(log: Path, *command: str | Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process with all it starts, as a session of its own, which ends with the block."""
-    with log.open("ab") as said:
+    """Run a process in a session of its own; end it with all its children at the end of the block."""
+    with log.open("ab") as output:
         running = subprocess.Popen(
-            command, env={**os.environ, **environment}, stdout=said, stderr=said, start_new_session=True
+            command, env={**os.environ, **environment}, stdout=output, stderr=output, start_new_session=True
         )
     try:
         yield running
@@ -60,7 +60,7 @@ def process(log: Path, *command: str | Path, **environment: str) -> Iterator[sub
 
 @pytest.fixture
 def postgresql(tmp_path: Path) -> Iterator[str]:
-    """The address of a database of its own, on loopback, as Debian's `apt-get install postgresql` brings it."""
+    """The address of a new PostgreSQL database on loopback, with the programs of Debian's package."""
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not versions:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
@@ -79,9 +79,9 @@ def postgresql(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def standing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The address of a standing server, as the unit in `infra/` starts it."""
+    """The address of a standing server, started as by the unit in `infra/`."""
     port = str(free_port())
-    environment = {**SERVER, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": ""}
+    environment = {**SERVER_VARIABLES, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": ""}
     if request.param == "postgresql":
         environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = request.getfixturevalue("postgresql")
     command = [BIN / "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
@@ -101,10 +101,10 @@ def answers(url: str) -> bool:
 
 @dataclass(frozen=True)
 class Scheduled:
-    """A run on the toy problem that a night goes on with every minute.
+    """A run on the toy problem with a schedule that starts a night every minute.
 
     Attributes:
-        environment: Of the worker.
+        environment: Environment variables of the worker.
     """
 
     history: Path
@@ -129,7 +129,7 @@ class Scheduled:
 @pytest.fixture
 def scheduled(standing: str, toy: Path, tmp_path: Path) -> Scheduled:
     history, home = tmp_path / "history", str(tmp_path / "worker")
-    here = {"PREFECT_API_URL": standing, "PREFECT_HOME": home, "OVERNIGHT_SLOTS": str(tmp_path)}
+    environment = {"PREFECT_API_URL": standing, "PREFECT_HOME": home, "OVERNIGHT_SLOTS": str(tmp_path)}
     schedule = [
         "schedule",
         str(toy),
@@ -142,8 +142,8 @@ def scheduled(standing: str, toy: Path, tmp_path: Path) -> Scheduled:
         "--history",
         str(history),
     ]
-    subprocess.run([BIN / "overnight", *schedule], env={**os.environ, **here}, check=True)
-    return Scheduled(history, tmp_path / "worker.log", here)
+    subprocess.run([BIN / "overnight", *schedule], env={**os.environ, **environment}, check=True)
+    return Scheduled(history, tmp_path / "worker.log", environment)
 
 
 @pytest.fixture
@@ -152,12 +152,10 @@ def client(standing: str) -> Iterator[SyncPrefectClient]:
         yield client
 
 
-def test_a_worker_that_is_killed_in_the_middle_of_a_night_costs_that_night_only(
-    scheduled: Scheduled, client: SyncPrefectClient
-):
+def test_killing_a_worker_loses_only_the_night_under_way(scheduled: Scheduled, client: SyncPrefectClient):
     with scheduled.worker() as first:
         until(scheduled.is_well_under_way, 300, "the first night")
-        kill_all(first.pid)  # the worker and the night that it spends, as when the power fails
+        kill_all(first.pid)  # the worker and its night, as in a power failure
     before = scheduled.generations()
     assert before == list(range(len(before)))
     (killed,) = scheduled.nights()
@@ -166,12 +164,12 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_night_costs_that_night_only(
     until(lambda: containers(run_id) == [], 30, "containers of the killed night are gone")
     with scheduled.worker():
 
-        def has_gone_on() -> bool:
+        def has_continued() -> bool:
             return len(scheduled.generations()) > len(before) and scheduled.nights()[-1]["stop_reason"] == "generations"
 
-        until(has_gone_on, 600, "a night that goes on")
+        until(has_continued, 600, "a night that continues the run")
         after, last = scheduled.generations(), scheduled.nights()[-1]["night"]
-        assert after == list(range(len(after))), "none lost, none twice"
+        assert after == list(range(len(after))), "no generation is lost or repeated"
         until(lambda: states(client, f"{run_id}-night-{last}") == {"Completed"}, 60, "the state of the next night")
         assert states(client, f"{run_id}-night-{killed['night']}") == {"Crashed"}
     ids = Database(scheduled.history).rows("SELECT count(*) AS n, count(DISTINCT program_id) AS ids FROM programs")[0]
@@ -179,9 +177,7 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_night_costs_that_night_only(
 
 
 @pytest.mark.parametrize("standing", ["sqlite"], indirect=True)
-def test_a_worker_s_night_that_is_cancelled_in_prefect_stops_and_can_be_resumed(
-    scheduled: Scheduled, client: SyncPrefectClient
-):
+def test_a_worker_s_night_that_is_cancelled_in_prefect_stops(scheduled: Scheduled, client: SyncPrefectClient):
     with scheduled.worker():
         until(scheduled.is_well_under_way, 300, "the first night")
         (night,) = scheduled.nights()
@@ -193,16 +189,16 @@ def test_a_worker_s_night_that_is_cancelled_in_prefect_stops_and_can_be_resumed(
 
 
 def kill_all(pid: int) -> None:
-    """Kills a process and all that it started."""
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+    """Kill a process and all its descendants."""
+    children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    for child in found.stdout.split():
+    for child in children.stdout.split():
         kill_all(int(child))
 
 
 def states(client: SyncPrefectClient, name: str) -> set[str]:
-    return {one.state_name or "" for one in flow_runs(client, name)}
+    return {flow_run.state_name or "" for flow_run in flow_runs(client, name)}
 
 
 def flow_runs(client: SyncPrefectClient, name: str) -> list[FlowRun]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from flows.prefect_server.embedded import answers
+from flows.prefect_server.connection import answers
 from flows.scheduled import Deadline, Start
 from flows.schedules import POOL
 from flows.stop_conditions import StopConditions

@@ -11,7 +11,7 @@ import pytest
 
 from flows.cli.list import best
 from flows.cli.summary import print_summary
-from flows.notifications import night_in_words
+from flows.notifications import night_summary
 from flows.report.build import build_report
 from flows.report.explanation import explain
 from flows.report.score_curves import all_score_curves, score_curves
@@ -117,7 +117,7 @@ def test_a_best_program_that_fails_on_held_out_inputs_is_reported_as_failing_eve
     (winner,) = database.rows("FROM programs WHERE program_id = ?", [night.best_program_id])
     assert 'id="fails">It <strong>fails on the held-out inputs</strong>' in render(build_report(database, files, None))
     assert "held-out none, it fails there" in " ".join(explain(database, winner))
-    assert "held-out none, it fails there" in night_in_words(files.run_id, night, past.start.score, [])
+    assert "held-out none, it fails there" in night_summary(files.run_id, night, past.start.score, [])
     print_summary(tmp_path, files.run_id, 1, spent="$0.00")
     assert "the best program fails on the held-out inputs" in capsys.readouterr().err
     best(files.run_id, history=tmp_path)
