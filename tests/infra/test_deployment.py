@@ -139,7 +139,7 @@ def test_the_services_start_find_each_other_and_end_when_they_are_told_to(tmp_pa
             get_client(sync_client=True) as client,
             Service("worker", tmp_path, port) as worker,
         ):
-            worker.says(lambda: "nights are spent from now on" in worker.log.read_text())
+            worker.says(lambda: "running scheduled nights" in worker.log.read_text())
             worker.says(lambda: any(pool.name == POOL and _is_ready(pool) for pool in client.read_work_pools()))
         assert worker.process.returncode in (0, -signal.SIGTERM), worker.log.read_text()
     assert server.process.returncode in (0, -signal.SIGTERM), server.log.read_text()
