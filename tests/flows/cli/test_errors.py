@@ -65,7 +65,7 @@ WRONG = {
     "no engine": (["check", "cap-set"], 3, "make setup"),
     "no image": (["check", "cap-set", "--set", "sandbox.image=nowhere"], 3, "make setup"),
     "an unknown image for a run": (["run", "cap-set", "--image", "cuda:13"], 3, "docker pull"),
-    "an unknown image to schedule": (
+    "an image to schedule": (
         ["schedule", "cap-set", "--cron", "0 22 * * *", "--image", "cuda:13"],
         3,
         "cuda:13",

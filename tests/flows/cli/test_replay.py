@@ -1,4 +1,4 @@
-"""`overnight replay`: reports whether the repeated history is the same, or the first difference and its likely cause."""
+"""`overnight replay`: the repeated history is the same, or the first difference and its likely cause are shown."""
 
 from __future__ import annotations
 
