@@ -99,8 +99,8 @@ def best(
     from tasks.history.files import find_run
 
     files = find_run(history, run)
-    known, past = record.read_run(files), record.read_run_history(files)
-    specification = known.problem.specification
+    run_record, past = record.read_run(files), record.read_run_history(files)
+    specification = run_record.problem.specification
     night = record.last_finished_night(files, past.programs)
     program = max(past.programs.values(), key=lambda program: program.score)
     deciding_night: NightRecord | None = None
@@ -113,8 +113,9 @@ def best(
         write_code(specification.function_text(program.body))
         return
     if not unchecked:
-        accept_sandbox(known.problem, trust=trust_settings)
-        program = _first_that_scores(known, [program, *_others(known, past, deciding_night, program)])
+        accept_sandbox(run_record.problem, trust=trust_settings)
+        candidates = [program, *_others(run_record, past, deciding_night, program)]
+        program = _first_that_scores(run_record, candidates)
     write_new(write, specification.with_body(program.body))
     say(f"wrote {write}")
     warn_if_misleading(specification.function_text(program.body))
@@ -177,7 +178,8 @@ def _first_that_scores(run: RunRecord, programs: Sequence[Program]) -> Program:
 
 
 def _score_now(run: RunRecord, split: Split, program: Program) -> float | None:
+    """Evaluate a program on a split and return its score; None if it gets none."""
     from flows.final_evaluation import scores_on
 
-    isolation = run.problem.settings.sandbox.confirm != "never" or None
+    isolation = None if run.problem.settings.sandbox.confirm == "never" else True
     return scores_on(run, split, [program], isolation=isolation).get(program.id)
