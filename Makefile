@@ -25,7 +25,7 @@ demo: setup  ## a short night on online bin packing with the built-in model: no 
 	@echo 'overnight is in .venv/bin; to call it by its name: export PATH="$$PWD/.venv/bin:$$PATH"' >&2
 
 test: setup browser lint  ## set up, then check and test everything, with a real engine and a real Prefect
-	@$(WITH_ENGINE) $(BIN)/pytest tests/test_readme.py tests/flows tests -n 4 --dist loadfile --no-loadscope-reorder
+	@$(WITH_ENGINE) $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 lint: environment  ## style, import rules and types, without Docker
 	@$(BIN)/ruff check

@@ -20,7 +20,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from flows.formatting import history_flag, printable, score, usd
 from flows.prefect_server.crash_detection import mark_crashed, watch_for_crashes
 from schemas.outcome import Outcome
-from tasks.report.code_view import unified
+from tasks.report.code_view import unified_diff
 
 if TYPE_CHECKING:
     from flows.session import Session
@@ -139,7 +139,7 @@ def best_in_markdown(session: Session) -> str:
     flag = history_flag(session.files.directory.parents[1])
     specification = run.problem.specification
     text, before = (printable(specification.function_text(one.body)) for one in (best, start))
-    difference = "\n".join(unified(before, text, "start", best.id))
+    difference = "\n".join(unified_diff(before, text, "start", best.id))
     parts = [
         f"## {run.problem.settings.title or run.problem.name}: {score(best.score)}",
         f"The start program has {score(start.score)}. Program `{best.id}` of run `{run.run_id}`.",

@@ -31,7 +31,7 @@ class BatchRequests:
         """Who answers for a generation: what is under way for it, else something new for it and others of its group."""
         for batch_job in self._batch_jobs:
             if generation in batch_job.generations and not batch_job.has_failed():
-                return batch_job.seller(generation)
+                return batch_job.source(generation)
         session = self._session
         batch_job = BatchJob(
             session.run.problem.settings.sampling,
@@ -43,7 +43,7 @@ class BatchRequests:
             session.progress.note,
         )
         self._batch_jobs = [batch_job, *self._batch_jobs[:1]]
-        return batch_job.seller(generation)
+        return batch_job.source(generation)
 
     def brought(self, generation: int) -> bool:
         """Whether answers for a generation are here that no night has used yet."""

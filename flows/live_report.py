@@ -1,4 +1,4 @@
-"""The morning report while the night goes on: the same page, served on this machine only, as the files are now."""
+"""The live report of a run: the report page, served on this machine only and updated as the run's files change."""
 
 from __future__ import annotations
 
@@ -21,72 +21,72 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-_EVERY_S = 2.0
-"""How often a store is asked, whoever asks."""
+_REFRESH_INTERVAL_S = 2.0
+"""Least time between two requests to the object store, for all readers of the page together."""
 
 
-class Watched:
-    """A run whose story is told anew when its files have changed, and only then.
+class LiveReport:
+    """Report of a run that is built again only when the run's files have changed.
 
     Args:
-        history: Where the run is kept.
-        files: Of the run.
+        history: Directory of the history.
+        files: Files of the run.
     """
 
     def __init__(self, history: Path, files: RunFiles) -> None:
         self._history, self._files = history, files
         self._lock = threading.Lock()
-        self._looking = threading.Lock()
-        self._looked = time.monotonic()
-        self._told: tuple[str, ReportData] | None = None
+        self._refresh_lock = threading.Lock()
+        self._refreshed_at = time.monotonic()
+        self._data: tuple[str, ReportData] | None = None
         self._page: tuple[str, str] | None = None
 
-    def mark(self) -> str:
-        """Differs when there is more to tell; the same while the files are on a store that does not answer."""
+    def version(self) -> str:
+        """Return an HTTP entity tag of the run's files, unchanged while the object store does not answer."""
         with contextlib.suppress(StoreUnavailable):
             self._refresh()
         nights = [path.stat().st_mtime_ns for path in self._files.nights()]
         return f'"{len(nights)}-{max(nights, default=0):x}-{max(self._files.committed(), default=0)}"'
 
     def _refresh(self) -> None:
-        with self._looking:
-            if time.monotonic() - self._looked > _EVERY_S:
+        with self._refresh_lock:
+            if time.monotonic() - self._refreshed_at > _REFRESH_INTERVAL_S:
                 refresh(self._history, self._files.run_id)
-                self._looked = time.monotonic()
+                self._refreshed_at = time.monotonic()
 
-    def story(self) -> ReportData:
-        """The story as it is now."""
+    def data(self) -> ReportData:
+        """Return the report's current data."""
         with self._lock:
-            mark = self.mark()
-            if self._told is None or self._told[0] != mark:
-                self._told = mark, build_report(Database(self._history), self._files)
-            return self._told[1]
+            version = self.version()
+            if self._data is None or self._data[0] != version:
+                self._data = version, build_report(Database(self._history), self._files)
+            return self._data[1]
 
     def page(self) -> tuple[str, str]:
-        """The page as it is now, and its mark."""
-        mark, story = self.mark(), self.story()
+        """Return the current version and its page as HTML."""
+        version, data = self.version(), self.data()
         with self._lock:
-            if self._page is None or self._page[0] != mark:
-                self._page = mark, render(story, live=True)
+            if self._page is None or self._page[0] != version:
+                self._page = version, render(data, live=True)
             return self._page
 
 
-def application(watched: Watched) -> Starlette:
-    """The page at `/`, and again at `/page` for the script in it, which asks whether it has changed."""
+def application(live_report: LiveReport) -> Starlette:
+    """Return the web application: the page at `/`, and at `/page`, where its script asks for changes."""
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.responses import HTMLResponse
-    from starlette.responses import Response as Plain
+    from starlette.responses import Response as PlainResponse
     from starlette.routing import Route
 
     def page(request: Request) -> Response:
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-        if request.headers.get("if-none-match") == watched.mark():
-            return Plain(status_code=304, headers=headers)
-        mark, html = watched.page()
-        return HTMLResponse(html, headers={**headers, "ETag": mark})
+        if request.headers.get("if-none-match") == live_report.version():
+            return PlainResponse(status_code=304, headers=headers)
+        version, html = live_report.page()
+        return HTMLResponse(html, headers={**headers, "ETag": version})
 
-    # A page of another site may name this machine as its own host, and would then be let in.
-    only_here = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
-    return Starlette(routes=[Route("/", page), Route("/page", page)], middleware=[only_here])
+    # Another site can point its own host name at 127.0.0.1 (DNS rebinding); its pages must not be able to read this.
+    local_only = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+    return Starlette(routes=[Route("/", page), Route("/page", page)], middleware=[local_only])

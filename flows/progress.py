@@ -55,7 +55,7 @@ class Progress:
     def bought(self, completions: Sequence[Completion]) -> None:
         with self._lock:
             self.samples += len(completions)
-            self.budget.bought(completions)
+            self.budget.record(completions)
 
     def judged(self, _: Verdict) -> None:
         """A verdict is there; its generation may still be tried again."""

@@ -1,4 +1,4 @@
-"""The story of a run: what a report tells, gathered from the history, as plain data."""
+"""Plain data of a run's report, as collected from the history."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from schemas.generation import RunRecord, fails_on
 
 
 @dataclass(frozen=True, slots=True)
-class Improvement:
-    """A committed generation.
+class GenerationSummary:
+    """State of a run at the end of a committed generation.
 
     Attributes:
-        samples: Samples of the run up to here.
-        seconds: Seconds that nights were under way up to here; the days between them do not count.
-        cost_usd: USD of the run up to here; unknown prices count as nothing.
-        best: Best score of the run after it.
-        own_best: Best score among its own candidates; `None` if none is scored.
-        reset: Islands that were emptied at its end.
+        samples: Samples of the run so far.
+        seconds: Running time of all nights so far, in seconds; the time between nights does not count.
+        cost_usd: Cost of the run so far, in USD; unknown prices count as 0.
+        best: Best score of the run so far.
+        own_best: Best score among the generation's own candidates; `None` if none is scored.
+        reset: Islands that were reset at the end of the generation.
     """
 
     generation: int
@@ -35,7 +35,7 @@ class Improvement:
 
 @dataclass(frozen=True, slots=True)
 class SplitScores:
-    """A program's score on each split; `None` where it was not tried."""
+    """A program's score on each split; `None` where it was not evaluated or has no score."""
 
     program_id: str
     train: float | None
@@ -45,7 +45,7 @@ class SplitScores:
 
 @dataclass(frozen=True, slots=True)
 class NightSummary:
-    """A night; `ended_at` and `stop_reason` are missing while it is under way or if it was killed."""
+    """A night; `ended_at` and `stop_reason` are empty while it is running or if it was killed."""
 
     night: int
     started_at: datetime
@@ -63,7 +63,11 @@ class NightSummary:
 
 @dataclass(frozen=True, slots=True)
 class ScorePoint:
-    """A scored candidate: the how-manieth sample of the run it was, and its score."""
+    """A scored candidate.
+
+    Attributes:
+        sample: 1-based position of the candidate among all samples of the run; 0 for the start program.
+    """
 
     sample: int
     score: float
@@ -74,11 +78,11 @@ class IslandHistory:
     """An island over time.
 
     Attributes:
-        steps: Samples of the run, and the island's best score from there on; falls only at a reset.
-        resets: Samples of the run at which it was emptied.
-        programs: Programs alive on it now.
-        clusters: Clusters they form.
-        best_program_id: Its best program now; the first of equals.
+        steps: Pairs of a sample number and the island's best score from there on; the score falls only at a reset.
+        resets: Sample numbers at which the island was reset.
+        programs: Number of programs that are on the island now.
+        clusters: Number of clusters that these programs form.
+        best_program_id: The island's best program now; the first one if several have the same score.
     """
 
     island: int
@@ -91,11 +95,12 @@ class IslandHistory:
 
 @dataclass(frozen=True, slots=True)
 class Ancestor:
-    """A program that the best descends from, or the best itself.
+    """An ancestor of the best program, or the best program itself.
 
     Attributes:
+        sample: 1-based position of the candidate among all samples of the run; 0 for the start program.
         function: The evolved function with its body, as text.
-        mother_id: The parent whose function is nearest to its own; empty for the start program.
+        nearest_parent_id: The parent whose function is most similar to its own; empty for the start program.
     """
 
     program_id: str
@@ -106,18 +111,18 @@ class Ancestor:
     score: float
     parent_ids: tuple[str, ...]
     function: str
-    mother_id: str = ""
+    nearest_parent_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
-    """What a model gave and cost.
+    """Results and costs of one model.
 
     Attributes:
-        outcomes: How many candidates of each outcome.
-        cost_usd: `None` where no price is known.
-        improvements: How often a candidate of its became the best of the run.
-        latency_s: Median seconds from request to answer.
+        outcomes: Number of candidates by outcome.
+        cost_usd: Cost in USD; `None` where no price is known.
+        improvements: Number of the model's candidates that became the best of the run.
+        latency_s: Median time from a request to its completion, in seconds.
     """
 
     model: str
@@ -133,12 +138,12 @@ class ModelSummary:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Candidates that failed alike, with one of them.
+    """Candidates that failed in the same way, with one of them as an example.
 
     Attributes:
-        kind: The error without line, input and numbers.
-        candidates: How many in the nights told of.
-        last_night: How many of them in the last of these.
+        kind: The error without its line, input and numbers.
+        candidates: Number of such candidates in the nights that the report covers.
+        last_night: Number of such candidates in the last of these nights.
     """
 
     outcome: str
@@ -152,7 +157,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class RepeatedProposal:
-    """A program that models proposed again and again, though it was judged already."""
+    """A program that models proposed again after it had been evaluated."""
 
     program_id: str
     times: int
@@ -163,15 +168,15 @@ class RepeatedProposal:
 
 @dataclass(frozen=True, slots=True)
 class TimeSpent:
-    """Where the time went, in seconds of wall clock but for `cpu_s` and `candidates_s`.
+    """Time by activity, in seconds: wall-clock time, except for `candidates_s` and `cpu_s`.
 
     Attributes:
         nights_s: Nights from start to end.
-        sample_s: From the first request of a generation to its last answer, summed; overlaps evaluation.
-        evaluate_s: From the first evaluation to the last verdict, summed.
-        select_s: Registering and writing.
-        candidates_s: What candidates had in the sandbox, all slots together.
-        cpu_s: Processor time of candidates.
+        sample_s: From a generation's first request to its last completion, summed; overlaps with evaluation.
+        evaluate_s: From a generation's first evaluation to its last verdict, summed.
+        select_s: Selection and writing.
+        candidates_s: Wall-clock time of candidates in the sandbox, summed over all slots.
+        cpu_s: CPU time of candidates.
     """
 
     nights_s: float
@@ -185,14 +190,20 @@ class TimeSpent:
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """Everything a report of one run tells.
+    """All data of one run's report.
 
     Attributes:
-        night: The one night it is told of; `None` for all.
-        start: The start program's scores, or before the one night those of the best so far.
-        best: The best program's scores: the winner of the last final unless a better one came after it.
-        moments: Committed generations in order, the one before the first told of included.
-        is_under_way: Whether the last night has not ended, as far as the files say.
+        night: The only night that the report covers; `None` for all nights.
+        start: The start program's scores; in a report of one night, the scores of the best program before it.
+        best: The best program's scores: the winner of the last final evaluation, unless a better one came later.
+        best_function: The best program's evolved function.
+        best_specification: The specification with the best program in it.
+        generations: The committed generations in order, including the one before the first that is covered.
+        points: The scored candidates.
+        lineage: The best program's ancestors and itself, oldest first.
+        failed_attempts: Errors of the generations that failed and were repeated.
+        command: The command that repeats the run.
+        is_under_way: Whether the last night has no end in the files.
     """
 
     run: RunRecord
@@ -201,22 +212,22 @@ class ReportData:
     start: SplitScores
     best: SplitScores
     best_function: str
-    best_program: str
-    moments: tuple[Improvement, ...]
-    dots: tuple[ScorePoint, ...]
+    best_specification: str
+    generations: tuple[GenerationSummary, ...]
+    points: tuple[ScorePoint, ...]
     islands: tuple[IslandHistory, ...]
     lineage: tuple[Ancestor, ...]
     models: tuple[ModelSummary, ...]
     failures: tuple[Failure, ...]
     repeats: tuple[RepeatedProposal, ...]
     failed_attempts: tuple[str, ...]
-    seconds: TimeSpent
+    time_spent: TimeSpent
     command: str
-    told_at: datetime
+    built_at: datetime
 
     @property
     def best_fails_on(self) -> tuple[str, ...]:
-        """Names of the splits that the best program was run on in its final and has no score on."""
+        """Names of the splits on which the best program got no score in its final evaluation."""
         won = [night for night in self.nights if night.finalists and night.best_program_id == self.best.program_id]
         return fails_on(self.best, won[-1].finalists) if won else ()
 
@@ -227,11 +238,11 @@ class ReportData:
 
 @dataclass(frozen=True, slots=True)
 class RunCurve:
-    """A run beside others.
+    """A run's best score over its samples, for comparison with other runs.
 
     Attributes:
-        group: What sets it apart from those it is compared with, in words; runs of one group differ by seed.
-        steps: Samples, and the best score from there on.
+        group: The settings in which it differs from the other runs, as text; runs of one group differ by seed.
+        steps: Pairs of a sample number and the best score from there on.
     """
 
     run_id: str

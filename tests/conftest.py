@@ -117,3 +117,13 @@ def bucket(objects: ObjectServer) -> str:
 def toy() -> Path:
     """A specification that is scored in no time: how near a number comes to 10."""
     return SPECIFICATIONS / "toy.py"
+
+
+_FIRST = ("tests/test_readme.py", "tests/flows/")
+"""Tests that wait for nights: begun first, so that quick ones fill the processes up at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(
+        key=lambda item: next((n for n, start in enumerate(_FIRST) if item.nodeid.startswith(start)), len(_FIRST))
+    )

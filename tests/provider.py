@@ -1,4 +1,4 @@
-"""A model provider on loopback: OpenAI's protocol over real HTTP, faults included."""
+"""Serve a model provider on loopback: OpenAI's protocol over real HTTP, with faults on demand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tasks.sample.builtin import mutate
-from tests.batch_provider import Mailroom
+from tests.batch_provider import BatchServer
 
 Request = dict[str, Any]
 _MOST_REQUESTS = 20_000
@@ -23,15 +23,15 @@ _MOST_REQUESTS = 20_000
 
 @dataclass(frozen=True)
 class Answer:
-    """One HTTP answer, or what comes in its place.
+    """One HTTP response, or a fault.
 
     Attributes:
-        body: Plain data, or bytes that need be no JSON.
-        missing: Bytes of the body that are promised and never sent: the connection ends before them.
+        body: Plain data, or bytes that may be no JSON.
+        missing: Number of bytes that are announced but never sent, because the connection is closed first.
         drip_s: Seconds before each byte.
-        reset: The connection is reset in place of an answer.
-        hang: Nothing is answered, as long as the provider lives.
-        refuse_s: Afterwards every connection is refused for so many seconds.
+        reset: Whether the connection is reset instead of a response.
+        hang: Whether no response is sent until the provider ends.
+        refuse_s: Seconds for which every connection is refused after the response.
     """
 
     body: Any = None
@@ -45,25 +45,25 @@ class Answer:
 
 
 class Provider:
-    """Answers chat and text completions.
+    """Server for chat and text completions, files and batches.
 
     Attributes:
-        script: What to answer to the n-th request (from 0); `None` means an honest answer.
-        requests: Every request's body, in order.
-        asked_at: When each came, `time.monotonic()`.
-        keys: The `Authorization` header of each.
-        mailroom: Batches and files.
-        sold: The answers that were sent whole and hold a choice, in order.
-        latency_s: Seconds before each answer.
+        script: Returns the answer to the n-th request, from 0; `None` means the default response.
+        requests: Body of each request, in order.
+        request_times: `time.monotonic()` at which each request came.
+        keys: `Authorization` header of each request.
+        batches: Server for batches and files.
+        responses: Bodies of the responses that were sent completely and have a choice, in order.
+        latency_s: Seconds before each response.
     """
 
     def __init__(self, script: Callable[[int, Request], Answer | None] = lambda number, request: None) -> None:
         self.script = script
         self.requests: list[Request] = []
-        self.asked_at: list[float] = []
+        self.request_times: list[float] = []
         self.keys: list[str] = []
-        self.sold: list[dict[str, Any]] = []
-        self.mailroom = Mailroom(self)
+        self.responses: list[dict[str, Any]] = []
+        self.batches = BatchServer(self)
         self.latency_s = 0.0
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -95,7 +95,7 @@ class Provider:
         self._server.server_close()
 
     def refuse(self, seconds: float) -> None:
-        """Refuses connections for a while."""
+        """Refuse connections for some seconds."""
         with self._lock:
             port = self._server.server_address[1]
             self._stop()
@@ -107,11 +107,11 @@ class Provider:
         with self._lock:
             number = len(self.requests)
             self.requests.append(request)
-            self.asked_at.append(time.monotonic())
+            self.request_times.append(time.monotonic())
         if number >= _MOST_REQUESTS:
             return Answer({"error": {"message": "too many requests for a test"}}, status=403)
         time.sleep(self.latency_s)
-        return self.script(number, request) or Answer(honest(request, number))
+        return self.script(number, request) or Answer(default_response(request, number))
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         provider = self
@@ -120,12 +120,12 @@ class Provider:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                self._write(provider.mailroom.get(self.path))
+                self._write(provider.batches.get(self.path))
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.path.startswith(("/v1/files", "/v1/batches")):
-                    self._write(provider.mailroom.post(self.path, body))
+                    self._write(provider.batches.post(self.path, body))
                     return
                 request = json.loads(body)
                 provider.keys.append(self.headers.get("Authorization", ""))
@@ -151,12 +151,12 @@ class Provider:
                 if self.close_connection:
                     self.send_header("Connection", "close")
                 self.end_headers()
-                with contextlib.suppress(ConnectionError):  # who waited has given up
+                with contextlib.suppress(ConnectionError):  # the client may have given up
                     for piece in [body[k : k + 1] for k in range(len(body))] if answer.drip_s else [body]:
                         time.sleep(answer.drip_s)
                         self.wfile.write(piece)
                 if isinstance(answer.body, dict) and answer.body.get("choices") and not answer.missing:
-                    provider.sold.append(answer.body)
+                    provider.responses.append(answer.body)
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
                 pass
@@ -164,23 +164,23 @@ class Provider:
         return Handler
 
 
-def honest(request: Request, number: int) -> dict[str, Any]:
-    """What a provider answers: as many choices as asked for, each a mutated program in one of the ways chat has."""
+def default_response(request: Request, number: int) -> dict[str, Any]:
+    """Return a response with the requested number of choices, each a mutated program in a style of chat models."""
     if "messages" not in request:
         texts = [mutate(request["prompt"], seed=number * 100 + k) for k in range(request.get("n", 1))]
         choices = [{"index": k, "text": text, "finish_reason": "stop"} for k, text in enumerate(texts)]
-        return envelope(request, choices, "text_completion")
+        return response_body(request, choices, "text_completion")
     prompt = request["messages"][-1]["content"]
-    texts = [in_chat(mutate(prompt, seed=number * 100 + k), number + k) for k in range(request.get("n", 1))]
+    texts = [wrap_as_chat(mutate(prompt, seed=number * 100 + k), number + k) for k in range(request.get("n", 1))]
     choices = [
         {"index": k, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         for k, text in enumerate(texts)
     ]
-    return envelope(request, choices, "chat.completion")
+    return response_body(request, choices, "chat.completion")
 
 
-def in_chat(code: str, style: int) -> str:
-    """Code as chat models wrap it: fences, prose around, helpers beside, an echo of an old version first."""
+def wrap_as_chat(code: str, style: int) -> str:
+    """Wrap code as chat models do: in a fence, with prose and an import, after an idea in another fence, or bare."""
     match style % 4:
         case 0:
             return f"```python\n{code}\n```"
@@ -192,6 +192,7 @@ def in_chat(code: str, style: int) -> str:
             return code
 
 
-def envelope(request: Request, choices: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+def response_body(request: Request, choices: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    """Return a response with these choices, 100 prompt tokens and 20 completion tokens for each choice."""
     usage = {"prompt_tokens": 100, "completion_tokens": 20 * len(choices), "total_tokens": 100 + 20 * len(choices)}
     return {"id": "x", "object": kind, "created": 1, "model": request["model"], "choices": choices, "usage": usage}

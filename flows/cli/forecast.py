@@ -99,17 +99,17 @@ def ask_models(problem: Problem, samples: int, conditions: StopConditions, evalu
     Raises:
         ProviderError: If a model does not answer.
     """
-    from tasks.sample.probe import mean_usd, samples_a_second
+    from tasks.sample.probe import mean_usd_per_sample, samples_per_second
 
     settings = problem.settings
     probes = [_ask(problem, model, samples, conditions) for model in settings.sampling.models]
     _print_results(probes)
     for result in probes:
         _warn_of_missing_programs(result)
-    sampled_per_second = samples_a_second(probes, settings.search, settings.sampling)
+    sampled_per_second = samples_per_second(probes, settings.search, settings.sampling)
     seconds = (conditions.until - datetime.now(UTC)).total_seconds() if conditions.until else None
     rate = min(sampled_per_second, evaluated_per_second)
-    night = forecast(rate, mean_usd(probes), seconds=seconds, budget=conditions.budget_usd)
+    night = forecast(rate, mean_usd_per_sample(probes), seconds=seconds, budget=conditions.budget_usd)
     limited_by = "the models" if sampled_per_second <= evaluated_per_second else "the sandbox"
     say(
         f"night: about {_round(night.samples)} samples in {duration(night.seconds)}, "
@@ -125,10 +125,10 @@ def _ask(problem: Problem, model: Model, samples: int, conditions: StopCondition
     Raises:
         UsageError: If the budget does not cover one sample.
     """
-    from tasks.sample.probe import most_usd, probe, prompts_for
+    from tasks.sample.probe import build_probe_prompts, max_usd, probe
 
-    prompts = prompts_for(problem, model, samples)
-    most = most_usd(prompts, model, problem.settings.sampling)
+    prompts = build_probe_prompts(problem, model, samples)
+    most = max_usd(prompts, model, problem.settings.sampling)
     cost = "at an unknown price (LiteLLM lists none)" if most is None else f"which costs {usd(most)} at most"
     say(f"{model.name} is sent {count(samples, 'prompt')} as in a night, {cost}")
     result = probe(problem, model, prompts, conditions.budget)
@@ -150,7 +150,7 @@ def _print_results(probes: Sequence[Probe]) -> None:
             f"{result.tokens_out:.0f}",
             _dollars(result.usd),
             f"{result.seconds:.2f}",
-            _dollars(result.usd_a_sample),
+            _dollars(result.usd_per_sample),
         )
         for result in probes
     ]

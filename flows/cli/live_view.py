@@ -82,9 +82,9 @@ def spent(budget: Budget) -> str:
     limits, total = budget.limits, f" ({usd(budget.total_usd)} with earlier nights)" if budget.before_usd else ""
     of_usd = f" of {usd(limits.night_usd)}" if limits.night_usd is not None else ""
     of_tokens = f" of {limits.tokens:,}" if limits.tokens is not None else ""
-    if budget.is_in_part_unpriced and not budget.night_usd:
+    if budget.has_unknown_costs and not budget.night_usd:
         return f"price unknown{total}, {budget.tokens:,}{of_tokens} tokens"
-    unpriced = " and tokens without a known price" if budget.is_in_part_unpriced else ""
+    unpriced = " and tokens without a known price" if budget.has_unknown_costs else ""
     return f"{usd(budget.night_usd)}{unpriced}{of_usd}{total}, {budget.tokens:,}{of_tokens} tokens"
 
 

@@ -63,14 +63,14 @@ def diff(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Show the changes from one program to another, in the format of `diff -u`; given one, from its better parent."""
-    from tasks.report.code_view import unified
+    from tasks.report.code_view import unified_diff
 
     database = _database(history)
     rows = (
         [find_program(database, program), find_program(database, other)] if other else _with_parent(database, program)
     )
     old, new = (f"{row['program_id']} score {score(row['score'])}" for row in rows)
-    lines = unified(_function(history, rows[0]), _function(history, rows[1]), old, new)
+    lines = unified_diff(_function(history, rows[0]), _function(history, rows[1]), old, new)
     if not lines:
         say("no difference")
     _print_diff(lines)
@@ -93,14 +93,14 @@ def lineage(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Show the ancestors of a program, from the start program on, following the most similar parent at each step."""
-    from flows.report.lineage import line
+    from flows.report.lineage import line_of_descent
     from flows.report.run_data import read_run_data
     from tasks.history.files import find_run
-    from tasks.report.code_view import unified
+    from tasks.report.code_view import unified_diff
 
     database = _database(history)
     row = find_program(database, program)
-    steps = line(read_run_data(database, find_run(history, row["run_id"]), None), row["program_id"])
+    steps = line_of_descent(read_run_data(database, find_run(history, row["run_id"]), None), row["program_id"])
     if not diffs:
         columns = ("generation", "sample", "program", "score", "island", "model")
         rows = [(str(s.generation), str(s.sample), s.program_id, score(s.score), str(s.island), s.model) for s in steps]
@@ -110,7 +110,7 @@ def lineage(
         old, new = (
             f"{step.program_id} generation {step.generation} score {score(step.score)}" for step in (before, after)
         )
-        _print_diff(unified(before.function, after.function, old, new))
+        _print_diff(unified_diff(before.function, after.function, old, new))
 
 
 def explain(program: ProgramId, /, *, history: History = DEFAULT_HISTORY) -> None:

@@ -166,12 +166,12 @@ def _quartiles(quartiles: Quartiles | None) -> tuple[str, str]:
 
 
 def _write_index(history: Path, write: Path | None) -> None:
-    from flows.report.score_curves import every
+    from flows.report.score_curves import all_score_curves
     from tasks.history.database import Database
     from tasks.history.mirror import place_of
     from tasks.report.comparison import render_index
 
-    runs = every(Database(history))
+    runs = all_score_curves(Database(history))
     if not runs:
         raise UsageError(f"no run in {place_of(history)}", remedy="Start one: overnight run bin-packing-or")
     path = write or Path("report-all.html")

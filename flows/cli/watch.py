@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Group
 
-    from flows.live_report import Watched
+    from flows.live_report import LiveReport
     from schemas.report_data import ReportData
 
 _REFRESH_S = 2.0
@@ -36,26 +36,26 @@ def watch(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Follow a run: on a page with the live report, or in the terminal. Ctrl-C ends the view, not the run."""
-    from flows.live_report import Watched
+    from flows.live_report import LiveReport
     from tasks.history.files import find_run
 
-    watched = Watched(history, find_run(history, run))
-    watched.story()
+    report = LiveReport(history, find_run(history, run))
+    report.data()
     with contextlib.suppress(KeyboardInterrupt):
         if terminal:
-            _show(watched)
+            _show(report)
         else:
-            _serve(watched, port)
+            _serve(report, port)
 
 
-def _serve(watched: Watched, port: int) -> None:
+def _serve(report: LiveReport, port: int) -> None:
     import uvicorn
 
     from flows.live_report import application
 
     with _listening(port) as listener:
         say(f"http://127.0.0.1:{listener.getsockname()[1]}/ follows the run; Ctrl-C ends this page, not the run")
-        config = uvicorn.Config(application(watched), log_level="warning", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(application(report), log_level="warning", timeout_graceful_shutdown=1)
         uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -70,16 +70,16 @@ def _listening(port: int) -> socket.socket:
         ) from error
 
 
-def _show(watched: Watched) -> None:
+def _show(report: LiveReport) -> None:
     from rich.live import Live
 
     if not out().is_terminal:
-        out().print(view(watched.story()))
+        out().print(view(report.data()))
         return
-    with Live(view(watched.story()), console=out(), auto_refresh=False, screen=True) as live:
+    with Live(view(report.data()), console=out(), auto_refresh=False, screen=True) as live:
         while True:
             time.sleep(_REFRESH_S)
-            live.update(view(watched.story()), refresh=True)
+            live.update(view(report.data()), refresh=True)
 
 
 def view(data: ReportData) -> Group:
@@ -88,16 +88,18 @@ def view(data: ReportData) -> Group:
     from rich.text import Text
 
     settings = data.run.problem.settings
-    last, known = data.moments[-1], settings.known.best
+    last, known = data.generations[-1], settings.known.best
     head = f"{settings.title or data.run.problem.name} · {data.run.run_id} · {_state(data)}"
     best_known = "" if known is None else f", best known {score(known)}"
-    best = f"best {score(last.best)} (started with {score(data.moments[0].best)}{best_known}): {settings.score_name}"
+    best = (
+        f"best {score(last.best)} (started with {score(data.generations[0].best)}{best_known}): {settings.score_name}"
+    )
     spent = f"generation {last.generation}, {last.samples:,} samples, {duration(last.seconds)}, {usd(last.cost_usd)}"
     return Group(
         Text(head, style="bold"),
         Text(best),
         Text(spent),
-        Text(spark([moment.best for moment in data.moments])),
+        Text(spark([generation.best for generation in data.generations])),
         _islands(data),
         _models(data),
     )

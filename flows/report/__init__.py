@@ -1,1 +1,1 @@
-"""Gathering the story of a run, or of runs beside each other, from the history."""
+"""Collects the data of a run's report, or of a comparison of runs, from the history; start reading at `build`."""

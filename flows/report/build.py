@@ -1,10 +1,11 @@
-"""The story of one run: queries of the history, put together for a report."""
+"""Builds the data of one run's report from the history."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from statistics import median
 
 from flows.report.failures import failures, repeats
@@ -13,55 +14,55 @@ from flows.report.lineage import lineage
 from flows.report.repeat_command import command_of
 from flows.report.run_data import Row, RunData, read_run_data
 from schemas.outcome import Outcome
-from schemas.report_data import Improvement, ModelSummary, NightSummary, ReportData, ScorePoint, SplitScores, TimeSpent
+from schemas.report_data import ModelSummary, NightSummary, ReportData, ScorePoint, SplitScores, TimeSpent
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
 
-_ATTEMPTS = "SELECT error FROM generations WHERE run_id = ? AND state = 'failed' ORDER BY started_at"
+_FAILED_ATTEMPTS = "SELECT error FROM generations WHERE run_id = ? AND state = 'failed' ORDER BY started_at"
 
 
 def build_report(database: Database, files: RunFiles, night: int | None = None) -> ReportData:
-    """The story of a run as its files tell it now.
+    """Return the report's data of a run, as its files are now.
 
     Args:
-        database: Of the history.
-        files: Of the run.
-        night: The one night to tell of.
+        database: The history.
+        files: Files of the run.
+        night: The only night that the report covers; `None` for all nights.
 
     Raises:
-        UsageError: If there is no such night.
+        UsageError: If the run has no such night.
     """
-    material = read_run_data(database, files, night)
-    problem = material.run.problem
-    nights = tuple(_night(row) for row in material.nights if night in (None, row["night"]))
-    best = _best(material)
+    run_data = read_run_data(database, files, night)
+    problem = run_data.run.problem
+    nights = tuple(_night_summary(row) for row in run_data.nights if night in (None, row["night"]))
+    best = _best_scores(run_data)
     body = database.rows(
         "SELECT body FROM programs WHERE run_id = ? AND program_id = ?", [files.run_id, best.program_id]
     )[0]["body"]
-    failed = database.rows(_ATTEMPTS, [files.run_id])
+    failed = database.rows(_FAILED_ATTEMPTS, [files.run_id])
     return ReportData(
-        run=material.run,
+        run=run_data.run,
         night=night,
         nights=nights,
-        start=_splits(material, material.told[0].best_program_id),
+        start=_split_scores(run_data, run_data.summaries[0].best_program_id),
         best=best,
         best_function=problem.specification.function_text(body),
-        best_program=problem.specification.with_body(body),
-        moments=material.told,
-        dots=_dots(material),
-        islands=islands(material),
-        lineage=lineage(material, best.program_id),
-        models=_models(material),
-        failures=failures(material),
-        repeats=repeats(material),
+        best_specification=problem.specification.with_body(body),
+        generations=run_data.summaries,
+        points=_points(run_data),
+        islands=islands(run_data),
+        lineage=lineage(run_data, best.program_id),
+        models=_model_summaries(run_data),
+        failures=failures(run_data),
+        repeats=repeats(run_data),
         failed_attempts=tuple(row["error"] for row in failed),
-        seconds=_seconds(material, nights),
-        command=command_of(material.run, material.told[-1].generation),
-        told_at=datetime.now(UTC),
+        time_spent=_time_spent(run_data, nights),
+        command=command_of(run_data.run, run_data.last_generation),
+        built_at=datetime.now(UTC),
     )
 
 
-def _night(row: Row) -> NightSummary:
+def _night_summary(row: Row) -> NightSummary:
     return NightSummary(
         night=row["night"],
         started_at=row["started_at"],
@@ -78,45 +79,41 @@ def _night(row: Row) -> NightSummary:
     )
 
 
-def _best(material: RunData) -> SplitScores:
-    """The winner of the last final told of, unless a better program came after it."""
-    last = material.told[-1]
-    for row in reversed(material.nights):
-        if row["night"] <= (material.night or row["night"]) and row["finalists"]:
+def _best_scores(run_data: RunData) -> SplitScores:
+    """Return the winner of the last final evaluation that is covered, unless a better program came after it."""
+    last = run_data.summaries[-1]
+    for row in reversed(run_data.nights):
+        if row["night"] <= (run_data.night or row["night"]) and row["finalists"]:
             if row["best_after"] >= last.best:
-                return _splits(material, row["best_program_id"])
+                return _split_scores(run_data, row["best_program_id"])
             break
-    return _splits(material, last.best_program_id)
+    return _split_scores(run_data, last.best_program_id)
 
 
-def _splits(material: RunData, program_id: str) -> SplitScores:
-    """A program's scores on the splits, from the last final in which it was."""
-    for row in reversed(material.nights):
+def _split_scores(run_data: RunData, program_id: str) -> SplitScores:
+    """Return a program's scores on the splits, from the last final evaluation in which it took part."""
+    for row in reversed(run_data.nights):
         for finalist in row["finalists"] or ():
             if finalist["program_id"] == program_id:
                 return SplitScores(**finalist)
-    return SplitScores(program_id, material.by_id[program_id]["score"])
+    return SplitScores(program_id, run_data.by_id[program_id]["score"])
 
 
-def _dots(material: RunData) -> tuple[ScorePoint, ...]:
-    scored = (row for row in material.told_candidates if row["score"] is not None)
-    return tuple(ScorePoint(material.sample(row), row["score"]) for row in scored)
+def _points(run_data: RunData) -> tuple[ScorePoint, ...]:
+    scored = (row for row in run_data.covered_candidates if row["score"] is not None)
+    return tuple(ScorePoint(run_data.sample_number(row), row["score"]) for row in scored)
 
 
-def _models(material: RunData) -> tuple[ModelSummary, ...]:
+def _model_summaries(run_data: RunData) -> tuple[ModelSummary, ...]:
     by_model: dict[str, list[Row]] = defaultdict(list)
-    for row in material.told_candidates:
+    for row in run_data.covered_candidates:
         by_model[row["model"]].append(row)
-    firsts = {after.best_program_id for before, after in _pairs(material) if after.best > before.best}
-    stories = [_model(name, rows, firsts) for name, rows in by_model.items()]
-    return tuple(sorted(stories, key=lambda model: -model.samples))
+    new_bests = {after.best_program_id for before, after in pairwise(run_data.summaries) if after.best > before.best}
+    summaries = [_model_summary(name, rows, new_bests) for name, rows in by_model.items()]
+    return tuple(sorted(summaries, key=lambda model: -model.samples))
 
 
-def _pairs(material: RunData) -> list[tuple[Improvement, Improvement]]:
-    return list(zip(material.told, material.told[1:], strict=False))
-
-
-def _model(name: str, rows: Sequence[Row], firsts: set[str]) -> ModelSummary:
+def _model_summary(name: str, rows: Sequence[Row], new_bests: set[str]) -> ModelSummary:
     counts = Counter(row["outcome"] for row in rows)
     prices = [row["cost_usd"] for row in rows if row["cost_usd"] is not None]
     return ModelSummary(
@@ -127,20 +124,21 @@ def _model(name: str, rows: Sequence[Row], firsts: set[str]) -> ModelSummary:
         tokens_out=sum(row["tokens_out"] for row in rows),
         cost_usd=sum(prices) if prices else None,
         best=max((row["score"] for row in rows if row["score"] is not None), default=None),
-        improvements=sum(row["program_id"] in firsts for row in rows),
+        improvements=sum(row["program_id"] in new_bests for row in rows),
         latency_s=median(row["latency_s"] for row in rows),
     )
 
 
-def _seconds(material: RunData, nights: Sequence[NightSummary]) -> TimeSpent:
-    rows = [row for row in material.generations if material.first <= row["generation"] <= material.last]
-    lasted = [((night.ended_at or material.told[-1].ended_at) - night.started_at).total_seconds() for night in nights]
+def _time_spent(run_data: RunData, nights: Sequence[NightSummary]) -> TimeSpent:
+    first, last = run_data.first_generation, run_data.last_generation
+    rows = [row for row in run_data.generations if first <= row["generation"] <= last]
+    last_commit = run_data.summaries[-1].ended_at
     return TimeSpent(
-        nights_s=sum(lasted),
+        nights_s=sum(((night.ended_at or last_commit) - night.started_at).total_seconds() for night in nights),
         generations_s=sum((row["ended_at"] - row["started_at"]).total_seconds() for row in rows),
         sample_s=sum(row["sample_s"] for row in rows),
         evaluate_s=sum(row["evaluate_s"] for row in rows),
         select_s=sum(row["select_s"] for row in rows),
-        candidates_s=sum(row["wall_s"] for row in material.told_candidates),
-        cpu_s=sum(row["cpu_s"] for row in material.told_candidates),
+        candidates_s=sum(row["wall_s"] for row in run_data.covered_candidates),
+        cpu_s=sum(row["cpu_s"] for row in run_data.covered_candidates),
     )

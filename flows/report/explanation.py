@@ -1,4 +1,4 @@
-"""Why a program was kept or dropped, in words, from the history alone."""
+"""Explains in sentences why a program was kept or dropped, from the history alone."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ SELECT max(p.score) AS best, count(DISTINCT p.program_id) AS programs
 FROM population AS l JOIN programs AS p USING (run_id, program_id)
 WHERE l.run_id = ? AND l.island = ? AND l.from_generation < ? AND coalesce(l.to_generation, 2147483647) >= ?
 """
-_STAYS = """
+_MEMBERSHIPS = """
 SELECT l.*, (
     SELECT count(*) FROM population AS o
     WHERE o.run_id = l.run_id AND o.island = l.island AND o.cluster = l.cluster
     AND o.from_generation <= l.from_generation
     AND coalesce(o.to_generation, 2147483647) > l.from_generation
-) AS alike
+) AS cluster_size
 FROM population AS l WHERE l.run_id = ? AND l.program_id = ? ORDER BY l.from_generation, l.island
 """
 _PARENTS = "SELECT program_id, score FROM programs WHERE run_id = ? AND list_contains(?, program_id) ORDER BY score"
-_TWIN = """
+_ORIGINAL = """
 SELECT program_id, generation, outcome, score FROM programs
 WHERE run_id = ? AND code_hash = ? AND outcome <> 'duplicate' ORDER BY generation, index LIMIT 1
 """
@@ -35,38 +35,38 @@ SELECT count(*) AS children, count(*) FILTER (outcome = 'scored') AS scored, max
 FROM programs WHERE run_id = ? AND list_contains(parent_ids, ?)
 """
 _FINALS = """
-SELECT night, best_program_id = $2 AS chosen, unnest(list_filter(finalists, lambda one: one.program_id = $2)) AS place,
-    list_bool_or(list_transform(finalists, lambda one: one.validation IS NOT NULL)) AS validated,
-    list_bool_or(list_transform(finalists, lambda one: one.held_out IS NOT NULL)) AS held_out
+SELECT night, best_program_id = $2 AS chosen, unnest(list_filter(finalists, lambda f: f.program_id = $2)) AS finalist,
+    list_bool_or(list_transform(finalists, lambda f: f.validation IS NOT NULL)) AS validated,
+    list_bool_or(list_transform(finalists, lambda f: f.held_out IS NOT NULL)) AS held_out
 FROM nights WHERE run_id = $1 ORDER BY night
 """
 
 _OUTCOMES = {
-    "unparsable": "Dropped before it was run: the answer holds no program",
-    "rejected": "Dropped by a rule",
+    "unparsable": "Dropped without being run: the completion contains no program",
+    "rejected": "Dropped: it broke a rule",
     "crashed": "Dropped: it crashed",
     "timed_out": "Dropped: it took too long",
-    "out_of_memory": "Dropped: it took too much memory",
+    "out_of_memory": "Dropped: it used too much memory",
     "output_limit": "Dropped: it printed too much",
-    "bad_score": "Dropped: what it gave is no score",
-    "sandbox_error": "Not judged, by a fault of the sandbox that does not count against it",
+    "bad_score": "Dropped: its result is not a valid score",
+    "sandbox_error": "Not evaluated, because of a sandbox fault that does not count against it",
 }
 
 
 def explain(database: Database, row: Row) -> list[str]:
-    """Sentences on where a program comes from, what became of it, and what came of it.
+    """Return sentences on a program's origin, its outcome, its islands, its children and its final evaluations.
 
     Args:
         database: The history.
-        row: Of the program, as in `programs`.
+        row: The program's row of `programs`.
     """
-    told = [_origin(database, row), *_outcome(database, row)]
+    sentences = [_origin(database, row), *_outcome(database, row)]
     if row["outcome"] == "scored":
-        told += [*_stays(database, row), _children(database, row), *_finals(database, row)]
-    return told
+        sentences += [*_memberships(database, row), _children(database, row), *_finals(database, row)]
+    return sentences
 
 
-def _one(database: Database, sql: str, *parameters: Any) -> Row:
+def _first_row(database: Database, sql: str, *parameters: Any) -> Row:
     return next(iter(database.rows(sql, list(parameters))), {})
 
 
@@ -74,10 +74,10 @@ def _origin(database: Database, row: Row) -> str:
     if not row["generation"]:
         return "It is the start program."
     parents = database.rows(_PARENTS, [row["run_id"], row["parent_ids"] or []])
-    shown = " and ".join(f"{one['program_id']} (score {one['score']:.6g})" for one in parents) or "no program"
+    shown = " and ".join(f"{parent['program_id']} (score {parent['score']:.6g})" for parent in parents) or "no program"
     return (
-        f"Asked of {row['model']} in generation {row['generation']}, on island {row['island']}, "
-        f"by a prompt that showed {shown}."
+        f"Proposed by {row['model']} in generation {row['generation']}, on island {row['island']}, "
+        f"in answer to a prompt that showed {shown}."
     )
 
 
@@ -89,86 +89,102 @@ def _outcome(database: Database, row: Row) -> list[str]:
     }
     if row["outcome"] in special:
         return special[row["outcome"]](database, row)
-    return [f"{_OUTCOMES[row['outcome']]}: {row['error'].strip() or 'nothing more is known'}"]
+    return [f"{_OUTCOMES[row['outcome']]}: {row['error'].strip() or 'no details are recorded'}"]
 
 
 def _scored(database: Database, row: Row) -> list[str]:
-    told = [f"It ran on every training input and scored {row['score']:.6g}."]
+    sentences = [f"It ran on every training input and scored {row['score']:.6g}."]
     if row["confirmed_score"] is not None:
-        told.append(f"Run again in a fresh container, it scored {row['confirmed_score']:.6g}: confirmed.")
-    before = _one(database, _BEFORE, row["run_id"], row["generation"]).get("best")
+        sentences.append(f"Run again in a fresh container, it scored {row['confirmed_score']:.6g}: confirmed.")
+    before = _first_row(database, _BEFORE, row["run_id"], row["generation"]).get("best")
     if before is not None:
-        told.append(f"The best of the run before its generation: {before:.6g}, so it was {_beside(row, before)}.")
-    return told
+        comparison = _compared_with(row, before)
+        sentences.append(f"The best of the run before its generation scored {before:.6g}, so it was {comparison}.")
+    return sentences
 
 
-def _beside(row: Row, other: float) -> str:
+def _compared_with(row: Row, other: float) -> str:
     if math.isclose(row["score"], other, rel_tol=1e-12):
         return "as good"
     return f"{'better' if row['score'] > other else 'worse'} by {abs(row['score'] - other):.6g}"
 
 
 def _duplicate(database: Database, row: Row) -> list[str]:
-    twin = _one(database, _TWIN, row["run_id"], row["code_hash"])
-    if not twin:
+    original = _first_row(database, _ORIGINAL, row["run_id"], row["code_hash"])
+    if not original:
         return [f"Dropped without being run: {row['error']}."]
-    score = "" if twin["score"] is None else f" with score {twin['score']:.6g}"
+    score = "" if original["score"] is None else f", score {original['score']:.6g}"
     return [
-        f"Dropped without being run: it differs at most in layout from {twin['program_id']}, which was "
-        f"{twin['outcome']}{score} in generation {twin['generation']}."
+        f"Dropped without being run: it differs at most in layout from {original['program_id']} of generation "
+        f"{original['generation']} (outcome {original['outcome']}{score})."
     ]
 
 
 def _unconfirmed(database: Database, row: Row) -> list[str]:
-    told = [f"Dropped: it would have been the best of its island, but its score did not come again. {row['error']}"]
-    island = _island(database, row)
-    return [*told, f"The best of the island was {island['best']:.6g}."] if island.get("best") is not None else told
+    sentences = [f"Dropped: it would have become the best of its island, but was not confirmed. {row['error']}"]
+    island = _island_before(database, row)
+    if island.get("best") is not None:
+        sentences.append(f"The best score of the island was {island['best']:.6g}.")
+    return sentences
 
 
-def _island(database: Database, row: Row) -> Row:
-    return _one(database, _ISLAND, row["run_id"], row["island"], row["generation"], row["generation"])
+def _island_before(database: Database, row: Row) -> Row:
+    """Return the best score and the number of programs of the program's island before its generation."""
+    return _first_row(database, _ISLAND, row["run_id"], row["island"], row["generation"], row["generation"])
 
 
-def _stays(database: Database, row: Row) -> list[str]:
-    stays = database.rows(_STAYS, [row["run_id"], row["program_id"]])
-    if not stays:
+def _memberships(database: Database, row: Row) -> list[str]:
+    memberships = database.rows(_MEMBERSHIPS, [row["run_id"], row["program_id"]])
+    if not memberships:
         return ["Kept, but on no island."]
     if not row["generation"]:
-        return [f"It was the first program on all {len({one['island'] for one in stays})} islands."]
-    island = _island(database, row)
-    told = [_joined(stays[0])]
-    if island.get("best") is not None and stays[0]["event"] == "joined":
-        told.append(f"The best there before: {island['best']:.6g}, among {island['programs']}.")
-    return told + [_joined(stay) for stay in stays[1:]]
+        return [f"It was the first program on all {len({stay['island'] for stay in memberships})} islands."]
+    island = _island_before(database, row)
+    first, *later = memberships
+    sentences = [_membership(first)]
+    if island.get("best") is not None and first["event"] == "joined":
+        programs = "1 program" if island["programs"] == 1 else f"{island['programs']} programs"
+        sentences.append(f"Before it joined, the island's best score was {island['best']:.6g}, among {programs}.")
+    return sentences + [_membership(stay) for stay in later]
 
 
-def _joined(stay: Row) -> str:
-    company = f"with {stay['alike'] - 1} more of the same scores on every input" if stay["alike"] > 1 else "alone"
-    how = "Kept: it joined" if stay["event"] == "joined" else "It founded anew"
+def _membership(stay: Row) -> str:
+    others = stay["cluster_size"] - 1
+    company = f"with {others} more of the same score on every input" if others > 0 else "alone"
+    if stay["event"] == "joined":
+        start = f"Kept: it joined island {stay['island']}"
+    else:
+        start = (
+            f"Copied to island {stay['island']} when it was reset at the end of generation {stay['from_generation']}"
+        )
     until = stay["to_generation"]
-    end = "It is there still" if until is None else f"The island was reset at the end of generation {until}"
-    when = f" at the end of generation {stay['from_generation']}" if stay["event"] != "joined" else ""
-    return f"{how} island {stay['island']}{when}, in cluster {stay['cluster']}, {company}. {end}."
+    end = "It is still there" if until is None else f"The island was reset at the end of generation {until}"
+    return f"{start}, in cluster {stay['cluster']}, {company}. {end}."
 
 
 def _children(database: Database, row: Row) -> str:
-    found = _one(database, _CHILDREN, row["run_id"], row["program_id"])
-    if not found["children"]:
-        return "No prompt that was answered has shown it."
-    best = "" if found["best"] is None else f", the best with {found['best']:.6g}"
-    return f"Shown in the prompts of {found['children']} candidates, of which {found['scored']} have a score{best}."
+    children = _first_row(database, _CHILDREN, row["run_id"], row["program_id"])
+    if not children["children"]:
+        return "No candidate comes from a prompt that showed it."
+    best = "" if children["best"] is None else f"; the best of them has {children['best']:.6g}"
+    return (
+        f"Shown in the prompts of {children['children']} candidates, of which {children['scored']} have a score{best}."
+    )
 
 
 def _finals(database: Database, row: Row) -> list[str]:
-    told = []
+    sentences = []
     for final in database.rows(_FINALS, [row["run_id"], row["program_id"]]):
-        place = final["place"]
-        scores = [f"{name.replace('_', '-')} {place[name]:.6g}" for name in place if isinstance(place[name], float)]
-        tried = {"validation": final["validated"], "held_out": final["held_out"] and final["chosen"]}
-        scores += [
-            f"{name.replace('_', '-')} none, it fails there" for name in tried if tried[name] and place[name] is None
-        ]
-        by = "" if place.get("validation") is None else ", by its score on the validation inputs"
-        verdict = f"chosen as the best of the run{by}" if final["chosen"] else f"another was chosen{by}"
-        told.append(f"In the final of night {final['night']}: {', '.join(scores)}; {verdict}.")
-    return told
+        finalist = final["finalist"]
+        scores = [f"{_split(name)} {value:.6g}" for name, value in finalist.items() if isinstance(value, float)]
+        was_run = {"validation": final["validated"], "held_out": final["held_out"] and final["chosen"]}
+        failed = [name for name in was_run if was_run[name] and finalist[name] is None]
+        scores += [f"{_split(name)} none, it fails there" for name in failed]
+        reason = "" if finalist.get("validation") is None else ", by the scores on the validation inputs"
+        choice = "it was chosen as the best of the run" if final["chosen"] else "another program was chosen"
+        sentences.append(f"In the final evaluation of night {final['night']}: {', '.join(scores)}; {choice}{reason}.")
+    return sentences
+
+
+def _split(column: str) -> str:
+    return column.replace("_", "-")

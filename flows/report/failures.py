@@ -1,20 +1,20 @@
-"""What failed, gathered by kind, and what was proposed again and again."""
+"""Groups failed candidates by kind of error, and finds programs that were proposed repeatedly."""
 
 from __future__ import annotations
 
 from flows.report.run_data import RunData
 from schemas.report_data import Failure, RepeatedProposal
 
-_KINDS = 12
-_REPEATS = 5
+_MAX_KINDS = 12
+_MAX_REPEATS = 5
 
-# Errors differ by the line they stand in, the input and the numbers; what is left is the kind.
+# Line numbers, inputs and numbers differ between errors of the same kind, so they are removed.
 _FAILURES = """
 WITH failed AS (
     SELECT
         outcome, program_id, error, body, generation, index,
-        regexp_replace(split_part(error, chr(10), 1), '(, in line| \\(in line|, on input).*', '') AS said,
-        regexp_replace(said, '-?\\d[\\d.e+]*', '#', 'g') AS kind
+        regexp_replace(split_part(error, chr(10), 1), '(, in line| \\(in line|, on input).*', '') AS message,
+        regexp_replace(message, '-?\\d[\\d.e+]*', '#', 'g') AS kind
     FROM programs
     WHERE run_id = ? AND generation BETWEEN ? AND ? AND outcome NOT IN ('scored', 'duplicate')
 )
@@ -26,26 +26,26 @@ SELECT
 FROM failed GROUP BY outcome, kind ORDER BY last_night DESC, candidates DESC, outcome, kind LIMIT ?
 """
 
-_AGAIN = """
-WITH again AS (
+_REPEATED = """
+WITH repeated AS (
     SELECT code_hash, count(*) AS times FROM programs
     WHERE run_id = ? AND generation BETWEEN ? AND ? AND outcome = 'duplicate' AND code_hash <> '' GROUP BY code_hash
 )
-SELECT p.program_id, p.score, p.outcome, p.body, again.times
-FROM again JOIN programs AS p ON p.code_hash = again.code_hash AND p.run_id = ?
+SELECT p.program_id, p.score, p.outcome, p.body, repeated.times
+FROM repeated JOIN programs AS p ON p.code_hash = repeated.code_hash AND p.run_id = ?
 WHERE p.outcome <> 'duplicate'
 QUALIFY row_number() OVER (PARTITION BY p.code_hash ORDER BY p.generation, p.index) = 1
-ORDER BY again.times DESC, p.generation, p.index LIMIT ?
+ORDER BY repeated.times DESC, p.generation, p.index LIMIT ?
 """
 
 
-def failures(material: RunData) -> tuple[Failure, ...]:
-    """The commonest kinds of failure, those of the last night first."""
-    nights = [moment.night for moment in material.told[1:]]
-    last_night = next(
-        (moment.generation for moment in material.told[1:] if moment.night == nights[-1]), material.last + 1
-    )
-    rows = material.database.rows(_FAILURES, [material.run.run_id, material.first, material.last, last_night, _KINDS])
+def failures(run_data: RunData) -> tuple[Failure, ...]:
+    """Return the most frequent kinds of failure, ordered by their number in the last night."""
+    first, last = run_data.first_generation, run_data.last_generation
+    covered = run_data.summaries[1:]
+    of_last_night = (summary.generation for summary in covered if summary.night == covered[-1].night)
+    last_night_starts = next(of_last_night, last + 1)
+    rows = run_data.database.rows(_FAILURES, [run_data.run.run_id, first, last, last_night_starts, _MAX_KINDS])
     return tuple(
         Failure(
             row["outcome"],
@@ -54,18 +54,21 @@ def failures(material: RunData) -> tuple[Failure, ...]:
             row["last_night"],
             row["program_id"],
             row["error"],
-            material.function(row["body"]),
+            run_data.function_text(row["body"]),
         )
         for row in rows
     )
 
 
-def repeats(material: RunData) -> tuple[RepeatedProposal, ...]:
-    """The programs proposed most often after they were judged."""
-    run_id = material.run.run_id
-    rows = material.database.rows(_AGAIN, [run_id, material.first, material.last, run_id, _REPEATS])
+def repeats(run_data: RunData) -> tuple[RepeatedProposal, ...]:
+    """Return the programs that were proposed most often after they had been evaluated."""
+    run_id = run_data.run.run_id
+    parameters = [run_id, run_data.first_generation, run_data.last_generation, run_id, _MAX_REPEATS]
+    rows = run_data.database.rows(_REPEATED, parameters)
     return tuple(
-        RepeatedProposal(row["program_id"], row["times"], row["score"], row["outcome"], material.function(row["body"]))
+        RepeatedProposal(
+            row["program_id"], row["times"], row["score"], row["outcome"], run_data.function_text(row["body"])
+        )
         for row in rows
         if row["times"] > 1
     )

@@ -1,4 +1,4 @@
-"""Islands over time: the best score of each, and when it was emptied."""
+"""Collects each island's best score over time, and its resets."""
 
 from __future__ import annotations
 
@@ -8,49 +8,50 @@ from typing import Any
 from flows.report.run_data import RunData
 from schemas.report_data import IslandHistory
 
-# A reset comes last in its generation: whoever joined in it is gone.
-_STAYS = """
+# A reset is the last event of its generation: it also removes programs that joined in that generation.
+_MEMBERSHIPS = """
 SELECT island, event, program_id, cluster, from_generation, to_generation
 FROM population WHERE run_id = ? AND from_generation <= ?
 ORDER BY island, from_generation, event = 'founded'
 """
 
 
-def islands(material: RunData) -> tuple[IslandHistory, ...]:
-    """Every island of a run, as it stood at the end of what is told."""
-    stays: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for row in material.database.rows(_STAYS, [material.run.run_id, material.last]):
-        stays[row["island"]].append(row)
-    return tuple(_island(number, rows, material) for number, rows in sorted(stays.items()))
+def islands(run_data: RunData) -> tuple[IslandHistory, ...]:
+    """Return the history of every island, up to the last generation that the report covers."""
+    memberships: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in run_data.database.rows(_MEMBERSHIPS, [run_data.run.run_id, run_data.last_generation]):
+        memberships[row["island"]].append(row)
+    return tuple(_island(number, rows, run_data) for number, rows in sorted(memberships.items()))
 
 
-def _island(number: int, stays: list[dict[str, Any]], material: RunData) -> IslandHistory:
-    samples_at = {moment.generation: moment.samples for moment in material.moments}
+def _island(number: int, memberships: list[dict[str, Any]], run_data: RunData) -> IslandHistory:
+    samples_at = {summary.generation: summary.samples for summary in run_data.all_summaries}
     steps: list[tuple[int, float]] = []
     resets = []
     best, best_id = float("-inf"), ""
-    for stay in stays:
-        score = material.by_id[stay["program_id"]]["score"]
-        founded = stay["event"] == "founded" and stay["from_generation"] > 0
-        if founded:
-            resets.append(samples_at[stay["from_generation"]])
-        if founded or score > best:
-            best, best_id = score, stay["program_id"]
-            steps.append((samples_at[stay["from_generation"]], best))
-    alive = [stay for stay in stays if stay["to_generation"] is None or stay["to_generation"] > material.last]
-    begin = material.told[0].samples
+    for row in memberships:
+        score = run_data.by_id[row["program_id"]]["score"]
+        is_reset = row["event"] == "founded" and row["from_generation"] > 0
+        if is_reset:
+            resets.append(samples_at[row["from_generation"]])
+        if is_reset or score > best:
+            best, best_id = score, row["program_id"]
+            steps.append((samples_at[row["from_generation"]], best))
+    last = run_data.last_generation
+    current = [row for row in memberships if row["to_generation"] is None or row["to_generation"] > last]
+    first_sample = run_data.summaries[0].samples
     return IslandHistory(
         island=number,
-        steps=_since(begin, steps),
-        resets=tuple(sample for sample in resets if sample > begin),
-        programs=len(alive),
-        clusters=len({stay["cluster"] for stay in alive}),
+        steps=_steps_from(first_sample, steps),
+        resets=tuple(sample for sample in resets if sample > first_sample),
+        programs=len(current),
+        clusters=len({row["cluster"] for row in current}),
         best_program_id=best_id,
     )
 
 
-def _since(begin: int, steps: list[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
-    """The steps after `begin`, and at it the one that held then."""
-    before = [step for step in steps if step[0] <= begin]
-    after = [step for step in steps if step[0] > begin]
-    return ((begin, before[-1][1]), *after) if before else tuple(after)
+def _steps_from(sample: int, steps: list[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
+    """Return the steps after a sample, preceded by the score that the island had at this sample."""
+    before = [step for step in steps if step[0] <= sample]
+    after = [step for step in steps if step[0] > sample]
+    return ((sample, before[-1][1]), *after) if before else tuple(after)

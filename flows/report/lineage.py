@@ -1,4 +1,4 @@
-"""Where a program comes from: its ancestors back to the start program."""
+"""Finds the ancestors of a program, back to the start program."""
 
 from __future__ import annotations
 
@@ -8,78 +8,85 @@ from dataclasses import replace
 from flows.report.run_data import RunData
 from schemas.report_data import Ancestor
 
-_MOST = 400
-"""Ancestors that are told of; the nearest come first."""
+_MAX_ANCESTORS = 400
+"""Ancestors in a lineage, the closest generations of ancestry first."""
 
 
-def lineage(material: RunData, program_id: str) -> tuple[Ancestor, ...]:
-    """A program's ancestors and itself, oldest first, each with the parent it is nearest to.
+def lineage(run_data: RunData, program_id: str) -> tuple[Ancestor, ...]:
+    """Return a program's ancestors and the program itself, oldest first, each with its most similar parent.
 
-    The line of those parents always reaches the start program; of the other ancestors the nearest are kept.
+    The line of these parents always reaches the start program. Beyond it, the closest ancestors are included.
     """
-    found = _ancestry(material, program_id)
-    bodies = _bodies(material, list(found))
+    ids = _ancestor_ids(run_data, program_id)
+    bodies = _bodies(run_data, ids)
     by_id: dict[str, Ancestor] = {}
-    for one in found:
-        row = material.by_id[one]
-        by_id[one] = Ancestor(
-            program_id=one,
+    for ancestor_id in ids:
+        row = run_data.by_id[ancestor_id]
+        by_id[ancestor_id] = Ancestor(
+            program_id=ancestor_id,
             generation=row["generation"],
-            sample=material.sample(row),
+            sample=run_data.sample_number(row),
             island=row["island"],
             model=row["model"],
             score=row["score"],
             parent_ids=tuple(row["parent_ids"] or ()),
-            function=material.function(bodies[one]),
+            function=run_data.function_text(bodies[ancestor_id]),
         )
-    line = _main_line(by_id, program_id)
-    kept = [*line, *(one for one in found if one not in line)][: max(_MOST, len(line))]
-    told = [replace(by_id[one], mother_id=line.get(one) or _mother(by_id, one)) for one in kept]
-    return tuple(sorted(told, key=lambda one: (one.generation, one.sample)))
+    line = _nearest_parents(by_id, program_id)
+    others = [ancestor_id for ancestor_id in ids if ancestor_id not in line]
+    included = [*line, *others][: max(_MAX_ANCESTORS, len(line))]
+    ancestors = [
+        replace(by_id[ancestor_id], nearest_parent_id=line.get(ancestor_id) or _nearest_parent(by_id, ancestor_id))
+        for ancestor_id in included
+    ]
+    return tuple(sorted(ancestors, key=lambda ancestor: (ancestor.generation, ancestor.sample)))
 
 
-def line(material: RunData, program_id: str) -> tuple[Ancestor, ...]:
-    """The line of nearest parents, from the start program to this one."""
-    by_id = {one.program_id: one for one in lineage(material, program_id)}
+def line_of_descent(run_data: RunData, program_id: str) -> tuple[Ancestor, ...]:
+    """Return the line of most similar parents, from the start program to this program."""
+    by_id = {ancestor.program_id: ancestor for ancestor in lineage(run_data, program_id)}
     steps = [by_id[program_id]]
-    while steps[-1].mother_id:
-        steps.append(by_id[steps[-1].mother_id])
+    while steps[-1].nearest_parent_id:
+        steps.append(by_id[steps[-1].nearest_parent_id])
     return tuple(reversed(steps))
 
 
-def _ancestry(material: RunData, program_id: str) -> dict[str, None]:
-    """Itself and all its ancestors, the nearest first."""
-    found: dict[str, None] = {program_id: None}
-    for one in (queue := [program_id]):
-        for parent in material.by_id[one]["parent_ids"] or ():
-            if parent in material.by_id and parent not in found:
-                found[parent] = None
-                queue.append(parent)
-    return found
+def _ancestor_ids(run_data: RunData, program_id: str) -> list[str]:
+    """Return the ids of the program and of all its ancestors, breadth first from the program."""
+    seen = {program_id}
+    queue = [program_id]
+    for child_id in queue:
+        for parent_id in run_data.by_id[child_id]["parent_ids"] or ():
+            if parent_id in run_data.by_id and parent_id not in seen:
+                seen.add(parent_id)
+                queue.append(parent_id)
+    return queue
 
 
-def _main_line(by_id: dict[str, Ancestor], program_id: str) -> dict[str, str]:
+def _nearest_parents(by_id: dict[str, Ancestor], program_id: str) -> dict[str, str]:
+    """Return, for each program of the line of descent, the id of its most similar parent."""
     line = {}
     while program_id:
-        line[program_id] = _mother(by_id, program_id)
+        line[program_id] = _nearest_parent(by_id, program_id)
         program_id = line[program_id]
     return line
 
 
-def _mother(by_id: dict[str, Ancestor], program_id: str) -> str:
-    """The parent whose function is nearest to the program's own; of equally near ones the better."""
+def _nearest_parent(by_id: dict[str, Ancestor], program_id: str) -> str:
+    """Return the parent whose function is most similar to the program's; among equals, the better one."""
     own = by_id[program_id]
-    parents = [by_id[parent] for parent in own.parent_ids if parent in by_id]
+    parents = [by_id[parent_id] for parent_id in own.parent_ids if parent_id in by_id]
     if not parents:
         return ""
-    return max(reversed(parents), key=lambda parent: _likeness(parent.function, own.function)).program_id
+    # Prompts show parents with the best one last.
+    return max(reversed(parents), key=lambda parent: _similarity(parent.function, own.function)).program_id
 
 
-def _likeness(one: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, one.split(), other.split(), autojunk=False).ratio()
+def _similarity(first: str, second: str) -> float:
+    return difflib.SequenceMatcher(None, first.split(), second.split(), autojunk=False).ratio()
 
 
-def _bodies(material: RunData, program_ids: list[str]) -> dict[str, str]:
+def _bodies(run_data: RunData, program_ids: list[str]) -> dict[str, str]:
     query = "SELECT program_id, body FROM programs WHERE run_id = ? AND list_contains(?, program_id)"
-    rows = material.database.rows(query, [material.run.run_id, program_ids])
+    rows = run_data.database.rows(query, [run_data.run.run_id, program_ids])
     return {row["program_id"]: row["body"] for row in rows}

@@ -1,4 +1,4 @@
-"""The command that repeats a run."""
+"""Builds the command that repeats a run."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from tasks.problems import find, names
 
 
 def command_of(run: RunRecord, generations: int) -> str:
-    """`overnight run …` with the seed and every setting that the files at its place do not say.
+    """Return `overnight run …` with the run's seed and every setting that differs from the problem's files.
 
-    Where the run began with programs of another one, the command that made it of them.
+    For a run that was made by `overnight rescore`, return that command.
     """
-    begin = ["rescore", run.rescored_from] if run.rescored_from else ["run"]
-    place, path = _place(run)
-    words = ["overnight", *begin, place, "--seed", str(run.seed)]
+    command = ["rescore", run.rescored_from] if run.rescored_from else ["run"]
+    problem, path = _problem_argument(run)
+    words = ["overnight", *command, problem, "--seed", str(run.seed)]
     for name, value in settings_beyond(run.problem, path).items():
-        words += _setting(name, value) if run.rescored_from and name != "inputs" else _flag(name, value)
+        words += _set_flag(name, value) if run.rescored_from and name != "inputs" else _flag(name, value)
     if generations and not run.rescored_from:
         words += ["--generations", str(generations)]
     return shlex.join(words)
 
 
-def _place(run: RunRecord) -> tuple[str, Path]:
-    """The built-in problem's name where it still is the one that was run, else the file's path; and that path."""
+def _problem_argument(run: RunRecord) -> tuple[str, Path]:
+    """Return the command's PROBLEM and its path: a built-in problem's name if it is unchanged, else the path."""
     name = run.problem.name
     if name in names() and find(name).read_text(encoding="utf-8") == run.problem.specification.text:
         return name, find(name)
     path = problem_path(run)
-    is_here = Path(run.specification_path).absolute() == path.absolute() or not path.exists()
-    return run.specification_path if is_here else str(path), path
+    is_unmoved = Path(run.specification_path).absolute() == path.absolute() or not path.exists()
+    return run.specification_path if is_unmoved else str(path), path
 
 
 def _flag(name: str, value: Any) -> list[str]:
-    if name == "sampling.models" and all(_is_plain(model) for model in value):
+    if name == "sampling.models" and all(_has_only_name_and_weight(model) for model in value):
         return [word for model in value for word in ("--model", _model(model))]
     if name == "inputs":
         return ["--inputs", json.dumps(value)]
-    return _setting(name, value)
+    return _set_flag(name, value)
 
 
-def _setting(name: str, value: Any) -> list[str]:
-    is_plain = isinstance(value, str) and not _is_taken_for_more(value)
-    return ["--set", f"{name}={value if is_plain else json.dumps(value)}"]
+def _set_flag(name: str, value: Any) -> list[str]:
+    needs_no_quotes = isinstance(value, str) and not _reads_as_json(value)
+    return ["--set", f"{name}={value if needs_no_quotes else json.dumps(value)}"]
 
 
-def _is_taken_for_more(text: str) -> bool:
-    """Whether `--set` reads a text as a number, an array or the like."""
+def _reads_as_json(text: str) -> bool:
+    """Return whether `--set` reads a text as a number, an array or another JSON value."""
     try:
         json.loads(text)
     except ValueError:
@@ -60,8 +60,8 @@ def _is_taken_for_more(text: str) -> bool:
     return True
 
 
-def _is_plain(model: dict[str, Any]) -> bool:
-    """Whether name and weight say it all."""
+def _has_only_name_and_weight(model: dict[str, Any]) -> bool:
+    """Return whether a model is fully described by its name and weight."""
     default = "completion" if model["name"].startswith("builtin/") else "chat"
     return model["api_base"] is None and model["style"] == default
 

@@ -1,15 +1,16 @@
-"""What is read of a run to tell its story."""
+"""Rows of the history that the report of one run needs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from schemas.errors import UsageError
 from schemas.generation import RunRecord
-from schemas.report_data import Improvement
+from schemas.report_data import GenerationSummary
 from tasks.history import record
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
@@ -28,12 +29,12 @@ FROM programs WHERE run_id = ? ORDER BY generation, index
 
 @dataclass(frozen=True)
 class RunData:
-    """What was read of one run, and the night to tell of.
+    """Rows of one run, and the night that the report covers.
 
     Attributes:
         generations: Rows of the committed generations, in order.
-        candidates: Every candidate's row without its texts, in order; the start program first.
-        night: `None` for all nights.
+        candidates: Rows of all candidates without their texts, in order; the start program comes first.
+        night: The only night that the report covers; `None` for all nights.
     """
 
     database: Database
@@ -44,24 +45,28 @@ class RunData:
     night: int | None
 
     @cached_property
-    def moments(self) -> tuple[Improvement, ...]:
-        """Of all nights, whatever is told of."""
-        begun = {row["night"]: row["started_at"] for row in self.nights}
-        samples, cost, before, night, gone, moments = 0, 0.0, 0.0, 0, 0.0, []
+    def all_summaries(self) -> tuple[GenerationSummary, ...]:
+        """Summaries of the committed generations of all nights, including those that the report does not cover."""
+        night_starts = {row["night"]: row["started_at"] for row in self.nights}
+        samples, cost_usd, night = 0, 0.0, 0
+        seconds = seconds_before_night = 0.0
+        summaries = []
         for row in self.generations:
-            samples += row["candidates"] * (row["generation"] > 0)
-            cost += row["cost_usd"]
+            is_start = row["generation"] == 0
+            samples += 0 if is_start else row["candidates"]
+            cost_usd += row["cost_usd"]
             if row["night"] != night:
-                night, before = row["night"], gone
-            since = begun.get(night, row["started_at"])
-            gone = before + max((row["ended_at"] - since).total_seconds(), 0.0) * (row["generation"] > 0)
-            moments.append(
-                Improvement(
+                night, seconds_before_night = row["night"], seconds
+            night_start = night_starts.get(night, row["started_at"])
+            elapsed = 0.0 if is_start else max((row["ended_at"] - night_start).total_seconds(), 0.0)
+            seconds = seconds_before_night + elapsed
+            summaries.append(
+                GenerationSummary(
                     generation=row["generation"],
                     night=row["night"],
                     samples=samples,
-                    seconds=gone,
-                    cost_usd=cost,
+                    seconds=seconds,
+                    cost_usd=cost_usd,
                     best=row["best_score"],
                     best_program_id=row["best_program_id"],
                     own_best=row["generation_best"],
@@ -69,49 +74,56 @@ class RunData:
                     ended_at=row["ended_at"],
                 )
             )
-        return tuple(moments)
+        return tuple(summaries)
 
     @cached_property
-    def told(self) -> tuple[Improvement, ...]:
-        """The moments told of, with the one before."""
+    def summaries(self) -> tuple[GenerationSummary, ...]:
+        """Summaries of the generations that the report covers, and of the one before them."""
         if self.night is None:
-            return self.moments
-        inside = [place for place, moment in enumerate(self.moments) if moment.night == self.night]
-        return self.moments[inside[0] - 1 : inside[-1] + 1] if inside else self.moments[-1:]
+            return self.all_summaries
+        covered = [place for place, summary in enumerate(self.all_summaries) if summary.night == self.night]
+        return self.all_summaries[covered[0] - 1 : covered[-1] + 1] if covered else self.all_summaries[-1:]
 
     @cached_property
-    def first(self) -> int:
-        """The first generation told of."""
-        return self.told[0].generation + 1
+    def first_generation(self) -> int:
+        """Number of the first generation that the report covers."""
+        return self.summaries[0].generation + 1
 
     @property
-    def last(self) -> int:
-        return self.told[-1].generation
+    def last_generation(self) -> int:
+        """Number of the last generation that the report covers."""
+        return self.summaries[-1].generation
 
     @cached_property
-    def told_candidates(self) -> list[Row]:
-        return [row for row in self.candidates if self.first <= row["generation"] <= self.last]
+    def covered_candidates(self) -> list[Row]:
+        """Candidates of the generations that the report covers."""
+        first, last = self.first_generation, self.last_generation
+        return [row for row in self.candidates if first <= row["generation"] <= last]
 
     @cached_property
     def by_id(self) -> dict[str, Row]:
+        """Rows of all candidates by program id."""
         return {row["program_id"]: row for row in self.candidates}
 
-    def sample(self, row: Row) -> int:
-        """The how-manieth sample of the run a candidate was."""
-        return self._before[row["generation"]] + row["index"] + 1 if row["generation"] else 0
+    def sample_number(self, row: Row) -> int:
+        """Return the 1-based position of a candidate among all samples of the run; 0 for the start program."""
+        return self._samples_before[row["generation"]] + row["index"] + 1 if row["generation"] else 0
 
     @cached_property
-    def _before(self) -> dict[int, int]:
-        pairs = zip(self.moments, self.moments[1:], strict=False)
-        return {after.generation: before.samples for before, after in pairs}
+    def _samples_before(self) -> dict[int, int]:
+        return {after.generation: before.samples for before, after in pairwise(self.all_summaries)}
 
-    def function(self, body: str) -> str:
-        """The evolved function with a body, without its docstring; empty if there is none."""
+    def function_text(self, body: str) -> str:
+        """Return the evolved function with a body, without its docstring; empty if there is no body."""
         return self.run.problem.specification.bare_text(body) if body else ""
 
 
 def read_run_data(database: Database, files: RunFiles, night: int | None) -> RunData:
-    """Reads everything a story needs but texts of programs."""
+    """Read all rows that a report needs, without the texts of programs.
+
+    Raises:
+        UsageError: If the run has no such night.
+    """
     nights = database.rows(_NIGHTS, [files.run_id])
     if night is not None and night not in [row["night"] for row in nights]:
         numbers = ", ".join(str(row["night"]) for row in nights) or "none yet"

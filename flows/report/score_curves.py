@@ -1,4 +1,4 @@
-"""Runs beside each other: the best score of each over its samples, and what sets them apart."""
+"""Builds each run's best score over its samples, for a comparison of runs grouped by their settings."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ FROM nights WHERE ? IS NULL OR list_contains(?, run_id) ORDER BY run_id, night
 
 
 def score_curves(database: Database, run_ids: Sequence[str]) -> tuple[RunCurve, ...]:
-    """The runs' curves, grouped by the settings that differ between them.
+    """Return the runs' curves, grouped by the settings that differ between them.
 
     Raises:
-        UsageError: If they are not of one problem.
+        UsageError: If the runs are not of one problem.
     """
     rows = _runs(database, run_ids)
     problems = sorted({row["problem"] for row in rows})
     if len(problems) > 1:
         raise UsageError(
-            f"runs of different problems have scores of different kinds: {', '.join(problems)}",
+            f"scores of different problems cannot be compared: {', '.join(problems)}",
             remedy="Compare runs of one problem; `overnight runs` lists them.",
         )
     return _curves(database, rows, _groups(rows), run_ids)
 
 
-def every(database: Database) -> tuple[RunCurve, ...]:
-    """The curves of all runs of the history, grouped by their models; oldest first."""
+def all_score_curves(database: Database) -> tuple[RunCurve, ...]:
+    """Return the curves of all runs of the history, grouped by their models, oldest first."""
     rows = _runs(database, None)
     return _curves(database, rows, {row["run_id"]: _models(_settings(row)) for row in rows}, None)
 
@@ -67,10 +67,10 @@ def _curves(
 
 
 def _by_run(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = defaultdict(list)
+    by_run: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        found[row["run_id"]].append(row)
-    return found
+        by_run[row["run_id"]].append(row)
+    return by_run
 
 
 def _curve(run: Row, group: str, generations: Sequence[Row], nights: Sequence[Row]) -> RunCurve:
@@ -80,7 +80,6 @@ def _curve(run: Row, group: str, generations: Sequence[Row], nights: Sequence[Ro
         samples += row["candidates"]
         if not steps or row["best_score"] > steps[-1][1]:
             steps.append((samples, row["best_score"]))
-    last = nights[-1] if nights else None
     return RunCurve(
         run_id=run["run_id"],
         problem=run["title"] or run["problem"],
@@ -93,33 +92,40 @@ def _curve(run: Row, group: str, generations: Sequence[Row], nights: Sequence[Ro
         start=run["start_score"],
         steps=tuple(steps),
         best=_best(run, nights),
-        stop_reason="not ended" if last and last["is_open"] else (last or {}).get("stop_reason") or "no night",
+        stop_reason=_stop_reason(nights),
     )
 
 
+def _stop_reason(nights: Sequence[Row]) -> str:
+    if not nights:
+        return "no night"
+    return "not ended" if nights[-1]["is_open"] else nights[-1]["stop_reason"] or "no night"
+
+
 def _best(run: Row, nights: Sequence[Row]) -> SplitScores:
-    """The winner of the last final unless a better program came after it."""
+    """Return the winner of the last final evaluation, unless a better program came after it."""
     final = next((night for night in reversed(nights) if night["finalists"]), None)
     if final is not None and final["best_after"] >= run["best_score"]:
-        chosen = {one["program_id"]: one for one in final["finalists"]}.get(final["best_program_id"])
-        if chosen:
-            return SplitScores(**chosen)
+        finalists = {finalist["program_id"]: finalist for finalist in final["finalists"]}
+        if final["best_program_id"] in finalists:
+            return SplitScores(**finalists[final["best_program_id"]])
     return SplitScores(run["best_program_id"], run["best_score"])
 
 
 def _groups(rows: Sequence[Row]) -> dict[str, str]:
-    """In words, what sets each run apart: its models, and every setting that is not the same in all of them."""
+    """Return the name of each run's group: its models, and every setting that is not the same in all runs."""
     settings = {row["run_id"]: _settings(row) for row in rows}
     hashes = {row["specification_hash"] for row in rows}
-    names = sorted({name for one in settings.values() for name in one})
-    differing = [name for name in names if len({repr(one.get(name)) for one in settings.values()}) > 1]
+    names = sorted({name for of_run in settings.values() for name in of_run})
+    differing = [name for name in names if len({repr(of_run.get(name)) for of_run in settings.values()}) > 1]
     groups = {}
     for row in rows:
         own = settings[row["run_id"]]
-        words = [_models(own)] if "sampling.models" in differing or not differing else []
-        words += [f"{name} {_short(own.get(name))}" for name in differing if name != "sampling.models"]
-        words += [f"specification {row['specification_hash'][:6]}"] * (len(hashes) > 1)
-        groups[row["run_id"]] = ", ".join(words)
+        parts = [_models(own)] if "sampling.models" in differing or not differing else []
+        parts += [f"{name} {_shortened(own.get(name))}" for name in differing if name != "sampling.models"]
+        if len(hashes) > 1:
+            parts.append(f"specification {row['specification_hash'][:6]}")
+        groups[row["run_id"]] = ", ".join(parts)
     return groups
 
 
@@ -134,6 +140,6 @@ def _models(settings: Mapping[str, Any]) -> str:
     return " + ".join(f"{model['name']}={model['weight']:g}" for model in models)
 
 
-def _short(value: Any) -> str:
+def _shortened(value: Any) -> str:
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
     return text if len(text) <= 40 else f"{text[:39]}…"

@@ -1,1 +1,1 @@
-"""The morning report: the story of a run as one page of HTML that needs nothing else."""
+"""Renders the report of a run as one self-contained HTML page; start reading at `page`."""

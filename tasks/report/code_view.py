@@ -1,4 +1,4 @@
-"""Programs on paper: Python in colours, and what a step changed, line by line and word by word."""
+"""Highlights Python code as HTML and compares two versions of it, line by line and word by word."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from dataclasses import dataclass
 from schemas.escaping import escape_invisible
 from tasks.report.misreading import warning
 
-_MOST_CHARS = 40_000
-"""Longer code is shown without colours and cut: it is a stranger's."""
+_MAX_CHARS = 40_000
+"""Characters of code that are shown; longer code comes from an untrusted source, and is cut and not highlighted."""
 
-_MOST_WORDS = 400
-"""Of a line; of longer ones no words are compared, which takes the square of their number and more."""
+_MAX_WORDS = 400
+"""Words of a line up to which single words are compared; the time grows at least with the square of their number."""
 
 _WORDS = re.compile(r"\w+|\s+|.")
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Code and its HTML, in which everything is escaped and classes name the kinds of tokens.
+    """Code and its HTML.
 
     Attributes:
         text: The code.
-        html: The code as it is shown; characters that nobody would see as Python writes them.
-        warning: How it does not read as it runs; empty if it does.
+        html: The code with everything escaped and classes for kinds of tokens; invisible characters are shown as
+            Python escape sequences.
+        warning: Why the code does not read as it runs; empty if it does.
     """
 
     text: str
@@ -36,77 +37,80 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class DiffLine:
-    """A line of a difference.
+    """A line of a comparison of two versions.
 
     Attributes:
         kind: `same`, `removed`, `added`, or `gap` where lines are left out.
-        pieces: Its text in pieces, each with whether it is what changed in the line.
+        pieces: Pieces of the line's text, each with whether it changed.
     """
 
     kind: str
     pieces: tuple[tuple[str, bool], ...]
 
 
-def coloured(text: str) -> Code:
-    """Python as HTML."""
+def highlighted(text: str) -> Code:
+    """Return Python code with its HTML."""
     from pygments import highlight
     from pygments.formatters import HtmlFormatter
     from pygments.lexers import PythonLexer, TextLexer
 
-    lexer = PythonLexer() if len(text) <= _MOST_CHARS else TextLexer()
-    html = highlight(escape_invisible(text[:_MOST_CHARS]), lexer, HtmlFormatter(nowrap=True))
+    lexer = PythonLexer() if len(text) <= _MAX_CHARS else TextLexer()
+    html = highlight(escape_invisible(text[:_MAX_CHARS]), lexer, HtmlFormatter(nowrap=True))
     return Code(text, html, warning(text))
 
 
-def unified(old: str, new: str, old_name: str = "", new_name: str = "", context: int = 3) -> list[str]:
-    """The difference in the unified format, line by line; empty if there is none."""
-    # At "\n" alone: other ends of lines are part of the code, and are to be seen.
+def unified_diff(old: str, new: str, old_name: str = "", new_name: str = "", context: int = 3) -> list[str]:
+    """Return the lines of a unified_diff diff; empty if the texts are equal."""
+    # Lines end at "\n" only: all other line separators are part of the code and must be visible.
     old_lines, new_lines = (text.removesuffix("\n").split("\n") if text else [] for text in (old, new))
     return list(difflib.unified_diff(old_lines, new_lines, old_name, new_name, lineterm="", n=context))
 
 
-def difference(old: str, new: str) -> list[DiffLine]:
-    """The difference, with the words that changed where as many lines stand for as many others."""
-    lines = unified(escape_invisible(old), escape_invisible(new))[2:]
-    told: list[DiffLine] = []
-    for place, kind, block in _blocks(lines):
+def diff_lines(old: str, new: str) -> list[DiffLine]:
+    """Return the lines of a diff; changed words are marked where a block is replaced by one of as many lines."""
+    lines = unified_diff(escape_invisible(old), escape_invisible(new))[2:]
+    shown: list[DiffLine] = []
+    for start, kind, block in _blocks(lines):
         if kind == "gap":
-            told += [DiffLine("gap", (("⋯", False),))] if place else []
-        elif kind == "removed" and len(after := _block_at(lines, place + len(block), "added")) == len(block):
-            pairs = [_pieces(before, later) for before, later in zip(block, after, strict=True)]
-            told += [DiffLine("removed", before) for before, _ in pairs]
-            told += [DiffLine("added", later) for _, later in pairs]
-        elif kind == "added" and told and told[-1].kind == "added":
-            continue
+            if start:
+                shown.append(DiffLine("gap", (("⋯", False),)))
+        elif kind == "removed" and len(after := _block_at(lines, start + len(block), "added")) == len(block):
+            pairs = [_pieces(old_line, new_line) for old_line, new_line in zip(block, after, strict=True)]
+            shown += [DiffLine("removed", old_pieces) for old_pieces, _ in pairs]
+            shown += [DiffLine("added", new_pieces) for _, new_pieces in pairs]
+        elif kind == "added" and shown and shown[-1].kind == "added":
+            continue  # already shown together with the block that it replaces
         else:
-            told += [DiffLine(kind, ((line, False),)) for line in block]
-    return told
+            shown += [DiffLine(kind, ((line, False),)) for line in block]
+    return shown
 
 
 _KINDS = {"@": "gap", "-": "removed", "+": "added", " ": "same"}
 
 
 def _blocks(lines: Sequence[str]) -> Iterator[tuple[int, str, list[str]]]:
-    """Runs of lines of one kind: where each begins, the kind, the lines without their mark."""
-    place = 0
-    while place < len(lines):
-        kind = _KINDS[lines[place][0]]
-        block = _block_at(lines, place, kind)
-        yield place, kind, block
-        place += len(block)
+    """Yield the index, the kind and the lines, without their prefix, of each block of lines of one kind."""
+    index = 0
+    while index < len(lines):
+        kind = _KINDS[lines[index][0]]
+        block = _block_at(lines, index, kind)
+        yield index, kind, block
+        index += len(block)
 
 
-def _block_at(lines: Sequence[str], place: int, kind: str) -> list[str]:
+def _block_at(lines: Sequence[str], index: int, kind: str) -> list[str]:
+    """Return the lines of a kind that follow each other from an index on, without their prefix."""
     block = []
-    while place < len(lines) and _KINDS[lines[place][0]] == kind:
-        block.append(lines[place][1:])
-        place += 1
+    while index < len(lines) and _KINDS[lines[index][0]] == kind:
+        block.append(lines[index][1:])
+        index += 1
     return block
 
 
 def _pieces(old: str, new: str) -> tuple[tuple[tuple[str, bool], ...], tuple[tuple[str, bool], ...]]:
+    """Return the pieces of an old line and of the line that replaces it, each with whether it changed."""
     before, after = _WORDS.findall(old), _WORDS.findall(new)
-    if max(len(before), len(after)) > _MOST_WORDS:
+    if max(len(before), len(after)) > _MAX_WORDS:
         before, after = [old], [new]
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
     steps = matcher.get_opcodes()

@@ -1,4 +1,4 @@
-"""A drawing: marks on paper, without a word of SVG. The template draws them, and escapes every text."""
+"""Describes drawings as plain data; the template turns them into SVG and escapes every text."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ class Line:
     """A path.
 
     Attributes:
-        look: Class that the style sheet knows.
+        css_class: CSS class.
         path: SVG path data.
     """
 
-    look: str
+    css_class: str
     path: str
     kind: str = "line"
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Text that ends, begins or is centred at a point."""
+    """Text at a point, which is its start, middle or end, as `anchor` says."""
 
-    look: str
+    css_class: str
     x: float
     y: float
     text: str
@@ -38,27 +38,26 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Circle:
-    """A disc; `tip` is shown where a pointer rests on it, `link` is where it leads."""
+    """A disc, with a tooltip."""
 
-    look: str
+    css_class: str
     x: float
     y: float
     radius: float
-    tip: str = ""
-    link: str = ""
+    tooltip: str = ""
     kind: str = "circle"
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A filled rectangle."""
+    """A filled rectangle, with a tooltip."""
 
-    look: str
+    css_class: str
     x: float
     y: float
     width: float
     height: float
-    tip: str = ""
+    tooltip: str = ""
     kind: str = "box"
 
 
@@ -67,29 +66,28 @@ Mark = Line | Text | Circle | Box
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """Marks on paper.
+    """Marks on a canvas.
 
     Attributes:
-        look: `wide` or `narrow`: which screens it is for.
-        readings: For the crosshair: x, y and what is read there, left to right.
+        layout: `wide` or `narrow`, for screens of that width.
+        readings: Points of the crosshair from left to right: x, y and the text that is shown there.
     """
 
-    look: str
+    layout: str
     width: float
     height: float
     marks: Sequence[Mark]
     readings: Sequence[tuple[float, float, str]] = field(default=())
-    floor: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One chart for wide and narrow screens.
+    """A chart, drawn for wide and for narrow screens.
 
     Attributes:
-        name: Unique on the page; letters, digits and dashes.
-        title: What is shown, in a few words.
-        text: What is seen, in a sentence or two, for those who do not see it.
+        name: Name that is unique on the page, of letters, digits and dashes.
+        title: Short title.
+        text: Description of the chart in a sentence or two, for screen readers.
     """
 
     name: str
@@ -99,10 +97,14 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
-class Paper:
-    """Where a drawing is made: its size, and the margins around the plot."""
+class Canvas:
+    """Size of a drawing, and the margins around its plot.
 
-    look: str
+    Attributes:
+        layout: `wide` or `narrow`, for screens of that width.
+    """
+
+    layout: str
     width: float
     height: float
     left: float = 52.0
@@ -112,54 +114,56 @@ class Paper:
 
     @property
     def is_wide(self) -> bool:
-        return self.look == "wide"
+        return self.layout == "wide"
 
-    def across(self, low: float, high: float) -> Scale:
+    def x_scale(self, low: float, high: float) -> Scale:
+        """Return the horizontal scale for data from `low` to `high`."""
         return Scale(low, high, self.left, self.width - self.right)
 
-    def up(self, low: float, high: float) -> Scale:
+    def y_scale(self, low: float, high: float) -> Scale:
+        """Return the vertical scale for data from `low` to `high`."""
         return Scale(low, high, self.height - self.bottom, self.top)
 
 
-def axis_below(paper: Paper, scale: Scale, name: str, count: int = 6) -> list[Mark]:
-    """Ticks, numbers and the name of a horizontal axis."""
-    floor = paper.height - paper.bottom
-    marks: list[Mark] = [Line("axis", f"M{scale.start} {floor}H{scale.end}")]
-    for value, text in scale.labels(count if paper.is_wide else 3):
-        marks += [Line("axis", f"M{scale(value)} {floor}v4"), Text("tick", scale(value), floor + 16, text, "middle")]
-    return [*marks, Text("name", scale.end, floor + 30, name, "end")]
+def x_axis(canvas: Canvas, scale: Scale, name: str, count: int = 6) -> list[Mark]:
+    """Draw a horizontal axis with ticks, numbers and its name."""
+    bottom = canvas.height - canvas.bottom
+    marks: list[Mark] = [Line("axis", f"M{scale.start} {bottom}H{scale.end}")]
+    for value, text in scale.labels(count if canvas.is_wide else 3):
+        marks += [Line("axis", f"M{scale(value)} {bottom}v4"), Text("tick", scale(value), bottom + 16, text, "middle")]
+    return [*marks, Text("name", scale.end, bottom + 30, name, "end")]
 
 
-def axis_left(paper: Paper, scale: Scale, count: int = 5) -> list[Mark]:
-    """Numbers of a vertical axis with fine lines across; the name stands in the chart's title."""
+def y_axis(canvas: Canvas, scale: Scale, count: int = 5) -> list[Mark]:
+    """Draw the numbers of a vertical axis with horizontal grid lines; the chart's title names the axis."""
     marks: list[Mark] = []
     for value, text in scale.labels(count):
         marks += [
-            Line("grid", f"M{paper.left} {scale(value)}H{paper.width - paper.right}"),
-            Text("tick", paper.left - 8, scale(value) + 4, text, "end"),
+            Line("grid", f"M{canvas.left} {scale(value)}H{canvas.width - canvas.right}"),
+            Text("tick", canvas.left - 8, scale(value) + 4, text, "end"),
         ]
     return marks
 
 
-def stairs(points: Sequence[Point], until: float) -> str:
-    """The path of a value that holds until the next point."""
+def step_path(points: Sequence[Point], end: float) -> str:
+    """Return the path of a step line, in which each value holds until the next point, and the last until `end`."""
     (x, y), *rest = points
-    return f"M{x} {y}" + "".join(f"H{x}V{y}" for x, y in rest) + f"H{until}"
+    return f"M{x} {y}" + "".join(f"H{x}V{y}" for x, y in rest) + f"H{end}"
 
 
-def specks(points: Iterable[Point]) -> str:
-    """The path of many small round dots, one for each spot of a pixel's size."""
-    spots = dict.fromkeys((round(x), round(y)) for x, y in points)
-    return "".join(f"M{x} {y}h0" for x, y in spots)
+def dots_path(points: Iterable[Point]) -> str:
+    """Return the path of small round dots, at most one for each pixel."""
+    pixels = dict.fromkeys((round(x), round(y)) for x, y in points)
+    return "".join(f"M{x} {y}h0" for x, y in pixels)
 
 
-def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places for labels, near where they are wanted, at least `gap` apart, in the order given (ascending)."""
+def spread_labels(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Return positions of labels close to the wanted ones (ascending), at least `gap` apart where there is room."""
     placed = list(wanted)
-    for place in range(1, len(placed)):
-        placed[place] = max(placed[place], placed[place - 1] + gap)
+    for index in range(1, len(placed)):
+        placed[index] = max(placed[index], placed[index - 1] + gap)
     if placed and placed[-1] > high:
         placed[-1] = high
-        for place in range(len(placed) - 2, -1, -1):
-            placed[place] = min(placed[place], placed[place + 1] - gap)
+        for index in range(len(placed) - 2, -1, -1):
+            placed[index] = min(placed[index], placed[index + 1] - gap)
     return [max(value, low) for value in placed]

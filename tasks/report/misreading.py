@@ -1,4 +1,4 @@
-"""Whether code reads as it runs: characters that hide or reverse it, and names that look like others."""
+"""Finds code that does not read as it runs: hidden or reversed text, and names that look like other names."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from collections.abc import Iterator
 from schemas.escaping import UNSEEN, escape_invisible
 
 _LOOKALIKES = str.maketrans(
-    # Cyrillic, Greek, Armenian and Latin letters that most fonts draw as the ASCII letters below them. Small Greek
-    # letters but omicron are left out: formulas are full of them.
+    # Cyrillic, Greek, Armenian and Latin letters that most fonts draw as the ASCII letters below them. Of the small
+    # Greek letters only omicron is included, because the others are common in formulas.
     "асԁеһіјӏоԛрѕԝхуАВЕЅІЈКМНОРСТХУοΑΒΕΖΗΙΚΜΝΟΡΤΥΧօսհոցıɑɡ",
     "acdehijloqpswxyABESIJKMHOPCTXYoABEZHIKMNOPTYXouhngiag",
 )
 
 _SCRIPTS = ("LATIN", "CYRILLIC", "ARMENIAN", "CHEROKEE", "HEBREW", "ARABIC")
-"""Of which no name has letters of two. Greek is not among them: `Δt` is an honest name."""
+"""Scripts that are not mixed in an honest name. Greek is missing, because names such as `Δt` are common."""
 
 _MICRO = "\N{MICRO SIGN}"
-"""Runs as the Greek letter that it looks like."""
+"""Character that Python normalises to the Greek letter that it looks like, so that it does not mislead."""
 
 _NAME = re.compile(r"[^\W\d]\w*")
-_TOLD = 5
+_MAX_FINDINGS = 5
 
 
 def warning(code: str) -> str:
-    """Return a sentence for the reader of some code; empty where it reads as it runs."""
+    """Return a warning for readers of some code; empty if the code reads as it runs."""
     found = list(dict.fromkeys(misreadings(code)))
     if not found:
         return ""
-    more = f"; and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
-    return f"this code does not read as it runs: {'; '.join(found[:_TOLD])}{more}"
+    more = f"; and {len(found) - _MAX_FINDINGS} more" if len(found) > _MAX_FINDINGS else ""
+    return f"this code does not read as it runs: {'; '.join(found[:_MAX_FINDINGS])}{more}"
 
 
 def misreadings(code: str) -> Iterator[str]:
-    """Tell, line by line, what a reader of the code would not see as it is."""
+    """Yield a description, with its line, of everything in the code that misleads a reader."""
     for number, line in enumerate(code.split("\n"), start=1):
         for character in UNSEEN.findall(line):
             name = unicodedata.name(character, "a control character")
             yield f"line {number} holds U+{ord(character):04X} ({name})"
     if not code.isascii():
         for number, name in _names(code):
-            if said := _looks_otherwise(name):
-                yield f"line {number}: the name {escape_invisible(name)} {said}"
+            if problem := _misleading_by(name):
+                yield f"line {number}: the name {escape_invisible(name)} {problem}"
 
 
 def _names(code: str) -> Iterator[tuple[int, str]]:
-    """The names in some code that are not ASCII, with their lines; of text that is no Python all its words."""
+    """Return the non-ASCII names in some code, with their lines; if the code does not parse, all such words."""
     try:
         tokens = list(tokenize.generate_tokens(io.StringIO(code).readline))
         found = [(token.start[0], token.string) for token in tokens if token.type == tokenize.NAME]
@@ -58,8 +58,8 @@ def _names(code: str) -> Iterator[tuple[int, str]]:
     return ((number, name) for number, name in found if not name.isascii())
 
 
-def _looks_otherwise(name: str) -> str:
-    """How a name misleads; empty if it does not."""
+def _misleading_by(name: str) -> str:
+    """Return how a name misleads a reader; empty if it does not."""
     runs_as = unicodedata.normalize("NFKC", name)
     if runs_as != name and name != _MICRO:
         return f"runs as {escape_invisible(runs_as)}"

@@ -1,4 +1,4 @@
-"""The page of a run: its story as one file of HTML, with its style and script inside and nothing from elsewhere."""
+"""Renders reports as single HTML files that contain their style and script and load nothing."""
 
 from __future__ import annotations
 
@@ -18,79 +18,79 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from schemas.escaping import escape_invisible
 from schemas.outcome import Outcome
 from schemas.report_data import Ancestor, ReportData
-from tasks.report.code_view import DiffLine, coloured, difference
+from tasks.report.code_view import DiffLine, diff_lines, highlighted
 from tasks.report.drawing import Chart
 from tasks.report.island_chart import islands_chart
-from tasks.report.lineage_graph import lineage_chart, main_line
+from tasks.report.lineage_graph import line_of_descent, lineage_chart
 from tasks.report.outcome_bars import outcomes_chart
-from tasks.report.progress_charts import over_money, over_samples, over_time, records
+from tasks.report.progress_charts import new_bests, over_cost, over_samples, over_time
 from tasks.report.scale import gain_text, grouped, score_text
 from tasks.report.split_chart import split_rows, splits_chart
 
-_STEPS = 200
-"""Steps of a lineage that are told with their differences; of longer ones the last."""
+_MAX_STEPS = 200
+"""Steps of the line of descent that are shown with their changes; of a longer line, the last ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the line of descent."""
+    """A step of the line of descent, and the lines that it changed."""
 
-    mother: Ancestor
+    parent: Ancestor
     child: Ancestor
     lines: Sequence[DiffLine]
 
     @property
     def gain(self) -> float:
-        return self.child.score - self.mother.score
+        return self.child.score - self.parent.score
 
 
-def render(story: ReportData, *, live: bool = False) -> str:
-    """The page.
+def render(report: ReportData, *, live: bool = False) -> str:
+    """Return the HTML page of a run's report.
 
     Args:
-        story: Of the run.
-        live: Whether it is served by `overnight watch`, and asks for itself again.
+        report: Data of the report.
+        live: Whether `overnight watch` serves the page, which then asks for its own changes.
     """
-    line = main_line(story.lineage)
-    pairs = list(pairwise(line))[-_STEPS:]
-    return write(
+    steps = list(pairwise(line_of_descent(report.lineage)))[-_MAX_STEPS:]
+    return render_template(
         "report.html.jinja",
         live=live,
-        story=story,
-        settings=story.run.problem.settings,
-        splits=splits_chart(story),
-        split_rows=split_rows(story),
-        charts=progress_charts(story),
-        records=records(story.moments),
-        best=coloured(story.best_function),
-        steps=[Step(mother, child, difference(mother.function, child.function)) for mother, child in pairs],
-        lineage=lineage_chart(story.lineage),
-        islands=islands_chart(story),
-        outcomes=outcomes_chart(story.models),
-        kinds=[kind.value for kind in Outcome if any(kind.value in model.outcomes for model in story.models)],
-        share_closed=share_closed(story),
-        highlight=coloured,
+        report=report,
+        settings=report.run.problem.settings,
+        splits=splits_chart(report),
+        split_rows=split_rows(report),
+        charts=progress_charts(report),
+        new_bests=new_bests(report.generations),
+        best=highlighted(report.best_function),
+        steps=[Step(parent, child, diff_lines(parent.function, child.function)) for parent, child in steps],
+        lineage=lineage_chart(report.lineage),
+        islands=islands_chart(report),
+        outcomes=outcomes_chart(report.models),
+        kinds=[kind.value for kind in Outcome if any(kind.value in model.outcomes for model in report.models)],
+        share_closed=share_closed(report),
+        highlight=highlighted,
     )
 
 
-def progress_charts(story: ReportData) -> list[Chart]:
-    charts = [over_samples(story), over_time(story), over_money(story)] if len(story.moments) > 1 else []
+def progress_charts(report: ReportData) -> list[Chart]:
+    """Return the charts of the score over samples, over time and over cost; none before the first commit."""
+    charts = [over_samples(report), over_time(report), over_cost(report)] if len(report.generations) > 1 else []
     return [chart for chart in charts if chart is not None]
 
 
-def share_closed(story: ReportData) -> float | None:
-    """How much of the way from the start to the best known was made, on held-out inputs where there are any."""
-    known = story.run.problem.settings.known.best
-    start, best = story.start.held_out, story.best.held_out
+def share_closed(report: ReportData) -> float | None:
+    """Return the share of the gap between start and best known score that was closed, preferably on held-out inputs."""
+    known = report.run.problem.settings.known.best
+    start, best = report.start.held_out, report.best.held_out
     if start is None or best is None:
-        start, best = story.start.train, story.best.train
+        start, best = report.start.train, report.best.train
     if known is None or start is None or best is None or known <= start:
         return None
     return (best - start) / (known - start)
 
 
-def write(template: str, *, live: bool = False, **content: Any) -> str:
-    """A whole page from a template, with style, script and the policy that lets nothing else in."""
+def render_template(template: str, *, live: bool = False, **content: Any) -> str:
+    """Return a whole page from a template, with style, script and a policy that allows nothing else."""
     style, script = (_asset(name) for name in ("page.css", "page.js"))
     live_script = _asset("live.js") if live else ""
     scripts = " ".join(f"'sha256-{_digest(text)}'" for text in (script, live_script) if text)
@@ -107,7 +107,7 @@ def write(template: str, *, live: bool = False, **content: Any) -> str:
 
 
 def shown(value: Any) -> Any:
-    """Text in which nothing is hidden and nothing is out of order; what is safe as HTML stays so."""
+    """Return a value with invisible and reversing characters escaped; text that is marked as safe HTML stays safe."""
     if not isinstance(value, str):
         return value
     text = escape_invisible(value)
@@ -115,7 +115,7 @@ def shown(value: Any) -> Any:
 
 
 def duration(seconds: float) -> str:
-    """`3.2 s`, `4 min 05 s`, `7 h 12 min`."""
+    """Format seconds: `3.2 s`, `4 min 05 s`, `7 h 12 min`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -125,12 +125,14 @@ def duration(seconds: float) -> str:
 
 
 def usd(value: float | None) -> str:
+    """Format USD with cents, or with four decimals below $0.10."""
     if value is None:
         return "unknown"
     return f"${value:,.2f}" if value >= 0.1 or value == 0 else f"${value:.4f}"
 
 
 def time_text(value: datetime) -> str:
+    """Format a time in UTC to the minute."""
     return f"{value:%Y-%m-%d %H:%M} UTC"
 
 
@@ -160,7 +162,7 @@ def _environment() -> Environment:
         count=grouped,
         duration=duration,
         usd=usd,
-        moment=time_text,
+        time=time_text,
         json=json.dumps,
     )
     return environment

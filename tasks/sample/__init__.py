@@ -1,1 +1,4 @@
-"""From selected parents to candidates: prompts, models, completions, bodies."""
+"""Build prompts from selected parents, request completions from models, and parse these into candidates.
+
+Start reading at `prompts.py`, `gateway.py` and `sampling_task.py`.
+"""

@@ -1,4 +1,4 @@
-"""A provider's Batch API through LiteLLM: files of prompts that are answered within a day, at half price mostly."""
+"""Use a provider's Batch API through LiteLLM: files of prompts, completed within a day, mostly at half price."""
 
 from __future__ import annotations
 
@@ -13,42 +13,54 @@ import httpx
 from schemas.errors import TerminalProviderError, TransientProviderError, UsageError
 from schemas.program import Prompt
 from schemas.settings import Model, Sampling
-from tasks.sample.provider import BUILTIN, address, litellm_module, price_of, sampling_options, translated
+from tasks.sample.provider import (
+    BUILTIN,
+    connection_options,
+    litellm_module,
+    price_of,
+    sampling_options,
+    to_provider_error,
+)
 from tasks.sample.usage import Price
 
 T = TypeVar("T")
 
-_OF_OPENAI = frozenset({"azure", "hosted_vllm", "litellm_proxy", "openai"})
-"""They take a request as it is; that of others is translated from OpenAI's words by LiteLLM or by themselves."""
+_OPENAI_COMPATIBLE = frozenset({"azure", "hosted_vllm", "litellm_proxy", "openai"})
+"""Providers that take OpenAI's requests unchanged; for others, LiteLLM or the provider translates them."""
 
-PROVIDERS = tuple(sorted(_OF_OPENAI | {"bedrock", "gemini", "mistral", "vertex_ai", "xai"}))
-"""Those for which LiteLLM can create a batch and collect it."""
+PROVIDERS = tuple(sorted(_OPENAI_COMPATIBLE | {"bedrock", "gemini", "mistral", "vertex_ai", "xai"}))
+"""Providers for which LiteLLM can create and download a batch."""
 
-_LISTING = _OF_OPENAI | {"vertex_ai", "xai"}
+_WITH_LISTING = _OPENAI_COMPATIBLE | {"vertex_ai", "xai"}
+"""Providers for which LiteLLM can list batches."""
 
 _ENDPOINTS = {"chat": "/v1/chat/completions", "completion": "/v1/completions"}
 _FINAL = frozenset({"completed", "failed", "expired", "cancelled"})
-_TAG = "overnight"
-_TAGS = {"gemini": "display_name", "xai": "name"}
-"""Those that keep no other word about a batch than this one."""
+_METADATA_FIELD = "overnight"
+"""Metadata field of a batch that holds our key."""
+
+_ONLY_METADATA_FIELDS = {"gemini": "display_name", "xai": "name"}
+"""Field that holds our key, for providers that keep no other metadata of a batch."""
 
 _TIMEOUT_S = 120.0
-_SET_UP = "Batches of this provider want more than a key: see https://docs.litellm.ai/docs/batches"
+_SETUP_REMEDY = "Batches of this provider need more than a key: see https://docs.litellm.ai/docs/batches"
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """What a provider says of a batch.
+class BatchStatus:
+    """Status of a batch, as the provider reports it.
 
     Attributes:
-        files: Where answers and errors are, as far as there are any.
-        said: Why it failed.
+        status: The provider's word, such as `in_progress`.
+        completed: Number of completed requests.
+        files: Ids of the files of results and of errors, as far as they exist.
+        reason: Reason of the failure; empty if there is none.
     """
 
     status: str
-    answered: int
+    completed: int
     files: tuple[str, ...]
-    said: str
+    reason: str
 
     @property
     def is_final(self) -> bool:
@@ -56,13 +68,13 @@ class State:
 
 
 def require_batches(sampling: Sampling) -> None:
-    """Looks whether each model's provider has a Batch API that LiteLLM reaches, where prompts are to be sent so.
+    """Check, if prompts are to be sent in batches, that LiteLLM supports the Batch API of each model's provider.
 
     Raises:
-        UsageError: If one has none.
+        UsageError: If a provider's Batch API is not supported.
     """
     for model in sampling.models if sampling.batch_api else ():
-        _, provider = _named(model)
+        _, provider = _name_and_provider(model)
         if provider not in PROVIDERS:
             raise UsageError(
                 f"--batch: {model.name}: LiteLLM cannot create a batch for {provider}",
@@ -71,54 +83,61 @@ def require_batches(sampling: Sampling) -> None:
 
 
 def batch_price(model: Model) -> Price | None:
-    """As LiteLLM lists it for batches; the full price where it lists none. One from the settings is taken as it is."""
+    """Return the price in batches: from the settings unchanged, else as LiteLLM lists it, else the full price."""
     full = price_of(model)
     if full is None or model.input_usd is not None:
         return full
     listed = litellm_module().get_model_info(model.name)
-    halves = (listed.get("input_cost_per_token_batches"), listed.get("output_cost_per_token_batches"))
-    return full if None in halves else Price(*halves)
+    prices = (listed.get("input_cost_per_token_batches"), listed.get("output_cost_per_token_batches"))
+    return full if None in prices else Price(*prices)
 
 
 def request_line(custom_id: str, model: Model, prompt: Prompt, sampling: Sampling, samples: int) -> bytes:
-    """One request of a batch, in OpenAI's words."""
-    asked = (
+    """Return one request of a batch as a line of JSON, in OpenAI's format."""
+    content = (
         {"messages": [{"role": "user", "content": prompt.text}]} if prompt.style == "chat" else {"prompt": prompt.text}
     )
-    options = _taken(model, sampling_options(model, sampling, samples=samples, seed=0))
+    options = _supported_options(model, sampling_options(model, sampling, samples=samples, seed=0))
     request = {"custom_id": custom_id, "method": "POST", "url": _ENDPOINTS[prompt.style]}
-    return json.dumps({**request, "body": {"model": _named(model)[0], **asked, **options}}).encode()
+    return json.dumps({**request, "body": {"model": _name_and_provider(model)[0], **content, **options}}).encode()
 
 
-def _taken(model: Model, options: dict[str, Any]) -> dict[str, Any]:
-    """Those of the options that a model takes, in OpenAI's words."""
-    litellm, (name, provider) = litellm_module(), _named(model)
-    if provider not in _OF_OPENAI:
+def _supported_options(model: Model, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that a model supports, under OpenAI's names."""
+    litellm = litellm_module()
+    name, provider = _name_and_provider(model)
+    if provider not in _OPENAI_COMPATIBLE:
         known = litellm.get_supported_openai_params(model=name, custom_llm_provider=provider) or ()
         return {option: value for option, value in options.items() if option in known}
-    taken = litellm.get_optional_params(model=name, custom_llm_provider=provider, drop_params=True, **options)
-    return {option: value for option, value in taken.items() if option != "extra_body"}
+    supported = litellm.get_optional_params(model=name, custom_llm_provider=provider, drop_params=True, **options)
+    return {option: value for option, value in supported.items() if option != "extra_body"}
 
 
-async def send(model: Model, lines: list[bytes], key: str) -> str:
-    """Creates a batch, once.
+async def create_batch(model: Model, lines: list[bytes], key: str) -> str:
+    """Create a batch, without retries.
+
+    Args:
+        model: The model that completes the prompts.
+        lines: Requests as `request_line` returns them.
+        key: Our key, by which `find_batch` finds the batch.
 
     Returns:
-        The provider's id of it.
+        The provider's id of the batch.
 
     Raises:
-        ProviderError: If it does not take it.
+        ProviderError: If the provider does not accept it.
     """
-    litellm, name = litellm_module(), _named(model)[0]
-    file = (f"{key}.jsonl", b"".join(one + b"\n" for one in lines))
-    uploaded = await _called(model, litellm.acreate_file(file=file, purpose="batch", model=name, **_options(model)))
-    created = await _called(
+    litellm = litellm_module()
+    name, _ = _name_and_provider(model)
+    file = (f"{key}.jsonl", b"".join(line + b"\n" for line in lines))
+    uploaded = await _call(model, litellm.acreate_file(file=file, purpose="batch", model=name, **_options(model)))
+    created = await _call(
         model,
         litellm.acreate_batch(
             completion_window="24h",
             endpoint=_ENDPOINTS[model.style],
             input_file_id=uploaded.id,
-            metadata={_tag(model): key},
+            metadata={_metadata_field(model): key},
             model=model.name,
             **_options(model),
         ),
@@ -126,77 +145,80 @@ async def send(model: Model, lines: list[bytes], key: str) -> str:
     return created.id
 
 
-async def look(model: Model, batch_id: str) -> State:
-    """How a batch stands.
+async def retrieve_status(model: Model, batch_id: str) -> BatchStatus:
+    """Retrieve the status of a batch.
 
     Raises:
-        ProviderError: If the provider does not say.
+        ProviderError: If the provider does not return it.
     """
-    name = _named(model)[0]
-    batch = await _called(model, litellm_module().aretrieve_batch(batch_id=batch_id, model=name, **_options(model)))
+    name, _ = _name_and_provider(model)
+    batch = await _call(model, litellm_module().aretrieve_batch(batch_id=batch_id, model=name, **_options(model)))
     counts, errors = getattr(batch, "request_counts", None), getattr(batch, "errors", None)
-    said = [str(one.message) for one in getattr(errors, "data", None) or () if one.message]
-    files = tuple(one for one in (batch.output_file_id, batch.error_file_id) if one)
-    return State(str(batch.status), getattr(counts, "completed", 0) or 0, files, "; ".join(said[:3]))
+    reasons = [str(error.message) for error in getattr(errors, "data", None) or () if error.message]
+    files = tuple(file_id for file_id in (batch.output_file_id, batch.error_file_id) if file_id)
+    return BatchStatus(str(batch.status), getattr(counts, "completed", 0) or 0, files, "; ".join(reasons[:3]))
 
 
-async def find(model: Model, key: str) -> str | None:
-    """Looks for a batch whose id never arrived; `None` if the provider has none with our key, or cannot be asked.
+async def find_batch(model: Model, key: str) -> str | None:
+    """Return the id of the batch with our key; `None` if there is none, or the provider cannot list its batches.
 
     Raises:
-        ProviderError: If the provider does not say.
+        ProviderError: If the provider does not return the list.
     """
-    if _named(model)[1] not in _LISTING:
+    _, provider = _name_and_provider(model)
+    if provider not in _WITH_LISTING:
         return None
-    listed = await _called(model, litellm_module().alist_batches(limit=100, **_options(model)))
-    return next((one.id for one in listed.data if (one.metadata or {}).get(_tag(model)) == key), None)
+    listed = await _call(model, litellm_module().alist_batches(limit=100, **_options(model)))
+    field = _metadata_field(model)
+    return next((batch.id for batch in listed.data if (batch.metadata or {}).get(field) == key), None)
 
 
-async def rows(model: Model, file_id: str) -> list[dict[str, Any]]:
-    """The lines of a file of answers; one that is no JSON is left out.
+async def download_rows(model: Model, file_id: str) -> list[dict[str, Any]]:
+    """Download the rows of a file of results or errors; lines that are no JSON objects are omitted.
 
     Raises:
-        ProviderError: If the provider does not give it.
+        ProviderError: If the provider does not return the file.
     """
-    content = await _called(model, litellm_module().afile_content(file_id=file_id, **_options(model)))
-    found = [_parsed(text) for text in content.content.splitlines() if text.strip()]
-    return [row for row in found if isinstance(row, dict)]
+    content = await _call(model, litellm_module().afile_content(file_id=file_id, **_options(model)))
+    rows = [_parse_json(line) for line in content.content.splitlines() if line.strip()]
+    return [row for row in rows if isinstance(row, dict)]
 
 
-def _parsed(text: bytes) -> Any:
+def _parse_json(text: bytes) -> Any:
     try:
         return json.loads(text)
     except ValueError:
         return None
 
 
-async def _called(model: Model, call: Awaitable[T]) -> T:
-    """Awaits it; whatever LiteLLM raises on the way of one provider or another is a `ProviderError`."""
+async def _call(model: Model, call: Awaitable[T]) -> T:
+    """Await a call of LiteLLM, and convert its errors, which differ by provider, to `ProviderError`."""
     litellm = litellm_module()
-    theirs = (litellm.exceptions.openai.OpenAIError, _base_error(litellm), httpx.HTTPError)
+    errors = (litellm.exceptions.openai.OpenAIError, _base_error(litellm), httpx.HTTPError)
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             return await call
     except TimeoutError as error:
-        raise TransientProviderError(f"{model.name}: no whole answer in {_TIMEOUT_S:g} s") from error
-    except theirs as error:
-        raise translated(error, model.name, model.api_base) from error
+        raise TransientProviderError(f"{model.name}: no complete response in {_TIMEOUT_S:g} s") from error
+    except errors as error:
+        raise to_provider_error(error, model.name, model.api_base) from error
     except ValueError as error:
-        if type(error) is not ValueError:  # an answer that is no JSON, or another one than expected
-            raise translated(error, model.name, model.api_base) from error
-        raise TerminalProviderError(f"{model.name}: {error}", remedy=_SET_UP) from error
+        if type(error) is not ValueError:  # the response is no JSON, or has an unexpected structure
+            raise to_provider_error(error, model.name, model.api_base) from error
+        raise TerminalProviderError(f"{model.name}: {error}", remedy=_SETUP_REMEDY) from error
 
 
 def _base_error(litellm: Any) -> type[Exception]:
     return litellm.llms.base_llm.chat.transformation.BaseLLMException
 
 
-def _tag(model: Model) -> str:
-    return _TAGS.get(_named(model)[1], _TAG)
+def _metadata_field(model: Model) -> str:
+    _, provider = _name_and_provider(model)
+    return _ONLY_METADATA_FIELDS.get(provider, _METADATA_FIELD)
 
 
-def _named(model: Model) -> tuple[str, str]:
-    """The model's name at its provider, and the provider's."""
+def _name_and_provider(model: Model) -> tuple[str, str]:
+    """Return the model's name at its provider, and the provider's name."""
     if model.name.startswith(BUILTIN):
         return model.name, BUILTIN.strip("/")
     name, provider, _, _ = litellm_module().get_llm_provider(model=model.name)
@@ -204,4 +226,5 @@ def _named(model: Model) -> tuple[str, str]:
 
 
 def _options(model: Model) -> dict[str, Any]:
-    return {"custom_llm_provider": _named(model)[1], "max_retries": 0, "timeout": _TIMEOUT_S, **address(model)}
+    _, provider = _name_and_provider(model)
+    return {"custom_llm_provider": provider, "max_retries": 0, "timeout": _TIMEOUT_S, **connection_options(model)}

@@ -1,7 +1,8 @@
-"""What a night may spend, what it has spent, and what is spoken for by requests in flight.
+"""Track a night's spending against its limits, including the estimates of requests in flight.
 
-LiteLLM's own `max_budget` is not enforced. A request is begun only where its estimate fits beside what is in flight;
-the last one may cost more than was left, so that a budget is overshot by one request at most, as far as estimates hold.
+LiteLLM's own `max_budget` is not enforced. A request starts only if its estimate fits beside the reservations of the
+requests in flight. The last one may cost more than was left, so a budget is exceeded by one request at most, as far as
+the estimates hold.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from schemas.program import Completion
 
 @dataclass(frozen=True, slots=True)
 class BudgetLimits:
-    """Limits; `None` means as much as it takes.
+    """Limits on spending; `None` means unlimited.
 
     Attributes:
         night_usd: USD for this night.
-        total_usd: USD for the run, all its nights together.
-        tokens: In and out, for this night.
+        total_usd: USD for all nights of the run together.
+        tokens: Input and output tokens for this night.
     """
 
     night_usd: float | None = None
@@ -35,92 +36,94 @@ class BudgetLimits:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a request is expected to take."""
+    """Expected cost and tokens of a request."""
 
     usd: float
     tokens: int
 
 
 class Budget:
-    """The books of one night.
+    """Limits, spending and reservations of one night.
 
     Attributes:
-        before_usd: Spent on the run before this night, as its files say.
-        night_usd: Spent in this night.
-        tokens: Bought in this night, in and out.
-        is_in_part_unpriced: Whether something was bought in this night whose price nobody knows; it counts as nothing.
-        budget: What may be spent.
-        is_exhausted: Whether what is left does not cover what would be bought next.
+        before_usd: USD spent on the run before this night, according to its files.
+        night_usd: USD spent in this night.
+        tokens: Input and output tokens of this night's completions.
+        has_unknown_costs: Whether a completion of this night has no known price; such a completion counts as 0 USD.
+        limits: The limits on spending.
+        is_exhausted: Whether the rest of the budget does not cover the next request.
     """
 
     def __init__(self, before_usd: float = 0.0) -> None:
         self.before_usd = before_usd
         self.night_usd = 0.0
         self.tokens = 0
-        self.is_in_part_unpriced = False
+        self.has_unknown_costs = False
         self.limits = BudgetLimits()
         self.is_exhausted = False
-        self._reserved: list[Estimate] = []
-        self._settled = asyncio.Condition()
+        self._reservations: list[Estimate] = []
+        self._reservation_ended = asyncio.Condition()
 
     @property
     def total_usd(self) -> float:
         return self.before_usd + self.night_usd
 
-    def bought(self, completions: Sequence[Completion]) -> None:
-        """Enters what was paid for; called from one thread."""
+    def record(self, completions: Sequence[Completion]) -> None:
+        """Add the cost and tokens of paid completions; call it from one thread only."""
         self.night_usd += sum(completion.cost_usd or 0.0 for completion in completions)
-        self.is_in_part_unpriced |= any(completion.cost_usd is None for completion in completions)
+        self.has_unknown_costs |= any(completion.cost_usd is None for completion in completions)
         self.tokens += sum(completion.tokens_in + completion.tokens_out for completion in completions)
 
     def is_spent(self) -> bool:
-        """Whether a limit is reached."""
-        return any(spent >= limit for limit, spent, _ in self._accounts(Estimate(0.0, 0)))
+        """Return whether a limit is reached."""
+        return any(spent >= limit for limit, spent, _ in self._limited_spending(Estimate(0.0, 0)))
 
     @contextlib.asynccontextmanager
-    async def reserved(self, estimate: Estimate) -> AsyncIterator[bool]:
-        """Sets an estimate aside until the block ends, waiting for its turn where what is in flight may take the rest.
+    async def reserve(self, estimate: Estimate) -> AsyncIterator[bool]:
+        """Reserve an estimate until the block ends; wait while the requests in flight may use up what is left.
 
         Yields:
-            False where the budget is spent; nothing may be bought then.
+            False if the budget is spent; no request may be sent then.
         """
-        async with self._settled:
-            await self._settled.wait_for(lambda: self.is_spent() or not self._reserved or self._fits(estimate))
+        async with self._reservation_ended:
+            await self._reservation_ended.wait_for(
+                lambda: self.is_spent() or not self._reservations or self._fits(estimate)
+            )
             if is_spent := self.is_spent():
-                self._settled.notify_all()
+                self._reservation_ended.notify_all()
             else:
-                self._reserved.append(estimate)
+                self._reservations.append(estimate)
         try:
             yield not is_spent
         finally:
             if not is_spent:
-                self._reserved.remove(estimate)
-                async with self._settled:
-                    self._settled.notify_all()
+                self._reservations.remove(estimate)
+                async with self._reservation_ended:
+                    self._reservation_ended.notify_all()
 
     def has_room(self, estimate: Estimate) -> bool:
-        """Whether it fits beside what is spent and spoken for."""
+        """Return whether the estimate fits beside spending and reservations."""
         return not self.is_spent() and self._fits(estimate)
 
     @contextlib.contextmanager
-    def set_aside(self, estimate: Estimate) -> Iterator[None]:
-        """Sets aside until the block ends, whether it fits or not, what is bought already and not paid for."""
-        self._reserved.append(estimate)
+    def reserve_unconditionally(self, estimate: Estimate) -> Iterator[None]:
+        """Reserve an estimate until the block ends, even if it does not fit: its request is already sent."""
+        self._reservations.append(estimate)
         try:
             yield
         finally:
-            self._reserved.remove(estimate)
+            self._reservations.remove(estimate)
 
     def _fits(self, estimate: Estimate) -> bool:
-        return all(spent + wanted <= limit for limit, spent, wanted in self._accounts(estimate))
+        return all(spent + reserved <= limit for limit, spent, reserved in self._limited_spending(estimate))
 
-    def _accounts(self, estimate: Estimate) -> list[tuple[float, float, float]]:
-        """Each limit with what is spent of it, and what is spoken for together with an estimate."""
-        usd = estimate.usd + sum(one.usd for one in self._reserved)
-        tokens = estimate.tokens + sum(one.tokens for one in self._reserved)
-        accounts = (
+    def _limited_spending(self, estimate: Estimate) -> list[tuple[float, float, float]]:
+        """Return each limit with its spending, and its reservations together with the estimate."""
+        usd = estimate.usd + sum(reservation.usd for reservation in self._reservations)
+        tokens = estimate.tokens + sum(reservation.tokens for reservation in self._reservations)
+        rows = (
             (self.limits.night_usd, self.night_usd, usd),
             (self.limits.total_usd, self.total_usd, usd),
             (self.limits.tokens, self.tokens, tokens),
         )
-        return [(limit, spent, wanted) for limit, spent, wanted in accounts if limit is not None]
+        return [(limit, spent, reserved) for limit, spent, reserved in rows if limit is not None]

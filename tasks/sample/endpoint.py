@@ -1,4 +1,4 @@
-"""The line to one model: whether it answers, how fast it may be asked, what an answer is likely to take."""
+"""Keep the rate limit, circuit breaker and token estimate of one model's endpoint."""
 
 from __future__ import annotations
 
@@ -12,129 +12,149 @@ from collections.abc import AsyncIterator
 from schemas.errors import ProviderError, ProviderOutage, TerminalProviderError, TransientProviderError
 from schemas.settings import Model
 from tasks.sample.budget import Estimate
-from tasks.sample.provider import Answer, price_of
+from tasks.sample.provider import Response, price_of
+from tasks.sample.usage import DEFAULT_COMPLETION_TOKENS
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
-_FIRST_REST_S = 5.0
-_LONGEST_REST_S = 300.0
-_LIKELY_TOKENS = 4096
-_MEMORY = 0.1
-"""Share of the newest answer in the estimate of the next."""
+_FIRST_COOLDOWN_S = 5.0
+_LONGEST_COOLDOWN_S = 300.0
+_SMOOTHING = 0.1
+"""Weight of the newest response in the moving average of completion tokens."""
 
 
 class Endpoint:
-    """Used in the gateway's event loop only. Times are of `time.monotonic()`.
+    """Rate limit, circuit breaker and token estimate of one endpoint.
 
-    Until the model has answered once, and after an outage, it is asked one thing at a time: so a wrong key or a dead
-    server costs one request, not one for each in flight.
+    Use it in the gateway's event loop only. Times are of `time.monotonic()`.
+
+    Until the model has responded once, and after an outage, it is sent one request at a time, so that a wrong key or a
+    server that is down costs one request instead of one for each in flight.
 
     Args:
-        model: At the other end.
-        attempts: Requests for one thing before it is given up.
-        max_tokens: Longest completion; `None` if the provider decides.
+        model: The endpoint's model.
+        attempts: Attempts at a request before it fails.
+        max_tokens: Longest completion in tokens; `None` if the provider decides.
     """
 
     def __init__(self, model: Model, *, attempts: int, max_tokens: int | None) -> None:
         self.model = model
         self._attempts = attempts
-        self._tokens_out = float(max_tokens or _LIKELY_TOKENS)
-        self._has_learned = False
-        self._alone = asyncio.Lock()
-        self._answers = False
-        self._answered_at = -math.inf
+        self._mean_tokens_out = float(max_tokens or DEFAULT_COMPLETION_TOKENS)
+        self._has_measured_tokens = False
+        self._trial_lock = asyncio.Lock()
+        self._is_responding = False
+        self._responded_at = -math.inf
         self._failure: ProviderError | None = None
         self._failed_at = -math.inf
-        self._rest_s = 0.0
-        self._free_at = 0.0
+        self._cooldown_s = 0.0
+        self._next_request_at = 0.0
 
     def estimate(self, tokens_in: int, samples: int) -> Estimate:
-        """What a request is likely to take, by what answers took so far."""
-        tokens_out = round(self._tokens_out * samples)
+        """Estimate the cost and tokens of a request from the responses so far."""
+        tokens_out = round(self._mean_tokens_out * samples)
         price = price_of(self.model)
-        return Estimate(price.of(tokens_in, tokens_out) if price else 0.0, tokens_in + tokens_out)
+        return Estimate(price.cost_usd(tokens_in, tokens_out) if price else 0.0, tokens_in + tokens_out)
 
-    def is_resting(self) -> bool:
-        """Whether it failed lately, so that a fallback is asked at once."""
-        return self._is_closed() or time.monotonic() < self._failed_at + self._rest_s
+    def is_cooling_down(self) -> bool:
+        """Return whether it failed recently or for good, so that a fallback should be tried first."""
+        return self._is_closed() or time.monotonic() < self._failed_at + self._cooldown_s
 
     @property
-    def has_answered(self) -> bool:
-        return self._answered_at > -math.inf
+    def has_responded(self) -> bool:
+        return self._responded_at > -math.inf
 
     @contextlib.asynccontextmanager
-    async def turn(self, began: float) -> AsyncIterator[None]:
-        """Waits until the line is open.
+    async def admit(self, began: float) -> AsyncIterator[None]:
+        """Run the block at once if the endpoint responds, else as the only request to it.
+
+        Args:
+            began: Time at which the request began.
 
         Raises:
-            ProviderError: If it turned out meanwhile that it does not answer.
+            ProviderError: If the endpoint has failed since then.
         """
-        if self._answers:
+        if self._is_responding:
             self.require_open(began)
             yield
             return
-        async with self._alone:
+        async with self._trial_lock:
             self.require_open(began)
-            if not self._answers:
+            if not self._is_responding:
                 yield
                 return
         yield
 
     def require_open(self, began: float) -> None:
-        """For a request that began at that time.
+        """Check that a request that began at this time may be sent.
 
         Raises:
-            ProviderError: If the line is closed for good, or has failed since.
+            ProviderError: If the endpoint has failed for good, or since the request began.
         """
         if self._failure is not None and (self._is_closed() or self._failed_at > began):
             raise self._failure
 
-    async def pace(self, estimate: Estimate) -> None:
-        """Waits for a turn within the requests and tokens a minute, and as long as the provider asked to."""
+    async def wait_for_rate_limit(self, estimate: Estimate) -> None:
+        """Wait until the limits of requests and tokens per minute, and the provider's Retry-After, allow a request."""
         now = time.monotonic()
-        begin = max(now, self._free_at)
+        start = max(now, self._next_request_at)
         spacing = [60 / self.model.rpm] if self.model.rpm else []
         spacing += [60 * estimate.tokens / self.model.tpm] if self.model.tpm else []
-        self._free_at = begin + max(spacing, default=0.0)
-        await asyncio.sleep(begin - now)
+        self._next_request_at = start + max(spacing, default=0.0)
+        await asyncio.sleep(start - now)
 
-    def answered(self, answer: Answer, estimate: Estimate, samples: int) -> None:
-        """Notes an answer, and gives back or takes what the estimate was wrong by."""
-        self._answers, self._answered_at, self._rest_s, self._failure = True, time.monotonic(), 0.0, None
-        tokens_out = answer.usage.tokens_out / samples
-        weight = _MEMORY if self._has_learned else 1.0
-        self._tokens_out += weight * (tokens_out - self._tokens_out)
-        self._has_learned = True
+    def record_response(self, response: Response, estimate: Estimate, samples: int) -> None:
+        """Record a response, and correct the rate limit by the error of its estimate."""
+        self._is_responding = True
+        self._responded_at = time.monotonic()
+        self._cooldown_s = 0.0
+        self._failure = None
+        tokens_out = response.usage.tokens_out / samples
+        weight = _SMOOTHING if self._has_measured_tokens else 1.0
+        self._mean_tokens_out += weight * (tokens_out - self._mean_tokens_out)
+        self._has_measured_tokens = True
         if self.model.tpm:
-            wrong = answer.usage.tokens_in + answer.usage.tokens_out - estimate.tokens
-            self._free_at += 60 * wrong / self.model.tpm
+            excess = response.usage.tokens_in + response.usage.tokens_out - estimate.tokens
+            self._next_request_at += 60 * excess / self.model.tpm
 
-    def hold(self, error: TransientProviderError) -> None:
-        """Nothing is asked before the time that the provider named."""
+    def delay(self, error: TransientProviderError) -> None:
+        """Delay the next request until the time that the provider asked for."""
         if error.retry_after_s is not None:
-            self._free_at = max(self._free_at, time.monotonic() + min(error.retry_after_s, _LONGEST_REST_S))
+            earliest = time.monotonic() + min(error.retry_after_s, _LONGEST_COOLDOWN_S)
+            self._next_request_at = max(self._next_request_at, earliest)
 
     def close(self, error: TerminalProviderError) -> TerminalProviderError:
-        """Asking again cannot help: nothing more is asked on this line."""
-        self._failure, self._failed_at, self._answers = error, time.monotonic(), False
+        """Close the endpoint for good, because no retry can help, and return the error to raise."""
+        self._fail(error)
         return error
 
-    def give_up(self, error: TransientProviderError, began: float) -> TransientProviderError:
-        """What is raised when every attempt failed: an outage, unless something else was answered meanwhile."""
-        times = f"{self._attempts} attempt{'s' * (self._attempts > 1)} failed"
-        said = f"{self.model.name}: {times}, the last with: {error.message.removeprefix(f'{self.model.name}: ')}"
-        remedy = "Nothing is lost; `overnight resume` goes on when the provider answers again."
-        if self._answered_at > began:
-            return TransientProviderError(said, remedy=remedy)
-        self._failure = ProviderOutage(said, remedy=remedy)
-        self._failed_at, self._answers = time.monotonic(), False
-        self._rest_s = min(max(_FIRST_REST_S, self._rest_s * 2), _LONGEST_REST_S)
-        return self._failure
+    def fail_request(self, error: TransientProviderError, began: float) -> TransientProviderError:
+        """Return the error of a request whose attempts all failed: an outage, unless another response came meanwhile.
+
+        Args:
+            error: Error of the last attempt.
+            began: Time at which the request began.
+        """
+        attempts = f"{self._attempts} attempt{'s' if self._attempts > 1 else ''}"
+        last = error.message.removeprefix(f"{self.model.name}: ")
+        message = f"{self.model.name}: {attempts} failed, the last with: {last}"
+        remedy = "Nothing is lost; `overnight resume` goes on when the provider responds again."
+        if self._responded_at > began:
+            return TransientProviderError(message, remedy=remedy)
+        outage = ProviderOutage(message, remedy=remedy)
+        self._fail(outage)
+        self._cooldown_s = min(max(_FIRST_COOLDOWN_S, self._cooldown_s * 2), _LONGEST_COOLDOWN_S)
+        return outage
+
+    def _fail(self, error: ProviderError) -> None:
+        self._failure = error
+        self._failed_at = time.monotonic()
+        self._is_responding = False
 
     def _is_closed(self) -> bool:
         return isinstance(self._failure, TerminalProviderError)
 
 
 def backoff_s(attempt: int) -> float:
-    """Seconds to wait after the attempt of this number, from 1; jittered, so that many do not come back together."""
+    """Return the seconds to wait after an attempt, counted from 1; with jitter, so that retries are spread out."""
     return min(FIRST_WAIT_S * 2 ** (attempt - 1), LONGEST_WAIT_S) * random.uniform(0.5, 1.0)

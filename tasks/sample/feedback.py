@@ -1,4 +1,4 @@
-"""What a prompt says of the last try on its best version that failed or scored lower."""
+"""Render feedback for a prompt: the last child of its best version that failed or scored lower."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from schemas.program import Program, Selection
 from schemas.skeleton import Skeleton
 
 LAST_TRY = "The last try on the best version did not do better:"
-"""How it begins."""
+"""First line of the feedback."""
 
-_SCORES = 12
-"""Inputs whose scores are told."""
+_MAX_SCORES = 12
+"""Inputs whose scores are listed."""
+
+_FRAME_CHARS = 120
+"""Characters of the text around the parts."""
 
 
 def render_feedback(selection: Selection, skeleton: Skeleton, chars: int) -> str:
-    """The text; empty where there is nothing to tell, or no room.
+    """Return the feedback as text; empty if there is none, or no room for it.
 
     Args:
-        selection: With the lesson.
-        skeleton: What stands around the bodies.
-        chars: The most it may have. Half of it is for the code, a quarter for what was printed.
+        selection: Selection with the feedback and its parents.
+        skeleton: Code around the bodies.
+        chars: Maximum length in characters: half for the code, a quarter each for the outcome and the output.
     """
     feedback = selection.feedback
     if feedback is None or not chars:
@@ -32,32 +35,33 @@ def render_feedback(selection: Selection, skeleton: Skeleton, chars: int) -> str
     parts = [
         LAST_TRY,
         f"```{language}\n{_cut(skeleton.bare_text(feedback.body), chars // 2)}\n```",
-        _cut(_what_became(feedback, selection.parents[-1]), chars // 4),
+        _cut(_describe_outcome(feedback, selection.parents[-1]), chars // 4),
     ]
-    if printed := _cut(feedback.output.strip(), chars // 4, keep_end=True):
-        parts.append(f"It printed:\n\n```text\n{printed}\n```")
-    return "\n\n".join(parts)[: chars + _FRAME]
+    output = _cut(feedback.output.strip(), chars // 4, keep_end=True)
+    if output:
+        parts.append(f"It printed:\n\n```text\n{output}\n```")
+    return "\n\n".join(parts)[: chars + _FRAME_CHARS]
 
 
-_FRAME = 120
-"""Characters of what stands around the parts."""
-
-
-def _what_became(feedback: Feedback, parent: Program) -> str:
+def _describe_outcome(feedback: Feedback, parent: Program) -> str:
     if feedback.outcome is not Outcome.SCORED or feedback.score is None:
         return f"It was {feedback.outcome.value.replace('_', ' ')}: {feedback.error}".rstrip(": ")
-    told = f"It scored {feedback.score:.6g}, the best version {parent.score:.6g}."
+    text = f"It scored {feedback.score:.6g}, the best version {parent.score:.6g}."
     if len(feedback.scores) < 2:
-        return told
-    return f"{told} On the inputs, in order: {_listed(feedback.scores)}; the best version: {_listed(parent.scores)}."
+        return text
+    scores, parent_scores = _format_scores(feedback.scores), _format_scores(parent.scores)
+    return f"{text} On the inputs, in order: {scores}; the best version: {parent_scores}."
 
 
-def _listed(scores: Sequence[float]) -> str:
-    return ", ".join(f"{score:.6g}" for score in scores[:_SCORES]) + ", …" * (len(scores) > _SCORES)
+def _format_scores(scores: Sequence[float]) -> str:
+    texts = [f"{score:.6g}" for score in scores[:_MAX_SCORES]]
+    if len(scores) > _MAX_SCORES:
+        texts.append("…")
+    return ", ".join(texts)
 
 
 def _cut(text: str, chars: int, *, keep_end: bool = False) -> str:
-    """At most so many characters, without what would end a fenced block."""
+    """Shorten a text to so many characters, and replace backticks that would end a fenced block."""
     text = text.replace("```", "'''")
     if len(text) <= chars:
         return text

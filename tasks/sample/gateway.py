@@ -1,4 +1,4 @@
-"""The way to every model: many requests at a time, retries, fallbacks, and no more than the budget allows."""
+"""Send requests to models concurrently, with retries and fallbacks, within the budget."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from schemas.settings import Model, Sampling
 from tasks.sample.budget import Budget, Estimate
 from tasks.sample.endpoint import Endpoint, backoff_s
 from tasks.sample.prompts import prompt_hash
-from tasks.sample.provider import Answer, ask, event_loop, every_model, takes_n
+from tasks.sample.provider import Response, event_loop, every_model, send_request, takes_n
 from tasks.sample.usage import Usage
 
 Record = Callable[[Sequence[Completion]], None]
@@ -29,20 +29,25 @@ Record = Callable[[Sequence[Completion]], None]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One completion to buy: which prompt, which of its samples."""
+    """One completion to request.
+
+    Attributes:
+        prompt: The prompt.
+        number: Position of the sample among those of the prompt, from 0.
+    """
 
     prompt: Prompt
     number: int
 
 
 class Gateway:
-    """Asks models, many at a time, and hands each answer to `record` before anything else is done with it.
+    """Client of all models, which sends requests concurrently and passes each response to `record` before it is used.
 
     Args:
         settings: Models, limits and time-outs.
-        may_ask: Asked before each request; where it says no, the request is not made and its samples are left out.
-        budget: Likewise, with what the request may cost.
-        tell: Told in words when a fallback steps in.
+        may_ask: Called before each request; if it returns false, the request is not sent and its samples are omitted.
+        budget: Budget; a request for which nothing is left is not sent, and its samples are omitted.
+        log: Called with a message when a fallback is used.
     """
 
     def __init__(
@@ -50,147 +55,154 @@ class Gateway:
         settings: Sampling,
         may_ask: Callable[[], bool] = lambda: True,
         budget: Budget | None = None,
-        tell: Callable[[str], None] = lambda _: None,
+        log: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._may_ask = may_ask
-        self._ledger = budget or Budget()
-        self._tell = tell
-        self._slots = asyncio.Semaphore(settings.concurrency)
-        self._lines = {
-            _address(model): Endpoint(model, attempts=settings.attempts, max_tokens=settings.max_tokens)
+        self._budget = budget or Budget()
+        self._log = log
+        self._semaphore = asyncio.Semaphore(settings.concurrency)
+        self._endpoints = {
+            _endpoint_key(model): Endpoint(model, attempts=settings.attempts, max_tokens=settings.max_tokens)
             for model in every_model(settings)
         }
         self._models = {model.name: model for model in settings.models}
-        self._one_at_a_time: set[str] = set()
+        self._single_sample_models: set[str] = set()
 
     def submit(self, wanted: Sequence[Sample], record: Record) -> Future[list[Completion]]:
-        """Begins to buy the samples, concurrently.
+        """Start to request the samples, concurrently.
 
         Args:
-            wanted: Samples; those of one prompt share a request where the provider can.
-            record: Called with each answer as it arrives, from the gateway's thread; when it returns, it is safe.
+            wanted: Samples; those of one prompt share a request if the provider supports it.
+            record: Called with the completions of each response, from the gateway's thread; they are safe when it
+                returns.
 
         Returns:
-            A future of the completions, ordered by prompt and sample. It raises TerminalProviderError
-            where asking again cannot help, and TransientProviderError where a provider and its fallbacks failed as
-            often as `attempts` allows, both after the other samples have been answered and recorded.
+            A future of the completions, ordered by prompt and sample. It raises TerminalProviderError if no retry
+            can help, and TransientProviderError if a provider and its fallbacks failed `attempts` times; both after
+            the other samples are completed and recorded.
         """
         return asyncio.run_coroutine_threadsafe(self._sample_all(wanted, record), event_loop())
 
     def sample(self, wanted: Sequence[Sample], record: Record) -> list[Completion]:
-        """`submit`, and wait for all of them."""
+        """Request the samples as `submit` does, and wait for all of them."""
         return self.submit(wanted, record).result()
 
     async def _sample_all(self, wanted: Sequence[Sample], record: Record) -> list[Completion]:
         requests = [asyncio.ensure_future(self._request(group, record)) for group in self._groups(wanted)]
-        answers = await asyncio.gather(*requests, return_exceptions=True)
-        failures = [answer for answer in answers if isinstance(answer, BaseException)]
+        results = await asyncio.gather(*requests, return_exceptions=True)
+        failures = [result for result in results if isinstance(result, BaseException)]
         if failures:
             raise min(failures, key=lambda error: not isinstance(error, TerminalProviderError))
-        completions = [completion for answer in answers if isinstance(answer, list) for completion in answer]
+        completions = [completion for result in results if isinstance(result, list) for completion in result]
         return sorted(completions, key=lambda completion: (completion.prompt, completion.sample))
 
     def _groups(self, wanted: Sequence[Sample]) -> list[list[Sample]]:
+        """Return the samples of each request."""
         groups: dict[tuple[int, int], list[Sample]] = {}
         for sample in wanted:
-            alone = not self._takes_n(sample.prompt.model)
-            groups.setdefault((sample.prompt.index, sample.number if alone else -1), []).append(sample)
+            is_alone = not self._takes_n(sample.prompt.model)
+            groups.setdefault((sample.prompt.index, sample.number if is_alone else -1), []).append(sample)
         return list(groups.values())
 
     def _takes_n(self, name: str) -> bool:
         model = self._models[name]
-        return all(takes_n(one.name) and one.name not in self._one_at_a_time for one in (model, *model.fallbacks))
+        names = [each.name for each in (model, *model.fallbacks)]
+        return all(takes_n(each) and each not in self._single_sample_models for each in names)
 
     async def _request(self, group: Sequence[Sample], record: Record) -> list[Completion]:
-        async with self._slots:
+        async with self._semaphore:
             if not self._may_ask():
                 return []
-            async with self._ledger.reserved(self._estimate(group)) as has_money:
-                if not has_money or not self._may_ask():
+            async with self._budget.reserve(self._estimate(group)) as fits:
+                if not fits or not self._may_ask():
                     return []
-                completions = await self._ask_in_order(group)
+                completions = await self._request_with_fallbacks(group)
                 record(completions)
         rest = group[len(completions) :]
         if rest:
-            # The provider took `n` and answered once: from now on it is asked for one at a time.
-            self._one_at_a_time.add(group[0].prompt.model)
+            # The provider accepted `n` but returned fewer choices: from now on, request one sample at a time.
+            self._single_sample_models.add(group[0].prompt.model)
             for sample in rest:
                 completions += await self._request([sample], record)
         return completions
 
     def _estimate(self, group: Sequence[Sample]) -> Estimate:
         prompt = group[0].prompt
-        return self._lines[_address(self._models[prompt.model])].estimate(len(prompt.text) // 4, len(group))
+        return self._endpoint(self._models[prompt.model]).estimate(len(prompt.text) // 4, len(group))
 
-    async def _ask_in_order(self, group: Sequence[Sample]) -> list[Completion]:
-        """The model, then its fallbacks; one that failed lately comes last.
+    def _endpoint(self, model: Model) -> Endpoint:
+        return self._endpoints[_endpoint_key(model)]
+
+    async def _request_with_fallbacks(self, group: Sequence[Sample]) -> list[Completion]:
+        """Try the model, then its fallbacks; endpoints that failed recently come last.
 
         Raises:
-            ProviderError: The one most worth waiting for, if none answers.
+            ProviderError: The error for which a retry is most likely to help, if all of them fail.
         """
         model = self._models[group[0].prompt.model]
-        lines = [self._lines[_address(one)] for one in (model, *model.fallbacks)]
+        endpoints = [self._endpoint(each) for each in (model, *model.fallbacks)]
         failures: list[ProviderError] = []
-        for line in sorted(lines, key=Endpoint.is_resting):
+        for endpoint in sorted(endpoints, key=Endpoint.is_cooling_down):
             try:
-                return await self._ask_with_retries(line, group)
+                return await self._request_with_retries(endpoint, group)
             except (TransientProviderError, TerminalProviderError) as error:
                 failures.append(error)
-                if line is not lines[-1] and len(failures) < len(lines):
-                    self._tell(f"{error.message}; asking a fallback")
-        raise max(failures, key=_hope)
+                if endpoint is not endpoints[-1] and len(failures) < len(endpoints):
+                    self._log(f"{error.message}; trying a fallback")
+        raise max(failures, key=_retry_priority)
 
-    async def _ask_with_retries(self, line: Endpoint, group: Sequence[Sample]) -> list[Completion]:
+    async def _request_with_retries(self, endpoint: Endpoint, group: Sequence[Sample]) -> list[Completion]:
         began = time.monotonic()
-        async with line.turn(began):
+        async with endpoint.admit(began):
             for attempt in range(1, self._settings.attempts + 1):
-                line.require_open(began)
+                endpoint.require_open(began)
                 try:
-                    return await self._ask_once(line, group)
+                    return await self._request_once(endpoint, group)
                 except PromptRefused as error:
-                    if not line.has_answered and not error.is_about_the_text:
-                        raise line.close(error) from error
+                    if not endpoint.has_responded and not error.is_about_the_text:
+                        raise endpoint.close(error) from error
                     return [_refused(sample, error.message) for sample in group]
                 except TerminalProviderError as error:
-                    raise line.close(error) from error
+                    raise endpoint.close(error) from error
                 except TransientProviderError as error:
-                    line.hold(error)
+                    endpoint.delay(error)
                     if attempt == self._settings.attempts:
-                        raise line.give_up(error, began) from error
+                        raise endpoint.fail_request(error, began) from error
                 await asyncio.sleep(backoff_s(attempt))
         raise AssertionError("attempts is at least 1")
 
-    async def _ask_once(self, line: Endpoint, group: Sequence[Sample]) -> list[Completion]:
+    async def _request_once(self, endpoint: Endpoint, group: Sequence[Sample]) -> list[Completion]:
         prompt, estimate = group[0].prompt, self._estimate(group)
-        await line.pace(estimate)
+        await endpoint.wait_for_rate_limit(estimate)
         asked_at, begin = datetime.now(UTC), time.monotonic()
         seed = prompt.seeds[group[0].number]
-        answer = await ask(line.model, prompt, self._settings, samples=len(group), seed=seed)
-        line.answered(answer, estimate, len(answer.choices))
-        return _completions(group, answer, line.model.name, asked_at, time.monotonic() - begin)
+        response = await send_request(endpoint.model, prompt, self._settings, samples=len(group), seed=seed)
+        endpoint.record_response(response, estimate, len(response.choices))
+        return _completions(group, response, endpoint.model.name, asked_at, time.monotonic() - begin)
 
 
 def await_cancellation() -> None:
-    """Return once requests that were cancelled before will record no answer any more."""
+    """Return once requests that were cancelled before can no longer record a completion."""
     asyncio.run_coroutine_threadsafe(asyncio.sleep(0), event_loop()).result()
 
 
-def _address(model: Model) -> tuple[str, str | None]:
+def _endpoint_key(model: Model) -> tuple[str, str | None]:
     return model.name, model.api_base
 
 
-def _hope(error: ProviderError) -> int:
-    """What may still be answered is asked again, although another model's key is wrong."""
+def _retry_priority(error: ProviderError) -> int:
+    """Rank an error by how likely a retry is to help, so that one model's wrong key does not end the retries."""
     if isinstance(error, TerminalProviderError):
         return 0
     return 1 if isinstance(error, Outage) else 2
 
 
 def _completions(
-    group: Sequence[Sample], answer: Answer, model: str, asked_at: datetime, latency_s: float
+    group: Sequence[Sample], response: Response, model: str, asked_at: datetime, latency_s: float
 ) -> list[Completion]:
-    nothing = Usage(0, 0, 0.0)
+    # The first completion carries the tokens and cost of the whole response.
+    usages = [response.usage] + [Usage(0, 0, 0.0)] * len(group)
     return [
         Completion(
             prompt=sample.prompt.index,
@@ -206,12 +218,12 @@ def _completions(
             asked_at=asked_at,
             error=f"refused: {choice.refusal}" if choice.refusal else "",
         )
-        for sample, choice, usage in zip(group, answer.choices, [answer.usage] + [nothing] * len(group), strict=False)
+        for sample, choice, usage in zip(group, response.choices, usages, strict=False)
     ]
 
 
 def _refused(sample: Sample, reason: str) -> Completion:
-    """The provider refuses this one prompt, for good: an answer without text."""
+    """Return a completion without text, for a prompt that the provider refuses for good."""
     return Completion(
         prompt=sample.prompt.index,
         sample=sample.number,

@@ -1,4 +1,4 @@
-"""A few real prompts before a night: what an answer of each model takes, and whether it holds a program."""
+"""Send a few real prompts to each model before a night, to estimate the night's speed and cost."""
 
 from __future__ import annotations
 
@@ -13,69 +13,69 @@ from tasks.sample.gateway import Gateway, Sample
 from tasks.sample.prompts import build_prompts
 from tasks.sample.provider import count_tokens, price_of, takes_n
 from tasks.sample.sampling_task import to_candidates
-
-_LIKELY_TOKENS = 4096
+from tasks.sample.usage import DEFAULT_COMPLETION_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What one model answered.
+    """Completions of one model, and the speed and cost that they imply.
 
     Attributes:
-        model: Who was asked; no fallback.
-        completions: At least one; each of a prompt of its own.
-        errors: Why an answer holds no program; of those that hold none.
-        together: Samples that a night asks for in one request.
+        model: The model; its fallbacks are not used.
+        completions: Completions, at least one; each of its own prompt.
+        errors: Error of each completion without a program.
+        samples_per_request: Samples that a night asks for in one request.
     """
 
     model: Model
     completions: tuple[Completion, ...]
     errors: tuple[str, ...]
-    together: int
+    samples_per_request: int
 
     @property
     def tokens_in(self) -> float:
-        """Mean of an answer."""
-        return sum(one.tokens_in for one in self.completions) / len(self.completions)
+        """Mean input tokens of a completion."""
+        return sum(completion.tokens_in for completion in self.completions) / len(self.completions)
 
     @property
     def tokens_out(self) -> float:
-        """Mean of an answer."""
-        return sum(one.tokens_out for one in self.completions) / len(self.completions)
+        """Mean output tokens of a completion."""
+        return sum(completion.tokens_out for completion in self.completions) / len(self.completions)
 
     @property
     def seconds(self) -> float:
-        """Mean of a request."""
-        return sum(one.latency_s for one in self.completions) / len(self.completions)
+        """Mean seconds of a request."""
+        return sum(completion.latency_s for completion in self.completions) / len(self.completions)
 
     @property
     def usd(self) -> float | None:
-        """What all answers cost; `None` where the price is unknown."""
-        costs = [one.cost_usd for one in self.completions if one.cost_usd is not None]
+        """Cost of all completions in USD; `None` if the price is unknown."""
+        costs = [completion.cost_usd for completion in self.completions if completion.cost_usd is not None]
         return sum(costs) if len(costs) == len(self.completions) else None
 
     @property
-    def tokens_a_sample(self) -> float:
-        """In and out, where the samples of a prompt share its tokens."""
-        return self.tokens_in / self.together + self.tokens_out
+    def tokens_per_sample(self) -> float:
+        """Input and output tokens of a sample in a night, where the samples of a request share its prompt."""
+        return self.tokens_in / self.samples_per_request + self.tokens_out
 
     @property
-    def usd_a_sample(self) -> float | None:
-        """Likewise; `None` where the price is unknown."""
+    def usd_per_sample(self) -> float | None:
+        """Cost of a sample in a night, in USD; `None` if the price is unknown."""
         price = price_of(self.model)
         if self.usd is None or price is None:
             return None
-        return self.usd / len(self.completions) - price.input_usd * (self.tokens_in - self.tokens_in / self.together)
+        shared_tokens = self.tokens_in - self.tokens_in / self.samples_per_request
+        return self.usd / len(self.completions) - price.input_usd * shared_tokens
 
 
-def prompts_for(problem: Problem, model: Model, count: int) -> list[Prompt]:
-    """Prompts as long as a night's: as many versions of the start program as a prompt has parents."""
+def build_probe_prompts(problem: Problem, model: Model, count: int) -> list[Prompt]:
+    """Build prompts as long as those of a night, with copies of the start program as parents."""
     search, start = problem.settings.search, problem.specification.start_body
     parents = tuple(Program("", start, (), 0.0) for _ in range(search.parents))
     return build_prompts(
         [Selection(0, parents)] * count,
         problem.specification,
-        _alone(problem.settings.sampling, model),
+        _only(problem.settings.sampling, model),
         statement=problem.settings.statement,
         samples=1,
         seed=0,
@@ -83,59 +83,64 @@ def prompts_for(problem: Problem, model: Model, count: int) -> list[Prompt]:
     )
 
 
-def most_usd(prompts: Sequence[Prompt], model: Model, sampling: Sampling) -> float | None:
-    """What they cost if every answer is as long as it may be; `None` where the price is unknown."""
+def max_usd(prompts: Sequence[Prompt], model: Model, sampling: Sampling) -> float | None:
+    """Return the cost of the prompts in USD if every completion has the maximum length; `None` if it is unknown."""
     price = price_of(model)
     if price is None:
         return None
-    longest = sampling.max_tokens or _LIKELY_TOKENS
-    return sum(price.of(count_tokens(model.name, prompt.text), longest) for prompt in prompts)
+    tokens_out = sampling.max_tokens or DEFAULT_COMPLETION_TOKENS
+    return sum(price.cost_usd(count_tokens(model.name, prompt.text), tokens_out) for prompt in prompts)
 
 
 def probe(problem: Problem, model: Model, prompts: Sequence[Prompt], limits: BudgetLimits) -> Probe | None:
-    """Asks a model.
+    """Request one completion of each prompt from a model.
 
     Returns:
-        `None` where the budget is spent before the first answer.
+        The probe; `None` if the budget is spent before the first completion.
 
     Raises:
-        ProviderError: If it does not answer.
+        ProviderError: If the model does not respond.
     """
-    sampling = _alone(problem.settings.sampling, model)
+    sampling = _only(problem.settings.sampling, model)
     budget = Budget()
     budget.limits = limits
     gateway = Gateway(sampling, budget=budget)
-    completions = gateway.sample([Sample(prompt, 0) for prompt in prompts], budget.bought)
+    completions = gateway.sample([Sample(prompt, 0) for prompt in prompts], budget.record)
     if not completions:
         return None
     candidates = to_candidates(prompts, completions, problem.specification)
-    errors = tuple(one.verdict.error for one in candidates if one.verdict is not None)
-    together = problem.settings.search.samples if takes_n(model.name) else 1
-    return Probe(model, tuple(completions), errors, together)
+    errors = tuple(candidate.verdict.error for candidate in candidates if candidate.verdict is not None)
+    samples_per_request = problem.settings.search.samples if takes_n(model.name) else 1
+    return Probe(model, tuple(completions), errors, samples_per_request)
 
 
-def _alone(sampling: Sampling, model: Model) -> Sampling:
+def _only(sampling: Sampling, model: Model) -> Sampling:
+    """Return the settings with this model only, without its fallbacks."""
     return sampling.model_copy(update={"models": (model.model_copy(update={"fallbacks": ()}),)})
 
 
-def mean_usd(probes: Sequence[Probe]) -> float | None:
-    """What a sample costs, each model asked by its weight; `None` where a price is unknown."""
-    costs = [(one.usd_a_sample, share) for one, share in _shares(probes)]
+def mean_usd_per_sample(probes: Sequence[Probe]) -> float | None:
+    """Return the cost of a sample in USD, averaged over the models by weight; `None` if a price is unknown."""
+    costs = [(each.usd_per_sample, share) for each, share in _shares(probes)]
     known = [cost * share for cost, share in costs if cost is not None]
     return sum(known) if len(known) == len(costs) else None
 
 
-def samples_a_second(probes: Sequence[Probe], search: Search, sampling: Sampling) -> float:
-    """How many the models answer, with as many requests in flight as the settings allow, and the limits a minute."""
+def samples_per_second(probes: Sequence[Probe], search: Search, sampling: Sampling) -> float:
+    """Return the samples per second of all models, within the settings' concurrency and the models' rate limits."""
     shares = _shares(probes)
-    seconds = sum(one.seconds / one.together * share for one, share in shares)
-    requests = sum(search.prompts * search.samples / one.together * share for one, share in shares)
+    seconds = sum(each.seconds / each.samples_per_request * share for each, share in shares)
+    requests = sum(search.prompts * search.samples / each.samples_per_request * share for each, share in shares)
     rates = [min(sampling.concurrency, max(1.0, requests)) / max(seconds, 1e-6)]
-    rates += [one.model.rpm / 60 * one.together / share for one, share in shares if one.model.rpm]
-    rates += [one.model.tpm / 60 / one.tokens_a_sample / share for one, share in shares if one.model.tpm]
+    for each, share in shares:
+        if each.model.rpm:
+            rates.append(each.model.rpm / 60 * each.samples_per_request / share)
+        if each.model.tpm:
+            rates.append(each.model.tpm / 60 / each.tokens_per_sample / share)
     return min(rates)
 
 
 def _shares(probes: Sequence[Probe]) -> list[tuple[Probe, float]]:
-    weights = sum(one.model.weight for one in probes)
-    return [(one, one.model.weight / weights) for one in probes]
+    """Return each probe with its model's share of the samples."""
+    total = sum(each.model.weight for each in probes)
+    return [(each, each.model.weight / total) for each in probes]

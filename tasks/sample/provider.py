@@ -1,4 +1,4 @@
-"""Models through LiteLLM: a request, its answer or error, keys, prices. The only module that imports `litellm`."""
+"""Send requests to models through LiteLLM; look up keys and prices. No other module imports `litellm`."""
 
 from __future__ import annotations
 
@@ -28,22 +28,23 @@ from schemas.errors import (
 from schemas.program import Prompt
 from schemas.settings import Model, Sampling
 from tasks.sample import builtin
-from tasks.sample.usage import Claim, Price, Usage, settle
+from tasks.sample.usage import Price, ReportedUsage, Usage, check_usage
 
 BUILTIN = "builtin/"
 BUILTIN_MODEL = "builtin/mutate"
 _TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-_NO_MONEY = ("insufficient_quota", "exceeded your current quota", "credit balance")
+_NO_CREDIT = ("insufficient_quota", "exceeded your current quota", "credit balance")
 _MILLION = 1_000_000
-_LAYERS = re.compile(r"^(?:[\w.]+(?:Error|Exception|Unavailable|Timeout)(?:: | - ))+")
+_EXCEPTION_NAMES = re.compile(r"^(?:[\w.]+(?:Error|Exception|Unavailable|Timeout)(?:: | - ))+")
+"""Names of exception classes at the start of a message: LiteLLM adds one for each of its layers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of the answers to a request.
+    """One choice of a response.
 
     Attributes:
-        refusal: Why there is no text, in the provider's words.
+        refusal: The provider's reason for giving no text; empty if it gave text.
     """
 
     text: str
@@ -52,50 +53,51 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a request brought, at least one choice, and what it took."""
+class Response:
+    """A model's response to one request: at least one choice, and the tokens and cost."""
 
     choices: tuple[Choice, ...]
     usage: Usage
 
 
-async def ask(model: Model, prompt: Prompt, settings: Sampling, *, samples: int, seed: int) -> Answer:
-    """One request, once: LiteLLM's own retries and those of the provider's client are off.
+async def send_request(model: Model, prompt: Prompt, settings: Sampling, *, samples: int, seed: int) -> Response:
+    """Send one request, without retries: LiteLLM's retries and those of the provider's client are off.
 
     Args:
-        model: Who is asked.
-        prompt: What; its model may be another one, for which this one answers.
+        model: The model that receives the request; a fallback if it is not the prompt's own model.
+        prompt: The prompt to send.
         settings: Temperature, limits, time-out.
-        samples: Choices to ask for.
-        seed: For models that take one.
+        samples: Number of choices to request.
+        seed: Seed, for models that accept one.
 
     Raises:
-        TransientProviderError: If asking again may help.
-        TerminalProviderError: If it cannot; PromptRefused if the request itself is at fault.
+        TransientProviderError: If a retry may help.
+        TerminalProviderError: If a retry cannot help; PromptRefused if the request itself is at fault.
     """
     litellm = litellm_module()
     try:
-        async with asyncio.timeout(settings.timeout_s):  # the client's own never ends for a server that drips
+        # The client's own time-out never ends a response that arrives byte by byte.
+        async with asyncio.timeout(settings.timeout_s):
             response = await _call(litellm, model, prompt, settings, samples, seed)
     except TimeoutError as error:
-        raise TransientProviderError(f"{model.name}: no whole answer in {settings.timeout_s:g} s") from error
+        raise TransientProviderError(f"{model.name}: no complete response in {settings.timeout_s:g} s") from error
     except (litellm.ContextWindowExceededError, litellm.ContentPolicyViolationError) as error:
         refused = PromptRefused(_first_line(error))
         refused.is_about_the_text = True
         raise refused from error
     except litellm.exceptions.openai.OpenAIError as error:
-        raise translated(error, model.name, model.api_base) from error
+        raise to_provider_error(error, model.name, model.api_base) from error
     if not response.choices:
-        raise TransientProviderError(f"{model.name} answered without a choice")
-    choices = tuple(_choice(one) for one in response.choices[:samples])
-    return Answer(choices, _usage(response, model, prompt.text, choices))
+        raise TransientProviderError(f"{model.name} returned a response without choices")
+    choices = tuple(_choice(choice) for choice in response.choices[:samples])
+    return Response(choices, _usage(response, model, prompt.text, choices))
 
 
 async def _call(litellm: Any, model: Model, prompt: Prompt, settings: Sampling, samples: int, seed: int) -> Any:
     options = {
         **sampling_options(model, settings, samples=samples, seed=seed),
         "model": model.name,
-        **address(model),
+        **connection_options(model),
         "timeout": settings.timeout_s,
         "max_retries": 0,
         "drop_params": True,
@@ -106,7 +108,7 @@ async def _call(litellm: Any, model: Model, prompt: Prompt, settings: Sampling, 
 
 
 def sampling_options(model: Model, settings: Sampling, *, samples: int, seed: int) -> dict[str, Any]:
-    """How a model is to answer, in OpenAI's words; what is not set is left out."""
+    """Return the sampling options of a request under OpenAI's names; options that are not set are omitted."""
     options = {
         "temperature": settings.temperature,
         "top_p": settings.top_p,
@@ -117,10 +119,11 @@ def sampling_options(model: Model, settings: Sampling, *, samples: int, seed: in
     return {name: value for name, value in options.items() if value is not None}
 
 
-def address(model: Model) -> dict[str, Any]:
-    """A server of one's own wants no key, but the client of OpenAI's protocol insists on one."""
+def connection_options(model: Model) -> dict[str, Any]:
+    """Return the server's address, and a placeholder key where none is set; empty for the provider's own address."""
     if model.api_base is None:
         return {}
+    # A self-hosted server needs no key, but the client of OpenAI's protocol requires one.
     return {"api_base": model.api_base, **({"api_key": "none"} if missing_key(model.name) else {})}
 
 
@@ -131,39 +134,39 @@ def _choice(choice: Any) -> Choice:
     reason = str(getattr(choice, "finish_reason", "") or "")
     if not text and not refusal and reason == "content_filter":
         refusal = "the provider's content filter"
-    return Choice(clean(text or ""), reason, clean(refusal)[:300])
+    return Choice(to_valid_text(text or ""), reason, to_valid_text(refusal)[:300])
 
 
-def clean(text: str) -> str:
-    """Half an emoji, cut off by the limit of tokens, is no text that could be stored."""
+def to_valid_text(text: str) -> str:
+    """Replace lone surrogates, such as half an emoji at the token limit: such text cannot be stored."""
     return text.encode("utf-8", "replace").decode()
 
 
 def _usage(response: Any, model: Model, prompt: str, choices: tuple[Choice, ...]) -> Usage:
     usage = getattr(response, "usage", None)
-    claim = Claim(
+    reported = ReportedUsage(
         getattr(usage, "prompt_tokens", None),
         getattr(usage, "completion_tokens", None),
         None if model.input_usd is not None else response._hidden_params.get("response_cost"),
     )
     texts = [choice.text for choice in choices]
-    return settle(
-        claim, prompt, texts, price=price_of(model), counted=(rough_tokens(prompt), rough_tokens("".join(texts)))
+    return check_usage(
+        reported, prompt, texts, price=price_of(model), counted=(rough_tokens(prompt), rough_tokens("".join(texts)))
     )
 
 
 def rough_tokens(text: str) -> int:
-    """A rough count of tokens, for providers that tell none."""
+    """Return a rough count of tokens, for providers that report none."""
     return len(text.encode()) // 3 + 1
 
 
 def count_tokens(model: str, text: str) -> int:
-    """Tokens of a text, by the model's own tokenizer where LiteLLM brings it."""
+    """Count the tokens of a text with the model's own tokenizer if LiteLLM has it."""
     return litellm_module().token_counter(model=model, text=text)
 
 
 def price_of(model: Model) -> Price | None:
-    """From the settings, else LiteLLM's price list; `None` if neither says it."""
+    """Return the price from the settings, else from LiteLLM's price list; `None` if neither has it."""
     if model.input_usd is not None and model.output_usd is not None:
         return Price(model.input_usd / _MILLION, model.output_usd / _MILLION)
     if model.name.startswith(BUILTIN):
@@ -183,36 +186,38 @@ def _known_price(model: str) -> dict[str, Any] | None:
         return None
 
 
-def translated(error: Exception, model: str, api_base: str | None) -> ProviderError:
-    """An error of LiteLLM's in our words.
+def to_provider_error(error: Exception, model: str, api_base: str | None) -> ProviderError:
+    """Convert an error of LiteLLM to a `ProviderError` with a remedy.
 
     Args:
-        error: As it was raised.
-        model: Who was asked.
-        api_base: Where, if that is no provider's own address.
+        error: The error that was raised.
+        model: The model that was sent the request.
+        api_base: Address of the server; `None` for the provider's own.
     """
     status = getattr(error, "status_code", None)
-    said = f"{model}: {_first_line(error)}"
-    if api_base and "Connection error" in said:
-        said = f"{said.removesuffix('.')} at {api_base}"
-    if any(mark in f"{error} {getattr(error, 'code', '')} {getattr(error, 'body', '')}" for mark in _NO_MONEY):
-        return TerminalProviderError(said, remedy=f"The account at the provider of {model} has no money left: top up.")
+    message = f"{model}: {_first_line(error)}"
+    if api_base and "Connection error" in message:
+        message = f"{message.removesuffix('.')} at {api_base}"
+    details = f"{error} {getattr(error, 'code', '')} {getattr(error, 'body', '')}"
+    if any(phrase in details for phrase in _NO_CREDIT):
+        remedy = f"The account at the provider of {model} has no credit left: top it up."
+        return TerminalProviderError(message, remedy=remedy)
     if status is None or status in _TRANSIENT_STATUS:
-        transient = TransientProviderError(said)
+        transient = TransientProviderError(message)
         transient.retry_after_s = _retry_after(error)
         return transient
     remedies = {
         401: f"Check the key of the provider of {model}; `overnight doctor` names the variable.",
-        403: f"Check what the key of the provider of {model} may use.",
+        403: f"Check what the key of the provider of {model} is permitted to use.",
         404: f"Check the name {model} and --api-base; LiteLLM's model strings are provider/model.",
     }
     if status in remedies:
-        return TerminalProviderError(said, remedy=remedies[status])
-    return PromptRefused(said, remedy="The provider refuses the request as it is.")
+        return TerminalProviderError(message, remedy=remedies[status])
+    return PromptRefused(message, remedy="The provider refuses the request as it is.")
 
 
 def _retry_after(error: Exception) -> float | None:
-    """Seconds; the other form of the header, a date, is left to our own waits."""
+    """Return the seconds of a Retry-After header; `None` if it is missing or a date."""
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
     try:
         return max(0.0, float(headers.get("retry-after", "")))
@@ -221,21 +226,21 @@ def _retry_after(error: Exception) -> float | None:
 
 
 def _first_line(error: Exception) -> str:
-    """What the provider said, without the names of classes that LiteLLM puts before it, one for each of its layers."""
+    """Return the class and the first line of an error, without the exception names that LiteLLM puts before it."""
     lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {_LAYERS.sub('', lines[0])[:300]}"
+    return f"{type(error).__name__}: {_EXCEPTION_NAMES.sub('', lines[0])[:300]}"
 
 
 def every_model(settings: Sampling) -> list[Model]:
-    """All that may be asked, fallbacks included."""
-    return [one for model in settings.models for one in (model, *model.fallbacks)]
+    """Return all configured models, fallbacks included."""
+    return [each for model in settings.models for each in (model, *model.fallbacks)]
 
 
 def require_keys(settings: Sampling) -> None:
-    """Looks whether each model has a provider, and that its key; a server of one's own needs none.
+    """Check that each model has a known provider, and that the provider's key is set; own servers need no key.
 
     Raises:
-        UsageError: If a name is none that can be asked.
+        UsageError: If no provider is known for a model's name.
         EnvironmentFault: If a key is missing.
     """
     for model in every_model(settings):
@@ -257,33 +262,33 @@ def _require_provider(model: Model) -> None:
     except litellm.BadRequestError as error:
         raise UsageError(
             f"{model.name!r} names no provider that LiteLLM knows",
-            remedy="Its model strings are provider/model, like openai/gpt-5-mini; a server of your own is "
-            "openai/NAME with --api-base URL.",
+            remedy="LiteLLM's model strings are provider/model, like openai/gpt-5-mini; for a server of your own, "
+            "use openai/NAME with --api-base URL.",
         ) from error
 
 
 def require_prices(settings: Sampling) -> None:
-    """Looks whether each model has a price, without which a budget in USD could not hold.
+    """Check that each model has a known price, because a budget in USD cannot be kept without one.
 
     Raises:
-        UsageError: If one has none.
+        UsageError: If a model's price is unknown.
     """
     for model in every_model(settings):
         if price_of(model) is None:
             raise UsageError(
                 f"a budget in USD needs the price of {model.name}, which LiteLLM does not know",
                 remedy="Give USD for a million tokens, 0 for a server of your own, in place of --model: --set "
-                f"""'sampling.models=[{{name="{model.name}", {_base(model)}input_usd=0, output_usd=0}}]'; """
+                f"""'sampling.models=[{{name="{model.name}", {_base_setting(model)}input_usd=0, output_usd=0}}]'; """
                 "or limit the night by --max-tokens.",
             )
 
 
-def _base(model: Model) -> str:
+def _base_setting(model: Model) -> str:
     return f'api_base="{model.api_base}", ' if model.api_base else ""
 
 
 def missing_key(model: str) -> list[str]:
-    """Environment variables that the provider of `model` needs and that are not set, or empty."""
+    """Return the environment variables that the provider of `model` needs and that are unset or empty."""
     if model.startswith(BUILTIN):
         return []
     litellm = litellm_module()
@@ -293,7 +298,7 @@ def missing_key(model: str) -> list[str]:
 
 @contextlib.contextmanager
 def _without_empty_variables() -> Iterator[None]:
-    """LiteLLM takes a key for set where its variable has nothing in it."""
+    """Remove empty environment variables until the block ends: LiteLLM takes an empty key for a set one."""
     with _loading:
         empty = {name: value for name, value in os.environ.items() if not value.strip()}
         for name in empty:
@@ -306,7 +311,7 @@ def _without_empty_variables() -> Iterator[None]:
 
 @cache
 def takes_n(model: str) -> bool:
-    """Whether one request can ask for several samples."""
+    """Return whether one request can ask for several samples."""
     return not model.startswith(BUILTIN) and "n" in (litellm_module().get_supported_openai_params(model=model) or ())
 
 
@@ -314,8 +319,8 @@ _loading = threading.RLock()
 
 
 def event_loop() -> asyncio.AbstractEventLoop:
-    """The one loop of the process, in a thread of its own: LiteLLM leaks a client a loop."""
-    # `cache` alone lets two threads make one each.
+    """Return the event loop of the process, in its own thread: LiteLLM leaks one client for each loop."""
+    # Without the lock, two threads could each create a loop, despite `cache`.
     with _loading:
         return _new_event_loop()
 
@@ -324,30 +329,30 @@ def event_loop() -> asyncio.AbstractEventLoop:
 def _new_event_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="overnight-gateway", daemon=True).start()
-    atexit.register(_finish, loop)
+    atexit.register(_close_clients, loop)
     return loop
 
 
-def _finish(loop: asyncio.AbstractEventLoop) -> None:
-    """Closes LiteLLM's connections and background tasks, which would complain at the interpreter's end."""
+def _close_clients(loop: asyncio.AbstractEventLoop) -> None:
+    """Close LiteLLM's connections and cancel its background tasks, to avoid warnings when the interpreter exits."""
 
     async def cancel_all() -> None:
         await litellm_module().close_litellm_async_clients()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     with contextlib.suppress(TimeoutError):
         asyncio.run_coroutine_threadsafe(cancel_all(), loop).result(timeout=2)
 
 
 def litellm_module() -> Any:
-    """LiteLLM, set up once: quiet, nothing fetched at import, the built-in model registered."""
+    """Return LiteLLM, set up once: without log messages or downloads at import, with the built-in model registered."""
     with _loading:
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         if "litellm" not in sys.modules:
-            _import_uncollected()
+            _import_without_gc()
         import litellm
 
         if not any(entry["provider"] == "builtin" for entry in litellm.custom_provider_map):
@@ -355,8 +360,8 @@ def litellm_module() -> Any:
         return litellm
 
 
-def _import_uncollected() -> None:
-    """The first import: nothing in it is garbage, and looking for that takes a quarter of the time."""
+def _import_without_gc() -> None:
+    """Import LiteLLM without garbage collection, which takes a quarter of the time and finds nothing."""
     gc.disable()
     try:
         importlib.import_module("litellm")
@@ -369,19 +374,19 @@ def _set_up(litellm: Any) -> None:
     litellm.suppress_debug_info = True
     litellm.telemetry = False
     litellm.disable_hf_tokenizer_download = True
-    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # what it logs as an error, it raises, too
+    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # LiteLLM also raises the errors that it logs
 
     class BuiltinModel(litellm.CustomLLM):
-        """`builtin/mutate` as a LiteLLM provider, on the path that every other model takes."""
+        """`builtin/mutate` as a LiteLLM provider, so that it takes the same path as every other model."""
 
         async def acompletion(self, *_: Any, **call: Any) -> Any:
-            return _builtin_answer(litellm, call)
+            return _builtin_response(litellm, call)
 
     litellm.custom_provider_map.append({"provider": "builtin", "custom_handler": BuiltinModel()})
     litellm.utils.custom_llm_setup()
 
 
-def _builtin_answer(litellm: Any, call: dict[str, Any]) -> Any:
+def _builtin_response(litellm: Any, call: dict[str, Any]) -> Any:
     if call["model"] != "mutate":
         raise litellm.llms.custom_llm.CustomLLMError(404, f"there is no built-in model {call['model']}")
     prompt = call["messages"][-1]["content"]

@@ -1,4 +1,4 @@
-"""How many tokens an answer has and what it costs: what the provider says where it can be true, else our own count."""
+"""Count tokens and cost of a response: the provider's figures if they are plausible, else our own count."""
 
 from __future__ import annotations
 
@@ -6,28 +6,31 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-_SLACK = 100_000
-"""Tokens that a provider may add of its own: a system prompt, hidden reasoning."""
+DEFAULT_COMPLETION_TOKENS = 4096
+"""Assumed length of a completion where the settings set no limit and no completion has been seen."""
+
+_MAX_HIDDEN_TOKENS = 100_000
+"""Tokens that a provider may count beyond the visible text, such as a system prompt or hidden reasoning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD for one token."""
+    """USD per token."""
 
     input_usd: float
     output_usd: float
 
-    def of(self, tokens_in: int, tokens_out: int) -> float:
-        """USD for so many."""
+    def cost_usd(self, tokens_in: int, tokens_out: int) -> float:
+        """Return the cost in USD of these tokens."""
         return tokens_in * self.input_usd + tokens_out * self.output_usd
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Of one request.
+    """Tokens and cost of one request.
 
     Attributes:
-        cost_usd: `None` where the price is unknown.
+        cost_usd: Cost in USD; `None` if the price is unknown.
     """
 
     tokens_in: int
@@ -36,33 +39,36 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """What a provider, and LiteLLM after it, say of one request; each may be missing, negative or absurd."""
+class ReportedUsage:
+    """Tokens and cost of one request as reported by the provider or LiteLLM; any may be missing, negative or absurd."""
 
     tokens_in: Any
     tokens_out: Any
     cost_usd: Any
 
 
-def settle(claim: Claim, prompt: str, texts: list[str], *, price: Price | None, counted: tuple[int, int]) -> Usage:
-    """What is entered into the books.
+def check_usage(
+    reported: ReportedUsage, prompt: str, texts: list[str], *, price: Price | None, counted: tuple[int, int]
+) -> Usage:
+    """Return the reported usage if it is plausible, else the usage by our own count.
 
     Args:
-        claim: As the provider says.
-        prompt: What was sent.
-        texts: What was answered.
-        price: Of the model; `None` if unknown.
-        counted: Our own count of prompt and answers.
+        reported: Usage as the provider reports it.
+        prompt: The text that was sent.
+        texts: The texts of the response.
+        price: The model's price; `None` if unknown.
+        counted: Our own count of the tokens of prompt and texts.
     """
-    can_be_true = _is_possible(claim.tokens_in, prompt, least=1) and _is_possible(
-        claim.tokens_out, "".join(texts), least=1 if any(texts) else 0
+    is_plausible = _is_plausible(reported.tokens_in, prompt, least=1) and _is_plausible(
+        reported.tokens_out, "".join(texts), least=1 if any(texts) else 0
     )
-    tokens_in, tokens_out = (claim.tokens_in, claim.tokens_out) if can_be_true else counted
-    if can_be_true and isinstance(claim.cost_usd, float) and math.isfinite(claim.cost_usd) and claim.cost_usd > 0:
-        return Usage(tokens_in, tokens_out, claim.cost_usd)
-    return Usage(tokens_in, tokens_out, price.of(tokens_in, tokens_out) if price else None)
+    tokens_in, tokens_out = (reported.tokens_in, reported.tokens_out) if is_plausible else counted
+    cost = reported.cost_usd
+    if is_plausible and isinstance(cost, float) and math.isfinite(cost) and cost > 0:
+        return Usage(tokens_in, tokens_out, cost)
+    return Usage(tokens_in, tokens_out, price.cost_usd(tokens_in, tokens_out) if price else None)
 
 
-def _is_possible(tokens: Any, text: str, *, least: int) -> bool:
-    """A token is a byte of the text at least."""
-    return isinstance(tokens, int) and least <= tokens <= len(text.encode()) + _SLACK
+def _is_plausible(tokens: Any, text: str, *, least: int) -> bool:
+    """Return whether the text may have so many tokens: each visible token covers at least one byte of it."""
+    return isinstance(tokens, int) and least <= tokens <= len(text.encode()) + _MAX_HIDDEN_TOKENS

@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(batch_job, "FIRST_LOOK_S", 0.05)
+    monkeypatch.setattr(batch_job, "FIRST_POLL_S", 0.05)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def kept(history: Path) -> list[dict[str, Any]]:
 
 
 def assert_each_answer_is_there_once(provider: Provider, rows: list[dict[str, Any]]) -> None:
-    sold = [choice["message"]["content"] for answer in provider.sold for choice in answer["choices"]]
+    sold = [choice["message"]["content"] for answer in provider.responses for choice in answer["choices"]]
     assert Counter(row["completion"] for row in rows if row["completion"]) == Counter(sold)
 
 
@@ -58,7 +58,7 @@ def test_prompts_of_several_generations_are_sent_at_once_and_cost_half(
 ):
     night(4, settings=mails)
     rows = kept(tmp_path)
-    assert [len(lines) for lines in provider.mailroom.sent] == [6, 6], "two generations of three prompts each"
+    assert [len(lines) for lines in provider.batches.sent] == [6, 6], "two generations of three prompts each"
     assert len(rows) == 4 * 6
     assert_each_answer_is_there_once(provider, rows)
     full = 12 * (100 * 2.5e-6 + 40 * 1e-5)
@@ -70,7 +70,7 @@ def test_two_nights_and_one_give_the_same_history(night: Night, provider: Provid
     whole = night(4, settings=mails, history=tmp_path / "a")
     provider.requests.clear()
     night(1, settings=mails, history=tmp_path / "b")
-    assert len(provider.mailroom.sent[-1]) == 3, "no more is sent than the night will use"
+    assert len(provider.batches.sent[-1]) == 3, "no more is sent than the night will use"
     halves = night(3, settings=mails, history=tmp_path / "b")
     assert everything(whole) == everything(halves)
 
@@ -89,12 +89,12 @@ def test_lines_that_fail_are_asked_again_or_recorded_as_refused_or_lost_and_a_re
             return {0: busy, 1: busy, 2: refused, 3: expired}.get(place)
         return busy if line["custom_id"] in never else None
 
-    provider.mailroom.fault = fault
-    provider.mailroom.end = lambda number: "expired" if number == 0 else "completed"
+    provider.batches.fault = fault
+    provider.batches.end = lambda number: "expired" if number == 0 else "completed"
     mails["sampling"]["attempts"] = 3
     files = night(2, settings=mails)
     rows = kept(tmp_path)
-    assert [len(lines) for lines in provider.mailroom.sent] == [6, 3, 1]
+    assert [len(lines) for lines in provider.batches.sent] == [6, 3, 1]
     assert_each_answer_is_there_once(provider, rows)
     assert len(rows) == 2 * 6
     errors = Counter(row["error"] for row in rows if not row["completion"])
@@ -102,15 +102,15 @@ def test_lines_that_fail_are_asked_again_or_recorded_as_refused_or_lost_and_a_re
     found, again = replayed(files, tmp_path / "again")
     assert found.first is None
     assert everything(again) == everything(files)
-    assert len(provider.mailroom.sent) == 3, "no batch is sent"
+    assert len(provider.batches.sent) == 3, "no batch is sent"
 
 
 def test_a_batch_that_fails_is_tried_again_and_its_reason_is_kept(
     night: Night, provider: Provider, mails: dict, tmp_path: Path
 ):
-    provider.mailroom.end = lambda number: "failed" if number == 0 else "completed"
+    provider.batches.end = lambda number: "failed" if number == 0 else "completed"
     night(2, settings=mails)
-    assert len(provider.mailroom.sent) == 2
+    assert len(provider.batches.sent) == 2
     (row,) = Database(tmp_path).rows("FROM generations WHERE state = 'failed'")
     assert "batch batch_0 failed: this file is no good" in row["error"]
     assert_each_answer_is_there_once(provider, kept(tmp_path))
@@ -121,7 +121,7 @@ def test_what_a_batch_may_cost_at_most_is_set_aside_before_it_is_sent(
 ):
     budget = 0.005  # a line may cost $0.001 for two answers of 100 tokens, at half price, and $0.0003 for its prompt
     night(9, settings=mails, budget_usd=budget)
-    first, *later = provider.mailroom.sent
+    first, *later = provider.batches.sent
     assert len(first) == 3
     assert 0 < len(later) < 20
     (row,) = Database(tmp_path).rows("FROM nights")
@@ -135,12 +135,12 @@ def test_what_a_batch_may_cost_at_most_is_set_aside_before_it_is_sent(
 def test_a_batch_outlives_the_night_and_is_collected_by_the_next(
     night: Night, provider: Provider, mails: dict, tmp_path: Path
 ):
-    provider.mailroom.seconds = 4.0
+    provider.batches.seconds = 4.0
     night(2, settings=mails, until=datetime.now(UTC) + timedelta(seconds=3))
     assert Database(tmp_path).rows("FROM nights")[0]["stop_reason"] == "deadline"
     assert kept(tmp_path) == []
     night(2)
-    assert len(provider.mailroom.sent) == 1
+    assert len(provider.batches.sent) == 1
     assert len(kept(tmp_path)) == 12
     assert_each_answer_is_there_once(provider, kept(tmp_path))
     assert not list(tmp_path.rglob("*.slip"))
@@ -152,7 +152,7 @@ def test_a_batch_outlives_the_night_and_is_collected_by_the_next(
 def test_kill_9_costs_no_batch(
     moment: str, provider: Provider, mails: dict, toy: Path, tmp_path: Path, prefect_api: str
 ):
-    provider.mailroom.seconds = 2.0
+    provider.batches.seconds = 2.0
     environment = {**os.environ, "PREFECT_API_URL": prefect_api, "OVERNIGHT_HISTORY": str(tmp_path)}
     overnight = [sys.executable, "-m", "flows.cli.main"]
     model = ["--model", "openai/gpt-4o", "--api-base", provider.api_base, "--batch"]
@@ -168,7 +168,7 @@ def test_kill_9_costs_no_batch(
             process.send_signal(signal.SIGKILL)
         is_sent.set()
 
-    provider.mailroom.created = created
+    provider.batches.created = created
     try:
         assert is_sent.wait(200)
         until = time.monotonic() + 10
@@ -186,7 +186,7 @@ def test_kill_9_costs_no_batch(
         timeout=200,
     )
     assert done.returncode == 0, done.stderr
-    assert len(provider.mailroom.sent) == 1
+    assert len(provider.batches.sent) == 1
     assert len(kept(tmp_path)) == 12
     assert_each_answer_is_there_once(provider, kept(tmp_path))
 

@@ -8,7 +8,7 @@ import pytest
 
 from flows.cli.main import run
 from tests.flows.conftest import Night
-from tests.provider import Answer, Provider, envelope
+from tests.provider import Answer, Provider, response_body
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
@@ -19,7 +19,9 @@ def answering(*bodies: str) -> Provider:
     def script(number: int, request: dict) -> Answer:
         code = f"def guess(offset):\n    {bodies[min(number, len(bodies) - 1)]}\n"
         message = {"role": "assistant", "content": f"```python\n{code}```"}
-        return Answer(envelope(request, [{"index": 0, "message": message, "finish_reason": "stop"}], "chat.completion"))
+        return Answer(
+            response_body(request, [{"index": 0, "message": message, "finish_reason": "stop"}], "chat.completion")
+        )
 
     return Provider(script)
 

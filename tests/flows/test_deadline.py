@@ -19,7 +19,7 @@ from tasks.history.database import Database
 from tasks.history.files import files_of
 from tasks.history.journal import Journal
 from tests.flows.conftest import Night
-from tests.provider import Answer, Provider, Request, envelope
+from tests.provider import Answer, Provider, Request, response_body
 
 CutNight = Callable[[Provider, int], float]
 
@@ -36,7 +36,9 @@ def answering(answers: list[str | None]) -> Provider:
         if text is None:
             return Answer(hang=True)
         message = {"role": "assistant", "content": text}
-        return Answer(envelope(request, [{"index": 0, "message": message, "finish_reason": "stop"}], "chat.completion"))
+        return Answer(
+            response_body(request, [{"index": 0, "message": message, "finish_reason": "stop"}], "chat.completion")
+        )
 
     return Provider(script)
 

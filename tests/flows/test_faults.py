@@ -16,15 +16,15 @@ from schemas.errors import TerminalProviderError
 from tasks.history.database import Database
 from tasks.sample import endpoint
 from tests.flows.conftest import Night
-from tests.provider import Answer, Provider, Request, honest
+from tests.provider import Answer, Provider, Request, default_response
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 PROMPTS, SAMPLES = 3, 2
 
 
 def program(request: Request, number: int) -> dict[str, Any]:
-    """An honest answer whose texts nobody else gives."""
-    answer = honest(request, number)
+    """Return a response whose texts are unique."""
+    answer = default_response(request, number)
     for k, choice in enumerate(answer["choices"]):
         choice["message"]["content"] = f"def guess_v2(offset):\n    return offset + {number}.{k}"
     return answer
@@ -69,7 +69,7 @@ class Fault:
     """One row of the matrix.
 
     Attributes:
-        answer: What the provider does in place of an honest answer, from its second request on.
+        answer: Response of the provider instead of the default one, from its second request on.
         times: How often; twice is as often as a sample is asked for, so that the night pauses.
         further: Requests beyond one a prompt.
         settings: Of sampling.
@@ -137,9 +137,9 @@ def test_no_fault_loses_a_sample_or_pays_for_one_twice(
     history = Database(tmp_path)
     rows = history.rows("FROM programs WHERE generation > 0")
     assert len(rows) == PROMPTS * SAMPLES, "no sample is lost"
-    assert texts(row["completion"] for row in rows) == texts(spoken(provider.sold)), "none is paid for twice"
+    assert texts(row["completion"] for row in rows) == texts(spoken(provider.responses)), "none is paid for twice"
     assert len(provider.requests) == PROMPTS + fault.further
-    assert provider.asked_at[2] - provider.asked_at[1] >= fault.wait_s
+    assert provider.request_times[2] - provider.request_times[1] >= fault.wait_s
     assert_books_are_right(rows, provider, usage_is_wrong=name.startswith("usage"))
     assert_told(name, history, rows)
 
@@ -159,7 +159,7 @@ def assert_books_are_right(rows: list[dict], provider: Provider, *, usage_is_wro
         letters = sum(len(request["messages"][0]["content"]) for request in provider.requests)
         assert letters / 10 < tokens_in < letters
     else:
-        assert (tokens_in, tokens_out) == (100 * len(provider.sold), 40 * len(provider.sold))
+        assert (tokens_in, tokens_out) == (100 * len(provider.responses), 40 * len(provider.responses))
 
 
 def assert_told(name: str, history: Database, rows: list[dict]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tasks.history.database import Database
 from tests.flows.conftest import Night
 from tests.flows.test_search import everything
-from tests.provider import Answer, Provider, Request, envelope
+from tests.provider import Answer, Provider, Request, response_body
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
@@ -27,7 +27,7 @@ def by_prompt(_number: int, request: Request) -> Answer:
         code = f"def guess(offset):\n    {_BODIES[drawn % 3].format(drawn % 9)}"
         message = {"role": "assistant", "content": f"```python\n{code}\n```"}
         choices.append({"index": place, "message": message, "finish_reason": "stop"})
-    return Answer(envelope(request, choices, "chat.completion"))
+    return Answer(response_body(request, choices, "chat.completion"))
 
 
 def test_prompts_tell_of_the_last_try_and_a_resumed_night_tells_the_same(

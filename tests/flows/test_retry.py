@@ -112,9 +112,9 @@ def test_the_files_of_a_retry_do_not_depend_on_who_retried(night: Night, provide
 
 
 def same_for_same(request: dict[str, Any]) -> dict[str, Any]:
-    from tests.provider import honest
+    from tests.provider import default_response
 
-    return honest(request, len(request["messages"][-1]["content"]))
+    return default_response(request, len(request["messages"][-1]["content"]))
 
 
 def test_a_generation_is_tried_again_before_it_is_given_up(night: Night, provider: Provider, few: dict, tmp_path: Path):

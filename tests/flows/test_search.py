@@ -22,7 +22,7 @@ from tasks.history.atomic_files import read_file
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
 from tests.flows.conftest import Night
-from tests.provider import Answer, Provider, envelope
+from tests.provider import Answer, Provider, response_body
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
@@ -258,12 +258,14 @@ def test_what_is_in_flight_when_a_night_ends_is_in_its_books(
     night: Night, provider: Provider, asks: dict, tmp_path: Path
 ):
     sorry = {"index": 0, "message": {"role": "assistant", "content": "I am sorry."}, "finish_reason": "stop"}
-    provider.script = lambda _, request: Answer(envelope(request, [sorry] * request["n"], "chat.completion"))
+    provider.script = lambda _, request: Answer(response_body(request, [sorry] * request["n"], "chat.completion"))
     provider.latency_s = 1.0
     night(5, settings=asks, patience=1)
     (row,) = Database(tmp_path).rows("FROM nights")
     assert (row["stop_reason"], row["generations"]) == ("patience", 1)
-    assert row["samples"] == sum(len(answer["choices"]) for answer in provider.sold) == 2 * 6, "one generation ahead"
+    assert row["samples"] == sum(len(answer["choices"]) for answer in provider.responses) == 2 * 6, (
+        "one generation ahead"
+    )
 
 
 def test_two_nights_of_one_run_never_run_at_once(night: Night, tmp_path: Path):

@@ -18,7 +18,7 @@ import pytest
 from tasks.history.database import Database
 from tests.accidents import Accidents, Night, wait_until
 from tests.engine import PrivateEngine
-from tests.provider import Answer, Provider, Request, honest
+from tests.provider import Answer, Provider, Request, default_response
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect, pytest.mark.slow]
 
@@ -43,7 +43,7 @@ class Shop:
         if fault < 0.125:
             self.faults += 1
             return self._fault(fault)
-        body = honest(request, number)
+        body = default_response(request, number)
         for choice in body["choices"]:
             mark = f"answer-{number}-{choice['index']}"
             choice["message"]["content"] += f"\n\n# {mark}\n"

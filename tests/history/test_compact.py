@@ -243,7 +243,7 @@ import os, signal, sys
 from pathlib import Path
 from tasks.history import compact
 from tasks.history.files import RunFiles
-from tasks.history.run_lock import locked
+from tasks.history.run_lock import run_lock
 
 exchange, when = compact._exchange, sys.argv[2]
 def dying(*paths):
@@ -253,7 +253,7 @@ def dying(*paths):
 
 compact._exchange = dying
 files = RunFiles(Path(sys.argv[1]))
-with locked(files):
+with run_lock(files):
     compact.compact(files, 1)
 """
 

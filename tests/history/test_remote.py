@@ -170,11 +170,11 @@ DIES = """
 import os, signal, sys
 from pathlib import Path
 from tasks.history.files import RunFiles
-from tasks.history.run_lock import locked
-from tasks.history.store import Store
+from tasks.history.run_lock import run_lock
+from tasks.history.store import ObjectStore
 from tests.history.made import grow
 
-put, after = Store._put, int(sys.argv[2])
+put, after = ObjectStore._put, int(sys.argv[2])
 counted = []
 def dying(store, key, content):
     put(store, key, content)
@@ -182,9 +182,9 @@ def dying(store, key, content):
         counted.append(key)
         if len(counted) == after:
             os.kill(os.getpid(), signal.SIGKILL)
-Store._put = dying
+ObjectStore._put = dying
 files = RunFiles(Path(sys.argv[1]))
-with locked(files):
+with run_lock(files):
     grow(files, 3)
 """
 

@@ -1,4 +1,4 @@
-"""A real Chromium without a window, driven over its DevTools protocol: what a page draws, says and asks for."""
+"""Drives a headless Chromium over its DevTools protocol."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ class Page:
     """One tab.
 
     Attributes:
-        said: What was written to the console, and every exception.
-        asked: Every address that was asked for.
+        console: Messages of the console, and exceptions.
+        requests: Addresses that were requested.
     """
 
     def __init__(self, socket: Connection) -> None:
         self._socket = socket
         self._number = 0
         self._loaded = 0
-        self.said: list[str] = []
-        self.asked: list[str] = []
+        self.console: list[str] = []
+        self.requests: list[str] = []
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
 
     def open(self, address: str, *, width: int = 900, height: int = 900, dark: bool = False) -> None:
-        """Opens an address on a screen of this size and waits until it is loaded."""
+        """Open an address on a screen of this size and wait until it is loaded."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self.call("Emulation.setDeviceMetricsOverride", **metrics)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -49,10 +49,10 @@ class Page:
         before = self._loaded
         self.call("Page.navigate", url=address)
         while self._loaded == before:
-            self._take(self._receive())
+            self._handle(self._receive())
 
     def value(self, script: str) -> Any:
-        """What a script gives, awaited if it is a promise."""
+        """Return the value of a script, awaited if it is a promise."""
         answer = self.call(
             "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True, userGesture=True
         )
@@ -60,10 +60,10 @@ class Page:
         return answer["result"].get("value")
 
     def until(self, script: str, timeout_s: float = 20) -> None:
-        """Waits until a script gives something true."""
+        """Wait until the value of a script is true."""
         end = time.monotonic() + timeout_s
         while not self.value(script):
-            assert time.monotonic() < end, f"still not: {script}"
+            assert time.monotonic() < end, f"timed out waiting for: {script}"
             self.value("new Promise((done) => setTimeout(done, 50))")
 
     def press(self, key: str) -> None:
@@ -78,11 +78,11 @@ class Page:
         path.write_bytes(base64.b64decode(data))
 
     def printed(self) -> bytes:
-        """The page as PDF."""
+        """Return the page as PDF."""
         return base64.b64decode(self.call("Page.printToPDF")["data"])
 
     def tree(self) -> list[tuple[str, str]]:
-        """Role and name of everything that a screen reader is told of."""
+        """Return the role and the name of every node of the accessibility tree."""
         nodes = self.call("Accessibility.getFullAXTree")["nodes"]
         return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
 
@@ -90,31 +90,31 @@ class Page:
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
         while (message := self._receive()).get("id") != self._number:
-            self._take(message)
+            self._handle(message)
         assert "error" not in message, message["error"]
         return message["result"]
 
     def _receive(self) -> dict[str, Any]:
         return json.loads(self._socket.recv(timeout=30))
 
-    def _take(self, message: dict[str, Any]) -> None:
-        told = message.get("params", {})
+    def _handle(self, message: dict[str, Any]) -> None:
+        parameters = message.get("params", {})
         match message.get("method"):
             case "Page.loadEventFired":
                 self._loaded += 1
             case "Network.requestWillBeSent":
-                self.asked.append(told["request"]["url"])
+                self.requests.append(parameters["request"]["url"])
             case "Runtime.consoleAPICalled":
-                self.said.append(str([one.get("value") for one in told["args"]]))
+                self.console.append(str([argument.get("value") for argument in parameters["args"]]))
             case "Runtime.exceptionThrown":
-                self.said.append(str(told["exceptionDetails"]))
+                self.console.append(str(parameters["exceptionDetails"]))
             case "Log.entryAdded":
-                self.said.append(told["entry"]["text"])
+                self.console.append(parameters["entry"]["text"])
 
 
 @contextmanager
 def browser(program: str) -> Iterator[Page]:
-    """A browser of its own, with nothing remembered."""
+    """Start a browser with an empty profile."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [
             program,
@@ -138,14 +138,14 @@ def browser(program: str) -> Iterator[Page]:
 
 
 def _address(profile: Path, process: subprocess.Popen[bytes]) -> str:
-    """Where the first tab's DevTools listen."""
+    """Return the address of the first tab's DevTools."""
     import urllib.request
 
     port_file = profile / "DevToolsActivePort"
     end = time.monotonic() + 60
     while not (port_file.exists() and port_file.read_text().count("\n")):
-        assert process.poll() is None, "Chromium ended at its start"
-        assert time.monotonic() < end, "Chromium does not say where it listens"
+        assert process.poll() is None, "Chromium ended while starting"
+        assert time.monotonic() < end, "Chromium did not write its port"
         time.sleep(0.05)
     port = port_file.read_text().splitlines()[0]
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=30) as answer:

@@ -1,4 +1,4 @@
-"""A history with two nights in which models are hostile, its report, and a browser to read it with."""
+"""Fixtures: a history of two nights with hostile completions, and a browser for its report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOSTILE_MODEL = "test/<b onclick=alert(3)>\"'&"
 
 
 def two_nights(history: Path) -> RunFiles:
-    """A made history: ten generations in two nights, a best with hostile code, a hostile model and hostile errors."""
+    """Make a history of ten generations in two nights, with hostile code, a hostile model name and hostile errors."""
     files = create(history, islands=4)
     grow(files, 5)
     write_night(files, 1, first=1, last=5)
@@ -49,10 +49,10 @@ def two_nights(history: Path) -> RunFiles:
 def write_night(
     files: RunFiles, number: int, *, first: int, last: int, winner: int = 0, held_out: float | None = -0.25
 ) -> None:
-    """A night's row whose final was won by the best program so far, or by one behind it."""
+    """Write a night whose final evaluation chose the best program so far, or one ranked behind it."""
     past = record.read_run_history(files)
     ranked = sorted(past.programs.values(), key=lambda program: -program.score)
-    begun = NOW + timedelta(days=number - 1)
+    started_at = NOW + timedelta(days=number - 1)
     finalists = (
         Finalist(ranked[0], ranked[0].score, -0.5, held_out),
         Finalist(past.start, past.start.score, -8.0, -7.0),
@@ -61,11 +61,11 @@ def write_night(
         files,
         NightRecord(
             number,
-            begun,
+            started_at,
             past.start.score,
             ranked[0].score,
             ranked[winner].id,
-            ended_at=begun + timedelta(hours=1),
+            ended_at=started_at + timedelta(hours=1),
             generations=last - first + 1,
             samples=100,
             cost_usd=1.5,
@@ -76,8 +76,8 @@ def write_night(
 
 
 @pytest.fixture(scope="session")
-def told_run(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
-    return two_nights(tmp_path_factory.mktemp("told"))
+def reported_run(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
+    return two_nights(tmp_path_factory.mktemp("reported"))
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +91,7 @@ def chromium() -> Iterator[Page]:
 
 @pytest.fixture
 def page(chromium: Page) -> Page:
-    """A tab in which nothing was said or asked for yet."""
-    chromium.said.clear()
-    chromium.asked.clear()
+    """A tab with an empty console and no requests so far."""
+    chromium.console.clear()
+    chromium.requests.clear()
     return chromium

@@ -17,20 +17,20 @@ _WIDTH, _HEIGHT = 900, 1100
 
 
 def draw(run: str, history: Path, folder: Path = PICTURES) -> list[Path]:
-    """Two PNGs of the top of a run's report: in light, and in dark.
+    """Write two PNGs of the top of a run's report, one in the light and one in the dark colour scheme.
 
     Args:
-        run: Its id, a prefix of one, or `last`.
+        run: Id of the run, a unique prefix of it, or `last`.
         history: Directory of the history.
-        folder: Where the pictures go.
+        folder: Directory of the pictures.
     """
     program = find_chromium()
-    assert program is not None, "no Chromium; `make browser` brings one"
+    assert program is not None, "no Chromium; `make browser` installs it"
     page = render(build_report(Database(history), find_run(history, run), None))
     folder.mkdir(exist_ok=True)
     pictures = [folder / "report-light.png", folder / "report-dark.png"]
-    with tempfile.TemporaryDirectory() as place, browser(program) as tab:
-        file = Path(place) / "report.html"
+    with tempfile.TemporaryDirectory() as directory, browser(program) as tab:
+        file = Path(directory) / "report.html"
         file.write_text(page, encoding="utf-8")
         tab.call("Emulation.setScrollbarsHidden", hidden=True)
         for picture in pictures:

@@ -1,10 +1,10 @@
-"""Code that does not read as it runs is told, and honest code in any language is not."""
+"""Code that does not read as it runs has a warning, and honest code in any language has none."""
 
 from __future__ import annotations
 
 import pytest
 
-from tasks.report.code_view import coloured, difference, unified
+from tasks.report.code_view import diff_lines, highlighted, unified_diff
 from tasks.report.misreading import warning
 
 MISLEADING = {
@@ -23,31 +23,31 @@ MISLEADING = {
 }
 
 
-@pytest.mark.parametrize(("code", "says"), MISLEADING.values(), ids=MISLEADING)
-def test_misleading_code_is_told(code: str, says: str):
+@pytest.mark.parametrize(("code", "reason"), MISLEADING.values(), ids=MISLEADING)
+def test_misleading_code_has_a_warning(code: str, reason: str):
     assert warning(code).startswith("this code does not read as it runs: line")
-    assert says in warning(code)
-    assert says in coloured(code).warning
+    assert reason in warning(code)
+    assert reason in highlighted(code).warning
 
 
 @pytest.mark.parametrize(
     "code",
     ["", "x = 1\n\ty = 2", "Δt = α * β_1  # größer", "s = 'привет'  # оса", "π = 3\nµ = 1\nрезультат = 2", "x = ("],
 )
-def test_honest_code_is_not(code: str):
+def test_honest_code_has_no_warning(code: str):
     assert warning(code) == ""
 
 
-def test_only_the_first_few_are_told():
+def test_a_warning_lists_only_the_first_few_reasons():
     assert "; and 7 more" in warning("\n".join(["x = '\u202e'"] * 12))
 
 
-def test_the_page_shows_what_is_hidden():
-    assert "\\u202e" in coloured("x = '\u202e'").html
-    assert "\u202e" not in str(difference("x = 1", "x = '\u202e'"))
+def test_the_page_shows_hidden_characters():
+    assert "\\u202e" in highlighted("x = '\u202e'").html
+    assert "\u202e" not in str(diff_lines("x = 1", "x = '\u202e'"))
 
 
 def test_a_difference_keeps_every_character_of_a_line():
-    lines = unified("a\u2028b\rc\x0cd\nsame\n", "e\nsame\n")
+    lines = unified_diff("a\u2028b\rc\x0cd\nsame\n", "e\nsame\n")
     assert lines[3:] == ["-a\u2028b\rc\x0cd", "+e", " same"]
-    assert unified("", "a\n")[2:] == ["@@ -0,0 +1 @@", "+a"]
+    assert unified_diff("", "a\n")[2:] == ["@@ -0,0 +1 @@", "+a"]

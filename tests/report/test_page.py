@@ -1,4 +1,4 @@
-"""The report in a real browser: all of it is drawn, nothing is asked of anybody, and no text of a model is obeyed."""
+"""The report in a real browser: all charts are drawn, nothing is requested, and text of models is never executed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from flows.cli.summary import print_summary
 from flows.notifications import night_in_words
 from flows.report.build import build_report
 from flows.report.explanation import explain
-from flows.report.score_curves import every, score_curves
+from flows.report.score_curves import all_score_curves, score_curves
 from tasks.history import record
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
-from tasks.report.code_view import DiffLine, difference
+from tasks.report.code_view import DiffLine, diff_lines
 from tasks.report.comparison import render_comparison, render_index
 from tasks.report.page import render
 from tests.history.made import create, grow
@@ -31,11 +31,11 @@ TEMPLATES = Path(__file__).parents[2] / "tasks/report/templates"
 
 
 @pytest.fixture(scope="session")
-def report(told_run: RunFiles, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The address of the report of two nights."""
-    story = build_report(Database(told_run.directory.parents[1]), told_run)
+def report(reported_run: RunFiles, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the address of the report of two nights."""
+    data = build_report(Database(reported_run.directory.parents[1]), reported_run)
     path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(render(story), encoding="utf-8")
+    path.write_text(render(data), encoding="utf-8")
     return path.as_uri()
 
 
@@ -53,11 +53,11 @@ def test_every_chart_is_drawn_at_every_width_in_both_schemes(page: Page, report:
     assert (sum(int(part) for part in re.findall(r"\d+", paper)) < 200) is dark
 
 
-def test_nothing_is_said_to_the_console_and_nothing_is_asked_of_anybody(page: Page, report: str):
+def test_nothing_is_written_to_the_console_and_nothing_is_requested(page: Page, report: str):
     page.open(report)
     page.value("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-    assert page.said == []
-    assert [address for address in page.asked if address not in (report, "data:,")] == []
+    assert page.console == []
+    assert [address for address in page.requests if address not in (report, "data:,")] == []
 
 
 def test_the_policy_lets_nothing_in_but_the_pages_own_style_and_script(page: Page, report: str):
@@ -67,19 +67,21 @@ def test_the_policy_lets_nothing_in_but_the_pages_own_style_and_script(page: Pag
     page.value("document.body.append(Object.assign(new Image(), {src: 'http://127.0.0.1:9/x.png'}))")
     assert page.value("window.owned") is None
     page.until("true")
-    assert sum("Content Security Policy" in one for one in page.said) == 2, page.said
+    assert sum("Content Security Policy" in message for message in page.console) == 2, page.console
 
 
-def test_text_of_models_is_shown_and_not_obeyed(page: Page, report: str):
+def test_text_of_models_is_shown_and_not_executed(page: Page, report: str):
     page.open(report)
     assert page.value("document.querySelectorAll('main script, main img, [onclick], [onerror]').length") == 0
     code = page.value("document.getElementById('best-code').textContent")
-    assert HOSTILE.replace("\u202e", "\\u202e") in code, "and what would turn the reading direction is made visible"
+    assert HOSTILE.replace("\u202e", "\\u202e") in code, (
+        "characters that reverse the text are shown as escape sequences"
+    )
     assert HOSTILE_MODEL in page.value("document.getElementById('models').textContent")
     assert "</code></pre></script>" in page.value("document.getElementById('failures').textContent")
 
 
-def test_the_headline_tells_start_best_and_gain_on_every_split(page: Page, report: str):
+def test_the_result_shows_start_best_and_gain_on_every_split(page: Page, report: str):
     page.open(report)
     text = page.value("document.getElementById('result').innerText")
     for part in ("−7", "−0.25", "+6.75", "held-out", "validation", "deadline"):
@@ -87,23 +89,23 @@ def test_the_headline_tells_start_best_and_gain_on_every_split(page: Page, repor
 
 
 @pytest.mark.parametrize(
-    ("held_out", "said"),
+    ("held_out", "pattern"),
     [
         (-0.25, r"a gain of .*\+6\.75"),
         (-7.0, "no gain there, but .* on the training inputs"),
         (-8.0, "worse by 1 there, but .* on the training inputs"),
     ],
 )
-def test_the_headline_calls_no_gain_and_a_loss_what_they_are(tmp_path: Path, held_out: float, said: str):
+def test_the_headline_distinguishes_a_gain_no_gain_and_a_loss(tmp_path: Path, held_out: float, pattern: str):
     files = create(tmp_path, islands=4)
     grow(files, 3)
     write_night(files, 1, first=1, last=3, held_out=held_out)
     headline = re.search(r'<p class="lede">.*', render(build_report(Database(tmp_path), files, None)))
     assert headline
-    assert re.search(said, headline[0])
+    assert re.search(pattern, headline[0])
 
 
-def test_a_best_that_fails_on_inputs_it_has_never_seen_is_said_to_fail_wherever_it_is_told_of(
+def test_a_best_program_that_fails_on_held_out_inputs_is_reported_as_failing_everywhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     files = create(tmp_path, islands=4)
@@ -122,7 +124,7 @@ def test_a_best_that_fails_on_inputs_it_has_never_seen_is_said_to_fail_wherever_
     assert "none on the held-out inputs, where it fails" in capsys.readouterr().err
 
 
-def test_a_best_that_validation_chose_says_so_where_the_charts_show_a_higher_one(tmp_path: Path):
+def test_a_note_explains_a_best_program_that_validation_chose_over_a_higher_training_score(tmp_path: Path):
     files = create(tmp_path, islands=4)
     grow(files, 3)
     ranked = sorted(record.read_run_history(files).programs.values(), key=lambda program: -program.score)
@@ -143,7 +145,7 @@ def test_the_copy_button_copies_the_whole_function(page: Page, report: str):
     assert copied.startswith("def guess(offset: int) -> float:")
 
 
-def test_the_toggle_turns_the_scheme_and_is_kept(page: Page, report: str):
+def test_the_toggle_changes_the_colour_scheme_permanently(page: Page, report: str):
     page.open(report)
     before = page.value("getComputedStyle(document.body).backgroundColor")
     page.value("document.getElementById('theme').click()")
@@ -154,7 +156,7 @@ def test_the_toggle_turns_the_scheme_and_is_kept(page: Page, report: str):
     page.value("document.getElementById('theme').click()")
 
 
-def test_a_phone_scrolls_one_way_only(page: Page, report: str):
+def test_a_phone_scrolls_only_vertically(page: Page, report: str):
     page.open(report, width=360, height=740)
     page.value("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     assert page.value("document.scrollingElement.scrollWidth") <= 360
@@ -162,7 +164,7 @@ def test_a_phone_scrolls_one_way_only(page: Page, report: str):
         const svg = text.ownerSVGElement, box = svg.getBoundingClientRect();
         return box.width ? parseFloat(getComputedStyle(text).fontSize) * box.width / svg.viewBox.baseVal.width : 99;
     }))"""
-    assert page.value(small) >= 10.5, "charts are drawn anew for a phone, not shrunk"
+    assert page.value(small) >= 10.5, "charts have their own drawing for a phone instead of being shrunk"
 
 
 def test_the_keyboard_reads_the_score_along_the_curve(page: Page, report: str):
@@ -177,7 +179,7 @@ def test_the_keyboard_reads_the_score_along_the_curve(page: Page, report: str):
     assert "generation 10" in last
 
 
-def test_a_pointer_reads_it_too(page: Page, report: str):
+def test_a_pointer_reads_the_score_along_the_curve(page: Page, report: str):
     page.open(report)
     page.value("document.querySelector('#chart-over-samples').scrollIntoView({behavior: 'instant', block: 'center'})")
     x, y = page.value(
@@ -188,13 +190,13 @@ def test_a_pointer_reads_it_too(page: Page, report: str):
     page.until("document.querySelector('#chart-over-samples .reading').textContent.startsWith('best ')")
 
 
-def test_a_screen_reader_finds_landmarks_headings_charts_in_words_and_named_tables(page: Page, report: str):
+def test_a_screen_reader_finds_landmarks_headings_described_charts_and_named_tables(page: Page, report: str):
     page.open(report)
     tree = page.tree()
     roles = {role for role, _ in tree}
     assert {"banner", "main", "navigation", "contentinfo", "table", "heading"} <= roles
     headings = [name for role, name in tree if role == "heading"]
-    sections = ["Result", "The best program", "Score", "Lineage of the best", "Islands", "Models", "Failures"]
+    sections = ["Result", "The best program", "Score", "Lineage of the best program", "Islands", "Models", "Failures"]
     assert [name for name in headings if name in sections] == sections
     images = [name for role, name in tree if role in ("image", "img")]
     assert len(images) == len(CHARTS)
@@ -221,7 +223,7 @@ def test_every_id_is_there_once(page: Page, report: str):
     assert len(ids) == len(set(ids))
 
 
-def test_comparison_and_index_are_drawn_without_a_word_to_the_console(page: Page, tmp_path: Path):
+def test_comparison_and_index_are_drawn_and_write_nothing_to_the_console(page: Page, tmp_path: Path):
     for number in range(6):
         files = create(tmp_path, f"20260101-220{number}-toy-aaaa", islands=3 if number % 2 else 5)
         grow(files, 4, seed=number)
@@ -229,12 +231,12 @@ def test_comparison_and_index_are_drawn_without_a_word_to_the_console(page: Page
     ids = [run.name for run in (tmp_path / "runs").iterdir()]
     for name, html in (
         ("compare.html", render_comparison(score_curves(database, ids))),
-        ("index.html", render_index(every(database), ids[:1])),
+        ("index.html", render_index(all_score_curves(database), ids[:1])),
     ):
         (tmp_path / name).write_text(html, encoding="utf-8")
         page.open((tmp_path / name).as_uri())
         assert page.value("document.querySelectorAll('svg path').length") > 5
-        assert page.said == []
+        assert page.console == []
         page.open((tmp_path / name).as_uri(), width=360)
         assert page.value("document.scrollingElement.scrollWidth") <= 360
 
@@ -243,7 +245,7 @@ def test_comparison_and_index_are_drawn_without_a_word_to_the_console(page: Page
 
 
 def brightness(colour: str) -> float:
-    """Relative luminance, WCAG 2.2."""
+    """Return the relative luminance of a colour, as in WCAG 2.2."""
     parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
@@ -260,22 +262,22 @@ def test_every_colour_of_text_can_be_read(scheme: int):
             assert (high + 0.05) / (low + 0.05) >= 4.5, (name, ground)
 
 
-def test_both_ways_to_the_dark_scheme_lead_to_the_same():
+def test_the_dark_scheme_is_the_same_by_system_and_by_choice():
     blocks = re.findall(r":root[^{]*\{([^}]*--paper[^}]*)\}", (TEMPLATES / "page.css").read_text())
     assert blocks[1].split() == blocks[2].split()
 
 
-def test_templates_escape_everything_but_what_is_their_own():
+def test_templates_escape_everything_but_their_own_assets_and_highlighted_code():
     for path in TEMPLATES.glob("*.jinja"):
         for safe in re.findall(r"\{\{ ([^}]*?) \| safe \}\}", path.read_text()):
-            assert safe in ("style", "script", "live_script", "code.html", "shown.html"), safe
+            assert safe in ("style", "script", "live_script", "code.html"), safe
 
 
-def test_a_very_long_line_is_compared_as_a_whole_and_in_no_time():
-    began = time.process_time()
+def test_a_very_long_line_is_compared_as_a_whole_and_quickly():
+    start = time.process_time()
     old, new = (f"x = '{'`' * 40_000}{end}'" for end in "ab")
-    assert difference(old, new) == [DiffLine("removed", ((old, True),)), DiffLine("added", ((new, True),))]
-    assert time.process_time() - began < 1
+    assert diff_lines(old, new) == [DiffLine("removed", ((old, True),)), DiffLine("added", ((new, True),))]
+    assert time.process_time() - start < 1
 
 
 def test_the_readme_s_pictures_are_drawn_by_a_command_and_small(tmp_path: Path):

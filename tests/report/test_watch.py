@@ -1,4 +1,4 @@
-"""`overnight watch`: the same page on this machine only, which follows the run as generations are committed."""
+"""`overnight watch`: the report on this machine only, updated as generations are committed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def growing(tmp_path: Path) -> RunFiles:
 
 @contextlib.contextmanager
 def watching(history: Path, *arguments: str) -> Iterator[str]:
-    """The address of a page that is served until the block ends, as by Ctrl-C."""
+    """Serve the page until the block ends, as by Ctrl-C, and yield its address."""
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.cli.main", "watch", "last", *arguments],
         env={**os.environ, "OVERNIGHT_HISTORY": str(history)},
@@ -38,10 +38,10 @@ def watching(history: Path, *arguments: str) -> Iterator[str]:
     )
     try:
         assert process.stderr is not None
-        said = process.stderr.readline()
-        yield re.findall(r"http://\S+", said)[0]
+        message = process.stderr.readline()
+        yield re.findall(r"http://\S+", message)[0]
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) in (0, 130), "Ctrl-C ends it in good order"
+        assert process.wait(10) in (0, 130), "Ctrl-C ends it cleanly"
         assert "Traceback" not in process.stderr.read()
     finally:
         process.kill()
@@ -56,25 +56,25 @@ def fetch(address: str, **headers: str) -> tuple[int, dict[str, str], str]:
         return error.code, dict(error.headers), ""
 
 
-def test_the_page_is_sent_again_only_when_there_is_more_to_tell(growing: RunFiles):
+def test_the_page_is_sent_again_only_when_the_run_has_changed(growing: RunFiles):
     with watching(growing.directory.parents[1]) as address:
         status, headers, html = fetch(address)
-        mark = {"If-None-Match": {name.lower(): value for name, value in headers.items()}["etag"]}
+        version = {"If-None-Match": {name.lower(): value for name, value in headers.items()}["etag"]}
         assert (status, growing.run_id in html) == (200, True)
-        assert fetch(f"{address}page", **mark)[0] == 304
+        assert fetch(f"{address}page", **version)[0] == 304
         grow(growing, 1)
-        status, _, html = fetch(f"{address}page", **mark)
+        status, _, html = fetch(f"{address}page", **version)
         assert (status, growing.run_id in html) == (200, True)
 
 
-def test_it_answers_this_machine_by_its_own_name_only(growing: RunFiles):
+def test_it_answers_only_requests_for_a_local_host_name(growing: RunFiles):
     with watching(growing.directory.parents[1]) as address:
         assert address.startswith("http://127.0.0.1:")
         assert fetch(address, Host="evil.example")[0] == 400
         assert fetch(f"{address}etc/passwd")[0] == 404
 
 
-def test_a_port_that_is_taken_is_said(growing: RunFiles):
+def test_a_port_that_is_taken_is_reported(growing: RunFiles):
     history = growing.directory.parents[1]
     with watching(history) as address:
         port = address.rstrip("/").rpartition(":")[2]
@@ -89,7 +89,7 @@ def test_a_port_that_is_taken_is_said(growing: RunFiles):
     assert f"cannot listen on port {port}" in done.stderr
 
 
-def test_the_browser_shows_a_new_generation_without_being_asked(growing: RunFiles, page: Page):
+def test_the_browser_shows_a_new_generation_without_a_reload(growing: RunFiles, page: Page):
     with watching(growing.directory.parents[1]) as address:
         page.open(address)
         page.until("document.getElementById('live').textContent.startsWith('live: changes')")
@@ -97,8 +97,8 @@ def test_the_browser_shows_a_new_generation_without_being_asked(growing: RunFile
         grow(growing, 1)
         page.until(f"document.querySelector('main').innerText !== {before!r}")
         assert page.value("document.querySelectorAll('svg').length") > 0
-        assert all(asked.startswith((address, "data:")) for asked in page.asked)
-        assert page.said == []
+        assert all(request.startswith((address, "data:")) for request in page.requests)
+        assert page.console == []
     page.until("document.getElementById('live').textContent.startsWith('not live')")
 
 

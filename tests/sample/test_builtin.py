@@ -1,4 +1,4 @@
-"""What the built-in model promises: an answer to any prompt, that parses, is new, and reads only what it may."""
+"""The built-in model answers every prompt with code that parses, is new, and reads only names in scope."""
 
 import ast
 import subprocess
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tasks.sample.builtin import mutate
 from tasks.sample.builtin.mutation_sites import survey
-from tasks.sample.builtin.prompt_parsing import read_prompt
+from tasks.sample.builtin.prompt_parsing import parse_prompt
 from tasks.sample.builtin.trees import dump, size
 
 PREFACE = '''"""Online bin packing. Item sizes are from 20 to 100, bins hold 150."""
@@ -110,11 +110,11 @@ def test_a_prompt_without_an_empty_header_asks_for_the_version_after_the_last():
 
 
 def test_the_same_prompt_and_seed_give_the_same_answer_in_another_process(prompt):
-    here = [mutate(prompt, seed) for seed in range(20)]
+    answers = [mutate(prompt, seed) for seed in range(20)]
     code = "import sys; from tasks.sample.builtin import mutate; p = sys.stdin.read()\n"
     code += "sys.stdout.write(repr([mutate(p, s) for s in range(20)]))"
 
-    there = subprocess.run(
+    other_process = subprocess.run(
         [sys.executable, "-c", code],
         input=prompt,
         capture_output=True,
@@ -123,7 +123,7 @@ def test_the_same_prompt_and_seed_give_the_same_answer_in_another_process(prompt
         env={"PYTHONHASHSEED": "7"},
     )
 
-    assert ast.literal_eval(there.stdout) == here
+    assert ast.literal_eval(other_process.stdout) == answers
 
 
 def test_other_seeds_mostly_give_other_answers(prompt):
@@ -133,17 +133,17 @@ def test_other_seeds_mostly_give_other_answers(prompt):
 
 
 def test_no_answer_is_a_version_shown(prompt):
-    parents = {dump(p.body) for p in read_prompt(prompt).parents}
+    parents = {dump(p.body) for p in parse_prompt(prompt).parents}
 
     assert not parents & {dump(body_of(mutate(prompt, seed))) for seed in range(150)}
 
 
 def test_an_answer_reads_only_names_that_have_a_value_there(prompt):
-    scene = read_prompt(prompt)
-    allowed = {name for p in scene.parents for name in survey(p, scene.env).undefined}
+    parsed = parse_prompt(prompt)
+    allowed = {name for p in parsed.parents for name in survey(p, parsed.env).undefined}
 
     for seed in range(150):
-        assert survey(function_of(mutate(prompt, seed)), scene.env).undefined <= allowed
+        assert survey(function_of(mutate(prompt, seed)), parsed.env).undefined <= allowed
 
 
 def test_a_constant_of_the_preface_is_in_scope_and_an_ancestor_is_not():
@@ -159,7 +159,7 @@ def test_parents_that_do_not_parse_leave_a_fresh_answer():
     assert "bins" in "".join(mutate(prompt, seed) for seed in range(20))
 
 
-def test_a_constant_start_grows_into_something_that_looks_at_its_arguments():
+def test_children_of_a_constant_read_their_arguments():
     answers = [mutate(PROMPTS["constant"], seed) for seed in range(100)]
 
     assert sum("el" in source_of(body_of(a)) for a in answers) > 50
@@ -192,7 +192,7 @@ def test_few_answers_crash_on_a_sequence():
     assert crashed < 45
 
 
-def test_a_prompt_that_shows_all_that_can_be_grown_is_still_answered_with_something_new():
+def test_a_prompt_that_shows_all_possible_answers_still_gets_a_new_one():
     prompt = make_prompt("def coin_v{}() -> bool:", "return True", "return False", preface="")
 
     assert source_of(body_of(mutate(prompt, 0))) not in ("return True", "return False")

@@ -1,4 +1,4 @@
-"""What the built-in model finds out by trying its answers: which say nothing new, and which can be said shorter."""
+"""The built-in model runs its answers to discard those that behave like a parent, and to shorten the others."""
 
 import ast
 import math
@@ -53,19 +53,19 @@ def parse_body(body: str) -> list[ast.stmt]:
 
 
 def run(body: str, **names: Any) -> Any:
-    return Call(names).answer(parse_body(body))
+    return Call(names).run(parse_body(body))
 
 
 def pruned(form: str, body: str) -> str:
-    feedback = read_context(make_prompt(form, "return 0.0"))
+    context = read_context(make_prompt(form, "return 0.0"))
     function = ast.parse("def f():\n" + textwrap.indent(body, "    ")).body[0]
     assert isinstance(function, ast.FunctionDef)
-    prune(function, feedback.scene.env, feedback.scenarios)
-    simplify(function, feedback.scene.env)
+    prune(function, context.parsed.env, context.scenarios)
+    simplify(function, context.parsed.env)
     return "\n".join(map(ast.unparse, function.body))
 
 
-def test_few_answers_do_what_the_parent_does():
+def test_few_answers_behave_like_the_parent():
     numpy = pytest.importorskip("numpy")
     cases = [(float(item), numpy.arange(item, 151.0)) for item in range(20, 101, 8)]
     parent = "return np.where(bins - item > 30, bins, item - bins) * 3"
@@ -77,27 +77,27 @@ def test_few_answers_do_what_the_parent_does():
             return [numpy.unique(names[name](*case) + 0 * case[1], return_inverse=True)[1].tolist() for case in cases]
 
     before = order(f"def priority_v0(item, bins):\n    {parent}", "priority_v0")
-    idle = 0
+    same = 0
     for seed in range(200):
         try:
-            idle += order(mutate(make_prompt(PACKING, parent), seed), "priority_v1") == before
+            same += order(mutate(make_prompt(PACKING, parent), seed), "priority_v1") == before
         except (ArithmeticError, ValueError):
             continue
 
-    assert idle < 40
+    assert same < 40
 
 
 def test_the_interpreter_agrees_with_numpy():
     numpy = pytest.importorskip("numpy")
     parent = "gap = bins - item\nif item > 60:\n    gap = gap * 2\nreturn np.where(gap < 3, 100 - gap, gap % 7 / item)"
     prompt = make_prompt(PACKING, parent)
-    feedback = read_context(prompt)
+    context = read_context(prompt)
     agreed = 0
     for seed in range(150):
         answer = mutate(prompt, seed)
-        for scenario in feedback.scenarios[:3]:
+        for scenario in context.scenarios[:3]:
             try:
-                found = Call(dict(scenario)).answer(body_of(answer))
+                found = Call(dict(scenario)).run(body_of(answer))
             except UNKNOWN:
                 continue
             names: dict[str, Any] = {"np": numpy, "CAPACITY": 150}
@@ -144,12 +144,12 @@ def test_the_interpreter_runs_loops_and_sequences(body, wanted):
         "x = 1",
     ],
 )
-def test_the_interpreter_gives_up_on_what_it_does_not_know_or_what_takes_long(body):
+def test_the_interpreter_gives_up_on_unsupported_code_and_on_code_that_takes_long(body):
     with pytest.raises(UNKNOWN):
         run(body, el=(1, 2))
 
 
-def test_whole_numbers_do_not_grow_without_end():
+def test_integers_do_not_grow_without_limit():
     value = run("x = 3\nfor i in range(250):\n    x = x * x\n    x = min(x, 1e9)\nreturn x")
 
     assert math.isfinite(value)
@@ -167,5 +167,5 @@ def test_whole_numbers_do_not_grow_without_end():
         (CAPS, "return n * el[1] + el[0]", "return n * el[1] + el[0]"),
     ],
 )
-def test_what_never_happens_is_left_out(form, body, wanted):
+def test_code_without_effect_is_pruned(form, body, wanted):
     assert pruned(form, body) == wanted

@@ -1,4 +1,4 @@
-"""What a prompt says of the last try on its best version: its code, error, output and scores, within a limit."""
+"""Test the feedback in a prompt: code, error, output and scores of the last child of its best version."""
 
 from __future__ import annotations
 
@@ -24,29 +24,31 @@ CRASHED = Feedback("p", "return 1 / 0", Outcome.CRASHED, "ZeroDivisionError: div
 LOWER = Feedback("p", "return -bins", Outcome.SCORED, "", "", (0.0, 1.0), 0.5)
 
 
-def told(feedback: Feedback | None, chars: int = 2000) -> str:
+def rendered(feedback: Feedback | None, chars: int = 2000) -> str:
     return render_feedback(Selection(0, (PARENT,), feedback), SPECIFICATION, chars)
 
 
-def test_a_failed_try_is_told_with_its_code_its_error_and_what_it_printed():
-    text = told(CRASHED)
+def test_feedback_on_a_failed_child_has_code_error_and_output():
+    text = rendered(CRASHED)
     for part in ("```python\n", "return 1 / 0", "It was crashed: ZeroDivisionError: division by zero", "hello"):
         assert part in text
 
 
-def test_a_lower_score_is_told_beside_the_parent_s_input_by_input():
-    assert "It scored 0.5, the best version 1.5. On the inputs, in order: 0, 1; the best version: 1, 2." in told(LOWER)
+def test_feedback_on_a_lower_score_lists_the_scores_of_child_and_parent_by_input():
+    assert "It scored 0.5, the best version 1.5. On the inputs, in order: 0, 1; the best version: 1, 2." in rendered(
+        LOWER
+    )
 
 
-def test_nothing_is_told_without_a_lesson_or_without_room():
-    assert told(None) == ""
-    assert told(CRASHED, 0) == ""
+def test_the_text_is_empty_without_feedback_or_room():
+    assert rendered(None) == ""
+    assert rendered(CRASHED, 0) == ""
 
 
 @given(
     body=st.text(max_size=3000), error=st.text(max_size=3000), output=st.text(max_size=3000), chars=st.integers(8, 900)
 )
-def test_it_keeps_to_the_limit_and_its_fences_are_its_own(body: str, error: str, output: str, chars: int):
+def test_the_length_is_limited_and_content_cannot_end_a_fence(body: str, error: str, output: str, chars: int):
     file = read_marked("# EVOLVE-BLOCK-START\nx = 1\n# EVOLVE-BLOCK-END\n", "x.py")
     feedback = replace(CRASHED, body=body, error=error, output=output)
     text = render_feedback(Selection(0, (PARENT,), feedback), file, chars)
@@ -54,16 +56,16 @@ def test_it_keeps_to_the_limit_and_its_fences_are_its_own(body: str, error: str,
     assert text.count("```") in (2, 4)
 
 
-@pytest.mark.parametrize(("style", "is_told"), [("chat", True), ("completion", False)])
-def test_only_chat_models_are_told(style: str, is_told: bool):
+@pytest.mark.parametrize(("style", "has_feedback"), [("chat", True), ("completion", False)])
+def test_only_prompts_of_chat_models_have_feedback(style: str, has_feedback: bool):
     sampling = Sampling.model_validate({"models": [{"name": "m", "style": style}]})
     (prompt,) = build_prompts(
         [Selection(0, (PARENT,), CRASHED)], SPECIFICATION, sampling, feedback_chars=500, samples=1, seed=1, generation=1
     )
-    assert ("ZeroDivisionError" in prompt.text) is is_told
+    assert ("ZeroDivisionError" in prompt.text) is has_feedback
 
 
-def test_it_is_off_by_default_and_in_paper_mode():
+def test_feedback_is_off_by_default_and_in_paper_mode():
     assert Search().feedback_chars == 0
     assert Search(mode="paper", feedback=500).feedback_chars == 0
     assert Search(feedback=500).feedback_chars == 500
@@ -80,9 +82,9 @@ def test_it_is_off_by_default_and_in_paper_mode():
         (replace(CRASHED, body="", outcome=Outcome.UNPARSABLE), False),
     ],
 )
-def test_a_lesson_is_a_try_that_failed_by_itself_or_scored_lower(feedback: Feedback, is_kept: bool):
+def test_feedback_is_kept_for_children_that_failed_or_scored_lower(feedback: Feedback, is_kept: bool):
     assert (latest_feedback([feedback], {"p": 1.5}.get) == {"p": feedback}) is is_kept
 
 
-def test_the_last_one_counts():
+def test_the_last_feedback_is_kept():
     assert latest_feedback([CRASHED, LOWER], {"p": 1.5}.get) == {"p": LOWER}

@@ -1,4 +1,4 @@
-"""A completion becomes a body, in whatever way a model writes one; parents echoed back and ancestors called do not."""
+"""Test that bodies are parsed from completions in many styles, and that parents and calls of ancestors are refused."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ FULL = 'def priority_v2(el, n):\n    """Improved version of `priority_v1`."""\n 
 
 
 def body(completion: str, version: int = 2) -> str:
-    extracted = parse_functions(completion, SPECIFICATION, version)
-    assert extracted.verdict is None, extracted.verdict
-    return extracted.body
+    parsed = parse_functions(completion, SPECIFICATION, version)
+    assert parsed.verdict is None, parsed.verdict
+    return parsed.body
 
 
 def outcome(completion: str, version: int = 2) -> Outcome:
-    extracted = parse_functions(completion, SPECIFICATION, version)
-    assert extracted.verdict is not None, extracted.body
-    assert extracted.body == ""
-    assert extracted.verdict.error
-    return extracted.verdict.outcome
+    parsed = parse_functions(completion, SPECIFICATION, version)
+    assert parsed.verdict is not None, parsed.body
+    assert parsed.body == ""
+    assert parsed.verdict.error
+    return parsed.verdict.outcome
 
 
-WAYS = {
+STYLES = {
     "a bare body": "    # why\n    return el * n\n",
     "a bare body with two spaces": "  # why\n  return el * n\n",
     "a bare body and then something else": "    # why\n    return el * n\n\n\ndef priority_v3(el, n):\n    return",
@@ -66,12 +66,12 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_every_way_of_writing_the_function_gives_its_body(way: str):
-    assert body(WAYS[way]) == "# why\nreturn el * n"
+@pytest.mark.parametrize("style", STYLES)
+def test_the_body_is_found_in_every_style(style: str):
+    assert body(STYLES[style]) == "# why\nreturn el * n"
 
 
-def test_a_whole_module_brings_the_imports_and_helpers_it_uses_but_not_those_known():
+def test_imports_and_helpers_that_are_used_and_unknown_are_taken_from_a_module():
     completion = textwrap.dedent("""
         import numpy as np
         import os
@@ -89,19 +89,19 @@ def test_a_whole_module_brings_the_imports_and_helpers_it_uses_but_not_those_kno
         def priority_v2(el, n):
             return helper(scaled(np.sum(el)))
     """)
-    got = body(completion)
-    assert "import numpy as np" in got
-    assert "SCALE = 3" in got
-    assert "def scaled(x):" in got
+    parsed = body(completion)
+    assert "import numpy as np" in parsed
+    assert "SCALE = 3" in parsed
+    assert "def scaled(x):" in parsed
     for absent in ("import os", "unused", "+ 100"):
-        assert absent not in got
+        assert absent not in parsed
 
 
-def test_renamed_parameters_get_the_names_the_specification_has():
+def test_renamed_parameters_get_aliases():
     assert body("def priority_v2(vector, dim):\n    return vector * dim") == "vector = el\ndim = n\nreturn vector * dim"
 
 
-def test_a_recursive_function_calls_itself_under_its_name_in_the_specification():
+def test_a_recursive_call_uses_the_name_in_the_specification():
     assert body("def priority_v2(el, n):\n    return priority_v2(el, n - 1)") == "return priority(el, n - 1)"
 
 
@@ -120,7 +120,7 @@ def test_a_recursive_function_calls_itself_under_its_name_in_the_specification()
         "\0\0",
     ],
 )
-def test_no_program_in_the_completion_is_unparsable(completion: str):
+def test_a_completion_without_a_program_is_unparsable(completion: str):
     assert outcome(completion) is Outcome.UNPARSABLE
 
 
@@ -134,15 +134,15 @@ def test_no_program_in_the_completion_is_unparsable(completion: str):
         'def priority_v2(el, n):\n    """Nothing."""\n    ...',
     ],
 )
-def test_calling_an_ancestor_or_doing_nothing_is_rejected(completion: str):
+def test_a_body_that_calls_an_ancestor_or_does_nothing_is_rejected(completion: str):
     assert outcome(completion) is Outcome.REJECTED
 
 
-@given(st.text(max_size=400), st.sampled_from([*WAYS.values(), ""]))
-def test_no_text_whatever_raises(noise: str, way: str):
-    for text in (noise, noise + way, way + noise, way[: len(noise)] + noise):
-        extracted = parse_functions(text, SPECIFICATION, 2)
-        assert (extracted.verdict is None) == bool(extracted.body)
+@given(st.text(max_size=400), st.sampled_from([*STYLES.values(), ""]))
+def test_no_text_raises_an_error(noise: str, style: str):
+    for text in (noise, noise + style, style + noise, style[: len(noise)] + noise):
+        parsed = parse_functions(text, SPECIFICATION, 2)
+        assert (parsed.verdict is None) == bool(parsed.body)
 
 
 DEEP = {
@@ -156,17 +156,17 @@ DEEP = {
 
 @pytest.mark.parametrize("text", DEEP.values(), ids=list(DEEP))
 @pytest.mark.parametrize("levels", [300, 2500])
-def test_what_is_nested_too_deeply_is_unparsable_and_ends_no_generation(text: Callable[[int], str], levels: int):
+def test_code_that_is_nested_too_deeply_is_unparsable(text: Callable[[int], str], levels: int):
     assert outcome(text(levels)) is Outcome.UNPARSABLE
     assert body(text(200))
 
 
 @pytest.mark.parametrize("text", ["    return 0x" + "f" * 9999, "def priority_v2(el, n): return 0x" + "f" * 9999])
-def test_a_number_of_more_digits_than_python_writes_is_unparsable(text: str):
+def test_a_number_with_more_digits_than_python_prints_is_unparsable(text: str):
     assert outcome(text) is Outcome.UNPARSABLE
 
 
-def test_a_long_completion_without_what_was_asked_for_is_read_in_no_time():
+def test_a_long_completion_without_the_function_is_parsed_in_less_than_a_second():
     functions = "".join(f"def g{n}(a, b):\n    return [a + k * b for k in range({n})]\n\n" for n in range(100))
     began = time.process_time()
     assert outcome(functions + "That is why it works so well.\n" * 300) is Outcome.UNPARSABLE

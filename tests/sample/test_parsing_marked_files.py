@@ -1,4 +1,4 @@
-"""What is taken from a completion where a whole file evolves."""
+"""Test that the blocks of a marked file, or edits of them, are parsed from completions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def fenced(text: str) -> str:
     ],
     ids=["the block", "with marks", "the whole file", "the file without marks", "no fence", "two answers"],
 )
-def test_the_block_is_found_however_it_is_given(answer: str):
+def test_the_block_is_found_in_every_style(answer: str):
     assert parse_marked_file(answer, FILE).body == "return 2;"
 
 
@@ -64,12 +64,12 @@ def edit(old: str, new: str) -> str:
     ],
     ids=["alone", "in a fence, with spaces at the end", "one after another", "with lines around the block"],
 )
-def test_edits_are_made_on_the_best_version_that_was_shown(answer: str):
+def test_edits_are_applied_to_the_best_version_in_the_prompt(answer: str):
     assert parse_marked_file(answer, FILE).body == "return 2;"
     assert parse_marked_file(answer.replace("1", "3"), FILE, "return 3;").body == "return 2;"
 
 
-def test_edits_may_be_in_several_blocks_or_in_a_file_without_marks():
+def test_edits_apply_to_several_blocks_and_to_a_file_without_marks():
     assert parse_marked_file(edit("a = 1", "a = 7") + edit("b = 2", "b = 8"), TWO).body == (
         TWO.start_body.replace("1", "7").replace("2", "8")
     )
@@ -78,7 +78,7 @@ def test_edits_may_be_in_several_blocks_or_in_a_file_without_marks():
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "error"),
     [
         (edit("return 9;", "return 2;"), "edit 1 of 1: the lines to replace are not in the best version"),
         (edit("return 1;", "return 2;") + edit("", "x"), "edit 2 of 2: the lines to replace are not"),
@@ -86,11 +86,11 @@ def test_edits_may_be_in_several_blocks_or_in_a_file_without_marks():
         (edit("// EVOLVE-BLOCK-END", ""), "after the edits: the completion:3: EVOLVE-BLOCK-START without"),
     ],
 )
-def test_edits_that_cannot_be_made_are_said(answer: str, said: str):
+def test_an_edit_that_cannot_be_applied_is_unparsable_with_the_reason(answer: str, error: str):
     verdict = parse_marked_file(answer, FILE).verdict
     assert verdict is not None
     assert verdict.outcome is Outcome.UNPARSABLE
-    assert said in verdict.error
+    assert error in verdict.error
 
 
 def test_several_blocks_need_their_marks():
@@ -102,7 +102,7 @@ def test_several_blocks_need_their_marks():
     assert refused.error == "no code block with the 2 evolved blocks"
 
 
-def test_a_file_without_marks_is_given_whole():
+def test_a_file_without_marks_is_taken_as_a_whole():
     assert parse_marked_file(fenced("echo '{\"score\": 2}'"), WHOLE).body == "echo '{\"score\": 2}'"
 
 
@@ -115,13 +115,13 @@ def test_a_file_without_marks_is_given_whole():
         (fenced("// EVOLVE-BLOCK-START\n\n// EVOLVE-BLOCK-END"), Outcome.REJECTED),
     ],
 )
-def test_what_is_no_answer_is_said(answer: str, outcome: Outcome):
+def test_a_completion_without_a_block_gets_a_verdict(answer: str, outcome: Outcome):
     verdict = parse_marked_file(answer, FILE).verdict
     assert verdict is not None
     assert verdict.outcome is outcome
 
 
-def test_a_prompt_shows_the_best_in_its_file_and_the_earlier_ones_above():
+def test_a_prompt_shows_the_best_version_in_its_file_after_the_earlier_ones():
     prompt = render(FILE, ["return 1;", "return 2;"], Model(name="m"), "A larger number.")
     assert "A larger number." in prompt
     assert prompt.index("return 1;") < prompt.index(FILE.with_body("return 2;").strip())
@@ -129,14 +129,14 @@ def test_a_prompt_shows_the_best_in_its_file_and_the_earlier_ones_above():
 
 
 @pytest.mark.parametrize("file", [FILE, TWO, WHOLE], ids=["one block", "two blocks", "no marks"])
-def test_the_built_in_model_answers_with_a_changed_file(file: MarkedFile):
+def test_the_built_in_model_returns_a_changed_file(file: MarkedFile):
     prompt = render(file, [file.start_body], Model(name="m"), "")
     answers = {parse_marked_file(mutate(prompt, seed), file).body for seed in range(20)}
     assert len(answers - {file.start_body, ""}) >= 3
     assert mutate(prompt, 3) == mutate(prompt, 3)
 
 
-def test_what_the_built_in_model_makes_of_python_is_python():
+def test_the_built_in_model_returns_valid_python_for_python():
     text = "# EVOLVE-BLOCK-START\nif a < 1.5:\n    b = min(a, 2)\nelse:\n    b = 3\n# EVOLVE-BLOCK-END\n"
     file = read_marked(text, "f.py")
     prompt = render(file, [file.start_body], Model(name="m"), "")
@@ -144,27 +144,27 @@ def test_what_the_built_in_model_makes_of_python_is_python():
         compile(parse_marked_file(mutate(prompt, seed), file).body, "f.py", "exec")
 
 
-def test_the_built_in_model_does_not_take_what_was_printed_for_the_file():
+def test_the_built_in_model_does_not_change_the_printed_output():
     printed = f"{LAST_TRY}\n\n```c\nreturn 0;\n```\n\nIt printed:\n\n```text\nx 1\n```"
     prompt = render(FILE, [FILE.start_body], Model(name="m"), "", printed)
     for seed in range(10):
         assert parse_marked_file(mutate(prompt, seed), FILE).body.startswith("return")
 
 
-def test_edits_are_offered_for_what_is_long_to_write_out():
+def test_a_prompt_for_a_long_file_offers_edits():
     long = "\n".join(f"a{number} = {number}" for number in range(100))
     assert "<<<<<<< SEARCH" in render(TWO, [long], Model(name="m"))
     assert "SEARCH" not in render(TWO, [TWO.start_body], Model(name="m"))
 
 
 @pytest.mark.parametrize("line", ["<<<<<<< SEARCH\n=======\n", "<<<<<<< SEARCH\n", "=======\n", "```\n"])
-def test_a_completion_that_repeats_itself_is_read_in_no_time(line: str):
+def test_a_repetitive_completion_is_parsed_in_less_than_a_second(line: str):
     began = time.process_time()
     assert parse_marked_file(line * 2000, FILE).verdict is not None
     assert time.process_time() - began < 1
 
 
-def test_the_built_in_model_does_not_answer_with_changed_words_alone():
+def test_the_built_in_model_changes_more_than_comments_and_docstrings():
     code = 'def f():\n    """The 1 of 2 or 3 < 4."""\n    # 5 and 6\n    return 7\n'
     file = read_marked(f"# EVOLVE-BLOCK-START\n{code}# EVOLVE-BLOCK-END\n", "f.py")
     prompt = render(file, [file.start_body], Model(name="m"), "")

@@ -1,4 +1,4 @@
-"""Functions that evolve together: one body holds all, prompts show all, a completion may leave some out."""
+"""Test functions that evolve together: in bodies, in prompts, and in completions that may leave some of them out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ assert isinstance(LOADED, Specification)
 SPECIFICATION = LOADED
 START = SPECIFICATION.start_body
 BETTER = SPECIFICATION.join(["return x + state", "# slowly\nreturn state + 0.5 * error"])
-TALKING = SPECIFICATION.join(["return update(x, state)", "if error:\n    return guess(error, state)\nreturn state"])
+CALLING_EACH_OTHER = SPECIFICATION.join(
+    ["return update(x, state)", "if error:\n    return guess(error, state)\nreturn state"]
+)
 CHAT, COMPLETION = Model(name="m", style="chat"), Model(name="m", style="completion")
 
 
@@ -39,7 +41,7 @@ def test_a_body_is_the_text_of_all_functions_in_the_order_of_the_file():
     assert SPECIFICATION.join(SPECIFICATION.split(BETTER)) == BETTER == SPECIFICATION.bare_text(BETTER)
 
 
-def test_the_start_body_gives_the_file_back_and_another_changes_the_bodies_only():
+def test_with_body_changes_only_the_bodies():
     assert SPECIFICATION.with_body(START) == SPECIFICATION.text
     changed = SPECIFICATION.with_body(BETTER)
     assert [line for line in changed.splitlines() if line not in SPECIFICATION.text.splitlines()] == [
@@ -50,7 +52,7 @@ def test_the_start_body_gives_the_file_back_and_another_changes_the_bodies_only(
     assert "@funsearch.evolve\ndef update(" in changed
 
 
-def test_people_see_headers_docstrings_and_bodies():
+def test_function_text_has_headers_docstrings_and_bodies():
     shown = SPECIFICATION.function_text(BETTER)
     assert '"""What comes out for x."""\n    return x + state\n\n\ndef update' in shown
 
@@ -59,8 +61,8 @@ def test_people_see_headers_docstrings_and_bodies():
 
 
 @pytest.mark.parametrize("model", [CHAT, COMPLETION], ids=["chat", "completion"])
-def test_a_prompt_shows_every_version_of_every_function_which_call_each_other_by_version(model: Model):
-    text = render(SPECIFICATION, [START, TALKING], model)
+def test_a_prompt_shows_all_versions_of_all_functions_with_calls_renamed_by_version(model: Model):
+    text = render(SPECIFICATION, [START, CALLING_EACH_OTHER], model)
     for name in ("guess_v0", "update_v0", "guess_v1", "update_v1", "guess_v2"):
         assert f"def {name}(" in text
     assert "return update_v1(x, state)" in text
@@ -69,7 +71,7 @@ def test_a_prompt_shows_every_version_of_every_function_which_call_each_other_by
     assert "evaluate" not in text
 
 
-def test_a_completion_prompt_ends_in_the_first_header_and_a_chat_prompt_asks_for_all():
+def test_a_completion_prompt_ends_with_the_first_header_and_a_chat_prompt_names_all_functions():
     tree = ast.parse(render(SPECIFICATION, [START, BETTER], COMPLETION))
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     assert names == ["guess_v0", "update_v0", "guess_v1", "update_v1", "guess_v2"]
@@ -83,7 +85,7 @@ def test_a_completion_prompt_ends_in_the_first_header_and_a_chat_prompt_asks_for
 GUESS = 'def guess_v2(x, state):\n    """Improved."""\n    return x * state'
 UPDATE = "def update_v2(state, error):\n    return state + guess_v2(error, 1)"
 BOTH = ("return x * state", "return state + guess(error, 1)")
-WAYS = {
+STYLES = {
     "both in one fence": f"```python\n{GUESS}\n\n\n{UPDATE}\n```",
     "a fence each": f"First:\n```python\n{GUESS}\n```\nand\n```python\n{UPDATE}\n```",
     "in the other order": f"{UPDATE}\n\n{GUESS}\n",
@@ -94,11 +96,11 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("completion", WAYS.values(), ids=WAYS)
-def test_all_functions_are_found(completion: str):
-    extracted = parse_functions(completion, SPECIFICATION, 2, BETTER)
-    assert extracted.verdict is None
-    assert SPECIFICATION.split(extracted.body) == BOTH
+@pytest.mark.parametrize("completion", STYLES.values(), ids=STYLES)
+def test_all_functions_are_found_in_every_style(completion: str):
+    parsed = parse_functions(completion, SPECIFICATION, 2, BETTER)
+    assert parsed.verdict is None
+    assert SPECIFICATION.split(parsed.body) == BOTH
 
 
 @pytest.mark.parametrize(
@@ -109,12 +111,12 @@ def test_all_functions_are_found(completion: str):
         ("    return x * state", ("return x * state", "# slowly\nreturn state + 0.5 * error")),
     ],
 )
-def test_what_is_left_out_stays_as_it_is_in_the_best_parent(completion: str, expected: tuple[str, ...]):
+def test_a_missing_function_keeps_its_body_of_the_best_parent(completion: str, expected: tuple[str, ...]):
     assert SPECIFICATION.split(parse_functions(completion, SPECIFICATION, 2, BETTER).body) == expected
 
 
 @pytest.mark.parametrize(
-    ("completion", "outcome", "why"),
+    ("completion", "outcome", "error"),
     [
         ("I cannot do that.", Outcome.UNPARSABLE, "guess_v2 or update_v2"),
         ("def other(x, state):\n    return 3", Outcome.UNPARSABLE, "guess_v2 or update_v2"),
@@ -123,25 +125,24 @@ def test_what_is_left_out_stays_as_it_is_in_the_best_parent(completion: str, exp
         ("def guess_v2(x, state):\n    pass", Outcome.REJECTED, "does nothing"),
     ],
 )
-def test_what_is_no_program_is_refused(completion: str, outcome: Outcome, why: str):
+def test_a_completion_without_a_valid_program_is_refused(completion: str, outcome: Outcome, error: str):
     verdict = parse_functions(completion, SPECIFICATION, 2, BETTER).verdict
     assert verdict is not None
     assert verdict.outcome is outcome
-    assert why in verdict.error
+    assert error in verdict.error
 
 
-def test_a_helper_goes_into_each_function_that_uses_it():
+def test_a_helper_is_put_into_each_function_that_uses_it():
     text = f"def half(x):\n    return x / 2\n\n\n{GUESS.replace('x * state', 'half(x)')}\n\n\n{UPDATE}"
     guess, update = SPECIFICATION.split(parse_functions(text, SPECIFICATION, 2, BETTER).body)
     assert guess == "def half(x):\n    return x / 2\nreturn half(x)"
     assert "half" not in update
 
 
-def test_bodies_that_differ_in_layout_only_have_one_hash():
-    one, other = (
-        parse_functions(t, SPECIFICATION, 2).code_hash for t in (GUESS, GUESS.replace("x * state", "(x*state)  # !"))
-    )
-    assert one == other != parse_functions(UPDATE, SPECIFICATION, 2).code_hash
+def test_bodies_that_differ_only_in_layout_have_the_same_hash():
+    relaid = GUESS.replace("x * state", "(x*state)  # !")
+    first, second = (parse_functions(text, SPECIFICATION, 2).code_hash for text in (GUESS, relaid))
+    assert first == second != parse_functions(UPDATE, SPECIFICATION, 2).code_hash
 
 
 # The built-in model
@@ -151,15 +152,15 @@ def children(bodies: list[str], count: int, model: Model = CHAT) -> list[tuple[s
     programs = tuple(Program(str(n), body, (n,), n) for n, body in enumerate(bodies))
     sampling = Sampling.model_validate({"models": [{"name": "builtin/mutate", "style": model.style}]})
     (prompt,) = build_prompts([Selection(0, programs)], SPECIFICATION, sampling, samples=count, seed=1, generation=1)
-    extracted = [
+    completions = [
         parse_functions(mutate(prompt.text, seed), SPECIFICATION, len(bodies), prompt.base) for seed in prompt.seeds
     ]
-    assert all(one.verdict is None for one in extracted), [one.verdict for one in extracted]
-    return [SPECIFICATION.split(one.body) for one in extracted]
+    assert all(parsed.verdict is None for parsed in completions), [parsed.verdict for parsed in completions]
+    return [SPECIFICATION.split(parsed.body) for parsed in completions]
 
 
 @pytest.mark.parametrize("model", [CHAT, COMPLETION], ids=["chat", "completion"])
-def test_it_changes_one_function_or_both(model: Model):
+def test_the_built_in_model_changes_one_function_or_both(model: Model):
     old = SPECIFICATION.split(START)
     found = children([START], 80, model)
     changed = Counter(tuple(new != before for new, before in zip(child, old, strict=True)) for child in found)
@@ -167,10 +168,10 @@ def test_it_changes_one_function_or_both(model: Model):
     assert changed[True, True] < 50
 
 
-def test_it_takes_whole_functions_of_the_other_parent():
+def test_the_built_in_model_takes_whole_functions_of_the_other_parent():
     first = SPECIFICATION.join(["return state * 3.25 + x", "return error * 7.75 - state"])
     assert any(set(SPECIFICATION.split(first)) & set(child) for child in children([first, BETTER], 120))
 
 
-def test_the_same_prompt_and_seed_give_the_same_answer_which_calls_no_earlier_version():
-    assert children([START, TALKING], 40) == children([START, TALKING], 40)
+def test_the_built_in_model_is_determined_by_prompt_and_seed():
+    assert children([START, CALLING_EACH_OTHER], 40) == children([START, CALLING_EACH_OTHER], 40)

@@ -1,32 +1,35 @@
 "use strict";
 (() => {
-  let mark = "";
-  const state = document.getElementById("live");
-  const say = (text, off) => { state.textContent = text; state.classList.toggle("off", off); };
-  const opened = () => new Set([...document.querySelectorAll("details[open][id]")].map((one) => one.id));
-  const take = (text) => {
-    const fresh = new DOMParser().parseFromString(text, "text/html");
-    const open = opened();
-    for (const part of ["main", "#about"]) document.querySelector(part).replaceWith(fresh.querySelector(part));
-    open.forEach((id) => { const one = document.getElementById(id); if (one) one.open = true; });
-    document.title = fresh.title;
+  let version = "";
+  const status = document.getElementById("live");
+  const showStatus = (text, isOff) => { status.textContent = text; status.classList.toggle("off", isOff); };
+  const openIds = () => [...document.querySelectorAll("details[open][id]")].map((details) => details.id);
+  const replacePage = (html) => {
+    const newPage = new DOMParser().parseFromString(html, "text/html");
+    const ids = openIds();
+    for (const part of ["main", "#about"]) document.querySelector(part).replaceWith(newPage.querySelector(part));
+    for (const id of ids) {
+      const details = document.getElementById(id);
+      if (details) details.open = true;
+    }
+    document.title = newPage.title;
     window.overnightCharts();
   };
-  const look = async () => {
+  const poll = async () => {
     try {
-      const answer = await fetch("page", { cache: "no-store", headers: mark ? { "If-None-Match": mark } : {} });
-      if (answer.status === 200) {
-        const text = await answer.text();
-        if (mark) take(text);
-        mark = answer.headers.get("ETag");
-      } else if (answer.status !== 304) {
-        throw new Error(answer.status);
+      const response = await fetch("page", { cache: "no-store", headers: version ? { "If-None-Match": version } : {} });
+      if (response.status === 200) {
+        const html = await response.text();
+        if (version) replacePage(html);
+        version = response.headers.get("ETag");
+      } else if (response.status !== 304) {
+        throw new Error(response.status);
       }
-      say("live: changes are shown as generations are committed", false);
+      showStatus("live: changes are shown as generations are committed", false);
     } catch {
-      say("not live: `overnight watch` does not answer; this page is what was last seen", true);
+      showStatus("not live: `overnight watch` does not answer; this page shows the last state that it sent", true);
     }
-    setTimeout(look, 2000);
+    setTimeout(poll, 2000);
   };
-  look();
+  poll();
 })();

@@ -1,8 +1,8 @@
-"""The built-in model `builtin/mutate`: classical genetic programming behind the interface of a language model.
+"""The built-in model `builtin/mutate`: genetic programming behind the interface of a language model.
 
-It sees the text of a prompt, as any model does, and answers with a new version of the function. It needs no key and
-costs nothing, and it is the baseline which a language model has to beat: FunSearch's own random-mutation ablation
-(Romera-Paredes et al., Nature 625, 2023, SI A.2), extended by crossover and typed growth.
+Like any model, it reads the text of a prompt and answers with a new version of the function. It needs no key and costs
+nothing. It is the baseline that a language model has to beat: FunSearch's random-mutation ablation (Romera-Paredes et
+al., Nature 625, 2023, SI A.2), extended by crossover and typed growth. Start reading at `mutate`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from random import Random
 from tasks.sample.builtin.expression_types import FLOAT, NUMBERS, OTHER, Kind
 from tasks.sample.builtin.mutation_sites import survey
 from tasks.sample.builtin.operator_mix import mutate_once
-from tasks.sample.builtin.operators import Tools
+from tasks.sample.builtin.operators import MutationContext
 from tasks.sample.builtin.prompt_context import PromptContext, read_context
-from tasks.sample.builtin.prompt_parsing import Scene, parse
+from tasks.sample.builtin.prompt_parsing import ParsedPrompt, parse_module
 from tasks.sample.builtin.pruning import prune
 from tasks.sample.builtin.random_expressions import Grower
-from tasks.sample.builtin.several_functions import mutate_several, split_prompt
+from tasks.sample.builtin.several_functions import mutate_several, prompts_by_function
 from tasks.sample.builtin.simplify import simplify
 from tasks.sample.builtin.text_mutation import mutate_lines, shows_a_file
 from tasks.sample.builtin.trees import clone, dump, size
@@ -27,98 +27,100 @@ __all__ = ["mutate"]
 
 _MAX_SIZE = 80
 _ATTEMPTS = 40
-_MORE_CHANGES, _MORE_CHANGES_WHEN_SHORT = 0.45, 0.75
+_P_MORE_CHANGES, _P_MORE_CHANGES_WHEN_SHORT = 0.45, 0.75
 _SHORT = 16
-_LAST_PARENT = 0.65
-_FRESH, _FRESH_WHEN_ALONE = 0.02, 0.2
+_P_LAST_PARENT = 0.65
+_P_FRESH, _P_FRESH_WITH_ONE_PARENT = 0.02, 0.2
 
 
 def mutate(prompt: str, seed: int) -> str:
     """Answer a prompt with a new version of the function that it shows.
 
     Args:
-        prompt: A prompt that ends in an empty header, or a chat prompt around one. Any other text is answered too.
-        seed: Another seed gives another answer, most likely; the same seed and prompt always give the same one.
+        prompt: A prompt that ends in an empty header, or a chat prompt around one. Any other text is answered, too.
+        seed: Seed of all random choices. The same seed and prompt always give the same answer; other seeds most
+            likely give other answers.
 
     Returns:
         The source of the complete function under the name that the prompt asks for. It parses, reads only names
-        that the prompt brings into scope, calls no earlier version, and differs from each of them. Where the prompt
-        shows several functions, one of them or more. Where it shows a file, its evolved blocks.
+        that the prompt brings into scope, calls no earlier version, and differs from each of them. If the prompt
+        shows several functions, one or more of them. If it shows a file, the file's evolved blocks.
     """
     random = Random(f"{seed}:".encode() + prompt.encode("utf-8", "surrogatepass"))
     if shows_a_file(prompt):
         return mutate_lines(prompt, random)
-    if parts := split_prompt(prompt):
-        return mutate_several(parts, seed, random, mutate)
-    feedback = read_context(prompt)
-    scene = feedback.scene
-    grower = Grower(random, scene.typical, feedback.blocks)
+    if prompts := prompts_by_function(prompt):
+        return mutate_several(prompts, seed, random, mutate)
+    context = read_context(prompt)
+    parsed = context.parsed
+    grower = Grower(random, parsed.typical, context.reusable)
     for _ in range(_ATTEMPTS):
-        text = _child(feedback, grower)
+        text = _child(context, grower)
         if text:
             return text
     for _ in range(_ATTEMPTS):
-        body = _fresh(scene, grower)
-        if dump(body) not in feedback.known:
-            return _write(scene, body)
-    # Where all that can be grown is shown already (`True` and `False`, without arguments), a number is still new.
-    return _write(scene, [ast.Return(ast.Constant(random.random()))])
+        body = _fresh(parsed, grower)
+        if dump(body) not in context.parent_dumps:
+            return _source_of(parsed, body)
+    # If the prompt already shows everything that can be grown (`True` and `False`, without arguments), a number is new.
+    return _source_of(parsed, [ast.Return(ast.Constant(random.random()))])
 
 
-def _child(feedback: PromptContext, grower: Grower) -> str:
-    """One child of the parents; empty if it would not do."""
-    random, scene = grower.random, feedback.scene
-    # One parent only is shown while a population is young: then breadth is worth more than depth.
-    if not scene.parents or random.random() < (_FRESH if len(scene.parents) > 1 else _FRESH_WHEN_ALONE):
-        body = _fresh(scene, grower)
-        return _write(scene, body) if feedback.is_news(body, random) else ""
-    *others, last = list(scene.parents)
-    base = last if not others or random.random() < _LAST_PARENT else random.choice(others)
-    donor = random.choice([p for p in scene.parents if p is not base] or [base])
+def _child(context: PromptContext, grower: Grower) -> str:
+    """Return the source of a child of the parents; empty if the child is not sound or not new."""
+    random, parsed = grower.random, context.parsed
+    # Only one parent is shown while a population is young; breadth is then worth more than depth.
+    if not parsed.parents or random.random() < (_P_FRESH if len(parsed.parents) > 1 else _P_FRESH_WITH_ONE_PARENT):
+        body = _fresh(parsed, grower)
+        return _source_of(parsed, body) if context.is_new(body, random) else ""
+    *others, last = list(parsed.parents)
+    base = last if not others or random.random() < _P_LAST_PARENT else random.choice(others)
+    donor = random.choice([p for p in parsed.parents if p is not base] or [base])
     limit = max(_MAX_SIZE, size(base.body))
     child = clone(base)
-    tools = Tools(random, grower, scene.env, donor, limit)
-    changed = mutate_once(child, tools)
-    # One change of a short program has few outcomes, and most of them were seen before.
-    while random.random() < (_MORE_CHANGES if size(child.body) > _SHORT else _MORE_CHANGES_WHEN_SHORT):
-        changed |= mutate_once(child, tools)
-    if not changed:
+    mutation = MutationContext(random, grower, parsed.env, donor, limit)
+    is_changed = mutate_once(child, mutation)
+    # A single change of a short program has few possible results, and most of them were seen before.
+    while random.random() < (_P_MORE_CHANGES if size(child.body) > _SHORT else _P_MORE_CHANGES_WHEN_SHORT):
+        is_changed |= mutate_once(child, mutation)
+    if not is_changed:
         return ""
-    simplify(child, scene.env)
-    if size(child.body) > limit or not _is_sound(child, base, feedback) or not feedback.is_news(child.body, random):
+    simplify(child, parsed.env)
+    if size(child.body) > limit or not _is_sound(child, base, context) or not context.is_new(child.body, random):
         return ""
-    if prune(child, scene.env, feedback.scenarios):
-        simplify(child, scene.env)
-    text = _write(scene, child.body)
-    return "" if dump(child.body) in feedback.known or parse(text) is None else text
+    if prune(child, parsed.env, context.scenarios):
+        simplify(child, parsed.env)
+    text = _source_of(parsed, child.body)
+    return "" if dump(child.body) in context.parent_dumps or parse_module(text) is None else text
 
 
-def _is_sound(child: ast.FunctionDef, base: ast.FunctionDef, feedback: PromptContext) -> bool:
-    """Whether a child reads and returns what its parent could."""
-    scene = feedback.scene
-    before, after = feedback.surveys[scene.parents.index(base)], survey(child, scene.env)
-    if not after.undefined <= before.undefined or after.undefined & scene.forbidden:
+def _is_sound(child: ast.FunctionDef, base: ast.FunctionDef, context: PromptContext) -> bool:
+    """Return whether a child reads only names and returns only kinds that its parent or the prompt allows."""
+    parsed = context.parsed
+    before, after = context.surveys[parsed.parents.index(base)], survey(child, parsed.env)
+    if not after.undefined <= before.undefined or after.undefined & parsed.forbidden:
         return False
     if not after.returns or not isinstance(child.body[-1], ast.Return | ast.If | type(base.body[-1])):
         return False
-    return all(_may_return(kind, scene.returns) or kind in before.returns for kind in after.returns)
+    return all(_may_return(kind, parsed.returns) or kind in before.returns for kind in after.returns)
 
 
 def _may_return(kind: Kind, wanted: Kind) -> bool:
     return wanted == OTHER or kind == wanted or (kind in NUMBERS and wanted in NUMBERS)
 
 
-def _fresh(scene: Scene, grower: Grower) -> list[ast.stmt]:
-    """A body grown from nothing."""
-    wanted = FLOAT if scene.returns == OTHER else scene.returns
-    value = grower.grow(wanted, scene.env, grower.random.choice((1, 2, 3)))
-    function = clone(scene.header)
+def _fresh(parsed: ParsedPrompt, grower: Grower) -> list[ast.stmt]:
+    """Return a body that does not use any parent."""
+    wanted = FLOAT if parsed.returns == OTHER else parsed.returns
+    value = grower.grow(wanted, parsed.env, grower.random.choice((1, 2, 3)))
+    function = clone(parsed.header)
     function.body = [ast.Return(value)]
-    simplify(function, scene.env)
+    simplify(function, parsed.env)
     return function.body
 
 
-def _write(scene: Scene, body: list[ast.stmt]) -> str:
-    header = scene.header
+def _source_of(parsed: ParsedPrompt, body: list[ast.stmt]) -> str:
+    """Return the source of the function that the prompt asks for, with this body."""
+    header = parsed.header
     function = ast.FunctionDef(header.name, header.args, [*header.body, *body], [], header.returns, None, lineno=0)
     return ast.unparse(function)

@@ -1,8 +1,8 @@
-"""Whether a child would do anything else than its parents, found out by trying both on made-up arguments.
+"""Compares the behaviour of functions by running them on made-up arguments.
 
-Half of the children of genetic programming mean the same as a parent: dead code was changed, or all priorities were
-shifted alike. A model that thinks does not offer those; this one tries its answer out first, as in semantically aware
-crossover (Uy et al., Genetic Programming and Evolvable Machines 12, 2011).
+Half of the children in genetic programming behave like a parent, because dead code was changed or all priorities were
+shifted by the same amount. A language model rarely proposes those. This model runs its answers first and discards
+them, as in semantically aware crossover (Uy et al., Genetic Programming and Evolvable Machines 12, 2011).
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from tasks.sample.builtin.interpreter import UNKNOWN, Call, Recorder
 _ARRAYS, _SCALARS = 8, 48
 _ELEMENTS = 24
 _LENGTHS = (6, 7, 8)
-_USUAL = 10.0
-_CLOSE, _NEAR = 0.3, 6
+_DEFAULT_LARGEST = 10.0
+_P_CLOSE, _CLOSE_RANGE = 0.3, 6
 
 Scenarios = tuple[dict[str, Any], ...]
-"""Values of the names in scope, one table for each trial."""
+"""Values of the names in scope, one dictionary for each call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What a function answers to the made-up arguments.
+    """Results of a function for the made-up arguments.
 
     Attributes:
-        values: One answer for each.
-        order: How the answers compare with each other (numbers), or the elements of each answer (arrays). Whoever
-            takes the highest of priorities sees nothing else of them.
+        values: One result for each scenario.
+        order: Ranks of the results among each other (numbers), or of the elements within each result (arrays). Code
+            that takes the highest of several priorities depends on nothing else.
     """
 
     values: tuple[Any, ...]
@@ -42,21 +42,21 @@ class Behaviour:
 
 
 CRASH = Behaviour((), ())
-"""Of a function that fails for one of the arguments."""
+"""Behaviour of a function that fails in one of the scenarios."""
 
 
-def made_up(env: Env, arguments: Iterable[str], constants: dict[str, float], largest: float) -> Scenarios:
-    """Values for every name in scope, several times.
+def make_scenarios(env: Env, arguments: Iterable[str], constants: dict[str, float], largest: float) -> Scenarios:
+    """Return scenarios with random values for every name in scope.
 
     Args:
-        env: The names.
-        arguments: Those of them that are the function's arguments.
-        constants: Those that have a value which is known.
-        largest: The largest number that the prompt mentions; sizes go up to it.
+        env: The names in scope.
+        arguments: The names that are the function's arguments.
+        constants: The names whose values are known.
+        largest: The largest number that the prompt mentions, which is the largest random value; 0 if it has none.
     """
     random = Random(0)
     count = _ARRAYS if any(env[n] == ARRAY for n in arguments) else _SCALARS
-    return tuple(_draw(env, largest or _USUAL, random) | constants for _ in range(count))
+    return tuple(_draw(env, largest or _DEFAULT_LARGEST, random) | constants for _ in range(count))
 
 
 def _draw(env: Env, largest: float, random: Random) -> dict[str, Any]:
@@ -78,17 +78,17 @@ def _draw(env: Env, largest: float, random: Random) -> dict[str, Any]:
 
 
 def _element(values: dict[str, Any], largest: float, random: Random) -> float:
-    """An element of an array; now and then close above a number in scope, as thresholds are crossed there."""
+    """Return an element of an array; sometimes just above a number in scope, because thresholds are often there."""
     numbers = [v for v in values.values() if isinstance(v, float)]
-    if numbers and random.random() < _CLOSE:
-        return random.choice(numbers) + random.randrange(_NEAR)
+    if numbers and random.random() < _P_CLOSE:
+        return random.choice(numbers) + random.randrange(_CLOSE_RANGE)
     return float(round(random.uniform(0, largest)))
 
 
 def behaviour(body: list[ast.stmt], scenarios: Scenarios) -> Behaviour | None:
-    """What a body does, if it can be told."""
+    """Return the behaviour of a function's body; `None` if the interpreter cannot run it."""
     try:
-        values = [Call(dict(names)).answer(body) for names in scenarios]
+        values = [Call(dict(names)).run(body) for names in scenarios]
     except (ZeroDivisionError, IndexError):
         return CRASH
     except UNKNOWN:
@@ -100,19 +100,19 @@ def behaviour(body: list[ast.stmt], scenarios: Scenarios) -> Behaviour | None:
     return Behaviour(tuple(values), _ranks(values))
 
 
-def record(body: list[ast.stmt], scenarios: Scenarios) -> dict[int, list[Any]] | None:
-    """What each expression, by its `id`, came to every time; `None` if it cannot be told."""
+def record_values(body: list[ast.stmt], scenarios: Scenarios) -> dict[int, list[Any]] | None:
+    """Return all values of each expression, by its `id`; `None` if the interpreter cannot run the body."""
     seen: dict[int, list[Any]] = {}
     try:
         for names in scenarios:
-            Recorder(dict(names), seen).answer(body)
+            Recorder(dict(names), seen).run(body)
     except UNKNOWN:
         return None
     return seen
 
 
 def _ranks(values: list[float]) -> tuple[int, ...]:
-    """The place of each among the different values; what is no number counts as the highest, as in `argmax`."""
-    plain = [math.inf if v != v else v for v in values]
-    places = {v: place for place, v in enumerate(sorted(set(plain)))}
-    return tuple([places[v] for v in plain])
+    """Return the rank of each value among the different values; NaN counts as the highest, as in `argmax`."""
+    comparable = [math.inf if v != v else v for v in values]
+    ranks = {v: rank for rank, v in enumerate(sorted(set(comparable)))}
+    return tuple([ranks[v] for v in comparable])

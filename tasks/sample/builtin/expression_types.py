@@ -1,7 +1,7 @@
-"""What an expression stands for (a number, an array, a tuple …), read off annotations and the code itself.
+"""Infers the kind of an expression (a number, an array, a tuple …) from annotations and code.
 
-Trees are only exchanged between places of one kind, as in strongly typed genetic programming (Montana, Evolutionary
-Computation 3, 1995): without it most children of array code crash.
+Expressions are only exchanged between places of the same kind, as in strongly typed genetic programming (Montana,
+Evolutionary Computation 3, 1995). Otherwise most children of array code crash.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from schemas import source
 
 
 class Base(Enum):
-    """What a value is made of."""
+    """Basic type of a value."""
 
     BOOL = auto()
     INT = auto()
     INDEX = auto()
-    """A loop counter: a whole number that is small and may index what is looped over."""
+    """A loop counter: a small integer that may index the sequence of its loop."""
     FLOAT = auto()
     ARRAY = auto()
     MASK = auto()
@@ -33,12 +33,12 @@ class Base(Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kind:
-    """The kind of an expression. There is one object of each, so that they are compared by identity.
+    """The kind of an expression. There is one object of each kind, so that kinds are compared by identity.
 
     Attributes:
-        base: What it is made of.
-        item: Kind of the elements of a sequence, or of what a function returns.
-        parameters: Kinds of the arguments of a function.
+        base: Basic type.
+        item: Kind of a sequence's elements, or of a function's result; `None` for other kinds.
+        parameters: Kinds of a function's arguments.
     """
 
     base: Base
@@ -101,11 +101,12 @@ ELEMENTWISE = frozenset(
 
 
 def sequence(item: Kind) -> Kind:
+    """Return the kind of sequences with such elements."""
     return _SEQUENCES.setdefault(item, Kind(Base.SEQUENCE, item))
 
 
 def join(first: Kind, second: Kind) -> Kind:
-    """The kind of a value that may be either."""
+    """Return the kind of a value that may have either kind."""
     if first == second:
         return first
     if {first, second} <= NUMBERS | {BOOL}:
@@ -116,7 +117,7 @@ def join(first: Kind, second: Kind) -> Kind:
 
 
 def can_stand_for(kind: Kind, wanted: Kind) -> bool:
-    """Whether an expression of `kind` may be put where one of `wanted` is expected."""
+    """Return whether an expression of `kind` may be put where one of `wanted` is expected."""
     if wanted == FLOAT:
         return kind in NUMBERS
     if wanted == INT:
@@ -125,7 +126,7 @@ def can_stand_for(kind: Kind, wanted: Kind) -> bool:
 
 
 def from_annotation(annotation: ast.expr | None) -> Kind:
-    """The kind that an annotation names; `OTHER` for none or one that is not known."""
+    """Return the kind that an annotation names; `OTHER` if there is no annotation or it is not known."""
     if isinstance(annotation, ast.Constant):
         try:
             statement = source.parse(str(annotation.value)).body[:1]
@@ -139,10 +140,10 @@ def from_annotation(annotation: ast.expr | None) -> Kind:
         items = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
         return sequence(from_annotation(items[0]) if items else OTHER)
     word = annotation.attr if isinstance(annotation, ast.Attribute) else getattr(annotation, "id", "")
-    return _WORDS.get(word.lower(), OTHER)
+    return _KINDS_BY_NAME.get(word.lower(), OTHER)
 
 
-_WORDS = {
+_KINDS_BY_NAME = {
     "bool": BOOL,
     "int": INT,
     "float": FLOAT,
@@ -158,7 +159,7 @@ _WORDS = {
 
 
 def infer(expression: ast.expr, env: Env) -> Kind:
-    """The kind of an expression where the names have the kinds of `env`; `OTHER` where it cannot be told."""
+    """Return the kind of an expression, given the kinds of names; `OTHER` if it cannot be determined."""
     match expression:
         case ast.Name(id=name):
             return env.get(name, OTHER)
@@ -278,7 +279,7 @@ def _infer_builtin(name: str, kinds: list[Kind]) -> Kind:
 
 
 def bind_generators(generators: list[ast.comprehension], env: Env) -> Env:
-    """The names in scope inside a comprehension."""
+    """Return the names in scope inside a comprehension."""
     inner = env
     for generator in generators:
         inner = bind(generator.target, generator.iter, inner)
@@ -286,7 +287,7 @@ def bind_generators(generators: list[ast.comprehension], env: Env) -> Env:
 
 
 def bind(target: ast.expr, iterated: ast.expr, env: Env) -> Env:
-    """The names in scope inside a loop over `iterated`."""
+    """Return the names in scope inside a loop over `iterated`."""
     parts = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
     kinds = _items(iterated, env, len(parts))
     names = [(part.id, kind) for part, kind in zip(parts, kinds, strict=True) if isinstance(part, ast.Name)]

@@ -1,7 +1,7 @@
-"""A small interpreter of functions: numbers, arrays and sequences, and nothing else.
+"""Interprets functions on numbers, arrays and sequences, without handing any of their code to Python.
 
-Programs may come from anywhere, so nothing of them is handed to Python to run. It gives up on what it does not know,
-and on what takes long. Arrays are lists here and sequences tuples, and division by zero is as numpy has it for arrays.
+Programs may come from untrusted sources. The interpreter gives up on code that it does not support or that takes long.
+Arrays are represented by lists and sequences by tuples; arrays follow numpy's rules for division by zero.
 """
 
 from __future__ import annotations
@@ -15,37 +15,46 @@ from typing import Any
 
 from tasks.sample.builtin.expression_types import MATH, NUMPY
 
-_MAX_LOOPS = 300
+_MAX_ITERATIONS = 300
 _MAX_RANGE = 1000
 _LARGE = 10**15
-_RETURNED, _WENT_ON = True, False
+_RETURNED, _NOT_RETURNED = True, False
 
 
-class Stuck(Exception):
-    """The interpreter does not know what would happen."""
+class Unsupported(Exception):
+    """Code that the interpreter does not support, or that takes too long."""
 
 
-UNKNOWN = (Stuck, ArithmeticError, ValueError, TypeError, LookupError, RecursionError)
-"""What a call raises whose result cannot be told."""
+UNKNOWN = (Unsupported, ArithmeticError, ValueError, TypeError, LookupError, RecursionError)
+"""Errors of a call whose result cannot be determined."""
 
 
 class Call:
-    """One call of a function."""
+    """One call of a function.
+
+    Args:
+        names: Values of the arguments and global names.
+    """
 
     def __init__(self, names: dict[str, Any]) -> None:
         self._names = names
-        self._loops = 0
+        self._iterations = 0
         self._result: Any = None
 
-    def answer(self, body: list[ast.stmt]) -> Any:
+    def run(self, body: list[ast.stmt]) -> Any:
+        """Run a function's body and return its result.
+
+        Raises:
+            UNKNOWN: One of these errors, if the result cannot be determined.
+        """
         if self._block(body) is not _RETURNED:
-            raise Stuck
+            raise Unsupported
         return self._result
 
     # Statements
 
     def _block(self, block: list[ast.stmt]) -> bool:
-        return any(_STATEMENTS.get(type(s), _stuck)(self, s) for s in block)
+        return any(_STATEMENTS.get(type(s), _unsupported)(self, s) for s in block)
 
     def _return(self, node: ast.Return) -> bool:
         self._result = self.value(node.value)
@@ -53,13 +62,13 @@ class Call:
 
     def _assign(self, node: ast.Assign) -> bool:
         self._bind(node.targets[0], self.value(node.value))
-        return _WENT_ON
+        return _NOT_RETURNED
 
     def _augmented(self, node: ast.AugAssign) -> bool:
         if not isinstance(node.target, ast.Name):
-            raise Stuck
+            raise Unsupported
         self._names[node.target.id] = _operate(node.op, self._names[node.target.id], self.value(node.value))
-        return _WENT_ON
+        return _NOT_RETURNED
 
     def _if(self, node: ast.If) -> bool:
         return self._block(node.body if _truth(self.value(node.test)) else node.orelse)
@@ -68,14 +77,14 @@ class Call:
         return any(self._step(node.target, item) or self._block(node.body) for item in _items(self.value(node.iter)))
 
     def _pass(self, _node: ast.stmt) -> bool:
-        return _WENT_ON
+        return _NOT_RETURNED
 
     def _step(self, target: ast.expr, item: Any) -> bool:
-        self._loops += 1
-        if self._loops > _MAX_LOOPS:
-            raise Stuck
+        self._iterations += 1
+        if self._iterations > _MAX_ITERATIONS:
+            raise Unsupported
         self._bind(target, item)
-        return _WENT_ON
+        return _NOT_RETURNED
 
     def _bind(self, target: ast.expr, value: Any) -> None:
         if isinstance(target, ast.Name):
@@ -84,12 +93,13 @@ class Call:
             for part, item in zip(target.elts, value, strict=True):
                 self._bind(part, item)
         else:
-            raise Stuck
+            raise Unsupported
 
     # Expressions
 
     def value(self, node: ast.expr | None) -> Any:
-        return _EXPRESSIONS.get(type(node), _stuck)(self, node)
+        """Return the value of an expression."""
+        return _EXPRESSIONS.get(type(node), _unsupported)(self, node)
 
     def _name(self, node: ast.Name) -> Any:
         return self._names[node.id]
@@ -97,7 +107,7 @@ class Call:
     def _constant(self, node: ast.Constant) -> Any:
         if isinstance(node.value, int | float):
             return node.value
-        raise Stuck
+        raise Unsupported
 
     def _binary(self, node: ast.BinOp) -> Any:
         return _operate(node.op, self.value(node.left), self.value(node.right))
@@ -111,11 +121,11 @@ class Call:
                 return not _truth(value)
             case ast.Invert() if isinstance(value, list):
                 return [not v for v in value]
-        raise Stuck
+        raise Unsupported
 
     def _compare(self, node: ast.Compare) -> Any:
         if len(node.ops) != 1:
-            raise Stuck
+            raise Unsupported
         return _operate(node.ops[0], self.value(node.left), self.value(node.comparators[0]))
 
     def _boolean(self, node: ast.BoolOp) -> Any:
@@ -135,7 +145,7 @@ class Call:
 
     def _comprehension(self, node: ast.GeneratorExp | ast.ListComp) -> Any:
         if len(node.generators) != 1:
-            raise Stuck
+            raise Unsupported
         generator = node.generators[0]
         outer, found = dict(self._names), []
         for item in _items(self.value(generator.iter)):
@@ -149,9 +159,9 @@ class Call:
         owner = self.value(node.value)
         if isinstance(node.slice, ast.Slice):
             low, high, step = (None if p is None else self.value(p) for p in _parts(node.slice))
-            return owner[low:high:step] if isinstance(owner, tuple) else _stuck(self, node)
+            return owner[low:high:step] if isinstance(owner, tuple) else _unsupported(self, node)
         index = self.value(node.slice)
-        return owner[index] if isinstance(owner, tuple | list) and isinstance(index, int) else _stuck(self, node)
+        return owner[index] if isinstance(owner, tuple | list) and isinstance(index, int) else _unsupported(self, node)
 
     def _attribute(self, node: ast.Attribute) -> Any:
         owner = self.value(node.value)
@@ -159,26 +169,31 @@ class Call:
             return len(owner)
         if owner in (NUMPY, MATH) and node.attr in ("pi", "e", "inf"):
             return getattr(math, node.attr)
-        raise Stuck
+        raise Unsupported
 
     def _call(self, node: ast.Call) -> Any:
         if node.keywords:
-            raise Stuck
+            raise Unsupported
         values = [self.value(a) for a in node.args]
         if isinstance(node.func, ast.Name):
             return _BUILTINS[node.func.id](*values)
         if not isinstance(node.func, ast.Attribute):
-            raise Stuck
+            raise Unsupported
         owner, word = self.value(node.func.value), node.func.attr
         if owner in (NUMPY, MATH):
             return _numpy(word, values)
         if isinstance(owner, list):
             return _REDUCTIONS[word](owner, *values)
-        return owner.count(*values) if isinstance(owner, tuple) and word == "count" else _stuck(self, node)
+        return owner.count(*values) if isinstance(owner, tuple) and word == "count" else _unsupported(self, node)
 
 
 class Recorder(Call):
-    """One call that remembers."""
+    """One call that records the values of all expressions.
+
+    Args:
+        names: Values of the arguments and global names.
+        seen: Values of each expression by its `id`, to which this call adds its own.
+    """
 
     def __init__(self, names: dict[str, Any], seen: dict[int, list[Any]]) -> None:
         super().__init__(names)
@@ -190,19 +205,19 @@ class Recorder(Call):
         return value
 
 
-def _stuck(_run: Call, _node: object) -> Any:
-    raise Stuck
+def _unsupported(_run: Call, _node: object) -> Any:
+    raise Unsupported
 
 
 def _truth(value: Any) -> bool:
     if isinstance(value, list):
-        raise Stuck
+        raise Unsupported
     return bool(value)
 
 
 def _items(value: Any) -> Iterable[Any]:
     if not isinstance(value, list | tuple | range):
-        raise Stuck
+        raise Unsupported
     return value
 
 
@@ -211,15 +226,15 @@ def _parts(node: ast.Slice) -> tuple[ast.expr | None, ...]:
 
 
 def _operate(op: ast.AST, left: Any, right: Any) -> Any:
-    """An operation on two numbers, or element by element; with arrays, division by zero is no error."""
-    left_many, right_many = isinstance(left, list), isinstance(right, list)
-    if not left_many and not right_many:
+    """Apply an operation to two numbers or element by element; division by zero is no error if one is an array."""
+    is_left_array, is_right_array = isinstance(left, list), isinstance(right, list)
+    if not is_left_array and not is_right_array:
         if not isinstance(left, int | float) or not isinstance(right, int | float):
-            raise Stuck
+            raise Unsupported
         value = _OPERATIONS[type(op)](left, right)
         return float(value) if isinstance(value, int) and abs(value) > _LARGE else value
     function = _ARRAY_OPERATIONS.get(type(op)) or _OPERATIONS[type(op)]
-    return list(map(function, left if left_many else repeat(left), right if right_many else repeat(right)))
+    return list(map(function, left if is_left_array else repeat(left), right if is_right_array else repeat(right)))
 
 
 def _quotient(left: float, right: float) -> float:
@@ -236,7 +251,7 @@ def _protected(function: Callable[[float, float], float]) -> Callable[[float, fl
 
 def _power(left: float, right: float) -> float:
     if not isinstance(right, int) or not 0 <= right <= 4:
-        raise Stuck
+        raise Unsupported
     return left**right
 
 
@@ -252,7 +267,7 @@ def _numpy(word: str, values: list[Any]) -> Any:
 def _range(*bounds: int) -> range:
     found = range(*bounds)
     if len(found) > _MAX_RANGE:
-        raise Stuck
+        raise Unsupported
     return found
 
 

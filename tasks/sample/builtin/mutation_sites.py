@@ -1,4 +1,4 @@
-"""Where a function can be changed: its expressions and the gaps between its statements, with the names in scope."""
+"""Finds the places where a function can be changed: its expressions and the gaps between its statements."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _JUMPS = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 
 @dataclass(slots=True)
 class Site:
-    """One expression that may be replaced.
+    """An expression that may be replaced.
 
     Attributes:
-        owner: The node that holds it.
+        owner: The node that contains the expression.
         field: Name of the owner's field.
-        index: Place in the field, if that is a list.
-        env: Names in scope there.
-        kind: What may be put there.
-        is_loose: A number and an array would both do, because the operation around it broadcasts.
-        is_root: It is all of a statement's value.
+        index: Index in the field if that is a list, else `None`.
+        env: Names in scope.
+        kind: Kind of the expressions that may be put there.
+        is_loose: Whether both a number and an array fit, because the operation around it broadcasts.
+        is_root: Whether it is the whole value of a statement.
     """
 
     owner: ast.AST
@@ -51,10 +51,12 @@ class Site:
 
     @property
     def tree(self) -> ast.expr:
+        """The expression that is there now."""
         value = getattr(self.owner, self.field)
         return value if self.index is None else value[self.index]
 
     def put(self, tree: ast.expr) -> None:
+        """Replace the expression."""
         if self.index is None:
             setattr(self.owner, self.field, tree)
         else:
@@ -63,7 +65,7 @@ class Site:
 
 @dataclass(slots=True)
 class Gap:
-    """A place before a statement: `block[index]` is the one after it."""
+    """A place before a statement, which is `block[index]`, with the names in scope."""
 
     block: list[ast.stmt]
     index: int
@@ -72,13 +74,13 @@ class Gap:
 
 @dataclass(slots=True)
 class Survey:
-    """All that can be changed in a function.
+    """All places where a function can be changed.
 
     Attributes:
-        sites: Its expressions of a known kind.
-        gaps: The places between its statements.
-        undefined: Names it reads where they may have no value yet.
-        returns: Kind of each value it returns.
+        sites: Expressions of a known kind.
+        gaps: Places before its statements.
+        undefined: Names that are read where they may have no value yet.
+        returns: Kinds of the values that the function returns.
     """
 
     sites: list[Site] = field(default_factory=list)
@@ -88,7 +90,7 @@ class Survey:
 
 
 def survey(function: ast.FunctionDef, env: Env) -> Survey:
-    """Walk a function whose arguments and global names are `env`."""
+    """Return the survey of a function whose arguments and global names are `env`."""
     walker = _Walker()
     walker.block(function.body, dict(env))
     return walker.found
@@ -100,7 +102,7 @@ class _Walker:
         self._nested = 0
 
     def block(self, block: list[ast.stmt], env: Env) -> Env:
-        """Walk statements in order; returns the names in scope after them."""
+        """Walk statements in order and return the names in scope after them."""
         for index, statement in enumerate(block):
             self.found.gaps.append(Gap(block, index, env))
             env = self._statement(statement, env)
@@ -134,7 +136,7 @@ class _Walker:
         return self._other(statement, env)
 
     def _other(self, statement: ast.stmt, env: Env) -> Env:
-        """Statements that are rare in evolved functions: expressions, with, try, imports and the like."""
+        """Walk a statement that is rare in evolved functions: an expression, `with`, `try`, an import and the like."""
         env = self._fields(statement, env) | bound_by(statement, env)
         if isinstance(statement, ast.With):
             names = {n.id for item in statement.items for n in nodes(item) if isinstance(n, ast.Name)}
@@ -147,7 +149,7 @@ class _Walker:
         return env
 
     def _branch(self, block: list[ast.stmt], env: Env) -> Env | None:
-        """Names in scope after a branch; `None` if it never gets there."""
+        """Return the names in scope after a branch; `None` if the branch never reaches its end."""
         after = self.block(block, env)
         return None if block and isinstance(block[-1], _JUMPS) else after
 
@@ -170,15 +172,15 @@ class _Walker:
                 bound[target.id] = infer(value, env)
             elif isinstance(target, ast.Tuple | ast.List):
                 values = value.elts if isinstance(value, ast.Tuple) else []
-                for place, part in enumerate(target.elts):
-                    kind = infer(values[place], env) if len(values) == len(target.elts) else OTHER
+                for index, part in enumerate(target.elts):
+                    kind = infer(values[index], env) if len(values) == len(target.elts) else OTHER
                     bound |= {n.id: kind for n in nodes(part) if isinstance(n, ast.Name)}
             else:
                 self._fields(target, env)
         return env | bound
 
     def _fields(self, node: ast.AST, env: Env, **how: bool) -> Env:
-        """Walk the expressions directly under a node; returns `env`."""
+        """Walk the expressions directly under a node and return `env`."""
         for field_name, value in ast.iter_fields(node):
             if isinstance(value, ast.expr):
                 self._child(node, field_name, None, env, is_root=isinstance(node, ast.stmt), **how)
@@ -238,7 +240,7 @@ class _Walker:
                 self._fields(tree, env, is_whole=is_whole)
 
     def _method(self, function: ast.Attribute, env: Env) -> None:
-        """A module is not an expression to replace, any other owner of a method is."""
+        """Walk the owner of a method; a plain name such as a module is not an expression to replace."""
         if isinstance(function.value, ast.Name):
             self._name(function.value.id, env)
         else:
@@ -265,11 +267,11 @@ class _Walker:
 
 
 def _merge(before: Env, *branches: Env | None) -> Env:
-    """Names that are in scope after every branch that gets to its end."""
+    """Return the names that are in scope after every branch that reaches its end."""
     ended = [b for b in branches if b is not None] or [before]
     common = set(ended[0]).intersection(*ended[1:])
     merged: Env = {}
-    # In the order of the first branch: a set's order changes from process to process.
+    # Names are in the order of the first branch, because a set's order differs between processes.
     for key in (k for k in ended[0] if k in common):
         kind = ended[0][key]
         for other in ended[1:]:

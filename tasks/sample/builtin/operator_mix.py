@@ -1,12 +1,12 @@
-"""How often each operator is used."""
+"""Draws mutation operators by weight."""
 
 from __future__ import annotations
 
 import ast
 
 from tasks.sample.builtin.operators import (
+    MutationContext,
     Operator,
-    Tools,
     change_argument,
     change_operation,
     cross_over,
@@ -27,7 +27,8 @@ from tasks.sample.builtin.statements import (
 )
 from tasks.sample.builtin.trees import size
 
-_SHRINK_EVERY = 25
+_SIZE_PER_SHRINK_WEIGHT = 25
+"""Size by which a function grows until operators that shorten it gain their base weight once more."""
 
 GROWING: tuple[tuple[Operator, float], ...] = (
     (insert_operation, 3.0),
@@ -38,7 +39,7 @@ GROWING: tuple[tuple[Operator, float], ...] = (
     (return_early, 0.1),
     (cross_statements, 1.0),
 )
-"""Operators that make a function longer, with the weight of each."""
+"""Operators that make a function longer, with their weights."""
 
 KEEPING: tuple[tuple[Operator, float], ...] = (
     (replace_subtree, 4.0),
@@ -48,18 +49,24 @@ KEEPING: tuple[tuple[Operator, float], ...] = (
     (change_argument, 1.5),
     (inline_local, 0.4),
 )
+"""Operators that leave a function's length about the same, with their weights."""
+
 SHRINKING: tuple[tuple[Operator, float], ...] = ((delete_operation, 1.0), (delete_statement, 0.4))
+"""Operators that make a function shorter, with their weights for an empty function."""
 
 
-def mutate_once(function: ast.FunctionDef, tools: Tools) -> bool:
-    """One operator drawn by weight; the longer the function, the likelier one that shortens it."""
+def mutate_once(function: ast.FunctionDef, context: MutationContext) -> bool:
+    """Apply one operator, drawn by weight, and return whether it changed the function.
+
+    The longer the function, the more likely an operator that shortens it.
+    """
     length = size(function.body)
-    growth = 1.0 if length < tools.max_size else 0.0
-    shrink = 1.0 + length / _SHRINK_EVERY
+    growth = 1.0 if length < context.max_size else 0.0
+    shrinkage = 1.0 + length / _SIZE_PER_SHRINK_WEIGHT
     table = [
-        *((o, w * growth) for o, w in GROWING),
+        *((operator, weight * growth) for operator, weight in GROWING),
         *KEEPING,
-        *((o, w * shrink) for o, w in SHRINKING),
+        *((operator, weight * shrinkage) for operator, weight in SHRINKING),
     ]
     operators, weights = zip(*table, strict=True)
-    return tools.random.choices(operators, weights)[0](function, tools)
+    return context.random.choices(operators, weights)[0](function, context)

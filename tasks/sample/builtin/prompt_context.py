@@ -1,4 +1,4 @@
-"""What a prompt shows, read once for all its samples."""
+"""Analyses a prompt once for all samples that are requested with it."""
 
 from __future__ import annotations
 
@@ -8,65 +8,68 @@ from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
-from tasks.sample.builtin.behaviour import CRASH, Behaviour, Scenarios, behaviour, made_up
+from tasks.sample.builtin.behaviour import CRASH, Behaviour, Scenarios, behaviour, make_scenarios
 from tasks.sample.builtin.expression_types import Kind
 from tasks.sample.builtin.mutation_sites import Survey, survey
-from tasks.sample.builtin.prompt_parsing import Scene, argument_names, read_prompt
+from tasks.sample.builtin.prompt_parsing import ParsedPrompt, argument_names, parse_prompt
 from tasks.sample.builtin.trees import dump, size
 
-_UNLIKELY = 0.15
+_P_ACCEPT_SAME_ORDER = 0.15
+"""Probability that a child is accepted although it fails, or orders its results as a parent does."""
 _SMALLEST_BLOCK, _LARGEST_BLOCK = 3, 9
 
 
 @dataclass(frozen=True, slots=True)
 class PromptContext:
-    """A prompt and what was found out about it. Its trees are shared: clone them before a change.
+    """A prompt and its analysis. The trees are shared between samples: clone them before a change.
 
     Attributes:
-        scene: What it asks for.
-        blocks: Small expressions of the parents with their kinds, to build with.
-        known: The bodies of the parents.
-        surveys: Of each parent.
-        scenarios: Arguments to try functions on.
-        behaviours: Of the parents for which they can be told.
+        parsed: Functions and names of the prompt.
+        reusable: Small expressions of the parents with their kinds, for reuse.
+        parent_dumps: Dumps of the parents' bodies.
+        surveys: Survey of each parent.
+        scenarios: Made-up arguments to run functions on.
+        behaviours: Behaviours of the parents that the interpreter can run.
     """
 
-    scene: Scene
-    blocks: tuple[tuple[ast.expr, Kind], ...]
-    known: frozenset[Hashable]
+    parsed: ParsedPrompt
+    reusable: tuple[tuple[ast.expr, Kind], ...]
+    parent_dumps: frozenset[Hashable]
     surveys: tuple[Survey, ...]
     scenarios: Scenarios
     behaviours: tuple[Behaviour, ...]
 
-    def is_news(self, body: list[ast.stmt], random: Random) -> bool:
-        """Whether a body is none of the parents' and, as far as can be told, answers otherwise than they do.
+    def is_new(self, body: list[ast.stmt], random: Random) -> bool:
+        """Return whether a body differs from those of the parents and, as far as can be determined, in behaviour.
 
-        One that only orders its answers as a parent does gets through at times, as more may depend on them; so does
-        one that fails, as what it fails for may never come.
+        A body that orders its results as a parent does is sometimes accepted, because more than the order may matter.
+        So is a body that fails, because the real arguments may never make it fail.
         """
-        if dump(body) in self.known:
+        if dump(body) in self.parent_dumps:
             return False
-        found = behaviour(body, self.scenarios) if self.behaviours else None
-        if found is None:
+        own = behaviour(body, self.scenarios) if self.behaviours else None
+        if own is None:
             return True
-        if found != CRASH and any(found.values == b.values for b in self.behaviours):
+        if own != CRASH and any(own.values == parent.values for parent in self.behaviours):
             return False
-        is_news = found != CRASH and all(found.order != b.order for b in self.behaviours)
-        return is_news or random.random() < _UNLIKELY
+        has_new_order = own != CRASH and all(own.order != parent.order for parent in self.behaviours)
+        return has_new_order or random.random() < _P_ACCEPT_SAME_ORDER
 
 
 @lru_cache(maxsize=64)
 def read_context(prompt: str) -> PromptContext:
-    """Read a prompt, or remember it: every prompt is sampled several times."""
-    scene = read_prompt(prompt)
-    surveys = tuple(survey(p, scene.env) for p in scene.parents)
-    sites = [s for found in surveys for s in found.sites]
-    scenarios = made_up(scene.env, argument_names(scene.header), scene.constants, scene.largest)
-    behaviours = (behaviour(p.body, scenarios) for p in scene.parents)
+    """Return the analysis of a prompt; cached, because several completions are requested for each prompt."""
+    parsed = parse_prompt(prompt)
+    surveys = tuple(survey(p, parsed.env) for p in parsed.parents)
+    sites = [site for found in surveys for site in found.sites]
+    scenarios = make_scenarios(parsed.env, argument_names(parsed.header), parsed.constants, parsed.largest)
+    behaviours = (behaviour(p.body, scenarios) for p in parsed.parents)
     return PromptContext(
-        scene=scene,
-        blocks=tuple((s.tree, s.kind) for s in sites if _SMALLEST_BLOCK <= size(s.tree) <= _LARGEST_BLOCK),
-        known=frozenset(dump(p.body) for p in scene.parents),
+        parsed=parsed,
+        reusable=tuple(
+            (site.tree, site.kind) for site in sites if _SMALLEST_BLOCK <= size(site.tree) <= _LARGEST_BLOCK
+        ),
+        parent_dumps=frozenset(dump(p.body) for p in parsed.parents),
         surveys=surveys,
         scenarios=scenarios,
         behaviours=tuple(b for b in behaviours if b is not None),

@@ -1,7 +1,7 @@
-"""From a prompt's text to the functions in it.
+"""Finds the functions and names in the text of a prompt.
 
-A prompt in the manner of FunSearch (Romera-Paredes et al., Nature 625, 2023, fig. 2) ends in an empty header, and a
-chat prompt is prose around it, so the text as a whole is no Python. Every function is found and parsed by itself.
+A prompt as in FunSearch (Romera-Paredes et al., Nature 625, 2023, fig. 2) ends in an empty header, and a chat prompt
+puts prose around it, so the whole text is not valid Python. Each function is found and parsed separately.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ _EMPTY_HEADER = "def answer():\n    pass"
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """What a prompt asks for.
+class ParsedPrompt:
+    """Functions and names of a prompt.
 
     Attributes:
-        header: The function to write, without a body (its docstring is kept).
-        parents: The versions shown, in their order, under the name and arguments of the header.
-        env: The names that any version may use: arguments, imports, constants and helpers.
-        returns: Kind of what the function returns.
-        typical: Numbers that the text mentions or the versions use; good constants to try.
-        constants: Values of the plain numbers that the text around the versions gives names to.
+        header: The function to write, with its docstring and without a body.
+        parents: The versions that are shown, in their order, under the name and arguments of the header.
+        env: The names that every version may use: arguments, imports, constants and helpers.
+        returns: Kind of the function's return value.
+        typical: Numbers that the text mentions or the versions use, as constants to try.
+        constants: Values of the numbers that the text around the versions assigns to names.
         largest: The largest number that the text mentions; 0 if it mentions none.
-        forbidden: Names of the versions shown, which the answer must not call.
+        forbidden: Names of the versions that are shown, which the answer must not call.
     """
 
     header: ast.FunctionDef
@@ -64,15 +64,15 @@ class Scene:
 
 
 @dataclass(slots=True)
-class Found:
-    """Functions by themselves, and the lines outside of them."""
+class FoundFunctions:
+    """Functions of a text, and the lines outside of them."""
 
     functions: list[ast.FunctionDef] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
 
 
-def read_prompt(prompt: str) -> Scene:
-    """Find the empty header to complete, the versions before it, and the names they may use."""
+def parse_prompt(prompt: str) -> ParsedPrompt:
+    """Find the empty header to complete, the versions before it, and the names that they may use."""
     found = find_functions(prompt.splitlines())
     header = _pick_header(found.functions)
     family = _family(header.name)
@@ -87,11 +87,13 @@ def read_prompt(prompt: str) -> Scene:
     mentioned = _mentioned(found.outside, header)
     largest = max(mentioned, default=0.0)
     constants = _constants(found.outside, env)
-    return Scene(header, parents, env, returns, mentioned + _used(parents), constants, largest, frozenset(forbidden))
+    return ParsedPrompt(
+        header, parents, env, returns, mentioned + _used(parents), constants, largest, frozenset(forbidden)
+    )
 
 
-def parse(source: str) -> ast.Module | None:
-    """The tree of a text, or `None` if it is not Python, or too deep to walk."""
+def parse_module(source: str) -> ast.Module | None:
+    """Return the tree of a text; `None` if it is not Python or too deep to walk."""
     try:
         tree = checked_source.parse(source)
     except checked_source.SourceError:
@@ -108,16 +110,16 @@ def _depth(tree: ast.AST) -> int:
 
 
 def is_empty(function: ast.FunctionDef) -> bool:
-    """Whether a function has a docstring, `pass` or `...` at most."""
+    """Return whether a function's body has nothing but a docstring, `pass` or `...`."""
     return all(
         isinstance(s, ast.Pass) or (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
         for s in function.body
     )
 
 
-def find_functions(lines: list[str]) -> Found:
-    """The functions of a prompt, each parsed by itself, and the lines outside of them."""
-    found = Found()
+def find_functions(lines: list[str]) -> FoundFunctions:
+    """Return the functions of a prompt, each parsed separately, and the lines outside of them."""
+    found = FoundFunctions()
     at = 0
     while at < len(lines):
         start = _DEF.match(lines[at])
@@ -132,7 +134,7 @@ def find_functions(lines: list[str]) -> Found:
 
 
 def _read_function(lines: list[str], at: int, indent: int) -> tuple[ast.FunctionDef | None, int]:
-    """The function that starts in line `at`, and the line after it."""
+    """Return the function that starts in line `at`, or `None` if it does not parse, and the line to go on at."""
     lines_left = [line[indent:] for line in lines[at:]]
     header = next((h for h in range(1, _MAX_HEADER_LINES) if _is_header(lines_left[:h])), None)
     if header is None:
@@ -140,12 +142,12 @@ def _read_function(lines: list[str], at: int, indent: int) -> tuple[ast.Function
     end = header
     while end < len(lines_left) and _belongs(lines[at + end], indent):
         end += 1
-    # A docstring's text may stand further left than the code around it: then only the next function ends this one.
+    # A docstring's text may be indented less than the code around it; then only the next function ends this one.
     stops = (n for n in range(header, len(lines_left)) if _DEF.match(lines[at + n]) or lines[at + n].startswith("```"))
     for stop in (end, next(stops, len(lines_left))):
         text = "\n".join(lines_left[:stop])
         for candidate in (text, text + "\n pass"):
-            tree = parse(candidate)
+            tree = parse_module(candidate)
             if tree is not None and len(tree.body) == 1 and isinstance(tree.body[0], ast.FunctionDef):
                 return tree.body[0], at + stop
     return None, at + end
@@ -153,7 +155,7 @@ def _read_function(lines: list[str], at: int, indent: int) -> tuple[ast.Function
 
 def _is_header(lines: list[str]) -> bool:
     text = "\n".join(lines)
-    return parse(text) is not None or parse(text + "\n pass") is not None
+    return parse_module(text) is not None or parse_module(text + "\n pass") is not None
 
 
 def _belongs(line: str, indent: int) -> bool:
@@ -166,7 +168,7 @@ def _family(name: str) -> str:
 
 
 def _pick_header(functions: list[ast.FunctionDef]) -> ast.FunctionDef:
-    """The last function without a body; else the version after the last one."""
+    """Return the last function without a body; if there is none, a header of the version after the last one."""
     empty = [f for f in functions if is_empty(f)]
     if empty:
         return empty[-1]
@@ -192,12 +194,12 @@ def _bare(function: ast.FunctionDef) -> ast.FunctionDef:
 
 
 def docstring(function: ast.FunctionDef) -> list[ast.stmt]:
-    """The docstring as a list of no or one statement."""
+    """Return the docstring as a list of at most one statement."""
     return function.body[:1] if ast.get_docstring(function, clean=False) is not None else []
 
 
 def _adopt(parent: ast.FunctionDef, header: ast.FunctionDef) -> ast.FunctionDef:
-    """The parent's body under the header's name and arguments."""
+    """Return the parent's body under the header's name and arguments."""
     renamed = dict(zip(argument_names(parent), argument_names(header), strict=False)) | {parent.name: header.name}
     changed = {old: new for old, new in renamed.items() if old != new}
     body = parent.body[len(docstring(parent)) :]
@@ -213,19 +215,19 @@ def argument_names(function: ast.FunctionDef) -> list[str]:
 
 def all_arguments(function: ast.FunctionDef) -> list[ast.arg]:
     a = function.args
-    extra = [one for one in (a.vararg, a.kwarg) if one is not None]
+    extra = [argument for argument in (a.vararg, a.kwarg) if argument is not None]
     return [*a.posonlyargs, *a.args, *a.kwonlyargs, *extra]
 
 
 def _preface(lines: list[str], helpers: list[ast.FunctionDef]) -> Env:
-    """Imports and constants of one line each, outside of docstrings, and the helper functions."""
+    """Return the names of one-line imports and constants outside of docstrings, and of the helper functions."""
     env: Env = {}
     is_text = False
     for line in lines:
         was_text, is_text = is_text, is_text ^ bool((line.count('"""') + line.count("'''")) % 2)
         if was_text or is_text or not line[:1].isidentifier():
             continue
-        for statement in getattr(parse(line), "body", []):
+        for statement in getattr(parse_module(line), "body", []):
             env |= bound_by(statement, env)
     for helper in helpers:
         parameters = tuple(from_annotation(a.annotation) for a in all_arguments(helper))
@@ -239,7 +241,7 @@ def _constants(lines: list[str], env: Env) -> dict[str, float]:
 
 
 def bound_by(statement: ast.stmt, env: Env) -> Env:
-    """The names that an import or a plain assignment brings into scope."""
+    """Return the names that an import or a plain assignment brings into scope."""
     match statement:
         case ast.Import(names=names):
             modules = {"numpy": NUMPY, "math": MATH}
@@ -254,7 +256,10 @@ def bound_by(statement: ast.stmt, env: Env) -> Env:
 
 
 def _borrowed_modules(parents: tuple[ast.FunctionDef, ...], env: Env) -> Env:
-    """Published specifications use `np` without importing it; what a scored parent uses is there."""
+    """Return `env` with `np` and `math` if a parent uses them.
+
+    Published specifications use `np` without importing it. A module that a scored parent uses must exist.
+    """
     used = {n.id for p in parents for n in nodes(p) if isinstance(n, ast.Name)}
     return {name: kind for name, kind in (("np", NUMPY), ("math", MATH)) if name in used} | env
 
@@ -272,7 +277,7 @@ def _arguments(header: ast.FunctionDef, parents: tuple[ast.FunctionDef, ...]) ->
 
 
 def _guess(name: str, parents: tuple[ast.FunctionDef, ...]) -> Kind:
-    """The kind of an argument without annotation, by what the parents do with it."""
+    """Return the kind of an argument without annotation, guessed from its uses in the parents."""
     for node in (n for p in parents for n in nodes(p)):
         match node:
             case ast.Subscript(value=ast.Name(id=used)) | ast.For(iter=ast.Name(id=used)) if used == name:

@@ -1,4 +1,4 @@
-"""Random subtrees of a wanted kind over the names in scope, as in Koza's "grow" (Genetic Programming, 1992, ch. 6)."""
+"""Generates random expressions of a wanted kind over the names in scope, as in Koza's "grow" (1992, ch. 6)."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _COMPARISONS: tuple[type[ast.cmpop], ...] = (ast.Lt, ast.Gt, ast.LtE, ast.GtE, a
 _COMPARISON_WEIGHTS = (6, 6, 2, 2, 1, 1)
 _MATH_FUNCTIONS = ("sin", "cos", "tanh", "atan", "floor")
 _NUMPY_FUNCTIONS = ("abs", "square", "sqrt", "sign", "floor", "tanh", "sin")
-_REUSE = 0.35
-_THRESHOLD = 0.7
+_P_REUSE = 0.35
+_P_CONSTANT_THRESHOLD = 0.7
 _LOOP_NAMES = ("v", "w", "u", "t", "s")
 
 _Maker = Callable[[Env, int], ast.expr | None]
@@ -39,19 +39,19 @@ _Maker = Callable[[Env, int], ast.expr | None]
 
 @dataclass(slots=True)
 class Grower:
-    """Grows expressions.
+    """Generator of random expressions.
 
     Attributes:
-        random: Where every choice comes from.
+        random: Source of all random choices.
         typical: Numbers that the prompt mentions.
-        blocks: Expressions of the parents with their kinds. To build with what has proved useful is what makes
-            expressions such as `bins - item` available as one unit (Koza's automatically defined functions, 1994).
-        makers: How an expression of each kind is made, with the weight of each way.
+        reusable: Expressions of the parents with their kinds. Reusing them makes expressions such as `bins - item`
+            available as one unit, similar to Koza's automatically defined functions (1994).
+        makers: Functions that make an expression of each kind, with their weights.
     """
 
     random: Random
     typical: tuple[float, ...]
-    blocks: tuple[tuple[ast.expr, Kind], ...]
+    reusable: tuple[tuple[ast.expr, Kind], ...]
     makers: dict[Kind, list[tuple[_Maker, float]]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,12 +80,12 @@ class Grower:
         }
 
     def grow(self, wanted: Kind, env: Env, depth: int) -> ast.expr:
-        """A random expression of the wanted kind; a number where that kind cannot be made."""
+        """Return a random expression of the wanted kind, or a number if that kind cannot be made."""
         if wanted.base is Base.SEQUENCE:
             return self._sequence(wanted, env, depth)
         wanted = FLOAT if wanted in NUMBERS and wanted != INT else wanted
         is_test = wanted in (MASK, BOOL)
-        # What varies from element to element decides; numbers beside arrays need no depth of their own.
+        # Only differences between elements of an array matter, so plain numbers beside arrays need no depth.
         depth = min(depth, 1) if wanted == FLOAT and ARRAY in env.values() else depth
         if is_test or (depth > 0 and self.random.random() < 0.9):
             makers, weights = zip(*self.makers.get(wanted, self.makers[FLOAT]), strict=True)
@@ -96,10 +96,10 @@ class Grower:
         return self.terminal(wanted, env)
 
     def terminal(self, wanted: Kind, env: Env) -> ast.expr:
-        """A name in scope, an element, or a number."""
+        """Return a name in scope, an element or a number."""
         if wanted == BOOL:
             return ast.Constant(self.random.random() < 0.5)
-        block = self._block(wanted, env) if self.random.random() < _REUSE else None
+        block = self._reused(wanted, env) if self.random.random() < _P_REUSE else None
         if block is not None:
             return block
         names = _names(env, wanted)
@@ -113,31 +113,32 @@ class Grower:
             return element
         return name(self.random.choice(names)) if names and pick < 0.65 else self.constant()
 
-    def _block(self, wanted: Kind, env: Env) -> ast.expr | None:
-        fitting = [t for t, k in self.blocks if can_stand_for(k, wanted) and loaded(t) <= env.keys()]
-        return clone(self.random.choice(fitting)) if fitting else None
+    def _reused(self, wanted: Kind, env: Env) -> ast.expr | None:
+        """Return an expression of a parent that has the wanted kind and reads only names in scope, if there is one."""
+        suitable = [tree for tree, kind in self.reusable if can_stand_for(kind, wanted) and loaded(tree) <= env.keys()]
+        return clone(self.random.choice(suitable)) if suitable else None
 
     def constant(self) -> ast.expr:
-        """A number: one that the prompt mentions or uses, a small one, or one of any magnitude."""
+        """Return a number: one that the prompt mentions or uses, a small one, or one of any magnitude."""
         pick = self.random.random()
         if self.typical and pick < 0.5:
             value = self.random.choice(self.typical)
-            # A threshold most likely lies between nothing and a size that the text speaks of.
+            # A threshold is most likely between 0 and a number that the text mentions.
             return number(value if pick < 0.2 else float(f"{self.random.uniform(0, value):.2g}"))
         if pick < 0.75:
             return number(self.random.choice((0, 1, 1, 2, 2, 3, 4, 5, 10, 0.5, 0.1, 100)))
         return number(float(f"{10 ** self.random.uniform(-2, 3):.2g}"))
 
     def operand(self, env: Env, depth: int) -> ast.expr:
-        """An array or a number, to be combined with an array."""
+        """Return an array or a number, to be combined with an array."""
         return self.grow(ARRAY if self.random.random() < 0.6 else FLOAT, env, depth)
 
     def _latest(self, names: list[str]) -> str:
-        """Any of the names, later ones likelier: what was computed is meant to be used."""
+        """Return one of the names, preferably a late one, because computed values are meant to be used."""
         return names[max(self.random.randrange(len(names)) for _ in range(2))]
 
     def _variable(self, env: Env) -> ast.expr | None:
-        """A name or an element: what a comparison with a number needs on its other side."""
+        """Return a name or an element, for the other side of a comparison with a number."""
         names = _names(env, FLOAT)
         element = self._element(env) if self.random.random() < 0.7 else None
         return element or (name(self.random.choice(names)) if names else None)
@@ -178,7 +179,7 @@ class Grower:
         if numpy is None or self.random.random() < 0.3:
             return negative(inner)
         function = self.random.choice(_NUMPY_FUNCTIONS)
-        # The root of a negative number is no number, and its comparisons are all false.
+        # The square root of a negative number is NaN, and comparisons with NaN are always false.
         inner = call(f"{numpy}.abs", inner) if function == "sqrt" else inner
         return call(f"{numpy}.{function}", inner)
 
@@ -186,9 +187,10 @@ class Grower:
         if not _names(env, ARRAY):
             return None
         op = self.random.choices(_COMPARISONS, _COMPARISON_WEIGHTS)[0]()
-        left = self._block(ARRAY, env) if self.random.random() < 0.5 else None
+        left = self._reused(ARRAY, env) if self.random.random() < 0.5 else None
         left = left or self.grow(ARRAY, env, min(depth, 1))
-        right = self.constant() if self.random.random() < _THRESHOLD else self.operand(env, min(depth, 1))
+        is_constant = self.random.random() < _P_CONSTANT_THRESHOLD
+        right = self.constant() if is_constant else self.operand(env, min(depth, 1))
         return compare(left, op, self.constant() if same(left, right) else right)
 
     def _array_both(self, env: Env, depth: int) -> ast.expr:
@@ -205,7 +207,7 @@ class Grower:
         return binary(self.grow(FLOAT, env, depth), ast.Div(), self.divisor(env, depth))
 
     def divisor(self, env: Env, depth: int) -> ast.expr:
-        """A number that is not zero, or seldom: a scalar division by zero ends the program."""
+        """Return a number that is rarely zero, because a scalar division by zero crashes the program."""
         if self.random.random() < 0.5:
             return number(self.random.choice((2, 3, 4, 5, 10, 100)))
         names = _names(env, FLOAT)
@@ -258,7 +260,7 @@ class Grower:
         return binary(self.terminal(INT, env), op, self.terminal(INT, env) if depth > 1 else self._small())
 
     def _helper(self, env: Env, depth: int) -> ast.expr | None:
-        """A call of a function of the preface, if it takes and gives what is known here."""
+        """Return a call of a helper function of the prompt, if its arguments and its result are of known kinds."""
         helpers = [
             n for n, k in env.items() if k.base is Base.FUNCTION and k.item in NUMBERS and OTHER not in k.parameters
         ]
@@ -270,7 +272,7 @@ class Grower:
     # Sequences
 
     def _reduction(self, env: Env, _depth: int) -> ast.expr | None:
-        """One number for a whole array or sequence."""
+        """Return a number that is computed from a whole array or sequence, if there is one."""
         arrays = _names(env, ARRAY)
         if arrays and self.random.random() < 0.3:
             function = self.random.choice(("max", "min", "mean", "sum"))
@@ -284,7 +286,7 @@ class Grower:
         return call(self.random.choice(("sum", "len", "sum")), name(owner))
 
     def _sum_over(self, env: Env, depth: int) -> ast.expr | None:
-        """A sum over the elements of a sequence, or over neighbours in it."""
+        """Return a sum over the elements of a sequence, or over pairs of neighbours, if there is a sequence."""
         sequences = number_sequences(env)
         fresh = [n for n in _LOOP_NAMES if n not in env]
         if not sequences or len(fresh) < 3:
@@ -295,17 +297,18 @@ class Grower:
         if pick < 0.4:
             target, iterated, names = ast.Name(item, ast.Store()), owner, {item: kind}
         elif pick < 0.7:
-            target, iterated, names = _two("i", item), call("enumerate", owner), {"i": INDEX, item: kind}
+            target, iterated = _pair_of_targets("i", item), call("enumerate", owner)
+            names = {"i": INDEX, item: kind}
         else:
-            gap = number(self.random.choice((1, 1, 2, 3)))
-            later = ast.Subscript(owner, ast.Slice(gap), ast.Load())
-            target, iterated = _two(item, fresh[1]), call("zip", owner, later)
+            distance = number(self.random.choice((1, 1, 2, 3)))
+            later = ast.Subscript(owner, ast.Slice(distance), ast.Load())
+            target, iterated = _pair_of_targets(item, fresh[1]), call("zip", owner, later)
             names = {item: kind, fresh[1]: kind}
         body = self.grow(FLOAT, env | names, max(depth, 1))
         return call("sum", ast.GeneratorExp(body, [ast.comprehension(target, iterated, [], 0)]))
 
     def _element(self, env: Env) -> ast.expr | None:
-        """An element of a sequence of numbers, by an index that is most likely in it."""
+        """Return an element of a sequence of numbers, with an index that is most likely in range."""
         sequences = number_sequences(env)
         if not sequences:
             return None
@@ -323,7 +326,7 @@ class Grower:
         return ast.Subscript(name(owner), index, ast.Load())
 
     def _sequence(self, wanted: Kind, env: Env, depth: int) -> ast.expr:
-        """A sequence of that kind in scope, or a list made from one."""
+        """Return a sequence of the wanted kind that is in scope, or a new list of such items."""
         names = [n for n, k in env.items() if k.base is Base.SEQUENCE and k.item == wanted.item]
         if names and (depth <= 0 or self.random.random() < 0.6):
             return name(self.random.choice(names))
@@ -332,6 +335,7 @@ class Grower:
 
 
 def number_sequences(env: Env) -> list[str]:
+    """Return the names of sequences of numbers."""
     return [n for n, k in env.items() if k.base is Base.SEQUENCE and k.item in NUMBERS]
 
 
@@ -343,11 +347,11 @@ def _module(env: Env, kind: Kind) -> str | None:
     return next((n for n, k in env.items() if k == kind), None)
 
 
-def _two(first: str, second: str) -> ast.expr:
+def _pair_of_targets(first: str, second: str) -> ast.expr:
     return ast.Tuple([ast.Name(first, ast.Store()), ast.Name(second, ast.Store())], ast.Store())
 
 
 def fresh_name(taken: Iterable[str]) -> str:
-    """A name for a new local that is not taken."""
+    """Return a name for a new local that is not taken."""
     used = set(taken)
     return next(n for n in ("x", "y", "z", "u", "v", "w", *(f"x{k}" for k in range(1, 1000))) if n not in used)

@@ -1,6 +1,6 @@
-"""Shorter programs of the same meaning: constants folded, identities and dead statements removed.
+"""Simplifies programs without changing their meaning: folds constants, removes identities and dead statements.
 
-Random mutation leaves `x + 0` and unused locals behind. The winner is read by a person, and the same program in two
+Random mutation leaves `x + 0` and unused locals behind. People read the best program, and the same program in two
 spellings would be evaluated twice.
 """
 
@@ -20,7 +20,7 @@ _OPPOSITES: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq,
 }
-_PURE = frozenset(
+_PURE_FUNCTIONS = frozenset(
     [
         "abs",
         "min",
@@ -66,13 +66,18 @@ _ROUNDS = 4
 
 
 def simplify(function: ast.FunctionDef, env: Env) -> None:
-    """Simplify a function in place; `env` are its arguments and global names."""
+    """Simplify a function in place.
+
+    Args:
+        function: The function.
+        env: Its arguments and global names.
+    """
     scalars = {n for n, k in env.items() if k in NUMBERS} - _stored(function)
     before = dump(function.body)
     for _ in range(_ROUNDS):
         _Folder(scalars).visit(function)
         _drop_dead(function)
-        function.body = _prune(function.body) or [ast.Pass()]
+        function.body = _live_statements(function.body) or [ast.Pass()]
         after = dump(function.body)
         if after == before:
             return
@@ -84,9 +89,9 @@ def _stored(function: ast.FunctionDef) -> set[str]:
 
 
 class _Folder(ast.NodeTransformer):
-    """Rewrites expressions from the leaves up.
+    """Rewriter of expressions, from the leaves up.
 
-    Whether `x - x` is a number or an array of zeros depends on `x`; it is folded only if all its names are `scalars`.
+    Whether `x - x` is 0 or an array of zeros depends on `x`, so it is folded only if all its names are `scalars`.
     """
 
     def __init__(self, scalars: set[str]) -> None:
@@ -224,7 +229,7 @@ class _Folder(ast.NodeTransformer):
 
 
 def _compute(left: float, op: ast.operator, right: float) -> float | None:
-    """The value of an operation on two numbers; `None` if it has none, or one too large to write."""
+    """Return the value of an operation on two numbers; `None` if it is undefined or too large to write out."""
     try:
         match op:
             case ast.Add():
@@ -250,7 +255,7 @@ def _compute(left: float, op: ast.operator, right: float) -> float | None:
 
 
 def _negated(tree: ast.expr) -> ast.expr | None:
-    """`x` if the tree is `-x` and no number."""
+    """Return `x` if the tree is `-x` and not a number, else `None`."""
     match tree:
         case ast.UnaryOp(op=ast.USub(), operand=operand) if value_of(tree) is None:
             return operand
@@ -258,7 +263,7 @@ def _negated(tree: ast.expr) -> ast.expr | None:
 
 
 def _merge_sum(node: ast.BinOp, right: float | None) -> ast.expr:
-    """`(x + a) - b` as `x + (a - b)`."""
+    """Rewrite `(x + a) - b` as `x + (a - b)`."""
     if right is None:
         return node
     right = -right if isinstance(node.op, ast.Sub) else right
@@ -275,25 +280,26 @@ def _merge_sum(node: ast.BinOp, right: float | None) -> ast.expr:
     return node
 
 
-def _prune(block: list[ast.stmt]) -> list[ast.stmt]:
-    """The statements that can run and change something."""
+def _live_statements(block: list[ast.stmt]) -> list[ast.stmt]:
+    """Return the statements of a block that can run and have an effect."""
     kept: list[ast.stmt] = []
     for statement in block:
-        kept += _pruned(statement)
+        kept += _simplified(statement)
         if kept and isinstance(kept[-1], ast.Return | ast.Raise | ast.Break | ast.Continue):
             break
     return kept
 
 
-def _pruned(statement: ast.stmt) -> list[ast.stmt]:
+def _simplified(statement: ast.stmt) -> list[ast.stmt]:
+    """Return the statements that replace a statement; none if it has no effect."""
     match statement:
         case ast.Pass():
             return []
         case ast.If():
-            return _pruned_if(statement)
+            return _simplified_if(statement)
         case ast.For(orelse=[]) | ast.While(orelse=[]):
-            statement.body = _prune(statement.body)
-            # A `while` without a body may never end; neither it nor an empty `for` is of use.
+            statement.body = _live_statements(statement.body)
+            # An empty `for` has no effect, and an empty `while` may never end.
             return [statement] if statement.body else []
         case ast.Assign(targets=[ast.Name(id=target)], value=ast.Name(id=source)) if target == source:
             return []
@@ -306,8 +312,8 @@ def _pruned(statement: ast.stmt) -> list[ast.stmt]:
     return [statement]
 
 
-def _pruned_if(statement: ast.If) -> list[ast.stmt]:
-    statement.body, statement.orelse = _prune(statement.body), _prune(statement.orelse)
+def _simplified_if(statement: ast.If) -> list[ast.stmt]:
+    statement.body, statement.orelse = _live_statements(statement.body), _live_statements(statement.orelse)
     if isinstance(statement.test, ast.Constant):
         return statement.body if statement.test.value else statement.orelse
     if dump(statement.body) == dump(statement.orelse):
@@ -338,10 +344,12 @@ def _is_dead(statement: ast.stmt, read: set[str]) -> bool:
 
 def _is_pure(tree: ast.expr) -> bool:
     calls = [n for n in nodes(tree) if isinstance(n, ast.Call)]
-    return all(called(c) in _PURE for c in calls) and not any(isinstance(n, ast.NamedExpr) for n in nodes(tree))
+    return all(called(c) in _PURE_FUNCTIONS for c in calls) and not any(
+        isinstance(n, ast.NamedExpr) for n in nodes(tree)
+    )
 
 
 def blocks(tree: ast.AST) -> list[list[ast.stmt]]:
-    """Every list of statements in a tree that is not empty."""
+    """Return every non-empty list of statements in a tree."""
     fields = [getattr(n, f, None) for n in nodes(tree) for f in ("body", "orelse", "finalbody")]
     return [block for block in fields if isinstance(block, list) and block]

@@ -1,4 +1,4 @@
-"""Mutation and crossover of statements: conditionals, new locals, loops. Each operator works in place."""
+"""Mutates and crosses statements in place: conditionals, new locals and loops."""
 
 from __future__ import annotations
 
@@ -6,44 +6,44 @@ import ast
 
 from tasks.sample.builtin.expression_types import ARRAY, BOOL, FLOAT, INDEX, INT, Env
 from tasks.sample.builtin.mutation_sites import Gap, Site
-from tasks.sample.builtin.operators import Tools
+from tasks.sample.builtin.operators import MutationContext
 from tasks.sample.builtin.random_expressions import fresh_name, number_sequences
 from tasks.sample.builtin.simplify import blocks
 from tasks.sample.builtin.trees import assign, binary, call, clone, name, nodes, number, stored, value_of
 
 
-def return_early(function: ast.FunctionDef, tools: Tools) -> bool:
-    """`if test: return …` before a statement at the top."""
-    found = tools.survey(function)
-    tops = [g for g in found.gaps if g.block is function.body]
+def return_early(function: ast.FunctionDef, context: MutationContext) -> bool:
+    """Insert `if test: return …` before a statement at the top level."""
+    found = context.survey(function)
+    top_gaps = [g for g in found.gaps if g.block is function.body]
     kinds = [k for k in found.returns if k in (ARRAY, FLOAT, INT)]
-    if not tops or not kinds:
+    if not top_gaps or not kinds:
         return False
-    gap = tools.random.choice(tops)
+    gap = context.random.choice(top_gaps)
     kind = FLOAT if kinds[-1] == INT else kinds[-1]
-    value = tools.grower.grow(kind, gap.env, 2)
-    gap.block.insert(gap.index, ast.If(tools.grower.grow(BOOL, gap.env, 1), [ast.Return(value)], []))
+    value = context.grower.grow(kind, gap.env, 2)
+    gap.block.insert(gap.index, ast.If(context.grower.grow(BOOL, gap.env, 1), [ast.Return(value)], []))
     return True
 
 
-def add_local(function: ast.FunctionDef, tools: Tools) -> bool:
-    """Name a fresh or an existing expression, and use the name somewhere after it."""
-    gaps = tools.survey(function).gaps
-    gap = tools.random.choice(gaps)
+def add_local(function: ast.FunctionDef, context: MutationContext) -> bool:
+    """Assign a new expression to a new local, and use the local in a later expression."""
+    gaps = context.survey(function).gaps
+    gap = context.random.choice(gaps)
     kinds = [k for k in (ARRAY, FLOAT) if k == FLOAT or k in gap.env.values()]
-    kind = kinds[0] if tools.random.random() < 0.7 else kinds[-1]
+    kind = kinds[0] if context.random.random() < 0.7 else kinds[-1]
     local = fresh_name(_all_names(function) | set(gap.env))
-    gap.block.insert(gap.index, assign(local, tools.grower.grow(kind, gap.env, tools.random.choice((1, 2, 3)))))
-    users = [s for s in tools.survey(function).sites if local in s.env and s.kind in (ARRAY, FLOAT, kind)]
+    gap.block.insert(gap.index, assign(local, context.grower.grow(kind, gap.env, context.random.choice((1, 2, 3)))))
+    users = [s for s in context.survey(function).sites if local in s.env and s.kind in (ARRAY, FLOAT, kind)]
     users = [s for s in users if s.kind == kind or s.is_loose or s.kind == ARRAY]
     if users:
-        _combine(tools.random.choice(users), local, tools)
+        _combine(context.random.choice(users), local, context)
     return bool(users)
 
 
-def _combine(site: Site, local: str, tools: Tools) -> None:
-    op = tools.random.choice((ast.Add, ast.Sub, ast.Mult))()
-    if tools.random.random() < 0.3 and site.kind == site.env[local]:
+def _combine(site: Site, local: str, context: MutationContext) -> None:
+    op = context.random.choice((ast.Add, ast.Sub, ast.Mult))()
+    if context.random.random() < 0.3 and site.kind == site.env[local]:
         site.put(name(local))
     else:
         site.put(binary(site.tree, op, name(local)))
@@ -53,13 +53,13 @@ def _all_names(function: ast.FunctionDef) -> set[str]:
     return {n.id for n in nodes(function) if isinstance(n, ast.Name)}
 
 
-def add_loop(function: ast.FunctionDef, tools: Tools) -> bool:
-    """Sum something over the elements of a sequence, in a loop before a statement that then uses it."""
-    gaps = [g for g in tools.survey(function).gaps if number_sequences(g.env) and g.block is function.body]
+def add_loop(function: ast.FunctionDef, context: MutationContext) -> bool:
+    """Insert a loop that sums an expression over the elements of a sequence, and use the sum after it."""
+    gaps = [g for g in context.survey(function).gaps if number_sequences(g.env) and g.block is function.body]
     if not gaps:
         return False
-    gap = tools.random.choice(gaps)
-    owner = tools.random.choice(number_sequences(gap.env))
+    gap = context.random.choice(gaps)
+    owner = context.random.choice(number_sequences(gap.env))
     taken = _all_names(function) | set(gap.env)
     total = fresh_name(taken | {"i", "v"}) if "total" in taken else "total"
     item, index = (
@@ -67,30 +67,30 @@ def add_loop(function: ast.FunctionDef, tools: Tools) -> bool:
     )
     inner = gap.env | {total: FLOAT, index: INDEX, item: gap.env[owner].item or FLOAT}
     target = ast.Tuple([stored(index), stored(item)], ast.Store())
-    body: list[ast.stmt] = [ast.AugAssign(stored(total), ast.Add(), tools.grower.grow(FLOAT, inner, 3))]
-    if tools.random.random() < 0.4:
-        body = [ast.If(tools.grower.grow(BOOL, inner, 1), body, [])]
+    body: list[ast.stmt] = [ast.AugAssign(stored(total), ast.Add(), context.grower.grow(FLOAT, inner, 3))]
+    if context.random.random() < 0.4:
+        body = [ast.If(context.grower.grow(BOOL, inner, 1), body, [])]
     loop = ast.For(target, call("enumerate", name(owner)), body, [], lineno=0)
     gap.block[gap.index : gap.index] = [assign(total, number(0)), loop]
-    users = [s for s in tools.survey(function).sites if total in s.env and s.kind == FLOAT and s.is_root]
+    users = [s for s in context.survey(function).sites if total in s.env and s.kind == FLOAT and s.is_root]
     outside = [s for s in users if s.owner is not body[0] and id(s.owner) not in map(id, ast.walk(loop))]
     if outside:
-        site = tools.random.choice(outside)
+        site = context.random.choice(outside)
         site.put(name(total) if value_of(site.tree) is not None else binary(site.tree, ast.Add(), name(total)))
     return bool(outside)
 
 
-def add_step(function: ast.FunctionDef, tools: Tools) -> bool:
-    """Change a local number once more: `total += …`, under a condition or not."""
-    gaps = [g for g in tools.survey(function).gaps if _local_numbers(g, tools.env)]
+def add_step(function: ast.FunctionDef, context: MutationContext) -> bool:
+    """Insert another change of a local number, such as `total += …`, with or without a condition."""
+    gaps = [g for g in context.survey(function).gaps if _local_numbers(g, context.env)]
     if not gaps:
         return False
-    gap = tools.random.choice(gaps)
-    local = tools.random.choice(_local_numbers(gap, tools.env))
-    op = tools.random.choice((ast.Add, ast.Add, ast.Sub, ast.Mult))()
-    step: ast.stmt = ast.AugAssign(stored(local), op, tools.grower.grow(FLOAT, gap.env, 2))
-    if tools.random.random() < 0.5:
-        step = ast.If(tools.grower.grow(BOOL, gap.env, 1), [step], [])
+    gap = context.random.choice(gaps)
+    local = context.random.choice(_local_numbers(gap, context.env))
+    op = context.random.choice((ast.Add, ast.Add, ast.Sub, ast.Mult))()
+    step: ast.stmt = ast.AugAssign(stored(local), op, context.grower.grow(FLOAT, gap.env, 2))
+    if context.random.random() < 0.5:
+        step = ast.If(context.grower.grow(BOOL, gap.env, 1), [step], [])
     gap.block.insert(gap.index, step)
     return True
 
@@ -99,27 +99,27 @@ def _local_numbers(gap: Gap, env: Env) -> list[str]:
     return [n for n, k in gap.env.items() if n not in env and k in (FLOAT, INT)]
 
 
-def cross_statements(function: ast.FunctionDef, tools: Tools) -> bool:
-    """Insert a statement of the other parent, or put it in the place of one here."""
-    gaps = tools.survey(function).gaps
-    offers = [g.block[g.index] for g in tools.survey(tools.donor).gaps]
-    offers = [s for s in offers if not isinstance(s, ast.Return | ast.Break | ast.Continue)]
-    if not offers:
+def cross_statements(function: ast.FunctionDef, context: MutationContext) -> bool:
+    """Insert a statement of the other parent, or replace a statement by it."""
+    gaps = context.survey(function).gaps
+    candidates = [g.block[g.index] for g in context.survey(context.donor).gaps]
+    candidates = [s for s in candidates if not isinstance(s, ast.Return | ast.Break | ast.Continue)]
+    if not candidates:
         return False
-    statement = clone(tools.random.choice(offers))
-    gap = tools.random.choice(gaps)
-    if tools.random.random() < 0.4 and type(gap.block[gap.index]) is type(statement):
+    statement = clone(context.random.choice(candidates))
+    gap = context.random.choice(gaps)
+    if context.random.random() < 0.4 and type(gap.block[gap.index]) is type(statement):
         gap.block[gap.index] = statement
     else:
         gap.block.insert(gap.index, statement)
     return True
 
 
-def delete_statement(function: ast.FunctionDef, tools: Tools) -> bool:
-    """Remove a statement, or the condition around a block."""
-    gap = tools.random.choice(tools.survey(function).gaps)
+def delete_statement(function: ast.FunctionDef, context: MutationContext) -> bool:
+    """Delete a statement, or the condition around a block."""
+    gap = context.random.choice(context.survey(function).gaps)
     statement = gap.block[gap.index]
-    if isinstance(statement, ast.If) and tools.random.random() < 0.5:
+    if isinstance(statement, ast.If) and context.random.random() < 0.5:
         gap.block[gap.index : gap.index + 1] = statement.body
     elif isinstance(statement, ast.Return) and gap.block is function.body:
         return False
@@ -129,17 +129,17 @@ def delete_statement(function: ast.FunctionDef, tools: Tools) -> bool:
     return True
 
 
-def inline_local(function: ast.FunctionDef, tools: Tools) -> bool:
-    """Put a local's value in the place of its name, at one of its uses."""
+def inline_local(function: ast.FunctionDef, context: MutationContext) -> bool:
+    """Replace one use of a local by the local's value."""
     values = {
         s.targets[0].id: s.value
         for block in blocks(function)
         for s in block
         if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Name)
     }
-    sites = [s for s in tools.survey(function).sites if isinstance(s.tree, ast.Name) and s.tree.id in values]
+    sites = [s for s in context.survey(function).sites if isinstance(s.tree, ast.Name) and s.tree.id in values]
     if not sites:
         return False
-    site = tools.random.choice(sites)
+    site = context.random.choice(sites)
     site.put(clone(values[getattr(site.tree, "id", "")]))
     return True

@@ -1,4 +1,4 @@
-"""Mutation of a file of any language: numbers change, lines and pieces of lines come from another version.
+"""Mutates files of any language: changes numbers and operators, and takes lines from another version.
 
 The operators are those of line-based genetic improvement (Langdon and Harman, IEEE Trans. Evol. Comput. 19(1), 2015:
 delete, replace, insert and swap lines), and a Gaussian step for numbers, as in evolution strategies.
@@ -17,30 +17,30 @@ from tasks.sample.feedback import LAST_TRY
 from tasks.sample.parsing.parsed import FENCE
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d*)?(?:[eE][-+]?\d+)?(?![\w.])")
-_OPERATORS = (("+", "-"), ("*", "/"), ("<", ">"), ("<=", ">="), ("==", "!="), ("min", "max"), ("&&", "||"))
+_OPPOSITES = (("+", "-"), ("*", "/"), ("<", ">"), ("<=", ">="), ("==", "!="), ("min", "max"), ("&&", "||"))
 _ATTEMPTS = 40
-_MORE_CHANGES = 0.4
-_NUMBERS = 3
-"""So many times as likely as another operator is a step of a number: it most often leaves a program that runs."""
+_P_MORE_CHANGES = 0.4
+_NUMBER_WEIGHT = 3
+"""Weight of changing a number, relative to the other operators; the changed program most often still runs."""
 
 Operator = Callable[[list[str], list[str], Random], None]
 
 
 def shows_a_file(prompt: str) -> bool:
-    """Whether a prompt is about a file, not about a function of a specification."""
+    """Return whether a prompt asks for a file, not for a function of a specification."""
     return "\nAnswer with one code block that holds " in prompt
 
 
 def mutate_lines(prompt: str, random: Random) -> str:
-    """Answers a prompt that shows versions of a file with one more, in a fenced block.
+    """Return a new version of the file that a prompt shows, in a fenced block.
 
     Args:
-        prompt: Its fenced blocks are the versions, the last and best one in its file.
-        random: Everything random.
+        prompt: A prompt whose fenced blocks are versions; the last and best one is in its file.
+        random: Source of all random choices.
     """
-    shown, _, _ = prompt.partition(f"\n{LAST_TRY}\n")
-    *earlier, file = FENCE.findall(shown)
-    base = _inside(file)
+    before_feedback, _, _ = prompt.partition(f"\n{LAST_TRY}\n")
+    *earlier, file = FENCE.findall(before_feedback)
+    base = _evolved_lines(file)
     donors = [block.splitlines() for block in earlier] or [base]
     is_python = "```python" in prompt
     for _ in range(_ATTEMPTS):
@@ -51,56 +51,57 @@ def mutate_lines(prompt: str, random: Random) -> str:
     return f"```\n{chr(10).join(base)}\n```"
 
 
-def _inside(file: str) -> list[str]:
-    """The lines from the first mark to the last, or all where there are none."""
+def _evolved_lines(file: str) -> list[str]:
+    """Return the lines from the first `EVOLVE-BLOCK-` mark to the last; all lines if there are no marks."""
     lines = file.splitlines()
-    marks = [place for place, line in enumerate(lines) if "EVOLVE-BLOCK-" in line]
+    marks = [index for index, line in enumerate(lines) if "EVOLVE-BLOCK-" in line]
     return lines[marks[0] : marks[-1] + 1] if marks else lines
 
 
 def _child(base: list[str], donor: list[str], random: Random) -> list[str]:
     child = list(base)
     while True:
-        random.choice(_OPERATORS_OF_LINES)(child, donor, random)
-        if random.random() >= _MORE_CHANGES:
+        random.choice(_OPERATORS)(child, donor, random)
+        if random.random() >= _P_MORE_CHANGES:
             return child
 
 
 def _is_broken_or_the_same(text: str, base: str) -> bool:
-    """Whether it is no Python where its parent is, or the same but for comments and docstrings."""
-    before, after = _program(base), _program(text)
+    """Return whether a child of valid Python is not valid, or equal up to comments and docstrings."""
+    before, after = _dump(base), _dump(text)
     return bool(before) and after in ("", before)
 
 
-def _program(text: str) -> str:
-    """A module without what is for readers; empty if it is no Python."""
+def _dump(text: str) -> str:
+    """Return a dump of a module without comments and docstrings; empty if it is not valid Python."""
     try:
-        return ast.dump(_Wordless().visit(source.parse_shallow(source.dedent(text))))
+        return ast.dump(_DocstringRemover().visit(source.parse_shallow(source.dedent(text))))
     except source.SourceError:
         return ""
 
 
-class _Wordless(ast.NodeTransformer):
-    """Drops docstrings and other constants that nothing is done with."""
+class _DocstringRemover(ast.NodeTransformer):
+    """Transformer that drops docstrings and other constants that are statements."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
         return None if isinstance(node.value, ast.Constant) else node
 
 
-def _places(lines: list[str], pattern: str = r"\S") -> list[int]:
-    return [place for place, line in enumerate(lines) if re.search(pattern, line) and "EVOLVE-BLOCK-" not in line]
+def _matching(lines: list[str], pattern: str = r"\S") -> list[int]:
+    """Return the indices of the lines that match a pattern, without marks of blocks."""
+    return [index for index, line in enumerate(lines) if re.search(pattern, line) and "EVOLVE-BLOCK-" not in line]
 
 
-def _step(lines: list[str], donor: list[str], random: Random) -> None:
-    """One number takes a step, or another number's value."""
-    places = _places(lines, _NUMBER.pattern)
-    if not places:
+def _change_number(lines: list[str], donor: list[str], random: Random) -> None:
+    """Change a number by a random step, or replace it by another number."""
+    indices = _matching(lines, _NUMBER.pattern)
+    if not indices:
         return
-    place = random.choice(places)
-    match = random.choice(list(_NUMBER.finditer(lines[place])))
+    index = random.choice(indices)
+    match = random.choice(list(_NUMBER.finditer(lines[index])))
     others = [text for line in lines + donor for text in _NUMBER.findall(line)]
     new = random.choice(others) if random.random() < 0.2 else _stepped(match[0], random)
-    lines[place] = lines[place][: match.start()] + new + lines[place][match.end() :]
+    lines[index] = lines[index][: match.start()] + new + lines[index][match.end() :]
 
 
 def _stepped(text: str, random: Random) -> str:
@@ -112,48 +113,57 @@ def _stepped(text: str, random: Random) -> str:
     return f"{new:.6g}" if "e" in f"{new:.6g}" or "." in f"{new:.6g}" else f"{new:.6g}.0"
 
 
-def _turn(lines: list[str], donor: list[str], random: Random) -> None:  # noqa: ARG001
-    """One operator becomes its opposite."""
-    one, other = random.choice(_OPERATORS)
+def _replace_operator(lines: list[str], donor: list[str], random: Random) -> None:  # noqa: ARG001
+    """Replace an operator by its opposite."""
+    old, new = random.choice(_OPPOSITES)
     if random.random() < 0.5:
-        one, other = other, one
-    pattern = rf"(?<=\s){re.escape(one)}(?=\s)" if not one.isalpha() else rf"\b{one}\b"
-    places = _places(lines, pattern)
-    if places:
-        place = random.choice(places)
-        match = random.choice(list(re.finditer(pattern, lines[place])))
-        lines[place] = lines[place][: match.start()] + other + lines[place][match.end() :]
+        old, new = new, old
+    pattern = rf"(?<=\s){re.escape(old)}(?=\s)" if not old.isalpha() else rf"\b{old}\b"
+    indices = _matching(lines, pattern)
+    if indices:
+        index = random.choice(indices)
+        match = random.choice(list(re.finditer(pattern, lines[index])))
+        lines[index] = lines[index][: match.start()] + new + lines[index][match.end() :]
 
 
-def _delete(lines: list[str], donor: list[str], random: Random) -> None:  # noqa: ARG001
-    places = _places(lines)
-    if len(places) > 1:
-        del lines[random.choice(places)]
+def _delete_line(lines: list[str], donor: list[str], random: Random) -> None:  # noqa: ARG001
+    """Delete a line, unless it is the only one."""
+    indices = _matching(lines)
+    if len(indices) > 1:
+        del lines[random.choice(indices)]
 
 
-def _swap(lines: list[str], donor: list[str], random: Random) -> None:  # noqa: ARG001
-    """Two lines of the same indentation change places."""
-    places = _places(lines)
-    if len(places) < 2:
+def _swap_lines(lines: list[str], donor: list[str], random: Random) -> None:  # noqa: ARG001
+    """Swap two lines of the same indentation."""
+    indices = _matching(lines)
+    if len(indices) < 2:
         return
-    one = random.choice(places)
-    others = [place for place in places if place != one and _indent(lines[place]) == _indent(lines[one])]
+    first = random.choice(indices)
+    others = [index for index in indices if index != first and _indent(lines[index]) == _indent(lines[first])]
     if others:
-        other = random.choice(others)
-        lines[one], lines[other] = lines[other], lines[one]
+        second = random.choice(others)
+        lines[first], lines[second] = lines[second], lines[first]
 
 
-def _take(lines: list[str], donor: list[str], random: Random) -> None:
-    """A line of the other version comes in, in place of one or before it, with that one's indentation."""
-    mine, theirs = _places(lines), _places(donor)
-    if mine and theirs:
-        place, line = random.choice(mine), donor[random.choice(theirs)].strip()
-        new = _indent(lines[place]) + line
-        lines[place : place + random.randrange(2)] = [new]
+def _copy_line(lines: list[str], donor: list[str], random: Random) -> None:
+    """Insert a line of the other version before a line, or replace that line by it, with that line's indentation."""
+    targets, sources = _matching(lines), _matching(donor)
+    if targets and sources:
+        index, line = random.choice(targets), donor[random.choice(sources)].strip()
+        new = _indent(lines[index]) + line
+        is_replaced = random.randrange(2)
+        lines[index : index + is_replaced] = [new]
 
 
 def _indent(line: str) -> str:
     return line[: len(line) - len(line.lstrip())]
 
 
-_OPERATORS_OF_LINES: tuple[Operator, ...] = (*[_step] * _NUMBERS, _turn, _delete, _swap, _take, _take)
+_OPERATORS: tuple[Operator, ...] = (
+    *[_change_number] * _NUMBER_WEIGHT,
+    _replace_operator,
+    _delete_line,
+    _swap_lines,
+    _copy_line,
+    _copy_line,
+)

@@ -1,4 +1,4 @@
-"""Small helpers to build, read and compare trees."""
+"""Builds, reads and compares syntax trees."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_NUMBER = 1e9
 
 
 def clone(tree: _Tree) -> _Tree:
-    """A deep copy, much faster than `copy.deepcopy`; of positions only the line, which `ast.unparse` reads."""
+    """Return a deep copy, much faster than `copy.deepcopy`; of positions it has only the line, for `ast.unparse`."""
     twin = type(tree)()
     for field, value in vars(tree).items():
         if isinstance(value, ast.AST):
@@ -29,7 +29,7 @@ def clone(tree: _Tree) -> _Tree:
 
 
 def nodes(tree: ast.AST) -> list[ast.AST]:
-    """The tree and all below it, in the order of `ast.walk` but without operators and contexts, in half the time."""
+    """Return the nodes of a tree in the order of `ast.walk`, without operators and contexts, in half its time."""
     found = [tree]
     for node in found:
         for field in _inner_fields(type(node)):
@@ -47,20 +47,20 @@ def _inner_fields(kind: type[ast.AST]) -> tuple[str, ...]:
 
 
 def size(tree: ast.AST | list[ast.stmt]) -> int:
-    """Number of statements and expressions, the measure of how long a program is."""
+    """Return the number of statements and expressions, which measures the length of a program."""
     roots = tree if isinstance(tree, list) else [tree]
     return sum(isinstance(n, (ast.expr, ast.stmt)) for root in roots for n in nodes(root))
 
 
 def dump(tree: object) -> Hashable:
-    """A value that is equal for equal trees, in a third of the time of `ast.dump`."""
+    """Return a value that is equal for equal trees, in a third of the time of `ast.dump`."""
     if isinstance(tree, ast.AST):
         return (type(tree), *[dump(getattr(tree, f, None)) for f in tree._fields if f != "ctx"])
     return tuple(map(dump, tree)) if isinstance(tree, list) else (type(tree), tree)
 
 
 def same(first: ast.AST, second: ast.AST) -> bool:
-    """Whether two trees are equal; stops at the first difference, as most pairs have one at the root."""
+    """Return whether two trees are equal; stops at the first difference, which most pairs have at the root."""
     if type(first) is not type(second):
         return False
     return all(_same_field(getattr(first, f, None), getattr(second, f, None)) for f in first._fields)
@@ -83,7 +83,7 @@ def stored(identifier: str) -> ast.Name:
 
 
 def number(value: float) -> ast.expr:
-    """A constant of at most four significant digits; whole numbers as ints, negative ones with a unary minus."""
+    """Return a constant of at most four significant digits; an int if it is whole, with a unary minus if negative."""
     if not math.isfinite(value) or abs(value) > _MAX_NUMBER:
         value = math.copysign(_MAX_NUMBER, value) if value == value else 0.0
     if value < 0:
@@ -94,7 +94,7 @@ def number(value: float) -> ast.expr:
 
 
 def value_of(tree: ast.AST) -> float | None:
-    """The number that a tree writes, if it is one."""
+    """Return the number that a tree denotes; `None` if it is not a number."""
     match tree:
         case ast.Constant(value=bool()):
             return None
@@ -118,7 +118,7 @@ def compare(left: ast.expr, op: ast.cmpop, right: ast.expr) -> ast.expr:
 
 
 def call(function: str, *arguments: ast.expr) -> ast.expr:
-    """A call of a function by its dotted name."""
+    """Return a call of a function by its dotted name."""
     first, *rest = function.split(".")
     target: ast.expr = name(first)
     for part in rest:
@@ -127,7 +127,7 @@ def call(function: str, *arguments: ast.expr) -> ast.expr:
 
 
 def called(tree: ast.AST) -> str:
-    """The last part of the name that a call calls; empty for anything else."""
+    """Return the last part of the name of a called function; empty if the tree is not such a call."""
     match tree:
         case ast.Call(func=ast.Name(id=identifier)):
             return identifier
@@ -141,5 +141,5 @@ def assign(identifier: str, value: ast.expr) -> ast.stmt:
 
 
 def loaded(tree: ast.AST) -> set[str]:
-    """Names that a tree reads."""
+    """Return the names that a tree reads."""
     return {n.id for n in nodes(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}

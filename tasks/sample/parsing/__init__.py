@@ -1,1 +1,1 @@
-"""From a completion to the code of a candidate."""
+"""Parse completions into the code of candidates."""

@@ -1,7 +1,7 @@
-"""Edits of the version that a model was shown, as search and replace blocks: what many are used to answer with.
+"""Parse and apply edits of the best version, written as search and replace blocks.
 
-The form is Aider's, which OpenEvolve and ShinkaEvolve ask for: `<<<<<<< SEARCH`, the old lines, `=======`, the new
-ones, `>>>>>>> REPLACE`.
+The format is Aider's, which OpenEvolve and ShinkaEvolve use, too: `<<<<<<< SEARCH`, the old lines, `=======`, the new
+lines, `>>>>>>> REPLACE`.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ from collections.abc import Sequence
 _MARKS = tuple(
     re.compile(mark) for mark in (r"[ \t]*<{5,9} ?SEARCH[ \t]*$", r"[ \t]*={5,9}[ \t]*$", r"[ \t]*>{5,9} ?REPLACE")
 )
-"""Lines before the old lines, between them and the new ones, and after these."""
+"""Lines before the old lines, between the old and the new lines, and after the new lines."""
 
 
 class EditError(Exception):
-    """Edits that cannot be made."""
+    """Error of an edit that cannot be applied."""
 
 
-def edits_of(text: str) -> list[tuple[str, str]]:
-    """Old and new lines of each edit in a completion, in order.
-
-    Line by line: one pattern for a whole edit would look for its end from every line that may begin one.
-    """
+def parse_edits(text: str) -> list[tuple[str, str]]:
+    """Return the old and new lines of each edit in a completion, in order."""
+    # Line by line: one pattern for a whole edit would search for its end from every line that may begin one.
     edits: list[tuple[str, str]] = []
     parts: list[str] = []
     for line in text.split("\n"):
@@ -37,24 +35,28 @@ def edits_of(text: str) -> list[tuple[str, str]]:
     return edits
 
 
-def edited(text: str, edits: Sequence[tuple[str, str]]) -> str:
-    """A text with all edits made, each where its old lines stand first; spaces at the ends of lines do not count.
+def apply_edits(text: str, edits: Sequence[tuple[str, str]]) -> str:
+    """Apply all edits to a text, each at the first match of its old lines, and return the result.
+
+    Spaces at the ends of lines are ignored.
 
     Raises:
-        EditError: If the old lines of one are nowhere.
+        EditError: If the old lines of an edit are not in the text.
     """
     lines = text.splitlines()
     for number, (old, new) in enumerate(edits, start=1):
-        place = _find(lines, wanted := old.splitlines())
-        if place is None:
+        old_lines = old.splitlines()
+        start = _find_lines(lines, old_lines)
+        if start is None:
             raise EditError(f"edit {number} of {len(edits)}: the lines to replace are not in the best version")
-        lines[place : place + len(wanted)] = new.splitlines()
+        lines[start : start + len(old_lines)] = new.splitlines()
     return "".join(f"{line}\n" for line in lines)
 
 
-def _find(lines: Sequence[str], wanted: Sequence[str]) -> int | None:
-    """Where the wanted lines begin; `None` if they are nowhere, or none."""
-    bare, sought = ([line.rstrip() for line in some] for some in (lines, wanted))
-    if not any(sought):
+def _find_lines(lines: Sequence[str], wanted: Sequence[str]) -> int | None:
+    """Return the index at which the wanted lines start; `None` if they are blank or not found."""
+    lines = [line.rstrip() for line in lines]
+    wanted = [line.rstrip() for line in wanted]
+    if not any(wanted):
         return None
-    return next((place for place in range(len(bare)) if bare[place : place + len(sought)] == sought), None)
+    return next((start for start in range(len(lines)) if lines[start : start + len(wanted)] == wanted), None)

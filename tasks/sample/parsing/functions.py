@@ -1,6 +1,7 @@
-"""From a completion to a body: bare bodies, functions, fenced blocks, whole modules, prose around them.
+"""Parse the body of the evolved functions from a completion.
 
-The public code of FunSearch takes the completion for a bare body, so that a chat model's answer yields nothing.
+A completion may be a bare body, functions, fenced code blocks or a whole module, with prose around them. The public
+code of FunSearch expects a bare body only, so that it cannot use the completions of chat models.
 """
 
 from __future__ import annotations
@@ -16,62 +17,62 @@ from schemas.outcome import Outcome, Verdict
 from schemas.specification import Specification
 from tasks.sample.parsing.parsed import FENCE, ParsedCompletion
 
-_MAX_CUTS = 200
-"""Lines dropped from the end of a text that stops in mid-air until it parses, at most."""
+_MAX_DROPPED_LINES = 200
+"""Most lines that are dropped from the end of an incomplete text until it parses."""
 
 
 def parse_functions(text: str, specification: Specification, version: int, base: str = "") -> ParsedCompletion:
-    """The body that a completion gives for what evolves.
+    """Return the body that a completion contains for the evolved functions.
 
-    Where several functions evolve, one that the completion leaves out stays as it is in `base`. With several, only
-    the first may come as a bare body, which continues the prompt.
+    If several functions evolve, a function that the completion leaves out keeps its body from `base`, and only the
+    first function may be a bare body, which continues the prompt.
 
     Args:
-        text: The completion.
-        specification: Says what the functions and their parameters are called.
-        version: Number of the version that was asked for; lower ones are the parents and never taken.
-        base: The body of the best parent that was shown; by default the one that the file has.
+        text: Text of the completion.
+        specification: Specification with the names of the functions and their parameters.
+        version: Number of the requested version; lower ones are the parents, which are never taken.
+        base: Body of the best parent in the prompt; by default the specification's own.
 
     Returns:
-        The body under the specification's own names, or a verdict: `UNPARSABLE` or `REJECTED`.
+        The body with the specification's names, or a verdict: `UNPARSABLE` or `REJECTED`.
     """
     try:
         found = [_find_body(text, specification, function, version) for function in specification.functions]
         if not any(found):
             names = " or ".join(f"{name}_v{version}" for name in specification.evolved)
             return _refused(Outcome.UNPARSABLE, f"no function {names} and no body of one")
-        return _checked(found, specification, version, specification.split(base or specification.start_body))
+        return _join_and_check(found, specification, version, specification.split(base or specification.start_body))
     except source.SourceError as error:
         return _refused(Outcome.UNPARSABLE, str(error))
 
 
-def _checked(
+def _join_and_check(
     found: Sequence[str | None], specification: Specification, version: int, base: Sequence[str]
 ) -> ParsedCompletion:
     names = {f"{name}_v{version}": name for name in specification.evolved}
     bodies = [source.rename(body, names) if body else None for body in found]
     trees = [source.parse(_as_function(body)) for body in bodies if body]
-    called = sorted(
-        name for tree in trees for name in source.called_names(tree) if _versions(specification).fullmatch(name)
-    )
-    if called:
-        return _refused(Outcome.REJECTED, f"calls its ancestor {called[0]}")
+    version_name = _version_pattern(specification)
+    ancestors = sorted(name for tree in trees for name in source.called_names(tree) if version_name.fullmatch(name))
+    if ancestors:
+        return _refused(Outcome.REJECTED, f"calls its ancestor {ancestors[0]}")
     if not any(_does_something(source.functions(tree)[0].body) for tree in trees):
         return _refused(Outcome.REJECTED, "the body does nothing")
     body = specification.join([new or old for new, old in zip(bodies, base, strict=True)])
     return ParsedCompletion(body, source.code_hash(body))
 
 
-def _versions(specification: Specification) -> re.Pattern[str]:
-    """Of the name of any version of any evolved function."""
+def _version_pattern(specification: Specification) -> re.Pattern[str]:
+    """Return a pattern that matches the name of any version of any evolved function."""
     return re.compile(rf"(?:{'|'.join(map(re.escape, specification.evolved))})_v\d+")
 
 
-def _refused(outcome: Outcome, why: str) -> ParsedCompletion:
-    return ParsedCompletion(verdict=Verdict(outcome, error=why))
+def _refused(outcome: Outcome, reason: str) -> ParsedCompletion:
+    return ParsedCompletion(verdict=Verdict(outcome, error=reason))
 
 
 def _find_body(text: str, specification: Specification, function: EvolvedFunction, version: int) -> str | None:
+    """Return the body of one evolved function in a completion; `None` if there is none."""
     text = text.replace("\r\n", "\n").replace("\0", "")
     fenced = [textwrap.dedent(match) for match in FENCE.findall(text)]
     is_first = function is specification.functions[0]
@@ -85,6 +86,7 @@ def _find_body(text: str, specification: Specification, function: EvolvedFunctio
 
 
 def _continues_header(text: str) -> bool:
+    """Return whether the text starts with an indented statement, as the body of a function does."""
     lines = [line for line in text.splitlines() if line.strip()]
     return bool(lines) and lines[0][0] in " \t" and not lines[0].lstrip().startswith("def ")
 
@@ -94,49 +96,49 @@ def _function_body(
 ) -> str | None:
     for block in reversed(blocks):
         for module in _modules(block):
-            function = _choose(source.parse_shallow(module), specification, evolved, version)
+            function = _choose_function(source.parse_shallow(module), specification, evolved, version)
             if function is not None:
                 return _body_with_helpers(module, function, specification, evolved)
     return None
 
 
 def _first_bare_body(blocks: list[str]) -> str | None:
-    """Of the blocks that define no function: one that does is an echo of the parents, or something else."""
-    plain = [block for block in blocks if not re.search(r"^def ", block, re.MULTILINE)]
-    return next((body for block in reversed(plain) if (body := _bare_body(block)) is not None), None)
+    """Return the last bare body of the blocks; blocks that define a function are skipped, as echoes of the parents."""
+    bodies = (_bare_body(block) for block in reversed(blocks) if not re.search(r"^def ", block, re.MULTILINE))
+    return next((body for body in bodies if body is not None), None)
 
 
 def _modules(block: str) -> Iterator[str]:
-    """The block as a module, and where that is no Python, the part of it from each `def` on that is."""
+    """Yield the block if it parses; else, from each `def` or import on, the longest part that parses."""
     if _parses(block):
         yield block
         return
     starts = [match.start() for match in re.finditer(r"^(?:@|def |import |from )", block, re.MULTILINE)]
     for start in starts[:20]:
-        trimmed = _trim(block[start:])
+        trimmed = _longest_parsable_head(block[start:])
         if trimmed is not None:
             yield trimmed
     inner = re.search(r"^[ \t]+def ", block, re.MULTILINE)
     if not starts and inner is not None:
-        trimmed = _trim(textwrap.dedent(block[inner.start() :]))
+        trimmed = _longest_parsable_head(textwrap.dedent(block[inner.start() :]))
         if trimmed is not None:
             yield trimmed
 
 
-def _trim(text: str) -> str | None:
-    """The longest head of the text, by lines, that parses and is not empty."""
+def _longest_parsable_head(text: str) -> str | None:
+    """Return the longest head of the text, in whole lines, that parses and is not empty; `None` if there is none."""
     lines = text.splitlines()
     end = len(lines)
-    while end > max(len(lines) - _MAX_CUTS, 0):
+    while end > max(len(lines) - _MAX_DROPPED_LINES, 0):
         head = "\n".join(lines[:end])
         try:
             if source.parse(head).body:
                 return head
-            broken = end
+            broken_line = end
         except source.SourceError as error:
-            broken = error.line or end
-        # What breaks a line breaks it whatever follows: no longer head will do.
-        end = min(end, broken) - 1
+            broken_line = error.line or end
+        # A line that breaks the syntax does so whatever follows it, so no head that contains it parses.
+        end = min(end, broken_line) - 1
     return None
 
 
@@ -147,17 +149,17 @@ def _parses(text: str) -> bool:
         return False
 
 
-def _choose(
+def _choose_function(
     tree: ast.Module, specification: Specification, evolved: EvolvedFunction, version: int
 ) -> ast.FunctionDef | None:
-    """The version asked for, else a later one, else one under the plain name, else the last other that would fit."""
+    """Return the requested version, else the latest later one, else one with the plain name, else another that fits."""
     name = evolved.name
     versions: dict[int, ast.FunctionDef] = {}
     others: list[ast.FunctionDef] = []
     for function in source.functions(tree):
         if match := re.fullmatch(rf"{re.escape(name)}_v(\d+)", function.name):
             versions[int(match[1])] = function
-        elif function.name == name or _may_be_meant(function, specification, evolved):
+        elif function.name == name or _may_be_renamed(function, specification, evolved):
             others.append(function)
     if version in versions:
         return versions[version]
@@ -167,8 +169,8 @@ def _choose(
     return (plain or others or [None])[-1]
 
 
-def _may_be_meant(function: ast.FunctionDef, specification: Specification, evolved: EvolvedFunction) -> bool:
-    """Whether a function of another name would fit; of several that evolve, nobody knows which one is meant."""
+def _may_be_renamed(function: ast.FunctionDef, specification: Specification, evolved: EvolvedFunction) -> bool:
+    """Return whether a function with another name may be the evolved one; if several evolve, it would be ambiguous."""
     if len(specification.functions) > 1 or function.name == specification.run:
         return False
     return len(_parameters(function)) == len(evolved.parameters)
@@ -181,34 +183,32 @@ def _parameters(function: ast.FunctionDef) -> list[str]:
 def _body_with_helpers(
     module: str, function: ast.FunctionDef, specification: Specification, evolved: EvolvedFunction
 ) -> str | None:
-    """The function's body; imports and helpers it uses are put inside, and its parameters get the known names."""
+    """Return the function's body, with its imports and helpers inside, and aliases for its own parameter names."""
     body = source.body_of(module, function)
     if not body:
         return None
     body = source.rename(body, {function.name: evolved.name})
-    theirs, ours = _parameters(function), evolved.parameters
-    aliases = [f"{mine} = {own}" for mine, own in zip(theirs, ours, strict=False) if mine != own]
+    pairs = zip(_parameters(function), evolved.parameters, strict=False)
+    aliases = [f"{own_name} = {parameter}" for own_name, parameter in pairs if own_name != parameter]
     return "\n".join([*_helpers(module, function, specification), *aliases, body])
 
 
 def _helpers(module: str, function: ast.FunctionDef, specification: Specification) -> list[str]:
-    known = _defined(source.parse(specification.text))
+    """Return the module's imports, helpers and constants that the function uses and the specification lacks."""
+    known = {name for node in source.parse(specification.text).body for name in _defined_names(node)}
     needed = source.called_names(function)
-    kept: list[ast.stmt] = []
+    version_name = _version_pattern(specification)
+    helpers: list[ast.stmt] = []
     for node in reversed(source.parse(module).body):
-        names = _names(node)
-        versioned = any(name in specification.evolved or _versions(specification).fullmatch(name) for name in names)
-        if names & needed - known and not versioned:
-            kept.append(node)
+        names = _defined_names(node)
+        is_evolved = any(name in specification.evolved or version_name.fullmatch(name) for name in names)
+        if names & needed - known and not is_evolved:
+            helpers.append(node)
             needed |= source.called_names(node)
-    return [ast.get_source_segment(module, node) or source.unparse(node) for node in reversed(kept)]
+    return [ast.get_source_segment(module, node) or source.unparse(node) for node in reversed(helpers)]
 
 
-def _defined(tree: ast.Module) -> set[str]:
-    return {name for node in tree.body for name in _names(node)}
-
-
-def _names(node: ast.stmt) -> set[str]:
+def _defined_names(node: ast.stmt) -> set[str]:
     match node:
         case ast.Import() | ast.ImportFrom():
             return {alias.asname or alias.name.split(".")[0] for alias in node.names} - {"funsearch"}
@@ -221,13 +221,13 @@ def _names(node: ast.stmt) -> set[str]:
 
 
 def _bare_body(block: str) -> str | None:
-    """The head of a text that continues after a header: what parses as the body of a function."""
+    """Return the longest head of a block that parses as the body of a function; `None` if there is none."""
     lines = [line for line in block.splitlines() if line.strip()]
     if not lines:
         return None
     text = block if lines[0][0] in " \t" else textwrap.indent(block, "    ")
     text = "def f():\n" + text.strip("\n")
-    trimmed = _trim(text)
+    trimmed = _longest_parsable_head(text)
     if trimmed is None:
         return None
     function = source.functions(source.parse_shallow(trimmed))[0]
@@ -236,14 +236,14 @@ def _bare_body(block: str) -> str | None:
 
 
 def _is_code(statements: list[ast.stmt]) -> bool:
-    """Whether it is more than prose that happens to parse, such as `Yes` or a lone string."""
+    """Return whether it is code, not prose that happens to parse, such as `Yes` or a lone string."""
     return any(not isinstance(statement, ast.Expr) for statement in statements)
 
 
 def _does_something(statements: list[ast.stmt]) -> bool:
-    idle = (ast.Pass, ast.Import, ast.ImportFrom)
+    """Return whether a body has more than `pass`, imports and constants."""
     return any(
-        not isinstance(statement, idle)
+        not isinstance(statement, (ast.Pass, ast.Import, ast.ImportFrom))
         and not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
         for statement in statements
     )

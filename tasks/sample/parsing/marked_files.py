@@ -1,4 +1,4 @@
-"""From a completion to the body of a marked file: the block, with marks or without, the whole file, or edits of it."""
+"""Parse the body of a marked file from a completion: blocks with or without marks, the whole file, or edits."""
 
 from __future__ import annotations
 
@@ -8,48 +8,53 @@ from collections.abc import Iterator
 from schemas.errors import SpecificationError
 from schemas.marked_file import END, START, MarkedFile, cut
 from schemas.outcome import Outcome, Verdict
-from tasks.sample.parsing.edits import EditError, edited, edits_of
+from tasks.sample.parsing.edits import EditError, apply_edits, parse_edits
 from tasks.sample.parsing.parsed import FENCE, ParsedCompletion
 
 
 def parse_marked_file(text: str, file: MarkedFile, base: str = "") -> ParsedCompletion:
-    """The body that a completion gives.
+    """Return the body that a completion contains.
 
     Args:
-        text: The completion.
-        file: Says how many blocks there are and what stands around them.
-        base: The body of the best version that was shown, which edits begin with; by default the file's own.
+        text: Text of the completion.
+        file: The marked file, with the number of blocks and the text around them.
+        base: Body of the best version in the prompt, to which edits are applied; by default the file's own.
 
     Returns:
         The body, or a verdict: `UNPARSABLE` or `REJECTED`.
     """
     text = text.replace("\r\n", "\n").replace("\0", "")
+    edits = parse_edits(text)
     try:
-        blocks = _edited(edits, file, base) if (edits := edits_of(text)) else _written(text, file)
+        blocks = _edited_blocks(edits, file, base) if edits else _find_blocks(text, file)
     except EditError as error:
         return ParsedCompletion(verdict=Verdict(Outcome.UNPARSABLE, error=str(error)))
     if blocks is None:
         count = len(file.fixed) - 1
-        said = f"no code block with the {count} evolved block{'s' * (count > 1)}"
-        return ParsedCompletion(verdict=Verdict(Outcome.UNPARSABLE, error=said))
+        error = f"no code block with the {count} evolved block{'s' if count > 1 else ''}"
+        return ParsedCompletion(verdict=Verdict(Outcome.UNPARSABLE, error=error))
     if not any(block.strip() for block in blocks):
         return ParsedCompletion(verdict=Verdict(Outcome.REJECTED, error="the blocks are empty"))
     body = file.join(blocks)
     return ParsedCompletion(body, file.code_hash(body))
 
 
-def _written(text: str, file: MarkedFile) -> list[str] | None:
-    """The blocks as they are written out; `None` where none are."""
-    return next((blocks for answer in _answers(text) if (blocks := _blocks(answer, file)) is not None), None)
+def _find_blocks(text: str, file: MarkedFile) -> list[str] | None:
+    """Return the evolved blocks that are written out in a completion; `None` if there are none."""
+    for code in _code_blocks(text):
+        blocks = _evolved_blocks(code, file)
+        if blocks is not None:
+            return blocks
+    return None
 
 
-def _edited(edits: list[tuple[str, str]], file: MarkedFile, base: str) -> list[str]:
-    """The blocks of the best version once it is edited.
+def _edited_blocks(edits: list[tuple[str, str]], file: MarkedFile, base: str) -> list[str]:
+    """Apply edits to the best version and return its evolved blocks.
 
     Raises:
-        EditError: If an edit does not fit, or changes what stands outside of the marks.
+        EditError: If an edit does not fit, or changes text outside of the marks.
     """
-    whole = edited(file.with_body(base or file.start_body), edits)
+    whole = apply_edits(file.with_body(base or file.start_body), edits)
     if file.fixed == ("", ""):
         return [whole.rstrip("\n")]
     try:
@@ -61,45 +66,47 @@ def _edited(edits: list[tuple[str, str]], file: MarkedFile, base: str) -> list[s
     return blocks
 
 
-def _answers(text: str) -> Iterator[str]:
-    """The fenced blocks, the last first; without any, the text, where it has marks."""
+def _code_blocks(text: str) -> Iterator[str]:
+    """Yield the fenced code blocks, the last first; if there are none, the whole text if it has marks."""
     fenced = [match for match in FENCE.findall(text) if match.strip()]
     yield from reversed(fenced)
     if not fenced and START in text:
         yield text
 
 
-def _blocks(answer: str, file: MarkedFile) -> list[str] | None:
+def _evolved_blocks(code: str, file: MarkedFile) -> list[str] | None:
+    """Return the evolved blocks in a code block; `None` if their number is wrong."""
     count = len(file.fixed) - 1
-    if START in answer or END in answer:
+    if START in code or END in code:
         try:
-            _, blocks = cut(answer, "the completion")
+            _, blocks = cut(code, "the completion")
         except SpecificationError:
             return None
         return blocks if len(blocks) == count else None
     if count > 1:
         return None
-    return [_without(answer, file.fixed[0], file.fixed[-1])]
+    return [_remove_fixed_text(code, file.fixed[0], file.fixed[-1])]
 
 
-def _without(answer: str, head: str, tail: str) -> str:
-    """The answer without what stands around the block in the file, if a model wrote that down, too."""
-    lines, before, after = answer.splitlines(), _code(head), _code(tail)
+def _remove_fixed_text(code: str, head: str, tail: str) -> str:
+    """Remove the file's text before and after the evolved block, if the model repeated it."""
+    lines, before, after = code.splitlines(), _code_lines(head), _code_lines(tail)
     if before and [line.strip() for line in lines if line.strip()][: len(before)] == before:
-        lines = _dropped(lines, len(before))
+        lines = _drop_code_lines(lines, len(before))
     if after and [line.strip() for line in lines if line.strip()][-len(after) :] == after:
-        lines = _dropped(lines[::-1], len(after))[::-1]
+        lines = _drop_code_lines(lines[::-1], len(after))[::-1]
     return "\n".join(lines).strip("\n")
 
 
-def _code(fixed: str) -> list[str]:
+def _code_lines(fixed: str) -> list[str]:
+    """Return the lines that are neither blank nor marks, without indentation."""
     return [line.strip() for line in fixed.splitlines() if line.strip() and not re.search(f"{START}|{END}", line)]
 
 
-def _dropped(lines: list[str], count: int) -> list[str]:
-    """Without the first `count` lines that are not empty."""
-    for place, line in enumerate(lines):
+def _drop_code_lines(lines: list[str], count: int) -> list[str]:
+    """Drop lines from the start until `count` of them were not blank."""
+    for index, line in enumerate(lines):
         if not count:
-            return lines[place:]
+            return lines[index:]
         count -= bool(line.strip())
     return []

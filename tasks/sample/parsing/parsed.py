@@ -1,4 +1,4 @@
-"""What comes out of a completion, and the fences in which models write code."""
+"""Define the result of parsing a completion, and the pattern of fenced code blocks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*\n(.*?)(?:^[ \t]*(?:```|~~~)|\Z)", 
 
 @dataclass(frozen=True, slots=True)
 class ParsedCompletion:
-    """A body and its hash; or no body and the verdict that says why."""
+    """Result of parsing a completion: a body and its hash, or a verdict with the reason why there is none."""
 
     body: str = ""
     code_hash: str = ""

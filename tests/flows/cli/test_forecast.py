@@ -13,9 +13,9 @@ import pytest
 from flows.cli.forecast import forecast
 from schemas.program import Completion
 from schemas.settings import Model, Sampling, Search
-from tasks.sample.probe import Probe, mean_usd, samples_a_second
+from tasks.sample.probe import Probe, mean_usd_per_sample, samples_per_second
 from tests.flows.cli.conftest import call
-from tests.provider import Answer, Provider, honest
+from tests.provider import Answer, Provider, default_response
 
 
 def test_the_first_stop_condition_ends_the_night():
@@ -37,13 +37,13 @@ def result(model: Model, *, together: int = 1, seconds: float = 2.0, usd: float 
 
 def test_samples_of_one_prompt_share_its_cost():
     model = Model(name="openai/x", input_usd=1.0, output_usd=4.0)
-    assert mean_usd([result(model)]) == pytest.approx(0.003)
-    assert mean_usd([result(model, together=4)]) == pytest.approx(0.00025 + 0.002)
+    assert mean_usd_per_sample([result(model)]) == pytest.approx(0.003)
+    assert mean_usd_per_sample([result(model, together=4)]) == pytest.approx(0.00025 + 0.002)
 
 
 def test_an_unknown_price_makes_the_cost_unknown():
     priced = Model(name="openai/x", input_usd=1.0, output_usd=4.0)
-    assert mean_usd([result(priced), result(Model(name="openai/nowhere"), usd=None)]) is None
+    assert mean_usd_per_sample([result(priced), result(Model(name="openai/nowhere"), usd=None)]) is None
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def test_an_unknown_price_makes_the_cost_unknown():
 )
 def test_the_rate_follows_from_requests_in_flight_or_rate_limits(model: Model, together: int, rate: float):
     probes = [result(model, together=together)]
-    assert samples_a_second(probes, Search(), Sampling(concurrency=8)) == pytest.approx(rate)
+    assert samples_per_second(probes, Search(), Sampling(concurrency=8)) == pytest.approx(rate)
 
 
 def test_requests_in_flight_are_limited_by_the_size_of_a_generation():
     probes = [result(Model(name="openai/x"))]
-    assert samples_a_second(probes, Search(prompts=2, samples=1), Sampling(concurrency=8)) == pytest.approx(1.0)
+    assert samples_per_second(probes, Search(prompts=2, samples=1), Sampling(concurrency=8)) == pytest.approx(1.0)
 
 
 def check(toy: Path, provider: Provider, tmp_path: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -74,7 +74,7 @@ def check(toy: Path, provider: Provider, tmp_path: Path, *more: str) -> subproce
 @pytest.mark.docker
 def test_the_highest_cost_is_printed_before_a_model_is_sent_prompts(toy: Path, provider: Provider, tmp_path: Path):
     def cut_one_short(number: int, request: dict) -> Answer:
-        answer = honest(request, number)
+        answer = default_response(request, number)
         if number == 1:
             answer["choices"][0] |= {"message": {"role": "assistant", "content": "Well,"}, "finish_reason": "length"}
         return Answer(answer)

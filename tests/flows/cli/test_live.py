@@ -19,9 +19,9 @@ def test_tokens_without_a_price_are_not_shown_as_free():
     completion = a_judged("run", 1, 0).candidate.completion
     budget = Budget()
     budget.limits = BudgetLimits(tokens=5_000)
-    budget.bought([replace(completion, cost_usd=None, tokens_in=1_000, tokens_out=200)])
+    budget.record([replace(completion, cost_usd=None, tokens_in=1_000, tokens_out=200)])
     assert spent(budget) == "price unknown, 1,200 of 5,000 tokens"
-    budget.bought([replace(completion, cost_usd=0.25, tokens_in=0, tokens_out=0)])
+    budget.record([replace(completion, cost_usd=0.25, tokens_in=0, tokens_out=0)])
     assert spent(budget).startswith("$0.25 and tokens without a known price, ")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.flows.cli.conftest import Command
 
-LINE_FIT = Path(__file__).parents[2] / "foreign" / "openevolve" / "line_fit"
+LINE_FIT = Path(__file__).parents[2] / "task_formats" / "openevolve" / "line_fit"
 
 
 @pytest.mark.docker
