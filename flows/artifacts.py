@@ -113,7 +113,7 @@ def in_words(session: Session) -> str:
     said = (
         f"generation {progress.generation}, {progress.phase}; {progress.candidates} candidates, "
         f"{progress.outcomes[Outcome.SCORED]} scored; best {score(session.best.score)}, start "
-        f"{score(session.population.start.score)}; {usd(progress.budget.night_usd)}"
+        f"{score(session.start.score)}; {usd(progress.budget.night_usd)}"
     )
     return f"{said}; {printable(progress.message)}" if progress.message else said
 
@@ -121,7 +121,7 @@ def in_words(session: Session) -> str:
 def best_programs(session: Session) -> list[dict[str, Any]]:
     """Rows of a table, best first."""
     ranked = sorted(session.programs.values(), key=lambda program: program.score, reverse=True)[:_LISTED]
-    start = session.population.start
+    start = session.start
     return [
         {
             "program": program.id,
@@ -135,7 +135,7 @@ def best_programs(session: Session) -> list[dict[str, Any]]:
 
 def best_in_markdown(session: Session) -> str:
     """The best program and its difference to the start program. Strangers' text stays inside of its fences."""
-    run, best, start = session.run, session.best, session.population.start
+    run, best, start = session.run, session.best, session.start
     flag = history_flag(session.files.directory.parents[1])
     specification = run.problem.specification
     text, before = (printable(specification.function_text(one.body)) for one in (best, start))

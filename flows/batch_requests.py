@@ -1,4 +1,4 @@
-"""Where answers are kept from the moment they are paid for, and which generations share a batch."""
+"""Batch jobs of an open run: which generations share one, and where their completions are kept."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Key = tuple[int, int, str]
 
 
 class BatchRequests:
-    """Of an open session."""
+    """The batch jobs of an open session."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._batch_jobs: list[BatchJob] = []
 
-    def seller(self, generation: int) -> BatchCompletionSource:
-        """Who answers for a generation: what is under way for it, else something new for it and others of its group."""
+    def completion_source(self, generation: int) -> BatchCompletionSource:
+        """Return the generation's completion source: its pending batch job, or a new one for its whole group."""
         for batch_job in self._batch_jobs:
             if generation in batch_job.generations and not batch_job.has_failed():
                 return batch_job.source(generation)
@@ -46,12 +46,12 @@ class BatchRequests:
         return batch_job.source(generation)
 
     def brought(self, generation: int) -> bool:
-        """Whether answers for a generation are here that no night has used yet."""
+        """Return whether a batch job has brought completions of a generation that no night has used yet."""
         is_there = any(generation in batch_job.generations and batch_job.answered_at for batch_job in self._batch_jobs)
-        return is_there and bool(self._session.paid(generation).known())
+        return is_there and bool(self._session.completion_store(generation).known())
 
     def seconds_since(self, begin: float) -> float:
-        """Seconds since then, but for those in which answers were waited for."""
+        """Return the seconds elapsed since `begin`, without the time spent waiting for batch jobs."""
         return time.monotonic() - max([begin, *(batch_job.answered_at for batch_job in self._batch_jobs)])
 
     def give_up(self) -> None:
@@ -59,31 +59,31 @@ class BatchRequests:
             batch_job.give_up()
 
     def _group(self, generation: int) -> list[int]:
-        """It and the later ones of its group that the night will begin."""
+        """Return a generation and the later ones of its group that the night will begin."""
         session = self._session
         size = session.run.problem.settings.sampling.batch_generations
         before = session.run.given
         last = before + ((generation - 1 - before) // size + 1) * size
-        later = [number for number in range(generation + 1, last + 1) if number in session.asked]
+        later = [number for number in range(generation + 1, last + 1) if number in session.plans]
         return [generation, *(number for number in later if session.may_begin(number))]
 
 
 class _CompletionStores:
-    """The journals of all generations."""
+    """The completion stores of all generations."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def known(self, generation: int) -> Mapping[Key, Completion]:
-        return self._session.paid(generation).known()
+        return self._session.completion_store(generation).known()
 
     def record(self, generation: int, completions: Sequence[Completion]) -> None:
-        self._session.paid(generation).record(completions)
+        self._session.completion_store(generation).record(completions)
 
 
 @dataclass(frozen=True)
 class NightCompletionStore:
-    """The journal of a generation, which also tells the night what was bought and whether it could be kept."""
+    """The completion store of a generation, which also counts completions and notes whether they could be kept."""
 
     journal: Journal
     session: Session

@@ -1,4 +1,4 @@
-"""A new run: its start program is scored before anything is spent."""
+"""Creation of a run: the start program is scored before anything is spent."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 
 from flows.origin import origin_of, problem_label
 from flows.sandboxes import open_confirmations, open_sandboxes
+from schemas.algorithm import Join
 from schemas.errors import EnvironmentFault, SpecificationError
 from schemas.generation import GenerationRecord, RunRecord
 from schemas.ids import new_run_id, program_id
 from schemas.outcome import Outcome, Verdict
-from schemas.population import Join
 from schemas.problem import Problem
 from schemas.program import Candidate, Completion, Judged, Prompt, reduced
 from schemas.specification import Specification
@@ -39,11 +39,11 @@ def create_run(
     run_id: str | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> RunFiles:
-    """Scores the start program and writes the run with its generation 0; tells what is strange about it.
+    """Score the start program and write the run with its generation 0; warn about what is strange.
 
     Raises:
-        UsageError: If prompts are to be sent in batches, and a model's provider takes none.
-        SpecificationError: If the start program has no score, or another one when it is split; nothing is written then.
+        UsageError: If batch jobs are asked for and a model's provider has none.
+        SpecificationError: If the start program has no score, or another one when isolated; nothing is written then.
         EnvironmentFault: If there is no sandbox, or no key for a model.
     """
     require_batches(problem.settings.sampling)
@@ -59,10 +59,10 @@ def create_run(
 def prepare_run(
     problem: Problem, path: Path, *, seed: int, run_id: str | None = None, rescored_from: str = ""
 ) -> tuple[RunRecord, GenerationRecord]:
-    """Scores the start program: what a new run is and its generation 0; nothing is written.
+    """Score the start program; return the record of a new run and its generation 0. Nothing is written.
 
     Raises:
-        SpecificationError: If the start program has no score, or another one when it is split.
+        SpecificationError: If the start program has no score, or another one when it is isolated.
         EnvironmentFault: If there is no sandbox.
     """
     now = datetime.now(UTC)
@@ -85,12 +85,12 @@ def prepare_run(
 
 
 def versions() -> dict[str, str]:
-    """Of Overnight, Python and the libraries that matter."""
+    """Return the versions of Overnight, Python and the main libraries."""
     return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
 def score_start(problem: Problem, path: Path, *, seed: int, run_id: str) -> Verdict:
-    """The verdict on the specification as it stands.
+    """Evaluate the specification as it stands.
 
     Args:
         problem: What is to be solved.
@@ -132,24 +132,24 @@ _MISSING = "not found|no such file|not installed|not available|resolve host|conn
 
 
 def start_remedy(verdict: Verdict, problem: Problem, path: Path) -> str:
-    """What to do about a start program that has no score; empty where nothing is known.
+    """Return a remedy for a start program without a score; empty if none is known.
 
     Args:
-        verdict: On the start program.
-        problem: What it is the start of.
-        path: Where it was read.
+        verdict: Verdict on the start program.
+        problem: Its problem.
+        path: Where the problem was read.
     """
     known = _module_remedy(verdict.error, problem, path) or _MORE.get(verdict.outcome, "")
     return known or (_INSIDE if problem.settings.command.evaluate else "")
 
 
 def printed_error(verdict: Verdict, problem: Problem, path: Path) -> str:
-    """What to say of a start program that is scored, though its evaluator met an error and printed it; mostly empty.
+    """Return a warning about a scored start program whose evaluator printed an error; empty if it printed none.
 
     Args:
-        verdict: On the start program.
-        problem: What it is the start of.
-        path: Where it was read.
+        verdict: Verdict on the start program.
+        problem: Its problem.
+        path: Where the problem was read.
     """
     found = re.findall(r"^(?:[\w.]*(?:Error|Exception)|error): (?!None$)\S.*$", verdict.output, re.MULTILINE)
     if not found:
@@ -160,7 +160,7 @@ def printed_error(verdict: Verdict, problem: Problem, path: Path) -> str:
 
 
 def _module_remedy(error: str, problem: Problem, path: Path) -> str:
-    """What to do about a module that the sandbox does not have; empty where that is not what is wrong."""
+    """Return a remedy for a module that the sandbox lacks; empty if the error is another one."""
     found = re.search(r"No module named '((\w+)[\w.]*)'", error)
     if not found:
         return ""
@@ -179,7 +179,7 @@ def _module_remedy(error: str, problem: Problem, path: Path) -> str:
 
 
 def require_same_isolated_score(problem: Problem, verdict: Verdict, *, seed: int, run_id: str) -> None:
-    """Looks that a program can be confirmed at all: the start program, as any other would be.
+    """Check with the start program that programs can be confirmed.
 
     Raises:
         SpecificationError: If it gets another score.
@@ -193,7 +193,7 @@ def require_same_isolated_score(problem: Problem, verdict: Verdict, *, seed: int
 
 
 def score_isolated(problem: Problem, *, seed: int, run_id: str) -> Verdict:
-    """The verdict on the specification as it stands when it is run as a best is confirmed, whatever it is.
+    """Evaluate the specification as it stands in the way that a best program is confirmed.
 
     Raises:
         EnvironmentFault: If the sandbox failed.
@@ -206,7 +206,7 @@ def score_isolated(problem: Problem, *, seed: int, run_id: str) -> Verdict:
 
 
 def confirmation_remedy(problem: Problem) -> str:
-    """What to do where the start program is not confirmed."""
+    """Return a remedy for a start program that is not confirmed."""
     return ISOLATION_REMEDY if isinstance(problem.specification, Specification) else CHANCE_REMEDY
 
 
@@ -222,14 +222,14 @@ ISOLATION_REMEDY = (
 
 
 def sandbox_fault(verdict: Verdict) -> EnvironmentFault:
-    """That the start program could not be run, through no fault of its own."""
+    """Return the error for a start program that the sandbox could not run."""
     return EnvironmentFault(
         f"the sandbox could not run the start program: {verdict.error}", remedy="Look with: overnight doctor"
     )
 
 
 def image_id(image: str) -> str:
-    """The id of a local image.
+    """Return the id of a local image.
 
     Raises:
         SandboxUnavailable: If there is none of this name.
@@ -239,10 +239,19 @@ def image_id(image: str) -> str:
 
 
 def start_generation(run: RunRecord, verdict: Verdict) -> GenerationRecord:
-    """The start program on every island, as a generation that nobody sampled."""
+    """Return generation 0: the start program, which founds the niches."""
     problem, now = run.problem, run.started_at
     body = problem.specification.start_body
-    prompt = Prompt(0, island=0, parent_ids=(), model="", style="", text="", seeds=(0,))
+    niches = problem.settings.search.algorithm.founded_niches
+    prompt = Prompt(
+        0,
+        niche=niches[0],
+        parent_ids=(),
+        model="",
+        style="",
+        text="",
+        seeds=(0,),
+    )
     completion = Completion(
         0,
         0,
@@ -272,6 +281,6 @@ def start_generation(run: RunRecord, verdict: Verdict) -> GenerationRecord:
         ended_at=datetime.now(UTC),
         best=judged.program(),
         judged=(judged,),
-        changes=tuple(Join(island, judged.id) for island in range(problem.settings.search.islands)),
+        changes=tuple(Join(niche, judged.id) for niche in niches),
         place=0,
     )

@@ -23,7 +23,7 @@ def judge_finalists(session: Session) -> tuple[Finalist, ...]:
     Raises:
         SandboxUnavailable: If the engine is at fault, which must cost no finalist its place.
     """
-    start = session.population.start
+    start = session.start
     entrants = [start, *(program for program in _best_of_each_signature(session) if program.id != start.id)]
     validation = scores_on(session.run, "validation", entrants)
     order = _ordered(entrants, validation)
@@ -62,7 +62,7 @@ def _with_a_confirmed_first(session: Session, order: list[Program], validation: 
         order: Best first.
         validation: Score of each by id; what turned out otherwise is put right.
     """
-    seen = {session.population.start.id}
+    seen = {session.start.id}
     while (first := order[0]).id in validation and first.id not in seen:
         seen.add(first.id)
         again = scores_on(session.run, "validation", [first], isolation=True).get(first.id)

@@ -30,11 +30,11 @@ from tasks.select.selection_task import Selected, judge, register, select
 
 @flow(name="generation", flow_run_name="{run_id}-g{number}", task_runner=ThreadPoolTaskRunner(max_workers=64))  # pyright: ignore[reportArgumentType, reportCallIssue]
 def generation(run_id: str, number: int, history: str) -> State[float]:
-    """Runs one generation and commits it; a failure is written down beside the history and raised.
+    """Run one generation and commit it. A failure is recorded beside the history and raised.
 
     Args:
-        run_id: The run.
-        number: The generation: the one after the last, or one that failed. One that is committed is left as it is.
+        run_id: Id of the run.
+        number: Number of the generation: the one after the last, or one that failed. A committed one is left alone.
         history: Directory of the history.
 
     Returns:
@@ -63,7 +63,7 @@ def generation(run_id: str, number: int, history: str) -> State[float]:
 
 
 class NothingJudged(Exception):
-    """A generation has nothing in it: what is paid for waits for its next attempt."""
+    """A generation ended without a verdict. Its completions are kept for the next attempt."""
 
 
 def _completed(judged: Sequence[Judged], best: float) -> State[float]:
@@ -81,10 +81,10 @@ class Attempt:
         session.progress.generation = number
 
     def run(self) -> list[Judged]:
-        """What became of every candidate, once it is committed.
+        """Run the attempt, commit it and return every candidate with its verdict.
 
         Raises:
-            NothingJudged: If no completion came, or the deadline before the first verdict; nothing is committed then.
+            NothingJudged: If there was no completion, or no verdict before the deadline; nothing is committed then.
         """
         session = self._session
         begin = time.monotonic()
@@ -97,7 +97,7 @@ class Attempt:
         reset = self._number > session.generations and session.is_time_to_reset(self._number)
         session.progress.phase = "select"
         select(
-            lambda: register(judged, self._number, session.population, session.best, reset=reset),
+            lambda: register(judged, self._number, session.algorithm, session.best, reset=reset),
             lambda selected: session.commit(self._record(selected, sample_s, evaluated - begin, evaluated)),
         )
         if reset:
@@ -105,22 +105,22 @@ class Attempt:
         return judged
 
     def _confirmed(self, judged: list[Judged]) -> list[Judged]:
-        """Where a candidate would be the best of its island, once it is run again and gets the same score."""
+        """Return the candidates after confirmation of those that would be the best of their niche."""
         session = self._session
         confirmer = session.confirmer(self._number)
-        best = [(island.best or session.population.start).score for island in session.population.islands]
+        best = {name: niche.best.score for name, niche in session.algorithm.niches.items()}
         if confirmer is None or not confirmer.concerns(judged, best):
             return judged
         session.progress.phase = "confirm"
         return confirm(judged, best, confirmer)
 
     def is_committed_after_all(self) -> bool:
-        """Takes everything from the files again; they say whether the error came before the commit or after it."""
+        """Read the files again and return whether the error came after the commit."""
         self._session.reload()
         return self._session.is_committed(self._number)
 
     def record_failure(self, error: Exception) -> None:
-        """Writes down why the attempt failed."""
+        """Record why the attempt failed."""
         session = self._session
         failed = GenerationRecord(
             number=self._number,
@@ -137,14 +137,14 @@ class Attempt:
             record.record_failure(session.files, failed)
 
     def _sample_and_evaluate(self) -> tuple[Pairs, float]:
-        """Evaluation of a batch starts as soon as it is sampled, while others still are.
+        """Sample and evaluate all batches; return the verdicts and the seconds that sampling took.
 
-        When this generation is sampled, models go on with the next, while the sandbox is busy with this one.
+        A batch is evaluated as soon as it is sampled. Once all are sampled, models go on with the next generation.
         """
         session = self._session
         session.progress.phase = "sample and evaluate"
         begin = time.monotonic()
-        current = session.round(self._number)
+        current = session.pipeline(self._number)
         numbers = range(1, current.batches + 1)
         sampled = [sample.submit(number, current) for number in numbers]
         batches = zip(numbers, cast("list[Any]", sampled), strict=True)
@@ -152,7 +152,7 @@ class Attempt:
         for future in sampled:
             future.result()
         sample_s = time.monotonic() - begin
-        session.go_ahead(self._number)
+        session.begin_later_generations(self._number)
         return [pair for future in evaluated for pair in future.result()], sample_s
 
     def _record(self, selected: Selected, sample_s: float, evaluate_s: float, evaluated: float) -> GenerationRecord:

@@ -1,4 +1,4 @@
-"""What a night has reached, second by second: written by its tasks, read by the live view."""
+"""Progress of a night: updated by its tasks, shown by the live view."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _RATE_WINDOW_S = 30.0
 
 @dataclass
 class Progress:
-    """Counts of this night. Methods may be called from any thread.
+    """Counters of this night. Methods may be called from any thread.
 
     Attributes:
-        phase: What is being done now, in a word or two.
-        samples: Bought, those of generations ahead included.
-        candidates: In generations that are committed.
-        budget: What they cost.
-        best_at: Generation in which the best was found.
-        best_since: `time.monotonic()` of that moment.
+        phase: Current activity, in a word or two.
+        samples: Completions received, those of later generations included.
+        candidates: Candidates in committed generations.
+        budget: Spending and its limits.
+        best_at: Generation in which the best program was found.
+        best_since: `time.monotonic()` at which it was found.
     """
 
     best: float
@@ -45,11 +45,11 @@ class Progress:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def interrupt(self) -> None:
-        """A person wants the night to end."""
+        """Ask the night to end after the current generation."""
         self.interrupted = True
 
     def note(self, message: str) -> None:
-        """Something that the person who watches should know."""
+        """Show a message to the person who watches."""
         self.message = message
 
     def bought(self, completions: Sequence[Completion]) -> None:
@@ -58,12 +58,12 @@ class Progress:
             self.budget.record(completions)
 
     def judged(self, _: Verdict) -> None:
-        """A verdict is there; its generation may still be tried again."""
+        """Count a verdict, for the rate; its generation may still be tried again."""
         with self._lock:
             self._judged.append(time.monotonic())
 
     def committed(self, outcomes: Sequence[Outcome], best: float) -> None:
-        """A generation is there."""
+        """Count a committed generation."""
         with self._lock:
             self.outcomes.update(outcomes)
             self.candidates += len(outcomes)
@@ -71,7 +71,7 @@ class Progress:
             self.best, self.best_at, self.best_since = best, self.generation, time.monotonic()
 
     def per_second(self) -> float:
-        """Candidates judged a second, over the last half minute."""
+        """Return candidates evaluated per second, over the last half minute."""
         with self._lock:
             now = time.monotonic()
             while self._judged and now - self._judged[0] > _RATE_WINDOW_S:

@@ -1,4 +1,4 @@
-"""A run again from its recorded completions: no model is asked, all else is done anew, and must come out alike."""
+"""Replay of a run from its recorded completions: no model is asked, everything else is done again and compared."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from tasks.history.differences import Comparison, Difference, compare
 from tasks.history.files import RunFiles, files_of
 from tasks.history.mirror import place_of
 from tasks.history.recorded_rows import Row, completions_of, read_attempts, read_rows
+from tasks.history.rows import niche_of
 from tasks.sample.recorded_completions import RecordedCompletions
 from tasks.select.selection_task import Selected, judge, register
 from tasks.select.survivors import Survivor
@@ -30,11 +31,11 @@ from tasks.select.survivors import Survivor
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """What a run has recorded at the moment when its replay begins.
+    """The record of a run when its replay begins.
 
     Attributes:
-        committed: The row of each generation that is committed, by number.
-        failed: Attempts that failed.
+        committed: Row of each committed generation, by number.
+        failed: Rows of attempts that failed.
     """
 
     files: RunFiles
@@ -45,7 +46,7 @@ class RecordedRun:
 
     @property
     def ends(self) -> list[int]:
-        """Generations that are committed, the start program's too, in the order in which they were."""
+        """Numbers of committed generations, 0 included, in the order of their commits."""
         return [0, *(step.generation for step in self.past.steps if step.is_committed)]
 
     def night_of(self, step: Step) -> int:
@@ -54,7 +55,7 @@ class RecordedRun:
         return self._given_up(step)["night"]
 
     def failures_until(self, step: Step) -> list[Row]:
-        """Attempts at a generation that had failed when it came to this end."""
+        """Return the attempts at a generation that had failed when it ended this way."""
         mine = [row for row in self.failed if row["generation"] == step.generation]
         last = self.committed[step.generation] if step.is_committed else self._given_up(step)
         return [row for row in mine if row["attempt"] <= last["attempt"]]
@@ -64,7 +65,7 @@ class RecordedRun:
 
 
 def read_recorded_run(files: RunFiles) -> RecordedRun:
-    """What is to be replayed.
+    """Read the record of a run that is to be replayed.
 
     Raises:
         HistoryError: If a file is missing or damaged.
@@ -77,7 +78,7 @@ def read_recorded_run(files: RunFiles) -> RecordedRun:
 
 @contextmanager
 def open_replay(then: RecordedRun, into: Path) -> Iterator[Session]:
-    """The run once more, in another history, with nothing but its start program, which is scored anew.
+    """Begin the run again in another history, with its start program scored anew and nothing else.
 
     Raises:
         UsageError: If that history has the run.
@@ -100,16 +101,16 @@ def open_replay(then: RecordedRun, into: Path) -> Iterator[Session]:
 
 
 def _given(then: RecordedRun, run: RunRecord, start: GenerationRecord) -> list[GenerationRecord]:
-    """The programs that the run was begun with beside its start program, scored once more."""
+    """Score the programs again that the run was begun with beside its start program."""
     if not run.given:
         return []
-    islands: defaultdict[str, list[int]] = defaultdict(list)
+    niches: defaultdict[str, list[str]] = defaultdict(list)
     for row in read_rows(then.files, "population", 1):
-        islands[row["program_id"]].append(row["island"])
+        niches[row["program_id"]].append(niche_of(row))
     kept = [
         Survivor(
             Program(row["parent_ids"][0], row["body"], (), 0.0),
-            tuple(islands[row["program_id"]] or [row["island"]]),
+            tuple(niches[row["program_id"]] or [niche_of(row)]),
         )
         for row in read_rows(then.files, "programs", 1)
     ]
@@ -117,11 +118,11 @@ def _given(then: RecordedRun, run: RunRecord, start: GenerationRecord) -> list[G
 
 
 def replay(then: RecordedRun, session: Session) -> Comparison:
-    """Repeats every night, generation by generation, and compares.
+    """Repeat every night, generation by generation, and compare the two histories.
 
     Args:
-        then: What was recorded.
-        session: Of a run that has nothing but the start program.
+        then: The record.
+        session: Session of the repeated run, which has nothing but the start program.
 
     Raises:
         SandboxUnavailable: If the engine is at fault.
@@ -148,7 +149,7 @@ def _ended(night: NightRecord, session: Session) -> NightRecord:
 
 
 def _repeat(then: RecordedRun, session: Session, step: Step) -> None:
-    """One generation comes to its end once more. That it failed then, and why, is taken from the record."""
+    """Repeat one generation. That it failed, and why, is taken from the record."""
     if step.generation <= session.run.given:
         return
     session.progress.generation = step.generation
@@ -167,36 +168,36 @@ def _failure(row: Row, session: Session) -> GenerationRecord:
 
 
 def _commit(then: RecordedRun, session: Session, number: int) -> None:
-    """As `flows.generation` does it, with answers from the record."""
+    """Repeat a generation as `flows.generation` runs one, with completions from the record."""
     started_at = datetime.now(UTC)
     settings = session.run.problem.settings
     session.progress.phase = "evaluate"
     rows = read_rows(then.files, "programs", number)
-    session.seller = RecordedCompletions(completions_of(rows, session.search.samples))
+    session.completion_source = RecordedCompletions(completions_of(rows, session.search.samples))
     cut = {row["index"]: row for row in rows if is_cut_short(row["outcome"], row["error"])}
-    current = session.round(number, left_out=cut)
+    current = session.pipeline(number, left_out=cut)
     pairs = [pair for batch in range(1, current.batches + 1) for pair in current.verdicts(batch)]
     judged = judge(session.run.run_id, number, pairs, settings.reducer, session.known)
     if confirmer := session.confirmer(number):
-        best = [(island.best or session.population.start).score for island in session.population.islands]
+        best = {name: niche.best.score for name, niche in session.algorithm.niches.items()}
         session.progress.phase = "confirm"
         judged = confirmer.confirm(judged, best)
     judged = [_as_recorded(one, row) if (row := cut.get(one.candidate.index)) else one for one in judged]
     reset = _resets(then, session, number)
-    selected = register(judged, number, session.population, session.best, reset=reset)
+    selected = register(judged, number, session.algorithm, session.best, reset=reset)
     session.commit(_record(session, number, selected, started_at))
 
 
 def _as_recorded(one: Judged, row: Row) -> Judged:
-    """A candidate that a deadline cut short, as it was recorded: a replay has no deadline."""
+    """Return a candidate that a deadline cut short as it was recorded, since a replay has no deadline."""
     verdict = Verdict(Outcome.SANDBOX_ERROR, error=row["error"], output=row["output"])
     return replace(one, verdict=verdict, score=None, confirmed_score=row["confirmed_score"])
 
 
 def _resets(then: RecordedRun, session: Session, number: int) -> bool:
-    """By the generation's number again; where it went by the clock, as it did then."""
-    if session.search.reset_hours is not None:
-        return bool(then.committed[number]["reset_islands"])
+    """Return whether niches are reset: by the generation's number, or as recorded where the clock decided."""
+    if session.search.algorithm.resets_by_the_hour:
+        return bool(then.committed[number]["reset_islands"] or then.committed[number].get("reset_niches"))
     return number > session.generations and session.is_time_to_reset(number)
 
 
@@ -215,11 +216,11 @@ def _record(session: Session, number: int, selected: Selected, started_at: datet
 
 
 def likely_causes(then: RecordedRun, session: Session, first: Difference) -> list[str]:
-    """Why a replay may have come out otherwise, the likeliest first.
+    """Return likely causes of a difference, the likeliest first.
 
     Args:
-        then: What was recorded.
-        session: Of the replay.
+        then: The record.
+        session: Session of the replay.
         first: The first difference.
     """
     outcomes = {first.recorded.get("outcome"), first.repeated.get("outcome")}

@@ -1,4 +1,4 @@
-"""The kept programs of a run, scored anew under a changed specification, as the beginning of a new run."""
+"""Rescoring: the surviving programs of a run, scored under a changed specification, begin a new run."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.ahead import rebuild
 from flows.create_run import prepare_run
+from flows.planning import rebuild
 from flows.sandboxes import open_confirmations, open_sandboxes, slots_of
+from schemas.algorithm import Join
 from schemas.errors import SpecificationError
 from schemas.generation import GenerationRecord, RunHistory, RunRecord
 from schemas.outcome import Verdict
-from schemas.population import Join
 from schemas.problem import Problem
 from schemas.program import Candidate, Completion, Judged, Program, Prompt
 from schemas.skeleton import Skeleton
@@ -33,13 +33,13 @@ RESCORED = "rescored"
 
 @dataclass(frozen=True)
 class Rescored:
-    """What came of it.
+    """The result of rescoring.
 
     Attributes:
-        files: Of the new run.
+        files: Files of the new run.
         start: Its start program.
-        pairs: Each kept program as it was, and what it is now, the formerly best first.
-        kept: How many the run has kept, scored anew or not.
+        pairs: Each surviving program as it was and as it is now, the formerly best first.
+        kept: Number of programs that survived in the old run, rescored or not.
     """
 
     files: RunFiles
@@ -58,16 +58,16 @@ def rescore(
     most: int,
     report: Callable[[Verdict], None] = lambda _: None,
 ) -> Rescored:
-    """Scores the kept programs of a run and makes a new run of them; the old one is only read.
+    """Score the surviving programs of a run and begin a new run with them; the old one is only read.
 
     Args:
-        source: The old run.
-        problem: What they are scored by.
-        path: Where it was read.
-        history: Gets the new run.
-        seed: Of the new run; by default the old one's.
-        most: How many programs.
-        report: Is told each verdict.
+        source: Files of the old run.
+        problem: The problem that scores them.
+        path: Where the problem was read.
+        history: Directory of the history that gets the new run.
+        seed: Seed of the new run; by default the old one's.
+        most: Largest number of programs.
+        report: Called with each verdict.
 
     Raises:
         SpecificationError: If the programs do not fit, or the start program has no score; nothing is written then.
@@ -86,7 +86,11 @@ def rescore(
 
 
 def require_the_same_function(old: Skeleton, new: Skeleton) -> None:
-    """Raises: SpecificationError: If bodies of the one mean nothing in the other."""
+    """Check that bodies of one skeleton can be put into the other.
+
+    Raises:
+        SpecificationError: If they cannot.
+    """
     shapes = [_shape(skeleton) for skeleton in (old, new)]
     if shapes[0] != shapes[1]:
         raise SpecificationError(
@@ -103,15 +107,15 @@ def _shape(skeleton: Skeleton) -> str:
 
 
 def _kept(run: RunRecord, past: RunHistory, most: int | None = None) -> list[Survivor]:
-    population, *_ = rebuild(run, past)
+    algorithm, *_ = rebuild(run, past)
     joins = [change for step in past.steps for change in step.changes if isinstance(change, Join)]
-    born = {join.program_id: join.island for join in reversed(joins)}
+    born = {join.program_id: join.niche for join in reversed(joins)}
     ranked = sorted(past.programs.values(), key=lambda program: program.score, reverse=True)
     best = [(born[program.id], program) for program in ranked if program.id in born]
     settings, code_hash = run.problem.settings, run.problem.specification.code_hash
-    distinct = {code_hash(program.body): (island, program) for island, program in reversed(best)}
+    distinct = {code_hash(program.body): (niche, program) for niche, program in reversed(best)}
     first = sorted(distinct.values(), key=lambda pair: pair[1].score, reverse=True)[: settings.finalists]
-    return surviving_programs(population, first, code_hash, most)
+    return surviving_programs(algorithm, past.start, first, code_hash, most)
 
 
 def score_kept(
@@ -120,14 +124,14 @@ def score_kept(
     kept: Sequence[Survivor],
     report: Callable[[Verdict], None] = lambda _: None,
 ) -> GenerationRecord:
-    """The new run's generation 1: each program scored, and confirmed where it would be the best of its island.
+    """Score each program and confirm those that would be the best of a niche; return the new run's generation 1.
 
     Raises:
         SandboxUnavailable: If the engine is at fault.
     """
     problem, now = run.problem, datetime.now(UTC)
-    islands = problem.settings.search.islands
-    candidates = [_candidate(problem, index, one, islands, now) for index, one in enumerate(kept)]
+    niches = problem.settings.search.algorithm.founded_niches
+    candidates = [_candidate(problem, index, one, niches, now) for index, one in enumerate(kept)]
     known = {problem.specification.code_hash(problem.specification.start_body)}
     with (
         open_sandboxes(problem, "train", seed=run.seed, run_id=run.run_id, programs=len(kept)) as sandbox,
@@ -136,11 +140,11 @@ def score_kept(
         pairs = Evaluator(sandbox, problem.specification, known, report, threads).judge(candidates)
     judged = judge(run.run_id, 1, pairs, problem.settings.reducer, known)
     lives_on = {
-        one.id: list(dict.fromkeys(number % islands for number in was.islands))
+        one.id: list(dict.fromkeys(_niche_here(name, niches) for name in was.niches))
         for one, was in zip(judged, kept, strict=True)
     }
-    judged = _confirmed(run, judged, lives_on, [start.best.score] * islands)
-    changes = [Join(island, one.id) for one in judged if one.score is not None for island in lives_on[one.id]]
+    judged = _confirmed(run, judged, lives_on, dict.fromkeys(niches, start.best.score))
+    changes = [Join(niche, one.id) for one in judged if one.score is not None for niche in lives_on[one.id]]
     programs = [start.best, *(one.program() for one in judged if one.score is not None)]
     return GenerationRecord(
         number=1,
@@ -155,18 +159,25 @@ def score_kept(
     )
 
 
-def _candidate(problem: Problem, index: int, kept: Survivor, islands: int, now: datetime) -> Candidate:
-    """Descends from what it was in the old run."""
-    island = kept.islands[0] % islands
-    prompt = Prompt(index, island, parent_ids=(kept.program.id,), model="", style="", text="", seeds=(0,))
+def _candidate(problem: Problem, index: int, kept: Survivor, niches: Sequence[str], now: datetime) -> Candidate:
+    """Return a candidate that descends from its program in the old run."""
+    prompt = Prompt(
+        index,
+        _niche_here(kept.niches[0], niches),
+        parent_ids=(kept.program.id,),
+        model="",
+        style="",
+        text="",
+        seeds=(0,),
+    )
     answer = Completion(index, 0, "", "", "", 0, 0, 0.0, 0.0, finish_reason=RESCORED, asked_at=now)
     return Candidate(index, prompt, answer, kept.program.body, problem.specification.code_hash(kept.program.body))
 
 
 def _confirmed(
-    run: RunRecord, judged: Sequence[Judged], lives_on: Mapping[str, Sequence[int]], best: Sequence[float]
+    run: RunRecord, judged: Sequence[Judged], lives_on: Mapping[str, Sequence[str]], best: Mapping[str, float]
 ) -> list[Judged]:
-    """Whoever would be the best of any island it lives on, once it is run again and gets the same score."""
+    """Re-run programs that would become the best of a niche; a program whose score differs is unconfirmed."""
     settings = run.problem.settings
     if settings.sandbox.confirm == "never":
         return list(judged)
@@ -182,13 +193,21 @@ def _confirmed(
         before, now = None, {one.id: one for one in judged}
         while now != before:  # one that is not confirmed makes another the best
             before = dict(now)
-            for island in range(len(best)):
-                mine = [_on(now[one.id], island) for one in judged if island in lives_on[one.id]]
+            for niche in best:
+                mine = [_in(now[one.id], niche) for one in judged if niche in lives_on[one.id]]
                 for one in confirmer.confirm(mine, best):
                     now[one.id] = replace(one, candidate=now[one.id].candidate)
     return [now[one.id] for one in judged]
 
 
-def _on(one: Judged, island: int) -> Judged:
-    prompt = replace(one.candidate.prompt, island=island)
+def _niche_here(name: str, niches: Sequence[str]) -> str:
+    """Return the new run's niche for a program of a niche of the old run, which may have had others."""
+    if name in niches:
+        return name
+    number = int(name) if name.isdecimal() else sum(name.encode())
+    return niches[number % len(niches)]
+
+
+def _in(one: Judged, niche: str) -> Judged:
+    prompt = replace(one.candidate.prompt, niche=niche)
     return replace(one, candidate=replace(one.candidate, prompt=prompt))

@@ -1,4 +1,4 @@
-"""The search: a night of generations, from its start until a rule or a person stops it."""
+"""The search flow: a night of generations, until a stop condition or a person ends it."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ from tasks.sample.provider import require_prices
 _FIRST_WAIT_S = 5.0
 _LONGEST_WAIT_S = 300.0
 _FULL_DISK_S = 1800.0
-"""How long a night waits for a disk that is full."""
+"""Seconds that a night waits for a full disk."""
 
 _ROW_S = 60.0
-"""Seconds after which a night's row is written again: no older is what a killed night leaves."""
+"""Seconds after which a night's row is written again, so that a killed night leaves a recent one."""
 
 
 @flow(name="search", flow_run_name="{run_id}")
 def search(run_id: str, history: str, rules: StopConditions, again: list[int] | None = None) -> Any:
-    """One night of a run. Cancelled in Prefect's pages, it stops at once.
+    """Run one night of a run. Cancelled in Prefect's pages, it stops at once.
 
     Args:
-        run_id: The run; it exists.
+        run_id: Id of a run that exists.
         history: Directory of the history.
-        rules: When to stop.
-        again: Generations that failed, to be retried in this night in place of new ones.
+        rules: Stop conditions.
+        again: Numbers of failed generations to be retried in this night in place of new ones.
 
     Returns:
         `stop_reason`, `best`, `generations` (the last one's number), `failed` (those of the run that are) and `night`.
@@ -83,14 +83,14 @@ def stopped_at_once(run_id: str, history: Path) -> State[Any]:
 
 @dataclass
 class FailureState:
-    """What has gone wrong since a generation last came to its end.
+    """Failures since the last generation that ended well.
 
     Attributes:
-        attempts: At the generation whose turn it is, that failed through a fault of its own.
-        failures: Generations that were given up.
-        given_up: The one that was given up just now.
-        waits: Pauses.
-        full_since: When the disk was first found full, `time.monotonic()`.
+        attempts: Failed attempts at the current generation, without those that an outage failed.
+        failures: Number of generations given up.
+        given_up: Number of the generation that was given up just now.
+        waits: Number of pauses.
+        full_since: `time.monotonic()` at which the disk was first found full.
     """
 
     attempts: int = 0
@@ -104,7 +104,7 @@ class Night:
     """One night of an open session.
 
     Attributes:
-        pages: What of it is seen in Prefect.
+        pages: Its artifacts in Prefect.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Night:
         self._notifier.best(session.run.run_id, session.best.score, self._flag)
 
     def run(self) -> State[dict[str, Any]]:
-        """Spends the night; `search` says what comes of it."""
+        """Run the night; see `search` for what it returns."""
         record.write_night(self._session.files, self._record)
         self.pages.begin(self._record.number)
         try:
@@ -170,7 +170,7 @@ class Night:
         return Completed(message=f"stopped by: {reason.value}; best {score(result['best'])}", data=result)
 
     def _break_off(self, error: BaseException) -> None:
-        """Ends the night by an error, or by a person who stops it at once."""
+        """End the night after an error, or when a person stops it at once."""
         interrupted = not isinstance(error, Exception)
         try:
             self._session.stop_now() if interrupted else self._session.finish()
@@ -180,10 +180,10 @@ class Night:
             self._tell()
 
     def _generations(self) -> StopReason:
-        """Generations until a rule says stop.
+        """Run generations until a stop condition holds, and return its reason.
 
-        An outage is waited for, however long it takes, and a full disk for a while. What fails otherwise is tried
-        again, then the night goes on without it, until too many have failed in a row.
+        The night waits for the end of an outage however long it takes, and for a full disk for a while. A generation
+        that fails otherwise is tried again and then given up, until too many have failed in a row.
         """
         trouble = FailureState()
         while (reason := self._reason_to_stop()) is None:
@@ -207,7 +207,7 @@ class Night:
         return reason
 
     def _is_too_much(self, trouble: FailureState, number: int, error: Exception) -> bool:
-        """Whether one more failure ends the night. A generation that has used up its attempts is given up."""
+        """Return whether a failure ends the night. Give up a generation that has used up its attempts."""
         trouble.waits += 1
         trouble.given_up = None
         if isinstance(error, DiskFault):
@@ -231,10 +231,10 @@ class Night:
         return StopReason.GENERATIONS if reason is None and self._again is not None and not self._again else reason
 
     def _refuse_the_impossible(self) -> None:
-        """A best that is better than what is proven to be the best shows that the specification checks too little.
+        """Check that the best score does not exceed a proven optimum, which would show a bug in the checker.
 
         Raises:
-            ImpossibleScore: If it is.
+            ImpossibleScore: If it does.
         """
         best, known = self._session.best, self._session.run.problem.settings.known
         if known.is_beaten_by(best.score):
@@ -246,11 +246,11 @@ class Night:
 
     @property
     def _number(self) -> int:
-        """Of the generation whose turn it is."""
+        """Number of the generation whose turn it is."""
         return self._session.generations + 1 if self._again is None else self._again[0]
 
     def _give_up(self, number: int, error: Exception) -> None:
-        """Goes on without a generation, unless that cannot even be written down."""
+        """Continue without a generation, unless that cannot be recorded."""
         if self._again is not None:
             self._again.popleft()
         else:
@@ -259,7 +259,7 @@ class Night:
         self._session.progress.note(f"generation {number} failed: {why(error)}")
 
     def _pause(self, trouble: FailureState, error: Exception) -> None:
-        """Waits longer each time, but not beyond the deadline, nor when a person wants to stop."""
+        """Wait, longer each time, until the deadline or an interruption at the latest."""
         seconds = min(_FIRST_WAIT_S * 2 ** (trouble.waits - 1), _LONGEST_WAIT_S)
         progress = self._session.progress
         progress.phase = "paused"
@@ -281,7 +281,7 @@ class Night:
         return self._rules.until is not None and datetime.now(UTC) >= self._rules.until
 
     def _may_begin(self, generation: int) -> bool:
-        """Whether the rules let a generation to come begin; what is sampled ahead counts as done."""
+        """Return whether the stop conditions allow a later generation; generations sampled ahead count as done."""
         if self._again is not None:
             return False
         size = self._session.search.prompts * self._session.search.samples
@@ -331,12 +331,12 @@ class Night:
         )
 
     def _end(self, reason: StopReason, error: str = "") -> None:
-        """Writes the night's row; the final, which may fail, comes after it."""
+        """Write the night's row, before the final evaluation, which may fail."""
         self._record = replace(self._reached(), ended_at=datetime.now(UTC), stop_reason=reason, error=error)
         record.write_night(self._session.files, self._record)
 
     def _reached(self) -> NightRecord:
-        """The night's row by now."""
+        """Return the night's row as it is now."""
         best = self._session.best
         return replace(
             self._record,
@@ -348,7 +348,7 @@ class Night:
         )
 
     def _write(self, reached: NightRecord) -> None:
-        """Writes the row of the night under way, for those who look, and in case that it is killed."""
+        """Write the row of the night under way, to be seen meanwhile and kept if the night is killed."""
         self._record, self._written = reached, time.monotonic()
         with contextlib.suppress(EnvironmentFault):  # a disk that is full may be what it waits for
             record.write_night(self._session.files, reached)
@@ -361,7 +361,7 @@ class Night:
         session = self._session
         session.progress.phase = "over"
         self._show(now=True)
-        start, failed = session.population.start.score, sorted(session.failed)
+        start, failed = session.start.score, sorted(session.failed)
         self._notifier.ended(session.run.run_id, self._record, start, failed, self._flag)
 
     def _final(self) -> None:
@@ -386,10 +386,10 @@ class Night:
 
 
 def _in_words(said: str, error: Exception, seconds: float, trouble: FailureState) -> str:
-    """Why a night pauses, how long, and what comes then."""
+    """Return a message: why a night pauses, for how long, and what follows."""
     if trouble.given_up is not None:
         return f"generation {trouble.given_up} failed: {said}; the night goes on without it in {seconds:.0f} s"
-    paused = "paused: " * isinstance(error, Outage | DiskFault)
+    paused = "paused: " if isinstance(error, Outage | DiskFault) else ""
     ends = ""
     if trouble.full_since is not None and isinstance(error, DiskFault):
         left = max(0.0, trouble.full_since + _FULL_DISK_S - time.monotonic())

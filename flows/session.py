@@ -1,4 +1,4 @@
-"""What a run keeps open from one generation to the next: sandboxes, models, the population, the files."""
+"""The open state of a run in this process: sandboxes, models, the search algorithm and the files."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from pathlib import Path
 
 from prefect.exceptions import TerminationSignal
 
-from flows.ahead import asked_after, rebuild, with_feedback
 from flows.batch_requests import BatchRequests, NightCompletionStore
 from flows.compaction import Compaction
+from flows.generation_pipeline import GenerationPipeline
 from flows.notifications import Notifier
+from flows.planning import asked_after, plan_generation, rebuild, with_feedback
 from flows.progress import Progress
-from flows.round import Round
 from flows.sandboxes import open_confirmations, open_sandboxes, slots_of
 from flows.trust import require_trusted_models
+from schemas.algorithm import Algorithm, Plan
 from schemas.feedback import Feedback, latest_feedback
 from schemas.generation import GenerationRecord, RunHistory, RunRecord
 from schemas.outcome import Outcome
-from schemas.program import Program, Prompt, Selection
+from schemas.program import Program, Prompt
 from schemas.settings import Search
 from tasks.evaluate.confirmation import Confirmer
 from tasks.evaluate.evaluator import Evaluator
@@ -37,41 +38,41 @@ from tasks.sample.budget import Budget
 from tasks.sample.completion_request import CompletionRequest, CompletionSource
 from tasks.sample.gateway import Gateway
 from tasks.sample.prompts import build_prompts
-from tasks.select.islands import Population
 
 STOPPED_AT_ONCE = (KeyboardInterrupt, TerminationSignal)
-"""Ctrl-C twice; SIGTERM, which is also how Prefect cancels."""
+"""Ctrl-C twice, and SIGTERM, which is also how Prefect cancels."""
 
 GRACE_S = 5.0
-"""How long a night that is stopped at once waits for answers that are being paid for."""
+"""Seconds that a night which is stopped at once waits for completions in flight."""
 
 
 class Session:
-    """One run, open in this process. Only the process that holds the run's lock has one.
+    """A run that is open in this process. Only the process that holds the run's lock has one.
 
     Attributes:
-        population: After the last generation that is committed.
-        compaction: Of the files, beside the night.
-        asked: What it was asked for the generations to come.
+        algorithm: After the last generation that is committed.
+        compaction: Compaction of the files in the background.
+        plans: What it was asked for the generations to come.
         best: The best program of the run so far, alive or not.
-        generations: Number of the last that came to its end.
-        failed: Those that were given up and not committed since.
-        place: Of the next generation that comes to its end.
-        threads: One for each slot.
-        hashes: Of every body that was judged.
-        can_keep: Whether answers could be written down so far.
-        seller: Answers prompts.
-        may_begin: Whether a generation to come will be begun, as far as can be known now.
-        until: The night's deadline.
-        cut_at: When a generation under way is cut short.
-        is_cut: Whether one was.
-        notifier: Who is told of the night; `None` leaves that to the environment.
-        feedback: Of tries that failed or fell short, by the program they were made on, where prompts show them.
-        last_reset: `time.monotonic()` of the last reset, for resets by the hour, as if nights followed on each other.
+        generations: Number of the last generation that ended, committed or given up.
+        failed: Numbers of generations that were given up and not committed since.
+        place: Position in the order of endings that the next generation to end will have.
+        threads: Evaluation threads, one for each slot.
+        hashes: Code hashes of all bodies evaluated so far.
+        can_keep: Whether completions could be written to disk so far.
+        completion_source: Source of completions: models, or a record.
+        may_begin: Predicate: whether a later generation will be begun, as far as can be known now.
+        until: Deadline of the night.
+        cut_at: Time at which a generation under way is cut short.
+        is_cut: Whether a generation was cut short.
+        notifier: Sender of notifications; `None` leaves it to the environment.
+        feedback: Feedback by the id of the base program, where prompts show it.
+        last_reset: `time.monotonic()` of the last reset, as if nights followed each other without a gap.
     """
 
-    population: Population
-    asked: dict[int, list[Selection]]
+    algorithm: Algorithm
+    start: Program
+    plans: dict[int, list[Plan]]
     generations: int
     failed: set[int]
     place: int
@@ -97,7 +98,7 @@ class Session:
         self.threads = threads
         self.progress = progress
         self._gateway = Gateway(run.problem.settings.sampling, self.may_ask, progress.budget, progress.note)
-        self.seller: CompletionSource = self._gateway
+        self.completion_source: CompletionSource = self._gateway
         self.night = len(files.nights())
         self.until: datetime | None = None
         self.cut_at: datetime | None = None
@@ -106,7 +107,7 @@ class Session:
         self.may_begin: Callable[[int], bool] = lambda _: False
         self.notifier: Notifier | None = None
         self.last_reset = time.monotonic()
-        if self.search.reset_hours is not None:
+        if self.search.algorithm.resets_by_the_hour:
             self.last_reset -= read_since_reset(files)
         self.can_keep = True
         self._closing = False
@@ -115,31 +116,31 @@ class Session:
         self._completion_requests: dict[int, CompletionRequest] = {}
         self._journals: dict[int, Journal] = {}
         self.mail = BatchRequests(self)
-        self._rounds: dict[int, Round] = {}
+        self._pipelines: dict[int, GenerationPipeline] = {}
         self.compaction = Compaction(files, progress.note)
-        self.take(past)
+        self.adopt(past)
 
     @property
     def search(self) -> Search:
         return self.run.problem.settings.search
 
-    def round(self, generation: int, left_out: Collection[int] = ()) -> Round:
-        """A generation's way from prompts to verdicts, which has begun when this returns, if it had not before.
+    def pipeline(self, generation: int, left_out: Collection[int] = ()) -> GenerationPipeline:
+        """Return a generation's pipeline from prompts to verdicts; begin it unless it was begun before.
 
         Args:
             generation: Its number.
-            left_out: Indices of candidates that a record says were cut short; they are not run.
+            left_out: Indices of candidates that a record says were cut short; they are not evaluated.
         """
-        if generation not in self._rounds:
+        if generation not in self._pipelines:
             evaluator = self._evaluator(generation)
             evaluator.leave_out(left_out)
-            self._rounds[generation] = Round(
+            self._pipelines[generation] = GenerationPipeline(
                 self._completion_request(generation), evaluator, self.run.problem.specification
             )
-        return self._rounds[generation]
+        return self._pipelines[generation]
 
     def confirmer(self, generation: int) -> Confirmer | None:
-        """The confirmer of a generation, the same for a further attempt; `None` where nothing is confirmed."""
+        """Return a generation's confirmer, the same for every attempt; `None` where nothing is confirmed."""
         settings = self.run.problem.settings
         which = settings.sandbox.confirm
         if which == "never":
@@ -157,35 +158,37 @@ class Session:
             self._confirmers[generation].cut()
         return self._confirmers[generation]
 
-    def go_ahead(self, generation: int) -> None:
-        """Begins the generations after this one, as far as the lookahead and the night's rules allow."""
+    def begin_later_generations(self, generation: int) -> None:
+        """Begin the generations after this one, as far as the lookahead and the stop conditions allow."""
         for number in range(generation + 1, generation + 1 + self.search.lookahead):
-            if number in self.asked and self.may_begin(number):
-                self.round(number)
+            if number in self.plans and self.may_begin(number):
+                self.pipeline(number)
 
     def _completion_request(self, generation: int) -> CompletionRequest:
-        """What is being bought goes on when an attempt fails; only a purchase that failed itself is begun anew."""
+        """Return a generation's request for completions. It outlives a failed attempt, unless it failed itself."""
         request = self._completion_requests.get(generation)
         if request is None or request.has_failed():
             sampling = self.run.problem.settings.sampling
-            if self.seller is self._gateway:
+            if self.completion_source is self._gateway:
                 require_trusted_models(sampling, self.run.run_id)
-            is_mailed = sampling.batch_api and self.seller is self._gateway
-            seller = self.mail.seller(generation) if is_mailed else self.seller
-            request = CompletionRequest(self.prompts(generation), seller, self.paid(generation), sampling.batch)
+            is_mailed = sampling.batch_api and self.completion_source is self._gateway
+            completion_source = self.mail.completion_source(generation) if is_mailed else self.completion_source
+            request = CompletionRequest(
+                self.prompts(generation), completion_source, self.completion_store(generation), sampling.batch
+            )
             if self.is_cut:
                 request.cut()
             self._completion_requests[generation] = request
         return request
 
-    def paid(self, generation: int) -> NightCompletionStore:
-        """Where a generation's completions are kept."""
+    def completion_store(self, generation: int) -> NightCompletionStore:
+        """Return the store of a generation's completions."""
         if generation not in self._journals:
             self._journals[generation] = Journal(self.files.paid(generation))
         return NightCompletionStore(self._journals[generation], self)
 
     def _evaluator(self, generation: int) -> Evaluator:
-        """A further attempt at a generation gets the same, with its verdicts."""
+        """Return a generation's evaluator, which keeps its verdicts over attempts."""
         if generation not in self._evaluators:
             self._evaluators[generation] = Evaluator(
                 self.sandbox, self.run.problem.specification, self.known, self.progress.judged, self.threads
@@ -197,38 +200,38 @@ class Session:
 
     @property
     def known(self) -> set[str] | None:
-        """Hashes of every body that was judged; `None` in paper mode, which judges equal programs each anew."""
-        return None if self.search.mode == "paper" else self.hashes
+        """Code hashes of all evaluated bodies; `None` where the algorithm evaluates duplicates again."""
+        return None if self.search.algorithm.evaluates_duplicates else self.hashes
 
     def may_ask(self) -> bool:
-        """Whether answers can be kept and there is time for one more request; the ledger looks at the money."""
+        """Return whether completions can be kept and there is time for a request. The budget is checked elsewhere."""
         has_time = self.until is None or datetime.now(UTC) < self.until
         return has_time and self.can_keep and not self._closing
 
     def probe_disk(self) -> None:
-        """Makes sure that answers can be kept before any is bought.
+        """Check that completions can be written to disk, before any is requested.
 
         Raises:
-            HistoryGone: If there is nowhere to keep them.
-            DiskFault: If they cannot.
+            HistoryGone: If the history's folder is gone.
+            DiskFault: If they cannot be written.
         """
         self.files.probe()
         self.can_keep = True
 
     def finish(self) -> None:
-        """Begins no further request and waits for those in flight: they are paid for, and the next night takes them.
+        """Stop requesting and wait for requests in flight, whose completions the next night uses.
 
-        Not beyond the end of the night's grace.
+        The wait ends with the night's grace period at the latest.
         """
         self._closing = True
-        self._stop_rounds()
+        self._stop_pipelines()
         timeout_s = self.run.problem.settings.sampling.timeout_s
         if self.cut_at is not None:
             timeout_s = min(timeout_s, (self.cut_at - datetime.now(UTC)).total_seconds())
         self._wait_for_purchases(timeout_s)
 
     def cut(self) -> None:
-        """End the generation under way with what it has; may be called from another thread."""
+        """End the generation under way with the results so far; may be called from another thread."""
         self._closing = self.is_cut = True
         self.progress.note("the deadline has passed: this generation is cut short")
         for cut in (*self._completion_requests.values(), *self._evaluators.values()):
@@ -244,7 +247,7 @@ class Session:
         self.confirmations.close()
 
     def stop_now(self) -> None:
-        """Keeps what arrives within a moment, and gives up what is still in flight then."""
+        """Keep completions that arrive within a moment and cancel the other requests."""
         self._closing = True
         self.progress.note(f"waiting {GRACE_S:.0f} s for what is in flight; Ctrl-C again gives it up")
         try:
@@ -261,15 +264,15 @@ class Session:
         for request in list(self._completion_requests.values()):
             request.finish(timeout_s=max(0.0, until - time.monotonic()))
 
-    def _stop_rounds(self) -> None:
-        for one in self._rounds.values():
+    def _stop_pipelines(self) -> None:
+        for one in self._pipelines.values():
             one.stop()
-        self._rounds.clear()
+        self._pipelines.clear()
 
     def prompts(self, generation: int) -> list[Prompt]:
         problem = self.run.problem
         return build_prompts(
-            self.asked[generation],
+            self.plans[generation],
             problem.specification,
             problem.settings.sampling,
             statement=problem.settings.statement,
@@ -280,12 +283,11 @@ class Session:
         )
 
     def is_time_to_reset(self, generation: int) -> bool:
-        if self.search.reset_hours is not None:
-            return time.monotonic() - self.last_reset >= self.search.reset_hours * 3600
-        return self.search.reset_generations is not None and generation % self.search.reset_generations == 0
+        hours = (time.monotonic() - self.last_reset) / 3600
+        return self.search.algorithm.is_reset_due(generation, hours)
 
     def commit(self, generation: GenerationRecord) -> None:
-        """Commits a generation to the files and takes it over into what is open."""
+        """Commit a generation to the files and update the open state."""
         record.commit(self.files, generation)
         self.compaction.committed()
         number = generation.number
@@ -300,60 +302,63 @@ class Session:
             self.feedback |= latest_feedback([judged.feedback() for judged in generation.judged], self._score_of)
         self.progress.committed([judged.verdict.outcome for judged in generation.judged], generation.best.score)
         for held in (
-            self._rounds,
+            self._pipelines,
             self._evaluators,
             self._confirmers,
             self._completion_requests,
             self._journals,
-            self.asked,
+            self.plans,
         ):
             held.pop(number, None)
-        self._came_to_its_end(number)
+        self._generation_ended(number)
 
     def _score_of(self, program_id: str) -> float | None:
         program = self.programs.get(program_id)
         return program.score if program else None
 
     def give_up(self, number: int) -> None:
-        """The search goes on without a generation that failed; what is paid for waits for a retry.
+        """Continue without a generation that failed; its completions are kept for a retry.
 
         Raises:
-            EnvironmentFault: If that cannot be written down; it is not given up then.
+            EnvironmentFault: If that cannot be written; the generation is not given up then.
         """
         record.give_up(self.files, number, self.place)
         self.failed.add(number)
-        self._came_to_its_end(number)
+        self._generation_ended(number)
 
-    def _came_to_its_end(self, number: int) -> None:
+    def _generation_ended(self, number: int) -> None:
         self.place += 1
         if number <= self.generations:
             self.failed.discard(number)
             return
         self.generations = number
         for ahead in asked_after(number, self.run):
-            self.asked[ahead] = with_feedback(self.population.ask(ahead), self.feedback)
+            self.plans[ahead] = with_feedback(
+                plan_generation(self.algorithm, ahead, self.search.prompts), self.feedback
+            )
 
     def is_committed(self, number: int) -> bool:
         return number <= self.generations and number not in self.failed
 
     def settle(self) -> None:
-        """Finds out what became of what a store was asked for before it fell silent."""
+        """Read the state again if the last write to object storage had no answer."""
         if is_unsure(self.files):
             self.reload()
 
     def reload(self) -> None:
-        """Takes everything that is committed from the files again, after an attempt that failed half-way.
+        """Read everything that is committed again, after an attempt that failed half-way.
 
         Raises:
-            StoreUnavailable: If they are on a store that does not answer.
+            StoreUnavailable: If the history is on object storage that does not answer.
         """
-        self._stop_rounds()
+        self._stop_pipelines()
         catch_up(self.files)
-        self.take(record.read_run_history(self.files, with_feedback=self.search.feedback_chars > 0))
+        self.adopt(record.read_run_history(self.files, with_feedback=self.search.feedback_chars > 0))
 
-    def take(self, past: RunHistory) -> None:
-        """Makes the session what the files say."""
-        self.population, self.asked, self.feedback = rebuild(self.run, past)
+    def adopt(self, past: RunHistory) -> None:
+        """Replace the open state by what the files say."""
+        self.algorithm, self.plans, self.feedback = rebuild(self.run, past)
+        self.start = past.start
         self.generations, self.failed, self.place = past.generations, set(past.failed), len(past.steps) + 1
         self.best = max(past.programs.values(), key=lambda program: program.score)
         self.programs = dict(past.programs)
@@ -368,7 +373,7 @@ _open: dict[Path, Session] = {}
 
 @contextlib.contextmanager
 def open_session(files: RunFiles) -> Iterator[Session]:
-    """The session of a run: the one that is open in this process, else a new one from the files.
+    """Open the session of a run: the one that is open in this process already, else a new one from the files.
 
     Raises:
         RunIsBusy: If another process has the run open.

@@ -7,15 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from schemas import problem_folder
+from schemas.algorithm_settings import with_current_names
 from schemas.bounded_parsing import parse_json, parse_toml
 from schemas.errors import UsageError
 
 
 def merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One table of all layers, the later over the earlier; tables within are merged likewise."""
+    """Merge layers into one table, later ones over earlier ones; tables within are merged likewise.
+
+    Settings of `search` that version 0.1 named otherwise get their present names first, so that a flag may use one name
+    and a file the other.
+    """
     merged: dict[str, Any] = {}
     for layer in layers:
-        for key, value in layer.items():
+        for key, given in layer.items():
+            value = with_current_names(given) if key == "search" else given
             below = merged.get(key)
             merged[key] = merge([below, value]) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged

@@ -1,4 +1,4 @@
-"""What is kept of a generation, of a night and of a whole run: the records that cross between rooms."""
+"""Records of a generation, a night and a run."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
 
+from schemas.algorithm import Change
 from schemas.feedback import Feedback
-from schemas.population import Change
 from schemas.problem import Problem
 from schemas.program import Judged, Program
 
 
 class StopReason(StrEnum):
-    """Why a night ended; closed."""
+    """Reason for which a night ended; a closed list."""
 
     DEADLINE = "deadline"
     BUDGET = "budget"
@@ -34,15 +34,15 @@ class GenerationRecord:
     """One attempt at a generation.
 
     Attributes:
-        number: From 1; 0 is the start program's.
-        place: When it came to its end, counted from 0 in its run: in order, unless it was retried later. `None` for an
-            attempt that is tried again.
-        attempt: 1 unless an earlier attempt failed.
-        night: The night it belongs to.
-        judged: Every candidate, in order; empty if the attempt failed.
-        changes: What happened to the population, in order.
-        best: The best program of the run after it.
-        error: Why it failed; empty if it is to be committed.
+        number: Number from 1; 0 is the start program's generation.
+        place: Position in the order in which generations of the run ended, from 0. A retried generation comes later.
+            `None` for an attempt that is tried again.
+        attempt: Number of the attempt, from 1.
+        night: Number of the night it belongs to.
+        judged: All candidates, in order; empty if the attempt failed.
+        changes: Changes of the algorithm's state, in order.
+        best: Best program of the run after it.
+        error: Reason of the failure; empty if it is to be committed.
     """
 
     number: int
@@ -63,7 +63,7 @@ class GenerationRecord:
 
 @dataclass(frozen=True, slots=True)
 class Finalist:
-    """A program of the final, with its reduced score on each split; `None` where a split has no inputs or it failed."""
+    """A program of the final evaluation with its reduced score on each split; `None` without inputs or score."""
 
     program: Program
     train: float
@@ -81,7 +81,7 @@ class OnOtherInputs(Protocol):
 
 
 def fails_on(winner: OnOtherInputs, finalists: Sequence[OnOtherInputs]) -> tuple[str, ...]:
-    """Names of the splits on which the winner of a final has no score though another has: it was run on them first."""
+    """Return the names of splits on which the winner has no score though another finalist has one."""
     given = {
         "validation": (winner.validation, [one.validation for one in finalists]),
         "held-out": (winner.held_out, [one.held_out for one in finalists]),
@@ -91,11 +91,11 @@ def fails_on(winner: OnOtherInputs, finalists: Sequence[OnOtherInputs]) -> tuple
 
 @dataclass(frozen=True, slots=True)
 class NightRecord:
-    """One night, as far as it is known; `ended_at` and `stop_reason` are missing while it is under way.
+    """One night; `ended_at` and `stop_reason` are missing while it is under way.
 
     Attributes:
-        paused_s: Seconds that it waited for what did not answer: the engine, a provider, the disk.
-        paused_by: What that was, the last time, in words.
+        paused_s: Seconds that it waited for the engine, a provider or the disk.
+        paused_by: Cause of the last pause, in words.
     """
 
     number: int
@@ -116,21 +116,21 @@ class NightRecord:
 
     @property
     def winner_fails_on(self) -> tuple[str, ...]:
-        """Names of the splits that the winner of its final was run on and has no score on."""
+        """Names of the splits that the winner of its final evaluation was run on without a score."""
         winner = next((one for one in self.finalists if one.program.id == self.best_program_id), None)
         return fails_on(winner, self.finalists) if winner else ()
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run as it is told by its files.
+    """A run as its files describe it.
 
     Attributes:
-        seed: Everything random comes from it.
-        specification_path: Name or relative path of the problem, as it is told anywhere; absolute in runs of 0.1.
-        image_id: Of the sandbox image it was begun with.
-        versions: Of Overnight, Python and the libraries that matter.
-        rescored_from: The run whose programs, scored anew, are its generation 1; empty if its models are asked for it.
+        seed: Source of everything random.
+        specification_path: Name or relative path of the problem; absolute in runs of version 0.1.
+        image_id: Id of the sandbox image that it was begun with.
+        versions: Versions of Overnight, Python and the main libraries.
+        rescored_from: Id of the run whose rescored programs are its generation 1; empty for other runs.
         origin: Absolute path of the problem on this machine; empty if it is built in, or the run is from elsewhere.
     """
 
@@ -146,17 +146,17 @@ class RunRecord:
 
     @property
     def given(self) -> int:
-        """Number of the last generation that was there before the search began."""
+        """Number of the last generation that existed before the search began."""
         return 1 if self.rescored_from else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A generation came to its end.
+    """The end of a generation: a commit, or its being given up.
 
     Attributes:
-        changes: Of the population; none if it failed.
-        feedback: By the program they are about, where they were asked for.
+        changes: Changes of the algorithm's state; none if it failed.
+        feedback: Feedback by the id of the base program, where it was asked for.
     """
 
     generation: int
@@ -167,12 +167,12 @@ class Step:
 
 @dataclass(frozen=True)
 class RunHistory:
-    """What a run has behind it, enough to go on.
+    """The history of a run as far as it is needed to resume it.
 
     Attributes:
-        programs: Every scored program by id, the start program first.
-        steps: How generations ended, in that order, from 1. One that failed and was retried is there twice.
-        code_hashes: Of every body that was judged.
+        programs: All scored programs by id, the start program first.
+        steps: Ends of generations in their order, from 1. A generation that failed and was retried is there twice.
+        code_hashes: Code hashes of all evaluated bodies.
     """
 
     programs: dict[str, Program]
@@ -181,17 +181,17 @@ class RunHistory:
 
     @cached_property
     def generations(self) -> int:
-        """Number of the last that came to its end."""
+        """Number of the last generation that ended."""
         return max((step.generation for step in self.steps), default=0)
 
     @cached_property
     def failed(self) -> frozenset[int]:
-        """Those that were given up and not committed since."""
+        """Numbers of generations that were given up and not committed since."""
         committed = {step.generation for step in self.steps if step.is_committed}
         return frozenset({step.generation for step in self.steps} - committed)
 
     def is_open(self, generation: int) -> bool:
-        """Whether it failed or is to come."""
+        """Return whether a generation failed or is to come."""
         return generation > self.generations or generation in self.failed
 
     @property

@@ -219,7 +219,7 @@ def settings_beyond_the_file(problem: Problem) -> dict[str, Any]:
     files = [split for split in SPLITS if _names_files(getattr(alone, split))]
     own, given = (flat_settings(settings.model_dump(mode="json")) for settings in (alone, problem.settings))
     dropped = {f"known.{name}" for name, value in Known() if value == getattr(problem.settings.known, name)}
-    return {name: value for name, value in given.items() if value != own[name] and name not in {*files, *dropped}}
+    return {name: value for name, value in given.items() if value != own.get(name) and name not in {*files, *dropped}}
 
 
 def settings_beyond(problem: Problem, path: Path) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def settings_beyond(problem: Problem, path: Path) -> dict[str, Any]:
         return settings_beyond_the_file(problem)
     there, given = (flat_settings(settings.model_dump(mode="json")) for settings in (now, problem.settings))
     dropped = {f"known.{name}" for name, value in Known() if value == getattr(problem.settings.known, name)}
-    return {name: value for name, value in given.items() if value != there[name] and name not in dropped}
+    return {name: value for name, value in given.items() if value != there.get(name) and name not in dropped}
 
 
 def load_instead(path: Path, problem: Problem, overrides: Mapping[str, Any]) -> Problem:
@@ -247,9 +247,12 @@ def _given_beside_the_file(problem: Problem) -> dict[str, Any]:
     """How a run searches, samples and evaluates, as far as its specification does not say so; nested as in TOML."""
     nested: dict[str, Any] = {}
     for name, value in settings_beyond_the_file(problem).items():
-        section, _, key = name.partition(".")
-        if section in ("search", "sampling", "sandbox"):
-            nested.setdefault(section, {})[key] = value
+        *sections, key = name.split(".")
+        if sections and sections[0] in ("search", "sampling", "sandbox"):
+            table = nested
+            for section in sections:
+                table = table.setdefault(section, {})
+            table[key] = value
     return nested
 
 

@@ -1,4 +1,4 @@
-"""What passes between the tasks of a generation: prompts, completions, candidates, programs."""
+"""Data that passes between the tasks of a generation: prompts, completions, candidates, programs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Program:
     """A scored program.
 
     Attributes:
-        id: Unique in the history.
-        body: Of the evolved function, dedented, without docstring; of several the text of all.
-        scores: One for each input; the signature.
+        id: Id, unique in the history.
+        body: Body of the evolved function, dedented, without docstring; the text of all if several evolve.
+        scores: Score on each input: the signature.
         score: The scores reduced to one; higher is better.
     """
 
@@ -30,32 +30,20 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """What the population answers when asked for a prompt: an island and the parents, ascending by score.
-
-    Attributes:
-        feedback: Of a try on the best of them, where one is to be shown.
-    """
-
-    island: int
-    parents: tuple[Program, ...]
-    feedback: Feedback | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Prompt:
     """One prompt, of which `samples` completions are asked for.
 
     Attributes:
-        index: Its place in the generation, from 0.
+        index: Position in the generation, from 0.
+        niche: Niche in which a scored child is registered.
         model: LiteLLM model string.
-        text: The user's message for a chat model, the whole text for a completion model.
-        seeds: One a sample; handed to models that take a seed.
-        base: The body of the best parent; functions that a completion leaves out stay as they are there.
+        text: User message for a chat model, whole text for a completion model.
+        seeds: Seed of each sample, for models that take one.
+        base: Body of the best program shown; functions that a completion leaves out stay as they are there.
     """
 
     index: int
-    island: int
+    niche: str
     parent_ids: tuple[str, ...]
     model: str
     style: str
@@ -70,16 +58,16 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a model answered to one sample of a prompt; paid for.
+    """A model's answer to one sample of a prompt; it is paid for.
 
     Attributes:
-        prompt: The prompt's place in the generation.
-        sample: The sample's place in the prompt.
-        prompt_hash: Of model and text, so that a changed prompt never takes another's answer.
+        prompt: Position of the prompt in the generation.
+        sample: Position of the sample in the prompt.
+        prompt_hash: Hash of model and text, so that a changed prompt never takes another's completion.
         tokens_in: Prompt tokens; with several samples in one request, the first carries them all.
-        cost_usd: `None` where the price is unknown.
+        cost_usd: Price in USD; `None` if it is unknown.
         latency_s: Seconds from request to answer.
-        error: Why there is no text, where the provider failed for good.
+        error: Reason why there is no text, where the provider failed for good.
     """
 
     prompt: int
@@ -98,13 +86,13 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A completion turned into a body, or the reason why it was not.
+    """A completion parsed into a body, or the reason why it could not be.
 
     Attributes:
-        index: Its place in the generation; prompts in order, samples within.
-        body: Empty if there is none.
-        code_hash: Agrees for bodies that differ only in layout; empty if there is no body.
-        verdict: Already given where the text alone decides; else `None`.
+        index: Position in the generation; prompts in order, samples within.
+        body: The body; empty if there is none.
+        code_hash: Hash that agrees for bodies which differ only in layout; empty if there is no body.
+        verdict: Verdict where the text alone decides; else `None`.
     """
 
     index: int
@@ -120,7 +108,7 @@ class Judged:
     """A candidate with its verdict, its id and, if it is scored, its score.
 
     Attributes:
-        confirmed_score: The score of its confirmation, whether that agreed or not; `None` if there was none.
+        confirmed_score: Score of its confirmation, whether it agreed or not; `None` if there was none.
     """
 
     id: str
@@ -143,7 +131,7 @@ class Judged:
         )
 
     def program(self) -> Program:
-        """The program it became.
+        """Return the scored program.
 
         Raises:
             ValueError: If it has no score.
@@ -154,7 +142,7 @@ class Judged:
 
 
 def reduced(scores: Sequence[float], reducer: Reducer) -> float | None:
-    """`reduce_scores`; `None` without scores, or where what comes out is no finite number."""
+    """Reduce scores to one; `None` without scores, or where the result is not a finite number."""
     try:
         score = reduce_scores(scores, reducer) if scores else math.nan
     except OverflowError:
@@ -163,7 +151,7 @@ def reduced(scores: Sequence[float], reducer: Reducer) -> float | None:
 
 
 def reduce_scores(scores: Sequence[float], reducer: Reducer) -> float:
-    """One score from those of all inputs. The paper says `mean`, its public code takes the `last`."""
+    """Reduce the scores of all inputs to one. FunSearch's paper says `mean`, its public code takes the `last`."""
     match reducer:
         case "mean":
             return math.fsum(scores) / len(scores)

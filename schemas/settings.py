@@ -6,7 +6,7 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from schemas.algorithm_settings import AnyAlgorithm, IslandsSettings, with_current_names
 from schemas.bounded_parsing import require_plain
 from schemas.errors import UsageError
 from schemas.job import Limits
@@ -78,14 +79,7 @@ class Known(Section):
 class Search(Section):
     """The genetic search, `[tool.overnight.search]`."""
 
-    mode: Literal["default", "paper"] = Field(
-        default="default",
-        description="`paper` draws parents with replacement at an absolute temperature and scores duplicates again, "
-        "as FunSearch did; the default draws without, scales the temperature to the island's spread of scores, and "
-        "judges a program once",
-    )
-    islands: int = Field(default=10, ge=1, le=10_000, description="sub-populations")
-    parents: int = Field(default=2, ge=1, le=8, description="programs shown in a prompt")
+    algorithm: AnyAlgorithm = IslandsSettings()
     prompts: int = Field(default=12, ge=1, le=10_000, description="prompts in a generation")
     samples: int = Field(default=4, ge=1, le=256, description="samples for each prompt")
     lookahead: int = Field(
@@ -95,18 +89,11 @@ class Search(Section):
         description="generations sampled ahead: their prompts are built from a population that much older, so that "
         "models answer while candidates are evaluated",
     )
-    cluster_temperature: float = Field(
-        default=0.1, gt=0, description="T0 of the softmax over the clusters of an island"
-    )
-    cluster_period: int = Field(
-        default=30_000, ge=1, description="programs on an island until the temperature starts anew"
-    )
-    length_temperature: float = Field(default=1.0, gt=0, description="of the softmax that prefers short programs")
     feedback: int = Field(
         default=0,
         ge=0,
         description="characters of a prompt that may show the last try on its best version that failed or scored "
-        "lower: its code, scores, error and what it printed; for chat models, and never in `paper` mode",
+        "lower: its code, scores, error and what it printed; for chat models, and never with `funsearch`",
     )
     retries: int = Field(
         default=3,
@@ -117,17 +104,16 @@ class Search(Section):
     failures: int = Field(
         default=3, ge=1, description="generations in a row that fail, with all their attempts, and so end the night"
     )
-    reset_generations: int | None = Field(
-        default=20, ge=1, description="generations between resets of the worse islands"
-    )
-    reset_hours: float | None = Field(
-        default=None, gt=0, description="hours between resets; where given, generations do not count"
-    )
 
     @property
     def feedback_chars(self) -> int:
-        """What `feedback` comes to in this mode."""
-        return 0 if self.mode == "paper" else self.feedback
+        """What `feedback` comes to with this algorithm."""
+        return self.feedback if self.algorithm.shows_feedback else 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_former_names(cls, value: Any) -> Any:
+        return with_current_names(value)
 
 
 def _as_model(value: Any) -> Any:
@@ -330,6 +316,8 @@ def parse_settings(data: dict[str, Any], where: str) -> Settings:
 
 def _explain(problem: Any) -> str:
     place = [str(part) for part in problem["loc"]]
+    if place[:2] == ["search", "algorithm"]:
+        del place[2:3]  # the algorithm's name, by which pydantic tells the tables apart
     name = ".".join(place)
     if problem["type"] != "extra_forbidden":
         return f"{name}: {problem['msg']}, got {_shortened(repr(problem['input']))}"
@@ -346,15 +334,16 @@ def _shortened(text: str) -> str:
 
 
 def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
-    """Dotted names of all settings."""
-    names = []
+    """Dotted names of all settings; of `search.algorithm` those of all algorithms."""
+    names: list[str] = []
     for name, info in model.model_fields.items():
-        inner = info.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            names += setting_names(inner, f"{prefix}{name}.")
-        else:
+        kinds = [kind for kind in (info.annotation, *get_args(info.annotation)) if isinstance(kind, type)]
+        tables = [kind for kind in kinds if issubclass(kind, BaseModel) and kind is not Model]
+        for table in tables:
+            names += setting_names(table, f"{prefix}{name}.")
+        if not tables:
             names.append(prefix + name)
-    return names
+    return list(dict.fromkeys(names))
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

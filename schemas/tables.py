@@ -25,7 +25,7 @@ PROGRAMS = _table(
     ("index", COUNT, "its place in the generation, from 0: prompts in order, samples within"),
     ("program_id", TEXT, "12 hex digits, unique in the history"),
     ("parent_ids", pa.list_(TEXT), "programs shown in the prompt, worst first"),
-    ("island", COUNT, "island of the parents, on which it is registered if it is scored"),
+    ("island", COUNT, "number of the niche, where niches are islands; else null"),
     ("model", TEXT, "LiteLLM model string; empty for the start program"),
     ("prompt", TEXT, "what the model was sent"),
     ("completion", TEXT, "what it answered"),
@@ -51,17 +51,19 @@ PROGRAMS = _table(
     ("latency_s", REAL, "seconds from request to answer"),
     ("asked_at", TIME, "when the model was asked"),
     ("judged_at", TIME, "when the verdict was there"),
+    ("niche", TEXT, "niche of the programs shown, in which it is registered if it is scored; of islands the number"),
 )
 
 POPULATION = _table(
     "population",
     ("run_id", TEXT, "the run"),
-    ("generation", COUNT, "generation in which it happened; 0 founds the islands"),
+    ("generation", COUNT, "generation in which it happened; 0 founds the niches"),
     ("step", COUNT, "order within the generation, from 0"),
-    ("island", COUNT, "the island"),
-    ("event", TEXT, "`joined`: registered on the island; `founded`: the island was emptied, this is its first program"),
+    ("island", COUNT, "number of the niche, where niches are islands; else null"),
+    ("event", TEXT, "`joined`: registered in the niche; `founded`: the niche was emptied, this is its first program"),
     ("program_id", TEXT, "the program"),
     ("cluster", TEXT, "12 hex digits of the signature: equal for programs with equal scores on every input"),
+    ("niche", TEXT, "the niche; of islands the number"),
 )
 
 GENERATIONS = _table(
@@ -93,6 +95,7 @@ GENERATIONS = _table(
     ("cost_usd", REAL, "price of its completions, USD; unknown prices count as nothing"),
     ("flow_run_id", TEXT, "Prefect's id of the flow run"),
     ("error", TEXT, "why it failed; empty if it is committed"),
+    ("reset_niches", pa.list_(TEXT), "niches that were emptied and founded anew at its end"),
 )
 
 RUNS = _table(

@@ -67,16 +67,17 @@ VIEWS = {
         _PROGRAMS,
     ),
     "population": View(
-        "a stay of a program on an island: its cluster, from which generation to which",
+        "a stay of a program in a niche: its cluster, from which generation to which",
         {
             "run_id": "the run",
-            "island": "the island",
+            "island": _written("population")["island"],
             "program_id": "the program",
             "cluster": _written("population")["cluster"],
-            "event": "`joined`: registered on the island; `founded`: it is the first after the island was emptied",
+            "event": "`joined`: registered in the niche; `founded`: it is the first after the niche was emptied",
             "from_generation": "generation in which it came",
-            "to_generation": "generation at whose end the island was reset; null: it is still there. Alive after "
+            "to_generation": "generation at whose end the niche was reset; null: it is still there. Alive after "
             "generation g: from_generation <= g, and to_generation is null or > g",
+            "niche": "the niche; of islands the number",
         },
     ),
     "scores": View(
@@ -102,11 +103,12 @@ MACROS = {
     "descendants": Macro("descendants(program)", "a program and all that descend from it, itself first"),
     "cost_by_model": Macro("cost_by_model()", "what each model cost in each run, and what it gave"),
     "outcomes_by_model": Macro("outcomes_by_model()", "how many candidates of each outcome each model gave, by run"),
-    "islands_over_time": Macro(
-        "islands_over_time(run)",
-        "one row a generation and island, as it stood at the generation's end: programs, clusters, best score, and "
+    "niches_over_time": Macro(
+        "niches_over_time(run)",
+        "one row a generation and niche, as it stood at the generation's end: programs, clusters, best score, and "
         "whether it was emptied and founded anew just then",
     ),
+    "islands_over_time": Macro("islands_over_time(run)", "the same for runs whose niches are islands, by number"),
     "duplicates": Macro(
         "duplicates(run)", "bodies that were proposed more than once: how often, the first of them, and its outcome"
     ),

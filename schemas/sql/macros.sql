@@ -14,7 +14,7 @@ CREATE MACRO the_run(name) AS (
 
 -- All programs of the run that a program is of, without their texts.
 CREATE MACRO relatives(program) AS TABLE
-SELECT program_id, generation, index, island, model, outcome, score, parent_ids FROM files.programs
+SELECT program_id, generation, index, island, coalesce(niche, island::VARCHAR) AS niche, model, outcome, score, parent_ids FROM files.programs
 WHERE run_id = (SELECT max(run_id) FROM files.programs WHERE program_id = program);
 
 CREATE MACRO best_programs(run, how_many := 10) AS TABLE
@@ -75,41 +75,45 @@ CREATE MACRO outcomes_by_model() AS TABLE
 SELECT run_id, model, outcome, count(*) AS candidates
 FROM files.programs WHERE generation > 0 GROUP BY ALL ORDER BY run_id, model, candidates DESC, outcome;
 
--- All who are on an island leave it together, so who left in the same generation lived through the same spell.
-CREATE MACRO islands_over_time(run) AS TABLE
+-- All programs of a niche leave it together, so those that left in the same generation stayed for the same spell.
+CREATE MACRO niches_over_time(run) AS TABLE
 WITH stays AS (
-    SELECT s.island, s.program_id, s.cluster, s.from_generation, s.to_generation, s.event, p.score
+    SELECT s.niche, s.program_id, s.cluster, s.from_generation, s.to_generation, s.event, p.score
     FROM population AS s JOIN files.programs AS p USING (run_id, program_id)
     WHERE s.run_id = the_run(run) AND s.from_generation IS DISTINCT FROM s.to_generation
 ),
 comings AS (
     SELECT
-        island, from_generation, event,
+        niche, from_generation, event,
         count(*) OVER spell AS programs,
         count(*) FILTER (is_new) OVER spell AS clusters,
         max(score) OVER spell AS best_score
     FROM (
         SELECT *, row_number() OVER (
-            PARTITION BY island, to_generation, cluster ORDER BY from_generation, program_id
+            PARTITION BY niche, to_generation, cluster ORDER BY from_generation, program_id
         ) = 1 AS is_new
         FROM stays
     )
-    WINDOW spell AS (PARTITION BY island, to_generation ORDER BY from_generation)
+    WINDOW spell AS (PARTITION BY niche, to_generation ORDER BY from_generation)
 ),
 states AS (
-    SELECT DISTINCT island, from_generation, programs, clusters, best_score,
-        bool_or(event = 'founded' AND from_generation > 0) OVER (PARTITION BY island, from_generation) AS was_reset
+    SELECT DISTINCT niche, from_generation, programs, clusters, best_score,
+        bool_or(event = 'founded' AND from_generation > 0) OVER (PARTITION BY niche, from_generation) AS was_reset
     FROM comings
 ),
 moments AS (
-    SELECT g.generation, i.island
-    FROM files.generations AS g, (SELECT DISTINCT island FROM states) AS i WHERE g.run_id = the_run(run)
+    SELECT g.generation, i.niche
+    FROM files.generations AS g, (SELECT DISTINCT niche FROM states) AS i WHERE g.run_id = the_run(run)
 )
 SELECT
-    m.generation, m.island, s.programs, s.clusters, s.best_score,
+    m.generation, m.niche, s.programs, s.clusters, s.best_score,
     s.was_reset AND s.from_generation = m.generation AS was_reset
-FROM moments AS m ASOF JOIN states AS s ON s.island = m.island AND m.generation >= s.from_generation
-ORDER BY m.generation, m.island;
+FROM moments AS m ASOF JOIN states AS s ON s.niche = m.niche AND m.generation >= s.from_generation
+ORDER BY m.generation, m.niche;
+
+CREATE MACRO islands_over_time(run) AS TABLE
+SELECT generation, niche::INTEGER AS island, programs, clusters, best_score, was_reset FROM niches_over_time(run)
+ORDER BY generation, island;
 
 CREATE MACRO duplicates(run) AS TABLE
 SELECT

@@ -1,1 +1,1 @@
-"""Untrusted programs, judged: a container a slot, a fork server inside, one verdict a candidate."""
+"""Run untrusted programs in containers, one container per slot, and return one verdict per candidate."""

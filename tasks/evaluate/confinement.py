@@ -1,4 +1,4 @@
-"""What a sandbox container may and may not do, as arguments of its creation that Docker and podman understand."""
+"""Build the arguments that confine a sandbox container, in the form that Docker and podman understand."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from tasks.evaluate.ownership import owner
 from tasks.evaluate.runner.command import SCRATCH
 
 OWNER_LABEL = "overnight.owner"
-"""The process that started a container, so that others know when nobody needs it any more."""
+"""Label of a container with the process that started it, so that other processes can remove it once that process is
+gone."""
 
 _HEADROOM_MIB = 64
-"""Memory of a container beyond its candidate's, MiB: the runner, and room for a child to report a MemoryError."""
+"""Memory of a container beyond its candidate's limit, MiB: for the runner, and for a child to report a MemoryError."""
 
-_PROCESSES = 64
-"""Of a whole container; a candidate's own limit is below it (`runner/lockdown.py`)."""
+_MAX_PROCESSES = 64
+"""Maximum processes of a whole container; a candidate's own limit is lower (`runner/lockdown.py`)."""
 
-_MORE = 4
-"""So many times the processes where programs may be started: compilers and virtual machines have many threads."""
+_COMMAND_FACTOR = 4
+"""Factor on `_MAX_PROCESSES` if programs may be started: compilers and virtual machines have many threads."""
 
-_FILES = 4096
-"""In scratch, directories included."""
+_MAX_SCRATCH_FILES = 4096
+"""Maximum number of files and directories in scratch."""
 
 
 @dataclass(frozen=True)
 class ContainerConfig:
-    """What the containers of a pool have in common.
+    """Settings that all containers of a pool share.
 
     Attributes:
         image: Name or id of a local image.
-        memory_mib: Memory of a candidate, MiB.
-        labels: By which they are found again.
-        runtime: An OCI runtime that the engine knows; None for its own.
-        scratch_mib: Size of a candidate's only writable place, MiB; 0 for none. It is part of the memory.
-        may_execute: Whether programs may be started, also from there.
+        memory_mib: Memory limit of a candidate, MiB.
+        labels: Labels of the containers.
+        runtime: OCI runtime that the engine has; None for its default.
+        scratch_mib: Size of a candidate's only writable directory, MiB; 0 for none. Its files count as memory.
+        may_execute: Whether programs may be started, including files in scratch.
     """
 
     image: str
@@ -46,39 +47,40 @@ class ContainerConfig:
     may_execute: bool = False
 
 
-def confinement(setup: ContainerConfig, *, limits_cpu: bool, is_podman: bool) -> dict[str, Any]:
-    """Arguments of a container's creation.
+def confinement(config: ContainerConfig, *, limits_cpu: bool, is_podman: bool) -> dict[str, Any]:
+    """Return the arguments for creating a container.
 
     Args:
-        setup: What differs from pool to pool.
-        limits_cpu: Whether the engine may limit processor time.
-        is_podman: Whether it is podman's.
+        config: Settings of the pool.
+        limits_cpu: Whether the engine can limit processor time.
+        is_podman: Whether the engine is podman.
     """
-    memory = f"{setup.memory_mib + _HEADROOM_MIB}m"
+    memory = f"{config.memory_mib + _HEADROOM_MIB}m"
     return {
         "entrypoint": ["python3"],
         "environment": delivery.ENVIRONMENT,
-        "labels": {**setup.labels, OWNER_LABEL: owner()},
-        "runtime": setup.runtime,
+        "labels": {**config.labels, OWNER_LABEL: owner()},
+        "runtime": config.runtime,
         "user": "0:0",
         "working_dir": "/",
         "hostname": "sandbox",
         "network_mode": "none",
         "read_only": True,
-        "tmpfs": (_CLOSED if is_podman or setup.runtime else _DEVICES) | _scratch(setup, is_podman),
+        "tmpfs": (_READ_ONLY_PLACES if is_podman or config.runtime else _READ_ONLY_DEVICES)
+        | _scratch(config, is_podman),
         "ipc_mode": "none",
         "cap_drop": ["ALL"],
-        # To become the candidate's user, and to kill what that user left.
+        # To switch to the candidate's user, and to kill that user's remaining processes.
         "cap_add": ["SETUID", "SETGID", "KILL"],
         "security_opt": ["no-new-privileges"],
-        "pids_limit": _PROCESSES * (_MORE if setup.may_execute else 1),
+        "pids_limit": _MAX_PROCESSES * (_COMMAND_FACTOR if config.may_execute else 1),
         "mem_limit": memory,
-        # The same: no swap.
+        # Equal to the memory limit, so that there is no swap.
         "memswap_limit": memory,
-        # One slot, one core: a candidate's threads must not slow the slot beside it into a time-out.
+        # One core per slot: a candidate's threads must not slow down another slot until it times out.
         "nano_cpus": 1_000_000_000 if limits_cpu else None,
         "ulimits": [
-            {"name": name, "soft": limit, "hard": limit} for name, limit in _ulimits(setup.may_execute).items()
+            {"name": name, "soft": limit, "hard": limit} for name, limit in _ulimits(config.may_execute).items()
         ],
         "sysctls": _SYSCTLS,
         "log_config": {"type": "none"},
@@ -88,32 +90,33 @@ def confinement(setup: ContainerConfig, *, limits_cpu: bool, is_podman: bool) ->
     }
 
 
-def _scratch(setup: ContainerConfig, is_podman: bool) -> dict[str, str]:
-    if not setup.scratch_mib:
+def _scratch(config: ContainerConfig, is_podman: bool) -> dict[str, str]:
+    if not config.scratch_mib:
         return {}
-    execute = "exec" if setup.may_execute else "noexec"
-    # Podman does not know that option; there, only memory limits how many files there may be.
-    files = "" if is_podman else f"nr_inodes={_FILES},"
-    return {SCRATCH: f"size={setup.scratch_mib}m,{files}mode=1777,nosuid,nodev,{execute}"}
+    execute = "exec" if config.may_execute else "noexec"
+    # Podman lacks that option, so there only memory limits the number of files.
+    files = "" if is_podman else f"nr_inodes={_MAX_SCRATCH_FILES},"
+    return {SCRATCH: f"size={config.scratch_mib}m,{files}mode=1777,nosuid,nodev,{execute}"}
 
 
-_CLOSED = dict.fromkeys(("/tmp", "/var/tmp", "/run"), "size=4k,ro,nosuid,nodev,noexec")
-"""What podman (all three) and gVisor (/tmp) make writable below a read-only root, unless something else is there."""
+_READ_ONLY_PLACES = dict.fromkeys(("/tmp", "/var/tmp", "/run"), "size=4k,ro,nosuid,nodev,noexec")
+"""Read-only mounts for directories that podman (all three) and gVisor (/tmp) otherwise make writable in spite of a
+read-only root."""
 
 
-_DEVICES = {"/dev": "size=64k,ro,nosuid,noexec,dev,mode=755"}
-"""The folder of device nodes, which can be used but no more be dated, nor anything be made beside them. runc fills it
-before it makes it read-only; without this option it stays writable, read-only root or not. No terminals, queues or
-shared memory are mounted in it either."""
+_READ_ONLY_DEVICES = {"/dev": "size=64k,ro,nosuid,noexec,dev,mode=755"}
+"""Read-only mount of /dev: device nodes can be used, but their times cannot be set and no files be created. runc
+creates the nodes before it makes the mount read-only; without this option /dev stays writable in spite of a read-only
+root. It also has no terminals, queues or shared memory."""
 
 
 def _ulimits(may_execute: bool) -> dict[str, int]:
-    """Of every process of a container; a candidate's own is below it (`runner/lockdown.py`)."""
+    """Return the limits of every process of a container; a candidate's own limits are lower (`runner/lockdown.py`)."""
     return {"nofile": 2048 if may_execute else 256, "memlock": 0}
 
 
 _SYSCTLS = {
-    # Shared memory, queues and semaphores outlive the process that made them.
+    # Shared memory, queues and semaphores outlive the process that created them.
     "kernel.shmmni": "0",
     "kernel.msgmni": "0",
     "kernel.sem": "0 0 0 0",

@@ -1,8 +1,8 @@
-"""Confirmation: a program that would be the best of its island is run again, split, in a fresh container."""
+"""Confirmation: a program that would be the best of its niche is run again, isolated, in a fresh container."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
@@ -17,14 +17,14 @@ from tasks.evaluate.fault_attribution import evaluate_with_retry
 from tasks.evaluate.sandbox import Sandbox
 
 _PATIENCE = 2
-"""A confirmation may take so many times the seconds: calls between processes take some that are not the program's."""
+"""Factor on the time limit of a confirmation, since calls between processes take time that is not the program's."""
 
 
 def confirmation(job: Job, noise: float) -> Job:
-    """The job of a confirmation: `job`, split, with more time.
+    """Return the job of a confirmation: `job` with a longer time limit.
 
-    Its thresholds are lower by the noise: who was not below one and now is, differs by more than that, so that
-    skipping the rest changes nothing.
+    Thresholds are lower by the noise. A program that was not below one and now is differs by more than the noise, so
+    that skipping the other inputs changes nothing.
     """
     limits = job.limits
     more = {"wall_s": limits.wall_s * _PATIENCE, "cpu_s": limits.cpu_s and limits.cpu_s * _PATIENCE}
@@ -33,18 +33,18 @@ def confirmation(job: Job, noise: float) -> Job:
 
 
 class Confirmer:
-    """Confirms the candidates of one generation.
+    """Confirms candidates of one generation.
 
-    Which are confirmed depends on their order and on the islands before them only. What came of it is kept until the
-    generation is done, so that an attempt that failed is not confirmed again.
+    Which candidates are confirmed depends only on their order and on the niches before them. Results are kept until the
+    generation is committed, so that a further attempt does not confirm again.
 
     Args:
-        sandbox: Where programs run split, each in a fresh container.
-        specification: Into which bodies are put.
-        which: Those that would be the best of their island, or all that are scored.
+        sandbox: Sandbox that runs each program isolated, in a fresh container.
+        specification: The fixed part of every program.
+        which: `best`: candidates that would be the best of their niche; `always`: all that are scored.
         reducer: How the scores of the inputs become one.
-        noise: How much the scores on an input may differ.
-        workers: Islands looked at side by side.
+        noise: Largest difference between two scores on an input.
+        workers: Number of niches confirmed at the same time.
     """
 
     def __init__(
@@ -67,31 +67,31 @@ class Confirmer:
         self._is_cut = False
 
     def cut(self) -> None:
-        """From now on nothing is run: what would be the best of its island is not judged."""
+        """Run nothing further; candidates that would need a confirmation get no verdict."""
         self._is_cut = True
 
-    def concerns(self, judged: Sequence[Judged], best: Sequence[float]) -> bool:
-        """Whether there is anything to confirm; arguments as for `confirm`."""
-        return any(self._is_due(one, best[one.candidate.prompt.island]) for one in judged)
+    def concerns(self, judged: Sequence[Judged], best: Mapping[str, float]) -> bool:
+        """Return whether there is anything to confirm; arguments as for `confirm`."""
+        return any(self._is_due(one, best[one.candidate.prompt.niche]) for one in judged)
 
-    def confirm(self, judged: Sequence[Judged], best: Sequence[float]) -> list[Judged]:
-        """The candidates in their order; those that were not confirmed have no score any more.
+    def confirm(self, judged: Sequence[Judged], best: Mapping[str, float]) -> list[Judged]:
+        """Confirm what needs it; return all candidates in order. Those that were not confirmed lose their score.
 
         Args:
-            judged: The generation, in order.
-            best: Score of the best program of each island before it.
+            judged: Candidates of the generation, in order.
+            best: Best score of each niche before the generation.
 
         Raises:
-            SandboxUnavailable: If one could not be run: the engine is at fault, and it is neither confirmed nor not.
+            SandboxUnavailable: If the engine is at fault and a candidate could not be run.
         """
-        islands = sorted({one.candidate.prompt.island for one in judged})
-        groups = [[one for one in judged if one.candidate.prompt.island == island] for island in islands]
+        niches = sorted({one.candidate.prompt.niche for one in judged})
+        groups = [[one for one in judged if one.candidate.prompt.niche == niche] for niche in niches]
         with ThreadPoolExecutor(self._workers) as threads:
-            done = list(threads.map(self._confirm_island, groups, [best[island] for island in islands]))
+            done = list(threads.map(self._confirm_niche, groups, [best[niche] for niche in niches]))
         by_id = {one.id: one for group in done for one in group}
         return [by_id[one.id] for one in judged]
 
-    def _confirm_island(self, judged: Sequence[Judged], best: float) -> list[Judged]:
+    def _confirm_niche(self, judged: Sequence[Judged], best: float) -> list[Judged]:
         confirmed = []
         for claim in judged:
             one = self._confirm(claim) if self._is_due(claim, best) else claim
@@ -124,14 +124,15 @@ class Confirmer:
 
 
 def settle(claim: Judged, again: Verdict, reducer: Reducer, noise: float) -> Judged:
-    """What a candidate is after its confirmation: scored, with the lower scores, or unconfirmed, or not
-    judged where the sandbox could not run it again.
+    """Return a candidate after its confirmation.
+
+    It is scored, with the lower score on each input; or unconfirmed; or a sandbox error where it could not be run.
 
     Args:
-        claim: The candidate with the score that it got.
-        again: What the confirmation gave.
+        claim: The candidate with the score of its evaluation.
+        again: Verdict of the confirmation.
         reducer: How the scores of the inputs become one.
-        noise: How much the scores on an input may differ.
+        noise: Largest difference between two scores on an input.
     """
     said = disagreement(claim.verdict, again, noise)
     try:
@@ -150,7 +151,7 @@ def settle(claim: Judged, again: Verdict, reducer: Reducer, noise: float) -> Jud
 
 
 def disagreement(first: Verdict, split: Verdict, noise: float) -> str:
-    """What differs between an evaluation in one process and a split one, in words; empty if nothing does."""
+    """Return in words what differs between an inline and an isolated evaluation; empty if nothing does."""
     if not split.is_scored:
         return f"run again, in a fresh container, it is {split.outcome.value}: {split.error}"
     differ = [
@@ -165,7 +166,7 @@ def disagreement(first: Verdict, split: Verdict, noise: float) -> str:
 
 
 _NAMED = 3
-"""Inputs that are named where scores differ."""
+"""Largest number of inputs named where scores differ."""
 
 _ERROR = 2000
-"""Characters of an error's text that are kept."""
+"""Longest error text that is kept, characters."""

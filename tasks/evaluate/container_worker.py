@@ -1,4 +1,4 @@
-"""One slot: one runner at a time, one candidate at a time, and a fresh runner when one has died."""
+"""Evaluate one candidate at a time in a container's runner, and start a new runner after one has died."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from tasks.evaluate.sandbox import Channel, Death
 from tasks.evaluate.wire import FrameBuffer, WireFault
 
 _START_S = 60.0
-"""Seconds a runner has to say that it is ready."""
+"""Seconds a runner has to report that it is ready."""
 
-_SLACK_S = 30.0
-"""Seconds after which a runner that should have enforced its own limits is taken for dead."""
+_GRACE_S = 30.0
+"""Seconds beyond the candidate's limits, which the runner enforces itself, after which the runner is considered
+dead."""
 
-_TRIES = 2
-"""Evaluations that one candidate may lose, with its container or without, before that is our fault."""
+_MAX_ATTEMPTS = 2
+"""Failed evaluations of one candidate, with or without a lost container, after which the verdict is `sandbox_error`."""
 
 MAX_SOURCE = 2**20
-"""Characters of a program; a longer one is not worth a container's memory."""
+"""Maximum length of a program, characters; a longer one is not run."""
 
 
 class RunnerDied(Exception):
-    """The runner ended, or stopped answering, without having been asked to."""
+    """The runner exited, or stopped answering, without being asked to."""
 
     def __init__(self, death: Death) -> None:
         super().__init__(death.reason)
@@ -37,7 +38,10 @@ class RunnerDied(Exception):
 
 
 class ContainerWorker:
-    """Judges one candidate at a time. `close` may be called from any thread, all else from one at a time."""
+    """One slot: a runner that judges one candidate at a time.
+
+    `close` may be called from any thread; all other methods must be called from one thread at a time.
+    """
 
     def __init__(self, job: Job, launch: Callable[[], Channel], *, own_users: bool = True) -> None:
         self._job = job
@@ -49,15 +53,15 @@ class ContainerWorker:
         self._closed = False
         self._lock = threading.Lock()
         self.starts = 0
-        """Runners started so far."""
+        """Number of runners started so far."""
         self.versions: dict[str, str] = {}
-        """Of Python and numpy in the image, by name; known once started."""
+        """Versions of Python and of packages in the image, by name; empty before the first start."""
 
     def start(self) -> None:
-        """Starts a runner unless there is one.
+        """Start a runner, unless there is one.
 
         Raises:
-            SandboxUnavailable: If none can be started.
+            SandboxUnavailable: If no runner can be started.
         """
         if self._channel is not None:
             return
@@ -71,25 +75,25 @@ class ContainerWorker:
             self._send(channel, delivery.modules_frame() + self._job_frame, _START_S)
             self.versions = json.loads(self._read_frame(channel, time.monotonic() + _START_S))
         except (RunnerDied, ValueError) as fault:
-            self._drop()
+            self._discard_runner()
             raise SandboxUnavailable(
                 f"the sandbox started and ended at once: {fault}",
                 remedy="Look at it with `overnight doctor`; `make setup` makes the image anew.",
             ) from fault
 
     def evaluate(self, source: str) -> Verdict:
-        """The one verdict on a program, whatever dies meanwhile."""
+        """Return the verdict on a program; if its runner dies, run it again in a new one."""
         if len(source) > MAX_SOURCE:
             return Verdict(
                 Outcome.CRASHED, error=f"the program has {len(source)} characters, at most {MAX_SOURCE} are run"
             )
         death = Death("the sandbox was closed")
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             if self._closed:
                 break
             try:
                 self.start()
-                verdict = judge(self._ask(source), self._job)
+                verdict = judge(self._exchange(source), self._job)
                 if verdict.outcome is not Outcome.SANDBOX_ERROR:
                     return verdict
                 death = Death(verdict.error)
@@ -101,30 +105,31 @@ class ContainerWorker:
             except SandboxUnavailable as fault:
                 death = Death(str(fault))
                 break
-            self._drop()
-        return self._lost(death)
+            self._discard_runner()
+        return self._lost_verdict(death)
 
     def close(self) -> None:
-        """Ends the runner, for good."""
+        """End the runner permanently."""
         with self._lock:
             self._closed = True
             channel = self._channel
         if channel is not None:
             channel.close()
 
-    def _ask(self, source: str) -> Reply:
-        """Sends one program and waits for its reply."""
+    def _exchange(self, source: str) -> Reply:
+        """Send one program and wait for its reply."""
         channel = self._channel
         assert channel is not None, "started before"
-        # Loading has the time of an input; in a split evaluation it is done for each.
+        # Loading has the same time limit as an input; isolated evaluation loads the program for each input.
         rounds = len(self._job.inputs) * 2 if self._job.isolation else len(self._job.inputs) + 1
-        patience_s = self._job.limits.wall_s * rounds + _SLACK_S
-        sent, until = time.time(), time.monotonic() + patience_s
+        timeout_s = self._job.limits.wall_s * rounds + _GRACE_S
+        sent, until = time.time(), time.monotonic() + timeout_s
         self._number += 1
-        self._send(channel, delivery.request(self._number, source, self._job), _SLACK_S)
+        self._send(channel, delivery.request(self._number, source, self._job), _GRACE_S)
         while not (header := self._read_frame(channel, until, sent)):
-            # The runner waits for a candidate that others keep from running. How long, it limits itself.
-            until = time.monotonic() + patience_s
+            # An empty frame is a heartbeat: other programs keep the candidate from running, and the runner itself
+            # limits how long it waits for that.
+            until = time.monotonic() + timeout_s
         results, output = (self._read_frame(channel, until, sent) for _ in range(2))
         answered = read_header(header).number
         if answered != self._number:
@@ -139,7 +144,7 @@ class ContainerWorker:
             raise RunnerDied(channel.death(since_s=sent)) from error
 
     def _read_frame(self, channel: Channel, until: float, since_s: float = 0.0) -> bytes:
-        """The next frame, until a time of the monotonic clock."""
+        """Return the next frame; wait until a time of the monotonic clock, seconds."""
         try:
             while (frame := self._frames.take()) is None:
                 data = channel.receive(timeout_s=max(0.1, until - time.monotonic()))
@@ -152,14 +157,14 @@ class ContainerWorker:
             raise RunnerDied(Death(f"the connection to the sandbox broke: {error}")) from error
         return frame
 
-    def _drop(self) -> None:
-        """Ends a runner that is of no more use; the next candidate starts a fresh one."""
+    def _discard_runner(self) -> None:
+        """End a runner that cannot be used any more; the next candidate starts a new one."""
         with self._lock:
             channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
 
-    def _lost(self, death: Death) -> Verdict:
+    def _lost_verdict(self, death: Death) -> Verdict:
         if death.out_of_memory:
             limit = self._job.limits.memory_mib
             return Verdict(Outcome.OUT_OF_MEMORY, error=f"used more than {limit} MiB, and its container was ended")

@@ -1,4 +1,4 @@
-"""Brings the runner into a container: the command that starts it, and the frames that make it one job's runner."""
+"""Deliver the runner into a container: the command that starts it, and the frames that set it up for a job."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _MODULES = (
         "fork_server",
     ),
 )
-"""In the order in which they import each other; the last is the entry."""
+"""Modules of the runner, in the order of their imports; the last one is the entry point."""
 
 ENVIRONMENT = {
-    # One order of sets of strings in every candidate. `-P -s` below keeps this; `-I` would not.
+    # The same order of sets of strings in every candidate. `-P -s` below respects this; `-I` would not.
     "PYTHONHASHSEED": "0",
     # An arena for each thread would take 64 MiB of address space, which is limited.
     "MALLOC_ARENA_MAX": "1",
-    # A second thread would only wait for the slot's one core, and costs 30 MiB of address space.
+    # A second thread would only wait for the slot's single core, and take 30 MiB of address space.
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -42,36 +42,37 @@ ENVIRONMENT = {
 }
 
 IDLE_S = 1800.0
-"""Seconds without a candidate after which a runner ends itself; the next candidate starts a fresh one."""
+"""Seconds without a candidate after which a runner exits; the next candidate starts a new one."""
 
-_USERS = 1000
-"""Users of one slot. None is in use elsewhere, so that no limit that the kernel counts by user is shared."""
+_USERS_PER_SLOT = 1000
+"""Number of user ids of one slot. No other slot uses them, so that limits which the kernel counts per user are not
+shared."""
 
 
 _NUMPY = re.compile(r"\b(np|numpy)\b")
-"""A program has it as `np` without importing it."""
+"""Mention of numpy in a program, which has it as `np` without importing it."""
 
 
 @cache
 def arguments() -> tuple[str, ...]:
-    """What follows `python3`: no path of the working directory, no user site, UTF-8 whatever the image says."""
+    """Return the arguments of `python3`: no working directory in the path, no user site, and always UTF-8."""
     return "-P", "-s", "-X", "utf8", "-c", _source("bootstrap")
 
 
 @cache
 def modules_frame() -> bytes:
-    """The first frame: the runner's modules, so that host and runner are always of one version."""
+    """Return the first frame: the runner's modules, so that host and runner always have the same version."""
     return frames.frame(json.dumps([(name, _source(name)) for name in _MODULES]).encode())
 
 
 def job_frame(job: Job, *, own_users: bool = True) -> bytes:
-    """The second frame: everything that all candidates of a job share, sent once for each container.
+    """Return the second frame: all that the candidates of a job share, sent once for each container.
 
-    Where the evaluation is split, the inputs are a third one: the runner itself never has them.
+    For isolated evaluation a third frame follows with the inputs, which the runner's own process never reads.
 
     Args:
-        job: The job.
-        own_users: Whether each candidate becomes a user of its own; False only for tests without a container.
+        job: Job of the container.
+        own_users: Whether each candidate gets its own user id; False only for tests without a container.
 
     Raises:
         SpecificationError: If the inputs are not plain data.
@@ -80,7 +81,7 @@ def job_frame(job: Job, *, own_users: bool = True) -> bytes:
     inputs = _inputs(job)
     settings = {
         "run_function": job.run_function,
-        "apart": asdict(job.isolation) if job.isolation else None,
+        "isolation": asdict(job.isolation) if job.isolation else None,
         "command": asdict(job.command) if job.command else None,
         "count": len(inputs),
         "inputs": [] if job.isolation else inputs,
@@ -91,8 +92,8 @@ def job_frame(job: Job, *, own_users: bool = True) -> bytes:
         "memory_mib": limits.memory_mib,
         "output_kib": limits.output_kib,
         "scratch_mib": limits.scratch_mib,
-        "first_uid": random.SystemRandom().randrange(1, 2_000_000) * _USERS,
-        "uids": _USERS if own_users else 0,
+        "first_uid": random.SystemRandom().randrange(1, 2_000_000) * _USERS_PER_SLOT,
+        "uids": _USERS_PER_SLOT if own_users else 0,
         "idle_s": IDLE_S,
     }
     isolation = frames.frame(json.dumps(inputs).encode()) if job.isolation else b""
@@ -100,19 +101,19 @@ def job_frame(job: Job, *, own_users: bool = True) -> bytes:
 
 
 def request(number: int, source: str, job: Job) -> bytes:
-    """One candidate's request; text that is not UTF-8 goes through and fails in the candidate's own compile."""
+    """Return one candidate's request; text that is not valid UTF-8 only fails when the child compiles it."""
     program = source.encode("utf-8", "surrogatepass")
-    return frames.REQUEST.pack(number, len(program), _speaks_of_numpy(source, job)) + program
+    return frames.REQUEST.pack(number, len(program), _mentions_numpy(source, job)) + program
 
 
-def _speaks_of_numpy(source: str, job: Job) -> bool:
-    """Whether any of its processes may use numpy; what a command starts imports its own."""
+def _mentions_numpy(source: str, job: Job) -> bool:
+    """Return whether any of its processes may use numpy; programs started by a command import numpy themselves."""
     texts = (source, job.isolation.specification) if job.isolation else (source,)
     return not job.command and any(_NUMPY.search(text) for text in texts)
 
 
 def cpu_limit(job: Job) -> float:
-    """Seconds of processor time that a candidate may take for all inputs together."""
+    """Return the limit of a candidate's processor time for all inputs together, seconds."""
     limits = job.limits
     return limits.cpu_s if limits.cpu_s is not None else limits.wall_s * max(1, len(job.inputs))
 

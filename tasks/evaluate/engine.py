@@ -1,4 +1,4 @@
-"""The Docker engine, or podman's, which speaks the same: the only module that imports `docker`."""
+"""Control the Docker engine, or podman's, which has the same API. Only this module imports `docker`."""
 
 from __future__ import annotations
 
@@ -28,23 +28,24 @@ RUN_LABEL = "overnight.run"
 STARTER_LABEL = "overnight.starter"
 
 _TIMEOUT_S = 60
-"""Seconds for one answer of the engine."""
+"""Seconds to wait for one answer of the engine."""
 
 _REMOVAL_S = 10.0
 """Seconds to wait until a killed container is gone."""
 
-_COMPLAINT = 2000
-"""Characters of a runner's standard error that are kept: it writes there only before it gives up."""
+_STDERR_CHARS = 2000
+"""Maximum length of a runner's stored standard error, characters; it only writes there before it exits with an
+error."""
 
 
 def connect(*, connections: int = 10) -> Engine:
-    """A client of the first engine that answers: at DOCKER_HOST if that is set, else where engines usually listen.
+    """Connect to the first engine that answers: at DOCKER_HOST if that is set, otherwise at the usual sockets.
 
     Args:
-        connections: To keep open at the same time.
+        connections: Maximum number of open connections.
 
     Raises:
-        SandboxUnavailable: If none answers.
+        SandboxUnavailable: If no engine answers.
     """
     import docker
 
@@ -52,7 +53,7 @@ def connect(*, connections: int = 10) -> Engine:
     for host in _addresses():
         environment = {**os.environ, "DOCKER_HOST": host}
         try:
-            with _faults():
+            with _translated_errors():
                 client = docker.from_env(environment=environment, timeout=_TIMEOUT_S, max_pool_size=connections)
                 client.ping()
                 return Engine(client)
@@ -65,13 +66,13 @@ _ENGINE_REMEDY = "Start it, or let `make setup` find or start one; `overnight do
 
 
 _IMAGE_REMEDY = (
-    "Nothing is pulled: an image of your own is fetched with `docker pull` or made with `docker build`, "
-    "overnight-sandbox with `make setup`; `docker images` lists what is there."
+    "Overnight pulls no images: get your own image with `docker pull` or `docker build`, and overnight-sandbox with "
+    "`make setup`; `docker images` lists the local images."
 )
 
 
 def _addresses() -> list[str]:
-    """Where to look for an engine."""
+    """Return the addresses at which an engine may listen."""
     if named := os.environ.get("DOCKER_HOST"):
         return [named]
     home, runtime = Path.home(), Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}"))
@@ -88,7 +89,7 @@ def _addresses() -> list[str]:
 
 
 class Engine:
-    """One engine. Thread-safe."""
+    """Client of one engine. Thread-safe."""
 
     def __init__(self, client: docker.DockerClient) -> None:
         self._client = client
@@ -96,27 +97,27 @@ class Engine:
         self._has_started = False
 
     def describe(self) -> str:
-        """Name and version of the engine, and the cores and memory it has.
+        """Return the engine's name and version, and its number of cores and memory.
 
         Raises:
-            SandboxUnavailable: If it does not answer.
+            SandboxUnavailable: If the engine does not answer.
         """
-        with _faults():
+        with _translated_errors():
             info, version = self._client.info(), self._client.version()
         name = (version.get("Platform") or {}).get("Name") or "Docker"
         memory_gib = info.get("MemTotal", 0) / 1024**3
         return f"{name} {version.get('Version', '?')}, {info.get('NCPU', '?')} cores, {memory_gib:.0f} GiB"
 
     def require_image(self, image: str) -> str:
-        """The id of a local image; nothing is ever pulled.
+        """Return the id of a local image; no image is ever pulled.
 
         Raises:
-            SandboxUnavailable: If there is none of this name.
+            SandboxUnavailable: If there is no image of this name.
         """
         import docker.errors
 
         try:
-            with _faults():
+            with _translated_errors():
                 return str(self._client.images.get(image).id)
         except SandboxUnavailable as fault:
             if isinstance(fault.__cause__, docker.errors.NotFound):
@@ -124,34 +125,35 @@ class Engine:
             raise
 
     def require_runtime(self, runtime: str) -> None:
-        """Makes sure that the engine knows a runtime.
+        """Check that the engine has a container runtime.
 
         Raises:
-            SandboxUnavailable: If it does not.
+            SandboxUnavailable: If it does not have it.
         """
-        with _faults():
+        with _translated_errors():
             info, is_podman = self._client.info(), self._is_podman
         known = sorted(info.get("Runtimes") or ())
         if is_podman:
-            # It lists all it has heard of, and heeds no container's wish for one.
+            # Podman lists all runtimes in its configuration, but ignores the runtime that a container asks for.
             known = [str(info.get("DefaultRuntime"))]
-        # The name of a containerd shim may stand for one that is not listed: the engine looks for it when it starts.
+        # The name of a containerd shim need not be listed: the engine looks for it when a container starts.
         if runtime not in known and not runtime.startswith("io.containerd."):
             raise SandboxUnavailable(
                 f"the engine has no container runtime {runtime!r}; it has {', '.join(known) or 'none'}",
-                remedy="Install it and make it known to the engine (gVisor: `runsc install`, then restart the engine); "
-                "`docker info` lists what it has. Podman has one for all: `podman --runtime NAME system service`.",
+                remedy="Install it and register it with the engine (gVisor: `runsc install`, then restart the engine); "
+                "`docker info` lists the registered runtimes. Podman uses one runtime for all containers: "
+                "`podman --runtime NAME system service`.",
             )
 
     def has_image(self, image: str) -> bool:
-        """Whether there is a local image of this name.
+        """Return whether there is a local image of this name.
 
         Raises:
             SandboxUnavailable: If the engine does not answer.
         """
         import docker.errors
 
-        with _faults():
+        with _translated_errors():
             try:
                 self._client.images.get(image)
             except docker.errors.ImageNotFound:
@@ -159,27 +161,27 @@ class Engine:
         return True
 
     def tag(self, image: str, name: str) -> None:
-        """Give an image one more name.
+        """Give an image an additional name.
 
         Raises:
             SandboxUnavailable: If the engine does not answer, or lacks the image.
         """
         repository, _, tag = name.rpartition(":")
-        with _faults():
+        with _translated_errors():
             self._client.images.get(image).tag(repository, tag)
 
     def build(self, context: IO[bytes], name: str, labels: dict[str, str]) -> None:
-        """Makes an image; what runs meanwhile has no network.
+        """Build an image; commands of the build have no network.
 
         Args:
-            context: An archive with a Dockerfile.
-            name: The image's, with a tag.
-            labels: By which it is found again.
+            context: Archive with a Dockerfile.
+            name: Name of the image, with a tag.
+            labels: Labels of the image.
 
         Raises:
-            SandboxUnavailable: If it cannot be made.
+            SandboxUnavailable: If the image cannot be built.
         """
-        with _faults():
+        with _translated_errors():
             lines = self._client.api.build(
                 fileobj=context,
                 custom_context=True,
@@ -193,18 +195,18 @@ class Engine:
             for line in lines:
                 if "error" in line:
                     raise SandboxUnavailable(
-                        f"the engine could not make the image {name}: {line['error']}", remedy=_ENGINE_REMEDY
+                        f"the engine could not build the image {name}: {line['error']}", remedy=_ENGINE_REMEDY
                     )
 
     def run_python(self, image: str, code: str) -> tuple[str, str]:
-        """What a few lines of Python print in an image, and what it complains of; it has no network.
+        """Run Python code in an image, without network; return its standard output and standard error.
 
         Raises:
-            SandboxUnavailable: If the engine failed, but not if the image has no Python.
+            SandboxUnavailable: If the engine failed; not if the image has no Python.
         """
         import docker.errors
 
-        with _faults():
+        with _translated_errors():
             container = self._client.containers.create(
                 image, ["-c", code], entrypoint=["python3"], network_mode="none", read_only=True, cap_drop=["ALL"]
             )
@@ -219,26 +221,27 @@ class Engine:
             finally:
                 container.remove(force=True)
 
-    def start(self, setup: ContainerConfig) -> Container:
-        """Starts a container with its standard input and output in our hand.
+    def start(self, config: ContainerConfig) -> Container:
+        """Start a container that is attached to its standard input and output.
 
         Raises:
-            SandboxUnavailable: If it cannot be started.
+            SandboxUnavailable: If the container cannot be started.
         """
         import docker.errors
 
         self._has_started = True
-        setup = replace(setup, labels={**setup.labels, STARTER_LABEL: self._name})
-        with _faults():
-            # Never with detach=True: only so is standard input closed, and the runner ended, when this process dies.
+        config = replace(config, labels={**config.labels, STARTER_LABEL: self._name})
+        with _translated_errors():
+            # Never with detach=True: it must be attached, so that its standard input closes, and the runner ends, when
+            # this process dies.
             container = self._client.containers.create(
-                setup.image,
+                config.image,
                 list(delivery.arguments()),
                 stdin_open=True,
-                **confinement(setup, limits_cpu=self._limits_cpu, is_podman=self._is_podman),
+                **confinement(config, limits_cpu=self._limits_cpu, is_podman=self._is_podman),
             )
             try:
-                # Attached before it starts, so that nothing it says is missed.
+                # Attached before it starts, so that no output is missed.
                 stream = container.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
                 container.start()
             except BaseException:
@@ -248,31 +251,31 @@ class Engine:
         return Container(self._client, str(container.id), stream)
 
     def sweep(self) -> int:
-        """Removes the containers that processes which are gone left, of whatever run; how many.
+        """Remove the containers of all runs whose starting process is gone; return their number.
 
         Raises:
             SandboxUnavailable: If the engine does not answer.
         """
-        return self._remove_those(RUN_LABEL, lambda labels: is_dead(labels.get(OWNER_LABEL, "")))
+        return self._remove_matching(RUN_LABEL, lambda labels: is_dead(labels.get(OWNER_LABEL, "")))
 
     def close(self) -> None:
-        """Also removes what is left of the containers it started, as where the engine died while it made one."""
+        """Close the client, after removing leftovers of containers that it started, as when the engine died."""
         if self._has_started:
             with suppress(SandboxUnavailable):
-                self._remove_those(f"{STARTER_LABEL}={self._name}", lambda _: True)
+                self._remove_matching(f"{STARTER_LABEL}={self._name}", lambda _: True)
         self._client.close()
 
-    def _remove_those(self, label: str, which: Callable[[dict[str, str]], bool]) -> int:
-        with _faults():
+    def _remove_matching(self, label: str, matches: Callable[[dict[str, str]], bool]) -> int:
+        with _translated_errors():
             found = self._client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
-            chosen = [container for container in found if which(container.labels)]
+            chosen = [container for container in found if matches(container.labels)]
         for container in chosen:
             _remove(self._client, str(container.id))
         return len(chosen)
 
     @cached_property
     def _limits_cpu(self) -> bool:
-        """Whether the engine may limit processor time; a rootless one may not."""
+        """Whether the engine can limit processor time; a rootless engine may lack the right."""
         return bool(self._client.info().get("CpuCfsQuota", False))
 
     @cached_property
@@ -282,16 +285,16 @@ class Engine:
 
 
 class Container:
-    """One container's `Channel`."""
+    """`Channel` to the runner of one container."""
 
     def __init__(self, client: docker.DockerClient, identifier: str, stream: Any) -> None:
         self._client = client
         self._id = identifier
         self._stream = stream
-        # The SDK hides the socket, whose time-outs are needed, in a file of its own; not so over TLS.
+        # The SDK wraps the socket, whose time-outs are needed, in a file object, except over TLS.
         self._socket: socket.socket = getattr(stream, "_sock", stream)
         self._demultiplexer = Demultiplexer()
-        self._complaint = b""
+        self._stderr = b""
         self._lock = threading.Lock()
         self._closed = False
 
@@ -306,36 +309,36 @@ class Container:
             data = self._socket.recv(65536)
             if not data:
                 return b""
-            output, complaint = self._demultiplexer.feed(data)
-            self._complaint = (self._complaint + complaint)[-_COMPLAINT:]
+            output, stderr = self._demultiplexer.feed(data)
+            self._stderr = (self._stderr + stderr)[-_STDERR_CHARS:]
             if output:
                 return output
 
     def death(self, *, since_s: float) -> Death:
-        """Asks the engine's own record, which outlives the container."""
+        """Find the reason in the engine's event log, which outlives the container."""
         until = time.time() + 0.5
         filters = {"container": self._id, "event": ["oom", "die"]}
-        happened: dict[str, Any] = {}
-        # A dying engine's stream raises what it likes, and this is only to explain: the death stands anyway.
+        events: dict[str, Any] = {}
+        # The stream of a dying engine may raise any error, and the events only help to explain the death.
         with suppress(Exception):
-            # Until a moment from now: the record may come after the end of the stream.
+            # Until a moment from now, because the event may come after the end of the stream.
             for event in self._client.events(
                 since=f"{since_s:.6f}", until=f"{until:.6f}", filters=filters, decode=True
             ):
-                happened[event.get("Action", "")] = event
+                events[event.get("Action", "")] = event
                 if event.get("Action") == "die":
                     break
-        code = happened.get("die", {}).get("Actor", {}).get("Attributes", {}).get("exitCode", "unknown")
-        said = self._complaint.decode(errors="replace").strip()
-        reason = f"the container ended with exit code {code}" + (f": {said}" if said else "")
-        return Death(reason, out_of_memory="oom" in happened and code == "137")
+        code = events.get("die", {}).get("Actor", {}).get("Attributes", {}).get("exitCode", "unknown")
+        stderr = self._stderr.decode(errors="replace").strip()
+        reason = f"the container ended with exit code {code}" + (f": {stderr}" if stderr else "")
+        return Death(reason, out_of_memory="oom" in events and code == "137")
 
     def close(self) -> None:
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-        # Another thread may be waiting for the candidate: it now sees the end of the stream.
+        # Another thread may be waiting for the candidate; it now sees the end of the stream.
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         with suppress(SandboxUnavailable):
@@ -346,36 +349,36 @@ class Container:
 
 
 def _remove(client: docker.DockerClient, identifier: str) -> None:
-    """Kills a container and waits until it is gone, which auto-removal may do before us."""
+    """Kill and remove a container, and wait until it is gone; auto-removal may be faster."""
     import docker.errors
 
     until = time.monotonic() + _REMOVAL_S
-    with _faults():
+    with _translated_errors():
         while time.monotonic() < until:
             try:
                 client.api.remove_container(identifier, force=True, v=True)
             except docker.errors.NotFound:
                 return
             except docker.errors.APIError:
-                # Its removal is in progress.
+                # The removal is in progress.
                 time.sleep(0.02)
 
 
 @contextmanager
-def _faults() -> Iterator[None]:
-    """Turns whatever the SDK raises into one error of ours, with the original as its cause."""
+def _translated_errors() -> Iterator[None]:
+    """Raise `SandboxUnavailable` for any error of the SDK, with the original error as its cause."""
     import docker.errors
 
     try:
         yield
-    # Those of the HTTP library below the SDK are OSErrors.
+    # Errors of the HTTP library below the SDK are OSErrors.
     except (docker.errors.DockerException, OSError) as error:
-        said = getattr(error, "explanation", None) or _root(error)
-        raise SandboxUnavailable(f"the Docker engine refused or failed: {said}", remedy=_ENGINE_REMEDY) from error
+        reason = getattr(error, "explanation", None) or _root_cause(error)
+        raise SandboxUnavailable(f"the Docker engine refused or failed: {reason}", remedy=_ENGINE_REMEDY) from error
 
 
-def _root(error: BaseException) -> str:
-    """What the system said, below what libraries made of it."""
+def _root_cause(error: BaseException) -> str:
+    """Return the operating system's message of the innermost error, or else the error's own text."""
     cause = error
     while below := cause.__cause__ or cause.__context__:
         cause = below

@@ -1,8 +1,8 @@
-"""The evaluate task waits until a batch of candidates is judged; the confirm task runs would-be bests again."""
+"""The evaluate task, which waits for a batch of verdicts, and the confirm task, which re-runs would-be bests."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from prefect import task
@@ -16,20 +16,20 @@ Pairs = list[tuple[Candidate, Verdict | None]]
 
 
 class Judging(Protocol):
-    """Where a batch is being judged from the moment it is sampled."""
+    """A generation's batches of verdicts."""
 
     def verdicts(self, batch: int) -> Pairs:
-        """Waits for them."""
+        """Wait for the verdicts of a batch."""
         ...
 
 
 @task(name="evaluate", task_run_name="evaluate-{batch}", cache_policy=NO_CACHE)
 def evaluate(batch: int, judging: Judging, sampled: Sequence[Candidate]) -> Pairs:  # noqa: ARG001  (draws the edge)
-    """Prefect's wrapper; `sampled` is what the sample task gave, so that the graph shows what came from where."""
+    """Wrap `verdicts` as a Prefect task; `sampled` is the sample task's result and draws the edge in the graph."""
     return judging.verdicts(batch)
 
 
 @task(name="confirm", task_run_name="confirm", cache_policy=NO_CACHE)
-def confirm(judged: Sequence[Judged], best: Sequence[float], confirmer: Confirmer) -> list[Judged]:
-    """Prefect's wrapper."""
+def confirm(judged: Sequence[Judged], best: Mapping[str, float], confirmer: Confirmer) -> list[Judged]:
+    """Wrap `Confirmer.confirm` as a Prefect task."""
     return confirmer.confirm(judged, best)

@@ -1,4 +1,4 @@
-"""Batches of candidates through the sandbox: each program once, every candidate one verdict."""
+"""Evaluation of candidates in the sandbox: each distinct program once, exactly one verdict for each candidate."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Report = Callable[[Verdict], None]
 
 
 class Evaluator:
-    """Judges the candidates of one generation, batch by batch, from several threads.
+    """Evaluates the candidates of one generation, batch by batch, from several threads.
 
-    Verdicts are kept until the generation is done, so that an attempt that failed is not evaluated again.
+    Verdicts are kept until the generation is committed, so that a further attempt does not evaluate again.
 
     Args:
-        sandbox: Where programs run.
-        specification: Into which bodies are put.
-        known: Hashes of bodies judged in earlier generations, which need not be run; `None` where equal programs are
-            judged each anew.
+        sandbox: The sandbox that runs programs.
+        specification: The fixed part of every program.
+        known: Code hashes of bodies evaluated in earlier generations, which are duplicates; `None` where duplicates
+            are evaluated again.
         report: Called once for each verdict, from any thread.
-        threads: One for each slot, shared by all generations, so that the earlier one's candidates run first.
+        threads: One thread for each slot, shared by all generations, so that an earlier one's candidates run first.
     """
 
     def __init__(
@@ -51,29 +51,29 @@ class Evaluator:
         self._left_out: Collection[int] = ()
 
     def begin_attempt(self) -> None:
-        """Forgets who was being judged, but no verdict, except those that were our own fault."""
+        """Prepare a further attempt: keep all verdicts except those of the sandbox's own failures."""
         self._stopped.clear()
         self._verdicts = {k: v for k, v in self._verdicts.items() if v.outcome is not Outcome.SANDBOX_ERROR}
         self._claimed.clear()
 
     def stop(self) -> None:
-        """From now on no candidate is run; those that are waiting become `sandbox_error`."""
+        """Run no further candidate; waiting ones become `sandbox_error`."""
         self._stopped.set()
 
     def leave_out(self, indices: Collection[int]) -> None:
-        """Do not run these candidates, by index: a record says that a deadline cut them short."""
+        """Do not run these candidates, by index, since a record says that a deadline cut them short."""
         self._left_out = indices
 
     def cut(self) -> None:
-        """From now on nothing is run, and what is under way need not end: its sandbox is being closed."""
+        """Run nothing further and do not wait for running candidates, whose sandbox is being closed."""
         self._is_cut = True
         self.stop()
 
     def judge(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, Verdict | None]]:
-        """Verdicts in the order of the candidates; `None` where an equal candidate of the generation is judged instead.
+        """Evaluate candidates; `None` stands where an equal candidate of the generation is evaluated instead.
 
         Raises:
-            SandboxUnavailable: If the engine is at fault; verdicts that are there are kept for a further attempt.
+            SandboxUnavailable: If the engine is at fault; verdicts so far are kept for a further attempt.
         """
         return list(zip(candidates, self._threads.map(self._judge, candidates), strict=True))
 

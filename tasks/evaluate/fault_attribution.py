@@ -1,4 +1,4 @@
-"""Whose fault it is that a program could not be run: the sandbox's, or its own."""
+"""Decide whether a program that could not be run or the sandbox is at fault."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from tasks.evaluate.sandbox import Sandbox
 
 
 def evaluate_with_retry(sandbox: Sandbox, source: str, *, honest: str) -> Verdict:
-    """A verdict that is `sandbox_error` only where the program was run again and the sandbox runs others.
+    """Evaluate a program; return `sandbox_error` only if it failed twice and the sandbox can run another program.
 
     Args:
-        sandbox: Where it runs.
-        source: The program.
-        honest: One that this sandbox has run before, such as the start program: where that cannot be run either,
-            the sandbox is at fault, and nobody is judged.
+        sandbox: Sandbox that runs the program.
+        source: Text of the program.
+        honest: Text of a program that this sandbox has run before, such as the start program. If it cannot be run
+            either, the sandbox is at fault, and no program is judged.
 
     Raises:
         SandboxUnavailable: If the sandbox is at fault.

@@ -1,8 +1,8 @@
-"""The slots of this machine, shared by all nights of a user on it: kernel locks, which no crash leaves behind.
+"""Share the slots of this machine among all nights of a user, by kernel locks, which a crash releases.
 
-Their folder lies among everybody's temporary files, where other users may have put something of that name first. So it
-is only used if it is a directory of this user's that nobody else may enter, and its files are opened within it, never
-by way of a link.
+The directory of the locks is in the shared temporary directory, where other users may have created a file of that name
+first. So it is only used if it is a directory that belongs to this user and that nobody else may enter. Its files are
+opened relative to it, never through a link.
 """
 
 from __future__ import annotations
@@ -22,99 +22,100 @@ from pathlib import Path
 from schemas.errors import EnvironmentFault
 
 VARIABLE = "OVERNIGHT_SLOTS"
-"""Names the folder of the locks; nights with different ones do not know of each other."""
+"""Environment variable with the directory of the locks; nights with different directories do not share slots."""
 
-_LOOK_S = 0.0005
-"""Seconds between two looks for a free slot; one thread of a process looks at a time."""
+_POLL_S = 0.0005
+"""Seconds between two checks for a free slot; one thread of a process checks at a time."""
 
 _YIELD_S = 0.0015
-"""Seconds that a process which had to wait leaves its turn to others: more than they take to look."""
+"""Seconds that a process which had to wait then pauses, longer than `_POLL_S`, so that another process gets the next
+turn."""
 
-_WORD_S = 10.0
-"""Seconds of waiting after which the person is told who holds the slots."""
+_WARN_AFTER_S = 10.0
+"""Seconds of waiting after which a warning says which processes hold the slots."""
 
-_WORD_AGAIN_S = 300.0
-"""Seconds until they are told again."""
+_WARN_AGAIN_S = 300.0
+"""Seconds between two warnings."""
 
-_COMMAND = 100
-"""Characters of a process's command line that are told."""
+_COMMAND_CHARS = 100
+"""Maximum length of a process's command line in a warning, characters."""
 
 _LOG = logging.getLogger("overnight.slots")
 
-_turn = threading.Lock()
+_waiting_thread = threading.Lock()
 
 
 class HostSlots:
-    """Leave to evaluate, for as many candidates at a time as the machine has slots, whichever process they are of.
+    """Slots of this machine: at most as many candidates are evaluated at a time, over all processes.
 
-    Whose turn it is to wait for the next slot is a lock of its own, which goes round: no night starves.
+    A separate lock determines which process waits for the next slot. It is passed round, so no night starves.
 
     Args:
-        count: Slots of the machine, of which a night takes the last first: one that has more slots than others leaves
-            those that they know of.
-        folder: Where the locks are; by default one for each user.
+        count: Number of slots of the machine. A night takes the highest number first, so that a night with more slots
+            than others leaves them the slots that they know.
+        folder: Directory of the locks; by default one per user.
 
     Raises:
-        EnvironmentFault: If the folder is not this user's alone.
+        EnvironmentFault: If the directory is not accessible to this user alone.
     """
 
     def __init__(self, count: int, folder: Path | None = None) -> None:
-        self._folder = folder or _folder()
+        self._folder = folder or _default_folder()
         self._slots = [str(number) for number in reversed(range(count))]
-        with _opened(self._folder):
+        with _open_folder(self._folder):
             pass
 
     @contextlib.contextmanager
-    def one(self, closing: threading.Event) -> Iterator[None]:
-        """Holds a slot, once there is a free one; goes on without where nobody waits for an answer any more.
+    def acquire(self, closing: threading.Event) -> Iterator[None]:
+        """Acquire a slot and hold it within the context; proceed without one once the pool is closing.
 
         Args:
-            closing: Set when that is so.
+            closing: Set once the pool is closing.
 
         Raises:
-            EnvironmentFault: If the folder has become somebody else's.
+            EnvironmentFault: If the directory is no longer accessible to this user alone.
         """
         with contextlib.ExitStack() as held:
-            with _turn, _opened(self._folder) as folder:
-                wait = _Wait(folder, ["next", *self._slots], self._folder)
+            with _waiting_thread, _open_folder(self._folder) as folder:
+                warning = _WaitWarning(folder, ["next", *self._slots], self._folder)
                 with contextlib.ExitStack() as turn:
-                    _wait_for(["next"], turn, closing, wait)
-                    has_waited = _wait_for(self._slots, held, closing, wait)
+                    _lock_any(["next"], turn, closing, warning)
+                    has_waited = _lock_any(self._slots, held, closing, warning)
                 if has_waited:
                     time.sleep(_YIELD_S)
             yield
 
 
-def _folder() -> Path:
+def _default_folder() -> Path:
     named = os.environ.get(VARIABLE)
     return Path(named) if named else Path(tempfile.gettempdir(), f"overnight-slots-{os.getuid()}")
 
 
 @contextlib.contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    """Opens the folder, which is made if it is not there, as a descriptor.
+def _open_folder(folder: Path) -> Iterator[int]:
+    """Open the directory, which is created if it does not exist, as a descriptor.
 
     Raises:
-        EnvironmentFault: If it is not a directory of this user's that nobody else may enter.
+        EnvironmentFault: If it is not a directory that belongs to this user and that nobody else may enter.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        raise _refusal(folder, _reason(folder, error)) from error
+        raise _folder_error(folder, _folder_reason(folder, error)) from error
     try:
         found = os.fstat(descriptor)
         if found.st_uid != os.getuid():
-            raise _refusal(folder, f"it belongs to user {found.st_uid}")
+            raise _folder_error(folder, f"it belongs to user {found.st_uid}")
         if found.st_mode & 0o077:
-            raise _refusal(folder, f"others may enter it (mode {stat.S_IMODE(found.st_mode):04o})")
+            raise _folder_error(folder, f"others may enter it (mode {stat.S_IMODE(found.st_mode):04o})")
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _reason(folder: Path, error: OSError) -> str:
-    """What is wrong where a folder cannot be opened: with O_NOFOLLOW a link is `not a directory`, too."""
+def _folder_reason(folder: Path, error: OSError) -> str:
+    """Return why a directory could not be opened; with O_NOFOLLOW, a link fails as `not a directory`, too."""
     if folder.is_symlink():
         return "it is a link"
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
@@ -122,20 +123,20 @@ def _reason(folder: Path, error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _refusal(folder: Path, reason: str) -> EnvironmentFault:
+def _folder_error(folder: Path, reason: str) -> EnvironmentFault:
     return EnvironmentFault(
-        f"the slots of this machine need a directory that is yours alone, and {folder} is not used: {reason}",
-        remedy=f"Remove it, or make it yours (chmod 700 {folder}); or name another: {VARIABLE}=~/.overnight-slots",
+        f"the locks of this machine's slots need a directory that only you can enter; cannot use {folder}: {reason}",
+        remedy=f"Remove it, or make it yours alone (chmod 700 {folder}), or use another: {VARIABLE}=~/.overnight-slots",
     )
 
 
-class _Wait:
-    """Tells the person, once in a while, who holds what is waited for.
+class _WaitWarning:
+    """Warning, repeated from time to time, about the processes that hold the locks.
 
     Args:
-        folder: The open folder of the locks.
-        names: Of the locks.
-        place: What the folder is called.
+        folder: Descriptor of the directory of the locks.
+        names: Names of the locks.
+        place: Path of the directory.
     """
 
     def __init__(self, folder: int, names: Iterable[str], place: Path) -> None:
@@ -143,41 +144,41 @@ class _Wait:
         self._names = names
         self._place = place
         self._began = time.monotonic()
-        self._next_word = self._began + _WORD_S
+        self._next_warning = self._began + _WARN_AFTER_S
 
-    def tell(self) -> None:
+    def warn_if_due(self) -> None:
         now = time.monotonic()
-        if now < self._next_word:
+        if now < self._next_warning:
             return
-        self._next_word = now + _WORD_AGAIN_S
+        self._next_warning = now + _WARN_AGAIN_S
         holders = _holders(self.folder, self._names)
         others = [process for process in holders if process != os.getpid()]
         if holders and not others:
             return
         _LOG.warning(
-            "waiting for a free slot of this machine for %.0f s; others hold them (%s): %s",
+            "waited %.0f s for a free slot of this machine; other processes hold the slots (%s): %s",
             now - self._began,
             self._place,
-            ", ".join(map(_described, others)) or "this system does not say which processes",
+            ", ".join(map(_describe_process, others)) or "unknown processes, as this system does not list them",
         )
 
 
-def _wait_for(names: list[str], held: contextlib.ExitStack, closing: threading.Event, wait: _Wait) -> bool:
-    """Locks one of some files, until `held` is closed. Whether none was free at first."""
+def _lock_any(names: list[str], held: contextlib.ExitStack, closing: threading.Event, warning: _WaitWarning) -> bool:
+    """Lock one of the files until `held` is closed; return whether none was free at first."""
     has_waited = False
     while not closing.is_set():
         for name in names:
-            if (lock := _locked(wait.folder, name)) is not None:
+            if (lock := _try_lock(warning.folder, name)) is not None:
                 held.callback(os.close, lock)
                 return has_waited
         has_waited = True
-        wait.tell()
-        time.sleep(_LOOK_S)
+        warning.warn_if_due()
+        time.sleep(_POLL_S)
     return has_waited
 
 
-def _locked(folder: int, name: str) -> int | None:
-    """A descriptor of a file, locked; None if somebody else has locked it."""
+def _try_lock(folder: int, name: str) -> int | None:
+    """Return a descriptor of a file, locked; None if another process holds the lock."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     lock = os.open(name, flags, 0o600, dir_fd=folder)
     try:
@@ -189,24 +190,24 @@ def _locked(folder: int, name: str) -> int | None:
 
 
 def _holders(folder: int, names: Iterable[str]) -> list[int]:
-    """Ids of the processes that hold any of the locks, as far as the system tells."""
+    """Return the ids of the processes that hold any of the locks, as far as the system reports them."""
     wanted = set()
     for name in names:
         with contextlib.suppress(OSError):
             found = os.stat(name, dir_fd=folder, follow_symlinks=False)
             wanted.add(f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}")
     held = set()
-    # Lines such as `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`; macOS has no such file.
+    # Lines look like `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`; macOS has no such file.
     with contextlib.suppress(OSError), open("/proc/locks") as file:
         fields = [line.split() for line in file]
         held = {int(line[4]) for line in fields if line[1] == "FLOCK" and line[5] in wanted}
     return sorted(held)
 
 
-def _described(process: int) -> str:
-    """`process 4711 (overnight run toy.py)`."""
+def _describe_process(process: int) -> str:
+    """Return, for instance, `process 4711 (overnight run toy.py)`."""
     try:
         command = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
         command = ""
-    return f"process {process}" + (f" ({command[:_COMMAND]})" if command else "")
+    return f"process {process}" + (f" ({command[:_COMMAND_CHARS]})" if command else "")

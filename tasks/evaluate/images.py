@@ -1,4 +1,4 @@
-"""Images of problems: the sandbox image with what a problem adds to it, made once, by copying, without network."""
+"""Build images of problems: the sandbox image plus a problem's packages and files, built once, without network."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tasks.evaluate.interpreter import Interpreter, examine
 from tasks.evaluate.runner.additions import FILES, PACKAGES
 
 NAME = "overnight-problem"
-"""The images' repository; the tag is a hash of what is in them."""
+"""Repository name of the images; the tag is a hash of their content."""
 
 BASE_LABEL = "overnight.base"
-"""The sandbox image that it was made from; by this label all of them are found."""
+"""Label that holds the name of the sandbox image it was built from; all images of problems have it."""
 
 _COPY_FILES = f"COPY files/ {FILES}/\n"
 
-# Compiled, which only reads them: in a sandbox nothing can be written, and every process would do it again.
+# Compiled to bytecode, which does not run them: a sandbox cannot write, so every process would compile them again.
 _COPY_PACKAGES = f"""\
 USER 0:0
 COPY packages/ {PACKAGES}/
@@ -36,40 +36,42 @@ RUN ["python3", "-I", "-c", "import compileall; compileall.compile_dir('{PACKAGE
 def with_packages(
     engine: Engine,
     base: str,
-    needs: Dependencies,
+    dependencies: Dependencies,
     note: Callable[[str], None] = lambda _: None,
 ) -> str:
-    """Name of an image that has the packages, on a Python that will do; it is made if there is none yet.
+    """Return the name of an image with the packages, for a suitable Python; build it if it does not exist.
 
     Args:
-        engine: That has the base.
-        base: The sandbox image.
-        needs: The packages and the versions of Python that will do. Where the base has them, nothing is added.
-        note: Is told what takes long.
+        engine: Engine that has the base image.
+        base: Name of the sandbox image.
+        dependencies: Packages and versions of Python that the problem requires. Packages that the base has are not
+            added.
+        note: Called with a message before each slow step.
 
     Raises:
-        SpecificationError: If there are no such packages, or the base's Python will not do.
-        EnvironmentFault: If the base has no Python, or packages cannot be fetched.
-        SandboxUnavailable: If the engine does not answer, lacks the base, or cannot make it.
+        SpecificationError: If no such packages exist, or the base's Python is not suitable.
+        EnvironmentFault: If the base has no Python, or the packages cannot be fetched.
+        SandboxUnavailable: If the engine does not answer, lacks the base image, or cannot build the image.
     """
     base_id = engine.require_image(base)
-    # What was asked for, of which index: who asks for the same again gets what was found then.
-    name = _name([base_id, _COPY_PACKAGES, needs.python, indexes.fingerprint(), *needs.packages])
+    # The name depends on the requirements and the index, not on the versions found, so equal requirements get the
+    # versions that were found the first time.
+    name = _name([base_id, _COPY_PACKAGES, dependencies.python, indexes.fingerprint(), *dependencies.packages])
     if engine.has_image(name):
         return name
     interpreter = examine(engine, base)
-    interpreter.require(needs.python)
-    if interpreter.has(needs.packages):
+    interpreter.require(dependencies.python)
+    if interpreter.has(dependencies.packages):
         _build(engine, name, base, "", lambda _: None)
         return name
     note(
-        f"fetching {', '.join(needs.packages)} for the sandbox's Python {interpreter.version}, once, "
+        f"fetching {', '.join(dependencies.packages)} for the sandbox's Python {interpreter.version}, once, "
         f"{indexes.describe()}"
     )
-    lock = packages.resolve(needs.packages, interpreter)
+    lock = packages.resolve(dependencies.packages, interpreter)
     locked = _name([base_id, _COPY_PACKAGES, lock])
     if not engine.has_image(locked):
-        _build_with_packages(engine, locked, base, needs, lock, interpreter, note)
+        _build_with_packages(engine, locked, base, dependencies, lock, interpreter, note)
     engine.tag(locked, name)
     return name
 
@@ -78,24 +80,26 @@ def _build_with_packages(
     engine: Engine,
     name: str,
     base: str,
-    needs: Dependencies,
+    dependencies: Dependencies,
     lock: str,
     interpreter: Interpreter,
     note: Callable[[str], None],
 ) -> None:
-    """Fetch the wheels of a lock and make an image with them."""
+    """Fetch the wheels of a lock and build an image with them."""
     with tempfile.TemporaryDirectory(prefix="overnight-") as folder:
-        packages.fetch(needs.packages, lock, interpreter, Path(folder))
-        note("making an image with them, once")
-        _build(engine, name, base, _COPY_PACKAGES, lambda archive: archive.add(folder, "packages", filter=_as_root_s))
+        packages.fetch(dependencies.packages, lock, interpreter, Path(folder))
+        note("building an image with them, once")
+        _build(
+            engine, name, base, _COPY_PACKAGES, lambda archive: archive.add(folder, "packages", filter=_owned_by_root)
+        )
 
 
 def with_files(engine: Engine, base: str, files: Sequence[File]) -> str:
-    """Name of an image that holds the files; it is made if there is none yet.
+    """Return the name of an image with the files; build it if it does not exist.
 
     Raises:
-        SpecificationError: If the files cannot lie in one folder.
-        SandboxUnavailable: If the engine does not answer, lacks the base, or cannot make it.
+        SpecificationError: If the files cannot be in one directory.
+        SandboxUnavailable: If the engine does not answer, lacks the base image, or cannot build the image.
     """
     require_distinct(files)
     name = _name([engine.require_image(base), _COPY_FILES, *(f"{file.hash} {file.path}" for file in files)])
@@ -105,7 +109,7 @@ def with_files(engine: Engine, base: str, files: Sequence[File]) -> str:
 
 
 def _name(content: Sequence[str]) -> str:
-    """Return the name of an image with this content; written so that no other list of parts reads the same."""
+    """Return the name of an image with this content; JSON keeps different lists of parts distinct."""
     return f"{NAME}:{hashlib.sha256(json.dumps(list(content)).encode()).hexdigest()}"
 
 
@@ -119,7 +123,7 @@ def _build(engine: Engine, name: str, base: str, recipe: str, fill: Callable[[ta
 
 
 def _add_files(archive: tarfile.TarFile, files: Sequence[File]) -> None:
-    """Every file may be read and run by all, and written by none."""
+    """Add the files, readable and executable by everybody; the sandbox's file system is read-only."""
     for file in files:
         _add(archive, str(PurePosixPath("files", file.path)), file.content)
 
@@ -130,7 +134,7 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     archive.addfile(member, io.BytesIO(content))
 
 
-def _as_root_s(member: tarfile.TarInfo) -> tarfile.TarInfo:
+def _owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.uid = member.gid = 0
     member.uname = member.gname = "root"
     member.mode |= 0o755 if member.isdir() else 0o644

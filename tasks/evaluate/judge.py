@@ -1,6 +1,7 @@
-"""From what a runner sent to a verdict. Pure: nothing here runs, imports or believes anything of the candidate.
+"""Convert a runner's reply to a verdict, by pure functions that neither run nor import nor trust anything of the
+candidate.
 
-Of the three parts of a reply the header is the runner's word; what the candidate reported and printed is hostile text.
+The header of a reply comes from the runner; the other two parts, the candidate's report and output, are hostile text.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from schemas.job import Job
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate import delivery
 
-_ERROR = 2000
-"""Characters of an error's text that are kept."""
+_ERROR_CHARS = 2000
+"""Maximum length of a verdict's error text, characters."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What a terminal or a page might obey: control characters but newline and tab, and marks that reverse text."""
+"""Characters that a terminal or a web page might interpret: control characters other than newline and tab, and marks
+that reverse text; also surrogates."""
 
-_CONFINED = frozenset({"PermissionError", "OSError", "FileNotFoundError", "BlockingIOError"})
-"""Errors that a candidate meets where it touches what a sandbox does not have."""
+_CONFINEMENT_ERRORS = frozenset({"PermissionError", "OSError", "FileNotFoundError", "BlockingIOError"})
+"""Names of errors that a candidate gets if it uses something that the sandbox does not offer."""
 
 _LOADING = "while it was loaded"
 
@@ -32,17 +34,17 @@ _HINT = " [a candidate has no network, no files to write, and cannot start other
 
 
 class ReplyFault(Exception):
-    """The runner's own header is not what a runner writes: a fault of ours."""
+    """The header is not one that a runner writes, which is a fault of ours."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back for one candidate.
+    """Reply of the runner for one candidate.
 
     Attributes:
-        header: JSON of the runner's own making.
-        results: What the candidate reported.
-        output: What it printed.
+        header: JSON written by the runner.
+        results: The candidate's report.
+        output: The candidate's output.
     """
 
     header: bytes
@@ -52,21 +54,21 @@ class Reply:
 
 @dataclass(frozen=True)
 class Header:
-    """What the runner saw; see `runner/fork_server.py`.
+    """The runner's observations; see `runner/supervisor.py`.
 
     Attributes:
-        number: Of the request that this answers.
-        broken: The bound that it broke: `wall`, `output`, `results`; `starved` where others kept it from running for
-            longer than anybody waits; empty if none.
-        status: The child's exit code; minus the signal's number if one killed it.
-        wall_s: Seconds from the lock-down to the end.
-        cpu_s: Seconds of processor time of all its processes.
+        number: Number of the request that this answers.
+        broken: Limit that the candidate broke: `wall`, `output` or `results`; `starved` if other programs kept it from
+            running until the maximum extension; empty if none.
+        status: Exit code of the child; the negated signal number if a signal killed it.
+        wall_s: Time from the lock-down to the end, seconds.
+        cpu_s: Processor time of all its processes, seconds.
         peak_mib: Peak resident memory of its largest process, MiB.
-        input_wall_s: Seconds for each input that was finished.
+        input_wall_s: Seconds for each finished input.
         loaded: Whether the program was loaded.
-        memory_kills: Processes that the kernel killed for want of memory.
-        evolved_status: In a split evaluation, exit code of the process that had the evolved function.
-        starved_s: Seconds by which its last deadline was put off, because others kept it from running.
+        memory_kills: Number of processes that the kernel killed because memory ran out.
+        evolved_status: Exit code of the evolved functions' process in isolated evaluation.
+        starved_s: Seconds by which its last deadline was extended, because other programs kept it from running.
     """
 
     number: int
@@ -83,10 +85,10 @@ class Header:
 
 
 def read_header(data: bytes) -> Header:
-    """Parses a header.
+    """Parse a header.
 
     Raises:
-        ReplyFault: If it is none.
+        ReplyFault: If it is not a valid header.
     """
     try:
         fields = json.loads(data)
@@ -96,11 +98,11 @@ def read_header(data: bytes) -> Header:
 
 
 def judge(reply: Reply, job: Job) -> Verdict:
-    """The verdict on one candidate.
+    """Return the verdict on one candidate.
 
     Args:
-        reply: What came back.
-        job: What was asked.
+        reply: The runner's reply.
+        job: Job that the candidate was run for.
 
     Raises:
         ReplyFault: If the runner's header is malformed.
@@ -111,7 +113,7 @@ def judge(reply: Reply, job: Job) -> Verdict:
     return Verdict(
         outcome=outcome,
         scores=scores,
-        error=clean(error)[:_ERROR],
+        error=clean(error)[:_ERROR_CHARS],
         wall_s=header.wall_s,
         cpu_s=header.cpu_s,
         peak_mib=header.peak_mib,
@@ -122,7 +124,7 @@ def judge(reply: Reply, job: Job) -> Verdict:
 
 
 def clean(text: str) -> str:
-    """The text as valid UTF-8 without anything a terminal would obey."""
+    """Return the text as valid UTF-8, with each character that a terminal might interpret replaced by `�`."""
     return _CONTROL.sub("�", text)
 
 
@@ -130,8 +132,8 @@ _Decision = tuple[Outcome, tuple[float, ...], str]
 
 
 def _decide(header: Header, results: bytes, job: Job) -> _Decision:
-    """The runner's own observations first; the candidate's report counts only where they leave it standing."""
-    where = _place(header, job)
+    """Decide by the runner's observations first; the candidate's report only counts if they do not rule it out."""
+    where = _describe_position(header, job)
     limits, cpu_s = job.limits, delivery.cpu_limit(job)
     if header.broken == "output":
         return Outcome.OUTPUT_LIMIT, (), f"printed more than {limits.output_kib} KiB {where}"
@@ -139,33 +141,37 @@ def _decide(header: Header, results: bytes, job: Job) -> _Decision:
         return Outcome.BAD_SCORE, (), "wrote more into the result channel than any report can hold"
     report = _read_report(results, header, job)
     if header.memory_kills and (header.broken or report[0] is not Outcome.SCORED):
-        # Whatever came of it afterwards: a process of its own that waited for the one that was killed, for instance.
+        # Whatever happened afterwards: for instance, another of its processes may have waited for the killed one.
         return Outcome.OUT_OF_MEMORY, (), f"used more than {limits.memory_mib} MiB {where}"
     if header.broken == "wall":
-        return Outcome.TIMED_OUT, (), f"took more than {limits.wall_s:g} s of wall clock {where}{_uncounted(header)}"
+        return (
+            Outcome.TIMED_OUT,
+            (),
+            f"took more than {limits.wall_s:g} s of wall clock {where}{_starvation_note(header)}",
+        )
     if header.cpu_s > cpu_s or -signal.SIGXCPU in (header.status, header.evolved_status):
         return Outcome.TIMED_OUT, (), f"took more than {cpu_s:g} s of processor time {where}"
     if header.broken == "starved":
         return Outcome.SANDBOX_ERROR, (), f"the machine is too busy: it got no processor for {header.starved_s:.0f} s"
     if header.status:
-        return Outcome.CRASHED, (), f"{_ending(header.status)} {where}"
+        return Outcome.CRASHED, (), f"{_describe_exit(header.status)} {where}"
     return report
 
 
-def _uncounted(header: Header) -> str:
-    """Tells of time that did not count, where that is worth a word."""
+def _starvation_note(header: Header) -> str:
+    """Return a note on the time that did not count; empty if it is less than a second."""
     if header.starved_s < 1:
         return ""
     return f", not counting {header.starved_s:.1f} s in which other programs kept it from running"
 
 
-def _ending(status: int) -> str:
+def _describe_exit(status: int) -> str:
     return f"killed by {_signal_name(-status)}" if status < 0 else f"exited with code {status}"
 
 
 def _read_report(results: bytes, header: Header, job: Job) -> _Decision:
-    """What the candidate claims: one score for each input, or the first thing that went wrong."""
-    # The first line is the lock-down's, and empty; after the last newline stands nothing.
+    """Parse the candidate's report: one score for each input, or the first failure."""
+    # The first line, written after the lock-down, is empty; nothing may follow the last newline.
     lines, rest = results.split(b"\n")[1:-1], results.rpartition(b"\n")[2]
     if not lines:
         return Outcome.CRASHED, (), f"ended itself with exit code 0 {_LOADING}"
@@ -180,9 +186,9 @@ def _read_report(results: bytes, header: Header, job: Job) -> _Decision:
         if fault:
             return Outcome.BAD_SCORE, (), f"expected one finite number, got {fault} {where}"
         scores.append(score)
-        if said := _shortfall(scores, where, job):
-            # Here it ends, whatever else was reported: only these scores say whether the rest is skipped.
-            return Outcome.REJECTED, tuple(scores), said
+        if message := _describe_shortfall(scores, where, job):
+            # The report ends here, whatever else it contains: only these scores determine whether the rest is skipped.
+            return Outcome.REJECTED, tuple(scores), message
     if len(lines) - 1 > len(job.inputs) or rest:
         return Outcome.BAD_SCORE, (), f"reported more than the {len(job.inputs)} scores that were asked for"
     if len(scores) < len(job.inputs):
@@ -190,24 +196,24 @@ def _read_report(results: bytes, header: Header, job: Job) -> _Decision:
     return Outcome.SCORED, tuple(scores), ""
 
 
-def _shortfall(scores: Sequence[float], where: str, job: Job) -> str:
-    """How the last score falls below the threshold of its input, in words; empty if it does not.
+def _describe_shortfall(scores: Sequence[float], where: str, job: Job) -> str:
+    """Describe how the last score falls below the threshold of its input; empty if it does not.
 
-    Such a program is rejected and has no score. Whatever stood for the inputs that were skipped would be made up: the
-    scores on the first inputs reduced alone are not comparable with those of programs that had the hard inputs, too,
-    and may win; a worst score is not known. And a program of which some scores are unknown has no signature.
+    Such a program is rejected and has no score. Any value for the skipped inputs would be invented: the reduced scores
+    of the first inputs alone are not comparable with those of programs that also ran the hard inputs, and might win; a
+    worst possible score is not known. And a program with unknown scores has no signature.
     """
-    place = len(scores) - 1
-    threshold = job.thresholds[place] if place < len(job.thresholds) else None
-    if threshold is None or scores[place] >= threshold:
+    index = len(scores) - 1
+    threshold = job.thresholds[index] if index < len(job.thresholds) else None
+    if threshold is None or scores[index] >= threshold:
         return ""
     rest = len(job.inputs) - len(scores)
     skipped = f"; {rest} more {'input was' if rest == 1 else 'inputs were'} skipped" if rest else ""
-    return f"scored {scores[place]!r}, below the threshold of {threshold:g}, {where}{skipped}"
+    return f"scored {scores[index]!r}, below the threshold of {threshold:g}, {where}{skipped}"
 
 
 def _read_record(line: bytes) -> dict[str, Any]:
-    """One line of a report; empty if it is none."""
+    """Parse one line of a report; return an empty dict if it is not a JSON object."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -216,8 +222,8 @@ def _read_record(line: bytes) -> dict[str, Any]:
 
 
 def _read_score(value: Any) -> tuple[float, str]:
-    """The score, or what is wrong with it."""
-    # The exact types: a truth value is an int to isinstance.
+    """Return the score, and a description of what is wrong with it; empty if nothing is."""
+    # Exact types are compared, because a bool passes isinstance of int.
     if type(value) not in (int, float):
         return 0.0, type(value).__name__
     try:
@@ -228,51 +234,55 @@ def _read_score(value: Any) -> tuple[float, str]:
 
 
 def _read_failure(record: dict[str, Any], where: str, header: Header, job: Job) -> _Decision:
-    """A record that is no score."""
+    """Decide on a record that is not a score."""
     if record.get("gone") is True:
-        return Outcome.CRASHED, (), f"the evolved function's process {_going(header.evolved_status)} {where}"
+        return (
+            Outcome.CRASHED,
+            (),
+            f"the evolved function's process {_describe_evolved_exit(header.evolved_status)} {where}",
+        )
     if record.get("out_of_memory") is True:
         return Outcome.OUT_OF_MEMORY, (), f"used more than {job.limits.memory_mib} MiB {where}"
     if isinstance(found := record.get("not_a_number"), str):
         return Outcome.BAD_SCORE, (), f"expected one finite number, got {_shorten(found, 300)} {where}"
     if isinstance(error := record.get("error"), dict):
-        return Outcome.CRASHED, (), _describe(error, where)
+        return Outcome.CRASHED, (), _describe_error(error, where)
     return Outcome.BAD_SCORE, (), f"the report is not what a program's score makes {where}"
 
 
-def _going(status: int) -> str:
-    """How the process of the evolved function went; the runner's own kill came after it had stopped answering."""
+def _describe_evolved_exit(status: int) -> str:
+    """Describe how the evolved functions' process ended; a SIGKILL was the runner's own, after it stopped answering."""
     if status == -signal.SIGKILL:
         return "closed its channel"
-    return _ending(status) if status else "ended itself with exit code 0"
+    return _describe_exit(status) if status else "ended itself with exit code 0"
 
 
-def _describe(error: dict[str, Any], where: str) -> str:
-    """`ZeroDivisionError: division by zero, in line 12 (return 1 / 0), on input 1 of 6 (500, 1)`."""
+def _describe_error(error: dict[str, Any], where: str) -> str:
+    """Return, such as `ZeroDivisionError: division by zero, in line 12 (return 1 / 0), on input 1 of 6 (500, 1)`."""
     texts = {key: value for key in _WIDTHS if isinstance(value := error.get(key), str)}
     kind, text, code = (_shorten(texts.get(key, ""), width) for key, width in _WIDTHS.items())
-    said = f"{kind}: {text}" if text else kind
-    if kind in _CONFINED:
-        said += _HINT
+    message = f"{kind}: {text}" if text else kind
+    if kind in _CONFINEMENT_ERRORS:
+        message += _HINT
     line = error.get("line")
     if type(line) is int and line > 0:
-        said += f", in line {line}" + (f" ({code})" if code else "")
-    return f"{said}, {where}"
+        message += f", in line {line}" + (f" ({code})" if code else "")
+    return f"{message}, {where}"
 
 
 _WIDTHS = {"type": 100, "text": 1400, "code": 200}
-"""Characters of an error's parts, so that the line and the input are never cut off."""
+"""Maximum lengths of an error's parts, characters, so that the line and the input are never cut off."""
 
 
-def _place(header: Header, job: Job) -> str:
-    """Where it was when it ended."""
+def _describe_position(header: Header, job: Job) -> str:
+    """Describe which input the candidate was running when it ended."""
     if not header.loaded:
         return _LOADING
     return _input_name(len(header.input_wall_s), job)
 
 
 def _input_name(index: int, job: Job) -> str:
-    """Names an input by its place and its arguments."""
+    """Name an input by its position and its arguments."""
     if index >= len(job.inputs):
         return "after its last input"
     return f"on input {index + 1} of {len(job.inputs)} ({_shorten(str(job.inputs[index]), 120)})"

@@ -1,4 +1,4 @@
-"""Whose a container is: the process that started it, and whether that process is gone."""
+"""Label containers with the process that started them, and find out whether that process is gone."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 
 def owner() -> str:
-    """This process, as a label: host, namespace of process ids, process id, and when it started: ids come again."""
-    return f"{socket.gethostname()} {_namespace()} {os.getpid()} {_started(os.getpid())}"
+    """Return a label of this process: host, namespace of process ids, process id and start time, as ids are reused."""
+    return f"{socket.gethostname()} {_namespace()} {os.getpid()} {_start_time(os.getpid())}"
 
 
 def is_dead(label: str) -> bool:
-    """Whether the process that a label names is known to be gone; one that cannot be seen from here is not."""
+    """Return whether the labelled process is known to be gone; False if it cannot be seen from here."""
     host, _, rest = label.partition(" ")
     namespace, _, rest = rest.partition(" ")
     pid, _, started = rest.partition(" ")
@@ -25,19 +25,19 @@ def is_dead(label: str) -> bool:
             os.kill(int(pid), 0)
         except ProcessLookupError:
             return True
-    return _started(int(pid)) != started
+    return _start_time(int(pid)) != started
 
 
 def _namespace() -> str:
-    """Two containers may have one name for their host, and each counts its processes from 1."""
+    """Return the namespace of process ids: containers may share a host name, and each numbers processes from 1."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
         return "-"
 
 
-def _started(pid: int) -> str:
-    """When a process started, in the kernel's ticks since boot; empty where there is no /proc."""
+def _start_time(pid: int) -> str:
+    """Return the start time of a process, in ticks since boot; empty if there is no /proc."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:

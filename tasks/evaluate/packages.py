@@ -1,6 +1,6 @@
-"""Packages for an image, fetched on this machine as wheels and unpacked: nothing of a package runs here.
+"""Fetch packages for an image as wheels, and unpack them on this machine; no code of a package runs here.
 
-uv finds what fits the Python of the image, which is not the one that asks. The only module that imports `uv`.
+uv resolves them for the Python of the image, not for this process's. Only this module imports `uv`.
 """
 
 from __future__ import annotations
@@ -16,42 +16,42 @@ from tasks.evaluate import indexes
 from tasks.evaluate.interpreter import Interpreter
 
 _NO_SOLUTION = 1
-"""uv's exit code where what is asked for does not exist or does not fit; 2 is any other failure."""
+"""Exit code of uv if the packages do not exist or do not fit; 2 is any other failure."""
 
-_COMPLAINT = 2000
-"""Characters of what uv said that are shown."""
+_STDERR_CHARS = 2000
+"""Maximum length of uv's message in an error, characters."""
 
 
 def resolve(dependencies: Sequence[str], interpreter: Interpreter) -> str:
-    """Look up which wheels the dependencies need, and return them with versions and hashes, as `requirements.txt`.
+    """Resolve the wheels that the dependencies need; return them with versions and hashes, as a `requirements.txt`.
 
     Raises:
-        SpecificationError: If there are no wheels that fit.
-        EnvironmentFault: If they cannot be looked up.
+        SpecificationError: If no suitable wheels exist.
+        EnvironmentFault: If the index cannot be reached.
     """
-    wanted = "".join(f"{one}\n" for one in dependencies)
+    wanted = "".join(f"{dependency}\n" for dependency in dependencies)
     flags = ["--generate-hashes", "--no-header", "--no-annotate", "--no-strip-markers", "-"]
     return _uv("compile", flags, dependencies, interpreter, wanted)
 
 
 def fetch(dependencies: Sequence[str], lock: str, interpreter: Interpreter, folder: Path) -> None:
-    """Download the wheels of a lock and unpack them into a folder; each must have one of the hashes that it names.
+    """Download the wheels of a lock and unpack them into a directory; each must have one of the hashes in the lock.
 
     Args:
-        dependencies: What the lock was made from, for errors.
-        lock: As `resolve` returns it.
-        interpreter: The Python that they are for.
-        folder: Where to.
+        dependencies: Dependencies that the lock was resolved from, for error messages.
+        lock: Lock returned by `resolve`.
+        interpreter: Python of the image.
+        folder: Target directory.
 
     Raises:
-        SpecificationError: If there are no such wheels any more, or they are others by now.
-        EnvironmentFault: If they cannot be fetched.
+        SpecificationError: If the wheels no longer exist, or have changed.
+        EnvironmentFault: If the wheels cannot be fetched.
     """
     _uv("install", ["--require-hashes", "--target", str(folder), "-r", "-"], dependencies, interpreter, lock)
 
 
-def _uv(verb: str, flags: Sequence[str], dependencies: Sequence[str], interpreter: Interpreter, given: str) -> str:
-    """Run uv away from any folder of a problem, so that it finds no settings there, and return what it prints."""
+def _uv(verb: str, flags: Sequence[str], dependencies: Sequence[str], interpreter: Interpreter, stdin: str) -> str:
+    """Run uv in an empty directory, where it finds no settings of a problem, and return its standard output."""
     from uv import find_uv_bin
 
     command = [find_uv_bin(), "pip", verb, "--only-binary", ":all:", "--no-progress", "--color", "never"]
@@ -59,28 +59,28 @@ def _uv(verb: str, flags: Sequence[str], dependencies: Sequence[str], interprete
     command += ["--python-platform", interpreter.platform, *indexes.flags(), *flags]
     with tempfile.TemporaryDirectory(prefix="overnight-") as neutral:
         done = subprocess.run(
-            command, cwd=neutral, env=indexes.environment(), input=given, capture_output=True, text=True, check=False
+            command, cwd=neutral, env=indexes.environment(), input=stdin, capture_output=True, text=True, check=False
         )
     if done.returncode:
-        raise _fault(dependencies, interpreter, done.returncode, done.stderr)
+        raise _error(dependencies, interpreter, done.returncode, done.stderr)
     return done.stdout
 
 
-def _fault(dependencies: Sequence[str], interpreter: Interpreter, code: int, complaint: str) -> OvernightError:
-    said = complaint[complaint.find("error: ") :].removeprefix("error: ").strip()[-_COMPLAINT:]
+def _error(dependencies: Sequence[str], interpreter: Interpreter, code: int, stderr: str) -> OvernightError:
+    reason = stderr[stderr.find("error: ") :].removeprefix("error: ").strip()[-_STDERR_CHARS:]
     message = (
-        f"{', '.join(dependencies)} cannot be had as wheels for Python {interpreter.version} of image "
-        f"{interpreter.image} ({interpreter.platform}), {indexes.describe()}:\n{said}"
+        f"cannot get wheels of {', '.join(dependencies)} for Python {interpreter.version} of image "
+        f"{interpreter.image} ({interpreter.platform}), {indexes.describe()}:\n{reason}"
     )
     if code == _NO_SOLUTION:
         return SpecificationError(
             message,
-            remedy="Correct `dependencies` in the `# /// script` block, say where the wheels are "
-            "(UV_FIND_LINKS=FOLDER, UV_DEFAULT_INDEX=URL, or pip's settings), or name an image that has them: "
+            remedy="Correct `dependencies` in the `# /// script` block, set where to look for wheels "
+            "(UV_FIND_LINKS=FOLDER, UV_DEFAULT_INDEX=URL, or pip's settings), or use an image that has the packages: "
             "--set sandbox.image=NAME",
         )
     return EnvironmentFault(
         message,
-        remedy="Look at the network, or say where the wheels are: UV_FIND_LINKS=FOLDER, UV_DEFAULT_INDEX=URL, or pip's "
-        "settings; or name an image that has them: --set sandbox.image=NAME",
+        remedy="Check the network, or set where to look for wheels (UV_FIND_LINKS=FOLDER, UV_DEFAULT_INDEX=URL, or "
+        "pip's settings), or use an image that has the packages: --set sandbox.image=NAME",
     )

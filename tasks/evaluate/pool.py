@@ -1,4 +1,4 @@
-"""A pool of slots for one job: many threads ask, each waits for a free slot."""
+"""Pools of sandbox containers for one job; many threads ask, each waits for a free container."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tasks.evaluate.sandbox import Channel
 
 
 class SandboxPool:
-    """A `Sandbox` of several slots.
+    """A `Sandbox` of several containers.
 
     Attributes:
-        job: What its programs are judged on; other inputs are another pool.
+        job: The job that programs are evaluated on; other inputs need another pool.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class SandboxPool:
 
     @property
     def versions(self) -> dict[str, str]:
-        """Of Python and numpy, where it is there, in the image."""
+        """Versions of Python and numpy in the image, as far as it has them."""
         return dict(self._slots[0].versions)
 
     @property
     def starts(self) -> int:
-        """Containers started so far: one for each slot, and one for each that was lost."""
+        """Number of containers started so far: one for each slot, and one for each that was lost."""
         return sum(slot.starts for slot in self._slots)
 
     def evaluate(self, source: str) -> Verdict:
@@ -67,17 +67,17 @@ class SandboxPool:
             self._free.put(None)
             return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
         try:
-            with self._machine.one(self._closing):
+            with self._machine.acquire(self._closing):
                 return slot.evaluate(source)
         finally:
             self._free.put(None if self._closing.is_set() else slot)
 
     def close(self) -> None:
-        """Ends every container and waits until all are removed; more than once is fine."""
+        """End every container and wait until all are removed; calling it again does nothing."""
         if self._closing.is_set():
             return
         self._closing.set()
-        # Whoever waits for a slot takes this, and passes it on.
+        # Each thread that waits for a slot takes this and puts it back.
         self._free.put(None)
         with ThreadPoolExecutor(len(self._slots)) as closers:
             list(closers.map(ContainerWorker.close, self._slots))
@@ -93,14 +93,14 @@ class SandboxPool:
 
 
 class FreshContainerPool:
-    """A `Sandbox` that has a container of its own for every program; none is started before it is needed.
+    """A `Sandbox` with a fresh container for every program, started when it is needed.
 
     Args:
-        job: What programs are judged on.
-        launch: Starts one.
-        slots: How many the run has; as many as there are cores by default.
+        job: The job that programs are evaluated on.
+        launch: Starts a container.
+        slots: Slots of the run; as many as there are cores by default.
         own_users: Whether each process of a candidate becomes a user of its own; False only for tests.
-        on_close: Called when the last is gone.
+        on_close: Called once the last container is gone.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class FreshContainerPool:
                 return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
             self._busy.add(slot)
         try:
-            with self._machine.one(self._closing):
+            with self._machine.acquire(self._closing):
                 return slot.evaluate(source)
         finally:
             slot.close()
@@ -156,13 +156,13 @@ def open_pool(
     labels: Mapping[str, str] | None = None,
     runtime: str | None = None,
 ) -> SandboxPool:
-    """Starts one container for each slot, all at once, and removes those that dead processes left.
+    """Start one container for each slot, all at once, and remove those that dead processes left.
 
     Args:
-        job: What programs are judged on.
-        image: A local image with Python 3.11 or later in it.
-        slots: How many; as many as there are cores by default.
-        labels: For the containers; `overnight.run` names the run.
+        job: The job that programs are evaluated on.
+        image: A local image with Python 3.11 or later.
+        slots: Number of containers; as many as there are cores by default.
+        labels: Labels of the containers; `overnight.run` names the run.
         runtime: An OCI runtime that the engine knows, such as `runsc`; the engine's own by default.
 
     Raises:
@@ -191,7 +191,7 @@ def open_fresh_pool(
     labels: Mapping[str, str] | None = None,
     runtime: str | None = None,
 ) -> FreshContainerPool:
-    """A sandbox that starts a container for every program; the engine is not asked before the first.
+    """Make a sandbox with a fresh container for every program; the engine is not asked before the first.
 
     Args: as for `open_pool`.
     """
@@ -200,12 +200,12 @@ def open_fresh_pool(
 
 
 def host_slots(wanted: int | None) -> HostSlots:
-    """The machine's slots for one that wants so many: as many as there are cores, and more only for who asks for it."""
+    """Return the host's slots: as many as there are cores, or `wanted` if that is more."""
     return HostSlots(max(wanted or 0, os.cpu_count() or 1))
 
 
 class _LateEngine:
-    """An engine that is connected to when it is needed."""
+    """An engine to which a connection is made when it is needed."""
 
     def __init__(self, setup: ContainerConfig) -> None:
         self._setup = setup

@@ -1,4 +1,4 @@
-"""What every sandbox is: the two protocols, and the errors between them."""
+"""Define the protocols of a sandbox and of the channel to a runner."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from schemas.outcome import Verdict
 
 
 class Sandbox(Protocol):
-    """Judges programs. Every implementation passes `tests/contract/test_sandbox.py`."""
+    """Judge of programs. Every implementation passes `tests/contract/test_sandbox.py`."""
 
     def evaluate(self, source: str) -> Verdict:
-        """Judges one program; waits until that is done.
+        """Judge one program, and wait for the verdict.
 
-        Thread-safe. Gives exactly one verdict, whatever dies: a candidate whose container was lost is tried once more,
-        then it is `sandbox_error`.
+        Thread-safe. It returns exactly one verdict, whatever dies: a candidate whose container was lost is run once
+        more, and is a `sandbox_error` if that fails, too.
 
         Args:
             source: The whole program: the specification with the candidate's body in place.
@@ -23,17 +23,17 @@ class Sandbox(Protocol):
         ...
 
     def close(self) -> None:
-        """Ends every container; evaluations under way become `sandbox_error`."""
+        """End every container; evaluations in progress become `sandbox_error`."""
         ...
 
 
 @dataclass(frozen=True)
 class Death:
-    """Why a runner is no longer there.
+    """Reason why a runner ended.
 
     Attributes:
-        reason: In words.
-        out_of_memory: Whether the kernel ended the whole container for want of memory.
+        reason: Description of the reason.
+        out_of_memory: Whether the kernel ended the whole container because memory ran out.
     """
 
     reason: str
@@ -41,21 +41,21 @@ class Death:
 
 
 class Channel(Protocol):
-    """A runner that was started, seen from the host: its standard input and output. For one thread at a time.
+    """Standard input and output of a started runner, as seen from the host. For one thread at a time.
 
-    Only `close` may be called from another thread; the others then end as if the runner had died.
+    Only `close` may be called from another thread; calls in progress then end as if the runner had died.
     """
 
     def send(self, data: bytes, *, timeout_s: float) -> None:
-        """Sends everything.
+        """Send all data.
 
         Raises:
-            OSError: If the runner or the engine is gone; TimeoutError if it does not read.
+            OSError: If the runner or the engine is gone; TimeoutError if the runner does not read.
         """
         ...
 
     def receive(self, *, timeout_s: float) -> bytes:
-        """The next piece of the runner's standard output; empty at its end.
+        """Return the next piece of the runner's standard output; empty at its end.
 
         Raises:
             OSError: As for `send`.
@@ -63,13 +63,13 @@ class Channel(Protocol):
         ...
 
     def death(self, *, since_s: float) -> Death:
-        """Why it ended, as far as can be known.
+        """Return why the runner ended, as far as is known.
 
         Args:
-            since_s: When the last candidate was sent, seconds since 1970.
+            since_s: Time at which the last candidate was sent, seconds since 1970.
         """
         ...
 
     def close(self) -> None:
-        """Ends the runner and whatever runs below it. More than once is fine."""
+        """End the runner and its descendants. It may be called more than once."""
         ...

@@ -1,4 +1,4 @@
-"""The host's end of the stream: Docker's demultiplexing, and frames out of pieces."""
+"""Parse the stream from a container on the host: demultiplex Docker's streams, and assemble frames."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ import struct
 from tasks.evaluate.runner.frames import LENGTH
 
 _STREAM = struct.Struct(">BxxxL")
-"""Before every piece of an attached container's output: which stream, and the piece's length."""
+"""Header of every piece of an attached container's output: number of the stream, and length of the piece."""
 
 _STDOUT, _STDERR = 1, 2
 
 MAX_FRAME = 64 * 2**20
-"""Bytes. A runner caps what it sends; a longer frame is a broken stream, not a long answer."""
+"""Maximum length of a frame, bytes. A runner caps its answers, so a longer frame means that the stream is broken."""
 
 
 class WireFault(Exception):
-    """The stream is not what the engine and the runner write."""
+    """The stream is not in the format of the engine or the runner."""
 
 
 class Demultiplexer:
-    """Takes an attached container's output apart into standard output and standard error."""
+    """Demultiplexer of an attached container's output into standard output and standard error."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """What `data` completes of either stream.
+        """Return the data that `data` completes of standard output and of standard error.
 
         Args:
-            data: The next piece from the socket, of any length.
+            data: Next piece from the socket, of any length.
 
         Raises:
-            WireFault: If it is no output of a container without a terminal.
+            WireFault: If it is not the output of a container without a terminal.
         """
         self._buffer += data
         streams: dict[int, bytearray] = {_STDOUT: bytearray(), _STDERR: bytearray()}
@@ -49,7 +49,7 @@ class Demultiplexer:
 
 
 class FrameBuffer:
-    """Frames out of a stream that comes in pieces."""
+    """Buffer that assembles frames from pieces of a stream."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -58,10 +58,10 @@ class FrameBuffer:
         self._buffer += data
 
     def take(self) -> bytes | None:
-        """The next frame, or None if it is not whole yet.
+        """Return the next frame, or None if it is not complete yet.
 
         Raises:
-            WireFault: If it claims to be longer than any runner's frame.
+            WireFault: If its declared length exceeds `MAX_FRAME`.
         """
         if len(self._buffer) < LENGTH.size:
             return None

@@ -12,13 +12,13 @@ from typing import Any
 import pyarrow as pa
 
 from schemas import problem_folder, tables
+from schemas.algorithm import Change, Join, Reset
 from schemas.bounded_parsing import parse_json
 from schemas.errors import HistoryError, SpecificationError
 from schemas.feedback import Feedback, latest_feedback
 from schemas.files import File, require_distinct
 from schemas.generation import Finalist, GenerationRecord, NightRecord, RunHistory, RunRecord, Step, StopReason
 from schemas.outcome import Outcome
-from schemas.population import Change, Join, Reset
 from schemas.problem import restore_problem
 from schemas.program import Program
 from tasks.history import rows
@@ -334,5 +334,5 @@ def _changes(blocks: Sequence[Block]) -> dict[int, tuple[Change, ...]]:
         rows_of_block = read_file(block.folder / "population.parquet").to_pylist()
         for row in sorted(rows_of_block, key=lambda row: (row["generation"], row["step"])):
             kind = Join if row["event"] == "joined" else Reset
-            found[row["generation"]].append(kind(row["island"], row["program_id"]))
+            found[row["generation"]].append(kind(rows.niche_of(row), row["program_id"]))
     return {number: tuple(changes) for number, changes in found.items()}

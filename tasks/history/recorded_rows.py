@@ -51,14 +51,14 @@ def read_since_reset(files: RunFiles) -> float:
     Raises:
         HistoryError: If a file is damaged.
     """
-    columns = ["night", "started_at", "ended_at", "reset_islands"]
+    columns = ["night", "started_at", "ended_at", "reset_islands", "reset_niches"]
 
     def read(blocks: Sequence[Block]) -> list[Row]:
         tables = [read_file(block.folder / "generation.parquet", columns=columns) for block in blocks]
         return [row for table in tables for row in table.to_pylist() if row["night"]]
 
     rows = files.steady(read)
-    resets = [row["ended_at"] for row in rows if row["reset_islands"]]
+    resets = [row["ended_at"] for row in rows if row["reset_islands"] or row.get("reset_niches")]
     spans: defaultdict[int, list[datetime]] = defaultdict(list)
     for row in rows:
         spans[row["night"]] += [max([moment, *resets]) for moment in (row["started_at"], row["ended_at"])]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from schemas.algorithm import Join, Reset
 from schemas.generation import GenerationRecord, NightRecord, RunRecord
 from schemas.outcome import count_outcomes
-from schemas.population import Join, Reset
 from schemas.program import Judged
 
 
@@ -46,7 +46,7 @@ def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> dict[s
         "index": candidate.index,
         "program_id": judged.id,
         "parent_ids": prompt.parent_ids,
-        "island": prompt.island,
+        "island": island_of(prompt.niche),
         "model": completion.model,
         "prompt": prompt.text,
         "completion": completion.text,
@@ -68,6 +68,7 @@ def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> dict[s
         "latency_s": completion.latency_s,
         "asked_at": completion.asked_at,
         "judged_at": record.ended_at,
+        "niche": prompt.niche,
     }
 
 
@@ -83,13 +84,25 @@ def population_rows(run_id: str, record: GenerationRecord) -> list[dict[str, Any
                 "run_id": run_id,
                 "generation": record.number,
                 "step": step,
-                "island": change.island,
+                "island": island_of(change.niche),
                 "event": "joined" if joined else "founded",
                 "program_id": program_id,
                 "cluster": signatures.get(program_id),
+                "niche": change.niche,
             }
         )
     return rows
+
+
+def island_of(niche: str) -> int | None:
+    """Return the number of an island; `None` for a niche of another kind."""
+    return int(niche) if niche.isdecimal() else None
+
+
+def niche_of(row: Mapping[str, Any]) -> str:
+    """Return the niche of a row of programs or of the population; version 0.1 wrote the number of an island only."""
+    niche = row.get("niche")
+    return str(row["island"]) if niche is None else niche
 
 
 def _cluster(scores: Sequence[float]) -> str:
@@ -101,6 +114,7 @@ def generation_row(run_id: str, record: GenerationRecord) -> dict[str, Any]:
     """A row of `tables.GENERATIONS`, of one that was committed or of an attempt that failed."""
     completions = [judged.candidate.completion for judged in record.judged]
     scores = [judged.score for judged in record.judged if judged.score is not None]
+    resets = [change.niche for change in record.changes if isinstance(change, Reset) and record.number]
     return {
         "run_id": run_id,
         "generation": record.number,
@@ -118,12 +132,13 @@ def generation_row(run_id: str, record: GenerationRecord) -> dict[str, Any]:
         "best_score": record.best.score,
         "best_program_id": record.best.id,
         "generation_best": max(scores, default=None),
-        "reset_islands": [change.island for change in record.changes if isinstance(change, Reset) and record.number],
+        "reset_islands": [int(niche) for niche in resets if niche.isdecimal()],
         "tokens_in": sum(completion.tokens_in for completion in completions),
         "tokens_out": sum(completion.tokens_out for completion in completions),
         "cost_usd": sum(completion.cost_usd or 0.0 for completion in completions),
         "flow_run_id": record.flow_run_id,
         "error": without_machine_paths(record.error),
+        "reset_niches": resets,
     }
 
 

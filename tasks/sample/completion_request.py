@@ -1,4 +1,4 @@
-"""The completions of one generation: bought at once or ahead of time, each paid for once."""
+"""Requests for the completions of one generation, made in time or ahead of it; each completion is paid for once."""
 
 from __future__ import annotations
 
@@ -14,53 +14,53 @@ Key = tuple[int, int, str]
 
 
 class CompletionStore(Protocol):
-    """Where completions are kept from the moment they are paid for."""
+    """Store of one generation's completions, from the moment they are paid for."""
 
     def known(self) -> Mapping[Key, Completion]:
-        """By prompt, sample and the prompt's hash."""
+        """Return the stored completions by prompt, sample and hash of the prompt."""
         ...
 
     def record(self, completions: Sequence[Completion]) -> None:
-        """Returns when they are safe."""
+        """Store completions; return when they are on disk."""
         ...
 
 
 class CompletionSource(Protocol):
-    """Who answers prompts: models, or a record of what they answered before."""
+    """Source of completions: models, or a record of earlier completions."""
 
     def submit(self, wanted: Sequence[Sample], record: Record) -> Future[list[Completion]]:
-        """Begins to answer them, and has what is paid for recorded; what nobody answers is left out."""
+        """Begin to answer samples and pass each completion to `record`; samples without an answer are left out."""
         ...
 
 
 class CompletionRequest:
-    """What one generation's prompts are answered, batch by batch.
+    """A request for all completions of a generation, answered batch by batch.
 
-    What `paid` knows is not bought again, whoever bought it: an attempt that failed, a process that was killed, or a
-    purchase that was begun while the generation before was still being evaluated.
+    Completions that are stored already are not requested again, whether they come from a failed attempt, a killed
+    process, or a request that was made while the generation before was evaluated.
 
     Args:
-        prompts: All of the generation, in order.
-        seller: Answers them.
-        paid: Of this generation.
-        batch: Prompts in a batch.
+        prompts: All prompts of the generation, in order.
+        source: Source of new completions.
+        paid: Store of the generation's completions.
+        batch: Number of prompts in a batch.
     """
 
-    def __init__(self, prompts: Sequence[Prompt], seller: CompletionSource, paid: CompletionStore, batch: int) -> None:
+    def __init__(self, prompts: Sequence[Prompt], source: CompletionSource, paid: CompletionStore, batch: int) -> None:
         self.batches = [prompts[start : start + batch] for start in range(0, len(prompts), batch)]
         self._paid = paid
         self._is_cut = False
         self._known = dict(paid.known())
         self._futures: list[Future[list[Completion]]] = [
-            seller.submit([sample for sample in samples_of(prompts) if _key(sample) not in self._known], paid.record)
+            source.submit([sample for sample in samples_of(prompts) if _key(sample) not in self._known], paid.record)
             for prompts in self.batches
         ]
 
     def completions(self, batch: int) -> list[Completion]:
-        """Waits for a batch; ordered by prompt and sample.
+        """Wait for the completions of a batch; return them ordered by prompt and sample.
 
         Raises:
-            ProviderError: As `Gateway.submit` says. What was answered is paid for and recorded all the same.
+            ProviderError: As for `Gateway.submit`. Completions that arrived are stored all the same.
         """
         bought = {(c.prompt, c.sample): c for c in self._bought(batch)}
         wanted = samples_of(self.batches[batch])
@@ -78,20 +78,20 @@ class CompletionRequest:
         return []
 
     def cut(self) -> None:
-        """End what is in flight, so that `completions` returns what was answered before."""
+        """Cancel requests in flight, so that `completions` returns those that arrived before."""
         self._is_cut = True
         self.give_up()
 
     def has_failed(self) -> bool:
-        """Whether some of it will never be answered."""
+        """Return whether a batch has failed, so that some completions will never arrive."""
         return any(future.done() and future.exception() is not None for future in self._futures)
 
     def finish(self, timeout_s: float) -> None:
-        """Waits until nothing is in flight, so that what is being paid for is recorded."""
+        """Wait until no request is in flight, so that all paid completions are stored."""
         wait(self._futures, timeout=timeout_s)
 
     def give_up(self) -> None:
-        """Ends what is in flight; whoever waits for it is told."""
+        """Cancel requests in flight; waiting callers get an error."""
         for future in self._futures:
             future.cancel()
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from schemas.algorithm import Plan
 from schemas.feedback import Feedback
 from schemas.marked_file import MarkedFile
 from schemas.outcome import Outcome
-from schemas.program import Program, Selection
+from schemas.program import Program
 from schemas.skeleton import Skeleton
 
 LAST_TRY = "The last try on the best version did not do better:"
@@ -20,22 +21,22 @@ _FRAME_CHARS = 120
 """Characters of the text around the parts."""
 
 
-def render_feedback(selection: Selection, skeleton: Skeleton, chars: int) -> str:
+def render_feedback(plan: Plan, skeleton: Skeleton, chars: int) -> str:
     """Return the feedback as text; empty if there is none, or no room for it.
 
     Args:
-        selection: Selection with the feedback and its parents.
+        plan: Plan with the feedback and its base.
         skeleton: Code around the bodies.
         chars: Maximum length in characters: half for the code, a quarter each for the outcome and the output.
     """
-    feedback = selection.feedback
+    feedback = plan.feedback
     if feedback is None or not chars:
         return ""
     language = skeleton.language if isinstance(skeleton, MarkedFile) else "python"
     parts = [
         LAST_TRY,
         f"```{language}\n{_cut(skeleton.bare_text(feedback.body), chars // 2)}\n```",
-        _cut(_describe_outcome(feedback, selection.parents[-1]), chars // 4),
+        _cut(_describe_outcome(feedback, plan.base), chars // 4),
     ]
     output = _cut(feedback.output.strip(), chars // 4, keep_end=True)
     if output:

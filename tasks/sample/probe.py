@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from schemas.algorithm import Plan
 from schemas.problem import Problem
-from schemas.program import Completion, Program, Prompt, Selection
+from schemas.program import Completion, Program, Prompt
 from schemas.settings import Model, Sampling, Search
 from tasks.sample.budget import Budget, BudgetLimits
 from tasks.sample.gateway import Gateway, Sample
@@ -71,9 +72,9 @@ class Probe:
 def build_probe_prompts(problem: Problem, model: Model, count: int) -> list[Prompt]:
     """Build prompts as long as those of a night, with copies of the start program as parents."""
     search, start = problem.settings.search, problem.specification.start_body
-    parents = tuple(Program("", start, (), 0.0) for _ in range(search.parents))
+    parents = tuple(Program("", start, (), 0.0) for _ in range(search.algorithm.parents))
     return build_prompts(
-        [Selection(0, parents)] * count,
+        [Plan("0", parents)] * count,
         problem.specification,
         _only(problem.settings.sampling, model),
         statement=problem.settings.statement,

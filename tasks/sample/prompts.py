@@ -1,4 +1,4 @@
-"""From selected parents to prompts: the versions in ascending order, and the header of the next."""
+"""Prompts from plans: the programs shown in ascending order of score, then the header of the next version."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
 from schemas import source
+from schemas.algorithm import Plan
 from schemas.evolved_function import EvolvedFunction
 from schemas.marked_file import MarkedFile
-from schemas.program import Prompt, Selection
+from schemas.program import Prompt
 from schemas.settings import Model, Sampling
 from schemas.skeleton import Skeleton
 from schemas.specification import Specification
@@ -22,7 +23,7 @@ from tasks.sample.feedback import render_feedback
 
 
 def build_prompts(
-    selections: Sequence[Selection],
+    plans: Sequence[Plan],
     skeleton: Skeleton,
     sampling: Sampling,
     *,
@@ -32,43 +33,51 @@ def build_prompts(
     seed: int,
     generation: int,
 ) -> list[Prompt]:
-    """One prompt for each selection; the model of each is drawn by weight.
+    """Write one prompt for each plan; its model is drawn by weight.
 
     Args:
-        selections: Islands and parents, from the population.
-        skeleton: What stands around the bodies of the parents.
-        sampling: Gives the models.
-        statement: What is wanted, in words; empty for what the skeleton says itself.
-        feedback_chars: Of what is told of the last try, where a selection has one.
-        samples: Completions to ask for, each prompt.
-        seed: Of the run.
-        generation: Its number; with the seed it settles everything random.
+        plans: Niches and programs to show, from the algorithm.
+        skeleton: The fixed part of every program.
+        sampling: Settings with the models.
+        statement: Task in words; empty for what the skeleton says itself.
+        feedback_chars: Longest feedback on a failed or worse child, characters.
+        samples: Completions to request for each prompt.
+        seed: Seed of the run.
+        generation: Number of the generation; with the seed it settles everything random.
     """
     rng = random.Random(f"{seed}/{generation}/prompts")
-    models = rng.choices(sampling.models, [model.weight for model in sampling.models], k=len(selections))
+    models = rng.choices(sampling.models, [model.weight for model in sampling.models], k=len(plans))
     return [
         Prompt(
             index=index,
-            island=selection.island,
-            parent_ids=tuple(parent.id for parent in selection.parents),
+            niche=plan.niche,
+            parent_ids=tuple(parent.id for parent in plan.shown),
             model=model.name,
             style=model.style,
             text=render(
                 skeleton,
-                [parent.body for parent in selection.parents],
+                [parent.body for parent in plan.shown],
                 model,
                 statement,
-                render_feedback(selection, skeleton, feedback_chars if model.style == "chat" else 0),
+                render_feedback(plan, skeleton, feedback_chars if model.style == "chat" else 0),
             ),
             seeds=tuple(rng.getrandbits(32) for _ in range(samples)),
-            base=selection.parents[-1].body if selection.parents else "",
+            base=plan.base.body,
         )
-        for index, (selection, model) in enumerate(zip(selections, models, strict=True))
+        for index, (plan, model) in enumerate(zip(plans, models, strict=True))
     ]
 
 
 def render(skeleton: Skeleton, bodies: Sequence[str], model: Model, statement: str = "", feedback: str = "") -> str:
-    """The text that a model is sent for parents with these bodies, worst first; `feedback` is of the last try."""
+    """Return the text that a model is sent for programs with these bodies, worst first.
+
+    Args:
+        skeleton: The fixed part of every program.
+        bodies: Bodies of the programs shown.
+        model: The model that is sent the prompt.
+        statement: Task in words; empty for what the skeleton says itself.
+        feedback: Feedback on a failed or worse child of the last program; empty if there is none.
+    """
     match skeleton:
         case Specification():
             return _render_functions(skeleton, bodies, model, statement, feedback)
@@ -79,11 +88,11 @@ def render(skeleton: Skeleton, bodies: Sequence[str], model: Model, statement: s
 
 
 _LONG_LINES = 60
-"""Of a body that a model may answer with edits of: writing less out again costs little, and goes wrong less often."""
+"""Lines of a body from which on a model may answer with edits, which cost less than the whole and fail less often."""
 
 
 def _render_file(file: MarkedFile, bodies: Sequence[str], statement: str, feedback: str) -> str:
-    """One form for all models: what a chat model is told, a completion model may read, too."""
+    """Render the prompt of a whole file, which has one form for chat and completion models."""
     *earlier, best = bodies
     blocks = len(file.fixed) - 1
     return (

@@ -1,4 +1,4 @@
-"""Prompts answered from a record, without a model."""
+"""A completion source that answers from a record, without a model."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from tasks.sample.gateway import Record, Sample
 
 
 class RecordedCompletions:
-    """Answers the samples of one generation with what models answered to them before; what is not there is left out.
+    """The recorded completions of one generation; samples without one are left out.
 
     Args:
-        completions: Of the generation.
+        completions: All recorded completions of the generation.
     """
 
     def __init__(self, completions: Sequence[Completion]) -> None:
         self._completions = {(one.prompt, one.sample): one for one in completions}
 
     def submit(self, wanted: Sequence[Sample], record: Record) -> Future[list[Completion]]:  # noqa: ARG002
-        """Answers at once; nothing is paid for, so nothing is recorded."""
+        """Answer at once. Nothing is paid for, so nothing is recorded."""
         keys = [(sample.prompt.index, sample.number) for sample in wanted]
         answer: Future[list[Completion]] = Future()
         answer.set_result([self._completions[key] for key in keys if key in self._completions])

@@ -1,4 +1,4 @@
-"""The sample task: waits for a batch of completions and turns them into candidates."""
+"""The sample task: waits for a batch of completions and parses them into candidates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tasks.sample.parsing.parsed import ParsedCompletion
 def to_candidates(
     prompts: Sequence[Prompt], completions: Sequence[Completion], specification: Skeleton
 ) -> list[Candidate]:
-    """What the completions hold, in their order."""
+    """Parse completions into candidates, in their order."""
     by_index = {prompt.index: prompt for prompt in prompts}
     return [_candidate(by_index[completion.prompt], completion, specification) for completion in completions]
 
@@ -46,14 +46,14 @@ def _extract(text: str, skeleton: Skeleton, prompt: Prompt) -> ParsedCompletion:
 
 
 class Sampling(Protocol):
-    """Where a batch is being bought."""
+    """A generation's batches of completions."""
 
     def candidates(self, batch: int) -> list[Candidate]:
-        """Waits for them."""
+        """Wait for the candidates of a batch."""
         ...
 
 
 @task(name="sample", task_run_name="sample-{batch}", cache_policy=NO_CACHE)
 def sample(batch: int, sampling: Sampling) -> list[Candidate]:
-    """Prefect's wrapper; batches are counted from 1."""
+    """Wrap `candidates` as a Prefect task; batches are counted from 1."""
     return sampling.candidates(batch)

@@ -1,1 +1,1 @@
-"""The population, and what becomes of scored candidates in it."""
+"""Search algorithms: which programs prompts show, which stay. Start reading at `schemas/algorithm.py`."""

@@ -1,4 +1,4 @@
-"""The select task: registers what was scored, resets islands, and commits the generation."""
+"""The select task: registers scored candidates, resets niches and commits the generation."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from schemas.algorithm import Algorithm, Change, Child
 from schemas.ids import program_id
 from schemas.outcome import JUDGED_BEFORE, JUDGED_BESIDE, Outcome, Verdict
-from schemas.population import Change
 from schemas.program import Candidate, Judged, Program, reduced
 from schemas.settings import Reducer
-from tasks.select.islands import Population
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +31,18 @@ def judge(
     reducer: Reducer,
     known: Collection[str] | None = None,
 ) -> list[Judged]:
-    """Ids and scores, in order. Of equal programs the first in order keeps the verdict, whichever ran first; where
-    the sandbox failed, none of them was judged, and all say so.
+    """Give candidates their ids and scores, in order.
+
+    Of equal programs the first in order keeps the verdict, whichever ran first. Where the sandbox failed, all of them
+    have its error.
 
     Args:
-        run_id: Of the run; goes into the ids.
-        generation: Its number.
-        pairs: Candidates with their verdicts; `None` where an equal one of the generation was run instead.
+        run_id: Id of the run; goes into the ids of programs.
+        generation: Number of the generation.
+        pairs: Candidates with their verdicts; `None` where an equal one of the generation was evaluated instead.
         reducer: How the scores of the inputs become one.
-        known: Hashes of bodies judged in earlier generations. A candidate that was run before its generation's turn
-            came may turn out to be one of them.
+        known: Code hashes of bodies evaluated in earlier generations. A candidate that was evaluated ahead of time may
+            turn out to be one of them.
     """
     pairs = sorted(pairs, key=lambda pair: pair[0].index)
     shared = {candidate.code_hash for candidate, verdict in pairs if verdict is None}
@@ -64,7 +65,7 @@ def judge(
 
 
 def _reduced(verdict: Verdict, reducer: Reducer) -> tuple[Verdict, float | None]:
-    """The verdict with its score; finite scores whose sum is not are no score."""
+    """Return the verdict with its reduced score. Finite scores whose sum is infinite are a bad score."""
     if not verdict.is_scored:
         return verdict, None
     score = reduced(verdict.scores, reducer)
@@ -75,18 +76,18 @@ def _reduced(verdict: Verdict, reducer: Reducer) -> tuple[Verdict, float | None]
 
 
 def register(
-    judged: Sequence[Judged], generation: int, population: Population, best: Program, *, reset: bool
+    judged: Sequence[Judged], generation: int, algorithm: Algorithm, best: Program, *, reset: bool
 ) -> Selected:
-    """Tells the population what was scored, and resets its worse half if it is time."""
-    children = [(one.candidate.prompt.island, one.program()) for one in judged if one.score is not None]
-    changes = population.tell(generation, children, reset=reset)
-    best = max([best, *(program for _, program in children)], key=lambda program: program.score)
+    """Tell the algorithm what was scored, and whether a reset is due."""
+    children = [Child(one.candidate.prompt.niche, one.program()) for one in judged if one.score is not None]
+    changes = algorithm.tell(generation, children, reset=reset)
+    best = max([best, *(child.program for child in children)], key=lambda program: program.score)
     return Selected(tuple(judged), tuple(changes), best)
 
 
 @task(name="select", task_run_name="select", cache_policy=NO_CACHE)
 def select(register: Callable[[], Selected], commit: Callable[[Selected], None]) -> Selected:
-    """Prefect's wrapper: registration and commit are one step."""
+    """Wrap registration and commit, which are one step, as a Prefect task."""
     selected = register()
     commit(selected)
     return selected

@@ -1,4 +1,4 @@
-"""The runner without a container: a plain process of this machine, for what needs no engine."""
+"""Run the runner without a container, as a plain process of this machine, for tests that need no engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tasks.evaluate.sandbox import Death
 
 
 class BareRunner:
-    """A `Channel` to a runner that is no container. Its candidates keep this process's user: for harmless ones only."""
+    """`Channel` to a runner outside a container. Candidates keep this process's user, so it is for harmless ones
+    only."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -40,6 +41,6 @@ class BareRunner:
         return Death(f"the runner exited with code {self.process.wait(timeout=10)}")
 
     def close(self) -> None:
-        # Another thread may be reading: the pipes are closed with this object.
+        # Another thread may be reading, so the pipes are only closed with this object.
         self.process.kill()
         self.process.wait(timeout=10)

@@ -1,4 +1,4 @@
-"""Programs that take more than they may: time, memory, processes, output."""
+"""Programs that exceed their limits: time, memory, processes, output."""
 
 from __future__ import annotations
 

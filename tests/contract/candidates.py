@@ -1,6 +1,6 @@
-"""Programs that a sandbox must survive, and what it must say of them.
+"""Programs that a sandbox must survive, with the verdict that each must get.
 
-Every one has the run function `evaluate(n)`, called with 3 and then with 4.
+Every program has the run function `evaluate(n)`, which is called with 3 and then with 4.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ class Case:
 
     Attributes:
         name: `family: what it does`.
-        source: The program.
-        outcome: What must become of it.
-        says: A pattern that its error must contain.
-        harmless: Whether it may also run without a container, as this machine's own user.
-        score: What it must score on both inputs, if that is not its own affair.
+        source: Text of the program.
+        outcome: Expected outcome.
+        says: Pattern that the error must contain.
+        harmless: Whether it may also run without a container, as the user of the tests.
+        score: Expected score on both inputs; None for any score.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Case:
 
 
 def body(text: str) -> str:
-    """A program whose run function has these lines."""
+    """Return a program whose run function has these lines."""
     return "def evaluate(n):\n" + "".join(f"    {line}\n" for line in text.strip("\n").splitlines())
 
 
@@ -47,7 +47,7 @@ def returns(expression: str) -> str:
 
 
 def refused(name: str, lines: str, head: str = "", *, harmless: bool = False) -> Case:
-    """A program that tries each of the lines by itself, after those of `head`, and must be refused all of them."""
+    """Return a case that runs `head`, then tries each line separately, and must be refused all of them."""
     tried = [line for line in lines.splitlines() if line.strip()]
     refusal = "except (OSError, ValueError, AssertionError): refused += 1"
     tries = "\n".join(f"try: {line}\n{refusal}\nelse: print('let through:', {line!r})" for line in tried)

@@ -1,6 +1,6 @@
-"""Bodies that set out to get a score which is not theirs, and what the sandbox must make of them when it is split.
+"""Bodies that try to get a false score, with the outcome that each must get in isolated evaluation.
 
-All are bodies of `f` in `SPECIFICATION`, whose `evaluate(n, secret)` is called with 3 and then with 4.
+All are bodies of `f` in `SPECIFICATION`; its `evaluate(n, secret)` is called with 3 and then with 4.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class Forger:
 
     Attributes:
         name: `family: what it does`.
-        body: Of the evolved function.
-        inline: Whether it gets a better score than the honest one where it runs in one process with `evaluate`.
-        outcome: Of the split evaluation; scored ones must have the honest score.
-        says: A pattern that its error must contain.
-        harmless: Whether it may also run without a container, as this machine's own user.
+        body: Body of the evolved function.
+        inline: Whether it gets a better score than the honest body in one process with `evaluate`.
+        outcome: Expected outcome of isolated evaluation; if it is scored, it must have the honest score.
+        says: Pattern that the error must contain.
+        harmless: Whether it may also run without a container, as the user of the tests.
     """
 
     name: str

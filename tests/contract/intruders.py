@@ -1,4 +1,4 @@
-"""Programs that reach for what is not theirs: the kernel's own powers, files, the network, the runner."""
+"""Programs that try to reach outside the sandbox: the kernel's functions, files, the network, the runner."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write(path, text="1"):
     file = os.open(path, os.O_WRONLY)
     os.write(file, text.encode())
 """
-"""For the numbers of system calls that the C library does not wrap: those of x86_64 and of aarch64."""
+"""Helpers; system calls that the C library does not wrap are called by their numbers on x86_64 and on aarch64."""
 
 
 def unprivileged(name: str, lines: str) -> Case:
@@ -409,7 +409,7 @@ def evaluate(n):
     for value in gc.get_objects():
         if isinstance(value, dict):
             for key in [key for key in value if isinstance(key, str) and 'uid' in key]: value[key] = 0
-        elif type(value).__name__ in ('Settings', 'Cage', 'Bounds', 'Runner'):
+        elif type(value).__name__ in ('Settings', 'ChildPrivileges', 'ChildLimits', 'Runner'):
             for name in list(getattr(value, '__dict__', {})):
                 object.__setattr__(value, name, None)
     return n

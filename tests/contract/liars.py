@@ -1,4 +1,4 @@
-"""Programs that say what is not so, or say it so that it hurts: values, reports, errors, exits, and sources."""
+"""Programs that report false or harmful data: values, reports, errors, exits and sources."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CHANNEL = [
             "",
         ),
         (
-            "a commands to a database",
+            "commands to a database",
             'b\'{"error": {"text": "\\\'; DROP TABLE programs; --"}}\\n\'',
             Outcome.CRASHED,
             "DROP",

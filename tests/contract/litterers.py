@@ -1,4 +1,4 @@
-"""Programs that leave files where they may write some; each scores 1 if it could do as it says."""
+"""Programs that leave files in scratch; each scores 1 if it could do what its name says."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from schemas.outcome import Outcome
 
 
 def litters(name: str, text: str) -> Case:
-    """A program that does this on its first input."""
+    """Return a case that does this on its first input."""
     source = "import os, socket, time\nos.chdir('/tmp')\n" + body(f"if n == 3:\n{_indented(text)}\nreturn 1")
     return Case(f"scratch: {name}", source, Outcome.SCORED, harmless=False, score=1)
 
@@ -18,7 +18,7 @@ def _indented(text: str) -> str:
 
 
 def fills(name: str, text: str) -> Case:
-    """A program that does this until there is no more room."""
+    """Return a case that does this until there is no space left."""
     return litters(name, f"try:\n    while True:\n{_indented(_indented(text))}\nexcept OSError: pass")
 
 

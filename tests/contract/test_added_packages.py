@@ -1,4 +1,4 @@
-"""The problem's own files in the sandbox: there for every process, unchangeable, and nobody else's."""
+"""Test a problem's own files in the sandbox: every process has them, read-only, and no other problem does."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def image(sandbox_image: str) -> Iterator[str]:
 
 
 def made(base: str, files: Sequence[File]) -> Iterator[str]:
-    """An image with the files, for as long as it is needed."""
+    """Yield an image with the files, and remove it afterwards."""
     connected = engine.connect()
     name = images.with_files(connected, base, files)
     yield name
@@ -58,12 +58,12 @@ def pool(image: str) -> Iterator[SandboxPool]:
         yield pool
 
 
-def test_they_are_opened_and_imported_by_their_names(pool: SandboxPool):
+def test_files_are_opened_and_imported_by_name(pool: SandboxPool):
     verdict = pool.evaluate(HONEST)
     assert verdict.scores == HONEST_SCORES, verdict
 
 
-def test_both_processes_of_a_split_evaluation_have_them(image: str):
+def test_both_processes_of_an_isolated_evaluation_have_the_files(image: str):
     with open_pool(replace(JOB, isolation=Isolation(("guess",), HONEST)), image=image, slots=1) as pool:
         verdict = pool.evaluate(HONEST)
     assert verdict.scores == HONEST_SCORES, verdict
@@ -80,25 +80,25 @@ def test_both_processes_of_a_split_evaluation_have_them(image: str):
         "import os; os.rename('deep', 'shallow')",
     ],
 )
-def test_they_cannot_be_changed(lines: str, pool: SandboxPool):
+def test_files_cannot_be_changed(lines: str, pool: SandboxPool):
     verdict = pool.evaluate(SPECIFICATION.format(body=lines + "; return 1"))
     assert verdict.outcome is Outcome.CRASHED
     assert verdict.error.startswith(("PermissionError", "OSError: [Errno 30] Read-only")), verdict.error
 
 
-def test_what_a_program_makes_of_a_module_is_gone_with_it(pool: SandboxPool):
+def test_a_program_s_changes_to_a_module_do_not_outlive_it(pool: SandboxPool):
     pool.evaluate(SPECIFICATION.format(body="helper.FACTOR = 1000; return 1"))
     assert pool.evaluate(HONEST).scores == HONEST_SCORES
 
 
-def test_a_helper_may_be_called_like_a_module_that_is_loaded_already(sandbox_image: str):
+def test_a_helper_may_have_the_name_of_a_loaded_module(sandbox_image: str):
     for name in made(sandbox_image, [File("json.py", b"raise ValueError"), File("frames.py", b"x = 5")]):
         with open_pool(JOB, image=name, slots=1) as pool:
             source = "import frames, json\ndef evaluate(n):\n    return frames.x + len(json.dumps(n))"
             assert pool.evaluate(source).scores == (6.0, 6.0)
 
 
-def test_a_command_has_them_in_its_working_directory(sandbox_image: str):
+def test_a_command_has_the_files_in_its_working_directory(sandbox_image: str):
     files = [
         File("evaluate.py", b"import climb, json, helper\nprint(json.dumps({'score': helper.scaled(climb.x)}))"),
         File("helper.py", HELPER + b"from pathlib import Path\nFACTOR = int(Path('data/factor').read_text())"),
@@ -115,7 +115,7 @@ def test_a_command_has_them_in_its_working_directory(sandbox_image: str):
             assert pool.evaluate("x = 2").scores == (8.0,)
 
 
-def test_the_image_is_made_once_and_is_another_for_other_content(sandbox_image: str, image: str):
+def test_the_image_is_built_once_and_differs_for_other_content(sandbox_image: str, image: str):
     connected = engine.connect()
     made_at = connected.require_image(image)
     assert images.with_files(connected, sandbox_image, FILES) == image

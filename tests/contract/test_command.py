@@ -1,4 +1,4 @@
-"""Whole files that a command scores: the same containers, the same limits, nothing left for the next."""
+"""Test whole files that a command scores: same containers, same limits, and no traces for the next program."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_metrics_may_come_after_other_output_and_on_many_lines(pool: SandboxPool
     assert verdict.scores == (7, 7), verdict
 
 
-def test_it_may_have_as_many_files_open_as_compilers_and_interpreters_want(pool: SandboxPool):
+def test_it_may_have_as_many_files_open_as_compilers_and_interpreters_need(pool: SandboxPool):
     verdict = pool.evaluate(HEAD + "files = [open('/tmp/f', 'w') for _ in range(900)]\nprint('{\"score\": 1}')\n")
     assert verdict.is_scored, verdict
 
@@ -140,7 +140,7 @@ def test_the_next_finds_nothing_of(lines: str, pool: SandboxPool):
     assert pool.starts == 1
 
 
-def test_what_one_program_wrote_is_there_for_its_next_input_only(pool: SandboxPool):
+def test_files_of_a_program_are_kept_for_its_next_input_only(pool: SandboxPool):
     counting = "n = len(os.listdir('/tmp')) - 1\npathlib.Path(f'/tmp/{n}').touch()"
     assert [pool.evaluate(program(counting, score="n")).scores for _ in range(2)] == [(0, 1), (0, 1)]
 
@@ -196,18 +196,18 @@ def test_metrics_may_be_in_a_file(sandbox_image: str):
     assert "No such file or directory: out/metrics.json" in judged(sandbox_image, "pass", job).error
 
 
-def test_any_language_that_the_image_can_run(sandbox_image: str):
+def test_any_language_that_the_image_has_can_be_used(sandbox_image: str):
     command = Command("candidate.sh", ("sh", "{program}", "{input}"), metric="score")
     job = Job("", (Call((3,)),), LIMITS, command=command)
     assert judged(sandbox_image, 'echo "{\\"score\\": $(($1 * 2))}"\n', job).scores == (6,)
 
 
-def test_a_command_that_is_not_there_is_named(sandbox_image: str):
+def test_a_missing_command_is_named(sandbox_image: str):
     job = Job("", (Call((3,)),), LIMITS, command=Command("candidate.f90", ("gfortran", "{program}"), metric="score"))
     assert "No such file or directory: gfortran" in judged(sandbox_image, "end program", job).error
 
 
-def test_a_specification_may_have_scratch_in_which_nothing_can_be_run(sandbox_image: str):
+def test_a_specification_may_have_scratch_in_which_no_file_can_be_executed(sandbox_image: str):
     lines = "import os, tempfile\nwith tempfile.NamedTemporaryFile('w', delete=False) as file: file.write('x' * n)\n"
     source = "def evaluate(n):\n" + "".join(f"    {line}\n" for line in lines.splitlines())
     source += "    return len(os.listdir('/tmp')) + os.path.getsize(file.name)\n"

@@ -1,4 +1,4 @@
-"""What must hold when containers, their engine or their owner die."""
+"""Test what happens when containers, their engine or their owner die."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run() -> str:
 
 @pytest.fixture
 def containers(run: str) -> Iterator[Callable[[], list[Any]]]:
-    """The containers of the run that exist now."""
+    """Yield a function that returns the existing containers of the run."""
     client = docker.from_env()
     label: dict[str, str | list[str] | bool] = {"label": f"{engine.RUN_LABEL}={run}"}
     yield lambda: client.containers.list(all=True, filters=label, ignore_removed=True)
@@ -47,7 +47,7 @@ def containers(run: str) -> Iterator[Callable[[], list[Any]]]:
 
 
 def until(condition: Callable[[], bool], timeout_s: float) -> float:
-    """Waits for the condition; seconds it took."""
+    """Wait for the condition, and return the seconds it took."""
     began = time.monotonic()
     while not condition():
         assert time.monotonic() - began < timeout_s, "it did not come to pass"
@@ -56,7 +56,7 @@ def until(condition: Callable[[], bool], timeout_s: float) -> float:
 
 
 def kill_when_busy(containers: Callable[[], list[Any]], times: int) -> threading.Thread:
-    """Kills the one container, `times` times, each time a new one has been there for a while."""
+    """Kill the single container `times` times, each time after a new one has run for a while."""
 
     def kill() -> None:
         killed: set[str] = set()
@@ -72,7 +72,7 @@ def kill_when_busy(containers: Callable[[], list[Any]], times: int) -> threading
     return thread
 
 
-def test_a_container_lost_once_costs_nothing(sandbox_image: str, run: str, containers):
+def test_a_candidate_is_run_again_after_one_lost_container(sandbox_image: str, run: str, containers):
     with open_pool(JOB, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}) as pool:
         killer = kill_when_busy(containers, 1)
         verdict = pool.evaluate(body("import time\ntime.sleep(0.8)\nreturn n * 2.5"))
@@ -81,7 +81,7 @@ def test_a_container_lost_once_costs_nothing(sandbox_image: str, run: str, conta
         assert pool.starts == 2
 
 
-def test_a_container_lost_twice_is_our_fault_and_the_slot_goes_on(sandbox_image: str, run: str, containers):
+def test_two_lost_containers_are_a_sandbox_error_and_the_slot_goes_on(sandbox_image: str, run: str, containers):
     with open_pool(JOB, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}) as pool:
         killer = kill_when_busy(containers, 2)
         verdict = pool.evaluate(body("import time\ntime.sleep(10)\nreturn n"))
@@ -101,7 +101,8 @@ def test_every_candidate_gets_one_verdict_while_containers_die(sandbox_image: st
         futures = [threads.submit(pool.evaluate, source.format(i)) for i in range(60)]
         for _ in range(2):
             time.sleep(0.4)
-            # The newest stands first: never the one that has just been started for a candidate that lost its own.
+            # The newest is listed first; never kill the one that was just started for a candidate that lost its
+            # container.
             containers()[-1].kill()
         for i, future in enumerate(futures):
             assert future.result().scores == (3.0 + i, 4.0 + i)
@@ -142,7 +143,7 @@ def test_a_container_is_confined_as_designed(sandbox_image: str, run: str, conta
     assert not any("seccomp" in option for option in host["SecurityOpt"]), "the engine's own filter stays"
 
 
-def test_containers_vanish_with_a_killed_owner(sandbox_image: str, run: str, containers):
+def test_containers_are_removed_after_their_owner_is_killed(sandbox_image: str, run: str, containers):
     script = f"""
 from schemas.job import *
 from tasks.evaluate.pool import open_pool
@@ -162,7 +163,7 @@ pool.evaluate("def evaluate(n):\\n    while True: pass")
     until(lambda: not containers(), 8)
 
 
-def test_what_a_dead_owner_left_is_swept_and_nothing_else(
+def test_only_containers_of_a_dead_owner_are_swept(
     sandbox_image: str, run: str, containers, monkeypatch: pytest.MonkeyPatch
 ):
     dead = subprocess.Popen([sys.executable, "-c", ""])
@@ -178,7 +179,7 @@ def test_what_a_dead_owner_left_is_swept_and_nothing_else(
         mine = docker_engine.start(setup)
         monkeypatch.setattr(confinement, "owner", lambda: f"{host} pid:[1] {dead.pid} 1")
         unknown = docker_engine.start(setup)
-        docker_engine.sweep()  # a night beside this one may have done it first
+        docker_engine.sweep()  # another night on this machine may have done it first
         assert len(containers()) == 2
         left.close()
         mine.close()
@@ -187,7 +188,9 @@ def test_what_a_dead_owner_left_is_swept_and_nothing_else(
         docker_engine.close()
 
 
-def test_a_container_that_was_made_and_never_started_goes_when_its_pool_does(sandbox_image: str, run: str, containers):
+def test_a_container_that_was_created_but_never_started_is_removed_with_its_pool(
+    sandbox_image: str, run: str, containers
+):
     with open_pool(JOB, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}):
         (started,) = containers()
         started.client.containers.create(sandbox_image, ["true"], labels=started.labels)
@@ -195,13 +198,13 @@ def test_a_container_that_was_made_and_never_started_goes_when_its_pool_does(san
     assert containers() == []
 
 
-def test_a_missing_image_names_the_way_out():
+def test_a_missing_image_is_an_error_with_a_remedy():
     with pytest.raises(SandboxUnavailable, match="no image 'overnight-no-such-image'") as caught:
         open_pool(JOB, image="overnight-no-such-image", slots=1)
     assert "make setup" in caught.value.remedy
 
 
-def test_no_engine_names_the_way_out(sandbox_image: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_engine_is_an_error_with_a_remedy(sandbox_image: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     with pytest.raises(SandboxUnavailable, match="no Docker engine answers") as caught:
         open_pool(JOB, image=sandbox_image, slots=1)
@@ -215,7 +218,9 @@ def test_inputs_that_are_not_plain_data_are_refused(sandbox_image: str, run: str
     assert containers() == []
 
 
-def test_nothing_is_writable_under_a_runtime_that_opens_places_of_its_own(sandbox_image: str, run: str, containers):
+def test_nothing_is_writable_under_a_runtime_that_creates_writable_directories(
+    sandbox_image: str, run: str, containers
+):
     source = body(
         "import os\nopen = 0\nfor place in ('/tmp', '/var/tmp', '/run'):\n    try: os.mkdir(place + '/x')\n"
         "    except OSError: pass\n    else: open += 1\nreturn open"

@@ -1,4 +1,4 @@
-"""A program is guilty only of what it did: neither others on its processor nor a pause of all time it out."""
+"""Test that neither other programs on the same processor nor a pause of the container time a program out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tasks.evaluate import engine
 from tasks.evaluate.pool import SandboxPool, open_pool
 
 BURNERS = 9
-"""Processes beside a candidate on one processor: it gets a tenth of it."""
+"""Number of processes that share a processor with a candidate, which gets a tenth of it."""
 
 BURN = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
 
@@ -65,7 +65,7 @@ while True:
     print(".", flush=True)
     burn(0.005)
 """
-"""Fights itself by processes that have ended before anybody looks, and prints so that nobody does."""
+"""Competes with itself by processes that end between two samples, and prints, so that fewer samples are taken."""
 
 
 def program(lines: str) -> str:
@@ -77,7 +77,7 @@ KINDS = {"inline": JOB, "isolated": replace(JOB, isolation=Isolation(("f",), pro
 
 
 class OneProcessor:
-    """Bare runners that all share one processor with whoever else is sent there."""
+    """Bare runners that share one processor with other processes."""
 
     def __init__(self) -> None:
         self.processor = max(os.sched_getaffinity(0))
@@ -88,8 +88,8 @@ class OneProcessor:
         return runner
 
     def burn(self) -> subprocess.Popen[bytes]:
-        """A process that computes for a minute, unless it is killed before."""
-        # In a session of its own: Linux shares a processor between sessions first.
+        """Start a process that computes for a minute, unless it is killed earlier."""
+        # In its own session, because Linux shares a processor between sessions first.
         process = subprocess.Popen([sys.executable, "-c", BURN], start_new_session=True)
         os.sched_setaffinity(process.pid, {self.processor})
         return process
@@ -97,7 +97,7 @@ class OneProcessor:
 
 @pytest.fixture
 def crowded() -> Iterator[OneProcessor]:
-    """A processor on which others compute, too."""
+    """Yield a processor on which other processes compute."""
     place = OneProcessor()
     with ExitStack() as ends:
         for _ in range(BURNERS):
@@ -108,27 +108,27 @@ def crowded() -> Iterator[OneProcessor]:
 
 
 def judged(place: OneProcessor, job: Job, source: str) -> tuple[Verdict, float]:
-    """The verdict, and the seconds until it came."""
+    """Return the verdict and the seconds until it came."""
     with SandboxPool(job, place.launch, slots=1, own_users=False) as pool:
         began = time.monotonic()
         return pool.evaluate(source), time.monotonic() - began
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_program_that_computes_a_little_is_scored_however_little_it_is_let(crowded: OneProcessor, kind: str):
+def test_a_program_that_computes_little_is_scored_on_a_crowded_processor(crowded: OneProcessor, kind: str):
     verdict, seconds = judged(crowded, KINDS[kind], program(COMPUTES))
     assert verdict.scores == (3.0, 4.0), verdict
     assert seconds > 1.0, "it took more than both inputs' limits, or the test would show nothing"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_program_that_sleeps_times_out_at_its_limit_all_the_same(crowded: OneProcessor, kind: str):
+def test_a_program_that_sleeps_times_out_at_its_limit(crowded: OneProcessor, kind: str):
     verdict, _ = judged(crowded, KINDS[kind], program(SLEEPS))
     assert verdict.outcome is Outcome.TIMED_OUT, verdict
     assert "took more than 0.5 s of wall clock on input 1 of 2" in verdict.error
 
 
-def test_a_program_cannot_buy_time_by_fighting_itself():
+def test_a_program_gains_no_time_by_competing_with_itself():
     verdict, _ = judged(OneProcessor(), JOB, program(FIGHTS))
     assert verdict.outcome is Outcome.TIMED_OUT, verdict
     assert verdict.wall_s < 15, "the arithmetic is in tests/evaluate/test_starvation.py"
@@ -136,7 +136,7 @@ def test_a_program_cannot_buy_time_by_fighting_itself():
 
 @pytest.mark.docker
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_program_cannot_buy_time_by_fighting_itself_unseen(sandbox_image: str, kind: str):
+def test_a_program_gains_no_time_by_competing_with_itself_between_samples(sandbox_image: str, kind: str):
     limits = Limits(wall_s=2, cpu_s=30, memory_mib=128, output_kib=64)
     job = replace(KINDS[kind], inputs=JOB.inputs[:1], limits=limits)
     run, place = uuid.uuid4().hex, OneProcessor()
@@ -193,7 +193,7 @@ def test_all_processes_of_a_command_are_counted(sandbox_image: str):
 
 @pytest.mark.docker
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_pause_of_its_container_is_not_its_time(sandbox_image: str, kind: str):
+def test_a_pause_of_the_container_does_not_count(sandbox_image: str, kind: str):
     run, job = uuid.uuid4().hex, replace(KINDS[kind], limits=JOB.limits.model_copy(update={"wall_s": 2}))
     with open_pool(job, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}) as pool:
         client = docker.from_env()
@@ -215,15 +215,19 @@ def test_a_pause_of_its_container_is_not_its_time(sandbox_image: str, kind: str)
     assert pool.starts == 1, "it was not run again"
 
 
-def test_one_that_got_no_processor_for_too_long_is_run_again_and_then_not_judged(monkeypatch: pytest.MonkeyPatch):
-    """What nobody can wait for is our fault; here nobody waits at all."""
+def test_a_program_that_gets_no_processor_for_too_long_is_run_again_and_then_not_judged(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Beyond the maximum extension the verdict is `sandbox_error`; this test makes the maximum tiny."""
     from tasks.evaluate import delivery
 
     source = delivery._source
     monkeypatch.setattr(
         delivery,
         "_source",
-        lambda name: source(name).replace("_MOST_TIMES, _MOST_S = 9, 60.0", "_MOST_TIMES, _MOST_S = 0, 0.2"),
+        lambda name: source(name).replace(
+            "_MAX_EXTENSION_FACTOR, _MAX_EXTENSION_S = 9, 60.0", "_MAX_EXTENSION_FACTOR, _MAX_EXTENSION_S = 0, 0.2"
+        ),
     )
     delivery.modules_frame.cache_clear()
     try:

@@ -1,4 +1,4 @@
-"""Packages that a specification depends on: wheels only, for the image's Python, in an image that is made once."""
+"""Test a specification's dependencies: wheels only, for the image's Python, in an image that is built once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SOURCE = "import counting\ndef evaluate(n):\n    return guess(n) * 2\ndef guess(
 
 @pytest.fixture
 def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is the only place where wheels are looked for."""
+    """Return a directory that is the only source of wheels."""
     for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS"):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "wheels"
@@ -40,7 +40,7 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def make(sandbox_image: str) -> Iterator[Make]:
-    """Makes images that are gone after the test."""
+    """Yield a function that builds images, which are removed after the test."""
     connected, names = engine.connect(), set[str]()
 
     def make(*packages: str, python: str = "", base: str = sandbox_image, **more: Callable[[str], None]) -> str:
@@ -63,17 +63,17 @@ def interpreter(sandbox_image: str) -> Interpreter:
     return found
 
 
-def test_what_it_depends_on_can_be_imported_and_is_fetched_once(make: Make, wheels: Path):
-    said: list[str] = []
+def test_dependencies_can_be_imported_and_are_fetched_once(make: Make, wheels: Path):
+    messages: list[str] = []
     module = "from steps import STEP\ndef next(n):\n    return n + STEP\n"
     wheel = make_wheel(wheels, "counting", "1.5", {"counting.py": module}, requires=["steps>=2"])
     steps = make_wheel(wheels, "steps", "2.0", {"steps/__init__.py": "STEP = 10\n"})
-    image = make("counting>=1", note=said.append)
-    assert len(said) == 2
+    image = make("counting>=1", note=messages.append)
+    assert len(messages) == 2
     for file in (wheel, steps):
         file.unlink()
-    assert make("counting>=1", note=said.append) == image
-    assert len(said) == 2
+    assert make("counting>=1", note=messages.append) == image
+    assert len(messages) == 2
     job = Job("evaluate", (Call((1,)), Call((2,))), LIMITS)
     with open_pool(job, image=image, slots=1) as pool:
         assert pool.evaluate(SOURCE).scores == (22.0, 24.0)
@@ -84,7 +84,7 @@ def test_what_it_depends_on_can_be_imported_and_is_fetched_once(make: Make, whee
         assert pool.evaluate(SOURCE).scores == (22.0, 24.0)
 
 
-def test_a_command_and_what_it_starts_can_import_them(make: Make, wheels: Path):
+def test_a_command_and_its_child_processes_can_import_them(make: Make, wheels: Path):
     make_wheel(wheels, "counting", "1.5")
     command = Command("candidate.py", ("python3", "{program}"), metric="score")
     limits = LIMITS.model_copy(update={"scratch_mib": 8})
@@ -94,7 +94,7 @@ def test_a_command_and_what_it_starts_can_import_them(make: Make, wheels: Path):
     assert verdict.scores == (1.5,), verdict
 
 
-def test_a_problem_s_folder_cannot_say_where_packages_come_from(
+def test_a_problem_s_folder_cannot_choose_the_package_index(
     make: Make, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     make_wheel(wheels, "counting", "1.5")
@@ -111,7 +111,7 @@ def test_a_problem_s_folder_cannot_say_where_packages_come_from(
         assert pool.versions["counting"] == "1.5"
 
 
-def test_packages_of_another_index_are_in_another_image(make: Make, wheels: Path, monkeypatch: pytest.MonkeyPatch):
+def test_packages_of_another_index_go_into_another_image(make: Make, wheels: Path, monkeypatch: pytest.MonkeyPatch):
     make_wheel(wheels, "counting", "1.5")
     ours = make("counting")
     poison = wheels.parent / "poison"
@@ -122,7 +122,7 @@ def test_packages_of_another_index_are_in_another_image(make: Make, wheels: Path
     assert make("counting") == ours
 
 
-def test_the_same_wheels_of_two_indexes_are_one_image(make: Make, wheels: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_same_wheels_of_two_indexes_go_into_one_image(make: Make, wheels: Path, monkeypatch: pytest.MonkeyPatch):
     wheel = make_wheel(wheels, "counting", "1.5")
     ours = make("counting")
     mirror = wheels.parent / "mirror"
@@ -134,21 +134,21 @@ def test_the_same_wheels_of_two_indexes_are_one_image(make: Make, wheels: Path, 
     client.close()
 
 
-def test_what_is_fetched_is_said_before(wheels: Path, make: Make):
+def test_fetching_is_announced_in_advance(wheels: Path, make: Make):
     make_wheel(wheels, "counting", "1.5")
 
     def stop(text: str) -> None:
-        said.append(text)
+        messages.append(text)
         raise KeyboardInterrupt
 
-    said: list[str] = []
+    messages: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         make("counting", note=stop)
-    assert "fetching counting" in said[0]
-    assert str(wheels) in said[0]
+    assert "fetching counting" in messages[0]
+    assert str(wheels) in messages[0]
 
 
-def test_nothing_of_a_package_runs_but_where_a_program_imports_it(make: Make, wheels: Path):
+def test_no_code_of_a_package_runs_unless_a_program_imports_it(make: Make, wheels: Path):
     files = {"sly.pth": "import sly\n", "sly.py": "raise SystemExit('it ran')\n", "sitecustomize.py": "import sly\n"}
     make_wheel(wheels, "sly", "1.0", files)
     with open_pool(Job("evaluate", (Call((1,)),), LIMITS), image=make("sly"), slots=1) as pool:
@@ -157,26 +157,26 @@ def test_nothing_of_a_package_runs_but_where_a_program_imports_it(make: Make, wh
         assert "it ran" in pool.evaluate("import sly").error
 
 
-def test_what_the_image_has_is_not_fetched(make: Make, wheels: Path):
-    said: list[str] = []
-    with open_pool(Job("evaluate", (Call((1,)),), LIMITS), image=make("numpy>=1", note=said.append), slots=1) as pool:
+def test_packages_of_the_image_are_not_fetched(make: Make, wheels: Path):
+    messages: list[str] = []
+    with open_pool(
+        Job("evaluate", (Call((1,)),), LIMITS), image=make("numpy>=1", note=messages.append), slots=1
+    ) as pool:
         assert pool.evaluate("import numpy\ndef evaluate(n):\n    return n").scores == (1.0,)
-    assert said == []
+    assert messages == []
 
 
-def test_a_newer_one_is_taken_in_place_of_the_image_s(make: Make, wheels: Path):
+def test_a_newer_version_replaces_the_image_s(make: Make, wheels: Path):
     make_wheel(wheels, "numpy", "999.0", {"numpy/__init__.py": "__version__ = '999.0'\nclass integer: pass\n"})
     image = make("numpy>=999")
     client = docker.from_env()
     code = "import sys; sys.path.insert(0, '/overnight/packages'); import numpy; print(numpy.__version__)"
-    said = client.containers.run(image, ["python3", "-c", code], network_mode="none", remove=True)
+    messages = client.containers.run(image, ["python3", "-c", code], network_mode="none", remove=True)
     client.close()
-    assert said == b"999.0\n"
+    assert messages == b"999.0\n"
 
 
-def test_wheels_are_those_for_the_image_s_python_whatever_this_one_is(
-    wheels: Path, interpreter: Interpreter, tmp_path: Path
-):
+def test_wheels_are_chosen_for_the_image_s_python(wheels: Path, interpreter: Interpreter, tmp_path: Path):
     digits = "".join(interpreter.version.split(".")[:2])
     for tag in (f"cp{digits}", "cp39", "cp311" if digits != "311" else "cp312"):
         make_wheel(wheels, "compiled", "1.0", tag=f"{tag}-{tag}-manylinux_2_17_{interpreter.machine}")
@@ -198,7 +198,7 @@ def test_wheels_are_those_for_the_image_s_python_whatever_this_one_is(
         (["elsewhere"], "elsewhere"),
     ],
 )
-def test_what_cannot_be_had_is_named(packages: list[str], says: str, make: Make, wheels: Path):
+def test_unavailable_packages_are_named(packages: list[str], says: str, make: Make, wheels: Path):
     make_wheel(wheels, "counting", "1.0")
     make_wheel(wheels, "counting", "2.0")
     make_wheel(wheels, "asking", "1.0", requires=["counting<2"])
@@ -206,7 +206,7 @@ def test_what_cannot_be_had_is_named(packages: list[str], says: str, make: Make,
     _make_source_distribution(wheels)
     with pytest.raises(SpecificationError, match=says) as raised:
         make(*packages)
-    assert "cannot be had as wheels for Python 3" in raised.value.message
+    assert "cannot get wheels of" in raised.value.message
     assert str(wheels) in raised.value.message
     assert "dependencies" in raised.value.remedy
     assert not (wheels / "ran").exists()
@@ -224,14 +224,14 @@ def _make_source_distribution(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "kind", "says"),
     [
-        ({"python": ">=3.99"}, SpecificationError, "asks for Python >=3.99 .* has 3"),
+        ({"python": ">=3.99"}, SpecificationError, "requires Python >=3.99 .* has 3"),
         ({"base": "nowhere:latest"}, SandboxUnavailable, "no image 'nowhere:latest'"),
         ({"base": "empty"}, EnvironmentFault, "has no `python3` that runs: .*not found"),
-        ({"base": "old"}, EnvironmentFault, "has Python 3.9.2, 3.11 or newer is needed"),
+        ({"base": "old"}, EnvironmentFault, "has Python 3.9.2, but 3.11 or newer is required"),
         ({"base": "broken"}, EnvironmentFault, "no `python3` that runs: it is broken"),
     ],
 )
-def test_a_base_that_will_not_do_is_named(
+def test_an_unsuitable_base_image_is_named(
     arguments: dict[str, str], kind: type[OvernightError], says: str, make: Make, bases: dict[str, str]
 ):
     base = arguments.get("base", "")
@@ -244,7 +244,7 @@ OLD = '{"version": "3.9.2", "machine": "x86_64", "libc": ["glibc", "2.31"], "pac
 
 @pytest.fixture(scope="module")
 def bases(sandbox_image: str) -> Iterator[dict[str, str]]:
-    """Images without Python, with an old one, and with one that does not run."""
+    """Yield images without Python, with an old Python, and with one that does not run."""
     client, connected = docker.from_env(), engine.connect()
     names = {name: f"overnight-test-{name}:latest" for name in ("empty", "old", "broken")}
     client.api.import_image_from_data(tar(nothing=""), names["empty"].removesuffix(":latest"), "latest")

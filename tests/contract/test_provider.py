@@ -27,7 +27,7 @@ def ask(provider: Provider, *, samples: int = 1, prompts: int = 1, style: str = 
     model = {"name": name, "api_base": provider.api_base, "style": style}
     settings = Sampling.model_validate({"models": [model], **more})
     wanted = [
-        Sample(Prompt(index, 0, (), name, style, TEXT, tuple(range(samples))), number)
+        Sample(Prompt(index, "0", (), name, style, TEXT, tuple(range(samples))), number)
         for index in range(prompts)
         for number in range(samples)
     ]
@@ -147,7 +147,7 @@ def test_a_refused_prompt_gives_a_completion_without_text(provider: Provider):
 
 def test_the_built_in_model_is_requested_like_others_and_is_determined_by_the_seed():
     settings = Sampling.model_validate({"models": ["builtin/mutate"]})
-    prompt = Prompt(0, 0, (), "builtin/mutate", "completion", TEXT, (7, 7, 8))
+    prompt = Prompt(0, "0", (), "builtin/mutate", "completion", TEXT, (7, 7, 8))
     gateway = Gateway(settings)
     first, second, third = gateway.sample([Sample(prompt, number) for number in range(3)], lambda _: None)
     assert first.text == second.text != third.text
@@ -157,7 +157,7 @@ def test_the_built_in_model_is_requested_like_others_and_is_determined_by_the_se
 
 def test_an_unknown_built_in_model_is_refused():
     settings = Sampling.model_validate({"models": ["builtin/nothing"], "attempts": 1})
-    prompt = Prompt(0, 0, (), "builtin/nothing", "completion", TEXT, (7,))
+    prompt = Prompt(0, "0", (), "builtin/nothing", "completion", TEXT, (7,))
     gateway = Gateway(settings)
     with pytest.raises(TerminalProviderError, match="no built-in model nothing"):
         gateway.sample([Sample(prompt, 0)], lambda _: None)
@@ -167,7 +167,7 @@ def test_other_completions_are_recorded_if_one_request_fails(provider: Provider)
     provider.script = lambda number, _: Answer({"error": {"message": "no"}}, status=401) if number == 3 else None
     model = {"name": "openai/test", "api_base": provider.api_base}
     recorded: list[Completion] = []
-    wanted = [Sample(Prompt(index, 0, (), "openai/test", "chat", TEXT, (1,)), 0) for index in range(6)]
+    wanted = [Sample(Prompt(index, "0", (), "openai/test", "chat", TEXT, (1,)), 0) for index in range(6)]
     gateway = Gateway(Sampling.model_validate({"models": [model]}))
     with pytest.raises(TerminalProviderError):
         gateway.sample(wanted, recorded.extend)
@@ -178,7 +178,7 @@ def test_no_requests_are_sent_once_may_ask_returns_false(provider: Provider):
     model = {"name": "openai/test", "api_base": provider.api_base}
     settings = Sampling.model_validate({"models": [model], "concurrency": 1})
     gateway = Gateway(settings, may_ask=lambda: len(provider.requests) < 2)
-    wanted = [Sample(Prompt(index, 0, (), "openai/test", "chat", TEXT, (1,)), 0) for index in range(5)]
+    wanted = [Sample(Prompt(index, "0", (), "openai/test", "chat", TEXT, (1,)), 0) for index in range(5)]
     assert [completion.prompt for completion in gateway.sample(wanted, lambda _: None)] == [0, 1]
     assert len(provider.requests) == 2
 

@@ -1,4 +1,4 @@
-"""What every sandbox must do. Each kind that `sandbox` is parametrised over passes all of it."""
+"""Test the contract of every sandbox: each kind that `sandbox` is parametrised over must pass all tests."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def sandbox(kind: str, request: pytest.FixtureRequest) -> Iterator[SandboxPool]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_program_is_judged_by_what_it_does_and_the_next_one_is_unharmed(kind: str, sandbox: SandboxPool, case: Case):
+def test_a_program_is_judged_by_its_own_behaviour_and_does_not_affect_the_next_one(
+    kind: str, sandbox: SandboxPool, case: Case
+):
     if kind == "bare" and not case.harmless:
         pytest.skip("only in a container")
     verdict = sandbox.evaluate(case.source)
@@ -70,7 +72,7 @@ def with_scratch(sandbox_image: str) -> Iterator[SandboxPool]:
 
 @pytest.mark.docker
 @pytest.mark.parametrize("case", litterers.CASES, ids=str)
-def test_what_a_candidate_left_in_its_scratch_is_gone(with_scratch: SandboxPool, case: Case):
+def test_files_of_a_candidate_in_scratch_are_removed(with_scratch: SandboxPool, case: Case):
     verdict = with_scratch.evaluate(case.source)
     assert (verdict.outcome, verdict.scores) == (case.outcome, (case.score, case.score)), verdict
     after = with_scratch.evaluate("import os\n" + returns("n * 2.5 + len(os.listdir('/tmp'))"))
@@ -87,7 +89,7 @@ def test_no_process_of_an_earlier_candidate_is_left(kind: str, sandbox: SandboxP
 
 
 @pytest.mark.docker
-def test_the_first_program_that_needs_numpy_is_alone_with_a_user_of_its_own(sandbox_image: str):
+def test_the_first_program_that_needs_numpy_is_alone_and_has_its_own_user(sandbox_image: str):
     look = "import os\n" + body("""
 np.float64(1)
 me = os.getpid()
@@ -121,17 +123,17 @@ def evaluate(n):
 @pytest.mark.docker
 @pytest.mark.parametrize("scratch_mib", [0, 4])
 @pytest.mark.parametrize("devices", [{}, None], ids=["a writable folder of devices", "as designed"])
-def test_times_carry_nothing_to_the_next_program(
+def test_file_times_pass_nothing_to_the_next_program(
     sandbox_image: str, scratch_mib: int, devices: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch
 ):
     if devices is not None:
         # As with podman or gVisor.
-        monkeypatch.setattr(confinement, "_DEVICES", devices)
+        monkeypatch.setattr(confinement, "_READ_ONLY_DEVICES", devices)
     job = replace(JOB, limits=JOB.limits.model_copy(update={"scratch_mib": scratch_mib}))
     with open_pool(job, image=sandbox_image, slots=1) as pool:
         pool.evaluate(HONEST)
-        said = [pool.evaluate(TIMES).output.splitlines()[0] for _ in range(3)]
-    assert len(set(said)) == 1, said
+        outputs = [pool.evaluate(TIMES).output.splitlines()[0] for _ in range(3)]
+    assert len(set(outputs)) == 1, outputs
 
 
 SEARCH = """
@@ -145,7 +147,7 @@ def evaluate(n):
             found += sum(1 for _ in needle.finditer((ctypes.c_char * (end - begin)).from_address(begin)))
     return found
 """
-"""How often a text is in its memory; its own pattern does not match itself."""
+"""Counts how often a text is in the process's memory; the pattern does not match itself."""
 
 
 @pytest.mark.parametrize(
@@ -181,7 +183,7 @@ def evaluate(n):
     assert sandbox.evaluate(source).scores == (4.0, 4.0), "nothing, two for printing, and the report"
 
 
-def test_a_candidate_has_nothing_of_our_environment(kind: str, sandbox: SandboxPool):
+def test_a_candidate_sees_none_of_our_environment(kind: str, sandbox: SandboxPool):
     if kind == "bare":
         pytest.skip("only in a container")
     printed = sandbox.evaluate(body("import os\nprint(*os.environ)\nreturn 1")).output.split()
@@ -210,7 +212,7 @@ def evaluate(n):
     rights, *writable = verdict.output.splitlines()[: len(verdict.output.splitlines()) // 2]
     none = "0" * 16
     assert rights == f"{none} {none} {none} 1 2  True"
-    # In /dev/mqueue no queue may be made: see the case "files: a queue that stays".
+    # No queue can be created in /dev/mqueue: see the case "files: a queue that stays".
     devices = ("null", "zero", "full", "random", "urandom", "tty", "mqueue")
     assert set(writable) <= {f"/dev/{name}" for name in devices}
 
@@ -233,7 +235,7 @@ def test_numbers_of_numpy_are_numbers(sandbox: SandboxPool, value: str):
         "np.complex128(1)",
     ],
 )
-def test_what_numpy_takes_for_a_number_is_none(sandbox: SandboxPool, value: str):
+def test_values_that_only_numpy_takes_for_numbers_are_bad_scores(sandbox: SandboxPool, value: str):
     if "numpy" not in sandbox.versions:
         pytest.skip("no numpy in the image")
     verdict = sandbox.evaluate(returns(value))
@@ -241,7 +243,7 @@ def test_what_numpy_takes_for_a_number_is_none(sandbox: SandboxPool, value: str)
     assert "expected one finite number" in verdict.error
 
 
-def test_numpy_is_there_for_who_speaks_of_it_and_weighs_on_nobody_before(kind: str, request: pytest.FixtureRequest):
+def test_numpy_is_imported_before_the_first_program_that_mentions_it(kind: str, request: pytest.FixtureRequest):
     plain = body("import sys\nreturn 'num' + 'py' in sys.modules and 1 or 0")
     with start(kind, JOB, request) as pool:
         if "numpy" not in pool.versions:
@@ -255,7 +257,7 @@ def test_numpy_is_there_for_who_speaks_of_it_and_weighs_on_nobody_before(kind: s
         assert pool.starts == 1
 
 
-def test_marks_need_no_import_and_the_program_is_a_real_module(sandbox: SandboxPool):
+def test_decorators_need_no_import_and_the_program_is_a_real_module(sandbox: SandboxPool):
     source = """
 from __future__ import annotations
 import dataclasses
@@ -292,13 +294,13 @@ def test_honest_concurrency_works(sandbox: SandboxPool, lines: str):
     assert verdict.scores == (3.0, 4.0), verdict
 
 
-def test_what_it_printed_comes_back_clean(sandbox: SandboxPool):
+def test_output_is_returned_clean(sandbox: SandboxPool):
     verdict = sandbox.evaluate(body("print('n is', n, '\\x1b[31m\\udc80')\nprint('end', end='')\nreturn n"))
     assert verdict.outcome is Outcome.SCORED
     assert verdict.output == "n is 3 �[31m\\udc80\nendn is 4 �[31m\\udc80\nend"
 
 
-def test_what_it_printed_before_a_timeout_is_known(sandbox: SandboxPool):
+def test_output_before_a_timeout_is_returned(sandbox: SandboxPool):
     verdict = sandbox.evaluate(body("print('so far')\nwhile True: pass"))
     assert (verdict.outcome, verdict.output) == (Outcome.TIMED_OUT, "so far\n")
 
@@ -313,7 +315,7 @@ def test_times_and_memory_are_measured(sandbox: SandboxPool):
     assert verdict.input_wall_s[1] >= 0.09
 
 
-def test_unseeded_draws_and_orders_repeat(sandbox: SandboxPool):
+def test_unseeded_random_numbers_and_set_orders_repeat(sandbox: SandboxPool):
     source = body(
         "import random\nreturn random.random() + sum(i * hash(s) % 97 for i, s in enumerate({'a', 'b', 'c'}))"
     )
@@ -322,7 +324,7 @@ def test_unseeded_draws_and_orders_repeat(sandbox: SandboxPool):
     assert sandbox.evaluate(source).scores == first
 
 
-def test_inputs_are_faithful_and_fresh_for_every_call(kind: str, request: pytest.FixtureRequest):
+def test_inputs_are_exact_and_fresh_for_every_call(kind: str, request: pytest.FixtureRequest):
     value = {"list": [1, (2, 3)], 4: (), (5, 6): None, "float": 0.1, "text": "é\udc80", "big": 2**70}
     job = Job("evaluate", (Call((value,), {"also": [1]}), Call((value,), {"also": [1]})), Limits(memory_mib=96))
     source = f"""
@@ -347,7 +349,7 @@ def test_processor_time_is_limited_over_all_threads(kind: str, request: pytest.F
 
 
 @pytest.mark.docker
-def test_processor_time_of_processes_that_nobody_waits_for_is_counted(sandbox_image: str):
+def test_processor_time_of_processes_without_a_waiting_parent_is_counted(sandbox_image: str):
     job = Job("evaluate", (Call((0.4,)),), Limits(wall_s=30, cpu_s=0.1, memory_mib=96))
     hidden = """
 import os, signal, time
@@ -393,7 +395,7 @@ def f(n):
         assert above.scores == (1.0, 0.0, -1.0), above
 
 
-def test_who_ends_itself_as_if_below_a_threshold_gains_nothing(kind: str, request: pytest.FixtureRequest):
+def test_exiting_as_if_below_a_threshold_gives_no_score(kind: str, request: pytest.FixtureRequest):
     job = Job("evaluate", (Call((1,)), Call((2,))), Limits(memory_mib=96), thresholds=(0.5,))
     with start(kind, job, request) as pool:
         leaves = pool.evaluate(body("import os\nif n == 2: os._exit(0)\nreturn 9"))
@@ -409,7 +411,7 @@ def test_many_threads_each_get_their_own_answer(kind: str, request: pytest.Fixtu
     assert [verdict.scores for verdict in verdicts] == [(3.0 + i, 4.0 + i) for i in range(60)]
 
 
-def test_closing_ends_an_evaluation_as_our_fault(kind: str, request: pytest.FixtureRequest):
+def test_closing_ends_an_evaluation_as_a_sandbox_error(kind: str, request: pytest.FixtureRequest):
     pool = start(kind, Job("evaluate", (Call((3,)),), Limits(wall_s=60, memory_mib=96)), request)
     with ThreadPoolExecutor(2) as threads:
         spinning = [threads.submit(pool.evaluate, body("while True: pass")) for _ in range(2)]

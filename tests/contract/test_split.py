@@ -1,4 +1,4 @@
-"""What a sandbox must do when evaluation is split: honest programs score as ever, forged scores never stand."""
+"""Test isolated evaluation: honest programs get their usual scores, and forged scores never count."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def split(kind: str, request: pytest.FixtureRequest) -> Iterator[SandboxPool]:
+def isolated(kind: str, request: pytest.FixtureRequest) -> Iterator[SandboxPool]:
     with start(kind, job(SPECIFICATION.text, INPUTS), request) as pool:
         yield pool
 
@@ -50,26 +50,26 @@ def inline(kind: str, request: pytest.FixtureRequest) -> Iterator[SandboxPool]:
 
 
 @pytest.mark.parametrize("forger", FORGERS, ids=str)
-def test_a_forger_gets_the_honest_score_or_none_and_the_next_one_is_unharmed(
-    kind: str, split: SandboxPool, forger: Forger
+def test_a_forger_gets_the_honest_score_or_none_and_does_not_affect_the_next_program(
+    kind: str, isolated: SandboxPool, forger: Forger
 ):
     if kind == "bare" and not forger.harmless:
         pytest.skip("only in a container")
-    verdict = split.evaluate(forger.source)
+    verdict = isolated.evaluate(forger.source)
     assert verdict.outcome is forger.outcome, verdict
     assert re.search(forger.says, verdict.error), verdict.error
     if verdict.is_scored:
         assert verdict.scores == HONEST_SCORES, verdict
-    after = split.evaluate(HONEST)
+    after = isolated.evaluate(HONEST)
     assert after.scores == HONEST_SCORES, after
-    assert split.starts == 1, "the runner died"
+    assert isolated.starts == 1, "the runner died"
 
 
 @pytest.mark.parametrize("forger", [forger for forger in FORGERS if forger.inline], ids=str)
 def test_the_same_forger_succeeds_in_one_process(inline: SandboxPool, forger: Forger):
     verdict = inline.evaluate(forger.source)
     assert verdict.is_scored
-    assert verdict.scores[1] > HONEST_SCORES[1], "it would prove nothing that the split evaluation stops it"
+    assert verdict.scores[1] > HONEST_SCORES[1], "otherwise the test of isolated evaluation proves nothing"
 
 
 ECHO = """
@@ -107,7 +107,7 @@ def echo(value, *, more):
 """
 
 
-def test_plain_data_crosses_exactly(kind: str, request: pytest.FixtureRequest):
+def test_plain_data_is_passed_exactly(kind: str, request: pytest.FixtureRequest):
     with start(kind, job(ECHO, limits=Limits(wall_s=5, memory_mib=96)), request) as pool:
         if "numpy" not in pool.versions:
             pytest.skip("no numpy in the image")
@@ -120,8 +120,8 @@ def judged(kind: str, request: pytest.FixtureRequest, text: str, program: str = 
         return pool.evaluate(program or text)
 
 
-def one(run: str, evolved: str, above: str = "") -> str:
-    """A specification of these two bodies."""
+def write_specification(run: str, evolved: str, above: str = "") -> str:
+    """Return a specification with these two bodies."""
     lines = ["import funsearch", above, "@funsearch.run", "def evaluate(n):", *(f"    {x}" for x in run.splitlines())]
     lines += ["@funsearch.evolve", "def f(x=1, *more):", *(f"    {x}" for x in evolved.splitlines())]
     return "\n".join(lines) + "\n"
@@ -130,7 +130,7 @@ def one(run: str, evolved: str, above: str = "") -> str:
 @pytest.mark.parametrize("error", ["ZeroDivisionError", "KeyError", "IndexError", "ValueError", "OSError"])
 def test_a_specification_can_catch_what_the_function_raises(kind: str, request: pytest.FixtureRequest, error: str):
     run = "\n".join(f"try: f()\nexcept {caught} as e: n += 1" for caught in (error, "RuntimeError", "Exception"))
-    assert judged(kind, request, one(run + "\nreturn n", f"raise {error}('no')")).scores == (6.0,)
+    assert judged(kind, request, write_specification(run + "\nreturn n", f"raise {error}('no')")).scores == (6.0,)
 
 
 SEQUENCE = """
@@ -212,34 +212,38 @@ STEERED = {
     "a property": ("9.0 if not hasattr(Lazy(), 'cost') else 1.0", "AttributeError"),
     "a default": ("getattr(Lazy(), 'cost', 9.0)", "AttributeError"),
 }
-"""Scorings that an error of the evolved function would steer if it arrived as itself, and that error."""
+"""Scorings whose control flow an error of the evolved function would change if it kept its class, and that error."""
 
 
 @pytest.mark.parametrize(("score", "error"), STEERED.values(), ids=STEERED)
-def test_no_error_of_the_function_steers_the_scoring(kind: str, request: pytest.FixtureRequest, score: str, error: str):
+def test_no_error_of_the_function_changes_the_control_flow_of_the_scoring(
+    kind: str, request: pytest.FixtureRequest, score: str, error: str
+):
     above = "import functools, threading\n" + SEQUENCE
-    text = one(f"import numpy as np\nreturn {score}", "return -1.0", above)
-    forged = one(f"import numpy as np\nreturn {score}", f"if x == 3: raise {error}\nreturn -1.0", above)
+    text = write_specification(f"import numpy as np\nreturn {score}", "return -1.0", above)
+    forged = write_specification(f"import numpy as np\nreturn {score}", f"if x == 3: raise {error}\nreturn -1.0", above)
     with start(kind, job(text, isolation=False), request) as pool:
         if "np." in score and "numpy" not in pool.versions:
             pytest.skip("no numpy in the image")
         inline = pool.evaluate(forged)
-    assert inline.is_scored, "it would prove nothing"
-    split = judged(kind, request, text, forged)
-    assert split.outcome is Outcome.CRASHED, split
-    assert re.search(r"StopIteration|Mine|IndexError|KeyError|ValueError|AttributeError", split.error), (
-        "it is told as it was raised"
+    assert inline.is_scored, "otherwise the test proves nothing"
+    isolated = judged(kind, request, text, forged)
+    assert isolated.outcome is Outcome.CRASHED, isolated
+    assert re.search(r"StopIteration|Mine|IndexError|KeyError|ValueError|AttributeError", isolated.error), (
+        "it is reported under its own name"
     )
-    # So a forged best of an inline evaluation is unconfirmed.
-    assert "it is crashed" in disagreement(inline, split, noise=0.0)
+    # So the confirmation of a forged best program fails.
+    assert "it is crashed" in disagreement(inline, isolated, noise=0.0)
 
 
 @pytest.mark.parametrize(
     "error", ["GeneratorExit", "StopAsyncIteration", "KeyboardInterrupt", "asyncio.CancelledError"]
 )
-def test_what_the_language_hides_from_except_exception_is_told(kind: str, request: pytest.FixtureRequest, error: str):
+def test_errors_that_python_hides_from_except_exception_are_reported(
+    kind: str, request: pytest.FixtureRequest, error: str
+):
     run = "def g():\n    try: yield f()\n    except GeneratorExit: return\nreturn 7.0 + len([*g()])"
-    assert judged(kind, request, one(run, f"import asyncio\nraise {error}")).outcome is Outcome.CRASHED
+    assert judged(kind, request, write_specification(run, f"import asyncio\nraise {error}")).outcome is Outcome.CRASHED
 
 
 @pytest.mark.parametrize(
@@ -248,89 +252,91 @@ def test_what_the_language_hides_from_except_exception_is_told(kind: str, reques
 def test_a_lost_process_is_no_score_whatever_the_specification_catches(
     kind: str, request: pytest.FixtureRequest, lines: str
 ):
-    text = one("try: f()\nexcept BaseException: pass\nreturn 7", lines)
+    text = write_specification("try: f()\nexcept BaseException: pass\nreturn 7", lines)
     assert judged(kind, request, text).outcome is Outcome.CRASHED
 
 
-def test_the_scoring_process_runs_nothing_of_the_program(kind: str, request: pytest.FixtureRequest):
-    text = one("return f(2) + K", "return x", above="K = 1")
+def test_the_scoring_process_runs_no_code_of_the_program(kind: str, request: pytest.FixtureRequest):
+    text = write_specification("return f(2) + K", "return x", above="K = 1")
     forged = text.replace("K = 1", "K = 100\nevaluate = print").replace("return f(2) + K", "return 10**6")
     assert judged(kind, request, text, forged).scores == (3.0,)
 
 
-def test_functions_that_both_use_and_their_decorators_are_in_both(kind: str, request: pytest.FixtureRequest):
+def test_shared_functions_and_decorators_are_in_both_processes(kind: str, request: pytest.FixtureRequest):
     above = "calls = []\ndef counted(g):\n    return lambda *a: calls.append(1) or g(*a)\ndef twice(x): return 2 * x"
-    text = one("return f(2) + twice(n) + len(calls)", "return twice(x)", above)
+    text = write_specification("return f(2) + twice(n) + len(calls)", "return twice(x)", above)
     text = text.replace("@funsearch.evolve", "@counted\n@funsearch.evolve")
     assert judged(kind, request, text).scores == (4.0 + 6.0 + 1.0,)
 
 
 def test_a_function_may_be_called_while_the_specification_is_loaded(kind: str, request: pytest.FixtureRequest):
-    text = one("return sum(ALL)", "return x + 1") + "ALL = [f(1), f(), f(3, 4)]\n"
+    text = write_specification("return sum(ALL)", "return x + 1") + "ALL = [f(1), f(), f(3, 4)]\n"
     assert judged(kind, request, text).scores == (2.0 + 2.0 + 4.0,)
 
 
-def test_arguments_do_not_come_back_changed(kind: str, request: pytest.FixtureRequest):
-    assert judged(kind, request, one("a = [1]\nf(a)\nreturn len(a)", "x.append(2)")).scores == (1.0,)
+def test_changes_to_arguments_are_not_passed_back(kind: str, request: pytest.FixtureRequest):
+    assert judged(kind, request, write_specification("a = [1]\nf(a)\nreturn len(a)", "x.append(2)")).scores == (1.0,)
 
 
-def test_arguments_that_are_no_plain_data_are_named(kind: str, request: pytest.FixtureRequest):
-    verdict = judged(kind, request, one("try: f({1})\nexcept Exception: pass\nreturn 1", "return 1"))
+def test_arguments_that_are_not_plain_data_are_reported(kind: str, request: pytest.FixtureRequest):
+    verdict = judged(kind, request, write_specification("try: f({1})\nexcept Exception: pass\nreturn 1", "return 1"))
     assert verdict.outcome is Outcome.CRASHED
     assert "`f` runs in a process of its own" in verdict.error
     assert "set is not plain data" in verdict.error
 
 
-def test_an_error_of_the_specification_is_told_by_its_own_lines(kind: str, request: pytest.FixtureRequest):
-    text = one("f()\nreturn 1 / 0", "a = 1\nb = 2\nreturn a")
+def test_an_error_of_the_specification_is_reported_with_its_own_line(kind: str, request: pytest.FixtureRequest):
+    text = write_specification("f()\nreturn 1 / 0", "a = 1\nb = 2\nreturn a")
     verdict = judged(kind, request, text, text.replace("    b = 2\n", ""))
     assert "ZeroDivisionError: division by zero, in line 6 (return 1 / 0), on input 1 of 1 (3)" in verdict.error
 
 
 @pytest.mark.parametrize("program", ["x = (", "x = 1", "import os\nos._exit(3)", "1 / 0", "while True: pass"])
-def test_a_program_that_cannot_be_loaded_is_told_so(split: SandboxPool, program: str):
-    verdict = split.evaluate(program)
+def test_a_program_that_cannot_be_loaded_is_reported(isolated: SandboxPool, program: str):
+    verdict = isolated.evaluate(program)
     assert verdict.outcome in (Outcome.CRASHED, Outcome.TIMED_OUT)
     assert "while it was loaded" in verdict.error
 
 
 def test_several_threads_may_call(kind: str, request: pytest.FixtureRequest):
     run = "from concurrent.futures import ThreadPoolExecutor as T\nreturn sum(T(4).map(f, range(200)))"
-    assert judged(kind, request, one(run, "return x")).scores == (sum(range(200)),)
+    assert judged(kind, request, write_specification(run, "return x")).scores == (sum(range(200)),)
 
 
-def test_both_sides_draw_alike_in_every_evaluation(kind: str, request: pytest.FixtureRequest):
-    text = one("import random\nreturn random.random() + f()", "import random\nreturn random.random()")
+def test_both_processes_draw_the_same_random_numbers_in_every_evaluation(kind: str, request: pytest.FixtureRequest):
+    text = write_specification("import random\nreturn random.random() + f()", "import random\nreturn random.random()")
     with start(kind, job(text, (Call((3,)), Call((4,)))), request) as pool:
         first, second = pool.evaluate(text), pool.evaluate(text)
     assert first.scores == second.scores
     assert first.scores[0] == first.scores[1]
 
 
-def test_the_two_processes_are_of_two_users_without_rights(kind: str, request: pytest.FixtureRequest):
+def test_the_two_processes_have_two_users_without_rights(kind: str, request: pytest.FixtureRequest):
     if kind == "bare":
         pytest.skip("only in a container")
     look = "s = dict(line.split(':', 1) for line in open('/proc/self/status'))\n"
     look += "who = (s['Uid'].split(), *(int(s[k], 16) for k in ('CapPrm', 'CapEff', 'CapInh')))\n"
-    text = one(look + "print(who)\nreturn sum(who[1:]) + sum(f()[1:]) + (who[0] == f()[0])", look + "return who")
+    text = write_specification(
+        look + "print(who)\nreturn sum(who[1:]) + sum(f()[1:]) + (who[0] == f()[0])", look + "return who"
+    )
     assert judged(kind, request, text).scores == (0.0,)
 
 
-def test_the_processes_have_no_descriptor_but_their_own(split: SandboxPool):
-    assert split.job.isolation is not None
+def test_the_processes_have_no_descriptor_but_their_own(isolated: SandboxPool):
+    assert isolated.job.isolation is not None
     body = "import os\ndef is_open(fd):\n    try: os.fstat(fd)\n    except OSError: return False\n    return True\n"
     body += "print([fd for fd in range(256) if is_open(fd)])\nreturn 1.0"
-    assert split.evaluate(SPECIFICATION.with_body(body)).output.splitlines()[0] == "[0, 1, 2, 3, 4]"
+    assert isolated.evaluate(SPECIFICATION.with_body(body)).output.splitlines()[0] == "[0, 1, 2, 3, 4]"
 
 
-def test_what_is_left_of_the_output_limit_counts_for_all_inputs(split: SandboxPool):
-    verdict = split.evaluate(SPECIFICATION.with_body("print('x' * 3500)\nreturn 1.0"))
+def test_the_output_limit_holds_for_all_inputs_together(isolated: SandboxPool):
+    verdict = isolated.evaluate(SPECIFICATION.with_body("print('x' * 3500)\nreturn 1.0"))
     assert verdict.outcome is Outcome.OUTPUT_LIMIT, "three calls and four"
 
 
-def test_seconds_and_memory_are_of_all_processes(split: SandboxPool):
+def test_time_and_memory_are_measured_over_all_processes(isolated: SandboxPool):
     body = "import time\nif i: return 1.0\ntime.sleep(0.05)\nx = bytearray(b'x' * 40 * 2**20)\nreturn 1.0"
-    verdict = split.evaluate(SPECIFICATION.with_body(body))
+    verdict = isolated.evaluate(SPECIFICATION.with_body(body))
     assert verdict.peak_mib > 40
     assert len(verdict.input_wall_s) == 2
     assert all(seconds > 0.05 for seconds in verdict.input_wall_s)
@@ -356,7 +362,7 @@ def f(path, mode):
 
 
 @pytest.mark.docker
-def test_what_the_two_users_left_in_each_other_s_folders_is_gone(sandbox_image: str):
+def test_files_of_two_users_in_each_other_s_folders_are_removed(sandbox_image: str):
     with open_pool(
         job(FOLDERS, (Call((3,)), Call((4,))), limits=LIMITS.model_copy(update={"scratch_mib": 4})),
         image=sandbox_image,

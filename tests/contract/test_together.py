@@ -1,4 +1,5 @@
-"""Functions that evolve together, split from what scores them: each is called across, all are of one process."""
+"""Test several evolved functions in isolated evaluation: they share one process, and each is called from the scoring
+one."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ def judged(program: str) -> Verdict:
         return pool.evaluate(program)
 
 
-def test_they_share_their_globals_but_not_with_the_scoring_and_not_from_input_to_input():
+def test_they_share_globals_with_each_other_but_not_with_the_scoring_or_between_inputs():
     verdict = judged(TEXT)
     assert verdict.outcome is Outcome.SCORED, verdict
     assert verdict.scores == (1006, 1008)
@@ -58,7 +59,7 @@ def test_an_error_names_the_line_of_the_function_that_raised_it():
     assert "return [][times]" in verdict.error
 
 
-def test_what_cannot_cross_is_said_with_the_function_s_name():
+def test_arguments_that_are_not_plain_data_are_reported_with_the_function_s_name():
     program = TEXT.replace("tell(1)]", "tell(object())]")
     with SandboxPool(
         Job("evaluate", (Call((3,)),), JOB.limits, isolation=Isolation(SPECIFICATION.evolved, program)),

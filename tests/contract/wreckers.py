@@ -1,4 +1,4 @@
-"""Whole files that attack what a command is scored in: processes, memory, output, its metrics, and who comes next."""
+"""Whole files that attack the environment of a command: processes, memory, output, metrics, and the next program."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 """
 
 Attack = tuple[str, Outcome, str]
-"""Its lines, what must become of it, and what its error must contain."""
+"""Lines of the program, expected outcome, and text that the error must contain."""
 
 ENDS: dict[str, Attack] = {
     "kills all it can": ("os.kill(-1, signal.SIGKILL)", Outcome.CRASHED, "SIGKILL"),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tasks.evaluate.runner import codec
 from tasks.evaluate.runner.codec import Malformed, dumps, loads
 
-codec.know_numpy(np)
+codec.register_numpy(np)
 
 SIMPLE = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 KEYS = st.recursive(SIMPLE, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=5)
@@ -27,7 +27,7 @@ PLAIN = st.recursive(
 
 
 def kinds(value: Any) -> Any:
-    """The types of all that is in a value: 1, 1.0 and True are equal."""
+    """Return the types of all parts of a value, since 1, 1.0 and True compare equal."""
     if isinstance(value, list | tuple):
         return type(value), [kinds(item) for item in value]
     if isinstance(value, dict):
@@ -36,7 +36,7 @@ def kinds(value: Any) -> Any:
 
 
 @given(PLAIN)
-def test_plain_data_arrives_as_it_was(value: Any):
+def test_plain_data_is_restored_exactly(value: Any):
     got = loads(dumps(value))
     assert got == value
     assert kinds(got) == kinds(value)
@@ -62,7 +62,7 @@ def test_one_changed_byte_is_malformed_or_plain(value: Any, data: st.DataObject)
 
 
 def text_of(code: str, *characters: int) -> bytes:
-    """A message with an array of numpy texts of one character each."""
+    """Return a message with a numpy array of texts of one character each."""
     data = struct.pack(f"{code[0]}{len(characters)}I", *characters)
     return b"A\x03" + code.encode() + b"\x01" + struct.pack("<Q", len(characters)) + data
 
@@ -80,11 +80,11 @@ def test_text_of_numpy_outside_of_unicode_is_malformed(code: str, character: int
 @pytest.mark.skipif(np.finfo(np.longdouble).nmant != 63, reason="every pattern of this machine's long double is valid")
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize("code", ["g", "G"])
-def test_an_extended_float_that_prints_as_a_number_and_compares_as_none_is_malformed(code: str, order: int):
+def test_an_extended_float_without_its_leading_bit_is_malformed(code: str, order: int):
     name = np.dtype(code) if order == 1 else np.dtype(code).newbyteorder()
     message = bytearray(dumps(np.array([1.5, -0.0, 3.4e-4940, np.inf, np.nan], name)))
     assert loads(bytes(message)).dtype == name
-    # The last number's leading bit: byte 7 of the first ten.
+    # The leading bit of the last number is in byte 7 of its first ten.
     place = len(message) - name.itemsize + 7 if order == 1 else len(message) - 8
     message[place] ^= 0x80
     with pytest.raises(Malformed, match="not an extended float"):
@@ -95,7 +95,7 @@ PLAIN_TYPES = (type(None), bool, int, float, str, bytes, list, tuple, dict, np.n
 
 
 def exercise(value: Any) -> None:
-    """Does with a value what a specification might: print it, compare it, hash it, write and convert it."""
+    """Use a value as a specification might: print, compare, hash, modify and convert it."""
     assert isinstance(value, PLAIN_TYPES)
     assert type(value).__module__ in ("builtins", "numpy")
     assert isinstance(f"{value!r} {value}", str)
@@ -119,7 +119,7 @@ NAMES = [*codec._DTYPES, b"<U1", b">U2", b"|S3", b"<U0", b"|O", b"<M8", b"|V8", 
 
 @st.composite
 def messages(draw: st.DrawFn) -> bytes:
-    """Messages that are nearly right: every tag, plausible counts, any content."""
+    """Draw messages that are nearly valid: every tag, plausible counts, any content."""
     few = st.integers(0, 3)
     kind = draw(st.sampled_from(["array", "number", "text", "big", "packed", "list", "dict", "noise"]))
     noise = draw(st.binary(max_size=48) | st.integers(0, 3).map(lambda n: b"\xff" * 16 * n))
@@ -142,8 +142,8 @@ def messages(draw: st.DrawFn) -> bytes:
 @seed(20260)
 @settings(max_examples=1500, deadline=None)
 @given(messages())
-def test_whatever_is_read_can_be_used_as_any_plain_data_can(data: bytes):
-    # What follows the value is taken off: a message is seldom exactly as long as it says.
+def test_every_decoded_value_can_be_used_like_plain_data(data: bytes):
+    # Bytes after the value are removed, because a message seldom has exactly its declared length.
     try:
         value = loads(data)
     except Malformed as error:
@@ -155,7 +155,7 @@ def test_whatever_is_read_can_be_used_as_any_plain_data_can(data: bytes):
         exercise(value)
 
 
-def test_an_array_of_nothing_has_no_endless_axis():
+def test_an_empty_array_has_no_huge_axis():
     endless = b"A\x03<f8\x02" + struct.pack("<2Q", 2**31, 0)
     with pytest.raises(Malformed, match="an axis of 2147483648"):
         loads(endless)
@@ -165,7 +165,7 @@ def test_an_array_of_nothing_has_no_endless_axis():
 
 
 @pytest.mark.parametrize("tag", b"[({sbIqdQDAS")
-def test_what_it_claims_to_hold_is_never_reserved(tag: int):
+def test_no_memory_is_reserved_for_a_declared_length(tag: int):
     tracemalloc.start()
     for rest in (b"\xff" * 8, b"\x03<f8\x02" + b"\xff" * 16, b"\x07<U99999\x01" + b"\xff" * 8):
         with pytest.raises(Malformed):
@@ -190,12 +190,12 @@ def test_subclasses_arrive_as_their_base():
 
 
 @pytest.mark.parametrize("value", [{1}, object(), len, 1j, np.array([object()]), np.ma.masked_array([1.0]), iter([])])
-def test_all_else_is_refused(value: Any):
+def test_other_types_are_refused(value: Any):
     with pytest.raises(TypeError, match="not plain data"):
         dumps([value])
 
 
-def test_truth_values_of_numpy_are_0_or_1():
+def test_bools_of_numpy_are_0_or_1():
     got = loads(dumps(np.array([True, True])).replace(b"\x01\x01", b"\xff\x02"))
     assert got.sum() == 2
     assert got.view(np.uint8).tolist() == [1, 1]

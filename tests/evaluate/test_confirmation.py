@@ -46,8 +46,8 @@ class FakeSandbox:
         pass
 
 
-def claim(index: int, body: str, *scores: float, island: int = 0, outcome: Outcome = Outcome.CRASHED) -> Judged:
-    prompt = Prompt(index, island, (), "m", "chat", "", (0,))
+def claim(index: int, body: str, *scores: float, niche: str = "0", outcome: Outcome = Outcome.CRASHED) -> Judged:
+    prompt = Prompt(index, niche, (), "m", "chat", "", (0,))
     completion = Completion(index, 0, "", "", "m", 0, 0, 0.0, 0.0, "stop", datetime.now(UTC))
     candidate = Candidate(index, prompt, completion, f"return {body}", body)
     verdict = scored(*scores) if scores else Verdict(outcome, error="no")
@@ -69,7 +69,7 @@ class Made:
         )
 
     def confirm(self, *judged: Judged, best: tuple[float, ...] = (0.0, 0.0, 0.0)) -> list[Judged]:
-        return self.confirmer.confirm(judged, best)
+        return self.confirmer.confirm(judged, {str(niche): score for niche, score in enumerate(best)})
 
 
 def test_a_best_that_gets_its_score_again_stays_as_it_is():
@@ -103,8 +103,8 @@ def test_only_those_that_would_be_the_best_of_their_island_are_run_again():
         claim(2, "2", 2.0),
         claim(3, "3.0", 3.0),
         claim(4, "4", 4.0),
-        claim(5, "5", 5.0, island=1),
-        claim(6, "6", 6.0, island=2),
+        claim(5, "5", 5.0, niche="1"),
+        claim(6, "6", 6.0, niche="2"),
         claim(7, "7"),
         best=(1.0, 5.0, 5.0),
     )
@@ -119,7 +119,7 @@ def test_an_unconfirmed_one_does_not_raise_the_bar():
 
 
 def test_which_are_confirmed_is_the_same_however_threads_run():
-    judged = [claim(i, str(i * 7 % 30), float(i * 7 % 30), island=i % 3) for i in range(30)]
+    judged = [claim(i, str(i * 7 % 30), float(i * 7 % 30), niche=str(i % 3)) for i in range(30)]
     asked = []
     for _ in range(5):
         made = Made()
@@ -177,8 +177,8 @@ def test_who_alone_cannot_be_run_again_is_not_judged_and_holds_nobody_up():
 
 def test_there_is_nothing_to_do_where_nobody_is_better():
     made = Made()
-    assert not made.confirmer.concerns([claim(0, "1", 1.0), claim(1, "x")], (1.0,))
-    assert made.confirmer.concerns([claim(0, "1", 1.0), claim(1, "2", 2.0)], (1.0,))
+    assert not made.confirmer.concerns([claim(0, "1", 1.0), claim(1, "x")], {"0": 1.0})
+    assert made.confirmer.concerns([claim(0, "1", 1.0), claim(1, "2", 2.0)], {"0": 1.0})
 
 
 def test_a_confirmation_has_more_time_and_nothing_else_more():

@@ -26,7 +26,7 @@ HEADER = {
 
 
 class FakeRunner:
-    """Says that it is ready, then answers each request with what `answer` makes of its number."""
+    """Runner that reports that it is ready, then answers each request with `answer` of its number."""
 
     def __init__(self, answer: Callable[[int], bytes | Exception], death: Death | None = None) -> None:
         self.answer = answer
@@ -58,9 +58,9 @@ def good(number: int) -> bytes:
     return frame(header) + frame(b'\n\n{"score": 1}\n') + frame(b"")
 
 
-def slot_of(*runners: FakeRunner) -> ContainerWorker:
-    waiting = list(runners)
-    return ContainerWorker(JOB, lambda: waiting.pop(0))
+def worker_of(*runners: FakeRunner) -> ContainerWorker:
+    launched = list(runners)
+    return ContainerWorker(JOB, lambda: launched.pop(0))
 
 
 DYING: dict[str, Callable[[int], bytes | Exception]] = {
@@ -75,25 +75,27 @@ DYING: dict[str, Callable[[int], bytes | Exception]] = {
 
 
 @pytest.mark.parametrize("answer", DYING.values(), ids=DYING)
-def test_a_lost_runner_costs_a_candidate_nothing_once_and_is_ours_twice(answer: Callable[[int], bytes | Exception]):
+def test_a_candidate_is_run_again_after_one_lost_runner_and_is_a_sandbox_error_after_two(
+    answer: Callable[[int], bytes | Exception],
+):
     first, second = FakeRunner(answer), FakeRunner(good)
-    slot = slot_of(first, second)
-    assert slot.evaluate("x").scores == (1.0,)
+    worker = worker_of(first, second)
+    assert worker.evaluate("x").scores == (1.0,)
     assert first.closed
-    assert slot.evaluate("x").scores == (1.0,), "the second runner is kept"
-    assert slot.starts == 2
-    verdict = slot_of(FakeRunner(answer), FakeRunner(answer)).evaluate("x")
+    assert worker.evaluate("x").scores == (1.0,), "the second runner is kept"
+    assert worker.starts == 2
+    verdict = worker_of(FakeRunner(answer), FakeRunner(answer)).evaluate("x")
     assert verdict.outcome is Outcome.SANDBOX_ERROR
     assert verdict.error
 
 
-def test_a_container_ended_for_memory_twice_is_the_candidates():
+def test_two_containers_ended_for_memory_are_the_candidate_s_fault():
     oom = Death("the container ended with exit code 137", out_of_memory=True)
-    verdict = slot_of(*(FakeRunner(lambda number: b"", oom) for _ in range(2))).evaluate("x")
+    verdict = worker_of(*(FakeRunner(lambda number: b"", oom) for _ in range(2))).evaluate("x")
     assert verdict.outcome is Outcome.OUT_OF_MEMORY
 
 
-def test_an_engine_that_is_down_is_ours_and_comes_back():
+def test_an_engine_outage_is_a_sandbox_error_and_ends():
     up = False
 
     def launch() -> FakeRunner:
@@ -101,26 +103,26 @@ def test_an_engine_that_is_down_is_ours_and_comes_back():
             raise SandboxUnavailable("no engine")
         return FakeRunner(good)
 
-    slot = ContainerWorker(JOB, launch)
-    assert slot.evaluate("x").outcome is Outcome.SANDBOX_ERROR
+    worker = ContainerWorker(JOB, launch)
+    assert worker.evaluate("x").outcome is Outcome.SANDBOX_ERROR
     up = True
-    assert slot.evaluate("x").scores == (1.0,)
+    assert worker.evaluate("x").scores == (1.0,)
 
 
-def test_a_runner_that_never_is_ready_says_why():
+def test_a_runner_that_never_becomes_ready_raises_with_the_reason():
     runner = FakeRunner(good, Death("no python3"))
     runner.out = []
     with pytest.raises(SandboxUnavailable, match="no python3"):
-        slot_of(runner).start()
+        worker_of(runner).start()
     assert runner.closed
 
 
 def test_a_closed_slot_starts_nothing():
-    slot = slot_of()
-    slot.close()
-    assert slot.evaluate("x").outcome is Outcome.SANDBOX_ERROR
-    assert slot.starts == 0
+    worker = worker_of()
+    worker.close()
+    assert worker.evaluate("x").outcome is Outcome.SANDBOX_ERROR
+    assert worker.starts == 0
 
 
-def test_an_endless_program_is_not_sent():
-    assert slot_of().evaluate("x" * (MAX_SOURCE + 1)).outcome is Outcome.CRASHED
+def test_a_too_long_program_is_not_sent():
+    assert worker_of().evaluate("x" * (MAX_SOURCE + 1)).outcome is Outcome.CRASHED

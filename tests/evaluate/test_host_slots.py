@@ -1,4 +1,4 @@
-"""The machine's slots: never more at a time than there are, none lost by a crash, none kept from others."""
+"""Test the host's slots: their number is never exceeded, a crash releases them, and no process starves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ slots, begin = HostSlots(2, Path(sys.argv[1])), time.time()
 held = []
 def work():
     while time.time() - begin < float(sys.argv[2]):
-        with slots.one(threading.Event()):
+        with slots.acquire(threading.Event()):
             since = time.time()
             time.sleep(0.02)
             held.append((since, time.time()))
@@ -39,7 +39,7 @@ print(held)
 
 
 def most_at_a_time(spans: list[tuple[float, float]]) -> int:
-    """How many of some spans of time overlap at most."""
+    """Return the maximum number of spans of time that overlap."""
     steps = sorted([(begin, 1) for begin, _ in spans] + [(end, -1) for _, end in spans])
     most = now = 0
     for _, step in steps:
@@ -58,12 +58,12 @@ def test_two_processes_share_the_slots_and_neither_starves(tmp_path: Path):
     both = [holder(tmp_path, 2.5) for _ in range(2)]
     spans = [eval(process.communicate(timeout=60)[0]) for process in both]
     assert most_at_a_time(spans[0] + spans[1]) == 2
-    begin, end = max(one[0][0] for one in spans), min(one[-1][1] for one in spans)
-    shares = [sum(begin <= since <= end for since, _ in one) for one in spans]
+    begin, end = max(held[0][0] for held in spans), min(held[-1][1] for held in spans)
+    shares = [sum(begin <= since <= end for since, _ in held) for held in spans]
     assert min(shares) > 0.6 * max(shares) > 0, shares
 
 
-def test_what_a_killed_process_held_is_free(tmp_path: Path):
+def test_a_killed_process_releases_its_slots(tmp_path: Path):
     killed = holder(tmp_path, 60)
     while not list(tmp_path.glob("[01]")):
         time.sleep(0.01)
@@ -71,30 +71,30 @@ def test_what_a_killed_process_held_is_free(tmp_path: Path):
     killed.kill()
     killed.communicate()
     slots, never = HostSlots(2, tmp_path), threading.Event()
-    with slots.one(never), slots.one(never):
+    with slots.acquire(never), slots.acquire(never):
         pass
 
 
-def test_who_asks_for_more_slots_than_others_leaves_those_that_they_know_of(tmp_path: Path):
+def test_a_night_with_more_slots_leaves_others_the_slots_that_they_know(tmp_path: Path):
     never = threading.Event()
-    with HostSlots(4, tmp_path).one(never), HostSlots(4, tmp_path).one(never):
+    with HostSlots(4, tmp_path).acquire(never), HostSlots(4, tmp_path).acquire(never):
         begin = time.monotonic()
-        with HostSlots(2, tmp_path).one(never), HostSlots(2, tmp_path).one(never):
+        with HostSlots(2, tmp_path).acquire(never), HostSlots(2, tmp_path).acquire(never):
             assert time.monotonic() - begin < 1
 
 
-def test_who_waits_is_let_go_when_nobody_waits_for_an_answer_any_more(tmp_path: Path):
+def test_a_waiting_evaluation_proceeds_once_the_pool_is_closing(tmp_path: Path):
     never, closing = threading.Event(), threading.Event()
     slots = HostSlots(1, tmp_path)
-    with slots.one(never):
+    with slots.acquire(never):
         threading.Timer(0.1, closing.set).start()
-        with slots.one(closing):
+        with slots.acquire(closing):
             assert closing.is_set()
 
 
-def test_its_folder_is_made_for_this_user_alone(tmp_path: Path):
+def test_the_folder_is_created_for_this_user_alone(tmp_path: Path):
     folder = tmp_path / "a" / "slots"
-    with HostSlots(1, folder).one(threading.Event()):
+    with HostSlots(1, folder).acquire(threading.Event()):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert [stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()] == [0o600, 0o600]
 
@@ -122,7 +122,7 @@ SQUATTED: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize(("squat", "says"), SQUATTED.values(), ids=SQUATTED)
-def test_a_folder_that_others_may_have_made_is_refused_with_the_way_out(
+def test_a_folder_that_others_may_have_created_is_refused_with_a_remedy(
     tmp_path: Path, squat: Callable[[Path], object], says: str
 ):
     folder = tmp_path / "slots"
@@ -142,35 +142,35 @@ def test_another_user_s_folder_is_refused(tmp_path: Path):
         HostSlots(1, folder)
 
 
-def test_a_folder_that_is_swapped_for_a_link_meanwhile_is_refused(tmp_path: Path):
+def test_a_folder_that_is_later_replaced_by_a_link_is_refused(tmp_path: Path):
     slots = HostSlots(1, tmp_path / "slots")
     (tmp_path / "slots").rename(tmp_path / "before")
     link(tmp_path / "slots")
-    with pytest.raises(EnvironmentFault, match="it is a link"), slots.one(threading.Event()):
+    with pytest.raises(EnvironmentFault, match="it is a link"), slots.acquire(threading.Event()):
         pass
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path):
     (tmp_path / "next").symlink_to(tmp_path / "precious")
-    with pytest.raises(OSError, match="next"), HostSlots(1, tmp_path).one(threading.Event()):
+    with pytest.raises(OSError, match="next"), HostSlots(1, tmp_path).acquire(threading.Event()):
         pass
     assert not (tmp_path / "precious").exists()
 
 
-def test_a_folder_that_was_cleaned_away_is_made_again(tmp_path: Path):
+def test_a_deleted_folder_is_created_again(tmp_path: Path):
     slots = HostSlots(1, tmp_path / "slots")
     shutil.rmtree(tmp_path / "slots")
-    with slots.one(threading.Event()):
+    with slots.acquire(threading.Event()):
         assert (tmp_path / "slots" / "0").exists()
 
 
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="this system does not tell who holds a lock")
 @pytest.mark.parametrize("lock", ["next", "0"])
-def test_who_waits_for_long_is_told_for_whom(
+def test_a_long_wait_is_logged_once_with_the_holding_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, lock: str
 ):
-    monkeypatch.setattr(host_slots, "_WORD_S", 0.0)
+    monkeypatch.setattr(host_slots, "_WARN_AFTER_S", 0.0)
     code = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -180,7 +180,7 @@ def test_who_waits_for_long_is_told_for_whom(
         told, closing = threading.Event(), threading.Event()
 
         def wait() -> None:
-            with HostSlots(1, tmp_path).one(closing):
+            with HostSlots(1, tmp_path).acquire(closing):
                 told.set()
 
         waiting = threading.Thread(target=wait)
@@ -195,9 +195,9 @@ def test_who_waits_for_long_is_told_for_whom(
         assert len(caplog.records) == 1, "it is told once"
 
 
-def test_leave_costs_a_candidate_next_to_nothing(tmp_path: Path):
+def test_acquiring_a_free_slot_takes_less_than_a_millisecond(tmp_path: Path):
     slots, never, begin = HostSlots(2, tmp_path), threading.Event(), time.process_time()
     for _ in range(1000):
-        with slots.one(never):
+        with slots.acquire(never):
             pass
     assert (time.process_time() - begin) / 1000 < 0.001

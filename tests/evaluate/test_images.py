@@ -1,4 +1,4 @@
-"""What is sent to the engine to build an image: our build file, and a problem's files in a folder of their own."""
+"""Test the build context sent to the engine: our Dockerfile, and the problem's files in a directory of their own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.evaluate.images import with_files
 
 
 class _Recorder:
-    """An engine that has one image and notes what it is to build."""
+    """Engine that has one image and records the build context."""
 
     def __init__(self) -> None:
         self.context: dict[str, bytes] = {}
@@ -28,7 +28,7 @@ class _Recorder:
             self.context = {name: file.read() for name, file in files.items()}
 
 
-def test_no_name_of_a_file_reaches_the_build_file():
+def test_no_file_name_is_written_to_the_dockerfile():
     engine = _Recorder()
     names = ["Dockerfile", "files/Dockerfile", ".dockerignore", "Dockerfile.dockerignore", "a/Dockerfile"]
     with_files(cast("Engine", engine), "base", [File(name, b"RUN id") for name in names])
@@ -37,8 +37,9 @@ def test_no_name_of_a_file_reaches_the_build_file():
     assert b"RUN" not in engine.context["Dockerfile"]
 
 
-def test_no_two_sets_of_files_have_one_image():
-    """A name such as `x|HASH y` would be read as two files, and a stranger's image taken for another problem's."""
+def test_different_sets_of_files_have_different_images():
+    """If a name such as `x|HASH y` were read as two files, a foreign problem's image could be used for another
+    problem."""
     engine, x, y = cast("Engine", _Recorder()), File("x", b"1"), File("y", b"2")
     names = {
         with_files(engine, "base", [x, y]),

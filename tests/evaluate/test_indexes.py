@@ -1,4 +1,4 @@
-"""Where wheels are looked for: uv's settings first, then pip's own, as far as uv has such a thing."""
+"""Test where wheels are looked for: uv's settings override those of pip for which uv has an equivalent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.evaluate import indexes
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home without any settings, but for what the machine itself has in /etc."""
+    """Return a home directory without settings; files in /etc of this machine still count."""
     for name in os.environ:
         if name.startswith(("PIP_", "UV_", "SSL_CERT", "XDG_")):
             monkeypatch.delenv(name)
@@ -26,7 +26,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_pip_s_file_is_heeded_and_its_variables_more(home: Path, monkeypatch: pytest.MonkeyPatch):
+def test_pip_s_file_is_used_and_its_variables_override_it(home: Path, monkeypatch: pytest.MonkeyPatch):
     text = "[global]\nindex-url = https://mirror/simple\nfind-links =\n    /a\n    /b\n[install]\nno-index = true\n"
     write(home / ".config/pip/pip.conf", text)
     variables = indexes.environment()
@@ -39,23 +39,21 @@ def test_pip_s_file_is_heeded_and_its_variables_more(home: Path, monkeypatch: py
     assert "--no-index" not in indexes.flags()
 
 
-def test_no_configuration_file_of_uv_counts_but_one_that_the_environment_names(monkeypatch: pytest.MonkeyPatch):
+def test_uv_s_configuration_files_are_ignored_unless_the_environment_names_one(monkeypatch: pytest.MonkeyPatch):
     assert "--no-config" in indexes.flags()
     monkeypatch.setenv("UV_CONFIG_FILE", "/mine/uv.toml")
     assert "--no-config" not in indexes.flags()
 
 
 @pytest.mark.parametrize("name", ["UV_DEFAULT_INDEX", "UV_INDEX_URL"])
-def test_what_uv_is_told_stands(name: str, monkeypatch: pytest.MonkeyPatch):
+def test_settings_of_uv_override_those_of_pip(name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PIP_INDEX_URL", "https://pip/simple")
     monkeypatch.setenv(name, "https://uv/simple")
     told = {key: value for key, value in indexes.environment().items() if key.startswith("UV_") and "INDEX" in key}
     assert told == {name: "https://uv/simple"}
 
 
-def test_a_file_named_by_its_variable_wins_and_none_is_read_where_it_names_nothing(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_pip_config_file_overrides_other_files_and_devnull_disables_all(home: Path, monkeypatch: pytest.MonkeyPatch):
     write(home / ".config/pip/pip.conf", "[global]\nextra-index-url = https://a/simple\n")
     monkeypatch.setenv("PIP_CONFIG_FILE", str(write(home / "mine.conf", "[global]\nextra-index-url = https://b/\n")))
     assert indexes.environment()["UV_INDEX"] == "https://b/"
@@ -63,16 +61,16 @@ def test_a_file_named_by_its_variable_wins_and_none_is_read_where_it_names_nothi
     assert "UV_INDEX" not in indexes.environment()
 
 
-def test_a_file_that_is_broken_is_left_to_pip(home: Path):
+def test_a_malformed_file_is_ignored(home: Path):
     write(home / ".config/pip/pip.conf", "no section\n")
     assert "UV_INDEX" not in indexes.environment()
 
 
-def test_a_password_in_an_address_is_not_told(home: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_password_in_an_address_is_not_shown(home: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     assert indexes.describe() == "looked for at the usual index"
     monkeypatch.setenv("PIP_INDEX_URL", "https://user:password@mirror/simple")
-    assert indexes.describe() == "looked for at the index that your settings name"
+    assert indexes.describe() == "looked for at the index of your settings"
     monkeypatch.setenv("PIP_FIND_LINKS", "/wheels")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     assert indexes.describe() == "looked for in /wheels"

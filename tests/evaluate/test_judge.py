@@ -95,7 +95,7 @@ def test_any_record_gives_a_clean_verdict(record: Any):
         (b"[" * 50_000, "not what"),
     ],
 )
-def test_what_is_no_number_is_a_bad_score(value: bytes, says: str):
+def test_a_value_that_is_not_a_finite_number_is_a_bad_score(value: bytes, says: str):
     got = verdict(b'\n\n{"score": ' + value + b"}\n")
     assert got.outcome is Outcome.BAD_SCORE
     assert says in got.error
@@ -136,13 +136,13 @@ def test_a_partial_or_longer_report_is_never_scored(results: bytes, outcome: Out
         ({"broken": "wall", "memory_kills": 1}, Outcome.OUT_OF_MEMORY, "64 MiB"),
     ],
 )
-def test_what_the_runner_saw_outweighs_a_perfect_report(seen: dict[str, Any], outcome: Outcome, says: str):
+def test_the_runner_s_observations_override_a_perfect_report(seen: dict[str, Any], outcome: Outcome, says: str):
     got = verdict(GOOD, **seen)
     assert (got.outcome, got.scores) == (outcome, ())
     assert says in got.error
 
 
-def test_a_kill_for_memory_explains_a_missing_score_but_takes_none_away():
+def test_a_kill_for_memory_explains_a_missing_score_but_removes_no_score():
     assert verdict(report({"score": 1}), status=-9, memory_kills=1).outcome is Outcome.OUT_OF_MEMORY
     assert verdict(GOOD, memory_kills=1).outcome is Outcome.SCORED
 
@@ -154,14 +154,14 @@ def test_an_error_names_type_text_line_and_input():
 
 
 @given(st.text())
-def test_clean_text_is_utf8_and_has_nothing_a_terminal_obeys(text: str):
+def test_clean_text_is_utf8_without_control_characters(text: str):
     for character in clean(text):
         assert character.encode()
         assert character in "\n\t" or character.isprintable() or ord(character) > 0x9F
 
 
 @pytest.mark.parametrize("header", [b"", b"[]", b"{}", b'{"number": 1}', b"\xff"])
-def test_a_header_that_is_none_is_our_fault(header: bytes):
+def test_a_malformed_header_is_our_fault(header: bytes):
     with pytest.raises(ReplyFault):
         judge(Reply(header, GOOD, b""), JOB)
 
@@ -180,22 +180,22 @@ def test_below_a_threshold_it_is_rejected_without_a_score_and_the_rest_is_skippe
     assert got.error == "scored 0.25, below the threshold of 0.5, on input 1 of 3 (1); 2 more inputs were skipped"
 
 
-def test_at_a_threshold_and_where_there_is_none_it_goes_on():
+def test_a_score_at_a_threshold_or_without_one_goes_on():
     assert climbed(0.5, -9.0, -9.0).scores == (0.5, -9.0, -9.0)
 
 
-def test_who_says_it_was_skipped_without_having_been_below_a_threshold_has_crashed():
+def test_missing_scores_without_one_below_a_threshold_are_a_crash():
     for claimed in ((0.75,), (0.75, 0.1)):
         got = climbed(*claimed)
         assert (got.outcome, got.scores, got.skipped) == (Outcome.CRASHED, (), 0)
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=4))
-def test_who_was_below_a_threshold_is_never_scored_whatever_it_reports_afterwards(more: list[float]):
+def test_a_score_below_a_threshold_is_rejected_whatever_is_reported_afterwards(more: list[float]):
     got = climbed(0.49, *more)
     assert (got.outcome, got.scores, got.skipped) == (Outcome.REJECTED, (0.49,), 2)
 
 
-def test_what_the_runner_saw_counts_before_a_threshold():
+def test_the_runner_s_observations_override_a_threshold():
     assert climbed(0.25, broken="wall").outcome is Outcome.TIMED_OUT
     assert climbed(0.25, status=-9).outcome is Outcome.CRASHED

@@ -21,19 +21,19 @@ from schemas.job import Call, Isolation, Job, Limits
 from tasks.evaluate import delivery
 from tasks.evaluate.runner import frames, lockdown, seccomp
 
-ROOM = Path(delivery.__file__).parent / "runner"
+RUNNER = Path(delivery.__file__).parent / "runner"
 JOB = Job("evaluate", (Call((3,)),), Limits(wall_s=60, memory_mib=96))
-APART = "def evaluate(n):\n    return f()\n\ndef f():\n    while True: pass\n"
-SPLIT = replace(JOB, isolation=Isolation(("f",), APART))
+ENDLESS = "def evaluate(n):\n    return f()\n\ndef f():\n    while True: pass\n"
+ISOLATED_JOB = replace(JOB, isolation=Isolation(("f",), ENDLESS))
 
 
 def run_filter(code: bytes, arch: int, number: int, first: int = 0, second: int = 0) -> int:
-    """What a BPF program returns: a machine of its own, for the five instructions that ours has."""
-    instructions = [struct.unpack_from("HBBI", code, place) for place in range(0, len(code), 8)]
+    """Return the result of a BPF program, by interpreting the five kinds of instructions that ours has."""
+    instructions = [struct.unpack_from("HBBI", code, position) for position in range(0, len(code), 8)]
     memory = {0: number, 4: arch, 16: first, 24: second}
-    place, loaded = 0, 0
+    position, loaded = 0, 0
     while True:
-        kind, if_true, if_false, operand = instructions[place]
+        kind, if_true, if_false, operand = instructions[position]
         if kind == 0x06:
             return operand
         if kind == 0x20:
@@ -41,7 +41,7 @@ def run_filter(code: bytes, arch: int, number: int, first: int = 0, second: int 
         else:
             truth = {0x15: loaded == operand, 0x35: loaded >= operand, 0x45: bool(loaded & operand)}[kind]
             jump = if_true if truth else if_false
-        place += 1 + jump
+        position += 1 + jump
 
 
 ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS
@@ -53,8 +53,8 @@ ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x50000 | errno.EPERM, 0x50
 def test_the_filter_refuses_its_table_and_nothing_else(
     machine: str, column: int, arch: int, may_execute: bool, may_write: bool
 ):
-    code = seccomp.program(machine, may_execute=may_execute, may_write=may_write)
-    table = seccomp._NUMBERS | ({} if may_execute else seccomp._EXECUTE) | ({} if may_write else seccomp._SET_TIMES)
+    code = seccomp.build_filter(machine, may_execute=may_execute, may_write=may_write)
+    table = seccomp._REFUSED | ({} if may_execute else seccomp._EXECUTE) | ({} if may_write else seccomp._SET_TIMES)
     denied = {numbers[column] for numbers in table.values()}
     looked_at = {rule.name: rule.numbers[column] for rule in (*seccomp._RULES, seccomp._LOCKS)}
     for number in set(range(500)) - {*looked_at.values(), 435}:
@@ -80,12 +80,12 @@ def test_the_filter_refuses_its_table_and_nothing_else(
     assert run_filter(code, 0x40000003, 11) == KILL, "another architecture"
 
 
-def test_an_unknown_machine_is_named():
+def test_an_unknown_architecture_is_named():
     with pytest.raises(OSError, match="riscv64"):
-        seccomp.program("riscv64")
+        seccomp.build_filter("riscv64")
 
 
-def test_a_range_of_users_is_folded_into_what_is_mapped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_range_of_user_ids_is_folded_into_the_mapped_ids(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     assert lockdown.first_user(1_234_000, 1000) == 1_234_000
     rootless = tmp_path / "uid_map"
     rootless.write_text("         0       1000          1\n         1     100000      65536\n")
@@ -97,7 +97,7 @@ def test_a_range_of_users_is_folded_into_what_is_mapped(monkeypatch: pytest.Monk
 
 def test_the_runner_imports_the_standard_library_numpy_and_itself_only():
     allowed = {*sys.stdlib_module_names, "numpy"}
-    for path in ROOM.glob("*.py"):
+    for path in RUNNER.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 assert {alias.name.partition(".")[0] for alias in node.names} <= allowed, path
@@ -107,14 +107,14 @@ def test_the_runner_imports_the_standard_library_numpy_and_itself_only():
 
 def test_every_module_of_the_runner_is_delivered():
     delivered = {name for name, _ in json.loads(delivery.modules_frame()[4:])}
-    assert delivered | {"bootstrap", "__init__"} == {path.stem for path in ROOM.glob("*.py")}
+    assert delivered | {"bootstrap", "__init__"} == {path.stem for path in RUNNER.glob("*.py")}
 
 
-def test_asking_for_the_pool_imports_no_slow_library():
+def test_importing_the_pool_imports_no_slow_library():
     slow = {"docker", "requests", "prefect", "litellm"}
     code = f"import sys, tasks.evaluate.pool; print(sorted({slow} & set(sys.modules)))"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.fixture
@@ -148,21 +148,23 @@ def children(pid: int) -> list[str]:
 
 
 @pytest.mark.parametrize("bytes_sent", [0, 3], ids=["before anything", "within the modules"])
-def test_it_ends_when_the_host_does_not_begin(runner: subprocess.Popen[bytes], bytes_sent: int):
+def test_it_exits_when_the_host_disappears_before_the_job(runner: subprocess.Popen[bytes], bytes_sent: int):
     assert runner.stdin is not None
     runner.stdin.write(delivery.modules_frame()[:bytes_sent])
     runner.stdin.close()
     assert runner.wait(timeout=10) == 0
 
 
-def test_it_ends_when_the_host_is_gone_between_candidates(runner: subprocess.Popen[bytes]):
+def test_it_exits_when_the_host_disappears_between_candidates(runner: subprocess.Popen[bytes]):
     start(runner)
     assert runner.stdin is not None
     runner.stdin.close()
     assert runner.wait(timeout=10) == 0
 
 
-def test_it_ends_at_once_with_all_processes_when_the_host_is_gone_within_a_candidate(runner: subprocess.Popen[bytes]):
+def test_it_exits_at_once_with_all_processes_when_the_host_disappears_during_a_candidate(
+    runner: subprocess.Popen[bytes],
+):
     start(runner)
     assert runner.stdin is not None
     source = "import os\ndef evaluate(n):\n    os.fork()\n    while True: pass\n"
@@ -175,7 +177,7 @@ def test_it_ends_at_once_with_all_processes_when_the_host_is_gone_within_a_candi
     assert not Path(f"/proc/{child}").exists()
 
 
-def test_a_child_that_ends_while_it_waits_for_its_program_is_our_fault(runner: subprocess.Popen[bytes]):
+def test_a_child_that_dies_before_its_program_arrives_is_our_fault(runner: subprocess.Popen[bytes]):
     start(runner)
     assert runner.stdin is not None
     while not children(runner.pid):
@@ -188,7 +190,7 @@ def test_a_child_that_ends_while_it_waits_for_its_program_is_our_fault(runner: s
     assert b"a child failed before its candidate ran" in runner.stderr.read()
 
 
-def test_a_request_that_is_cut_off_ends_it(runner: subprocess.Popen[bytes]):
+def test_it_fails_on_a_truncated_request(runner: subprocess.Popen[bytes]):
     start(runner)
     assert runner.stdin is not None
     runner.stdin.write(delivery.request(1, "x = 1", JOB)[:-2])
@@ -206,7 +208,7 @@ def test_a_candidate_dies_with_its_runner(runner: subprocess.Popen[bytes]):
         pass
     (child,) = children(runner.pid)
     runner.stdin.flush()
-    # Only once it is locked down does the kernel tie its life to the runner's.
+    # The kernel kills the child with the runner only after the child has locked itself down.
     while "Seccomp:\t2" not in Path(f"/proc/{child}/status").read_text():
         pass
     runner.kill()
@@ -216,13 +218,14 @@ def test_a_candidate_dies_with_its_runner(runner: subprocess.Popen[bytes]):
 
 
 def below(pid: int) -> list[str]:
-    """All processes that descend from one."""
+    """Return all descendants of a process."""
     found = children(pid)
     return found + [deeper for child in found for deeper in below(int(child))]
 
 
-def are_split(runner: subprocess.Popen[bytes]) -> list[str]:
-    """The processes of a split evaluation once all are locked down: a referee and its two children."""
+def isolated_processes(runner: subprocess.Popen[bytes]) -> list[str]:
+    """Wait until all processes of an isolated evaluation are locked down; return the supervisor and its two
+    children."""
     while True:
         try:
             (referee,) = children(runner.pid)
@@ -240,29 +243,29 @@ def is_gone(pid: str) -> bool:
         return True
 
 
-def test_split_it_ends_at_once_with_all_processes_when_the_host_is_gone(runner: subprocess.Popen[bytes]):
-    start(runner, SPLIT)
+def test_isolated_it_exits_at_once_with_all_processes_when_the_host_disappears(runner: subprocess.Popen[bytes]):
+    start(runner, ISOLATED_JOB)
     assert runner.stdin is not None
-    runner.stdin.write(delivery.request(1, APART, SPLIT))
-    processes = are_split(runner)
+    runner.stdin.write(delivery.request(1, ENDLESS, ISOLATED_JOB))
+    processes = isolated_processes(runner)
     runner.stdin.close()
     assert runner.wait(timeout=10) == 0
     assert all(map(is_gone, processes))
 
 
-def test_split_all_processes_die_with_the_runner(runner: subprocess.Popen[bytes]):
-    start(runner, SPLIT)
+def test_isolated_all_processes_die_with_the_runner(runner: subprocess.Popen[bytes]):
+    start(runner, ISOLATED_JOB)
     assert runner.stdin is not None
-    runner.stdin.write(delivery.request(1, APART, SPLIT))
-    processes = are_split(runner)
+    runner.stdin.write(delivery.request(1, ENDLESS, ISOLATED_JOB))
+    processes = isolated_processes(runner)
     runner.kill()
     runner.wait(timeout=10)
     while not all(map(is_gone, processes)):
         pass
 
 
-def test_split_a_request_that_is_cut_off_ends_it(runner: subprocess.Popen[bytes]):
-    start(runner, SPLIT)
+def test_isolated_it_fails_on_a_truncated_request(runner: subprocess.Popen[bytes]):
+    start(runner, ISOLATED_JOB)
     assert runner.stdin is not None
     runner.stdin.write(delivery.request(1, "x = 1", JOB)[:-2])
     runner.stdin.close()
@@ -271,15 +274,15 @@ def test_split_a_request_that_is_cut_off_ends_it(runner: subprocess.Popen[bytes]
     assert b"EOFError" in runner.stderr.read()
 
 
-def test_split_the_runner_itself_never_has_an_input(runner: subprocess.Popen[bytes]):
+def test_isolated_the_runner_itself_never_has_an_input(runner: subprocess.Popen[bytes]):
     needle = "-".join(["only", "in", "the", "inputs"])
-    start(runner, replace(SPLIT, inputs=(Call((needle,)),)))
+    start(runner, replace(ISOLATED_JOB, inputs=(Call((needle,)),)))
     found = []
     with Path(f"/proc/{runner.pid}/maps").open() as maps, Path(f"/proc/{runner.pid}/mem").open("rb", 0) as memory:
         for line in maps:
-            place, rights, *_, name = line.split()
+            position, rights, *_, name = line.split()
             if "r" in rights and not name.startswith("[v"):
-                begin, end = (int(part, 16) for part in place.split("-"))
+                begin, end = (int(part, 16) for part in position.split("-"))
                 memory.seek(begin)
                 found.append(needle.encode() in memory.read(end - begin))
     assert len(found) > 10

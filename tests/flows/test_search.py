@@ -367,11 +367,11 @@ def test_a_commit_that_fails_leaves_the_population_as_it_was(
     night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     from schemas.errors import EnvironmentFault
-    from tasks.select.islands import Population
+    from tasks.select.islands import Islands
 
     monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
     full = EnvironmentFault("no space left")
-    failed = fail_once(monkeypatch, Population, "tell", full, when=lambda _, number, *__: number == 2)
+    failed = fail_once(monkeypatch, Islands, "tell", full, when=lambda _, number, *__: number == 2)
     broken = night(4, history=tmp_path / "broken")
     assert failed
     monkeypatch.undo()

@@ -9,15 +9,15 @@ from pathlib import Path
 from random import Random
 
 from schemas import source
+from schemas.algorithm import Change, Join
 from schemas.generation import GenerationRecord, RunRecord
 from schemas.ids import program_id
 from schemas.outcome import Outcome, Verdict
-from schemas.population import Change, Join
 from schemas.problem import Problem, load_problem
 from schemas.program import Candidate, Completion, Judged, Program, Prompt, reduce_scores
 from tasks.history import record
 from tasks.history.files import RunFiles, files_of
-from tasks.select.islands import Population
+from tests.select.population import Population
 
 NOW = datetime(2026, 1, 1, 22, tzinfo=UTC)
 TOY = Path(__file__).parents[1] / "specifications" / "toy.py"
@@ -34,7 +34,7 @@ def a_judged(
     index: int,
     *,
     scores: Sequence[float] = (),
-    island: int = 0,
+    niche: str = "0",
     parents: Sequence[str] = (),
     body: str | None = None,
     outcome: Outcome = Outcome.SCORED,
@@ -47,7 +47,7 @@ def a_judged(
     outcome = Outcome.SCORED if scores else outcome
     if body is None:
         body = "" if outcome is Outcome.UNPARSABLE else f"return {generation} + {index}"
-    prompt = Prompt(index, island, tuple(parents), model, "chat", f"improve, {generation}/{index}", (index,))
+    prompt = Prompt(index, niche, tuple(parents), model, "chat", f"improve, {generation}/{index}", (index,))
     completion = Completion(
         index, 0, "hash", text or body, model, 100, 10, cost_usd, 0.25, "stop", clock - timedelta(minutes=1)
     )
@@ -95,7 +95,7 @@ def create(history: Path, run_id: str = "20260101-2200-toy-aaaa", clock: datetim
     files = files_of(history, run_id)
     body = problem.specification.start_body
     start = a_judged(run_id, 0, 0, scores=(-9.0, -9.0), body=body, model="", clock=clock, cost_usd=0.0)
-    changes = [Join(island, start.id) for island in range(problem.settings.search.islands)]
+    changes = [Join(niche, start.id) for niche in problem.settings.search.algorithm.founded_niches]
     record.create(
         files,
         a_run(run_id, problem, clock=clock),
@@ -132,15 +132,15 @@ def grow(files: RunFiles, generations: int, *, seed: int = 0, clock: datetime = 
                 if random.random() < 0.7
                 else (),
                 outcome=random.choice(FAULTS),
-                island=selection.island,
-                parents=[parent.id for parent in selection.parents],
+                niche=plan.niche,
+                parents=[parent.id for parent in plan.shown],
                 model=random.choice(("test/cheap", "test/dear")),
                 clock=clock,
                 cost_usd=random.choice((None, 0.25)),
             )
-            for index, selection in enumerate(population.ask(number))
+            for index, plan in enumerate(population.ask(number))
         ]
-        children = [(one.candidate.prompt.island, one.program()) for one in judged if one.score is not None]
+        children = [(int(one.candidate.prompt.niche), one.program()) for one in judged if one.score is not None]
         changes = population.tell(number, children, reset=number % 2 == 0)
         best = max([best, *(program for _, program in children)], key=lambda program: program.score)
         record.commit(files, a_generation(number, judged, best, changes, clock))
@@ -156,7 +156,7 @@ def portrait(population: Population) -> list[tuple[list[tuple[tuple[float, ...],
                 for signature, cluster in island.clusters.items()
             ],
             island.registered,
-            island.best.id if island.best else "",
+            island.best.id,
         )
         for island in population.islands
     ]

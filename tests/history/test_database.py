@@ -38,6 +38,7 @@ CALLS = {
     "cost_by_model": "",
     "outcomes_by_model": "",
     "islands_over_time": "'{run}'",
+    "niches_over_time": "'{run}'",
     "duplicates": "'{run}'",
 }
 
@@ -243,7 +244,7 @@ def test_islands_over_time_are_what_the_population_was(tmp_path: Path, seed: int
                 number,
                 sum(len(cluster.programs) for cluster in island.clusters.values()),
                 len(island.clusters),
-                island.best.score if island.best else None,
+                island.best.score,
             )
             for number, island in enumerate(population.islands)
         ]

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 
 from schemas import tables
+from schemas.algorithm import Join, Reset
 from schemas.errors import HistoryError
 from schemas.files import File
 from schemas.generation import Finalist, NightRecord, RunRecord, Step, StopReason
 from schemas.outcome import Outcome
-from schemas.population import Join, Reset
 from tasks.history import record
 from tasks.history.atomic_files import read_file, write_file
 from tasks.history.database import Database
@@ -73,11 +73,11 @@ def test_going_on_from_the_files_is_the_same_as_never_having_stopped(tmp_path: P
 def test_what_is_behind_a_run_is_what_was_judged_and_paid(tmp_path: Path):
     files = create(tmp_path)
     start = record.read_run_history(files).start
-    scored = a_judged(files.run_id, 1, 0, scores=(1.0, 2.0), island=1, parents=[start.id], cost_usd=0.5)
+    scored = a_judged(files.run_id, 1, 0, scores=(1.0, 2.0), niche="1", parents=[start.id], cost_usd=0.5)
     ours = a_judged(files.run_id, 1, 1, outcome=Outcome.SANDBOX_ERROR, cost_usd=None)
     crashed = a_judged(files.run_id, 1, 2, outcome=Outcome.CRASHED, cost_usd=0.25)
     unparsable = a_judged(files.run_id, 1, 3, outcome=Outcome.UNPARSABLE, cost_usd=0.25)
-    changes = (Join(1, scored.id), Reset(2, scored.id))
+    changes = (Join("1", scored.id), Reset("2", scored.id))
     record.commit(files, a_generation(1, [scored, ours, crashed, unparsable], scored.program(), changes))
     past = record.read_run_history(files)
     assert past.start == start
@@ -93,7 +93,7 @@ def test_a_candidate_is_written_down_in_full(tmp_path: Path):
     files = create(tmp_path)
     start = record.read_run_history(files).start
     text = "Here:\r\n```python\nreturn 1\n```\n\x1b[31mé😀\0\u2028"
-    judged = a_judged(files.run_id, 1, 0, scores=(1.0, -0.0), island=2, parents=[start.id], body="return 1", text=text)
+    judged = a_judged(files.run_id, 1, 0, scores=(1.0, -0.0), niche="2", parents=[start.id], body="return 1", text=text)
     faulty = a_judged(files.run_id, 1, 1, outcome=Outcome.TIMED_OUT, cost_usd=None)
     record.commit(files, a_generation(1, [judged, faulty], judged.program()))
     first, second = rows(files, 1)
@@ -101,6 +101,7 @@ def test_a_candidate_is_written_down_in_full(tmp_path: Path):
     assert first["completion"] == text
     assert first["prompt"] == judged.candidate.prompt.text
     assert (first["program_id"], first["parent_ids"], first["island"]) == (judged.id, [start.id], 2)
+    assert first["niche"] == "2"
     assert (first["score"], first["scores"], first["outcome"], first["error"]) == (0.5, [1.0, 0.0], "scored", "")
     assert first["asked_at"] == judged.candidate.completion.asked_at
     assert (second["score"], second["scores"], second["outcome"], second["cost_usd"]) == (None, [], "timed_out", None)
@@ -115,7 +116,7 @@ def test_scores_that_are_equal_have_the_same_cluster_also_where_a_zero_has_a_sig
     files = create(tmp_path)
     scores = [(0.0, 1.0), (-0.0, 1.0), (1.0, 0.0)]
     judged = [a_judged(files.run_id, 1, place, scores=pair) for place, pair in enumerate(scores)]
-    record.commit(files, a_generation(1, judged, judged[0].program(), [Join(0, one.id) for one in judged]))
+    record.commit(files, a_generation(1, judged, judged[0].program(), [Join("0", one.id) for one in judged]))
     first, second, third = (row["cluster"] for row in rows(files, 1, "population"))
     assert first == second != third
     assert len(first) == 12
@@ -127,7 +128,7 @@ def test_hours_since_a_reset_are_those_of_nights(tmp_path: Path):
     minutes = {1: (1, 0, 10), 2: (1, 10, 30), 3: (2, 600, 604), 4: (2, 604, 611)}
     for number, (night, begin, end) in minutes.items():
         judged = a_judged(files.run_id, number, 0, scores=(1.0, 2.0))
-        changes = [Reset(0, judged.id)] if number == 1 else []
+        changes = [Reset("0", judged.id)] if number == 1 else []
         times = {"started_at": NOW + timedelta(minutes=begin), "ended_at": NOW + timedelta(minutes=end)}
         record.commit(files, a_generation(number, [judged], judged.program(), changes, night=night, **times))
     assert read_since_reset(files) == (20 + 11) * 60

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from schemas.algorithm import Join
 from schemas.generation import Finalist, NightRecord, StopReason
 from schemas.outcome import Outcome
-from schemas.population import Join
 from tasks.history import record
 from tasks.history.files import RunFiles
 from tests.history.made import NOW, a_generation, a_judged, create, grow
@@ -40,7 +40,7 @@ def two_nights(history: Path) -> RunFiles:
     again = a_judged(files.run_id, 10, 2, outcome=Outcome.DUPLICATE, body=HOSTILE, model=HOSTILE_MODEL)
     judged = [best, bad, again, replace(again, id="again")]
     clock = NOW + timedelta(days=1)
-    changes = [Join(0, best.id)]
+    changes = [Join("0", best.id)]
     record.commit(files, a_generation(10, judged, best.program(), changes, clock, night=2, sample_s=3.0))
     write_night(files, 2, first=6, last=10)
     return files

@@ -140,7 +140,7 @@ PROVIDERS = pytest.mark.parametrize(
 
 @PROVIDERS
 def test_a_batch_is_created_retrieved_and_downloaded(model: Model, batch_server: tuple[BatchServer, str]):
-    prompt = Prompt(0, island=0, parent_ids=(), model=model.name, style="chat", text="improve", seeds=(1,))
+    prompt = Prompt(0, niche="0", parent_ids=(), model=model.name, style="chat", text="improve", seeds=(1,))
     line = batch_api.request_line("1.0.0.x", model, prompt, Sampling(models=(model,), max_tokens=100), 1)
     batch_id = run(batch_api.create_batch(model, [line], "our-key"))
     sent = batch_server[0].lines

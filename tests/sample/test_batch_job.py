@@ -55,7 +55,7 @@ def test_rows_with_unknown_ids_are_skipped_and_their_samples_sent_again(
     model = {"name": "openai/test", "api_base": provider.api_base}
     sampling = Sampling.model_validate({"models": [model], "attempts": 2})
     texts = [f"def f_v0(x):\n    return x + {number}\n\ndef f_v1(x):\n" for number in range(2)]
-    prompts = [Prompt(index, 0, (), "openai/test", "chat", text, (1,)) for index, text in enumerate(texts)]
+    prompts = [Prompt(index, "0", (), "openai/test", "chat", text, (1,)) for index, text in enumerate(texts)]
     samples = [Sample(prompt, 0) for prompt in prompts]
     pending = PendingBatches()
     job = BatchJob(sampling, {1: samples}, CompletionStores(), pending, Budget(), lambda: True, lambda _: None)

@@ -14,7 +14,7 @@ from tasks.sample.completion_request import CompletionRequest
 from tasks.sample.gateway import Gateway
 from tests.provider import Answer, Provider
 
-PROMPT = Prompt(0, 0, (), "openai/test", "chat", "def f_v0(x):\n    return x\n\ndef f_v1(x):\n", (1, 2, 3))
+PROMPT = Prompt(0, "0", (), "openai/test", "chat", "def f_v0(x):\n    return x\n\ndef f_v1(x):\n", (1, 2, 3))
 
 
 def buy(prompts: Sequence[Prompt], gateway: Gateway, paid: Paid) -> list[Completion]:

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.algorithm import Plan
 from schemas.feedback import Feedback, latest_feedback
 from schemas.marked_file import read_marked
 from schemas.outcome import Outcome
 from schemas.problem import load_problem
-from schemas.program import Program, Selection
+from schemas.program import Program
 from schemas.settings import Sampling, Search
 from tasks.problems import find
 from tasks.sample.feedback import render_feedback
@@ -25,7 +26,7 @@ LOWER = Feedback("p", "return -bins", Outcome.SCORED, "", "", (0.0, 1.0), 0.5)
 
 
 def rendered(feedback: Feedback | None, chars: int = 2000) -> str:
-    return render_feedback(Selection(0, (PARENT,), feedback), SPECIFICATION, chars)
+    return render_feedback(Plan("0", (PARENT,), feedback), SPECIFICATION, chars)
 
 
 def test_feedback_on_a_failed_child_has_code_error_and_output():
@@ -51,7 +52,7 @@ def test_the_text_is_empty_without_feedback_or_room():
 def test_the_length_is_limited_and_content_cannot_end_a_fence(body: str, error: str, output: str, chars: int):
     file = read_marked("# EVOLVE-BLOCK-START\nx = 1\n# EVOLVE-BLOCK-END\n", "x.py")
     feedback = replace(CRASHED, body=body, error=error, output=output)
-    text = render_feedback(Selection(0, (PARENT,), feedback), file, chars)
+    text = render_feedback(Plan("0", (PARENT,), feedback), file, chars)
     assert len(text) <= chars + 150
     assert text.count("```") in (2, 4)
 
@@ -60,14 +61,14 @@ def test_the_length_is_limited_and_content_cannot_end_a_fence(body: str, error: 
 def test_only_prompts_of_chat_models_have_feedback(style: str, has_feedback: bool):
     sampling = Sampling.model_validate({"models": [{"name": "m", "style": style}]})
     (prompt,) = build_prompts(
-        [Selection(0, (PARENT,), CRASHED)], SPECIFICATION, sampling, feedback_chars=500, samples=1, seed=1, generation=1
+        [Plan("0", (PARENT,), CRASHED)], SPECIFICATION, sampling, feedback_chars=500, samples=1, seed=1, generation=1
     )
     assert ("ZeroDivisionError" in prompt.text) is has_feedback
 
 
-def test_feedback_is_off_by_default_and_in_paper_mode():
+def test_feedback_is_off_by_default_and_with_the_algorithm_of_the_paper():
     assert Search().feedback_chars == 0
-    assert Search(mode="paper", feedback=500).feedback_chars == 0
+    assert Search.model_validate({"algorithm": "funsearch", "feedback": 500}).feedback_chars == 0
     assert Search(feedback=500).feedback_chars == 500
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from schemas.algorithm import Plan
 from schemas.problem import load_problem
-from schemas.program import Program, Selection
+from schemas.program import Program
 from schemas.settings import Model, Sampling
 from tasks.problems import find
 from tasks.sample.prompts import build_prompts, prompt_hash, render
@@ -49,7 +50,7 @@ def test_a_chat_prompt_says_what_is_wanted_in_the_problem_s_own_words():
 
 def test_a_generation_s_prompts_depend_on_seed_and_generation_alone():
     program = Program("p", "return bins", (1.0,), 1.0)
-    selections = [Selection(0, (program,))] * 50
+    selections = [Plan("0", (program,))] * 50
     sampling = Sampling.model_validate({"models": ["a=3", "b=1"]})
 
     def build(seed: int, generation: int):
@@ -68,7 +69,7 @@ def test_the_hash_of_a_prompt_knows_text_and_model():
     program = Program("p", "return bins", (1.0,), 1.0)
     one, other = (
         build_prompts(
-            [Selection(0, (program,))],
+            [Plan("0", (program,))],
             SPECIFICATION,
             Sampling.model_validate({"models": name}),
             samples=1,

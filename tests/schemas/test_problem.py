@@ -33,7 +33,7 @@ def test_later_layers_win_and_tables_are_merged(tmp_path: Path):
     path = write(tmp_path, "[tool.overnight]\ninputs = [1]\n[tool.overnight.search]\nislands = 2\nprompts = 5")
     (tmp_path / "overnight.toml").write_text("[search]\nislands = 3\nsamples = 7\n")
     search = load_problem(path, {"search": {"islands": 4}}).settings.search
-    assert (search.islands, search.prompts, search.samples) == (4, 5, 7)
+    assert (search.algorithm.islands, search.prompts, search.samples) == (4, 5, 7)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,10 @@ def test_an_input_file_is_read_from_beside_the_specification_and_kept_with_the_r
     [
         ("[tool.overnight]\ninput = [1]", "did you mean `inputs`?"),
         ("[tool.overnight]\ninputs = [1]\n[tool.overnight.limits]\nwall = 1", "did you mean `limits.wall_s`?"),
-        ("[tool.overnight]\ninputs = [1]\n[tool.overnight.serch]\nislands = 1", "did you mean `search.islands`?"),
+        (
+            "[tool.overnight]\ninputs = [1]\n[tool.overnight.serch]\nislands = 1",
+            "did you mean `search.algorithm.islands`?",
+        ),
         ("[tool.overnight]\ninputs = [1]\n[tool.overnight.limits]\nwall_s = -1", "greater than 0"),
     ],
 )

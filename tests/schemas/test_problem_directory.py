@@ -79,15 +79,15 @@ def test_what_flags_have_to_say_is_what_the_files_do_not():
     own = load_problem(HILL)
     assert settings_beyond(own, HILL) == {}
     other = load_problem(HILL, {"search": {"islands": 3}, "limits": {"wall_s": 7}})
-    assert settings_beyond(other, HILL) == {"search.islands": 3, "limits.wall_s": 7.0}
+    assert settings_beyond(other, HILL) == {"search.algorithm.islands": 3, "limits.wall_s": 7.0}
 
 
 def test_where_the_files_are_gone_or_changed_flags_say_what_is_missing(tmp_path: Path):
     other = load_problem(HILL, {"search": {"islands": 3}})
-    assert {"search.islands", "command.evaluate"} <= set(settings_beyond(other, tmp_path / "gone"))
+    assert {"search.algorithm.islands", "command.evaluate"} <= set(settings_beyond(other, tmp_path / "gone"))
     changed = tmp_path / "hill"
     shutil.copytree(HILL, changed)
     settings = changed / "overnight.toml"
     settings.write_text(settings.read_text().replace("islands = 2", "islands = 3"))
     assert settings_beyond(other, changed) == {}
-    assert settings_beyond(load_problem(HILL), changed) == {"search.islands": 2}
+    assert settings_beyond(load_problem(HILL), changed) == {"search.algorithm.islands": 2}

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.population import Change, Join, Reset
-from schemas.program import Program, Selection
+from schemas.algorithm import Change, Join, Plan, Reset
+from schemas.program import Program
 from schemas.settings import Search
-from tasks.select.islands import Cluster, Island, Population, softmax_weights
+from tasks.select.funsearch import Cluster, Island, softmax_weights
+from tests.select.population import Population
 
 START = Program("start", "return 0", (0.0,), 0.0)
 Children = list[tuple[int, Program]]
@@ -36,8 +37,8 @@ def populated(scores: Sequence[float], **fields: Any) -> Population:
     return population
 
 
-def ids(selections: Sequence[Selection]) -> list[tuple[int, tuple[str, ...]]]:
-    return [(selection.island, tuple(parent.id for parent in selection.parents)) for selection in selections]
+def ids(plans: Sequence[Plan]) -> list[tuple[str, tuple[str, ...]]]:
+    return [(plan.niche, tuple(parent.id for parent in plan.shown)) for plan in plans]
 
 
 def portrait(population: Population) -> list[Any]:
@@ -111,14 +112,14 @@ def test_every_prompt_has_living_parents_of_one_island_and_as_many_as_there_are_
         selections = population.ask(number + 1)
         assert len(selections) == fields.prompts
         for selection in selections:
-            island = population.islands[selection.island]
+            island = population.islands[int(selection.niche)]
             alive = {one.id for cluster in island.clusters.values() for one in cluster.programs}
-            assert {parent.id for parent in selection.parents} <= alive
-            assert len(selection.parents) == min(fields.parents, len(island.clusters))
-            scores = [parent.score for parent in selection.parents]
+            assert {parent.id for parent in selection.shown} <= alive
+            assert len(selection.shown) == min(fields.algorithm.parents, len(island.clusters))
+            scores = [parent.score for parent in selection.shown]
             assert scores == sorted(scores)
-            if fields.mode == "default":
-                assert len({parent.scores for parent in selection.parents}) == len(selection.parents)
+            if fields.algorithm.name == "islands":
+                assert len({parent.scores for parent in selection.shown}) == len(selection.shown)
 
 
 def test_asking_changes_nothing_and_each_generation_and_seed_asks_otherwise():
@@ -133,8 +134,8 @@ def test_asking_changes_nothing_and_each_generation_and_seed_asks_otherwise():
 
 
 def test_islands_are_picked_uniformly():
-    picked = Counter(one.island for one in Population(search(islands=4, prompts=4000), START, seed=0).ask(1))
-    assert set(picked) == {0, 1, 2, 3}
+    picked = Counter(plan.niche for plan in Population(search(islands=4, prompts=4000), START, seed=0).ask(1))
+    assert set(picked) == {"0", "1", "2", "3"}
     assert all(850 < count < 1150 for count in picked.values())
 
 
@@ -144,18 +145,18 @@ def test_islands_are_picked_uniformly():
 @pytest.mark.parametrize("apart", [1e-9, 1.0, 1e9])
 def test_by_default_two_parents_are_of_two_clusters_whenever_there_are_two(apart: float):
     for selection in populated([0.0, apart]).ask(1):
-        assert [parent.id for parent in selection.parents] == ["p0", "p1"]
+        assert [parent.id for parent in selection.shown] == ["p0", "p1"]
 
 
 def test_as_in_the_paper_clusters_far_apart_give_the_same_parent_twice():
     selections = populated([0.0, 1.0], mode="paper", prompts=2000).ask(1)
-    twice = sum(selection.parents[0] is selection.parents[1] for selection in selections)
+    twice = sum(selection.shown[0] is selection.shown[1] for selection in selections)
     assert twice > 0.995 * len(selections)
 
 
 def test_as_in_the_paper_clusters_close_together_give_the_same_parent_half_of_the_time():
     selections = populated([0.0, 1e-6], mode="paper", prompts=2000).ask(1)
-    twice = sum(selection.parents[0] is selection.parents[1] for selection in selections)
+    twice = sum(selection.shown[0] is selection.shown[1] for selection in selections)
     assert 900 < twice < 1100
 
 
@@ -165,13 +166,13 @@ def test_an_island_of_one_program_gives_one_parent():
 
 
 def test_clusters_of_equal_score_are_equally_likely():
-    drawn = Counter(s.parents[0].id for s in populated([2.0] * 4, parents=1, prompts=4000).ask(1))
+    drawn = Counter(s.shown[0].id for s in populated([2.0] * 4, parents=1, prompts=4000).ask(1))
     assert len(drawn) == 4
     assert all(850 < count < 1150 for count in drawn.values())
 
 
 def test_better_clusters_are_likelier():
-    drawn = Counter(s.parents[0].id for s in populated([0.0, 0.1, 0.2], mode="paper", parents=1, prompts=6000).ask(1))
+    drawn = Counter(s.shown[0].id for s in populated([0.0, 0.1, 0.2], mode="paper", parents=1, prompts=6000).ask(1))
     expected = softmax_weights([0.0, 0.1, 0.2], 0.1)
     for place, weight in enumerate(expected):
         assert drawn[f"p{place}"] / 6000 == pytest.approx(weight / sum(expected), abs=0.03)
@@ -181,12 +182,12 @@ def test_short_programs_are_preferred_within_a_cluster():
     short, long = program("short", 1.0, body="x" * 10), program("long", 1.0, body="x" * 100)
     population = Population(search(parents=1, prompts=4000), short, seed=0)
     population.tell(1, [(0, long)], reset=False)
-    drawn = Counter(selection.parents[0].id for selection in population.ask(1))
+    drawn = Counter(selection.shown[0].id for selection in population.ask(1))
     weight = math.exp(-90 / (100 + 1e-6))
     assert drawn["long"] / 4000 == pytest.approx(weight / (1 + weight), abs=0.03)
     greedy = Population(search(parents=1, length_temperature=0.001), short, seed=0)
     greedy.tell(1, [(0, long)], reset=False)
-    assert {selection.parents[0].id for selection in greedy.ask(1)} == {"short"}
+    assert {selection.shown[0].id for selection in greedy.ask(1)} == {"short"}
 
 
 def test_programs_without_length_are_drawn_too():
@@ -201,18 +202,18 @@ def test_programs_without_length_are_drawn_too():
 
 def schedule(registered: int, period: int = 4) -> float:
     """The temperature of an island in the paper's mode, where it is absolute."""
-    island = Island()
-    for number in range(registered):
+    island = Island(program("p0", 0.0))
+    for number in range(1, registered):
         island.register(program(f"p{number}", float(number)))
     population = Population(search(mode="paper", cluster_period=period, cluster_temperature=0.8), START, seed=0)
-    return population._temperature(island, list(island.clusters.values()))
+    return population.algorithm._temperature(island)
 
 
 def test_the_temperature_falls_with_every_program_of_an_island_and_starts_anew_after_a_period():
     assert [schedule(count) for count in range(1, 10)] == pytest.approx([0.6, 0.4, 0.2, 0.8, 0.6, 0.4, 0.2, 0.8, 0.6])
 
 
-def drawn_with(scores: Sequence[float], **fields: Any) -> list[tuple[int, tuple[str, ...]]]:
+def drawn_with(scores: Sequence[float], **fields: Any) -> list[tuple[str, tuple[str, ...]]]:
     return ids(populated(scores, **fields).ask(5))
 
 
@@ -265,7 +266,7 @@ def test_as_in_the_paper_the_unit_matters():
 )
 def test_scores_of_any_size_can_be_drawn_from(mode: str, scores: list[float]):
     for selection in populated(scores, mode=mode, parents=3).ask(1):
-        assert len(selection.parents) == min(3, len(scores))
+        assert len(selection.shown) == min(3, len(scores))
 
 
 def test_the_best_has_weight_1_and_the_hopeless_are_never_negative_or_lost():
@@ -285,13 +286,12 @@ def test_programs_with_the_same_scores_on_every_input_share_a_cluster_and_others
     population.tell(1, [(0, one) for one in [*same, other]], reset=False)
     island = population.islands[0]
     assert [cluster.programs for cluster in island.clusters.values()] == [[START], same, [other]]
-    assert island.registered == island.size == 4
+    assert island.registered == len(island.programs) == 4
 
 
 def test_of_equal_programs_the_first_is_the_best():
     population = Population(search(islands=2), START, seed=0)
     population.tell(1, [(1, program("a", 3.0)), (1, program("b", 3.0)), (0, program("c", 3.0))], reset=False)
-    assert population.islands[1].best is not None
     assert population.islands[1].best.id == "a"
     assert population.best.id == "c"
 
@@ -299,7 +299,7 @@ def test_of_equal_programs_the_first_is_the_best():
 def test_children_join_the_islands_they_are_said_to_in_order():
     children = [(2, program("a", 1.0)), (0, program("b", 2.0))]
     changes = Population(search(islands=3), START, seed=0).tell(1, children, reset=False)
-    assert changes == [Join(2, "a"), Join(0, "b")]
+    assert changes == [Join("2", "a"), Join("0", "b")]
 
 
 # Resets
@@ -320,15 +320,14 @@ def test_a_reset_empties_exactly_the_worse_half_and_founds_each_with_the_best_of
     worse, survivors = set(ranked[: islands // 2]), ranked[islands // 2 :]
     for seed in range(5):
         population, changes = islands_with_bests(scores, seed)
-        assert {change.island for change in changes} == worse
+        assert {int(change.niche) for change in changes} == worse
         assert len(changes) == len(worse)
         for change in changes:
             assert isinstance(change, Reset)
             assert change.founder_id in {f"best{place}" for place in survivors}
-            island = population.islands[change.island]
+            island = population.islands[int(change.niche)]
             assert [one.id for cluster in island.clusters.values() for one in cluster.programs] == [change.founder_id]
             assert island.registered == 1
-            assert island.best is not None
             assert island.best.id == change.founder_id
         for place in survivors:
             assert population.islands[place].registered == 2
@@ -346,7 +345,7 @@ def test_any_survivor_may_be_the_founder():
 
 @pytest.mark.parametrize("score", [0.0, -1e9, 1e15])
 def test_among_equal_islands_chance_decides_which_are_emptied(score: float):
-    emptied = {frozenset(change.island for change in islands_with_bests([score] * 4, seed)[1]) for seed in range(40)}
+    emptied = {frozenset(change.niche for change in islands_with_bests([score] * 4, seed)[1]) for seed in range(40)}
     assert all(len(islands) == 2 for islands in emptied)
     assert len(emptied) > 3
 
@@ -354,7 +353,7 @@ def test_among_equal_islands_chance_decides_which_are_emptied(score: float):
 def test_a_reset_sees_the_children_of_its_own_generation():
     population = Population(search(islands=2), START, seed=0)
     changes = population.tell(1, [(1, program("a", 1.0))], reset=True)
-    assert changes == [Join(1, "a"), Reset(0, "a")]
+    assert changes == [Join("1", "a"), Reset("0", "a")]
 
 
 def test_a_single_island_is_never_emptied():
@@ -368,5 +367,5 @@ def test_a_founded_island_begins_its_temperature_anew():
     population = Population(search(islands=2, mode="paper", cluster_period=4), START, seed=0)
     population.tell(1, [(0, program("a", 1.0)), (0, program("b", 2.0)), (1, program("c", 9.0))], reset=True)
     founded, other = population.islands
-    assert population._temperature(founded, list(founded.clusters.values())) == pytest.approx(0.1 * (1 - 1 / 4))
-    assert population._temperature(other, list(other.clusters.values())) == pytest.approx(0.1 * (1 - 2 / 4))
+    assert population.algorithm._temperature(founded) == pytest.approx(0.1 * (1 - 1 / 4))
+    assert population.algorithm._temperature(other) == pytest.approx(0.1 * (1 - 2 / 4))

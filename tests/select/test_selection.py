@@ -7,22 +7,22 @@ from typing import Any
 
 import pytest
 
+from schemas.algorithm import Join, Reset
 from schemas.ids import program_id
 from schemas.outcome import Outcome, Verdict
-from schemas.population import Join, Reset
 from schemas.program import Candidate, Program, reduce_scores
 from schemas.settings import Reducer, Search
-from tasks.select.islands import Population
 from tasks.select.selection_task import judge, register, select
 from tests.history.made import a_judged
+from tests.select.population import Population
 
 SCORED = Verdict(Outcome.SCORED, (1.0, 3.0), wall_s=2.0)
 START = Program("start", "return 0", (0.0, 0.0), 0.0)
 Pair = tuple[Candidate, Verdict | None]
 
 
-def candidate(index: int, body: str = "", *, verdict: Verdict | None = None, island: int = 0) -> Candidate:
-    made = a_judged("run", 1, index, body=body, island=island).candidate
+def candidate(index: int, body: str = "", *, verdict: Verdict | None = None, niche: str = "0") -> Candidate:
+    made = a_judged("run", 1, index, body=body, niche=niche).candidate
     return Candidate(made.index, made.prompt, made.completion, made.body, made.code_hash, verdict)
 
 
@@ -96,17 +96,17 @@ def test_a_candidate_without_any_verdict_is_an_error():
 
 
 def registered(judged: list[Any], best: Program = START, *, reset: bool = False, islands: int = 2):
-    population = Population(Search(islands=islands), START, seed=0)
-    return register(judged, 1, population, best, reset=reset), population
+    population = Population(Search.model_validate({"islands": islands}), START, seed=0)
+    return register(judged, 1, population.algorithm, best, reset=reset), population
 
 
 def test_unscored_children_are_never_registered():
     judged = [a_judged("run", 1, index, outcome=outcome) for index, outcome in enumerate(Outcome) if index]
     assert all(one.score is None for one in judged)
-    judged.append(a_judged("run", 1, 99, scores=(-5.0, -5.0), island=1))
+    judged.append(a_judged("run", 1, 99, scores=(-5.0, -5.0), niche="1"))
     selected, population = registered(judged)
-    assert selected.changes == (Join(1, judged[-1].id),)
-    assert [island.size for island in population.islands] == [1, 2]
+    assert selected.changes == (Join("1", judged[-1].id),)
+    assert [len(island.programs) for island in population.islands] == [1, 2]
     assert selected.judged == tuple(judged)
     with pytest.raises(ValueError, match="no score"):
         judged[0].program()
@@ -123,8 +123,8 @@ def test_the_best_is_the_first_of_equals_and_never_gets_worse():
 
 
 def test_a_reset_comes_after_the_children():
-    child = a_judged("run", 1, 0, scores=(1.0, 1.0), island=1)
-    assert registered([child], reset=True)[0].changes == (Join(1, child.id), Reset(0, child.id))
+    child = a_judged("run", 1, 0, scores=(1.0, 1.0), niche="1")
+    assert registered([child], reset=True)[0].changes == (Join("1", child.id), Reset("0", child.id))
 
 
 def test_registration_comes_before_the_commit_and_is_what_is_committed():

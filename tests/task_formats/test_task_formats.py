@@ -30,7 +30,7 @@ def verdict_on(problem: Problem, program: str | None = None) -> Verdict:
 def test_what_openevolve_s_config_says_holds():
     settings = load_problem(OPENEVOLVE / "line_fit").settings
     assert settings.statement == "Find the slope and the intercept of the line through the points."
-    assert (settings.limits.wall_s, settings.search.islands) == (20, 3)
+    assert (settings.limits.wall_s, settings.search.algorithm.islands) == (20, 3)
     sampling = settings.sampling
     assert (sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.timeout_s) == (0.6, None, 2048, 90)
 
@@ -42,8 +42,8 @@ def test_a_time_out_of_openevolve_is_for_each_stage_of_a_cascade():
 def test_what_shinka_s_files_say_holds():
     cosine, change = (load_problem(SHINKA / name).settings for name in ("cosine", "change"))
     assert cosine.statement == "Approximate the cosine on [-1.5, 1.5] without any library."
-    assert (cosine.limits.wall_s, cosine.search.islands, cosine.sampling.max_tokens) == (90, 2, 1024)
-    assert (change.statement, change.search.islands) == ("Give change with as few coins as you can.", 2)
+    assert (cosine.limits.wall_s, cosine.search.algorithm.islands, cosine.sampling.max_tokens) == (90, 2, 1024)
+    assert (change.statement, change.search.algorithm.islands) == ("Give change with as few coins as you can.", 2)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_what_is_set_beside_it_or_by_flags_comes_first(tmp_path: Path):
     task = shutil.copytree(OPENEVOLVE / "line_fit", tmp_path / "line_fit")
     (task / "overnight.toml").write_text("search.islands = 4\nlimits.wall_s = 7\n")
     settings = load_problem(task, {"limits": {"wall_s": 8}}).settings
-    assert (settings.search.islands, settings.limits.wall_s, settings.limits.output_kib) == (4, 8, 1024)
+    assert (settings.search.algorithm.islands, settings.limits.wall_s, settings.limits.output_kib) == (4, 8, 1024)
 
 
 def test_requirements_are_dependencies_but_for_the_tool_itself():
@@ -179,7 +179,7 @@ def test_the_yaml_that_run_evo_names_is_read(tmp_path: Path):
         shinka_large__yaml="db_config: {num_islands: 9}\n",
         shinka_small__yaml="db_config: {num_islands: 3}\n",
     )
-    assert load_problem(task).settings.search.islands == 3
+    assert load_problem(task).settings.search.algorithm.islands == 3
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the image of a problem has beyond the base: its packages and its files."""
+"""Make the packages and files of a problem's image available to its programs."""
 
 from __future__ import annotations
 
@@ -6,36 +6,41 @@ import os
 import sys
 
 PACKAGES = "/overnight/packages"
-"""The packages that the problem depends on."""
+"""Directory of the packages that the problem depends on."""
 
 FILES = "/overnight/files"
-"""The problem's own files."""
+"""Directory of the problem's own files."""
 
-_ENDING = ".dist-info"
+_METADATA_SUFFIX = ".dist-info"
 
 
 def find_packages() -> dict[str, str]:
-    """Makes the packages importable, before those of the base image; their versions by name.
+    """Make the packages importable, ahead of those of the base image, and return their versions by name.
 
-    The folder is no `site-packages`: what a package would have run at every start of Python is not.
+    The directory is not a `site-packages`, so code that a package would run at every start of Python (`.pth` files)
+    does not run.
     """
     if not os.path.isdir(PACKAGES):
         return {}
-    places = [place for place, path in enumerate(sys.path) if path.endswith("-packages")]
-    sys.path.insert(places[0] if places else len(sys.path), PACKAGES)
-    found = [name.removesuffix(_ENDING).partition("-") for name in os.listdir(PACKAGES) if name.endswith(_ENDING)]
+    positions = [position for position, path in enumerate(sys.path) if path.endswith("-packages")]
+    sys.path.insert(positions[0] if positions else len(sys.path), PACKAGES)
+    found = [
+        name.removesuffix(_METADATA_SUFFIX).partition("-")
+        for name in os.listdir(PACKAGES)
+        if name.endswith(_METADATA_SUFFIX)
+    ]
     return {name: version for name, _, version in sorted(found)}
 
 
 def files() -> list[str]:
-    """Names at the top of the problem's files; none where it has no files."""
+    """Return the top-level names of the problem's files; an empty list if it has none."""
     return sorted(os.listdir(FILES)) if os.path.isdir(FILES) else []
 
 
 def enter_files() -> None:
-    """Makes the files' folder the working directory, and the first place where modules are looked for.
+    """Make the directory of the problem's files the working directory and the first entry of the module search path.
 
-    Only now that all is loaded which the runner needs: none of its own modules comes from there.
+    Call it once everything that the runner needs is loaded, so that none of its own modules comes from there.
     """
     if files():
         os.chdir(FILES)

@@ -1,4 +1,4 @@
-"""The text of `python3 -c`: takes the runner's modules from standard input, so that any image with a Python will do."""
+"""Load the runner's modules from standard input: the text of `python3 -c`, so that any image with Python works."""
 
 import json
 import os
@@ -6,24 +6,24 @@ import sys
 import types
 
 
-def take(count: int) -> bytes:
-    """Exactly so many bytes. Unbuffered: what follows belongs to others, the last of them an untrusted child."""
+def read_exactly(count: int) -> bytes:
+    """Read exactly `count` bytes, unbuffered: the bytes that follow are for other, even untrusted, processes."""
     data = b""
     while len(data) < count:
-        more = os.read(0, count - len(data))
-        if not more:
+        piece = os.read(0, count - len(data))
+        if not piece:
             sys.exit(0)
-        data += more
+        data += piece
     return data
 
 
 def load() -> types.ModuleType:
-    """The modules become the package `runner`, in the order given; the last one is the entry."""
+    """Create the package `runner` from the modules, in the order given, and return the last one, the entry point."""
     package = types.ModuleType("runner")
     package.__path__ = []
     sys.modules["runner"] = package
     module = package
-    for name, source in json.loads(take(int.from_bytes(take(4), "big"))):
+    for name, source in json.loads(read_exactly(int.from_bytes(read_exactly(4), "big"))):
         module = types.ModuleType(f"runner.{name}")
         module.__package__ = "runner"
         sys.modules[module.__name__] = module

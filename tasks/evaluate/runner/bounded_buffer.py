@@ -1,6 +1,6 @@
-"""What a child wrote, up to a bound, in memory that no later child inherits.
+"""Store a child's output, up to a bound, in memory that no later child inherits.
 
-In memory of the usual kind it would stay when it is no more needed, and every later candidate could find it there.
+Ordinary memory would keep the data after use, and every later candidate could find it there.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import os
 
 
 class BoundedBuffer:
-    """The first so many bytes out of a pipe.
+    """Buffer of the first bytes read from a pipe.
 
     Attributes:
-        length: Bytes kept; one more than the bound where there were more.
+        length: Number of bytes stored; one more than the bound if the pipe had more.
     """
 
     def __init__(self, bound: int) -> None:
@@ -27,19 +27,19 @@ class BoundedBuffer:
         return self.length > self._bound
 
     def take(self, descriptor: int) -> int:
-        """Reads what there is and fits; how many bytes, 0 at the end and where no more fit."""
+        """Read the available bytes that fit; return their number, 0 at the end of the pipe or if the buffer is full."""
         with memoryview(self._memory) as whole, whole[self.length :] as rest:
             taken = os.readv(descriptor, [rest])
         self.length += taken
         return taken
 
     def count_lines(self, since: int) -> int:
-        """How many lines ended since so many bytes were kept."""
-        count, place = 0, since
-        while (place := self._memory.find(b"\n", place, self.length) + 1) > 0:
+        """Return the number of line ends stored from offset `since` on."""
+        count, position = 0, since
+        while (position := self._memory.find(b"\n", position, self.length) + 1) > 0:
             count += 1
         return count
 
     def view(self) -> memoryview:
-        """What was kept, within the bound: not a copy."""
+        """Return the stored bytes within the bound, without a copy."""
         return memoryview(self._memory)[: min(self.length, self._bound)]

@@ -1,4 +1,4 @@
-"""What the kernel has counted for this container: in its control group, of version 2 or 1, which it sees as its own."""
+"""Read the kernel's counters of this container's control group, version 2 or 1."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _PROCESSOR = ("/sys/fs/cgroup/cpu.stat", "/sys/fs/cgroup/cpuacct/cpuacct.usage")
 
 @dataclass(frozen=True)
 class CgroupCounters:
-    """What all of the container's processes but this one came to.
+    """Totals of all processes of the container, without this one.
 
     Attributes:
-        memory_kills: How often the kernel has killed for want of memory.
-        cpu_s: Seconds of processor time, that of processes nobody waited for included.
+        memory_kills: Number of processes that the kernel killed because memory ran out.
+        cpu_s: Processor time, including processes that no parent waited for, seconds.
     """
 
     memory_kills: int = 0
@@ -30,24 +30,24 @@ class CgroupCounters:
 
 
 class Cgroup:
-    """Reads the counters; they stay at 0 where an engine shows none, and outside a container."""
+    """Reader of the counters, which stay 0 outside a container and where the engine shows none."""
 
     def __init__(self) -> None:
         self._memory, self._processor = _open(_MEMORY), _open(_PROCESSOR)
 
     def read(self) -> CgroupCounters:
-        processor = _numbers(self._processor)
-        # In version 1 one number alone, of nanoseconds.
-        all_s = processor.get(b"usage_usec", 0) / 1e6 or processor.get(b"", 0) / 1e9
-        return CgroupCounters(_numbers(self._memory).get(b"oom_kill", 0), all_s - time.process_time())
+        processor = _read_numbers(self._processor)
+        # Version 1 has a single unnamed number, in nanoseconds.
+        cpu_s = processor.get(b"usage_usec", 0) / 1e6 or processor.get(b"", 0) / 1e9
+        return CgroupCounters(_read_numbers(self._memory).get(b"oom_kill", 0), cpu_s - time.process_time())
 
 
-def _open(places: Sequence[str]) -> int | None:
-    found = next((path for path in places if reap.ALONE and os.path.exists(path)), None)
+def _open(paths: Sequence[str]) -> int | None:
+    found = next((path for path in paths if reap.IN_CONTAINER and os.path.exists(path)), None)
     return os.open(found, os.O_RDONLY) if found else None
 
 
-def _numbers(file: int | None) -> dict[bytes, int]:
+def _read_numbers(file: int | None) -> dict[bytes, int]:
     if file is None:
         return {}
     fields = (line.rpartition(b" ") for line in os.pread(file, 4096, 0).splitlines())

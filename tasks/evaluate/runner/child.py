@@ -1,9 +1,9 @@
-"""The child: gives up everything, reads its program, runs it on every input, and reports one line for each.
+"""Run one candidate: lock the process down, read the program, run it on every input, and report one line for each.
 
-It is made before its program comes, so that the host's way to the next program and its own making take one time. Lines
-on the results pipe: an empty one when it has its program, an empty one when the program is loaded, then one JSON
-object for each input: `score`, or `error`, `not_a_number`, `out_of_memory`, `gone`, which end the report. Whatever runs
-after the first line is in the candidate's hand and believed by nobody: the host parses it as hostile text.
+The child is forked before its program arrives, so that its preparation overlaps with the host's work. It writes these
+lines to the results pipe: an empty one once it has its program, an empty one once the program is loaded, then one JSON
+object for each input: `score`, or `error`, `not_a_number`, `out_of_memory` or `gone`, which end the report. After the
+first line the candidate controls the process, so the host trusts none of it and parses it as hostile text.
 """
 
 from __future__ import annotations
@@ -20,25 +20,26 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from . import command, frames, lockdown, rpc
-from .program import Program, text
+from .program import Program, capped_text
 
-_WHOLE, _REAL = "bhilqBHILQ", "efdg"
-"""Codes of numpy's numbers. What is derived from them may lie, or be none: a time span is a whole number to numpy."""
+_INTEGER_CODES, _FLOAT_CODES = "bhilqBHILQ", "efdg"
+"""Type codes of numpy's numbers. Only these exact types count: a derived type may lie or be no number (numpy takes a
+time span for an integer)."""
 
 _BITS = 1024
-"""A whole number of more bits than this is no float, and JSON would not write it."""
+"""Maximum bits of an integer score: a larger one does not fit into a float, and JSON would not write it."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What every child of a runner has to do; inherited, and the same for all.
+    """Work of every child of a runner, inherited by fork and the same for all.
 
     Attributes:
         run_function: Name of the function that scores one input.
-        inputs: Arguments of each call, marshalled: each call gets fresh ones.
-        seed: For `random` and `numpy.random`, before each input.
-        thresholds: For each input in order the score below which the rest is skipped; None where there is none.
-        command: Set where the program is a file that a command scores.
+        inputs: Arguments of each call, marshalled, so that each call gets fresh ones.
+        seed: Seed of `random` and `numpy.random`, set before each input.
+        thresholds: Score below which the remaining inputs are skipped, for each input in order; None for no threshold.
+        command: Command that scores the program as a file; None if the program has a run function.
     """
 
     run_function: str
@@ -49,104 +50,108 @@ class Work:
 
 
 LENGTH = struct.Struct(">I")
-"""What a child waits for: that its program is next on standard input, and so many bytes long."""
+"""Message on the `go` pipe that a child waits for: its program is next on standard input, and has this many bytes."""
 
 
-def live(
-    work: Work, cage: lockdown.ChildPrivileges, ends: lockdown.ParentDescriptors, kernel: lockdown.Kernel
+def run_child(
+    work: Work, privileges: lockdown.ChildPrivileges, pipes: lockdown.ChildPipeEnds, kernel: lockdown.Kernel
 ) -> NoReturn:
-    """All of a child's life; never returns.
+    """Run one candidate from lock-down to exit, in the child process; never return.
 
     Args:
-        work: What to do.
-        cage: What confines it.
-        ends: Its ends of the pipes.
-        kernel: Made and prepared before.
+        work: Work of the child.
+        privileges: Limits and user of the child.
+        pipes: The child's ends of the pipes.
+        kernel: Prepared kernel interface of the runner.
     """
-    # Bound now: a candidate that replaces os._exit would fall back into the runner's loop.
-    leave, parent = os._exit, os.getppid()
-    results = ends.results
+    # Bound now, because a candidate that replaces os._exit would otherwise return into the runner's loop.
+    exit_now, parent = os._exit, os.getppid()
+    results = pipes.results
     try:
         os.setsid()
-        results, stdin, go = lockdown.own_descriptors(ends.output, ends.results, 0, ends.go)
-        lockdown.confine(cage, kernel, parent)
+        results, stdin, go = lockdown.own_descriptors(pipes.output, pipes.results, 0, pipes.go)
+        lockdown.confine(privileges, kernel, parent)
         (length,) = LENGTH.unpack(frames.read_exactly(go, LENGTH.size))
         source = frames.read_exactly(stdin, length)
         os.close(stdin)
         os.close(go)
-    except BaseException as error:  # noqa: BLE001  whatever it is, the runner must hear of it
+    except BaseException as error:  # noqa: BLE001  the runner reports any error
         os.write(results, f"{type(error).__name__}: {error}".encode())
-        leave(1)
+        exit_now(1)
     status = 1
     try:
         os.write(results, b"\n")
         program = Program(source.decode("utf-8", "surrogatepass"), work.seed)
         inputs = list(itertools.zip_longest(work.inputs, work.thresholds))
-        Report(results, program).make(lambda: _scoring(work, program, source), inputs)
+        Report(results, program).run(lambda: _scoring(work, program, source), inputs)
         flush()
         status = 0
     finally:
-        # Whatever was raised: a candidate may break even the reporting of its error, and all names that handle it.
-        leave(status)
+        # Exit whatever was raised: a candidate may break even the reporting of its error, and every name that handles
+        # it.
+        exit_now(status)
 
 
 def _scoring(work: Work, program: Program, source: bytes) -> Callable[..., Any]:
-    """The function that scores one input."""
+    """Return the function that scores one input."""
     if work.command is not None:
         return command.prepare(work.command, source)
     return program.load([work.run_function])[0]
 
 
 class Report:
-    """One program's report, from its loading to its last line.
+    """Report of one program, from its loading to its last line.
 
-    What a candidate could replace is bound here before it runs: not for safety, since it owns this process, but so
-    that an honest one which patches a library still gets its score.
+    Functions that a candidate could replace are bound here before it runs: not for safety, since the candidate controls
+    this process, but so that an honest one that patches a library still gets its score.
 
     Args:
-        results: The descriptor to write to.
-        program: What runs.
+        results: Descriptor of the results pipe.
+        program: The program that runs.
     """
 
     def __init__(self, results: int, program: Program) -> None:
         self._results = results
         self._program = program
-        self._whole, self._real = (_numpy_types(program.numpy, codes) for codes in (_WHOLE, _REAL))
+        self._integer_types, self._float_types = (
+            _numpy_types(program.numpy, codes) for codes in (_INTEGER_CODES, _FLOAT_CODES)
+        )
         self._write: Callable[[int, bytes], int] = os.write
-        self._dump: Callable[[Any], str] = json.dumps
-        self._fresh: Callable[[bytes], Any] = marshal.loads
+        self._to_json: Callable[[Any], str] = json.dumps
+        self._unmarshal: Callable[[bytes], Any] = marshal.loads
 
-    def make(
+    def run(
         self,
         load: Callable[[], Callable[..., Any]],
         inputs: Iterable[tuple[bytes, float | None]],
         lost: Callable[[], dict[str, Any] | None] = lambda: None,
     ) -> None:
-        """Loads, then scores one input after the other, until one has no score or one below its threshold.
+        """Load the program, then score one input after the other, until one has no score or a score below its
+        threshold.
 
-        To stop there saves time, and that is all: the host itself compares the scores with the thresholds.
+        Stopping there only saves time: the host compares the scores with the thresholds itself.
 
         Args:
-            load: Gives the function that scores.
-            inputs: Arguments of each call, marshalled, and its threshold.
-            lost: A record that counts in place of whatever came of a call.
+            load: Returns the function that scores.
+            inputs: Arguments of each call, marshalled, and the threshold of its score.
+            lost: Returns the record to report in place of a call's result, or None to report the result.
         """
         try:
-            self._make(load, inputs, lost)
+            self._run_inputs(load, inputs, lost)
         except MemoryError:
-            self.line(lost() or {"out_of_memory": True})
+            self.write_line(lost() or {"out_of_memory": True})
         except BaseException as error:  # noqa: BLE001  a candidate may raise anything
-            self.line(lost() or {"error": self._describe(error)})
+            self.write_line(lost() or {"error": self._describe(error)})
 
     def _describe(self, error: BaseException) -> dict[str, Any]:
         if isinstance(error, rpc.EvolvedError | command.CommandError):
             return error.description
         return self._program.describe(error)
 
-    def line(self, record: dict[str, Any]) -> None:
-        self._write(self._results, (self._dump(record) + "\n").encode())
+    def write_line(self, record: dict[str, Any]) -> None:
+        self._write(self._results, (self._to_json(record) + "\n").encode())
 
-    def _make(
+    def _run_inputs(
         self,
         load: Callable[[], Callable[..., Any]],
         inputs: Iterable[tuple[bytes, float | None]],
@@ -155,24 +160,24 @@ class Report:
         function = load()
         self._write(self._results, b"\n")
         for data, threshold in inputs:
-            args, kwargs = self._fresh(data)
+            args, kwargs = self._unmarshal(data)
             self._program.reseed()
             record = self._record(function(*args, **kwargs))
-            self.line(lost() or record)
+            self.write_line(lost() or record)
             if "score" not in record or (threshold is not None and record["score"] < threshold):
                 return
 
     def _record(self, value: Any) -> dict[str, Any]:
         number = self._number(value)
         if number is None:
-            return {"not_a_number": f"{text(type(value).__name__, 100)} {text(value, 200)}"}
+            return {"not_a_number": f"{capped_text(type(value).__name__, 100)} {capped_text(value, 200)}"}
         return {"score": number}
 
     def _number(self, value: Any) -> int | float | None:
-        """The value as an exact int or float; None if it is no number, or a truth value."""
-        if type(value) in self._whole:
+        """Return the value as an exact int or float; None if it is not a number, or is a bool."""
+        if type(value) in self._integer_types:
             value = int(value)
-        elif type(value) in self._real:
+        elif type(value) in self._float_types:
             value = float(value)
         if type(value) is int:
             return value if value.bit_length() <= _BITS else None
@@ -184,9 +189,9 @@ def _numpy_types(numpy: Any, codes: str) -> frozenset[type]:
 
 
 def print_by_line() -> None:
-    """Makes all later children print by line, so that what was printed before a time-out is known.
+    """Make all later children flush their output after each line, so that output before a time-out is kept.
 
-    Text that UTF-8 cannot hold is no error.
+    Text that UTF-8 cannot encode is escaped and raises no error.
     """
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         raw = io.FileIO(descriptor, "w", closefd=False)
@@ -200,5 +205,5 @@ def flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BaseException:  # noqa: BLE001  a candidate may have put anything there
+        except BaseException:  # noqa: BLE001  a candidate may have replaced the stream
             continue

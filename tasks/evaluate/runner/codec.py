@@ -1,8 +1,9 @@
-"""Plain data as bytes, for calls between two processes of which neither may run anything of the other.
+"""Encode plain data as bytes, for calls between two processes neither of which may run code of the other.
 
-Reading makes nothing but None, bool, int, float, str, bytes, list, tuple, dict, and numpy's arrays and numbers; nothing
-else can be named. Subclasses arrive as what they are based on: a float that lies is a float. Every value is one byte
-that says what it is, then its content, little-endian; sequences of floats or of whole numbers are packed.
+Decoding creates only None, bool, int, float, str, bytes, list, tuple, dict, and numpy's arrays and numbers; no other
+type can be named. Instances of subclasses arrive as their base type, so a float with overridden methods arrives as a
+plain float. Every value is encoded as a tag of one byte and its content, little-endian; sequences of floats or of
+integers are packed.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from collections.abc import Callable
 from typing import Any
 
 MAX_BYTES = 64 * 2**20
-"""Of one call's arguments, or of its result."""
+"""Maximum size of one call's arguments, or of its result, bytes."""
 
 MAX_DEPTH = 64
-"""Of lists in lists, and the like."""
+"""Maximum nesting of lists, tuples and dicts."""
 
 MAX_EMPTY = 2**20
-"""Of the axes of an array without a number. A message of a few bytes could otherwise name an endless one, and whoever
-goes along it, or makes a list of it, would not come back."""
+"""Maximum length of an axis of an empty array. A message of a few bytes could otherwise describe a huge axis, and code
+that iterates over it, or makes a list of it, would not return."""
 
-_COUNT, _WHOLE, _REAL = struct.Struct("<I"), struct.Struct("<q"), struct.Struct("<d")
+_COUNT, _INT64, _FLOAT64 = struct.Struct("<I"), struct.Struct("<q"), struct.Struct("<d")
 
 _Add = Callable[[bytes], object]
 _Writer = Callable[[Any, _Add, int], object]
@@ -31,15 +32,15 @@ _Reader = Callable[[bytes, int, int], tuple[Any, int]]
 
 
 class Malformed(ValueError):
-    """The bytes are no plain data."""
+    """The bytes are not valid plain data."""
 
 
 def dumps(value: Any) -> bytes:
-    """The value as bytes.
+    """Return the value as bytes.
 
     Raises:
         TypeError: If it is not plain data.
-        ValueError: If it is nested too deeply, or too long.
+        ValueError: If it is nested too deeply or too large.
     """
     parts: list[bytes] = []
     _write(value, parts.append, 0)
@@ -50,10 +51,10 @@ def dumps(value: Any) -> bytes:
 
 
 def loads(data: bytes) -> Any:
-    """The inverse of `dumps`, on bytes that nobody vouches for.
+    """Return the value encoded in untrusted bytes, the inverse of `dumps`.
 
     Raises:
-        Malformed: If they are not exactly one value.
+        Malformed: If the bytes are not exactly one value.
     """
     try:
         value, end = _read(data, 0, 0)
@@ -64,14 +65,14 @@ def loads(data: bytes) -> Any:
     return value
 
 
-def know_numpy(numpy: Any) -> None:
-    """Makes numpy's arrays and numbers plain data, too."""
+def register_numpy(numpy: Any) -> None:
+    """Accept numpy's arrays and numbers as plain data, too."""
     global _numpy
     _numpy = numpy
     for code in "?bhilqBHILQefdgFDG":
         dtype = numpy.dtype(code)
         for ordered in (dtype, dtype.newbyteorder()):
-            # Of two names for the same numbers, the usual one.
+            # Of two names for the same type, the usual one.
             _DTYPES.setdefault(ordered.str.encode(), ordered)
         _WRITERS[dtype.type] = _write_number
     _WRITERS[numpy.ndarray] = _write_array
@@ -88,11 +89,11 @@ _TEXT_DTYPE = re.compile(rb"[<>|][SU][1-9][0-9]{0,5}")
 
 
 def _write(value: Any, add: _Add, depth: int) -> None:
-    (_WRITERS.get(type(value)) or _writer_of(value))(value, add, depth)
+    (_WRITERS.get(type(value)) or _writer_for_subclass(value))(value, add, depth)
 
 
-def _writer_of(value: Any) -> _Writer:
-    """For a subclass, that of its base."""
+def _writer_for_subclass(value: Any) -> _Writer:
+    """Return the writer of the base type of a subclass's instance."""
     for base in (int, float, str, bytes, list, tuple, dict):
         if isinstance(value, base):
             return lambda value, add, depth: _WRITERS[base](base(value), add, depth)
@@ -102,25 +103,25 @@ def _writer_of(value: Any) -> _Writer:
     )
 
 
-def _write_int(value: int, add: _Add, depth: int) -> None:  # noqa: ARG001  all writers take the same
+def _write_int(value: int, add: _Add, depth: int) -> None:  # noqa: ARG001  all writers have the same arguments
     try:
-        add(b"i" + _WHOLE.pack(value))
+        add(b"i" + _INT64.pack(value))
     except struct.error:
-        add(b"I" + _sized(value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)))
+        add(b"I" + _with_length(value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)))
 
 
 def _write_sequence(tags: tuple[bytes, bytes, bytes], value: Any, add: _Add, depth: int) -> None:
-    any_items, whole_items, real_items = tags
+    any_tag, int_tag, float_tag = tags
     kinds = set(map(type, value))
     count = len(value)
     if kinds == {float}:
-        add(real_items + _COUNT.pack(count) + struct.pack(f"<{count}d", *value))
+        add(float_tag + _COUNT.pack(count) + struct.pack(f"<{count}d", *value))
         return
     if kinds == {int} and min(value) >= -(2**63) and max(value) < 2**63:
-        add(whole_items + _COUNT.pack(count) + struct.pack(f"<{count}q", *value))
+        add(int_tag + _COUNT.pack(count) + struct.pack(f"<{count}q", *value))
         return
     _check_depth(depth)
-    add(any_items + _COUNT.pack(count))
+    add(any_tag + _COUNT.pack(count))
     for item in value:
         _write(item, add, depth + 1)
 
@@ -155,12 +156,12 @@ def _write_array(value: Any, add: _Add, depth: int) -> None:  # noqa: ARG001
 
 def _write_number(value: Any, add: _Add, depth: int) -> None:  # noqa: ARG001
     if not value.dtype.itemsize:
-        add(b"s" + _sized(b"") if isinstance(value, str) else b"b" + _sized(b""))
+        add(b"s" + _with_length(b"") if isinstance(value, str) else b"b" + _with_length(b""))
         return
     add(b"S" + _dtype_name(value.dtype) + value.tobytes())
 
 
-def _sized(data: bytes) -> bytes:
+def _with_length(data: bytes) -> bytes:
     return _COUNT.pack(len(data)) + data
 
 
@@ -168,82 +169,82 @@ _WRITERS: dict[type, _Writer] = {
     type(None): lambda value, add, depth: add(b"N"),  # noqa: ARG005
     bool: lambda value, add, depth: add(b"T" if value else b"F"),  # noqa: ARG005
     int: _write_int,
-    float: lambda value, add, depth: add(b"f" + _REAL.pack(value)),  # noqa: ARG005
-    str: lambda value, add, depth: add(b"s" + _sized(value.encode("utf-8", "surrogatepass"))),  # noqa: ARG005
-    bytes: lambda value, add, depth: add(b"b" + _sized(value)),  # noqa: ARG005
+    float: lambda value, add, depth: add(b"f" + _FLOAT64.pack(value)),  # noqa: ARG005
+    str: lambda value, add, depth: add(b"s" + _with_length(value.encode("utf-8", "surrogatepass"))),  # noqa: ARG005
+    bytes: lambda value, add, depth: add(b"b" + _with_length(value)),  # noqa: ARG005
     list: lambda value, add, depth: _write_sequence((b"[", b"q", b"d"), value, add, depth),
     tuple: lambda value, add, depth: _write_sequence((b"(", b"Q", b"D"), value, add, depth),
     dict: _write_dict,
 }
 
 
-def _read(data: bytes, at: int, depth: int) -> tuple[Any, int]:
-    return _READERS[data[at]](data, at + 1, depth)
+def _read(data: bytes, offset: int, depth: int) -> tuple[Any, int]:
+    return _READERS[data[offset]](data, offset + 1, depth)
 
 
 def _constant(value: Any) -> _Reader:
-    return lambda data, at, depth: (value, at)  # noqa: ARG005
+    return lambda data, offset, depth: (value, offset)  # noqa: ARG005
 
 
-def _read_piece(data: bytes, at: int) -> tuple[bytes, int]:
-    """As many bytes as are said to follow."""
-    begin = at + 4
-    end = begin + _COUNT.unpack_from(data, at)[0]
+def _read_sized_bytes(data: bytes, offset: int) -> tuple[bytes, int]:
+    """Read a length and return that many bytes, with the offset after them."""
+    begin = offset + 4
+    end = begin + _COUNT.unpack_from(data, offset)[0]
     if end > len(data):
         raise ValueError("cut off")
     return data[begin:end], end
 
 
-def _read_big(data: bytes, at: int, depth: int) -> tuple[int, int]:  # noqa: ARG001
-    piece, end = _read_piece(data, at)
+def _read_big(data: bytes, offset: int, depth: int) -> tuple[int, int]:  # noqa: ARG001
+    piece, end = _read_sized_bytes(data, offset)
     return int.from_bytes(piece, "little", signed=True), end
 
 
-def _read_text(data: bytes, at: int, depth: int) -> tuple[str, int]:  # noqa: ARG001
-    piece, end = _read_piece(data, at)
+def _read_text(data: bytes, offset: int, depth: int) -> tuple[str, int]:  # noqa: ARG001
+    piece, end = _read_sized_bytes(data, offset)
     return piece.decode("utf-8", "surrogatepass"), end
 
 
-def _read_items(data: bytes, at: int, depth: int) -> tuple[list[Any], int]:
+def _read_items(data: bytes, offset: int, depth: int) -> tuple[list[Any], int]:
     _check_depth(depth)
-    (count,) = _COUNT.unpack_from(data, at)
-    at += 4
+    (count,) = _COUNT.unpack_from(data, offset)
+    offset += 4
     items = []
     for _ in range(count):
-        item, at = _READERS[data[at]](data, at + 1, depth + 1)
+        item, offset = _READERS[data[offset]](data, offset + 1, depth + 1)
         items.append(item)
-    return items, at
+    return items, offset
 
 
-def _read_dict(data: bytes, at: int, depth: int) -> tuple[dict[Any, Any], int]:
+def _read_dict(data: bytes, offset: int, depth: int) -> tuple[dict[Any, Any], int]:
     _check_depth(depth)
-    (count,) = _COUNT.unpack_from(data, at)
-    at += 4
+    (count,) = _COUNT.unpack_from(data, offset)
+    offset += 4
     found = {}
     for _ in range(count):
-        key, at = _read(data, at, depth + 1)
-        found[key], at = _read(data, at, depth + 1)
-    return found, at
+        key, offset = _read(data, offset, depth + 1)
+        found[key], offset = _read(data, offset, depth + 1)
+    return found, offset
 
 
 def _read_packed(code: str) -> Callable[[bytes, int], tuple[tuple[Any, ...], int]]:
-    def read(data: bytes, at: int) -> tuple[tuple[Any, ...], int]:
-        (count,) = _COUNT.unpack_from(data, at)
-        return struct.unpack_from(f"<{count}{code}", data, at + 4), at + 4 + 8 * count
+    def read(data: bytes, offset: int) -> tuple[tuple[Any, ...], int]:
+        (count,) = _COUNT.unpack_from(data, offset)
+        return struct.unpack_from(f"<{count}{code}", data, offset + 4), offset + 4 + 8 * count
 
     return read
 
 
-def _as_tuple(data: bytes, at: int, depth: int) -> tuple[tuple[Any, ...], int]:
-    items, end = _read_items(data, at, depth)
+def _as_tuple(data: bytes, offset: int, depth: int) -> tuple[tuple[Any, ...], int]:
+    items, end = _read_items(data, offset, depth)
     return tuple(items), end
 
 
 def _packed_list(code: str) -> _Reader:
     read = _read_packed(code)
 
-    def read_list(data: bytes, at: int, depth: int) -> tuple[list[Any], int]:  # noqa: ARG001
-        items, end = read(data, at)
+    def read_list(data: bytes, offset: int, depth: int) -> tuple[list[Any], int]:  # noqa: ARG001
+        items, end = read(data, offset)
         return list(items), end
 
     return read_list
@@ -251,12 +252,12 @@ def _packed_list(code: str) -> _Reader:
 
 def _packed_tuple(code: str) -> _Reader:
     read = _read_packed(code)
-    return lambda data, at, depth: read(data, at)  # noqa: ARG005
+    return lambda data, offset, depth: read(data, offset)  # noqa: ARG005
 
 
-def _read_dtype(data: bytes, at: int) -> tuple[Any, int]:
-    end = at + 1 + data[at]
-    name = data[at + 1 : end]
+def _read_dtype(data: bytes, offset: int) -> tuple[Any, int]:
+    end = offset + 1 + data[offset]
+    name = data[offset + 1 : end]
     dtype = _DTYPES.get(name)
     if dtype is None:
         if _numpy is None or not _TEXT_DTYPE.fullmatch(name):
@@ -265,37 +266,37 @@ def _read_dtype(data: bytes, at: int) -> tuple[Any, int]:
     return dtype, end
 
 
-def _read_array(data: bytes, at: int, depth: int) -> tuple[Any, int]:  # noqa: ARG001
-    dtype, at = _read_dtype(data, at)
-    axes = data[at]
-    shape = struct.unpack_from(f"<{axes}Q", data, at + 1)
-    at += 1 + 8 * axes
+def _read_array(data: bytes, offset: int, depth: int) -> tuple[Any, int]:  # noqa: ARG001
+    dtype, offset = _read_dtype(data, offset)
+    axes = data[offset]
+    shape = struct.unpack_from(f"<{axes}Q", data, offset + 1)
+    offset += 1 + 8 * axes
     count = math.prod(shape)
-    end = at + count * dtype.itemsize
+    end = offset + count * dtype.itemsize
     if end > len(data):
         raise ValueError("cut off")
     if not count:
         if max(shape, default=0) > MAX_EMPTY:
             raise ValueError(f"an array of nothing with an axis of {max(shape)}, at most {MAX_EMPTY}")
         return _numpy.empty(shape, dtype), end
-    # A copy: what is read may be written to, and owns its memory.
-    return _valid(_numpy.frombuffer(data, dtype, count, at)).reshape(shape).copy(), end
+    # Copied, so that the array is writable and owns its memory.
+    return _validated(_numpy.frombuffer(data, dtype, count, offset)).reshape(shape).copy(), end
 
 
-def _read_number(data: bytes, at: int, depth: int) -> tuple[Any, int]:  # noqa: ARG001
-    dtype, at = _read_dtype(data, at)
-    return _valid(_numpy.frombuffer(data, dtype, 1, at))[0], at + dtype.itemsize
+def _read_number(data: bytes, offset: int, depth: int) -> tuple[Any, int]:  # noqa: ARG001
+    dtype, offset = _read_dtype(data, offset)
+    return _validated(_numpy.frombuffer(data, dtype, 1, offset))[0], offset + dtype.itemsize
 
 
-def _valid(array: Any) -> Any:
+def _validated(array: Any) -> Any:
     """Return an array whose bytes numpy itself could have written.
 
-    Truth values of any byte but 0 and 1 would add up to more than there are, so they become True. Text outside of
-    Unicode makes the interpreter fail where the text is first looked at. An extended float without its leading bit
-    prints as a number and compares as none.
+    A bool with a byte other than 0 and 1 would be summed as that number, so it becomes True. Text outside Unicode makes
+    the interpreter fail when the text is first used. An extended float without its leading bit prints as a number, but
+    compares as none.
 
     Raises:
-        ValueError: If they are bytes of another kind.
+        ValueError: If the bytes are not valid for the array's type.
     """
     kind = array.dtype.kind
     if kind == "b":
@@ -308,8 +309,13 @@ def _valid(array: Any) -> Any:
 
 
 def _check_extended(array: Any) -> None:
-    """Raises: ValueError: If an 80-bit float has an exponent without the leading bit, or that bit without one."""
-    # A number has 16 bytes or 12, the 80 bits first, and all reversed in the other byte order; a complex one is two.
+    """Check 80-bit floats.
+
+    Raises:
+        ValueError: If one has an exponent but no leading bit, or a leading bit but no exponent.
+    """
+    # A number has 16 or 12 bytes, the 80 bits first, all reversed in the other byte order; a complex number is two of
+    # them.
     width = array.dtype.itemsize // (2 if array.dtype.char == "G" else 1)
     numbers = array.view(_numpy.uint8).reshape(-1, width)[:, :: 1 if array.dtype.isnative else -1]
     has_leading_bit = numbers[:, 7] >= 0x80
@@ -322,11 +328,11 @@ _READERS: dict[int, _Reader] = {
     ord("N"): _constant(None),
     ord("T"): _constant(True),
     ord("F"): _constant(False),
-    ord("i"): lambda data, at, depth: (_WHOLE.unpack_from(data, at)[0], at + 8),  # noqa: ARG005
+    ord("i"): lambda data, offset, depth: (_INT64.unpack_from(data, offset)[0], offset + 8),  # noqa: ARG005
     ord("I"): _read_big,
-    ord("f"): lambda data, at, depth: (_REAL.unpack_from(data, at)[0], at + 8),  # noqa: ARG005
+    ord("f"): lambda data, offset, depth: (_FLOAT64.unpack_from(data, offset)[0], offset + 8),  # noqa: ARG005
     ord("s"): _read_text,
-    ord("b"): lambda data, at, depth: _read_piece(data, at),  # noqa: ARG005
+    ord("b"): lambda data, offset, depth: _read_sized_bytes(data, offset),  # noqa: ARG005
     ord("["): _read_items,
     ord("("): _as_tuple,
     ord("q"): _packed_list("q"),

@@ -1,4 +1,4 @@
-"""A candidate that is a file: it lies in scratch, and a command scores it, in a fresh process for each input."""
+"""Score a candidate that is a file in the scratch directory, by a command that runs in a new process for each input."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ from typing import IO, Any
 from . import additions
 
 SCRATCH = "/tmp"
-"""The only place where a candidate can write."""
+"""Directory for the only files that a candidate can write."""
 
 WORK = f"{SCRATCH}/work"
-"""The command's working directory: the candidate's file, and links to the problem's own."""
+"""Working directory of the command; it has the candidate's file, and links to the problem's own files."""
 
 _METRICS_CHARS = 65536
-"""Of what the command prints, so much is looked through for the metrics, from the end."""
+"""Maximum size of the output's end that is searched for metrics, characters; also of a metrics file."""
 
-_COMPLAINT_CHARS = 1500
+_STDERR_CHARS = 1500
 
 
 @dataclass(frozen=True)
 class Command:
-    """How a file is scored.
+    """Command that scores a file.
 
     Attributes:
-        program: What the candidate's file is called.
-        arguments: The command; `{program}` is the candidate's path, `{input}` the input as JSON.
-        metric: The one of its metrics that is the score.
-        metrics_file: Where it writes them, from the working directory; empty if it prints them.
-        seed: Told to the command as OVERNIGHT_SEED.
+        program: Name of the candidate's file.
+        arguments: The command; `{program}` is replaced by the candidate's path, `{input}` by the input as JSON.
+        metric: Name of the metric that is the score.
+        metrics_file: File that the command writes metrics to, relative to the working directory; empty if it prints
+            them.
+        seed: Seed, passed to the command as OVERNIGHT_SEED.
     """
 
     program: str
@@ -48,7 +49,7 @@ class Command:
 
 
 class CommandError(Exception):
-    """The command failed; `description` is for the report."""
+    """Failure of the command; `description` is its description in the report."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
@@ -56,7 +57,7 @@ class CommandError(Exception):
 
 
 class Metrics:
-    """Metrics that hold no score: what is reported in its place."""
+    """Metrics without a score, reported in place of a score."""
 
     def __init__(self, metric: str, found: dict[str, Any]) -> None:
         self._metric, self._found = metric, found
@@ -68,10 +69,10 @@ class Metrics:
 
 
 def prepare(command: Command, source: bytes) -> Callable[..., Any]:
-    """Writes the candidate's file and gives the function that scores one input.
+    """Write the candidate's file and return the function that scores one input.
 
     Returns:
-        A function of the input that gives the score, or `Metrics` where there is none.
+        A function of the input that returns the score, or `Metrics` if there is no score.
     """
     os.mkdir(WORK, 0o700)
     os.chdir(WORK)
@@ -84,36 +85,36 @@ def prepare(command: Command, source: bytes) -> Callable[..., Any]:
     return lambda *args: _score(command, args[0] if len(args) == 1 else args)
 
 
-def _score(command: Command, given: Any) -> Any:
-    places = {"{program}": os.path.join(WORK, command.program), "{input}": json.dumps(given)}
+def _score(command: Command, input_value: Any) -> Any:
+    substitutions = {"{program}": os.path.join(WORK, command.program), "{input}": json.dumps(input_value)}
     environment = {**os.environ, "HOME": WORK, "TMPDIR": SCRATCH, "OVERNIGHT_SEED": str(command.seed)}
-    # For what scores the candidate's file by importing it: Python itself looks where the script really is.
+    # For a command that imports the candidate's file: Python itself searches the directory of the script's real path.
     environment["PYTHONPATH"] = os.pathsep.join((WORK, additions.PACKAGES))
     if command.metrics_file:
-        # What an earlier input's run wrote there is no answer to this one.
+        # Metrics that an earlier input's run wrote must not count for this one.
         with suppress(OSError):
             os.unlink(command.metrics_file)
-    printed, complained = _run([_filled(part, places) for part in command.arguments], environment)
+    output, complaint = _run([_fill_in(part, substitutions) for part in command.arguments], environment)
     if command.metrics_file:
-        printed = _read(command.metrics_file)
-    found = _metrics(printed)
+        output = _read_metrics_file(command.metrics_file)
+    found = _parse_metrics(output)
     if found is None:
-        raise CommandError("no metrics", f"the command gave no JSON object with metrics {complained}".rstrip())
+        raise CommandError("no metrics", f"the command gave no JSON object with metrics {complaint}".rstrip())
     value = found.get(command.metric)
     return value if type(value) in (int, float) else Metrics(command.metric, found)
 
 
-def _filled(part: str, places: dict[str, str]) -> str:
-    for place, value in places.items():
-        part = part.replace(place, value)
+def _fill_in(part: str, substitutions: dict[str, str]) -> str:
+    for placeholder, value in substitutions.items():
+        part = part.replace(placeholder, value)
     return part
 
 
 def _run(arguments: list[str], environment: dict[str, str]) -> tuple[str, str]:
-    """Runs the command to its end; the last of what it printed on each stream, all of which is passed on.
+    """Run the command, forward all its output, and return the end of its standard output and of its standard error.
 
     Raises:
-        CommandError: If it cannot be started or does not end with 0.
+        CommandError: If it cannot be started, or its exit code is not 0.
     """
     try:
         process = subprocess.Popen(
@@ -123,24 +124,24 @@ def _run(arguments: list[str], environment: dict[str, str]) -> tuple[str, str]:
         raise CommandError(type(error).__name__, f"{error.strerror}: {arguments[0]}") from error
     assert process.stdout is not None
     assert process.stderr is not None
-    printed, complained = _pass_on(process.stdout, process.stderr)
+    output, complaint = _forward_output(process.stdout, process.stderr)
     status = process.wait()
     if status:
-        ending = f"exit code {status}" if status > 0 else f"killed by {_signal(-status)}"
-        raise CommandError(ending, complained.strip()[-_COMPLAINT_CHARS:])
-    return printed, complained.strip()[-_COMPLAINT_CHARS:]
+        ending = f"exit code {status}" if status > 0 else f"killed by {_signal_name(-status)}"
+        raise CommandError(ending, complaint.strip()[-_STDERR_CHARS:])
+    return output, complaint.strip()[-_STDERR_CHARS:]
 
 
-def _signal(number: int) -> str:
+def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
 
 
-def _pass_on(*streams: IO[bytes]) -> list[str]:
-    """Writes everything to standard output, which is limited, and keeps the last of each stream."""
-    kept = {stream.fileno(): b"" for stream in streams}
+def _forward_output(*streams: IO[bytes]) -> list[str]:
+    """Forward all data to standard output, whose size is limited, and return the end of each stream."""
+    tails = {stream.fileno(): b"" for stream in streams}
     with selectors.DefaultSelector() as selector:
         for stream in streams:
             selector.register(stream, selectors.EVENT_READ)
@@ -150,20 +151,20 @@ def _pass_on(*streams: IO[bytes]) -> list[str]:
                 if not data:
                     selector.unregister(key.fd)
                     continue
-                kept[key.fd] = (kept[key.fd] + data)[-_METRICS_CHARS:]
+                tails[key.fd] = (tails[key.fd] + data)[-_METRICS_CHARS:]
                 sys.stdout.buffer.write(data)
                 sys.stdout.buffer.flush()
-    return [data.decode("utf-8", "replace") for data in kept.values()]
+    return [data.decode("utf-8", "replace") for data in tails.values()]
 
 
-def _read(path: str) -> str:
-    """The text of the metrics file.
+def _read_metrics_file(path: str) -> str:
+    """Return the text of the metrics file.
 
     Raises:
-        CommandError: If it is no file that can be read, or too long.
+        CommandError: If it is not a readable regular file, or is too long.
     """
     try:
-        # A pipe is not waited for.
+        # O_NONBLOCK, so that opening a named pipe does not wait.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise CommandError("no metrics", f"not a regular file: {path}")
@@ -175,10 +176,10 @@ def _read(path: str) -> str:
     return text.decode("utf-8", "replace")
 
 
-def _metrics(text: str) -> dict[str, Any] | None:
-    """The last JSON object: the whole text, its last line, or from the last line on that begins one."""
+def _parse_metrics(text: str) -> dict[str, Any] | None:
+    """Return the JSON object at the end of the text, which starts at the beginning of a line; None if there is none."""
     lines = text.strip().splitlines()
-    starts = [place for place, line in enumerate(lines) if line.startswith("{")]
+    starts = [number for number, line in enumerate(lines) if line.startswith("{")]
     for start in [*reversed(starts[-3:]), 0]:
         try:
             found = json.loads("\n".join(lines[start:]))

@@ -1,9 +1,10 @@
-"""The runner's loop: takes the job once, then one candidate at a time, and answers each with what became of it.
+"""Run the fork server: read the job once, then judge one candidate at a time and send each result to the host.
 
-To the host go frames: first what this runner is, then three for each candidate: a header of the runner's own making
-(JSON), what the child reported and what it printed (both the candidate's, opaque and capped). Before a header there may
-be empty frames: the candidate is kept from running by others, and is waited for. A job whose evaluation is
-split is judged in `split`; all else here is for one child that has the whole program.
+The host receives frames. The first has the versions of Python and packages. Then there are three for each candidate: a
+header written by the runner (JSON), the child's report, and the child's output; the last two come from the candidate,
+are capped, and are opaque to the runner. Empty frames may precede a header: they are heartbeats, sent while other
+programs keep the candidate from running. A job with isolated evaluation is judged in `isolated`; this module judges
+jobs in which one child has the whole program.
 """
 
 from __future__ import annotations
@@ -40,45 +41,46 @@ _PRELOADED = (
     *("bisect", "collections", "copy", "dataclasses", "decimal", "enum", "fractions", "functools", "heapq"),
     *("itertools", "math", "operator", "random", "re", "statistics", "string", "typing"),
 )
-"""Imported once, so that no child waits for it."""
+"""Modules imported once in the runner, so that no child has to import them."""
 
-_NUMERIC = ("numpy", "numpy.random", "numpy.linalg", "numpy.fft")
-"""The same for numpy, which loads its parts only when they are first used.
+_NUMPY_MODULES = ("numpy", "numpy.random", "numpy.linalg", "numpy.fft")
+"""Modules of numpy to import in the runner; numpy loads its parts only when they are first used.
 
-It doubles the memory and the mappings of a process, which are copied for every child and torn down with it: a third of
-what a candidate costs. So it is imported before the first candidate that speaks of it.
+Numpy doubles the memory mappings of a process, which are copied for every child and removed with it: a third of a
+candidate's overhead. So it is imported only before the first candidate that mentions it.
 """
 
 _STACK_BYTES = 2 * 2**20
-"""Of each thread that a candidate starts: the usual 8 MiB would soon use its address space up."""
+"""Stack size of each thread that a candidate starts; the usual 8 MiB would soon use up its address space."""
 
-_FAULT = 70
-"""Exit code when the runner itself cannot go on (EX_SOFTWARE); the reason is on standard error."""
+_FAILED = 70
+"""Exit code when the runner itself fails (EX_SOFTWARE); the reason is on standard error."""
 
 _RESULTS_BYTES = 65536
 _RESULT_BYTES = 128
-"""Bytes a child may report: an error's text, and a number for each input."""
+"""Maximum size of a report, bytes: `_RESULTS_BYTES` for an error's text, and `_RESULT_BYTES` for each input's
+number."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The job as the host sends it.
+    """The job, as the host sends it.
 
     Attributes:
-        work: What every child does; without inputs where the evaluation is split.
-        isolation: How it is split; None if it is not.
-        bounds: What every child may take.
-        memory_mib: Memory of a child, MiB.
-        cpu_s: Seconds of processor time of a child.
-        scratch: Bytes a child may write into files; 0 where there is no place for any.
-        first_uid: First user of this slot's range.
-        uids: Size of that range; 0 if a child keeps the runner's user (tests without a container).
-        idle_s: Seconds without a candidate after which the runner ends itself: its engine is gone.
+        work: Work of every child; without inputs in isolated evaluation.
+        isolation: Settings of isolated evaluation; None for evaluation in one process.
+        limits: Limits of every child, enforced by the supervisor.
+        memory_mib: Memory limit of a child, MiB.
+        cpu_s: Limit of a child's processor time, seconds.
+        scratch: Maximum bytes that a child may write into files; 0 if there is no writable directory.
+        first_uid: First user id of this slot's range.
+        uids: Number of user ids in the range; 0 if children keep the runner's user (tests without a container).
+        idle_s: Seconds without a candidate after which the runner exits, because its engine is gone.
     """
 
     work: child.Work
     isolation: isolated.Isolation | None
-    bounds: supervisor.ChildLimits
+    limits: supervisor.ChildLimits
     memory_mib: int
     cpu_s: float
     scratch: int
@@ -88,14 +90,14 @@ class Settings:
 
 
 def main() -> NoReturn:
-    """Serves until standard input closes."""
+    """Serve candidates until standard input closes."""
     try:
         serve()
     except (EOFError, BrokenPipeError, supervisor.HostGone, TimeoutError):
         sys.exit(0)
-    except Exception as error:  # noqa: BLE001  process 1 has nobody to raise to; the host reads this line
+    except Exception as error:  # noqa: BLE001  process 1 has no caller; the host reads this line
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        sys.exit(_FAULT)
+        sys.exit(_FAILED)
 
 
 def serve() -> NoReturn:
@@ -103,40 +105,40 @@ def serve() -> NoReturn:
     kernel = lockdown.Kernel()
     settings = read_settings(json.loads(frames.read_frame(0)))
     kernel.prepare(may_execute=settings.work.command is not None, may_write=settings.scratch > 0)
-    if reap.ALONE:
+    if reap.IN_CONTAINER:
         lockdown.close_terminals()
     if settings.isolation is not None:
-        memory_files.take_inputs(shared.inputs)
+        memory_files.receive_inputs(shared.inputs)
     threading.stack_size(_STACK_BYTES)
     child.print_by_line()
     packages = additions.find_packages()
     preload(_PRELOADED)
     versions = packages | {"python": sys.version.split()[0]} | find_numpy()
     if packages or additions.files():
-        # They may use it where the program does not say so.
-        preload(_NUMERIC)
+        # They may use numpy even if the program does not mention it.
+        preload(_NUMPY_MODULES)
     additions.enter_files()
-    lockdown.settle()
+    lockdown.freeze_preloaded()
     runner = Runner(settings, kernel, shared)
-    runner.rehearse()
+    runner.check_confinement()
     runner.answer(json.dumps(versions).encode())
     while True:
         runner.prepare()
-        header = frames.read_exactly(0, frames.REQUEST.size, patience_s=settings.idle_s)
+        header = frames.read_exactly(0, frames.REQUEST.size, timeout_s=settings.idle_s)
         runner.judge(*frames.REQUEST.unpack(header))
 
 
 def preload(names: Sequence[str]) -> None:
-    """Imports those that are there."""
+    """Import those of the modules that exist."""
     for name in names:
         with suppress(ImportError):
             import_module(name)
     if "numpy" in sys.modules:
-        codec.know_numpy(sys.modules["numpy"])
+        codec.register_numpy(sys.modules["numpy"])
 
 
 def find_numpy() -> dict[str, str]:
-    """Numpy's version by its name; nothing where it cannot be imported. Another process imports it."""
+    """Return numpy's version by its name, or an empty dict if it cannot be imported. A child process imports it."""
     read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -145,14 +147,14 @@ def find_numpy() -> dict[str, str]:
         finally:
             os._exit(0)
     os.close(write_end)
-    with open(read_end) as said:
-        version = said.read()
+    with open(read_end) as pipe:
+        version = pipe.read()
     os.waitpid(pid, 0)
     return {"numpy": version} if version else {}
 
 
 def read_settings(job: dict[str, Any]) -> Settings:
-    # Where the evaluation is split they come in a frame of their own, which is not for this process.
+    # In isolated evaluation the inputs come in a separate frame, which this process must not read.
     inputs = tuple(
         marshal.dumps((plain_json.decode(args), plain_json.decode(kwargs))) for args, kwargs in job["inputs"]
     )
@@ -164,8 +166,8 @@ def read_settings(job: dict[str, Any]) -> Settings:
             command=job["command"] and command.Command(**job["command"], seed=job["seed"]),
             thresholds=tuple(job["thresholds"]),
         ),
-        isolation=isolated.read(job),
-        bounds=supervisor.ChildLimits(
+        isolation=isolated.read_isolation(job),
+        limits=supervisor.ChildLimits(
             wall_s=job["wall_s"],
             inputs=job["count"],
             output_bytes=job["output_kib"] * 1024,
@@ -181,52 +183,52 @@ def read_settings(job: dict[str, Any]) -> Settings:
 
 
 @dataclass(frozen=True)
-class _Waiting:
-    """A child that waits for its program.
+class _PreparedChild:
+    """A child that is locked down and waits for its program.
 
     Attributes:
         pid: Its process id.
-        cage: What confines it.
-        seen: The watch over it.
-        go: Where it is told that its program is next.
+        privileges: Limits and user of the child.
+        child_supervisor: Supervisor of the child.
+        go: Pipe that tells the child that its program is next on standard input.
     """
 
     pid: int
-    cage: lockdown.ChildPrivileges
-    seen: supervisor.Supervisor
+    privileges: lockdown.ChildPrivileges
+    child_supervisor: supervisor.Supervisor
     go: int
 
 
 class Runner:
-    """Judges one candidate at a time."""
+    """Judge of one candidate at a time."""
 
     def __init__(self, settings: Settings, kernel: lockdown.Kernel, shared: isolated.MemoryFiles) -> None:
         self._settings = settings
         self._kernel = kernel
         self._shared = shared
-        self._group = cgroup.Cgroup()
-        self._next: _Waiting | None = None
+        self._cgroup = cgroup.Cgroup()
+        self._prepared: _PreparedChild | None = None
         self._started = 0
-        self._has_numeric = "numpy" in sys.modules
-        self._address_space = self._allowed_space()
+        self._has_numpy = "numpy" in sys.modules
+        self._address_space = self._address_space_limit()
         self._first_uid = lockdown.first_user(settings.first_uid, settings.uids)
 
     def answer(self, *parts: bytes | memoryview) -> None:
-        frames.write_frames(1, parts, patience_s=self._settings.idle_s)
+        frames.write_frames(1, parts, timeout_s=self._settings.idle_s)
 
-    def rehearse(self) -> None:
-        """Locks one child down that runs nothing, so that a missing right shows before the first candidate.
+    def check_confinement(self) -> None:
+        """Lock down one child that runs nothing, so that a missing right is found before the first candidate.
 
         Raises:
-            RuntimeError: If it cannot be done here.
+            RuntimeError: If a child cannot be locked down here.
         """
         read_end, write_end = os.pipe()
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             try:
-                lockdown.confine(self._cage(0), self._kernel, parent)
-            except BaseException as error:  # noqa: BLE001  whatever it is, the runner must hear of it
+                lockdown.confine(self._child_privileges(0), self._kernel, parent)
+            except BaseException as error:  # noqa: BLE001  the runner reports any error
                 os.write(write_end, f"{type(error).__name__}: {error}".encode())
             finally:
                 os._exit(0)
@@ -238,128 +240,131 @@ class Runner:
             raise RuntimeError(f"a candidate cannot be locked down here: {fault.decode(errors='replace')}")
 
     def prepare(self) -> None:
-        """Makes the child of the next candidate, which locks itself down while the host looks at the last answer."""
+        """Fork the child of the next candidate; it locks itself down while the host processes the last answer."""
         if self._settings.isolation is None:
-            self._next = self._start()
+            self._prepared = self._start()
 
-    def judge(self, number: int, length: int, numeric: bool) -> None:
-        """Judges one candidate, whose program of `length` bytes is next on standard input, and answers the host.
+    def judge(self, number: int, length: int, uses_numpy: bool) -> None:
+        """Judge one candidate, whose program is next on standard input, and send the result to the host.
 
         Args:
-            number: Of its request.
-            length: Of its program, bytes.
-            numeric: Whether it speaks of numpy.
+            number: Number of the request.
+            length: Length of the program, bytes.
+            uses_numpy: Whether the program mentions numpy.
 
         Raises:
-            HostGone: If standard input closed meanwhile.
-            RuntimeError: If a child failed before it ran anything of the candidate.
+            HostGone: If standard input closed during the evaluation.
+            RuntimeError: If a child failed before it ran any code of the candidate.
         """
-        if numeric and not self._has_numeric:
-            self._load_numeric()
+        if uses_numpy and not self._has_numpy:
+            self._load_numpy()
         if self._settings.isolation is not None:
             self._judge_isolated(self._settings.isolation, number, length)
         else:
             self.answer(*self._judge_inline(number, length))
 
-    def _load_numeric(self) -> None:
-        self._has_numeric = True
-        if self._next is not None:
-            # It has too little address space for numpy. Its user is not used again: the count goes on.
+    def _load_numpy(self) -> None:
+        self._has_numpy = True
+        if self._prepared is not None:
+            # The prepared child has too little address space for numpy. Its user id is not used again, because the
+            # count continues.
             reap.end_all()
-            self._next.seen.drain()
-            os.close(self._next.go)
-            self._next = None
-        preload(_NUMERIC)
-        lockdown.settle()
-        self._address_space = self._allowed_space()
+            self._prepared.child_supervisor.drain()
+            os.close(self._prepared.go)
+            self._prepared = None
+        preload(_NUMPY_MODULES)
+        lockdown.freeze_preloaded()
+        self._address_space = self._address_space_limit()
         self.prepare()
 
-    def _allowed_space(self) -> int | None:
+    def _address_space_limit(self) -> int | None:
         if self._settings.work.command:
             return None
         return lockdown.address_space() + self._settings.memory_mib * 2**20
 
     def _judge_isolated(self, isolation: isolated.Isolation, number: int, length: int) -> None:
-        """One referee an input; the last of them answers the host."""
+        """Fork one supervisor process per input; the last one answers the host."""
         settings, parent = self._settings, os.getpid()
-        rules = isolated.IsolationConfig(
-            isolation, settings.work, settings.bounds, settings.cpu_s, self._shared, self._kernel
+        config = isolated.IsolationConfig(
+            isolation, settings.work, settings.limits, settings.cpu_s, self._shared, self._kernel
         )
-        inputs = settings.bounds.inputs
+        inputs = settings.limits.inputs
         for index in range(inputs):
-            # No two processes of a candidate, nor of its neighbours in time, are of the same user.
+            # Every process of this candidate and of those right before and after it has its own user id.
             first = 2 * (number * inputs + index)
-            match = isolated.Candidate(number, index, inputs, (self._cage(first), self._cage(first + 1)))
+            evaluation = isolated.InputEvaluation(
+                number, index, inputs, (self._child_privileges(first), self._child_privileges(first + 1))
+            )
             pid = self._kernel.fork()
             if pid == 0:
-                isolated.supervise_evaluation(rules, match, length, self.answer, parent)
+                isolated.supervise_evaluation(config, evaluation, length, self.answer, parent)
             status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             reap.end_all()
-            self._empty_scratch(*match.cages)
+            self._empty_scratch(*evaluation.privileges)
             if status == isolated.HOST_GONE:
                 raise supervisor.HostGone
-            if status not in (isolated.GO_ON, isolated.DONE):
+            if status not in (isolated.NEXT_INPUT, isolated.ANSWERED):
                 raise RuntimeError(f"a referee ended with {status}")
-            if status == isolated.DONE:
+            if status == isolated.ANSWERED:
                 return
 
     def _judge_inline(self, number: int, length: int) -> tuple[bytes, memoryview, memoryview]:
-        """One child for all inputs: the header, what it reported, what it printed."""
-        waiting = self._next
-        assert waiting is not None, "prepared before"
-        pid, cage, seen = waiting.pid, waiting.cage, waiting.seen
-        before = self._group.read()
+        """Run one child for all inputs; return the header, the child's report and its output."""
+        prepared = self._prepared
+        assert prepared is not None, "prepared before"
+        pid, privileges, child_supervisor = prepared.pid, prepared.privileges, prepared.child_supervisor
+        before = self._cgroup.read()
         try:
-            # Whether it is still there shows below.
+            # If the child has ended already, the supervisor notices below.
             with suppress(BrokenPipeError):
-                os.write(waiting.go, child.LENGTH.pack(length))
-            os.close(waiting.go)
-            seen.until_end()
+                os.write(prepared.go, child.LENGTH.pack(length))
+            os.close(prepared.go)
+            child_supervisor.wait()
         finally:
             usage = reap.end_all()
         ended = time.monotonic()
-        self._empty_scratch(cage)
-        seen.drain()
-        if not seen.marks:
-            raise RuntimeError(seen.early_end())
-        header = supervisor.header(number, seen, usage, self._group.read().since(before), pid, ended)
-        return json.dumps(header).encode(), seen.results.view(), seen.output.view()
+        self._empty_scratch(privileges)
+        child_supervisor.drain()
+        if not child_supervisor.line_times:
+            raise RuntimeError(child_supervisor.startup_failure())
+        header = supervisor.build_header(number, child_supervisor, usage, self._cgroup.read().since(before), pid, ended)
+        return json.dumps(header).encode(), child_supervisor.results.view(), child_supervisor.output.view()
 
-    def _empty_scratch(self, *cages: lockdown.ChildPrivileges) -> None:
+    def _empty_scratch(self, *privileges: lockdown.ChildPrivileges) -> None:
         if self._settings.scratch:
-            scratch.empty([cage.uid for cage in cages])
+            scratch.empty([privileges.uid for privileges in privileges])
             scratch.reset_times()
 
-    def _start(self) -> _Waiting:
+    def _start(self) -> _PreparedChild:
         self._started += 1
-        cage = self._cage(self._started)
+        privileges = self._child_privileges(self._started)
         results_end, results = os.pipe()
         output_end, output = os.pipe()
         go, go_end = os.pipe()
         pid = self._kernel.fork()
         if pid == 0:
-            ends = lockdown.ParentDescriptors(results=results, output=output, go=go)
-            child.live(self._settings.work, cage, ends, self._kernel)
+            pipes = lockdown.ChildPipeEnds(results=results, output=output, go=go)
+            child.run_child(self._settings.work, privileges, pipes, self._kernel)
         for end in (results, output, go):
             os.close(end)
-        seen = supervisor.Supervisor(
+        child_supervisor = supervisor.Supervisor(
             pid,
             results_end,
             output_end,
-            self._settings.bounds,
-            count_ran=lambda: self._group.read().cpu_s,
-            tell_host=lambda: self.answer(b""),
+            self._settings.limits,
+            read_cpu_s=lambda: self._cgroup.read().cpu_s,
+            send_heartbeat=lambda: self.answer(b""),
         )
-        return _Waiting(pid, cage, seen, go_end)
+        return _PreparedChild(pid, privileges, child_supervisor, go_end)
 
-    def _cage(self, number: int) -> lockdown.ChildPrivileges:
+    def _child_privileges(self, number: int) -> lockdown.ChildPrivileges:
         settings = self._settings
         uid = self._first_uid + number % settings.uids if settings.uids else None
         return lockdown.ChildPrivileges(
             address_space=self._address_space,
             cpu_s=settings.cpu_s,
             scratch=settings.scratch,
-            processes=lockdown.MORE_PROCESSES if settings.work.command else lockdown.PROCESSES,
-            open_files=lockdown.MORE_OPEN_FILES if settings.work.command else lockdown.OPEN_FILES,
+            processes=lockdown.COMMAND_PROCESSES if settings.work.command else lockdown.PROCESSES,
+            open_files=lockdown.COMMAND_OPEN_FILES if settings.work.command else lockdown.OPEN_FILES,
             uid=uid,
         )

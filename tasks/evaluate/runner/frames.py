@@ -1,4 +1,4 @@
-"""Length-prefixed frames over file descriptors; the host builds and reads the same ones."""
+"""Read and write length-prefixed frames over file descriptors; the host uses the same format."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ import struct
 from collections.abc import Iterable
 
 LENGTH = struct.Struct(">I")
-"""Before every frame: its length in bytes."""
+"""Prefix of every frame: its length in bytes."""
 
 REQUEST = struct.Struct(">QI?")
-"""Before every candidate, instead of a frame's length: its number, the length of its program in bytes, and whether it
-speaks of numpy.
+"""Header of every candidate, in place of a frame's length: the request's number, the program's length in bytes, and
+whether the program mentions numpy.
 
-The runner reads this alone. The program is read by the child, so that no later child inherits it.
+The runner reads only this header. The child reads the program, so that no later child inherits it.
 """
 
 _CHUNK = 4096
-"""A pipe that polls as writable takes this much (PIPE_BUF) without blocking."""
+"""Bytes that a pipe accepts without blocking once it polls as writable (PIPE_BUF)."""
 
 
 def frame(data: bytes) -> bytes:
     return LENGTH.pack(len(data)) + data
 
 
-def read_exactly(descriptor: int, count: int, *, patience_s: float | None = None) -> bytes:
-    """Exactly so many bytes, unbuffered.
+def read_exactly(descriptor: int, count: int, *, timeout_s: float | None = None) -> bytes:
+    """Read exactly `count` bytes, unbuffered.
 
     Args:
-        descriptor: A blocking file descriptor.
-        count: How many bytes.
-        patience_s: Seconds to wait for each piece; None for ever.
+        descriptor: Blocking file descriptor.
+        count: Number of bytes.
+        timeout_s: Seconds to wait for each piece; None to wait without limit.
 
     Raises:
-        EOFError: If the other side has closed.
-        TimeoutError: If nothing came for `patience_s`.
+        EOFError: If the other side closed the pipe.
+        TimeoutError: If no data arrived for `timeout_s`.
     """
     data = bytearray()
     while len(data) < count:
-        _await(descriptor, select.POLLIN, patience_s)
+        _await(descriptor, select.POLLIN, timeout_s)
         piece = os.read(descriptor, count - len(data))
         if not piece:
             raise EOFError(f"expected {count} bytes, got {len(data)}")
@@ -52,24 +52,24 @@ def read_frame(descriptor: int) -> bytes:
     return read_exactly(descriptor, length)
 
 
-def write_frames(descriptor: int, frames: Iterable[bytes | memoryview], *, patience_s: float) -> None:
-    """Writes them without a copy, but waits no longer than `patience_s` for a reader of each piece.
+def write_frames(descriptor: int, frames: Iterable[bytes | memoryview], *, timeout_s: float) -> None:
+    """Write frames without copying them; wait at most `timeout_s` for each piece to be read.
 
     Raises:
-        TimeoutError: If nobody reads: the engine died and took the other side with it.
+        TimeoutError: If the other side does not read, because the engine died.
     """
-    left = [memoryview(part) for data in frames for part in (LENGTH.pack(len(data)), data)]
-    while left:
-        _await(descriptor, select.POLLOUT, patience_s)
-        sent = os.writev(descriptor, _chunk(left))
-        while left and sent >= len(left[0]):
-            sent -= len(left.pop(0))
+    remaining = [memoryview(part) for data in frames for part in (LENGTH.pack(len(data)), data)]
+    while remaining:
+        _await(descriptor, select.POLLOUT, timeout_s)
+        sent = os.writev(descriptor, _first_chunk(remaining))
+        while remaining and sent >= len(remaining[0]):
+            sent -= len(remaining.pop(0))
         if sent:
-            left[0] = left[0][sent:]
+            remaining[0] = remaining[0][sent:]
 
 
-def _chunk(views: Iterable[memoryview]) -> list[memoryview]:
-    """The first of them, no more than a chunk."""
+def _first_chunk(views: Iterable[memoryview]) -> list[memoryview]:
+    """Return the first views, at most `_CHUNK` bytes in total."""
     room, chosen = _CHUNK, []
     for view in views:
         chosen.append(view[:room])
@@ -79,10 +79,10 @@ def _chunk(views: Iterable[memoryview]) -> list[memoryview]:
     return chosen
 
 
-def _await(descriptor: int, event: int, patience_s: float | None) -> None:
-    if patience_s is None:
+def _await(descriptor: int, event: int, timeout_s: float | None) -> None:
+    if timeout_s is None:
         return
     poll = select.poll()
     poll.register(descriptor, event)
-    if not poll.poll(patience_s * 1000):
-        raise TimeoutError(f"nothing on descriptor {descriptor} for {patience_s} s")
+    if not poll.poll(timeout_s * 1000):
+        raise TimeoutError(f"nothing on descriptor {descriptor} for {timeout_s} s")

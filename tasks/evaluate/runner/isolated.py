@@ -1,9 +1,9 @@
-"""Split evaluation: the evolved functions in one process, the specification that scores it in another.
+"""Judge by isolated evaluation: the evolved functions run in one process, the specification that scores in another.
 
-For each input there are three new processes: a referee, which is the runner's own and watches, and its two children, of
-a user each: one has the candidate's program and answers calls of its evolved functions, the other has the specification
-with stand-ins for those functions. So nothing of a candidate outlives an input, and the runner, of whose memory every
-process is a copy, never holds an input nor a word of a candidate: that is what `stores` are for.
+For each input there are three new processes: a supervisor, which runs only the runner's code, and its two children,
+each with its own user. One child has the candidate's program and answers calls of its evolved functions; the other has
+the specification, with stubs in place of those functions. So no state of a candidate outlives an input. The runner,
+whose memory every process copies, never holds an input or any data of a candidate: these are in `memory_files`.
 """
 
 from __future__ import annotations
@@ -21,27 +21,28 @@ from typing import Any, NoReturn
 from . import cgroup, child, frames, lockdown, memory_files, reap, rpc, supervisor
 from .program import FILE, Program
 
-STAND_IN = "__evolved__"
-"""The name under which the specification finds what calls the evolved functions."""
+STUB = "__evolved__"
+"""Name in the specification's namespace of the function that calls the evolved functions."""
 
-GO_ON, DONE, HOST_GONE, FAULT = 0, 10, 11, 70
-"""A referee's exit codes: the next input is due; the candidate was answered; nobody waits; the runner is broken."""
+NEXT_INPUT, ANSWERED, HOST_GONE, FAILED = 0, 10, 11, 70
+"""Exit codes of a supervisor process: the next input is due; the host has been answered; the host is gone; the runner
+failed."""
 
 _LOADED = b"\n\n"
-"""What a report begins with when the program was loaded."""
+"""Start of a report if the program was loaded."""
 
 _SCORE = _LOADED + b'{"score": '
-"""And when there is a score on its input."""
+"""Start of a report if there is a score on its input."""
 
 
 @dataclass(frozen=True)
 class Isolation:
-    """What a job says of its split evaluation.
+    """Settings of isolated evaluation.
 
     Attributes:
         evolved: Names of the evolved functions.
-        source: The specification.
-        code: The same, compiled, with stand-ins for the functions' bodies.
+        source: Text of the specification.
+        code: The specification compiled, with stubs in place of the evolved functions' bodies.
     """
 
     evolved: list[str]
@@ -49,32 +50,34 @@ class Isolation:
     code: types.CodeType
 
 
-def read(job: dict[str, Any]) -> Isolation | None:
-    isolation = job["apart"]
-    return isolation and Isolation(
-        isolation["evolved"], isolation["specification"], stub_module(isolation["specification"], isolation["evolved"])
-    )
+def read_isolation(job: dict[str, Any]) -> Isolation | None:
+    """Return the job's settings of isolated evaluation; None if it is evaluated in one process."""
+    isolation = job["isolation"]
+    if isolation is None:
+        return None
+    evolved, source = isolation["evolved"], isolation["specification"]
+    return Isolation(evolved, source, stub_module(source, evolved))
 
 
 def stub_module(specification: str, evolved: Sequence[str]) -> types.CodeType:
-    """The specification with its evolved functions handing on their arguments; lines and marks are kept."""
+    """Compile the specification with stubs for the evolved functions; line numbers and decorators are kept."""
     tree = ast.parse(specification)
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name in evolved:
             number = evolved.index(node.name)
-            header = ast.parse(f"def f(*args, **kwargs):\n return {STAND_IN}({number}, args, kwargs)").body[0]
+            header = ast.parse(f"def f(*args, **kwargs):\n return {STUB}({number}, args, kwargs)").body[0]
             assert isinstance(header, ast.FunctionDef)
             node.args, node.body, node.returns = header.args, header.body, None
     return compile(tree, FILE, "exec", dont_inherit=True)
 
 
 class MemoryFiles:
-    """All that a candidate's processes share; made before the filter of system calls.
+    """Data that the processes of a candidate share; it must be created before the system-call filter is installed.
 
     Attributes:
-        inputs: Written once.
-        program: The candidate's, for the processes of every input.
-        parts: What each input's referee saw: header, report and output.
+        inputs: All inputs, written once.
+        program: The candidate's program, for the processes of every input.
+        parts: Header, report and output of each input so far.
     """
 
     def __init__(self) -> None:
@@ -84,52 +87,52 @@ class MemoryFiles:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """One candidate before one input.
+class InputEvaluation:
+    """Evaluation of one candidate on one input.
 
     Attributes:
-        number: Of the candidate's request.
-        index: Of the input.
-        inputs: How many there are.
-        cages: Of the process of the evolved function, and of the one that scores.
+        number: Number of the candidate's request.
+        index: 0-based index of the input.
+        inputs: Number of inputs.
+        privileges: Limits and users of the process of the evolved functions, and of the scoring process.
     """
 
     number: int
     index: int
     inputs: int
-    cages: tuple[lockdown.ChildPrivileges, lockdown.ChildPrivileges]
+    privileges: tuple[lockdown.ChildPrivileges, lockdown.ChildPrivileges]
 
 
 @dataclass(frozen=True)
 class IsolationConfig:
-    """What is the same for all candidates."""
+    """Settings and resources shared by all candidates of a runner."""
 
     isolation: Isolation
     work: child.Work
-    bounds: supervisor.ChildLimits
+    limits: supervisor.ChildLimits
     cpu_s: float
-    stores: MemoryFiles
+    files: MemoryFiles
     kernel: lockdown.Kernel
 
 
 def supervise_evaluation(
-    rules: IsolationConfig, match: Candidate, length: int, answer: Callable[..., None], parent: int
+    config: IsolationConfig, evaluation: InputEvaluation, length: int, answer: Callable[..., None], parent: int
 ) -> NoReturn:
-    """All of a referee's life: one input, then the answer to the host if it was the last.
+    """Run a supervisor process: evaluate one input, answer the host if it was the last one, and exit.
 
     Args:
-        rules: What is the same for all.
-        match: What is not.
-        length: Bytes of the program, which are next on standard input before the first input.
+        config: Settings shared by all candidates.
+        evaluation: The candidate's number, the input, and the limits of the processes.
+        length: Length of the program, bytes; it is next on standard input before the first input.
         answer: Sends frames to the host.
-        parent: The runner.
+        parent: Process id of the runner.
     """
-    status = FAULT
+    status = FAILED
     try:
-        status = _EvaluationSupervisor(rules, match, answer).judge(length, parent)
+        status = _EvaluationSupervisor(config, evaluation, answer).judge(length, parent)
     except supervisor.HostGone:
         status = HOST_GONE
-    except Exception as error:  # noqa: BLE001  nobody above raises it; the host reads this line
+    except Exception as error:  # noqa: BLE001  the process exits here; the host reads this line
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.stderr.flush()
     finally:
@@ -137,85 +140,88 @@ def supervise_evaluation(
 
 
 class _EvaluationSupervisor:
-    def __init__(self, rules: IsolationConfig, match: Candidate, answer: Callable[..., None]) -> None:
-        self._rules = rules
-        self._match = match
+    def __init__(self, config: IsolationConfig, evaluation: InputEvaluation, answer: Callable[..., None]) -> None:
+        self._config = config
+        self._evaluation = evaluation
         self._answer = answer
-        self._group = cgroup.Cgroup()
+        self._cgroup = cgroup.Cgroup()
 
     def judge(self, length: int, parent: int) -> int:
-        self._rules.kernel.adopt_orphans()
-        self._rules.kernel.die_with(parent)
-        if self._match.index == 0:
-            self._take_program(length)
-        before = self._group.read()
-        evolved, scorer, seen = self._start()
+        self._config.kernel.adopt_orphans()
+        self._config.kernel.die_with(parent)
+        if self._evaluation.index == 0:
+            self._receive_program(length)
+        before = self._cgroup.read()
+        evolved, scorer, child_supervisor = self._start()
         try:
-            seen.until_end()
+            child_supervisor.wait()
         finally:
             usage = reap.end_all()
         ended = time.monotonic()
-        seen.drain()
-        counts = self._group.read().since(before)
-        # For want of memory, the kernel may take the wrong one of the two: that is the candidate's doing all the same.
-        if not seen.marks and not counts.memory_kills:
-            raise RuntimeError(seen.early_end())
-        header = supervisor.header(self._match.number, seen, usage, counts, scorer, ended)
+        child_supervisor.drain()
+        counts = self._cgroup.read().since(before)
+        # When memory runs out, the kernel may kill either of the two processes; it is the candidate's fault in both
+        # cases.
+        if not child_supervisor.line_times and not counts.memory_kills:
+            raise RuntimeError(child_supervisor.startup_failure())
+        header = supervisor.build_header(self._evaluation.number, child_supervisor, usage, counts, scorer, ended)
         header |= {"evolved_status": usage.statuses[evolved]}
-        return self._conclude(header, bytes(seen.results.view()), bytes(seen.output.view()))
+        return self._finish_input(header, bytes(child_supervisor.results.view()), bytes(child_supervisor.output.view()))
 
-    def _take_program(self, length: int) -> None:
-        store = self._rules.stores.program
-        store.clear()
-        self._rules.stores.parts.clear()
-        store.append(frames.read_exactly(0, length))
+    def _receive_program(self, length: int) -> None:
+        file = self._config.files.program
+        file.clear()
+        self._config.files.parts.clear()
+        file.append(frames.read_exactly(0, length))
 
     def _start(self) -> tuple[int, int, supervisor.Supervisor]:
-        """The two processes and the watch over them. The first is begun before the second has any descriptor."""
+        """Start the two processes and their supervisor; the first is forked before the second's results pipe exists."""
         output_end, output = os.pipe()
-        asked, ask = os.pipe()
-        told, tell = os.pipe()
-        evolved = self._rules.kernel.fork()
+        call_read, call_write = os.pipe()
+        reply_read, reply_write = os.pipe()
+        evolved = self._config.kernel.fork()
         if evolved == 0:
-            _live_evolved(self._rules, self._match.cages[0], output, (asked, tell))
+            _run_evolved(self._config, self._evaluation.privileges[0], output, (call_read, reply_write))
         results_end, results = os.pipe()
-        scorer = self._rules.kernel.fork()
+        scorer = self._config.kernel.fork()
         if scorer == 0:
-            _live_scorer(self._rules, self._match, output, (results, told, ask))
-        for descriptor in (output, asked, ask, told, tell, results):
+            _run_scorer(self._config, self._evaluation, output, (results, reply_read, call_write))
+        for descriptor in (output, call_read, call_write, reply_read, reply_write, results):
             os.close(descriptor)
-        seen = supervisor.Supervisor(
+        child_supervisor = supervisor.Supervisor(
             scorer,
             results_end,
             output_end,
-            self._bounds(),
-            beside=[evolved],
-            count_ran=lambda: self._group.read().cpu_s,
-            tell_host=lambda: self._answer(b""),
+            self._remaining_limits(),
+            other_processes=[evolved],
+            read_cpu_s=lambda: self._cgroup.read().cpu_s,
+            send_heartbeat=lambda: self._answer(b""),
         )
-        return evolved, scorer, seen
+        return evolved, scorer, child_supervisor
 
-    def _bounds(self) -> supervisor.ChildLimits:
-        """What is left for this input: what a candidate may print is for all of them together."""
-        bounds = self._rules.bounds
-        printed = sum(map(len, memory_files.read_parts(self._rules.stores.parts)[2::3]))
-        return supervisor.ChildLimits(bounds.wall_s, 1, bounds.output_bytes - printed, bounds.results_bytes)
+    def _remaining_limits(self) -> supervisor.ChildLimits:
+        """Return the limits for this input: the output limit holds for all inputs together."""
+        limits = self._config.limits
+        printed = sum(map(len, memory_files.read_parts(self._config.files.parts)[2::3]))
+        return supervisor.ChildLimits(limits.wall_s, 1, limits.output_bytes - printed, limits.results_bytes)
 
-    def _conclude(self, header: dict[str, Any], results: bytes, output: bytes) -> int:
-        """Keeps what was seen; answers the host if there is nothing more to see."""
-        parts, threshold = self._rules.stores.parts, self._rules.work.thresholds[self._match.index]
-        goes_on = results.startswith(_SCORE) and not _falls_short(results, threshold)
+    def _finish_input(self, header: dict[str, Any], results: bytes, output: bytes) -> int:
+        """Store the results of this input; answer the host if no further input is to be evaluated."""
+        parts, threshold = self._config.files.parts, self._config.work.thresholds[self._evaluation.index]
+        continues = results.startswith(_SCORE) and not _falls_short(results, threshold)
         memory_files.write_parts(parts, json.dumps(header).encode(), results, output)
-        header, results, output = _sum(memory_files.read_parts(parts))
-        goes_on = goes_on and not header["broken"] and header["status"] == 0 and header["cpu_s"] <= self._rules.cpu_s
-        if goes_on and self._match.index + 1 < self._match.inputs:
-            return GO_ON
+        header, results, output = _merge(memory_files.read_parts(parts))
+        continues = (
+            continues and not header["broken"] and header["status"] == 0 and header["cpu_s"] <= self._config.cpu_s
+        )
+        if continues and self._evaluation.index + 1 < self._evaluation.inputs:
+            return NEXT_INPUT
         self._answer(json.dumps(header).encode(), results, output)
-        return DONE
+        return ANSWERED
 
 
 def _falls_short(results: bytes, threshold: float | None) -> bool:
-    """Whether the score of a report is below a threshold; the host looks again."""
+    """Return whether the score of a report is below a threshold; the host checks again."""
     if threshold is None:
         return False
     try:
@@ -224,8 +230,8 @@ def _falls_short(results: bytes, threshold: float | None) -> bool:
         return False
 
 
-def _sum(parts: list[bytes]) -> tuple[dict[str, Any], bytes, bytes]:
-    """The parts of all inputs as those of one candidate; the last input's failure, if it is one, is the candidate's."""
+def _merge(parts: list[bytes]) -> tuple[dict[str, Any], bytes, bytes]:
+    """Merge the parts of all inputs into one header, report and output; a failure of the last input remains."""
     headers = [json.loads(part) for part in parts[::3]]
     whole = headers[-1] | {
         "wall_s": sum(header["wall_s"] for header in headers),
@@ -240,74 +246,76 @@ def _sum(parts: list[bytes]) -> tuple[dict[str, Any], bytes, bytes]:
     return whole, last, b"".join(parts[2::3])
 
 
-def _live_evolved(
-    rules: IsolationConfig, cage: lockdown.ChildPrivileges, output: int, ends: tuple[int, int]
+def _run_evolved(
+    config: IsolationConfig, privileges: lockdown.ChildPrivileges, output: int, ends: tuple[int, int]
 ) -> NoReturn:
-    """The process that has the candidate's program. What it is told are the arguments of calls, and nothing else."""
-    leave, parent = os._exit, os.getppid()
+    """Run the process that has the candidate's program. It receives the arguments of calls and nothing else."""
+    exit_now, parent = os._exit, os.getppid()
     status = 1
     try:
         os.setsid()
-        source = rules.stores.program.read().decode("utf-8", "surrogatepass")
-        line = rpc.Connection(*lockdown.own_descriptors(output, *ends))
-        lockdown.confine(cage, rules.kernel, parent)
-        line.send(rpc.LOCKED, b"")
-        program = Program(source, rules.work.seed)
-        _answer_calls(line, program, rules.isolation.evolved)
+        source = config.files.program.read().decode("utf-8", "surrogatepass")
+        connection = rpc.Connection(*lockdown.own_descriptors(output, *ends))
+        lockdown.confine(privileges, config.kernel, parent)
+        connection.send(rpc.LOCKED, b"")
+        program = Program(source, config.work.seed)
+        _answer_calls(connection, program, config.isolation.evolved)
         child.flush()
         status = 0
     finally:
-        # Whatever was raised: a candidate may break all that is here; the other side sees the end.
-        leave(status)
+        # Exit whatever was raised: a candidate may break everything here; the other process sees the end of the pipe.
+        exit_now(status)
 
 
-def _answer_calls(line: rpc.Connection, program: Program, evolved: Sequence[str]) -> None:
+def _answer_calls(connection: rpc.Connection, program: Program, evolved: Sequence[str]) -> None:
     try:
         functions = program.load(evolved)
         program.reseed()
     except BaseException as error:  # noqa: BLE001  a candidate may raise anything
-        line.send(*rpc.failure(error, program.describe))
+        connection.send(*rpc.encode_error(error, program.describe))
         return
-    line.send(rpc.READY, b"")
-    rpc.answer(line, functions, program.describe)
+    connection.send(rpc.READY, b"")
+    rpc.serve_calls(connection, functions, program.describe)
 
 
-def _live_scorer(rules: IsolationConfig, match: Candidate, output: int, ends: tuple[int, int, int]) -> NoReturn:
-    """The process that has the specification, and the input. Nothing that a candidate wrote is ever run here."""
-    leave, parent = os._exit, os.getppid()
+def _run_scorer(
+    config: IsolationConfig, evaluation: InputEvaluation, output: int, ends: tuple[int, int, int]
+) -> NoReturn:
+    """Run the process that has the specification and the input. No code of a candidate ever runs here."""
+    exit_now, parent = os._exit, os.getppid()
     results = ends[0]
     try:
         os.setsid()
-        data = memory_files.read_input(rules.stores.inputs, match.index)
-        results, told, ask = lockdown.own_descriptors(output, *ends)
-        lockdown.confine(match.cages[1], rules.kernel, parent)
-        line = rpc.Connection(told, ask)
-        # Until then it was ours, and its end is our fault.
-        if line.receive()[0] != rpc.LOCKED:
+        data = memory_files.read_input(config.files.inputs, evaluation.index)
+        results, reply_read, call_write = lockdown.own_descriptors(output, *ends)
+        lockdown.confine(evaluation.privileges[1], config.kernel, parent)
+        connection = rpc.Connection(reply_read, call_write)
+        # Until this message the other process ran only our code, so its end would be our fault.
+        if connection.receive()[0] != rpc.LOCKED:
             raise RuntimeError("the other process is not locked down")
-    except BaseException as error:  # noqa: BLE001  whatever it is, the runner must hear of it
+    except BaseException as error:  # noqa: BLE001  the runner reports any error
         os.write(results, f"{type(error).__name__}: {error}".encode())
-        leave(1)
+        exit_now(1)
     status = 1
     try:
         os.write(results, b"\n")
-        _score(rules, data, results, line)
+        _score(config, data, results, connection)
         child.flush()
         status = 0
     finally:
-        # A specification may break the reporting, too.
-        leave(status)
+        # Exit whatever was raised: a specification may break the reporting, too.
+        exit_now(status)
 
 
-def _score(rules: IsolationConfig, data: bytes, results: int, line: rpc.Connection) -> None:
-    isolation, work = rules.isolation, rules.work
+def _score(config: IsolationConfig, data: bytes, results: int, connection: rpc.Connection) -> None:
+    isolation, work = config.isolation, config.work
     program = Program(isolation.source, work.seed, isolation.code)
-    evolved = rpc.RemoteFunctions(isolation.evolved, line)
-    evolved.heed_the_unseen()
+    evolved = rpc.RemoteFunctions(isolation.evolved, connection)
+    evolved.record_dropped_errors()
 
     def load() -> Callable[..., Any]:
-        function = program.load([work.run_function], {STAND_IN: evolved.call})[0]
+        function = program.load([work.run_function], {STUB: evolved.call})[0]
         evolved.await_ready()
         return function
 
-    child.Report(results, program).make(load, [(data, None)], lambda: evolved.lost and evolved.lost.record)
+    child.Report(results, program).run(load, [(data, None)], lambda: evolved.lost and evolved.lost.record)

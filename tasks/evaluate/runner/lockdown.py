@@ -1,4 +1,4 @@
-"""What a child gives up before it runs anything it was sent. Nothing here can be taken back."""
+"""Lock a process down before it runs a candidate's code. None of this can be undone by the process."""
 
 from __future__ import annotations
 
@@ -15,27 +15,30 @@ from dataclasses import dataclass
 from . import seccomp
 
 RESULTS = 3
-"""The first descriptor of a child's own, on which it reports; 0 is empty, 1 and 2 are what it prints."""
+"""Descriptor on which a child reports, the first after 0 (empty) and 1 and 2 (its output)."""
 
 PROCESSES = 48
-"""Processes and threads of one candidate; the container's pids_limit is above it."""
+"""Maximum processes and threads of one candidate; the container's pids_limit is higher."""
 
-MORE_PROCESSES = 240
-"""The same where it may start programs: compilers and virtual machines have many threads."""
+COMMAND_PROCESSES = 240
+"""Maximum processes and threads of a candidate that may start programs: compilers and virtual machines have many
+threads."""
 
 OPEN_FILES = 64
+"""Maximum open files of each process of a candidate."""
 
-MORE_OPEN_FILES = 1024
-"""The same where it may start programs: some, such as R, do not begin with fewer."""
+COMMAND_OPEN_FILES = 1024
+"""Maximum open files of each process of a candidate that may start programs: some, such as R, do not start with
+fewer."""
 
 _TIMERS = 256
-"""Timers and waiting signals: what they cost is nobody's processor time."""
+"""Maximum timers and pending signals, whose cost is not counted as anybody's processor time."""
 
-_OF_ANY_KERNEL = {resource.RLIMIT_CPU, resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS}
-"""Limits without which no candidate is run."""
+_REQUIRED_LIMITS = {resource.RLIMIT_CPU, resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS}
+"""Limits that every kernel must support; without them no candidate is run."""
 
-_SPARE = 100
-"""Descriptors from here on are nobody's, neither the runner's nor a child's."""
+_FIRST_UNUSED = 100
+"""First descriptor number that neither the runner nor a child uses."""
 
 _FIRST_USER = 1000
 _TERMINALS = "/dev/pts/ptmx"
@@ -44,16 +47,17 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
 
 @dataclass(frozen=True)
 class ChildPrivileges:
-    """What confines one child.
+    """Limits and user of one child.
 
     Attributes:
-        address_space: Bytes, with what the preloaded interpreter has; None leaves the limit to the container, for
-            programs that reserve much and use little.
-        cpu_s: Seconds of processor time, for each process.
-        scratch: Bytes that it may write into files.
-        processes: How many it may have, threads included.
-        open_files: How many each of them may have open.
-        uid: The user and group it becomes; None where the runner may not change it (tests without a container).
+        address_space: Address space including that of the preloaded interpreter, bytes; None to leave the limit to the
+            container, for programs that reserve much and use little.
+        cpu_s: Processor time of each process, seconds.
+        scratch: Maximum size of a file that it writes, bytes.
+        processes: Maximum number of processes, including threads.
+        open_files: Maximum number of open files of each process.
+        uid: User and group id that the child switches to; None if the runner cannot change it (tests without a
+            container).
     """
 
     address_space: int | None
@@ -65,25 +69,25 @@ class ChildPrivileges:
 
 
 class Kernel:
-    """What is asked of the kernel through the C library; made once, by the runner."""
+    """Calls of the kernel through the C library; created once, by the runner."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
-        # This one keeps the interpreter's lock, so that the child has it.
+        # PyDLL keeps the interpreter's lock during the call, so that the child holds it.
         self._fork = ctypes.PyDLL(None, use_errno=True).fork
 
     def prepare(self, *, may_execute: bool, may_write: bool) -> None:
-        """What the runner gives up for itself and so for every child, and what it takes upon itself."""
+        """Give up the runner's own rights, and so every child's, and make it the parent of orphaned processes."""
         self._prctl(_PR_SET_NO_NEW_PRIVS, 1)
         _forbid_dumps()
         seccomp.install(self._libc, may_execute=may_execute, may_write=may_write)
         self.adopt_orphans()
 
     def fork(self) -> int:
-        """Forks without what `os.fork` does for other threads, of which there are none here.
+        """Fork without the work that `os.fork` does for other threads, as the runner has none.
 
-        That is most of the memory that a new child would touch and so have copied, 0.5 ms. A candidate's own `os.fork`
-        is Python's.
+        That work touches most of the memory that a new child would have copied, 0.5 ms. A candidate's own `os.fork` is
+        Python's.
         """
         pid = self._fork()
         if pid < 0:
@@ -91,11 +95,11 @@ class Kernel:
         return pid
 
     def adopt_orphans(self) -> None:
-        """This process becomes the parent of what its children leave behind; process 1 is so without asking."""
+        """Make this process the parent of its descendants' orphans; process 1 is that anyway."""
         self._prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
     def die_with(self, parent: int) -> None:
-        """Ties the life of this process to its parent's."""
+        """Have the kernel kill this process when its parent dies."""
         self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             raise ProcessLookupError("the runner died")
@@ -106,116 +110,119 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class ParentDescriptors:
-    """A child's ends of its three pipes."""
+class ChildPipeEnds:
+    """The child's ends of its three pipes."""
 
     results: int
     output: int
     go: int
 
 
-def own_descriptors(output: int, *kept: int) -> tuple[int, ...]:
-    """Leaves 0 (empty), 1 and 2 (output), and those to keep from 3 on, whatever the runner had open.
+def own_descriptors(output: int, *keep: int) -> tuple[int, ...]:
+    """Close all descriptors of the runner but 0 (made empty), 1 and 2 (output), and those to keep, renumbered from 3
+    on.
 
     Args:
-        output: What is printed goes there.
-        kept: In their order to be.
+        output: Descriptor to use as standard output and standard error.
+        *keep: Descriptors to keep, in the order of their new numbers.
 
     Returns:
-        The new numbers of those that are kept.
+        New numbers of the descriptors in `keep`.
     """
-    # Out of the way first: a new number may be another's old one.
-    spare = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, _SPARE) for descriptor in (output, *kept)]
+    # Moved out of the way first, because a new number may be the old number of another.
+    spare = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, _FIRST_UNUSED) for descriptor in (output, *keep)]
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(spare[0], 1)
     os.dup2(spare[0], 2)
-    places = tuple(os.dup2(descriptor, place) for place, descriptor in enumerate(spare[1:], start=RESULTS))
-    os.closerange(RESULTS + len(kept), os.sysconf("SC_OPEN_MAX"))
-    return places
+    numbers = tuple(os.dup2(descriptor, number) for number, descriptor in enumerate(spare[1:], start=RESULTS))
+    os.closerange(RESULTS + len(keep), os.sysconf("SC_OPEN_MAX"))
+    return numbers
 
 
-def confine(cage: ChildPrivileges, kernel: Kernel, parent: int) -> None:
-    """Gives up everything, in the one order that works.
+def confine(privileges: ChildPrivileges, kernel: Kernel, parent: int) -> None:
+    """Apply all limits and switch the user, in the only order that works.
 
     Args:
-        cage: The limits.
-        kernel: Made and prepared before.
-        parent: The runner's process id: the child must not outlive it.
+        privileges: Limits and user of the child.
+        kernel: Prepared kernel interface of the runner.
+        parent: Process id of the runner, which the child must not outlive.
     """
-    # First: a process that changed its user does not own this file. The kernel then takes the child, never the runner,
-    # when the container's memory is used up.
+    # First, because a process that changed its user does not own this file. With this score the kernel kills the child,
+    # never the runner, when the container's memory is used up.
     file = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
     os.write(file, b"1000")
     os.close(file)
-    _set_limits(cage)
-    if cage.uid is not None:
+    _set_limits(privileges)
+    if privileges.uid is not None:
         os.setgroups([])
-        os.setresgid(cage.uid, cage.uid, cage.uid)
-        os.setresuid(cage.uid, cage.uid, cage.uid)
-    # A change of user clears it, so it comes after.
+        os.setresgid(privileges.uid, privileges.uid, privileges.uid)
+        os.setresuid(privileges.uid, privileges.uid, privileges.uid)
+    # Comes after the change of user, which would clear it.
     kernel.die_with(parent)
 
 
-def _set_limits(cage: ChildPrivileges) -> None:
-    cpu_s = math.ceil(cage.cpu_s)
+def _set_limits(privileges: ChildPrivileges) -> None:
+    cpu_s = math.ceil(privileges.cpu_s)
     limits = {
-        # The soft limit is a signal that says why; who ignores it meets the hard one.
+        # At the soft limit the process gets SIGXCPU, which tells the reason; at the hard limit it is killed.
         resource.RLIMIT_CPU: (cpu_s, cpu_s + 1),
-        resource.RLIMIT_NOFILE: (cage.open_files, cage.open_files),
-        resource.RLIMIT_FSIZE: (cage.scratch, cage.scratch),
+        resource.RLIMIT_NOFILE: (privileges.open_files, privileges.open_files),
+        resource.RLIMIT_FSIZE: (privileges.scratch, privileges.scratch),
         resource.RLIMIT_MEMLOCK: (0, 0),
         resource.RLIMIT_MSGQUEUE: (0, 0),
         resource.RLIMIT_SIGPENDING: (_TIMERS, _TIMERS),
     }
-    if cage.address_space is not None:
-        limits[resource.RLIMIT_AS] = (cage.address_space, cage.address_space)
-    if cage.uid is not None:
-        # Counted by user over the whole host: only right for a user that is this child's alone.
-        limits[resource.RLIMIT_NPROC] = (cage.processes, cage.processes)
+    if privileges.address_space is not None:
+        limits[resource.RLIMIT_AS] = (privileges.address_space, privileges.address_space)
+    if privileges.uid is not None:
+        # The kernel counts it per user over the whole host, so it is only correct for a user id that only this child
+        # has.
+        limits[resource.RLIMIT_NPROC] = (privileges.processes, privileges.processes)
     for kind, (soft, hard) in limits.items():
-        # Nobody here may raise what is lower already.
-        most = resource.getrlimit(kind)[1]
-        if most != resource.RLIM_INFINITY:
-            soft, hard = min(soft, most), min(hard, most)
+        # A limit that is already lower cannot be raised here.
+        maximum = resource.getrlimit(kind)[1]
+        if maximum != resource.RLIM_INFINITY:
+            soft, hard = min(soft, maximum), min(hard, maximum)
         try:
             resource.setrlimit(kind, (soft, hard))
         except ValueError:
-            # Linux lets everybody lower a limit. gVisor, whose kernel is the container's own, does not know some.
-            if kind in _OF_ANY_KERNEL:
+            # On Linux every process may lower a limit. gVisor, which has a kernel of its own for each container, does
+            # not support some.
+            if kind in _REQUIRED_LIMITS:
                 raise
 
 
 def _forbid_dumps() -> None:
-    """Limits what is dumped of a crash to 1 byte, for good: the filter of system calls forbids to change that.
+    """Limit core dumps to 1 byte, permanently: the system-call filter forbids changing it.
 
-    A limit of 0 is none where the machine hands dumps to a program of its own (`kernel.core_pattern`), which the kernel
-    then starts outside of all containers for each crash. That of 1 it takes for its own sign not to.
+    A limit of 0 has no effect if the machine pipes dumps to a program (`kernel.core_pattern`), which the kernel then
+    starts outside all containers for each crash. A limit of 1 tells the kernel not to start it.
     """
     with suppress(ValueError):
-        # Where an engine has made it 0, for good, it stays so.
+        # If the engine has set it to 0 permanently, it stays 0.
         resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
 
 
 def close_terminals() -> None:
-    """Takes from all others the right to make terminals, of which the machine has few, each with memory of its own."""
+    """Remove other users' right to create terminals: the machine has few, and each has its own memory."""
     with suppress(OSError):
         os.chmod(_TERMINALS, 0)
 
 
 def address_space() -> int:
-    """Bytes of address space of this process."""
+    """Return the address space of this process, bytes."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[0]) * resource.getpagesize()
 
 
 def first_user(wanted: int, count: int) -> int:
-    """The first user of a range, folded into what this namespace maps."""
+    """Return the first user id of a range, folded into the ids that this user namespace maps."""
     with open("/proc/self/uid_map") as file:
         mapped = max(int(low) + int(size) for low, _, size in (line.split() for line in file))
     return wanted if wanted + count <= mapped else _FIRST_USER + wanted % max(1, mapped - count - _FIRST_USER)
 
 
-def settle() -> None:
-    """Moves what is preloaded out of the collector's sight, so that a child does not copy it all by collecting."""
+def freeze_preloaded() -> None:
+    """Freeze preloaded objects in the garbage collector, so that a collection in a child does not copy their memory."""
     gc.collect()
     gc.freeze()

@@ -1,8 +1,8 @@
-"""Files in memory: what processes of the runner hand to each other without the runner having it in its own memory.
+"""Pass data between processes of the runner through files in memory, so that the runner never has it in its own memory.
 
-A child inherits all of the runner's memory, and a candidate can read all of its own. So what one candidate must not
-know of (the inputs, what another said) is written by one child and read by another, and the runner holds descriptors
-alone.
+A child inherits all of the runner's memory, and a candidate can read all memory of its process. So one child writes the
+data that a candidate must not see (the inputs, results of other candidates), another child reads it, and the runner
+holds only file descriptors.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 
 from . import frames, plain_json
 
-_PLACE = struct.Struct("<QQ")
-"""Where an input is in the store: offset and length."""
+_LOCATION = struct.Struct("<QQ")
+"""Location of an input in the file: offset and length."""
 
 
 class MemoryFile:
-    """One such file. Made before the filter of system calls, which forbids more of them."""
+    """A file in memory. It must be created before the system-call filter is installed, which forbids creating more."""
 
     def __init__(self, name: str) -> None:
         self._file = os.memfd_create(name)
@@ -29,31 +29,31 @@ class MemoryFile:
         os.ftruncate(self._file, 0)
 
     def append(self, data: bytes) -> None:
-        at, view = os.fstat(self._file).st_size, memoryview(data)
+        offset, view = os.fstat(self._file).st_size, memoryview(data)
         while view:
-            written = os.pwrite(self._file, view, at)
-            at, view = at + written, view[written:]
+            written = os.pwrite(self._file, view, offset)
+            offset, view = offset + written, view[written:]
 
-    def read(self, at: int = 0, length: int | None = None) -> bytes:
-        left = os.fstat(self._file).st_size - at if length is None else length
+    def read(self, offset: int = 0, length: int | None = None) -> bytes:
+        left = os.fstat(self._file).st_size - offset if length is None else length
         pieces = []
-        while left > 0 and (piece := os.pread(self._file, left, at)):
+        while left > 0 and (piece := os.pread(self._file, left, offset)):
             pieces.append(piece)
-            at, left = at + len(piece), left - len(piece)
+            offset, left = offset + len(piece), left - len(piece)
         return b"".join(pieces)
 
 
-def take_inputs(store: MemoryFile) -> None:
-    """Reads the frame of inputs from standard input into a store, in a child.
+def receive_inputs(file: MemoryFile) -> None:
+    """Read the frame of inputs from standard input into a file, in a child process.
 
     Raises:
-        RuntimeError: If it cannot be done.
+        RuntimeError: If the child fails.
     """
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
-            write_inputs(store, frames.read_frame(0))
+            write_inputs(file, frames.read_frame(0))
             status = 0
         finally:
             os._exit(status)
@@ -61,33 +61,33 @@ def take_inputs(store: MemoryFile) -> None:
         raise RuntimeError("the inputs could not be taken in; are they too large for the memory limit?")
 
 
-def write_inputs(store: MemoryFile, frame: bytes) -> None:
-    """Writes each input marshalled, after a table of where each is."""
+def write_inputs(file: MemoryFile, frame: bytes) -> None:
+    """Write a table of locations, then each input, marshalled."""
     inputs = [marshal.dumps((plain_json.decode(args), plain_json.decode(kwargs))) for args, kwargs in json.loads(frame)]
-    at = _PLACE.size * len(inputs)
+    offset = _LOCATION.size * len(inputs)
     for data in inputs:
-        store.append(_PLACE.pack(at, len(data)))
-        at += len(data)
+        file.append(_LOCATION.pack(offset, len(data)))
+        offset += len(data)
     for data in inputs:
-        store.append(data)
+        file.append(data)
 
 
-def read_input(store: MemoryFile, index: int) -> bytes:
-    """One input, marshalled."""
-    return store.read(*_PLACE.unpack(store.read(index * _PLACE.size, _PLACE.size)))
+def read_input(file: MemoryFile, index: int) -> bytes:
+    """Return one input, marshalled."""
+    return file.read(*_LOCATION.unpack(file.read(index * _LOCATION.size, _LOCATION.size)))
 
 
-def write_parts(store: MemoryFile, *parts: Any) -> None:
+def write_parts(file: MemoryFile, *parts: Any) -> None:
     for part in parts:
-        store.append(frames.frame(part))
+        file.append(frames.frame(part))
 
 
-def read_parts(store: MemoryFile) -> list[bytes]:
-    """The frames in a store."""
-    data, parts, at = store.read(), [], 0
-    while at < len(data):
-        (length,) = frames.LENGTH.unpack_from(data, at)
-        at += frames.LENGTH.size
-        parts.append(data[at : at + length])
-        at += length
+def read_parts(file: MemoryFile) -> list[bytes]:
+    """Return the contents of all frames in a file."""
+    data, parts, offset = file.read(), [], 0
+    while offset < len(data):
+        (length,) = frames.LENGTH.unpack_from(data, offset)
+        offset += frames.LENGTH.size
+        parts.append(data[offset : offset + length])
+        offset += length
     return parts

@@ -1,6 +1,6 @@
-"""Plain data as JSON that keeps what JSON loses: tuples, and keys that are not strings.
+"""Convert plain data to JSON and back, including tuples and keys that are not strings.
 
-A list stays a list; a tuple is `{"tuple": [...]}` and a dict `{"dict": [[key, value], ...]}`, always.
+A list stays a list; a tuple becomes `{"tuple": [...]}` and a dict becomes `{"dict": [[key, value], ...]}`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def encode(value: Any) -> Any:
-    """What `json.dumps` takes.
+    """Return the value in a form that `json.dumps` accepts.
 
     Raises:
         TypeError: If the value is not plain data.
@@ -27,7 +27,7 @@ def encode(value: Any) -> Any:
 
 
 def decode(value: Any) -> Any:
-    """The inverse of `encode`, on what `json.loads` gave."""
+    """Return the value that `encode` was given, from the result of `json.loads`."""
     if isinstance(value, list):
         return [decode(item) for item in value]
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""A program in its process: loading, seeding, and what its errors are called."""
+"""Load a program in its process, seed its random generators, and describe its errors."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 FILE = "program.py"
-"""What a program's lines are filed under, in tracebacks."""
+"""File name of a program in tracebacks."""
 
 _TEXT = 2000
-"""Characters of an error's text that are reported."""
+"""Maximum length of a reported error text, characters."""
 
 
 class Program:
-    """One program.
+    """A program to be loaded and called in this process.
 
     Args:
-        source: Its text.
-        seed: For `random` and `numpy.random`.
-        code: The code to run in place of what the text compiles to.
+        source: Text of the program.
+        seed: Seed of `random` and `numpy.random`.
+        code: Compiled code to run instead of the compiled text; None to compile the text.
     """
 
     def __init__(self, source: str, seed: int, code: types.CodeType | None = None) -> None:
@@ -30,25 +30,25 @@ class Program:
         self._code = code
         self._seed = seed
         self.numpy = sys.modules.get("numpy")
-        # Bound here: an honest program may patch a library.
+        # Bound here, because an honest program may patch a library.
         self._seeds: list[Callable[[int], object]] = [random.seed]
         if self.numpy is not None:
             self._seeds.append(lambda seed, set_seed=self.numpy.random.seed: set_seed(seed % 2**32))
 
     def load(self, names: Sequence[str], given: Mapping[str, Any] | None = None) -> list[Callable[..., Any]]:
-        """Runs the program's top level and gives some of its functions.
+        """Run the program's top level and return some of its functions.
 
         Args:
-            names: Of the functions.
-            given: Names that it finds defined.
+            names: Names of the functions.
+            given: Values to define in the program's namespace before it runs, by name.
         """
         self.reseed()
         program = types.ModuleType("program")
-        # Registered: dataclasses and pickle look their module up.
+        # Registered, because dataclasses and pickle look up the module by name.
         sys.modules["program"] = program
         decorators = sys.modules["funsearch"] = _decorators()
         program.__dict__["funsearch"] = decorators
-        # As if it lay in the working directory, where the problem's files are.
+        # As if the program were in the working directory, where the problem's files are.
         program.__dict__["__file__"] = os.path.abspath(FILE)
         if self.numpy is not None:
             program.__dict__["np"] = self.numpy
@@ -67,12 +67,17 @@ class Program:
             set_seed(self._seed)
 
     def describe(self, error: BaseException) -> dict[str, Any]:
-        """Type, text and the last of the program's own lines that the error passed through."""
+        """Return an error's type, its text, and the last of the program's own lines in its traceback."""
         line = error.lineno if isinstance(error, SyntaxError) and error.filename == FILE else _last_line(error)
         lines = self._source.splitlines()
         code = lines[line - 1].strip() if isinstance(line, int) and 0 < line <= len(lines) else ""
-        said = error.msg if isinstance(error, SyntaxError) else error
-        return {"type": text(type(error).__name__, 100), "text": text(said, _TEXT), "line": line, "code": code[:200]}
+        message = error.msg if isinstance(error, SyntaxError) else error
+        return {
+            "type": capped_text(type(error).__name__, 100),
+            "text": capped_text(message, _TEXT),
+            "line": line,
+            "code": code[:200],
+        }
 
     def _compiled(self) -> types.CodeType:
         try:
@@ -81,8 +86,8 @@ class Program:
             raise RecursionError("the program is nested too deeply to be compiled") from None
 
 
-def text(value: Any, width: int) -> str:
-    """A candidate's object as capped text; its methods may raise."""
+def capped_text(value: Any, width: int) -> str:
+    """Return `str(value)`, cut to `width` characters; empty if the candidate's own `__str__` raises."""
     try:
         return str(value)[:width]
     except BaseException:  # noqa: BLE001  str() runs the candidate's own code
@@ -99,7 +104,7 @@ def _last_line(error: BaseException) -> int | None:
 
 
 def _decorators() -> types.ModuleType:
-    """The module `funsearch`, whose marks are for the host, which reads them without running anything."""
+    """Return a module `funsearch` whose decorators do nothing; the host reads them from the program's text."""
     module = types.ModuleType("funsearch")
     for name in ("run", "evolve"):
         setattr(module, name, lambda function: function)

@@ -1,4 +1,4 @@
-"""Ends everything a candidate started, and proves that nothing is left."""
+"""Kill every process that a candidate started, and wait until none is left."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ import resource
 import signal
 from dataclasses import dataclass, field
 
-ALONE = os.getpid() == 1
-"""Whether every process that can be seen is below this one: in a container. What it forks inherits the answer."""
+IN_CONTAINER = os.getpid() == 1
+"""Whether this process is process 1 of a container, so that every visible process descends from it. Forked children
+inherit the value."""
 
 
 @dataclass
 class Usage:
-    """What all processes of a candidate used together.
+    """Total resource use of all processes of a candidate.
 
     Attributes:
-        statuses: Exit code of each by its id; minus the signal's number if one killed it.
-        cpu_s: Seconds of processor time, user and system.
-        peak_mib: Resident memory of the largest process at its peak, MiB.
+        statuses: Exit code of each process by its process id; the negated signal number if a signal killed it.
+        cpu_s: Processor time, user and system, seconds.
+        peak_mib: Peak resident memory of the largest process, MiB.
     """
 
     statuses: dict[int, int] = field(default_factory=dict)
@@ -33,7 +34,7 @@ class Usage:
 
 
 def end_all() -> Usage:
-    """Kills every process below this one and waits until the kernel says that there is none."""
+    """Kill every descendant of this process, and wait until the kernel reports that there is none left."""
     usage = Usage()
     while True:
         _kill_all()
@@ -45,12 +46,13 @@ def end_all() -> Usage:
 
 
 def _kill_all() -> None:
-    if ALONE:
-        # All but process 1 and this one.
+    if IN_CONTAINER:
+        # -1 addresses all processes but process 1 and this one.
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)
         return
-    # Outside a container -1 would be everything on the machine. Grandchildren become children as their parents die.
+    # Outside a container -1 would address every process of the machine. Grandchildren become children when their
+    # parents die.
     with open(f"/proc/self/task/{os.getpid()}/children") as file:
         for pid in file.read().split():
             os.kill(int(pid), signal.SIGKILL)

@@ -1,7 +1,7 @@
-"""Calls of evolved functions from the process that scores to the one that has the functions, and the answers.
+"""Call evolved functions of another process: messages, the caller's end in the scoring process, and the answering end.
 
-A message is its length, one byte that says what it is, and plain data (`crossing`). The scoring side believes nothing
-of an answer but that it is such data.
+A message is its length, one byte for its kind, and plain data (`codec`). The scoring side assumes nothing about an
+answer except that it is plain data.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ _HEAD = _LENGTH.size + 1
 _PIECE = 65536
 
 Description = dict[str, Any]
-"""Of an error, as `program.Program.describe` makes it: `type`, `text`, `line`, `code`; and here `base`."""
+"""Description of an error, as returned by `program.Program.describe` (`type`, `text`, `line`, `code`), with the name of
+its builtin base class as `base`."""
 
 
 class EvolvedError(RuntimeError):
-    """The evolved function raised; where a builtin error is what it raised, this is one of that kind as well.
+    """Error raised by the evolved function; if that was a builtin error, this is an instance of its class as well.
 
-    Errors that the language itself takes for an answer are this alone: see `_STEERING` and `_SWALLOWING`.
+    Errors that Python itself interprets (see `_CONTROL_FLOW_ERRORS` and `_SWALLOWING_METHODS`) arrive as this class
+    alone.
     """
 
     def __init__(self, text: str, description: Description) -> None:
@@ -40,10 +42,10 @@ class EvolvedError(RuntimeError):
 
 
 class EvolvedProcessLost(BaseException):
-    """There is no answer, and there will be none: no error that a specification may take for the function's.
+    """Loss of the evolved functions' process, which a specification cannot take for the function's error.
 
     Attributes:
-        record: The line of the report that says so.
+        record: Line of the report that describes the loss.
     """
 
     def __init__(self, record: dict[str, Any]) -> None:
@@ -52,12 +54,12 @@ class EvolvedProcessLost(BaseException):
 
 
 class Connection:
-    """One end of a connection: two pipes."""
+    """One end of a connection of two pipes."""
 
     def __init__(self, incoming: int, outgoing: int) -> None:
         self._incoming = incoming
         self._outgoing = outgoing
-        self._ahead = b""
+        self._buffered = b""
         self._read = os.read
         self._write = os.write
 
@@ -68,31 +70,31 @@ class Connection:
             sent += self._write(self._outgoing, memoryview(message)[sent : sent + _PIECE])
 
     def receive(self) -> tuple[bytes, bytes]:
-        """The next message's kind and data.
+        """Return the kind and data of the next message.
 
         Raises:
-            EOFError: If the other side has closed.
-            crossing.Malformed: If it is longer than may be.
+            EOFError: If the other side closed the connection.
+            codec.Malformed: If the message is too long.
         """
-        data = self._ahead or self._more()
+        data = self._buffered or self._read_more()
         while len(data) < _HEAD:
-            data += self._more()
+            data += self._read_more()
         end = _LENGTH.unpack_from(data)[0] + _HEAD
         if end > codec.MAX_BYTES + _HEAD:
             raise codec.Malformed(f"{end} bytes, at most {codec.MAX_BYTES} cross")
         if len(data) < end:
-            data = self._rest(data, end)
-        # Who answers before being asked answers the next call with it, and wrongs only itself.
-        self._ahead = data[end:]
+            data = self._read_until(data, end)
+        # An answer sent before the call answers the next call; this harms only the sender.
+        self._buffered = data[end:]
         return data[_HEAD - 1 : _HEAD], data[_HEAD:end]
 
-    def _rest(self, data: bytes, end: int) -> bytes:
+    def _read_until(self, data: bytes, end: int) -> bytes:
         whole = bytearray(data)
         while len(whole) < end:
-            whole += self._more()
+            whole += self._read_more()
         return bytes(whole)
 
-    def _more(self) -> bytes:
+    def _read_more(self) -> bytes:
         data = self._read(self._incoming, _PIECE)
         if not data:
             raise EOFError
@@ -100,67 +102,68 @@ class Connection:
 
 
 class RemoteFunctions:
-    """Stands where the evolved functions stood, in the process that scores.
+    """Caller of the evolved functions, in the scoring process.
 
     Attributes:
-        lost: Set once there is no answer; whatever the specification returns after that is no score.
+        lost: Set once the functions are lost; after that, no value that the specification returns is a score.
     """
 
-    def __init__(self, names: Sequence[str], line: Connection) -> None:
+    def __init__(self, names: Sequence[str], connection: Connection) -> None:
         self.lost: EvolvedProcessLost | None = None
         self._ready = False
         self._names = names
-        self._line = line
+        self._connection = connection
         # A specification may call from several threads.
-        self._one_at_a_time = threading.Lock()
+        self._lock = threading.Lock()
 
     def call(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Has a function called; `number` says which."""
-        with self._one_at_a_time:
+        """Call the evolved function with this 0-based number, and return its value."""
+        with self._lock:
             if self.lost is not None:
                 raise self.lost
             if not self._ready:
                 self.await_ready()
-            kind, data = self._ask(CALL, self._pack(number, args, kwargs))
+            kind, data = self._request(CALL, self._pack(number, args, kwargs))
             if kind == VALUE:
                 return self._load(data)
-            raise self._error(kind, data)
+            raise self._to_error(kind, data)
 
-    def heed_the_unseen(self) -> None:
-        """From now on, an error of the function that the interpreter drops leaves no score.
+    def record_dropped_errors(self) -> None:
+        """From now on, report an evolved function's error that the interpreter drops, instead of a score.
 
-        So it does with those of a thread, a finalizer or a callback of a weak reference: no `except` ever sees them.
+        The interpreter drops errors in a thread, a finalizer or a weak reference's callback: no `except` ever sees
+        them.
         """
         unraisable, in_thread = sys.unraisablehook, threading.excepthook
 
-        def drop(dropped: Any) -> None:
-            self._heed(dropped.exc_value)
-            unraisable(dropped)
+        def on_unraisable(event: Any) -> None:
+            self._record_if_evolved(event.exc_value)
+            unraisable(event)
 
-        def end_thread(ended: Any) -> None:
-            self._heed(ended.exc_value)
-            in_thread(ended)
+        def on_thread_error(event: Any) -> None:
+            self._record_if_evolved(event.exc_value)
+            in_thread(event)
 
-        sys.unraisablehook, threading.excepthook = drop, end_thread
+        sys.unraisablehook, threading.excepthook = on_unraisable, on_thread_error
 
-    def _heed(self, error: BaseException | None) -> None:
+    def _record_if_evolved(self, error: BaseException | None) -> None:
         while error is not None:
             if isinstance(error, EvolvedError):
-                self._lose({"error": error.description})
+                self._mark_lost({"error": error.description})
             error = error.__context__
 
     def await_ready(self) -> None:
-        """Waits until the functions are loaded.
+        """Wait until the functions are loaded.
 
         Raises:
-            EvolvedError: If loading it failed.
-            Lost: If its process ended.
+            EvolvedError: If loading the program failed.
+            EvolvedProcessLost: If its process ended.
         """
         if self._ready:
             return
-        kind, data = self._guarded(self._line.receive)
+        kind, data = self._exchange(self._connection.receive)
         if kind != READY:
-            raise self._error(kind, data)
+            raise self._to_error(kind, data)
         self._ready = True
 
     def _pack(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
@@ -168,75 +171,75 @@ class RemoteFunctions:
             return codec.dumps((number, args, kwargs))
         except (TypeError, ValueError) as error:
             text = f"`{self._names[number]}` runs in a process of its own and cannot be called with this: {error}"
-            raise self._lose({"error": {"type": type(error).__name__, "text": text}}) from None
+            raise self._mark_lost({"error": {"type": type(error).__name__, "text": text}}) from None
 
-    def _ask(self, kind: bytes, data: bytes) -> tuple[bytes, bytes]:
+    def _request(self, kind: bytes, data: bytes) -> tuple[bytes, bytes]:
         def exchange() -> tuple[bytes, bytes]:
-            self._line.send(kind, data)
-            return self._line.receive()
+            self._connection.send(kind, data)
+            return self._connection.receive()
 
-        return self._guarded(exchange)
+        return self._exchange(exchange)
 
-    def _guarded(self, exchange: Callable[[], tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
+    def _exchange(self, exchange: Callable[[], tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
         try:
             return exchange()
         except (EOFError, BrokenPipeError):
-            raise self._lose({"gone": True}) from None
+            raise self._mark_lost({"gone": True}) from None
         except ValueError as error:
-            raise self._lose(_nonsense(error)) from None
+            raise self._mark_lost(_protocol_error(error)) from None
 
     def _load(self, data: bytes) -> Any:
         try:
             return codec.loads(data)
         except codec.Malformed as error:
-            raise self._lose(_nonsense(error)) from None
+            raise self._mark_lost(_protocol_error(error)) from None
 
-    def _error(self, kind: bytes, data: bytes) -> BaseException:
-        """What an answer that is no value makes the specification meet."""
+    def _to_error(self, kind: bytes, data: bytes) -> BaseException:
+        """Return the error to raise in the specification for an answer that is not a value."""
         if kind == MEMORY:
             return MemoryError("the evolved function ran out of memory")
         description = self._load(data)
         if kind not in (ERROR, EXIT) or not _is_description(description):
-            return self._lose(_nonsense("no answer to a call"))
+            return self._mark_lost(_protocol_error("no answer to a call"))
         if kind == EXIT:
-            return self._lose({"error": description})
-        known = EvolvedError if _may_be_swallowed() else _KINDS.get(description["base"], EvolvedError)
+            return self._mark_lost({"error": description})
+        known = EvolvedError if _may_be_swallowed() else _ERROR_CLASSES.get(description["base"], EvolvedError)
         return known(description["text"], description)
 
-    def _lose(self, record: dict[str, Any]) -> EvolvedProcessLost:
+    def _mark_lost(self, record: dict[str, Any]) -> EvolvedProcessLost:
         self.lost = EvolvedProcessLost(record)
         return self.lost
 
 
-def answer(
-    line: Connection, functions: Sequence[Callable[..., Any]], describe: Callable[[BaseException], Description]
+def serve_calls(
+    connection: Connection, functions: Sequence[Callable[..., Any]], describe: Callable[[BaseException], Description]
 ) -> None:
-    """Answers calls until the other side has closed. Runs in the candidate's process, so it protects nobody."""
+    """Answer calls until the other side closes. It runs in the candidate's process, so it protects nothing."""
     dumps, loads = codec.dumps, codec.loads
     while True:
         try:
-            _, data = line.receive()
+            _, data = connection.receive()
         except EOFError:
             return
         try:
             number, args, kwargs = loads(data)
             kind, reply = VALUE, dumps(functions[number](*args, **kwargs))
         except BaseException as error:  # noqa: BLE001  a candidate may raise anything
-            kind, reply = failure(error, describe)
-        # Not kept until the next call: arguments may be large.
+            kind, reply = encode_error(error, describe)
+        # Freed before the next call, because arguments may be large.
         args = kwargs = data = None
-        line.send(kind, reply)
+        connection.send(kind, reply)
 
 
-def failure(error: BaseException, describe: Callable[[BaseException], Description]) -> tuple[bytes, bytes]:
-    """The message that tells of an error."""
+def encode_error(error: BaseException, describe: Callable[[BaseException], Description]) -> tuple[bytes, bytes]:
+    """Return the kind and data of the message that describes an error."""
     if isinstance(error, MemoryError):
         return MEMORY, b""
     base = next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins")
     return ERROR if isinstance(error, Exception) else EXIT, codec.dumps(describe(error) | {"base": base})
 
 
-def _nonsense(why: object) -> dict[str, Any]:
+def _protocol_error(why: object) -> dict[str, Any]:
     return {"error": {"type": "ProtocolError", "text": f"the evolved function's process answered nonsense: {why}"}}
 
 
@@ -246,50 +249,51 @@ def _is_description(value: Any) -> bool:
     return value.get("line") is None or type(value["line"]) is int
 
 
-_STEERING = (StopIteration, StopAsyncIteration, AttributeError)
-"""Errors that never arrive as themselves. The first two end `for`, `map`, `zip`, `all`, `numpy.fromiter` and the like
-as if the data had ended; the third makes `hasattr` and `getattr` answer in the place of a property."""
+_CONTROL_FLOW_ERRORS = (StopIteration, StopAsyncIteration, AttributeError)
+"""Errors that always arrive as plain `EvolvedError`. The first two end `for`, `map`, `zip`, `all`, `numpy.fromiter` and
+similar as if the data had ended; the third makes `hasattr` and `getattr` act as if a property did not exist."""
 
-_SWALLOWING = frozenset(
+_SWALLOWING_METHODS = frozenset(
     {"__getitem__", "__missing__", "__getattr__", "__getattribute__", "__get__", "__len__", "__length_hint__"}
     | {"__contains__", "__iter__", "__next__", "__aiter__", "__anext__", "__reversed__", "__array__", "__index__"}
     | {"__eq__", "__hash__"}
 )
-"""Methods of the specification below which no error arrives as itself. What calls them takes an IndexError for the end
-of the data, a KeyError for an absent key, a ValueError for an absent item, a TypeError for an unsupported operation."""
+"""Methods of the specification within whose calls every error arrives as plain `EvolvedError`. Their callers take an
+IndexError for the end of the data, a KeyError for a missing key, a ValueError for a missing item, a TypeError for an
+unsupported operation."""
 
-_LAYERS = 8
-"""So many functions around one another are looked through."""
+_MAX_WRAPPERS = 8
+"""Maximum number of nested wrappers that are searched for a method's function."""
 
 _swallows: dict[types.CodeType, bool] = {}
-"""Whether a function of this code is such a method, for each that was met."""
+"""Whether a code object belongs to one of `_SWALLOWING_METHODS`, for each one seen so far."""
 
 
 def _may_be_swallowed() -> bool:
-    """Whether a method of `_SWALLOWING` is among the callers, under that name or another."""
-    met: list[types.CodeType] = []
+    """Return whether one of `_SWALLOWING_METHODS` is among the callers, under that name or another."""
+    codes: list[types.CodeType] = []
     frame = sys._getframe(1)
     while frame is not None:
-        met.append(frame.f_code)
+        codes.append(frame.f_code)
         frame = frame.f_back
-    unknown = [code for code in met if code not in _swallows]
+    unknown = [code for code in codes if code not in _swallows]
     if unknown:
         methods = set(_codes_of_methods(object))
-        _swallows.update((code, code.co_name in _SWALLOWING or code in methods) for code in unknown)
-    return any(_swallows[code] for code in met)
+        _swallows.update((code, code.co_name in _SWALLOWING_METHODS or code in methods) for code in unknown)
+    return any(_swallows[code] for code in codes)
 
 
 def _codes_of_methods(kind: type) -> Iterator[types.CodeType]:
-    """The code of every such method of a class and of those derived from it, however it was made one."""
-    for name in _SWALLOWING & vars(kind).keys():
+    """Yield the code of each of `_SWALLOWING_METHODS` in a class and its subclasses, whatever wraps it."""
+    for name in _SWALLOWING_METHODS & vars(kind).keys():
         yield from _codes_of(vars(kind)[name])
     for derived in type.__subclasses__(kind):
         yield from _codes_of_methods(derived)
 
 
 def _codes_of(method: Any, depth: int = 0) -> Iterator[types.CodeType]:
-    """The code of a function, and of those that it is made from."""
-    if depth == _LAYERS:
+    """Yield the code of a function and of the functions it wraps."""
+    if depth == _MAX_WRAPPERS:
         return
     if isinstance(method, types.FunctionType):
         yield method.__code__
@@ -301,19 +305,19 @@ def _codes_of(method: Any, depth: int = 0) -> Iterator[types.CodeType]:
         yield from _codes_of(wrapped, depth + 1)
 
 
-def _kinds() -> dict[str, type[EvolvedError]]:
-    """For each builtin error that one text is enough for, an error that is both it and an `EvolvedError`."""
-    several = (UnicodeDecodeError, UnicodeEncodeError, UnicodeTranslateError, BaseExceptionGroup, MemoryError)
+def _error_classes() -> dict[str, type[EvolvedError]]:
+    """Return, for each builtin error that takes a single text, a class that derives from both it and `EvolvedError`."""
+    excluded = (UnicodeDecodeError, UnicodeEncodeError, UnicodeTranslateError, BaseExceptionGroup, MemoryError)
     kinds = {}
     for name, kind in vars(builtins).items():
         if (
             isinstance(kind, type)
             and issubclass(kind, Exception)
-            and not issubclass(kind, (*several, *_STEERING, Warning))
+            and not issubclass(kind, (*excluded, *_CONTROL_FLOW_ERRORS, Warning))
         ):
             bases = (EvolvedError,) if issubclass(EvolvedError, kind) else (EvolvedError, kind)
             kinds[name] = type(name, bases, {"__module__": "builtins"})
     return kinds
 
 
-_KINDS = _kinds()
+_ERROR_CLASSES = _error_classes()

@@ -1,4 +1,4 @@
-"""Empties the scratch directory after a candidate, so that the next finds nothing of it."""
+"""Empty the scratch directory after a candidate, so that the next one finds nothing in it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from contextlib import suppress
 
 from .command import SCRATCH
 
-_OPEN_TO_ALL = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "mqueue", "shm"))
-"""Device nodes and folders that every user may write to, where an engine leaves the folder of devices writable."""
+_WORLD_WRITABLE = tuple(
+    f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "mqueue", "shm")
+)
+"""Device nodes and directories that every user may write to if the engine leaves /dev writable."""
 
-_ROUNDS = 8
-"""How often in turn: as deep as the folders of two users may lie in each other."""
+_MAX_PASSES = 8
+"""Number of passes over the users: the depth to which directories of two users may be nested in each other."""
 
 
 def empty(users: Sequence[int | None]) -> None:
-    """Removes all that a candidate left.
+    """Remove everything that a candidate left in the scratch directory.
 
     Args:
-        users: Whose files they are; None for the runner's own. Without the right to override permissions, only their
-            owner may look into its directories.
+        users: Owners of the files; None for the runner's own user. Only the owner can read its directories, because the
+            runner has no right to override permissions.
 
     Raises:
-        RuntimeError: If something is left.
+        RuntimeError: If something could not be removed.
     """
-    for user in [*users] * _ROUNDS:
+    for user in [*users] * _MAX_PASSES:
         if not os.listdir(SCRATCH):
             return
         _empty_as(user)
@@ -35,11 +37,11 @@ def empty(users: Sequence[int | None]) -> None:
 
 
 def reset_times() -> None:
-    """Set the times of what a candidate may date, and which stays, to one fixed time.
+    """Set the times of the permanent files that a candidate may have changed to one fixed time.
 
-    What is read-only, somebody else's, or not there does not need it.
+    Files that are read-only, missing or owned by another user need no reset.
     """
-    for place in (SCRATCH, *_OPEN_TO_ALL):
+    for place in (SCRATCH, *_WORLD_WRITABLE):
         with suppress(OSError):
             os.utime(place, ns=(0, 0), follow_symlinks=False)
 
@@ -60,15 +62,15 @@ def _empty_as(user: int | None) -> None:
 
 
 def _remove_own() -> bool:
-    """Removes what is this user's from the working directory and the directories in it; whether there may be more.
+    """Remove this user's files from the working directory and its directories; return whether there may be more.
 
-    Without recursion, which a deep tree would exhaust: what lies deeper is moved up first.
+    Deeper files are moved up first, because a deep tree would exhaust the recursion limit.
     """
     moved = 0
     for name in os.listdir(b"."):
         if _remove_leaf(name):
             continue
-        # Another's may be closed.
+        # A directory of another user may be closed to this one.
         with suppress(PermissionError):
             for inner in os.listdir(name):
                 path = os.path.join(name, inner)
@@ -77,14 +79,14 @@ def _remove_own() -> bool:
                         moved += 1
                     os.rename(path, b"%d" % moved)
                     moved += 1
-        # Another's, or with something of another's in it.
+        # It may belong to another user, or contain files of another user.
         with suppress(OSError):
             os.rmdir(name)
     return moved > 0
 
 
 def _remove_leaf(path: bytes) -> bool:
-    """Removes what is no directory; one that is this user's is opened to everybody."""
+    """Remove a path that is not a directory and return True; open a directory of this user's to everybody."""
     if not stat.S_ISDIR(os.lstat(path).st_mode):
         with suppress(PermissionError):
             os.unlink(path)

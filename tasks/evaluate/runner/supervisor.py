@@ -1,4 +1,4 @@
-"""What the runner sees of one child: its two pipes, its clock, and the host's end of standard input."""
+"""Supervise one child: read its two pipes, enforce its deadlines, and watch for the end of standard input."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from . import cgroup, reap, starvation
 from .bounded_buffer import BoundedBuffer
 
 _TICK_S = 0.05
-"""Seconds between looks at whether the child is alive, while its report is not closed: the kernel may not tell."""
+"""Seconds between checks whether the child is alive while its report is open, as the kernel may not notify us."""
 
 _LAST_TICK_S = 0.001
-"""The same once it is: the child is exiting."""
+"""The same after the report was closed, when the child is exiting."""
 
-_ARMING_S = 60.0
-"""Seconds a child has to read its program and lock itself down; it runs none of it before."""
+_PREPARATION_S = 60.0
+"""Seconds a child has to lock itself down and read its program, before it runs any of it."""
 
-_LEAVING_S = 5.0
-"""Seconds a child has to exit after its last line."""
+_EXIT_S = 5.0
+"""Seconds a child has to exit after the last line of its report."""
 
+_MIN_PAUSE_S = 1.0
+"""Minimum delay of this process's wake-up that counts as a pause of the container, not as a wait for a processor,
+seconds."""
 
-_PAUSE_S = 1.0
-"""Seconds that this process wakes too late which are a pause of all, and no mere wait for a processor."""
+_SAMPLE_COST_FACTOR = 20
+"""Minimum time between two samples of all threads, as a multiple of the time that a sample takes."""
 
-_LOOK_SHARE = 20
-"""A look at all threads is not taken again before so many times what it took."""
+_MAX_EXTENSION_FACTOR, _MAX_EXTENSION_S = 9, 60.0
+"""Maximum extension of a deadline: so many times the limit, plus so many seconds. A candidate that has not had its time
+by then is not judged."""
 
-_MOST_TIMES, _MOST_S = 9, 60.0
-"""A deadline is put off by at most so many times its limit and so many seconds more. Whoever has not had its time by
-then is not judged."""
-
-_WORD_S = 5.0
-"""Seconds of putting off after which the host is told that there is still somebody here."""
+_HEARTBEAT_S = 5.0
+"""Minimum seconds between heartbeats to the host while a deadline is being extended."""
 
 
 class HostGone(Exception):
-    """Standard input has closed: nobody waits for this candidate any more."""
+    """Standard input was closed, so the host no longer waits for this candidate."""
 
 
 @dataclass(frozen=True)
 class ChildLimits:
-    """What one candidate may take.
+    """Limits of one candidate.
 
     Attributes:
-        wall_s: Seconds for loading the program, and again for each input.
+        wall_s: Seconds for loading the program, and the same again for each input.
         inputs: Number of inputs.
-        output_bytes: What it may print.
-        results_bytes: What it may report.
+        output_bytes: Maximum size of its output, bytes.
+        results_bytes: Maximum size of its report, bytes.
     """
 
     wall_s: float
@@ -62,15 +62,15 @@ class ChildLimits:
 
 
 class Supervisor:
-    """Follows one child until it ends or breaks a bound.
+    """Supervisor of one child until it exits or breaks a limit.
 
     Attributes:
-        broken: The bound that it broke: `wall`, `output`, `results`; `starved` where others kept it from running until
-            nobody could wait any longer; empty if none.
-        starved_s: Seconds that it was kept from running in the phase in which it ended.
-        results: What it reported, no more than its bound.
-        output: What it printed, no more than its bound.
-        marks: When each line of its report arrived, seconds of the monotonic clock.
+        broken: Limit that the child broke: `wall`, `output` or `results`; `starved` if other programs kept it from
+            running until the maximum extension; empty if none.
+        starved_s: Seconds that the child was kept from running in the phase in which it ended.
+        results: The child's report, up to its limit.
+        output: The child's output, up to its limit.
+        line_times: Arrival time of each line of the report, seconds of the monotonic clock.
     """
 
     def __init__(
@@ -78,100 +78,100 @@ class Supervisor:
         child: int,
         results_end: int,
         output_end: int,
-        bounds: ChildLimits,
+        limits: ChildLimits,
         *,
-        beside: Sequence[int] = (),
-        count_ran: Callable[[], float] = lambda: 0.0,
-        tell_host: Callable[[], object] = lambda: None,
+        other_processes: Sequence[int] = (),
+        read_cpu_s: Callable[[], float] = lambda: 0.0,
+        send_heartbeat: Callable[[], object] = lambda: None,
     ) -> None:
         self.broken = ""
         self.starved_s = 0.0
-        self.results = BoundedBuffer(bounds.results_bytes)
-        self.output = BoundedBuffer(bounds.output_bytes)
-        self.marks: list[float] = []
+        self.results = BoundedBuffer(limits.results_bytes)
+        self.output = BoundedBuffer(limits.output_bytes)
+        self.line_times: list[float] = []
         self._child = child
         self._results_end = results_end
-        self._bounds = bounds
+        self._limits = limits
         self._open = {results_end, output_end}
         self._poll = select.poll()
         self._began, self._limit_s, self._deadline = 0.0, 0.0, 0.0
-        main = (child, *beside)
-        self._starvation = starvation.Starvation(lambda: starvation.look_at_all(main), count_ran)
+        main = (child, *other_processes)
+        self._starvation = starvation.Starvation(lambda: starvation.sample_threads(main), read_cpu_s)
         self._counters = {pid: file for pid in main if (file := starvation.open_counters(pid)) is not None}
-        self._next_look, self._last_word = 0.0, 0.0
-        self._tell_host = tell_host
+        self._next_sample, self._last_heartbeat = 0.0, 0.0
+        self._send_heartbeat = send_heartbeat
         for end in self._open:
             os.set_blocking(end, False)
             self._poll.register(end, select.POLLIN)
-        self._exit = _exit_of(child)
-        if self._exit is not None:
-            self._poll.register(self._exit, select.POLLIN)
+        self._exit_descriptor = _open_exit_descriptor(child)
+        if self._exit_descriptor is not None:
+            self._poll.register(self._exit_descriptor, select.POLLIN)
 
-    def until_end(self) -> None:
-        """Returns when the child has exited or has broken a bound and must be killed.
+    def wait(self) -> None:
+        """Wait until the child has exited, or has broken a limit and must be killed.
 
         Raises:
             HostGone: If standard input closed.
         """
-        self._begin_phase(time.monotonic(), _ARMING_S)
+        self._begin_phase(time.monotonic(), _PREPARATION_S)
         while not self.broken and not self._has_exited():
             tick_s = _TICK_S if self._results_end in self._open else _LAST_TICK_S
             began = time.monotonic()
-            patience_s = min(tick_s, max(0.0, self._deadline - began))
-            # Rounded up: a poll of 0 ms would spin until the deadline.
-            ready = self._poll.poll(1 + int(patience_s * 1000))
+            timeout_s = min(tick_s, max(0.0, self._deadline - began))
+            # Rounded up, because polls of 0 ms would spin until the deadline.
+            ready = self._poll.poll(1 + int(timeout_s * 1000))
             now = time.monotonic()
-            if now - began - patience_s > _PAUSE_S:
-                self._starvation.add_pause(now - began - patience_s)
+            if now - began - timeout_s > _MIN_PAUSE_S:
+                self._starvation.add_pause(now - began - timeout_s)
             for descriptor, _ in ready:
                 if descriptor == 0:
-                    # Nothing is ever sent during an evaluation, so this is the end of the stream.
+                    # The host sends nothing during an evaluation, so this is the end of the stream.
                     raise HostGone
                 if descriptor in self._open:
-                    self._take(descriptor)
+                    self._read_pipe(descriptor)
             if not ready:
-                self._observe(now)
+                self._sample_threads(now)
             if now > self._deadline and not self.broken:
-                self._put_off(now)
+                self._extend_deadline(now)
 
     def drain(self) -> None:
-        """Takes what is still in the pipes, once nobody is left who could write, and closes them.
+        """Read the rest of the pipes, once no process is left that could write, and close them.
 
-        Never waits: the kernel may hold an end of a pipe that no process has any more.
+        It never waits, because the kernel may hold an end of a pipe that no process has any more.
         """
         for end in tuple(self._open):
-            while self._take(end):
+            while self._read_pipe(end):
                 continue
             if end in self._open:
                 self._close(end)
-        if self._exit is not None:
-            os.close(self._exit)
+        if self._exit_descriptor is not None:
+            os.close(self._exit_descriptor)
         for file in self._counters.values():
             os.close(file)
 
-    def early_end(self) -> str:
-        """Why it did not even come to its program, in words."""
+    def startup_failure(self) -> str:
+        """Return the reason why the child failed before it ran its program."""
         return f"a child failed before its candidate ran: {bytes(self.results.view()).decode(errors='replace')}"
 
     def _has_exited(self) -> bool:
-        """Looks without reaping: as long as it is not reaped, its process id is nobody else's."""
+        """Check without reaping: until it is reaped, its process id is not reused."""
         return os.waitid(os.P_PID, self._child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
-    def _take(self, end: int) -> bool:
-        """Takes what is there; whether there may be more."""
-        kept, bound = (self.results, "results") if end == self._results_end else (self.output, "output")
-        before = kept.length
+    def _read_pipe(self, end: int) -> bool:
+        """Read the available data; return whether there may be more."""
+        buffer, limit = (self.results, "results") if end == self._results_end else (self.output, "output")
+        before = buffer.length
         try:
-            taken = kept.take(end)
+            taken = buffer.take(end)
         except BlockingIOError:
             return False
         if not taken:
             self._close(end)
             return False
-        if kept.is_over:
-            self._break(bound)
-        # After a deadline it is being killed, and of two processes one may still tell of the other's end.
-        if kept is self.results and self.broken not in ("wall", "starved"):
+        if buffer.is_over:
+            self._record_broken(limit)
+        # After a deadline the processes are being killed, and one of two may still report the other's end.
+        if buffer is self.results and self.broken not in ("wall", "starved"):
             self._count_lines(before)
         return True
 
@@ -181,18 +181,18 @@ class Supervisor:
         os.close(end)
 
     def _count_lines(self, before: int) -> None:
-        # One line for the lock-down, one for loading, one for each input; what comes after buys no time.
-        expected = self._bounds.inputs + 2
-        for _ in range(min(self.results.count_lines(before), expected - len(self.marks))):
-            self._next_phase(last=len(self.marks) + 1 == expected)
+        # One line for the lock-down, one for loading, one for each input; further lines give no more time.
+        expected = self._limits.inputs + 2
+        for _ in range(min(self.results.count_lines(before), expected - len(self.line_times))):
+            self._next_phase(last=len(self.line_times) + 1 == expected)
 
     def _next_phase(self, *, last: bool) -> None:
         now = time.monotonic()
-        if not self.marks:
-            # The program is read: from here on, standard input is the runner's again.
+        if not self.line_times:
+            # The child has read its program, so the runner reads standard input again.
             self._poll.register(0, select.POLLIN)
-        self.marks.append(now)
-        self._begin_phase(now, _LEAVING_S if last else self._bounds.wall_s)
+        self.line_times.append(now)
+        self._begin_phase(now, _EXIT_S if last else self._limits.wall_s)
 
     def _begin_phase(self, now: float, limit_s: float) -> None:
         self._began, self._limit_s, self._deadline = now, limit_s, now + limit_s
@@ -200,68 +200,76 @@ class Supervisor:
         for pid, file in self._counters.items():
             with suppress(OSError, ValueError):
                 counters[pid] = starvation.read_counters(file)
-        self._starvation.begin(now, counters)
+        self._starvation.begin_phase(now, counters)
 
-    def _observe(self, now: float) -> None:
-        if now < self._next_look:
+    def _sample_threads(self, now: float) -> None:
+        if now < self._next_sample:
             return
         self._starvation.observe(now)
-        self._next_look = now + _LOOK_SHARE * (time.monotonic() - now)
+        self._next_sample = now + _SAMPLE_COST_FACTOR * (time.monotonic() - now)
 
-    def _put_off(self, now: float) -> None:
-        """Moves a deadline that has passed by the time that the child was kept from running, or ends its phase."""
-        is_first = not self._starvation.has_looked
+    def _extend_deadline(self, now: float) -> None:
+        """Extend a passed deadline by the time that the child was kept from running, or record it as broken."""
+        is_first = not self._starvation.has_sampled
         self._starvation.observe(now)
         self.starved_s = self._starvation.seconds(now)
-        # Whether it waits at this moment shows at the next look.
+        # Only the next sample shows whether it is waiting right now.
         deadline = self._began + self._limit_s + self.starved_s + (_TICK_S if is_first else 0.0)
         if deadline <= now:
-            self._break("wall")
-        elif self.starved_s > _MOST_TIMES * self._limit_s + _MOST_S:
-            self._break("starved")
+            self._record_broken("wall")
+        elif self.starved_s > _MAX_EXTENSION_FACTOR * self._limit_s + _MAX_EXTENSION_S:
+            self._record_broken("starved")
         else:
             self._deadline = deadline
-            if now - self._last_word > _WORD_S:
-                self._last_word = now
-                self._tell_host()
+            if now - self._last_heartbeat > _HEARTBEAT_S:
+                self._last_heartbeat = now
+                self._send_heartbeat()
 
-    def _break(self, bound: str) -> None:
-        self.broken = self.broken or bound
+    def _record_broken(self, limit: str) -> None:
+        self.broken = self.broken or limit
 
 
-def _exit_of(child: int) -> int | None:
-    """A descriptor that can be read once the child has exited; None where the kernel or this Python has no such."""
+def _open_exit_descriptor(child: int) -> int | None:
+    """Return a descriptor that is readable once the child has exited; None if the kernel or Python lacks pidfds."""
     try:
         return os.pidfd_open(child)
     except (OSError, AttributeError):
         return None
 
 
-def header(
-    number: int, seen: Supervisor, usage: reap.Usage, counts: cgroup.CgroupCounters, child: int, ended: float
+def build_header(
+    number: int,
+    child_supervisor: Supervisor,
+    usage: reap.Usage,
+    counts: cgroup.CgroupCounters,
+    child: int,
+    ended: float,
 ) -> dict[str, Any]:
-    """What the runner saw with its own eyes; nothing in it is the candidate's word, but when a line came.
+    """Return the runner's own observations; the candidate controls only when lines arrive.
 
     Args:
-        number: Of the request.
-        seen: The watch over the child.
-        usage: Of all its processes that were waited for.
-        counts: What the kernel counted meanwhile.
-        child: Its process id.
-        ended: When it did, seconds of the monotonic clock.
+        number: Number of the request.
+        child_supervisor: Supervisor of the child.
+        usage: Resource use of all its processes that were waited for.
+        counts: The control group's counters for the time of the evaluation.
+        child: Process id of the child.
+        ended: End time of the child, seconds of the monotonic clock.
     """
-    spent = [after - before for before, after in zip(seen.marks, seen.marks[1:], strict=False)]
+    spent = [
+        after - before
+        for before, after in zip(child_supervisor.line_times, child_supervisor.line_times[1:], strict=False)
+    ]
     return {
         "number": number,
-        "broken": seen.broken,
+        "broken": child_supervisor.broken,
         "status": usage.statuses[child],
-        "wall_s": ended - seen.marks[0] if seen.marks else 0.0,
-        # A process whose parent ignores its end is waited for by nobody, and in no usage.
+        "wall_s": ended - child_supervisor.line_times[0] if child_supervisor.line_times else 0.0,
+        # No parent waits for a process whose parent ignores SIGCHLD, so `usage` does not include it.
         "cpu_s": max(usage.cpu_s, counts.cpu_s),
         "peak_mib": usage.peak_mib,
-        # The first is the time of loading.
+        # The first one is the loading time.
         "input_wall_s": spent[1:],
         "loaded": bool(spent),
         "memory_kills": counts.memory_kills,
-        "starved_s": seen.starved_s,
+        "starved_s": child_supervisor.starved_s,
     }

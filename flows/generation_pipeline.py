@@ -1,6 +1,7 @@
-"""One generation's way from prompts to verdicts, batch by batch; it may begin while the generation before is judged.
+"""Pipeline of one generation from prompts to verdicts, batch by batch.
 
-The Prefect tasks wait for it: so the sandbox is never idle while a flow run ends, commits, and the next one starts.
+It may begin while the generation before is evaluated, so that the sandbox is not idle while a flow run ends, commits
+and the next one starts. Prefect's tasks wait for it.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ Pairs = list[tuple[Candidate, Verdict | None]]
 _BATCHES_AT_A_TIME = 32
 
 
-class Round:
-    """Waits for each batch of a purchase, turns it into candidates and has them judged.
+class GenerationPipeline:
+    """Parses each batch of completions as it arrives and evaluates its candidates.
 
     Args:
-        purchase: The completions, being bought.
-        evaluator: Judges candidates, as many at a time as there are slots.
-        specification: Says what the evolved function is.
+        purchase: The request for the generation's completions.
+        evaluator: Evaluator of candidates, as many at a time as there are slots.
+        specification: The fixed part of every program.
     """
 
     def __init__(self, purchase: CompletionRequest, evaluator: Evaluator, specification: Skeleton) -> None:
@@ -41,15 +42,15 @@ class Round:
         return len(self._completion_request.batches)
 
     def candidates(self, batch: int) -> list[Candidate]:
-        """Waits until a batch is sampled; batches are counted from 1.
+        """Wait for a batch of candidates; batches are counted from 1.
 
         Raises:
-            ProviderError: If it could not be.
+            ProviderError: If its completions could not be had.
         """
         return self._sampled[batch - 1].result()
 
     def verdicts(self, batch: int) -> Pairs:
-        """Waits until a batch is judged.
+        """Wait for a batch of verdicts.
 
         Raises:
             SandboxUnavailable: If the engine is at fault.
@@ -57,7 +58,7 @@ class Round:
         return self._judged[batch - 1].result()
 
     def stop(self) -> None:
-        """Judges no further candidate, and returns when none is being judged. What is being bought is not touched."""
+        """Stop evaluating and return when no candidate is running. Requests for completions go on."""
         self._evaluator.stop()
         self._threads.shutdown(cancel_futures=True)
 

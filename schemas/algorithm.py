@@ -1,0 +1,134 @@
+"""The seam between the flows and a search algorithm: which programs a prompt shows, and which scored programs stay.
+
+An algorithm does no I/O and reads no clock. Its state is a function of what it was told, so that a run can be resumed
+and replayed from its files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from schemas.feedback import Feedback
+from schemas.program import Program
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The position of a prompt that is to be planned.
+
+    Attributes:
+        generation: Its generation, from 1.
+        index: Its place in the generation, from 0.
+    """
+
+    generation: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The programs that one prompt shows.
+
+    Attributes:
+        niche: Sub-population of the programs shown; a scored child is registered there.
+        shown: At least one program, in ascending order of score.
+        feedback: On a failed or worse child of the base, to be shown in the prompt.
+    """
+
+    niche: str
+    shown: tuple[Program, ...]
+    feedback: Feedback | None = None
+
+    @property
+    def base(self) -> Program:
+        """The best program shown; the model is asked to improve it."""
+        return self.shown[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """A scored program is registered in a niche."""
+
+    niche: str
+    program_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """A niche is emptied, and a founder, the best program of another niche, becomes its first program."""
+
+    niche: str
+    founder_id: str
+
+
+Change = Join | Reset
+"""A change of an algorithm's state, as the history records it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A scored program that is offered to an algorithm.
+
+    Attributes:
+        niche: Niche of the plan that it came from.
+        program: The program.
+    """
+
+    niche: str
+    program: Program
+
+
+class Niche(Protocol):
+    """A sub-population: an island, an archive cell, a subtree."""
+
+    @property
+    def best(self) -> Program:
+        """The best program; the first of equals."""
+        ...
+
+    @property
+    def programs(self) -> Sequence[Program]:
+        """All living programs."""
+        ...
+
+
+class Algorithm(Protocol):
+    """A search algorithm, to be asked for plans and told of scored children (ask/tell)."""
+
+    @property
+    def niches(self) -> Mapping[str, Niche]:
+        """All niches by name, in a fixed order. None is empty."""
+        ...
+
+    @property
+    def best(self) -> Program:
+        """The best living program; the first of equals."""
+        ...
+
+    def ask(self, turn: Turn) -> Plan:
+        """Plan one prompt. Changes nothing that a later answer depends on."""
+        ...
+
+    def tell(self, generation: int, children: Sequence[Child], *, reset: bool) -> list[Change]:
+        """Register scored children.
+
+        Args:
+            generation: Their generation, from 1; settles what is random.
+            children: In the order of the generation.
+            reset: Whether the settings' periodic reset is due after them.
+
+        Returns:
+            What changed, in order. `replay` of it on the state before gives the state after.
+        """
+        ...
+
+    def replay(self, changes: Sequence[Change], programs: Mapping[str, Program]) -> None:
+        """Apply recorded changes.
+
+        Args:
+            changes: In order.
+            programs: Every program that the changes name, by id.
+        """
+        ...

@@ -1,0 +1,20 @@
+"""The search algorithms by name: each is the module of this package that has its name."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from schemas.algorithm import Algorithm
+from schemas.algorithm_settings import AnyAlgorithm
+from schemas.program import Program
+
+
+def create_algorithm(settings: AnyAlgorithm, start: Program, seed: int) -> Algorithm:
+    """Make the algorithm that settings name, with nothing in it but the start program.
+
+    Args:
+        settings: `search.algorithm`; their class says which name they may have.
+        start: The specification's own program, scored.
+        seed: Of the run; settles everything random.
+    """
+    return import_module(f"tasks.select.{settings.name}").create(settings, start, seed)

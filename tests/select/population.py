@@ -1,0 +1,44 @@
+"""Islands that are asked for whole generations, with numbers for their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from schemas.algorithm import Change, Child, Plan, Turn
+from schemas.program import Program
+from schemas.settings import Search
+from tasks.select.funsearch import FunSearch, Island
+from tasks.select.registry import create_algorithm
+
+
+class Population:
+    """An algorithm with islands.
+
+    Args:
+        search: Names the algorithm, and how many prompts a generation has.
+        start: The start program.
+        seed: Of the run.
+    """
+
+    def __init__(self, search: Search, start: Program, seed: int) -> None:
+        self.algorithm = cast("FunSearch", create_algorithm(search.algorithm, start, seed))
+        self._prompts = search.prompts
+
+    @property
+    def islands(self) -> list[Island]:
+        return self.algorithm.islands
+
+    @property
+    def best(self) -> Program:
+        return self.algorithm.best
+
+    def ask(self, generation: int) -> list[Plan]:
+        return [self.algorithm.ask(Turn(generation, index)) for index in range(self._prompts)]
+
+    def tell(self, generation: int, children: Sequence[tuple[int, Program]], *, reset: bool) -> list[Change]:
+        offered = [Child(str(island), program) for island, program in children]
+        return self.algorithm.tell(generation, offered, reset=reset)
+
+    def replay(self, changes: Sequence[Change], programs: Mapping[str, Program]) -> None:
+        self.algorithm.replay(changes, programs)
