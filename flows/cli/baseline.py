@@ -1,14 +1,12 @@
-"""`overnight baseline`: what can be had without any model, computed where it can be."""
+"""`overnight baseline`: compute the score that a problem allows without a model."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
-from flows.cli.options import Image, Runtime, TrustSettings, overrides
+from flows.cli.options import Image, Inputs, ProblemName, Runtime, Sets, TrustSettings, overrides
 from flows.cli.printing import out, say, score, table
 from schemas.errors import UsageError
 
@@ -17,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def baseline(
-    problem: Annotated[str, Parameter(help="a name from `overnight problems`, or a specification file")],
+    problem: ProblemName,
     /,
     *,
-    inputs: Annotated[str | None, Parameter(help="training inputs as JSON, in place of the specification's")] = None,
+    inputs: Inputs = None,
     image: Image = None,
     runtime: Runtime = None,
-    set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
+    set: Sets = None,  # noqa: A002
     trust_settings: TrustSettings = False,
 ) -> None:
-    """Compute what can be had without any model, on each split, beside the start program and what is known."""
+    """Compute the score without a model on each split, next to the scores of the start program and the known ones."""
     from flows.images import image_of
     from flows.trust import accept
     from schemas.problem import load_problem
@@ -36,10 +34,12 @@ def baseline(
     loaded = load_problem(find(problem), given)
     known = loaded.settings.known
     if not known.baseline:
-        line = f"; its line is {score(known.honesty)}: {known.honesty_label}" if known.honesty is not None else ""
+        recorded = (
+            f"; the recorded one is {score(known.honesty)}: {known.honesty_label}" if known.honesty is not None else ""
+        )
         raise UsageError(
-            f"nothing computes what {loaded.name} gives without a model{line}",
-            remedy="Write a function that does, for one input, and name it: known.baseline in [tool.overnight].",
+            f"{loaded.name} has no function that computes a score without a model{recorded}",
+            remedy="Write a function that computes it for one input; name it in known.baseline of [tool.overnight].",
         )
     accept(loaded, given, trust=trust_settings)
     image_of(loaded, say)
@@ -49,11 +49,11 @@ def baseline(
     title = f"{loaded.settings.title or loaded.name}: {loaded.settings.score_name}"
     out().print(table(columns, rows, right=columns[2:], title=title))
     if known.honesty is not None:
-        say(f"written down: {score(known.honesty)}, {known.honesty_label}")
+        say(f"recorded in the specification: {score(known.honesty)}, {known.honesty_label}")
 
 
 def _rows(problem: Problem, split: Split) -> list[tuple[str, ...]]:
-    """The start program's score and the baseline's."""
+    """Return the table rows of the start program and of the baseline on one split."""
     from flows.baseline import score_function
     from schemas.program import reduced
     from schemas.specification import Specification
@@ -64,12 +64,16 @@ def _rows(problem: Problem, split: Split) -> list[tuple[str, ...]]:
     rows = []
     for label, function in functions.items():
         verdict = score_function(problem, split, function)
-        has_width = reducer == "mean" and len(verdict.scores) > 1
-        width = score(half_width(verdict.scores)) if has_width else ""
-        rows.append((split, label, score(reduced(verdict.scores, reducer)), width, f"{verdict.wall_s:.2f}"))
+        has_interval = reducer == "mean" and len(verdict.scores) > 1
+        interval = score(half_width(verdict.scores)) if has_interval else ""
+        rows.append((split, label, score(reduced(verdict.scores, reducer)), interval, f"{verdict.wall_s:.2f}"))
     return rows
 
 
 def half_width(scores: tuple[float, ...]) -> float:
-    """Half of the 95 % confidence interval of the mean, as if it were normal; two scores at least."""
+    """Return half the width of the mean's 95 % confidence interval, assuming a normal distribution.
+
+    Args:
+        scores: At least two scores.
+    """
     return 1.96 * statistics.stdev(scores) / math.sqrt(len(scores))

@@ -1,4 +1,4 @@
-"""`overnight check`: a specification's start program in fresh containers, twice and split, before anything is spent."""
+"""`overnight check`: evaluate a problem's start program in fresh containers before any money is spent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.options import Image, Runtime, TrustSettings, overrides, stop_rules
+from flows.cli.options import (
+    ApiBase,
+    Image,
+    Inputs,
+    ProblemName,
+    Runtime,
+    Sets,
+    Style,
+    TrustSettings,
+    overrides,
+    stop_conditions,
+)
 from flows.cli.printing import out, say, say_notes, score, table
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome
@@ -20,29 +31,29 @@ if TYPE_CHECKING:
 
 
 def check(
-    problem: Annotated[str, Parameter(help="a name from `overnight problems`, or a specification file")],
+    problem: ProblemName,
     /,
     *,
     model: Annotated[
-        list[str] | None, Parameter(help="also ask this model, a few times, what a night will bring; repeatable")
+        list[str] | None, Parameter(help="also send this model a few prompts and estimate a night; repeatable")
     ] = None,
-    api_base: Annotated[str | None, Parameter(help="address of an OpenAI-compatible server for these models")] = None,
-    style: Annotated[str | None, Parameter(help="`chat` or `completion`: how prompts are written")] = None,
-    samples: Annotated[int, Parameter(help="prompts that each model is sent")] = 3,
-    until: Annotated[str | None, Parameter(help="deadline of the night that is estimated: 07:00, 7h30m")] = None,
-    budget: Annotated[float | None, Parameter(help="USD that the night may cost")] = None,
-    inputs: Annotated[str | None, Parameter(help="training inputs as JSON, in place of the specification's")] = None,
+    api_base: ApiBase = None,
+    style: Style = None,
+    samples: Annotated[int, Parameter(help="number of prompts to send to each model")] = 3,
+    until: Annotated[str | None, Parameter(help="deadline of the night to estimate: 07:00, 7h30m")] = None,
+    budget: Annotated[float | None, Parameter(help="budget of the night to estimate, in USD")] = None,
+    inputs: Inputs = None,
     image: Image = None,
     runtime: Runtime = None,
-    set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
+    set: Sets = None,  # noqa: A002
     trust_settings: TrustSettings = False,
 ) -> None:
-    """Run the start program: scores, seconds, memory, whether three runs agree; propose limits, say what is missing.
+    """Run the start program: show scores, seconds, memory and whether three runs agree; propose limits; list omissions.
 
-    With a model, send it a few real prompts, and estimate what a night brings and costs.
+    With a model, send it a few real prompts and estimate the samples and cost of a night.
     """
     from flows.cli.forecast import ask_models, require_models
-    from flows.cli.proposed_limits import candidates_a_second, print_limits, propose, say_pace
+    from flows.cli.proposed_limits import candidates_per_second, print_limits, print_pace, propose
     from flows.images import image_of
     from flows.sandboxes import slots_of
     from flows.trust import accept
@@ -53,30 +64,31 @@ def check(
     path = find(problem)
     given = overrides(model, api_base, style, inputs, set, image=image, runtime=runtime)
     loaded = load_problem(path, given)
-    say(f"{path.name}: {_what_evolves(loaded)}")
+    say(f"{path.name}: {_describe(loaded)}")
     say_notes(loaded)
     accept(loaded, given, trust=trust_settings)
-    rules = stop_rules(until, budget_usd=budget)
-    asks = require_models(loaded, rules, samples, is_named=bool(model))
+    conditions = stop_conditions(until, budget_usd=budget)
+    asks_models = require_models(loaded, conditions, samples, is_named=bool(model))
     image_of(loaded, say)
     splits: tuple[Split, ...] = ("train", "validation", "held_out")
     verdicts = {split: _check_split(loaded, path, split) for split in splits if loaded.inputs[split]}
     limits = propose(list(verdicts.values()), loaded.settings.limits)
     print_limits(limits, as_comment=isinstance(loaded.specification, Specification))
-    say_pace(loaded, verdicts["train"].wall_s, slots_of(loaded))
-    _say_what_is_missing(loaded)
-    if asks:
-        ask_models(loaded, samples, rules, candidates_a_second(verdicts["train"].wall_s, slots_of(loaded)))
-    say(f"next: overnight run {problem}{_flags(model, api_base, style)} --generations 10")
+    print_pace(loaded, verdicts["train"].wall_s, slots_of(loaded))
+    _print_omissions(loaded)
+    if asks_models:
+        ask_models(loaded, samples, conditions, candidates_per_second(verdicts["train"].wall_s, slots_of(loaded)))
+    say(f"next: overnight run {problem}{_model_flags(model, api_base, style)} --generations 10")
 
 
-def _flags(models: list[str] | None, api_base: str | None, style: str | None) -> str:
-    """What was said of models, once more, for a command that is to be copied."""
-    said = [("--model", one) for one in models or ()] + [("--api-base", api_base), ("--style", style)]
-    return "".join(f" {flag} {shlex.quote(value)}" for flag, value in said if value)
+def _model_flags(models: list[str] | None, api_base: str | None, style: str | None) -> str:
+    """Return the given flags about models, to be repeated in a command."""
+    given = [("--model", name) for name in models or ()] + [("--api-base", api_base), ("--style", style)]
+    return "".join(f" {flag} {shlex.quote(value)}" for flag, value in given if value)
 
 
-def _what_evolves(problem: Problem) -> str:
+def _describe(problem: Problem) -> str:
+    """Return the evolved part of a problem and its scoring, as text."""
     from schemas.specification import Specification
 
     skeleton, command = problem.specification, problem.settings.command
@@ -89,29 +101,34 @@ def _what_evolves(problem: Problem) -> str:
 
 
 _PRINTED_FIRST, _PRINTED_LAST, _PRINTED_CHARS = 2, 6, 160
-"""Of what the start program prints, so many lines are shown, and of each so many characters."""
+"""Numbers of first and last lines of the start program's output that are shown, and of characters per line."""
 
 
 def _check_split(problem: Problem, path: Path, split: Split) -> Verdict:
-    """The verdict on the start program, which is scored; told, and compared with a second."""
+    """Evaluate the start program twice, print and compare the results, and return the first verdict.
+
+    Raises:
+        SpecificationError: If the start program gets no score.
+        OvernightError: If the sandbox failed.
+    """
     from flows.create_run import printed_error, sandbox_fault, start_remedy
 
     first, second = (_run_in_fresh_containers(problem, split) for _ in range(2))
     if first.outcome is Outcome.SANDBOX_ERROR:
         raise sandbox_fault(first)
     if not first.is_scored:
-        if first.outcome is not Outcome.CRASHED:  # whose error has what it printed last
-            _say_what_it_printed(first.output)
+        if first.outcome is not Outcome.CRASHED:  # the error of a crash contains the last output
+            _print_output(first.output)
         raise SpecificationError(
             f"{split}: the start program has no score: {first.outcome.value}: {first.error}",
-            remedy=f"It must run as it stands. {start_remedy(first, problem, path) or 'Mend the file.'}",
+            remedy=f"The start program must run unchanged. {start_remedy(first, problem, path) or 'Correct the file.'}",
         )
     _print_split(problem, split, first)
-    if said := printed_error(first, problem, path):
-        say(said)
-    _say_whether_they_agree(first, second)
+    if message := printed_error(first, problem, path):
+        say(message)
+    _print_agreement(first, second)
     if split == "train":
-        _say_whether_it_can_be_confirmed(problem, first)
+        _try_confirmation(problem, first)
     return first
 
 
@@ -137,78 +154,81 @@ def _print_split(problem: Problem, split: Split, verdict: Verdict) -> None:
     limits = problem.settings.limits
     say(
         f"{name}: {problem.settings.reducer} {score(total)} ({problem.settings.score_name}); "
-        f"{verdict.wall_s:.2f} s, {verdict.cpu_s:.2f} s of processor, "
-        f"{verdict.peak_mib:.0f} MiB of {limits.memory_mib} MiB; limit {limits.wall_s:g} s for an input"
+        f"{verdict.wall_s:.2f} s, {verdict.cpu_s:.2f} s of processor time, "
+        f"{verdict.peak_mib:.0f} MiB of {limits.memory_mib} MiB; limit {limits.wall_s:g} s per input"
     )
-    _say_what_it_printed(verdict.output)
+    _print_output(verdict.output)
 
 
-def _say_what_it_printed(output: str) -> None:
+def _print_output(output: str) -> None:
+    """Print the first and last lines of the start program's output."""
     lines = output.strip().splitlines()
     left_out = len(lines) - _PRINTED_FIRST - _PRINTED_LAST
     if left_out > 0:
         lines[_PRINTED_FIRST:-_PRINTED_LAST] = [f"… {left_out} more lines"]
     if lines:
-        say("it printed:")
+        say("the start program printed:")
     for line in lines:
         say(f"  | {line[:_PRINTED_CHARS]}")
 
 
-def _say_whether_they_agree(first: Verdict, second: Verdict) -> None:
+def _print_agreement(first: Verdict, second: Verdict) -> None:
+    """Print whether two evaluations of the start program gave the same scores."""
     if second.scores == first.scores:
         say("two runs agree")
         return
-    differ = [
-        str(place) for place, pair in enumerate(zip(first.scores, second.scores, strict=False), 1) if pair[0] != pair[1]
-    ]
-    what = (
-        f"inputs {', '.join(differ)} differ"
-        if second.is_scored
-        else f"the second is {second.outcome.value}: {second.error}"
-    )
-    say(f"warning: two runs do not agree: {what}. Seed what is random, and read no clock.")
+    if second.is_scored:
+        pairs = enumerate(zip(first.scores, second.scores, strict=False), start=1)
+        differing = [str(number) for number, (old, new) in pairs if old != new]
+        reason = f"inputs {', '.join(differing)} differ"
+    else:
+        reason = f"the second is {second.outcome.value}: {second.error}"
+    say(f"warning: two runs do not agree: {reason}. Seed all random numbers, and do not read the clock.")
 
 
-def _say_whether_it_can_be_confirmed(problem: Problem, verdict: Verdict) -> None:
-    """Runs it as a best is confirmed."""
+def _try_confirmation(problem: Problem, verdict: Verdict) -> None:
+    """Run the start program as a new best program would be confirmed, and print whether its score is the same."""
     from flows.create_run import confirmation_remedy, score_isolated
     from tasks.evaluate.confirmation import disagreement
 
-    split = score_isolated(problem, seed=0, run_id="check")
-    said = disagreement(verdict, split, problem.settings.noise)
-    if not said:
-        say(f"confirmed: run again, in a fresh container, it scores the same ({split.wall_s:.2f} s)")
+    isolated = score_isolated(problem, seed=0, run_id="check")
+    difference = disagreement(verdict, isolated, problem.settings.noise)
+    if not difference:
+        say(f"confirmed: run again, in a fresh container, it scores the same ({isolated.wall_s:.2f} s)")
     elif problem.settings.sandbox.confirm == "never":
-        say(f"no best is confirmed here (sandbox.confirm=never), and none could be: {said}")
+        say(f"confirmation is off (sandbox.confirm=never), and no best program could be confirmed: {difference}")
     else:
         say(
-            f"warning: no best could be confirmed: {said}. {confirmation_remedy(problem)}, "
+            f"warning: no best program could be confirmed: {difference}. {confirmation_remedy(problem)}, "
             "which is sandbox.confirm=never"
         )
 
 
-def _say_what_is_missing(problem: Problem) -> None:
+def _print_omissions(problem: Problem) -> None:
+    """Print which optional parts of a problem are missing."""
     takes_inputs = _takes_inputs(problem)
-    missing = {
-        "validation inputs, which choose the best": takes_inputs and not problem.inputs["validation"],
-        "held-out inputs, without which the best may only fit the others": takes_inputs
-        and not problem.inputs["held_out"],
-        "a statement or docstring that says what is wanted": not _says_what_is_wanted(problem),
-    }
-    if absent := [what for what, is_missing in missing.items() if is_missing]:
-        say(f"missing, though a night runs without: {'; '.join(absent)}")
+    missing = []
+    if takes_inputs and not problem.inputs["validation"]:
+        missing.append("validation inputs, which select the best program")
+    if takes_inputs and not problem.inputs["held_out"]:
+        missing.append("held-out inputs, without which overfitting to the other inputs goes unnoticed")
+    if not _has_statement(problem):
+        missing.append("a statement or docstring that describes the task")
+    if missing:
+        say(f"missing, but not required: {'; '.join(missing)}")
+    elif takes_inputs:
+        say("nothing is missing: there are validation and held-out inputs, and a description of the task")
     else:
-        there = "validation and held-out inputs are there, and " if takes_inputs else ""
-        say(f"nothing is missing: {there}words that say what is wanted")
+        say("nothing is missing: there is a description of the task")
 
 
 def _takes_inputs(problem: Problem) -> bool:
-    """Whether a program is scored on inputs at all: a command may have none."""
+    """Return whether programs are scored on inputs; a command may take none."""
     command = problem.settings.command.evaluate
     return not command or any("{input}" in part for part in command)
 
 
-def _says_what_is_wanted(problem: Problem) -> bool:
+def _has_statement(problem: Problem) -> bool:
     from schemas.specification import Specification
 
     skeleton = problem.specification

@@ -1,4 +1,4 @@
-"""Models on equal terms: each searches the same problem, with the same seeds and equally many samples."""
+"""Run the same search with several models, on the same seeds and with equally many samples, to compare them."""
 
 from __future__ import annotations
 
@@ -24,32 +24,31 @@ def compare_models(
     models: Sequence[str],
     history: Path,
     *,
-    rules: StopConditions,
+    conditions: StopConditions,
     seeds: int,
     api_base: str | None = None,
     style: str | None = None,
     sets: Sequence[str] = (),
     trust: bool = False,
 ) -> list[str]:
-    """One run for each model and seed, a seed of all models before the next, so that what is cut short is even.
+    """Run one search for each model and seed, and return the ids of the runs.
+
+    All models run with one seed before the next seed begins, so that an interrupted comparison stays balanced.
 
     Args:
-        problem: As `overnight run` takes it.
-        models: LiteLLM model strings, each a competitor.
+        problem: Problem name or path, as for `overnight run`.
+        models: LiteLLM model strings to compare.
         history: Directory of the history.
-        rules: When each run stops.
-        seeds: How many; they are 1, 2, 3 and so on.
-        api_base: Address of the server of those that are not built in.
-        style: How their prompts are written.
+        conditions: Stop conditions of each run.
+        seeds: Number of seeds; they are 1, 2, 3 and so on.
+        api_base: Address of the server for models that are not built in.
+        style: Prompt style of these models.
         sets: Settings, as key=value.
-        trust: Whether to accept what the problem's files propose.
-
-    Returns:
-        Ids of the runs.
+        trust: Whether to accept the settings that the problem's files propose.
 
     Raises:
-        UsageError: If there are not two models, or the problem or a setting is wrong.
-        EnvironmentFault: If a key, a price or the sandbox is missing; nothing is spent then.
+        UsageError: If there are fewer than two models, or the problem or a setting is wrong.
+        EnvironmentFault: If a key, a price or the sandbox is missing; nothing has been spent then.
     """
     if len(set(models)) < 2:
         raise UsageError(
@@ -57,45 +56,48 @@ def compare_models(
             remedy="For example: --model openai/gpt-5-mini --model builtin/mutate",
         )
     path = find(problem)
-    givens = [_given(model, api_base, style, sets) for model in dict.fromkeys(models)]
-    problems = [load_problem(path, given) for given in givens]
-    for each, given in zip(problems, givens, strict=True):
-        accept(each, given, trust=trust)
-        require_keys(each.settings.sampling)
-        if rules.budget.is_in_usd:
-            require_prices(each.settings.sampling)
+    given = [_settings_of(model, api_base, style, sets) for model in dict.fromkeys(models)]
+    problems = [load_problem(path, settings) for settings in given]
+    for loaded, settings in zip(problems, given, strict=True):
+        accept(loaded, settings, trust=trust)
+        require_keys(loaded.settings.sampling)
+        if conditions.budget.is_in_usd:
+            require_prices(loaded.settings.sampling)
     say_notes(problems[0])
     image_of(problems[0], say)
-    return _spend_nights([(each, seed) for seed in range(1, seeds + 1) for each in problems], path, history, rules)
+    searches = [(loaded, seed) for seed in range(1, seeds + 1) for loaded in problems]
+    return _run_all(searches, path, history, conditions)
 
 
-def _given(model: str, api_base: str | None, style: str | None, sets: Sequence[str]) -> dict[str, Any]:
-    """The settings that the flags say for one of the models."""
+def _settings_of(model: str, api_base: str | None, style: str | None, sets: Sequence[str]) -> dict[str, Any]:
+    """Return the settings that the flags give for one model."""
     if model.startswith("builtin/"):
         api_base = style = None
     return overrides([model], api_base, style, None, list(sets))
 
 
-def _spend_nights(
-    entries: Sequence[tuple[Problem, int]], path: Path, history: Path, rules: StopConditions
+def _run_all(
+    searches: Sequence[tuple[Problem, int]], path: Path, history: Path, conditions: StopConditions
 ) -> list[str]:
+    """Run a night for each problem and seed on one Prefect server, and return the run ids."""
     from flows.cli.foreground_night import run_with_view
     from flows.prefect_server.embedded import PrefectServer
 
     run_ids: list[str] = []
     with PrefectServer() as server:
-        for number, (problem, seed) in enumerate(entries, start=1):
+        for number, (problem, seed) in enumerate(searches, start=1):
             (model,) = problem.settings.sampling.models
-            say(f"\n{number} of {len(entries)}: {model.name}, seed {seed}")
-            run_id, result = run_with_view(server, _maker(problem, path, history, seed), rules, history)
+            say(f"\n{number} of {len(searches)}: {model.name}, seed {seed}")
+            run_id, result = run_with_view(server, _creator(problem, path, history, seed), conditions, history)
             run_ids.append(run_id)
             if result["stop_reason"] == StopReason.INTERRUPTED:
-                say(f"{len(entries) - number} runs are left out")
+                say(f"{len(searches) - number} runs were not started")
                 break
     return run_ids
 
 
-def _maker(problem: Problem, path: Path, history: Path, seed: int) -> Callable[[], RunFiles]:
+def _creator(problem: Problem, path: Path, history: Path, seed: int) -> Callable[[], RunFiles]:
+    """Return a function that creates the run of a problem and seed."""
     from flows.create_run import create_run
 
     return lambda: create_run(problem, path, history, seed=seed)

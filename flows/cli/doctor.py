@@ -1,4 +1,4 @@
-"""`overnight doctor`: one line for each thing a night needs, with the remedy where it is missing."""
+"""`overnight doctor`: check everything that a night needs, and print remedies for what is missing."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from cyclopts import Parameter
 from flows.cli.printing import DEFAULT_HISTORY, NewRun, out, table
 from schemas.errors import ExitCode, OvernightError
 
-_ENOUGH_BYTES = 2 * 1024**3
+_REQUIRED_BYTES = 2 * 1024**3
 
 
 class Finding(NamedTuple):
-    """One line: whether it is well, what was found, what to do."""
+    """Result of one check: whether it passed, the facts found, and the remedy."""
 
-    is_well: bool
+    is_ok: bool
     found: str
     remedy: str = ""
 
 
 def doctor(
     *,
-    model: Annotated[list[str] | None, Parameter(help="also look for the keys this model needs; repeatable")] = None,
+    model: Annotated[list[str] | None, Parameter(help="also check the keys that this model needs; repeatable")] = None,
     history: NewRun = DEFAULT_HISTORY,
 ) -> int:
-    """Look at the engine, the image, Prefect, keys and the disk; exit with 3 if a night could not start."""
+    """Check the engine, the image, Prefect, keys and the disk; exit with 3 if a night could not start."""
     checks: dict[str, Callable[[], Finding]] = {
         "engine": _engine,
         "image": _image,
@@ -38,13 +38,16 @@ def doctor(
         "keys": lambda: _keys(model or ["builtin/mutate"]),
         "disk": lambda: _disk(history),
     }
-    findings = {name: _examined(check) for name, check in checks.items()}
-    rows = [(name, "ok" if one.is_well else "MISSING", one.found, one.remedy) for name, one in findings.items()]
-    out().print(table(("what", "", "found", "what to do"), rows))
-    return ExitCode.DONE if all(one.is_well for one in findings.values()) else ExitCode.ENVIRONMENT
+    findings = {name: _run_check(check) for name, check in checks.items()}
+    rows = [
+        (name, "ok" if finding.is_ok else "MISSING", finding.found, finding.remedy)
+        for name, finding in findings.items()
+    ]
+    out().print(table(("check", "", "found", "remedy"), rows))
+    return ExitCode.DONE if all(finding.is_ok for finding in findings.values()) else ExitCode.ENVIRONMENT
 
 
-def _examined(check: Callable[[], Finding]) -> Finding:
+def _run_check(check: Callable[[], Finding]) -> Finding:
     try:
         return check()
     except OvernightError as error:
@@ -84,9 +87,9 @@ def _prefect() -> Finding:
         with quick_client() as client:
             client.api_version()
     except httpx.HTTPStatusError as error:
-        return Finding(False, f"{url} refuses: {error.response.status_code}", password_remedy())
+        return Finding(False, f"{url} refuses access: {error.response.status_code}", password_remedy())
     except httpx.TransportError as error:
-        remedy = "Start it, or unset PREFECT_API_URL to use the embedded one."
+        remedy = "Start the server, or unset PREFECT_API_URL to use the embedded one."
         return Finding(False, f"{url} does not answer: {error}", remedy)
     return Finding(True, f"{prefect.__version__}, server {url}")
 
@@ -97,7 +100,7 @@ def _keys(models: list[str]) -> Finding:
     missing = sorted({key for model in models for key in missing_key(model)})
     if missing:
         return Finding(False, f"not set: {', '.join(missing)}", f"export {missing[0]}=…")
-    return Finding(True, f"nothing missing for {', '.join(models)}")
+    return Finding(True, f"none missing for {', '.join(models)}")
 
 
 def _disk(history: Path) -> Finding:
@@ -106,8 +109,8 @@ def _disk(history: Path) -> Finding:
         place = place.parent
     free = shutil.disk_usage(place).free
     if not os.access(place, os.W_OK):
-        return Finding(False, f"{place} cannot be written", "Name another place with --history.")
+        return Finding(False, f"{place} cannot be written", "Name another folder with --history.")
     found = f"{free / 1024**3:.1f} GiB free at {place}"
-    return Finding(
-        free >= _ENOUGH_BYTES, found, "" if free >= _ENOUGH_BYTES else "Free some space; a night wants 2 GiB."
-    )
+    if free < _REQUIRED_BYTES:
+        return Finding(False, found, "Free some disk space; a night needs 2 GiB.")
+    return Finding(True, found)

@@ -1,4 +1,4 @@
-"""What `overnight check --model` tells: what a sample of a model takes, and how far a night comes with it."""
+"""Send models a few prompts and estimate the samples, duration and cost of a night, for `overnight check --model`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from flows.cli.printing import duration, out, say, table, usd
+from flows.cli.printing import count, duration, out, say, table, usd
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from tasks.sample.probe import Probe
 
 
-_ADD = "Add --model, for example --model openai/gpt-5-mini."
+_ADD_MODEL = "Add --model, for example --model openai/gpt-5-mini."
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
-    """What a night holds.
+class NightEstimate:
+    """Estimate of a night.
 
     Attributes:
-        samples: That it buys.
-        seconds: That it takes.
-        usd: That it costs; `None` where a price is unknown.
-        ends_by: Which rule ends it.
+        samples: Number of samples.
+        seconds: Duration.
+        usd: Cost; None if a price is unknown.
+        ends_by: Stop condition that ends the night, or `an hour` if there is none.
     """
 
     samples: float
@@ -38,58 +38,63 @@ class Night:
     ends_by: str
 
 
-def forecast(rate: float, usd_a_sample: float | None, *, seconds: float | None, budget: float | None) -> Night:
-    """How far a night comes.
+def forecast(
+    rate: float, usd_per_sample: float | None, *, seconds: float | None, budget: float | None
+) -> NightEstimate:
+    """Estimate a night; without deadline and budget, estimate one hour.
 
     Args:
-        rate: Samples a second.
-        usd_a_sample: `None` where the price is unknown.
-        seconds: Until its deadline; an hour, where there is neither deadline nor budget.
-        budget: USD.
+        rate: Samples per second.
+        usd_per_sample: Mean cost of a sample; None if the price is unknown.
+        seconds: Seconds until the deadline; None without one.
+        budget: Budget in USD; None without one.
     """
     ends: dict[str, float] = {} if seconds is None else {"deadline": seconds * rate}
-    if budget is not None and usd_a_sample:
-        ends["budget"] = budget / usd_a_sample
+    if budget is not None and usd_per_sample:
+        ends["budget"] = budget / usd_per_sample
     ends_by = min(ends, key=ends.__getitem__, default="an hour")
     samples = ends.get(ends_by, 3600 * rate)
-    return Night(samples, samples / rate, None if usd_a_sample is None else samples * usd_a_sample, ends_by)
+    cost = None if usd_per_sample is None else samples * usd_per_sample
+    return NightEstimate(samples, samples / rate, cost, ends_by)
 
 
-def require_models(problem: Problem, rules: StopConditions, samples: int, *, is_named: bool) -> bool:
-    """Whether there is a model to ask; looks for its key and price before anything is run.
+def require_models(problem: Problem, conditions: StopConditions, samples: int, *, is_named: bool) -> bool:
+    """Check keys and prices of the models before anything is run, and return whether there are models to ask.
 
     Args:
-        problem: Gives the models.
-        rules: A budget in USD needs prices.
+        problem: The problem, with its models.
+        conditions: Deadline and budget; a budget in USD requires prices.
         samples: Prompts for each model.
-        is_named: Whether the user names them; nobody else is asked.
+        is_named: Whether the user named models on the command line; other models are not asked.
 
     Raises:
-        UsageError: If a number makes no sense, or a price is unknown.
+        UsageError: If a value is invalid or a price is unknown.
         EnvironmentFault: If a key is missing.
     """
     from tasks.sample.provider import BUILTIN, require_keys, require_prices
 
     if samples < 1:
-        raise UsageError(f"--samples: at least 1, got {samples}")
+        raise UsageError(f"--samples: expected at least 1, got {samples}")
     if not is_named:
-        if rules.budget.is_in_usd or rules.until:
-            raise UsageError("--budget and --until are about a night with a model, and there is none", remedy=_ADD)
+        if conditions.budget.is_in_usd or conditions.until:
+            raise UsageError(
+                "--budget and --until describe a night with a model, but no model is named", remedy=_ADD_MODEL
+            )
         return False
     require_keys(problem.settings.sampling)
-    if rules.budget.is_in_usd:
+    if conditions.budget.is_in_usd:
         require_prices(problem.settings.sampling)
     return not all(model.name.startswith(BUILTIN) for model in problem.settings.sampling.models)
 
 
-def ask_models(problem: Problem, samples: int, rules: StopConditions, judged_a_second: float) -> None:
-    """Asks each model a few times and tells what that means for a night.
+def ask_models(problem: Problem, samples: int, conditions: StopConditions, evaluated_per_second: float) -> None:
+    """Send each model a few prompts, and print the results and the estimate of a night.
 
     Args:
-        problem: Gives models and prompts.
-        samples: Prompts for each model; the built-in model is asked, too, which costs nothing.
-        rules: Deadline and budget of the night.
-        judged_a_second: Candidates, as fast as the sandbox is.
+        problem: The problem, with models and prompts.
+        samples: Prompts for each model; the built-in model, which is free, is asked too.
+        conditions: Deadline and budget of the night.
+        evaluated_per_second: Candidates that the sandbox evaluates per second.
 
     Raises:
         ProviderError: If a model does not answer.
@@ -97,61 +102,69 @@ def ask_models(problem: Problem, samples: int, rules: StopConditions, judged_a_s
     from tasks.sample.probe import mean_usd_per_sample, samples_per_second
 
     settings = problem.settings
-    probes = [_ask(problem, model, samples, rules) for model in settings.sampling.models]
-    _print(probes)
-    for one in probes:
-        _say_what_holds_no_program(one)
-    answered = samples_per_second(probes, settings.search, settings.sampling)
-    seconds = (rules.until - datetime.now(UTC)).total_seconds() if rules.until else None
-    rate = min(answered, judged_a_second)
-    night = forecast(rate, mean_usd_per_sample(probes), seconds=seconds, budget=rules.budget_usd)
-    slower = "the models answer" if answered <= judged_a_second else "the sandbox judges"
+    probes = [_ask(problem, model, samples, conditions) for model in settings.sampling.models]
+    _print_results(probes)
+    for result in probes:
+        _warn_of_missing_programs(result)
+    sampled_per_second = samples_per_second(probes, settings.search, settings.sampling)
+    seconds = (conditions.until - datetime.now(UTC)).total_seconds() if conditions.until else None
+    rate = min(sampled_per_second, evaluated_per_second)
+    night = forecast(rate, mean_usd_per_sample(probes), seconds=seconds, budget=conditions.budget_usd)
+    limited_by = "the models" if sampled_per_second <= evaluated_per_second else "the sandbox"
     say(
         f"night: about {_round(night.samples)} samples in {duration(night.seconds)}, "
-        f"{'for tokens without a known price' if night.usd is None else usd(night.usd)}, "
+        f"{'cost unknown (no price for the tokens)' if night.usd is None else usd(night.usd)}, "
         f"{'at this pace' if night.ends_by == 'an hour' else f'ended by its {night.ends_by}'}: "
-        f"{_round(3600 * rate)} an hour, as fast as {slower}"
+        f"{_round(3600 * rate)} per hour, limited by {limited_by}"
     )
 
 
-def _ask(problem: Problem, model: Model, samples: int, rules: StopConditions) -> Probe:
+def _ask(problem: Problem, model: Model, samples: int, conditions: StopConditions) -> Probe:
+    """Announce the highest cost, send a model the prompts, and return the result.
+
+    Raises:
+        UsageError: If the budget does not cover one sample.
+    """
     from tasks.sample.probe import build_probe_prompts, max_usd, probe
 
     prompts = build_probe_prompts(problem, model, samples)
     most = max_usd(prompts, model, problem.settings.sampling)
-    cost = "which LiteLLM knows no price for" if most is None else f"which costs {usd(most)} at most"
-    say(f"{model.name} is asked {samples} time{'s' * (samples > 1)} as in a night, {cost}")
-    found = probe(problem, model, prompts, rules.budget)
-    if found is None:
-        raise UsageError("--budget is too small for a single sample", remedy="Give more, or a cheaper model.")
-    return found
+    cost = "at an unknown price (LiteLLM lists none)" if most is None else f"which costs {usd(most)} at most"
+    say(f"{model.name} is sent {count(samples, 'prompt')} as in a night, {cost}")
+    result = probe(problem, model, prompts, conditions.budget)
+    if result is None:
+        raise UsageError(
+            "--budget is too small for a single sample", remedy="Set a higher budget, or name a cheaper model."
+        )
+    return result
 
 
-def _print(probes: Sequence[Probe]) -> None:
-    columns = ("model", "answers", "with a program", "tokens in", "tokens out", "USD", "seconds", "USD a sample")
+def _print_results(probes: Sequence[Probe]) -> None:
+    columns = ("model", "completions", "with a program", "tokens in", "tokens out", "USD", "seconds", "USD per sample")
     rows = [
         (
-            one.model.name,
-            str(len(one.completions)),
-            str(len(one.completions) - len(one.errors)),
-            f"{one.tokens_in:.0f}",
-            f"{one.tokens_out:.0f}",
-            _dollars(one.usd),
-            f"{one.seconds:.2f}",
-            _dollars(one.usd_per_sample),
+            result.model.name,
+            str(len(result.completions)),
+            str(len(result.completions) - len(result.errors)),
+            f"{result.tokens_in:.0f}",
+            f"{result.tokens_out:.0f}",
+            _dollars(result.usd),
+            f"{result.seconds:.2f}",
+            _dollars(result.usd_per_sample),
         )
-        for one in probes
+        for result in probes
     ]
     out().print(table(columns, rows, right=columns[1:], title="a few real prompts (tokens and seconds are means)"))
 
 
-def _say_what_holds_no_program(probe: Probe) -> None:
+def _warn_of_missing_programs(probe: Probe) -> None:
+    """Print a warning if completions of a model hold no program."""
     if not probe.errors:
         return
-    of = f"{len(probe.errors)} of {len(probe.completions)} answers of {probe.model.name}"
-    say(f"warning: {of} hold no program: {probe.errors[0]}")
-    if any(one.finish_reason == "length" for one in probe.completions):
-        say("  they were cut short: give it more room with --set sampling.max_tokens=16384")
+    share = f"{len(probe.errors)} of {len(probe.completions)} completions of {probe.model.name}"
+    say(f"warning: {share} hold no program: {probe.errors[0]}")
+    if any(completion.finish_reason == "length" for completion in probe.completions):
+        say("  completions were cut short; allow longer ones with --set sampling.max_tokens=16384")
 
 
 def _dollars(value: float | None) -> str:
@@ -159,5 +172,5 @@ def _dollars(value: float | None) -> str:
 
 
 def _round(value: float) -> str:
-    """Two digits: more would be a promise."""
+    """Return a number rounded to two significant digits, since an estimate is no more exact than that."""
     return f"{float(f'{value:.2g}'):,.0f}"

@@ -1,4 +1,4 @@
-"""A night in the foreground: the server, the live view, Ctrl-C, and what is shown at the end."""
+"""Run a night in the foreground: Prefect server, live view, Ctrl-C and final summary."""
 
 from __future__ import annotations
 
@@ -33,123 +33,120 @@ from tasks.sample.provider import litellm_module
 
 def run_night(
     get_run: Callable[[], RunFiles],
-    rules: StopConditions,
+    conditions: StopConditions,
     history: Path,
-    again: list[int] | None = None,
+    failed_generations: list[int] | None = None,
     notifier: Notifier | None = None,
 ) -> int:
-    """Conducts one night, with a server of its own, and shows its end.
+    """Run one night with its own Prefect server, print its summary, and return the exit code.
 
     Args:
-        get_run: Makes or finds the run; called while the server starts.
-        rules: When to stop.
+        get_run: Creates or finds the run; called while the server starts.
+        conditions: Stop conditions of the night.
         history: Directory of the history.
-        again: Generations that failed, to be retried in place of new ones.
-        notifier: Tells of the night.
-
-    Returns:
-        The exit code.
+        failed_generations: Failed generations to retry, instead of running new ones.
+        notifier: Sends notifications about the night.
     """
     with PrefectServer() as server:
-        _, result = run_with_view(server, get_run, rules, history, again, notifier)
-    if again and set(again) & set(result["failed"]):
+        _, result = run_with_view(server, get_run, conditions, history, failed_generations, notifier)
+    if failed_generations and set(failed_generations) & set(result["failed"]):
         return ExitCode.FAILED
-    interrupted = result["stop_reason"] == StopReason.INTERRUPTED
-    return ExitCode.INTERRUPTED if interrupted else ExitCode.DONE
+    is_interrupted = result["stop_reason"] == StopReason.INTERRUPTED
+    return ExitCode.INTERRUPTED if is_interrupted else ExitCode.DONE
 
 
 def run_with_view(
     server: PrefectServer,
     get_run: Callable[[], RunFiles],
-    rules: StopConditions,
+    conditions: StopConditions,
     history: Path,
-    again: list[int] | None = None,
+    failed_generations: list[int] | None = None,
     notifier: Notifier | None = None,
 ) -> tuple[str, dict[str, Any]]:
-    """Conducts one night on a server and shows its end.
+    """Run one night on a Prefect server, with a live view, and print its summary.
 
     Returns:
-        The run's id, and what the search flow returns.
+        The run's id and the result of the search flow.
     """
     files = get_run()
-    threading.Thread(target=litellm_module, daemon=True).start()  # while the server starts
-    with open_session(files) as session, _told(files.run_id, history):
+    threading.Thread(target=litellm_module, daemon=True).start()  # import it while the server starts
+    with open_session(files) as session, _resume_hint(files.run_id, history):
         session.notifier = notifier
         say(f"run {files.run_id}, seed {session.run.seed}")
-        _warn_of_another_image(session)
+        _warn_of_changed_image(session)
         _warn_of_changed_files(session)
         night = len(files.nights()) + 1
         with (
             server.connected(session.progress.note),
             handle_interrupts(session.progress, server_answers, partial(_abandon, server, files, history)),
-            live_view(session, rules),
+            live_view(session, conditions),
         ):
             try:
                 with outages():
-                    result = search(files.run_id, str(history), rules, again)
+                    result = search(files.run_id, str(history), conditions, failed_generations)
             except PrefectUnavailable as error:
-                result = _result_of(session, night, error)
+                result = _result_without_server(session, night, error)
     print_summary(history, files.run_id, result["night"], spent=spent(session.progress.budget))
-    _tell_what_failed(files.run_id, result["failed"], history)
+    _print_failed_generations(files.run_id, result["failed"], history)
     return files.run_id, result
 
 
-def _result_of(session: Session, night: int, error: PrefectUnavailable) -> dict[str, Any]:
-    """Return what `search` would have, for a night that ended while its server was away.
+def _result_without_server(session: Session, night: int, error: PrefectUnavailable) -> dict[str, Any]:
+    """Return the result of `search` for a night that ended while its Prefect server was unavailable.
 
     Raises:
-        PrefectUnavailable: If the night did not come to its end.
+        PrefectUnavailable: If the night did not end normally.
     """
     files = session.files
     row = record.read_night(files, night, session.programs) if files.night(night).exists() else None
     if row is None or row.stop_reason is None or row.error:
         raise error
-    say(f"warning: Prefect's pages do not show how the night ended: {error.message}")
+    say(f"warning: Prefect's pages do not show the end of the night: {error.message}")
     return {"stop_reason": row.stop_reason.value, "failed": sorted(session.failed), "night": night}
 
 
 def _abandon(server: PrefectServer, files: RunFiles, history: Path) -> None:
-    """Write down and say that the night ends by force."""
+    """Stop the server, record that the night was interrupted, and print the command that continues the run."""
     server.kill()
     record.mark_night_interrupted(files)
     err().show_cursor()
-    say(f"stopped at once; go on with: overnight resume {files.run_id}{history_flag(history)}")
+    say(f"stopped at once; continue with: overnight resume {files.run_id}{history_flag(history)}")
 
 
-def _tell_what_failed(run_id: str, failed: list[int], history: Path) -> None:
+def _print_failed_generations(run_id: str, failed: list[int], history: Path) -> None:
     if failed:
         numbers = ", ".join(map(str, failed))
-        again = f"overnight retry {run_id}{history_flag(history)}"
-        say(f"retry    {again}    (failed: generation{'s' * (len(failed) > 1)} {numbers})")
+        command = f"overnight retry {run_id}{history_flag(history)}"
+        say(f"retry     {command}    (failed: generation{'s' * (len(failed) > 1)} {numbers})")
 
 
-def _warn_of_another_image(session: Session) -> None:
+def _warn_of_changed_image(session: Session) -> None:
     image = session.run.problem.settings.sandbox.image
     if image_id(image) != session.run.image_id:
-        say(f"warning: {image} is not the image that the run was begun with; scores may not be comparable")
+        say(f"warning: {image} is not the image that the run was started with; scores may not be comparable")
 
 
 def _warn_of_changed_files(session: Session) -> None:
     run = session.run
     if changed := changed_since(run.problem, problem_path(run)):
         say(
-            f"warning: {', '.join(changed)} changed since the run was begun, which goes on with what it was; "
-            f"`overnight run` begins one with what it is"
+            f"warning: {', '.join(changed)} changed since the run was started; the run continues with the old content; "
+            "`overnight run` starts a new run with the new one"
         )
 
 
 @contextlib.contextmanager
-def _told(run_id: str, history: Path) -> Iterator[None]:
-    """Says how to go on, where a night is stopped at once or by an error."""
-    again = f"go on with: overnight resume {run_id}{history_flag(history)}"
+def _resume_hint(run_id: str, history: Path) -> Iterator[None]:
+    """Print the command that continues the run, if the night is stopped at once or by an error."""
+    command = f"continue with: overnight resume {run_id}{history_flag(history)}"
     try:
         yield
     except (ProviderError, EnvironmentFault):
-        say(f"what was reached is kept; {again}")
+        say(f"all results so far are kept; {command}")
         raise
     except KeyboardInterrupt:
-        say(f"stopped at once; {again}")
+        say(f"stopped at once; {command}")
         raise
     except CancelledRun as error:
-        say(f"cancelled in Prefect, and stopped at once; {again}")
+        say(f"cancelled in Prefect, and stopped at once; {command}")
         raise KeyboardInterrupt from error

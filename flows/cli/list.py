@@ -1,4 +1,4 @@
-"""`overnight problems`, `runs`, `best`: looking at what there is."""
+"""`overnight problems`, `runs` and `best`: list problems and runs, and show the best program of a run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.options import TrustSettings
+from flows.cli.options import RunId, TrustSettings
 from flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
@@ -16,7 +16,7 @@ from flows.cli.printing import (
     score,
     table,
     usd,
-    warn_of_misreading,
+    warn_if_misleading,
     write_code,
     write_new,
 )
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def problems(*, history: History = DEFAULT_HISTORY) -> None:
-    """The built-in problems with what is known of them, and your own best from the history."""
+    """List the built-in problems with their best known scores, and your own best from the history."""
     from schemas.problem import load_problem
     from tasks.history.database import Database
     from tasks.problems import find, names
@@ -44,16 +44,17 @@ def problems(*, history: History = DEFAULT_HISTORY) -> None:
     for name in names():
         settings = load_problem(find(name)).settings
         known = settings.known
-        numbers = (score(known.start), score(known.honesty), f"{score(known.best)}{'!' * known.proven}")
-        rows.append((name, settings.title, *numbers, known.label, score(own.get(name))))
+        best_known = f"{score(known.best)}!" if known.proven else score(known.best)
+        scores = (score(known.start), score(known.honesty), best_known)
+        rows.append((name, settings.title, *scores, known.label, score(own.get(name))))
     columns = ("problem", "title", "start", "without a model", "best known", "by", "your best (train)")
     right = ("start", "without a model", "best known", "your best (train)")
     out().print(table(columns, rows, right=right, spare=("by", "title", "start", "without a model")))
-    say("start one: overnight run NAME; higher scores are better; ! is proven")
+    say("start a run: overnight run NAME; higher scores are better; ! marks a proven optimum")
 
 
 def runs(*, history: History = DEFAULT_HISTORY) -> None:
-    """The runs in the history, newest first."""
+    """List the runs in the history, newest first."""
     from tasks.history.database import Database
     from tasks.history.remote.mirror import place_of
 
@@ -78,94 +79,107 @@ def runs(*, history: History = DEFAULT_HISTORY) -> None:
 
 
 def best(
-    run: Annotated[str, Parameter(help="a run id, a unique prefix of one, or `last`")],
+    run: RunId,
     /,
     *,
     write: Annotated[
-        Path | None, Parameter(help="run it once more, then write the specification with it to this file")
+        Path | None, Parameter(help="evaluate the program once more, then write the specification with it to this file")
     ] = None,
-    unchecked: Annotated[bool, Parameter(help="write it without running it")] = False,
+    unchecked: Annotated[bool, Parameter(help="write it without evaluating it again")] = False,
     trust_settings: TrustSettings = False,
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """The best program of a run: chosen on validation at the end of its last night, where there are such inputs."""
-    from flows.cli.summary import passed_over
+    """Show the best program of a run, or write it to a file.
+
+    If the problem has validation inputs, the best program is the one chosen by them at the end of the last night.
+    """
+    from flows.cli.summary import validation_note
     from flows.trust import accept_sandbox
     from tasks.history import record
     from tasks.history.files import find_run
 
     files = find_run(history, run)
-    known, past = record.read_run(files), record.read_run_history(files)
-    specification = known.problem.specification
+    run_record, past = record.read_run(files), record.read_run_history(files)
+    specification = run_record.problem.specification
     night = record.last_finished_night(files, past.programs)
     program = max(past.programs.values(), key=lambda program: program.score)
-    final: NightRecord | None = None
+    deciding_night: NightRecord | None = None
     if night is not None and night.best_program_id in past.programs and night.best_after >= program.score:
-        program, final = past.programs[night.best_program_id], night
-    say(f"program {program.id}, {_scores(program, final)}")
-    if said := passed_over(program, past.programs.values()):
-        say(said)
+        program, deciding_night = past.programs[night.best_program_id], night
+    say(f"program {program.id}, {_scores(program, deciding_night)}")
+    if note := validation_note(program, past.programs.values()):
+        say(note)
     if write is None:
         write_code(specification.function_text(program.body))
         return
     if not unchecked:
-        accept_sandbox(known.problem, trust=trust_settings)
-        program = _first_that_scores(known, [program, *_others(known, past, final, program)])
+        accept_sandbox(run_record.problem, trust=trust_settings)
+        candidates = [program, *_others(run_record, past, deciding_night, program)]
+        program = _first_that_scores(run_record, candidates)
     write_new(write, specification.with_body(program.body))
     say(f"wrote {write}")
-    warn_of_misreading(specification.function_text(program.body))
+    warn_if_misleading(specification.function_text(program.body))
 
 
 def _scores(program: Program, night: NightRecord | None) -> str:
-    told = [f"score {score(program.score)} on the training inputs"]
+    """Return the scores of a program on each split, as text."""
+    parts = [f"score {score(program.score)} on the training inputs"]
     if night is not None:
-        finals = (one for one in night.finalists if one.program.id == program.id)
-        others = [pair for one in finals for pair in (("validation", one.validation), ("held-out", one.held_out))]
-        told += [f"{score(value)} on the {name} inputs" for name, value in others if value is not None]
-        told += [f"none on the {name} inputs, where it fails" for name in night.winner_fails_on]
-    return ", ".join(told)
+        for finalist in night.finalists:
+            if finalist.program.id == program.id:
+                by_split = (("validation", finalist.validation), ("held-out", finalist.held_out))
+                parts += [f"{score(value)} on the {name} inputs" for name, value in by_split if value is not None]
+        parts += [f"none on the {name} inputs, where it fails" for name in night.winner_fails_on]
+    return ", ".join(parts)
 
 
-def _others(run: RunRecord, past: RunHistory, final: NightRecord | None, program: Program) -> list[Program]:
-    """Return the programs to try where the best one fails: the other finalists, best first.
+def _others(run: RunRecord, past: RunHistory, night: NightRecord | None, program: Program) -> list[Program]:
+    """Return the programs to try if the best one fails: the other finalists, best first.
 
     Args:
-        run: Says how many finalists there are.
+        run: The run, with the number of finalists.
         past: All programs of the run.
-        final: The night that chose the best one; without it, the next best on the training inputs are tried.
-        program: The best one.
+        night: The night that chose the best program; without one, the next best training scores are tried.
+        program: The best program.
     """
-    if final is not None:
-        return [one.program for one in final.finalists if one.program.id != program.id]
-    by_signature = {one.scores: one for one in sorted(past.programs.values(), key=lambda one: one.score)}
-    ranked = sorted(by_signature.values(), key=lambda one: one.score, reverse=True)
-    return [one for one in ranked if one.scores != program.scores][: run.problem.settings.finalists - 1]
+    if night is not None:
+        return [finalist.program for finalist in night.finalists if finalist.program.id != program.id]
+    ascending = sorted(past.programs.values(), key=lambda other: other.score)
+    by_signature = {other.scores: other for other in ascending}
+    ranked = sorted(by_signature.values(), key=lambda other: other.score, reverse=True)
+    return [other for other in ranked if other.scores != program.scores][: run.problem.settings.finalists - 1]
 
 
 def _first_that_scores(run: RunRecord, programs: Sequence[Program]) -> Program:
-    """Run programs on the held-out inputs, or on what there is, until one has a score, and return it.
+    """Return the first program that gets a score on the held-out inputs now.
+
+    Without held-out inputs, the validation inputs are used; without those, the training inputs.
 
     Raises:
-        OvernightError: If none has.
+        OvernightError: If no program gets a score.
     """
     inputs = run.problem.inputs
     split: Split = "held_out" if inputs["held_out"] else "validation" if inputs["validation"] else "train"
     name = {"held_out": "held-out", "train": "training"}.get(split, split)
     for number, program in enumerate(programs):
-        found = _score_now(run, split, program)
-        if found is not None:
-            which = f"; the next finalist, program {program.id}," if number else ":"
-            say(f"run once more{which} {'scores ' * (number > 0)}{score(found)} on the {name} inputs")
+        value = _score_now(run, split, program)
+        if value is not None:
+            result = f"{score(value)} on the {name} inputs"
+            if number == 0:
+                say(f"evaluated once more: {result}")
+            else:
+                say(f"evaluated once more; the next finalist, program {program.id}, scores {result}")
             return program
         say(f"program {program.id} gets no score on the {name} inputs")
     raise OvernightError(
-        f"none of the {len(programs)} best programs gets a score on the {name} inputs now, and nothing is written",
-        remedy="`overnight doctor` looks at the sandbox; --unchecked writes the best program all the same.",
+        f"none of the {len(programs)} best programs gets a score on the {name} inputs now; nothing was written",
+        remedy="`overnight doctor` checks the sandbox; --unchecked writes the best program without a score.",
     )
 
 
 def _score_now(run: RunRecord, split: Split, program: Program) -> float | None:
+    """Evaluate a program on a split and return its score; None if it gets none."""
     from flows.final_evaluation import scores_on
 
-    isolation = run.problem.settings.sandbox.confirm != "never" or None
+    isolation = None if run.problem.settings.sandbox.confirm == "never" else True
     return scores_on(run, split, [program], isolation=isolation).get(program.id)

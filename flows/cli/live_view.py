@@ -1,4 +1,4 @@
-"""The live view of a night: a panel on a terminal, a line a generation elsewhere."""
+"""Show the progress of a night: a live panel on a terminal, one line per generation elsewhere."""
 
 from __future__ import annotations
 
@@ -21,23 +21,29 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def live_view(session: Session, rules: StopConditions) -> Iterator[None]:
-    """Shows what `session.progress` says until the block ends."""
-    with _panel(session, rules) if err().is_terminal else _lines(session):
+def live_view(session: Session, conditions: StopConditions) -> Iterator[None]:
+    """Show `session.progress` until the block ends."""
+    with _panel(session, conditions) if err().is_terminal else _lines(session):
         yield
 
 
 @contextlib.contextmanager
-def _panel(session: Session, rules: StopConditions) -> Iterator[None]:
+def _panel(session: Session, conditions: StopConditions) -> Iterator[None]:
     from rich.live import Live
 
     first = session.generations
-    with Live(get_renderable=lambda: render(session, rules, first), console=err(), refresh_per_second=4):
+    with Live(get_renderable=lambda: render(session, conditions, first), console=err(), refresh_per_second=4):
         yield
 
 
-def render(session: Session, rules: StopConditions, first: int) -> Table:
-    """The panel as it is now."""
+def render(session: Session, conditions: StopConditions, first: int) -> Table:
+    """Return the panel in its current state.
+
+    Args:
+        session: The night.
+        conditions: Stop conditions of the night.
+        first: Number of generations before the night.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -45,20 +51,21 @@ def render(session: Session, rules: StopConditions, first: int) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column()
-    of = f" of {first + rules.generations}" if rules.generations else ""
+    of = f" of {first + conditions.generations}" if conditions.generations else ""
     grid.add_row("generation", f"{progress.generation}{of}  ({progress.phase})")
     grid.add_row("samples", f"{progress.samples}  {spent(progress.budget)}")
     grid.add_row("outcomes", outcomes(progress.outcomes))
-    grid.add_row("best", f"{score(progress.best)}  ({_found(session, first)})")
+    grid.add_row("best", f"{score(progress.best)}  ({_found_at(session, first)})")
     grid.add_row("pace", f"{progress.per_second():.1f} candidates/s")
-    grid.add_row("time", _time(session, rules))
+    grid.add_row("time", _time(session, conditions))
     if progress.message:
-        # As a text: brackets in what a provider or program said are no marks of ours.
+        # As a `Text`, so that brackets in text of a provider or program are not read as Rich markup.
         grid.add_row("note", Text(printable(progress.message)))
     return grid
 
 
-def _found(session: Session, first: int) -> str:
+def _found_at(session: Session, first: int) -> str:
+    """Return when the best program was found, as text."""
     progress = session.progress
     if progress.best_at > first:
         return f"generation {progress.best_at}, {duration(time.monotonic() - progress.best_since)} ago"
@@ -66,47 +73,50 @@ def _found(session: Session, first: int) -> str:
 
 
 def outcomes(counts: dict[Outcome, int]) -> str:
-    """`scored 40, crashed 3`, in the order of the closed list."""
+    """Return counts like `scored 40, crashed 3`, in the order of `Outcome`."""
     return ", ".join(f"{kind.value} {counts[kind]}" for kind in Outcome if counts.get(kind)) or "–"
 
 
 def spent(budget: Budget) -> str:
-    """`$1.20 of $5.00, 81,000 tokens`; what has no price is not told as free."""
+    """Return spending like `$1.20 of $5.00, 81,000 tokens`; unpriced tokens are named, not counted as free."""
     limits, total = budget.limits, f" ({usd(budget.total_usd)} with earlier nights)" if budget.before_usd else ""
     of_usd = f" of {usd(limits.night_usd)}" if limits.night_usd is not None else ""
     of_tokens = f" of {limits.tokens:,}" if limits.tokens is not None else ""
     if budget.has_unknown_costs and not budget.night_usd:
         return f"price unknown{total}, {budget.tokens:,}{of_tokens} tokens"
-    more = " and what has no known price" if budget.has_unknown_costs else ""
-    return f"{usd(budget.night_usd)}{more}{of_usd}{total}, {budget.tokens:,}{of_tokens} tokens"
+    unpriced = " and tokens without a known price" if budget.has_unknown_costs else ""
+    return f"{usd(budget.night_usd)}{unpriced}{of_usd}{total}, {budget.tokens:,}{of_tokens} tokens"
 
 
-def _time(session: Session, rules: StopConditions) -> str:
-    gone = time.monotonic() - session.progress.begin
-    if rules.until is not None:
-        left = (rules.until - datetime.now(UTC)).total_seconds()
-        return f"{duration(gone)}, {duration(max(0.0, left))} left"
+def _time(session: Session, conditions: StopConditions) -> str:
+    """Return the elapsed time and, if it can be estimated, the remaining time."""
+    elapsed = time.monotonic() - session.progress.begin
+    if conditions.until is not None:
+        left = (conditions.until - datetime.now(UTC)).total_seconds()
+        return f"{duration(elapsed)}, {duration(max(0.0, left))} left"
     done = session.progress.candidates
-    wanted = _samples_wanted(session, rules)
-    if wanted and 0 < done < wanted:
-        return f"{duration(gone)}, about {duration(gone / done * (wanted - done))} left"
-    return duration(gone)
+    planned = _planned_samples(session, conditions)
+    if planned and 0 < done < planned:
+        return f"{duration(elapsed)}, about {duration(elapsed / done * (planned - done))} left"
+    return duration(elapsed)
 
 
-def _samples_wanted(session: Session, rules: StopConditions) -> int:
-    if rules.generations is not None:
-        return rules.generations * session.search.prompts * session.search.samples
-    return rules.max_samples or 0
+def _planned_samples(session: Session, conditions: StopConditions) -> int:
+    """Return the number of samples after which the night stops; 0 if it is not fixed."""
+    if conditions.generations is not None:
+        return conditions.generations * session.search.prompts * session.search.samples
+    return conditions.max_samples or 0
 
 
 @contextlib.contextmanager
 def _lines(session: Session) -> Iterator[None]:
+    """Print a line for each committed generation and for each new message, from a thread."""
     stop = threading.Event()
 
     def watch() -> None:
         shown, message, is_over = session.generations, "", False
         while not is_over:
-            is_over = stop.wait(0.5)  # and one more look: the last generation counts, too
+            is_over = stop.wait(0.5)  # after the stop, look once more, for the last generation
             progress = session.progress
             if progress.message and progress.message != message:
                 say(progress.message)

@@ -1,4 +1,7 @@
-"""The `overnight` command: its commands by name, its errors, its exit codes. Nothing slow is imported here."""
+"""Entry point of the `overnight` command: the table of commands, error output and exit codes.
+
+Slow libraries are imported by the commands that need them, so that `overnight --help` answers at once.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 
 from cyclopts import App, CycloptsError, Parameter
 
-from flows.cli.printing import say_error, tell_of_waiting
+from flows.cli.printing import print_error, route_warnings_to_stderr
 from flows.cli.terminal import protect
 from schemas.errors import ExitCode, OvernightError
 
@@ -30,45 +33,48 @@ app = App(
 )
 
 _COMMANDS = {
-    "problems": ("list:problems", "The built-in problems, what is known of them, and your own best."),
-    "init": ("init:init", "A commented specification that runs, to make your own of it."),
-    "check": ("check:check", "Run a problem's start program twice: scores, seconds, memory, whether they agree."),
-    "baseline": ("baseline:baseline", "Compute what can be had on a problem without any model."),
-    "doctor": ("doctor:doctor", "Engine, image, Prefect, keys, disk: what is there and what to do."),
+    "problems": ("list:problems", "List the built-in problems, their best known scores, and your own best."),
+    "init": ("init:init", "Write a commented example specification to start from."),
+    "check": (
+        "check:check",
+        "Run a problem's start program twice: scores, seconds, memory, and whether the runs agree.",
+    ),
+    "baseline": ("baseline:baseline", "Compute the score that a problem allows without a model."),
+    "doctor": ("doctor:doctor", "Check engine, image, Prefect, keys and disk; say how to fix what is missing."),
     "run": ("run:run", "Start a run: search for a better program."),
-    "resume": ("run:resume", "Go on with a run, from its files alone."),
-    "schedule": ("schedule:schedule", "Have a run go on every night, as a cron line says."),
-    "schedules": ("schedules:schedules", "The schedules; pause, resume, change or remove one."),
-    "serve": ("serve:serve", "Spend the nights that are scheduled, as long as this runs."),
-    "retry": ("retry:retry", "Run the generations again that failed; their programs join the search as it is now."),
-    "runs": ("list:runs", "The runs in the history."),
-    "watch": ("watch:watch", "Watch a run: a page that follows the night, or a view for the terminal."),
-    "best": ("list:best", "The best program of a run."),
-    "show": ("programs:show", "One program: code, scores, outcome, where it comes from."),
-    "diff": ("programs:diff", "What one program has that another has not."),
-    "lineage": ("programs:lineage", "The line from the start program to one."),
-    "explain": ("programs:explain", "Why a program was kept or dropped, in words."),
-    "report": ("report:report", "The morning report of a run: one HTML file that needs nothing else."),
-    "compare": ("report:compare", "Runs side by side: medians and quartiles over seeds."),
+    "resume": ("run:resume", "Continue a run, from its files alone."),
+    "schedule": ("schedule:schedule", "Continue a run every night, at the times of a cron expression."),
+    "schedules": ("schedules:schedules", "List the schedules; pause, resume, change or remove one."),
+    "serve": ("serve:serve", "Run scheduled nights for as long as this command runs."),
+    "retry": ("retry:retry", "Run failed generations again; their programs join the current population."),
+    "runs": ("list:runs", "List the runs in the history."),
+    "watch": ("watch:watch", "Follow a run on a live page, or in the terminal."),
+    "best": ("list:best", "Show the best program of a run, or write it to a file."),
+    "show": ("programs:show", "Show one program: code, scores, outcome, parents."),
+    "diff": ("programs:diff", "Show the differences between two programs."),
+    "lineage": ("programs:lineage", "Show the ancestors of a program, from the start program on."),
+    "explain": ("programs:explain", "Explain why a program was kept or dropped."),
+    "report": ("report:report", "Write the morning report of a run: one self-contained HTML file."),
+    "compare": ("report:compare", "Compare runs: medians and quartiles over seeds."),
     "replay": (
         "replay:replay",
-        "Repeat a run from its recorded completions, without a model; is it the same?",
+        "Repeat a run from its recorded completions, without a model, and compare the histories.",
     ),
-    "rescore": ("rescore:rescore", "Score the kept programs of a run under a changed specification, as a new run."),
-    "export": ("archive:export", "Write a run into one file, for another machine."),
-    "import": ("archive:import_run", "Take in a run that was exported elsewhere."),
+    "rescore": ("rescore:rescore", "Score the survivors of a run under a changed specification, as a new run."),
+    "export": ("archive:export", "Export a run to one file, for another machine."),
+    "import": ("archive:import_run", "Import a run that was exported elsewhere."),
     "compact": (
         "archive:compact",
-        "Put the files of many generations together, so that questions are answered faster.",
+        "Merge the files of many generations, so that queries are faster.",
     ),
-    "sql": ("sql:sql", "Ask the history in SQL."),
+    "sql": ("sql:sql", "Query the history in SQL."),
 }
-for _name, (_place, _help) in _COMMANDS.items():
-    app.command(f"flows.cli.{_place}", name=_name, help=_help)
+for _name, (_function, _help) in _COMMANDS.items():
+    app.command(f"flows.cli.{_function}", name=_name, help=_help)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs one command and exits with its code."""
+    """Run one command and exit with its exit code."""
     code = run(sys.argv[1:] if arguments is None else arguments)
     if "flows.signals" in sys.modules:
         from flows.signals import exit_promptly
@@ -78,20 +84,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs one command; errors of a user's are told in words, without a traceback."""
+    """Run one command and return its exit code; expected errors are printed without a traceback."""
     from flows.environment import prepare, require_neutral_folder
 
     prepare()
     protect()
-    tell_of_waiting()
+    route_warnings_to_stderr()
     try:
         require_neutral_folder(Path.cwd())
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        say_error(str(error), _usage(arguments))
+        print_error(str(error), _usage_remedy(arguments))
         return ExitCode.USAGE
     except OvernightError as error:
-        say_error(error.message, error.remedy)
+        print_error(error.message, error.remedy)
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("overnight: interrupted\n")
@@ -100,23 +106,24 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.close()
         return ExitCode.DONE
     except OSError as error:
-        say_error(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", "")
+        print_error(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", "")
         return ExitCode.ENVIRONMENT
     return code if isinstance(code, int) else ExitCode.DONE
 
 
-_OF_A_RUN = frozenset(
+_RUN_SETTINGS_FLAGS = frozenset(
     {"--model", "--api-base", "--style", "--batch", "--confirm", "--seed", "--image", "--runtime", "--inputs", "--set"}
 )
-"""What says what a run is."""
+"""Flags whose values are fixed when a run is created."""
 
 
-def _usage(arguments: Sequence[str]) -> str:
+def _usage_remedy(arguments: Sequence[str]) -> str:
+    """Return the advice to print below a usage error."""
     command = arguments[0] if arguments else ""
-    if command in ("resume", "retry") and _OF_A_RUN & {argument.partition("=")[0] for argument in arguments}:
-        return "A run keeps its models and settings; `overnight run` begins one with others."
+    if command in ("resume", "retry") and _RUN_SETTINGS_FLAGS & {argument.partition("=")[0] for argument in arguments}:
+        return "A run keeps its models and settings; `overnight run` starts a new run with different ones."
     if command in _COMMANDS:
-        return f"`overnight {command} --help` lists what it takes."
+        return f"`overnight {command} --help` lists its arguments and flags."
     return "`overnight --help` lists the commands."
 
 

@@ -1,9 +1,9 @@
-"""Flags that several commands share, and what is made of them: rules that stop a night, and settings."""
+"""Command-line flags that several commands share: stop conditions, settings and notifications."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -11,44 +11,69 @@ from flows.cli.printing import say
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
+    from flows.notifications import Notifier
     from flows.stop_conditions import StopConditions
 
-Generations = Annotated[int | None, Parameter(help="stop after so many generations in this night")]
-MaxSamples = Annotated[
-    int | None, Parameter(name=("--max-samples", "--samples"), help="stop after so many samples in this night")
+ProblemName = Annotated[str, Parameter(help="a name from `overnight problems`, a specification file, or a directory")]
+RunId = Annotated[str, Parameter(help="a run id, a unique prefix of one, or `last`")]
+Models = Annotated[
+    list[str] | None, Parameter(help="LiteLLM model string; NAME=WEIGHT sets its share of the prompts; repeatable")
 ]
-MaxTokens = Annotated[int | None, Parameter(help="stop after so many tokens, in and out, in this night")]
-Until = Annotated[str | None, Parameter(help="stop at a time of day, a moment or after a duration: 07:00, 7h30m")]
-Budget = Annotated[float | None, Parameter(help="stop when this many USD are spent in this night")]
-TotalBudget = Annotated[float | None, Parameter(help="stop when this many USD are spent on the run, in all its nights")]
-Patience = Annotated[int | None, Parameter(help="stop after so many generations without improvement")]
-Target = Annotated[float | None, Parameter(help="stop when the best score is at least this")]
-Grace = Annotated[
-    float | None,
-    Parameter(help="seconds after the deadline until the generation under way is cut short; default: 60"),
+ApiBase = Annotated[str | None, Parameter(help="address of an OpenAI-compatible server for these models")]
+Style = Annotated[str | None, Parameter(help="how prompts are written: `chat` or `completion`")]
+Inputs = Annotated[str | None, Parameter(help="training inputs as JSON, instead of the specification's")]
+Sets = Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")]
+Seed = Annotated[int | None, Parameter(help="seed of all random choices; default: drawn and shown")]
+Confirm = Annotated[
+    Literal["never", "best", "always"] | None,
+    Parameter(help="which programs must repeat their score in isolated evaluation, in a fresh container"),
 ]
-Image = Annotated[str | None, Parameter(help="container image that the engine has, with python3; nothing is pulled")]
+Image = Annotated[
+    str | None, Parameter(help="container image with python3 that the engine already has; nothing is pulled")
+]
 Runtime = Annotated[str | None, Parameter(help="container runtime that the engine knows, such as runsc")]
 TrustSettings = Annotated[
     bool,
     Parameter(
         name="--trust-settings",
-        help="accept addresses, logins, prices, image, runtime and downloads that the files or the run propose",
+        help="accept the addresses, logins, prices, image, runtime and downloads that the files or the run propose",
         show_default=False,
     ),
 ]
 Batch = Annotated[
     bool,
     Parameter(
-        help="send prompts through the provider's Batch API: half price, answers within a day", show_default=False
+        help="send prompts through the provider's Batch API: half the price, completions within a day",
+        show_default=False,
     ),
+]
+
+Generations = Annotated[int | None, Parameter(help="stop after this many generations in this night")]
+MaxSamples = Annotated[
+    int | None, Parameter(name=("--max-samples", "--samples"), help="stop after this many samples in this night")
+]
+MaxTokens = Annotated[
+    int | None, Parameter(help="stop after this many tokens in this night, prompts and completions together")
+]
+Until = Annotated[
+    str | None, Parameter(help="stop at a time of day, at a date and time, or after a duration: 07:00, 7h30m")
+]
+Budget = Annotated[float | None, Parameter(help="stop when this many USD have been spent in this night")]
+TotalBudget = Annotated[
+    float | None, Parameter(help="stop when this many USD have been spent on the run, over all its nights")
+]
+Patience = Annotated[int | None, Parameter(help="stop after this many generations without improvement")]
+Target = Annotated[float | None, Parameter(help="stop when the best score is at least this")]
+Grace = Annotated[
+    float | None,
+    Parameter(help="seconds after the deadline at which the current generation is cut short; default: 60"),
 ]
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Rules:
-    """The rules that are the same every night; when it ends is another matter."""
+class StopOptions:
+    """Stop conditions that are the same every night; the deadline is a separate flag."""
 
     generations: Generations = None
     max_samples: MaxSamples = None
@@ -60,7 +85,7 @@ class Rules:
     grace: Grace = None
 
     def given(self) -> dict[str, Any]:
-        """Those that were typed, by their names in `StopConditions`."""
+        """Return the values that the user gave, by their names in `StopConditions`."""
         named = {
             "generations": self.generations,
             "max_samples": self.max_samples,
@@ -73,20 +98,48 @@ class Rules:
         }
         return {name: value for name, value in named.items() if value is not None}
 
-    def checked(self, until: str | None = None) -> StopConditions:
-        """Those of one night. Raises: UsageError: If a number makes no sense."""
-        return stop_rules(until, **self.given())
+    def conditions(self, until: str | None = None) -> StopConditions:
+        """Return the stop conditions of one night.
+
+        Raises:
+            UsageError: If a value is invalid.
+        """
+        return stop_conditions(until, **self.given())
 
 
-def stop_rules(until: str | None, **rules: float | None) -> StopConditions:
-    """The rules as typed.
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class NotificationOptions:
+    """Addresses that are notified about a night, and when."""
+
+    notify: Annotated[
+        list[str] | None,
+        Parameter(help="Apprise address to notify when the night ends; repeatable; default: OVERNIGHT_NOTIFY"),
+    ] = None
+    notify_gain: Annotated[
+        float | None, Parameter(help="also notify of a new best, whenever the best score has risen by this much")
+    ] = None
+
+    def notifier(self) -> Notifier:
+        """Return the notifier of these addresses.
+
+        Raises:
+            UsageError: If an address belongs to no known service.
+        """
+        from flows.notifications import Notifier, notification_addresses
+
+        return Notifier(notification_addresses(self.notify), self.notify_gain, lambda text: say(f"warning: {text}"))
+
+
+def stop_conditions(until: str | None, **values: float | None) -> StopConditions:
+    """Return the stop conditions that the flags describe.
 
     Args:
-        until: `--until`.
-        rules: The others, by their names in `StopConditions`.
+        until: The value of `--until`.
+        values: The other stop conditions, by their names in `StopConditions`.
 
     Raises:
-        UsageError: If a number makes no sense.
+        UsageError: If a value is invalid.
     """
     from pydantic import ValidationError
 
@@ -97,7 +150,7 @@ def stop_rules(until: str | None, **rules: float | None) -> StopConditions:
     if deadline is not None:
         say(f"until {deadline:%Y-%m-%d %H:%M %Z}")
     try:
-        return StopConditions.model_validate({**rules, "until": deadline})
+        return StopConditions.model_validate({**values, "until": deadline})
     except ValidationError as error:
         first = error.errors()[0]
         flag = str(first["loc"][0]).removesuffix("_usd").removesuffix("_s").replace("_", "-")
@@ -113,7 +166,11 @@ def overrides(
     batch: bool = False,
     **sandbox: str | None,
 ) -> dict[str, Any]:
-    """The settings that the flags of a command say; those of the sandbox by their names."""
+    """Return the settings that a command's flags override; `sandbox` are sandbox settings by name.
+
+    Raises:
+        UsageError: If flags contradict each other or a value cannot be read.
+    """
     from schemas.config_layers import set_by_path
 
     overrides: dict[str, Any] = {}
@@ -122,7 +179,7 @@ def overrides(
     if models:
         overrides.setdefault("sampling", {})["models"] = [_model(text, api_base, style) for text in models]
     elif api_base or style:
-        raise UsageError("--api-base and --style say something about a model, and there is none", remedy="Add --model.")
+        raise UsageError("--api-base and --style describe a model, but no model is named", remedy="Add --model.")
     if batch:
         overrides.setdefault("sampling", {})["batch_api"] = True
     for name, value in sandbox.items():
@@ -139,7 +196,9 @@ def _model(text: str, api_base: str | None, style: str | None) -> dict[str, Any]
         name, weight = text, "1"
     default_style = "completion" if name.startswith("builtin/") else "chat"
     model = {"name": name, "weight": weight, "style": style or default_style}
-    return model | ({"api_base": api_base} if api_base else {})
+    if api_base:
+        model["api_base"] = api_base
+    return model
 
 
 def _json(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""How the answer to a query is written: as a table to look at, or in a format that other programs read."""
+"""Write the result of a query as a table for people, or in a format for other programs."""
 
 from __future__ import annotations
 
@@ -17,115 +17,123 @@ if TYPE_CHECKING:
 Format = Literal["table", "csv", "json", "jsonl", "markdown", "parquet"]
 
 _ROWS = 10_000
-"""So many are Python objects at a time, which take several times the memory of the answer."""
+"""Rows that are converted to Python objects at a time; these take several times the memory of the Arrow table."""
 
 
-def write_result(answer: pa.Table, style: Format) -> None:
-    """Writes a table to stdout. Of columns with one name the later ones are called `score_1`, `score_2`, ….
+def write_result(result: pa.Table, style: Format) -> None:
+    """Write a query result to stdout. Repeated column names get a suffix: `score_1`, `score_2`, ….
 
     Raises:
-        UsageError: If it is Parquet and stdout a terminal.
+        UsageError: If the format is Parquet and stdout is a terminal.
         QueryError: If the format cannot hold a column.
     """
-    answer = answer.rename_columns(_distinct(answer.column_names))
+    result = result.rename_columns(_distinct(result.column_names))
     match style:
         case "table":
-            _write_table(answer)
+            _write_table(result)
         case "csv":
-            _write_csv(answer)
+            _write_csv(result)
         case "json":
-            _write_json(answer)
+            _write_json(result)
         case "jsonl":
-            for row in _rows(answer):
+            for row in _rows(result):
                 _write_bytes(_json(row) + b"\n")
         case "markdown":
-            _write_bytes(_markdown(answer).encode())
+            _write_bytes(_markdown(result).encode())
         case "parquet":
-            _write_parquet(answer)
+            _write_parquet(result)
     sys.stdout.flush()
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """Names as DuckDB tells columns of a subquery apart."""
-    given: list[str] = []
+    """Return unique column names, numbered as DuckDB numbers the columns of a subquery."""
+    unique: list[str] = []
     for name in names:
-        free = (name, *(f"{name}_{count}" for count in range(1, len(names) + 1)))
-        given.append(next(one for one in free if one not in given and (one == name or one not in names)))
-    return given
+        numbered = (f"{name}_{count}" for count in range(1, len(names) + 1))
+        free = (candidate for candidate in numbered if candidate not in unique and candidate not in names)
+        unique.append(next(free) if name in unique else name)
+    return unique
 
 
-def _rows(answer: pa.Table) -> Iterator[dict[str, Any]]:
-    for batch in answer.to_batches(max_chunksize=_ROWS):
+def _rows(result: pa.Table) -> Iterator[dict[str, Any]]:
+    for batch in result.to_batches(max_chunksize=_ROWS):
         yield from batch.to_pylist(maps_as_pydicts="strict")
 
 
-def _write_table(answer: pa.Table) -> None:
+def _write_table(result: pa.Table) -> None:
     import pyarrow.types as kinds
 
-    numbers = [field.name for field in answer.schema if kinds.is_floating(field.type) or kinds.is_integer(field.type)]
-    rows = [[_cell(value) for value in row.values()] for row in _rows(answer)]
-    out().print(table(answer.column_names, rows, right=numbers))
+    numbers = [field.name for field in result.schema if kinds.is_floating(field.type) or kinds.is_integer(field.type)]
+    rows = [[_cell(value) for value in row.values()] for row in _rows(result)]
+    out().print(table(result.column_names, rows, right=numbers))
 
 
-def _write_csv(answer: pa.Table) -> None:
+def _write_csv(result: pa.Table) -> None:
     import pyarrow.csv
     import pyarrow.types as kinds
 
-    # CSV has no nesting: lists, maps and structs are JSON in it.
-    flat = _as_text(answer, lambda kind: kinds.is_nested(kind) or kinds.is_interval(kind), _json_or_text)
+    # CSV has no nested values: lists, maps and structs are written as JSON.
+    flat = _as_text(result, lambda kind: kinds.is_nested(kind) or kinds.is_interval(kind), _json_or_text)
     pyarrow.csv.write_csv(flat, sys.stdout.buffer)
 
 
-def _write_json(answer: pa.Table) -> None:
+def _write_json(result: pa.Table) -> None:
     _write_bytes(b"[")
-    for place, row in enumerate(_rows(answer)):
-        _write_bytes(b"," * (place > 0) + _json(row))
+    for index, row in enumerate(_rows(result)):
+        if index > 0:
+            _write_bytes(b",")
+        _write_bytes(_json(row))
     _write_bytes(b"]\n")
 
 
-def _write_parquet(answer: pa.Table) -> None:
+def _write_parquet(result: pa.Table) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
     import pyarrow.types as kinds
 
     if is_terminal(sys.stdout):
-        raise UsageError("Parquet is not for a terminal", remedy="Send it to a file: overnight sql … > answer.parquet")
+        raise UsageError(
+            "Parquet cannot be written to a terminal", remedy="Write it to a file: overnight sql … > result.parquet"
+        )
     sink = pa.BufferOutputStream()
     try:
-        pq.write_table(_as_text(answer, kinds.is_interval, _plain), sink, compression="zstd")
+        pq.write_table(_as_text(result, kinds.is_interval, _plain), sink, compression="zstd")
     except pa.ArrowNotImplementedError as error:
-        raise QueryError(f"Parquet cannot hold it: {error}", remedy="Cast that column: name::VARCHAR") from error
+        raise QueryError(
+            f"Parquet cannot hold the result: {error}", remedy="Cast that column: name::VARCHAR"
+        ) from error
     _write_bytes(sink.getvalue().to_pybytes())
 
 
-def _as_text(answer: pa.Table, is_meant: Callable[[pa.DataType], bool], text: Callable[[Any], str]) -> pa.Table:
-    """The answer with the columns of some types as text."""
+def _as_text(result: pa.Table, converts: Callable[[pa.DataType], bool], text: Callable[[Any], str]) -> pa.Table:
+    """Return the result with the columns whose type `converts` selects as text."""
     import pyarrow as pa
 
-    for place, field in enumerate(answer.schema):
-        if is_meant(field.type):
-            values = answer.column(place).to_pylist(maps_as_pydicts="strict")
+    for index, field in enumerate(result.schema):
+        if converts(field.type):
+            values = result.column(index).to_pylist(maps_as_pydicts="strict")
             texts = [None if value is None else text(value) for value in values]
-            answer = answer.set_column(place, field.name, pa.array(texts, pa.string()))
-    return answer
+            result = result.set_column(index, field.name, pa.array(texts, pa.string()))
+    return result
 
 
 def _cell(value: Any, width: int = 200) -> str:
-    text = "" if value is None else _shown(value)
+    text = "" if value is None else _readable(value)
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def _shown(value: Any) -> str:
-    """A value as people write it, nested ones too, with numbers as short within them as beside them."""
+def _readable(value: Any) -> str:
+    """Return a value, which may be nested, as text for people, with numbers to six significant digits."""
     match value:
         case float():
             return f"{value:.6g}"
         case tuple((months, days, nanoseconds)):  # an interval
-            return f"{months * 30 + days} d " * any((months, days)) + f"{nanoseconds / 1e9:.6g} s"
+            seconds = f"{nanoseconds / 1e9:.6g} s"
+            return f"{months * 30 + days} d {seconds}" if months or days else seconds
         case list():
-            return f"[{', '.join(map(_shown, value))}]"
+            return f"[{', '.join(map(_readable, value))}]"
         case dict():
-            return f"{{{', '.join(f'{_shown(key)}: {_shown(one)}' for key, one in value.items())}}}"
+            return f"{{{', '.join(f'{_readable(key)}: {_readable(item)}' for key, item in value.items())}}}"
         case _:
             return str(value)
 
@@ -141,7 +149,7 @@ def _json_or_text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has in place of what it has not: numbers for decimals, ISO 8601 for intervals, text for the rest."""
+    """Return a JSON value for a type that JSON lacks: a number for a decimal, ISO 8601 for an interval, else text."""
     match value:
         case Decimal() if value == value.to_integral_value():
             return int(value) if abs(value) < 2**63 else str(value)
@@ -153,10 +161,10 @@ def _plain(value: Any) -> Any:
             return str(value)
 
 
-def _markdown(answer: pa.Table) -> str:
-    lines = [answer.column_names, ["---"] * answer.num_columns]
+def _markdown(result: pa.Table) -> str:
+    lines = [result.column_names, ["---"] * result.num_columns]
     lines += [
-        [_cell(value).replace("|", "\\|").replace("\n", "<br>") for value in row.values()] for row in _rows(answer)
+        [_cell(value).replace("|", "\\|").replace("\n", "<br>") for value in row.values()] for row in _rows(result)
     ]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 

@@ -1,4 +1,4 @@
-"""How things are written: data to stdout, talk to stderr, numbers alike everywhere."""
+"""Print data to stdout and messages to stderr, and lay out tables."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 
 def history_to_write(_: type, tokens: Sequence[Token]) -> Path:
-    """The place of a history that gets something new: of one behind a URL, this machine's copy as it is.
+    """Return the folder of a history that a new run is written to; for a URL, the local copy as it is.
 
     Raises:
-        UsageError: If the URL makes no sense.
+        UsageError: If the URL is invalid.
         EnvironmentFault: If it cannot be written to.
     """
     from tasks.history.remote.mirror import local_copy
@@ -46,11 +46,11 @@ def history_to_write(_: type, tokens: Sequence[Token]) -> Path:
 
 
 def history_to_read(_: type, tokens: Sequence[Token]) -> Path:
-    """The place of a history: of one behind a URL, this machine's copy, brought up to date.
+    """Return the folder of a history; for a URL, the local copy after it has been brought up to date.
 
     Raises:
-        UsageError: If the URL makes no sense.
-        EnvironmentFault: If the store does not answer, or refuses.
+        UsageError: If the URL is invalid.
+        EnvironmentFault: If the object store does not answer or refuses access.
     """
     from tasks.history.remote.mirror import local_copy
     from tasks.history.remote.sync import refresh
@@ -64,51 +64,51 @@ def _history(converter: Callable[[type, Sequence[Token]], Path]) -> Parameter:
     return Parameter(
         name="--history",
         env_var="OVERNIGHT_HISTORY",
-        help="where runs are kept: a directory, or a place on object storage like s3://bucket/prefix",
+        help="where runs are stored: a directory, or a URL of object storage such as s3://bucket/prefix",
         converter=converter,
     )
 
 
 History = Annotated[Path, _history(history_to_read)]
 NewRun = Annotated[Path, _history(history_to_write)]
-"""Of what begins a run and needs no other."""
+"""History of commands that start a run and read no other."""
 
-_WIDTH_OF_A_PIPE = 10_000
-"""Where nobody looks, a row is a line."""
+_PIPE_WIDTH = 10_000
+"""Characters of a line where stdout is not a terminal; wide enough that each table row is one line."""
 
-_GAP = 3
+_COLUMN_GAP = 3
 """Characters between two columns."""
 
-_NARROW = 8
-"""Characters for the name of a column where there is hardly any room."""
+_NARROW_NAME = 8
+"""Characters for a column's name on a very narrow terminal."""
 
 
 @cache
 def out() -> Console:
-    """For data."""
+    """Return the console for data, on stdout."""
     console = terminal.console(stderr=False)
     if not console.is_terminal:
-        console.width = _WIDTH_OF_A_PIPE
+        console.width = _PIPE_WIDTH
     return console
 
 
 @cache
 def err() -> Console:
-    """For talk."""
+    """Return the console for messages, on stderr."""
     return terminal.console(stderr=True)
 
 
 def say(text: str) -> None:
-    """A line of talk. On a terminal it is wrapped between words, unless it holds a command, which is to be copied."""
+    """Print a message to stderr. It is wrapped on a terminal, unless it contains a command to be copied."""
     err().print(printable(text), markup=False, soft_wrap="overnight " in text or not err().is_terminal)
 
 
 def write_text(text: str, style: str = "") -> None:
-    """Write a text of data, such as code, and an end of line: to a terminal escaped, elsewhere exactly as it is.
+    """Write a line of data, such as code, to stdout: escaped on a terminal, unchanged elsewhere.
 
     Args:
-        text: What somebody else may have written.
-        style: Its colour on a terminal.
+        text: Text from an untrusted source.
+        style: Colour of the text on a terminal.
     """
     if out().is_terminal:
         out().print(printable(text), markup=False, soft_wrap=True, style=style)
@@ -117,61 +117,62 @@ def write_text(text: str, style: str = "") -> None:
 
 
 def write_code(text: str) -> None:
-    """Write code, and a warning where it does not read as it runs."""
+    """Write code to stdout, and a warning to stderr if it reads differently from how it runs."""
     write_text(text)
-    warn_of_misreading(text)
+    warn_if_misleading(text)
 
 
-def warn_of_misreading(code: str) -> None:
+def warn_if_misleading(code: str) -> None:
+    """Print a warning if code reads differently from how it runs."""
     from tasks.report.misreading import warning
 
-    if said := warning(code):
-        say(f"warning: {said}")
+    if message := warning(code):
+        say(f"warning: {message}")
 
 
 def say_notes(problem: Problem) -> None:
-    """What is worth saying about how a problem was read."""
+    """Print the notes that were made while a problem was loaded."""
     for note in problem.notes:
         say(f"note: {note}")
 
 
-class _Talk(logging.Handler):
-    """Says what the work warns of, such as a long wait for a slot of the machine."""
+class _StderrHandler(logging.Handler):
+    """Log handler that prints warnings as messages, such as a long wait for a host slot."""
 
     def emit(self, record: logging.LogRecord) -> None:
         say(record.getMessage())
 
 
-def tell_of_waiting() -> None:
-    """Has warnings of this program's own said; once is enough."""
-    log = logging.getLogger("overnight")
-    if not any(isinstance(handler, _Talk) for handler in log.handlers):
-        log.addHandler(_Talk())
-        # Prefect would tell them its own way.
-        log.propagate = False
+def route_warnings_to_stderr() -> None:
+    """Print the warnings of this program's own loggers as messages. Idempotent."""
+    logger = logging.getLogger("overnight")
+    if not any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
+        logger.addHandler(_StderrHandler())
+        # Otherwise Prefect's root handler would print them a second time, in its own format.
+        logger.propagate = False
 
 
-def say_error(message: str, remedy: str) -> None:
-    """An error as every command shows it: what is wrong, then the way out."""
+def print_error(message: str, remedy: str) -> None:
+    """Print an error as every command does: the message, then the remedy."""
     sys.stderr.write(f"overnight: error: {printable(message)}\n")
     if remedy:
         sys.stderr.write(f"  {printable(remedy)}\n")
 
 
 def write_new(path: Path, text: str) -> None:
-    """Writes a file that is not there yet, and the folder it is in.
+    """Write a new file; create its folder if needed.
 
     Raises:
-        UsageError: If there is one, or it cannot be written.
+        UsageError: If the file exists already or cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as handle:
             handle.write(text)
     except FileExistsError as error:
-        raise UsageError(f"{path} exists already", remedy="Name another, or remove it first.") from error
+        raise UsageError(f"{path} exists already", remedy="Name another file, or remove this one first.") from error
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", remedy="Name another.") from error
+        raise UsageError(f"cannot write {path}: {error.strerror}", remedy="Name another file.") from error
 
 
 def table(
@@ -182,57 +183,58 @@ def table(
     title: str = "",
     spare: Sequence[str] = (),
 ) -> Table:
-    """A plain table in which no word is broken, so that an id can be copied.
+    """Return a plain table in which no word is broken, so that ids can be copied.
 
     Args:
-        columns: Their names.
-        rows: A cell for each column.
-        right: Columns of numbers.
-        title: Above it.
-        spare: Columns that are left out on a narrow terminal, the first one first. Where the others are too wide, too,
-            each row becomes lines of its own, one a column.
+        columns: Column names.
+        rows: Rows with one cell per column.
+        right: Names of the columns that are aligned to the right.
+        title: Line above the table.
+        spare: Names of columns that may be left out on a narrow terminal, in the order in which they are dropped. If
+            the remaining columns are still too wide, each row is printed as one line per column.
     """
     cells = [columns, *rows]
     if out().is_terminal:
-        # Before the columns are measured: an escape is wider than what it stands for.
+        # Escape before the columns are measured: an escape sequence is wider than the character it replaces.
         title = printable(title)
         cells = [list(map(printable, row)) for row in cells]
-    kept, left_out = list(range(len(columns))), list[str]()
-    while (widths := _widths(cells, kept)) is None and len(left_out) < len(spare):
+    shown, left_out = list(range(len(columns))), list[str]()
+    while (widths := _widths(cells, shown)) is None and len(left_out) < len(spare):
         left_out.append(spare[len(left_out)])
-        kept.remove(columns.index(left_out[-1]))
+        shown.remove(columns.index(left_out[-1]))
     if widths is None:
         return _as_lines(cells, title)
     grid = _grid(title)
-    grid.caption = _cell(f"a wider terminal shows: {', '.join(left_out)}") if left_out else None
-    for place, width in zip(kept, widths, strict=True):
-        side = "right" if columns[place] in right else "left"
-        grid.add_column(_cell(cells[0][place]), justify=side, width=width, overflow="fold")
+    grid.caption = _cell(f"columns left out on this narrow terminal: {', '.join(left_out)}") if left_out else None
+    for index, width in zip(shown, widths, strict=True):
+        side = "right" if columns[index] in right else "left"
+        grid.add_column(_cell(cells[0][index]), justify=side, width=width, overflow="fold")
     for row in cells[1:]:
-        grid.add_row(*(_cell(row[place]) for place in kept))
+        grid.add_row(*(_cell(row[index]) for index in shown))
     return grid
 
 
-def _widths(cells: Sequence[Sequence[str]], places: Sequence[int]) -> list[int] | None:
-    """How wide to make each of the columns, side by side on the terminal; None where that would break a word."""
+def _widths(cells: Sequence[Sequence[str]], shown: Sequence[int]) -> list[int] | None:
+    """Return the widths of the shown columns side by side; None if a word would have to be broken."""
     from rich.cells import cell_len
 
-    columns = [[row[place] for row in cells] for place in places]
-    least = [max(cell_len(word) for cell in column for word in (cell.split() or [""])) for column in columns]
-    wishes = [max(map(cell_len, column)) - width for column, width in zip(columns, least, strict=True)]
-    room = out().width - sum(least) - _GAP * len(places) + 1
+    columns = [[row[index] for row in cells] for index in shown]
+    minimums = [max(cell_len(word) for cell in column for word in (cell.split() or [""])) for column in columns]
+    extras = [max(map(cell_len, column)) - minimum for column, minimum in zip(columns, minimums, strict=True)]
+    room = out().width - sum(minimums) - _COLUMN_GAP * len(shown) + 1
     if room < 0:
         return None
-    share = min(1.0, room / (sum(wishes) or 1))
-    return [width + int(wish * share) for width, wish in zip(least, wishes, strict=True)]
+    share = min(1.0, room / (sum(extras) or 1))
+    return [minimum + int(extra * share) for minimum, extra in zip(minimums, extras, strict=True)]
 
 
 def _as_lines(cells: Sequence[Sequence[str]], title: str) -> Table:
+    """Return a table with one line per cell: the column's name and the value."""
     pairs = [list(zip(cells[0], row, strict=True)) for row in cells[1:]]
     grid = _grid(title)
     grid.show_header = False
-    # Where not even two columns fit, the name is broken before the value is.
-    for width in _widths([pair for row in pairs for pair in row], [0, 1]) or (_NARROW, None):
+    # If not even two columns fit, break the name rather than the value.
+    for width in _widths([pair for row in pairs for pair in row], [0, 1]) or (_NARROW_NAME, None):
         grid.add_column(width=width, overflow="fold")
     for row in pairs:
         for pair in row:
@@ -245,7 +247,7 @@ def _grid(title: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    # As a text: brackets in a stranger's title are no marks of ours, such as a link.
+    # As a `Text`, so that brackets in an untrusted title are not read as Rich markup, such as a link.
     return Table(
         box=box.SIMPLE_HEAD,
         title=_cell(title) if title else None,

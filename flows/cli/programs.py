@@ -1,4 +1,4 @@
-"""`overnight show`, `diff`, `lineage`, `explain`: reading one program."""
+"""`overnight show`, `diff`, `lineage` and `explain`: show one program and its relatives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flows.cli.printing import (
     say,
     score,
     table,
-    warn_of_misreading,
+    warn_if_misleading,
     write_code,
     write_text,
 )
@@ -31,10 +31,10 @@ def show(
     program: ProgramId,
     /,
     *,
-    prompt: Annotated[bool, Parameter(help="show what the model was sent and what it answered, too")] = False,
+    prompt: Annotated[bool, Parameter(help="also show the prompt and the completion")] = False,
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """One program: what it scored, where it comes from, what it cost, its code."""
+    """Show one program: its scores, parents, cost and code."""
     database = _database(history)
     row = find_program(database, program)
     facts = [(name, _cell(row[name])) for name in _FACTS if row[name] not in (None, "", [])]
@@ -55,25 +55,30 @@ _FACTS = (
 
 def diff(
     program: ProgramId,
-    other: Annotated[str | None, Parameter(help="what it became; by default the parent and then PROGRAM")] = None,
+    other: Annotated[
+        str | None, Parameter(help="the newer program; by default PROGRAM is compared with its better parent")
+    ] = None,
     /,
     *,
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """What changed from one program to another, as `diff -u` writes it; with one alone, from its better parent."""
+    """Show the changes from one program to another, in the format of `diff -u`; given one, from its better parent."""
     from tasks.report.code_view import unified_diff
 
     database = _database(history)
-    rows = [find_program(database, program), find_program(database, other)] if other else _parent_and(database, program)
+    rows = (
+        [find_program(database, program), find_program(database, other)] if other else _with_parent(database, program)
+    )
     old, new = (f"{row['program_id']} score {score(row['score'])}" for row in rows)
     lines = unified_diff(_function(history, rows[0]), _function(history, rows[1]), old, new)
     if not lines:
         say("no difference")
     _print_diff(lines)
-    warn_of_misreading(_function(history, rows[1]))
+    warn_if_misleading(_function(history, rows[1]))
 
 
-def _parent_and(database: Database, program: str) -> list[dict[str, Any]]:
+def _with_parent(database: Database, program: str) -> list[dict[str, Any]]:
+    """Return the rows of a program's better parent and of the program."""
     row = find_program(database, program)
     if not row["parent_ids"]:
         raise UsageError(f"{row['program_id']} has no parent", remedy="Name a second program to compare it with.")
@@ -84,10 +89,10 @@ def lineage(
     program: ProgramId,
     /,
     *,
-    diffs: Annotated[bool, Parameter(help="show what each step changed, too")] = False,
+    diffs: Annotated[bool, Parameter(help="also show what each step changed")] = False,
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """The line from the start program to this one: each time the parent it is nearest to."""
+    """Show the ancestors of a program, from the start program on, following the most similar parent at each step."""
     from flows.report.lineage import line_of_descent
     from flows.report.run_data import read_run_data
     from tasks.history.files import find_run
@@ -102,12 +107,14 @@ def lineage(
         out().print(table(columns, rows, right=("generation", "sample", "score", "island")))
         return
     for before, after in pairwise(steps):
-        old, new = (f"{one.program_id} generation {one.generation} score {score(one.score)}" for one in (before, after))
+        old, new = (
+            f"{step.program_id} generation {step.generation} score {score(step.score)}" for step in (before, after)
+        )
         _print_diff(unified_diff(before.function, after.function, old, new))
 
 
 def explain(program: ProgramId, /, *, history: History = DEFAULT_HISTORY) -> None:
-    """Why a program was kept or dropped, in words."""
+    """Explain why a program was kept or dropped."""
     from flows.report import explanation
 
     database = _database(history)
@@ -116,10 +123,10 @@ def explain(program: ProgramId, /, *, history: History = DEFAULT_HISTORY) -> Non
 
 
 def find_program(database: Database, program: str) -> dict[str, Any]:
-    """The row of a program by its id or a unique prefix.
+    """Return the row of a program, given its id or a unique prefix.
 
     Raises:
-        UsageError: If there is none, or more than one.
+        UsageError: If no program or more than one matches.
     """
     found = database.rows("FROM programs WHERE starts_with(program_id, ?) LIMIT 5", [program])
     exact = [row for row in found if row["program_id"] == program]
@@ -128,11 +135,11 @@ def find_program(database: Database, program: str) -> dict[str, Any]:
     if not found:
         raise UsageError(
             f"no program {program!r} in the history",
-            remedy="`overnight best last` names the best of the newest run; all of them: "
+            remedy="`overnight best last` names the best program of the newest run; to list all programs: "
             'overnight sql "SELECT program_id, score FROM programs ORDER BY score DESC"',
         )
     raise UsageError(
-        f"{program!r} fits several programs: {', '.join(row['program_id'] for row in found)}",
+        f"{program!r} matches several programs: {', '.join(row['program_id'] for row in found)}",
         remedy="Give a longer prefix.",
     )
 
@@ -144,7 +151,7 @@ def _database(history: Path) -> Database:
 
 
 def _function(history: Path, row: dict[str, Any]) -> str:
-    """The evolved function of a program; empty if there is none."""
+    """Return the evolved function of a program; an empty text if the completion held none."""
     from tasks.history import record
     from tasks.history.files import find_run
 
@@ -152,12 +159,12 @@ def _function(history: Path, row: dict[str, Any]) -> str:
     return skeleton.function_text(row["body"]) if row["body"] else ""
 
 
-_STYLES = {"+": "green", "-": "red", "@": "cyan"}
+_DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 
 def _print_diff(lines: list[str]) -> None:
     for line in lines:
-        write_text(line, _STYLES.get(line[:1], ""))
+        write_text(line, _DIFF_STYLES.get(line[:1], ""))
 
 
 def _cell(value: Any) -> str:
@@ -165,6 +172,6 @@ def _cell(value: Any) -> str:
         case float():
             return score(value)
         case list():
-            return ", ".join(_cell(part) for part in value)
+            return ", ".join(_cell(item) for item in value)
         case _:
             return str(value)

@@ -1,4 +1,4 @@
-"""`overnight replay`: a run again, without a model, and whether it comes out alike."""
+"""`overnight replay`: repeat a run without a model and compare the histories."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.cli.options import TrustSettings
+from flows.cli.options import RunId, TrustSettings
 from flows.cli.printing import DEFAULT_HISTORY, History, history_to_read, say, score, write_text
 from schemas.errors import ExitCode
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from flows.session import Session
     from tasks.history.differences import Comparison, Difference
 
-_SHOWN = 60
+_VALUE_WIDTH = 60
 """Characters of a value that are shown."""
 
 
 def replay(
-    run: Annotated[str, Parameter(help="a run id, a unique prefix of one, or `last`")],
+    run: RunId,
     /,
     *,
     into: Annotated[
         Path | None,
         Parameter(
-            help="another history, which gets the repeated run; by default it is thrown away", converter=history_to_read
+            help="another history to keep the repeated run in; by default it is deleted", converter=history_to_read
         ),
     ] = None,
     trust_settings: TrustSettings = False,
     history: History = DEFAULT_HISTORY,
 ) -> int:
-    """Repeat a run from its recorded completions, without a model, and say whether its history comes out the same."""
+    """Repeat a run from its recorded completions, without a model, and print whether the history is the same."""
     from tasks.history.files import find_run
     from tasks.history.remote.mirror import place_of
 
@@ -44,73 +44,78 @@ def replay(
     from flows.replay import read_recorded_run
     from flows.trust import accept_sandbox
 
-    then = read_recorded_run(files)
-    accept_sandbox(then.run.problem, trust=trust_settings)
-    place = into or Path(tempfile.mkdtemp(prefix="overnight-replay-"))
+    recorded = read_recorded_run(files)
+    accept_sandbox(recorded.run.problem, trust=trust_settings)
+    target = into or Path(tempfile.mkdtemp(prefix="overnight-replay-"))
     keeps = into is not None
     try:
-        is_same = _replay(then, place)
+        is_same = _replay(recorded, target)
         keeps = keeps or not is_same
     finally:
         if not keeps:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(target, ignore_errors=True)
     if keeps:
-        say(f'kept     overnight sql --history {shlex.quote(place_of(place))} "FROM generations"')
+        say(f'kept     overnight sql --history {shlex.quote(place_of(target))} "FROM generations"')
     return ExitCode.DONE if is_same else ExitCode.FAILED
 
 
-def _replay(then: RecordedRun, place: Path) -> bool:
+def _replay(recorded: RecordedRun, target: Path) -> bool:
+    """Repeat a run into a history, print the comparison, and return whether the histories are the same."""
     from flows.cli.live_view import live_view
     from flows.replay import open_replay, replay
     from flows.stop_conditions import StopConditions
 
-    with open_replay(then, place) as session:
-        say(f"replaying {then.run.run_id}, seed {then.run.seed}: {len(then.past.steps)} generations")
-        with live_view(session, StopConditions(generations=len(then.past.steps) or None)):
-            found = replay(then, session)
-        _tell(then, session, found)
-    return found.first is None
+    generations = len(recorded.past.steps)
+    with open_replay(recorded, target) as session:
+        say(f"replaying {recorded.run.run_id}, seed {recorded.run.seed}: {generations} generations")
+        with live_view(session, StopConditions(generations=generations or None)):
+            comparison = replay(recorded, session)
+        _print_comparison(recorded, session, comparison)
+    return comparison.first is None
 
 
-def _tell(then: RecordedRun, session: Session, found: Comparison) -> None:
-    told = f"{then.run.run_id}: {found.generations} generations, {found.programs} programs, without a model:"
-    if found.first is None:
-        _print(f"{told} the same history")
+def _print_comparison(recorded: RecordedRun, session: Session, comparison: Comparison) -> None:
+    size = f"{comparison.generations} generations, {comparison.programs} programs"
+    heading = f"{recorded.run.run_id}: {size}, without a model:"
+    first = comparison.first
+    if first is None:
+        write_text(f"{heading} the same history")
         return
     from flows.replay import likely_causes
 
-    _print(f"{told} not the same")
-    _print(
-        f"differ   {found.differing_generations} generations, {found.differing_programs} programs; what follows on the "
-        "first may follow from it"
+    write_text(f"{heading} not the same history")
+    write_text(
+        f"differ   {comparison.differing_generations} generations, {comparison.differing_programs} programs; "
+        "differences after the first may result from it"
     )
-    _print(f"first    {_where(found.first)}")
-    for line in _what(found.first):
-        _print(f"         {line}")
-    for cause in likely_causes(then, session, found.first):
-        _print(f"likely   {cause}")
+    write_text(f"first    {_location(first)}")
+    for line in _changes(first):
+        write_text(f"         {line}")
+    for cause in likely_causes(recorded, session, first):
+        write_text(f"likely   {cause}")
 
 
-def _where(first: Difference) -> str:
-    if first.table == "nights":
-        return f"night {first.generation}"
-    where = f"generation {first.generation}"
-    if first.table == "programs":
-        return f"{where}, program {first.row['program_id']} (candidate {first.row['index']})"
-    return f"{where}, table {first.table}"
+def _location(difference: Difference) -> str:
+    """Return the night, generation, program or table of a difference, as text."""
+    if difference.table == "nights":
+        return f"night {difference.generation}"
+    generation = f"generation {difference.generation}"
+    if difference.table == "programs":
+        return f"{generation}, program {difference.row['program_id']} (candidate {difference.row['index']})"
+    return f"{generation}, table {difference.table}"
 
 
-def _what(first: Difference) -> list[str]:
-    if not first.recorded or not first.repeated:
-        return ["it is not there this time" if first.recorded else "it was not there then"]
-    names = first.recorded
-    return [f"{name}: {_short(first.recorded[name])}, now {_short(first.repeated[name])}" for name in names]
+def _changes(difference: Difference) -> list[str]:
+    """Return a line for each column whose value differs, or one line for a row that only one history has."""
+    recorded, repeated = difference.recorded, difference.repeated
+    if not repeated:
+        return ["this row is only in the recorded history"]
+    if not recorded:
+        return ["this row is only in the repeated history"]
+    return [f"{name}: {_short(recorded[name])}, now {_short(repeated[name])}" for name in recorded]
 
 
 def _short(value: Any) -> str:
+    """Return a value as text of limited length."""
     text = score(value) if isinstance(value, float) and score(value) == repr(value) else repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-
-
-def _print(text: str) -> None:
-    write_text(text)
+    return text if len(text) <= _VALUE_WIDTH else f"{text[:_VALUE_WIDTH]}…"

@@ -1,4 +1,4 @@
-"""`overnight report` and `overnight compare`: what was found, as pages of HTML."""
+"""`overnight report` and `overnight compare`: write HTML pages about one run or several."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.options import TrustSettings
+from flows.cli.options import ApiBase, Style, TrustSettings
 from flows.cli.printing import DEFAULT_HISTORY, History, duration, out, say, score, table, usd
 from schemas.errors import UsageError
 from tasks.history.private_files import open_private
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
     from tasks.report.comparison import Group, Quartiles
 
-Write = Annotated[Path | None, Parameter(help="file to write, replacing an older one; `-` is stdout")]
+Write = Annotated[Path | None, Parameter(help="file to write; an existing one is replaced; `-` is stdout")]
 
 
 def report(
     run: Annotated[str | None, Parameter(help="a run id, a unique prefix of one, or `last`")] = None,
     /,
     *,
-    all: Annotated[bool, Parameter(help="an index of all runs instead")] = False,  # noqa: A002
-    night: Annotated[int | None, Parameter(name=["--night", "--nights"], help="tell of this night only")] = None,
+    all: Annotated[bool, Parameter(help="write an index of all runs instead")] = False,  # noqa: A002
+    night: Annotated[int | None, Parameter(name=["--night", "--nights"], help="report this night only")] = None,
     write: Write = None,
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """Write the morning report of a run: one HTML file that needs nothing else. The last run by default."""
+    """Write the morning report of a run, by default the last one, as one self-contained HTML file."""
     if all:
         if run is not None or night is not None:
-            raise UsageError("--all tells of every run, and takes neither a run nor a night")
-        _index(history, write)
+            raise UsageError("--all lists every run, and takes neither a run nor --night")
+        _write_index(history, write)
         return
     from flows.report.build import build_report
     from tasks.history.database import Database
@@ -44,22 +44,22 @@ def report(
     from tasks.report.page import render
 
     files = find_run(history, run or "last")
-    story = build_report(Database(history), files, night)
+    data = build_report(Database(history), files, night)
     name = f"report-{files.run_id}{f'-night-{night}' if night else ''}.html"
-    write_page(write or Path(name), render(story), is_named=write is not None)
+    write_page(write or Path(name), render(data), is_named=write is not None)
 
 
 def write_page(path: Path, html: str, *, is_named: bool = True) -> None:
-    """Writes a page and says where, or to stdout for `-`.
+    """Write a page to a file and print its path, or write it to stdout for `-`.
 
     Args:
-        path: Where to.
+        path: File to write.
         html: The page.
-        is_named: Whether the user has named the file, which may then be a link; in a folder of a stranger's, one of a
-            name that can be known before may lead anywhere.
+        is_named: Whether the user named the file, which may then be a link. A link with the predictable default name is
+            not followed: another user of the folder could have placed it.
 
     Raises:
-        UsageError: If it cannot be written there.
+        UsageError: If the file cannot be written.
     """
     if str(path) == "-":
         sys.stdout.buffer.write(html.encode())
@@ -74,13 +74,15 @@ def write_page(path: Path, html: str, *, is_named: bool = True) -> None:
 
 def compare(
     *runs: Annotated[str, Parameter(help="run ids, or unique prefixes of them")],
-    problem: Annotated[str | None, Parameter(help="instead of runs: have models compete on this problem")] = None,
-    model: Annotated[list[str] | None, Parameter(help="a competitor, as `overnight run` takes it; repeatable")] = None,
-    seeds: Annotated[int, Parameter(help="runs of each model")] = 5,
-    max_samples: Annotated[int, Parameter(name=("--max-samples", "--samples"), help="of each run")] = 1000,
-    budget: Annotated[float | None, Parameter(help="USD for each run, which then ends earlier")] = None,
-    api_base: Annotated[str | None, Parameter(help="address of an OpenAI-compatible server for these models")] = None,
-    style: Annotated[str | None, Parameter(help="`chat` or `completion`: how prompts are written")] = None,
+    problem: Annotated[str | None, Parameter(help="run models on this problem, instead of naming runs")] = None,
+    model: Annotated[list[str] | None, Parameter(help="model to compare, as for `overnight run`; repeatable")] = None,
+    seeds: Annotated[int, Parameter(help="number of runs of each model")] = 5,
+    max_samples: Annotated[
+        int, Parameter(name=("--max-samples", "--samples"), help="number of samples of each run")
+    ] = 1000,
+    budget: Annotated[float | None, Parameter(help="budget of each run, in USD; it may end the run earlier")] = None,
+    api_base: ApiBase = None,
+    style: Style = None,
     set: Annotated[  # noqa: A002
         list[str] | None, Parameter(help="any setting of these runs, as key=value; repeatable")
     ] = None,
@@ -90,26 +92,28 @@ def compare(
 ) -> None:
     """Compare runs of one problem: grouped by models and settings, with medians and quartiles over their seeds.
 
-    With --problem, models compete first: each is given as many runs and samples as the others, on the same seeds.
+    With --problem, first run a search for each model and seed; all models get the same seeds and as many samples.
     """
     if problem is None:
         if model or set or api_base or style or budget is not None:
-            raise UsageError("these flags say how models compete, and on what is not said", remedy="Add --problem NAME")
-        _compare(runs, write, history)
+            raise UsageError(
+                "these flags describe a comparison of models, but no problem is named", remedy="Add --problem NAME"
+            )
+        _compare_runs(runs, write, history)
         return
     from flows.cli.compare_models import compare_models
-    from flows.cli.options import stop_rules
+    from flows.cli.options import stop_conditions
 
     if runs:
-        raise UsageError("--problem begins runs of its own, and takes none that are there")
+        raise UsageError("--problem starts new runs, and cannot be combined with existing ones")
     if seeds < 1:
         raise UsageError(f"--seeds: expected 1 or more, got {seeds}")
-    rules = stop_rules(None, max_samples=max_samples, budget_usd=budget)
+    conditions = stop_conditions(None, max_samples=max_samples, budget_usd=budget)
     ids = compare_models(
         problem,
         model or [],
         history,
-        rules=rules,
+        conditions=conditions,
         seeds=seeds,
         api_base=api_base,
         style=style,
@@ -117,10 +121,10 @@ def compare(
         trust=trust_settings,
     )
     if len(ids) > 1:
-        _compare(ids, write, history)
+        _compare_runs(ids, write, history)
 
 
-def _compare(runs: Sequence[str], write: Path | None, history: Path) -> None:
+def _compare_runs(runs: Sequence[str], write: Path | None, history: Path) -> None:
     from flows.report.score_curves import score_curves
     from tasks.history.database import Database
     from tasks.history.files import find_run
@@ -128,22 +132,22 @@ def _compare(runs: Sequence[str], write: Path | None, history: Path) -> None:
 
     ids = list(dict.fromkeys(find_run(history, run).run_id for run in runs))
     if len(ids) < 2:
-        raise UsageError(f"expected two runs or more, got {len(ids)}", remedy="`overnight runs` lists them.")
+        raise UsageError(f"expected two runs or more, got {len(ids)}", remedy="`overnight runs` lists the runs.")
     curves = score_curves(Database(history), ids)
     if write is None or str(write) != "-":
-        out().print(_table(groups_of(curves)))
+        out().print(_comparison_table(groups_of(curves)))
     if write is not None:
         write_page(write, render_comparison(curves))
 
 
-def _table(groups: Sequence[Group]) -> Table:
+def _comparison_table(groups: Sequence[Group]) -> Table:
     columns = ("group", "runs", "best (train)", "quartiles", "held-out", "quartiles ", "samples", "time", "cost")
     rows = [
         (
             group.name,
             str(len(group.runs)),
-            *_span(group.best),
-            *_span(group.held_out),
+            *_quartiles(group.best),
+            *_quartiles(group.held_out),
             f"{group.samples:,.0f}",
             duration(group.seconds),
             usd(group.cost_usd),
@@ -153,13 +157,15 @@ def _table(groups: Sequence[Group]) -> Table:
     return table(columns, rows, right=columns[1:], title="medians over seeds; higher scores are better")
 
 
-def _span(span: Quartiles | None) -> tuple[str, str]:
-    if span is None:
+def _quartiles(quartiles: Quartiles | None) -> tuple[str, str]:
+    """Return two table cells: the median and the range between the quartiles."""
+    if quartiles is None:
         return score(None), ""
-    return score(span.middle), "" if span.low == span.high else f"{score(span.low)} to {score(span.high)}"
+    low, high = quartiles.low, quartiles.high
+    return score(quartiles.middle), "" if low == high else f"{score(low)} to {score(high)}"
 
 
-def _index(history: Path, write: Path | None) -> None:
+def _write_index(history: Path, write: Path | None) -> None:
     from flows.report.score_curves import all_score_curves
     from tasks.history.database import Database
     from tasks.history.remote.mirror import place_of

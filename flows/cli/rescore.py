@@ -1,62 +1,64 @@
-"""`overnight rescore`: the kept programs of a run under a changed specification, other inputs or settings."""
+"""`overnight rescore`: score the survivors of a run under a changed specification, other inputs or settings."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.cli.options import TrustSettings, overrides
+from flows.cli.options import Confirm, Inputs, RunId, Sets, TrustSettings, overrides
 from flows.cli.printing import DEFAULT_HISTORY, History, history_flag, out, say, score, table
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flows.rescore import Rescored
     from schemas.generation import RunRecord
     from schemas.problem import Problem
 
-_SHOWN = 20
-_EVERY = 100
+_ROWS_SHOWN = 20
+_PROGRESS_INTERVAL = 100
+"""Number of evaluated programs between two progress messages."""
 
 
 def rescore(
-    run: Annotated[str, Parameter(help="a run id, a unique prefix of one, or `last`")],
-    problem: Annotated[str | None, Parameter(help="the changed specification; by default the run's own")] = None,
+    run: RunId,
+    problem: Annotated[str | None, Parameter(help="the changed specification; default: the run's own")] = None,
     /,
     *,
-    inputs: Annotated[str | None, Parameter(help="training inputs as JSON, in place of the specification's")] = None,
-    set: Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")] = None,  # noqa: A002
-    confirm: Annotated[
-        Literal["never", "best", "always"] | None,
-        Parameter(help="which programs are run again, split, in a fresh container, before their score counts"),
-    ] = None,
-    most: Annotated[int, Parameter(help="how many programs; the islands take turns, each with its best")] = 500,
-    seed: Annotated[int | None, Parameter(help="of the new run; default: the old one's")] = None,
+    inputs: Inputs = None,
+    set: Sets = None,  # noqa: A002
+    confirm: Confirm = None,
+    most: Annotated[
+        int, Parameter(help="highest number of programs; taken from the islands in turn, best first")
+    ] = 500,
+    seed: Annotated[int | None, Parameter(help="seed of the new run; default: the old run's")] = None,
     trust_settings: TrustSettings = False,
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """Score the kept programs of a run anew, as the beginning of a new run; the old one stays as it is."""
+    """Score the survivors of a run again, as the first generation of a new run; the old run is not changed."""
     from flows.images import image_of
     from flows.trust import accept
     from tasks.history import record
     from tasks.history.files import find_run
 
     if most < 1:
-        raise UsageError(f"--most takes a number from 1, got {most}")
+        raise UsageError(f"--most: expected 1 or more, got {most}")
     files = find_run(history, run)
     given = overrides(None, None, None, inputs, set, confirm=confirm)
-    changed, path = _changed(record.read_run(files), problem, given)
+    changed, path = _changed_problem(record.read_run(files), problem, given)
     accept(changed, given, trust=trust_settings)
     image_of(changed, say)
-    from flows.rescore import rescore as score_anew
+    from flows.rescore import rescore as rescore_run
 
-    done = score_anew(files, changed, path, history, seed=seed, most=most, report=_counter())
-    _tell(done, files.run_id, history)
+    rescored = rescore_run(files, changed, path, history, seed=seed, most=most, report=_progress_counter())
+    _print_result(rescored, files.run_id, history)
 
 
-def _changed(run: RunRecord, name: str | None, given: dict[str, Any]) -> tuple[Problem, Path]:
-    """The changed problem, and where it was read."""
+def _changed_problem(run: RunRecord, name: str | None, given: dict[str, Any]) -> tuple[Problem, Path]:
+    """Return the changed problem and the path of its specification."""
     from flows.origin import problem_path
     from schemas.problem import reload_problem, with_overrides
     from tasks.problems import find
@@ -68,29 +70,41 @@ def _changed(run: RunRecord, name: str | None, given: dict[str, Any]) -> tuple[P
     return reload_problem(path, run.problem, given), path
 
 
-def _counter() -> Any:
-    judged = 0
+def _progress_counter() -> Callable[[object], None]:
+    """Return a callback for each evaluated program that prints a message now and then."""
+    evaluated = 0
 
-    def count(_: Any) -> None:
-        nonlocal judged
-        judged += 1
-        if judged % _EVERY == 0:
-            say(f"{judged} programs scored")
+    def count(_: object) -> None:
+        nonlocal evaluated
+        evaluated += 1
+        if evaluated % _PROGRESS_INTERVAL == 0:
+            say(f"{evaluated} programs evaluated")
 
     return count
 
 
-def _tell(done: Rescored, old: str, history: Path) -> None:
-    ranked = sorted(done.pairs, key=lambda pair: (pair[1].score is not None, pair[1].score or 0.0), reverse=True)
-    places = {was.id: place for place, (was, _) in enumerate(done.pairs, start=1)}
+def _print_result(rescored: Rescored, old_run: str, history: Path) -> None:
+    """Print the table of old and new scores, the new run, and the commands that continue it."""
+    pairs = rescored.pairs
+    ranked = sorted(pairs, key=lambda pair: (pair[1].score is not None, pair[1].score or 0.0), reverse=True)
+    old_ranks = {old.id: rank for rank, (old, _) in enumerate(pairs, start=1)}
     rows = [
-        (str(place), str(places[was.id]), one.id, was.id, score(one.score), score(was.score), one.verdict.outcome.value)
-        for place, (was, one) in enumerate(ranked[:_SHOWN], start=1)
+        (
+            str(rank),
+            str(old_ranks[old.id]),
+            new.id,
+            old.id,
+            score(new.score),
+            score(old.score),
+            new.verdict.outcome.value,
+        )
+        for rank, (old, new) in enumerate(ranked[:_ROWS_SHOWN], start=1)
     ]
-    columns = ("place", "was", "program", "was", "score", "was", "outcome")
-    out().print(table(columns, rows, right=("place", "score")))
-    new, scored = done.files.run_id, sum(one.score is not None for _, one in done.pairs)
-    of = f" of {done.kept} that {old} has kept (--most N for more)" if done.kept > len(done.pairs) else ""
-    say(f"{new}: {len(done.pairs)} programs{of}, {scored} scored; the start program scores {score(done.start.score)}")
-    place = history_flag(history)
-    say(f"go on    overnight resume {new}{place}\nlook     overnight best {new}{place}")
+    columns = ("rank", "old rank", "program", "old program", "score", "old score", "outcome")
+    out().print(table(columns, rows, right=("rank", "old rank", "score", "old score")))
+    run_id, scored = rescored.files.run_id, sum(new.score is not None for _, new in pairs)
+    total = f" of {rescored.kept} survivors of {old_run} (--most N for more)" if rescored.kept > len(pairs) else ""
+    start = f"the start program scores {score(rescored.start.score)}"
+    say(f"{run_id}: {len(pairs)} programs{total}, {scored} scored; {start}")
+    flag = history_flag(history)
+    say(f"continue  overnight resume {run_id}{flag}\nbest      overnight best {run_id}{flag}")

@@ -1,4 +1,4 @@
-"""`overnight schedules`: what is scheduled, and changes to it."""
+"""`overnight schedules`: list, pause, resume, change and remove schedules."""
 
 from __future__ import annotations
 
@@ -8,73 +8,72 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from flows.cli.notification_options import NotificationOptions
-from flows.cli.options import Rules
+from flows.cli.options import NotificationOptions, StopOptions
 from flows.cli.printing import out, say, table
-from flows.cli.schedule import TimeZone, Until, deadline_of, tell
+from flows.cli.schedule import TimeZone, Until, deadline_of, print_schedule
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from flows.schedules import Schedule
 
-schedules = App(name="schedules", help="The schedules; pause, resume, change or remove one.")
+schedules = App(name="schedules", help="List the schedules; pause, resume, change or remove one.")
 
-Name = Annotated[str, Parameter(help="of the schedule, as `overnight schedules` shows it")]
+Name = Annotated[str, Parameter(help="name of the schedule, as `overnight schedules` shows it")]
 
 
 @schedules.default
 def show() -> None:
-    """The schedules there are, with their next night and how the last one ended."""
+    """List the schedules, with their next night and how the last one ended."""
     from flows.schedules import open_schedules
 
-    with open_schedules() as there:
-        found = there.all()
+    with open_schedules() as server:
+        found = server.all()
     if not found:
-        say("no schedule yet; make one: overnight schedule PROBLEM --cron '0 22 * * 1-5' --until 07:00")
+        say("no schedule yet; create one: overnight schedule PROBLEM --cron '0 22 * * 1-5' --until 07:00")
         return
     now = datetime.now(UTC)
     rows = [
         (
-            one.name,
-            one.run_id,
-            one.cron,
-            one.time_zone,
-            _moment(one, now),
-            rules_in_words(one.parameters),
-            one.last,
+            schedule.name,
+            schedule.run_id,
+            schedule.cron,
+            schedule.time_zone,
+            _next_night(schedule, now),
+            stop_conditions_text(schedule.parameters),
+            schedule.last,
         )
-        for one in found
+        for schedule in found
     ]
     out().print(table(("schedule", "run", "cron", "time zone", "next night", "stops", "last night"), rows))
 
 
-def _moment(one: Schedule, now: datetime) -> str:
-    if one.is_paused:
+def _next_night(schedule: Schedule, now: datetime) -> str:
+    if schedule.is_paused:
         return "paused"
-    moment = one.next_night(now)
+    moment = schedule.next_night(now)
     return f"{moment:%Y-%m-%d %H:%M}" if moment else "–"
 
 
-def rules_in_words(parameters: dict[str, Any]) -> str:
-    """`until 07:00, budget 5`, as they were typed."""
+def stop_conditions_text(parameters: dict[str, Any]) -> str:
+    """Return the stop conditions of a schedule as text, such as `until 07:00, budget 5`."""
     deadline = parameters.get("deadline") or {}
-    words = [f"until {deadline['until']}"] if deadline else []
-    words += [
+    parts = [f"until {deadline['until']}"] if deadline else []
+    parts += [
         f"{name.removesuffix('_usd').replace('_', ' ')} {value:,.10g}"
         for name, value in parameters.get("rules", {}).items()
         if value is not None
     ]
-    return ", ".join(words) or "never"
+    return ", ".join(parts) or "never"
 
 
 @schedules.command
 def pause(name: Name, /) -> None:
-    """Plan no further nights; one that is under way goes on."""
+    """Plan no further nights; a running night continues."""
     from flows.schedules import open_schedules
 
-    with open_schedules() as there:
-        there.pause(name)
-    say(f"schedule {name} is paused; go on with: overnight schedules resume {name}")
+    with open_schedules() as server:
+        server.pause(name)
+    say(f"schedule {name} is paused; resume it with: overnight schedules resume {name}")
 
 
 @schedules.command
@@ -82,9 +81,9 @@ def resume(name: Name, /) -> None:
     """Plan nights again."""
     from flows.schedules import open_schedules
 
-    with open_schedules() as there:
-        there.resume(name)
-        tell(there.find(name))
+    with open_schedules() as server:
+        server.resume(name)
+        print_schedule(server.find(name))
 
 
 @schedules.command
@@ -92,40 +91,46 @@ def change(
     name: Name,
     /,
     *,
-    cron: Annotated[str | None, Parameter(help="when nights begin")] = None,
+    cron: Annotated[str | None, Parameter(help="cron expression of the nights' start")] = None,
     time_zone: TimeZone = None,
     until: Until = None,
-    rules: Rules = Rules(),  # noqa: B008  (frozen)
-    notices: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
+    stop: StopOptions = StopOptions(),  # noqa: B008  (frozen)
+    notifications: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
 ) -> None:
-    """Change when nights begin, what ends them or who is told; what is not given stays."""
+    """Change the start of nights, their stop conditions or the notified addresses; the rest is kept."""
     from flows.schedules import cron_schedule, open_schedules
 
-    rules.checked()
-    notices.notifier()
-    if cron is time_zone is until is None and not rules.given() and notices == NotificationOptions():
-        raise UsageError("nothing to change was given", remedy="For example: --cron '0 23 * * *' or --budget 10")
-    with open_schedules() as there:
-        before = there.find(name)
-        zone = time_zone or before.time_zone
-        deadline = before.parameters.get("deadline") or {}
-        kept = {"rules": before.parameters["rules"] | rules.given()} if rules.given() else {}
+    stop.conditions()  # refuses invalid values
+    notifications.notifier()  # refuses invalid addresses
+    is_unchanged = cron is None and time_zone is None and until is None
+    if is_unchanged and not stop.given() and notifications == NotificationOptions():
+        raise UsageError("no change was given", remedy="For example: --cron '0 23 * * *' or --budget 10")
+    with open_schedules() as server:
+        old = server.find(name)
+        zone = time_zone or old.time_zone
+        deadline = old.parameters.get("deadline") or {}
+        changes: dict[str, Any] = {}
+        if stop.given():
+            changes["rules"] = old.parameters["rules"] | stop.given()
         if until or (time_zone and deadline):
-            kept["deadline"] = deadline_of(until or deadline["until"], zone)
-        if told := there.save_notification_settings(before.run_id, notices.notify, notices.notify_gain):
-            kept["notices"] = (before.parameters.get("notices") or {}) | told
-        line = cron_schedule(cron or before.cron, zone) if cron or time_zone else None
-        there.change(name, cron=line, parameters=kept)
-        tell(there.find(name))
+            changes["deadline"] = deadline_of(until or deadline["until"], zone)
+        if notices := server.save_notification_settings(old.run_id, notifications.notify, notifications.notify_gain):
+            changes["notices"] = (old.parameters.get("notices") or {}) | notices
+        cron_line = cron_schedule(cron or old.cron, zone) if cron or time_zone else None
+        server.change(name, cron=cron_line, parameters=changes)
+        print_schedule(server.find(name))
 
 
 @schedules.command
 def remove(name: Name, /) -> None:
-    """Remove a schedule. Its run stays in the history, and can be gone on with."""
+    """Remove a schedule. Its run stays in the history, and `overnight resume` can continue it."""
     from flows.schedules import open_schedules
 
-    with open_schedules() as there:
-        before = there.find(name)
-        there.remove(name)
-    again = f"overnight resume {before.run_id} --history {shlex.quote(before.parameters['history'])}"
-    say(f"schedule {name} is removed; {f'its run stays: {again}' if before.last else 'none of its nights had begun'}")
+    with open_schedules() as server:
+        old = server.find(name)
+        server.remove(name)
+    if old.last:
+        command = f"overnight resume {old.run_id} --history {shlex.quote(old.parameters['history'])}"
+        say(f"schedule {name} is removed; its run stays, continue it with: {command}")
+    else:
+        say(f"schedule {name} is removed; none of its nights had started")

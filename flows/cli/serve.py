@@ -1,4 +1,4 @@
-"""`overnight serve`: a worker that spends scheduled nights, with a Prefect server of its own where there is none."""
+"""`overnight serve`: run scheduled nights in a worker, with a Prefect server of its own if there is none."""
 
 from __future__ import annotations
 
@@ -21,96 +21,103 @@ if TYPE_CHECKING:
 
     from flows.prefect_server.embedded import EmbeddedServer
 
-_MANY = 1000
-"""Nights at a time: none is ever refused for it, and Prefect counts them only where there is a limit."""
+_MAX_NIGHTS = 1000
+"""Concurrent nights; high enough to refuse none. Prefect counts running nights only if there is a limit."""
 
-_LOOK_S = 0.2
-_LAST_S = 8.0
-"""Seconds that the worker has to end once no night is under way."""
+_POLL_S = 0.2
+_SHUTDOWN_S = 8.0
+"""Seconds in which the worker must end once no night is running."""
 
-_PASSED_ON = 2
-"""Ctrl-C that a night heeds: the first and the second, each in its way."""
+_FORWARDED_INTERRUPTS = 2
+"""Number of Ctrl-C that nights react to: the first ends them after their generation, the second at once."""
 
 
 def serve(
     *,
-    pool: Annotated[str | None, Parameter(help="Prefect work pool; default: the one schedules are made for")] = None,
-    port: Annotated[int | None, Parameter(help="of the server that is started; default: 4200")] = None,
+    pool: Annotated[str | None, Parameter(help="Prefect work pool; default: the pool of `overnight schedule`")] = None,
+    port: Annotated[int | None, Parameter(help="port of the server to start; default: 4200")] = None,
 ) -> None:
-    """Spend scheduled nights until Ctrl-C: with the server that PREFECT_API_URL names, or one that this starts.
+    """Run scheduled nights until Ctrl-C, with the server that PREFECT_API_URL names or with a new server.
 
-    A server of this installation that is there already, as its systemd unit starts one, is used as well.
+    A running server of this installation, such as the one of its systemd unit, is used as well.
     """
     from flows.prefect_server.worker import NightWorker
     from flows.schedules import POOL
 
     with _server(port) as (url, server):
         pages = url.removesuffix("/api")
-        say(f"nights are spent from now on; Prefect's pages: {pages}; Ctrl-C ends it once a night under way has ended")
+        say(f"running scheduled nights; Prefect's pages: {pages}; Ctrl-C stops after the running nights' generations")
         if server is not None:
             from flows.prefect_server.access import password_file
 
-            say(f"the pages ask for a password: the line in {password_file()}")
-        asyncio.run(_work(NightWorker(work_pool_name=pool or POOL, limit=_MANY), server.has_ended if server else None))
+            say(f"the pages ask for a password, which is the line in {password_file()}")
+        asyncio.run(
+            _work(NightWorker(work_pool_name=pool or POOL, limit=_MAX_NIGHTS), server.has_ended if server else None)
+        )
         if server is not None and server.has_ended.is_set():
             raise EnvironmentFault(
-                "Prefect's server has ended too often; no night can begin any more",
-                remedy="Look whether the disk is full or the memory short, then: overnight serve",
+                "Prefect's server has ended too often; no night can start any more",
+                remedy="Check whether the disk is full or memory is short, then run: overnight serve",
             )
-    say("ended; nights that come due wait for the next `overnight serve`, or for a worker")
+    say("stopped; nights that come due wait for the next `overnight serve`, or for a worker")
 
 
 async def _work(worker: ProcessWorker, server_has_ended: threading.Event | None) -> None:
-    """Work until Ctrl-C, which is passed on to the nights under way: they finish their generation and are waited for.
+    """Run the worker until Ctrl-C, then wait until the running nights have finished their generation.
 
-    A server that has ended for good is like Ctrl-C: without it, no generation can begin.
+    If the server has ended for good, stop as after Ctrl-C: without it, no generation can start.
     """
-    heard = asyncio.Semaphore(0)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, heard.release)
+    interrupts = asyncio.Semaphore(0)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupts.release)
     working = asyncio.ensure_future(worker.start(printer=lambda _: None))
-    first = asyncio.ensure_future(heard.acquire())
-    lost = asyncio.ensure_future(_set(server_has_ended))
-    await asyncio.wait({working, first, lost}, return_when=asyncio.FIRST_COMPLETED)
+    interrupted = asyncio.ensure_future(interrupts.acquire())
+    server_lost = asyncio.ensure_future(_wait_for(server_has_ended))
+    await asyncio.wait({working, interrupted, server_lost}, return_when=asyncio.FIRST_COMPLETED)
     if not working.done():
-        if lost.done():
+        if server_lost.done():
             say("Prefect's server has ended too often to be started again")
-        await _drain(worker, heard)
-    _end_within(_LAST_S, ExitCode.ENVIRONMENT if lost.done() else ExitCode.DONE)
-    for waiting in (first, lost, working):
-        waiting.cancel()
+        await _drain(worker, interrupts)
+    _exit_after(_SHUTDOWN_S, ExitCode.ENVIRONMENT if server_lost.done() else ExitCode.DONE)
+    for task in (interrupted, server_lost, working):
+        task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await working
 
 
-def _end_within(seconds: float, code: int) -> None:
-    """End the process by force where its worker cannot say goodbye to a server that is away."""
+def _exit_after(seconds: float, code: int) -> None:
+    """End the process by force after a delay, in case the worker hangs because the server is unavailable."""
     timer = threading.Timer(seconds, os._exit, args=(code,))
     timer.daemon = True
     timer.start()
 
 
-async def _set(event: threading.Event | None) -> None:
+async def _wait_for(event: threading.Event | None) -> None:
+    """Wait until a thread sets the event; for ever if there is none."""
     while event is None or not event.is_set():
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_POLL_S)
 
 
-async def _drain(worker: ProcessWorker, heard: asyncio.Semaphore) -> None:
-    """Wait for the nights under way, to which Ctrl-C is passed on twice; a third ends the waiting."""
+async def _drain(worker: ProcessWorker, interrupts: asyncio.Semaphore) -> None:
+    """Interrupt the running nights and wait until they end; forward a second Ctrl-C, and stop waiting at a third."""
     if worker.limiter.borrowed_tokens:
-        say("no night begins any more; those under way finish their generation; Ctrl-C again stops them at once")
-    for _ in range(_PASSED_ON):
-        for night in _nights():
+        say("no new night starts; running nights finish their generation; press Ctrl-C again to stop them at once")
+    for _ in range(_FORWARDED_INTERRUPTS):
+        for night in _night_processes():
             os.kill(night, signal.SIGINT)
-        while (nights := worker.limiter.borrowed_tokens) and heard.locked():
-            worker.limiter.total_tokens = nights  # no further one finds a place
-            await asyncio.sleep(_LOOK_S)
+        while (nights := worker.limiter.borrowed_tokens) and interrupts.locked():
+            worker.limiter.total_tokens = nights  # so that the worker starts no other night
+            await asyncio.sleep(_POLL_S)
         if not nights:
             return
-        await heard.acquire()
+        await interrupts.acquire()
 
 
-def _nights() -> list[int]:
-    """Processes of the nights under way; each has a session of its own, where no Ctrl-C reaches it."""
+def _night_processes() -> list[int]:
+    """Return the process ids of the running nights.
+
+    Each night has its own process session, so that Ctrl-C on the terminal does not reach it. Without /proc (macOS), the
+    list is empty: nights are not interrupted, and `serve` waits until they end.
+    """
     children = Path(f"/proc/self/task/{os.getpid()}/children")
     if not children.exists():
         return []
@@ -121,11 +128,12 @@ def _is_night(command: Path) -> bool:
     try:
         return b"prefect.engine" in command.read_bytes().split(b"\0")
     except OSError:
-        return False  # it has just ended
+        return False  # the process has just ended
 
 
 @contextlib.contextmanager
 def _server(port: int | None) -> Iterator[tuple[str, EmbeddedServer | None]]:
+    """Yield the URL of the Prefect API, and the server if this command started it."""
     from prefect.settings import PREFECT_API_URL
 
     from flows.prefect_server.embedded import is_served, serve_forever, standing_server

@@ -1,4 +1,4 @@
-"""The SQL shell: lines in, answers out, with history, completion and timing."""
+"""Interactive SQL shell with line history, completion and timing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
 from flows.cli.output_formats import Format
-from flows.cli.printing import out, say, say_error
-from flows.cli.sql import describe_views, run_query
-from schemas.cookbook import text as cookbook
+from flows.cli.printing import print_error, say
+from flows.cli.queries import describe_views, print_cookbook, run_query
 from schemas.errors import OvernightError, UsageError
 from schemas.views import MACROS, VIEWS
 from tasks.history.private_files import make_private_folder, open_private
@@ -27,39 +26,41 @@ _KEYWORDS = (
     "QUALIFY", "CASE", "WHEN", "THEN", "ELSE", "END", "IS NULL", "DESCRIBE", "SUMMARIZE", "EXPLAIN",
 )  # fmt: skip
 _COMMANDS = {
-    ".describe": "[VIEW]  what the columns of a view, or of all, mean",
-    ".cookbook": "questions that people ask, with their SQL",
-    ".format": f"{'|'.join(get_args(Format)[:-1])}  how answers are written",
-    ".timeout": "SECONDS  that a query may take",
-    ".help": "this list",
-    ".quit": "leave; so do quit, exit and Ctrl-D",
+    ".describe": "[VIEW]  describe the columns of one view, or of all views",
+    ".cookbook": "show common questions with their SQL",
+    ".format": f"{'|'.join(get_args(Format)[:-1])}  set the output format",
+    ".timeout": "SECONDS  set the time limit of a query",
+    ".help": "show this list",
+    ".quit": "leave the shell; quit, exit and Ctrl-D do the same",
 }
-_MEANT = {"help": ".help", "quit": ".quit", "exit": ".quit", ".exit": ".quit"}
-"""What people type who come from other shells."""
+_ALIASES = {"help": ".help", "quit": ".quit", "exit": ".quit", ".exit": ".quit"}
+"""Commands of other shells and the commands here that they stand for."""
 
-_PROMPT, _MORE = "overnight> ", "      ...> "
-_KEPT_LINES = 2000
+_PROMPT, _CONTINUATION_PROMPT = "overnight> ", "      ...> "
+_HISTORY_LINES = 2000
 _DELIMITERS = " \t\n,()=<>+*/;'\"[]"
 
 
-def words() -> list[str]:
-    """What can be completed: commands, keywords, views, macros and columns."""
-    columns = {column for view in VIEWS.values() for column in view.columns}
-    return [*_COMMANDS, *VIEWS, *(f"{macro}(" for macro in MACROS), *sorted(columns), *_KEYWORDS]
+def _words() -> list[str]:
+    """Return the words that can be completed: commands, views, macros, columns and keywords."""
+    return [*_COMMANDS, *VIEWS, *(f"{macro}(" for macro in MACROS), *_columns(), *_KEYWORDS]
+
+
+def _columns() -> list[str]:
+    return sorted({column for view in VIEWS.values() for column in view.columns})
 
 
 def completions(typed: str) -> list[str]:
-    """Every word that begins with what is typed; after a dot, the columns."""
+    """Return the words that start with the typed text; after a dot, the columns."""
     qualifier, dot, rest = typed.rpartition(".")
     if dot and qualifier:
-        columns = sorted({column for view in VIEWS.values() for column in view.columns})
-        return [f"{qualifier}.{column}" for column in columns if column.startswith(rest.lower())]
-    found = [word for word in words() if word.lower().startswith(typed.lower())]
+        return [f"{qualifier}.{column}" for column in _columns() if column.startswith(rest.lower())]
+    found = [word for word in _words() if word.lower().startswith(typed.lower())]
     return [word.lower() for word in found] if typed.islower() else found
 
 
 class Shell:
-    """Reads queries from the terminal until its end. A query ends with a semicolon or an empty line."""
+    """Interactive shell that reads queries from the terminal. A query ends with a semicolon or an empty line."""
 
     def __init__(self, database: QueryProcess, style: Format, timeout_s: float) -> None:
         self._database = database
@@ -68,31 +69,32 @@ class Shell:
         self._done = False
 
     def run(self) -> None:
-        say("The history in SQL, read-only. A query ends with `;`. `.help` lists the commands, Tab completes.")
+        """Read and run queries and commands until the user leaves."""
+        say("The history in SQL, read-only. End a query with `;`. `.help` lists the commands, Tab completes.")
         with _line_editing(_history_file()):
             while not self._done:
                 try:
-                    self._do(_read())
+                    self._execute(_read())
                 except EOFError:
                     break
                 except KeyboardInterrupt:
                     say("\ninterrupted; Ctrl-D leaves")
                 except OvernightError as error:
-                    say_error(error.message, error.remedy)
+                    print_error(error.message, error.remedy)
 
-    def _do(self, text: str) -> None:
+    def _execute(self, text: str) -> None:
         if text.startswith("."):
-            self._command(*text.rstrip(";").split())
+            self._run_command(*text.rstrip(";").split())
         elif text.strip("; \n"):
             refresh(self._database.history)
             run_query(self._database, text, self._style, self._timeout_s)
 
-    def _command(self, name: str, *arguments: str) -> None:
+    def _run_command(self, name: str, *arguments: str) -> None:
         match name, arguments:
             case ".describe", () | (_,):
                 describe_views(self._database, next(iter(arguments), None), "table")
             case ".cookbook", ():
-                out().print(cookbook(), markup=False, soft_wrap=True, end="")
+                print_cookbook()
             case ".format", (style,) if style in get_args(Format)[:-1]:
                 self._style = cast("Format", style)
             case ".format", _:
@@ -107,16 +109,16 @@ class Shell:
                 for command, meaning in _COMMANDS.items():
                     say(f"{command:<10} {meaning}")
             case _:
-                raise UsageError(f"no command {' '.join((name, *arguments))}", remedy="`.help` lists them.")
+                raise UsageError(f"no command {' '.join((name, *arguments))}", remedy="`.help` lists the commands.")
 
 
 def _read() -> str:
-    """One query or command, over as many lines as it takes."""
+    """Read one query, which may span several lines, or one command."""
     lines = [input(_PROMPT).strip()]
-    if command := _MEANT.get(lines[0].rstrip(";").lower()):
+    if command := _ALIASES.get(lines[0].rstrip(";").lower()):
         return command
     while lines[-1] and not lines[0].startswith(".") and not lines[-1].endswith(";"):
-        lines.append(input(_MORE).strip())
+        lines.append(input(_CONTINUATION_PROMPT).strip())
     return "\n".join(lines).strip()
 
 
@@ -126,19 +128,19 @@ def _history_file() -> Path:
 
 
 @contextlib.contextmanager
-def _line_editing(kept: Path) -> Iterator[None]:
-    """Completion, and the lines of earlier shells; a history that cannot be kept is no reason not to answer."""
-    readline.set_completer(lambda typed, place: (*completions(typed), None)[place])
+def _line_editing(history_file: Path) -> Iterator[None]:
+    """Enable completion and the lines of earlier shells. Errors with the history file are ignored."""
+    readline.set_completer(lambda typed, index: (*completions(typed), None)[index])
     readline.set_completer_delims(_DELIMITERS)
     is_libedit = "libedit" in (readline.__doc__ or "")
     readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")
-    readline.set_history_length(_KEPT_LINES)
+    readline.set_history_length(_HISTORY_LINES)
     with contextlib.suppress(OSError):
-        readline.read_history_file(kept)
+        readline.read_history_file(history_file)
     try:
         yield
     finally:
         with contextlib.suppress(OSError):
-            make_private_folder(kept.parent)
-            open_private(kept, "ab", follows_link=True).close()
-            readline.write_history_file(kept)
+            make_private_folder(history_file.parent)
+            open_private(history_file, "ab", follows_link=True).close()
+            readline.write_history_file(history_file)

@@ -1,8 +1,8 @@
-"""The one door to a terminal: what other people wrote is shown there and never obeyed.
+"""Escape control characters in everything that is written to a terminal, so that untrusted text cannot control it.
 
-Once `protect` was called, whatever is written to `sys.stdout` or `sys.stderr` goes through here if it is a terminal:
-answers, errors, warnings, what libraries say, tracebacks. Only `console` writes past it, since it makes commands to the
-terminal of its own; it shows the text between them escaped. Elsewhere, in files and pipes, data stays as it is.
+After `protect`, all text written to `sys.stdout` or `sys.stderr` is escaped where that is a terminal: results, errors,
+warnings, output of libraries, tracebacks. Only `console` bypasses this, because Rich sends control sequences of its
+own; it escapes the text between them. In files and pipes, data is left unchanged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _EscapingBuffer:
-    """The bytes of an `_EscapingStream`."""
+    """Binary buffer of an `_EscapingStream`."""
 
     def __init__(self, terminal: TextIO) -> None:
         self._terminal = terminal
@@ -39,11 +39,13 @@ class _EscapingBuffer:
 
 
 class _EscapingStream:
-    """A terminal to write to. It denies being one, so that no library sends it commands.
+    """Text stream that escapes what it writes to a terminal.
+
+    Its `isatty` returns False, so that no library sends control sequences.
 
     Attributes:
-        terminal: The stream behind it.
-        buffer: For bytes.
+        terminal: The wrapped stream.
+        buffer: The stream for bytes.
     """
 
     def __init__(self, terminal: TextIO) -> None:
@@ -66,9 +68,9 @@ class _EscapingStream:
 
 
 def protect() -> None:
-    """Put the door before each of this process's two outputs that is a terminal; more than once is fine.
+    """Replace `sys.stdout` and `sys.stderr` by escaping streams where they are terminals. Idempotent.
 
-    What the terminal's encoding does not have is escaped, too.
+    Characters that the terminal's encoding lacks are escaped, too.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -79,17 +81,17 @@ def protect() -> None:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether somebody looks at what is written to, or types what is read from, a standard stream."""
+    """Return whether a standard stream is connected to a terminal."""
     return stream is not None and (isinstance(stream, _EscapingStream) or stream.isatty())
 
 
 def console(*, stderr: bool) -> Console:
-    """Return a console for one of the two outputs."""
+    """Return a Rich console for stdout or stderr."""
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
 
     class EscapingConsole(Console):
-        """A console that escapes all text, and nothing of its own making."""
+        """Console that escapes text but keeps its own control sequences."""
 
         def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
             for segment in super().render(renderable, options):

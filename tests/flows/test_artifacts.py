@@ -133,7 +133,7 @@ def test_a_night_cancelled_in_prefect_stops_at_once_and_can_be_resumed(
     client.set_flow_run_state(flow_runs(client, run_id)[name].id, Cancelling())
     _, stderr = endless.communicate(timeout=40)
     assert endless.returncode == 130, stderr
-    assert f"cancelled in Prefect, and stopped at once; go on with: overnight resume {run_id}" in stderr
+    assert f"cancelled in Prefect, and stopped at once; continue with: overnight resume {run_id}" in stderr
     assert containers(run_id) == []
     state = flow_runs(client, run_id)[name].state
     assert (state.name, state.message) == (

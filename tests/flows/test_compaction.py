@@ -61,11 +61,11 @@ def test_the_command_compacts_one_run_or_all_except_runs_under_way(tmp_path: Pat
         grow(files, 2)
     done = call(["compact", runs[0].run_id], tmp_path)
     assert (done.returncode, done.stdout) == (0, "")
-    assert "3 folders became one" in done.stderr
+    assert "merged 3 folders into one" in done.stderr
     with run_lock(runs[1]):
         done = call(["compact"], tmp_path)
         assert done.returncode == 0
         assert "nothing to do" in done.stderr
-        assert "left alone: run 20260101-0001-toy-aaaa is under way" in done.stderr
+        assert "skipped: run 20260101-0001-toy-aaaa is under way" in done.stderr
         assert call(["compact", runs[1].run_id], tmp_path).returncode == 2
     assert [len(files.blocks()) for files in runs] == [1, 3, 1]

@@ -145,7 +145,7 @@ def test_the_services_start_find_each_other_and_stop_on_request(tmp_path: Path):
             get_client(sync_client=True) as client,
             Service("worker", tmp_path, port) as worker,
         ):
-            worker.wait_for(lambda: "nights are spent from now on" in worker.log.read_text())
+            worker.wait_for(lambda: "running scheduled nights" in worker.log.read_text())
             worker.wait_for(lambda: any(pool.name == POOL and _is_ready(pool) for pool in client.read_work_pools()))
         assert worker.process.returncode in (0, -signal.SIGTERM), worker.log.read_text()
     assert server.process.returncode in (0, -signal.SIGTERM), server.log.read_text()

@@ -1,4 +1,4 @@
-"""The `overnight` command as its users call it: a process, its streams, its exit code."""
+"""Fixtures that run the `overnight` command as a process, as users do."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 def finished_history(
     tmp_path_factory: pytest.TempPathFactory, shared_folder: Path, prefect_api: str, sandbox_image: str
 ) -> tuple[Path, str]:
-    """A history with one short run on the toy problem, and the run's id; spent once for all test processes."""
+    """A history with one short run on the toy problem, and the run's id; the night runs once for all test processes."""
     finished = shared_folder / "finished-history"
     with FileLock(f"{finished}.lock"):
         if not finished.exists():
-            _spend_night(tmp_path_factory.mktemp("spent") / "history", prefect_api, sandbox_image).rename(finished)
+            _run_night(tmp_path_factory.mktemp("finished") / "history", prefect_api, sandbox_image).rename(finished)
     history = tmp_path_factory.mktemp("history")
     shutil.copytree(finished, history, symlinks=True, dirs_exist_ok=True)
     (run,) = (history / "runs").iterdir()
     return history, run.name
 
 
-def _spend_night(history: Path, prefect_api: str, sandbox_image: str) -> Path:
+def _run_night(history: Path, prefect_api: str, sandbox_image: str) -> Path:
     toy = Path(__file__).parents[2] / "specifications/toy.py"
     sets = ["--set", f"sandbox.image={sandbox_image}", "--confirm", "best"]
     done = call(["run", str(toy), "--generations", "3", "--seed", "1", *sets], history, PREFECT_API_URL=prefect_api)
@@ -40,11 +40,12 @@ def _spend_night(history: Path, prefect_api: str, sandbox_image: str) -> Path:
 
 @pytest.fixture
 def overnight(finished_history: tuple[Path, str]) -> Command:
-    """Runs a command on that history."""
+    """A function that runs a command on that history."""
     return lambda *arguments, **environment: call(list(arguments), finished_history[0], **environment)
 
 
 def call(arguments: list[str], history: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run an `overnight` command in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "flows.cli.main", *arguments],
         env={**os.environ, "OVERNIGHT_HISTORY": str(history), **environment},

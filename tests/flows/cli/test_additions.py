@@ -1,4 +1,4 @@
-"""A problem with files of its own, from its check to a resumed night."""
+"""Problems with additional files and packages, from `check` to a resumed night."""
 
 from __future__ import annotations
 
@@ -49,28 +49,29 @@ def problem(tmp_path: Path) -> Path:
 
 
 def remove_image(name: str) -> None:
+    """Remove the image that was built for the problem."""
     client = docker.from_env()
     client.images.remove(name)
     client.close()
 
 
-def test_a_run_goes_on_with_the_files_it_was_begun_with(overnight: Command, prefect_api: str, problem: Path):
+def test_a_resumed_run_uses_the_files_that_it_was_started_with(overnight: Command, prefect_api: str, problem: Path):
     loaded = load_problem(problem)
     create_run(loaded, problem, problem.parent / "history", seed=1)
     (problem.parent / "target.txt").write_text("1000\n")
     (problem.parent / "measure.py").unlink()
-    places = {"OVERNIGHT_HISTORY": str(problem.parent / "history"), "PREFECT_API_URL": prefect_api}
-    done = overnight("resume", "last", "--generations", "1", **places)
+    environment = {"OVERNIGHT_HISTORY": str(problem.parent / "history"), "PREFECT_API_URL": prefect_api}
+    done = overnight("resume", "last", "--generations", "1", **environment)
     remove_image(image_of(loaded))
     assert done.returncode == 0, done.stderr
-    assert "warning: measure.py, target.txt changed since the run was begun" in " ".join(done.stderr.split())
-    best = overnight("sql", "SELECT min(start_score), max(best_score) FROM runs", "--format", "csv", **places)
+    assert "warning: measure.py, target.txt changed since the run was started" in " ".join(done.stderr.split())
+    best = overnight("sql", "SELECT min(start_score), max(best_score) FROM runs", "--format", "csv", **environment)
     start, found = best.stdout.splitlines()[1].split(",")
     assert float(start) == -9
     assert -9 <= float(found) <= 0
 
 
-def test_a_file_that_is_not_there_is_said_before_anything_is_run(overnight: Command, problem: Path):
+def test_a_missing_file_is_reported_before_anything_runs(overnight: Command, problem: Path):
     (problem.parent / "target.txt").unlink()
     history = problem.parent / "history"
     done = overnight("run", str(problem), "--generations", "1", OVERNIGHT_HISTORY=str(history))
@@ -79,15 +80,13 @@ def test_a_file_that_is_not_there_is_said_before_anything_is_run(overnight: Comm
     assert not history.exists()
 
 
-def test_a_package_that_is_not_there_is_said_before_anything_is_written(
-    overnight: Command, problem: Path, tmp_path: Path
-):
+def test_a_missing_package_is_reported_before_anything_is_written(overnight: Command, problem: Path, tmp_path: Path):
     problem.write_text(
         SPECIFICATION.replace("# [tool.overnight]", '# dependencies = ["sciipy"]\n# [tool.overnight]', 1)
     )
     history = tmp_path / "history"
-    places = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "UV_FIND_LINKS": ""}
-    done = overnight("run", str(problem), "--generations", "1", OVERNIGHT_HISTORY=str(history), **places)
+    environment = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "UV_FIND_LINKS": ""}
+    done = overnight("run", str(problem), "--generations", "1", OVERNIGHT_HISTORY=str(history), **environment)
     assert done.returncode == 2, done.stderr
     assert "cannot get wheels of sciipy for Python 3" in done.stderr
     assert "Correct `dependencies`" in done.stderr

@@ -1,4 +1,4 @@
-"""`overnight baseline`: what can be had without a model, computed in the sandbox."""
+"""`overnight baseline`: the score without a model, computed in the sandbox."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.problems import find, names
 from tests.flows.cli.conftest import call
 from tests.problems.library import execute, load
 
-SEARCHED = {
+RANDOM_SEARCHES = {
     "autocorrelation-inequality": {"STARTS": 1, "STEPS": 2000},
     "circle-packing-26": {"STARTS": 1},
     "circle-packing-32": {"STARTS": 1},
@@ -22,24 +22,24 @@ SEARCHED = {
     "matrix-multiplication": {"FEWEST": 24},
     "matrix-multiplication-4": {"FEWEST": 49},
 }
-"""Those that are found by chance, and how to have less in less time."""
+"""Baselines that are random searches, with smaller settings that make them quicker."""
 
 
 def computed(name: str, **smaller: int) -> float:
-    """The baseline on the training inputs."""
+    """Compute the baseline on the training inputs."""
     problem, program = load(name), execute(name)
     program.update(smaller)
-    scores = [program[problem.settings.known.baseline](*one.args) for one in problem.inputs["train"]]
+    scores = [program[problem.settings.known.baseline](*arguments.args) for arguments in problem.inputs["train"]]
     return sum(scores) if problem.settings.reducer == "sum" else sum(scores) / len(scores)
 
 
 @pytest.mark.parametrize("name", names())
-def test_what_can_be_had_without_a_model_is_computed_and_is_what_is_written_down(name: str):
+def test_the_computed_baseline_is_the_recorded_one(name: str):
     known = load(name).settings.known
     assert known.honesty is not None
     assert known.start is not None
-    found = computed(name, **SEARCHED.get(name, {}))
-    if name in SEARCHED:
+    found = computed(name, **RANDOM_SEARCHES.get(name, {}))
+    if name in RANDOM_SEARCHES:
         assert found <= known.honesty + 1e-4
         assert found - known.start > 0.6 * (known.honesty - known.start)
     else:
@@ -47,45 +47,45 @@ def test_what_can_be_had_without_a_model_is_computed_and_is_what_is_written_down
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SEARCHED)
-def test_in_all_its_time_it_finds_what_is_written_down(name: str):
+@pytest.mark.parametrize("name", RANDOM_SEARCHES)
+def test_a_full_random_search_finds_the_recorded_baseline(name: str):
     known = load(name).settings.known
     assert computed(name) == pytest.approx(known.honesty, rel=0.003)
 
 
 @pytest.mark.docker
-def test_it_is_told_for_each_split_beside_the_start_program(tmp_path: Path, sandbox_image: str):
+def test_the_baseline_of_each_split_is_shown_next_to_the_start_program(tmp_path: Path, sandbox_image: str):
     done = call(["baseline", "automl-zero", "--image", sandbox_image], tmp_path)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines() if line.strip()]
-    told = {(line[0], line[1]): line for line in lines if line[0] in ("train", "validation", "held_out")}
-    assert len(told) == 6
-    assert told["train", "start"][3] == "-0.375581"
-    assert told["train", "without"][5] == "8.38145"
-    assert float(told["held_out", "without"][5]) > 4 > float(told["held_out", "start"][3])
-    assert "written down: 8.3814" in done.stderr
+    shown = {(line[0], line[1]): line for line in lines if line[0] in ("train", "validation", "held_out")}
+    assert len(shown) == 6
+    assert shown["train", "start"][3] == "-0.375581"
+    assert shown["train", "without"][5] == "8.38145"
+    assert float(shown["held_out", "without"][5]) > 4 > float(shown["held_out", "start"][3])
+    assert "recorded in the specification: 8.3814" in done.stderr
 
 
-def test_a_problem_without_one_says_what_is_known_and_how_to_add_one(tmp_path: Path):
+def test_a_problem_without_a_baseline_is_an_error_with_a_remedy(tmp_path: Path):
     toy = Path(__file__).parents[2] / "specifications/toy.py"
     done = call(["baseline", str(toy)], tmp_path)
     assert done.returncode == 2
-    assert "nothing computes" in done.stderr
+    assert "no function that computes a score without a model" in done.stderr
     assert "known.baseline" in done.stderr
 
 
-def test_a_baseline_that_is_not_there_is_refused(tmp_path: Path):
+def test_an_unknown_baseline_function_is_refused(tmp_path: Path):
     toy = Path(__file__).parents[2] / "specifications/toy.py"
     with pytest.raises(SpecificationError, match="no such function"):
         load_problem(toy, {"known": {"baseline": "missing"}})
 
 
-def test_the_interval_is_that_of_a_mean():
+def test_the_interval_is_the_mean_s():
     assert half_width((1.0, 3.0)) == pytest.approx(1.96)
     assert half_width((2.0, 2.0, 2.0)) == 0
 
 
-def test_what_is_known_of_the_file_s_inputs_is_not_said_of_others():
+def test_known_scores_are_dropped_for_other_inputs():
     known = load_problem(find("sorting-network"), {"inputs": [4]}).settings.known
     assert (known.best, known.honesty, known.proven) == (None, None, False)
     assert known.baseline == "largest_share"

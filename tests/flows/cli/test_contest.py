@@ -1,4 +1,4 @@
-"""`overnight compare --problem`: models compete on the same seeds, with equally many samples."""
+"""`overnight compare --problem`: models are compared on the same seeds, with equally many samples."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.provider import Provider
 
 @pytest.mark.docker
 @pytest.mark.prefect
-def test_each_model_has_the_same_seeds_and_samples_and_the_table_sets_them_apart(
+def test_each_model_gets_the_same_seeds_and_samples_and_a_row_in_the_table(
     toy: Path, tmp_path: Path, prefect_api: str, provider: Provider
 ):
     done = call(
         [
             *("compare", "--problem", str(toy), "--model", "openai/small", "--model", "builtin/mutate"),
             *("--api-base", provider.api_base, "--seeds", "1", "--samples", "6", "--set", "search.prompts=3"),
-            *("--set", "search.samples=2", "--write", str(tmp_path / "contest.html")),
+            *("--set", "search.samples=2", "--write", str(tmp_path / "comparison.html")),
         ],
         tmp_path / "history",
         PREFECT_API_URL=prefect_api,
@@ -29,7 +29,7 @@ def test_each_model_has_the_same_seeds_and_samples_and_the_table_sets_them_apart
     assert done.returncode == 0, done.stderr
     assert "openai/small" in done.stdout
     assert "builtin/mutate" in done.stdout
-    assert (tmp_path / "contest.html").exists()
+    assert (tmp_path / "comparison.html").exists()
     query = "SELECT settings::JSON->>'$.sampling.models[0].name' AS model, seed, samples FROM runs ORDER BY ALL"
     rows = json.loads(call(["sql", query, "--format", "json"], tmp_path / "history").stdout)
     assert [(row["model"], row["seed"], row["samples"]) for row in rows] == [
@@ -38,17 +38,17 @@ def test_each_model_has_the_same_seeds_and_samples_and_the_table_sets_them_apart
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--problem", "cap-set", "--model", "builtin/mutate"], "expected two models or more"),
         (["--model", "builtin/mutate"], "Add --problem"),
-        (["last", "--problem", "cap-set", "--model", "a", "--model", "b"], "takes none that are there"),
+        (["last", "--problem", "cap-set", "--model", "a", "--model", "b"], "cannot be combined with existing ones"),
         (["--problem", "cap-set", "--model", "a", "--model", "b", "--seeds", "0"], "--seeds"),
         (["--problem", "cap-set", "--model", "a", "--model", "b", "--samples", "0"], "--max-samples"),
     ],
 )
-def test_what_makes_no_sense_is_told(arguments: list[str], said: str, tmp_path: Path):
+def test_invalid_arguments_are_refused(arguments: list[str], message: str, tmp_path: Path):
     done = call(["compare", *arguments], tmp_path / "history")
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert not (tmp_path / "history").exists()

@@ -1,4 +1,4 @@
-"""A problem that is a directory, from its check to its best file."""
+"""A problem that is a directory, from `check` to its best file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HILL = Path(__file__).parents[2] / "specifications" / "hill"
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
 
-def test_check_says_what_evolves_and_what_scores_it(overnight: Command):
+def test_check_names_the_evolved_file_and_its_scoring(overnight: Command):
     done = overnight("check", str(HILL))
     assert done.returncode == 0, done.stderr
     assert "evolves climb.py, scored by 'height' of `python3 {program} {input}`" in done.stderr

@@ -1,4 +1,4 @@
-"""Bad input: what was expected, what was got, the next command; no traceback, the right exit code, nothing written."""
+"""Invalid input: a message with a remedy and the right exit code, no traceback, and nothing written."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ WRONG = {
     "an unknown command": (["rnu"], 2, "rnu"),
     "an unknown option": (["run", "cap-set", "--nights", "3"], 2, "--nights"),
     "an unknown problem": (["run", "cap-sett"], 2, "Did you mean cap-set?"),
-    "a file that is not there": (["run", "nowhere.py"], 2, "no file nowhere.py"),
+    "a missing file": (["run", "nowhere.py"], 2, "no file nowhere.py"),
     "an unknown setting": (["check", "cap-set", "--set", "limits.wal_s=1"], 2, "did you mean `limits.wall_s`?"),
     "a setting without value": (["check", "cap-set", "--set", "limits.wall_s"], 2, "key=value"),
     "a wrong value": (["check", "cap-set", "--set", "limits.wall_s=soon"], 2, "limits.wall_s"),
-    "inputs that are no JSON": (["run", "cap-set", "--inputs", "[8"], 2, "--inputs takes JSON"),
+    "inputs that are not JSON": (["run", "cap-set", "--inputs", "[8"], 2, "--inputs takes JSON"),
     "a setting and its table": (["check", "cap-set", "--set", "search=4", "--set", "search.islands=3"], 2, "only one"),
     "generations below one": (["run", "cap-set", "--generations", "0"], 2, "greater than or equal to 1"),
-    "a target that is no number": (["run", "cap-set", "--target", "nan"], 2, "--target: Input should be a finite"),
+    "a target that is not a number": (["run", "cap-set", "--target", "nan"], 2, "--target: Input should be a finite"),
     "a budget without end": (["run", "cap-set", "--budget", "inf"], 2, "--budget: Input should be a finite number"),
-    "a time that is none": (["run", "cap-set", "--until", "soon"], 2, "07:00"),
+    "an invalid time": (["run", "cap-set", "--until", "soon"], 2, "07:00"),
     "an address without model": (["run", "cap-set", "--api-base", "http://127.0.0.1:1"], 2, "Add --model"),
-    "a run that is not there": (["resume", "last"], 2, "overnight run"),
+    "a missing run": (["resume", "last"], 2, "overnight run"),
     "settings of a run that has its own": (["resume", "last", "--set", "search.islands=3"], 2, "keeps its models"),
-    "a command without what it needs": (["lineage"], 2, "`overnight lineage --help`"),
-    "a retry of no run": (["retry", "last"], 2, "overnight run"),
-    "a replay of no run": (["replay", "last"], 2, "overnight run"),
+    "a command without its argument": (["lineage"], 2, "`overnight lineage --help`"),
+    "a retry without a run": (["retry", "last"], 2, "overnight run"),
+    "a replay without a run": (["replay", "last"], 2, "overnight run"),
     "a history with a key": (["runs", "--history", "s3://id:secret@bucket/history"], 2, "AWS_SECRET_ACCESS_KEY"),
-    "a history nowhere": (["runs", "--history", "nonsense://bucket/history"], 2, "s3://bucket/prefix"),
+    "a history with an unknown scheme": (["runs", "--history", "nonsense://bucket/history"], 2, "s3://bucket/prefix"),
     "a store without package": (["runs", "--history", "sftp://there/history"], 3, "paramiko"),
     "a store that does not answer": (
         ["run", "cap-set", "--history", "s3://bucket/x?endpoint_override=127.0.0.1:9&scheme=http"],
         3,
         "does not answer",
     ),
-    "a program that is not there": (["show", "abc"], 2, "no program"),
+    "a missing program": (["show", "abc"], 2, "no program"),
     "SQL that is wrong": (["sql", "SELEC 1"], 1, "syntax error"),
     "SQL that writes": (["sql", "CREATE TABLE x AS SELECT 1"], 1, "read-only"),
     "SQL that reads other files": (["sql", "SELECT * FROM read_text('/etc/hostname')"], 1, "refused"),
-    "no built-in model of that name": (["run", "cap-set", "--model", "builtin/mutat"], 2, "There is builtin/mutate"),
+    "an unknown built-in model": (["run", "cap-set", "--model", "builtin/mutat"], 2, "There is builtin/mutate"),
     "a model without a provider": (["check", "cap-set", "--model", "claude"], 2, "like openai/gpt-5-mini"),
-    "a run where a program belongs": (["explain", "last"], 2, "overnight best last"),
+    "a run instead of a program": (["explain", "last"], 2, "overnight best last"),
     "no key": (["run", "cap-set", "--model", "groq/some-model"], 3, "export GROQ_API_KEY"),
     "an empty key": (["run", "cap-set", "--model", "openai/gpt-5-mini"], 3, "export OPENAI_API_KEY"),
     "a budget without model": (["check", "cap-set", "--budget", "5"], 2, "Add --model"),
@@ -55,7 +55,7 @@ WRONG = {
         2,
         "input_usd",
     ),
-    "no key to ask with": (["check", "cap-set", "--model", "groq/some-model"], 3, "export GROQ_API_KEY"),
+    "no key for a check": (["check", "cap-set", "--model", "groq/some-model"], 3, "export GROQ_API_KEY"),
     "a batch for a provider without": (
         ["run", "cap-set", "--batch", "--model", "groq/x"],
         2,
@@ -64,26 +64,30 @@ WRONG = {
     "a batch for the built-in model": (["run", "cap-set", "--batch"], 2, "create a batch for builtin"),
     "no engine": (["check", "cap-set"], 3, "make setup"),
     "no image": (["check", "cap-set", "--set", "sandbox.image=nowhere"], 3, "make setup"),
-    "no such image to run in": (["run", "cap-set", "--image", "cuda:13"], 3, "docker pull"),
-    "no such image to schedule": (["schedule", "cap-set", "--cron", "0 22 * * *", "--image", "cuda:13"], 3, "cuda:13"),
-    "no such runtime to run in": (["run", "cap-set", "--runtime", "nosuch"], 3, "; it has "),
-    "no such runtime to check in": (["check", "cap-set", "--runtime", "nosuch"], 3, "runsc install"),
-    "no such runtime to schedule": (["schedule", "cap-set", "--cron", "0 22 * * *", "--runtime", "no"], 3, "'no'"),
+    "an unknown image for a run": (["run", "cap-set", "--image", "cuda:13"], 3, "docker pull"),
+    "an image to schedule": (
+        ["schedule", "cap-set", "--cron", "0 22 * * *", "--image", "cuda:13"],
+        3,
+        "cuda:13",
+    ),
+    "an unknown runtime for a run": (["run", "cap-set", "--runtime", "nosuch"], 3, "; it has "),
+    "an unknown runtime for a check": (["check", "cap-set", "--runtime", "nosuch"], 3, "runsc install"),
+    "an unknown runtime to schedule": (["schedule", "cap-set", "--cron", "0 22 * * *", "--runtime", "no"], 3, "'no'"),
 }
 
-SURROUNDINGS = {"no engine": {"DOCKER_HOST": "unix:///nowhere.sock"}, "an empty key": {"OPENAI_API_KEY": ""}}
+ENVIRONMENT = {"no engine": {"DOCKER_HOST": "unix:///nowhere.sock"}, "an empty key": {"OPENAI_API_KEY": ""}}
 
 NO_SERVER = "http://127.0.0.1:9/api"
-"""Of Prefect: with it none is started, and none is needed for what is refused before a night."""
+"""Prefect API URL where no server answers; for commands that are refused before they need one."""
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_an_error_says_what_is_wrong_and_what_to_do(case: str, tmp_path: Path):
-    arguments, code, said = WRONG[case]
+def test_an_error_has_a_message_and_a_remedy(case: str, tmp_path: Path):
+    arguments, code, message = WRONG[case]
     history = tmp_path / "history"
-    done = call(arguments, history, **SURROUNDINGS.get(case, {}))
+    done = call(arguments, history, **ENVIRONMENT.get(case, {}))
     assert done.returncode == code, done.stderr
-    assert said in done.stderr
+    assert message in done.stderr
     assert done.stderr.startswith("overnight: error: ") or "\novernight: error: " in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
@@ -93,7 +97,7 @@ def test_an_error_says_what_is_wrong_and_what_to_do(case: str, tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.docker
 @pytest.mark.prefect
-def test_a_provider_that_is_not_there_is_waited_for_and_told_in_words(tmp_path: Path, toy: Path, prefect_api: str):
+def test_a_night_pauses_while_the_provider_is_unavailable(tmp_path: Path, toy: Path, prefect_api: str):
     model = [
         "--model",
         "openai/test",
@@ -111,7 +115,7 @@ def test_a_provider_that_is_not_there_is_waited_for_and_told_in_words(tmp_path: 
 
 @pytest.mark.docker
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ("return 1 / 0", "crashed: ZeroDivisionError"),
         ("return None", "has no score"),
@@ -119,7 +123,7 @@ def test_a_provider_that_is_not_there_is_waited_for_and_told_in_words(tmp_path: 
     ],
 )
 def test_a_start_program_without_a_score_is_refused_before_anything_is_spent(
-    toy: Path, tmp_path: Path, body: str, said: str
+    toy: Path, tmp_path: Path, body: str, message: str
 ):
     wrong = tmp_path / "wrong.py"
     wrong.write_text(toy.read_text().replace("return offset + 1.0", body).replace("wall_s = 2", "wall_s = 1"))
@@ -127,14 +131,14 @@ def test_a_start_program_without_a_score_is_refused_before_anything_is_spent(
         ["run", str(wrong), "--generations", "1", "--seed", "1"], tmp_path / "history", PREFECT_API_URL=NO_SERVER
     )
     assert done.returncode == 2, done.stderr
-    assert said in done.stderr
+    assert message in done.stderr
     assert "overnight check" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "history").exists()
 
 
 @pytest.mark.docker
-def test_a_module_that_lies_beside_and_is_not_named_is_told_from_a_package(toy: Path, tmp_path: Path):
+def test_a_missing_module_beside_the_file_is_distinguished_from_a_missing_package(toy: Path, tmp_path: Path):
     wrong = tmp_path / "wrong.py"
     wrong.write_text(toy.read_text().replace("import funsearch", "import beside\nimport funsearch"))
     (tmp_path / "beside.py").write_text("")
@@ -147,7 +151,7 @@ def test_the_version_is_the_package_s(tmp_path: Path):
     assert call(["--version"], tmp_path).stdout.strip() == version("overnight")
 
 
-def test_a_reader_that_closes_the_pipe_is_no_error(tmp_path: Path):
+def test_a_closed_pipe_is_not_an_error(tmp_path: Path):
     done = subprocess.run(
         f"{sys.executable} -m flows.cli.main sql 'SELECT * FROM range(300000)' --format csv | head -1",
         shell=True,

@@ -1,4 +1,4 @@
-"""`overnight check --model`: a few real prompts, and what a night will bring and cost."""
+"""`overnight check --model`: a few real prompts and the estimate of a night."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.flows.cli.conftest import call
 from tests.provider import Answer, Provider, default_response
 
 
-def test_what_comes_first_ends_the_night():
+def test_the_first_stop_condition_ends_the_night():
     assert forecast(2.0, 0.01, seconds=100, budget=None).samples == 200
     assert forecast(2.0, 0.01, seconds=100, budget=1.0).ends_by == "budget"
     assert forecast(2.0, 0.01, seconds=100, budget=1.0).seconds == 50
@@ -31,19 +31,19 @@ def completion(**more: Any) -> Completion:
     return Completion(0, 0, "", text="x", model="x", finish_reason="stop", asked_at=datetime.now(UTC), **more)
 
 
-def answers(model: Model, *, together: int = 1, seconds: float = 2.0, usd: float | None = 0.003) -> Probe:
+def result(model: Model, *, together: int = 1, seconds: float = 2.0, usd: float | None = 0.003) -> Probe:
     return Probe(model, (completion(tokens_in=1000, tokens_out=500, latency_s=seconds, cost_usd=usd),), (), together)
 
 
-def test_samples_of_one_prompt_share_what_it_costs():
+def test_samples_of_one_prompt_share_its_cost():
     model = Model(name="openai/x", input_usd=1.0, output_usd=4.0)
-    assert mean_usd_per_sample([answers(model)]) == pytest.approx(0.003)
-    assert mean_usd_per_sample([answers(model, together=4)]) == pytest.approx(0.00025 + 0.002)
+    assert mean_usd_per_sample([result(model)]) == pytest.approx(0.003)
+    assert mean_usd_per_sample([result(model, together=4)]) == pytest.approx(0.00025 + 0.002)
 
 
-def test_a_price_that_is_not_known_is_not_made_up():
+def test_an_unknown_price_makes_the_cost_unknown():
     priced = Model(name="openai/x", input_usd=1.0, output_usd=4.0)
-    assert mean_usd_per_sample([answers(priced), answers(Model(name="openai/nowhere"), usd=None)]) is None
+    assert mean_usd_per_sample([result(priced), result(Model(name="openai/nowhere"), usd=None)]) is None
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def test_a_price_that_is_not_known_is_not_made_up():
         (Model(name="openai/x", tpm=9000), 1, 0.1),
     ],
 )
-def test_the_pace_is_that_of_requests_in_flight_or_of_the_limits_a_minute(model: Model, together: int, rate: float):
-    probes = [answers(model, together=together)]
+def test_the_rate_follows_from_requests_in_flight_or_rate_limits(model: Model, together: int, rate: float):
+    probes = [result(model, together=together)]
     assert samples_per_second(probes, Search(), Sampling(concurrency=8)) == pytest.approx(rate)
 
 
-def test_no_more_is_in_flight_than_a_generation_has():
-    probes = [answers(Model(name="openai/x"))]
+def test_requests_in_flight_are_limited_by_the_size_of_a_generation():
+    probes = [result(Model(name="openai/x"))]
     assert samples_per_second(probes, Search(prompts=2, samples=1), Sampling(concurrency=8)) == pytest.approx(1.0)
 
 
@@ -72,30 +72,30 @@ def check(toy: Path, provider: Provider, tmp_path: Path, *more: str) -> subproce
 
 
 @pytest.mark.docker
-def test_each_model_is_sent_a_few_prompts_after_its_cost_is_told(toy: Path, provider: Provider, tmp_path: Path):
-    def one_is_cut_short(number: int, request: dict) -> Answer:
+def test_the_highest_cost_is_printed_before_a_model_is_sent_prompts(toy: Path, provider: Provider, tmp_path: Path):
+    def cut_one_short(number: int, request: dict) -> Answer:
         answer = default_response(request, number)
         if number == 1:
             answer["choices"][0] |= {"message": {"role": "assistant", "content": "Well,"}, "finish_reason": "length"}
         return Answer(answer)
 
-    provider.script = one_is_cut_short
+    provider.script = cut_one_short
     done = check(toy, provider, tmp_path, "--samples", "4", "--budget", "2", "--until", "8h")
     assert done.returncode == 0, done.stderr
     assert len(provider.requests) == 4
-    asked = re.search(r"openai/gpt-4o is asked 4 times as in a night, which costs \$(\S+) at most", done.stderr)
-    assert asked
+    announced = re.search(r"openai/gpt-4o is sent 4 prompts as in a night, which costs \$(\S+) at most", done.stderr)
+    assert announced
     cost = 4 * (100 * 2.5e-6 + 20 * 1e-5)
-    assert float(asked[1]) > cost
+    assert float(announced[1]) > cost
     assert f"{cost:.6f}" in done.stdout
-    assert "warning: 1 of 4 answers of openai/gpt-4o hold no program" in done.stderr
+    assert "warning: 1 of 4 completions of openai/gpt-4o hold no program" in done.stderr
     assert "sampling.max_tokens" in done.stderr
     assert re.search(r"night: about [\d,]+ samples in .*, \$2.00, ended by its budget", done.stderr)
     assert not (tmp_path / "history").exists()
 
 
 @pytest.mark.docker
-def test_a_wrong_key_is_told_after_one_request(toy: Path, provider: Provider, tmp_path: Path):
+def test_a_wrong_key_is_an_error_after_one_request(toy: Path, provider: Provider, tmp_path: Path):
     provider.script = lambda number, request: Answer({"error": {"message": "bad key"}}, status=401)
     done = check(toy, provider, tmp_path)
     assert done.returncode == 3

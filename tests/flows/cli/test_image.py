@@ -1,4 +1,4 @@
-"""An image and a runtime of the user's own, named on the command line."""
+"""The user's own image and runtime, named on the command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
 @pytest.fixture
 def own_image(sandbox_image: str) -> Iterator[str]:
-    """The sandbox image with a file that no other has."""
+    """A copy of the sandbox image with an additional file."""
     client = docker.from_env()
     name = f"overnight-test-own:{uuid.uuid4().hex[:12]}"
     recipe = f"FROM {sandbox_image}\nRUN [\"python3\", \"-c\", \"open('/opt/ten', 'w').write('10')\"]\n"
@@ -29,22 +29,23 @@ def own_image(sandbox_image: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def needs_it(toy: Path, tmp_path: Path) -> str:
+def image_dependent(toy: Path, tmp_path: Path) -> str:
+    """A specification that reads that file."""
     path = tmp_path / "needs.py"
     path.write_text(toy.read_text().replace("10.0", "float(open('/opt/ten').read())"))
     return str(path)
 
 
 @pytest.mark.slow
-def test_a_run_has_the_image_and_the_runtime_that_it_was_begun_with(
-    needs_it: str, own_image: str, tmp_path: Path, prefect_api: str
+def test_a_resumed_run_uses_the_image_and_runtime_that_it_was_started_with(
+    image_dependent: str, own_image: str, tmp_path: Path, prefect_api: str
 ):
     named = ["--image", own_image, "--runtime", "runc"]
-    assert "two runs agree" in call(["check", needs_it, *named], tmp_path).stderr
-    without = call(["run", needs_it, "--generations", "1", "--seed", "1"], tmp_path)
+    assert "two runs agree" in call(["check", image_dependent, *named], tmp_path).stderr
+    without = call(["run", image_dependent, "--generations", "1", "--seed", "1"], tmp_path)
     assert without.returncode == 2
     assert "/opt/ten" in without.stderr
-    for command in (["run", needs_it, "--seed", "1", *named], ["resume", "last"]):
+    for command in (["run", image_dependent, "--seed", "1", *named], ["resume", "last"]):
         done = call([*command, "--generations", "1"], tmp_path, PREFECT_API_URL=prefect_api)
         assert done.returncode == 0, done.stderr
     (row,) = json.loads(call(["sql", "FROM runs", "--format", "json"], tmp_path).stdout)
@@ -53,7 +54,7 @@ def test_a_run_has_the_image_and_the_runtime_that_it_was_begun_with(
     assert row["samples"] == 12
 
 
-def test_a_flag_wins_over_a_setting(overnight: Command, needs_it: str):
-    both = overnight("check", needs_it, "--set", "sandbox.image=nowhere", "--image", "elsewhere")
+def test_a_flag_wins_over_a_setting(overnight: Command, image_dependent: str):
+    both = overnight("check", image_dependent, "--set", "sandbox.image=nowhere", "--image", "elsewhere")
     assert both.returncode == 3
     assert "no image 'elsewhere'" in both.stderr

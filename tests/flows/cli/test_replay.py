@@ -1,4 +1,4 @@
-"""`overnight replay` says whether a run comes out the same, and if not, where first and why."""
+"""`overnight replay`: the repeated history is the same, or the first difference and its likely cause are shown."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.flows.cli.conftest import Command, call
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
 
-def altered(history: Path, column: str, value: object) -> str:
-    """Changes one scored program of the newest run in its file; its id."""
+def alter(history: Path, column: str, value: object) -> str:
+    """Change a column of one scored program in its file, and return the program's id."""
     for path in sorted(history.glob("runs/*/generations/*/programs.parquet")):
         table = pq.read_table(path)
         rows = table.to_pylist()
@@ -28,7 +28,7 @@ def altered(history: Path, column: str, value: object) -> str:
     raise AssertionError("no program was scored")
 
 
-def test_a_run_comes_out_the_same_and_nothing_is_left(
+def test_a_replayed_run_is_the_same_and_leaves_no_files(
     overnight: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -38,15 +38,15 @@ def test_a_run_comes_out_the_same_and_nothing_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_changed_in_the_files_is_told(finished_history: tuple[Path, str], tmp_path: Path):
+def test_a_changed_file_is_reported(finished_history: tuple[Path, str], tmp_path: Path):
     history = tmp_path / "altered"
     shutil.copytree(finished_history[0], history)
-    program = altered(history, "score", 0.125)
+    program = alter(history, "score", 0.125)
     done = call(["replay", "last", "--into", str(tmp_path / "again")], history)
     assert done.returncode == 1, done.stderr
-    assert "not the same" in done.stdout
+    assert "not the same history" in done.stdout
     assert f"program {program}" in done.stdout
     assert "score: 0.125, now " in done.stdout
     assert "likely   image and versions are the same as then" in done.stdout
     assert (tmp_path / "again" / "runs").exists()
-    assert "--history" in done.stderr, "it says where the repeated run is kept"
+    assert "--history" in done.stderr, "the place of the repeated run is printed"

@@ -1,4 +1,4 @@
-"""`overnight rescore`: what a run has kept, under another specification; the old run stays, the new one goes on."""
+"""`overnight rescore`: survivors are scored in a new run, which can continue; the old run is unchanged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WHERE new.run_id = ? AND new.generation = 1
 
 @pytest.fixture
 def history(finished_history: tuple[Path, str], tmp_path: Path) -> Path:
-    """A copy, so that a new run is in nobody's way."""
+    """A copy of the finished history, to which a new run may be added."""
     import shutil
 
     shutil.copytree(finished_history[0], tmp_path / "history")
@@ -31,11 +31,12 @@ def history(finished_history: tuple[Path, str], tmp_path: Path) -> Path:
 
 
 def newest(history: Path, old: RunFiles) -> RunFiles:
+    """Return the only other run of the history."""
     (new,) = [files for files in runs_in(history) if files.run_id != old.run_id]
     return new
 
 
-def test_kept_programs_are_scored_on_other_inputs_and_the_new_run_goes_on_from_them(history: Path, prefect_api: str):
+def test_survivors_are_scored_on_other_inputs_and_the_new_run_continues_from_them(history: Path, prefect_api: str):
     (old,) = runs_in(history)
     before = describe(old)
     done = call(["rescore", old.run_id, "--inputs", "[0, 1, 5]"], history)
@@ -43,8 +44,8 @@ def test_kept_programs_are_scored_on_other_inputs_and_the_new_run_goes_on_from_t
     assert describe(old) == before, "the old run is untouched"
     new = newest(history, old)
     pairs = Database(history).rows(_PAIRS, [new.run_id])
-    kept = {one.body for one in record.read_run_history(old).programs.values()}
-    assert {row["body"] for row in pairs} <= kept
+    survivors = {program.body for program in record.read_run_history(old).programs.values()}
+    assert {row["body"] for row in pairs} <= survivors
     assert len(pairs) == len({row["body"] for row in pairs}) > 0
     assert all(len(row["scores"]) == 3 for row in pairs if row["outcome"] == "scored")
     assert f"{len(pairs)} programs, {sum(row['score'] is not None for row in pairs)} scored" in done.stderr
@@ -56,10 +57,10 @@ def test_kept_programs_are_scored_on_other_inputs_and_the_new_run_goes_on_from_t
     done = call(["resume", new.run_id, "--generations", "1"], history, PREFECT_API_URL=prefect_api)
     assert done.returncode == 0, done.stderr
     rescored = {row["program_id"] for row in Database(history).rows("FROM programs WHERE generation = 1")}
-    asked = Database(history).rows(
+    parents = Database(history).rows(
         "SELECT unnest(parent_ids) AS parent FROM programs WHERE run_id = ? AND generation = 2", [new.run_id]
     )
-    assert {row["parent"] for row in asked} & rescored, "models are shown what was kept"
+    assert {row["parent"] for row in parents} & rescored, "prompts show the survivors"
     done = call(["report", new.run_id, "--write", str(history / "report.html")], history)
     assert done.returncode == 0, done.stderr
     assert f"overnight rescore {old.run_id} " in (history / "report.html").read_text()
@@ -67,7 +68,7 @@ def test_kept_programs_are_scored_on_other_inputs_and_the_new_run_goes_on_from_t
     assert "the same history" in done.stdout, done.stdout + done.stderr
 
 
-def test_a_changed_file_scores_them_otherwise(history: Path, toy: Path, tmp_path: Path):
+def test_survivors_are_scored_under_a_changed_file(history: Path, toy: Path, tmp_path: Path):
     (old,) = runs_in(history)
     changed = tmp_path / "toy.py"
     changed.write_text(toy.read_text().replace("- 10.0", "- 20.0"))
@@ -83,15 +84,17 @@ def test_a_changed_file_scores_them_otherwise(history: Path, toy: Path, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["rescore", "last", "cap-set"], "the run evolved guess(offset), and here it is priority("),
         (["rescore", "last", "--inputs", "[[1, 2, 3]]", "--set", "limits.wal_s=1"], "did you mean"),
-        (["rescore", "last", "--most", "0"], "--most takes a number from 1"),
+        (["rescore", "last", "--most", "0"], "--most: expected 1 or more"),
     ],
 )
-def test_what_does_not_fit_is_told_before_anything_is_written(overnight: Command, arguments: list[str], said: str):
+def test_invalid_arguments_are_refused_before_anything_is_written(
+    overnight: Command, arguments: list[str], message: str
+):
     done = overnight(*arguments)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr

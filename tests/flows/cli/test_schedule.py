@@ -1,4 +1,4 @@
-"""Schedules, on a real Prefect server: made, listed, changed, removed, and refused where they are wrong."""
+"""Schedules on a real Prefect server: created, listed, changed, removed, and refused if invalid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.prefect
 
 @pytest.fixture
 def scheduled(toy: Path, tmp_path: Path, prefect: str, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Schedules the toy problem under a name of the test's own, and removes that at its end."""
+    """A name and a function that schedules the toy problem under it; the schedule is removed after the test."""
     name = tmp_path.name.replace("_", "-")
 
     def schedule(*more: str) -> tuple[int, str]:
@@ -29,6 +29,7 @@ def scheduled(toy: Path, tmp_path: Path, prefect: str, capsys: pytest.CaptureFix
 
 
 def deployment(name: str) -> Any:
+    """Return the Prefect deployment of a schedule."""
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
@@ -37,26 +38,26 @@ def deployment(name: str) -> Any:
 
 def test_a_schedule_is_a_deployment_that_names_its_flow_by_module(scheduled: Any, toy: Path, tmp_path: Path):
     name, schedule = scheduled
-    code, said = schedule("--until", "07:00", "--time-zone", "Europe/Stockholm", "--budget", "5", "--seed", "3")
+    code, output = schedule("--until", "07:00", "--time-zone", "Europe/Stockholm", "--budget", "5", "--seed", "3")
     assert code == 0
-    assert "22:00 CE" in said
-    made = deployment(name)
-    assert made.entrypoint == "flows.scheduled.night"
-    assert made.schedules[0].schedule.cron == "0 22 * * 1-5"
-    assert made.schedules[0].schedule.timezone == "Europe/Stockholm"
-    assert made.parameters["rules"] == {"budget_usd": 5.0}
-    assert made.parameters["deadline"] == {"until": "07:00", "time_zone": "Europe/Stockholm"}
-    assert made.parameters["start"] == {"problem": str(toy), "settings": {}, "seed": 3, "accepted": []}
-    assert made.parameters["history"] == str(tmp_path)
+    assert "22:00 CE" in output
+    created = deployment(name)
+    assert created.entrypoint == "flows.scheduled.night"
+    assert created.schedules[0].schedule.cron == "0 22 * * 1-5"
+    assert created.schedules[0].schedule.timezone == "Europe/Stockholm"
+    assert created.parameters["rules"] == {"budget_usd": 5.0}
+    assert created.parameters["deadline"] == {"until": "07:00", "time_zone": "Europe/Stockholm"}
+    assert created.parameters["start"] == {"problem": str(toy), "settings": {}, "seed": 3, "accepted": []}
+    assert created.parameters["history"] == str(tmp_path)
 
 
-def test_nights_are_kept_apart_by_the_runs_lock_and_no_limit_of_prefects(scheduled: Any):
+def test_overlapping_nights_are_prevented_by_the_run_lock_and_not_by_prefect(scheduled: Any):
     name, schedule = scheduled
     schedule()
-    assert deployment(name).global_concurrency_limit is None, "it ends a night whose server was away"
+    assert deployment(name).global_concurrency_limit is None, "a limit would end nights whose server was unavailable"
 
 
-def test_schedules_are_listed_with_what_ends_their_nights(scheduled: Any, capsys: pytest.CaptureFixture[str]):
+def test_schedules_are_listed_with_their_stop_conditions(scheduled: Any, capsys: pytest.CaptureFixture[str]):
     name, schedule = scheduled
     schedule("--until", "7h", "--total-budget", "20", "--time-zone", "UTC")
     assert run(["schedules"]) == 0
@@ -74,7 +75,7 @@ def test_a_schedule_is_paused_and_resumed(scheduled: Any):
     assert not deployment(name).paused
 
 
-def test_a_change_leaves_the_rest_as_it_was(scheduled: Any):
+def test_a_change_keeps_the_other_parameters(scheduled: Any):
     name, schedule = scheduled
     schedule("--until", "07:00", "--time-zone", "UTC", "--budget", "5")
     before = deployment(name).parameters
@@ -84,21 +85,22 @@ def test_a_change_leaves_the_rest_as_it_was(scheduled: Any):
     assert after.parameters == before | {"rules": {"budget_usd": 5.0, "max_tokens": 9}}
 
 
-def test_a_removed_schedule_leaves_the_run_and_says_how_to_go_on(
+def test_removing_a_schedule_keeps_the_run_and_prints_how_to_continue(
     scheduled: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     name, schedule = scheduled
     schedule()
-    made = deployment(name)
-    begin_a_night(made.id)
+    created = deployment(name)
+    start_night(created.id)
     assert run(["schedules", "remove", name]) == 0
-    run_id = made.parameters["run_id"]
-    assert f"its run stays: overnight resume {run_id} --history {tmp_path}" in capsys.readouterr().err
+    run_id = created.parameters["run_id"]
+    assert f"its run stays, continue it with: overnight resume {run_id} --history {tmp_path}" in capsys.readouterr().err
     assert run(["schedules", "pause", name]) == 2
     assert f"no schedule '{name}'" in capsys.readouterr().err
 
 
-def begin_a_night(deployment_id: Any) -> None:
+def start_night(deployment_id: Any) -> None:
+    """Create a running flow run of a deployment."""
     from prefect.client.orchestration import get_client
     from prefect.states import Running
 
@@ -106,50 +108,48 @@ def begin_a_night(deployment_id: Any) -> None:
         client.create_flow_run_from_deployment(deployment_id, state=Running())
 
 
-def test_a_schedule_that_is_removed_before_its_first_night_leaves_no_run(
-    scheduled: Any, capsys: pytest.CaptureFixture[str]
-):
+def test_removing_a_schedule_before_its_first_night_leaves_no_run(scheduled: Any, capsys: pytest.CaptureFixture[str]):
     name, schedule = scheduled
     schedule()
     assert run(["schedules", "remove", name]) == 0
-    assert "none of its nights had begun" in capsys.readouterr().err
+    assert "none of its nights had started" in capsys.readouterr().err
 
 
-def test_a_name_is_taken_once(scheduled: Any):
+def test_a_name_can_be_used_once(scheduled: Any):
     name, schedule = scheduled
     schedule()
-    code, said = schedule()
+    code, error = schedule()
     assert code == 2
-    assert f"overnight schedules remove {name}" in said
+    assert f"overnight schedules remove {name}" in error
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--cron", "0 22 * *"], "--cron '0 22 * *'"),
-        (["--time-zone", "Nowhere"], "there is no zone 'Nowhere'"),
-        (["--until", "2099-01-01T07:00"], "comes once, not every night"),
+        (["--time-zone", "Nowhere"], "unknown time zone 'Nowhere'"),
+        (["--until", "2099-01-01T07:00"], "occurs once, not every night"),
         (["--until", "soon"], "--until takes a time"),
         (["--budget", "-1"], "--budget"),
     ],
 )
-def test_what_is_wrong_is_refused_before_anything_is_made(scheduled: Any, flags: list[str], said: str):
+def test_invalid_flags_are_refused_before_anything_is_created(scheduled: Any, flags: list[str], message: str):
     code, error = scheduled[1](*flags)
     assert code == 2
-    assert said in error
+    assert message in error
 
 
-def test_without_a_server_the_error_says_how_to_have_one(
+def test_without_a_server_the_error_names_the_command_that_starts_one(
     toy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(flows.prefect_server.embedded, "DEFAULT_PORT", free_port())
     assert run(["schedule", str(toy), "--cron", "0 22 * * *"]) == 3
-    said = capsys.readouterr().err
-    assert "none answers" in said
-    assert "overnight serve" in said
+    error = capsys.readouterr().err
+    assert "none answers" in error
+    assert "overnight serve" in error
 
 
-def test_addresses_to_tell_are_kept_as_a_secret_apart_from_the_parameters(scheduled: Any, prefect: str):
+def test_notified_addresses_are_stored_as_a_secret_and_not_in_the_parameters(scheduled: Any, prefect: str):
     import httpx
     from prefect.blocks.system import Secret
 
@@ -172,7 +172,7 @@ def test_addresses_to_tell_are_kept_as_a_secret_apart_from_the_parameters(schedu
         Secret.load(notices["secret"])
 
 
-def test_an_address_of_no_service_is_refused(scheduled: Any):
+def test_an_address_of_an_unknown_service_is_refused(scheduled: Any):
     code, error = scheduled[1]("--notify", "nosuch://x")
     assert code == 2
     assert "of no service" in error

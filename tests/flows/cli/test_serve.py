@@ -1,4 +1,4 @@
-"""`overnight serve`: a server of its own that plans the nights which are scheduled, and has pages; it spends them."""
+"""`overnight serve`: it starts a Prefect server that plans scheduled nights and has a UI, and runs these nights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.prefect
 
 
 class Serving(NamedTuple):
-    """An `overnight serve`: its server's address, and its process."""
+    """A running `overnight serve`: the address of its server, and its process."""
 
     address: str
     process: subprocess.Popen[str]
@@ -37,13 +37,13 @@ class Serving(NamedTuple):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, migrated_database: MigratedDatabase) -> Path:
-    """Prefect's folder."""
+    """The folder that is used as PREFECT_HOME."""
     return migrated_database.home(tmp_path_factory.mktemp("prefect"))
 
 
 @pytest.fixture(scope="module")
 def served(home: Path) -> Iterator[Serving]:
-    """One for all tests; the last one ends it."""
+    """An `overnight serve` that all tests share; the last test ends it."""
     port = free_port()
     own = {"PREFECT_API_URL": "", "PREFECT_HOME": str(home), "PREFECT_WORKER_QUERY_SECONDS": "1"}
     serving = subprocess.Popen(
@@ -54,25 +54,25 @@ def served(home: Path) -> Iterator[Serving]:
     )
     assert serving.stderr is not None
     try:
-        said = serving.stderr.readline()
-        assert f"http://127.0.0.1:{port};" in said
+        message = serving.stderr.readline()
+        assert f"http://127.0.0.1:{port};" in message
         yield Serving(f"http://127.0.0.1:{port}", serving)
     finally:
         serving.send_signal(signal.SIGINT)
         serving.communicate(timeout=60)
 
 
-def test_what_is_scheduled_is_planned_and_the_pages_are_there(served: Serving, home: Path, toy: Path, tmp_path: Path):
+def test_scheduled_nights_are_planned_and_the_pages_answer(served: Serving, home: Path, toy: Path, tmp_path: Path):
     with urllib.request.urlopen(served.address, timeout=20) as page:
         assert "<html" in page.read().decode()
-    assert (home / "overnight-pages").is_dir(), "and nothing is unpacked into the environment"
+    assert (home / "overnight-pages").is_dir(), "the pages are not unpacked into the environment"
     schedule(served, toy, tmp_path, name="planned")
     with client_of(served) as client:
         wait_until(lambda: bool(client.read_flow_runs()))
         assert all(night.state is not None and night.state.is_scheduled() for night in client.read_flow_runs())
 
 
-def test_a_server_that_is_killed_is_started_again_at_the_same_address(served: Serving):
+def test_a_killed_server_is_restarted_at_the_same_address(served: Serving):
     killed = server_of(served.process)
     os.kill(killed, signal.SIGKILL)
     wait_until(lambda: server_of(served.process) not in (0, killed))
@@ -81,7 +81,7 @@ def test_a_server_that_is_killed_is_started_again_at_the_same_address(served: Se
 
 
 @pytest.mark.slow
-def test_a_server_that_ends_again_and_again_ends_what_serves_it_with_a_message(tmp_path: Path):
+def test_serve_ends_with_a_message_if_its_server_ends_too_often(tmp_path: Path):
     own = {"PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path)}
     serving = subprocess.Popen(
         [sys.executable, "-m", "flows.cli.main", "serve", "--port", str(free_port())],
@@ -96,26 +96,24 @@ def test_a_server_that_ends_again_and_again_ends_what_serves_it_with_a_message(t
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.1)
-    said = serving.stderr.read()
-    assert serving.returncode == 3, said
-    assert said.count("is started again") == RESTARTS
-    assert "Prefect's server has ended too often" in said
-    assert "Traceback" not in said, said
+    output = serving.stderr.read()
+    assert serving.returncode == 3, output
+    assert output.count("is started again") == RESTARTS
+    assert "Prefect's server has ended too often" in output
+    assert "Traceback" not in output, output
 
 
 @pytest.mark.docker
-def test_a_night_under_way_finishes_its_generation_when_ctrl_c_ends_what_serves_it(
-    served: Serving, toy: Path, tmp_path: Path
-):
-    schedule(served, toy, tmp_path, name="spent")
+def test_running_nights_finish_their_generation_after_ctrl_c(served: Serving, toy: Path, tmp_path: Path):
+    schedule(served, toy, tmp_path, name="interrupted")
     with client_of(served) as client:
-        (deployment,) = [one for one in client.read_deployments() if one.name == "spent"]
+        (deployment,) = [found for found in client.read_deployments() if found.name == "interrupted"]
         client.create_flow_run_from_deployment(deployment.id)
     wait_until(lambda: any((tmp_path / "history").glob("runs/*/generations/000001/*")))
     served.process.send_signal(signal.SIGINT)
-    _, said = served.process.communicate(timeout=60)
+    _, output = served.process.communicate(timeout=60)
     assert served.process.returncode == 0
-    assert "finish their generation" in said
+    assert "finish their generation" in output
     database = Database(tmp_path / "history")
     (night,) = database.rows("SELECT stop_reason, ended_at, generations FROM nights")
     assert night["stop_reason"] == "interrupted"
@@ -124,7 +122,7 @@ def test_a_night_under_way_finishes_its_generation_when_ctrl_c_ends_what_serves_
 
 
 def server_of(serving: subprocess.Popen[str]) -> int:
-    """The process of its server, whichever thread started it; 0 while there is none."""
+    """Return the process id of its server, whichever thread started it; 0 while there is none."""
     for listed in Path(f"/proc/{serving.pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for pid in listed.read_text().split():
@@ -134,9 +132,10 @@ def server_of(serving: subprocess.Popen[str]) -> int:
 
 
 def schedule(served: Serving, problem: Path, tmp_path: Path, *, name: str) -> None:
+    """Schedule a problem on the server."""
     line = ["schedule", str(problem), "--cron", "0 22 * * *", "--name", name]
-    there = {"PREFECT_API_URL": f"{served.address}/api", "PREFECT_HOME": str(tmp_path / "client")}
-    done = call(line, tmp_path / "history", **there)
+    environment = {"PREFECT_API_URL": f"{served.address}/api", "PREFECT_HOME": str(tmp_path / "client")}
+    done = call(line, tmp_path / "history", **environment)
     assert done.returncode == 0, done.stderr
 
 

@@ -1,4 +1,4 @@
-"""`overnight sql`: answers in every format, a shell on a terminal, limits, exit codes."""
+"""`overnight sql`: output formats, the shell on a terminal, limits and exit codes."""
 
 from __future__ import annotations
 
@@ -43,19 +43,20 @@ def sql(history: Path) -> Sql:
     return lambda *arguments: call(["sql", *arguments], history)
 
 
-def test_parquet_goes_to_a_file_as_it_was_asked(history: Path):
+def test_parquet_holds_the_columns_of_the_query(history: Path):
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli.main", "sql", "FROM programs", "--format", "parquet"],
         env={**os.environ, "OVERNIGHT_HISTORY": str(history)},
         capture_output=True,
         check=True,
     )
-    answer = pq.read_table(io.BytesIO(done.stdout))
-    assert answer.num_rows == 13
-    assert answer.column_names == list(VIEWS["programs"].columns)
+    result = pq.read_table(io.BytesIO(done.stdout))
+    assert result.num_rows == 13
+    assert result.column_names == list(VIEWS["programs"].columns)
 
 
 def piped(history: Path, text: bytes, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run `overnight sql` with piped input."""
     return subprocess.run(
         [sys.executable, "-m", "flows.cli.main", "sql", *arguments],
         env={**os.environ, "OVERNIGHT_HISTORY": str(history)},
@@ -66,7 +67,7 @@ def piped(history: Path, text: bytes, *arguments: str) -> subprocess.CompletedPr
 
 
 @pytest.mark.parametrize("dash", [["-"], []])
-def test_a_query_may_come_from_stdin(history: Path, dash: list[str]):
+def test_a_query_can_be_piped_in(history: Path, dash: list[str]):
     query = b"-- How many?\nSELECT count(*) AS n\nFROM programs;\n"
     done = piped(history, query, *dash, "--format", "jsonl")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"n": 13})
@@ -83,24 +84,24 @@ def test_without_a_query_and_without_a_terminal_the_views_are_described(history:
     assert b"position of the input, from 1" in closed.stdout
 
 
-def test_a_pipe_that_stays_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_silent_pipe_is_an_error_after_a_while(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     reading, writing = os.pipe()
-    monkeypatch.setattr(flows.cli.sql, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(flows.cli.sql, "_STDIN_TIMEOUT_S", 0.1)
     with open(reading) as silent, open(writing, "wb"):
         monkeypatch.setattr(sys, "stdin", silent)
-        with pytest.raises(UsageError, match="nothing came on stdin") as caught:
+        with pytest.raises(UsageError, match="nothing arrived on stdin") as caught:
             flows.cli.sql.sql(history=tmp_path)
     assert "overnight sql -" in caught.value.remedy
 
 
-def test_what_is_no_text_is_no_query(history: Path):
+def test_input_that_is_not_text_is_refused(history: Path):
     done = piped(history, b"\xff\xfe", "-")
     assert done.returncode == 2
-    assert b"no text" in done.stderr
+    assert b"not UTF-8 text" in done.stderr
     assert b"Traceback" not in done.stderr
 
 
-def test_a_table_comes_with_its_size_and_time_on_stderr(sql: Sql):
+def test_after_a_table_its_rows_and_time_are_printed_to_stderr(sql: Sql):
     done = sql("SELECT generation FROM generations LIMIT 1")
     assert done.stderr.startswith("1 row in 0.")
 
@@ -116,7 +117,7 @@ def test_a_table_comes_with_its_size_and_time_on_stderr(sql: Sql):
         ("NULL", ""),
     ],
 )
-def test_what_is_nested_is_written_as_people_write_it(sql: Sql, value: str, written: str):
+def test_nested_values_are_written_readably_in_tables(sql: Sql, value: str, written: str):
     assert sql(f"SELECT {value} AS x").stdout.splitlines()[3].strip() == written
 
 
@@ -124,7 +125,7 @@ def test_what_is_nested_is_written_as_people_write_it(sql: Sql, value: str, writ
     ("style", "header"),
     [("table", "score   score_2   score_1"), ("csv", '"score","score_2","score_1"'), ("markdown", "score | score_2")],
 )
-def test_columns_of_one_name_are_all_written(sql: Sql, style: str, header: str):
+def test_columns_of_the_same_name_are_all_written(sql: Sql, style: str, header: str):
     query = "SELECT 1.5 AS score, 2.5 AS score, 3.5 AS score_1"
     assert json.loads(sql(query, "--format", "jsonl").stdout) == {"score": 1.5, "score_2": 2.5, "score_1": 3.5}
     written = sql(query, "--format", style).stdout
@@ -132,7 +133,7 @@ def test_columns_of_one_name_are_all_written(sql: Sql, style: str, header: str):
     assert re.findall(r"\d\.5", written) == ["1.5", "2.5", "3.5"]
 
 
-EVERY_KIND = """
+EVERY_TYPE = """
 SELECT sum(tokens_in) AS whole, 2.50 AS decimal, MAP {'scored': 1} AS map,
     INTERVAL '1 month 2 days 1.5 seconds' AS took, [INTERVAL 1 DAY] AS many,
     NULL::INTERVAL AS nothing, 170141183460469231731687303715884105727 AS large
@@ -140,7 +141,7 @@ FROM programs
 """
 
 
-def test_json_has_a_number_for_a_number_and_an_object_for_a_map(sql: Sql):
+def test_values_of_every_type_are_written_as_json(sql: Sql):
     tokens = json.loads(sql("SELECT sum(tokens_in)::BIGINT AS n FROM programs", "--format", "jsonl").stdout)["n"]
     expected = {
         "whole": tokens,
@@ -151,13 +152,13 @@ def test_json_has_a_number_for_a_number_and_an_object_for_a_map(sql: Sql):
         "nothing": None,
         "large": "170141183460469231731687303715884105727",
     }
-    assert json.loads(sql(EVERY_KIND, "--format", "json").stdout) == [expected]
-    assert json.loads(sql(EVERY_KIND, "--format", "jsonl").stdout) == expected
-    (row,) = csv.DictReader(sql(EVERY_KIND, "--format", "csv").stdout.splitlines())
+    assert json.loads(sql(EVERY_TYPE, "--format", "json").stdout) == [expected]
+    assert json.loads(sql(EVERY_TYPE, "--format", "jsonl").stdout) == expected
+    (row,) = csv.DictReader(sql(EVERY_TYPE, "--format", "csv").stdout.splitlines())
     assert (row["map"], row["took"], row["many"]) == ('{"scored":1}', "P1M2DT1.5S", '["P0M1DT0S"]')
 
 
-def test_parquet_holds_seconds_that_passed_as_text_and_says_what_it_cannot_hold(history: Path):
+def test_parquet_holds_intervals_as_text_and_refuses_nested_ones(history: Path):
     took = piped(history, b"SELECT ended_at - started_at AS took FROM generations", "--format", "parquet").stdout
     assert pq.read_table(io.BytesIO(took))["took"][0].as_py().startswith("P0M0DT")
     refused = piped(history, b"SELECT [INTERVAL 1 DAY] AS many", "--format", "parquet")
@@ -166,7 +167,7 @@ def test_parquet_holds_seconds_that_passed_as_text_and_says_what_it_cannot_hold(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["SELEC 1"], 1, "Parser Error"),
         (["COPY runs TO 'x.csv'"], 1, "expected one query, got COPY"),
@@ -177,15 +178,15 @@ def test_parquet_holds_seconds_that_passed_as_text_and_says_what_it_cannot_hold(
         ([FOREVER, "--timeout", "0.3"], 1, "no answer within 0.3 s"),
     ],
 )
-def test_what_goes_wrong_has_an_exit_code_and_a_way_out(sql: Sql, arguments: list[str], code: int, said: str):
+def test_errors_have_an_exit_code_and_a_message(sql: Sql, arguments: list[str], code: int, message: str):
     done = sql(*arguments)
     assert done.returncode == code
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
 
-def test_ctrl_c_ends_a_query_and_says_so(history: Path):
+def test_ctrl_c_ends_a_query_without_traceback(history: Path):
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.cli.main", "sql", FOREVER],
         env={**os.environ, "OVERNIGHT_HISTORY": str(history)},
@@ -194,9 +195,9 @@ def test_ctrl_c_ends_a_query_and_says_so(history: Path):
     )
     time.sleep(2)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=10)
     assert process.returncode == 130
-    assert "Traceback" not in said
+    assert "Traceback" not in errors
 
 
 def test_every_column_and_macro_is_described(sql: Sql):
@@ -211,21 +212,21 @@ def test_every_column_and_macro_is_described(sql: Sql):
     assert [row["column"] for row in json.loads(one)] == list(VIEWS["scores"].columns)
 
 
-def test_the_cookbook_can_be_read(sql: Sql):
+def test_the_cookbook_is_printed(sql: Sql):
     shown = sql("--cookbook").stdout
     for question, query in questions().items():
         assert f"-- {question}\n{query};\n" in shown
 
 
 class Terminal:
-    """A shell on a pseudo-terminal."""
+    """An SQL shell on a pseudo-terminal."""
 
     def __init__(self, history: Path, home: Path) -> None:
         pid, self._terminal = pty.fork()
         if not pid:
-            place = {"OVERNIGHT_HISTORY": str(history), "XDG_STATE_HOME": str(home), "TERM": "dumb"}
+            environment = {"OVERNIGHT_HISTORY": str(history), "XDG_STATE_HOME": str(home), "TERM": "dumb"}
             arguments = [sys.executable, "-m", "flows.cli.main", "sql"]
-            os.execve(sys.executable, arguments, {**os.environ, **place})
+            os.execve(sys.executable, arguments, {**os.environ, **environment})
         self.pid = pid
         self._shown = ""
         self._ended: int | None = None
@@ -234,7 +235,7 @@ class Terminal:
         os.write(self._terminal, text.encode())
 
     def until(self, awaited: str, timeout_s: float = 20) -> str:
-        """What is shown up to what is awaited; what comes after it is kept for later."""
+        """Return the output up to and including the awaited text; keep the rest for the next call."""
         end = time.monotonic() + timeout_s
         while awaited not in self._shown:
             assert time.monotonic() < end, f"waited for {awaited!r}, saw {self._shown!r}"
@@ -244,7 +245,7 @@ class Terminal:
         return seen + found
 
     def exit_code(self, patience_s: float = 10) -> int:
-        """How it ended; it is killed where it does not by itself."""
+        """Wait for the shell to end, kill it after `patience_s` seconds, and return its exit code."""
         end = time.monotonic() + patience_s
         while self._ended is None:
             done, status = os.waitpid(self.pid, os.WNOHANG)
@@ -267,7 +268,7 @@ def shell(history: Path, tmp_path: Path) -> Iterator[Terminal]:
         opened.exit_code(patience_s=0)
 
 
-def test_the_shell_answers_completes_survives_errors_and_keeps_its_lines(
+def test_the_shell_answers_completes_continues_after_errors_and_saves_its_lines(
     shell: Terminal, history: Path, tmp_path: Path
 ):
     shell.until("overnight> ")
@@ -306,5 +307,5 @@ def test_the_shell_answers_completes_survives_errors_and_keeps_its_lines(
     assert "no answer within 0.2 s" in shell.until("overnight> ")
     shell.type("exit\n")
     assert shell.exit_code() == 0
-    kept = (tmp_path / "overnight" / "sql_history").read_text()
-    assert "7 * 6 AS answer FROM population" in kept
+    saved = (tmp_path / "overnight" / "sql_history").read_text()
+    assert "7 * 6 AS answer FROM population" in saved

@@ -1,4 +1,4 @@
-"""Tables on narrow terminals: an id is never broken, and what is left out is named."""
+"""Tables on narrow terminals: ids are never broken, and left out columns are named."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ ROWS = [
 ]
 
 
-def drawn(monkeypatch: pytest.MonkeyPatch, width: int, *, spare: tuple[str, ...] = ()) -> list[str]:
+def draw(monkeypatch: pytest.MonkeyPatch, width: int, *, spare: tuple[str, ...] = ()) -> list[str]:
+    """Return the lines of the table on a terminal of some width."""
     console = Console(file=io.StringIO(), width=width)
     monkeypatch.setattr(printing, "out", lambda: console)
     console.print(printing.table(COLUMNS, ROWS, right=("samples", "start", "best"), spare=spare))
@@ -30,25 +31,25 @@ def drawn(monkeypatch: pytest.MonkeyPatch, width: int, *, spare: tuple[str, ...]
 @pytest.mark.parametrize("spare", [(), ("by", "start")])
 @pytest.mark.parametrize("width", [60, 72, 80, 100, 120, 200])
 def test_ids_and_numbers_are_whole_at_any_width(monkeypatch: pytest.MonkeyPatch, width: int, spare: tuple[str, ...]):
-    words = " ".join(drawn(monkeypatch, width, spare=spare)).split()
+    words = " ".join(draw(monkeypatch, width, spare=spare)).split()
     assert {*IDS, "-1.99323"} <= set(words)
 
 
 def test_on_a_wide_terminal_nothing_is_broken_or_left_out(monkeypatch: pytest.MonkeyPatch):
-    lines = drawn(monkeypatch, 140)
+    lines = draw(monkeypatch, 140)
     assert any(IDS[0] in line and ROWS[0][-1] in line for line in lines)
-    assert "a wider terminal" not in " ".join(lines)
+    assert "left out" not in " ".join(lines)
 
 
-def test_columns_that_may_be_missing_give_way_first_and_are_named(monkeypatch: pytest.MonkeyPatch):
-    lines = drawn(monkeypatch, 84, spare=("by", "start"))
+def test_spare_columns_are_left_out_first_and_named(monkeypatch: pytest.MonkeyPatch):
+    lines = draw(monkeypatch, 84, spare=("by", "start"))
     assert any(IDS[1] in line and "480" in line for line in lines)
     assert "nobody" not in " ".join(lines)
-    assert "a wider terminal shows: by, start" in " ".join(lines)
+    assert "columns left out on this narrow terminal: by, start" in " ".join(lines)
 
 
-def test_where_no_row_fits_each_column_has_a_line_and_none_is_missing(monkeypatch: pytest.MonkeyPatch):
-    lines = drawn(monkeypatch, 60)
+def test_on_a_very_narrow_terminal_each_column_has_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch):
+    lines = draw(monkeypatch, 60)
     for row in ROWS:
         for name, value in zip(COLUMNS, row, strict=True):
             assert any(line.split()[:1] == name.split()[:1] and value.split()[0] in line for line in lines), name

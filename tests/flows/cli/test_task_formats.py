@@ -1,4 +1,4 @@
-"""A task directory of another tool on the command line, from its check to its best file."""
+"""A task directory of another tool on the command line, from `check` to its best file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ LINE_FIT = Path(__file__).parents[2] / "task_formats" / "openevolve" / "line_fit
 
 @pytest.mark.docker
 @pytest.mark.prefect
-def test_check_and_run_take_a_task_as_it_is(overnight: Command, prefect_api: str, tmp_path: Path):
+def test_check_and_run_accept_an_unchanged_task(overnight: Command, prefect_api: str, tmp_path: Path):
     done = overnight("check", str(LINE_FIT))
     assert done.returncode == 0, done.stderr
-    for said in ("note: a task of OpenEvolve", "| error 2.500", "confirmed"):
-        assert said in done.stderr
+    for message in ("note: a task of OpenEvolve", "| error 2.500", "confirmed"):
+        assert message in done.stderr
     history = str(tmp_path / "history")
     done = overnight(
         *("run", str(LINE_FIT), "--generations", "2", "--seed", "1"),

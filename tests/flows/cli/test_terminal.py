@@ -1,4 +1,4 @@
-"""What strangers wrote is shown on a terminal and never obeyed; in files and pipes it stays as it is."""
+"""Control characters in untrusted text are escaped on a terminal, and unchanged in files and pipes."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from tests.flows.cli.conftest import call
 from tests.history.made import NOW, a_generation, a_judged, create, grow
 
 EVIL = "\x1b]0;owned\x07\x9b31m\u202eabc\u200b\U000e0041\xad\u2066"
-"""Sets a terminal's title, colours it, reverses text, and hides some."""
+"""Text that sets a terminal's title and colour, reverses its direction and contains invisible characters."""
 
-SEEN = r"\x1b]0;owned\x07\x9b31m\u202eabc\u200b\U000e0041\xad\u2066"
+ESCAPED = r"\x1b]0;owned\x07\x9b31m\u202eabc\u200b\U000e0041\xad\u2066"
 
 BODY = f"sc\u0430le = 'x{EVIL}'\nreturn 1.0"
 
 
 @pytest.fixture(scope="module")
-def strangers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
-    """A history with hostile text wherever there is any; the ids of its best program, and of one that failed."""
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A history with hostile text in every text column, and the ids of its best program and of a failed one."""
     history = tmp_path_factory.mktemp("history")
     files = create(history)
     grow(files, 2)
     past = record.read_run_history(files)
-    mother = max(past.programs.values(), key=lambda program: program.score)
+    parent = max(past.programs.values(), key=lambda program: program.score)
     best = a_judged(
-        files.run_id, 3, 0, scores=(9.0, 9.0), parents=[mother.id], body=BODY, model=f"test/{EVIL}", text=f"said {EVIL}"
+        files.run_id, 3, 0, scores=(9.0, 9.0), parents=[parent.id], body=BODY, model=f"test/{EVIL}", text=f"said {EVIL}"
     )
     bad = a_judged(files.run_id, 3, 1, outcome=Outcome.CRASHED, body=BODY, model="test/cheap")
     bad = replace(bad, verdict=replace(bad.verdict, error=f"ValueError: {EVIL}", output=f"printed {EVIL}"))
@@ -50,79 +50,81 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]
 
 
 class Terminal:
-    """A command on a terminal of its own, of 200 columns."""
+    """A command on a pseudo-terminal with 200 columns."""
 
     def __init__(self, history: Path, *arguments: str, **more: str) -> None:
         self._ours, theirs = pty.openpty()
         termios.tcsetwinsize(theirs, (50, 200))
         environment = {**os.environ, "OVERNIGHT_HISTORY": str(history), "TERM": "xterm-256color"}
-        environment |= {"COLUMNS": "200", "LINES": "50", **more}  # a runner of tests has its own
+        environment |= {"COLUMNS": "200", "LINES": "50", **more}  # override those of the test runner
         self.process = subprocess.Popen(
             [sys.executable, "-m", "flows.cli.main", *arguments],
             stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment, start_new_session=True,
         )  # fmt: skip
         os.close(theirs)
-        self.said = b""
+        self.output = b""
 
     def read_until(self, part: bytes = b"", timeout_s: float = 60) -> str:
-        """What it says until a part of it was said, or until its end."""
+        """Return the output once it contains a part, or when the command has ended."""
         until = time.monotonic() + timeout_s
-        while not (part and part in self.said) and time.monotonic() < until:
+        while not (part and part in self.output) and time.monotonic() < until:
             if select.select([self._ours], [], [], 0.1)[0]:
                 try:
-                    self.said += os.read(self._ours, 65536)
+                    self.output += os.read(self._ours, 65536)
                 except OSError:
                     break
-        return self.said.decode()
+        return self.output.decode()
 
     def end(self, timeout_s: float = 60) -> str:
-        said = self.read_until(timeout_s=timeout_s)
+        """Wait for the command to end, and return its output."""
+        output = self.read_until(timeout_s=timeout_s)
         self.process.wait(30)
         os.close(self._ours)
-        return said
+        return output
 
 
-OWN = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\r")
-"""What the program itself sends: colours, the cursor's moves, and the terminal's own ends of lines."""
+OWN_CODES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\r")
+"""Control sequences of the program itself: colours, cursor movements and line ends."""
 
 
-def assert_harmless(said: str) -> None:
-    assert "\x1b]" not in said
-    assert INVISIBLE.findall(OWN.sub("", said)) == []
-    assert "\x9b" not in said
+def assert_harmless(output: str) -> None:
+    """Check that the output holds no control characters from the hostile text."""
+    assert "\x1b]" not in output
+    assert INVISIBLE.findall(OWN_CODES.sub("", output)) == []
+    assert "\x9b" not in output
 
 
-ON_THE_BEST = ("show", "explain", "lineage", "diff")
-QUERIES = ("table", "csv", "json", "jsonl", "markdown")
+PROGRAM_COMMANDS = ("show", "explain", "lineage", "diff")
+FORMATS = ("table", "csv", "json", "jsonl", "markdown")
 QUERY = "SELECT model, completion, error, output, body FROM programs WHERE generation = 3"
 
 
-@pytest.mark.parametrize("command", ON_THE_BEST)
-def test_programs_are_shown_and_not_obeyed(strangers: tuple[Path, str, str], command: str):
-    history, best, bad = strangers
+@pytest.mark.parametrize("command", PROGRAM_COMMANDS)
+def test_programs_are_escaped(hostile: tuple[Path, str, str], command: str):
+    history, best, bad = hostile
     for program in (best, bad) if command in ("show", "explain") else (best,):
         assert_harmless(Terminal(history, command, program).end())
 
 
-def test_code_is_shown_with_what_is_in_it_and_a_warning(strangers: tuple[Path, str, str]):
-    history, best, bad = strangers
+def test_code_is_escaped_with_a_warning(hostile: tuple[Path, str, str]):
+    history, best, bad = hostile
     for arguments in (("show", best, "--prompt"), ("diff", best), ("best", "last"), ("lineage", best, "--diffs")):
-        said = Terminal(history, *arguments).end()
-        assert_harmless(said)
-        assert f"'x{SEEN}'" in OWN.sub("", said), arguments
+        output = Terminal(history, *arguments).end()
+        assert_harmless(output)
+        assert f"'x{ESCAPED}'" in OWN_CODES.sub("", output), arguments
         if arguments[0] != "lineage":
-            assert "warning: this code does not read as it runs: line" in said
-            assert "RIGHT-TO-LEFT OVERRIDE" in said
-    said = Terminal(history, "show", bad).end()
-    assert f"ValueError: {SEEN}" in OWN.sub("", said)
-    assert f"printed {SEEN}" in OWN.sub("", said)
+            assert "warning: this code does not read as it runs: line" in output
+            assert "RIGHT-TO-LEFT OVERRIDE" in output
+    output = Terminal(history, "show", bad).end()
+    assert f"ValueError: {ESCAPED}" in OWN_CODES.sub("", output)
+    assert f"printed {ESCAPED}" in OWN_CODES.sub("", output)
 
 
-@pytest.mark.parametrize("style", QUERIES)
-def test_answers_are_shown_and_not_obeyed(strangers: tuple[Path, str, str], style: str):
-    said = Terminal(strangers[0], "sql", "--format", style, QUERY).end()
-    assert_harmless(said)
-    assert "u202e" in said
+@pytest.mark.parametrize("style", FORMATS)
+def test_query_results_are_escaped(hostile: tuple[Path, str, str], style: str):
+    output = Terminal(hostile[0], "sql", "--format", style, QUERY).end()
+    assert_harmless(output)
+    assert "u202e" in output
 
 
 @pytest.mark.parametrize(
@@ -133,16 +135,16 @@ def test_answers_are_shown_and_not_obeyed(strangers: tuple[Path, str, str], styl
     ],
     ids=lambda arguments: arguments[0][:6],
 )  # fmt: skip
-def test_errors_and_lists_are_shown_and_not_obeyed(strangers: tuple[Path, str, str], arguments: tuple[str, ...]):
-    assert_harmless(Terminal(strangers[0], *arguments).end())
+def test_errors_and_lists_are_escaped(hostile: tuple[Path, str, str], arguments: tuple[str, ...]):
+    assert_harmless(Terminal(hostile[0], *arguments).end())
 
 
-def test_the_view_of_a_run_is_shown_and_not_obeyed(strangers: tuple[Path, str, str]):
-    watching = Terminal(strangers[0], "watch", "last", "--terminal")
-    said = watching.read_until(b"owned", 60)
+def test_the_view_of_a_run_is_escaped(hostile: tuple[Path, str, str]):
+    watching = Terminal(hostile[0], "watch", "last", "--terminal")
+    output = watching.read_until(b"owned", 60)
     os.killpg(watching.process.pid, signal.SIGINT)
-    assert_harmless(said + watching.end())
-    assert r"\x1b]0;owned" in said
+    assert_harmless(output + watching.end())
+    assert r"\x1b]0;owned" in output
 
 
 SPECIFICATION = """
@@ -167,7 +169,7 @@ def f():
 
 @pytest.mark.docker
 @pytest.mark.prefect
-def test_a_stranger_s_problem_is_shown_and_not_obeyed(tmp_path: Path, prefect_api: str, sandbox_image: str):
+def test_text_of_an_untrusted_problem_is_escaped(tmp_path: Path, prefect_api: str, sandbox_image: str):
     escaped = EVIL.encode("unicode_escape").decode().replace("\\x", "\\u00")
     problem = tmp_path / "evil.py"
     problem.write_text(SPECIFICATION.replace("TITLE", escaped))
@@ -177,23 +179,23 @@ def test_a_stranger_s_problem_is_shown_and_not_obeyed(tmp_path: Path, prefect_ap
     ran = Terminal(
         tmp_path / "history", "run", str(problem), "--generations", "1", "--set", image, PREFECT_API_URL=prefect_api
     )
-    assert_harmless(said := ran.end(120))
+    assert_harmless(output := ran.end(120))
     # The title is folded to the width of the table.
-    assert f"Evil{SEEN}:score{SEEN}" in "".join(OWN.sub("", said).split())
+    assert f"Evil{ESCAPED}:score{ESCAPED}" in "".join(OWN_CODES.sub("", output).split())
 
 
-def test_a_traceback_is_shown_and_not_obeyed(tmp_path: Path):
+def test_a_traceback_is_escaped(tmp_path: Path):
     code = "from flows.cli.terminal import protect; import sys; protect(); protect(); raise ValueError(sys.argv[1])"
     ours, theirs = pty.openpty()
     subprocess.run([sys.executable, "-c", code, EVIL], stdout=theirs, stderr=theirs, check=False, timeout=60)
     os.close(theirs)
-    said = os.read(ours, 65536).decode()
+    output = os.read(ours, 65536).decode()
     os.close(ours)
-    assert f"ValueError: {SEEN}" in said
-    assert_harmless(said)
+    assert f"ValueError: {ESCAPED}" in output
+    assert_harmless(output)
 
 
-def test_bytes_are_shown_and_not_obeyed_however_they_are_cut():
+def test_bytes_are_escaped_however_they_are_divided():
     code = (
         "from flows.cli.terminal import protect; import sys; protect(); data = sys.argv[1].encode()\n"
         "for part in range(len(data)): sys.stdout.buffer.write(data[part:part + 1])\n"
@@ -202,9 +204,9 @@ def test_bytes_are_shown_and_not_obeyed_however_they_are_cut():
     ours, theirs = pty.openpty()
     subprocess.run([sys.executable, "-c", code, EVIL], stdout=theirs, check=True, timeout=60)
     os.close(theirs)
-    said = os.read(ours, 65536).decode()
+    output = os.read(ours, 65536).decode()
     os.close(ours)
-    assert said == SEEN * 2 + r"\x9b31m"
+    assert output == ESCAPED * 2 + r"\x9b31m"
 
 
 @pytest.mark.parametrize(
@@ -212,20 +214,18 @@ def test_bytes_are_shown_and_not_obeyed_however_they_are_cut():
     [("show", "BEST"), ("best", "last"), ("diff", "BEST"), ("sql", QUERY), ("sql", "--format", "csv", QUERY), ("→",)],
     ids=" ".join,
 )
-def test_a_terminal_without_a_stranger_s_letters_shows_them_escaped(
-    strangers: tuple[Path, str, str], arguments: tuple[str, ...]
-):
-    words = [word.replace("BEST", strangers[1]) for word in arguments]
-    said = Terminal(strangers[0], *words, PYTHONIOENCODING="iso-8859-1").end()
-    assert "Traceback" not in said
-    assert_harmless(said)
-    assert r"\u2192" in said if arguments == ("→",) else r"sc\u0430le" in "".join(said.split())
+def test_characters_that_the_terminal_lacks_are_escaped(hostile: tuple[Path, str, str], arguments: tuple[str, ...]):
+    words = [word.replace("BEST", hostile[1]) for word in arguments]
+    output = Terminal(hostile[0], *words, PYTHONIOENCODING="iso-8859-1").end()
+    assert "Traceback" not in output
+    assert_harmless(output)
+    assert r"\u2192" in output if arguments == ("→",) else r"sc\u0430le" in "".join(output.split())
 
 
-def test_in_a_pipe_data_stays_as_it_is(strangers: tuple[Path, str, str]):
-    history, best, _ = strangers
-    answer = call(["sql", "--format", "csv", QUERY], history)
-    rows = list(csv.DictReader(io.StringIO(answer.stdout)))
+def test_data_in_a_pipe_is_unchanged(hostile: tuple[Path, str, str]):
+    history, best, _ = hostile
+    done = call(["sql", "--format", "csv", QUERY], history)
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert rows[0]["model"] == f"test/{EVIL}"
     assert rows[0]["body"].endswith(BODY) or BODY in rows[0]["body"]
     code = call(["best", "last"], history)
@@ -236,11 +236,11 @@ def test_in_a_pipe_data_stays_as_it_is(strangers: tuple[Path, str, str]):
     assert f"+    sc\u0430le = 'x{EVIL}'\n" in call(["diff", best], history).stdout
 
 
-def test_a_pipe_keeps_tabs_and_names_of_emojis_and_brackets(tmp_path: Path):
+def test_tabs_emoji_names_and_brackets_in_a_pipe_are_unchanged(tmp_path: Path):
     files = create(tmp_path)
     body = "x = {'a': [1]}\nif x:\n\ty = ':smile:[bold]'\nreturn 1.0"
     best = a_judged(files.run_id, 1, 0, scores=(9.0, 9.0), body=body)
     record.commit(files, a_generation(1, [best], best.program(), (), NOW))
-    said = call(["best", "last"], tmp_path).stdout
-    assert "y = ':smile:[bold]'\n" in said
-    assert "\ty" in said
+    output = call(["best", "last"], tmp_path).stdout
+    assert "y = ':smile:[bold]'\n" in output
+    assert "\ty" in output

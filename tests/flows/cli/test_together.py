@@ -1,4 +1,4 @@
-"""A specification in which several functions evolve, from `check` to the file that `best` writes."""
+"""A specification with several evolved functions, from `run` to the file that `best` writes."""
 
 from __future__ import annotations
 
