@@ -85,7 +85,7 @@ def _default(info: FieldInfo) -> str:
 
 def views() -> str:
     """Return the tables of the views and of the macros."""
-    one_row = _table(("view", "one row"), ((f"`{name}`", view.description) for name, view in VIEWS.items()))
+    one_row = _table(("view", "content"), ((f"`{name}`", view.description) for name, view in VIEWS.items()))
     answers = _table(("macro", "answers"), ((f"`{macro.call}`", macro.description) for macro in MACROS.values()))
     return f"{one_row}\n\n{answers}"
 
@@ -108,7 +108,7 @@ def columns() -> str:
         database.close()
     types = {(row["table_name"], row["column_name"]): row["data_type"] for row in found}
     parts = [
-        f"### {name}\n\nOne row: {view.description}.\n\n"
+        f"### {name}\n\n{view.description[0].upper()}{view.description[1:]}.\n\n"
         + _table(
             ("column", "type", "meaning"),
             ((f"`{column}`", types[name, column], meaning) for column, meaning in view.columns.items()),

@@ -47,7 +47,7 @@ def describe_views(database: QueryProcess, view: str | None, style: Format) -> N
     rows = columns.to_pylist()
     for name in VIEWS if view is None else (view,):
         shown = [(row["column"], row["type"], row["meaning"]) for row in rows if row["view"] == name]
-        out().print(table((name, "type", "meaning"), shown, title=f"{name}: one row {VIEWS[name].description}"))
+        out().print(table((name, "type", "meaning"), shown, title=f"{name}: {VIEWS[name].description}"))
     if view is None:
         out().print(table(("macro", "result"), [(macro.call, macro.description) for macro in MACROS.values()]))
         say("""for example: overnight sql "FROM best_programs('last')"; more examples with --cookbook""")
