@@ -79,7 +79,7 @@ def search(run_id: str, history: str, rules: StopConditions, again: list[int] | 
 
 def stopped_at_once(run_id: str, history: Path) -> State[Any]:
     """Return the state of a night that was cancelled in Prefect's pages."""
-    return Cancelled(message=f"stopped at once; go on with: overnight resume {run_id}{history_flag(history)}")
+    return Cancelled(message=f"stopped at once; continue with: overnight resume {run_id}{history_flag(history)}")
 
 
 @dataclass

@@ -138,7 +138,7 @@ def test_a_night_cancelled_in_prefect_stops_at_once_and_can_be_resumed(
     state = flow_runs(client, run_id)[name].state
     assert (state.name, state.message) == (
         "Cancelled",
-        f"stopped at once; go on with: overnight resume {run_id} --history {tmp_path}",
+        f"stopped at once; continue with: overnight resume {run_id} --history {tmp_path}",
     )
     (row,) = Database(tmp_path).rows("FROM nights")
     assert row["stop_reason"] == "interrupted"

@@ -225,7 +225,7 @@ def test_no_two_models_have_the_same_proposal(blank: str):
     ],
 )
 def test_a_setting_cannot_demand_unlimited_resources(section: str, name: str, value: object):
-    with pytest.raises(UsageError, match=rf"{section}\.{name}"):
+    with pytest.raises(UsageError, match=rf"{section}\.(algorithm\.)?{name}"):
         parse_settings({section: {name: value}}, "it")
 
 

@@ -395,7 +395,7 @@ def test_a_configured_server_with_another_password_is_reported(
     assert "401" in listed.stderr
     assert "PREFECT_API_AUTH_STRING" in listed.stderr
     assert "Traceback" not in listed.stderr
-    assert "refuses: 401" in call(["doctor"], tmp_path, **environment).stdout
+    assert "refuses access: 401" in call(["doctor"], tmp_path, **environment).stdout
 
 
 def test_a_port_that_is_in_use_is_reported(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

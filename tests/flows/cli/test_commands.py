@@ -86,7 +86,7 @@ def test_sql_alone_describes_views_and_macros(overnight: Command):
     done = overnight("sql")
     for name in ("runs", "nights", "generations", "programs", "population", "scores", "best_programs", "lineage"):
         assert name in done.stdout
-    assert "seconds of processor time" in done.stdout
+    assert "processor seconds" in done.stdout
 
 
 def test_problems_shows_known_scores(overnight: Command):
