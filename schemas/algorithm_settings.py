@@ -120,19 +120,21 @@ _MODES = {"default": "islands", "paper": "funsearch"}
 
 
 def with_current_names(search: Any) -> Any:
-    """Return a `search` table with settings of version 0.1 under their present names.
+    """Return a `search` table with settings of version 0.1 under their present names, and its algorithm as a table.
 
     Settings and files of version 0.1 say `search.islands` for `search.algorithm.islands`, and `search.mode = "paper"`
-    for `search.algorithm.name = "funsearch"`. Where a table says both, the present name wins.
+    for `search.algorithm.name = "funsearch"`. Where a table says both, the present name wins. An algorithm that is a
+    name alone becomes a table, so that another layer's settings of it are merged and do not replace it.
     """
-    if not isinstance(search, Mapping) or not ({*_FORMER, "mode"} & search.keys()):
+    if not isinstance(search, Mapping):
         return search
     current = {name: value for name, value in search.items() if name not in (*_FORMER, "mode")}
     former = {name: search[name] for name in _FORMER if name in search}
     if "mode" in search:
-        former["name"] = (
-            _MODES.get(search["mode"], search["mode"]) if isinstance(search["mode"], str) else search["mode"]
-        )
+        mode = search["mode"]
+        former["name"] = _MODES.get(mode, mode) if isinstance(mode, str) else mode
     given = search.get("algorithm", {})
     given = {"name": given} if isinstance(given, str) else given
-    return {**current, "algorithm": {**former, **given}} if isinstance(given, Mapping) else search
+    if not isinstance(given, Mapping) or not (former or given):
+        return search
+    return {**current, "algorithm": {**former, **given}}

@@ -352,6 +352,8 @@ def _explain(problem: Any) -> str:
     if place[:2] == ["search", "algorithm"]:
         del place[2:3]  # the algorithm's name, by which pydantic tells the tables apart
     name = ".".join(place)
+    if problem["type"] == "union_tag_invalid":
+        return f"{name}: expected one of {problem['ctx']['expected_tags']}, got {_shortened(problem['ctx']['tag'])!r}"
     if problem["type"] != "extra_forbidden":
         return f"{name}: {problem['msg']}, got {_shortened(repr(problem['input']))}"
     if (

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from schemas.config_layers import set_by_path
+from schemas.config_layers import merge, set_by_path
 from schemas.errors import SpecificationError, UsageError
 from schemas.job import Call
 from schemas.problem import load_problem, restore_problem
+from schemas.settings import parse_settings
 
 BODY = """
 @funsearch.run
@@ -27,6 +29,27 @@ def write(folder: Path, block: str = "", parameters: str = "n") -> Path:
     path = folder / "mine.py"
     path.write_text("\n".join(lines) + BODY.format(parameters=parameters))
     return path
+
+
+@pytest.mark.parametrize(
+    ("file", "flag", "name", "islands"),
+    [
+        ({"algorithm": "funsearch"}, {"islands": 3}, "funsearch", 3),
+        ({"mode": "paper"}, {"algorithm": {"islands": 3}}, "funsearch", 3),
+        ({"islands": 3}, {"algorithm": "funsearch"}, "funsearch", 3),
+        ({"algorithm": {"islands": 4}}, {"islands": 3}, "islands", 3),
+    ],
+)
+def test_layers_may_name_the_algorithm_and_its_settings_in_any_form(
+    file: dict[str, Any], flag: dict[str, Any], name: str, islands: int
+):
+    algorithm = parse_settings(merge([{"search": file}, {"search": flag}]), "it").search.algorithm
+    assert (algorithm.name, algorithm.islands) == (name, islands)
+
+
+def test_an_unknown_algorithm_is_refused_with_the_known_ones():
+    with pytest.raises(UsageError, match=r"search\.algorithm: expected one of 'islands', 'funsearch', got 'foo'"):
+        parse_settings({"search": {"algorithm": "foo"}}, "it")
 
 
 def test_later_layers_override_earlier_ones_and_tables_are_merged(tmp_path: Path):
