@@ -14,7 +14,7 @@ from prefect.exceptions import CancelledRun
 from flows.cli.live_view import live_view, spent
 from flows.cli.printing import err, history_flag, say
 from flows.cli.summary import print_summary
-from flows.create_run import image_id
+from flows.images import image_id
 from flows.notifications import Notifier
 from flows.origin import problem_path
 from flows.prefect_server.connection import outages, server_answers
@@ -121,9 +121,9 @@ def _print_failed_generations(run_id: str, failed: list[int], history: Path) -> 
 
 
 def _warn_of_changed_image(session: Session) -> None:
-    image = session.run.problem.settings.sandbox.image
-    if image_id(image) != session.run.image_id:
-        say(f"warning: {image} is not the image that the run was started with; scores may not be comparable")
+    sandbox = session.run.problem.settings.sandbox
+    if image_id(sandbox) != session.run.image_id:
+        say(f"warning: {sandbox.image} is not the image that the run was started with; scores may not be comparable")
 
 
 def _warn_of_changed_files(session: Session) -> None:

@@ -21,9 +21,9 @@ from schemas.errors import SandboxUnavailable, SpecificationError
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Outcome
 from tasks.evaluate import confinement, engine
-from tasks.evaluate.confinement import ContainerConfig
 from tasks.evaluate.ownership import owner
 from tasks.evaluate.pool import open_pool
+from tasks.evaluate.sandbox import RunnerConfig
 
 pytestmark = pytest.mark.docker
 
@@ -169,7 +169,7 @@ def test_only_containers_of_a_dead_owner_are_swept(
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     live = owner()
-    setup = ContainerConfig(image=sandbox_image, memory_mib=64, labels={engine.RUN_LABEL: run})
+    setup = RunnerConfig(image=sandbox_image, memory_mib=64, labels={engine.RUN_LABEL: run})
     docker_engine = engine.connect()
     try:
         host, namespace, *_ = live.split()
