@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 import sys
@@ -13,10 +14,19 @@ import pytest
 
 import schemas.algorithm_settings
 from schemas.algorithm import Algorithm
+from tasks.evaluate.pool import open_pool
+from tasks.evaluate.registry import create_backend
+from tasks.evaluate.sandbox import runner_config
 from tests.contract import test_algorithm as contract
+from tests.contract import test_backend as backend_contract
+from tests.evaluate.test_registry import install
 
+CONTRACT = Path(contract.__file__).parent
 CONTRIBUTING = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
-CHECKS = [check for name, check in inspect.getmembers(contract, inspect.isfunction) if name.startswith("test_")]
+
+
+def checks_of(suite: types.ModuleType) -> list[Any]:
+    return [check for name, check in inspect.getmembers(suite, inspect.isfunction) if name.startswith("test_")]
 
 
 def example(name: str) -> str:
@@ -37,7 +47,7 @@ def greedy(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     return module
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", checks_of(contract), ids=lambda check: check.__name__)
 def test_the_example_of_an_algorithm_passes_the_contract(check: Any, greedy: types.ModuleType):
     def make(seed: int = 0, **settings: Any) -> Algorithm:
         return greedy.create(greedy.GreedySettings(**settings), contract.START, seed)
@@ -45,3 +55,33 @@ def test_the_example_of_an_algorithm_passes_the_contract(check: Any, greedy: typ
     seeds = [{"seed": seed} for seed in range(5)] if "seed" in inspect.signature(check).parameters else [{}]
     for arguments in seeds:
         check(make, **arguments)
+
+
+@pytest.fixture
+def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of the example's backend, installed as a package of its own."""
+    install(tmp_path, "command_line", "command_line_example", example("command_line"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "command_line_example", raising=False)
+    return "command_line"
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("check", checks_of(backend_contract), ids=lambda check: check.__name__)
+def test_the_example_of_a_backend_passes_the_contract(check: Any, command_line: str, sandbox_image: str):
+    config = runner_config(backend_contract.JOB, sandbox_image, {}, None)
+    with contextlib.closing(create_backend(command_line)) as backend:
+        given = {"kind": command_line, "backend": backend, "sandbox_image": sandbox_image, "config": config}
+        check(**{name: given[name] for name in inspect.signature(check).parameters})
+
+
+@pytest.mark.docker
+def test_the_example_of_a_backend_judges_programs_as_every_sandbox_does(
+    command_line: str, sandbox_image: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.syspath_prepend(CONTRACT)
+    from tests.contract import test_sandbox as suite
+
+    with open_pool(suite.JOB, backend=command_line, image=sandbox_image, slots=1) as pool:
+        for case in suite.CASES[::12]:
+            suite.test_a_program_is_judged_by_its_own_behaviour_and_does_not_affect_the_next_one(True, pool, case)

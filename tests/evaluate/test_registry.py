@@ -62,7 +62,7 @@ def test_an_unknown_backend_is_refused_with_the_names_of_all(installed: Path):
 
 def test_a_package_that_cannot_be_imported_is_an_error_with_a_remedy(installed: Path):
     install(installed, "broken", "broken_backend", "import no_such_module\n")
-    with pytest.raises(EnvironmentFault, match="broken cannot be imported .*no_such_module") as refused:
+    with pytest.raises(EnvironmentFault, match=r"broken cannot be imported .*no_such_module") as refused:
         create_backend("broken")
     assert "sandbox.backend=docker" in refused.value.remedy
 
