@@ -28,7 +28,7 @@ from schemas.generation import StopReason
 from schemas.problem import changed_since
 from tasks.history import record
 from tasks.history.files import RunFiles
-from tasks.sample.provider import litellm_module
+from tasks.sample.provider import load_providers
 
 
 def run_night(
@@ -69,7 +69,8 @@ def run_with_view(
         The run's id and the result of the search flow.
     """
     files = get_run()
-    threading.Thread(target=litellm_module, daemon=True).start()  # import it while the server starts
+    sampling = record.read_run(files).problem.settings.sampling
+    threading.Thread(target=load_providers, args=[sampling], daemon=True).start()  # while the server starts
     with open_session(files) as session, _resume_hint(files.run_id, history):
         session.notifier = notifier
         say(f"run {files.run_id}, seed {session.run.seed}")
