@@ -138,12 +138,11 @@ def test_a_problem_s_files_are_read_by_its_programs_or_refused_with_a_remedy(
     kind: str, backend: SandboxBackend, sandbox_image: str
 ):
     files = (File("data/number.txt", b"42"),)
+    refusal, image = None, ""
     try:
         image = backend.prepare(sandbox_image, Dependencies(), files, print)
     except OvernightError as error:
         refusal = error
-    else:
-        refusal = None
     if refusal is not None:
         assert refusal.remedy
         return

@@ -230,11 +230,15 @@ def litellm_module() -> Any:
             _import_without_gc()
         import litellm
 
-        litellm.suppress_debug_info = True
-        litellm.telemetry = False
-        litellm.disable_hf_tokenizer_download = True
-        logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # LiteLLM also raises the errors that it logs
+        _set_up(litellm)
         return litellm
+
+
+def _set_up(litellm: Any) -> None:
+    litellm.suppress_debug_info = True
+    litellm.telemetry = False
+    litellm.disable_hf_tokenizer_download = True
+    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # LiteLLM also raises the errors that it logs
 
 
 def _import_without_gc() -> None:
