@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from flows.images import image_id
 from flows.origin import origin_of, problem_label
 from flows.sandboxes import open_confirmations, open_sandboxes
 from schemas.algorithm import Join
@@ -20,7 +21,6 @@ from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem
 from schemas.program import Candidate, Completion, Judged, Prompt, reduced
 from schemas.specification import Specification
-from tasks.evaluate import engine
 from tasks.evaluate.confirmation import disagreement
 from tasks.history import record
 from tasks.history.files import RunFiles, files_of
@@ -77,7 +77,7 @@ def prepare_run(
         started_at=now,
         specification_path=problem_label(path),
         origin=origin_of(path),
-        image_id=image_id(problem.settings.sandbox.image),
+        image_id=image_id(problem.settings.sandbox),
         versions=versions(),
         rescored_from=rescored_from,
     )
@@ -226,16 +226,6 @@ def sandbox_fault(verdict: Verdict) -> EnvironmentFault:
     return EnvironmentFault(
         f"the sandbox could not run the start program: {verdict.error}", remedy="Look with: overnight doctor"
     )
-
-
-def image_id(image: str) -> str:
-    """Return the id of a local image.
-
-    Raises:
-        SandboxUnavailable: If there is none of this name.
-    """
-    with contextlib.closing(engine.connect()) as docker:
-        return docker.require_image(image)
 
 
 def start_generation(run: RunRecord, verdict: Verdict) -> GenerationRecord:

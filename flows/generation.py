@@ -102,6 +102,7 @@ class BatchTasks:
 
     def result_if_any(self) -> Pairs | None:
         """Return the verdicts of a batch that is done; `None` if a task failed."""
+        self.evaluated.wait()  # takes the state over from the task; without it, the server is asked
         return self.evaluated.result() if self.evaluated.state.is_completed() else None
 
     def when_done(self, call: Callable[[], None]) -> None:

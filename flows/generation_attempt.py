@@ -174,11 +174,13 @@ class GenerationAttempt:
 
     def _note_done(self, batch: Batch) -> None:
         """Note that a batch is evaluated, or has failed; called from the thread that did it."""
-        if pairs := batch.pairs.result_if_any():
-            self._begin_confirmations(pairs)
-        with self._state.changed:
-            batch.done.set()
-            self._state.changed.notify_all()
+        try:
+            if pairs := batch.pairs.result_if_any():
+                self._begin_confirmations(pairs)
+        finally:
+            with self._state.changed:
+                batch.done.set()
+                self._state.changed.notify_all()
 
     def _begin_confirmations(self, pairs: Pairs) -> None:
         """Start confirmations that are likely to be needed when it is the turn of these candidates."""

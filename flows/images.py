@@ -1,4 +1,4 @@
-"""Images for a problem's containers."""
+"""Images for a problem's containers, of the sandbox backend that the settings name."""
 
 from __future__ import annotations
 
@@ -8,19 +8,28 @@ from collections.abc import Callable
 from flows.trust import require_trusted_sandbox
 from schemas.problem import Problem
 from schemas.settings import Sandbox
-from tasks.evaluate import engine, images
+from tasks.evaluate.registry import create_backend
 
 
-def require_image_and_runtime(sandbox: Sandbox) -> None:
-    """Require that the engine has the image and the runtime of the settings.
+def require_sandbox(sandbox: Sandbox) -> None:
+    """Require that the backend of the settings exists and has their image and runtime.
 
     Raises:
-        EnvironmentFault: If the engine does not answer, or lacks one of them.
+        UsageError: If there is no such backend.
+        EnvironmentFault: If the backend does not answer, or lacks one of them.
     """
-    with contextlib.closing(engine.connect()) as docker:
-        docker.require_image(sandbox.image)
-        if sandbox.runtime is not None:
-            docker.require_runtime(sandbox.runtime)
+    with contextlib.closing(create_backend(sandbox.backend)) as backend:
+        backend.require(sandbox.image, sandbox.runtime)
+
+
+def image_id(sandbox: Sandbox) -> str:
+    """Return the id of the settings' image, which a run records.
+
+    Raises:
+        SandboxUnavailable: If the backend has no such image.
+    """
+    with contextlib.closing(create_backend(sandbox.backend)) as backend:
+        return backend.image_id(sandbox.image)
 
 
 def image_of(problem: Problem, note: Callable[[str], None] = lambda _: None) -> str:
@@ -31,19 +40,12 @@ def image_of(problem: Problem, note: Callable[[str], None] = lambda _: None) -> 
         note: Function that takes a message about a step that takes long.
 
     Raises:
-        UntrustedSettings: If the image, the runtime or a download is not accepted.
+        UntrustedSettings: If the backend, the image, the runtime or a download is not accepted.
+        UsageError: If there is no such backend.
         SpecificationError: If a package does not exist, or the sandbox image's Python does not suit the problem.
         EnvironmentFault: If the image cannot be obtained.
     """
     require_trusted_sandbox(problem)
-    image, needs = problem.settings.sandbox.image, problem.dependencies
-    # Set-up has checked its own image.
-    needs_no_check = image == Sandbox().image and not needs.packages and not needs.python
-    if needs_no_check and not problem.files:
-        return image
-    with contextlib.closing(engine.connect()) as docker:
-        if not needs_no_check:
-            image = images.with_packages(docker, image, needs, note)
-        if problem.files:
-            image = images.with_files(docker, image, problem.files)
-    return image
+    sandbox = problem.settings.sandbox
+    with contextlib.closing(create_backend(sandbox.backend)) as backend:
+        return backend.prepare(sandbox.image, problem.dependencies, problem.files, note)

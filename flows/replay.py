@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flows.create_run import image_id, score_start, start_generation, versions
+from flows.create_run import score_start, start_generation, versions
 from flows.final_evaluation import judge_finalists
 from flows.generation_attempt import GenerationAttempt, Pairs
+from flows.images import image_id
 from flows.origin import problem_path
 from flows.rescore import score_kept
 from flows.session import Session, open_session
@@ -95,7 +96,7 @@ def open_replay(then: RecordedRun, into: Path) -> Iterator[Session]:
         )
     problem = then.run.problem
     verdict = score_start(problem, problem_path(then.run), seed=then.run.seed, run_id=then.run.run_id)
-    run = replace(then.run, image_id=image_id(problem.settings.sandbox.image), versions=versions())
+    run = replace(then.run, image_id=image_id(problem.settings.sandbox), versions=versions())
     start = start_generation(run, verdict)
     record.create(files, run, start, *_given(then, run, start))
 

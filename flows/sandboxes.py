@@ -35,6 +35,7 @@ def open_sandboxes(
     return open_pool(
         problem.job(split, seed, isolation=isolation),
         image=image_of(problem),
+        backend=sandbox.backend,
         slots=slots if programs is None else max(1, min(slots, programs)),
         labels={"overnight.run": run_id},
         runtime=sandbox.runtime,
@@ -47,6 +48,7 @@ def open_confirmations(problem: Problem, *, seed: int, run_id: str) -> FreshCont
     return open_fresh_pool(
         confirmation(problem.job("train", seed, isolation=True), problem.settings.noise),
         image=image_of(problem),
+        backend=sandbox.backend,
         slots=slots_of(problem),
         labels={"overnight.run": run_id},
         runtime=sandbox.runtime,

@@ -26,7 +26,7 @@ from tasks.history import record
 from tasks.history.files import RunFiles
 from tasks.history.run_lock import run_lock
 from tasks.sample.budget import Budget
-from tasks.sample.completion_request import CompletionSource
+from tasks.sample.completion_source import CompletionSource
 from tasks.sample.gateway import Gateway
 from tasks.sample.prompts import build_prompts
 from tasks.sample.sampler import Sampler

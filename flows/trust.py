@@ -2,14 +2,16 @@
 
 The user accepts a proposal (`schemas/trust.py`) by naming it in a flag or in the configuration file, or by
 `--trust-settings`. Accepted proposals are stored by setting and value: a changed address must be accepted again, while
-other edits of the file need no new consent.
+other edits of the file need no new consent. A sandbox backend is accepted for one problem, and only by name, since it
+decides whether programs are confined at all.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,8 @@ from typing import Any
 from flows.state_folder import require_own, state_folder
 from schemas.errors import EnvironmentFault, UntrustedSettings
 from schemas.problem import Problem
-from schemas.settings import Sampling
-from schemas.trust import Proposal, given_proposals, model_proposals, sandbox_proposals
+from schemas.settings import Sampling, Sandbox
+from schemas.trust import Proposal, backend_proposal, given_proposals, model_proposals, sandbox_proposals
 from schemas.user_config import user_settings
 
 
@@ -36,9 +38,9 @@ def accept(problem: Problem, given: Mapping[str, Any] | None = None, *, trust: b
         EnvironmentFault: If accepted proposals cannot be stored.
     """
     proposals = proposals_of(problem)
-    named = set(given_proposals(given or {}))
-    remember(proposals if trust else [proposal for proposal in proposals if proposal in named])
-    _require(proposals, problem.name)
+    named = _named(given or {}, problem)
+    remember(proposal for proposal in proposals if proposal in named or (trust and not proposal.must_be_named))
+    _require(proposals, problem.name, _named(user_settings(), problem))
 
 
 def accept_sandbox(problem: Problem, *, trust: bool) -> None:
@@ -50,17 +52,16 @@ def accept_sandbox(problem: Problem, *, trust: bool) -> None:
 
 def proposals_of(problem: Problem) -> list[Proposal]:
     """Return all proposals of a problem."""
-    settings = problem.settings
-    return [*model_proposals(settings.sampling), *sandbox_proposals(settings.sandbox, problem.dependencies)]
+    return [*model_proposals(problem.settings.sampling), *_sandbox_proposals(problem)]
 
 
 def require_trusted_sandbox(problem: Problem) -> None:
-    """Require that a problem's image, runtime and downloads are accepted; called before a sandbox is opened.
+    """Require that a problem's backend, image, runtime and downloads are accepted; called before a sandbox is opened.
 
     Raises:
         UntrustedSettings: If one is not accepted.
     """
-    _require(sandbox_proposals(problem.settings.sandbox, problem.dependencies), problem.name)
+    _require(_sandbox_proposals(problem), problem.name, _named(user_settings(), problem))
 
 
 def require_trusted_models(sampling: Sampling, name: str) -> None:
@@ -73,7 +74,7 @@ def require_trusted_models(sampling: Sampling, name: str) -> None:
     Raises:
         UntrustedSettings: If one is not accepted.
     """
-    _require(model_proposals(sampling), name)
+    _require(model_proposals(sampling), name, set(given_proposals(user_settings())))
 
 
 def remember(proposals: Iterable[Proposal]) -> None:
@@ -102,12 +103,44 @@ def remember(proposals: Iterable[Proposal]) -> None:
         ) from error
 
 
-def _require(proposals: Iterable[Proposal], name: str) -> None:
-    proposals = list(proposals)
-    if not proposals:
-        return
-    configured = set(given_proposals(user_settings()))
-    accepted = _accepted()
+def _sandbox_proposals(problem: Problem) -> list[Proposal]:
+    sandbox = problem.settings.sandbox
+    return [*_backend_proposals(sandbox.backend, problem), *sandbox_proposals(sandbox, problem.dependencies)]
+
+
+def _backend_proposals(backend: str, problem: Problem) -> list[Proposal]:
+    """Return a sandbox backend for a problem as a proposal, unless it is the default."""
+    return [] if backend == Sandbox().backend else [backend_proposal(backend, _hash_of(problem))]
+
+
+def _named(given: Mapping[str, Any], problem: Problem) -> set[Proposal]:
+    """Return what the user accepts by naming it in flags or in the configuration file, nested as in TOML.
+
+    Raises:
+        UsageError: If a setting is wrong.
+    """
+    backend = given.get("sandbox", {}).get("backend", Sandbox().backend)
+    return {*given_proposals(given), *_backend_proposals(backend, problem)}
+
+
+def _hash_of(problem: Problem) -> str:
+    """Return a hash of all code of a problem that its sandbox runs, beside candidates."""
+    code = [problem.specification.text, *sorted(f"{file.hash} {file.path}" for file in problem.files)]
+    return hashlib.sha256(json.dumps(code).encode()).hexdigest()[:16]
+
+
+def _require(proposals: Sequence[Proposal], name: str, configured: Set[Proposal]) -> None:
+    """Require that proposals are accepted: in the user's configuration file, or earlier.
+
+    Args:
+        proposals: Proposals of a problem or run.
+        name: Its name, for the error message.
+        configured: Proposals that the configuration file names.
+
+    Raises:
+        UntrustedSettings: If one is not accepted.
+    """
+    accepted = _accepted() if proposals else set()
     open_proposals = [
         proposal
         for proposal in proposals
@@ -117,9 +150,20 @@ def _require(proposals: Iterable[Proposal], name: str) -> None:
         lines = "".join(f"\n  {proposal.setting} = {proposal.value}: {proposal.effect}" for proposal in open_proposals)
         raise UntrustedSettings(
             f"{name} proposes settings that reach outside of the sandbox, and you have not accepted them:{lines}",
-            remedy="If you trust their source, --trust-settings accepts them until they change. Or name your own: "
-            "--model NAME --api-base URL, --image NAME, --runtime NAME.",
+            remedy=_BACKEND_REMEDY if any(proposal.must_be_named for proposal in open_proposals) else _REMEDY,
         )
+
+
+_REMEDY = (
+    "If you trust their source, --trust-settings accepts them until they change. Or name your own: "
+    "--model NAME --api-base URL, --image NAME, --runtime NAME."
+)
+
+_BACKEND_REMEDY = (
+    "Keep the sandbox that comes with Overnight: --set sandbox.backend=docker. Only you can choose another one, "
+    "with --set or, for all problems on this machine, as `sandbox.backend` in your configuration file; "
+    "--trust-settings does not."
+)
 
 
 def _accepted() -> set[tuple[str, str]]:

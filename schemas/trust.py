@@ -1,4 +1,5 @@
-"""Find the settings that reach outside of the sandbox: addresses that get keys, prices, images, runtimes, downloads.
+"""Find the settings that reach outside of the sandbox: addresses that get keys, prices, images, runtimes, downloads,
+and the sandbox backend itself.
 
 A problem's files and a history may come from strangers. Their values of these settings are proposals, which take effect
 once the user has given or accepted them (`flows/trust.py`).
@@ -36,11 +37,13 @@ class Proposal:
         setting: Dotted name of the setting, or `dependencies`.
         value: Proposed value, as text.
         effect: Effect of accepting it, in words.
+        must_be_named: Whether only the user can choose the value, by name: `--trust-settings` does not accept it.
     """
 
     setting: str
     value: str
     effect: str = field(compare=False)
+    must_be_named: bool = field(default=False, compare=False)
 
 
 def model_proposals(sampling: Sampling) -> list[Proposal]:
@@ -59,6 +62,20 @@ def sandbox_proposals(sandbox: Sandbox, dependencies: Dependencies) -> list[Prop
     effect = "this file is downloaded and put into the image"
     with_url = [package for package in dependencies.packages if Requirement(package).url]
     return found + [Proposal("dependencies", package, effect) for package in with_url]
+
+
+def backend_proposal(backend: str, problem_hash: str) -> Proposal:
+    """Return the proposal of a sandbox backend that is not the default.
+
+    A backend decides whether programs are confined at all. So the choice counts for one problem as it is now: a choice
+    for a problem of the user's own never counts for a stranger's.
+
+    Args:
+        backend: `sandbox.backend`.
+        problem_hash: Hash of the problem's program and files.
+    """
+    effect = "programs are confined as this backend does it, or not at all"
+    return Proposal("sandbox.backend", f"{backend} (for {problem_hash})", effect, must_be_named=True)
 
 
 def given_proposals(given: Mapping[str, Any]) -> list[Proposal]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import inspect
 import re
 import sys
+import threading
 import types
 from pathlib import Path
 from typing import Any
@@ -13,10 +16,22 @@ import pytest
 
 import schemas.algorithm_settings
 from schemas.algorithm import Algorithm
+from tasks.evaluate.pool import open_pool
+from tasks.evaluate.registry import create_backend
+from tasks.evaluate.sandbox import runner_config
+from tasks.sample import provider as registry
 from tests.contract import test_algorithm as contract
+from tests.contract import test_backend as backend_contract
+from tests.contract import test_completion_source as source_contract
+from tests.evaluate.test_registry import install
+from tests.provider import Answer, Provider
 
+CONTRACT = Path(contract.__file__).parent
 CONTRIBUTING = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
-CHECKS = [check for name, check in inspect.getmembers(contract, inspect.isfunction) if name.startswith("test_")]
+
+
+def checks_of(suite: types.ModuleType) -> list[Any]:
+    return [check for name, check in inspect.getmembers(suite, inspect.isfunction) if name.startswith("test_")]
 
 
 def example(name: str) -> str:
@@ -37,7 +52,7 @@ def greedy(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     return module
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", checks_of(contract), ids=lambda check: check.__name__)
 def test_the_example_of_an_algorithm_passes_the_contract(check: Any, greedy: types.ModuleType):
     def make(seed: int = 0, **settings: Any) -> Algorithm:
         return greedy.create(greedy.GreedySettings(**settings), contract.START, seed)
@@ -45,3 +60,82 @@ def test_the_example_of_an_algorithm_passes_the_contract(check: Any, greedy: typ
     seeds = [{"seed": seed} for seed in range(5)] if "seed" in inspect.signature(check).parameters else [{}]
     for arguments in seeds:
         check(make, **arguments)
+
+
+@pytest.fixture
+def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of the example's backend, installed as a package of its own."""
+    install(tmp_path, "command_line", "command_line_example", example("command_line"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "command_line_example", raising=False)
+    return "command_line"
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("check", checks_of(backend_contract), ids=lambda check: check.__name__)
+def test_the_example_of_a_backend_passes_the_contract(check: Any, command_line: str, sandbox_image: str):
+    config = runner_config(backend_contract.JOB, sandbox_image, {}, None)
+    with contextlib.closing(create_backend(command_line)) as backend:
+        given = {"kind": command_line, "backend": backend, "sandbox_image": sandbox_image, "config": config}
+        check(**{name: given[name] for name in inspect.signature(check).parameters})
+
+
+@pytest.mark.docker
+def test_the_example_of_a_backend_judges_programs_as_every_sandbox_does(
+    command_line: str, sandbox_image: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.syspath_prepend(CONTRACT)
+    from tests.contract import test_sandbox as suite
+
+    with open_pool(suite.JOB, backend=command_line, image=sandbox_image, slots=1) as pool:
+        for case in suite.CASES[::12]:
+            suite.test_a_program_is_judged_by_its_own_behaviour_and_does_not_affect_the_next_one(True, pool, case)
+
+
+@pytest.fixture
+def llamacpp(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> source_contract.Make:
+    """Makes a gateway to the example's provider, registered by the example's line, with a server on loopback."""
+    (line,) = ast.parse(f"{{{example('registered').strip()}}}", mode="eval").body.keys  # type: ignore[attr-defined]
+    name = ast.literal_eval(line)
+    module = types.ModuleType(f"tasks.sample.providers.{name}")
+    exec(example("llamacpp"), module.__dict__)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(registry.PROVIDERS, name, module.__name__)
+    monkeypatch.setitem(registry._loaded, module.__name__, module.create())
+
+    def make(answers: int | None = None, fails: int | None = None, held: threading.Event | None = None) -> Any:
+        model = {"name": f"{name}/test", "api_base": provider.api_base}
+        subject = source_contract.of_gateway(
+            model, lambda: len(provider.requests), answers=answers, one_at_a_time=bool(fails or held)
+        )
+        faults = source_contract.script(lambda: subject, fails, held)
+        provider.script = lambda number, request: faults(number, request) or Answer(llama_answer(request))
+        return subject
+
+    return make
+
+
+def llama_answer(request: dict[str, Any]) -> dict[str, Any]:
+    assert request["n_predict"] == 4096
+    return {"content": f"# {request['seed']}", "stop_type": "eos", "tokens_evaluated": 20, "tokens_predicted": 3}
+
+
+SOURCE_CHECKS = [
+    pytest.param(check, arguments, id=f"{check.__name__}{arguments[:1] or ''}")
+    for check in checks_of(source_contract)
+    for arguments in (source_contract.FAILURES if "status" in inspect.signature(check).parameters else [()])
+]
+
+
+@pytest.mark.parametrize(("check", "arguments"), SOURCE_CHECKS)
+def test_the_example_of_a_provider_passes_the_contract_of_completion_sources(
+    check: Any, arguments: tuple[Any, ...], llamacpp: source_contract.Make
+):
+    check(llamacpp, *arguments)
+
+
+def test_the_example_of_a_provider_reports_text_tokens_and_no_cost(llamacpp: source_contract.Make):
+    subject = llamacpp()
+    first, second, *_ = subject.submit().result(source_contract.LONG_S)
+    assert (first.text, second.text) == ("# 0", "# 1"), "each sample has its own seed"
+    assert (first.tokens_in, first.tokens_out, first.cost_usd, first.finish_reason) == (20, 3, 0.0, "stop")

@@ -75,6 +75,17 @@ def test_a_start_program_is_looked_at_without_prefect():
     }
 
 
+def test_the_built_in_model_answers_without_litellm():
+    code = (
+        "from schemas.program import Prompt\nfrom schemas.settings import Sampling\n"
+        "from tasks.sample.gateway import Gateway, Sample\nfrom tasks.sample.provider import require_keys\n"
+        "require_keys(Sampling())\n"
+        "prompt = Prompt(0, '0', (), 'builtin/mutate', 'completion', 'def f_v0(x):\\n    return x\\n', (1,))\n"
+        "assert Gateway(Sampling()).sample([Sample(prompt, 0)], lambda _: None)[0].text"
+    )
+    assert not modules_after(code) & SLOW
+
+
 def test_no_flag_is_offered_that_means_nothing():
     shown = (
         "import flows.cli.main as m, contextlib, io\n"

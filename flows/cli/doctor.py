@@ -7,12 +7,15 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
 
 from flows.cli.printing import DEFAULT_HISTORY, NewRun, out, table
 from schemas.errors import ExitCode, OvernightError
+
+if TYPE_CHECKING:
+    from schemas.settings import Sandbox
 
 _REQUIRED_BYTES = 2 * 1024**3
 
@@ -30,7 +33,7 @@ def doctor(
     model: Annotated[list[str] | None, Parameter(help="also check the keys that this model needs; repeatable")] = None,
     history: NewRun = DEFAULT_HISTORY,
 ) -> int:
-    """Check the engine, the image, Prefect, keys and the disk; exit with 3 if a night could not start."""
+    """Check the sandbox's engine and image, Prefect, keys and the disk; exit with 3 if a night could not start."""
     checks: dict[str, Callable[[], Finding]] = {
         "engine": _engine,
         "image": _image,
@@ -54,20 +57,27 @@ def _run_check(check: Callable[[], Finding]) -> Finding:
         return Finding(False, error.message, error.remedy)
 
 
-def _engine() -> Finding:
-    from tasks.evaluate import engine
+def _sandbox() -> Sandbox:
+    """Return the sandbox settings of the user's configuration."""
+    from schemas.settings import parse_settings
+    from schemas.user_config import user_settings
 
-    with contextlib.closing(engine.connect()) as docker:
-        return Finding(True, docker.describe())
+    return parse_settings({"sandbox": user_settings().get("sandbox", {})}, "your configuration file").sandbox
+
+
+def _engine() -> Finding:
+    from tasks.evaluate.registry import create_backend
+
+    with contextlib.closing(create_backend(_sandbox().backend)) as backend:
+        return Finding(True, backend.describe())
 
 
 def _image() -> Finding:
-    from schemas.settings import Sandbox
-    from tasks.evaluate import engine
+    from tasks.evaluate.registry import create_backend
 
-    name = Sandbox().image
-    with contextlib.closing(engine.connect()) as docker:
-        return Finding(True, f"{name} ({docker.require_image(name)[:19]})")
+    sandbox = _sandbox()
+    with contextlib.closing(create_backend(sandbox.backend)) as backend:
+        return Finding(True, f"{sandbox.image} ({backend.image_id(sandbox.image)[:19]})")
 
 
 def _prefect() -> Finding:

@@ -14,7 +14,7 @@ from prefect.exceptions import CancelledRun
 from flows.cli.live_view import live_view, spent
 from flows.cli.printing import err, history_flag, say
 from flows.cli.summary import print_summary
-from flows.create_run import image_id
+from flows.images import image_id
 from flows.notifications import Notifier
 from flows.origin import problem_path
 from flows.prefect_server.connection import outages, server_answers
@@ -28,7 +28,7 @@ from schemas.generation import StopReason
 from schemas.problem import changed_since
 from tasks.history import record
 from tasks.history.files import RunFiles
-from tasks.sample.provider import litellm_module
+from tasks.sample.provider import load_providers
 
 
 def run_night(
@@ -69,7 +69,8 @@ def run_with_view(
         The run's id and the result of the search flow.
     """
     files = get_run()
-    threading.Thread(target=litellm_module, daemon=True).start()  # import it while the server starts
+    sampling = record.read_run(files).problem.settings.sampling
+    threading.Thread(target=load_providers, args=[sampling], daemon=True).start()  # while the server starts
     with open_session(files, notifier=notifier) as session, _resume_hint(files.run_id, history):
         say(f"run {files.run_id}, seed {session.run.seed}")
         _warn_of_changed_image(session)
@@ -120,9 +121,9 @@ def _print_failed_generations(run_id: str, failed: list[int], history: Path) -> 
 
 
 def _warn_of_changed_image(session: Session) -> None:
-    image = session.run.problem.settings.sandbox.image
-    if image_id(image) != session.run.image_id:
-        say(f"warning: {image} is not the image that the run was started with; scores may not be comparable")
+    sandbox = session.run.problem.settings.sandbox
+    if image_id(sandbox) != session.run.image_id:
+        say(f"warning: {sandbox.image} is not the image that the run was started with; scores may not be comparable")
 
 
 def _warn_of_changed_files(session: Session) -> None:

@@ -63,10 +63,11 @@ def schedule(
     history: NewRun = DEFAULT_HISTORY,
 ) -> None:
     """Schedule a run: the first night starts it, and each later night continues it."""
-    from flows.images import require_image_and_runtime
+    from flows.images import require_sandbox
     from flows.trust import accept, proposals_of
     from schemas.ids import new_run_id
     from schemas.problem import load_problem
+    from schemas.settings import Sandbox
     from tasks.history.remote.mirror import place_of
     from tasks.problems import find, names
     from tasks.sample.batch_api import require_batches
@@ -82,9 +83,10 @@ def schedule(
     require_batches(loaded.settings.sampling)
     if conditions.budget.is_in_usd:
         require_prices(loaded.settings.sampling)
-    if (image or runtime) and pool is None:
+    sandbox = loaded.settings.sandbox
+    if (image or runtime or sandbox.backend != Sandbox().backend) and pool is None:
         # With a pool of the user's own, nights may run on another machine, which has them.
-        require_image_and_runtime(loaded.settings.sandbox)
+        require_sandbox(sandbox)
     from flows.scheduled import Start
     from flows.schedules import POOL, cron_schedule, open_schedules
 

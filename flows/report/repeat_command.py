@@ -16,12 +16,15 @@ from tasks.problems import find, names
 def command_of(run: RunRecord, generations: int) -> str:
     """Return `overnight run …` with the run's seed and every setting that differs from the problem's files.
 
-    For a run that was made by `overnight rescore`, return that command.
+    For a run that was made by `overnight rescore`, return that command. The sandbox backend is left out: it belongs to
+    a machine, and pasting a stranger's command must not choose another one.
     """
     command = ["rescore", run.rescored_from] if run.rescored_from else ["run"]
     problem, path = _problem_argument(run)
     words = ["overnight", *command, problem, "--seed", str(run.seed)]
-    for name, value in settings_not_in_files(run.problem, path).items():
+    settings = settings_not_in_files(run.problem, path)
+    settings.pop("sandbox.backend", None)
+    for name, value in settings.items():
         words += _set_flag(name, value) if run.rescored_from and name != "inputs" else _flag(name, value)
     if generations and not run.rescored_from:
         words += ["--generations", str(generations)]

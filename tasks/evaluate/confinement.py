@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from tasks.evaluate import delivery
 from tasks.evaluate.ownership import owner
 from tasks.evaluate.runner.command import SCRATCH
+from tasks.evaluate.sandbox import RunnerConfig
 
 OWNER_LABEL = "overnight.owner"
 """Label of a container with the process that started it, so that other processes can remove it once that process is
@@ -26,28 +26,7 @@ _MAX_SCRATCH_FILES = 4096
 """Maximum number of files and directories in scratch."""
 
 
-@dataclass(frozen=True)
-class ContainerConfig:
-    """Settings that all containers of a pool share.
-
-    Attributes:
-        image: Name or id of a local image.
-        memory_mib: Memory limit of a candidate, MiB.
-        labels: Labels of the containers.
-        runtime: OCI runtime that the engine has; None for its default.
-        scratch_mib: Size of a candidate's only writable directory, MiB; 0 for none. Its files count as memory.
-        may_execute: Whether programs may be started, including files in scratch.
-    """
-
-    image: str
-    memory_mib: int
-    labels: dict[str, str]
-    runtime: str | None = None
-    scratch_mib: int = 0
-    may_execute: bool = False
-
-
-def confinement(config: ContainerConfig, *, limits_cpu: bool, is_podman: bool) -> dict[str, Any]:
+def confinement(config: RunnerConfig, *, limits_cpu: bool, is_podman: bool) -> dict[str, Any]:
     """Return the arguments for creating a container.
 
     Args:
@@ -90,7 +69,7 @@ def confinement(config: ContainerConfig, *, limits_cpu: bool, is_podman: bool) -
     }
 
 
-def _scratch(config: ContainerConfig, is_podman: bool) -> dict[str, str]:
+def _scratch(config: RunnerConfig, is_podman: bool) -> dict[str, str]:
     if not config.scratch_mib:
         return {}
     execute = "exec" if config.may_execute else "noexec"

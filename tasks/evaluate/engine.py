@@ -16,9 +16,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from schemas.errors import SandboxUnavailable
 from tasks.evaluate import delivery
-from tasks.evaluate.confinement import OWNER_LABEL, ContainerConfig, confinement
+from tasks.evaluate.confinement import OWNER_LABEL, confinement
 from tasks.evaluate.ownership import is_dead
-from tasks.evaluate.sandbox import Death
+from tasks.evaluate.sandbox import Death, RunnerConfig
 from tasks.evaluate.wire import Demultiplexer
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ class Engine:
             finally:
                 container.remove(force=True)
 
-    def start(self, config: ContainerConfig) -> Container:
+    def start(self, config: RunnerConfig) -> Container:
         """Start a container that is attached to its standard input and output.
 
         Raises:

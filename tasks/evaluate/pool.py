@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
-from schemas.errors import SandboxUnavailable
 from schemas.job import Job
 from schemas.outcome import Outcome, Verdict
-from tasks.evaluate import engine
-from tasks.evaluate.confinement import ContainerConfig
 from tasks.evaluate.container_worker import ContainerWorker
 from tasks.evaluate.host_slots import HostSlots
-from tasks.evaluate.sandbox import Channel
+from tasks.evaluate.registry import create_backend
+from tasks.evaluate.sandbox import Channel, runner_config
+
+DEFAULT_BACKEND = "docker"
 
 
 class SandboxPool:
@@ -152,6 +152,7 @@ def open_pool(
     job: Job,
     *,
     image: str,
+    backend: str = DEFAULT_BACKEND,
     slots: int | None = None,
     labels: Mapping[str, str] | None = None,
     runtime: str | None = None,
@@ -161,25 +162,27 @@ def open_pool(
     Args:
         job: The job that programs are evaluated on.
         image: A local image with Python 3.11 or later.
+        backend: Name of the sandbox backend.
         slots: Number of containers; as many as there are cores by default.
         labels: Labels of the containers; `overnight.run` names the run.
-        runtime: An OCI runtime that the engine knows, such as `runsc`; the engine's own by default.
+        runtime: A runtime that the backend knows, such as `runsc`; its own by default.
 
     Raises:
-        SandboxUnavailable: If the engine does not answer, lacks the image or the runtime, or cannot start a container.
+        UsageError: If there is no such backend.
+        SandboxUnavailable: If the backend does not answer, lacks the image or the runtime, or cannot start a container.
         SpecificationError: If the inputs are not plain data.
     """
     slots = slots or os.cpu_count() or 1
-    docker = engine.connect(connections=2 * slots)
+    opened = create_backend(backend, runners=slots)
     try:
-        docker.require_image(image)
-        if runtime is not None:
-            docker.require_runtime(runtime)
-        docker.sweep()
-        setup = _setup(job, image, labels, runtime)
-        return SandboxPool(job, lambda: docker.start(setup), slots=slots, on_close=docker.close)
-    except SandboxUnavailable:
-        docker.close()
+        opened.require(image, runtime)
+        opened.remove_leftovers()
+        config = runner_config(job, image, labels, runtime)
+        return SandboxPool(
+            job, lambda: opened.start(config), slots=slots, own_users=opened.own_users, on_close=opened.close
+        )
+    except BaseException:
+        opened.close()
         raise
 
 
@@ -187,52 +190,22 @@ def open_fresh_pool(
     job: Job,
     *,
     image: str,
+    backend: str = DEFAULT_BACKEND,
     slots: int | None = None,
     labels: Mapping[str, str] | None = None,
     runtime: str | None = None,
 ) -> FreshContainerPool:
-    """Make a sandbox with a fresh container for every program; the engine is not asked before the first.
+    """Make a sandbox with a fresh container for every program; the backend is not asked before the first.
 
     Args: as for `open_pool`.
     """
-    late = _LateEngine(_setup(job, image, labels, runtime))
-    return FreshContainerPool(job, late.start, slots=slots, on_close=late.close)
+    opened = create_backend(backend, runners=slots or os.cpu_count() or 1)
+    config = runner_config(job, image, labels, runtime)
+    return FreshContainerPool(
+        job, lambda: opened.start(config), slots=slots, own_users=opened.own_users, on_close=opened.close
+    )
 
 
 def host_slots(wanted: int | None) -> HostSlots:
     """Return the host's slots: as many as there are cores, or `wanted` if that is more."""
     return HostSlots(max(wanted or 0, os.cpu_count() or 1))
-
-
-class _LateEngine:
-    """An engine to which a connection is made when it is needed."""
-
-    def __init__(self, setup: ContainerConfig) -> None:
-        self._setup = setup
-        self._engine: engine.Engine | None = None
-        self._lock = threading.Lock()
-
-    def start(self) -> Channel:
-        with self._lock:
-            if self._engine is None:
-                self._engine = engine.connect()
-            docker = self._engine
-        return docker.start(self._setup)
-
-    def close(self) -> None:
-        with self._lock:
-            if self._engine is not None:
-                self._engine.close()
-
-
-def _setup(job: Job, image: str, labels: Mapping[str, str] | None, runtime: str | None) -> ContainerConfig:
-    # Two processes, each with the limit for itself.
-    memory_mib = job.limits.memory_mib * (2 if job.isolation else 1)
-    return ContainerConfig(
-        image=image,
-        memory_mib=memory_mib,
-        labels=dict(labels or {}),
-        runtime=runtime,
-        scratch_mib=job.limits.scratch_mib,
-        may_execute=job.command is not None,
-    )

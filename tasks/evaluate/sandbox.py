@@ -1,10 +1,16 @@
-"""Define the protocols of a sandbox and of the channel to a runner."""
+"""Define the seam of the sandbox: the protocols of a sandbox, of the channel to a runner, and of a backend that starts
+runners.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from schemas.dependencies import Dependencies
+from schemas.files import File
+from schemas.job import Job
 from schemas.outcome import Verdict
 
 
@@ -72,4 +78,119 @@ class Channel(Protocol):
 
     def close(self) -> None:
         """End the runner and its descendants. It may be called more than once."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunnerConfig:
+    """Settings that all runners of a pool share.
+
+    Attributes:
+        image: Name of an image, as `SandboxBackend.prepare` returned it.
+        memory_mib: Memory limit of a candidate, MiB.
+        labels: Labels by which the backend can find what it started; `overnight.run` names the run.
+        runtime: Runtime that the backend has; None for its default.
+        scratch_mib: Size of a candidate's only writable directory, MiB; 0 for none. Its files count as memory.
+        may_execute: Whether programs may be started, including files in scratch.
+    """
+
+    image: str
+    memory_mib: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+    runtime: str | None = None
+    scratch_mib: int = 0
+    may_execute: bool = False
+
+
+def runner_config(job: Job, image: str, labels: Mapping[str, str] | None, runtime: str | None) -> RunnerConfig:
+    """Return the settings of the runners of a job."""
+    limits = job.limits
+    return RunnerConfig(
+        image=image,
+        # Isolated evaluation has two processes, each with the limit for itself.
+        memory_mib=limits.memory_mib * (2 if job.isolation else 1),
+        labels=dict(labels or {}),
+        runtime=runtime,
+        scratch_mib=limits.scratch_mib,
+        may_execute=job.command is not None,
+    )
+
+
+class SandboxBackend(Protocol):
+    """Way to run the runner apart from the host, such as containers of an engine. Thread-safe.
+
+    A backend connects to what it controls at the first call that needs it, so that making one costs nothing. Every
+    implementation passes `tests/contract/test_backend.py`, and its pools pass `tests/contract/test_sandbox.py`.
+    """
+
+    @property
+    def own_users(self) -> bool:
+        """Whether its runners have the right to give each candidate a user id of its own."""
+        ...
+
+    def describe(self) -> str:
+        """Return the name and version of what runs programs, and its number of cores and memory, on one line.
+
+        Raises:
+            SandboxUnavailable: If it does not answer.
+        """
+        ...
+
+    def image_id(self, image: str) -> str:
+        """Return the id of an image, which a run records; the same id means the same content.
+
+        Raises:
+            SandboxUnavailable: If there is no image of this name, or the backend does not answer.
+        """
+        ...
+
+    def require(self, image: str, runtime: str | None) -> None:
+        """Check that runners can be started.
+
+        Args:
+            image: Name of an image.
+            runtime: Name of a runtime; None for the default.
+
+        Raises:
+            SandboxUnavailable: If the image or the runtime is missing, or the backend does not answer.
+        """
+        ...
+
+    def prepare(
+        self, image: str, dependencies: Dependencies, files: Sequence[File], note: Callable[[str], None]
+    ) -> str:
+        """Return the name of an image with a problem's packages and files; make it if it does not exist.
+
+        Args:
+            image: Name of the image to add them to, `sandbox.image`.
+            dependencies: Packages and versions of Python that the problem requires.
+            files: Files in a program's working directory, read-only.
+            note: Called with a message before each slow step.
+
+        Raises:
+            SpecificationError: If the packages or files cannot be had, by this backend or at all.
+            EnvironmentFault: If the image cannot be made now.
+        """
+        ...
+
+    def remove_leftovers(self) -> int:
+        """Remove what processes that are gone have started; return how many runners that were.
+
+        Raises:
+            SandboxUnavailable: If the backend does not answer.
+        """
+        ...
+
+    def start(self, config: RunnerConfig) -> Channel:
+        """Start `python3` with `delivery.arguments()` and `delivery.ENVIRONMENT`; return the channel to it.
+
+        The runner ends when its standard input closes, so also when this process dies.
+
+        Raises:
+            SandboxUnavailable: If it cannot be started, or this backend is closed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Disconnect, and remove what is left of the runners that it started; calling it again does nothing."""
         ...

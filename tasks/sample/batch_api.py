@@ -13,14 +13,8 @@ import httpx
 from schemas.errors import TerminalProviderError, TransientProviderError, UsageError
 from schemas.program import Prompt
 from schemas.settings import Model, Sampling
-from tasks.sample.provider import (
-    BUILTIN,
-    connection_options,
-    litellm_module,
-    price_of,
-    sampling_options,
-    to_provider_error,
-)
+from tasks.sample.provider import own_provider, price_of
+from tasks.sample.providers.litellm import connection_options, litellm_module, sampling_options, to_provider_error
 from tasks.sample.usage import Price
 
 T = TypeVar("T")
@@ -97,7 +91,7 @@ def request_line(custom_id: str, model: Model, prompt: Prompt, sampling: Samplin
     content = (
         {"messages": [{"role": "user", "content": prompt.text}]} if prompt.style == "chat" else {"prompt": prompt.text}
     )
-    options = _supported_options(model, sampling_options(model, sampling, samples=samples, seed=0))
+    options = _supported_options(model, sampling_options(sampling, samples=samples))
     request = {"custom_id": custom_id, "method": "POST", "url": _ENDPOINTS[prompt.style]}
     return json.dumps({**request, "body": {"model": _name_and_provider(model)[0], **content, **options}}).encode()
 
@@ -219,8 +213,8 @@ def _metadata_field(model: Model) -> str:
 
 def _name_and_provider(model: Model) -> tuple[str, str]:
     """Return the model's name at its provider, and the provider's name."""
-    if model.name.startswith(BUILTIN):
-        return model.name, BUILTIN.strip("/")
+    if own := own_provider(model.name):
+        return model.name, own
     name, provider, _, _ = litellm_module().get_llm_provider(model=model.name)
     return name, provider
 

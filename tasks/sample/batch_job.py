@@ -23,9 +23,10 @@ from schemas.settings import Model, Sampling
 from tasks.sample import batch_api
 from tasks.sample.budget import Budget, Estimate
 from tasks.sample.completion_request import Key
-from tasks.sample.gateway import Record, Sample
+from tasks.sample.completion_source import Record, Sample
 from tasks.sample.prompts import prompt_hash
-from tasks.sample.provider import Choice, event_loop, rough_tokens, takes_n, to_valid_text
+from tasks.sample.provider import event_loop, takes_n
+from tasks.sample.providers.base import Choice, rough_tokens, to_valid_text
 from tasks.sample.usage import DEFAULT_COMPLETION_TOKENS, ReportedUsage, Usage, check_usage
 
 SampleKey = tuple[int, int, int, str]
@@ -136,11 +137,13 @@ class BatchJob:
         self._done.cancel()
 
     async def completions(self, generation: int, wanted: Sequence[Sample]) -> list[Completion]:
-        """Wait for the end of the job, and return the completions of these samples; missing ones are omitted."""
+        """Wait for the end of the job; return these samples' completions, ordered by prompt and sample, without missing
+        ones.
+        """
         if wanted:
             await asyncio.shield(asyncio.wrap_future(self._done))
         known = self._completion_stores.known(generation)
-        return [known[key] for key in map(_key, wanted) if key in known]
+        return [known[key] for key in sorted(map(_key, wanted)) if key in known]
 
     async def _run(self) -> None:
         while True:

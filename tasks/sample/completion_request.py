@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import CancelledError, Future, wait
+from concurrent.futures import CancelledError, wait
 from typing import Protocol
 
 from schemas.program import Completion, Prompt
-from tasks.sample.gateway import Record, Sample, await_cancellation
+from tasks.sample.completion_source import CompletionSource, Sample
+from tasks.sample.gateway import await_cancellation
 from tasks.sample.prompts import prompt_hash
 
 Key = tuple[int, int, str]
@@ -22,14 +23,6 @@ class CompletionStore(Protocol):
 
     def record(self, completions: Sequence[Completion]) -> None:
         """Store completions; return when they are on disk."""
-        ...
-
-
-class CompletionSource(Protocol):
-    """Source of completions: models, or a record of earlier completions."""
-
-    def submit(self, wanted: Sequence[Sample], record: Record) -> Future[list[Completion]]:
-        """Begin to answer samples and pass each completion to `record`; samples without an answer are left out."""
         ...
 
 

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from schemas.errors import (
@@ -16,28 +15,14 @@ from schemas.errors import (
     TerminalProviderError,
     TransientProviderError,
 )
-from schemas.program import Completion, Prompt
+from schemas.program import Completion
 from schemas.settings import Model, Sampling
 from tasks.sample.budget import Budget, Estimate
+from tasks.sample.completion_source import Record, Sample
 from tasks.sample.endpoint import Endpoint, backoff_s
 from tasks.sample.prompts import prompt_hash
 from tasks.sample.provider import Response, event_loop, every_model, send_request, takes_n
 from tasks.sample.usage import Usage
-
-Record = Callable[[Sequence[Completion]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One completion to request.
-
-    Attributes:
-        prompt: The prompt.
-        number: Position of the sample among those of the prompt, from 0.
-    """
-
-    prompt: Prompt
-    number: int
 
 
 class Gateway:

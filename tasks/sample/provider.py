@@ -1,55 +1,36 @@
-"""Send requests to models through LiteLLM; look up keys and prices. No other module imports `litellm`."""
+"""Choose the provider of each model, and ask it: keys, prices, requests.
+
+A model belongs to the provider that the first part of its name names, else to LiteLLM.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
 import contextlib
-import gc
-import importlib
-import logging
-import os
-import re
-import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from importlib import import_module
 
-from schemas.errors import (
-    EnvironmentFault,
-    PromptRefused,
-    ProviderError,
-    TerminalProviderError,
-    TransientProviderError,
-    UsageError,
-)
+from schemas.errors import EnvironmentFault, TransientProviderError, UsageError
 from schemas.program import Prompt
 from schemas.settings import Model, Sampling
-from tasks.sample import builtin
-from tasks.sample.usage import Price, ReportedUsage, Usage, check_usage
+from tasks.sample.providers.base import Answer, Choice, Provider, rough_tokens
+from tasks.sample.usage import Price, Usage, check_usage
 
 BUILTIN = "builtin/"
-BUILTIN_MODEL = "builtin/mutate"
-_TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-_NO_CREDIT = ("insufficient_quota", "exceeded your current quota", "credit balance")
 _MILLION = 1_000_000
-_EXCEPTION_NAMES = re.compile(r"^(?:[\w.]+(?:Error|Exception|Unavailable|Timeout)(?:: | - ))+")
-"""Names of exception classes at the start of a message: LiteLLM adds one for each of its layers."""
 
+PROVIDERS = {
+    "builtin": "tasks.sample.providers.builtin",
+}
+"""Modules of the providers that LiteLLM does not know, by the first part of their models' names."""
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One choice of a response.
+_LITELLM = "tasks.sample.providers.litellm"
 
-    Attributes:
-        refusal: The provider's reason for giving no text; empty if it gave text.
-    """
-
-    text: str
-    finish_reason: str
-    refusal: str = ""
+_loading = threading.RLock()
+_loaded: dict[str, Provider] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +41,29 @@ class Response:
     usage: Usage
 
 
+def provider_of(name: str) -> Provider:
+    """Return the provider of a model, which is made once."""
+    module = PROVIDERS.get(own_provider(name) or "", _LITELLM)
+    with _loading:
+        if module not in _loaded:
+            _loaded[module] = import_module(module).create()
+        return _loaded[module]
+
+
+def own_provider(name: str) -> str | None:
+    """Return the name of a model's provider if it is one that LiteLLM does not know."""
+    prefix = name.partition("/")[0]
+    return prefix if prefix in PROVIDERS else None
+
+
+def load_providers(settings: Sampling) -> None:
+    """Load the providers of all configured models, which may take seconds."""
+    for model in every_model(settings):
+        provider_of(model.name)
+
+
 async def send_request(model: Model, prompt: Prompt, settings: Sampling, *, samples: int, seed: int) -> Response:
-    """Send one request, without retries: LiteLLM's retries and those of the provider's client are off.
+    """Send one request, without retries.
 
     Args:
         model: The model that receives the request; a fallback if it is not the prompt's own model.
@@ -74,161 +76,35 @@ async def send_request(model: Model, prompt: Prompt, settings: Sampling, *, samp
         TransientProviderError: If a retry may help.
         TerminalProviderError: If a retry cannot help; PromptRefused if the request itself is at fault.
     """
-    litellm = litellm_module()
+    provider = provider_of(model.name)
     try:
         # The client's own time-out never ends a response that arrives byte by byte.
         async with asyncio.timeout(settings.timeout_s):
-            response = await _call(litellm, model, prompt, settings, samples, seed)
+            answer = await provider.send(model, prompt, settings, samples=samples, seed=seed)
     except TimeoutError as error:
         raise TransientProviderError(f"{model.name}: no complete response in {settings.timeout_s:g} s") from error
-    except (litellm.ContextWindowExceededError, litellm.ContentPolicyViolationError) as error:
-        refused = PromptRefused(_first_line(error))
-        refused.is_about_the_text = True
-        raise refused from error
-    except litellm.exceptions.openai.OpenAIError as error:
-        raise to_provider_error(error, model.name, model.api_base) from error
-    if not response.choices:
+    if not answer.choices:
         raise TransientProviderError(f"{model.name} returned a response without choices")
-    choices = tuple(_choice(choice) for choice in response.choices[:samples])
-    return Response(choices, _usage(response, model, prompt.text, choices))
+    return _response(answer, model, prompt.text, samples)
 
 
-async def _call(litellm: Any, model: Model, prompt: Prompt, settings: Sampling, samples: int, seed: int) -> Any:
-    options = {
-        **sampling_options(model, settings, samples=samples, seed=seed),
-        "model": model.name,
-        **connection_options(model),
-        "timeout": settings.timeout_s,
-        "max_retries": 0,
-        "drop_params": True,
-    }
-    if prompt.style == "completion" and not model.name.startswith(BUILTIN):
-        return await litellm.atext_completion(prompt=prompt.text, **options)
-    return await litellm.acompletion(messages=[{"role": "user", "content": prompt.text}], **options)
-
-
-def sampling_options(model: Model, settings: Sampling, *, samples: int, seed: int) -> dict[str, Any]:
-    """Return the sampling options of a request under OpenAI's names; options that are not set are omitted."""
-    options = {
-        "temperature": settings.temperature,
-        "top_p": settings.top_p,
-        "max_tokens": settings.max_tokens,
-        "n": samples if samples > 1 else None,
-        "seed": seed if model.name.startswith(BUILTIN) else None,
-    }
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def connection_options(model: Model) -> dict[str, Any]:
-    """Return the server's address, and a placeholder key where none is set; empty for the provider's own address."""
-    if model.api_base is None:
-        return {}
-    # A self-hosted server needs no key, but the client of OpenAI's protocol requires one.
-    return {"api_base": model.api_base, **({"api_key": "none"} if missing_key(model.name) else {})}
-
-
-def _choice(choice: Any) -> Choice:
-    message = getattr(choice, "message", None)
-    text = message.content if message is not None else getattr(choice, "text", None)
-    refusal = str(getattr(message, "refusal", None) or "")
-    reason = str(getattr(choice, "finish_reason", "") or "")
-    if not text and not refusal and reason == "content_filter":
-        refusal = "the provider's content filter"
-    return Choice(to_valid_text(text or ""), reason, to_valid_text(refusal)[:300])
-
-
-def to_valid_text(text: str) -> str:
-    """Replace lone surrogates, such as half an emoji at the token limit: such text cannot be stored."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _usage(response: Any, model: Model, prompt: str, choices: tuple[Choice, ...]) -> Usage:
-    usage = getattr(response, "usage", None)
-    reported = ReportedUsage(
-        getattr(usage, "prompt_tokens", None),
-        getattr(usage, "completion_tokens", None),
-        None if model.input_usd is not None else response._hidden_params.get("response_cost"),
-    )
+def _response(answer: Answer, model: Model, prompt: str, samples: int) -> Response:
+    choices = answer.choices[:samples]
     texts = [choice.text for choice in choices]
-    return check_usage(
-        reported, prompt, texts, price=price_of(model), counted=(rough_tokens(prompt), rough_tokens("".join(texts)))
-    )
-
-
-def rough_tokens(text: str) -> int:
-    """Return a rough count of tokens, for providers that report none."""
-    return len(text.encode()) // 3 + 1
+    counted = (rough_tokens(prompt), rough_tokens("".join(texts)))
+    return Response(choices, check_usage(answer.usage, prompt, texts, price=price_of(model), counted=counted))
 
 
 def count_tokens(model: str, text: str) -> int:
-    """Count the tokens of a text with the model's own tokenizer if LiteLLM has it."""
-    return litellm_module().token_counter(model=model, text=text)
+    """Count the tokens of a text as its model does, as far as its provider knows."""
+    return provider_of(model).count_tokens(model, text)
 
 
 def price_of(model: Model) -> Price | None:
-    """Return the price from the settings, else from LiteLLM's price list; `None` if neither has it."""
+    """Return the price from the settings, else from the provider; `None` if neither has it."""
     if model.input_usd is not None and model.output_usd is not None:
         return Price(model.input_usd / _MILLION, model.output_usd / _MILLION)
-    if model.name.startswith(BUILTIN):
-        return Price(0.0, 0.0)
-    known = _known_price(model.name)
-    if known is None or known.get("input_cost_per_token") is None or known.get("output_cost_per_token") is None:
-        return None
-    return Price(known["input_cost_per_token"], known["output_cost_per_token"])
-
-
-@cache
-def _known_price(model: str) -> dict[str, Any] | None:
-    litellm = litellm_module()
-    try:
-        return dict(litellm.get_model_info(model))
-    except litellm.exceptions.ModelNotMappedError:
-        return None
-
-
-def to_provider_error(error: Exception, model: str, api_base: str | None) -> ProviderError:
-    """Convert an error of LiteLLM to a `ProviderError` with a remedy.
-
-    Args:
-        error: The error that was raised.
-        model: The model that was sent the request.
-        api_base: Address of the server; `None` for the provider's own.
-    """
-    status = getattr(error, "status_code", None)
-    message = f"{model}: {_first_line(error)}"
-    if api_base and "Connection error" in message:
-        message = f"{message.removesuffix('.')} at {api_base}"
-    details = f"{error} {getattr(error, 'code', '')} {getattr(error, 'body', '')}"
-    if any(phrase in details for phrase in _NO_CREDIT):
-        remedy = f"The account at the provider of {model} has no credit left: top it up."
-        return TerminalProviderError(message, remedy=remedy)
-    if status is None or status in _TRANSIENT_STATUS:
-        transient = TransientProviderError(message)
-        transient.retry_after_s = _retry_after(error)
-        return transient
-    remedies = {
-        401: f"Check the key of the provider of {model}; `overnight doctor` names the variable.",
-        403: f"Check what the key of the provider of {model} is permitted to use.",
-        404: f"Check the name {model} and --api-base; LiteLLM's model strings are provider/model.",
-    }
-    if status in remedies:
-        return TerminalProviderError(message, remedy=remedies[status])
-    return PromptRefused(message, remedy="The provider refuses the request as it is.")
-
-
-def _retry_after(error: Exception) -> float | None:
-    """Return the seconds of a Retry-After header; `None` if it is missing or a date."""
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    try:
-        return max(0.0, float(headers.get("retry-after", "")))
-    except ValueError:
-        return None
-
-
-def _first_line(error: Exception) -> str:
-    """Return the class and the first line of an error, without the exception names that LiteLLM puts before it."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {_EXCEPTION_NAMES.sub('', lines[0])[:300]}"
+    return provider_of(model.name).price(model.name)
 
 
 def every_model(settings: Sampling) -> list[Model]:
@@ -244,27 +120,11 @@ def require_keys(settings: Sampling) -> None:
         EnvironmentFault: If a key is missing.
     """
     for model in every_model(settings):
-        _require_provider(model)
+        provider_of(model.name).require(model)
         if model.api_base is None and (missing := missing_key(model.name)):
             raise EnvironmentFault(
                 f"{model.name} needs {' and '.join(missing)} in the environment", remedy=f"export {missing[0]}=…"
             )
-
-
-def _require_provider(model: Model) -> None:
-    if model.name.startswith(BUILTIN):
-        if model.name != BUILTIN_MODEL:
-            raise UsageError(f"there is no built-in model {model.name!r}", remedy=f"There is {BUILTIN_MODEL}.")
-        return
-    litellm = litellm_module()
-    try:
-        litellm.get_llm_provider(model=model.name, api_base=model.api_base)
-    except litellm.BadRequestError as error:
-        raise UsageError(
-            f"{model.name!r} names no provider that LiteLLM knows",
-            remedy="LiteLLM's model strings are provider/model, like openai/gpt-5-mini; for a server of your own, "
-            "use openai/NAME with --api-base URL.",
-        ) from error
 
 
 def require_prices(settings: Sampling) -> None:
@@ -289,33 +149,12 @@ def _base_setting(model: Model) -> str:
 
 def missing_key(model: str) -> list[str]:
     """Return the environment variables that the provider of `model` needs and that are unset or empty."""
-    if model.startswith(BUILTIN):
-        return []
-    litellm = litellm_module()
-    with _without_empty_variables():
-        return list(litellm.validate_environment(model=model).get("missing_keys", []))
+    return provider_of(model).missing_keys(model)
 
 
-@contextlib.contextmanager
-def _without_empty_variables() -> Iterator[None]:
-    """Remove empty environment variables until the block ends: LiteLLM takes an empty key for a set one."""
-    with _loading:
-        empty = {name: value for name, value in os.environ.items() if not value.strip()}
-        for name in empty:
-            del os.environ[name]
-        try:
-            yield
-        finally:
-            os.environ.update(empty)
-
-
-@cache
 def takes_n(model: str) -> bool:
     """Return whether one request can ask for several samples."""
-    return not model.startswith(BUILTIN) and "n" in (litellm_module().get_supported_openai_params(model=model) or ())
-
-
-_loading = threading.RLock()
+    return provider_of(model).takes_n(model)
 
 
 def event_loop() -> asyncio.AbstractEventLoop:
@@ -329,15 +168,16 @@ def event_loop() -> asyncio.AbstractEventLoop:
 def _new_event_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="overnight-gateway", daemon=True).start()
-    atexit.register(_close_clients, loop)
+    atexit.register(_close_providers, loop)
     return loop
 
 
-def _close_clients(loop: asyncio.AbstractEventLoop) -> None:
-    """Close LiteLLM's connections and cancel its background tasks, to avoid warnings when the interpreter exits."""
+def _close_providers(loop: asyncio.AbstractEventLoop) -> None:
+    """Close connections and cancel background tasks, to avoid warnings when the interpreter exits."""
 
     async def cancel_all() -> None:
-        await litellm_module().close_litellm_async_clients()
+        for provider in list(_loaded.values()):
+            await provider.close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -345,54 +185,3 @@ def _close_clients(loop: asyncio.AbstractEventLoop) -> None:
 
     with contextlib.suppress(TimeoutError):
         asyncio.run_coroutine_threadsafe(cancel_all(), loop).result(timeout=2)
-
-
-def litellm_module() -> Any:
-    """Return LiteLLM, set up once: without log messages or downloads at import, with the built-in model registered."""
-    with _loading:
-        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-        if "litellm" not in sys.modules:
-            _import_without_gc()
-        import litellm
-
-        if not any(entry["provider"] == "builtin" for entry in litellm.custom_provider_map):
-            _set_up(litellm)
-        return litellm
-
-
-def _import_without_gc() -> None:
-    """Import LiteLLM without garbage collection, which takes a quarter of the time and finds nothing."""
-    gc.disable()
-    try:
-        importlib.import_module("litellm")
-        gc.freeze()
-    finally:
-        gc.enable()
-
-
-def _set_up(litellm: Any) -> None:
-    litellm.suppress_debug_info = True
-    litellm.telemetry = False
-    litellm.disable_hf_tokenizer_download = True
-    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # LiteLLM also raises the errors that it logs
-
-    class BuiltinModel(litellm.CustomLLM):
-        """`builtin/mutate` as a LiteLLM provider, so that it takes the same path as every other model."""
-
-        async def acompletion(self, *_: Any, **call: Any) -> Any:
-            return _builtin_response(litellm, call)
-
-    litellm.custom_provider_map.append({"provider": "builtin", "custom_handler": BuiltinModel()})
-    litellm.utils.custom_llm_setup()
-
-
-def _builtin_response(litellm: Any, call: dict[str, Any]) -> Any:
-    if call["model"] != "mutate":
-        raise litellm.llms.custom_llm.CustomLLMError(404, f"there is no built-in model {call['model']}")
-    prompt = call["messages"][-1]["content"]
-    text = builtin.mutate(prompt, seed=call["optional_params"].get("seed", 0))
-    response = call["model_response"]
-    response.choices[0].message.content = text
-    response.choices[0].finish_reason = "stop"
-    response.usage = litellm.Usage(prompt_tokens=len(prompt) // 4, completion_tokens=len(text) // 4)
-    return response

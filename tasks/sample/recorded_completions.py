@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 from schemas.program import Completion
-from tasks.sample.gateway import Record, Sample
+from tasks.sample.completion_source import Record, Sample
 
 
 class RecordedCompletions:
@@ -21,7 +21,7 @@ class RecordedCompletions:
 
     def submit(self, wanted: Sequence[Sample], record: Record) -> Future[list[Completion]]:  # noqa: ARG002
         """Answer at once. Nothing is paid for, so nothing is recorded."""
-        keys = [(sample.prompt.index, sample.number) for sample in wanted]
+        keys = sorted((sample.prompt.index, sample.number) for sample in wanted)
         answer: Future[list[Completion]] = Future()
         answer.set_result([self._completions[key] for key in keys if key in self._completions])
         return answer

@@ -11,7 +11,8 @@ from schemas.outcome import Outcome, Verdict
 from schemas.program import Candidate, Completion, Prompt
 from schemas.skeleton import Skeleton
 from schemas.specification import Specification
-from tasks.sample.completion_request import CompletionRequest, CompletionSource, CompletionStore
+from tasks.sample.completion_request import CompletionRequest, CompletionStore
+from tasks.sample.completion_source import CompletionSource
 from tasks.sample.parsing.functions import parse_functions
 from tasks.sample.parsing.marked_files import parse_marked_file
 from tasks.sample.parsing.parsed import ParsedCompletion

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import docker
@@ -21,9 +22,9 @@ from schemas.errors import SandboxUnavailable, SpecificationError
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Outcome
 from tasks.evaluate import confinement, engine
-from tasks.evaluate.confinement import ContainerConfig
 from tasks.evaluate.ownership import owner
 from tasks.evaluate.pool import open_pool
+from tasks.evaluate.sandbox import RunnerConfig
 
 pytestmark = pytest.mark.docker
 
@@ -55,15 +56,20 @@ def until(condition: Callable[[], bool], timeout_s: float) -> float:
     return time.monotonic() - began
 
 
+def runs_a_candidate(container: Any) -> bool:
+    """Return whether a process of a candidate, which is a user of its own, runs beside the runner, which is root."""
+    return any(user != "0" for user, _ in container.top(ps_args="-eo uid,pid")["Processes"])
+
+
 def kill_when_busy(containers: Callable[[], list[Any]], times: int) -> threading.Thread:
-    """Kill the single container `times` times, each time after a new one has run for a while."""
+    """Kill the single container `times` times, each time once a new one runs the candidate beside the runner."""
 
     def kill() -> None:
         killed: set[str] = set()
         for _ in range(times):
             until(lambda: any(c.id not in killed and c.status == "running" for c in containers()), 20)
             victim = next(c for c in containers() if c.id not in killed)
-            time.sleep(0.7)
+            until(partial(runs_a_candidate, victim), 20)
             victim.kill()
             killed.add(victim.id)
 
@@ -169,7 +175,7 @@ def test_only_containers_of_a_dead_owner_are_swept(
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     live = owner()
-    setup = ContainerConfig(image=sandbox_image, memory_mib=64, labels={engine.RUN_LABEL: run})
+    setup = RunnerConfig(image=sandbox_image, memory_mib=64, labels={engine.RUN_LABEL: run})
     docker_engine = engine.connect()
     try:
         host, namespace, *_ = live.split()

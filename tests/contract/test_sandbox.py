@@ -1,4 +1,4 @@
-"""Test the contract of every sandbox: each kind that `sandbox` is parametrised over must pass all tests."""
+"""Test the contract of every sandbox: the pools of every registered backend must pass all tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import intruders
 import liars
 import litterers
 import pytest
-from bare import BareRunner
 from candidates import HONEST, HONEST_SCORES, Case, body, returns
 
 from schemas.job import Call, Isolation, Job, Limits
@@ -22,34 +21,24 @@ from schemas.outcome import Outcome
 from tasks.evaluate import confinement
 from tasks.evaluate.delivery import ENVIRONMENT
 from tasks.evaluate.pool import SandboxPool, open_pool
+from tests.contract.conftest import Start
 
 CASES = [*candidates.CASES, *intruders.CASES, *bombs.CASES, *liars.CASES]
 
 JOB = Job("evaluate", (Call((3,)), Call((4,))), Limits(wall_s=1, cpu_s=8, memory_mib=96, output_kib=16))
 
 
-def start(kind: str, job: Job, request: pytest.FixtureRequest, slots: int = 1) -> SandboxPool:
-    if kind == "bare":
-        return SandboxPool(job, BareRunner, slots=slots, own_users=False)
-    return open_pool(job, image=request.getfixturevalue("sandbox_image"), slots=slots)
-
-
-@pytest.fixture(scope="module", params=["bare", pytest.param("docker", marks=pytest.mark.docker)])
-def kind(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
 @pytest.fixture(scope="module")
-def sandbox(kind: str, request: pytest.FixtureRequest) -> Iterator[SandboxPool]:
-    with start(kind, JOB, request) as pool:
+def sandbox(start: Start) -> Iterator[SandboxPool]:
+    with start(JOB) as pool:
         yield pool
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_program_is_judged_by_its_own_behaviour_and_does_not_affect_the_next_one(
-    kind: str, sandbox: SandboxPool, case: Case
+    is_confined: bool, sandbox: SandboxPool, case: Case
 ):
-    if kind == "bare" and not case.harmless:
+    if not is_confined and not case.harmless:
         pytest.skip("only in a container")
     verdict = sandbox.evaluate(case.source)
     assert verdict.outcome is case.outcome, verdict
@@ -80,8 +69,8 @@ def test_files_of_a_candidate_in_scratch_are_removed(with_scratch: SandboxPool, 
     assert with_scratch.starts == 1, "the runner died"
 
 
-def test_no_process_of_an_earlier_candidate_is_left(kind: str, sandbox: SandboxPool):
-    if kind == "bare":
+def test_no_process_of_an_earlier_candidate_is_left(is_confined: bool, sandbox: SandboxPool):
+    if not is_confined:
         pytest.skip("only in a container")
     sandbox.evaluate(body("import os\nif os.fork() == 0:\n    while True: pass\nreturn 1"))
     count = returns("len([name for name in __import__('os').listdir('/proc') if name.isdigit()])")
@@ -183,15 +172,15 @@ def evaluate(n):
     assert sandbox.evaluate(source).scores == (4.0, 4.0), "nothing, two for printing, and the report"
 
 
-def test_a_candidate_sees_none_of_our_environment(kind: str, sandbox: SandboxPool):
-    if kind == "bare":
+def test_a_candidate_sees_none_of_our_environment(is_confined: bool, sandbox: SandboxPool):
+    if not is_confined:
         pytest.skip("only in a container")
     printed = sandbox.evaluate(body("import os\nprint(*os.environ)\nreturn 1")).output.split()
     assert set(printed) <= {"HOME", "HOSTNAME", "PATH", "LC_CTYPE", *ENVIRONMENT}
 
 
-def test_a_candidate_has_no_right_and_nothing_to_write_to(kind: str, sandbox: SandboxPool):
-    if kind == "bare":
+def test_a_candidate_has_no_right_and_nothing_to_write_to(is_confined: bool, sandbox: SandboxPool):
+    if not is_confined:
         pytest.skip("only in a container")
     source = """
 import os
@@ -243,9 +232,9 @@ def test_values_that_only_numpy_takes_for_numbers_are_bad_scores(sandbox: Sandbo
     assert "expected one finite number" in verdict.error
 
 
-def test_numpy_is_imported_before_the_first_program_that_mentions_it(kind: str, request: pytest.FixtureRequest):
+def test_numpy_is_imported_before_the_first_program_that_mentions_it(start: Start):
     plain = body("import sys\nreturn 'num' + 'py' in sys.modules and 1 or 0")
-    with start(kind, JOB, request) as pool:
+    with start(JOB) as pool:
         if "numpy" not in pool.versions:
             pytest.skip("no numpy in the image")
         light = pool.evaluate(plain)
@@ -324,7 +313,7 @@ def test_unseeded_random_numbers_and_set_orders_repeat(sandbox: SandboxPool):
     assert sandbox.evaluate(source).scores == first
 
 
-def test_inputs_are_exact_and_fresh_for_every_call(kind: str, request: pytest.FixtureRequest):
+def test_inputs_are_exact_and_fresh_for_every_call(start: Start):
     value = {"list": [1, (2, 3)], 4: (), (5, 6): None, "float": 0.1, "text": "é\udc80", "big": 2**70}
     job = Job("evaluate", (Call((value,), {"also": [1]}), Call((value,), {"also": [1]})), Limits(memory_mib=96))
     source = f"""
@@ -334,13 +323,13 @@ def evaluate(value, *, also):
     also.append(2)
     return int(right)
 """
-    with start(kind, job, request) as pool:
+    with start(job) as pool:
         assert pool.evaluate(source).scores == (1.0, 1.0)
 
 
-def test_processor_time_is_limited_over_all_threads(kind: str, request: pytest.FixtureRequest):
+def test_processor_time_is_limited_over_all_threads(start: Start):
     job = Job("evaluate", (Call((3,)),), Limits(wall_s=30, cpu_s=1, memory_mib=96))
-    with start(kind, job, request) as pool:
+    with start(job) as pool:
         verdict = pool.evaluate(body("while True: pass"))
         assert verdict.outcome is Outcome.TIMED_OUT
         assert "1 s of processor time" in verdict.error
@@ -368,9 +357,7 @@ except ChildProcessError: return n
 
 
 @pytest.mark.parametrize("isolation", [False, True], ids=["inline", "isolated"])
-def test_below_a_threshold_the_rest_of_the_inputs_is_not_run(
-    kind: str, request: pytest.FixtureRequest, isolation: bool
-):
+def test_below_a_threshold_the_rest_of_the_inputs_is_not_run(start: Start, isolation: bool):
     text = """
 import funsearch
 
@@ -386,7 +373,7 @@ def f(n):
     inputs = (Call((1,)), Call((2,)), Call((3,)))
     job = Job("evaluate", inputs, Limits(memory_mib=96), thresholds=(0.5, None), isolation=None)
     job = replace(job, isolation=Isolation(("f",), text.format("n")) if isolation else None)
-    with start(kind, job, request) as pool:
+    with start(job) as pool:
         below = pool.evaluate(text.format("0.25"))
         assert (below.outcome, below.scores, below.skipped) == (Outcome.REJECTED, (0.25,), 2), below
         assert below.output == "on 1\n"
@@ -395,9 +382,9 @@ def f(n):
         assert above.scores == (1.0, 0.0, -1.0), above
 
 
-def test_exiting_as_if_below_a_threshold_gives_no_score(kind: str, request: pytest.FixtureRequest):
+def test_exiting_as_if_below_a_threshold_gives_no_score(start: Start):
     job = Job("evaluate", (Call((1,)), Call((2,))), Limits(memory_mib=96), thresholds=(0.5,))
-    with start(kind, job, request) as pool:
+    with start(job) as pool:
         leaves = pool.evaluate(body("import os\nif n == 2: os._exit(0)\nreturn 9"))
         assert (leaves.outcome, leaves.scores, leaves.skipped) == (Outcome.CRASHED, (), 0)
         writes = body('import os\nos.write(3, b\'{"score": 0.1}\\n{"score": 9}\\n\')\nos._exit(0)')
@@ -405,14 +392,14 @@ def test_exiting_as_if_below_a_threshold_gives_no_score(kind: str, request: pyte
         assert (below.outcome, below.scores, below.skipped) == (Outcome.REJECTED, (0.1,), 1), below
 
 
-def test_many_threads_each_get_their_own_answer(kind: str, request: pytest.FixtureRequest):
-    with start(kind, JOB, request, slots=2) as pool, ThreadPoolExecutor(8) as threads:
+def test_many_threads_each_get_their_own_answer(start: Start):
+    with start(JOB, slots=2) as pool, ThreadPoolExecutor(8) as threads:
         verdicts = list(threads.map(lambda i: pool.evaluate(returns(f"n + {i}")), range(60)))
     assert [verdict.scores for verdict in verdicts] == [(3.0 + i, 4.0 + i) for i in range(60)]
 
 
-def test_closing_ends_an_evaluation_as_a_sandbox_error(kind: str, request: pytest.FixtureRequest):
-    pool = start(kind, Job("evaluate", (Call((3,)),), Limits(wall_s=60, memory_mib=96)), request)
+def test_closing_ends_an_evaluation_as_a_sandbox_error(start: Start):
+    pool = start(Job("evaluate", (Call((3,)),), Limits(wall_s=60, memory_mib=96)))
     with ThreadPoolExecutor(2) as threads:
         spinning = [threads.submit(pool.evaluate, body("while True: pass")) for _ in range(2)]
         time.sleep(0.3)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from bare import BareRunner
 from forgers import FORGERS, HONEST, HONEST_SCORES, SECRET, SPECIFICATION, Forger
 
 from schemas.job import Call, Isolation, Job, Limits
@@ -14,6 +13,7 @@ from schemas.outcome import Outcome, Verdict
 from schemas.specification import read_specification
 from tasks.evaluate.confirmation import disagreement
 from tasks.evaluate.pool import SandboxPool, open_pool
+from tests.contract.conftest import Start
 
 LIMITS = Limits(wall_s=1, cpu_s=8, memory_mib=96, output_kib=16)
 INPUTS = (Call((3, SECRET)), Call((4, SECRET)))
@@ -26,34 +26,23 @@ def job(text: str, inputs: tuple[Call, ...] = (Call((3,)),), *, isolation: bool 
     )
 
 
-def start(kind: str, job: Job, request: pytest.FixtureRequest) -> SandboxPool:
-    if kind == "bare":
-        return SandboxPool(job, BareRunner, slots=1, own_users=False)
-    return open_pool(job, image=request.getfixturevalue("sandbox_image"), slots=1)
-
-
-@pytest.fixture(scope="module", params=["bare", pytest.param("docker", marks=pytest.mark.docker)])
-def kind(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
 @pytest.fixture(scope="module")
-def isolated(kind: str, request: pytest.FixtureRequest) -> Iterator[SandboxPool]:
-    with start(kind, job(SPECIFICATION.text, INPUTS), request) as pool:
+def isolated(start: Start) -> Iterator[SandboxPool]:
+    with start(job(SPECIFICATION.text, INPUTS)) as pool:
         yield pool
 
 
 @pytest.fixture(scope="module")
-def inline(kind: str, request: pytest.FixtureRequest) -> Iterator[SandboxPool]:
-    with start(kind, job(SPECIFICATION.text, INPUTS, isolation=False), request) as pool:
+def inline(start: Start) -> Iterator[SandboxPool]:
+    with start(job(SPECIFICATION.text, INPUTS, isolation=False)) as pool:
         yield pool
 
 
 @pytest.mark.parametrize("forger", FORGERS, ids=str)
 def test_a_forger_gets_the_honest_score_or_none_and_does_not_affect_the_next_program(
-    kind: str, isolated: SandboxPool, forger: Forger
+    is_confined: bool, isolated: SandboxPool, forger: Forger
 ):
-    if kind == "bare" and not forger.harmless:
+    if not is_confined and not forger.harmless:
         pytest.skip("only in a container")
     verdict = isolated.evaluate(forger.source)
     assert verdict.outcome is forger.outcome, verdict
@@ -107,16 +96,16 @@ def echo(value, *, more):
 """
 
 
-def test_plain_data_is_passed_exactly(kind: str, request: pytest.FixtureRequest):
-    with start(kind, job(ECHO, limits=Limits(wall_s=5, memory_mib=96)), request) as pool:
+def test_plain_data_is_passed_exactly(start: Start):
+    with start(job(ECHO, limits=Limits(wall_s=5, memory_mib=96))) as pool:
         if "numpy" not in pool.versions:
             pytest.skip("no numpy in the image")
         verdict = pool.evaluate(ECHO)
     assert verdict.scores == (0.0,), verdict
 
 
-def judged(kind: str, request: pytest.FixtureRequest, text: str, program: str = "") -> Verdict:
-    with start(kind, job(text), request) as pool:
+def judged(start: Start, text: str, program: str = "") -> Verdict:
+    with start(job(text)) as pool:
         return pool.evaluate(program or text)
 
 
@@ -128,9 +117,9 @@ def write_specification(run: str, evolved: str, above: str = "") -> str:
 
 
 @pytest.mark.parametrize("error", ["ZeroDivisionError", "KeyError", "IndexError", "ValueError", "OSError"])
-def test_a_specification_can_catch_what_the_function_raises(kind: str, request: pytest.FixtureRequest, error: str):
+def test_a_specification_can_catch_what_the_function_raises(start: Start, error: str):
     run = "\n".join(f"try: f()\nexcept {caught} as e: n += 1" for caught in (error, "RuntimeError", "Exception"))
-    assert judged(kind, request, write_specification(run + "\nreturn n", f"raise {error}('no')")).scores == (6.0,)
+    assert judged(start, write_specification(run + "\nreturn n", f"raise {error}('no')")).scores == (6.0,)
 
 
 SEQUENCE = """
@@ -216,18 +205,16 @@ STEERED = {
 
 
 @pytest.mark.parametrize(("score", "error"), STEERED.values(), ids=STEERED)
-def test_no_error_of_the_function_changes_the_control_flow_of_the_scoring(
-    kind: str, request: pytest.FixtureRequest, score: str, error: str
-):
+def test_no_error_of_the_function_changes_the_control_flow_of_the_scoring(start: Start, score: str, error: str):
     above = "import functools, threading\n" + SEQUENCE
     text = write_specification(f"import numpy as np\nreturn {score}", "return -1.0", above)
     forged = write_specification(f"import numpy as np\nreturn {score}", f"if x == 3: raise {error}\nreturn -1.0", above)
-    with start(kind, job(text, isolation=False), request) as pool:
+    with start(job(text, isolation=False)) as pool:
         if "np." in score and "numpy" not in pool.versions:
             pytest.skip("no numpy in the image")
         inline = pool.evaluate(forged)
     assert inline.is_scored, "otherwise the test proves nothing"
-    isolated = judged(kind, request, text, forged)
+    isolated = judged(start, text, forged)
     assert isolated.outcome is Outcome.CRASHED, isolated
     assert re.search(r"StopIteration|Mine|IndexError|KeyError|ValueError|AttributeError", isolated.error), (
         "it is reported under its own name"
@@ -239,55 +226,51 @@ def test_no_error_of_the_function_changes_the_control_flow_of_the_scoring(
 @pytest.mark.parametrize(
     "error", ["GeneratorExit", "StopAsyncIteration", "KeyboardInterrupt", "asyncio.CancelledError"]
 )
-def test_errors_that_python_hides_from_except_exception_are_reported(
-    kind: str, request: pytest.FixtureRequest, error: str
-):
+def test_errors_that_python_hides_from_except_exception_are_reported(start: Start, error: str):
     run = "def g():\n    try: yield f()\n    except GeneratorExit: return\nreturn 7.0 + len([*g()])"
-    assert judged(kind, request, write_specification(run, f"import asyncio\nraise {error}")).outcome is Outcome.CRASHED
+    assert judged(start, write_specification(run, f"import asyncio\nraise {error}")).outcome is Outcome.CRASHED
 
 
 @pytest.mark.parametrize(
     "lines", ["import os\nos._exit(3)", "import sys\nsys.exit()", "import os\nos.close(3)\nos.close(4)"]
 )
-def test_a_lost_process_is_no_score_whatever_the_specification_catches(
-    kind: str, request: pytest.FixtureRequest, lines: str
-):
+def test_a_lost_process_is_no_score_whatever_the_specification_catches(start: Start, lines: str):
     text = write_specification("try: f()\nexcept BaseException: pass\nreturn 7", lines)
-    assert judged(kind, request, text).outcome is Outcome.CRASHED
+    assert judged(start, text).outcome is Outcome.CRASHED
 
 
-def test_the_scoring_process_runs_no_code_of_the_program(kind: str, request: pytest.FixtureRequest):
+def test_the_scoring_process_runs_no_code_of_the_program(start: Start):
     text = write_specification("return f(2) + K", "return x", above="K = 1")
     forged = text.replace("K = 1", "K = 100\nevaluate = print").replace("return f(2) + K", "return 10**6")
-    assert judged(kind, request, text, forged).scores == (3.0,)
+    assert judged(start, text, forged).scores == (3.0,)
 
 
-def test_shared_functions_and_decorators_are_in_both_processes(kind: str, request: pytest.FixtureRequest):
+def test_shared_functions_and_decorators_are_in_both_processes(start: Start):
     above = "calls = []\ndef counted(g):\n    return lambda *a: calls.append(1) or g(*a)\ndef twice(x): return 2 * x"
     text = write_specification("return f(2) + twice(n) + len(calls)", "return twice(x)", above)
     text = text.replace("@funsearch.evolve", "@counted\n@funsearch.evolve")
-    assert judged(kind, request, text).scores == (4.0 + 6.0 + 1.0,)
+    assert judged(start, text).scores == (4.0 + 6.0 + 1.0,)
 
 
-def test_a_function_may_be_called_while_the_specification_is_loaded(kind: str, request: pytest.FixtureRequest):
+def test_a_function_may_be_called_while_the_specification_is_loaded(start: Start):
     text = write_specification("return sum(ALL)", "return x + 1") + "ALL = [f(1), f(), f(3, 4)]\n"
-    assert judged(kind, request, text).scores == (2.0 + 2.0 + 4.0,)
+    assert judged(start, text).scores == (2.0 + 2.0 + 4.0,)
 
 
-def test_changes_to_arguments_are_not_passed_back(kind: str, request: pytest.FixtureRequest):
-    assert judged(kind, request, write_specification("a = [1]\nf(a)\nreturn len(a)", "x.append(2)")).scores == (1.0,)
+def test_changes_to_arguments_are_not_passed_back(start: Start):
+    assert judged(start, write_specification("a = [1]\nf(a)\nreturn len(a)", "x.append(2)")).scores == (1.0,)
 
 
-def test_arguments_that_are_not_plain_data_are_reported(kind: str, request: pytest.FixtureRequest):
-    verdict = judged(kind, request, write_specification("try: f({1})\nexcept Exception: pass\nreturn 1", "return 1"))
+def test_arguments_that_are_not_plain_data_are_reported(start: Start):
+    verdict = judged(start, write_specification("try: f({1})\nexcept Exception: pass\nreturn 1", "return 1"))
     assert verdict.outcome is Outcome.CRASHED
     assert "`f` runs in a process of its own" in verdict.error
     assert "set is not plain data" in verdict.error
 
 
-def test_an_error_of_the_specification_is_reported_with_its_own_line(kind: str, request: pytest.FixtureRequest):
+def test_an_error_of_the_specification_is_reported_with_its_own_line(start: Start):
     text = write_specification("f()\nreturn 1 / 0", "a = 1\nb = 2\nreturn a")
-    verdict = judged(kind, request, text, text.replace("    b = 2\n", ""))
+    verdict = judged(start, text, text.replace("    b = 2\n", ""))
     assert "ZeroDivisionError: division by zero, in line 6 (return 1 / 0), on input 1 of 1 (3)" in verdict.error
 
 
@@ -298,28 +281,28 @@ def test_a_program_that_cannot_be_loaded_is_reported(isolated: SandboxPool, prog
     assert "while it was loaded" in verdict.error
 
 
-def test_several_threads_may_call(kind: str, request: pytest.FixtureRequest):
+def test_several_threads_may_call(start: Start):
     run = "from concurrent.futures import ThreadPoolExecutor as T\nreturn sum(T(4).map(f, range(200)))"
-    assert judged(kind, request, write_specification(run, "return x")).scores == (sum(range(200)),)
+    assert judged(start, write_specification(run, "return x")).scores == (sum(range(200)),)
 
 
-def test_both_processes_draw_the_same_random_numbers_in_every_evaluation(kind: str, request: pytest.FixtureRequest):
+def test_both_processes_draw_the_same_random_numbers_in_every_evaluation(start: Start):
     text = write_specification("import random\nreturn random.random() + f()", "import random\nreturn random.random()")
-    with start(kind, job(text, (Call((3,)), Call((4,)))), request) as pool:
+    with start(job(text, (Call((3,)), Call((4,))))) as pool:
         first, second = pool.evaluate(text), pool.evaluate(text)
     assert first.scores == second.scores
     assert first.scores[0] == first.scores[1]
 
 
-def test_the_two_processes_have_two_users_without_rights(kind: str, request: pytest.FixtureRequest):
-    if kind == "bare":
+def test_the_two_processes_have_two_users_without_rights(is_confined: bool, start: Start):
+    if not is_confined:
         pytest.skip("only in a container")
     look = "s = dict(line.split(':', 1) for line in open('/proc/self/status'))\n"
     look += "who = (s['Uid'].split(), *(int(s[k], 16) for k in ('CapPrm', 'CapEff', 'CapInh')))\n"
     text = write_specification(
         look + "print(who)\nreturn sum(who[1:]) + sum(f()[1:]) + (who[0] == f()[0])", look + "return who"
     )
-    assert judged(kind, request, text).scores == (0.0,)
+    assert judged(start, text).scores == (0.0,)
 
 
 def test_the_processes_have_no_descriptor_but_their_own(isolated: SandboxPool):

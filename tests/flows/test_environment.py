@@ -92,7 +92,7 @@ def test_no_file_of_the_working_directory_decides_where_keys_are_sent(tmp_path: 
     (tmp_path / ".env").write_text("OPENAI_BASE_URL=http://127.0.0.1:9/v1\n")
     code = (
         "from flows.environment import prepare; prepare()\n"
-        "from tasks.sample.provider import litellm_module; litellm_module()\n"
+        "from tasks.sample.providers.litellm import litellm_module; litellm_module()\n"
         "import os; print(os.environ.get('OPENAI_BASE_URL'))"
     )
     done = subprocess.run(

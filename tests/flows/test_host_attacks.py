@@ -137,7 +137,7 @@ def test_litellm_reads_no_file_of_variables(stranger: Path):
     code = (
         "from flows.environment import prepare; prepare()\n"
         "import dotenv; dotenv.load_dotenv = lambda *_, **__: print('read')\n"
-        "from tasks.sample.provider import litellm_module; litellm_module()"
+        "from tasks.sample.providers.litellm import litellm_module; litellm_module()"
     )
     variables = {name: value for name, value in os.environ.items() if name != "LITELLM_MODE"}
     done = subprocess.run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -110,3 +111,20 @@ def test_a_label_is_relative(tmp_path: Path):
         "a",
     ]
     assert origin_of(tmp_path / "b.py") == str(tmp_path / "b.py")
+
+
+def test_the_command_that_repeats_a_run_names_no_sandbox_backend(toy: Path):
+    settings = {"sandbox": {"backend": "theirs", "slots": 3}}
+    run = RunRecord(
+        run_id="it",
+        problem=load_problem(toy, settings),
+        seed=1,
+        started_at=datetime.now(UTC),
+        specification_path=str(toy),
+        origin="",
+        image_id="",
+        versions={},
+    )
+    command = command_of(run, 1)
+    assert "sandbox.slots=3" in command
+    assert "theirs" not in command

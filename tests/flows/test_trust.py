@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.scheduled import Start, create_if_missing
 from flows.state_folder import state_folder
-from flows.trust import accept
+from flows.trust import accept, proposals_of, remember, require_trusted_sandbox
 from schemas.errors import UntrustedSettings
-from schemas.problem import load_problem
+from schemas.problem import load_problem, restore_problem
 from schemas.settings import Model, Sampling
 from schemas.trust import model_proposals
 from tests.flows.conftest import Call
@@ -97,6 +98,7 @@ PROPOSALS = [
     'sampling.models = ["bedrock/arn:aws:bedrock:127.0.0.1:9/x"]',
     'sandbox.image = "theirs:latest"',
     'sandbox.runtime = "theirs"',
+    'sandbox.backend = "theirs"',
 ]
 COMMANDS: dict[str, list[str]] = {
     "run": ["run", "{}", "--history", "history"],
@@ -139,6 +141,54 @@ def test_a_flag_accepts_what_it_names_and_nothing_else(toy: Path, home: Path):
     assert "mine:latest" not in refused.value.message
     accept(load_problem(path, given), given, trust=True)
     accept(load_problem(path, given))
+
+
+def chosen(name: str) -> dict[str, Any]:
+    return {"sandbox": {"backend": name}}
+
+
+def test_a_problem_s_files_never_choose_the_sandbox_backend_not_even_if_the_user_trusts_them(toy: Path, home: Path):
+    path = specification(toy, home / "problem", 'sandbox.backend = "bare"')
+    with pytest.raises(UntrustedSettings, match=r"sandbox\.backend = bare") as refused:
+        accept(load_problem(path), trust=True)
+    assert "--set sandbox.backend=docker" in refused.value.remedy
+    accept(load_problem(path, chosen("docker")), chosen("docker"))
+
+
+def test_a_backend_that_the_user_names_counts_for_this_problem_and_its_runs_and_for_no_other(toy: Path, home: Path):
+    mine, theirs = specification(toy, home / "mine"), home / "theirs" / "toy.py"
+    named = load_problem(mine, chosen("bare"))
+    accept(named, chosen("bare"))
+    stored = restore_problem(named.name, named.specification.text, named.settings.model_dump(mode="json"))
+    require_trusted_sandbox(stored)
+    theirs.parent.mkdir()
+    theirs.write_text(
+        mine.read_text().replace("# [tool.overnight]", '# [tool.overnight]\n# sandbox.backend = "bare"', 1)
+    )
+    with pytest.raises(UntrustedSettings, match=r"sandbox\.backend = bare"):
+        accept(load_problem(theirs), trust=True)
+    mine.write_text(mine.read_text() + "\n# changed\n")
+    with pytest.raises(UntrustedSettings, match=r"sandbox\.backend = bare"):
+        require_trusted_sandbox(load_problem(mine, chosen("bare")))
+
+
+def test_a_backend_in_the_user_s_configuration_counts_for_all_problems_on_the_machine(toy: Path, home: Path):
+    (home / "config.toml").write_text('sandbox.backend = "bare"\n')
+    path = specification(toy, home / "problem", 'sandbox.backend = "other"')
+    loaded = load_problem(path)
+    assert loaded.settings.sandbox.backend == "bare"
+    accept(loaded)
+
+
+def test_a_schedule_keeps_the_backend_that_it_was_made_with(toy: Path, home: Path, monkeypatch: pytest.MonkeyPatch):
+    accept(load_problem(toy, chosen("bare")), chosen("bare"))
+    accepted = [(proposal.setting, proposal.value) for proposal in proposals_of(load_problem(toy, chosen("bare")))]
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "of the worker"))
+    problem = load_problem(toy, chosen("bare"))
+    with pytest.raises(UntrustedSettings):
+        require_trusted_sandbox(problem)
+    remember(Start(problem=str(toy), seed=1, settings=chosen("bare"), accepted=accepted).proposals())
+    require_trusted_sandbox(problem)
 
 
 def test_the_user_s_configuration_accepts_its_settings_and_overrides_the_problem_s(toy: Path, home: Path):

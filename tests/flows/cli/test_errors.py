@@ -70,6 +70,12 @@ WRONG = {
         3,
         "cuda:13",
     ),
+    "an unknown sandbox backend": (["run", "cap-set", "--set", "sandbox.backend=nosuch"], 2, "expected one of docker"),
+    "an unknown sandbox backend to schedule": (
+        ["schedule", "cap-set", "--cron", "0 22 * * *", "--set", "sandbox.backend=nosuch"],
+        2,
+        "expected one of docker",
+    ),
     "an unknown runtime for a run": (["run", "cap-set", "--runtime", "nosuch"], 3, "; it has "),
     "an unknown runtime for a check": (["check", "cap-set", "--runtime", "nosuch"], 3, "runsc install"),
     "an unknown runtime to schedule": (["schedule", "cap-set", "--cron", "0 22 * * *", "--runtime", "no"], 3, "'no'"),

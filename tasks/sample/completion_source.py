@@ -1,0 +1,49 @@
+"""Define the seam of a completion source: samples in, completions out, each recorded before it is returned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+from schemas.program import Completion, Prompt
+
+Record = Callable[[Sequence[Completion]], None]
+"""Stores completions; returns when they are safe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One completion to request.
+
+    Attributes:
+        prompt: The prompt.
+        number: Position of the sample among those of the prompt, from 0.
+    """
+
+    prompt: Prompt
+    number: int
+
+
+class CompletionSource(Protocol):
+    """Source of completions: models, or a record of earlier completions.
+
+    Every implementation passes `tests/contract/test_completion_source.py`.
+    """
+
+    def submit(self, wanted: Sequence[Sample], record: Record) -> Future[list[Completion]]:
+        """Begin to answer samples; return at once. Thread-safe.
+
+        Args:
+            wanted: Samples without a completion so far, each once. None is asked for more often than its provider
+                failed to answer.
+            record: Called with completions before they are returned, from any thread; not called for completions that
+                are stored already, or that the source stores itself.
+
+        Returns:
+            A future of at most one completion for each sample, ordered by prompt and sample; samples without an answer
+            are left out. It raises TerminalProviderError if no retry can help and TransientProviderError if one may;
+            completions that arrived are recorded all the same. Cancelling it sends no further request.
+        """
+        ...

@@ -1,0 +1,251 @@
+"""The provider of all models that LiteLLM knows: keys, prices, requests. Only this module imports `litellm`."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import logging
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from schemas.errors import (
+    PromptRefused,
+    ProviderError,
+    TerminalProviderError,
+    TransientProviderError,
+    UsageError,
+)
+from schemas.program import Prompt
+from schemas.settings import Model, Sampling
+from tasks.sample.providers.base import Answer, Choice, to_valid_text
+from tasks.sample.usage import Price, ReportedUsage
+
+_TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+_NO_CREDIT = ("insufficient_quota", "exceeded your current quota", "credit balance")
+_EXCEPTION_NAMES = re.compile(r"^(?:[\w.]+(?:Error|Exception|Unavailable|Timeout)(?:: | - ))+")
+"""Names of exception classes at the start of a message: LiteLLM adds one for each of its layers."""
+
+
+class LiteLLMProvider:
+    """`Provider` of all models that LiteLLM knows; making one imports LiteLLM, which takes seconds."""
+
+    def __init__(self) -> None:
+        self._litellm = litellm_module()
+
+    def require(self, model: Model) -> None:
+        """See `Provider.require`."""
+        try:
+            self._litellm.get_llm_provider(model=model.name, api_base=model.api_base)
+        except self._litellm.BadRequestError as error:
+            raise UsageError(
+                f"{model.name!r} names no provider that LiteLLM knows",
+                remedy="LiteLLM's model strings are provider/model, like openai/gpt-5-mini; for a server of your own, "
+                "use openai/NAME with --api-base URL.",
+            ) from error
+
+    def missing_keys(self, name: str) -> list[str]:
+        """See `Provider.missing_keys`."""
+        return _missing_keys(name)
+
+    def takes_n(self, name: str) -> bool:
+        """See `Provider.takes_n`."""
+        return _takes_n(name)
+
+    def price(self, name: str) -> Price | None:
+        """Return the price in LiteLLM's list."""
+        known = _known_price(name)
+        if known is None or known.get("input_cost_per_token") is None or known.get("output_cost_per_token") is None:
+            return None
+        return Price(known["input_cost_per_token"], known["output_cost_per_token"])
+
+    def count_tokens(self, name: str, text: str) -> int:
+        """Count the tokens of a text with the model's own tokenizer if LiteLLM has it."""
+        return self._litellm.token_counter(model=name, text=text)
+
+    async def send(self, model: Model, prompt: Prompt, settings: Sampling, *, samples: int, seed: int) -> Answer:  # noqa: ARG002
+        """Send one request: LiteLLM's retries and those of the provider's client are off."""
+        litellm = self._litellm
+        try:
+            response = await _call(litellm, model, prompt, settings, samples)
+        except (litellm.ContextWindowExceededError, litellm.ContentPolicyViolationError) as error:
+            refused = PromptRefused(_first_line(error))
+            refused.is_about_the_text = True
+            raise refused from error
+        except litellm.exceptions.openai.OpenAIError as error:
+            raise to_provider_error(error, model.name, model.api_base) from error
+        return Answer(tuple(map(_choice, response.choices)), _reported(response, model))
+
+    async def close(self) -> None:
+        """See `Provider.close`."""
+        await self._litellm.close_litellm_async_clients()
+
+
+create = LiteLLMProvider
+
+
+async def _call(litellm: Any, model: Model, prompt: Prompt, settings: Sampling, samples: int) -> Any:
+    options = {
+        **sampling_options(settings, samples=samples),
+        "model": model.name,
+        **connection_options(model),
+        "timeout": settings.timeout_s,
+        "max_retries": 0,
+        "drop_params": True,
+    }
+    if prompt.style == "completion":
+        return await litellm.atext_completion(prompt=prompt.text, **options)
+    return await litellm.acompletion(messages=[{"role": "user", "content": prompt.text}], **options)
+
+
+def sampling_options(settings: Sampling, *, samples: int) -> dict[str, Any]:
+    """Return the sampling options of a request under OpenAI's names; options that are not set are omitted."""
+    options = {
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+        "max_tokens": settings.max_tokens,
+        "n": samples if samples > 1 else None,
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def connection_options(model: Model) -> dict[str, Any]:
+    """Return the server's address, and a placeholder key where none is set; empty for the provider's own address."""
+    if model.api_base is None:
+        return {}
+    # A self-hosted server needs no key, but the client of OpenAI's protocol requires one.
+    return {"api_base": model.api_base, **({"api_key": "none"} if _missing_keys(model.name) else {})}
+
+
+def _missing_keys(name: str) -> list[str]:
+    with _without_empty_variables():
+        return list(litellm_module().validate_environment(model=name).get("missing_keys", []))
+
+
+def _choice(choice: Any) -> Choice:
+    message = getattr(choice, "message", None)
+    text = message.content if message is not None else getattr(choice, "text", None)
+    refusal = str(getattr(message, "refusal", None) or "")
+    reason = str(getattr(choice, "finish_reason", "") or "")
+    if not text and not refusal and reason == "content_filter":
+        refusal = "the provider's content filter"
+    return Choice(to_valid_text(text or ""), reason, to_valid_text(refusal)[:300])
+
+
+def _reported(response: Any, model: Model) -> ReportedUsage:
+    usage = getattr(response, "usage", None)
+    return ReportedUsage(
+        getattr(usage, "prompt_tokens", None),
+        getattr(usage, "completion_tokens", None),
+        None if model.input_usd is not None else response._hidden_params.get("response_cost"),
+    )
+
+
+@cache
+def _known_price(model: str) -> dict[str, Any] | None:
+    litellm = litellm_module()
+    try:
+        return dict(litellm.get_model_info(model))
+    except litellm.exceptions.ModelNotMappedError:
+        return None
+
+
+def to_provider_error(error: Exception, model: str, api_base: str | None) -> ProviderError:
+    """Convert an error of LiteLLM to a `ProviderError` with a remedy.
+
+    Args:
+        error: The error that was raised.
+        model: The model that was sent the request.
+        api_base: Address of the server; `None` for the provider's own.
+    """
+    status = getattr(error, "status_code", None)
+    message = f"{model}: {_first_line(error)}"
+    if api_base and "Connection error" in message:
+        message = f"{message.removesuffix('.')} at {api_base}"
+    details = f"{error} {getattr(error, 'code', '')} {getattr(error, 'body', '')}"
+    if any(phrase in details for phrase in _NO_CREDIT):
+        remedy = f"The account at the provider of {model} has no credit left: top it up."
+        return TerminalProviderError(message, remedy=remedy)
+    if status is None or status in _TRANSIENT_STATUS:
+        transient = TransientProviderError(message)
+        transient.retry_after_s = _retry_after(error)
+        return transient
+    remedies = {
+        401: f"Check the key of the provider of {model}; `overnight doctor` names the variable.",
+        403: f"Check what the key of the provider of {model} is permitted to use.",
+        404: f"Check the name {model} and --api-base; LiteLLM's model strings are provider/model.",
+    }
+    if status in remedies:
+        return TerminalProviderError(message, remedy=remedies[status])
+    return PromptRefused(message, remedy="The provider refuses the request as it is.")
+
+
+def _retry_after(error: Exception) -> float | None:
+    """Return the seconds of a Retry-After header; `None` if it is missing or a date."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    try:
+        return max(0.0, float(headers.get("retry-after", "")))
+    except ValueError:
+        return None
+
+
+def _first_line(error: Exception) -> str:
+    """Return the class and the first line of an error, without the exception names that LiteLLM puts before it."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {_EXCEPTION_NAMES.sub('', lines[0])[:300]}"
+
+
+@contextlib.contextmanager
+def _without_empty_variables() -> Iterator[None]:
+    """Remove empty environment variables until the block ends: LiteLLM takes an empty key for a set one."""
+    with _loading:
+        empty = {name: value for name, value in os.environ.items() if not value.strip()}
+        for name in empty:
+            del os.environ[name]
+        try:
+            yield
+        finally:
+            os.environ.update(empty)
+
+
+@cache
+def _takes_n(model: str) -> bool:
+    return "n" in (litellm_module().get_supported_openai_params(model=model) or ())
+
+
+_loading = threading.RLock()
+
+
+@cache
+def litellm_module() -> Any:
+    """Return LiteLLM, set up once: without log messages or downloads at import."""
+    with _loading:
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+        if "litellm" not in sys.modules:
+            _import_without_gc()
+        import litellm
+
+        _set_up(litellm)
+        return litellm
+
+
+def _set_up(litellm: Any) -> None:
+    litellm.suppress_debug_info = True
+    litellm.telemetry = False
+    litellm.disable_hf_tokenizer_download = True
+    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # LiteLLM also raises the errors that it logs
+
+
+def _import_without_gc() -> None:
+    """Import LiteLLM without garbage collection, which takes a quarter of the time and finds nothing."""
+    gc.disable()
+    try:
+        importlib.import_module("litellm")
+        gc.freeze()
+    finally:
+        gc.enable()
