@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 
 from flows.environment import SERVER_VARIABLES, prepare
+from tests.command_server import FOLDER
 from tests.objects import KEY, SECRET, ObjectServer, object_store
 from tests.prefect_database import MigratedDatabase
 from tests.provider import Provider
@@ -32,6 +33,10 @@ os.environ["XDG_STATE_HOME"] = _state.name  # keep accepted settings and the pas
 os.environ["OVERNIGHT_CONFIG"] = os.path.join(_state.name, "config.toml")
 # All servers and clients of the tests share one password, as if the user had set it.
 os.environ["PREFECT_SERVER_API_AUTH_STRING"] = os.environ["PREFECT_API_AUTH_STRING"] = "tests:of-no-consequence"
+
+# Set by the first process of a test run, and inherited by the others.
+_commands = tempfile.TemporaryDirectory(prefix="overnight-commands-")
+os.environ.setdefault(FOLDER, _commands.name)
 
 SPECIFICATIONS = Path(__file__).parent / "specifications"
 
@@ -117,6 +122,16 @@ def bucket(objects: ObjectServer) -> str:
 def toy() -> Path:
     """A specification that is scored quickly, by the distance of a number from 10."""
     return SPECIFICATIONS / "toy.py"
+
+
+@pytest.fixture
+def slow_toy(toy: Path, tmp_path: Path) -> Path:
+    """The same, but each score takes a fifth of a second of sleep: for nights that go on until a test ends them."""
+    path = tmp_path / "slow" / toy.name
+    path.parent.mkdir()
+    slow = "import time\n\n    time.sleep(0.2)\n    return -abs("
+    path.write_text(toy.read_text().replace("return -abs(", slow))
+    return path
 
 
 _FIRST = ("tests/test_readme.py", "tests/flows/")
