@@ -145,6 +145,14 @@ _HEAVY = (
     "tests/flows/cli/test_errors.py",
     "tests/flows/cli/test_forecast.py",
     "tests/flows/cli/test_sql.py",
+    "tests/flows/cli/test_terminal.py",
+    "tests/flows/test_compaction.py::test_the_command_compacts",
+    "tests/flows/test_environment.py::test_no_file_of_the_working_directory",
+    "tests/flows/test_host_attacks.py::test_a_small_file_that_expands",
+    "tests/flows/test_host_attacks.py::test_litellm_reads_no_file",
+    "tests/flows/test_server_access.py::test_a_configured_server_never_gets",
+    "tests/flows/test_server_access.py::test_a_database_in_another_folder",
+    "tests/flows/test_server_access.py::test_a_proxy_never_gets",
     "tests/history/test_archive.py",
     "tests/history/test_compact.py",
     "tests/history/test_database.py::test_a_reader_never_sees_half_of_a_generation",
@@ -153,6 +161,7 @@ _HEAVY = (
     "tests/history/test_query_process.py",
     "tests/history/test_remote.py",
     "tests/problems/test_builtin_problems.py::test_the_start_program_scores",
+    "tests/report/test_page.py::test_the_readme_s_pictures",
     "tests/report/test_watch.py",
 )
 """Tests that need neither Docker nor Prefect and still take seconds: marked `heavy`, left out of `make check`."""
