@@ -32,8 +32,8 @@ from filelock import FileLock
 ROOT = Path(__file__).parents[1]
 _LIBRARIES = (
     "duckdb", "pyarrow.parquet", "pyarrow.dataset", "pyarrow.fs", "docker", "numpy", "rich.progress",
-    "flows.search", "flows.signals", "flows.create_run", "flows.prefect_server.embedded", "flows.cli.list",
-    "flows.cli.run", "flows.cli.programs", "flows.cli.sql", "flows.cli.check", "flows.cli.report",
+    "flows.search", "flows.signals", "flows.create_run", "flows.prefect_server.embedded",
+    *(f"flows.cli.{path.stem}" for path in (ROOT / "flows/cli").glob("*.py")),
 )  # fmt: skip
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_")
 """Prefixes of environment variables that the interpreter and libraries read once, when they start."""

@@ -83,6 +83,20 @@ def test_a_start_program_is_looked_at_without_prefect():
     }
 
 
+def test_the_built_in_model_answers_without_litellm():
+    code = (
+        "from flows.environment import prepare; prepare()\n"
+        "from schemas.program import Prompt\nfrom schemas.settings import Sampling\n"
+        "from tasks.sample.gateway import Gateway, Sample\n"
+        "from tasks.sample.provider import import_ahead, require_keys, require_prices\n"
+        "settings = Sampling.model_validate({'models': ['builtin/mutate']})\n"
+        "require_keys(settings); require_prices(settings); import_ahead(settings)\n"
+        "prompt = Prompt(0, '0', (), 'builtin/mutate', 'completion', 'def f_v0():\\n    return 1\\n', (7,))\n"
+        "assert Gateway(settings).sample([Sample(prompt, 0)], lambda _: None)[0].text"
+    )
+    assert "litellm" not in modules_after(code)
+
+
 def test_no_flag_is_offered_that_means_nothing():
     shown = (
         "import flows.cli.main as m, contextlib, io\n"

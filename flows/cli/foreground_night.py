@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -28,7 +27,7 @@ from schemas.generation import StopReason
 from schemas.problem import changed_since
 from tasks.history import record
 from tasks.history.files import RunFiles
-from tasks.sample.provider import litellm_module
+from tasks.sample.provider import import_ahead
 
 
 def run_night(
@@ -69,8 +68,8 @@ def run_with_view(
         The run's id and the result of the search flow.
     """
     files = get_run()
-    threading.Thread(target=litellm_module, daemon=True).start()  # import it while the server starts
     with open_session(files) as session, _resume_hint(files.run_id, history):
+        import_ahead(session.run.problem.settings.sampling)  # while the server starts
         session.notifier = notifier
         say(f"run {files.run_id}, seed {session.run.seed}")
         _warn_of_changed_image(session)

@@ -97,7 +97,7 @@ def request_line(custom_id: str, model: Model, prompt: Prompt, sampling: Samplin
     content = (
         {"messages": [{"role": "user", "content": prompt.text}]} if prompt.style == "chat" else {"prompt": prompt.text}
     )
-    options = _supported_options(model, sampling_options(model, sampling, samples=samples, seed=0))
+    options = _supported_options(model, sampling_options(sampling, samples=samples))
     request = {"custom_id": custom_id, "method": "POST", "url": _ENDPOINTS[prompt.style]}
     return json.dumps({**request, "body": {"model": _name_and_provider(model)[0], **content, **options}}).encode()
 

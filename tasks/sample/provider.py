@@ -1,4 +1,7 @@
-"""Send requests to models through LiteLLM; look up keys and prices. No other module imports `litellm`."""
+"""Send requests to models through LiteLLM; look up keys and prices. No other module imports `litellm`.
+
+LiteLLM takes seconds to import, so nothing imports it for the built-in model.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import asyncio
 import atexit
 import contextlib
 import gc
-import importlib
 import logging
 import os
 import re
@@ -68,17 +70,19 @@ async def send_request(model: Model, prompt: Prompt, settings: Sampling, *, samp
         prompt: The prompt to send.
         settings: Temperature, limits, time-out.
         samples: Number of choices to request.
-        seed: Seed, for models that accept one.
+        seed: Seed of the built-in model's answer.
 
     Raises:
         TransientProviderError: If a retry may help.
         TerminalProviderError: If a retry cannot help; PromptRefused if the request itself is at fault.
     """
+    if model.name.startswith(BUILTIN):
+        return _builtin_response(model, prompt.text, seed)
     litellm = litellm_module()
     try:
         # The client's own time-out never ends a response that arrives byte by byte.
         async with asyncio.timeout(settings.timeout_s):
-            response = await _call(litellm, model, prompt, settings, samples, seed)
+            response = await _call(litellm, model, prompt, settings, samples)
     except TimeoutError as error:
         raise TransientProviderError(f"{model.name}: no complete response in {settings.timeout_s:g} s") from error
     except (litellm.ContextWindowExceededError, litellm.ContentPolicyViolationError) as error:
@@ -93,28 +97,27 @@ async def send_request(model: Model, prompt: Prompt, settings: Sampling, *, samp
     return Response(choices, _usage(response, model, prompt.text, choices))
 
 
-async def _call(litellm: Any, model: Model, prompt: Prompt, settings: Sampling, samples: int, seed: int) -> Any:
+async def _call(litellm: Any, model: Model, prompt: Prompt, settings: Sampling, samples: int) -> Any:
     options = {
-        **sampling_options(model, settings, samples=samples, seed=seed),
+        **sampling_options(settings, samples=samples),
         "model": model.name,
         **connection_options(model),
         "timeout": settings.timeout_s,
         "max_retries": 0,
         "drop_params": True,
     }
-    if prompt.style == "completion" and not model.name.startswith(BUILTIN):
+    if prompt.style == "completion":
         return await litellm.atext_completion(prompt=prompt.text, **options)
     return await litellm.acompletion(messages=[{"role": "user", "content": prompt.text}], **options)
 
 
-def sampling_options(model: Model, settings: Sampling, *, samples: int, seed: int) -> dict[str, Any]:
+def sampling_options(settings: Sampling, *, samples: int) -> dict[str, Any]:
     """Return the sampling options of a request under OpenAI's names; options that are not set are omitted."""
     options = {
         "temperature": settings.temperature,
         "top_p": settings.top_p,
         "max_tokens": settings.max_tokens,
         "n": samples if samples > 1 else None,
-        "seed": seed if model.name.startswith(BUILTIN) else None,
     }
     return {name: value for name, value in options.items() if value is not None}
 
@@ -125,6 +128,18 @@ def connection_options(model: Model) -> dict[str, Any]:
         return {}
     # A self-hosted server needs no key, but the client of OpenAI's protocol requires one.
     return {"api_base": model.api_base, **({"api_key": "none"} if missing_key(model.name) else {})}
+
+
+def _builtin_response(model: Model, prompt: str, seed: int) -> Response:
+    """Return the built-in model's answer, with the usage that a provider would report."""
+    if model.name != BUILTIN_MODEL:
+        name = model.name.removeprefix(BUILTIN)
+        raise TerminalProviderError(f"there is no built-in model {name}", remedy=f"There is {BUILTIN_MODEL}.")
+    text = to_valid_text(builtin.mutate(prompt, seed=seed))
+    reported = ReportedUsage(len(prompt) // 4, len(text) // 4, None)
+    counted = (rough_tokens(prompt), rough_tokens(text))
+    usage = check_usage(reported, prompt, [text], price=price_of(model), counted=counted)
+    return Response((Choice(text, "stop"),), usage)
 
 
 def _choice(choice: Any) -> Choice:
@@ -337,7 +352,8 @@ def _close_clients(loop: asyncio.AbstractEventLoop) -> None:
     """Close LiteLLM's connections and cancel its background tasks, to avoid warnings when the interpreter exits."""
 
     async def cancel_all() -> None:
-        await litellm_module().close_litellm_async_clients()
+        if "litellm" in sys.modules:
+            await litellm_module().close_litellm_async_clients()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -347,52 +363,31 @@ def _close_clients(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.run_coroutine_threadsafe(cancel_all(), loop).result(timeout=2)
 
 
+def import_ahead(settings: Sampling) -> None:
+    """Begin to import LiteLLM in a thread, if a model needs it."""
+    if any(not model.name.startswith(BUILTIN) for model in every_model(settings)):
+        threading.Thread(target=litellm_module, daemon=True).start()
+
+
 def litellm_module() -> Any:
-    """Return LiteLLM, set up once: without log messages or downloads at import, with the built-in model registered."""
+    """Return LiteLLM, imported and set up once."""
     with _loading:
-        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-        if "litellm" not in sys.modules:
-            _import_without_gc()
-        import litellm
-
-        if not any(entry["provider"] == "builtin" for entry in litellm.custom_provider_map):
-            _set_up(litellm)
-        return litellm
+        return _import_litellm()
 
 
-def _import_without_gc() -> None:
-    """Import LiteLLM without garbage collection, which takes a quarter of the time and finds nothing."""
+@cache
+def _import_litellm() -> Any:
+    """Import LiteLLM without downloads, log messages and garbage collection, which takes a quarter of the time."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     gc.disable()
     try:
-        importlib.import_module("litellm")
+        import litellm
+
         gc.freeze()
     finally:
         gc.enable()
-
-
-def _set_up(litellm: Any) -> None:
     litellm.suppress_debug_info = True
     litellm.telemetry = False
     litellm.disable_hf_tokenizer_download = True
     logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # LiteLLM also raises the errors that it logs
-
-    class BuiltinModel(litellm.CustomLLM):
-        """`builtin/mutate` as a LiteLLM provider, so that it takes the same path as every other model."""
-
-        async def acompletion(self, *_: Any, **call: Any) -> Any:
-            return _builtin_response(litellm, call)
-
-    litellm.custom_provider_map.append({"provider": "builtin", "custom_handler": BuiltinModel()})
-    litellm.utils.custom_llm_setup()
-
-
-def _builtin_response(litellm: Any, call: dict[str, Any]) -> Any:
-    if call["model"] != "mutate":
-        raise litellm.llms.custom_llm.CustomLLMError(404, f"there is no built-in model {call['model']}")
-    prompt = call["messages"][-1]["content"]
-    text = builtin.mutate(prompt, seed=call["optional_params"].get("seed", 0))
-    response = call["model_response"]
-    response.choices[0].message.content = text
-    response.choices[0].finish_reason = "stop"
-    response.usage = litellm.Usage(prompt_tokens=len(prompt) // 4, completion_tokens=len(text) // 4)
-    return response
+    return litellm
