@@ -6,7 +6,6 @@ ends as the interpreter ends, like `python -m flows.cli.main`, which is also wha
 
 from __future__ import annotations
 
-import array
 import atexit
 import contextlib
 import gc
@@ -33,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 _LIBRARIES = (
     "duckdb", "pyarrow.parquet", "pyarrow.dataset", "pyarrow.fs", "docker", "numpy", "rich.progress",
     "flows.search", "flows.signals", "flows.create_run", "flows.prefect_server.embedded",
-    *(f"flows.cli.{path.stem}" for path in (ROOT / "flows/cli").glob("*.py")),
+    *(f"flows.cli.{path.stem}" for path in (ROOT / "flows/cli").glob("[a-z]*.py")),
 )  # fmt: skip
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_")
 """Prefixes of environment variables that the interpreter and libraries read once, when they start."""
@@ -233,12 +232,16 @@ def _serve(address: str, owner: int) -> list[str]:
                     _report_exit(key, waiting.pop(key.fd), ready)
                     continue
                 connection = listener.accept()[0]
-                request, streams = _receive(connection)
+                request, streams, _, _ = socket.recv_fds(connection, _MAX_REQUEST_BYTES, 3)
+                if not request:  # the client has ended
+                    connection.close()
+                    continue
                 if not (pid := os.fork()):
-                    return _become(request, streams)
+                    return _become(json.loads(request), streams)
                 for stream in streams:
                     os.close(stream)
-                connection.send(str(pid).encode())
+                with contextlib.suppress(OSError):
+                    connection.send(str(pid).encode())
                 process = os.pidfd_open(pid)
                 waiting[process] = connection
                 ready.register(process, selectors.EVENT_READ, pid)
@@ -250,11 +253,6 @@ def _report_exit(key: selectors.SelectorKey, connection: socket.socket, ready: s
     os.close(key.fd)
     with contextlib.suppress(OSError), connection:
         connection.send(str(os.waitstatus_to_exitcode(status)).encode())
-
-
-def _receive(connection: socket.socket) -> tuple[dict[str, Any], array.array[int] | list[int]]:
-    message, streams, _, _ = socket.recv_fds(connection, _MAX_REQUEST_BYTES, 3)
-    return json.loads(message), streams
 
 
 def _become(request: Mapping[str, Any], streams: Sequence[int]) -> list[str]:
