@@ -44,6 +44,9 @@ _AT_START = dict(os.environ)
 FOLDER = "OVERNIGHT_TESTS_COMMANDS"
 """Environment variable with the folder that all processes of one test run share for the server's address and log."""
 
+OWNER = "owner"
+"""File in that folder with the id of the first process of the test run."""
+
 
 class CommandProcess:
     """An `overnight` command in a process of its own, used like a `subprocess.Popen[str]` with pipes.
@@ -194,17 +197,17 @@ def _connect() -> socket.socket:
     address = str(folder / "commands.socket")
     with FileLock(folder / "commands.lock"):
         if not Path(address).exists():
-            _start(address, folder / "commands.log")
+            _start(address, (folder / OWNER).read_text(), folder / "commands.log")
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     connection.connect(address)
     return connection
 
 
-def _start(address: str, log: Path) -> None:
-    owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+def _start(address: str, owner: str, log: Path) -> None:
+    """Start the server, which ends with the process whose id is `owner`; wait until it listens."""
     with log.open("wb") as output:
         server = subprocess.Popen(
-            [sys.executable, "-m", "tests.command_server", address, str(owner)],
+            [sys.executable, "-m", "tests.command_server", address, owner],
             cwd=ROOT, env=_AT_START, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     deadline = time.monotonic() + 120

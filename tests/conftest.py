@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 
 from flows.environment import SERVER_VARIABLES, prepare
-from tests.command_server import FOLDER
+from tests.command_server import FOLDER, OWNER
 from tests.objects import KEY, SECRET, ObjectServer, object_store
 from tests.prefect_database import MigratedDatabase
 from tests.provider import Provider
@@ -34,9 +34,10 @@ os.environ["OVERNIGHT_CONFIG"] = os.path.join(_state.name, "config.toml")
 # All servers and clients of the tests share one password, as if the user had set it.
 os.environ["PREFECT_SERVER_API_AUTH_STRING"] = os.environ["PREFECT_API_AUTH_STRING"] = "tests:of-no-consequence"
 
-# Set by the first process of a test run, and inherited by the others.
-_commands = tempfile.TemporaryDirectory(prefix="overnight-commands-")
-os.environ.setdefault(FOLDER, _commands.name)
+if FOLDER not in os.environ:  # this is the first process of a test run; the others inherit the variable
+    _commands = tempfile.TemporaryDirectory(prefix="overnight-commands-")
+    os.environ[FOLDER] = _commands.name
+    Path(_commands.name, OWNER).write_text(str(os.getpid()))
 
 SPECIFICATIONS = Path(__file__).parent / "specifications"
 

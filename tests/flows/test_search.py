@@ -42,7 +42,7 @@ def everything(files: RunFiles) -> dict[str, pa.Table]:
 
 
 def test_a_night_leaves_generations_a_population_and_its_own_row(night: Night, tmp_path: Path):
-    night(3)
+    night(3, run_id="swept")
     history = Database(tmp_path)
     (run,) = history.rows("FROM runs")
     assert run["generations"] == 3
@@ -55,7 +55,7 @@ def test_a_night_leaves_generations_a_population_and_its_own_row(night: Night, t
     counts = history.rows("SELECT generation, count(*) AS n FROM programs GROUP BY generation ORDER BY generation")
     assert [(c["generation"], c["n"]) for c in counts] == [(0, 1), (1, 6), (2, 6), (3, 6)]
     assert history.rows("SELECT reset_islands FROM generations WHERE generation = 2")[0]["reset_islands"]
-    assert containers("toy") == []
+    assert containers("swept") == [], "no container is left"
 
 
 def test_a_night_s_row_is_kept_up_while_it_is_under_way(night: Night, monkeypatch: pytest.MonkeyPatch):
