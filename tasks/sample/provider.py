@@ -386,8 +386,12 @@ def _import_litellm() -> Any:
         gc.freeze()
     finally:
         gc.enable()
+    _set_up(litellm)
+    return litellm
+
+
+def _set_up(litellm: Any) -> None:
     litellm.suppress_debug_info = True
     litellm.telemetry = False
     litellm.disable_hf_tokenizer_download = True
     logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # LiteLLM also raises the errors that it logs
-    return litellm
