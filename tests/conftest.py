@@ -145,6 +145,7 @@ _HEAVY = (
     "tests/flows/cli/test_contest.py",
     "tests/flows/cli/test_errors.py",
     "tests/flows/cli/test_forecast.py",
+    "tests/flows/cli/test_init.py",
     "tests/flows/cli/test_sql.py",
     "tests/flows/cli/test_terminal.py",
     "tests/flows/test_compaction.py::test_the_command_compacts",
