@@ -25,9 +25,8 @@ demo: setup  ## a short night on online bin packing with the built-in model: no 
 	@$(WITH_ENGINE) $(BIN)/overnight run bin-packing-or --model builtin/mutate --generations 20
 	@echo 'overnight is in .venv/bin; to call it by its name: export PATH="$$PWD/.venv/bin:$$PATH"' >&2
 
-check: environment  ## lint, types, and the fast tests without Docker and Prefect: two minutes
-	@$(STYLE)
-	@$(BIN)/pyright & types=$$!; failed=0; \
+check: environment  ## lint, types, and the fast tests without Docker and Prefect: one minute
+	@($(STYLE) && $(BIN)/pyright) & types=$$!; failed=0; \
 		$(BIN)/pytest -n 2 --dist loadfile --ignore tests/contract -m 'not docker and not prefect and not slow and not heavy' || failed=$$?; \
 		wait $$types || failed=$$?; exit $$failed
 

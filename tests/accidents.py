@@ -6,8 +6,6 @@ import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -17,6 +15,7 @@ import docker
 import docker.errors
 
 from tasks.history.files import RunFiles
+from tests.command_server import RunningCommand, start_command
 from tests.engine import PrivateEngine
 
 _TIMEOUT_S = 120
@@ -59,7 +58,7 @@ class NightProcess:
             **environment,
         }
         self._log = history.parent / "night.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: RunningCommand | None = None
 
     @property
     def files(self) -> RunFiles:
@@ -83,14 +82,9 @@ class NightProcess:
         self._start("resume", self.run_id, *arguments)
 
     def _start(self, *arguments: str) -> None:
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "flows.cli.main", *arguments],
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        with self._log.open("wb") as log, Path(os.devnull).open() as nothing:
+            streams = (nothing.fileno(), log.fileno(), log.fileno())
+            self._process = start_command(arguments, self._environment, streams)
         process = self._process
         wait_until(lambda: "seed" in self.output or process.poll() is not None, lambda: self.output)
         match = re.search(r"^run (\S+), seed", self.output, re.MULTILINE)
@@ -102,7 +96,7 @@ class NightProcess:
         assert self._process is not None
         assert self._process.poll() is None, f"the night ended by itself: {self.output}"
         self._process.kill()
-        self._process.wait()
+        self._process.wait(_TIMEOUT_S)
         self.kills += 1
 
     def is_over(self) -> bool:
@@ -121,7 +115,7 @@ class NightProcess:
         """Kill the process unless it has ended; this does not count as a kill."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
-            self._process.wait()
+            self._process.wait(_TIMEOUT_S)
 
     def wait_for_generations(self, count: int = 1) -> None:
         """Wait until the night has committed a number of further generations."""

@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 
 from flows.environment import SERVER_VARIABLES, prepare
+from tests.command_server import FOLDER, OWNER
 from tests.objects import KEY, SECRET, ObjectServer, object_store
 from tests.prefect_database import MigratedDatabase
 from tests.provider import Provider
@@ -32,6 +33,11 @@ os.environ["XDG_STATE_HOME"] = _state.name  # keep accepted settings and the pas
 os.environ["OVERNIGHT_CONFIG"] = os.path.join(_state.name, "config.toml")
 # All servers and clients of the tests share one password, as if the user had set it.
 os.environ["PREFECT_SERVER_API_AUTH_STRING"] = os.environ["PREFECT_API_AUTH_STRING"] = "tests:of-no-consequence"
+
+if FOLDER not in os.environ:  # this is the first process of a test run; the others inherit the variable
+    _commands = tempfile.TemporaryDirectory(prefix="overnight-commands-")
+    os.environ[FOLDER] = _commands.name
+    Path(_commands.name, OWNER).write_text(str(os.getpid()))
 
 SPECIFICATIONS = Path(__file__).parent / "specifications"
 
@@ -119,6 +125,16 @@ def toy() -> Path:
     return SPECIFICATIONS / "toy.py"
 
 
+@pytest.fixture
+def slow_toy(toy: Path, tmp_path: Path) -> Path:
+    """The same, but each score takes a fifth of a second of sleep: for nights that go on until a test ends them."""
+    path = tmp_path / "slow" / toy.name
+    path.parent.mkdir()
+    slow = "import time\n\n    time.sleep(0.2)\n    return -abs("
+    path.write_text(toy.read_text().replace("return -abs(", slow))
+    return path
+
+
 _FIRST = ("tests/test_readme.py", "tests/flows/")
 """Tests that wait for nights: begun first, so that quick ones fill the processes up at the end."""
 
@@ -129,7 +145,16 @@ _HEAVY = (
     "tests/flows/cli/test_contest.py",
     "tests/flows/cli/test_errors.py",
     "tests/flows/cli/test_forecast.py",
+    "tests/flows/cli/test_init.py",
     "tests/flows/cli/test_sql.py",
+    "tests/flows/cli/test_terminal.py",
+    "tests/flows/test_compaction.py::test_the_command_compacts",
+    "tests/flows/test_environment.py::test_no_file_of_the_working_directory",
+    "tests/flows/test_host_attacks.py::test_a_small_file_that_expands",
+    "tests/flows/test_host_attacks.py::test_litellm_reads_no_file",
+    "tests/flows/test_server_access.py::test_a_configured_server_never_gets",
+    "tests/flows/test_server_access.py::test_a_database_in_another_folder",
+    "tests/flows/test_server_access.py::test_a_proxy_never_gets",
     "tests/history/test_archive.py",
     "tests/history/test_compact.py",
     "tests/history/test_database.py::test_a_reader_never_sees_half_of_a_generation",
@@ -138,6 +163,7 @@ _HEAVY = (
     "tests/history/test_query_process.py",
     "tests/history/test_remote.py",
     "tests/problems/test_builtin_problems.py::test_the_start_program_scores",
+    "tests/report/test_page.py::test_the_readme_s_pictures",
     "tests/report/test_watch.py",
 )
 """Tests that need neither Docker nor Prefect and still take seconds: marked `heavy`, left out of `make check`."""

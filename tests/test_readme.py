@@ -19,10 +19,12 @@ from schemas.outcome import Outcome
 from schemas.settings import Model, setting_names
 from schemas.views import MACROS, VIEWS
 from tests import docs
+from tests.command_server import install
 from tests.history.made import create, grow
 from tests.provider import Provider
 
 ROOT = docs.ROOT
+BIN = ROOT / ".venv/bin"
 README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 PAGES = [*docs.readmes(), CONTRIBUTING, ROOT / "SECURITY.md"]
@@ -55,11 +57,11 @@ def shortened(line: str, api_base: str) -> str:
     return line + " --seed 1" * (line.startswith("overnight run ") and "--seed" not in line)
 
 
-def run_blocks(page: Path, folder: Path, prefect_api: str, provider: Provider) -> None:
-    """Run all blocks of a page in a folder."""
+def run_blocks(page: Path, folder: Path, prefect_api: str, provider: Provider, programs: Path = BIN) -> None:
+    """Run all blocks of a page in a folder, with the `overnight` of a folder of programs."""
     environment = {
         **os.environ,
-        "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}",
+        "PATH": f"{programs}:{BIN}:{os.environ['PATH']}",
         "PREFECT_API_URL": prefect_api,
         "OPENAI_API_KEY": "test",
         "OPENAI_BASE_URL": provider.api_base,
@@ -102,7 +104,9 @@ def test_the_commands_of_a_room_s_readme_run_after_them(
     page: Path, morning: Path, tmp_path: Path, prefect_api: str, provider: Provider
 ):
     folder = shutil.copytree(morning, tmp_path / "folder")
-    run_blocks(page, folder, prefect_api, provider)
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    run_blocks(page, folder, prefect_api, provider, programs if install(programs) else BIN)
     if page.parent.name == "sample":
         assert provider.requests, "a model was asked over HTTP"
 

@@ -37,7 +37,7 @@ def f(n):
     import os, time
 """
 
-COMPUTES = "begun = time.process_time()\nwhile time.process_time() - begun < 0.15: pass\nreturn n"
+COMPUTES = "begun = time.process_time()\nwhile time.process_time() - begun < 0.1: pass\nreturn n"
 SLEEPS = "time.sleep(60)"
 FIGHTS = """
 for _ in range(12):
@@ -159,7 +159,7 @@ def test_a_program_that_computes_for_ever_gets_no_more_processor_time_than_its_l
 
 COMMAND = """
 import subprocess, sys, time
-for _ in range(3):
+for _ in range(2):
     code = "import time\\nbegun = time.process_time()\\nwhile time.process_time() - begun < 0.05: pass"
     subprocess.run([sys.executable, "-c", code], check=True)
 print('{"score": 7}')

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -25,6 +23,7 @@ from flows.artifacts import _fenced
 from flows.generation import generation
 from flows.stop_conditions import StopConditions, Tally, share_done
 from tasks.history.database import Database
+from tests.command_server import RunningCommand, start_command
 from tests.flows.conftest import Night
 from tests.flows.test_kill import wait_for_run
 from tests.flows.test_search import containers
@@ -107,15 +106,10 @@ def test_a_program_cannot_leave_its_code_fence():
 
 
 @pytest.fixture
-def endless(prefect: str, toy: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def endless(prefect: str, slow_toy: Path, tmp_path: Path) -> Iterator[RunningCommand]:
     """A night in the foreground without stop conditions that are ever met."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli.main", "run", str(toy), "--generations", "100000"],
-        env={**os.environ, "PREFECT_API_URL": prefect, "OVERNIGHT_HISTORY": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    environment = {**os.environ, "PREFECT_API_URL": prefect, "OVERNIGHT_HISTORY": str(tmp_path)}
+    process = start_command(["run", str(slow_toy), "--generations", "100000"], environment)
     yield process
     process.kill()
     process.communicate()
@@ -124,7 +118,7 @@ def endless(prefect: str, toy: Path, tmp_path: Path) -> Iterator[subprocess.Pope
 @pytest.mark.docker
 @pytest.mark.prefect
 def test_a_night_cancelled_in_prefect_stops_at_once_and_can_be_resumed(
-    endless: subprocess.Popen[str], client: SyncPrefectClient, tmp_path: Path
+    endless: RunningCommand, client: SyncPrefectClient, tmp_path: Path
 ):
     from prefect.states import Cancelling
 
@@ -148,7 +142,7 @@ def test_a_night_cancelled_in_prefect_stops_at_once_and_can_be_resumed(
 @pytest.mark.docker
 @pytest.mark.prefect
 def test_resuming_a_run_marks_a_killed_night_and_its_generation_as_crashed(
-    endless: subprocess.Popen[str], night: Night, client: SyncPrefectClient, tmp_path: Path
+    endless: RunningCommand, night: Night, client: SyncPrefectClient, tmp_path: Path
 ):
     run_id = wait_for_run(endless)
     assert until(lambda: any("-g" in name for name in flow_runs(client, run_id)))
@@ -194,7 +188,7 @@ def pending(client: SyncPrefectClient, run_id: str, history: Path) -> UUID:
 @pytest.mark.docker
 @pytest.mark.prefect
 def test_the_server_marks_a_killed_night_as_crashed_although_the_run_is_not_resumed(
-    endless: subprocess.Popen[str], client: SyncPrefectClient
+    endless: RunningCommand, client: SyncPrefectClient
 ):
     run_id = wait_for_run(endless)
     name = f"{run_id}-night-1"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -19,6 +17,7 @@ import pytest
 import flows.retry_policy
 from tasks.history.database import Database
 from tasks.sample import batch_job
+from tests.command_server import run_command, start_command
 from tests.flows.conftest import Night
 from tests.flows.test_faults import program
 from tests.flows.test_replay import replayed
@@ -154,14 +153,11 @@ def test_kill_9_costs_no_batch(
 ):
     provider.batches.seconds = 2.0
     environment = {**os.environ, "PREFECT_API_URL": prefect_api, "OVERNIGHT_HISTORY": str(tmp_path)}
-    overnight = [sys.executable, "-m", "flows.cli.main"]
     model = ["--model", "openai/gpt-4o", "--api-base", provider.api_base, "--batch"]
     lean = ["--set", "validation=[]", "--set", "held_out=[]", "--confirm", "never"]
     more = ["--generations", "2", "--seed", "1", "--set", "sampling.batch_generations=2"]
     is_sent = threading.Event()
-    process = subprocess.Popen(
-        [*overnight, "run", str(toy), *model, *lean, *more], env=environment, stderr=subprocess.PIPE
-    )
+    process = start_command(["run", str(toy), *model, *lean, *more], environment)
 
     def created() -> None:
         if moment == "before its id is known":
@@ -178,13 +174,7 @@ def test_kill_9_costs_no_batch(
         process.kill()
         process.communicate()
     assert len(ids(tmp_path)) == (moment == "while it is waited for")
-    done = subprocess.run(
-        [*overnight, "resume", "last", "--generations", "2"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+    done = run_command(["resume", "last", "--generations", "2"], environment, timeout_s=200)
     assert done.returncode == 0, done.stderr
     assert len(provider.batches.sent) == 1
     assert len(kept(tmp_path)) == 12

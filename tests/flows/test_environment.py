@@ -46,25 +46,37 @@ def test_settings_of_other_programs_in_the_working_directory_are_accepted(
     assert "Prefect" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        (".env", "'PREFECT_API_URL'='http://127.0.0.1:9/api'\n"),
-        (".env", "OTHER=1\rPREFECT_API_URL=http://127.0.0.1:9/api\r"),
-        (".env", "\f\v export \tprefect_api_url=http://127.0.0.1:9/api"),
-        ("pyproject.toml", '[tool]\nprefect.api.url = "http://127.0.0.1:9/api"\n'),
-        ("pyproject.toml", '[tool]\nother = 1\n[tool."pre\\u0066ect".api]\nurl = "http://127.0.0.1:9/api"\n'),
-        ("pyproject.toml", 'tool = {ruff = {}, prefect = {api = {url = "http://127.0.0.1:9/api"}}}\n'),
-    ],
-)
-def test_settings_of_prefect_are_found_in_every_notation(name: str, text: str, tmp_path: Path):
-    (tmp_path / name).write_text(text, newline="")
-    code = "import prefect.settings as s; print(s.PREFECT_API_URL.value())"
+NOTATIONS = [
+    (".env", "'PREFECT_API_URL'='http://127.0.0.1:9/api'\n"),
+    (".env", "OTHER=1\rPREFECT_API_URL=http://127.0.0.1:9/api\r"),
+    (".env", "\f\v export \tprefect_api_url=http://127.0.0.1:9/api"),
+    ("pyproject.toml", '[tool]\nprefect.api.url = "http://127.0.0.1:9/api"\n'),
+    ("pyproject.toml", '[tool]\nother = 1\n[tool."pre\\u0066ect".api]\nurl = "http://127.0.0.1:9/api"\n'),
+    ("pyproject.toml", 'tool = {ruff = {}, prefect = {api = {url = "http://127.0.0.1:9/api"}}}\n'),
+]
+
+READ = """
+import os, sys
+from prefect.settings import Settings
+for folder in sys.argv[1:]:
+    os.chdir(folder)
+    print(Settings().api.url)
+"""
+
+
+def test_settings_of_prefect_are_found_in_every_notation(tmp_path: Path):
+    folders = [tmp_path / str(number) for number, _ in enumerate(NOTATIONS)]
+    for folder, (name, text) in zip(folders, NOTATIONS, strict=True):
+        folder.mkdir()
+        (folder / name).write_text(text, newline="")
     clean = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path / "home")}
-    read = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=clean, capture_output=True, text=True)
-    assert "http://127.0.0.1:9/api" in read.stdout, "the test is meaningful only if Prefect reads it"
-    with pytest.raises(UsageError, match="configures Prefect"):
-        require_neutral_folder(tmp_path)
+    read = subprocess.run(
+        [sys.executable, "-c", READ, *folders], cwd=tmp_path, env=clean, capture_output=True, text=True, check=True
+    )
+    assert read.stdout.split() == ["http://127.0.0.1:9/api"] * len(NOTATIONS), "meaningful only if Prefect reads it"
+    for folder in folders:
+        with pytest.raises(UsageError, match="configures Prefect"):
+            require_neutral_folder(folder)
 
 
 @pytest.mark.parametrize(

@@ -110,9 +110,18 @@ FAULTS = {
 }
 
 
+ALIKE = {
+    *("404: no such model", "429", "500", "connection closed half-way", "hanging", "truncated JSON", "an empty body"),
+    "usage is missing",
+}
+"""Faults that Overnight treats like the one beside them: run by `make soak`."""
+
+
 @pytest.mark.docker
 @pytest.mark.prefect
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in FAULTS]
+)
 def test_no_fault_loses_a_sample_or_pays_for_one_twice(
     name: str, night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

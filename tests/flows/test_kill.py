@@ -15,29 +15,25 @@ from pathlib import Path
 import pytest
 
 from tasks.history.database import Database
+from tests.command_server import RunningCommand, start_command
 from tests.flows.test_search import containers
 from tests.prefect_database import MigratedDatabase
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
-Overnight = Callable[..., subprocess.Popen[str]]
+Overnight = Callable[..., RunningCommand]
 
 
 @pytest.fixture
 def overnight(prefect_api: str, tmp_path: Path) -> Overnight:
-    def start(*arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "flows.cli.main", *arguments],
-            env={**os.environ, "PREFECT_API_URL": prefect_api, "OVERNIGHT_HISTORY": str(tmp_path)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(*arguments: str) -> RunningCommand:
+        environment = {**os.environ, "PREFECT_API_URL": prefect_api, "OVERNIGHT_HISTORY": str(tmp_path)}
+        return start_command(arguments, environment)
 
     return start
 
 
-def wait_for_run(process: subprocess.Popen[str]) -> str:
+def wait_for_run(process: RunningCommand) -> str:
     assert process.stderr is not None
     for line in process.stderr:
         if match := re.match(r"run (\S+), seed", line):
@@ -50,9 +46,9 @@ def committed(history: Path) -> list[int]:
     return [row["generation"] for row in rows]
 
 
-def kill_and_resume(overnight: Overnight, toy: Path, history: Path, times: int) -> None:
+def kill_and_resume(overnight: Overnight, slow_toy: Path, history: Path, times: int) -> None:
     chance = random.Random(7)
-    process = overnight("run", str(toy), "--generations", "100000", "--seed", "1")
+    process = overnight("run", str(slow_toy), "--generations", "100000", "--seed", "1")
     run_id = wait_for_run(process)
     before: list[int] = []
     for _ in range(times):
@@ -81,18 +77,18 @@ def kill_and_resume(overnight: Overnight, toy: Path, history: Path, times: int) 
     assert containers(run_id) == []
 
 
-def test_a_killed_night_loses_at_most_the_generation_under_way(overnight: Overnight, toy: Path, tmp_path: Path):
-    kill_and_resume(overnight, toy, tmp_path, times=2)
+def test_a_killed_night_loses_at_most_the_generation_under_way(overnight: Overnight, slow_toy: Path, tmp_path: Path):
+    kill_and_resume(overnight, slow_toy, tmp_path, times=2)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_ten_kills(overnight: Overnight, toy: Path, tmp_path: Path):
-    kill_and_resume(overnight, toy, tmp_path, times=10)
+def test_ten_kills(overnight: Overnight, slow_toy: Path, tmp_path: Path):
+    kill_and_resume(overnight, slow_toy, tmp_path, times=10)
 
 
-def test_the_containers_of_a_killed_night_vanish_by_themselves(overnight: Overnight, toy: Path):
-    process = overnight("run", str(toy), "--generations", "100000", "--seed", "1")
+def test_the_containers_of_a_killed_night_vanish_by_themselves(overnight: Overnight, slow_toy: Path):
+    process = overnight("run", str(slow_toy), "--generations", "100000", "--seed", "1")
     run_id = wait_for_run(process)
     assert containers(run_id)
     process.send_signal(signal.SIGKILL)
@@ -103,8 +99,8 @@ def test_the_containers_of_a_killed_night_vanish_by_themselves(overnight: Overni
     assert containers(run_id) == []
 
 
-def test_ctrl_c_once_finishes_the_generation_and_says_so(overnight: Overnight, toy: Path, tmp_path: Path):
-    process = overnight("run", str(toy), "--generations", "100000", "--seed", "1")
+def test_ctrl_c_once_finishes_the_generation_and_says_so(overnight: Overnight, slow_toy: Path, tmp_path: Path):
+    process = overnight("run", str(slow_toy), "--generations", "100000", "--seed", "1")
     wait_for_run(process)
     time.sleep(3)
     process.send_signal(signal.SIGINT)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +22,7 @@ from flows.prefect_server.embedded import EmbeddedServer, using_server
 from flows.prefect_server.night_state import CORRECTION
 from tasks.history.database import Database
 from tests.accidents import wait_until
+from tests.command_server import start_command
 from tests.flows.cli.conftest import call
 from tests.prefect_database import MigratedDatabase
 
@@ -53,11 +52,9 @@ def client(server: EmbeddedServer) -> Iterator[SyncPrefectClient]:
 def worker(server: EmbeddedServer, tmp_path: Path) -> Iterator[dict[str, str]]:
     """The environment of an `overnight serve` that runs nights of that server."""
     environment = {"PREFECT_API_URL": server.url, "PREFECT_HOME": str(tmp_path / "client")}
-    serving = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli.main", "serve"],
-        env={**os.environ, **environment, "PREFECT_WORKER_QUERY_SECONDS": "1"},
-        stderr=subprocess.DEVNULL,
-    )
+    with Path(os.devnull).open("r+") as nothing:
+        streams = (nothing.fileno(), nothing.fileno(), nothing.fileno())
+        serving = start_command(["serve"], {**os.environ, **environment, "PREFECT_WORKER_QUERY_SECONDS": "1"}, streams)
     yield environment
     serving.send_signal(signal.SIGINT)
     serving.wait(60)
@@ -75,10 +72,10 @@ def state_of(client: SyncPrefectClient, night: UUID) -> State[Any]:
 
 @pytest.mark.docker
 def test_a_scheduled_night_survives_its_server_and_corrects_its_state(
-    server: EmbeddedServer, client: SyncPrefectClient, worker: dict[str, str], toy: Path, tmp_path: Path
+    server: EmbeddedServer, client: SyncPrefectClient, worker: dict[str, str], slow_toy: Path, tmp_path: Path
 ):
     history = tmp_path / "history"
-    line = ["schedule", str(toy), "--cron", "0 22 * * *", "--generations", "100000", "--seed", "1"]
+    line = ["schedule", str(slow_toy), "--cron", "0 22 * * *", "--generations", "100000", "--seed", "1"]
     done = call(line, history, **worker)
     assert done.returncode == 0, done.stderr
     (deployment,) = client.read_deployments()
@@ -112,10 +109,10 @@ def test_a_scheduled_night_survives_its_server_and_corrects_its_state(
 
 @pytest.mark.docker
 def test_a_night_wrongly_marked_as_crashed_is_completed_at_its_end(
-    client: SyncPrefectClient, worker: dict[str, str], toy: Path, tmp_path: Path
+    client: SyncPrefectClient, worker: dict[str, str], slow_toy: Path, tmp_path: Path
 ):
     history = tmp_path / "history"
-    call(["schedule", str(toy), "--cron", "0 22 * * *", "--generations", "12", "--seed", "1"], history, **worker)
+    call(["schedule", str(slow_toy), "--cron", "0 22 * * *", "--generations", "5", "--seed", "1"], history, **worker)
     (deployment,) = client.read_deployments()
     night = client.create_flow_run_from_deployment(deployment.id).id
     wait_until(lambda: committed(history) > 1)

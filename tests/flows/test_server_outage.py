@@ -52,8 +52,8 @@ def night_elsewhere(standing: EmbeddedServer, tmp_path: Path) -> Iterator[NightP
     process.kill_if_running()
 
 
-def test_a_night_restarts_its_killed_server_and_continues(night: NightProcess, toy: Path):
-    night.start(str(toy), *ENDLESS)
+def test_a_night_restarts_its_killed_server_and_continues(night: NightProcess, slow_toy: Path):
+    night.start(str(slow_toy), *ENDLESS)
     night.wait_for_generations()
     for _ in range(2):
         killed = server_of(night)
@@ -71,14 +71,14 @@ def test_a_night_restarts_its_killed_server_and_continues(night: NightProcess, t
         pytest.param(signal.SIGKILL, 1, id="dead"),
         pytest.param(signal.SIGKILL, 2, id="dead, twice", marks=pytest.mark.slow),
         pytest.param(signal.SIGSTOP, 1, id="hanging", marks=pytest.mark.slow),
-        pytest.param(signal.SIGSTOP, 2, id="hanging, twice"),
+        pytest.param(signal.SIGSTOP, 2, id="hanging, twice", marks=pytest.mark.slow),
     ],
 )
 def test_ctrl_c_ends_a_night_whose_server_does_not_answer(
-    how: signal.Signals, how_often: int, night_elsewhere: NightProcess, standing: EmbeddedServer, toy: Path
+    how: signal.Signals, how_often: int, night_elsewhere: NightProcess, standing: EmbeddedServer, slow_toy: Path
 ):
     night = night_elsewhere
-    night.start(str(toy), *ENDLESS)
+    night.start(str(slow_toy), *ENDLESS)
     night.wait_for_generations()
     os.kill(standing.pid, how)
     if how is signal.SIGKILL:
@@ -95,8 +95,8 @@ def test_ctrl_c_ends_a_night_whose_server_does_not_answer(
 
 
 @pytest.mark.parametrize("how_often", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_ctrl_c_ends_a_night_whose_own_server_hangs(how_often: int, night: NightProcess, toy: Path):
-    night.start(str(toy), *ENDLESS)
+def test_ctrl_c_ends_a_night_whose_own_server_hangs(how_often: int, night: NightProcess, slow_toy: Path):
+    night.start(str(slow_toy), *ENDLESS)
     night.wait_for_generations()
     os.kill(server_of(night), signal.SIGSTOP)
     time.sleep(2.0)
@@ -104,9 +104,9 @@ def test_ctrl_c_ends_a_night_whose_own_server_hangs(how_often: int, night: Night
     assert stop_reason(night) == "interrupted"
 
 
-def test_ctrl_c_ends_a_night_that_is_paused(night_elsewhere: NightProcess, standing: EmbeddedServer, toy: Path):
+def test_ctrl_c_ends_a_night_that_is_paused(night_elsewhere: NightProcess, standing: EmbeddedServer, slow_toy: Path):
     night = night_elsewhere
-    night.start(str(toy), *ENDLESS)
+    night.start(str(slow_toy), *ENDLESS)
     night.wait_for_generations()
     standing.stop()
     wait_until(lambda: "paused: the Prefect server does not answer" in night.output, lambda: night.output)
@@ -116,11 +116,11 @@ def test_ctrl_c_ends_a_night_that_is_paused(night_elsewhere: NightProcess, stand
 
 @pytest.mark.parametrize(
     ("how_often", "after_s"),
-    [(1, 0.0), (2, 1.0), pytest.param(1, 1.0, marks=pytest.mark.slow), pytest.param(2, 0.0, marks=pytest.mark.slow)],
+    [(2, 1.0), *(pytest.param(*variant, marks=pytest.mark.slow) for variant in ((1, 0.0), (1, 1.0), (2, 0.0)))],
 )
-def test_ctrl_c_ends_a_night_whose_server_is_starting(how_often: int, after_s: float, tmp_path: Path, toy: Path):
+def test_ctrl_c_ends_a_night_whose_server_is_starting(how_often: int, after_s: float, tmp_path: Path, slow_toy: Path):
     night = NightProcess(tmp_path / "history", {"PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path / "prefect")})
-    night.start(str(toy), *ENDLESS)
+    night.start(str(slow_toy), *ENDLESS)
     time.sleep(after_s)  # creating a database takes seconds
     assert not night.files.committed()[1:], "the night has not begun"
     ends_by_ctrl_c(night, how_often)

@@ -183,19 +183,19 @@ def test_exchanging_missing_folders_is_an_error(tmp_path: Path):
 def test_generations_are_committed_while_others_are_compacted(tmp_path: Path):
     files = create(tmp_path, islands=3, prompts=12)
     with ThreadPoolExecutor(1) as thread:
-        growing = thread.submit(grow, files, 80)
+        growing = thread.submit(grow, files, 40)
         merged = 0
         while not growing.done():
             merged += compact(files, 3)
         growing.result()
-    assert merged > 20
-    assert assert_each_row_once(tmp_path, 12) == 80
+    assert merged > 10
+    assert assert_each_row_once(tmp_path, 12) == 40
 
 
 def test_a_reader_sees_each_row_once_while_runs_are_compacted(tmp_path: Path):
     files = create(tmp_path, islands=3, prompts=12)
     database = Database(tmp_path)
-    process = compactor.start(files, 60)
+    process = compactor.start(files, 30)
     seen = set()
     while process.poll() is None:
         found = database.rows("SELECT generation, count(*) AS n FROM programs GROUP BY ALL ORDER BY ALL")
@@ -209,8 +209,8 @@ def test_a_reader_sees_each_row_once_while_runs_are_compacted(tmp_path: Path):
         assert len(past.steps) == past.generations
         seen.add(len(found))
     assert process.wait() == 0
-    assert len(seen) > 10
-    assert assert_each_row_once(tmp_path, 12) == 120
+    assert len(seen) > 5
+    assert assert_each_row_once(tmp_path, 12) == 60
 
 
 def compact_and_kill(history: Path, times: int) -> None:

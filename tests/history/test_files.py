@@ -51,7 +51,7 @@ def hidden_files(files: RunFiles) -> list[Path]:
 
 
 def assert_whole(files: RunFiles) -> int:
-    """Check that all generations up to the last one are there and readable; return the last one's number."""
+    """Check that all generations up to the last one are there and whole; return the last one's number."""
     past = record.read_run_history(files)
     assert files.committed() == list(range(past.generations + 1))
     for number in files.committed():
@@ -63,10 +63,14 @@ def assert_whole(files: RunFiles) -> int:
         ]
         candidates = read_file(folder / "generation.parquet").to_pylist()[0]["candidates"]
         assert read_file(folder / "programs.parquet").num_rows == candidates
-    database = Database(files.directory.parents[1])
+    return past.generations
+
+
+def assert_readable(history: Path) -> None:
+    """Check that every view can be read."""
+    database = Database(history)
     database.rows("FROM programs, generations, population, nights, runs LIMIT 1")
     database.close()
-    return past.generations
 
 
 # Writing
@@ -133,8 +137,10 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch, fault: Callable[[], Base
         monkeypatch.setattr(owner, name, wrap(getattr(owner, name)))
 
 
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("step", range(1, COMMIT_STEPS + 2))
+# The end of one step is the beginning of the next, except after the last.
+@pytest.mark.parametrize(
+    ("step", "after"), [*((step, False) for step in range(1, COMMIT_STEPS + 2)), (COMMIT_STEPS, True)]
+)
 def test_a_process_that_ends_at_any_step_leaves_a_whole_generation_or_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, after: bool
 ):
@@ -145,6 +151,7 @@ def test_a_process_that_ends_at_any_step_leaves_a_whole_generation_or_none(
         with pytest.raises(Killed) if step <= COMMIT_STEPS else contextlib.nullcontext():
             grow(files, 1)
     last = assert_whole(files)
+    assert_readable(tmp_path)
     assert visible_files(tmp_path) == before if last == 0 else len(visible_files(tmp_path)) == len(before) + 3
     with run_lock(files):
         assert hidden_files(files) == []
@@ -165,6 +172,7 @@ def test_a_full_disk_at_any_step_is_an_error_and_the_process_can_continue_once_t
     assert "--history" in caught.value.remedy
     assert [path for path in hidden_files(files) if path.suffix == ".parquet"] == [], "the space is freed at once"
     last = assert_whole(files)
+    assert_readable(tmp_path)
     grow(files, 1)
     assert assert_whole(files) == last + 1
 

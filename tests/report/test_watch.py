@@ -6,8 +6,6 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tasks.history.files import RunFiles
+from tests.command_server import run_command, start_command
 from tests.history.made import create, grow
 from tests.report.browser import Page
 
@@ -30,12 +29,7 @@ def growing(tmp_path: Path) -> RunFiles:
 @contextlib.contextmanager
 def watching(history: Path, *arguments: str) -> Iterator[str]:
     """Serve the page until the block ends, as by Ctrl-C, and yield its address."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli.main", "watch", "last", *arguments],
-        env={**os.environ, "OVERNIGHT_HISTORY": str(history)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start_command(["watch", "last", *arguments], {**os.environ, "OVERNIGHT_HISTORY": str(history)})
     try:
         assert process.stderr is not None
         message = process.stderr.readline()
@@ -45,7 +39,7 @@ def watching(history: Path, *arguments: str) -> Iterator[str]:
         assert "Traceback" not in process.stderr.read()
     finally:
         process.kill()
-        process.wait()
+        process.wait(10)
 
 
 def fetch(address: str, **headers: str) -> tuple[int, dict[str, str], str]:
@@ -78,13 +72,7 @@ def test_a_port_that_is_taken_is_reported(growing: RunFiles):
     history = growing.directory.parents[1]
     with watching(history) as address:
         port = address.rstrip("/").rpartition(":")[2]
-        done = subprocess.run(
-            [sys.executable, "-m", "flows.cli.main", "watch", "--port", port, "--history", str(history)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = run_command(["watch", "--port", port, "--history", str(history)], os.environ)
     assert done.returncode == 3
     assert f"cannot listen on port {port}" in done.stderr
 
@@ -103,14 +91,8 @@ def test_the_browser_shows_a_new_generation_without_a_reload(growing: RunFiles, 
 
 
 def test_the_terminal_shows_nights_islands_and_models(growing: RunFiles):
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.cli.main", "watch", "--terminal"],
-        env={**os.environ, "OVERNIGHT_HISTORY": str(growing.directory.parents[1])},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environment = {**os.environ, "OVERNIGHT_HISTORY": str(growing.directory.parents[1])}
+    done = run_command(["watch", "--terminal"], environment)
     assert done.returncode == 0, done.stderr
     for part in (growing.run_id, "generation 3", "island", "model", "no end on record"):
         assert part in done.stdout

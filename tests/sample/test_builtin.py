@@ -109,14 +109,15 @@ def test_a_prompt_without_an_empty_header_asks_for_the_version_after_the_last():
     assert function_of(mutate(prompt, 1)).name == "priority_v1"
 
 
-def test_the_same_prompt_and_seed_give_the_same_answer_in_another_process(prompt):
-    answers = [mutate(prompt, seed) for seed in range(20)]
-    code = "import sys; from tasks.sample.builtin import mutate; p = sys.stdin.read()\n"
-    code += "sys.stdout.write(repr([mutate(p, s) for s in range(20)]))"
+def test_the_same_prompt_and_seed_give_the_same_answer_in_another_process():
+    prompts = list(PROMPTS.values())
+    answers = [mutate(prompt, seed) for prompt in prompts for seed in range(10)]
+    code = "import sys; from tasks.sample.builtin import mutate; prompts = eval(sys.stdin.read())\n"
+    code += "sys.stdout.write(repr([mutate(prompt, seed) for prompt in prompts for seed in range(10)]))"
 
     other_process = subprocess.run(
         [sys.executable, "-c", code],
-        input=prompt,
+        input=repr(prompts),
         capture_output=True,
         text=True,
         check=True,
@@ -127,27 +128,27 @@ def test_the_same_prompt_and_seed_give_the_same_answer_in_another_process(prompt
 
 
 def test_other_seeds_mostly_give_other_answers(prompt):
-    answers = {mutate(prompt, seed) for seed in range(60)}
+    answers = {mutate(prompt, seed) for seed in range(30)}
 
-    assert len(answers) >= 40
+    assert len(answers) >= 20
 
 
 def test_no_answer_is_a_version_shown(prompt):
     parents = {dump(p.body) for p in parse_prompt(prompt).parents}
 
-    assert not parents & {dump(body_of(mutate(prompt, seed))) for seed in range(150)}
+    assert not parents & {dump(body_of(mutate(prompt, seed))) for seed in range(60)}
 
 
 def test_an_answer_reads_only_names_that_have_a_value_there(prompt):
     parsed = parse_prompt(prompt)
     allowed = {name for p in parsed.parents for name in survey(p, parsed.env).undefined}
 
-    for seed in range(150):
+    for seed in range(60):
         assert survey(function_of(mutate(prompt, seed)), parsed.env).undefined <= allowed
 
 
 def test_a_constant_of_the_preface_is_in_scope_and_an_ancestor_is_not():
-    answers = "\n".join(mutate(PROMPTS["one parent"], seed) for seed in range(400))
+    answers = "\n".join(mutate(PROMPTS["one parent"], seed) for seed in range(200))
 
     assert "MARGIN" in answers
     assert "priority_v0" not in answers
@@ -170,18 +171,18 @@ def test_an_array_is_returned_where_an_array_is_asked_for():
     numpy = pytest.importorskip("numpy")
     bins = numpy.array([30.0, 80.0, 150.0])
     shapes = []
-    for seed in range(200):
+    for seed in range(100):
         names: dict[str, Any] = {"np": numpy, "MARGIN": 3}
         with numpy.errstate(all="ignore"):
             exec(mutate(PROMPTS["two parents"], seed), names)
             shapes.append(numpy.shape(names["priority_v2"](30.0, bins)))
 
-    assert shapes.count((3,)) >= 196
+    assert shapes.count((3,)) >= 98
 
 
 def test_few_answers_crash_on_a_sequence():
     crashed = 0
-    for seed in range(300):
+    for seed in range(120):
         names: dict[str, Any] = {}
         exec(mutate(make_prompt(CAPS, "return 0.0", LOOP, preface=""), seed), names)
         try:
@@ -189,7 +190,7 @@ def test_few_answers_crash_on_a_sequence():
         except (ArithmeticError, IndexError, TypeError, ValueError):
             crashed += 1
 
-    assert crashed < 45
+    assert crashed < 18
 
 
 def test_a_prompt_that_shows_all_possible_answers_still_gets_a_new_one():
@@ -220,9 +221,9 @@ def test_garbage_is_answered_with_python(text):
 
 
 @pytest.mark.parametrize(("header", "start"), [(PACKING, BEST_FIT), (CAPS, "return 0.0")], ids=["packing", "caps"])
-def test_programs_stay_short_over_two_hundred_generations(header, start):
+def test_programs_stay_short_over_a_hundred_generations(header, start):
     older, newer = start, start
-    for seed in range(200):
+    for seed in range(100):
         child = body_of(mutate(make_prompt(header, older, newer), seed))
         assert size(child) <= 100
         older, newer = newer, source_of(child)

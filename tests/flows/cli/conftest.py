@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+
+from tests.command_server import run_command
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -46,11 +47,4 @@ def overnight(finished_history: tuple[Path, str]) -> Command:
 
 def call(arguments: list[str], history: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run an `overnight` command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "flows.cli.main", *arguments],
-        env={**os.environ, "OVERNIGHT_HISTORY": str(history), **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_command(arguments, {**os.environ, "OVERNIGHT_HISTORY": str(history), **environment})

@@ -21,6 +21,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows.prefect_server.embedded import RESTARTS
 from tasks.history.database import Database
 from tests.accidents import wait_until
+from tests.command_server import RunningCommand, start_command
 from tests.flows.cli.conftest import call
 from tests.ports import free_port
 from tests.prefect_database import MigratedDatabase
@@ -32,7 +33,7 @@ class Serving(NamedTuple):
     """A running `overnight serve`: the address of its server, and its process."""
 
     address: str
-    process: subprocess.Popen[str]
+    process: RunningCommand
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +47,7 @@ def served(home: Path) -> Iterator[Serving]:
     """An `overnight serve` that all tests share; the last test ends it."""
     port = free_port()
     own = {"PREFECT_API_URL": "", "PREFECT_HOME": str(home), "PREFECT_WORKER_QUERY_SECONDS": "1"}
-    serving = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli.main", "serve", "--port", str(port)],
-        env={**os.environ, **own},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    serving = start_command(["serve", "--port", str(port)], {**os.environ, **own})
     assert serving.stderr is not None
     try:
         message = serving.stderr.readline()
@@ -104,8 +100,8 @@ def test_serve_ends_with_a_message_if_its_server_ends_too_often(tmp_path: Path):
 
 
 @pytest.mark.docker
-def test_running_nights_finish_their_generation_after_ctrl_c(served: Serving, toy: Path, tmp_path: Path):
-    schedule(served, toy, tmp_path, name="interrupted")
+def test_running_nights_finish_their_generation_after_ctrl_c(served: Serving, slow_toy: Path, tmp_path: Path):
+    schedule(served, slow_toy, tmp_path, name="interrupted")
     with client_of(served) as client:
         (deployment,) = [found for found in client.read_deployments() if found.name == "interrupted"]
         client.create_flow_run_from_deployment(deployment.id)
@@ -121,7 +117,7 @@ def test_running_nights_finish_their_generation_after_ctrl_c(served: Serving, to
     assert night["generations"] == database.rows("SELECT max(generation) AS last FROM generations")[0]["last"]
 
 
-def server_of(serving: subprocess.Popen[str]) -> int:
+def server_of(serving: RunningCommand) -> int:
     """Return the process id of its server, whichever thread started it; 0 while there is none."""
     for listed in Path(f"/proc/{serving.pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):

@@ -21,6 +21,7 @@ import pytest
 from schemas.escaping import INVISIBLE
 from schemas.outcome import Outcome
 from tasks.history import record
+from tests.command_server import start_command
 from tests.flows.cli.conftest import call
 from tests.history.made import NOW, a_generation, a_judged, create, grow
 
@@ -57,10 +58,8 @@ class Terminal:
         termios.tcsetwinsize(theirs, (50, 200))
         environment = {**os.environ, "OVERNIGHT_HISTORY": str(history), "TERM": "xterm-256color"}
         environment |= {"COLUMNS": "200", "LINES": "50", **more}  # override those of the test runner
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli.main", *arguments],
-            stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment, start_new_session=True,
-        )  # fmt: skip
+        with Path(os.devnull).open() as nothing:
+            self.process = start_command(arguments, environment, (nothing.fileno(), theirs, theirs))
         os.close(theirs)
         self.output = b""
 

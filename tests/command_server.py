@@ -1,0 +1,310 @@
+"""Run `overnight` commands in processes that are forked from one that has imported the libraries.
+
+Importing Prefect and LiteLLM takes most of a command's processor time. A forked process runs `flows.cli.main.main` and
+ends as the interpreter ends, like `python -m flows.cli.main`, which is also what runs where nothing can be forked.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import importlib
+import io
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from filelock import FileLock
+
+ROOT = Path(__file__).parents[1]
+_LIBRARIES = (
+    "duckdb", "pyarrow.parquet", "pyarrow.dataset", "pyarrow.fs", "docker", "numpy", "rich.progress",
+    "flows.search", "flows.signals", "flows.create_run", "flows.prefect_server.embedded",
+    *(f"flows.cli.{path.stem}" for path in (ROOT / "flows/cli").glob("[a-z]*.py")),
+)  # fmt: skip
+_READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_")
+"""Prefixes of environment variables that the interpreter and libraries read once, when they start."""
+
+Streams = tuple[int, int, int]
+_MAX_REQUEST_BYTES = 2**18
+_AT_START = dict(os.environ)
+
+FOLDER = "OVERNIGHT_TESTS_COMMANDS"
+"""Environment variable with the folder that all processes of one test run share for the server's address and log."""
+
+OWNER = "owner"
+"""File in that folder with the id of the first process of the test run."""
+
+
+class CommandProcess:
+    """An `overnight` command in a process of its own, used like a `subprocess.Popen[str]` with pipes.
+
+    Args:
+        arguments: Arguments of the command.
+        environment: All its environment variables.
+        streams: File descriptors of standard input, output and error; pipes for the latter two if there are none.
+
+    Attributes:
+        pid: Process id, which is also that of its process group.
+        returncode: Exit code, or minus the number of the signal that ended it; `None` while it is not known to be over.
+        stdout: Reading end of its standard output, if that is a pipe.
+        stderr: Reading end of its standard error, if that is a pipe.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], environment: Mapping[str, str], streams: Streams | None = None
+    ) -> None:
+        self.returncode: int | None = None
+        self.stdout: IO[str] | None = None
+        self.stderr: IO[str] | None = None
+        with contextlib.ExitStack() as opened:
+            if streams is None:
+                nothing = opened.enter_context(Path(os.devnull).open())
+                self.stdout, out = _pipe(opened)
+                self.stderr, err = _pipe(opened)
+                streams = (nothing.fileno(), out, err)
+            self._server, self.pid = _fork(arguments, environment, streams)
+
+    def poll(self) -> int | None:
+        """Return the exit code, or `None` while the process runs."""
+        with contextlib.suppress(TimeoutError, BlockingIOError):
+            return self.wait(0)
+        return None
+
+    def wait(self, timeout: float) -> int:
+        """Wait until the process ends; return its exit code.
+
+        Raises:
+            TimeoutError: If it has not ended within `timeout` seconds.
+        """
+        if self.returncode is None:
+            self._server.settimeout(timeout)
+            self.returncode = int(self._server.recv(32))
+            self._server.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless the process has ended."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout: float = 120) -> tuple[str, str]:
+        """Wait until the process ends; return the rest of its output and of its errors."""
+        deadline = time.monotonic() + timeout
+        with ThreadPoolExecutor(2) as readers:
+            read = [readers.submit(stream.read) for stream in (self.stdout, self.stderr) if stream]
+            try:
+                self.wait(timeout)
+                output, errors = (reader.result(max(0.0, deadline - time.monotonic())) for reader in read)
+            except TimeoutError:
+                self.kill()
+                raise
+        return output, errors
+
+
+RunningCommand = CommandProcess | subprocess.Popen[str]
+
+
+def _pipe(opened: contextlib.ExitStack) -> tuple[IO[str], int]:
+    """Return the reading end of a new pipe, and the writing end, which is open as long as `opened`."""
+    reading, writing = os.pipe()
+    opened.callback(os.close, writing)
+    return open(reading, encoding="utf-8"), writing
+
+
+def start_command(
+    arguments: Sequence[str], environment: Mapping[str, str], streams: Streams | None = None
+) -> RunningCommand:
+    """Start a command.
+
+    Args:
+        arguments: Arguments of the command.
+        environment: All its environment variables.
+        streams: File descriptors of standard input, output and error; pipes for the latter two if there are none.
+    """
+    if can_fork(environment):
+        return CommandProcess(arguments, environment, streams)
+    given, out, err = streams or (subprocess.DEVNULL, subprocess.PIPE, subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.cli.main", *arguments],
+        env=dict(environment), stdin=given, stdout=out, stderr=err, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def run_command(
+    arguments: Sequence[str], environment: Mapping[str, str], timeout_s: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """Run a command; return its exit code and output."""
+    process = start_command(arguments, environment)
+    output, errors = process.communicate(timeout=timeout_s)
+    assert process.returncode is not None
+    return subprocess.CompletedProcess(list(arguments), process.returncode, output, errors)
+
+
+def can_fork(environment: Mapping[str, str]) -> bool:
+    """Return whether a forked command behaves as one that is started with these variables."""
+    return hasattr(os, "pidfd_open") and all(
+        environment.get(name) == _AT_START.get(name)
+        for name in {*environment, *_AT_START}
+        if name.startswith(_READ_AT_START)
+    )
+
+
+def pass_on(arguments: Sequence[str]) -> int:
+    """Run a command with the streams of this process; return its exit code."""
+    server, _ = _fork(arguments, os.environ, (0, 1, 2))
+    return int(server.recv(32))
+
+
+def install(folder: Path) -> bool:
+    """Create a program `overnight` that passes its arguments on, and return whether commands can be forked."""
+    program = folder / "overnight"
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+        "from tests.command_server import pass_on\nsys.exit(pass_on(sys.argv[1:]))\n"
+    )
+    program.chmod(0o755)
+    return can_fork(os.environ)
+
+
+def _fork(arguments: Sequence[str], environment: Mapping[str, str], streams: Streams) -> tuple[socket.socket, int]:
+    """Fork a command with these streams; return the connection for its exit code, and its process id."""
+    server = _connect()
+    request = {"arguments": list(arguments), "environment": dict(environment), "cwd": os.getcwd()}
+    socket.send_fds(server, [json.dumps(request).encode()], list(streams))
+    return server, int(server.recv(32))
+
+
+def _connect() -> socket.socket:
+    """Connect to the server; the first process of a test run that needs it starts it."""
+    folder = Path(os.environ[FOLDER])
+    address = str(folder / "commands.socket")
+    with FileLock(folder / "commands.lock"):
+        if not Path(address).exists():
+            _start(address, (folder / OWNER).read_text(), folder / "commands.log")
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.connect(address)
+    return connection
+
+
+def _start(address: str, owner: str, log: Path) -> None:
+    """Start the server, which ends with the process whose id is `owner`; wait until it listens."""
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tests.command_server", address, owner],
+            cwd=ROOT, env=_AT_START, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not Path(address).exists():
+        assert server.poll() is None, log.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _serve(address: str, owner: int) -> list[str]:
+    """Fork a process for each request until the owner ends; in a forked process, return its arguments."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(f"{address}.new")
+    listener.listen(64)
+    Path(f"{address}.new").rename(address)
+    waiting: dict[int, socket.socket] = {}
+    with selectors.DefaultSelector() as ready:
+        ready.register(listener, selectors.EVENT_READ)
+        ready.register(os.pidfd_open(owner), selectors.EVENT_READ, "owner")
+        while True:
+            for key, _ in ready.select():
+                if key.data == "owner":
+                    sys.exit()
+                if key.fileobj is not listener:
+                    _report_exit(key, waiting.pop(key.fd), ready)
+                    continue
+                connection = listener.accept()[0]
+                request, streams, _, _ = socket.recv_fds(connection, _MAX_REQUEST_BYTES, 3)
+                if not request:  # the client has ended
+                    connection.close()
+                    continue
+                if not (pid := os.fork()):
+                    return _become(json.loads(request), streams)
+                for stream in streams:
+                    os.close(stream)
+                with contextlib.suppress(OSError):
+                    connection.send(str(pid).encode())
+                process = os.pidfd_open(pid)
+                waiting[process] = connection
+                ready.register(process, selectors.EVENT_READ, pid)
+
+
+def _report_exit(key: selectors.SelectorKey, connection: socket.socket, ready: selectors.BaseSelector) -> None:
+    _, status = os.waitpid(key.data, 0)
+    ready.unregister(key.fd)
+    os.close(key.fd)
+    with contextlib.suppress(OSError), connection:
+        connection.send(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _become(request: Mapping[str, Any], streams: Sequence[int]) -> list[str]:
+    """Give this forked process the session, streams, folder and environment of a new one; return its arguments."""
+    os.setsid()
+    for place, stream in enumerate(streams):
+        os.dup2(stream, place)
+    os.closerange(3, 256)
+    for place, name in enumerate(("stdin", "stdout", "stderr")):
+        _reopen(name, place)
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.argv[1:] = request["arguments"]
+    time.tzset()
+    tempfile.tempdir = None
+    importlib.import_module("prefect.context").refresh_global_settings_context()
+    return request["arguments"]
+
+
+def _reopen(name: str, place: int) -> None:
+    mode, errors = ("rb", "strict") if place == 0 else ("wb", "backslashreplace" if place == 2 else "strict")
+    file = open(place, mode, closefd=False)  # noqa: SIM115  (open until the process ends)
+    stream = io.TextIOWrapper(file, "utf-8", errors, line_buffering=place == 2 or os.isatty(place))
+    setattr(sys, name, stream)
+    setattr(sys, f"__{name}__", stream)
+
+
+def _run(arguments: list[str]) -> NoReturn:
+    """Run the command and end as the interpreter does, but without freeing the imported libraries, which takes long."""
+    code = 0
+    try:
+        importlib.import_module("flows.cli.main").main(arguments)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    from flows.environment import prepare
+
+    prepare()
+    for library in _LIBRARIES:
+        importlib.import_module(library)
+    importlib.import_module("tasks.sample.provider").litellm_module()
+    gc.freeze()
+    _run(_serve(sys.argv[1], int(sys.argv[2])))
