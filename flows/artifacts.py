@@ -143,7 +143,7 @@ def best_program_rows(session: Session) -> list[dict[str, Any]]:
 def best_program_markdown(session: Session) -> str:
     """Return the best program and its difference to the start program; untrusted text cannot leave its code fences."""
     run, best, start = session.run, session.best, session.start
-    flag = history_flag(session.files.directory.parents[1])
+    flag = history_flag(session.files.backend)
     specification = run.problem.specification
     best_text, start_text = (printable(specification.function_text(program.body)) for program in (best, start))
     difference = "\n".join(unified_diff(start_text, best_text, "start", best.id))

@@ -37,7 +37,7 @@ class BatchRequests:
             session.run.problem.settings.sampling,
             {number: samples_of(session.prompts(number)) for number in self._group(generation)},
             _CompletionStores(session),
-            PendingBatches(session.files.directory / "paid"),
+            PendingBatches(session.files.directory / "paid", session.files.backend),
             session.progress.budget,
             lambda: session.may_ask() and not session.progress.interrupted,
             session.progress.note,

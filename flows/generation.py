@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, cast
 
 from prefect import flow
@@ -23,6 +22,7 @@ from schemas.outcome import CUT_SHORT
 from schemas.program import Judged
 from tasks.evaluate.evaluation_task import Pairs, confirm, evaluate
 from tasks.history import record
+from tasks.history.backends import open_history
 from tasks.history.files import files_of
 from tasks.sample.sampling_task import sample
 from tasks.select.selection_task import Selected, judge, register, select
@@ -35,12 +35,12 @@ def generation(run_id: str, number: int, history: str) -> State[float]:
     Args:
         run_id: Id of the run.
         number: Number of the generation: the one after the last, or one that failed. A committed one is left alone.
-        history: Directory of the history.
+        history: Directory of the history, or its URL.
 
     Returns:
         The best score of the run after it.
     """
-    with open_session(files_of(Path(history), run_id)) as session:
+    with open_session(files_of(open_history(history), run_id)) as session:
         session.settle()
         if session.is_committed(number):
             return Completed(message="it is committed already", data=session.best.score)

@@ -7,7 +7,6 @@ import time
 from collections import deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -39,7 +38,9 @@ from schemas.errors import (
     UsageError,
 )
 from schemas.generation import Finalist, NightRecord, StopReason
+from schemas.history_backend import HistoryBackend
 from tasks.history import record
+from tasks.history.backends import open_history
 from tasks.history.files import files_of
 from tasks.sample.provider import require_prices
 
@@ -58,14 +59,14 @@ def search(run_id: str, history: str, rules: StopConditions, again: list[int] | 
 
     Args:
         run_id: Id of a run that exists.
-        history: Directory of the history.
+        history: Directory of the history, or its URL.
         rules: Stop conditions.
         again: Numbers of failed generations to be retried in this night in place of new ones.
 
     Returns:
         `stop_reason`, `best`, `generations` (the last one's number), `failed` (those of the run that are) and `night`.
     """
-    with open_session(files_of(Path(history), run_id)) as session:
+    with open_session(files_of(open_history(history), run_id)) as session:
         notifier = session.notifier or Notifier(notification_addresses(None), warn=get_run_logger().warning)
         state = NightState(str(flow_run.id), session.progress.interrupt)
         try:
@@ -74,10 +75,10 @@ def search(run_id: str, history: str, rules: StopConditions, again: list[int] | 
         except KeyboardInterrupt:
             if not state.was_cancelled:
                 raise
-            return stopped_at_once(run_id, Path(history))
+            return stopped_at_once(run_id, session.files.backend)
 
 
-def stopped_at_once(run_id: str, history: Path) -> State[Any]:
+def stopped_at_once(run_id: str, history: HistoryBackend) -> State[Any]:
     """Return the state of a night that was cancelled in Prefect's pages."""
     return Cancelled(message=f"stopped at once; continue with: overnight resume {run_id}{history_flag(history)}")
 
@@ -121,7 +122,7 @@ class Night:
         self._session = session
         self._rules = rules
         self._history = history
-        self._flag = history_flag(Path(history))  # for the commands that are named
+        self._flag = history_flag(session.files.backend)  # for the commands that are named
         self._notifier = notifier or Notifier()
         self.pages = NightArtifacts(str(flow_run.id), session)
         self._again = None if again is None else deque(again)

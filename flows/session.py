@@ -32,7 +32,6 @@ from tasks.history import record
 from tasks.history.files import RunFiles
 from tasks.history.journal import Journal
 from tasks.history.recorded_rows import read_seconds_since_reset
-from tasks.history.remote.sync import catch_up, is_unsure
 from tasks.history.run_lock import run_lock
 from tasks.sample.budget import Budget
 from tasks.sample.completion_request import CompletionRequest, CompletionSource
@@ -184,7 +183,7 @@ class Session:
     def completion_store(self, generation: int) -> NightCompletionStore:
         """Return the store of a generation's completions."""
         if generation not in self._journals:
-            self._journals[generation] = Journal(self.files.journal(generation))
+            self._journals[generation] = Journal(self.files.journal(generation), self.files.backend)
         return NightCompletionStore(self._journals[generation], self)
 
     def _evaluator(self, generation: int) -> Evaluator:
@@ -342,7 +341,7 @@ class Session:
 
     def settle(self) -> None:
         """Read the state again if the last write to object storage had no answer."""
-        if is_unsure(self.files):
+        if self.files.is_unsure():
             self.reload()
 
     def reload(self) -> None:
@@ -352,7 +351,7 @@ class Session:
             StoreUnavailable: If the history is on object storage that does not answer.
         """
         self._stop_pipelines()
-        catch_up(self.files)
+        self.files.catch_up()
         self.adopt(record.read_run_history(self.files, with_feedback=self.search.feedback_chars > 0))
 
     def adopt(self, past: RunHistory) -> None:

@@ -18,6 +18,7 @@ import docker.errors
 
 from tasks.history.files import RunFiles
 from tests.engine import PrivateEngine
+from tests.history.made import run_at
 
 _TIMEOUT_S = 120
 
@@ -63,7 +64,7 @@ class NightProcess:
 
     @property
     def files(self) -> RunFiles:
-        return RunFiles(self._history / "runs" / self.run_id)
+        return run_at(self._history / "runs" / self.run_id)
 
     @property
     def pid(self) -> int:

@@ -540,7 +540,7 @@ def test_an_answer_over_the_memory_limit_is_an_error(grown: RunFiles, monkeypatc
 def test_columns_that_older_files_lack_are_null(tmp_path: Path):
     files = create(tmp_path)
     path = files.generation(0) / "programs.parquet"
-    write_file(path, pq.read_table(path).drop_columns(["confirmed_score", "peak_mib"]))
+    write_file(files.backend, path, pq.read_table(path).drop_columns(["confirmed_score", "peak_mib"]))
     grow(files, 1)
     database = Database(tmp_path)
     (old,) = database.rows("FROM programs WHERE generation = 0")
