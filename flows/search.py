@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Completed
 
-from flows.artifacts import NightArtifacts
+from flows.artifacts import night_view, open_artifacts
 from flows.cutoff import cut_off
 from flows.final_evaluation import judge_finalists
 from flows.formatting import error_text, history_flag, score
@@ -39,6 +39,7 @@ from schemas.errors import (
 )
 from schemas.generation import Finalist, NightRecord, StopReason
 from schemas.history_backend import HistoryBackend
+from schemas.night_view import NightStart
 from tasks.history import record
 from tasks.history.backends import open_history
 from tasks.history.files import files_of
@@ -106,7 +107,7 @@ class Night:
     """One night of an open session.
 
     Attributes:
-        pages: Its artifacts in Prefect.
+        pages: Its artifacts.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class Night:
         self._history = history
         self._flag = history_flag(session.files.backend)  # for the commands that are named
         self._notifier = notifier or Notifier()
-        self.pages = NightArtifacts(str(flow_run.id), session)
+        self.pages = open_artifacts(str(flow_run.id), session.progress.note)
         self._again = None if again is None else deque(again)
         self._first = session.generations
         self._committed = 0
@@ -148,7 +149,8 @@ class Night:
     def run(self) -> State[dict[str, Any]]:
         """Run the night; see `search` for what it returns."""
         record.write_night(self._session.files, self._record)
-        self.pages.begin(self._record.number)
+        run = self._session.run
+        self.pages.begin(NightStart(run.run_id, run.problem.name, self._record.number))
         try:
             with (
                 cut_off(self._rules.cut_at, self._session.cut),
@@ -357,7 +359,10 @@ class Night:
 
     def _show(self, *, now: bool = False) -> None:
         share = share_done(self._rules, self._tally(), self._record.started_at, datetime.now(UTC))
-        self.pages.update(share, now=now)
+        s = self._session
+        self.pages.update(
+            lambda: night_view(s.run, s.progress, s.programs, s.start, s.best, share, self._flag), now=now
+        )
 
     def _tell(self) -> None:
         session = self._session

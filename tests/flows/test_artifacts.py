@@ -20,8 +20,8 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.states import Pending
 
 import flows.search
-from flows.artifacts import _fenced
 from flows.generation import generation
+from flows.prefect_artifacts import _fenced
 from flows.stop_conditions import StopConditions, Tally, share_done
 from tasks.history.database import Database
 from tests.flows.conftest import Night

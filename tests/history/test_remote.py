@@ -29,6 +29,7 @@ from tasks.history.remote import lease
 from tasks.history.remote.backend import MirroredBackend, open_backend
 from tasks.history.remote.object_store import ObjectStore
 from tasks.history.run_lock import run_lock
+from tests.accidents import wait_until
 from tests.history import compactor, writer
 from tests.history.made import NOW, create, grow, portrait, rebuilt, run_at
 from tests.history.writer import ROOT
@@ -211,9 +212,9 @@ def test_a_kill_at_any_moment_leaves_a_whole_generation_or_none_on_every_machine
 def test_a_run_continues_on_another_machine_after_a_kill(here: MirroredBackend, elsewhere: MirroredBackend):
     files = create(here, islands=2, prompts=3)
     last = 0
-    for moment in (0.3, 0.8):
+    for generations in (2, 3):
         process = writer.start(files, 10_000)
-        time.sleep(moment)
+        wait_until(lambda: len(files.committed()) >= last + generations)  # noqa: B023
         process.kill()
         process.wait()
         expire_claims(here)
