@@ -23,13 +23,19 @@ def run_lock(files: RunFiles) -> Iterator[None]:
         RunIsBusy: If another process holds the lock, on this machine or another one.
         StoreUnavailable: If the run is on object storage that does not answer.
     """
-    with _locked_here(files), files.backend.hold(files.directory):
+    with locked_here(files), files.backend.hold(files.directory):
         files.remove_leftovers()
         yield
 
 
 @contextmanager
-def _locked_here(files: RunFiles) -> Iterator[None]:
+def locked_here(files: RunFiles) -> Iterator[None]:
+    """Hold the lock of this machine on a run within the context.
+
+    Raises:
+        HistoryError: If something in the run's directory is neither a regular file nor a folder.
+        RunIsBusy: If another process, or another part of this one, holds it.
+    """
     with disk_errors(files.directory / "lock"):
         make_folder(files.directory)
         require_plain_files(files.directory)

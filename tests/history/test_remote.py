@@ -136,6 +136,18 @@ def test_a_run_that_is_removed_from_the_store_is_removed_here(here: MirroredBack
     assert [files.run_id for files in runs_in(elsewhere)] == [second.run_id]
 
 
+def test_a_run_that_a_night_on_this_machine_holds_stays_here_although_it_is_removed_from_the_store(
+    here: MirroredBackend,
+):
+    files = create(here)
+    with run_lock(files):
+        here.mirror.store.delete(here.mirror.store.list("runs"))
+        open_backend(here.location).refresh()
+        assert [run.run_id for run in runs_in(here)] == [files.run_id]
+    here.refresh()
+    assert runs_in(here) == []
+
+
 def test_a_missing_bucket_is_not_an_empty_history(objects: ObjectServer):
     with pytest.raises(EnvironmentFault, match="no bucket 'nowhere'"):
         open_backend(objects.url("nowhere")).refresh()

@@ -75,7 +75,7 @@ class MirroredBackend:
 
     def refresh(self, run_id: str = "") -> None:
         """Update the copy from the store; readers meanwhile see each generation whole, and none twice."""
-        sync.pull(self.mirror, self, run_id, held=self._holds)
+        sync.pull(self.mirror, self, run_id)
 
     def probe(self) -> None:
         """Check that the store can be written to, by writing and removing an object."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -10,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from schemas.errors import StoreUnavailable
+from schemas.errors import RunIsBusy, StoreUnavailable
 from schemas.history_backend import HistoryBackend
 from schemas.ids import RUN_ID
 from tasks.history.atomic_files import append_lines, commit_lock, read_lines, sync_directory
@@ -19,6 +20,7 @@ from tasks.history.journal import Journal
 from tasks.history.private_files import make_folder
 from tasks.history.remote.mirror import Mirror
 from tasks.history.remote.object_store import ObjectInfo
+from tasks.history.run_lock import locked_here
 
 _PULLING = ".pulling"
 _TRIES = 10
@@ -29,14 +31,13 @@ _COMPLETIONS = re.compile(r"\d{1,9}\.jsonl", re.ASCII)
 _BATCH = re.compile(r"[\w-]+\.slip", re.ASCII)
 
 
-def pull(mirror: Mirror, history: HistoryBackend, run_id: str, *, held: Collection[Path]) -> None:
+def pull(mirror: Mirror, history: HistoryBackend, run_id: str) -> None:
     """Update a copy from the store. Readers meanwhile see each generation whole, and none twice.
 
     Args:
         mirror: The copy.
         history: Its backend.
         run_id: Id of the only run to update; empty for all runs.
-        held: Directories of the runs that the backend holds, which stay even if the store has them no longer.
 
     Raises:
         StoreUnavailable: If the store does not answer.
@@ -45,13 +46,13 @@ def pull(mirror: Mirror, history: HistoryBackend, run_id: str, *, held: Collecti
     with mirror.exclusive_update():
         for _ in range(_TRIES):
             try:
-                return _pull_once(mirror, history, run_id, held)
+                return _pull_once(mirror, history, run_id)
             except FileNotFoundError:
                 continue  # a compaction on another machine removed an object meanwhile
     raise StoreUnavailable(f"{mirror.url}: its objects keep changing", remedy="Try again.")
 
 
-def _pull_once(mirror: Mirror, history: HistoryBackend, run_id: str, held: Collection[Path]) -> None:
+def _pull_once(mirror: Mirror, history: HistoryBackend, run_id: str) -> None:
     scratch = mirror.root / _PULLING
     shutil.rmtree(scratch, ignore_errors=True)
     found = _by_run(mirror.store.list(f"runs/{run_id}"))
@@ -63,7 +64,7 @@ def _pull_once(mirror: Mirror, history: HistoryBackend, run_id: str, held: Colle
         run.apply()
     shutil.rmtree(scratch, ignore_errors=True)
     if not run_id:
-        _remove_deleted_runs(mirror, found, held)
+        _remove_deleted_runs(mirror, history, found)
 
 
 def _by_run(entries: dict[str, ObjectInfo]) -> dict[str, dict[str, ObjectInfo]]:
@@ -77,15 +78,16 @@ def _by_run(entries: dict[str, ObjectInfo]) -> dict[str, dict[str, ObjectInfo]]:
     return {run_id: names for run_id, names in found.items() if "run.parquet" in names}
 
 
-def _remove_deleted_runs(mirror: Mirror, listed: Collection[str], held: Collection[Path]) -> None:
-    """Remove the copies of runs that are no longer on the store.
+def _remove_deleted_runs(mirror: Mirror, history: HistoryBackend, listed: Collection[str]) -> None:
+    """Remove the copies of runs that are no longer on the store, except those that a night on this machine holds.
 
     Each is looked up once more, since it may have been created after the listing.
     """
     for row in (mirror.root / "runs").glob("*/run.parquet"):
-        run = row.parent
-        if run.name not in listed and run not in held and not mirror.store.has(mirror.key(row)):
-            shutil.rmtree(run, ignore_errors=True)
+        run_id = row.parent.name
+        if run_id not in listed and not mirror.store.has(mirror.key(row)):
+            with contextlib.suppress(RunIsBusy), locked_here(files_of(history, run_id)):
+                shutil.rmtree(row.parent, ignore_errors=True)
 
 
 class _RunUpdate:
