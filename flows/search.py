@@ -359,9 +359,12 @@ class Night:
 
     def _show(self, *, now: bool = False) -> None:
         share = share_done(self._rules, self._tally(), self._record.started_at, datetime.now(UTC))
-        s = self._session
+        session = self._session
         self.pages.update(
-            lambda: night_view(s.run, s.progress, s.programs, s.start, s.best, share, self._flag), now=now
+            lambda: night_view(
+                session.run, session.progress, session.programs, session.start, session.best, share, self._flag
+            ),
+            now=now,
         )
 
     def _tell(self) -> None:
