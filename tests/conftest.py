@@ -139,6 +139,7 @@ _HEAVY = (
     "tests/history/test_remote.py",
     "tests/problems/test_builtin_problems.py::test_the_start_program_scores",
     "tests/report/test_watch.py",
+    "tests/test_contributing.py::TestTheExampleOfAHistoryBackend",
 )
 """Tests that need neither Docker nor Prefect and still take seconds: marked `heavy`, left out of `make check`."""
 
