@@ -396,7 +396,7 @@ def test_a_pipe_in_a_history_does_not_block(files: RunFiles, name: str):
     path.unlink(missing_ok=True)
     os.mkfifo(path)
     with pytest.raises(HistoryError, match="no regular file"):
-        Database(files.directory.parents[1])
+        Database(files.directory.parents[1]).rows("FROM programs")
 
 
 @pytest.mark.parametrize("name", ["**", "*", "[a-z]*", ".x", "a b", "x'y"])
