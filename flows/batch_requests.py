@@ -54,7 +54,7 @@ class BatchRequests:
             self._run.problem.settings.sampling,
             {number: samples_of(prompts) for number, prompts in self._group(generation).items()},
             self._stores,
-            PendingBatches(self._files.directory / "paid"),
+            PendingBatches(self._files.directory / "paid", self._files.backend),
             self._progress.budget,
             lambda: self._control.may_ask() and not self._progress.interrupted,
             self._progress.note,

@@ -48,7 +48,7 @@ class CompletionStores:
     def of(self, generation: int) -> CountingStore:
         """Return the store of a generation."""
         if generation not in self._stores:
-            journal = Journal(self._files.journal(generation))
+            journal = Journal(self._files.journal(generation), self._files.backend)
             self._stores[generation] = CountingStore(journal, self._progress, self._control)
         return self._stores[generation]
 

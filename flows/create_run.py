@@ -16,6 +16,7 @@ from flows.sandboxes import open_confirmations, open_sandboxes
 from schemas.algorithm import Join
 from schemas.errors import EnvironmentFault, SpecificationError
 from schemas.generation import GenerationRecord, RunRecord
+from schemas.history_backend import HistoryBackend
 from schemas.ids import new_run_id, program_id
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem
@@ -33,7 +34,7 @@ _LIBRARIES = ("overnight", "prefect", "litellm", "duckdb", "pyarrow", "docker")
 def create_run(
     problem: Problem,
     path: Path,
-    history: Path,
+    history: HistoryBackend,
     *,
     seed: int,
     run_id: str | None = None,

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from schemas.errors import OvernightError
 from schemas.escaping import escape_invisible
+from schemas.history_backend import HistoryBackend
+from tasks.history.local_backend import LocalBackend
 
-DEFAULT_HISTORY = Path("history")
-"""Default folder of the history."""
+DEFAULT_HISTORY = LocalBackend(Path("history"))
+"""History in the default folder."""
 
 
-def history_flag(history: Path) -> str:
+def history_flag(history: HistoryBackend) -> str:
     """Return ` --history PLACE` for a command that the user may copy; an empty string for the default history."""
-    from tasks.history.remote.mirror import place_of
-
-    return "" if history == DEFAULT_HISTORY else f" --history {shlex.quote(place_of(history))}"
+    return "" if history.location == DEFAULT_HISTORY.location else f" --history {shlex.quote(history.location)}"
 
 
 def score(value: float | None) -> str:

@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from prefect import flow
@@ -25,6 +24,7 @@ from schemas.generation import GenerationRecord
 from schemas.program import Candidate, Judged, Prompt
 from tasks.evaluate.evaluation_task import confirm, evaluate
 from tasks.history import record
+from tasks.history.backends import open_history
 from tasks.history.files import files_of
 from tasks.sample.sampling_task import sample
 from tasks.select.selection_task import select
@@ -44,12 +44,12 @@ def generation(run_id: str, number: int, history: str) -> State[float]:
     Args:
         run_id: Id of the run.
         number: Number of the generation: the one after the last, or one that failed. A committed one is left alone.
-        history: Directory of the history.
+        history: Directory of the history, or its URL.
 
     Returns:
         The best score of the run after it.
     """
-    with open_session(files_of(Path(history), run_id)) as session:
+    with open_session(files_of(open_history(history), run_id)) as session:
         state = session.state
         if not state.is_ahead(number):
             state.settle()

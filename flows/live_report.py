@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.report.build import build_report
@@ -13,7 +12,6 @@ from schemas.errors import StoreUnavailable
 from schemas.report_data import ReportData
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
-from tasks.history.remote.sync import refresh
 from tasks.report.page import render
 
 if TYPE_CHECKING:
@@ -29,12 +27,11 @@ class LiveReport:
     """Report of a run that is built again only when the run's files have changed.
 
     Args:
-        history: Directory of the history.
         files: Files of the run.
     """
 
-    def __init__(self, history: Path, files: RunFiles) -> None:
-        self._history, self._files = history, files
+    def __init__(self, files: RunFiles) -> None:
+        self._files = files
         self._lock = threading.Lock()
         self._refresh_lock = threading.Lock()
         self._refreshed_at = time.monotonic()
@@ -51,7 +48,7 @@ class LiveReport:
     def _refresh(self) -> None:
         with self._refresh_lock:
             if time.monotonic() - self._refreshed_at > _REFRESH_INTERVAL_S:
-                refresh(self._history, self._files.run_id)
+                self._files.backend.refresh(self._files.run_id)
                 self._refreshed_at = time.monotonic()
 
     def data(self) -> ReportData:
@@ -59,7 +56,7 @@ class LiveReport:
         with self._lock:
             version = self.version()
             if self._data is None or self._data[0] != version:
-                self._data = version, build_report(Database(self._history), self._files)
+                self._data = version, build_report(Database(self._files.backend.root), self._files)
             return self._data[1]
 
     def page(self) -> tuple[str, str]:

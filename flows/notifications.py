@@ -1,24 +1,18 @@
-"""Notifications of a night by mail, chat or push, through Apprise. One that cannot be sent is only a warning."""
+"""Notifications of a night: what they say, and when they are sent. One that cannot be sent is only a warning."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import queue
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote
 
 from flows.formatting import count, duration, printable, score, usd
-from schemas.errors import UsageError
+from flows.notification_sinks import open_sink
 from schemas.generation import NightRecord, StopReason
-
-if TYPE_CHECKING:
-    from apprise import NotifyBase
+from schemas.notification import Notification
 
 VARIABLE = "OVERNIGHT_NOTIFY"
 """Environment variable with the default addresses, separated by spaces."""
@@ -34,12 +28,12 @@ class Notifier:
     """Sender of a night's notifications, in order and in a thread of its own.
 
     Args:
-        addresses: Service addresses in Apprise's format. They may hold secrets, so no message of ours repeats them.
+        addresses: Addresses of services. They may hold secrets, so no message of ours repeats them.
         gain: Minimum rise of the best score for a notification; `None` to notify of the end of the night only.
         warn: Function that shows a warning about a notification that could not be sent.
 
     Raises:
-        UsageError: If Apprise knows no service for an address.
+        UsageError: If no service is known for an address.
     """
 
     def __init__(
@@ -48,17 +42,19 @@ class Notifier:
         gain: float | None = None,
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._services = [_service(address, number) for number, address in enumerate(addresses, start=1)]
+        self._sinks = [open_sink(address, number) for number, address in enumerate(addresses, start=1)]
         self._gain = gain
         self._warn = warn
         self._reported_best: float | None = None
         self._reported_at = 0.0
         self._has_ended = False
-        self._messages: queue.Queue[tuple[str, str, str] | None] = queue.Queue()
+        self._messages: queue.Queue[Notification | None] = queue.Queue()
         self._sender: threading.Thread | None = None
 
     def report_best(self, run_id: str, best: float, flag: str = "") -> None:
-        """Notify of the best score if it has risen enough since the last notification, or since the first call.
+        """Notify of the best score if it has risen enough since the last notification.
+
+        The first call of a night notifies of its beginning instead, and later rises are measured from its score.
 
         Args:
             run_id: Id of the run.
@@ -67,11 +63,14 @@ class Notifier:
         """
         if self._reported_best is None:
             self._reported_best = best
+            text = f"Best score {score(best)} so far.\nFollow it: overnight watch {run_id}{flag}"
+            self._send(Notification("began", "info", f"Overnight: {run_id} has begun a night", text))
         rise = best - self._reported_best
         has_risen = self._gain is not None and best > self._reported_best and rise >= self._gain
         if has_risen and time.monotonic() - self._reported_at >= _MIN_INTERVAL_S:
             text = f"Best score {score(best)}, {score(rise)} more than last reported."
-            self._send("info", f"Overnight: {run_id} has a new best", f"{text}\nShow it: overnight best {run_id}{flag}")
+            text += f"\nShow it: overnight best {run_id}{flag}"
+            self._send(Notification("best", "info", f"Overnight: {run_id} has a new best", text))
             self._reported_best, self._reported_at = best, time.monotonic()
 
     def report_end(self, run_id: str, night: NightRecord, start: float, failed: Sequence[int], flag: str = "") -> None:
@@ -86,9 +85,9 @@ class Notifier:
         """
         self._has_ended = True
         reason = (night.stop_reason or StopReason.FAILED).value
-        kind = {"failed": "failure", "interrupted": "warning"}.get(reason, "success")
+        level = "failure" if reason == "failed" else "warning" if reason == "interrupted" else "success"
         text = night_summary(run_id, night, start, failed, flag)
-        self._send(kind, f"Overnight: {run_id}, stopped by: {reason}", text)
+        self._send(Notification("ended", level, f"Overnight: {run_id}, stopped by: {reason}", text))
 
     @contextlib.contextmanager
     def reporting_failure(self, name: str) -> Iterator[Notifier]:
@@ -102,25 +101,26 @@ class Notifier:
         except Exception as error:
             if not self._has_ended:
                 self._has_ended = True
-                self._send("failure", f"Overnight: {name} failed", printable(str(error) or type(error).__name__))
+                text = printable(str(error) or type(error).__name__)
+                self._send(Notification("failed", "failure", f"Overnight: {name} failed", text))
             raise
         finally:
             self._finish()
 
-    def _send(self, kind: str, title: str, body: str) -> None:
-        if not self._services:
+    def _send(self, notification: Notification) -> None:
+        if not any(notification.event in sink.events for sink in self._sinks):
             return
         if self._sender is None:
             # A service that never answers must not keep the process alive.
             self._sender = threading.Thread(target=self._deliver, daemon=True)
             self._sender.start()
-        self._messages.put((kind, title, body))
+        self._messages.put(notification)
 
     def _deliver(self) -> None:
-        while (message := self._messages.get()) is not None:
-            for number, service in enumerate(self._services, start=1):
-                if fault := _fault_of(service, *message):
-                    self._warn(f"notification {number} ({service.service_name}) was not sent: {fault}")
+        while (notification := self._messages.get()) is not None:
+            for number, sink in enumerate(self._sinks, start=1):
+                if notification.event in sink.events and (fault := sink.send(notification)):
+                    self._warn(f"notification {number} ({sink.name}) was not sent: {fault}")
 
     def _finish(self) -> None:
         if self._sender is None:
@@ -168,39 +168,3 @@ def _scores_on_other_inputs(night: NightRecord) -> list[str]:
 def notification_addresses(given: Sequence[str] | None) -> list[str]:
     """Return the given addresses; without any, those of OVERNIGHT_NOTIFY."""
     return list(given or os.environ.get(VARIABLE, "").split())
-
-
-def _service(address: str, number: int) -> NotifyBase:
-    from apprise import Apprise
-
-    service = Apprise.instantiate(address, suppress_exceptions=True)
-    if service is None:
-        scheme = re.match(r"\w+", address)
-        raise UsageError(
-            f"--notify: address {number}{f' ({scheme[0]}://…)' if scheme else ''} is of no service that Apprise knows",
-            remedy="For example: ntfy://TOPIC, mailto://USER:PASSWORD@HOST or slack://TOKENS; "
-            "all are on https://appriseit.com/services/",
-        )
-    return service
-
-
-def _fault_of(service: NotifyBase, kind: str, title: str, body: str) -> str:
-    """Send one message; return why it could not be sent, without any part of the address, or an empty string."""
-    from apprise import Apprise, LogCapture, NotifyFormat, NotifyType
-
-    apprise = Apprise()
-    apprise.add(service)
-    with cast("Any", LogCapture(level=logging.WARNING, fmt="%(message)s")) as log:
-        if apprise.notify(title=title, body=body, notify_type=NotifyType(kind), body_format=NotifyFormat.TEXT):
-            return ""
-        reason = " ".join(log.getvalue().split()) or "the service refused it"
-    return printable(_without_secrets(service.url(privacy=False), reason))
-
-
-def _without_secrets(address: str, text: str) -> str:
-    """Replace every part of an address that may be a secret in a text."""
-    parts = set(re.split(r"[/:@?&=,]+", address))
-    for part in sorted(parts | {unquote(part) for part in parts}, key=len, reverse=True):
-        if len(part) > 5:
-            text = text.replace(part, "…")
-    return text

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from flows.create_run import score_start, start_generation, versions
 from flows.final_evaluation import judge_finalists
@@ -18,13 +17,13 @@ from flows.rescore import score_kept
 from flows.session import Session, open_session
 from schemas.errors import UsageError
 from schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step
+from schemas.history_backend import HistoryBackend
 from schemas.outcome import Outcome, Verdict, is_cut_short
 from schemas.program import Judged, Program, Prompt
 from tasks.history import record
 from tasks.history.differences import Comparison, Difference, compare
 from tasks.history.files import RunFiles, files_of
 from tasks.history.recorded_rows import Row, completions_of, read_attempts, read_rows
-from tasks.history.remote.mirror import place_of
 from tasks.history.rows import niche_of
 from tasks.sample.recorded_completions import RecordedCompletions
 from tasks.select.survivors import Survivor
@@ -80,7 +79,7 @@ def read_recorded_run(files: RunFiles) -> RecordedRun:
 
 
 @contextmanager
-def open_replay(then: RecordedRun, into: Path) -> Iterator[Session]:
+def open_replay(then: RecordedRun, into: HistoryBackend) -> Iterator[Session]:
     """Begin the run again in another history, with its start program scored anew and nothing else.
 
     Raises:
@@ -91,7 +90,7 @@ def open_replay(then: RecordedRun, into: Path) -> Iterator[Session]:
     files = files_of(into, then.run.run_id)
     if files.run.exists():
         raise UsageError(
-            f"{place_of(into)} has {then.run.run_id} already",
+            f"{into.location} has {then.run.run_id} already",
             remedy="Name a history without it: overnight replay RUN --into DIR",
         )
     problem = then.run.problem

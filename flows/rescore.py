@@ -16,6 +16,7 @@ from flows.sandboxes import open_confirmations, open_sandboxes, slots_of
 from schemas.algorithm import Join
 from schemas.errors import SpecificationError
 from schemas.generation import GenerationRecord, RunHistory, RunRecord
+from schemas.history_backend import HistoryBackend
 from schemas.outcome import Verdict
 from schemas.problem import Problem
 from schemas.program import Candidate, Completion, Judged, Program, Prompt
@@ -52,7 +53,7 @@ def rescore(
     source: RunFiles,
     problem: Problem,
     path: Path,
-    history: Path,
+    history: HistoryBackend,
     *,
     seed: int | None = None,
     most: int,
@@ -64,7 +65,7 @@ def rescore(
         source: Files of the old run.
         problem: The problem that scores them.
         path: Where the problem was read.
-        history: Directory of the history that gets the new run.
+        history: The history that gets the new run.
         seed: Seed of the new run; by default the old one's.
         most: Largest number of programs.
         report: Called with each verdict.

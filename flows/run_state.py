@@ -17,7 +17,6 @@ from schemas.program import Judged, Program
 from tasks.history import record
 from tasks.history.files import RunFiles
 from tasks.history.recorded_rows import read_seconds_since_reset
-from tasks.history.remote.sync import catch_up, is_unsure
 from tasks.select.selection_task import children_of
 
 
@@ -179,7 +178,7 @@ class RunState:
 
     def settle(self) -> None:
         """Read the state again if that failed before, or if the last write to object storage had no answer."""
-        if self._is_stale or is_unsure(self._files):
+        if self._is_stale or self._files.is_unsure():
             self.reload()
 
     def reload(self) -> None:
@@ -190,7 +189,7 @@ class RunState:
         """
         self._is_stale = True  # until it is read: the algorithm may have been told of what is not committed
         self.withdraw()
-        catch_up(self._files)
+        self._files.catch_up()
         self._adopt(self._read())
 
     def withdraw(self) -> None:

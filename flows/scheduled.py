@@ -30,14 +30,14 @@ from flows.signals import handle_interrupts
 from flows.stop_conditions import StopConditions
 from flows.trust import accept, remember
 from schemas.errors import OvernightError, RunIsBusy, UsageError
+from schemas.history_backend import HistoryBackend
 from schemas.problem import load_problem
 from schemas.trust import Proposal, given_proposals
+from tasks.history.backends import open_history
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of
 from tasks.history.private_files import open_private
 from tasks.history.record import mark_night_interrupted
-from tasks.history.remote.mirror import local_copy
-from tasks.history.remote.sync import refresh
 from tasks.history.run_lock import run_lock
 from tasks.problems import find
 from tasks.report.page import render
@@ -119,20 +119,18 @@ def night(
     if deadline is not None:
         rules = rules.model_copy(update={"until": _moment(deadline)})
     with (notices or NotificationSettings()).notifier().reporting_failure(run_id) as notifier:
-        directory = local_copy(history)
-        refresh(directory)
+        backend = open_history(history)
+        backend.refresh()
         try:
-            with open_session(create_if_missing(run_id, directory, start)) as session:
-                final_state = _run_night(session, rules, directory, notifier)
+            with open_session(create_if_missing(run_id, backend, start)) as session:
+                final_state = _run_night(session, rules, notifier)
         except RunIsBusy as error:
             return Cancelled(message=f"{error.message}; this night has done nothing")
         wait_for_server(_FINAL_STATE_TIMEOUT_S)
         return final_state
 
 
-def _run_night(
-    session: Session, conditions: StopConditions, history: Path, notifier: Notifier
-) -> State[dict[str, Any]]:
+def _run_night(session: Session, conditions: StopConditions, notifier: Notifier) -> State[dict[str, Any]]:
     """Run a night of an open session while its state is monitored, and write its report."""
     state = NightState(str(flow_run.id), session.progress.interrupt, has_worker=True)
     try:
@@ -140,15 +138,15 @@ def _run_night(
             handle_interrupts(session.progress, server_answers, partial(mark_night_interrupted, session.files)),
             state.monitored(),
         ):
-            current = Night(session, conditions, str(history), notifier=notifier)
+            current = Night(session, conditions, session.files.backend.location, notifier=notifier)
             final_state = current.run()
     except KeyboardInterrupt:
         if not state.was_cancelled:
             raise
         session.stop_now()
-        return stopped_at_once(session.run.run_id, history)
+        return stopped_at_once(session.run.run_id, session.files.backend)
     with contextlib.suppress(OvernightError, OSError):
-        current.pages.link_report(write_report(history, session.files))
+        current.pages.link_report(write_report(session.files))
     return final_state
 
 
@@ -156,7 +154,7 @@ night.on_crashed(mark_children_crashed)
 outlive_leases()
 
 
-def write_report(history: Path, files: RunFiles) -> Path:
+def write_report(files: RunFiles) -> Path:
     """Write the report of a run into its folder; return its absolute path.
 
     Raises:
@@ -165,7 +163,7 @@ def write_report(history: Path, files: RunFiles) -> Path:
     """
     path = files.directory / "report.html"
     with open_private(path, "wb") as file:
-        file.write(render(build_report(Database(history), files)).encode())
+        file.write(render(build_report(Database(files.backend.root), files)).encode())
     return path.resolve()
 
 
@@ -175,7 +173,7 @@ def _moment(deadline: Deadline) -> datetime:
     return parse_until(deadline.until, scheduled_start)
 
 
-def create_if_missing(run_id: str, history: Path, start: Start) -> RunFiles:
+def create_if_missing(run_id: str, history: HistoryBackend, start: Start) -> RunFiles:
     """Return the files of the run of an id; create the run if it does not exist.
 
     Raises:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from prefect.blocks.system import Secret
 from pydantic import ValidationError
 
-from flows.artifacts import TAG
+from flows.prefect_artifacts import TAG
 from flows.prefect_server.crash_detection import HEARTBEAT_S, watch_for_crashes
 from flows.scheduled import night
 from schemas.errors import UsageError

@@ -7,7 +7,6 @@ import time
 from collections import deque
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -16,7 +15,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Completed
 
-from flows.artifacts import NightArtifacts
+from flows.artifacts import night_view, open_artifacts
 from flows.cutoff import cut_off
 from flows.final_evaluation import judge_finalists
 from flows.formatting import error_text, history_flag, score
@@ -40,7 +39,10 @@ from schemas.errors import (
     UsageError,
 )
 from schemas.generation import Finalist, NightRecord, StopReason
+from schemas.history_backend import HistoryBackend
+from schemas.night_view import NightStart
 from tasks.history import record
+from tasks.history.backends import open_history
 from tasks.history.files import files_of
 from tasks.sample.provider import require_prices
 
@@ -54,14 +56,14 @@ def search(run_id: str, history: str, rules: StopConditions, again: list[int] | 
 
     Args:
         run_id: Id of a run that exists.
-        history: Directory of the history.
+        history: Directory of the history, or its URL.
         rules: Stop conditions.
         again: Numbers of failed generations to be retried in this night in place of new ones.
 
     Returns:
         `stop_reason`, `best`, `generations` (the last one's number), `failed` (those of the run that are) and `night`.
     """
-    with open_session(files_of(Path(history), run_id)) as session:
+    with open_session(files_of(open_history(history), run_id)) as session:
         notifier = session.notifier or Notifier(notification_addresses(None), warn=get_run_logger().warning)
         state = NightState(str(flow_run.id), session.progress.interrupt)
         try:
@@ -70,10 +72,10 @@ def search(run_id: str, history: str, rules: StopConditions, again: list[int] | 
         except KeyboardInterrupt:
             if not state.was_cancelled:
                 raise
-            return stopped_at_once(run_id, Path(history))
+            return stopped_at_once(run_id, session.files.backend)
 
 
-def stopped_at_once(run_id: str, history: Path) -> State[Any]:
+def stopped_at_once(run_id: str, history: HistoryBackend) -> State[Any]:
     """Return the state of a night that was cancelled in Prefect's pages."""
     return Cancelled(message=f"stopped at once; continue with: overnight resume {run_id}{history_flag(history)}")
 
@@ -82,7 +84,7 @@ class Night:
     """One night of an open session.
 
     Attributes:
-        pages: Its artifacts in Prefect.
+        pages: Its artifacts.
     """
 
     def __init__(
@@ -98,9 +100,9 @@ class Night:
         self._session = session
         self._rules = rules
         self._history = history
-        self._flag = history_flag(Path(history))  # for the commands that are named
+        self._flag = history_flag(session.files.backend)  # for the commands that are named
         self._notifier = notifier or Notifier()
-        self.pages = NightArtifacts(str(flow_run.id), session)
+        self.pages = open_artifacts(str(flow_run.id), session.progress.note)
         self._again = None if again is None else deque(again)
         self._first = session.state.generations
         self._committed = 0
@@ -123,7 +125,8 @@ class Night:
     def run(self) -> State[dict[str, Any]]:
         """Run the night; see `search` for what it returns."""
         record.write_night(self._session.files, self._record)
-        self.pages.begin(self._record.number)
+        run = self._session.run
+        self.pages.begin(NightStart(run.run_id, run.problem.name, self._record.number))
         try:
             with (
                 cut_off(self._rules.cut_at, self._session.cut),
@@ -323,7 +326,13 @@ class Night:
 
     def _show(self, *, now: bool = False) -> None:
         share = share_done(self._rules, self._tally(), self._record.started_at, datetime.now(UTC))
-        self.pages.update(share, now=now)
+        session, state = self._session, self._session.state
+        self.pages.update(
+            lambda: night_view(
+                session.run, session.progress, state.programs, state.start, state.best, share, self._flag
+            ),
+            now=now,
+        )
 
     def _tell(self) -> None:
         session = self._session

@@ -17,6 +17,7 @@ import docker.errors
 from tasks.history.files import RunFiles
 from tests.command_server import RunningCommand, start_command
 from tests.engine import PrivateEngine
+from tests.history.made import run_at
 
 _TIMEOUT_S = 120
 
@@ -62,7 +63,7 @@ class NightProcess:
 
     @property
     def files(self) -> RunFiles:
-        return RunFiles(self._history / "runs" / self.run_id)
+        return run_at(self._history / "runs" / self.run_id)
 
     @property
     def pid(self) -> int:

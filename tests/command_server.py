@@ -305,6 +305,6 @@ if __name__ == "__main__":
     prepare()
     for library in _LIBRARIES:
         importlib.import_module(library)
-    importlib.import_module("tasks.sample.provider").litellm_module()
+    importlib.import_module("tasks.sample.providers.litellm").litellm_module()
     gc.freeze()
     _run(_serve(sys.argv[1], int(sys.argv[2])))

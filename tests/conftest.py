@@ -165,6 +165,7 @@ _HEAVY = (
     "tests/problems/test_builtin_problems.py::test_the_start_program_scores",
     "tests/report/test_page.py::test_the_readme_s_pictures",
     "tests/report/test_watch.py",
+    "tests/test_contributing.py::TestTheExampleOfAHistoryBackend",
 )
 """Tests that need neither Docker nor Prefect and still take seconds: marked `heavy`, left out of `make check`."""
 

@@ -13,6 +13,7 @@ from flows.stop_conditions import StopConditions
 from flows.trust import accept
 from schemas.errors import UsageError
 from schemas.generation import StopReason
+from schemas.history_backend import HistoryBackend
 from schemas.problem import Problem, load_problem
 from tasks.history.files import RunFiles
 from tasks.problems import find
@@ -22,7 +23,7 @@ from tasks.sample.provider import require_keys, require_prices
 def compare_models(
     problem: str,
     models: Sequence[str],
-    history: Path,
+    history: HistoryBackend,
     *,
     conditions: StopConditions,
     seeds: int,
@@ -38,7 +39,7 @@ def compare_models(
     Args:
         problem: Problem name or path, as for `overnight run`.
         models: LiteLLM model strings to compare.
-        history: Directory of the history.
+        history: The history that gets the runs.
         conditions: Stop conditions of each run.
         seeds: Number of seeds; they are 1, 2, 3 and so on.
         api_base: Address of the server for models that are not built in.
@@ -77,7 +78,7 @@ def _settings_of(model: str, api_base: str | None, style: str | None, sets: Sequ
 
 
 def _run_all(
-    searches: Sequence[tuple[Problem, int]], path: Path, history: Path, conditions: StopConditions
+    searches: Sequence[tuple[Problem, int]], path: Path, history: HistoryBackend, conditions: StopConditions
 ) -> list[str]:
     """Run a night for each problem and seed on one Prefect server, and return the run ids."""
     from flows.cli.foreground_night import run_with_view
@@ -96,7 +97,7 @@ def _run_all(
     return run_ids
 
 
-def _creator(problem: Problem, path: Path, history: Path, seed: int) -> Callable[[], RunFiles]:
+def _creator(problem: Problem, path: Path, history: HistoryBackend, seed: int) -> Callable[[], RunFiles]:
     """Return a function that creates the run of a problem and seed."""
     from flows.create_run import create_run
 

@@ -39,7 +39,7 @@ def doctor(
         "image": _image,
         "prefect": _prefect,
         "keys": lambda: _keys(model or ["builtin/mutate"]),
-        "disk": lambda: _disk(history),
+        "disk": lambda: _disk(history.root),
     }
     findings = {name: _run_check(check) for name, check in checks.items()}
     rows = [
@@ -113,8 +113,8 @@ def _keys(models: list[str]) -> Finding:
     return Finding(True, f"none missing for {', '.join(models)}")
 
 
-def _disk(history: Path) -> Finding:
-    place = history.resolve()
+def _disk(folder: Path) -> Finding:
+    place = folder.resolve()
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free

@@ -6,7 +6,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from prefect.exceptions import CancelledRun
@@ -25,6 +24,7 @@ from flows.signals import handle_interrupts
 from flows.stop_conditions import StopConditions
 from schemas.errors import EnvironmentFault, ExitCode, PrefectUnavailable, ProviderError
 from schemas.generation import StopReason
+from schemas.history_backend import HistoryBackend
 from schemas.problem import changed_since
 from tasks.history import record
 from tasks.history.files import RunFiles
@@ -34,7 +34,7 @@ from tasks.sample.provider import load_providers
 def run_night(
     get_run: Callable[[], RunFiles],
     conditions: StopConditions,
-    history: Path,
+    history: HistoryBackend,
     failed_generations: list[int] | None = None,
     notifier: Notifier | None = None,
 ) -> int:
@@ -43,7 +43,7 @@ def run_night(
     Args:
         get_run: Creates or finds the run; called while the server starts.
         conditions: Stop conditions of the night.
-        history: Directory of the history.
+        history: The run's history.
         failed_generations: Failed generations to retry, instead of running new ones.
         notifier: Sends notifications about the night.
     """
@@ -59,7 +59,7 @@ def run_with_view(
     server: PrefectServer,
     get_run: Callable[[], RunFiles],
     conditions: StopConditions,
-    history: Path,
+    history: HistoryBackend,
     failed_generations: list[int] | None = None,
     notifier: Notifier | None = None,
 ) -> tuple[str, dict[str, Any]]:
@@ -83,7 +83,7 @@ def run_with_view(
         ):
             try:
                 with outages():
-                    result = search(files.run_id, str(history), conditions, failed_generations)
+                    result = search(files.run_id, history.location, conditions, failed_generations)
             except PrefectUnavailable as error:
                 result = _result_without_server(session, night, error)
     print_summary(history, files.run_id, result["night"], spent=spent(session.progress.budget))
@@ -105,7 +105,7 @@ def _result_without_server(session: Session, night: int, error: PrefectUnavailab
     return {"stop_reason": row.stop_reason.value, "failed": sorted(session.state.failed), "night": night}
 
 
-def _abandon(server: PrefectServer, files: RunFiles, history: Path) -> None:
+def _abandon(server: PrefectServer, files: RunFiles, history: HistoryBackend) -> None:
     """Stop the server, record that the night was interrupted, and print the command that continues the run."""
     server.kill()
     record.mark_night_interrupted(files)
@@ -113,7 +113,7 @@ def _abandon(server: PrefectServer, files: RunFiles, history: Path) -> None:
     say(f"stopped at once; continue with: overnight resume {files.run_id}{history_flag(history)}")
 
 
-def _print_failed_generations(run_id: str, failed: list[int], history: Path) -> None:
+def _print_failed_generations(run_id: str, failed: list[int], history: HistoryBackend) -> None:
     if failed:
         numbers = ", ".join(map(str, failed))
         command = f"overnight retry {run_id}{history_flag(history)}"
@@ -136,7 +136,7 @@ def _warn_of_changed_files(session: Session) -> None:
 
 
 @contextlib.contextmanager
-def _resume_hint(run_id: str, history: Path) -> Iterator[None]:
+def _resume_hint(run_id: str, history: HistoryBackend) -> Iterator[None]:
     """Print the command that continues the run, if the night is stopped at once or by an error."""
     command = f"continue with: overnight resume {run_id}{history_flag(history)}"
     try:

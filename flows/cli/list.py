@@ -38,7 +38,7 @@ def problems(*, history: History = DEFAULT_HISTORY) -> None:
 
     own = {
         row["problem"]: row["best"]
-        for row in Database(history).rows("SELECT problem, max(best_score) AS best FROM runs GROUP BY problem")
+        for row in Database(history.root).rows("SELECT problem, max(best_score) AS best FROM runs GROUP BY problem")
     }
     rows = []
     for name in names():
@@ -56,11 +56,10 @@ def problems(*, history: History = DEFAULT_HISTORY) -> None:
 def runs(*, history: History = DEFAULT_HISTORY) -> None:
     """List the runs in the history, newest first."""
     from tasks.history.database import Database
-    from tasks.history.remote.mirror import place_of
 
-    found = Database(history).rows("FROM runs ORDER BY started_at DESC")
+    found = Database(history.root).rows("FROM runs ORDER BY started_at DESC")
     if not found:
-        say(f"no run in {place_of(history)} yet; start one: overnight run bin-packing-or")
+        say(f"no run in {history.location} yet; start one: overnight run bin-packing-or")
         return
     rows = [
         (

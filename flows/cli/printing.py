@@ -19,6 +19,7 @@ from flows.formatting import printable as printable
 from flows.formatting import score as score
 from flows.formatting import usd as usd
 from schemas.errors import UsageError
+from schemas.history_backend import HistoryBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -30,47 +31,47 @@ if TYPE_CHECKING:
     from schemas.problem import Problem
 
 
-def history_to_write(_: type, tokens: Sequence[Token]) -> Path:
-    """Return the folder of a history that a new run is written to; for a URL, the local copy as it is.
+def history_to_write(_: type, tokens: Sequence[Token]) -> HistoryBackend:
+    """Return a history that a new run is written to, without updating it.
 
     Raises:
         UsageError: If the URL is invalid.
         EnvironmentFault: If it cannot be written to.
     """
-    from tasks.history.remote.mirror import local_copy
-    from tasks.history.remote.sync import probe
+    from tasks.history.backends import open_history
 
-    history = local_copy(tokens[0].value)
-    probe(history)
+    history = open_history(tokens[0].value)
+    history.probe()
     return history
 
 
-def history_to_read(_: type, tokens: Sequence[Token]) -> Path:
-    """Return the folder of a history; for a URL, the local copy after it has been brought up to date.
+def history_to_read(_: type, tokens: Sequence[Token]) -> HistoryBackend:
+    """Return a history after it has been brought up to date.
 
     Raises:
         UsageError: If the URL is invalid.
         EnvironmentFault: If the object store does not answer or refuses access.
     """
-    from tasks.history.remote.mirror import local_copy
-    from tasks.history.remote.sync import refresh
+    from tasks.history.backends import open_history
 
-    history = local_copy(tokens[0].value)
-    refresh(history)
+    history = open_history(tokens[0].value)
+    history.refresh()
     return history
 
 
-def _history(converter: Callable[[type, Sequence[Token]], Path]) -> Parameter:
+def _history(converter: Callable[[type, Sequence[Token]], HistoryBackend]) -> Parameter:
     return Parameter(
         name="--history",
         env_var="OVERNIGHT_HISTORY",
         help="where runs are stored: a directory, or a URL of object storage such as s3://bucket/prefix",
         converter=converter,
+        n_tokens=1,
+        metavar="PLACE",
     )
 
 
-History = Annotated[Path, _history(history_to_read)]
-NewRun = Annotated[Path, _history(history_to_write)]
+History = Annotated[HistoryBackend, _history(history_to_read)]
+NewRun = Annotated[HistoryBackend, _history(history_to_write)]
 """History of commands that start a run and read no other."""
 
 _PIPE_WIDTH = 10_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -22,6 +21,7 @@ from flows.cli.printing import (
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
+    from schemas.history_backend import HistoryBackend
     from tasks.history.database import Database
 
 ProgramId = Annotated[str, Parameter(help="a program id or a unique prefix of one")]
@@ -144,13 +144,13 @@ def find_program(database: Database, program: str) -> dict[str, Any]:
     )
 
 
-def _database(history: Path) -> Database:
+def _database(history: HistoryBackend) -> Database:
     from tasks.history.database import Database
 
-    return Database(history)
+    return Database(history.root)
 
 
-def _function(history: Path, row: dict[str, Any]) -> str:
+def _function(history: HistoryBackend, row: dict[str, Any]) -> str:
     """Return the evolved function of a program; an empty text if the completion held none."""
     from tasks.history import record
     from tasks.history.files import find_run

@@ -13,6 +13,8 @@ from cyclopts import Parameter
 from flows.cli.options import RunId, TrustSettings
 from flows.cli.printing import DEFAULT_HISTORY, History, history_to_read, say, score, write_text
 from schemas.errors import ExitCode
+from schemas.history_backend import HistoryBackend
+from tasks.history.local_backend import LocalBackend
 
 if TYPE_CHECKING:
     from flows.replay import RecordedRun
@@ -28,9 +30,12 @@ def replay(
     /,
     *,
     into: Annotated[
-        Path | None,
+        HistoryBackend | None,
         Parameter(
-            help="another history to keep the repeated run in; by default it is deleted", converter=history_to_read
+            help="another history to keep the repeated run in; by default it is deleted",
+            converter=history_to_read,
+            n_tokens=1,
+            metavar="PLACE",
         ),
     ] = None,
     trust_settings: TrustSettings = False,
@@ -38,7 +43,6 @@ def replay(
 ) -> int:
     """Repeat a run from its recorded completions, without a model, and print whether the history is the same."""
     from tasks.history.files import find_run
-    from tasks.history.remote.mirror import place_of
 
     files = find_run(history, run)
     from flows.replay import read_recorded_run
@@ -46,20 +50,20 @@ def replay(
 
     recorded = read_recorded_run(files)
     accept_sandbox(recorded.run.problem, trust=trust_settings)
-    target = into or Path(tempfile.mkdtemp(prefix="overnight-replay-"))
+    target = into or LocalBackend(Path(tempfile.mkdtemp(prefix="overnight-replay-")))
     keeps = into is not None
     try:
         is_same = _replay(recorded, target)
         keeps = keeps or not is_same
     finally:
         if not keeps:
-            shutil.rmtree(target, ignore_errors=True)
+            shutil.rmtree(target.root, ignore_errors=True)
     if keeps:
-        say(f'kept     overnight sql --history {shlex.quote(place_of(target))} "FROM generations"')
+        say(f'kept     overnight sql --history {shlex.quote(target.location)} "FROM generations"')
     return ExitCode.DONE if is_same else ExitCode.FAILED
 
 
-def _replay(recorded: RecordedRun, target: Path) -> bool:
+def _replay(recorded: RecordedRun, target: HistoryBackend) -> bool:
     """Repeat a run into a history, print the comparison, and return whether the histories are the same."""
     from flows.cli.live_view import live_view
     from flows.replay import open_replay, replay

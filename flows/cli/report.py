@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from schemas.history_backend import HistoryBackend
     from tasks.report.comparison import Group, Quartiles
 
 Write = Annotated[Path | None, Parameter(help="file to write; an existing one is replaced; `-` is stdout")]
@@ -44,7 +45,7 @@ def report(
     from tasks.report.page import render
 
     files = find_run(history, run or "last")
-    data = build_report(Database(history), files, night)
+    data = build_report(Database(history.root), files, night)
     name = f"report-{files.run_id}{f'-night-{night}' if night else ''}.html"
     write_page(write or Path(name), render(data), is_named=write is not None)
 
@@ -124,7 +125,7 @@ def compare(
         _compare_runs(ids, write, history)
 
 
-def _compare_runs(runs: Sequence[str], write: Path | None, history: Path) -> None:
+def _compare_runs(runs: Sequence[str], write: Path | None, history: HistoryBackend) -> None:
     from flows.report.score_curves import score_curves
     from tasks.history.database import Database
     from tasks.history.files import find_run
@@ -133,7 +134,7 @@ def _compare_runs(runs: Sequence[str], write: Path | None, history: Path) -> Non
     ids = list(dict.fromkeys(find_run(history, run).run_id for run in runs))
     if len(ids) < 2:
         raise UsageError(f"expected two runs or more, got {len(ids)}", remedy="`overnight runs` lists the runs.")
-    curves = score_curves(Database(history), ids)
+    curves = score_curves(Database(history.root), ids)
     if write is None or str(write) != "-":
         out().print(_comparison_table(groups_of(curves)))
     if write is not None:
@@ -165,15 +166,14 @@ def _quartiles(quartiles: Quartiles | None) -> tuple[str, str]:
     return score(quartiles.middle), "" if low == high else f"{score(low)} to {score(high)}"
 
 
-def _write_index(history: Path, write: Path | None) -> None:
+def _write_index(history: HistoryBackend, write: Path | None) -> None:
     from flows.report.score_curves import all_score_curves
     from tasks.history.database import Database
-    from tasks.history.remote.mirror import place_of
     from tasks.report.comparison import render_index
 
-    runs = all_score_curves(Database(history))
+    runs = all_score_curves(Database(history.root))
     if not runs:
-        raise UsageError(f"no run in {place_of(history)}", remedy="Start one: overnight run bin-packing-or")
+        raise UsageError(f"no run in {history.location}", remedy="Start one: overnight run bin-packing-or")
     path = write or Path("report-all.html")
     pages = [run.run_id for run in runs if (path.parent / f"report-{run.run_id}.html").exists()]
     write_page(path, render_index(runs, pages), is_named=write is not None)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from flows.rescore import Rescored
     from schemas.generation import RunRecord
+    from schemas.history_backend import HistoryBackend
     from schemas.problem import Problem
 
 _ROWS_SHOWN = 20
@@ -83,7 +84,7 @@ def _progress_counter() -> Callable[[object], None]:
     return count
 
 
-def _print_result(rescored: Rescored, old_run: str, history: Path) -> None:
+def _print_result(rescored: Rescored, old_run: str, history: HistoryBackend) -> None:
     """Print the table of old and new scores, the new run, and the commands that continue it."""
     pairs = rescored.pairs
     ranked = sorted(pairs, key=lambda pair: (pair[1].score is not None, pair[1].score or 0.0), reverse=True)

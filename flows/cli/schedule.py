@@ -68,7 +68,6 @@ def schedule(
     from schemas.ids import new_run_id
     from schemas.problem import load_problem
     from schemas.settings import Sandbox
-    from tasks.history.remote.mirror import place_of
     from tasks.problems import find, names
     from tasks.sample.batch_api import require_batches
     from tasks.sample.provider import require_prices
@@ -99,7 +98,7 @@ def schedule(
     )
     parameters: dict[str, Any] = {
         "run_id": new_run_id(loaded.name, datetime.now(UTC)),
-        "history": place_of(history.resolve()),
+        "history": history.absolute_location,
         "start": start.model_dump(mode="json"),
         "rules": stop.given(),
         "deadline": deadline,

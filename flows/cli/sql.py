@@ -15,6 +15,7 @@ from flows.cli.terminal import is_terminal
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
+    from schemas.history_backend import HistoryBackend
     from tasks.history.query_process import QueryProcess
 
 _TIMEOUT_S = 300.0
@@ -42,20 +43,26 @@ def sql(
 ) -> None:
     """Query the history in SQL, read-only. Views: runs, nights, generations, programs, population, scores."""
     from tasks.history.query_process import QueryProcess
-    from tasks.history.remote.mirror import place_of
 
     if timeout <= 0:
         raise UsageError(f"--timeout: expected seconds, more than 0, got {timeout:g}")
     if cookbook:
         print_cookbook()
         return
-    if not (history / "runs").is_dir():
-        say(f"no run in {place_of(history)} yet")
-    with QueryProcess(history) as database:
-        _answer(database, query, format, timeout, describe)
+    if not (history.root / "runs").is_dir():
+        say(f"no run in {history.location} yet")
+    with QueryProcess(history.root) as database:
+        _answer(history, database, query, format, timeout, describe)
 
 
-def _answer(database: QueryProcess, query: str | None, style: Format, timeout_s: float, describe: bool) -> None:
+def _answer(
+    history: HistoryBackend,
+    database: QueryProcess,
+    query: str | None,
+    style: Format,
+    timeout_s: float,
+    describe: bool,
+) -> None:
     """Answer one query, describe the views, or open the shell."""
     if query == "-":
         query = _read_stdin()
@@ -64,7 +71,7 @@ def _answer(database: QueryProcess, query: str | None, style: Format, timeout_s:
     if query is None and not describe and is_terminal(sys.stdin) and is_terminal(sys.stdout):
         from flows.cli.sql_shell import Shell
 
-        Shell(database, style, timeout_s).run()
+        Shell(history, database, style, timeout_s).run()
     elif query is None or describe:
         describe_views(database, query, style)
     else:

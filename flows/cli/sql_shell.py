@@ -15,9 +15,9 @@ from flows.cli.queries import describe_views, print_cookbook, run_query
 from schemas.errors import OvernightError, UsageError
 from schemas.views import MACROS, VIEWS
 from tasks.history.private_files import make_private_folder, open_private
-from tasks.history.remote.sync import refresh
 
 if TYPE_CHECKING:
+    from schemas.history_backend import HistoryBackend
     from tasks.history.query_process import QueryProcess
 
 _KEYWORDS = (
@@ -62,7 +62,8 @@ def completions(typed: str) -> list[str]:
 class Shell:
     """Interactive shell that reads queries from the terminal. A query ends with a semicolon or an empty line."""
 
-    def __init__(self, database: QueryProcess, style: Format, timeout_s: float) -> None:
+    def __init__(self, history: HistoryBackend, database: QueryProcess, style: Format, timeout_s: float) -> None:
+        self._history = history
         self._database = database
         self._style: Format = style
         self._timeout_s = timeout_s
@@ -86,7 +87,7 @@ class Shell:
         if text.startswith("."):
             self._run_command(*text.rstrip(";").split())
         elif text.strip("; \n"):
-            refresh(self._database.history)
+            self._history.refresh()
             run_query(self._database, text, self._style, self._timeout_s)
 
     def _run_command(self, name: str, *arguments: str) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from flows.cli.printing import count, duration, history_flag, out, say, score, table, write_code
 from schemas.generation import NightRecord, RunRecord
+from schemas.history_backend import HistoryBackend
 from schemas.program import Program
 from tasks.history import record
 from tasks.history.files import find_run
 
 
-def print_summary(history: Path, run_id: str, night_number: int, *, spent: str) -> None:
+def print_summary(history: HistoryBackend, run_id: str, night_number: int, *, spent: str) -> None:
     """Read a night from its files and print its summary; `spent` is the text about cost and tokens."""
     files = find_run(history, run_id)
     run, past = record.read_run(files), record.read_run_history(files)

@@ -39,7 +39,7 @@ def watch(
     from flows.live_report import LiveReport
     from tasks.history.files import find_run
 
-    report = LiveReport(history, find_run(history, run))
+    report = LiveReport(find_run(history, run))
     report.data()
     with contextlib.suppress(KeyboardInterrupt):
         if terminal:

@@ -17,13 +17,14 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.errors import EnvironmentFault, HistoryError, OvernightError, UsageError
+from schemas.history_backend import HistoryBackend
 from schemas.ids import RUN_ID
 from schemas.tables import SCHEMA_VERSION
 from tasks.history import record
 from tasks.history.atomic_files import declared_size, disk_errors, read_groups, sync, sync_directory
 from tasks.history.files import FILE, RunFiles, files_of
+from tasks.history.local_backend import LocalBackend
 from tasks.history.private_files import make_folder, make_folder_like, make_private_folder, open_private
-from tasks.history.remote.mirror import publish_run
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -127,7 +128,7 @@ def _write(manifest: Manifest, files: RunFiles, packed: IO[bytes]) -> None:
                 archive.addfile(about, handle)
 
 
-def unpack(source: Path, history: Path) -> tuple[RunFiles, bool]:
+def unpack(source: Path, history: HistoryBackend) -> tuple[RunFiles, bool]:
     """Import the run of an archive into a history atomically.
 
     The files are written to a hidden folder, each is checked against its hash, and the run is read once. Then it
@@ -135,7 +136,7 @@ def unpack(source: Path, history: Path) -> tuple[RunFiles, bool]:
 
     Args:
         source: The archive.
-        history: Directory of the history; created if missing.
+        history: The history; its folder is created if missing.
 
     Returns:
         The run's files, and whether the run is new: importing an archive again changes nothing.
@@ -145,18 +146,18 @@ def unpack(source: Path, history: Path) -> tuple[RunFiles, bool]:
         UsageError: If the file cannot be read, or the history has the run with other content.
         EnvironmentFault: If the disk has too little space.
     """
-    with _opened(source) as archive, _staging(history) as staging:
+    with _opened(source) as archive, _staging(history.root) as staging:
         members = _members(archive, source)
         manifest = _manifest(members, source)
         files = files_of(history, manifest.run_id)
         if files.run.exists():
             _require_same_content(manifest, files)
             return files, False
-        _require_room(manifest, history)
-        staged = files_of(staging, manifest.run_id)
+        _require_room(manifest, history.root)
+        staged = files_of(LocalBackend(staging), manifest.run_id)
         _extract(members, manifest, staged, source)
         _check_run(staged, source)
-        publish_run(files.directory, staged.directory)
+        history.put_run(files.directory, staged.directory)
         with disk_errors(files.directory):
             _show(staged, files)
     return files, True

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import DiskFault, HistoryError
+from schemas.history_backend import HistoryBackend
 from schemas.tables import SCHEMA_VERSION
 from tasks.history.bounded_tables import decode_dictionaries, open_file
 from tasks.history.private_files import make_folder, open_private
-from tasks.history.remote.mirror import publish, publish_folder
 
 RUNS = "runs"
 """Name of the folder that holds all runs."""
@@ -26,18 +26,22 @@ HIDDEN = ".writing"
 """Name of the folder for unfinished files; no reader's pattern matches it."""
 
 
-def write_file(path: Path, table: pa.Table) -> None:
+def write_file(history: HistoryBackend, path: Path, table: pa.Table) -> None:
     """Write one Parquet file atomically, replacing an older one.
 
+    Args:
+        history: The history that it belongs to.
+        path: The file.
+        table: Its content.
+
     Raises:
-        StoreUnavailable: If the history is on object storage that does not answer; the file is then not visible on
-            this machine either.
+        StoreUnavailable: If the history's place does not answer; the file is then not visible on this machine either.
     """
     hidden = hidden_path(path)
     try:
         with disk_errors(path):
             _write_synced(hidden, table)
-            publish(path, hidden)
+            history.put_file(path, hidden)
             _make_folder(path.parent)
             os.replace(hidden, path)
             sync_directory(path.parent)
@@ -45,17 +49,18 @@ def write_file(path: Path, table: pa.Table) -> None:
         hidden.unlink(missing_ok=True)
 
 
-def write_folder(path: Path, tables: Mapping[str, pa.Table]) -> None:
+def write_folder(history: HistoryBackend, path: Path, tables: Mapping[str, pa.Table]) -> None:
     """Write a folder of Parquet files that becomes visible by one rename; on object storage, with its last file.
 
     Args:
+        history: The history that it belongs to.
         path: The folder.
         tables: Its tables by file name, without the suffix.
 
     Raises:
         HistoryError: If the folder exists: a generation is committed once.
-        StoreUnavailable: If the history is on object storage that does not answer; the folder is then not visible on
-            this machine either.
+        StoreUnavailable: If the history's place does not answer; the folder is then not visible on this machine
+            either.
     """
     hidden = hidden_path(path)
     shutil.rmtree(hidden, ignore_errors=True)
@@ -66,10 +71,10 @@ def write_folder(path: Path, tables: Mapping[str, pa.Table]) -> None:
             for name, table in zip(names, tables.values(), strict=True):
                 _write_synced(hidden / name, table)
             sync_directory(hidden)
-            published = publish_folder(path, hidden, names)
+            is_public = history.put_folder(path, hidden, names)
             with commit_lock(path.parent.parent):
                 _make_folder(path.parent)
-                if not (published and path.exists()):  # another process may have pulled it from the store already
+                if not (is_public and path.exists()):  # another process may have fetched it already
                     _show(hidden, path)
             sync_directory(path.parent)
     finally:

@@ -18,8 +18,6 @@ from schemas.errors import EnvironmentFault, HistoryError
 from tasks.history.atomic_files import commit_lock, disk_errors, hidden_path, read_groups, sync, sync_directory
 from tasks.history.files import Block, RunFiles
 from tasks.history.private_files import make_folder, open_private
-from tasks.history.remote.mirror import publish_folder
-from tasks.history.remote.sync import remove_merged_generations
 
 MIN_DURING_NIGHT = 64
 """Minimum number of single generations that are compacted while a night is running."""
@@ -65,7 +63,8 @@ def compact(files: RunFiles, min_generations: int) -> int:
         try:
             block = Block(built / _name(merged), merged[0].first, merged[-1].last)
             _write_block(merged, block.folder)
-            publish_folder(visible / block.folder.name, block.folder, [f"{name}.parquet" for name in _TABLES])
+            names = [f"{name}.parquet" for name in _TABLES]
+            files.backend.put_folder(visible / block.folder.name, block.folder, names)
             with commit_lock(files.directory):
                 _link((other for other in files.blocks() if not block.covers(other)), built)
                 sync_directory(built)
@@ -73,7 +72,7 @@ def compact(files: RunFiles, min_generations: int) -> int:
             sync_directory(files.directory)
         finally:
             shutil.rmtree(built, ignore_errors=True)
-    remove_merged_generations(files)
+    files.backend.remove_merged(files.directory)
     return len(merged)
 
 

@@ -87,7 +87,8 @@ class Database:
 
     def _open(self) -> None:
         self._connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA files")
-        self._read_consistently(lambda: None)
+        # Over no files, so that a compaction that runs meanwhile cannot remove one; each query defines them again.
+        self._define_tables(dict.fromkeys(_SOURCES, ()))
         for name in (*VIEWS, "macros"):
             self._connection.execute(package_files("schemas.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8"))
         self._add_comments()

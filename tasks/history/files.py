@@ -6,16 +6,17 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from schemas.errors import HistoryError, HistoryGone, UsageError
+from schemas.history_backend import HistoryBackend
 from schemas.ids import RUN_ID
 from schemas.tables import ALL
 from tasks.history.atomic_files import HIDDEN, RUNS, disk_errors, hidden_path, sync
+from tasks.history.local_backend import LocalBackend
 from tasks.history.private_files import is_plain_file, open_private, require_plain_files
-from tasks.history.remote.mirror import place_of
 
 T = TypeVar("T")
 
@@ -49,7 +50,7 @@ class Block:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """Directory of one run.
+    """Directory of one run, and the backend through which its files are written.
 
     ```
     runs/<run>/run.parquet
@@ -62,9 +63,14 @@ class RunFiles:
                lock
                origin                             path of the problem on this machine
     ```
+
+    Attributes:
+        directory: The directory.
+        backend: Backend of the history that the run belongs to.
     """
 
     directory: Path
+    backend: HistoryBackend = field(compare=False, repr=False)
 
     @property
     def run_id(self) -> str:
@@ -165,6 +171,19 @@ class RunFiles:
         """Return the numbers of the generations that have a journal, ascending."""
         return sorted(int(path.stem) for path in (self.directory / "paid").glob("*.jsonl") if path.stem.isdigit())
 
+    def is_unsure(self) -> bool:
+        """Return whether a write had no answer, and may or may not have had its effect."""
+        return self.backend.is_unsure(self.directory)
+
+    def catch_up(self) -> None:
+        """Make the files agree with the history's place again, after a write that had no answer.
+
+        Raises:
+            StoreUnavailable: If the place does not answer.
+            RunIsBusy: If another machine has taken the run over.
+        """
+        self.backend.catch_up(self.directory)
+
     def probe(self) -> None:
         """Check that the run can be written to, by writing and removing a file.
 
@@ -218,25 +237,25 @@ def blocks_named(folder: Path, names: Sequence[str]) -> list[Block]:
     return disjoint
 
 
-def runs_in(history: Path) -> list[RunFiles]:
+def runs_in(history: HistoryBackend) -> list[RunFiles]:
     """Return all runs of a history, oldest first."""
-    folder = history / RUNS
+    folder = history.root / RUNS
     if not folder.is_dir():
         return []
     # DuckDB would take other names for patterns of many files.
     names = sorted(path.name for path in folder.iterdir() if RUN_ID.fullmatch(path.name))
-    return [RunFiles(folder / name) for name in names if (folder / name / "run.parquet").exists()]
+    return [RunFiles(folder / name, history) for name in names if (folder / name / "run.parquet").exists()]
 
 
-def files_of(history: Path, run_id: str) -> RunFiles:
+def files_of(history: HistoryBackend, run_id: str) -> RunFiles:
     """Return the files of one run, whether they exist or not."""
-    return RunFiles(history / RUNS / run_id)
+    return RunFiles(history.root / RUNS / run_id, history)
 
 
-def tables_in(history: Path) -> dict[str, tuple[str, ...]]:
-    """Return the files of all runs that are committed at this moment, by table."""
+def tables_in(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Return the files of all runs in the folder of a history that are committed at this moment, by table."""
     found: dict[str, list[str]] = {name: [] for name in (*ALL, "attempts")}
-    for run in runs_in(history):
+    for run in runs_in(LocalBackend(folder)):  # files are read from the folder, whatever keeps them
         for name, paths in run.tables().items():
             _require_plain(paths)
             found[name] += map(str, paths)
@@ -254,7 +273,7 @@ def _require_plain(paths: Sequence[Path]) -> None:
             raise HistoryError(f"{path} is no regular file", remedy="Inspect it, and remove it.")
 
 
-def find_run(history: Path, name: str) -> RunFiles:
+def find_run(history: HistoryBackend, name: str) -> RunFiles:
     """Return the run with an id or a unique prefix of one, or the newest one for `last`.
 
     Raises:
@@ -263,7 +282,7 @@ def find_run(history: Path, name: str) -> RunFiles:
     """
     runs = runs_in(history)
     if not runs:
-        raise UsageError(f"no run in {place_of(history)}", remedy="Start one: overnight run bin-packing-or")
+        raise UsageError(f"no run in {history.location}", remedy="Start one: overnight run bin-packing-or")
     if name == "last":
         return _checked(max(runs, key=lambda run: run.run.stat().st_mtime))
     found = [run for run in runs if run.run_id == name] or [run for run in runs if run.run_id.startswith(name)]
@@ -271,7 +290,7 @@ def find_run(history: Path, name: str) -> RunFiles:
         return _checked(found[0])
     if not found:
         raise UsageError(
-            f"no run {name!r} in {place_of(history)}", remedy="`overnight runs` lists them; `last` is the newest."
+            f"no run {name!r} in {history.location}", remedy="`overnight runs` lists them; `last` is the newest."
         )
     names = ", ".join(run.run_id for run in found[:5])
     raise UsageError(f"{name!r} fits {len(found)} runs: {names}", remedy="Give a longer prefix.")

@@ -10,9 +10,9 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.errors import HistoryError
+from schemas.history_backend import HistoryBackend
 from schemas.program import Completion
 from tasks.history.atomic_files import append_lines, disk_errors, read_lines
-from tasks.history.remote.mirror import publish_lines
 
 Key = tuple[int, int, str]
 """Index of the prompt, number of the sample, and hash of the prompt, so that a changed prompt is asked again."""
@@ -25,10 +25,12 @@ class Journal:
 
     Args:
         path: Its file, with one line of JSON per completion.
+        history: The history that it belongs to.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, history: HistoryBackend) -> None:
         self._path = path
+        self._history = history
         self._writing = threading.Lock()
         self._drop_torn_line()
 
@@ -38,18 +40,22 @@ class Journal:
         Raises:
             HistoryError: If a line is damaged.
         """
-        completions = [self._completion(number, line) for number, line in enumerate(read_lines(self._path), start=1)]
+        completions = [self._completion(number, line) for number, line in enumerate(self.lines(), start=1)]
         return {(c.prompt, c.sample, c.prompt_hash): c for c in completions}
 
     def record(self, completions: Sequence[Completion]) -> None:
-        """Write completions to disk, and to object storage if the history is there.
+        """Write completions to disk, and then wherever the history keeps them.
 
         Raises:
-            StoreUnavailable: If the object storage does not answer; the completions are on disk even then.
+            StoreUnavailable: If the history's place does not answer; the completions are on disk even then.
         """
         with self._writing:
             append_lines(self._path, [orjson.dumps(completion) for completion in completions])
-        publish_lines(self._path)
+        self._history.put_lines(self._path)
+
+    def lines(self) -> list[bytes]:
+        """Return the complete lines of the file."""
+        return read_lines(self._path)
 
     def add_lines(self, lines: list[bytes]) -> None:
         """Append lines that another machine wrote."""

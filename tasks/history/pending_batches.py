@@ -9,9 +9,9 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.errors import HistoryError
+from schemas.history_backend import HistoryBackend
 from schemas.pending_batch import PendingBatch
 from tasks.history.atomic_files import append_lines, read_lines
-from tasks.history.remote.mirror import publish_lines, withdraw
 
 _BATCH = TypeAdapter(PendingBatch)
 
@@ -22,18 +22,20 @@ class PendingBatches:
 
     Args:
         folder: Folder with one file per batch job; the last complete line of a file is its current state.
+        history: The history that they belong to.
     """
 
     folder: Path
+    history: HistoryBackend
 
     def keep(self, pending_batch: PendingBatch) -> None:
-        """Write a batch job's state to disk, and to object storage if the history is there."""
+        """Write a batch job's state to disk, and then wherever the history keeps it."""
         append_lines(self._path(pending_batch), [orjson.dumps(pending_batch)])
-        publish_lines(self._path(pending_batch))
+        self.history.put_lines(self._path(pending_batch))
 
     def drop(self, pending_batch: PendingBatch) -> None:
         """Remove a batch job whose results are recorded, or that was never submitted."""
-        withdraw(self._path(pending_batch))
+        self.history.remove_file(self._path(pending_batch))
         self._path(pending_batch).unlink(missing_ok=True)
 
     def all(self) -> list[PendingBatch]:

@@ -46,11 +46,11 @@ def create(files: RunFiles, run: RunRecord, *initial: GenerationRecord) -> None:
         commit(files, generation)
     if run.problem.files:
         contents = [{"path": file.path, "content": file.content} for file in run.problem.files]
-        write_file(files.problem_files, _table(tables.FILES, contents))
+        write_file(files.backend, files.problem_files, _table(tables.FILES, contents))
     if run.origin:
         with disk_errors(files.origin), open_private(files.origin, "wb") as handle:
             handle.write(f"{run.origin}\n".encode("utf-8", "surrogateescape"))
-    write_file(files.run, _table(tables.RUNS, [rows.run_row(run)]))
+    write_file(files.backend, files.run, _table(tables.RUNS, [rows.run_row(run)]))
 
 
 def commit(files: RunFiles, record: GenerationRecord) -> None:
@@ -62,6 +62,7 @@ def commit(files: RunFiles, record: GenerationRecord) -> None:
     if record.number in files.committed():
         raise HistoryError(f"{files.generation(record.number)} is committed already")
     write_folder(
+        files.backend,
         files.generation(record.number),
         {
             "programs": _table(
@@ -71,12 +72,13 @@ def commit(files: RunFiles, record: GenerationRecord) -> None:
             "generation": _table(tables.GENERATIONS, [rows.generation_row(files.run_id, record)]),
         },
     )
-    Journal(files.journal(record.number)).discard()
+    Journal(files.journal(record.number), files.backend).discard()
 
 
 def record_failure(files: RunFiles, record: GenerationRecord) -> None:
     """Write the record of a failed attempt, which is kept apart from the committed generations."""
     write_file(
+        files.backend,
         files.attempt(record.number, record.attempt),
         _table(tables.GENERATIONS, [rows.generation_row(files.run_id, record)]),
     )
@@ -92,7 +94,7 @@ def give_up(files: RunFiles, generation: int, place: int) -> None:
     """
     path = files.attempt(generation, files.failed_attempts(generation))
     row = read_file(path).to_pylist()[0]
-    write_file(path, _table(tables.GENERATIONS, [{**row, "place": place}]))
+    write_file(files.backend, path, _table(tables.GENERATIONS, [{**row, "place": place}]))
 
 
 def read_spent_usd(files: RunFiles) -> float:
@@ -104,7 +106,8 @@ def read_spent_usd(files: RunFiles) -> float:
 
     costs = files.read_consistently(committed_costs)
     committed = set(files.committed())
-    journals = [Journal(files.journal(number)) for number in files.journalled_generations() if number not in committed]
+    uncommitted = [number for number in files.journalled_generations() if number not in committed]
+    journals = [Journal(files.journal(number), files.backend) for number in uncommitted]
     costs += [completion.cost_usd for journal in journals for completion in journal.known().values()]
     # An imported run may claim negative costs, which would let the budget be exceeded by that amount.
     return sum(cost for cost in costs if cost is not None and cost > 0)
@@ -112,7 +115,7 @@ def read_spent_usd(files: RunFiles) -> float:
 
 def write_night(files: RunFiles, night: NightRecord) -> None:
     """Write a night's row; called at its start and again at its end."""
-    write_file(files.night(night.number), _table(tables.NIGHTS, [rows.night_row(files.run_id, night)]))
+    write_file(files.backend, files.night(night.number), _table(tables.NIGHTS, [rows.night_row(files.run_id, night)]))
 
 
 def mark_night_interrupted(files: RunFiles) -> None:
@@ -122,7 +125,7 @@ def mark_night_interrupted(files: RunFiles) -> None:
     row = read_file(nights[-1]).to_pylist()[0]
     if row["ended_at"] is None:
         row |= {"ended_at": datetime.now(UTC), "stop_reason": StopReason.INTERRUPTED.value}
-        write_file(nights[-1], _table(tables.NIGHTS, [row]))
+        write_file(files.backend, nights[-1], _table(tables.NIGHTS, [row]))
 
 
 def read_run(files: RunFiles) -> RunRecord:

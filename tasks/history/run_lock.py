@@ -1,17 +1,15 @@
-"""Lock a run for one night: on this machine, and on object storage if its history is there."""
+"""Lock a run for one night: on this machine, and wherever its history is kept."""
 
 from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
-from schemas.errors import EnvironmentFault, RunIsBusy
+from schemas.errors import RunIsBusy
 from tasks.history.atomic_files import disk_errors
 from tasks.history.files import RunFiles
 from tasks.history.private_files import make_folder, open_private, require_plain_files
-from tasks.history.remote.mirror import hold_on_store, mirror_of
-from tasks.history.remote.sync import catch_up, remove_committed_journals, remove_merged_generations
 
 
 @contextmanager
@@ -25,26 +23,19 @@ def run_lock(files: RunFiles) -> Iterator[None]:
         RunIsBusy: If another process holds the lock, on this machine or another one.
         StoreUnavailable: If the run is on object storage that does not answer.
     """
-    with _locked_here(files):
-        mirror = mirror_of(files.directory)
-        if mirror is None:
-            files.remove_leftovers()
-            yield
-            return
-        with hold_on_store(mirror, files.directory) as hold:
-            hold.is_unsure = True
-            catch_up(files)
-            files.remove_leftovers()
-            try:
-                yield
-            finally:
-                with suppress(EnvironmentFault):
-                    remove_merged_generations(files)
-                    remove_committed_journals(files)
+    with locked_here(files), files.backend.hold(files.directory):
+        files.remove_leftovers()
+        yield
 
 
 @contextmanager
-def _locked_here(files: RunFiles) -> Iterator[None]:
+def locked_here(files: RunFiles) -> Iterator[None]:
+    """Hold the lock of this machine on a run within the context.
+
+    Raises:
+        HistoryError: If something in the run's directory is neither a regular file nor a folder.
+        RunIsBusy: If another process, or another part of this one, holds it.
+    """
     with disk_errors(files.directory / "lock"):
         make_folder(files.directory)
         require_plain_files(files.directory)

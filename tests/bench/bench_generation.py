@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from flows.environment import prepare
+from tasks.history.local_backend import LocalBackend
 
 prepare()
 
@@ -40,7 +41,7 @@ def measure(generations: int, history: Path) -> list[float]:
     """Seconds of overhead of each generation from the second on."""
     settings = {"search": {"prompts": 1, "samples": 1}, "sandbox": {"slots": 1}}
     with PrefectServer() as server:
-        create_run(load_problem(TOY, settings), TOY, history, seed=1, run_id="bench")
+        create_run(load_problem(TOY, settings), TOY, LocalBackend(history), seed=1, run_id="bench")
         with server.connected():
             search("bench", str(history), StopConditions(generations=generations))
     return [row["overhead"] for row in Database(history).rows(QUERY) if row["overhead"] is not None]

@@ -29,6 +29,7 @@ from schemas.ids import program_id
 from tasks.history.compact import compact
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, runs_in
+from tasks.history.local_backend import LocalBackend
 from tests.history.made import NOW, create
 
 MODELS = ("test/cheap", "test/dear", "test/local")
@@ -177,7 +178,7 @@ def sqlite(place: Path, run_id: str, program: str) -> dict[str, Ask]:
 def fill(connection: sqlite3.Connection, name: str, columns: Sequence[str], history: Path) -> None:
     marks = ", ".join("?" * len(columns))
     kind = {"programs": "programs", "generations": "generation"}[name]
-    for run in runs_in(history):
+    for run in runs_in(LocalBackend(history)):
         for block in run.blocks():
             table = pq.read_table(block.folder / f"{kind}.parquet", columns=list(columns))
             values = [table[column].to_pylist() for column in columns]
@@ -281,7 +282,7 @@ def make_runs(history: Path, arguments: argparse.Namespace) -> None:
 
 def copy_compacted(history: Path, copy: Path) -> None:
     shutil.copytree(history, copy, copy_function=shutil.copyfile)
-    for files in runs_in(copy):
+    for files in runs_in(LocalBackend(copy)):
         compact(files, 1)
 
 

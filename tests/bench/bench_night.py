@@ -18,6 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from flows.environment import prepare
+from tasks.history.local_backend import LocalBackend
 
 prepare()
 
@@ -48,7 +49,7 @@ def night(latency_s: float, candidates: int, history: Path) -> tuple[float, int]
     model = {"name": "openai/test", "api_base": base}
     settings = {"sampling": {"models": [model], "concurrency": 64}, "search": {"reset_generations": 1000}}
     try:
-        create_run(load_problem(SPECIFICATION, settings), SPECIFICATION, history, seed=1, run_id="bench")
+        create_run(load_problem(SPECIFICATION, settings), SPECIFICATION, LocalBackend(history), seed=1, run_id="bench")
         search("bench", str(history), StopConditions(generations=-(-candidates // GENERATION)))
     finally:
         provider.communicate()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.environment import prepare
+from tasks.history.local_backend import LocalBackend
 
 prepare()
 
@@ -41,7 +42,7 @@ COLUMNS = ("problem", "start", "without a model", "best known", "found", "held o
 def spend(name: str, samples: int, history: Path) -> dict[str, Any]:
     """A night on one problem; its row."""
     path = find(name)
-    create_run(load_problem(path), path, history, seed=SEED, run_id=name)
+    create_run(load_problem(path), path, LocalBackend(history), seed=SEED, run_id=name)
     search(
         name, str(history), StopConditions(max_samples=samples, until=datetime.now(UTC) + timedelta(seconds=SECONDS))
     )

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks.history.remote.mirror import local_copy
-from tasks.history.remote.sync import refresh
+from tasks.history.backends import open_history
+from tasks.history.local_backend import LocalBackend
 from tasks.history.run_lock import run_lock
 from tests.history.made import create, grow
 from tests.objects import KEY, SECRET, ObjectServer, object_store
@@ -31,16 +31,16 @@ def _compare(place: Path, store: ObjectServer, generations: int) -> None:
     store.files.create_dir("nights")
     os.environ["OVERNIGHT_CACHE"] = str(place / "here")
     url = store.url("nights")
-    for label, history in (("a disk", place / "disk"), ("a store", local_copy(url))):
+    for label, history in (("a disk", LocalBackend(place / "disk")), ("a store", open_history(url))):
         files, before = create(history, islands=3, prompts=12), len(store.requests)
         with run_lock(files):
             _tell(f"commit to {label}", lambda files=files: grow(files, generations), generations)
             print(f"{'':24} {(len(store.requests) - before) / generations:.1f} requests")
     os.environ["OVERNIGHT_CACHE"] = str(place / "elsewhere")
-    copy = local_copy(url)
-    _tell(f"first copy of {generations}", lambda: refresh(copy))
-    refresh(copy)
-    _tell("nothing new", lambda: refresh(copy))
+    copy = open_history(url)
+    _tell(f"first copy of {generations}", copy.refresh)
+    copy.refresh()
+    _tell("nothing new", copy.refresh)
 
 
 def _tell(what: str, do: Callable[[], object], times: int = 1) -> None:

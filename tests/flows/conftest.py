@@ -14,8 +14,10 @@ from flows.create_run import create_run
 from flows.search import search
 from flows.stop_conditions import StopConditions
 from flows.trust import accept
+from schemas.history_backend import HistoryBackend
 from schemas.problem import load_problem
-from tasks.history.files import RunFiles
+from tasks.history.files import RunFiles, files_of
+from tasks.history.local_backend import LocalBackend
 from tests.engine import PrivateEngine, private_engine
 from tests.provider import Provider
 
@@ -39,18 +41,21 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 def night(toy: Path, tmp_path: Path, prefect: str, sandbox_image: str) -> Night:
     """Function that runs a night on the toy problem and returns the run's files; an existing run is continued."""
 
-    def run_night(generations: int = 2, *, run_id: str = "toy", history: Path = tmp_path, **more: Any) -> RunFiles:
+    def run_night(
+        generations: int = 2, *, run_id: str = "toy", history: Path | HistoryBackend = tmp_path, **more: Any
+    ) -> RunFiles:
         settings = more.pop("settings", {})
-        files = history / "runs" / run_id
-        if not files.exists():
+        backend = LocalBackend(history) if isinstance(history, Path) else history
+        files = files_of(backend, run_id)
+        if not files.directory.exists():
             given = {"sandbox": {"image": sandbox_image, "slots": 2}, **settings}
             problem = load_problem(toy, given)
             accept(problem, given)
-            create_run(problem, toy, history, seed=more.pop("seed", 1), run_id=run_id)
+            create_run(problem, toy, backend, seed=more.pop("seed", 1), run_id=run_id)
         if (within_s := more.pop("within_s", None)) is not None:
             more["until"] = datetime.now(UTC) + timedelta(seconds=within_s)
-        search(run_id, str(history), StopConditions(generations=generations, **more))
-        return RunFiles(files)
+        search(run_id, backend.location, StopConditions(generations=generations, **more))
+        return files
 
     return run_night
 

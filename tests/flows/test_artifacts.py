@@ -19,8 +19,8 @@ from prefect.states import Pending
 
 import flows.retry_policy
 import flows.search
-from flows.artifacts import _fenced
 from flows.generation import generation
+from flows.prefect_artifacts import _fenced
 from flows.stop_conditions import StopConditions, Tally, share_done
 from tasks.history.database import Database
 from tests.command_server import RunningCommand, start_command

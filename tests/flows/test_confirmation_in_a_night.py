@@ -17,6 +17,7 @@ from schemas.outcome import Outcome, Verdict
 from schemas.problem import load_problem
 from tasks.evaluate.pool import FreshContainerPool
 from tasks.history.database import Database
+from tasks.history.local_backend import LocalBackend
 from tests.flows.conftest import Night
 from tests.provider import Answer, Provider
 
@@ -165,7 +166,7 @@ def test_a_specification_that_cannot_be_split_is_refused_before_anything_is_spen
     path.write_text(IN_PLACE)
     problem = load_problem(path, {"inputs": [3], "sandbox": {"image": sandbox_image, "slots": 1}})
     with pytest.raises(SpecificationError, match=r"scores otherwise: 3\.0 and 0\.0 on input 1") as caught:
-        create_run(problem, path, tmp_path / "history", seed=1, run_id="refused")
+        create_run(problem, path, LocalBackend(tmp_path / "history"), seed=1, run_id="refused")
     assert "--confirm never" in caught.value.remedy
     assert not (tmp_path / "history").exists()
 
@@ -176,7 +177,7 @@ def test_it_runs_without_confirmation(tmp_path: Path, sandbox_image: str, prefec
     sandbox = {"image": sandbox_image, "slots": 1, "confirm": "never"}
     search_settings = {"islands": 1, "prompts": 1, "samples": 1}
     problem = load_problem(path, {"inputs": [3], "sandbox": sandbox, "search": search_settings})
-    create_run(problem, path, tmp_path, seed=1, run_id="in-place")
+    create_run(problem, path, LocalBackend(tmp_path), seed=1, run_id="in-place")
     search("in-place", str(tmp_path), StopConditions(generations=1))
 
 
@@ -206,5 +207,5 @@ def test_an_engine_that_is_down_is_no_verdict_on_the_start_program(
     from schemas.errors import EnvironmentFault
 
     with pytest.raises(EnvironmentFault, match="the engine is gone") as caught:
-        create_run(problem, toy, tmp_path, seed=1, run_id="gone")
+        create_run(problem, toy, LocalBackend(tmp_path), seed=1, run_id="gone")
     assert not isinstance(caught.value, SandboxUnavailable | SpecificationError)

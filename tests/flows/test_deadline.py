@@ -18,6 +18,7 @@ from schemas.outcome import CUT_SHORT
 from tasks.history.database import Database
 from tasks.history.files import files_of
 from tasks.history.journal import Journal
+from tasks.history.local_backend import LocalBackend
 from tests.flows.conftest import Night
 from tests.provider import Answer, Provider, Request, response_body
 
@@ -84,7 +85,7 @@ def test_a_generation_without_verdicts_is_not_committed_and_its_completions_are_
     with answering([ASLEEP, None]) as provider:
         cut_night(provider, 2)
     assert Database(tmp_path).rows("FROM generations WHERE generation > 0") == []
-    stored = Journal(tmp_path / "runs/toy/paid/000001.jsonl").known()
+    stored = Journal(tmp_path / "runs/toy/paid/000001.jsonl", LocalBackend(tmp_path)).known()
     assert [completion.text for completion in stored.values()] == [ASLEEP]
 
 
@@ -103,14 +104,16 @@ def test_a_cut_between_two_generations_ends_the_night_without_a_failed_attempt(
         return state
 
     def cut(run_id: str, number: int, history: str) -> object:
-        with open_session(files_of(Path(history), run_id)) as session:
+        with open_session(files_of(LocalBackend(Path(history)), run_id)) as session:
             session.cut()
         return begin(run_id, number, history)
 
     monkeypatch.setattr(flows.search, "generation", interrupted)
     with pytest.raises(KeyboardInterrupt):
         night(5, settings={"search": {"prompts": 2, "samples": 1, "lookahead": 1}})
-    assert Journal(tmp_path / "runs/toy/paid/000002.jsonl").known(), "the generation under way has completions"
+    assert Journal(tmp_path / "runs/toy/paid/000002.jsonl", LocalBackend(tmp_path)).known(), (
+        "the generation under way has completions"
+    )
     monkeypatch.setattr(flows.search, "generation", cut)
     until = datetime.now(UTC) + timedelta(seconds=120)
     files = night(5, until=until)

@@ -28,9 +28,10 @@ from tasks.evaluate.interpreter import Interpreter
 from tasks.history import record
 from tasks.history.archive import pack, unpack
 from tasks.history.atomic_files import read_file
+from tasks.history.backends import open_history
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, find_run, runs_in
-from tasks.history.remote.mirror import mirror_of
+from tasks.history.local_backend import LocalBackend
 from tasks.history.run_lock import run_lock
 from tests.flows.conftest import Call
 from tests.history.made import create, grow
@@ -368,7 +369,7 @@ def put_link(files: RunFiles, name: str, secret: Path) -> None:
 def test_a_run_with_a_link_is_refused_before_it_is_used(files: RunFiles, secret: Path, name: str):
     put_link(files, name, secret)
     with pytest.raises((HistoryError, EnvironmentFault, UsageError)):
-        find_run(files.directory.parents[1], files.run_id)
+        find_run(files.backend, files.run_id)
     with pytest.raises((HistoryError, EnvironmentFault)), run_lock(files):
         pass
     assert secret.read_text() == SECRET
@@ -395,7 +396,7 @@ def test_a_pipe_in_a_history_does_not_block(files: RunFiles, name: str):
     path.unlink(missing_ok=True)
     os.mkfifo(path)
     with pytest.raises(HistoryError, match="no regular file"):
-        Database(files.directory.parents[1])
+        Database(files.directory.parents[1]).rows("FROM programs")
 
 
 @pytest.mark.parametrize("name", ["**", "*", "[a-z]*", ".x", "a b", "x'y"])
@@ -403,7 +404,7 @@ def test_a_folder_whose_name_is_a_glob_pattern_is_no_run(files: RunFiles, name: 
     history = files.directory.parents[1]
     grow(create(history, run_id="other"), 1)
     files.directory.rename(files.directory.with_name(name))
-    assert [run.run_id for run in runs_in(history)] == ["other"]
+    assert [run.run_id for run in runs_in(LocalBackend(history))] == ["other"]
     assert [row["run_id"] for row in Database(history).rows("FROM runs")] == ["other"]
 
 
@@ -439,7 +440,7 @@ def test_a_damaged_marker_of_a_remote_copy_is_refused(tmp_path: Path, monkeypatc
     (tmp_path / "copy").mkdir()
     (tmp_path / "copy" / ".remote").write_text("{")
     with pytest.raises(UsageError, match="copy of a history"):
-        mirror_of(tmp_path / "copy")
+        open_history(str(tmp_path / "copy"))
 
 
 def server(requested: list[str]) -> _Server:
@@ -499,7 +500,7 @@ def test_a_small_file_that_expands_to_a_large_table_is_refused(files: RunFiles, 
         read_file(path)
     pack(files, tmp_path / "run.tar.zst")
     with pytest.raises(HistoryError, match="MiB of memory"):
-        unpack(tmp_path / "run.tar.zst", tmp_path / "unpacked")
+        unpack(tmp_path / "run.tar.zst", LocalBackend(tmp_path / "unpacked"))
     assert not list((tmp_path / "unpacked").glob("runs/*"))
 
 

@@ -14,9 +14,9 @@ import pytest
 
 import flows.retry_policy
 from tasks.history.database import Database
-from tasks.history.files import RunFiles
 from tests.engine import PrivateEngine
 from tests.flows.conftest import Night
+from tests.history.made import run_at
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
@@ -33,7 +33,7 @@ def accident(
     """Stop the engine once more than `after` generations are committed; restart it when `gone` returns true."""
 
     def stop_and_restart() -> None:
-        wait_until(lambda: len(RunFiles(run).committed()) > after)
+        wait_until(lambda: len(run_at(run).committed()) > after)
         engine.end(how)
         wait_until(gone)
         engine.start()

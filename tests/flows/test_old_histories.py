@@ -11,6 +11,7 @@ from flows.search import search
 from flows.stop_conditions import StopConditions
 from tasks.history import record
 from tasks.history.archive import describe, unpack
+from tasks.history.local_backend import LocalBackend
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
@@ -32,19 +33,19 @@ def test_every_exported_run_is_tried():
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_a_run_of_0_1_is_taken_in_replays_to_the_same_history_and_resumes(name: str, tmp_path: Path, prefect: str):
-    files, is_new = unpack(FIXTURES / f"{name}.tar.zst", tmp_path / "history")
+    files, is_new = unpack(FIXTURES / f"{name}.tar.zst", LocalBackend(tmp_path / "history"))
     assert is_new
     before, past = describe(files), record.read_run_history(files)
     assert len(past.programs) == ARCHIVES[name]
 
     then = read_recorded_run(files)
-    with open_replay(then, tmp_path / "again") as session:
+    with open_replay(then, LocalBackend(tmp_path / "again")) as session:
         found = replay(then, session)
     assert found.first is None
     assert found.generations == len(past.steps) + 1
     assert describe(files) == before, "a replay only reads"
 
-    search(files.run_id, str(tmp_path / "history"), StopConditions(generations=1))
+    search(files.run_id, str(LocalBackend(tmp_path / "history")), StopConditions(generations=1))
     now = record.read_run_history(files)
     assert now.generations == past.generations + 1
     assert {name: now.programs[name] for name in past.programs} == past.programs, "what was there stays as it was"

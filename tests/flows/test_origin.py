@@ -19,20 +19,22 @@ from schemas.generation import RunRecord
 from schemas.problem import changed_since, load_problem
 from tasks.history import record
 from tasks.history.archive import pack, unpack
+from tasks.history.local_backend import LocalBackend
 from tasks.history.rows import without_machine_paths
 from tasks.problems import find
+from tests.history.made import run_at
 
 
 def run_of(path: Path, history: Path, image: str) -> RunRecord:
     settings = {"sandbox": {"image": image, "slots": 1, "confirm": "never"}, "search": {"islands": 1}}
-    files = create_run(load_problem(path, settings), path, history, seed=1, run_id="it")
+    files = create_run(load_problem(path, settings), path, LocalBackend(history), seed=1, run_id="it")
     return record.read_run(files)
 
 
 def packed(history: Path) -> bytes:
     """Return the uncompressed archive of a run, with the decoded content of its tables."""
-    pack(record.RunFiles(history / "runs" / "it"), history / "it.tar.zst")
-    unpacked, _ = unpack(history / "it.tar.zst", history / "unpacked")
+    pack(run_at(history / "runs" / "it"), history / "it.tar.zst")
+    unpacked, _ = unpack(history / "it.tar.zst", LocalBackend(history / "unpacked"))
     tables = [pq.read_table(path).to_pylist() for paths in unpacked.tables().values() for path in paths]
     with pa.input_stream(str(history / "it.tar.zst"), compression="zstd") as stream:
         return stream.read() + repr(tables).encode()
@@ -74,7 +76,7 @@ def test_a_built_in_problem_is_located_by_its_name(tmp_path: Path, sandbox_image
     assert changed_since(run.problem, problem_path(run)) == []
     content = packed(tmp_path / "history")
     assert str(find("cap-set").parent).encode() not in content
-    unpacked, _ = unpack(tmp_path / "history" / "it.tar.zst", tmp_path / "elsewhere")
+    unpacked, _ = unpack(tmp_path / "history" / "it.tar.zst", LocalBackend(tmp_path / "elsewhere"))
     assert problem_path(record.read_run(unpacked)) == find("cap-set")
 
 
@@ -86,7 +88,7 @@ def test_a_run_of_an_earlier_version_is_found_by_its_absolute_path(tmp_path: Pat
 
 def test_a_link_in_place_of_the_origin_file_is_not_followed(tmp_path: Path, sandbox_image: str, toy: Path):
     run_of(toy, tmp_path, sandbox_image)
-    files = record.RunFiles(tmp_path / "runs" / "it")
+    files = run_at(tmp_path / "runs" / "it")
     files.origin.unlink()
     files.origin.symlink_to("/etc/hostname")
     assert record.read_run(files).origin == ""

@@ -17,9 +17,8 @@ from flows.session import _open
 from flows.stop_conditions import StopConditions
 from schemas.errors import ExitCode, RunIsBusy
 from tasks.history.database import Database
-from tasks.history.files import RunFiles, find_run
-from tasks.history.remote.mirror import local_copy, mirror_of, place_of
-from tasks.history.remote.sync import refresh
+from tasks.history.files import files_of, find_run
+from tasks.history.remote.backend import MirroredBackend, open_backend
 from tasks.history.run_lock import run_lock
 from tests.accidents import NightProcess, wait_until
 from tests.flows.conftest import Night
@@ -45,8 +44,8 @@ def meanwhile(action: Callable[[], None]) -> Iterator[None]:
 
 
 def test_a_night_waits_for_a_store_that_is_down_and_loses_nothing(night: Night, bucket: str, objects: ObjectServer):
-    history = local_copy(bucket)
-    files = RunFiles(history / "runs" / "toy")
+    history = open_backend(bucket)
+    files = files_of(history, "toy")
 
     def outage() -> None:
         wait_until(lambda: len(files.committed()) >= 2)
@@ -55,12 +54,12 @@ def test_a_night_waits_for_a_store_that_is_down_and_loses_nothing(night: Night, 
 
     with meanwhile(outage):
         night(5, history=history)
-    ended = Database(history).rows("FROM nights")[0]
+    ended = Database(history.root).rows("FROM nights")[0]
     assert ended["stop_reason"] == "generations"
     assert ended["paused_s"] > 0
     assert "the store does not answer" in ended["paused_by"]
     assert files.committed() == list(range(6))
-    assert all(row["outcome"] != "sandbox_error" for row in rows(history))
+    assert all(row["outcome"] != "sandbox_error" for row in rows(history.root))
 
 
 def test_another_machine_can_continue_a_run_on_a_store(
@@ -71,13 +70,13 @@ def test_another_machine_can_continue_a_run_on_a_store(
     sets = ["--set", f"sandbox.image={sandbox_image}"]
     assert run(["run", str(toy), "--generations", "2", "--seed", "1", *sets]) == ExitCode.DONE
     assert f"--history '{bucket}'" in capsys.readouterr().err, "suggested commands can be copied"
-    before = rows(local_copy(bucket))
+    before = rows(open_backend(bucket).root)
     monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "elsewhere"))
     with run_lock(find_run(fresh(bucket), "last")):
         assert run(["resume", "last", "--generations", "1"]) == ExitCode.USAGE
         assert "under way in another process" in capsys.readouterr().err
     assert run(["resume", "last", "--generations", "2"]) == ExitCode.DONE
-    after = rows(local_copy(bucket))
+    after = rows(open_backend(bucket).root)
     assert after[: len(before)] == before
     assert len(after) == len(before) + 2 * 6
     require_every_command_works(tmp_path, str(after[-1]["program_id"]), capsys)
@@ -86,7 +85,7 @@ def test_another_machine_can_continue_a_run_on_a_store(
 def require_every_command_works(folder: Path, program: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Run the commands that read a run, and those that create a run from another one, on a fresh copy."""
     assert run(["rescore", "last", "--inputs", "[7]"]) == ExitCode.DONE
-    ids = [str(row["run_id"]) for row in Database(fresh(os.environ["OVERNIGHT_HISTORY"])).rows("FROM runs")]
+    ids = [str(row["run_id"]) for row in Database(fresh(os.environ["OVERNIGHT_HISTORY"]).root).rows("FROM runs")]
     assert len(ids) == 2
     files = [folder / name for name in ("report.html", "all.html", "beside.html", "run.tar.zst")]
     capsys.readouterr()
@@ -100,9 +99,9 @@ def require_every_command_works(folder: Path, program: str, capsys: pytest.Captu
     assert all(file.stat().st_size > 1_000 for file in files)
 
 
-def fresh(url: str) -> Path:
-    history = local_copy(url)
-    refresh(history)
+def fresh(url: str) -> MirroredBackend:
+    history = open_backend(url)
+    history.refresh()
     return history
 
 
@@ -112,7 +111,7 @@ def test_completions_of_a_killed_machine_are_not_requested_again(
     monkeypatch: pytest.MonkeyPatch,
 ):  # fmt: skip
     """Two machines take turns, and each is killed in the middle of a night."""
-    history = local_copy(bucket)
+    history = open_backend(bucket)
     caches = [tmp_path / "cache", tmp_path / "elsewhere"]
     machines = [a_machine(bucket, cache, monkeypatch) for cache in caches]
     sets = [f"sandbox.image={sandbox_image}", "sampling.batch=1", "sampling.attempts=1"]
@@ -127,7 +126,7 @@ def test_completions_of_a_killed_machine_are_not_requested_again(
         next_one.resume("--generations", "100000" if turn < 2 else "2")
     machines[1].wait_for_success()
     monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "a third"))
-    programs = rows(fresh(bucket))
+    programs = rows(fresh(bucket).root)
     numbers = {row["generation"] for row in programs}
     assert numbers == set(range(len(numbers)))
     assert len(programs) == len({row["program_id"] for row in programs}) == 1 + 6 * (len(numbers) - 1)
@@ -139,13 +138,12 @@ def test_completions_of_a_killed_machine_are_not_requested_again(
 def a_machine(url: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> NightProcess:
     monkeypatch.setenv("OVERNIGHT_CACHE", str(cache))
     environment = {"OVERNIGHT_HISTORY": url, "OVERNIGHT_CACHE": str(cache), "OPENAI_API_KEY": "test"}
-    return NightProcess(local_copy(url), environment)
+    return NightProcess(open_backend(url).root, environment)
 
 
-def delete_leases(history: Path) -> None:
+def delete_leases(history: MirroredBackend) -> None:
     """Delete the leases, which otherwise expire within a minute."""
-    mirror = mirror_of(history)
-    assert mirror is not None
+    mirror = history.mirror
     mirror.store.delete(key for key in mirror.store.list("runs") if "/lock/" in key)
 
 
@@ -153,7 +151,7 @@ def delete_leases(history: Path) -> None:
 def test_two_machines_cannot_run_nights_of_one_run_at_once(
     night: Night, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    here = local_copy(bucket)
+    here = open_backend(bucket)
     files = night(1, history=here)
     monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "elsewhere"))
     elsewhere = fresh(bucket)
@@ -166,13 +164,13 @@ def test_any_machine_can_run_the_nights_of_a_schedule_on_a_store(
 ):
     parameters = {
         "run_id": "nightly",
-        "history": place_of(local_copy(bucket)),
+        "history": open_backend(bucket).location,
         "start": Start(problem=str(toy), settings={"sandbox": {"image": sandbox_image, "slots": 2}}, seed=1),
         "rules": StopConditions(generations=1),
     }
     for machine in ("one", "another"):
         monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / machine))
         assert scheduled_night(**parameters, return_state=True).is_completed()
-    nights = Database(fresh(bucket)).rows("SELECT night, generations FROM nights ORDER BY night")
+    nights = Database(fresh(bucket).root).rows("SELECT night, generations FROM nights ORDER BY night")
     assert nights == [{"night": 1, "generations": 1}, {"night": 2, "generations": 1}]
-    assert len(rows(local_copy(bucket))) == 1 + 2 * 6
+    assert len(rows(open_backend(bucket).root)) == 1 + 2 * 6

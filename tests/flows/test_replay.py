@@ -17,6 +17,7 @@ from tasks.history.compact import compact
 from tasks.history.database import Database
 from tasks.history.differences import Comparison
 from tasks.history.files import RunFiles, files_of
+from tasks.history.local_backend import LocalBackend
 from tests.flows.conftest import Night
 from tests.flows.test_retry import busy
 from tests.flows.test_search import everything
@@ -27,9 +28,9 @@ pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
 def replayed(files: RunFiles, into: Path) -> tuple[Comparison, RunFiles]:
     then = read_recorded_run(files)
-    with open_replay(then, into) as session:
+    with open_replay(then, LocalBackend(into)) as session:
         found = replay(then, session)
-    return found, files_of(into, files.run_id)
+    return found, files_of(LocalBackend(into), files.run_id)
 
 
 def failures(files: RunFiles) -> list[dict[str, Any]]:

@@ -20,9 +20,9 @@ from flows.stop_conditions import StopConditions
 from schemas.errors import EnvironmentFault, TransientProviderError, UsageError
 from tasks.history import record
 from tasks.history.database import Database
-from tasks.history.files import RunFiles
 from tests.flows.conftest import Night
 from tests.flows.test_search import everything
+from tests.history.made import run_at
 from tests.provider import Answer, Provider
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
@@ -109,7 +109,7 @@ def test_the_files_of_a_retry_do_not_depend_on_who_retried(night: Night, provide
     generation("toy", 2, str(histories[1]))
     for history in histories:
         search("toy", str(history), StopConditions(generations=2))
-    assert everything(whole[0]) == everything(RunFiles(histories[1] / "runs" / "toy"))
+    assert everything(whole[0]) == everything(run_at(histories[1] / "runs" / "toy"))
 
 
 def same_for_same(request: dict[str, Any]) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def test_where_a_failure_cannot_be_written_down_nothing_is_given_up_and_nothing_
     provider.script = obstruct
     with pytest.raises(EnvironmentFault, match="cannot write"):
         night(3, settings=few)
-    files = RunFiles(tmp_path / "runs" / "toy")
+    files = run_at(tmp_path / "runs" / "toy")
     assert (record.read_run_history(files).generations, record.read_run_history(files).failed) == (1, frozenset())
     hidden.unlink()
     night(1)

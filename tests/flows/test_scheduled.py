@@ -15,6 +15,7 @@ from flows.scheduled import Deadline, Start, create_if_missing, night
 from flows.stop_conditions import StopConditions
 from tasks.history.database import Database
 from tasks.history.files import files_of
+from tasks.history.local_backend import LocalBackend
 from tasks.history.run_lock import run_lock
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
@@ -41,7 +42,7 @@ def test_the_first_night_creates_the_run_and_the_next_continues_it(parameters: d
         ("nightly", 1, 1),
         ("nightly", 2, 1),
     ]
-    report = files_of(tmp_path, "nightly").directory / "report.html"
+    report = files_of(LocalBackend(tmp_path), "nightly").directory / "report.html"
     assert "Guess a number" in report.read_text()
     with get_client(sync_client=True) as client:
         reports = ArtifactFilter(key=ArtifactFilterKey(any_=["nightly-report"]))
@@ -49,7 +50,7 @@ def test_the_first_night_creates_the_run_and_the_next_continues_it(parameters: d
 
 
 def test_a_night_is_cancelled_at_once_if_another_is_under_way(parameters: dict[str, Any], tmp_path: Path):
-    with run_lock(files_of(tmp_path, "nightly")):
+    with run_lock(files_of(LocalBackend(tmp_path), "nightly")):
         started = time.monotonic()
         state = night(**parameters, return_state=True)
     assert state.is_cancelled()
@@ -64,8 +65,8 @@ def test_prefects_serve_can_pickle_a_night_with_its_parameter_types():
 
 
 def test_a_run_whose_creation_was_interrupted_is_created_anew(parameters: dict[str, Any], tmp_path: Path):
-    create_if_missing("nightly", tmp_path, parameters["start"]).run.unlink()
-    assert create_if_missing("nightly", tmp_path, parameters["start"]).run.exists()
+    create_if_missing("nightly", LocalBackend(tmp_path), parameters["start"]).run.unlink()
+    assert create_if_missing("nightly", LocalBackend(tmp_path), parameters["start"]).run.exists()
 
 
 def test_a_night_that_begins_after_its_deadline_runs_no_generation(parameters: dict[str, Any], tmp_path: Path):

@@ -16,6 +16,7 @@ from schemas.errors import UntrustedSettings
 from schemas.problem import load_problem, restore_problem
 from schemas.settings import Model, Sampling
 from schemas.trust import model_proposals
+from tasks.history.local_backend import LocalBackend
 from tests.flows.conftest import Call
 from tests.provider import Provider
 
@@ -221,10 +222,10 @@ def test_a_scheduled_night_uses_the_proposals_that_were_accepted_with_the_schedu
     (path.parent / "overnight.toml").write_text('sandbox.image = "theirs:latest"')
     start = Start(problem=str(path), seed=1)
     with pytest.raises(UntrustedSettings):
-        create_if_missing("toy-1", home / "history", start)
+        create_if_missing("toy-1", LocalBackend(home / "history"), start)
     accepted = Start(problem=str(path), seed=1, accepted=[("sandbox.image", "theirs:latest")])
     with pytest.raises(Exception, match="the engine has no image"):
-        create_if_missing("toy-1", home / "history", accepted)
+        create_if_missing("toy-1", LocalBackend(home / "history"), accepted)
 
 
 def test_accepted_proposals_are_readable_by_the_user_only_and_a_truncated_line_is_ignored(toy: Path, home: Path):

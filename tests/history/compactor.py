@@ -27,9 +27,9 @@ def start(files: RunFiles, rounds: int) -> Process:
 def main(directory: str, rounds: str) -> None:
     from tasks.history.compact import compact
     from tasks.history.run_lock import run_lock
-    from tests.history.made import grow
+    from tests.history.made import grow, run_at
 
-    files = RunFiles(Path(directory))
+    files = run_at(Path(directory))
     with run_lock(files):
         sys.stdout.write("locked\n")
         sys.stdout.flush()

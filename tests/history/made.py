@@ -11,12 +11,15 @@ from random import Random
 from schemas import source
 from schemas.algorithm import Change, Join
 from schemas.generation import GenerationRecord, RunRecord
+from schemas.history_backend import HistoryBackend
 from schemas.ids import program_id
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem, load_problem
 from schemas.program import Candidate, Completion, Judged, Program, Prompt, reduce_scores
 from tasks.history import record
+from tasks.history.backends import open_history
 from tasks.history.files import RunFiles, files_of
+from tasks.history.local_backend import LocalBackend
 from tests.select.population import Population
 
 NOW = datetime(2026, 1, 1, 22, tzinfo=UTC)
@@ -89,10 +92,17 @@ def a_run(run_id: str, problem: Problem, *, seed: int = 7, clock: datetime = NOW
     return RunRecord(run_id, problem, seed, clock, "/there/toy.py", "sha256:abc", {"python": "3.11", "overnight": "0"})
 
 
-def create(history: Path, run_id: str = "20260101-2200-toy-aaaa", clock: datetime = NOW, **search: object) -> RunFiles:
+def run_at(directory: Path) -> RunFiles:
+    """Return the files of the run in a directory of a history, which may be a copy."""
+    return files_of(open_history(str(directory.parents[1])), directory.name)
+
+
+def create(
+    history: Path | HistoryBackend, run_id: str = "20260101-2200-toy-aaaa", clock: datetime = NOW, **search: object
+) -> RunFiles:
     """Create a run with generation 0."""
     problem = a_problem(**search)
-    files = files_of(history, run_id)
+    files = files_of(LocalBackend(history) if isinstance(history, Path) else history, run_id)
     body = problem.specification.start_body
     start = a_judged(run_id, 0, 0, scores=(-9.0, -9.0), body=body, model="", clock=clock, cost_usd=0.0)
     changes = [Join(niche, start.id) for niche in problem.settings.search.algorithm.founded_niches]

@@ -27,6 +27,7 @@ from tasks.history.atomic_files import append_lines
 from tasks.history.compact import compact
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, runs_in
+from tasks.history.local_backend import LocalBackend
 from tests.history.made import create, grow
 from tests.history.test_compact import all_rows
 from tests.history.writer import ROOT
@@ -52,7 +53,7 @@ def archive(files: RunFiles, tmp_path: Path) -> Path:
 
 
 def test_an_imported_run_equals_the_exported_one(files: RunFiles, archive: Path, tmp_path: Path):
-    there, is_new = unpack(archive, tmp_path / "there")
+    there, is_new = unpack(archive, LocalBackend(tmp_path / "there"))
     assert is_new
     assert describe(there) == describe(files)
     assert all_rows(tmp_path / "there") == all_rows(tmp_path / "here")
@@ -73,12 +74,12 @@ def test_the_archive_can_be_read_with_tar(archive: Path, tmp_path: Path):
 
 
 def test_importing_again_changes_nothing_and_other_content_is_refused(files: RunFiles, archive: Path, tmp_path: Path):
-    there, _ = unpack(archive, tmp_path / "there")
-    assert unpack(archive, tmp_path / "there") == (there, False)
+    there, _ = unpack(archive, LocalBackend(tmp_path / "there"))
+    assert unpack(archive, LocalBackend(tmp_path / "there")) == (there, False)
     grow(there, 1)
     before = describe(there)
     with pytest.raises(UsageError, match="already, with other content"):
-        unpack(archive, tmp_path / "there")
+        unpack(archive, LocalBackend(tmp_path / "there"))
     assert describe(there) == before
 
 
@@ -165,7 +166,7 @@ def test_a_manipulated_archive_is_refused_and_changes_nothing(what: str, archive
     rewrite(archive, MANIPULATIONS[what])
     outside = sorted(tmp_path.iterdir())
     with pytest.raises(HistoryError, match="not a complete archive of a run"):
-        unpack(archive, tmp_path / "there")
+        unpack(archive, LocalBackend(tmp_path / "there"))
     assert list((tmp_path / "there").iterdir()) == []
     assert sorted(tmp_path.iterdir()) == sorted([*outside, tmp_path / "there"])
 
@@ -180,10 +181,10 @@ def test_a_damaged_archive_is_refused(archive: Path, tmp_path: Path):
     for content in damaged:
         archive.write_bytes(content)
         try:
-            unpack(archive, tmp_path / "there")
+            unpack(archive, LocalBackend(tmp_path / "there"))
         except OvernightError:
             refused += 1
-            assert not runs_in(tmp_path / "there")
+            assert not runs_in(LocalBackend(tmp_path / "there"))
         else:
             assert all_rows(tmp_path / "there") == all_rows(tmp_path / "here"), "the damage did not affect the content"
             shutil.rmtree(tmp_path / "there")
@@ -193,7 +194,7 @@ def test_a_damaged_archive_is_refused(archive: Path, tmp_path: Path):
 def test_an_archive_of_a_later_version_is_refused(archive: Path, tmp_path: Path):
     rewrite(archive, lambda found: found.__setitem__(0, (found[0][0], with_later_version(found[0][1]))))
     with pytest.raises(HistoryError, match=r"schema version 99, this Overnight reads up to \d") as error:
-        unpack(archive, tmp_path / "there")
+        unpack(archive, LocalBackend(tmp_path / "there"))
     assert "newer Overnight" in error.value.remedy
 
 
@@ -203,7 +204,7 @@ def with_later_version(manifest: bytes) -> bytes:
 
 def test_unreadable_and_unwritable_paths_are_errors_with_a_remedy(files: RunFiles, tmp_path: Path):
     with pytest.raises(UsageError, match="cannot read"):
-        unpack(tmp_path / "nowhere.tar.zst", tmp_path / "there")
+        unpack(tmp_path / "nowhere.tar.zst", LocalBackend(tmp_path / "there"))
     with pytest.raises(EnvironmentFault, match="cannot write") as error:
         pack(files, tmp_path / "nowhere" / "run.tar.zst")
     assert "--write" in error.value.remedy
@@ -212,8 +213,9 @@ def test_unreadable_and_unwritable_paths_are_errors_with_a_remedy(files: RunFile
 def test_a_killed_import_leaves_the_whole_run_or_nothing(files: RunFiles, archive: Path, tmp_path: Path):
     """Kill imports at random moments, then import once more."""
     history, chance, whole = tmp_path / "there", random.Random(3), all_rows(tmp_path / "here")
-    script = "import sys; from pathlib import Path; from tasks.history.archive import unpack; print(flush=True)\n"
-    script += "unpack(Path(sys.argv[1]), Path(sys.argv[2]))"
+    script = "import sys; from pathlib import Path; from tasks.history.archive import unpack; "
+    script += "from tasks.history.local_backend import LocalBackend; print(flush=True)\n"
+    script += "unpack(Path(sys.argv[1]), LocalBackend(Path(sys.argv[2])))"
     for _ in range(6):
         process = subprocess.Popen(
             [sys.executable, "-c", script, archive, history], cwd=ROOT, stdout=subprocess.PIPE, env=os.environ
@@ -223,13 +225,13 @@ def test_a_killed_import_leaves_the_whole_run_or_nothing(files: RunFiles, archiv
         time.sleep(chance.uniform(0.0, 0.1))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        if runs_in(history):
+        if runs_in(LocalBackend(history)):
             assert all_rows(history) == whole
             shutil.rmtree(history / "runs")
-    unpack(archive, history)
+    unpack(archive, LocalBackend(history))
     assert all_rows(history) == whole
     assert [path.name for path in history.iterdir()] == ["runs"]
-    assert pq.read_table(files.run).equals(pq.read_table(runs_in(history)[0].run))
+    assert pq.read_table(files.run).equals(pq.read_table(runs_in(LocalBackend(history))[0].run))
     assert Database(history).rows("SELECT count(*) AS n FROM runs")[0]["n"] == 1
 
 
@@ -253,13 +255,13 @@ def replace_table(archive: Path, name: str, table: pa.Table) -> None:
 def test_a_small_table_that_becomes_large_is_refused(archive: Path, tmp_path: Path):
     replace_table(archive, "nights/0001.parquet", pa.table({"run_id": pa.array(["x"]).take(pa.array([0] * 10**6))}))
     with pytest.raises(HistoryError, match="declares 1000000 rows"):
-        unpack(archive, tmp_path / "there")
+        unpack(archive, LocalBackend(tmp_path / "there"))
     assert list((tmp_path / "there").iterdir()) == []
 
 
 @pytest.mark.parametrize("path", ["../Dockerfile", "/etc/passwd", "a/../../Dockerfile", "Dockerfile\n"])
 def test_a_file_of_a_problem_stays_in_its_folder_on_import_and_on_resume(path: str, archive: Path, tmp_path: Path):
-    there, _ = unpack(archive, tmp_path / "there")
+    there, _ = unpack(archive, LocalBackend(tmp_path / "there"))
     content = b"FROM scratch"
     row = pq.read_table(there.run)
     at = row.schema.get_field_index("files")
@@ -271,4 +273,4 @@ def test_a_file_of_a_problem_stays_in_its_folder_on_import_and_on_resume(path: s
         record.read_run(there)
     pack(there, archive)
     with pytest.raises(HistoryError, match="is not a path inside of a problem's folder"):
-        unpack(archive, tmp_path / "elsewhere")
+        unpack(archive, LocalBackend(tmp_path / "elsewhere"))

@@ -25,6 +25,7 @@ from tasks.history import record
 from tasks.history.atomic_files import read_file, write_file
 from tasks.history.compact import MIN_DURING_NIGHT, compact
 from tasks.history.database import Database
+from tasks.history.local_backend import LocalBackend
 from tasks.history.run_lock import run_lock
 from tests.history import compactor
 from tests.history.made import a_generation, a_judged, create, grow, portrait, rebuilt
@@ -128,7 +129,7 @@ def test_files_of_an_older_version_get_the_current_schema(tmp_path: Path):
     files = create(tmp_path, prompts=2)
     path = files.generation(0) / "programs.parquet"
     old = pq.read_table(path).drop_columns(["confirmed_score", "peak_mib"])
-    write_file(path, old.replace_schema_metadata({"overnight.schema_version": "0"}))
+    write_file(LocalBackend(tmp_path), path, old.replace_schema_metadata({"overnight.schema_version": "0"}))
     grow(files, 2)
     before = all_rows(tmp_path)
     compact(files, 1)
@@ -246,8 +247,8 @@ KILLED_AT_EXCHANGE = """
 import os, signal, sys
 from pathlib import Path
 from tasks.history import compact
-from tasks.history.files import RunFiles
 from tasks.history.run_lock import run_lock
+from tests.history.made import run_at
 
 exchange, when = compact._exchange, sys.argv[2]
 def exchange_and_die(*paths):
@@ -256,7 +257,7 @@ def exchange_and_die(*paths):
     os.kill(os.getpid(), signal.SIGKILL)
 
 compact._exchange = exchange_and_die
-files = RunFiles(Path(sys.argv[1]))
+files = run_at(Path(sys.argv[1]))
 with run_lock(files):
     compact.compact(files, 1)
 """

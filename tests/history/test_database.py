@@ -25,6 +25,7 @@ from schemas.views import MACROS, VIEWS
 from tasks.history import database as database_module
 from tasks.history import record
 from tasks.history.atomic_files import write_file
+from tasks.history.compact import compact
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
 from tests.history import writer
@@ -540,7 +541,7 @@ def test_an_answer_over_the_memory_limit_is_an_error(grown: RunFiles, monkeypatc
 def test_columns_that_older_files_lack_are_null(tmp_path: Path):
     files = create(tmp_path)
     path = files.generation(0) / "programs.parquet"
-    write_file(path, pq.read_table(path).drop_columns(["confirmed_score", "peak_mib"]))
+    write_file(files.backend, path, pq.read_table(path).drop_columns(["confirmed_score", "peak_mib"]))
     grow(files, 1)
     database = Database(tmp_path)
     (old,) = database.rows("FROM programs WHERE generation = 0")
@@ -575,6 +576,22 @@ def test_plain_tools_read_the_files_by_their_pattern(grown: RunFiles, database: 
     assert read.schema.names == tables.ALL[view].names
     with duckdb.connect() as plain:
         assert plain.sql(f"SELECT count(*) FROM '{history / pattern}'").fetchall() == [(read.num_rows,)]
+
+
+def test_a_history_can_be_opened_while_a_compaction_removes_the_files_of_its_generations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    files = create(tmp_path, islands=2, prompts=3)
+    grow(files, 4)
+    package_files = database_module.package_files
+
+    def compact_meanwhile(package: str) -> object:
+        compact(files, 1)
+        return package_files(package)
+
+    monkeypatch.setattr(database_module, "package_files", compact_meanwhile)
+    assert len(Database(tmp_path).rows("FROM programs")) == 1 + 3 * 4
+    assert len(files.blocks()) == 1
 
 
 def test_a_reader_never_sees_half_of_a_generation(tmp_path: Path):

@@ -24,6 +24,7 @@ from tasks.history import files as history_files
 from tasks.history.atomic_files import read_file, write_file, write_folder
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of, find_run, runs_in
+from tasks.history.local_backend import LocalBackend
 from tasks.history.run_lock import run_lock
 from tests.history import writer
 from tests.history.made import create, grow, portrait, rebuilt
@@ -43,7 +44,7 @@ PATTERNS = (
 def visible_files(history: Path) -> set[str]:
     """Return the files that the patterns of tasks/history/README.md match."""
     found = {str(path.relative_to(history)) for pattern in PATTERNS for path in history.glob(pattern)}
-    return found | {str(run.directory.relative_to(history)) for run in runs_in(history)}
+    return found | {str(run.directory.relative_to(history)) for run in runs_in(LocalBackend(history))}
 
 
 def hidden_files(files: RunFiles) -> list[Path]:
@@ -77,27 +78,27 @@ def assert_readable(history: Path) -> None:
 
 
 def test_a_folder_appears_with_all_its_files_and_leaves_no_unfinished_ones(tmp_path: Path):
-    files = files_of(tmp_path, "r")
-    write_folder(files.generation(1), {"programs": row(), "population": row(size=3)})
+    files = files_of(LocalBackend(tmp_path), "r")
+    write_folder(files.backend, files.generation(1), {"programs": row(), "population": row(size=3)})
     assert read_file(files.generation(1) / "population.parquet").num_rows == 3
     assert [path for path in hidden_files(files) if path.name != ".writing"] == []
     assert files.committed() == [1]
 
 
 def test_a_generation_is_committed_once(tmp_path: Path):
-    files = files_of(tmp_path, "r")
-    write_folder(files.generation(1), {"programs": row("first")})
+    files = files_of(LocalBackend(tmp_path), "r")
+    write_folder(files.backend, files.generation(1), {"programs": row("first")})
     with pytest.raises(HistoryError, match="committed already"):
-        write_folder(files.generation(1), {"programs": row("second")})
+        write_folder(files.backend, files.generation(1), {"programs": row("second")})
     assert read_file(files.generation(1) / "programs.parquet").to_pylist()[0]["run_id"] == "first"
-    write_folder(files.generation(2), {"programs": row()})
+    write_folder(files.backend, files.generation(2), {"programs": row()})
     assert files.committed() == [1, 2]
 
 
 def test_a_file_is_replaced_atomically(tmp_path: Path):
-    files = files_of(tmp_path, "r")
+    files = files_of(LocalBackend(tmp_path), "r")
     for size in (1, 2):
-        write_file(files.night(1), row(size=size))
+        write_file(files.backend, files.night(1), row(size=size))
         assert read_file(files.night(1)).num_rows == size
     assert files.nights() == [files.night(1)]
 
@@ -185,7 +186,7 @@ def test_a_run_is_visible_only_once_it_has_its_start_program(
         stop_at(step, broken, Killed, after=False)
         with contextlib.suppress(Killed):
             create(tmp_path)
-    for files in runs_in(tmp_path):
+    for files in runs_in(LocalBackend(tmp_path)):
         assert record.read_run(files).run_id == files.run_id
         assert assert_whole(files) == 0
 
@@ -214,7 +215,7 @@ def test_a_real_full_disk_loses_no_committed_generation(small_disk: Path):
 
 
 def test_a_lock_that_cannot_be_opened_is_an_environment_fault(tmp_path: Path):
-    files = files_of(tmp_path, "r")
+    files = files_of(LocalBackend(tmp_path), "r")
     (files.directory / "lock").mkdir(parents=True)
     with pytest.raises(EnvironmentFault, match="lock"), run_lock(files):
         pass
@@ -309,10 +310,12 @@ def test_unfinished_files_match_no_pattern_of_readers(tmp_path: Path, monkeypatc
         watched.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(Killed))
         watched.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(Killed))
         for write in (
-            lambda: write_folder(files.generation(1), {"generation": row(), "programs": row(), "population": row()}),
-            lambda: write_file(files.night(1), row()),
-            lambda: write_file(files.attempt(1, 1), row()),
-            lambda: write_file(files.run, row()),
+            lambda: write_folder(
+                files.backend, files.generation(1), {"generation": row(), "programs": row(), "population": row()}
+            ),
+            lambda: write_file(files.backend, files.night(1), row()),
+            lambda: write_file(files.backend, files.attempt(1, 1), row()),
+            lambda: write_file(files.backend, files.run, row()),
         ):
             with pytest.raises(Killed):
                 write()
@@ -326,8 +329,8 @@ def test_unfinished_files_match_no_pattern_of_readers(tmp_path: Path, monkeypatc
 @pytest.fixture
 def three_runs(tmp_path: Path) -> Path:
     for age, name in enumerate(("20260103-0000-toy-aaaa", "20260102-0000-toy-bbbb", "20260102-0000-toy-cccc")):
-        write_file(files_of(tmp_path, name).run, row(name))
-        os.utime(files_of(tmp_path, name).run, (1e9 - age, 1e9 - age))
+        write_file(LocalBackend(tmp_path), files_of(LocalBackend(tmp_path), name).run, row(name))
+        os.utime(files_of(LocalBackend(tmp_path), name).run, (1e9 - age, 1e9 - age))
     return tmp_path
 
 
@@ -341,34 +344,34 @@ def three_runs(tmp_path: Path) -> Path:
     ],
 )
 def test_a_run_is_found_by_its_id_a_prefix_or_last(three_runs: Path, name: str, found: str):
-    assert find_run(three_runs, name).run_id == found
+    assert find_run(LocalBackend(three_runs), name).run_id == found
 
 
 def test_a_name_that_fits_several_runs_names_them(three_runs: Path):
     with pytest.raises(UsageError, match="fits 2 runs: 20260102-0000-toy-bbbb, 20260102-0000-toy-cccc") as caught:
-        find_run(three_runs, "20260102")
+        find_run(LocalBackend(three_runs), "20260102")
     assert "longer prefix" in caught.value.remedy
 
 
 def test_an_id_that_is_a_prefix_of_another_is_found(three_runs: Path):
-    write_file(files_of(three_runs, "20260103-0000-toy-aaaa-again").run, row())
-    assert find_run(three_runs, "20260103-0000-toy-aaaa").run_id == "20260103-0000-toy-aaaa"
+    write_file(LocalBackend(three_runs), files_of(LocalBackend(three_runs), "20260103-0000-toy-aaaa-again").run, row())
+    assert find_run(LocalBackend(three_runs), "20260103-0000-toy-aaaa").run_id == "20260103-0000-toy-aaaa"
 
 
 def test_an_unknown_run_and_an_empty_history_are_errors_with_a_remedy(three_runs: Path):
     with pytest.raises(UsageError, match="no run 'nothing'") as caught:
-        find_run(three_runs, "nothing")
+        find_run(LocalBackend(three_runs), "nothing")
     assert "overnight runs" in caught.value.remedy
     for empty in (three_runs / "nowhere", three_runs / "runs"):
         with pytest.raises(UsageError, match="no run in") as caught:
-            find_run(empty, "last")
+            find_run(LocalBackend(empty), "last")
         assert "overnight run " in caught.value.remedy
 
 
 def test_runs_are_listed_by_id_without_folders_that_have_no_row(three_runs: Path):
     (three_runs / "runs" / "20250101-half-made").mkdir()
     (three_runs / "runs" / "a-note.txt").touch()
-    assert [run.run_id[-4:] for run in runs_in(three_runs)] == ["bbbb", "cccc", "aaaa"]
+    assert [run.run_id[-4:] for run in runs_in(LocalBackend(three_runs))] == ["bbbb", "cccc", "aaaa"]
 
 
 # Damage
@@ -432,16 +435,16 @@ def test_a_damaged_footer_is_a_history_error(tmp_path: Path):
 
 @pytest.mark.parametrize("version", [str(tables.SCHEMA_VERSION + 1), "99"])
 def test_a_file_of_a_later_version_is_refused(tmp_path: Path, version: str):
-    path = files_of(tmp_path, "r").run
-    write_file(path, row().replace_schema_metadata({"overnight.schema_version": version}))
+    path = files_of(LocalBackend(tmp_path), "r").run
+    write_file(LocalBackend(tmp_path), path, row().replace_schema_metadata({"overnight.schema_version": version}))
     with pytest.raises(HistoryError, match=f"schema version {version}") as caught:
         read_file(path)
     assert "newer Overnight" in caught.value.remedy
 
 
 def test_a_version_that_is_not_a_number_is_an_error(tmp_path: Path):
-    path = files_of(tmp_path, "r").run
-    write_file(path, row().replace_schema_metadata({"overnight.schema_version": "new"}))
+    path = files_of(LocalBackend(tmp_path), "r").run
+    write_file(LocalBackend(tmp_path), path, row().replace_schema_metadata({"overnight.schema_version": "new"}))
     with pytest.raises(HistoryError, match="damaged"):
         read_file(path)
 

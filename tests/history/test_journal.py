@@ -20,6 +20,7 @@ from schemas.program import Completion
 from tasks.history import atomic_files
 from tasks.history import journal as history_journal
 from tasks.history.journal import Journal
+from tasks.history.local_backend import LocalBackend
 from tests.history.made import NOW
 
 text = st.text() | st.sampled_from(("", "\n", "\r\n\0\x1b[2J", '{"a": "\n"}', "\u2028\x85\ufeff", "é😀"))
@@ -49,6 +50,10 @@ def keyed(made: list[Completion]) -> dict[tuple[int, int, str], Completion]:
     return {(completion.prompt, completion.sample, completion.prompt_hash): completion for completion in made}
 
 
+def journal_at(path: Path) -> Journal:
+    return Journal(path, LocalBackend(path.parents[3]))
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "runs" / "r" / "paid" / "000001.jsonl"
@@ -58,12 +63,12 @@ def path(tmp_path: Path) -> Path:
 @given(st.lists(st.lists(completions, max_size=3), max_size=4))
 def test_any_completion_is_read_back_unchanged(path: Path, batches: list[list[Completion]]):
     path.unlink(missing_ok=True)
-    journal = Journal(path)
+    journal = journal_at(path)
     for batch in batches:
         journal.record(batch)
     made = keyed([completion for batch in batches for completion in batch])
     assert journal.known() == made
-    assert Journal(path).known() == made
+    assert journal_at(path).known() == made
 
 
 @anywhere
@@ -72,19 +77,19 @@ def test_a_truncated_line_is_dropped_and_the_next_one_is_readable(
     path: Path, made: list[Completion], data: st.DataObject
 ):
     path.unlink(missing_ok=True)
-    Journal(path).record(made)
+    journal_at(path).record(made)
     whole = path.read_bytes()
     size = data.draw(st.integers(0, len(whole)))
     path.write_bytes(whole[:size])
     kept = made[: whole[:size].count(b"\n")]
-    journal = Journal(path)
+    journal = journal_at(path)
     assert journal.known() == keyed(kept)
     journal.record([ONE])
-    assert journal.known() == Journal(path).known() == keyed([*kept, ONE])
+    assert journal.known() == journal_at(path).known() == keyed([*kept, ONE])
 
 
 def test_completions_are_keyed_by_the_hash_of_their_prompt(path: Path):
-    journal = Journal(path)
+    journal = journal_at(path)
     journal.record([ONE, replace(ONE, prompt_hash="other", text="return 2")])
     assert {key[2]: completion.text for key, completion in journal.known().items()} == {
         "hash": ONE.text,
@@ -93,7 +98,7 @@ def test_completions_are_keyed_by_the_hash_of_their_prompt(path: Path):
 
 
 def test_a_missing_journal_is_empty_and_is_not_created(path: Path):
-    journal = Journal(path)
+    journal = journal_at(path)
     assert journal.known() == {}
     assert not path.exists()
     journal.discard()
@@ -103,7 +108,7 @@ def test_a_missing_journal_is_empty_and_is_not_created(path: Path):
 
 
 def test_threads_write_one_at_a_time(path: Path, monkeypatch: pytest.MonkeyPatch):
-    journal = Journal(path)
+    journal = journal_at(path)
     writing = threading.Lock()
     together = []
 
@@ -125,22 +130,22 @@ def test_threads_write_one_at_a_time(path: Path, monkeypatch: pytest.MonkeyPatch
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(Journal(path).known()) == 40
+    assert len(journal_at(path).known()) == 40
     assert not any(together), "else a failed append would truncate another thread's lines"
 
 
 def test_completions_are_synced_to_disk(path: Path, monkeypatch: pytest.MonkeyPatch):
-    Journal(path).record([ONE])
+    journal_at(path).record([ONE])
     synced = []
     original = os.fsync
     monkeypatch.setattr(os, "fsync", lambda descriptor: (original(descriptor), synced.append(path.read_bytes())))
-    Journal(path).record([replace(ONE, sample=1)])
+    journal_at(path).record([replace(ONE, sample=1)])
     assert synced == [path.read_bytes()]
     assert synced[0].count(b"\n") == 2
 
 
 def test_a_full_disk_leaves_no_partial_line(path: Path, monkeypatch: pytest.MonkeyPatch):
-    journal = Journal(path)
+    journal = journal_at(path)
     journal.record([ONE])
     with monkeypatch.context() as full:
 
@@ -157,11 +162,11 @@ def test_a_full_disk_leaves_no_partial_line(path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_error_names_a_damaged_line_and_has_a_remedy(path: Path):
-    Journal(path).record([ONE, replace(ONE, sample=1)])
+    journal_at(path).record([ONE, replace(ONE, sample=1)])
     lines = path.read_bytes().splitlines()
     path.write_bytes(lines[0] + b'\n{"prompt": 1\n' + lines[1] + b"\n")
     with pytest.raises(HistoryError, match=r"000001\.jsonl:2 is damaged") as caught:
-        Journal(path).known()
+        journal_at(path).known()
     assert "remove the line" in caught.value.remedy
 
 
@@ -174,7 +179,7 @@ def test_the_names_of_a_new_file_and_its_folders_are_synced_to_disk(path: Path, 
         fsync(descriptor)
 
     monkeypatch.setattr(atomic_files.os, "fsync", noted)
-    journal = Journal(path)
+    journal = journal_at(path)
     journal.record([ONE])
     assert {path, path.parent, *path.parents[1:3]} <= set(synced)
     synced.clear()

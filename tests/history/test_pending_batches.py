@@ -10,13 +10,14 @@ import pytest
 
 from schemas.errors import HistoryError
 from schemas.pending_batch import PendingBatch
+from tasks.history.local_backend import LocalBackend
 from tasks.history.pending_batches import PendingBatches
 
 SLIP = PendingBatch("20260101-a", "openai/x", datetime(2026, 1, 1, tzinfo=UTC), usd=0.5, tokens=100)
 
 
 def test_a_batch_is_on_disk_from_before_it_is_submitted_until_it_is_dropped(tmp_path: Path):
-    pending_batches = PendingBatches(tmp_path / "paid")
+    pending_batches = PendingBatches(tmp_path / "paid", LocalBackend(tmp_path))
     assert pending_batches.all() == []
     pending_batches.keep(SLIP)
     assert pending_batches.all() == [SLIP]
@@ -28,7 +29,7 @@ def test_a_batch_is_on_disk_from_before_it_is_submitted_until_it_is_dropped(tmp_
 
 
 def test_a_line_that_a_crash_cut_short_is_ignored(tmp_path: Path):
-    pending_batches = PendingBatches(tmp_path)
+    pending_batches = PendingBatches(tmp_path, LocalBackend(tmp_path))
     pending_batches.keep(SLIP)
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes() + b'{"key": "2026')
@@ -40,4 +41,4 @@ def test_a_line_that_a_crash_cut_short_is_ignored(tmp_path: Path):
 def test_the_error_names_a_damaged_file(tmp_path: Path):
     (tmp_path / "x.slip").write_bytes(b"no\n")
     with pytest.raises(HistoryError, match=r"x\.slip is damaged"):
-        PendingBatches(tmp_path).all()
+        PendingBatches(tmp_path, LocalBackend(tmp_path)).all()

@@ -11,10 +11,12 @@ import pytest
 
 from flows.cli.report import write_page
 from flows.cli.sql_shell import _line_editing
+from schemas.history_backend import HistoryBackend
 from tasks.history.archive import pack, unpack
 from tasks.history.atomic_files import append_lines
+from tasks.history.backends import open_history
 from tasks.history.compact import compact
-from tasks.history.remote.mirror import local_copy
+from tasks.history.local_backend import LocalBackend
 from tasks.history.run_lock import run_lock
 from tests.history.made import create, grow
 
@@ -35,7 +37,7 @@ def modes(root: Path) -> set[tuple[bool, str]]:
 PRIVATE = {(True, "0o700"), (False, "0o600")}
 
 
-def fill(history: Path) -> None:
+def fill(history: Path | HistoryBackend) -> None:
     files = create(history, islands=3, prompts=4)
     with run_lock(files):
         grow(files, 6)
@@ -55,7 +57,7 @@ def test_a_new_history_is_private(place: str, tmp_path: Path):
 
 def test_an_imported_run_and_its_archive_are_private(tmp_path: Path):
     pack(create(tmp_path / "here", islands=3, prompts=4), tmp_path / "run.tar.zst")
-    unpack(tmp_path / "run.tar.zst", tmp_path / "there")
+    unpack(tmp_path / "run.tar.zst", LocalBackend(tmp_path / "there"))
     assert modes(tmp_path / "there") == PRIVATE
     assert modes(tmp_path / "run.tar.zst") == {(False, "0o600")}
 
@@ -66,15 +68,15 @@ def test_a_history_shared_with_a_group_stays_shared(tmp_path: Path):
     history.chmod(0o750)
     fill(history)
     pack(create(tmp_path / "here", "20260102-2200-toy-bbbb", islands=3, prompts=4), tmp_path / "run.tar.zst")
-    unpack(tmp_path / "run.tar.zst", history)
+    unpack(tmp_path / "run.tar.zst", LocalBackend(history))
     assert modes(history) == {(True, "0o750"), (False, "0o640")}
 
 
 def test_the_copy_of_a_history_on_object_storage_is_private(bucket: str, tmp_path: Path):
-    root = local_copy(bucket)
-    assert modes(root) == PRIVATE
-    fill(root)
-    assert modes(root) == PRIVATE
+    history = open_history(bucket)
+    assert modes(history.root) == PRIVATE
+    fill(history)
+    assert modes(history.root) == PRIVATE
 
 
 def test_reports_and_the_shell_history_are_private(tmp_path: Path):

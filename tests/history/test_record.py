@@ -21,6 +21,7 @@ from tasks.history.atomic_files import read_file, write_file
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of
 from tasks.history.journal import Journal
+from tasks.history.local_backend import LocalBackend
 from tasks.history.recorded_rows import read_seconds_since_reset
 from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create, grow, portrait, rebuilt
 
@@ -39,7 +40,7 @@ def parquets(files: RunFiles) -> dict[str, Path]:
 def test_a_run_is_read_back_unchanged(tmp_path: Path):
     problem = a_problem(islands=4, mode="paper", reset_generations=None, reset_hours=1.5)
     run = a_run("r", problem, seed=2**62)
-    files = files_of(tmp_path, "r")
+    files = files_of(LocalBackend(tmp_path), "r")
     start = a_judged("r", 0, 0, scores=(0.0, 0.0))
     record.create(files, run, a_generation(0, [start], start.program()))
     again = record.read_run(files)
@@ -170,9 +171,9 @@ def test_a_generation_is_committed_once_and_the_first_one_stays(tmp_path: Path):
 def test_the_journal_is_removed_when_its_generation_is_committed_and_not_before(tmp_path: Path):
     files = create(tmp_path)
     judged = a_judged(files.run_id, 1, 0, scores=(1.0, 1.0))
-    Journal(files.journal(1)).record([judged.candidate.completion])
+    Journal(files.journal(1), files.backend).record([judged.candidate.completion])
     record.record_failure(files, a_generation(1, [], judged.program(), error="the disk is full"))
-    assert len(Journal(files.journal(1)).known()) == 1
+    assert len(Journal(files.journal(1), files.backend).known()) == 1
     record.commit(files, a_generation(1, [judged], judged.program()))
     assert not files.journal(1).exists()
 
@@ -286,7 +287,7 @@ def test_skipped_scores_are_null_and_the_program_has_no_score(tmp_path: Path):
 
 def a_run_with_files(history: Path) -> tuple[RunRecord, RunFiles]:
     problem = replace(a_problem(), files=(File("a.bin", bytes(range(256))), File("lib/b.py", b"x = 1\r\n")))
-    run, files = a_run("r", problem), files_of(history, "r")
+    run, files = a_run("r", problem), files_of(LocalBackend(history), "r")
     start = a_judged("r", 0, 0, scores=(0.0, 0.0))
     record.create(files, run, a_generation(0, [start], start.program()))
     return run, files
@@ -303,7 +304,7 @@ def test_a_run_has_the_problem_s_own_files(tmp_path: Path):
 def test_a_changed_problem_file_in_the_history_is_an_error(tmp_path: Path):
     _, files = a_run_with_files(tmp_path)
     rows = [{"path": "a.bin", "content": b"other"}, {"path": "lib/b.py", "content": b"x = 1\r\n"}]
-    write_file(files.problem_files, pa.Table.from_pylist(rows, tables.FILES))
+    write_file(files.backend, files.problem_files, pa.Table.from_pylist(rows, tables.FILES))
     with pytest.raises(HistoryError, match="does not hold the files"):
         record.read_run(files)
     files.problem_files.unlink()

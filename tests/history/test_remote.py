@@ -23,30 +23,31 @@ from tasks.history.compact import compact
 from tasks.history.database import Database
 from tasks.history.files import files_of, runs_in
 from tasks.history.journal import Journal
+from tasks.history.local_backend import LocalBackend
 from tasks.history.pending_batches import PendingBatches
 from tasks.history.remote import lease
-from tasks.history.remote.mirror import current_hold, local_copy, mirror_of
+from tasks.history.remote.backend import MirroredBackend, open_backend
 from tasks.history.remote.object_store import ObjectStore
-from tasks.history.remote.sync import catch_up, is_unsure, refresh
 from tasks.history.run_lock import run_lock
+from tests.accidents import wait_until
 from tests.history import compactor, writer
-from tests.history.made import NOW, create, grow, portrait, rebuilt
+from tests.history.made import NOW, create, grow, portrait, rebuilt, run_at
 from tests.history.writer import ROOT
 from tests.objects import ObjectServer
 
 
 @pytest.fixture
-def here(bucket: str) -> Path:
+def here(bucket: str) -> MirroredBackend:
     """Provide a copy on this machine."""
-    return local_copy(bucket)
+    return open_backend(bucket)
 
 
 @pytest.fixture
-def elsewhere(bucket: str, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def elsewhere(bucket: str, here: MirroredBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MirroredBackend:
     """Provide a copy of the same history on another machine."""
     monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "other"))
-    copy = local_copy(bucket)
-    assert copy != here
+    copy = open_backend(bucket)
+    assert copy.root != here.root
     return copy
 
 
@@ -54,18 +55,18 @@ def rows(history: Path) -> list[dict[str, object]]:
     return Database(history).rows("FROM programs ORDER BY run_id, generation, index")
 
 
-def test_another_machine_sees_what_this_one_committed(here: Path, elsewhere: Path):
+def test_another_machine_sees_what_this_one_committed(here: MirroredBackend, elsewhere: MirroredBackend):
     files = create(here, islands=2, prompts=3)
     with run_lock(files):
         grow(files, 3)
-    refresh(elsewhere)
-    assert rows(elsewhere) == rows(here) != []
+    elsewhere.refresh()
+    assert rows(elsewhere.root) == rows(here.root) != []
     assert portrait(rebuilt(files_of(elsewhere, files.run_id))) == portrait(rebuilt(files))
 
 
-def test_two_machines_cannot_hold_one_run(here: Path, elsewhere: Path):
+def test_two_machines_cannot_hold_one_run(here: MirroredBackend, elsewhere: MirroredBackend):
     files = create(here)
-    refresh(elsewhere)
+    elsewhere.refresh()
     other = files_of(elsewhere, files.run_id)
     with run_lock(files), pytest.raises(RunIsBusy, match="last sign of life"), run_lock(other):
         pass
@@ -76,91 +77,100 @@ def test_two_machines_cannot_hold_one_run(here: Path, elsewhere: Path):
 
 
 def test_a_cache_copied_to_another_machine_is_another_contender(
-    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    here: MirroredBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     files = create(here)
-    twin = tmp_path / "twin" / here.name
-    shutil.copytree(here, twin)
+    twin = tmp_path / "twin" / here.root.name
+    shutil.copytree(here.root, twin)
     monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "twin"))
     with run_lock(files):
         monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
-        with pytest.raises(RunIsBusy), run_lock(files_of(twin, files.run_id)):
+        with pytest.raises(RunIsBusy), run_lock(run_at(twin / "runs" / files.run_id)):
             pass
 
 
-def test_a_generation_without_its_last_file_is_not_visible(here: Path, elsewhere: Path, objects: ObjectServer):
+def test_a_generation_without_its_last_file_is_not_visible(here: MirroredBackend, elsewhere: MirroredBackend):
     files = create(here)
     with run_lock(files):
         grow(files, 2)
-    mirror = mirror_of(here)
-    assert mirror is not None
+    mirror = here.mirror
     mirror.store.delete([f"{mirror.key(files.generation(2))}/generation.parquet"])
-    refresh(elsewhere)
+    elsewhere.refresh()
     assert files_of(elsewhere, files.run_id).committed() == [0, 1]
 
 
-def test_readers_anywhere_see_each_row_once_while_a_run_is_compacted(here: Path, elsewhere: Path):
+def test_readers_anywhere_see_each_row_once_while_a_run_is_compacted(here: MirroredBackend, elsewhere: MirroredBackend):
     files = create(here, islands=2, prompts=3)
     with run_lock(files):
         grow(files, 5)
-        before = rows(here)
-        refresh(elsewhere)
+        before = rows(here.root)
+        elsewhere.refresh()
         compact(files, 1)
         grow(files, 2)
     assert len(files.blocks()) == 3
-    refresh(elsewhere)
+    elsewhere.refresh()
     assert [block.folder.name for block in files_of(elsewhere, files.run_id).blocks()] == [
         block.folder.name for block in files.blocks()
     ]
-    assert rows(elsewhere) == rows(here)
-    assert rows(here)[: len(before)] == before
+    assert rows(elsewhere.root) == rows(here.root)
+    assert rows(here.root)[: len(before)] == before
 
 
-def test_no_unused_object_is_left_on_the_store(here: Path, objects: ObjectServer):
+def test_no_unused_object_is_left_on_the_store(here: MirroredBackend, objects: ObjectServer):
     files = create(here)
     with run_lock(files):
         grow(files, 5)
         compact(files, 1)
-    mirror = mirror_of(here)
-    assert mirror is not None
+    mirror = here.mirror
     block = "generations/000000-000005"
     names = {key.split("/", 2)[2] for key in mirror.store.list("runs")}
     assert names == {"run.parquet", *(f"{block}/{part}.parquet" for part in ("generation", "population", "programs"))}
 
 
-def test_a_run_that_is_removed_from_the_store_is_removed_here(here: Path, elsewhere: Path):
+def test_a_run_that_is_removed_from_the_store_is_removed_here(here: MirroredBackend, elsewhere: MirroredBackend):
     first, second = create(here, "one"), create(here, "other")
-    refresh(elsewhere)
-    mirror = mirror_of(elsewhere)
-    assert mirror is not None
+    elsewhere.refresh()
+    mirror = elsewhere.mirror
     mirror.store.delete(mirror.store.list(f"runs/{first.run_id}"))
-    refresh(elsewhere)
+    elsewhere.refresh()
     assert [files.run_id for files in runs_in(elsewhere)] == [second.run_id]
+
+
+def test_a_run_that_a_night_on_this_machine_holds_stays_here_although_it_is_removed_from_the_store(
+    here: MirroredBackend,
+):
+    files = create(here)
+    with run_lock(files):
+        here.mirror.store.delete(here.mirror.store.list("runs"))
+        open_backend(here.location).refresh()
+        assert [run.run_id for run in runs_in(here)] == [files.run_id]
+    here.refresh()
+    assert runs_in(here) == []
 
 
 def test_a_missing_bucket_is_not_an_empty_history(objects: ObjectServer):
     with pytest.raises(EnvironmentFault, match="no bucket 'nowhere'"):
-        refresh(local_copy(objects.url("nowhere")))
+        open_backend(objects.url("nowhere")).refresh()
 
 
 def test_a_url_without_a_bucket_is_an_error(objects: ObjectServer):
     with pytest.raises(UsageError, match="s3:// names no bucket"):
-        local_copy("s3://")
+        open_backend("s3://")
 
 
 @set_initial_no_auth_action_count(0)
 def test_an_unknown_key_is_an_error(bucket: str):
     with pytest.raises(EnvironmentFault, match="refuses") as caught:
-        refresh(local_copy(f"{bucket}&region=x"))
+        open_backend(f"{bucket}&region=x").refresh()
     assert not isinstance(caught.value, StoreUnavailable)
     assert "AWS_SECRET_ACCESS_KEY" in caught.value.remedy
 
 
-def test_a_run_on_the_store_is_read_back_unchanged(here: Path, elsewhere: Path):
+def test_a_run_on_the_store_is_read_back_unchanged(here: MirroredBackend, elsewhere: MirroredBackend):
     files = create(here)
     with run_lock(files):
         grow(files, 3)
-    refresh(elsewhere)
+    elsewhere.refresh()
     assert record.read_run_history(files_of(elsewhere, files.run_id)) == record.read_run_history(files)
 
 
@@ -170,10 +180,9 @@ def test_a_run_on_the_store_is_read_back_unchanged(here: Path, elsewhere: Path):
 KILLED_AFTER_PUT = """
 import os, signal, sys
 from pathlib import Path
-from tasks.history.files import RunFiles
 from tasks.history.run_lock import run_lock
 from tasks.history.remote.object_store import ObjectStore
-from tests.history.made import grow
+from tests.history.made import grow, run_at
 
 put, after = ObjectStore._put, int(sys.argv[2])
 counted = []
@@ -184,7 +193,7 @@ def put_and_die(store, key, content):
         if len(counted) == after:
             os.kill(os.getpid(), signal.SIGKILL)
 ObjectStore._put = put_and_die
-files = RunFiles(Path(sys.argv[1]))
+files = run_at(Path(sys.argv[1]))
 with run_lock(files):
     grow(files, 3)
 """
@@ -192,7 +201,7 @@ with run_lock(files):
 
 @pytest.mark.parametrize(("after", "there"), [(1, 0), (2, 0), (3, 1), (5, 1)])
 def test_a_kill_at_any_moment_leaves_a_whole_generation_or_none_on_every_machine(
-    here: Path, elsewhere: Path, after: int, there: int
+    here: MirroredBackend, elsewhere: MirroredBackend, after: int, there: int
 ):
     files = create(here, islands=2, prompts=3)
     died = subprocess.run(
@@ -202,41 +211,40 @@ def test_a_kill_at_any_moment_leaves_a_whole_generation_or_none_on_every_machine
         check=False,
     )
     assert died.returncode == -signal.SIGKILL
-    refresh(elsewhere)
+    elsewhere.refresh()
     assert files_of(elsewhere, files.run_id).committed() == list(range(there + 1))
     with run_lock(files):
         assert files.committed() == list(range(there + 1)), "a process of the same copy takes the claim over at once"
         grow(files, 2)
-    refresh(elsewhere)
-    assert rows(elsewhere) == rows(here)
-    assert len(rows(here)) == 1 + 3 * (there + 2)
+    elsewhere.refresh()
+    assert rows(elsewhere.root) == rows(here.root)
+    assert len(rows(here.root)) == 1 + 3 * (there + 2)
 
 
-def test_a_run_continues_on_another_machine_after_a_kill(here: Path, elsewhere: Path):
+def test_a_run_continues_on_another_machine_after_a_kill(here: MirroredBackend, elsewhere: MirroredBackend):
     files = create(here, islands=2, prompts=3)
     last = 0
-    for moment in (0.3, 0.8):
+    for generations in (2, 3):
         process = writer.start(files, 10_000)
-        time.sleep(moment)
+        wait_until(lambda: len(files.committed()) >= last + generations)  # noqa: B023
         process.kill()
         process.wait()
         expire_claims(here)
-        refresh(elsewhere)
+        elsewhere.refresh()
         other = files_of(elsewhere, files.run_id)
         assert other.committed() == list(range(len(other.committed())))
         assert len(other.committed()) > last
         with run_lock(other):
             grow(other, 1)
         last = len(other.committed())
-    refresh(here)
-    assert rows(here) == rows(elsewhere)
-    assert len(rows(here)) == 1 + 3 * (last - 1)
+    here.refresh()
+    assert rows(here.root) == rows(elsewhere.root)
+    assert len(rows(here.root)) == 1 + 3 * (last - 1)
 
 
-def expire_claims(history: Path) -> None:
+def expire_claims(history: MirroredBackend) -> None:
     """Remove all claims, as contenders do once they have expired."""
-    mirror = mirror_of(history)
-    assert mirror is not None
+    mirror = history.mirror
     mirror.store.delete(key for key in mirror.store.list("runs") if "/lock/" in key)
 
 
@@ -247,69 +255,73 @@ def a_completion(sample: int) -> Completion:
     return Completion(0, sample, "hash", "text", "test/model", 10, 10, 0.5, 0.1, "stop", NOW)
 
 
-def test_uncommitted_completions_are_known_on_another_machine(here: Path, elsewhere: Path):
+def test_uncommitted_completions_are_known_on_another_machine(here: MirroredBackend, elsewhere: MirroredBackend):
     files = create(here)
     with run_lock(files):
-        journal = Journal(files.journal(1))
+        journal = Journal(files.journal(1), files.backend)
         for sample in range(3):
             journal.record([a_completion(sample)])
         expire_claims(here)
-        refresh(elsewhere)
+        elsewhere.refresh()
         other = files_of(elsewhere, files.run_id)
         with run_lock(other):
-            known = Journal(other.journal(1)).known()
+            known = Journal(other.journal(1), other.backend).known()
             assert sorted(sample for _, sample, _ in known) == [0, 1, 2]
             assert record.read_spent_usd(other) == 1.5
 
 
 def test_completions_that_arrive_during_an_outage_are_stored_locally_and_sent_later(
-    here: Path, elsewhere: Path, objects: ObjectServer
+    here: MirroredBackend, elsewhere: MirroredBackend, objects: ObjectServer
 ):
     files = create(here)
     with run_lock(files):
-        journal = Journal(files.journal(1))
+        journal = Journal(files.journal(1), files.backend)
         journal.record([a_completion(0)])
         with objects.down(), pytest.raises(StoreUnavailable):
             journal.record([a_completion(1)])
         assert len(journal.known()) == 2
-        catch_up(files)
+        files.catch_up()
         expire_claims(here)
         other = files_of(elsewhere, files.run_id)
         with run_lock(other):
-            assert len(Journal(other.journal(1)).known()) == 2
+            assert len(Journal(other.journal(1), other.backend).known()) == 2
 
 
-def test_completions_that_a_killed_process_could_not_send_are_sent_by_the_next(here: Path, elsewhere: Path):
+def test_completions_that_a_killed_process_could_not_send_are_sent_by_the_next(
+    here: MirroredBackend, elsewhere: MirroredBackend
+):
     files = create(here)
     with run_lock(files):
-        Journal(files.journal(1)).record([a_completion(0)])
-    Journal(files.journal(1)).add_lines([orjson.dumps(a_completion(1))])
+        Journal(files.journal(1), files.backend).record([a_completion(0)])
+    Journal(files.journal(1), files.backend).add_lines([orjson.dumps(a_completion(1))])
     with run_lock(files):
         pass
     with run_lock(files_of(elsewhere, files.run_id)):
-        assert len(Journal(files_of(elsewhere, files.run_id).journal(1)).known()) == 2
+        assert len(Journal(files_of(elsewhere, files.run_id).journal(1), elsewhere).known()) == 2
 
 
-def test_a_batch_is_pending_on_every_machine_until_its_results_are_recorded(here: Path, elsewhere: Path):
+def test_a_batch_is_pending_on_every_machine_until_its_results_are_recorded(
+    here: MirroredBackend, elsewhere: MirroredBackend
+):
     files = create(here)
     other = files_of(elsewhere, files.run_id)
     pending_batch = PendingBatch("20260101-a", "openai/x", NOW, usd=0.5, tokens=100)
     sent = replace(pending_batch, batch_id="batch_1")
     with run_lock(files):
-        PendingBatches(files.directory / "paid").keep(pending_batch)
-        PendingBatches(files.directory / "paid").keep(sent)
+        PendingBatches(files.directory / "paid", files.backend).keep(pending_batch)
+        PendingBatches(files.directory / "paid", files.backend).keep(sent)
     with run_lock(other):
-        assert PendingBatches(other.directory / "paid").all() == [sent]
-        PendingBatches(other.directory / "paid").drop(sent)
+        assert PendingBatches(other.directory / "paid", other.backend).all() == [sent]
+        PendingBatches(other.directory / "paid", other.backend).drop(sent)
     with run_lock(files):
-        assert PendingBatches(files.directory / "paid").all() == []
+        assert PendingBatches(files.directory / "paid", files.backend).all() == []
 
 
 # Outages
 
 
 def test_an_outage_loses_nothing_and_nothing_is_visible_that_is_not_on_the_store(
-    here: Path, elsewhere: Path, objects: ObjectServer
+    here: MirroredBackend, elsewhere: MirroredBackend, objects: ObjectServer
 ):
     files = create(here, islands=2, prompts=3)
     with run_lock(files):
@@ -317,15 +329,15 @@ def test_an_outage_loses_nothing_and_nothing_is_visible_that_is_not_on_the_store
         with objects.down(), pytest.raises(StoreUnavailable):
             grow(files, 1)
         assert files.committed() == [0, 1]
-        catch_up(files)
+        files.catch_up()
         grow(files, 1)
-    refresh(elsewhere)
+    elsewhere.refresh()
     assert files_of(elsewhere, files.run_id).committed() == [0, 1, 2]
-    assert rows(elsewhere) == rows(here)
+    assert rows(elsewhere.root) == rows(here.root)
 
 
 def test_a_commit_whose_response_was_lost_is_found_and_not_repeated(
-    here: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+    here: MirroredBackend, elsewhere: MirroredBackend, monkeypatch: pytest.MonkeyPatch
 ):
     files = create(here)
     put = ObjectStore._put
@@ -340,21 +352,21 @@ def test_a_commit_whose_response_was_lost_is_found_and_not_repeated(
         with pytest.raises(StoreUnavailable):
             grow(files, 1)
         assert files.committed() == [0]
-        assert is_unsure(files)
-        catch_up(files)
+        assert files.is_unsure()
+        files.catch_up()
         assert files.committed() == [0, 1]
         grow(files, 1)
-    refresh(elsewhere)
-    assert rows(elsewhere) == rows(here)
+    elsewhere.refresh()
+    assert rows(elsewhere.root) == rows(here.root)
 
 
 def test_a_night_whose_claim_expired_overwrites_nothing_of_another(
-    here: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+    here: MirroredBackend, elsewhere: MirroredBackend, monkeypatch: pytest.MonkeyPatch
 ):
     files, other = create(here), files_of(elsewhere, "20260101-2200-toy-aaaa")
     monkeypatch.setattr(lease, "SECONDS", 1.0)
     with run_lock(files):
-        hold = current_hold(files.directory)
+        hold = here.current_hold(files.directory)
         assert hold is not None
         hold.lease._released.set()  # a sleeping machine does not renew its claim
         monkeypatch.setattr(lease, "SECONDS", 60.0)
@@ -366,11 +378,11 @@ def test_a_night_whose_claim_expired_overwrites_nothing_of_another(
         with pytest.raises(StoreUnavailable, match="had expired"):
             grow(files, 1)
         hold.lease._claim = hold.lease._claim.model_copy(update={"seconds": 60.0})  # the machine wakes up
-        catch_up(files)
-        assert rows(here) == rows(elsewhere)
+        files.catch_up()
+        assert rows(here.root) == rows(elsewhere.root)
         grow(files, 1)
-    refresh(elsewhere)
-    assert rows(here) == rows(elsewhere)
+    elsewhere.refresh()
+    assert rows(here.root) == rows(elsewhere.root)
     assert files.committed() == [0, 1, 2]
 
 
@@ -378,15 +390,15 @@ def test_a_night_whose_claim_expired_overwrites_nothing_of_another(
 
 
 def test_a_reader_on_another_machine_sees_each_row_once_while_the_run_grows_and_is_compacted(
-    here: Path, elsewhere: Path
+    here: MirroredBackend, elsewhere: MirroredBackend
 ):
     files = create(here, islands=3, prompts=12)
     process = compactor.start(files, 6)
     seen = 0
     try:
         while process.poll() is None:
-            refresh(elsewhere)
-            found = rows(elsewhere)
+            elsewhere.refresh()
+            found = rows(elsewhere.root)
             numbers = {row["generation"] for row in found}
             assert numbers == set(range(len(numbers)))
             assert len(found) == 1 + 12 * (len(numbers) - 1)
@@ -396,34 +408,34 @@ def test_a_reader_on_another_machine_sees_each_row_once_while_the_run_grows_and_
         process.kill()
         process.wait()
     assert process.returncode == 0
-    refresh(elsewhere)
-    assert len(rows(elsewhere)) == 1 + 12 * 12
+    elsewhere.refresh()
+    assert len(rows(elsewhere.root)) == 1 + 12 * 12
 
 
-def test_a_pull_during_a_night_in_the_same_copy_removes_nothing(here: Path):
+def test_a_pull_during_a_night_in_the_same_copy_removes_nothing(here: MirroredBackend):
     files = create(here, islands=3, prompts=12)
     process = compactor.start(files, 6)
     seen = 0
     while process.poll() is None:
-        refresh(here)
+        here.refresh()
         committed = files.committed()
         assert committed == list(range(len(committed)))
         assert len(committed) >= seen
         seen = len(committed)
     assert process.returncode == 0
-    assert len(rows(here)) == 1 + 12 * 12
+    assert len(rows(here.root)) == 1 + 12 * 12
 
 
-def test_only_new_objects_are_fetched(here: Path, elsewhere: Path, objects: ObjectServer):
+def test_only_new_objects_are_fetched(here: MirroredBackend, elsewhere: MirroredBackend, objects: ObjectServer):
     files = create(here)
     with run_lock(files):
         grow(files, 4)
-        refresh(elsewhere)
+        elsewhere.refresh()
         time.sleep(5.1)
-        refresh(elsewhere)  # recent objects are fetched twice, since they may be replaced within the same moment
+        elsewhere.refresh()  # recent objects are fetched twice, since they may be replaced within the same moment
         grow(files, 1)
         before = len(objects.requests)
-        refresh(elsewhere)
+        elsewhere.refresh()
         fetched = {request for request in objects.requests[before:] if request.startswith("GET") and "?" not in request}
     assert len(fetched) == 3
     assert all("/000005/" in request for request in fetched)
@@ -432,31 +444,32 @@ def test_only_new_objects_are_fetched(here: Path, elsewhere: Path, objects: Obje
 # Whole runs
 
 
-def test_a_run_is_imported_to_object_storage_and_exported_from_it(here: Path, elsewhere: Path, tmp_path: Path):
+def test_a_run_is_imported_to_object_storage_and_exported_from_it(
+    here: MirroredBackend, elsewhere: MirroredBackend, tmp_path: Path
+):
     given = create(tmp_path / "local", islands=2, prompts=3)
     grow(given, 3)
-    Journal(given.journal(4)).record([a_completion(0)])
+    Journal(given.journal(4), given.backend).record([a_completion(0)])
     archive.pack(given, tmp_path / "run.tar.zst")
     files, is_new = archive.unpack(tmp_path / "run.tar.zst", here)
     assert is_new
-    refresh(elsewhere)
+    elsewhere.refresh()
     other = files_of(elsewhere, files.run_id)
-    assert rows(elsewhere) == rows(tmp_path / "local")
+    assert rows(elsewhere.root) == rows(tmp_path / "local")
     with run_lock(other):
-        assert len(Journal(other.journal(4)).known()) == 1
+        assert len(Journal(other.journal(4), other.backend).known()) == 1
         archive.pack(other, tmp_path / "again.tar.zst")
-    _, is_new = archive.unpack(tmp_path / "again.tar.zst", tmp_path / "local")
+    _, is_new = archive.unpack(tmp_path / "again.tar.zst", LocalBackend(tmp_path / "local"))
     assert not is_new, "both exports have the same content"
 
 
-def test_objects_with_unknown_names_are_not_fetched(here: Path, elsewhere: Path):
+def test_objects_with_unknown_names_are_not_fetched(here: MirroredBackend, elsewhere: MirroredBackend):
     files = create(here)
-    mirror = mirror_of(here)
-    assert mirror is not None
+    mirror = here.mirror
     base = mirror.key(files.directory)
     for name in ("stranger.txt", "generations/000001/other.parquet", "nights/x.parquet"):
         mirror.store.put(f"{base}/{name}", b"x")
-    refresh(elsewhere)
-    assert {path.name for path in elsewhere.rglob("*") if path.is_file()} == {
+    elsewhere.refresh()
+    assert {path.name for path in elsewhere.root.rglob("*") if path.is_file()} == {
         ".remote", "run.parquet", "generation.parquet", "population.parquet", "programs.parquet",
     }  # fmt: skip

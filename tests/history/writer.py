@@ -35,9 +35,9 @@ def start(files: RunFiles, generations: int) -> Process:
 
 def main(directory: str, generations: str) -> None:
     from tasks.history.run_lock import run_lock
-    from tests.history.made import grow
+    from tests.history.made import grow, run_at
 
-    files = RunFiles(Path(directory))
+    files = run_at(Path(directory))
     with run_lock(files):
         sys.stdout.write("locked\n")
         sys.stdout.flush()

@@ -9,6 +9,7 @@ from pathlib import Path
 from flows.report.build import build_report
 from tasks.history.database import Database
 from tasks.history.files import find_run
+from tasks.history.local_backend import LocalBackend
 from tasks.report.page import render
 from tests.report.browser import browser, find_chromium
 
@@ -26,7 +27,7 @@ def draw(run: str, history: Path, folder: Path = PICTURES) -> list[Path]:
     """
     program = find_chromium()
     assert program is not None, "no Chromium; `make browser` installs it"
-    page = render(build_report(Database(history), find_run(history, run), None))
+    page = render(build_report(Database(history), find_run(LocalBackend(history), run), None))
     folder.mkdir(exist_ok=True)
     pictures = [folder / "report-light.png", folder / "report-dark.png"]
     with tempfile.TemporaryDirectory() as directory, browser(program) as tab:

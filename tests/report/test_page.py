@@ -118,9 +118,9 @@ def test_a_best_program_that_fails_on_held_out_inputs_is_reported_as_failing_eve
     assert 'id="fails">It <strong>fails on the held-out inputs</strong>' in render(build_report(database, files, None))
     assert "held-out none, it fails there" in " ".join(explain(database, winner))
     assert "held-out none, it fails there" in night_summary(files.run_id, night, past.start.score, [])
-    print_summary(tmp_path, files.run_id, 1, spent="$0.00")
+    print_summary(files.backend, files.run_id, 1, spent="$0.00")
     assert "the best program fails on the held-out inputs" in capsys.readouterr().err
-    best(files.run_id, history=tmp_path)
+    best(files.run_id, history=files.backend)
     assert "none on the held-out inputs, where it fails" in capsys.readouterr().err
 
 

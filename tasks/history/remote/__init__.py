@@ -1,5 +1,5 @@
-"""Histories on object storage, with a copy on this machine; start reading at `mirror`.
+"""Histories on object storage, with a copy on this machine; start reading at `backend`.
 
-`object_store` reads and writes objects, `mirror` writes to the copy and the store, `sync` brings the copy up to date,
-and `lease` lets one machine at a time write a run.
+`backend` writes to the store before the copy, `mirror` finds and marks the copy, `sync` brings it up to date,
+`object_store` reads and writes objects, and `lease` lets one machine at a time write a run.
 """

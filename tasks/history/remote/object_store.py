@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -63,6 +62,10 @@ class ObjectStore:
 
     Attributes:
         url: The same.
+
+    Raises:
+        UsageError: If the URL is invalid.
+        EnvironmentFault: If the package for this kind of store is missing.
     """
 
     def __init__(self, url: str) -> None:
@@ -194,18 +197,6 @@ class ObjectStore:
                 f"the store does not answer: {message}",
                 remedy="Check the network and the endpoint; `overnight resume` then goes on.",
             ) from error
-
-
-@cache
-def open_store(url: str) -> ObjectStore:
-    """Return the store at a URL; one object per process and URL.
-
-    Raises:
-        UsageError: If the URL is invalid.
-        EnvironmentFault: If the package for this kind of store is missing.
-        StoreUnavailable: If the store does not answer.
-    """
-    return ObjectStore(url)
 
 
 def _connect(url: str) -> tuple[FileSystem, str]:

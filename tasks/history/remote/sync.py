@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -10,14 +11,16 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from schemas.errors import StoreUnavailable
+from schemas.errors import RunIsBusy, StoreUnavailable
+from schemas.history_backend import HistoryBackend
 from schemas.ids import RUN_ID
 from tasks.history.atomic_files import append_lines, commit_lock, read_lines, sync_directory
 from tasks.history.files import FILE, Block, RunFiles, blocks_named, files_of
 from tasks.history.journal import Journal
 from tasks.history.private_files import make_folder
-from tasks.history.remote.mirror import Mirror, current_hold, mirror_of
+from tasks.history.remote.mirror import Mirror
 from tasks.history.remote.object_store import ObjectInfo
+from tasks.history.run_lock import locked_here
 
 _PULLING = ".pulling"
 _TRIES = 10
@@ -28,40 +31,13 @@ _COMPLETIONS = re.compile(r"\d{1,9}\.jsonl", re.ASCII)
 _BATCH = re.compile(r"[\w-]+\.slip", re.ASCII)
 
 
-def refresh(history: Path, run_id: str = "") -> None:
-    """Update a history from the store, if it is a copy.
-
-    Args:
-        history: Directory of the history.
-        run_id: Id of the only run to update; by default, all are updated.
-
-    Raises:
-        StoreUnavailable: If the store does not answer.
-        EnvironmentFault: If it refuses.
-    """
-    if mirror := mirror_of(history):
-        pull(mirror, run_id)
-
-
-def probe(history: Path) -> None:
-    """Check that the store can be written to, if a history is a copy, by writing and removing an object.
-
-    Raises:
-        StoreUnavailable: If the store does not answer.
-        EnvironmentFault: If it refuses.
-    """
-    if mirror := mirror_of(history):
-        key = f"probe-{mirror.name}"
-        mirror.store.put(key, b"overnight was here")
-        mirror.store.delete([key])
-
-
-def pull(mirror: Mirror, run_id: str = "") -> None:
+def pull(mirror: Mirror, history: HistoryBackend, run_id: str) -> None:
     """Update a copy from the store. Readers meanwhile see each generation whole, and none twice.
 
     Args:
         mirror: The copy.
-        run_id: Id of the only run to update; by default, all are updated.
+        history: Its backend.
+        run_id: Id of the only run to update; empty for all runs.
 
     Raises:
         StoreUnavailable: If the store does not answer.
@@ -70,25 +46,25 @@ def pull(mirror: Mirror, run_id: str = "") -> None:
     with mirror.exclusive_update():
         for _ in range(_TRIES):
             try:
-                return _pull_once(mirror, run_id)
+                return _pull_once(mirror, history, run_id)
             except FileNotFoundError:
                 continue  # a compaction on another machine removed an object meanwhile
     raise StoreUnavailable(f"{mirror.url}: its objects keep changing", remedy="Try again.")
 
 
-def _pull_once(mirror: Mirror, run_id: str) -> None:
+def _pull_once(mirror: Mirror, history: HistoryBackend, run_id: str) -> None:
     scratch = mirror.root / _PULLING
     shutil.rmtree(scratch, ignore_errors=True)
     found = _by_run(mirror.store.list(f"runs/{run_id}"))
     if not found and not run_id:
         mirror.store.require_bucket()
-    runs = [_RunUpdate(mirror, files_of(mirror.root, name), entries, scratch / name) for name, entries in found.items()]
+    runs = [_RunUpdate(mirror, files_of(history, name), entries, scratch / name) for name, entries in found.items()]
     mirror.store.each(lambda item: mirror.store.fetch(*item), [item for run in runs for item in run.downloads()])
     for run in runs:
         run.apply()
     shutil.rmtree(scratch, ignore_errors=True)
     if not run_id:
-        _remove_deleted_runs(mirror, found)
+        _remove_deleted_runs(mirror, history, found)
 
 
 def _by_run(entries: dict[str, ObjectInfo]) -> dict[str, dict[str, ObjectInfo]]:
@@ -102,15 +78,16 @@ def _by_run(entries: dict[str, ObjectInfo]) -> dict[str, dict[str, ObjectInfo]]:
     return {run_id: names for run_id, names in found.items() if "run.parquet" in names}
 
 
-def _remove_deleted_runs(mirror: Mirror, listed: Collection[str]) -> None:
-    """Remove the copies of runs that are no longer on the store.
+def _remove_deleted_runs(mirror: Mirror, history: HistoryBackend, listed: Collection[str]) -> None:
+    """Remove the copies of runs that are no longer on the store, except those that a night on this machine holds.
 
     Each is looked up once more, since it may have been created after the listing.
     """
     for row in (mirror.root / "runs").glob("*/run.parquet"):
-        run = row.parent
-        if run.name not in listed and current_hold(run) is None and not mirror.store.has(mirror.key(row)):
-            shutil.rmtree(run, ignore_errors=True)
+        run_id = row.parent.name
+        if run_id not in listed and not mirror.store.has(mirror.key(row)):
+            with contextlib.suppress(RunIsBusy), locked_here(files_of(history, run_id)):
+                shutil.rmtree(row.parent, ignore_errors=True)
 
 
 class _RunUpdate:
@@ -204,42 +181,20 @@ def _remote_version(entry: ObjectInfo) -> tuple[int, int] | None:
     return None if changed_at is None else (entry.size, round(changed_at.timestamp() * 1e6) * 1000)
 
 
-# Runs that this process holds
+def merge_uncommitted(mirror: Mirror, files: RunFiles) -> None:
+    """Merge journals and pending batch jobs of both sides: an outage may leave lines on one side only.
 
-
-def is_unsure(files: RunFiles) -> bool:
-    """Return whether a write to the store failed, and may or may not have had its effect."""
-    hold = current_hold(files.directory)
-    return hold is not None and hold.is_unsure
-
-
-def catch_up(files: RunFiles) -> None:
-    """Synchronise a held run of a copy in both directions after a failed write.
-
-    Raises:
-        StoreUnavailable: If the store does not answer.
-        RunIsBusy: If another machine has taken the run over.
+    Args:
+        mirror: The copy.
+        files: Files of a run that this process holds.
     """
-    hold = current_hold(files.directory)
-    if hold is None or not hold.is_unsure:
-        return
-    if not hold.lease.is_held():
-        hold.lease.take()
-    pull(hold.mirror, files.run_id)
-    with hold.sending:
-        _merge_uncommitted(hold.mirror, files)
-    hold.is_unsure = False
-
-
-def _merge_uncommitted(mirror: Mirror, files: RunFiles) -> None:
-    """Merge journals and pending batch jobs of both sides: an outage may leave lines on one side only."""
     folder, store, committed = files.directory / "paid", mirror.store, set(files.committed())
     make_folder(folder)
     keys = {Path(key).name: key for key in store.list(mirror.key(folder))}
     for name in sorted({*keys, *os.listdir(folder)}):
         remote_lines = store.get(keys[name]).split(b"\n")[:-1] if name in keys else []
         if _COMPLETIONS.fullmatch(name) and int(name.split(".")[0]) not in committed:
-            lines = _merge_completions(folder / name, remote_lines)
+            lines = _merge_completions(Journal(folder / name, files.backend), remote_lines)
         elif _BATCH.fullmatch(name):
             lines = _merge_batch(folder / name, remote_lines)
         else:
@@ -248,10 +203,10 @@ def _merge_uncommitted(mirror: Mirror, files: RunFiles) -> None:
             store.put(mirror.key(folder / name), b"".join(line + b"\n" for line in lines))
 
 
-def _merge_completions(path: Path, remote_lines: list[bytes]) -> list[bytes]:
-    local_lines = read_lines(path)
+def _merge_completions(journal: Journal, remote_lines: list[bytes]) -> list[bytes]:
+    local_lines = journal.lines()
     if missing := [line for line in remote_lines if line not in set(local_lines)]:
-        Journal(path).add_lines(missing)
+        journal.add_lines(missing)
     return local_lines + missing
 
 
@@ -269,15 +224,12 @@ def _merge_batch(path: Path, remote_lines: list[bytes]) -> list[bytes]:
     return remote_lines
 
 
-def remove_merged_generations(files: RunFiles) -> None:
+def remove_merged_generations(mirror: Mirror, files: RunFiles) -> None:
     """Remove generations from the store that a block contains.
 
     Raises:
         StoreUnavailable: If the store does not answer; the next night tries again.
     """
-    mirror = mirror_of(files.directory)
-    if mirror is None:
-        return
     base = mirror.key(files.generations)
     names = [key.removeprefix(f"{base}/") for key in mirror.store.list(base)]
     folders = {name.split("/")[0] for name in names if FILE.fullmatch(f"generations/{name}")}
@@ -290,20 +242,16 @@ def _is_covered(folder: str, blocks: list[Block]) -> bool:
     return any(other.covers(block) and other.folder.name != folder for other in blocks)
 
 
-def remove_committed_journals(files: RunFiles) -> None:
+def remove_committed_journals(mirror: Mirror, files: RunFiles) -> None:
     """Remove the journals of committed generations from the store, for a run that this process holds.
 
     Raises:
         StoreUnavailable: If the store does not answer; the next night tries again.
     """
-    hold = current_hold(files.directory)
-    if hold is None:
-        return
-    store, base, committed = hold.mirror.store, hold.mirror.key(files.directory / "paid"), set(files.committed())
-    with hold.sending:
-        names = [Path(key).name for key in store.list(base)]
-        obsolete = [name for name in names if _COMPLETIONS.fullmatch(name) and int(name.split(".")[0]) in committed]
-        if names and obsolete == names:
-            store.delete_folders([base])
-        else:
-            store.delete(f"{base}/{name}" for name in obsolete)
+    store, base, committed = mirror.store, mirror.key(files.directory / "paid"), set(files.committed())
+    names = [Path(key).name for key in store.list(base)]
+    obsolete = [name for name in names if _COMPLETIONS.fullmatch(name) and int(name.split(".")[0]) in committed]
+    if names and obsolete == names:
+        store.delete_folders([base])
+    else:
+        store.delete(f"{base}/{name}" for name in obsolete)

@@ -10,6 +10,7 @@ import pytest
 from flows.create_run import create_run
 from flows.images import image_of
 from schemas.problem import load_problem
+from tasks.history.local_backend import LocalBackend
 from tests.flows.cli.conftest import Command
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
@@ -57,7 +58,7 @@ def remove_image(name: str) -> None:
 
 def test_a_resumed_run_uses_the_files_that_it_was_started_with(overnight: Command, prefect_api: str, problem: Path):
     loaded = load_problem(problem)
-    create_run(loaded, problem, problem.parent / "history", seed=1)
+    create_run(loaded, problem, LocalBackend(problem.parent / "history"), seed=1)
     (problem.parent / "target.txt").write_text("1000\n")
     (problem.parent / "measure.py").unlink()
     environment = {"OVERNIGHT_HISTORY": str(problem.parent / "history"), "PREFECT_API_URL": prefect_api}

@@ -10,6 +10,7 @@ from tasks.history import record
 from tasks.history.archive import describe
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, runs_in
+from tasks.history.local_backend import LocalBackend
 from tests.flows.cli.conftest import Command, call
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
@@ -32,12 +33,12 @@ def history(finished_history: tuple[Path, str], tmp_path: Path) -> Path:
 
 def newest(history: Path, old: RunFiles) -> RunFiles:
     """Return the only other run of the history."""
-    (new,) = [files for files in runs_in(history) if files.run_id != old.run_id]
+    (new,) = [files for files in runs_in(LocalBackend(history)) if files.run_id != old.run_id]
     return new
 
 
 def test_survivors_are_scored_on_other_inputs_and_the_new_run_continues_from_them(history: Path, prefect_api: str):
-    (old,) = runs_in(history)
+    (old,) = runs_in(LocalBackend(history))
     before = describe(old)
     done = call(["rescore", old.run_id, "--inputs", "[0, 1, 5]"], history)
     assert done.returncode == 0, done.stderr
@@ -69,7 +70,7 @@ def test_survivors_are_scored_on_other_inputs_and_the_new_run_continues_from_the
 
 
 def test_survivors_are_scored_under_a_changed_file(history: Path, toy: Path, tmp_path: Path):
-    (old,) = runs_in(history)
+    (old,) = runs_in(LocalBackend(history))
     changed = tmp_path / "toy.py"
     changed.write_text(toy.read_text().replace("- 10.0", "- 20.0"))
     done = call(["rescore", "last", str(changed), "--most", "3"], history)

@@ -24,6 +24,7 @@ import flows.cli.sql
 from schemas.cookbook import questions
 from schemas.errors import UsageError
 from schemas.views import MACROS, VIEWS
+from tasks.history.local_backend import LocalBackend
 from tests.flows.cli.conftest import call
 from tests.history.made import create, grow
 
@@ -90,7 +91,7 @@ def test_a_silent_pipe_is_an_error_after_a_while(monkeypatch: pytest.MonkeyPatch
     with open(reading) as silent, open(writing, "wb"):
         monkeypatch.setattr(sys, "stdin", silent)
         with pytest.raises(UsageError, match="nothing arrived on stdin") as caught:
-            flows.cli.sql.sql(history=tmp_path)
+            flows.cli.sql.sql(history=LocalBackend(tmp_path))
     assert "overnight sql -" in caught.value.remedy
 
 

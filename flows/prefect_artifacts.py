@@ -1,0 +1,145 @@
+"""Prefect artifacts of a night: its progress, a table of its best programs, the best program with its changes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.exceptions import PrefectException
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from flows.formatting import printable, score, usd
+from flows.prefect_server.crash_detection import mark_crashed, watch_for_crashes
+from schemas.errors import PrefectUnavailable
+from schemas.night_view import NightStart, NightView
+from tasks.report.code_view import unified_diff
+
+TAG = "overnight"
+
+_TIMEOUT_S = 5.0
+"""Timeout of requests to the server in seconds; it is short, since the night waits for them."""
+
+
+class PrefectArtifacts:
+    """Artifacts of one night in Prefect, created once and then updated in place.
+
+    The artifacts of all nights of a run have the same keys, so that Prefect shows them as versions.
+
+    Args:
+        flow_run_id: Id of the night's flow run.
+    """
+
+    def __init__(self, flow_run_id: str) -> None:
+        self._flow_run_id = UUID(flow_run_id)
+        self._run_id = ""
+        self._client = get_client(sync_client=True, httpx_settings={"timeout": _TIMEOUT_S})
+        self._artifacts: dict[str, UUID] = {}
+        self._shown: dict[str, Any] = {}
+        self._shown_best = ""
+
+    def begin(self, night: NightStart) -> None:
+        """Name and tag the night's flow run, and mark flow runs of earlier nights that died as crashed."""
+        self._run_id = night.run_id
+        tags = [TAG, night.run_id, night.problem]
+        with _server_errors():
+            self._client.update_flow_run(self._flow_run_id, name=f"{night.run_id}-night-{night.number}", tags=tags)
+            mark_crashed(self._client, night.run_id, self._flow_run_id)
+            watch_for_crashes(self._client)
+
+    def show(self, view: NightView) -> None:
+        """Update the artifacts that have changed."""
+        with _server_errors():
+            self._put("progress", "progress", round(100 * view.share, 1), progress_text(view))
+            if self._shown_best != view.best.id:
+                text = best_program_markdown(self._run_id, view)
+                self._put("best", "markdown", text, "The best program and its changes")
+                self._shown_best = view.best.id
+            self._put("best-programs", "table", json.dumps(best_program_rows(view)), "The best programs, best first")
+
+    def link_report(self, path: Path) -> None:
+        """Add a link to the report on this machine."""
+        with _server_errors():
+            self._put("report", "markdown", f"[{path.name}]({path.as_uri()}): `{path}`", "The report of the run")
+
+    def _put(self, key: str, kind: str, data: Any, description: str) -> None:
+        if self._shown.get(key) == (data, description):
+            return
+        if key in self._artifacts:
+            self._client.update_artifact(self._artifacts[key], ArtifactUpdate(data=data, description=description))
+        else:
+            artifact = ArtifactCreate(
+                key=f"{self._run_id}-{key}",
+                type=kind,
+                data=data,
+                description=description,
+                flow_run_id=self._flow_run_id,
+            )
+            self._artifacts[key] = self._client.create_artifact(artifact).id
+        self._shown[key] = data, description
+
+
+def open_sink(flow_run_id: str) -> PrefectArtifacts:
+    """Return the Prefect artifacts of the night with a flow run."""
+    return PrefectArtifacts(flow_run_id)
+
+
+@contextlib.contextmanager
+def _server_errors() -> Iterator[None]:
+    """Raise errors of the server as `PrefectUnavailable`; requests are retried once, in case the database is busy."""
+    try:
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
+            yield
+    except (httpx.HTTPError, PrefectException) as error:
+        raise PrefectUnavailable(f"Prefect's pages are incomplete: {error}") from error
+
+
+def progress_text(view: NightView) -> str:
+    """Return one line of text on the progress of a night."""
+    text = (
+        f"generation {view.generation}, {view.phase}; {view.candidates} candidates, {view.scored} scored; "
+        f"best {score(view.best.score)}, start {score(view.start.score)}; {usd(view.cost_usd)}"
+    )
+    return f"{text}; {printable(view.message)}" if view.message else text
+
+
+def best_program_rows(view: NightView) -> list[dict[str, Any]]:
+    """Return the rows of the table of best programs, best first."""
+    return [
+        {
+            "program": program.id,
+            view.score_name: score(program.score),
+            "gain on start": score(program.score - view.start.score),
+            "lines": program.body.count("\n") + 1,
+        }
+        for program in view.best_programs
+    ]
+
+
+def best_program_markdown(run_id: str, view: NightView) -> str:
+    """Return the best program and its difference to the start program; untrusted text cannot leave its code fences."""
+    best, flag = view.best, view.flag
+    best_text, start_text = printable(view.best_text), printable(view.start_text)
+    difference = "\n".join(unified_diff(start_text, best_text, "start", best.id))
+    parts = [
+        f"## {view.title}: {score(best.score)}",
+        f"The start program has {score(view.start.score)}. Program `{best.id}` of run `{run_id}`.",
+        _fenced(best_text, "python"),
+        "### Changes" if difference else "No better program than the start program yet.",
+        _fenced(difference, "diff") if difference else "",
+        f"Save it: `overnight best {run_id} --write best.py{flag}`. Report: `overnight report {run_id}{flag}`.",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _fenced(text: str, language: str) -> str:
+    longest = max((len(backticks) for backticks in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"

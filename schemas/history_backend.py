@@ -1,0 +1,115 @@
+"""Protocol of a history backend: the folder that everything reads, and the place where every write goes first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+
+class HistoryBackend(Protocol):
+    """Place of a history.
+
+    Files are read from a folder on this machine only. A write goes through three steps: the content is written to a
+    hidden path in the run's folder, a `put_…` method of the backend stores it wherever the backend keeps it, and one
+    rename makes it visible in the folder. So nothing is visible that has not been put.
+
+    The methods may be called from several threads. Every one may raise, besides the errors that it lists:
+        StoreUnavailable: If the place does not answer now; a night then waits, and calls `catch_up`.
+        EnvironmentFault: If it refuses.
+        UsageError: If the folder belongs to another backend.
+    """
+
+    @property
+    def root(self) -> Path:
+        """Folder with the files of all runs on this machine; it need not exist yet."""
+        ...
+
+    @property
+    def location(self) -> str:
+        """The place as the user names it, for messages and for commands that the user may copy."""
+        ...
+
+    @property
+    def absolute_location(self) -> str:
+        """The place as a text that `open_history` accepts in any working directory, on any machine that reaches it."""
+        ...
+
+    def refresh(self, run_id: str = "") -> None:
+        """Update the folder from the place.
+
+        Args:
+            run_id: Id of the only run to update; by default, all are updated.
+        """
+        ...
+
+    def probe(self) -> None:
+        """Check that the place can be written to."""
+        ...
+
+    def hold(self, run: Path) -> AbstractContextManager[None]:
+        """Hold a run within the context, so that no other machine writes it. The caller has locked it on this machine.
+
+        Args:
+            run: Directory of the run. On entry, it is brought up to date.
+
+        Raises:
+            RunIsBusy: If another machine holds it.
+        """
+        ...
+
+    def is_unsure(self, run: Path) -> bool:
+        """Return whether a write to a held run failed, and may or may not have had its effect."""
+        ...
+
+    def catch_up(self, run: Path) -> None:
+        """Make the folder and the place agree about a held run again, after a failed write.
+
+        Raises:
+            RunIsBusy: If another machine has taken the run over.
+        """
+        ...
+
+    def put_file(self, path: Path, content: Path) -> None:
+        """Store one file, replacing an older one.
+
+        Args:
+            path: Path at which it will become visible.
+            content: Path at which it is now.
+        """
+        ...
+
+    def put_folder(self, path: Path, content: Path, names: Sequence[str]) -> bool:
+        """Store a folder of generations; it counts as complete once its last file is stored.
+
+        Args:
+            path: Path at which it will become visible.
+            content: Path at which it is now.
+            names: Names of its files, in order.
+
+        Returns:
+            Whether others can see it from now on, so that one of them may make it visible at `path` first.
+        """
+        ...
+
+    def put_run(self, run: Path, content: Path) -> None:
+        """Store a whole imported run; it counts as complete once its own row, `run.parquet`, is stored.
+
+        Args:
+            run: Directory at which it will become visible.
+            content: Directory in which it is now.
+        """
+        ...
+
+    def put_lines(self, path: Path) -> None:
+        """Store the current lines of a file of a held run that grows and is visible already."""
+        ...
+
+    def remove_file(self, path: Path) -> None:
+        """Remove a stored file of a held run."""
+        ...
+
+    def remove_merged(self, run: Path) -> None:
+        """Remove stored folders of generations that a compacted block contains."""
+        ...

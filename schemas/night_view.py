@@ -1,0 +1,83 @@
+"""What the artifacts of a night show, and the protocol of what shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from schemas.program import Program
+
+
+@dataclass(frozen=True)
+class NightStart:
+    """Beginning of a night.
+
+    Attributes:
+        run_id: Id of the run.
+        problem: Name of the problem.
+        number: Number of the night, from 1.
+    """
+
+    run_id: str
+    problem: str
+    number: int
+
+
+@dataclass(frozen=True)
+class NightView:
+    """State of a night at one moment. Texts come from models and programs, and are not escaped.
+
+    Attributes:
+        title: Title of the problem.
+        score_name: Name of the score.
+        share: Share of the night that is over by the stop condition nearest to its limit, 0 to 1.
+        generation: Number of the current generation.
+        phase: Current activity, in a word or two.
+        candidates: Number of candidates in generations that this night has committed.
+        scored: Number of those that have a score.
+        cost_usd: Cost of the night.
+        message: Last message to the person who watches; empty if there is none.
+        start: Start program.
+        start_text: Its evolved part.
+        best: Best program of the run.
+        best_text: Its evolved part.
+        best_programs: Programs with the highest scores, best first.
+        flag: `--history` flag of commands that are shown; empty for the default history.
+    """
+
+    title: str
+    score_name: str
+    share: float
+    generation: int
+    phase: str
+    candidates: int
+    scored: int
+    cost_usd: float
+    message: str
+    start: Program
+    start_text: str
+    best: Program
+    best_text: str
+    best_programs: tuple[Program, ...]
+    flag: str
+
+
+class ArtifactSink(Protocol):
+    """Place that shows the progress, the best programs and the report of one night. `begin` is called first.
+
+    Every method may raise:
+        EnvironmentFault: If the place does not answer or refuses. The message is shown, and the night goes on.
+    """
+
+    def begin(self, night: NightStart) -> None:
+        """Show that the night began."""
+        ...
+
+    def show(self, view: NightView) -> None:
+        """Show the current state in place of the last one; the night waits for it."""
+        ...
+
+    def link_report(self, path: Path) -> None:
+        """Show where the report of the run is on this machine."""
+        ...

@@ -1,0 +1,98 @@
+"""History in an ordinary directory: what is visible there is the history, and nothing is stored elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.errors import UsageError
+
+MARKER = ".remote"
+"""Name of the file that marks a directory as the copy of a history on object storage."""
+
+
+@dataclass(frozen=True)
+class LocalBackend:
+    """Backend of an ordinary directory. A copy of a history on object storage is never written as one.
+
+    Attributes:
+        root: The directory.
+    """
+
+    root: Path
+
+    def __str__(self) -> str:
+        return self.location
+
+    @property
+    def location(self) -> str:
+        """The directory as it was named."""
+        return str(self.root)
+
+    @property
+    def absolute_location(self) -> str:
+        """Its absolute path."""
+        return str(self.root.resolve())
+
+    def refresh(self, run_id: str = "") -> None:  # noqa: ARG002
+        """Do nothing: the directory is the history."""
+        self._refuse_copy()
+
+    def probe(self) -> None:
+        """Do nothing: a disk that cannot be written to is an error of the first write."""
+        self._refuse_copy()
+
+    @contextmanager
+    def hold(self, run: Path) -> Iterator[None]:  # noqa: ARG002
+        """Do nothing: the lock on this machine is enough."""
+        self._refuse_copy()
+        yield
+
+    def is_unsure(self, run: Path) -> bool:  # noqa: ARG002
+        """Return False: a write to the directory succeeds or fails."""
+        return False
+
+    def catch_up(self, run: Path) -> None:
+        """Do nothing: there is nothing else to agree with."""
+
+    def put_file(self, path: Path, content: Path) -> None:  # noqa: ARG002
+        """Do nothing: the rename that follows stores the file."""
+        self._refuse_copy()
+
+    def put_folder(self, path: Path, content: Path, names: Sequence[str]) -> bool:  # noqa: ARG002
+        """Return False: the rename that follows stores the folder."""
+        self._refuse_copy()
+        return False
+
+    def put_run(self, run: Path, content: Path) -> None:  # noqa: ARG002
+        """Do nothing: the rename that follows stores the run."""
+        self._refuse_copy()
+
+    def put_lines(self, path: Path) -> None:
+        """Do nothing: the lines are on disk."""
+
+    def remove_file(self, path: Path) -> None:
+        """Do nothing: the caller removes the file."""
+
+    def remove_merged(self, run: Path) -> None:
+        """Do nothing: compaction has exchanged the folders."""
+
+    def _refuse_copy(self) -> None:
+        if os.path.lexists(self.root / MARKER):
+            raise foreign_copy(self.root)
+
+
+def open_backend(location: str) -> LocalBackend:
+    """Return the backend of the directory at a `file` URL."""
+    return LocalBackend(Path(location.partition("://")[2]))
+
+
+def foreign_copy(root: Path) -> UsageError:
+    """Return the error for a directory that is marked as a copy, and that this machine does not keep as one."""
+    return UsageError(
+        f"{root / MARKER} marks this as the copy of a history on object storage, but this machine keeps no copy there",
+        remedy="Name the history by its URL, --history URL; or remove that file to use this directory by itself.",
+    )
