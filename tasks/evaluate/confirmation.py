@@ -115,8 +115,8 @@ class Confirmer:
     def _evaluate(self, claim: Judged) -> Verdict:
         skeleton = self._specification
         try:
-            source = skeleton.with_body(claim.candidate.body)
-            return evaluate_with_retry(self._sandbox, source, honest=skeleton.text)
+            source = skeleton.program(claim.candidate.body)
+            return evaluate_with_retry(self._sandbox, source, honest=skeleton.start_program)
         except SandboxUnavailable:
             if not self._is_cut:
                 raise
