@@ -48,7 +48,7 @@ def _read_skeleton(directory: Path, command: Command) -> tuple[Skeleton, str | t
     """Return the skeleton of a directory, and the setting that restores it: the file's name, or all paths."""
     if not isinstance(command.program, str):
         names = _matching_names(directory, command.program)
-        if names and (len(names) > 1 or "/" in names[0]):
+        if len(names) > 1 or any("/" in name for name in names):
             files = tuple((name, problem_folder.read_text(directory, name)) for name in names)
             return read_evolving_files(ProgramBundle(files)), names
         given = "".join(names)

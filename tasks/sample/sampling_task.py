@@ -8,14 +8,10 @@ from typing import Protocol
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from schemas.marked_file import MarkedFile
 from schemas.outcome import Outcome, Verdict
 from schemas.program import Candidate, Completion, Prompt
 from schemas.skeleton import Skeleton
-from schemas.specification import Specification
-from tasks.sample.parsing.functions import parse_functions
-from tasks.sample.parsing.marked_files import parse_marked_file
-from tasks.sample.parsing.parsed import ParsedCompletion
+from tasks.sample.codecs import codec_of
 
 
 def to_candidates(
@@ -30,19 +26,10 @@ def _candidate(prompt: Prompt, completion: Completion, specification: Skeleton) 
     if completion.error:
         refused = Verdict(Outcome.UNPARSABLE, error=completion.error)
         return Candidate(prompt.index * prompt.samples + completion.sample, prompt, completion, "", "", refused)
-    extracted = _extract(completion.text, specification, prompt)
+    codec = codec_of(specification.kind)
+    extracted = codec.parse(completion.text, specification, len(prompt.parent_ids), prompt.base)
     index = prompt.index * prompt.samples + completion.sample
     return Candidate(index, prompt, completion, extracted.body, extracted.code_hash, extracted.verdict)
-
-
-def _extract(text: str, skeleton: Skeleton, prompt: Prompt) -> ParsedCompletion:
-    match skeleton:
-        case Specification():
-            return parse_functions(text, skeleton, len(prompt.parent_ids), prompt.base)
-        case MarkedFile():
-            return parse_marked_file(text, skeleton, prompt.base)
-        case _:
-            raise TypeError(f"no way to read a completion for {type(skeleton).__name__}")
 
 
 class Sampling(Protocol):
