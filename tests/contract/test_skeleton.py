@@ -64,6 +64,10 @@ class Kind:
     def load(self) -> Problem:
         return load_problem(SPECIFICATIONS / self.problem)
 
+    @property
+    def skeleton(self) -> Skeleton:
+        return self.load().specification
+
 
 def several_files(skeleton: EvolvingFiles, texts: list[str]) -> str:
     return skeleton.join({path: text.strip("\n") for path, text in zip(skeleton.paths, texts, strict=False)})
@@ -86,12 +90,12 @@ def generated_body(kind: Kind, skeleton: Skeleton, data: st.DataObject) -> str:
 def test_there_is_an_example_of_every_kind():
     codecs = Path(codec_of.__code__.co_filename).parent.glob("*.py")
     shipped = {path.stem for path in codecs} - {"__init__", "codec"}
-    assert {kind.load().specification.kind for kind in KINDS.values()} == shipped
+    assert {kind.skeleton.kind for kind in KINDS.values()} == shipped
 
 
 @every_kind
 def test_the_start_body_makes_the_start_program(kind: Kind):
-    skeleton = kind.load().specification
+    skeleton = kind.skeleton
     made, start = skeleton.program(skeleton.start_body), skeleton.start_program
     assert made.paths == start.paths
     assert [text.rstrip() for _, text in made.files] == [text.rstrip() for _, text in start.files]
@@ -111,7 +115,7 @@ def test_it_is_restored_from_its_text_and_the_settings_of_the_run(kind: Kind):
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_a_body_comes_back_from_an_answer_that_holds_it(kind: Kind, data: st.DataObject):
-    skeleton = kind.load().specification
+    skeleton = kind.skeleton
     body = generated_body(kind, skeleton, data)
     parsed = codec_of(skeleton.kind).parse(kind.answer(skeleton, body), skeleton, 1, "")
     assert parsed.verdict is None
@@ -124,7 +128,7 @@ def test_a_body_comes_back_from_an_answer_that_holds_it(kind: Kind, data: st.Dat
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_the_hash_of_a_body_does_not_depend_on_its_layout_but_on_its_text(kind: Kind, data: st.DataObject):
-    skeleton = kind.load().specification
+    skeleton = kind.skeleton
     texts = [data.draw(kind.texts) for _ in range(2)]
     body = kind.bodies(skeleton, texts)
     spaced = kind.bodies(skeleton, ["\n\n".join(line + "  " for line in text.split("\n")) for text in texts])
@@ -135,7 +139,7 @@ def test_the_hash_of_a_body_does_not_depend_on_its_layout_but_on_its_text(kind: 
 
 @every_kind
 def test_a_prompt_shows_the_best_body_and_the_statement(kind: Kind):
-    skeleton = kind.load().specification
+    skeleton = kind.skeleton
     prompt = render(skeleton, [skeleton.start_body] * 2, CHAT, "Climb, then rest.", "The last try fell.")
     assert "Climb, then rest." in prompt
     assert "The last try fell." in prompt
@@ -146,7 +150,7 @@ def test_a_prompt_shows_the_best_body_and_the_statement(kind: Kind):
 
 @every_kind
 def test_the_built_in_model_answers_the_prompt_with_new_programs(kind: Kind):
-    skeleton = kind.load().specification
+    skeleton = kind.skeleton
     prompt = render(skeleton, [skeleton.start_body] * 2, CHAT)
     parsed = [codec_of(skeleton.kind).parse(mutate(prompt, seed), skeleton, 2, "") for seed in range(12)]
     assert all(each.verdict is None for each in parsed)
@@ -166,7 +170,7 @@ PIECES = st.sampled_from(
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(text=st.lists(PIECES, max_size=14).map("\n".join))
 def test_any_completion_has_a_body_or_a_verdict(kind: Kind, text: str):
-    skeleton = kind.load().specification
+    skeleton = kind.skeleton
     parsed = codec_of(skeleton.kind).parse(text, skeleton, 1, "")
     if parsed.verdict is not None:
         assert parsed.verdict.outcome in (Outcome.UNPARSABLE, Outcome.REJECTED)
