@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from schemas.bundle import ProgramBundle
@@ -132,6 +134,22 @@ def test_an_answer_that_fits_no_evolving_file_is_refused_with_the_reason(complet
     assert error in refusal(completion)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```a\n" * 100_000 + EDIT,
+        f"```\n{EDIT}\n" * 5_000,
+        "main.py\n" * 100_000,
+        "a." * 500_000 + "\n```\nx\n```",
+        "<<<<<<< SEARCH\n" * 100_000,
+    ],
+)
+def test_a_hostile_completion_is_read_in_a_moment(text: str):
+    begin = time.process_time()
+    CODEC.parse(text, FILES, 1, "")
+    assert time.process_time() - begin < 20
+
+
 def test_empty_files_are_rejected():
     parsed = CODEC.parse("lib/speed.py\n```\n\n```", FILES, 1, "")
     assert parsed.verdict is not None
@@ -147,4 +165,6 @@ def test_the_prompt_shows_whole_files_and_of_earlier_versions_only_what_changed(
     assert "\nnotes.md\n```\nslow\n```\n" in prompt
     assert "-    return 0\n+    return 1" in prompt
     assert prompt.count("print(x)") == 1
+    huge = FILES.join({"lib/speed.py": "x = 1\n" * 100_000})
+    assert "lib/speed.py: too long to compare" in CODEC.render(FILES, [huge, FILES.start_body], Model(name="m"), "", "")
     assert len(CODEC.render(FILES, [long, FILES.start_body], Model(name="m"), "", "")) < len(prompt) + 4000

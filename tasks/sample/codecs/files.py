@@ -12,6 +12,9 @@ from tasks.sample.codecs.codec import LONG_LINES, templates
 from tasks.sample.parsing.evolving_files import parse_evolving_files
 from tasks.sample.parsing.parsed import ParsedCompletion, fence_for
 
+_MAX_COMPARED_LINES = 2000
+"""Most lines of a file that are compared: the time may grow with the square of their number."""
+
 _MAX_DIFF_LINES = 120
 """Most lines that a prompt shows of what changed from one version to the next."""
 
@@ -57,7 +60,10 @@ def _diff(skeleton: EvolvingFiles, older: str, newer: str) -> str:
     lines: list[str] = []
     for path in skeleton.paths:
         texts = (before[path].split("\n"), after[path].split("\n"))
-        lines += difflib.unified_diff(*texts, path, path, lineterm="", n=1)
+        if max(map(len, texts)) <= _MAX_COMPARED_LINES:
+            lines += difflib.unified_diff(*texts, path, path, lineterm="", n=1)
+        elif texts[0] != texts[1]:
+            lines.append(f"{path}: too long to compare")
     return "\n".join([*lines[:_MAX_DIFF_LINES], "…"] if len(lines) > _MAX_DIFF_LINES else lines)
 
 

@@ -21,6 +21,9 @@ _LABEL_WORDS = frozenset(
     {"file", "filename", "name", "path", "new", "updated", "modified", "edited", "changed", "the", "in"}
 )
 _MAX_LABEL_CHARS = 2000
+_MAX_SCANS = 10
+"""How often a completion is read, at most, in search of the ends of code blocks with edits, which may be nested."""
+
 _CLOSING_INDENT = 3
 """Most spaces by which a closing fence is indented deeper than the opening one, as in CommonMark."""
 
@@ -61,7 +64,7 @@ def read_sections(text: str, known: Collection[str]) -> Iterator[Section]:
         known: Paths of the files that may be named in a sentence; other paths count only where they stand alone.
     """
     lines = text.split("\n")
-    label, edited, place = _Label(), "", 0
+    label, edited, place, scanned = _Label(), "", 0, 0
     while place < len(lines):
         line, fence = lines[place], _FENCE.fullmatch(lines[place])
         place += 1
@@ -70,12 +73,13 @@ def read_sections(text: str, known: Collection[str]) -> Iterator[Section]:
             edited = label.path or edited
             yield Section(edited, "\n".join(lines[place - 1 : end]), is_edit=True)
             place = end
-        elif fence and not (fence[2][0] == "`" and "`" in fence[3]):
+        elif fence and not (fence[2][0] == "`" and "`" in fence[3]) and scanned <= _MAX_SCANS * len(lines):
             end = _block_end(lines, place, fence)
             label = _better(_label(fence[3], known, is_info=True), label)
             if any(map(begins_edit, lines[place:end])):
                 # The lines inside are read like those outside; the closing fence names nothing.
                 lines[end : end + 1] = [""]
+                scanned += end - place
                 continue
             block = _without_indent(lines[place:end], fence[1])
             yield _block(block, label, known)
