@@ -78,7 +78,8 @@ def read_sections(text: str, known: Collection[str]) -> Iterator[Section]:
             label = _better(_label(fence[3], known, is_info=True), label)
             if any(map(begins_edit, lines[place:end])):
                 # The lines inside are read like those outside; the closing fence names nothing.
-                lines[end : end + 1] = [""]
+                if end < len(lines):
+                    lines[end] = ""
                 scanned += end - place
                 continue
             block = _without_indent(lines[place:end], fence[1])
