@@ -77,9 +77,9 @@ class NightArtifacts:
         self._shown_at = time.monotonic()
         with _noting_errors(session):
             self._put("progress", "progress", round(100 * share, 1), progress_text(session))
-            if self._shown.get("best") != session.best.id:
+            if self._shown.get("best") != session.state.best.id:
                 self._put("best", "markdown", best_program_markdown(session), "The best program and its changes")
-                self._shown["best"] = session.best.id
+                self._shown["best"] = session.state.best.id
             self._put("best-programs", "table", json.dumps(best_program_rows(session)), "The best programs, best first")
 
     def link_report(self, path: Path) -> None:
@@ -119,16 +119,16 @@ def progress_text(session: Session) -> str:
     progress = session.progress
     text = (
         f"generation {progress.generation}, {progress.phase}; {progress.candidates} candidates, "
-        f"{progress.outcomes[Outcome.SCORED]} scored; best {score(session.best.score)}, start "
-        f"{score(session.start.score)}; {usd(progress.budget.night_usd)}"
+        f"{progress.outcomes[Outcome.SCORED]} scored; best {score(session.state.best.score)}, start "
+        f"{score(session.state.start.score)}; {usd(progress.budget.night_usd)}"
     )
     return f"{text}; {printable(progress.message)}" if progress.message else text
 
 
 def best_program_rows(session: Session) -> list[dict[str, Any]]:
     """Return the rows of the table of best programs, best first."""
-    ranked = sorted(session.programs.values(), key=lambda program: program.score, reverse=True)[:_TABLE_ROWS]
-    start = session.start
+    ranked = sorted(session.state.programs.values(), key=lambda program: program.score, reverse=True)[:_TABLE_ROWS]
+    start = session.state.start
     return [
         {
             "program": program.id,
@@ -142,7 +142,7 @@ def best_program_rows(session: Session) -> list[dict[str, Any]]:
 
 def best_program_markdown(session: Session) -> str:
     """Return the best program and its difference to the start program; untrusted text cannot leave its code fences."""
-    run, best, start = session.run, session.best, session.start
+    run, best, start = session.run, session.state.best, session.state.start
     flag = history_flag(session.files.directory.parents[1])
     specification = run.problem.specification
     best_text, start_text = (printable(specification.function_text(program.body)) for program in (best, start))

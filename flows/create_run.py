@@ -280,6 +280,6 @@ def start_generation(run: RunRecord, verdict: Verdict) -> GenerationRecord:
         ended_at=datetime.now(UTC),
         best=judged.program(),
         judged=(judged,),
-        changes=tuple(Join(niche, judged.id) for niche in niches),
+        changes={0: tuple(Join(niche, judged.id) for niche in niches)},
         place=0,
     )

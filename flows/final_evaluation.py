@@ -23,7 +23,7 @@ def judge_finalists(session: Session) -> tuple[Finalist, ...]:
     Raises:
         SandboxUnavailable: If the engine fails, which must not count against a finalist.
     """
-    start = session.start
+    start = session.state.start
     candidates = [start, *(program for program in _best_of_each_signature(session) if program.id != start.id)]
     validation = scores_on(session.run, "validation", candidates)
     order = _ranked(candidates, validation)
@@ -39,7 +39,7 @@ def judge_finalists(session: Session) -> tuple[Finalist, ...]:
 def _best_of_each_signature(session: Session) -> list[Program]:
     """Return the best programs, one per signature, since equal scores on all training inputs suggest equal programs."""
     first: dict[tuple[float, ...], Program] = {}
-    for program in session.programs.values():
+    for program in session.state.programs.values():
         first.setdefault(program.scores, program)
     ranked = sorted(first.values(), key=lambda program: program.score, reverse=True)
     return ranked[: session.run.problem.settings.finalists]
@@ -67,7 +67,7 @@ def _with_confirmed_winner(session: Session, order: list[Program], validation: d
         order: Programs, best first.
         validation: Validation scores by program id, which are corrected in place.
     """
-    rerun = {session.start.id}
+    rerun = {session.state.start.id}
     while (first := order[0]).id in validation and first.id not in rerun:
         rerun.add(first.id)
         confirmed_score = scores_on(session.run, "validation", [first], isolation=True).get(first.id)

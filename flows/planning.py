@@ -1,61 +1,145 @@
-"""Plans of generations to come: which state of the algorithm the prompts of each are made from."""
+"""When each prompt is planned, and what the algorithm has been told of by then.
+
+Prompts have serial numbers over the whole search: generation after generation, in the order of their indices. An
+algorithm is told of results in this order, prompt by prompt, and asked for a plan as soon as it has been told of all
+results that the plan may see. So a plan depends on the order of prompts alone, never on which answer arrived first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from schemas.algorithm import Algorithm, Plan, Turn
+from schemas.algorithm import Algorithm, Change, Child, Plan, Turn
 from schemas.feedback import Feedback
-from schemas.generation import RunHistory, RunRecord
+from schemas.generation import RunHistory, RunRecord, Step
+from schemas.program import Program
 from tasks.select.registry import create_algorithm
 
 
-def asked_after(number: int, run: RunRecord) -> range:
-    """Return the generations that are planned once generation `number` has ended.
+def serial_of(turn: Turn, run: RunRecord) -> int:
+    """Return the serial number of a prompt, from 0."""
+    return (turn.generation - 1 - run.given) * run.problem.settings.search.prompts + turn.index
 
-    With a lookahead of L, that is generation `number` + 1 + L; with batch jobs of G generations, the next G after every
-    G. The first ones are planned from the start program, or from the programs that the run was begun with.
+
+def turn_of(serial: int, run: RunRecord) -> Turn:
+    """Return the generation and the index of a prompt."""
+    before, index = divmod(serial, run.problem.settings.search.prompts)
+    return Turn(before + 1 + run.given, index)
+
+
+def results_needed(turn: Turn, run: RunRecord) -> int:
+    """Return the number of prompts whose results the algorithm is told of before a prompt is planned.
+
+    With a window of W prompts, that is all but the last W before it. With batch jobs of G generations, it is all
+    before the group of G. With a lookahead of L, as in version 0.1, it is all before the L generations before its own.
     """
-    settings = run.problem.settings
-    if settings.sampling.batch_api:
-        size = settings.sampling.batch_generations
-        return range(number + 1, number + 1 + size) if (number - run.given) % size == 0 else range(0)
-    lookahead = settings.search.lookahead
-    return range(number + 1 if number == run.given else number + 1 + lookahead, number + 2 + lookahead)
+    search, sampling = run.problem.settings.search, run.problem.settings.sampling
+    generations = turn.generation - 1 - run.given
+    if sampling.batch_api:
+        return generations // sampling.batch_generations * sampling.batch_generations * search.prompts
+    if search.lookahead is not None:
+        return max(0, generations - search.lookahead) * search.prompts
+    return max(0, serial_of(turn, run) + 1 - search.window_prompts)
 
 
-def rebuild(run: RunRecord, history: RunHistory) -> tuple[Algorithm, dict[int, list[Plan]], dict[str, Feedback]]:
-    """Rebuild the algorithm from a run's history.
+def prompts_per_task(run: RunRecord) -> int:
+    """Return the number of prompts that one sample task asks for.
 
-    Returns:
-        The algorithm after all committed generations, its plans by generation for those that are to come or have
-        failed, and the feedback by the id of the base program.
+    Within a window it is a quarter of the window at most, since a task begins when all of its prompts are planned.
     """
-    search = run.problem.settings.search
-    algorithm = create_algorithm(search.algorithm, history.start, run.seed)
-    given, steps = history.steps[: run.given], history.steps[run.given :]
-    for step in given:
-        algorithm.replay(step.changes, history.programs)
-    open_now = filter(history.is_open, asked_after(run.given, run))
-    plans = {number: plan_generation(algorithm, number, search.prompts) for number in open_now}
-    feedback: dict[str, Feedback] = {}
+    search, sampling = run.problem.settings.search, run.problem.settings.sampling
+    if sampling.batch_api or search.lookahead is not None:
+        return sampling.batch
+    return min(sampling.batch, max(1, search.window_prompts // 4))
+
+
+class Planner:
+    """Tells an algorithm of results in order, and asks it for each plan when it is due.
+
+    Args:
+        run: The run.
+        algorithm: The algorithm, with nothing in it but the programs that the search began with.
+        is_wanted: Whether plans of a generation are wanted.
+
+    Attributes:
+        algorithm: The algorithm after all results that it was told of.
+        plans: Plans of the prompts that are due.
+        feedback: Feedback by the id of the base program.
+    """
+
+    def __init__(self, run: RunRecord, algorithm: Algorithm, is_wanted: Callable[[int], bool]) -> None:
+        self.algorithm = algorithm
+        self.plans: dict[Turn, Plan] = {}
+        self.feedback: dict[str, Feedback] = {}
+        self._run = run
+        self._is_wanted = is_wanted
+        self._results = 0
+        self._next = 0
+        self._plan_what_is_due()
+
+    def tell(
+        self, turn: Turn, children: Sequence[Child], feedback: Mapping[str, Feedback], *, reset: bool
+    ) -> tuple[Change, ...]:
+        """Tell the algorithm of the results of the next prompt in order, and return what changed.
+
+        Args:
+            turn: The prompt.
+            children: Its scored programs.
+            feedback: Feedback on its failed programs.
+            reset: Whether a periodic reset is due after it.
+        """
+        changes = self.algorithm.tell(turn.generation, children, reset=reset)
+        self._count(feedback)
+        return tuple(changes)
+
+    def tell_out_of_order(
+        self, generation: int, children: Sequence[Child], feedback: Mapping[str, Feedback]
+    ) -> tuple[Change, ...]:
+        """Tell the algorithm of results of a generation that was given up before, whose place was counted then."""
+        self.feedback |= feedback
+        return tuple(self.algorithm.tell(generation, children, reset=False))
+
+    def replay(self, step: Step, programs: Mapping[str, Program]) -> None:
+        """Repeat a generation of the history; one that failed counts as having no results."""
+        for index in range(self._run.problem.settings.search.prompts):
+            self.algorithm.replay(step.changes.get(index, ()), programs)
+            self._count(step.feedback.get(index, {}))
+
+    def replay_out_of_order(self, step: Step, programs: Mapping[str, Program]) -> None:
+        """Repeat a generation that was committed after later ones; its place in the order was counted then."""
+        self.algorithm.replay(step.all_changes, programs)
+        for feedback in step.feedback.values():
+            self.feedback |= feedback
+
+    def forget(self, generation: int) -> None:
+        """Drop the plans of a generation that has ended."""
+        self.plans = {turn: plan for turn, plan in self.plans.items() if turn.generation != generation}
+
+    def _count(self, feedback: Mapping[str, Feedback]) -> None:
+        self.feedback |= feedback
+        self._results += 1
+        self._plan_what_is_due()
+
+    def _plan_what_is_due(self) -> None:
+        while results_needed(turn := turn_of(self._next, self._run), self._run) <= self._results:
+            if self._is_wanted(turn.generation):
+                plan = self.algorithm.ask(turn)
+                self.plans[turn] = replace(plan, feedback=self.feedback.get(plan.base.id))
+            self._next += 1
+
+
+def rebuild(run: RunRecord, history: RunHistory) -> Planner:
+    """Rebuild the algorithm and its open plans from a run's history."""
+    algorithm = create_algorithm(run.problem.settings.search.algorithm, history.start, run.seed)
+    for step in history.steps[: run.given]:
+        algorithm.replay(step.all_changes, history.programs)
+    planner = Planner(run, algorithm, lambda generation: generation > history.generations)
     last = run.given
-    for step in steps:
-        algorithm.replay(step.changes, history.programs)
-        feedback |= step.feedback
+    for step in history.steps[run.given :]:
         if step.generation > last:
-            for number in filter(history.is_open, asked_after(step.generation, run)):
-                plans[number] = with_feedback(plan_generation(algorithm, number, search.prompts), feedback)
+            planner.replay(step, history.programs)
+        else:
+            planner.replay_out_of_order(step, history.programs)
         last = max(last, step.generation)
-    return algorithm, plans, feedback
-
-
-def plan_generation(algorithm: Algorithm, generation: int, prompts: int) -> list[Plan]:
-    """Ask the algorithm for a plan for each prompt of a generation."""
-    return [algorithm.ask(Turn(generation, index)) for index in range(prompts)]
-
-
-def with_feedback(plans: Sequence[Plan], feedback: Mapping[str, Feedback]) -> list[Plan]:
-    """Return the plans, each with the feedback on its base if there is any."""
-    return [replace(plan, feedback=feedback.get(plan.base.id)) for plan in plans]
+    return planner

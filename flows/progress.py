@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from schemas.outcome import Outcome, Verdict
 from schemas.program import Completion
-from tasks.sample.budget import Budget
+from tasks.sample.budget import Budget, BudgetLimits
 
 _RATE_WINDOW_S = 30.0
 
@@ -48,9 +48,25 @@ class Progress:
         """Ask the night to end after the current generation."""
         self.interrupted = True
 
+    def interrupt_by_hand(self) -> None:
+        """Ask the night to end after the current generation, and tell the person who did how to end it at once."""
+        self.interrupted = True
+        self.message = "finishing this generation; Ctrl-C again stops at once"
+
     def note(self, message: str) -> None:
-        """Show a message to the person who watches."""
+        """Show a message to the person who watches; an empty one removes the last."""
         self.message = message
+
+    def enter(self, phase: str, generation: int | None = None) -> None:
+        """Name the current activity, and the generation if it is another one."""
+        self.phase = phase
+        if generation is not None:
+            self.generation = generation
+
+    def begin_night(self, limits: BudgetLimits) -> None:
+        """Start the clock of a night, with its limits on spending."""
+        self.begin = time.monotonic()
+        self.budget.limits = limits
 
     def bought(self, completions: Sequence[Completion]) -> None:
         with self._lock:
@@ -62,13 +78,13 @@ class Progress:
         with self._lock:
             self._judged.append(time.monotonic())
 
-    def committed(self, outcomes: Sequence[Outcome], best: float) -> None:
+    def committed(self, number: int, outcomes: Sequence[Outcome], best: float) -> None:
         """Count a committed generation."""
         with self._lock:
             self.outcomes.update(outcomes)
             self.candidates += len(outcomes)
         if best > self.best:
-            self.best, self.best_at, self.best_since = best, self.generation, time.monotonic()
+            self.best, self.best_at, self.best_since = best, number, time.monotonic()
 
     def per_second(self) -> float:
         """Return candidates evaluated per second, over the last half minute."""

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.create_run import image_id, score_start, start_generation, versions
 from flows.final_evaluation import judge_finalists
+from flows.generation_attempt import GenerationAttempt, Pairs
 from flows.origin import problem_path
 from flows.rescore import score_kept
 from flows.session import Session, open_session
 from schemas.errors import UsageError
 from schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step
 from schemas.outcome import Outcome, Verdict, is_cut_short
-from schemas.program import Judged, Program
+from schemas.program import Judged, Program, Prompt
 from tasks.history import record
 from tasks.history.differences import Comparison, Difference, compare
 from tasks.history.files import RunFiles, files_of
@@ -25,8 +26,9 @@ from tasks.history.recorded_rows import Row, completions_of, read_attempts, read
 from tasks.history.remote.mirror import place_of
 from tasks.history.rows import niche_of
 from tasks.sample.recorded_completions import RecordedCompletions
-from tasks.select.selection_task import Selected, judge, register
 from tasks.select.survivors import Survivor
+
+_BATCHES_AT_A_TIME = 32
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,12 @@ def open_replay(then: RecordedRun, into: Path) -> Iterator[Session]:
     run = replace(then.run, image_id=image_id(problem.settings.sandbox.image), versions=versions())
     start = start_generation(run, verdict)
     record.create(files, run, start, *_given(then, run, start))
-    with open_session(files) as session:
+
+    def recorded(number: int) -> RecordedCompletions:
+        rows = read_rows(then.files, "programs", number)
+        return RecordedCompletions(completions_of(rows, run.problem.settings.search.samples))
+
+    with open_session(files, source=recorded) as session:
         yield session
 
 
@@ -129,21 +136,21 @@ def replay(then: RecordedRun, session: Session) -> Comparison:
     """
     steps = list(then.past.steps)
     for number in range(1, len(then.files.nights()) + 1):
-        session.night = number
-        before = session.best
+        session.control.begin_replayed(number)
+        before = session.state.best
         while steps and then.night_of(steps[0]) <= number:
             _repeat(then, session, steps.pop(0))
-        night = record.read_night(then.files, number, session.programs)
+        night = record.read_night(then.files, number, session.state.programs)
         night = replace(night, best_before=before.score, best_after=before.score, best_program_id=before.id)
         record.write_night(session.files, _ended(night, session) if night.ended_at else night)
     return compare(then.files, session.files, then.ends)
 
 
 def _ended(night: NightRecord, session: Session) -> NightRecord:
-    ended = replace(night, best_after=session.best.score, best_program_id=session.best.id)
+    ended = replace(night, best_after=session.state.best.score, best_program_id=session.state.best.id)
     if not night.finalists:
         return ended
-    session.progress.phase = "final"
+    session.progress.enter("final")
     finalists = judge_finalists(session)
     return replace(ended, finalists=finalists, best_program_id=finalists[0].program.id)
 
@@ -152,67 +159,93 @@ def _repeat(then: RecordedRun, session: Session, step: Step) -> None:
     """Repeat one generation. That it failed, and why, is taken from the record."""
     if step.generation <= session.run.given:
         return
-    session.progress.generation = step.generation
     has_failed = session.files.failed_attempts(step.generation)
     for row in then.failures_until(step)[has_failed:]:
         record.record_failure(session.files, _failure(row, session))
     if step.is_committed:
         _commit(then, session, step.generation)
     else:
-        session.give_up(step.generation)
+        session.state.give_up(step.generation)
 
 
 def _failure(row: Row, session: Session) -> GenerationRecord:
     kept = {name: row[name] for name in ("attempt", "night", "started_at", "ended_at", "flow_run_id", "error")}
-    return GenerationRecord(number=row["generation"], best=session.best, **kept)
+    return GenerationRecord(number=row["generation"], best=session.state.best, **kept)
 
 
 def _commit(then: RecordedRun, session: Session, number: int) -> None:
-    """Repeat a generation as `flows.generation` runs one, with completions from the record."""
-    started_at = datetime.now(UTC)
-    settings = session.run.problem.settings
-    session.progress.phase = "evaluate"
+    """Repeat a generation with completions from the record."""
     rows = read_rows(then.files, "programs", number)
-    session.completion_source = RecordedCompletions(completions_of(rows, session.search.samples))
     cut = {row["index"]: row for row in rows if is_cut_short(row["outcome"], row["error"])}
-    current = session.pipeline(number, left_out=cut)
-    pairs = [pair for batch in range(1, current.batches + 1) for pair in current.verdicts(batch)]
-    judged = judge(session.run.run_id, number, pairs, settings.reducer, session.known)
-    if confirmer := session.confirmer(number):
-        best = {name: niche.best.score for name, niche in session.algorithm.niches.items()}
-        session.progress.phase = "confirm"
-        judged = confirmer.confirm(judged, best)
-    judged = [_as_recorded(one, row) if (row := cut.get(one.candidate.index)) else one for one in judged]
-    reset = _resets(then, session, number)
-    selected = register(judged, number, session.algorithm, session.best, reset=reset)
-    session.commit(_record(session, number, selected, started_at))
+    session.resources.evaluator.leave_out(number, cut)
+    with ThreadPoolExecutor(_BATCHES_AT_A_TIME, "overnight-replay") as threads:
+        stages = RepeatedStages(session, number, cut, threads)
+        is_reset = bool(then.committed[number]["reset_islands"] or then.committed[number].get("reset_niches"))
+        by_the_hour = session.search.algorithm.resets_by_the_hour
+        GenerationAttempt(session, number, stages, is_reset_due=(lambda: is_reset) if by_the_hour else None).run()
 
 
-def _as_recorded(one: Judged, row: Row) -> Judged:
-    """Return a candidate that a deadline cut short as it was recorded, since a replay has no deadline."""
-    verdict = Verdict(Outcome.SANDBOX_ERROR, error=row["error"], output=row["output"])
-    return replace(one, verdict=verdict, score=None, confirmed_score=row["confirmed_score"])
+@dataclass(frozen=True)
+class RepeatedBatch:
+    """A batch of recorded completions that is evaluated again."""
+
+    evaluated: Future[Pairs]
+
+    def result(self) -> Pairs:
+        """Wait for the verdicts."""
+        return self.evaluated.result()
+
+    def result_if_any(self) -> Pairs | None:
+        """Return the verdicts of a batch that is done; `None` if it failed."""
+        return None if self.evaluated.exception() else self.evaluated.result()
+
+    def when_done(self, call: Callable[[], None]) -> None:
+        """Call a function once the batch is done."""
+        self.evaluated.add_done_callback(lambda _: call())
 
 
-def _resets(then: RecordedRun, session: Session, number: int) -> bool:
-    """Return whether niches are reset: by the generation's number, or as recorded where the clock decided."""
-    if session.search.algorithm.resets_by_the_hour:
-        return bool(then.committed[number]["reset_islands"] or then.committed[number].get("reset_niches"))
-    return number > session.generations and session.is_time_to_reset(number)
+class RepeatedStages:
+    """The work of a generation without Prefect and without models.
 
+    Args:
+        session: The open run that repeats the record.
+        number: Number of the generation.
+        cut: Recorded rows of candidates that a deadline cut short, by index; a replay has no deadline.
+        threads: Threads for batches.
+    """
 
-def _record(session: Session, number: int, selected: Selected, started_at: datetime) -> GenerationRecord:
-    return GenerationRecord(
-        number=number,
-        attempt=session.files.failed_attempts(number) + 1,
-        night=session.night,
-        started_at=started_at,
-        ended_at=datetime.now(UTC),
-        best=selected.best,
-        judged=selected.judged,
-        changes=selected.changes,
-        place=session.place,
-    )
+    sampled_at = 0.0
+
+    def __init__(self, session: Session, number: int, cut: Mapping[int, Row], threads: Executor) -> None:
+        self._session = session
+        self._number = number
+        self._cut = cut
+        self._threads = threads
+
+    def begin(self, batch: int, prompts: Sequence[Prompt]) -> RepeatedBatch:  # noqa: ARG002
+        """Begin to evaluate the recorded completions of a batch."""
+        return RepeatedBatch(self._threads.submit(self._evaluate, prompts))
+
+    def _evaluate(self, prompts: Sequence[Prompt]) -> Pairs:
+        candidates = self._session.sampler.sample(self._number, prompts)
+        return self._session.resources.evaluator.judge(candidates, self._number)
+
+    def confirm(self, judged: Sequence[Judged]) -> list[Judged]:
+        """Confirm as in the night."""
+        confirmer, best = self._session.resources.confirmer, self._session.state.niche_bests
+        return confirmer.confirm(judged, best, self._number) if confirmer else list(judged)
+
+    def commit(self, record: GenerationRecord) -> None:
+        """Commit the generation."""
+        self._session.commit(replace(record, judged=tuple(map(self._as_recorded, record.judged))))
+
+    def _as_recorded(self, judged: Judged) -> Judged:
+        """Return a candidate that a deadline cut short as it was recorded."""
+        row = self._cut.get(judged.candidate.index)
+        if row is None:
+            return judged
+        verdict = Verdict(Outcome.SANDBOX_ERROR, error=row["error"], output=row["output"])
+        return replace(judged, verdict=verdict, score=None, confirmed_score=row["confirmed_score"])
 
 
 def likely_causes(then: RecordedRun, session: Session, first: Difference) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from flows.create_run import prepare_run
 from flows.planning import rebuild
+from flows.run_resources import confirmer_of
 from flows.sandboxes import open_confirmations, open_sandboxes, slots_of
 from schemas.algorithm import Join
 from schemas.errors import SpecificationError
@@ -19,7 +20,6 @@ from schemas.outcome import Verdict
 from schemas.problem import Problem
 from schemas.program import Candidate, Completion, Judged, Program, Prompt
 from schemas.skeleton import Skeleton
-from tasks.evaluate.confirmation import Confirmer
 from tasks.evaluate.evaluator import Evaluator
 from tasks.history import record
 from tasks.history.files import RunFiles, files_of
@@ -99,8 +99,8 @@ def require_the_same_function(old: Skeleton, new: Skeleton) -> None:
 
 
 def _kept(run: RunRecord, past: RunHistory, most: int | None = None) -> list[Survivor]:
-    algorithm, *_ = rebuild(run, past)
-    joins = [change for step in past.steps for change in step.changes if isinstance(change, Join)]
+    algorithm = rebuild(run, past).algorithm
+    joins = [change for step in past.steps for change in step.all_changes if isinstance(change, Join)]
     born = {join.program_id: join.niche for join in reversed(joins)}
     ranked = sorted(past.programs.values(), key=lambda program: program.score, reverse=True)
     best = [(born[program.id], program) for program in ranked if program.id in born]
@@ -129,7 +129,7 @@ def score_kept(
         open_sandboxes(problem, "train", seed=run.seed, run_id=run.run_id, programs=len(kept)) as sandbox,
         ThreadPoolExecutor(slots_of(problem), "overnight-slot") as threads,
     ):
-        pairs = Evaluator(sandbox, problem.specification, known, report, threads).judge(candidates)
+        pairs = Evaluator(sandbox, problem.specification, lambda: known, report, threads).judge(candidates, 1)
     judged = judge(run.run_id, 1, pairs, problem.settings.reducer, known)
     lives_on = {
         one.id: list(dict.fromkeys(_niche_here(name, niches) for name in was.niches))
@@ -146,7 +146,7 @@ def score_kept(
         ended_at=datetime.now(UTC),
         best=max(programs, key=lambda program: program.score),
         judged=tuple(judged),
-        changes=tuple(changes),
+        changes={0: tuple(changes)},
         place=1,
     )
 
@@ -170,18 +170,13 @@ def _confirmed(
     run: RunRecord, judged: Sequence[Judged], lives_on: Mapping[str, Sequence[str]], best: Mapping[str, float]
 ) -> list[Judged]:
     """Re-run programs that would become the best of a niche; a program whose score differs is unconfirmed."""
-    settings = run.problem.settings
-    if settings.sandbox.confirm == "never":
-        return list(judged)
-    with contextlib.closing(open_confirmations(run.problem, seed=run.seed, run_id=run.run_id)) as sandbox:
-        confirmer = Confirmer(
-            sandbox,
-            run.problem.specification,
-            which=settings.sandbox.confirm,
-            reducer=settings.reducer,
-            noise=settings.noise,
-            workers=slots_of(run.problem),
-        )
+    with (
+        contextlib.closing(open_confirmations(run.problem, seed=run.seed, run_id=run.run_id)) as sandbox,
+        ThreadPoolExecutor(slots_of(run.problem), "overnight-confirm") as threads,
+    ):
+        confirmer = confirmer_of(run, sandbox, threads)
+        if confirmer is None:
+            return list(judged)
         before, now = None, {one.id: one for one in judged}
         while now != before:  # one that is not confirmed makes another the best
             before = dict(now)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ from flows.final_evaluation import judge_finalists
 from flows.formatting import error_text, history_flag, score
 from flows.generation import generation
 from flows.notifications import Notifier, notification_addresses
+from flows.overlap import OverlappingGenerations, generations_ahead
 from flows.prefect_server.connection import outages
 from flows.prefect_server.night_state import NightState
+from flows.retry_policy import RetryPolicy
 from flows.session import Session, open_session
 from flows.stop_conditions import StopConditions, Tally, reason_to_stop, share_done
 from schemas.errors import (
-    DiskFault,
     EnvironmentFault,
     HistoryError,
     HistoryGone,
@@ -42,11 +43,6 @@ from schemas.generation import Finalist, NightRecord, StopReason
 from tasks.history import record
 from tasks.history.files import files_of
 from tasks.sample.provider import require_prices
-
-_FIRST_WAIT_S = 5.0
-_LONGEST_WAIT_S = 300.0
-_FULL_DISK_S = 1800.0
-"""Seconds that a night waits for a full disk."""
 
 _ROW_S = 60.0
 """Seconds after which a night's row is written again, so that a killed night leaves a recent one."""
@@ -82,25 +78,6 @@ def stopped_at_once(run_id: str, history: Path) -> State[Any]:
     return Cancelled(message=f"stopped at once; continue with: overnight resume {run_id}{history_flag(history)}")
 
 
-@dataclass
-class FailureState:
-    """Failures since the last generation that ended well.
-
-    Attributes:
-        attempts: Failed attempts at the current generation, without those that an outage failed.
-        failures: Number of generations given up.
-        given_up: Number of the generation that was given up just now.
-        waits: Number of pauses.
-        full_since: `time.monotonic()` at which the disk was first found full.
-    """
-
-    attempts: int = 0
-    failures: int = 0
-    given_up: int | None = None
-    waits: int = 0
-    full_since: float | None = None
-
-
 class Night:
     """One night of an open session.
 
@@ -125,24 +102,23 @@ class Night:
         self._notifier = notifier or Notifier()
         self.pages = NightArtifacts(str(flow_run.id), session)
         self._again = None if again is None else deque(again)
-        self._first = session.generations
+        self._first = session.state.generations
         self._committed = 0
         self._longest_s = 0.0
         self._written = time.monotonic()
+        best = session.state.best
         self._record = NightRecord(
             number=len(session.files.nights()) + 1,
             started_at=datetime.now(UTC),
-            best_before=session.best.score,
-            best_after=session.best.score,
-            best_program_id=session.best.id,
+            best_before=best.score,
+            best_after=best.score,
+            best_program_id=best.id,
             flow_run_id=str(flow_run.id or ""),
         )
-        session.night = self._record.number
-        session.progress.begin = time.monotonic()
-        session.may_begin = self._may_begin
-        session.until, session.cut_at = rules.until, rules.cut_at
-        session.progress.budget.limits = rules.budget
-        self._notifier.report_best(session.run.run_id, session.best.score, self._flag)
+        self._running = OverlappingGenerations(self._run_generation, self._may_begin, generations_ahead(session.run))
+        session.control.begin(self._record.number, rules, self._may_begin, self._running.begin_next)
+        session.progress.begin_night(rules.budget)
+        self._notifier.report_best(session.run.run_id, best.score, self._flag)
 
     def run(self) -> State[dict[str, Any]]:
         """Run the night; see `search` for what it returns."""
@@ -155,6 +131,7 @@ class Night:
             ):
                 reason = self._generations()
                 self._session.finish()  # what is still in flight is paid for in this night
+                self._running.wait()
         except BaseException as error:
             self._break_off(error)
             raise
@@ -163,9 +140,9 @@ class Night:
         self._tell()
         result = {
             "stop_reason": reason.value,
-            "best": self._session.best.score,
-            "generations": self._session.generations,
-            "failed": sorted(self._session.failed),
+            "best": self._session.state.best.score,
+            "generations": self._session.state.generations,
+            "failed": sorted(self._session.state.failed),
             "night": self._record.number,
         }
         return Completed(message=f"stopped by: {reason.value}; best {score(result['best'])}", data=result)
@@ -175,18 +152,15 @@ class Night:
         interrupted = not isinstance(error, Exception)
         try:
             self._session.stop_now() if interrupted else self._session.finish()
+            self._running.wait()
         finally:
             with contextlib.suppress(EnvironmentFault):  # a disk that is full must not hide why the night ended
                 self._end(StopReason.INTERRUPTED if interrupted else StopReason.FAILED, error=str(error))
             self._tell()
 
     def _generations(self) -> StopReason:
-        """Run generations until a stop condition holds, and return its reason.
-
-        The night waits for the end of an outage however long it takes, and for a full disk for a while. A generation
-        that fails otherwise is tried again and then given up, until too many have failed in a row.
-        """
-        trouble = FailureState()
+        """Run generations until a stop condition holds, and return its reason."""
+        retries = self._retry_policy()
         while (reason := self._reason_to_stop()) is None:
             begin = time.monotonic()
             number = self._number
@@ -195,39 +169,32 @@ class Night:
             except (TerminalProviderError, UsageError, HistoryGone):
                 raise
             except Exception as error:
-                if self._is_too_much(trouble, number, error):
+                retries.count(number, error)
+                if retries.given_up is not None:
+                    self._give_up(number, error)
+                if retries.ends_night(error):
                     raise
                 if self._reason_to_stop() is None:
-                    self._pause(trouble, error)
+                    self._pause(retries, error)
                 continue
-            trouble = FailureState()
-            self._session.progress.message = ""
-            self._longest_s = max(self._longest_s, self._session.mail.seconds_since(begin))
+            retries = self._retry_policy()
+            self._session.progress.note("")
+            self._longest_s = max(self._longest_s, self._session.batch_requests.seconds_since(begin))
             if time.monotonic() - self._written >= _ROW_S:
                 self._write(self._reached())
         return reason
 
-    def _is_too_much(self, trouble: FailureState, number: int, error: Exception) -> bool:
-        """Return whether a failure ends the night. Give up a generation that has used up its attempts."""
-        trouble.waits += 1
-        trouble.given_up = None
-        if isinstance(error, DiskFault):
-            trouble.full_since = trouble.full_since or time.monotonic()
-            return time.monotonic() - trouble.full_since >= _FULL_DISK_S
-        trouble.attempts += not isinstance(error, Outage)
-        if trouble.attempts > self._session.search.retries:
-            self._give_up(number, error)
-            trouble.attempts, trouble.failures, trouble.given_up = 0, trouble.failures + 1, number
-        return trouble.failures >= self._session.search.failures
+    def _retry_policy(self) -> RetryPolicy:
+        return RetryPolicy(self._session.search.retries, self._session.search.failures)
 
     def _reason_to_stop(self) -> StopReason | None:
         self._refuse_the_impossible()
         reason = reason_to_stop(self._rules, self._tally(), datetime.now(UTC))
-        if self._session.is_cut:
+        if self._session.control.is_cut:
             # The clock may have been set back since.
             return reason or StopReason.DEADLINE
         is_spent = reason in (StopReason.BUDGET, StopReason.TOKENS)
-        if is_spent and self._again is None and self._session.mail.brought(self._number):
+        if is_spent and self._again is None and self._session.batch_requests.brought(self._number):
             return None  # what a batch brought is paid for
         return StopReason.GENERATIONS if reason is None and self._again is not None and not self._again else reason
 
@@ -237,7 +204,7 @@ class Night:
         Raises:
             ImpossibleScore: If it does.
         """
-        best, known = self._session.best, self._session.run.problem.settings.known
+        best, known = self._session.state.best, self._session.run.problem.settings.known
         if known.is_beaten_by(best.score):
             raise ImpossibleScore(
                 f"program {best.id} scores {best.score:g}, but {known.best:g} is proven to be the best "
@@ -248,7 +215,7 @@ class Night:
     @property
     def _number(self) -> int:
         """Number of the generation whose turn it is."""
-        return self._session.generations + 1 if self._again is None else self._again[0]
+        return self._session.state.generations + 1 if self._again is None else self._again[0]
 
     def _give_up(self, number: int, error: Exception) -> None:
         """Continue without a generation, unless that cannot be recorded."""
@@ -256,27 +223,24 @@ class Night:
             self._again.popleft()
         else:
             with contextlib.suppress(EnvironmentFault, HistoryError):
-                self._session.give_up(number)
+                self._session.state.give_up(number)
         self._session.progress.note(f"generation {number} failed: {error_text(error)}")
 
-    def _pause(self, trouble: FailureState, error: Exception) -> None:
+    def _pause(self, retries: RetryPolicy, error: Exception) -> None:
         """Wait, longer each time, until the deadline or an interruption at the latest."""
-        seconds = min(_FIRST_WAIT_S * 2 ** (trouble.waits - 1), _LONGEST_WAIT_S)
-        progress = self._session.progress
-        progress.phase = "paused"
-        said = error_text(error)
-        progress.message = told = _in_words(said, error, seconds, trouble)
+        progress, said = self._session.progress, error_text(error)
+        message = retries.message(said, error)
+        progress.enter("paused")
+        progress.note(message)
         self._show(now=True)
         begin = time.monotonic()
-        until = begin + seconds
-        while time.monotonic() < until and not progress.interrupted:
-            if self._is_past_the_deadline():
-                break
-            time.sleep(min(0.2, seconds))
+        until = begin + retries.wait_s
+        while time.monotonic() < until and not progress.interrupted and not self._is_past_the_deadline():
+            time.sleep(min(0.2, retries.wait_s))
         paused_s = self._record.paused_s + time.monotonic() - begin
         self._write(replace(self._reached(), paused_s=paused_s, paused_by=said))
-        if progress.message == told:
-            progress.message = ""
+        if progress.message == message:
+            progress.note("")
 
     def _is_past_the_deadline(self) -> bool:
         return self._rules.until is not None and datetime.now(UTC) >= self._rules.until
@@ -286,7 +250,7 @@ class Night:
         if self._again is not None:
             return False
         size = self._session.search.prompts * self._session.search.samples
-        ahead = generation - 1 - self._session.generations
+        ahead = generation - 1 - self._session.state.generations
         tally = self._tally()
         tally = tally.model_copy(
             update={
@@ -297,35 +261,38 @@ class Night:
         )
         return reason_to_stop(self._rules, tally, datetime.now(UTC)) is None
 
-    def _attempt(self, number: int) -> None:
+    def _run_generation(self, number: int) -> None:
         # A flow run without its own heartbeat thread ends a second sooner; the search's heartbeat goes on.
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            try:
-                with outages():
-                    generation(self._session.run.run_id, number, self._history)
-            except PrefectUnavailable:
-                if not self._session.is_committed(number):
-                    raise
-        if not self._session.is_committed(number):
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), outages():
+            generation(self._session.run.run_id, number, self._history)
+
+    def _attempt(self, number: int) -> None:
+        state = self._session.state
+        try:
+            self._running.run(number)
+        except PrefectUnavailable:
+            if not state.is_committed(number):
+                raise
+        if not state.is_committed(number):
             if self._reason_to_stop() is None:
                 raise Outage(f"no completion arrived for generation {number}", remedy="It is asked for again.")
             return
         self._committed += 1
-        self._notifier.report_best(self._session.run.run_id, self._session.best.score, self._flag)
+        self._notifier.report_best(self._session.run.run_id, state.best.score, self._flag)
         self._show()
         if self._again is not None:
             self._again.popleft()
 
     def _tally(self) -> Tally:
-        progress = self._session.progress
+        progress, state = self._session.progress, self._session.state
         return Tally(
-            generations=self._session.generations - self._first,
+            generations=state.generations - self._first,
             samples=progress.candidates,
             tokens=progress.budget.tokens,
             cost_usd=progress.budget.night_usd,
             total_usd=progress.budget.total_usd,
-            best=self._session.best.score,
-            generations_since_best=self._session.generations - max(progress.best_at, self._first),
+            best=state.best.score,
+            generations_since_best=state.generations - max(progress.best_at, self._first),
             longest_generation_s=self._longest_s,
             is_exhausted=progress.budget.is_exhausted,
             interrupted=progress.interrupted,
@@ -338,7 +305,7 @@ class Night:
 
     def _reached(self) -> NightRecord:
         """Return the night's row as it is now."""
-        best = self._session.best
+        best = self._session.state.best
         return replace(
             self._record,
             generations=self._committed,
@@ -360,40 +327,27 @@ class Night:
 
     def _tell(self) -> None:
         session = self._session
-        session.progress.phase = "over"
+        session.progress.enter("over")
         self._show(now=True)
-        start, failed = session.start.score, sorted(session.failed)
+        start, failed = session.state.start.score, sorted(session.state.failed)
         self._notifier.report_end(session.run.run_id, self._record, start, failed, self._flag)
 
     def _final(self) -> None:
-        finalists = self._finalists(FailureState())
+        finalists = self._finalists(self._retry_policy())
         self._record = replace(
             self._record, ended_at=datetime.now(UTC), finalists=finalists, best_program_id=finalists[0].program.id
         )
         record.write_night(self._session.files, self._record)
 
-    def _finalists(self, trouble: FailureState) -> tuple[Finalist, ...]:
-        """The final waits for a lost engine, too, as long as the night may."""
-        self._session.progress.phase = "final"
+    def _finalists(self, retries: RetryPolicy) -> tuple[Finalist, ...]:
+        """Hold the final evaluation, which waits for a lost engine, too, as long as the night may."""
+        self._session.progress.enter("final")
         try:
             return judge_finalists(self._session)
         except Outage as error:
             if self._is_past_the_deadline() or self._session.progress.interrupted:
                 again = "`overnight resume --generations 1` holds it again."
                 raise SandboxUnavailable(f"the final is undecided: {error.message}", remedy=again) from error
-            trouble.waits += 1
-            self._pause(trouble, error)
-        return self._finalists(trouble)
-
-
-def _in_words(said: str, error: Exception, seconds: float, trouble: FailureState) -> str:
-    """Return a message: why a night pauses, for how long, and what follows."""
-    if trouble.given_up is not None:
-        return f"generation {trouble.given_up} failed: {said}; the night goes on without it in {seconds:.0f} s"
-    paused = "paused: " if isinstance(error, Outage | DiskFault) else ""
-    ends = ""
-    if trouble.full_since is not None and isinstance(error, DiskFault):
-        left = max(0.0, trouble.full_since + _FULL_DISK_S - time.monotonic())
-        end = datetime.now().astimezone() + timedelta(seconds=left)
-        ends = f"; unless there is room by {end:%H:%M}, the night ends"
-    return f"{paused}{said}; next attempt in {seconds:.0f} s{ends}"
+            retries.count(self._number, error)
+            self._pause(retries, error)
+        return self._finalists(retries)

@@ -96,8 +96,7 @@ def handle_interrupts(
         if progress.interrupted:
             watchdog.end_at = watchdog.end_at or time.monotonic() + _STOP_TIMEOUT_S
             raise KeyboardInterrupt
-        progress.interrupted = True
-        progress.message = "finishing this generation; Ctrl-C again stops at once"
+        progress.interrupt_by_hand()
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGHUP)}
     context = contextvars.copy_context()  # with the address of the server

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
@@ -40,7 +40,7 @@ class GenerationRecord:
         attempt: Number of the attempt, from 1.
         night: Number of the night it belongs to.
         judged: All candidates, in order; empty if the attempt failed.
-        changes: Changes of the algorithm's state, in order.
+        changes: Changes of the algorithm's state, in order, by the index of the prompt whose results caused them.
         best: Best program of the run after it.
         error: Reason of the failure; empty if it is to be committed.
     """
@@ -52,13 +52,18 @@ class GenerationRecord:
     ended_at: datetime
     best: Program
     judged: tuple[Judged, ...] = ()
-    changes: tuple[Change, ...] = ()
+    changes: Mapping[int, tuple[Change, ...]] = field(default_factory=dict)
     sample_s: float = 0.0
     evaluate_s: float = 0.0
     select_s: float = 0.0
     flow_run_id: str = ""
     error: str = ""
     place: int | None = None
+
+
+def flat(changes: Mapping[int, tuple[Change, ...]]) -> tuple[Change, ...]:
+    """Return the changes of all prompts, in order."""
+    return tuple(change for prompt in sorted(changes) for change in changes[prompt])
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +160,19 @@ class Step:
     """The end of a generation: a commit, or its being given up.
 
     Attributes:
-        changes: Changes of the algorithm's state; none if it failed.
-        feedback: Feedback by the id of the base program, where it was asked for.
+        changes: Changes of the algorithm's state, by the index of the prompt whose results caused them.
+        feedback: Feedback by the index of the prompt and the id of the base program, where it was asked for.
     """
 
     generation: int
     is_committed: bool
-    changes: tuple[Change, ...] = ()
-    feedback: Mapping[str, Feedback] = field(default_factory=dict)
+    changes: Mapping[int, tuple[Change, ...]] = field(default_factory=dict)
+    feedback: Mapping[int, Mapping[str, Feedback]] = field(default_factory=dict)
+
+    @property
+    def all_changes(self) -> tuple[Change, ...]:
+        """All changes, in order."""
+        return flat(self.changes)
 
 
 @dataclass(frozen=True)
@@ -193,6 +203,11 @@ class RunHistory:
     def is_open(self, generation: int) -> bool:
         """Return whether a generation failed or is to come."""
         return generation > self.generations or generation in self.failed
+
+    def before_failure_of(self, generation: int) -> RunHistory:
+        """Return the history until a generation was given up for the first time."""
+        first = next(place for place, step in enumerate(self.steps) if step.generation == generation)
+        return replace(self, steps=self.steps[:first])
 
     @property
     def start(self) -> Program:

@@ -92,12 +92,19 @@ class Search(Section):
     samples: int = Field(
         default=4, ge=1, le=256, description="number of samples (completions) requested for each prompt"
     )
-    lookahead: int = Field(
-        default=1,
+    window: int = Field(
+        default=16,
+        ge=1,
+        le=1_000_000,
+        description="number of samples in flight: a prompt is built from the results of all samples but the last "
+        "`window`, in order; a larger window keeps more models and slots busy, a smaller one learns sooner",
+    )
+    lookahead: int | None = Field(
+        default=None,
         ge=0,
         le=4,
-        description="number of generations sampled ahead: their prompts are built from a population that is older by "
-        "as many generations, so that models answer while candidates are evaluated",
+        description="in place of `search.window`, as version 0.1 did: number of generations sampled ahead, whose "
+        "prompts are built from a population that is older by as many generations",
     )
     feedback: int = Field(
         default=0,
@@ -116,6 +123,11 @@ class Search(Section):
         ge=1,
         description="number of consecutive generations that fail in all their attempts, after which the night ends",
     )
+
+    @property
+    def window_prompts(self) -> int:
+        """Number of prompts in flight."""
+        return max(1, self.window // self.samples)
 
     @property
     def feedback_chars(self) -> int:
@@ -216,7 +228,7 @@ class Sampling(Section):
         ge=1,
         le=100,
         description="with `batch_api`: number of generations whose prompts are sent at once; all of them are built "
-        "from the population before the first, and `search.lookahead` is ignored",
+        "from the population before the first, and `search.window` is ignored",
     )
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import io
 import re
@@ -19,6 +20,9 @@ _MAX_NESTING = 250
 
 _PARSER_LOCK = threading.Lock()
 """Python 3.11 counts the depth of a tree for all threads together; concurrent parsing can raise SystemError."""
+
+_PARSER_ATTEMPTS = 5
+"""Attempts at a text: other libraries parse in threads of their own, without the lock."""
 
 
 class SourceError(ValueError):
@@ -44,12 +48,19 @@ def parse(text: str) -> ast.Module:
     if len(text) > MAX_SOURCE_CHARS:
         raise SourceError(f"{len(text)} characters, at most {MAX_SOURCE_CHARS} are read")
     try:
-        with _PARSER_LOCK:
-            return ast.parse(text)
+        return _parse(text)
     except SyntaxError as error:
         raise SourceError(error.msg or "not Python", error.lineno or 0) from error
     except (ValueError, RecursionError, MemoryError, UnicodeError) as error:
         raise SourceError(f"not Python: {type(error).__name__}") from error
+
+
+def _parse(text: str) -> ast.Module:
+    for _ in range(_PARSER_ATTEMPTS - 1):
+        with _PARSER_LOCK, contextlib.suppress(SystemError):
+            return ast.parse(text)
+    with _PARSER_LOCK:
+        return ast.parse(text)
 
 
 def parse_shallow(text: str) -> ast.Module:

@@ -74,6 +74,11 @@ POPULATION = _table(
     ("program_id", TEXT, "id of the program"),
     ("cluster", TEXT, "12 hex digits of the signature: equal for programs with equal scores on every input"),
     ("niche", TEXT, "the niche; of islands the number"),
+    (
+        "prompt",
+        COUNT,
+        "index in the generation of the prompt whose results caused the change; null in files of version 0.1",
+    ),
 )
 
 GENERATIONS = _table(

@@ -70,8 +70,7 @@ def run_with_view(
     """
     files = get_run()
     threading.Thread(target=litellm_module, daemon=True).start()  # import it while the server starts
-    with open_session(files) as session, _resume_hint(files.run_id, history):
-        session.notifier = notifier
+    with open_session(files, notifier=notifier) as session, _resume_hint(files.run_id, history):
         say(f"run {files.run_id}, seed {session.run.seed}")
         _warn_of_changed_image(session)
         _warn_of_changed_files(session)
@@ -98,11 +97,11 @@ def _result_without_server(session: Session, night: int, error: PrefectUnavailab
         PrefectUnavailable: If the night did not end normally.
     """
     files = session.files
-    row = record.read_night(files, night, session.programs) if files.night(night).exists() else None
+    row = record.read_night(files, night, session.state.programs) if files.night(night).exists() else None
     if row is None or row.stop_reason is None or row.error:
         raise error
     say(f"warning: Prefect's pages do not show the end of the night: {error.message}")
-    return {"stop_reason": row.stop_reason.value, "failed": sorted(session.failed), "night": night}
+    return {"stop_reason": row.stop_reason.value, "failed": sorted(session.state.failed), "night": night}
 
 
 def _abandon(server: PrefectServer, files: RunFiles, history: Path) -> None:

@@ -31,7 +31,7 @@ def live_view(session: Session, conditions: StopConditions) -> Iterator[None]:
 def _panel(session: Session, conditions: StopConditions) -> Iterator[None]:
     from rich.live import Live
 
-    first = session.generations
+    first = session.state.generations
     with Live(get_renderable=lambda: render(session, conditions, first), console=err(), refresh_per_second=4):
         yield
 
@@ -114,16 +114,16 @@ def _lines(session: Session) -> Iterator[None]:
     stop = threading.Event()
 
     def watch() -> None:
-        shown, message, is_over = session.generations, "", False
+        shown, message, is_over = session.state.generations, "", False
         while not is_over:
             is_over = stop.wait(0.5)  # after the stop, look once more, for the last generation
             progress = session.progress
             if progress.message and progress.message != message:
                 say(progress.message)
             message = progress.message
-            if session.generations > shown:
-                shown = session.generations
-                if shown in session.failed:
+            if session.state.generations > shown:
+                shown = session.state.generations
+                if shown in session.state.failed:
                     continue
                 say(
                     f"generation {shown}: best {score(progress.best)}, {progress.candidates} samples, "

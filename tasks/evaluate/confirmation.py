@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import replace
 from typing import Literal
 
@@ -32,8 +33,12 @@ def confirmation(job: Job, noise: float) -> Job:
     return replace(job, limits=limits.model_copy(update=more), thresholds=thresholds)
 
 
+Order = Literal["highest first", "in order"]
+"""Order in which would-be bests are confirmed: from the highest claim down until one holds, or as they come."""
+
+
 class Confirmer:
-    """Confirms candidates of one generation.
+    """Confirms candidates of a run.
 
     Which candidates are confirmed depends only on their order and on the niches before them. Results are kept until the
     generation is committed, so that a further attempt does not confirm again.
@@ -44,7 +49,8 @@ class Confirmer:
         which: `best`: candidates that would be the best of their niche; `always`: all that are scored.
         reducer: How the scores of the inputs become one.
         noise: Largest difference between two scores on an input.
-        workers: Number of niches confirmed at the same time.
+        threads: Threads in which confirmations run.
+        order: Order in which the candidates of one prompt are confirmed.
     """
 
     def __init__(
@@ -55,72 +61,109 @@ class Confirmer:
         which: Literal["best", "always"],
         reducer: Reducer,
         noise: float,
-        workers: int,
+        threads: Executor,
+        order: Order = "highest first",
     ) -> None:
         self._sandbox = sandbox
         self._specification = specification
         self._which = which
         self._reducer: Reducer = reducer
         self._noise = noise
-        self._workers = workers
-        self._again: dict[str, Verdict] = {}
+        self._threads = threads
+        self._order = order
+        self._begun: dict[tuple[int, str], Future[Verdict]] = {}
+        self._lock = threading.Lock()
         self._is_cut = False
 
     def cut(self) -> None:
         """Run nothing further; candidates that would need a confirmation get no verdict."""
         self._is_cut = True
 
+    def forget(self, is_over: Callable[[int], bool]) -> None:
+        """Drop the results of generations that are over."""
+        with self._lock:
+            self._begun = {key: future for key, future in self._begun.items() if not is_over(key[0])}
+
     def concerns(self, judged: Sequence[Judged], best: Mapping[str, float]) -> bool:
         """Return whether there is anything to confirm; arguments as for `confirm`."""
         return any(self._is_due(one, best[one.candidate.prompt.niche]) for one in judged)
 
-    def confirm(self, judged: Sequence[Judged], best: Mapping[str, float]) -> list[Judged]:
+    def begin(self, judged: Sequence[Judged], best: Mapping[str, float], generation: int) -> None:
+        """Start confirmations that `confirm` is likely to need, and return at once; arguments as for `confirm`."""
+        for niche, group in _by_niche(judged).items():
+            for claim in self._due(group, best[niche]):
+                self._start(claim, generation)
+
+    def confirm(self, judged: Sequence[Judged], best: Mapping[str, float], generation: int = 0) -> list[Judged]:
         """Confirm what needs it; return all candidates in order. Those that were not confirmed lose their score.
 
         Args:
-            judged: Candidates of the generation, in order.
-            best: Best score of each niche before the generation.
+            judged: Candidates of one generation, in order.
+            best: Best score of each niche before them.
+            generation: Number of the generation.
 
         Raises:
             SandboxUnavailable: If the engine is at fault and a candidate could not be run.
         """
-        niches = sorted({one.candidate.prompt.niche for one in judged})
-        groups = [[one for one in judged if one.candidate.prompt.niche == niche] for niche in niches]
-        with ThreadPoolExecutor(self._workers) as threads:
-            done = list(threads.map(self._confirm_niche, groups, [best[niche] for niche in niches]))
-        by_id = {one.id: one for group in done for one in group}
-        return [by_id[one.id] for one in judged]
+        done = {one.id: one for one in judged}
+        for niche, group in _by_niche(judged).items():
+            bar, settled = best[niche], set[str]()
+            while claims := [claim for claim in self._due(group, bar) if claim.id not in settled]:
+                done[claims[0].id] = one = self._confirm(claims[0], generation)
+                settled.add(one.id)
+                bar = bar if one.score is None else max(bar, one.score)
+                group = [done[each.id] for each in group]
+        return [done[one.id] for one in judged]
 
-    def _confirm_niche(self, judged: Sequence[Judged], best: float) -> list[Judged]:
-        confirmed = []
-        for claim in judged:
-            one = self._confirm(claim) if self._is_due(claim, best) else claim
-            if one.score is not None:
-                best = max(best, one.score)
-            confirmed.append(one)
-        return confirmed
+    def _due(self, group: Sequence[Judged], best: float) -> list[Judged]:
+        """Return the candidates of a niche that would have to be confirmed next, if each of them held.
+
+        From the highest claim down, that is the highest alone; of equal claims the first.
+        """
+        claims = [one for one in group if self._is_due(one, best)]
+        if self._which == "always" or not claims:
+            return claims
+        if self._order == "highest first":
+            return [max(claims, key=lambda one: one.score or 0.0)]
+        rising: list[Judged] = []
+        for one in claims:
+            if self._is_due(one, rising[-1].score or 0.0 if rising else best):
+                rising.append(one)
+        return rising
 
     def _is_due(self, one: Judged, best: float) -> bool:
         return one.score is not None and (self._which == "always" or one.score > best)
 
-    def _confirm(self, claim: Judged) -> Judged:
-        return settle(claim, self._run_again(claim), self._reducer, self._noise)
+    def _confirm(self, claim: Judged, generation: int) -> Judged:
+        return settle(claim, self._run_again(claim, generation), self._reducer, self._noise)
 
-    def _run_again(self, claim: Judged) -> Verdict:
-        key = claim.candidate.code_hash
-        if key not in self._again:
-            self._again[key] = CUT_SHORT if self._is_cut else self._evaluate(claim)
-        return self._again[key]
+    def _start(self, claim: Judged, generation: int) -> Future[Verdict]:
+        key = generation, claim.candidate.code_hash
+        with self._lock:
+            if key not in self._begun:
+                self._begun[key] = self._threads.submit(self._evaluate, claim)
+            return self._begun[key]
 
-    def _evaluate(self, claim: Judged) -> Verdict:
-        skeleton = self._specification
+    def _run_again(self, claim: Judged, generation: int) -> Verdict:
         try:
-            source = skeleton.program(claim.candidate.body)
-            return evaluate_with_retry(self._sandbox, source, honest=skeleton.start_program)
-        except SandboxUnavailable:
+            return self._start(claim, generation).result()
+        except (SandboxUnavailable, CancelledError):
+            with self._lock:
+                self._begun.pop((generation, claim.candidate.code_hash), None)
             if not self._is_cut:
                 raise
         return CUT_SHORT
+
+    def _evaluate(self, claim: Judged) -> Verdict:
+        if self._is_cut:
+            return CUT_SHORT
+        skeleton = self._specification
+        return evaluate_with_retry(self._sandbox, skeleton.program(claim.candidate.body), honest=skeleton.start_program)
+
+
+def _by_niche(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
+    niches = sorted({one.candidate.prompt.niche for one in judged})
+    return {niche: [one for one in judged if one.candidate.prompt.niche == niche] for niche in niches}
 
 
 def settle(claim: Judged, again: Verdict, reducer: Reducer, noise: float) -> Judged:

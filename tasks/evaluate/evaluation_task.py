@@ -1,9 +1,8 @@
-"""The evaluate task, which waits for a batch of verdicts, and the confirm task, which re-runs would-be bests."""
+"""The evaluate task, candidates in and verdicts out, and the confirm task, which re-runs would-be bests."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -11,25 +10,37 @@ from prefect.cache_policies import NO_CACHE
 from schemas.outcome import Verdict
 from schemas.program import Candidate, Judged
 from tasks.evaluate.confirmation import Confirmer
+from tasks.evaluate.evaluator import Evaluator
+from tasks.open_runs import OpenRuns
 
-Pairs = list[tuple[Candidate, Verdict | None]]
+Pairs = list[tuple[Candidate, Verdict]]
 
-
-class Judging(Protocol):
-    """A generation's batches of verdicts."""
-
-    def verdicts(self, batch: int) -> Pairs:
-        """Wait for the verdicts of a batch."""
-        ...
+evaluators: OpenRuns[Evaluator] = OpenRuns()
+confirmers: OpenRuns[Confirmer | None] = OpenRuns()
 
 
 @task(name="evaluate", task_run_name="evaluate-{batch}", cache_policy=NO_CACHE)
-def evaluate(batch: int, judging: Judging, sampled: Sequence[Candidate]) -> Pairs:  # noqa: ARG001  (draws the edge)
-    """Wrap `verdicts` as a Prefect task; `sampled` is the sample task's result and draws the edge in the graph."""
-    return judging.verdicts(batch)
+def evaluate(run: str, generation: int, batch: int, candidates: Sequence[Candidate]) -> Pairs:  # noqa: ARG001
+    """Evaluate candidates in the sandbox.
+
+    Args:
+        run: Directory of the run.
+        generation: Number of the generation.
+        batch: Number of the task in the generation, from 1, for its name.
+        candidates: Result of the sample task.
+    """
+    return evaluators.of(run).judge(candidates, generation)
 
 
 @task(name="confirm", task_run_name="confirm", cache_policy=NO_CACHE)
-def confirm(judged: Sequence[Judged], best: Mapping[str, float], confirmer: Confirmer) -> list[Judged]:
-    """Wrap `Confirmer.confirm` as a Prefect task."""
-    return confirmer.confirm(judged, best)
+def confirm(run: str, generation: int, judged: Sequence[Judged], best: Mapping[str, float]) -> list[Judged]:
+    """Confirm candidates that would be the best of their niche.
+
+    Args:
+        run: Directory of the run.
+        generation: Number of the generation.
+        judged: Candidates with their verdicts, in order.
+        best: Best score of each niche before them.
+    """
+    confirmer = confirmers.of(run)
+    return confirmer.confirm(judged, best, generation) if confirmer else list(judged)

@@ -1,10 +1,10 @@
-"""Evaluation of candidates in the sandbox: each distinct program once, exactly one verdict for each candidate."""
+"""Evaluation of candidates in the sandbox: each distinct program of a generation once, a verdict for each candidate."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import CancelledError, Executor, Future
 
 from schemas.errors import SandboxUnavailable
 from schemas.outcome import CUT_SHORT, JUDGED_BEFORE, Outcome, Verdict
@@ -15,17 +15,19 @@ from tasks.evaluate.sandbox import Sandbox
 
 Report = Callable[[Verdict], None]
 
+_STOPPED = Verdict(Outcome.SANDBOX_ERROR, error="the evaluation was stopped")
+
 
 class Evaluator:
-    """Evaluates the candidates of one generation, batch by batch, from several threads.
+    """Evaluates the candidates of a run, from several threads.
 
-    Verdicts are kept until the generation is committed, so that a further attempt does not evaluate again.
+    Verdicts are kept until their generation is committed, so that a further attempt does not evaluate again.
 
     Args:
         sandbox: The sandbox that runs programs.
         specification: The fixed part of every program.
-        known: Code hashes of bodies evaluated in earlier generations, which are duplicates; `None` where duplicates
-            are evaluated again.
+        known: Returns the code hashes of bodies evaluated in earlier generations, which are duplicates; `None` where
+            duplicates are evaluated again.
         report: Called once for each verdict, from any thread.
         threads: One thread for each slot, shared by all generations, so that an earlier one's candidates run first.
     """
@@ -34,7 +36,7 @@ class Evaluator:
         self,
         sandbox: Sandbox,
         specification: Skeleton,
-        known: Collection[str] | None,
+        known: Callable[[], Collection[str] | None],
         report: Report,
         threads: Executor,
     ) -> None:
@@ -43,64 +45,73 @@ class Evaluator:
         self._known = known
         self._report = report
         self._threads = threads
-        self._verdicts: dict[str, Verdict] = {}
-        self._claimed: set[str] = set()
-        self._claiming = threading.Lock()
-        self._stopped = threading.Event()
+        self._verdicts: dict[tuple[int, str], Future[Verdict]] = {}
+        self._left_out: dict[int, Collection[int]] = {}
         self._is_cut = False
-        self._left_out: Collection[int] = ()
+        self._lock = threading.Lock()
 
-    def begin_attempt(self) -> None:
-        """Prepare a further attempt: keep all verdicts except those of the sandbox's own failures."""
-        self._stopped.clear()
-        self._verdicts = {k: v for k, v in self._verdicts.items() if v.outcome is not Outcome.SANDBOX_ERROR}
-        self._claimed.clear()
+    def begin_attempt(self, generation: int) -> None:
+        """Prepare a further attempt at a generation: drop what the sandbox itself failed to evaluate."""
+        with self._lock:
+            self._verdicts = {
+                key: future
+                for key, future in self._verdicts.items()
+                if key[0] != generation or not _is_to_be_repeated(future)
+            }
+
+    def leave_out(self, generation: int, indices: Collection[int]) -> None:
+        """Do not run these candidates, by index, since a record says that a deadline cut them short."""
+        self._left_out[generation] = indices
 
     def stop(self) -> None:
-        """Run no further candidate; waiting ones become `sandbox_error`."""
-        self._stopped.set()
-
-    def leave_out(self, indices: Collection[int]) -> None:
-        """Do not run these candidates, by index, since a record says that a deadline cut them short."""
-        self._left_out = indices
+        """Run no further candidate; those that wait become `sandbox_error`."""
+        with self._lock:
+            self._verdicts = {key: future for key, future in self._verdicts.items() if not future.cancel()}
 
     def cut(self) -> None:
         """Run nothing further and do not wait for running candidates, whose sandbox is being closed."""
         self._is_cut = True
         self.stop()
 
-    def judge(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, Verdict | None]]:
-        """Evaluate candidates; `None` stands where an equal candidate of the generation is evaluated instead.
+    def forget(self, is_over: Callable[[int], bool]) -> None:
+        """Drop the verdicts of generations that are over."""
+        with self._lock:
+            self._verdicts = {key: future for key, future in self._verdicts.items() if not is_over(key[0])}
+
+    def judge(self, candidates: Sequence[Candidate], generation: int) -> list[tuple[Candidate, Verdict]]:
+        """Evaluate candidates; equal ones of a generation share one evaluation.
 
         Raises:
             SandboxUnavailable: If the engine is at fault; verdicts so far are kept for a further attempt.
         """
-        return list(zip(candidates, self._threads.map(self._judge, candidates), strict=True))
-
-    def _judge(self, candidate: Candidate) -> Verdict | None:
-        verdict = self._verdict(candidate)
-        if verdict is not None:
+        known = self._known()
+        begun = [self._begin(candidate, generation, known) for candidate in candidates]
+        pairs = []
+        for candidate, verdict in zip(candidates, begun, strict=True):
+            verdict = verdict if isinstance(verdict, Verdict) else self._result(verdict)
             self._report(verdict)
-        return verdict
+            pairs.append((candidate, verdict))
+        return pairs
 
-    def _verdict(self, candidate: Candidate) -> Verdict | None:
+    def _begin(self, candidate: Candidate, generation: int, known: Collection[str] | None) -> Verdict | Future[Verdict]:
         if candidate.verdict is not None:
             return candidate.verdict
-        key = candidate.code_hash
-        if self._known is None:
-            key = f"{candidate.index}/{key}"
-        elif key in self._known:
+        if known is not None and candidate.code_hash in known:
             return JUDGED_BEFORE
-        elif not self._claim(key):
-            return None
-        if key not in self._verdicts:
-            self._verdicts[key] = self._run(candidate)
-        return self._verdicts[key]
+        key = candidate.code_hash if known is not None else f"{candidate.index}/{candidate.code_hash}"
+        with self._lock:
+            if (generation, key) not in self._verdicts:
+                self._verdicts[generation, key] = self._threads.submit(self._run, candidate, generation)
+            return self._verdicts[generation, key]
 
-    def _run(self, candidate: Candidate) -> Verdict:
-        if self._stopped.is_set():
-            return CUT_SHORT if self._is_cut else Verdict(Outcome.SANDBOX_ERROR, error="the evaluation was stopped")
-        if candidate.index in self._left_out:
+    def _result(self, future: Future[Verdict]) -> Verdict:
+        try:
+            return future.result()
+        except CancelledError:
+            return CUT_SHORT if self._is_cut else _STOPPED
+
+    def _run(self, candidate: Candidate, generation: int) -> Verdict:
+        if self._is_cut or candidate.index in self._left_out.get(generation, ()):
             return CUT_SHORT
         skeleton = self._specification
         try:
@@ -110,9 +121,8 @@ class Evaluator:
                 raise
         return CUT_SHORT
 
-    def _claim(self, key: str) -> bool:
-        with self._claiming:
-            if key in self._claimed:
-                return False
-            self._claimed.add(key)
-            return True
+
+def _is_to_be_repeated(future: Future[Verdict]) -> bool:
+    if not future.done():
+        return False
+    return future.cancelled() or future.exception() is not None or future.result().outcome is Outcome.SANDBOX_ERROR

@@ -199,20 +199,20 @@ def _read_files(files: RunFiles, hashes: Mapping[str, str]) -> list[File]:
     return problem_files
 
 
-def read_run_history(files: RunFiles, *, with_feedback: bool = False) -> RunHistory:
+def read_run_history(files: RunFiles, *, feedback_samples: int = 0) -> RunHistory:
     """Read how all generations ended, up to the first gap.
 
     Args:
         files: Files of the run.
-        with_feedback: Whether to read the feedback on failed children, too.
+        feedback_samples: Samples per prompt, to read the feedback on failed children of each prompt, too; 0 reads none.
 
     Raises:
         HistoryError: If generation 0, the start program, is missing or a file is damaged.
     """
-    return files.read_consistently(lambda blocks: _read_run_history(files, blocks, with_feedback))
+    return files.read_consistently(lambda blocks: _read_run_history(files, blocks, feedback_samples))
 
 
-def _read_run_history(files: RunFiles, blocks: Sequence[Block], with_feedback: bool) -> RunHistory:
+def _read_run_history(files: RunFiles, blocks: Sequence[Block], feedback_samples: int) -> RunHistory:
     for block in blocks:
         _require_declared_size(block)
     ends = _ends(files, blocks)
@@ -221,12 +221,12 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], with_feedback: b
     committed = {number for number, is_committed in ends if is_committed}
     before_gap = [block for block in blocks if block.first in committed]
     programs: defaultdict[int, list[Program]] = defaultdict(list)
-    feedback: defaultdict[int, list[Feedback]] = defaultdict(list)
+    feedback: defaultdict[int, defaultdict[int, list[Feedback]]] = defaultdict(lambda: defaultdict(list))
     hashes: set[str] = set()
-    columns = [*_CANDIDATE_COLUMNS, *_FEEDBACK_COLUMNS] if with_feedback else _CANDIDATE_COLUMNS
+    columns = [*_CANDIDATE_COLUMNS, *_FEEDBACK_COLUMNS] if feedback_samples else _CANDIDATE_COLUMNS
     for row in _candidates(before_gap, columns):
-        if with_feedback:
-            feedback[row["generation"]].append(_feedback(row))
+        if feedback_samples:
+            feedback[row["generation"]][row["index"] // feedback_samples].append(_feedback(row))
         if row["outcome"] != "sandbox_error":
             hashes.add(row["code_hash"])
         if row["outcome"] == "scored":
@@ -259,8 +259,13 @@ def _candidates(blocks: Sequence[Block], columns: list[str]) -> Iterator[dict[st
         yield from read_file(block.folder / "programs.parquet", columns=columns).to_pylist()
 
 
-def _latest(feedback: Sequence[Feedback], programs: Mapping[str, Program]) -> dict[str, Feedback]:
-    return latest_feedback(feedback, lambda parent: programs[parent].score if parent in programs else None)
+def _latest(
+    feedback: Mapping[int, Sequence[Feedback]], programs: Mapping[str, Program]
+) -> dict[int, dict[str, Feedback]]:
+    def score_of(parent: str) -> float | None:
+        return programs[parent].score if parent in programs else None
+
+    return {prompt: latest_feedback(feedback[prompt], score_of) for prompt in sorted(feedback)}
 
 
 def _feedback(row: dict[str, Any]) -> Feedback:
@@ -331,19 +336,22 @@ _NIGHT_COLUMNS = (
 )  # fmt: skip
 
 _CANDIDATE_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score"]
-_FEEDBACK_COLUMNS = ["parent_ids", "error", "output"]
+_FEEDBACK_COLUMNS = ["index", "parent_ids", "error", "output"]
 
 
 def _table(schema: pa.Schema, content: Sequence[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(list(content), schema=schema)
 
 
-def _changes(blocks: Sequence[Block]) -> dict[int, tuple[Change, ...]]:
-    """Return the population's changes in each generation, in order."""
-    found: dict[int, list[Change]] = {number: [] for block in blocks for number in range(block.first, block.last + 1)}
+def _changes(blocks: Sequence[Block]) -> dict[int, dict[int, tuple[Change, ...]]]:
+    """Return the changes of each generation, in order, by prompt; the first, where an older file does not say which."""
+    numbers = [number for block in blocks for number in range(block.first, block.last + 1)]
+    found: dict[int, defaultdict[int, list[Change]]] = {number: defaultdict(list) for number in numbers}
     for block in blocks:
         rows_of_block = read_file(block.folder / "population.parquet").to_pylist()
         for row in sorted(rows_of_block, key=lambda row: (row["generation"], row["step"])):
             kind = Join if row["event"] == "joined" else Reset
-            found[row["generation"]].append(kind(rows.niche_of(row), row["program_id"]))
-    return {number: tuple(changes) for number, changes in found.items()}
+            found[row["generation"]][row.get("prompt") or 0].append(kind(rows.niche_of(row), row["program_id"]))
+    return {
+        number: {prompt: tuple(changes) for prompt, changes in by_prompt.items()} for number, by_prompt in found.items()
+    }

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from schemas.algorithm import Join, Reset
-from schemas.generation import GenerationRecord, NightRecord, RunRecord
+from schemas.generation import GenerationRecord, NightRecord, RunRecord, flat
 from schemas.outcome import count_outcomes
 from schemas.program import Judged
 
@@ -75,8 +75,9 @@ def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> dict[s
 def population_rows(run_id: str, record: GenerationRecord) -> list[dict[str, Any]]:
     """Return rows of `tables.POPULATION`, one per change, in order."""
     signatures = {judged.id: _cluster(judged.verdict.scores) for judged in record.judged}
+    changes = [(prompt, change) for prompt in sorted(record.changes) for change in record.changes[prompt]]
     rows = []
-    for step, change in enumerate(record.changes):
+    for step, (prompt, change) in enumerate(changes):
         is_join = isinstance(change, Join)
         program_id = change.program_id if is_join else change.founder_id
         rows.append(
@@ -89,6 +90,7 @@ def population_rows(run_id: str, record: GenerationRecord) -> list[dict[str, Any
                 "program_id": program_id,
                 "cluster": signatures.get(program_id),
                 "niche": change.niche,
+                "prompt": prompt,
             }
         )
     return rows
@@ -114,7 +116,7 @@ def generation_row(run_id: str, record: GenerationRecord) -> dict[str, Any]:
     """Return a row of `tables.GENERATIONS`, for a committed generation or a failed attempt."""
     completions = [judged.candidate.completion for judged in record.judged]
     scores = [judged.score for judged in record.judged if judged.score is not None]
-    resets = [change.niche for change in record.changes if isinstance(change, Reset) and record.number]
+    resets = [change.niche for change in flat(record.changes) if isinstance(change, Reset) and record.number]
     return {
         "run_id": run_id,
         "generation": record.number,

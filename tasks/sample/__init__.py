@@ -1,4 +1,4 @@
 """Build prompts from selected parents, request completions from models, and parse these into candidates.
 
-Start reading at `prompts.py`, `gateway.py` and `sampling_task.py`.
+Start reading at `prompts.py`, `gateway.py` and `sampler.py`.
 """

@@ -1,4 +1,4 @@
-"""Requests for the completions of one generation, made in time or ahead of it; each completion is paid for once."""
+"""Request the completions of some prompts of a generation; each completion is paid for once."""
 
 from __future__ import annotations
 
@@ -34,47 +34,43 @@ class CompletionSource(Protocol):
 
 
 class CompletionRequest:
-    """A request for all completions of a generation, answered batch by batch.
+    """A request for all completions of some prompts.
 
     Completions that are stored already are not requested again, whether they come from a failed attempt, a killed
-    process, or a request that was made while the generation before was evaluated.
+    process or an earlier night.
 
     Args:
-        prompts: All prompts of the generation, in order.
+        prompts: Prompts of one generation, in order.
         source: Source of new completions.
-        paid: Store of the generation's completions.
-        batch: Number of prompts in a batch.
+        store: Store of the generation's completions.
     """
 
-    def __init__(self, prompts: Sequence[Prompt], source: CompletionSource, paid: CompletionStore, batch: int) -> None:
-        self.batches = [prompts[start : start + batch] for start in range(0, len(prompts), batch)]
-        self._paid = paid
+    def __init__(self, prompts: Sequence[Prompt], source: CompletionSource, store: CompletionStore) -> None:
+        self._wanted = samples_of(prompts)
+        self._store = store
         self._is_cut = False
-        self._known = dict(paid.known())
-        self._futures: list[Future[list[Completion]]] = [
-            source.submit([sample for sample in samples_of(prompts) if _key(sample) not in self._known], paid.record)
-            for prompts in self.batches
-        ]
+        self._known = dict(store.known())
+        missing = [sample for sample in self._wanted if _key(sample) not in self._known]
+        self._future = source.submit(missing, store.record)
 
-    def completions(self, batch: int) -> list[Completion]:
-        """Wait for the completions of a batch; return them ordered by prompt and sample.
+    def completions(self) -> list[Completion]:
+        """Wait for the completions; return them ordered by prompt and sample.
 
         Raises:
             ProviderError: As for `Gateway.submit`. Completions that arrived are stored all the same.
         """
-        bought = {(c.prompt, c.sample): c for c in self._bought(batch)}
-        wanted = samples_of(self.batches[batch])
-        answers = [self._known.get(_key(one)) or bought.get((one.prompt.index, one.number)) for one in wanted]
+        new = {(c.prompt, c.sample): c for c in self._new()}
+        answers = [self._known.get(_key(one)) or new.get((one.prompt.index, one.number)) for one in self._wanted]
         return [answer for answer in answers if answer is not None]
 
-    def _bought(self, batch: int) -> list[Completion]:
+    def _new(self) -> list[Completion]:
         try:
-            return self._futures[batch].result()
+            return self._future.result()
         except CancelledError:
             if not self._is_cut:
                 raise
         await_cancellation()
-        self._known |= self._paid.known()
+        self._known |= self._store.known()
         return []
 
     def cut(self) -> None:
@@ -83,17 +79,16 @@ class CompletionRequest:
         self.give_up()
 
     def has_failed(self) -> bool:
-        """Return whether a batch has failed, so that some completions will never arrive."""
-        return any(future.done() and future.exception() is not None for future in self._futures)
+        """Return whether it ended with an error, so that some completions will never arrive."""
+        return self._future.done() and (self._future.cancelled() or self._future.exception() is not None)
 
     def finish(self, timeout_s: float) -> None:
         """Wait until no request is in flight, so that all paid completions are stored."""
-        wait(self._futures, timeout=timeout_s)
+        wait([self._future], timeout=timeout_s)
 
     def give_up(self) -> None:
         """Cancel requests in flight; waiting callers get an error."""
-        for future in self._futures:
-            future.cancel()
+        self._future.cancel()
 
 
 def samples_of(prompts: Sequence[Prompt]) -> list[Sample]:

@@ -13,7 +13,7 @@ from tasks.sample.budget import Budget, BudgetLimits
 from tasks.sample.gateway import Gateway, Sample
 from tasks.sample.prompts import build_prompts
 from tasks.sample.provider import count_tokens, price_of, takes_n
-from tasks.sample.sampling_task import to_candidates
+from tasks.sample.sampler import to_candidates
 from tasks.sample.usage import DEFAULT_COMPLETION_TOKENS
 
 
@@ -74,10 +74,11 @@ def build_probe_prompts(problem: Problem, model: Model, count: int) -> list[Prom
     search, start = problem.settings.search, problem.specification.start_body
     parents = tuple(Program("", start, (), 0.0) for _ in range(search.algorithm.parents))
     return build_prompts(
-        [Plan("0", parents)] * count,
+        dict.fromkeys(range(count), Plan("0", parents)),
         problem.specification,
         _only(problem.settings.sampling, model),
         statement=problem.settings.statement,
+        prompts=count,
         samples=1,
         seed=0,
         generation=0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from schemas.algorithm import Plan
 from schemas.program import Prompt
@@ -15,12 +15,13 @@ from tasks.sample.feedback import render_feedback
 
 
 def build_prompts(
-    plans: Sequence[Plan],
+    plans: Mapping[int, Plan],
     skeleton: Skeleton,
     sampling: Sampling,
     *,
     statement: str = "",
     feedback_chars: int = 0,
+    prompts: int,
     samples: int,
     seed: int,
     generation: int,
@@ -28,17 +29,19 @@ def build_prompts(
     """Write one prompt for each plan; its model is drawn by weight.
 
     Args:
-        plans: Niches and programs to show, from the algorithm.
+        plans: Niches and programs to show, from the algorithm, by the index of the prompt.
         skeleton: The fixed part of every program.
         sampling: Settings with the models.
         statement: Task in words; empty for what the skeleton says itself.
         feedback_chars: Longest feedback on a failed or worse child, characters.
+        prompts: Number of prompts in the generation.
         samples: Completions to request for each prompt.
         seed: Seed of the run.
         generation: Number of the generation; with the seed it settles everything random.
     """
     rng = random.Random(f"{seed}/{generation}/prompts")
-    models = rng.choices(sampling.models, [model.weight for model in sampling.models], k=len(plans))
+    models = rng.choices(sampling.models, [model.weight for model in sampling.models], k=prompts)
+    seeds = [tuple(rng.getrandbits(32) for _ in range(samples)) for _ in range(prompts)]
     return [
         Prompt(
             index=index,
@@ -53,10 +56,11 @@ def build_prompts(
                 statement,
                 render_feedback(plan, skeleton, feedback_chars if model.style == "chat" else 0),
             ),
-            seeds=tuple(rng.getrandbits(32) for _ in range(samples)),
+            seeds=seeds[index],
             base=plan.base.body,
         )
-        for index, (plan, model) in enumerate(zip(plans, models, strict=True))
+        for index, plan in plans.items()
+        for model in [models[index]]
     ]
 
 

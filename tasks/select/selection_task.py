@@ -1,35 +1,30 @@
-"""The select task: registers scored candidates, resets niches and commits the generation."""
+"""Selection: gives candidates their scores and the algorithm its children; the select task commits the generation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Protocol
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from schemas.algorithm import Algorithm, Change, Child
+from schemas.algorithm import Child
+from schemas.generation import GenerationRecord
 from schemas.ids import program_id
 from schemas.outcome import JUDGED_BEFORE, JUDGED_BESIDE, Outcome, Verdict
-from schemas.program import Candidate, Judged, Program, reduced
+from schemas.program import Candidate, Judged, reduced
 from schemas.settings import Reducer
-
-
-@dataclass(frozen=True, slots=True)
-class Selected:
-    """A generation after selection."""
-
-    judged: tuple[Judged, ...]
-    changes: tuple[Change, ...]
-    best: Program
+from tasks.open_runs import OpenRuns
 
 
 def judge(
     run_id: str,
     generation: int,
-    pairs: Sequence[tuple[Candidate, Verdict | None]],
+    pairs: Sequence[tuple[Candidate, Verdict]],
     reducer: Reducer,
     known: Collection[str] | None = None,
+    seen: dict[str, Verdict] | None = None,
 ) -> list[Judged]:
     """Give candidates their ids and scores, in order.
 
@@ -39,29 +34,33 @@ def judge(
     Args:
         run_id: Id of the run; goes into the ids of programs.
         generation: Number of the generation.
-        pairs: Candidates with their verdicts; `None` where an equal one of the generation was evaluated instead.
+        pairs: Candidates with their verdicts.
         reducer: How the scores of the inputs become one.
-        known: Code hashes of bodies evaluated in earlier generations. A candidate that was evaluated ahead of time may
-            turn out to be one of them.
+        known: Code hashes of bodies evaluated in earlier generations; `None` where duplicates are evaluated again.
+        seen: Verdicts of the generation's earlier candidates by code hash; those of `pairs` are added.
     """
-    pairs = sorted(pairs, key=lambda pair: pair[0].index)
-    shared = {candidate.code_hash for candidate, verdict in pairs if verdict is None}
-    verdict_of = {candidate.code_hash: verdict for candidate, verdict in pairs if verdict is not None}
-    seen: set[str] = set()
+    seen = {} if seen is None else seen
     judged = []
-    for candidate, verdict in pairs:
-        if candidate.code_hash in shared:
-            ran = verdict_of[candidate.code_hash]
-            keeps = candidate.code_hash not in seen or ran.outcome is Outcome.SANDBOX_ERROR
-            verdict = ran if keeps else JUDGED_BESIDE
-            seen.add(candidate.code_hash)
-        if candidate.body and known is not None and candidate.code_hash in known:
-            verdict = JUDGED_BEFORE
-        if verdict is None:
-            raise ValueError(f"candidate {candidate.index} has no verdict")
+    for candidate, verdict in sorted(pairs, key=lambda pair: pair[0].index):
+        if known is not None:
+            verdict = _without_duplicates(candidate, verdict, known, seen)
         verdict, score = _reduced(verdict, reducer)
         judged.append(Judged(program_id(run_id, generation, candidate.index), candidate, verdict, score))
     return judged
+
+
+def _without_duplicates(
+    candidate: Candidate, verdict: Verdict, known: Collection[str], seen: dict[str, Verdict]
+) -> Verdict:
+    key = candidate.code_hash
+    if candidate.body and key in known:
+        return JUDGED_BEFORE
+    if candidate.verdict is not None:
+        return verdict
+    if key not in seen:
+        seen[key] = verdict
+        return verdict
+    return seen[key] if seen[key].outcome is Outcome.SANDBOX_ERROR else JUDGED_BESIDE
 
 
 def _reduced(verdict: Verdict, reducer: Reducer) -> tuple[Verdict, float | None]:
@@ -75,19 +74,28 @@ def _reduced(verdict: Verdict, reducer: Reducer) -> tuple[Verdict, float | None]
     return verdict, score
 
 
-def register(
-    judged: Sequence[Judged], generation: int, algorithm: Algorithm, best: Program, *, reset: bool
-) -> Selected:
-    """Tell the algorithm what was scored, and whether a reset is due."""
-    children = [Child(one.candidate.prompt.niche, one.program()) for one in judged if one.score is not None]
-    changes = algorithm.tell(generation, children, reset=reset)
-    best = max([best, *(child.program for child in children)], key=lambda program: program.score)
-    return Selected(tuple(judged), tuple(changes), best)
+def children_of(judged: Sequence[Judged]) -> list[Child]:
+    """Return the scored programs as children that are offered to an algorithm."""
+    return [Child(one.candidate.prompt.niche, one.program()) for one in judged if one.score is not None]
+
+
+class Committer(Protocol):
+    """What commits the generations of a run."""
+
+    def commit(self, generation: GenerationRecord) -> float:
+        """Commit a generation; return the best score of the run after it."""
+        ...
+
+
+committers: OpenRuns[Committer] = OpenRuns()
 
 
 @task(name="select", task_run_name="select", cache_policy=NO_CACHE)
-def select(register: Callable[[], Selected], commit: Callable[[Selected], None]) -> Selected:
-    """Wrap registration and commit, which are one step, as a Prefect task."""
-    selected = register()
-    commit(selected)
-    return selected
+def select(run: str, generation: GenerationRecord) -> float:
+    """Commit a generation, whose results the algorithm has been told of; return the run's best score after it.
+
+    Args:
+        run: Directory of the run.
+        generation: Its record, with all candidates and the changes of the population.
+    """
+    return committers.of(run).commit(generation)

@@ -15,7 +15,7 @@ from schemas.job import Call, Job, Limits
 from schemas.outcome import Outcome, Verdict
 from schemas.program import Candidate, Completion, Judged, Prompt, reduce_scores
 from schemas.specification import read_specification
-from tasks.evaluate.confirmation import Confirmer, confirmation, disagreement, settle
+from tasks.evaluate.confirmation import Confirmer, Order, confirmation, disagreement, settle
 from tasks.evaluate.evaluator import Evaluator
 
 SPECIFICATION = read_specification(
@@ -59,7 +59,13 @@ def claim(index: int, body: str, *scores: float, niche: str = "0", outcome: Outc
 class Made:
     """A confirmer with its fake sandbox."""
 
-    def __init__(self, which: Literal["best", "always"] = "best", noise: float = 0.0, **verdicts: Verdict) -> None:
+    def __init__(
+        self,
+        which: Literal["best", "always"] = "best",
+        noise: float = 0.0,
+        order: Order = "highest first",
+        **verdicts: Verdict,
+    ) -> None:
         self.sandbox = FakeSandbox(**verdicts)
         self.confirmer = Confirmer(
             self.sandbox,
@@ -67,7 +73,8 @@ class Made:
             which=which,
             reducer="mean",
             noise=noise,
-            workers=3,
+            threads=ThreadPoolExecutor(3),
+            order=order,
         )
 
     def confirm(self, *judged: Judged, best: tuple[float, ...] = (0.0, 0.0, 0.0)) -> list[Judged]:
@@ -97,27 +104,47 @@ def test_one_that_fails_when_it_is_split_is_unconfirmed_and_says_how():
     assert one.verdict.error == "scored 3.0: run again, in a fresh container, it is timed_out: took more than 4 s"
 
 
-def test_only_those_that_would_be_the_best_of_their_island_are_run_again():
-    made = Made()
-    made.confirm(
-        claim(0, "1", 1.0),
-        claim(1, "3", 3.0),
-        claim(2, "2", 2.0),
-        claim(3, "3.0", 3.0),
-        claim(4, "4", 4.0),
-        claim(5, "5", 5.0, niche="1"),
-        claim(6, "6", 6.0, niche="2"),
-        claim(7, "7"),
-        best=(1.0, 5.0, 5.0),
-    )
-    assert sorted(made.sandbox.asked) == ["3", "4", "6"], "equal is not better"
+CLAIMS = (
+    claim(0, "1", 1.0),
+    claim(1, "3", 3.0),
+    claim(2, "2", 2.0),
+    claim(3, "3.0", 3.0),
+    claim(4, "4", 4.0),
+    claim(5, "5", 5.0, niche="1"),
+    claim(6, "6", 6.0, niche="2"),
+    claim(7, "7"),
+)
 
 
-def test_an_unconfirmed_one_does_not_raise_the_bar():
+def test_of_each_niche_the_highest_claim_alone_is_run_again_if_it_holds():
     made = Made()
-    got = made.confirm(claim(0, "1", 1e6), claim(1, "2", 2.0), claim(2, "1.5", 1.5))
+    got = made.confirm(*CLAIMS, best=(1.0, 5.0, 5.0))
+    assert sorted(made.sandbox.asked) == ["4", "6"], "equal is not better"
+    assert [one.score for one in got] == [1.0, 3.0, 2.0, 3.0, 4.0, 5.0, 6.0, None]
+
+
+def test_where_the_highest_claim_does_not_hold_the_next_one_is_run_again():
+    made = Made()
+    got = made.confirm(claim(0, "1.5", 1.5), claim(1, "1", 1e6), claim(2, "2", 2.0))
     assert made.sandbox.asked == ["1", "2"]
+    assert [one.score for one in got] == [1.5, None, 2.0]
+
+
+def test_in_the_order_of_version_0_1_each_that_would_be_the_best_at_its_turn_is_run_again():
+    made = Made(order="in order")
+    made.confirm(*CLAIMS, best=(1.0, 5.0, 5.0))
+    assert sorted(made.sandbox.asked) == ["3", "4", "6"]
+    made = Made(order="in order")
+    got = made.confirm(claim(0, "1", 1e6), claim(1, "2", 2.0), claim(2, "1.5", 1.5))
+    assert made.sandbox.asked == ["1", "2"], "an unconfirmed one does not raise the bar"
     assert [one.score for one in got] == [None, 2.0, 1.5]
+
+
+def test_confirmations_that_are_begun_ahead_of_their_turn_are_not_repeated():
+    made = Made()
+    made.confirmer.begin(CLAIMS[:5], {"0": 1.0}, generation=3)
+    assert made.confirmer.confirm(CLAIMS[:5], {"0": 1.0}, generation=3)[4].confirmed_score == 4.0
+    assert made.sandbox.asked == ["4"]
 
 
 def test_which_are_confirmed_is_the_same_however_threads_run():
@@ -158,7 +185,7 @@ def test_differences_are_named_up_to_a_few():
 
 
 def test_a_fault_of_ours_is_no_verdict_and_the_next_attempt_goes_on_where_this_one_stopped():
-    made = Made()
+    made = Made(order="in order")
     gone = Verdict(Outcome.SANDBOX_ERROR, error="the engine is gone")
     made.sandbox.verdicts.update({"2": gone, START: gone})
     claims = claim(0, "1", 1.0), claim(1, "2", 2.0)
@@ -174,7 +201,7 @@ def test_who_alone_cannot_be_run_again_is_not_judged_and_holds_nobody_up():
     made.sandbox.verdicts["2"] = Verdict(Outcome.SANDBOX_ERROR, error="the container ended")
     first, second = made.confirm(claim(0, "2", 2.0), claim(1, "1", 1.0))
     assert (first.verdict.outcome, first.score) == (Outcome.SANDBOX_ERROR, None)
-    assert second.score == 1.0
+    assert second.confirmed_score == second.score == 1.0
 
 
 def test_there_is_nothing_to_do_where_nobody_is_better():
@@ -203,7 +230,6 @@ def test_a_confirmation_skips_only_what_would_be_unconfirmed_anyway():
 def test_it_takes_what_the_evaluator_of_the_same_generation_gives():
     """The two share nothing but the sandbox protocol: a split sandbox can be either's."""
     sandbox = FakeSandbox()
-    evaluator = Evaluator(sandbox, SPECIFICATION, set(), lambda verdict: None, ThreadPoolExecutor(1))
-    ((candidate, verdict),) = evaluator.judge([claim(0, "5", 5.0).candidate])
-    assert verdict is not None
+    evaluator = Evaluator(sandbox, SPECIFICATION, set, lambda verdict: None, ThreadPoolExecutor(1))
+    ((candidate, verdict),) = evaluator.judge([claim(0, "5", 5.0).candidate], 1)
     assert Made().confirm(Judged("p0", candidate, verdict, 5.0))[0].confirmed_score == 5.0

@@ -19,6 +19,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.states import Pending
 
+import flows.retry_policy
 import flows.search
 from flows.artifacts import _fenced
 from flows.generation import generation
@@ -175,7 +176,7 @@ def test_a_night_waits_for_a_server_that_does_not_answer(night: Night, tmp_path:
             raise httpx.ConnectError(message)
         generation(*arguments)
 
-    monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(flows.retry_policy, "FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(flows.search, "generation", fails_first)
     night(2, settings={"search": {"retries": 0, "failures": 1}})
     (row,) = Database(tmp_path).rows("FROM nights")

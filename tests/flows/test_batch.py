@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-import flows.search
+import flows.retry_policy
 from tasks.history.database import Database
 from tasks.sample import batch_job
 from tests.flows.conftest import Night
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(flows.retry_policy, "FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(batch_job, "FIRST_POLL_S", 0.05)
 
 

@@ -44,7 +44,7 @@ def answers(provider: Provider, bodies: Sequence[str]) -> None:
 
 
 def one_island(asks: dict[str, Any], prompts: int, **more: Any) -> dict[str, Any]:
-    asks["sampling"]["concurrency"] = 1
+    asks["sampling"] |= {"concurrency": 1, "batch": prompts}  # so that prompts are asked in order
     search = {"prompts": prompts, "samples": 1, "islands": 1, "lookahead": 0}
     return {**asks, "search": search, "sandbox": SANDBOX, **more}
 

@@ -97,9 +97,10 @@ def test_a_cut_between_two_generations_ends_the_night_without_a_failed_attempt(
     begin = flows.search.generation
 
     def interrupted(run_id: str, number: int, history: str) -> object:
-        if number == 2:
+        state = begin(run_id, number, history)
+        if number == 1:
             raise KeyboardInterrupt
-        return begin(run_id, number, history)
+        return state
 
     def cut(run_id: str, number: int, history: str) -> object:
         with open_session(files_of(Path(history), run_id)) as session:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import flows.search
+import flows.retry_policy
 from schemas.errors import TerminalProviderError
 from tasks.history.database import Database
 from tasks.sample import endpoint
@@ -116,7 +116,7 @@ FAULTS = {
 def test_no_fault_loses_a_sample_or_pays_for_one_twice(
     name: str, night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(flows.retry_policy, "FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 0.01)
     fault = FAULTS[name]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import flows.search
+import flows.retry_policy
 from flows.replay import open_replay, read_recorded_run, replay
 from flows.search import search
 from flows.stop_conditions import StopConditions
@@ -39,7 +39,7 @@ def failures(files: RunFiles) -> list[dict[str, Any]]:
 def test_a_run_whose_nights_met_everything_comes_out_the_same(
     night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox_image: str
 ):
-    monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(flows.retry_policy, "FIRST_WAIT_S", 0.01)
     refusal = Answer({"error": {"message": "This model's maximum context length is 10 tokens."}}, status=400)
 
     def answer(number: int, _: dict[str, Any]) -> Answer | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import flows.retry_policy
 import flows.search
 from flows.generation import generation
 from flows.search import search
@@ -37,7 +38,7 @@ def busy() -> Answer:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(flows.search, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(flows.retry_policy, "FIRST_WAIT_S", 0.01)
 
 
 @pytest.fixture
@@ -144,7 +145,7 @@ def test_too_many_failures_in_a_row_end_the_night_and_resume_goes_on(
 def test_where_a_failure_cannot_be_written_down_nothing_is_given_up_and_nothing_bought_again(
     night: Night, provider: Provider, few: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(flows.search, "_FULL_DISK_S", 0.0)
+    monkeypatch.setattr(flows.retry_policy, "FULL_DISK_S", 0.0)
     hidden = tmp_path / "runs" / "toy" / ".writing"
 
     def obstruct(number: int, _: dict[str, Any]) -> None:

@@ -80,7 +80,7 @@ def a_generation(
         clock + timedelta(minutes=number),
         best=best,
         judged=tuple(judged),
-        changes=tuple(changes),
+        changes={0: tuple(changes)} if changes else {},
     )
     return replace(record, **more)  # pyright: ignore[reportArgumentType]
 
@@ -109,7 +109,7 @@ def rebuilt(files: RunFiles) -> Population:
     run, past = record.read_run(files), record.read_run_history(files)
     population = Population(run.problem.settings.search, past.start, run.seed)
     for step in past.steps:
-        population.replay(step.changes, past.programs)
+        population.replay(step.all_changes, past.programs)
     return population
 
 

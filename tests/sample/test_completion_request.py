@@ -17,12 +17,12 @@ from tests.provider import Answer, Provider
 PROMPT = Prompt(0, "0", (), "openai/test", "chat", "def f_v0(x):\n    return x\n\ndef f_v1(x):\n", (1, 2, 3))
 
 
-def buy(prompts: Sequence[Prompt], gateway: Gateway, paid: Paid) -> list[Completion]:
-    purchase = CompletionRequest(prompts, gateway, paid, batch=4)
+def complete(prompts: Sequence[Prompt], gateway: Gateway, paid: Paid) -> list[Completion]:
+    request = CompletionRequest(prompts, gateway, paid)
     try:
-        return [one for batch in range(len(purchase.batches)) for one in purchase.completions(batch)]
+        return request.completions()
     finally:
-        purchase.finish(timeout_s=10)
+        request.finish(timeout_s=10)
 
 
 class Paid:
@@ -49,9 +49,9 @@ def settings(provider: Provider, **more: object) -> Sampling:
 def test_nothing_is_bought_twice(provider: Provider):
     paid = Paid()
     gateway = Gateway(settings(provider))
-    first = buy([PROMPT], gateway, paid)
+    first = complete([PROMPT], gateway, paid)
     bought = len(provider.requests)
-    again = buy([PROMPT], gateway, paid)
+    again = complete([PROMPT], gateway, paid)
     assert first == again
     assert len(provider.requests) == bought
     assert [completion.sample for completion in first] == [0, 1, 2]
@@ -66,12 +66,12 @@ def test_after_a_failure_only_what_is_missing_is_bought(provider: Provider):
     prompts = [replace(PROMPT, index=index, seeds=(1,), text=PROMPT.text + f"# {index}\n") for index in range(6)]
     gateway = Gateway(settings(provider))
     with pytest.raises(TransientProviderError):
-        buy(prompts, gateway, paid)
+        complete(prompts, gateway, paid)
     assert 0 < len(paid.completions) < 6, "what was answered is recorded although the batch failed"
     kept = list(paid.completions)
     provider.script = lambda number, request: None
     before = len(provider.requests)
-    completions = buy(prompts, gateway, paid)
+    completions = complete(prompts, gateway, paid)
     assert len(provider.requests) - before == 6 - len(kept)
     assert set(kept) <= set(completions)
     assert [completion.prompt for completion in completions] == list(range(6))
@@ -80,7 +80,7 @@ def test_after_a_failure_only_what_is_missing_is_bought(provider: Provider):
 def test_a_changed_prompt_does_not_take_another_s_answer(provider: Provider):
     paid = Paid()
     gateway = Gateway(settings(provider))
-    buy([PROMPT], gateway, paid)
+    complete([PROMPT], gateway, paid)
     before = len(provider.requests)
-    buy([replace(PROMPT, text=PROMPT.text + "# changed\n")], gateway, paid)
+    complete([replace(PROMPT, text=PROMPT.text + "# changed\n")], gateway, paid)
     assert len(provider.requests) > before

@@ -61,7 +61,14 @@ def test_the_length_is_limited_and_content_cannot_end_a_fence(body: str, error: 
 def test_only_prompts_of_chat_models_have_feedback(style: str, has_feedback: bool):
     sampling = Sampling.model_validate({"models": [{"name": "m", "style": style}]})
     (prompt,) = build_prompts(
-        [Plan("0", (PARENT,), CRASHED)], SPECIFICATION, sampling, feedback_chars=500, samples=1, seed=1, generation=1
+        {0: Plan("0", (PARENT,), CRASHED)},
+        SPECIFICATION,
+        sampling,
+        feedback_chars=500,
+        prompts=1,
+        samples=1,
+        seed=1,
+        generation=1,
     )
     assert ("ZeroDivisionError" in prompt.text) is has_feedback
 

@@ -54,7 +54,15 @@ def test_a_generation_s_prompts_depend_on_seed_and_generation_alone():
     sampling = Sampling.model_validate({"models": ["a=3", "b=1"]})
 
     def build(seed: int, generation: int):
-        return build_prompts(selections, SPECIFICATION, sampling, samples=4, seed=seed, generation=generation)
+        return build_prompts(
+            dict(enumerate(selections)),
+            SPECIFICATION,
+            sampling,
+            prompts=len(selections),
+            samples=4,
+            seed=seed,
+            generation=generation,
+        )
 
     first = build(1, 1)
     assert first == build(1, 1)
@@ -69,9 +77,10 @@ def test_the_hash_of_a_prompt_knows_text_and_model():
     program = Program("p", "return bins", (1.0,), 1.0)
     one, other = (
         build_prompts(
-            [Plan("0", (program,))],
+            {0: Plan("0", (program,))},
             SPECIFICATION,
             Sampling.model_validate({"models": name}),
+            prompts=1,
             samples=1,
             seed=0,
             generation=1,

@@ -152,7 +152,9 @@ def test_bodies_that_differ_only_in_layout_have_the_same_hash():
 def children(bodies: list[str], count: int, model: Model = CHAT) -> list[tuple[str, ...]]:
     programs = tuple(Program(str(n), body, (n,), n) for n, body in enumerate(bodies))
     sampling = Sampling.model_validate({"models": [{"name": "builtin/mutate", "style": model.style}]})
-    (prompt,) = build_prompts([Plan("0", programs)], SPECIFICATION, sampling, samples=count, seed=1, generation=1)
+    (prompt,) = build_prompts(
+        {0: Plan("0", programs)}, SPECIFICATION, sampling, prompts=1, samples=count, seed=1, generation=1
+    )
     completions = [
         parse_functions(mutate(prompt.text, seed), SPECIFICATION, len(bodies), prompt.base) for seed in prompt.seeds
     ]

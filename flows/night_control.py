@@ -1,0 +1,84 @@
+"""Decides what a night may still begin: requests, generations, confirmations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from flows.stop_conditions import StopConditions
+
+
+class NightControl:
+    """The limits of the night under way; before a night begins, there are none.
+
+    Attributes:
+        number: Number of the night.
+        until: Deadline.
+        cut_at: Time at which the generations under way are cut short.
+        is_cut: Whether they were.
+        is_closing: Whether nothing further is requested.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.until: datetime | None = None
+        self.cut_at: datetime | None = None
+        self.is_cut = False
+        self.is_closing = False
+        self._can_keep = True
+        self._may_begin: Callable[[int], bool] = lambda _: False
+        self._all_asked: Callable[[int], None] = lambda _: None
+
+    def begin(
+        self,
+        number: int,
+        conditions: StopConditions,
+        may_begin: Callable[[int], bool],
+        all_asked: Callable[[int], None],
+    ) -> None:
+        """Begin a night.
+
+        Args:
+            number: Its number.
+            conditions: Its stop conditions.
+            may_begin: Returns whether a later generation will be begun, as far as can be known now.
+            all_asked: Called when all prompts of a generation are being sampled.
+        """
+        self.number = number
+        self.until, self.cut_at = conditions.until, conditions.cut_at
+        self._may_begin, self._all_asked = may_begin, all_asked
+
+    def begin_replayed(self, number: int) -> None:
+        """Begin a night that is repeated from a record."""
+        self.number = number
+
+    def may_begin(self, generation: int) -> bool:
+        """Return whether a later generation will be begun, as far as can be known now."""
+        return self._may_begin(generation)
+
+    def all_asked(self, generation: int) -> None:
+        """Note that all prompts of a generation are being sampled, so that the next one may begin."""
+        self._all_asked(generation)
+
+    def may_ask(self) -> bool:
+        """Return whether completions can be kept and there is time for a request. The budget is checked elsewhere."""
+        has_time = self.until is None or datetime.now(UTC) < self.until
+        return has_time and self._can_keep and not self.is_closing
+
+    def note_disk(self, *, can_keep: bool) -> None:
+        """Note whether completions can be written to disk."""
+        self._can_keep = can_keep
+
+    def close(self) -> None:
+        """Request nothing further."""
+        self.is_closing = True
+
+    def cut(self) -> None:
+        """Cut the generations under way short."""
+        self.is_closing = self.is_cut = True
+
+    def seconds_left(self, most: float) -> float:
+        """Return the seconds until the generations under way are cut short, `most` at most."""
+        if self.cut_at is None:
+            return most
+        return min(most, (self.cut_at - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,81 @@
+"""What a night does after a failure: how long it waits, when it gives up a generation, and when it ends."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from schemas.errors import DiskFault, Outage
+
+FIRST_WAIT_S = 5.0
+LONGEST_WAIT_S = 300.0
+FULL_DISK_S = 1800.0
+"""Seconds that a night waits for a full disk."""
+
+
+@dataclass
+class RetryPolicy:
+    """Counts failures since the last generation that ended well.
+
+    An outage is waited out however long it takes, and a full disk for a while. A generation that fails otherwise is
+    tried again and then given up, until too many have failed in a row.
+
+    Attributes:
+        retries: Number of further attempts at a generation.
+        failures: Number of generations that are given up in a row, after which the night ends.
+        attempts: Failed attempts at the current generation, without those that an outage failed.
+        failed: Number of generations given up.
+        given_up: Number of the generation that was given up just now.
+        waits: Number of pauses.
+        full_since: `time.monotonic()` at which the disk was first found full.
+    """
+
+    retries: int
+    failures: int
+    attempts: int = 0
+    failed: int = 0
+    given_up: int | None = None
+    waits: int = 0
+    full_since: float | None = None
+
+    def count(self, number: int, error: Exception) -> None:
+        """Count a failure of a generation; `given_up` is then its number if it has used up its attempts."""
+        self.waits += 1
+        self.given_up = None
+        if isinstance(error, DiskFault):
+            self.full_since = self.full_since or time.monotonic()
+            return
+        self.attempts += not isinstance(error, Outage)
+        if self.attempts > self.retries:
+            self.attempts, self.failed, self.given_up = 0, self.failed + 1, number
+
+    def ends_night(self, error: Exception) -> bool:
+        """Return whether the failure that was counted last ends the night."""
+        if isinstance(error, DiskFault):
+            return self.full_since is not None and time.monotonic() - self.full_since >= FULL_DISK_S
+        return self.failed >= self.failures
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds until the next attempt: longer each time."""
+        return min(FIRST_WAIT_S * 2 ** (self.waits - 1), LONGEST_WAIT_S)
+
+    def message(self, said: str, error: Exception) -> str:
+        """Return in words why the night pauses, for how long, and what follows.
+
+        Args:
+            said: Text of the error.
+            error: The error.
+        """
+        if self.given_up is not None:
+            return f"generation {self.given_up} failed: {said}; the night goes on without it in {self.wait_s:.0f} s"
+        paused = "paused: " if isinstance(error, Outage | DiskFault) else ""
+        return f"{paused}{said}; next attempt in {self.wait_s:.0f} s{self._end_of_patience(error)}"
+
+    def _end_of_patience(self, error: Exception) -> str:
+        if self.full_since is None or not isinstance(error, DiskFault):
+            return ""
+        left = max(0.0, self.full_since + FULL_DISK_S - time.monotonic())
+        end = datetime.now().astimezone() + timedelta(seconds=left)
+        return f"; unless there is room by {end:%H:%M}, the night ends"

@@ -1,0 +1,98 @@
+"""What an open run works with: sandboxes, threads, models and the services of its Prefect tasks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from flows.sandboxes import open_confirmations, open_sandboxes, slots_of
+from schemas.generation import RunRecord
+from schemas.outcome import Verdict
+from tasks.evaluate.confirmation import Confirmer
+from tasks.evaluate.evaluator import Evaluator
+from tasks.evaluate.pool import FreshContainerPool, SandboxPool
+
+
+@dataclass(frozen=True)
+class RunResources:
+    """Sandboxes of an open run, and what evaluates and confirms in them.
+
+    Attributes:
+        sandbox: Slots for evaluations.
+        confirmations: Fresh containers for confirmations.
+        evaluator: Evaluates candidates.
+        confirmer: Confirms would-be bests; `None` where nothing is confirmed.
+    """
+
+    sandbox: SandboxPool
+    confirmations: FreshContainerPool
+    evaluator: Evaluator
+    confirmer: Confirmer | None
+
+    def forget(self, is_over: Callable[[int], bool]) -> None:
+        """Drop the verdicts of generations that are over."""
+        self.evaluator.forget(is_over)
+        if self.confirmer:
+            self.confirmer.forget(is_over)
+
+    def cut(self) -> None:
+        """End evaluations at once."""
+        self.evaluator.cut()
+        self.sandbox.close()
+
+    def cut_confirmations(self) -> None:
+        """End confirmations at once."""
+        if self.confirmer:
+            self.confirmer.cut()
+        self.confirmations.close()
+
+    def close(self) -> None:
+        """End all containers at once."""
+        self.sandbox.close()
+        self.confirmations.close()
+
+
+@contextlib.contextmanager
+def open_resources(
+    run: RunRecord, known: Callable[[], Collection[str] | None], report: Callable[[Verdict], None]
+) -> Iterator[RunResources]:
+    """Start the sandboxes of a run; they are removed when the context is left.
+
+    Args:
+        run: The run.
+        known: Returns the code hashes of bodies evaluated in earlier generations; see `Evaluator`.
+        report: Called with each verdict, from any thread.
+
+    Raises:
+        SandboxUnavailable: If no sandbox can be started.
+    """
+    problem, slots = run.problem, slots_of(run.problem)
+    with contextlib.ExitStack() as stack:
+        sandbox = stack.enter_context(open_sandboxes(problem, "train", seed=run.seed, run_id=run.run_id))
+        threads = stack.enter_context(ThreadPoolExecutor(slots, "overnight-slot"))
+        confirming = stack.enter_context(ThreadPoolExecutor(slots, "overnight-confirm"))
+        stack.callback(confirming.shutdown, wait=False, cancel_futures=True)
+        confirmations = open_confirmations(problem, seed=run.seed, run_id=run.run_id)
+        stack.callback(confirmations.close)
+        evaluator = Evaluator(sandbox, problem.specification, known, report, threads)
+        stack.callback(evaluator.stop)
+        yield RunResources(sandbox, confirmations, evaluator, confirmer_of(run, confirmations, confirming))
+
+
+def confirmer_of(run: RunRecord, sandbox: FreshContainerPool, threads: ThreadPoolExecutor) -> Confirmer | None:
+    """Return what confirms the programs of a run; `None` where its settings say that nothing is confirmed."""
+    settings = run.problem.settings
+    if settings.sandbox.confirm == "never":
+        return None
+    return Confirmer(
+        sandbox,
+        run.problem.specification,
+        which=settings.sandbox.confirm,
+        reducer=settings.reducer,
+        noise=settings.noise,
+        threads=threads,
+        # Version 0.1 confirmed in the order of the candidates; its runs have a lookahead.
+        order="highest first" if settings.search.lookahead is None else "in order",
+    )

@@ -1,0 +1,96 @@
+"""Sample prompts: request their completions and parse them into candidates."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from schemas.outcome import Outcome, Verdict
+from schemas.program import Candidate, Completion, Prompt
+from schemas.skeleton import Skeleton
+from tasks.sample.codecs import codec_of
+from tasks.sample.completion_request import CompletionRequest, CompletionSource, CompletionStore
+from tasks.sample.prompts import prompt_hash
+
+_Key = tuple[int, tuple[tuple[int, str], ...]]
+
+
+class Sampler:
+    """Samples the prompts of one run. Methods may be called from any thread.
+
+    A request goes on when the attempt that made it fails, and serves the next attempt, unless it failed itself.
+
+    Args:
+        skeleton: The fixed part of every program.
+        source: Returns the completion source of a generation.
+        store: Returns the completion store of a generation.
+    """
+
+    def __init__(
+        self, skeleton: Skeleton, source: Callable[[int], CompletionSource], store: Callable[[int], CompletionStore]
+    ) -> None:
+        self._skeleton = skeleton
+        self._source = source
+        self._store = store
+        self._requests: dict[_Key, CompletionRequest] = {}
+        self._is_cut = False
+        self._lock = threading.Lock()
+
+    def sample(self, generation: int, prompts: Sequence[Prompt]) -> list[Candidate]:
+        """Return the candidates of some prompts, in order; samples without an answer are left out.
+
+        Raises:
+            ProviderError: If a provider and its fallbacks failed.
+        """
+        return to_candidates(prompts, self._request(generation, prompts).completions(), self._skeleton)
+
+    def _request(self, generation: int, prompts: Sequence[Prompt]) -> CompletionRequest:
+        key = generation, tuple((prompt.index, prompt_hash(prompt)) for prompt in prompts)
+        with self._lock:
+            request = self._requests.get(key)
+            if request is None or request.has_failed():
+                request = CompletionRequest(prompts, self._source(generation), self._store(generation))
+                if self._is_cut:
+                    request.cut()
+                self._requests[key] = request
+            return request
+
+    def cut(self) -> None:
+        """Cancel requests in flight; `sample` returns what arrived before."""
+        with self._lock:
+            self._is_cut = True
+            requests = list(self._requests.values())
+        for request in requests:
+            request.cut()
+
+    def give_up(self) -> None:
+        """Cancel requests in flight; waiting callers get an error."""
+        for request in list(self._requests.values()):
+            request.give_up()
+
+    def finish(self, timeout_s: float) -> None:
+        """Wait until no request is in flight, so that all paid completions are stored."""
+        until = time.monotonic() + timeout_s
+        for request in list(self._requests.values()):
+            request.finish(timeout_s=max(0.0, until - time.monotonic()))
+
+    def forget(self, is_over: Callable[[int], bool]) -> None:
+        """Drop the requests of generations that are over."""
+        with self._lock:
+            self._requests = {key: request for key, request in self._requests.items() if not is_over(key[0])}
+
+
+def to_candidates(prompts: Sequence[Prompt], completions: Sequence[Completion], skeleton: Skeleton) -> list[Candidate]:
+    """Parse completions into candidates, in their order."""
+    by_index = {prompt.index: prompt for prompt in prompts}
+    return [_candidate(by_index[completion.prompt], completion, skeleton) for completion in completions]
+
+
+def _candidate(prompt: Prompt, completion: Completion, skeleton: Skeleton) -> Candidate:
+    index = prompt.index * prompt.samples + completion.sample
+    if completion.error:
+        refused = Verdict(Outcome.UNPARSABLE, error=completion.error)
+        return Candidate(index, prompt, completion, "", "", refused)
+    parsed = codec_of(skeleton.kind).parse(completion.text, skeleton, len(prompt.parent_ids), prompt.base)
+    return Candidate(index, prompt, completion, parsed.body, parsed.code_hash, parsed.verdict)

@@ -1,0 +1,128 @@
+"""Each candidate gets one verdict; equal programs of a generation are run once, and verdicts outlive an attempt."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from schemas.bundle import Source
+from schemas.errors import SandboxUnavailable
+from schemas.outcome import CUT_SHORT, JUDGED_BEFORE, Outcome, Verdict
+from schemas.program import Candidate
+from tasks.evaluate.evaluator import Evaluator
+from tests.evaluate.test_confirmation import SPECIFICATION, START, FakeSandbox, claim, scored
+
+
+def candidate(index: int, body: str) -> Candidate:
+    return claim(index, body, 1.0).candidate
+
+
+class Blocked(FakeSandbox):
+    """A sandbox that runs nothing until it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.release = threading.Event()
+        self.running = threading.Semaphore(0)
+
+    def evaluate(self, source: Source) -> Verdict:
+        self.running.release()
+        assert self.release.wait(60)
+        return super().evaluate(source)
+
+
+class Announcing(ThreadPoolExecutor):
+    """One thread; says when a call waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.submitted = threading.Semaphore(0)
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        future = super().submit(*args, **kwargs)
+        self.submitted.release()
+        return future
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as threads:
+        yield threads
+
+
+def evaluator(sandbox: FakeSandbox, threads: ThreadPoolExecutor, known: set[str] | None = None) -> Evaluator:
+    return Evaluator(sandbox, SPECIFICATION, lambda: known, lambda verdict: None, threads)
+
+
+def test_equal_programs_are_run_once_and_each_gets_the_verdict(threads: ThreadPoolExecutor):
+    sandbox = FakeSandbox()
+    mine = evaluator(sandbox, threads, set())
+    first = mine.judge([candidate(0, "5"), candidate(1, "5")], 1)
+    again = mine.judge([candidate(2, "5")], 1)
+    assert [verdict for _, verdict in (*first, *again)] == [scored(5.0)] * 3
+    assert sandbox.asked == ["5"]
+
+
+def test_where_duplicates_are_evaluated_again_each_is_run(threads: ThreadPoolExecutor):
+    sandbox = FakeSandbox()
+    evaluator(sandbox, threads, None).judge([candidate(0, "5"), candidate(1, "5")], 1)
+    assert sandbox.asked == ["5", "5"]
+
+
+def test_a_program_of_an_earlier_generation_is_not_run(threads: ThreadPoolExecutor):
+    sandbox = FakeSandbox()
+    ((_, verdict),) = evaluator(sandbox, threads, {"5"}).judge([candidate(0, "5")], 2)
+    assert verdict == JUDGED_BEFORE
+    assert sandbox.asked == []
+
+
+def test_a_further_attempt_runs_again_only_what_the_sandbox_failed(threads: ThreadPoolExecutor):
+    gone = Verdict(Outcome.SANDBOX_ERROR, error="gone")
+    sandbox = FakeSandbox(**{"2": gone, START: gone})
+    mine = evaluator(sandbox, threads, set())
+    with pytest.raises(SandboxUnavailable):
+        mine.judge([candidate(0, "1"), candidate(1, "2")], 1)
+    sandbox.verdicts.clear()
+    mine.begin_attempt(1)
+    assert [verdict.outcome for _, verdict in mine.judge([candidate(0, "1"), candidate(1, "2")], 1)] == [
+        Outcome.SCORED,
+        Outcome.SCORED,
+    ]
+    assert sandbox.asked.count("1") == 1
+
+
+def test_verdicts_are_dropped_with_their_generation(threads: ThreadPoolExecutor):
+    sandbox = FakeSandbox()
+    mine = evaluator(sandbox, threads, set())
+    mine.judge([candidate(0, "5")], 1)
+    mine.forget(lambda generation: generation == 1)
+    mine.judge([candidate(0, "5")], 2)
+    assert sandbox.asked == ["5", "5"]
+
+
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_when_it_is_stopped_candidates_that_wait_are_not_run(is_cut: bool):
+    sandbox = Blocked()
+    with Announcing() as threads, ThreadPoolExecutor(1) as caller:
+        mine = evaluator(sandbox, threads, set())
+        pairs = caller.submit(mine.judge, [candidate(0, "1"), candidate(1, "2")], 1)
+        for event in (sandbox.running, threads.submitted, threads.submitted):
+            assert event.acquire(timeout=60)
+        mine.cut() if is_cut else mine.stop()
+        sandbox.release.set()
+        (_, first), (_, second) = pairs.result()
+    assert first == scored(1.0), "what was running may end"
+    assert second.outcome is Outcome.SANDBOX_ERROR
+    assert (second == CUT_SHORT) == is_cut
+    assert sandbox.asked == ["1"]
+
+
+def test_candidates_that_a_record_says_were_cut_short_are_not_run(threads: ThreadPoolExecutor):
+    sandbox = FakeSandbox()
+    mine = evaluator(sandbox, threads, set())
+    mine.leave_out(3, [1])
+    assert [verdict for _, verdict in mine.judge([candidate(0, "1"), candidate(1, "2")], 3)] == [scored(1.0), CUT_SHORT]

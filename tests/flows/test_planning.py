@@ -1,0 +1,149 @@
+"""A prompt is planned from the results of all prompts before it but the last of the window, whatever arrives first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.planning import Planner, prompts_per_task, rebuild, results_needed, serial_of, turn_of
+from schemas.algorithm import Change, Child, Join, Plan, Turn
+from schemas.generation import RunHistory, RunRecord, Step
+from schemas.program import Program
+from tests.history.made import NOW, a_problem, a_run
+
+START = Program("start", "return 0", (0.0,), 0.0)
+
+
+def run_with(sampling: dict[str, Any] | None = None, /, **search: Any) -> RunRecord:
+    problem = a_problem(**{"prompts": 4, "samples": 2, **search})
+    settings = problem.settings.model_copy(
+        update={"sampling": problem.settings.sampling.model_copy(update=sampling or {})}
+    )
+    return a_run("toy", problem.__class__(**{**vars(problem), "settings": settings}), clock=NOW)
+
+
+class Recorder:
+    """An algorithm that remembers, for each plan, how many results it had been told of."""
+
+    def __init__(self) -> None:
+        self.told = 0
+        self.seen: dict[Turn, int] = {}
+        self.niches: Mapping[str, Any] = {}
+        self.best = START
+
+    def ask(self, turn: Turn) -> Plan:
+        assert turn not in self.seen, "a prompt is planned once"
+        self.seen[turn] = self.told
+        return Plan("0", (START,))
+
+    def tell(self, generation: int, children: Sequence[Child], *, reset: bool) -> list[Change]:
+        self.told += 1
+        return []
+
+    def replay(self, changes: Sequence[Change], programs: Mapping[str, Program]) -> None:
+        self.told += 1
+
+
+def seen_by(run: RunRecord, generations: int) -> list[int]:
+    """Return how many results each prompt of the first generations has seen, in order."""
+    algorithm = Recorder()
+    planner = Planner(run, algorithm, lambda generation: True)
+    prompts = run.problem.settings.search.prompts
+    for serial in range(generations * prompts):
+        planner.tell(turn_of(serial, run), [], {}, reset=False)
+    return [algorithm.seen[turn_of(serial, run)] for serial in range(generations * prompts)]
+
+
+@pytest.mark.parametrize("window", [1, 2, 6, 8, 30])
+def test_a_prompt_sees_all_results_but_the_last_of_the_window(window: int):
+    run, prompts = run_with(window=window), max(1, window // 2)
+    assert seen_by(run, 5) == [max(0, serial - prompts + 1) for serial in range(20)]
+
+
+def test_with_a_lookahead_a_generation_sees_all_but_those_before_it():
+    assert seen_by(run_with(lookahead=1), 4) == [0] * 8 + [4] * 4 + [8] * 4
+    assert seen_by(run_with(lookahead=0), 3) == [0] * 4 + [4] * 4 + [8] * 4
+
+
+def test_with_batch_jobs_a_group_of_generations_sees_all_before_it():
+    run = run_with({"batch_api": True, "batch_generations": 3})
+    assert seen_by(run, 7) == [0] * 12 + [12] * 12 + [24] * 4
+
+
+def test_a_task_takes_so_few_prompts_that_the_window_stays_full():
+    assert prompts_per_task(run_with({"batch": 4}, window=8)) == 1
+    assert prompts_per_task(run_with({"batch": 4}, window=16)) == 2
+    assert prompts_per_task(run_with({"batch": 4}, window=1000)) == 4
+    assert prompts_per_task(run_with({"batch": 4}, lookahead=1)) == 4
+
+
+@given(window=st.integers(1, 40), prompts=st.integers(1, 7), serial=st.integers(0, 100))
+def test_what_a_prompt_needs_comes_before_it(window: int, prompts: int, serial: int):
+    run = run_with(window=window, prompts=prompts, samples=1)
+    turn = turn_of(serial, run)
+    assert serial_of(turn, run) == serial
+    assert 0 <= results_needed(turn, run) <= serial
+    assert results_needed(turn, run) <= results_needed(turn_of(serial + 1, run), run)
+    assert serial - results_needed(turn, run) < max(1, window), "no more samples than the window are in flight"
+
+
+@given(
+    seed=st.integers(0, 1000),
+    ended=st.lists(st.sampled_from(["committed", "given up"]), max_size=5),
+    search=st.sampled_from([{"window": 2}, {"window": 5}, {"window": 40}, {"lookahead": 0}, {"lookahead": 2}]),
+)
+def test_plans_rebuilt_from_the_history_are_those_of_the_night(seed: int, ended: list[str], search: dict[str, int]):
+    run = run_with(**search, islands=3)
+    live = rebuild(run, RunHistory({START.id: START}, (), frozenset()))
+    programs, steps = {START.id: START}, []
+    random = Random(seed)
+    for number, how in enumerate(ended, start=1):
+        if how == "given up":
+            live.replay(Step(number, is_committed=False), programs)
+            steps.append(Step(number, is_committed=False))
+        else:
+            changes = {}
+            for index in range(run.problem.settings.search.prompts):
+                plan, turn = live.plans[Turn(number, index)], Turn(number, index)
+                children = [Child(plan.niche, program) for program in made(random, f"{number}.{index}")]
+                programs |= {child.program.id: child.program for child in children}
+                changes[index] = live.tell(turn, children, {}, reset=index == 3 and number % 2 == 0)
+            steps.append(Step(number, is_committed=True, changes=changes))
+        live.forget(number)
+    again = rebuild(run, RunHistory(programs, tuple(steps), frozenset()))
+    assert again.plans == live.plans
+    assert min((turn.generation for turn in again.plans), default=len(ended) + 1) > len(ended)
+
+
+def made(random: Random, name: str) -> list[Program]:
+    scores = [random.random() for _ in range(random.randrange(3))]
+    return [Program(f"{name}.{k}", f"return {score}", (score,), score) for k, score in enumerate(scores)]
+
+
+def test_a_retry_gets_the_prompts_that_the_failed_generation_had():
+    run = run_with(window=2, islands=1)
+    history = RunHistory({START.id: START}, (), frozenset())
+    first = rebuild(run, history)
+    begun = dict(first.plans)
+    child = Program("1.0.0", "return 1", (1.0,), 1.0)
+    first.tell(Turn(1, 0), [Child("0", child)], {}, reset=False)
+    later = first.plans[Turn(1, 1)]
+    assert later.base == child
+    failed = RunHistory({START.id: START}, (Step(1, is_committed=False), Step(2, is_committed=True)), frozenset())
+    retry = rebuild(run, failed.before_failure_of(1))
+    assert {turn: plan for turn, plan in retry.plans.items() if turn.generation == 1} == begun
+    retry.tell(Turn(1, 0), [Child("0", child)], {}, reset=False)
+    assert retry.plans[Turn(1, 1)] == later
+
+
+def test_changes_without_a_prompt_are_replayed_before_the_next_generation_is_planned():
+    run = run_with(lookahead=0, islands=1)
+    child = Program("1", "return 1", (1.0,), 1.0)
+    step = Step(1, is_committed=True, changes={0: (Join("0", child.id),)})
+    planner = rebuild(run, RunHistory({START.id: START, child.id: child}, (step,), frozenset()))
+    assert planner.plans[Turn(2, 0)].base == child
