@@ -9,7 +9,6 @@ from flows.sandboxes import open_sandboxes
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem, Split
-from schemas.specification import Specification
 
 _TIME_FACTOR = 10
 """Factor on the time limit of a candidate."""
@@ -22,17 +21,16 @@ def score_function(problem: Problem, split: Split, function: str) -> Verdict:
         SpecificationError: If the function has no score.
         EnvironmentFault: If the sandbox failed.
     """
-    assert isinstance(problem.specification, Specification)
     limits = problem.settings.limits
     # Unlike a candidate, a baseline may search for a while, also on a busy machine.
     longer_limits = limits.model_copy(update={"wall_s": _TIME_FACTOR * limits.wall_s, "cpu_s": None})
     baseline_problem = replace(
         problem,
-        specification=replace(problem.specification, run=function),
+        specification=problem.specification.with_run(function),
         settings=problem.settings.model_copy(update={"thresholds": (), "limits": longer_limits}),
     )
     with open_sandboxes(baseline_problem, split, seed=0, run_id="baseline", isolation=False, programs=1) as sandbox:
-        verdict = sandbox.evaluate(problem.specification.text)
+        verdict = sandbox.evaluate(problem.specification.start_program)
     if verdict.outcome is Outcome.SANDBOX_ERROR:
         raise sandbox_fault(verdict)
     if not verdict.is_scored:

@@ -21,7 +21,6 @@ from schemas.ids import new_run_id, program_id
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem
 from schemas.program import Candidate, Completion, Judged, Prompt, reduced
-from schemas.specification import Specification
 from tasks.evaluate.confirmation import disagreement
 from tasks.history import record
 from tasks.history.files import RunFiles, files_of
@@ -104,7 +103,7 @@ def score_start(problem: Problem, path: Path, *, seed: int, run_id: str) -> Verd
         EnvironmentFault: If the sandbox failed.
     """
     with open_sandboxes(problem, "train", seed=seed, run_id=run_id, programs=1) as sandbox:
-        verdict = sandbox.evaluate(problem.specification.text)
+        verdict = sandbox.evaluate(problem.specification.start_program)
     if verdict.outcome is Outcome.SANDBOX_ERROR:
         raise sandbox_fault(verdict)
     if not verdict.is_scored:
@@ -200,7 +199,7 @@ def score_isolated(problem: Problem, *, seed: int, run_id: str) -> Verdict:
         EnvironmentFault: If the sandbox failed.
     """
     with contextlib.closing(open_confirmations(problem, seed=seed, run_id=run_id)) as sandbox:
-        verdict = sandbox.evaluate(problem.specification.text)
+        verdict = sandbox.evaluate(problem.specification.start_program)
     if verdict.outcome is Outcome.SANDBOX_ERROR:
         raise sandbox_fault(verdict)
     return verdict
@@ -208,7 +207,7 @@ def score_isolated(problem: Problem, *, seed: int, run_id: str) -> Verdict:
 
 def confirmation_remedy(problem: Problem) -> str:
     """Return a remedy for a start program that is not confirmed."""
-    return ISOLATION_REMEDY if isinstance(problem.specification, Specification) else CHANCE_REMEDY
+    return ISOLATION_REMEDY if problem.specification.isolation else CHANCE_REMEDY
 
 
 CHANCE_REMEDY = (

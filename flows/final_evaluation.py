@@ -102,9 +102,11 @@ def scores_on(
         ) as sandbox,
         ThreadPoolExecutor(slots_of(problem)) as threads,
     ):
-        sources = [problem.specification.with_body(program.body) for program in programs]
+        sources = [problem.specification.program(program.body) for program in programs]
         verdicts = list(
-            threads.map(lambda source: evaluate_with_retry(sandbox, source, honest=problem.specification.text), sources)
+            threads.map(
+                lambda source: evaluate_with_retry(sandbox, source, honest=problem.specification.start_program), sources
+            )
         )
     scores = {
         program.id: reduced(verdict.scores, problem.settings.reducer)

@@ -21,7 +21,6 @@ from schemas.outcome import Verdict
 from schemas.problem import Problem
 from schemas.program import Candidate, Completion, Judged, Program, Prompt
 from schemas.skeleton import Skeleton
-from schemas.specification import Specification
 from tasks.evaluate.evaluator import Evaluator
 from tasks.history import record
 from tasks.history.files import RunFiles, files_of
@@ -92,19 +91,12 @@ def require_the_same_function(old: Skeleton, new: Skeleton) -> None:
     Raises:
         SpecificationError: If they cannot.
     """
-    shapes = [_shape(skeleton) for skeleton in (old, new)]
-    if shapes[0] != shapes[1]:
+    if old.shape != new.shape:
         raise SpecificationError(
-            f"the run evolved {shapes[0]}, and here it is {shapes[1]}",
-            remedy="A body can be scored anew where the name and the parameters of its function are the same.",
+            f"the run evolved {old.shape}, and here it is {new.shape}",
+            remedy="A body can be scored anew where the name and the parameters of its function are the same, or "
+            "the files and the number of their marked blocks.",
         )
-
-
-def _shape(skeleton: Skeleton) -> str:
-    if isinstance(skeleton, Specification):
-        return " and ".join(f"{one.name}({', '.join(one.parameters)})" for one in skeleton.functions)
-    blocks = len(getattr(skeleton, "fixed", "  ")) - 1
-    return f"{blocks} marked block{'s' * (blocks != 1)}"
 
 
 def _kept(run: RunRecord, past: RunHistory, most: int | None = None) -> list[Survivor]:

@@ -1,25 +1,30 @@
-"""Read a problem that is a directory: an evolved file, a command that scores it, and settings in `overnight.toml`."""
+"""Read a problem that is a directory: evolving files, a command that scores them, and settings in `overnight.toml`."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 from schemas import problem_folder
+from schemas.bundle import ProgramBundle
 from schemas.errors import SpecificationError
-from schemas.marked_file import END, START, MarkedFile, read_marked
+from schemas.evolving_files import read_evolving_files, restore_evolving_files
+from schemas.marked_file import END, START, read_marked
 from schemas.settings import Command, Settings
+from schemas.skeleton import Skeleton
 from schemas.task_formats import missing_program_remedy
 
 DEFAULTS: dict[str, Any] = {"inputs": [None], "limits": {"scratch_mib": 64}}
 """Defaults that differ from those of a specification: a command may have no input, and its program is a file."""
 
 
-def read_program(directory: Path, settings: Settings) -> tuple[MarkedFile, Settings]:
-    """Read the evolved file; return it, and the settings with its name and its command's files.
+def read_program(directory: Path, settings: Settings) -> tuple[Skeleton, Settings]:
+    """Read the evolving files; return them, and the settings with their names and the command's files.
 
     Raises:
-        SpecificationError: If there is no command, or the file is missing or wrong.
+        SpecificationError: If there is no command, or a file is missing or wrong.
     """
     command = settings.command
     if not command.evaluate:
@@ -30,17 +35,74 @@ def read_program(directory: Path, settings: Settings) -> tuple[MarkedFile, Setti
             or 'Write `command.evaluate = ["python3", "evaluate.py", "{program}"]` into its overnight.toml; the '
             'command prints metrics as JSON, like {"score": 1.5}.',
         )
-    name = command.program or _marked_file_name(directory)
+    skeleton, program = _read_skeleton(directory, command)
+    command = command.model_copy(update={"program": program})
+    # Files that the command names are part of the problem without being listed.
+    others = [part for part in command.evaluate if part not in evolving_paths(command)]
+    files = dict.fromkeys([*settings.files, *(part for part in others if problem_folder.has_file(directory, part))])
+    score_name = settings.score_name if "score_name" in settings.model_fields_set else command.metric
+    return skeleton, settings.model_copy(update={"command": command, "files": tuple(files), "score_name": score_name})
+
+
+def _read_skeleton(directory: Path, command: Command) -> tuple[Skeleton, str | tuple[str, ...]]:
+    """Return the skeleton of a directory, and the setting that restores it: the file's name, or all paths."""
+    if not isinstance(command.program, str):
+        names = _matching_names(directory, command.program)
+        if len(names) > 1 or any("/" in name for name in names):
+            files = tuple((name, problem_folder.read_text(directory, name)) for name in names)
+            return read_evolving_files(ProgramBundle(files)), names
+        given = "".join(names)
+    else:
+        given = command.program
+    name = given or _marked_file_name(directory)
     _require_name(name, str(directory))
     file = read_marked(problem_folder.read_text(directory, name), name)
-    if file.fixed == ("", "") and not command.program:
+    if not file.has_marks and not given:
         raise SpecificationError(f"{directory / name}: no marks", remedy=_MARKS)
-    # Files that the command names are part of the problem without being listed.
-    command_files = [part for part in command.evaluate if part != name and problem_folder.has_file(directory, part)]
-    files = dict.fromkeys([*settings.files, *command_files])
-    command = command.model_copy(update={"program": name})
-    score_name = settings.score_name if "score_name" in settings.model_fields_set else command.metric
-    return file, settings.model_copy(update={"command": command, "files": tuple(files), "score_name": score_name})
+    return file, name
+
+
+def _matching_names(directory: Path, patterns: Sequence[str]) -> tuple[str, ...]:
+    """Return the paths of the files that patterns name, in the order of the patterns, each once.
+
+    Raises:
+        SpecificationError: If a pattern names nothing, or something outside of the directory.
+    """
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        names = [pattern] if "\0" in pattern or not re.search(r"[*?[]", pattern) else _glob(directory, pattern)
+        names = [name for name in names if problem_folder.locate(directory, name) is not None]
+        if not names:
+            raise SpecificationError(
+                f"command.program: no file {pattern!r} in {directory}",
+                remedy="It names files, or patterns of files such as lib/*.py, relative to the directory.",
+            )
+        found |= dict.fromkeys(PurePath(name).as_posix() for name in names)
+    return tuple(found)
+
+
+def _glob(directory: Path, pattern: str) -> list[str]:
+    """Return the paths that match a pattern, without compiled Python."""
+    parts = PurePath(pattern).parts
+    if PurePath(pattern).is_absolute() or ".." in parts:
+        raise SpecificationError(
+            f"command.program: {pattern!r} is not below {directory}", remedy="Copy the files into the directory."
+        )
+    names = [path.relative_to(directory).as_posix() for path in problem_folder.matching(directory, pattern)]
+    return [name for name in names if name != "." and "__pycache__" not in PurePath(name).parts]
+
+
+def evolving_paths(command: Command) -> tuple[str, ...]:
+    """Return the paths of the evolving files in completed settings; none for a specification."""
+    if isinstance(command.program, str):
+        return (command.program,) if command.program else ()
+    return command.program
+
+
+def first_name(program: Any) -> str:
+    """Return the file that `command.program` names first, before the settings are parsed; empty if it is a pattern."""
+    first = program[0] if isinstance(program, list | tuple) and program else program
+    return first if isinstance(first, str) and not re.search(r"[*?[]", first) else ""
 
 
 def _specifications_remedy(directory: Path) -> str:
@@ -54,12 +116,14 @@ def _require_name(name: str, where: str) -> None:
     if Path(name).name != name or not name.isprintable():
         raise SpecificationError(
             f"{where}: command.program is {name!r}, expected one file in the directory itself",
-            remedy="Move the file there; list files in subfolders that it needs in `files`.",
+            remedy=f'Move the file there, or write `command.program = ["{name}"]`, in which paths may have folders.',
         )
 
 
-def restore_program(text: str, command: Command) -> MarkedFile:
-    """Restore the evolved file from the data that a run stores."""
+def restore_program(text: str, command: Command) -> Skeleton:
+    """Restore the evolving files from the data that a run stores."""
+    if not isinstance(command.program, str):
+        return restore_evolving_files(text, command.program)
     _require_name(command.program, "the settings of the run")
     return read_marked(text, command.program)
 
@@ -78,7 +142,7 @@ def _marked_file_name(directory: Path) -> str:
     if found:
         raise SpecificationError(
             f"{directory}: {len(found)} files have marks: {', '.join(found)}",
-            remedy="Name the file that evolves as `command.program` in overnight.toml.",
+            remedy="Name the file that evolves as `command.program` in overnight.toml, or all of them, as an array.",
         )
     raise SpecificationError(f"{directory}: no file has {START}", remedy=_MARKS)
 

@@ -37,6 +37,11 @@ class EvolvedFunction:
     indentation: str
     is_block: bool
 
+    @property
+    def signature(self) -> str:
+        """Name and parameters."""
+        return f"{self.name}({', '.join(self.parameters)})"
+
     def text(self, body: str) -> str:
         """Return the function with another body: header, docstring, body."""
         doc = self.docstring

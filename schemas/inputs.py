@@ -1,4 +1,4 @@
-"""Read the inputs of a problem and turn each into a call of the run function."""
+"""Read the inputs of a problem and turn each into a call of what scores programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from schemas.bounded_parsing import parse_json
 from schemas.errors import SpecificationError
 from schemas.job import Call
 from schemas.skeleton import Skeleton
-from schemas.specification import Specification
 
 SPLITS = ("inputs", "validation", "held_out")
 """Settings that hold inputs."""
@@ -62,42 +61,10 @@ def read_calls(raw: Sequence[Any], specification: Skeleton, name: str) -> tuple[
 
     Args:
         raw: Inputs from a specification, a file or a flag.
-        specification: Skeleton of the problem, which knows the arguments of its run function.
+        specification: Skeleton of the problem, which knows how a program is scored.
         name: Name of the problem, for messages.
 
     Raises:
         SpecificationError: If an input does not fit the run function.
     """
-    return tuple(_call(item, specification, f"{name}: input {number}") for number, item in enumerate(raw, start=1))
-
-
-def _call(item: Any, specification: Skeleton, where: str) -> Call:
-    """Return one input as a call; an array becomes several arguments, or a tuple if the run function takes one."""
-    if not isinstance(specification, Specification):
-        return Call((_frozen(item),))
-    fewest, most = specification.run_arity
-    if _is_explicit_call(item):
-        return Call(tuple(_frozen(value) for value in item.get("args", ())), dict(item.get("kwargs", {})))
-    args = tuple(_frozen(part) for part in item) if isinstance(item, list | tuple) and most != 1 else (_frozen(item),)
-    if len(args) < fewest or (most >= 0 and len(args) > most):
-        takes = str(fewest) if fewest == most else f"{fewest} to {most if most >= 0 else 'any number of'}"
-        raise SpecificationError(
-            f"{where} is {item!r}, but `{specification.run}` takes {takes} arguments",
-            remedy="An array is passed as several arguments, an object as one argument.",
-        )
-    return Call(args)
-
-
-def _is_explicit_call(item: Any) -> bool:
-    return (
-        isinstance(item, dict)
-        and bool(item)
-        and set(item) <= {"args", "kwargs"}
-        and isinstance(item.get("args", []), list)
-        and isinstance(item.get("kwargs", {}), dict)
-    )
-
-
-def _frozen(value: Any) -> Any:
-    """Return a value with its arrays as tuples, as specifications expect; arrays inside an object stay lists."""
-    return tuple(_frozen(part) for part in value) if isinstance(value, list) else value
+    return tuple(specification.call(item, f"{name}: input {number}") for number, item in enumerate(raw, start=1))

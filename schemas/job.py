@@ -65,19 +65,21 @@ class Isolation:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command that scores a candidate which is a whole file, in a fresh process for each input.
+    """A command that scores a candidate which is one or more whole files, in a fresh process for each input.
 
     Attributes:
-        program: Name of the candidate's file.
+        program: Path of the candidate's file; of the first one, if there are several.
         arguments: The command line; `{program}` is the candidate's path, `{input}` the input as JSON.
         metric: Name of the metric that is the score.
         metrics_file: Path of the file of metrics, relative to the working directory; empty if the command prints them.
+        files: Paths of all files of a candidate, if it is a bundle; empty if it is one file in the working directory.
     """
 
     program: str
     arguments: tuple[str, ...]
     metric: str
     metrics_file: str = ""
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

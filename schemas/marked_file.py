@@ -7,10 +7,12 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePath
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 from schemas import source
+from schemas.bundle import ProgramBundle
 from schemas.errors import SpecificationError
+from schemas.skeleton import ScoredByCommand
 
 START, END = "EVOLVE-BLOCK-START", "EVOLVE-BLOCK-END"
 """Marks in the lines that begin and end a block, AlphaEvolve's convention (Novikov et al., 2025, section 2.1)."""
@@ -25,7 +27,7 @@ _LANGUAGES = {
 
 
 @dataclass(frozen=True)
-class MarkedFile:
+class MarkedFile(ScoredByCommand):
     """A valid file; a `Skeleton`.
 
     A body is the text between the marks. Several blocks are joined by the two mark lines between them in the file.
@@ -36,6 +38,8 @@ class MarkedFile:
         fixed: Fixed parts, including the mark lines: before the first block, between two blocks, after the last.
         start_body: Body of the start program.
     """
+
+    kind: ClassVar[str] = "file"
 
     name: str
     text: str
@@ -51,6 +55,31 @@ class MarkedFile:
     def language(self) -> str:
         """Name of the language for fenced code blocks; empty if the suffix is unknown."""
         return _LANGUAGES.get(PurePath(self.name).suffix.lower(), "")
+
+    @property
+    def evolved_parts(self) -> str:
+        """Name of the file, for people."""
+        return self.name
+
+    @property
+    def has_marks(self) -> bool:
+        """Whether only the blocks between marks evolve, not the whole file."""
+        return self.fixed != ("", "")
+
+    @property
+    def shape(self) -> str:
+        """Number of the blocks, in which bodies of equal files agree."""
+        blocks = len(self.fixed) - 1
+        return f"{blocks} marked block{'s' * (blocks != 1)}"
+
+    @property
+    def start_program(self) -> ProgramBundle:
+        """The file, verbatim, as a bundle."""
+        return ProgramBundle(((self.name, self.text),))
+
+    def program(self, body: str) -> ProgramBundle:
+        """Return the whole program with another body, as a bundle."""
+        return ProgramBundle(((self.name, self.with_body(body)),))
 
     def with_body(self, body: str) -> str:
         """Return the whole file with another body.

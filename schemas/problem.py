@@ -11,15 +11,15 @@ from typing import Any, Literal
 from schemas import problem_folder
 from schemas.config_layers import merge, read_toml
 from schemas.dependencies import Dependencies, read_dependencies
-from schemas.directory import DEFAULTS, read_program, restore_program
+from schemas.directory import DEFAULTS, evolving_paths, first_name, read_program, restore_program
 from schemas.errors import OvernightError, SpecificationError, UsageError
 from schemas.files import File, changed_files, read_files, require_distinct
 from schemas.inputs import SPLITS, InputFiles, read_calls
-from schemas.job import Call, Command, Isolation, Job
+from schemas.job import Call, Command, Job
 from schemas.pep723 import script_block
 from schemas.settings import Known, Settings, flat_settings, parse_settings
 from schemas.skeleton import Skeleton
-from schemas.specification import Specification, read_specification
+from schemas.specification import read_specification
 from schemas.task_formats import BRIDGES, read_task
 from schemas.user_config import config_path, user_settings
 
@@ -33,7 +33,7 @@ class Problem:
     Attributes:
         name: Stem of the file, or name of the directory, with dashes; a directory whose name is a number is prefixed
             with the name of its parent.
-        specification: Fixed part of all programs: a specification, or the evolved file of a directory.
+        specification: Fixed part of all programs: a specification, or the evolving files of a directory.
         settings: Merged settings of the specification, of `overnight.toml`, of the user and of the flags.
         inputs: For each split, one call for each input.
         dependencies: Dependencies in the PEP 723 block; in a directory, also those of the files that its command names.
@@ -74,27 +74,24 @@ class Problem:
         if isolation is None:
             isolation = self.settings.sandbox.split
         skeleton = self.specification
-        if not isinstance(skeleton, Specification):
-            return self._command_job(split, seed)
         return Job(
             run_function=skeleton.run,
             inputs=self.inputs[split],
             limits=self.settings.limits,
             thresholds=self.settings.thresholds if split == "train" else (),
             seed=seed,
-            isolation=Isolation(skeleton.evolved, skeleton.text) if isolation else None,
+            isolation=skeleton.isolation if isolation else None,
+            command=self._command(),
         )
 
-    def _command_job(self, split: Split, seed: int) -> Job:
+    def _command(self) -> Command | None:
+        """Return the command that scores programs; `None` if a function does."""
         command = self.settings.command
-        return Job(
-            run_function="",
-            inputs=self.inputs[split],
-            limits=self.settings.limits,
-            thresholds=self.settings.thresholds if split == "train" else (),
-            seed=seed,
-            command=Command(command.program, command.evaluate, command.metric, command.metrics_file),
-        )
+        if self.specification.run:
+            return None
+        names = evolving_paths(command)
+        files = () if isinstance(command.program, str) else names
+        return Command(names[0], command.evaluate, command.metric, command.metrics_file, files)
 
 
 def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Problem:
@@ -143,19 +140,20 @@ def _load_directory(path: Path, overrides: Mapping[str, Any]) -> Problem:
     command = merge([own, overrides]).get("command")
     if not isinstance(command, dict):
         command = {}
-    task = None if "evaluate" in command else read_task(path, str(command.get("program") or ""))
+    task = None if "evaluate" in command else read_task(path, first_name(command.get("program")))
     layers = [DEFAULTS, task.settings if task else {}, own, user_settings(), overrides]
     settings = parse_settings(merge(layers), f"{path.name}/overnight.toml")
-    file, settings = read_program(path, settings)
+    skeleton, settings = read_program(path, settings)
     if settings.sandbox.split:
         raise UsageError(
             "sandbox.split=true is for specifications: a command decides itself how it runs a program",
             remedy="Leave it out; a new best program is confirmed in a fresh container in any case.",
         )
     settings = _with_input_files(settings, path)
-    files = [found for found in read_files(path, settings.files) if found.path != settings.command.program]
+    evolving = evolving_paths(settings.command)
+    files = [found for found in read_files(path, settings.files) if found.path not in evolving]
     files += task.bridges if task else ()
-    problem = _problem(_directory_name(path.resolve()), file, settings, files)
+    problem = _problem(_directory_name(path.resolve()), skeleton, settings, files)
     return replace(problem, notes=task.notes) if task else problem
 
 
@@ -202,13 +200,28 @@ def changed_since(problem: Problem, path: Path) -> list[str]:
     folder = path if problem.settings.command.evaluate else path.parent
     if not folder.is_dir():
         return []
-    program = problem.settings.command.program
-    try:
-        current_text = problem_folder.read_text(folder, program) if program else problem_folder.read_given_text(path)
-    except UsageError:
-        current_text = None
-    changed = [] if current_text == problem.specification.text else [program or path.name]
+    if evolving_paths(problem.settings.command):
+        start = problem.specification.start_program.files
+        changed = [name for name, text in start if _evolving_text(folder, name) != text]
+    else:
+        changed = [] if _given_text(path) == problem.specification.text else [path.name]
     return changed + changed_files(folder, [file for file in problem.files if file.path not in BRIDGES])
+
+
+def _evolving_text(folder: Path, name: str) -> str | None:
+    """Return the text of an evolving file; `None` if it cannot be read now."""
+    try:
+        return problem_folder.read_text(folder, name)
+    except UsageError:
+        return None
+
+
+def _given_text(path: Path) -> str | None:
+    """Return the text of a specification; `None` if it cannot be read now."""
+    try:
+        return problem_folder.read_given_text(path)
+    except UsageError:
+        return None
 
 
 def settings_not_in_specification(problem: Problem) -> dict[str, Any]:
@@ -216,7 +229,7 @@ def settings_not_in_specification(problem: Problem) -> dict[str, Any]:
 
     Inputs that the specification reads from a data file are left out.
     """
-    text = problem.specification.text
+    text = problem.specification.start_program.main
     own = parse_settings(script_block(text, problem.name).get("tool", {}).get("overnight", {}), problem.name)
     from_files = {split for split in SPLITS if _names_files(getattr(own, split))}
     return {name: value for name, value in _additional_settings(problem, own).items() if name not in from_files}
@@ -290,13 +303,17 @@ def _problem(name: str, specification: Skeleton, settings: Settings, files: Sequ
             remedy="Give one for each of `inputs`, in their order, or fewer; --set thresholds=[] removes them.",
         )
     _require_baseline(settings.known.baseline, specification, name)
-    require_distinct(files)
-    dependencies = read_dependencies(_script_blocks(settings.command.program or name, specification, settings, files))
+    # The evolving files and the others are put into one folder.
+    evolving = (
+        [] if isinstance(settings.command.program, str) else [File(path, b"") for path in settings.command.program]
+    )
+    require_distinct([*evolving, *files])
+    dependencies = read_dependencies(_script_blocks(name, specification, settings, files))
     return Problem(name, specification, settings, inputs, dependencies, tuple(files))
 
 
 def _require_baseline(function: str, specification: Skeleton, name: str) -> None:
-    if function and not (isinstance(specification, Specification) and specification.defines(function)):
+    if function and not specification.defines(function):
         raise SpecificationError(
             f"{name}: known.baseline is {function!r}, but the file has no such function",
             remedy="Name a top-level function that takes an input and returns a score, like the run function.",
@@ -306,8 +323,8 @@ def _require_baseline(function: str, specification: Skeleton, name: str) -> None
 def _script_blocks(
     name: str, specification: Skeleton, settings: Settings, files: Sequence[File]
 ) -> dict[str, dict[str, Any]]:
-    """Return the PEP 723 blocks of the evolved file and of the files that a command names, by file."""
-    texts = {name: specification.text}
+    """Return the PEP 723 blocks of the evolved files and of the files that a command names, by file."""
+    texts = {name: specification.text} if specification.run else dict(specification.start_program.files)
     for file in files:
         if file.path in settings.command.evaluate:
             texts[file.path] = file.content.decode("utf-8", "replace")

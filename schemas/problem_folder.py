@@ -21,7 +21,7 @@ MAX_TEXT_BYTES = 4 * 2**20
 MAX_ENTRIES = 100_000
 """Limit on the files and folders that are visited for one pattern."""
 
-_HIDDEN_REMEDY = (
+HIDDEN_REMEDY = (
     "Hidden files, such as keys and settings in a home folder, are never part of a problem. Give the file another name."
 )
 _REMEDY = "All files of a problem must be in its folder; copy the file there."
@@ -46,8 +46,8 @@ def locate(folder: Path, name: str) -> Path | None:
         path, root = (folder / name).resolve(), folder.resolve()
         if not path.is_relative_to(root):
             raise SpecificationError(f"{name!r} is a link to {path}, outside of {folder}", remedy=_REMEDY)
-        if _is_hidden(PurePath(name)) or _is_hidden(path.relative_to(root)):
-            raise SpecificationError(f"{name!r} is hidden in {folder}", remedy=_HIDDEN_REMEDY)
+        if is_hidden(PurePath(name)) or is_hidden(path.relative_to(root)):
+            raise SpecificationError(f"{name!r} is hidden in {folder}", remedy=HIDDEN_REMEDY)
         kind = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -60,7 +60,8 @@ def locate(folder: Path, name: str) -> Path | None:
     return path
 
 
-def _is_hidden(path: PurePath) -> bool:
+def is_hidden(path: PurePath) -> bool:
+    """Return whether a part of a path begins with a dot."""
     return any(part.startswith(".") for part in path.parts)
 
 

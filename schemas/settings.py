@@ -21,6 +21,7 @@ from pydantic import (
 
 from schemas.algorithm_settings import AnyAlgorithm, IslandsSettings, with_current_names
 from schemas.bounded_parsing import require_plain
+from schemas.bundle import MAX_FILES
 from schemas.errors import UsageError
 from schemas.job import Limits
 
@@ -38,13 +39,17 @@ class Section(BaseModel):
 
 
 class Command(Section):
-    """The command that scores a whole file, where the problem is a directory; `[command]` in its `overnight.toml`."""
+    """The command that scores whole files, where the problem is a directory; `[command]` in its `overnight.toml`."""
 
-    program: str = Field(default="", description="file that evolves; by default the only file that has marks")
+    program: str | Annotated[tuple[str, ...], Field(max_length=MAX_FILES)] = Field(
+        default="",
+        description="file that evolves, by default the only file that has marks; or an array of files and patterns "
+        "such as `lib/*.py` that evolve together, the first of which is `{program}`",
+    )
     evaluate: tuple[str, ...] = Field(
         default=(),
-        description="command that scores a candidate, as an array; `{program}` stands for the candidate's file, "
-        "`{input}` for an input as JSON",
+        description="command that scores a candidate, as an array; `{program}` stands for the candidate's file, the "
+        "first of several, `{input}` for an input as JSON",
     )
     metric: str = Field(default="score", description="metric that is the score; higher is better")
     metrics_file: str = Field(

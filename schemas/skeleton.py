@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, ClassVar, NoReturn, Protocol
+
+from schemas.bundle import ProgramBundle
+from schemas.calls import call_of_command
+from schemas.job import Call, Isolation
 
 
 class Skeleton(Protocol):
-    """A specification with its evolved functions, or a file in any language with marked blocks.
+    """A specification with its evolved functions, one file with marked blocks in any language, or several files.
 
     The term is from FunSearch (Romera-Paredes et al., Nature 625, 2023, "evolving a program skeleton"). The part that
-    evolves is called a *body*.
+    evolves is called a *body*; it is one text, whatever the kind of skeleton. Every implementation passes
+    `tests/contract/test_skeleton.py`.
+
+    Attributes:
+        kind: Name of the kind of skeleton, by which `tasks/sample` finds its prompts and its parser.
     """
+
+    kind: ClassVar[str]
 
     @property
     def text(self) -> str:
-        """The file, verbatim, which is the start program."""
+        """The start program as one text, which a run stores: the file verbatim, or the encoded bundle of several."""
         ...
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the file, hexadecimal."""
+        """SHA-256 of the text, hexadecimal."""
         ...
 
     @property
@@ -27,7 +37,62 @@ class Skeleton(Protocol):
         """Body of the start program."""
         ...
 
-    def with_body(self, body: str) -> str:
+    @property
+    def start_program(self) -> ProgramBundle:
+        """The start program: its files, verbatim."""
+        ...
+
+    @property
+    def language(self) -> str:
+        """Name of the language for fenced code blocks; empty if it is unknown, or there are several."""
+        ...
+
+    @property
+    def docstring(self) -> str:
+        """Description of the task in the skeleton itself; empty if there is none."""
+        ...
+
+    @property
+    def evolved_parts(self) -> str:
+        """Names of the parts that evolve, for people."""
+        ...
+
+    @property
+    def shape(self) -> str:
+        """Text that is equal for two skeletons if the bodies of one can be put into the other."""
+        ...
+
+    @property
+    def run(self) -> str:
+        """Name of the function that scores one input; empty if a command scores programs."""
+        ...
+
+    @property
+    def isolation(self) -> Isolation | None:
+        """Data of an isolated evaluation; `None` if a command scores programs."""
+        ...
+
+    def defines(self, name: str) -> bool:
+        """Return whether a function of this name could score programs."""
+        ...
+
+    def with_run(self, function: str) -> Skeleton:
+        """Return the skeleton scored by another function, which it `defines`."""
+        ...
+
+    def call(self, item: Any, where: str) -> Call:
+        """Return one input as a call.
+
+        Args:
+            item: The input.
+            where: Name of the input, for messages.
+
+        Raises:
+            SpecificationError: If it does not fit the function that scores.
+        """
+        ...
+
+    def program(self, body: str) -> ProgramBundle:
         """Return the whole program with another body."""
         ...
 
@@ -42,3 +107,38 @@ class Skeleton(Protocol):
     def code_hash(self, body: str) -> str:
         """Return 16 hex digits that are equal for bodies which differ only in layout."""
         ...
+
+
+class ScoredByCommand:
+    """The part that skeletons of files have in common: a command scores them, no function of theirs does."""
+
+    @property
+    def run(self) -> str:
+        """Empty: no function scores the files."""
+        return ""
+
+    @property
+    def docstring(self) -> str:
+        """Empty: the task is described in the settings."""
+        return ""
+
+    @property
+    def isolation(self) -> None:
+        """`None`: a command decides itself how it runs a program."""
+        return
+
+    def defines(self, name: str) -> bool:  # noqa: ARG002
+        """Return False."""
+        return False
+
+    def with_run(self, function: str) -> NoReturn:
+        """Refuse a function that scores.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(f"a command scores the files, {function} cannot")
+
+    def call(self, item: Any, where: str) -> Call:  # noqa: ARG002
+        """Return one input as it is."""
+        return call_of_command(item)

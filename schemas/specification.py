@@ -9,12 +9,16 @@ import ast
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, ClassVar
 
 from schemas import source
+from schemas.bundle import ProgramBundle
+from schemas.calls import call_of_function
 from schemas.errors import SpecificationError
 from schemas.evolved_function import EvolvedFunction, read_evolved_functions
+from schemas.job import Call, Isolation
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Specification:
         run: Name of the function that scores one input.
         run_arity: Minimum and maximum number of positional arguments of the run function; -1 for no maximum.
     """
+
+    kind: ClassVar[str] = "functions"
 
     text: str
     functions: tuple[EvolvedFunction, ...]
@@ -50,6 +56,43 @@ class Specification:
     def start_body(self) -> str:
         """Body of the start program."""
         return self.join([function.start_body for function in self.functions])
+
+    @property
+    def language(self) -> str:
+        """Name of the language for fenced code blocks."""
+        return "python"
+
+    @property
+    def evolved_parts(self) -> str:
+        """Evolved functions with their parameters, for people."""
+        return " and ".join(f"`{function.signature}`" for function in self.functions)
+
+    @property
+    def shape(self) -> str:
+        """Names and parameters of the evolved functions, in which bodies of equal specifications agree."""
+        return " and ".join(function.signature for function in self.functions)
+
+    @property
+    def isolation(self) -> Isolation:
+        """Data of an isolated evaluation."""
+        return Isolation(self.evolved, self.text)
+
+    @property
+    def start_program(self) -> ProgramBundle:
+        """The file, verbatim, as a bundle."""
+        return ProgramBundle(((_FILE, self.text),))
+
+    def program(self, body: str) -> ProgramBundle:
+        """Return the whole program with another body, as a bundle."""
+        return ProgramBundle(((_FILE, self.with_body(body)),))
+
+    def with_run(self, function: str) -> Specification:
+        """Return the specification scored by another of its functions."""
+        return replace(self, run=function)
+
+    def call(self, item: Any, where: str) -> Call:
+        """Return one input as a call of the run function; see `calls.call_of_function`."""
+        return call_of_function(item, self.run, self.run_arity, where)
 
     def join(self, bodies: Sequence[str]) -> str:
         """Join the bodies of all functions into one body."""
@@ -90,7 +133,7 @@ class Specification:
         """Return whether the file has a top-level function of this name."""
         return any(function.name == name for function in source.functions(self._tree))
 
-    @cached_property
+    @property
     def docstring(self) -> str:
         """Docstring of the module, which describes the task; empty if there is none."""
         return ast.get_docstring(self._tree) or ""
@@ -113,6 +156,9 @@ class Specification:
         is_docstring = node is self._tree.body[0] and bool(self.docstring)
         return is_docstring or isinstance(node, ast.Assign | ast.AnnAssign)
 
+
+_FILE = "program.py"
+"""Path of the only file of a specification's programs, as tracebacks show it."""
 
 _SEPARATOR = "\n\n\n"
 """Text between two functions."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import inspect
+import json
 import re
 import sys
 import threading
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import strategies as st
 
 import schemas.algorithm_settings
 from schemas.algorithm import Algorithm
+from schemas.skeleton import Skeleton
 from tasks.evaluate.pool import open_pool
 from tasks.evaluate.registry import create_backend
 from tasks.evaluate.sandbox import runner_config
@@ -23,11 +26,24 @@ from tasks.sample import provider as registry
 from tests.contract import test_algorithm as contract
 from tests.contract import test_backend as backend_contract
 from tests.contract import test_completion_source as source_contract
+from tests.contract import test_skeleton as skeleton_contract
 from tests.evaluate.test_registry import install
 from tests.provider import Answer, Provider
 
 CONTRACT = Path(contract.__file__).parent
 CONTRIBUTING = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+
+
+_OF_SHIPPED_KINDS = (
+    skeleton_contract.test_there_is_an_example_of_every_kind,
+    skeleton_contract.test_it_is_restored_from_its_text_and_the_settings_of_the_run,
+    skeleton_contract.test_the_built_in_model_answers_the_prompt_with_new_programs,
+)
+SKELETON_CHECKS = [
+    check
+    for name, check in inspect.getmembers(skeleton_contract, inspect.isfunction)
+    if name.startswith("test_") and "kind" in inspect.signature(check).parameters and check not in _OF_SHIPPED_KINDS
+]
 
 
 def checks_of(suite: types.ModuleType) -> list[Any]:
@@ -139,3 +155,33 @@ def test_the_example_of_a_provider_reports_text_tokens_and_no_cost(llamacpp: sou
     first, second, *_ = subject.submit().result(source_contract.LONG_S)
     assert (first.text, second.text) == ("# 0", "# 1"), "each sample has its own seed"
     assert (first.tokens_in, first.tokens_out, first.cost_usd, first.finish_reason) == (20, 3, 0.0, "stop")
+
+
+class NumbersKind(skeleton_contract.Kind):
+    """The example's kind of skeleton."""
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return sys.modules["schemas.numbers"].Numbers("numbers.json", '{\n"x": 1,\n"y": 2.5\n}\n')
+
+
+def numbers(_: Skeleton, texts: list[str]) -> str:
+    """Return a body whose numbers follow from the letters of the texts, and whose layout from their blanks."""
+    x, y = (sum(map(ord, "".join(text.split()))) for text in texts)
+    return json.dumps({"x": x, "y": y}, indent=texts[0].count(" "))
+
+
+@pytest.fixture
+def numbers_kind(monkeypatch: pytest.MonkeyPatch) -> NumbersKind:
+    """The example's kind of skeleton, with its module and its codec in place."""
+    for name, part in (("schemas.numbers", "skeleton"), ("tasks.sample.codecs.numbers", "codec")):
+        module = types.ModuleType(name)
+        monkeypatch.setitem(sys.modules, name, module)
+        exec(example(part), module.__dict__)
+    texts = st.lists(st.text("abc 123", min_size=1), min_size=1).map("\n".join)
+    return NumbersKind("", numbers, texts, skeleton_contract.answer_with_the_blocks)
+
+
+@pytest.mark.parametrize("check", SKELETON_CHECKS, ids=lambda check: check.__name__)
+def test_the_example_of_a_kind_of_skeleton_passes_the_contract(check: Any, numbers_kind: NumbersKind):
+    check(kind=numbers_kind)

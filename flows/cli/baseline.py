@@ -56,9 +56,7 @@ def _rows(problem: Problem, split: Split) -> list[tuple[str, ...]]:
     """Return the table rows of the start program and of the baseline on one split."""
     from flows.baseline import score_function
     from schemas.program import reduced
-    from schemas.specification import Specification
 
-    assert isinstance(problem.specification, Specification)
     baseline, reducer = problem.settings.known.baseline, problem.settings.reducer
     functions = {"start program": problem.specification.run, f"without a model: {baseline}": baseline}
     rows = []

@@ -58,7 +58,6 @@ def check(
     from flows.sandboxes import slots_of
     from flows.trust import accept
     from schemas.problem import load_problem
-    from schemas.specification import Specification
     from tasks.problems import find
 
     path = find(problem)
@@ -73,7 +72,7 @@ def check(
     splits: tuple[Split, ...] = ("train", "validation", "held_out")
     verdicts = {split: _check_split(loaded, path, split) for split in splits if loaded.inputs[split]}
     limits = propose(list(verdicts.values()), loaded.settings.limits)
-    print_limits(limits, as_comment=isinstance(loaded.specification, Specification))
+    print_limits(limits, as_comment=bool(loaded.specification.run))
     print_pace(loaded, verdicts["train"].wall_s, slots_of(loaded))
     _print_omissions(loaded)
     if asks_models:
@@ -89,15 +88,13 @@ def _model_flags(models: list[str] | None, api_base: str | None, style: str | No
 
 def _describe(problem: Problem) -> str:
     """Return the evolved part of a problem and its scoring, as text."""
-    from schemas.specification import Specification
-
     skeleton, command = problem.specification, problem.settings.command
-    if isinstance(skeleton, Specification):
-        evolved = [f"`{function.name}({', '.join(function.parameters)})`" for function in skeleton.functions]
-        return f"evolves {' and '.join(evolved)}, scored by `{skeleton.run}`"
+    evolved = f"evolves {skeleton.evolved_parts}, scored by"
+    if skeleton.run:
+        return f"{evolved} `{skeleton.run}`"
     if problem.is_of_another_tool:
-        return f"evolves {command.program}, scored by {command.metric!r} of its evaluator"
-    return f"evolves {command.program}, scored by {command.metric!r} of `{' '.join(command.evaluate)}`"
+        return f"{evolved} {command.metric!r} of its evaluator"
+    return f"{evolved} {command.metric!r} of `{' '.join(command.evaluate)}`"
 
 
 _PRINTED_FIRST, _PRINTED_LAST, _PRINTED_CHARS = 2, 6, 160
@@ -136,7 +133,7 @@ def _run_in_fresh_containers(problem: Problem, split: Split) -> Verdict:
     from flows.sandboxes import open_sandboxes
 
     with open_sandboxes(problem, split, seed=0, run_id="check", programs=1) as sandbox:
-        return sandbox.evaluate(problem.specification.text)
+        return sandbox.evaluate(problem.specification.start_program)
 
 
 def _print_split(problem: Problem, split: Split, verdict: Verdict) -> None:
@@ -229,7 +226,4 @@ def _takes_inputs(problem: Problem) -> bool:
 
 
 def _has_statement(problem: Problem) -> bool:
-    from schemas.specification import Specification
-
-    skeleton = problem.specification
-    return bool(problem.settings.statement or (isinstance(skeleton, Specification) and skeleton.docstring))
+    return bool(problem.settings.statement or problem.specification.docstring)

@@ -18,8 +18,8 @@ from flows.cli.printing import (
     usd,
     warn_if_misleading,
     write_code,
-    write_new,
 )
+from flows.cli.program_files import write_program
 from schemas.errors import OvernightError
 
 if TYPE_CHECKING:
@@ -82,7 +82,11 @@ def best(
     /,
     *,
     write: Annotated[
-        Path | None, Parameter(help="evaluate the program once more, then write the specification with it to this file")
+        Path | None,
+        Parameter(
+            help="evaluate the program once more, then write the specification with it to this file; of several files "
+            "that evolve together, write the whole tree to this new folder"
+        ),
     ] = None,
     unchecked: Annotated[bool, Parameter(help="write it without evaluating it again")] = False,
     trust_settings: TrustSettings = False,
@@ -115,7 +119,7 @@ def best(
         accept_sandbox(run_record.problem, trust=trust_settings)
         candidates = [program, *_others(run_record, past, deciding_night, program)]
         program = _first_that_scores(run_record, candidates)
-    write_new(write, specification.with_body(program.body))
+    write_program(write, run_record.problem, program.body)
     say(f"wrote {write}")
     warn_if_misleading(specification.function_text(program.body))
 

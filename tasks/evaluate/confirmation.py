@@ -158,7 +158,7 @@ class Confirmer:
         if self._is_cut:
             return CUT_SHORT
         skeleton = self._specification
-        return evaluate_with_retry(self._sandbox, skeleton.with_body(claim.candidate.body), honest=skeleton.text)
+        return evaluate_with_retry(self._sandbox, skeleton.program(claim.candidate.body), honest=skeleton.start_program)
 
 
 def _by_niche(judged: Sequence[Judged]) -> dict[str, list[Judged]]:

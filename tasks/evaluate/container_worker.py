@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from schemas.bundle import Source
 from schemas.errors import SandboxUnavailable
 from schemas.job import Job
 from schemas.outcome import Outcome, Verdict
@@ -81,12 +82,11 @@ class ContainerWorker:
                 remedy="Look at it with `overnight doctor`; `make setup` makes the image anew.",
             ) from fault
 
-    def evaluate(self, source: str) -> Verdict:
+    def evaluate(self, source: Source) -> Verdict:
         """Return the verdict on a program; if its runner dies, run it again in a new one."""
-        if len(source) > MAX_SOURCE:
-            return Verdict(
-                Outcome.CRASHED, error=f"the program has {len(source)} characters, at most {MAX_SOURCE} are run"
-            )
+        chars = len(source) if isinstance(source, str) else source.chars
+        if chars > MAX_SOURCE:
+            return Verdict(Outcome.CRASHED, error=f"the program has {chars} characters, at most {MAX_SOURCE} are run")
         death = Death("the sandbox was closed")
         for _ in range(_MAX_ATTEMPTS):
             if self._closed:
@@ -116,7 +116,7 @@ class ContainerWorker:
         if channel is not None:
             channel.close()
 
-    def _exchange(self, source: str) -> Reply:
+    def _exchange(self, source: Source) -> Reply:
         """Send one program and wait for its reply."""
         channel = self._channel
         assert channel is not None, "started before"

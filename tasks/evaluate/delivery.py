@@ -9,6 +9,7 @@ from dataclasses import asdict
 from functools import cache
 from importlib import resources
 
+from schemas.bundle import Source
 from schemas.errors import SpecificationError
 from schemas.job import Job
 from tasks.evaluate.runner import frames, plain_json
@@ -100,10 +101,26 @@ def job_frame(job: Job, *, own_users: bool = True) -> bytes:
     return frames.frame(json.dumps(settings).encode()) + isolation
 
 
-def request(number: int, source: str, job: Job) -> bytes:
+def request(number: int, source: Source, job: Job) -> bytes:
     """Return one candidate's request; text that is not valid UTF-8 only fails when the child compiles it."""
-    program = source.encode("utf-8", "surrogatepass")
-    return frames.REQUEST.pack(number, len(program), _mentions_numpy(source, job)) + program
+    program = _program_bytes(source, job)
+    text = source if isinstance(source, str) else source.main
+    return frames.REQUEST.pack(number, len(program), _mentions_numpy(text, job)) + program
+
+
+def _program_bytes(source: Source, job: Job) -> bytes:
+    """Return a program as its runner reads it: the text of the only file, or all files as a JSON object by path.
+
+    Raises:
+        ValueError: If the job's programs have other files.
+    """
+    if job.command is None or not job.command.files:
+        text = source if isinstance(source, str) else source.main
+        return text.encode("utf-8", "surrogatepass")
+    paths = () if isinstance(source, str) else source.paths
+    if isinstance(source, str) or paths != job.command.files:
+        raise ValueError(f"got a program of the files {paths}, expected {job.command.files}")
+    return json.dumps(dict(source.files)).encode()
 
 
 def _mentions_numpy(source: str, job: Job) -> bool:

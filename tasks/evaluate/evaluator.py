@@ -115,7 +115,7 @@ class Evaluator:
             return CUT_SHORT
         skeleton = self._specification
         try:
-            return evaluate_with_retry(self._sandbox, skeleton.with_body(candidate.body), honest=skeleton.text)
+            return evaluate_with_retry(self._sandbox, skeleton.program(candidate.body), honest=skeleton.start_program)
         except SandboxUnavailable:
             if not self._is_cut:
                 raise

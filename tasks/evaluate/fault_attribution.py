@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from schemas.bundle import Source
 from schemas.errors import SandboxUnavailable
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate.sandbox import Sandbox
 
 
-def evaluate_with_retry(sandbox: Sandbox, source: str, *, honest: str) -> Verdict:
+def evaluate_with_retry(sandbox: Sandbox, source: Source, *, honest: Source) -> Verdict:
     """Evaluate a program; return `sandbox_error` only if it failed twice and the sandbox can run another program.
 
     Args:
         sandbox: Sandbox that runs the program.
-        source: Text of the program.
-        honest: Text of a program that this sandbox has run before, such as the start program. If it cannot be run
+        source: The program.
+        honest: A program that this sandbox has run before, such as the start program. If it cannot be run
             either, the sandbox is at fault, and no program is judged.
 
     Raises:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
+from schemas.bundle import Source
 from schemas.job import Job
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate.container_worker import ContainerWorker
@@ -60,7 +61,7 @@ class SandboxPool:
         """Number of containers started so far: one for each slot, and one for each that was lost."""
         return sum(slot.starts for slot in self._slots)
 
-    def evaluate(self, source: str) -> Verdict:
+    def evaluate(self, source: Source) -> Verdict:
         """See `Sandbox.evaluate`."""
         slot = self._free.get()
         if slot is None:
@@ -121,7 +122,7 @@ class FreshContainerPool:
         self._closing = threading.Event()
         self._lock = threading.Lock()
 
-    def evaluate(self, source: str) -> Verdict:
+    def evaluate(self, source: Source) -> Verdict:
         """See `Sandbox.evaluate`."""
         slot = ContainerWorker(self.job, self._launch, own_users=self._own_users)
         with self._lock:

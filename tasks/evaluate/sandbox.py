@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from schemas.bundle import Source
 from schemas.dependencies import Dependencies
 from schemas.files import File
 from schemas.job import Job
@@ -17,14 +18,14 @@ from schemas.outcome import Verdict
 class Sandbox(Protocol):
     """Judge of programs. Every implementation passes `tests/contract/test_sandbox.py`."""
 
-    def evaluate(self, source: str) -> Verdict:
+    def evaluate(self, source: Source) -> Verdict:
         """Judge one program, and wait for the verdict.
 
         Thread-safe. It returns exactly one verdict, whatever dies: a candidate whose container was lost is run once
         more, and is a `sandbox_error` if that fails, too.
 
         Args:
-            source: The whole program: the specification with the candidate's body in place.
+            source: The whole program: the skeleton with the candidate's body in place.
         """
         ...
 

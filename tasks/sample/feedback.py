@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from schemas.algorithm import Plan
 from schemas.feedback import Feedback
-from schemas.marked_file import MarkedFile
 from schemas.outcome import Outcome
 from schemas.program import Program
 from schemas.skeleton import Skeleton
@@ -32,10 +31,9 @@ def render_feedback(plan: Plan, skeleton: Skeleton, chars: int) -> str:
     feedback = plan.feedback
     if feedback is None or not chars:
         return ""
-    language = skeleton.language if isinstance(skeleton, MarkedFile) else "python"
     parts = [
         LAST_TRY,
-        f"```{language}\n{_cut(skeleton.bare_text(feedback.body), chars // 2)}\n```",
+        f"```{skeleton.language}\n{_cut(skeleton.bare_text(feedback.body), chars // 2)}\n```",
         _cut(_describe_outcome(feedback, plan.base), chars // 4),
     ]
     output = _cut(feedback.output.strip(), chars // 4, keep_end=True)

@@ -6,16 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from schemas.marked_file import MarkedFile
 from schemas.outcome import Outcome, Verdict
 from schemas.program import Candidate, Completion, Prompt
 from schemas.skeleton import Skeleton
-from schemas.specification import Specification
+from tasks.sample.codecs import codec_of
 from tasks.sample.completion_request import CompletionRequest, CompletionStore
 from tasks.sample.completion_source import CompletionSource
-from tasks.sample.parsing.functions import parse_functions
-from tasks.sample.parsing.marked_files import parse_marked_file
-from tasks.sample.parsing.parsed import ParsedCompletion
 from tasks.sample.prompts import prompt_hash
 
 _Key = tuple[int, tuple[tuple[int, str], ...]]
@@ -97,15 +93,5 @@ def _candidate(prompt: Prompt, completion: Completion, skeleton: Skeleton) -> Ca
     if completion.error:
         refused = Verdict(Outcome.UNPARSABLE, error=completion.error)
         return Candidate(index, prompt, completion, "", "", refused)
-    parsed = _parse(completion.text, skeleton, prompt)
+    parsed = codec_of(skeleton.kind).parse(completion.text, skeleton, len(prompt.parent_ids), prompt.base)
     return Candidate(index, prompt, completion, parsed.body, parsed.code_hash, parsed.verdict)
-
-
-def _parse(text: str, skeleton: Skeleton, prompt: Prompt) -> ParsedCompletion:
-    match skeleton:
-        case Specification():
-            return parse_functions(text, skeleton, len(prompt.parent_ids), prompt.base)
-        case MarkedFile():
-            return parse_marked_file(text, skeleton, prompt.base)
-        case _:
-            raise TypeError(f"no way to read a completion for {type(skeleton).__name__}")

@@ -63,7 +63,7 @@ def reference(history: Path) -> float:
     bodies = [
         r["body"] for r in Database(history).rows("SELECT body FROM programs WHERE generation > 0 AND wall_s > 0")
     ]
-    sources = [specification.with_body(body) for body in bodies]
+    sources = [specification.program(body).main for body in bodies]
     with ProcessPoolExecutor(2) as processes:
         list(processes.map(evaluate, sources[:4]))
         begin = time.monotonic()

@@ -9,6 +9,7 @@ from typing import Literal
 
 import pytest
 
+from schemas.bundle import Source
 from schemas.errors import SandboxUnavailable
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Outcome, Verdict
@@ -36,8 +37,9 @@ class FakeSandbox:
         self.asked: list[str] = []
         self._lock = threading.Lock()
 
-    def evaluate(self, source: str) -> Verdict:
-        body = source.rstrip().rpartition("return ")[2]
+    def evaluate(self, source: Source) -> Verdict:
+        text = source if isinstance(source, str) else source.main
+        body = text.rstrip().rpartition("return ")[2]
         with self._lock:
             self.asked.append(body)
         return self.verdicts[body] if body in self.verdicts else scored(float(body))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from schemas.bundle import Source
 from schemas.errors import SandboxUnavailable
 from schemas.outcome import CUT_SHORT, JUDGED_BEFORE, Outcome, Verdict
 from schemas.program import Candidate
@@ -28,7 +29,7 @@ class Blocked(FakeSandbox):
         self.release = threading.Event()
         self.running = threading.Semaphore(0)
 
-    def evaluate(self, source: str) -> Verdict:
+    def evaluate(self, source: Source) -> Verdict:
         self.running.release()
         assert self.release.wait(60)
         return super().evaluate(source)

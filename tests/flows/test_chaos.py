@@ -105,5 +105,5 @@ def assert_verdicts_are_reproducible(database: Database, night: NightProcess) ->
     assert len(rows) > 10
     with closing(open_pool(problem.job("train", 1), image=problem.settings.sandbox.image, slots=2)) as pool:
         for row in rows:
-            verdict = pool.evaluate(problem.specification.with_body(row["body"]))
+            verdict = pool.evaluate(problem.specification.program(row["body"]))
             assert (verdict.outcome.value, list(verdict.scores)) == (row["outcome"], row["scores"] or []), row

@@ -12,6 +12,7 @@ import pytest
 from flows.create_run import create_run
 from flows.search import search
 from flows.stop_conditions import StopConditions
+from schemas.bundle import Source
 from schemas.errors import SandboxUnavailable, SpecificationError
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import load_problem
@@ -127,11 +128,12 @@ def test_an_engine_that_fails_meanwhile_costs_an_attempt_and_no_candidate(
     monkeypatch.setattr("flows.search._FIRST_WAIT_S", 0.01)
     real, failures, confirmed = FreshContainerPool.evaluate, [HONEST, HONEST, "the start program too"], []
 
-    def evaluate(self: FreshContainerPool, source: str) -> Verdict:
-        if failures and (HONEST in source or len(failures) < 3):
+    def evaluate(self: FreshContainerPool, source: Source) -> Verdict:
+        text = source if isinstance(source, str) else source.main
+        if failures and (HONEST in text or len(failures) < 3):
             failures.pop()
             return Verdict(Outcome.SANDBOX_ERROR, error="the engine is gone")
-        confirmed.append(source)
+        confirmed.append(text)
         return real(self, source)
 
     monkeypatch.setattr(FreshContainerPool, "evaluate", evaluate)
@@ -190,7 +192,7 @@ def test_a_fresh_container_for_each_and_none_before_the_first(sandbox_image: str
     try:
         assert containers("fresh") == []
         hostname = "import os\nprint(os.stat('/etc/hostname').st_mtime_ns)\nreturn 1.0"
-        outputs = {pool.evaluate(problem.specification.with_body(hostname)).output for _ in range(2)}
+        outputs = {pool.evaluate(problem.specification.program(hostname)).output for _ in range(2)}
         assert len(outputs) == 2
         assert containers("fresh") == []
     finally:

@@ -17,6 +17,7 @@ import flows.retry_policy
 import flows.search
 from flows.search import search
 from flows.stop_conditions import StopConditions
+from schemas.bundle import Source
 from schemas.errors import TerminalProviderError, UsageError
 from schemas.outcome import Outcome
 from tasks.history.atomic_files import read_file
@@ -418,7 +419,7 @@ def test_a_fault_of_the_sandbox_in_the_final_costs_no_finalist_its_place(
         def __init__(self, sandbox: Any) -> None:
             self._sandbox, self._calls = sandbox, 0
 
-        def evaluate(self, source: str) -> Verdict:
+        def evaluate(self, source: Source) -> Verdict:
             self._calls += 1
             return self._sandbox.evaluate(source) if self._calls > 1 else Verdict(Outcome.SANDBOX_ERROR, error="ours")
 

@@ -13,6 +13,7 @@ import pytest
 from flows.create_run import printed_error, start_remedy
 from flows.images import image_of
 from flows.sandboxes import open_sandboxes
+from schemas.bundle import Source
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem, changed_since, load_problem, restore_problem
@@ -21,10 +22,10 @@ TASKS = Path(__file__).parent
 OPENEVOLVE, SHINKA = TASKS / "openevolve", TASKS / "shinka"
 
 
-def evaluate_program(problem: Problem, program: str | None = None) -> Verdict:
+def evaluate_program(problem: Problem, program: Source | None = None) -> Verdict:
     image_of(problem)
     with open_sandboxes(problem, "train", seed=1, run_id="test") as sandbox:
-        return sandbox.evaluate(problem.specification.text if program is None else program)
+        return sandbox.evaluate(problem.specification.start_program if program is None else program)
 
 
 def test_settings_of_openevolve_s_config_are_used():
@@ -321,7 +322,7 @@ def test_the_start_program_scores_as_in_the_tool(task: Path, score: float, print
 @pytest.mark.docker
 def test_a_program_below_a_threshold_keeps_the_score_of_its_stage():
     problem = load_problem(OPENEVOLVE / "knapsack")
-    worst = problem.specification.with_body("def worth(weight, value):\n    return weight * 9.0 - value\n")
+    worst = problem.specification.program("def worth(weight, value):\n    return weight * 9.0 - value\n")
     verdict = evaluate_program(problem, worst)
     assert verdict.scores[0] < 0.3
     assert "stage1: " in verdict.output
@@ -331,9 +332,7 @@ def test_a_program_below_a_threshold_keeps_the_score_of_its_stage():
 @pytest.mark.docker
 def test_a_program_that_fails_the_evaluator_has_no_score():
     problem = load_problem(OPENEVOLVE / "knapsack")
-    verdict = evaluate_program(
-        problem, problem.specification.with_body("def worth(weight, value):\n    return 1 / 0\n")
-    )
+    verdict = evaluate_program(problem, problem.specification.program("def worth(weight, value):\n    return 1 / 0\n"))
     assert verdict.outcome is Outcome.CRASHED
     assert "ZeroDivisionError" in verdict.error
 
@@ -341,6 +340,6 @@ def test_a_program_that_fails_the_evaluator_has_no_score():
 @pytest.mark.docker
 def test_a_program_that_is_incorrect_in_shinka_has_no_score():
     problem = load_problem(SHINKA / "change")
-    verdict = evaluate_program(problem, problem.specification.with_body("def change(amount, coins):\n    return [1]\n"))
+    verdict = evaluate_program(problem, problem.specification.program("def change(amount, coins):\n    return [1]\n"))
     assert verdict.outcome is Outcome.CRASHED
     assert "not correct: Validation failed: 1 given for 14" in verdict.error

@@ -1,15 +1,16 @@
-"""Score a candidate that is a file in the scratch directory, by a command that runs in a new process for each input."""
+"""Score a candidate of one or several files by a command that runs in a new process for each input."""
 
 from __future__ import annotations
 
 import json
 import os
 import selectors
+import shutil
 import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
@@ -20,7 +21,7 @@ SCRATCH = "/tmp"
 """Directory for the only files that a candidate can write."""
 
 WORK = f"{SCRATCH}/work"
-"""Working directory of the command; it has the candidate's file, and links to the problem's own files."""
+"""Working directory of the command; it has the candidate's files, and links to the problem's own files."""
 
 _METRICS_CHARS = 65536
 """Maximum size of the output's end that is searched for metrics, characters; also of a metrics file."""
@@ -30,15 +31,16 @@ _STDERR_CHARS = 1500
 
 @dataclass(frozen=True)
 class Command:
-    """Command that scores a file.
+    """Command that scores a candidate.
 
     Attributes:
-        program: Name of the candidate's file.
+        program: Path of the candidate's file; of the first one, if there are several.
         arguments: The command; `{program}` is replaced by the candidate's path, `{input}` by the input as JSON.
         metric: Name of the metric that is the score.
         metrics_file: File that the command writes metrics to, relative to the working directory; empty if it prints
             them.
         seed: Seed, passed to the command as OVERNIGHT_SEED.
+        files: Paths of all files of a candidate that is a bundle; empty if it is one file in the working directory.
     """
 
     program: str
@@ -46,6 +48,7 @@ class Command:
     metric: str
     metrics_file: str
     seed: int
+    files: Sequence[str] = ()
 
 
 class CommandError(Exception):
@@ -69,7 +72,11 @@ class Metrics:
 
 
 def prepare(command: Command, source: bytes) -> Callable[..., Any]:
-    """Write the candidate's file and return the function that scores one input.
+    """Write the candidate's files and return the function that scores one input.
+
+    Args:
+        command: Command that scores the candidate.
+        source: Content of its file; of several files, a JSON object of their texts by path.
 
     Returns:
         A function of the input that returns the score, or `Metrics` if there is no score.
@@ -77,12 +84,39 @@ def prepare(command: Command, source: bytes) -> Callable[..., Any]:
     os.mkdir(WORK, 0o700)
     os.chdir(WORK)
     os.umask(0o077)
-    for name in additions.files():
-        os.symlink(os.path.join(additions.FILES, name), name)
-    with open(command.program, "wb") as file:
-        file.write(source)
-    os.chmod(command.program, 0o700)
+    texts = json.loads(source) if command.files else {}
+    contents = {path: text.encode("utf-8", "surrogatepass") for path, text in texts.items()} or {
+        command.program: source
+    }
+    # Python searches the directory of a script's real path first, which has to be the one with the candidate's files.
+    scripts = {part for part in command.arguments if os.path.isfile(os.path.join(additions.FILES, part))}
+    _lay_out(scripts if command.files else set(), contents)
+    for path, content in contents.items():
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(content)
+        os.chmod(path, 0o700)
     return lambda *args: _score(command, args[0] if len(args) == 1 else args)
+
+
+def _lay_out(scripts: Collection[str], written: Collection[str], folder: str = "") -> None:
+    """Put the problem's own files into the working directory: as links, or as copies where a link does not do.
+
+    Args:
+        scripts: Paths of the files to copy.
+        written: Paths of the files that are written later; the folders around them are real, too.
+        folder: Folder to fill, relative to the working directory.
+    """
+    source = os.path.join(additions.FILES, folder)
+    for name in sorted(os.listdir(source)) if os.path.isdir(source) else ():
+        path = os.path.join(folder, name)
+        if any(inner.startswith(f"{path}/") for inner in (*scripts, *written)):
+            os.mkdir(path)
+            _lay_out(scripts, written, path)
+        elif path in scripts:
+            shutil.copyfile(os.path.join(source, name), path)
+        else:
+            os.symlink(os.path.join(source, name), path)
 
 
 def _score(command: Command, input_value: Any) -> Any:

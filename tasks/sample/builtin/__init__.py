@@ -20,7 +20,7 @@ from tasks.sample.builtin.pruning import prune
 from tasks.sample.builtin.random_expressions import Grower
 from tasks.sample.builtin.several_functions import mutate_several, prompts_by_function
 from tasks.sample.builtin.simplify import simplify
-from tasks.sample.builtin.text_mutation import mutate_lines, shows_a_file
+from tasks.sample.builtin.text_mutation import mutate_files, mutate_lines, shows_a_file, shows_several_files
 from tasks.sample.builtin.trees import clone, dump, size
 
 __all__ = ["mutate"]
@@ -44,11 +44,14 @@ def mutate(prompt: str, seed: int) -> str:
     Returns:
         The source of the complete function under the name that the prompt asks for. It parses, reads only names
         that the prompt brings into scope, calls no earlier version, and differs from each of them. If the prompt
-        shows several functions, one or more of them. If it shows a file, the file's evolved blocks.
+        shows several functions, one or more of them. If it shows a file, the file's evolved blocks; if it shows several
+        files, one of them below its path.
     """
     random = Random(f"{seed}:".encode() + prompt.encode("utf-8", "surrogatepass"))
     if shows_a_file(prompt):
         return mutate_lines(prompt, random)
+    if shows_several_files(prompt):
+        return mutate_files(prompt, random)
     if prompts := prompts_by_function(prompt):
         return mutate_several(prompts, seed, random, mutate)
     context = read_context(prompt)

@@ -14,7 +14,8 @@ from random import Random
 
 from schemas import source
 from tasks.sample.feedback import LAST_TRY
-from tasks.sample.parsing.parsed import FENCE
+from tasks.sample.parsing.parsed import FENCE, fence_for
+from tasks.sample.parsing.sections import read_sections
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d*)?(?:[eE][-+]?\d+)?(?![\w.])")
 _OPPOSITES = (("+", "-"), ("*", "/"), ("<", ">"), ("<=", ">="), ("==", "!="), ("min", "max"), ("&&", "||"))
@@ -42,13 +43,42 @@ def mutate_lines(prompt: str, random: Random) -> str:
     *earlier, file = FENCE.findall(before_feedback)
     base = _evolved_lines(file)
     donors = [block.splitlines() for block in earlier] or [base]
-    is_python = "```python" in prompt
+    return f"```\n{_mutated(base, donors, random, is_python='```python' in prompt)}\n```"
+
+
+def shows_several_files(prompt: str) -> bool:
+    """Return whether a prompt asks for files by their paths."""
+    return "\nAnswer with the files that you change." in prompt
+
+
+def mutate_files(prompt: str, random: Random) -> str:
+    """Return a new version of one of the files that a prompt shows, in a fenced block below its path.
+
+    Args:
+        prompt: A prompt with the best version of several files.
+        random: Source of all random choices.
+    """
+    before_feedback, _, _ = prompt.partition(f"\n{LAST_TRY}\n")
+    shown, _, _ = before_feedback.partition("\nAnswer with the files that you change.")
+    files = [section for section in read_sections(shown, ()) if section.path and section.text.strip()]
+    if not files:
+        return ""
+    file = random.choice(files)
+    base = _evolved_lines(file.text)
+    donors = [_evolved_lines(other.text) for other in files]
+    text = _mutated(base, donors, random, is_python=file.path.endswith(".py"))
+    fence = fence_for(text)
+    return f"{file.path}\n{fence}\n{text}\n{fence}"
+
+
+def _mutated(base: list[str], donors: list[list[str]], random: Random, *, is_python: bool) -> str:
+    """Return a new version of some lines; the same lines if no attempt gives one that is still Python."""
     for _ in range(_ATTEMPTS):
         child = _child(base, random.choice(donors), random)
         text = "\n".join(child)
         if child != base and not (is_python and _is_broken_or_the_same(text, "\n".join(base))):
-            return f"```\n{text}\n```"
-    return f"```\n{chr(10).join(base)}\n```"
+            return text
+    return "\n".join(base)
 
 
 def _evolved_lines(file: str) -> list[str]:

@@ -19,6 +19,16 @@ class EditError(Exception):
     """Error of an edit that cannot be applied."""
 
 
+def begins_edit(line: str) -> bool:
+    """Return whether a line is the mark before the old lines of an edit."""
+    return _MARKS[0].match(line) is not None
+
+
+def ends_edit(line: str) -> bool:
+    """Return whether a line is the mark after the new lines of an edit."""
+    return _MARKS[2].match(line) is not None
+
+
 def parse_edits(text: str) -> list[tuple[str, str]]:
     """Return the old and new lines of each edit in a completion, in order."""
     # Line by line: one pattern for a whole edit would search for its end from every line that may begin one.

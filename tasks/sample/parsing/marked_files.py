@@ -26,7 +26,7 @@ def parse_marked_file(text: str, file: MarkedFile, base: str = "") -> ParsedComp
     text = text.replace("\r\n", "\n").replace("\0", "")
     edits = parse_edits(text)
     try:
-        blocks = _edited_blocks(edits, file, base) if edits else _find_blocks(text, file)
+        blocks = edited_blocks(edits, file, base) if edits else _find_blocks(text, file)
     except EditError as error:
         return ParsedCompletion(verdict=Verdict(Outcome.UNPARSABLE, error=str(error)))
     if blocks is None:
@@ -42,13 +42,13 @@ def parse_marked_file(text: str, file: MarkedFile, base: str = "") -> ParsedComp
 def _find_blocks(text: str, file: MarkedFile) -> list[str] | None:
     """Return the evolved blocks that are written out in a completion; `None` if there are none."""
     for code in _code_blocks(text):
-        blocks = _evolved_blocks(code, file)
+        blocks = evolved_blocks(code, file)
         if blocks is not None:
             return blocks
     return None
 
 
-def _edited_blocks(edits: list[tuple[str, str]], file: MarkedFile, base: str) -> list[str]:
+def edited_blocks(edits: list[tuple[str, str]], file: MarkedFile, base: str) -> list[str]:
     """Apply edits to the best version and return its evolved blocks.
 
     Raises:
@@ -74,7 +74,7 @@ def _code_blocks(text: str) -> Iterator[str]:
         yield text
 
 
-def _evolved_blocks(code: str, file: MarkedFile) -> list[str] | None:
+def evolved_blocks(code: str, file: MarkedFile) -> list[str] | None:
     """Return the evolved blocks in a code block; `None` if their number is wrong."""
     count = len(file.fixed) - 1
     if START in code or END in code:

@@ -1,0 +1,41 @@
+"""Prompts and completions for one file with marked blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from schemas.marked_file import MarkedFile
+from schemas.settings import Model
+from tasks.sample.codecs.codec import LONG_LINES, templates
+from tasks.sample.parsing.marked_files import parse_marked_file
+from tasks.sample.parsing.parsed import ParsedCompletion
+
+
+class FileCodec:
+    """Codec of a `MarkedFile`; its prompt has one form for chat and completion models."""
+
+    def render(self, skeleton: MarkedFile, bodies: Sequence[str], model: Model, statement: str, feedback: str) -> str:  # noqa: ARG002
+        """Return the prompt: earlier bodies, and the whole best version."""
+        *earlier, best = bodies
+        return (
+            templates()
+            .get_template("file.jinja")
+            .render(
+                wanted=statement,
+                marked=skeleton.has_marks,
+                blocks=len(skeleton.fixed) - 1,
+                language=skeleton.language,
+                name=skeleton.name,
+                earlier=earlier,
+                feedback=feedback,
+                file=skeleton.with_body(best).rstrip("\n"),
+                is_long=best.count("\n") >= LONG_LINES,
+            )
+        )
+
+    def parse(self, text: str, skeleton: MarkedFile, shown: int, base: str) -> ParsedCompletion:  # noqa: ARG002
+        """Return the blocks in a completion."""
+        return parse_marked_file(text, skeleton, base)
+
+
+CODEC = FileCodec()

@@ -1,0 +1,157 @@
+"""Find the parts of a completion that belong to files: code blocks and edits, each with the path that is given for it.
+
+Models name a file in the info string of a code block, alone on the line above it, in a comment that is its first line,
+or in a sentence above it; edits stand below the path, inside a code block or without one. All of these are read, in
+this order of preference.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from tasks.sample.parsing.edits import begins_edit, ends_edit
+
+_FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})(.*)")
+_COMMENT = re.compile(r"[ \t]*(?:#|//|/\*|<!--|--|;|%|\"\"\")")
+_PATH = re.compile(r"(?:\.{0,2}/)*(?:[\w@+-][\w.@+-]*/)*[\w@+-][\w.@+-]*\.[A-Za-z][A-Za-z0-9]{0,5}")
+_BETWEEN_WORDS = re.compile(r"[\s`*'\"()\[\]<>{}:,;=|!]+")
+_LABEL_WORDS = frozenset(
+    {"file", "filename", "name", "path", "new", "updated", "modified", "edited", "changed", "the", "in"}
+)
+_MAX_LABEL_CHARS = 2000
+_MAX_SCANS = 10
+"""How often a completion is read, at most, in search of the ends of code blocks with edits, which may be nested."""
+
+_CLOSING_INDENT = 3
+"""Most spaces by which a closing fence is indented deeper than the opening one, as in CommonMark."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A code block, or an edit.
+
+    Attributes:
+        path: Path that is given for it; empty if there is none.
+        text: Lines of the code block, or of the edit with its marks.
+        is_edit: Whether it is an edit.
+    """
+
+    path: str
+    text: str
+    is_edit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """A path that a line names.
+
+    Attributes:
+        path: The path; empty if the line names none.
+        is_alone: Whether the line does nothing but name it.
+    """
+
+    path: str = ""
+    is_alone: bool = False
+
+
+def read_sections(text: str, known: Collection[str]) -> Iterator[Section]:
+    """Yield the code blocks and edits of a completion, in order.
+
+    Args:
+        text: Text of the completion.
+        known: Paths of the files that may be named in a sentence; other paths count only where they stand alone.
+    """
+    lines = text.split("\n")
+    label, edited, place, scanned = _Label(), "", 0, 0
+    while place < len(lines):
+        line, fence = lines[place], _FENCE.fullmatch(lines[place])
+        place += 1
+        if begins_edit(line):
+            end = _edit_end(lines, place)
+            edited = label.path or edited
+            yield Section(edited, "\n".join(lines[place - 1 : end]), is_edit=True)
+            place = end
+        elif fence and not (fence[2][0] == "`" and "`" in fence[3]) and scanned <= _MAX_SCANS * len(lines):
+            end = _block_end(lines, place, fence)
+            label = _better(_label(fence[3], known, is_info=True), label)
+            if any(map(begins_edit, lines[place:end])):
+                # The lines inside are read like those outside; the closing fence names nothing.
+                if end < len(lines):
+                    lines[end] = ""
+                scanned += end - place
+                continue
+            block = _without_indent(lines[place:end], fence[1])
+            yield _block(block, label, known)
+            label, place = _Label(), end + 1
+        elif line.strip():
+            label = _label(line, known)
+
+
+def _edit_end(lines: Sequence[str], place: int) -> int:
+    """Return the index after the last line of an edit that has begun before `place`."""
+    while place < len(lines):
+        place += 1
+        if ends_edit(lines[place - 1]):
+            break
+    return place
+
+
+def _block_end(lines: Sequence[str], place: int, fence: re.Match[str]) -> int:
+    """Return the index of the fence that closes a code block; the number of lines if there is none."""
+    while place < len(lines):
+        if begins_edit(lines[place]):
+            place = _edit_end(lines, place + 1)
+            continue
+        other = _FENCE.fullmatch(lines[place])
+        if (
+            other
+            and other[2].startswith(fence[2])
+            and not other[3].strip()
+            and len(other[1]) <= len(fence[1]) + _CLOSING_INDENT
+        ):
+            return place
+        place += 1
+    return len(lines)
+
+
+def _block(lines: list[str], label: _Label, known: Collection[str]) -> Section:
+    """Return a code block; a comment that only names its file is left out, unless the path is known from elsewhere."""
+    first = _label(lines[0], known) if lines and _COMMENT.match(lines[0]) else _Label()
+    if first.is_alone and not label.is_alone:
+        return Section(first.path, "\n".join(lines[1:]), is_edit=False)
+    return Section(label.path, "\n".join(lines), is_edit=False)
+
+
+def _better(first: _Label, second: _Label) -> _Label:
+    return first if first.path else second
+
+
+def _label(line: str, known: Collection[str], *, is_info: bool = False) -> _Label:
+    """Return the path that a line names, or the info string of a code block."""
+    if len(line) > _MAX_LABEL_CHARS:
+        return _Label()
+    words = [word for word in map(_cleaned, _BETWEEN_WORDS.split(line)) if re.search(r"\w", word)]
+    mentioned = {word for word in words if word in known} or {path for path in known if " " in path and path in line}
+    if len(mentioned) == 1:
+        others = [word for word in words if word not in mentioned and word.lower() not in _LABEL_WORDS]
+        return _Label(mentioned.pop(), is_info or not others)
+    if mentioned:
+        return _Label()
+    paths = [word for word in words if _PATH.fullmatch(word)]
+    others = [word for word in words if word not in paths and word.lower() not in _LABEL_WORDS]
+    return _Label(paths[0], is_alone=True) if len(paths) == 1 and (is_info or not others) else _Label()
+
+
+def _cleaned(word: str) -> str:
+    """Return a word without the point after it, signs of a comment around it, and `./` before it."""
+    word = word.strip("#%").rstrip(".")
+    for sign in ("//", "/*", "--", "*/", "-->"):
+        word = word.removeprefix(sign).removesuffix(sign)
+    return word.removeprefix("./")
+
+
+def _without_indent(lines: Sequence[str], indent: str) -> list[str]:
+    """Return lines without the indentation of their fence, as in a list of Markdown."""
+    return [line.removeprefix(indent) for line in lines]
