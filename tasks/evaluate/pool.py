@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
 from schemas.bundle import Source
+from schemas.errors import SandboxUnavailable
 from schemas.job import Job
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate.container_worker import ContainerWorker
@@ -94,7 +96,10 @@ class SandboxPool:
 
 
 class FreshContainerPool:
-    """A `Sandbox` with a fresh container for every program, started when it is needed.
+    """A `Sandbox` with a fresh container for every program.
+
+    From the first program on, as many containers as there are slots are started ahead. One that cannot be started is
+    no error before it is needed.
 
     Args:
         job: The job that programs are evaluated on.
@@ -118,24 +123,57 @@ class FreshContainerPool:
         self._launch = launch
         self._own_users = own_users
         self._on_close = on_close
-        self._busy: set[ContainerWorker] = set()
+        self._ahead = slots or os.cpu_count() or 1
+        self._starters = ThreadPoolExecutor(self._ahead, "overnight-starter")
+        self._starting = 0
+        self._ready: deque[ContainerWorker] = deque()
+        self._open: set[ContainerWorker] = set()
         self._closing = threading.Event()
         self._lock = threading.Lock()
 
     def evaluate(self, source: Source) -> Verdict:
         """See `Sandbox.evaluate`."""
-        slot = ContainerWorker(self.job, self._launch, own_users=self._own_users)
-        with self._lock:
-            if self._closing.is_set():
-                return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
-            self._busy.add(slot)
+        slot = self._take()
+        if slot is None:
+            return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
         try:
             with self._machine.acquire(self._closing):
                 return slot.evaluate(source)
         finally:
-            slot.close()
+            self._remove(slot)
+
+    def _take(self) -> ContainerWorker | None:
+        """Return a container that has run nothing, and start others ahead; `None` once the pool is closed."""
+        with self._lock:
+            if self._closing.is_set():
+                return None
+            slot = self._ready.popleft() if self._ready else self._new()
+            for _ in range(self._ahead - len(self._ready) - self._starting):
+                self._starting += 1
+                self._starters.submit(self._start_ahead, self._new())
+            return slot
+
+    def _new(self) -> ContainerWorker:
+        slot = ContainerWorker(self.job, self._launch, own_users=self._own_users)
+        self._open.add(slot)
+        return slot
+
+    def _start_ahead(self, slot: ContainerWorker) -> None:
+        try:
+            slot.start()
+        except SandboxUnavailable:
+            self._remove(slot)
             with self._lock:
-                self._busy.discard(slot)
+                self._starting -= 1
+            return
+        with self._lock:
+            self._starting -= 1
+            self._ready.append(slot)
+
+    def _remove(self, slot: ContainerWorker) -> None:
+        slot.close()
+        with self._lock:
+            self._open.discard(slot)
 
     def close(self) -> None:
         """See `Sandbox.close`."""
@@ -143,9 +181,12 @@ class FreshContainerPool:
             if self._closing.is_set():
                 return
             self._closing.set()
-            busy = list(self._busy)
-        for slot in busy:
-            slot.close()
+            still_open = list(self._open)
+        self._starters.shutdown(wait=False, cancel_futures=True)
+        if still_open:
+            with ThreadPoolExecutor(len(still_open)) as closers:
+                list(closers.map(ContainerWorker.close, still_open))
+        self._starters.shutdown()
         self._on_close()
 
 

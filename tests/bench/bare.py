@@ -6,11 +6,11 @@ import sys
 import types
 
 
-def evaluate(source: str) -> float:
-    """The score on the one input of `tests/specifications/fifty.py`."""
+def evaluate(source: str, arguments: tuple[int, ...]) -> float:
+    """The score on one input of a specification."""
     module = types.ModuleType("funsearch")
     module.run = module.evolve = lambda function: function  # type: ignore[attr-defined]
     sys.modules["funsearch"] = module
     namespace: dict = {}
     exec(compile(source, "candidate", "exec"), namespace)
-    return namespace["evaluate"](200, 1)
+    return namespace["evaluate"](*arguments)

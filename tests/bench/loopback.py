@@ -1,4 +1,10 @@
-"""A provider on loopback in a process of its own: `python -m tests.bench.loopback LATENCY_S`. Ends at end of input."""
+"""A provider on loopback in a process of its own, until the end of its input.
+
+    python -m tests.bench.loopback LATENCY_S MODEL
+
+MODEL is `constants`, which changes numbers at random and seldom improves anything, or `improving`, each answer of which
+is better than all before it on `tests/specifications/improving.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,7 @@ import random
 import re
 import sys
 
-from tests.provider import Answer, Provider, Request
+from tests.provider import Answer, Provider, Request, response_body
 
 
 def constants(number: int, request: Request) -> Answer:
@@ -25,8 +31,22 @@ def constants(number: int, request: Request) -> Answer:
     )
 
 
+def improving(number: int, request: Request) -> Answer:
+    """A higher number in each answer."""
+    samples = request.get("n", 1)
+    texts = [f"```python\ndef number() -> float:\n    return {number * samples + k + 1}.0\n```" for k in range(samples)]
+    choices = [
+        {"index": k, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        for k, text in enumerate(texts)
+    ]
+    return Answer(response_body(request, choices, "chat.completion"))
+
+
+MODELS = {"constants": constants, "improving": improving}
+
+
 def main() -> None:
-    with Provider(constants) as provider:
+    with Provider(MODELS[sys.argv[2]]) as provider:
         provider.latency_s = float(sys.argv[1])
         sys.stdout.write(provider.api_base + "\n")
         sys.stdout.flush()
