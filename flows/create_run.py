@@ -24,6 +24,7 @@ from schemas.program import Candidate, Completion, Judged, Prompt, reduced
 from tasks.evaluate.confirmation import disagreement
 from tasks.history import record
 from tasks.history.files import RunFiles, files_of
+from tasks.problems.loading.formats import is_of_another_tool
 from tasks.sample.batch_api import require_batches
 from tasks.sample.provider import require_keys
 
@@ -173,7 +174,7 @@ def _module_remedy(error: str, problem: Problem, path: Path) -> str:
     beside = next((name for name in (f"{module}.py", module) if (folder / name).exists()), None)
     if beside:
         return f'It lies beside the problem, and only what is named goes into the sandbox: files = ["{beside}"]'
-    if problem.is_of_another_tool:
+    if is_of_another_tool(problem):
         return f"If {module} is a package: a line with its name (the package's own) in {folder}/requirements.txt"
     return f'If it is a package: dependencies = ["{module}"] in the `# /// script` block (the package\'s own name)'
 

@@ -31,7 +31,6 @@ from flows.stop_conditions import StopConditions
 from flows.trust import accept, remember
 from schemas.errors import OvernightError, RunIsBusy, UsageError
 from schemas.history_backend import HistoryBackend
-from schemas.problem import load_problem
 from schemas.trust import Proposal, given_proposals
 from tasks.history.backends import open_history
 from tasks.history.database import Database
@@ -40,6 +39,7 @@ from tasks.history.private_files import open_private
 from tasks.history.record import mark_night_interrupted
 from tasks.history.run_lock import run_lock
 from tasks.problems import find
+from tasks.problems.loading.load import load_problem
 from tasks.report.page import render
 
 _FINAL_STATE_TIMEOUT_S = 300.0

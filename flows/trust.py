@@ -21,7 +21,7 @@ from schemas.errors import EnvironmentFault, UntrustedSettings
 from schemas.problem import Problem
 from schemas.settings import Sampling, Sandbox
 from schemas.trust import Proposal, backend_proposal, given_proposals, model_proposals, sandbox_proposals
-from schemas.user_config import user_settings
+from tasks.problems.loading.user_config import user_settings
 
 
 def accept(problem: Problem, given: Mapping[str, Any] | None = None, *, trust: bool = False) -> None:

@@ -1,12 +1,10 @@
-"""Read settings from TOML files and `--set`, nested as in TOML, and merge them in layers."""
+"""Parse settings from `--set`, nested as in TOML, and merge settings in layers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from schemas import problem_folder
 from schemas.algorithm_settings import with_current_names
 from schemas.bounded_parsing import parse_json, parse_toml
 from schemas.errors import UsageError
@@ -24,21 +22,6 @@ def merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             earlier = merged.get(key)
             merged[key] = merge([earlier, value]) if isinstance(earlier, dict) and isinstance(value, dict) else value
     return merged
-
-
-def read_toml(settings: Path) -> dict[str, Any]:
-    """Read a problem's settings file; return no tables if there is no file.
-
-    Raises:
-        UsageError: If the file is not TOML, or is a link out of its folder.
-    """
-    if problem_folder.locate(settings.parent, settings.name) is None:
-        return {}
-    text = problem_folder.read_text(settings.parent, settings.name)
-    try:
-        return parse_toml(text)
-    except ValueError as error:
-        raise UsageError(f"{settings}: not valid TOML: {error}", remedy="Correct the file.") from error
 
 
 def set_by_path(target: dict[str, Any], assignment: str) -> None:

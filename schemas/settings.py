@@ -56,6 +56,13 @@ class Command(Section):
         default="", description="JSON file that the command writes its metrics to; by default it prints them"
     )
 
+    @property
+    def evolving_paths(self) -> tuple[str, ...]:
+        """Paths of the evolving files, once the settings are completed; none for a specification."""
+        if isinstance(self.program, str):
+            return (self.program,) if self.program else ()
+        return self.program
+
 
 class Known(Section):
     """Reference scores to show beside a user's own, in the unit of the problem's score."""

@@ -27,8 +27,8 @@ def baseline(
     """Compute the score without a model on each split, next to the scores of the start program and the known ones."""
     from flows.images import image_of
     from flows.trust import accept
-    from schemas.problem import load_problem
     from tasks.problems import find
+    from tasks.problems.loading.load import load_problem
 
     given = overrides(None, None, None, inputs, set, image=image, runtime=runtime)
     loaded = load_problem(find(problem), given)

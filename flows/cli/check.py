@@ -57,8 +57,8 @@ def check(
     from flows.images import image_of
     from flows.sandboxes import slots_of
     from flows.trust import accept
-    from schemas.problem import load_problem
     from tasks.problems import find
+    from tasks.problems.loading.load import load_problem
 
     path = find(problem)
     given = overrides(model, api_base, style, inputs, set, image=image, runtime=runtime)
@@ -88,11 +88,13 @@ def _model_flags(models: list[str] | None, api_base: str | None, style: str | No
 
 def _describe(problem: Problem) -> str:
     """Return the evolved part of a problem and its scoring, as text."""
+    from tasks.problems.loading.formats import is_of_another_tool
+
     skeleton, command = problem.specification, problem.settings.command
     evolved = f"evolves {skeleton.evolved_parts}, scored by"
     if skeleton.run:
         return f"{evolved} `{skeleton.run}`"
-    if problem.is_of_another_tool:
+    if is_of_another_tool(problem):
         return f"{evolved} {command.metric!r} of its evaluator"
     return f"{evolved} {command.metric!r} of `{' '.join(command.evaluate)}`"
 

@@ -14,9 +14,10 @@ from flows.trust import accept
 from schemas.errors import UsageError
 from schemas.generation import StopReason
 from schemas.history_backend import HistoryBackend
-from schemas.problem import Problem, load_problem
+from schemas.problem import Problem
 from tasks.history.files import RunFiles
 from tasks.problems import find
+from tasks.problems.loading.load import load_problem
 from tasks.sample.provider import require_keys, require_prices
 
 

@@ -60,7 +60,7 @@ def _run_check(check: Callable[[], Finding]) -> Finding:
 def _sandbox() -> Sandbox:
     """Return the sandbox settings of the user's configuration."""
     from schemas.settings import parse_settings
-    from schemas.user_config import user_settings
+    from tasks.problems.loading.user_config import user_settings
 
     return parse_settings({"sandbox": user_settings().get("sandbox", {})}, "your configuration file").sandbox
 

@@ -25,9 +25,9 @@ from flows.stop_conditions import StopConditions
 from schemas.errors import EnvironmentFault, ExitCode, PrefectUnavailable, ProviderError
 from schemas.generation import StopReason
 from schemas.history_backend import HistoryBackend
-from schemas.problem import changed_since
 from tasks.history import record
 from tasks.history.files import RunFiles
+from tasks.problems.loading.stored_problem import changed_since
 from tasks.sample.provider import load_providers
 
 

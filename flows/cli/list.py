@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 def problems(*, history: History = DEFAULT_HISTORY) -> None:
     """List the built-in problems with their best known scores, and your own best from the history."""
-    from schemas.problem import load_problem
     from tasks.history.database import Database
     from tasks.problems import find, names
+    from tasks.problems.loading.load import load_problem
 
     own = {
         row["problem"]: row["best"]

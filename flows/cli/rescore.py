@@ -61,8 +61,8 @@ def rescore(
 def _changed_problem(run: RunRecord, name: str | None, given: dict[str, Any]) -> tuple[Problem, Path]:
     """Return the changed problem and the path of its specification."""
     from flows.origin import problem_path
-    from schemas.problem import reload_problem, with_overrides
     from tasks.problems import find
+    from tasks.problems.loading.stored_problem import reload_problem, with_overrides
 
     if name is None:
         path = problem_path(run)

@@ -50,8 +50,8 @@ def run(
     """Start a run: score the start program, then search until a stop condition is met or you press Ctrl-C."""
     from flows.images import image_of
     from flows.trust import accept
-    from schemas.problem import load_problem
     from tasks.problems import find
+    from tasks.problems.loading.load import load_problem
     from tasks.sample.batch_api import require_batches
     from tasks.sample.provider import require_keys, require_prices
 

@@ -66,9 +66,9 @@ def schedule(
     from flows.images import require_sandbox
     from flows.trust import accept, proposals_of
     from schemas.ids import new_run_id
-    from schemas.problem import load_problem
     from schemas.settings import Sandbox
     from tasks.problems import find, names
+    from tasks.problems.loading.load import load_problem
     from tasks.sample.batch_api import require_batches
     from tasks.sample.provider import require_prices
 

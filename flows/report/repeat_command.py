@@ -9,8 +9,8 @@ from typing import Any
 
 from flows.origin import problem_path
 from schemas.generation import RunRecord
-from schemas.problem import settings_not_in_files
 from tasks.problems import find, names
+from tasks.problems.loading.stored_problem import settings_not_in_files
 
 
 def command_of(run: RunRecord, generations: int) -> str:

@@ -22,8 +22,8 @@ from flows.create_run import create_run  # noqa: E402
 from flows.prefect_server.embedded import PrefectServer  # noqa: E402
 from flows.search import search  # noqa: E402
 from flows.stop_conditions import StopConditions  # noqa: E402
-from schemas.problem import load_problem  # noqa: E402
 from tasks.history.database import Database  # noqa: E402
+from tasks.problems.loading.load import load_problem  # noqa: E402
 
 TOY = Path(__file__).parents[1] / "specifications/toy.py"
 WINDOW = 10

@@ -29,8 +29,8 @@ from flows.create_run import create_run  # noqa: E402
 from flows.prefect_server.embedded import PrefectServer  # noqa: E402
 from flows.search import search  # noqa: E402
 from flows.stop_conditions import StopConditions  # noqa: E402
-from schemas.problem import load_problem  # noqa: E402
 from tasks.history.database import Database  # noqa: E402
+from tasks.problems.loading.load import load_problem  # noqa: E402
 from tests.bench.bare import evaluate  # noqa: E402
 
 SPECIFICATIONS = {

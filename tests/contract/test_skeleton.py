@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from schemas.bundle import ProgramBundle
 from schemas.evolving_files import EvolvingFiles
 from schemas.outcome import Outcome
-from schemas.problem import Problem, load_problem, restore_problem
+from schemas.problem import Problem, restore_problem
 from schemas.settings import Model
 from schemas.skeleton import Skeleton
+from tasks.problems.loading.load import load_problem
 from tasks.sample.builtin import mutate
 from tasks.sample.codecs import codec_of
 from tasks.sample.prompts import render

@@ -15,9 +15,9 @@ from flows.search import search
 from flows.stop_conditions import StopConditions
 from flows.trust import accept
 from schemas.history_backend import HistoryBackend
-from schemas.problem import load_problem
 from tasks.history.files import RunFiles, files_of
 from tasks.history.local_backend import LocalBackend
+from tasks.problems.loading.load import load_problem
 from tests.engine import PrivateEngine, private_engine
 from tests.provider import Provider
 

@@ -12,7 +12,7 @@ import pytest
 from flows.cli.options import overrides
 from flows.report.repeat_command import command_of
 from schemas.generation import RunRecord
-from schemas.problem import load_problem
+from tasks.problems.loading.load import load_problem
 
 
 @pytest.mark.parametrize("statement", ["Climb.", "[1, 2] or more", "{x}: as high as can be", "42", "true"])

@@ -15,10 +15,10 @@ from flows.stop_conditions import StopConditions
 from schemas.bundle import Source
 from schemas.errors import SandboxUnavailable, SpecificationError
 from schemas.outcome import Outcome, Verdict
-from schemas.problem import load_problem
 from tasks.evaluate.pool import FreshContainerPool
 from tasks.history.database import Database
 from tasks.history.local_backend import LocalBackend
+from tasks.problems.loading.load import load_problem
 from tests.flows.conftest import Night
 from tests.provider import Answer, Provider
 

@@ -20,7 +20,6 @@ from flows.environment import require_neutral_folder
 from flows.prefect_server.embedded import EmbeddedServer
 from schemas.dependencies import read_dependencies
 from schemas.errors import EnvironmentFault, HistoryError, OvernightError, QueryError, SpecificationError, UsageError
-from schemas.problem import load_problem
 from schemas.settings import Model, Sampling, parse_settings
 from schemas.trust import model_proposals
 from tasks.evaluate import packages
@@ -33,6 +32,7 @@ from tasks.history.database import Database
 from tasks.history.files import RunFiles, find_run, runs_in
 from tasks.history.local_backend import LocalBackend
 from tasks.history.run_lock import run_lock
+from tasks.problems.loading.load import load_problem
 from tests.flows.conftest import Call
 from tests.history.made import create, grow
 from tests.wheels import make_wheel

@@ -16,12 +16,13 @@ from flows.create_run import create_run
 from flows.origin import origin_of, problem_label, problem_path
 from flows.report.repeat_command import command_of
 from schemas.generation import RunRecord
-from schemas.problem import changed_since, load_problem
 from tasks.history import record
 from tasks.history.archive import pack, unpack
 from tasks.history.local_backend import LocalBackend
 from tasks.history.rows import without_machine_paths
 from tasks.problems import find
+from tasks.problems.loading.load import load_problem
+from tasks.problems.loading.stored_problem import changed_since
 from tests.history.made import run_at
 
 

@@ -14,12 +14,13 @@ from schemas.generation import GenerationRecord, RunRecord
 from schemas.history_backend import HistoryBackend
 from schemas.ids import program_id
 from schemas.outcome import Outcome, Verdict
-from schemas.problem import Problem, load_problem
+from schemas.problem import Problem
 from schemas.program import Candidate, Completion, Judged, Program, Prompt, reduce_scores
 from tasks.history import record
 from tasks.history.backends import open_history
 from tasks.history.files import RunFiles, files_of
 from tasks.history.local_backend import LocalBackend
+from tasks.problems.loading.load import load_problem
 from tests.select.population import Population
 
 NOW = datetime(2026, 1, 1, 22, tzinfo=UTC)

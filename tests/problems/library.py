@@ -6,9 +6,10 @@ import sys
 import types
 from typing import Any
 
-from schemas.problem import Problem, load_problem
+from schemas.problem import Problem
 from schemas.specification import Specification
 from tasks.problems import find
+from tasks.problems.loading.load import load_problem
 
 
 def load(name: str) -> Problem:

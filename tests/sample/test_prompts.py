@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from schemas.algorithm import Plan
-from schemas.problem import load_problem
 from schemas.program import Program
 from schemas.settings import Model, Sampling
 from tasks.problems import find
+from tasks.problems.loading.load import load_problem
 from tasks.sample.prompts import build_prompts, prompt_hash, render
 
 SPECIFICATION = load_problem(find("bin-packing-or")).specification

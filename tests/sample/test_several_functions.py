@@ -10,10 +10,10 @@ import pytest
 
 from schemas.algorithm import Plan
 from schemas.outcome import Outcome
-from schemas.problem import load_problem
 from schemas.program import Program
 from schemas.settings import Model, Sampling
 from schemas.specification import Specification
+from tasks.problems.loading.load import load_problem
 from tasks.sample.builtin import mutate
 from tasks.sample.parsing.functions import parse_functions
 from tasks.sample.prompts import build_prompts, render

@@ -13,7 +13,7 @@ from schemas.bounded_parsing import parse_json, parse_toml, parse_yaml
 from schemas.config_layers import set_by_path
 from schemas.errors import UsageError
 from schemas.pep723 import script_block
-from schemas.problem import load_problem
+from tasks.problems.loading.load import load_problem
 from tests.history.writer import ROOT
 
 LEVELS = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
@@ -120,7 +120,7 @@ import re, resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
 from schemas.errors import UsageError
-from schemas.problem import load_problem
+from tasks.problems.loading.load import load_problem
 try:
     load_problem(Path(sys.argv[1]))
 except UsageError as error:

@@ -13,7 +13,10 @@ from schemas.bundle import ProgramBundle
 from schemas.errors import SpecificationError, UsageError
 from schemas.evolving_files import EvolvingFiles
 from schemas.job import Command
-from schemas.problem import changed_since, load_problem, restore_problem, with_overrides
+from schemas.problem import restore_problem
+from tasks.problems.loading.formats import is_of_another_tool
+from tasks.problems.loading.load import load_problem
+from tasks.problems.loading.stored_problem import changed_since, with_overrides
 
 RIDGE = Path(__file__).parents[1] / "specifications" / "ridge"
 TASK = Path(__file__).parents[1] / "task_formats" / "openevolve" / "line_fit"
@@ -69,7 +72,7 @@ def test_a_task_of_another_tool_may_evolve_several_files(tmp_path: Path):
     task = shutil.copytree(TASK, tmp_path / "task")
     (task / "helper.py").write_text("x = 1\n")
     problem = load_problem(task, program("initial_program.py", "helper.py"))
-    assert problem.is_of_another_tool
+    assert is_of_another_tool(problem)
     assert problem.specification.start_program.paths == ("initial_program.py", "helper.py")
 
 

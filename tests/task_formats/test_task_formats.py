@@ -16,7 +16,9 @@ from flows.sandboxes import open_sandboxes
 from schemas.bundle import Source
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome, Verdict
-from schemas.problem import Problem, changed_since, load_problem, restore_problem
+from schemas.problem import Problem, restore_problem
+from tasks.problems.loading.load import load_problem
+from tasks.problems.loading.stored_problem import changed_since
 
 TASKS = Path(__file__).parent
 OPENEVOLVE, SHINKA = TASKS / "openevolve", TASKS / "shinka"

@@ -9,8 +9,8 @@ import pytest
 
 from flows.create_run import create_run
 from flows.images import image_of
-from schemas.problem import load_problem
 from tasks.history.local_backend import LocalBackend
+from tasks.problems.loading.load import load_problem
 from tests.flows.cli.conftest import Command
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]

@@ -8,8 +8,9 @@ import pytest
 
 from flows.cli.baseline import half_width
 from schemas.errors import SpecificationError
-from schemas.problem import load_problem, settings_not_in_specification
 from tasks.problems import find, names
+from tasks.problems.loading.load import load_problem
+from tasks.problems.loading.stored_problem import settings_not_in_specification
 from tests.flows.cli.conftest import call
 from tests.problems.library import execute, load
 

@@ -10,7 +10,7 @@ import pytest
 from flows.cli.program_files import write_program
 from schemas.errors import UsageError
 from schemas.files import File
-from schemas.problem import load_problem
+from tasks.problems.loading.load import load_problem
 
 SPECIFICATIONS = Path(__file__).parents[2] / "specifications"
 

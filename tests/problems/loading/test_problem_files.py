@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from schemas import files
 from schemas.errors import SpecificationError
-from schemas.files import File, read_files
-from schemas.problem import changed_since, load_problem, restore_problem
+from schemas.files import File
+from schemas.problem import restore_problem
+from tasks.problems.loading import problem_files
+from tasks.problems.loading.load import load_problem
+from tasks.problems.loading.problem_files import read_files
+from tasks.problems.loading.stored_problem import changed_since
 
 SPECIFICATION = '''"""Guess."""
 # /// script
@@ -84,7 +87,7 @@ def test_missing_and_outside_files_are_refused(folder: Path, pattern: str, messa
 
 
 def test_too_large_files_are_refused_and_the_largest_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(files, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(problem_files, "MAX_BYTES", 2**20)
     (folder / "large.bin").write_bytes(bytes(2**20))
     with pytest.raises(SpecificationError, match=r"1 MiB together, expected at most 1 MiB; the largest is large.bin"):
         read_files(folder, ["large.bin", "data.csv"])

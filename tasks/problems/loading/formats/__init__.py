@@ -8,10 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from schemas import problem_folder
-from schemas.task_formats import openevolve, shinka
-from schemas.task_formats.task_directory import BRIDGES, Task
+from schemas.problem import Problem
+from tasks.problems.loading.formats import openevolve, shinka
+from tasks.problems.loading.task_directory import BRIDGES, Task
 
-__all__ = ["BRIDGES", "Task", "missing_program_remedy", "read_task"]
+__all__ = ["BRIDGES", "Task", "is_of_another_tool", "missing_program_remedy", "read_task"]
+
+
+def is_of_another_tool(problem: Problem) -> bool:
+    """Return whether a problem is a task directory of OpenEvolve or ShinkaEvolve."""
+    return any(part in BRIDGES for part in problem.settings.command.evaluate)
 
 
 def read_task(directory: Path, program: str = "") -> Task | None:

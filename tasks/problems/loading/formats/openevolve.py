@@ -10,7 +10,7 @@ from typing import Any
 from schemas import problem_folder
 from schemas.errors import SpecificationError
 from schemas.settings import flat_settings
-from schemas.task_formats.task_directory import FEEDBACK, Task, find_program, find_yaml, make_task, read_yaml
+from tasks.problems.loading.task_directory import FEEDBACK, Task, find_program, find_yaml, make_task, read_yaml
 
 _TIMEOUT_S, _THRESHOLDS, _FEATURES, _ISLANDS = 300, [0.5, 0.75, 0.9], ["complexity", "diversity"], 5
 """Defaults of OpenEvolve."""

@@ -10,11 +10,12 @@ from typing import Any
 from schemas import problem_folder
 from schemas.bundle import ProgramBundle
 from schemas.errors import SpecificationError
-from schemas.evolving_files import read_evolving_files, restore_evolving_files
+from schemas.evolving_files import read_evolving_files
 from schemas.marked_file import END, START, read_marked
+from schemas.problem import require_name
 from schemas.settings import Command, Settings
 from schemas.skeleton import Skeleton
-from schemas.task_formats import missing_program_remedy
+from tasks.problems.loading.formats import missing_program_remedy
 
 DEFAULTS: dict[str, Any] = {"inputs": [None], "limits": {"scratch_mib": 64}}
 """Defaults that differ from those of a specification: a command may have no input, and its program is a file."""
@@ -38,7 +39,7 @@ def read_program(directory: Path, settings: Settings) -> tuple[Skeleton, Setting
     skeleton, program = _read_skeleton(directory, command)
     command = command.model_copy(update={"program": program})
     # Files that the command names are part of the problem without being listed.
-    others = [part for part in command.evaluate if part not in evolving_paths(command)]
+    others = [part for part in command.evaluate if part not in command.evolving_paths]
     files = dict.fromkeys([*settings.files, *(part for part in others if problem_folder.has_file(directory, part))])
     score_name = settings.score_name if "score_name" in settings.model_fields_set else command.metric
     return skeleton, settings.model_copy(update={"command": command, "files": tuple(files), "score_name": score_name})
@@ -55,7 +56,7 @@ def _read_skeleton(directory: Path, command: Command) -> tuple[Skeleton, str | t
     else:
         given = command.program
     name = given or _marked_file_name(directory)
-    _require_name(name, str(directory))
+    require_name(name, str(directory))
     file = read_marked(problem_folder.read_text(directory, name), name)
     if not file.has_marks and not given:
         raise SpecificationError(f"{directory / name}: no marks", remedy=_MARKS)
@@ -92,13 +93,6 @@ def _glob(directory: Path, pattern: str) -> list[str]:
     return [name for name in names if name != "." and "__pycache__" not in PurePath(name).parts]
 
 
-def evolving_paths(command: Command) -> tuple[str, ...]:
-    """Return the paths of the evolving files in completed settings; none for a specification."""
-    if isinstance(command.program, str):
-        return (command.program,) if command.program else ()
-    return command.program
-
-
 def first_name(program: Any) -> str:
     """Return the file that `command.program` names first, before the settings are parsed; empty if it is a pattern."""
     first = program[0] if isinstance(program, list | tuple) and program else program
@@ -110,22 +104,6 @@ def _specifications_remedy(directory: Path) -> str:
     names = problem_folder.file_names(directory, "*.py")
     found = [directory / name for name in names if _contains(directory, name, "@funsearch.evolve")]
     return f"Name a specification by its own path: {', '.join(map(str, found))}" if found else ""
-
-
-def _require_name(name: str, where: str) -> None:
-    if Path(name).name != name or not name.isprintable():
-        raise SpecificationError(
-            f"{where}: command.program is {name!r}, expected one file in the directory itself",
-            remedy=f'Move the file there, or write `command.program = ["{name}"]`, in which paths may have folders.',
-        )
-
-
-def restore_program(text: str, command: Command) -> Skeleton:
-    """Restore the evolving files from the data that a run stores."""
-    if not isinstance(command.program, str):
-        return restore_evolving_files(text, command.program)
-    _require_name(command.program, "the settings of the run")
-    return read_marked(text, command.program)
 
 
 _MARKS = (

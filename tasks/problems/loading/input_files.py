@@ -1,4 +1,4 @@
-"""Read the inputs of a problem and turn each into a call of what scores programs."""
+"""Read the JSON files that a problem names as inputs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 from schemas import problem_folder
 from schemas.bounded_parsing import parse_json
 from schemas.errors import SpecificationError
-from schemas.job import Call
-from schemas.skeleton import Skeleton
+from schemas.settings import Settings
 
 SPLITS = ("inputs", "validation", "held_out")
 """Settings that hold inputs."""
@@ -56,15 +55,7 @@ class InputFiles:
             ) from error
 
 
-def read_calls(raw: Sequence[Any], specification: Skeleton, name: str) -> tuple[Call, ...]:
-    """Return one call for each input.
-
-    Args:
-        raw: Inputs from a specification, a file or a flag.
-        specification: Skeleton of the problem, which knows how a program is scored.
-        name: Name of the problem, for messages.
-
-    Raises:
-        SpecificationError: If an input does not fit the run function.
-    """
-    return tuple(specification.call(item, f"{name}: input {number}") for number, item in enumerate(raw, start=1))
+def with_input_files(settings: Settings, folder: Path, splits: Sequence[str] = SPLITS) -> Settings:
+    """Return settings in which the names of input files are replaced by their content, so that a run stores it."""
+    reader = InputFiles(folder)
+    return settings.model_copy(update={split: tuple(map(reader.content, getattr(settings, split))) for split in splits})

@@ -11,7 +11,9 @@ import pytest
 from schemas import problem_folder
 from schemas.errors import SpecificationError, UsageError
 from schemas.files import File, require_distinct
-from schemas.problem import changed_since, load_problem, restore_problem, with_overrides
+from schemas.problem import restore_problem
+from tasks.problems.loading.load import load_problem
+from tasks.problems.loading.stored_problem import changed_since, with_overrides
 
 SPECIFICATION = '''"""Guess."""
 # /// script

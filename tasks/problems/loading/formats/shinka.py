@@ -10,7 +10,7 @@ from typing import Any
 
 from schemas import problem_folder, source
 from schemas.settings import flat_settings
-from schemas.task_formats.task_directory import (
+from tasks.problems.loading.task_directory import (
     FEEDBACK,
     Task,
     find_program,

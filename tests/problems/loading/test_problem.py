@@ -10,8 +10,9 @@ import pytest
 from schemas.config_layers import merge, set_by_path
 from schemas.errors import SpecificationError, UsageError
 from schemas.job import Call
-from schemas.problem import load_problem, restore_problem
+from schemas.problem import restore_problem
 from schemas.settings import parse_settings
+from tasks.problems.loading.load import load_problem
 
 BODY = """
 @funsearch.run

@@ -1,0 +1,135 @@
+"""Compare the problem of a run with its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from schemas import problem_folder
+from schemas.config_layers import merge
+from schemas.errors import OvernightError, UsageError
+from schemas.pep723 import script_block
+from schemas.problem import Problem, make_problem
+from schemas.settings import Known, Settings, flat_settings, parse_settings
+from tasks.problems.loading.formats import BRIDGES
+from tasks.problems.loading.input_files import SPLITS, with_input_files
+from tasks.problems.loading.load import load_problem
+from tasks.problems.loading.problem_files import changed_files
+
+
+def with_overrides(problem: Problem, path: Path, overrides: Mapping[str, Any]) -> Problem:
+    """Return the same specification and files with other settings.
+
+    Args:
+        problem: Problem of a run.
+        path: Path that it was read from; input files are searched beside it.
+        overrides: Settings from the command line, nested as in TOML.
+
+    Raises:
+        SpecificationError: If the inputs do not fit the run function.
+        UsageError: If a setting is wrong.
+    """
+    settings = parse_settings(merge([problem.settings.model_dump(mode="json"), overrides]), problem.name)
+    folder = path if settings.command.evaluate else path.parent
+    # Names of files in stored settings are not followed: the run, and its path, may come from a stranger.
+    given = [split for split in SPLITS if split in overrides]
+    return make_problem(problem.name, problem.specification, with_input_files(settings, folder, given), problem.files)
+
+
+def changed_since(problem: Problem, path: Path) -> list[str]:
+    """Return the names of files that have changed since the problem was read; none if the folder is gone.
+
+    Args:
+        problem: Problem as it was read.
+        path: Path of the specification, or the directory, that it was read from.
+    """
+    folder = path if problem.settings.command.evaluate else path.parent
+    if not folder.is_dir():
+        return []
+    if problem.settings.command.evolving_paths:
+        start = problem.specification.start_program.files
+        changed = [name for name, text in start if _evolving_text(folder, name) != text]
+    else:
+        changed = [] if _given_text(path) == problem.specification.text else [path.name]
+    return changed + changed_files(folder, [file for file in problem.files if file.path not in BRIDGES])
+
+
+def _evolving_text(folder: Path, name: str) -> str | None:
+    """Return the text of an evolving file; `None` if it cannot be read now."""
+    try:
+        return problem_folder.read_text(folder, name)
+    except UsageError:
+        return None
+
+
+def _given_text(path: Path) -> str | None:
+    """Return the text of a specification; `None` if it cannot be read now."""
+    try:
+        return problem_folder.read_given_text(path)
+    except UsageError:
+        return None
+
+
+def settings_not_in_specification(problem: Problem) -> dict[str, Any]:
+    """Return the settings, by dotted name, that flags and `overnight.toml` add to those of the specification.
+
+    Inputs that the specification reads from a data file are left out.
+    """
+    text = problem.specification.start_program.main
+    own = parse_settings(script_block(text, problem.name).get("tool", {}).get("overnight", {}), problem.name)
+    from_files = {split for split in SPLITS if _names_files(getattr(own, split))}
+    return {name: value for name, value in _additional_settings(problem, own).items() if name not in from_files}
+
+
+def settings_not_in_files(problem: Problem, path: Path) -> dict[str, Any]:
+    """Return the settings, by dotted name, that the files do not give now, so that flags must repeat them.
+
+    Args:
+        problem: Problem of a run.
+        path: Path of the specification or the directory; if it cannot be loaded now, the stored specification counts.
+    """
+    try:
+        current = load_problem(path).settings
+    except OvernightError:
+        return settings_not_in_specification(problem)
+    return _additional_settings(problem, current)
+
+
+def _additional_settings(problem: Problem, base: Settings) -> dict[str, Any]:
+    """Return the settings of a problem, by dotted name, that differ from others; unset known scores are left out."""
+    base_values, values = (flat_settings(settings.model_dump(mode="json")) for settings in (base, problem.settings))
+    unset = {f"known.{name}" for name, value in Known() if value == getattr(problem.settings.known, name)}
+    return {name: value for name, value in values.items() if value != base_values.get(name) and name not in unset}
+
+
+def reload_problem(path: Path, problem: Problem, overrides: Mapping[str, Any]) -> Problem:
+    """Load a changed specification, with the search, sampling and sandbox settings that a run added to it.
+
+    Args:
+        path: Path of the changed specification or directory.
+        problem: Problem of the run.
+        overrides: Settings from the command line, nested as in TOML.
+
+    Raises:
+        SpecificationError: As in `load_problem`.
+        UsageError: As in `load_problem`.
+    """
+    return load_problem(path, merge([_added_by_run(problem), overrides]))
+
+
+def _added_by_run(problem: Problem) -> dict[str, Any]:
+    """Return the search, sampling and sandbox settings that are not in the specification, nested as in TOML."""
+    nested: dict[str, Any] = {}
+    for name, value in settings_not_in_specification(problem).items():
+        *sections, key = name.split(".")
+        if sections and sections[0] in ("search", "sampling", "sandbox"):
+            table = nested
+            for section in sections:
+                table = table.setdefault(section, {})
+            table[key] = value
+    return nested
+
+
+def _names_files(inputs: Sequence[Any]) -> bool:
+    return any(isinstance(item, str) and item.endswith(".json") for item in inputs)
