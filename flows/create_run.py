@@ -24,7 +24,7 @@ from schemas.program import Candidate, Completion, Judged, Prompt, reduced
 from tasks.evaluate.confirmation import disagreement
 from tasks.history import record
 from tasks.history.files import RunFiles, files_of
-from tasks.problems.loading.formats import is_of_another_tool
+from tasks.problems.loading.load import is_of_another_tool
 from tasks.sample.batch_api import require_batches
 from tasks.sample.provider import require_keys
 

@@ -105,6 +105,14 @@ def read_text(folder: Path, name: str, *, errors: str = "strict") -> str:
     return _text(read_bytes(folder, name), folder / name, errors)
 
 
+def contains(folder: Path, name: str, mark: str) -> bool:
+    """Return whether a file contains a mark; a file that is too large or not safe to read counts as having none."""
+    try:
+        return mark.encode() in read_bytes(folder, name)
+    except SpecificationError:
+        return False
+
+
 def read_given_text(path: Path) -> str:
     """Read a text file that the user named, which may be a link to anywhere.
 

@@ -88,7 +88,7 @@ def _model_flags(models: list[str] | None, api_base: str | None, style: str | No
 
 def _describe(problem: Problem) -> str:
     """Return the evolved part of a problem and its scoring, as text."""
-    from tasks.problems.loading.formats import is_of_another_tool
+    from tasks.problems.loading.load import is_of_another_tool
 
     skeleton, command = problem.specification, problem.settings.command
     evolved = f"evolves {skeleton.evolved_parts}, scored by"

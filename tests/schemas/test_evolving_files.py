@@ -14,8 +14,7 @@ from schemas.errors import SpecificationError, UsageError
 from schemas.evolving_files import EvolvingFiles
 from schemas.job import Command
 from schemas.problem import restore_problem
-from tasks.problems.loading.formats import is_of_another_tool
-from tasks.problems.loading.load import load_problem
+from tasks.problems.loading.load import is_of_another_tool, load_problem
 from tasks.problems.loading.stored_problem import changed_since, with_overrides
 
 RIDGE = Path(__file__).parents[1] / "specifications" / "ridge"

@@ -12,9 +12,8 @@ from schemas.errors import OvernightError, UsageError
 from schemas.pep723 import script_block
 from schemas.problem import Problem, make_problem
 from schemas.settings import Known, Settings, flat_settings, parse_settings
-from tasks.problems.loading.formats import BRIDGES
 from tasks.problems.loading.input_files import SPLITS, with_input_files
-from tasks.problems.loading.load import load_problem
+from tasks.problems.loading.load import added_files, load_problem
 from tasks.problems.loading.problem_files import changed_files
 
 
@@ -31,7 +30,7 @@ def with_overrides(problem: Problem, path: Path, overrides: Mapping[str, Any]) -
         UsageError: If a setting is wrong.
     """
     settings = parse_settings(merge([problem.settings.model_dump(mode="json"), overrides]), problem.name)
-    folder = path if settings.command.evaluate else path.parent
+    folder = _folder(settings, path)
     # Names of files in stored settings are not followed: the run, and its path, may come from a stranger.
     given = [split for split in SPLITS if split in overrides]
     return make_problem(problem.name, problem.specification, with_input_files(settings, folder, given), problem.files)
@@ -44,7 +43,7 @@ def changed_since(problem: Problem, path: Path) -> list[str]:
         problem: Problem as it was read.
         path: Path of the specification, or the directory, that it was read from.
     """
-    folder = path if problem.settings.command.evaluate else path.parent
+    folder = _folder(problem.settings, path)
     if not folder.is_dir():
         return []
     if problem.settings.command.evolving_paths:
@@ -52,7 +51,13 @@ def changed_since(problem: Problem, path: Path) -> list[str]:
         changed = [name for name, text in start if _evolving_text(folder, name) != text]
     else:
         changed = [] if _given_text(path) == problem.specification.text else [path.name]
-    return changed + changed_files(folder, [file for file in problem.files if file.path not in BRIDGES])
+    added = added_files()
+    return changed + changed_files(folder, [file for file in problem.files if file.path not in added])
+
+
+def _folder(settings: Settings, path: Path) -> Path:
+    """Return the folder of a problem's files; a problem with a command is a directory, or a file that names one."""
+    return path if settings.command.evaluate and not path.is_file() else path.parent
 
 
 def _evolving_text(folder: Path, name: str) -> str | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,10 @@ from schemas.bounded_parsing import parse_yaml
 from schemas.dependencies import parse_requirement
 from schemas.errors import SpecificationError
 from schemas.files import File
+from tasks.problems.loading.formats.directory import Task
 
-_COMMON = "overnight_bridge.py"
-
-BRIDGES = ("overnight_openevolve.py", "overnight_shinka.py", _COMMON)
-"""Names of the files added to a task; inside the sandbox, they call its evaluator as its tool would."""
+COMMON_BRIDGE = "overnight_bridge.py"
+"""Name of the module that all bridges import. A bridge is added to a task and calls its evaluator as its tool would."""
 
 METRICS_FILE = "overnight_metrics.json"
 """Name of the file that a bridge writes the metrics to."""
@@ -44,21 +42,6 @@ _MAX_LINE_CHARS = 200
 
 _EXCLUDED = ("openevolve_output*", "results*", "checkpoints*", "*.sqlite", "*.db", "README*", "*.ipynb")
 """Files that earlier runs of the tools wrote, and documentation."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task of another tool, translated.
-
-    Attributes:
-        settings: Settings of the directory, a layer below `overnight.toml` and the flags.
-        bridges: Files that are added to those of the directory.
-        notes: Differences from the tool, for the user.
-    """
-
-    settings: Mapping[str, Any]
-    bridges: tuple[File, ...]
-    notes: tuple[str, ...]
 
 
 def make_task(
@@ -104,8 +87,28 @@ def make_task(
         notes.append(f"requirements.txt: not used: {', '.join(unused_lines)}")
     if unlisted:
         notes.append(f"packages that are used but not in requirements.txt: {', '.join(unlisted)}")
-    bridges = (File(bridge, _bridge_file(bridge, [*listed, *unlisted])), File(_COMMON, _bridge_file(_COMMON, ())))
-    return Task(defaults | settings, bridges, tuple(notes))
+    contents = {bridge: _bridge_file(bridge, [*listed, *unlisted]), COMMON_BRIDGE: _bridge_file(COMMON_BRIDGE, ())}
+    added = tuple(File(name, content) for name, content in contents.items())
+    return Task(defaults | settings, added, tuple(notes))
+
+
+def explain_missing_program(directory: Path, *, tool: str, evaluator: str, mark: str, stems: Sequence[str]) -> str:
+    """Return the remedy for a directory with an evaluator of a tool but no start program; else empty.
+
+    Args:
+        directory: Directory that may be a task.
+        tool: Name of the tool.
+        evaluator: Name of the script that scores programs.
+        mark: Text that such a script contains.
+        stems: Names of start programs, without suffix.
+    """
+    if not problem_folder.contains(directory, evaluator, mark):
+        return ""
+    expected = " or ".join(f"{stem}.*" for stem in stems)
+    return (
+        f"{evaluator} looks like an evaluator of {tool}, but there is not exactly one file {expected}: name "
+        "the file that evolves, which must be in the directory itself, with --set command.program=FILE"
+    )
 
 
 def find_program(directory: Path, given: str, *stems: str) -> str:

@@ -9,8 +9,19 @@ from typing import Any
 
 from schemas import problem_folder
 from schemas.errors import SpecificationError
+from schemas.problem import Problem
 from schemas.settings import flat_settings
-from tasks.problems.loading.task_directory import FEEDBACK, Task, find_program, find_yaml, make_task, read_yaml
+from tasks.problems.loading.formats.directory import Task, load_directory
+from tasks.problems.loading.problem_format import NamedProblem
+from tasks.problems.loading.task_directory import (
+    COMMON_BRIDGE,
+    FEEDBACK,
+    explain_missing_program,
+    find_program,
+    find_yaml,
+    make_task,
+    read_yaml,
+)
 
 _TIMEOUT_S, _THRESHOLDS, _FEATURES, _ISLANDS = 300, [0.5, 0.75, 0.9], ["complexity", "diversity"], 5
 """Defaults of OpenEvolve."""
@@ -34,24 +45,45 @@ _USED = {
     "language",
 }
 
+_EVALUATOR = "evaluator.py"
 
-EVALUATOR = "evaluator.py"
-
-PROGRAMS = ("initial_program", "init_program", "initial_prompt")
+_PROGRAMS = ("initial_program", "init_program", "initial_prompt")
 """Names of the start program in its examples, without suffix."""
 
-
-def is_task(directory: Path, program: str = "") -> bool:
-    """Return whether a directory is a task of OpenEvolve."""
-    return problem_folder.locate(directory, EVALUATOR) is not None and bool(find_program(directory, program, *PROGRAMS))
+_BRIDGE = "overnight_openevolve.py"
 
 
-def read_task(directory: Path, program: str = "") -> Task:
+class OpenEvolve:
+    """`ProblemFormat` of task directories of OpenEvolve."""
+
+    name = "OpenEvolve"
+    added_files = (_BRIDGE, COMMON_BRIDGE)
+
+    def recognises(self, named: NamedProblem) -> bool:
+        directory = named.path
+        if not directory.is_dir() or problem_folder.locate(directory, _EVALUATOR) is None:
+            return False
+        return bool(find_program(directory, named.program, *_PROGRAMS))
+
+    def load(self, named: NamedProblem) -> Problem:
+        return load_directory(named, _read_task(named.path, named.program))
+
+    def explain_missing(self, named: NamedProblem) -> str:
+        """Return the remedy for an evaluator without a start program."""
+        return explain_missing_program(
+            named.path, tool=self.name, evaluator=_EVALUATOR, mark="def evaluate(", stems=_PROGRAMS
+        )
+
+
+FORMAT = OpenEvolve()
+
+
+def _read_task(directory: Path, program: str) -> Task:
     """Read a directory as a task.
 
     Args:
         directory: Directory of a task.
-        program: Name of the file that evolves, if it is not one of `PROGRAMS`.
+        program: Name of the file that evolves, if it is not one of `_PROGRAMS`.
 
     Raises:
         SpecificationError: If its `config.yaml` is wrong.
@@ -64,15 +96,15 @@ def read_task(directory: Path, program: str = "") -> Task:
     options = {"thresholds": thresholds, "features": values.get("database.feature_dimensions", _FEATURES)}
     task = make_task(
         directory,
-        tool="OpenEvolve",
-        program=find_program(directory, program, *PROGRAMS),
-        evaluator=EVALUATOR,
-        bridge="overnight_openevolve.py",
+        tool=FORMAT.name,
+        program=find_program(directory, program, *_PROGRAMS),
+        evaluator=_EVALUATOR,
+        bridge=_BRIDGE,
         arguments=[json.dumps(options)],
         metric="score",
         settings=_settings(values, stages=3 if cascade else 1),
     )
-    return Task(task.settings, task.bridges, (*task.notes, *_notes(path.name, note, config, values)))
+    return Task(task.settings, task.added_files, (*task.notes, *_notes(path.name, note, config, values)))
 
 
 def _settings(values: dict[str, Any], stages: int) -> dict[str, Any]:

@@ -1,27 +1,112 @@
-"""Read a problem that is a directory: evolving files, a command that scores them, and settings in `overnight.toml`."""
+"""Problems that are directories: evolving files, a command that scores them, and settings in `overnight.toml`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
 from schemas import problem_folder
 from schemas.bundle import ProgramBundle
-from schemas.errors import SpecificationError
+from schemas.config_layers import merge
+from schemas.errors import SpecificationError, UsageError
 from schemas.evolving_files import read_evolving_files
+from schemas.files import File
 from schemas.marked_file import END, START, read_marked
-from schemas.problem import require_name
-from schemas.settings import Command, Settings
+from schemas.problem import Problem, make_problem, require_name
+from schemas.settings import Command, Settings, parse_settings
 from schemas.skeleton import Skeleton
-from tasks.problems.loading.formats import missing_program_remedy
+from tasks.problems.loading.input_files import with_input_files
+from tasks.problems.loading.problem_files import read_files
+from tasks.problems.loading.problem_format import NamedProblem
+from tasks.problems.loading.user_config import user_settings
 
-DEFAULTS: dict[str, Any] = {"inputs": [None], "limits": {"scratch_mib": 64}}
+_DEFAULTS: dict[str, Any] = {"inputs": [None], "limits": {"scratch_mib": 64}}
 """Defaults that differ from those of a specification: a command may have no input, and its program is a file."""
 
 
-def read_program(directory: Path, settings: Settings) -> tuple[Skeleton, Settings]:
+@dataclass(frozen=True)
+class Task:
+    """A task of another tool, translated.
+
+    Attributes:
+        settings: Settings of the task, a layer below `overnight.toml` and the flags.
+        added_files: Files that are added to those of the directory.
+        notes: What is not used, and other differences from the tool, for the user.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    added_files: tuple[File, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Directory:
+    """`ProblemFormat` of directories whose `overnight.toml`, or the flags, name a command that scores programs."""
+
+    name = "directory"
+    added_files = ()
+
+    def recognises(self, named: NamedProblem) -> bool:
+        return named.path.is_dir() and "evaluate" in named.command
+
+    def load(self, named: NamedProblem) -> Problem:
+        return load_directory(named)
+
+    def explain_missing(self, named: NamedProblem) -> str:  # noqa: ARG002
+        """Return nothing: `no_command` has the remedy for a directory of no other format."""
+        return ""
+
+
+FORMAT = Directory()
+
+
+def load_directory(named: NamedProblem, task: Task = Task()) -> Problem:
+    """Load the problem in a directory, or that of a file which names a command.
+
+    Args:
+        named: The problem as the user names it.
+        task: Translated settings and added files, if it is a task of another tool.
+
+    Raises:
+        SpecificationError: If there is no command, or a file is missing or wrong.
+        UsageError: If a setting is wrong.
+    """
+    folder = named.folder
+    layers = [_DEFAULTS, task.settings, named.settings_file, user_settings(), named.flags]
+    settings = parse_settings(merge(layers), f"{folder.name}/overnight.toml")
+    skeleton, settings = _read_program(folder, settings)
+    if settings.sandbox.split:
+        raise UsageError(
+            "sandbox.split=true is for specifications: a command decides itself how it runs a program",
+            remedy="Leave it out; a new best program is confirmed in a fresh container in any case.",
+        )
+    settings = with_input_files(settings, folder)
+    evolving = settings.command.evolving_paths
+    files = [found for found in read_files(folder, settings.files) if found.path not in evolving]
+    problem = make_problem(_name(named.path), skeleton, settings, [*files, *task.added_files])
+    return replace(problem, notes=task.notes)
+
+
+def _name(path: Path) -> str:
+    """Return the name of a problem; prefix that of a directory which is only a number with the parent's name."""
+    real = path.resolve()
+    name = path.stem if path.is_file() else f"{real.parent.name}-{real.name}" if real.name.isdigit() else real.name
+    return name.replace("_", "-")
+
+
+def no_command(directory: Path, remedy: str = "") -> SpecificationError:
+    """Return the error for a directory without a command; by default, its remedy tells how to name one."""
+    return SpecificationError(
+        f"{directory}: no command that scores a program",
+        remedy=remedy
+        or 'Write `command.evaluate = ["python3", "evaluate.py", "{program}"]` into its overnight.toml; the command '
+        'prints metrics as JSON, like {"score": 1.5}.',
+    )
+
+
+def _read_program(directory: Path, settings: Settings) -> tuple[Skeleton, Settings]:
     """Read the evolving files; return them, and the settings with their names and the command's files.
 
     Raises:
@@ -29,13 +114,7 @@ def read_program(directory: Path, settings: Settings) -> tuple[Skeleton, Setting
     """
     command = settings.command
     if not command.evaluate:
-        raise SpecificationError(
-            f"{directory}: no command that scores a program",
-            remedy=missing_program_remedy(directory)
-            or _specifications_remedy(directory)
-            or 'Write `command.evaluate = ["python3", "evaluate.py", "{program}"]` into its overnight.toml; the '
-            'command prints metrics as JSON, like {"score": 1.5}.',
-        )
+        raise no_command(directory)
     skeleton, program = _read_skeleton(directory, command)
     command = command.model_copy(update={"program": program})
     # Files that the command names are part of the problem without being listed.
@@ -93,19 +172,6 @@ def _glob(directory: Path, pattern: str) -> list[str]:
     return [name for name in names if name != "." and "__pycache__" not in PurePath(name).parts]
 
 
-def first_name(program: Any) -> str:
-    """Return the file that `command.program` names first, before the settings are parsed; empty if it is a pattern."""
-    first = program[0] if isinstance(program, list | tuple) and program else program
-    return first if isinstance(first, str) and not re.search(r"[*?[]", first) else ""
-
-
-def _specifications_remedy(directory: Path) -> str:
-    """Return the remedy for a folder of specifications; empty if it has none."""
-    names = problem_folder.file_names(directory, "*.py")
-    found = [directory / name for name in names if _contains(directory, name, "@funsearch.evolve")]
-    return f"Name a specification by its own path: {', '.join(map(str, found))}" if found else ""
-
-
 _MARKS = (
     f"Put a comment with {START} above what may change and one with {END} below it, or name the file as "
     "`command.program` in overnight.toml to have all of it evolve."
@@ -114,7 +180,7 @@ _MARKS = (
 
 def _marked_file_name(directory: Path) -> str:
     """Return the name of the only file that has marks."""
-    found = [name for name in problem_folder.file_names(directory) if _contains(directory, name, START)]
+    found = [name for name in problem_folder.file_names(directory) if problem_folder.contains(directory, name, START)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -123,11 +189,3 @@ def _marked_file_name(directory: Path) -> str:
             remedy="Name the file that evolves as `command.program` in overnight.toml, or all of them, as an array.",
         )
     raise SpecificationError(f"{directory}: no file has {START}", remedy=_MARKS)
-
-
-def _contains(directory: Path, name: str, mark: str) -> bool:
-    """Return whether a file contains a mark; a file that is too large to evolve counts as having none."""
-    try:
-        return mark.encode() in problem_folder.read_bytes(directory, name)
-    except SpecificationError:
-        return False

@@ -1,0 +1,89 @@
+"""The interface of a problem format: a form that problems have on disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from schemas.config_layers import merge
+from schemas.problem import Problem
+from tasks.problems.loading.settings_file import read_toml
+
+
+@dataclass(frozen=True)
+class NamedProblem:
+    """A problem as the user names it.
+
+    Attributes:
+        path: Path of a file or a directory, which need not exist.
+        flags: Settings from the command line, nested as in TOML.
+    """
+
+    path: Path
+    flags: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the problem's files: the directory itself, or the one that the file is in."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @cached_property
+    def settings_file(self) -> Mapping[str, Any]:
+        """Settings in the folder's `overnight.toml`; empty if there is none."""
+        return read_toml(self.folder / "overnight.toml")
+
+    @cached_property
+    def command(self) -> Mapping[str, Any]:
+        """Settings of the command in `overnight.toml` and the flags; empty if they are not a table."""
+        command = merge([self.settings_file, self.flags]).get("command")
+        return command if isinstance(command, dict) else {}
+
+    @property
+    def program(self) -> str:
+        """File that `command.program` names, the first of several; empty if it names none, or a pattern."""
+        program = self.command.get("program")
+        first = program[0] if isinstance(program, list | tuple) and program else program
+        return first if isinstance(first, str) and not re.search(r"[*?[]", first) else ""
+
+
+class ProblemFormat(Protocol):
+    """A form that problems have on disk.
+
+    A problem may come from a stranger, so a format reads files by `schemas/problem_folder.py` and parses them by
+    `schemas/bounded_parsing.py` and `schemas/source.py`. It never imports or executes them. Settings that reach outside
+    of the sandbox stay in the problem's settings, where the user is asked to accept them (`schemas/trust.py`).
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the format, for messages."""
+        ...
+
+    @property
+    def added_files(self) -> tuple[str, ...]:
+        """Names of the files that are added to those on disk, such as a script that calls a tool's evaluator."""
+        ...
+
+    def recognises(self, named: NamedProblem) -> bool:
+        """Return whether a problem has this format. Formats are asked in the order of `load.MODULES`.
+
+        Raises:
+            UsageError: If a file that decides this is not safe to read.
+        """
+        ...
+
+    def load(self, named: NamedProblem) -> Problem:
+        """Load a problem of this format; its notes name what is in the files but not used.
+
+        Raises:
+            UsageError: If something is wrong in the files or in a setting.
+        """
+        ...
+
+    def explain_missing(self, named: NamedProblem) -> str:
+        """Return the remedy for a directory that looks like this format but is not recognised; else empty."""
+        ...
