@@ -1,0 +1,405 @@
+"""What every problem format keeps to: it knows its own problems, and treats a stranger's files as data."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.trust import accept, proposals_of
+from schemas.errors import UntrustedSettings, UsageError
+from schemas.problem import Problem, restore_problem
+from schemas.settings import Sandbox
+from tasks.problems.loading.load import find_format, formats, load_problem
+from tasks.problems.loading.problem_format import NamedProblem
+from tasks.problems.loading.stored_problem import changed_since, settings_not_in_files, with_overrides
+
+ROOT = Path(__file__).parents[2]
+SECRET = '["secret"]'
+ADDRESS = "http://127.0.0.1:9/theirs"
+TRAP = "import pathlib\npathlib.Path(__file__ + '.executed').touch()\n"
+"""Beginning of every Python file: it leaves a file behind if it is executed."""
+
+UNUSED = "colour_of_the_report"
+"""Name of a setting that no format uses."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A problem of one format.
+
+    Attributes:
+        format: Name of the format.
+        files: Text of every file in the folder, by path.
+        named: Path that the user names, relative to the folder.
+        read: Files that are read where they exist, with those of `files`.
+        left_out: Files that are not part of the problem where they are links, rather than refused.
+        needed: Files without which the problem is not of this format.
+        unused: File with a setting that is not used, and its text.
+        proposing: Files that propose an address, each with its text, besides `overnight.toml`.
+        setup: Code that registers the format in another process.
+    """
+
+    format: str
+    files: dict[str, str]
+    named: str = "."
+    read: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()
+    unused: tuple[str, str] = ("overnight.toml", "")
+    proposing: tuple[tuple[str, str], ...] = ()
+    setup: str = ""
+
+    def write(self, folder: Path) -> Path:
+        """Write the files, and return the path that the user names."""
+        for name, text in self.files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(TRAP + text if path.suffix == ".py" else text)
+        return folder / self.named
+
+
+GUESS = """
+@funsearch.run
+def evaluate(n):
+    return guess(n)
+
+@funsearch.evolve
+def guess(n):
+    return n
+"""
+BLOCK = '# /// script\n# [tool.overnight]\n# inputs = ["inputs.json"]\n# files = ["data.csv"]\n{}# ///\n'
+COMMAND = 'files = ["data.csv"]\n[command]\nprogram = "main.py"\nevaluate = ["python3", "score.py", "{program}"]\n'
+
+EXAMPLES = {
+    example.format: example
+    for example in (
+        Example(
+            format="specification",
+            named="guess_it.py",
+            files={"guess_it.py": BLOCK.format("") + GUESS, "inputs.json": "[3]", "data.csv": "1,2\n"},
+            read=("overnight.toml",),
+            needed=("guess_it.py",),
+            unused=("guess_it.py", BLOCK.format(f"# {UNUSED} = 1\n") + GUESS),
+            proposing=(
+                (
+                    "guess_it.py",
+                    BLOCK.format(f'# sampling.models = [{{ name = "x/y", api_base = "{ADDRESS}" }}]\n') + GUESS,
+                ),
+            ),
+        ),
+        Example(
+            format="directory",
+            files={"overnight.toml": COMMAND, "main.py": "x = 1\n", "score.py": "print(1)\n", "data.csv": "1,2\n"},
+            left_out=("score.py",),
+            needed=("overnight.toml", "main.py"),
+            unused=("overnight.toml", f"{UNUSED} = 1\n{COMMAND}"),
+        ),
+        Example(
+            format="OpenEvolve",
+            files={
+                "initial_program.py": "x = 1\n",
+                "evaluator.py": "def evaluate(path):\n    return {'combined_score': 1.0}\n",
+                "config.yaml": "prompt: {system_message: Climb the hill.}\n",
+                "requirements.txt": "numpy\n",
+            },
+            read=("overnight.toml",),
+            needed=("initial_program.py", "evaluator.py"),
+            unused=("config.yaml", f"{UNUSED}: 1\n"),
+            proposing=(("config.yaml", f"llm: {{primary_model: theirs, api_base: '{ADDRESS}'}}\n"),),
+        ),
+        Example(
+            format="ShinkaEvolve",
+            files={
+                "initial.py": "x = 1\n",
+                "evaluate.py": "def main(program_path, results_dir): ...\n",
+                "shinka.yaml": "evo_config: {task_sys_msg: Climb the hill.}\n",
+                "run_evo.py": "evo = EvolutionConfig(num_generations=9)\n",
+            },
+            read=("overnight.toml", "requirements.txt"),
+            needed=("initial.py", "evaluate.py"),
+            unused=("shinka.yaml", f"evo_config: {{{UNUSED}: 1}}\n"),
+            proposing=(
+                ("shinka.yaml", f"evo_config: {{llm_models: ['openai/x@{ADDRESS}']}}\n"),
+                ("run_evo.py", f"evo = EvolutionConfig(llm_models=['x'], api_base='{ADDRESS}')\n"),
+            ),
+        ),
+    )
+}
+
+
+def loaded(path: Path, flags: dict[str, Any] | None = None) -> Problem | UsageError:
+    """Return the problem, or why it is refused."""
+    try:
+        return load_problem(path, flags)
+    except UsageError as error:
+        return error
+
+
+def shown(problem: Problem) -> str:
+    """Return all text of a problem that prompts, containers and histories may have."""
+    files = "\n".join(file.content.decode() for file in problem.files)
+    return f"{problem.specification.text}\n{problem.settings.model_dump_json()}\n{files}"
+
+
+def linked(path: Path, target: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+def private(path: Path) -> None:
+    linked(path, path.parents[1] / "private.json")
+
+
+def environment(path: Path) -> None:
+    linked(path, Path("/proc/self/environ"))
+
+
+def device(path: Path) -> None:
+    linked(path, Path("/dev/zero"))
+
+
+def endless(path: Path) -> None:
+    linked(path, path)
+
+
+def pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def huge(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    with path.open("wb") as file:
+        file.truncate(2**40)
+
+
+PROPOSALS = f"""
+[[sampling.models]]
+name = "openai/theirs"
+api_base = "{ADDRESS}"
+[sandbox]
+image = "theirs:latest"
+runtime = "theirs"
+backend = "theirs"
+"""
+
+WATCH = """
+import json, os, sys
+from pathlib import Path
+{setup}
+from schemas.problem import restore_problem
+from tasks.problems.loading.load import load_problem
+path, allowed = Path(sys.argv[1]), sys.argv[2:]
+load_problem(path)  # imports all that loading needs
+seen = []
+REFUSED = ("import", "exec", "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "subprocess.Popen",
+           "socket.connect", "socket.bind", "os.remove", "os.rename", "os.mkdir", "os.symlink", "os.chmod")
+def watch(event, args):
+    if event in REFUSED:
+        seen.append([event, repr(args)[:200]])
+    elif event in ("open", "os.listdir", "os.scandir") and not isinstance(args[0], int):
+        place = os.path.realpath(args[0])
+        writes = event == "open" and (args[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if writes or not any(str(place).startswith(folder) for folder in allowed):
+            seen.append([event, repr(args)[:200]])
+sys.addaudithook(watch)
+problem = load_problem(path)
+restore_problem(problem.name, problem.specification.text, problem.settings.model_dump(mode="json"), problem.files)
+print(json.dumps(seen))
+"""
+
+
+class ProblemFormatContract:
+    """What a format keeps to; a subclass has the fixture `example`."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        """The folder of the problem, beside a private file."""
+        (tmp_path / "private.json").write_text(SECRET)
+        (tmp_path / "problem").mkdir()
+        return tmp_path / "problem"
+
+    @pytest.fixture(autouse=True)
+    def user(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A user without a configuration file who has accepted nothing."""
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+        monkeypatch.setenv("OVERNIGHT_CONFIG", str(tmp_path / "config.toml"))
+
+    def test_it_recognises_its_own_problems_and_no_other_format_does(self, example: Example, folder: Path):
+        named = NamedProblem(example.write(folder))
+        assert [form.name for form in formats() if form.recognises(named)] == [example.format]
+
+    def test_a_directory_that_names_its_own_command_is_not_taken_for_a_task(self, example: Example, folder: Path):
+        path = example.write(folder)
+        if path.is_dir():
+            (path / "main.py").write_text("x = 1\n")
+            (path / "overnight.toml").write_text(COMMAND.replace('files = ["data.csv"]', ""))
+            assert find_format(NamedProblem(path)).name == "directory"
+            assert load_problem(path).settings.command.program == "main.py"
+
+    def test_the_problem_has_a_name_a_start_program_and_at_least_one_input(self, example: Example, folder: Path):
+        problem = load_problem(example.write(folder))
+        assert problem.name == Path(folder, example.named).resolve().stem.replace("_", "-")
+        assert "x = 1" in problem.specification.start_program.main or problem.specification.run
+        assert len(problem.job().inputs) == 1
+
+    def test_flags_override_overnight_toml_and_that_overrides_the_format_s_own_settings(
+        self, example: Example, folder: Path
+    ):
+        path = example.write(folder)
+        with (folder / "overnight.toml").open("a") as file:
+            file.write("\n[limits]\nwall_s = 7\nmemory_mib = 300\n")
+        problem = load_problem(path, {"limits": {"wall_s": 8}})
+        assert (problem.settings.limits.wall_s, problem.settings.limits.memory_mib) == (8, 300)
+        assert settings_not_in_files(problem, path) == {"limits.wall_s": 8.0}
+
+    def test_a_setting_that_is_not_used_is_named_in_a_note_or_refused(self, example: Example, folder: Path):
+        path = example.write(folder)
+        name, text = example.unused
+        (folder / name).write_text(text)
+        found = loaded(path)
+        assert UNUSED in (str(found) if isinstance(found, UsageError) else "\n".join(found.notes))
+
+    def test_what_is_missing_is_explained_with_a_remedy(self, example: Example, folder: Path):
+        for name in example.needed:
+            path = example.write(folder)
+            (folder / name).unlink()
+            with pytest.raises(UsageError) as caught:
+                load_problem(path)
+            assert caught.value.remedy, name
+
+    @pytest.mark.parametrize(
+        "make", [private, environment, device, endless, pipe, huge], ids=lambda make: make.__name__
+    )
+    def test_links_to_outside_pipes_devices_and_huge_files_are_refused_with_a_remedy(
+        self, example: Example, make: Callable[[Path], None], folder: Path
+    ):
+        path = example.write(folder)
+        for name in dict.fromkeys((*example.files, *example.read)):
+            if name == example.named and make in (private, environment):
+                continue  # The file that the user names may be a link to anywhere.
+            before = (folder / name).read_bytes() if (folder / name).exists() else None
+            make(folder / name)
+            found = loaded(path)
+            if isinstance(found, UsageError):
+                assert found.remedy, name
+                assert SECRET not in str(found)
+            else:
+                assert name in example.left_out
+                assert name not in [file.path for file in found.files]
+            (folder / name).unlink()
+            if before is not None:
+                (folder / name).write_bytes(before)
+        load_problem(path)
+
+    @pytest.mark.parametrize("setting", ["inputs", "files", "command.program", "command.evaluate"])
+    def test_a_path_to_outside_is_refused_or_not_followed(self, example: Example, setting: str, folder: Path):
+        path = example.write(folder)
+        for outside in ("../private.json", str(folder.parent / "private.json")):
+            *tables, key = setting.split(".")
+            given = {key: ["cat", outside] if setting == "command.evaluate" else [outside]}
+            found = loaded(path, {tables[0]: given} if tables else given)
+            if isinstance(found, UsageError):
+                assert found.remedy, outside
+                assert SECRET not in str(found)
+            else:
+                assert setting.startswith("command."), "inputs and files are of every format"
+                assert SECRET not in shown(found)
+
+    def test_settings_of_a_stranger_that_reach_outside_of_the_sandbox_wait_for_consent(
+        self, example: Example, folder: Path
+    ):
+        path = example.write(folder)
+        with (folder / "overnight.toml").open("a") as file:
+            file.write(PROPOSALS)
+        problem = load_problem(path)
+        proposed = {proposal.setting for proposal in proposals_of(problem)}
+        assert proposed == {"sampling.models", "sandbox.image", "sandbox.runtime", "sandbox.backend"}
+        with pytest.raises(UntrustedSettings, match=r"sandbox\.backend"):
+            accept(problem)
+        with pytest.raises(UntrustedSettings, match=r"sandbox\.backend"):
+            accept(problem, trust=True)
+
+    def test_an_address_in_the_format_s_own_files_is_a_proposal_or_not_used(self, example: Example, folder: Path):
+        for name, text in example.proposing:
+            path = example.write(folder)
+            (folder / name).write_text(text)
+            problem = load_problem(path)
+            in_settings = ADDRESS in problem.settings.model_dump_json()
+            assert in_settings == any(ADDRESS in proposal.value for proposal in proposals_of(problem))
+            assert problem.settings.sandbox.model_copy(update={"confirm": Sandbox().confirm}) == Sandbox()
+
+    def test_loading_imports_executes_and_writes_nothing_and_reads_only_the_folder(
+        self, example: Example, folder: Path
+    ):
+        path = example.write(folder)
+        script = WATCH.replace("{setup}", example.setup)
+        done = subprocess.run(
+            [sys.executable, "-c", script, path, f"{folder}{os.sep}", str(folder), f"{ROOT}{os.sep}tasks{os.sep}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert json.loads(done.stdout) == []
+        assert not list(folder.rglob("*.executed"))
+
+    def test_the_problem_of_a_stored_run_is_equal_to_the_one_that_was_loaded(self, example: Example, folder: Path):
+        problem = load_problem(example.write(folder))
+        settings = json.loads(problem.settings.model_dump_json())
+        restored = restore_problem(problem.name, problem.specification.text, settings, problem.files)
+        assert restored == replace(problem, notes=())
+        assert (restored.hash, restored.job("train", 3)) == (problem.hash, problem.job("train", 3))
+        assert proposals_of(restored) == proposals_of(problem)
+
+    def test_the_problem_of_a_run_is_compared_with_its_files_and_gets_other_settings(
+        self, example: Example, folder: Path
+    ):
+        path = example.write(folder)
+        problem = load_problem(path)
+        assert (changed_since(problem, path), settings_not_in_files(problem, path)) == ([], {})
+        (folder / "seven.json").write_text("[7]")
+        changed = with_overrides(problem, path, {"inputs": ["seven.json"]})
+        assert changed.settings.inputs == ([7],)
+        start = folder / (problem.settings.command.evolving_paths or (example.named,))[0]
+        start.write_text(start.read_text() + "\ny = 2\n")
+        assert changed_since(problem, path) == [start.name]
+        assert changed_since(problem, folder / "gone" / "away") == []
+
+
+class TestEveryFormat(ProblemFormatContract):
+    """All registered formats keep to it."""
+
+    @pytest.fixture(params=EXAMPLES.values(), ids=list(EXAMPLES))
+    def example(self, request: pytest.FixtureRequest) -> Example:
+        return request.param
+
+
+def test_there_is_an_example_of_every_format():
+    assert {form.name for form in formats()} == set(EXAMPLES)
+
+
+def test_a_directory_of_no_format_is_refused_and_a_misspelt_command_is_named(tmp_path: Path):
+    with pytest.raises(UsageError, match="no command that scores") as caught:
+        load_problem(tmp_path)
+    assert "overnight.toml" in caught.value.remedy
+    (tmp_path / "overnight.toml").write_text("command.evaluat = ['true']\n")
+    with pytest.raises(UsageError, match=r"did you mean `command\.evaluate`"):
+        load_problem(tmp_path)
+
+
+def test_a_file_of_no_format_is_refused_and_a_specification_may_have_any_suffix(tmp_path: Path):
+    (tmp_path / "mine.txt").write_text("What is this?\n")
+    with pytest.raises(UsageError, match=r"mine\.txt: not a problem") as caught:
+        load_problem(tmp_path / "mine.txt")
+    assert "overnight init" in caught.value.remedy
+    (tmp_path / "mine.txt").write_text(GUESS)
+    assert load_problem(tmp_path / "mine.txt", {"inputs": [1]}).name == "mine"

@@ -1,0 +1,79 @@
+"""The worked example of CONTRIBUTING.md for a problem format passes the contract, and a night can begin with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import SpecificationError, UsageError
+from tasks.problems.loading import formats, load
+from tasks.problems.loading.load import load_problem
+from tests.contract.test_problem_format import ADDRESS, UNUSED, Example, ProblemFormatContract
+from tests.test_contributing import example as code_of
+from tests.test_contributing_history import add_module
+
+TASK = {"task": "Climb.", "program": "main.py", "evaluate": ["python3", "score.py", "{program}"], "metric": "height"}
+
+
+@pytest.fixture(autouse=True)
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the example's module, which is registered until the test ends."""
+    monkeypatch.setattr(load, "MODULES", [*load.MODULES])
+    exec(code_of("register_json_task"), {"MODULES": load.MODULES})
+    return add_module(formats, "json_task", tmp_path, monkeypatch)
+
+
+class TestTheExampleOfAProblemFormat(ProblemFormatContract):
+    """It passes the contract."""
+
+    @pytest.fixture
+    def example(self, package: Path) -> Example:
+        extend = f"import tasks.problems.loading.formats as p; p.__path__.append({str(package)!r})"
+        return Example(
+            format="JSON task",
+            named="climb.json",
+            files={"climb.json": json.dumps(TASK), "main.py": "x = 1\n", "score.py": "print(1)\n"},
+            read=("overnight.toml",),
+            left_out=("score.py",),
+            needed=("climb.json", "main.py"),
+            unused=("climb.json", json.dumps(TASK | {UNUSED: 1})),
+            proposing=(("climb.json", json.dumps(TASK | {"api_base": ADDRESS, "sandbox": {"image": "theirs"}})),),
+            setup=f"{extend}\nfrom tasks.problems.loading.load import MODULES\n{code_of('register_json_task')}",
+        )
+
+
+def test_the_statement_the_command_and_the_files_are_those_of_the_task(tmp_path: Path):
+    write(tmp_path, json.dumps(TASK))
+    problem = load_problem(tmp_path / "climb.json")
+    assert (problem.settings.statement, problem.settings.score_name) == ("Climb.", "height")
+    assert problem.job().command is not None
+    assert [file.path for file in problem.files] == ["score.py"]
+    assert problem.specification.start_program.paths == ("main.py",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("[1]", "list, expected an object"),
+        (json.dumps(TASK | {"metric": 1}), r"climb\.json: command\.metric"),
+    ],
+)
+def test_a_wrong_task_is_refused_with_the_name_of_its_file(text: str, message: str, tmp_path: Path):
+    write(tmp_path, text)
+    with pytest.raises(UsageError, match=message):
+        load_problem(tmp_path / "climb.json")
+
+
+def test_the_remedy_for_the_directory_of_a_task_names_its_file(tmp_path: Path):
+    write(tmp_path, json.dumps(TASK))
+    with pytest.raises(SpecificationError, match="no command that scores") as caught:
+        load_problem(tmp_path)
+    assert caught.value.remedy == f"Name the task by its own path: {tmp_path / 'climb.json'}"
+
+
+def write(folder: Path, text: str) -> None:
+    for name, content in {"climb.json": text, "main.py": "x = 1\n", "score.py": "print(1)\n"}.items():
+        (folder / name).write_text(content)
