@@ -23,6 +23,7 @@ class Progress:
         phase: Current activity, in a word or two.
         samples: Completions received, those of later generations included.
         candidates: Candidates in committed generations.
+        generations: Number of committed generations.
         budget: Spending and its limits.
         best_at: Generation in which the best program was found.
         best_since: `time.monotonic()` at which it was found.
@@ -34,6 +35,7 @@ class Progress:
     best_at: int = 0
     samples: int = 0
     candidates: int = 0
+    generations: int = 0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     begin: float = field(default_factory=time.monotonic)
     best_since: float = field(default_factory=time.monotonic)
@@ -83,6 +85,7 @@ class Progress:
         with self._lock:
             self.outcomes.update(outcomes)
             self.candidates += len(outcomes)
+            self.generations += 1
         if best > self.best:
             self.best, self.best_at, self.best_since = best, number, time.monotonic()
 

@@ -105,7 +105,6 @@ class Night:
         self.pages = open_artifacts(str(flow_run.id), session.progress.note)
         self._again = None if again is None else deque(again)
         self._first = session.state.generations
-        self._committed = 0
         self._longest_s = 0.0
         self._written = time.monotonic()
         best = session.state.best
@@ -280,7 +279,6 @@ class Night:
             if self._reason_to_stop() is None:
                 raise Outage(f"no completion arrived for generation {number}", remedy="It is asked for again.")
             return
-        self._committed += 1
         self._notifier.report_best(self._session.run.run_id, state.best.score, self._flag)
         self._show()
         if self._again is not None:
@@ -311,7 +309,7 @@ class Night:
         best = self._session.state.best
         return replace(
             self._record,
-            generations=self._committed,
+            generations=self._session.progress.generations,
             samples=self._session.progress.samples,
             cost_usd=self._tally().cost_usd,
             best_after=best.score,

@@ -21,13 +21,14 @@ from schemas.pending_batch import PendingBatch
 from schemas.program import Completion, Prompt
 from schemas.settings import Model, Sampling
 from tasks.sample import batch_api
+from tasks.sample.batch_rows import choice_of, failure_reason, usage_of
 from tasks.sample.budget import Budget, Estimate
 from tasks.sample.completion_request import Key
 from tasks.sample.completion_source import Record, Sample
 from tasks.sample.prompts import prompt_hash
 from tasks.sample.provider import event_loop, takes_n
-from tasks.sample.providers.base import Choice, rough_tokens, to_valid_text
-from tasks.sample.usage import DEFAULT_COMPLETION_TOKENS, ReportedUsage, Usage, check_usage
+from tasks.sample.providers.base import Choice, rough_tokens
+from tasks.sample.usage import DEFAULT_COMPLETION_TOKENS, Usage
 
 SampleKey = tuple[int, int, int, str]
 """Generation, prompt, sample and the prompt's hash."""
@@ -302,15 +303,15 @@ class BatchJob:
         response = row.get("response") or {}
         body = response.get("body") or {}
         if response.get("status_code") != 200 or not body.get("choices"):
-            reason = _failure_reason(row, body)
+            reason = failure_reason(row, body)
             self._failure_reasons.update({(generation, *key): reason for key in keys})
             is_refused = response.get("status_code") == 400
             return [_empty_completion(pending_batch, key, reason, "refused") for key in keys] if is_refused else []
-        choices = [_choice(choice) for choice in body["choices"][: len(keys)]]
+        choices = [choice_of(choice) for choice in body["choices"][: len(keys)]]
         if len(choices) < len(keys):
             self._single_sample_models.add(model.name)
         prompt = self._prompt_texts.get((generation, keys[0][0]), "")
-        usage = _usage(model, body.get("usage") or {}, prompt, [choice.text for choice in choices])
+        usage = usage_of(model, body.get("usage") or {}, prompt, [choice.text for choice in choices])
         # The first completion carries the tokens and cost of the whole row.
         usages = [usage, *[Usage(0, 0, 0.0)] * len(choices)]
         return [
@@ -359,35 +360,6 @@ def _read_id(custom_id: re.Match[str]) -> tuple[int, int, list[int], str]:
     """Return generation, prompt, samples and the prompt's hash."""
     generation, prompt, numbers, hash_of_prompt = custom_id.groups()
     return int(generation), int(prompt), [int(number) for number in numbers.split("+")], hash_of_prompt
-
-
-def _failure_reason(row: dict[str, Any], body: dict[str, Any]) -> str:
-    error = body.get("error") or row.get("error") or {}
-    return to_valid_text(str(error.get("message") or error.get("code") or "an answer without a choice"))[:300]
-
-
-def _choice(choice: dict[str, Any]) -> Choice:
-    message = choice.get("message") or {"content": choice.get("text")}
-    text, refusal = str(message.get("content") or ""), str(message.get("refusal") or "")
-    reason = str(choice.get("finish_reason") or "")
-    if not text and not refusal and reason == "content_filter":
-        refusal = "the provider's content filter"
-    return Choice(to_valid_text(text), reason, to_valid_text(refusal)[:300])
-
-
-def _usage(model: Model, row_usage: dict[str, Any], prompt: str, texts: list[str]) -> Usage:
-    reported = _reported_usage(row_usage)
-    counted = (rough_tokens(prompt), rough_tokens("".join(texts)))
-    return check_usage(reported, prompt, texts, price=batch_api.batch_price(model), counted=counted)
-
-
-def _reported_usage(row_usage: dict[str, Any]) -> ReportedUsage:
-    """Return the tokens that a row reports, in Google's or OpenAI's format."""
-    total, prompt = row_usage.get("totalTokens"), row_usage.get("promptTokens")
-    if isinstance(total, int) and isinstance(prompt, int):
-        # Google's count of completion tokens excludes reasoning, which costs the same.
-        return ReportedUsage(prompt, total - prompt, None)
-    return ReportedUsage(row_usage.get("prompt_tokens"), row_usage.get("completion_tokens"), None)
 
 
 def _completion(pending_batch: PendingBatch, key: Key, choice: Choice, usage: Usage) -> Completion:

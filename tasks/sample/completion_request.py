@@ -44,6 +44,7 @@ class CompletionRequest:
         self._is_cut = False
         self._known = dict(store.known())
         missing = [sample for sample in self._wanted if _key(sample) not in self._known]
+        self._missing = len(missing)
         self._future = source.submit(missing, store.record)
 
     def completions(self) -> list[Completion]:
@@ -71,9 +72,13 @@ class CompletionRequest:
         self._is_cut = True
         self.give_up()
 
-    def has_failed(self) -> bool:
-        """Return whether it ended with an error, so that some completions will never arrive."""
-        return self._future.done() and (self._future.cancelled() or self._future.exception() is not None)
+    def is_incomplete(self) -> bool:
+        """Return whether it ended with an error, or without some of the completions."""
+        if not self._future.done():
+            return False
+        if self._future.cancelled() or self._future.exception() is not None:
+            return True
+        return len(self._future.result()) < self._missing
 
     def finish(self, timeout_s: float) -> None:
         """Wait until no request is in flight, so that all paid completions are stored."""

@@ -20,7 +20,8 @@ _Key = tuple[int, tuple[tuple[int, str], ...]]
 class Sampler:
     """Samples the prompts of one run. Methods may be called from any thread.
 
-    A request goes on when the attempt that made it fails, and serves the next attempt, unless it failed itself.
+    A request goes on when the attempt that made it fails, and serves the next attempt, unless it ended without
+    some of its completions.
 
     Args:
         skeleton: The fixed part of every program.
@@ -50,7 +51,7 @@ class Sampler:
         key = generation, tuple((prompt.index, prompt_hash(prompt)) for prompt in prompts)
         with self._lock:
             request = self._requests.get(key)
-            if request is None or request.has_failed():
+            if request is None or request.is_incomplete():
                 request = CompletionRequest(prompts, self._source(generation), self._store(generation))
                 if self._is_cut:
                     request.cut()

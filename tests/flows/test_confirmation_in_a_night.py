@@ -125,7 +125,7 @@ def test_the_winner_of_a_night_is_run_split_on_the_inputs_it_has_not_seen(
 def test_an_engine_that_fails_meanwhile_costs_an_attempt_and_no_candidate(
     night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("flows.search._FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("flows.retry_policy.FIRST_WAIT_S", 0.01)
     real, failures, confirmed = FreshContainerPool.evaluate, [HONEST, HONEST, "the start program too"], []
 
     def evaluate(self: FreshContainerPool, source: Source) -> Verdict:

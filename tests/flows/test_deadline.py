@@ -19,6 +19,7 @@ from tasks.history.database import Database
 from tasks.history.files import files_of
 from tasks.history.journal import Journal
 from tasks.history.local_backend import LocalBackend
+from tests.accidents import wait_until
 from tests.flows.conftest import Night
 from tests.provider import Answer, Provider, Request, response_body
 
@@ -96,10 +97,12 @@ def test_a_cut_between_two_generations_ends_the_night_without_a_failed_attempt(
 ):
     """The clock, which may be set back, does not matter after the cut."""
     begin = flows.search.generation
+    journal = Journal(tmp_path / "runs/toy/paid/000002.jsonl", LocalBackend(tmp_path))
 
     def interrupted(run_id: str, number: int, history: str) -> object:
         state = begin(run_id, number, history)
         if number == 1:
+            wait_until(lambda: bool(journal.known()))
             raise KeyboardInterrupt
         return state
 
@@ -111,9 +114,7 @@ def test_a_cut_between_two_generations_ends_the_night_without_a_failed_attempt(
     monkeypatch.setattr(flows.search, "generation", interrupted)
     with pytest.raises(KeyboardInterrupt):
         night(5, settings={"search": {"prompts": 2, "samples": 1, "lookahead": 1}})
-    assert Journal(tmp_path / "runs/toy/paid/000002.jsonl", LocalBackend(tmp_path)).known(), (
-        "the generation under way has completions"
-    )
+    assert journal.known(), "the generation under way has completions"
     monkeypatch.setattr(flows.search, "generation", cut)
     until = datetime.now(UTC) + timedelta(seconds=120)
     files = night(5, until=until)
