@@ -207,5 +207,7 @@ def _text(content: bytes, path: Path, errors: str) -> str:
     try:
         text = content.decode("utf-8", errors)
     except UnicodeDecodeError as error:
-        raise SpecificationError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+        raise SpecificationError(
+            f"{path}: not UTF-8 text ({error.reason} at byte {error.start})", remedy="Save the file as UTF-8."
+        ) from error
     return text.replace("\r\n", "\n").replace("\r", "\n")

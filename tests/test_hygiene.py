@@ -125,6 +125,24 @@ def test_nothing_calls_home():
     modules_after(code)
 
 
+def test_files_of_strangers_are_read_by_one_guard():
+    """The data of `schemas/`, and what loads problems, reach the file system through `problem_folder` alone."""
+    guarded = [*(ROOT / "schemas").glob("*.py"), *(ROOT / "tasks/problems/loading").rglob("*.py")]
+    allowed = {"schemas/problem_folder.py", "schemas/cookbook.py"}
+    for path in guarded:
+        name = path.relative_to(ROOT).as_posix()
+        if name in allowed or "inside" in path.parts:
+            continue
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        assert not any(isinstance(node, ast.Name) and node.id == "open" for node in nodes), name
+        attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
+        owners = [ast.unparse(node.value) for node in attributes if node.attr in ("read_text", "read_bytes")]
+        bridges = ["Path(__file__).parent / 'inside' / bridge"]
+        assert [owner for owner in owners if owner != "problem_folder"] in ([], bridges), name
+        if name.startswith("schemas/"):
+            assert not owners, f"{name}: what reads problems from disk is in tasks/problems/loading"
+
+
 def test_problems_and_candidates_are_never_imported():
     for room in ("flows", "tasks", "schemas"):
         for path in (ROOT / room).rglob("*.py"):

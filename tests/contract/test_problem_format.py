@@ -300,6 +300,14 @@ class ProblemFormatContract:
                 (folder / name).write_bytes(before)
         load_problem(path)
 
+    def test_files_that_are_not_text_are_data_or_refused_with_a_remedy(self, example: Example, folder: Path):
+        for name in dict.fromkeys((*example.files, *example.read)):
+            path = example.write(folder)
+            (folder / name).write_bytes(b"\xff\xfe\0")
+            found = loaded(path)
+            assert not isinstance(found, UsageError) or found.remedy, name
+            (folder / name).unlink()
+
     @pytest.mark.parametrize("setting", ["inputs", "files", "command.program", "command.evaluate"])
     def test_a_path_to_outside_is_refused_or_not_followed(self, example: Example, setting: str, folder: Path):
         path = example.write(folder)
