@@ -205,7 +205,7 @@ class GenerationAttempt:
         if self._state.version != self._version or self._can_settle():
             return True
         if not self._waiting:
-            return False
+            return not self._in_flight
         return self._session.control.is_cut or self._waiting[0][-1] in self._state.plans(self._number)
 
     def _can_settle(self) -> bool:

@@ -74,7 +74,8 @@ class RunState:
     @property
     def niche_bests(self) -> dict[str, float]:
         """Best score of each niche."""
-        return {name: niche.best.score for name, niche in self.planner.algorithm.niches.items()}
+        with self.changed:
+            return {name: niche.best.score for name, niche in self.planner.algorithm.niches.items()}
 
     def is_committed(self, number: int) -> bool:
         return number <= self.generations and number not in self.failed

@@ -45,7 +45,7 @@ class Confirmer:
 
     Args:
         sandbox: Sandbox that runs each program isolated, in a fresh container.
-        specification: The fixed part of every program.
+        skeleton: The fixed part of every program.
         which: `best`: candidates that would be the best of their niche; `always`: all that are scored.
         reducer: How the scores of the inputs become one.
         noise: Largest difference between two scores on an input.
@@ -56,7 +56,7 @@ class Confirmer:
     def __init__(
         self,
         sandbox: Sandbox,
-        specification: Skeleton,
+        skeleton: Skeleton,
         *,
         which: Literal["best", "always"],
         reducer: Reducer,
@@ -65,7 +65,7 @@ class Confirmer:
         order: Order = "highest first",
     ) -> None:
         self._sandbox = sandbox
-        self._specification = specification
+        self._skeleton = skeleton
         self._which = which
         self._reducer: Reducer = reducer
         self._noise = noise
@@ -157,7 +157,7 @@ class Confirmer:
     def _evaluate(self, claim: Judged) -> Verdict:
         if self._is_cut:
             return CUT_SHORT
-        skeleton = self._specification
+        skeleton = self._skeleton
         return evaluate_with_retry(self._sandbox, skeleton.program(claim.candidate.body), honest=skeleton.start_program)
 
 
@@ -193,13 +193,13 @@ def settle(claim: Judged, again: Verdict, reducer: Reducer, noise: float) -> Jud
     return replace(claim, verdict=verdict, score=None, confirmed_score=found)
 
 
-def disagreement(first: Verdict, split: Verdict, noise: float) -> str:
+def disagreement(first: Verdict, again: Verdict, noise: float) -> str:
     """Return in words what differs between an inline and an isolated evaluation; empty if nothing does."""
-    if not split.is_scored:
-        return f"run again, in a fresh container, it is {split.outcome.value}: {split.error}"
+    if not again.is_scored:
+        return f"run again, in a fresh container, it is {again.outcome.value}: {again.error}"
     differ = [
         f"{a!r} and {b!r} on input {place}"
-        for place, (a, b) in enumerate(zip(first.scores, split.scores, strict=True), start=1)
+        for place, (a, b) in enumerate(zip(first.scores, again.scores, strict=True), start=1)
         if abs(a - b) > noise
     ]
     if not differ:

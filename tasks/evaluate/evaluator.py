@@ -25,7 +25,7 @@ class Evaluator:
 
     Args:
         sandbox: The sandbox that runs programs.
-        specification: The fixed part of every program.
+        skeleton: The fixed part of every program.
         known: Returns the code hashes of bodies evaluated in earlier generations, which are duplicates; `None` where
             duplicates are evaluated again.
         report: Called once for each verdict, from any thread.
@@ -35,13 +35,13 @@ class Evaluator:
     def __init__(
         self,
         sandbox: Sandbox,
-        specification: Skeleton,
+        skeleton: Skeleton,
         known: Callable[[], Collection[str] | None],
         report: Report,
         threads: Executor,
     ) -> None:
         self._sandbox = sandbox
-        self._specification = specification
+        self._skeleton = skeleton
         self._known = known
         self._report = report
         self._threads = threads
@@ -113,7 +113,7 @@ class Evaluator:
     def _run(self, candidate: Candidate, generation: int) -> Verdict:
         if self._is_cut or candidate.index in self._left_out.get(generation, ()):
             return CUT_SHORT
-        skeleton = self._specification
+        skeleton = self._skeleton
         try:
             return evaluate_with_retry(self._sandbox, skeleton.program(candidate.body), honest=skeleton.start_program)
         except SandboxUnavailable:

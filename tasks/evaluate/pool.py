@@ -98,8 +98,8 @@ class SandboxPool:
 class FreshContainerPool:
     """A `Sandbox` with a fresh container for every program.
 
-    From the first program on, as many containers as there are slots are started ahead. One that cannot be started is
-    no error before it is needed.
+    From the second program on, containers are started ahead: one, then two, up to the number of slots, since many
+    programs are likely to be followed by more. One that cannot be started is no error before it is needed.
 
     Args:
         job: The job that programs are evaluated on.
@@ -123,8 +123,9 @@ class FreshContainerPool:
         self._launch = launch
         self._own_users = own_users
         self._on_close = on_close
-        self._ahead = slots or os.cpu_count() or 1
-        self._starters = ThreadPoolExecutor(self._ahead, "overnight-starter")
+        self._most_ahead = slots or os.cpu_count() or 1
+        self._starters = ThreadPoolExecutor(self._most_ahead, "overnight-starter")
+        self._programs = 0
         self._starting = 0
         self._ready: deque[ContainerWorker] = deque()
         self._open: set[ContainerWorker] = set()
@@ -148,7 +149,9 @@ class FreshContainerPool:
             if self._closing.is_set():
                 return None
             slot = self._ready.popleft() if self._ready else self._new()
-            for _ in range(self._ahead - len(self._ready) - self._starting):
+            ahead = min(self._most_ahead, self._programs)
+            self._programs += 1
+            for _ in range(ahead - len(self._ready) - self._starting):
                 self._starting += 1
                 self._starters.submit(self._start_ahead, self._new())
             return slot

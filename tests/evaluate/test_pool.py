@@ -42,20 +42,23 @@ def test_each_program_gets_a_container_that_has_run_nothing_and_the_next_ones_ar
     launcher = Launcher()
     pool = FreshContainerPool(JOB, launcher, slots=2)
     assert pool.evaluate("x").is_scored
-    launcher.wait(3)
-    assert pool.evaluate("y").is_scored
     launcher.wait(1)
-    assert [runner.closed for runner in launcher.runners].count(True) == 2, "one program each"
+    assert pool.evaluate("y").is_scored
+    launcher.wait(2)
+    assert sorted(runner.closed for runner in launcher.runners) == [False, True, True], "one program each, one ahead"
+    assert pool.evaluate("z").is_scored
+    launcher.wait(2)
     pool.close()
-    assert len(launcher.runners) == 4
+    assert len(launcher.runners) == 5, "two ahead"
     assert all(runner.closed for runner in launcher.runners)
 
 
 def test_one_that_cannot_be_started_ahead_is_no_error_before_it_is_needed():
     launcher = Launcher()
     pool = FreshContainerPool(JOB, launcher, slots=1)
+    assert pool.evaluate("w").is_scored
     assert pool.evaluate("x").is_scored
-    launcher.wait(2)
+    launcher.wait(3)
     pool._starters.submit(lambda: None).result()  # the one started ahead is ready
     launcher.is_broken = True
     assert pool.evaluate("y").is_scored, "started ahead"
