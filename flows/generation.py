@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectConcurrentFuture
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -92,8 +92,8 @@ def _final_state(session: Session, number: int, attempt: GenerationAttempt) -> S
 class BatchTasks:
     """The two tasks of a batch."""
 
-    sampled: PrefectFuture[list[Candidate]]
-    evaluated: PrefectFuture[Pairs]
+    sampled: PrefectConcurrentFuture[list[Candidate]]
+    evaluated: PrefectConcurrentFuture[Pairs]
 
     def result(self) -> Pairs:
         """Wait for the verdicts; raise the error of the first task that failed."""
@@ -102,6 +102,8 @@ class BatchTasks:
 
     def result_if_any(self) -> Pairs | None:
         """Return the verdicts of a batch that is done; `None` if a task failed."""
+        if self.evaluated.wrapped_future.cancelled() or self.evaluated.wrapped_future.exception() is not None:
+            return None
         self.evaluated.wait()  # takes the state over from the task; without it, the server is asked
         return self.evaluated.result() if self.evaluated.state.is_completed() else None
 
@@ -126,7 +128,7 @@ class FlowStages:
         sampled.add_done_callback(self._note_sampled)
         evaluated = evaluate.submit(self._run, self._number, batch, cast("Any", sampled))
         self._evaluated.append(evaluated)
-        return BatchTasks(sampled, cast("Any", evaluated))
+        return BatchTasks(cast("Any", sampled), cast("Any", evaluated))
 
     def _note_sampled(self, _: object) -> None:
         self.sampled_at = time.monotonic()

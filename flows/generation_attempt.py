@@ -209,7 +209,7 @@ class GenerationAttempt:
         return self._session.control.is_cut or self._waiting[0][-1] in self._state.plans(self._number)
 
     def _can_settle(self) -> bool:
-        is_turn = self._number <= self._state.generations + 1
+        is_turn = self._number <= self._state.generations + 1 and self._session.control.has_turn(self._number)
         return is_turn and bool(self._in_flight) and self._in_flight[0].done.is_set()
 
     def _settle(self, batch: Batch) -> None:

@@ -26,6 +26,7 @@ class NightControl:
         self.is_cut = False
         self.is_closing = False
         self._can_keep = True
+        self._turn: int | None = None
         self._may_begin: Callable[[int], bool] = lambda _: False
         self._all_asked: Callable[[int], None] = lambda _: None
 
@@ -46,7 +47,16 @@ class NightControl:
         """
         self.number = number
         self.until, self.cut_at = conditions.until, conditions.cut_at
+        self._turn = 0
         self._may_begin, self._all_asked = may_begin, all_asked
+
+    def give_turn(self, generation: int) -> None:
+        """Let a generation settle its results and commit, now that no stop condition has ended the night before it."""
+        self._turn = generation
+
+    def has_turn(self, generation: int) -> bool:
+        """Return whether a generation may settle its results; without a night, any may."""
+        return self._turn is None or self._turn == generation
 
     def begin_replayed(self, number: int) -> None:
         """Begin a night that is repeated from a record."""

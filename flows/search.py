@@ -271,6 +271,7 @@ class Night:
     def _attempt(self, number: int) -> None:
         state = self._session.state
         try:
+            self._session.give_turn(number)
             self._running.run(number)
         except PrefectUnavailable:
             if not state.is_committed(number):

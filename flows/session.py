@@ -115,6 +115,12 @@ class Session:
         require_trusted_models(sampling, self.run.run_id)
         return self.batch_requests.completion_source(generation) if sampling.batch_api else self._gateway
 
+    def give_turn(self, generation: int) -> None:
+        """Let a generation settle its results and commit."""
+        with self.state.changed:
+            self.control.give_turn(generation)
+            self.state.changed.notify_all()
+
     def probe_disk(self) -> None:
         """Check that completions can be written to disk, before any is requested.
 

@@ -194,9 +194,9 @@ def test_a_fresh_container_for_each_and_none_before_the_first(sandbox_image: str
         hostname = "import os\nprint(os.stat('/etc/hostname').st_mtime_ns)\nreturn 1.0"
         outputs = {pool.evaluate(problem.specification.program(hostname)).output for _ in range(2)}
         assert len(outputs) == 2
-        assert containers("fresh") == []
     finally:
         pool.close()
+    assert containers("fresh") == []
     assert pool.evaluate(problem.specification.text).outcome is Outcome.SANDBOX_ERROR
 
 
