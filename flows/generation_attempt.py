@@ -198,15 +198,19 @@ class GenerationAttempt:
         """Wait until there is something to do."""
         with self._state.changed:
             self._state.changed.wait_for(self._has_something_to_do)
-            if self._state.version != self._version:
+            if self._is_withdrawn():
                 raise Withdrawn
 
     def _has_something_to_do(self) -> bool:
-        if self._state.version != self._version or self._can_settle():
+        if self._is_withdrawn() or self._can_settle():
             return True
         if not self._waiting:
             return not self._in_flight
         return self._session.control.is_cut or self._waiting[0][-1] in self._state.plans(self._number)
+
+    def _is_withdrawn(self) -> bool:
+        # One that began early may find that the night has ended by the time that its flow run has started.
+        return self._state.version != self._version or self._session.control.is_over
 
     def _can_settle(self) -> bool:
         is_turn = self._number <= self._state.generations + 1 and self._session.control.has_turn(self._number)

@@ -17,6 +17,7 @@ class NightControl:
         cut_at: Time at which the generations under way are cut short.
         is_cut: Whether they were.
         is_closing: Whether nothing further is requested.
+        is_over: Whether no generation may begin or go on.
     """
 
     def __init__(self, number: int) -> None:
@@ -24,7 +25,7 @@ class NightControl:
         self.until: datetime | None = None
         self.cut_at: datetime | None = None
         self.is_cut = False
-        self.is_closing = False
+        self.is_closing = self.is_over = False
         self._can_keep = True
         self._turn: int | None = None
         self._may_begin: Callable[[int], bool] = lambda _: False
@@ -80,8 +81,8 @@ class NightControl:
         self._can_keep = can_keep
 
     def close(self) -> None:
-        """Request nothing further."""
-        self.is_closing = True
+        """End the night: request nothing further, and withdraw generations under way."""
+        self.is_closing = self.is_over = True
 
     def cut(self) -> None:
         """Cut the generations under way short."""
