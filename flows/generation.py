@@ -49,7 +49,7 @@ def generation(run_id: str, number: int, history: str) -> State[float]:
     Returns:
         The best score of the run after it.
     """
-    with open_session(files_of(open_history(history), run_id)) as session:
+    with open_session(files_of(open_history(history), run_id)) as session, session.flow_run_changes.others_allowed():
         state = session.state
         if not state.is_ahead(number):
             state.settle()

@@ -265,7 +265,8 @@ class Night:
 
     def _run_generation(self, number: int) -> None:
         # A flow run without its own heartbeat thread ends a second sooner; the search's heartbeat goes on.
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), outages():
+        alone = self._session.flow_run_changes.alone()
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), outages(), alone:
             generation(self._session.run.run_id, number, self._history)
 
     def _attempt(self, number: int) -> None:

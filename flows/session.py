@@ -11,6 +11,7 @@ from prefect.exceptions import TerminationSignal
 from flows.batch_requests import BatchRequests
 from flows.compaction import Compaction
 from flows.completion_stores import CompletionStores
+from flows.flow_run_changes import FlowRunChanges
 from flows.night_control import NightControl
 from flows.notifications import Notifier
 from flows.progress import Progress
@@ -58,6 +59,7 @@ class Session:
 
     Attributes:
         batch_requests: Its batch jobs.
+        flow_run_changes: Starts and ends of flow runs, one at a time.
         sampler: What samples its prompts.
     """
 
@@ -80,6 +82,7 @@ class Session:
         self.progress = progress
         self.control = control
         self.notifier = notifier
+        self.flow_run_changes = FlowRunChanges()
         self._gateway = Gateway(run.problem.settings.sampling, control.may_ask, progress.budget, progress.note)
         self._stores = CompletionStores(files, progress, control)
         self.batch_requests = BatchRequests(run, files, self.prompts, self._stores, progress, control)

@@ -29,6 +29,7 @@ from flows.create_run import create_run  # noqa: E402
 from flows.prefect_server.embedded import PrefectServer  # noqa: E402
 from flows.search import search  # noqa: E402
 from flows.stop_conditions import StopConditions  # noqa: E402
+from flows.trust import accept  # noqa: E402
 from tasks.history.database import Database  # noqa: E402
 from tasks.problems.loading.load import load_problem  # noqa: E402
 from tests.bench.bare import evaluate  # noqa: E402
@@ -60,7 +61,9 @@ def night(kind: str, latency_s: float, candidates: int, history: Path) -> tuple[
     settings = {"sampling": {"models": [model], "concurrency": 64}, "search": SEARCH}
     try:
         path = SPECIFICATIONS[kind]
-        create_run(load_problem(path, settings), path, LocalBackend(history), seed=1, run_id="bench")
+        problem = load_problem(path, settings)
+        accept(problem, settings)
+        create_run(problem, path, LocalBackend(history), seed=1, run_id="bench")
         search("bench", str(history), StopConditions(generations=-(-candidates // GENERATION)))
     finally:
         provider.communicate()
