@@ -12,7 +12,7 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Completed
 
 from flows.artifacts import night_view, open_artifacts
@@ -45,6 +45,9 @@ from tasks.history import record
 from tasks.history.backends import open_history
 from tasks.history.files import files_of
 from tasks.sample.provider import require_prices
+
+_CLIENT_RETRIES = 2
+"""Times that a generation's request to Prefect's server is repeated, after 2 and 4 seconds."""
 
 _ROW_S = 60.0
 """Seconds after which a night's row is written again, so that a killed night leaves a recent one."""
@@ -264,9 +267,10 @@ class Night:
         return reason_to_stop(self._rules, tally, datetime.now(UTC)) is None
 
     def _run_generation(self, number: int) -> None:
-        # A flow run without its own heartbeat thread ends a second sooner; the search's heartbeat goes on.
-        alone = self._session.flow_run_changes.alone()
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), outages(), alone:
+        # A flow run without its own heartbeat thread ends a second sooner; the search's heartbeat goes on. The night
+        # itself waits for a server that is down, so the client need not repeat its requests for a minute.
+        settings = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_CLIENT_MAX_RETRIES: _CLIENT_RETRIES}
+        with temporary_settings(settings), outages(), self._session.flow_run_changes.alone():
             generation(self._session.run.run_id, number, self._history)
 
     def _attempt(self, number: int) -> None:
