@@ -269,8 +269,11 @@ class Night:
     def _run_generation(self, number: int) -> None:
         # A flow run without its own heartbeat thread ends a second sooner; the search's heartbeat goes on. The night
         # itself waits for a server that is down, so the client need not repeat its requests for a minute.
-        settings = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_CLIENT_MAX_RETRIES: _CLIENT_RETRIES}
-        with temporary_settings(settings), outages(), self._session.flow_run_changes.alone():
+        with (
+            temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_CLIENT_MAX_RETRIES: _CLIENT_RETRIES}),
+            outages(),
+            self._session.flow_run_changes.alone(),
+        ):
             generation(self._session.run.run_id, number, self._history)
 
     def _attempt(self, number: int) -> None:
