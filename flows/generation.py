@@ -52,8 +52,8 @@ def generation(run_id: str, number: int, history: str) -> State[float]:
     with open_session(files_of(open_history(history), run_id)) as session, session.flow_run_changes.others_allowed():
         state = session.state
         if not state.is_ahead(number):
-            state.settle()
             session.probe_disk()  # before the attempt: a full disk is no fault of the generation's
+            state.settle()
         if state.is_committed(number):
             return Completed(message="it is committed already", data=state.best.score)
         with state.under_way(number):
