@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import httpx
@@ -124,18 +127,18 @@ async def create_batch(model: Model, lines: list[bytes], key: str) -> str:
     litellm = litellm_module()
     name, _ = _name_and_provider(model)
     file = (f"{key}.jsonl", b"".join(line + b"\n" for line in lines))
-    uploaded = await _call(model, litellm.acreate_file(file=file, purpose="batch", model=name, **_options(model)))
-    created = await _call(
-        model,
-        litellm.acreate_batch(
-            completion_window="24h",
-            endpoint=_ENDPOINTS[model.style],
-            input_file_id=uploaded.id,
-            metadata={_metadata_field(model): key},
-            model=model.name,
-            **_options(model),
-        ),
+    upload = partial(litellm.create_file, file=file, purpose="batch", model=name, **_options(model))
+    uploaded = await _call(model, upload)
+    create = partial(
+        litellm.create_batch,
+        completion_window="24h",
+        endpoint=_ENDPOINTS[model.style],
+        input_file_id=uploaded.id,
+        metadata={_metadata_field(model): key},
+        model=model.name,
+        **_options(model),
     )
+    created = await _call(model, create)
     return created.id
 
 
@@ -146,7 +149,8 @@ async def retrieve_status(model: Model, batch_id: str) -> BatchStatus:
         ProviderError: If the provider does not return it.
     """
     name, _ = _name_and_provider(model)
-    batch = await _call(model, litellm_module().aretrieve_batch(batch_id=batch_id, model=name, **_options(model)))
+    retrieve = partial(litellm_module().retrieve_batch, batch_id=batch_id, model=name, **_options(model))
+    batch = await _call(model, retrieve)
     counts, errors = getattr(batch, "request_counts", None), getattr(batch, "errors", None)
     reasons = [str(error.message) for error in getattr(errors, "data", None) or () if error.message]
     files = tuple(file_id for file_id in (batch.output_file_id, batch.error_file_id) if file_id)
@@ -162,7 +166,7 @@ async def find_batch(model: Model, key: str) -> str | None:
     _, provider = _name_and_provider(model)
     if provider not in _WITH_LISTING:
         return None
-    listed = await _call(model, litellm_module().alist_batches(limit=100, **_options(model)))
+    listed = await _call(model, partial(litellm_module().list_batches, limit=100, **_options(model)))
     field = _metadata_field(model)
     return next((batch.id for batch in listed.data if (batch.metadata or {}).get(field) == key), None)
 
@@ -173,7 +177,7 @@ async def download_rows(model: Model, file_id: str) -> list[dict[str, Any]]:
     Raises:
         ProviderError: If the provider does not return the file.
     """
-    content = await _call(model, litellm_module().afile_content(file_id=file_id, **_options(model)))
+    content = await _call(model, partial(litellm_module().file_content, file_id=file_id, **_options(model)))
     rows = [_parse_json(line) for line in content.content.splitlines() if line.strip()]
     return [row for row in rows if isinstance(row, dict)]
 
@@ -185,13 +189,17 @@ def _parse_json(text: bytes) -> Any:
         return None
 
 
-async def _call(model: Model, call: Awaitable[T]) -> T:
-    """Await a call of LiteLLM, and convert its errors, which differ by provider, to `ProviderError`."""
+async def _call(model: Model, call: Callable[[], T]) -> T:
+    """Call LiteLLM, and convert its errors, which differ by provider, to `ProviderError`.
+
+    It runs in a thread, without an event loop: LiteLLM leaves the client of each call to the garbage collector, and
+    the connections of an asynchronous one, if they are closed by then, take readers away from those that came after.
+    """
     litellm = litellm_module()
     errors = (litellm.exceptions.openai.OpenAIError, _base_error(litellm), httpx.HTTPError)
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            return await call
+            return await _in_thread(call)
     except TimeoutError as error:
         raise TransientProviderError(f"{model.name}: no complete response in {_TIMEOUT_S:g} s") from error
     except errors as error:
@@ -200,6 +208,23 @@ async def _call(model: Model, call: Awaitable[T]) -> T:
         if type(error) is not ValueError:  # the response is no JSON, or has an unexpected structure
             raise to_provider_error(error, model.name, model.api_base) from error
         raise TerminalProviderError(f"{model.name}: {error}", remedy=_SETUP_REMEDY) from error
+
+
+def _in_thread(call: Callable[[], T]) -> asyncio.Future[T]:
+    """Run a call in a thread of its own, which does not keep the process alive."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            result = call()
+        except BaseException as error:  # noqa: BLE001  (raised where the result is awaited)
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=run, name="overnight-batch", daemon=True).start()
+    return asyncio.wrap_future(future)
 
 
 def _base_error(litellm: Any) -> type[Exception]:

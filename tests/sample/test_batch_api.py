@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
@@ -17,6 +19,7 @@ from schemas.program import Prompt
 from schemas.settings import Model, Sampling
 from tasks.sample import batch_api
 from tasks.sample.provider import event_loop
+from tests.provider import Provider
 
 Answer = tuple[int, Any, dict[str, str]]
 USAGE = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
@@ -167,6 +170,32 @@ def test_a_rejected_request_raises_a_provider_error(
         run(batch_api.create_batch(model, [b'{"custom_id": "1.0.0.x"}'], "our-key"))
     with pytest.raises(error):
         run(batch_api.retrieve_status(model, "batch_1"))
+
+
+def test_connections_that_are_collected_as_garbage_do_not_end_a_later_request(provider: Provider):
+    model = Model(name="openai/gpt-4o", api_base=provider.api_base)
+    provider.batches.seconds = 60.0
+    batch_id = run(batch_api.create_batch(model, [b'{"custom_id": "1.0.0.x"}'], "our-key"))
+    arrived, may_answer, get = threading.Event(), threading.Event(), provider.batches.get
+
+    def answer_later(path: str) -> Any:
+        arrived.set()
+        assert may_answer.wait(30)
+        return get(path)
+
+    async def request_after_a_collection() -> Future[batch_api.BatchStatus]:
+        # A finalizer that finds a running loop closes its connections there, some turns later.
+        gc.collect()
+        status = asyncio.run_coroutine_threadsafe(batch_api.retrieve_status(model, batch_id), event_loop())
+        assert arrived.wait(30)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        return status
+
+    provider.batches.get = answer_later
+    status = asyncio.run(request_after_a_collection())
+    may_answer.set()
+    assert status.result(timeout=10).status == "in_progress"
 
 
 @pytest.mark.parametrize("name", ["anthropic/claude-haiku-4-5", "groq/llama-3.3-70b-versatile", "ollama/llama3"])
