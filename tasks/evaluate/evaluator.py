@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import CancelledError, Executor, Future
+from functools import partial
 
 from schemas.errors import SandboxUnavailable
 from schemas.outcome import CUT_SHORT, JUDGED_BEFORE, Outcome, Verdict
 from schemas.program import Candidate
 from schemas.skeleton import Skeleton
 from tasks.evaluate.fault_attribution import evaluate_with_retry
+from tasks.evaluate.ordered_executor import OrderedExecutor
 from tasks.evaluate.sandbox import Sandbox
 
 Report = Callable[[Verdict], None]
@@ -29,7 +31,8 @@ class Evaluator:
         known: Returns the code hashes of bodies evaluated in earlier generations, which are duplicates; `None` where
             duplicates are evaluated again.
         report: Called once for each verdict, from any thread.
-        threads: One thread for each slot, shared by all generations, so that an earlier one's candidates run first.
+        threads: One thread for each slot, shared by all generations. Of the candidates that wait, the first in the
+            order of generations and indices runs next, since results are told in this order.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class Evaluator:
         self._skeleton = skeleton
         self._known = known
         self._report = report
-        self._threads = threads
+        self._threads = OrderedExecutor[Verdict](threads)
         self._verdicts: dict[tuple[int, str], Future[Verdict]] = {}
         self._left_out: dict[int, Collection[int]] = {}
         self._is_cut = False
@@ -101,7 +104,8 @@ class Evaluator:
         key = candidate.code_hash if known is not None else f"{candidate.index}/{candidate.code_hash}"
         with self._lock:
             if (generation, key) not in self._verdicts:
-                self._verdicts[generation, key] = self._threads.submit(self._run, candidate, generation)
+                run = partial(self._run, candidate, generation)
+                self._verdicts[generation, key] = self._threads.submit((generation, candidate.index), run)
             return self._verdicts[generation, key]
 
     def _result(self, future: Future[Verdict]) -> Verdict:

@@ -28,8 +28,8 @@ class Endpoint:
 
     Use it in the gateway's event loop only. Times are of `time.monotonic()`.
 
-    Until the model has responded once, and after an outage, it is sent one request at a time, so that a wrong key or a
-    server that is down costs one request instead of one for each in flight.
+    After an outage it is sent one request at a time until it responds again, so that a server which is down is asked
+    once at a time instead of once for each request in flight.
 
     Args:
         model: The endpoint's model.
@@ -43,7 +43,7 @@ class Endpoint:
         self._mean_tokens_out = float(max_tokens or DEFAULT_COMPLETION_TOKENS)
         self._has_measured_tokens = False
         self._trial_lock = asyncio.Lock()
-        self._is_responding = False
+        self._is_responding = True
         self._responded_at = -math.inf
         self._failure: ProviderError | None = None
         self._failed_at = -math.inf

@@ -126,3 +126,21 @@ def test_candidates_that_a_record_says_were_cut_short_are_not_run(threads: Threa
     mine = evaluator(sandbox, threads, set())
     mine.leave_out(3, [1])
     assert [verdict for _, verdict in mine.judge([candidate(0, "1"), candidate(1, "2")], 3)] == [scored(1.0), CUT_SHORT]
+
+
+def test_of_the_candidates_that_wait_the_first_in_the_order_of_generations_runs_next():
+    sandbox = Blocked()
+    order: list[Source] = []
+    sandbox.evaluate, run = (lambda source: order.append(source) or run(source)), sandbox.evaluate
+    with Announcing() as threads, ThreadPoolExecutor(4) as callers:
+        mine = evaluator(sandbox, threads, None)
+        begun = [callers.submit(mine.judge, [candidate(0, "1")], 1)]
+        assert sandbox.running.acquire(timeout=60)
+        for generation, index, body in ((2, 0, "4"), (1, 8, "3"), (1, 4, "2")):
+            begun.append(callers.submit(mine.judge, [candidate(index, body)], generation))
+        for _ in range(4):
+            assert threads.submitted.acquire(timeout=60)
+        sandbox.release.set()
+        for future in begun:
+            future.result(timeout=60)
+    assert order == [SPECIFICATION.program(candidate(0, body).body) for body in "1234"]

@@ -217,11 +217,11 @@ def test_an_outage_ends_with_the_deadline_and_resume_goes_on(
     assert Database(tmp_path).rows("FROM runs")[0]["generations"] == 2
 
 
-def test_a_wrong_key_costs_one_request_and_no_night(night: Night, provider: Provider, asks: dict):
+def test_a_wrong_key_costs_the_requests_in_flight_and_no_night(night: Night, provider: Provider, asks: dict):
     provider.script = lambda number, _: Answer({"error": {"message": "bad key"}}, status=401)
     with pytest.raises(TerminalProviderError):
         night(2, settings=asks)
-    assert len(provider.requests) == 1
+    assert len(provider.requests) <= 3, "none is repeated, and nothing is asked for the next generation"
 
 
 def test_a_batch_is_evaluated_while_later_ones_are_still_sampled(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import marshal
 import os
+import re
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, NoReturn
 
 from . import (
@@ -138,19 +140,13 @@ def preload(names: Sequence[str]) -> None:
 
 
 def find_numpy() -> dict[str, str]:
-    """Return numpy's version by its name, or an empty dict if it cannot be imported. A child process imports it."""
-    read_end, write_end = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.write(write_end, import_module("numpy").__version__.encode())
-        finally:
-            os._exit(0)
-    os.close(write_end)
-    with open(read_end) as pipe:
-        version = pipe.read()
-    os.waitpid(pid, 0)
-    return {"numpy": version} if version else {}
+    """Return numpy's version by its name, or an empty dict if there is none, without the time that an import takes."""
+    spec = find_spec("numpy")
+    if spec is None or spec.origin is None:
+        return {}
+    names = os.listdir(os.path.dirname(os.path.dirname(spec.origin)))
+    found = (re.fullmatch(r"numpy-(.+)\.(?:dist|egg)-info", name) for name in names)
+    return {"numpy": next((match[1] for match in found if match), "unknown")}
 
 
 def read_settings(job: dict[str, Any]) -> Settings:
