@@ -1,0 +1,155 @@
+"""A whole night beside OpenEvolve on the same machine: candidates of 50 ms, models on loopback at 0 s and 1 s latency.
+
+    python -m tests.bench.bench_openevolve COMMAND [CANDIDATES]
+
+COMMAND starts OpenEvolve in an environment of its own, such as `~/openevolve/.venv/bin/openevolve-run`. It evaluates in
+its own processes, without isolation: 4 workers at no latency, as in its examples, and 32 at 1 s. Overnight evaluates in
+its sandbox, with confirmations on and 64 samples in flight, and runs as the command `overnight run`.
+
+Both ask the same model for the same task. One model seldom improves anything; each answer of the other is the best so
+far. The rate counts candidates from the first request to the last evaluation; `process` is the time of the whole
+process, start-up, final evaluation and end included.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.bench_night import GENERATION, INPUTS, RATE, SEARCH, SPECIFICATIONS
+from tests.bench.loopback import MODELS
+
+_WORKERS = {0.0: 4, 1.0: 32}
+
+_EVALUATOR = """\
+import importlib.util, time
+
+def evaluate(path):
+    spec = importlib.util.spec_from_file_location("candidate", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    score = module.evaluate(*{inputs!r})
+    with open({log!r}, "a") as log:
+        log.write(f"{{time.time()}}\\n")
+    return {{"combined_score": score}}
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Result of one search.
+
+    Attributes:
+        candidates: Number of evaluated candidates.
+        search_s: Seconds from the first request to the last evaluation.
+        process_s: Seconds of the whole process.
+    """
+
+    candidates: int
+    search_s: float
+    process_s: float
+
+    @property
+    def rate(self) -> float:
+        """Candidates a second."""
+        return self.candidates / self.search_s
+
+
+class Model:
+    """A model on loopback, in a process of its own, which tells when it was first asked."""
+
+    def __init__(self, kind: str, latency_s: float, *style: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.bench.loopback", str(latency_s), kind, *style],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.base = self._process.stdout.readline().strip()
+
+    def end(self) -> float:
+        """End it; return the time of the first request, seconds of the epoch."""
+        out, _ = self._process.communicate()
+        return float(out.split()[0])
+
+
+def openevolve(command: list[str], kind: str, latency_s: float, candidates: int, folder: Path) -> Result:
+    """Run OpenEvolve for a number of iterations."""
+    model = Model(kind, latency_s, "whole")
+    program, log = SPECIFICATIONS[kind].read_text(), folder / "log"
+    # Without Overnight's decorators, and with the marks of the part that evolves.
+    program = program.replace("@funsearch.run\n", "").replace("import funsearch\n", "")
+    program = program.replace("@funsearch.evolve\n", "# EVOLVE-BLOCK-START\n") + "# EVOLVE-BLOCK-END\n"
+    (folder / "program.py").write_text(program)
+    (folder / "evaluator.py").write_text(_EVALUATOR.format(inputs=INPUTS[kind], log=str(log)))
+    config = {
+        "max_iterations": candidates,
+        "diff_based_evolution": False,
+        "llm": {"primary_model": "test", "primary_model_weight": 1.0, "api_base": model.base, "api_key": "test"},
+        "evaluator": {"parallel_evaluations": _WORKERS[latency_s], "cascade_evaluation": False, "timeout": 60},
+    }
+    (folder / "config.yaml").write_text(json.dumps(config))
+    files = [str(folder / name) for name in ("program.py", "evaluator.py")]
+    begin = time.time()
+    subprocess.run(
+        [*command, *files, "--config", str(folder / "config.yaml"), "--output", str(folder / "out")],
+        check=True,
+        capture_output=True,
+    )
+    process_s, asked = time.time() - begin, model.end()
+    times = [float(line) for line in log.read_text().split()]
+    found = [at for at in times if at > asked]
+    return Result(len(found), max(found) - asked, process_s)
+
+
+def overnight(kind: str, latency_s: float, candidates: int, folder: Path) -> Result:
+    """Run a night of whole generations that have at least that many candidates."""
+    model = Model(kind, latency_s)
+    settings = [f"search.{name}={value}" for name, value in SEARCH.items()]
+    flags = [flag for setting in settings for flag in ("--set", setting)]
+    generations = -(-candidates // GENERATION)
+    command = ["overnight", "run", str(SPECIFICATIONS[kind]), "--model", "openai/test", "--api-base", model.base]
+    more = ["--generations", str(generations), "--set", "sampling.concurrency=64", "--history", str(folder / "history")]
+    begin = time.time()
+    subprocess.run(
+        [str(Path(sys.executable).parent / command[0]), *command[1:], *more, *flags],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "OPENAI_API_KEY": "test"},
+    )
+    process_s = time.time() - begin
+    model.end()
+    from tasks.history.database import Database
+
+    (row,) = Database(folder / "history").rows(RATE)
+    return Result(row["evaluated"], row["seconds"], process_s)
+
+
+def main() -> None:
+    command = shlex.split(sys.argv[1])
+    candidates = int(sys.argv[2]) if len(sys.argv) > 2 else 240
+    for kind, latency_s in itertools.product(MODELS, _WORKERS):
+        with tempfile.TemporaryDirectory() as folder:
+            other, ours = Path(folder, "openevolve"), Path(folder, "overnight")
+            other.mkdir()
+            ours.mkdir()
+            reference = openevolve(command, kind, latency_s, candidates, other)
+            found = overnight(kind, latency_s, candidates, ours)
+        print(
+            f"{kind}, latency {latency_s:g} s: Overnight {found.rate:.1f}/s ({found.candidates} candidates), OpenEvolve "
+            f"{reference.rate:.1f}/s ({reference.candidates}); ratio {found.rate / reference.rate:.2f}; process "
+            f"{found.process_s:.1f} s and {reference.process_s:.1f} s"
+        )
+
+
+if __name__ == "__main__":
+    main()
