@@ -145,9 +145,9 @@ def main() -> None:
             reference = openevolve(command, kind, latency_s, candidates, other)
             found = overnight(kind, latency_s, candidates, ours)
         print(
-            f"{kind}, latency {latency_s:g} s: Overnight {found.rate:.1f}/s ({found.candidates} candidates), OpenEvolve "
-            f"{reference.rate:.1f}/s ({reference.candidates}); ratio {found.rate / reference.rate:.2f}; process "
-            f"{found.process_s:.1f} s and {reference.process_s:.1f} s"
+            f"{kind}, latency {latency_s:g} s: Overnight {found.rate:.1f}/s ({found.candidates} candidates), "
+            f"OpenEvolve {reference.rate:.1f}/s ({reference.candidates}); ratio {found.rate / reference.rate:.2f}; "
+            f"process {found.process_s:.1f} s and {reference.process_s:.1f} s"
         )
 
 
