@@ -100,18 +100,8 @@ class Session:
 
     def prompts(self, generation: int, plans: Mapping[int, Plan] | None = None) -> list[Prompt]:
         """Return prompts of a generation: for these plans by index, by default for all that are due."""
-        problem, search = self.run.problem, self.search
-        return build_prompts(
-            self.state.plans(generation) if plans is None else plans,
-            problem.specification,
-            problem.settings.sampling,
-            statement=problem.settings.statement,
-            feedback_chars=search.feedback_chars,
-            prompts=search.prompts,
-            samples=search.samples,
-            seed=self.run.seed,
-            generation=generation,
-        )
+        due = self.state.plans(generation) if plans is None else plans
+        return build_prompts(due, self.run.problem, seed=self.run.seed, generation=generation)
 
     def _models(self, generation: int) -> CompletionSource:
         sampling = self.run.problem.settings.sampling

@@ -13,7 +13,7 @@ class AlgorithmSettings(BaseModel):
 
     Attributes:
         evaluates_duplicates: Whether a program that was evaluated before is evaluated again.
-        shows_feedback: Whether prompts may show feedback on a failed child.
+        shows_feedback: Whether prompts may show feedback on a failed child, and scores.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -88,9 +88,17 @@ class Problem:
 
 def restore_problem(name: str, text: str, settings: Mapping[str, Any], files: Sequence[File] = ()) -> Problem:
     """Restore a problem from the data that a run stores; no file is read."""
-    # A run from before confirmations existed continues without them: isolated evaluation of its programs is untested.
-    parsed = parse_settings(merge([{"sandbox": {"confirm": "never"}}, settings]), name)
+    parsed = parse_settings(merge([_BEFORE, settings]), name)
     return make_problem(name, _restore_skeleton(name, text, parsed), parsed, files)
+
+
+_BEFORE = {
+    # A run from before confirmations existed continues without them: isolated evaluation of its programs is untested.
+    "sandbox": {"confirm": "never"},
+    # Its completions are found by the texts of its prompts.
+    "search": {"facts": False},
+}
+"""Settings of runs that were written before these settings existed."""
 
 
 def _restore_skeleton(name: str, text: str, settings: Settings) -> Skeleton:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,12 @@ from datetime import datetime
 from schemas.feedback import Feedback
 from schemas.outcome import Verdict
 from schemas.settings import Reducer
+
+_IDEA = re.compile(r"^\W{0,6}idea\W{0,3}:(.*)$", re.IGNORECASE | re.MULTILINE)
+"""A line such as `# idea: sort first`, in whatever comment or emphasis a model puts it."""
+
+_MAX_IDEA = 300
+"""Longest idea that is kept, characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,7 @@ class Prompt:
         niche: Niche in which a scored child is registered.
         model: LiteLLM model string.
         text: User message for a chat model, whole text for a completion model.
+        system: System message for a chat model; empty if there is none.
         seeds: Seed of each sample, for models that take one.
         base: Body of the best program shown; functions that a completion leaves out stay as they are there.
     """
@@ -50,10 +58,22 @@ class Prompt:
     text: str
     seeds: tuple[int, ...]
     base: str = ""
+    system: str = ""
 
     @property
     def samples(self) -> int:
         return len(self.seeds)
+
+    @property
+    def whole_text(self) -> str:
+        """All that the model is sent, as one text."""
+        return f"{self.system}\n\n{self.text}" if self.system else self.text
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """Messages for a chat model, in OpenAI's form."""
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return [*system, {"role": "user", "content": self.text}]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +102,12 @@ class Completion:
     finish_reason: str
     asked_at: datetime
     error: str = ""
+
+    @property
+    def idea(self) -> str | None:
+        """What the model says that it changed, its first line `# idea: …`; `None` if there is none."""
+        found = _IDEA.search(self.text)
+        return found[1].strip(" \t*_")[:_MAX_IDEA] or None if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,11 @@ class Search(Section):
         description="maximum length of the feedback in a prompt, characters: code, scores, error and output of the "
         "last child of its best program that failed or scored lower; for chat models only, never with `funsearch`",
     )
+    facts: bool = Field(
+        default=True,
+        description="whether chat models are told the facts: a system message with the task, what is scored, the best "
+        "known score, limits and packages, and the scores of the programs shown; never with `funsearch`",
+    )
     retries: int = Field(
         default=3,
         ge=0,
@@ -135,6 +140,11 @@ class Search(Section):
     def window_prompts(self) -> int:
         """Number of prompts in flight."""
         return max(1, self.window // self.samples)
+
+    @property
+    def tells_facts(self) -> bool:
+        """Whether chat models are told the facts with this algorithm."""
+        return self.facts and self.algorithm.shows_feedback
 
     @property
     def feedback_chars(self) -> int:
@@ -215,9 +225,9 @@ class Sampling(Section):
     top_p: float | None = Field(
         default=0.95, gt=0, le=1, description="probability mass of nucleus sampling; unset: the provider's default"
     )
-    max_tokens: int | None = Field(default=4096, ge=1, description="maximum length of a completion, tokens")
+    max_tokens: int | None = Field(default=16_384, ge=1, description="maximum length of a completion, tokens")
     concurrency: int = Field(default=16, ge=1, le=10_000, description="maximum number of concurrent requests")
-    timeout_s: float = Field(default=120.0, gt=0, le=86_400, description="timeout of one request, seconds")
+    timeout_s: float = Field(default=600.0, gt=0, le=86_400, description="timeout of one request, seconds")
     attempts: int = Field(default=4, ge=1, le=1_000, description="maximum number of requests for one sample")
     batch: int = Field(
         default=4,

@@ -57,6 +57,7 @@ PROGRAMS = _table(
         TEXT,
         "niche of the programs shown, in which the program is registered if it is scored; the number of an island",
     ),
+    ("idea", TEXT, "what the model says that it changed: its line `# idea: …`; null if it wrote none"),
 )
 
 POPULATION = _table(

@@ -132,7 +132,7 @@ def llamacpp(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> source_cont
 
 
 def llama_answer(request: dict[str, Any]) -> dict[str, Any]:
-    assert request["n_predict"] == 4096
+    assert request["n_predict"] == 16384
     return {"content": f"# {request['seed']}", "stop_type": "eos", "tokens_evaluated": 20, "tokens_predicted": 3}
 
 

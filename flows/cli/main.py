@@ -39,6 +39,7 @@ _COMMANDS = {
         "check:check",
         "Run a problem's start program twice: scores, seconds, memory, and whether the runs agree.",
     ),
+    "prompt": ("prompt:prompt", "Print what a model would be sent first."),
     "baseline": ("baseline:baseline", "Compute the score that a problem allows without a model."),
     "doctor": ("doctor:doctor", "Check engine, image, Prefect, keys and disk; say how to fix what is missing."),
     "run": ("run:run", "Start a run: search for a better program."),

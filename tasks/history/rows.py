@@ -48,7 +48,7 @@ def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> dict[s
         "parent_ids": prompt.parent_ids,
         "island": island_of(prompt.niche),
         "model": completion.model,
-        "prompt": prompt.text,
+        "prompt": prompt.whole_text,
         "completion": completion.text,
         "finish_reason": completion.finish_reason,
         "body": candidate.body,
@@ -69,6 +69,7 @@ def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> dict[s
         "asked_at": completion.asked_at,
         "judged_at": record.ended_at,
         "niche": prompt.niche,
+        "idea": completion.idea,
     }
 
 

@@ -91,9 +91,7 @@ def batch_price(model: Model) -> Price | None:
 
 def request_line(custom_id: str, model: Model, prompt: Prompt, sampling: Sampling, samples: int) -> bytes:
     """Return one request of a batch as a line of JSON, in OpenAI's format."""
-    content = (
-        {"messages": [{"role": "user", "content": prompt.text}]} if prompt.style == "chat" else {"prompt": prompt.text}
-    )
+    content = {"messages": prompt.messages} if prompt.style == "chat" else {"prompt": prompt.text}
     options = _supported_options(model, sampling_options(sampling, samples=samples))
     request = {"custom_id": custom_id, "method": "POST", "url": _ENDPOINTS[prompt.style]}
     return json.dumps({**request, "body": {"model": _name_and_provider(model)[0], **content, **options}}).encode()

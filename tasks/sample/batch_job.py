@@ -116,7 +116,7 @@ class BatchJob:
         self._log = log
         self._models = {model.name: model for model in sampling.models}
         self._prompt_texts = {
-            (generation, sample.prompt.index): sample.prompt.text
+            (generation, sample.prompt.index): sample.prompt.whole_text
             for generation, samples in wanted.items()
             for sample in samples
         }
@@ -227,7 +227,7 @@ class BatchJob:
 
     def _max_cost(self, item: BatchItem) -> Estimate:
         price = batch_api.batch_price(self._models[item.prompt.model])
-        tokens_in = rough_tokens(item.prompt.text)
+        tokens_in = rough_tokens(item.prompt.whole_text)
         tokens_out = (self._sampling.max_tokens or DEFAULT_COMPLETION_TOKENS) * len(item.samples)
         return Estimate(price.cost_usd(tokens_in, tokens_out) if price else 0.0, tokens_in + tokens_out)
 

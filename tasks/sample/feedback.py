@@ -48,11 +48,12 @@ def _describe_outcome(feedback: Feedback, parent: Program) -> str:
     text = f"It scored {feedback.score:.6g}, the best version {parent.score:.6g}."
     if len(feedback.scores) < 2:
         return text
-    scores, parent_scores = _format_scores(feedback.scores), _format_scores(parent.scores)
+    scores, parent_scores = format_scores(feedback.scores), format_scores(parent.scores)
     return f"{text} On the inputs, in order: {scores}; the best version: {parent_scores}."
 
 
-def _format_scores(scores: Sequence[float]) -> str:
+def format_scores(scores: Sequence[float]) -> str:
+    """Return scores to 6 significant digits; of many, the first."""
     texts = [f"{score:.6g}" for score in scores[:_MAX_SCORES]]
     if len(scores) > _MAX_SCORES:
         texts.append("…")

@@ -114,7 +114,7 @@ class Gateway:
 
     def _estimate(self, group: Sequence[Sample]) -> Estimate:
         prompt = group[0].prompt
-        return self._endpoint(self._models[prompt.model]).estimate(len(prompt.text) // 4, len(group))
+        return self._endpoint(self._models[prompt.model]).estimate(len(prompt.whole_text) // 4, len(group))
 
     def _endpoint(self, model: Model) -> Endpoint:
         return self._endpoints[_endpoint_key(model)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from schemas.algorithm import Plan
 from schemas.problem import Problem
@@ -70,19 +70,18 @@ class Probe:
 
 
 def build_probe_prompts(problem: Problem, model: Model, count: int) -> list[Prompt]:
-    """Build prompts as long as those of a night, with copies of the start program as parents."""
-    search, start = problem.settings.search, problem.specification.start_body
-    parents = tuple(Program("", start, (), 0.0) for _ in range(search.algorithm.parents))
-    return build_prompts(
-        dict.fromkeys(range(count), Plan("0", parents)),
-        problem.specification,
-        _only(problem.settings.sampling, model),
-        statement=problem.settings.statement,
-        prompts=count,
-        samples=1,
-        seed=0,
-        generation=0,
+    """Build prompts as long as those of a night, with copies of the start program as parents.
+
+    Its score is the one that the problem declares, or 0.
+    """
+    settings, start = problem.settings, problem.specification.start_body
+    parents = tuple(
+        Program("", start, (), settings.known.start or 0.0) for _ in range(settings.search.algorithm.parents)
     )
+    search = settings.search.model_copy(update={"prompts": count, "samples": 1})
+    alone = settings.model_copy(update={"search": search, "sampling": _only(settings.sampling, model)})
+    plans = dict.fromkeys(range(count), Plan("0", parents))
+    return build_prompts(plans, replace(problem, settings=alone), seed=0, generation=0)
 
 
 def max_usd(prompts: Sequence[Prompt], model: Model, sampling: Sampling) -> float | None:
@@ -91,7 +90,7 @@ def max_usd(prompts: Sequence[Prompt], model: Model, sampling: Sampling) -> floa
     if price is None:
         return None
     tokens_out = sampling.max_tokens or DEFAULT_COMPLETION_TOKENS
-    return sum(price.cost_usd(count_tokens(model.name, prompt.text), tokens_out) for prompt in prompts)
+    return sum(price.cost_usd(count_tokens(model.name, prompt.whole_text), tokens_out) for prompt in prompts)
 
 
 def probe(problem: Problem, model: Model, prompts: Sequence[Prompt], limits: BudgetLimits) -> Probe | None:

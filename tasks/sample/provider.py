@@ -85,7 +85,7 @@ async def send_request(model: Model, prompt: Prompt, settings: Sampling, *, samp
         raise TransientProviderError(f"{model.name}: no complete response in {settings.timeout_s:g} s") from error
     if not answer.choices:
         raise TransientProviderError(f"{model.name} returned a response without choices")
-    return _response(answer, model, prompt.text, samples)
+    return _response(answer, model, prompt.whole_text, samples)
 
 
 def _response(answer: Answer, model: Model, prompt: str, samples: int) -> Response:

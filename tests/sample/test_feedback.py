@@ -13,7 +13,7 @@ from schemas.feedback import Feedback, latest_feedback
 from schemas.marked_file import read_marked
 from schemas.outcome import Outcome
 from schemas.program import Program
-from schemas.settings import Sampling, Search
+from schemas.settings import Search
 from tasks.problems import find
 from tasks.problems.loading.load import load_problem
 from tasks.sample.feedback import render_feedback
@@ -59,17 +59,9 @@ def test_the_length_is_limited_and_content_cannot_end_a_fence(body: str, error: 
 
 @pytest.mark.parametrize(("style", "has_feedback"), [("chat", True), ("completion", False)])
 def test_only_prompts_of_chat_models_have_feedback(style: str, has_feedback: bool):
-    sampling = Sampling.model_validate({"models": [{"name": "m", "style": style}]})
-    (prompt,) = build_prompts(
-        {0: Plan("0", (PARENT,), CRASHED)},
-        SPECIFICATION,
-        sampling,
-        feedback_chars=500,
-        prompts=1,
-        samples=1,
-        seed=1,
-        generation=1,
-    )
+    settings = {"sampling": {"models": [{"name": "m", "style": style}]}, "search": {"feedback": 500}}
+    problem = load_problem(find("bin-packing-or"), settings)
+    (prompt,) = build_prompts({0: Plan("0", (PARENT,), CRASHED)}, problem, seed=1, generation=1)
     assert ("ZeroDivisionError" in prompt.text) is has_feedback
 
 

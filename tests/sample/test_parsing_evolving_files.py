@@ -10,6 +10,7 @@ from schemas.bundle import ProgramBundle
 from schemas.evolving_files import read_evolving_files
 from schemas.outcome import Outcome
 from schemas.settings import Model
+from tasks.sample.codecs.codec import PromptContent
 from tasks.sample.codecs.files import CODEC
 
 MAIN = "import lib.speed\n# EVOLVE-BLOCK-START\nx = 1\n# EVOLVE-BLOCK-END\nprint(x)\n"
@@ -159,12 +160,14 @@ def test_empty_files_are_rejected():
 def test_the_prompt_shows_whole_files_and_of_earlier_versions_only_what_changed():
     older = FILES.join({"lib/speed.py": "def speed():\n    return 0"})
     long = FILES.join({"lib/speed.py": "\n".join(["def speed():", *[f"    x{n} = {n}" for n in range(500)]])})
-    prompt = CODEC.render(FILES, [older, FILES.start_body], Model(name="m"), "", "")
+    prompt = CODEC.render(FILES, PromptContent((older, FILES.start_body)), Model(name="m"))
     assert "\nlib/speed.py\n```python\ndef speed():\n    return 1\n```\n" in prompt
     assert f"\nmain.py\n```python\n{MAIN}```\n" in prompt
     assert "\nnotes.md\n```\nslow\n```\n" in prompt
     assert "-    return 0\n+    return 1" in prompt
     assert prompt.count("print(x)") == 1
     huge = FILES.join({"lib/speed.py": "x = 1\n" * 100_000})
-    assert "lib/speed.py: too long to compare" in CODEC.render(FILES, [huge, FILES.start_body], Model(name="m"), "", "")
-    assert len(CODEC.render(FILES, [long, FILES.start_body], Model(name="m"), "", "")) < len(prompt) + 4000
+    assert "lib/speed.py: too long to compare" in CODEC.render(
+        FILES, PromptContent((huge, FILES.start_body)), Model(name="m")
+    )
+    assert len(CODEC.render(FILES, PromptContent((long, FILES.start_body)), Model(name="m"))) < len(prompt) + 4000

@@ -11,6 +11,7 @@ from schemas.marked_file import MarkedFile, read_marked
 from schemas.outcome import Outcome
 from schemas.settings import Model
 from tasks.sample.builtin import mutate
+from tasks.sample.codecs.codec import PromptContent
 from tasks.sample.feedback import LAST_TRY
 from tasks.sample.parsing.marked_files import parse_marked_file
 from tasks.sample.prompts import render
@@ -122,7 +123,7 @@ def test_a_completion_without_a_block_gets_a_verdict(answer: str, outcome: Outco
 
 
 def test_a_prompt_shows_the_best_version_in_its_file_after_the_earlier_ones():
-    prompt = render(FILE, ["return 1;", "return 2;"], Model(name="m"), "A larger number.")
+    prompt = render(FILE, PromptContent(("return 1;", "return 2;"), statement="A larger number."), Model(name="m"))
     assert "A larger number." in prompt
     assert prompt.index("return 1;") < prompt.index(FILE.with_body("return 2;").strip())
     assert "everything that stands between the two marks" in prompt
@@ -130,7 +131,7 @@ def test_a_prompt_shows_the_best_version_in_its_file_after_the_earlier_ones():
 
 @pytest.mark.parametrize("file", [FILE, TWO, WHOLE], ids=["one block", "two blocks", "no marks"])
 def test_the_built_in_model_returns_a_changed_file(file: MarkedFile):
-    prompt = render(file, [file.start_body], Model(name="m"), "")
+    prompt = render(file, PromptContent((file.start_body,)), Model(name="m"))
     answers = {parse_marked_file(mutate(prompt, seed), file).body for seed in range(20)}
     assert len(answers - {file.start_body, ""}) >= 3
     assert mutate(prompt, 3) == mutate(prompt, 3)
@@ -139,22 +140,22 @@ def test_the_built_in_model_returns_a_changed_file(file: MarkedFile):
 def test_the_built_in_model_returns_valid_python_for_python():
     text = "# EVOLVE-BLOCK-START\nif a < 1.5:\n    b = min(a, 2)\nelse:\n    b = 3\n# EVOLVE-BLOCK-END\n"
     file = read_marked(text, "f.py")
-    prompt = render(file, [file.start_body], Model(name="m"), "")
+    prompt = render(file, PromptContent((file.start_body,)), Model(name="m"))
     for seed in range(50):
         compile(parse_marked_file(mutate(prompt, seed), file).body, "f.py", "exec")
 
 
 def test_the_built_in_model_does_not_change_the_printed_output():
     printed = f"{LAST_TRY}\n\n```c\nreturn 0;\n```\n\nIt printed:\n\n```text\nx 1\n```"
-    prompt = render(FILE, [FILE.start_body], Model(name="m"), "", printed)
+    prompt = render(FILE, PromptContent((FILE.start_body,), feedback=printed), Model(name="m"))
     for seed in range(10):
         assert parse_marked_file(mutate(prompt, seed), FILE).body.startswith("return")
 
 
 def test_a_prompt_for_a_long_file_offers_edits():
     long = "\n".join(f"a{number} = {number}" for number in range(100))
-    assert "<<<<<<< SEARCH" in render(TWO, [long], Model(name="m"))
-    assert "SEARCH" not in render(TWO, [TWO.start_body], Model(name="m"))
+    assert "<<<<<<< SEARCH" in render(TWO, PromptContent((long,)), Model(name="m"))
+    assert "SEARCH" not in render(TWO, PromptContent((TWO.start_body,)), Model(name="m"))
 
 
 @pytest.mark.parametrize("line", ["<<<<<<< SEARCH\n=======\n", "<<<<<<< SEARCH\n", "=======\n", "```\n"])
@@ -167,7 +168,7 @@ def test_a_repetitive_completion_is_parsed_in_less_than_a_second(line: str):
 def test_the_built_in_model_changes_more_than_comments_and_docstrings():
     code = 'def f():\n    """The 1 of 2 or 3 < 4."""\n    # 5 and 6\n    return 7\n'
     file = read_marked(f"# EVOLVE-BLOCK-START\n{code}# EVOLVE-BLOCK-END\n", "f.py")
-    prompt = render(file, [file.start_body], Model(name="m"), "")
+    prompt = render(file, PromptContent((file.start_body,)), Model(name="m"))
     for seed in range(30):
         body = parse_marked_file(mutate(prompt, seed), file).body
         assert re.sub(r'""".*?"""|#.*', "", body).split() != ["def", "f():", "return", "7"]

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from schemas.algorithm import Plan
-from schemas.program import Program
-from schemas.settings import Model, Sampling
+from schemas.problem import Problem
+from schemas.program import Completion, Program, Prompt
+from schemas.settings import Model
 from tasks.problems import find
 from tasks.problems.loading.load import load_problem
+from tasks.sample.codecs.codec import PromptContent
 from tasks.sample.prompts import build_prompts, prompt_hash, render
 
 SPECIFICATION = load_problem(find("bin-packing-or")).specification
+
+
+def with_settings(**settings: Any) -> Problem:
+    one = {"prompts": 1, "samples": 1} | settings.pop("search", {})
+    return load_problem(find("bin-packing-or"), {"search": one, **settings})
+
+
 COMPLETION = Model(name="m", style="completion")
 CHAT = Model(name="m", style="chat")
 
 
 def test_a_completion_prompt_is_python_that_ends_in_an_empty_header():
-    text = render(SPECIFICATION, ["return bins", "x = item\nreturn priority(x, bins)"], COMPLETION)
+    text = render(SPECIFICATION, PromptContent(("return bins", "x = item\nreturn priority(x, bins)")), COMPLETION)
     tree = ast.parse(text)
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     assert names == ["priority_v0", "priority_v1", "priority_v2"]
@@ -29,20 +41,20 @@ def test_a_completion_prompt_is_python_that_ends_in_an_empty_header():
 
 
 def test_only_the_first_version_has_the_specification_s_docstring():
-    text = render(SPECIFICATION, ["return bins", "return -bins"], COMPLETION)
+    text = render(SPECIFICATION, PromptContent(("return bins", "return -bins")), COMPLETION)
     assert text.count("How much we want to put an item") == 1
     assert '"""Improved version of `priority_v0`."""' in text
 
 
 @pytest.mark.parametrize("model", [COMPLETION, CHAT])
 def test_neither_how_it_is_scored_nor_on_what_is_shown(model: Model):
-    text = render(SPECIFICATION, ["return bins"], model)
+    text = render(SPECIFICATION, PromptContent(("return bins",)), model)
     for hidden in ("evaluate", "held_out", "draw_items", "201", "funsearch"):
         assert hidden not in text
 
 
 def test_a_chat_prompt_says_what_is_wanted_in_the_problem_s_own_words():
-    text = render(SPECIFICATION, ["return bins"], CHAT)
+    text = render(SPECIFICATION, PromptContent(("return bins",)), CHAT)
     assert "use few bins" in text
     assert "complete function" in text
     assert "def priority_v1(item: float, bins: np.ndarray) -> np.ndarray:" in text
@@ -51,18 +63,10 @@ def test_a_chat_prompt_says_what_is_wanted_in_the_problem_s_own_words():
 def test_a_generation_s_prompts_depend_on_seed_and_generation_alone():
     program = Program("p", "return bins", (1.0,), 1.0)
     selections = [Plan("0", (program,))] * 50
-    sampling = Sampling.model_validate({"models": ["a=3", "b=1"]})
+    problem = with_settings(search={"prompts": 50, "samples": 4}, sampling={"models": ["a=3", "b=1"]})
 
     def build(seed: int, generation: int):
-        return build_prompts(
-            dict(enumerate(selections)),
-            SPECIFICATION,
-            sampling,
-            prompts=len(selections),
-            samples=4,
-            seed=seed,
-            generation=generation,
-        )
+        return build_prompts(dict(enumerate(selections)), problem, seed=seed, generation=generation)
 
     first = build(1, 1)
     assert first == build(1, 1)
@@ -76,18 +80,75 @@ def test_a_generation_s_prompts_depend_on_seed_and_generation_alone():
 def test_the_hash_of_a_prompt_knows_text_and_model():
     program = Program("p", "return bins", (1.0,), 1.0)
     one, other = (
-        build_prompts(
-            {0: Plan("0", (program,))},
-            SPECIFICATION,
-            Sampling.model_validate({"models": name}),
-            prompts=1,
-            samples=1,
-            seed=0,
-            generation=1,
-        )[0]
+        build_prompts({0: Plan("0", (program,))}, with_settings(sampling={"models": name}), seed=0, generation=1)[0]
         for name in ("a", "b")
     )
     assert prompt_hash(one) != prompt_hash(other)
+    assert prompt_hash(one) != prompt_hash(replace(one, system="")), "and the system message"
+
+
+LOW, HIGH = Program("low", "return bins", (1.0, 2.0), 1.5), Program("high", "return -bins", (2.0, 2.25), 2.125)
+
+
+def chat_prompt(*shown: Program, **settings: Any) -> Prompt:
+    problem = with_settings(sampling={"models": [{"name": "m"}]}, **settings)
+    (prompt,) = build_prompts({0: Plan("0", shown)}, problem, seed=0, generation=1)
+    return prompt
+
+
+def test_a_chat_model_is_told_the_facts_in_a_message_that_is_the_same_for_all_prompts():
+    prompt, other = chat_prompt(LOW, HIGH), chat_prompt(HIGH)
+    assert prompt.system == other.system
+    for fact in (
+        "Improve `priority`",
+        "Higher is better",
+        "mean of the scores on",
+        "best known",
+        "-3.11",
+        "numpy",
+        " MiB",
+    ):
+        assert fact in prompt.system
+    assert [message["role"] for message in prompt.messages] == ["system", "user"]
+    assert "What is wanted" not in prompt.text
+
+
+def test_each_program_is_shown_with_its_scores_and_how_far_it_is_from_the_best():
+    text = chat_prompt(LOW, HIGH).text
+    assert "# Version 0 scores 1.5, 0.625 less than the last version; on the inputs, in order: 1, 2.\n" in text
+    assert "# Version 1 scores 2.125; on the inputs, in order: 2, 2.25.\n" in text
+
+
+def test_equal_scores_are_called_the_same():
+    twin = replace(HIGH, id="twin")
+    assert "# Version 0 scores 2.125, the same as the last version;" in chat_prompt(twin, HIGH).text
+
+
+@pytest.mark.parametrize("search", [{"facts": False}, {"algorithm": "funsearch"}])
+def test_without_facts_a_prompt_is_what_it_was_in_0_1(search: dict[str, Any]):
+    prompt = chat_prompt(LOW, HIGH, search=search)
+    assert prompt.system == ""
+    assert "scores 1.5" not in prompt.text
+    assert "use few bins" in prompt.text
+    assert prompt.messages == [{"role": "user", "content": prompt.text}]
+
+
+def test_a_model_that_continues_text_is_told_no_facts():
+    problem = with_settings(sampling={"models": [{"name": "m", "style": "completion"}]})
+    (prompt,) = build_prompts({0: Plan("0", (LOW, HIGH))}, problem, seed=0, generation=1)
+    assert prompt.system == ""
+    ast.parse(prompt.text)
+
+
+@pytest.mark.parametrize("line", ["# idea: sort first", "**Idea:** sort first", "// IDEA: sort first  "])
+def test_the_idea_of_an_answer_is_the_line_that_names_it(line: str):
+    assert answer(f"Sure.\n{line}\n```python\nx = 1\n```").idea == "sort first"
+    assert answer("no idea at all: none").idea is None
+    assert len(answer("# idea: " + "x" * 1000).idea or "") == 300
+
+
+def answer(text: str) -> Completion:
+    return Completion(0, 0, "", text, "m", 1, 1, None, 0.0, "stop", datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def test_a_specification_with_two_spaces_gives_prompts_that_parse(tmp_path: Path):
@@ -97,4 +158,4 @@ def test_a_specification_with_two_spaces_gives_prompts_that_parse(tmp_path: Path
         '@funsearch.evolve\ndef p(n: int) -> float:\n  r"""A \\d doc.\n\n  More.\n  """\n  return 0.0\n'
     )
     specification = load_problem(path, {"inputs": [1]}).specification
-    ast.parse(render(specification, [specification.start_body], COMPLETION))
+    ast.parse(render(specification, PromptContent((specification.start_body,)), COMPLETION))

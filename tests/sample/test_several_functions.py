@@ -11,14 +11,16 @@ import pytest
 from schemas.algorithm import Plan
 from schemas.outcome import Outcome
 from schemas.program import Program
-from schemas.settings import Model, Sampling
+from schemas.settings import Model
 from schemas.specification import Specification
 from tasks.problems.loading.load import load_problem
 from tasks.sample.builtin import mutate
+from tasks.sample.codecs.codec import PromptContent
 from tasks.sample.parsing.functions import parse_functions
 from tasks.sample.prompts import build_prompts, render
 
-LOADED = load_problem(Path(__file__).parents[1] / "specifications/several.py").specification
+SEVERAL = Path(__file__).parents[1] / "specifications/several.py"
+LOADED = load_problem(SEVERAL).specification
 assert isinstance(LOADED, Specification)
 SPECIFICATION = LOADED
 START = SPECIFICATION.start_body
@@ -63,7 +65,7 @@ def test_function_text_has_headers_docstrings_and_bodies():
 
 @pytest.mark.parametrize("model", [CHAT, COMPLETION], ids=["chat", "completion"])
 def test_a_prompt_shows_all_versions_of_all_functions_with_calls_renamed_by_version(model: Model):
-    text = render(SPECIFICATION, [START, CALLING_EACH_OTHER], model)
+    text = render(SPECIFICATION, PromptContent((START, CALLING_EACH_OTHER)), model)
     for name in ("guess_v0", "update_v0", "guess_v1", "update_v1", "guess_v2"):
         assert f"def {name}(" in text
     assert "return update_v1(x, state)" in text
@@ -73,10 +75,10 @@ def test_a_prompt_shows_all_versions_of_all_functions_with_calls_renamed_by_vers
 
 
 def test_a_completion_prompt_ends_with_the_first_header_and_a_chat_prompt_names_all_functions():
-    tree = ast.parse(render(SPECIFICATION, [START, BETTER], COMPLETION))
+    tree = ast.parse(render(SPECIFICATION, PromptContent((START, BETTER)), COMPLETION))
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     assert names == ["guess_v0", "update_v0", "guess_v1", "update_v1", "guess_v2"]
-    chat = render(SPECIFICATION, [START], CHAT)
+    chat = render(SPECIFICATION, PromptContent((START,)), CHAT)
     assert "Write `guess_v1` and `update_v1`" in chat
     assert '"""Improved version of `update_v0`."""\n```\n' in chat
 
@@ -151,10 +153,9 @@ def test_bodies_that_differ_only_in_layout_have_the_same_hash():
 
 def children(bodies: list[str], count: int, model: Model = CHAT) -> list[tuple[str, ...]]:
     programs = tuple(Program(str(n), body, (n,), n) for n, body in enumerate(bodies))
-    sampling = Sampling.model_validate({"models": [{"name": "builtin/mutate", "style": model.style}]})
-    (prompt,) = build_prompts(
-        {0: Plan("0", programs)}, SPECIFICATION, sampling, prompts=1, samples=count, seed=1, generation=1
-    )
+    models = {"models": [{"name": "builtin/mutate", "style": model.style}]}
+    problem = load_problem(SEVERAL, {"sampling": models, "search": {"prompts": 1, "samples": count}})
+    (prompt,) = build_prompts({0: Plan("0", programs)}, problem, seed=1, generation=1)
     completions = [
         parse_functions(mutate(prompt.text, seed), SPECIFICATION, len(bodies), prompt.base) for seed in prompt.seeds
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
@@ -17,21 +17,46 @@ LONG_LINES = 60
 """Lines of a body from which on a model may answer with edits, which cost less than the whole and fail less often."""
 
 
+@dataclass(frozen=True)
+class PromptContent:
+    """What a prompt shows.
+
+    Attributes:
+        bodies: Bodies of the programs, worst first.
+        notes: What is said of the score of each, such as `scores 1.5`; empty where nothing is said.
+        statement: Task in words; empty for what the skeleton says itself.
+        has_system_message: Whether a system message says what the task is.
+        packages: Packages besides the standard library that programs may import, in words; known only with a system
+            message.
+        feedback: Feedback on a failed or worse child of the last program; empty if there is none.
+    """
+
+    bodies: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    statement: str = ""
+    has_system_message: bool = False
+    packages: str = ""
+    feedback: str = ""
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """Variables that all templates know."""
+        return {"has_system_message": self.has_system_message, "packages": self.packages, "feedback": self.feedback}
+
+
 class Codec(Protocol):
     """Renders bodies as a prompt, and parses a body from a completion, for one kind of skeleton.
 
     Every implementation passes `tests/contract/test_skeleton.py`.
     """
 
-    def render(self, skeleton: Skeleton, bodies: Sequence[str], model: Model, statement: str, feedback: str) -> str:
-        """Return the prompt.
+    def render(self, skeleton: Skeleton, content: PromptContent, model: Model) -> str:
+        """Return the prompt; for a chat model the user message.
 
         Args:
             skeleton: Skeleton of this kind.
-            bodies: Bodies of the programs to show, worst first.
+            content: What it shows.
             model: The model that is sent the prompt.
-            statement: Task in words; empty for what the skeleton says itself.
-            feedback: Feedback on a failed or worse child of the last program; empty if there is none.
         """
         ...
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import zip_longest
 
 from schemas.marked_file import MarkedFile
 from schemas.settings import Model
-from tasks.sample.codecs.codec import LONG_LINES, templates
+from tasks.sample.codecs.codec import LONG_LINES, PromptContent, templates
 from tasks.sample.parsing.marked_files import parse_marked_file
 from tasks.sample.parsing.parsed import ParsedCompletion
 
@@ -14,20 +14,21 @@ from tasks.sample.parsing.parsed import ParsedCompletion
 class FileCodec:
     """Codec of a `MarkedFile`; its prompt has one form for chat and completion models."""
 
-    def render(self, skeleton: MarkedFile, bodies: Sequence[str], model: Model, statement: str, feedback: str) -> str:  # noqa: ARG002
+    def render(self, skeleton: MarkedFile, content: PromptContent, model: Model) -> str:  # noqa: ARG002
         """Return the prompt: earlier bodies, and the whole best version."""
-        *earlier, best = bodies
+        *earlier, (best, note) = zip_longest(content.bodies, content.notes, fillvalue="")
         return (
             templates()
             .get_template("file.jinja")
             .render(
-                wanted=statement,
+                **content.facts,
+                wanted="" if content.has_system_message else content.statement,
                 marked=skeleton.has_marks,
                 blocks=len(skeleton.fixed) - 1,
                 language=skeleton.language,
                 name=skeleton.name,
                 earlier=earlier,
-                feedback=feedback,
+                note=note,
                 file=skeleton.with_body(best).rstrip("\n"),
                 is_long=best.count("\n") >= LONG_LINES,
             )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
 from itertools import pairwise
 
 from schemas.evolving_files import EvolvingFiles
 from schemas.settings import Model
-from tasks.sample.codecs.codec import LONG_LINES, templates
+from tasks.sample.codecs.codec import LONG_LINES, PromptContent, templates
 from tasks.sample.parsing.evolving_files import parse_evolving_files
 from tasks.sample.parsing.parsed import ParsedCompletion, fence_for
 
@@ -22,29 +21,24 @@ _MAX_DIFF_LINES = 120
 class FilesCodec:
     """Codec of `EvolvingFiles`: what earlier versions changed, then all files of the best version."""
 
-    def render(
-        self,
-        skeleton: EvolvingFiles,
-        bodies: Sequence[str],
-        model: Model,  # noqa: ARG002
-        statement: str,
-        feedback: str,
-    ) -> str:
+    def render(self, skeleton: EvolvingFiles, content: PromptContent, model: Model) -> str:  # noqa: ARG002
         """Return the prompt, which has one form for chat and completion models."""
+        bodies = content.bodies
         files = [(path, text.rstrip("\n")) for path, text in skeleton.program(bodies[-1]).files]
         changes = [change for older, newer in pairwise(bodies) if (change := _diff(skeleton, older, newer))]
         return (
             templates()
             .get_template("files.jinja")
             .render(
-                wanted=statement,
+                **content.facts,
+                wanted="" if content.has_system_message else content.statement,
+                note=content.notes[-1] if content.notes else "",
                 marked=any(file.has_marks for file in skeleton.files),
                 changes=[(fence_for(change), change) for change in changes],
                 files=[
                     (path, fence_for(text), file.language, text)
                     for file, (path, text) in zip(skeleton.files, files, strict=True)
                 ],
-                feedback=feedback,
                 is_long=any(body.count("\n") >= LONG_LINES for body in skeleton.split(bodies[-1]).values()),
             )
         )

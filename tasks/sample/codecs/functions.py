@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from itertools import zip_longest
 
 from schemas import source
 from schemas.evolved_function import EvolvedFunction
 from schemas.settings import Model
 from schemas.specification import Specification
-from tasks.sample.codecs.codec import templates
+from tasks.sample.codecs.codec import PromptContent, templates
 from tasks.sample.parsing.functions import parse_functions
 from tasks.sample.parsing.parsed import ParsedCompletion
 
@@ -17,19 +17,19 @@ from tasks.sample.parsing.parsed import ParsedCompletion
 class FunctionsCodec:
     """Codec of a `Specification`: versions of the functions, then the header of the next version."""
 
-    def render(
-        self, skeleton: Specification, bodies: Sequence[str], model: Model, statement: str, feedback: str
-    ) -> str:
+    def render(self, skeleton: Specification, content: PromptContent, model: Model) -> str:
         """Return the prompt, in the style of the model."""
-        target = len(bodies)
+        target = len(content.bodies)
+        noted = enumerate(zip_longest(content.bodies, content.notes, fillvalue=""))
         return (
             templates()
             .get_template(f"{model.style}.jinja")
             .render(
                 preface=skeleton.preface,
-                wanted=statement or skeleton.docstring,
-                feedback=feedback,
-                versions=[_version(skeleton, body, number) for number, body in enumerate(bodies)],
+                **content.facts,
+                wanted="" if content.has_system_message else content.statement or skeleton.docstring,
+                are_scored=bool(content.notes),
+                versions=[_version(skeleton, body, number, note) for number, (body, note) in noted],
                 headers=[_header(function, target) for function in skeleton.functions],
                 targets=[_name(name, target) for name in skeleton.evolved],
                 latest=[_name(name, target - 1) for name in skeleton.evolved],
@@ -41,12 +41,13 @@ class FunctionsCodec:
         return parse_functions(text, skeleton, shown, base)
 
 
-def _version(specification: Specification, body: str, number: int) -> str:
-    """Return all evolved functions of one version; they call each other under its names."""
+def _version(specification: Specification, body: str, number: int, note: str = "") -> str:
+    """Return all evolved functions of one version below its note; they call each other under its names."""
     names = {name: _name(name, number) for name in specification.evolved}
     bodies = [source.rename(own, names) for own in specification.split(body)]
     both = zip(specification.functions, bodies, strict=True)
-    return "\n\n\n".join(_function(function, own, number) for function, own in both)
+    text = "\n\n\n".join(_function(function, own, number) for function, own in both)
+    return f"# Version {number} {note}.\n{text}" if note else text
 
 
 def _function(function: EvolvedFunction, body: str, number: int) -> str:

@@ -100,7 +100,7 @@ async def _call(litellm: Any, model: Model, prompt: Prompt, settings: Sampling, 
     }
     if prompt.style == "completion":
         return await litellm.atext_completion(prompt=prompt.text, **options)
-    return await litellm.acompletion(messages=[{"role": "user", "content": prompt.text}], **options)
+    return await litellm.acompletion(messages=prompt.messages, **options)
 
 
 def sampling_options(settings: Sampling, *, samples: int) -> dict[str, Any]:
