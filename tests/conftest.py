@@ -158,14 +158,17 @@ _HEAVY = (
     "tests/history/test_archive.py",
     "tests/history/test_compact.py",
     "tests/history/test_database.py::test_a_reader_never_sees_half_of_a_generation",
+    "tests/history/test_files.py::test_a_damaged_footer",
     "tests/history/test_files.py::test_a_file_with_flipped_bits",
     "tests/history/test_files.py::test_a_process_killed",
+    "tests/history/test_lease.py",
+    "tests/history/test_object_store.py",
     "tests/history/test_query_process.py",
     "tests/history/test_remote.py",
     "tests/problems/test_builtin_problems.py::test_the_start_program_scores",
-    "tests/report/test_page.py::test_the_readme_s_pictures",
+    "tests/report/test_page.py",
     "tests/report/test_watch.py",
-    "tests/test_contributing.py::TestTheExampleOfAHistoryBackend",
+    "tests/test_contributing_history.py",
 )
 """Tests that need neither Docker nor Prefect and still take seconds: marked `heavy`, left out of `make check`."""
 
