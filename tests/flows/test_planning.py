@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.planning import Planner, prompts_per_task, rebuild, results_needed, serial_of, turn_of
-from schemas.algorithm import Change, Child, Join, Plan, Turn
+from schemas.algorithm import Change, Join, Plan, PromptResult, Turn
 from schemas.generation import RunHistory, RunRecord, Step
 from schemas.program import Program
 from tests.history.made import NOW, a_problem, a_run
@@ -41,7 +41,7 @@ class Recorder:
         self.seen[turn] = self.told
         return Plan("0", (START,))
 
-    def tell(self, generation: int, children: Sequence[Child], *, reset: bool) -> list[Change]:
+    def tell(self, generation: int, results: Sequence[PromptResult], *, reset: bool) -> list[Change]:
         self.told += 1
         return []
 
@@ -110,9 +110,10 @@ def test_plans_rebuilt_from_the_history_are_those_of_the_night(seed: int, ended:
             changes = {}
             for index in range(run.problem.settings.search.prompts):
                 plan, turn = live.plans[Turn(number, index)], Turn(number, index)
-                children = [Child(plan.niche, program) for program in made(random, f"{number}.{index}")]
-                programs |= {child.program.id: child.program for child in children}
-                changes[index] = live.tell(turn, children, {}, reset=index == 3 and number % 2 == 0)
+                children = tuple(made(random, f"{number}.{index}"))
+                programs |= {child.id: child for child in children}
+                results = [PromptResult(plan.niche, plan.base.id, 2, children)]
+                changes[index] = live.tell(turn, results, {}, reset=index == 3 and number % 2 == 0)
             steps.append(Step(number, is_committed=True, changes=changes))
         live.forget(number)
     again = rebuild(run, RunHistory(programs, tuple(steps), frozenset()))
@@ -131,13 +132,14 @@ def test_a_retry_gets_the_prompts_that_the_failed_generation_had():
     first = rebuild(run, history)
     begun = dict(first.plans)
     child = Program("1.0.0", "return 1", (1.0,), 1.0)
-    first.tell(Turn(1, 0), [Child("0", child)], {}, reset=False)
+    result = PromptResult("0", START.id, 2, (child,))
+    first.tell(Turn(1, 0), [result], {}, reset=False)
     later = first.plans[Turn(1, 1)]
     assert later.base == child
     failed = RunHistory({START.id: START}, (Step(1, is_committed=False), Step(2, is_committed=True)), frozenset())
     retry = rebuild(run, failed.before_failure_of(1))
     assert {turn: plan for turn, plan in retry.plans.items() if turn.generation == 1} == begun
-    retry.tell(Turn(1, 0), [Child("0", child)], {}, reset=False)
+    retry.tell(Turn(1, 0), [result], {}, reset=False)
     assert retry.plans[Turn(1, 1)] == later
 
 
