@@ -29,6 +29,16 @@ class AlgorithmSettings(BaseModel):
 
     parents: int = Field(default=2, ge=1, le=8, description="number of programs shown in a prompt")
 
+    @classmethod
+    def algorithm_name(cls) -> str:
+        """Return the name that `search.algorithm` has for it."""
+        return cls.model_fields["name"].default
+
+    @classmethod
+    def summary(cls) -> str:
+        """Return what it does, in one line."""
+        return (cls.__doc__ or "").partition("\n")[0]
+
     @property
     def founded_niches(self) -> tuple[str, ...]:
         """Names of the niches that the start program founds."""
@@ -222,6 +232,20 @@ AnyAlgorithm = Annotated[
 def algorithm_kinds() -> tuple[type[AlgorithmSettings], ...]:
     """Return the settings classes of all algorithms, the default first."""
     return get_args(get_args(AnyAlgorithm)[0])
+
+
+def settings_for(given: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the earlier settings of an algorithm that apply to the one that is named now.
+
+    Where one of the two is a variant of the other, that is all that both have; else what every algorithm has.
+    """
+    kinds = {kind.algorithm_name(): kind for kind in algorithm_kinds()}
+    before, now = (kinds.get(str(table.get("name", "islands"))) for table in (earlier, {**earlier, **given}))
+    if before is None or now is None or before is now:
+        return dict(earlier)
+    shared = now if issubclass(before, now) or issubclass(now, before) else AlgorithmSettings
+    foreign = before.model_fields.keys() - shared.model_fields.keys()
+    return {name: value for name, value in earlier.items() if name not in foreign}
 
 
 _FORMER = (

@@ -16,6 +16,16 @@ from schemas.generation import RunHistory, RunRecord, Step
 from schemas.program import Program
 from tests.history.made import NOW, a_problem, a_run
 
+ALGORITHMS = [
+    {"name": "islands", "islands": 3},
+    {"name": "greedy"},
+    {"name": "halving", "budget": 60, "searches": 5},
+    {"name": "weighted", "archive": 5},
+    {"name": "tree", "states": 5},
+    {"name": "tree", "variant": "uct"},
+    {"name": "map-elites", "first_programs": 9, "centroids": 3},
+    {"name": "map-elites", "variant": "grid"},
+]
 START = Program("start", "return 0", (0.0,), 0.0)
 
 
@@ -75,6 +85,14 @@ def test_with_batch_jobs_a_group_of_generations_sees_all_before_it():
     assert seen_by(run, 7) == [0] * 12 + [12] * 12 + [24] * 4
 
 
+def test_prompts_in_flight_have_different_slots():
+    run = run_with(window=6)  # three prompts of two samples
+    assert [turn_of(serial, run).slot for serial in range(7)] == [0, 1, 2, 0, 1, 2, 0]
+    assert turn_of(5, run) == Turn(2, 1), "a turn is found by its generation and index"
+    for whole_generations in (run_with(lookahead=1), run_with({"batch_api": True}), run_with(window=1)):
+        assert {turn_of(serial, whole_generations).slot for serial in range(9)} == {0}
+
+
 def test_a_task_takes_so_few_prompts_that_the_window_stays_full():
     assert prompts_per_task(run_with({"batch": 4}, window=8)) == 1
     assert prompts_per_task(run_with({"batch": 4}, window=16)) == 2
@@ -96,9 +114,12 @@ def test_what_a_prompt_needs_comes_before_it(window: int, prompts: int, serial: 
     seed=st.integers(0, 1000),
     ended=st.lists(st.sampled_from(["committed", "given up"]), max_size=5),
     search=st.sampled_from([{"window": 2}, {"window": 5}, {"window": 40}, {"lookahead": 0}, {"lookahead": 2}]),
+    algorithm=st.sampled_from(ALGORITHMS),
 )
-def test_plans_rebuilt_from_the_history_are_those_of_the_night(seed: int, ended: list[str], search: dict[str, int]):
-    run = run_with(**search, islands=3)
+def test_plans_rebuilt_from_the_history_are_those_of_the_night(
+    seed: int, ended: list[str], search: dict[str, int], algorithm: dict[str, Any]
+):
+    run = run_with(**search, algorithm=algorithm)
     live = rebuild(run, RunHistory({START.id: START}, (), frozenset()))
     programs, steps = {START.id: START}, []
     random = Random(seed)

@@ -69,8 +69,8 @@ def test_cells_of_a_grid_by_hand():
         grid.add((place,), program(name, score))
     # Intervals of 2: low and a in the first, b in the second, c in the last with high, which is better.
     assert ids([*grid.elites.values()]) == ["a", "high", "b"]
-    # A point at 16 makes intervals of 4: b (2) is in the first now, where a is better; c (7) is alone in the second, and
-    # high (8) in the third.
+    # A point at 16 makes intervals of 4: b (2) is in the first now, where a is better; c (7) is alone in the second,
+    # and high (8) in the third.
     grid.add((16.0,), program("far", 0.0))
     assert ids([*grid.elites.values()]) == ["a", "high", "c", "far"]
 
