@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -13,8 +15,12 @@ from hypothesis import strategies as st
 from flows.planning import Planner, prompts_per_task, rebuild, results_needed, serial_of, turn_of
 from schemas.algorithm import Change, Join, Plan, PromptResult, Turn
 from schemas.generation import RunHistory, RunRecord, Step
-from schemas.program import Program
-from tests.history.made import NOW, a_problem, a_run
+from schemas.outcome import Outcome
+from schemas.program import Judged, Program
+from tasks.history import record
+from tasks.history.compact import compact
+from tasks.select.selection_task import results_of
+from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create
 
 ALGORITHMS = [
     {"name": "islands", "islands": 3},
@@ -26,6 +32,7 @@ ALGORITHMS = [
     {"name": "map-elites", "first_programs": 9, "centroids": 3},
     {"name": "map-elites", "variant": "grid"},
 ]
+RUN = "20260101-2200-toy-aaaa"
 START = Program("start", "return 0", (0.0,), 0.0)
 
 
@@ -140,6 +147,42 @@ def test_plans_rebuilt_from_the_history_are_those_of_the_night(
     again = rebuild(run, RunHistory(programs, tuple(steps), frozenset()))
     assert again.plans == live.plans
     assert min((turn.generation for turn in again.plans), default=len(ended) + 1) > len(ended)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda one: "-".join(map(str, one.values())))
+def test_plans_rebuilt_from_the_files_are_those_of_the_night(tmp_path: Path, algorithm: dict[str, Any]):
+    files = create(tmp_path, prompts=4, samples=2, window=6, algorithm=algorithm)
+    run, random = record.read_run(files), Random(3)
+    live = rebuild(run, record.read_run_history(files))
+    best = live.algorithm.best
+    for number in range(1, 6):
+        judged: dict[int, list[Judged]] = {}
+        changes: dict[int, tuple[Change, ...]] = {}
+        for index in range(4):
+            turn = Turn(number, index)
+            judged[index] = [a_sample(random, number, 2 * index + k, live.plans[turn]) for k in range(2)]
+            changes[index] = live.tell(turn, results_of(judged[index]), {}, reset=index == 3 and number % 2 == 0)
+        everything = [one for mine in judged.values() for one in mine]
+        best = max([best, *(one.program() for one in everything if one.score is not None)], key=lambda one: one.score)
+        record.commit(files, replace(a_generation(number, everything, best), changes=changes))
+        live.forget(number)
+    for _ in range(2):
+        again = rebuild(record.read_run(files), record.read_run_history(files))
+        assert again.plans == live.plans
+        assert again.algorithm.best == live.algorithm.best
+        assert again.algorithm.best.score == best.score
+        compact(files, min_generations=1)
+
+
+def a_sample(random: Random, generation: int, index: int, plan: Plan) -> Judged:
+    """Return a candidate of a prompt with two samples: one in three failed, one in ten had no verdict."""
+    drawn = random.random()
+    outcome = Outcome.SANDBOX_ERROR if drawn < 0.1 else Outcome.CRASHED if drawn < 0.4 else Outcome.SCORED
+    scores = (random.choice((-20.0, -8.0, -3.5)), random.choice((-9.0, 1.0))) if outcome is Outcome.SCORED else ()
+    parents = [program.id for program in plan.shown]
+    one = a_judged(RUN, generation, index, scores=scores, outcome=outcome, niche=plan.niche, parents=parents)
+    prompt = replace(one.candidate.prompt, index=index // 2)
+    return replace(one, candidate=replace(one.candidate, prompt=prompt))
 
 
 def made(random: Random, name: str) -> list[Program]:
