@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from schemas.algorithm import Change, Plan, PromptResult, Turn
+from schemas.algorithm_settings import IslandsSettings
 from schemas.program import Program
 from schemas.settings import Search
 from tasks.select.funsearch import FunSearch, Island
@@ -42,3 +43,9 @@ class Population:
 
     def replay(self, changes: Sequence[Change], programs: Mapping[str, Program]) -> None:
         self.algorithm.replay(changes, programs)
+
+
+def islands_in(search: Search) -> int:
+    """Return the number of islands of settings whose algorithm has any."""
+    assert isinstance(search.algorithm, IslandsSettings)
+    return search.algorithm.islands

@@ -13,6 +13,7 @@ from schemas.job import Call
 from schemas.problem import restore_problem
 from schemas.settings import parse_settings
 from tasks.problems.loading.load import load_problem
+from tests.select.population import islands_in
 
 BODY = """
 @funsearch.run
@@ -44,8 +45,8 @@ def write(folder: Path, block: str = "", parameters: str = "n") -> Path:
 def test_layers_may_name_the_algorithm_and_its_settings_in_any_form(
     file: dict[str, Any], flag: dict[str, Any], name: str, islands: int
 ):
-    algorithm = parse_settings(merge([{"search": file}, {"search": flag}]), "it").search.algorithm
-    assert (algorithm.name, algorithm.islands) == (name, islands)
+    search = parse_settings(merge([{"search": file}, {"search": flag}]), "it").search
+    assert (search.algorithm.name, islands_in(search)) == (name, islands)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_later_layers_override_earlier_ones_and_tables_are_merged(tmp_path: Path
     path = write(tmp_path, "[tool.overnight]\ninputs = [1]\n[tool.overnight.search]\nislands = 2\nprompts = 5")
     (tmp_path / "overnight.toml").write_text("[search]\nislands = 3\nsamples = 7\n")
     search = load_problem(path, {"search": {"islands": 4}}).settings.search
-    assert (search.algorithm.islands, search.prompts, search.samples) == (4, 5, 7)
+    assert (islands_in(search), search.prompts, search.samples) == (4, 5, 7)
 
 
 @pytest.mark.parametrize(
