@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from schemas.algorithm import Algorithm, Change, Child, Plan, Turn
+from schemas.algorithm import Algorithm, Change, Plan, PromptResult, Turn
 from schemas.feedback import Feedback
 from schemas.generation import RunHistory, RunRecord, Step
 from schemas.program import Program
@@ -23,9 +23,17 @@ def serial_of(turn: Turn, run: RunRecord) -> int:
 
 
 def turn_of(serial: int, run: RunRecord) -> Turn:
-    """Return the generation and the index of a prompt."""
+    """Return the generation, the index and the slot of a prompt."""
     before, index = divmod(serial, run.problem.settings.search.prompts)
-    return Turn(before + 1 + run.given, index)
+    return Turn(before + 1 + run.given, index, slot_of(serial, run))
+
+
+def slot_of(serial: int, run: RunRecord) -> int:
+    """Return the place of a prompt among those in flight; 0 where whole generations are planned at a time."""
+    search = run.problem.settings.search
+    if run.problem.settings.sampling.batch_api or search.lookahead is not None:
+        return 0
+    return serial % search.window_prompts
 
 
 def results_needed(turn: Turn, run: RunRecord) -> int:
@@ -79,26 +87,26 @@ class Planner:
         self._plan_what_is_due()
 
     def tell(
-        self, turn: Turn, children: Sequence[Child], feedback: Mapping[str, Feedback], *, reset: bool
+        self, turn: Turn, results: Sequence[PromptResult], feedback: Mapping[str, Feedback], *, reset: bool
     ) -> tuple[Change, ...]:
         """Tell the algorithm of the results of the next prompt in order, and return what changed.
 
         Args:
             turn: The prompt.
-            children: Its scored programs.
+            results: Its result; none if it has no candidate.
             feedback: Feedback on its failed programs.
             reset: Whether a periodic reset is due after it.
         """
-        changes = self.algorithm.tell(turn.generation, children, reset=reset)
+        changes = self.algorithm.tell(turn.generation, results, reset=reset)
         self._count(feedback)
         return tuple(changes)
 
     def tell_out_of_order(
-        self, generation: int, children: Sequence[Child], feedback: Mapping[str, Feedback]
+        self, generation: int, results: Sequence[PromptResult], feedback: Mapping[str, Feedback]
     ) -> tuple[Change, ...]:
         """Tell the algorithm of results of a generation that was given up before, whose place was counted then."""
         self.feedback |= feedback
-        return tuple(self.algorithm.tell(generation, children, reset=False))
+        return tuple(self.algorithm.tell(generation, results, reset=False))
 
     def replay(self, step: Step, programs: Mapping[str, Program]) -> None:
         """Repeat a generation of the history; one that failed counts as having no results."""

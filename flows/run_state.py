@@ -17,7 +17,7 @@ from schemas.program import Judged, Program
 from tasks.history import record
 from tasks.history.files import RunFiles
 from tasks.history.recorded_rows import read_seconds_since_reset
-from tasks.select.selection_task import children_of
+from tasks.select.selection_task import results_of
 
 
 class Withdrawn(Exception):
@@ -129,13 +129,13 @@ class RunState:
         self, turn: Turn, judged: Sequence[Judged], feedback: Mapping[str, Feedback], *, reset: bool
     ) -> tuple[Change, ...]:
         """Tell the algorithm of the results of a prompt; return what changed."""
-        children = children_of(judged)
+        results = results_of(judged)
         with self.changed:
             if self.is_in_order(turn.generation):
-                changes = self.planner.tell(turn, children, feedback, reset=reset)
+                changes = self.planner.tell(turn, results, feedback, reset=reset)
             else:
-                self._planner_of_failed(turn.generation).tell(turn, children, feedback, reset=False)
-                changes = self.planner.tell_out_of_order(turn.generation, children, feedback)
+                self._planner_of_failed(turn.generation).tell(turn, results, feedback, reset=False)
+                changes = self.planner.tell_out_of_order(turn.generation, results, feedback)
             self.changed.notify_all()
             return changes
 

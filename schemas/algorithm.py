@@ -7,7 +7,7 @@ and replayed from its files.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from schemas.feedback import Feedback
@@ -21,10 +21,14 @@ class Turn:
     Attributes:
         generation: Its generation, from 1.
         index: Its place in the generation, from 0.
+        slot: Its place among the prompts in flight, from 0; 0 where there is no window. It follows from the other two.
+            An algorithm that draws nothing selects as if as many of its own selections were in flight already, so that
+            the prompts of one moment differ.
     """
 
     generation: int
     index: int
+    slot: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +67,38 @@ class Reset:
     founder_id: str
 
 
-Change = Join | Reset
+@dataclass(frozen=True, slots=True)
+class Expand:
+    """A program was the base of a prompt; the joins that follow, up to the next expansion, are its children.
+
+    Attributes:
+        samples: Number of samples that got a verdict, failed ones too.
+    """
+
+    niche: str
+    program_id: str
+    samples: int
+
+
+Change = Join | Reset | Expand
 """A change of an algorithm's state, as the history records it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Child:
-    """A scored program that is offered to an algorithm.
+class PromptResult:
+    """What became of the samples of one prompt.
 
     Attributes:
-        niche: Niche of the plan that it came from.
-        program: The program.
+        niche: Niche of its plan.
+        base_id: Id of the base program of its plan.
+        samples: Number of samples that got a verdict, failed ones too; a fault of the sandbox is no verdict.
+        children: The scored programs, in order.
     """
 
     niche: str
-    program: Program
+    base_id: str
+    samples: int
+    children: tuple[Program, ...] = ()
 
 
 class Niche(Protocol):
@@ -95,7 +116,7 @@ class Niche(Protocol):
 
 
 class Algorithm(Protocol):
-    """A search algorithm, to be asked for plans and told of scored children (ask/tell)."""
+    """A search algorithm, to be asked for plans and told of results (ask/tell)."""
 
     @property
     def niches(self) -> Mapping[str, Niche]:
@@ -111,12 +132,12 @@ class Algorithm(Protocol):
         """Plan one prompt. Changes nothing that a later answer depends on."""
         ...
 
-    def tell(self, generation: int, children: Sequence[Child], *, reset: bool) -> list[Change]:
-        """Register scored children.
+    def tell(self, generation: int, results: Sequence[PromptResult], *, reset: bool) -> list[Change]:
+        """Register the scored children of prompts.
 
         Args:
             generation: Their generation, from 1; settles what is random.
-            children: In the order of the generation.
+            results: One for each prompt, in order.
             reset: Whether the settings' periodic reset is due after them.
 
         Returns:
@@ -128,7 +149,7 @@ class Algorithm(Protocol):
         """Apply recorded changes.
 
         Args:
-            changes: In order.
+            changes: In order; those of one prompt come together.
             programs: Every program that the changes name, by id.
         """
         ...

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+_NAME = "the search algorithm; `overnight algorithms` lists them"
 
 
 class AlgorithmSettings(BaseModel):
     """Settings that any algorithm has.
 
+    The first line of a subclass's docstring says what the algorithm does.
+
     Attributes:
+        source: Paper or system that the algorithm is from.
         evaluates_duplicates: Whether a program that was evaluated before is evaluated again.
         shows_feedback: Whether prompts may show feedback on a failed child, and scores.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    source: ClassVar[str] = ""
     evaluates_duplicates: ClassVar[bool] = False
     shows_feedback: ClassVar[bool] = True
 
     parents: int = Field(default=2, ge=1, le=8, description="number of programs shown in a prompt")
+
+    @classmethod
+    def algorithm_name(cls) -> str:
+        """Return the name that `search.algorithm` has for it."""
+        return cls.model_fields["name"].default
+
+    @classmethod
+    def summary(cls) -> str:
+        """Return what it does, in one line."""
+        return (cls.__doc__ or "").partition("\n")[0]
 
     @property
     def founded_niches(self) -> tuple[str, ...]:
@@ -44,14 +60,11 @@ class AlgorithmSettings(BaseModel):
 
 
 class IslandsSettings(AlgorithmSettings):
-    """FunSearch's islands with departures that the name `funsearch` does without."""
+    """FunSearch's islands, with different parents in a prompt, temperatures in units of the scores, no duplicates."""
 
-    name: Literal["islands"] = Field(
-        default="islands",
-        description="`islands` draws parents without replacement, scales the temperature to the island's spread of "
-        "scores and evaluates a program once; `funsearch` does as the paper: it draws with replacement at an absolute "
-        "temperature and evaluates duplicates again",
-    )
+    source: ClassVar[str] = "after FunSearch: Romera-Paredes et al., Nature 625, 2023"
+
+    name: Literal["islands"] = Field(default="islands", description=_NAME)
     islands: int = Field(default=10, ge=1, le=10_000, description="number of islands, that is, of sub-populations")
     cluster_temperature: float = Field(
         default=0.1, gt=0, description="initial temperature T0 of the softmax over the clusters of an island"
@@ -86,14 +99,114 @@ class IslandsSettings(AlgorithmSettings):
 
 
 class FunSearchSettings(IslandsSettings):
-    """FunSearch as published: Romera-Paredes et al., Nature 625 (2023), Methods."""
+    """FunSearch's islands as published: parents drawn with replacement, absolute temperatures, duplicates evaluated."""
 
+    source: ClassVar[str] = "FunSearch: Romera-Paredes et al., Nature 625, 2023, Methods"
     evaluates_duplicates: ClassVar[bool] = True
     shows_feedback: ClassVar[bool] = False
 
     name: Literal["funsearch"] = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
-        default="funsearch", description=IslandsSettings.model_fields["name"].description
+        default="funsearch", description=_NAME
     )
+
+
+class GreedySettings(AlgorithmSettings):
+    """The best program is improved; now and then a program with any other scores."""
+
+    source: ClassVar[str] = "ε-greedy search, the control of arXiv 2607.18235"
+
+    name: Literal["greedy"] = Field(default="greedy", description=_NAME)
+    epsilon: float = Field(
+        default=0.2, ge=0, le=1, description="share of prompts whose base is drawn from all signatures alike"
+    )
+
+
+class HalvingSettings(GreedySettings):
+    """Several greedy searches, of which the worse are given up at 25, 50 and 75 % of a budget."""
+
+    source: ClassVar[str] = "halving of arXiv 2607.18235; bet and run: Friedrich et al., AAAI 2017"
+
+    name: Literal["halving"] = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default="halving", description=_NAME
+    )
+    budget: int = Field(
+        default=1000, ge=1, description="samples that the run is expected to take; searches are given up by it"
+    )
+    searches: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="number of searches at the start; default: 1 for a `budget` below 150, 3 up to 300, 4 up to 1000, "
+        "8 up to 3000, 12 above",
+    )
+
+    @property
+    def founded_niches(self) -> tuple[str, ...]:
+        return tuple(map(str, range(self.searches or self._searches_by_budget)))
+
+    @property
+    def _searches_by_budget(self) -> int:
+        if self.budget < 150:
+            return 1
+        return next((count for limit, count in ((300, 3), (1000, 4), (3000, 8)) if self.budget <= limit), 12)
+
+
+class WeightedSettings(AlgorithmSettings):
+    """The base is drawn from an archive: good programs that had few children so far are likelier."""
+
+    source: ClassVar[str] = "ShinkaEvolve, arXiv 2509.19349, section 3.1"
+
+    name: Literal["weighted"] = Field(default="weighted", description=_NAME)
+    archive: int = Field(default=40, ge=1, le=10_000, description="number of programs that may be shown, the best")
+    sharpness: float = Field(
+        default=10.0, gt=0, description="factor λ in the sigmoid of the distance to the median of the archive"
+    )
+
+
+class TreeSettings(AlgorithmSettings):
+    """Tree search: the base has the best children so far, or was expanded seldom for its rank."""
+
+    source: ClassVar[str] = "PUCT of TTT-Discover, arXiv 2601.16175; UCT of MCTS-AHD, arXiv 2501.08603"
+
+    name: Literal["tree"] = Field(default="tree", description=_NAME)
+    variant: Literal["puct", "uct"] = Field(
+        default="puct",
+        description="`puct` compares all programs; `uct` goes down from the start program, child by child, and gives a "
+        "program further children as it is visited more",
+    )
+    exploration: float | None = Field(
+        default=None, ge=0, description="weight of rarely expanded programs; default: 1 for `puct`, 0.1 for `uct`"
+    )
+    children: int = Field(default=2, ge=1, le=256, description="number of children kept of a prompt, the best")
+    states: int = Field(default=1000, ge=2, le=100_000, description="number of programs kept, the best and the start")
+
+
+Feature = Literal["loops", "branches", "operators", "nesting", "length"]
+"""Properties of a body that are read from its text."""
+
+
+class MapElitesSettings(AlgorithmSettings):
+    """The best program of each cell of a space of features of code, and of scores, is kept and improved."""
+
+    source: ClassVar[str] = "MAP-Elites: arXiv 1504.04909; its cells after OpenEvolve and LEVI, arXiv 2605.09764"
+
+    name: Literal["map-elites"] = Field(default="map-elites", description=_NAME)
+    variant: Literal["cvt", "grid"] = Field(
+        default="cvt",
+        description="`cvt`: cells around centroids of all features; `grid`: intervals of the features in `axes`",
+    )
+    centroids: int = Field(default=50, ge=1, le=1000, description="with `cvt`, number of cells")
+    first_programs: int = Field(
+        default=84, ge=1, le=10_000, description="with `cvt`, number of programs from which the centroids are made"
+    )
+    axes: tuple[Feature, ...] = Field(
+        default=("length", "branches"),
+        min_length=1,
+        max_length=5,
+        description="with `grid`, features that span it: `length` of the body, or its number of `loops`, `branches`, "
+        "arithmetic `operators`, or levels of `nesting`",
+    )
+    bins: int = Field(default=10, ge=1, le=1000, description="with `grid`, number of intervals of an axis")
 
 
 def _with_name(value: Any) -> Any:
@@ -104,10 +217,36 @@ def _with_name(value: Any) -> Any:
 
 
 AnyAlgorithm = Annotated[
-    IslandsSettings | FunSearchSettings,
+    IslandsSettings
+    | FunSearchSettings
+    | GreedySettings
+    | HalvingSettings
+    | WeightedSettings
+    | TreeSettings
+    | MapElitesSettings,
     Field(discriminator="name", description="the search algorithm and its settings"),
     BeforeValidator(_with_name),
 ]
+
+
+def algorithm_kinds() -> tuple[type[AlgorithmSettings], ...]:
+    """Return the settings classes of all algorithms, the default first."""
+    return get_args(get_args(AnyAlgorithm)[0])
+
+
+def settings_for(given: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the earlier settings of an algorithm that apply to the one that is named now.
+
+    Where one of the two is a variant of the other, that is all that both have; else what every algorithm has.
+    """
+    kinds = {kind.algorithm_name(): kind for kind in algorithm_kinds()}
+    before, now = (kinds.get(str(table.get("name", "islands"))) for table in (earlier, {**earlier, **given}))
+    if before is None or now is None or before is now:
+        return dict(earlier)
+    shared = now if issubclass(before, now) or issubclass(now, before) else AlgorithmSettings
+    foreign = before.model_fields.keys() - shared.model_fields.keys()
+    return {name: value for name, value in earlier.items() if name not in foreign}
+
 
 _FORMER = (
     *("islands", "parents", "cluster_temperature", "cluster_period", "length_temperature"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from schemas.algorithm_settings import with_current_names
+from schemas.algorithm_settings import settings_for, with_current_names
 from schemas.bounded_parsing import parse_json, parse_toml
 from schemas.errors import UsageError
 
@@ -14,12 +14,15 @@ def merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Merge layers into one table, recursively; a later layer overrides an earlier one.
 
     Settings of `search` that have the names of version 0.1 are renamed first, so that layers may use either name.
+    Where a later layer names another algorithm, settings of the earlier one do not apply.
     """
     merged: dict[str, Any] = {}
     for layer in layers:
         for key, given in layer.items():
             value = with_current_names(given) if key == "search" else given
             earlier = merged.get(key)
+            if key == "algorithm" and isinstance(earlier, dict) and isinstance(value, dict):
+                earlier = settings_for(value, earlier)
             merged[key] = merge([earlier, value]) if isinstance(earlier, dict) and isinstance(value, dict) else value
     return merged
 

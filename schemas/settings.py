@@ -373,8 +373,9 @@ def parse_settings(data: dict[str, Any], where: str) -> Settings:
 
 def _explain(problem: Any) -> str:
     place = [str(part) for part in problem["loc"]]
-    if place[:2] == ["search", "algorithm"]:
-        del place[2:3]  # the algorithm's name, by which pydantic tells the tables apart
+    algorithm = ""
+    if place[:2] == ["search", "algorithm"] and len(place) > 2:
+        algorithm = place.pop(2)  # by which pydantic tells the tables apart
     name = ".".join(place)
     if problem["type"] == "union_tag_invalid":
         return f"{name}: expected one of {problem['ctx']['expected_tags']}, got {_shortened(problem['ctx']['tag'])!r}"
@@ -385,6 +386,8 @@ def _explain(problem: Any) -> str:
     ):  # a table: a key in it identifies it better than its own name
         name = next(iter(flat_settings(problem["input"], f"{name}.")))
         place = name.split(".")
+    if algorithm and name in setting_names():
+        return f"{name}: the algorithm `{algorithm}` has no such setting"
     close = difflib.get_close_matches(name, setting_names(), n=1, cutoff=0.5)
     close = close or difflib.get_close_matches(place[-1], [n.split(".")[-1] for n in setting_names()], n=1)
     return f"there is no setting `{name}`" + (f"; did you mean `{close[0]}`?" if close else "")

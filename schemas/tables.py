@@ -70,7 +70,7 @@ POPULATION = _table(
         "event",
         TEXT,
         "`joined`: the program was registered in the niche; `founded`: the niche was emptied, and this is its first "
-        "program",
+        "program; `expanded`: it was the base of a prompt, and those that join next are its children",
     ),
     ("program_id", TEXT, "id of the program"),
     ("cluster", TEXT, "12 hex digits of the signature: equal for programs with equal scores on every input"),
@@ -79,6 +79,12 @@ POPULATION = _table(
         "prompt",
         COUNT,
         "index in the generation of the prompt whose results caused the change; null in files of version 0.1",
+    ),
+    (
+        "samples",
+        COUNT,
+        "of an expansion, number of samples that got a verdict, failed ones too; null for other events and in files of "
+        "earlier versions",
     ),
 )
 

@@ -61,16 +61,28 @@ def _settings_table(section: Any, prefix: str) -> str:
 
 def _settings_rows(section: Any, prefix: str) -> list[tuple[str, str, str]]:
     """Return the rows of a section; tables within it follow in place, but those of all settings have their own."""
-    rows: dict[str, tuple[str, str, str]] = {}
+    rows: list[tuple[str, str, str]] = []
     for name, info in section.model_fields.items():
         tables = _tables(info)
         if not tables:
-            rows[name] = (f"`{prefix}{name}`", _default(info), info.description or "")
+            rows.append((f"`{prefix}{name}`", _default(info), info.description or ""))
         elif section is not Settings:
-            for table in tables:
-                for row in _settings_rows(table, f"{prefix}{name}."):
-                    rows.setdefault(row[0], row)
-    return list(rows.values())
+            rows += _rows_of_kinds(tables, f"{prefix}{name}.")
+    return rows
+
+
+def _rows_of_kinds(tables: Sequence[type[BaseModel]], prefix: str) -> list[tuple[str, str, str]]:
+    """Return the rows of tables of which one is chosen by its name; each row once, with the names that have it."""
+    defaults: dict[tuple[str, str], str] = {}
+    names: dict[tuple[str, str], list[str]] = {}
+    for table in tables:
+        for setting, default, meaning in _settings_rows(table, prefix):
+            defaults.setdefault((setting, meaning), default)
+            names.setdefault((setting, meaning), []).append(f"`{table.model_fields['name'].default}`")
+    return [
+        (setting, default, meaning if len(having) == len(tables) else f"{', '.join(having)}: {meaning}")
+        for ((setting, meaning), default), having in zip(defaults.items(), names.values(), strict=True)
+    ]
 
 
 def _default(info: FieldInfo) -> str:

@@ -57,21 +57,21 @@ def example(name: str) -> str:
 
 
 @pytest.fixture
-def greedy(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+def recent(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """The example's algorithm as a module, with its settings."""
-    module = types.ModuleType("tasks.select.greedy")
+    module = types.ModuleType("tasks.select.recent")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     module.__dict__.update(vars(schemas.algorithm_settings), __name__=module.__name__)
     exec(example("settings"), module.__dict__)
-    exec(example("greedy"), module.__dict__)
-    module.GreedySettings.model_rebuild(_types_namespace=vars(module))
+    exec(example("recent"), module.__dict__)
+    module.RecentSettings.model_rebuild(_types_namespace=vars(module))
     return module
 
 
 @pytest.mark.parametrize("check", checks_of(contract), ids=lambda check: check.__name__)
-def test_the_example_of_an_algorithm_passes_the_contract(check: Any, greedy: types.ModuleType):
+def test_the_example_of_an_algorithm_passes_the_contract(check: Any, recent: types.ModuleType):
     def make(seed: int = 0, **settings: Any) -> Algorithm:
-        return greedy.create(greedy.GreedySettings(**settings), contract.START, seed)
+        return recent.create(recent.RecentSettings(**settings), contract.START, seed)
 
     seeds = [{"seed": seed} for seed in range(5)] if "seed" in inspect.signature(check).parameters else [{}]
     for arguments in seeds:

@@ -34,6 +34,7 @@ app = App(
 
 _COMMANDS = {
     "problems": ("list:problems", "List the built-in problems, their best known scores, and your own best."),
+    "algorithms": ("algorithms:algorithms", "List the search algorithms, and where each is from."),
     "init": ("init:init", "Write a commented example specification to start from."),
     "check": (
         "check:check",

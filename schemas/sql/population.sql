@@ -1,14 +1,14 @@
 -- One row per stay of a program in a niche, from the generation in which it joined to the one at whose end the niche
--- was reset. Version 0.1 wrote the number of an island only.
+-- was reset. Version 0.1 wrote the number of an island only. An expansion is no stay.
 CREATE VIEW population AS
 WITH events AS (
     SELECT
-        * EXCLUDE (cluster) REPLACE (coalesce(niche, island::VARCHAR) AS niche),
+        * EXCLUDE (cluster, samples) REPLACE (coalesce(niche, island::VARCHAR) AS niche),
         max(cluster) OVER (PARTITION BY run_id, program_id) AS cluster,
         count(*) FILTER (event = 'founded') OVER (
             PARTITION BY run_id, coalesce(niche, island::VARCHAR) ORDER BY generation, step
         ) AS founding
-    FROM files.population
+    FROM files.population WHERE event <> 'expanded'
 ),
 foundings AS (
     SELECT run_id, niche, founding, min(generation) FILTER (event = 'founded') AS at_generation

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from schemas import problem_folder, tables
-from schemas.algorithm import Change, Join, Reset
+from schemas.algorithm import Change
 from schemas.bounded_parsing import parse_json
 from schemas.errors import HistoryError, SpecificationError
 from schemas.feedback import Feedback, latest_feedback
@@ -353,8 +353,7 @@ def _changes(blocks: Sequence[Block]) -> dict[int, dict[int, tuple[Change, ...]]
     for block in blocks:
         rows_of_block = read_file(block.folder / "population.parquet").to_pylist()
         for row in sorted(rows_of_block, key=lambda row: (row["generation"], row["step"])):
-            kind = Join if row["event"] == "joined" else Reset
-            found[row["generation"]][row.get("prompt") or 0].append(kind(rows.niche_of(row), row["program_id"]))
+            found[row["generation"]][row.get("prompt") or 0].append(rows.change_of(row))
     return {
         number: {prompt: tuple(changes) for prompt, changes in by_prompt.items()} for number, by_prompt in found.items()
     }

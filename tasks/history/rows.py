@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from schemas.algorithm import Join, Reset
+from schemas.algorithm import Change, Expand, Join, Reset
 from schemas.generation import GenerationRecord, NightRecord, RunRecord, flat
 from schemas.outcome import count_outcomes
 from schemas.program import Judged
@@ -79,22 +79,44 @@ def population_rows(run_id: str, record: GenerationRecord) -> list[dict[str, Any
     changes = [(prompt, change) for prompt in sorted(record.changes) for change in record.changes[prompt]]
     rows = []
     for step, (prompt, change) in enumerate(changes):
-        is_join = isinstance(change, Join)
-        program_id = change.program_id if is_join else change.founder_id
+        event, program_id = _event_of(change)
         rows.append(
             {
                 "run_id": run_id,
                 "generation": record.number,
                 "step": step,
                 "island": island_of(change.niche),
-                "event": "joined" if is_join else "founded",
+                "event": event,
                 "program_id": program_id,
                 "cluster": signatures.get(program_id),
                 "niche": change.niche,
                 "prompt": prompt,
+                "samples": change.samples if isinstance(change, Expand) else None,
             }
         )
     return rows
+
+
+def _event_of(change: Change) -> tuple[str, str]:
+    """Return the name of a change and the program that it is about."""
+    match change:
+        case Join(_, program_id):
+            return "joined", program_id
+        case Reset(_, founder_id):
+            return "founded", founder_id
+        case Expand(_, program_id, _):
+            return "expanded", program_id
+
+
+def change_of(row: Mapping[str, Any]) -> Change:
+    """Return the change of a row of `tables.POPULATION`, the inverse of `population_rows`."""
+    match row["event"]:
+        case "joined":
+            return Join(niche_of(row), row["program_id"])
+        case "expanded":
+            return Expand(niche_of(row), row["program_id"], row["samples"] or 0)
+        case _:
+            return Reset(niche_of(row), row["program_id"])
 
 
 def island_of(niche: str) -> int | None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from schemas.algorithm import Change, Child, Join, Plan, Reset, Turn
+from schemas.algorithm import Change, Join, Plan, PromptResult, Reset, Turn
 from schemas.algorithm_settings import IslandsSettings
 from schemas.program import Program
 
@@ -111,11 +111,13 @@ class FunSearch:
         self._turn = Turn(turn.generation, turn.index + 1)
         return self._plan(self._rng)
 
-    def tell(self, generation: int, children: Sequence[Child], *, reset: bool) -> list[Change]:
+    def tell(self, generation: int, results: Sequence[PromptResult], *, reset: bool) -> list[Change]:
         """Register scored children on the islands of their parents, then reset the worse half if told to."""
-        changes: list[Change] = [Join(child.niche, child.program.id) for child in children]
-        for child in children:
-            self._island(child.niche).register(child.program)
+        changes: list[Change] = []
+        for result in results:
+            for child in result.children:
+                self._island(result.niche).register(child)
+                changes.append(Join(result.niche, child.id))
         if reset and len(self.islands) > 1:
             changes += self._reset(random.Random(f"{self._seed}/{generation}/reset"))
         return changes

@@ -1,4 +1,4 @@
-"""The search algorithms by name: each is the module of this package that has its name."""
+"""The search algorithms by name: each is the module of this package that has its name, with `_` for `-`."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ def create_algorithm(settings: AnyAlgorithm, start: Program, seed: int) -> Algor
         start: The specification's own program, scored.
         seed: Of the run; settles everything random.
     """
-    return import_module(f"tasks.select.{settings.name}").create(settings, start, seed)
+    return import_module(f"tasks.select.{settings.name.replace('-', '_')}").create(settings, start, seed)

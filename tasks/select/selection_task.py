@@ -1,4 +1,4 @@
-"""Selection: gives candidates their scores and the algorithm its children; the select task commits the generation."""
+"""Selection: gives candidates their scores and the algorithm its results; the select task commits the generation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from schemas.algorithm import Child
+from schemas.algorithm import PromptResult
 from schemas.generation import GenerationRecord
 from schemas.ids import program_id
 from schemas.outcome import JUDGED_BEFORE, JUDGED_BESIDE, Outcome, Verdict
@@ -74,9 +74,22 @@ def _reduced(verdict: Verdict, reducer: Reducer) -> tuple[Verdict, float | None]
     return verdict, score
 
 
-def children_of(judged: Sequence[Judged]) -> list[Child]:
-    """Return the scored programs as children that are offered to an algorithm."""
-    return [Child(one.candidate.prompt.niche, one.program()) for one in judged if one.score is not None]
+def results_of(judged: Sequence[Judged]) -> list[PromptResult]:
+    """Return what an algorithm is told of candidates: one result for each of their prompts, in order."""
+    by_prompt: dict[int, list[Judged]] = {}
+    for one in judged:
+        by_prompt.setdefault(one.candidate.prompt.index, []).append(one)
+    return [_result_of(mine) for mine in by_prompt.values()]
+
+
+def _result_of(judged: Sequence[Judged]) -> PromptResult:
+    prompt = judged[0].candidate.prompt
+    return PromptResult(
+        niche=prompt.niche,
+        base_id=prompt.parent_ids[-1] if prompt.parent_ids else "",
+        samples=sum(one.verdict.outcome is not Outcome.SANDBOX_ERROR for one in judged),
+        children=tuple(one.program() for one in judged if one.score is not None),
+    )
 
 
 class Committer(Protocol):

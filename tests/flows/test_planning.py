@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -11,11 +13,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.planning import Planner, prompts_per_task, rebuild, results_needed, serial_of, turn_of
-from schemas.algorithm import Change, Child, Join, Plan, Turn
+from schemas.algorithm import Change, Join, Plan, PromptResult, Turn
 from schemas.generation import RunHistory, RunRecord, Step
-from schemas.program import Program
-from tests.history.made import NOW, a_problem, a_run
+from schemas.outcome import Outcome
+from schemas.program import Judged, Program
+from tasks.history import record
+from tasks.history.compact import compact
+from tasks.select.selection_task import results_of
+from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create
 
+ALGORITHMS = [
+    {"name": "islands", "islands": 3},
+    {"name": "greedy"},
+    {"name": "halving", "budget": 60, "searches": 5},
+    {"name": "weighted", "archive": 5},
+    {"name": "tree", "states": 5},
+    {"name": "tree", "variant": "uct"},
+    {"name": "map-elites", "first_programs": 9, "centroids": 3},
+    {"name": "map-elites", "variant": "grid"},
+]
+RUN = "20260101-2200-toy-aaaa"
 START = Program("start", "return 0", (0.0,), 0.0)
 
 
@@ -41,7 +58,7 @@ class Recorder:
         self.seen[turn] = self.told
         return Plan("0", (START,))
 
-    def tell(self, generation: int, children: Sequence[Child], *, reset: bool) -> list[Change]:
+    def tell(self, generation: int, results: Sequence[PromptResult], *, reset: bool) -> list[Change]:
         self.told += 1
         return []
 
@@ -75,6 +92,14 @@ def test_with_batch_jobs_a_group_of_generations_sees_all_before_it():
     assert seen_by(run, 7) == [0] * 12 + [12] * 12 + [24] * 4
 
 
+def test_prompts_in_flight_have_different_slots():
+    run = run_with(window=6)  # three prompts of two samples
+    assert [turn_of(serial, run).slot for serial in range(7)] == [0, 1, 2, 0, 1, 2, 0]
+    assert turn_of(5, run) == Turn(2, 1), "a turn is found by its generation and index"
+    for whole_generations in (run_with(lookahead=1), run_with({"batch_api": True}), run_with(window=1)):
+        assert {turn_of(serial, whole_generations).slot for serial in range(9)} == {0}
+
+
 def test_a_task_takes_so_few_prompts_that_the_window_stays_full():
     assert prompts_per_task(run_with({"batch": 4}, window=8)) == 1
     assert prompts_per_task(run_with({"batch": 4}, window=16)) == 2
@@ -96,9 +121,12 @@ def test_what_a_prompt_needs_comes_before_it(window: int, prompts: int, serial: 
     seed=st.integers(0, 1000),
     ended=st.lists(st.sampled_from(["committed", "given up"]), max_size=5),
     search=st.sampled_from([{"window": 2}, {"window": 5}, {"window": 40}, {"lookahead": 0}, {"lookahead": 2}]),
+    algorithm=st.sampled_from(ALGORITHMS),
 )
-def test_plans_rebuilt_from_the_history_are_those_of_the_night(seed: int, ended: list[str], search: dict[str, int]):
-    run = run_with(**search, islands=3)
+def test_plans_rebuilt_from_the_history_are_those_of_the_night(
+    seed: int, ended: list[str], search: dict[str, int], algorithm: dict[str, Any]
+):
+    run = run_with(**search, algorithm=algorithm)
     live = rebuild(run, RunHistory({START.id: START}, (), frozenset()))
     programs, steps = {START.id: START}, []
     random = Random(seed)
@@ -110,14 +138,51 @@ def test_plans_rebuilt_from_the_history_are_those_of_the_night(seed: int, ended:
             changes = {}
             for index in range(run.problem.settings.search.prompts):
                 plan, turn = live.plans[Turn(number, index)], Turn(number, index)
-                children = [Child(plan.niche, program) for program in made(random, f"{number}.{index}")]
-                programs |= {child.program.id: child.program for child in children}
-                changes[index] = live.tell(turn, children, {}, reset=index == 3 and number % 2 == 0)
+                children = tuple(made(random, f"{number}.{index}"))
+                programs |= {child.id: child for child in children}
+                results = [PromptResult(plan.niche, plan.base.id, 2, children)]
+                changes[index] = live.tell(turn, results, {}, reset=index == 3 and number % 2 == 0)
             steps.append(Step(number, is_committed=True, changes=changes))
         live.forget(number)
     again = rebuild(run, RunHistory(programs, tuple(steps), frozenset()))
     assert again.plans == live.plans
     assert min((turn.generation for turn in again.plans), default=len(ended) + 1) > len(ended)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda one: "-".join(map(str, one.values())))
+def test_plans_rebuilt_from_the_files_are_those_of_the_night(tmp_path: Path, algorithm: dict[str, Any]):
+    files = create(tmp_path, prompts=4, samples=2, window=6, algorithm=algorithm)
+    run, random = record.read_run(files), Random(3)
+    live = rebuild(run, record.read_run_history(files))
+    best = live.algorithm.best
+    for number in range(1, 6):
+        judged: dict[int, list[Judged]] = {}
+        changes: dict[int, tuple[Change, ...]] = {}
+        for index in range(4):
+            turn = Turn(number, index)
+            judged[index] = [a_sample(random, number, 2 * index + k, live.plans[turn]) for k in range(2)]
+            changes[index] = live.tell(turn, results_of(judged[index]), {}, reset=index == 3 and number % 2 == 0)
+        everything = [one for mine in judged.values() for one in mine]
+        best = max([best, *(one.program() for one in everything if one.score is not None)], key=lambda one: one.score)
+        record.commit(files, replace(a_generation(number, everything, best), changes=changes))
+        live.forget(number)
+    for _ in range(2):
+        again = rebuild(record.read_run(files), record.read_run_history(files))
+        assert again.plans == live.plans
+        assert again.algorithm.best == live.algorithm.best
+        assert again.algorithm.best.score == best.score
+        compact(files, min_generations=1)
+
+
+def a_sample(random: Random, generation: int, index: int, plan: Plan) -> Judged:
+    """Return a candidate of a prompt with two samples: one in three failed, one in ten had no verdict."""
+    drawn = random.random()
+    outcome = Outcome.SANDBOX_ERROR if drawn < 0.1 else Outcome.CRASHED if drawn < 0.4 else Outcome.SCORED
+    scores = (random.choice((-20.0, -8.0, -3.5)), random.choice((-9.0, 1.0))) if outcome is Outcome.SCORED else ()
+    parents = [program.id for program in plan.shown]
+    one = a_judged(RUN, generation, index, scores=scores, outcome=outcome, niche=plan.niche, parents=parents)
+    prompt = replace(one.candidate.prompt, index=index // 2)
+    return replace(one, candidate=replace(one.candidate, prompt=prompt))
 
 
 def made(random: Random, name: str) -> list[Program]:
@@ -131,13 +196,14 @@ def test_a_retry_gets_the_prompts_that_the_failed_generation_had():
     first = rebuild(run, history)
     begun = dict(first.plans)
     child = Program("1.0.0", "return 1", (1.0,), 1.0)
-    first.tell(Turn(1, 0), [Child("0", child)], {}, reset=False)
+    result = PromptResult("0", START.id, 2, (child,))
+    first.tell(Turn(1, 0), [result], {}, reset=False)
     later = first.plans[Turn(1, 1)]
     assert later.base == child
     failed = RunHistory({START.id: START}, (Step(1, is_committed=False), Step(2, is_committed=True)), frozenset())
     retry = rebuild(run, failed.before_failure_of(1))
     assert {turn: plan for turn, plan in retry.plans.items() if turn.generation == 1} == begun
-    retry.tell(Turn(1, 0), [Child("0", child)], {}, reset=False)
+    retry.tell(Turn(1, 0), [result], {}, reset=False)
     assert retry.plans[Turn(1, 1)] == later
 
 

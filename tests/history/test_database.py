@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas import tables
+from schemas.algorithm import Expand, Join
 from schemas.cookbook import questions
 from schemas.errors import ExitCode, QueryError
 from schemas.outcome import Outcome
@@ -175,6 +176,21 @@ def test_programs_alive_after_a_generation_match_the_population(tmp_path: Path, 
             island: sorted(sorted(programs) for programs in by_cluster.values())
             for island, by_cluster in clusters.items()
         } == expected
+
+
+def test_expansions_are_no_stays_and_no_programs_of_a_niche(tmp_path: Path):
+    files = create(tmp_path, islands=1)
+    start = record.read_run_history(files).start
+    child = a_judged(files.run_id, 1, 0, scores=(1.0, 2.0), parents=[start.id])
+    changes = [Expand("0", start.id, 4), Join("0", child.id), Expand("0", start.id, 4)]
+    record.commit(files, a_generation(1, [child], child.program(), changes))
+    database = Database(tmp_path)
+    stays = database.rows("SELECT program_id, event, from_generation, to_generation FROM population ORDER BY ALL")
+    expected = [(start.id, 0), (child.id, 1)]
+    assert sorted((row["program_id"], row["from_generation"]) for row in stays) == sorted(expected)
+    assert {(row["event"], row["to_generation"]) for row in stays} == {("joined", None)}
+    states = database.rows("SELECT generation, programs, was_reset FROM niches_over_time('last')")
+    assert [(row["generation"], row["programs"], row["was_reset"]) for row in states] == [(0, 1, False), (1, 2, False)]
 
 
 def test_before_the_first_generation_the_start_program_is_on_every_island(tmp_path: Path):

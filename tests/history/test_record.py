@@ -8,10 +8,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from schemas import tables
-from schemas.algorithm import Join, Reset
+from schemas.algorithm import Expand, Join, Reset
 from schemas.errors import HistoryError
 from schemas.files import File
 from schemas.generation import Finalist, NightRecord, RunRecord, Step, StopReason
@@ -88,6 +89,37 @@ def test_the_history_of_a_run_has_all_judged_programs(tmp_path: Path):
     assert crashed.candidate.code_hash in past.code_hashes
     assert ours.candidate.code_hash not in past.code_hashes, "it is evaluated again"
     assert "" not in past.code_hashes
+
+
+def test_expansions_come_back_with_their_samples_and_in_their_place(tmp_path: Path):
+    files = create(tmp_path)
+    start = record.read_run_history(files).start
+    first, second = (a_judged(files.run_id, 1, index, scores=(1.0, index)) for index in range(2))
+    changes = {
+        0: (Expand("0", start.id, 4), Join("0", first.id), Expand("0", first.id, 3)),
+        2: (Expand("1", start.id, 1), Join("1", second.id), Reset("2", first.id)),
+    }
+    generation = a_generation(1, [first, second], second.program())
+    record.commit(files, replace(generation, changes=changes))
+    (step,) = record.read_run_history(files).steps
+    assert step.changes == changes
+    assert [(row["event"], row["samples"]) for row in rows(files, 1, "population")] == [
+        *(("expanded", 4), ("joined", None), ("expanded", 3)),
+        *(("expanded", 1), ("joined", None), ("founded", None)),
+    ]
+    (row,) = rows(files, 1, "generation")
+    assert row["reset_niches"] == ["2"]
+
+
+def test_files_without_samples_are_read_as_before(tmp_path: Path):
+    files = create(tmp_path)
+    grow(files, 3)
+    before = record.read_run_history(files)
+    for number in range(4):
+        path = files.generation(number) / "population.parquet"
+        table = pq.read_table(path)
+        pq.write_table(table.drop_columns(["samples"]), path)
+    assert record.read_run_history(files) == before
 
 
 def test_a_candidate_is_written_in_full(tmp_path: Path):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from schemas.algorithm import Change, Child, Plan, Turn
+from schemas.algorithm import Change, Plan, PromptResult, Turn
+from schemas.algorithm_settings import IslandsSettings
 from schemas.program import Program
 from schemas.settings import Search
 from tasks.select.funsearch import FunSearch, Island
@@ -37,8 +38,14 @@ class Population:
         return [self.algorithm.ask(Turn(generation, index)) for index in range(self._prompts)]
 
     def tell(self, generation: int, children: Sequence[tuple[int, Program]], *, reset: bool) -> list[Change]:
-        offered = [Child(str(island), program) for island, program in children]
-        return self.algorithm.tell(generation, offered, reset=reset)
+        results = [PromptResult(str(island), "", 1, (program,)) for island, program in children]
+        return self.algorithm.tell(generation, results, reset=reset)
 
     def replay(self, changes: Sequence[Change], programs: Mapping[str, Program]) -> None:
         self.algorithm.replay(changes, programs)
+
+
+def islands_in(search: Search) -> int:
+    """Return the number of islands of settings whose algorithm has any."""
+    assert isinstance(search.algorithm, IslandsSettings)
+    return search.algorithm.islands

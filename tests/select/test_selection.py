@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
-from schemas.algorithm import Child
+from schemas.algorithm import PromptResult
 from schemas.ids import program_id
 from schemas.outcome import Outcome, Verdict
-from schemas.program import Candidate, reduce_scores
+from schemas.program import Candidate, Judged, reduce_scores
 from schemas.settings import Reducer
-from tasks.select.selection_task import children_of, judge
+from tasks.select.selection_task import judge, results_of
 from tests.history.made import a_judged
 
 SCORED = Verdict(Outcome.SCORED, (1.0, 3.0), wall_s=2.0)
@@ -88,10 +89,29 @@ def test_finite_scores_that_add_up_to_no_float_are_a_bad_score_and_no_crash():
         assert judged.score == 1.7e308
 
 
-def test_children_are_the_scored_programs():
-    judged = [a_judged("run", 1, index, outcome=outcome) for index, outcome in enumerate(Outcome) if index]
-    assert all(one.score is None for one in judged)
-    judged.append(a_judged("run", 1, 99, scores=(-5.0, -5.0), niche="1"))
-    assert children_of(judged) == [Child("1", judged[-1].program())]
+def of_prompt(prompt: int, *judged: Judged) -> list[Judged]:
+    """Return candidates as those of one prompt."""
+    return [
+        replace(one, candidate=replace(one.candidate, prompt=replace(one.candidate.prompt, index=prompt)))
+        for one in judged
+    ]
+
+
+def test_a_result_has_the_base_the_scored_children_and_the_number_of_samples_with_a_verdict():
+    failed = [a_judged("run", 1, index, outcome=outcome) for index, outcome in enumerate(Outcome) if index]
+    assert all(one.score is None for one in failed)
+    scored = [a_judged("run", 1, 90 + k, scores=(-5.0, k), niche="1", parents=["a", "b"]) for k in range(2)]
+    judged = [*of_prompt(0, *failed), *of_prompt(1, *scored)]
+    faults = sum(one.verdict.outcome is Outcome.SANDBOX_ERROR for one in judged)
+    assert faults == 1
+    assert results_of(judged) == [
+        PromptResult("0", "", len(failed) - 1),
+        PromptResult("1", "b", 2, tuple(one.program() for one in scored)),
+    ]
+    assert results_of([]) == []
+
+
+def test_a_candidate_without_a_score_is_no_program():
+    judged = [a_judged("run", 1, 0, outcome=Outcome.CRASHED)]
     with pytest.raises(ValueError, match="no score"):
         judged[0].program()

@@ -19,6 +19,7 @@ from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem, restore_problem
 from tasks.problems.loading.load import load_problem
 from tasks.problems.loading.stored_problem import changed_since
+from tests.select.population import islands_in
 
 TASKS = Path(__file__).parent
 OPENEVOLVE, SHINKA = TASKS / "openevolve", TASKS / "shinka"
@@ -33,7 +34,7 @@ def evaluate_program(problem: Problem, program: Source | None = None) -> Verdict
 def test_settings_of_openevolve_s_config_are_used():
     settings = load_problem(OPENEVOLVE / "line_fit").settings
     assert settings.statement == "Find the slope and the intercept of the line through the points."
-    assert (settings.limits.wall_s, settings.search.algorithm.islands) == (20, 3)
+    assert (settings.limits.wall_s, islands_in(settings.search)) == (20, 3)
     sampling = settings.sampling
     assert (sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.timeout_s) == (0.6, None, 2048, 90)
 
@@ -45,8 +46,8 @@ def test_a_timeout_of_openevolve_holds_for_each_stage_of_a_cascade():
 def test_settings_of_shinka_s_files_are_used():
     cosine, change = (load_problem(SHINKA / name).settings for name in ("cosine", "change"))
     assert cosine.statement == "Approximate the cosine on [-1.5, 1.5] without any library."
-    assert (cosine.limits.wall_s, cosine.search.algorithm.islands, cosine.sampling.max_tokens) == (90, 2, 1024)
-    assert (change.statement, change.search.algorithm.islands) == ("Give change with as few coins as you can.", 2)
+    assert (cosine.limits.wall_s, islands_in(cosine.search), cosine.sampling.max_tokens) == (90, 2, 1024)
+    assert (change.statement, islands_in(change.search)) == ("Give change with as few coins as you can.", 2)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_overnight_toml_and_flags_override_the_task(tmp_path: Path):
     task = shutil.copytree(OPENEVOLVE / "line_fit", tmp_path / "line_fit")
     (task / "overnight.toml").write_text("search.islands = 4\nlimits.wall_s = 7\n")
     settings = load_problem(task, {"limits": {"wall_s": 8}}).settings
-    assert (settings.search.algorithm.islands, settings.limits.wall_s, settings.limits.output_kib) == (4, 8, 1024)
+    assert (islands_in(settings.search), settings.limits.wall_s, settings.limits.output_kib) == (4, 8, 1024)
 
 
 def test_requirements_are_dependencies_except_the_tool_itself():
@@ -189,7 +190,7 @@ def test_the_yaml_that_run_evo_names_is_read(tmp_path: Path):
         shinka_large__yaml="db_config: {num_islands: 9}\n",
         shinka_small__yaml="db_config: {num_islands: 3}\n",
     )
-    assert load_problem(task).settings.search.algorithm.islands == 3
+    assert islands_in(load_problem(task).settings.search) == 3
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from schemas.job import Call
 from schemas.problem import restore_problem
 from schemas.settings import parse_settings
 from tasks.problems.loading.load import load_problem
+from tests.select.population import islands_in
 
 BODY = """
 @funsearch.run
@@ -44,12 +45,52 @@ def write(folder: Path, block: str = "", parameters: str = "n") -> Path:
 def test_layers_may_name_the_algorithm_and_its_settings_in_any_form(
     file: dict[str, Any], flag: dict[str, Any], name: str, islands: int
 ):
+    search = parse_settings(merge([{"search": file}, {"search": flag}]), "it").search
+    assert (search.algorithm.name, islands_in(search)) == (name, islands)
+
+
+@pytest.mark.parametrize(
+    ("file", "flag", "expected"),
+    [
+        ({"islands": 3, "parents": 4}, {"algorithm": "tree"}, {"name": "tree", "parents": 4}),
+        (
+            {"algorithm": {"name": "tree", "variant": "uct", "states": 9}},
+            {"algorithm": {"name": "map-elites", "bins": 3}},
+            {"name": "map-elites", "bins": 3},
+        ),
+        ({"algorithm": {"name": "tree", "states": 9}}, {"algorithm": "islands"}, {"name": "islands"}),
+        ({"algorithm": {"name": "greedy", "epsilon": 0}}, {"algorithm": "halving"}, {"name": "halving", "epsilon": 0}),
+        (
+            {"algorithm": {"name": "halving", "epsilon": 0, "budget": 9}},
+            {"algorithm": "greedy"},
+            {"name": "greedy", "epsilon": 0},
+        ),
+        (
+            {"algorithm": {"name": "tree", "states": 9}},
+            {"algorithm": {"children": 1}},
+            {"name": "tree", "states": 9, "children": 1},
+        ),
+    ],
+)
+def test_settings_of_another_algorithm_than_the_one_named_later_do_not_apply(
+    file: dict[str, Any], flag: dict[str, Any], expected: dict[str, Any]
+):
     algorithm = parse_settings(merge([{"search": file}, {"search": flag}]), "it").search.algorithm
-    assert (algorithm.name, algorithm.islands) == (name, islands)
+    assert algorithm.model_dump(exclude_unset=True) == expected
+
+
+def test_a_setting_that_another_algorithm_has_is_refused_with_the_reason():
+    for search in ({"algorithm": {"name": "tree", "islands": 3}}, {"algorithm": "tree", "islands": 3}):
+        with pytest.raises(UsageError, match=r"search\.algorithm\.islands: the algorithm `tree` has no such setting"):
+            parse_settings({"search": search}, "it")
+    with pytest.raises(
+        UsageError, match=r"no setting `search\.algorithm\.staets`; did you mean `search\.algorithm\.states`"
+    ):
+        parse_settings(merge([{"search": {"algorithm": {"staets": 3}}}, {"search": {"algorithm": "tree"}}]), "it")
 
 
 def test_an_unknown_algorithm_is_refused_with_the_known_ones():
-    with pytest.raises(UsageError, match=r"search\.algorithm: expected one of 'islands', 'funsearch', got 'foo'"):
+    with pytest.raises(UsageError, match=r"search\.algorithm: expected one of 'islands', 'funsearch', .*, got 'foo'"):
         parse_settings({"search": {"algorithm": "foo"}}, "it")
 
 
@@ -57,7 +98,7 @@ def test_later_layers_override_earlier_ones_and_tables_are_merged(tmp_path: Path
     path = write(tmp_path, "[tool.overnight]\ninputs = [1]\n[tool.overnight.search]\nislands = 2\nprompts = 5")
     (tmp_path / "overnight.toml").write_text("[search]\nislands = 3\nsamples = 7\n")
     search = load_problem(path, {"search": {"islands": 4}}).settings.search
-    assert (search.algorithm.islands, search.prompts, search.samples) == (4, 5, 7)
+    assert (islands_in(search), search.prompts, search.samples) == (4, 5, 7)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,78 @@
+"""ShinkaEvolve's weighted choice of parents: good programs that had few children so far.
+
+arXiv 2509.19349, section 3.1; the unit of the distance to the median is that of its code.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections import Counter
+from collections.abc import Sequence
+from statistics import median
+
+from schemas.algorithm import Plan, PromptResult, Turn
+from schemas.algorithm_settings import WeightedSettings
+from schemas.program import Program
+from tasks.select.pool import NICHE, OnePoolAlgorithm, shown_with
+
+_LEAST_UNIT = 1e-6
+"""Lower limit on the median absolute deviation of the scores."""
+
+_LARGEST = 700.0
+"""Exponents further from 0 than this are cut off, since larger ones overflow."""
+
+
+class Weighted(OnePoolAlgorithm[WeightedSettings]):
+    """Weighted choice from an archive of the best programs."""
+
+    records_expansions = True
+
+    def __init__(self, settings: WeightedSettings, start: Program, seed: int) -> None:
+        super().__init__(settings, start, seed)
+        self._archive = [start]
+        self._children: Counter[str] = Counter()
+
+    def ask(self, turn: Turn) -> Plan:
+        """Draw the base by its weight, and what is shown beside it uniformly from the archive."""
+        rng = self._random(turn)
+        base = rng.choices(self._archive, self._weights())[0]
+        others = rng.sample(self._archive, len(self._archive))
+        return Plan(NICHE, shown_with(base, others, self._settings.parents))
+
+    def _weights(self) -> list[float]:
+        children = [self._children[program.id] for program in self._archive]
+        return weights([program.score for program in self._archive], children, self._settings.sharpness)
+
+    def _learn(self, result: PromptResult) -> None:
+        super()._learn(result)
+        self._children[result.base_id] += result.samples
+        for child in result.children:
+            insort(self._archive, child, key=lambda program: -program.score)
+        del self._archive[self._settings.archive :]
+
+
+create = Weighted
+"""Make the algorithm from its settings, the start program and the seed of the run."""
+
+
+def weights(scores: Sequence[float], children: Sequence[int], sharpness: float) -> list[float]:
+    """Return sigmoid(λ (f − a) / s) / (1 + n) for each program.
+
+    Args:
+        scores: Score f of each; a is their median, and s their median absolute deviation, at least 1e-6.
+        children: Number n of children of each, failed ones too.
+        sharpness: λ.
+    """
+    scale = max(1.0, *map(abs, scores))  # differences of the largest floats overflow
+    scaled = [score / scale for score in scores]
+    centre = median(scaled)
+    unit = max(median(abs(score - centre) for score in scaled), _LEAST_UNIT / scale)
+    return [
+        _sigmoid(sharpness * ((score - centre) / unit)) / (1 + count)
+        for score, count in zip(scaled, children, strict=True)
+    ]
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-min(max(x, -_LARGEST), _LARGEST)))

@@ -1,0 +1,35 @@
+"""`overnight algorithms` lists every algorithm with a line of text, its source, and a mark at the default."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from schemas.algorithm_settings import IslandsSettings, algorithm_kinds
+from schemas.settings import Search
+from tests.command_server import run_command
+
+
+def test_it_lists_every_algorithm_and_marks_the_default():
+    done = run_command(["algorithms"], dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.strip()]
+    for line, kind in zip(lines[2:], algorithm_kinds(), strict=True):
+        assert line.split()[0] == kind.algorithm_name()
+        assert kind.summary() in line
+        assert kind.source in line
+        assert (line.split()[1] == "yes") == (kind is IslandsSettings)
+    assert "--set search.algorithm=NAME" in done.stderr
+
+
+@pytest.mark.parametrize("kind", algorithm_kinds(), ids=lambda kind: kind.algorithm_name())
+def test_what_it_lists_can_be_chosen_by_name(kind: type):
+    chosen = Search.model_validate({"algorithm": kind.algorithm_name()}).algorithm
+    assert type(chosen) is kind
+    assert kind.summary().endswith(".")
+    assert kind.source
+
+
+def test_the_first_is_the_default():
+    assert type(Search().algorithm) is algorithm_kinds()[0]
