@@ -1,0 +1,37 @@
+"""A night with any search algorithm is resumed and replayed from its files alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.history.database import Database
+from tests.contract.test_algorithm import NAMES
+from tests.flows.conftest import Night
+from tests.flows.test_replay import replayed
+from tests.flows.test_search import everything
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+ADDED = [name for name in NAMES if name not in ("islands", "funsearch")]
+"""Those that record the expansions of programs; nights of the other two are in the rest of this room."""
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_a_resumed_night_goes_on_as_one_alone_and_a_replay_gives_the_same(name: str, night: Night, tmp_path: Path):
+    size = {"prompts": 4, "samples": 2, "window": 4}
+    lean: dict[str, Any] = {"validation": [], "held_out": [], "sandbox": {"confirm": "never", "slots": 1}}
+    settings = {**lean, "search": {**size, "algorithm": name}}
+    whole = night(3, settings=settings, history=tmp_path / "whole")
+    night(1, settings=settings, history=tmp_path / "halves")
+    halves = night(2, history=tmp_path / "halves")
+    assert everything(whole) == everything(halves)
+    found, again = replayed(whole, tmp_path / "again")
+    assert found.first is None
+    assert everything(again) == everything(whole)
+    (row,) = Database(tmp_path / "whole").rows(
+        "SELECT count(*) AS programs FROM programs WHERE generation > 0 AND outcome = 'scored'"
+    )
+    assert row["programs"] > 0
