@@ -195,9 +195,9 @@ class MapElitesSettings(AlgorithmSettings):
         default="cvt",
         description="`cvt`: cells around centroids of all features; `grid`: intervals of the features in `axes`",
     )
-    centroids: int = Field(default=50, ge=1, le=1000, description="with `cvt`, number of cells")
+    centroids: int = Field(default=50, ge=1, le=200, description="with `cvt`, number of cells")
     first_programs: int = Field(
-        default=84, ge=1, le=10_000, description="with `cvt`, number of programs from which the centroids are made"
+        default=84, ge=1, le=2000, description="with `cvt`, number of programs from which the centroids are made"
     )
     axes: tuple[Feature, ...] = Field(
         default=("length", "branches"),

@@ -127,12 +127,7 @@ def nearest(point: Point, centroids: Sequence[Point]) -> int:
 
 def centroids_of(points: Sequence[Point], count: int, rng: Random) -> list[Point]:
     """Return the centroids of k-means from a start by k-means++; fewer than `count` if fewer points differ."""
-    centroids = [rng.choice(points)]
-    while len(centroids) < count:
-        weights = [min(math.dist(point, centroid) for centroid in centroids) ** 2 for point in points]
-        if not any(weights):
-            break
-        centroids.append(rng.choices(points, weights)[0])
+    centroids = _spread(points, count, rng)
     for _ in range(_MAX_ROUNDS):
         groups: list[list[Point]] = [[] for _ in centroids]
         for point in points:
@@ -143,3 +138,13 @@ def centroids_of(points: Sequence[Point], count: int, rng: Random) -> list[Point
             break
         centroids = moved
     return centroids
+
+
+def _spread(points: Sequence[Point], count: int, rng: Random) -> list[Point]:
+    """Draw points by k-means++: the first uniformly, the others by the squared distance to the nearest one drawn."""
+    drawn = [rng.choice(points)]
+    squares = [math.dist(point, drawn[0]) ** 2 for point in points]
+    while len(drawn) < count and any(squares):
+        drawn.append(rng.choices(points, squares)[0])
+        squares = [min(known, math.dist(point, drawn[-1]) ** 2) for known, point in zip(squares, points, strict=True)]
+    return drawn

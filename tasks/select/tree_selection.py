@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -133,7 +133,7 @@ class PUCT(Rule):
         key = self._key(losses)
         return [key(state)[0] for state in self._states]
 
-    def _key(self, losses: Losses):  # noqa: ANN202  (a function of a state)
+    def _key(self, losses: Losses) -> Callable[[State], tuple[float, float]]:
         root = self._states[0]
         total = math.sqrt(1 + losses.expansions(root))
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from schemas.algorithm import Algorithm, Join, Plan, PromptResult, Turn
-from schemas.algorithm_settings import AnyAlgorithm
+from schemas.algorithm_settings import algorithm_kinds
 from schemas.program import Program
 from schemas.settings import Search
 from tasks.select.registry import create_algorithm
 
-NAMES = [kind.model_fields["name"].default for kind in get_args(get_args(AnyAlgorithm)[0])]
+CASES: list[dict[str, Any]] = [
+    *({"name": kind.algorithm_name()} for kind in algorithm_kinds()),
+    {"name": "halving", "searches": 4, "budget": 60},
+    {"name": "weighted", "archive": 3},
+    {"name": "tree", "states": 4},
+    {"name": "tree", "variant": "uct"},
+    {"name": "map-elites", "first_programs": 8, "centroids": 3},
+    {"name": "map-elites", "variant": "grid"},
+]
 DETERMINISTIC = {"tree"}
 """Algorithms that draw nothing: the seed makes no difference."""
 
@@ -24,12 +32,12 @@ START = Program("start", "return 0", (0.0, 0.0), 0.0)
 Make = Callable[..., Algorithm]
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=CASES, ids=lambda case: "-".join(map(str, case.values())))
 def make(request: pytest.FixtureRequest) -> Make:
-    """Makes one algorithm after the other, with its default settings."""
+    """Makes one algorithm after the other, with its default settings and with some others."""
 
     def make(seed: int = 0, **settings: Any) -> Algorithm:
-        search = Search.model_validate({"algorithm": {"name": request.param, **settings}})
+        search = Search.model_validate({"algorithm": {**request.param, **settings}})
         return create_algorithm(search.algorithm, START, seed)
 
     return make
