@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
+from schemas.algorithm_settings import algorithm_kinds
 from tasks.history.database import Database
-from tests.contract.test_algorithm import NAMES
 from tests.flows.conftest import Night
 from tests.flows.test_replay import replayed
 from tests.flows.test_search import everything
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
-ADDED = [name for name in NAMES if name not in ("islands", "funsearch")]
+ADDED = sorted({kind.algorithm_name() for kind in algorithm_kinds()} - {"islands", "funsearch"})
 """Those that record the expansions of programs; nights of the other two are in the rest of this room."""
 
 

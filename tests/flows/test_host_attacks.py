@@ -481,7 +481,7 @@ def make_bomb(path: Path, rows: int) -> None:
     one, text = table.slice(0, 1), os.urandom(150_000).hex()
     columns = []
     for field in table.schema:
-        if pa.types.is_string(field.type):
+        if pa.types.is_string(field.type) and one[field.name][0].is_valid:
             value = text if field.name == "prompt" else one[field.name][0].as_py()
             columns.append(pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([value])))
         else:

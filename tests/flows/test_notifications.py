@@ -122,7 +122,8 @@ def test_a_service_that_never_answers_delays_the_end_only_briefly(monkeypatch: p
         address = f"json://127.0.0.1:{silent.getsockname()[1]}"
         with Notifier([address], warn=warnings.append).reporting_failure("r1") as notifier:
             notifier.report_end("r1", over(StopReason.TARGET), start=1.0, failed=[])
-    assert warnings == ["a notification may not have been sent: no answer in 0 s"]
+        # Before the socket closes, which is an answer of a kind.
+        assert warnings == ["a notification may not have been sent: no answer in 0 s"]
 
 
 def test_an_unknown_service_is_refused_without_repeating_the_address():
