@@ -94,13 +94,16 @@ class Provider:
         self._server.shutdown()
         self._server.server_close()
 
-    def refuse(self, seconds: float) -> None:
-        """Refuse connections for some seconds."""
+    def refuse(self) -> None:
+        """Refuse connections until `listen_again`."""
         with self._lock:
-            port = self._server.server_address[1]
             self._stop()
-            if not self._ended.wait(seconds):
-                self._server = self._listen(port)
+
+    def listen_again(self, seconds: float) -> None:
+        """Accept connections at the same port after some seconds."""
+        if not self._ended.wait(seconds):
+            with self._lock:
+                self._server = self._listen(self._server.server_address[1])
                 self._serve()
 
     def answer(self, request: Request) -> Answer:
@@ -136,10 +139,12 @@ class Provider:
                 if answer.reset:
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     os.close(self.connection.detach())
-                elif not answer.hang:
+                if answer.refuse_s:
+                    provider.refuse()  # before the response, so that the next request cannot come first
+                if not answer.hang and not answer.reset:
                     self._write(answer)
                 if answer.refuse_s:
-                    threading.Thread(target=provider.refuse, args=(answer.refuse_s,), daemon=True).start()
+                    threading.Thread(target=provider.listen_again, args=(answer.refuse_s,), daemon=True).start()
 
             def _write(self, answer: Answer) -> None:
                 body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()

@@ -91,7 +91,7 @@ FAULTS = {
     "429 with `Retry-After`": Fault(error(429, "slow down", **{"Retry-After": "1"}), wait_s=1.0),
     "500": Fault(error(500)),
     "503": Fault(error(503)),
-    "connection refused": Fault(lambda r, n: Answer(program(r, n), refuse_s=0.5), times=1, further=0),
+    "connection refused": Fault(lambda r, n: Answer(program(r, n), refuse_s=2.0), times=1, further=0),
     "connection reset": Fault(always(reset=True)),
     "connection closed half-way": Fault(lambda r, n: Answer(program(r, n), missing=10)),
     "hanging": Fault(always(hang=True), settings=QUICK),
