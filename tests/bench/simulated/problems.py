@@ -25,6 +25,9 @@ from tests.bench.simulated.landscape import FRAGMENTS, Design, Landscape
 STAGES, OPTIONS, CONSTANTS, PAIRS = 12, 8, 6, 150
 """Stages of a pipeline, fragments of each, constants of F2, forbidden pairs of F4."""
 
+_MAX_TOKENS = 16_384
+"""Limit of answers in the task directories, which leaves personas room to reason."""
+
 _STATEMENT = "Improve the stages of a pipeline over lists of numbers; what they do with some values is scored."
 
 _HEAD = '"""{statement}\n\nSimulated problem {name} of seed {seed}.\n"""\n\n# EVOLVE-BLOCK-START\n'
@@ -95,7 +98,11 @@ class SimulatedProblem:
     def write(self, directory: Path) -> Path:
         """Write it as a task directory of OpenEvolve, which Overnight runs, too; return the directory."""
         directory.mkdir(parents=True, exist_ok=True)
-        config = {"prompt": {"system_message": _STATEMENT}, "evaluator": {"cascade_evaluation": False, "timeout": 20}}
+        config = {
+            "prompt": {"system_message": _STATEMENT},
+            "llm": {"max_tokens": _MAX_TOKENS},
+            "evaluator": {"cascade_evaluation": False, "timeout": 20},
+        }
         evaluator = Path(landscapes.__file__).read_text() + _EVALUATOR.format(landscape=self.landscape._asdict())
         files = {"initial_program.py": self.source(self.start), "evaluator.py": evaluator}
         for name, text in {**files, "config.yaml": json.dumps(config, indent=1)}.items():
@@ -223,6 +230,8 @@ def contributions(seed: int, stage: int, width: int) -> NDArray[np.float64]:
     with np.errstate(over="ignore"):
         mixed = first + np.arange(OPTIONS**width, dtype=np.uint64) * np.uint64(0x8CB92BA72F3D8DD7)
         for shift, factor in ((32, 0xD6E8FEB86659FD93), (29, 0xA0761D6478BD642F)):
-            mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    values = (mixed ^ (mixed >> np.uint64(32))).astype(np.float64) / 2.0**64
+            mixed ^= mixed >> np.uint64(shift)
+            mixed *= np.uint64(factor)
+    mixed ^= mixed >> np.uint64(32)
+    values = mixed.astype(np.float64) / 2.0**64
     return values.reshape((OPTIONS,) * width)
