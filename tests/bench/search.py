@@ -8,6 +8,8 @@ defaults; nothing is confirmed, and programs are evaluated in this process. What
 answers of log10 of the gap to the optimum, paired with `greedy` by problem, persona and seed: below 0 is better than
 `greedy`. The interval has 95 %, from a hierarchical bootstrap over problems, personas and seeds. It shows whether a
 mechanism works as intended on these problems, not how much a real model gains.
+
+An answer takes 1.3 ms of processor time; by default there are a million of them.
 """
 
 from __future__ import annotations

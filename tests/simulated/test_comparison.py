@@ -68,7 +68,7 @@ def test_only_pairs_are_compared():
         difference(dict.fromkeys(KEYS[1:], 0.0), reference)
 
 
-def outcome(name: str, seed: int = 0, answers: int = 40, persona: Persona = EAGER, **settings: object) -> Outcome:
+def outcome(name: str, seed: int = 0, answers: int = 24, persona: Persona = EAGER, **settings: object) -> Outcome:
     return SearchLoop(problem_named(name), SimulatedModel(persona, seed), seed, settings).run(answers)
 
 
@@ -78,7 +78,7 @@ def test_a_search_is_repeatable_and_seeds_differ():
 
 
 def test_a_persona_that_always_improves_comes_near_the_optimum_by_many_steps():
-    found = outcome("F1-k1", answers=200, algorithm={"name": "greedy"}, window=4, samples=1)
+    found = outcome("F1-k1", answers=120, algorithm={"name": "greedy"}, window=4, samples=1)
     assert found.gap < 0.2
     assert found.depth >= 8
     assert found.unscored < 0.05

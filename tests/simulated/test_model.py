@@ -101,31 +101,31 @@ def test_every_valid_answer_parses_and_runs(name: str, form: str):
 @pytest.mark.parametrize("valid", [0.4, 0.8])
 def test_the_share_of_answers_that_run_is_the_persona_s(valid: float):
     persona = replace(PERSONA, valid=valid)
-    replies = answers(persona, asking(), 200)
+    replies = answers(persona, asking(), 150)
     runs = [score_of(reply) is not None for reply in replies]
     assert runs == [reply.is_valid for reply in replies]
     assert sum(runs) / len(runs) == pytest.approx(valid, abs=0.09)
-    helped = answers(persona, asking(after="The last try crashed: NameError: prepared"), 200)
-    assert sum(reply.is_valid for reply in helped) / 200 == pytest.approx(valid + 0.3 * (1 - valid), abs=0.09)
-    fresh = answers(persona, asking(after="Write it from scratch."), 200)
-    assert sum(reply.is_valid for reply in fresh) / 200 == pytest.approx(0.6 * valid, abs=0.09)
+    helped = answers(persona, asking(after="The last try crashed: NameError: prepared"), 150)
+    assert sum(reply.is_valid for reply in helped) / 150 == pytest.approx(valid + 0.3 * (1 - valid), abs=0.09)
+    fresh = answers(persona, asking(after="Write it from scratch."), 150)
+    assert sum(reply.is_valid for reply in fresh) / 150 == pytest.approx(0.6 * valid, abs=0.09)
 
 
 def test_improvements_come_as_often_as_the_law_says_and_seldom_near_the_optimum():
     persona = replace(PERSONA, slope=0.3, power=1.0, floor=0.0, jumps=0.0)
-    far = [score_of(reply) for reply in answers(persona, asking(), 200)]
-    assert sum(score is not None and score > PROBLEM.start_score for score in far) / 200 == pytest.approx(0.3, abs=0.09)
+    far = [score_of(reply) for reply in answers(persona, asking(), 150)]
+    assert sum(score is not None and score > PROBLEM.start_score for score in far) / 150 == pytest.approx(0.3, abs=0.09)
     near = [score_of(reply) for reply in answers(persona, asking(base=PROBLEM.best), 50)]
     assert all(score is not None and score < PROBLEM.optimum for score in near)
 
 
 def test_edits_of_some_personas_do_not_apply():
     prompt = asking(after="Answer with edits only.")
-    replies = answers(replace(PERSONA, bad_edits=0.25), prompt, 200)
+    replies = answers(replace(PERSONA, bad_edits=0.25), prompt, 150)
     assert all("<<<<<<< SEARCH" in reply.text for reply in replies)
     failed = [not body_of(reply, base=PROBLEM.start) for reply in replies]
     assert failed == [not reply.is_valid for reply in replies]
-    assert sum(failed) / 200 == pytest.approx(0.25, abs=0.09)
+    assert sum(failed) / 150 == pytest.approx(0.25, abs=0.09)
 
 
 def shown_beside(words: str, other: Design) -> str:
@@ -197,7 +197,7 @@ def test_ideas_that_were_tried_are_avoided():
 def test_another_algorithm_comes_when_it_is_asked_for():
     problem, persona = problem_named("F3-a"), replace(PERSONA, jumps=0.05)
     shares = [
-        sum(design_of(reply, problem).choices[0] != 0 for reply in answers(persona, asking(problem, after=after), 200))
+        sum(design_of(reply, problem).choices[0] != 0 for reply in answers(persona, asking(problem, after=after), 150))
         for after in ("", "Try a fundamentally different approach.")
     ]
     assert shares[1] > 1.3 * shares[0]
