@@ -86,7 +86,7 @@ Change = Join | Reset | Expand
 
 @dataclass(frozen=True, slots=True)
 class PromptResult:
-    """What became of the samples of one prompt.
+    """The results of one prompt's samples.
 
     Attributes:
         niche: Niche of its plan.

@@ -105,7 +105,7 @@ class Completion:
 
     @property
     def idea(self) -> str | None:
-        """What the model says that it changed, its first line `# idea: …`; `None` if there is none."""
+        """The model's own words for its change, its first line `# idea: …`; `None` if there is none."""
         found = _IDEA.search(self.text)
         return found[1].strip(" \t*_")[:_MAX_IDEA] or None if found else None
 

@@ -76,9 +76,9 @@ class FunSearch:
     Everything random comes from `seed` and a generation's number, so that the state is a function of what was told.
 
     Args:
-        settings: Of the algorithm.
+        settings: Settings of the algorithm.
         start: The specification's own program; the first of every island.
-        seed: Of the run.
+        seed: Seed of the run.
     """
 
     def __init__(self, settings: IslandsSettings, start: Program, seed: int) -> None:

@@ -22,9 +22,9 @@ class Halving:
     join it.
 
     Args:
-        settings: Of the algorithm.
+        settings: Settings of the algorithm.
         start: The specification's own program; the first of every niche.
-        seed: Of the run.
+        seed: Seed of the run.
     """
 
     def __init__(self, settings: HalvingSettings, start: Program, seed: int) -> None:

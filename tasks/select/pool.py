@@ -57,9 +57,9 @@ class OnePoolAlgorithm(ABC, Generic[Settings]):
     It learns from results in the same way whether it is told of them or they are replayed.
 
     Args:
-        settings: Of the algorithm.
+        settings: Settings of the algorithm.
         start: The specification's own program.
-        seed: Of the run.
+        seed: Seed of the run.
     """
 
     records_expansions: ClassVar[bool] = False

@@ -16,7 +16,7 @@ from tests.flows.test_search import everything
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
 ADDED = sorted({kind.algorithm_name() for kind in algorithm_kinds()} - {"islands", "funsearch"})
-"""Those that record the expansions of programs; nights of the other two are in the rest of this room."""
+"""Algorithms that record expansions; nights of the other two are in the other tests of this folder."""
 
 
 @pytest.mark.parametrize("name", ADDED)

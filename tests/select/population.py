@@ -19,7 +19,7 @@ class Population:
     Args:
         search: Names the algorithm, and how many prompts a generation has.
         start: The start program.
-        seed: Of the run.
+        seed: Seed of the run.
     """
 
     def __init__(self, search: Search, start: Program, seed: int) -> None:

@@ -19,7 +19,7 @@ LONG_LINES = 60
 
 @dataclass(frozen=True)
 class PromptContent:
-    """What a prompt shows.
+    """The content of a prompt.
 
     Attributes:
         bodies: Bodies of the programs, worst first.

@@ -11,7 +11,7 @@ from enum import Enum
 
 
 class Cue(Enum):
-    """What a text may ask for or announce, with the wordings that do."""
+    """The wordings with which a text asks for something or announces it."""
 
     CURRENT = ("version so far", "current program", "current best", "program to improve", "parent program")
     """The program below is the one to improve."""

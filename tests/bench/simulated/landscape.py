@@ -1,4 +1,4 @@
-"""What programs of a simulated problem do, and what they score for it.
+"""The behaviour of programs of a simulated problem, and its score.
 
 It needs the standard library alone, and stands in the evaluator of each task directory as it is here.
 """
@@ -32,7 +32,7 @@ _MASK = (1 << 64) - 1
 
 
 class Design(NamedTuple):
-    """What a program does.
+    """The behaviour of a program.
 
     Attributes:
         choices: Index of the fragment of each stage; -1 for one that the problem does not know.

@@ -28,7 +28,7 @@ from tests.bench.simulated.model import SimulatedModel
 from tests.bench.simulated.problems import SimulatedProblem
 
 _FAULTS = (ArithmeticError, AttributeError, LookupError, NameError, SyntaxError, TypeError, ValueError)
-"""What a program of a simulated model may raise."""
+"""The errors that a program of a simulated model may raise."""
 
 
 class SearchLoop:

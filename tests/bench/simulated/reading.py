@@ -1,4 +1,4 @@
-"""What a simulated model reads in a request: the problem, its programs, their scores, errors and what is asked for."""
+"""Read a request as a simulated model: the problem, its programs, their scores, errors and the wish."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Shown:
 
     @property
     def block(self) -> str:
-        """What stands between its marks."""
+        """The text between its marks."""
         return block_of(self.text)
 
 
