@@ -216,8 +216,7 @@ def _new_session(
     files: RunFiles, stack: contextlib.ExitStack, notifier: Notifier | None, source: SourceOf | None
 ) -> Session:
     run = record.read_run(files)
-    search = run.problem.settings.search
-    past = record.read_run_history(files, feedback_samples=search.samples if search.feedback_chars else 0)
+    past = record.read_run_history(files, samples=run.problem.settings.samples_to_learn_from)
     state = RunState(files, run, past)
     progress = Progress(
         best=state.best.score, generation=past.generations, budget=Budget(before_usd=record.read_spent_usd(files))

@@ -96,7 +96,8 @@ _BEFORE = {
     # A run from before confirmations existed continues without them: isolated evaluation of its programs is untested.
     "sandbox": {"confirm": "never"},
     # Its completions are found by the texts of its prompts.
-    "search": {"facts": False},
+    "search": {"facts": False, "feedback": 0, "operators": [], "bandit": False},
+    "tuner": {"enabled": False},
 }
 """Settings of runs that were written before these settings existed."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from schemas.feedback import Feedback
+from schemas.operators import Operator
 from schemas.outcome import Verdict
 from schemas.settings import Reducer
 
@@ -47,7 +48,9 @@ class Prompt:
         text: User message for a chat model, whole text for a completion model.
         system: System message for a chat model; empty if there is none.
         seeds: Seed of each sample, for models that take one.
-        base: Body of the best program shown; functions that a completion leaves out stay as they are there.
+        base: Body of the program to change; functions that a completion leaves out stay as they are there.
+        operator: What is asked for; empty if the prompt leaves it to the model.
+        first: Index of its first candidate in the generation; `None` if all prompts have as many samples.
     """
 
     index: int
@@ -59,10 +62,17 @@ class Prompt:
     seeds: tuple[int, ...]
     base: str = ""
     system: str = ""
+    operator: str = ""
+    first: int | None = None
 
     @property
     def samples(self) -> int:
         return len(self.seeds)
+
+    @property
+    def first_candidate(self) -> int:
+        """Index of its first candidate in the generation."""
+        return self.index * self.samples if self.first is None else self.first
 
     @property
     def whole_text(self) -> str:
@@ -88,6 +98,7 @@ class Completion:
         cost_usd: Price in USD; `None` if it is unknown.
         latency_s: Seconds from request to answer.
         error: Reason why there is no text, where the provider failed for good.
+        evaluations: Number of programs that were evaluated for it by the optimizer of numbers.
     """
 
     prompt: int
@@ -102,12 +113,12 @@ class Completion:
     finish_reason: str
     asked_at: datetime
     error: str = ""
+    evaluations: int = 0
 
     @property
     def idea(self) -> str | None:
         """The model's own words for its change, its first line `# idea: …`; `None` if there is none."""
-        found = _IDEA.search(self.text)
-        return found[1].strip(" \t*_")[:_MAX_IDEA] or None if found else None
+        return idea_in(self.text) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +146,7 @@ class Judged:
 
     Attributes:
         confirmed_score: Score of its confirmation, whether it agreed or not; `None` if there was none.
+        gain: What it gained on its base, in units of the run; `None` where operators and models are not compared.
     """
 
     id: str
@@ -142,10 +154,12 @@ class Judged:
     verdict: Verdict
     score: float | None
     confirmed_score: float | None = None
+    gain: float | None = None
 
     def feedback(self) -> Feedback:
         """What can be learnt from it."""
-        parents, verdict = self.candidate.prompt.parent_ids, self.verdict
+        prompt, verdict = self.candidate.prompt, self.verdict
+        parents, is_repair = prompt.parent_ids, prompt.operator == Operator.REPAIR
         return Feedback(
             parent_id=parents[-1] if parents else "",
             body=self.candidate.body,
@@ -154,6 +168,9 @@ class Judged:
             output=verdict.output,
             scores=verdict.scores,
             score=self.score,
+            program_id=self.id,
+            idea=self.candidate.completion.idea or "",
+            failed_id=parents[0] if is_repair else "",
         )
 
     def program(self) -> Program:
@@ -165,6 +182,12 @@ class Judged:
         if self.score is None:
             raise ValueError(f"candidate {self.id} has no score")
         return Program(self.id, self.candidate.body, self.verdict.scores, self.score)
+
+
+def idea_in(text: str) -> str:
+    """Return the idea that an answer names, shortened; empty if it names none."""
+    found = _IDEA.search(text)
+    return found[1].strip(" \t*_")[:_MAX_IDEA] if found else ""
 
 
 def reduced(scores: Sequence[float], reducer: Reducer) -> float | None:

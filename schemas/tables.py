@@ -58,6 +58,18 @@ PROGRAMS = _table(
         "niche of the programs shown, in which the program is registered if it is scored; the number of an island",
     ),
     ("idea", TEXT, "what the model says that it changed: its line `# idea: …`; null if it wrote none"),
+    (
+        "operator",
+        TEXT,
+        "what the prompt asked for, such as `refine` or `repair`; `tune` if an optimizer of numbers answered; null if "
+        "it left that to the model",
+    ),
+    (
+        "gain",
+        REAL,
+        "what the program gained on its base, in units of the run: the median absolute deviation of its scores; 0 if "
+        "there was no gain; operators and models are chosen by it; null where they are not",
+    ),
 )
 
 POPULATION = _table(

@@ -70,6 +70,8 @@ def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> dict[s
         "judged_at": record.ended_at,
         "niche": prompt.niche,
         "idea": completion.idea,
+        "operator": prompt.operator or None,
+        "gain": judged.gain,
     }
 
 

@@ -90,7 +90,7 @@ def to_candidates(prompts: Sequence[Prompt], completions: Sequence[Completion], 
 
 
 def _candidate(prompt: Prompt, completion: Completion, skeleton: Skeleton) -> Candidate:
-    index = prompt.index * prompt.samples + completion.sample
+    index = prompt.first_candidate + completion.sample
     if completion.error:
         refused = Verdict(Outcome.UNPARSABLE, error=completion.error)
         return Candidate(index, prompt, completion, "", "", refused)
