@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -11,6 +12,12 @@ from datetime import datetime
 from schemas.feedback import Feedback
 from schemas.outcome import Verdict
 from schemas.settings import Reducer
+
+TUNER = "builtin/tuner"
+"""Model of a prompt whose sample is answered by tuning the numbers of its base, without a language model."""
+
+TUNED, NO_GAIN = "tuned", "no_gain"
+"""Finish reasons of the tuner's answers: better numbers were found, or none."""
 
 _IDEA = re.compile(r"^\W{0,6}idea\W{0,3}:(.*)$", re.IGNORECASE | re.MULTILINE)
 """A line such as `# idea: sort first`, in whatever comment or emphasis a model puts it."""
@@ -70,6 +77,11 @@ class Prompt:
         return f"{self.system}\n\n{self.text}" if self.system else self.text
 
     @property
+    def hash(self) -> str:
+        """16 hex digits of model and text, by which a completion that was paid for is found."""
+        return hashlib.sha256(f"{self.model}\0{self.whole_text}".encode()).hexdigest()[:16]
+
+    @property
     def messages(self) -> list[dict[str, str]]:
         """Messages for a chat model, in OpenAI's form."""
         system = [{"role": "system", "content": self.system}] if self.system else []
@@ -88,6 +100,7 @@ class Completion:
         cost_usd: Price in USD; `None` if it is unknown.
         latency_s: Seconds from request to answer.
         error: Reason why there is no text, where the provider failed for good.
+        evaluations: Number of evaluations behind an answer of the tuner; 0 for a model's.
     """
 
     prompt: int
@@ -102,6 +115,7 @@ class Completion:
     finish_reason: str
     asked_at: datetime
     error: str = ""
+    evaluations: int = 0
 
     @property
     def idea(self) -> str | None:

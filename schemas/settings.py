@@ -286,6 +286,23 @@ class Sandbox(Section):
     )
 
 
+class Tuner(Section):
+    """The tuner of numbers, `[tool.overnight.tuner]`."""
+
+    enabled: bool = Field(
+        default=True,
+        description="whether the numbers of promising programs are tuned by evaluations alone, without a model; in "
+        "Python only",
+    )
+    share: float = Field(default=0.2, ge=0, le=1, description="largest share of all evaluations that the tuner uses")
+    evaluations: int = Field(
+        default=200, ge=1, le=100_000, description="limit on the evaluations for tuning one program"
+    )
+    max_s: float = Field(
+        default=60.0, gt=0, le=86_400, description="limit on wall-clock time for tuning one program, seconds"
+    )
+
+
 def _as_threshold(value: Any) -> Any:
     """Return `None` for `-inf`, which stands for no threshold, since TOML has no null."""
     return None if value == float("-inf") else value
@@ -335,6 +352,7 @@ class Settings(Section):
     search: Search = Search()
     sampling: Sampling = Sampling()
     sandbox: Sandbox = Sandbox()
+    tuner: Tuner = Tuner()
 
 
 _MAX_VALUE_CHARS = 500

@@ -58,6 +58,11 @@ PROGRAMS = _table(
         "niche of the programs shown, in which the program is registered if it is scored; the number of an island",
     ),
     ("idea", TEXT, "what the model says that it changed: its line `# idea: …`; null if it wrote none"),
+    (
+        "evaluations",
+        COUNT,
+        "number of evaluations behind an answer of the tuner; null for answers of models and in files of version 0.2",
+    ),
 )
 
 POPULATION = _table(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Mapping
 
@@ -64,8 +63,3 @@ def _content(plan: Plan, problem: Problem, model: Model) -> PromptContent:
 def render(skeleton: Skeleton, content: PromptContent, model: Model) -> str:
     """Return the text that a model is sent."""
     return codec_of(skeleton.kind).render(skeleton, content, model)
-
-
-def prompt_hash(prompt: Prompt) -> str:
-    """16 hex digits of model and text; what a paid completion is filed under."""
-    return hashlib.sha256(f"{prompt.model}\0{prompt.whole_text}".encode()).hexdigest()[:16]
