@@ -24,7 +24,3 @@ class Operator(StrEnum):
     """A change along a general line of thought, where small changes have stopped helping."""
     TUNE = "tune"
     """Other numbers, found by an optimizer; no model is asked."""
-
-
-TUNER = "builtin/tuner"
-"""Name of the optimizer of numbers, where that of a model stands."""

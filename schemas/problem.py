@@ -97,6 +97,7 @@ _BEFORE = {
     "sandbox": {"confirm": "never"},
     # Its completions are found by the texts of its prompts.
     "search": {"facts": False, "feedback": 0, "operators": [], "bandit": False},
+    # Its evaluations are those of its candidates.
     "tuner": {"enabled": False},
 }
 """Settings of runs that were written before these settings existed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -12,6 +13,12 @@ from schemas.feedback import Feedback
 from schemas.operators import Operator
 from schemas.outcome import Verdict
 from schemas.settings import Reducer
+
+TUNER = "builtin/tuner"
+"""Model of a prompt whose sample is answered by tuning the numbers of its base, without a language model."""
+
+TUNED, NO_GAIN = "tuned", "no_gain"
+"""Finish reasons of the tuner's answers: better numbers were found, or none."""
 
 _IDEA = re.compile(r"^\W{0,6}idea\W{0,3}:(.*)$", re.IGNORECASE | re.MULTILINE)
 """A line such as `# idea: sort first`, in whatever comment or emphasis a model puts it."""
@@ -50,7 +57,6 @@ class Prompt:
         seeds: Seed of each sample, for models that take one.
         base: Body of the program to change; functions that a completion leaves out stay as they are there.
         operator: What is asked for; empty if the prompt leaves it to the model.
-        first: Index of its first candidate in the generation; `None` if all prompts have as many samples.
     """
 
     index: int
@@ -63,21 +69,20 @@ class Prompt:
     base: str = ""
     system: str = ""
     operator: str = ""
-    first: int | None = None
 
     @property
     def samples(self) -> int:
         return len(self.seeds)
 
     @property
-    def first_candidate(self) -> int:
-        """Index of its first candidate in the generation."""
-        return self.index * self.samples if self.first is None else self.first
-
-    @property
     def whole_text(self) -> str:
         """All that the model is sent, as one text."""
         return f"{self.system}\n\n{self.text}" if self.system else self.text
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits of model and text, by which a completion that was paid for is found."""
+        return hashlib.sha256(f"{self.model}\0{self.whole_text}".encode()).hexdigest()[:16]
 
     @property
     def messages(self) -> list[dict[str, str]]:
@@ -98,7 +103,7 @@ class Completion:
         cost_usd: Price in USD; `None` if it is unknown.
         latency_s: Seconds from request to answer.
         error: Reason why there is no text, where the provider failed for good.
-        evaluations: Number of programs that were evaluated for it by the optimizer of numbers.
+        evaluations: Number of evaluations behind an answer of the tuner; 0 for a model's.
     """
 
     prompt: int

@@ -286,13 +286,6 @@ class Sampling(Section):
         return self
 
 
-class Tuner(Section):
-    """The optimizer of numbers in programs, `[tool.overnight.tuner]`."""
-
-    enabled: bool = Field(default=True, description="whether numbers in the best programs are optimized")
-    share: float = Field(default=0.5, ge=0, le=1, description="largest share of all evaluations that it takes")
-
-
 class Sandbox(Section):
     """Containers that candidates run in, `[tool.overnight.sandbox]`."""
 
@@ -320,6 +313,23 @@ class Sandbox(Section):
         default="best",
         description="programs whose score must be confirmed before they count, by an isolated evaluation in a fresh "
         "container: `best` for those that would be the best of their island, `always` for all, or `never`",
+    )
+
+
+class Tuner(Section):
+    """The tuner of numbers, `[tool.overnight.tuner]`."""
+
+    enabled: bool = Field(
+        default=True,
+        description="whether the numbers of promising programs are tuned by evaluations alone, without a model; in "
+        "Python only",
+    )
+    share: float = Field(default=0.5, ge=0, le=1, description="largest share of all evaluations that the tuner uses")
+    evaluations: int = Field(
+        default=200, ge=1, le=100_000, description="limit on the evaluations for tuning one program"
+    )
+    max_s: float = Field(
+        default=60.0, gt=0, le=86_400, description="limit on wall-clock time for tuning one program, seconds"
     )
 
 

@@ -70,6 +70,11 @@ PROGRAMS = _table(
         "what the program gained on its base, in units of the run: the median absolute deviation of its scores; 0 if "
         "there was no gain; operators and models are chosen by it; null where they are not",
     ),
+    (
+        "evaluations",
+        COUNT,
+        "number of evaluations behind an answer of the tuner; null for answers of models and in files of version 0.2",
+    ),
 )
 
 POPULATION = _table(

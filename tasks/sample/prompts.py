@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.algorithm import Plan
-from schemas.operators import TUNER, Operator
+from schemas.operators import Operator
 from schemas.problem import Problem
-from schemas.program import Prompt
+from schemas.program import TUNER, Prompt
 from schemas.settings import Model
 from schemas.skeleton import Skeleton
 from tasks.sample.codecs import codec_of
@@ -66,7 +65,6 @@ class _Prompts:
             base=failed.body if failed else plan.base.body,
             system=self.system if model.style == "chat" else "",
             operator=plan.operator or "",
-            first=index * len(seeds),
         )
 
     def tuning(self, index: int, plan: Plan, seed: int) -> Prompt:
@@ -81,7 +79,6 @@ class _Prompts:
             seeds=(seed,),
             base=plan.base.body,
             operator=Operator.TUNE,
-            first=index * self.problem.settings.search.samples,
         )
 
 
@@ -114,8 +111,3 @@ def _content(plan: Plan, problem: Problem, model: Model) -> PromptContent:
 def render(skeleton: Skeleton, content: PromptContent, model: Model) -> str:
     """Return the text that a model is sent."""
     return codec_of(skeleton.kind).render(skeleton, content, model)
-
-
-def prompt_hash(prompt: Prompt) -> str:
-    """16 hex digits of model and text; what a paid completion is filed under."""
-    return hashlib.sha256(f"{prompt.model}\0{prompt.whole_text}".encode()).hexdigest()[:16]

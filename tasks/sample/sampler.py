@@ -6,13 +6,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from schemas.completion_source import CompletionSource
 from schemas.outcome import Outcome, Verdict
-from schemas.program import Candidate, Completion, Prompt
+from schemas.program import NO_GAIN, TUNER, Candidate, Completion, Prompt
 from schemas.skeleton import Skeleton
 from tasks.sample.codecs import codec_of
 from tasks.sample.completion_request import CompletionRequest, CompletionStore
-from tasks.sample.completion_source import CompletionSource
-from tasks.sample.prompts import prompt_hash
+
+NOT_TUNED = Verdict(Outcome.DUPLICATE, error="no better numbers were found")
+"""Verdict on a sample for which the tuner has no program: it would be its base again."""
 
 _Key = tuple[int, tuple[tuple[int, str], ...]]
 
@@ -27,12 +29,18 @@ class Sampler:
         skeleton: The fixed part of every program.
         source: Returns the completion source of a generation.
         store: Returns the completion store of a generation.
+        samples: Largest number of samples of a prompt, which numbers the candidates.
     """
 
     def __init__(
-        self, skeleton: Skeleton, source: Callable[[int], CompletionSource], store: Callable[[int], CompletionStore]
+        self,
+        skeleton: Skeleton,
+        source: Callable[[int], CompletionSource],
+        store: Callable[[int], CompletionStore],
+        samples: int,
     ) -> None:
         self._skeleton = skeleton
+        self._samples = samples
         self._source = source
         self._store = store
         self._requests: dict[_Key, CompletionRequest] = {}
@@ -45,10 +53,11 @@ class Sampler:
         Raises:
             ProviderError: If a provider and its fallbacks failed.
         """
-        return to_candidates(prompts, self._request(generation, prompts).completions(), self._skeleton)
+        completions = self._request(generation, prompts).completions()
+        return to_candidates(prompts, completions, self._skeleton, self._samples)
 
     def _request(self, generation: int, prompts: Sequence[Prompt]) -> CompletionRequest:
-        key = generation, tuple((prompt.index, prompt_hash(prompt)) for prompt in prompts)
+        key = generation, tuple((prompt.index, prompt.hash) for prompt in prompts)
         with self._lock:
             request = self._requests.get(key)
             if request is None or request.is_incomplete():
@@ -83,14 +92,26 @@ class Sampler:
             self._requests = {key: request for key, request in self._requests.items() if not is_over(key[0])}
 
 
-def to_candidates(prompts: Sequence[Prompt], completions: Sequence[Completion], skeleton: Skeleton) -> list[Candidate]:
-    """Parse completions into candidates, in their order."""
+def to_candidates(
+    prompts: Sequence[Prompt], completions: Sequence[Completion], skeleton: Skeleton, samples: int
+) -> list[Candidate]:
+    """Parse completions into candidates, in their order.
+
+    Args:
+        prompts: The prompts.
+        completions: Completions of these prompts.
+        skeleton: The fixed part of every program.
+        samples: Largest number of samples of a prompt. A prompt may have fewer, as those of the tuner do; its
+            candidates are numbered as if it had as many.
+    """
     by_index = {prompt.index: prompt for prompt in prompts}
-    return [_candidate(by_index[completion.prompt], completion, skeleton) for completion in completions]
+    return [_candidate(by_index[one.prompt], one, skeleton, samples) for one in completions]
 
 
-def _candidate(prompt: Prompt, completion: Completion, skeleton: Skeleton) -> Candidate:
-    index = prompt.first_candidate + completion.sample
+def _candidate(prompt: Prompt, completion: Completion, skeleton: Skeleton, samples: int) -> Candidate:
+    index = prompt.index * samples + completion.sample
+    if completion.model == TUNER and completion.finish_reason == NO_GAIN:
+        return Candidate(index, prompt, completion, "", "", NOT_TUNED)
     if completion.error:
         refused = Verdict(Outcome.UNPARSABLE, error=completion.error)
         return Candidate(index, prompt, completion, "", "", refused)
