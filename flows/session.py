@@ -86,7 +86,7 @@ class Session:
         self._gateway = Gateway(run.problem.settings.sampling, control.may_ask, progress.budget, progress.note)
         self._stores = CompletionStores(files, progress, control)
         self.batch_requests = BatchRequests(run, files, self.prompts, self._stores, progress, control)
-        self.sampler = Sampler(run.problem.specification, source or self._models, self._stores.of)
+        self.sampler = Sampler(run.problem, source or self._models, self._stores.of)
         self._compaction = Compaction(files, progress.note)
 
     @property

@@ -124,6 +124,12 @@ class Search(Section):
         description="whether chat models are told the facts: a system message with the task, what is scored, the best "
         "known score, limits and packages, and the scores of the programs shown; never with `funsearch`",
     )
+    novelty: Literal["layout", "meaning"] = Field(
+        default="meaning",
+        description="when two programs are the same, so that the second is not evaluated: with `meaning`, if they "
+        "differ only in layout, names of local variables, docstrings or the form of numbers (in Python); with "
+        "`layout`, for problems that score how a program is written, only in layout; always `layout` with `funsearch`",
+    )
     retries: int = Field(
         default=3,
         ge=0,
@@ -145,6 +151,11 @@ class Search(Section):
     def tells_facts(self) -> bool:
         """Whether chat models are told the facts with this algorithm."""
         return self.facts and self.algorithm.shows_feedback
+
+    @property
+    def compares_meaning(self) -> bool:
+        """Whether programs are the same that differ only in form, with this algorithm."""
+        return self.novelty == "meaning" and not self.algorithm.evaluates_duplicates
 
     @property
     def feedback_chars(self) -> int:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from schemas.outcome import Outcome, Verdict
+from schemas.problem import Problem
 from schemas.program import Candidate, Completion, Prompt
-from schemas.skeleton import Skeleton
 from tasks.sample.codecs import codec_of
 from tasks.sample.completion_request import CompletionRequest, CompletionStore
 from tasks.sample.completion_source import CompletionSource
@@ -24,15 +24,15 @@ class Sampler:
     some of its completions.
 
     Args:
-        skeleton: The fixed part of every program.
+        problem: The problem that programs are sampled for.
         source: Returns the completion source of a generation.
         store: Returns the completion store of a generation.
     """
 
     def __init__(
-        self, skeleton: Skeleton, source: Callable[[int], CompletionSource], store: Callable[[int], CompletionStore]
+        self, problem: Problem, source: Callable[[int], CompletionSource], store: Callable[[int], CompletionStore]
     ) -> None:
-        self._skeleton = skeleton
+        self._problem = problem
         self._source = source
         self._store = store
         self._requests: dict[_Key, CompletionRequest] = {}
@@ -45,7 +45,7 @@ class Sampler:
         Raises:
             ProviderError: If a provider and its fallbacks failed.
         """
-        return to_candidates(prompts, self._request(generation, prompts).completions(), self._skeleton)
+        return to_candidates(prompts, self._request(generation, prompts).completions(), self._problem)
 
     def _request(self, generation: int, prompts: Sequence[Prompt]) -> CompletionRequest:
         key = generation, tuple((prompt.index, prompt_hash(prompt)) for prompt in prompts)
@@ -83,16 +83,19 @@ class Sampler:
             self._requests = {key: request for key, request in self._requests.items() if not is_over(key[0])}
 
 
-def to_candidates(prompts: Sequence[Prompt], completions: Sequence[Completion], skeleton: Skeleton) -> list[Candidate]:
+def to_candidates(prompts: Sequence[Prompt], completions: Sequence[Completion], problem: Problem) -> list[Candidate]:
     """Parse completions into candidates, in their order."""
     by_index = {prompt.index: prompt for prompt in prompts}
-    return [_candidate(by_index[completion.prompt], completion, skeleton) for completion in completions]
+    return [_candidate(by_index[completion.prompt], completion, problem) for completion in completions]
 
 
-def _candidate(prompt: Prompt, completion: Completion, skeleton: Skeleton) -> Candidate:
+def _candidate(prompt: Prompt, completion: Completion, problem: Problem) -> Candidate:
     index = prompt.index * prompt.samples + completion.sample
     if completion.error:
         refused = Verdict(Outcome.UNPARSABLE, error=completion.error)
         return Candidate(index, prompt, completion, "", "", refused)
+    skeleton = problem.specification
     parsed = codec_of(skeleton.kind).parse(completion.text, skeleton, len(prompt.parent_ids), prompt.base)
-    return Candidate(index, prompt, completion, parsed.body, parsed.code_hash, parsed.verdict)
+    if parsed.verdict is not None:
+        return Candidate(index, prompt, completion, "", "", parsed.verdict)
+    return Candidate(index, prompt, completion, parsed.body, problem.code_hash(parsed.body))

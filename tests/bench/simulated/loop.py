@@ -48,7 +48,7 @@ class SearchLoop:
         self._start = Program("start", loaded.specification.start_body, (problem.start_score,), problem.start_score)
         self._depths = {self._start.id: 0}
         self._programs = {self._start.id: self._start}
-        self._known = {loaded.specification.code_hash(self._start.body)}
+        self._known = {loaded.code_hash(self._start.body)}
         self._gaps: list[float] = []
         self._best = self._start
         self._counts = {"unscored": 0, "duplicates": 0}
@@ -95,11 +95,12 @@ class SearchLoop:
         if parsed.verdict is not None:
             self._counts["unscored"] += 1
             return None, None
-        if parsed.code_hash in self._known:
+        code_hash = self._problem.code_hash(parsed.body)
+        if code_hash in self._known:
             self._counts["duplicates"] += 1
             if not self._problem.settings.search.algorithm.evaluates_duplicates:
                 return None, None
-        self._known.add(parsed.code_hash)
+        self._known.add(code_hash)
         parent, body = prompt.parent_ids[-1], parsed.body
         try:
             score = self._simulated.evaluate(skeleton.program(body).main)
