@@ -153,6 +153,11 @@ class Search(Section):
         return self.facts and self.algorithm.shows_feedback
 
     @property
+    def names_truncation(self) -> bool:
+        """Whether the verdict on an answer that was cut off says so; runs of 0.1 and 0.2 keep the parser's error."""
+        return self.facts or self.novelty == "meaning"
+
+    @property
     def compares_meaning(self) -> bool:
         """Whether programs are the same that differ only in form, with this algorithm."""
         return self.novelty == "meaning" and not self.algorithm.evaluates_duplicates

@@ -9,10 +9,14 @@ from collections.abc import Callable, Sequence
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem
 from schemas.program import Candidate, Completion, Prompt
+from schemas.settings import Settings
 from tasks.sample.codecs import codec_of
 from tasks.sample.completion_request import CompletionRequest, CompletionStore
 from tasks.sample.completion_source import CompletionSource
 from tasks.sample.prompts import prompt_hash
+
+_LENGTH_REASONS = frozenset(("length", "max_output_tokens", "max_tokens", "model_length"))
+"""Reasons of providers for the end of an answer that reached the limit of tokens."""
 
 _Key = tuple[int, tuple[tuple[int, str], ...]]
 
@@ -97,5 +101,20 @@ def _candidate(prompt: Prompt, completion: Completion, problem: Problem) -> Cand
     skeleton = problem.specification
     parsed = codec_of(skeleton.kind).parse(completion.text, skeleton, len(prompt.parent_ids), prompt.base)
     if parsed.verdict is not None:
-        return Candidate(index, prompt, completion, "", "", parsed.verdict)
+        verdict = _cut_off(problem.settings) if _is_cut_off(completion, parsed.verdict, problem) else parsed.verdict
+        return Candidate(index, prompt, completion, "", "", verdict)
     return Candidate(index, prompt, completion, parsed.body, problem.code_hash(parsed.body))
+
+
+def _is_cut_off(completion: Completion, verdict: Verdict, problem: Problem) -> bool:
+    """Return whether an answer holds no program because it ends too early."""
+    is_long = completion.finish_reason.lower() in _LENGTH_REASONS
+    return is_long and verdict.outcome is Outcome.UNPARSABLE and problem.settings.search.names_truncation
+
+
+def _cut_off(settings: Settings) -> Verdict:
+    # It becomes part of stored verdicts, which a replay compares: do not reword it.
+    limit = settings.sampling.max_tokens
+    where = "the provider's limit" if limit is None else f"`sampling.max_tokens` ({limit})"
+    remedy = "set a higher `sampling.max_tokens`" if limit is None else f"raise it, such as to {2 * limit}"
+    return Verdict(Outcome.UNPARSABLE, error=f"the answer was cut off at {where} and holds no program: {remedy}")

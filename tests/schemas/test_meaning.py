@@ -317,8 +317,8 @@ class Change(ast.NodeTransformer):
                 node.value = self._chance.choice([0, 1, 2, 1.0, True])
             case "a product", ast.Constant(value=int()) if drawn and node.value is not True:
                 return ast.BinOp(ast.Constant(node.value), ast.Mult(), ast.Constant(1))
-            case "an annotation", ast.AnnAssign():
-                return ast.Assign([node.target], node.value)
+            case "an annotation", ast.AnnAssign(value=ast.expr() as value):
+                return ast.Assign([node.target], value)
             case "a text", ast.Assign() if drawn:
                 return [ast.Expr(ast.Constant("a note")), node]
         return node
