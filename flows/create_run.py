@@ -256,7 +256,7 @@ def start_generation(run: RunRecord, verdict: Verdict) -> GenerationRecord:
         finish_reason="",
         asked_at=now,
     )
-    candidate = Candidate(0, prompt, completion, body, problem.specification.code_hash(body))
+    candidate = Candidate(0, prompt, completion, body, problem.code_hash(body))
     score = reduced(verdict.scores, problem.settings.reducer)
     if score is None:
         raise SpecificationError(

@@ -75,8 +75,8 @@ def rescore(
     """
     old, past = record.read_run(source), record.read_run_history(source)
     require_the_same_function(old.problem.specification, problem.specification)
-    everything = _kept(old, past)
-    kept = _kept(old, past, most)
+    everything = _kept(old, past, problem.code_hash)
+    kept = _kept(old, past, problem.code_hash, most)
     run, start = prepare_run(problem, path, seed=old.seed if seed is None else seed, rescored_from=old.run_id)
     rescored = score_kept(run, start, kept, report)
     files = files_of(history, run.run_id)
@@ -99,15 +99,14 @@ def require_the_same_function(old: Skeleton, new: Skeleton) -> None:
         )
 
 
-def _kept(run: RunRecord, past: RunHistory, most: int | None = None) -> list[Survivor]:
+def _kept(run: RunRecord, past: RunHistory, code_hash: Callable[[str], str], most: int | None = None) -> list[Survivor]:
     algorithm = rebuild(run, past).algorithm
     joins = [change for step in past.steps for change in step.all_changes if isinstance(change, Join)]
     born = {join.program_id: join.niche for join in reversed(joins)}
     ranked = sorted(past.programs.values(), key=lambda program: program.score, reverse=True)
     best = [(born[program.id], program) for program in ranked if program.id in born]
-    settings, code_hash = run.problem.settings, run.problem.specification.code_hash
     distinct = {code_hash(program.body): (niche, program) for niche, program in reversed(best)}
-    first = sorted(distinct.values(), key=lambda pair: pair[1].score, reverse=True)[: settings.finalists]
+    first = sorted(distinct.values(), key=lambda pair: pair[1].score, reverse=True)[: run.problem.settings.finalists]
     return surviving_programs(algorithm, past.start, first, code_hash, most)
 
 
@@ -125,7 +124,7 @@ def score_kept(
     problem, now = run.problem, datetime.now(UTC)
     niches = problem.settings.search.algorithm.founded_niches
     candidates = [_candidate(problem, index, one, niches, now) for index, one in enumerate(kept)]
-    known = {problem.specification.code_hash(problem.specification.start_body)}
+    known = {problem.code_hash(problem.specification.start_body)}
     with (
         open_sandboxes(problem, "train", seed=run.seed, run_id=run.run_id, programs=len(kept)) as sandbox,
         ThreadPoolExecutor(slots_of(problem), "overnight-slot") as threads,
@@ -164,7 +163,7 @@ def _candidate(problem: Problem, index: int, kept: Survivor, niches: Sequence[st
         seeds=(0,),
     )
     answer = Completion(index, 0, "", "", "", 0, 0, 0.0, 0.0, finish_reason=RESCORED, asked_at=now)
-    return Candidate(index, prompt, answer, kept.program.body, problem.specification.code_hash(kept.program.body))
+    return Candidate(index, prompt, answer, kept.program.body, problem.code_hash(kept.program.body))
 
 
 def _confirmed(

@@ -89,9 +89,7 @@ class Session:
         self._stores = CompletionStores(files, progress, control)
         self.batch_requests = BatchRequests(run, files, self.prompts, self._stores, progress, control)
         self._tuner = tuner_source(run, resources.trials, control.may_ask)
-        self.sampler = Sampler(
-            run.problem.specification, source or self._models, self._stores.of, run.problem.settings.search.samples
-        )
+        self.sampler = Sampler(run.problem, source or self._models, self._stores.of)
         self._compaction = Compaction(files, progress.note)
 
     @property

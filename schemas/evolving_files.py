@@ -107,8 +107,17 @@ class EvolvingFiles(ScoredByCommand):
     def code_hash(self, body: str) -> str:
         """Return a hash of the hashes of all files."""
         bodies = self.split(body)
-        digests = [f"{file.name}\n{file.code_hash(bodies[file.name])}" for file in self.files]
-        return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
+        return _joint_hash({file.name: file.code_hash(bodies[file.name]) for file in self.files})
+
+    def meaning_hash(self, body: str) -> str:
+        """Return a hash of the hashes of what all files mean."""
+        bodies = self.split(body)
+        return _joint_hash({file.name: file.meaning_hash(bodies[file.name]) for file in self.files})
+
+
+def _joint_hash(hashes: Mapping[str, str]) -> str:
+    digests = [f"{path}\n{digest}" for path, digest in hashes.items()]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
 def read_evolving_files(bundle: ProgramBundle) -> EvolvingFiles:

@@ -12,6 +12,7 @@ from typing import ClassVar, NoReturn
 from schemas import source
 from schemas.bundle import ProgramBundle
 from schemas.errors import SpecificationError
+from schemas.meaning import meaning_hash
 from schemas.skeleton import ScoredByCommand
 
 START, END = "EVOLVE-BLOCK-START", "EVOLVE-BLOCK-END"
@@ -114,6 +115,15 @@ class MarkedFile(ScoredByCommand):
         lines = [line.rstrip() for line in body.splitlines()]
         normalised = "\n".join(line for line in lines if line)
         return hashlib.sha256(normalised.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    def meaning_hash(self, body: str) -> str:
+        """Return the hash of what the file means if it is Python; names may be used outside of the marks."""
+        if self.language == "python":
+            try:
+                return meaning_hash(self.with_body(body))
+            except source.SourceError:
+                pass
+        return self.code_hash(body)
 
     @cached_property
     def separators(self) -> tuple[str, ...]:

@@ -76,6 +76,12 @@ class Problem:
             command=self._command(),
         )
 
+    def code_hash(self, body: str) -> str:
+        """Return 16 hex digits by which programs count as the same, as `search.novelty` says."""
+        if self.settings.search.compares_meaning:
+            return self.specification.meaning_hash(body)
+        return self.specification.code_hash(body)
+
     def _command(self) -> Command | None:
         """Return the command that scores programs; `None` if a function does."""
         command = self.settings.command
@@ -95,8 +101,8 @@ def restore_problem(name: str, text: str, settings: Mapping[str, Any], files: Se
 _BEFORE = {
     # A run from before confirmations existed continues without them: isolated evaluation of its programs is untested.
     "sandbox": {"confirm": "never"},
-    # Its completions are found by the texts of its prompts.
-    "search": {"facts": False, "feedback": 0, "operators": [], "bandit": False},
+    # Its completions are found by the texts of its prompts, and its hashes of programs are compared with new ones.
+    "search": {"facts": False, "feedback": 0, "operators": [], "bandit": False, "novelty": "layout"},
     # Its evaluations are those of its candidates.
     "tuner": {"enabled": False},
 }

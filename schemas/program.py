@@ -133,7 +133,7 @@ class Candidate:
     Attributes:
         index: Position in the generation; prompts in order, samples within.
         body: The body; empty if there is none.
-        code_hash: Hash that agrees for bodies which differ only in layout; empty if there is no body.
+        code_hash: Hash that agrees for bodies which count as the same (`Problem.code_hash`); empty if there is no body.
         verdict: Verdict where the text alone decides; else `None`.
     """
 

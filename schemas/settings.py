@@ -144,6 +144,12 @@ class Search(Section):
         description="whether models are chosen by what they gained for their price; their weights are where it begins; "
         "never with `funsearch`",
     )
+    novelty: Literal["layout", "meaning"] = Field(
+        default="meaning",
+        description="when two programs are the same, so that the second is not evaluated: with `meaning`, if they "
+        "differ only in layout, names of local variables, docstrings or the form of numbers (in Python); with "
+        "`layout`, for problems that score how a program is written, only in layout; always `layout` with `funsearch`",
+    )
     retries: int = Field(
         default=3,
         ge=0,
@@ -175,6 +181,16 @@ class Search(Section):
     def chooses_models(self) -> bool:
         """Whether models are chosen by what they gained."""
         return self.bandit and self.algorithm.shows_feedback
+
+    @property
+    def names_truncation(self) -> bool:
+        """Whether the verdict on an answer that was cut off says so; runs of 0.1 and 0.2 keep the parser's error."""
+        return self.facts or self.novelty == "meaning"
+
+    @property
+    def compares_meaning(self) -> bool:
+        """Whether programs are the same that differ only in form, with this algorithm."""
+        return self.novelty == "meaning" and not self.algorithm.evaluates_duplicates
 
     @property
     def feedback_chars(self) -> int:

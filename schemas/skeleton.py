@@ -108,6 +108,13 @@ class Skeleton(Protocol):
         """Return 16 hex digits that are equal for bodies which differ only in layout."""
         ...
 
+    def meaning_hash(self, body: str) -> str:
+        """Return 16 hex digits that are equal for bodies which differ only in form, as far as that is certain.
+
+        Where the form of a body may matter, or its language is not known well enough, it is the `code_hash`.
+        """
+        ...
+
 
 class ScoredByCommand:
     """The part that skeletons of files have in common: a command scores them, no function of theirs does."""
@@ -142,3 +149,7 @@ class ScoredByCommand:
     def call(self, item: Any, where: str) -> Call:  # noqa: ARG002
         """Return one input as it is."""
         return call_of_command(item)
+
+    def meaning_hash(self: Skeleton, body: str) -> str:
+        """Return the `code_hash`: of what the files mean, nothing is known."""
+        return self.code_hash(body)

@@ -148,6 +148,19 @@ def rename(text: str, names: dict[str, str]) -> str:
     return "".join(lines)
 
 
+def bound_names(tree: ast.AST) -> frozenset[str]:
+    """Return every name that the tree defines, assigns or imports; `range`, too, if it imports with `*`."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+            case ast.Import() | ast.ImportFrom():
+                imported = [alias.asname or alias.name.partition(".")[0] for alias in node.names]
+                names.update("range" if name == "*" else name for name in imported)
+    return frozenset(names)
+
+
 def called_names(tree: ast.AST) -> set[str]:
     """Return every plain name in the tree, called or not."""
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}

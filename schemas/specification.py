@@ -19,6 +19,8 @@ from schemas.calls import call_of_function
 from schemas.errors import SpecificationError
 from schemas.evolved_function import EvolvedFunction, read_evolved_functions
 from schemas.job import Call, Isolation
+from schemas.meaning import meaning_hash
+from schemas.scopes import may_see_names
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,15 @@ class Specification:
         """Return the hash of a body; see `source.code_hash`."""
         return source.code_hash(body)
 
+    def meaning_hash(self, body: str) -> str:
+        """Return the hash of what a body means; see `meaning.meaning_hash`."""
+        if self._sees_names:
+            return self.code_hash(body)
+        try:
+            return meaning_hash(self.bare_text(body), self._global_names)
+        except source.SourceError:
+            return self.code_hash(body)
+
     def defines(self, name: str) -> bool:
         """Return whether the file has a top-level function of this name."""
         return any(function.name == name for function in source.functions(self._tree))
@@ -143,6 +154,15 @@ class Specification:
         """Part of the file that a prompt shows above the programs: docstring, imports and constants, no function."""
         nodes = [node for node in self._tree.body if self._is_preface(node)]
         return "\n".join(ast.get_source_segment(self.text, node) or "" for node in nodes)
+
+    @cached_property
+    def _sees_names(self) -> bool:
+        """Whether the functions that score programs may look at how these are written."""
+        return may_see_names(self.text)
+
+    @cached_property
+    def _global_names(self) -> frozenset[str]:
+        return source.bound_names(self._tree)
 
     @cached_property
     def _tree(self) -> ast.Module:

@@ -36,7 +36,12 @@ PROGRAMS = _table(
         "body of the evolved function, dedented, without docstring; the text of all if several evolve; empty if none "
         "was found",
     ),
-    ("code_hash", TEXT, "16 hex digits that are equal for bodies that differ only in layout"),
+    (
+        "code_hash",
+        TEXT,
+        "16 hex digits that are equal for bodies that count as the same, as `search.novelty` says: those that differ "
+        "only in form, or, in runs of 0.1 and 0.2, only in layout",
+    ),
     ("outcome", TEXT, "one of the closed list of outcomes; only `scored` has a score"),
     ("error", TEXT, "why the candidate was not scored; empty if it was"),
     ("output", TEXT, "output of the candidate, truncated"),

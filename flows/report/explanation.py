@@ -115,7 +115,7 @@ def _duplicate(database: Database, row: Row) -> list[str]:
         return [f"Dropped without being run: {row['error']}."]
     score = "" if original["score"] is None else f", score {original['score']:.6g}"
     return [
-        f"Dropped without being run: it differs at most in layout from {original['program_id']} of generation "
+        f"Dropped without being run: it differs at most in form from {original['program_id']} of generation "
         f"{original['generation']} (outcome {original['outcome']}{score})."
     ]
 

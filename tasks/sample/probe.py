@@ -109,7 +109,7 @@ def probe(problem: Problem, model: Model, prompts: Sequence[Prompt], limits: Bud
     completions = gateway.sample([Sample(prompt, 0) for prompt in prompts], budget.record)
     if not completions:
         return None
-    candidates = to_candidates(prompts, completions, problem.specification, problem.settings.search.samples)
+    candidates = to_candidates(prompts, completions, problem)
     errors = tuple(candidate.verdict.error for candidate in candidates if candidate.verdict is not None)
     samples_per_request = problem.settings.search.samples if takes_n(model.name) else 1
     return Probe(model, tuple(completions), errors, samples_per_request)

@@ -8,13 +8,17 @@ from collections.abc import Callable, Sequence
 
 from schemas.completion_source import CompletionSource
 from schemas.outcome import Outcome, Verdict
+from schemas.problem import Problem
 from schemas.program import NO_GAIN, TUNER, Candidate, Completion, Prompt
-from schemas.skeleton import Skeleton
+from schemas.settings import Settings
 from tasks.sample.codecs import codec_of
 from tasks.sample.completion_request import CompletionRequest, CompletionStore
 
 NOT_TUNED = Verdict(Outcome.DUPLICATE, error="no better numbers were found")
 """Verdict on a sample for which the tuner has no program: it would be its base again."""
+
+_LENGTH_REASONS = frozenset(("length", "max_output_tokens", "max_tokens", "model_length"))
+"""Reasons of providers for the end of an answer that reached the limit of tokens."""
 
 _Key = tuple[int, tuple[tuple[int, str], ...]]
 
@@ -26,21 +30,15 @@ class Sampler:
     some of its completions.
 
     Args:
-        skeleton: The fixed part of every program.
+        problem: The problem that programs are sampled for.
         source: Returns the completion source of a generation.
         store: Returns the completion store of a generation.
-        samples: Largest number of samples of a prompt, which numbers the candidates.
     """
 
     def __init__(
-        self,
-        skeleton: Skeleton,
-        source: Callable[[int], CompletionSource],
-        store: Callable[[int], CompletionStore],
-        samples: int,
+        self, problem: Problem, source: Callable[[int], CompletionSource], store: Callable[[int], CompletionStore]
     ) -> None:
-        self._skeleton = skeleton
-        self._samples = samples
+        self._problem = problem
         self._source = source
         self._store = store
         self._requests: dict[_Key, CompletionRequest] = {}
@@ -53,8 +51,7 @@ class Sampler:
         Raises:
             ProviderError: If a provider and its fallbacks failed.
         """
-        completions = self._request(generation, prompts).completions()
-        return to_candidates(prompts, completions, self._skeleton, self._samples)
+        return to_candidates(prompts, self._request(generation, prompts).completions(), self._problem)
 
     def _request(self, generation: int, prompts: Sequence[Prompt]) -> CompletionRequest:
         key = generation, tuple((prompt.index, prompt.hash) for prompt in prompts)
@@ -92,28 +89,40 @@ class Sampler:
             self._requests = {key: request for key, request in self._requests.items() if not is_over(key[0])}
 
 
-def to_candidates(
-    prompts: Sequence[Prompt], completions: Sequence[Completion], skeleton: Skeleton, samples: int
-) -> list[Candidate]:
+def to_candidates(prompts: Sequence[Prompt], completions: Sequence[Completion], problem: Problem) -> list[Candidate]:
     """Parse completions into candidates, in their order.
 
-    Args:
-        prompts: The prompts.
-        completions: Completions of these prompts.
-        skeleton: The fixed part of every program.
-        samples: Largest number of samples of a prompt. A prompt may have fewer, as those of the tuner do; its
-            candidates are numbered as if it had as many.
+    A prompt may have fewer samples than the settings say, as those of the tuner do; its candidates are numbered as if
+    it had as many.
     """
     by_index = {prompt.index: prompt for prompt in prompts}
-    return [_candidate(by_index[one.prompt], one, skeleton, samples) for one in completions]
+    return [_candidate(by_index[completion.prompt], completion, problem) for completion in completions]
 
 
-def _candidate(prompt: Prompt, completion: Completion, skeleton: Skeleton, samples: int) -> Candidate:
-    index = prompt.index * samples + completion.sample
+def _candidate(prompt: Prompt, completion: Completion, problem: Problem) -> Candidate:
+    index = prompt.index * problem.settings.search.samples + completion.sample
     if completion.model == TUNER and completion.finish_reason == NO_GAIN:
         return Candidate(index, prompt, completion, "", "", NOT_TUNED)
     if completion.error:
         refused = Verdict(Outcome.UNPARSABLE, error=completion.error)
         return Candidate(index, prompt, completion, "", "", refused)
+    skeleton = problem.specification
     parsed = codec_of(skeleton.kind).parse(completion.text, skeleton, len(prompt.parent_ids), prompt.base)
-    return Candidate(index, prompt, completion, parsed.body, parsed.code_hash, parsed.verdict)
+    if parsed.verdict is not None:
+        verdict = _cut_off(problem.settings) if _is_cut_off(completion, parsed.verdict, problem) else parsed.verdict
+        return Candidate(index, prompt, completion, "", "", verdict)
+    return Candidate(index, prompt, completion, parsed.body, problem.code_hash(parsed.body))
+
+
+def _is_cut_off(completion: Completion, verdict: Verdict, problem: Problem) -> bool:
+    """Return whether an answer holds no program because it ends too early."""
+    is_long = completion.finish_reason.lower() in _LENGTH_REASONS
+    return is_long and verdict.outcome is Outcome.UNPARSABLE and problem.settings.search.names_truncation
+
+
+def _cut_off(settings: Settings) -> Verdict:
+    # It becomes part of stored verdicts, which a replay compares: do not reword it.
+    limit = settings.sampling.max_tokens
+    where = "the provider's limit" if limit is None else f"`sampling.max_tokens` ({limit})"
+    remedy = "set a higher `sampling.max_tokens`" if limit is None else f"raise it, such as to {2 * limit}"
+    return Verdict(Outcome.UNPARSABLE, error=f"the answer was cut off at {where} and holds no program: {remedy}")

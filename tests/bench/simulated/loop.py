@@ -51,7 +51,7 @@ class SearchLoop:
         self._problem, self._run = loaded, RunRecord("simulated", loaded, seed, _EPOCH, "", "", {})
         self._start = Program("start", loaded.specification.start_body, (problem.start_score,), problem.start_score)
         self._depths = {self._start.id: 0}
-        self._known = {loaded.specification.code_hash(self._start.body)}
+        self._known = {loaded.code_hash(self._start.body)}
         self._gaps: list[float] = []
         self._best = self._start
         self._counts = {"unscored": 0, "duplicates": 0}
@@ -101,11 +101,12 @@ class SearchLoop:
         if parsed.verdict is not None:
             self._counts["unscored"] += 1
             return replace(answer, outcome=parsed.verdict.outcome, error=parsed.verdict.error)
-        if parsed.code_hash in self._known:
+        code_hash = self._problem.code_hash(parsed.body)
+        if code_hash in self._known:
             self._counts["duplicates"] += 1
             if not self._problem.settings.search.algorithm.evaluates_duplicates:
                 return replace(answer, outcome=Verdict.DUPLICATE)
-        self._known.add(parsed.code_hash)
+        self._known.add(code_hash)
         try:
             score = self._simulated.evaluate(skeleton.program(parsed.body).main)
         except _FAULTS as error:

@@ -1,0 +1,93 @@
+"""A program that differs from another in form alone is not new, unless the settings say that its form matters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from flows.create_run import start_generation
+from schemas.generation import RunRecord
+from schemas.outcome import Outcome, Verdict
+from schemas.problem import Problem, restore_problem
+from schemas.program import Completion, Prompt
+from schemas.settings import parse_settings
+from tasks.sample.sampler import to_candidates
+from tasks.select.selection_task import judge
+
+TEXT = """
+import funsearch
+
+@funsearch.evolve
+def total(items):
+    result = 0
+    for item in items:
+        result += item * 2
+    return result
+
+@funsearch.run
+def run(seed):
+    return float(total([seed]))
+"""
+RENAMED = """```python
+def total_v1(items):
+    \"\"\"Adds up.\"\"\"
+    s = 0
+    for x in items:
+        s += x * (1 + 1)
+    return s
+```"""
+CHANGED = RENAMED.replace("(1 + 1)", "(1 + 2)")
+SCORED = Verdict(Outcome.SCORED, scores=(1.0,))
+
+
+def problem(text: str = TEXT, **search: Any) -> Problem:
+    settings = parse_settings({"search": search, "inputs": [1]}, "a test").model_dump(mode="json")
+    return restore_problem("total", text, settings)
+
+
+def outcomes(problem: Problem, *answers: str) -> list[Outcome]:
+    """Return the outcomes of answers to a prompt of the start program, which all score."""
+    start = start_generation(RunRecord("r", problem, 0, datetime.now(UTC), "", "", {}), SCORED).judged[0]
+    prompt = Prompt(0, "0", (start.id,), "m", "chat", "Improve it.", tuple(range(len(answers))))
+    completions = [
+        Completion(0, number, "", text, "m", 1, 1, 0.0, 0.0, "stop", datetime.now(UTC))
+        for number, text in enumerate(answers)
+    ]
+    candidates = to_candidates([prompt], completions, problem)
+    judged = judge("r", 1, [(one, SCORED) for one in candidates], "mean", {start.candidate.code_hash})
+    return [one.verdict.outcome for one in judged]
+
+
+def test_the_start_program_with_other_names_is_a_duplicate():
+    assert outcomes(problem(), RENAMED, CHANGED) == [Outcome.DUPLICATE, Outcome.SCORED]
+
+
+def test_so_is_another_candidate_with_other_names():
+    assert outcomes(problem(), CHANGED, CHANGED.replace("x", "value")) == [Outcome.SCORED, Outcome.DUPLICATE]
+
+
+@pytest.mark.parametrize("search", [{"novelty": "layout"}, {"algorithm": "funsearch"}])
+def test_with_layout_or_as_in_the_paper_it_is_new(search: dict[str, Any]):
+    assert outcomes(problem(**search), RENAMED) == [Outcome.SCORED]
+
+
+def test_runs_of_earlier_versions_go_on_with_layout():
+    before = restore_problem("total", TEXT, {"inputs": [1]})
+    assert before.settings.search.novelty == "layout"
+    assert outcomes(before, RENAMED) == [Outcome.SCORED]
+
+
+def test_a_problem_that_looks_at_how_a_program_is_written_compares_layout():
+    golf = TEXT.replace("return float(total([seed]))", "return -float(len(inspect.getsource(total)))")
+    assert outcomes(problem(golf), RENAMED) == [Outcome.SCORED]
+
+
+def test_names_of_the_file_around_the_marks_are_not_taken_for_local_ones():
+    text = "def f(x):\n    # EVOLVE-BLOCK-START\n    y = x\n    # EVOLVE-BLOCK-END\n    return y\n"
+    settings = {"command": {"program": "f.py", "evaluate": ["python", "{program}"]}, "inputs": [1]}
+    file = restore_problem("f", text, settings | {"search": {"novelty": "meaning"}})
+    assert file.code_hash("    y = x") == file.code_hash("    y = (x)  # the same")
+    assert file.code_hash("    y = x") != file.code_hash("    z = x")
+    assert file.code_hash("    t = x\n    y = t") == file.code_hash("    u = x\n    y = u")
