@@ -6,13 +6,16 @@ Plans, prompts, parsing and what an algorithm is told are the product's own; the
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flows.planning import Planner, turn_of
-from schemas.algorithm import PromptResult
+from schemas.algorithm import Algorithm, PromptResult
 from schemas.feedback import Feedback, latest_feedback
 from schemas.generation import RunRecord
 from schemas.outcome import Outcome as Verdict
@@ -23,12 +26,12 @@ from tasks.problems.loading.load import load_problem
 from tasks.sample.codecs import codec_of
 from tasks.sample.prompts import build_prompts
 from tasks.select.registry import create_algorithm
-from tests.bench.simulated.comparison import Outcome, area
-from tests.bench.simulated.model import SimulatedModel
+from tests.bench.simulated.model import SimulatedModel, prompt_tokens
 from tests.bench.simulated.problems import SimulatedProblem
+from tests.bench.simulated.trace import Trace
 
-_FAULTS = (ArithmeticError, AttributeError, LookupError, NameError, SyntaxError, TypeError, ValueError)
-"""The errors that a program of a simulated model may raise."""
+_FAULTS = (ArithmeticError, AttributeError, LookupError, NameError, RuntimeError, SyntaxError, TypeError, ValueError)
+"""The errors that a program of a simulated model, or a mutated one, may raise."""
 
 
 class SearchLoop:
@@ -38,25 +41,35 @@ class SearchLoop:
         problem: The problem.
         model: The model that is asked.
         seed: Seed of the run.
-        search: Settings `search.*`.
+        settings: Settings of the problem, as in a task's own file, such as `{"search": {"window": 8}}`.
+        create: Makes the algorithm from `search.algorithm`, the start program and the seed.
     """
 
-    def __init__(self, problem: SimulatedProblem, model: SimulatedModel, seed: int, search: Mapping[str, Any]) -> None:
-        self._simulated, self._model, self._seed = problem, model, seed
-        loaded = load_simulated(problem, search)
+    def __init__(
+        self,
+        problem: SimulatedProblem,
+        model: SimulatedModel,
+        seed: int,
+        settings: Mapping[str, Any],
+        create: Callable[..., Algorithm] = create_algorithm,
+    ) -> None:
+        self._simulated, self._model, self._seed, self._create = problem, model, seed, create
+        loaded = load_simulated(problem, settings)
         self._problem, self._run = loaded, RunRecord("simulated", loaded, seed, _EPOCH, "", "", {})
         self._start = Program("start", loaded.specification.start_body, (problem.start_score,), problem.start_score)
         self._depths = {self._start.id: 0}
         self._programs = {self._start.id: self._start}
         self._known = {loaded.specification.code_hash(self._start.body)}
         self._gaps: list[float] = []
+        self._course: list[tuple[float, ...]] = []
         self._best = self._start
-        self._counts = {"unscored": 0, "duplicates": 0}
+        self._tokens, self._scored, self._repeats = 0, 0, 0
 
-    def run(self, answers: int) -> Outcome:
+    def run(self, answers: int) -> Trace:
         """Search until so many answers have been judged."""
+        begin = time.monotonic()
         settings = self._problem.settings.search
-        algorithm = create_algorithm(settings.algorithm, self._start, self._seed)
+        algorithm = self._create(settings.algorithm, self._start, self._seed)
         planner, serial = Planner(self._run, algorithm, lambda _: True), 0
         while len(self._gaps) < answers:
             turn = turn_of(serial, self._run)
@@ -69,16 +82,18 @@ class SearchLoop:
             result = PromptResult(plan.niche, plan.base.id, samples, tuple(children))
             planner.tell(turn, [result], self._latest(feedback), reset=reset)
             serial += 1
-        shares = {name: count / answers for name, count in self._counts.items()}
-        return Outcome(area(self._gaps), self._gaps[-1], self._depths[self._best.id], **shares)
+        tokens, scored, repeats, depths = np.array(self._course, dtype=np.float64).T
+        return Trace(np.array(self._gaps), tokens, scored, repeats, depths, answers, time.monotonic() - begin)
 
     def _judge(self, prompt: Prompt, number: int, samples: int) -> tuple[list[Program], list[Feedback]]:
         """Ask for the samples of a prompt; return the scored children and feedback on all that ran."""
         children, feedback = [], []
         request = {"messages": prompt.messages, "max_tokens": self._problem.settings.sampling.max_tokens}
         for k in range(samples):
-            text = self._model.answer(request, number + k).text
-            child, told = self._child(text, prompt, f"{number + k}")
+            reply = self._model.answer(request, number + k)
+            # A provider charges a prompt once, however many samples are asked of it.
+            self._tokens += reply.tokens + (prompt_tokens(request) if reply.tokens and not k else 0)
+            child, told = self._child(reply.text, prompt, f"{number + k}")
             if told is not None:
                 feedback.append(told)
             if child is not None:
@@ -86,6 +101,7 @@ class SearchLoop:
                 self._best = max(self._best, child, key=lambda program: program.score)
                 children.append(child)
             self._gaps.append(self._simulated.gap(self._best.score))
+            self._course.append((self._tokens, self._scored, self._repeats, self._depths[self._best.id]))
         return children, feedback
 
     def _child(self, text: str, prompt: Prompt, name: str) -> tuple[Program | None, Feedback | None]:
@@ -93,20 +109,19 @@ class SearchLoop:
         skeleton = self._problem.specification
         parsed = codec_of(skeleton.kind).parse(text, skeleton, len(prompt.parent_ids), prompt.base)
         if parsed.verdict is not None:
-            self._counts["unscored"] += 1
             return None, None
-        if parsed.code_hash in self._known:
-            self._counts["duplicates"] += 1
-            if not self._problem.settings.search.algorithm.evaluates_duplicates:
-                return None, None
+        is_known = parsed.code_hash in self._known
+        self._repeats += is_known
+        if is_known and not self._problem.settings.search.algorithm.evaluates_duplicates:
+            return None, None
         self._known.add(parsed.code_hash)
         parent, body = prompt.parent_ids[-1], parsed.body
         try:
             score = self._simulated.evaluate(skeleton.program(body).main)
         except _FAULTS as error:
-            self._counts["unscored"] += 1
             reason = f"{type(error).__name__}: {error}"
             return None, Feedback(parent, body, Verdict.CRASHED, reason, "", (), None)
+        self._scored += not is_known
         return Program(name, body, (score,), score), Feedback(parent, body, Verdict.SCORED, "", "", (score,), score)
 
     def _latest(self, feedback: Sequence[Feedback]) -> dict[str, Feedback]:
@@ -119,8 +134,8 @@ class SearchLoop:
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def load_simulated(problem: SimulatedProblem, search: Mapping[str, Any]) -> Problem:
-    """Load the task directory of a problem, with settings `search.*`, for one chat model."""
-    settings = {"search": dict(search), "sampling": {"models": [Model(name="openai/simulated").model_dump()]}}
+def load_simulated(problem: SimulatedProblem, settings: Mapping[str, Any]) -> Problem:
+    """Load the task directory of a problem, with some settings, for one chat model."""
+    sampling = {**settings.get("sampling", {}), "models": [Model(name="openai/simulated").model_dump()]}
     with tempfile.TemporaryDirectory() as folder:
-        return load_problem(problem.write(Path(folder) / problem.name), settings)
+        return load_problem(problem.write(Path(folder) / problem.name), {**settings, "sampling": sampling})
