@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -147,7 +148,7 @@ def run_peer(
             process = subprocess.Popen(
                 [python, *command],
                 cwd=parent,
-                env=_environment(parent),
+                env=_environment(parent, python),
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
@@ -204,11 +205,11 @@ def _wait(process: subprocess.Popen[bytes], is_enough: Callable[[], bool], until
     process.wait()
 
 
-def _environment(home: str) -> dict[str, str]:
-    """Return an environment without keys, from which nothing but loopback can be reached by HTTP."""
+def _environment(home: str, python: str) -> dict[str, str]:
+    """Return an environment without keys, with a Python as `python`, and nothing but loopback to reach by HTTP."""
     nowhere = "http://127.0.0.1:9"
     return {
-        "PATH": os.environ.get("PATH", ""),
+        "PATH": os.pathsep.join([str(Path(shutil.which(python) or python).absolute().parent), os.environ["PATH"]]),
         "HOME": home,
         "TMPDIR": home,
         "OPENAI_API_KEY": "none",
