@@ -1,12 +1,14 @@
 """Search systems on a simulated model: algorithms and controls in one process, other systems as they are.
 
     python -m tests.bench.search [--answers 600] [--seeds 5] [--personas 8] [--systems greedy,tree,iid,openevolve]
-        [--problems F1,F3-a] [--set search.feedback=2000] [--openevolve PYTHON] [--shinka PYTHON] [--jobs 2] [--details]
+        [--problems F1,F3-a] [--set search.feedback=2000] [--tuner on] [--openevolve PYTHON] [--shinka PYTHON]
+        [--jobs 2] [--keep FOLDER] [--details] [--held-out]
 
 Each system searches each problem with each persona and seed. The product's algorithms run with its planning, prompts,
-parsing and defaults; nothing is confirmed, and programs are evaluated in this process. `iid`, `top-ten`, `scs` and
-`mutate` are controls (`simulated/controls.py`). OpenEvolve and ShinkaEvolve run as processes of their own, at their
-defaults, against the same model on loopback (`simulated/peers.py`).
+parsing and defaults; nothing is confirmed, and programs are evaluated in this process. `tree+search.window=1` is `tree`
+with that setting. `iid`, `top-ten`, `scs` and `mutate` are controls (`simulated/controls.py`). OpenEvolve and
+ShinkaEvolve run as processes of their own, at their defaults, against the same model on loopback
+(`simulated/peers.py`).
 
 What is compared is the area, the mean over the answers of log10 of the gap to the optimum, paired with `greedy` by
 problem, persona and seed: below 0 is better than `greedy`. A difference is the interquartile mean of the pairs; its
@@ -27,13 +29,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
 
 from tests.bench.simulated.comparison import Key
 from tests.bench.simulated.peers import PEERS
 from tests.bench.simulated.problems import names_of
 from tests.bench.simulated.split import HELD_OUT, PUBLIC
-from tests.bench.simulated.systems import REFERENCE, SYSTEMS, Setup, merged, search
+from tests.bench.simulated.systems import REFERENCE, SYSTEMS, Setup, kind_of, search, settings_of
 from tests.bench.simulated.tables import Traces, answer_table, family_table, main_table, target_table
 from tests.bench.simulated.trace import Trace
 
@@ -70,31 +71,29 @@ def _searches(pairs: Iterable[tuple[str, Key]], setup: Setup, jobs: int) -> Iter
     # A fork of a process with threads, such as the server of the model, may hang.
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         futures = {pool.submit(search, system, key, setup): (system, key) for system, key in pairs}
-        for future in as_completed(futures):
-            yield (*futures[future], future.result())
+        try:
+            for future in as_completed(futures):
+                yield (*futures[future], future.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _print_details(traces: Traces, budgets: Sequence[int]) -> None:
     families = sorted({key[0][:2] for key in traces[REFERENCE]})
     print("\nanswers\n\n" + answer_table(traces, budgets))
     print("\ntargets\n\n" + target_table(traces, budgets[-1]))
-    for family in families if len(traces) > 1 else ():
+    if len(traces) == 1:
+        return
+    for family in ["", *families] if len(families) > 1 else families:
         of_family = {
             system: {key: trace for key, trace in mine.items() if key[0].startswith(family)}
             for system, mine in traces.items()
         }
-        print(f"\n{family}\n\n" + family_table(of_family, budgets))
+        print(f"\n{family or 'all'}\n\n" + family_table(of_family, budgets))
 
 
 def _setup(options: argparse.Namespace, problem_seed: int) -> Setup:
-    settings: dict[str, Any] = {}
-    for setting in [*options.set, *([f"tuner.enabled={options.tuner == 'on'}"] if options.tuner else [])]:
-        name, _, value = setting.partition("=")
-        *sections, last = name.split(".")
-        nested: dict[str, Any] = {last: value}
-        for section in reversed(sections):
-            nested = {section: nested}
-        settings = merged(settings, nested)
+    settings = settings_of([*options.set, *([f"tuner.enabled={options.tuner == 'on'}"] if options.tuner else [])])
     pythons = {name: python for name in PEERS if (python := getattr(options, name))}
     return Setup(options.answers, problem_seed, settings, pythons, options.limit, options.keep)
 
@@ -126,8 +125,10 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
     given = [name for name in PEERS if getattr(options, name)]
     asked = options.systems.split(",") if options.systems else [name for name in SYSTEMS if name not in PEERS]
     options.systems = list(dict.fromkeys([REFERENCE, *asked, *(given if not options.systems else ())]))
-    if unknown := set(options.systems) - set(SYSTEMS):
+    if unknown := {kind_of(system) for system in options.systems} - set(SYSTEMS):
         parser.error(f"no such system: {', '.join(sorted(unknown))}; there are {', '.join(SYSTEMS)}")
+    if changed := [system for system in options.systems if kind_of(system) in PEERS and system not in PEERS]:
+        parser.error(f"{', '.join(changed)}: other systems run at their defaults")
     for name in set(options.systems) & set(PEERS):
         if not getattr(options, name):
             parser.error(f"expected --{name} PYTHON, a Python that has it; tests/bench/README.md says how to make one")

@@ -74,7 +74,8 @@ def test_the_command_prints_a_table_with_greedy_as_the_reference(capsys: pytest.
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "8 answers, 2 searches for each system, public problems and personas"
     assert [line.split()[0] for line in lines[2:6]] == ["system", "greedy", "tree", "iid"]
-    assert [line for line in lines if line in ("answers", "targets", "F1", "F3")] == ["answers", "targets", "F1", "F3"]
+    titles = ["answers", "targets", "all", "F1", "F3"]
+    assert [line for line in lines if line in titles] == titles
 
 
 def test_kept_searches_are_not_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -83,6 +84,9 @@ def test_kept_searches_are_not_repeated(tmp_path: Path, capsys: pytest.CaptureFi
     first = capsys.readouterr().out
     kept = sorted(tmp_path.rglob("*.npz"))
     assert len(kept) == 4
+    search.main([*arguments, "--set", "search.window=1"])
+    assert len(sorted(tmp_path.rglob("*.npz"))) == 8
+    capsys.readouterr()
     trace([1e-3] * 8).save(kept[0])
     search.main(arguments)
     assert capsys.readouterr().out != first
@@ -93,6 +97,7 @@ def test_kept_searches_are_not_repeated(tmp_path: Path, capsys: pytest.CaptureFi
     [
         (["--systems", "greed"], "no such system: greed"),
         (["--problems", "F7"], "got F7"),
+        (["--systems", "shinka+evo.x=1"], "other systems run at their defaults"),
         (["--systems", "shinka"], "expected --shinka PYTHON"),
         (["--openevolve", "/nowhere/python"], "/nowhere/python cannot be run"),
     ],
@@ -108,6 +113,13 @@ def test_settings_are_whole_ones():
     expected = {"search": {"feedback": "9", "window": "3"}, "tuner": {"enabled": "True"}}
     assert search._setup(options, 0).settings == expected
     assert merged({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}, "d": 4}) == {"a": {"b": 3, "c": 2}, "d": 4}
+
+
+def test_one_system_may_stand_there_with_several_settings(capsys: pytest.CaptureFixture[str]):
+    search.main([*SMALL, "--systems", "greedy+search.window=1+search.samples=1,greedy+search.samples=4"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[4].startswith("greedy+search.window=1+search.samples=1 ")
+    assert "+0.000 [+0.000, +0.000]" in lines[5]  # four samples are the default
 
 
 def test_other_systems_are_compared_when_their_python_is_given():

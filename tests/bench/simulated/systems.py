@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,8 +52,8 @@ class Setup:
 def search(system: str, key: Key, setup: Setup) -> Trace:
     """Let a system search, unless that search was kept."""
     problem, persona, seed = key
-    name = f"{problem}-{setup.problem_seed}-{persona}-{seed}-{setup.answers}.npz"
-    path = None if setup.folder is None else setup.folder / system / name
+    parts = [problem, setup.problem_seed, persona, seed, setup.answers, *([] if system in PEERS else [_digest(setup)])]
+    path = None if setup.folder is None else setup.folder / system / f"{'-'.join(map(str, parts))}.npz"
     if path is not None and path.exists():
         return load_trace(path)
     trace = _search(system, key, setup)
@@ -60,27 +62,51 @@ def search(system: str, key: Key, setup: Setup) -> Trace:
     return trace
 
 
-def _search(system: str, key: Key, setup: Setup) -> Trace:
-    name, persona, seed = key
-    problem, who = problem_named(name, setup.problem_seed), persona_of(persona)
-    if system in PEERS:
-        python = setup.pythons[system]
-        return run_peer(system, python, problem, SimulatedModel(who, seed), seed, setup.answers, setup.limit_s)
-    control = CONTROLS.get(system, Control(create_algorithm))
-    algorithm = {"name": REFERENCE if system in CONTROLS else system}
-    settings = merged(
-        merged({"search": {"algorithm": algorithm | _budget(system, setup)}}, setup.settings), control.settings
-    )
-    return SearchLoop(problem, control.model(who, seed), seed, settings, control.create).run(setup.answers)
+def kind_of(system: str) -> str:
+    """Return the name of a system without its settings: `tree` of `tree+search.window=1`."""
+    return system.partition("+")[0]
 
 
-def _budget(system: str, setup: Setup) -> dict[str, int]:
-    """Return the budget for an algorithm that has one: that of the comparison."""
-    kinds = [kind for kind in algorithm_kinds() if kind.algorithm_name() == system and "budget" in kind.model_fields]
-    return {"budget": setup.answers} if kinds else {}
+def settings_of(words: Iterable[str]) -> dict[str, Any]:
+    """Return nested settings from words such as `search.window=1`."""
+    settings: dict[str, Any] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        *sections, last = name.split(".")
+        nested: dict[str, Any] = {last: value}
+        for section in reversed(sections):
+            nested = {section: nested}
+        settings = merged(settings, nested)
+    return settings
 
 
 def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested settings where those of the second take precedence."""
     both = {name: merged(first[name], second[name]) for name in second if isinstance(first.get(name), Mapping)}
     return {**first, **second, **both}
+
+
+def _search(system: str, key: Key, setup: Setup) -> Trace:
+    name, persona, seed = key
+    problem, who = problem_named(name, setup.problem_seed), persona_of(persona)
+    if system in PEERS:
+        python = setup.pythons[system]
+        return run_peer(system, python, problem, SimulatedModel(who, seed), seed, setup.answers, setup.limit_s)
+    kind, *more = system.split("+")
+    control = CONTROLS.get(kind, Control(create_algorithm))
+    algorithm = {"name": REFERENCE if kind in CONTROLS else kind, **_budget(kind, setup)}
+    settings: dict[str, Any] = {"search": {"algorithm": algorithm}}
+    for layer in (setup.settings, settings_of(more), control.settings):
+        settings = merged(settings, layer)
+    return SearchLoop(problem, control.model(who, seed), seed, settings, control.create).run(setup.answers)
+
+
+def _budget(kind: str, setup: Setup) -> dict[str, int]:
+    """Return the budget for an algorithm that has one: that of the comparison."""
+    has_one = any(one.algorithm_name() == kind and "budget" in one.model_fields for one in algorithm_kinds())
+    return {"budget": setup.answers} if has_one else {}
+
+
+def _digest(setup: Setup) -> str:
+    """Return what tells searches with other settings apart."""
+    return f"{zlib.crc32(json.dumps(setup.settings, sort_keys=True).encode()):08x}"
