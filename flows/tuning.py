@@ -87,10 +87,11 @@ def tuner_source(run: RunRecord, trials: RunTrials, may_ask: Callable[[], bool])
         trials: Its evaluations.
         may_ask: Returns false once the night ends.
     """
-    return TunerSource(_tuned(run.problem, run.seed), trials, run.problem.settings.tuner, may_ask)
+    return TunerSource(tuned_problem(run.problem, run.seed), trials, run.problem.settings.tuner, may_ask)
 
 
-def _tuned(problem: Problem, seed: int) -> TunedProblem:
+def tuned_problem(problem: Problem, seed: int) -> TunedProblem:
+    """Return what a tuner knows of a problem."""
     skeleton = problem.specification
 
     def parse(text: str, base: str) -> str:
