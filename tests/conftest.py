@@ -150,7 +150,7 @@ _HEAVY = (
     "tests/flows/cli/test_terminal.py",
     "tests/flows/test_compaction.py::test_the_command_compacts",
     "tests/flows/test_environment.py::test_no_file_of_the_working_directory",
-    "tests/flows/test_host_attacks.py::test_a_small_file_that_expands",
+    "tests/flows/test_history_attacks.py::test_a_small_file_that_expands",
     "tests/flows/test_host_attacks.py::test_litellm_reads_no_file",
     "tests/flows/test_server_access.py::test_a_configured_server_never_gets",
     "tests/flows/test_server_access.py::test_a_database_in_another_folder",
