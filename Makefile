@@ -27,7 +27,7 @@ demo: setup  ## a short night on online bin packing with the built-in model: no 
 
 check: environment  ## lint, types, and the fast tests without Docker and Prefect: one minute
 	@($(STYLE) && $(BIN)/pyright) & types=$$!; failed=0; \
-		$(BIN)/pytest -n 2 --dist loadfile --ignore tests/contract -m 'not docker and not prefect and not slow and not heavy' || failed=$$?; \
+		$(BIN)/pytest -n 2 --dist loadfile --hypothesis-profile quick --ignore tests/contract -m 'not docker and not prefect and not slow and not heavy' || failed=$$?; \
 		wait $$types || failed=$$?; exit $$failed
 
 test: setup $(if $(PART),,browser lint)  ## lint and test everything, with Docker and Prefect; PART=evaluate: tests/evaluate only

@@ -98,7 +98,7 @@ def _server_errors() -> Iterator[None]:
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
             yield
     except (httpx.HTTPError, PrefectException) as error:
-        raise PrefectUnavailable(f"Prefect's pages are incomplete: {error}") from error
+        raise PrefectUnavailable(f"Prefect's UI is incomplete: {error}") from error
 
 
 def progress_text(view: NightView) -> str:

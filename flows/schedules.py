@@ -35,7 +35,7 @@ class Schedule:
     """One schedule, as it is shown to users.
 
     Attributes:
-        cron: Cron line; empty if the schedule was changed to another kind in Prefect's pages.
+        cron: Cron line; empty if the schedule was changed to another kind in Prefect's UI.
         parameters: Parameters of every night, as the server stores them.
         last: Name and message of the state of the last night.
     """

@@ -55,7 +55,7 @@ _ROW_S = 60.0
 
 @flow(name="search", flow_run_name="{run_id}")
 def search(run_id: str, history: str, rules: StopConditions, again: list[int] | None = None) -> Any:
-    """Run one night of a run. Cancelled in Prefect's pages, it stops at once.
+    """Run one night of a run. Cancelled in Prefect's UI, it stops at once.
 
     Args:
         run_id: Id of a run that exists.
@@ -79,7 +79,7 @@ def search(run_id: str, history: str, rules: StopConditions, again: list[int] | 
 
 
 def stopped_at_once(run_id: str, history: HistoryBackend) -> State[Any]:
-    """Return the state of a night that was cancelled in Prefect's pages."""
+    """Return the state of a night that was cancelled in Prefect's UI."""
     return Cancelled(message=f"stopped at once; continue with: overnight resume {run_id}{history_flag(history)}")
 
 

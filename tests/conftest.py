@@ -8,18 +8,22 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from flows.environment import SERVER_VARIABLES, prepare
 from tests.command_server import FOLDER, OWNER
-from tests.objects import KEY, SECRET, ObjectServer, object_store
 from tests.prefect_database import MigratedDatabase
 from tests.provider import Provider
 
-# The same examples every time, without a time limit for slow machines.
+if TYPE_CHECKING:
+    from tests.objects import ObjectServer
+
+# The same examples every time, without a time limit for slow machines; `make check` tries a quarter of them.
 hypothesis.settings.register_profile("overnight", derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile("quick", hypothesis.settings.get_profile("overnight"), max_examples=25)
 hypothesis.settings.load_profile("overnight")
 
 prepare()
@@ -97,6 +101,8 @@ def provider() -> Iterator[Provider]:
 
 @pytest.fixture(scope="session")
 def _objects() -> Iterator[ObjectServer]:
+    from tests.objects import object_store
+
     with object_store() as store:
         yield store
 
@@ -104,6 +110,8 @@ def _objects() -> Iterator[ObjectServer]:
 @pytest.fixture
 def objects(_objects: ObjectServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ObjectServer:
     """An S3 server, with its keys in the environment of this process and its children, and an empty cache."""
+    from tests.objects import KEY, SECRET
+
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -141,6 +149,7 @@ _FIRST = ("tests/test_readme.py", "tests/flows/")
 _HEAVY = (
     "tests/contract/test_provider.py",
     "tests/evaluate/test_host_slots.py",
+    "tests/flows/cli/test_backend.py",
     "tests/flows/cli/test_baseline.py",
     "tests/flows/cli/test_contest.py",
     "tests/flows/cli/test_errors.py",
@@ -148,9 +157,10 @@ _HEAVY = (
     "tests/flows/cli/test_init.py",
     "tests/flows/cli/test_sql.py",
     "tests/flows/cli/test_terminal.py",
-    "tests/flows/test_compaction.py::test_the_command_compacts",
+    "tests/flows/test_compaction.py",
     "tests/flows/test_environment.py::test_no_file_of_the_working_directory",
-    "tests/flows/test_host_attacks.py::test_a_small_file_that_expands",
+    "tests/flows/test_environment.py::test_settings_of_prefect_are_found_in_every_notation",
+    "tests/flows/test_history_attacks.py::test_a_small_file_that_expands",
     "tests/flows/test_host_attacks.py::test_litellm_reads_no_file",
     "tests/flows/test_server_access.py::test_a_configured_server_never_gets",
     "tests/flows/test_server_access.py::test_a_database_in_another_folder",
@@ -165,9 +175,15 @@ _HEAVY = (
     "tests/history/test_object_store.py",
     "tests/history/test_query_process.py",
     "tests/history/test_remote.py",
-    "tests/problems/test_builtin_problems.py::test_the_start_program_scores",
+    "tests/problems/test_builtin_problems.py::test_the_start_program",
+    "tests/problems/test_matrix_multiplication.py::test_four_by_four_begins",
+    "tests/problems/test_matrix_multiplication.py::test_the_search_finds",
     "tests/report/test_page.py",
     "tests/report/test_watch.py",
+    "tests/sample/test_batch_api.py",
+    "tests/sample/test_batch_job.py",
+    "tests/sample/test_completion_request.py",
+    "tests/simulated/",
     "tests/test_contributing_history.py",
 )
 """Tests that need neither Docker nor Prefect and still take seconds: marked `heavy`, left out of `make check`."""

@@ -101,7 +101,7 @@ def _result_without_server(session: Session, night: int, error: PrefectUnavailab
     row = record.read_night(files, night, session.state.programs) if files.night(night).exists() else None
     if row is None or row.stop_reason is None or row.error:
         raise error
-    say(f"warning: Prefect's pages do not show the end of the night: {error.message}")
+    say(f"warning: Prefect's UI does not show the end of the night: {error.message}")
     return {"stop_reason": row.stop_reason.value, "failed": sorted(session.state.failed), "night": night}
 
 

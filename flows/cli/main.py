@@ -33,7 +33,7 @@ app = App(
 )
 
 _COMMANDS = {
-    "problems": ("list:problems", "List the built-in problems, their best known scores, and your own best."),
+    "problems": ("problems:problems", "List the built-in problems, their best known scores, and your own best."),
     "algorithms": ("algorithms:algorithms", "List the search algorithms, and where each is from."),
     "init": ("init:init", "Write a commented example specification to start from."),
     "check": (
@@ -49,9 +49,9 @@ _COMMANDS = {
     "schedules": ("schedules:schedules", "List the schedules; pause, resume, change or remove one."),
     "serve": ("serve:serve", "Run scheduled nights for as long as this command runs."),
     "retry": ("retry:retry", "Run failed generations again; their programs join the current population."),
-    "runs": ("list:runs", "List the runs in the history."),
+    "runs": ("runs:runs", "List the runs in the history."),
     "watch": ("watch:watch", "Follow a run on a live page, or in the terminal."),
-    "best": ("list:best", "Show the best program of a run, or write it to a file."),
+    "best": ("best:best", "Show the best program of a run, or write it to a file."),
     "show": ("programs:show", "Show one program: code, scores, outcome, parents."),
     "diff": ("programs:diff", "Show the differences between two programs."),
     "lineage": ("programs:lineage", "Show the ancestors of a program, from the start program on."),

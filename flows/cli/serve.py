@@ -45,12 +45,12 @@ def serve(
     from flows.schedules import POOL
 
     with _server(port) as (url, server):
-        pages = url.removesuffix("/api")
-        say(f"running scheduled nights; Prefect's pages: {pages}; Ctrl-C stops after the running nights' generations")
+        address = url.removesuffix("/api")
+        say(f"running scheduled nights; Prefect's UI: {address}; Ctrl-C stops after the running nights' generations")
         if server is not None:
             from flows.prefect_server.access import password_file
 
-            say(f"the pages ask for a password, which is the line in {password_file()}")
+            say(f"the UI asks for a password, which is the line in {password_file()}")
         asyncio.run(
             _work(NightWorker(work_pool_name=pool or POOL, limit=_MAX_NIGHTS), server.has_ended if server else None)
         )

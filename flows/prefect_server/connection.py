@@ -72,5 +72,5 @@ def outages() -> Iterator[None]:
     except (httpx.TransportError, httpx.HTTPStatusError) as error:
         if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500:
             raise
-        remedy = "Start it again; only Prefect's pages lack what happened meanwhile."
+        remedy = "Start it again; only Prefect's UI lacks what happened meanwhile."
         raise PrefectUnavailable(f"the Prefect server does not answer: {error}", remedy=remedy) from error

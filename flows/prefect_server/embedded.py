@@ -52,7 +52,7 @@ class EmbeddedServer:
 
     Args:
         port: Port on loopback; a free one by default.
-        with_services: Whether it also runs the scheduler, crash detection and the web pages.
+        with_services: Whether it also runs the scheduler, crash detection and Prefect's UI.
 
     Attributes:
         password: Password that its clients send.
@@ -155,7 +155,7 @@ class EmbeddedServer:
         return process
 
     def _environment(self) -> dict[str, str]:
-        services = _environment_of_pages() if self._with_services else {"PREFECT__SERVER_EPHEMERAL": "1"}
+        services = _environment_of_ui() if self._with_services else {"PREFECT__SERVER_EPHEMERAL": "1"}
         # Unlike a command line, only its owner can read a process's environment.
         password = {"PREFECT_SERVER_API_AUTH_STRING": self.password}
         return {**environment_of_server(self._port), **services, **password}
@@ -335,8 +335,8 @@ def password_remedy() -> str:
     )
 
 
-def _environment_of_pages() -> dict[str, str]:
-    """Return the variables that unpack the web pages in PREFECT_HOME, since the environment may be read-only."""
+def _environment_of_ui() -> dict[str, str]:
+    """Return the variables that unpack Prefect's UI in PREFECT_HOME, since the environment may be read-only."""
     from prefect.settings import PREFECT_HOME
 
     return {"PREFECT_SERVER_UI_STATIC_DIRECTORY": str(PREFECT_HOME.value() / "overnight-pages")}

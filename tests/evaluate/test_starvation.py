@@ -112,7 +112,7 @@ MOVES = st.tuples(st.integers(1, 4), st.floats(0, 2), st.floats(0, 2), st.boolea
 
 
 @seed(11)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(st.lists(MOVES, max_size=30), st.floats(0, 5))
 def test_it_never_gets_more_processor_time_than_its_limit(
     moves: list[tuple[int, float, float, bool, float]], limit: float

@@ -191,7 +191,7 @@ def test_deployments_of_other_programs_are_no_schedules(server: EmbeddedServer, 
     environment = {"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": server.password}
     listed = call(["schedules"], tmp_path, **environment)
     assert "theirs" not in listed.stdout
-    assert "changed" in listed.stdout, "a schedule of ours that was changed in Prefect's pages"
+    assert "changed" in listed.stdout, "a schedule of ours that was changed in Prefect's UI"
     removed = call(["schedules", "remove", "theirs"], tmp_path, **environment)
     assert (listed.returncode, removed.returncode) == (0, 2), listed.stderr + removed.stderr
     assert "Traceback" not in listed.stderr + removed.stderr

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from schemas.errors import OvernightError
 from tasks.history.backends import open_history
 from tasks.history.local_backend import LocalBackend
-from tests.objects import ObjectServer
+
+if TYPE_CHECKING:
+    from tests.objects import ObjectServer
 
 
 def test_a_directory_is_named_as_it_was_typed_and_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

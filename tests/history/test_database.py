@@ -1,13 +1,8 @@
-"""SQL over the history: the views match the record, and queries can only read them."""
+"""SQL over the history: views and macros match the record, and any Parquet tool reads the files."""
 
 from __future__ import annotations
 
 import glob
-import inspect
-import os
-import signal
-import threading
-import time
 from collections import defaultdict
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +15,7 @@ import pytest
 from schemas import tables
 from schemas.algorithm import Expand, Join
 from schemas.cookbook import questions
-from schemas.errors import ExitCode, QueryError
+from schemas.errors import QueryError
 from schemas.outcome import Outcome
 from schemas.views import MACROS, VIEWS
 from tasks.history import database as database_module
@@ -31,6 +26,7 @@ from tasks.history.database import Database
 from tasks.history.files import RunFiles
 from tests.history import writer
 from tests.history.made import NOW, a_generation, a_judged, create, grow
+from tests.select.population import Population
 
 CALLS = {
     "best_programs": "'{run}'",
@@ -45,37 +41,23 @@ CALLS = {
 }
 
 
-@pytest.fixture(scope="module")
-def grown(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
-    """Provide a run of eight generations with resets, which tests only read."""
-    files = create(tmp_path_factory.mktemp("history"), islands=4, prompts=8)
-    grow(files, 8, seed=5)
-    return files
-
-
-@pytest.fixture(scope="module")
-def database(grown: RunFiles) -> Database:
-    return Database(grown.directory.parents[1])
-
-
 # Views and macros
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_view_can_be_read_without_a_history(tmp_path: Path, database: Database, view: str):
-    empty = Database(tmp_path / "nowhere")
-    assert empty.rows(f"FROM {view}") == []
+def test_every_view_can_be_read_without_a_history(database: Database, no_history: Database, view: str):
+    assert no_history.rows(f"FROM {view}") == []
     columns = "SELECT column_name, column_type FROM (DESCRIBE {})"
-    assert empty.rows(columns.format(view)) == database.rows(columns.format(view))
-    assert not (tmp_path / "nowhere").exists()
+    assert no_history.rows(columns.format(view)) == database.rows(columns.format(view))
+    assert not no_history.history.exists()
 
 
-def test_every_macro_runs_with_and_without_a_history(tmp_path: Path, grown: RunFiles, database: Database):
+def test_every_macro_runs_with_and_without_a_history(grown: RunFiles, database: Database, no_history: Database):
     assert set(CALLS) == set(MACROS)
     program = next(iter(record.read_run_history(grown).programs))
     for macro, arguments in CALLS.items():
         call = f"FROM {macro}({arguments})"
-        assert Database(tmp_path).rows(call.format(run="last", program=program)) == []
+        assert no_history.rows(call.format(run="last", program=program)) == []
         assert database.rows(call.format(run=grown.run_id, program=program)) or macro == "duplicates"
 
 
@@ -99,14 +81,10 @@ def test_every_macro_is_commented(database: Database, macro: str):
 
 
 @pytest.mark.parametrize("question", questions())
-def test_every_question_of_the_cookbook_is_answered(tmp_path: Path, database: Database, question: str):
+def test_every_question_of_the_cookbook_is_answered(database: Database, no_history: Database, question: str):
     assert question.endswith("?")
     assert database.query(questions()[question]).num_columns > 0
-    assert Database(tmp_path).query(questions()[question]).num_columns > 0
-
-
-def test_the_cookbook_has_twenty_questions():
-    assert len(questions()) == 20
+    assert no_history.query(questions()[question]).num_columns > 0
 
 
 @pytest.mark.parametrize("view", ["programs", "nights", "generations"])
@@ -148,22 +126,23 @@ def test_totals_of_a_run_match_its_generations(grown: RunFiles, database: Databa
     assert row["cost_usd"] == pytest.approx(total["usd"])
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_programs_alive_after_a_generation_match_the_population(tmp_path: Path, seed: int):
-    files = create(tmp_path, islands=5, prompts=6)
-    alive = []
-    for _ in range(7):
-        population = grow(files, 1, seed=seed)
-        alive.append(
-            {
-                number: sorted(
-                    sorted(program.id for program in cluster.programs) for cluster in island.clusters.values()
-                )
-                for number, island in enumerate(population.islands)
-            }
-        )
-    database = Database(tmp_path)
-    for generation, expected in enumerate(alive, start=1):
+@pytest.fixture(scope="module", params=range(2))
+def populations(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Database, list[Population]]:
+    """Provide a run, and its population after each generation, as it was in memory."""
+    files = create(tmp_path_factory.mktemp("history"), islands=5, prompts=6)
+    found = [grow(files, 1, seed=request.param) for _ in range(7)]
+    return Database(files.directory.parents[1]), found
+
+
+def test_programs_alive_after_a_generation_match_the_population(populations: tuple[Database, list[Population]]):
+    database, after = populations
+    for generation, population in enumerate(after, start=1):
+        expected = {
+            number: sorted(sorted(program.id for program in cluster.programs) for cluster in island.clusters.values())
+            for number, island in enumerate(population.islands)
+        }
         stays = database.rows(
             "SELECT island, cluster, program_id FROM population "
             "WHERE from_generation <= $1 AND (to_generation IS NULL OR to_generation > $1)",
@@ -202,17 +181,23 @@ def test_before_the_first_generation_the_start_program_is_on_every_island(tmp_pa
     ]
 
 
+def depths_of_ancestors(program: str, parents: dict[str, list[str]]) -> dict[str, int]:
+    """Return the shortest distance to every ancestor, and 0 for the program itself."""
+    depth = {program: 0}
+    queue = [program]
+    for child in queue:
+        for parent in parents[child]:
+            if parent not in depth:
+                depth[parent] = depth[child] + 1
+                queue.append(parent)
+    return depth
+
+
 def test_lineage_has_all_ancestors_with_the_shortest_distance(grown: RunFiles, database: Database):
     parents = {row["program_id"]: row["parent_ids"] for row in database.rows("FROM programs")}
     start = record.read_run_history(grown).start.id
     for program in list(parents)[-10:]:
-        depth = {program: 0}
-        queue = [program]
-        for child in queue:
-            for parent in parents[child]:
-                if parent not in depth:
-                    depth[parent] = depth[child] + 1
-                    queue.append(parent)
+        depth = depths_of_ancestors(program, parents)
         found = database.rows("FROM lineage(?)", [program])
         assert {row["program_id"]: row["depth"] for row in found} == depth
         assert len(found) == len(depth)
@@ -238,36 +223,31 @@ def test_progress_has_a_row_per_generation_and_running_totals(grown: RunFiles, d
     assert found[-1]["cost_usd"] == pytest.approx(total["usd"])
 
 
-def test_descendants_are_the_inverse_of_lineage(grown: RunFiles, database: Database):
-    programs = [row["program_id"] for row in database.rows("SELECT program_id FROM programs ORDER BY generation")]
-    ancestors = {
-        one: {row["program_id"]: row["depth"] for row in database.rows("FROM lineage(?)", [one])} for one in programs
-    }
+def test_descendants_are_the_inverse_of_lineage(database: Database):
+    parents = {row["program_id"]: row["parent_ids"] for row in database.rows("FROM programs ORDER BY generation")}
+    programs = list(parents)
+    ancestors = {program: depths_of_ancestors(program, parents) for program in programs}
     for program in [*programs[:3], programs[20]]:
         found = database.rows("FROM descendants(?)", [program])
         assert {row["program_id"]: row["depth"] for row in found} == {
-            one: depths[program] for one, depths in ancestors.items() if program in depths
+            other: depths[program] for other, depths in ancestors.items() if program in depths
         }
         assert found[0]["program_id"] == program
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_islands_over_time_match_the_population(tmp_path: Path, seed: int):
-    files = create(tmp_path, islands=5, prompts=6)
-    expected = []
-    for generation in range(1, 8):
-        population = grow(files, 1, seed=seed)
-        expected += [
-            (
-                generation,
-                number,
-                sum(len(cluster.programs) for cluster in island.clusters.values()),
-                len(island.clusters),
-                island.best.score,
-            )
-            for number, island in enumerate(population.islands)
-        ]
-    database = Database(tmp_path)
+def test_islands_over_time_match_the_population(populations: tuple[Database, list[Population]]):
+    database, after = populations
+    expected = [
+        (
+            generation,
+            number,
+            sum(len(cluster.programs) for cluster in island.clusters.values()),
+            len(island.clusters),
+            island.best.score,
+        )
+        for generation, population in enumerate(after, start=1)
+        for number, island in enumerate(population.islands)
+    ]
     found = database.rows("FROM islands_over_time('last') WHERE generation > 0")
     columns = ("generation", "island", "programs", "clusters", "best_score")
     assert [tuple(row[column] for column in columns) for row in found] == expected
@@ -338,218 +318,6 @@ def test_times_are_utc(database: Database):
     (row,) = database.rows("SELECT started_at, started_at::VARCHAR AS text FROM runs")
     assert row["started_at"] == NOW
     assert row["text"].startswith("2026-01-01 22:00:00+00")
-
-
-# Access limits
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "SELECT 1 AS one",
-        "FROM runs",
-        "WITH a AS (FROM programs) SELECT count(*) FROM a",
-        "VALUES (1)",
-        "DESCRIBE programs",
-        "SUMMARIZE generations",
-        "SHOW TABLES",
-        "EXPLAIN SELECT * FROM programs",
-        "explain analyze FROM programs",
-        "EXPLAIN (FORMAT json) FROM programs",
-        "SELECT unnest(scores) FROM programs -- and a comment; with a semicolon",
-        "FROM range(3), programs;",
-        "SELECT (SELECT max(score) FROM programs) / 2 AS half",
-    ],
-)
-def test_queries_are_answered(database: Database, sql: str):
-    assert database.query(sql).num_columns > 0
-
-
-REFUSED = [
-    "COPY (SELECT 1) TO '{history}/evil.parquet'",
-    "COPY programs TO '/tmp/evil.parquet'",
-    "EXPLAIN ANALYZE COPY (SELECT 1) TO '{history}/evil.parquet'",
-    "EXPLAIN /* x */ ANALYZE COPY (SELECT 1) TO '{history}/evil.parquet'",
-    "EXPLAIN (ANALYZE, FORMAT json) COPY (SELECT 1) TO '{history}/evil.parquet'",
-    "EXPLAIN ANALYZE CREATE TABLE evil AS SELECT 1",
-    "ATTACH '{history}/evil.db'",
-    "ATTACH '/tmp/evil.db' AS evil",
-    "INSERT INTO runs VALUES (1)",
-    "INSERT INTO no_nights VALUES (1)",
-    "UPDATE runs SET seed = 1",
-    "DELETE FROM runs",
-    "WITH gone AS (DELETE FROM runs RETURNING *) FROM gone",
-    "CREATE TABLE evil (a INTEGER)",
-    "CREATE OR REPLACE VIEW runs AS SELECT 1",
-    "CREATE MACRO evil() AS 1",
-    "DROP VIEW runs",
-    "FROM read_csv('/etc/passwd')",
-    "FROM read_text('/etc/passwd')",
-    "SELECT * FROM '/etc/passwd'",
-    "FROM read_text('{history}/runs/*/lock')",
-    "FROM READ_TEXT('{history}/runs/*/lock')",
-    "FROM read_blob('{history}/runs/*/run.parquet')",
-    "FROM read_csv('{history}/runs/*/paid/*.jsonl')",
-    "FROM '{history}/runs/*/run.parquet'",
-    "WITH a AS (FROM read_text('{history}/runs/*/lock')) SELECT (SELECT count(*) FROM a)",
-    "DESCRIBE FROM read_text('{history}/runs/*/lock')",
-    "EXPLAIN ANALYZE FROM read_text('{history}/runs/*/lock')",
-    "FROM query('FROM read_text(''{history}/runs/*/lock'')')",
-    "FROM glob('{history}/**')",
-    "FROM glob('/etc/*')",
-    "FROM sniff_csv('/etc/passwd')",
-    "SELECT 1; SELECT 2",
-    "FROM runs; COPY runs TO '{history}/evil.csv'",
-    "SET memory_limit = '1GB'",
-    "SET enable_external_access = true",
-    "RESET lock_configuration",
-    "PRAGMA database_list",
-    "PRAGMA enable_profiling",
-    "CALL pragma_version()",
-    "INSTALL httpfs",
-    "LOAD httpfs",
-    "FROM 'run.parquet'",
-    "FROM arrow_scan(1, 2, 3)",
-    "FROM json_execute_serialized_sql('x')",
-    "FROM seq_scan('programs')",
-    "FROM enable_logging()",
-    "FROM read_duckdb('{history}/x.db')",
-    "FROM parquet_file_metadata('{history}/runs/*/run.parquet')",
-    "SELECT (SELECT count(*) FROM read_text('/etc/passwd')) AS n FROM runs ORDER BY ALL",
-    "PIVOT (FROM read_text('/etc/passwd')) ON filename USING count(*)",
-    "EXPORT DATABASE '{history}/evil'",
-    "IMPORT DATABASE '{history}'",
-    "FROM histogram('{history}/runs/*/run.parquet', seed)",
-    "FROM histogram_values('{history}/files.csv', secret)",
-    "UPDATE EXTENSIONS",
-    "CHECKPOINT",
-    "BEGIN",
-    "PREPARE evil AS SELECT 1",
-    "USE memory",
-    "",
-    "   -- nothing",
-    "SELECT '\udcff'",
-    "SELEC 1",
-    "SELECT nothing FROM nowhere",
-]
-
-
-@pytest.mark.parametrize("sql", REFUSED)
-def test_anything_but_a_query_of_the_history_is_refused_and_nothing_is_written(
-    grown: RunFiles, database: Database, sql: str
-):
-    history = grown.directory.parents[1]
-    (grown.directory / "lock").write_text("secret")
-    before = {path: path.stat().st_mtime_ns for path in history.rglob("*")}
-    with pytest.raises(QueryError) as caught:
-        database.query(sql.format(history=history))
-    assert caught.value.exit_code is ExitCode.FAILED
-    assert caught.value.remedy
-    assert {path: path.stat().st_mtime_ns for path in history.rglob("*")} == before
-    assert not Path("/tmp/evil.parquet").exists()
-    assert database.rows("SELECT count(*) AS n FROM runs") == [{"n": 1}], "the database still answers"
-    assert database.rows("SELECT count(*) AS n FROM (SHOW TABLES) WHERE name = 'evil'") == [{"n": 0}]
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "COPY (SELECT 1) TO '{outside}/evil.csv'",
-        "ATTACH '{outside}/evil.db'",
-        "FROM read_text('{outside}/key')",
-        "FROM '{outside}/key.csv'",
-        "INSTALL httpfs",
-        "SET enable_external_access = true",
-        "SET allowed_directories = ['/']",
-        "RESET lock_configuration",
-    ],
-)
-def test_duckdb_itself_refuses_files_if_the_guard_is_bypassed(tmp_path: Path, database: Database, sql: str):
-    (tmp_path / "key").write_text("secret")
-    (tmp_path / "key.csv").write_text("secret")
-    with pytest.raises(duckdb.Error):
-        database._connection.execute(sql.format(outside=tmp_path)).fetchall()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["key", "key.csv"]
-
-
-def test_python_variables_of_the_caller_are_not_tables(database: Database):
-    secret = pa.table({"key": ["sk-123"]})
-    assert secret.num_rows
-    for name in ("secret", *inspect.signature(database.query).parameters):
-        with pytest.raises(QueryError):
-            database.query(f'FROM "{name}"')
-
-
-def test_a_query_takes_parameters(grown: RunFiles, database: Database):
-    assert database.rows("SELECT run_id FROM runs WHERE run_id = ?", [grown.run_id]) == [{"run_id": grown.run_id}]
-    assert database.rows("FROM runs WHERE run_id = ?", ["' OR 1 = 1 --"]) == []
-    with pytest.raises(QueryError):
-        database.query("FROM runs WHERE run_id = ?")
-
-
-# Runaway queries
-
-FOREVER = "SELECT count(*) FROM range(1000000000) AS a, range(1000000000) AS b WHERE a.range + b.range = 7"
-ENDLESS = "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n FROM t) SELECT count(*) FROM t"
-
-
-@pytest.mark.parametrize("sql", [FOREVER, ENDLESS, "FROM range(100000000000)"])
-def test_a_query_ends_at_its_time_limit(database: Database, sql: str):
-    begin = time.monotonic()
-    with pytest.raises(QueryError, match=r"no answer within 0.2 s|memory") as caught:
-        database.query(sql, timeout_s=0.2)
-    assert time.monotonic() - begin < 5
-    assert caught.value.remedy
-    assert database.rows("SELECT 1 AS one") == [{"one": 1}]
-
-
-def test_ctrl_c_ends_a_query(database: Database):
-    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    begin = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        database.query(FOREVER, timeout_s=60)
-    assert time.monotonic() - begin < 5
-    assert database.rows("SELECT 1 AS one") == [{"one": 1}]
-
-
-def test_ctrl_c_ends_a_query_at_any_moment(database: Database):
-    for delay_s in [number / 2000 for number in range(1, 25)]:
-        before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-        # Again after a while: Python drops an exception that is raised while the garbage collector runs a finalizer.
-        signal.setitimer(signal.ITIMER_REAL, delay_s, 3.0)
-        begin = time.monotonic()
-        try:
-            with pytest.raises(KeyboardInterrupt):
-                database.query(FOREVER, timeout_s=60)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-        assert time.monotonic() - begin < 10
-    assert database.rows("SELECT 1 AS one") == [{"one": 1}]
-
-
-def test_a_query_over_the_memory_limit_is_an_error_and_spills_nothing(
-    grown: RunFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(database_module._CONFIG, "memory_limit", "50MB")
-    small = Database(grown.directory.parents[1])
-    with pytest.raises(QueryError, match="needs more than half of the memory") as caught:
-        small.query("SELECT count(DISTINCT range::VARCHAR || 'x') FROM range(20000000)")
-    assert "fewer" in caught.value.remedy
-    assert list(tmp_path.iterdir()) == []
-    assert small.rows("SELECT count(*) AS n FROM runs") == [{"n": 1}]
-
-
-def test_an_answer_over_the_memory_limit_is_an_error(grown: RunFiles, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(database_module._CONFIG, "memory_limit", "50MB")
-    small = Database(grown.directory.parents[1])
-    begin = time.monotonic()
-    with pytest.raises(QueryError, match="needs more than half of the memory"):
-        small.query("FROM range(1000000000)")
-    assert time.monotonic() - begin < 10, "the query ends long before its answer would be complete"
-    assert small.rows("SELECT count(*) AS n FROM runs") == [{"n": 1}]
 
 
 # Any Parquet tool

@@ -41,9 +41,7 @@ completions = st.builds(
     error=text,
 )
 ONE = Completion(0, 0, "hash", "return 1\n\nfirst", "test/model", 10, 2, 0.5, 0.25, "stop", NOW)
-anywhere = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+anywhere = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def keyed(made: list[Completion]) -> dict[tuple[int, int, str], Completion]:

@@ -47,7 +47,7 @@ def fill(history: Path | HistoryBackend) -> None:
         files.probe()
 
 
-@pytest.mark.parametrize("place", ["history", "new/history", "runs/history"])
+@pytest.mark.parametrize("place", ["new/history", "runs/history"])
 def test_a_new_history_is_private(place: str, tmp_path: Path):
     tmp_path.chmod(0o755)
     history = tmp_path / place

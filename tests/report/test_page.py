@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.list import best
+from flows.cli.best import best
 from flows.cli.summary import print_summary
 from flows.notifications import night_summary
 from flows.report.build import build_report

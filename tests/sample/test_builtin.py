@@ -4,10 +4,11 @@ import ast
 import subprocess
 import sys
 import textwrap
+from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.sample.builtin import mutate
@@ -90,6 +91,12 @@ def source_of(body: list[ast.stmt]) -> str:
     return "\n".join(map(ast.unparse, body))
 
 
+@cache
+def answer(prompt: str, seed: int) -> str:
+    """Return the answer; several tests look at the same ones."""
+    return mutate(prompt, seed)
+
+
 @pytest.fixture(params=list(PROMPTS.values()), ids=list(PROMPTS))
 def prompt(request):
     return request.param
@@ -111,7 +118,7 @@ def test_a_prompt_without_an_empty_header_asks_for_the_version_after_the_last():
 
 def test_the_same_prompt_and_seed_give_the_same_answer_in_another_process():
     prompts = list(PROMPTS.values())
-    answers = [mutate(prompt, seed) for prompt in prompts for seed in range(10)]
+    answers = [answer(prompt, seed) for prompt in prompts for seed in range(10)]
     code = "import sys; from tasks.sample.builtin import mutate; prompts = eval(sys.stdin.read())\n"
     code += "sys.stdout.write(repr([mutate(prompt, seed) for prompt in prompts for seed in range(10)]))"
 
@@ -128,7 +135,7 @@ def test_the_same_prompt_and_seed_give_the_same_answer_in_another_process():
 
 
 def test_other_seeds_mostly_give_other_answers(prompt):
-    answers = {mutate(prompt, seed) for seed in range(30)}
+    answers = {answer(prompt, seed) for seed in range(30)}
 
     assert len(answers) >= 20
 
@@ -136,19 +143,19 @@ def test_other_seeds_mostly_give_other_answers(prompt):
 def test_no_answer_is_a_version_shown(prompt):
     parents = {dump(p.body) for p in parse_prompt(prompt).parents}
 
-    assert not parents & {dump(body_of(mutate(prompt, seed))) for seed in range(60)}
+    assert not parents & {dump(body_of(answer(prompt, seed))) for seed in range(30)}
 
 
 def test_an_answer_reads_only_names_that_have_a_value_there(prompt):
     parsed = parse_prompt(prompt)
     allowed = {name for p in parsed.parents for name in survey(p, parsed.env).undefined}
 
-    for seed in range(60):
-        assert survey(function_of(mutate(prompt, seed)), parsed.env).undefined <= allowed
+    for seed in range(30):
+        assert survey(function_of(answer(prompt, seed)), parsed.env).undefined <= allowed
 
 
 def test_a_constant_of_the_preface_is_in_scope_and_an_ancestor_is_not():
-    answers = "\n".join(mutate(PROMPTS["one parent"], seed) for seed in range(200))
+    answers = "\n".join(answer(PROMPTS["one parent"], seed) for seed in range(60))
 
     assert "MARGIN" in answers
     assert "priority_v0" not in answers
@@ -161,9 +168,9 @@ def test_parents_that_do_not_parse_leave_a_fresh_answer():
 
 
 def test_children_of_a_constant_read_their_arguments():
-    answers = [mutate(PROMPTS["constant"], seed) for seed in range(100)]
+    answers = [answer(PROMPTS["constant"], seed) for seed in range(60)]
 
-    assert sum("el" in source_of(body_of(a)) for a in answers) > 50
+    assert sum("el" in source_of(body_of(a)) for a in answers) > 30
     assert any("for i, v in enumerate(el):" in a for a in answers)
 
 
@@ -171,18 +178,18 @@ def test_an_array_is_returned_where_an_array_is_asked_for():
     numpy = pytest.importorskip("numpy")
     bins = numpy.array([30.0, 80.0, 150.0])
     shapes = []
-    for seed in range(100):
+    for seed in range(50):
         names: dict[str, Any] = {"np": numpy, "MARGIN": 3}
         with numpy.errstate(all="ignore"):
-            exec(mutate(PROMPTS["two parents"], seed), names)
+            exec(answer(PROMPTS["two parents"], seed), names)
             shapes.append(numpy.shape(names["priority_v2"](30.0, bins)))
 
-    assert shapes.count((3,)) >= 98
+    assert shapes.count((3,)) >= 49
 
 
 def test_few_answers_crash_on_a_sequence():
     crashed = 0
-    for seed in range(120):
+    for seed in range(60):
         names: dict[str, Any] = {}
         exec(mutate(make_prompt(CAPS, "return 0.0", LOOP, preface=""), seed), names)
         try:
@@ -190,7 +197,7 @@ def test_few_answers_crash_on_a_sequence():
         except (ArithmeticError, IndexError, TypeError, ValueError):
             crashed += 1
 
-    assert crashed < 18
+    assert crashed < 9
 
 
 def test_a_prompt_that_shows_all_possible_answers_still_gets_a_new_one():
@@ -200,13 +207,11 @@ def test_a_prompt_that_shows_all_possible_answers_still_gets_a_new_one():
 
 
 @given(st.text(max_size=300), st.integers())
-@settings(max_examples=150, deadline=None)
 def test_any_text_is_answered_with_python(text, seed):
     assert function_of(mutate(text, seed))
 
 
 @given(st.lists(st.sampled_from(sorted("".join(PROMPTS.values()).splitlines())), max_size=30), st.integers(0, 9))
-@settings(max_examples=150, deadline=None)
 def test_any_lines_of_prompts_are_answered_with_functions(lines, seed):
     answer = ast.parse(mutate("\n".join(lines), seed)).body
     assert answer
@@ -221,9 +226,9 @@ def test_garbage_is_answered_with_python(text):
 
 
 @pytest.mark.parametrize(("header", "start"), [(PACKING, BEST_FIT), (CAPS, "return 0.0")], ids=["packing", "caps"])
-def test_programs_stay_short_over_a_hundred_generations(header, start):
+def test_programs_stay_short_over_many_generations(header, start):
     older, newer = start, start
-    for seed in range(100):
+    for seed in range(60):
         child = body_of(mutate(make_prompt(header, older, newer), seed))
         assert size(child) <= 100
         older, newer = newer, source_of(child)

@@ -78,13 +78,13 @@ def test_few_answers_behave_like_the_parent():
 
     before = order(f"def priority_v0(item, bins):\n    {parent}", "priority_v0")
     same = 0
-    for seed in range(200):
+    for seed in range(100):
         try:
             same += order(mutate(make_prompt(PACKING, parent), seed), "priority_v1") == before
         except (ArithmeticError, ValueError):
             continue
 
-    assert same < 40
+    assert same < 20
 
 
 def test_the_interpreter_agrees_with_numpy():
@@ -93,7 +93,7 @@ def test_the_interpreter_agrees_with_numpy():
     prompt = make_prompt(PACKING, parent)
     context = read_context(prompt)
     agreed = 0
-    for seed in range(150):
+    for seed in range(75):
         answer = mutate(prompt, seed)
         for scenario in context.scenarios[:3]:
             try:
@@ -107,7 +107,7 @@ def test_the_interpreter_agrees_with_numpy():
             assert numpy.allclose(found, wanted, equal_nan=True), answer
             agreed += 1
 
-    assert agreed > 400
+    assert agreed > 200
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.algorithm import Change, Join, Plan, Reset
@@ -81,7 +81,6 @@ def histories(draw: st.DrawFn) -> tuple[Search, list[tuple[Children, bool]]]:
     return fields, generations
 
 
-@settings(max_examples=200, deadline=None)
 @given(histories(), st.integers(0, 2**63))
 def test_the_same_seed_and_children_give_the_same_population_and_prompts_told_or_replayed(
     history: tuple[Search, list[tuple[Children, bool]]], seed: int
@@ -100,7 +99,6 @@ def test_the_same_seed_and_children_give_the_same_population_and_prompts_told_or
         assert told.best is replayed.best
 
 
-@settings(max_examples=100, deadline=None)
 @given(histories(), st.integers(0, 2**63))
 def test_every_prompt_has_living_parents_of_one_island_and_as_many_as_there_are_clusters(
     history: tuple[Search, list[tuple[Children, bool]]], seed: int
@@ -238,7 +236,6 @@ def test_by_default_the_zero_of_the_score_does_not_matter(scores: list[float], s
     assert drawn_with([score + shift for score in scores]) == drawn_with(scores)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=6), st.integers(-30, 30), st.integers(-1000, 1000))
 def test_by_default_neither_unit_nor_zero_matters_for_any_scores(scores: list[int], exponent: int, shift: int):
     moved = [(score + shift) * 2.0**exponent for score in scores]

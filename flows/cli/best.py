@@ -1,4 +1,4 @@
-"""`overnight problems`, `runs` and `best`: list problems and runs, and show the best program of a run."""
+"""`overnight best`: show the best program of a run, or write it to a file once it has scored again."""
 
 from __future__ import annotations
 
@@ -8,17 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flows.cli.options import RunId, TrustSettings
-from flows.cli.printing import (
-    DEFAULT_HISTORY,
-    History,
-    out,
-    say,
-    score,
-    table,
-    usd,
-    warn_if_misleading,
-    write_code,
-)
+from flows.cli.printing import DEFAULT_HISTORY, History, say, score, warn_if_misleading, write_code
 from flows.cli.program_files import write_program
 from schemas.errors import OvernightError
 
@@ -28,53 +18,6 @@ if TYPE_CHECKING:
     from schemas.generation import NightRecord, RunHistory, RunRecord
     from schemas.problem import Split
     from schemas.program import Program
-
-
-def problems(*, history: History = DEFAULT_HISTORY) -> None:
-    """List the built-in problems with their best known scores, and your own best from the history."""
-    from tasks.history.database import Database
-    from tasks.problems import find, names
-    from tasks.problems.loading.load import load_problem
-
-    own = {
-        row["problem"]: row["best"]
-        for row in Database(history.root).rows("SELECT problem, max(best_score) AS best FROM runs GROUP BY problem")
-    }
-    rows = []
-    for name in names():
-        settings = load_problem(find(name)).settings
-        known = settings.known
-        best_known = f"{score(known.best)}!" if known.proven else score(known.best)
-        scores = (score(known.start), score(known.honesty), best_known)
-        rows.append((name, settings.title, *scores, known.label, score(own.get(name))))
-    columns = ("problem", "title", "start", "without a model", "best known", "by", "your best (train)")
-    right = ("start", "without a model", "best known", "your best (train)")
-    out().print(table(columns, rows, right=right, spare=("by", "title", "start", "without a model")))
-    say("start a run: overnight run NAME; higher scores are better; ! marks a proven optimum")
-
-
-def runs(*, history: History = DEFAULT_HISTORY) -> None:
-    """List the runs in the history, newest first."""
-    from tasks.history.database import Database
-
-    found = Database(history.root).rows("FROM runs ORDER BY started_at DESC")
-    if not found:
-        say(f"no run in {history.location} yet; start one: overnight run bin-packing-or")
-        return
-    rows = [
-        (
-            run["run_id"],
-            f"{run['started_at']:%Y-%m-%d %H:%M}",
-            str(run["generations"]),
-            str(run["samples"] or 0),
-            score(run["start_score"]),
-            score(run["best_score"]),
-            usd(run["cost_usd"] or 0.0),
-        )
-        for run in found
-    ]
-    columns = ("run", "started (UTC)", "generations", "samples", "start", "best", "cost")
-    out().print(table(columns, rows, right=columns[2:], spare=("start", "started (UTC)", "generations", "cost")))
 
 
 def best(

@@ -1,0 +1,28 @@
+"""`overnight problems`: list the built-in problems."""
+
+from __future__ import annotations
+
+from flows.cli.printing import DEFAULT_HISTORY, History, out, say, score, table
+
+
+def problems(*, history: History = DEFAULT_HISTORY) -> None:
+    """List the built-in problems with their best known scores, and your own best from the history."""
+    from tasks.history.database import Database
+    from tasks.problems import find, names
+    from tasks.problems.loading.load import load_problem
+
+    own = {
+        row["problem"]: row["best"]
+        for row in Database(history.root).rows("SELECT problem, max(best_score) AS best FROM runs GROUP BY problem")
+    }
+    rows = []
+    for name in names():
+        settings = load_problem(find(name)).settings
+        known = settings.known
+        best_known = f"{score(known.best)}!" if known.proven else score(known.best)
+        scores = (score(known.start), score(known.honesty), best_known)
+        rows.append((name, settings.title, *scores, known.label, score(own.get(name))))
+    columns = ("problem", "title", "start", "without a model", "best known", "by", "your best (train)")
+    right = ("start", "without a model", "best known", "your best (train)")
+    out().print(table(columns, rows, right=right, spare=("by", "title", "start", "without a model")))
+    say("start a run: overnight run NAME; higher scores are better; ! marks a proven optimum")

@@ -1,0 +1,29 @@
+"""`overnight runs`: list the runs in the history."""
+
+from __future__ import annotations
+
+from flows.cli.printing import DEFAULT_HISTORY, History, out, say, score, table, usd
+
+
+def runs(*, history: History = DEFAULT_HISTORY) -> None:
+    """List the runs in the history, newest first."""
+    from tasks.history.database import Database
+
+    found = Database(history.root).rows("FROM runs ORDER BY started_at DESC")
+    if not found:
+        say(f"no run in {history.location} yet; start one: overnight run bin-packing-or")
+        return
+    rows = [
+        (
+            run["run_id"],
+            f"{run['started_at']:%Y-%m-%d %H:%M}",
+            str(run["generations"]),
+            str(run["samples"] or 0),
+            score(run["start_score"]),
+            score(run["best_score"]),
+            usd(run["cost_usd"] or 0.0),
+        )
+        for run in found
+    ]
+    columns = ("run", "started (UTC)", "generations", "samples", "start", "best", "cost")
+    out().print(table(columns, rows, right=columns[2:], spare=("start", "started (UTC)", "generations", "cost")))

@@ -1,0 +1,246 @@
+"""Queries read the tables of the history and nothing else, and end when they take too long or too much."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from schemas.errors import ExitCode, QueryError
+from tasks.history import database as database_module
+from tasks.history.database import Database
+from tasks.history.files import RunFiles
+
+# Access limits
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1 AS one",
+        "FROM runs",
+        "WITH a AS (FROM programs) SELECT count(*) FROM a",
+        "VALUES (1)",
+        "DESCRIBE programs",
+        "SUMMARIZE generations",
+        "SHOW TABLES",
+        "EXPLAIN SELECT * FROM programs",
+        "explain analyze FROM programs",
+        "EXPLAIN (FORMAT json) FROM programs",
+        "SELECT unnest(scores) FROM programs -- and a comment; with a semicolon",
+        "FROM range(3), programs;",
+        "SELECT (SELECT max(score) FROM programs) / 2 AS half",
+    ],
+)
+def test_queries_are_answered(database: Database, sql: str):
+    assert database.query(sql).num_columns > 0
+
+
+REFUSED = [
+    "COPY (SELECT 1) TO '{history}/evil.parquet'",
+    "COPY programs TO '/tmp/evil.parquet'",
+    "EXPLAIN ANALYZE COPY (SELECT 1) TO '{history}/evil.parquet'",
+    "EXPLAIN /* x */ ANALYZE COPY (SELECT 1) TO '{history}/evil.parquet'",
+    "EXPLAIN (ANALYZE, FORMAT json) COPY (SELECT 1) TO '{history}/evil.parquet'",
+    "EXPLAIN ANALYZE CREATE TABLE evil AS SELECT 1",
+    "ATTACH '{history}/evil.db'",
+    "ATTACH '/tmp/evil.db' AS evil",
+    "INSERT INTO runs VALUES (1)",
+    "INSERT INTO no_nights VALUES (1)",
+    "UPDATE runs SET seed = 1",
+    "DELETE FROM runs",
+    "WITH gone AS (DELETE FROM runs RETURNING *) FROM gone",
+    "CREATE TABLE evil (a INTEGER)",
+    "CREATE OR REPLACE VIEW runs AS SELECT 1",
+    "CREATE MACRO evil() AS 1",
+    "DROP VIEW runs",
+    "FROM read_csv('/etc/passwd')",
+    "FROM read_text('/etc/passwd')",
+    "SELECT * FROM '/etc/passwd'",
+    "FROM read_text('{history}/runs/*/lock')",
+    "FROM READ_TEXT('{history}/runs/*/lock')",
+    "FROM read_blob('{history}/runs/*/run.parquet')",
+    "FROM read_csv('{history}/runs/*/paid/*.jsonl')",
+    "FROM '{history}/runs/*/run.parquet'",
+    "WITH a AS (FROM read_text('{history}/runs/*/lock')) SELECT (SELECT count(*) FROM a)",
+    "DESCRIBE FROM read_text('{history}/runs/*/lock')",
+    "EXPLAIN ANALYZE FROM read_text('{history}/runs/*/lock')",
+    "FROM query('FROM read_text(''{history}/runs/*/lock'')')",
+    "FROM glob('{history}/**')",
+    "FROM glob('/etc/*')",
+    "FROM sniff_csv('/etc/passwd')",
+    "SELECT 1; SELECT 2",
+    "FROM runs; COPY runs TO '{history}/evil.csv'",
+    "SET memory_limit = '1GB'",
+    "SET enable_external_access = true",
+    "RESET lock_configuration",
+    "PRAGMA database_list",
+    "PRAGMA enable_profiling",
+    "CALL pragma_version()",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "FROM 'run.parquet'",
+    "FROM arrow_scan(1, 2, 3)",
+    "FROM json_execute_serialized_sql('x')",
+    "FROM seq_scan('programs')",
+    "FROM enable_logging()",
+    "FROM read_duckdb('{history}/x.db')",
+    "FROM parquet_file_metadata('{history}/runs/*/run.parquet')",
+    "SELECT (SELECT count(*) FROM read_text('/etc/passwd')) AS n FROM runs ORDER BY ALL",
+    "PIVOT (FROM read_text('/etc/passwd')) ON filename USING count(*)",
+    "EXPORT DATABASE '{history}/evil'",
+    "IMPORT DATABASE '{history}'",
+    "FROM histogram('{history}/runs/*/run.parquet', seed)",
+    "FROM histogram_values('{history}/files.csv', secret)",
+    "FROM query_table(['runs'])",
+    "FROM query('SELECT 1')",
+    "SELECT getenv('HOME')",
+    "FROM (SUMMARIZE '/etc/passwd')",
+    "DESCRIBE '/etc/passwd'",
+    "PIVOT '/etc/passwd' ON a",
+    "SELECT (SELECT max(content) FROM read_text('/etc/passwd'))",
+    "SELECT list_transform([1], lambda x: (SELECT max(content) FROM read_text('/etc/passwd')))",
+    "FROM runs POSITIONAL JOIN read_text('/etc/passwd')",
+    "FROM json_execute_serialized_sql(json_serialize_sql('SELECT 1'))",
+    "FROM which_secret('s3://a', 's3')",
+    "FROM pragma_show('/etc/passwd')",
+    "FROM arrow_scan(0, 0, 0)",
+    "FROM pandas_scan(0)",
+    "EXPLAIN ANALYZE COPY runs TO 'x'",
+    "EXPLAIN (ANALYZE) FROM '/etc/passwd'",
+    "UPDATE EXTENSIONS",
+    "CHECKPOINT",
+    "BEGIN",
+    "PREPARE evil AS SELECT 1",
+    "USE memory",
+    "",
+    "   -- nothing",
+    "SELECT '\udcff'",
+    "SELEC 1",
+    "SELECT nothing FROM nowhere",
+]
+
+
+@pytest.mark.parametrize("sql", REFUSED)
+def test_anything_but_a_query_of_the_history_is_refused_and_nothing_is_written(
+    grown: RunFiles, database: Database, sql: str
+):
+    history = grown.directory.parents[1]
+    (grown.directory / "lock").write_text("secret")
+    before = {path: path.stat().st_mtime_ns for path in history.rglob("*")}
+    with pytest.raises(QueryError) as caught:
+        database.query(sql.format(history=history))
+    assert caught.value.exit_code is ExitCode.FAILED
+    assert caught.value.remedy
+    assert {path: path.stat().st_mtime_ns for path in history.rglob("*")} == before
+    assert not Path("/tmp/evil.parquet").exists()
+    assert database.rows("SELECT count(*) AS n FROM runs") == [{"n": 1}], "the database still answers"
+    assert database.rows("SELECT count(*) AS n FROM (SHOW TABLES) WHERE name = 'evil'") == [{"n": 0}]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY (SELECT 1) TO '{outside}/evil.csv'",
+        "ATTACH '{outside}/evil.db'",
+        "FROM read_text('{outside}/key')",
+        "FROM '{outside}/key.csv'",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+        "SET allowed_directories = ['/']",
+        "RESET lock_configuration",
+    ],
+)
+def test_duckdb_itself_refuses_files_if_the_guard_is_bypassed(tmp_path: Path, database: Database, sql: str):
+    (tmp_path / "key").write_text("secret")
+    (tmp_path / "key.csv").write_text("secret")
+    with pytest.raises(duckdb.Error):
+        database._connection.execute(sql.format(outside=tmp_path)).fetchall()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["key", "key.csv"]
+
+
+def test_python_variables_of_the_caller_are_not_tables(database: Database):
+    secret = pa.table({"key": ["sk-123"]})
+    assert secret.num_rows
+    for name in ("secret", *inspect.signature(database.query).parameters):
+        with pytest.raises(QueryError):
+            database.query(f'FROM "{name}"')
+
+
+def test_a_query_takes_parameters(grown: RunFiles, database: Database):
+    assert database.rows("SELECT run_id FROM runs WHERE run_id = ?", [grown.run_id]) == [{"run_id": grown.run_id}]
+    assert database.rows("FROM runs WHERE run_id = ?", ["' OR 1 = 1 --"]) == []
+    with pytest.raises(QueryError):
+        database.query("FROM runs WHERE run_id = ?")
+
+
+# Runaway queries
+
+FOREVER = "SELECT count(*) FROM range(1000000000) AS a, range(1000000000) AS b WHERE a.range + b.range = 7"
+ENDLESS = "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n FROM t) SELECT count(*) FROM t"
+
+
+@pytest.mark.parametrize("sql", [FOREVER, ENDLESS, "FROM range(100000000000)"])
+def test_a_query_ends_at_its_time_limit(database: Database, sql: str):
+    begin = time.monotonic()
+    with pytest.raises(QueryError, match=r"no answer within 0.2 s|memory") as caught:
+        database.query(sql, timeout_s=0.2)
+    assert time.monotonic() - begin < 5
+    assert caught.value.remedy
+    assert database.rows("SELECT 1 AS one") == [{"one": 1}]
+
+
+def test_ctrl_c_ends_a_query(database: Database):
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        database.query(FOREVER, timeout_s=60)
+    assert time.monotonic() - begin < 5
+    assert database.rows("SELECT 1 AS one") == [{"one": 1}]
+
+
+def test_ctrl_c_ends_a_query_at_any_moment(database: Database):
+    for delay_s in [number / 2000 for number in range(1, 25)]:
+        before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        # Again after a while: Python drops an exception that is raised while the garbage collector runs a finalizer.
+        signal.setitimer(signal.ITIMER_REAL, delay_s, 3.0)
+        begin = time.monotonic()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                database.query(FOREVER, timeout_s=60)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert time.monotonic() - begin < 10
+    assert database.rows("SELECT 1 AS one") == [{"one": 1}]
+
+
+def test_a_query_over_the_memory_limit_is_an_error_and_spills_nothing(
+    grown: RunFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(database_module._CONFIG, "memory_limit", "50MB")
+    small = Database(grown.directory.parents[1])
+    with pytest.raises(QueryError, match="needs more than half of the memory") as caught:
+        small.query("SELECT count(DISTINCT range::VARCHAR || 'x') FROM range(20000000)")
+    assert "fewer" in caught.value.remedy
+    assert list(tmp_path.iterdir()) == []
+    assert small.rows("SELECT count(*) AS n FROM runs") == [{"n": 1}]
+
+
+def test_an_answer_over_the_memory_limit_is_an_error(grown: RunFiles, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(database_module._CONFIG, "memory_limit", "50MB")
+    small = Database(grown.directory.parents[1])
+    begin = time.monotonic()
+    with pytest.raises(QueryError, match="needs more than half of the memory"):
+        small.query("FROM range(1000000000)")
+    assert time.monotonic() - begin < 10, "the query ends long before its answer would be complete"
+    assert small.rows("SELECT count(*) AS n FROM runs") == [{"n": 1}]
