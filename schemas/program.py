@@ -88,6 +88,7 @@ class Completion:
         cost_usd: Price in USD; `None` if it is unknown.
         latency_s: Seconds from request to answer.
         error: Reason why there is no text, where the provider failed for good.
+        tokens_cached: Prompt tokens that the provider read from its cache; `tokens_in` includes them.
     """
 
     prompt: int
@@ -102,6 +103,7 @@ class Completion:
     finish_reason: str
     asked_at: datetime
     error: str = ""
+    tokens_cached: int = 0
 
     @property
     def idea(self) -> str | None:

@@ -63,6 +63,11 @@ PROGRAMS = _table(
         "niche of the programs shown, in which the program is registered if it is scored; the number of an island",
     ),
     ("idea", TEXT, "what the model says that it changed: its line `# idea: …`; null if it wrote none"),
+    (
+        "tokens_cached",
+        COUNT,
+        "prompt tokens among `tokens_in` that the provider read from its cache; null in files of earlier versions",
+    ),
 )
 
 POPULATION = _table(
@@ -123,6 +128,7 @@ GENERATIONS = _table(
     ("flow_run_id", TEXT, "Prefect's id of the flow run"),
     ("error", TEXT, "why the attempt failed; empty if it was committed"),
     ("reset_niches", pa.list_(TEXT), "niches that were emptied and founded anew at its end"),
+    ("tokens_cached", pa.int64(), "prompt tokens that were read from a cache; null in files of earlier versions"),
 )
 
 RUNS = _table(

@@ -86,6 +86,7 @@ def completions_of(programs: Sequence[Row], samples: int) -> list[Completion]:
             finish_reason=row["finish_reason"],
             asked_at=row["asked_at"],
             error=row["error"] if _has_no_answer(row) else "",
+            tokens_cached=row.get("tokens_cached") or 0,
         )
         for row in programs
     ]

@@ -70,6 +70,7 @@ def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> dict[s
         "judged_at": record.ended_at,
         "niche": prompt.niche,
         "idea": completion.idea,
+        "tokens_cached": completion.tokens_cached,
     }
 
 
@@ -164,6 +165,7 @@ def generation_row(run_id: str, record: GenerationRecord) -> dict[str, Any]:
         "flow_run_id": record.flow_run_id,
         "error": without_machine_paths(record.error),
         "reset_niches": resets,
+        "tokens_cached": sum(completion.tokens_cached for completion in completions),
     }
 
 
