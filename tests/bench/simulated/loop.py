@@ -91,7 +91,9 @@ class SearchLoop:
     def _child(self, text: str, prompt: Prompt, name: str) -> tuple[Program | None, Feedback | None]:
         """Parse and evaluate an answer."""
         skeleton = self._problem.specification
-        parsed = codec_of(skeleton.kind).parse(text, skeleton, len(prompt.parent_ids), prompt.base)
+        parsed = codec_of(skeleton.kind).parse(
+            text, skeleton, len(prompt.parent_ids), prompt.base, takes_edits=prompt.takes_edits
+        )
         if parsed.verdict is not None:
             self._counts["unscored"] += 1
             return None, None
