@@ -75,6 +75,11 @@ class Prompt:
         return len(self.seeds)
 
     @property
+    def takes_edits(self) -> bool:
+        """Whether an answer may be edits of the base, whatever the kind of skeleton; not in runs of 0.1 and 0.2."""
+        return bool(self.system)
+
+    @property
     def whole_text(self) -> str:
         """All that the model is sent, as one text."""
         return f"{self.system}\n\n{self.text}" if self.system else self.text
@@ -104,6 +109,7 @@ class Completion:
         latency_s: Seconds from request to answer.
         error: Reason why there is no text, where the provider failed for good.
         evaluations: Number of evaluations behind an answer of the tuner; 0 for a model's.
+        tokens_cached: Prompt tokens that the provider read from its cache; `tokens_in` includes them.
     """
 
     prompt: int
@@ -119,6 +125,7 @@ class Completion:
     asked_at: datetime
     error: str = ""
     evaluations: int = 0
+    tokens_cached: int = 0
 
     @property
     def idea(self) -> str | None:

@@ -123,6 +123,7 @@ class ModelSummary:
         cost_usd: Cost in USD; `None` where no price is known.
         improvements: Number of the model's candidates that became the best of the run.
         latency_s: Median time from a request to its completion, in seconds.
+        tokens_cached: Prompt tokens that the provider read from its cache; `tokens_in` includes them.
     """
 
     model: str
@@ -134,6 +135,7 @@ class ModelSummary:
     best: float | None
     improvements: int
     latency_s: float
+    tokens_cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,6 +228,12 @@ class Model(Section):
     output_usd: float | None = Field(
         default=None, ge=0, description="price of a million completion tokens, USD; given together with `input_usd`"
     )
+    cached_usd: float | None = Field(
+        default=None,
+        ge=0,
+        description="price of a million prompt tokens that the provider reads from its cache, USD; given only with "
+        "`input_usd`, which it is by default",
+    )
     rpm: float | None = Field(default=None, gt=0, description="rate limit, requests per minute; further requests wait")
     tpm: float | None = Field(
         default=None, gt=0, description="rate limit, prompt and completion tokens per minute; further requests wait"
@@ -247,6 +253,8 @@ class Model(Section):
             raise ValueError(f"{self.name!r}: a name or an address must not contain blanks")
         if (self.input_usd is None) != (self.output_usd is None):
             raise ValueError(f"{self.name}: input_usd and output_usd must be given together")
+        if self.cached_usd is not None and self.input_usd is None:
+            raise ValueError(f"{self.name}: cached_usd must be given together with input_usd and output_usd")
         for fallback in self.fallbacks:
             if fallback.fallbacks:
                 raise ValueError(

@@ -80,6 +80,11 @@ PROGRAMS = _table(
         COUNT,
         "number of evaluations behind an answer of the tuner; null for answers of models and in files of version 0.2",
     ),
+    (
+        "tokens_cached",
+        COUNT,
+        "prompt tokens among `tokens_in` that the provider read from its cache; null in files of earlier versions",
+    ),
 )
 
 POPULATION = _table(
@@ -140,6 +145,7 @@ GENERATIONS = _table(
     ("flow_run_id", TEXT, "Prefect's id of the flow run"),
     ("error", TEXT, "why the attempt failed; empty if it was committed"),
     ("reset_niches", pa.list_(TEXT), "niches that were emptied and founded anew at its end"),
+    ("tokens_cached", pa.int64(), "prompt tokens that were read from a cache; null in files of earlier versions"),
 )
 
 RUNS = _table(

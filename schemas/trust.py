@@ -98,5 +98,6 @@ def _proposals_of(model: Model) -> Iterator[Proposal]:
     if model.name.lower().startswith(_LOGINS):
         yield Proposal("sampling.models", model.name, "prompts are sent with your own login at this provider")
     if model.input_usd is not None and not model.name.startswith("builtin/"):
-        price = f"{model.name} for {model.input_usd:g} and {model.output_usd:g} USD"
+        cached = "" if model.cached_usd is None else f", {model.cached_usd:g} from a cache"
+        price = f"{model.name} for {model.input_usd:g} and {model.output_usd:g} USD{cached}"
         yield Proposal("sampling.models", price, "budgets count a million tokens, in and out, at this price")

@@ -82,10 +82,11 @@ def spent(budget: Budget) -> str:
     limits, total = budget.limits, f" ({usd(budget.total_usd)} with earlier nights)" if budget.before_usd else ""
     of_usd = f" of {usd(limits.night_usd)}" if limits.night_usd is not None else ""
     of_tokens = f" of {limits.tokens:,}" if limits.tokens is not None else ""
+    cached = f" ({budget.tokens_cached:,} from a cache)" if budget.tokens_cached else ""
     if budget.has_unknown_costs and not budget.night_usd:
-        return f"price unknown{total}, {budget.tokens:,}{of_tokens} tokens"
+        return f"price unknown{total}, {budget.tokens:,}{of_tokens} tokens{cached}"
     unpriced = " and tokens without a known price" if budget.has_unknown_costs else ""
-    return f"{usd(budget.night_usd)}{unpriced}{of_usd}{total}, {budget.tokens:,}{of_tokens} tokens"
+    return f"{usd(budget.night_usd)}{unpriced}{of_usd}{total}, {budget.tokens:,}{of_tokens} tokens{cached}"
 
 
 def _time(session: Session, conditions: StopConditions) -> str:

@@ -122,6 +122,7 @@ def _model_summary(name: str, rows: Sequence[Row], new_bests: set[str]) -> Model
         outcomes={kind.value: counts[kind.value] for kind in Outcome if counts[kind.value]},
         tokens_in=sum(row["tokens_in"] for row in rows),
         tokens_out=sum(row["tokens_out"] for row in rows),
+        tokens_cached=sum(row["tokens_cached"] or 0 for row in rows),
         cost_usd=sum(prices) if prices else None,
         best=max((row["score"] for row in rows if row["score"] is not None), default=None),
         improvements=sum(row["program_id"] in new_bests for row in rows),

@@ -22,7 +22,7 @@ _NIGHTS = "FROM nights WHERE run_id = ? ORDER BY night"
 _CANDIDATES = """
 SELECT
     generation, index, program_id, parent_ids, island, model, outcome, score,
-    tokens_in, tokens_out, cost_usd, latency_s, wall_s, cpu_s
+    tokens_in, tokens_cached, tokens_out, cost_usd, latency_s, wall_s, cpu_s
 FROM programs WHERE run_id = ? ORDER BY generation, index
 """
 

@@ -68,7 +68,8 @@ ORDER BY d.depth, p.generation, p.index;
 CREATE MACRO cost_by_model() AS TABLE
 SELECT
     run_id, model, count(*) AS samples, sum(tokens_in)::BIGINT AS tokens_in,
-    sum(tokens_out)::BIGINT AS tokens_out, sum(cost_usd) AS cost_usd, max(score) AS best_score
+    sum(tokens_out)::BIGINT AS tokens_out, sum(cost_usd) AS cost_usd, max(score) AS best_score,
+    sum(tokens_cached)::BIGINT AS tokens_cached
 FROM files.programs WHERE generation > 0 GROUP BY run_id, model ORDER BY cost_usd DESC, samples DESC, run_id, model;
 
 CREATE MACRO outcomes_by_model() AS TABLE

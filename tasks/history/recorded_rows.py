@@ -92,6 +92,7 @@ def completions_of(programs: Sequence[Row], samples: int) -> list[Completion]:
             asked_at=row["asked_at"],
             error=row["error"] if _has_no_answer(row) else "",
             evaluations=row.get("evaluations") or 0,
+            tokens_cached=row.get("tokens_cached") or 0,
         )
         for row in programs
     ]

@@ -73,6 +73,7 @@ def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> dict[s
         "operator": prompt.operator or None,
         "gain": judged.gain,
         "evaluations": completion.evaluations if completion.model == TUNER else None,
+        "tokens_cached": completion.tokens_cached,
     }
 
 
@@ -167,6 +168,7 @@ def generation_row(run_id: str, record: GenerationRecord) -> dict[str, Any]:
         "flow_run_id": record.flow_run_id,
         "error": without_machine_paths(record.error),
         "reset_niches": resets,
+        "tokens_cached": sum(completion.tokens_cached for completion in completions),
     }
 
 

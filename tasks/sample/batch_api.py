@@ -85,8 +85,10 @@ def batch_price(model: Model) -> Price | None:
     if full is None or model.input_usd is not None:
         return full
     listed = litellm_module().get_model_info(model.name)
-    prices = (listed.get("input_cost_per_token_batches"), listed.get("output_cost_per_token_batches"))
-    return full if None in prices else Price(*prices)
+    input_usd, output_usd = listed.get("input_cost_per_token_batches"), listed.get("output_cost_per_token_batches")
+    if input_usd is None or output_usd is None:
+        return full
+    return Price(input_usd, output_usd, listed.get("cache_read_input_token_cost_batches"))
 
 
 def request_line(custom_id: str, model: Model, prompt: Prompt, sampling: Sampling, samples: int) -> bytes:

@@ -368,6 +368,7 @@ def _completion(pending_batch: PendingBatch, key: Key, choice: Choice, usage: Us
         model=pending_batch.model,
         tokens_in=usage.tokens_in,
         tokens_out=usage.tokens_out,
+        tokens_cached=usage.tokens_cached,
         cost_usd=usage.cost_usd,
         latency_s=(datetime.now(UTC) - pending_batch.sent_at).total_seconds(),
         finish_reason=choice.finish_reason,

@@ -38,5 +38,7 @@ def _reported_usage(row_usage: dict[str, Any]) -> ReportedUsage:
     total, prompt = row_usage.get("totalTokens"), row_usage.get("promptTokens")
     if isinstance(total, int) and isinstance(prompt, int):
         # Google's count of completion tokens excludes reasoning, which costs the same.
-        return ReportedUsage(prompt, total - prompt, None)
-    return ReportedUsage(row_usage.get("prompt_tokens"), row_usage.get("completion_tokens"), None)
+        return ReportedUsage(prompt, total - prompt, None, row_usage.get("cachedContentTokens"))
+    details = row_usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    return ReportedUsage(row_usage.get("prompt_tokens"), row_usage.get("completion_tokens"), None, cached)

@@ -49,6 +49,7 @@ class Budget:
         before_usd: USD spent on the run before this night, according to its files.
         night_usd: USD spent in this night.
         tokens: Input and output tokens of this night's completions.
+        tokens_cached: Input tokens among them that providers read from their caches.
         has_unknown_costs: Whether a completion of this night has no known price; such a completion counts as 0 USD.
         limits: The limits on spending.
         is_exhausted: Whether the rest of the budget does not cover the next request.
@@ -58,6 +59,7 @@ class Budget:
         self.before_usd = before_usd
         self.night_usd = 0.0
         self.tokens = 0
+        self.tokens_cached = 0
         self.has_unknown_costs = False
         self.limits = BudgetLimits()
         self.is_exhausted = False
@@ -73,6 +75,7 @@ class Budget:
         self.night_usd += sum(completion.cost_usd or 0.0 for completion in completions)
         self.has_unknown_costs |= any(completion.cost_usd is None for completion in completions)
         self.tokens += sum(completion.tokens_in + completion.tokens_out for completion in completions)
+        self.tokens_cached += sum(completion.tokens_cached for completion in completions)
 
     def is_spent(self) -> bool:
         """Return whether a limit is reached."""

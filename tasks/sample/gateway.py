@@ -196,6 +196,7 @@ def _completions(
             model=model,
             tokens_in=usage.tokens_in,
             tokens_out=usage.tokens_out,
+            tokens_cached=usage.tokens_cached,
             cost_usd=usage.cost_usd,
             latency_s=latency_s,
             finish_reason=choice.finish_reason,

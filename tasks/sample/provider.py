@@ -103,7 +103,8 @@ def count_tokens(model: str, text: str) -> int:
 def price_of(model: Model) -> Price | None:
     """Return the price from the settings, else from the provider; `None` if neither has it."""
     if model.input_usd is not None and model.output_usd is not None:
-        return Price(model.input_usd / _MILLION, model.output_usd / _MILLION)
+        cached_usd = None if model.cached_usd is None else model.cached_usd / _MILLION
+        return Price(model.input_usd / _MILLION, model.output_usd / _MILLION, cached_usd)
     return provider_of(model.name).price(model.name)
 
 

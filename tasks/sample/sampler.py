@@ -107,7 +107,9 @@ def _candidate(prompt: Prompt, completion: Completion, problem: Problem) -> Cand
         refused = Verdict(Outcome.UNPARSABLE, error=completion.error)
         return Candidate(index, prompt, completion, "", "", refused)
     skeleton = problem.specification
-    parsed = codec_of(skeleton.kind).parse(completion.text, skeleton, len(prompt.parent_ids), prompt.base)
+    parsed = codec_of(skeleton.kind).parse(
+        completion.text, skeleton, len(prompt.parent_ids), prompt.base, takes_edits=prompt.takes_edits
+    )
     if parsed.verdict is not None:
         verdict = _cut_off(problem.settings) if _is_cut_off(completion, parsed.verdict, problem) else parsed.verdict
         return Candidate(index, prompt, completion, "", "", verdict)

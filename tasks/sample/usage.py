@@ -15,14 +15,21 @@ _MAX_HIDDEN_TOKENS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD per token."""
+    """USD per token.
+
+    Attributes:
+        cached_usd: For a prompt token that the provider read from its cache; `None` for the price of any other.
+    """
 
     input_usd: float
     output_usd: float
+    cached_usd: float | None = None
 
-    def cost_usd(self, tokens_in: int, tokens_out: int) -> float:
-        """Return the cost in USD of these tokens."""
-        return tokens_in * self.input_usd + tokens_out * self.output_usd
+    def cost_usd(self, tokens_in: int, tokens_out: int, tokens_cached: int = 0) -> float:
+        """Return the cost in USD of these tokens, of which `tokens_in` includes the cached ones."""
+        cached_usd = self.input_usd if self.cached_usd is None else self.cached_usd
+        read = tokens_in - tokens_cached
+        return read * self.input_usd + tokens_cached * cached_usd + tokens_out * self.output_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +38,13 @@ class Usage:
 
     Attributes:
         cost_usd: Cost in USD; `None` if the price is unknown.
+        tokens_cached: Prompt tokens that the provider read from its cache; `tokens_in` includes them.
     """
 
     tokens_in: int
     tokens_out: int
     cost_usd: float | None
+    tokens_cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,7 @@ class ReportedUsage:
     tokens_in: Any
     tokens_out: Any
     cost_usd: Any
+    tokens_cached: Any = None
 
 
 def check_usage(
@@ -63,10 +73,16 @@ def check_usage(
         reported.tokens_out, "".join(texts), least=1 if any(texts) else 0
     )
     tokens_in, tokens_out = (reported.tokens_in, reported.tokens_out) if is_plausible else counted
+    cached = _cached_tokens(reported.tokens_cached, tokens_in) if is_plausible else 0
     cost = reported.cost_usd
     if is_plausible and isinstance(cost, float) and math.isfinite(cost) and cost > 0:
-        return Usage(tokens_in, tokens_out, cost)
-    return Usage(tokens_in, tokens_out, price.cost_usd(tokens_in, tokens_out) if price else None)
+        return Usage(tokens_in, tokens_out, cost, cached)
+    return Usage(tokens_in, tokens_out, price.cost_usd(tokens_in, tokens_out, cached) if price else None, cached)
+
+
+def _cached_tokens(reported: Any, tokens_in: int) -> int:
+    """Return the prompt tokens that were read from a cache; 0 if the number is missing or cannot be true."""
+    return reported if isinstance(reported, int) and 0 <= reported <= tokens_in else 0
 
 
 def _is_plausible(tokens: Any, text: str, *, least: int) -> bool:

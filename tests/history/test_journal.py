@@ -39,6 +39,7 @@ completions = st.builds(
     finish_reason=text,
     asked_at=st.datetimes(timezones=st.just(UTC)),
     error=text,
+    tokens_cached=st.integers(0, 2**31),
 )
 ONE = Completion(0, 0, "hash", "return 1\n\nfirst", "test/model", 10, 2, 0.5, 0.25, "stop", NOW)
 anywhere = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -93,6 +94,16 @@ def test_completions_are_keyed_by_the_hash_of_their_prompt(path: Path):
         "hash": ONE.text,
         "other": "return 2",
     }
+
+
+def test_a_line_of_an_earlier_version_counts_no_cached_tokens(path: Path):
+    journal_at(path).record([replace(ONE, tokens_cached=9)])
+    text = path.read_text()
+    path.write_text(text.replace(',"tokens_cached":9', ""))
+    assert path.read_text() != text
+    (completion,) = journal_at(path).known().values()
+    assert completion == ONE
+    assert completion.tokens_cached == 0
 
 
 def test_a_missing_journal_is_empty_and_is_not_created(path: Path):

@@ -23,7 +23,7 @@ from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of
 from tasks.history.journal import Journal
 from tasks.history.local_backend import LocalBackend
-from tasks.history.recorded_rows import read_seconds_since_reset
+from tasks.history.recorded_rows import completions_of, read_seconds_since_reset
 from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create, grow, portrait, rebuilt
 
 
@@ -143,6 +143,11 @@ def test_a_candidate_is_written_in_full(tmp_path: Path):
     assert dict(generation["outcomes"]) == {"scored": 1, "timed_out": 1}
     assert (generation["candidates"], generation["generation_best"], generation["cost_usd"]) == (2, 0.5, 0.5)
     assert (generation["tokens_in"], generation["tokens_out"], generation["state"]) == (200, 20, "committed")
+    assert (first["tokens_cached"], generation["tokens_cached"]) == (0, 0)
+    kept, _ = completions_of([{**first, "tokens_cached": 7}, second], samples=2)
+    assert kept.tokens_cached == 7
+    del first["tokens_cached"]
+    assert completions_of([first], samples=2)[0].tokens_cached == 0, "an earlier version wrote no such column"
 
 
 def test_equal_scores_have_the_same_cluster_even_with_negative_zero(tmp_path: Path):

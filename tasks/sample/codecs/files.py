@@ -43,7 +43,15 @@ class FilesCodec:
             )
         )
 
-    def parse(self, text: str, skeleton: EvolvingFiles, shown: int, base: str) -> ParsedCompletion:  # noqa: ARG002
+    def parse(
+        self,
+        text: str,
+        skeleton: EvolvingFiles,
+        shown: int,  # noqa: ARG002
+        base: str,
+        *,
+        takes_edits: bool = False,  # noqa: ARG002
+    ) -> ParsedCompletion:
         """Return the bodies of the files in a completion."""
         return parse_evolving_files(text, skeleton, base)
 

@@ -9,8 +9,9 @@ from schemas import source
 from schemas.evolved_function import EvolvedFunction
 from schemas.settings import Model
 from schemas.specification import Specification
-from tasks.sample.codecs.codec import PromptContent, templates
-from tasks.sample.parsing.functions import parse_functions
+from tasks.sample.codecs.codec import LONG_LINES, PromptContent, templates
+from tasks.sample.parsing.edits import has_edits
+from tasks.sample.parsing.functions import parse_edited_functions, parse_functions
 from tasks.sample.parsing.parsed import ParsedCompletion
 
 
@@ -33,11 +34,17 @@ class FunctionsCodec:
                 headers=[_header(function, target) for function in skeleton.functions],
                 targets=[_name(name, target) for name in skeleton.evolved],
                 latest=[_name(name, target - 1) for name in skeleton.evolved],
+                is_long=any(body.count("\n") >= LONG_LINES for body in skeleton.split(content.bodies[-1])),
             )
         )
 
-    def parse(self, text: str, skeleton: Specification, shown: int, base: str) -> ParsedCompletion:
-        """Return the bodies of the functions in a completion."""
+    def parse(
+        self, text: str, skeleton: Specification, shown: int, base: str, *, takes_edits: bool = False
+    ) -> ParsedCompletion:
+        """Return the bodies of the functions in a completion, written out or as edits of the latest version."""
+        if takes_edits and has_edits(text):
+            latest = _version(skeleton, base or skeleton.start_body, shown - 1)
+            return parse_edited_functions(text, latest, skeleton, shown)
         return parse_functions(text, skeleton, shown, base)
 
 

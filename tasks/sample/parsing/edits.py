@@ -29,6 +29,11 @@ def ends_edit(line: str) -> bool:
     return _MARKS[2].match(line) is not None
 
 
+def has_edits(text: str) -> bool:
+    """Return whether an edit begins in a completion."""
+    return any(map(begins_edit, text.split("\n")))
+
+
 def parse_edits(text: str) -> list[tuple[str, str]]:
     """Return the old and new lines of each edit in a completion, in order."""
     # Line by line: one pattern for a whole edit would search for its end from every line that may begin one.

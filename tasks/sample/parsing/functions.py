@@ -15,6 +15,7 @@ from schemas import source
 from schemas.evolved_function import EvolvedFunction
 from schemas.outcome import Outcome, Verdict
 from schemas.specification import Specification
+from tasks.sample.parsing.edits import EditError, apply_edits, begins_edit, parse_edits
 from tasks.sample.parsing.parsed import FENCE, ParsedCompletion
 
 _MAX_DROPPED_LINES = 200
@@ -44,6 +45,41 @@ def parse_functions(text: str, specification: Specification, version: int, base:
         return _join_and_check(found, specification, version, specification.split(base or specification.start_body))
     except source.SourceError as error:
         return _refused(Outcome.UNPARSABLE, str(error))
+
+
+def parse_edited_functions(text: str, latest: str, specification: Specification, version: int) -> ParsedCompletion:
+    """Return the body that results from the edits in a completion.
+
+    Args:
+        text: Text of the completion, in which an edit begins.
+        latest: The best version as the prompt shows it, to which edits are applied.
+        specification: Specification with the names of the functions.
+        version: Number of the requested version, one above the latest.
+
+    Returns:
+        The body with the specification's names, or a verdict: `UNPARSABLE` or `REJECTED`.
+    """
+    text = text.replace("\r\n", "\n").replace("\0", "")
+    edits = parse_edits(text)
+    try:
+        if sum(map(begins_edit, text.split("\n"))) > len(edits):
+            raise EditError("an edit that has no end")
+        edited = apply_edits(latest, edits)
+    except EditError as error:
+        return _refused(Outcome.UNPARSABLE, str(error))
+    try:
+        source.parse(edited)
+        # The version's own name becomes that of the new one, in its header and where it calls itself.
+        renamed = source.rename(
+            edited, {f"{name}_v{version - 1}": f"{name}_v{version}" for name in specification.evolved}
+        )
+        found = [_function_body([renamed], specification, each, version) for each in specification.functions]
+        if not all(found):
+            names = " and ".join(f"{name}_v{version - 1}" for name in specification.evolved)
+            return _refused(Outcome.UNPARSABLE, f"after the edits: no function {names}")
+        return _join_and_check(found, specification, version, specification.split(specification.start_body))
+    except source.SourceError as error:
+        return _refused(Outcome.UNPARSABLE, f"after the edits: {error}")
 
 
 def _join_and_check(

@@ -27,6 +27,7 @@ from tasks.sample.providers.base import Answer, Choice, to_valid_text
 from tasks.sample.usage import Price, ReportedUsage
 
 _TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+_PROVIDERS_OF_CLAUDE = frozenset({"anthropic", "azure_ai", "bedrock", "databricks", "openrouter", "vertex_ai"})
 _NO_CREDIT = ("insufficient_quota", "exceeded your current quota", "credit balance")
 _EXCEPTION_NAMES = re.compile(r"^(?:[\w.]+(?:Error|Exception|Unavailable|Timeout)(?:: | - ))+")
 """Names of exception classes at the start of a message: LiteLLM adds one for each of its layers."""
@@ -62,7 +63,8 @@ class LiteLLMProvider:
         known = _known_price(name)
         if known is None or known.get("input_cost_per_token") is None or known.get("output_cost_per_token") is None:
             return None
-        return Price(known["input_cost_per_token"], known["output_cost_per_token"])
+        cached_usd = known.get("cache_read_input_token_cost")
+        return Price(known["input_cost_per_token"], known["output_cost_per_token"], cached_usd)
 
     def count_tokens(self, name: str, text: str) -> int:
         """Count the tokens of a text with the model's own tokenizer if LiteLLM has it."""
@@ -100,7 +102,27 @@ async def _call(litellm: Any, model: Model, prompt: Prompt, settings: Sampling, 
     }
     if prompt.style == "completion":
         return await litellm.atext_completion(prompt=prompt.text, **options)
-    return await litellm.acompletion(messages=prompt.messages, **options)
+    return await litellm.acompletion(messages=_messages(model, prompt), **options)
+
+
+def _messages(model: Model, prompt: Prompt) -> list[dict[str, Any]]:
+    """Return the messages of a chat prompt; where a model caches on request only, the system message is marked."""
+    messages: list[dict[str, Any]] = [*prompt.messages]
+    if prompt.system and _caches_on_request(model.name):
+        block = {"type": "text", "text": prompt.system, "cache_control": {"type": "ephemeral"}}
+        messages[0] = {"role": "system", "content": [block]}
+    return messages
+
+
+@cache
+def _caches_on_request(name: str) -> bool:
+    """Return whether a model reads the beginning of prompts from a cache only if it is told where the beginning ends.
+
+    It is so for Claude (https://docs.litellm.ai/docs/completion/prompt_caching). Other models do it by themselves;
+    for Gemini, a mark would make a cache that is paid for by the hour.
+    """
+    _, provider, _, _ = litellm_module().get_llm_provider(model=name)
+    return provider in _PROVIDERS_OF_CLAUDE and "claude" in name.lower()
 
 
 def sampling_options(settings: Sampling, *, samples: int) -> dict[str, Any]:
@@ -143,6 +165,8 @@ def _reported(response: Any, model: Model) -> ReportedUsage:
         getattr(usage, "prompt_tokens", None),
         getattr(usage, "completion_tokens", None),
         None if model.input_usd is not None else response._hidden_params.get("response_cost"),
+        # LiteLLM puts the numbers of all providers there, Anthropic's `cache_read_input_tokens` included.
+        getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None),
     )
 
 

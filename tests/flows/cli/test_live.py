@@ -23,6 +23,9 @@ def test_tokens_without_a_price_are_not_shown_as_free():
     assert spent(budget) == "price unknown, 1,200 of 5,000 tokens"
     budget.record([replace(completion, cost_usd=0.25, tokens_in=0, tokens_out=0)])
     assert spent(budget).startswith("$0.25 and tokens without a known price, ")
+    assert "cache" not in spent(budget)
+    budget.record([replace(completion, cost_usd=0.0, tokens_in=1_500, tokens_out=0, tokens_cached=1_200)])
+    assert spent(budget).endswith("2,700 of 5,000 tokens (1,200 from a cache)")
 
 
 def test_a_note_explains_a_best_program_below_the_highest_training_score():
