@@ -9,7 +9,7 @@ from flows.completion_stores import CompletionStores
 from flows.night_control import NightControl
 from flows.progress import Progress
 from schemas.generation import RunRecord
-from schemas.program import Prompt
+from schemas.program import TUNER, Prompt
 from tasks.history.files import RunFiles
 from tasks.history.pending_batches import PendingBatches
 from tasks.sample.batch_job import BatchCompletionSource, BatchJob
@@ -52,7 +52,7 @@ class BatchRequests:
                 return batch_job.source(generation)
         batch_job = BatchJob(
             self._run.problem.settings.sampling,
-            {number: samples_of(prompts) for number, prompts in self._group(generation).items()},
+            {number: samples_of(_sent(prompts)) for number, prompts in self._group(generation).items()},
             self._stores,
             PendingBatches(self._files.directory / "paid", self._files.backend),
             self._progress.budget,
@@ -83,3 +83,8 @@ class BatchRequests:
         later = {number: self._prompts(number) for number in range(generation + 1, last + 1)}
         begun = {number: prompts for number, prompts in later.items() if prompts and self._control.may_begin(number)}
         return {generation: self._prompts(generation), **begun}
+
+
+def _sent(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Return the prompts that are sent to a provider, which those of the tuner are not."""
+    return [prompt for prompt in prompts if prompt.model != TUNER]

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Protocol
 from flows.planning import prompts_per_task
 from flows.run_state import Withdrawn
 from schemas.algorithm import Change, Turn
-from schemas.feedback import Feedback, latest_feedback
 from schemas.generation import GenerationRecord
 from schemas.outcome import CUT_SHORT, Verdict
 from schemas.program import Candidate, Judged, Prompt
@@ -232,23 +231,13 @@ class GenerationAttempt:
         return self._stages.confirm(judged)
 
     def _tell(self, index: int, judged: Sequence[Judged]) -> None:
+        judged = self._state.with_gains(judged)
         self._judged += judged
         is_last = index == self._session.search.prompts - 1
         reset = is_last and self._state.is_in_order(self._number) and self._is_reset_due()
-        if changes := self._state.tell(Turn(self._number, index), judged, self._feedback(judged), reset=reset):
+        if changes := self._state.tell(Turn(self._number, index), judged, reset=reset):
             self._changes[index] = changes
         self._told = index + 1
-
-    def _feedback(self, judged: Sequence[Judged]) -> dict[str, Feedback]:
-        """Return the feedback on failed children, where prompts show it."""
-        if not self._session.search.feedback_chars:
-            return {}
-        programs, own = self._state.programs, {one.id: one.score for one in self._judged}
-
-        def score_of(program_id: str) -> float | None:
-            return programs[program_id].score if program_id in programs else own.get(program_id)
-
-        return latest_feedback([one.feedback() for one in judged], score_of)
 
     def _require_verdicts(self) -> None:
         is_cut = self._session.control.is_cut

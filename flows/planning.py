@@ -8,12 +8,13 @@ results that the plan may see. So a plan depends on the order of prompts alone, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from schemas.algorithm import Algorithm, Change, Plan, PromptResult, Turn
 from schemas.feedback import Feedback
 from schemas.generation import RunHistory, RunRecord, Step
 from schemas.program import Program
+from schemas.prompt_record import PromptRecord
+from tasks.select.operators.composer import Composer
 from tasks.select.registry import create_algorithm
 
 
@@ -70,79 +71,95 @@ class Planner:
         algorithm: The algorithm, with nothing in it but the programs that the search began with.
         is_wanted: Whether plans of a generation are wanted.
 
+        composer: Completes the algorithm's plans; it is told of the same results. `None` leaves plans as they are.
+
     Attributes:
         algorithm: The algorithm after all results that it was told of.
         plans: Plans of the prompts that are due.
-        feedback: Feedback by the id of the base program.
     """
 
-    def __init__(self, run: RunRecord, algorithm: Algorithm, is_wanted: Callable[[int], bool]) -> None:
+    def __init__(
+        self, run: RunRecord, algorithm: Algorithm, is_wanted: Callable[[int], bool], composer: Composer | None = None
+    ) -> None:
         self.algorithm = algorithm
         self.plans: dict[Turn, Plan] = {}
-        self.feedback: dict[str, Feedback] = {}
+        self._composer = composer
         self._run = run
         self._is_wanted = is_wanted
         self._results = 0
         self._next = 0
         self._plan_what_is_due()
 
+    def gain_of(self, answer: Feedback) -> float | None:
+        """Return what an answer gained on its base; `None` where nothing is chosen by gains."""
+        return self._composer.gain_of(answer) if self._composer else None
+
     def tell(
-        self, turn: Turn, results: Sequence[PromptResult], feedback: Mapping[str, Feedback], *, reset: bool
+        self, turn: Turn, results: Sequence[PromptResult], record: PromptRecord | None, *, reset: bool
     ) -> tuple[Change, ...]:
         """Tell the algorithm of the results of the next prompt in order, and return what changed.
 
         Args:
             turn: The prompt.
             results: Its result; none if it has no candidate.
-            feedback: Feedback on its failed programs.
+            record: How it was asked and answered; `None` if it has no candidate.
             reset: Whether a periodic reset is due after it.
         """
         changes = self.algorithm.tell(turn.generation, results, reset=reset)
-        self._count(feedback)
+        self._count(record)
         return tuple(changes)
 
     def tell_out_of_order(
-        self, generation: int, results: Sequence[PromptResult], feedback: Mapping[str, Feedback]
+        self, generation: int, results: Sequence[PromptResult], record: PromptRecord | None
     ) -> tuple[Change, ...]:
         """Tell the algorithm of results of a generation that was given up before, whose place was counted then."""
-        self.feedback |= feedback
+        self._learn(record)
         return tuple(self.algorithm.tell(generation, results, reset=False))
 
     def replay(self, step: Step, programs: Mapping[str, Program]) -> None:
         """Repeat a generation of the history; one that failed counts as having no results."""
         for index in range(self._run.problem.settings.search.prompts):
             self.algorithm.replay(step.changes.get(index, ()), programs)
-            self._count(step.feedback.get(index, {}))
+            self._count(step.records.get(index))
 
     def replay_out_of_order(self, step: Step, programs: Mapping[str, Program]) -> None:
         """Repeat a generation that was committed after later ones; its place in the order was counted then."""
         self.algorithm.replay(step.all_changes, programs)
-        for feedback in step.feedback.values():
-            self.feedback |= feedback
+        for index in sorted(step.records):
+            self._learn(step.records[index])
 
     def forget(self, generation: int) -> None:
         """Drop the plans of a generation that has ended."""
         self.plans = {turn: plan for turn, plan in self.plans.items() if turn.generation != generation}
 
-    def _count(self, feedback: Mapping[str, Feedback]) -> None:
-        self.feedback |= feedback
+    def _count(self, record: PromptRecord | None) -> None:
+        self._learn(record)
         self._results += 1
         self._plan_what_is_due()
 
+    def _learn(self, record: PromptRecord | None) -> None:
+        if self._composer and record:
+            self._composer.tell(record)
+
     def _plan_what_is_due(self) -> None:
+        first = self._next
         while results_needed(turn := turn_of(self._next, self._run), self._run) <= self._results:
             if self._is_wanted(turn.generation):
-                plan = self.algorithm.ask(turn)
-                self.plans[turn] = replace(plan, feedback=self.feedback.get(plan.base.id))
+                self.plans[turn] = self._completed(self.algorithm.ask(turn), turn, self._next - first)
             self._next += 1
+
+    def _completed(self, plan: Plan, turn: Turn, place: int) -> Plan:
+        return self._composer.compose(plan, turn, place, self.algorithm) if self._composer else plan
 
 
 def rebuild(run: RunRecord, history: RunHistory) -> Planner:
     """Rebuild the algorithm and its open plans from a run's history."""
     algorithm = create_algorithm(run.problem.settings.search.algorithm, history.start, run.seed)
+    composer = Composer(run.problem, history.start, run.seed)
     for step in history.steps[: run.given]:
         algorithm.replay(step.all_changes, history.programs)
-    planner = Planner(run, algorithm, lambda generation: generation > history.generations)
+        composer.add({one: history.programs[one] for one in step.joined if one in history.programs})
+    planner = Planner(run, algorithm, lambda generation: generation > history.generations, composer)
     last = run.given
     for step in history.steps[run.given :]:
         if step.generation > last:

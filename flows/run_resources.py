@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from flows.sandboxes import open_confirmations, open_sandboxes, slots_of
+from flows.tuning import RunTrials
 from schemas.generation import RunRecord
 from schemas.outcome import Verdict
 from tasks.evaluate.confirmation import Confirmer
@@ -24,12 +25,14 @@ class RunResources:
         confirmations: Fresh containers for confirmations.
         evaluator: Evaluates candidates.
         confirmer: Confirms would-be bests; `None` where nothing is confirmed.
+        trials: Evaluates what the tuner tries.
     """
 
     sandbox: SandboxPool
     confirmations: FreshContainerPool
     evaluator: Evaluator
     confirmer: Confirmer | None
+    trials: RunTrials
 
     def forget(self, is_over: Callable[[int], bool]) -> None:
         """Drop the verdicts of generations that are over."""
@@ -41,6 +44,7 @@ class RunResources:
         """End evaluations at once."""
         self.evaluator.cut()
         self.sandbox.close()
+        self.trials.close()
 
     def cut_confirmations(self) -> None:
         """End confirmations at once."""
@@ -51,6 +55,7 @@ class RunResources:
     def close(self) -> None:
         """End all containers at once."""
         self.sandbox.close()
+        self.trials.close()
         self.confirmations.close()
 
 
@@ -78,7 +83,9 @@ def open_resources(
         stack.callback(confirmations.close)
         evaluator = Evaluator(sandbox, problem.specification, known, report, threads)
         stack.callback(evaluator.stop)
-        yield RunResources(sandbox, confirmations, evaluator, confirmer_of(run, confirmations, confirming))
+        trials = RunTrials(run, evaluator)
+        stack.callback(trials.close)
+        yield RunResources(sandbox, confirmations, evaluator, confirmer_of(run, confirmations, confirming), trials)
 
 
 def confirmer_of(run: RunRecord, sandbox: FreshContainerPool, threads: ThreadPoolExecutor) -> Confirmer | None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from flows.planning import Planner, rebuild
 from schemas.algorithm import Change, Plan, Reset, Turn
 from schemas.errors import UsageError
-from schemas.feedback import Feedback
 from schemas.generation import GenerationRecord, RunHistory, RunRecord, Step, flat
 from schemas.outcome import Outcome
 from schemas.program import Judged, Program
 from tasks.history import record
 from tasks.history.files import RunFiles
 from tasks.history.recorded_rows import read_seconds_since_reset
-from tasks.select.selection_task import results_of
+from tasks.select.selection_task import record_of, results_of
 
 
 class Withdrawn(Exception):
@@ -125,17 +125,20 @@ class RunState:
             self._planners_of_failed[generation] = rebuild(self._run, history)
         return self._planners_of_failed[generation]
 
-    def tell(
-        self, turn: Turn, judged: Sequence[Judged], feedback: Mapping[str, Feedback], *, reset: bool
-    ) -> tuple[Change, ...]:
+    def with_gains(self, judged: Sequence[Judged]) -> list[Judged]:
+        """Return candidates with what each gained on its base, before the algorithm is told of them."""
+        with self.changed:
+            return [replace(one, gain=self.planner.gain_of(one.feedback())) for one in judged]
+
+    def tell(self, turn: Turn, judged: Sequence[Judged], *, reset: bool) -> tuple[Change, ...]:
         """Tell the algorithm of the results of a prompt; return what changed."""
-        results = results_of(judged)
+        results, record = results_of(judged), record_of(judged)
         with self.changed:
             if self.is_in_order(turn.generation):
-                changes = self.planner.tell(turn, results, feedback, reset=reset)
+                changes = self.planner.tell(turn, results, record, reset=reset)
             else:
-                self._planner_of_failed(turn.generation).tell(turn, results, feedback, reset=False)
-                changes = self.planner.tell_out_of_order(turn.generation, results, feedback)
+                self._planner_of_failed(turn.generation).tell(turn, results, record, reset=False)
+                changes = self.planner.tell_out_of_order(turn.generation, results, record)
             self.changed.notify_all()
             return changes
 
@@ -200,8 +203,7 @@ class RunState:
             self.changed.notify_all()
 
     def _read(self) -> RunHistory:
-        search = self._run.problem.settings.search
-        return record.read_run_history(self._files, feedback_samples=search.samples if search.feedback_chars else 0)
+        return record.read_run_history(self._files, samples=self._run.problem.settings.samples_to_learn_from)
 
     def _adopt(self, history: RunHistory) -> None:
         """Replace the state by what the files say."""

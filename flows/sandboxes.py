@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from flows.images import image_of
 from schemas.problem import Problem, Split
@@ -18,6 +19,7 @@ def open_sandboxes(
     run_id: str,
     isolation: bool | None = None,
     programs: int | None = None,
+    inputs: int | None = None,
 ) -> SandboxPool:
     """Start slots for one split of a problem's inputs; they are removed when the context is left.
 
@@ -29,11 +31,13 @@ def open_sandboxes(
         isolation: Whether evaluation is isolated, with a process for the evolved function; by default, as in the
             settings.
         programs: Number of programs to evaluate, if known; no more slots are started than that.
+        inputs: Number of inputs that are used, from the first one on; by default all.
     """
     sandbox = problem.settings.sandbox
     slots = slots_of(problem)
+    job = problem.job(split, seed, isolation=isolation)
     return open_pool(
-        problem.job(split, seed, isolation=isolation),
+        replace(job, inputs=job.inputs[:inputs], thresholds=job.thresholds[:inputs]),
         image=image_of(problem),
         backend=sandbox.backend,
         slots=slots if programs is None else max(1, min(slots, programs)),

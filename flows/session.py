@@ -18,18 +18,20 @@ from flows.progress import Progress
 from flows.run_resources import RunResources, open_resources
 from flows.run_state import RunState
 from flows.trust import require_trusted_models
+from flows.tuning import tuner_source
 from schemas.algorithm import Plan
+from schemas.completion_source import CompletionSource
 from schemas.generation import GenerationRecord, RunRecord
-from schemas.program import Prompt
+from schemas.program import TUNER, Prompt
 from schemas.settings import Search
 from tasks.evaluate.evaluation_task import confirmers, evaluators
 from tasks.history import record
 from tasks.history.files import RunFiles
 from tasks.history.run_lock import run_lock
 from tasks.sample.budget import Budget
-from tasks.sample.completion_source import CompletionSource
 from tasks.sample.gateway import Gateway
 from tasks.sample.prompts import build_prompts
+from tasks.sample.routed_completions import RoutedCompletions
 from tasks.sample.sampler import Sampler
 from tasks.sample.sampling_task import samplers
 from tasks.select.selection_task import committers
@@ -86,6 +88,7 @@ class Session:
         self._gateway = Gateway(run.problem.settings.sampling, control.may_ask, progress.budget, progress.note)
         self._stores = CompletionStores(files, progress, control)
         self.batch_requests = BatchRequests(run, files, self.prompts, self._stores, progress, control)
+        self._tuner = tuner_source(run, resources.trials, control.may_ask)
         self.sampler = Sampler(run.problem, source or self._models, self._stores.of)
         self._compaction = Compaction(files, progress.note)
 
@@ -106,7 +109,11 @@ class Session:
     def _models(self, generation: int) -> CompletionSource:
         sampling = self.run.problem.settings.sampling
         require_trusted_models(sampling, self.run.run_id)
-        return self.batch_requests.completion_source(generation) if sampling.batch_api else self._gateway
+
+        def models() -> CompletionSource:
+            return self.batch_requests.completion_source(generation) if sampling.batch_api else self._gateway
+
+        return RoutedCompletions({TUNER: self._tuner}, models)
 
     def give_turn(self, generation: int) -> None:
         """Let a generation settle its results and commit."""
@@ -216,8 +223,7 @@ def _new_session(
     files: RunFiles, stack: contextlib.ExitStack, notifier: Notifier | None, source: SourceOf | None
 ) -> Session:
     run = record.read_run(files)
-    search = run.problem.settings.search
-    past = record.read_run_history(files, feedback_samples=search.samples if search.feedback_chars else 0)
+    past = record.read_run_history(files, samples=run.problem.settings.samples_to_learn_from)
     state = RunState(files, run, past)
     progress = Progress(
         best=state.best.score, generation=past.generations, budget=Budget(before_usd=record.read_spent_usd(files))

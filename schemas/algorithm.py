@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from schemas.feedback import Feedback
+from schemas.operators import Operator
 from schemas.program import Program
 
 
@@ -39,11 +40,21 @@ class Plan:
         niche: Sub-population of the programs shown; a scored child is registered there.
         shown: At least one program, in ascending order of score.
         feedback: On a failed or worse child of the base, to be shown in the prompt.
+        operator: What is asked for; `None` leaves it to the model.
+        model: Name of the model to ask; empty to draw one by weight.
+        failed: Child of the base that is to be repaired; `None` for all operators but `repair`.
+        tactic: Line of thought to follow; empty for all operators but `tactic`.
+        tried: Ideas that were tried before, as the prompt lists them.
     """
 
     niche: str
     shown: tuple[Program, ...]
     feedback: Feedback | None = None
+    operator: Operator | None = None
+    model: str = ""
+    failed: Feedback | None = None
+    tactic: str = ""
+    tried: str = ""
 
     @property
     def base(self) -> Program:

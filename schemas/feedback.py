@@ -34,6 +34,9 @@ class Feedback:
         output: Output that it printed, capped and cleaned.
         scores: One for each input; fewer or none if it has no score.
         score: Scores of all inputs, reduced to one; `None` if it has none.
+        program_id: Id of the child.
+        idea: The model's own words for what it changed; empty if there are none.
+        failed_id: Id of the failed program that it was to repair; empty if there was none.
     """
 
     parent_id: str
@@ -43,6 +46,9 @@ class Feedback:
     output: str
     scores: tuple[float, ...]
     score: float | None
+    program_id: str = ""
+    idea: str = ""
+    failed_id: str = ""
 
 
 def latest_feedback(feedback: Iterable[Feedback], score_of: Callable[[str], float | None]) -> dict[str, Feedback]:

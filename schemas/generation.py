@@ -9,10 +9,10 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
 
-from schemas.algorithm import Change
-from schemas.feedback import Feedback
+from schemas.algorithm import Change, Join
 from schemas.problem import Problem
 from schemas.program import Judged, Program
+from schemas.prompt_record import PromptRecord
 
 
 class StopReason(StrEnum):
@@ -161,18 +161,23 @@ class Step:
 
     Attributes:
         changes: Changes of the algorithm's state, by the index of the prompt whose results caused them.
-        feedback: Feedback by the index of the prompt and the id of the base program, where it was asked for.
+        records: How each prompt was asked and answered, by its index, where that was asked for.
     """
 
     generation: int
     is_committed: bool
     changes: Mapping[int, tuple[Change, ...]] = field(default_factory=dict)
-    feedback: Mapping[int, Mapping[str, Feedback]] = field(default_factory=dict)
+    records: Mapping[int, PromptRecord] = field(default_factory=dict)
 
     @property
     def all_changes(self) -> tuple[Change, ...]:
         """All changes, in order."""
         return flat(self.changes)
+
+    @property
+    def joined(self) -> list[str]:
+        """Ids of the programs that were registered, in order."""
+        return [change.program_id for change in self.all_changes if isinstance(change, Join)]
 
 
 @dataclass(frozen=True)

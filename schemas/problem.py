@@ -102,7 +102,9 @@ _BEFORE = {
     # A run from before confirmations existed continues without them: isolated evaluation of its programs is untested.
     "sandbox": {"confirm": "never"},
     # Its completions are found by the texts of its prompts, and its hashes of programs are compared with new ones.
-    "search": {"facts": False, "novelty": "layout"},
+    "search": {"facts": False, "feedback": 0, "operators": [], "bandit": False, "novelty": "layout"},
+    # Its evaluations are those of its candidates.
+    "tuner": {"enabled": False},
 }
 """Settings of runs that were written before these settings existed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -9,8 +10,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from schemas.feedback import Feedback
+from schemas.operators import Operator
 from schemas.outcome import Verdict
 from schemas.settings import Reducer
+
+TUNER = "builtin/tuner"
+"""Model of a prompt whose sample is answered by tuning the numbers of its base, without a language model."""
+
+TUNED, NO_GAIN = "tuned", "no_gain"
+"""Finish reasons of the tuner's answers: better numbers were found, or none."""
 
 _IDEA = re.compile(r"^\W{0,6}idea\W{0,3}:(.*)$", re.IGNORECASE | re.MULTILINE)
 """A line such as `# idea: sort first`, in whatever comment or emphasis a model puts it."""
@@ -47,7 +55,8 @@ class Prompt:
         text: User message for a chat model, whole text for a completion model.
         system: System message for a chat model; empty if there is none.
         seeds: Seed of each sample, for models that take one.
-        base: Body of the best program shown; functions that a completion leaves out stay as they are there.
+        base: Body of the program to change; functions that a completion leaves out stay as they are there.
+        operator: What is asked for; empty if the prompt leaves it to the model.
     """
 
     index: int
@@ -59,6 +68,7 @@ class Prompt:
     seeds: tuple[int, ...]
     base: str = ""
     system: str = ""
+    operator: str = ""
 
     @property
     def samples(self) -> int:
@@ -73,6 +83,11 @@ class Prompt:
     def whole_text(self) -> str:
         """All that the model is sent, as one text."""
         return f"{self.system}\n\n{self.text}" if self.system else self.text
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits of model and text, by which a completion that was paid for is found."""
+        return hashlib.sha256(f"{self.model}\0{self.whole_text}".encode()).hexdigest()[:16]
 
     @property
     def messages(self) -> list[dict[str, str]]:
@@ -93,6 +108,7 @@ class Completion:
         cost_usd: Price in USD; `None` if it is unknown.
         latency_s: Seconds from request to answer.
         error: Reason why there is no text, where the provider failed for good.
+        evaluations: Number of evaluations behind an answer of the tuner; 0 for a model's.
         tokens_cached: Prompt tokens that the provider read from its cache; `tokens_in` includes them.
     """
 
@@ -108,13 +124,13 @@ class Completion:
     finish_reason: str
     asked_at: datetime
     error: str = ""
+    evaluations: int = 0
     tokens_cached: int = 0
 
     @property
     def idea(self) -> str | None:
         """The model's own words for its change, its first line `# idea: …`; `None` if there is none."""
-        found = _IDEA.search(self.text)
-        return found[1].strip(" \t*_")[:_MAX_IDEA] or None if found else None
+        return idea_in(self.text) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +158,7 @@ class Judged:
 
     Attributes:
         confirmed_score: Score of its confirmation, whether it agreed or not; `None` if there was none.
+        gain: What it gained on its base, in units of the run; `None` where operators and models are not compared.
     """
 
     id: str
@@ -149,10 +166,12 @@ class Judged:
     verdict: Verdict
     score: float | None
     confirmed_score: float | None = None
+    gain: float | None = None
 
     def feedback(self) -> Feedback:
         """What can be learnt from it."""
-        parents, verdict = self.candidate.prompt.parent_ids, self.verdict
+        prompt, verdict = self.candidate.prompt, self.verdict
+        parents, is_repair = prompt.parent_ids, prompt.operator == Operator.REPAIR
         return Feedback(
             parent_id=parents[-1] if parents else "",
             body=self.candidate.body,
@@ -161,6 +180,9 @@ class Judged:
             output=verdict.output,
             scores=verdict.scores,
             score=self.score,
+            program_id=self.id,
+            idea=self.candidate.completion.idea or "",
+            failed_id=parents[0] if is_repair else "",
         )
 
     def program(self) -> Program:
@@ -172,6 +194,12 @@ class Judged:
         if self.score is None:
             raise ValueError(f"candidate {self.id} has no score")
         return Program(self.id, self.candidate.body, self.verdict.scores, self.score)
+
+
+def idea_in(text: str) -> str:
+    """Return the idea that an answer names, shortened; empty if it names none."""
+    found = _IDEA.search(text)
+    return found[1].strip(" \t*_")[:_MAX_IDEA] if found else ""
 
 
 def reduced(scores: Sequence[float], reducer: Reducer) -> float | None:

@@ -24,6 +24,7 @@ from schemas.bundle import MAX_FILES
 from schemas.errors import UsageError
 from schemas.image_name import as_image_name
 from schemas.job import Limits
+from schemas.operators import Operator
 
 Reducer = Literal["mean", "last", "min", "sum"]
 
@@ -114,7 +115,7 @@ class Search(Section):
         "prompts are built from a population that is older by as many generations",
     )
     feedback: int = Field(
-        default=0,
+        default=3_000,
         ge=0,
         description="maximum length of the feedback in a prompt, characters: code, scores, error and output of the "
         "last child of its best program that failed or scored lower; for chat models only, never with `funsearch`",
@@ -123,6 +124,25 @@ class Search(Section):
         default=True,
         description="whether chat models are told the facts: a system message with the task, what is scored, the best "
         "known score, limits and packages, and the scores of the programs shown; never with `funsearch`",
+    )
+    operators: Annotated[tuple[Operator, ...], BeforeValidator(_as_list)] = Field(
+        default=tuple(one for one in Operator if one is not Operator.TUNE),
+        description="what prompts of chat models may ask for, chosen by what it gained so far: `refine`, `rewrite`, "
+        "`fresh`, `cross`, `simplify`; `repair` for failed answers, `tactic` where the search stagnates; `[]` leaves "
+        "it to the model; never with `funsearch`",
+    )
+    repairs: float = Field(
+        default=0.2, ge=0, le=1, description="largest share of the prompts that ask for the repair of a failed answer"
+    )
+    ledger: int = Field(
+        default=1_200,
+        ge=0,
+        description="maximum length of the list of tried ideas in a prompt, characters; 0 lists none",
+    )
+    bandit: bool = Field(
+        default=True,
+        description="whether models are chosen by what they gained for their price; their weights are where it begins; "
+        "never with `funsearch`",
     )
     novelty: Literal["layout", "meaning"] = Field(
         default="meaning",
@@ -151,6 +171,16 @@ class Search(Section):
     def tells_facts(self) -> bool:
         """Whether chat models are told the facts with this algorithm."""
         return self.facts and self.algorithm.shows_feedback
+
+    @property
+    def chosen_operators(self) -> tuple[Operator, ...]:
+        """Operators that prompts may have with this algorithm."""
+        return self.operators if self.tells_facts else ()
+
+    @property
+    def chooses_models(self) -> bool:
+        """Whether models are chosen by what they gained."""
+        return self.bandit and self.algorithm.shows_feedback
 
     @property
     def names_truncation(self) -> bool:
@@ -310,6 +340,23 @@ class Sandbox(Section):
     )
 
 
+class Tuner(Section):
+    """The tuner of numbers, `[tool.overnight.tuner]`."""
+
+    enabled: bool = Field(
+        default=True,
+        description="whether the numbers of promising programs are tuned by evaluations alone, without a model; in "
+        "Python only",
+    )
+    share: float = Field(default=0.5, ge=0, le=1, description="largest share of all evaluations that the tuner uses")
+    evaluations: int = Field(
+        default=200, ge=1, le=100_000, description="limit on the evaluations for tuning one program"
+    )
+    max_s: float = Field(
+        default=60.0, gt=0, le=86_400, description="limit on wall-clock time for tuning one program, seconds"
+    )
+
+
 def _as_threshold(value: Any) -> Any:
     """Return `None` for `-inf`, which stands for no threshold, since TOML has no null."""
     return None if value == float("-inf") else value
@@ -358,7 +405,15 @@ class Settings(Section):
     limits: Limits = Limits()
     search: Search = Search()
     sampling: Sampling = Sampling()
+    tuner: Tuner = Tuner()
     sandbox: Sandbox = Sandbox()
+
+    @property
+    def samples_to_learn_from(self) -> int:
+        """Number of samples of a prompt if later prompts are planned from its answers, beside their scores; else 0."""
+        search = self.search
+        learns = search.feedback_chars or search.chosen_operators or search.chooses_models or self.tuner.enabled
+        return search.samples if learns else 0
 
 
 _MAX_VALUE_CHARS = 500

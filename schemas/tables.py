@@ -64,6 +64,23 @@ PROGRAMS = _table(
     ),
     ("idea", TEXT, "what the model says that it changed: its line `# idea: …`; null if it wrote none"),
     (
+        "operator",
+        TEXT,
+        "what the prompt asked for, such as `refine` or `repair`; `tune` if an optimizer of numbers answered; null if "
+        "it left that to the model",
+    ),
+    (
+        "gain",
+        REAL,
+        "what the program gained on its base, in units of the run: the median absolute deviation of its scores; 0 if "
+        "there was no gain; operators and models are chosen by it; null where they are not",
+    ),
+    (
+        "evaluations",
+        COUNT,
+        "number of evaluations behind an answer of the tuner; null for answers of models and in files of version 0.2",
+    ),
+    (
         "tokens_cached",
         COUNT,
         "prompt tokens among `tokens_in` that the provider read from its cache; null in files of earlier versions",

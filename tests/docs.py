@@ -35,6 +35,7 @@ _TITLES = {
     "search": "Search",
     "sampling": "Sampling",
     "sandbox": "Sandbox",
+    "tuner": "Tuner",
 }
 
 

@@ -122,6 +122,10 @@ class Provider:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def handle(self) -> None:
+                with contextlib.suppress(ConnectionError):  # the client may have been killed
+                    super().handle()
+
             def do_GET(self) -> None:
                 self._write(provider.batches.get(self.path))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import CancelledError, Executor, Future
@@ -16,6 +17,9 @@ from tasks.evaluate.ordered_executor import OrderedExecutor
 from tasks.evaluate.sandbox import Sandbox
 
 Report = Callable[[Verdict], None]
+
+_LAST = (sys.maxsize,)
+"""Place after that of every candidate."""
 
 _STOPPED = Verdict(Outcome.SANDBOX_ERROR, error="the evaluation was stopped")
 
@@ -96,6 +100,19 @@ class Evaluator:
             pairs.append((candidate, verdict))
         return pairs
 
+    def submit_trial(self, body: str, sandbox: Sandbox | None = None) -> Future[Verdict]:
+        """Begin to evaluate a body that is no candidate, once no candidate waits for a slot.
+
+        Args:
+            body: The body.
+            sandbox: Sandbox that runs it; by default, that of the candidates.
+
+        Returns:
+            A future of its verdict, which is `CUT_SHORT` if the night was cut before. It raises SandboxUnavailable if
+            the engine is at fault. Cancelling it leaves a body that waits out.
+        """
+        return self._threads.submit(_LAST, partial(self._evaluate, body, sandbox or self._sandbox))
+
     def _begin(self, candidate: Candidate, generation: int, known: Collection[str] | None) -> Verdict | Future[Verdict]:
         if candidate.verdict is not None:
             return candidate.verdict
@@ -115,11 +132,16 @@ class Evaluator:
             return CUT_SHORT if self._is_cut else _STOPPED
 
     def _run(self, candidate: Candidate, generation: int) -> Verdict:
-        if self._is_cut or candidate.index in self._left_out.get(generation, ()):
+        if candidate.index in self._left_out.get(generation, ()):
+            return CUT_SHORT
+        return self._evaluate(candidate.body, self._sandbox)
+
+    def _evaluate(self, body: str, sandbox: Sandbox) -> Verdict:
+        if self._is_cut:
             return CUT_SHORT
         skeleton = self._skeleton
         try:
-            return evaluate_with_retry(self._sandbox, skeleton.program(candidate.body), honest=skeleton.start_program)
+            return evaluate_with_retry(sandbox, skeleton.program(body), honest=skeleton.start_program)
         except SandboxUnavailable:
             if not self._is_cut:
                 raise

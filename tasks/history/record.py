@@ -15,17 +15,17 @@ from schemas import problem_folder, tables
 from schemas.algorithm import Change
 from schemas.bounded_parsing import parse_json
 from schemas.errors import HistoryError, SpecificationError
-from schemas.feedback import Feedback, latest_feedback
 from schemas.files import File, require_distinct
 from schemas.generation import Finalist, GenerationRecord, NightRecord, RunHistory, RunRecord, Step, StopReason
-from schemas.outcome import Outcome
 from schemas.problem import restore_problem
 from schemas.program import Program
+from schemas.prompt_record import PromptRecord
 from tasks.history import rows
 from tasks.history.atomic_files import declared_size, disk_errors, read_file, write_file, write_folder
 from tasks.history.files import Block, RunFiles
 from tasks.history.journal import Journal
 from tasks.history.private_files import open_private
+from tasks.history.recorded_rows import Row, record_of_rows
 
 _MAX_ORIGIN_BYTES = 8192
 """Limit on the length of the problem's path."""
@@ -202,20 +202,20 @@ def _read_files(files: RunFiles, hashes: Mapping[str, str]) -> list[File]:
     return problem_files
 
 
-def read_run_history(files: RunFiles, *, feedback_samples: int = 0) -> RunHistory:
+def read_run_history(files: RunFiles, *, samples: int = 0) -> RunHistory:
     """Read how all generations ended, up to the first gap.
 
     Args:
         files: Files of the run.
-        feedback_samples: Samples per prompt, to read the feedback on failed children of each prompt, too; 0 reads none.
+        samples: Samples per prompt, to read how each prompt was asked and answered, too; 0 reads none.
 
     Raises:
         HistoryError: If generation 0, the start program, is missing or a file is damaged.
     """
-    return files.read_consistently(lambda blocks: _read_run_history(files, blocks, feedback_samples))
+    return files.read_consistently(lambda blocks: _read_run_history(files, blocks, samples))
 
 
-def _read_run_history(files: RunFiles, blocks: Sequence[Block], feedback_samples: int) -> RunHistory:
+def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) -> RunHistory:
     for block in blocks:
         _require_declared_size(block)
     ends = _ends(files, blocks)
@@ -224,12 +224,12 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], feedback_samples
     committed = {number for number, is_committed in ends if is_committed}
     before_gap = [block for block in blocks if block.first in committed]
     programs: defaultdict[int, list[Program]] = defaultdict(list)
-    feedback: defaultdict[int, defaultdict[int, list[Feedback]]] = defaultdict(lambda: defaultdict(list))
+    asked: defaultdict[int, defaultdict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
     hashes: set[str] = set()
-    columns = [*_CANDIDATE_COLUMNS, *_FEEDBACK_COLUMNS] if feedback_samples else _CANDIDATE_COLUMNS
+    columns = [*_CANDIDATE_COLUMNS, *_RECORD_COLUMNS] if samples else _CANDIDATE_COLUMNS
     for row in _candidates(before_gap, columns):
-        if feedback_samples:
-            feedback[row["generation"]][row["index"] // feedback_samples].append(_feedback(row))
+        if samples:
+            asked[row["generation"]][row["index"] // samples].append(row)
         if row["outcome"] != "sandbox_error":
             hashes.add(row["code_hash"])
         if row["outcome"] == "scored":
@@ -238,7 +238,7 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], feedback_samples
     changes = _changes(before_gap)
     scored = {program.id: program for number, is_committed in ends if is_committed for program in programs[number]}
     steps = (
-        Step(number, True, changes[number], _latest(feedback[number], scored)) if is_committed else Step(number, False)
+        Step(number, True, changes[number], _records(asked[number])) if is_committed else Step(number, False)
         for number, is_committed in ends
         if number
     )
@@ -262,26 +262,8 @@ def _candidates(blocks: Sequence[Block], columns: list[str]) -> Iterator[dict[st
         yield from read_file(block.folder / "programs.parquet", columns=columns).to_pylist()
 
 
-def _latest(
-    feedback: Mapping[int, Sequence[Feedback]], programs: Mapping[str, Program]
-) -> dict[int, dict[str, Feedback]]:
-    def score_of(parent: str) -> float | None:
-        return programs[parent].score if parent in programs else None
-
-    return {prompt: latest_feedback(feedback[prompt], score_of) for prompt in sorted(feedback)}
-
-
-def _feedback(row: dict[str, Any]) -> Feedback:
-    parents, scores = row["parent_ids"], (score for score in row["scores"] or () if score is not None)
-    return Feedback(
-        parent_id=parents[-1] if parents else "",
-        body=row["body"],
-        outcome=Outcome(row["outcome"]),
-        error=row["error"],
-        output=row["output"],
-        scores=tuple(scores),
-        score=row["score"],
-    )
+def _records(asked: Mapping[int, Sequence[Row]]) -> dict[int, PromptRecord]:
+    return {prompt: record_of_rows(asked[prompt]) for prompt in sorted(asked)}
 
 
 def _ends(files: RunFiles, blocks: Sequence[Block]) -> list[tuple[int, bool]]:
@@ -339,7 +321,10 @@ _NIGHT_COLUMNS = (
 )  # fmt: skip
 
 _CANDIDATE_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score"]
-_FEEDBACK_COLUMNS = ["index", "parent_ids", "error", "output"]
+_RECORD_COLUMNS = [
+    "index", "parent_ids", "niche", "island", "operator", "model", "error", "output", "idea", "tokens_in", "tokens_out",
+    "cost_usd", "evaluations",
+]  # fmt: skip
 
 
 def _table(schema: pa.Schema, content: Sequence[dict[str, Any]]) -> pa.Table:

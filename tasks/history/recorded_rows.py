@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,10 +11,14 @@ from typing import Any, Literal
 import pyarrow.compute as pc
 
 from schemas.errors import HistoryError
+from schemas.feedback import Feedback
+from schemas.operators import Operator
 from schemas.outcome import Outcome
 from schemas.program import Completion
+from schemas.prompt_record import PromptRecord
 from tasks.history.atomic_files import read_file, read_groups
 from tasks.history.files import Block, RunFiles
+from tasks.history.rows import niche_of
 
 Table = Literal["generation", "programs", "population"]
 Row = dict[str, Any]
@@ -86,6 +91,7 @@ def completions_of(programs: Sequence[Row], samples: int) -> list[Completion]:
             finish_reason=row["finish_reason"],
             asked_at=row["asked_at"],
             error=row["error"] if _has_no_answer(row) else "",
+            evaluations=row.get("evaluations") or 0,
             tokens_cached=row.get("tokens_cached") or 0,
         )
         for row in programs
@@ -96,3 +102,39 @@ def _has_no_answer(row: Row) -> bool:
     """Return whether the provider or the model refused to answer, or a batch job returned no answer."""
     is_refused = row["finish_reason"] in {"refused", "lost"} or row["error"].startswith("refused: ")
     return row["outcome"] == Outcome.UNPARSABLE and is_refused
+
+
+def record_of_rows(programs: Sequence[Row]) -> PromptRecord:
+    """Return how a prompt was asked and answered.
+
+    Args:
+        programs: Rows of its candidates, at least one, in order.
+    """
+    first = programs[0]
+    costs = [row["cost_usd"] for row in programs if row["cost_usd"] is not None]
+    operator = first.get("operator") or ""
+    return PromptRecord(
+        niche=niche_of(first),
+        operator=operator,
+        model=first["model"],
+        answers=tuple(_answer(row, operator) for row in programs),
+        tokens=sum(row["tokens_in"] + row["tokens_out"] for row in programs),
+        cost_usd=math.fsum(costs) if costs else None,
+        evaluations=sum(row.get("evaluations") or 0 for row in programs),
+    )
+
+
+def _answer(row: Row, operator: str) -> Feedback:
+    parents = row["parent_ids"]
+    return Feedback(
+        parent_id=parents[-1] if parents else "",
+        body=row["body"],
+        outcome=Outcome(row["outcome"]),
+        error=row["error"],
+        output=row["output"],
+        scores=tuple(score for score in row["scores"] or () if score is not None),
+        score=row["score"],
+        program_id=row["program_id"],
+        idea=row.get("idea") or "",
+        failed_id=parents[0] if operator == Operator.REPAIR else "",
+    )

@@ -12,7 +12,7 @@ import orjson
 from schemas.algorithm import Change, Expand, Join, Reset
 from schemas.generation import GenerationRecord, NightRecord, RunRecord, flat
 from schemas.outcome import count_outcomes
-from schemas.program import Judged
+from schemas.program import TUNER, Judged
 
 
 def run_row(run: RunRecord) -> dict[str, Any]:
@@ -70,6 +70,9 @@ def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> dict[s
         "judged_at": record.ended_at,
         "niche": prompt.niche,
         "idea": completion.idea,
+        "operator": prompt.operator or None,
+        "gain": judged.gain,
+        "evaluations": completion.evaluations if completion.model == TUNER else None,
         "tokens_cached": completion.tokens_cached,
     }
 

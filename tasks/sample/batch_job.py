@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from schemas.completion_source import Record, Sample
 from schemas.errors import Outage, ProviderOutage, TerminalProviderError, TransientProviderError
 from schemas.pending_batch import PendingBatch
 from schemas.program import Completion, Prompt
@@ -24,8 +25,6 @@ from tasks.sample import batch_api
 from tasks.sample.batch_rows import choice_of, failure_reason, usage_of
 from tasks.sample.budget import Budget, Estimate
 from tasks.sample.completion_request import Key
-from tasks.sample.completion_source import Record, Sample
-from tasks.sample.prompts import prompt_hash
 from tasks.sample.provider import event_loop, takes_n
 from tasks.sample.providers.base import Choice, rough_tokens
 from tasks.sample.usage import DEFAULT_COMPLETION_TOKENS, Usage
@@ -75,7 +74,7 @@ class BatchItem:
     @property
     def custom_id(self) -> str:
         numbers = "+".join(str(sample.number) for sample in self.samples)
-        return f"{self.generation}.{self.prompt.index}.{numbers}.{prompt_hash(self.prompt)}"
+        return f"{self.generation}.{self.prompt.index}.{numbers}.{self.prompt.hash}"
 
 
 class BatchJob:
@@ -193,7 +192,7 @@ class BatchJob:
         costs = [self._max_cost(item) for item in items]
         now = datetime.now(UTC)
         pending_batch = PendingBatch(
-            f"{now:%Y%m%dT%H%M%S%f}-{prompt_hash(items[0].prompt)}",
+            f"{now:%Y%m%dT%H%M%S%f}-{items[0].prompt.hash}",
             model.name,
             now,
             usd=sum(cost.usd for cost in costs),
@@ -345,7 +344,7 @@ class BatchCompletionSource:
 
 
 def _key(sample: Sample) -> Key:
-    return sample.prompt.index, sample.number, prompt_hash(sample.prompt)
+    return sample.prompt.index, sample.number, sample.prompt.hash
 
 
 def _sample_key(generation: int, sample: Sample) -> SampleKey:

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, wait
 from typing import Protocol
 
+from schemas.completion_source import CompletionSource, Sample
 from schemas.program import Completion, Prompt
-from tasks.sample.completion_source import CompletionSource, Sample
 from tasks.sample.gateway import await_cancellation
-from tasks.sample.prompts import prompt_hash
 
 Key = tuple[int, int, str]
 
@@ -94,4 +93,4 @@ def samples_of(prompts: Sequence[Prompt]) -> list[Sample]:
 
 
 def _key(sample: Sample) -> Key:
-    return sample.prompt.index, sample.number, prompt_hash(sample.prompt)
+    return sample.prompt.index, sample.number, sample.prompt.hash

@@ -42,6 +42,20 @@ def render_feedback(plan: Plan, skeleton: Skeleton, chars: int) -> str:
     return "\n\n".join(parts)[: chars + _FRAME_CHARS]
 
 
+def describe_failure(failed: Feedback, chars: int) -> str:
+    """Return the outcome and the output of a failed program, its code left out.
+
+    Args:
+        failed: The failed program.
+        chars: Maximum length, characters.
+    """
+    said = f"The last version was {failed.outcome.value.replace('_', ' ')}: {failed.error}".rstrip(": ")
+    parts = [_cut(said, chars // 2, keep_end=True)]
+    if output := _cut(failed.output.strip(), chars // 2, keep_end=True):
+        parts.append(f"It printed:\n\n```text\n{output}\n```")
+    return "\n\n".join(parts)
+
+
 def _describe_outcome(feedback: Feedback, parent: Program) -> str:
     if feedback.outcome is not Outcome.SCORED or feedback.score is None:
         return f"It was {feedback.outcome.value.replace('_', ' ')}: {feedback.error}".rstrip(": ")

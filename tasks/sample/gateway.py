@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 
+from schemas.completion_source import Record, Sample
 from schemas.errors import (
     Outage,
     PromptRefused,
@@ -18,9 +19,7 @@ from schemas.errors import (
 from schemas.program import Completion
 from schemas.settings import Model, Sampling
 from tasks.sample.budget import Budget, Estimate
-from tasks.sample.completion_source import Record, Sample
 from tasks.sample.endpoint import Endpoint, backoff_s
-from tasks.sample.prompts import prompt_hash
 from tasks.sample.provider import Response, event_loop, every_model, send_request, takes_n
 from tasks.sample.usage import Usage
 
@@ -192,7 +191,7 @@ def _completions(
         Completion(
             prompt=sample.prompt.index,
             sample=sample.number,
-            prompt_hash=prompt_hash(sample.prompt),
+            prompt_hash=sample.prompt.hash,
             text=choice.text,
             model=model,
             tokens_in=usage.tokens_in,
@@ -213,7 +212,7 @@ def _refused(sample: Sample, reason: str) -> Completion:
     return Completion(
         prompt=sample.prompt.index,
         sample=sample.number,
-        prompt_hash=prompt_hash(sample.prompt),
+        prompt_hash=sample.prompt.hash,
         text="",
         model=sample.prompt.model,
         tokens_in=0,

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from schemas.algorithm import Plan
+from schemas.operators import Operator
 from schemas.problem import Problem
-from schemas.program import Prompt
+from schemas.program import TUNER, Prompt
 from schemas.settings import Model
 from schemas.skeleton import Skeleton
 from tasks.sample.codecs import codec_of
 from tasks.sample.codecs.codec import PromptContent
-from tasks.sample.feedback import render_feedback
+from tasks.sample.feedback import describe_failure, render_feedback
+from tasks.sample.instructions import failure_note, instruction
 from tasks.sample.system_message import packages_in_words, score_note, system_message
+
+_FAILURE_CHARS = 3_000
+"""Limit on the error and the output of a failed program that is to be repaired, characters."""
 
 
 def build_prompts(plans: Mapping[int, Plan], problem: Problem, *, seed: int, generation: int) -> list[Prompt]:
@@ -30,42 +35,79 @@ def build_prompts(plans: Mapping[int, Plan], problem: Problem, *, seed: int, gen
     rng = random.Random(f"{seed}/{generation}/prompts")
     drawn = rng.choices(models, [model.weight for model in models], k=search.prompts)
     seeds = [tuple(rng.getrandbits(32) for _ in range(search.samples)) for _ in range(search.prompts)]
-    system = system_message(problem) if search.tells_facts else ""
+    by_name = {model.name: model for model in models}
+    prompts = _Prompts(problem, system_message(problem) if search.tells_facts else "")
     return [
-        Prompt(
-            index=index,
-            niche=plan.niche,
-            parent_ids=tuple(parent.id for parent in plan.shown),
-            model=drawn[index].name,
-            style=drawn[index].style,
-            text=render(problem.specification, _content(plan, problem, drawn[index]), drawn[index]),
-            seeds=seeds[index],
-            base=plan.base.body,
-            system=system if drawn[index].style == "chat" else "",
-        )
+        prompts.tuning(index, plan, seeds[index][0])
+        if plan.operator is Operator.TUNE
+        else prompts.sampling(index, plan, by_name.get(plan.model, drawn[index]), seeds[index])
         for index, plan in plans.items()
     ]
+
+
+@dataclass(frozen=True)
+class _Prompts:
+    """Writes the prompts of a problem; `system` is its system message."""
+
+    problem: Problem
+    system: str
+
+    def sampling(self, index: int, plan: Plan, model: Model, seeds: tuple[int, ...]) -> Prompt:
+        failed, shown = plan.failed, tuple(program.id for program in plan.shown)
+        return Prompt(
+            index=index,
+            niche=plan.niche,
+            parent_ids=(failed.program_id, *shown) if failed else shown,
+            model=model.name,
+            style=model.style,
+            text=render(self.problem.specification, _content(plan, self.problem, model), model),
+            seeds=seeds,
+            base=failed.body if failed else plan.base.body,
+            system=self.system if model.style == "chat" else "",
+            operator=plan.operator or "",
+        )
+
+    def tuning(self, index: int, plan: Plan, seed: int) -> Prompt:
+        """Write what stands for a prompt where the optimizer of numbers answers."""
+        return Prompt(
+            index=index,
+            niche=plan.niche,
+            parent_ids=(plan.base.id,),
+            model=TUNER,
+            style="chat",
+            text=f"Optimize the numbers of program {plan.base.id}.",
+            seeds=(seed,),
+            base=plan.base.body,
+            operator=Operator.TUNE,
+        )
 
 
 def _content(plan: Plan, problem: Problem, model: Model) -> PromptContent:
     """Return what a prompt shows to a model; one that continues text is told neither facts nor feedback."""
     settings, is_chat = problem.settings, model.style == "chat"
     tells_facts = settings.search.tells_facts and is_chat
+    chars = settings.search.feedback_chars if is_chat else 0
+    failed = plan.failed
+    bodies = [program.body for program in plan.shown]
+    notes = [score_note(program, plan.base) for program in plan.shown] if tells_facts else []
+    if failed:
+        bodies.append(failed.body)
+        notes.append(failure_note(failed))
     return PromptContent(
-        bodies=tuple(program.body for program in plan.shown),
-        notes=tuple(score_note(program, plan.base) for program in plan.shown) if tells_facts else (),
+        bodies=tuple(bodies),
+        notes=tuple(notes),
         statement=settings.statement,
         has_system_message=tells_facts,
         packages=packages_in_words(problem) if tells_facts else "",
-        feedback=render_feedback(plan, problem.specification, settings.search.feedback_chars if is_chat else 0),
+        feedback=describe_failure(failed, _FAILURE_CHARS)
+        if failed
+        else render_feedback(plan, problem.specification, chars),
+        tried=plan.tried,
+        instruction=instruction(plan),
+        is_repair=failed is not None,
     )
 
 
 def render(skeleton: Skeleton, content: PromptContent, model: Model) -> str:
     """Return the text that a model is sent."""
     return codec_of(skeleton.kind).render(skeleton, content, model)
-
-
-def prompt_hash(prompt: Prompt) -> str:
-    """16 hex digits of model and text; what a paid completion is filed under."""
-    return hashlib.sha256(f"{prompt.model}\0{prompt.whole_text}".encode()).hexdigest()[:16]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future
 
+from schemas.completion_source import Record, Sample
 from schemas.program import Completion
-from tasks.sample.completion_source import Record, Sample
 
 
 class RecordedCompletions:

@@ -6,14 +6,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from schemas.completion_source import CompletionSource
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem
-from schemas.program import Candidate, Completion, Prompt
+from schemas.program import NO_GAIN, TUNER, Candidate, Completion, Prompt
 from schemas.settings import Settings
 from tasks.sample.codecs import codec_of
 from tasks.sample.completion_request import CompletionRequest, CompletionStore
-from tasks.sample.completion_source import CompletionSource
-from tasks.sample.prompts import prompt_hash
+
+NOT_TUNED = Verdict(Outcome.DUPLICATE, error="no better numbers were found")
+"""Verdict on a sample for which the tuner has no program: it would be its base again."""
 
 _LENGTH_REASONS = frozenset(("length", "max_output_tokens", "max_tokens", "model_length"))
 """Reasons of providers for the end of an answer that reached the limit of tokens."""
@@ -52,7 +54,7 @@ class Sampler:
         return to_candidates(prompts, self._request(generation, prompts).completions(), self._problem)
 
     def _request(self, generation: int, prompts: Sequence[Prompt]) -> CompletionRequest:
-        key = generation, tuple((prompt.index, prompt_hash(prompt)) for prompt in prompts)
+        key = generation, tuple((prompt.index, prompt.hash) for prompt in prompts)
         with self._lock:
             request = self._requests.get(key)
             if request is None or request.is_incomplete():
@@ -88,13 +90,19 @@ class Sampler:
 
 
 def to_candidates(prompts: Sequence[Prompt], completions: Sequence[Completion], problem: Problem) -> list[Candidate]:
-    """Parse completions into candidates, in their order."""
+    """Parse completions into candidates, in their order.
+
+    A prompt may have fewer samples than the settings say, as those of the tuner do; its candidates are numbered as if
+    it had as many.
+    """
     by_index = {prompt.index: prompt for prompt in prompts}
     return [_candidate(by_index[completion.prompt], completion, problem) for completion in completions]
 
 
 def _candidate(prompt: Prompt, completion: Completion, problem: Problem) -> Candidate:
-    index = prompt.index * prompt.samples + completion.sample
+    index = prompt.index * problem.settings.search.samples + completion.sample
+    if completion.model == TUNER and completion.finish_reason == NO_GAIN:
+        return Candidate(index, prompt, completion, "", "", NOT_TUNED)
     if completion.error:
         refused = Verdict(Outcome.UNPARSABLE, error=completion.error)
         return Candidate(index, prompt, completion, "", "", refused)

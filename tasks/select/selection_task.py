@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -14,6 +15,7 @@ from schemas.generation import GenerationRecord
 from schemas.ids import program_id
 from schemas.outcome import JUDGED_BEFORE, JUDGED_BESIDE, Outcome, Verdict
 from schemas.program import Candidate, Judged, reduced
+from schemas.prompt_record import PromptRecord
 from schemas.settings import Reducer
 from tasks.open_runs import OpenRuns
 
@@ -89,6 +91,23 @@ def _result_of(judged: Sequence[Judged]) -> PromptResult:
         base_id=prompt.parent_ids[-1] if prompt.parent_ids else "",
         samples=sum(one.verdict.outcome is not Outcome.SANDBOX_ERROR for one in judged),
         children=tuple(one.program() for one in judged if one.score is not None),
+    )
+
+
+def record_of(judged: Sequence[Judged]) -> PromptRecord | None:
+    """Return how the prompt of some candidates was asked and answered; `None` without candidates."""
+    if not judged:
+        return None
+    prompt, completions = judged[0].candidate.prompt, [one.candidate.completion for one in judged]
+    costs = [one.cost_usd for one in completions if one.cost_usd is not None]
+    return PromptRecord(
+        niche=prompt.niche,
+        operator=prompt.operator,
+        model=completions[0].model,
+        answers=tuple(one.feedback() for one in judged),
+        tokens=sum(one.tokens_in + one.tokens_out for one in completions),
+        cost_usd=math.fsum(costs) if costs else None,
+        evaluations=sum(one.evaluations for one in completions),
     )
 
 

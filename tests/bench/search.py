@@ -1,135 +1,146 @@
-"""Search algorithms on a simulated model: a small comparison in one process, without containers and without Prefect.
+"""Search systems on a simulated model: algorithms and controls in one process, other systems as they are.
 
-    python -m tests.bench.search [--answers 600] [--seeds 5] [--personas 4] [--algorithms greedy,islands,tree]
-        [--problems F1,F3-a] [--set feedback=2000]
+    python -m tests.bench.search [--answers 600] [--seeds 5] [--personas 8] [--systems greedy,tree,iid,openevolve]
+        [--problems F1,F3-a] [--set search.feedback=2000] [--tuner on] [--openevolve PYTHON] [--shinka PYTHON]
+        [--jobs 2] [--keep FOLDER] [--details] [--held-out]
 
-Each algorithm runs on each problem with each persona and seed, with the product's planning, prompts, parsing and
-defaults; nothing is confirmed, and programs are evaluated in this process. What is compared is the mean over the
-answers of log10 of the gap to the optimum, paired with `greedy` by problem, persona and seed: below 0 is better than
-`greedy`. The interval has 95 %, from a hierarchical bootstrap over problems, personas and seeds. It shows whether a
-mechanism works as intended on these problems, not how much a real model gains.
+Each system searches each problem with each persona and seed. The product's algorithms run with its planning, prompts,
+parsing and defaults; nothing is confirmed, and programs are evaluated in this process. `tree+search.window=1` is `tree`
+with that setting. `iid`, `top-ten`, `scs` and `mutate` are controls (`simulated/controls.py`). OpenEvolve and
+ShinkaEvolve run as processes of their own, at their defaults, against the same model on loopback
+(`simulated/peers.py`).
 
-An answer takes 1.3 ms of processor time; by default there are a million of them.
+What is compared is the area, the mean over the answers of log10 of the gap to the optimum, paired with `greedy` by
+problem, persona and seed: below 0 is better than `greedy`. A difference is the interquartile mean of the pairs; its
+interval has 95 %, from a hierarchical bootstrap over problems, personas and seeds. It shows whether a mechanism works
+as intended on these problems, not how much a real model gains.
+
+Nothing is tuned on the problems and personas of `--held-out`: run them once, at the end (`simulated/split.py`).
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import multiprocessing
+import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from statistics import fmean, median
-from typing import Any, get_args
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
 
-from schemas.algorithm_settings import AlgorithmSettings, AnyAlgorithm
-from tests.bench.simulated.comparison import Key, Outcome, difference
-from tests.bench.simulated.loop import SearchLoop
-from tests.bench.simulated.model import SimulatedModel
-from tests.bench.simulated.personas import persona_of
-from tests.bench.simulated.problems import names_of, problem_named
+from tests.bench.simulated.comparison import Key
+from tests.bench.simulated.peers import PEERS
+from tests.bench.simulated.problems import names_of
+from tests.bench.simulated.split import HELD_OUT, PUBLIC
+from tests.bench.simulated.systems import REFERENCE, SYSTEMS, Setup, kind_of, search, settings_of
+from tests.bench.simulated.tables import Traces, answer_table, family_table, main_table, target_table
+from tests.bench.simulated.trace import Trace
 
-REFERENCE = "greedy"
-
-_KINDS: tuple[type[AlgorithmSettings], ...] = get_args(get_args(AnyAlgorithm)[0])
-
-_HEADER = (
-    "algorithm",
-    "log10 gap",
-    "gap at end",
-    "depth",
-    "unscored",
-    "duplicates",
-    "difference [95 %]",
-    "cells agree",
-)
+_FIRST_BUDGET = 150
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
-    begin, results = time.monotonic(), {}
-    for algorithm in dict.fromkeys([REFERENCE, *options.algorithms.split(",")]):
-        results[algorithm] = outcomes(algorithm, options)
-        sys.stderr.write(f"{algorithm}: {time.monotonic() - begin:.0f} s\n")
-    families = sorted({name[:2] for name in names_of(options.problems)})
-    print(f"{options.answers} answers, {len(results[REFERENCE])} searches for each algorithm\n")
-    print(table([row(name, results) for name in results]))
-    for family in families if len(families) > 1 else ():
-        print(f"\n{family}\n\n" + table([row(name, results, family) for name in results]))
+    split = HELD_OUT if options.held_out else PUBLIC
+    personas = split.personas[: options.personas]
+    keys = list(itertools.product(names_of(options.problems), personas, range(options.seeds)))
+    traces = run_all(options.systems, keys, _setup(options, split.problem_seed), options.jobs)
+    half = "held-out" if options.held_out else "public"
+    print(f"{options.answers} answers, {len(keys)} searches for each system, {half} problems and personas\n")
+    print(main_table(traces, options.budgets))
+    if options.details:
+        _print_details(traces, options.budgets)
 
 
-def outcomes(algorithm: str, options: argparse.Namespace) -> dict[Key, Outcome]:
-    """Run an algorithm on all problems with all personas and seeds."""
-    search = _search(algorithm, options)
-    keys = itertools.product(names_of(options.problems), range(options.personas), range(options.seeds))
-    return {
-        (name, persona, seed): SearchLoop(
-            problem_named(name, options.problem_seed), SimulatedModel(persona_of(persona), seed), seed, search
-        ).run(options.answers)
-        for name, persona, seed in keys
-    }
+def run_all(systems: Sequence[str], keys: Sequence[Key], setup: Setup, jobs: int) -> Traces:
+    """Let all systems search for all keys, so many at a time."""
+    begin, traces = time.monotonic(), {system: dict[Key, Trace]() for system in systems}
+    for done, (system, key, trace) in enumerate(_searches(list(itertools.product(systems, keys)), setup, jobs), 1):
+        traces[system][key] = trace
+        if len(traces[system]) == len(keys):
+            sys.stderr.write(f"{system}: {done} searches after {time.monotonic() - begin:.0f} s\n")
+    return traces
 
 
-def row(name: str, results: Mapping[str, Mapping[Key, Outcome]], family: str = "") -> tuple[str, ...]:
-    """Return the figures of an algorithm on the problems of a family, or on all."""
-    mine, reference = (
-        {key: one for key, one in results[which].items() if key[0].startswith(family)} for which in (name, REFERENCE)
-    )
-    found = list(mine.values())
-    compared = ("", "")
-    if name != REFERENCE:
-        gain = difference(*({key: one.area for key, one in side.items()} for side in (mine, reference)))
-        compared = (f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]", f"{gain.agreeing:.0%}")
-    return (
-        name,
-        f"{fmean(one.area for one in found):.3f}",
-        f"{fmean(one.gap for one in found):.3f}",
-        f"{median(one.depth for one in found):g}",
-        f"{fmean(one.unscored for one in found):.0%}",
-        f"{fmean(one.duplicates for one in found):.0%}",
-        *compared,
-    )
+def _searches(pairs: Iterable[tuple[str, Key]], setup: Setup, jobs: int) -> Iterator[tuple[str, Key, Trace]]:
+    if jobs == 1:
+        yield from ((system, key, search(system, key, setup)) for system, key in pairs)
+        return
+    # A fork of a process with threads, such as the server of the model, may hang.
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(search, system, key, setup): (system, key) for system, key in pairs}
+        try:
+            for future in as_completed(futures):
+                yield (*futures[future], future.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Return rows under their header, the columns in line."""
-    lines = [_HEADER, *rows]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(_HEADER))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if not k else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    )
+def _print_details(traces: Traces, budgets: Sequence[int]) -> None:
+    families = sorted({key[0][:2] for key in traces[REFERENCE]})
+    print("\nanswers\n\n" + answer_table(traces, budgets))
+    print("\ntargets\n\n" + target_table(traces, budgets[-1]))
+    if len(traces) == 1:
+        return
+    for family in ["", *families] if len(families) > 1 else families:
+        of_family = {
+            system: {key: trace for key, trace in mine.items() if key[0].startswith(family)}
+            for system, mine in traces.items()
+        }
+        print(f"\n{family or 'all'}\n\n" + family_table(of_family, budgets))
 
 
-def _search(algorithm: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings `search.*`; an algorithm with a budget is told that of the comparison."""
-    (kind,) = (kind for kind in _KINDS if kind.algorithm_name() == algorithm)
-    budget = {"budget": options.answers} if "budget" in kind.model_fields else {}
-    more = dict(setting.partition("=")[::2] for setting in options.set)
-    return {**more, "algorithm": {"name": algorithm, **budget}}
+def _setup(options: argparse.Namespace, problem_seed: int) -> Setup:
+    settings = settings_of([*options.set, *([f"tuner.enabled={options.tuner == 'on'}"] if options.tuner else [])])
+    pythons = {name: python for name in PEERS if (python := getattr(options, name))}
+    return Setup(options.answers, problem_seed, settings, pythons, options.limit, options.keep)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.search", description="Compare search algorithms.")
-    names = [kind.algorithm_name() for kind in _KINDS]
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.search", description="Compare search systems.")
     parser.add_argument("--answers", type=int, default=600, help="answers of each search")
+    parser.add_argument("--budgets", default="", help=f"answers to compare at; default: {_FIRST_BUDGET} and all")
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
-    parser.add_argument("--personas", type=int, default=4, help="number of personas")
-    parser.add_argument("--algorithms", default=",".join(names), help="separated by commas")
+    parser.add_argument("--personas", type=int, default=None, help="number of personas; default: all, 8 public ones")
+    parser.add_argument("--systems", default="", help="separated by commas; default: all, other systems if given")
     parser.add_argument("--problems", default="", help="families or problems, separated by commas; default: all")
-    parser.add_argument("--problem-seed", type=int, default=0, help="seed that the problems are drawn from")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of search.*")
+    parser.add_argument("--held-out", action="store_true", help="the other problems and personas: once, at the end")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="e.g. search.feedback=2000")
+    parser.add_argument("--tuner", choices=("on", "off"), help="the same as --set tuner.enabled=…")
+    for name in PEERS:
+        parser.add_argument(f"--{name}", metavar="PYTHON", help=f"a Python that has {name}")
+    parser.add_argument("--limit", type=float, default=900.0, help="seconds for a search of another system")
+    parser.add_argument("--jobs", type=int, default=1, help="searches at a time, each in a process")
+    parser.add_argument("--keep", type=Path, help="folder that keeps searches, which are then not repeated")
+    parser.add_argument("--details", action="store_true", help="also answers, targets, and each family's tests")
     options = parser.parse_args(arguments)
-    if unknown := set(options.algorithms.split(",")) - set(names):
-        parser.error(f"no such algorithm: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    _check(parser, options)
+    return options
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Replace options by what they mean, and refuse what is not there."""
+    given = [name for name in PEERS if getattr(options, name)]
+    asked = options.systems.split(",") if options.systems else [name for name in SYSTEMS if name not in PEERS]
+    options.systems = list(dict.fromkeys([REFERENCE, *asked, *(given if not options.systems else ())]))
+    if unknown := {kind_of(system) for system in options.systems} - set(SYSTEMS):
+        parser.error(f"no such system: {', '.join(sorted(unknown))}; there are {', '.join(SYSTEMS)}")
+    if changed := [system for system in options.systems if kind_of(system) in PEERS and system not in PEERS]:
+        parser.error(f"{', '.join(changed)}: other systems run at their defaults")
+    for name in set(options.systems) & set(PEERS):
+        if not getattr(options, name):
+            parser.error(f"expected --{name} PYTHON, a Python that has it; tests/bench/README.md says how to make one")
+    for name in given:
+        if shutil.which(getattr(options, name)) is None:
+            parser.error(f"--{name}: {getattr(options, name)} cannot be run")
+    budgets = [int(word) for word in options.budgets.split(",")] if options.budgets else [_FIRST_BUDGET]
+    options.budgets = sorted({*(budget for budget in budgets if budget < options.answers), options.answers})
     try:
         names_of(options.problems)
     except ValueError as error:
         parser.error(str(error))
-    return options
 
 
 if __name__ == "__main__":

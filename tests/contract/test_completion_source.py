@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from schemas.completion_source import CompletionSource, Sample
 from schemas.errors import TerminalProviderError, TransientProviderError
 from schemas.pending_batch import PendingBatch
 from schemas.program import Completion, Prompt
@@ -20,9 +21,7 @@ from tasks.sample import batch_job, endpoint
 from tasks.sample.batch_job import BatchJob
 from tasks.sample.budget import Budget, BudgetLimits
 from tasks.sample.completion_request import Key
-from tasks.sample.completion_source import CompletionSource, Sample
 from tasks.sample.gateway import Gateway, await_cancellation
-from tasks.sample.prompts import prompt_hash
 from tasks.sample.providers.base import rough_tokens
 from tasks.sample.recorded_completions import RecordedCompletions
 from tests.provider import Answer, Provider
@@ -158,7 +157,7 @@ def completion_of(sample: Sample) -> Completion:
     return Completion(
         sample.prompt.index,
         sample.number,
-        prompt_hash(sample.prompt),
+        sample.prompt.hash,
         text="",
         model="openai/test",
         tokens_in=1,
@@ -223,7 +222,7 @@ def test_each_wanted_sample_is_answered_once_in_order_of_prompt_and_sample(make:
     shuffled = Random(1).sample(subject.wanted, len(subject.wanted))
     answered = subject.submit(shuffled).result(LONG_S)
     assert [place(completion) for completion in answered] == [(s.prompt.index, s.number) for s in subject.wanted]
-    assert [c.prompt_hash for c in answered] == [prompt_hash(s.prompt) for s in subject.wanted]
+    assert [c.prompt_hash for c in answered] == [s.prompt.hash for s in subject.wanted]
     assert subject.asked() in (0, len(subject.wanted))
 
 

@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 
 from flows.planning import Planner, prompts_per_task, rebuild, results_needed, serial_of, turn_of
 from schemas.algorithm import Change, Join, Plan, PromptResult, Turn
+from schemas.feedback import Feedback
 from schemas.generation import RunHistory, RunRecord, Step
 from schemas.outcome import Outcome
 from schemas.program import Judged, Program
+from schemas.prompt_record import PromptRecord
+from schemas.settings import Model
 from tasks.history import record
 from tasks.history.compact import compact
-from tasks.select.selection_task import results_of
+from tasks.select.selection_task import record_of, results_of
 from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create
 
 ALGORITHMS = [
@@ -32,6 +35,8 @@ ALGORITHMS = [
     {"name": "map-elites", "first_programs": 9, "centroids": 3},
     {"name": "map-elites", "variant": "grid"},
 ]
+MUTATE: dict[str, Any] = {}
+CHAT: dict[str, Any] = {"models": (Model(name="openai/a"), Model(name="openai/b", weight=2.0))}
 RUN = "20260101-2200-toy-aaaa"
 START = Program("start", "return 0", (0.0,), 0.0)
 
@@ -72,7 +77,7 @@ def seen_by(run: RunRecord, generations: int) -> list[int]:
     planner = Planner(run, algorithm, lambda generation: True)
     prompts = run.problem.settings.search.prompts
     for serial in range(generations * prompts):
-        planner.tell(turn_of(serial, run), [], {}, reset=False)
+        planner.tell(turn_of(serial, run), [], None, reset=False)
     return [algorithm.seen[turn_of(serial, run)] for serial in range(generations * prompts)]
 
 
@@ -122,11 +127,12 @@ def test_what_a_prompt_needs_comes_before_it(window: int, prompts: int, serial: 
     ended=st.lists(st.sampled_from(["committed", "given up"]), max_size=5),
     search=st.sampled_from([{"window": 2}, {"window": 5}, {"window": 40}, {"lookahead": 0}, {"lookahead": 2}]),
     algorithm=st.sampled_from(ALGORITHMS),
+    models=st.sampled_from([MUTATE, CHAT]),
 )
 def test_plans_rebuilt_from_the_history_are_those_of_the_night(
-    seed: int, ended: list[str], search: dict[str, int], algorithm: dict[str, Any]
+    seed: int, ended: list[str], search: dict[str, int], algorithm: dict[str, Any], models: dict[str, Any]
 ):
-    run = run_with(**search, algorithm=algorithm)
+    run = run_with(models, **search, algorithm=algorithm)
     live = rebuild(run, RunHistory({START.id: START}, (), frozenset()))
     programs, steps = {START.id: START}, []
     random = Random(seed)
@@ -135,25 +141,43 @@ def test_plans_rebuilt_from_the_history_are_those_of_the_night(
             live.replay(Step(number, is_committed=False), programs)
             steps.append(Step(number, is_committed=False))
         else:
-            changes = {}
+            changes, records = {}, {}
             for index in range(run.problem.settings.search.prompts):
                 plan, turn = live.plans[Turn(number, index)], Turn(number, index)
                 children = tuple(made(random, f"{number}.{index}"))
                 programs |= {child.id: child for child in children}
                 results = [PromptResult(plan.niche, plan.base.id, 2, children)]
-                changes[index] = live.tell(turn, results, {}, reset=index == 3 and number % 2 == 0)
-            steps.append(Step(number, is_committed=True, changes=changes))
+                records[index] = a_record(random, plan, children)
+                changes[index] = live.tell(turn, results, records[index], reset=index == 3 and number % 2 == 0)
+            steps.append(Step(number, is_committed=True, changes=changes, records=records))
         live.forget(number)
     again = rebuild(run, RunHistory(programs, tuple(steps), frozenset()))
     assert again.plans == live.plans
     assert min((turn.generation for turn in again.plans), default=len(ended) + 1) > len(ended)
 
 
+def a_record(random: Random, plan: Plan, children: Sequence[Program]) -> PromptRecord:
+    """Return what became of a prompt: its children, and one that failed."""
+    answers = [
+        Feedback(plan.base.id, one.body, Outcome.SCORED, "", "", one.scores, one.score, one.id, f"idea of {one.id}")
+        for one in children
+    ]
+    failed_id = plan.failed.program_id if plan.failed else ""
+    name = f"failed-{random.random()}"
+    crashed = Feedback(plan.base.id, "return x", Outcome.CRASHED, "no x", "", (), None, name, "use x", failed_id)
+    model = plan.model or random.choice(["openai/a", "openai/b"])
+    return PromptRecord(plan.niche, plan.operator or "", model, (*answers, crashed), random.randrange(9), None, 3)
+
+
+@pytest.mark.parametrize("models", [MUTATE, CHAT], ids=["mutate", "chat"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda one: "-".join(map(str, one.values())))
-def test_plans_rebuilt_from_the_files_are_those_of_the_night(tmp_path: Path, algorithm: dict[str, Any]):
-    files = create(tmp_path, prompts=4, samples=2, window=6, algorithm=algorithm)
+def test_plans_rebuilt_from_the_files_are_those_of_the_night(
+    tmp_path: Path, algorithm: dict[str, Any], models: dict[str, Any]
+):
+    files = create(tmp_path, sampling=models, prompts=4, samples=2, window=6, algorithm=algorithm)
     run, random = record.read_run(files), Random(3)
-    live = rebuild(run, record.read_run_history(files))
+    samples = run.problem.settings.samples_to_learn_from
+    live = rebuild(run, record.read_run_history(files, samples=samples))
     best = live.algorithm.best
     for number in range(1, 6):
         judged: dict[int, list[Judged]] = {}
@@ -161,17 +185,22 @@ def test_plans_rebuilt_from_the_files_are_those_of_the_night(tmp_path: Path, alg
         for index in range(4):
             turn = Turn(number, index)
             judged[index] = [a_sample(random, number, 2 * index + k, live.plans[turn]) for k in range(2)]
-            changes[index] = live.tell(turn, results_of(judged[index]), {}, reset=index == 3 and number % 2 == 0)
+            changes[index] = tell(live, turn, judged[index])
         everything = [one for mine in judged.values() for one in mine]
         best = max([best, *(one.program() for one in everything if one.score is not None)], key=lambda one: one.score)
         record.commit(files, replace(a_generation(number, everything, best), changes=changes))
         live.forget(number)
     for _ in range(2):
-        again = rebuild(record.read_run(files), record.read_run_history(files))
+        again = rebuild(record.read_run(files), record.read_run_history(files, samples=samples))
         assert again.plans == live.plans
         assert again.algorithm.best == live.algorithm.best
         assert again.algorithm.best.score == best.score
         compact(files, min_generations=1)
+
+
+def tell(planner: Planner, turn: Turn, judged: Sequence[Judged]) -> tuple[Change, ...]:
+    reset = turn.index == 3 and turn.generation % 2 == 0
+    return planner.tell(turn, results_of(judged), record_of(judged), reset=reset)
 
 
 def a_sample(random: Random, generation: int, index: int, plan: Plan) -> Judged:
@@ -179,9 +208,12 @@ def a_sample(random: Random, generation: int, index: int, plan: Plan) -> Judged:
     drawn = random.random()
     outcome = Outcome.SANDBOX_ERROR if drawn < 0.1 else Outcome.CRASHED if drawn < 0.4 else Outcome.SCORED
     scores = (random.choice((-20.0, -8.0, -3.5)), random.choice((-9.0, 1.0))) if outcome is Outcome.SCORED else ()
-    parents = [program.id for program in plan.shown]
-    one = a_judged(RUN, generation, index, scores=scores, outcome=outcome, niche=plan.niche, parents=parents)
-    prompt = replace(one.candidate.prompt, index=index // 2)
+    parents = [*([plan.failed.program_id] if plan.failed else []), *(program.id for program in plan.shown)]
+    model = plan.model or random.choice(["openai/a", "openai/b"])
+    text = f"# idea: number {random.randrange(5)}"
+    told: dict[str, Any] = {"niche": plan.niche, "parents": parents, "model": model, "text": text}
+    one = a_judged(RUN, generation, index, scores=scores, outcome=outcome, **told)
+    prompt = replace(one.candidate.prompt, index=index // 2, operator=plan.operator or "")
     return replace(one, candidate=replace(one.candidate, prompt=prompt))
 
 
@@ -197,13 +229,13 @@ def test_a_retry_gets_the_prompts_that_the_failed_generation_had():
     begun = dict(first.plans)
     child = Program("1.0.0", "return 1", (1.0,), 1.0)
     result = PromptResult("0", START.id, 2, (child,))
-    first.tell(Turn(1, 0), [result], {}, reset=False)
+    first.tell(Turn(1, 0), [result], None, reset=False)
     later = first.plans[Turn(1, 1)]
     assert later.base == child
     failed = RunHistory({START.id: START}, (Step(1, is_committed=False), Step(2, is_committed=True)), frozenset())
     retry = rebuild(run, failed.before_failure_of(1))
     assert {turn: plan for turn, plan in retry.plans.items() if turn.generation == 1} == begun
-    retry.tell(Turn(1, 0), [result], {}, reset=False)
+    retry.tell(Turn(1, 0), [result], None, reset=False)
     assert retry.plans[Turn(1, 1)] == later
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from schemas import source
 from schemas.algorithm import Change, Join
@@ -28,8 +29,12 @@ TOY = Path(__file__).parents[1] / "specifications" / "toy.py"
 FAULTS = [outcome for outcome in Outcome if outcome is not Outcome.SCORED]
 
 
-def a_problem(**search: object) -> Problem:
-    return load_problem(TOY, {"search": search})
+def a_problem(*, sampling: Mapping[str, Any] | None = None, **search: object) -> Problem:
+    problem = load_problem(TOY, {"search": search})
+    if not sampling:
+        return problem
+    changed = problem.settings.sampling.model_copy(update=dict(sampling))
+    return replace(problem, settings=problem.settings.model_copy(update={"sampling": changed}))
 
 
 def a_judged(
@@ -99,10 +104,15 @@ def run_at(directory: Path) -> RunFiles:
 
 
 def create(
-    history: Path | HistoryBackend, run_id: str = "20260101-2200-toy-aaaa", clock: datetime = NOW, **search: object
+    history: Path | HistoryBackend,
+    run_id: str = "20260101-2200-toy-aaaa",
+    clock: datetime = NOW,
+    *,
+    sampling: Mapping[str, Any] | None = None,
+    **search: object,
 ) -> RunFiles:
     """Create a run with generation 0."""
-    problem = a_problem(**search)
+    problem = a_problem(sampling=sampling, **search)
     files = files_of(LocalBackend(history) if isinstance(history, Path) else history, run_id)
     body = problem.specification.start_body
     start = a_judged(run_id, 0, 0, scores=(-9.0, -9.0), body=body, model="", clock=clock, cost_usd=0.0)

@@ -65,8 +65,8 @@ def test_only_prompts_of_chat_models_have_feedback(style: str, has_feedback: boo
     assert ("ZeroDivisionError" in prompt.text) is has_feedback
 
 
-def test_feedback_is_off_by_default_and_with_the_algorithm_of_the_paper():
-    assert Search().feedback_chars == 0
+def test_feedback_is_on_by_default_and_off_with_the_algorithm_of_the_paper():
+    assert Search().feedback_chars > 1000
     assert Search.model_validate({"algorithm": "funsearch", "feedback": 500}).feedback_chars == 0
     assert Search(feedback=500).feedback_chars == 500
 

@@ -17,7 +17,7 @@ from schemas.settings import Model
 from tasks.problems import find
 from tasks.problems.loading.load import load_problem
 from tasks.sample.codecs.codec import PromptContent
-from tasks.sample.prompts import build_prompts, prompt_hash, render
+from tasks.sample.prompts import build_prompts, render
 
 SPECIFICATION = load_problem(find("bin-packing-or")).specification
 
@@ -83,8 +83,8 @@ def test_the_hash_of_a_prompt_knows_text_and_model():
         build_prompts({0: Plan("0", (program,))}, with_settings(sampling={"models": name}), seed=0, generation=1)[0]
         for name in ("a", "b")
     )
-    assert prompt_hash(one) != prompt_hash(other)
-    assert prompt_hash(one) != prompt_hash(replace(one, system="")), "and the system message"
+    assert one.hash != other.hash
+    assert one.hash != replace(one, system="").hash, "and the system message"
 
 
 LOW, HIGH = Program("low", "return bins", (1.0, 2.0), 1.5), Program("high", "return -bins", (2.0, 2.25), 2.125)

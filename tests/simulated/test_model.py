@@ -247,3 +247,9 @@ def test_the_server_answers_chat_text_and_embeddings():
     same, other = (one["embedding"] for one in respond(model, 0, {"input": ["abcd", "xyz"]}).body["data"])
     assert sum(a * a for a in same) == pytest.approx(1.0)
     assert same != other
+
+
+def test_programs_beside_that_are_like_the_base_do_not_undo_what_an_answer_changes():
+    same = f"Another:\n\n{fenced(PROBLEM.source(PROBLEM.start))}\n\n" * 4
+    persona = replace(PERSONA, copies=0.3)
+    assert PROBLEM.start not in [design_of(reply) for reply in answers(persona, same + asking(), 40)]

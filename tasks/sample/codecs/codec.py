@@ -17,6 +17,10 @@ LONG_LINES = 60
 """Lines of a body from which on a model may answer with edits, which cost less than the whole and fail less often."""
 
 
+ANY_IDEA = "Try an idea that is not there yet."
+"""What is asked for without an operator."""
+
+
 @dataclass(frozen=True)
 class PromptContent:
     """The content of a prompt.
@@ -29,6 +33,9 @@ class PromptContent:
         packages: Packages besides the standard library that programs may import, in words; known only with a system
             message.
         feedback: Feedback on a failed or worse child of the last program; empty if there is none.
+        tried: Tried ideas, listed below headings; empty if none are told.
+        instruction: What is asked for beside a better program.
+        is_repair: Whether the last program failed and is to be repaired.
     """
 
     bodies: tuple[str, ...]
@@ -37,11 +44,21 @@ class PromptContent:
     has_system_message: bool = False
     packages: str = ""
     feedback: str = ""
+    tried: str = ""
+    instruction: str = ANY_IDEA
+    is_repair: bool = False
 
     @property
     def facts(self) -> dict[str, object]:
         """Variables that all templates know."""
-        return {"has_system_message": self.has_system_message, "packages": self.packages, "feedback": self.feedback}
+        return {
+            "has_system_message": self.has_system_message,
+            "packages": self.packages,
+            "feedback": self.feedback,
+            "tried": self.tried,
+            "instruction": self.instruction,
+            "is_repair": self.is_repair,
+        }
 
 
 class Codec(Protocol):

@@ -1,7 +1,7 @@
 """Words by which a simulated model understands a request: a fixed table, written before anything was tuned on it.
 
-Each cue has wordings of several systems, Overnight's and OpenEvolve's among them. Wordings are compared in lower case,
-as whole words.
+Each cue has wordings of several systems, Overnight's, OpenEvolve's and ShinkaEvolve's among them. Wordings are compared
+in lower case, as whole words.
 """
 
 from __future__ import annotations
@@ -25,16 +25,22 @@ class Cue(Enum):
     FRESH = ("from scratch", "an entirely new program", "start afresh", "without looking at the programs above")
     """A program is wanted that does not build on those shown."""
 
-    ANOTHER = ("a different algorithm", "another approach", "a fundamentally different", "a different approach")
+    ANOTHER = (
+        *("a different algorithm", "another approach", "a fundamentally different", "a different approach"),
+        "a completely different algorithm",
+    )
     """The base is to be left for another algorithm."""
 
-    CROSS = ("combine", "merge the", "crossover", "best parts of")
+    CROSS = ("combine", "merge the", "crossover", "cross-over", "best parts of")
     """Parts of several programs are to be put together."""
 
     IMPROVE = ("that does better", "improve its", "improve the program", "suggest improvements", "that will improve")
     """The ordinary instruction, which changes nothing."""
 
-    MUST_EDIT = ("must use the exact search/replace", "answer with edits only", "only as search/replace blocks")
+    MUST_EDIT = (
+        *("must use the exact search/replace", "answer with edits only", "only as search/replace blocks"),
+        "the exact search/replace diff format",
+    )
     """Only search/replace edits are allowed."""
 
     MAY_EDIT = ("you may answer with edits", "you may write edits", "or with search/replace blocks")
@@ -45,6 +51,12 @@ class Cue(Enum):
 
     IDEA = ("# idea:", "one line on what you change", "name your idea in one line")
     """A line with the idea is wanted before the code."""
+
+    TAGS = ("name, description and", "summary name, description", "<name>", "<description>")
+    """The answer is wanted between tags: a name, a description, and the code or the edits."""
+
+    SCORED_ABOVE = ("performance metrics", "the program above scored", "it scored as follows")
+    """The scores that follow are those of the program above."""
 
     TRIED = ("tried already", "already tried", "tried before", "do not repeat")
     """The ideas in the lines below were tried."""

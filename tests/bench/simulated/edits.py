@@ -35,17 +35,20 @@ def edited(base: Shown, reading: Reading, persona: Persona, rng: Random) -> tupl
 
 
 def with_copies(design: Design, base: Shown, reading: Reading, persona: Persona, rng: Random) -> Design:
-    """Return a design with fragments and constants copied from the programs beside the base; the last weighs most."""
+    """Return a design with fragments and constants copied from the programs beside the base; the last weighs most.
+
+    What such a program has in common with the base is no news: it does not undo the edit.
+    """
     copied = design
     for place, other in enumerate(reversed(reading.beside)):
         share = _copied_share(other, base, reading, persona) * _NEARER**place
         choices = [
-            theirs if theirs != mine and theirs >= 0 and rng.random() < share else mine
-            for mine, theirs in zip(copied.choices, other.design.choices, strict=True)
+            theirs if theirs not in (mine, old) and theirs >= 0 and rng.random() < share else mine
+            for mine, theirs, old in zip(copied.choices, other.design.choices, base.design.choices, strict=True)
         ]
         numbers = [
-            theirs if theirs != mine and rng.random() < share else mine
-            for mine, theirs in zip(copied.numbers, other.design.numbers, strict=True)
+            theirs if theirs not in (mine, old) and rng.random() < share else mine
+            for mine, theirs, old in zip(copied.numbers, other.design.numbers, base.design.numbers, strict=True)
         ]
         copied = Design(tuple(choices), tuple(numbers))
     return design if _conflicts(copied, reading) else copied

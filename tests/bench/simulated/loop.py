@@ -6,29 +6,42 @@ Plans, prompts, parsing and what an algorithm is told are the product's own; the
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flows.planning import Planner, turn_of
-from schemas.algorithm import PromptResult
-from schemas.feedback import Feedback, latest_feedback
+from flows.tuning import tuned_problem
+from schemas.algorithm import Algorithm, PromptResult
+from schemas.completion_source import Sample
+from schemas.feedback import Feedback
 from schemas.generation import RunRecord
+from schemas.operators import Operator
 from schemas.outcome import Outcome as Verdict
+from schemas.outcome import Verdict as Judgement
 from schemas.problem import Problem
-from schemas.program import Program, Prompt
+from schemas.program import Program, Prompt, idea_in
+from schemas.prompt_record import PromptRecord
 from schemas.settings import Model
+from schemas.skeleton import Skeleton
 from tasks.problems.loading.load import load_problem
 from tasks.sample.codecs import codec_of
 from tasks.sample.prompts import build_prompts
+from tasks.select.operators.composer import Composer
 from tasks.select.registry import create_algorithm
-from tests.bench.simulated.comparison import Outcome, area
-from tests.bench.simulated.model import SimulatedModel
+from tasks.tune.source import Inputs, TunerSource
+from tests.bench.simulated.model import SimulatedModel, prompt_tokens
 from tests.bench.simulated.problems import SimulatedProblem
+from tests.bench.simulated.trace import Trace
 
-_FAULTS = (ArithmeticError, AttributeError, LookupError, NameError, SyntaxError, TypeError, ValueError)
-"""The errors that a program of a simulated model may raise."""
+_FAULTS = (ArithmeticError, AttributeError, LookupError, NameError, RuntimeError, SyntaxError, TypeError, ValueError)
+"""The errors that a program of a simulated model, or a mutated one, may raise."""
 
 
 class SearchLoop:
@@ -38,92 +51,144 @@ class SearchLoop:
         problem: The problem.
         model: The model that is asked.
         seed: Seed of the run.
-        search: Settings `search.*`.
+        settings: Settings of the problem, as in a task's own file, such as `{"search": {"window": 8}}`.
+        create: Makes the algorithm from `search.algorithm`, the start program and the seed.
     """
 
-    def __init__(self, problem: SimulatedProblem, model: SimulatedModel, seed: int, search: Mapping[str, Any]) -> None:
-        self._simulated, self._model, self._seed = problem, model, seed
-        loaded = load_simulated(problem, search)
+    def __init__(
+        self,
+        problem: SimulatedProblem,
+        model: SimulatedModel,
+        seed: int,
+        settings: Mapping[str, Any],
+        create: Callable[..., Algorithm] = create_algorithm,
+    ) -> None:
+        self._simulated, self._model, self._seed, self._create = problem, model, seed, create
+        loaded = load_simulated(problem, settings)
         self._problem, self._run = loaded, RunRecord("simulated", loaded, seed, _EPOCH, "", "", {})
         self._start = Program("start", loaded.specification.start_body, (problem.start_score,), problem.start_score)
         self._depths = {self._start.id: 0}
-        self._programs = {self._start.id: self._start}
         self._known = {loaded.code_hash(self._start.body)}
+        self._tuner = TunerSource(
+            tuned_problem(loaded, seed), InProcessTrials(problem, loaded.specification), loaded.settings.tuner
+        )
         self._gaps: list[float] = []
+        self._course: list[tuple[float, ...]] = []
         self._best = self._start
-        self._counts = {"unscored": 0, "duplicates": 0}
+        self._tokens, self._scored, self._repeats = 0, 0, 0
 
-    def run(self, answers: int) -> Outcome:
+    def run(self, answers: int) -> Trace:
         """Search until so many answers have been judged."""
+        begin = time.monotonic()
         settings = self._problem.settings.search
-        algorithm = create_algorithm(settings.algorithm, self._start, self._seed)
-        planner, serial = Planner(self._run, algorithm, lambda _: True), 0
+        algorithm = self._create(settings.algorithm, self._start, self._seed)
+        composer = Composer(self._problem, self._start, self._seed)
+        planner, serial = Planner(self._run, algorithm, lambda _: True, composer), 0
         while len(self._gaps) < answers:
             turn = turn_of(serial, self._run)
             plan = planner.plans.pop(turn)
             (prompt,) = build_prompts({turn.index: plan}, self._problem, seed=self._seed, generation=turn.generation)
-            samples = min(prompt.samples, answers - len(self._gaps))
-            children, feedback = self._judge(prompt, serial * prompt.samples, samples)
+            if prompt.operator == Operator.TUNE:
+                samples, record = 1, self._tuned(prompt, serial)
+            else:
+                samples = min(prompt.samples, answers - len(self._gaps))
+                judged = self._judge(prompt, serial * prompt.samples, samples)
+                record = PromptRecord(plan.niche, prompt.operator, prompt.model, judged)
             is_last = turn.index == settings.prompts - 1
             reset = is_last and settings.algorithm.is_reset_due(turn.generation, 0.0)
-            result = PromptResult(plan.niche, plan.base.id, samples, tuple(children))
-            planner.tell(turn, [result], self._latest(feedback), reset=reset)
+            result = PromptResult(plan.niche, plan.base.id, samples, _programs(record))
+            planner.tell(turn, [result], record, reset=reset)
             serial += 1
-        shares = {name: count / answers for name, count in self._counts.items()}
-        return Outcome(area(self._gaps), self._gaps[-1], self._depths[self._best.id], **shares)
+        tokens, scored, repeats, depths = np.array(self._course, dtype=np.float64).T
+        return Trace(np.array(self._gaps), tokens, scored, repeats, depths, answers, time.monotonic() - begin)
 
-    def _judge(self, prompt: Prompt, number: int, samples: int) -> tuple[list[Program], list[Feedback]]:
-        """Ask for the samples of a prompt; return the scored children and feedback on all that ran."""
-        children, feedback = [], []
+    def _judge(self, prompt: Prompt, number: int, samples: int) -> tuple[Feedback, ...]:
+        """Ask for the samples of a prompt, and return the judged answers."""
+        answers = []
         request = {"messages": prompt.messages, "max_tokens": self._problem.settings.sampling.max_tokens}
         for k in range(samples):
-            text = self._model.answer(request, number + k).text
-            child, told = self._child(text, prompt, f"{number + k}")
-            if told is not None:
-                feedback.append(told)
-            if child is not None:
-                self._programs[child.id], self._depths[child.id] = child, self._depths[prompt.parent_ids[-1]] + 1
-                self._best = max(self._best, child, key=lambda program: program.score)
-                children.append(child)
+            reply = self._model.answer(request, number + k)
+            # A provider charges a prompt once, however many samples are asked of it.
+            self._tokens += reply.tokens + (prompt_tokens(request) if reply.tokens and not k else 0)
+            answers.append(self._learn(reply.text, prompt, f"{number + k}"))
+            self._repeats += answers[-1].outcome is Verdict.DUPLICATE
+            self._scored += answers[-1].outcome is Verdict.SCORED
             self._gaps.append(self._simulated.gap(self._best.score))
-        return children, feedback
+            self._course.append((self._tokens, self._scored, self._repeats, self._depths[self._best.id]))
+        return tuple(answers)
 
-    def _child(self, text: str, prompt: Prompt, name: str) -> tuple[Program | None, Feedback | None]:
-        """Parse and evaluate an answer."""
-        skeleton = self._problem.specification
+    def _tuned(self, prompt: Prompt, number: int) -> PromptRecord:
+        """Have numbers tuned, which asks no model, and return the judged answer."""
+        (completion,) = self._tuner.submit([Sample(prompt, 0)], lambda _: None).result()
+        answer = self._learn(completion.text, prompt, f"{number}-tuned")
+        return PromptRecord(prompt.niche, prompt.operator, prompt.model, (answer,), evaluations=completion.evaluations)
+
+    def _learn(self, text: str, prompt: Prompt, name: str) -> Feedback:
+        """Parse and evaluate an answer; a scored one becomes a program."""
+        answer = replace(self._answer(text, prompt), program_id=name, idea=idea_in(text))
+        if answer.score is not None:
+            self._depths[name] = self._depths[answer.parent_id] + 1
+            self._best = max(self._best, _program(answer, answer.score), key=lambda program: program.score)
+        return answer
+
+    def _answer(self, text: str, prompt: Prompt) -> Feedback:
+        skeleton, parents = self._problem.specification, prompt.parent_ids
+        failed_id = parents[0] if prompt.operator == Operator.REPAIR else ""
         parsed = codec_of(skeleton.kind).parse(
-            text, skeleton, len(prompt.parent_ids), prompt.base, takes_edits=prompt.takes_edits
+            text, skeleton, len(parents), prompt.base, takes_edits=prompt.takes_edits
         )
+        answer = Feedback(parents[-1], parsed.body, Verdict.SCORED, "", "", (), None, failed_id=failed_id)
         if parsed.verdict is not None:
-            self._counts["unscored"] += 1
-            return None, None
+            return replace(answer, outcome=parsed.verdict.outcome, error=parsed.verdict.error)
         code_hash = self._problem.code_hash(parsed.body)
-        if code_hash in self._known:
-            self._counts["duplicates"] += 1
-            if not self._problem.settings.search.algorithm.evaluates_duplicates:
-                return None, None
+        if code_hash in self._known and not self._problem.settings.search.algorithm.evaluates_duplicates:
+            return replace(answer, outcome=Verdict.DUPLICATE)
         self._known.add(code_hash)
-        parent, body = prompt.parent_ids[-1], parsed.body
-        try:
-            score = self._simulated.evaluate(skeleton.program(body).main)
-        except _FAULTS as error:
-            self._counts["unscored"] += 1
-            reason = f"{type(error).__name__}: {error}"
-            return None, Feedback(parent, body, Verdict.CRASHED, reason, "", (), None)
-        return Program(name, body, (score,), score), Feedback(parent, body, Verdict.SCORED, "", "", (score,), score)
+        return self._evaluated(answer)
 
-    def _latest(self, feedback: Sequence[Feedback]) -> dict[str, Feedback]:
-        if not self._problem.settings.search.feedback_chars:
-            return {}
-        score_of: Callable[[str], float | None] = lambda program: self._programs[program].score  # noqa: E731
-        return latest_feedback(feedback, score_of)
+    def _evaluated(self, answer: Feedback) -> Feedback:
+        try:
+            score = self._simulated.evaluate(self._problem.specification.program(answer.body).main)
+        except _FAULTS as error:
+            return replace(answer, outcome=Verdict.CRASHED, error=f"{type(error).__name__}: {error}")
+        return replace(answer, scores=(score,), score=score)
+
+
+@dataclass(frozen=True)
+class InProcessTrials:
+    """Evaluates bodies for the tuner, in this process."""
+
+    problem: SimulatedProblem
+    skeleton: Skeleton
+
+    def has(self, inputs: Inputs) -> bool:
+        """Return whether there are more inputs than those of training; there are none."""
+        return inputs == "train"
+
+    def submit(self, body: str, inputs: Inputs) -> Future[Judgement]:
+        """Evaluate a body at once."""
+        verdict: Future[Judgement] = Future()
+        try:
+            score = self.problem.evaluate(self.skeleton.program(body).main)
+            verdict.set_result(Judgement(Verdict.SCORED, (score,)))
+        except _FAULTS as error:
+            verdict.set_result(Judgement(Verdict.CRASHED, error=str(error)))
+        return verdict
+
+
+def _programs(record: PromptRecord) -> tuple[Program, ...]:
+    return tuple(_program(one, one.score) for one in record.answers if one.score is not None)
+
+
+def _program(answer: Feedback, score: float) -> Program:
+    return Program(answer.program_id, answer.body, answer.scores, score)
 
 
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def load_simulated(problem: SimulatedProblem, search: Mapping[str, Any]) -> Problem:
-    """Load the task directory of a problem, with settings `search.*`, for one chat model."""
-    settings = {"search": dict(search), "sampling": {"models": [Model(name="openai/simulated").model_dump()]}}
+def load_simulated(problem: SimulatedProblem, settings: Mapping[str, Any]) -> Problem:
+    """Load the task directory of a problem, with some settings, for one chat model."""
+    sampling = {**settings.get("sampling", {}), "models": [Model(name="openai/simulated").model_dump()]}
     with tempfile.TemporaryDirectory() as folder:
-        return load_problem(problem.write(Path(folder) / problem.name), settings)
+        return load_problem(problem.write(Path(folder) / problem.name), {**settings, "sampling": sampling})

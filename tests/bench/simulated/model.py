@@ -63,7 +63,8 @@ class SimulatedModel:
         """
         text = text_of(request)
         rng = Random(f"{self.persona.seed}/{self.seed}/{number}/{text}")
-        reply = self._reply(read_request(text), float(request.get("temperature") or _USUAL_TEMPERATURE), rng)
+        temperature = request.get("temperature")
+        reply = self._reply(read_request(text), _USUAL_TEMPERATURE if temperature is None else float(temperature), rng)
         reasoning = self.persona.reasoning_tokens
         return _cut(reply, round(reasoning * math.exp(rng.gauss(0.0, 0.6))), request.get("max_tokens"))
 
@@ -106,6 +107,11 @@ def text_of(request: Mapping[str, Any]) -> str:
     return str(request.get("prompt", ""))
 
 
+def prompt_tokens(request: Mapping[str, Any]) -> int:
+    """Return the number of tokens that a request has, about."""
+    return len(text_of(request)) // _CHARS_PER_TOKEN
+
+
 def _valid_share(persona: Persona, reading: Reading, *, is_fresh: bool) -> float:
     """Return the probability of an answer that runs: lower for a fresh program, higher where an error is shown."""
     share = persona.valid * (0.6 if is_fresh else 1.0)
@@ -144,6 +150,10 @@ def _edits(pieces: list[tuple[str, str]], *, is_valid: bool) -> str:
 
 
 def _reply_with(code: str, idea: str, reading: Reading, *, is_valid: bool = True) -> Reply:
+    if Cue.TAGS in reading.cues:
+        tag = "DIFF" if "<<<<<<<" in code else "CODE"
+        text = f"<NAME>\nedit\n</NAME>\n\n<DESCRIPTION>\n{idea}\n</DESCRIPTION>\n\n<{tag}>\n{code}\n</{tag}>\n"
+        return Reply(text, len(text) // _CHARS_PER_TOKEN, is_valid=is_valid)
     head = f"# idea: {idea}" if Cue.IDEA in reading.cues else f"I try this: {idea}."
     text = f"{head}\n\n{code}\n"
     return Reply(text, len(text) // _CHARS_PER_TOKEN, is_valid=is_valid)

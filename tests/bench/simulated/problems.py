@@ -25,10 +25,10 @@ from tests.bench.simulated.landscape import FRAGMENTS, Design, Landscape
 STAGES, OPTIONS, CONSTANTS, PAIRS = 12, 8, 6, 150
 """Stages of a pipeline, fragments of each, constants of F2, forbidden pairs of F4."""
 
-_MAX_TOKENS = 16_384
+MAX_TOKENS = 16_384
 """Limit of answers in the task directories, which leaves personas room to reason."""
 
-_STATEMENT = "Improve the stages of a pipeline over lists of numbers; what they do with some values is scored."
+STATEMENT = "Improve the stages of a pipeline over lists of numbers; what they do with some values is scored."
 
 _HEAD = '"""{statement}\n\nSimulated problem {name} of seed {seed}.\n"""\n\n# EVOLVE-BLOCK-START\n'
 _TAIL = "# EVOLVE-BLOCK-END\n\n\ndef run(v):\n    for stage in ({stages}):\n        v = stage(v)\n    return v\n"
@@ -80,7 +80,7 @@ class SimulatedProblem:
 
     def source(self, design: Design) -> str:
         """Return a whole program."""
-        head = _HEAD.format(statement=_STATEMENT, name=self.name, seed=self.seed)
+        head = _HEAD.format(statement=STATEMENT, name=self.name, seed=self.seed)
         stages = ", ".join(f"stage_{k + 1:02}" for k in range(len(self.landscape.options)))
         return head + write_block(self.landscape, design) + _TAIL.format(stages=stages)
 
@@ -99,8 +99,8 @@ class SimulatedProblem:
         """Write it as a task directory of OpenEvolve, which Overnight runs, too; return the directory."""
         directory.mkdir(parents=True, exist_ok=True)
         config = {
-            "prompt": {"system_message": _STATEMENT},
-            "llm": {"max_tokens": _MAX_TOKENS},
+            "prompt": {"system_message": STATEMENT},
+            "llm": {"max_tokens": MAX_TOKENS},
             "evaluator": {"cascade_evaluation": False, "timeout": 20},
         }
         evaluator = Path(landscapes.__file__).read_text() + _EVALUATOR.format(landscape=self.landscape._asdict())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tests.bench.simulated.cues import CONFLICT, NAME, SCORE, Cue
@@ -91,7 +91,7 @@ def _programs(text: str, problem: SimulatedProblem) -> tuple[list[tuple[Cue | No
     for match in _FENCE.finditer(text):
         lead, end = text[end : match.start()], match.end()
         words += lead
-        told = SCORE.findall(lead)
+        told = [] if _scored_above(programs, lead) else SCORE.findall(lead)
         first_score = float(told[0].rstrip(".")) if told and first_score is None else first_score
         if (design := read_design(match[2], problem.landscape)) is None:
             words += match[2]
@@ -100,9 +100,20 @@ def _programs(text: str, problem: SimulatedProblem) -> tuple[list[tuple[Cue | No
         score = float(told[-1].rstrip(".")) if told else first_score if cue is Cue.CURRENT else None
         programs.append((cue, Shown(match[2], design, score)))
     words += text[end:]
+    _scored_above(programs, text[end:])
     if not programs and (design := read_design(text, problem.landscape)) is not None:
         programs.append((None, Shown(text, design)))
     return programs, words
+
+
+def _scored_above(programs: list[tuple[Cue | None, Shown]], words: str) -> bool:
+    """Give the last program the score that the words after it tell; return whether they tell one."""
+    told = SCORE.findall(words)
+    if not programs or not told or not Cue.SCORED_ABOVE.is_in(words):
+        return False
+    cue, shown = programs[-1]
+    programs[-1] = cue, replace(shown, score=float(told[0].rstrip(".")))
+    return True
 
 
 def _tried(words: str) -> list[str]:

@@ -12,7 +12,7 @@ import sys
 import zlib
 from typing import Any
 
-from tests.bench.simulated.model import Reply, SimulatedModel, text_of
+from tests.bench.simulated.model import Reply, SimulatedModel, prompt_tokens
 from tests.bench.simulated.personas import persona_of
 from tests.provider import Answer, Provider, Request
 
@@ -41,7 +41,7 @@ def _body(request: Request, replies: list[Reply]) -> dict[str, Any]:
         }
         for k, reply in enumerate(replies)
     ]
-    asked, answered = len(text_of(request)) // 4, sum(reply.tokens for reply in replies)
+    asked, answered = prompt_tokens(request), sum(reply.tokens for reply in replies)
     usage = {"prompt_tokens": asked, "completion_tokens": answered, "total_tokens": asked + answered}
     kind = "chat.completion" if is_chat else "text_completion"
     return {"id": "x", "object": kind, "created": 1, "model": request["model"], "choices": choices, "usage": usage}

@@ -1,0 +1,107 @@
+"""The tuner of an open run, and the evaluations that it makes in the run's slots."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from flows.sandboxes import open_sandboxes
+from schemas.errors import SandboxUnavailable
+from schemas.generation import RunRecord
+from schemas.outcome import Verdict
+from schemas.problem import Problem
+from tasks.evaluate.evaluator import Evaluator
+from tasks.evaluate.pool import SandboxPool
+from tasks.sample.codecs import codec_of
+from tasks.tune.bodies import sizes_of
+from tasks.tune.source import Inputs, TunedProblem, TunerSource
+
+_RACED_INPUTS = 3
+"""Fewest training inputs for which it pays to evaluate on the first one alone."""
+
+
+class RunTrials:
+    """The evaluations of a run's tuner: in the run's slots, when no candidate waits for one; a `TrialSandbox`.
+
+    Containers with other inputs than those of the candidates are started when they are first needed, and stay for the
+    run. Whatever the container, an evaluation takes a slot.
+
+    Args:
+        run: The run.
+        evaluator: Evaluates the candidates of the run.
+    """
+
+    def __init__(self, run: RunRecord, evaluator: Evaluator) -> None:
+        self._run = run
+        self._evaluator = evaluator
+        self._opened: dict[Inputs, SandboxPool] = {}
+        self._is_closed = False
+        self._lock = threading.Lock()
+
+    def has(self, inputs: Inputs) -> bool:
+        """See `TrialSandbox.has`."""
+        problem = self._run.problem
+        match inputs:
+            case "train":
+                return True
+            case "first":
+                return len(problem.inputs["train"]) >= _RACED_INPUTS and problem.settings.reducer != "last"
+            case "validation":
+                return bool(problem.inputs["validation"])
+
+    def submit(self, body: str, inputs: Inputs) -> Future[Verdict]:
+        """See `TrialSandbox.submit`."""
+        return self._evaluator.submit_trial(body, None if inputs == "train" else self._sandbox(inputs))
+
+    def _sandbox(self, inputs: Inputs) -> SandboxPool:
+        with self._lock:
+            if self._is_closed:
+                raise SandboxUnavailable("the sandbox was closed")
+            if inputs not in self._opened:
+                self._opened[inputs] = self._open(inputs)
+            return self._opened[inputs]
+
+    def _open(self, inputs: Inputs) -> SandboxPool:
+        run = self._run
+        if inputs == "first":
+            return open_sandboxes(run.problem, "train", seed=run.seed, run_id=run.run_id, inputs=1)
+        return open_sandboxes(run.problem, "validation", seed=run.seed, run_id=run.run_id, programs=2)
+
+    def close(self) -> None:
+        """End its containers; calling it again does nothing."""
+        with self._lock:
+            self._is_closed = True
+            opened = list(self._opened.values())
+        with contextlib.ExitStack() as stack:
+            for pool in opened:
+                stack.callback(pool.close)
+
+
+def tuner_source(run: RunRecord, trials: RunTrials, may_ask: Callable[[], bool]) -> TunerSource:
+    """Return what answers the samples of the tuner of a run.
+
+    Args:
+        run: The run.
+        trials: Its evaluations.
+        may_ask: Returns false once the night ends.
+    """
+    return TunerSource(tuned_problem(run.problem, run.seed), trials, run.problem.settings.tuner, may_ask)
+
+
+def tuned_problem(problem: Problem, seed: int) -> TunedProblem:
+    """Return what a tuner knows of a problem."""
+    skeleton = problem.specification
+
+    def parse(text: str, base: str) -> str:
+        return codec_of(skeleton.kind).parse(text, skeleton, 1, base).body
+
+    return TunedProblem(
+        skeleton=skeleton,
+        parse=parse,
+        reducer=problem.settings.reducer,
+        noise=problem.settings.noise,
+        sizes=sizes_of([(call.args, call.kwargs) for call in problem.inputs["train"]]),
+        seed=seed,
+    )

@@ -1,0 +1,30 @@
+"""What became of a prompt: how it was asked, and its judged answers. Later prompts are planned from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.feedback import Feedback
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRecord:
+    """How a prompt was asked, and its judged answers.
+
+    Attributes:
+        niche: Niche of the programs shown.
+        operator: Its operator; empty if it had none.
+        model: Model that answered.
+        answers: Its judged answers, in order.
+        tokens: Prompt and completion tokens of all answers.
+        cost_usd: Price of all answers, USD; `None` if it is unknown.
+        evaluations: Number of programs that the optimizer of numbers evaluated for the answers.
+    """
+
+    niche: str
+    operator: str
+    model: str
+    answers: tuple[Feedback, ...]
+    tokens: int = 0
+    cost_usd: float | None = None
+    evaluations: int = 0

@@ -1,0 +1,216 @@
+"""Complete the plans of any algorithm: which operator, which model, what the prompt tells of earlier answers.
+
+An algorithm decides which programs a prompt shows. The composer decides what is asked of them. Its state is a function
+of the records that it was told of, in order, as an algorithm's is; so a run can be resumed and replayed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from random import Random
+
+from schemas.algorithm import Algorithm, Plan, Turn
+from schemas.feedback import Feedback, latest_feedback
+from schemas.operators import Operator
+from schemas.outcome import Outcome
+from schemas.problem import Problem
+from schemas.program import TUNER, Program
+from schemas.prompt_record import PromptRecord
+from tasks.select.operators.gains import Gains
+from tasks.select.operators.ledger import Ledger, TriedIdea
+from tasks.select.operators.model_choice import ModelChoice
+from tasks.select.operators.operator_choice import SHARES, OperatorChoice, band_of
+from tasks.select.operators.partners import partner_of
+from tasks.select.operators.repairs import Repairs
+from tasks.select.operators.tactics import stagnation_operator
+from tasks.select.operators.tuning_targets import TuningTargets
+
+_LEDGER_SHARE = 0.8
+"""Share of the prompts that list tried ideas; the others show what the list is worth."""
+
+_PARTNERS = 20
+"""Best programs of the run among which the partner of a base is."""
+
+_REMEMBERED = 64
+"""Latest records that are kept for repairs."""
+
+
+class Composer:
+    """Completes plans.
+
+    Args:
+        problem: The problem, whose settings say what is done.
+        start: The start program.
+        seed: Seed of the run.
+    """
+
+    def __init__(self, problem: Problem, start: Program, seed: int) -> None:
+        settings = problem.settings
+        self._search, self._seed = settings.search, seed
+        self._models = {model.name: model for model in settings.sampling.models}
+        self._tunes = settings.tuner.enabled and problem.specification.language == "python"
+        self._gains = Gains(start.score, settings.noise)
+        self._operators = OperatorChoice()
+        self._model_choice = ModelChoice({model.name: model.weight for model in settings.sampling.models})
+        self._ledger = Ledger(self._search.ledger)
+        self._repairs = Repairs(self._search.repairs)
+        self._targets = TuningTargets(settings.tuner.share)
+        self._programs = {start.id: start}
+        self._best = [start]
+        self._feedback: dict[str, Feedback] = {}
+        self._latest: deque[PromptRecord] = deque(maxlen=_REMEMBERED)
+        self._answers = self._best_at = 0
+
+    def add(self, programs: Mapping[str, Program]) -> None:
+        """Add programs that the search began with."""
+        for program in programs.values():
+            self._note(program)
+
+    def gain_of(self, answer: Feedback) -> float | None:
+        """Return what an answer gained on its base; `None` where nothing is chosen by gains."""
+        base = self._programs.get(answer.parent_id)
+        if base is None or not self._search.chosen_operators or answer.outcome is Outcome.SANDBOX_ERROR:
+            return None
+        return self._gains.gain(answer.score, base.score)
+
+    def tell(self, record: PromptRecord) -> None:
+        """Learn from the answers to a prompt."""
+        answers = [one for one in record.answers if one.outcome is not Outcome.SANDBOX_ERROR]
+        if record.operator == Operator.TUNE:
+            self._tell_tuned(record, answers)
+            return
+        gains = [self.gain_of(one) or 0.0 for one in answers]
+        self._tell_choices(record, answers, gains)
+        for answer, gain in zip(answers, gains, strict=True):
+            failure = "" if answer.score is not None else answer.outcome.value
+            self._ledger.add(TriedIdea(answer.idea, answer.parent_id, gain, failure))
+        self._repairs.tell(record)
+        self._latest.appendleft(record)
+        self._answers += len(answers)
+        self._targets.tell(sum(one.outcome is not Outcome.DUPLICATE and bool(one.body) for one in answers))
+        self._learn_scores(answers)
+
+    def _tell_choices(self, record: PromptRecord, answers: list[Feedback], gains: list[float]) -> None:
+        price = record.tokens if record.cost_usd is None else record.cost_usd
+        self._model_choice.tell(record.model, gains, price)
+        if not record.operator:
+            return
+        for answer, gain in zip(answers, gains, strict=True):
+            base = self._programs.get(answer.parent_id)
+            if base is not None:
+                band = band_of(self._gains.rank(base.score))
+                self._operators.tell(Operator(record.operator), band, has_gained=gain > 0.0)
+
+    def _tell_tuned(self, record: PromptRecord, answers: list[Feedback]) -> None:
+        for answer in answers:
+            if (base := self._programs.get(answer.parent_id)) is not None:
+                self._targets.tell_tuned(base, _program(answer), record.evaluations)
+        self._learn_scores(answers)
+
+    def _learn_scores(self, answers: list[Feedback]) -> None:
+        before = self._best[0].score
+        for answer in answers:
+            if (program := _program(answer)) is not None:
+                self._note(program)
+        if self._best[0].score > before:
+            self._best_at = self._answers
+        self._feedback |= latest_feedback(answers, self._score_of)
+
+    def _note(self, program: Program) -> None:
+        self._programs[program.id] = program
+        self._gains.note(program.score)
+        if len(self._best) < _PARTNERS or program.score > self._best[-1].score:
+            others = [one for one in self._best if one.id != program.id]
+            self._best = sorted([*others, program], key=lambda one: one.score, reverse=True)[:_PARTNERS]
+
+    def _score_of(self, program_id: str) -> float | None:
+        program = self._programs.get(program_id)
+        return program.score if program else None
+
+    def compose(self, plan: Plan, turn: Turn, place: int, algorithm: Algorithm) -> Plan:
+        """Return a plan with everything that is asked.
+
+        Args:
+            plan: The algorithm's plan.
+            turn: Its position.
+            place: Its place among the plans that are made at the same moment, from 0.
+            algorithm: The algorithm, as it is.
+        """
+        rng = Random(f"{self._seed}/{turn.generation}/{turn.index}/compose")
+        if self._tunes and turn.slot == place == 0 and (tuning := self._tuning(plan, algorithm)):
+            return tuning
+        stagnation = self._stagnation(place)
+        model = self._model(rng, is_stagnating=stagnation is not None)
+        plan = replace(plan, model=model)
+        if self._is_completion_model(model):
+            return plan
+        plan = replace(plan, feedback=self._feedback.get(plan.base.id) if self._search.feedback_chars else None)
+        if not self._search.chosen_operators:
+            return plan
+        if failed := self._failed(place, rng):
+            return self._repair(plan, *failed)
+        plan = self._with_operator(plan, rng, stagnation)
+        return replace(plan, tried=self._ledger.text(plan.base.id) if rng.random() < _LEDGER_SHARE else "")
+
+    def _tuning(self, plan: Plan, algorithm: Algorithm) -> Plan | None:
+        niches = algorithm.niches
+        target = self._targets.next([niche.best for niche in niches.values()], self._best)
+        if target is None:
+            return None
+        home = next((name for name, one in niches.items() if any(each.id == target.id for each in one.programs)), None)
+        return Plan(home or plan.niche, (target,), operator=Operator.TUNE, model=TUNER)
+
+    def _stagnation(self, place: int) -> tuple[Operator, str] | None:
+        per_prompt = self._search.samples
+        since_best = self._answers + place * per_prompt - self._best_at
+        found = stagnation_operator(since_best, self._answers, per_prompt)
+        return found if found and found[0] in self._search.chosen_operators else None
+
+    def _model(self, rng: Random, *, is_stagnating: bool) -> str:
+        if len(self._models) == 1:
+            return next(iter(self._models))
+        if not self._search.chooses_models:
+            return ""
+        return self._model_choice.strongest if is_stagnating else self._model_choice.choose(rng)
+
+    def _is_completion_model(self, model: str) -> bool:
+        """Return whether a model continues texts; where it is drawn later, whether any does."""
+        models = [self._models[model]] if model else self._models.values()
+        return any(one.style == "completion" for one in models)
+
+    def _failed(self, place: int, rng: Random) -> tuple[PromptRecord, Feedback, Program] | None:
+        """Return the failed child to repair: of the prompts that were judged last, each is for one new plan."""
+        if Operator.REPAIR not in self._search.chosen_operators or place >= len(self._latest):
+            return None
+        record = self._latest[place]
+        base = self._programs.get(record.answers[-1].parent_id) if record.answers else None
+        if base is None:
+            return None
+        failed = self._repairs.wanted(record, self._gains.rank(base.score), rng)
+        return (record, failed, base) if failed else None
+
+    def _repair(self, plan: Plan, record: PromptRecord, failed: Feedback, base: Program) -> Plan:
+        return replace(
+            plan, niche=record.niche, shown=(base,), operator=Operator.REPAIR, failed=failed, feedback=None, tried=""
+        )
+
+    def _with_operator(self, plan: Plan, rng: Random, stagnation: tuple[Operator, str] | None) -> Plan:
+        partner = partner_of(plan.base, self._best)
+        enabled = [one for one in SHARES if one in self._search.chosen_operators]
+        if partner is None and Operator.CROSS in enabled:
+            enabled.remove(Operator.CROSS)
+        if stagnation:
+            operator, tactic = stagnation
+            return replace(plan, operator=operator, tactic=tactic)
+        if not enabled:
+            return plan
+        operator = self._operators.choose(enabled, band_of(self._gains.rank(plan.base.score)), rng)
+        shown = (partner, plan.base) if operator is Operator.CROSS and partner else plan.shown
+        return replace(plan, operator=operator, shown=shown)
+
+
+def _program(answer: Feedback) -> Program | None:
+    """Return the program of a scored answer."""
+    return None if answer.score is None else Program(answer.program_id, answer.body, answer.scores, answer.score)

@@ -1,0 +1,98 @@
+"""The ledger of tried ideas: what a prompt tells a model of earlier answers, without asking any model for it."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_MAX_IDEA_CHARS = 160
+_REMEMBERED = 200
+"""Judged ideas that are remembered, beside the best gains."""
+
+_GAINS = 4
+"""Ideas with the largest gains that are listed."""
+
+_OF_BASE = 10
+"""Latest ideas on the base that are listed."""
+
+_FREQUENT = 5
+"""Most frequent ideas of the run that are listed, if each was tried so often."""
+
+_OFTEN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TriedIdea:
+    """A judged idea.
+
+    Attributes:
+        base_id: Id of the program that it changed.
+        gain: Its gain; 0 if there was none.
+        failure: Outcome in words where it has no score; else empty.
+    """
+
+    idea: str
+    base_id: str
+    gain: float
+    failure: str = ""
+
+
+class Ledger:
+    """Remembers tried ideas and lists those that matter for a base.
+
+    Args:
+        chars: Limit on a list, characters.
+    """
+
+    def __init__(self, chars: int) -> None:
+        self._chars = chars
+        self._latest: deque[TriedIdea] = deque(maxlen=_REMEMBERED)
+        self._best: list[TriedIdea] = []
+
+    def add(self, tried: TriedIdea) -> None:
+        """Remember an idea."""
+        if not tried.idea:
+            return
+        self._latest.append(tried)
+        if tried.gain > 0.0:
+            self._best = sorted([*self._best, tried], key=lambda one: one.gain, reverse=True)[:_GAINS]
+
+    def text(self, base_id: str) -> str:
+        """Return the ideas that a prompt with this base lists; empty if there are none."""
+        of_base = [one for one in reversed(self._latest) if one.base_id == base_id and one.gain <= 0.0]
+        groups = [
+            ("Tried already on this version without success; do not repeat these:", _distinct(of_base)[:_OF_BASE]),
+            ("Ideas of this search that raised the score most:", _distinct(self._best)),
+            ("Tried already many times in this search:", self._frequent()),
+        ]
+        return self._within_limit(groups)
+
+    def _frequent(self) -> list[str]:
+        counts = Counter(_shortened(one.idea) for one in self._latest)
+        return [idea for idea, count in counts.most_common(_FREQUENT) if count >= _OFTEN]
+
+    def _within_limit(self, groups: Sequence[tuple[str, Sequence[str]]]) -> str:
+        """Return groups of items below their headings, as many as there is room for; each idea once."""
+        lines: list[str] = []
+        listed: set[str] = set()
+        left = self._chars
+        for heading, ideas in groups:
+            new = [idea for idea in ideas if idea not in listed]
+            while new and sum(map(len, new)) + 3 * len(new) + len(heading) + 2 > left:
+                new.pop()
+            if new:
+                block = [heading, *(f"- {idea}" for idea in new), ""]
+                lines += block
+                listed.update(new)
+                left -= len("\n".join(block)) + 1
+        return "\n".join(lines).strip()
+
+
+def _distinct(tried: Sequence[TriedIdea]) -> list[str]:
+    return list(dict.fromkeys(_shortened(one.idea) for one in tried))
+
+
+def _shortened(idea: str) -> str:
+    idea = " ".join(idea.split())
+    return idea if len(idea) <= _MAX_IDEA_CHARS else f"{idea[: _MAX_IDEA_CHARS - 1]}…"

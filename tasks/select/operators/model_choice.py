@@ -1,0 +1,112 @@
+"""Adaptive choice of models: an asymmetric upper confidence bound on relative gain for the price.
+
+After ShinkaEvolve (arXiv 2509.19349, section 3.3, and its public code): a gain of g units rewards with e^g − 1, a
+failure with 0; rewards are discounted; the model with the highest bound gets most prompts, the others share the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from statistics import fmean, median
+
+_DISCOUNT = 0.95
+_EXPLORATION = 1.0
+_OTHERS = 0.2
+"""Share of prompts that go to another model than that with the highest bound."""
+
+_PRICE_WEIGHT = 0.5
+"""Weight of the price, against that of the reward."""
+
+_REMEMBERED = 200
+"""Answers of which the price is remembered, for each model."""
+
+
+@dataclass
+class _Arm:
+    reward: float = 0.0
+    count: float = 0.0
+    answers: int = 0
+    prices: list[float] = field(default_factory=list)
+
+
+class ModelChoice:
+    """Chooses models by what they gained and cost.
+
+    Args:
+        weights: Weight of each model by name: the shares with which it begins, and later those of the others.
+    """
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        self._weights = dict(weights)
+        self._arms = {name: _Arm() for name in weights}
+        self._highest = 0.0
+
+    def choose(self, rng: Random) -> str:
+        """Return the name of a model."""
+        unseen = [name for name, arm in self._arms.items() if not arm.answers]
+        if unseen:
+            return self._drawn(unseen, rng)
+        bounds = self.bounds()
+        first = max(bounds, key=bounds.__getitem__)
+        others = [name for name in bounds if name != first]
+        return self._drawn(others, rng) if others and rng.random() < _OTHERS else first
+
+    @property
+    def strongest(self) -> str:
+        """Name of the model whose answers cost most; the first where no price is known."""
+        return max(self._arms, key=lambda name: fmean(self._arms[name].prices or [0.0]))
+
+    def bounds(self) -> dict[str, float]:
+        """Return the upper confidence bound of each model that has answered, with its cheapness."""
+        total = sum(arm.answers for arm in self._arms.values())
+        cheapness = self._cheapness(total)
+        return {
+            name: (1.0 - _PRICE_WEIGHT) * self._bound(arm, total) + _PRICE_WEIGHT * cheapness[name]
+            for name, arm in self._arms.items()
+        }
+
+    def tell(self, name: str, gains: Sequence[float], price: float) -> None:
+        """Count the answers to one prompt.
+
+        Args:
+            name: The model; one that is not in the list, such as a fallback, is not counted.
+            gains: Gain of each answer, 0 for those that failed.
+            price: Price of all, in USD, or in tokens where prices are unknown.
+        """
+        arm = self._arms.get(name)
+        if arm is None or not gains:
+            return
+        for each in self._arms.values():
+            each.reward *= _DISCOUNT
+            each.count *= _DISCOUNT
+        self._highest *= _DISCOUNT
+        for gain in gains:
+            arm.reward += math.expm1(gain)
+            arm.count += 1.0
+            arm.answers += 1
+        self._highest = max(self._highest, arm.reward / arm.count)
+        arm.prices = [*arm.prices, price / len(gains)][-_REMEMBERED:]
+
+    def _drawn(self, names: Sequence[str], rng: Random) -> str:
+        return rng.choices(names, [self._weights[name] for name in names])[0]
+
+    def _bound(self, arm: _Arm, total: int) -> float:
+        mean = arm.reward / arm.count / self._highest if self._highest > 0 and arm.count > 0 else 0.0
+        return mean + _EXPLORATION * math.sqrt(2.0 * math.log(max(2, total)) / arm.answers)
+
+    def _cheapness(self, total: int) -> dict[str, float]:
+        """Return 1 for the model that costs least, and less for the others; a price that is uncertain counts less."""
+        means = {name: fmean(arm.prices or [0.0]) for name, arm in self._arms.items()}
+        middle = median(means.values())
+        span = max(means.values()) - min(means.values())
+        ratios = {
+            name: middle / max(means[name] - 0.1 * span * math.sqrt(2.0 * math.log(max(2, total)) / arm.answers), 1e-7)
+            if arm.answers
+            else 0.0
+            for name, arm in self._arms.items()
+        }
+        highest = max(ratios.values())
+        return {name: ratio / highest if highest > 0 else 0.0 for name, ratio in ratios.items()}

@@ -1,0 +1,57 @@
+"""Which programs have their numbers tuned: the best ones, each once, and none that differs in numbers only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from schemas.program import Program
+
+_NUMBER = re.compile(r"(?<![\w.])\d+\.?\d*(?:[eE][+-]?\d+)?")
+
+_BEST_OF_RUN = 3
+
+
+class TuningTargets:
+    """Chooses programs to tune, within a share of all evaluations.
+
+    Args:
+        share: Largest share of the evaluations of a run that tuning takes.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._tuned: set[str] = set()
+        self._spent = 0
+        self._answers = 0
+
+    def tell(self, answers: int) -> None:
+        """Count evaluated answers of models."""
+        self._answers += answers
+
+    def tell_tuned(self, program: Program, result: Program | None, evaluations: int) -> None:
+        """Count a tuning of a program, and what came of it."""
+        self._tuned |= {shape_of(one.body) for one in (program, result) if one is not None}
+        self._spent += evaluations
+
+    def next(self, best_of_niches: Iterable[Program], best_of_run: Iterable[Program]) -> Program | None:
+        """Return the program to tune next, if any and the share allows it: the best one that was not tuned.
+
+        Args:
+            best_of_niches: Best program of each niche.
+            best_of_run: Programs of the run, best first.
+        """
+        if self._spent > self._share * (self._spent + self._answers):
+            return None
+        first = [one for one, _ in zip(best_of_run, range(_BEST_OF_RUN), strict=False)]
+        found = [one for one in (*first, *best_of_niches) if self._is_wanted(one)]
+        return max(found, key=lambda one: one.score, default=None)
+
+    def _is_wanted(self, program: Program) -> bool:
+        shape = shape_of(program.body)
+        return shape != program.body and shape not in self._tuned
+
+
+def shape_of(body: str) -> str:
+    """Return a body with a mark in place of each number."""
+    return _NUMBER.sub("#", body)

@@ -1,0 +1,1 @@
+"""Tune the numbers of programs by evaluations alone. Start reading in `tuning.py`."""

@@ -1,0 +1,138 @@
+"""Optimisers of a score over a few coordinates: golden section for one, CMA-ES for more.
+
+They are asked for by the number of evaluations that they may take, and evaluate as many points at a time as they can.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Point = tuple[float, ...]
+Rate = Callable[[Sequence[Point]], Sequence[float | None]]
+"""Returns the score of each point, higher is better; `None` where it failed."""
+
+GOLDEN_EVALUATIONS = 12
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+_SIGMA = 0.2
+"""Standard deviation of the first generation."""
+
+_MIN_SIGMA = 1e-3
+_PATIENCE = 3
+"""Generations without gain after which the search ends."""
+
+_DIAGONAL_FROM = 7
+"""Number of coordinates from which on their covariances are not learnt: there are not enough evaluations for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The best point so far with its score."""
+
+    point: Point
+    score: float
+
+    def better_of(self, points: Sequence[Point], scores: Sequence[float | None]) -> Found:
+        """Return the best of this one and others; the first of equals."""
+        found = self
+        for point, score in zip(points, scores, strict=True):
+            if score is not None and score > found.score:
+                found = Found(point, score)
+        return found
+
+
+def evaluations_for(coordinates: int) -> int:
+    """Return the number of evaluations that a search takes at most."""
+    return GOLDEN_EVALUATIONS if coordinates == 1 else 30 + 10 * coordinates
+
+
+def maximise(rate: Rate, start: Found, bounds: Sequence[tuple[float, float]], *, evaluations: int, seed: int) -> Found:
+    """Return the best point found.
+
+    Args:
+        rate: Rates points.
+        start: The point to start from.
+        bounds: Lowest and highest value of each coordinate.
+        evaluations: Largest number of points that are rated.
+        seed: Seed of everything random.
+    """
+    if len(bounds) == 1:
+        return _search_interval(rate, start, bounds[0], evaluations)
+    return _evolve(rate, start, bounds, evaluations, seed)
+
+
+def _search_interval(rate: Rate, start: Found, bounds: tuple[float, float], evaluations: int) -> Found:
+    """Shrink an interval by golden section; failures count as lower than anything."""
+    low, high = bounds
+    points = [(high - _GOLDEN * (high - low),), (low + _GOLDEN * (high - low),)]
+    if evaluations < len(points):
+        return start
+    left, right = scores = list(rate(points))
+    found = start.better_of(points, scores)
+    for _ in range(evaluations - len(points)):
+        (below,), (above,) = points
+        if _rank(left) >= _rank(right):
+            high, right = above, left
+            points = [(high - _GOLDEN * (high - low),), (below,)]
+            (left,) = new = rate(points[:1])
+            found = found.better_of(points[:1], new)
+        else:
+            low, left = below, right
+            points = [(above,), (low + _GOLDEN * (high - low),)]
+            (right,) = new = rate(points[1:])
+            found = found.better_of(points[1:], new)
+    return found
+
+
+def _evolve(rate: Rate, start: Found, bounds: Sequence[tuple[float, float]], evaluations: int, seed: int) -> Found:
+    """Run CMA-ES (Hansen, arXiv 1604.00772); failures rank last."""
+    strategy = _new_strategy(start.point, bounds, seed)
+    found, stale = start, 0
+    while evaluations >= strategy.popsize and stale < _PATIENCE and strategy.sigma >= _MIN_SIGMA:
+        asked = strategy.ask()
+        points = [tuple(map(float, point)) for point in asked]
+        scores = rate(points)
+        evaluations -= len(points)
+        better = found.better_of(points, scores)
+        found, stale = better, stale + 1 if better is found else 0
+        if all(score is None for score in scores):
+            strategy.sigma /= 2  # nothing to learn but that it is too far
+        else:
+            strategy.tell(asked, _costs(scores))
+    return found
+
+
+def _new_strategy(start: Point, bounds: Sequence[tuple[float, float]], seed: int) -> Any:
+    # Without matplotlib, importing the library warns that it cannot plot.
+    warnings.filterwarnings("ignore", message="Could not import matplotlib", module="cma")
+    import cma
+    import numpy as np
+
+    dimensions = len(start)
+    options = {
+        "popsize": 4 + int(3 * math.log(dimensions)),
+        "bounds": [list(side) for side in zip(*bounds, strict=True)],
+        "CMA_diagonal": dimensions >= _DIAGONAL_FROM,
+        "CMA_mirrors": True,
+        # A generator of its own: the library's default would seed and use the one that the whole process shares.
+        "seed": np.nan,
+        "randn": lambda *shape: generator.standard_normal(shape),
+        "verbose": -10,  # and no file that steers it is read from the working directory
+        "verb_log": 0,
+    }
+    generator = np.random.default_rng(seed)
+    return cma.CMAEvolutionStrategy(list(start), _SIGMA, options)
+
+
+def _costs(scores: Sequence[float | None]) -> list[float]:
+    """Return numbers of which lower is better, for a search that compares them only."""
+    order = sorted({_rank(score) for score in scores}, reverse=True)
+    return [float(order.index(_rank(score))) for score in scores]
+
+
+def _rank(score: float | None) -> float:
+    return -math.inf if score is None else score

@@ -1,0 +1,217 @@
+"""The tuner as a completion source: its answer to a sample is the base of the prompt with better numbers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future, InvalidStateError, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, Protocol
+
+from schemas.completion_source import Record, Sample
+from schemas.outcome import CUT_SHORT, Verdict
+from schemas.program import NO_GAIN, TUNED, TUNER, Completion, Prompt, reduced
+from schemas.settings import Reducer, Tuner
+from schemas.skeleton import Skeleton
+from tasks.tune.bodies import NumberedBody, completion_text
+from tasks.tune.trials import Evaluate, Evaluations, OutOfTime, Trials
+from tasks.tune.tuning import Tuned, tune
+
+Inputs = Literal["train", "first", "validation"]
+"""Inputs that a body is evaluated on: all training inputs, the first of them, the validation inputs."""
+
+_SEARCH_SHARE = 0.7
+"""Share of the time in which numbers are searched for; the rest is for writing and validating them."""
+
+
+class Stopped(Exception):
+    """The night ends; the tuning is left, without an answer."""
+
+
+class TrialSandbox(Protocol):
+    """Evaluates bodies that are no candidates, when no candidate waits. Thread-safe."""
+
+    def has(self, inputs: Inputs) -> bool:
+        """Return whether it is worth evaluating on these inputs; it always is on the training inputs."""
+        ...
+
+    def submit(self, body: str, inputs: Inputs) -> Future[Verdict]:
+        """Begin to evaluate a body. Cancelling the future of one that waits leaves it out.
+
+        Returns:
+            A future of its verdict, which is `CUT_SHORT` if the night's deadline came before.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TunedProblem:
+    """What a tuner knows of a problem.
+
+    Attributes:
+        skeleton: The fixed part of every program.
+        parse: Returns the body in the text of a completion, given the base.
+        reducer: How the scores of all inputs become one.
+        noise: Largest difference between two scores that means nothing.
+        sizes: Numbers of the training inputs.
+        seed: Seed of the run.
+    """
+
+    skeleton: Skeleton
+    parse: Callable[[str, str], str]
+    reducer: Reducer = "mean"
+    noise: float = 0.0
+    sizes: frozenset[float] = frozenset()
+    seed: int = 0
+
+
+class TunerSource:
+    """A `CompletionSource` that asks no model.
+
+    Args:
+        problem: The problem.
+        sandbox: Evaluates variants.
+        settings: Limits of one tuning.
+        may_ask: Returns false once the night ends; tunings in progress are then left without an answer.
+    """
+
+    def __init__(
+        self,
+        problem: TunedProblem,
+        sandbox: TrialSandbox,
+        settings: Tuner,
+        may_ask: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._problem = problem
+        self._sandbox = sandbox
+        self._settings = settings
+        self._may_ask = may_ask
+
+    def submit(self, wanted: Sequence[Sample], record: Record) -> Future[list[Completion]]:
+        """Begin to tune the bases of the samples, one after the other; see `CompletionSource.submit`."""
+        answer: Future[list[Completion]] = Future()
+        ordered = sorted(wanted, key=lambda sample: (sample.prompt.index, sample.number))
+        if not ordered:
+            answer.set_result([])
+            return answer
+        # Who waits for a cancelled future is told so by this call only.
+        answer.add_done_callback(lambda _: answer.cancelled() and answer.set_running_or_notify_cancel())
+        # A daemon, so that a sandbox that does not answer cannot keep the process alive.
+        threading.Thread(
+            target=self._answer_all, args=(ordered, record, answer), name="overnight-tuner", daemon=True
+        ).start()
+        return answer
+
+    def _answer_all(self, wanted: Sequence[Sample], record: Record, answer: Future[list[Completion]]) -> None:
+        completions: list[Completion] = []
+        # The caller may cancel the future at any time, after which it takes neither a result nor an error.
+        with suppress(InvalidStateError):
+            try:
+                for sample in wanted:
+                    if answer.cancelled() or not self._may_ask():
+                        break
+                    completion = self._answer(sample, answer)
+                    if answer.cancelled():
+                        return
+                    record([completion])
+                    completions.append(completion)
+            except Stopped:
+                pass
+            except BaseException as error:  # noqa: BLE001  (raised where the completions are waited for)
+                answer.set_exception(error)
+                return
+            answer.set_result(completions)
+
+    def _answer(self, sample: Sample, answer: Future[list[Completion]]) -> Completion:
+        asked_at, begin = datetime.now(UTC), time.monotonic()
+        run = _Run(self._sandbox, self._problem.reducer, begin + self._settings.max_s, self._may_ask, answer)
+        late_at = begin + _SEARCH_SHARE * self._settings.max_s
+        trials = Trials(run.evaluations(), self._settings.evaluations, lambda: time.monotonic() > late_at)
+        text = self._text(sample.prompt, trials)
+        return Completion(
+            prompt=sample.prompt.index,
+            sample=sample.number,
+            prompt_hash=sample.prompt.hash,
+            text=text,
+            model=TUNER,
+            tokens_in=0,
+            tokens_out=0,
+            cost_usd=0.0,
+            latency_s=time.monotonic() - begin,
+            finish_reason=TUNED if text else NO_GAIN,
+            asked_at=asked_at,
+            evaluations=trials.used,
+        )
+
+    def _text(self, prompt: Prompt, trials: Trials) -> str:
+        """Return the answer with better numbers; empty if there are none, or no answer could hold them."""
+        problem, base = self._problem, prompt.base or self._problem.skeleton.start_body
+        unchanged = completion_text(problem.skeleton, base, base, "nothing")
+        if problem.parse(unchanged, base) != base:
+            return ""
+        body = NumberedBody(problem.skeleton, base, problem.sizes)
+        tuned = tune(body, trials, seed=f"{problem.seed}/{prompt.hash}/tuner", noise=problem.noise)
+        if tuned is None:
+            return ""
+        text = completion_text(problem.skeleton, base, tuned.body, _idea(tuned))
+        return text if problem.parse(text, base) == tuned.body else ""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The evaluations of one tuning, as long as it may go on.
+
+    Attributes:
+        sandbox: Evaluates bodies.
+        reducer: How the scores of all inputs become one.
+        until: Time at which the tuning ends, seconds of the monotonic clock.
+        may_ask: Returns false once the night ends.
+        answer: Future of the answer, which may be cancelled.
+    """
+
+    sandbox: TrialSandbox
+    reducer: Reducer
+    until: float
+    may_ask: Callable[[], bool]
+    answer: Future[list[Completion]]
+
+    def evaluations(self) -> Evaluations:
+        """Return the ways to evaluate."""
+        first, validation = (
+            self._on(inputs) if self.sandbox.has(inputs) else None for inputs in ("first", "validation")
+        )
+        return Evaluations(self._on("train"), first, validation)
+
+    def _on(self, inputs: Inputs) -> Evaluate:
+        return lambda bodies: self._scores(bodies, inputs)
+
+    def _scores(self, bodies: Sequence[str], inputs: Inputs) -> list[float | None]:
+        """Evaluate bodies.
+
+        Raises:
+            Stopped: If the night ends, or the answer is not wanted any more.
+            OutOfTime: If the time of this tuning ends.
+        """
+        if self.answer.cancelled() or not self.may_ask():
+            raise Stopped
+        begun = [self.sandbox.submit(body, inputs) for body in bodies]
+        self.answer.add_done_callback(lambda _: [one.cancel() for one in begun])
+        _, waiting = wait(begun, max(0.0, self.until - time.monotonic()))
+        if waiting:
+            for one in begun:
+                one.cancel()
+            raise OutOfTime
+        try:
+            verdicts = [one.result() for one in begun]
+        except CancelledError:
+            raise Stopped from None
+        if CUT_SHORT in verdicts:
+            raise Stopped
+        return [reduced(one.scores, self.reducer) if one.is_scored else None for one in verdicts]
+
+
+def _idea(tuned: Tuned) -> str:
+    return "tuned numbers: " + ", ".join(f"{before} -> {after}" for before, after in tuned.changes)

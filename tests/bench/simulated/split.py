@@ -1,0 +1,30 @@
+"""Which problems and personas are public, for tuning, and which are held out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+_SEED = "held out, 2026-11"
+"""Source of the held-out half; it changes only together with a release that has run on it."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Half of the problems, and some personas.
+
+    Attributes:
+        problem_seed: Seed that the problems of all names are drawn from.
+        personas: Seeds of the personas.
+    """
+
+    problem_seed: int
+    personas: tuple[int, ...]
+
+
+PUBLIC = Split(0, tuple(range(8)))
+"""Problems and personas that anything may be tuned on."""
+
+_RANDOM = Random(_SEED)
+HELD_OUT = Split(_RANDOM.randrange(10**6, 10**9), tuple(_RANDOM.sample(range(10**6, 10**9), 24)))
+"""As many other problems, and 24 other personas, on which nothing is tuned: they are run once, at the end."""

@@ -1,0 +1,112 @@
+"""The systems that can be compared: algorithms of the product, controls, and other systems."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from schemas.algorithm_settings import algorithm_kinds
+from tasks.select.registry import create_algorithm
+from tests.bench.simulated.comparison import Key
+from tests.bench.simulated.controls import CONTROLS, Control
+from tests.bench.simulated.loop import SearchLoop
+from tests.bench.simulated.model import SimulatedModel
+from tests.bench.simulated.peers import PEERS, run_peer
+from tests.bench.simulated.personas import persona_of
+from tests.bench.simulated.problems import problem_named
+from tests.bench.simulated.trace import Trace, load_trace
+
+REFERENCE = "greedy"
+"""The algorithm that all others are compared with."""
+
+ALGORITHMS = tuple(kind.algorithm_name() for kind in algorithm_kinds())
+SYSTEMS = (*ALGORITHMS, *CONTROLS, *PEERS)
+"""Names of all systems."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all searches of a comparison have in common.
+
+    Attributes:
+        answers: Answers of each search.
+        problem_seed: Seed that the problems are drawn from.
+        settings: Settings of the product, as in a task's own file.
+        pythons: For each of the other systems, a Python that has it.
+        limit_s: Seconds after which a search of another system is ended.
+        folder: Where searches are kept, and taken from if they are there; `None` to keep none.
+    """
+
+    answers: int
+    problem_seed: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    pythons: Mapping[str, str] = field(default_factory=dict)
+    limit_s: float = 900.0
+    folder: Path | None = None
+
+
+def search(system: str, key: Key, setup: Setup) -> Trace:
+    """Let a system search, unless that search was kept."""
+    problem, persona, seed = key
+    parts = [problem, setup.problem_seed, persona, seed, setup.answers, *([] if system in PEERS else [_digest(setup)])]
+    path = None if setup.folder is None else setup.folder / system / f"{'-'.join(map(str, parts))}.npz"
+    if path is not None and path.exists():
+        return load_trace(path)
+    trace = _search(system, key, setup)
+    if path is not None:
+        trace.save(path)
+    return trace
+
+
+def kind_of(system: str) -> str:
+    """Return the name of a system without its settings: `tree` of `tree+search.window=1`."""
+    return system.partition("+")[0]
+
+
+def settings_of(words: Iterable[str]) -> dict[str, Any]:
+    """Return nested settings from words such as `search.window=1`."""
+    settings: dict[str, Any] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        *sections, last = name.split(".")
+        nested: dict[str, Any] = {last: value}
+        for section in reversed(sections):
+            nested = {section: nested}
+        settings = merged(settings, nested)
+    return settings
+
+
+def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings where those of the second take precedence."""
+    both = {name: merged(first[name], second[name]) for name in second if isinstance(first.get(name), Mapping)}
+    return {**first, **second, **both}
+
+
+def _search(system: str, key: Key, setup: Setup) -> Trace:
+    name, persona, seed = key
+    problem, who = problem_named(name, setup.problem_seed), persona_of(persona)
+    if system in PEERS:
+        python = setup.pythons[system]
+        return run_peer(system, python, problem, SimulatedModel(who, seed), seed, setup.answers, setup.limit_s)
+    kind, *more = system.split("+")
+    control = CONTROLS.get(kind, Control(create_algorithm))
+    algorithm = {"name": REFERENCE if kind in CONTROLS else kind, **_budget(kind, setup)}
+    settings: dict[str, Any] = {"search": {"algorithm": algorithm}}
+    for layer in (setup.settings, settings_of(more), control.settings):
+        settings = merged(settings, layer)
+    return SearchLoop(problem, control.model(who, seed), seed, settings, control.create).run(setup.answers)
+
+
+def _budget(kind: str, setup: Setup) -> dict[str, int]:
+    """Return the budget for an algorithm that has one: that of the comparison."""
+    has_one = any(one.algorithm_name() == kind and "budget" in one.model_fields for one in algorithm_kinds())
+    return {"budget": setup.answers} if has_one else {}
+
+
+def _digest(setup: Setup) -> str:
+    """Return what tells searches with other settings apart."""
+    return f"{zlib.crc32(json.dumps(setup.settings, sort_keys=True).encode()):08x}"
