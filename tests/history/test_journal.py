@@ -39,6 +39,7 @@ completions = st.builds(
     finish_reason=text,
     asked_at=st.datetimes(timezones=st.just(UTC)),
     error=text,
+    evaluations=st.integers(0, 10**6),
 )
 ONE = Completion(0, 0, "hash", "return 1\n\nfirst", "test/model", 10, 2, 0.5, 0.25, "stop", NOW)
 anywhere = settings(
