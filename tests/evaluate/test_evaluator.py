@@ -165,6 +165,17 @@ def test_a_trial_runs_when_no_candidate_waits_and_may_be_cancelled(threads: Thre
     assert other.asked == ["4"]
 
 
+def test_stopping_cancels_the_trials_that_wait(threads: ThreadPoolExecutor):
+    sandbox = Blocked()
+    mine = evaluator(sandbox, threads)
+    busy, waiting = mine.submit_trial("return 1"), mine.submit_trial("return 2")
+    assert sandbox.running.acquire(timeout=60)
+    mine.stop()
+    assert waiting.cancelled()
+    sandbox.release.set()
+    assert busy.result(60) == scored(1.0)
+
+
 def test_after_a_cut_no_trial_runs(threads: ThreadPoolExecutor):
     sandbox = FakeSandbox()
     mine = evaluator(sandbox, threads)

@@ -41,24 +41,24 @@ def sample(base: str = BASE, index: int = 0) -> Sample:
 
 
 class Trials:
-    """A sandbox that scores `y = NUMBER` by its distance to 3.7; it may hold every evaluation, or fail."""
+    """A sandbox that scores `y = NUMBER` by its distance to 3.7; it may hold evaluations after the first, or fail."""
 
-    def __init__(self, verdict: Callable[[float], Verdict] | None = None, *, is_held: bool = False) -> None:
+    def __init__(self, verdict: Callable[[float], Verdict] | None = None, *, held_from: int | None = None) -> None:
         self.bodies: list[tuple[str, Inputs]] = []
         self.held: list[Future[Verdict]] = []
         self.has_begun = threading.Event()
         self._verdict = verdict or (lambda y: Verdict(Outcome.SCORED, (-abs(y - 3.7),)))
-        self._is_held = is_held
+        self._held_from = held_from
 
     def has(self, inputs: Inputs) -> bool:
         return inputs == "train"
 
     def submit(self, body: str, inputs: Inputs) -> Future[Verdict]:
         self.bodies.append((body, inputs))
-        self.has_begun.set()
         future: Future[Verdict] = Future()
-        if self._is_held:
+        if self._held_from is not None and len(self.bodies) > self._held_from:
             self.held.append(future)
+            self.has_begun.set()
             return future
         try:
             future.set_result(self._verdict(float(body.split("\n")[0].removeprefix("y = "))))
@@ -114,12 +114,12 @@ def test_a_base_that_no_answer_can_hold_is_not_evaluated():
 
 
 def test_when_the_time_is_over_the_sample_has_no_gain():
-    (answer,) = Asked(Trials(is_held=True), max_s=0.05).submit([sample()]).result(LONG_S)
+    (answer,) = Asked(Trials(held_from=1), max_s=0.05).submit([sample()]).result(LONG_S)
     assert answer.finish_reason == NO_GAIN
 
 
 def test_cancelling_ends_the_wait_and_nothing_further_is_evaluated_or_recorded():
-    trials = Trials(is_held=True)
+    trials = Trials(held_from=0)
     asked = Asked(trials)
     answer = asked.submit([sample(), sample(index=1)])
     assert trials.has_begun.wait(LONG_S)

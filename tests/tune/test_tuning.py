@@ -129,7 +129,7 @@ def test_when_the_time_ends_the_best_so_far_counts():
         seen.extend(bodies)
         if len(seen) > 20:
             raise OutOfTime
-        return evaluates(lambda a, b: a + b)(bodies)
+        return list(evaluates(lambda a, b: a + b)(bodies))
 
     got = tune(numbered("return [1.0, 2.0]"), Trials(Evaluations(evaluate), 200), seed="1")
     assert got is not None
