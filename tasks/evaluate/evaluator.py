@@ -53,6 +53,7 @@ class Evaluator:
         self._report = report
         self._threads = OrderedExecutor[Verdict](threads)
         self._verdicts: dict[tuple[int, str], Future[Verdict]] = {}
+        self._trials: set[Future[Verdict]] = set()
         self._left_out: dict[int, Collection[int]] = {}
         self._is_cut = False
         self._lock = threading.Lock()
@@ -71,9 +72,12 @@ class Evaluator:
         self._left_out[generation] = indices
 
     def stop(self) -> None:
-        """Run no further candidate; those that wait become `sandbox_error`."""
+        """Run no further candidate and no trial; candidates that wait become `sandbox_error`."""
         with self._lock:
             self._verdicts = {key: future for key, future in self._verdicts.items() if not future.cancel()}
+            trials = list(self._trials)
+        for trial in trials:
+            trial.cancel()
 
     def cut(self) -> None:
         """Run nothing further and do not wait for running candidates, whose sandbox is being closed."""
@@ -109,9 +113,13 @@ class Evaluator:
 
         Returns:
             A future of its verdict, which is `CUT_SHORT` if the night was cut before. It raises SandboxUnavailable if
-            the engine is at fault. Cancelling it leaves a body that waits out.
+            the engine is at fault. Cancelling it, as `stop` does, leaves a body that waits out.
         """
-        return self._threads.submit(_LAST, partial(self._evaluate, body, sandbox or self._sandbox))
+        trial = self._threads.submit(_LAST, partial(self._evaluate, body, sandbox or self._sandbox))
+        with self._lock:
+            self._trials.add(trial)
+        trial.add_done_callback(self._trials.discard)
+        return trial
 
     def _begin(self, candidate: Candidate, generation: int, known: Collection[str] | None) -> Verdict | Future[Verdict]:
         if candidate.verdict is not None:

@@ -46,12 +46,21 @@ class Coordinate:
         value = power / (1 + power) if self.is_probability else power
         return max(1, round(value)) if isinstance(self.origin, int) else float(f"{value:.{_DIGITS}g}")
 
+    def beside(self, coordinate: float) -> list[float]:
+        """Return the coordinates of the whole numbers beside the one at a coordinate; none for floats."""
+        if not isinstance(self.origin, int):
+            return []
+        value = self.value(coordinate)
+        beside = [math.log10(one) for one in (value - 1, value + 1) if one >= 1]
+        return [one for one in beside if self.bounds[0] <= one <= self.bounds[1]]
+
     @property
-    def trial(self) -> int | float:
-        """Value by which the number's effect is tried: a tenth more; of a whole number, at least 1 more."""
+    def trials(self) -> tuple[int | float, int | float]:
+        """Values by which the number's effect is tried: a tenth more, of a whole number at least 1 more; then half."""
+        more, half = (self.value(self.start + math.log10(factor)) for factor in (1.1, 0.5))
         if isinstance(self.origin, int):
-            return self.origin + max(1, round(self.origin / 10))
-        return self.value(self.start + math.log10(1.1))
+            return max(more, self.origin + 1), half
+        return more, half
 
 
 def coordinate_of(literal: Literal) -> Coordinate:

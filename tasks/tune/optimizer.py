@@ -22,8 +22,8 @@ _SIGMA = 0.2
 """Standard deviation of the first generation."""
 
 _MIN_SIGMA = 1e-3
-_PATIENCE = 3
-"""Generations without gain after which the search ends."""
+_PATIENCE = 6
+"""Generations without gain after which the search ends; with 3, one in four ends before it has learnt the scales."""
 
 _DIAGONAL_FROM = 7
 """Number of coordinates from which on their covariances are not learnt: there are not enough evaluations for that."""
@@ -63,6 +63,25 @@ def maximise(rate: Rate, start: Found, bounds: Sequence[tuple[float, float]], *,
     if len(bounds) == 1:
         return _search_interval(rate, start, bounds[0], evaluations)
     return _evolve(rate, start, bounds, evaluations, seed)
+
+
+def climb(rate: Rate, start: Found, neighbours: Callable[[Point], Sequence[Point]], *, evaluations: int) -> Found:
+    """Move to the best neighbour, as long as it is better; return the last point.
+
+    Args:
+        rate: Rates points.
+        start: The point to start from.
+        neighbours: Returns the neighbours of a point.
+        evaluations: Largest number of points that are rated.
+    """
+    found = start
+    while points := neighbours(found.point)[: max(0, evaluations)]:
+        evaluations -= len(points)
+        better = found.better_of(points, rate(points))
+        if better is found:
+            break
+        found = better
+    return found
 
 
 def _search_interval(rate: Rate, start: Found, bounds: tuple[float, float], evaluations: int) -> Found:

@@ -127,9 +127,8 @@ class TunerSource:
 
     def _answer(self, sample: Sample, answer: Future[list[Completion]]) -> Completion:
         asked_at, begin = datetime.now(UTC), time.monotonic()
-        run = _Run(self._sandbox, self._problem.reducer, begin + self._settings.max_s, self._may_ask, answer)
-        late_at = begin + _SEARCH_SHARE * self._settings.max_s
-        trials = Trials(run.evaluations(), self._settings.evaluations, lambda: time.monotonic() > late_at)
+        run = _Run(self._sandbox, self._problem.reducer, self._settings.max_s, self._may_ask, answer)
+        trials = Trials(run.evaluations(), self._settings.evaluations, run.is_late)
         text = self._text(sample.prompt, trials)
         return Completion(
             prompt=sample.prompt.index,
@@ -160,23 +159,27 @@ class TunerSource:
         return text if problem.parse(text, base) == tuned.body else ""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Run:
     """The evaluations of one tuning, as long as it may go on.
+
+    Its time begins with the first verdict, since the wait for the first slot may be long while candidates come in.
 
     Attributes:
         sandbox: Evaluates bodies.
         reducer: How the scores of all inputs become one.
-        until: Time at which the tuning ends, seconds of the monotonic clock.
+        max_s: Limit on its time, seconds.
         may_ask: Returns false once the night ends.
         answer: Future of the answer, which may be cancelled.
+        begun_at: Time of the first verdict, seconds of the monotonic clock; `None` before.
     """
 
     sandbox: TrialSandbox
     reducer: Reducer
-    until: float
+    max_s: float
     may_ask: Callable[[], bool]
     answer: Future[list[Completion]]
+    begun_at: float | None = None
 
     def evaluations(self) -> Evaluations:
         """Return the ways to evaluate."""
@@ -184,6 +187,14 @@ class _Run:
             self._on(inputs) if self.sandbox.has(inputs) else None for inputs in ("first", "validation")
         )
         return Evaluations(self._on("train"), first, validation)
+
+    def is_late(self) -> bool:
+        """Return whether the time that is left should be kept for writing and validation."""
+        return self._seconds_left() < (1 - _SEARCH_SHARE) * self.max_s
+
+    def _seconds_left(self) -> float:
+        begun_at = time.monotonic() if self.begun_at is None else self.begun_at
+        return max(0.0, begun_at + self.max_s - time.monotonic())
 
     def _on(self, inputs: Inputs) -> Evaluate:
         return lambda bodies: self._scores(bodies, inputs)
@@ -199,7 +210,8 @@ class _Run:
             raise Stopped
         begun = [self.sandbox.submit(body, inputs) for body in bodies]
         self.answer.add_done_callback(lambda _: [one.cancel() for one in begun])
-        _, waiting = wait(begun, max(0.0, self.until - time.monotonic()))
+        _, waiting = wait(begun, None if self.begun_at is None else self._seconds_left())
+        self.begun_at = self.begun_at or time.monotonic()
         if waiting:
             for one in begun:
                 one.cancel()

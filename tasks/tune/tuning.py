@@ -6,14 +6,15 @@ Everything is evaluated by the functions that are given, so this module does no 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from tasks.tune.bodies import NumberedBody
 from tasks.tune.coordinates import Coordinate, coordinate_of
 from tasks.tune.literals import number_text
-from tasks.tune.optimizer import Found, Point, evaluations_for, maximise
+from tasks.tune.optimizer import Found, Point, climb, evaluations_for, maximise
 from tasks.tune.trials import OutOfTime, Trials
 from tasks.tune.writing import fewest_digits
 
@@ -51,109 +52,107 @@ def tune(body: NumberedBody, trials: Trials, *, seed: str, noise: float = 0.0) -
         seed: Seed of everything random.
         noise: Largest difference between two scores that means nothing.
     """
-    best: list[Tuned] = []
+    tuning = _Tuning(body, trials, noise)
     with contextlib.suppress(OutOfTime):
-        _search(body, trials, Random(seed), noise, best.append)
-    if not best:
-        return None
+        tuning.run(Random(seed).getrandbits(32))
     with contextlib.suppress(OutOfTime):
-        if _holds(body.text, best[-1].body, trials, noise):
-            return best[-1]
+        if tuning.best is not None and _holds(body.text, tuning.best.body, trials, noise):
+            return tuning.best
     return None
 
 
-def _search(body: NumberedBody, trials: Trials, random: Random, noise: float, keep: Callable[[Tuned], None]) -> None:
-    """Search for better numbers; pass each program that is to be preferred to the one before to `keep`.
-
-    Raises:
-        OutOfTime: If the time ends first; what was kept counts.
-    """
-    (start,) = trials.score([body.text]) if body.literals else (None,)
-    if start is None:
-        return
-    numbers = _sensitive(body, trials, start)
-    if not numbers:
-        return
-    search = _Search(body, trials, numbers, start)
-    best = search.run(
-        random.getrandbits(32), lambda found: keep(search.tuned(found)) if found.score > start + noise else None
-    )
-    if best.score > start + noise:
-        values = {number: search.value(number, best.point) for number in numbers}
-        texts = fewest_digits(body, trials, values, score=best.score, start=start)
-        (score,) = trials.score([body.with_numbers(texts)])
-        if score is not None and score > start + noise:
-            keep(_tuned(body, texts, score))
-
-
-def _sensitive(body: NumberedBody, trials: Trials, start: float) -> list[int]:
-    """Return the numbers whose change changes the score, by position; at most those with the largest effect."""
-    tried = range(min(len(body.literals), _MAX_TRIED))
-    texts = [number_text(coordinate_of(body.literals[number]).trial) for number in tried]
-    scores = trials.score([body.with_numbers({number: text}) for number, text in zip(tried, texts, strict=True)])
-    effects = {number: abs(score - start) for number, score in zip(tried, scores, strict=True) if score is not None}
-    changing = [number for number in effects if effects[number] > 0]
-    return sorted(sorted(changing, key=lambda number: -effects[number])[:_MAX_NUMBERS])
-
-
 @dataclass
-class _Search:
-    """A search for better values of some numbers of a body.
+class _Tuning:
+    """The tuning of one program, up to the moment at which its time ends.
 
     Attributes:
-        numbers: Positions of the numbers.
-        start: Score of the body as it is.
+        best: The program to be preferred so far; `None` while none gains more than the noise.
     """
 
     body: NumberedBody
     trials: Trials
-    numbers: Sequence[int]
-    start: float
-    _best: Found = field(init=False)
+    noise: float
+    best: Tuned | None = None
 
-    def __post_init__(self) -> None:
-        self._best = Found(tuple(one.start for one in self._coordinates), self.start)
+    def run(self, seed: int) -> None:
+        """Search for better numbers, and write them with few digits.
 
-    @property
-    def _coordinates(self) -> list[Coordinate]:
-        return [coordinate_of(self.body.literals[number]) for number in self.numbers]
+        Raises:
+            OutOfTime: If the time ends first; `best` counts all the same.
+        """
+        (start,) = self.trials.score([self.body.text]) if self.body.literals else (None,)
+        numbers = [] if start is None else sensitive_numbers(self.body, self.trials, start)
+        if start is None or not numbers:
+            return
+        coordinates = {number: coordinate_of(self.body.literals[number]) for number in numbers}
+        found = self._optimise(coordinates, start, seed)
+        if self.best is not None:
+            values = _values(coordinates, found.point)
+            texts = fewest_digits(self.body, self.trials, values, score=found.score, start=start)
+            (score,) = self.trials.score([self.body.with_numbers(texts)])
+            if score is not None and score > start + self.noise:
+                self.best = self._tuned(texts, score)
 
-    def run(self, seed: int, keep: Callable[[Found], None]) -> Found:
-        """Return the best values found; pass each that is better than all before to `keep`."""
-        bounds = [one.bounds for one in self._coordinates]
-        evaluations = min(evaluations_for(len(bounds)), self.trials.left - _WRITING)
+    def _optimise(self, coordinates: dict[int, Coordinate], start: float, seed: int) -> Found:
+        found = Found(tuple(one.start for one in coordinates.values()), start)
 
         def rate(points: Sequence[Point]) -> list[float | None]:
+            nonlocal found
             if self.trials.is_late():
                 return [None] * len(points)
-            scores = self.trials.race([self._body(point) for point in points], self._best.score)
-            better = self._best.better_of(points, scores)
-            if better is not self._best:
-                self._best = better
-                keep(better)
+            texts = [_texts(_values(coordinates, point)) for point in points]
+            scores = self.trials.race([self.body.with_numbers(one) for one in texts], found.score)
+            better = found.better_of(points, scores)
+            if better is not found and better.score > start + self.noise:
+                self.best = self._tuned(_texts(_values(coordinates, better.point)), better.score)
+            found = better
             return scores
 
-        return maximise(rate, self._best, bounds, evaluations=evaluations, seed=seed)
+        bounds = [one.bounds for one in coordinates.values()]
+        until = self.trials.used + min(evaluations_for(len(bounds)), self.trials.left - _WRITING)
+        found = maximise(rate, found, bounds, evaluations=until - self.trials.used, seed=seed)
+        # A search by distributions loses its way among the steps of whole numbers, the last of which are tried in turn.
+        steps = partial(_whole_steps, list(coordinates.values()))
+        return climb(rate, found, steps, evaluations=until - self.trials.used)
 
-    def value(self, number: int, point: Point) -> int | float:
-        """Return the value of a number at a point."""
-        place = self.numbers.index(number)
-        return self._coordinates[place].value(point[place])
-
-    def tuned(self, found: Found) -> Tuned:
-        """Return the program at a point."""
-        return _tuned(self.body, self._texts(found.point), found.score)
-
-    def _texts(self, point: Point) -> dict[int, str]:
-        return {number: number_text(self.value(number, point)) for number in self.numbers}
-
-    def _body(self, point: Point) -> str:
-        return self.body.with_numbers(self._texts(point))
+    def _tuned(self, texts: dict[int, str], score: float) -> Tuned:
+        changes = [(self.body.written(number), text) for number, text in sorted(texts.items())]
+        return Tuned(self.body.with_numbers(texts), score, tuple(one for one in changes if one[0] != one[1]))
 
 
-def _tuned(body: NumberedBody, texts: dict[int, str], score: float) -> Tuned:
-    changes = [(body.written(number), text) for number, text in sorted(texts.items()) if body.written(number) != text]
-    return Tuned(body.with_numbers(texts), score, tuple(changes))
+def sensitive_numbers(body: NumberedBody, trials: Trials, start: float) -> list[int]:
+    """Return the numbers whose change changes the score, by position; at most those with the largest effect.
+
+    Each is tried with a tenth more. Those without an effect are tried once more with half: a number that is compared
+    with others may have room around it.
+
+    Args:
+        body: The program's body.
+        trials: Its evaluations.
+        start: Its score.
+    """
+    effects = dict.fromkeys(range(min(len(body.literals), _MAX_TRIED)), 0.0)
+    for attempt in range(2):
+        idle = [number for number, effect in effects.items() if not effect]
+        texts = [number_text(coordinate_of(body.literals[number]).trials[attempt]) for number in idle]
+        scores = trials.score([body.with_numbers({number: text}) for number, text in zip(idle, texts, strict=True)])
+        effects |= {number: abs(score - start) for number, score in zip(idle, scores, strict=True) if score is not None}
+    changing = [number for number, effect in effects.items() if effect]
+    return sorted(sorted(changing, key=lambda number: -effects[number])[:_MAX_NUMBERS])
+
+
+def _whole_steps(coordinates: Sequence[Coordinate], point: Point) -> list[Point]:
+    """Return the points at which one whole number is the next one up or down."""
+    steps = [(place, to) for place, one in enumerate(coordinates) for to in one.beside(point[place])]
+    return [(*point[:place], to, *point[place + 1 :]) for place, to in steps]
+
+
+def _values(coordinates: dict[int, Coordinate], point: Point) -> dict[int, int | float]:
+    return {number: one.value(place) for (number, one), place in zip(coordinates.items(), point, strict=True)}
+
+
+def _texts(values: dict[int, int | float]) -> dict[int, str]:
+    return {number: number_text(value) for number, value in values.items()}
 
 
 def _holds(before: str, after: str, trials: Trials, noise: float) -> bool:

@@ -1,11 +1,11 @@
-"""Test the contract of every completion source: models one by one, in batches, and a record of earlier completions."""
+"""Test the contract of every completion source: models one by one and in batches, the tuner, both, and a record."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -14,20 +14,29 @@ import pytest
 
 from schemas.completion_source import CompletionSource, Sample
 from schemas.errors import TerminalProviderError, TransientProviderError
+from schemas.outcome import Outcome, Verdict
 from schemas.pending_batch import PendingBatch
-from schemas.program import Completion, Prompt
-from schemas.settings import Sampling
+from schemas.program import TUNER, Completion, Prompt
+from schemas.settings import Sampling, Tuner
+from schemas.specification import read_specification
 from tasks.sample import batch_job, endpoint
 from tasks.sample.batch_job import BatchJob
 from tasks.sample.budget import Budget, BudgetLimits
 from tasks.sample.completion_request import Key
 from tasks.sample.gateway import Gateway, await_cancellation
+from tasks.sample.parsing.functions import parse_functions
 from tasks.sample.providers.base import rough_tokens
 from tasks.sample.recorded_completions import RecordedCompletions
+from tasks.sample.routed_completions import RoutedCompletions
+from tasks.tune.source import Inputs, TunedProblem, TunerSource
 from tests.provider import Answer, Provider
 
 TEXT = "def f_v0(x):\n    return x + {}\n\ndef f_v1(x):\n"
 LONG_S = 60.0
+SKELETON = read_specification(
+    "import funsearch\n@funsearch.run\ndef evaluate(n): return f(n)\n@funsearch.evolve\ndef f(x):\n    return x + 2\n",
+    "f",
+)
 
 
 class Store:
@@ -195,7 +204,65 @@ def make_batch(provider: Provider) -> Iterator[Make]:
         job.give_up()
 
 
-ALL = ("make_litellm", "make_builtin", "make_recorded", "make_batch")
+class HeldTrials:
+    """A `TrialSandbox` that gives no verdict before an event."""
+
+    def __init__(self, held: threading.Event | None, has_begun: threading.Event) -> None:
+        self._held = held
+        self._has_begun = has_begun
+
+    def has(self, inputs: Inputs) -> bool:
+        return inputs == "train"
+
+    def submit(self, body: str, inputs: Inputs) -> Future[Verdict]:
+        future: Future[Verdict] = Future()
+        self._has_begun.set()
+        if self._held is None:
+            future.set_result(Verdict(Outcome.SCORED, (float(len(body)),)))
+        return future
+
+
+def of_tuner(
+    store: Store, answers: int | None, held: threading.Event | None, has_begun: threading.Event
+) -> TunerSource:
+    def may_ask() -> bool:
+        return answers is None or len(store.completions) < answers
+
+    problem = TunedProblem(SKELETON, lambda text, base: parse_functions(text, SKELETON, 1, base).body)
+    return TunerSource(problem, HeldTrials(held, has_begun), Tuner(), may_ask)
+
+
+@pytest.fixture
+def make_tuner() -> Make:
+    def make(answers: int | None = None, held: threading.Event | None = None) -> Subject:
+        store, has_begun = Store(), threading.Event()
+        source = of_tuner(store, answers, held, has_begun)
+        asked = lambda: len(store.completions)  # noqa: E731
+        return Subject(source, store, samples(TUNER), asked, has_begun, store.record)
+
+    return make
+
+
+@pytest.fixture
+def make_routed(make_litellm: Make) -> Make:
+    """The tuner and a model, which get the prompts by turns."""
+
+    def make(answers: int | None = None, fails: int | None = None, held: threading.Event | None = None) -> Subject:
+        models = make_litellm(fails=fails, held=held)
+        tuner = of_tuner(models.store, None, held, threading.Event())
+        source = RoutedCompletions({TUNER: tuner}, lambda: models.source)
+        wanted = [
+            replace(one, prompt=replace(one.prompt, model=TUNER)) if one.prompt.index % 2 else one
+            for one in models.wanted
+        ]
+        asked = lambda: len(models.store.completions)  # noqa: E731
+        return Subject(source, models.store, wanted, asked, models.has_begun, models.record)
+
+    return make
+
+
+ALL = ("make_litellm", "make_builtin", "make_recorded", "make_batch", "make_tuner", "make_routed")
+LIMITED = ("make_litellm", "make_builtin", "make_recorded", "make_batch", "make_tuner")
 ASKING = ("make_litellm", "make_batch")
 FAILURES = [(401, TerminalProviderError), (503, TransientProviderError)]
 
@@ -233,7 +300,7 @@ def test_what_is_returned_was_recorded_before_and_once(make: Make):
     assert sorted(subject.store.completions, key=place) == answered
 
 
-@pytest.mark.parametrize("make", ALL, indirect=True)
+@pytest.mark.parametrize("make", LIMITED, indirect=True)
 def test_samples_without_an_answer_are_left_out(make: Make):
     subject = make(answers=2)
     answered = subject.submit().result(LONG_S)
@@ -246,7 +313,9 @@ def test_nothing_wanted_is_answered_with_nothing(make: Make):
     assert make().submit([]).result(LONG_S) == []
 
 
-@pytest.mark.parametrize("make", ["make_litellm", "make_builtin", "make_recorded"], indirect=True)
+@pytest.mark.parametrize(
+    "make", ["make_litellm", "make_builtin", "make_recorded", "make_tuner", "make_routed"], indirect=True
+)
 def test_nothing_that_is_not_wanted_is_asked_for(make: Make):
     subject = make()
     (answered,) = subject.submit(subject.wanted[1:2]).result(LONG_S)
@@ -254,7 +323,7 @@ def test_nothing_that_is_not_wanted_is_asked_for(make: Make):
     assert subject.asked() <= 1
 
 
-@pytest.mark.parametrize("make", ASKING, indirect=True)
+@pytest.mark.parametrize("make", [*ASKING, "make_tuner", "make_routed"], indirect=True)
 def test_cancelling_sends_no_further_request_and_ends_the_wait(make: Make):
     held = threading.Event()
     subject = make(held=held)

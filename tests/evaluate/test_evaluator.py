@@ -144,3 +144,41 @@ def test_of_the_candidates_that_wait_the_first_in_the_order_of_generations_runs_
         for future in begun:
             future.result(timeout=60)
     assert order == [SPECIFICATION.program(candidate(0, body).body) for body in "1234"]
+
+
+def test_a_trial_runs_when_no_candidate_waits_and_may_be_cancelled(threads: ThreadPoolExecutor):
+    sandbox, other = Blocked(), FakeSandbox()
+    mine = evaluator(sandbox, threads)
+    busy = mine.submit_trial("return 1")
+    assert sandbox.running.acquire(timeout=60)
+    waiting = [mine.submit_trial(f"return {number}") for number in (2, 3)]
+    elsewhere = mine.submit_trial("return 4", other)
+    assert waiting[1].cancel()
+    with ThreadPoolExecutor(1) as caller:
+        judged = caller.submit(mine.judge, [candidate(0, "5")], 1)
+        while len(mine._threads._waiting) < 4:
+            pass
+        sandbox.release.set()
+        assert [verdict for _, verdict in judged.result(60)] == [scored(5.0)]
+    assert [busy.result(60), waiting[0].result(60), elsewhere.result(60)] == [scored(1.0), scored(2.0), scored(4.0)]
+    assert sandbox.asked == ["1", "5", "2"]
+    assert other.asked == ["4"]
+
+
+def test_stopping_cancels_the_trials_that_wait(threads: ThreadPoolExecutor):
+    sandbox = Blocked()
+    mine = evaluator(sandbox, threads)
+    busy, waiting = mine.submit_trial("return 1"), mine.submit_trial("return 2")
+    assert sandbox.running.acquire(timeout=60)
+    mine.stop()
+    assert waiting.cancelled()
+    sandbox.release.set()
+    assert busy.result(60) == scored(1.0)
+
+
+def test_after_a_cut_no_trial_runs(threads: ThreadPoolExecutor):
+    sandbox = FakeSandbox()
+    mine = evaluator(sandbox, threads)
+    mine.cut()
+    assert mine.submit_trial("return 1").result(60) == CUT_SHORT
+    assert sandbox.asked == []

@@ -40,6 +40,7 @@ completions = st.builds(
     asked_at=st.datetimes(timezones=st.just(UTC)),
     error=text,
     tokens_cached=st.integers(0, 2**31),
+    evaluations=st.integers(0, 10**6),
 )
 ONE = Completion(0, 0, "hash", "return 1\n\nfirst", "test/model", 10, 2, 0.5, 0.25, "stop", NOW)
 anywhere = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

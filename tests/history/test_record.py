@@ -17,6 +17,8 @@ from schemas.errors import HistoryError
 from schemas.files import File
 from schemas.generation import Finalist, NightRecord, RunRecord, Step, StopReason
 from schemas.outcome import Outcome
+from schemas.problem import restore_problem
+from schemas.program import TUNED, TUNER
 from tasks.history import record
 from tasks.history.atomic_files import read_file, write_file
 from tasks.history.database import Database
@@ -36,6 +38,28 @@ def parquets(files: RunFiles) -> dict[str, Path]:
 
 
 # Write and read back
+
+
+def test_the_evaluations_of_the_tuner_are_read_back_and_null_for_models(tmp_path: Path):
+    files = create(tmp_path)
+    tuned, answered = (a_judged(files.run_id, 1, n, scores=(1.0, 2.0), model=m) for n, m in enumerate((TUNER, "m")))
+    completion = replace(tuned.candidate.completion, evaluations=45, finish_reason=TUNED)
+    tuned = replace(tuned, candidate=replace(tuned.candidate, completion=completion))
+    record.commit(files, a_generation(1, [tuned, answered], tuned.program()))
+    found = rows(files, 1)
+    assert [row["evaluations"] for row in found] == [45, None]
+    assert [one.evaluations for one in completions_of(found, 1)] == [45, 0]
+    assert [one.evaluations for one in completions_of([{**row, "evaluations": None} for row in found], 1)] == [0, 0]
+
+
+def test_a_run_from_before_the_tuner_goes_on_without_it(tmp_path: Path):
+    problem = a_problem()
+    stored = problem.settings.model_dump(mode="json")
+    text = problem.specification.text
+    assert restore_problem("toy", text, stored).settings.tuner.enabled
+    assert not restore_problem(
+        "toy", text, {name: stored[name] for name in stored if name != "tuner"}
+    ).settings.tuner.enabled
 
 
 def test_a_run_is_read_back_unchanged(tmp_path: Path):

@@ -1,0 +1,186 @@
+"""The tuner answers samples like any completion source, stops when it is told to, and works in the real sandbox."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from flows.sandboxes import open_sandboxes
+from flows.tuning import RunTrials, tuner_source
+from schemas.completion_source import Sample
+from schemas.errors import SandboxUnavailable
+from schemas.outcome import CUT_SHORT, Outcome, Verdict
+from schemas.program import NO_GAIN, TUNED, TUNER, Completion, Prompt
+from schemas.settings import Tuner
+from schemas.specification import Specification
+from tasks.evaluate.evaluator import Evaluator
+from tasks.problems.loading.load import load_problem
+from tasks.sample.codecs import codec_of
+from tasks.sample.sampler import to_candidates
+from tasks.tune.source import Inputs, TunedProblem, TunerSource
+
+PROBLEM = load_problem(Path(__file__).parents[1] / "specifications" / "toy.py")
+SKELETON = PROBLEM.specification
+assert isinstance(SKELETON, Specification)
+BASE = "y = 2.0\nreturn y"
+LONG_S = 60.0
+
+
+def parse(text: str, base: str) -> str:
+    return codec_of(SKELETON.kind).parse(text, SKELETON, 1, base).body
+
+
+def sample(base: str = BASE, index: int = 0) -> Sample:
+    return Sample(Prompt(index, "0", ("p",), TUNER, "chat", f"tune {base}", (1,), base=base), 0)
+
+
+class Trials:
+    """A sandbox that scores `y = NUMBER` by its distance to 3.7; it may hold evaluations after the first, or fail."""
+
+    def __init__(self, verdict: Callable[[float], Verdict] | None = None, *, held_from: int | None = None) -> None:
+        self.bodies: list[tuple[str, Inputs]] = []
+        self.held: list[Future[Verdict]] = []
+        self.has_begun = threading.Event()
+        self._verdict = verdict or (lambda y: Verdict(Outcome.SCORED, (-abs(y - 3.7),)))
+        self._held_from = held_from
+
+    def has(self, inputs: Inputs) -> bool:
+        return inputs == "train"
+
+    def submit(self, body: str, inputs: Inputs) -> Future[Verdict]:
+        self.bodies.append((body, inputs))
+        future: Future[Verdict] = Future()
+        if self._held_from is not None and len(self.bodies) > self._held_from:
+            self.held.append(future)
+            self.has_begun.set()
+            return future
+        try:
+            future.set_result(self._verdict(float(body.split("\n")[0].removeprefix("y = "))))
+        except SandboxUnavailable as error:
+            future.set_exception(error)
+        return future
+
+
+class Asked:
+    """A source with its record."""
+
+    def __init__(self, trials: Trials, may_ask: Callable[[], bool] = lambda: True, **settings: Any) -> None:
+        self.recorded: list[Completion] = []
+        problem = TunedProblem(SKELETON, parse, seed=5)
+        self.source = TunerSource(problem, trials, Tuner(**settings), may_ask)
+
+    def submit(self, wanted: Sequence[Sample]) -> Future[list[Completion]]:
+        return self.source.submit(wanted, self.recorded.extend)
+
+
+def test_the_answer_is_the_base_with_better_numbers():
+    trials = Trials()
+    asked = Asked(trials)
+    wanted = sample()
+    (answer,) = asked.submit([wanted]).result(LONG_S)
+    assert asked.recorded == [answer]
+    assert (answer.model, answer.finish_reason, answer.error) == (TUNER, TUNED, "")
+    assert (answer.tokens_in, answer.tokens_out, answer.cost_usd) == (0, 0, 0.0)
+    assert (answer.prompt, answer.sample, answer.prompt_hash) == (0, 0, wanted.prompt.hash)
+    assert answer.evaluations == len(trials.bodies) > 10
+    assert answer.idea is not None
+    assert answer.idea.startswith("tuned numbers: 2.0 -> 3.7")
+    (candidate,) = to_candidates([wanted.prompt], [answer], SKELETON, 1)
+    assert candidate.verdict is None
+    assert candidate.body == f"y = {answer.idea.split(' -> ')[1]}\nreturn y"
+
+
+@pytest.mark.parametrize("base", ["y = 3.7\nreturn y", "return x"])
+def test_without_a_gain_the_answer_is_empty_and_a_duplicate(base: str):
+    wanted = sample(base)
+    (answer,) = Asked(Trials()).submit([wanted]).result(LONG_S)
+    assert (answer.text, answer.finish_reason) == ("", NO_GAIN)
+    (candidate,) = to_candidates([wanted.prompt], [answer], SKELETON, 1)
+    assert candidate.verdict == Verdict(Outcome.DUPLICATE, error="no better numbers were found")
+    assert (candidate.body, candidate.code_hash) == ("", "")
+
+
+def test_a_base_that_no_answer_can_hold_is_not_evaluated():
+    trials = Trials()
+    (answer,) = Asked(trials).submit([sample('y = 2.0\nz = """\n```\n"""\nreturn y')]).result(LONG_S)
+    assert answer.finish_reason == NO_GAIN
+    assert not trials.bodies
+
+
+def test_when_the_time_is_over_the_sample_has_no_gain():
+    (answer,) = Asked(Trials(held_from=1), max_s=0.05).submit([sample()]).result(LONG_S)
+    assert answer.finish_reason == NO_GAIN
+
+
+def test_cancelling_ends_the_wait_and_nothing_further_is_evaluated_or_recorded():
+    trials = Trials(held_from=0)
+    asked = Asked(trials)
+    answer = asked.submit([sample(), sample(index=1)])
+    assert trials.has_begun.wait(LONG_S)
+    assert answer.cancel()
+    with pytest.raises(CancelledError):
+        answer.result(LONG_S)
+    for future in trials.held:
+        assert future.cancelled()
+    for thread in threading.enumerate():
+        if thread.name == "overnight-tuner":
+            thread.join(LONG_S)
+    assert len(trials.bodies) == 1
+    assert asked.recorded == []
+
+
+def test_when_the_night_ends_samples_are_left_without_an_answer():
+    asked = Asked(trials := Trials(), lambda: len(trials.bodies) < 5)
+    assert asked.submit([sample(), sample(index=1)]).result(LONG_S) == []
+    assert len(trials.bodies) < 15
+    assert Asked(Trials(lambda _: CUT_SHORT)).submit([sample()]).result(LONG_S) == []
+
+
+def test_a_fault_of_the_engine_is_raised():
+    def fail(_: float) -> Verdict:
+        raise SandboxUnavailable("no engine")
+
+    with pytest.raises(SandboxUnavailable):
+        Asked(Trials(fail)).submit([sample()]).result(LONG_S)
+
+
+def test_variants_that_fail_are_no_error():
+    asked = Asked(Trials(lambda y: Verdict(Outcome.SCORED, (y,)) if y < 3 else Verdict(Outcome.CRASHED, error="no")))
+    (answer,) = asked.submit([sample()]).result(LONG_S)
+    assert answer.finish_reason == TUNED
+
+
+@pytest.fixture
+def run_source(sandbox_image: str, request: pytest.FixtureRequest) -> Iterator[TunerSource]:
+    problem = load_problem(Path(__file__).parents[1] / "specifications" / request.param)
+    run: Any = SimpleNamespace(problem=problem, seed=1, run_id="tests")
+    with (
+        open_sandboxes(problem, "train", seed=1, run_id="tests") as sandbox,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        evaluator = Evaluator(sandbox, problem.specification, set, lambda _: None, threads)
+        trials = RunTrials(run, evaluator)
+        yield tuner_source(run, trials, lambda: True)
+        trials.close()
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("run_source", ["toy.py"], indirect=True)
+def test_a_function_is_tuned_in_the_sandbox(run_source: TunerSource):
+    (answer,) = run_source.submit([sample("return 0.5 * offset + 2.0")], lambda _: None).result(LONG_S)
+    assert answer.finish_reason == TUNED, answer
+    assert answer.evaluations > 10
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("run_source", ["hill"], indirect=True)
+def test_a_file_is_tuned_in_the_sandbox(run_source: TunerSource):
+    (answer,) = run_source.submit([sample("x = 2.0\ny = 5.0")], lambda _: None).result(LONG_S)
+    assert answer.finish_reason == TUNED, answer
+    assert "# EVOLVE-BLOCK-START" in answer.text
