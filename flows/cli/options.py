@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from flows.cli.printing import say
+from flows.cli.printing import say, say_notes
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from flows.notifications import Notifier
     from flows.stop_conditions import StopConditions
+    from schemas.problem import Problem
 
 ProblemName = Annotated[str, Parameter(help="a name from `overnight problems`, a specification file, or a directory")]
 RunId = Annotated[str, Parameter(help="a run id, a unique prefix of one, or `last`")]
@@ -129,6 +132,60 @@ class NotificationOptions:
         from flows.notifications import Notifier, notification_addresses
 
         return Notifier(notification_addresses(self.notify), self.notify_gain, lambda text: say(f"warning: {text}"))
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Settings that are fixed when a run is created."""
+
+    model: Models = None
+    api_base: ApiBase = None
+    style: Style = None
+    batch: Batch = False
+    confirm: Confirm = None
+    image: Image = None
+    runtime: Runtime = None
+    inputs: Inputs = None
+    set: Sets = None
+
+    def load(self, path: Path, stop: StopConditions, *, trust: bool) -> tuple[Problem, dict[str, Any]]:
+        """Load a problem that can be run with these settings, and accept what it proposes.
+
+        Args:
+            path: Path of the problem.
+            stop: Stop conditions of its nights: a budget in USD requires prices of all models.
+            trust: Whether proposals are accepted without a question.
+
+        Returns:
+            The problem, and the settings that the flags override.
+
+        Raises:
+            OvernightError: If the problem or a setting is wrong, or a proposal is not accepted.
+        """
+        from flows.trust import accept
+        from tasks.problems.loading.load import load_problem
+        from tasks.sample.batch_api import require_batches
+        from tasks.sample.provider import require_prices
+
+        settings = overrides(
+            self.model,
+            self.api_base,
+            self.style,
+            self.inputs,
+            self.set,
+            self.batch,
+            confirm=self.confirm,
+            image=self.image,
+            runtime=self.runtime,
+        )
+        problem = load_problem(path, settings)
+        say_notes(problem)
+        accept(problem, settings, trust=trust)
+        require_batches(problem.settings.sampling)
+        if stop.budget.is_in_usd:
+            require_prices(problem.settings.sampling)
+        return problem, settings
 
 
 def stop_conditions(until: str | None, **values: float | None) -> StopConditions:

@@ -6,64 +6,38 @@ import secrets
 from functools import partial
 
 from flows.cli.options import (
-    ApiBase,
-    Batch,
-    Confirm,
-    Image,
-    Inputs,
-    Models,
     NotificationOptions,
     ProblemName,
     RunId,
-    Runtime,
+    RunOptions,
     Seed,
-    Sets,
     StopOptions,
-    Style,
     TrustSettings,
     Until,
-    overrides,
 )
-from flows.cli.printing import DEFAULT_HISTORY, History, NewRun, say, say_notes
+from flows.cli.printing import DEFAULT_HISTORY, History, NewRun, say
 
 
 def run(
     problem: ProblemName,
     /,
     *,
-    model: Models = None,
-    api_base: ApiBase = None,
-    style: Style = None,
-    batch: Batch = False,
+    options: RunOptions = RunOptions(),  # noqa: B008  (frozen)
+    seed: Seed = None,
     until: Until = None,
     stop: StopOptions = StopOptions(),  # noqa: B008  (frozen)
-    confirm: Confirm = None,
-    image: Image = None,
-    runtime: Runtime = None,
-    seed: Seed = None,
-    inputs: Inputs = None,
-    set: Sets = None,  # noqa: A002
     trust_settings: TrustSettings = False,
     notifications: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
     history: NewRun = DEFAULT_HISTORY,
 ) -> int:
     """Start a run: score the start program, then search until a stop condition is met or you press Ctrl-C."""
     from flows.images import image_of
-    from flows.trust import accept
     from tasks.problems import find
-    from tasks.problems.loading.load import load_problem
-    from tasks.sample.batch_api import require_batches
-    from tasks.sample.provider import require_keys, require_prices
+    from tasks.sample.provider import require_keys
 
     conditions = stop.conditions(until)
     path = find(problem)
-    settings = overrides(model, api_base, style, inputs, set, batch, confirm=confirm, image=image, runtime=runtime)
-    loaded = load_problem(path, settings)
-    say_notes(loaded)
-    accept(loaded, settings, trust=trust_settings)
-    require_batches(loaded.settings.sampling)
-    if conditions.budget.is_in_usd:
-        require_prices(loaded.settings.sampling)
+    loaded, _ = options.load(path, conditions, trust=trust_settings)
     seed = secrets.randbelow(2**31) if seed is None else seed
     with notifications.notifier().reporting_failure(loaded.name) as notifier:
         require_keys(loaded.settings.sampling)

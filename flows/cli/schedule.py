@@ -9,23 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cyclopts import Parameter
 
-from flows.cli.options import (
-    ApiBase,
-    Batch,
-    Confirm,
-    Image,
-    Inputs,
-    Models,
-    NotificationOptions,
-    ProblemName,
-    Runtime,
-    Seed,
-    Sets,
-    StopOptions,
-    Style,
-    TrustSettings,
-    overrides,
-)
+from flows.cli.options import NotificationOptions, ProblemName, RunOptions, Seed, StopOptions, TrustSettings
 from flows.cli.printing import DEFAULT_HISTORY, NewRun, say
 from schemas.errors import UsageError
 
@@ -48,42 +32,25 @@ def schedule(
     stop: StopOptions = StopOptions(),  # noqa: B008  (frozen)
     name: Annotated[str | None, Parameter(help="name of the schedule; default: the problem's name")] = None,
     pool: Annotated[str | None, Parameter(help="Prefect work pool; default: the pool of `overnight serve`")] = None,
-    model: Models = None,
-    api_base: ApiBase = None,
-    style: Style = None,
-    batch: Batch = False,
-    confirm: Confirm = None,
-    image: Image = None,
-    runtime: Runtime = None,
+    options: RunOptions = RunOptions(),  # noqa: B008  (frozen)
     seed: Seed = None,
-    inputs: Inputs = None,
-    set: Sets = None,  # noqa: A002
     trust_settings: TrustSettings = False,
     notifications: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
     history: NewRun = DEFAULT_HISTORY,
 ) -> None:
     """Schedule a run: the first night starts it, and each later night continues it."""
     from flows.images import require_sandbox
-    from flows.trust import accept, proposals_of
+    from flows.trust import proposals_of
     from schemas.ids import new_run_id
     from schemas.settings import Sandbox
     from tasks.problems import find, names
-    from tasks.problems.loading.load import load_problem
-    from tasks.sample.batch_api import require_batches
-    from tasks.sample.provider import require_prices
 
     zone = time_zone or _local_zone()
     deadline = deadline_of(until, zone)
-    conditions = stop.conditions()
     path = find(problem)
-    settings = overrides(model, api_base, style, inputs, set, batch, confirm=confirm, image=image, runtime=runtime)
-    loaded = load_problem(path, settings)
-    accept(loaded, settings, trust=trust_settings)
-    require_batches(loaded.settings.sampling)
-    if conditions.budget.is_in_usd:
-        require_prices(loaded.settings.sampling)
+    loaded, settings = options.load(path, stop.conditions(), trust=trust_settings)
     sandbox = loaded.settings.sandbox
-    if (image or runtime or sandbox.backend != Sandbox().backend) and pool is None:
+    if (options.image or options.runtime or sandbox.backend != Sandbox().backend) and pool is None:
         # With a pool of the user's own, nights may run on another machine, which has them.
         require_sandbox(sandbox)
     from flows.scheduled import Start

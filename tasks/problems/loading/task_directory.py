@@ -1,9 +1,10 @@
-"""Build a problem's settings and files from a task directory of another tool."""
+"""Task directories of other tools: a format for each, and what their modules share."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from schemas.bounded_parsing import parse_yaml
 from schemas.dependencies import parse_requirement
 from schemas.errors import SpecificationError
 from schemas.files import File
-from tasks.problems.loading.formats.directory import Task
+from schemas.problem import Problem
+from tasks.problems.loading.formats.directory import Task, load_directory
+from tasks.problems.loading.problem_format import NamedProblem
 
 COMMON_BRIDGE = "overnight_bridge.py"
 """Name of the module that all bridges import. A bridge is added to a task and calls its evaluator as its tool would."""
@@ -44,86 +47,111 @@ _EXCLUDED = ("openevolve_output*", "results*", "checkpoints*", "*.sqlite", "*.db
 """Files that earlier runs of the tools wrote, and documentation."""
 
 
-def make_task(
-    directory: Path,
-    *,
-    tool: str,
-    program: str,
-    evaluator: str,
-    bridge: str,
-    arguments: Iterable[str],
-    metric: str,
-    settings: dict[str, Any],
-) -> Task:
-    """Build a task whose evaluator is called by a bridge.
+@dataclass(frozen=True)
+class Translation:
+    """What a tool's own settings say of a task.
 
-    Args:
-        directory: Directory of the task.
-        tool: Name of the tool.
-        program: Name of the file that evolves.
-        evaluator: Name of the script that scores it.
-        bridge: Name of the bridge.
-        arguments: Arguments of the bridge, after the program's path.
+    Attributes:
+        settings: Settings of Overnight; missing ones get defaults.
+        notes: Notes on what is not used.
         metric: Name of the metric that is the score.
-        settings: Translated settings of the task; missing ones get defaults here.
+        arguments: Arguments of the bridge, after the program's path.
     """
-    listed, unused_lines = _requirements(directory)
-    imported = _imported_modules(directory, evaluator) | _imported_modules(directory, program)
-    unlisted = _unlisted_packages(directory, [settings.get("statement", ""), *imported], listed)
-    defaults: dict[str, Any] = {
-        "files": _files(directory),
-        "command": {
-            "program": program,
-            "evaluate": ["python3", bridge, "{program}", *arguments],
-            "metric": metric,
-            "metrics_file": METRICS_FILE,
-        },
-        # Evaluators of these tools print much, write files, and often read the clock, so that scores do not repeat.
-        "limits": {"output_kib": 1024, "scratch_mib": 256} | settings.pop("limits", {}),
-        "sandbox": {"confirm": "never"},
-    }
-    notes = [f"a task of {tool}; new best programs are not confirmed; if scores repeat, use --confirm best"]
-    if unused_lines:
-        notes.append(f"requirements.txt: not used: {', '.join(unused_lines)}")
-    if unlisted:
-        notes.append(f"packages that are used but not in requirements.txt: {', '.join(unlisted)}")
-    contents = {bridge: _bridge_file(bridge, [*listed, *unlisted]), COMMON_BRIDGE: _bridge_file(COMMON_BRIDGE, ())}
-    added = tuple(File(name, content) for name, content in contents.items())
-    return Task(defaults | settings, added, tuple(notes))
+
+    settings: dict[str, Any]
+    notes: Sequence[str]
+    metric: str
+    arguments: Sequence[str] = ()
 
 
-def explain_missing_program(directory: Path, *, tool: str, evaluator: str, mark: str, stems: Sequence[str]) -> str:
-    """Return the remedy for a directory with an evaluator of a tool but no start program; else empty.
+@dataclass(frozen=True)
+class TaskDirectory:
+    """`ProblemFormat` of another tool's task directories: a start program beside an evaluator, called by a bridge.
 
-    Args:
-        directory: Directory that may be a task.
-        tool: Name of the tool.
+    Attributes:
+        name: Name of the tool.
         evaluator: Name of the script that scores programs.
         mark: Text that such a script contains.
-        stems: Names of start programs, without suffix.
+        programs: Names of start programs in the tool's examples, without suffix.
+        bridge: Name of the bridge.
+        translate: Function that reads the tool's settings in a directory.
     """
-    if not problem_folder.contains(directory, evaluator, mark):
+
+    name: str
+    evaluator: str
+    mark: str
+    programs: tuple[str, ...]
+    bridge: str
+    translate: Callable[[Path], Translation]
+
+    @property
+    def added_files(self) -> tuple[str, ...]:
+        return (self.bridge, COMMON_BRIDGE)
+
+    def recognises(self, named: NamedProblem) -> bool:
+        directory = named.path
+        if not directory.is_dir() or problem_folder.locate(directory, self.evaluator) is None:
+            return False
+        return bool(self._program(named))
+
+    def load(self, named: NamedProblem) -> Problem:
+        return load_directory(named, self._task(named.path, self._program(named)))
+
+    def explain_missing(self, named: NamedProblem) -> str:
+        """Return the remedy for an evaluator without a start program."""
+        if not problem_folder.contains(named.path, self.evaluator, self.mark):
+            return ""
+        expected = " or ".join(f"{stem}.*" for stem in self.programs)
+        return (
+            f"{self.evaluator} looks like an evaluator of {self.name}, but there is not exactly one file {expected}: "
+            "name the file that evolves, which must be in the directory itself, with --set command.program=FILE"
+        )
+
+    def _program(self, named: NamedProblem) -> str:
+        """Return the name of the file that evolves: the given name, else the only file with the first stem that occurs.
+
+        Returns:
+            The name; empty if there is no such file, or more than one.
+        """
+        if named.program:
+            return named.program
+        for stem in self.programs:
+            found = problem_folder.file_names(named.path, f"{stem}.*")
+            if found:
+                return found[0] if len(found) == 1 else ""
         return ""
-    expected = " or ".join(f"{stem}.*" for stem in stems)
-    return (
-        f"{evaluator} looks like an evaluator of {tool}, but there is not exactly one file {expected}: name "
-        "the file that evolves, which must be in the directory itself, with --set command.program=FILE"
-    )
 
+    def _task(self, directory: Path, program: str) -> Task:
+        """Build the task.
 
-def find_program(directory: Path, given: str, *stems: str) -> str:
-    """Return the name of the file that evolves: the given name, else the only file with the first stem that occurs.
-
-    Returns:
-        The name; empty if there is no such file, or more than one.
-    """
-    if given:
-        return given
-    for stem in stems:
-        found = problem_folder.file_names(directory, f"{stem}.*")
-        if found:
-            return found[0] if len(found) == 1 else ""
-    return ""
+        Raises:
+            SpecificationError: If the tool's settings are wrong.
+        """
+        translation = self.translate(directory)
+        settings = translation.settings
+        listed, unused_lines = _requirements(directory)
+        imported = _imported_modules(directory, self.evaluator) | _imported_modules(directory, program)
+        unlisted = _unlisted_packages(directory, [settings.get("statement", ""), *imported], listed)
+        defaults: dict[str, Any] = {
+            "files": _files(directory),
+            "command": {
+                "program": program,
+                "evaluate": ["python3", self.bridge, "{program}", *translation.arguments],
+                "metric": translation.metric,
+                "metrics_file": METRICS_FILE,
+            },
+            # Evaluators of these tools print much, write files, and often read the clock: scores do not repeat.
+            "limits": {"output_kib": 1024, "scratch_mib": 256} | settings.pop("limits", {}),
+            "sandbox": {"confirm": "never"},
+        }
+        notes = [f"a task of {self.name}; new best programs are not confirmed; if scores repeat, use --confirm best"]
+        if unused_lines:
+            notes.append(f"requirements.txt: not used: {', '.join(unused_lines)}")
+        if unlisted:
+            notes.append(f"packages that are used but not in requirements.txt: {', '.join(unlisted)}")
+        bridges = {self.bridge: [*listed, *unlisted], COMMON_BRIDGE: []}
+        added = tuple(File(name, _bridge_file(name, packages)) for name, packages in bridges.items())
+        return Task(defaults | settings, added, (*notes, *translation.notes))
 
 
 def find_yaml(directory: Path, pattern: str, *names: str) -> tuple[Path, str]:

@@ -7,21 +7,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from schemas import problem_folder
 from schemas.errors import SpecificationError
-from schemas.problem import Problem
 from schemas.settings import flat_settings
-from tasks.problems.loading.formats.directory import Task, load_directory
-from tasks.problems.loading.problem_format import NamedProblem
-from tasks.problems.loading.task_directory import (
-    COMMON_BRIDGE,
-    FEEDBACK,
-    explain_missing_program,
-    find_program,
-    find_yaml,
-    make_task,
-    read_yaml,
-)
+from tasks.problems.loading.task_directory import FEEDBACK, TaskDirectory, Translation, find_yaml, read_yaml
 
 _TIMEOUT_S, _THRESHOLDS, _FEATURES, _ISLANDS = 300, [0.5, 0.75, 0.9], ["complexity", "diversity"], 5
 """Defaults of OpenEvolve."""
@@ -45,66 +33,30 @@ _USED = {
     "language",
 }
 
-_EVALUATOR = "evaluator.py"
 
-_PROGRAMS = ("initial_program", "init_program", "initial_prompt")
-"""Names of the start program in its examples, without suffix."""
-
-_BRIDGE = "overnight_openevolve.py"
-
-
-class OpenEvolve:
-    """`ProblemFormat` of task directories of OpenEvolve."""
-
-    name = "OpenEvolve"
-    added_files = (_BRIDGE, COMMON_BRIDGE)
-
-    def recognises(self, named: NamedProblem) -> bool:
-        directory = named.path
-        if not directory.is_dir() or problem_folder.locate(directory, _EVALUATOR) is None:
-            return False
-        return bool(find_program(directory, named.program, *_PROGRAMS))
-
-    def load(self, named: NamedProblem) -> Problem:
-        return load_directory(named, _read_task(named.path, named.program))
-
-    def explain_missing(self, named: NamedProblem) -> str:
-        """Return the remedy for an evaluator without a start program."""
-        return explain_missing_program(
-            named.path, tool=self.name, evaluator=_EVALUATOR, mark="def evaluate(", stems=_PROGRAMS
-        )
-
-
-FORMAT = OpenEvolve()
-
-
-def _read_task(directory: Path, program: str) -> Task:
-    """Read a directory as a task.
-
-    Args:
-        directory: Directory of a task.
-        program: Name of the file that evolves, if it is not one of `_PROGRAMS`.
-
-    Raises:
-        SpecificationError: If its `config.yaml` is wrong.
-    """
+def _translate(directory: Path) -> Translation:
     path, note = find_yaml(directory, "config*.y*ml", "config.yaml", "config.yml")
     config = read_yaml(path)
     values = flat_settings(config)
     cascade = values.get("evaluator.cascade_evaluation", True)
     thresholds = _numbers(values.get("evaluator.cascade_thresholds", _THRESHOLDS)) if cascade else None
     options = {"thresholds": thresholds, "features": values.get("database.feature_dimensions", _FEATURES)}
-    task = make_task(
-        directory,
-        tool=FORMAT.name,
-        program=find_program(directory, program, *_PROGRAMS),
-        evaluator=_EVALUATOR,
-        bridge=_BRIDGE,
-        arguments=[json.dumps(options)],
+    return Translation(
+        _settings(values, stages=3 if cascade else 1),
+        _notes(path.name, note, config, values),
         metric="score",
-        settings=_settings(values, stages=3 if cascade else 1),
+        arguments=[json.dumps(options)],
     )
-    return Task(task.settings, task.added_files, (*task.notes, *_notes(path.name, note, config, values)))
+
+
+FORMAT = TaskDirectory(
+    name="OpenEvolve",
+    evaluator="evaluator.py",
+    mark="def evaluate(",
+    programs=("initial_program", "init_program", "initial_prompt"),
+    bridge="overnight_openevolve.py",
+    translate=_translate,
+)
 
 
 def _settings(values: dict[str, Any], stages: int) -> dict[str, Any]:

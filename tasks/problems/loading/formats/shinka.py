@@ -9,17 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from schemas import problem_folder, source
-from schemas.problem import Problem
 from schemas.settings import flat_settings
-from tasks.problems.loading.formats.directory import Task, load_directory
-from tasks.problems.loading.problem_format import NamedProblem
 from tasks.problems.loading.task_directory import (
-    COMMON_BRIDGE,
     FEEDBACK,
-    explain_missing_program,
-    find_program,
+    TaskDirectory,
+    Translation,
     find_yaml,
-    make_task,
     read_yaml,
     with_text_keys,
 )
@@ -31,51 +26,10 @@ _NOTED = {
     *("task_sys_msg", "llm_models", "num_generations", "max_api_costs"),
 }
 
-_EVALUATOR = "evaluate.py"
-
 _SCRIPT = "run_evo.py"
 
-_PROGRAMS = ("initial",)
-"""Names of the start program in its examples, without suffix."""
 
-_BRIDGE = "overnight_shinka.py"
-
-
-class ShinkaEvolve:
-    """`ProblemFormat` of task directories of ShinkaEvolve."""
-
-    name = "ShinkaEvolve"
-    added_files = (_BRIDGE, COMMON_BRIDGE)
-
-    def recognises(self, named: NamedProblem) -> bool:
-        directory = named.path
-        if not directory.is_dir() or problem_folder.locate(directory, _EVALUATOR) is None:
-            return False
-        return bool(find_program(directory, named.program, *_PROGRAMS))
-
-    def load(self, named: NamedProblem) -> Problem:
-        return load_directory(named, _read_task(named.path, named.program))
-
-    def explain_missing(self, named: NamedProblem) -> str:
-        """Return the remedy for an evaluator without a start program."""
-        return explain_missing_program(
-            named.path, tool=self.name, evaluator=_EVALUATOR, mark="results_dir", stems=_PROGRAMS
-        )
-
-
-FORMAT = ShinkaEvolve()
-
-
-def _read_task(directory: Path, program: str) -> Task:
-    """Read a directory as a task.
-
-    Args:
-        directory: Directory of a task.
-        program: Name of the file that evolves, if it is not one of `_PROGRAMS`.
-
-    Raises:
-        SpecificationError: If its `shinka.yaml` is wrong.
-    """
+def _translate(directory: Path) -> Translation:
     values, message, note = _read_settings(directory)
     settings: dict[str, Any] = {"statement": message}
     if seconds := _seconds(values.get("time")):
@@ -84,17 +38,17 @@ def _read_task(directory: Path, program: str) -> Task:
     settings["search"] = {name: value for name, value in search.items() if value}
     if tokens := values.get("max_tokens"):
         settings["sampling"] = {"max_tokens": tokens}
-    task = make_task(
-        directory,
-        tool=FORMAT.name,
-        program=find_program(directory, program, *_PROGRAMS),
-        evaluator=_EVALUATOR,
-        bridge=_BRIDGE,
-        arguments=[],
-        metric="combined_score",
-        settings=settings,
-    )
-    return Task(task.settings, task.added_files, (*task.notes, *([note] if note else []), *_notes(values)))
+    return Translation(settings, [*([note] if note else []), *_notes(values)], metric="combined_score")
+
+
+FORMAT = TaskDirectory(
+    name="ShinkaEvolve",
+    evaluator="evaluate.py",
+    mark="results_dir",
+    programs=("initial",),
+    bridge="overnight_shinka.py",
+    translate=_translate,
+)
 
 
 def _read_settings(directory: Path) -> tuple[dict[str, Any], str, str]:
