@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from flows.planning import prompts_per_task
+from flows.planning import prompts_per_task, turns_of
 from flows.run_state import Withdrawn
 from schemas.algorithm import Change, Turn
 from schemas.generation import GenerationRecord
@@ -134,7 +134,7 @@ class GenerationAttempt:
             if self._can_settle():
                 self._settle(self._in_flight.popleft())
         self._require_verdicts()
-        for index in range(self._told, self._session.search.prompts):
+        for index in range(self._told, turns_of(self._session.run)):
             self._tell(index, [])
         evaluated = time.monotonic()
         self._session.progress.enter("select")
@@ -159,9 +159,9 @@ class GenerationAttempt:
             self._waiting.clear()
         plans = self._state.plans(self._number) if self._waiting else {}
         while self._waiting and all(index in plans for index in self._waiting[0]):
-            indices = self._waiting.popleft()
-            prompts = self._session.prompts(self._number, {index: plans[index] for index in indices})
-            self._begin_batch(prompts)
+            due = {index: plan for index in self._waiting.popleft() if (plan := plans[index])}
+            if due:
+                self._begin_batch(self._session.prompts(self._number, due))
             if not self._waiting:
                 self._session.control.all_asked(self._number)
 
@@ -233,7 +233,7 @@ class GenerationAttempt:
     def _tell(self, index: int, judged: Sequence[Judged]) -> None:
         judged = self._state.with_gains(judged)
         self._judged += judged
-        is_last = index == self._session.search.prompts - 1
+        is_last = index == turns_of(self._session.run) - 1
         reset = is_last and self._state.is_in_order(self._number) and self._is_reset_due()
         if changes := self._state.tell(Turn(self._number, index), judged, reset=reset):
             self._changes[index] = changes
@@ -264,6 +264,7 @@ class GenerationAttempt:
 
 
 def _batches(session: Session) -> list[range]:
-    """Return the indices of the prompts of each batch of a generation."""
+    """Return the indices of the prompts of each batch of a generation; the tuner's turn is one of its own."""
     prompts, size = session.search.prompts, prompts_per_task(session.run)
-    return [range(first, min(first + size, prompts)) for first in range(0, prompts, size)]
+    batches = [range(first, min(first + size, prompts)) for first in range(0, prompts, size)]
+    return [*batches, range(prompts, turns_of(session.run))] if session.run.problem.tunes else batches

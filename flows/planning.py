@@ -18,14 +18,22 @@ from tasks.select.operators.composer import Composer
 from tasks.select.registry import create_algorithm
 
 
+def turns_of(run: RunRecord) -> int:
+    """Return the number of turns of a generation: its prompts, and a last one for the tuner of numbers, if it has one.
+
+    The tuner's turn may pass without a prompt.
+    """
+    return run.problem.settings.search.prompts + run.problem.tunes
+
+
 def serial_of(turn: Turn, run: RunRecord) -> int:
-    """Return the serial number of a prompt, from 0."""
-    return (turn.generation - 1 - run.given) * run.problem.settings.search.prompts + turn.index
+    """Return the serial number of a turn, from 0."""
+    return (turn.generation - 1 - run.given) * turns_of(run) + turn.index
 
 
 def turn_of(serial: int, run: RunRecord) -> Turn:
-    """Return the generation, the index and the slot of a prompt."""
-    before, index = divmod(serial, run.problem.settings.search.prompts)
+    """Return the generation, the index and the slot of a turn."""
+    before, index = divmod(serial, turns_of(run))
     return Turn(before + 1 + run.given, index, slot_of(serial, run))
 
 
@@ -46,10 +54,21 @@ def results_needed(turn: Turn, run: RunRecord) -> int:
     search, sampling = run.problem.settings.search, run.problem.settings.sampling
     generations = turn.generation - 1 - run.given
     if sampling.batch_api:
-        return generations // sampling.batch_generations * sampling.batch_generations * search.prompts
+        return generations // sampling.batch_generations * sampling.batch_generations * turns_of(run)
     if search.lookahead is not None:
-        return max(0, generations - search.lookahead) * search.prompts
+        return max(0, generations - search.lookahead) * turns_of(run)
     return max(0, serial_of(turn, run) + 1 - search.window_prompts)
+
+
+def may_tune(generation: int, run: RunRecord) -> bool:
+    """Return whether the tuner has a turn in a generation: only if none of its turns is in flight before it."""
+    search, sampling = run.problem.settings.search, run.problem.settings.sampling
+    in_flight = -(-search.window_prompts // turns_of(run))
+    if sampling.batch_api:
+        in_flight = sampling.batch_generations
+    elif search.lookahead is not None:
+        in_flight = search.lookahead + 1
+    return (generation - 1 - run.given) % in_flight == 0
 
 
 def prompts_per_task(run: RunRecord) -> int:
@@ -75,14 +94,14 @@ class Planner:
 
     Attributes:
         algorithm: The algorithm after all results that it was told of.
-        plans: Plans of the prompts that are due.
+        plans: Plans of the turns that are due; `None` for a turn of the tuner that passes.
     """
 
     def __init__(
         self, run: RunRecord, algorithm: Algorithm, is_wanted: Callable[[int], bool], composer: Composer | None = None
     ) -> None:
         self.algorithm = algorithm
-        self.plans: dict[Turn, Plan] = {}
+        self.plans: dict[Turn, Plan | None] = {}
         self._composer = composer
         self._run = run
         self._is_wanted = is_wanted
@@ -118,7 +137,7 @@ class Planner:
 
     def replay(self, step: Step, programs: Mapping[str, Program]) -> None:
         """Repeat a generation of the history; one that failed counts as having no results."""
-        for index in range(self._run.problem.settings.search.prompts):
+        for index in range(turns_of(self._run)):
             self.algorithm.replay(step.changes.get(index, ()), programs)
             self._count(step.records.get(index))
 
@@ -145,11 +164,15 @@ class Planner:
         first = self._next
         while results_needed(turn := turn_of(self._next, self._run), self._run) <= self._results:
             if self._is_wanted(turn.generation):
-                self.plans[turn] = self._completed(self.algorithm.ask(turn), turn, self._next - first)
+                self.plans[turn] = self._plan(turn, self._next - first)
             self._next += 1
 
-    def _completed(self, plan: Plan, turn: Turn, place: int) -> Plan:
-        return self._composer.compose(plan, turn, place, self.algorithm) if self._composer else plan
+    def _plan(self, turn: Turn, place: int) -> Plan | None:
+        if turn.index == self._run.problem.settings.search.prompts:
+            tunes = self._composer is not None and may_tune(turn.generation, self._run)
+            return self._composer.tuning(self.algorithm) if self._composer and tunes else None
+        plan = self.algorithm.ask(turn)
+        return self._composer.compose(plan, turn, place) if self._composer else plan
 
 
 def rebuild(run: RunRecord, history: RunHistory) -> Planner:

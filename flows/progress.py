@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from schemas.outcome import Outcome, Verdict
-from schemas.program import Completion
+from schemas.program import TUNER, Completion
 from tasks.sample.budget import Budget, BudgetLimits
 
 _RATE_WINDOW_S = 30.0
@@ -21,8 +21,8 @@ class Progress:
 
     Attributes:
         phase: Current activity, in a word or two.
-        samples: Completions received, those of later generations included.
-        candidates: Candidates in committed generations.
+        samples: Completions received from models, those of later generations included.
+        candidates: Candidates of models in committed generations.
         generations: Number of committed generations.
         budget: Spending and its limits.
         best_at: Generation in which the best program was found.
@@ -71,8 +71,9 @@ class Progress:
         self.budget.limits = limits
 
     def bought(self, completions: Sequence[Completion]) -> None:
+        """Count completions of models; those of the tuner cost no call."""
         with self._lock:
-            self.samples += len(completions)
+            self.samples += sum(one.model != TUNER for one in completions)
             self.budget.record(completions)
 
     def judged(self, _: Verdict) -> None:

@@ -112,8 +112,8 @@ class RunState:
         """Return whether a generation comes after one that has not ended."""
         return number > self.generations + 1
 
-    def plans(self, generation: int) -> dict[int, Plan]:
-        """Return the plans of a generation that are due, by the index of the prompt."""
+    def plans(self, generation: int) -> dict[int, Plan | None]:
+        """Return the plans of a generation that are due, by index; `None` for a turn of the tuner that passes."""
         with self.changed:
             planner = self.planner if self.is_in_order(generation) else self._planner_of_failed(generation)
             return {turn.index: plan for turn, plan in planner.plans.items() if turn.generation == generation}

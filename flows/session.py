@@ -104,7 +104,8 @@ class Session:
     def prompts(self, generation: int, plans: Mapping[int, Plan] | None = None) -> list[Prompt]:
         """Return prompts of a generation: for these plans by index, by default for all that are due."""
         due = self.state.plans(generation) if plans is None else plans
-        return build_prompts(due, self.run.problem, seed=self.run.seed, generation=generation)
+        asked = {index: plan for index, plan in due.items() if plan}
+        return build_prompts(asked, self.run.problem, seed=self.run.seed, generation=generation)
 
     def _models(self, generation: int) -> CompletionSource:
         sampling = self.run.problem.settings.sampling
@@ -135,7 +136,7 @@ class Session:
         """Commit a generation; return the best score of the run after it."""
         self.state.commit(generation)
         self._compaction.committed()
-        outcomes = [one.verdict.outcome for one in generation.judged]
+        outcomes = [one.verdict.outcome for one in generation.judged if one.candidate.completion.model != TUNER]
         self.progress.committed(generation.number, outcomes, generation.best.score)
         self.sampler.forget(self.state.is_committed)
         self._stores.forget(self.state.is_committed)

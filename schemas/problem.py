@@ -54,6 +54,13 @@ class Problem:
         parts = [self.specification.hash, *(f"{file.hash} {file.path}" for file in self.files)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
+    @property
+    def tunes(self) -> bool:
+        """Whether numbers of its programs are tuned."""
+        settings = self.settings
+        is_wanted = settings.tuner.enabled and settings.search.algorithm.shows_feedback
+        return is_wanted and self.specification.language == "python"
+
     def job(self, split: Split = "train", seed: int = 0, *, isolation: bool | None = None) -> Job:
         """Return the data a sandbox needs to evaluate programs on one split.
 

@@ -38,7 +38,7 @@ def build_prompts(plans: Mapping[int, Plan], problem: Problem, *, seed: int, gen
     by_name = {model.name: model for model in models}
     prompts = _Prompts(problem, system_message(problem) if search.tells_facts else "")
     return [
-        prompts.tuning(index, plan, seeds[index][0])
+        prompts.tuning(index, plan)
         if plan.operator is Operator.TUNE
         else prompts.sampling(index, plan, by_name.get(plan.model, drawn[index]), seeds[index])
         for index, plan in plans.items()
@@ -67,7 +67,7 @@ class _Prompts:
             operator=plan.operator or "",
         )
 
-    def tuning(self, index: int, plan: Plan, seed: int) -> Prompt:
+    def tuning(self, index: int, plan: Plan) -> Prompt:
         """Write what stands for a prompt where the optimizer of numbers answers."""
         return Prompt(
             index=index,
@@ -76,7 +76,7 @@ class _Prompts:
             model=TUNER,
             style="chat",
             text=f"Optimize the numbers of program {plan.base.id}.",
-            seeds=(seed,),
+            seeds=(0,),
             base=plan.base.body,
             operator=Operator.TUNE,
         )

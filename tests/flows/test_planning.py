@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.planning import Planner, prompts_per_task, rebuild, results_needed, serial_of, turn_of
+from flows.planning import Planner, may_tune, prompts_per_task, rebuild, results_needed, serial_of, turn_of, turns_of
 from schemas.algorithm import Change, Join, Plan, PromptResult, Turn
 from schemas.feedback import Feedback
 from schemas.generation import RunHistory, RunRecord, Step
@@ -41,11 +41,11 @@ RUN = "20260101-2200-toy-aaaa"
 START = Program("start", "return 0", (0.0,), 0.0)
 
 
-def run_with(sampling: dict[str, Any] | None = None, /, **search: Any) -> RunRecord:
+def run_with(sampling: dict[str, Any] | None = None, /, *, tunes: bool = False, **search: Any) -> RunRecord:
     problem = a_problem(**{"prompts": 4, "samples": 2, **search})
-    settings = problem.settings.model_copy(
-        update={"sampling": problem.settings.sampling.model_copy(update=sampling or {})}
-    )
+    tuner = problem.settings.tuner.model_copy(update={"enabled": tunes})
+    changed = {"sampling": problem.settings.sampling.model_copy(update=sampling or {}), "tuner": tuner}
+    settings = problem.settings.model_copy(update=changed)
     return a_run("toy", problem.__class__(**{**vars(problem), "settings": settings}), clock=NOW)
 
 
@@ -75,10 +75,11 @@ def seen_by(run: RunRecord, generations: int) -> list[int]:
     """Return how many results each prompt of the first generations has seen, in order."""
     algorithm = Recorder()
     planner = Planner(run, algorithm, lambda generation: True)
-    prompts = run.problem.settings.search.prompts
+    prompts = turns_of(run)
     for serial in range(generations * prompts):
         planner.tell(turn_of(serial, run), [], None, reset=False)
-    return [algorithm.seen[turn_of(serial, run)] for serial in range(generations * prompts)]
+    turns = [turn_of(serial, run) for serial in range(generations * prompts)]
+    return [algorithm.seen[turn] for turn in turns if turn.index < run.problem.settings.search.prompts]
 
 
 @pytest.mark.parametrize("window", [1, 2, 6, 8, 30])
@@ -90,6 +91,24 @@ def test_a_prompt_sees_all_results_but_the_last_of_the_window(window: int):
 def test_with_a_lookahead_a_generation_sees_all_but_those_before_it():
     assert seen_by(run_with(lookahead=1), 4) == [0] * 8 + [4] * 4 + [8] * 4
     assert seen_by(run_with(lookahead=0), 3) == [0] * 4 + [4] * 4 + [8] * 4
+
+
+def test_the_tuner_has_the_last_turn_of_a_generation():
+    run = run_with(tunes=True, window=2)
+    assert [turn_of(serial, run).index for serial in range(7)] == [0, 1, 2, 3, 4, 0, 1]
+    assert seen_by(run, 2) == [0, 1, 2, 3, 5, 6, 7, 8], "it is told of like any other"
+    assert turns_of(run_with()) == 4
+
+
+def test_one_turn_of_the_tuner_is_in_flight_at_a_time():
+    def generations(**search: Any) -> list[int]:
+        batch = search.pop("batch", {})
+        return [one for one in range(1, 10) if may_tune(one, run_with(batch, tunes=True, **search))]
+
+    assert generations(window=10) == list(range(1, 10)), "five turns of two samples: a generation"
+    assert generations(window=12) == [1, 3, 5, 7, 9]
+    assert generations(lookahead=1) == [1, 3, 5, 7, 9]
+    assert generations(batch={"batch_api": True, "batch_generations": 4}) == [1, 5, 9]
 
 
 def test_with_batch_jobs_a_group_of_generations_sees_all_before_it():
@@ -132,7 +151,7 @@ def test_what_a_prompt_needs_comes_before_it(window: int, prompts: int, serial: 
 def test_plans_rebuilt_from_the_history_are_those_of_the_night(
     seed: int, ended: list[str], search: dict[str, int], algorithm: dict[str, Any], models: dict[str, Any]
 ):
-    run = run_with(models, **search, algorithm=algorithm)
+    run = run_with(models, tunes=True, **search, algorithm=algorithm)
     live = rebuild(run, RunHistory({START.id: START}, (), frozenset()))
     programs, steps = {START.id: START}, []
     random = Random(seed)
@@ -142,8 +161,11 @@ def test_plans_rebuilt_from_the_history_are_those_of_the_night(
             steps.append(Step(number, is_committed=False))
         else:
             changes, records = {}, {}
-            for index in range(run.problem.settings.search.prompts):
-                plan, turn = live.plans[Turn(number, index)], Turn(number, index)
+            for index in range(turns_of(run)):
+                turn = Turn(number, index)
+                if (plan := live.plans[turn]) is None:
+                    live.tell(turn, [], None, reset=False)
+                    continue
                 children = tuple(made(random, f"{number}.{index}"))
                 programs |= {child.id: child for child in children}
                 results = [PromptResult(plan.niche, plan.base.id, 2, children)]
@@ -182,9 +204,10 @@ def test_plans_rebuilt_from_the_files_are_those_of_the_night(
     for number in range(1, 6):
         judged: dict[int, list[Judged]] = {}
         changes: dict[int, tuple[Change, ...]] = {}
-        for index in range(4):
+        for index in range(turns_of(run)):
             turn = Turn(number, index)
-            judged[index] = [a_sample(random, number, 2 * index + k, live.plans[turn]) for k in range(2)]
+            plan = live.plans[turn]
+            judged[index] = [a_sample(random, number, 2 * index + k, plan) for k in range(2)] if plan else []
             changes[index] = tell(live, turn, judged[index])
         everything = [one for mine in judged.values() for one in mine]
         best = max([best, *(one.program() for one in everything if one.score is not None)], key=lambda one: one.score)
@@ -231,6 +254,7 @@ def test_a_retry_gets_the_prompts_that_the_failed_generation_had():
     result = PromptResult("0", START.id, 2, (child,))
     first.tell(Turn(1, 0), [result], None, reset=False)
     later = first.plans[Turn(1, 1)]
+    assert later is not None
     assert later.base == child
     failed = RunHistory({START.id: START}, (Step(1, is_committed=False), Step(2, is_committed=True)), frozenset())
     retry = rebuild(run, failed.before_failure_of(1))
@@ -244,4 +268,6 @@ def test_changes_without_a_prompt_are_replayed_before_the_next_generation_is_pla
     child = Program("1", "return 1", (1.0,), 1.0)
     step = Step(1, is_committed=True, changes={0: (Join("0", child.id),)})
     planner = rebuild(run, RunHistory({START.id: START, child.id: child}, (step,), frozenset()))
-    assert planner.plans[Turn(2, 0)].base == child
+    plan = planner.plans[Turn(2, 0)]
+    assert plan is not None
+    assert plan.base == child

@@ -50,7 +50,6 @@ class Composer:
         settings = problem.settings
         self._search, self._seed = settings.search, seed
         self._models = {model.name: model for model in settings.sampling.models}
-        self._tunes = settings.tuner.enabled and problem.specification.language == "python"
         self._gains = Gains(start.score, settings.noise)
         self._operators = OperatorChoice()
         self._model_choice = ModelChoice({model.name: model.weight for model in settings.sampling.models})
@@ -129,18 +128,15 @@ class Composer:
         program = self._programs.get(program_id)
         return program.score if program else None
 
-    def compose(self, plan: Plan, turn: Turn, place: int, algorithm: Algorithm) -> Plan:
+    def compose(self, plan: Plan, turn: Turn, place: int) -> Plan:
         """Return a plan with everything that is asked.
 
         Args:
             plan: The algorithm's plan.
             turn: Its position.
             place: Its place among the plans that are made at the same moment, from 0.
-            algorithm: The algorithm, as it is.
         """
         rng = Random(f"{self._seed}/{turn.generation}/{turn.index}/compose")
-        if self._tunes and turn.slot == place == 0 and (tuning := self._tuning(plan, algorithm)):
-            return tuning
         stagnation = self._stagnation(place)
         model = self._model(rng, is_stagnating=stagnation is not None)
         plan = replace(plan, model=model)
@@ -154,13 +150,14 @@ class Composer:
         plan = self._with_operator(plan, rng, stagnation)
         return replace(plan, tried=self._ledger.text(plan.base.id) if rng.random() < _LEDGER_SHARE else "")
 
-    def _tuning(self, plan: Plan, algorithm: Algorithm) -> Plan | None:
+    def tuning(self, algorithm: Algorithm) -> Plan | None:
+        """Return a plan that tunes the numbers of a program; `None` if none is to be tuned now."""
         niches = algorithm.niches
         target = self._targets.next([niche.best for niche in niches.values()], self._best)
         if target is None:
             return None
         home = next((name for name, one in niches.items() if any(each.id == target.id for each in one.programs)), None)
-        return Plan(home or plan.niche, (target,), operator=Operator.TUNE, model=TUNER)
+        return Plan(home or next(iter(niches)), (target,), operator=Operator.TUNE, model=TUNER)
 
     def _stagnation(self, place: int) -> tuple[Operator, str] | None:
         per_prompt = self._search.samples

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.planning import Planner, turn_of
+from flows.planning import Planner, turn_of, turns_of
 from flows.tuning import tuned_problem
 from schemas.algorithm import Algorithm, PromptResult
 from schemas.completion_source import Sample
@@ -87,6 +87,10 @@ class SearchLoop:
         while len(self._gaps) < answers:
             turn = turn_of(serial, self._run)
             plan = planner.plans.pop(turn)
+            if plan is None:
+                planner.tell(turn, [], None, reset=False)
+                serial += 1
+                continue
             (prompt,) = build_prompts({turn.index: plan}, self._problem, seed=self._seed, generation=turn.generation)
             if prompt.operator == Operator.TUNE:
                 samples, record = 1, self._tuned(prompt, serial)
@@ -94,7 +98,7 @@ class SearchLoop:
                 samples = min(prompt.samples, answers - len(self._gaps))
                 judged = self._judge(prompt, serial * prompt.samples, samples)
                 record = PromptRecord(plan.niche, prompt.operator, prompt.model, judged)
-            is_last = turn.index == settings.prompts - 1
+            is_last = turn.index == turns_of(self._run) - 1
             reset = is_last and settings.algorithm.is_reset_due(turn.generation, 0.0)
             result = PromptResult(plan.niche, plan.base.id, samples, _programs(record))
             planner.tell(turn, [result], record, reset=reset)

@@ -35,7 +35,7 @@ class Search:
 
     def plan(self, index: int = 0, *, slot: int = 1, place: int = 0) -> Plan:
         turn = Turn(1, index, slot)
-        return self.composer.compose(self.algorithm.ask(turn), turn, place, self.algorithm)
+        return self.composer.compose(self.algorithm.ask(turn), turn, place)
 
     def plans(self, count: int = 200) -> list[Plan]:
         return [self.plan(index) for index in range(count)]
@@ -139,16 +139,15 @@ def test_gains_are_in_units_of_the_run_and_none_where_nothing_is_chosen_by_them(
     assert off.composer.gain_of(scored("p", 1.0, 1.0)) is None
 
 
-def test_the_best_program_is_tuned_in_a_slot_of_its_own_and_once():
+def test_the_best_program_is_tuned_once():
     search = Search({"tuner": {"enabled": True}})
-    assert search.plan(slot=1).operator is not Operator.TUNE
-    assert search.plan(slot=0, place=1).operator is not Operator.TUNE
-    plan = search.plan(slot=0)
+    plan = search.composer.tuning(search.algorithm)
+    assert plan is not None
     assert (plan.operator, plan.model, plan.base) == (Operator.TUNE, TUNER, START)
     (prompt,) = build_prompts({0: plan}, search.problem, seed=1, generation=1)
     assert (prompt.model, prompt.samples, prompt.base) == (TUNER, 1, START.body)
     search.tell(scored("t", 1.0, 1.0, body="return 3 * n"), operator="tune", model=TUNER, evaluations=30)
-    assert search.plan(slot=0).operator is not Operator.TUNE, "the result differs in numbers only, and was tuned"
+    assert search.composer.tuning(search.algorithm) is None, "the result differs in numbers only, and was tuned"
 
 
 def test_what_the_tuner_finds_counts_for_no_model_and_no_operator():
