@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from schemas.algorithm_settings import algorithm_kinds
-from tasks.select.registry import create_algorithm
 from tests.bench.simulated.comparison import Key
-from tests.bench.simulated.controls import CONTROLS, Control
+from tests.bench.simulated.controls import CONTROLS
 from tests.bench.simulated.loop import SearchLoop
 from tests.bench.simulated.model import SimulatedModel
 from tests.bench.simulated.peers import PEERS, run_peer
@@ -20,8 +19,8 @@ from tests.bench.simulated.personas import persona_of
 from tests.bench.simulated.problems import problem_named
 from tests.bench.simulated.trace import Trace, load_trace
 
-REFERENCE = "greedy"
-"""The algorithm that all others are compared with."""
+REFERENCE = "plain"
+"""What all others are compared with by default."""
 
 ALGORITHMS = tuple(kind.algorithm_name() for kind in algorithm_kinds())
 SYSTEMS = (*ALGORITHMS, *CONTROLS, *PEERS)
@@ -93,12 +92,13 @@ def _search(system: str, key: Key, setup: Setup) -> Trace:
         python = setup.pythons[system]
         return run_peer(system, python, problem, SimulatedModel(who, seed), seed, setup.answers, setup.limit_s)
     kind, *more = system.split("+")
-    control = CONTROLS.get(kind, Control(create_algorithm))
-    algorithm = {"name": REFERENCE if kind in CONTROLS else kind, **_budget(kind, setup)}
-    settings: dict[str, Any] = {"search": {"algorithm": algorithm}}
-    for layer in (setup.settings, settings_of(more), control.settings):
-        settings = merged(settings, layer)
-    return SearchLoop(problem, control.model(who, seed), seed, settings, control.create).run(setup.answers)
+    if kind in CONTROLS:
+        control = CONTROLS[kind]
+        settings = merged({"search": {"algorithm": {"name": "greedy"}}}, merged(control.settings, settings_of(more)))
+        return SearchLoop(problem, control.model(who, seed), seed, settings, control.create).run(setup.answers)
+    algorithm = {"name": kind, **_budget(kind, setup)}
+    settings = merged(merged({"search": {"algorithm": algorithm}}, setup.settings), settings_of(more))
+    return SearchLoop(problem, SimulatedModel(who, seed), seed, settings).run(setup.answers)
 
 
 def _budget(kind: str, setup: Setup) -> dict[str, int]:
