@@ -115,7 +115,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.add_argument(f"--{name}", metavar="PYTHON", help=f"a Python that has {name}")
     parser.add_argument("--limit", type=float, default=900.0, help="seconds for a search of another system")
     parser.add_argument("--jobs", type=int, default=1, help="searches at a time, each in a process")
-    parser.add_argument("--keep", type=Path, help="folder that keeps searches, which are then not repeated")
+    parser.add_argument("--keep", type=Path, help="folder that keeps searches of other systems")
     parser.add_argument("--details", action="store_true", help="also answers, targets, and each family's tests")
     options = parser.parse_args(arguments)
     _check(parser, options)

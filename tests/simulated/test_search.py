@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.bench import search
+from tests.bench.simulated import systems
 from tests.bench.simulated.comparison import Key
 from tests.bench.simulated.problems import names_of, problem_named
 from tests.bench.simulated.split import HELD_OUT, PUBLIC
@@ -78,18 +79,15 @@ def test_the_command_prints_a_table_with_a_reference(capsys: pytest.CaptureFixtu
     assert [line for line in lines if line in titles] == titles
 
 
-def test_kept_searches_are_not_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    arguments = [*SMALL, "--systems", "iid", "--keep", str(tmp_path)]
-    search.main(arguments)
-    first = capsys.readouterr().out
-    kept = sorted(tmp_path.rglob("*.npz"))
-    assert len(kept) == 4
-    search.main([*arguments, "--set", "search.window=1"])
-    assert len(sorted(tmp_path.rglob("*.npz"))) == 8
-    capsys.readouterr()
-    trace([1e-3] * 8).save(kept[0])
-    search.main(arguments)
-    assert capsys.readouterr().out != first
+def test_searches_of_other_systems_are_kept_and_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    runs = []
+    monkeypatch.setattr(systems, "run_peer", lambda *arguments: runs.append(arguments) or trace([0.5, 0.1]))
+    setup = Setup(2, pythons={"shinka": "python"}, folder=tmp_path)
+    for key in (("F1-k1", 0, 0), ("F1-k1", 0, 0), ("F1-k1", 1, 0)):
+        assert systems.search("shinka", key, setup).gaps.tolist() == [0.5, 0.1]
+    assert len(runs) == 2
+    assert len(systems.search("iid", ("F1-k1", 0, 0), setup).gaps) == 2
+    assert {path.parent.name for path in tmp_path.rglob("*.npz")} == {"shinka"}
 
 
 @pytest.mark.parametrize(
@@ -116,8 +114,8 @@ def test_settings_are_whole_ones():
 
 
 def test_one_system_may_stand_there_with_several_settings(capsys: pytest.CaptureFixture[str]):
-    systems = "greedy+search.window=1+search.samples=1,greedy+search.samples=4"
-    search.main([*SMALL, "--reference", "greedy", "--systems", systems])
+    both = "greedy+search.window=1+search.samples=1,greedy+search.samples=4"
+    search.main([*SMALL, "--reference", "greedy", "--systems", both])
     lines = capsys.readouterr().out.splitlines()
     assert lines[4].startswith("greedy+search.window=1+search.samples=1 ")
     assert "+0.000 [+0.000, +0.000]" in lines[5]  # four samples are the default

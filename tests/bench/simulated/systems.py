@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +35,7 @@ class Setup:
         settings: Settings of the product, as in a task's own file.
         pythons: For each of the other systems, a Python that has it.
         limit_s: Seconds after which a search of another system is ended.
-        folder: Where searches are kept, and taken from if they are there; `None` to keep none.
+        folder: Where searches of other systems are kept, and taken from if they are there; `None` to keep none.
     """
 
     answers: int
@@ -49,13 +47,15 @@ class Setup:
 
 
 def search(system: str, key: Key, setup: Setup) -> Trace:
-    """Let a system search, unless that search was kept."""
-    problem, persona, seed = key
-    parts = [problem, setup.problem_seed, persona, seed, setup.answers, *([] if system in PEERS else [_digest(setup)])]
+    """Let a system search, unless it is another one's search that was kept."""
+    if system not in PEERS:
+        return _search(system, key, setup)
+    parts = (key[0], setup.problem_seed, *key[1:], setup.answers)
     path = None if setup.folder is None else setup.folder / system / f"{'-'.join(map(str, parts))}.npz"
     if path is not None and path.exists():
         return load_trace(path)
-    trace = _search(system, key, setup)
+    problem, model = problem_named(key[0], setup.problem_seed), SimulatedModel(persona_of(key[1]), key[2])
+    trace = run_peer(system, setup.pythons[system], problem, model, key[2], setup.answers, setup.limit_s)
     if path is not None:
         trace.save(path)
     return trace
@@ -88,9 +88,6 @@ def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any
 def _search(system: str, key: Key, setup: Setup) -> Trace:
     name, persona, seed = key
     problem, who = problem_named(name, setup.problem_seed), persona_of(persona)
-    if system in PEERS:
-        python = setup.pythons[system]
-        return run_peer(system, python, problem, SimulatedModel(who, seed), seed, setup.answers, setup.limit_s)
     kind, *more = system.split("+")
     if kind in CONTROLS:
         control = CONTROLS[kind]
@@ -105,8 +102,3 @@ def _budget(kind: str, setup: Setup) -> dict[str, int]:
     """Return the budget for an algorithm that has one: that of the comparison."""
     has_one = any(one.algorithm_name() == kind and "budget" in one.model_fields for one in algorithm_kinds())
     return {"budget": setup.answers} if has_one else {}
-
-
-def _digest(setup: Setup) -> str:
-    """Return what tells searches with other settings apart."""
-    return f"{zlib.crc32(json.dumps(setup.settings, sort_keys=True).encode()):08x}"
