@@ -135,9 +135,9 @@ class Search(Section):
         default=0.2, ge=0, le=1, description="largest share of the prompts that ask for the repair of a failed answer"
     )
     ledger: int = Field(
-        default=1_200,
+        default=2_000,
         ge=0,
-        description="maximum length of the list of tried ideas in a prompt, characters; 0 lists none",
+        description="maximum length of the list of errors and tried ideas in a prompt, characters; 0 lists none",
     )
     bandit: bool = Field(
         default=True,

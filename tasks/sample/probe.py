@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from schemas.algorithm import Plan
+from schemas.operators import Operator
 from schemas.problem import Problem
 from schemas.program import Completion, Program, Prompt
 from schemas.settings import Model, Sampling, Search
@@ -80,7 +81,8 @@ def build_probe_prompts(problem: Problem, model: Model, count: int) -> list[Prom
     )
     search = settings.search.model_copy(update={"prompts": count, "samples": 1})
     alone = settings.model_copy(update={"search": search, "sampling": _only(settings.sampling, model)})
-    plans = dict.fromkeys(range(count), Plan("0", parents))
+    is_asked = model.style == "chat" and Operator.REFINE in search.chosen_operators
+    plans = dict.fromkeys(range(count), Plan("0", parents, operator=Operator.REFINE if is_asked else None))
     return build_prompts(plans, replace(problem, settings=alone), seed=0, generation=0)
 
 

@@ -91,7 +91,7 @@ def test_the_answer_is_the_base_with_better_numbers():
     assert answer.evaluations == len(trials.bodies) > 10
     assert answer.idea is not None
     assert answer.idea.startswith("tuned numbers: 2.0 -> 3.7")
-    (candidate,) = to_candidates([wanted.prompt], [answer], SKELETON, 1)
+    (candidate,) = to_candidates([wanted.prompt], [answer], PROBLEM)
     assert candidate.verdict is None
     assert candidate.body == f"y = {answer.idea.split(' -> ')[1]}\nreturn y"
 
@@ -101,7 +101,7 @@ def test_without_a_gain_the_answer_is_empty_and_a_duplicate(base: str):
     wanted = sample(base)
     (answer,) = Asked(Trials()).submit([wanted]).result(LONG_S)
     assert (answer.text, answer.finish_reason) == ("", NO_GAIN)
-    (candidate,) = to_candidates([wanted.prompt], [answer], SKELETON, 1)
+    (candidate,) = to_candidates([wanted.prompt], [answer], PROBLEM)
     assert candidate.verdict == Verdict(Outcome.DUPLICATE, error="no better numbers were found")
     assert (candidate.body, candidate.code_hash) == ("", "")
 

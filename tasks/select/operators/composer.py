@@ -84,8 +84,8 @@ class Composer:
         gains = [self.gain_of(one) or 0.0 for one in answers]
         self._tell_choices(record, answers, gains)
         for answer, gain in zip(answers, gains, strict=True):
-            failure = "" if answer.score is not None else answer.outcome.value
-            self._ledger.add(TriedIdea(answer.idea, answer.parent_id, gain, failure))
+            error = answer.error if answer.body and answer.outcome is not Outcome.DUPLICATE else ""
+            self._ledger.add(TriedIdea(answer.idea, answer.parent_id, gain, error))
         self._repairs.tell(record)
         self._latest.appendleft(record)
         self._answers += len(answers)

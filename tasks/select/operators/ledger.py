@@ -1,4 +1,4 @@
-"""The ledger of tried ideas: what a prompt tells a model of earlier answers, without asking any model for it."""
+"""The ledger of tried ideas and errors: what a prompt tells of earlier answers; no model is asked for it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ _GAINS = 4
 _OF_BASE = 10
 """Latest ideas on the base that are listed."""
 
+_ERRORS = 16
+"""Latest different errors that are listed."""
+
 _FREQUENT = 5
 """Most frequent ideas of the run that are listed, if each was tried so often."""
 
@@ -29,17 +32,17 @@ class TriedIdea:
     Attributes:
         base_id: Id of the program that it changed.
         gain: Its gain; 0 if there was none.
-        failure: Outcome in words where it has no score; else empty.
+        error: Error with which it failed; empty if it has a score.
     """
 
     idea: str
     base_id: str
     gain: float
-    failure: str = ""
+    error: str = ""
 
 
 class Ledger:
-    """Remembers tried ideas and lists those that matter for a base.
+    """Remembers tried ideas and errors, and lists those that matter for a base.
 
     Args:
         chars: Limit on a list, characters.
@@ -49,9 +52,15 @@ class Ledger:
         self._chars = chars
         self._latest: deque[TriedIdea] = deque(maxlen=_REMEMBERED)
         self._best: list[TriedIdea] = []
+        self._errors: dict[str, None] = {}
 
     def add(self, tried: TriedIdea) -> None:
-        """Remember an idea."""
+        """Remember an idea and its error."""
+        if error := _last_line(tried.error):
+            self._errors.pop(error, None)
+            self._errors[error] = None
+            if len(self._errors) > _ERRORS:
+                del self._errors[next(iter(self._errors))]
         if not tried.idea:
             return
         self._latest.append(tried)
@@ -62,6 +71,7 @@ class Ledger:
         """Return the ideas that a prompt with this base lists; empty if there are none."""
         of_base = [one for one in reversed(self._latest) if one.base_id == base_id and one.gain <= 0.0]
         groups = [
+            ("Errors with which earlier answers crashed or were refused; avoid them:", [*reversed(self._errors)]),
             ("Tried already on this version without success; do not repeat these:", _distinct(of_base)[:_OF_BASE]),
             ("Ideas of this search that raised the score most:", _distinct(self._best)),
             ("Tried already many times in this search:", self._frequent()),
@@ -91,6 +101,12 @@ class Ledger:
 
 def _distinct(tried: Sequence[TriedIdea]) -> list[str]:
     return list(dict.fromkeys(_shortened(one.idea) for one in tried))
+
+
+def _last_line(error: str) -> str:
+    """Return the line of an error that says what it is."""
+    lines = [line for line in error.splitlines() if line.strip()]
+    return _shortened(lines[-1]) if lines else ""
 
 
 def _shortened(idea: str) -> str:

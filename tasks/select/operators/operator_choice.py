@@ -14,20 +14,20 @@ from schemas.operators import Operator
 SHARES = {
     Operator.REFINE: 0.5,
     Operator.REWRITE: 0.2,
-    Operator.CROSS: 0.15,
+    Operator.CROSS: 0.2,
     Operator.FRESH: 0.05,
     Operator.SIMPLIFY: 0.05,
 }
 """Operators among which is chosen, with what is believed of each before there are results."""
 
-_BELIEF = 6.0
+_BELIEF = 10.0
 """Weight of that belief, results."""
 
 _DISCOUNT = 0.99
 """Factor of all counts at each result, so that what paid long ago is forgotten."""
 
-_FLOOR = 0.04
-"""Share of prompts that each operator gets at least."""
+_EXPLORATION = 0.1
+"""Share of prompts whose operator is drawn by the belief before there were results, whatever was gained since."""
 
 _BANDS = (0.1, 0.5, 1.0)
 """Upper ends of the bands of bases: the best tenth, the upper half, the rest."""
@@ -49,8 +49,8 @@ class OperatorChoice:
 
     def choose(self, enabled: Sequence[Operator], band: int, rng: Random) -> Operator:
         """Return one of some operators for a base in a band."""
-        if rng.random() < _FLOOR * len(enabled):
-            return rng.choice(enabled)
+        if rng.random() < _EXPLORATION:
+            return rng.choices(enabled, [SHARES[operator] for operator in enabled])[0]
         draws = {operator: rng.betavariate(*self.belief(operator, band)) for operator in enabled}
         return max(draws, key=draws.__getitem__)
 

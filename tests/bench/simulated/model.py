@@ -21,6 +21,9 @@ _LIKELIEST = 3
 
 _USUAL_TEMPERATURE = 0.7
 
+_MISTAKE = "    v = prepared(v)\n"
+"""A line with a name that is not there; a valid answer to a program that has it leaves it out."""
+
 _CHARS_PER_TOKEN = 4
 
 
@@ -75,6 +78,8 @@ class SimulatedModel:
             return _invalid(reading, design, idea, rng)
         base = None if is_fresh else reading.base
         as_edits = Cue.MUST_EDIT in reading.cues or (Cue.MAY_EDIT in reading.cues and rng.random() < persona.edits)
+        if base is not None and _MISTAKE in base.block:
+            return _reply_with(_fenced(_block(reading, base, design).replace(_MISTAKE, ""), reading), idea, reading)
         if base is not None and as_edits and (pieces := _pieces(base, design, reading)):
             is_valid = rng.random() >= persona.bad_edits
             return _reply_with(_edits(pieces, is_valid=is_valid), idea, reading, is_valid=is_valid)
@@ -166,8 +171,8 @@ def _invalid(reading: Reading, design: Design, idea: str, rng: Random) -> Reply:
         return Reply(text, len(text) // _CHARS_PER_TOKEN, is_valid=False)
     base = None if Cue.FRESH in reading.cues else reading.base
     block, stage = _block(reading, base, design), rng.randrange(len(design.choices)) + 1
-    line = "return (v" if rng.random() < 0.4 else "v = prepared(v)"
-    broken = block.replace(f"def stage_{stage:02}(v):\n", f"def stage_{stage:02}(v):\n    {line}\n", 1)
+    line = "    return (v\n" if rng.random() < 0.4 else _MISTAKE
+    broken = block.replace(f"def stage_{stage:02}(v):\n", f"def stage_{stage:02}(v):\n{line}", 1)
     return _reply_with(_fenced(broken, reading), idea, reading, is_valid=False)
 
 

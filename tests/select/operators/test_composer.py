@@ -1,0 +1,173 @@
+"""The composer completes the plans of any algorithm: operator, model, repair, tried ideas, and what is tuned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from schemas.algorithm import Plan, PromptResult, Turn
+from schemas.feedback import Feedback
+from schemas.operators import Operator
+from schemas.outcome import Outcome
+from schemas.program import TUNER, Program
+from schemas.prompt_record import PromptRecord
+from tasks.problems.loading.load import load_problem
+from tasks.sample.prompts import build_prompts
+from tasks.select.operators.composer import Composer
+from tasks.select.registry import create_algorithm
+from tests.history.made import TOY
+
+START = Program("start", "return 2 * n", (0.0, 0.0), 0.0)
+
+
+class Search:
+    """A greedy search with a composer, to be told of answers."""
+
+    def __init__(self, settings: dict[str, Any] | None = None) -> None:
+        models = {"sampling": {"models": [{"name": "openai/a"}]}, "search": {"algorithm": "greedy"}}
+        given = settings or {}
+        layers = {name: {**models.get(name, {}), **given.get(name, {})} for name in {*models, *given}}
+        self.problem = load_problem(TOY, {"tuner": {"enabled": False}, **layers})
+        self.algorithm = create_algorithm(self.problem.settings.search.algorithm, START, 1)
+        self.composer = Composer(self.problem, START, 1)
+
+    def plan(self, index: int = 0, *, slot: int = 1, place: int = 0) -> Plan:
+        turn = Turn(1, index, slot)
+        return self.composer.compose(self.algorithm.ask(turn), turn, place, self.algorithm)
+
+    def plans(self, count: int = 200) -> list[Plan]:
+        return [self.plan(index) for index in range(count)]
+
+    def tell(self, *answers: Feedback, operator: str = "refine", model: str = "openai/a", evaluations: int = 0) -> None:
+        children = [
+            Program(one.program_id, one.body, one.scores, one.score) for one in answers if one.score is not None
+        ]
+        result = PromptResult("0", answers[-1].parent_id, len(answers), tuple(children))
+        self.algorithm.tell(1, [result], reset=False)
+        self.composer.tell(PromptRecord("0", operator, model, answers, 100, None, evaluations))
+
+    def prompt(self, plan: Plan) -> str:
+        (prompt,) = build_prompts({0: plan}, self.problem, seed=1, generation=1)
+        return prompt.whole_text
+
+
+def scored(name: str, *scores: float, body: str = "", idea: str = "", parent: str = "start") -> Feedback:
+    score = sum(scores) / len(scores)
+    return Feedback(parent, body or f"return {name}", Outcome.SCORED, "", "", scores, score, name, idea)
+
+
+def crashed(name: str, idea: str = "", parent: str = "start", failed_id: str = "") -> Feedback:
+    return Feedback(parent, "return x", Outcome.CRASHED, "NameError: no x", "hello", (), None, name, idea, failed_id)
+
+
+def test_a_plan_has_an_operator_and_its_prompt_the_words_for_it():
+    search = Search()
+    operators = {plan.operator for plan in search.plans(1000)}
+    assert operators == {Operator.REFINE, Operator.REWRITE, Operator.FRESH, Operator.SIMPLIFY}, "no partner to cross"
+    plan = next(plan for plan in search.plans() if plan.operator is Operator.SIMPLIFY)
+    assert "Make it simpler" in search.prompt(plan)
+
+
+def test_two_programs_are_crossed_and_the_prompt_says_where_each_is_better():
+    search = Search()
+    search.tell(scored("low", 1.0, 5.0), scored("high", 6.0, 2.0))
+    plan = next(plan for plan in search.plans() if plan.operator is Operator.CROSS and plan.base.id == "high")
+    assert [program.id for program in plan.shown] == ["low", "high"]
+    assert "Combine the best parts" in search.prompt(plan)
+    assert "The first one is better on input 2, the last one on the others." in search.prompt(plan)
+
+
+def test_an_answer_that_failed_is_repaired_by_the_next_plan():
+    search = Search({"search": {"repairs": 1.0, "algorithm": "greedy"}})
+    search.tell(crashed("f1"))
+    plan = search.plan()
+    assert plan.operator is Operator.REPAIR
+    assert plan.failed is not None
+    (prompt,) = build_prompts({0: plan}, search.problem, seed=1, generation=1)
+    assert prompt.parent_ids == ("f1", "start")
+    assert prompt.base == "return x", "what the answer leaves out is as in the program to repair"
+    for words in ("return x", "The last version was crashed: NameError: no x", "hello", "Mend it", "that works"):
+        assert words in prompt.text
+    assert search.plan(place=1).operator is not Operator.REPAIR, "each failure is repaired by one plan"
+
+
+def test_without_the_operator_nothing_is_repaired():
+    search = Search({"search": {"repairs": 1.0, "algorithm": "greedy", "operators": ["refine"]}})
+    search.tell(crashed("f1"))
+    assert {plan.operator for plan in search.plans()} == {Operator.REFINE}
+
+
+def test_most_prompts_list_what_was_tried():
+    search = Search({"search": {"algorithm": "greedy", "operators": ["refine"]}})
+    search.tell(crashed("f1", idea="use x"))
+    listing = [plan for plan in search.plans() if plan.tried]
+    assert 120 < len(listing) < 190, "eight of ten; the others show what the list is worth"
+    assert "- use x" in search.prompt(listing[0])
+    assert "- NameError: no x" in search.prompt(listing[0])
+
+
+def test_a_search_without_progress_follows_tactics():
+    search = Search({"search": {"algorithm": "greedy", "operators": ["refine", "tactic"]}})
+    for number in range(50):
+        search.tell(scored(f"p{number}", -1.0, -1.0))
+    plan = search.plan()
+    assert plan.operator is Operator.TACTIC
+    assert f"Take a different approach: {plan.tactic}." in search.prompt(plan)
+
+
+def test_models_are_chosen_by_what_they_gained():
+    models = [{"name": "openai/a"}, {"name": "openai/b"}]
+    search = Search({"sampling": {"models": models}, "search": {"algorithm": "greedy"}})
+    assert {plan.model for plan in search.plans(50)} == {"openai/a", "openai/b"}
+    for number in range(30):
+        search.tell(scored(f"a{number}", -1.0, -1.0), model="openai/a")
+        search.tell(scored(f"b{number}", float(number), 1.0), model="openai/b")
+    chosen = [plan.model for plan in search.plans()]
+    assert chosen.count("openai/b") > 140
+    search = Search({"sampling": {"models": models}, "search": {"algorithm": "greedy", "bandit": False}})
+    assert {plan.model for plan in search.plans(50)} == {""}, "they are drawn by weight when the prompts are written"
+
+
+def test_gains_are_in_units_of_the_run_and_none_where_nothing_is_chosen_by_them():
+    search = Search()
+    assert search.composer.gain_of(scored("p", 1.0, 1.0)) == 1.0
+    assert search.composer.gain_of(crashed("p")) == 0.0
+    assert search.composer.gain_of(replace(crashed("p"), outcome=Outcome.SANDBOX_ERROR)) is None
+    off = Search({"search": {"algorithm": "greedy", "operators": []}})
+    assert off.composer.gain_of(scored("p", 1.0, 1.0)) is None
+
+
+def test_the_best_program_is_tuned_in_a_slot_of_its_own_and_once():
+    search = Search({"tuner": {"enabled": True}})
+    assert search.plan(slot=1).operator is not Operator.TUNE
+    assert search.plan(slot=0, place=1).operator is not Operator.TUNE
+    plan = search.plan(slot=0)
+    assert (plan.operator, plan.model, plan.base) == (Operator.TUNE, TUNER, START)
+    (prompt,) = build_prompts({0: plan}, search.problem, seed=1, generation=1)
+    assert (prompt.model, prompt.samples, prompt.base) == (TUNER, 1, START.body)
+    search.tell(scored("t", 1.0, 1.0, body="return 3 * n"), operator="tune", model=TUNER, evaluations=30)
+    assert search.plan(slot=0).operator is not Operator.TUNE, "the result differs in numbers only, and was tuned"
+
+
+def test_what_the_tuner_finds_counts_for_no_model_and_no_operator():
+    search, without = Search({"tuner": {"enabled": True}}), Search()
+    search.tell(scored("t", 1.0, 1.0, body="return 3 * n"), operator="tune", model=TUNER, evaluations=30)
+    assert search.plan().operator == without.plan().operator
+
+
+@pytest.mark.parametrize(
+    "search", [{"algorithm": "funsearch"}, {"algorithm": "greedy", "operators": [], "feedback": 0}]
+)
+def test_where_nothing_is_asked_for_a_plan_stays_as_it_is(search: dict[str, Any]):
+    made = Search({"search": search})
+    made.tell(crashed("f1", idea="use x"))
+    turn = Turn(1, 0, 1)
+    assert made.plan() == replace(made.algorithm.ask(turn), model="openai/a")
+
+
+def test_models_that_continue_texts_are_asked_for_nothing():
+    made = Search({"sampling": {"models": [{"name": "builtin/mutate", "style": "completion"}]}})
+    made.tell(crashed("f1", idea="use x"))
+    assert {plan.operator for plan in made.plans(50)} == {None}

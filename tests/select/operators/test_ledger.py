@@ -1,0 +1,66 @@
+"""A prompt lists errors to avoid, and tried ideas: those on its base that did not help, and the best of the run."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.select.operators.ledger import Ledger, TriedIdea
+
+
+def ledger(*tried: TriedIdea, chars: int = 2000) -> Ledger:
+    made = Ledger(chars)
+    for one in tried:
+        made.add(one)
+    return made
+
+
+def test_ideas_on_the_base_that_did_not_help_are_listed_latest_first_and_once():
+    made = ledger(
+        TriedIdea("sort first", "base", 0.0),
+        TriedIdea("use a heap", "base", 0.0),
+        TriedIdea("sort  first", "base", 0.0),
+        TriedIdea("elsewhere", "other", 0.0),
+        TriedIdea("helped", "base", 1.0),
+    )
+    first, second, *_ = made.text("base").split("\n\n")
+    assert first.splitlines()[0].startswith("Tried already on this version without success")
+    assert first.splitlines()[1:] == ["- sort first", "- use a heap"]
+    assert second.splitlines() == ["Ideas of this search that raised the score most:", "- helped"]
+
+
+def test_the_largest_gains_of_the_run_are_listed_best_first():
+    made = ledger(*(TriedIdea(f"idea {gain}", "other", float(gain)) for gain in range(1, 8)))
+    lines = made.text("base").splitlines()
+    assert lines == ["Ideas of this search that raised the score most:", *(f"- idea {gain}" for gain in (7, 6, 5, 4))]
+
+
+def test_different_errors_are_listed_by_their_last_line():
+    made = ledger(
+        TriedIdea("", "x", 0.0, "Traceback\n  line 3\nValueError: bad\n"),
+        TriedIdea("", "x", 0.0, "KeyError: 3"),
+        TriedIdea("", "x", 0.0, "ValueError: bad"),
+    )
+    assert made.text("base").splitlines() == [
+        "Errors with which earlier answers crashed or were refused; avoid them:",
+        "- ValueError: bad",
+        "- KeyError: 3",
+    ]
+
+
+def test_an_idea_that_was_tried_often_is_named():
+    made = ledger(*[TriedIdea("sort first", f"base {k}", 0.0) for k in range(3)], TriedIdea("once", "z", 0.0))
+    assert made.text("base").splitlines() == ["Tried already many times in this search:", "- sort first"]
+
+
+def test_without_anything_to_tell_there_is_no_text():
+    assert ledger().text("base") == ""
+    assert ledger(TriedIdea("", "base", 0.0)).text("base") == ""
+    assert ledger(TriedIdea("x", "base", 0.0), chars=0).text("base") == ""
+
+
+@given(
+    st.lists(st.builds(TriedIdea, st.text(), st.sampled_from("ab"), st.floats(0, 5), st.text())), st.integers(0, 900)
+)
+def test_the_text_keeps_to_its_limit(tried: list[TriedIdea], chars: int):
+    assert len(ledger(*tried, chars=chars).text("a")) <= chars

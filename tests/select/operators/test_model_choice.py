@@ -1,0 +1,65 @@
+"""Models are chosen by an asymmetric upper confidence bound on what they gained for their price."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from random import Random
+
+import pytest
+
+from tasks.select.operators.model_choice import ModelChoice
+
+
+def chosen(choice: ModelChoice) -> Counter[str]:
+    return Counter(choice.choose(Random(seed)) for seed in range(1000))
+
+
+def told(*results: tuple[str, float, float], weights: dict[str, float] | None = None) -> ModelChoice:
+    choice = ModelChoice(weights or {"a": 1.0, "b": 1.0})
+    for name, gain, price in results:
+        choice.tell(name, [gain], price)
+    return choice
+
+
+def test_in_the_beginning_models_are_drawn_by_their_weights():
+    counts = chosen(ModelChoice({"a": 1.0, "b": 3.0}))
+    assert 690 < counts["b"] < 810
+
+
+def test_models_without_an_answer_come_first():
+    assert set(chosen(told(("a", 5.0, 1.0)))) == {"b"}
+
+
+def test_the_bounds_by_hand():
+    # Rewards e^1 - 1 and 0; each later result discounts the earlier: of a, sum and count are 0.95 of what they were.
+    # The mean of a is the highest, divided by the highest that was discounted once: 1 / 0.95. Both answered once.
+    choice = told(("a", 1.0, 2.0), ("b", 0.0, 2.0))
+    bonus = math.sqrt(2.0 * math.log(2.0))
+    assert choice.bounds()["a"] == pytest.approx(0.5 * (1.0 / 0.95 + bonus) + 0.5)
+    assert choice.bounds()["b"] == pytest.approx(0.5 * bonus + 0.5), "equal prices are equally cheap"
+
+
+def test_a_model_that_gains_gets_most_prompts_and_the_other_its_share():
+    counts = chosen(told(*[("a", 0.0, 1.0), ("b", 1.0, 1.0)] * 50))
+    assert 750 < counts["b"] < 850
+
+
+def test_of_models_that_gain_alike_the_cheap_one_gets_most():
+    counts = chosen(told(*[("a", 0.5, 10.0), ("b", 0.5, 1.0)] * 50))
+    assert counts["b"] > 750
+
+
+def test_failures_count_as_no_reward_and_not_less():
+    once, often = told(("a", 1.0, 1.0), ("b", 0.0, 1.0)), told(("a", 1.0, 1.0), *[("b", 0.0, 1.0)] * 9)
+    assert often.bounds()["b"] >= 0.0
+    assert often.bounds()["b"] < once.bounds()["b"]
+
+
+def test_the_strongest_is_the_one_whose_answers_cost_most():
+    assert told(("a", 0.0, 1.0), ("b", 0.0, 9.0)).strongest == "b"
+
+
+def test_a_fallback_that_is_not_in_the_list_is_not_counted():
+    choice = told(("c", 3.0, 1.0))
+    assert set(chosen(choice)) == {"a", "b"}
