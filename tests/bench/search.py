@@ -1,17 +1,18 @@
 """Search systems on a simulated model: algorithms and controls in one process, other systems as they are.
 
-    python -m tests.bench.search [--answers 600] [--seeds 5] [--personas 8] [--systems greedy,tree,iid,openevolve]
-        [--problems F1,F3-a] [--set search.feedback=2000] [--tuner on] [--openevolve PYTHON] [--shinka PYTHON]
-        [--jobs 2] [--keep FOLDER] [--details] [--held-out]
+    python -m tests.bench.search [--answers 600] [--seeds 5] [--personas 8] [--systems tree,iid,openevolve]
+        [--reference plain] [--problems F1,F3-a] [--set search.feedback=2000] [--tuner on] [--openevolve PYTHON]
+        [--shinka PYTHON] [--jobs 2] [--keep FOLDER] [--details] [--held-out]
 
 Each system searches each problem with each persona and seed. The product's algorithms run with its planning, prompts,
 parsing and defaults; nothing is confirmed, and programs are evaluated in this process. `tree+search.window=1` is `tree`
-with that setting. `iid`, `top-ten`, `scs` and `mutate` are controls (`simulated/controls.py`). OpenEvolve and
+with that setting. `plain`, greedy search and nothing else, `iid`, `top-ten`, `scs` and `mutate` are controls
+(`simulated/controls.py`), to which `--set` does not apply. OpenEvolve and
 ShinkaEvolve run as processes of their own, at their defaults, against the same model on loopback
 (`simulated/peers.py`).
 
-What is compared is the area, the mean over the answers of log10 of the gap to the optimum, paired with `greedy` by
-problem, persona and seed: below 0 is better than `greedy`. A difference is the interquartile mean of the pairs; its
+What is compared is the area, the mean over the answers of log10 of the gap to the optimum, paired with `plain` by
+problem, persona and seed: below 0 is better than `plain`. A difference is the interquartile mean of the pairs; its
 interval has 95 %, from a hierarchical bootstrap over problems, personas and seeds. It shows whether a mechanism works
 as intended on these problems, not how much a real model gains.
 
@@ -79,7 +80,7 @@ def _searches(pairs: Iterable[tuple[str, Key]], setup: Setup, jobs: int) -> Iter
 
 
 def _print_details(traces: Traces, budgets: Sequence[int]) -> None:
-    families = sorted({key[0][:2] for key in traces[REFERENCE]})
+    families = sorted({key[0][:2] for key in next(iter(traces.values()))})
     print("\nanswers\n\n" + answer_table(traces, budgets))
     print("\ntargets\n\n" + target_table(traces, budgets[-1]))
     if len(traces) == 1:
@@ -105,6 +106,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
     parser.add_argument("--personas", type=int, default=None, help="number of personas; default: all, 8 public ones")
     parser.add_argument("--systems", default="", help="separated by commas; default: all, other systems if given")
+    parser.add_argument("--reference", default=REFERENCE, help="system that the others are compared with")
     parser.add_argument("--problems", default="", help="families or problems, separated by commas; default: all")
     parser.add_argument("--held-out", action="store_true", help="the other problems and personas: once, at the end")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="e.g. search.feedback=2000")
@@ -113,7 +115,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.add_argument(f"--{name}", metavar="PYTHON", help=f"a Python that has {name}")
     parser.add_argument("--limit", type=float, default=900.0, help="seconds for a search of another system")
     parser.add_argument("--jobs", type=int, default=1, help="searches at a time, each in a process")
-    parser.add_argument("--keep", type=Path, help="folder that keeps searches, which are then not repeated")
+    parser.add_argument("--keep", type=Path, help="folder that keeps searches of other systems")
     parser.add_argument("--details", action="store_true", help="also answers, targets, and each family's tests")
     options = parser.parse_args(arguments)
     _check(parser, options)
@@ -124,7 +126,7 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
     """Replace options by what they mean, and refuse what is not there."""
     given = [name for name in PEERS if getattr(options, name)]
     asked = options.systems.split(",") if options.systems else [name for name in SYSTEMS if name not in PEERS]
-    options.systems = list(dict.fromkeys([REFERENCE, *asked, *(given if not options.systems else ())]))
+    options.systems = list(dict.fromkeys([options.reference, *asked, *(given if not options.systems else ())]))
     if unknown := {kind_of(system) for system in options.systems} - set(SYSTEMS):
         parser.error(f"no such system: {', '.join(sorted(unknown))}; there are {', '.join(SYSTEMS)}")
     if changed := [system for system in options.systems if kind_of(system) in PEERS and system not in PEERS]:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.bench.simulated.controls import CONTROLS
+from tests.bench.simulated.controls import CONTROLS, PLAIN
 from tests.bench.simulated.loop import SearchLoop, load_simulated
 from tests.bench.simulated.model import Reply, SimulatedModel, text_of
 from tests.bench.simulated.personas import Persona, persona_of
 from tests.bench.simulated.problems import problem_named
 from tests.bench.simulated.reading import Reading, read_request
-from tests.bench.simulated.systems import Setup, search
+from tests.bench.simulated.systems import Setup, merged, search
 from tests.bench.simulated.trace import Trace
 
 EAGER = replace(
@@ -61,7 +61,7 @@ def test_a_wrong_pair_is_unscored_and_feedback_tells_of_it():
     for chars in (0, 4000):
         model = Listener(replace(EAGER, slope=0.2))
         search = {"algorithm": {"name": "greedy"}, "window": 2, "samples": 1, "feedback": chars}
-        found = SearchLoop(problem_named("F4-k1"), model, 0, {"search": search}).run(60)
+        found = SearchLoop(problem_named("F4-k1"), model, 0, merged(PLAIN, {"search": search})).run(60)
         assert found.unscored_share(60) > 0.1
         told[chars] = [reading for reading in model.readings if reading.conflicts]
         assert all(reading.base is not None for reading in model.readings)
@@ -80,10 +80,8 @@ def test_prompts_are_those_of_an_ordinary_problem():
 def readings_of(control: str, answers: int) -> list[Reading]:
     """Return what a model reads that a control asks, on a problem where all that it answers is scored."""
     made, model = CONTROLS[control], Listener(EAGER)
-    settings = {
-        "search": {"algorithm": {"name": "greedy"}, "samples": 1, "window": 1, **made.settings.get("search", {})}
-    }
-    SearchLoop(problem_named("F1-k1"), model, 3, settings, made.create).run(answers)
+    one_at_a_time = {"search": {"algorithm": {"name": "greedy"}, "samples": 1, "window": 1}}
+    SearchLoop(problem_named("F1-k1"), model, 3, merged(one_at_a_time, made.settings), made.create).run(answers)
     return model.readings
 
 

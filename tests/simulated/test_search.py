@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.bench import search
+from tests.bench.simulated import systems
 from tests.bench.simulated.comparison import Key
 from tests.bench.simulated.problems import names_of, problem_named
 from tests.bench.simulated.split import HELD_OUT, PUBLIC
@@ -47,7 +48,7 @@ def test_an_answer_counts_over_tokens_once_it_is_complete():
 def test_equal_tokens_are_those_that_both_spent():
     keys: list[Key] = [("F1-a", 0, seed) for seed in range(4)]
     traces = {
-        "greedy": {key: trace([0.5, 0.1, 0.1, 0.1], 2000.0) for key in keys},
+        "plain": {key: trace([0.5, 0.1, 0.1, 0.1], 2000.0) for key in keys},
         "iid": {key: trace([0.5, 0.1, 0.1, 0.1], 1000.0) for key in keys},
         "mutate": {key: trace([0.5, 0.1, 0.1, 0.1], 0.0) for key in keys},
     }
@@ -57,7 +58,7 @@ def test_equal_tokens_are_those_that_both_spent():
         np.log10([0.5, 0.1, 0.1, 0.1]).mean() - np.log10([1, 0.5, 0.5, 0.1]).mean()
     )
     lines = main_table(traces, [2, 4]).splitlines()
-    assert [line.split()[0] for line in lines[1:]] == ["greedy", "iid", "mutate"]
+    assert [line.split()[0] for line in lines[1:]] == ["plain", "iid", "mutate"]
     assert "–" in lines[3]
 
 
@@ -69,27 +70,24 @@ def test_a_trace_is_read_back_as_it_was_kept(tmp_path: Path):
     assert (found.wanted, found.seconds, found.ended_early) == (3, 1.5, True)
 
 
-def test_the_command_prints_a_table_with_greedy_as_the_reference(capsys: pytest.CaptureFixture[str]):
+def test_the_command_prints_a_table_with_a_reference(capsys: pytest.CaptureFixture[str]):
     search.main([*SMALL, "--systems", "tree,iid", "--budgets", "4", "--details"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "8 answers, 2 searches for each system, public problems and personas"
-    assert [line.split()[0] for line in lines[2:6]] == ["system", "greedy", "tree", "iid"]
+    assert [line.split()[0] for line in lines[2:6]] == ["system", "plain", "tree", "iid"]
     titles = ["answers", "targets", "all", "F1", "F3"]
     assert [line for line in lines if line in titles] == titles
 
 
-def test_kept_searches_are_not_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    arguments = [*SMALL, "--systems", "iid", "--keep", str(tmp_path)]
-    search.main(arguments)
-    first = capsys.readouterr().out
-    kept = sorted(tmp_path.rglob("*.npz"))
-    assert len(kept) == 4
-    search.main([*arguments, "--set", "search.window=1"])
-    assert len(sorted(tmp_path.rglob("*.npz"))) == 8
-    capsys.readouterr()
-    trace([1e-3] * 8).save(kept[0])
-    search.main(arguments)
-    assert capsys.readouterr().out != first
+def test_searches_of_other_systems_are_kept_and_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    runs = []
+    monkeypatch.setattr(systems, "run_peer", lambda *arguments: runs.append(arguments) or trace([0.5, 0.1]))
+    setup = Setup(2, pythons={"shinka": "python"}, folder=tmp_path)
+    for key in (("F1-k1", 0, 0), ("F1-k1", 0, 0), ("F1-k1", 1, 0)):
+        assert systems.search("shinka", key, setup).gaps.tolist() == [0.5, 0.1]
+    assert len(runs) == 2
+    assert len(systems.search("iid", ("F1-k1", 0, 0), setup).gaps) == 2
+    assert {path.parent.name for path in tmp_path.rglob("*.npz")} == {"shinka"}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +114,8 @@ def test_settings_are_whole_ones():
 
 
 def test_one_system_may_stand_there_with_several_settings(capsys: pytest.CaptureFixture[str]):
-    search.main([*SMALL, "--systems", "greedy+search.window=1+search.samples=1,greedy+search.samples=4"])
+    both = "greedy+search.window=1+search.samples=1,greedy+search.samples=4"
+    search.main([*SMALL, "--reference", "greedy", "--systems", both])
     lines = capsys.readouterr().out.splitlines()
     assert lines[4].startswith("greedy+search.window=1+search.samples=1 ")
     assert "+0.000 [+0.000, +0.000]" in lines[5]  # four samples are the default
@@ -124,7 +123,7 @@ def test_one_system_may_stand_there_with_several_settings(capsys: pytest.Capture
 
 def test_other_systems_are_compared_when_their_python_is_given():
     options = search._options(["--shinka", sys.executable, "--answers", "100"])
-    assert options.systems[0] == "greedy"
+    assert options.systems[0] == "plain"
     assert options.systems[-1] == "shinka"
     assert "openevolve" not in options.systems
     assert (options.budgets, search._setup(options, 0)) == ([100], Setup(100, pythons={"shinka": sys.executable}))

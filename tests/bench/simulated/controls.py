@@ -67,6 +67,13 @@ class MutateModel(SimulatedModel):
         return Reply(mutate(request["messages"][-1]["content"], seed=self.seed * 1_000_003 + number), 0)
 
 
+PLAIN: Mapping[str, Any] = {
+    "search": {"operators": [], "ledger": 0, "feedback": 0, "repairs": 0, "bandit": False, "novelty": "layout"},
+    "tuner": {"enabled": False},
+}
+"""Settings of all controls: each prompt asks for a better program and tells of nothing but those that it shows."""
+
+
 @dataclass(frozen=True)
 class Control:
     """A control.
@@ -74,18 +81,24 @@ class Control:
     Attributes:
         create: Makes its algorithm.
         model: Kind of the model that is asked.
-        settings: Settings that it needs.
+        search: Settings `search.*` that it needs besides `PLAIN`.
     """
 
     create: Callable[[GreedySettings, Program, int], Algorithm]
     model: type[SimulatedModel] = SimulatedModel
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    search: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings that it has, whatever others have."""
+        return {**PLAIN, "search": {**PLAIN["search"], **self.search}}
 
 
 CONTROLS = {
+    "plain": Control(Greedy),
     "iid": Control(FromStart),
     "top-ten": Control(TopTen),
-    "scs": Control(Rounds, settings={"search": {"prompts": ROUND, "samples": 1, "lookahead": 0}}),
+    "scs": Control(Rounds, search={"prompts": ROUND, "samples": 1, "lookahead": 0}),
     "mutate": Control(Greedy, MutateModel),
 }
-"""The controls by name. All have the settings of `greedy` but for their own."""
+"""The controls by name; `plain` is greedy search and nothing else."""

@@ -198,11 +198,13 @@ def trace_of(
 
 def _wait(process: subprocess.Popen[bytes], is_enough: Callable[[], bool], until: float) -> None:
     """Wait for a process, and end it and what it started once it is enough or too late."""
-    while process.poll() is None and not is_enough() and time.monotonic() < until:
-        time.sleep(_POLL_S)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        while process.poll() is None and not is_enough() and time.monotonic() < until:
+            time.sleep(_POLL_S)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _environment(home: str, python: str) -> dict[str, str]:

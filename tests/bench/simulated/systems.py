@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from schemas.algorithm_settings import algorithm_kinds
-from tasks.select.registry import create_algorithm
 from tests.bench.simulated.comparison import Key
-from tests.bench.simulated.controls import CONTROLS, Control
+from tests.bench.simulated.controls import CONTROLS
 from tests.bench.simulated.loop import SearchLoop
 from tests.bench.simulated.model import SimulatedModel
 from tests.bench.simulated.peers import PEERS, run_peer
@@ -20,8 +17,8 @@ from tests.bench.simulated.personas import persona_of
 from tests.bench.simulated.problems import problem_named
 from tests.bench.simulated.trace import Trace, load_trace
 
-REFERENCE = "greedy"
-"""The algorithm that all others are compared with."""
+REFERENCE = "plain"
+"""What all others are compared with by default."""
 
 ALGORITHMS = tuple(kind.algorithm_name() for kind in algorithm_kinds())
 SYSTEMS = (*ALGORITHMS, *CONTROLS, *PEERS)
@@ -38,7 +35,7 @@ class Setup:
         settings: Settings of the product, as in a task's own file.
         pythons: For each of the other systems, a Python that has it.
         limit_s: Seconds after which a search of another system is ended.
-        folder: Where searches are kept, and taken from if they are there; `None` to keep none.
+        folder: Where searches of other systems are kept, and taken from if they are there; `None` to keep none.
     """
 
     answers: int
@@ -50,13 +47,15 @@ class Setup:
 
 
 def search(system: str, key: Key, setup: Setup) -> Trace:
-    """Let a system search, unless that search was kept."""
-    problem, persona, seed = key
-    parts = [problem, setup.problem_seed, persona, seed, setup.answers, *([] if system in PEERS else [_digest(setup)])]
+    """Let a system search, unless it is another one's search that was kept."""
+    if system not in PEERS:
+        return _search(system, key, setup)
+    parts = (key[0], setup.problem_seed, *key[1:], setup.answers)
     path = None if setup.folder is None else setup.folder / system / f"{'-'.join(map(str, parts))}.npz"
     if path is not None and path.exists():
         return load_trace(path)
-    trace = _search(system, key, setup)
+    problem, model = problem_named(key[0], setup.problem_seed), SimulatedModel(persona_of(key[1]), key[2])
+    trace = run_peer(system, setup.pythons[system], problem, model, key[2], setup.answers, setup.limit_s)
     if path is not None:
         trace.save(path)
     return trace
@@ -89,24 +88,17 @@ def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any
 def _search(system: str, key: Key, setup: Setup) -> Trace:
     name, persona, seed = key
     problem, who = problem_named(name, setup.problem_seed), persona_of(persona)
-    if system in PEERS:
-        python = setup.pythons[system]
-        return run_peer(system, python, problem, SimulatedModel(who, seed), seed, setup.answers, setup.limit_s)
     kind, *more = system.split("+")
-    control = CONTROLS.get(kind, Control(create_algorithm))
-    algorithm = {"name": REFERENCE if kind in CONTROLS else kind, **_budget(kind, setup)}
-    settings: dict[str, Any] = {"search": {"algorithm": algorithm}}
-    for layer in (setup.settings, settings_of(more), control.settings):
-        settings = merged(settings, layer)
-    return SearchLoop(problem, control.model(who, seed), seed, settings, control.create).run(setup.answers)
+    if kind in CONTROLS:
+        control = CONTROLS[kind]
+        settings = merged({"search": {"algorithm": {"name": "greedy"}}}, merged(control.settings, settings_of(more)))
+        return SearchLoop(problem, control.model(who, seed), seed, settings, control.create).run(setup.answers)
+    algorithm = {"name": kind, **_budget(kind, setup)}
+    settings = merged(merged({"search": {"algorithm": algorithm}}, setup.settings), settings_of(more))
+    return SearchLoop(problem, SimulatedModel(who, seed), seed, settings).run(setup.answers)
 
 
 def _budget(kind: str, setup: Setup) -> dict[str, int]:
     """Return the budget for an algorithm that has one: that of the comparison."""
     has_one = any(one.algorithm_name() == kind and "budget" in one.model_fields for one in algorithm_kinds())
     return {"budget": setup.answers} if has_one else {}
-
-
-def _digest(setup: Setup) -> str:
-    """Return what tells searches with other settings apart."""
-    return f"{zlib.crc32(json.dumps(setup.settings, sort_keys=True).encode()):08x}"
