@@ -4,6 +4,9 @@
 # title = "Fifty milliseconds"
 # inputs = [[200, 1]]
 #
+# [tool.overnight.tuner]
+# enabled = false
+#
 # [tool.overnight.limits]
 # wall_s = 5
 # memory_mib = 256

@@ -4,6 +4,9 @@
 # title = "Improving"
 # inputs = [0]
 #
+# [tool.overnight.tuner]
+# enabled = false
+#
 # [tool.overnight.limits]
 # wall_s = 5
 # memory_mib = 256

@@ -10,6 +10,9 @@
 # prompts = 4
 # samples = 2
 #
+# [tool.overnight.tuner]
+# enabled = false
+#
 # [tool.overnight.limits]
 # wall_s = 2
 # memory_mib = 128

@@ -13,6 +13,9 @@
 # samples = 2
 # reset_generations = 2
 #
+# [tool.overnight.tuner]
+# enabled = false
+#
 # [tool.overnight.limits]
 # wall_s = 2
 # memory_mib = 128
