@@ -34,7 +34,7 @@ def test_prompts_tell_of_the_last_try_and_a_resumed_night_tells_the_same(
     night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
 ):
     provider.script = by_prompt
-    settings = {**asks, "search": {"feedback": 600}}
+    settings = {**asks, "search": {"feedback": 600, "operators": []}}
     whole = night(4, history=tmp_path / "a", settings=settings)
     halves = night(2, history=tmp_path / "b", settings=settings)
     night(2, history=tmp_path / "b")
@@ -43,3 +43,23 @@ def test_prompts_tell_of_the_last_try_and_a_resumed_night_tells_the_same(
     telling = [row for row in rows if "The last try on the best version did not do better" in row["prompt"]]
     assert {row["generation"] for row in telling} == {3, 4}, "the first two are asked before anything is known"
     assert any("It was crashed: ValueError: no luck with" in row["prompt"] for row in telling)
+
+
+def test_a_resumed_night_asks_for_the_same_operators_and_repairs(
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+):
+    provider.script = by_prompt
+    settings = {**asks, "search": {"window": 2, "repairs": 1.0}}
+    whole = night(6, history=tmp_path / "a", settings=settings)
+    halves = night(3, history=tmp_path / "b", settings=settings)
+    night(3, history=tmp_path / "b")
+    assert everything(whole) == everything(halves)
+    rows = Database(tmp_path / "a").rows(
+        "SELECT p.operator, p.gain, p.prompt, f.outcome AS first, f.error FROM programs p "
+        "LEFT JOIN programs f ON f.program_id = p.parent_ids[1] WHERE p.generation > 0"
+    )
+    repairs = [row for row in rows if row["operator"] == "repair"]
+    assert repairs
+    assert all(row["first"] == "crashed" and row["error"] in row["prompt"] for row in repairs)
+    assert {row["operator"] for row in rows} > {"repair", "refine"}
+    assert all(row["gain"] is not None and row["gain"] >= 0 for row in rows)

@@ -1,0 +1,44 @@
+"""A night tunes the numbers of its best program beside the answers of models; resume and replay give the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.history.database import Database
+from tests.flows.conftest import Night
+from tests.flows.test_replay import replayed
+from tests.flows.test_search import everything
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+
+def test_tuned_numbers_are_programs_of_the_run_that_cost_no_call(night: Night, tmp_path: Path):
+    search = {"prompts": 3, "samples": 2, "window": 4}
+    settings: dict[str, Any] = {"search": search, "tuner": {"enabled": True, "share": 1.0, "max_s": 600}}
+    whole = night(3, settings=settings, history=tmp_path / "whole")
+    night(1, settings=settings, history=tmp_path / "halves")
+    halves = night(2, history=tmp_path / "halves")
+    assert everything(whole) == everything(halves)
+    found, again = replayed(whole, tmp_path / "again")
+    assert found.first is None
+    assert everything(again) == everything(whole)
+
+    history = Database(tmp_path / "whole")
+    tuned = history.rows(
+        "SELECT p.*, b.score AS before FROM programs p JOIN programs b ON b.program_id = p.parent_ids[-1] "
+        "WHERE p.model = 'builtin/tuner' AND p.outcome = 'scored'"
+    )
+    assert tuned
+    for row in tuned:
+        assert row["operator"] == "tune"
+        assert row["evaluations"] > 0
+        assert row["cost_usd"] == row["tokens_in"] == row["tokens_out"] == 0
+        assert row["score"] > row["before"]
+        assert row["idea"].startswith("tuned numbers: ")
+    (others,) = history.rows("SELECT count(*) AS n FROM programs WHERE generation > 0 AND model <> 'builtin/tuner'")
+    assert others["n"] == 3 * 3 * 2, "the tuner takes the place of no prompt"
+    (row,) = history.rows("SELECT samples FROM nights")
+    assert row["samples"] == others["n"], "what it answers is no sample"
