@@ -105,6 +105,7 @@ def _content(plan: Plan, problem: Problem, model: Model) -> PromptContent:
         tried=plan.tried,
         instruction=instruction(plan),
         is_repair=failed is not None,
+        offers_edits=plan.operator is not Operator.FRESH,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from schemas.algorithm import Plan
+from schemas.operators import Operator
 from schemas.problem import Problem
 from schemas.program import Completion, Program, Prompt
 from schemas.settings import Model
@@ -159,3 +160,11 @@ def test_a_specification_with_two_spaces_gives_prompts_that_parse(tmp_path: Path
     )
     specification = load_problem(path, {"inputs": [1]}).specification
     ast.parse(render(specification, PromptContent((specification.start_body,)), COMPLETION))
+
+
+@pytest.mark.parametrize(("operator", "is_offered"), [(Operator.REFINE, True), (Operator.FRESH, False)])
+def test_edits_of_a_long_program_are_not_offered_where_it_is_not_to_be_built_on(operator: Operator, is_offered: bool):
+    long = Program("p", "\n".join(f"x{k} = {k}" for k in range(70)) + "\nreturn x1", (1.0,), 1.0)
+    problem = with_settings(sampling={"models": "openai/a"})
+    (prompt,) = build_prompts({0: Plan("0", (long,), operator=operator)}, problem, seed=0, generation=1)
+    assert ("<<<<<<< SEARCH" in prompt.text) is is_offered

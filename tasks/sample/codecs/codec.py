@@ -36,6 +36,7 @@ class PromptContent:
         tried: Tried ideas, listed below headings; empty if none are told.
         instruction: What is asked for beside a better program.
         is_repair: Whether the last program failed and is to be repaired.
+        offers_edits: Whether the model may answer with edits where a program is long.
     """
 
     bodies: tuple[str, ...]
@@ -47,6 +48,7 @@ class PromptContent:
     tried: str = ""
     instruction: str = ANY_IDEA
     is_repair: bool = False
+    offers_edits: bool = True
 
     @property
     def facts(self) -> dict[str, object]:
@@ -58,6 +60,7 @@ class PromptContent:
             "tried": self.tried,
             "instruction": self.instruction,
             "is_repair": self.is_repair,
+            "offers_edits": self.offers_edits,
         }
 
 
