@@ -4,9 +4,10 @@ A step function f >= 0 on the interval from -1/4 to 1/4 has the convolution (f *
 Its largest value over the square of the integral of f is to be small. Improve `density`, which returns the values of f
 on steps of equal width. The quotient is computed in whole numbers: the convolution is linear between whole steps, so
 that these decide. The best known is 1.502850; a constant has 2.
+Programs may import scipy, for its optimizers.
 """
 # /// script
-# dependencies = ["numpy"]
+# dependencies = ["numpy", "scipy"]
 #
 # [tool.overnight]
 # title = "First autocorrelation inequality"

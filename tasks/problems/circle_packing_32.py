@@ -1,10 +1,11 @@
 """Circle packing: put 32 circles into the unit square without overlap so that the sum of their radii is large.
 
 Improve `place`, which returns the circles. If some overlap each other or the square's border, all are shrunk by the
-same factor until none does. Then everything is checked in rational arithmetic, without any tolerance.
+same factor until none does. Then everything is checked in rational arithmetic, without any tolerance. Programs
+may import scipy, for its optimizers.
 """
 # /// script
-# dependencies = ["numpy"]
+# dependencies = ["numpy", "scipy"]
 #
 # [tool.overnight]
 # title = "Circle packing, 32 circles in a square"

@@ -4,10 +4,10 @@ A step function h on the interval from 0 to 2 has values from 0 to 1 and the int
 integral of h(x) (1 - h(x + shift)) over all x for which both are in the interval; the largest overlap over all shifts
 is to be small. Improve `density`, which returns the values of h on steps of equal width. They are scaled so that the
 integral is 1, in whole numbers, and so is the overlap: it is linear between shifts by whole steps, so that these
-decide. The best known is 0.380859; a constant has 0.5.
+decide. The best known is 0.380859; a constant has 0.5. Programs may import scipy, for its optimizers.
 """
 # /// script
-# dependencies = ["numpy"]
+# dependencies = ["numpy", "scipy"]
 #
 # [tool.overnight]
 # title = "Erdős's minimum overlap"

@@ -3,9 +3,10 @@
 Improve `place`, which returns the points. They lie in the triangle (0, 0), (1, 0), (0, 1), its border included. The
 score is the area of the smallest triangle with corners among the points, over that of the whole one, in rational
 arithmetic: that quotient is the same in a triangle of any shape. For n = 11 the best known is 0.036529889.
+Programs may import scipy, for its optimizers.
 """
 # /// script
-# dependencies = ["numpy"]
+# dependencies = ["numpy", "scipy"]
 #
 # [tool.overnight]
 # title = "Heilbronn's problem, 11 points in a triangle"

@@ -73,24 +73,31 @@ def build(n: int, width: int, longest: int) -> tuple[list[Instruction], float]:
     states = np.pad(orders, ((0, 0), (0, 2)), constant_values=n)[None]
     states[..., -1] = 0
     programs, choices = [()], instructions(n)
-    wanted, nearest = np.arange(n), 0.0
+    nearest = 0.0
     marks = np.random.default_rng(0).integers(2**62, size=states.size)
     for length in range(1, longest + 1):
         after = np.concatenate([step(states, choice) for choice in choices])
-        present = np.bitwise_or.reduce(1 << after[:, :, :-1], axis=2)
-        whole = np.nonzero(np.all((present + 1) % 2**n == 0, axis=1))[0]
+        whole = np.nonzero(have_all_numbers(after, n))[0]
         _, first = np.unique(after[whole].reshape(len(whole), -1) @ marks, return_index=True)
         kept = whole[np.sort(first)]
         after = after[kept]
-        is_sorted = np.all(after[:, :, :n] == wanted, axis=2).mean(axis=1)
-        successors = [(*programs[k % len(states)], choices[k // len(states)]) for k in kept]
-        for k in np.nonzero(is_sorted == 1)[0]:
-            if unsorted(successors[k], n) is None:
-                return list(successors[k]), 0.0
+        is_sorted = np.logical_and.reduce([after[:, :, k] == k for k in range(n)]).mean(axis=1)
+        for k in kept[is_sorted == 1]:
+            program = (*programs[k % len(states)], choices[k // len(states)])
+            if unsorted(program, n) is None:
+                return list(program), 0.0
         nearest = max(nearest, float(is_sorted[is_sorted < 1].max(initial=0.0)))
         best = np.argsort(-ranked(after, is_sorted, length, n), kind="stable")[:width]
-        states, programs = after[best], [successors[k] for k in best]
+        programs = [(*programs[k % len(states)], choices[k // len(states)]) for k in kept[best]]
+        states = after[best]
     return [], 2 - nearest
+
+
+def have_all_numbers(states: np.ndarray, n: int) -> np.ndarray:
+    """Whether each of the numbers is still in some register, whatever the order was, shape (programs,)."""
+    bits = np.left_shift(1, states[:, :, :-1], dtype=np.int8)
+    present = np.bitwise_or.reduce([bits[:, :, k] for k in range(n + 1)])
+    return np.all((present + 1) % 2**n == 0, axis=1)
 
 
 def ranked(states: np.ndarray, is_sorted: np.ndarray, length: int, n: int) -> np.ndarray:

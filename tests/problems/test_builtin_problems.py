@@ -21,6 +21,10 @@ from tests.problems.library import execute, load, score
 Vector = tuple[int, ...]
 NAMES = names()
 PACKINGS = ["bin-packing-or", "bin-packing-weibull"]
+SET_BY_OPTIMIZERS = [
+    *("autocorrelation-inequality", "circle-packing-26", "circle-packing-32", "erdos-overlap", "heilbronn-triangle"),
+]
+"""Problems whose records were set with numerical optimizers, so that programs may use those of scipy."""
 
 
 @cache
@@ -56,7 +60,7 @@ def test_it_loads_and_is_described(name: str):
     assert problem.settings.title
     assert problem.settings.score_name != "score"
     assert problem.specification.start_body
-    assert problem.dependencies.packages == ("numpy",)
+    assert problem.dependencies.packages == (("numpy", "scipy") if name in SET_BY_OPTIMIZERS else ("numpy",))
     known = problem.settings.known
     assert known.best is not None
     assert known.label
@@ -106,11 +110,11 @@ def test_the_start_program_scores_the_same_finite_numbers_each_time_and_less_tha
         ("autocorrelation-inequality", "train", -2),
         ("heilbronn-triangle", "train", 0.0030052592036063),
         ("sort3", "train", -13 - 1 / 6),
-        ("sort4", "train", -25.25),
-        ("matrix-multiplication", "train", -26),
-        ("matrix-multiplication-4", "train", -160 / 3),
-        ("automl-zero", "train", -0.3755814378),
-        ("optimizer-rule", "train", -0.3600349798),
+        ("sort4", "train", -25 - 23 / 24),
+        ("matrix-multiplication", "train", -26.335),
+        ("matrix-multiplication-4", "train", -53.5503333333),
+        ("automl-zero", "train", -0.3498378181),
+        ("optimizer-rule", "train", -0.3853794950),
     ],
 )
 def test_the_start_programs_score_is_pinned(name: str, split: str, expected: float):

@@ -12,23 +12,24 @@ from tests.problems.library import execute, load, score
 
 LEARNED = {
     "predict": lambda x, memory: float(x @ memory),
-    "learn": lambda x, y, prediction, memory: memory + 0.05 * (y - prediction) * x,
+    "learn": lambda x, y, error, memory: memory + 0.2 * error * x,
 }
 ADAM = {
-    "update": lambda g, m, v, w, progress: -0.03 * (1 - progress) * (m * 0.9 + g * 0.1) / (np.sqrt(v) + 1e-3),
+    "update": lambda g, m, v, w, progress: -0.03 * (1 - progress) * m / (np.sqrt(v) + 1e-3),
     "remember_first": lambda g, m, v: 0.9 * m + 0.1 * g,
     "remember_second": lambda g, m, v: 0.99 * v + 0.01 * g**2,
 }
 LION = {
-    "update": lambda g, m, v, w, progress: -0.01 * (1 - progress) * (np.sign(0.9 * m + 0.1 * g) + 0.01 * w),
+    "update": lambda g, m, v, w, progress: -0.01 * (1 - progress) * (np.sign(v) + 0.01 * w),
     "remember_first": lambda g, m, v: 0.99 * m + 0.01 * g,
+    "remember_second": lambda g, m, v: 0.9 * m + 0.1 * g,
 }
 
 
 @pytest.mark.parametrize(
     ("name", "functions"),
     [
-        ("automl-zero", ("setup", "predict", "learn")),
+        ("automl-zero", ("predict", "learn")),
         ("optimizer-rule", ("update", "remember_first", "remember_second")),
     ],
 )
@@ -51,9 +52,9 @@ def test_gradient_descent_learns_every_task_to_four_digits_and_more(split: str):
     "miss",
     [
         {"predict": LEARNED["predict"]},
-        {"learn": LEARNED["learn"]},
-        {**LEARNED, "learn": lambda x, y, p, memory: memory - 0.05 * (y - p) * x / 100},
-        {**LEARNED, "learn": lambda x, y, p, memory: memory + 0.05 * (y - p)},
+        {"learn": LEARNED["learn"], "predict": lambda x, memory: 0.0},
+        {**LEARNED, "learn": lambda x, y, error, memory: memory - 0.2 * error * x / 100},
+        {**LEARNED, "learn": lambda x, y, error, memory: memory + 0.2 * error},
     ],
     ids=["nothing is learned", "nothing is told", "the wrong way", "without the point"],
 )
@@ -64,9 +65,9 @@ def test_what_is_almost_gradient_descent_learns_nothing(miss: dict[str, Any]):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"setup": lambda size: np.zeros(size + 1)},
+        {"learn": lambda x, y, error, memory: np.zeros(5)},
         {"predict": lambda x, memory: float("nan")},
-        {"learn": lambda x, y, p, memory: memory + np.inf},
+        {"learn": lambda x, y, error, memory: memory + np.inf},
     ],
 )
 def test_what_is_no_finite_memory_or_number_is_refused(wrong: dict[str, Any]):
@@ -84,7 +85,28 @@ def test_what_counts_is_not_what_was_learned_from_and_points_cannot_be_changed()
         return answer
 
     assert score("automl-zero", predict=predict, learn=LEARNED["learn"]) == score("automl-zero", **LEARNED)
-    assert len(set(seen)) == 3 * 500
+    assert len(set(seen)) == 6 * 500
+
+
+def test_what_points_the_right_way_has_credit_for_half_of_what_a_factor_would_make_of_it():
+    start, hebb = np.mean(score("automl-zero")), {"learn": lambda x, y, error, memory: memory + x * y}
+    for factor in (1, -1, 1e-90, 1e90):
+        predict = {"predict": lambda x, memory, factor=factor: factor * float(x @ memory)}
+        assert np.mean(score("automl-zero", **hebb, **predict)) == pytest.approx(np.mean(score("automl-zero", **hebb)))
+    assert start + 0.3 < np.mean(score("automl-zero", **hebb)) < 1
+    right_scale = {"learn": lambda x, y, error, memory: memory + 0.01 * x * y}
+    assert np.mean(score("automl-zero", **hebb)) + 0.3 < np.mean(score("automl-zero", **right_scale)) < 1
+
+
+def test_partial_credit_ends_at_one_digit_and_never_falls_as_an_error_shrinks():
+    learned, truth = execute("automl-zero")["learned"], 2 * np.random.default_rng(1).normal(size=4)
+    scores = [
+        learned(1, lambda x, memory, off=off: float(x @ truth) * (1 + off), lambda x, y, error, memory: memory)
+        for off in (1e3, 10, 1.5, 1, 0.9, 0.5, 0.2, 0.1, 0.05, 0.03, 0.01, 1e-6, 0)
+    ]
+    assert scores == sorted(scores)
+    assert scores[0] < 1 < scores[-3]
+    assert scores[-1] == 15
 
 
 # The optimizer
@@ -116,7 +138,7 @@ def test_a_rule_that_does_not_return_a_number_for_each_weight_is_refused(rule: s
 
 def test_a_rule_cannot_change_the_weights_by_the_way():
     def update(gradient, first, second, weights, progress):
-        change = -0.1 * gradient
+        change = -0.1 * (1 - progress) * gradient
         weights[:] = gradient[:] = first[:] = 7.0
         return change
 
