@@ -7,6 +7,8 @@ SHELL := bash
 BIN := .venv/bin
 # The engine that set-up found may listen where only it knows to look: colima, Docker Desktop, podman.
 WITH_ENGINE = DOCKER_HOST="$$($(BIN)/python infra/engine.py address)"; export DOCKER_HOST;
+# A larger young generation saves an eighth of Pyright's processor time.
+PYRIGHT = NODE_OPTIONS="--max-semi-space-size=64 $${NODE_OPTIONS:-}" $(BIN)/pyright
 STYLE = $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/lint-imports && $(BIN)/deptry flows tasks schemas
 
 help:  ## list these targets
@@ -26,7 +28,7 @@ demo: setup  ## a short night on online bin packing with the built-in model: no 
 	@echo 'overnight is in .venv/bin; to call it by its name: export PATH="$$PWD/.venv/bin:$$PATH"' >&2
 
 check: environment  ## lint, types, and the fast tests without Docker and Prefect: one minute
-	@($(STYLE) && $(BIN)/pyright) & types=$$!; failed=0; \
+	@($(STYLE) && $(PYRIGHT)) & types=$$!; failed=0; \
 		$(BIN)/pytest -n 2 --dist loadfile --hypothesis-profile quick --ignore tests/contract -m 'not docker and not prefect and not slow and not heavy' || failed=$$?; \
 		wait $$types || failed=$$?; exit $$failed
 
@@ -35,7 +37,7 @@ test: setup $(if $(PART),,browser lint)  ## lint and test everything, with Docke
 
 lint: environment  ## style, import rules and types, without Docker
 	@$(STYLE)
-	@$(BIN)/pyright
+	@$(PYRIGHT)
 
 docs: environment  ## rewrite the generated parts of the READMEs: settings, and SQL views, macros and columns
 	@$(BIN)/python -m tests.docs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import tempfile
@@ -187,6 +188,21 @@ _HEAVY = (
     "tests/test_contributing_history.py",
 )
 """Tests that need neither Docker nor Prefect and still take seconds: marked `heavy`, left out of `make check`."""
+
+
+_ALL_ARE = re.compile(r"^pytestmark = .*pytest\.mark\.(docker|prefect|slow|heavy)", re.MULTILINE)
+"""What a module has whose tests all have a mark."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no module all of whose tests are left out."""
+    left_out = re.findall(r"not (\w+)", config.option.markexpr)
+    if collection_path.suffix != ".py" or not left_out:
+        return None
+    if "heavy" in left_out and str(collection_path.relative_to(config.rootpath)).startswith(_HEAVY):
+        return True
+    marked = _ALL_ARE.search(collection_path.read_text())
+    return True if marked and marked[1] in left_out else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
