@@ -183,6 +183,7 @@ _HEAVY = (
     "tests/report/test_watch.py",
     "tests/sample/test_batch_api.py",
     "tests/sample/test_batch_job.py",
+    "tests/sample/test_cached_tokens.py::test_the_price_is_that_of_the_settings_or_of_litellm",
     "tests/sample/test_completion_request.py",
     "tests/simulated/",
     "tests/test_contributing_history.py",

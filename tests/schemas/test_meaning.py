@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import source
@@ -358,7 +358,6 @@ def result(text: str, *arguments: Any) -> Any:
 ARGUMENTS = ((Value("x"), 2), (3, 0.5), (0.1, -1), (Value("x"), Value("n")))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10**9))
 def test_equal_hashes_mean_equal_results(seed: int):
     chance = random.Random(seed)
@@ -371,12 +370,12 @@ def test_equal_hashes_mean_equal_results(seed: int):
 
 def test_the_changes_of_this_property_are_often_ones_of_form_alone_and_often_not():
     chance = random.Random(1)
-    texts = [Code(chance).function() for _ in range(200)]
+    texts = [Code(chance).function() for _ in range(100)]
     pairs = [(text, changed(text, chance)) for text in texts]
     equal = [meaning_hash(one) == meaning_hash(other) for one, other in pairs if one != other]
-    assert 30 < sum(equal) < 170
+    assert 15 < sum(equal) < 85
     returned = [result(text, *ARGUMENTS[0]) for text in texts]
-    assert sum(len(logged) > 1 for logged, _ in returned) > 60, "many of them do something before they fail"
+    assert sum(len(logged) > 1 for logged, _ in returned) > 30, "many of them do something before they fail"
 
 
 def fresh_names(names: Names, text: str) -> str:
@@ -392,7 +391,6 @@ def fresh_names(names: Names, text: str) -> str:
     return source.rename(text, {name: new for name, new in renamed.items() if name not in free})
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10**9))
 def test_renamed_local_variables_make_no_difference(seed: int):
     text = Code(random.Random(seed)).function()

@@ -64,7 +64,7 @@ def parse(skeleton: Skeleton, text: str, base: str) -> str:
 
 
 @every_kind
-@settings(max_examples=25)
+@settings(max_examples=settings().max_examples // 4)
 @given(data=st.data())
 def test_an_answer_is_read_as_exactly_the_tuned_body(skeleton: Skeleton, data: st.DataObject):
     base = body_of(skeleton, data.draw(st.lists(CODE, min_size=2, max_size=2)))
