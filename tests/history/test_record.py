@@ -54,7 +54,7 @@ def test_the_evaluations_of_the_tuner_are_read_back_and_null_for_models(tmp_path
 
 def test_a_run_from_before_the_tuner_goes_on_without_it(tmp_path: Path):
     problem = a_problem()
-    stored = problem.settings.model_dump(mode="json")
+    stored = {**problem.settings.model_dump(mode="json"), "tuner": {"enabled": True}}
     text = problem.specification.text
     assert restore_problem("toy", text, stored).settings.tuner.enabled
     assert not restore_problem(
