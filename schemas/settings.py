@@ -92,6 +92,12 @@ class Known(Section):
         return score > self.best + 1e-9 * max(1.0, abs(self.best))
 
 
+def _without_tune(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
+    if Operator.TUNE in operators:
+        raise ValueError("`tune` is not asked of a model; tuner.enabled turns it on or off")
+    return operators
+
+
 class Search(Section):
     """The genetic search, `[tool.overnight.search]`."""
 
@@ -125,7 +131,7 @@ class Search(Section):
         description="whether chat models are told the facts: a system message with the task, what is scored, the best "
         "known score, limits and packages, and the scores of the programs shown; never with `funsearch`",
     )
-    operators: Annotated[tuple[Operator, ...], BeforeValidator(_as_list)] = Field(
+    operators: Annotated[tuple[Operator, ...], BeforeValidator(_as_list), AfterValidator(_without_tune)] = Field(
         default=tuple(one for one in Operator if one is not Operator.TUNE),
         description="what prompts of chat models may ask for, chosen by what it gained so far: `refine`, `rewrite`, "
         "`fresh`, `cross`, `simplify`; `repair` for failed answers, `tactic` where the search stagnates; `[]` leaves "

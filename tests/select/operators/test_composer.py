@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.algorithm import Plan, PromptResult, Turn
+from schemas.errors import OvernightError
 from schemas.feedback import Feedback
 from schemas.operators import Operator
 from schemas.outcome import Outcome
@@ -170,3 +171,8 @@ def test_models_that_continue_texts_are_asked_for_nothing():
     made = Search({"sampling": {"models": [{"name": "builtin/mutate", "style": "completion"}]}})
     made.tell(crashed("f1", idea="use x"))
     assert {plan.operator for plan in made.plans(50)} == {None}
+
+
+def test_tuning_is_no_operator_of_a_model():
+    with pytest.raises(OvernightError, match=r"tuner\.enabled"):
+        Search({"search": {"algorithm": "greedy", "operators": ["refine", "tune"]}})
