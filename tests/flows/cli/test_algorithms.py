@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
+from flows.cli.main import run
 from schemas.algorithm_settings import IslandsSettings, algorithm_kinds
 from schemas.settings import Search
-from tests.command_server import run_command
 
 
-def test_it_lists_every_algorithm_and_marks_the_default():
-    done = run_command(["algorithms"], dict(os.environ))
-    assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.strip()]
+def test_it_lists_every_algorithm_and_marks_the_default(capsys: pytest.CaptureFixture[str]):
+    assert run(["algorithms"]) == 0
+    written = capsys.readouterr()
+    lines = [line for line in written.out.splitlines() if line.strip()]
     for line, kind in zip(lines[2:], algorithm_kinds(), strict=True):
         assert line.split()[0] == kind.algorithm_name()
         assert kind.summary() in line
         assert kind.source in line
         assert (line.split()[1] == "yes") == (kind is IslandsSettings)
-    assert "--set search.algorithm=NAME" in done.stderr
+    assert "--set search.algorithm=NAME" in written.err
 
 
 @pytest.mark.parametrize("kind", algorithm_kinds(), ids=lambda kind: kind.algorithm_name())
