@@ -20,7 +20,7 @@ def test_check_and_run_accept_an_unchanged_task(overnight: Command, prefect_api:
         assert message in done.stderr
     history = str(tmp_path / "history")
     done = overnight(
-        *("run", str(LINE_FIT), "--generations", "2", "--seed", "1"),
+        *("run", str(LINE_FIT), "--generations", "2", "--seed", "1", "--set", "tuner.max_s=5"),
         PREFECT_API_URL=prefect_api,
         OVERNIGHT_HISTORY=history,
     )
