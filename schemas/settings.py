@@ -25,6 +25,7 @@ from schemas.errors import UsageError
 from schemas.image_name import as_image_name
 from schemas.job import Limits
 from schemas.operators import Operator
+from schemas.search_size import settings_by_size
 
 Reducer = Literal["mean", "last", "min", "sum"]
 
@@ -101,6 +102,12 @@ def _without_tune(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
 class Search(Section):
     """The genetic search, `[tool.overnight.search]`."""
 
+    expected_samples: int | None = Field(
+        default=None,
+        ge=1,
+        description="number of samples that the run is expected to take; the algorithm, `prompts`, `samples` and "
+        "`window` follow from it where they are not given; `run` and `schedule` estimate it from the stop conditions",
+    )
     algorithm: AnyAlgorithm = IslandsSettings()
     prompts: int = Field(default=12, ge=1, le=10_000, description="number of prompts in a generation")
     samples: int = Field(
@@ -205,8 +212,10 @@ class Search(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_former_names(cls, value: Any) -> Any:
-        return with_current_names(value)
+    def _complete(cls, value: Any) -> Any:
+        """Read former names, and add what follows from the size of the search where it is not given."""
+        value = with_current_names(value)
+        return {**settings_by_size(value.get("expected_samples")), **value} if isinstance(value, Mapping) else value
 
 
 def _as_model(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -163,7 +164,9 @@ class RunOptions:
         Raises:
             OvernightError: If the problem or a setting is wrong, or a proposal is not accepted.
         """
+        from flows.expected_samples import expected_samples
         from flows.trust import accept
+        from schemas.config_layers import merge
         from tasks.problems.loading.load import load_problem
         from tasks.sample.batch_api import require_batches
         from tasks.sample.provider import require_prices
@@ -180,6 +183,10 @@ class RunOptions:
             runtime=self.runtime,
         )
         problem = load_problem(path, settings)
+        expected = expected_samples(stop, problem.settings.sampling, datetime.now(UTC))
+        if expected is not None and problem.settings.search.expected_samples is None:
+            settings = merge([settings, {"search": {"expected_samples": expected}}])
+            problem = load_problem(path, settings)
         say_notes(problem)
         accept(problem, settings, trust=trust)
         require_batches(problem.settings.sampling)

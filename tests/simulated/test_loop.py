@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from tests.bench.simulated.controls import CONTROLS, PLAIN
-from tests.bench.simulated.loop import SearchLoop, load_simulated
+from tests.bench.simulated.loop import SearchLoop
 from tests.bench.simulated.model import Reply, SimulatedModel, text_of
 from tests.bench.simulated.personas import Persona, persona_of
 from tests.bench.simulated.problems import problem_named
 from tests.bench.simulated.reading import Reading, read_request
 from tests.bench.simulated.systems import Setup, merged, search
 from tests.bench.simulated.trace import Trace
+from tests.bench.simulated.tuning import load_simulated
 
 EAGER = replace(
     persona_of(0), valid=1.0, slope=1.0, power=0.0, collapses=0.0, copies=0.0, bad_edits=0.0, reasoning_tokens=0

@@ -58,6 +58,12 @@ def test_a_search_of_another_system_is_followed_and_ended(monkeypatch: pytest.Mo
     assert found.repeated_share(12) > 0.5  # it evaluates the best program again and again
 
 
+def test_the_tuner_is_tried_on_the_best_program_of_another_system(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(PEERS, "other", a_system)
+    found = run_peer("other", sys.executable, problem_named("F2-c2"), MODEL, 0, 6, 60.0)
+    assert found.tuned < 0.8 * found.gaps[-1]
+
+
 def test_a_search_that_ends_early_says_so_and_one_without_answers_is_an_error(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(PEERS, "other", lambda task: a_system(task, most=3))
     found = run_peer("other", sys.executable, PROBLEM, MODEL, 0, 12, 60.0)

@@ -5,13 +5,10 @@ Plans, prompts, parsing and what an algorithm is told are the product's own; the
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,25 +20,18 @@ from schemas.completion_source import Sample
 from schemas.feedback import Feedback
 from schemas.generation import RunRecord
 from schemas.operators import Operator
-from schemas.outcome import Outcome as Verdict
-from schemas.outcome import Verdict as Judgement
-from schemas.problem import Problem
+from schemas.outcome import Outcome
 from schemas.program import Program, Prompt, idea_in
 from schemas.prompt_record import PromptRecord
-from schemas.settings import Model
-from schemas.skeleton import Skeleton
-from tasks.problems.loading.load import load_problem
 from tasks.sample.codecs import codec_of
 from tasks.sample.prompts import build_prompts
 from tasks.select.operators.composer import Composer
 from tasks.select.registry import create_algorithm
-from tasks.tune.source import Inputs, TunerSource
+from tasks.tune.source import TunerSource
 from tests.bench.simulated.model import SimulatedModel, prompt_tokens
 from tests.bench.simulated.problems import SimulatedProblem
 from tests.bench.simulated.trace import Trace
-
-_FAULTS = (ArithmeticError, AttributeError, LookupError, NameError, RuntimeError, SyntaxError, TypeError, ValueError)
-"""The errors that a program of a simulated model, or a mutated one, may raise."""
+from tests.bench.simulated.tuning import FAULTS, InProcessTrials, load_simulated, tuned_gap
 
 
 class SearchLoop:
@@ -104,7 +94,8 @@ class SearchLoop:
             planner.tell(turn, [result], record, reset=reset)
             serial += 1
         tokens, scored, repeats, depths = np.array(self._course, dtype=np.float64).T
-        return Trace(np.array(self._gaps), tokens, scored, repeats, depths, answers, time.monotonic() - begin)
+        tuned = tuned_gap(self._simulated, self._best.body, self._seed)
+        return Trace(np.array(self._gaps), tokens, scored, repeats, depths, answers, time.monotonic() - begin, tuned)
 
     def _judge(self, prompt: Prompt, number: int, samples: int) -> tuple[Feedback, ...]:
         """Ask for the samples of a prompt, and return the judged answers."""
@@ -115,8 +106,8 @@ class SearchLoop:
             # A provider charges a prompt once, however many samples are asked of it.
             self._tokens += reply.tokens + (prompt_tokens(request) if reply.tokens and not k else 0)
             answers.append(self._learn(reply.text, prompt, f"{number + k}"))
-            self._repeats += answers[-1].outcome is Verdict.DUPLICATE
-            self._scored += answers[-1].outcome is Verdict.SCORED
+            self._repeats += answers[-1].outcome is Outcome.DUPLICATE
+            self._scored += answers[-1].outcome is Outcome.SCORED
             self._gaps.append(self._simulated.gap(self._best.score))
             self._course.append((self._tokens, self._scored, self._repeats, self._depths[self._best.id]))
         return tuple(answers)
@@ -141,43 +132,21 @@ class SearchLoop:
         parsed = codec_of(skeleton.kind).parse(
             text, skeleton, len(parents), prompt.base, takes_edits=prompt.takes_edits
         )
-        answer = Feedback(parents[-1], parsed.body, Verdict.SCORED, "", "", (), None, failed_id=failed_id)
+        answer = Feedback(parents[-1], parsed.body, Outcome.SCORED, "", "", (), None, failed_id=failed_id)
         if parsed.verdict is not None:
             return replace(answer, outcome=parsed.verdict.outcome, error=parsed.verdict.error)
         code_hash = self._problem.code_hash(parsed.body)
         if code_hash in self._known and not self._problem.settings.search.algorithm.evaluates_duplicates:
-            return replace(answer, outcome=Verdict.DUPLICATE)
+            return replace(answer, outcome=Outcome.DUPLICATE)
         self._known.add(code_hash)
         return self._evaluated(answer)
 
     def _evaluated(self, answer: Feedback) -> Feedback:
         try:
             score = self._simulated.evaluate(self._problem.specification.program(answer.body).main)
-        except _FAULTS as error:
-            return replace(answer, outcome=Verdict.CRASHED, error=f"{type(error).__name__}: {error}")
+        except FAULTS as error:
+            return replace(answer, outcome=Outcome.CRASHED, error=f"{type(error).__name__}: {error}")
         return replace(answer, scores=(score,), score=score)
-
-
-@dataclass(frozen=True)
-class InProcessTrials:
-    """Evaluates bodies for the tuner, in this process."""
-
-    problem: SimulatedProblem
-    skeleton: Skeleton
-
-    def has(self, inputs: Inputs) -> bool:
-        """Return whether there are more inputs than those of training; there are none."""
-        return inputs == "train"
-
-    def submit(self, body: str, inputs: Inputs) -> Future[Judgement]:
-        """Evaluate a body at once."""
-        verdict: Future[Judgement] = Future()
-        try:
-            score = self.problem.evaluate(self.skeleton.program(body).main)
-            verdict.set_result(Judgement(Verdict.SCORED, (score,)))
-        except _FAULTS as error:
-            verdict.set_result(Judgement(Verdict.CRASHED, error=str(error)))
-        return verdict
 
 
 def _programs(record: PromptRecord) -> tuple[Program, ...]:
@@ -189,10 +158,3 @@ def _program(answer: Feedback, score: float) -> Program:
 
 
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def load_simulated(problem: SimulatedProblem, settings: Mapping[str, Any]) -> Problem:
-    """Load the task directory of a problem, with some settings, for one chat model."""
-    sampling = {**settings.get("sampling", {}), "models": [Model(name="openai/simulated").model_dump()]}
-    with tempfile.TemporaryDirectory() as folder:
-        return load_problem(problem.write(Path(folder) / problem.name), {**settings, "sampling": sampling})

@@ -32,6 +32,8 @@ def judged(program_path):
         namespace = {{"__name__": "program"}}
         exec(compile(source, program_path, "exec"), namespace)
         score = LANDSCAPE.judge(namespace)
+        with open({log!r} + "-" + name, "w") as file:
+            file.write(source)
     except Exception as raised:
         error = f"{{type(raised).__name__}}: {{raised}}"
     with open({log!r}, "a") as log:

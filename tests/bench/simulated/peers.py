@@ -7,6 +7,7 @@ score that the system's own evaluations had reached by the next one. Requests fo
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import signal
@@ -14,16 +15,18 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from tests.bench.simulated.designs import block_of
 from tests.bench.simulated.model import SimulatedModel
 from tests.bench.simulated.peer_tasks import write_openevolve, write_shinka
 from tests.bench.simulated.problems import MAX_TOKENS, STATEMENT, SimulatedProblem
 from tests.bench.simulated.server import respond
 from tests.bench.simulated.trace import Trace
+from tests.bench.simulated.tuning import tuned_gap
 from tests.provider import Answer, Provider, Request
 
 _MORE = 4
@@ -157,7 +160,10 @@ def run_peer(
         if not calls.times:
             raise RuntimeError(f"{name} asked the model for nothing; it wrote:\n{output.read_text()[-2000:]}")
         found = read_evaluations(log.read_text() if log.exists() else "")
-    return trace_of(problem, calls.times[:answers], calls.tokens[:answers], found, answers, time.monotonic() - begin)
+        trace = trace_of(
+            problem, calls.times[:answers], calls.tokens[:answers], found, answers, time.monotonic() - begin
+        )
+        return replace(trace, tuned=_tuned_gap(problem, log, found, calls.times, answers, seed))
 
 
 def read_evaluations(log: str) -> list[Evaluation]:
@@ -194,6 +200,19 @@ def trace_of(
     gaps = [problem.gap(score) for score in np.maximum.accumulate(np.maximum(bests, problem.start_score))]
     spent = np.array(tokens, dtype=np.float64)
     return Trace(np.array(gaps), spent, scored.cumsum(), repeats.cumsum(), wanted=wanted, seconds=seconds)
+
+
+def _tuned_gap(
+    problem: SimulatedProblem, log: Path, found: Iterable[Evaluation], times: Sequence[float], answers: int, seed: int
+) -> float:
+    """Return the gap of the best program that was evaluated in time, after the product's tuner worked on it."""
+    end = times[answers] if len(times) > answers else math.inf
+    in_time = [one for one in found if one.time < end and math.isfinite(one.score)]
+    best = max(in_time, key=lambda one: one.score, default=None)
+    if best is None:
+        return 1.0
+    source = log.with_name(f"{log.name}-{best.program}").read_text()
+    return tuned_gap(problem, block_of(source).rstrip(), seed)
 
 
 def _wait(process: subprocess.Popen[bytes], is_enough: Callable[[], bool], until: float) -> None:

@@ -69,6 +69,7 @@ def answer_table(traces: Traces, budgets: Sequence[int]) -> str:
                 name,
                 *depths,
                 f"{fmean(trace.gap(last) for trace in mine.values()):.3f}",
+                f"{fmean(trace.tuned for trace in mine.values()):.3f}",
                 f"{fmean(trace.unscored_share(last) for trace in mine.values()):.0%}",
                 f"{fmean(trace.repeated_share(last) for trace in mine.values()):.0%}",
                 _count(median(trace.tokens[-1] / len(trace.tokens) for trace in mine.values())),
@@ -76,7 +77,7 @@ def answer_table(traces: Traces, budgets: Sequence[int]) -> str:
                 sum(trace.ended_early for trace in mine.values()),
             ]
         )
-    header = ["system", *(f"depth {budget}" for budget in budgets), "gap at end", "unscored", "repeated"]
+    header = ["system", *(f"depth {budget}" for budget in budgets), "gap at end", "tuned after", "unscored", "repeated"]
     return table([*header, "tokens an answer", "seconds", "ended early"], rows)
 
 

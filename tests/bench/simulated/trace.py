@@ -28,6 +28,7 @@ class Trace:
         depths: Generations from the start program to the best one so far; empty if that is not known.
         wanted: Answers that the search was to get; more than it got if it ended early.
         seconds: What the search took.
+        tuned: Gap of the best program after the product's tuner worked on its numbers; not a number if that is unknown.
     """
 
     gaps: NDArray[np.float64]
@@ -37,6 +38,7 @@ class Trace:
     depths: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     wanted: int = 0
     seconds: float = 0.0
+    tuned: float = float("nan")
 
     @property
     def ended_early(self) -> bool:
@@ -87,7 +89,9 @@ def load_trace(path: Path) -> Trace:
     """Read a trace from the file to which `save` wrote it."""
     with np.load(path) as stored:
         arrays = {name: stored[name] for name in stored.files}
-    return Trace(**{**arrays, "wanted": int(arrays["wanted"]), "seconds": float(arrays["seconds"])})
+    numbers = {name: float(arrays.pop(name)) for name in ("seconds", "tuned")}
+    wanted = int(arrays.pop("wanted"))
+    return Trace(**arrays, **numbers, wanted=wanted)
 
 
 def area(gaps: Sequence[float] | NDArray[np.float64]) -> float:

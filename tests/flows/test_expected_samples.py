@@ -1,0 +1,61 @@
+"""How many samples a run is expected to take, and the settings of the search that follow from it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from flows.expected_samples import expected_samples
+from flows.stop_conditions import StopConditions
+from schemas.settings import Sampling, Settings
+
+NOW = datetime(2026, 11, 27, 22, 0, tzinfo=UTC)
+PRICED = Sampling.model_validate({"models": [{"name": "openai/any", "input_usd": 1.0, "output_usd": 3.5}]})
+FREE = Sampling()
+
+
+def expected(sampling: Sampling = FREE, **conditions: object) -> int | None:
+    return expected_samples(StopConditions.model_validate(conditions), sampling, NOW)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "samples"),
+    [
+        ({"max_samples": 150}, 150),
+        ({"generations": 20}, 960),
+        ({"max_tokens": 1_000_000}, 200),
+        ({"until": NOW + timedelta(hours=8)}, 15_360),
+        ({"max_samples": 5_000, "generations": 2}, 96),
+        ({"until": NOW - timedelta(hours=1)}, 1),
+    ],
+)
+def test_the_nearest_limit_says_how_many(conditions: dict[str, object], samples: int) -> None:
+    assert expected(**conditions) == samples
+
+
+def test_a_budget_is_divided_by_the_usual_cost_of_a_sample() -> None:
+    # 3,000 tokens for 1 USD a million and 2,000 for 3.50: a cent for each sample.
+    assert expected(PRICED, budget_usd=5.0) == 500
+    assert expected(PRICED, budget_usd=5.0, total_budget_usd=1.0) == 100
+
+
+@pytest.mark.parametrize("conditions", [{}, {"target": 1.0}, {"patience": 3}, {"budget_usd": 5.0}])
+def test_other_conditions_and_free_models_say_nothing(conditions: dict[str, object]) -> None:
+    assert expected(**conditions) is None
+
+
+def test_a_small_search_keeps_few_prompts_in_flight() -> None:
+    small, large = (Settings.model_validate({"search": {"expected_samples": n}}).search for n in (150, 100_000))
+    assert small.window < large.window
+    assert small.samples == 1
+
+
+def test_settings_that_are_given_stay_whatever_the_size() -> None:
+    search = Settings.model_validate({"search": {"expected_samples": 150, "window": 40, "prompts": 3}}).search
+    assert (search.window, search.prompts) == (40, 3)
+
+
+def test_settings_of_a_stored_run_are_read_back_as_they_were() -> None:
+    settings = Settings.model_validate({"search": {"expected_samples": 150}})
+    assert Settings.model_validate(settings.model_dump(mode="json")) == settings
