@@ -27,8 +27,8 @@ from tasks.select.operators.repairs import Repairs
 from tasks.select.operators.tactics import stagnation_operator
 from tasks.select.operators.tuning_targets import TuningTargets
 
-_LEDGER_SHARE = 0.8
-"""Share of the prompts that list tried ideas; the others show what the list is worth."""
+_IDEAS_SHARE = 0.8
+"""Share of the prompts that list tried ideas, beside errors; the others show what the list is worth."""
 
 _PARTNERS = 20
 """Best programs of the run among which the partner of a base is."""
@@ -148,7 +148,8 @@ class Composer:
         if failed := self._failed(place, rng):
             return self._repair(plan, *failed)
         plan = self._with_operator(plan, rng, stagnation)
-        return replace(plan, tried=self._ledger.text(plan.base.id) if rng.random() < _LEDGER_SHARE else "")
+        lists_ideas = rng.random() < _IDEAS_SHARE
+        return replace(plan, tried=self._ledger.text(plan.base.id, lists_ideas=lists_ideas))
 
     def tuning(self, algorithm: Algorithm) -> Plan | None:
         """Return a plan that tunes the numbers of a program; `None` if none is to be tuned now."""
@@ -189,9 +190,9 @@ class Composer:
         return (record, failed, base) if failed else None
 
     def _repair(self, plan: Plan, record: PromptRecord, failed: Feedback, base: Program) -> Plan:
-        return replace(
-            plan, niche=record.niche, shown=(base,), operator=Operator.REPAIR, failed=failed, feedback=None, tried=""
-        )
+        errors = self._ledger.text(base.id, lists_ideas=False)
+        plan = replace(plan, niche=record.niche, shown=(base,), feedback=None, tried=errors)
+        return replace(plan, operator=Operator.REPAIR, failed=failed)
 
     def _with_operator(self, plan: Plan, rng: Random, stagnation: tuple[Operator, str] | None) -> Plan:
         partner = partner_of(plan.base, self._best)

@@ -16,7 +16,7 @@ _GAINS = 4
 _OF_BASE = 10
 """Latest ideas on the base that are listed."""
 
-_ERRORS = 16
+_ERRORS = 24
 """Latest different errors that are listed."""
 
 _FREQUENT = 5
@@ -67,36 +67,39 @@ class Ledger:
         if tried.gain > 0.0:
             self._best = sorted([*self._best, tried], key=lambda one: one.gain, reverse=True)[:_GAINS]
 
-    def text(self, base_id: str) -> str:
-        """Return the ideas that a prompt with this base lists; empty if there are none."""
+    def text(self, base_id: str, *, lists_ideas: bool = True) -> str:
+        """Return what a prompt with this base lists: errors, and ideas if they are wanted; empty if there are none."""
+        errors = [("Errors with which earlier answers crashed or were refused; avoid them:", [*reversed(self._errors)])]
+        if not lists_ideas:
+            return _within_limit(errors, self._chars)
+        known = _within_limit(errors, self._chars // 2)
         of_base = [one for one in reversed(self._latest) if one.base_id == base_id and one.gain <= 0.0]
-        groups = [
-            ("Errors with which earlier answers crashed or were refused; avoid them:", [*reversed(self._errors)]),
+        ideas = [
             ("Tried already on this version without success; do not repeat these:", _distinct(of_base)[:_OF_BASE]),
             ("Ideas of this search that raised the score most:", _distinct(self._best)),
             ("Tried already many times in this search:", self._frequent()),
         ]
-        return self._within_limit(groups)
+        return "\n\n".join(filter(None, (known, _within_limit(ideas, self._chars - len(known) - 2 * bool(known)))))
 
     def _frequent(self) -> list[str]:
         counts = Counter(_shortened(one.idea) for one in self._latest)
         return [idea for idea, count in counts.most_common(_FREQUENT) if count >= _OFTEN]
 
-    def _within_limit(self, groups: Sequence[tuple[str, Sequence[str]]]) -> str:
-        """Return groups of items below their headings, as many as there is room for; each idea once."""
-        lines: list[str] = []
-        listed: set[str] = set()
-        left = self._chars
-        for heading, ideas in groups:
-            new = [idea for idea in ideas if idea not in listed]
-            while new and sum(map(len, new)) + 3 * len(new) + len(heading) + 2 > left:
-                new.pop()
-            if new:
-                block = [heading, *(f"- {idea}" for idea in new), ""]
-                lines += block
-                listed.update(new)
-                left -= len("\n".join(block)) + 1
-        return "\n".join(lines).strip()
+
+def _within_limit(groups: Sequence[tuple[str, Sequence[str]]], chars: int) -> str:
+    """Return groups of items below their headings, as many as there is room for; each item once."""
+    lines: list[str] = []
+    listed: set[str] = set()
+    for heading, items in groups:
+        new = [item for item in items if item not in listed]
+        while new and sum(map(len, new)) + 3 * len(new) + len(heading) + 2 > chars:
+            new.pop()
+        if new:
+            block = [heading, *(f"- {item}" for item in new), ""]
+            lines += block
+            listed.update(new)
+            chars -= len("\n".join(block)) + 1
+    return "\n".join(lines).strip()
 
 
 def _distinct(tried: Sequence[TriedIdea]) -> list[str]:

@@ -100,13 +100,22 @@ def test_without_the_operator_nothing_is_repaired():
     assert {plan.operator for plan in search.plans()} == {Operator.REFINE}
 
 
-def test_most_prompts_list_what_was_tried():
+def test_all_prompts_list_errors_and_most_list_what_was_tried():
     search = Search({"search": {"algorithm": "greedy", "operators": ["refine"]}})
     search.tell(crashed("f1", idea="use x"))
-    listing = [plan for plan in search.plans() if plan.tried]
+    plans = search.plans()
+    listing = [plan for plan in plans if "- use x" in plan.tried]
     assert 120 < len(listing) < 190, "eight of ten; the others show what the list is worth"
     assert "- use x" in search.prompt(listing[0])
-    assert "- NameError: no x" in search.prompt(listing[0])
+    assert all("- NameError: no x" in search.prompt(plan) for plan in plans)
+
+
+def test_a_repair_lists_the_errors_of_other_answers():
+    search = Search({"search": {"repairs": 1.0, "algorithm": "greedy"}})
+    search.tell(crashed("f1", idea="use x"))
+    plan = search.plan()
+    assert plan.operator is Operator.REPAIR
+    assert plan.tried.endswith("- NameError: no x")
 
 
 def test_a_search_without_progress_follows_tactics():

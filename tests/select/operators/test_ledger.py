@@ -48,6 +48,12 @@ def test_different_errors_are_listed_by_their_last_line():
     ]
 
 
+def test_errors_can_be_listed_alone():
+    made = ledger(TriedIdea("sort first", "base", 0.0, "KeyError: 3"))
+    assert made.text("base", lists_ideas=False).splitlines()[1:] == ["- KeyError: 3"]
+    assert len(made.text("base").splitlines()) > 2
+
+
 def test_an_idea_that_was_tried_often_is_named():
     made = ledger(*[TriedIdea("sort first", f"base {k}", 0.0) for k in range(3)], TriedIdea("once", "z", 0.0))
     assert made.text("base").splitlines() == ["Tried already many times in this search:", "- sort first"]
