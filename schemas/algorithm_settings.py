@@ -209,17 +209,23 @@ class MapElitesSettings(AlgorithmSettings):
     bins: int = Field(default=10, ge=1, le=1000, description="with `grid`, number of intervals of an axis")
 
 
+def _name_in(table: Mapping[str, Any]) -> str:
+    """Return the name that a table has or means: without one the default algorithm, or islands if only they fit."""
+    is_default = table.keys() <= GreedySettings.model_fields.keys()
+    return str(table.get("name", "greedy" if is_default else "islands"))
+
+
 def _with_name(value: Any) -> Any:
-    """Expand a name to a table, and give a table without a name that of the default algorithm."""
+    """Expand a name to a table, and give a table without a name the one that it means."""
     if isinstance(value, str):
         return {"name": value}
-    return {"name": "islands", **value} if isinstance(value, Mapping) else value
+    return {"name": _name_in(value), **value} if isinstance(value, Mapping) else value
 
 
 AnyAlgorithm = Annotated[
-    IslandsSettings
+    GreedySettings
+    | IslandsSettings
     | FunSearchSettings
-    | GreedySettings
     | HalvingSettings
     | WeightedSettings
     | TreeSettings
@@ -240,7 +246,7 @@ def settings_for(given: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[s
     Where one of the two is a variant of the other, that is all that both have; else what every algorithm has.
     """
     kinds = {kind.algorithm_name(): kind for kind in algorithm_kinds()}
-    before, now = (kinds.get(str(table.get("name", "islands"))) for table in (earlier, {**earlier, **given}))
+    before, now = (kinds.get(_name_in(table)) for table in (earlier, {**earlier, **given}))
     if before is None or now is None or before is now:
         return dict(earlier)
     shared = now if issubclass(before, now) or issubclass(now, before) else AlgorithmSettings

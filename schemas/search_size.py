@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_SIZES: tuple[tuple[int, Mapping[str, Any]], ...] = (
-    (250, {"prompts": 24, "samples": 1, "window": 4}),
-    (1_000, {"prompts": 48, "samples": 1, "window": 8}),
-    (5_000, {"prompts": 48, "samples": 1, "window": 16}),
-)
-"""Largest number of samples, and the settings up to it; for more, or an unknown number, the defaults hold."""
+_WINDOWS = ((250, 4), (5_000, 8))
+"""Largest numbers of samples, and `search.window` up to each; for more, or an unknown number, the default holds."""
 
 
 def settings_by_size(expected_samples: object) -> Mapping[str, Any]:
     """Return the settings of `search` for a run of so many samples; empty where the usual defaults hold."""
     if not isinstance(expected_samples, int):
         return {}
-    return next((settings for limit, settings in _SIZES if expected_samples <= limit), {})
+    return next(({"window": window} for limit, window in _WINDOWS if expected_samples <= limit), {})

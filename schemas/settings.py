@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.algorithm_settings import AnyAlgorithm, IslandsSettings, with_current_names
+from schemas.algorithm_settings import AnyAlgorithm, GreedySettings, with_current_names
 from schemas.bounded_parsing import require_plain
 from schemas.bundle import MAX_FILES
 from schemas.errors import UsageError
@@ -105,10 +105,10 @@ class Search(Section):
     expected_samples: int | None = Field(
         default=None,
         ge=1,
-        description="number of samples that the run is expected to take; the algorithm, `prompts`, `samples` and "
-        "`window` follow from it where they are not given; `run` and `schedule` estimate it from the stop conditions",
+        description="number of samples that the run is expected to take; `run` and `schedule` estimate it from the "
+        "stop conditions; where `window` is not given, it is 4 up to 250 samples and 8 up to 5,000",
     )
-    algorithm: AnyAlgorithm = IslandsSettings()
+    algorithm: AnyAlgorithm = GreedySettings()
     prompts: int = Field(default=12, ge=1, le=10_000, description="number of prompts in a generation")
     samples: int = Field(
         default=4, ge=1, le=256, description="number of samples (completions) requested for each prompt"

@@ -24,6 +24,9 @@ from tests.provider import Provider
 Night = Callable[..., RunFiles]
 Call = Callable[..., tuple[int, str]]
 
+JUDGED: dict[str, Any] = {"validation": [2], "held_out": [3]}
+"""Settings of a toy night whose best programs are judged on other inputs, each in containers of its own."""
+
 
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str]) -> Call:

@@ -39,7 +39,7 @@ def mails(asks: dict, provider: Provider) -> dict[str, Any]:
     provider.script = lambda number, request: Answer(program(request, number))
     asks["sampling"]["models"][0] |= {"name": "openai/gpt-4o"}
     asks["sampling"] |= {"batch_api": True, "batch_generations": 2, "max_tokens": 100}
-    lean = {"validation": [], "held_out": [], "sandbox": {"confirm": "never", "slots": 1}}
+    lean = {"sandbox": {"confirm": "never", "slots": 1}}
     return {**asks, **lean}
 
 
@@ -154,10 +154,9 @@ def test_kill_9_costs_no_batch(
     provider.batches.seconds = 2.0
     environment = {**os.environ, "PREFECT_API_URL": prefect_api, "OVERNIGHT_HISTORY": str(tmp_path)}
     model = ["--model", "openai/gpt-4o", "--api-base", provider.api_base, "--batch"]
-    lean = ["--set", "validation=[]", "--set", "held_out=[]", "--confirm", "never"]
     more = ["--generations", "2", "--seed", "1", "--set", "sampling.batch_generations=2"]
     is_sent = threading.Event()
-    process = start_command(["run", str(toy), *model, *lean, *more], environment)
+    process = start_command(["run", str(toy), *model, *more], environment)
 
     def created() -> None:
         if moment == "before its id is known":

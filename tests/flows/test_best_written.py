@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.main import run
-from tests.flows.conftest import Night
+from tests.flows.conftest import JUDGED, Night
 from tests.provider import Answer, Provider, response_body
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
@@ -41,7 +41,7 @@ def test_the_next_finalist_is_written_where_the_best_one_fails_on_held_out_input
     monkeypatch.setenv("OPENAI_API_KEY", "test")
     with answering(*bodies) as provider:
         sampling = {"models": [{"name": "openai/test", "api_base": provider.api_base}]}
-        night(1, settings={"sampling": sampling, "search": {"prompts": 1, "samples": len(bodies)}})
+        night(1, settings={**JUDGED, "sampling": sampling, "search": {"prompts": 1, "samples": len(bodies)}})
     capsys.readouterr()
     assert run(["best", "last", "--history", str(tmp_path), "--write", str(tmp_path / "better.py")]) == 0
     said = capsys.readouterr().err

@@ -19,7 +19,7 @@ from tasks.evaluate.pool import FreshContainerPool
 from tasks.history.database import Database
 from tasks.history.local_backend import LocalBackend
 from tasks.problems.loading.load import load_problem
-from tests.flows.conftest import Night
+from tests.flows.conftest import JUDGED, Night
 from tests.provider import Answer, Provider
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
@@ -114,7 +114,7 @@ def test_the_winner_of_a_night_is_run_split_on_the_inputs_it_has_not_seen(
     night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
 ):
     answers(provider, [LIES_ON_VALIDATION, HONEST.replace("4.0", "3.0")])
-    night(1, settings=one_island(asks, 2))
+    night(1, settings={**one_island(asks, 2), **JUDGED})
     assert [row["score"] for row in rows(tmp_path)] == [-6.0, -7.0]
     (row,) = Database(tmp_path).rows("FROM nights")
     first, second, start = row["finalists"]

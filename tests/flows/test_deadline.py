@@ -53,8 +53,7 @@ def cut_night(night: Night, monkeypatch: pytest.MonkeyPatch) -> CutNight:
     def run_night(provider: Provider, prompts: int) -> float:
         sampling = {"models": [{"name": "openai/test", "api_base": provider.api_base}], "batch": 1}
         search = {"prompts": prompts, "samples": 1, "lookahead": 0}
-        no_final = {"validation": [], "held_out": []}
-        settings = {"sampling": sampling, "search": search, "limits": {"wall_s": 400}, **no_final}
+        settings = {"sampling": sampling, "search": search, "limits": {"wall_s": 400}}
         begin = time.monotonic()
         night(None, within_s=NIGHT_S, grace_s=GRACE_S, settings=settings)
         return time.monotonic() - begin

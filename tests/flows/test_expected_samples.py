@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ PRICED = Sampling.model_validate({"models": [{"name": "openai/any", "input_usd":
 FREE = Sampling()
 
 
-def expected(sampling: Sampling = FREE, **conditions: object) -> int | None:
+def expected(sampling: Sampling = FREE, **conditions: Any) -> int | None:
     return expected_samples(StopConditions.model_validate(conditions), sampling, NOW)
 
 
@@ -30,7 +31,7 @@ def expected(sampling: Sampling = FREE, **conditions: object) -> int | None:
         ({"until": NOW - timedelta(hours=1)}, 1),
     ],
 )
-def test_the_nearest_limit_says_how_many(conditions: dict[str, object], samples: int) -> None:
+def test_the_nearest_limit_says_how_many(conditions: dict[str, Any], samples: int) -> None:
     assert expected(**conditions) == samples
 
 
@@ -41,14 +42,13 @@ def test_a_budget_is_divided_by_the_usual_cost_of_a_sample() -> None:
 
 
 @pytest.mark.parametrize("conditions", [{}, {"target": 1.0}, {"patience": 3}, {"budget_usd": 5.0}])
-def test_other_conditions_and_free_models_say_nothing(conditions: dict[str, object]) -> None:
+def test_other_conditions_and_free_models_say_nothing(conditions: dict[str, Any]) -> None:
     assert expected(**conditions) is None
 
 
 def test_a_small_search_keeps_few_prompts_in_flight() -> None:
     small, large = (Settings.model_validate({"search": {"expected_samples": n}}).search for n in (150, 100_000))
     assert small.window < large.window
-    assert small.samples == 1
 
 
 def test_settings_that_are_given_stay_whatever_the_size() -> None:

@@ -137,7 +137,7 @@ def test_no_fault_loses_a_sample_or_pays_for_one_twice(
     provider.script = script
     asks["sampling"]["models"][0] |= {"input_usd": 1.0, "output_usd": 2.0}
     asks["sampling"] |= {"attempts": 2, "concurrency": 1, **fault.settings}
-    settings = {**asks, "search": {"prompts": PROMPTS, "samples": SAMPLES}, "validation": [], "held_out": []}
+    settings = {**asks, "search": {"prompts": PROMPTS, "samples": SAMPLES}}
     settings["sandbox"] = {"confirm": "never", "slots": 1}
     try:
         night(1, settings=settings)

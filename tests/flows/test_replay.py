@@ -18,7 +18,7 @@ from tasks.history.database import Database
 from tasks.history.differences import Comparison
 from tasks.history.files import RunFiles, files_of
 from tasks.history.local_backend import LocalBackend
-from tests.flows.conftest import Night
+from tests.flows.conftest import JUDGED, Night
 from tests.flows.test_retry import busy
 from tests.flows.test_search import everything
 from tests.provider import Answer, Provider
@@ -52,7 +52,7 @@ def test_a_run_whose_nights_met_everything_comes_out_the_same(
 
     provider.script = answer
     confirmed = {"image": sandbox_image, "slots": 2, "confirm": "best"}
-    settings = {**asks, "sandbox": confirmed, "search": {"retries": 0, "lookahead": 0, "failures": 3}}
+    settings = {**asks, **JUDGED, "sandbox": confirmed, "search": {"retries": 0, "lookahead": 0, "failures": 3}}
     files = night(4, settings=settings)
     given_up = [row["generation"] for row in failures(files) if row["place"] is not None]
     assert given_up == [2]

@@ -44,7 +44,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def few(asks: dict[str, Any], sandbox_image: str) -> dict[str, Any]:
     """No lookahead, no retries, one request a prompt: which request belongs to which generation is known."""
-    quick = {"validation": [], "held_out": [], "sandbox": {"image": sandbox_image, "slots": 1, "confirm": "never"}}
+    quick = {"sandbox": {"image": sandbox_image, "slots": 1, "confirm": "never"}}
     return {**asks, **quick, "search": {"retries": 0, "lookahead": 0, "failures": 3}}
 
 

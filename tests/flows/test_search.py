@@ -23,7 +23,7 @@ from schemas.outcome import Outcome
 from tasks.history.atomic_files import read_file
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
-from tests.flows.conftest import Night
+from tests.flows.conftest import JUDGED, Night
 from tests.provider import Answer, Provider, response_body
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
@@ -44,7 +44,7 @@ def everything(files: RunFiles) -> dict[str, pa.Table]:
 
 
 def test_a_night_leaves_generations_a_population_and_its_own_row(night: Night, tmp_path: Path):
-    night(3, run_id="swept")
+    night(3, run_id="swept", settings=JUDGED)
     history = Database(tmp_path)
     (run,) = history.rows("FROM runs")
     assert run["generations"] == 3
@@ -425,7 +425,7 @@ def test_a_fault_of_the_sandbox_in_the_final_costs_no_finalist_its_place(
 
         def close(self) -> None: ...
 
-    night(2)
+    night(2, settings=JUDGED)
     finalists = Database(tmp_path).rows("FROM nights")[0]["finalists"]
     assert len(finalists) == len({finalist["program_id"] for finalist in finalists})
     assert all(finalist["validation"] is not None for finalist in finalists)

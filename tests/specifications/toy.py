@@ -3,8 +3,6 @@
 # [tool.overnight]
 # title = "Guess a number"
 # inputs = [0, 1]
-# validation = [2]
-# held_out = [3]
 # sandbox.confirm = "never"
 #
 # [tool.overnight.search]

@@ -158,7 +158,7 @@ def test_variants_that_fail_are_no_error():
 
 @pytest.fixture
 def run_source(sandbox_image: str, request: pytest.FixtureRequest) -> Iterator[TunerSource]:
-    problem = load_problem(Path(__file__).parents[1] / "specifications" / request.param)
+    problem = load_problem(Path(__file__).parents[1] / "specifications" / request.param, {"validation": [2]})
     run: Any = SimpleNamespace(problem=problem, seed=1, run_id="tests")
     with (
         open_sandboxes(problem, "train", seed=1, run_id="tests") as sandbox,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flows.cli.main import run
-from schemas.algorithm_settings import IslandsSettings, algorithm_kinds
+from schemas.algorithm_settings import GreedySettings, algorithm_kinds
 from schemas.settings import Search
 
 
@@ -17,7 +17,7 @@ def test_it_lists_every_algorithm_and_marks_the_default(capsys: pytest.CaptureFi
         assert line.split()[0] == kind.algorithm_name()
         assert kind.summary() in line
         assert kind.source in line
-        assert (line.split()[1] == "yes") == (kind is IslandsSettings)
+        assert (line.split()[1] == "yes") == (kind is GreedySettings)
     assert "--set search.algorithm=NAME" in written.err
 
 

@@ -115,7 +115,7 @@ def test_check_warns_when_two_runs_do_not_agree(overnight: Command, toy: Path, t
 def test_check_proposes_limits_and_prints_pace_and_omissions(overnight: Command, toy: Path, tmp_path: Path):
     slow = tmp_path / "slow.py"
     slow.write_text(toy.read_text().replace("return offset + 1.0", "import time\n    time.sleep(0.11)\n    return 1.0"))
-    done = overnight("check", str(slow), "--set", "held_out=[]", "--set", "sandbox.slots=3")
+    done = overnight("check", str(slow), "--set", "sandbox.slots=3")
     assert done.returncode == 0, done.stderr
     proposed = "# [tool.overnight.limits]\n# wall_s = 2\n# cpu_s = 1\n# memory_mib = 64\n"
     assert done.stdout.endswith(proposed)
@@ -124,7 +124,8 @@ def test_check_proposes_limits_and_prints_pace_and_omissions(overnight: Command,
     # Both numbers are rounded to two digits; the seconds depend on the load of the machine.
     assert float(pace[1]) >= 0.22
     assert int(pace[2].replace(",", "")) == pytest.approx(3 * 3600 / float(pace[1]), rel=0.07)
-    assert "missing, but not required: held-out inputs" in done.stderr
+    assert "missing, but not required: validation inputs" in done.stderr
+    assert "; held-out inputs" in done.stderr
     pasted = re.sub(r"# \[tool\.overnight\.limits\]\n(# \w+ = .*\n)+", proposed, slow.read_text())
     slow.write_text(pasted)
     assert "limit 2 s per input" in overnight("check", str(slow)).stderr

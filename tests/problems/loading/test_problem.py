@@ -90,7 +90,7 @@ def test_a_setting_that_another_algorithm_has_is_refused_with_the_reason():
 
 
 def test_an_unknown_algorithm_is_refused_with_the_known_ones():
-    with pytest.raises(UsageError, match=r"search\.algorithm: expected one of 'islands', 'funsearch', .*, got 'foo'"):
+    with pytest.raises(UsageError, match=r"search\.algorithm: expected one of 'greedy', 'islands', .*, got 'foo'"):
         parse_settings({"search": {"algorithm": "foo"}}, "it")
 
 
