@@ -49,6 +49,7 @@ def simplify(function: ast.FunctionDef) -> None:
     before = dump(function.body)
     for _ in range(_ROUNDS):
         _Folder().visit(function)
+        _share_locals(function)
         _drop_dead(function)
         function.body = _live_statements(function.body) or [ast.Pass()]
         after = dump(function.body)
@@ -170,6 +171,20 @@ def _is_pure(node: ast.AST) -> bool:
         case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr=word)):
             return owner in ("np", "numpy", "math") or word in _PURE_FUNCTIONS
     return not isinstance(node, ast.Call | ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom)
+
+
+def _share_locals(function: ast.FunctionDef) -> None:
+    """Read a local wherever a later statement repeats its value, and not another name for it."""
+    stored = Counter(n.id for n in nodes(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+    stored.update(n.arg for n in nodes(function) if isinstance(n, ast.arg))
+    for index, statement in enumerate(function.body):
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=local)], value=ast.BinOp() | ast.Name() as value) if _is_total(
+                value
+            ) and all(stored[n] < 2 for n in (local, *loaded(value))):
+                old, new = (name(local), value.id) if isinstance(value, ast.Name) else (value, local)
+                for later in function.body[index + 1 :]:
+                    _Namer(old, new).visit(later)
 
 
 def _name_repeated(function: ast.FunctionDef) -> None:
