@@ -45,7 +45,6 @@ import funsearch
 import numpy as np
 
 CAPACITY = 150
-TIGHT, LOOSE = 6, 24  # tuned by a grid on seeds that are in no split
 
 
 def draw_items(count: int, seed: int) -> list[int]:
@@ -97,11 +96,12 @@ def excess(count: int, seed: int, priority: Callable[[float, np.ndarray], np.nda
 
 
 def two_numbers(count: int, seed: int) -> float:
-    """The same for Best Fit that would rather not leave a rest between TIGHT and LOOSE, which is hard to fill."""
+    """The same for Best Fit that would rather not leave a rest between two numbers, which is hard to fill."""
+    tight, loose = 6, 24  # tuned by a grid on seeds that are in no split
 
     def rule(item: float, bins: np.ndarray) -> np.ndarray:
         rest = bins - item
-        return np.where(rest <= TIGHT, CAPACITY, np.where(rest < LOOSE, -CAPACITY, 0)) - rest
+        return np.where(rest <= tight, CAPACITY, np.where(rest < loose, -CAPACITY, 0)) - rest
 
     return excess(count, seed, rule)
 

@@ -38,7 +38,6 @@ import funsearch
 import numpy as np
 
 CAPACITY = 100
-TIGHT, LOOSE = 2, 35  # tuned by a grid on seeds that are in no split
 
 
 def draw_items(count: int, seed: int) -> list[int]:
@@ -90,11 +89,12 @@ def excess(count: int, seed: int, priority: Callable[[float, np.ndarray], np.nda
 
 
 def two_numbers(count: int, seed: int) -> float:
-    """The same for Best Fit that would rather not leave a rest between TIGHT and LOOSE, which is hard to fill."""
+    """The same for Best Fit that would rather not leave a rest between two numbers, which is hard to fill."""
+    tight, loose = 2, 35  # tuned by a grid on seeds that are in no split
 
     def rule(item: float, bins: np.ndarray) -> np.ndarray:
         rest = bins - item
-        return np.where(rest <= TIGHT, CAPACITY, np.where(rest < LOOSE, -CAPACITY, 0)) - rest
+        return np.where(rest <= tight, CAPACITY, np.where(rest < loose, -CAPACITY, 0)) - rest
 
     return excess(count, seed, rule)
 

@@ -154,7 +154,7 @@ def _fixed_below(node: ast.AST) -> Iterator[ast.AST]:
         case ast.BinOp(op=ast.Pow()):
             yield from _equal_to(node.right, 2, 0.5)
         case ast.BinOp(op=ast.LShift() | ast.RShift() | ast.BitAnd() | ast.BitOr() | ast.BitXor()):
-            yield from _whole_numbers(node)
+            yield from (one for part in _outside_of_comparisons(node) for one in _whole_numbers(part, deep=False))
         case ast.BinOp(op=ast.Add() | ast.Sub()):
             yield from (one for side in (node.left, node.right) for one in _whole_numbers(side, deep=False, only=1))
         case ast.AugAssign(op=ast.Add() | ast.Sub()):
@@ -165,6 +165,14 @@ def _fixed_below(node: ast.AST) -> Iterator[ast.AST]:
             yield from ast.walk(node.annotation)
         case ast.FunctionDef() | ast.AsyncFunctionDef() if node.returns:
             yield from ast.walk(node.returns)
+
+
+def _outside_of_comparisons(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the parts of a bit operation but what is compared: in `(x > 6) & (x < 24)` are thresholds, not masks."""
+    yield node
+    for part in ast.iter_child_nodes(node):
+        if not isinstance(part, ast.Compare):
+            yield from _outside_of_comparisons(part)
 
 
 def _sizes_in_call(call: ast.Call) -> Iterator[ast.AST]:

@@ -34,6 +34,7 @@ def found(text: str, *sizes: float) -> list[str]:
         ("i += 1\nj = i + 1 - k\nw = 1 / i", ["1"]),
         ("rng = random.Random(42)\nx = rng.random() * 7", ["7"]),
         ("x = round(y, 3) + 1 << 4", []),
+        ("x = (y > 6) & (y < 24) | z & 7", ["6", "24"]),
         ("x: Literal[3] = 4\ndef f(a: 5 = 6) -> 7: pass", ["4", "6"]),
         ("match x:\n    case 3: y = 5", ["5"]),
         ("x = f'{0.5 * y:.3f}' + 8", ["8"]),

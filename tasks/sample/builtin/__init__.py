@@ -11,13 +11,11 @@ import ast
 from random import Random
 
 from tasks.sample.builtin.expression_types import FLOAT, NUMBERS, OTHER, Kind
+from tasks.sample.builtin.growth import Grower
 from tasks.sample.builtin.mutation_sites import survey
-from tasks.sample.builtin.operator_mix import mutate_once
-from tasks.sample.builtin.operators import MutationContext
+from tasks.sample.builtin.operators import MutationContext, mutate_once
 from tasks.sample.builtin.prompt_context import PromptContext, read_context
 from tasks.sample.builtin.prompt_parsing import ParsedPrompt, parse_module
-from tasks.sample.builtin.pruning import prune
-from tasks.sample.builtin.random_expressions import Grower
 from tasks.sample.builtin.several_functions import mutate_several, prompts_by_function
 from tasks.sample.builtin.simplify import simplify
 from tasks.sample.builtin.text_mutation import mutate_files, mutate_lines, shows_a_file, shows_several_files
@@ -30,7 +28,7 @@ _ATTEMPTS = 40
 _P_MORE_CHANGES, _P_MORE_CHANGES_WHEN_SHORT = 0.45, 0.75
 _SHORT = 16
 _P_LAST_PARENT = 0.65
-_P_FRESH, _P_FRESH_WITH_ONE_PARENT = 0.02, 0.2
+_P_FRESH = 0.02
 
 
 def mutate(prompt: str, seed: int) -> str:
@@ -55,27 +53,22 @@ def mutate(prompt: str, seed: int) -> str:
     if prompts := prompts_by_function(prompt):
         return mutate_several(prompts, seed, random, mutate)
     context = read_context(prompt)
-    parsed = context.parsed
-    grower = Grower(random, parsed.typical, context.reusable)
-    for _ in range(_ATTEMPTS):
-        text = _child(context, grower)
-        if text:
-            return text
-    for _ in range(_ATTEMPTS):
-        body = _fresh(parsed, grower)
-        if dump(body) not in context.parent_dumps:
-            return _source_of(parsed, body)
+    grower = Grower(random, context.parsed.typical, context.reusable)
+    for make in [_child] * _ATTEMPTS + [_fresh] * _ATTEMPTS:
+        body = make(context, grower)
+        if body and dump(body) not in context.parent_dumps:
+            text = _source_of(context.parsed, body)
+            if parse_module(text) is not None:
+                return text
     # If the prompt already shows everything that can be grown (`True` and `False`, without arguments), a number is new.
-    return _source_of(parsed, [ast.Return(ast.Constant(random.random()))])
+    return _source_of(context.parsed, [ast.Return(ast.Constant(random.random()))])
 
 
-def _child(context: PromptContext, grower: Grower) -> str:
-    """Return the source of a child of the parents; empty if the child is not sound or not new."""
+def _child(context: PromptContext, grower: Grower) -> list[ast.stmt]:
+    """Return the body of a child of the parents; empty if the child is not sound."""
     random, parsed = grower.random, context.parsed
-    # Only one parent is shown while a population is young; breadth is then worth more than depth.
-    if not parsed.parents or random.random() < (_P_FRESH if len(parsed.parents) > 1 else _P_FRESH_WITH_ONE_PARENT):
-        body = _fresh(parsed, grower)
-        return _source_of(parsed, body) if context.is_new(body, random) else ""
+    if not parsed.parents or random.random() < _P_FRESH:
+        return _fresh(context, grower)
     *others, last = list(parsed.parents)
     base = last if not others or random.random() < _P_LAST_PARENT else random.choice(others)
     donor = random.choice([p for p in parsed.parents if p is not base] or [base])
@@ -86,15 +79,8 @@ def _child(context: PromptContext, grower: Grower) -> str:
     # A single change of a short program has few possible results, and most of them were seen before.
     while random.random() < (_P_MORE_CHANGES if size(child.body) > _SHORT else _P_MORE_CHANGES_WHEN_SHORT):
         is_changed |= mutate_once(child, mutation)
-    if not is_changed:
-        return ""
-    simplify(child, parsed.env)
-    if size(child.body) > limit or not _is_sound(child, base, context) or not context.is_new(child.body, random):
-        return ""
-    if prune(child, parsed.env, context.scenarios):
-        simplify(child, parsed.env)
-    text = _source_of(parsed, child.body)
-    return "" if dump(child.body) in context.parent_dumps or parse_module(text) is None else text
+    simplify(child)
+    return child.body if is_changed and size(child.body) <= limit and _is_sound(child, base, context) else []
 
 
 def _is_sound(child: ast.FunctionDef, base: ast.FunctionDef, context: PromptContext) -> bool:
@@ -112,13 +98,13 @@ def _may_return(kind: Kind, wanted: Kind) -> bool:
     return wanted == OTHER or kind == wanted or (kind in NUMBERS and wanted in NUMBERS)
 
 
-def _fresh(parsed: ParsedPrompt, grower: Grower) -> list[ast.stmt]:
+def _fresh(context: PromptContext, grower: Grower) -> list[ast.stmt]:
     """Return a body that does not use any parent."""
+    parsed = context.parsed
     wanted = FLOAT if parsed.returns == OTHER else parsed.returns
-    value = grower.grow(wanted, parsed.env, grower.random.choice((1, 2, 3)))
     function = clone(parsed.header)
-    function.body = [ast.Return(value)]
-    simplify(function, parsed.env)
+    function.body = [ast.Return(grower.grow(wanted, parsed.env, grower.random.choice((1, 2, 3))))]
+    simplify(function)
     return function.body
 
 

@@ -25,7 +25,6 @@ class Base(Enum):
     MASK = auto()
     """An array of truth values."""
     SEQUENCE = auto()
-    FUNCTION = auto()
     NUMPY = auto()
     MATH = auto()
     OTHER = auto()
@@ -37,13 +36,11 @@ class Kind:
 
     Attributes:
         base: Basic type.
-        item: Kind of a sequence's elements, or of a function's result; `None` for other kinds.
-        parameters: Kinds of a function's arguments.
+        item: Kind of a sequence's elements; `None` for other kinds.
     """
 
     base: Base
     item: Kind | None = None
-    parameters: tuple[Kind, ...] = ()
 
 
 Env = dict[str, Kind]
@@ -54,49 +51,16 @@ NUMPY, MATH = Kind(Base.NUMPY), Kind(Base.MATH)
 _SEQUENCES: dict[Kind, Kind] = {}
 NUMBERS = frozenset({INT, INDEX, FLOAT})
 
-REDUCTIONS = frozenset({"max", "min", "sum", "mean", "std", "var", "median", "prod", "ptp"})
-ARRAY_METHODS = frozenset({"copy", "clip", "astype", "cumsum"})
-MASK_FUNCTIONS = frozenset({"logical_and", "logical_or", "logical_not", "isfinite", "isnan", "isclose", "isinf"})
-SAME_SHAPE = frozenset({"zeros_like", "ones_like", "full_like", "copy", "sort", "argsort", "asarray", "array"})
+REDUCTIONS = frozenset(("max", "min", "sum", "mean", "std", "var", "median", "prod", "ptp"))
+ARRAY_METHODS = frozenset(("copy", "clip", "astype", "cumsum"))
+MASK_FUNCTIONS = frozenset(("logical_and", "logical_or", "logical_not", "isfinite", "isnan", "isclose", "isinf"))
+SAME_SHAPE = frozenset(("zeros_like", "ones_like", "full_like", "copy", "sort", "argsort", "asarray", "array"))
 ELEMENTWISE = frozenset(
-    [
-        "where",
-        "minimum",
-        "maximum",
-        "abs",
-        "absolute",
-        "sqrt",
-        "square",
-        "exp",
-        "log",
-        "log1p",
-        "log2",
-        "log10",
-        "sin",
-        "cos",
-        "tan",
-        "tanh",
-        "power",
-        "mod",
-        "sign",
-        "floor",
-        "ceil",
-        "round",
-        "clip",
-        "exp2",
-        "expm1",
-        "negative",
-        "add",
-        "subtract",
-        "multiply",
-        "divide",
-        "reciprocal",
-        "fmin",
-        "fmax",
-        "cbrt",
-        "hypot",
-        "arctan",
-    ]
+    (
+        *("where", "minimum", "maximum", "abs", "absolute", "sqrt", "square", "exp", "log", "log1p", "log2", "log10"),
+        *("sin", "cos", "tan", "tanh", "power", "mod", "sign", "floor", "ceil", "round", "clip", "exp2", "expm1"),
+        *("negative", "add", "subtract", "multiply", "divide", "reciprocal", "fmin", "fmax", "cbrt", "hypot", "arctan"),
+    )
 )
 
 
@@ -158,45 +122,16 @@ _KINDS_BY_NAME = {
 }
 
 
-def infer(expression: ast.expr, env: Env) -> Kind:
-    """Return the kind of an expression, given the kinds of names; `OTHER` if it cannot be determined."""
-    match expression:
-        case ast.Name(id=name):
-            return env.get(name, OTHER)
-        case ast.Constant(value=bool()):
-            return BOOL
-        case ast.Constant(value=int()):
-            return INT
-        case ast.Constant(value=float()):
-            return FLOAT
-        case ast.BinOp(left=left, op=op, right=right):
-            return _infer_binary(infer(left, env), op, infer(right, env))
-        case ast.UnaryOp(op=ast.Not()):
-            return BOOL
-        case ast.UnaryOp(operand=operand):
-            kind = infer(operand, env)
-            return INT if kind in (BOOL, INDEX) else kind
-        case ast.Compare(left=left, comparators=others):
-            kinds = {infer(e, env) for e in (left, *others)}
-            return OTHER if OTHER in kinds else MASK if kinds & {ARRAY, MASK} else BOOL
-        case ast.BoolOp():
-            return BOOL
-        case ast.IfExp(body=body, orelse=orelse):
-            return join(infer(body, env), infer(orelse, env))
-        case ast.Call():
-            return _infer_call(expression, env)
-        case ast.Subscript(value=value, slice=index):
-            return _infer_subscript(infer(value, env), index)
-        case ast.Attribute(value=value, attr=attr):
-            return _infer_attribute(infer(value, env), attr)
-        case ast.ListComp(elt=elt, generators=generators) | ast.GeneratorExp(elt=elt, generators=generators):
-            return sequence(infer(elt, bind_generators(generators, env)))
-        case ast.Tuple(elts=[first, *_]) | ast.List(elts=[first, *_]):
-            return sequence(infer(first, env))
-    return OTHER
+_CONSTANTS: dict[type, Kind] = {bool: BOOL, int: INT, float: FLOAT}
 
 
-def _infer_binary(left: Kind, op: ast.operator, right: Kind) -> Kind:
+def of_constant(value: object) -> Kind:
+    """Return the kind of a constant."""
+    return _CONSTANTS.get(type(value), OTHER)
+
+
+def of_operation(left: Kind, op: ast.operator, right: Kind) -> Kind:
+    """Return the kind of an operation on two values."""
     kinds = {left, right}
     if not kinds <= NUMBERS | {BOOL, ARRAY, MASK}:
         return OTHER
@@ -207,65 +142,52 @@ def _infer_binary(left: Kind, op: ast.operator, right: Kind) -> Kind:
     return FLOAT if FLOAT in kinds or isinstance(op, ast.Div) else INT
 
 
-def _infer_subscript(value: Kind, index: ast.expr) -> Kind:
-    is_slice = isinstance(index, ast.Slice)
+def of_part(value: Kind, index: ast.expr) -> Kind:
+    """Return the kind of an element or a slice."""
     if value.base is Base.SEQUENCE:
-        return value if is_slice else value.item or OTHER
+        return value if isinstance(index, ast.Slice) else value.item or OTHER
     # A part of an array has another shape, which must not be mixed with the whole.
-    is_number = isinstance(index, ast.Constant | ast.UnaryOp)
-    return FLOAT if value == ARRAY and is_number else OTHER
+    return FLOAT if value == ARRAY and isinstance(index, ast.Constant | ast.UnaryOp) else OTHER
 
 
-def _infer_attribute(value: Kind, attr: str) -> Kind:
+def of_attribute(value: Kind, attr: str) -> Kind:
+    """Return the kind of an attribute."""
     if value == ARRAY and attr == "size":
         return INT
     return FLOAT if value in (MATH, NUMPY) and attr in ("pi", "e", "inf") else OTHER
 
 
-def _infer_call(call: ast.Call, env: Env) -> Kind:
-    kinds = [infer(a, env) for a in call.args]
-    match call.func:
-        case ast.Attribute(value=owner, attr=attr):
-            return _infer_method(infer(owner, env), attr, kinds, has_options=bool(call.keywords))
-        case ast.Name(id=name) if name in env:
-            return env[name].item or OTHER
-        case ast.Name(id=name):
-            return _infer_builtin(name, kinds)
-    return OTHER
-
-
-def _infer_method(owner: Kind, attr: str, kinds: list[Kind], *, has_options: bool) -> Kind:
+def of_method(owner: Kind, attr: str, kinds: list[Kind]) -> Kind:
+    """Return the kind of the result of a method without options, or of a module's function."""
     if owner == NUMPY:
-        return _infer_numpy(attr, kinds, has_options=has_options)
+        return _of_numpy(attr, kinds)
     if owner == MATH:
         return INT if attr in ("floor", "ceil", "gcd", "comb", "isqrt") else FLOAT
-    if owner == ARRAY and attr in REDUCTIONS and not kinds and not has_options:
+    if owner == ARRAY and attr in REDUCTIONS and not kinds:
         return FLOAT
     if owner == ARRAY and attr in ARRAY_METHODS:
         return ARRAY
     return INT if owner.base is Base.SEQUENCE and attr in ("count", "index") else OTHER
 
 
-def _infer_numpy(attr: str, kinds: list[Kind], *, has_options: bool) -> Kind:
-    if attr in REDUCTIONS and len(kinds) == 1 and not has_options:
+def _of_numpy(attr: str, kinds: list[Kind]) -> Kind:
+    is_array = bool({ARRAY, MASK} & set(kinds))
+    if attr in REDUCTIONS and len(kinds) == 1:
         return FLOAT
-    if attr in ELEMENTWISE:
-        if not kinds or not set(kinds) <= NUMBERS | {BOOL, ARRAY, MASK}:
-            return OTHER
-        return ARRAY if set(kinds) & {ARRAY, MASK} else FLOAT
-    if attr in MASK_FUNCTIONS:
-        return MASK if set(kinds) & {ARRAY, MASK} else OTHER
-    return ARRAY if attr in SAME_SHAPE and kinds and kinds[0] in (ARRAY, MASK) else OTHER
+    if attr in ELEMENTWISE and kinds and set(kinds) <= NUMBERS | {BOOL, ARRAY, MASK}:
+        return ARRAY if is_array else FLOAT
+    if attr in MASK_FUNCTIONS and is_array:
+        return MASK
+    return ARRAY if attr in SAME_SHAPE and kinds[:1] in ([ARRAY], [MASK]) else OTHER
 
 
-def _infer_builtin(name: str, kinds: list[Kind]) -> Kind:
+def of_builtin(name: str, kinds: list[Kind]) -> Kind:
+    """Return the kind of the result of a built-in function."""
     first = kinds[0] if kinds else OTHER
     if name in ("len", "int") or (name == "round" and len(kinds) == 1):
         return INT
-    if name == "float":
-        return FLOAT
-    if name == "bool":
-        return BOOL
+    if name in ("float", "bool"):
+        return FLOAT if name == "float" else BOOL
     if name == "abs":
         return INT if first in (BOOL, INDEX) else first
     if name in ("min", "max", "sum") and len(kinds) == 1:
@@ -276,33 +198,3 @@ def _infer_builtin(name: str, kinds: list[Kind]) -> Kind:
     if name == "range":
         return sequence(INDEX)
     return first if name in ("sorted", "list", "tuple", "reversed") and first.base is Base.SEQUENCE else OTHER
-
-
-def bind_generators(generators: list[ast.comprehension], env: Env) -> Env:
-    """Return the names in scope inside a comprehension."""
-    inner = env
-    for generator in generators:
-        inner = bind(generator.target, generator.iter, inner)
-    return inner
-
-
-def bind(target: ast.expr, iterated: ast.expr, env: Env) -> Env:
-    """Return the names in scope inside a loop over `iterated`."""
-    parts = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
-    kinds = _items(iterated, env, len(parts))
-    names = [(part.id, kind) for part, kind in zip(parts, kinds, strict=True) if isinstance(part, ast.Name)]
-    nested = [n.id for part in parts for n in ast.walk(part) if isinstance(n, ast.Name)]
-    return env | dict.fromkeys(nested, OTHER) | dict(names)
-
-
-def _items(iterated: ast.expr, env: Env, count: int) -> list[Kind]:
-    match iterated:
-        case ast.Call(func=ast.Name(id="enumerate"), args=[inner, *_]) if count == 2:
-            return [INDEX, *_items(inner, env, 1)]
-        case ast.Call(func=ast.Name(id="zip"), args=args) if count == len(args):
-            return [_items(a, env, 1)[0] for a in args]
-    kind = infer(iterated, env)
-    item = FLOAT if kind == ARRAY else kind.item if kind.base is Base.SEQUENCE else None
-    if count > 1:
-        return [item.item or OTHER if item and item.base is Base.SEQUENCE else OTHER] * count
-    return [item or OTHER]

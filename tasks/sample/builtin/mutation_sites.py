@@ -1,4 +1,4 @@
-"""Finds the places where a function can be changed: its expressions and the gaps between its statements."""
+"""Finds the places where a function can be changed: expressions with their kinds, and the gaps between statements."""
 
 from __future__ import annotations
 
@@ -8,23 +8,33 @@ from dataclasses import dataclass, field
 
 from tasks.sample.builtin.expression_types import (
     ARRAY,
+    BOOL,
     ELEMENTWISE,
     FLOAT,
+    INDEX,
     INT,
     MASK,
+    MATH,
     NUMBERS,
+    NUMPY,
     OTHER,
+    Base,
     Env,
     Kind,
-    bind,
-    infer,
     join,
+    of_attribute,
+    of_builtin,
+    of_constant,
+    of_method,
+    of_operation,
+    of_part,
+    sequence,
 )
-from tasks.sample.builtin.prompt_parsing import all_arguments, bound_by
-from tasks.sample.builtin.trees import called, nodes
+from tasks.sample.builtin.trees import all_arguments, called, nodes
 
 BUILTINS = frozenset(dir(builtins))
 _JUMPS = (ast.Return, ast.Raise, ast.Continue, ast.Break)
+_STATEMENTS = ("body", "orelse", "finalbody", "handlers", "targets")
 
 
 @dataclass(slots=True)
@@ -38,16 +48,14 @@ class Site:
         env: Names in scope.
         kind: Kind of the expressions that may be put there.
         is_loose: Whether both a number and an array fit, because the operation around it broadcasts.
-        is_root: Whether it is the whole value of a statement.
     """
 
     owner: ast.AST
     field: str
     index: int | None
     env: Env
-    kind: Kind
-    is_loose: bool
-    is_root: bool
+    kind: Kind = OTHER
+    is_loose: bool = False
 
     @property
     def tree(self) -> ast.expr:
@@ -96,6 +104,48 @@ def survey(function: ast.FunctionDef, env: Env) -> Survey:
     return walker.found
 
 
+def infer(expression: ast.expr, env: Env) -> Kind:
+    """Return the kind of an expression, given the kinds of names; `OTHER` if it cannot be determined."""
+    return _Walker().kind(expression, env)
+
+
+def bind(target: ast.expr, iterated: ast.expr, env: Env) -> Env:
+    """Return the names in scope inside a loop over `iterated`."""
+    parts = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
+    kinds = _items(iterated, env, len(parts))
+    names = [(part.id, kind) for part, kind in zip(parts, kinds, strict=True) if isinstance(part, ast.Name)]
+    nested = [n.id for part in parts for n in nodes(part) if isinstance(n, ast.Name)]
+    return env | dict.fromkeys(nested, OTHER) | dict(names)
+
+
+def _items(iterated: ast.expr, env: Env, count: int) -> list[Kind]:
+    match iterated:
+        case ast.Call(func=ast.Name(id="enumerate"), args=[inner, *_]) if count == 2:
+            return [INDEX, *_items(inner, env, 1)]
+        case ast.Call(func=ast.Name(id="zip"), args=args) if count == len(args):
+            return [_items(a, env, 1)[0] for a in args]
+    kind = infer(iterated, env)
+    item = FLOAT if kind == ARRAY else kind.item if kind.base is Base.SEQUENCE else None
+    if count > 1:
+        return [item.item or OTHER if item and item.base is Base.SEQUENCE else OTHER] * count
+    return [item or OTHER]
+
+
+def bound_by(statement: ast.stmt, env: Env) -> Env:
+    """Return the names that an import or a plain assignment brings into scope."""
+    match statement:
+        case ast.Import(names=names):
+            modules = {"numpy": NUMPY, "math": MATH}
+            return {a.asname or a.name.split(".")[0]: modules.get(a.name, OTHER) for a in names}
+        case ast.ImportFrom(names=names):
+            return {a.asname or a.name: OTHER for a in names if a.name != "*"}
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            return {name: infer(value, env)}
+        case ast.AnnAssign(target=ast.Name(id=name), value=value) if value is not None:
+            return {name: infer(value, env)}
+    return {}
+
+
 class _Walker:
     def __init__(self) -> None:
         self.found = Survey()
@@ -110,53 +160,43 @@ class _Walker:
 
     def _statement(self, statement: ast.stmt, env: Env) -> Env:
         match statement:
-            case ast.Return(value=value):
-                if self._nested == 0:
-                    self.found.returns.append(infer(value, env) if value is not None else OTHER)
-                return self._fields(statement, env)
-            case ast.Assign(targets=targets, value=value):
-                self._fields(statement, env)
-                return self._assigned(targets, value, env)
-            case ast.AugAssign(target=ast.Name(id=identifier), op=op, value=value):
-                self._name(identifier, env)
-                self._fields(statement, env)
-                result = ast.BinOp(ast.Name(identifier, ast.Load()), op, value)
-                return env | {identifier: infer(result, env)}
+            case ast.Return():
+                kinds = self._children(statement, env)
+                self.found.returns += (kinds or [OTHER]) if self._nested == 0 else []
+                return env
+            case ast.Assign():
+                return env | self._assigned(statement, self._child(statement, "value", env), env)
+            case ast.AugAssign(target=ast.Name(id=identifier), op=op):
+                left = self._name(identifier, env)
+                return env | {identifier: of_operation(left, op, self._child(statement, "value", env))}
             case ast.If(body=body, orelse=orelse):
-                self._child(statement, "test", None, env, is_root=True)
+                self._child(statement, "test", env)
                 return _merge(env, self._branch(body, env), self._branch(orelse, env))
-            case ast.For(target=target, iter=iterated, body=body, orelse=orelse):
-                self._child(statement, "iter", None, env, is_root=True)
-                return self._loop(body, orelse, env, bind(target, iterated, env))
-            case ast.While(body=body, orelse=orelse):
-                self._child(statement, "test", None, env, is_root=True)
-                return self._loop(body, orelse, env, env)
+            case ast.For(target=target, iter=iterated):
+                self._child(statement, "iter", env)
+                return self._loop(statement, env, bind(target, iterated, env))
+            case ast.While():
+                self._child(statement, "test", env)
+                return self._loop(statement, env, env)
             case ast.FunctionDef():
                 return self._function(statement, env)
         return self._other(statement, env)
 
     def _other(self, statement: ast.stmt, env: Env) -> Env:
         """Walk a statement that is rare in evolved functions: an expression, `with`, `try`, an import and the like."""
-        env = self._fields(statement, env) | bound_by(statement, env)
-        if isinstance(statement, ast.With):
-            names = {n.id for item in statement.items for n in nodes(item) if isinstance(n, ast.Name)}
-            return self.block(statement.body, dict.fromkeys(names, OTHER) | env)
-        if isinstance(statement, ast.Try):
-            self.block(statement.body, env)
-            for handler in statement.handlers:
-                self.block(handler.body, env | ({handler.name: OTHER} if handler.name else {}))
-            return self.block(statement.finalbody, env)
-        return env
+        self._children(statement, env)
+        stored = {n.id: OTHER for n in nodes(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        return env | stored | bound_by(statement, env)
 
     def _branch(self, block: list[ast.stmt], env: Env) -> Env | None:
         """Return the names in scope after a branch; `None` if the branch never reaches its end."""
         after = self.block(block, env)
         return None if block and isinstance(block[-1], _JUMPS) else after
 
-    def _loop(self, body: list[ast.stmt], orelse: list[ast.stmt], env: Env, inner: Env) -> Env:
-        after = self.block(body, inner)
+    def _loop(self, loop: ast.For | ast.While, env: Env, inner: Env) -> Env:
+        after = self.block(loop.body, inner)
         after = {key: join(kind, after.get(key, kind)) for key, kind in env.items()}
-        return self.block(orelse, after)
+        return self.block(loop.orelse, after)
 
     def _function(self, function: ast.FunctionDef, env: Env) -> Env:
         env = env | {function.name: OTHER}
@@ -165,116 +205,144 @@ class _Walker:
         self._nested -= 1
         return env
 
-    def _assigned(self, targets: list[ast.expr], value: ast.expr, env: Env) -> Env:
+    def _assigned(self, statement: ast.Assign, kind: Kind, env: Env) -> Env:
         bound: Env = {}
-        for target in targets:
+        for target in statement.targets:
             if isinstance(target, ast.Name):
-                bound[target.id] = infer(value, env)
+                bound[target.id] = kind
             elif isinstance(target, ast.Tuple | ast.List):
-                values = value.elts if isinstance(value, ast.Tuple) else []
-                for index, part in enumerate(target.elts):
-                    kind = infer(values[index], env) if len(values) == len(target.elts) else OTHER
-                    bound |= {n.id: kind for n in nodes(part) if isinstance(n, ast.Name)}
+                values = statement.value.elts if isinstance(statement.value, ast.Tuple) else []
+                kinds = (
+                    [infer(v, env) for v in values] if len(values) == len(target.elts) else [OTHER] * len(target.elts)
+                )
+                for part, own in zip(target.elts, kinds, strict=True):
+                    bound |= {n.id: own for n in nodes(part) if isinstance(n, ast.Name)}
             else:
-                self._fields(target, env)
-        return env | bound
+                self._children(target, env)
+        return bound
 
-    def _fields(self, node: ast.AST, env: Env, **how: bool) -> Env:
-        """Walk the expressions directly under a node and return `env`."""
-        for field_name, value in ast.iter_fields(node):
+    def _children(self, node: ast.AST, env: Env, *, is_whole: bool = False) -> list[Kind]:
+        """Walk the expressions directly under a node and return their kinds."""
+        kinds = []
+        for name, value in ast.iter_fields(node):
             if isinstance(value, ast.expr):
-                self._child(node, field_name, None, env, is_root=isinstance(node, ast.stmt), **how)
-            elif isinstance(value, list) and field_name not in ("body", "orelse", "finalbody", "handlers", "targets"):
+                kinds.append(self._child(node, name, env, is_whole=is_whole))
+            elif isinstance(value, list) and name not in _STATEMENTS:
                 for index, item in enumerate(value):
                     if isinstance(item, ast.expr):
-                        self._child(node, field_name, index, env, **how)
+                        kinds.append(self._child(node, name, env, index, is_whole=is_whole))
                     elif isinstance(item, ast.keyword | ast.withitem | ast.FormattedValue):
-                        self._fields(item, env)
-        return env
+                        self._children(item, env)
+        return kinds
 
-    def _child(
-        self,
-        owner: ast.AST,
-        field_name: str,
-        index: int | None,
-        env: Env,
-        *,
-        is_whole: bool = False,
-        is_loose: bool = False,
-        is_root: bool = False,
-    ) -> None:
-        site = Site(owner, field_name, index, env, OTHER, is_loose, is_root)
+    def _child(self, owner: ast.AST, name: str, env: Env, index: int | None = None, *, is_whole: bool = False) -> Kind:
+        """Walk an expression, which becomes a site if its kind is known, and return its kind."""
+        site = Site(owner, name, index, env)
         tree = site.tree
         if isinstance(getattr(tree, "ctx", None), ast.Store | ast.Del):
-            return
-        kind = infer(tree, env)
-        site.kind = FLOAT if kind in NUMBERS and not is_whole else INT if kind in NUMBERS else kind
-        if kind != OTHER:
+            return OTHER
+        kind = self.kind(tree, env, is_whole=is_whole)
+        site.kind = (INT if is_whole else FLOAT) if kind in NUMBERS else kind
+        if kind not in (OTHER, NUMPY, MATH):
             self.found.sites.append(site)
-        self._below(tree, kind, env, is_whole=is_whole)
+        return kind
 
-    def _below(self, tree: ast.expr, kind: Kind, env: Env, *, is_whole: bool) -> None:
-        broadcasts = kind in (ARRAY, MASK)
+    def kind(self, tree: ast.expr, env: Env, *, is_whole: bool = False) -> Kind:
+        """Walk the parts of an expression and return its kind."""
         match tree:
             case ast.Name(id=identifier):
-                self._name(identifier, env)
-            case ast.Call(func=function):
-                if isinstance(function, ast.Name):
-                    self._name(function.id, env)
-                elif isinstance(function, ast.Attribute):
-                    self._method(function, env)
-                is_whole = is_whole or called(tree) == "range"
-                self._arguments(tree, env, is_whole=is_whole, is_loose=broadcasts and called(tree) in ELEMENTWISE)
-            case ast.Subscript():
-                self._child(tree, "value", None, env)
-                self._child(tree, "slice", None, env, is_whole=True)
+                return self._name(identifier, env)
+            case ast.Constant(value=value):
+                return of_constant(value)
+            case ast.Call():
+                return self._call(tree, env, is_whole=is_whole)
+            case ast.Subscript(slice=index):
+                value = self._child(tree, "value", env)
+                self._child(tree, "slice", env, is_whole=True)
+                return of_part(value, index)
             case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
-                self._comprehension(tree, env)
-            case ast.Lambda(body=_):
-                self._child(tree, "body", None, env | {a.arg: OTHER for a in nodes(tree) if isinstance(a, ast.arg)})
-            case ast.BinOp() | ast.Compare():
-                self._fields(tree, env, is_whole=is_whole, is_loose=broadcasts)
+                return self._comprehension(tree, env)
+            case ast.Lambda():
+                self._child(tree, "body", env | {a.arg: OTHER for a in nodes(tree) if isinstance(a, ast.arg)})
+                return OTHER
             case ast.NamedExpr():
                 self.found.undefined.add(":=")
+                return OTHER
+        return self._combined(tree, self._children(tree, env, is_whole=is_whole))
+
+    def _combined(self, tree: ast.expr, kinds: list[Kind]) -> Kind:
+        """Return the kind of an expression whose parts have these kinds."""
+        match tree, kinds:
+            case ast.BinOp(op=op), [left, right]:
+                return self._loosened(tree, of_operation(left, op, right))
+            case ast.Compare(), _:
+                is_array = bool({ARRAY, MASK} & set(kinds))
+                return OTHER if OTHER in kinds else self._loosened(tree, MASK if is_array else BOOL)
+            case (ast.UnaryOp(op=ast.Not()), _) | (ast.BoolOp(), _):
+                return BOOL
+            case ast.UnaryOp(), [kind]:
+                return INT if kind in (BOOL, INDEX) else kind
+            case ast.IfExp(), [_, body, orelse]:
+                return join(body, orelse)
+            case ast.Attribute(attr=attr), [owner]:
+                return of_attribute(owner, attr)
+            case ast.Tuple() | ast.List(), [first, *_]:
+                return sequence(first)
+        return OTHER
+
+    def _loosened(self, tree: ast.expr, kind: Kind) -> Kind:
+        """Mark the operands of an operation that broadcasts, and return its kind."""
+        if kind in (ARRAY, MASK):
+            for site in self.found.sites:
+                site.is_loose |= site.owner is tree
+        return kind
+
+    def _call(self, call: ast.Call, env: Env, *, is_whole: bool) -> Kind:
+        function, word, owner = call.func, called(call), OTHER
+        match function:
+            case ast.Name(id=identifier):
+                self._name(identifier, env)
+            case ast.Attribute(value=ast.Name(id=identifier)):
+                # A plain name before a dot, such as a module, is not an expression to replace.
+                owner = self._name(identifier, env)
+            case ast.Attribute():
+                owner = self._child(function, "value", env)
             case _:
-                self._fields(tree, env, is_whole=is_whole)
+                self._child(call, "func", env)
+        is_whole = is_whole or word == "range"
+        kinds = [self._child(call, "args", env, index, is_whole=is_whole) for index in range(len(call.args))]
+        for keyword in call.keywords:
+            self._children(keyword, env)
+        if isinstance(function, ast.Attribute):
+            kind = OTHER if call.keywords else of_method(owner, function.attr, kinds)
+            return self._loosened(call, kind) if word in ELEMENTWISE else kind
+        return OTHER if word in env else of_builtin(word, kinds)
 
-    def _method(self, function: ast.Attribute, env: Env) -> None:
-        """Walk the owner of a method; a plain name such as a module is not an expression to replace."""
-        if isinstance(function.value, ast.Name):
-            self._name(function.value.id, env)
-        else:
-            self._child(function, "value", None, env)
-
-    def _arguments(self, node: ast.Call, env: Env, *, is_whole: bool, is_loose: bool) -> None:
-        for index in range(len(node.args)):
-            self._child(node, "args", index, env, is_whole=is_whole, is_loose=is_loose)
-        for keyword in node.keywords:
-            self._fields(keyword, env)
-
-    def _comprehension(self, tree: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp, env: Env) -> None:
+    def _comprehension(self, tree: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp, env: Env) -> Kind:
         for generator in tree.generators:
-            self._child(generator, "iter", None, env)
+            self._child(generator, "iter", env)
             env = bind(generator.target, generator.iter, env)
             for index in range(len(generator.ifs)):
-                self._child(generator, "ifs", index, env)
-        for part in ("key", "value") if isinstance(tree, ast.DictComp) else ("elt",):
-            self._child(tree, part, None, env)
+                self._child(generator, "ifs", env, index)
+        parts = ("key", "value") if isinstance(tree, ast.DictComp) else ("elt",)
+        kinds = [self._child(tree, part, env) for part in parts]
+        return sequence(kinds[0]) if isinstance(tree, ast.ListComp | ast.GeneratorExp) else OTHER
 
-    def _name(self, identifier: str, env: Env) -> None:
+    def _name(self, identifier: str, env: Env) -> Kind:
         if identifier not in env and identifier not in BUILTINS:
             self.found.undefined.add(identifier)
+        return env.get(identifier, OTHER)
 
 
 def _merge(before: Env, *branches: Env | None) -> Env:
     """Return the names that are in scope after every branch that reaches its end."""
     ended = [b for b in branches if b is not None] or [before]
-    common = set(ended[0]).intersection(*ended[1:])
-    merged: Env = {}
     # Names are in the order of the first branch, because a set's order differs between processes.
-    for key in (k for k in ended[0] if k in common):
-        kind = ended[0][key]
-        for other in ended[1:]:
-            kind = join(kind, other[key])
-        merged[key] = kind
+    first, *others = ended
+    merged: Env = {}
+    for key, kind in first.items():
+        if all(key in other for other in others):
+            for other in others:
+                kind = join(kind, other[key])
+            merged[key] = kind
     return merged

@@ -1,33 +1,23 @@
-"""Mutates and crosses expressions.
+"""Mutates and crosses functions in place.
 
 The operators are those of FunSearch's random-mutation baseline (Romera-Paredes et al., Nature 625, 2023, SI A.2:
-insert, delete and change an operation or an argument), and also subtree crossover (Koza, 1992), new subtrees and
-conditionals. Every operator changes a function in place and returns whether it did.
+insert, delete and change an operation or an argument), and also subtree crossover (Koza, 1992), new subtrees,
+conditions, intervals and statements. Every operator returns whether it changed the function.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from tasks.sample.builtin.expression_types import ARRAY, BOOL, FLOAT, INT, MASK, NUMPY, Env, Kind, can_stand_for
-from tasks.sample.builtin.mutation_sites import BUILTINS, Site, Survey, survey
-from tasks.sample.builtin.random_expressions import Grower
-from tasks.sample.builtin.trees import (
-    binary,
-    call,
-    called,
-    clone,
-    loaded,
-    negative,
-    nodes,
-    number,
-    size,
-    value_of,
-)
+from tasks.sample.builtin.expression_types import ARRAY, FLOAT, INT, Env, Kind, can_stand_for
+from tasks.sample.builtin.forms import CHANGED, STATEMENTS
+from tasks.sample.builtin.growth import Grower, Places
+from tasks.sample.builtin.mutation_sites import BUILTINS, Gap, Site, Survey, survey
+from tasks.sample.builtin.trees import binary, called, clone, fresh_name, loaded, name, nodes, number, size, value_of
 
 _OPERATOR_FAMILIES: tuple[tuple[type[ast.AST], ...], ...] = (
     (ast.Add, ast.Sub, ast.Mult, ast.Div),
@@ -36,13 +26,7 @@ _OPERATOR_FAMILIES: tuple[tuple[type[ast.AST], ...], ...] = (
     (ast.And, ast.Or),
     (ast.BitAnd, ast.BitOr),
 )
-_FUNCTION_FAMILIES = (
-    ("min", "max"),
-    ("minimum", "maximum"),
-    ("sum", "max", "min", "mean"),
-    ("abs", "square", "sign", "tanh", "floor"),
-    ("sin", "cos", "tanh", "atan"),
-)
+_FUNCTION_FAMILIES = (("min", "max"), ("minimum", "maximum"), ("min", "max", "mean", "sum"), ("sin", "cos", "tanh"))
 _STEPS = (0.02, 0.1, 0.3, 1.0)
 
 
@@ -68,7 +52,7 @@ class MutationContext:
         """Return the places where a function can be changed."""
         return survey(function, self.env)
 
-    def site(self, function: ast.FunctionDef, *kinds: Kind) -> Site | None:
+    def site(self, function: ast.FunctionDef, *, kinds: Collection[Kind] = ()) -> Site | None:
         """Return a random expression of one of the kinds, or of any kind if none is given; `None` if there is none."""
         sites = [s for s in self.survey(function).sites if not kinds or s.kind in kinds]
         return self.random.choice(sites) if sites else None
@@ -90,6 +74,27 @@ def replace_subtree(function: ast.FunctionDef, context: MutationContext) -> bool
         return False
     depth = context.random.choice((0, 1, 1, 2, 2, 3))
     site.put(context.grower.grow(context.kind_for(site), site.env, depth))
+    return True
+
+
+def change_argument(function: ast.FunctionDef, context: MutationContext) -> bool:
+    """Replace a name, a number or an element by another one."""
+    sites = [s for s in context.survey(function).sites if isinstance(s.tree, ast.Name | ast.Constant | ast.Subscript)]
+    if not sites:
+        return False
+    site = context.random.choice(sites)
+    site.put(context.grower.grow(context.kind_for(site), site.env, 0))
+    return True
+
+
+def change_form(function: ast.FunctionDef, context: MutationContext) -> bool:
+    """Put an expression into a form: an operation, a condition, or a bonus or a penalty on an interval."""
+    site = context.site(function, kinds=CHANGED)
+    form = site and context.grower.draw(CHANGED[site.kind], site.env)
+    if site is None or form is None:
+        return False
+    depth = context.random.choice((0, 0, 1, 2))
+    site.put(context.grower.fill_expression(form, site.env, depth, {"THIS": site.tree}))
     return True
 
 
@@ -119,18 +124,18 @@ def _own_names(tree: ast.AST) -> set[str]:
 
 def perturb_constants(function: ast.FunctionDef, context: MutationContext) -> bool:
     """Change one or several numbers by random steps of different sizes."""
-    sites = [s for s in context.survey(function).sites if _is_number(s)]
+    # `-3` is one number together with its minus.
+    sites = [
+        s
+        for s in context.survey(function).sites
+        if value_of(s.tree) is not None and not isinstance(s.owner, ast.UnaryOp)
+    ]
     if not sites:
         return False
     count = 1 if context.random.random() < 0.6 else context.random.randint(1, min(4, len(sites)))
-    for site in context.random.sample(sites, min(count, len(sites))):
+    for site in context.random.sample(sites, count):
         site.put(_moved(value_of(site.tree) or 0, site.kind, context))
     return True
-
-
-def _is_number(site: Site) -> bool:
-    # `-3` is one number together with its minus.
-    return value_of(site.tree) is not None and not isinstance(site.owner, ast.UnaryOp)
 
 
 def _moved(value: float, kind: Kind, context: MutationContext) -> ast.expr:
@@ -172,58 +177,12 @@ def _alternatives(node: ast.AST) -> list[Any]:
     """Return the alternatives of a node: function names for a call, operators for other nodes that have one."""
     if isinstance(node, ast.Call):
         word = called(node)
-        is_plain = isinstance(node.func, ast.Name)
-        # `mean` and `square` are not built-in functions, and `sum(a, b)` is not valid.
-        allowed = {"min", "max", "sum"} if is_plain and len(node.args) == 1 else {"min", "max"} if is_plain else None
-        families = [f for f in _FUNCTION_FAMILIES if word in f]
-        return sorted({w for f in families for w in f if w != word and (allowed is None or w in allowed)})
+        # `mean` and `tanh` are not built-in functions, and `sum(a, b)` is not valid.
+        families = _FUNCTION_FAMILIES[:1] if isinstance(node.func, ast.Name) else _FUNCTION_FAMILIES
+        return sorted({other for family in families if word in family for other in family if other != word})
     op = node.ops[0] if isinstance(node, ast.Compare) else getattr(node, "op", None)
     families = [f for f in _OPERATOR_FAMILIES if type(op) in f]
     return [kind() for kind in families[0] if kind is not type(op)] if families else []
-
-
-def change_argument(function: ast.FunctionDef, context: MutationContext) -> bool:
-    """Replace a name, a number or an element by another one."""
-    sites = [s for s in context.survey(function).sites if isinstance(s.tree, ast.Name | ast.Constant | ast.Subscript)]
-    if not sites:
-        return False
-    site = context.random.choice(sites)
-    wanted = context.kind_for(site)
-    site.put(context.grower.grow(wanted, site.env, 0))
-    return True
-
-
-def insert_operation(function: ast.FunctionDef, context: MutationContext) -> bool:
-    """Replace `x` by `x op y` or `f(x)`."""
-    site = context.site(function, ARRAY, FLOAT, MASK, BOOL)
-    if site is None:
-        return False
-    tree, random, grower = site.tree, context.random, context.grower
-    if site.kind in (MASK, BOOL):
-        other = grower.grow(site.kind, site.env, 1)
-        bit, word = random.choice(((ast.BitAnd, ast.And), (ast.BitOr, ast.Or)))
-        site.put(binary(tree, bit(), other) if site.kind == MASK else ast.BoolOp(word(), [tree, other]))
-        return True
-    if random.random() < 0.15:
-        site.put(random.choice((negative(tree), call("abs", tree))))
-        return True
-    op = random.choices((ast.Add, ast.Sub, ast.Mult, ast.Div), (4, 4, 4, 1))[0]()
-    other = _second_operand(site, op, context)
-    swap = random.random() < 0.3 and not isinstance(op, ast.Div)
-    site.put(binary(other, op, tree) if swap else binary(tree, op, other))
-    return True
-
-
-def _second_operand(site: Site, op: ast.operator, context: MutationContext) -> ast.expr:
-    depth = context.random.choice((0, 0, 1, 2))
-    if site.kind == ARRAY:
-        # Adding the same number to all elements of a returned array rarely has an effect on its use.
-        return context.grower.grow(ARRAY, site.env, depth) if site.is_root else context.grower.operand(site.env, depth)
-    return (
-        context.grower.divisor(site.env, depth)
-        if isinstance(op, ast.Div)
-        else context.grower.grow(FLOAT, site.env, depth)
-    )
 
 
 def delete_operation(function: ast.FunctionDef, context: MutationContext) -> bool:
@@ -248,30 +207,96 @@ def delete_operation(function: ast.FunctionDef, context: MutationContext) -> boo
     return True
 
 
-def wrap_in_condition(function: ast.FunctionDef, context: MutationContext) -> bool:
-    """Replace an expression by a conditional one: `where(test, x, y)` or `x if test else y`."""
-    site = context.site(function, ARRAY, FLOAT)
-    if site is None:
+def insert_statements(function: ast.FunctionDef, context: MutationContext) -> bool:
+    """Insert a new local, a loop that sums into one, another change of a local number, or an early return."""
+    found, random = context.survey(function), context.random
+    gap = random.choice([g for g in found.gaps if g.block is function.body])
+    names = {n.id for n in nodes(function) if isinstance(n, ast.Name)} | gap.env.keys()
+    local, mine = fresh_name(names), [n for n, k in gap.env.items() if n not in context.env and k in (FLOAT, INT)]
+    given = {"LOCAL", *(["MINE"] if mine else []), *(["RESULT"] if found.returns else [])}
+    form = context.grower.draw(STATEMENTS, gap.env, given)
+    if form is None:
         return False
-    tree, random, grower = site.tree, context.random, context.grower
-    depth = random.choice((0, 1, 2))
-    numpy = next((n for n, k in site.env.items() if k == NUMPY), None)
-    if site.kind == ARRAY and numpy is not None and random.random() < 0.8:
-        pair = [tree, _variant(tree, site, depth, context)]
-        random.shuffle(pair)
-        site.put(call(f"{numpy}.where", grower.grow(MASK, site.env, depth), *pair))
-        return True
-    other = _variant(tree, site, depth, context)
-    site.put(ast.IfExp(grower.grow(BOOL, site.env, depth), tree, other))
+    places: Places = {"LOCAL": name(local)}
+    if "MINE" in form.words:
+        places["MINE"] = name(random.choice(mine))
+    if "RESULT" in form.words:
+        places["RESULT"] = context.grower.grow(found.returns[-1], gap.env, 2)
+    gap.block[gap.index : gap.index] = context.grower.fill_statements(form, gap.env, random.choice((1, 2)), places)
+    return _use(local, gap, function, context) if "LOCAL" in form.words else True
+
+
+def _use(local: str, gap: Gap, function: ast.FunctionDef, context: MutationContext) -> bool:
+    """Use a new local in an expression of a statement after it."""
+    users = [s for s in context.survey(function).sites if local in s.env and s.kind in (ARRAY, FLOAT)]
+    users = [s for s in users if s.kind == ARRAY or s.is_loose or s.env[local] != ARRAY]
+    later = {id(n) for statement in gap.block[gap.index + 1 :] for n in nodes(statement)}
+    users = [s for s in users if id(s.owner) in later and local not in loaded(s.tree)]
+    if not users:
+        return False
+    site = context.random.choice(users)
+    op = context.random.choice((ast.Add, ast.Sub, ast.Mult))()
+    is_replaced = context.random.random() < 0.3 and can_stand_for(site.env[local], site.kind)
+    site.put(name(local) if is_replaced else binary(site.tree, op, name(local)))
     return True
 
 
-def _variant(tree: ast.expr, site: Site, depth: int, context: MutationContext) -> ast.expr:
-    """Return the alternative of a conditional expression: the same one shifted or scaled, or a new one."""
-    pick = context.random.random()
-    if pick < 0.25 and site.kind == ARRAY:
-        return context.grower.grow(FLOAT, site.env, 0)
-    if pick < 0.5:
-        op = context.random.choice((ast.Add, ast.Sub, ast.Mult))()
-        return binary(clone(tree), op, context.grower.grow(FLOAT, site.env, 0))
-    return context.grower.grow(site.kind, site.env, depth)
+def cross_statements(function: ast.FunctionDef, context: MutationContext) -> bool:
+    """Insert a statement of the other parent, or replace a statement by it."""
+    candidates = [g.block[g.index] for g in context.survey(context.donor).gaps]
+    candidates = [s for s in candidates if not isinstance(s, ast.Return | ast.Break | ast.Continue)]
+    if not candidates:
+        return False
+    statement = clone(context.random.choice(candidates))
+    gap = context.random.choice(context.survey(function).gaps)
+    is_replaced = context.random.random() < 0.4 and type(gap.block[gap.index]) is type(statement)
+    gap.block[gap.index : gap.index + is_replaced] = [statement]
+    return True
+
+
+def delete_statement(function: ast.FunctionDef, context: MutationContext) -> bool:
+    """Delete a statement, or the condition around a block."""
+    gap = context.random.choice(context.survey(function).gaps)
+    statement = gap.block[gap.index]
+    if isinstance(statement, ast.Return) and gap.block is function.body:
+        return False
+    is_opened = isinstance(statement, ast.If) and context.random.random() < 0.5
+    gap.block[gap.index : gap.index + 1] = getattr(statement, "body", []) if is_opened else []
+    gap.block[:] = gap.block or [ast.Pass()]
+    return True
+
+
+_SIZE_PER_SHRINK_WEIGHT = 25
+"""Size by which a function grows until operators that shorten it gain their base weight once more."""
+
+GROWING: tuple[tuple[Operator, float], ...] = ((change_form, 12.0), (insert_statements, 3.0), (cross_statements, 1.0))
+"""Operators that make a function longer, with their weights."""
+
+KEEPING: tuple[tuple[Operator, float], ...] = (
+    (replace_subtree, 4.0),
+    (cross_over, 6.0),
+    (perturb_constants, 6.0),
+    (change_operation, 1.5),
+    (change_argument, 1.5),
+)
+"""Operators that leave a function's length about the same, with their weights."""
+
+SHRINKING: tuple[tuple[Operator, float], ...] = ((delete_operation, 1.0), (delete_statement, 0.4))
+"""Operators that make a function shorter, with their weights for an empty function."""
+
+
+def mutate_once(function: ast.FunctionDef, context: MutationContext) -> bool:
+    """Apply one operator, drawn by weight, and return whether it changed the function.
+
+    The longer the function, the more likely an operator that shortens it.
+    """
+    length = size(function.body)
+    growth = 1.0 if length < context.max_size else 0.0
+    shrinkage = 1.0 + length / _SIZE_PER_SHRINK_WEIGHT
+    table = [
+        *((operator, weight * growth) for operator, weight in GROWING),
+        *KEEPING,
+        *((operator, weight * shrinkage) for operator, weight in SHRINKING),
+    ]
+    operators, weights = zip(*table, strict=True)
+    return context.random.choices(operators, weights)[0](function, context)

@@ -14,22 +14,19 @@ from schemas import source as checked_source
 from tasks.sample.builtin.expression_types import (
     ARRAY,
     FLOAT,
-    INT,
     MATH,
     NUMPY,
     OTHER,
-    Base,
     Env,
     Kind,
     from_annotation,
-    infer,
     sequence,
 )
-from tasks.sample.builtin.trees import nodes
+from tasks.sample.builtin.mutation_sites import bound_by, infer
+from tasks.sample.builtin.trees import all_arguments, nodes
 
 _DEF = re.compile(r"^([ \t]*)(?:async[ \t]+)?def[ \t]+\w+[ \t]*\(")
 _VERSION = re.compile(r"^(.*)_v(\d+)$")
-_ASSIGNED = re.compile(r"^(\w+) *(?::[^=]*)?= *(-?\d+(?:\.\d+)?)\s*(?:#|$)")
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
 _MAX_HEADER_LINES = 40
 _MAX_DEPTH = 60
@@ -48,8 +45,6 @@ class ParsedPrompt:
         env: The names that every version may use: arguments, imports, constants and helpers.
         returns: Kind of the function's return value.
         typical: Numbers that the text mentions or the versions use, as constants to try.
-        constants: Values of the numbers that the text around the versions assigns to names.
-        largest: The largest number that the text mentions; 0 if it mentions none.
         forbidden: Names of the versions that are shown, which the answer must not call.
     """
 
@@ -58,8 +53,6 @@ class ParsedPrompt:
     env: Env
     returns: Kind
     typical: tuple[float, ...]
-    constants: dict[str, float]
-    largest: float
     forbidden: frozenset[str]
 
 
@@ -79,17 +72,13 @@ def parse_prompt(prompt: str) -> ParsedPrompt:
     relatives = [f for f in found.functions if _family(f.name) == family and not is_empty(f)]
     parents = tuple(_adopt(f, header) for f in relatives)
     header = _bare(header)
-    helpers = [f for f in found.functions if _family(f.name) != family]
-    env = _preface(found.outside, helpers)
+    env = _preface(found.outside)
+    env |= {f.name: OTHER for f in found.functions if _family(f.name) != family}
     env = _borrowed_modules(parents, env) | _arguments(header, parents)
     returns = _returned(header, parents, env)
     forbidden = {f.name for f in found.functions if _family(f.name) == family} - {header.name}
-    mentioned = _mentioned(found.outside, header)
-    largest = max(mentioned, default=0.0)
-    constants = _constants(found.outside, env)
-    return ParsedPrompt(
-        header, parents, env, returns, mentioned + _used(parents), constants, largest, frozenset(forbidden)
-    )
+    typical = _mentioned(found.outside, header) + _used(parents)
+    return ParsedPrompt(header, parents, env, returns, typical, frozenset(forbidden))
 
 
 def parse_module(source: str) -> ast.Module | None:
@@ -213,14 +202,8 @@ def argument_names(function: ast.FunctionDef) -> list[str]:
     return [a.arg for a in all_arguments(function)]
 
 
-def all_arguments(function: ast.FunctionDef) -> list[ast.arg]:
-    a = function.args
-    extra = [argument for argument in (a.vararg, a.kwarg) if argument is not None]
-    return [*a.posonlyargs, *a.args, *a.kwonlyargs, *extra]
-
-
-def _preface(lines: list[str], helpers: list[ast.FunctionDef]) -> Env:
-    """Return the names of one-line imports and constants outside of docstrings, and of the helper functions."""
+def _preface(lines: list[str]) -> Env:
+    """Return the names of one-line imports and constants outside of docstrings."""
     env: Env = {}
     is_text = False
     for line in lines:
@@ -229,30 +212,7 @@ def _preface(lines: list[str], helpers: list[ast.FunctionDef]) -> Env:
             continue
         for statement in getattr(parse_module(line), "body", []):
             env |= bound_by(statement, env)
-    for helper in helpers:
-        parameters = tuple(from_annotation(a.annotation) for a in all_arguments(helper))
-        env[helper.name] = Kind(Base.FUNCTION, from_annotation(helper.returns), parameters)
     return env
-
-
-def _constants(lines: list[str], env: Env) -> dict[str, float]:
-    assigned = (_ASSIGNED.match(line) for line in lines)
-    return {match[1]: ast.literal_eval(match[2]) for match in assigned if match and env.get(match[1]) in (INT, FLOAT)}
-
-
-def bound_by(statement: ast.stmt, env: Env) -> Env:
-    """Return the names that an import or a plain assignment brings into scope."""
-    match statement:
-        case ast.Import(names=names):
-            modules = {"numpy": NUMPY, "math": MATH}
-            return {a.asname or a.name.split(".")[0]: modules.get(a.name, OTHER) for a in names}
-        case ast.ImportFrom(names=names):
-            return {a.asname or a.name: OTHER for a in names if a.name != "*"}
-        case ast.Assign(targets=[ast.Name(id=name)], value=value):
-            return {name: infer(value, env)}
-        case ast.AnnAssign(target=ast.Name(id=name), value=value) if value is not None:
-            return {name: infer(value, env)}
-    return {}
 
 
 def _borrowed_modules(parents: tuple[ast.FunctionDef, ...], env: Env) -> Env:

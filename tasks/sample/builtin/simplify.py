@@ -1,4 +1,4 @@
-"""Simplifies programs without changing their meaning: folds constants, removes identities and dead statements.
+"""Tidies programs up without changing their meaning: folds numbers, drops what is dead, names what is repeated.
 
 Random mutation leaves `x + 0` and unused locals behind. People read the best program, and the same program in two
 spellings would be evaluated twice.
@@ -8,94 +8,59 @@ from __future__ import annotations
 
 import ast
 import math
+import operator
+from collections import Counter
+from collections.abc import Callable
 
-from tasks.sample.builtin.expression_types import NUMBERS, Env
-from tasks.sample.builtin.trees import binary, called, compare, dump, loaded, negative, nodes, number, same, value_of
+from tasks.sample.builtin.trees import (
+    assign,
+    binary,
+    dump,
+    fresh_name,
+    loaded,
+    name,
+    negative,
+    nodes,
+    number,
+    same,
+    size,
+    value_of,
+)
 
-_OPPOSITES: dict[type[ast.cmpop], type[ast.cmpop]] = {
-    ast.Lt: ast.GtE,
-    ast.GtE: ast.Lt,
-    ast.Gt: ast.LtE,
-    ast.LtE: ast.Gt,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
+_OPERATIONS: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Mod: operator.mod,
 }
 _PURE_FUNCTIONS = frozenset(
-    [
-        "abs",
-        "min",
-        "max",
-        "sum",
-        "len",
-        "float",
-        "int",
-        "round",
-        "sorted",
-        "list",
-        "tuple",
-        "range",
-        "enumerate",
-        "zip",
-        "where",
-        "minimum",
-        "maximum",
-        "sqrt",
-        "square",
-        "sign",
-        "floor",
-        "ceil",
-        "tanh",
-        "sin",
-        "cos",
-        "atan",
-        "exp",
-        "log",
-        "log1p",
-        "clip",
-        "mean",
-        "std",
-        "count",
-        "zeros_like",
-        "ones_like",
-        "full_like",
-        "power",
-    ]
+    (
+        *("abs", "min", "max", "sum", "len", "float", "int", "round", "sorted", "list", "tuple", "range", "enumerate"),
+        *("zip", "mean", "count", "copy"),
+    )
 )
 _MAX_FOLDED = 1e9
 _ROUNDS = 4
 
 
-def simplify(function: ast.FunctionDef, env: Env) -> None:
-    """Simplify a function in place.
-
-    Args:
-        function: The function.
-        env: Its arguments and global names.
-    """
-    scalars = {n for n, k in env.items() if k in NUMBERS} - _stored(function)
+def simplify(function: ast.FunctionDef) -> None:
+    """Tidy a function up in place."""
     before = dump(function.body)
     for _ in range(_ROUNDS):
-        _Folder(scalars).visit(function)
+        _Folder().visit(function)
+        _share_locals(function)
         _drop_dead(function)
         function.body = _live_statements(function.body) or [ast.Pass()]
         after = dump(function.body)
         if after == before:
-            return
+            break
         before = after
-
-
-def _stored(function: ast.FunctionDef) -> set[str]:
-    return {n.id for n in nodes(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    _name_repeated(function)
 
 
 class _Folder(ast.NodeTransformer):
-    """Rewriter of expressions, from the leaves up.
-
-    Whether `x - x` is 0 or an array of zeros depends on `x`, so it is folded only if all its names are `scalars`.
-    """
-
-    def __init__(self, scalars: set[str]) -> None:
-        self._scalars = scalars
+    """Rewriter of expressions, from the leaves up."""
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         self.generic_visit(node)
@@ -103,99 +68,23 @@ class _Folder(ast.NodeTransformer):
         if left is not None and right is not None:
             folded = _compute(left, node.op, right)
             return node if folded is None else number(folded)
-        match node.op:
-            case ast.Add():
-                return self._add(node, left, right)
-            case ast.Sub():
-                return self._subtract(node, left, right)
-            case ast.Mult():
-                return self._multiply(node, left, right)
-            case ast.Div() | ast.Pow() if right == 1:
+        match node.op, left, right:
+            case (ast.Add(), 0, _) | (ast.Mult(), 1, _):
+                return node.right
+            case (ast.Add() | ast.Sub(), _, 0) | (ast.Mult() | ast.Div(), _, 1):
                 return node.left
-        return node
-
-    def _add(self, node: ast.BinOp, left: float | None, right: float | None) -> ast.expr:
-        if left == 0:
-            return node.right
-        if right == 0:
-            return node.left
-        if right is not None and right < 0:
-            return binary(node.left, ast.Sub(), number(-right))
-        if left is not None:
-            return self.visit_BinOp(ast.BinOp(node.right, ast.Add(), node.left))
-        if (positive := _negated(node.right)) is not None:
-            return binary(node.left, ast.Sub(), positive)
-        if (positive := _negated(node.left)) is not None:
-            return binary(node.right, ast.Sub(), positive)
-        if same(node.left, node.right):
-            return self.visit_BinOp(ast.BinOp(number(2), ast.Mult(), node.left))
-        return _merge_sum(node, right)
-
-    def _subtract(self, node: ast.BinOp, left: float | None, right: float | None) -> ast.expr:
-        if right == 0:
-            return node.left
-        if left == 0:
-            return negative(node.right)
-        if right is not None and right < 0:
-            return binary(node.left, ast.Add(), number(-right))
-        if (positive := _negated(node.right)) is not None:
-            return binary(node.left, ast.Add(), positive)
-        if same(node.left, node.right) and self._is_scalar(node.left):
-            return number(0)
-        return _merge_sum(node, right)
-
-    def _multiply(self, node: ast.BinOp, left: float | None, right: float | None) -> ast.expr:
-        if right is not None:
-            return self.visit_BinOp(ast.BinOp(node.right, ast.Mult(), node.left))
-        if left == 1:
-            return node.right
-        if left == -1:
-            return negative(node.right)
-        if left == 0 and self._is_scalar(node.right):
-            return number(0)
-        match node.right:
-            case ast.BinOp(left=inner, op=ast.Mult(), right=rest) if left is not None and value_of(inner) is not None:
-                return binary(number(left * (value_of(inner) or 0)), ast.Mult(), rest)
-        first, second = _negated(node.left), _negated(node.right)
-        return binary(first, ast.Mult(), second) if first is not None and second is not None else node
-
-    def _is_scalar(self, tree: ast.expr) -> bool:
-        is_plain = all(
-            isinstance(n, ast.Name | ast.Constant | ast.BinOp | ast.UnaryOp)
-            for n in nodes(tree)
-            if isinstance(n, ast.expr)
-        )
-        return is_plain and loaded(tree) <= self._scalars
+            case ast.Sub(), 0, _:
+                return negative(node.right)
+        return _with_fewer_signs(node, right)
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         self.generic_visit(node)
         match node:
-            case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-                return operand
-            case ast.UnaryOp(op=ast.USub(), operand=operand) if (positive := _negated(operand)) is not None:
-                return positive
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=0)):
                 return number(0)
-            case ast.UnaryOp(op=ast.USub(), operand=ast.BinOp(left=left, op=ast.Sub(), right=right)):
-                return binary(right, ast.Sub(), left)
-            case ast.UnaryOp(op=ast.Not(), operand=ast.UnaryOp(op=ast.Not(), operand=operand)):
-                return operand
-            case ast.UnaryOp(op=ast.Not(), operand=ast.Compare(left=left, ops=[op], comparators=[right])):
-                opposite = _OPPOSITES.get(type(op))
-                return node if opposite is None else compare(left, opposite(), right)
+            case ast.UnaryOp(op=ast.USub(), operand=ast.UnaryOp(op=ast.USub(), operand=inner)):
+                return inner
         return node
-
-    def visit_Compare(self, node: ast.Compare) -> ast.expr:
-        self.generic_visit(node)
-        if len(node.ops) != 1:
-            return node
-        left, right = value_of(node.left), value_of(node.comparators[0])
-        if same(node.left, node.comparators[0]) and self._is_scalar(node.left) and type(node.ops[0]) in _OPPOSITES:
-            return ast.Constant(isinstance(node.ops[0], ast.Eq | ast.LtE | ast.GtE))
-        if left is None or right is None or type(node.ops[0]) not in _OPPOSITES:
-            return node
-        truths = {ast.Lt: left < right, ast.GtE: left >= right, ast.Gt: left > right, ast.LtE: left <= right}
-        return ast.Constant((truths | {ast.Eq: left == right, ast.NotEq: left != right})[type(node.ops[0])])
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
         self.generic_visit(node)
@@ -203,80 +92,28 @@ class _Folder(ast.NodeTransformer):
             return node.body if node.test.value else node.orelse
         return node.body if same(node.body, node.orelse) else node
 
-    def visit_Call(self, node: ast.Call) -> ast.expr:
-        self.generic_visit(node)
-        values = [value_of(a) for a in node.args]
-        numbers = [v for v in values if v is not None]
-        match called(node), node.args:
-            case "min" | "max" | "minimum" | "maximum" as function, [first, second]:
-                if same(first, second):
-                    return first
-                if len(numbers) == 2:
-                    return number(min(numbers) if function.startswith("min") else max(numbers))
-            case "where", [test, first, second]:
-                if isinstance(test, ast.Constant):
-                    return first if test.value else second
-                if same(first, second):
-                    return first
-            case "abs", [inner]:
-                if numbers:
-                    return number(abs(numbers[0]))
-                if called(inner) in ("abs", "square", "sqrt", "len"):
-                    return inner
-                if (positive := _negated(inner)) is not None:
-                    node.args = [positive]
-        return node
-
 
 def _compute(left: float, op: ast.operator, right: float) -> float | None:
     """Return the value of an operation on two numbers; `None` if it is undefined or too large to write out."""
-    try:
-        match op:
-            case ast.Add():
-                value = left + right
-            case ast.Sub():
-                value = left - right
-            case ast.Mult():
-                value = left * right
-            case ast.Div():
-                value = left / right
-            case ast.FloorDiv():
-                value = left // right
-            case ast.Mod():
-                value = left % right
-            case ast.Pow() if 0 <= right <= 4:
-                value = left**right
-            case _:
-                return None
-    except (ZeroDivisionError, OverflowError):
+    compute = _OPERATIONS.get(type(op))
+    if compute is None or (right == 0 and isinstance(op, ast.Div | ast.Mod)):
         return None
-    is_small = isinstance(value, int | float) and math.isfinite(value) and abs(value) < _MAX_FOLDED
-    return value if is_small else None
+    value = compute(left, right)
+    return value if math.isfinite(value) and abs(value) < _MAX_FOLDED else None
 
 
-def _negated(tree: ast.expr) -> ast.expr | None:
-    """Return `x` if the tree is `-x` and not a number, else `None`."""
-    match tree:
-        case ast.UnaryOp(op=ast.USub(), operand=operand) if value_of(tree) is None:
-            return operand
-    return None
-
-
-def _merge_sum(node: ast.BinOp, right: float | None) -> ast.expr:
-    """Rewrite `(x + a) - b` as `x + (a - b)`."""
-    if right is None:
+def _with_fewer_signs(node: ast.BinOp, right: float | None) -> ast.expr:
+    """Rewrite `x + -y` as `x - y`, and the like."""
+    opposite = {ast.Add: ast.Sub, ast.Sub: ast.Add}.get(type(node.op))
+    if opposite is None:
         return node
-    right = -right if isinstance(node.op, ast.Sub) else right
-    match node.left:
-        case ast.BinOp(left=rest, op=ast.Add() | ast.Sub() as op, right=inner) if (
-            value := value_of(inner)
-        ) is not None:
-            total = (value if isinstance(op, ast.Add) else -value) + right
-            if total == 0:
-                return rest
-            return binary(rest, ast.Add() if total > 0 else ast.Sub(), number(abs(total)))
-        case ast.BinOp(left=inner, op=ast.Sub(), right=rest) if (value := value_of(inner)) is not None:
-            return binary(number(value + right), ast.Sub(), rest)
+    if right is not None and right < 0:
+        return binary(node.left, opposite(), number(-right))
+    match node:
+        case ast.BinOp(left=left, right=ast.UnaryOp(op=ast.USub(), operand=inner)):
+            return binary(left, opposite(), inner)
+        case ast.BinOp(left=ast.UnaryOp(op=ast.USub(), operand=inner), op=ast.Add(), right=other):
+            return binary(other, ast.Sub(), inner)
     return node
 
 
@@ -296,31 +133,16 @@ def _simplified(statement: ast.stmt) -> list[ast.stmt]:
         case ast.Pass():
             return []
         case ast.If():
-            return _simplified_if(statement)
-        case ast.For(orelse=[]) | ast.While(orelse=[]):
+            statement.body, statement.orelse = _live_statements(statement.body), _live_statements(statement.orelse)
+            if isinstance(statement.test, ast.Constant):
+                return statement.body if statement.test.value else statement.orelse
+            statement.body = statement.body or [ast.Pass()]
+            return [statement] if statement.orelse or not isinstance(statement.body[0], ast.Pass) else []
+        case ast.For(orelse=[]):
             statement.body = _live_statements(statement.body)
-            # An empty `for` has no effect, and an empty `while` may never end.
             return [statement] if statement.body else []
         case ast.Assign(targets=[ast.Name(id=target)], value=ast.Name(id=source)) if target == source:
             return []
-        case ast.AugAssign(op=ast.Add() | ast.Sub(), value=value) if value_of(value) == 0:
-            return []
-        case ast.AugAssign(op=ast.Mult() | ast.Div(), value=value) if value_of(value) == 1:
-            return []
-        case ast.AugAssign(op=ast.Add(), value=value) if (positive := _negated(value)) is not None:
-            statement.op, statement.value = ast.Sub(), positive
-    return [statement]
-
-
-def _simplified_if(statement: ast.If) -> list[ast.stmt]:
-    statement.body, statement.orelse = _live_statements(statement.body), _live_statements(statement.orelse)
-    if isinstance(statement.test, ast.Constant):
-        return statement.body if statement.test.value else statement.orelse
-    if dump(statement.body) == dump(statement.orelse):
-        return statement.body
-    if not statement.body:
-        statement.test = ast.UnaryOp(ast.Not(), statement.test)
-        statement.body, statement.orelse = statement.orelse, []
     return [statement]
 
 
@@ -328,8 +150,7 @@ def _drop_dead(function: ast.FunctionDef) -> None:
     """Remove assignments to locals that nothing reads."""
     read = loaded(function)
     for block in blocks(function):
-        kept = [s for s in block if not _is_dead(s, read)]
-        block[:] = kept or [ast.Pass()]
+        block[:] = [s for s in block if not _is_dead(s, read)] or [ast.Pass()]
 
 
 def _is_dead(statement: ast.stmt, read: set[str]) -> bool:
@@ -338,15 +159,73 @@ def _is_dead(statement: ast.stmt, read: set[str]) -> bool:
             ast.Assign(targets=[ast.Name(id=target)], value=value)
             | ast.AugAssign(target=ast.Name(id=target), value=value)
         ):
-            return target not in read and _is_pure(value)
+            return target not in read and all(map(_is_pure, nodes(value)))
     return False
 
 
-def _is_pure(tree: ast.expr) -> bool:
-    calls = [n for n in nodes(tree) if isinstance(n, ast.Call)]
-    return all(called(c) in _PURE_FUNCTIONS for c in calls) and not any(
-        isinstance(n, ast.NamedExpr) for n in nodes(tree)
+def _is_pure(node: ast.AST) -> bool:
+    """Return whether a node itself has no effect but its value: no call of something unknown, no assignment."""
+    match node:
+        case ast.Call(func=ast.Name(id=word)):
+            return word in _PURE_FUNCTIONS
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr=word)):
+            return owner in ("np", "numpy", "math") or word in _PURE_FUNCTIONS
+    return not isinstance(node, ast.Call | ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom)
+
+
+def _share_locals(function: ast.FunctionDef) -> None:
+    """Read a local wherever a later statement repeats its value, and not another name for it."""
+    stored = Counter(n.id for n in nodes(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+    stored.update(n.arg for n in nodes(function) if isinstance(n, ast.arg))
+    for index, statement in enumerate(function.body):
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=local)], value=ast.BinOp() | ast.Name() as value) if _is_total(
+                value
+            ) and all(stored[n] < 2 for n in (local, *loaded(value))):
+                old, new = (name(local), value.id) if isinstance(value, ast.Name) else (value, local)
+                for later in function.body[index + 1 :]:
+                    _Namer(old, new).visit(later)
+
+
+def _name_repeated(function: ast.FunctionDef) -> None:
+    """Give the largest expression that a statement of the function repeats a name, before that statement."""
+    for index, statement in enumerate(function.body):
+        if not isinstance(statement, ast.Return | ast.Assign | ast.AugAssign) or statement.value is None:
+            continue
+        own = {n.id for n in nodes(statement.value) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        own |= {n.arg for n in nodes(statement.value) if isinstance(n, ast.arg)}
+        parts = [n for n in nodes(statement.value) if isinstance(n, ast.BinOp) and _is_total(n) and not own & loaded(n)]
+        counts = Counter(map(dump, parts))
+        repeated = [part for part in parts if counts[dump(part)] > 1]
+        if repeated:
+            tree = max(repeated, key=size)
+            local = fresh_name({n.id for n in nodes(function) if isinstance(n, ast.Name)} | _arguments(function))
+            _Namer(tree, local).visit(statement)
+            function.body.insert(index, assign(local, tree))
+            return
+
+
+def _is_total(tree: ast.expr) -> bool:
+    """Return whether an expression may be evaluated anywhere: sums and products of names and numbers."""
+    return all(
+        isinstance(n, ast.Name | ast.Constant | ast.UnaryOp)
+        or (isinstance(n, ast.BinOp) and isinstance(n.op, ast.Add | ast.Sub | ast.Mult))
+        for n in nodes(tree)
     )
+
+
+def _arguments(function: ast.FunctionDef) -> set[str]:
+    return {n.arg for n in nodes(function.args) if isinstance(n, ast.arg)}
+
+
+class _Namer(ast.NodeTransformer):
+    """Transformer that puts a name in place of an expression."""
+
+    def __init__(self, tree: ast.expr, local: str) -> None:
+        self._tree, self._local = tree, local
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        return name(self._local) if same(node, self._tree) else self.generic_visit(node)
 
 
 def blocks(tree: ast.AST) -> list[list[ast.stmt]]:

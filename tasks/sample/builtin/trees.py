@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from functools import cache
 from typing import TypeVar
 
@@ -60,26 +60,12 @@ def dump(tree: object) -> Hashable:
 
 
 def same(first: ast.AST, second: ast.AST) -> bool:
-    """Return whether two trees are equal; stops at the first difference, which most pairs have at the root."""
-    if type(first) is not type(second):
-        return False
-    return all(_same_field(getattr(first, f, None), getattr(second, f, None)) for f in first._fields)
-
-
-def _same_field(first: object, second: object) -> bool:
-    if isinstance(first, list) and isinstance(second, list):
-        return len(first) == len(second) and all(map(_same_field, first, second))
-    if isinstance(first, ast.AST) and isinstance(second, ast.AST):
-        return same(first, second)
-    return type(first) is type(second) and first == second
+    """Return whether two trees are equal."""
+    return type(first) is type(second) and dump(first) == dump(second)
 
 
 def name(identifier: str) -> ast.Name:
     return ast.Name(identifier, ast.Load())
-
-
-def stored(identifier: str) -> ast.Name:
-    return ast.Name(identifier, ast.Store())
 
 
 def number(value: float) -> ast.expr:
@@ -113,19 +99,6 @@ def negative(operand: ast.expr) -> ast.expr:
     return ast.UnaryOp(ast.USub(), operand)
 
 
-def compare(left: ast.expr, op: ast.cmpop, right: ast.expr) -> ast.expr:
-    return ast.Compare(left, [op], [right])
-
-
-def call(function: str, *arguments: ast.expr) -> ast.expr:
-    """Return a call of a function by its dotted name."""
-    first, *rest = function.split(".")
-    target: ast.expr = name(first)
-    for part in rest:
-        target = ast.Attribute(target, part, ast.Load())
-    return ast.Call(target, list(arguments), [])
-
-
 def called(tree: ast.AST) -> str:
     """Return the last part of the name of a called function; empty if the tree is not such a call."""
     match tree:
@@ -137,9 +110,21 @@ def called(tree: ast.AST) -> str:
 
 
 def assign(identifier: str, value: ast.expr) -> ast.stmt:
-    return ast.Assign([stored(identifier)], value, lineno=0)
+    return ast.Assign([ast.Name(identifier, ast.Store())], value, lineno=0)
 
 
 def loaded(tree: ast.AST) -> set[str]:
     """Return the names that a tree reads."""
     return {n.id for n in nodes(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+
+
+def fresh_name(taken: Collection[str]) -> str:
+    """Return a name for a new local that is not taken."""
+    return next(n for n in ("x", "y", "z", "u", *(f"x{k}" for k in range(1, len(taken) + 2))) if n not in taken)
+
+
+def all_arguments(function: ast.FunctionDef) -> list[ast.arg]:
+    """Return the arguments of a function, those with stars last."""
+    a = function.args
+    extra = [argument for argument in (a.vararg, a.kwarg) if argument is not None]
+    return [*a.posonlyargs, *a.args, *a.kwonlyargs, *extra]

@@ -120,6 +120,7 @@ class Composer:
     def _note(self, program: Program) -> None:
         self._programs[program.id] = program
         self._gains.note(program.score)
+        self._targets.note(program)
         if len(self._best) < _PARTNERS or program.score > self._best[-1].score:
             others = [one for one in self._best if one.id != program.id]
             self._best = sorted([*others, program], key=lambda one: one.score, reverse=True)[:_PARTNERS]
@@ -154,7 +155,7 @@ class Composer:
     def tuning(self, algorithm: Algorithm) -> Plan | None:
         """Return a plan that tunes the numbers of a program; `None` if none is to be tuned now."""
         niches = algorithm.niches
-        target = self._targets.next([niche.best for niche in niches.values()], self._best)
+        target = self._targets.next([niche.best for niche in niches.values()])
         if target is None:
             return None
         home = next((name for name, one in niches.items() if any(each.id == target.id for each in one.programs)), None)

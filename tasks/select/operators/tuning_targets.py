@@ -9,7 +9,8 @@ from schemas.program import Program
 
 _NUMBER = re.compile(r"(?<![\w.])\d+\.?\d*(?:[eE][+-]?\d+)?")
 
-_BEST_OF_RUN = 3
+_BEST_SHAPES = 20
+"""Shapes of programs, the best of the run, that are tuned in turn."""
 
 
 class TuningTargets:
@@ -22,6 +23,7 @@ class TuningTargets:
     def __init__(self, share: float) -> None:
         self._share = share
         self._tuned: set[str] = set()
+        self._best: dict[str, Program] = {}
         self._spent = 0
         self._answers = 0
 
@@ -29,22 +31,28 @@ class TuningTargets:
         """Count evaluated answers of models."""
         self._answers += answers
 
+    def note(self, program: Program) -> None:
+        """Take notice of a program of the run."""
+        shape = shape_of(program.body)
+        if shape not in self._best or program.score > self._best[shape].score:
+            self._best[shape] = program
+            ranked = sorted(self._best.items(), key=lambda one: one[1].score, reverse=True)
+            self._best = dict(ranked[:_BEST_SHAPES])
+
     def tell_tuned(self, program: Program, result: Program | None, evaluations: int) -> None:
         """Count a tuning of a program, and what came of it."""
         self._tuned |= {shape_of(one.body) for one in (program, result) if one is not None}
         self._spent += evaluations
 
-    def next(self, best_of_niches: Iterable[Program], best_of_run: Iterable[Program]) -> Program | None:
+    def next(self, best_of_niches: Iterable[Program]) -> Program | None:
         """Return the program to tune next, if any and the share allows it: the best one that was not tuned.
 
         Args:
             best_of_niches: Best program of each niche.
-            best_of_run: Programs of the run, best first.
         """
         if self._spent > self._share * (self._spent + self._answers):
             return None
-        first = [one for one, _ in zip(best_of_run, range(_BEST_OF_RUN), strict=False)]
-        found = [one for one in (*first, *best_of_niches) if self._is_wanted(one)]
+        found = [one for one in (*self._best.values(), *best_of_niches) if self._is_wanted(one)]
         return max(found, key=lambda one: one.score, default=None)
 
     def _is_wanted(self, program: Program) -> bool:

@@ -44,27 +44,42 @@ def test_the_partner_is_better_on_most_inputs_and_no_better_in_all():
 def test_the_best_programs_are_tuned_once_each():
     one, two = program("1", 1.0, body="return 2 * x"), program("2", 2.0, body="return x + 3.5e1")
     targets = TuningTargets(1.0)
-    assert targets.next([one], [two, one]) == two
+    targets.note(two)
+    assert targets.next([one]) == two
     targets.tell_tuned(two, program("t", 3.0, body="return x + 12.5"), 50)
-    assert targets.next([program("t", 3.0, body="return x + 12.5")], [two, one]) == one
+    assert targets.next([program("t", 3.0, body="return x + 12.5"), one]) == one
     targets.tell_tuned(one, None, 10)
-    assert targets.next([one], [two, one]) is None
+    assert targets.next([one]) is None
 
 
 def test_programs_without_numbers_and_copies_that_differ_in_numbers_are_not_tuned():
     targets = TuningTargets(1.0)
-    assert targets.next([], [program("1", 1.0, body="return x1 + y")]) is None
+    assert targets.next([program("1", 1.0, body="return x1 + y")]) is None
     targets.tell_tuned(program("1", 1.0, body="return 2 * x"), None, 1)
-    assert targets.next([], [program("2", 1.0, body="return 2.5 * x")]) is None
+    assert targets.next([program("2", 1.0, body="return 2.5 * x")]) is None
     assert shape_of("a1 = 1.5e-3 + b[2]") == "a1 = # + b[#]"
+
+
+def test_only_the_best_shapes_of_the_run_are_tuned_each_with_its_best_numbers():
+    targets = TuningTargets(1.0)
+    for score in range(30):
+        targets.note(program(f"low {score}", score / 100, body=f"return {score} * x"))
+    assert targets.next([]) == program("low 29", 0.29, body="return 29 * x")
+    for score in range(30):
+        targets.note(program(str(score), float(score), body=f"return {'x + ' * score}2"))
+    for _ in range(20):
+        target = targets.next([])
+        assert target is not None
+        targets.tell_tuned(target, None, 1)
+    assert targets.next([]) is None
 
 
 def test_tuning_keeps_to_its_share_of_the_evaluations():
     one = program("1", 1.0, body="return 2 * x")
     targets = TuningTargets(0.5)
-    assert targets.next([], [one]) == one, "the first needs no answers before it"
+    assert targets.next([one]) == one, "the first needs no answers before it"
     targets.tell_tuned(program("0", 0.0, body="return 1"), None, 100)
     targets.tell(99)
-    assert targets.next([], [one]) is None
+    assert targets.next([one]) is None
     targets.tell(1)
-    assert targets.next([], [one]) == one
+    assert targets.next([one]) == one

@@ -1,0 +1,230 @@
+"""Fills in forms with random expressions of a wanted kind, as in Koza's "grow" (1992, ch. 6)."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from tasks.sample.builtin.expression_types import (
+    ARRAY,
+    BOOL,
+    FLOAT,
+    INDEX,
+    INT,
+    MASK,
+    MATH,
+    NUMBERS,
+    NUMPY,
+    Base,
+    Env,
+    Kind,
+    can_stand_for,
+)
+from tasks.sample.builtin.forms import ELEMENTS, GROWN, Form
+from tasks.sample.builtin.mutation_sites import bind, infer
+from tasks.sample.builtin.trees import clone, loaded, name, number, same
+
+_P_REUSE, _P_REUSE_AS_PART = 0.35, 0.6
+_P_LEAF, _P_ELEMENT, _P_NAME, _P_ARRAY = 0.1, 0.35, 0.5, 0.6
+_KINDS = {"ARRAY": ARRAY, "NUMBER": FLOAT, "MASK": MASK, "TEST": BOOL, "WHOLE": INT}
+_ARRAY_PLACES = frozenset({"ARRAY", "MASK", "EITHER", "PART"})
+_SMALL, _DIVISORS = (0, 1, 1, 2, 2, 3, 4, 5), (2, 2, 3, 4, 5, 7, 10)
+_WHOLE_FROM = 10
+_FEW = (0, 1, 1, 2, 2, 3, 4, 5, 10, 0.5, 0.1, 100)
+
+Places = dict[str, ast.expr]
+
+
+@dataclass(slots=True)
+class Grower:
+    """Generator of random expressions.
+
+    Attributes:
+        random: Source of all random choices.
+        typical: Numbers that the prompt mentions or its versions use.
+        reusable: Expressions of the versions with their kinds. Reusing them makes expressions such as `bins - item`
+            available as one unit, similar to Koza's automatically defined functions (1994).
+    """
+
+    random: Random
+    typical: tuple[float, ...]
+    reusable: tuple[tuple[ast.expr, Kind], ...]
+
+    def grow(self, wanted: Kind, env: Env, depth: int) -> ast.expr:
+        """Return a random expression of the wanted kind, or a number if that kind cannot be made."""
+        if wanted.base is Base.SEQUENCE:
+            return self._sequence(wanted, env, depth)
+        wanted = FLOAT if wanted in NUMBERS and wanted != INT else wanted
+        # Only differences between elements of an array matter, so plain numbers beside arrays need no depth.
+        depth = min(depth, 1) if wanted == FLOAT and ARRAY in env.values() else depth
+        if wanted in (MASK, BOOL) or (depth > 0 and self.random.random() > _P_LEAF):
+            form = self.draw(GROWN.get(wanted, GROWN[FLOAT]), env)
+            if form is not None:
+                return self.fill_expression(form, env, depth - 1)
+        return self._leaf(wanted, env)
+
+    def draw(self, table: Sequence[Form], env: Env, places: Iterable[str] = ()) -> Form | None:
+        """Return a form of a table that can be filled in with the names in scope and the given places, by weight."""
+        possible = [form for form in table if self._is_possible(form, env, places)]
+        return self.random.choices(possible, [form.weight for form in possible])[0] if possible else None
+
+    def _is_possible(self, form: Form, env: Env, places: Iterable[str]) -> bool:
+        words, kinds = {word.rstrip("1") for word in form.words}, set(env.values())
+        return (
+            (ARRAY in kinds or not words & _ARRAY_PLACES)
+            and ("SEQUENCE" not in words or bool(number_sequences(env)))
+            and ("COUNTER" not in words or INDEX in kinds)
+            and ("np" not in words or NUMPY in kinds)
+            and ("math" not in words or MATH in kinds)
+            and words & {"MINE", "RESULT"} <= set(places)
+            and not words & {"i", "v", "w"} & env.keys()
+        )
+
+    def fill_expression(self, form: Form, env: Env, depth: int, places: Places | None = None) -> ast.expr:
+        """Return an expression of a form, with some places given."""
+        return _Filler(self, env, depth, places or {}).visit(clone(form.code))
+
+    def fill_statements(self, form: Form, env: Env, depth: int, places: Places) -> list[ast.stmt]:
+        """Return statements of a form, with some places given."""
+        return _Filler(self, env, depth, places).visit(clone(form.code)).body
+
+    def _leaf(self, wanted: Kind, env: Env) -> ast.expr:
+        """Return a name in scope, a part of a version, an element or a number."""
+        if wanted == BOOL:
+            return ast.Constant(self.random.random() < 0.5)
+        if self.random.random() < _P_REUSE and (part := self._part(wanted, env)):
+            return part
+        if wanted == FLOAT and self.random.random() < _P_ELEMENT and (form := self.draw(ELEMENTS, env)):
+            return self.fill_expression(form, env, 0)
+        names = [n for n, k in env.items() if can_stand_for(k, wanted)]
+        if names and (wanted == ARRAY or self.random.random() < _P_NAME):
+            # A late name is likelier, because computed values are meant to be used.
+            return name(names[max(self.random.randrange(len(names)) for _ in range(2))])
+        return self.small() if wanted == INT else self.constant()
+
+    def _part(self, wanted: Kind, env: Env) -> ast.expr | None:
+        """Return an expression of a version that has the wanted kind and reads only names in scope, if there is one."""
+        suitable = [tree for tree, kind in self.reusable if can_stand_for(kind, wanted) and loaded(tree) <= env.keys()]
+        return clone(self.random.choice(suitable)) if suitable else None
+
+    def _sequence(self, wanted: Kind, env: Env, depth: int) -> ast.expr:
+        """Return a sequence of the wanted kind that is in scope, or a new list of such items."""
+        names = [n for n, k in env.items() if k.base is Base.SEQUENCE and k.item == wanted.item]
+        if names and self.random.random() < _P_NAME:
+            return name(self.random.choice(names))
+        items = [self.grow(wanted.item or FLOAT, env, depth - 2) for _ in range(self.random.randint(1, 3))]
+        return ast.List(items, ast.Load())
+
+    def constant(self) -> ast.expr:
+        """Return a number: one that the prompt mentions or uses, a small one, or one of any magnitude."""
+        pick = self.random.random()
+        if self.typical and pick < 0.5:
+            value = self.random.choice(self.typical)
+            # A threshold is most likely between 0 and a number that the text mentions.
+            return number(value if pick < 0.2 else float(f"{self.random.uniform(0, value):.2g}"))
+        if pick < 0.75:
+            return number(self.random.choice(_FEW))
+        return number(float(f"{10 ** self.random.uniform(-2, 3):.2g}"))
+
+    def small(self) -> ast.expr:
+        return number(self.random.choice(_SMALL))
+
+    def fill_place(self, place: str, env: Env, depth: int) -> Places:
+        """Return what fills in a place; the ends of an interval are filled in together."""
+        if place in ("LOW", "HIGH"):
+            low, high = self._interval()
+            return {"LOW": number(low), "HIGH": number(high)}
+        return {place: self._filling(place.rstrip("1"), env, depth)}
+
+    def _interval(self) -> tuple[float, float]:
+        """Return two numbers up to one that the prompt mentions, small ones likelier; whole if it is large."""
+        size = self._size()
+        low, high = sorted(size * self.random.random() ** 2 for _ in range(2))
+        if size < _WHOLE_FROM:
+            return float(f"{low:.2g}"), float(f"{high:.2g}")
+        return 2 + round(low), 3 + round(max(low, high))
+
+    def _filling(self, place: str, env: Env, depth: int) -> ast.expr:
+        random = self.random
+        match place:
+            case "EITHER":
+                return self.grow(ARRAY if random.random() < _P_ARRAY else FLOAT, env, depth)
+            case "PART" | "VALUE":
+                kind = ARRAY if place == "PART" else FLOAT
+                part = self._part(kind, env) if random.random() < _P_REUSE_AS_PART else None
+                leaves = [self._leaf(kind, env) for _ in range(3)]
+                return part or next((leaf for leaf in leaves if not isinstance(leaf, ast.Constant)), leaves[0])
+            case "CONSTANT":
+                return self.constant()
+            case "SMALL":
+                return self.small()
+            case "DIVISOR":
+                return number(random.choice(_DIVISORS))
+            case "LARGE":
+                return number(self._size()) if random.random() < 0.5 else self.constant()
+            case "SEQUENCE":
+                return name(random.choice(number_sequences(env)))
+            case "COUNTER":
+                return name(random.choice([n for n, k in env.items() if k == INDEX]))
+        return self.grow(_KINDS[place], env, depth)
+
+    def _size(self) -> float:
+        sizes = [one for one in self.typical if one > 1]
+        return self.random.choice(sizes) if sizes else float(f"{10 ** self.random.uniform(0, 2):.2g}")
+
+
+class _Filler(ast.NodeTransformer):
+    """Transformer that fills in the places of a form."""
+
+    def __init__(self, grower: Grower, env: Env, depth: int, places: Places) -> None:
+        self._grower, self._env, self._depth, self._places = grower, env, depth, dict(places)
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        if node.id in ("np", "math"):
+            module = NUMPY if node.id == "np" else MATH
+            return name(next(n for n, k in self._env.items() if k == module))
+        if not node.id.isupper():
+            return node
+        if node.id not in self._places:
+            made = self._grower.fill_place(node.id, self._env, self._depth)
+            if node.id[-1] != "1" and node.id not in ("LOW", "HIGH"):
+                return made[node.id]
+            self._places |= made
+        filling = clone(self._places[node.id])
+        if isinstance(filling, ast.Name):
+            filling.ctx = node.ctx
+        return filling
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.BinOp:
+        self.generic_visit(node)
+        node.right = self._grower.constant() if same(node.left, node.right) else node.right
+        return node
+
+    def visit_GeneratorExp(self, node: ast.GeneratorExp) -> ast.GeneratorExp:
+        outer = self._env
+        (generator,) = node.generators
+        generator.iter = self.visit(generator.iter)
+        self._env = bind(generator.target, generator.iter, outer)
+        node.elt = self.visit(node.elt)
+        self._env = outer
+        return node
+
+    def visit_Assign(self, node: ast.Assign) -> ast.Assign:
+        self.generic_visit(node)
+        target = node.targets[0]
+        if isinstance(target, ast.Name):
+            self._env = self._env | {target.id: infer(node.value, self._env)}
+        return node
+
+    def visit_For(self, node: ast.For) -> ast.For:
+        node.iter = self.visit(node.iter)
+        self._env = bind(node.target, node.iter, self._env)
+        node.body = [self.visit(statement) for statement in node.body]
+        return node
+
+
+def number_sequences(env: Env) -> list[str]:
+    """Return the names of sequences of numbers."""
+    return [n for n, k in env.items() if k.base is Base.SEQUENCE and k.item in NUMBERS]
