@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from flows.stop_conditions import StopConditions
-from schemas.settings import Model, Sampling
+from schemas.settings import Model, Sampling, Settings
 from tasks.sample.provider import price_of
 
 _TOKENS_IN, _TOKENS_OUT = 3_000, 2_000
@@ -14,23 +14,21 @@ _TOKENS_IN, _TOKENS_OUT = 3_000, 2_000
 _SECONDS_PER_COMPLETION = 30.0
 """Usual latency of a completion of this length."""
 
-_SAMPLES_PER_GENERATION = 48
-"""Samples of a generation with the default settings."""
 
-
-def expected_samples(conditions: StopConditions, sampling: Sampling, now: datetime) -> int | None:
+def expected_samples(conditions: StopConditions, settings: Settings, now: datetime) -> int | None:
     """Return about how many samples the nearest limit of a night allows; `None` if no limit says.
 
     Args:
         conditions: The stop conditions. A target and patience say nothing about samples.
-        sampling: Models with their prices and weights, and the number of concurrent requests.
+        settings: Models with their prices and weights, the number of concurrent requests, the size of a generation.
         now: Current time.
     """
+    search, sampling = settings.search, settings.sampling
     limits: list[float] = []
     if conditions.max_samples is not None:
         limits.append(conditions.max_samples)
     if conditions.generations is not None:
-        limits.append(conditions.generations * _SAMPLES_PER_GENERATION)
+        limits.append(conditions.generations * search.prompts * search.samples)
     if conditions.max_tokens is not None:
         limits.append(conditions.max_tokens / (_TOKENS_IN + _TOKENS_OUT))
     budgets = [one for one in (conditions.budget_usd, conditions.total_budget_usd) if one is not None]

@@ -1,16 +1,16 @@
-"""Settings of the search that follow from its size: few prompts in flight for few samples, more for many."""
+"""How many samples are in flight: few in a small search, so that each prompt sees more results; more in a large one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 _WINDOWS = ((250, 4), (5_000, 8))
-"""Largest numbers of samples, and `search.window` up to each; for more, or an unknown number, the default holds."""
+"""Largest numbers of samples, and the window up to each."""
+
+_LARGE = 16
+"""Window for more samples, or where their number is not known."""
 
 
-def settings_by_size(expected_samples: object) -> Mapping[str, Any]:
-    """Return the settings of `search` for a run of so many samples; empty where the usual defaults hold."""
-    if not isinstance(expected_samples, int):
-        return {}
-    return next(({"window": window} for limit, window in _WINDOWS if expected_samples <= limit), {})
+def window_for(expected_samples: int | None) -> int:
+    """Return the number of samples in flight for a run that is expected to take so many."""
+    if expected_samples is None:
+        return _LARGE
+    return next((window for limit, window in _WINDOWS if expected_samples <= limit), _LARGE)

@@ -25,7 +25,7 @@ from schemas.errors import UsageError
 from schemas.image_name import as_image_name
 from schemas.job import Limits
 from schemas.operators import Operator
-from schemas.search_size import settings_by_size
+from schemas.search_size import window_for
 
 Reducer = Literal["mean", "last", "min", "sum"]
 
@@ -106,7 +106,7 @@ class Search(Section):
         default=None,
         ge=1,
         description="number of samples that the run is expected to take; `run` and `schedule` estimate it from the "
-        "stop conditions; where `window` is not given, it is 4 up to 250 samples and 8 up to 5,000",
+        "stop conditions",
     )
     algorithm: AnyAlgorithm = GreedySettings()
     prompts: int = Field(default=12, ge=1, le=10_000, description="number of prompts in a generation")
@@ -114,11 +114,12 @@ class Search(Section):
         default=4, ge=1, le=256, description="number of samples (completions) requested for each prompt"
     )
     window: int = Field(
-        default=16,
+        default_factory=lambda given: window_for(given.get("expected_samples")),
         ge=1,
         le=1_000_000,
         description="number of samples in flight: a prompt is built from the results of all samples but the last "
-        "`window`, in order; a larger window keeps more models and slots busy, a smaller one learns sooner",
+        "`window`, in order; a larger window keeps more models and slots busy, a smaller one learns sooner; default: 4 "
+        "where up to 250 samples are expected, 8 up to 5,000, else 16",
     )
     lookahead: int | None = Field(
         default=None,
@@ -212,10 +213,8 @@ class Search(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _complete(cls, value: Any) -> Any:
-        """Read former names, and add what follows from the size of the search where it is not given."""
-        value = with_current_names(value)
-        return {**settings_by_size(value.get("expected_samples")), **value} if isinstance(value, Mapping) else value
+    def _read_former_names(cls, value: Any) -> Any:
+        return with_current_names(value)
 
 
 def _as_model(value: Any) -> Any:

@@ -88,7 +88,7 @@ def _rows_of_kinds(tables: Sequence[type[BaseModel]], prefix: str) -> list[tuple
 
 def _default(info: FieldInfo) -> str:
     """Return the default as a reader writes it, or nothing where there is none or it is empty."""
-    value = info.get_default(call_default_factory=True)
+    value = info.get_default(call_default_factory=True, validated_data={})
     if info.is_required() or value in ("", (), None):
         return ""
     if isinstance(value, tuple):

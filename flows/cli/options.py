@@ -183,7 +183,7 @@ class RunOptions:
             runtime=self.runtime,
         )
         problem = load_problem(path, settings)
-        expected = expected_samples(stop, problem.settings.sampling, datetime.now(UTC))
+        expected = expected_samples(stop, problem.settings, datetime.now(UTC))
         if expected is not None and problem.settings.search.expected_samples is None:
             settings = merge([settings, {"search": {"expected_samples": expected}}])
             problem = load_problem(path, settings)

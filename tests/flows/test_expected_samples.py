@@ -9,15 +9,16 @@ import pytest
 
 from flows.expected_samples import expected_samples
 from flows.stop_conditions import StopConditions
-from schemas.settings import Sampling, Settings
+from schemas.settings import Settings
 
 NOW = datetime(2026, 11, 27, 22, 0, tzinfo=UTC)
-PRICED = Sampling.model_validate({"models": [{"name": "openai/any", "input_usd": 1.0, "output_usd": 3.5}]})
-FREE = Sampling()
+MODEL = {"name": "openai/any", "input_usd": 1.0, "output_usd": 3.5}
+PRICED = Settings.model_validate({"sampling": {"models": [MODEL]}})
+FREE = Settings()
 
 
-def expected(sampling: Sampling = FREE, **conditions: Any) -> int | None:
-    return expected_samples(StopConditions.model_validate(conditions), sampling, NOW)
+def expected(settings: Settings = FREE, **conditions: Any) -> int | None:
+    return expected_samples(StopConditions.model_validate(conditions), settings, NOW)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,11 @@ def test_the_nearest_limit_says_how_many(conditions: dict[str, Any], samples: in
     assert expected(**conditions) == samples
 
 
+def test_generations_have_the_size_that_the_settings_give_them() -> None:
+    settings = Settings.model_validate({"search": {"prompts": 3, "samples": 2}})
+    assert expected(settings, generations=5) == 30
+
+
 def test_a_budget_is_divided_by_the_usual_cost_of_a_sample() -> None:
     # 3,000 tokens for 1 USD a million and 2,000 for 3.50: a cent for each sample.
     assert expected(PRICED, budget_usd=5.0) == 500
@@ -46,9 +52,13 @@ def test_other_conditions_and_free_models_say_nothing(conditions: dict[str, Any]
     assert expected(**conditions) is None
 
 
-def test_a_small_search_keeps_few_prompts_in_flight() -> None:
-    small, large = (Settings.model_validate({"search": {"expected_samples": n}}).search for n in (150, 100_000))
-    assert small.window < large.window
+@pytest.mark.parametrize("small", [150, "150"])
+def test_a_small_search_keeps_few_samples_in_flight(small: object) -> None:
+    windows = [
+        Settings.model_validate({"search": {"expected_samples": n}}).search.window for n in (small, 3_000, 10**5)
+    ]
+    assert windows == sorted(set(windows))
+    assert windows[-1] == Settings().search.window
 
 
 def test_settings_that_are_given_stay_whatever_the_size() -> None:
