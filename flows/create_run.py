@@ -129,7 +129,7 @@ _INSIDE = (
 )
 
 _MISSING = "not found|no such file|not installed|not available|resolve host|connection|cannot open"
-"""What errors say of something that the sandbox lacks."""
+"""Pattern of errors of programs that miss something which the sandbox lacks."""
 
 
 def start_remedy(verdict: Verdict, problem: Problem, path: Path) -> str:

@@ -45,7 +45,7 @@ class PendingPairs(Protocol):
 
 
 class Stages(Protocol):
-    """How the work of a generation is done: by tasks of a flow run, or directly."""
+    """Protocol of what does the work of a generation: tasks of a flow run, or direct calls."""
 
     def begin(self, batch: int, prompts: Sequence[Prompt]) -> PendingPairs:
         """Begin to sample and evaluate a batch of prompts; batches are counted from 1."""

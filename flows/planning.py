@@ -1,4 +1,4 @@
-"""When each prompt is planned, and what the algorithm has been told of by then.
+"""Order in which prompts are planned and the algorithm is told of results.
 
 Prompts have serial numbers over the whole search: generation after generation, in the order of their indices. An
 algorithm is told of results in this order, prompt by prompt, and asked for a plan as soon as it has been told of all

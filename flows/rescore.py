@@ -28,7 +28,7 @@ from tasks.select.selection_task import judge
 from tasks.select.survivors import Survivor, surviving_programs
 
 RESCORED = "rescored"
-"""In place of a finish reason: no model was asked."""
+"""Finish reason of an answer for which no model was asked."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a night does after a failure: how long it waits, when it gives up a generation, and when it ends."""
+"""Decisions after a failure: how long to wait, when to give up a generation, and when to end the night."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an open run works with: sandboxes, threads, models and the services of its Prefect tasks."""
+"""Resources of an open run: sandboxes, threads, models and the services of its Prefect tasks."""
 
 from __future__ import annotations
 

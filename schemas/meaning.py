@@ -221,4 +221,4 @@ _WRITERS: dict[type[ast.AST], Callable[..., None]] = {
     ast.MatchStar: _Writer._star,
     ast.SetComp: _Writer._comprehension,
 }
-"""How nodes are written that have names, scopes or an order of their own."""
+"""Functions that write the nodes with names, scopes or an order of their own."""

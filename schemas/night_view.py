@@ -1,4 +1,4 @@
-"""What the artifacts of a night show, and the protocol of what shows them."""
+"""Content of the artifacts of a night, and the protocol of their sinks."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 Event = Literal["began", "best", "ended", "failed"]
-"""What a night reports: its beginning, a new best score, its end, or an error that ended it without a report."""
+"""Events that a night reports: its beginning, a new best score, its end, or an error that ended it without a report."""
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ class Judged:
     gain: float | None = None
 
     def feedback(self) -> Feedback:
-        """What can be learnt from it."""
+        """Return what later prompts may learn from it."""
         prompt, verdict = self.candidate.prompt, self.verdict
         parents, is_repair = prompt.parent_ids, prompt.operator == Operator.REPAIR
         return Feedback(

@@ -1,4 +1,4 @@
-"""What became of a prompt: how it was asked, and its judged answers. Later prompts are planned from it."""
+"""Record of a prompt: how it was asked, and its judged answers. Later prompts are planned from it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from schemas.feedback import Feedback
 
 @dataclass(frozen=True, slots=True)
 class PromptRecord:
-    """How a prompt was asked, and its judged answers.
+    """Operator and model of a prompt, and its judged answers.
 
     Attributes:
         niche: Niche of the programs shown.

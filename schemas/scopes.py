@@ -317,7 +317,7 @@ _READERS: dict[type[ast.AST], Callable[..., None]] = {
     ast.SetComp: _Reader._comprehension,
     ast.UnaryOp: _Reader._operation,
 }
-"""How nodes are read, where reading all their children is not enough."""
+"""Functions that read the nodes for which reading all their children is not enough."""
 
 _READERS |= {
     getattr(ast, name): _Reader._refuse for name in ("Interpolation", "TemplateStr", "TypeAlias") if hasattr(ast, name)

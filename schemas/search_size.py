@@ -1,4 +1,4 @@
-"""How many samples are in flight: few in a small search, so that each prompt sees more results; more in a large one."""
+"""Number of samples in flight: few in a small search, so that each prompt sees more results; more in a large one."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def record_of(judged: Sequence[Judged]) -> PromptRecord | None:
 
 
 class Committer(Protocol):
-    """What commits the generations of a run."""
+    """Protocol of what commits the generations of a run."""
 
     def commit(self, generation: GenerationRecord) -> float:
         """Commit a generation; return the best score of the run after it."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tasks.tune.literals import Literal
 
 RADIUS = 1.0
-"""How far a coordinate may go from its start, in both directions: a factor of 10, of the number or of its odds."""
+"""Largest distance of a coordinate from its start, in both directions: a factor of 10, of the number or of its odds."""
 
 _DIGITS = 12
 """Significant digits of the values that are tried."""

@@ -49,7 +49,7 @@ class TrialSandbox(Protocol):
 
 @dataclass(frozen=True)
 class TunedProblem:
-    """What a tuner knows of a problem.
+    """Parts of a problem that a tuner needs.
 
     Attributes:
         skeleton: The fixed part of every program.

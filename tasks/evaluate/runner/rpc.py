@@ -129,7 +129,7 @@ class RemoteFunctions:
             raise self._to_error(kind, data)
 
     def record_dropped_errors(self) -> None:
-        """From now on, report an evolved function's error that the interpreter drops, instead of a score.
+        """Report from now on an evolved function's error that the interpreter drops, instead of a score.
 
         The interpreter drops errors in a thread, a finalizer or a weak reference's callback: no `except` ever sees
         them.

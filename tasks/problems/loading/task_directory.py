@@ -49,7 +49,7 @@ _EXCLUDED = ("openevolve_output*", "results*", "checkpoints*", "*.sqlite", "*.db
 
 @dataclass(frozen=True)
 class Translation:
-    """What a tool's own settings say of a task.
+    """Settings of a task that another tool's files contain.
 
     Attributes:
         settings: Settings of Overnight; missing ones get defaults.

@@ -18,7 +18,7 @@ LONG_LINES = 60
 
 
 ANY_IDEA = "Try an idea that is not there yet."
-"""What is asked for without an operator."""
+"""Request of a prompt that has no operator."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ _LABEL_WORDS = frozenset(
 )
 _MAX_LABEL_CHARS = 2000
 _MAX_SCANS = 10
-"""How often a completion is read, at most, in search of the ends of code blocks with edits, which may be nested."""
+"""Limit on how often a completion is read in search of the ends of code blocks with edits, which may be nested."""
 
 _CLOSING_INDENT = 3
 """Most spaces by which a closing fence is indented deeper than the opening one, as in CommonMark."""

@@ -1,4 +1,4 @@
-"""What is tried where small changes have stopped helping."""
+"""Approaches to try where small changes have stopped helping."""
 
 from __future__ import annotations
 
