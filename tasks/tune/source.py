@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future, InvalidStateError, wait
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
 from typing import Literal, Protocol
 
 from schemas.completion_source import Record, Sample
@@ -210,9 +211,9 @@ class _Run:
             raise Stopped
         begun = [self.sandbox.submit(body, inputs) for body in bodies]
         self.answer.add_done_callback(lambda _: [one.cancel() for one in begun])
-        _, waiting = wait(begun, None if self.begun_at is None else self._seconds_left())
+        are_done = _are_done(begun, None if self.begun_at is None else self._seconds_left())
         self.begun_at = self.begun_at or time.monotonic()
-        if waiting:
+        if not are_done:
             for one in begun:
                 one.cancel()
             raise OutOfTime
@@ -223,6 +224,22 @@ class _Run:
         if CUT_SHORT in verdicts:
             raise Stopped
         return [reduced(one.scores, self.reducer) if one.is_scored else None for one in verdicts]
+
+
+def _are_done(futures: Sequence[Future[Verdict]], timeout_s: float | None) -> bool:
+    """Wait until all are done or cancelled; return false if that takes longer.
+
+    `concurrent.futures.wait` learns of a cancelled future only once its executor comes to it.
+    """
+    ended = SimpleQueue[Future[Verdict]]()
+    for one in futures:
+        one.add_done_callback(ended.put)
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    with suppress(Empty):
+        for _ in futures:
+            ended.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+        return True
+    return False
 
 
 def _idea(tuned: Tuned) -> str:

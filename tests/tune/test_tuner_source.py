@@ -131,6 +131,7 @@ def test_cancelling_ends_the_wait_and_nothing_further_is_evaluated_or_recorded()
     for thread in threading.enumerate():
         if thread.name == "overnight-tuner":
             thread.join(LONG_S)
+            assert not thread.is_alive()
     assert len(trials.bodies) == 1
     assert asked.recorded == []
 
