@@ -245,6 +245,7 @@ class RunCurve:
     Attributes:
         group: The settings in which it differs from the other runs, as text; runs of one group differ by seed.
         steps: Pairs of a sample number and the best score from there on.
+        tuner_gain: Sum of the steps of the best score that the tuner's programs made.
     """
 
     run_id: str
@@ -257,5 +258,6 @@ class RunCurve:
     cost_usd: float
     start: float
     steps: tuple[tuple[int, float], ...]
+    tuner_gain: float
     best: SplitScores
     stop_reason: str

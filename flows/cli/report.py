@@ -142,13 +142,15 @@ def _compare_runs(runs: Sequence[str], write: Path | None, history: HistoryBacke
 
 
 def _comparison_table(groups: Sequence[Group]) -> Table:
-    columns = ("group", "runs", "best (train)", "quartiles", "held-out", "quartiles ", "samples", "time", "cost")
+    scores = ("best (train)", "quartiles", "held-out", "quartiles ", "by tuner")
+    columns = ("group", "runs", *scores, "samples", "time", "cost")
     rows = [
         (
             group.name,
             str(len(group.runs)),
             *_quartiles(group.best),
             *_quartiles(group.held_out),
+            score(group.tuner_gain),
             f"{group.samples:,.0f}",
             duration(group.seconds),
             usd(group.cost_usd),

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from schemas.errors import UsageError
+from schemas.program import TUNER
 from schemas.report_data import RunCurve, SplitScores
 from schemas.settings import flat_settings
 from tasks.history.database import Database
@@ -28,6 +29,16 @@ _NIGHTS = """
 SELECT run_id, best_program_id, best_after, finalists, stop_reason, ended_at IS NULL AS is_open,
     coalesce(epoch(ended_at - started_at), 0) AS seconds
 FROM nights WHERE ? IS NULL OR list_contains(?, run_id) ORDER BY run_id, night
+"""
+_TUNER_GAINS = f"""
+WITH scored AS (
+    SELECT run_id, model, score, max(score) OVER (
+        PARTITION BY run_id ORDER BY generation, index ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ) AS best_before
+    FROM programs WHERE score IS NOT NULL AND (? IS NULL OR list_contains(?, run_id))
+)
+SELECT run_id, sum(score - best_before) AS gain FROM scored
+WHERE model = '{TUNER}' AND score > best_before GROUP BY run_id
 """
 
 
@@ -63,7 +74,11 @@ def _curves(
 ) -> tuple[RunCurve, ...]:
     chosen = list(run_ids) if run_ids is not None else None
     generations, nights = (_by_run(database.rows(query, [chosen, chosen])) for query in (_GENERATIONS, _NIGHTS))
-    return tuple(_curve(row, groups[row["run_id"]], generations[row["run_id"]], nights[row["run_id"]]) for row in rows)
+    tuner_gains = {row["run_id"]: row["gain"] for row in database.rows(_TUNER_GAINS, [chosen, chosen])}
+    return tuple(
+        _curve(row, groups[row["run_id"]], generations[row["run_id"]], nights[row["run_id"]], tuner_gains)
+        for row in rows
+    )
 
 
 def _by_run(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -73,7 +88,9 @@ def _by_run(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return by_run
 
 
-def _curve(run: Row, group: str, generations: Sequence[Row], nights: Sequence[Row]) -> RunCurve:
+def _curve(
+    run: Row, group: str, generations: Sequence[Row], nights: Sequence[Row], tuner_gains: Mapping[str, float]
+) -> RunCurve:
     steps: list[tuple[int, float]] = []
     samples = 0
     for row in generations:
@@ -91,6 +108,7 @@ def _curve(run: Row, group: str, generations: Sequence[Row], nights: Sequence[Ro
         cost_usd=run["cost_usd"] or 0.0,
         start=run["start_score"],
         steps=tuple(steps),
+        tuner_gain=tuner_gains.get(run["run_id"], 0.0),
         best=_best(run, nights),
         stop_reason=_stop_reason(nights),
     )

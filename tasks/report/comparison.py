@@ -46,6 +46,7 @@ class Group:
     Attributes:
         best: Best scores on the training inputs.
         held_out: Scores on the held-out inputs; `None` if not every run has one.
+        tuner_gain: Median gain of a run that is the tuner's.
         samples: Median number of samples of a run.
         seconds: Median running time of a run, in seconds.
         cost_usd: Median cost of a run, in USD.
@@ -55,6 +56,7 @@ class Group:
     runs: tuple[RunCurve, ...]
     best: Quartiles
     held_out: Quartiles | None
+    tuner_gain: float
     samples: float
     seconds: float
     cost_usd: float
@@ -125,6 +127,7 @@ def _group(name: str, runs: Sequence[RunCurve]) -> Group:
         runs=tuple(runs),
         best=quartiles([run.steps[-1][1] for run in runs]),
         held_out=quartiles(held_out) if len(held_out) == len(runs) else None,
+        tuner_gain=median(run.tuner_gain for run in runs),
         samples=median(run.samples for run in runs),
         seconds=median(run.seconds for run in runs),
         cost_usd=median(run.cost_usd for run in runs),
