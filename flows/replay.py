@@ -21,10 +21,9 @@ from schemas.history_backend import HistoryBackend
 from schemas.outcome import Outcome, Verdict, is_cut_short
 from schemas.program import Judged, Program, Prompt
 from tasks.history import record
+from tasks.history.decode_rows import Row, completions_of, niche_of, read_attempts, read_rows
 from tasks.history.differences import Comparison, Difference, compare
 from tasks.history.files import RunFiles, files_of
-from tasks.history.recorded_rows import Row, completions_of, read_attempts, read_rows
-from tasks.history.rows import niche_of
 from tasks.sample.recorded_completions import RecordedCompletions
 from tasks.select.survivors import Survivor
 

@@ -15,8 +15,8 @@ from schemas.generation import GenerationRecord, RunHistory, RunRecord, Step, fl
 from schemas.outcome import Outcome
 from schemas.program import Judged, Program
 from tasks.history import record
+from tasks.history.decode_rows import read_seconds_since_reset
 from tasks.history.files import RunFiles
-from tasks.history.recorded_rows import read_seconds_since_reset
 from tasks.select.selection_task import record_of, results_of
 
 

@@ -20,12 +20,12 @@ from schemas.generation import Finalist, GenerationRecord, NightRecord, RunHisto
 from schemas.problem import restore_problem
 from schemas.program import Program
 from schemas.prompt_record import PromptRecord
-from tasks.history import rows
+from tasks.history import encode_rows
 from tasks.history.atomic_files import declared_size, disk_errors, read_file, write_file, write_folder
+from tasks.history.decode_rows import Row, change_of, record_of_rows
 from tasks.history.files import Block, RunFiles
 from tasks.history.journal import Journal
 from tasks.history.private_files import open_private
-from tasks.history.recorded_rows import Row, record_of_rows
 
 _MAX_ORIGIN_BYTES = 8192
 """Limit on the length of the problem's path."""
@@ -50,7 +50,7 @@ def create(files: RunFiles, run: RunRecord, *initial: GenerationRecord) -> None:
     if run.origin:
         with disk_errors(files.origin), open_private(files.origin, "wb") as handle:
             handle.write(f"{run.origin}\n".encode("utf-8", "surrogateescape"))
-    write_file(files.backend, files.run, _table(tables.RUNS, [rows.run_row(run)]))
+    write_file(files.backend, files.run, _table(tables.RUNS, [encode_rows.run_row(run)]))
 
 
 def commit(files: RunFiles, record: GenerationRecord) -> None:
@@ -66,10 +66,10 @@ def commit(files: RunFiles, record: GenerationRecord) -> None:
         files.generation(record.number),
         {
             "programs": _table(
-                tables.PROGRAMS, [rows.program_row(files.run_id, record, judged) for judged in record.judged]
+                tables.PROGRAMS, [encode_rows.program_row(files.run_id, record, judged) for judged in record.judged]
             ),
-            "population": _table(tables.POPULATION, rows.population_rows(files.run_id, record)),
-            "generation": _table(tables.GENERATIONS, [rows.generation_row(files.run_id, record)]),
+            "population": _table(tables.POPULATION, encode_rows.population_rows(files.run_id, record)),
+            "generation": _table(tables.GENERATIONS, [encode_rows.generation_row(files.run_id, record)]),
         },
     )
     Journal(files.journal(record.number), files.backend).discard()
@@ -80,7 +80,7 @@ def record_failure(files: RunFiles, record: GenerationRecord) -> None:
     write_file(
         files.backend,
         files.attempt(record.number, record.attempt),
-        _table(tables.GENERATIONS, [rows.generation_row(files.run_id, record)]),
+        _table(tables.GENERATIONS, [encode_rows.generation_row(files.run_id, record)]),
     )
 
 
@@ -115,7 +115,9 @@ def read_spent_usd(files: RunFiles) -> float:
 
 def write_night(files: RunFiles, night: NightRecord) -> None:
     """Write a night's row; called at its start and again at its end."""
-    write_file(files.backend, files.night(night.number), _table(tables.NIGHTS, [rows.night_row(files.run_id, night)]))
+    write_file(
+        files.backend, files.night(night.number), _table(tables.NIGHTS, [encode_rows.night_row(files.run_id, night)])
+    )
 
 
 def mark_night_interrupted(files: RunFiles) -> None:
@@ -338,7 +340,7 @@ def _changes(blocks: Sequence[Block]) -> dict[int, dict[int, tuple[Change, ...]]
     for block in blocks:
         rows_of_block = read_file(block.folder / "population.parquet").to_pylist()
         for row in sorted(rows_of_block, key=lambda row: (row["generation"], row["step"])):
-            found[row["generation"]][row.get("prompt") or 0].append(rows.change_of(row))
+            found[row["generation"]][row.get("prompt") or 0].append(change_of(row))
     return {
         number: {prompt: tuple(changes) for prompt, changes in by_prompt.items()} for number, by_prompt in found.items()
     }

@@ -18,8 +18,8 @@ from flows.report.repeat_command import command_of
 from schemas.generation import RunRecord
 from tasks.history import record
 from tasks.history.archive import pack, unpack
+from tasks.history.encode_rows import without_machine_paths
 from tasks.history.local_backend import LocalBackend
-from tasks.history.rows import without_machine_paths
 from tasks.problems import find
 from tasks.problems.loading.load import load_problem
 from tasks.problems.loading.stored_problem import changed_since

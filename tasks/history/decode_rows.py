@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 import pyarrow.compute as pc
 
+from schemas.algorithm import Change, Expand, Join, Reset
 from schemas.errors import HistoryError
 from schemas.feedback import Feedback
 from schemas.operators import Operator
@@ -18,7 +19,6 @@ from schemas.program import Completion
 from schemas.prompt_record import PromptRecord
 from tasks.history.atomic_files import read_file, read_groups
 from tasks.history.files import Block, RunFiles
-from tasks.history.rows import niche_of
 
 Table = Literal["generation", "programs", "population"]
 Row = dict[str, Any]
@@ -138,3 +138,20 @@ def _answer(row: Row, operator: str) -> Feedback:
         idea=row.get("idea") or "",
         failed_id=parents[0] if operator == Operator.REPAIR else "",
     )
+
+
+def change_of(row: Mapping[str, Any]) -> Change:
+    """Return the change of a row of `tables.POPULATION`, the inverse of `encode_rows.population_rows`."""
+    match row["event"]:
+        case "joined":
+            return Join(niche_of(row), row["program_id"])
+        case "expanded":
+            return Expand(niche_of(row), row["program_id"], row["samples"] or 0)
+        case _:
+            return Reset(niche_of(row), row["program_id"])
+
+
+def niche_of(row: Mapping[str, Any]) -> str:
+    """Return the niche of a row of programs or of the population; version 0.1 wrote the number of an island only."""
+    niche = row.get("niche")
+    return str(row["island"]) if niche is None else niche

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,26 +112,9 @@ def _event_of(change: Change) -> tuple[str, str]:
             return "expanded", program_id
 
 
-def change_of(row: Mapping[str, Any]) -> Change:
-    """Return the change of a row of `tables.POPULATION`, the inverse of `population_rows`."""
-    match row["event"]:
-        case "joined":
-            return Join(niche_of(row), row["program_id"])
-        case "expanded":
-            return Expand(niche_of(row), row["program_id"], row["samples"] or 0)
-        case _:
-            return Reset(niche_of(row), row["program_id"])
-
-
 def island_of(niche: str) -> int | None:
     """Return the number of an island; `None` for a niche of another kind."""
     return int(niche) if niche.isdecimal() else None
-
-
-def niche_of(row: Mapping[str, Any]) -> str:
-    """Return the niche of a row of programs or of the population; version 0.1 wrote the number of an island only."""
-    niche = row.get("niche")
-    return str(row["island"]) if niche is None else niche
 
 
 def _cluster(scores: Sequence[float]) -> str:
