@@ -197,12 +197,13 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGALRM, _stop)
     first, _, last = options.seeds.partition("-")
+    size = f"search.expected_samples={options.answers}"  # as `run` estimates it
     print(f"| {' | '.join(COLUMNS)} |\n|---|{'--:|' * (len(COLUMNS) - 1)}", flush=True)
     for name in options.problems:
         found = []
         for seed in range(int(first), int(last or first) + 1):
             begin = time.process_time()
-            search = Search(name, seed, overrides([MODEL], None, None, None, options.set))
+            search = Search(name, seed, overrides([MODEL], None, None, None, [size, *options.set]))
             search.run(options.answers)
             winner = search.winner()
             found.append(winner.score)

@@ -17,6 +17,7 @@ from tests.bench.simulated.systems import Setup, merged
 from tests.bench.simulated.tables import by_tokens, main_table
 from tests.bench.simulated.trace import Trace, area, load_trace
 
+WINDOWS = ("greedy+search.window=4", "greedy+search.window=16")
 SMALL = ["--answers", "8", "--seeds", "1", "--personas", "1", "--problems", "F3-a,F1-k1"]
 
 
@@ -111,6 +112,14 @@ def test_settings_are_whole_ones():
     expected = {"search": {"feedback": "9", "window": "3"}, "tuner": {"enabled": "True"}}
     assert search._setup(options, 0).settings == expected
     assert merged({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}, "d": 4}) == {"a": {"b": 3, "c": 2}, "d": 4}
+
+
+def test_the_size_of_a_search_is_known_to_the_product_s_algorithms():
+    narrow = {"search": {"algorithm": {"name": "halving", "budget": 100}, "expected_samples": 100}}
+    assert systems._defaults("halving", Setup(100)) == narrow
+    key = ("F1-k1", PUBLIC.personas[0], 0)
+    gaps = {name: systems.search(name, key, Setup(60)).gaps.tolist() for name in ("greedy", *WINDOWS)}
+    assert gaps["greedy"] == gaps[WINDOWS[0]] != gaps[WINDOWS[1]]
 
 
 def test_one_system_may_stand_there_with_several_settings(capsys: pytest.CaptureFixture[str]):

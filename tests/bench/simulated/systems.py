@@ -93,9 +93,14 @@ def _search(system: str, key: Key, setup: Setup) -> Trace:
         control = CONTROLS[kind]
         settings = merged({"search": {"algorithm": {"name": "greedy"}}}, merged(control.settings, settings_of(more)))
         return SearchLoop(problem, control.model(who, seed), seed, settings, control.create).run(setup.answers)
-    algorithm = {"name": kind, **_budget(kind, setup)}
-    settings = merged(merged({"search": {"algorithm": algorithm}}, setup.settings), settings_of(more))
+    settings = merged(_defaults(kind, setup), merged(setup.settings, settings_of(more)))
     return SearchLoop(problem, SimulatedModel(who, seed), seed, settings).run(setup.answers)
+
+
+def _defaults(kind: str, setup: Setup) -> dict[str, Any]:
+    """Return the settings of an algorithm that follow from the number of answers, as in `overnight run`."""
+    algorithm = {"name": kind, **_budget(kind, setup)}
+    return {"search": {"algorithm": algorithm, "expected_samples": setup.answers}}
 
 
 def _budget(kind: str, setup: Setup) -> dict[str, int]:
