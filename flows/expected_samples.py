@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from flows.stop_conditions import StopConditions
-from schemas.settings import Model, Sampling, Settings
+from schemas.sampling_settings import Model, Sampling
+from schemas.settings import Settings
 from tasks.sample.provider import price_of
 
 _TOKENS_IN, _TOKENS_OUT = 3_000, 2_000

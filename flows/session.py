@@ -23,7 +23,7 @@ from schemas.algorithm import Plan
 from schemas.completion_source import CompletionSource
 from schemas.generation import GenerationRecord, RunRecord
 from schemas.program import TUNER, Prompt
-from schemas.settings import Search
+from schemas.search_settings import Search
 from tasks.evaluate.evaluation_task import confirmers, evaluators
 from tasks.history import record
 from tasks.history.files import RunFiles

@@ -19,7 +19,8 @@ from typing import Any
 from flows.state_folder import require_own, state_folder
 from schemas.errors import EnvironmentFault, UntrustedSettings
 from schemas.problem import Problem
-from schemas.settings import Sampling, Sandbox
+from schemas.sampling_settings import Sampling
+from schemas.settings import Sandbox
 from schemas.trust import Proposal, backend_proposal, given_proposals, model_proposals, sandbox_proposals
 from tasks.problems.loading.user_config import user_settings
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
@@ -11,33 +10,21 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     FiniteFloat,
     ValidationError,
-    model_validator,
 )
 
-from schemas.algorithm_settings import AnyAlgorithm, GreedySettings, with_current_names
 from schemas.bounded_parsing import require_plain
 from schemas.bundle import MAX_FILES
 from schemas.errors import UsageError
 from schemas.image_name import as_image_name
 from schemas.job import Limits
-from schemas.operators import Operator
-from schemas.search_size import window_for
+from schemas.sampling_settings import Model, Sampling
+from schemas.search_settings import Search
+from schemas.section import Section, as_list
 
 Reducer = Literal["mean", "last", "min", "sum"]
-
-
-def _as_list(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else [value]
-
-
-class Section(BaseModel):
-    """An immutable table of settings that refuses unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Command(Section):
@@ -91,237 +78,6 @@ class Known(Section):
         if not self.proven or self.best is None:
             return False
         return score > self.best + 1e-9 * max(1.0, abs(self.best))
-
-
-def _without_tune(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
-    if Operator.TUNE in operators:
-        raise ValueError("`tune` is not asked of a model; tuner.enabled turns it on or off")
-    return operators
-
-
-class Search(Section):
-    """The genetic search, `[tool.overnight.search]`."""
-
-    expected_samples: int | None = Field(
-        default=None,
-        ge=1,
-        description="number of samples that the run is expected to take; `run` and `schedule` estimate it from the "
-        "stop conditions",
-    )
-    algorithm: AnyAlgorithm = GreedySettings()
-    prompts: int = Field(default=12, ge=1, le=10_000, description="number of prompts in a generation")
-    samples: int = Field(
-        default=4, ge=1, le=256, description="number of samples (completions) requested for each prompt"
-    )
-    window: int = Field(
-        default_factory=lambda given: window_for(given.get("expected_samples")),
-        ge=1,
-        le=1_000_000,
-        description="number of samples in flight: a prompt is built from the results of all samples but the last "
-        "`window`, in order; a larger window keeps more models and slots busy, a smaller one learns sooner; default: 4 "
-        "where up to 250 samples are expected, 8 up to 5,000, else 16",
-    )
-    lookahead: int | None = Field(
-        default=None,
-        ge=0,
-        le=4,
-        description="in place of `search.window`, as version 0.1 did: number of generations sampled ahead, whose "
-        "prompts are built from a population that is older by as many generations",
-    )
-    feedback: int = Field(
-        default=3_000,
-        ge=0,
-        description="maximum length of the feedback in a prompt, characters: code, scores, error and output of the "
-        "last child of its best program that failed or scored lower; for chat models only, never with `funsearch`",
-    )
-    facts: bool = Field(
-        default=True,
-        description="whether chat models are told the facts: a system message with the task, what is scored, the best "
-        "known score, limits and packages, and the scores of the programs shown; never with `funsearch`",
-    )
-    operators: Annotated[tuple[Operator, ...], BeforeValidator(_as_list), AfterValidator(_without_tune)] = Field(
-        default=tuple(one for one in Operator if one is not Operator.TUNE),
-        description="what prompts of chat models may ask for, chosen by what it gained so far: `refine`, `rewrite`, "
-        "`fresh`, `cross`, `simplify`; `repair` for failed answers, `tactic` where the search stagnates; `[]` leaves "
-        "it to the model; never with `funsearch`",
-    )
-    repairs: float = Field(
-        default=0.2, ge=0, le=1, description="largest share of the prompts that ask for the repair of a failed answer"
-    )
-    ledger: int = Field(
-        default=2_000,
-        ge=0,
-        description="maximum length of the list of errors and tried ideas in a prompt, characters; 0 lists none",
-    )
-    bandit: bool = Field(
-        default=True,
-        description="whether models are chosen by what they gained for their price; their weights are where it begins; "
-        "never with `funsearch`",
-    )
-    novelty: Literal["layout", "meaning"] = Field(
-        default="meaning",
-        description="when two programs are the same, so that the second is not evaluated: with `meaning`, if they "
-        "differ only in layout, names of local variables, docstrings or the form of numbers (in Python); with "
-        "`layout`, for problems that score how a program is written, only in layout; always `layout` with `funsearch`",
-    )
-    retries: int = Field(
-        default=3,
-        ge=0,
-        description="number of further attempts at a failed generation before the night continues without it; the "
-        "waits between them grow to 5 minutes",
-    )
-    failures: int = Field(
-        default=3,
-        ge=1,
-        description="number of consecutive generations that fail in all their attempts, after which the night ends",
-    )
-
-    @property
-    def window_prompts(self) -> int:
-        """Number of prompts in flight."""
-        return max(1, self.window // self.samples)
-
-    @property
-    def tells_facts(self) -> bool:
-        """Whether chat models are told the facts with this algorithm."""
-        return self.facts and self.algorithm.shows_feedback
-
-    @property
-    def chosen_operators(self) -> tuple[Operator, ...]:
-        """Operators that prompts may have with this algorithm."""
-        return self.operators if self.tells_facts else ()
-
-    @property
-    def chooses_models(self) -> bool:
-        """Whether models are chosen by what they gained."""
-        return self.bandit and self.algorithm.shows_feedback
-
-    @property
-    def names_truncation(self) -> bool:
-        """Whether the verdict on an answer that was cut off says so; runs of 0.1 and 0.2 keep the parser's error."""
-        return self.facts or self.novelty == "meaning"
-
-    @property
-    def compares_meaning(self) -> bool:
-        """Whether programs are the same that differ only in form, with this algorithm."""
-        return self.novelty == "meaning" and not self.algorithm.evaluates_duplicates
-
-    @property
-    def feedback_chars(self) -> int:
-        """Maximum length of the feedback with this algorithm, characters."""
-        return self.feedback if self.algorithm.shows_feedback else 0
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_former_names(cls, value: Any) -> Any:
-        return with_current_names(value)
-
-
-def _as_model(value: Any) -> Any:
-    """Expand the short forms `"gpt-5"` and `"gpt-5=2"` to a table."""
-    if not isinstance(value, str):
-        return value
-    name, separator, weight = value.rpartition("=")
-    return {"name": name, "weight": weight} if separator else {"name": value}
-
-
-class Model(Section):
-    """A model of the weighted list."""
-
-    name: str = Field(description="LiteLLM model string, or builtin/mutate")
-    weight: float = Field(default=1.0, gt=0, description="relative share of the prompts")
-    api_base: str | None = Field(default=None, description="address of an OpenAI-compatible server")
-    style: Literal["chat", "completion"] = Field(
-        default="chat", description="style of the prompts, `chat` or `completion`"
-    )
-    input_usd: float | None = Field(
-        default=None,
-        ge=0,
-        description="price of a million prompt tokens, USD; for models whose price LiteLLM does not know or has wrong",
-    )
-    output_usd: float | None = Field(
-        default=None, ge=0, description="price of a million completion tokens, USD; given together with `input_usd`"
-    )
-    cached_usd: float | None = Field(
-        default=None,
-        ge=0,
-        description="price of a million prompt tokens that the provider reads from its cache, USD; given only with "
-        "`input_usd`, which it is by default",
-    )
-    rpm: float | None = Field(default=None, gt=0, description="rate limit, requests per minute; further requests wait")
-    tpm: float | None = Field(
-        default=None, gt=0, description="rate limit, prompt and completion tokens per minute; further requests wait"
-    )
-    fallbacks: Annotated[
-        tuple[Annotated[Model, BeforeValidator(_as_model)], ...],
-        BeforeValidator(_as_list),
-        Field(
-            max_length=20,
-            description="models of the same style that are asked, in order, when this one fails to answer",
-        ),
-    ] = ()
-
-    @model_validator(mode="after")
-    def _is_consistent(self) -> Model:
-        if any(not text.isprintable() or " " in text for text in (self.name, self.api_base or "")):
-            raise ValueError(f"{self.name!r}: a name or an address must not contain blanks")
-        if (self.input_usd is None) != (self.output_usd is None):
-            raise ValueError(f"{self.name}: input_usd and output_usd must be given together")
-        if self.cached_usd is not None and self.input_usd is None:
-            raise ValueError(f"{self.name}: cached_usd must be given together with input_usd and output_usd")
-        for fallback in self.fallbacks:
-            if fallback.fallbacks:
-                raise ValueError(
-                    f"{fallback.name} is a fallback and has fallbacks; list them in order with {self.name}"
-                )
-            if fallback.style != self.style:
-                raise ValueError(f"{fallback.name} gets the prompts of {self.name}: its style must be {self.style}")
-        return self
-
-
-class Sampling(Section):
-    """Models and the limits of their requests, `[tool.overnight.sampling]`."""
-
-    models: Annotated[
-        tuple[Annotated[Model, BeforeValidator(_as_model)], ...],
-        BeforeValidator(_as_list),
-        Field(min_length=1, max_length=100, description="models and their weights"),
-    ] = (Model(name="builtin/mutate", style="completion"),)
-    temperature: float | None = Field(
-        default=1.0, ge=0, description="sampling temperature; unset: the provider's default"
-    )
-    top_p: float | None = Field(
-        default=0.95, gt=0, le=1, description="probability mass of nucleus sampling; unset: the provider's default"
-    )
-    max_tokens: int | None = Field(default=16_384, ge=1, description="maximum length of a completion, tokens")
-    concurrency: int = Field(default=16, ge=1, le=10_000, description="maximum number of concurrent requests")
-    timeout_s: float = Field(default=600.0, gt=0, le=86_400, description="timeout of one request, seconds")
-    attempts: int = Field(default=4, ge=1, le=1_000, description="maximum number of requests for one sample")
-    batch: int = Field(
-        default=4,
-        ge=1,
-        le=10_000,
-        description="number of prompts that are sampled together; their candidates are evaluated once all have arrived",
-    )
-    batch_api: bool = Field(
-        default=False,
-        description="whether prompts are sent through the provider's Batch API, which answers within a day, mostly at "
-        "half price",
-    )
-    batch_generations: int = Field(
-        default=8,
-        ge=1,
-        le=100,
-        description="with `batch_api`: number of generations whose prompts are sent at once; all of them are built "
-        "from the population before the first, and `search.window` is ignored",
-    )
-
-    @model_validator(mode="after")
-    def _names_each_model_once(self) -> Sampling:
-        names = [model.name for model in self.models]
-        if repeated := {name for name, count in Counter(names).items() if count > 1}:
-            raise ValueError(f"{', '.join(sorted(repeated))} is named twice; a second address can be a fallback")
-        return self
 
 
 class Sandbox(Section):
@@ -380,13 +136,13 @@ class Settings(Section):
     """All settings of a run."""
 
     title: str = Field(default="", description="title of the problem in tables")
-    inputs: Annotated[tuple[Any, ...], BeforeValidator(_as_list)] = Field(
+    inputs: Annotated[tuple[Any, ...], BeforeValidator(as_list)] = Field(
         default=(), description="inputs that the search scores programs on; a path names a JSON file"
     )
-    validation: Annotated[tuple[Any, ...], BeforeValidator(_as_list)] = Field(
+    validation: Annotated[tuple[Any, ...], BeforeValidator(as_list)] = Field(
         default=(), description="inputs that decide which finalist is the best"
     )
-    held_out: Annotated[tuple[Any, ...], BeforeValidator(_as_list)] = Field(
+    held_out: Annotated[tuple[Any, ...], BeforeValidator(as_list)] = Field(
         default=(), description="inputs that score the final best program and are never used by the search"
     )
     thresholds: tuple[Annotated[FiniteFloat | None, BeforeValidator(_as_threshold)], ...] = Field(
@@ -397,7 +153,7 @@ class Settings(Section):
     statement: str = Field(
         default="", description="description of the task for the model; by default the specification's docstring"
     )
-    files: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
+    files: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
         default=(),
         description="files and folders beside the specification that are in a program's working directory, read-only; "
         "modules among them can be imported",

@@ -15,7 +15,8 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from schemas.dependencies import Dependencies
-from schemas.settings import Model, Sampling, Sandbox, parse_settings
+from schemas.sampling_settings import Model, Sampling
+from schemas.settings import Sandbox, parse_settings
 
 _PLAIN_NAME = re.compile(r"[\w.@+-]+(/[\w.@+-]+(:[\w.+-]+)*)*(:[\w.+-]+)*")
 """Names of models without an address: LiteLLM uses some names as one (`huggingface/https://…`, `bedrock/arn:…`)."""

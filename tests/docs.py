@@ -18,7 +18,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from schemas.cookbook import questions
-from schemas.settings import Model, Settings
+from schemas.sampling_settings import Model
+from schemas.settings import Settings
 from schemas.views import MACROS, VIEWS
 
 ROOT = Path(__file__).parents[1]

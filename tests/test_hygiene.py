@@ -81,7 +81,7 @@ def test_a_start_program_is_looked_at_without_prefect():
 
 def test_the_built_in_model_answers_without_litellm():
     code = (
-        "from schemas.program import Prompt\nfrom schemas.settings import Sampling\n"
+        "from schemas.program import Prompt\nfrom schemas.sampling_settings import Sampling\n"
         "from tasks.sample.gateway import Gateway, Sample\nfrom tasks.sample.provider import require_keys\n"
         "require_keys(Sampling())\n"
         "prompt = Prompt(0, '0', (), 'builtin/mutate', 'completion', 'def f_v0(x):\\n    return x\\n', (1,))\n"

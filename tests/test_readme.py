@@ -16,7 +16,8 @@ import pytest
 from flows.cli.main import _COMMANDS
 from flows.stop_conditions import StopConditions
 from schemas.outcome import Outcome
-from schemas.settings import Model, setting_names
+from schemas.sampling_settings import Model
+from schemas.settings import setting_names
 from schemas.views import MACROS, VIEWS
 from tests import docs
 from tests.command_server import install

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from flows.stop_conditions import StopConditions
     from schemas.problem import Problem
-    from schemas.settings import Model
+    from schemas.sampling_settings import Model
     from tasks.sample.probe import Probe
 
 

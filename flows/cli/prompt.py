@@ -13,7 +13,7 @@ from flows.cli.printing import say, say_notes, write_text
 
 if TYPE_CHECKING:
     from schemas.problem import Problem
-    from schemas.settings import Model
+    from schemas.sampling_settings import Model
 
 
 def prompt(

@@ -15,7 +15,7 @@ import httpx
 
 from schemas.errors import TerminalProviderError, TransientProviderError, UsageError
 from schemas.program import Prompt
-from schemas.settings import Model, Sampling
+from schemas.sampling_settings import Model, Sampling
 from tasks.sample.provider import own_provider, price_of
 from tasks.sample.providers.litellm import connection_options, litellm_module, sampling_options, to_provider_error
 from tasks.sample.usage import Price

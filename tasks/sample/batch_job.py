@@ -20,7 +20,7 @@ from schemas.completion_source import Record, Sample
 from schemas.errors import Outage, ProviderOutage, TerminalProviderError, TransientProviderError
 from schemas.pending_batch import PendingBatch
 from schemas.program import Completion, Prompt
-from schemas.settings import Model, Sampling
+from schemas.sampling_settings import Model, Sampling
 from tasks.sample import batch_api
 from tasks.sample.batch_rows import choice_of, failure_reason, usage_of
 from tasks.sample.budget import Budget, Estimate

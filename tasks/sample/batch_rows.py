@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from schemas.settings import Model
+from schemas.sampling_settings import Model
 from tasks.sample import batch_api
 from tasks.sample.providers.base import Choice, rough_tokens, to_valid_text
 from tasks.sample.usage import ReportedUsage, Usage, check_usage

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator
 
 from schemas.errors import ProviderError, ProviderOutage, TerminalProviderError, TransientProviderError
-from schemas.settings import Model
+from schemas.sampling_settings import Model
 from tasks.sample.budget import Estimate
 from tasks.sample.provider import Response, price_of
 from tasks.sample.usage import DEFAULT_COMPLETION_TOKENS

@@ -17,7 +17,7 @@ from schemas.errors import (
     TransientProviderError,
 )
 from schemas.program import Completion
-from schemas.settings import Model, Sampling
+from schemas.sampling_settings import Model, Sampling
 from tasks.sample.budget import Budget, Estimate
 from tasks.sample.endpoint import Endpoint, backoff_s
 from tasks.sample.provider import Response, event_loop, every_model, send_request, takes_n

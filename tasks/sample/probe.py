@@ -9,7 +9,8 @@ from schemas.algorithm import Plan
 from schemas.operators import Operator
 from schemas.problem import Problem
 from schemas.program import Completion, Program, Prompt
-from schemas.settings import Model, Sampling, Search
+from schemas.sampling_settings import Model, Sampling
+from schemas.search_settings import Search
 from tasks.sample.budget import Budget, BudgetLimits
 from tasks.sample.gateway import Gateway, Sample
 from tasks.sample.prompts import build_prompts

@@ -10,7 +10,7 @@ from schemas.algorithm import Plan
 from schemas.operators import Operator
 from schemas.problem import Problem
 from schemas.program import TUNER, Prompt
-from schemas.settings import Model
+from schemas.sampling_settings import Model
 from schemas.skeleton import Skeleton
 from tasks.sample.codecs import codec_of
 from tasks.sample.codecs.codec import PromptContent

@@ -15,7 +15,7 @@ from importlib import import_module
 
 from schemas.errors import EnvironmentFault, TransientProviderError, UsageError
 from schemas.program import Prompt
-from schemas.settings import Model, Sampling
+from schemas.sampling_settings import Model, Sampling
 from tasks.sample.providers.base import Answer, Choice, Provider, rough_tokens
 from tasks.sample.usage import Price, Usage, check_usage
 

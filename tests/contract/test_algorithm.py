@@ -11,7 +11,7 @@ import pytest
 from schemas.algorithm import Algorithm, Join, Plan, PromptResult, Turn
 from schemas.algorithm_settings import algorithm_kinds
 from schemas.program import Program
-from schemas.settings import Search
+from schemas.search_settings import Search
 from tasks.select.registry import create_algorithm
 
 CASES: list[dict[str, Any]] = [

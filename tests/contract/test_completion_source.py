@@ -17,7 +17,8 @@ from schemas.errors import TerminalProviderError, TransientProviderError
 from schemas.outcome import Outcome, Verdict
 from schemas.pending_batch import PendingBatch
 from schemas.program import TUNER, Completion, Prompt
-from schemas.settings import Sampling, Tuner
+from schemas.sampling_settings import Sampling
+from schemas.settings import Tuner
 from schemas.specification import read_specification
 from tasks.sample import batch_job, endpoint
 from tasks.sample.batch_job import BatchJob

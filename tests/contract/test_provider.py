@@ -8,7 +8,7 @@ import pytest
 
 from schemas.errors import TerminalProviderError, TransientProviderError
 from schemas.program import Completion, Prompt
-from schemas.settings import Sampling
+from schemas.sampling_settings import Sampling
 from tasks.sample import endpoint
 from tasks.sample.gateway import Gateway, Sample
 from tests.provider import Answer, Provider, default_response

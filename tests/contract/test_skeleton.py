@@ -15,7 +15,7 @@ from schemas.bundle import ProgramBundle
 from schemas.evolving_files import EvolvingFiles
 from schemas.outcome import Outcome
 from schemas.problem import Problem, restore_problem
-from schemas.settings import Model
+from schemas.sampling_settings import Model
 from schemas.skeleton import Skeleton
 from tasks.problems.loading.load import load_problem
 from tasks.sample.builtin import mutate

@@ -16,7 +16,8 @@ from flows.environment import require_neutral_folder
 from flows.prefect_server.embedded import EmbeddedServer
 from schemas.dependencies import read_dependencies
 from schemas.errors import OvernightError, SpecificationError, UsageError
-from schemas.settings import Model, Sampling, parse_settings
+from schemas.sampling_settings import Model, Sampling
+from schemas.settings import parse_settings
 from schemas.trust import model_proposals
 from tasks.evaluate import packages
 from tasks.evaluate.interpreter import Interpreter

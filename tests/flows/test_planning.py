@@ -19,7 +19,7 @@ from schemas.generation import RunHistory, RunRecord, Step
 from schemas.outcome import Outcome
 from schemas.program import Judged, Program
 from schemas.prompt_record import PromptRecord
-from schemas.settings import Model
+from schemas.sampling_settings import Model
 from tasks.history import record
 from tasks.history.compact import compact
 from tasks.select.selection_task import record_of, results_of

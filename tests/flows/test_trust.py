@@ -14,7 +14,7 @@ from flows.state_folder import state_folder
 from flows.trust import accept, proposals_of, remember, require_trusted_sandbox
 from schemas.errors import UntrustedSettings
 from schemas.problem import restore_problem
-from schemas.settings import Model, Sampling
+from schemas.sampling_settings import Model, Sampling
 from schemas.trust import model_proposals
 from tasks.history.local_backend import LocalBackend
 from tasks.problems.loading.load import load_problem

@@ -16,7 +16,7 @@ import pytest
 
 from schemas.errors import TerminalProviderError, TransientProviderError, UsageError
 from schemas.program import Prompt
-from schemas.settings import Model, Sampling
+from schemas.sampling_settings import Model, Sampling
 from tasks.sample import batch_api
 from tasks.sample.provider import event_loop
 from tests.provider import Provider

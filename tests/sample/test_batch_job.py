@@ -9,7 +9,7 @@ import pytest
 
 from schemas.pending_batch import PendingBatch
 from schemas.program import Completion, Prompt
-from schemas.settings import Sampling
+from schemas.sampling_settings import Sampling
 from tasks.sample import batch_job
 from tasks.sample.batch_job import BatchJob
 from tasks.sample.budget import Budget

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from schemas.program import Completion, Prompt
-from schemas.settings import Model, Sampling
+from schemas.sampling_settings import Model, Sampling
 from tasks.sample.batch_rows import usage_of
 from tasks.sample.gateway import Gateway, Sample
 from tasks.sample.provider import price_of

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.errors import TransientProviderError
 from schemas.program import Completion, Prompt
-from schemas.settings import Sampling
+from schemas.sampling_settings import Sampling
 from tasks.sample.completion_request import CompletionRequest
 from tasks.sample.gateway import Gateway
 from tests.provider import Answer, Provider

@@ -13,7 +13,7 @@ from schemas.feedback import Feedback, latest_feedback
 from schemas.marked_file import read_marked
 from schemas.outcome import Outcome
 from schemas.program import Program
-from schemas.settings import Search
+from schemas.search_settings import Search
 from tasks.problems import find
 from tasks.problems.loading.load import load_problem
 from tasks.sample.feedback import render_feedback

@@ -9,7 +9,7 @@ import pytest
 from schemas.bundle import ProgramBundle
 from schemas.evolving_files import read_evolving_files
 from schemas.outcome import Outcome
-from schemas.settings import Model
+from schemas.sampling_settings import Model
 from tasks.sample.codecs.codec import PromptContent
 from tasks.sample.codecs.files import CODEC
 

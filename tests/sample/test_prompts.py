@@ -14,7 +14,7 @@ from schemas.algorithm import Plan
 from schemas.operators import Operator
 from schemas.problem import Problem
 from schemas.program import Completion, Program, Prompt
-from schemas.settings import Model
+from schemas.sampling_settings import Model
 from tasks.problems import find
 from tasks.problems.loading.load import load_problem
 from tasks.sample.codecs.codec import PromptContent

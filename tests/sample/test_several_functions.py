@@ -11,7 +11,7 @@ import pytest
 from schemas.algorithm import Plan
 from schemas.outcome import Outcome
 from schemas.program import Program
-from schemas.settings import Model
+from schemas.sampling_settings import Model
 from schemas.specification import Specification
 from tasks.problems.loading.load import load_problem
 from tasks.sample.builtin import mutate

@@ -8,7 +8,7 @@ from typing import cast
 from schemas.algorithm import Change, Plan, PromptResult, Turn
 from schemas.algorithm_settings import IslandsSettings
 from schemas.program import Program
-from schemas.settings import Search
+from schemas.search_settings import Search
 from tasks.select.funsearch import FunSearch, Island
 from tasks.select.registry import create_algorithm
 

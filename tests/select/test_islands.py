@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from schemas.algorithm import Change, Join, Plan, Reset
 from schemas.program import Program
-from schemas.settings import Search
+from schemas.search_settings import Search
 from tasks.select.funsearch import Cluster, Island, softmax_weights
 from tests.select.population import Population
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas.program import Program
-from schemas.settings import Search
+from schemas.search_settings import Search
 from tasks.select.survivors import surviving_programs
 from tests.select.population import Population
 

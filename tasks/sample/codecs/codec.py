@@ -9,7 +9,7 @@ from typing import Protocol
 from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
-from schemas.settings import Model
+from schemas.sampling_settings import Model
 from schemas.skeleton import Skeleton
 from tasks.sample.parsing.parsed import ParsedCompletion
 

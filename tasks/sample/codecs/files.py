@@ -6,7 +6,7 @@ import difflib
 from itertools import pairwise
 
 from schemas.evolving_files import EvolvingFiles
-from schemas.settings import Model
+from schemas.sampling_settings import Model
 from tasks.sample.codecs.codec import LONG_LINES, PromptContent, templates
 from tasks.sample.parsing.evolving_files import parse_evolving_files
 from tasks.sample.parsing.parsed import ParsedCompletion, fence_for

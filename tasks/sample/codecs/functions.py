@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 from schemas import source
 from schemas.evolved_function import EvolvedFunction
-from schemas.settings import Model
+from schemas.sampling_settings import Model
 from schemas.specification import Specification
 from tasks.sample.codecs.codec import LONG_LINES, PromptContent, templates
 from tasks.sample.parsing.edits import has_edits

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from schemas.program import Prompt
-from schemas.settings import Model, Sampling
+from schemas.sampling_settings import Model, Sampling
 from tasks.sample.usage import Price, ReportedUsage
 
 

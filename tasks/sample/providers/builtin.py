@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.errors import TerminalProviderError, UsageError
 from schemas.program import Prompt
-from schemas.settings import Model, Sampling
+from schemas.sampling_settings import Model, Sampling
 from tasks.sample.builtin import mutate
 from tasks.sample.providers.base import Answer, Choice, rough_tokens, to_valid_text
 from tasks.sample.usage import Price, ReportedUsage

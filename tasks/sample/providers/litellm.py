@@ -22,7 +22,7 @@ from schemas.errors import (
     UsageError,
 )
 from schemas.program import Prompt
-from schemas.settings import Model, Sampling
+from schemas.sampling_settings import Model, Sampling
 from tasks.sample.providers.base import Answer, Choice, to_valid_text
 from tasks.sample.usage import Price, ReportedUsage
 

@@ -15,7 +15,7 @@ from schemas.operators import Operator
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem
 from schemas.program import TUNER, Prompt
-from schemas.settings import Model
+from schemas.sampling_settings import Model
 from schemas.skeleton import Skeleton
 from tasks.problems.loading.load import load_problem
 from tasks.sample.codecs import codec_of

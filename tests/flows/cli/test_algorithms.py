@@ -6,7 +6,7 @@ import pytest
 
 from flows.cli.main import run
 from schemas.algorithm_settings import GreedySettings, algorithm_kinds
-from schemas.settings import Search
+from schemas.search_settings import Search
 
 
 def test_it_lists_every_algorithm_and_marks_the_default(capsys: pytest.CaptureFixture[str]):

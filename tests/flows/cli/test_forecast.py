@@ -12,7 +12,8 @@ import pytest
 
 from flows.cli.forecast import forecast
 from schemas.program import Completion
-from schemas.settings import Model, Sampling, Search
+from schemas.sampling_settings import Model, Sampling
+from schemas.search_settings import Search
 from tasks.sample.probe import Probe, mean_usd_per_sample, samples_per_second
 from tests.flows.cli.conftest import call
 from tests.provider import Answer, Provider, default_response

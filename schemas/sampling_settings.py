@@ -1,0 +1,117 @@
+"""Settings of the models and of their requests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from schemas.section import Section, as_list
+
+
+def _as_model(value: Any) -> Any:
+    """Expand the short forms `"gpt-5"` and `"gpt-5=2"` to a table."""
+    if not isinstance(value, str):
+        return value
+    name, separator, weight = value.rpartition("=")
+    return {"name": name, "weight": weight} if separator else {"name": value}
+
+
+class Model(Section):
+    """A model of the weighted list."""
+
+    name: str = Field(description="LiteLLM model string, or builtin/mutate")
+    weight: float = Field(default=1.0, gt=0, description="relative share of the prompts")
+    api_base: str | None = Field(default=None, description="address of an OpenAI-compatible server")
+    style: Literal["chat", "completion"] = Field(
+        default="chat", description="style of the prompts, `chat` or `completion`"
+    )
+    input_usd: float | None = Field(
+        default=None,
+        ge=0,
+        description="price of a million prompt tokens, USD; for models whose price LiteLLM does not know or has wrong",
+    )
+    output_usd: float | None = Field(
+        default=None, ge=0, description="price of a million completion tokens, USD; given together with `input_usd`"
+    )
+    cached_usd: float | None = Field(
+        default=None,
+        ge=0,
+        description="price of a million prompt tokens that the provider reads from its cache, USD; given only with "
+        "`input_usd`, which it is by default",
+    )
+    rpm: float | None = Field(default=None, gt=0, description="rate limit, requests per minute; further requests wait")
+    tpm: float | None = Field(
+        default=None, gt=0, description="rate limit, prompt and completion tokens per minute; further requests wait"
+    )
+    fallbacks: Annotated[
+        tuple[Annotated[Model, BeforeValidator(_as_model)], ...],
+        BeforeValidator(as_list),
+        Field(
+            max_length=20,
+            description="models of the same style that are asked, in order, when this one fails to answer",
+        ),
+    ] = ()
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Model:
+        if any(not text.isprintable() or " " in text for text in (self.name, self.api_base or "")):
+            raise ValueError(f"{self.name!r}: a name or an address must not contain blanks")
+        if (self.input_usd is None) != (self.output_usd is None):
+            raise ValueError(f"{self.name}: input_usd and output_usd must be given together")
+        if self.cached_usd is not None and self.input_usd is None:
+            raise ValueError(f"{self.name}: cached_usd must be given together with input_usd and output_usd")
+        for fallback in self.fallbacks:
+            if fallback.fallbacks:
+                raise ValueError(
+                    f"{fallback.name} is a fallback and has fallbacks; list them in order with {self.name}"
+                )
+            if fallback.style != self.style:
+                raise ValueError(f"{fallback.name} gets the prompts of {self.name}: its style must be {self.style}")
+        return self
+
+
+class Sampling(Section):
+    """Models and the limits of their requests, `[tool.overnight.sampling]`."""
+
+    models: Annotated[
+        tuple[Annotated[Model, BeforeValidator(_as_model)], ...],
+        BeforeValidator(as_list),
+        Field(min_length=1, max_length=100, description="models and their weights"),
+    ] = (Model(name="builtin/mutate", style="completion"),)
+    temperature: float | None = Field(
+        default=1.0, ge=0, description="sampling temperature; unset: the provider's default"
+    )
+    top_p: float | None = Field(
+        default=0.95, gt=0, le=1, description="probability mass of nucleus sampling; unset: the provider's default"
+    )
+    max_tokens: int | None = Field(default=16_384, ge=1, description="maximum length of a completion, tokens")
+    concurrency: int = Field(default=16, ge=1, le=10_000, description="maximum number of concurrent requests")
+    timeout_s: float = Field(default=600.0, gt=0, le=86_400, description="timeout of one request, seconds")
+    attempts: int = Field(default=4, ge=1, le=1_000, description="maximum number of requests for one sample")
+    batch: int = Field(
+        default=4,
+        ge=1,
+        le=10_000,
+        description="number of prompts that are sampled together; their candidates are evaluated once all have arrived",
+    )
+    batch_api: bool = Field(
+        default=False,
+        description="whether prompts are sent through the provider's Batch API, which answers within a day, mostly at "
+        "half price",
+    )
+    batch_generations: int = Field(
+        default=8,
+        ge=1,
+        le=100,
+        description="with `batch_api`: number of generations whose prompts are sent at once; all of them are built "
+        "from the population before the first, and `search.window` is ignored",
+    )
+
+    @model_validator(mode="after")
+    def _names_each_model_once(self) -> Sampling:
+        names = [model.name for model in self.models]
+        if repeated := {name for name, count in Counter(names).items() if count > 1}:
+            raise ValueError(f"{', '.join(sorted(repeated))} is named twice; a second address can be a fallback")
+        return self

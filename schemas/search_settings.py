@@ -1,0 +1,136 @@
+"""Settings of the search: its algorithm, size, window, prompts and retries."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from schemas.algorithm_settings import AnyAlgorithm, GreedySettings, with_current_names
+from schemas.operators import Operator
+from schemas.search_size import window_for
+from schemas.section import Section, as_list
+
+
+def _without_tune(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
+    if Operator.TUNE in operators:
+        raise ValueError("`tune` is not asked of a model; tuner.enabled turns it on or off")
+    return operators
+
+
+class Search(Section):
+    """The genetic search, `[tool.overnight.search]`."""
+
+    expected_samples: int | None = Field(
+        default=None,
+        ge=1,
+        description="number of samples that the run is expected to take; `run` and `schedule` estimate it from the "
+        "stop conditions",
+    )
+    algorithm: AnyAlgorithm = GreedySettings()
+    prompts: int = Field(default=12, ge=1, le=10_000, description="number of prompts in a generation")
+    samples: int = Field(
+        default=4, ge=1, le=256, description="number of samples (completions) requested for each prompt"
+    )
+    window: int = Field(
+        default_factory=lambda given: window_for(given.get("expected_samples")),
+        ge=1,
+        le=1_000_000,
+        description="number of samples in flight: a prompt is built from the results of all samples but the last "
+        "`window`, in order; a larger window keeps more models and slots busy, a smaller one learns sooner; default: 4 "
+        "where up to 250 samples are expected, 8 up to 5,000, else 16",
+    )
+    lookahead: int | None = Field(
+        default=None,
+        ge=0,
+        le=4,
+        description="in place of `search.window`, as version 0.1 did: number of generations sampled ahead, whose "
+        "prompts are built from a population that is older by as many generations",
+    )
+    feedback: int = Field(
+        default=3_000,
+        ge=0,
+        description="maximum length of the feedback in a prompt, characters: code, scores, error and output of the "
+        "last child of its best program that failed or scored lower; for chat models only, never with `funsearch`",
+    )
+    facts: bool = Field(
+        default=True,
+        description="whether chat models are told the facts: a system message with the task, what is scored, the best "
+        "known score, limits and packages, and the scores of the programs shown; never with `funsearch`",
+    )
+    operators: Annotated[tuple[Operator, ...], BeforeValidator(as_list), AfterValidator(_without_tune)] = Field(
+        default=tuple(one for one in Operator if one is not Operator.TUNE),
+        description="what prompts of chat models may ask for, chosen by what it gained so far: `refine`, `rewrite`, "
+        "`fresh`, `cross`, `simplify`; `repair` for failed answers, `tactic` where the search stagnates; `[]` leaves "
+        "it to the model; never with `funsearch`",
+    )
+    repairs: float = Field(
+        default=0.2, ge=0, le=1, description="largest share of the prompts that ask for the repair of a failed answer"
+    )
+    ledger: int = Field(
+        default=2_000,
+        ge=0,
+        description="maximum length of the list of errors and tried ideas in a prompt, characters; 0 lists none",
+    )
+    bandit: bool = Field(
+        default=True,
+        description="whether models are chosen by what they gained for their price; their weights are where it begins; "
+        "never with `funsearch`",
+    )
+    novelty: Literal["layout", "meaning"] = Field(
+        default="meaning",
+        description="when two programs are the same, so that the second is not evaluated: with `meaning`, if they "
+        "differ only in layout, names of local variables, docstrings or the form of numbers (in Python); with "
+        "`layout`, for problems that score how a program is written, only in layout; always `layout` with `funsearch`",
+    )
+    retries: int = Field(
+        default=3,
+        ge=0,
+        description="number of further attempts at a failed generation before the night continues without it; the "
+        "waits between them grow to 5 minutes",
+    )
+    failures: int = Field(
+        default=3,
+        ge=1,
+        description="number of consecutive generations that fail in all their attempts, after which the night ends",
+    )
+
+    @property
+    def window_prompts(self) -> int:
+        """Number of prompts in flight."""
+        return max(1, self.window // self.samples)
+
+    @property
+    def tells_facts(self) -> bool:
+        """Whether chat models are told the facts with this algorithm."""
+        return self.facts and self.algorithm.shows_feedback
+
+    @property
+    def chosen_operators(self) -> tuple[Operator, ...]:
+        """Operators that prompts may have with this algorithm."""
+        return self.operators if self.tells_facts else ()
+
+    @property
+    def chooses_models(self) -> bool:
+        """Whether models are chosen by what they gained."""
+        return self.bandit and self.algorithm.shows_feedback
+
+    @property
+    def names_truncation(self) -> bool:
+        """Whether the verdict on an answer that was cut off says so; runs of 0.1 and 0.2 keep the parser's error."""
+        return self.facts or self.novelty == "meaning"
+
+    @property
+    def compares_meaning(self) -> bool:
+        """Whether programs are the same that differ only in form, with this algorithm."""
+        return self.novelty == "meaning" and not self.algorithm.evaluates_duplicates
+
+    @property
+    def feedback_chars(self) -> int:
+        """Maximum length of the feedback with this algorithm, characters."""
+        return self.feedback if self.algorithm.shows_feedback else 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_former_names(cls, value: Any) -> Any:
+        return with_current_names(value)
