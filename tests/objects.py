@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,9 @@ class ObjectServer:
 
     def __init__(self) -> None:
         self.requests: list[str] = []
-        self._port = 0
+        # It never listens: it keeps the port for the server while that is down.
+        self._reserved = _bound(0)
+        self._port: int = self._reserved.getsockname()[1]
         self._application = DomainDispatcherApplication(create_backend_app)
         self._server = self._started()
 
@@ -50,6 +53,11 @@ class ObjectServer:
         self._server.shutdown()
         self._server.server_close()
 
+    def close(self) -> None:
+        """Stop it for good."""
+        self.stop()
+        self._reserved.close()
+
     @contextmanager
     def down(self) -> Iterator[None]:
         """Inside, it does not answer."""
@@ -67,10 +75,21 @@ class ObjectServer:
             def log_request(self, code: object = "-", size: object = "-") -> None:
                 requests.append(f"{self.command} {self.path}")
 
-        server = make_server("127.0.0.1", self._port, self._application, threaded=True, request_handler=Handler)
-        self._port = server.port
+        with _bound(self._port) as listener:
+            listener.listen(128)
+            server = make_server(
+                "127.0.0.1", self._port, self._application, threaded=True, request_handler=Handler, fd=listener.fileno()
+            )
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return server
+
+
+def _bound(port: int) -> socket.socket:
+    """Return a socket at a port of loopback that other sockets of this process may share."""
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    bound.bind(("127.0.0.1", port))
+    return bound
 
 
 @contextmanager
@@ -80,4 +99,4 @@ def object_store() -> Iterator[ObjectServer]:
     try:
         yield store
     finally:
-        store.stop()
+        store.close()

@@ -41,7 +41,7 @@ def test_a_program_is_judged_by_its_own_behaviour_and_does_not_affect_the_next_o
     if not is_confined and not case.harmless:
         pytest.skip("only in a container")
     verdict = sandbox.evaluate(case.source)
-    assert verdict.outcome is case.outcome, verdict
+    assert verdict.outcome in (case.outcome, case.or_outcome), verdict
     assert re.search(case.says, verdict.error), verdict.error
     assert bool(verdict.scores) == verdict.is_scored != bool(verdict.error)
     assert len(verdict.error) <= 2000
