@@ -121,7 +121,7 @@ def test_closing_leaves_no_container(sandbox_image: str, run: str, containers):
     began = time.monotonic()
     pool.close()
     assert containers() == []
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_a_container_is_confined_as_designed(sandbox_image: str, run: str, containers):

@@ -80,7 +80,7 @@ def test_a_night_with_more_slots_leaves_others_the_slots_that_they_know(tmp_path
     with HostSlots(4, tmp_path).acquire(never), HostSlots(4, tmp_path).acquire(never):
         begin = time.monotonic()
         with HostSlots(2, tmp_path).acquire(never), HostSlots(2, tmp_path).acquire(never):
-            assert time.monotonic() - begin < 1
+            assert time.monotonic() - begin < 10
 
 
 def test_a_waiting_evaluation_proceeds_once_the_pool_is_closing(tmp_path: Path):

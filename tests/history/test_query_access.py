@@ -194,7 +194,7 @@ def test_a_query_ends_at_its_time_limit(database: Database, sql: str):
     begin = time.monotonic()
     with pytest.raises(QueryError, match=r"no answer within 0.2 s|memory") as caught:
         database.query(sql, timeout_s=0.2)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20
     assert caught.value.remedy
     assert database.rows("SELECT 1 AS one") == [{"one": 1}]
 
@@ -205,7 +205,7 @@ def test_ctrl_c_ends_a_query(database: Database):
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         database.query(FOREVER, timeout_s=60)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20
     assert database.rows("SELECT 1 AS one") == [{"one": 1}]
 
 
@@ -260,5 +260,5 @@ def test_an_answer_over_the_memory_limit_is_an_error(grown: RunFiles, monkeypatc
     begin = time.monotonic()
     with pytest.raises(QueryError, match="needs more than half of the memory"):
         small.query("FROM range(1000000000)")
-    assert time.monotonic() - begin < 10, "the query ends long before its answer would be complete"
+    assert time.monotonic() - begin < 20, "the query ends long before its answer would be complete"
     assert small.rows("SELECT count(*) AS n FROM runs") == [{"n": 1}]

@@ -79,7 +79,7 @@ def test_the_time_limit_holds_within_a_function_and_a_new_process_takes_over(que
     process, begin = pid_of(queries), time.monotonic()
     with pytest.raises(QueryError, match=r"no answer within 0\.5 s"):
         queries.query(IN_ONE_FUNCTION, timeout_s=0.5)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20
     assert resident_bytes(process) == 0, "the process has ended"
     assert queries.query("SELECT 1 AS a").to_pylist() == [{"a": 1}]
 
