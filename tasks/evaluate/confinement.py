@@ -43,7 +43,10 @@ def confinement(config: RunnerConfig, *, limits_cpu: bool, is_podman: bool) -> d
         "user": "0:0",
         "working_dir": "/",
         "hostname": "sandbox",
+        # A network namespace with its own loopback and nothing else. With the second, Docker does not set up a network
+        # first, of which it would connect none: a container starts in two thirds of the time.
         "network_mode": "none",
+        "network_disabled": True,
         "read_only": True,
         "tmpfs": (_READ_ONLY_PLACES if is_podman or config.runtime else _READ_ONLY_DEVICES)
         | _scratch(config, is_podman),

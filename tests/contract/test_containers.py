@@ -128,6 +128,8 @@ def test_a_container_is_confined_as_designed(sandbox_image: str, run: str, conta
     with open_pool(JOB, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}):
         (container,) = containers()
         container.reload()
+        _, interfaces = container.exec_run(["cat", "/proc/net/dev"])
+    assert [line.split(":")[0].strip() for line in interfaces.decode().splitlines()[2:]] == ["lo"]
     host, config = container.attrs["HostConfig"], container.attrs["Config"]
     assert (config["OpenStdin"], config["StdinOnce"], config["Tty"], config["User"]) == (True, True, False, "0:0")
     assert (host["NetworkMode"], host["IpcMode"], host["ReadonlyRootfs"], host["Privileged"]) == (
