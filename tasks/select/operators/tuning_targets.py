@@ -1,4 +1,4 @@
-"""Which programs have their numbers tuned: the best ones, each once, and none that differs in numbers only."""
+"""Which programs have their numbers tuned: the best ones, each shape again only if a model finds better numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TuningTargets:
 
     def __init__(self, share: float) -> None:
         self._share = share
-        self._tuned: set[str] = set()
+        self._tuned: dict[str, float] = {}
         self._best: dict[str, Program] = {}
         self._spent = 0
         self._answers = 0
@@ -41,7 +41,9 @@ class TuningTargets:
 
     def tell_tuned(self, program: Program, result: Program | None, evaluations: int) -> None:
         """Count a tuning of a program, and what came of it."""
-        self._tuned |= {shape_of(one.body) for one in (program, result) if one is not None}
+        known = [one for one in (program, result) if one is not None]
+        best = max(one.score for one in known)
+        self._tuned |= {shape_of(one.body): best for one in known}
         self._spent += evaluations
 
     def next(self, best_of_niches: Iterable[Program]) -> Program | None:
@@ -57,7 +59,7 @@ class TuningTargets:
 
     def _is_wanted(self, program: Program) -> bool:
         shape = shape_of(program.body)
-        return shape != program.body and shape not in self._tuned
+        return shape != program.body and program.score > self._tuned.get(shape, float("-inf"))
 
 
 def shape_of(body: str) -> str:

@@ -52,6 +52,16 @@ def test_the_best_programs_are_tuned_once_each():
     assert targets.next([one]) is None
 
 
+def test_a_shape_is_tuned_again_from_numbers_that_are_better_than_the_tuned_ones():
+    targets = TuningTargets(1.0)
+    targets.tell_tuned(program("1", 1.0, body="return 2 * x"), program("t", 3.0, body="return 7 * x"), 1)
+    targets.note(program("2", 2.0, body="return 5 * x"))
+    assert targets.next([]) is None
+    better = program("3", 4.0, body="return 40 * x")
+    targets.note(better)
+    assert targets.next([]) == better
+
+
 def test_programs_without_numbers_and_copies_that_differ_in_numbers_are_not_tuned():
     targets = TuningTargets(1.0)
     assert targets.next([program("1", 1.0, body="return x1 + y")]) is None
