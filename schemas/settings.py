@@ -65,7 +65,9 @@ class Known(Section):
         default=False,
         description="whether the best score is proven optimal; a better score then means that the scoring is wrong",
     )
-    honesty: float | None = Field(default=None, description="score that can be reached without any model")
+    honesty: float | None = Field(
+        default=None, description="score that can be reached without any model, on the training inputs"
+    )
     honesty_label: str = Field(default="", description="method that reaches the score in `known.honesty`")
     baseline: str = Field(
         default="",
