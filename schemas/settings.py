@@ -68,6 +68,9 @@ class Known(Section):
     honesty: float | None = Field(
         default=None, description="score that can be reached without any model, on the training inputs"
     )
+    honesty_held_out: float | None = Field(
+        default=None, description="score of the same method on the held-out inputs, which the best program has to beat"
+    )
     honesty_label: str = Field(default="", description="method that reaches the score in `known.honesty`")
     baseline: str = Field(
         default="",

@@ -69,7 +69,8 @@ def result_table(run: RunRecord, night: NightRecord, start: Program):  # noqa: A
         rows.append((label, score(train), *cells, program_id))
     known = settings.known
     if known.honesty is not None:
-        rows.append(("without a model", score(known.honesty), "", "", known.honesty_label))
+        held_out = "" if known.honesty_held_out is None else score(known.honesty_held_out)
+        rows.append(("without a model", score(known.honesty), "", held_out, known.honesty_label))
     if known.best is not None:
         proven = ", proven" if known.proven else ""
         rows.append(("best known", "", "", score(known.best), f"{known.label}{proven} ({known.source}, {known.date})"))

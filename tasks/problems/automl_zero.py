@@ -31,6 +31,7 @@ points the right way counts before its length is right.
 # source = "Real, Liang, So, Le: AutoML-Zero, ICML 2020"
 # date = "2020-03-06"
 # honesty = 8.09361
+# honesty_held_out = 8.20715
 # honesty_label = "gradient descent with rate 0.2, no model"
 # baseline = "gradient_descent"
 # ///

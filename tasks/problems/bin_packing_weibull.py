@@ -27,6 +27,7 @@ distribution (shape 3, scale 45), bins hold 100.
 # source = "Romera-Paredes et al., Nature 625 (2023), table 1"
 # date = "2023-12-14"
 # honesty = -0.994036
+# honesty_held_out = -1.09507
 # honesty_label = "Best Fit that avoids some rests, two numbers tuned by a grid, no model"
 # baseline = "two_numbers"
 # ///

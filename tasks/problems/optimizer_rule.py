@@ -29,7 +29,8 @@ trained longer.
 # source = "Chen et al.: Symbolic Discovery of Optimization Algorithms, NeurIPS 2023; measured here"
 # date = "2026-11-27"
 # honesty = -0.22089
-# honesty_label = "AdamW, rate and decay tuned on other seeds; -0.3011 on validation, -0.2695 on held-out inputs"
+# honesty_held_out = -0.269495
+# honesty_label = "AdamW, rate and decay tuned on other seeds; -0.3011 on validation inputs"
 # baseline = "adamw"
 # ///
 

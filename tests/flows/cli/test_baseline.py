@@ -8,6 +8,7 @@ import pytest
 
 from flows.cli.baseline import half_width
 from schemas.errors import SpecificationError
+from schemas.problem import Split
 from tasks.problems import find, names
 from tasks.problems.loading.load import load_problem
 from tasks.problems.loading.stored_problem import settings_not_in_specification
@@ -26,11 +27,11 @@ RANDOM_SEARCHES = {
 """Baselines that are random searches, with smaller settings that make them quicker."""
 
 
-def computed(name: str, **smaller: int) -> float:
-    """Compute the baseline on the training inputs."""
+def computed(name: str, split: Split = "train", **smaller: int) -> float:
+    """Compute the baseline on the inputs of a split."""
     problem, program = load(name), execute(name)
     program.update(smaller)
-    scores = [program[problem.settings.known.baseline](*arguments.args) for arguments in problem.inputs["train"]]
+    scores = [program[problem.settings.known.baseline](*arguments.args) for arguments in problem.inputs[split]]
     return sum(scores) if problem.settings.reducer == "sum" else sum(scores) / len(scores)
 
 
@@ -45,6 +46,14 @@ def test_the_computed_baseline_is_the_recorded_one(name: str):
         assert found - known.start > 0.6 * (known.honesty - known.start)
     else:
         assert found == pytest.approx(known.honesty, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name not in RANDOM_SEARCHES])
+def test_the_computed_baseline_on_held_out_inputs_is_the_recorded_one(name: str):
+    problem = load(name)
+    recorded = problem.settings.known.honesty_held_out
+    assert (recorded is None) == (not problem.inputs["held_out"])
+    assert recorded is None or computed(name, "held_out") == pytest.approx(recorded, abs=1e-4)
 
 
 @pytest.mark.slow
