@@ -7,13 +7,17 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from flows.cluster.open_cluster import Cluster
 from flows.sandboxes import open_confirmations, open_sandboxes, slots_of
 from flows.tuning import RunTrials
 from schemas.generation import RunRecord
 from schemas.outcome import Verdict
 from tasks.evaluate.confirmation import Confirmer
 from tasks.evaluate.evaluator import Evaluator
-from tasks.evaluate.pool import FreshContainerPool, SandboxPool
+from tasks.evaluate.sandbox import Sandbox
+
+_CLUSTER_THREADS = 512
+"""Threads that may wait for verdicts of a cluster; it has fewer slots that are free at a time."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,8 @@ class RunResources:
         trials: Evaluates what the tuner tries.
     """
 
-    sandbox: SandboxPool
-    confirmations: FreshContainerPool
+    sandbox: Sandbox
+    confirmations: Sandbox
     evaluator: Evaluator
     confirmer: Confirmer | None
     trials: RunTrials
@@ -61,7 +65,10 @@ class RunResources:
 
 @contextlib.contextmanager
 def open_resources(
-    run: RunRecord, known: Callable[[], Collection[str] | None], report: Callable[[Verdict], None]
+    run: RunRecord,
+    known: Callable[[], Collection[str] | None],
+    report: Callable[[Verdict], None],
+    cluster: Cluster | None = None,
 ) -> Iterator[RunResources]:
     """Start the sandboxes of a run; they are removed when the context is left.
 
@@ -69,17 +76,20 @@ def open_resources(
         run: The run.
         known: Returns the code hashes of bodies evaluated in earlier generations; see `Evaluator`.
         report: Called with each verdict, from any thread.
+        cluster: Cluster that evaluates; `None` for this machine.
 
     Raises:
         SandboxUnavailable: If no sandbox can be started.
     """
-    problem, slots = run.problem, slots_of(run.problem)
+    problem = run.problem
+    slots = slots_of(problem) if cluster is None else _CLUSTER_THREADS
     with contextlib.ExitStack() as stack:
-        sandbox = stack.enter_context(open_sandboxes(problem, "train", seed=run.seed, run_id=run.run_id))
+        sandbox = _evaluations(run, cluster)
+        stack.callback(sandbox.close)
         threads = stack.enter_context(ThreadPoolExecutor(slots, "overnight-slot"))
         confirming = stack.enter_context(ThreadPoolExecutor(slots, "overnight-confirm"))
         stack.callback(confirming.shutdown, wait=False, cancel_futures=True)
-        confirmations = open_confirmations(problem, seed=run.seed, run_id=run.run_id)
+        confirmations = _confirmations(run, cluster)
         stack.callback(confirmations.close)
         evaluator = Evaluator(sandbox, problem.specification, known, report, threads)
         stack.callback(evaluator.stop)
@@ -88,7 +98,17 @@ def open_resources(
         yield RunResources(sandbox, confirmations, evaluator, confirmer_of(run, confirmations, confirming), trials)
 
 
-def confirmer_of(run: RunRecord, sandbox: FreshContainerPool, threads: ThreadPoolExecutor) -> Confirmer | None:
+def _evaluations(run: RunRecord, cluster: Cluster | None) -> Sandbox:
+    start = open_sandboxes if cluster is None else cluster.pool
+    return start(run.problem, "train", seed=run.seed, run_id=run.run_id)
+
+
+def _confirmations(run: RunRecord, cluster: Cluster | None) -> Sandbox:
+    start = open_confirmations if cluster is None else cluster.confirmations
+    return start(run.problem, seed=run.seed, run_id=run.run_id)
+
+
+def confirmer_of(run: RunRecord, sandbox: Sandbox, threads: ThreadPoolExecutor) -> Confirmer | None:
     """Return what confirms the programs of a run; `None` where its settings say that nothing is confirmed."""
     settings = run.problem.settings
     if settings.sandbox.confirm == "never":

@@ -9,6 +9,7 @@ from pathlib import Path
 from prefect.exceptions import TerminationSignal
 
 from flows.batch_requests import BatchRequests
+from flows.cluster.open_cluster import open_cluster
 from flows.compaction import Compaction
 from flows.completion_stores import CompletionStores
 from flows.flow_run_changes import FlowRunChanges
@@ -229,7 +230,8 @@ def _new_session(
     progress = Progress(
         best=state.best.score, generation=past.generations, budget=Budget(before_usd=record.read_spent_usd(files))
     )
-    resources = stack.enter_context(open_resources(run, lambda: state.known, progress.judged))
+    cluster = stack.enter_context(open_cluster(progress.note))
+    resources = stack.enter_context(open_resources(run, lambda: state.known, progress.judged, cluster))
     control = NightControl(len(files.nights()))
     session = Session(files, run, state, resources, progress, control, notifier=notifier, source=source)
     stack.callback(session.close)

@@ -43,6 +43,7 @@ class Verdict:
         input_wall_s: Wall-clock time for each input that was finished, seconds.
         output: Output that the candidate printed, capped and cleaned.
         skipped: Number of inputs that were not evaluated, because the score before them was below its threshold.
+        machine: Name of the machine of a cluster that evaluated it; empty if this machine did.
     """
 
     outcome: Outcome
@@ -54,6 +55,7 @@ class Verdict:
     input_wall_s: tuple[float, ...] = ()
     output: str = ""
     skipped: int = 0
+    machine: str = ""
 
     @property
     def is_scored(self) -> bool:

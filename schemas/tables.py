@@ -85,6 +85,7 @@ PROGRAMS = _table(
         COUNT,
         "prompt tokens among `tokens_in` that the provider read from its cache; null in files of earlier versions",
     ),
+    ("machine", TEXT, "machine of a cluster that evaluated it; null if the machine of the night did"),
 )
 
 POPULATION = _table(

@@ -48,6 +48,11 @@ _COMMANDS = {
     "schedule": ("schedule:schedule", "Continue a run every night, at the times of a cron expression."),
     "schedules": ("schedules:schedules", "List the schedules; pause, resume, change or remove one."),
     "serve": ("serve:serve", "Run scheduled nights for as long as this command runs."),
+    "cluster": (
+        "cluster:cluster",
+        "Evaluate on several machines: make certificates, start a scheduler, list machines.",
+    ),
+    "worker": ("cluster:worker", "Be a machine of a cluster: evaluate programs for its nights."),
     "retry": ("retry:retry", "Run failed generations again; their programs join the current population."),
     "runs": ("runs:runs", "List the runs in the history."),
     "watch": ("watch:watch", "Follow a run on a live page, or in the terminal."),

@@ -52,6 +52,15 @@ Batch = Annotated[
     ),
 ]
 
+ClusterName = Annotated[
+    str | None,
+    Parameter(
+        name="--cluster",
+        help="evaluate on the machines of this cluster, tls://HOST:PORT, or on local:N for a try; default: "
+        "OVERNIGHT_CLUSTER",
+    ),
+]
+
 Generations = Annotated[int | None, Parameter(help="stop after this many generations in this night")]
 MaxSamples = Annotated[
     int | None, Parameter(name=("--max-samples", "--samples"), help="stop after this many samples in this night")
@@ -164,6 +173,7 @@ class RunOptions:
         Raises:
             OvernightError: If the problem or a setting is wrong, or a proposal is not accepted.
         """
+        from flows.cluster.choice import window_for_cluster
         from flows.expected_samples import expected_samples
         from flows.trust import accept
         from schemas.config_layers import merge
@@ -186,6 +196,9 @@ class RunOptions:
         expected = expected_samples(stop, problem.settings, datetime.now(UTC))
         if expected is not None and problem.settings.search.expected_samples is None:
             settings = merge([settings, {"search": {"expected_samples": expected}}])
+            problem = load_problem(path, settings)
+        if window := window_for_cluster(problem.settings.search):
+            settings = merge([settings, {"search": {"window": window}}])
             problem = load_problem(path, settings)
         say_notes(problem)
         accept(problem, settings, trust=trust)

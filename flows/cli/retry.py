@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.options import Budget, MaxTokens, RunId, TotalBudget, TrustSettings, Until, stop_conditions
+from flows.cli.options import Budget, ClusterName, MaxTokens, RunId, TotalBudget, TrustSettings, Until, stop_conditions
 from flows.cli.printing import DEFAULT_HISTORY, History, history_flag, say
 from schemas.errors import ExitCode, UsageError
 
@@ -26,13 +26,16 @@ def retry(
     budget: Budget = None,
     total_budget: TotalBudget = None,
     trust_settings: TrustSettings = False,
+    cluster: ClusterName = None,
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Run failed generations again. Completions already paid for are reused; programs join the current population."""
+    from flows.cluster.choice import choose_cluster
     from flows.trust import accept
     from tasks.history import record
     from tasks.history.files import find_run
 
+    choose_cluster(cluster)
     conditions = stop_conditions(until, max_tokens=max_tokens, budget_usd=budget, total_budget_usd=total_budget)
     files = find_run(history, run)
     failed = failed_generations(record.read_run_history(files), files.run_id, generation)

@@ -6,6 +6,7 @@ import secrets
 from functools import partial
 
 from flows.cli.options import (
+    ClusterName,
     NotificationOptions,
     ProblemName,
     RunId,
@@ -28,13 +29,16 @@ def run(
     stop: StopOptions = StopOptions(),  # noqa: B008  (frozen)
     trust_settings: TrustSettings = False,
     notifications: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
+    cluster: ClusterName = None,
     history: NewRun = DEFAULT_HISTORY,
 ) -> int:
     """Start a run: score the start program, then search until a stop condition is met or you press Ctrl-C."""
+    from flows.cluster.choice import choose_cluster
     from flows.images import image_of
     from tasks.problems import find
     from tasks.sample.provider import require_keys
 
+    choose_cluster(cluster)
     conditions = stop.conditions(until)
     path = find(problem)
     loaded, _ = options.load(path, conditions, trust=trust_settings)
@@ -57,14 +61,17 @@ def resume(
     stop: StopOptions = StopOptions(),  # noqa: B008  (frozen)
     trust_settings: TrustSettings = False,
     notifications: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
+    cluster: ClusterName = None,
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Continue a run, from its files alone. Completions that are already paid for are not requested again."""
+    from flows.cluster.choice import choose_cluster
     from flows.images import image_of
     from flows.trust import accept
     from tasks.history import record
     from tasks.history.files import find_run
 
+    choose_cluster(cluster)
     conditions = stop.conditions(until)
     files = find_run(history, run)
     with notifications.notifier().reporting_failure(files.run_id) as notifier:

@@ -33,6 +33,9 @@ _TIMEOUT_S = 60
 _REMOVAL_S = 10.0
 """Seconds to wait until a killed container is gone."""
 
+_PIECE = 4 * 2**20
+"""Length of a piece of an image, bytes."""
+
 _STDERR_CHARS = 2000
 """Maximum length of a runner's stored standard error, characters; it only writes there before it exits with an
 error."""
@@ -197,6 +200,24 @@ class Engine:
                     raise SandboxUnavailable(
                         f"the engine could not build the image {name}: {line['error']}", remedy=_ENGINE_REMEDY
                     )
+
+    def save(self, image: str) -> Iterator[bytes]:
+        """Yield an image as an archive, in pieces.
+
+        Raises:
+            SandboxUnavailable: If the engine does not answer, or lacks the image.
+        """
+        with _translated_errors():
+            yield from self._client.images.get(image).save(chunk_size=_PIECE)
+
+    def load(self, archive: IO[bytes]) -> None:
+        """Load the images of an archive.
+
+        Raises:
+            SandboxUnavailable: If the engine cannot load it.
+        """
+        with _translated_errors():
+            self._client.images.load(archive)
 
     def run_python(self, image: str, code: str) -> tuple[str, str]:
         """Run Python code in an image, without network; return its standard output and standard error.

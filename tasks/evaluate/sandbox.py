@@ -4,9 +4,9 @@ runners.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import IO, Protocol, runtime_checkable
 
 from schemas.bundle import Source
 from schemas.dependencies import Dependencies
@@ -194,4 +194,25 @@ class SandboxBackend(Protocol):
 
     def close(self) -> None:
         """Disconnect, and remove what is left of the runners that it started; calling it again does nothing."""
+        ...
+
+
+@runtime_checkable
+class ImageStore(Protocol):
+    """What a backend has whose images can be sent to other machines, beside what every backend has."""
+
+    def save_image(self, image: str) -> Iterator[bytes]:
+        """Yield an image as an archive, in pieces.
+
+        Raises:
+            SandboxUnavailable: If there is no such image, or the backend does not answer.
+        """
+        ...
+
+    def load_image(self, archive: IO[bytes]) -> None:
+        """Load the archive of an image; it has the id that it had.
+
+        Raises:
+            SandboxUnavailable: If it cannot be loaded.
+        """
         ...

@@ -74,6 +74,7 @@ def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> dict[s
         "gain": judged.gain,
         "evaluations": completion.evaluations if completion.model == TUNER else None,
         "tokens_cached": completion.tokens_cached,
+        "machine": verdict.machine or None,
     }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO
 
 from schemas.dependencies import Dependencies
 from schemas.errors import SandboxUnavailable
@@ -57,6 +58,14 @@ class DockerBackend:
         if files:
             image = images.with_files(self._engine(), image, files)
         return image
+
+    def save_image(self, image: str) -> Iterator[bytes]:
+        """See `ImageStore.save_image`."""
+        return self._engine().save(image)
+
+    def load_image(self, archive: IO[bytes]) -> None:
+        """See `ImageStore.load_image`."""
+        self._engine().load(archive)
 
     def remove_leftovers(self) -> int:
         """See `SandboxBackend.remove_leftovers`."""

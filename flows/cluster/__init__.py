@@ -1,0 +1,1 @@
+"""A cluster of machines that evaluate: its address, certificates and processes."""

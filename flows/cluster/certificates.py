@@ -1,0 +1,260 @@
+"""Certificates of a cluster: a private authority, and one certificate that all its members show each other.
+
+Whoever has the member's key may send programs to every machine of the cluster and read what they answer, so that only
+its owner may read the key. The authority's key stays on the head; the other machines need three files.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.state_folder import state_folder
+from schemas.errors import EnvironmentFault, UsageError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+    from cryptography.x509 import Certificate, CertificateBuilder, KeyUsage
+
+VARIABLE = "OVERNIGHT_CLUSTER_CERTIFICATES"
+"""Environment variable with the folder of the certificates."""
+
+_CA, _CA_KEY, _MEMBER, _MEMBER_KEY = "ca.pem", "ca.key", "member.pem", "member.key"
+_CA_NAME = "Overnight cluster authority"
+_HOST_NAME = "overnight-cluster"
+"""Name in the member's certificate. The members do not compare it with addresses: they trust the authority alone."""
+
+_CA_VALIDITY = timedelta(days=3652)
+_MEMBER_VALIDITY = timedelta(days=1826)
+_CLOCK_DIFFERENCE = timedelta(days=1)
+"""Time by which certificates are valid earlier than now, for machines whose clocks are slow."""
+
+_KEY_USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+
+
+@dataclass(frozen=True)
+class MemberFiles:
+    """Files with which a process becomes a member of the cluster.
+
+    Attributes:
+        ca: Certificate of the authority.
+        certificate: Certificate of the members.
+        key: Its private key.
+    """
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+def cluster_folder() -> Path:
+    """Return the folder of the certificates: from the environment, else `cluster` in the state folder.
+
+    Raises:
+        EnvironmentFault: If the state folder is needed and cannot be used.
+    """
+    named = os.environ.get(VARIABLE)
+    return Path(named).expanduser().resolve() if named else state_folder() / "cluster"
+
+
+def create_certificates(folder: Path) -> None:
+    """Create the authority and the certificate of the members in a new or empty folder; all files or none.
+
+    Raises:
+        UsageError: If the folder has files already.
+        EnvironmentFault: If it cannot be written.
+    """
+    try:
+        _require_empty(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))  # mode 0700
+        try:
+            _write_files(temporary)
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"expected a folder for the certificates of the cluster, got: {error.strerror}: {folder}",
+            remedy=f"Make it writable, or name another folder: export {VARIABLE}=/path/of/yours",
+        ) from error
+
+
+def member_files(folder: Path) -> MemberFiles:
+    """Return the files of a member, after checking that they can be used.
+
+    Raises:
+        EnvironmentFault: If a file is missing or unreadable, if others may read the key, or if the certificate is
+            damaged or has expired.
+    """
+    files = MemberFiles(folder / _CA, folder / _MEMBER, folder / _MEMBER_KEY)
+    paths = (files.ca, files.certificate, files.key)
+    missing = [path.name for path in paths if not (os.path.isfile(path) and os.access(path, os.R_OK))]
+    if missing:
+        raise EnvironmentFault(
+            f"expected the certificates of the cluster in {folder}, got no readable {', '.join(missing)}",
+            remedy=_how_to_get(folder),
+        )
+    _require_private(files.key)
+    _require_unexpired(folder)
+    return files
+
+
+def expires(folder: Path) -> datetime:
+    """Return the time at which the certificate of the members expires.
+
+    Raises:
+        EnvironmentFault: If it is missing or damaged.
+    """
+    from cryptography import x509
+
+    file = folder / _MEMBER
+    try:
+        return x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
+    except (OSError, ValueError) as error:
+        raise EnvironmentFault(
+            f"expected a certificate in PEM form in {file}, got: {error}", remedy=_how_to_get(folder)
+        ) from error
+
+
+def _require_empty(folder: Path) -> None:
+    found = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    if found:
+        raise UsageError(
+            f"expected a new or empty folder for the certificates of the cluster, got {folder} with {', '.join(found)}",
+            remedy=(
+                f"Keep them, or remove the folder and create new ones, which every machine then needs: rm -r {folder}"
+            ),
+        )
+
+
+def _require_private(key: Path) -> None:
+    """Require that only its owner can read a key; one that another user provides, such as root, is theirs to guard."""
+    found = key.stat()
+    if found.st_uid == os.geteuid() and found.st_mode & 0o077:
+        raise EnvironmentFault(
+            f"expected {key} to be readable by its owner alone, got mode {found.st_mode & 0o777:04o}",
+            remedy=f"Close it: chmod 600 {key}\nIf someone may have read it: {_how_to_renew(key.parent)}",
+        )
+
+
+def _require_unexpired(folder: Path) -> None:
+    end = expires(folder)
+    if end <= datetime.now(UTC):
+        raise EnvironmentFault(
+            f"expected a valid certificate in {folder / _MEMBER}, got one that expired on {end:%Y-%m-%d %H:%M} UTC",
+            remedy=_how_to_renew(folder),
+        )
+
+
+def _how_to_get(folder: Path) -> str:
+    return (
+        "Create them on the head: overnight cluster init\n"
+        f"On another machine, copy {_CA}, {_MEMBER} and {_MEMBER_KEY} of the head's folder to {folder}"
+    )
+
+
+def _how_to_renew(folder: Path) -> str:
+    return (
+        f"Remove the folder on the head ({folder}, if this is the head), then run there: overnight cluster init\n"
+        f"On every other machine, copy {_CA}, {_MEMBER} and {_MEMBER_KEY} of the head's folder to its own"
+    )
+
+
+def _write_files(folder: Path) -> None:
+    """Write the certificates and keys of a new cluster."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    ca_key, member_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    ca = _authority(ca_key)
+    _write(folder / _CA_KEY, _key_pem(ca_key), mode=0o600)
+    _write(folder / _CA, _certificate_pem(ca), mode=0o644)
+    _write(folder / _MEMBER_KEY, _key_pem(member_key), mode=0o600)
+    _write(folder / _MEMBER, _certificate_pem(_member(member_key.public_key(), ca, ca_key)), mode=0o644)
+
+
+def _write(file: Path, data: bytes, *, mode: int) -> None:
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as handle:
+        handle.write(data)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _authority(key: EllipticCurvePrivateKey) -> Certificate:
+    """Return a self-signed certificate that may sign those of members, but no further authorities."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    builder = _certificate(_CA_NAME, key.public_key(), _CA_VALIDITY)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = builder.add_extension(_key_usage("key_cert_sign", "crl_sign"), critical=True)
+    return builder.sign(key, SHA256())
+
+
+def _member(key: EllipticCurvePublicKey, ca: Certificate, ca_key: EllipticCurvePrivateKey) -> Certificate:
+    """Return a certificate for both ends of a connection."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    both_ends = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+    identifier = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+    builder = _certificate(_HOST_NAME, key, _MEMBER_VALIDITY)
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(_key_usage("digital_signature"), critical=True)
+    builder = builder.add_extension(both_ends, critical=False)
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(_HOST_NAME)]), critical=False)
+    builder = builder.add_extension(issuer, critical=False)
+    return builder.sign(ca_key, SHA256())
+
+
+def _certificate(subject: str, key: EllipticCurvePublicKey, validity: timedelta) -> CertificateBuilder:
+    """Return what all certificates of the authority have in common, its own among them."""
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _CA_NAME)]))
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCK_DIFFERENCE)
+        .not_valid_after(now + validity)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def _key_usage(*allowed: str) -> KeyUsage:
+    from cryptography import x509
+
+    return x509.KeyUsage(**{usage: usage in allowed for usage in _KEY_USAGES})
+
+
+def _certificate_pem(certificate: Certificate) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return certificate.public_bytes(Encoding.PEM)
+
+
+def _key_pem(key: EllipticCurvePrivateKey) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

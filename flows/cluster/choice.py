@@ -1,0 +1,104 @@
+"""Which cluster a night uses, and how many samples it keeps in flight for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from schemas.search_settings import Search
+    from tasks.evaluate.cluster.dask_engine import Address, Certificates
+
+VARIABLE = "OVERNIGHT_CLUSTER"
+"""Environment variable with the address of the cluster, or `local:N`."""
+
+_LOCAL = "local:"
+
+_MAX_LOCAL = 64
+"""Limit on the machines of a local cluster."""
+
+_SAMPLES_PER_SLOT = 2
+"""Samples in flight for each slot, so that a slot has its next program when it is done with one."""
+
+
+def named_cluster() -> str:
+    """Return the address of the cluster to use, or `local:N`; empty for this machine alone."""
+    return os.environ.get(VARIABLE, "")
+
+
+def choose_cluster(text: str | None) -> None:
+    """Use a cluster in this process, in place of the one that the environment names; `None` changes nothing.
+
+    Raises:
+        UsageError: If it is neither an address nor `local:N`.
+    """
+    if text is not None:
+        os.environ[VARIABLE] = text
+    if (named := named_cluster()) and local_machines(named) is None:
+        from tasks.evaluate.cluster.dask_engine import parse_address
+
+        parse_address(named)
+
+
+def local_machines(text: str) -> int | None:
+    """Return the number of machines of `local:N`; `None` for an address.
+
+    Raises:
+        UsageError: If it is not from 1 to 64.
+    """
+    if not text.startswith(_LOCAL):
+        return None
+    number = text.removeprefix(_LOCAL)
+    if not number.isdigit() or not 1 <= int(number) <= _MAX_LOCAL:
+        raise UsageError(
+            f"expected local: and a number of machines from 1 to {_MAX_LOCAL}, got {text!r}",
+            remedy="For example: overnight run PROBLEM --cluster local:2",
+        )
+    return int(number)
+
+
+def slots_of_local(machines: int) -> int:
+    """Return the slots of each machine of a local cluster, which share the processors."""
+    return max(1, (os.cpu_count() or 1) // machines)
+
+
+def address_and_certificates(text: str) -> tuple[Address, Certificates | None]:
+    """Return the address of a cluster, and this machine's certificates if it is encrypted.
+
+    Raises:
+        UsageError: If it is no address.
+        EnvironmentFault: If it is encrypted and there are no certificates.
+    """
+    from flows.cluster.certificates import cluster_folder, member_files
+    from tasks.evaluate.cluster.dask_engine import Certificates, parse_address
+
+    address = parse_address(text)
+    if not address.is_encrypted:
+        return address, None
+    files = member_files(cluster_folder())
+    return address, Certificates(str(files.ca), str(files.certificate), str(files.key))
+
+
+def window_for_cluster(search: Search) -> int | None:
+    """Return the window that keeps the slots of the cluster busy; `None` if the settings' own does, or was given.
+
+    Raises:
+        EnvironmentFault: If the cluster does not answer.
+    """
+    named = named_cluster()
+    if not named or "window" in search.model_fields_set or search.lookahead is not None:
+        return None
+    wanted = _SAMPLES_PER_SLOT * _slots_of(named)
+    return wanted if wanted > search.window else None
+
+
+def _slots_of(named: str) -> int:
+    if machines := local_machines(named):
+        return machines * slots_of_local(machines)
+    from tasks.evaluate.cluster.dask_engine import Connection
+
+    with contextlib.closing(Connection(*address_and_certificates(named))) as connection:
+        return sum(machine.slots for machine in connection.machines.values())

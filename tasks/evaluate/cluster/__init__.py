@@ -1,0 +1,1 @@
+"""Evaluation on other machines, over dask.distributed. Start reading in `pool.py`."""

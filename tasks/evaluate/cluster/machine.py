@@ -1,0 +1,210 @@
+"""A machine of a cluster: what it does for the head. Its functions are the tasks that the head gives it.
+
+They take and return plain data, and never raise: whatever fails is told in the answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import platform
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from importlib.metadata import version
+from typing import IO, ParamSpec
+
+from schemas.bundle import Source
+from schemas.errors import OvernightError, SandboxUnavailable
+from schemas.outcome import Outcome
+from tasks.evaluate import delivery
+from tasks.evaluate.cluster.messages import Answer, Request, answer_bytes, read_job, read_source, verdict_fields
+from tasks.evaluate.pool import FreshContainerPool, SandboxPool, open_fresh_pool, open_pool
+from tasks.evaluate.registry import create_backend
+from tasks.evaluate.sandbox import ImageStore
+
+_MAX_PARTS = 10_000
+"""Limit on the number of parts of an image."""
+
+
+@dataclass
+class _OpenJob:
+    """A job that is open on this machine."""
+
+    pool: SandboxPool | FreshContainerPool
+    honest: Source
+
+
+@dataclass
+class _Machine:
+    """What is open on this machine.
+
+    Attributes:
+        jobs: The open jobs by their key.
+        images: Files with the parts of images so far, by id.
+        lock: Guards both.
+    """
+
+    jobs: dict[str, _OpenJob] = field(default_factory=dict)
+    images: dict[str, IO[bytes]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+_MACHINE = _Machine()
+
+P = ParamSpec("P")
+
+
+def _answers(task: Callable[P, Answer]) -> Callable[P, bytes]:
+    """Make a task that answers in bytes, with a fault in place of an error."""
+
+    @wraps(task)
+    def answer(*args: P.args, **kwargs: P.kwargs) -> bytes:
+        try:
+            return answer_bytes(task(*args, **kwargs))
+        except OvernightError as error:
+            return answer_bytes(Answer(fault=error.message))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            return answer_bytes(Answer(fault=f"{type(error).__name__}: {error}"))
+
+    return answer
+
+
+def facts() -> dict[str, str]:
+    """Return what must be the same on the head and on each machine."""
+    runner = hashlib.sha256(delivery.modules_frame()).hexdigest()
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"Overnight": version("overnight"), "Python": python, "runner": runner[:12]}
+
+
+@_answers
+def examine() -> Answer:
+    """Tell what this machine is."""
+    return Answer(facts=facts())
+
+
+@_answers
+def describe_engine(backend: str = "docker") -> Answer:
+    """Tell which engine runs programs here."""
+    with contextlib.closing(create_backend(backend)) as opened:
+        return Answer(facts={"engine": opened.describe()})
+
+
+@_answers
+def open_job(text: str) -> Answer:
+    """Open a job: start its containers, and evaluate a program in one, so that a machine without an engine is found.
+
+    Args:
+        text: The request, as JSON.
+    """
+    request = Request.model_validate_json(text)
+    with _MACHINE.lock:
+        if request.key in _MACHINE.jobs:
+            return Answer()
+    with contextlib.closing(create_backend(request.backend)) as backend:
+        try:
+            backend.image_id(request.image)
+        except SandboxUnavailable as error:
+            backend.describe()  # an engine that does not answer lacks nothing
+            return Answer(fault=error.message, lacks_image=True)
+        backend.require(request.image, request.runtime)
+    opened = _OpenJob(_pool(request), read_source(request.honest))
+    if not request.is_fresh and (fault := _fault_of(opened)):
+        opened.pool.close()
+        return Answer(fault=fault)
+    with _MACHINE.lock:
+        _MACHINE.jobs[request.key] = opened
+    return Answer()
+
+
+def _pool(request: Request) -> SandboxPool | FreshContainerPool:
+    start = open_fresh_pool if request.is_fresh else open_pool
+    return start(
+        read_job(request.job),
+        image=request.image,
+        backend=request.backend,
+        slots=request.slots,
+        labels=request.labels,
+        runtime=request.runtime,
+    )
+
+
+def _fault_of(opened: _OpenJob) -> str:
+    """Return why this machine cannot run the honest program; empty if it can."""
+    verdict = opened.pool.evaluate(opened.honest)
+    return verdict.error if verdict.outcome is Outcome.SANDBOX_ERROR else ""
+
+
+@_answers
+def judge(key: str, program: str) -> Answer:
+    """Evaluate a program.
+
+    A machine that cannot run the honest program either hands the program back.
+
+    Args:
+        key: Key of the job.
+        program: The program, as `source_text` writes it.
+    """
+    with _MACHINE.lock:
+        opened = _MACHINE.jobs.get(key)
+    if opened is None:
+        return Answer(fault="the job is not open here")
+    verdict = opened.pool.evaluate(read_source(program))
+    if verdict.outcome is Outcome.SANDBOX_ERROR and (fault := _fault_of(opened)):
+        _close(key)
+        return Answer(fault=fault)
+    return Answer(verdict=verdict_fields(verdict))
+
+
+@_answers
+def close_job(key: str) -> Answer:
+    """End the containers of a job."""
+    _close(key)
+    return Answer()
+
+
+def _close(key: str) -> None:
+    with _MACHINE.lock:
+        opened = _MACHINE.jobs.pop(key, None)
+    if opened is not None:
+        opened.pool.close()
+
+
+def close_all() -> None:
+    """End all containers."""
+    for key in list(_MACHINE.jobs):
+        _close(key)
+
+
+@_answers
+def take_image_part(backend: str, image: str, part: int, content: bytes, is_last: bool) -> Answer:
+    """Take a part of an image; load the image after the last.
+
+    Args:
+        backend: Name of the sandbox backend.
+        image: Id of the image.
+        part: Number of the part, from 0; the first one begins anew.
+        content: The part.
+        is_last: Whether it is the last one.
+    """
+    with _MACHINE.lock:
+        if part == 0:
+            if image in _MACHINE.images:
+                _MACHINE.images.pop(image).close()
+            _MACHINE.images[image] = tempfile.TemporaryFile(prefix="overnight-image-")  # noqa: SIM115
+        file = _MACHINE.images.get(image)
+        if file is None or part > _MAX_PARTS:
+            return Answer(fault=f"part {part} of an image came without those before")
+        file.write(content)
+        if not is_last:
+            return Answer()
+        del _MACHINE.images[image]
+    with file, contextlib.closing(create_backend(backend)) as opened:
+        if not isinstance(opened, ImageStore):
+            return Answer(fault=f"the sandbox backend {backend} cannot take images")
+        file.seek(0)
+        opened.load_image(file)
+        opened.image_id(image)
+    return Answer()

@@ -1,0 +1,203 @@
+"""The messages between the head and the machines of a cluster: JSON texts of plain data, never pickled objects.
+
+What a machine answers is not trusted: each field is checked before it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from schemas.bundle import ProgramBundle, Source
+from schemas.job import Call, Command, Isolation, Job, Limits
+from schemas.outcome import Outcome, Verdict
+from tasks.evaluate.judge import clean
+from tasks.evaluate.runner import plain_json
+
+MAX_ANSWER = 16 * 2**20
+"""Maximum length of an answer, bytes."""
+
+_ERROR_CHARS = 2000
+
+_Seconds = Annotated[FiniteFloat, Field(ge=0)]
+
+
+class MessageFault(Exception):
+    """An answer is not what a machine of the same version sends."""
+
+
+class Request(BaseModel):
+    """What a machine needs to open a job.
+
+    Attributes:
+        job: The job, as `job_text` writes it.
+        image: Id of the image.
+        backend: Name of the sandbox backend.
+        runtime: Container runtime; `None` for the default.
+        labels: Labels of the containers.
+        honest: A program that can be run, as `source_text` writes it.
+        slots: Number of containers.
+        is_fresh: Whether each program gets a fresh container.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    job: str
+    image: str
+    backend: str
+    runtime: str | None
+    labels: dict[str, str]
+    honest: str
+    slots: int
+    is_fresh: bool
+
+    @property
+    def key(self) -> str:
+        """Name of the job on a machine: the same request has the same."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+class Answer(BaseModel):
+    """Answer of a machine to any request; one of the fields has a value, or none if it is done.
+
+    Attributes:
+        fault: Reason why the machine cannot do what was asked, through no fault of a program.
+        lacks_image: Whether the reason is that the machine does not have the image.
+        verdict: Verdict on a program.
+        facts: Names and versions that the machine tells of itself.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    fault: str = ""
+    lacks_image: bool = False
+    verdict: dict[str, Any] | None = None
+    facts: dict[str, str] = {}
+
+
+def answer_bytes(answer: Answer) -> bytes:
+    """Return an answer as it is sent."""
+    return answer.model_dump_json(exclude_defaults=True).encode("utf-8", "replace")
+
+
+def read_answer(data: object) -> Answer:
+    """Parse an answer.
+
+    Raises:
+        MessageFault: If it is none.
+    """
+    if not isinstance(data, bytes) or len(data) > MAX_ANSWER:
+        raise MessageFault(f"expected an answer of at most {MAX_ANSWER} bytes, got {type(data).__name__}")
+    try:
+        return Answer.model_validate_json(data)
+    except ValidationError as error:
+        raise MessageFault(f"expected an answer, got {data[:200]!r}") from error
+
+
+def job_text(job: Job) -> str:
+    """Return a job as text.
+
+    Raises:
+        TypeError: If its inputs are not plain data.
+    """
+    fields = {
+        "run_function": job.run_function,
+        "inputs": [[plain_json.encode(call.args), plain_json.encode(call.kwargs)] for call in job.inputs],
+        "limits": job.limits.model_dump(),
+        "thresholds": job.thresholds,
+        "seed": job.seed,
+        "isolation": job.isolation and asdict(job.isolation),
+        "command": job.command and asdict(job.command),
+    }
+    return json.dumps(fields)
+
+
+def read_job(text: str) -> Job:
+    """Return the job of a text by `job_text`."""
+    fields = json.loads(text)
+    isolation, command = fields["isolation"], fields["command"]
+    return Job(
+        fields["run_function"],
+        tuple(Call(plain_json.decode(args), plain_json.decode(kwargs)) for args, kwargs in fields["inputs"]),
+        Limits(**fields["limits"]),
+        tuple(fields["thresholds"]),
+        fields["seed"],
+        isolation and Isolation(**isolation | {"evolved": tuple(isolation["evolved"])}),
+        command and Command(**{name: _as_tuple(value) for name, value in command.items()}),
+    )
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def source_text(source: Source) -> str:
+    """Return a program as text: of one file, or of several."""
+    return json.dumps(source if isinstance(source, str) else source.files)
+
+
+def read_source(text: str) -> Source:
+    """Return the program of a text by `source_text`."""
+    read = json.loads(text)
+    return read if isinstance(read, str) else ProgramBundle(tuple((path, file) for path, file in read))
+
+
+class _VerdictMessage(BaseModel):
+    """A verdict, as a machine may send it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    outcome: Literal[
+        "scored", "rejected", "crashed", "timed_out", "out_of_memory", "output_limit", "bad_score", "sandbox_error"
+    ]
+    scores: tuple[FiniteFloat, ...]
+    error: str
+    wall_s: _Seconds
+    cpu_s: _Seconds
+    peak_mib: _Seconds
+    input_wall_s: tuple[_Seconds, ...]
+    output: str
+    skipped: Annotated[int, Field(ge=0)]
+    machine: str
+
+
+def verdict_fields(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as plain data."""
+    return asdict(verdict)
+
+
+def read_verdict(fields: dict[str, Any], job: Job, machine: str) -> Verdict:
+    """Return the verdict of an answer.
+
+    Args:
+        fields: The fields of the answer.
+        job: The job of the program.
+        machine: Name of the machine that answered.
+
+    Raises:
+        MessageFault: If no program of this job can have this verdict.
+    """
+    try:
+        said = _VerdictMessage.model_validate(fields)
+    except ValidationError as error:
+        raise MessageFault(f"expected a verdict, got {str(fields)[:200]}") from error
+    inputs, outcome = len(job.inputs), Outcome(said.outcome)
+    expected = {Outcome.SCORED: inputs, Outcome.REJECTED: inputs - said.skipped}.get(outcome, 0)
+    if len(said.scores) != expected or len(said.input_wall_s) > inputs:
+        raise MessageFault(f"expected {expected} scores of a program that is {outcome}, got {len(said.scores)}")
+    return Verdict(
+        outcome=outcome,
+        scores=said.scores,
+        error=clean(said.error)[:_ERROR_CHARS],
+        wall_s=said.wall_s,
+        cpu_s=said.cpu_s,
+        peak_mib=said.peak_mib,
+        input_wall_s=said.input_wall_s,
+        output=clean(said.output)[: job.limits.output_kib * 1024],
+        skipped=said.skipped,
+        machine=machine,
+    )

@@ -1,0 +1,139 @@
+"""The slots of a cluster: which are free, and which machines are set aside since they lost programs."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+
+from tasks.evaluate.cluster.dask_engine import Machine
+
+_NO_MACHINE_S = 60.0
+"""Seconds without a machine that can be used, after which the sandbox is unavailable."""
+
+_ASIDE_S = (5.0, 30.0, 300.0)
+"""Seconds for which a machine is set aside, longer each time."""
+
+_WAIT_S = 0.5
+"""Seconds after which whoever waits for a slot looks at the time again."""
+
+_REMEMBERED = 10_000
+"""Programs of which the machine that evaluated them is remembered."""
+
+
+class ClusterSlots:
+    """Free slots of the machines, shared by all pools of a run.
+
+    Args:
+        no_machine_s: Seconds to wait for a machine while there is none.
+        aside_s: Seconds for which a machine is set aside after its first, second, … loss in a row.
+    """
+
+    def __init__(self, no_machine_s: float = _NO_MACHINE_S, aside_s: tuple[float, ...] = _ASIDE_S) -> None:
+        self._no_machine_s, self._aside_s = no_machine_s, aside_s
+        self._machines: dict[str, Machine] = {}
+        self._used = Counter[str]()
+        self._losses = Counter[str]()
+        self._aside: dict[str, tuple[float, str]] = {}
+        self._judged_by: OrderedDict[str, str] = OrderedDict()
+        self._changed = threading.Condition()
+
+    @property
+    def total(self) -> int:
+        """Number of slots of all machines that are there."""
+        with self._changed:
+            return sum(machine.slots for machine in self._machines.values())
+
+    def update(self, machines: Mapping[str, Machine]) -> set[str]:
+        """Take notice of who is there; return those that are no longer set aside."""
+        now = time.monotonic()
+        with self._changed:
+            self._machines = dict(machines)
+            back = {address for address, (until, _) in self._aside.items() if until <= now}
+            for address in back:
+                del self._aside[address]
+            self._changed.notify_all()
+            return back
+
+    def is_usable(self, machine: Machine) -> bool:
+        """Return whether a machine is there and not set aside."""
+        with self._changed:
+            return machine.address in self._machines and machine.address not in self._aside
+
+    def set_aside(self, machine: Machine, reason: str) -> bool:
+        """Do not use a machine for a while; return false if it left or is set aside already."""
+        with self._changed:
+            if machine.address in self._aside or machine.address not in self._machines:
+                return False
+            wait_s = self._aside_s[min(self._losses[machine.name], len(self._aside_s) - 1)]
+            self._losses[machine.name] += 1
+            self._aside[machine.address] = time.monotonic() + wait_s, f"{machine.name}: {reason}"
+            self._changed.notify_all()
+            return True
+
+    def note_answer(self, machine: Machine, program: str) -> None:
+        """Note that a machine gave a verdict on a program."""
+        with self._changed:
+            self._losses.pop(machine.name, None)
+            self._judged_by[program] = machine.address
+            while len(self._judged_by) > _REMEMBERED:
+                self._judged_by.popitem(last=False)
+
+    @contextlib.contextmanager
+    def taken(
+        self, may_take: Callable[[Machine], bool], is_closed: Callable[[], bool], confirmed: str = ""
+    ) -> Iterator[Machine | None]:
+        """Wait for a free slot and hold it within the context; yield `None` if there is no machine for a while.
+
+        The machine with the largest share of free slots comes first.
+
+        Args:
+            may_take: Returns whether a machine may be used.
+            is_closed: Returns whether to wait no longer; after `notify`, it is asked again.
+            confirmed: A program that is confirmed, which another machine than the one that evaluated it runs, where
+                there are several.
+        """
+        machine = self._take(may_take, is_closed, confirmed)
+        try:
+            yield machine
+        finally:
+            if machine is not None:
+                with self._changed:
+                    self._used[machine.address] -= 1
+                    self._changed.notify_all()
+
+    def _take(
+        self, may_take: Callable[[Machine], bool], is_closed: Callable[[], bool], confirmed: str
+    ) -> Machine | None:
+        with self._changed:
+            until = time.monotonic() + self._no_machine_s
+            while not is_closed() and time.monotonic() < until:
+                usable = self._usable(may_take, confirmed)
+                free = [machine for machine in usable if self._used[machine.address] < machine.slots]
+                if free:
+                    chosen = min(free, key=lambda machine: self._used[machine.address] / machine.slots)
+                    self._used[chosen.address] += 1
+                    return chosen
+                if usable:
+                    until = time.monotonic() + self._no_machine_s
+                self._changed.wait(_WAIT_S)
+        return None
+
+    def _usable(self, may_take: Callable[[Machine], bool], confirmed: str) -> list[Machine]:
+        """Return the machines that may run a program, whether they have a free slot or not."""
+        usable = [one for one in self._machines.values() if one.address not in self._aside and may_take(one)]
+        first = self._judged_by.get(confirmed)
+        return [machine for machine in usable if machine.address != first] or usable
+
+    def notify(self) -> None:
+        """Wake those that wait, since a machine can be used or a pool was closed."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def reasons(self) -> str:
+        """Return why machines are set aside, as the end of a sentence."""
+        with self._changed:
+            said = [reason for _, reason in self._aside.values()]
+        return f": {'; '.join(said)}" if said else ": it has no machine"
