@@ -24,7 +24,7 @@ browser: environment  ## a Chromium for the tests of the report
 	@$(BIN)/python infra/browser.py
 
 demo: setup  ## a short night on online bin packing with the built-in model: no key, no cost
-	@$(WITH_ENGINE) $(BIN)/overnight run bin-packing-weibull --model builtin/mutate --set search.algorithm=tree --generations 14
+	@$(WITH_ENGINE) $(BIN)/overnight run bin-packing-weibull --model builtin/mutate --set search.algorithm=tree --until 150s
 	@echo 'overnight is in .venv/bin; to call it by its name: export PATH="$$PWD/.venv/bin:$$PATH"' >&2
 
 check: environment  ## lint, types, and the fast tests without Docker and Prefect: one minute

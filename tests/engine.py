@@ -104,12 +104,19 @@ class PrivateEngine:
 @contextmanager
 def private_engine(image: str, data: Path | None = None) -> Iterator[PrivateEngine]:
     """One that runs and has the image, or the test is skipped where none can be started."""
+    with started_engine(data) as engine:
+        engine.load(image)
+        yield engine
+
+
+@contextmanager
+def started_engine(data: Path | None = None) -> Iterator[PrivateEngine]:
+    """One that runs, without any image, or the test is skipped where none can be started."""
     if shutil.which("dockerd") is None or os.geteuid() != 0:
         pytest.skip("only root can start a Docker engine")
     engine = PrivateEngine(data)
     try:
         engine.start()
-        engine.load(image)
         yield engine
     finally:
         engine.remove()

@@ -30,6 +30,14 @@ MAX_SOURCE = 2**20
 """Maximum length of a program, characters; a longer one is not run."""
 
 
+def verdict_on_length(source: Source) -> Verdict | None:
+    """Return the verdict on a program that is too long to be run; `None` for any other."""
+    chars = len(source) if isinstance(source, str) else source.chars
+    if chars <= MAX_SOURCE:
+        return None
+    return Verdict(Outcome.CRASHED, error=f"the program has {chars} characters, at most {MAX_SOURCE} are run")
+
+
 class RunnerDied(Exception):
     """The runner exited, or stopped answering, without being asked to."""
 
@@ -84,9 +92,8 @@ class ContainerWorker:
 
     def evaluate(self, source: Source) -> Verdict:
         """Return the verdict on a program; if its runner dies, run it again in a new one."""
-        chars = len(source) if isinstance(source, str) else source.chars
-        if chars > MAX_SOURCE:
-            return Verdict(Outcome.CRASHED, error=f"the program has {chars} characters, at most {MAX_SOURCE} are run")
+        if (too_long := verdict_on_length(source)) is not None:
+            return too_long
         death = Death("the sandbox was closed")
         for _ in range(_MAX_ATTEMPTS):
             if self._closed:

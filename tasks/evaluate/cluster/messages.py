@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from schemas.bundle import ProgramBundle, Source
 from schemas.job import Call, Command, Isolation, Job, Limits
@@ -23,7 +23,19 @@ MAX_ANSWER = 16 * 2**20
 
 _ERROR_CHARS = 2000
 
-_Seconds = Annotated[FiniteFloat, Field(ge=0)]
+_OUTPUT_CHARS = 2 * 2**20
+"""Maximum length of a program's output that is sent, characters, so that an answer with it is not too long."""
+
+
+def _shown(text: str) -> str:
+    return clean(text)[:_ERROR_CHARS]
+
+
+_Shown = Annotated[str, AfterValidator(_shown)]
+"""Text of a machine that people are shown."""
+
+_Number = Annotated[FiniteFloat, Field(strict=True)]
+_Amount = Annotated[_Number, Field(ge=0)]
 
 
 class MessageFault(Exception):
@@ -58,7 +70,7 @@ class Request(BaseModel):
     @property
     def key(self) -> str:
         """Name of the job on a machine: the same request has the same."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
 
 
 class Answer(BaseModel):
@@ -73,10 +85,10 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    fault: str = ""
+    fault: _Shown = ""
     lacks_image: bool = False
     verdict: dict[str, Any] | None = None
-    facts: dict[str, str] = {}
+    facts: dict[_Shown, _Shown] = {}
 
 
 def answer_bytes(answer: Answer) -> bytes:
@@ -91,7 +103,8 @@ def read_answer(data: object) -> Answer:
         MessageFault: If it is none.
     """
     if not isinstance(data, bytes) or len(data) > MAX_ANSWER:
-        raise MessageFault(f"expected an answer of at most {MAX_ANSWER} bytes, got {type(data).__name__}")
+        found = f"{len(data)} bytes" if isinstance(data, bytes) else type(data).__name__
+        raise MessageFault(f"expected an answer of at most {MAX_ANSWER} bytes, got {found}")
     try:
         return Answer.model_validate_json(data)
     except ValidationError as error:
@@ -154,20 +167,20 @@ class _VerdictMessage(BaseModel):
     outcome: Literal[
         "scored", "rejected", "crashed", "timed_out", "out_of_memory", "output_limit", "bad_score", "sandbox_error"
     ]
-    scores: tuple[FiniteFloat, ...]
-    error: str
-    wall_s: _Seconds
-    cpu_s: _Seconds
-    peak_mib: _Seconds
-    input_wall_s: tuple[_Seconds, ...]
+    scores: tuple[_Number, ...]
+    error: _Shown
+    wall_s: _Amount
+    cpu_s: _Amount
+    peak_mib: _Amount
+    input_wall_s: tuple[_Amount, ...]
     output: str
-    skipped: Annotated[int, Field(ge=0)]
+    skipped: Annotated[int, Field(ge=0, strict=True)]
     machine: str
 
 
 def verdict_fields(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict as plain data."""
-    return asdict(verdict)
+    """Return a verdict as plain data; of a very long output, the beginning."""
+    return asdict(verdict) | {"output": verdict.output[:_OUTPUT_CHARS]}
 
 
 def read_verdict(fields: dict[str, Any], job: Job, machine: str) -> Verdict:
@@ -187,12 +200,16 @@ def read_verdict(fields: dict[str, Any], job: Job, machine: str) -> Verdict:
         raise MessageFault(f"expected a verdict, got {str(fields)[:200]}") from error
     inputs, outcome = len(job.inputs), Outcome(said.outcome)
     expected = {Outcome.SCORED: inputs, Outcome.REJECTED: inputs - said.skipped}.get(outcome, 0)
-    if len(said.scores) != expected or len(said.input_wall_s) > inputs:
+    if len(said.scores) != expected:
         raise MessageFault(f"expected {expected} scores of a program that is {outcome}, got {len(said.scores)}")
+    if len(said.input_wall_s) > inputs:
+        raise MessageFault(f"expected the seconds of at most {inputs} inputs, got {len(said.input_wall_s)}")
+    if said.skipped and outcome is not Outcome.REJECTED:
+        raise MessageFault(f"expected no skipped inputs of a program that is {outcome}, got {said.skipped}")
     return Verdict(
         outcome=outcome,
         scores=said.scores,
-        error=clean(said.error)[:_ERROR_CHARS],
+        error=said.error,
         wall_s=said.wall_s,
         cpu_s=said.cpu_s,
         peak_mib=said.peak_mib,

@@ -22,6 +22,7 @@ from tasks.evaluate.cluster import machine as tasks
 from tasks.evaluate.cluster.dask_engine import Connection, Machine, MachineLost
 from tasks.evaluate.cluster.messages import Answer, MessageFault, Request, read_answer, read_verdict, source_text
 from tasks.evaluate.cluster.slots import ClusterSlots
+from tasks.evaluate.container_worker import verdict_on_length
 from tasks.evaluate.registry import create_backend
 from tasks.evaluate.sandbox import ImageStore
 
@@ -93,6 +94,8 @@ class ClusterPool:
         Raises:
             SandboxUnavailable: If the cluster has had no machine for this job for a while.
         """
+        if (too_long := verdict_on_length(source)) is not None:
+            return too_long
         text, reasons = source_text(source), list[str]()
         while len(reasons) < _MAX_MACHINES and not self._closing.is_set():
             confirmed = text if self._request.is_fresh else ""
@@ -112,6 +115,11 @@ class ClusterPool:
                 remedy="`overnight cluster show ADDRESS` lists its machines; one joins with: overnight worker ADDRESS",
             )
         return Verdict(Outcome.SANDBOX_ERROR, error=f"lost with {len(reasons)} machines: {'; '.join(reasons)}"[:2000])
+
+    @property
+    def programs(self) -> Counter[str]:
+        """Number of verdicts of each machine, by name."""
+        return Counter(self._books.programs)
 
     def _may_take(self, machine: Machine) -> bool:
         return machine.address in self._books.open

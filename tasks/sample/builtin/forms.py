@@ -138,7 +138,7 @@ CHANGED: dict[Kind, tuple[Form, ...]] = {
         (2.5, "THIS - LARGE * ((PART1 > LOW) & (PART1 < HIGH))"),
         (0.5, "THIS + CONSTANT * (PART < CONSTANT)"),
         (0.5, "THIS - CONSTANT * (PART < CONSTANT)"),
-        (2, "np.where(PART1 < CONSTANT, THIS, -np.abs(PART1 - CONSTANT))"),
+        (2.5, "np.where(PART1 < LOW, THIS, -np.abs(PART1 - HIGH))"),
     ),
     FLOAT: _table(
         (1, "THIS + NUMBER"),

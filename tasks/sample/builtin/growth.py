@@ -24,7 +24,7 @@ from tasks.sample.builtin.expression_types import (
 )
 from tasks.sample.builtin.forms import ELEMENTS, GROWN, Form
 from tasks.sample.builtin.mutation_sites import bind, infer
-from tasks.sample.builtin.trees import clone, loaded, name, number, same
+from tasks.sample.builtin.trees import clone, loaded, name, number, same, size
 
 _P_REUSE, _P_REUSE_AS_PART = 0.35, 0.6
 _P_LEAF, _P_ELEMENT, _P_NAME, _P_ARRAY = 0.1, 0.35, 0.5, 0.6
@@ -107,7 +107,10 @@ class Grower:
     def _part(self, wanted: Kind, env: Env) -> ast.expr | None:
         """Return an expression of a version that has the wanted kind and reads only names in scope, if there is one."""
         suitable = [tree for tree, kind in self.reusable if can_stand_for(kind, wanted) and loaded(tree) <= env.keys()]
-        return clone(self.random.choice(suitable)) if suitable else None
+        if not suitable:
+            return None
+        # The larger of two random choices is taken, since a name is had anyway.
+        return clone(max(self.random.choice(suitable), self.random.choice(suitable), key=size))
 
     def _sequence(self, wanted: Kind, env: Env, depth: int) -> ast.expr:
         """Return a sequence of the wanted kind that is in scope, or a new list of such items."""

@@ -1,0 +1,193 @@
+"""Test the contract of the sandbox over a machine of a cluster, and what only a cluster has to keep."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import bombs
+import candidates
+import docker
+import intruders
+import liars
+import pytest
+from candidates import HONEST, HONEST_SCORES, Case, returns
+
+from schemas.job import Call, Job, Limits
+from schemas.outcome import Outcome, Verdict
+from tasks.evaluate.cluster.dask_engine import Connection, parse_address
+from tasks.evaluate.cluster.messages import Request, job_text, source_text
+from tasks.evaluate.cluster.pool import ClusterPool
+from tasks.evaluate.cluster.slots import ClusterSlots
+from tasks.evaluate.registry import create_backend
+from tests.accidents import wait_until
+from tests.engine import PrivateEngine, started_engine
+from tests.machines import Machines, machines
+
+pytestmark = pytest.mark.docker
+
+CASES = [*candidates.CASES, *intruders.CASES, *bombs.CASES, *liars.CASES]
+JOB = Job("evaluate", (Call((3,)), Call((4,))), Limits(wall_s=1, cpu_s=8, memory_mib=96, output_kib=16))
+
+CHAOS = "cluster-chaos"
+"""Run of the tests in which something is killed."""
+
+SLOW = "import time\n" + returns("[time.sleep(0.1), n * 2.5][1]")
+"""Takes a fifth of a second on both inputs."""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    with machines(tmp_path_factory.mktemp("cluster")) as started:
+        started.join("one")
+        yield started
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Iterator[Machines]:
+    with machines(tmp_path) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def opened(
+    cluster: Machines, image: str, *, notes: list[str] | None = None, run: str = "cluster-test"
+) -> Iterator[ClusterPool]:
+    with contextlib.closing(create_backend("docker")) as backend:
+        request = Request(
+            job=job_text(JOB),
+            image=backend.image_id(image),
+            backend="docker",
+            runtime=None,
+            labels={"overnight.run": run},
+            honest=source_text(HONEST),
+            slots=1,
+            is_fresh=False,
+        )
+    with contextlib.closing(Connection(parse_address(cluster.address))) as connection:
+        pool = ClusterPool(JOB, request, connection, ClusterSlots(), (notes if notes is not None else []).append)
+        with contextlib.closing(pool):
+            yield pool
+
+
+@pytest.fixture(scope="module")
+def sandbox(cluster: Machines, sandbox_image: str) -> Iterator[ClusterPool]:
+    with opened(cluster, sandbox_image) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_program_on_a_machine_is_judged_as_it_is_here(sandbox: ClusterPool, case: Case):
+    verdict = sandbox.evaluate(case.source)
+    assert verdict.outcome in (case.outcome, case.or_outcome), verdict
+    assert re.search(case.says, verdict.error), verdict.error
+    assert case.score is None or verdict.scores == (case.score, case.score), verdict
+    assert verdict.machine == ("" if "characters" in verdict.error else "one")
+    assert sandbox.evaluate(HONEST).scores == HONEST_SCORES
+
+
+def judged(pool: ClusterPool, count: int, threads: ThreadPoolExecutor) -> list[Verdict]:
+    return list(threads.map(pool.evaluate, [f"{SLOW}\n# {number}" for number in range(count)]))
+
+
+def test_programs_of_a_machine_that_is_killed_are_evaluated_elsewhere(several: Machines, sandbox_image: str):
+    several.join("first", 2)
+    several.join("second", 2)
+    with opened(several, sandbox_image, run=CHAOS) as pool, ThreadPoolExecutor(8) as threads:
+        pool.evaluate(HONEST)
+        begun = threads.submit(judged, pool, 40, ThreadPoolExecutor(8))
+        wait_until(lambda: pool.programs["first"] > 2)
+        several.kill("first")
+        verdicts = begun.result()
+    assert [verdict.scores for verdict in verdicts] == [HONEST_SCORES] * 40
+    assert {verdict.machine for verdict in verdicts} == {"first", "second"}
+    assert_no_containers()
+
+
+def assert_no_containers() -> None:
+    with contextlib.closing(docker.from_env()) as client:
+        labels = {"label": f"overnight.run={CHAOS}"}
+        wait_until(lambda: not client.containers.list(all=True, filters=labels, ignore_removed=True), timeout_s=20)
+
+
+def test_a_machine_that_joins_later_gets_programs(several: Machines, sandbox_image: str):
+    several.join("first")
+    with opened(several, sandbox_image, run=CHAOS) as pool, ThreadPoolExecutor(8) as threads:
+        pool.evaluate(HONEST)
+        begun = threads.submit(judged, pool, 60, ThreadPoolExecutor(8))
+        several.join("second", 2)
+        verdicts = begun.result()
+    assert [verdict.scores for verdict in verdicts] == [HONEST_SCORES] * 60
+    assert {verdict.machine for verdict in verdicts} == {"first", "second"}
+
+
+def test_a_restart_of_the_scheduler_loses_no_program(several: Machines, sandbox_image: str):
+    several.join("first", 2)
+    with opened(several, sandbox_image, run=CHAOS) as pool, ThreadPoolExecutor(4) as threads:
+        pool.evaluate(HONEST)
+        begun = threads.submit(judged, pool, 20, ThreadPoolExecutor(4))
+        wait_until(lambda: pool.programs["first"] > 2)
+        several.restart_scheduler()
+        assert [verdict.scores for verdict in begun.result()] == [HONEST_SCORES] * 20
+    assert_no_containers()
+
+
+def test_a_machine_gets_the_image_that_it_lacks(several: Machines, sandbox_image: str, bare_engine: PrivateEngine):
+    several.join("bare", DOCKER_HOST=bare_engine.host)
+    notes: list[str] = []
+    with opened(several, sandbox_image, notes=notes) as pool:
+        assert pool.evaluate(HONEST).scores == HONEST_SCORES
+    assert notes == ["sending the image to bare, once"]
+
+
+def test_a_machine_whose_engine_dies_hands_its_programs_back(
+    several: Machines, sandbox_image: str, bare_engine: PrivateEngine
+):
+    bare_engine.load(sandbox_image)
+    several.join("dying", 2, DOCKER_HOST=bare_engine.host)
+    several.join("sound", 2)
+    notes: list[str] = []
+    with opened(several, sandbox_image, notes=notes) as pool, ThreadPoolExecutor(8) as threads:
+        pool.evaluate(HONEST)
+        begun = threads.submit(judged, pool, 40, ThreadPoolExecutor(8))
+        wait_until(lambda: pool.programs["dying"] > 2)
+        bare_engine.end(signal.SIGKILL)
+        verdicts = begun.result()
+    assert [verdict.scores for verdict in verdicts] == [HONEST_SCORES] * 40
+    assert any("machine dying is set aside" in note for note in notes), notes
+
+
+@pytest.fixture
+def bare_engine() -> Iterator[PrivateEngine]:
+    """A private engine without any image."""
+    with started_engine() as engine:
+        yield engine
+
+
+@pytest.mark.slow
+def test_a_machine_that_hangs_loses_its_programs_to_others(several: Machines, sandbox_image: str):
+    several.join("hanging", 2)
+    several.join("sound", 2)
+    with opened(several, sandbox_image, run=CHAOS) as pool, ThreadPoolExecutor(8) as threads:
+        pool.evaluate(HONEST)
+        begun = threads.submit(judged, pool, 40, ThreadPoolExecutor(8))
+        wait_until(lambda: pool.programs["hanging"] > 2)
+        several.kill("hanging", signal.SIGSTOP)
+        began = time.monotonic()
+        assert [verdict.outcome for verdict in begun.result()] == [Outcome.SCORED] * 40
+        assert time.monotonic() - began < 120
+
+
+def test_dask_is_imported_for_a_cluster_only():
+    code = (
+        "import sys, flows.session, flows.cluster.open_cluster, tasks.evaluate.cluster.pool, flows.cli.cluster; "
+        "sys.exit('distributed' in sys.modules or 'dask' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,108 @@
+"""A cluster of the tests' own on loopback: a scheduler and machines, each a process that may be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tasks.evaluate.cluster.dask_engine import Connection, parse_address
+from tests.accidents import wait_until
+
+_LIAR = """
+import tasks.evaluate.cluster.machine as machine
+honest = machine.verdict_fields
+def lie(verdict):
+    fields = honest(verdict)
+    return fields | {"scores": tuple(score + 100.0 for score in fields["scores"])}
+machine.verdict_fields = lie
+from flows.cluster.process import main
+main()
+"""
+"""A worker that adds 100 to each score."""
+
+
+class Machines:
+    """A scheduler on loopback and its machines.
+
+    Args:
+        folder: Where locks and logs are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stack = contextlib.ExitStack()
+        self._workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._scheduler = self._start("scheduler", "tcp://127.0.0.1:0")
+        self.address = self._address()
+
+    def _address(self) -> str:
+        assert self._scheduler.stdout is not None
+        return self._scheduler.stdout.readline().decode().strip()
+
+    def join(self, name: str, slots: int = 1, *, lies: bool = False, **environment: str) -> None:
+        """Start a machine, and wait until the cluster has it."""
+        program = ["-c", _LIAR] if lies else []
+        self._workers[name] = self._start(
+            "worker", self.address, name, str(slots), program=program, environment=environment
+        )
+        wait_until(lambda: name in self.names(), lambda: (self._folder / "log").read_text())
+
+    def names(self) -> set[str]:
+        """Names of the machines that the cluster has now."""
+        with contextlib.closing(Connection(parse_address(self.address))) as connection:
+            return {machine.name for machine in connection.machines.values()}
+
+    def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
+        """Send a machine a signal."""
+        self._workers[name].send_signal(how)
+
+    def restart_scheduler(self) -> None:
+        """Kill the scheduler and start another at the same address."""
+        self._scheduler.kill()
+        self._scheduler.wait()
+        self._scheduler = self._start("scheduler", self.address)
+        assert self._address() == self.address
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _start(
+        self, *arguments: str, program: list[str] | None = None, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        with (self._folder / "log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-P", *(program or ["-m", "flows.cluster.process"]), *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, "OVERNIGHT_SLOTS": str(self._folder / arguments[-2]), **(environment or {})},
+                start_new_session=True,
+            )
+        self._stack.callback(_end, process)
+        return process
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    process.send_signal(signal.SIGCONT)
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def machines(folder: Path) -> Iterator[Machines]:
+    """A cluster without machines, which ends with the context."""
+    started = Machines(folder)
+    try:
+        yield started
+    finally:
+        started.close()
