@@ -97,6 +97,20 @@ VIEWS = {
             "state": "`scored`, or `skipped`: the program fell below the threshold on an earlier input",
         },
     ),
+    "machines": View(
+        "one row per run and machine that evaluated programs of it",
+        {
+            "run_id": _PROGRAMS["run_id"],
+            "machine": "name of the machine of a cluster; null for the machine of the night",
+            "candidates": "number of candidates that it evaluated",
+            "scored": "number of them that have a score",
+            "sandbox_errors": "number that could not be evaluated, through no fault of theirs",
+            "wall_s": "wall-clock seconds of all of them together",
+            "median_wall_s": "median wall-clock seconds of those that have a score",
+            "first_at": "end of the first generation with one of them",
+            "last_at": "end of the last",
+        },
+    ),
 }
 
 MACROS = {

@@ -13,7 +13,19 @@ from pathlib import Path
 from tasks.evaluate.cluster.dask_engine import Connection, parse_address
 from tests.accidents import wait_until
 
-_LIAR = """
+FORGER = """
+import distributed.worker
+from distributed.protocol import to_serialize
+def forged(error, status="error"):
+    texts = {"traceback": None, "exception_text": "", "traceback_text": ""}
+    return {"status": status, "exception": to_serialize(error), **texts}
+distributed.worker.error_message = forged
+from flows.cluster.process import main
+main()
+"""
+"""A worker that sends errors as objects to be unpickled, without Dask's caution."""
+
+LIAR = """
 import tasks.evaluate.cluster.machine as machine
 honest = machine.verdict_fields
 def lie(verdict):
@@ -24,6 +36,23 @@ from flows.cluster.process import main
 main()
 """
 """A worker that adds 100 to each score."""
+
+
+class Hostile(Exception):
+    """Does something wherever it is unpickled."""
+
+    def __reduce__(self):
+        return exec, (f"import os; open(os.path.join({self.args[0]!r}, str(os.getpid())), 'w')",)
+
+
+def raise_hostile(folder: str) -> bytes:
+    """A task that raises an error which leaves a file in a folder, named after the process that unpickles it."""
+    raise Hostile(folder)
+
+
+def return_hostile(folder: str) -> bytes:
+    """A task that returns such an object in place of bytes."""
+    return Hostile(folder)  # pyright: ignore[reportReturnType]
 
 
 class Machines:
@@ -44,11 +73,11 @@ class Machines:
         assert self._scheduler.stdout is not None
         return self._scheduler.stdout.readline().decode().strip()
 
-    def join(self, name: str, slots: int = 1, *, lies: bool = False, **environment: str) -> None:
+    def join(self, name: str, slots: int = 1, *, program: str = "", **environment: str) -> None:
         """Start a machine, and wait until the cluster has it."""
-        program = ["-c", _LIAR] if lies else []
+        own = ["-c", program] if program else []
         self._workers[name] = self._start(
-            "worker", self.address, name, str(slots), program=program, environment=environment
+            "worker", self.address, name, str(slots), program=own, environment=environment
         )
         wait_until(lambda: name in self.names(), lambda: (self._folder / "log").read_text())
 

@@ -113,8 +113,12 @@ def test_programs_of_a_machine_that_is_killed_are_evaluated_elsewhere(several: M
 
 def assert_no_containers() -> None:
     with contextlib.closing(docker.from_env()) as client:
-        labels = {"label": f"overnight.run={CHAOS}"}
-        wait_until(lambda: not client.containers.list(all=True, filters=labels, ignore_removed=True), timeout_s=20)
+        wait_until(
+            lambda: (
+                not client.containers.list(all=True, filters={"label": f"overnight.run={CHAOS}"}, ignore_removed=True)
+            ),
+            timeout_s=20,
+        )
 
 
 def test_a_machine_that_joins_later_gets_programs(several: Machines, sandbox_image: str):

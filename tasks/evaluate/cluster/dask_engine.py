@@ -12,11 +12,12 @@ import logging
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import EnvironmentFault, SandboxUnavailable, UsageError
+from tasks.evaluate.judge import clean
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -32,6 +33,14 @@ _CONNECT_S = 10.0
 
 _UNIQUE = " #"
 """What separates the name of a machine from what makes it unique, as Dask wants it."""
+
+_NAME_CHARS = 100
+
+_SLOTS = "slots"
+"""Dask's resource that tells how many slots a machine has."""
+
+_THREADS_PER_SLOT, _MORE_THREADS = 4, 8
+"""Threads of a worker: for the programs of several nights, whose slots the machine shares out, and for short tasks."""
 
 CONFIGURATION = {
     "distributed.worker.profile.enabled": False,
@@ -234,6 +243,11 @@ class Connection:
         class PlainClient(Client):
             """A client that unpickles nothing that a worker sent with a result or an error."""
 
+            async def _ensure_connected(self, timeout: Any = None) -> None:
+                await super()._ensure_connected(timeout=timeout)
+                stream: Any = self.scheduler_comm
+                stream.comm.deserialize = False  # errors of tasks come here, pickled
+
             def _handle_key_in_memory(self, key: Any = None, type: Any = None, workers: Any = None) -> None:  # noqa: A002, ARG002
                 super()._handle_key_in_memory(key=key, type=None, workers=workers)
 
@@ -263,18 +277,16 @@ class Connection:
 
     def _connect_anew(self) -> None:
         broken = self._client
-        with contextlib.suppress(SandboxUnavailable):
+        with contextlib.suppress(SandboxUnavailable, OSError, TimeoutError, RuntimeError):
             self._client = self._connect()
             broken.close(timeout=1)
 
     def _look(self) -> None:
         client: Any = self._client
         info = client.sync(client.scheduler.identity, n_workers=-1, callback_timeout=_CONNECT_S)
-        found = {
-            str(address): Machine(str(address), str(worker["name"]).partition(_UNIQUE)[0], int(worker["nthreads"]))
-            for address, worker in info["workers"].items()
-        }
-        self._replace_machines(found)
+        self._replace_machines(
+            {str(address): _machine(str(address), said) for address, said in info["workers"].items()}
+        )
 
     def _replace_machines(self, found: dict[str, Machine]) -> None:
         with self._lock:
@@ -282,6 +294,12 @@ class Connection:
             lost = [pending for pending, machine in self._pending.items() if machine not in found]
         for pending in lost:
             pending.lose("the machine left the cluster")
+
+
+def _machine(address: str, said: Mapping[str, Any]) -> Machine:
+    """Return a machine, from what the scheduler says; one that Overnight did not start has a slot for each thread."""
+    name = clean(str(said["name"]).partition(_UNIQUE)[0])[:_NAME_CHARS]
+    return Machine(address, name, int(said.get("resources", {}).get(_SLOTS, said["nthreads"])))
 
 
 class Pending:
@@ -400,7 +418,8 @@ def serve_worker(
 
         async with Worker(
             address.url,
-            nthreads=slots,
+            nthreads=_THREADS_PER_SLOT * slots + _MORE_THREADS,
+            resources={_SLOTS: slots},
             name=f"{name}{_UNIQUE}{uuid.uuid4().hex}",
             security=security or {},
             memory_limit=0,

@@ -38,18 +38,33 @@ class _OpenJob:
 
 
 @dataclass
+class _Transfer:
+    """An image that is arriving.
+
+    Attributes:
+        file: Its parts so far.
+        parts: Their number.
+    """
+
+    file: IO[bytes]
+    parts: int = 0
+
+
+@dataclass
 class _Machine:
     """What is open on this machine.
 
     Attributes:
         jobs: The open jobs by their key.
-        images: Files with the parts of images so far, by id.
+        images: Images that are arriving, by id.
         lock: Guards both.
+        opening: Held while a job is opened, so that the same one is not opened twice.
     """
 
     jobs: dict[str, _OpenJob] = field(default_factory=dict)
-    images: dict[str, IO[bytes]] = field(default_factory=dict)
+    images: dict[str, _Transfer] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    opening: threading.Lock = field(default_factory=threading.Lock)
 
 
 _MACHINE = _Machine()
@@ -99,7 +114,11 @@ def open_job(text: str) -> Answer:
     Args:
         text: The request, as JSON.
     """
-    request = Request.model_validate_json(text)
+    with _MACHINE.opening:
+        return _open(Request.model_validate_json(text))
+
+
+def _open(request: Request) -> Answer:
     with _MACHINE.lock:
         if request.key in _MACHINE.jobs:
             return Answer()
@@ -192,15 +211,17 @@ def take_image_part(backend: str, image: str, part: int, content: bytes, is_last
     with _MACHINE.lock:
         if part == 0:
             if image in _MACHINE.images:
-                _MACHINE.images.pop(image).close()
-            _MACHINE.images[image] = tempfile.TemporaryFile(prefix="overnight-image-")  # noqa: SIM115
-        file = _MACHINE.images.get(image)
-        if file is None or part > _MAX_PARTS:
-            return Answer(fault=f"part {part} of an image came without those before")
-        file.write(content)
+                _MACHINE.images.pop(image).file.close()
+            _MACHINE.images[image] = _Transfer(tempfile.TemporaryFile(prefix="overnight-image-"))
+        arriving = _MACHINE.images.get(image)
+        if arriving is None or part != arriving.parts or part > _MAX_PARTS:
+            return Answer(fault=f"part {part} of an image did not follow those before")
+        arriving.file.write(content)
+        arriving.parts += 1
         if not is_last:
             return Answer()
         del _MACHINE.images[image]
+        file = arriving.file
     with file, contextlib.closing(create_backend(backend)) as opened:
         if not isinstance(opened, ImageStore):
             return Answer(fault=f"the sandbox backend {backend} cannot take images")

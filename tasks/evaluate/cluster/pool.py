@@ -15,11 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from schemas.bundle import Source
-from schemas.errors import SandboxUnavailable
+from schemas.errors import OvernightError, SandboxUnavailable
 from schemas.job import Job
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate.cluster import machine as tasks
-from tasks.evaluate.cluster.dask_engine import Connection, Machine, MachineLost
+from tasks.evaluate.cluster.dask_engine import Connection, Machine, MachineLost, Pending
 from tasks.evaluate.cluster.messages import Answer, MessageFault, Request, read_answer, read_verdict, source_text
 from tasks.evaluate.cluster.slots import ClusterSlots
 from tasks.evaluate.container_worker import verdict_on_length
@@ -51,12 +51,14 @@ class _Books:
 
     Attributes:
         open: Machines that have the job open.
-        tried: Machines that were asked to open it and have not left since.
+        tried: Machines that are opening it, or have it open.
+        asked: Machines that were ever asked to open it and have not left since.
         programs: Number of verdicts of each machine, by name.
     """
 
     open: set[str] = field(default_factory=set)
     tried: set[str] = field(default_factory=set)
+    asked: set[str] = field(default_factory=set)
     programs: Counter[str] = field(default_factory=Counter)
 
 
@@ -80,6 +82,7 @@ class ClusterPool:
         self._slots = slots
         self._note = note
         self._books = _Books()
+        self._pending: set[Pending] = set()
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._openers = ThreadPoolExecutor(64, "overnight-cluster-open")
@@ -104,7 +107,7 @@ class ClusterPool:
                     break
                 verdict, lost = self._ask(machine, text)
             if verdict is not None:
-                self._slots.note_answer(machine, text)
+                self._slots.note_answer(machine, "" if self._request.is_fresh else text)
                 return verdict
             reasons.append(f"{machine.name}: {lost}")
         if self._closing.is_set():
@@ -114,12 +117,18 @@ class ClusterPool:
                 f"no machine of the cluster can evaluate{self._slots.reasons()}",
                 remedy="`overnight cluster show ADDRESS` lists its machines; one joins with: overnight worker ADDRESS",
             )
-        return Verdict(Outcome.SANDBOX_ERROR, error=f"lost with {len(reasons)} machines: {'; '.join(reasons)}"[:2000])
+        return Verdict(Outcome.SANDBOX_ERROR, error=f"no machine could run it: {'; '.join(reasons)}"[:2000])
 
     @property
     def programs(self) -> Counter[str]:
         """Number of verdicts of each machine, by name."""
         return Counter(self._books.programs)
+
+    @property
+    def open_machines(self) -> set[str]:
+        """Addresses of the machines that have the job open."""
+        with self._lock:
+            return set(self._books.open)
 
     def _may_take(self, machine: Machine) -> bool:
         return machine.address in self._books.open
@@ -143,11 +152,19 @@ class ClusterPool:
         """Stop using a machine for now; it is asked to open the job again once it is no longer set aside."""
         with self._lock:
             self._books.open.discard(machine.address)
+            self._books.tried.discard(machine.address)
         if self._slots.set_aside(machine, fault):
             self._note(f"machine {machine.name} is set aside: {fault}")
 
     def _call(self, machine: Machine, task: Callable[..., bytes], *args: object, timeout_s: float) -> Answer:
-        return read_answer(self._connection.submit(machine.address, task, *args).answer(timeout_s))
+        pending = self._connection.submit(machine.address, task, *args)
+        with self._lock:
+            self._pending.add(pending)
+        try:
+            return read_answer(pending.answer(timeout_s))
+        finally:
+            with self._lock:
+                self._pending.discard(pending)
 
     def _key(self, machine: Machine) -> str:
         return self._for(machine).key
@@ -161,10 +178,13 @@ class ClusterPool:
             machines = self._connection.machines
             with self._lock:
                 self._books.open &= machines.keys()
-                self._books.tried &= machines.keys() - self._slots.update(machines)
+                self._slots.update(machines)
+                self._books.tried &= machines.keys()
                 new = [machine for address, machine in machines.items() if address not in self._books.tried]
                 self._books.tried |= {machine.address for machine in new if self._slots.is_usable(machine)}
+            self._books.asked &= machines.keys()
             for machine in new:
+                self._books.asked.add(machine.address)
                 if self._slots.is_usable(machine):
                     self._openers.submit(self._open, machine)
             self._closing.wait(_LOOK_S)
@@ -172,9 +192,10 @@ class ClusterPool:
     def _open(self, machine: Machine) -> None:
         try:
             fault = self._difference(machine) or self._fault_of_opening(machine)
-        except (MachineLost, MessageFault, SandboxUnavailable) as error:
+        except (MachineLost, MessageFault, OvernightError, OSError) as error:
             fault = str(error)
         if self._closing.is_set():
+            self._end(machine)(_GRACE_S / 10)
             return
         if fault:
             self._give_up(machine, fault)
@@ -191,12 +212,13 @@ class ClusterPool:
 
     def _fault_of_opening(self, machine: Machine) -> str:
         request = self._for(machine).model_dump_json()
-        answer = self._call(machine, tasks.open_job, request, timeout_s=_OPENING_S)
-        if not answer.lacks_image:
-            return answer.fault
-        if fault := self._send_image(machine):
-            return fault
-        return self._call(machine, tasks.open_job, request, timeout_s=_OPENING_S).fault
+        with self._slots.alone(machine):  # another pool may be sending the same image
+            answer = self._call(machine, tasks.open_job, request, timeout_s=_OPENING_S)
+            if not answer.lacks_image:
+                return answer.fault
+            if fault := self._send_image(machine):
+                return fault
+            return self._call(machine, tasks.open_job, request, timeout_s=_OPENING_S).fault
 
     def _send_image(self, machine: Machine) -> str:
         """Send the image to a machine that lacks it; return why it does not have it then, if so."""
@@ -222,9 +244,13 @@ class ClusterPool:
         self._closing.set()
         self._slots.notify()
         self._recruiter.join()
-        self._openers.shutdown(cancel_futures=True)
+        with self._lock:
+            pending = list(self._pending)
+        for one in pending:
+            one.lose("the sandbox was closed")
+        self._openers.shutdown(wait=False, cancel_futures=True)
         machines = self._connection.machines
-        ends = [(machine, self._end(machine)) for address, machine in machines.items() if address in self._books.open]
+        ends = [(machine, self._end(machine)) for address, machine in machines.items() if address in self._books.asked]
         until = time.monotonic() + _GRACE_S / 10
         for _, end in ends:
             end(max(0.1, until - time.monotonic()))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 
 from tasks.evaluate.cluster.dask_engine import Machine
@@ -38,6 +39,7 @@ class ClusterSlots:
         self._losses = Counter[str]()
         self._aside: dict[str, tuple[float, str]] = {}
         self._judged_by: OrderedDict[str, str] = OrderedDict()
+        self._alone: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._changed = threading.Condition()
 
     @property
@@ -62,6 +64,14 @@ class ClusterSlots:
         with self._changed:
             return machine.address in self._machines and machine.address not in self._aside
 
+    @contextlib.contextmanager
+    def alone(self, machine: Machine) -> Iterator[None]:
+        """Keep other pools from preparing a machine within the context."""
+        with self._changed:
+            lock = self._alone[machine.address]
+        with lock:
+            yield
+
     def set_aside(self, machine: Machine, reason: str) -> bool:
         """Do not use a machine for a while; return false if it left or is set aside already."""
         with self._changed:
@@ -74,10 +84,11 @@ class ClusterSlots:
             return True
 
     def note_answer(self, machine: Machine, program: str) -> None:
-        """Note that a machine gave a verdict on a program."""
+        """Note that a machine gave a verdict; on a program, if another machine is to confirm it."""
         with self._changed:
             self._losses.pop(machine.name, None)
-            self._judged_by[program] = machine.address
+            if program:
+                self._judged_by[_digest(program)] = machine.name
             while len(self._judged_by) > _REMEMBERED:
                 self._judged_by.popitem(last=False)
 
@@ -109,7 +120,7 @@ class ClusterSlots:
     ) -> Machine | None:
         with self._changed:
             until = time.monotonic() + self._no_machine_s
-            while not is_closed() and time.monotonic() < until:
+            while not is_closed():
                 usable = self._usable(may_take, confirmed)
                 free = [machine for machine in usable if self._used[machine.address] < machine.slots]
                 if free:
@@ -118,14 +129,23 @@ class ClusterSlots:
                     return chosen
                 if usable:
                     until = time.monotonic() + self._no_machine_s
+                elif time.monotonic() >= until:
+                    if not confirmed:
+                        break
+                    confirmed = ""  # rather by the machine that evaluated it than not at all
+                    continue
                 self._changed.wait(_WAIT_S)
         return None
 
     def _usable(self, may_take: Callable[[Machine], bool], confirmed: str) -> list[Machine]:
-        """Return the machines that may run a program, whether they have a free slot or not."""
-        usable = [one for one in self._machines.values() if one.address not in self._aside and may_take(one)]
-        first = self._judged_by.get(confirmed)
-        return [machine for machine in usable if machine.address != first] or usable
+        """Return the machines that may run a program, whether they have a free slot or not.
+
+        A confirmation waits for a machine that has not opened its job yet, rather than be with the one that claims.
+        """
+        there = [machine for machine in self._machines.values() if machine.address not in self._aside]
+        first = self._judged_by.get(_digest(confirmed))
+        there = [machine for machine in there if machine.name != first] or there
+        return [machine for machine in there if may_take(machine)]
 
     def notify(self) -> None:
         """Wake those that wait, since a machine can be used or a pool was closed."""
@@ -137,3 +157,7 @@ class ClusterSlots:
         with self._changed:
             said = [reason for _, reason in self._aside.values()]
         return f": {'; '.join(said)}" if said else ": it has no machine"
+
+
+def _digest(program: str) -> str:
+    return hashlib.sha256(program.encode()).hexdigest()

@@ -1,0 +1,197 @@
+"""Nights that evaluate on a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import flows.retry_policy
+from flows.cluster.choice import VARIABLE, choose_cluster, local_machines, window_for_cluster
+from flows.cluster.processors import usable_processors
+from schemas.errors import EnvironmentFault, UsageError
+from schemas.search_settings import Search
+from tasks.evaluate.cluster.dask_engine import Connection, MachineLost, parse_address
+from tasks.evaluate.cluster.slots import ClusterSlots
+from tasks.history.database import Database
+from tasks.history.differences import compare
+from tests.flows.conftest import Night
+from tests.machines import FORGER, LIAR, Machines, machines, raise_hostile, return_hostile
+
+BOTH = {"validation": [2], "held_out": [3]}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machines]:
+    folder = tmp_path / "machines"
+    folder.mkdir()
+    with machines(folder) as started:
+        monkeypatch.setenv(VARIABLE, started.address)
+        yield started
+
+
+@pytest.mark.docker
+@pytest.mark.prefect
+def test_its_history_is_that_of_a_local_night(
+    night: Night, cluster: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    cluster.join("first", 2)
+    cluster.join("second", 2)
+    there = night(3, history=tmp_path / "there", settings=BOTH)
+    monkeypatch.delenv(VARIABLE)
+    here = night(3, history=tmp_path / "here", settings=BOTH)
+    found = compare(here, there, range(4))
+    assert (found.differing_generations, found.differing_programs) == (0, 0), found
+    rows = Database(tmp_path / "there").rows(
+        "SELECT DISTINCT machine FROM programs WHERE wall_s > 0 AND generation > 0"
+    )
+    assert {row["machine"] for row in rows} == {"first", "second"}
+    rows = Database(tmp_path / "here").rows("SELECT DISTINCT machine FROM programs")
+    assert [row["machine"] for row in rows] == [None]
+
+
+@pytest.mark.docker
+@pytest.mark.prefect
+def test_a_night_goes_on_here_that_was_begun_on_a_cluster(
+    night: Night, cluster: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    cluster.join("first", 2)
+    night(2)
+    monkeypatch.delenv(VARIABLE)
+    files = night(1)
+    assert len(files.committed()) == 4
+
+
+@pytest.mark.docker
+@pytest.mark.prefect
+def test_a_lie_about_a_score_is_found_by_confirmation(
+    night: Night, cluster: Machines, tmp_path: Path, sandbox_image: str
+):
+    cluster.join("honest", 2)
+    cluster.join("liar", 2, program=LIAR)
+    night(3, settings={"sandbox": {"image": sandbox_image, "confirm": "best"}})
+    rows = Database(tmp_path).rows("SELECT outcome, machine, score, error FROM programs WHERE generation > 0")
+    claimed = [row for row in rows if row["machine"] == "liar" and row["outcome"] in ("scored", "unconfirmed")]
+    assert claimed
+    assert any(row["outcome"] == "unconfirmed" for row in claimed)
+    (best,) = Database(tmp_path).rows("SELECT max(best_score) AS highest FROM generations")
+    assert best["highest"] < 50, "no score to which 100 was added is a best"
+
+
+@pytest.mark.docker
+@pytest.mark.prefect
+def test_a_night_without_any_machine_waits_for_one(
+    night: Night, cluster: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(ClusterSlots.__init__, "__defaults__", (0.5, (5.0,)))
+    monkeypatch.setattr(flows.retry_policy, "FIRST_WAIT_S", 0.1)
+    night(1, within_s=8, grace_s=0)
+    (row,) = Database(tmp_path).rows("SELECT stop_reason, paused_by FROM nights")
+    assert row["stop_reason"] == "deadline"
+    assert "no machine of the cluster can evaluate: it has no machine" in row["paused_by"]
+    cluster.join("late", 2)
+    files = night(1)
+    assert len(files.committed()) == 2
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("task", [raise_hostile, return_hostile])
+def test_the_head_unpickles_nothing_that_a_machine_sends(
+    cluster: Machines, tmp_path: Path, task: Callable[[str], bytes]
+):
+    cluster.join("hostile", program=FORGER)
+    unpickled = tmp_path / "unpickled"
+    unpickled.mkdir()
+    with contextlib.closing(Connection(parse_address(cluster.address))) as connection:
+        (machine,) = connection.machines
+        with pytest.raises(MachineLost):
+            connection.submit(machine, task, str(unpickled)).answer(30)
+        assert connection.machines, "the connection goes on"
+    assert str(os.getpid()) not in {path.name for path in unpickled.iterdir()}
+
+
+@pytest.mark.docker
+def test_a_member_of_another_cluster_and_one_without_certificates_are_refused(tmp_path: Path):
+    from flows.cluster.certificates import create_certificates, member_files
+    from tasks.evaluate.cluster.dask_engine import Certificates
+
+    ours, others = tmp_path / "ours", tmp_path / "others"
+    create_certificates(ours)
+    create_certificates(others)
+    environment = {**os.environ, "OVERNIGHT_CLUSTER_CERTIFICATES": str(ours)}
+    command = [sys.executable, "-P", "-m", "flows.cluster.process", "scheduler", "tls://127.0.0.1:0"]
+    scheduler = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+    )
+    try:
+        assert scheduler.stdout is not None
+        address = parse_address(scheduler.stdout.readline().decode().strip())
+
+        def certificates(folder: Path) -> Certificates:
+            files = member_files(folder)
+            return Certificates(str(files.ca), str(files.certificate), str(files.key))
+
+        Connection(address, certificates(ours)).close()
+        with pytest.raises(EnvironmentFault, match="no cluster answers"):
+            Connection(address, certificates(others))
+        with pytest.raises(EnvironmentFault, match="no cluster answers"):
+            Connection(parse_address(address.url.replace("tls", "tcp")))
+        with pytest.raises(EnvironmentFault, match="overnight cluster init"):
+            Connection(address)
+    finally:
+        scheduler.send_signal(signal.SIGTERM)
+        scheduler.wait(20)
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "is_encrypted"),
+    [
+        ("head:8786", "tls://head:8786", True),
+        ("tls://head:8786", "tls://head:8786", True),
+        ("tcp://127.0.0.1:8786", "tcp://127.0.0.1:8786", False),
+        ("localhost:8786", "tcp://localhost:8786", False),
+        ("tls://127.0.0.1:8786", "tls://127.0.0.1:8786", True),
+    ],
+)
+def test_an_address_is_encrypted_unless_it_is_this_machine_s(text: str, url: str, is_encrypted: bool):
+    address = parse_address(text)
+    assert (address.url, address.is_encrypted) == (url, is_encrypted)
+
+
+@pytest.mark.parametrize("text", ["", "head", "head:port", "tcp://head:8786", "http://head:8786", "://head:1"])
+def test_what_is_no_address_is_refused(text: str):
+    with pytest.raises(UsageError, match=r"expected (the|an encrypted) address"):
+        parse_address(text)
+
+
+@pytest.mark.parametrize("text", ["local:", "local:0", "local:x", "local:1000"])
+def test_a_local_cluster_has_1_to_64_machines(text: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(UsageError, match="from 1 to 64"):
+        choose_cluster(text)
+
+
+def test_the_window_follows_the_slots_unless_it_is_given(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 12)
+    monkeypatch.setenv(VARIABLE, "local:3")
+    assert local_machines("local:3") == 3
+    assert window_for_cluster(Search(expected_samples=200)) == 24
+    assert window_for_cluster(Search(window=4)) is None
+    monkeypatch.delenv(VARIABLE)
+    assert window_for_cluster(Search(expected_samples=200)) is None
+
+
+def test_slots_follow_the_quota_of_the_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    quota = tmp_path / "cpu.max"
+    assert usable_processors(quota) == 8
+    quota.write_text("max 100000\n")
+    assert usable_processors(quota) == 8
+    quota.write_text("250000 100000\n")
+    assert usable_processors(quota) == 3
