@@ -28,7 +28,7 @@ from tests.machines import machines as own_machines
 
 IMAGE = Settings().image
 PROGRAM = "import time\n\ndef evaluate(seconds):\n    time.sleep(seconds)\n    return seconds\n"
-ROUNDS = ((1, 4, 1.0), (1, 4, 0.2), (1, 4, 0.05), (4, 4, 0.2), (8, 4, 1.0))
+ROUNDS = ((1, 4, 1.0), (1, 4, 0.2), (1, 4, 0.05), (4, 4, 0.2), (8, 4, 1.0), (8, 25, 5.0))
 """Machines, slots of each, and seconds of a candidate."""
 
 _SECONDS = 8.0

@@ -107,7 +107,7 @@ class ClusterPool:
                     break
                 verdict, lost = self._ask(machine, text)
             if verdict is not None:
-                self._slots.note_answer(machine, "" if self._request.is_fresh else text)
+                self._slots.note_answer(machine, verdict.wall_s, "" if self._request.is_fresh else text)
                 return verdict
             reasons.append(f"{machine.name}: {lost}")
         if self._closing.is_set():

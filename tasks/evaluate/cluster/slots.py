@@ -17,6 +17,12 @@ _NO_MACHINE_S = 60.0
 _ASIDE_S = (5.0, 30.0, 300.0)
 """Seconds for which a machine is set aside, longer each time."""
 
+_SHORT_S = 0.5
+"""Seconds below which programs are so short that a slot would often wait for the next one."""
+
+_WEIGHT = 0.1
+"""Weight of a program in the moving average of seconds."""
+
 _WAIT_S = 0.5
 """Seconds after which whoever waits for a slot looks at the time again."""
 
@@ -39,6 +45,7 @@ class ClusterSlots:
         self._losses = Counter[str]()
         self._aside: dict[str, tuple[float, str]] = {}
         self._judged_by: OrderedDict[str, str] = OrderedDict()
+        self._typical_s = _SHORT_S
         self._alone: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._changed = threading.Condition()
 
@@ -83,9 +90,16 @@ class ClusterSlots:
             self._changed.notify_all()
             return True
 
-    def note_answer(self, machine: Machine, program: str) -> None:
-        """Note that a machine gave a verdict; on a program, if another machine is to confirm it."""
+    def note_answer(self, machine: Machine, wall_s: float, program: str = "") -> None:
+        """Note that a machine gave a verdict.
+
+        Args:
+            machine: The machine.
+            wall_s: Seconds of the program.
+            program: The program, if another machine is to confirm it.
+        """
         with self._changed:
+            self._typical_s += _WEIGHT * (wall_s - self._typical_s)
             self._losses.pop(machine.name, None)
             if program:
                 self._judged_by[_digest(program)] = machine.name
@@ -122,7 +136,7 @@ class ClusterSlots:
             until = time.monotonic() + self._no_machine_s
             while not is_closed():
                 usable = self._usable(may_take, confirmed)
-                free = [machine for machine in usable if self._used[machine.address] < machine.slots]
+                free = [machine for machine in usable if self._used[machine.address] < self._room(machine)]
                 if free:
                     chosen = min(free, key=lambda machine: self._used[machine.address] / machine.slots)
                     self._used[chosen.address] += 1
@@ -136,6 +150,11 @@ class ClusterSlots:
                     continue
                 self._changed.wait(_WAIT_S)
         return None
+
+    def _room(self, machine: Machine) -> int:
+        """Return how many programs a machine may have at a time: of short ones some more, which wait there."""
+        ahead = 1 + machine.slots // 4 if self._typical_s < _SHORT_S else 0
+        return machine.slots + ahead
 
     def _usable(self, may_take: Callable[[Machine], bool], confirmed: str) -> list[Machine]:
         """Return the machines that may run a program, whether they have a free slot or not.

@@ -207,8 +207,8 @@ def test_a_machine_that_left_is_not_taken_and_one_with_its_name_begins_with_all_
 
 def test_a_confirmation_goes_to_another_machine_than_the_evaluation(hold: Hold):
     slots = slots_of(SMALL, OTHER)
-    slots.note_answer(SMALL, "program")
-    slots.note_answer(OTHER, "another")
+    slots.note_answer(SMALL, 10.0, "program")
+    slots.note_answer(OTHER, 10.0, "another")
     holder = hold(slots)
     assert holder.take("program") == "other"
     assert holder.take("another") == "small"
@@ -217,7 +217,7 @@ def test_a_confirmation_goes_to_another_machine_than_the_evaluation(hold: Hold):
 
 def test_a_confirmation_waits_for_another_machine_that_is_busy(hold: Hold):
     slots = slots_of(BIG, machine("other"))
-    slots.note_answer(BIG, "program")
+    slots.note_answer(BIG, 10.0, "program")
     holder = hold(slots)
     assert holder.take(may_take=lambda one: one.name == "other") == "other"
     waiting = holder.begin("program")
@@ -228,7 +228,7 @@ def test_a_confirmation_waits_for_another_machine_that_is_busy(hold: Hold):
 
 def test_a_confirmation_waits_for_another_machine_that_has_not_opened_its_job_yet(hold: Hold):
     slots, opened = slots_of(BIG, OTHER), {"big"}
-    slots.note_answer(BIG, "program")
+    slots.note_answer(BIG, 10.0, "program")
     waiting = hold(slots).begin("program", lambda one: one.name in opened)
     time.sleep(0.05)
     assert not waiting.done(), "big may be taken, but has evaluated it"
@@ -238,26 +238,26 @@ def test_a_confirmation_waits_for_another_machine_that_has_not_opened_its_job_ye
 
 def test_a_confirmation_goes_to_the_same_machine_where_it_is_the_only_one(hold: Hold):
     slots = slots_of(BIG)
-    slots.note_answer(BIG, "program")
+    slots.note_answer(BIG, 10.0, "program")
     assert hold(slots).take("program") == "big"
 
 
 def test_a_confirmation_goes_to_the_same_machine_while_the_others_are_set_aside(hold: Hold):
     slots = slots_of(BIG, OTHER)
-    slots.note_answer(BIG, "program")
+    slots.note_answer(BIG, 10.0, "program")
     slots.set_aside(OTHER, "it is broken")
     assert hold(slots).take("program") == "big"
 
 
 def test_a_confirmation_goes_to_the_same_machine_if_no_other_opens_its_job_for_a_while(hold: Hold):
     slots = slots_of(BIG, OTHER, no_machine_s=0.05)
-    slots.note_answer(BIG, "program")
+    slots.note_answer(BIG, 10.0, "program")
     assert hold(slots).take("program", lambda one: one is BIG) == "big"
 
 
 def test_a_confirmation_that_no_machine_can_run_is_given_up(hold: Hold):
     slots = slots_of(BIG, OTHER, no_machine_s=0.05)
-    slots.note_answer(BIG, "program")
+    slots.note_answer(BIG, 10.0, "program")
     assert hold(slots).take("program", lambda _: False) == ""
 
 
@@ -265,7 +265,7 @@ def test_programs_that_were_evaluated_long_ago_are_forgotten(hold: Hold, monkeyp
     monkeypatch.setattr(module, "_REMEMBERED", 2)
     slots = slots_of(SMALL, OTHER)
     for program in ("first", "second", "third"):
-        slots.note_answer(SMALL, program)
+        slots.note_answer(SMALL, 10.0, program)
     holder = hold(slots)
     assert holder.take("first") == "small"
     holder.release("small")
@@ -338,7 +338,7 @@ def test_a_machine_is_set_aside_longer_each_time_in_a_row_and_from_the_start_aft
         return found
 
     assert times(4) == pytest.approx([100, 200, 300, 300], abs=50)
-    slots.note_answer(BIG, "program")
+    slots.note_answer(BIG, 10.0, "program")
     assert times(2) == pytest.approx([100, 200], abs=50), "from the start"
 
 
@@ -388,3 +388,21 @@ def test_the_reasons_name_the_machines_that_are_set_aside():
     slots.set_aside(BIG, "it has no engine")
     slots.set_aside(SMALL, "it left")
     assert slots.reasons() == ": big: it has no engine; small: it left"
+
+
+def test_of_short_programs_a_machine_has_some_more_than_slots_and_of_long_ones_it_has_not(hold: Hold):
+    slots = slots_of(BIG)
+    for _ in range(50):
+        slots.note_answer(BIG, 0.05)
+    holder = hold(slots)
+    assert [holder.take() for _ in range(6)] == ["big"] * 6
+    waiting = holder.begin()
+    assert not waiting.done(), "four run, two wait on the machine"
+    for _ in range(50):
+        slots.note_answer(BIG, 5.0)
+    holder.release("big")
+    time.sleep(0.05)
+    assert not waiting.done(), "five are there, for four slots"
+    holder.release("big")
+    holder.release("big")
+    assert waiting.result(LONG_S) == "big"
