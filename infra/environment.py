@@ -113,7 +113,8 @@ def lock() -> None:
         options = [*sys.argv[2:], "--universal", "--generate-hashes", "--no-header", "--no-emit-index-url", "--quiet"]
         compile_ = [uv, "pip", "compile", *options, "--python-version", "3.11"]
         remedy = f"read {this.log}"
-        this.run([*compile_, "--group", "dev", "--extra", "cluster", "-o", LOCK, "pyproject.toml"], remedy=remedy, env=SETTINGS)
+        everything = ["--group", "dev", "--extra", "cluster", "-o", LOCK, "pyproject.toml"]
+        this.run([*compile_, *everything], remedy=remedy, env=SETTINGS)
         this.run([*compile_, "--no-annotate", "-o", UV_LOCK, "infra/bootstrap.in"], remedy=remedy, env=SETTINGS)
         this.outcome = f"{LOCK.relative_to(ROOT)} and {UV_LOCK.relative_to(ROOT)} written"
 

@@ -66,7 +66,7 @@ def on_cluster(job: Job, machines: int, slots: int) -> Iterator[ClusterPool]:
 
 def rate(pool: Sandbox, slots: int, seconds: float) -> float:
     """Candidates a second."""
-    count = round(_SECONDS / seconds) * slots
+    count = max(5, round(_SECONDS / seconds)) * slots
     programs = [f"{PROGRAM}# {number}" for number in range(count)]
     with ThreadPoolExecutor(2 * slots) as threads:
         list(threads.map(pool.evaluate, programs[:slots]))

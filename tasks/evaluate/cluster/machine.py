@@ -212,7 +212,7 @@ def take_image_part(backend: str, image: str, part: int, content: bytes, is_last
         if part == 0:
             if image in _MACHINE.images:
                 _MACHINE.images.pop(image).file.close()
-            _MACHINE.images[image] = _Transfer(tempfile.TemporaryFile(prefix="overnight-image-"))
+            _MACHINE.images[image] = _Transfer(tempfile.TemporaryFile())  # noqa: SIM115  (stays open)
         arriving = _MACHINE.images.get(image)
         if arriving is None or part != arriving.parts or part > _MAX_PARTS:
             return Answer(fault=f"part {part} of an image did not follow those before")

@@ -40,7 +40,7 @@ def test_the_computed_baseline_is_the_recorded_one(name: str):
     known = load(name).settings.known
     assert known.honesty is not None
     assert known.start is not None
-    found = computed(name, **RANDOM_SEARCHES.get(name, {}))
+    found = computed(name, "train", **RANDOM_SEARCHES.get(name, {}))
     if name in RANDOM_SEARCHES:
         assert found <= known.honesty + 1e-4
         assert found - known.start > 0.6 * (known.honesty - known.start)
