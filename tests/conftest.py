@@ -33,6 +33,7 @@ os.environ.update(SERVER_VARIABLES)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 _slots = tempfile.TemporaryDirectory(prefix="overnight-slots-")
 os.environ["OVERNIGHT_SLOTS"] = _slots.name  # share no slots with other nights on this machine
+os.environ.pop("OVERNIGHT_CLUSTER", None)
 _state = tempfile.TemporaryDirectory(prefix="overnight-state-")
 os.environ["XDG_STATE_HOME"] = _state.name  # keep accepted settings and the password apart from the user's
 os.environ["OVERNIGHT_CONFIG"] = os.path.join(_state.name, "config.toml")

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
+from importlib import resources
 from importlib.metadata import version
 from typing import IO, ParamSpec
 
@@ -89,9 +90,11 @@ def _answers(task: Callable[P, Answer]) -> Callable[P, bytes]:
 
 def facts() -> dict[str, str]:
     """Return what must be the same on the head and on each machine."""
-    runner = hashlib.sha256(delivery.modules_frame()).hexdigest()
+    own = resources.files("tasks.evaluate.cluster")
+    code = [own.joinpath(f"{name}.py").read_bytes() for name in ("machine", "messages")]
+    build = hashlib.sha256(b"".join([delivery.modules_frame(), *code])).hexdigest()
     python = ".".join(platform.python_version_tuple()[:2])
-    return {"Overnight": version("overnight"), "Python": python, "runner": runner[:12]}
+    return {"Overnight": version("overnight"), "Python": python, "build": build[:12]}
 
 
 @_answers

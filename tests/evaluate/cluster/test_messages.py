@@ -146,7 +146,7 @@ def test_a_machine_reads_the_job_that_the_head_wrote_in_ascii(job: Job):
         assert kinds(after.kwargs) == kinds(before.kwargs)
 
 
-@pytest.mark.parametrize("value", [{1, 2}, b"bytes", object(), 1j, [range(3)]], ids=str)
+@pytest.mark.parametrize("value", [{1, 2}, b"bytes", object(), 1j, [range(3)]], ids=lambda value: type(value).__name__)
 def test_a_job_with_an_input_that_is_no_plain_data_is_not_written(value: Any):
     with pytest.raises(TypeError, match="not plain data"):
         job_text(Job("evaluate", (Call((value,)),)))
