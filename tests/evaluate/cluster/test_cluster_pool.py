@@ -388,7 +388,7 @@ def test_a_machine_of_another_version_gets_no_program_and_the_note_names_both_ve
     assert {pool.evaluate(str(number)).machine for number in range(10)} == {"sound"}
     assert setting.notes == [
         f"machine older is set aside: it has Overnight 0.0.1, the head {ours['Overnight']}; "
-        f"it has runner unknown, the head {ours['runner']}"
+        f"it has build unknown, the head {ours['build']}"
     ]
     assert older.asked == ["examine"]
 
