@@ -182,8 +182,9 @@ def judge(key: str, program: str) -> Answer:
 
 @_answers
 def close_job(key: str) -> Answer:
-    """End the containers of a job."""
-    _close(key)
+    """End the containers of a job; of one that is being opened, once it is."""
+    with _MACHINE.opening:
+        _close(key)
     return Answer()
 
 

@@ -99,6 +99,7 @@ class FakeMachine:
         self.most = 0
         self._running = 0
         self._lock = threading.Lock()
+        self._opening = threading.Lock()
 
     def run(self, task: str, args: tuple[Any, ...]) -> Any:
         """Return what the machine sends back."""
@@ -111,6 +112,10 @@ class FakeMachine:
         return Answer(facts=dict(self.facts))
 
     def _open(self, text: str) -> Answer:
+        with self._opening:
+            return self._opened(text)
+
+    def _opened(self, text: str) -> Answer:
         if fault := self.opening():
             return Answer(fault=fault)
         request = Request.model_validate_json(text)
@@ -137,7 +142,8 @@ class FakeMachine:
 
     def _close(self, key: str) -> Answer:
         self.ended.append(key)
-        self.open.discard(key)
+        with self._opening:  # a job that is being opened is ended once it is
+            self.open.discard(key)
         return Answer()
 
 
