@@ -38,6 +38,9 @@ _LOADING_S = 600.0
 _GRACE_S = 120.0
 """Seconds beyond the limits of a program, which a machine enforces itself, after which it has lost the program."""
 
+_CLOSING_S, _CLOSING_UNOPENED_S = 12.0, 3.0
+"""Seconds to wait until machines have ended a job: those that had it open, and those that were still opening it."""
+
 _MAX_MACHINES = 3
 """Machines that may lose a program before its verdict is `sandbox_error`."""
 
@@ -195,7 +198,7 @@ class ClusterPool:
         except (MachineLost, MessageFault, OvernightError, OSError) as error:
             fault = str(error)
         if self._closing.is_set():
-            self._end(machine)(_GRACE_S / 10)
+            self._end(machine)(_CLOSING_S)
             return
         if fault:
             self._give_up(machine, fault)
@@ -250,10 +253,11 @@ class ClusterPool:
             one.lose("the sandbox was closed")
         self._openers.shutdown(wait=False, cancel_futures=True)
         machines = self._connection.machines
-        ends = [(machine, self._end(machine)) for address, machine in machines.items() if address in self._books.asked]
-        until = time.monotonic() + _GRACE_S / 10
-        for _, end in ends:
-            end(max(0.1, until - time.monotonic()))
+        ends = [(address, self._end(machine)) for address, machine in machines.items() if address in self._books.asked]
+        begin = time.monotonic()
+        for address, end in sorted(ends, key=lambda one: one[0] not in self._books.open):
+            wait_s = _CLOSING_S if address in self._books.open else _CLOSING_UNOPENED_S
+            end(max(0.1, begin + wait_s - time.monotonic()))
 
     def _end(self, machine: Machine) -> Callable[[float], None]:
         """Begin to end the job on a machine; return what waits for it."""

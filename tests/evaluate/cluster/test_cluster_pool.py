@@ -763,14 +763,17 @@ def test_closing_ends_the_job_on_a_machine_that_is_opening_it(setting: Setting):
     wait_until(lambda: not one.open, timeout_s=0.5)
 
 
-def test_closing_does_not_wait_for_a_machine_that_is_opening_the_job(setting: Setting):
+def test_closing_waits_only_a_moment_for_a_machine_that_is_opening_the_job(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "_CLOSING_UNOPENED_S", 0.1)
     one, proceed = FakeMachine("one"), setting.switch()
     one.opening = lambda: "" if proceed.wait(LONG_S) else "it hangs"
     pool = setting.pool(FakeCluster(one))
     wait_until(lambda: "open_job" in one.asked)
     closing = threading.Thread(target=pool.close)
     closing.start()
-    closing.join(0.5)
+    closing.join(10)
     is_over = not closing.is_alive()
     proceed.set()
     closing.join()

@@ -1,0 +1,68 @@
+"""`overnight cluster` and `overnight worker`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.flows.conftest import Call
+from tests.machines import machines
+
+OVERNIGHT = [sys.executable, "-m", "flows.cli.main"]
+
+
+def test_init_makes_certificates_once(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "certificates"
+    monkeypatch.setenv("OVERNIGHT_CLUSTER_CERTIFICATES", str(folder))
+    code, said = call("cluster", "init")
+    assert code == 0, said
+    assert str(folder) in said
+    assert {path.name for path in folder.iterdir()} == {"ca.pem", "ca.key", "member.pem", "member.key"}
+    code, said = call("cluster", "init")
+    assert code == 2, said
+
+
+@pytest.mark.docker
+def test_show_lists_the_machines_and_what_they_have(call: Call, tmp_path: Path):
+    with machines(tmp_path) as cluster:
+        cluster.join("one", 3)
+        code, said = call("cluster", "show", cluster.address)
+    assert code == 0, said
+    (row,) = (line.split() for line in said.splitlines() if line.split()[:1] == ["one"])
+    assert row[1] == "3"
+    assert "Docker" in row
+
+
+def test_nobody_answers_at_the_address(call: Call):
+    code, said = call("cluster", "show", "tcp://127.0.0.1:1")
+    assert code == 3, said
+    assert "no cluster answers at tcp://127.0.0.1:1" in said
+
+
+def test_a_machine_without_an_engine_does_not_join(call: Call, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    code, said = call("worker", "tcp://127.0.0.1:1")
+    assert code == 3, said
+    assert "no Docker engine answers" in said
+
+
+def test_a_machine_joins_other_machines_with_encryption_only(call: Call):
+    code, said = call("worker", "tcp://head:8786")
+    assert code == 2, said
+    assert "tls://head:8786" in said
+
+
+def test_a_scheduler_runs_until_it_is_told_to_stop():
+    process = subprocess.Popen(
+        [*OVERNIGHT, "cluster", "start", "--listen", "tcp://127.0.0.1:0"], stderr=subprocess.PIPE, env={**os.environ}
+    )
+    assert process.stderr is not None
+    said = process.stderr.readline().decode()
+    assert "machines join with: overnight worker tcp://127.0.0.1:" in said, said
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
