@@ -35,12 +35,13 @@ def choose_cluster(text: str | None) -> None:
     Raises:
         UsageError: If it is neither an address nor `local:N`.
     """
-    if text is not None:
-        os.environ[VARIABLE] = text
-    if (named := named_cluster()) and local_machines(named) is None:
+    named = named_cluster() if text is None else text
+    if named and local_machines(named) is None:
         from tasks.evaluate.cluster.dask_engine import parse_address
 
         parse_address(named)
+    if text is not None:
+        os.environ[VARIABLE] = text
 
 
 def local_machines(text: str) -> int | None:

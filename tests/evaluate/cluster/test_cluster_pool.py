@@ -167,7 +167,7 @@ class FakePending:
 
     def answer(self, timeout_s: float) -> Any:
         try:
-            return self._answer.result()
+            return self._answer.result(timeout_s)
         except TimeoutError:
             raise MachineLost(f"no answer within {timeout_s:.0f} s") from None
 
