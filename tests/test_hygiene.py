@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SLOW = {"prefect", "litellm", "docker", "duckdb", "pyarrow"}
+SLOW = {"prefect", "litellm", "docker", "duckdb", "pyarrow", "distributed", "dask"}
 
 
 def modules_after(code: str) -> set[str]:
@@ -102,7 +102,7 @@ def test_no_flag_is_offered_that_means_nothing():
     assert not modules_after(shown) & SLOW
 
 
-@pytest.mark.parametrize("library", ["litellm", "docker", "duckdb"])
+@pytest.mark.parametrize("library", ["litellm", "docker", "duckdb", "distributed", "dask"])
 def test_one_module_alone_imports_each_door_to_the_outside(library: str):
     doors = []
     for path, text in sources().items():
