@@ -26,6 +26,9 @@ _WEIGHT = 0.1
 _WAIT_S = 0.5
 """Seconds after which whoever waits for a slot looks at the time again."""
 
+_SOON_S = 10.0
+"""Seconds within which a machine that is set aside comes back soon."""
+
 _REMEMBERED = 10_000
 """Programs of which the machine that evaluated them is remembered."""
 
@@ -159,12 +162,17 @@ class ClusterSlots:
     def _usable(self, may_take: Callable[[Machine], bool], confirmed: str) -> list[Machine]:
         """Return the machines that may run a program, whether they have a free slot or not.
 
-        A confirmation waits for a machine that has not opened its job yet, rather than be with the one that claims.
+        A confirmation waits for a machine that has not opened its job yet, or will soon be back, rather than be with
+        the one that claims.
         """
-        there = [machine for machine in self._machines.values() if machine.address not in self._aside]
-        first = self._judged_by.get(_digest(confirmed))
-        there = [machine for machine in there if machine.name != first] or there
-        return [machine for machine in there if may_take(machine)]
+        first, now = self._judged_by.get(_digest(confirmed)), time.monotonic()
+        others = [
+            machine
+            for machine in self._machines.values()
+            if machine.name != first and self._aside.get(machine.address, (now, ""))[0] <= now + _SOON_S
+        ]
+        there = others or self._machines.values()
+        return [machine for machine in there if machine.address not in self._aside and may_take(machine)]
 
     def notify(self) -> None:
         """Wake those that wait, since a machine can be used or a pool was closed."""

@@ -406,3 +406,17 @@ def test_of_short_programs_a_machine_has_some_more_than_slots_and_of_long_ones_i
     holder.release("big")
     holder.release("big")
     assert waiting.result(LONG_S) == "big"
+
+
+def test_a_confirmation_waits_for_another_machine_that_is_set_aside_for_a_moment(hold: Hold):
+    slots = slots_of(BIG, OTHER, aside_s=(0.2, LONG_S))
+    slots.note_answer(BIG, 10.0, "program")
+    holder = hold(slots)
+    assert slots.set_aside(OTHER, "it lost a program")
+    waiting = holder.begin("program")
+    time.sleep(0.05)
+    assert not waiting.done(), "big is free, but has evaluated it"
+    wait_until(lambda: bool(slots.update({one.address: one for one in (BIG, OTHER)})), timeout_s=10)
+    assert waiting.result(LONG_S) == "other"
+    assert slots.set_aside(OTHER, "it lost another")
+    assert holder.take("program") == "big", "other is away for long"
