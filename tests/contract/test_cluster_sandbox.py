@@ -33,7 +33,9 @@ from tests.machines import Machines, machines
 
 pytestmark = pytest.mark.docker
 
-CASES = [*candidates.CASES, *intruders.CASES, *bombs.CASES, *liars.CASES]
+CASES = [*candidates.CASES, *intruders.CASES, *bombs.CASES, *liars.CASES][::4]
+"""Every fourth program of the contract: on a machine, they run in the same containers as here."""
+
 JOB = Job("evaluate", (Call((3,)), Call((4,))), Limits(wall_s=1, cpu_s=8, memory_mib=96, output_kib=16))
 
 CHAOS = "cluster-chaos"
