@@ -7,8 +7,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +22,7 @@ import pytest
 from candidates import HONEST, HONEST_SCORES, Case, returns
 
 from schemas.job import Call, Job, Limits
-from schemas.outcome import Outcome, Verdict
+from schemas.outcome import Verdict
 from tasks.evaluate.cluster.dask_engine import Connection, parse_address
 from tasks.evaluate.cluster.messages import Request, job_text, source_text
 from tasks.evaluate.cluster.pool import ClusterPool
@@ -95,20 +96,32 @@ def test_a_program_on_a_machine_is_judged_as_it_is_here(sandbox: ClusterPool, ca
     assert sandbox.evaluate(HONEST).scores == HONEST_SCORES
 
 
-def judged(pool: ClusterPool, count: int, threads: ThreadPoolExecutor) -> list[Verdict]:
-    return list(threads.map(pool.evaluate, [f"{SLOW}\n# {number}" for number in range(count)]))
+def judged_through(pool: ClusterPool, machine: str, accident: Callable[[], None]) -> list[Verdict]:
+    """Evaluate programs until a machine has judged some, then 24 more, while something happens to the cluster."""
+    happened = threading.Event()
+
+    def evaluate_until_it_happened() -> list[Verdict]:
+        verdicts = []
+        while not happened.is_set():
+            verdicts.append(pool.evaluate(f"{SLOW}\n# {len(verdicts)}"))
+        return verdicts + [pool.evaluate(f"{SLOW}\n# {number} after it") for number in range(3)]
+
+    with ThreadPoolExecutor(8) as threads:
+        begun = [threads.submit(evaluate_until_it_happened) for _ in range(8)]
+        try:
+            wait_until(lambda: pool.programs[machine] > 2)
+            accident()
+        finally:
+            happened.set()
+        return [verdict for part in begun for verdict in part.result()]
 
 
 def test_programs_of_a_machine_that_is_killed_are_evaluated_elsewhere(several: Machines, sandbox_image: str):
     several.join("first", 2)
     several.join("second", 2)
-    with opened(several, sandbox_image, run=CHAOS) as pool, ThreadPoolExecutor(8) as threads:
-        pool.evaluate(HONEST)
-        begun = threads.submit(judged, pool, 40, ThreadPoolExecutor(8))
-        wait_until(lambda: pool.programs["first"] > 2)
-        several.kill("first")
-        verdicts = begun.result()
-    assert [verdict.scores for verdict in verdicts] == [HONEST_SCORES] * 40
+    with opened(several, sandbox_image, run=CHAOS) as pool:
+        verdicts = judged_through(pool, "first", lambda: several.kill("first"))
+    assert {verdict.scores for verdict in verdicts} == {HONEST_SCORES}
     assert {verdict.machine for verdict in verdicts} == {"first", "second"}
     assert_no_containers()
 
@@ -125,23 +138,19 @@ def assert_no_containers() -> None:
 
 def test_a_machine_that_joins_later_gets_programs(several: Machines, sandbox_image: str):
     several.join("first")
-    with opened(several, sandbox_image, run=CHAOS) as pool, ThreadPoolExecutor(8) as threads:
+    with opened(several, sandbox_image, run=CHAOS) as pool, ThreadPoolExecutor(1) as threads:
         pool.evaluate(HONEST)
-        begun = threads.submit(judged, pool, 60, ThreadPoolExecutor(8))
-        several.join("second", 2)
-        verdicts = begun.result()
-    assert [verdict.scores for verdict in verdicts] == [HONEST_SCORES] * 60
+        joined = threads.submit(several.join, "second", 2)
+        verdicts = judged_through(pool, "second", joined.result)
+    assert {verdict.scores for verdict in verdicts} == {HONEST_SCORES}
     assert {verdict.machine for verdict in verdicts} == {"first", "second"}
 
 
 def test_a_restart_of_the_scheduler_loses_no_program(several: Machines, sandbox_image: str):
     several.join("first", 2)
-    with opened(several, sandbox_image, run=CHAOS) as pool, ThreadPoolExecutor(4) as threads:
-        pool.evaluate(HONEST)
-        begun = threads.submit(judged, pool, 20, ThreadPoolExecutor(4))
-        wait_until(lambda: pool.programs["first"] > 2)
-        several.restart_scheduler()
-        assert [verdict.scores for verdict in begun.result()] == [HONEST_SCORES] * 20
+    with opened(several, sandbox_image, run=CHAOS) as pool:
+        verdicts = judged_through(pool, "first", several.restart_scheduler)
+    assert {verdict.scores for verdict in verdicts} == {HONEST_SCORES}
     assert_no_containers()
 
 
@@ -160,13 +169,9 @@ def test_a_machine_whose_engine_dies_hands_its_programs_back(
     several.join("dying", 2, DOCKER_HOST=bare_engine.host)
     several.join("sound", 2)
     notes: list[str] = []
-    with opened(several, sandbox_image, notes=notes) as pool, ThreadPoolExecutor(8) as threads:
-        pool.evaluate(HONEST)
-        begun = threads.submit(judged, pool, 40, ThreadPoolExecutor(8))
-        wait_until(lambda: pool.programs["dying"] > 2)
-        bare_engine.end(signal.SIGKILL)
-        verdicts = begun.result()
-    assert [verdict.scores for verdict in verdicts] == [HONEST_SCORES] * 40
+    with opened(several, sandbox_image, notes=notes) as pool:
+        verdicts = judged_through(pool, "dying", lambda: bare_engine.end(signal.SIGKILL))
+    assert {verdict.scores for verdict in verdicts} == {HONEST_SCORES}
     assert any("machine dying is set aside" in note for note in notes), notes
 
 
@@ -181,14 +186,11 @@ def bare_engine() -> Iterator[PrivateEngine]:
 def test_a_machine_that_hangs_loses_its_programs_to_others(several: Machines, sandbox_image: str):
     several.join("hanging", 2)
     several.join("sound", 2)
-    with opened(several, sandbox_image, run=CHAOS) as pool, ThreadPoolExecutor(8) as threads:
-        pool.evaluate(HONEST)
-        begun = threads.submit(judged, pool, 40, ThreadPoolExecutor(8))
-        wait_until(lambda: pool.programs["hanging"] > 2)
-        several.kill("hanging", signal.SIGSTOP)
-        began = time.monotonic()
-        assert [verdict.outcome for verdict in begun.result()] == [Outcome.SCORED] * 40
-        assert time.monotonic() - began < 120
+    began = time.monotonic()
+    with opened(several, sandbox_image, run=CHAOS) as pool:
+        verdicts = judged_through(pool, "hanging", lambda: several.kill("hanging", signal.SIGSTOP))
+        assert {verdict.scores for verdict in verdicts} == {HONEST_SCORES}
+        assert time.monotonic() - began < 180
 
 
 def test_dask_is_imported_for_a_cluster_only():
