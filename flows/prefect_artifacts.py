@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import json
 import re
 from collections.abc import Iterator
@@ -40,6 +41,9 @@ class PrefectArtifacts:
     def __init__(self, flow_run_id: str) -> None:
         self._flow_run_id = UUID(flow_run_id)
         self._run_id = ""
+        # Requests are repeated once, in case the database is busy. To make settings takes 20 ms, so it is done once.
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
+            self._context = contextvars.copy_context()
         self._client = get_client(sync_client=True, httpx_settings={"timeout": _TIMEOUT_S})
         self._artifacts: dict[str, UUID] = {}
         self._shown: dict[str, Any] = {}
@@ -47,6 +51,9 @@ class PrefectArtifacts:
 
     def begin(self, night: NightStart) -> None:
         """Name and tag the night's flow run, and mark flow runs of earlier nights that died as crashed."""
+        self._context.copy().run(self._begin, night)
+
+    def _begin(self, night: NightStart) -> None:
         self._run_id = night.run_id
         tags = [TAG, night.run_id, night.problem]
         with _server_errors():
@@ -56,6 +63,9 @@ class PrefectArtifacts:
 
     def show(self, view: NightView) -> None:
         """Update the artifacts that have changed."""
+        self._context.copy().run(self._show, view)
+
+    def _show(self, view: NightView) -> None:
         with _server_errors():
             self._put("progress", "progress", round(100 * view.share, 1), progress_text(view))
             if self._shown_best != view.best.id:
@@ -66,6 +76,9 @@ class PrefectArtifacts:
 
     def link_report(self, path: Path) -> None:
         """Add a link to the report on this machine."""
+        self._context.copy().run(self._link_report, path)
+
+    def _link_report(self, path: Path) -> None:
         with _server_errors():
             self._put("report", "markdown", f"[{path.name}]({path.as_uri()}): `{path}`", "The report of the run")
 
@@ -93,10 +106,9 @@ def open_sink(flow_run_id: str) -> PrefectArtifacts:
 
 @contextlib.contextmanager
 def _server_errors() -> Iterator[None]:
-    """Raise errors of the server as `PrefectUnavailable`; requests are retried once, in case the database is busy."""
+    """Raise errors of the server as `PrefectUnavailable`."""
     try:
-        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
-            yield
+        yield
     except (httpx.HTTPError, PrefectException) as error:
         raise PrefectUnavailable(f"Prefect's UI is incomplete: {error}") from error
 

@@ -119,7 +119,12 @@ class Night:
             best_program_id=best.id,
             flow_run_id=str(flow_run.id or ""),
         )
-        self._running = OverlappingGenerations(self._run_generation, self._may_begin, generations_ahead(session.run))
+        # A flow run without its own heartbeat thread ends a second sooner; the search's heartbeat goes on. The night
+        # itself waits for a server that is down, so the client need not repeat its requests for a minute. To make
+        # settings takes 20 ms, so it is done once, in the context that the generations run in.
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_CLIENT_MAX_RETRIES: _CLIENT_RETRIES}):
+            ahead = generations_ahead(session.run)
+            self._running = OverlappingGenerations(self._run_generation, self._may_begin, ahead)
         session.control.begin(self._record.number, rules, self._may_begin, self._running.begin_next)
         session.progress.begin_night(rules.budget)
         self._notifier.report_best(session.run.run_id, best.score, self._flag)
@@ -267,13 +272,7 @@ class Night:
         return reason_to_stop(self._rules, tally, datetime.now(UTC)) is None
 
     def _run_generation(self, number: int) -> None:
-        # A flow run without its own heartbeat thread ends a second sooner; the search's heartbeat goes on. The night
-        # itself waits for a server that is down, so the client need not repeat its requests for a minute.
-        with (
-            temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_CLIENT_MAX_RETRIES: _CLIENT_RETRIES}),
-            outages(),
-            self._session.flow_run_changes.alone(),
-        ):
+        with outages(), self._session.flow_run_changes.alone():
             generation(self._session.run.run_id, number, self._history)
 
     def _attempt(self, number: int) -> None:

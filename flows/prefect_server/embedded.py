@@ -244,9 +244,22 @@ class PrefectServer:
 @contextlib.contextmanager
 def using_server(server: EmbeddedServer) -> Iterator[None]:
     """Point Prefect's settings at a server of this process while the block lasts."""
-    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_URL,
+        PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
+        PREFECT_SERVER_CSRF_PROTECTION_ENABLED,
+        temporary_settings,
+    )
 
-    with temporary_settings({PREFECT_API_URL: server.url, PREFECT_API_AUTH_STRING: server.password}):
+    with temporary_settings(
+        {
+            PREFECT_API_URL: server.url,
+            PREFECT_API_AUTH_STRING: server.password,
+            # Otherwise each new client asks for a token first, and is told that there is none.
+            PREFECT_CLIENT_CSRF_SUPPORT_ENABLED: PREFECT_SERVER_CSRF_PROTECTION_ENABLED.value(),
+        }
+    ):
         yield
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from flows.environment import SERVER_VARIABLES, prepare
 from flows.prefect_server.access import forget_served_port, remember_served_port, server_password
+from flows.prefect_server.lock_retries import LockRetries
 from flows.prefect_server.pruning import environment_of_pruning
 from flows.prefect_server.request_guard import LocalGuard, own_origins
 
@@ -88,7 +89,7 @@ def _server(port: int) -> uvicorn.Server:
     import uvicorn
     from prefect.server.api.server import create_app
 
-    application = LocalGuard(create_app(), port)
+    application = LocalGuard(LockRetries(create_app()), port)
     config = uvicorn.Config(application, log_level="error", lifespan="on", server_header=False)  # pyright: ignore[reportArgumentType]
     return uvicorn.Server(config)
 
