@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
+import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,12 @@ import requests
 from steps import ROOT, STATE, SetupError, Step, main, step
 
 FOLDER = ROOT / "infra/compose"
+SETTINGS = FOLDER / ".env"
+PASSWORDS = ("POSTGRES_PASSWORD", "SERVER_PASSWORD")
 ENTRYPOINT = FOLDER / "postgres-entrypoint.sh"
+
+OLDEST_COMPOSE = (2, 24)
+"""Oldest Docker Compose that knows files of variables which need not exist."""
 
 REGISTRY_TIMEOUT_S = 20
 """Time without a byte from the registry after which it counts as unreachable, seconds."""
@@ -79,22 +86,41 @@ BASES = (
 
 
 def set_up() -> None:
-    """Write the `.env` unless there is one; images are found or built in any case."""
+    """Find or build the base images, and write the `.env`, or the names of images that changed in it."""
+    require_compose()
     host = engine.find()
     if host is None:
         raise SetupError("a Docker engine that answers", "none does", "make setup")
-    images = dict(find_or_build(base, host) for base in BASES)
+    given = {**read_settings(SETTINGS), **os.environ}
+    images = {base.variable: find_or_build(base, given.get(base.variable, base.registry), host) for base in BASES}
     with step("compose settings") as this:
-        this.outcome = write_settings(FOLDER / ".env", {**images, **socket_settings(host)})
+        this.outcome = write_settings(SETTINGS, images, socket_settings(host))
 
 
-def find_or_build(base: Base, host: str) -> tuple[str, str]:
-    """Return the variable that names a base image, and the image that the engine has now."""
-    name = os.environ.get(base.variable, base.registry)
+def require_compose() -> None:
+    """Require a Docker Compose that can read the compose file.
+
+    Raises:
+        SetupError: If there is none, or an older one.
+    """
+    try:
+        done = subprocess.run(["docker", "compose", "version", "--short"], capture_output=True, text=True)
+        found = done.stdout.strip().removeprefix("v") if done.returncode == 0 else ""
+    except OSError:
+        found = ""
+    version = tuple(int(part) for part in re.findall(r"\d+", found)[:2])
+    if version < OLDEST_COMPOSE:
+        expected = f"Docker Compose {'.'.join(map(str, OLDEST_COMPOSE))} or newer, as `docker compose`"
+        remedy = "sudo apt-get install docker-compose, or your system's package of it; then: make compose"
+        raise SetupError(expected, found or "none", remedy)
+
+
+def find_or_build(base: Base, name: str, host: str) -> str:
+    """Return the name of a base image that the engine has: the one that is asked for, else one of Debian packages."""
     with step(f"image {name}") as this, engine.connect(host, ENGINE_TIMEOUT_S) as client:
         try:
-            if has_image(client, name) or pull(name, host, this):
-                return base.variable, name
+            if has_image(client, name) or (not name.startswith(base.debian) and pull(name, host, this)):
+                return name
             name = f"{base.debian}:{recipe_hash(base)}"
             if not has_image(client, name):
                 from_debian(client, base, name, this)
@@ -102,7 +128,7 @@ def find_or_build(base: Base, host: str) -> tuple[str, str]:
         except (docker.errors.DockerException, requests.RequestException) as error:
             got = str(getattr(error, "explanation", None) or error)
             raise SetupError(f"the engine to provide {name}", got, f"read {this.log}, then: make compose") from None
-    return base.variable, name
+    return name
 
 
 def has_image(client: docker.DockerClient, name: str) -> bool:
@@ -172,17 +198,28 @@ def socket_settings(host: str) -> dict[str, str]:
     return {"DOCKER_SOCKET": str(path), "DOCKER_GID": str(path.stat().st_gid)}
 
 
-def write_settings(file: Path, settings: dict[str, str]) -> str:
-    """Write the settings with new passwords, readable by their owner only; leave an existing file alone.
+def read_settings(file: Path) -> dict[str, str]:
+    """Return the variables of the `.env`; none if there is no such file."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    return dict(line.split("=", 1) for line in lines if re.match(r"\w+=", line))
+
+
+def write_settings(file: Path, images: dict[str, str], socket: dict[str, str]) -> str:
+    """Write the `.env`, readable by its owner only; of an existing one, change the names of images alone.
 
     Returns:
         What was done, for the line of this step.
     """
-    if file.exists():
+    found = read_settings(file)
+    passwords = {name: secrets.token_hex(24) for name in PASSWORDS}
+    wanted = {**socket, **passwords, **found, **images}
+    if wanted == found:
         return f"{file.relative_to(ROOT)} is left as it is"
-    settings = {**settings, "POSTGRES_PASSWORD": secrets.token_hex(24), "SERVER_PASSWORD": secrets.token_hex(24)}
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
-        handle.writelines(f"{name}={value}\n" for name, value in settings.items())
+    others = [line for line in file.read_text().splitlines() if not re.match(r"\w+=", line)] if found else []
+    temporary = file.with_name(f"{file.name}.{os.getpid()}")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
+        handle.writelines(f"{line}\n" for line in [*others, *(f"{name}={value}" for name, value in wanted.items())])
+    temporary.replace(file)
     return f"{file.relative_to(ROOT)} written"
 
 

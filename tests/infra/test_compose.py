@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import pty
@@ -43,6 +45,39 @@ def test_only_what_needs_an_engine_has_its_socket_and_only_nights_have_the_keys_
     assert {name for name, text in volumes.items() if "authority:" in text} == {"certificates"}
     assert {name for name, service in SERVICES.items() if "env_file" in service} == {"nights"}
     assert not any(service.get("privileged") for service in SERVICES.values())
+
+
+@pytest.fixture
+def setup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """The module that `make compose` runs, for a folder of the test's own."""
+    monkeypatch.syspath_prepend(str(ROOT / "infra"))
+    module = importlib.import_module("compose_setup")
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    return module
+
+
+def test_passwords_are_made_once_and_what_a_user_added_is_kept(setup: Any, tmp_path: Path):
+    file = tmp_path / ".env"
+    socket = {"DOCKER_SOCKET": "/run/docker.sock", "DOCKER_GID": "1"}
+    assert setup.write_settings(file, {"OVERNIGHT_BASE": "one"}, socket) == ".env written"
+    assert file.stat().st_mode & 0o777 == 0o600
+    first = setup.read_settings(file)
+    assert len({first[name] for name in setup.PASSWORDS}) == 2
+    file.write_text(f"# mine\nMACHINE_SLOTS=8\n{file.read_text()}")
+    assert setup.write_settings(file, {"OVERNIGHT_BASE": "one"}, socket) == ".env is left as it is"
+    setup.write_settings(file, {"OVERNIGHT_BASE": "two"}, {"DOCKER_GID": "2"})
+    assert setup.read_settings(file) == {**first, "MACHINE_SLOTS": "8", "OVERNIGHT_BASE": "two"}
+    assert "# mine" in file.read_text()
+
+
+@pytest.mark.parametrize(("version", "is_enough"), [("2.24.0", True), ("v5.1.2", True), ("2.9.0", False), ("", False)])
+def test_an_older_compose_is_refused_with_the_command_that_installs_one(
+    setup: Any, version: str, is_enough: bool, monkeypatch: pytest.MonkeyPatch
+):
+    answer = subprocess.CompletedProcess([], 0 if version else 1, f"{version}\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
+    with contextlib.nullcontext() if is_enough else pytest.raises(setup.SetupError, match="install docker-compose"):
+        setup.require_compose()
 
 
 @dataclass
