@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup environment browser demo check test lint docs bench soak lock engine-stop clean
+.PHONY: help setup environment browser compose demo check test lint docs bench soak lock engine-stop clean
 
 BIN := .venv/bin
 # The engine that set-up found may listen where only it knows to look: colima, Docker Desktop, podman.
@@ -22,6 +22,9 @@ environment:  ## the locked environment only, without Docker
 
 browser: environment  ## a Chromium for the tests of the report
 	@$(BIN)/python infra/browser.py
+
+compose: setup  ## what infra/compose needs: passwords in its .env, and base images; the lines to type are in infra/README.md
+	@$(WITH_ENGINE) $(BIN)/python infra/compose_setup.py
 
 demo: setup  ## a short night on online bin packing with the built-in model: no key, no cost
 	@$(WITH_ENGINE) $(BIN)/overnight run bin-packing-weibull --model builtin/mutate --set search.algorithm=tree --until 150s

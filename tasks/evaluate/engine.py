@@ -365,8 +365,17 @@ class Container:
         with suppress(SandboxUnavailable):
             _remove(self._client, self._id)
         with suppress(OSError):
+            self._close_response()
             self._stream.close()
         self._socket.close()
+
+    def _close_response(self) -> None:
+        """Close the HTTP response that the SDK keeps with the stream.
+
+        Python 3.13 prints an error when it deletes a response whose stream was closed before it.
+        """
+        if (response := getattr(self._stream, "_response", None)) is not None:
+            response.close()
 
 
 def _remove(client: docker.DockerClient, identifier: str) -> None:

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -122,6 +123,15 @@ def test_closing_leaves_no_container(sandbox_image: str, run: str, containers):
     pool.close()
     assert containers() == []
     assert time.monotonic() - began < 20
+
+
+def test_closing_a_container_closes_the_response_that_the_sdk_keeps(sandbox_image: str, run: str):
+    """Else Python 3.13 prints an error for each container when it deletes the response."""
+    with closing(engine.connect()) as client:
+        container = client.start(RunnerConfig(sandbox_image, 96, {engine.RUN_LABEL: run}))
+        response = container._stream._response
+        container.close()
+        assert response.raw.closed
 
 
 def test_a_container_is_confined_as_designed(sandbox_image: str, run: str, containers):

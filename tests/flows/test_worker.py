@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,81 +18,22 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
-from flows.environment import SERVER_VARIABLES
 from tasks.history.database import Database
 from tests.flows.test_search import containers
-from tests.ports import free_port
+from tests.standing import BIN, postgresql, process, standing_server, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.docker, pytest.mark.prefect, pytest.mark.timeout(1200)]
-
-BIN = Path(sys.executable).parent
-
-
-def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    end = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < end, f"{what}: not in {seconds} s"
-        time.sleep(0.2)
-    return result
-
-
-@contextlib.contextmanager
-def process(log: Path, *command: str | Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process in a session of its own; end it with all its children at the end of the block."""
-    with log.open("ab") as output:
-        running = subprocess.Popen(
-            command, env={**os.environ, **environment}, stdout=output, stderr=output, start_new_session=True
-        )
-    try:
-        yield running
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            running.wait(timeout=20)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
-
-
-@pytest.fixture
-def postgresql(tmp_path: Path) -> Iterator[str]:
-    """The address of a new PostgreSQL database on loopback, with the programs of Debian's package."""
-    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not versions:
-        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    place, port = Path("/tmp") / f"overnight-pg-{os.getpid()}", str(free_port())
-    as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-    subprocess.run([*as_user, versions[-1] / "initdb", "-D", place, "-A", "trust", "-U", "overnight"], check=True)
-    command = [*as_user, versions[-1] / "postgres", "-D", place, "-p", port, "-k", "/tmp", "-h", "127.0.0.1"]
-    try:
-        with process(tmp_path / "postgres.log", *command):
-            ready = [versions[-1] / "pg_isready", "-q", "-h", "127.0.0.1", "-p", port]
-            until(lambda: subprocess.run(ready, check=False).returncode == 0, 30, "PostgreSQL")
-            yield f"postgresql+asyncpg://overnight@127.0.0.1:{port}/postgres"
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def standing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The address of a standing server, started as by the unit in `infra/`."""
-    port = str(free_port())
-    environment = {**SERVER_VARIABLES, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": ""}
-    if request.param == "postgresql":
-        environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = request.getfixturevalue("postgresql")
-    command = [BIN / "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
-    with process(tmp_path / "server.log", *command, **environment):
-        url = f"http://127.0.0.1:{port}/api"
-        until(lambda: answers(f"{url}/health"), 180, "the server")
-        yield url
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as response:
-            return response.status == 200
-    except OSError:
-        return False
+    """The address of a standing server, with a database of either kind."""
+    with contextlib.ExitStack() as stack:
+        environment = {}
+        if request.param == "postgresql":
+            url = stack.enter_context(postgresql(tmp_path / "postgres.log"))
+            environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = url
+        yield stack.enter_context(standing_server(tmp_path, **environment))
 
 
 @dataclass(frozen=True)

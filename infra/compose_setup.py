@@ -1,0 +1,227 @@
+"""Prepare `infra/compose`: passwords in its `.env`, and base images from a registry or from Debian packages.
+
+Run with the environment's Python when the engine answers: `.venv/bin/python infra/compose_setup.py`, or `make compose`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import debian
+import docker
+import docker.errors
+import engine
+import requests
+from steps import ROOT, STATE, SetupError, Step, main, step
+
+FOLDER = ROOT / "infra/compose"
+SETTINGS = FOLDER / ".env"
+PASSWORDS = ("POSTGRES_PASSWORD", "SERVER_PASSWORD")
+ENTRYPOINT = FOLDER / "postgres-entrypoint.sh"
+
+OLDEST_COMPOSE = (2, 24)
+"""Oldest Docker Compose that knows files of variables which need not exist."""
+
+REGISTRY_TIMEOUT_S = 20
+"""Time without a byte from the registry after which it counts as unreachable, seconds."""
+
+ENGINE_TIMEOUT_S = 600
+"""Time that the engine may be silent while it imports an image, seconds."""
+
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+"""File with the authorities that this machine trusts; on a network that re-signs connections, it names one more."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """An image that the compose file starts from.
+
+    Attributes:
+        variable: Variable of the compose file that names it.
+        registry: Its name in a registry.
+        debian: Its name when it is built from Debian packages.
+        packages: Those packages.
+        changes: Lines of a Dockerfile that complete it.
+        hooks: Options of mmdebstrap that complete its files.
+    """
+
+    variable: str
+    registry: str
+    debian: str
+    packages: tuple[str, ...]
+    changes: tuple[str, ...]
+    hooks: tuple[str, ...]
+
+
+BASES = (
+    Base(
+        variable="OVERNIGHT_BASE",
+        registry="python:3.13-slim",
+        debian="overnight-base",
+        packages=("python3", "python3-venv", "libstdc++6", "ca-certificates"),
+        changes=("ENV LANG=C.UTF-8",),
+        hooks=(f"--customize-hook=copy-in {CERTIFICATES} {Path(CERTIFICATES).parent}",),
+    ),
+    Base(
+        variable="POSTGRES_IMAGE",
+        registry="postgres:17",
+        debian="overnight-postgres",
+        packages=("postgresql",),
+        changes=("USER postgres", f'ENTRYPOINT ["/usr/local/bin/{ENTRYPOINT.name}"]'),
+        hooks=(
+            f"--customize-hook=copy-in {ENTRYPOINT} /usr/local/bin",
+            '--customize-hook=chroot "$1" install -d -o postgres -m 0700 /var/lib/postgresql/data',
+        ),
+    ),
+)
+
+
+def set_up() -> None:
+    """Find or build the base images, and write the `.env`, or the names of images that changed in it."""
+    require_compose()
+    host = engine.find()
+    if host is None:
+        raise SetupError("a Docker engine that answers", "none does", "make setup")
+    given = {**read_settings(SETTINGS), **os.environ}
+    images = {base.variable: find_or_build(base, given.get(base.variable, base.registry), host) for base in BASES}
+    with step("compose settings") as this:
+        this.outcome = write_settings(SETTINGS, images, socket_settings(host))
+
+
+def require_compose() -> None:
+    """Require a Docker Compose that can read the compose file.
+
+    Raises:
+        SetupError: If there is none, or an older one.
+    """
+    try:
+        done = subprocess.run(["docker", "compose", "version", "--short"], capture_output=True, text=True)
+        found = done.stdout.strip().removeprefix("v") if done.returncode == 0 else ""
+    except OSError:
+        found = ""
+    version = tuple(int(part) for part in re.findall(r"\d+", found)[:2])
+    if version < OLDEST_COMPOSE:
+        expected = f"Docker Compose {'.'.join(map(str, OLDEST_COMPOSE))} or newer, as `docker compose`"
+        remedy = "sudo apt-get install docker-compose, or your system's package of it; then: make compose"
+        raise SetupError(expected, found or "none", remedy)
+
+
+def find_or_build(base: Base, name: str, host: str) -> str:
+    """Return the name of a base image that the engine has: the one that is asked for, else one of Debian packages."""
+    with step(f"image {name}") as this, engine.connect(host, ENGINE_TIMEOUT_S) as client:
+        try:
+            if has_image(client, name) or (not name.startswith(base.debian) and pull(name, host, this)):
+                return name
+            name = f"{base.debian}:{recipe_hash(base)}"
+            if not has_image(client, name):
+                from_debian(client, base, name, this)
+            this.outcome = f"no registry answers; {name} of Debian packages is ready"
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            got = str(getattr(error, "explanation", None) or error)
+            raise SetupError(f"the engine to provide {name}", got, f"read {this.log}, then: make compose") from None
+    return name
+
+
+def has_image(client: docker.DockerClient, name: str) -> bool:
+    """Return whether the engine has an image."""
+    try:
+        client.images.get(name)
+    except docker.errors.ImageNotFound:
+        return False
+    return True
+
+
+def pull(name: str, host: str, this: Step) -> bool:
+    """Pull an image; return whether the registry gave it."""
+    repository, _, tag = name.rpartition(":")
+    try:
+        with engine.connect(host, REGISTRY_TIMEOUT_S) as puller:
+            for line in puller.api.pull(repository or name, tag=tag, stream=True, decode=True):
+                if "error" in line:
+                    this.note(line["error"])
+                    return False
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        this.note(str(error))
+        return False
+    return True
+
+
+def recipe_hash(base: Base) -> str:
+    """Return the hash of what a base image is made from, so that a changed recipe gives a new image."""
+    inputs = [*base.packages, *base.changes, ENTRYPOINT.read_text(), debian.codename()]
+    return hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:12]
+
+
+def from_debian(client: docker.DockerClient, base: Base, name: str, this: Step) -> None:
+    """Build a base image from packages of this system's release."""
+    if not debian.is_debian():
+        got = f"no registry provides {base.registry}, and this system has no apt-get to build it from Debian packages"
+        remedy = f"name a copy that the engine has: export {base.variable}=IMAGE; then: make compose"
+        raise SetupError("a registry, or Debian or Ubuntu", got, remedy)
+    if shutil.which("mmdebstrap") is None:
+        debian.install(this, "mmdebstrap")
+    with tempfile.TemporaryDirectory(dir=STATE) as folder:
+        files = Path(folder) / "files.tar"
+        this.run(mmdebstrap(base, files), remedy="check apt's sources with: apt-get update; then: make compose")
+        output = client.api.import_image(src=str(files), changes=list(base.changes))
+    this.note(output)
+    repository, _, tag = name.partition(":")
+    client.images.get(json.loads(output.splitlines()[-1])["status"]).tag(repository, tag)
+
+
+def mmdebstrap(base: Base, files: Path) -> list[str | Path]:
+    """Return the command that writes the files of a base image."""
+    command: list[str | Path] = ["mmdebstrap", "--variant=essential", f"--include={','.join(base.packages)}"]
+    command += ["--components=main,universe" if debian.is_ubuntu() else "--components=main"]
+    command += [f"--aptopt={option}" for option in debian.options()]
+    command += ["--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/doc/*", *base.hooks]
+    return [*command, debian.codename(), files, *debian.mirrors()]
+
+
+def socket_settings(host: str) -> dict[str, str]:
+    """Return where the engine's socket is and the group that may use it.
+
+    An engine that runs in a virtual machine (macOS) has its socket there, at the usual place.
+    """
+    path = Path(host.removeprefix("unix://"))
+    if not host.startswith("unix://") or os.uname().sysname != "Linux":
+        return {"DOCKER_SOCKET": str(engine.SOCKET), "DOCKER_GID": "0"}
+    return {"DOCKER_SOCKET": str(path), "DOCKER_GID": str(path.stat().st_gid)}
+
+
+def read_settings(file: Path) -> dict[str, str]:
+    """Return the variables of the `.env`; none if there is no such file."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    return dict(line.split("=", 1) for line in lines if re.match(r"\w+=", line))
+
+
+def write_settings(file: Path, images: dict[str, str], socket: dict[str, str]) -> str:
+    """Write the `.env`, readable by its owner only; of an existing one, change the names of images alone.
+
+    Returns:
+        What was done, for the line of this step.
+    """
+    found = read_settings(file)
+    passwords = {name: secrets.token_hex(24) for name in PASSWORDS}
+    wanted = {**socket, **passwords, **found, **images}
+    if wanted == found:
+        return f"{file.relative_to(ROOT)} is left as it is"
+    others = [line for line in file.read_text().splitlines() if not re.match(r"\w+=", line)] if found else []
+    temporary = file.with_name(f"{file.name}.{os.getpid()}")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
+        handle.writelines(f"{line}\n" for line in [*others, *(f"{name}={value}" for name, value in wanted.items())])
+    temporary.replace(file)
+    return f"{file.relative_to(ROOT)} written"
+
+
+if __name__ == "__main__":
+    main(set_up)
