@@ -10,7 +10,7 @@ import hashlib
 import platform
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from importlib import resources
@@ -24,7 +24,7 @@ from tasks.evaluate import delivery
 from tasks.evaluate.cluster.messages import Answer, Request, answer_bytes, read_job, read_source, verdict_fields
 from tasks.evaluate.pool import FreshContainerPool, SandboxPool, open_fresh_pool, open_pool
 from tasks.evaluate.registry import create_backend
-from tasks.evaluate.sandbox import ImageStore
+from tasks.evaluate.sandbox import ImageStore, SandboxBackend
 
 _MAX_PARTS = 10_000
 """Limit on the number of parts of an image."""
@@ -97,6 +97,17 @@ def facts() -> dict[str, str]:
     return {"Overnight": version("overnight"), "Python": python, "build": build[:12]}
 
 
+def difference(theirs: Mapping[str, str]) -> str:
+    """Return what a machine has in another version than this one; empty if there is nothing.
+
+    Args:
+        theirs: What `facts` returns there.
+    """
+    ours = facts()
+    differ = [name for name in ours if theirs.get(name) != ours[name]]
+    return "; ".join(f"it has {name} {theirs.get(name, 'unknown')}, the head {ours[name]}" for name in differ)
+
+
 @_answers
 def examine() -> Answer:
     """Tell what this machine is."""
@@ -104,10 +115,26 @@ def examine() -> Answer:
 
 
 @_answers
-def describe_engine(backend: str = "docker") -> Answer:
-    """Tell which engine runs programs here."""
+def describe_engine(backend: str, image: str = "") -> Answer:
+    """Tell which engine runs programs here, and whether it has an image.
+
+    Args:
+        backend: Name of the sandbox backend.
+        image: Id of the image; empty to leave that out.
+    """
     with contextlib.closing(create_backend(backend)) as opened:
-        return Answer(facts={"engine": opened.describe()})
+        found = {"engine": opened.describe()}
+        if image:
+            found["image"] = "there" if _has_image(opened, image) else "missing"
+        return Answer(facts=found)
+
+
+def _has_image(backend: SandboxBackend, image: str) -> bool:
+    try:
+        backend.image_id(image)
+    except SandboxUnavailable:
+        return False
+    return True
 
 
 @_answers

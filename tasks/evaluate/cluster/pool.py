@@ -209,9 +209,7 @@ class ClusterPool:
 
     def _difference(self, machine: Machine) -> str:
         """Return what a machine has in another version than the head; empty if there is nothing."""
-        theirs, ours = self._call(machine, tasks.examine, timeout_s=_OPENING_S).facts, tasks.facts()
-        differ = [name for name in ours if theirs.get(name) != ours[name]]
-        return "; ".join(f"it has {name} {theirs.get(name, 'unknown')}, the head {ours[name]}" for name in differ)
+        return tasks.difference(self._call(machine, tasks.examine, timeout_s=_OPENING_S).facts)
 
     def _fault_of_opening(self, machine: Machine) -> str:
         request = self._for(machine).model_dump_json()

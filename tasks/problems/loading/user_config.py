@@ -12,7 +12,7 @@ from schemas.bounded_parsing import parse_toml
 from schemas.cluster_settings import ClusterSettings
 from schemas.errors import UsageError
 from schemas.problem_folder import read_given_text
-from schemas.settings import parse_settings
+from schemas.settings import Sandbox, parse_settings
 
 VARIABLE = "OVERNIGHT_CONFIG"
 """Environment variable with the path of the file; the default is `overnight/config.toml` in XDG_CONFIG_HOME, or in
@@ -42,6 +42,15 @@ def user_settings() -> dict[str, Any]:
     settings = _read(config_path())
     settings.pop(_CLUSTER, None)
     return settings
+
+
+def user_sandbox() -> Sandbox:
+    """Read the user's settings of sandboxes, which hold for problems without their own.
+
+    Raises:
+        UsageError: As for `user_settings`.
+    """
+    return parse_settings({"sandbox": user_settings().get("sandbox", {})}, str(config_path())).sandbox
 
 
 def user_cluster() -> ClusterSettings:
