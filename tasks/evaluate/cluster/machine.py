@@ -19,9 +19,11 @@ from typing import IO, ParamSpec
 
 from schemas.bundle import Source
 from schemas.errors import OvernightError, SandboxUnavailable
+from schemas.job import Job
 from schemas.outcome import Outcome
 from tasks.evaluate import delivery
 from tasks.evaluate.cluster.messages import Answer, Request, answer_bytes, read_job, read_source, verdict_fields
+from tasks.evaluate.cluster.speed import MAX_SCALE, measure, scale_of, with_longer_limits
 from tasks.evaluate.pool import FreshContainerPool, SandboxPool, open_fresh_pool, open_pool
 from tasks.evaluate.registry import create_backend
 from tasks.evaluate.sandbox import ImageStore, SandboxBackend
@@ -91,7 +93,7 @@ def _answers(task: Callable[P, Answer]) -> Callable[P, bytes]:
 def facts() -> dict[str, str]:
     """Return what must be the same on the head and on each machine."""
     own = resources.files("tasks.evaluate.cluster")
-    code = [own.joinpath(f"{name}.py").read_bytes() for name in ("machine", "messages")]
+    code = [own.joinpath(f"{name}.py").read_bytes() for name in ("machine", "messages", "speed")]
     build = hashlib.sha256(b"".join([delivery.modules_frame(), *code])).hexdigest()
     python = ".".join(platform.python_version_tuple()[:2])
     return {"Overnight": version("overnight"), "Python": python, "build": build[:12]}
@@ -159,22 +161,36 @@ def _open(request: Request) -> Answer:
             backend.describe()  # an engine that does not answer lacks nothing
             return Answer(fault=error.message, lacks_image=True)
         backend.require(request.image, request.runtime)
-    opened = _OpenJob(_pool(request), read_source(request.honest))
+    job, honest = read_job(request.job), read_source(request.honest)
+    scale, fault = _scale(request, job, honest)
+    if fault:
+        return Answer(fault=fault)
+    opened = _OpenJob(_pool(request, with_longer_limits(job, scale), request.slots), honest)
     if not request.is_fresh and (fault := _fault_of(opened)):
         opened.pool.close()
         return Answer(fault=fault)
     with _MACHINE.lock:
         _MACHINE.jobs[request.key] = opened
-    return Answer()
+    return Answer(facts={"scale": f"{scale:.2f}"} if scale > 1 else {})
 
 
-def _pool(request: Request) -> SandboxPool | FreshContainerPool:
+def _scale(request: Request, job: Job, honest: Source) -> tuple[float, str]:
+    """Return how much longer the time limits are here than on the head, and why that cannot be measured, if so."""
+    if request.head_cpu_s is None:
+        return 1.0, ""
+    with contextlib.closing(_pool(request, with_longer_limits(job, MAX_SCALE), 1)) as pool:
+        verdict = measure(pool, honest)
+    fault = verdict.error if verdict.outcome is Outcome.SANDBOX_ERROR else ""
+    return scale_of(verdict, request.head_cpu_s), fault
+
+
+def _pool(request: Request, job: Job, slots: int) -> SandboxPool | FreshContainerPool:
     start = open_fresh_pool if request.is_fresh else open_pool
     return start(
-        read_job(request.job),
+        job,
         image=request.image,
         backend=request.backend,
-        slots=request.slots,
+        slots=slots,
         labels=request.labels,
         runtime=request.runtime,
     )
