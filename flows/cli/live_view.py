@@ -64,7 +64,7 @@ def render(session: Session, conditions: StopConditions, first: int) -> Table:
     grid.add_row("pace", f"{progress.per_second():.1f} candidates/s")
     if session.cluster is not None:
         lines = machine_lines(session.cluster.slots.states(), err().height - _OTHER_ROWS)
-        grid.add_row("machines", Text("\n".join(lines)))
+        grid.add_row("machines", Text("\n".join(lines), no_wrap=True, overflow="ellipsis"))
     grid.add_row("time", _time(session, conditions))
     if progress.message:
         # As a `Text`, so that brackets in text of a provider or program are not read as Rich markup.

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 _IN_ONE_LINE = 4
 """Most machines whose rates are in the first line; those of more fill further lines, as many in each."""
 
-_REASON_CHARS = 100
-
 
 def machine_lines(machines: Sequence[MachineState], room: int) -> list[str]:
     """Return lines about machines: all together, those that are set aside, and the rate of each if there is room.
@@ -44,15 +42,15 @@ def machines_in_short(machines: Sequence[MachineState]) -> str:
 
 
 def _aside(machine: MachineState) -> str:
-    reason = printable(machine.reason)
-    shown = reason if len(reason) <= _REASON_CHARS else f"{reason[: _REASON_CHARS - 1]}…"
-    times = f" ({count(machine.faults, 'fault')})" if machine.faults > 1 else ""
-    return f"{machine.name} is set aside for {duration(machine.aside_s or 0.0)}: {shown}{times}"
+    times = f" after {count(machine.faults, 'fault')}" if machine.faults > 1 else ""
+    return f"{machine.name} is set aside for {duration(machine.aside_s or 0.0)}{times}: {printable(machine.reason)}"
 
 
 def _fitting(lines: list[str], room: int) -> list[str]:
-    """Return as many lines as fit, at least one; the last one ends with how many are left out."""
-    shown = lines[: max(1, room)]
+    """Return as many lines as fit, at least one; in place of the last one, how many are left out."""
+    if room <= 1:
+        return lines[:1]
+    shown = lines[:room]
     if left := len(lines) - len(shown):
-        shown[-1] += f"; and {count(left, 'more line')} like this"
+        shown[-1] = f"and {count(left + 1, 'more line')} like this"
     return shown

@@ -12,19 +12,7 @@ import pytest
 
 from flows.cluster.choice import VARIABLE
 from tests.flows.conftest import Call
-from tests.machines import machines
-
-WITHOUT_ENGINE = """
-import os
-import tasks.evaluate.cluster.machine as machine
-from flows.cluster.process import main
-def forget_engine(backend, **settings):
-    os.environ["DOCKER_HOST"] = "unix:///nowhere.sock"
-    return machine_backend(backend)
-machine_backend, machine.create_backend = machine.create_backend, forget_engine
-main()
-"""
-"""A machine whose engine does not answer once it has joined."""
+from tests.machines import WITHOUT_ENGINE, machines
 
 OVERNIGHT = [sys.executable, "-m", "flows.cli.main"]
 
