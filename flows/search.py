@@ -314,9 +314,10 @@ class Night:
 
     def _reached(self) -> NightRecord:
         """Return the night's row as it is now."""
-        best = self._session.state.best
+        best, cluster = self._session.state.best, self._session.cluster
         return replace(
             self._record,
+            machine_faults=tuple(sorted(cluster.slots.faults().items())) if cluster else (),
             generations=self._session.progress.generations,
             samples=self._session.progress.samples,
             cost_usd=self._tally().cost_usd,

@@ -9,7 +9,7 @@ from pathlib import Path
 from prefect.exceptions import TerminationSignal
 
 from flows.batch_requests import BatchRequests
-from flows.cluster.open_cluster import open_cluster
+from flows.cluster.open_cluster import Cluster, open_cluster
 from flows.compaction import Compaction
 from flows.completion_stores import CompletionStores
 from flows.flow_run_changes import FlowRunChanges
@@ -57,6 +57,7 @@ class Session:
         resources: Its sandboxes.
         progress: Progress of the night.
         control: Limits of the night.
+        cluster: Cluster that evaluates; `None` for this machine.
         notifier: Sender of notifications; `None` leaves it to the environment.
         source: Returns the completion source of a generation; by default, the models of the settings.
 
@@ -75,6 +76,7 @@ class Session:
         progress: Progress,
         control: NightControl,
         *,
+        cluster: Cluster | None = None,
         notifier: Notifier | None = None,
         source: SourceOf | None = None,
     ) -> None:
@@ -84,6 +86,7 @@ class Session:
         self.resources = resources
         self.progress = progress
         self.control = control
+        self.cluster = cluster
         self.notifier = notifier
         self.flow_run_changes = FlowRunChanges()
         self._gateway = Gateway(run.problem.settings.sampling, control.may_ask, progress.budget, progress.note)
@@ -233,7 +236,9 @@ def _new_session(
     cluster = stack.enter_context(open_cluster(progress.note))
     resources = stack.enter_context(open_resources(run, lambda: state.known, progress.judged, cluster))
     control = NightControl(len(files.nights()))
-    session = Session(files, run, state, resources, progress, control, notifier=notifier, source=source)
+    session = Session(
+        files, run, state, resources, progress, control, cluster=cluster, notifier=notifier, source=source
+    )
     stack.callback(session.close)
     stack.enter_context(samplers.serving(session.key, session.sampler))
     stack.enter_context(evaluators.serving(session.key, resources.evaluator))

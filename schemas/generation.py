@@ -101,6 +101,7 @@ class NightRecord:
     Attributes:
         paused_s: Seconds that it waited for the engine, a provider or the disk.
         paused_by: Cause of the last pause, in words.
+        machine_faults: Names of machines of a cluster, each with how often it lost a program or could not be used.
     """
 
     number: int
@@ -118,6 +119,7 @@ class NightRecord:
     flow_run_id: str = ""
     paused_s: float = 0.0
     paused_by: str = ""
+    machine_faults: tuple[tuple[str, int], ...] = ()
 
     @property
     def winner_fails_on(self) -> tuple[str, ...]:

@@ -139,6 +139,27 @@ class ModelSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class MachineSummary:
+    """What a machine of a cluster did.
+
+    Attributes:
+        name: Its name; empty for the machine of the night.
+        candidates: Number of candidates that it evaluated.
+        scored: Number of them that have a score.
+        faults: How often it lost a program or could not be used, and candidates that it could not evaluate.
+        mean_s: Mean wall-clock time of a candidate, in seconds; `None` without any.
+        per_minute: Candidates per minute, in the nights in which it evaluated some.
+    """
+
+    name: str
+    candidates: int
+    scored: int
+    faults: int
+    mean_s: float | None
+    per_minute: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """Candidates that failed in the same way, with one of them as an example.
 
@@ -203,6 +224,7 @@ class ReportData:
         generations: The committed generations in order, including the one before the first that is covered.
         points: The scored candidates.
         lineage: The best program's ancestors and itself, oldest first.
+        machines: The machines that evaluated, if one of them is a machine of a cluster; else empty.
         failed_attempts: Errors of the generations that failed and were repeated.
         command: The command that repeats the run.
         is_under_way: Whether the last night has no end in the files.
@@ -220,6 +242,7 @@ class ReportData:
     islands: tuple[IslandHistory, ...]
     lineage: tuple[Ancestor, ...]
     models: tuple[ModelSummary, ...]
+    machines: tuple[MachineSummary, ...]
     failures: tuple[Failure, ...]
     repeats: tuple[RepeatedProposal, ...]
     failed_attempts: tuple[str, ...]

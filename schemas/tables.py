@@ -182,6 +182,8 @@ FINALIST = pa.struct(
     ]
 )
 
+MACHINE_FAULTS = pa.struct([pa.field("machine", TEXT), pa.field("faults", COUNT)])
+
 NIGHTS = _table(
     "nights",
     ("run_id", TEXT, "id of the run"),
@@ -204,6 +206,11 @@ NIGHTS = _table(
     ("paused_s", REAL, "seconds spent waiting during outages of the engine, a provider or the disk"),
     ("paused_by", TEXT, "cause of the last pause; empty if there was none"),
     ("flow_run_id", TEXT, "Prefect's id of the flow run"),
+    (
+        "machine_faults",
+        pa.list_(MACHINE_FAULTS),
+        "machines of a cluster that lost programs or could not be used, and how often; null in older nights",
+    ),
 )
 
 ALL = {"runs": RUNS, "nights": NIGHTS, "generations": GENERATIONS, "programs": PROGRAMS, "population": POPULATION}

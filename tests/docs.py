@@ -17,6 +17,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from schemas.cluster_settings import ClusterSettings
 from schemas.cookbook import questions
 from schemas.sampling_settings import Model
 from schemas.settings import Settings
@@ -142,7 +143,13 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-PARTS: dict[str, Callable[[], str]] = {"settings": settings, "views": views, "cookbook": cookbook, "columns": columns}
+PARTS: dict[str, Callable[[], str]] = {
+    "settings": settings,
+    "cluster": lambda: _settings_table(ClusterSettings, "cluster."),
+    "views": views,
+    "cookbook": cookbook,
+    "columns": columns,
+}
 """The generated parts by name."""
 
 

@@ -38,6 +38,33 @@ main()
 """A worker that adds 100 to each score."""
 
 
+SLUGGISH = """
+from dataclasses import replace
+import tasks.evaluate.cluster.machine as machine
+measured = machine.measure
+def measure(*given):
+    verdict = measured(*given)
+    return replace(verdict, cpu_s=100 * verdict.cpu_s)
+machine.measure = measure
+from flows.cluster.process import main
+main()
+"""
+"""A worker on which the start program takes a hundred times as long, as it measures."""
+
+
+WITHOUT_ENGINE = """
+import os
+import tasks.evaluate.cluster.machine as machine
+from flows.cluster.process import main
+def forget_engine(backend, **settings):
+    os.environ["DOCKER_HOST"] = "unix:///nowhere.sock"
+    return machine_backend(backend)
+machine_backend, machine.create_backend = machine.create_backend, forget_engine
+main()
+"""
+"""A machine whose engine does not answer once it has joined."""
+
+
 class Hostile(Exception):
     """Does something wherever it is unpickled."""
 

@@ -19,7 +19,7 @@ from flows.cli.options import (
     overrides,
     stop_conditions,
 )
-from flows.cli.printing import out, say, say_notes, score, table
+from flows.cli.printing import out, printable, say, say_notes, score, table
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome
 
@@ -47,19 +47,26 @@ def check(
     runtime: Runtime = None,
     set: Sets = None,  # noqa: A002
     trust_settings: TrustSettings = False,
+    cluster: Annotated[
+        str | None, Parameter(help="also run the start program on each machine of this cluster, or of local:N")
+    ] = None,
 ) -> None:
     """Run the start program: show scores, seconds, memory and whether three runs agree; propose limits; list omissions.
 
-    With a model, send it a few real prompts and estimate the samples and cost of a night.
+    With a model, send it a few real prompts and estimate the samples and cost of a night. With a cluster, show how fast
+    each machine is.
     """
     from flows.cli.forecast import ask_models, require_models
     from flows.cli.proposed_limits import candidates_per_second, print_limits, print_pace, propose
+    from flows.cluster.choice import choose_cluster, named_cluster
     from flows.images import image_of
     from flows.sandboxes import slots_of
     from flows.trust import accept
     from tasks.problems import find
     from tasks.problems.loading.load import load_problem
 
+    if cluster:
+        choose_cluster(cluster)
     path = find(problem)
     given = overrides(model, api_base, style, inputs, set, image=image, runtime=runtime)
     loaded = load_problem(path, given)
@@ -74,15 +81,18 @@ def check(
     limits = propose(list(verdicts.values()), loaded.settings.limits)
     print_limits(limits, as_comment=bool(loaded.specification.run))
     print_pace(loaded, verdicts["train"].wall_s, slots_of(loaded))
+    if cluster and named_cluster():  # and not `none`
+        _print_machines(loaded)
     _print_omissions(loaded)
     if asks_models:
         ask_models(loaded, samples, conditions, candidates_per_second(verdicts["train"].wall_s, slots_of(loaded)))
-    say(f"next: overnight run {problem}{_model_flags(model, api_base, style)} --generations 10")
+    say(f"next: overnight run {problem}{_flags(model, api_base, style, cluster)} --generations 10")
 
 
-def _model_flags(models: list[str] | None, api_base: str | None, style: str | None) -> str:
-    """Return the given flags about models, to be repeated in a command."""
-    given = [("--model", name) for name in models or ()] + [("--api-base", api_base), ("--style", style)]
+def _flags(models: list[str] | None, api_base: str | None, style: str | None, cluster: str | None) -> str:
+    """Return the given flags about models and machines, to be repeated in a command."""
+    given = [("--model", name) for name in models or ()]
+    given += [("--api-base", api_base), ("--style", style), ("--cluster", cluster)]
     return "".join(f" {flag} {shlex.quote(value)}" for flag, value in given if value)
 
 
@@ -201,6 +211,25 @@ def _try_confirmation(problem: Problem, verdict: Verdict) -> None:
             f"warning: no best program could be confirmed: {difference}. {confirmation_remedy(problem)}, "
             "which is sandbox.confirm=never"
         )
+
+
+def _print_machines(problem: Problem) -> None:
+    """Run the start program on each machine of the cluster, and print how long it takes there."""
+    from flows.cluster.speeds import measure_machines
+
+    rows = [
+        (
+            machine.name,
+            str(machine.slots),
+            f"{machine.verdict.wall_s:.3f}" if machine.verdict.is_scored else "",
+            f"{machine.verdict.cpu_s:.3f}" if machine.verdict.is_scored else "",
+            "" if machine.speed is None else f"{machine.speed:.2f}",
+            printable(machine.remark),
+        )
+        for machine in measure_machines(problem, say)
+    ]
+    columns = ("machine", "slots", "seconds", "processor seconds", "speed", "")
+    out().print(table(columns, rows, right=columns[1:5], title="the start program on each machine"))
 
 
 def _print_omissions(problem: Problem) -> None:

@@ -45,12 +45,34 @@ def start(
 
 
 @cluster.command
-def show(address: ClusterAddress) -> None:
-    """List the machines of a cluster, with their slots, versions and engines."""
+def show(
+    address: Annotated[
+        str | None,
+        Parameter(help="address of the cluster; default: OVERNIGHT_CLUSTER, or your configuration file's"),
+    ] = None,
+    /,
+) -> None:
+    """List the machines of a cluster, with their slots, versions, engines, and whether they have the sandbox image."""
+    from flows.cluster.choice import require_named_cluster
     from flows.cluster.inspect import inspect_machines
 
-    columns = ("machine", "slots", "Overnight", "Python", "engine", "")
-    out().print(table(columns, [tuple(row) for row in inspect_machines(address)], right=("slots",)))
+    machines = inspect_machines(require_named_cluster(address, "overnight cluster show"))
+    columns = ("machine", "slots", "Overnight", "Python", "engine", "image", "")
+    rows = [
+        (
+            machine.name,
+            str(machine.slots),
+            machine.versions.get("Overnight", ""),
+            machine.versions.get("Python", ""),
+            machine.engine,
+            machine.image,
+            machine.problem,
+        )
+        for machine in machines
+    ]
+    out().print(table(columns, rows, right=("slots",)))
+    for remedy in dict.fromkeys(machine.remedy for machine in machines if machine.remedy):
+        say(remedy)
 
 
 def worker(

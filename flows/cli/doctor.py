@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from cyclopts import Parameter
 
 from flows.cli.printing import DEFAULT_HISTORY, NewRun, out, table
+from flows.formatting import count
 from schemas.errors import ExitCode, OvernightError
 
 if TYPE_CHECKING:
-    from schemas.settings import Sandbox
+    from flows.cluster.inspect import InspectedMachine
 
 _REQUIRED_BYTES = 2 * 1024**3
 
@@ -31,9 +32,19 @@ class Finding(NamedTuple):
 def doctor(
     *,
     model: Annotated[list[str] | None, Parameter(help="also check the keys that this model needs; repeatable")] = None,
+    cluster: Annotated[
+        str | bool | None,
+        Parameter(
+            help="also check each machine of this cluster; without an address, and without the flag, the one that "
+            "OVERNIGHT_CLUSTER or your configuration file names",
+            negative=(),
+        ),
+    ] = None,
     history: NewRun = DEFAULT_HISTORY,
 ) -> int:
-    """Check the sandbox's engine and image, Prefect, keys and the disk; exit with 3 if a night could not start."""
+    """Check the sandbox's engine and image, Prefect, keys, the disk and machines; exit with 3 if a night could not
+    start.
+    """
     checks: dict[str, Callable[[], Finding]] = {
         "engine": _engine,
         "image": _image,
@@ -41,13 +52,10 @@ def doctor(
         "keys": lambda: _keys(model or ["builtin/mutate"]),
         "disk": lambda: _disk(history.root),
     }
-    findings = {name: _run_check(check) for name, check in checks.items()}
-    rows = [
-        (name, "ok" if finding.is_ok else "MISSING", finding.found, finding.remedy)
-        for name, finding in findings.items()
-    ]
+    findings = [(name, _run_check(check)) for name, check in checks.items()] + _cluster(cluster)
+    rows = [(name, "ok" if finding.is_ok else "MISSING", finding.found, finding.remedy) for name, finding in findings]
     out().print(table(("check", "", "found", "remedy"), rows))
-    return ExitCode.DONE if all(finding.is_ok for finding in findings.values()) else ExitCode.ENVIRONMENT
+    return ExitCode.DONE if all(finding.is_ok for _, finding in findings) else ExitCode.ENVIRONMENT
 
 
 def _run_check(check: Callable[[], Finding]) -> Finding:
@@ -57,25 +65,19 @@ def _run_check(check: Callable[[], Finding]) -> Finding:
         return Finding(False, error.message, error.remedy)
 
 
-def _sandbox() -> Sandbox:
-    """Return the sandbox settings of the user's configuration."""
-    from schemas.settings import parse_settings
-    from tasks.problems.loading.user_config import user_settings
-
-    return parse_settings({"sandbox": user_settings().get("sandbox", {})}, "your configuration file").sandbox
-
-
 def _engine() -> Finding:
     from tasks.evaluate.registry import create_backend
+    from tasks.problems.loading.user_config import user_sandbox
 
-    with contextlib.closing(create_backend(_sandbox().backend)) as backend:
+    with contextlib.closing(create_backend(user_sandbox().backend)) as backend:
         return Finding(True, backend.describe())
 
 
 def _image() -> Finding:
     from tasks.evaluate.registry import create_backend
+    from tasks.problems.loading.user_config import user_sandbox
 
-    sandbox = _sandbox()
+    sandbox = user_sandbox()
     with contextlib.closing(create_backend(sandbox.backend)) as backend:
         return Finding(True, f"{sandbox.image} ({backend.image_id(sandbox.image)[:19]})")
 
@@ -124,3 +126,42 @@ def _disk(folder: Path) -> Finding:
     if free < _REQUIRED_BYTES:
         return Finding(False, found, "Free some disk space; a night needs 2 GiB.")
     return Finding(True, found)
+
+
+def _cluster(named: str | bool | None) -> list[tuple[str, Finding]]:
+    """Return what is found of a cluster and of each of its machines; nothing if none is named.
+
+    Args:
+        named: Its address; `True` for the one that is named elsewhere, which has to be there, `None` if it need not.
+    """
+    from flows.cluster.choice import choose_cluster, local_machines, named_cluster, require_named_cluster
+
+    try:
+        choose_cluster(named if isinstance(named, str) else None)
+        address = require_named_cluster(None, "overnight doctor --cluster") if named is True else named_cluster()
+        if not address:
+            return []
+        if local_machines(address):
+            return [("cluster", Finding(True, f"{address}: each night starts its own, on this machine"))]
+        return _machines(address)
+    except OvernightError as error:
+        return [("cluster", Finding(False, error.message, error.remedy))]
+
+
+def _machines(address: str) -> list[tuple[str, Finding]]:
+    from flows.cluster.inspect import inspect_machines
+
+    machines = inspect_machines(address)
+    slots = sum(machine.slots for machine in machines)
+    found = f"{address}: {count(len(machines), 'machine')}, {count(slots, 'slot')}"
+    remedy = "" if machines else f"Have a machine join: overnight worker {address}"
+    rows = [(f"machine {machine.name}", _machine(machine)) for machine in machines]
+    return [("cluster", Finding(bool(machines), found, remedy)), *rows]
+
+
+def _machine(machine: InspectedMachine) -> Finding:
+    versions = [f"{name} {value}" for name, value in machine.versions.items()]
+    image = [f"image {machine.image}"] if machine.image else []
+    known = ", ".join([count(machine.slots, "slot"), *versions, *filter(None, [machine.engine]), *image])
+    found = f"{known}: {machine.problem}" if machine.problem else known
+    return Finding(not machine.problem, found, machine.remedy)

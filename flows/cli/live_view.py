@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from flows.cli.machine_lines import machine_lines, machines_in_short
 from flows.cli.printing import duration, err, printable, say, score, usd
 from schemas.outcome import Outcome
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from flows.session import Session
     from flows.stop_conditions import StopConditions
     from tasks.sample.budget import Budget
+
+
+_OTHER_ROWS = 9
+"""Rows of the panel beside the machines, and a line below it."""
 
 
 @contextlib.contextmanager
@@ -57,6 +62,9 @@ def render(session: Session, conditions: StopConditions, first: int) -> Table:
     grid.add_row("outcomes", outcomes(progress.outcomes))
     grid.add_row("best", f"{score(progress.best)}  ({_found_at(session, first)})")
     grid.add_row("pace", f"{progress.per_second():.1f} candidates/s")
+    if session.cluster is not None:
+        lines = machine_lines(session.cluster.slots.states(), err().height - _OTHER_ROWS)
+        grid.add_row("machines", Text("\n".join(lines), no_wrap=True, overflow="ellipsis"))
     grid.add_row("time", _time(session, conditions))
     if progress.message:
         # As a `Text`, so that brackets in text of a provider or program are not read as Rich markup.
@@ -126,9 +134,11 @@ def _lines(session: Session) -> Iterator[None]:
                 shown = session.state.generations
                 if shown in session.state.failed:
                     continue
+                cluster = session.cluster
+                machines = f", {machines_in_short(cluster.slots.states())}" if cluster is not None else ""
                 say(
                     f"generation {shown}: best {score(progress.best)}, {progress.candidates} samples, "
-                    f"{outcomes(progress.outcomes)}, {spent(progress.budget)}"
+                    f"{outcomes(progress.outcomes)}, {spent(progress.budget)}{machines}"
                 )
 
     thread = threading.Thread(target=watch, daemon=True)

@@ -56,8 +56,8 @@ ClusterName = Annotated[
     str | None,
     Parameter(
         name="--cluster",
-        help="evaluate on the machines of this cluster, tls://HOST:PORT, or on local:N for a try; default: "
-        "OVERNIGHT_CLUSTER",
+        help="evaluate on the machines of this cluster, tls://HOST:PORT, on local:N for a try, or here alone: none; "
+        "default: OVERNIGHT_CLUSTER, or your configuration file's",
     ),
 ]
 

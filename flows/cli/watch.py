@@ -95,6 +95,7 @@ def view(data: ReportData) -> Group:
         f"best {score(last.best)} (started with {score(data.generations[0].best)}{best_known}): {settings.score_name}"
     )
     spent = f"generation {last.generation}, {last.samples:,} samples, {duration(last.seconds)}, {usd(last.cost_usd)}"
+    machines = [_machines(data)] if data.machines else []
     return Group(
         Text(head, style="bold"),
         Text(best),
@@ -102,6 +103,7 @@ def view(data: ReportData) -> Group:
         Text(spark([generation.best for generation in data.generations])),
         _islands(data),
         _models(data),
+        *machines,
     )
 
 
@@ -148,3 +150,18 @@ def _models(data: ReportData):  # noqa: ANN202  (rich is imported late)
         for model in data.models
     ]
     return table(("model", "samples", "best", "outcomes", "cost"), rows, right=("samples", "best", "cost"))
+
+
+def _machines(data: ReportData):  # noqa: ANN202  (rich is imported late)
+    rows = [
+        (
+            machine.name or "the night's own",
+            f"{machine.candidates:,}",
+            str(machine.faults),
+            "–" if machine.mean_s is None else f"{machine.mean_s:.2f} s",
+            "–" if machine.per_minute is None else f"{machine.per_minute:,.0f}",
+        )
+        for machine in data.machines
+    ]
+    columns = ("machine", "candidates", "faults", "mean time", "per minute")
+    return table(columns, rows, right=columns[1:])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from flows.state_folder import state_folder
 from schemas.errors import EnvironmentFault, UsageError
+from tasks.problems.loading.user_config import user_cluster
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -63,12 +64,14 @@ class MemberFiles:
 
 
 def cluster_folder() -> Path:
-    """Return the folder of the certificates: from the environment, else `cluster` in the state folder.
+    """Return the folder of the certificates: from the environment, else from the user's configuration file, else
+    `cluster` in the state folder.
 
     Raises:
+        UsageError: If the configuration file is wrong.
         EnvironmentFault: If the state folder is needed and cannot be used.
     """
-    named = os.environ.get(VARIABLE)
+    named = os.environ.get(VARIABLE) or user_cluster().certificates
     return Path(named).expanduser().resolve() if named else state_folder() / "cluster"
 
 

@@ -7,13 +7,17 @@ import os
 from typing import TYPE_CHECKING
 
 from schemas.errors import UsageError
+from tasks.problems.loading.user_config import config_path, user_cluster
 
 if TYPE_CHECKING:
     from schemas.search_settings import Search
     from tasks.evaluate.cluster.dask_engine import Address, Certificates
 
 VARIABLE = "OVERNIGHT_CLUSTER"
-"""Environment variable with the address of the cluster, or `local:N`."""
+"""Environment variable with the address of the cluster, `local:N`, or `none`."""
+
+NONE = "none"
+"""Names this machine alone, where the environment or the configuration file names a cluster."""
 
 _LOCAL = "local:"
 
@@ -25,23 +29,57 @@ _SAMPLES_PER_SLOT = 2
 
 
 def named_cluster() -> str:
-    """Return the address of the cluster to use, or `local:N`; empty for this machine alone."""
-    return os.environ.get(VARIABLE, "")
+    """Return the address of the cluster to use, or `local:N`; empty for this machine alone.
+
+    The environment, which `--cluster` changes for a process, comes before the user's configuration file.
+
+    Raises:
+        UsageError: If the configuration file is wrong, or names neither an address nor `local:N`.
+    """
+    if named := os.environ.get(VARIABLE, ""):
+        return "" if named == NONE else named
+    named = user_cluster().address
+    try:
+        _require_cluster(named)
+    except UsageError as error:
+        raise UsageError(f"{config_path()}: cluster.address: {error.message}", remedy=error.remedy) from error
+    return "" if named == NONE else named
 
 
 def choose_cluster(text: str | None) -> None:
-    """Use a cluster in this process, in place of the one that the environment names; `None` changes nothing.
+    """Use a cluster in this process, in place of the one that is named elsewhere; `None` changes nothing.
 
     Raises:
-        UsageError: If it is neither an address nor `local:N`.
+        UsageError: If it is neither an address nor `local:N` nor `none`.
     """
-    named = named_cluster() if text is None else text
-    if named and local_machines(named) is None:
+    _require_cluster(named_cluster() if text is None else text)
+    if text is not None:
+        os.environ[VARIABLE] = text or NONE
+
+
+def require_named_cluster(address: str | None, command: str) -> str:
+    """Return an address, by default that of the cluster which the environment or the configuration file names.
+
+    Args:
+        address: The address, if one was given.
+        command: The command that needs it, for the remedy.
+
+    Raises:
+        UsageError: If none was given and none is named.
+    """
+    if named := address or named_cluster():
+        return named
+    raise UsageError(
+        "expected the address of a cluster, and none is named",
+        remedy=f"Name it: {command} tls://HOST:PORT. Or set {VARIABLE}, or address in [cluster] of {config_path()}.",
+    )
+
+
+def _require_cluster(text: str) -> None:
+    if text and text != NONE and local_machines(text) is None:
         from tasks.evaluate.cluster.dask_engine import parse_address
 
-        parse_address(named)
-    if text is not None:
-        os.environ[VARIABLE] = text
+        parse_address(text)
 
 
 def local_machines(text: str) -> int | None:

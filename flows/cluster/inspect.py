@@ -3,47 +3,112 @@
 from __future__ import annotations
 
 import contextlib
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 
 from flows.cluster.choice import address_and_certificates
+from schemas.errors import OvernightError
+from schemas.settings import Sandbox
 from tasks.evaluate.cluster import machine as tasks
 from tasks.evaluate.cluster.dask_engine import Connection, Machine, MachineLost
-from tasks.evaluate.cluster.messages import MessageFault, read_answer
+from tasks.evaluate.cluster.messages import Answer, MessageFault, read_answer
+from tasks.evaluate.registry import create_backend
+from tasks.problems.loading.user_config import user_sandbox
 
 _TIMEOUT_S = 20.0
+"""Seconds that a machine has to answer."""
+
+_AT_A_TIME = 32
+"""Machines that are asked at the same time."""
+
+_SHOWN_VERSIONS = ("Overnight", "Python")
 
 
-class MachineRow(NamedTuple):
-    """A machine, as a table shows it."""
+@dataclass(frozen=True)
+class InspectedMachine:
+    """A machine, and whether a night of this machine could use it.
+
+    Attributes:
+        name: Its name.
+        slots: Programs that it evaluates at the same time.
+        versions: Its versions by name, as far as it tells them.
+        engine: Description of its engine; empty if it has none, or has not been asked.
+        image: Whether it has the sandbox image; empty if that is not known.
+        problem: Reason why it is not used; empty if it is.
+        remedy: Next step if it is not used.
+    """
 
     name: str
-    slots: str
-    overnight: str
-    python: str
-    engine: str
-    remark: str
+    slots: int
+    versions: Mapping[str, str] = field(default_factory=dict)
+    engine: str = ""
+    image: str = ""
+    problem: str = ""
+    remedy: str = ""
 
 
-def inspect_machines(address: str) -> list[MachineRow]:
+def inspect_machines(address: str) -> list[InspectedMachine]:
     """Return what each machine of a cluster tells of itself, by name.
 
     Raises:
         EnvironmentFault: If the cluster does not answer.
     """
-    with contextlib.closing(Connection(*address_and_certificates(address))) as connection:
-        found = sorted(connection.machines.values(), key=lambda machine: machine.name)
-        return [_row(connection, machine) for machine in found]
+    sandbox = user_sandbox()
+    image = _image_id(sandbox)
+    with (
+        contextlib.closing(Connection(*address_and_certificates(address))) as connection,
+        ThreadPoolExecutor(_AT_A_TIME) as threads,
+    ):
+        found = sorted(connection.machines.values(), key=lambda machine: (machine.name, machine.address))
+        inspect = partial(inspect_machine, connection, where=address, backend=sandbox.backend, image=image)
+        return list(threads.map(inspect, found))
 
 
-def _row(connection: Connection, machine: Machine) -> MachineRow:
+def _image_id(sandbox: Sandbox) -> str:
+    """Return the id of the sandbox image on this machine; empty if it has none, which is no machine's problem."""
     try:
-        facts = read_answer(connection.submit(machine.address, tasks.examine).answer(_TIMEOUT_S)).facts
-        engine = read_answer(connection.submit(machine.address, tasks.describe_engine).answer(_TIMEOUT_S))
+        with contextlib.closing(create_backend(sandbox.backend)) as backend:
+            return backend.image_id(sandbox.image)
+    except OvernightError:
+        return ""
+
+
+def inspect_machine(
+    connection: Connection, machine: Machine, *, where: str, backend: str, image: str
+) -> InspectedMachine:
+    """Return what a machine tells of itself.
+
+    Args:
+        connection: The cluster.
+        machine: The machine.
+        where: Address of the cluster, for remedies.
+        backend: Name of the sandbox backend.
+        image: Id of the sandbox image; empty if it is not known.
+    """
+
+    def ask(task: Callable[..., bytes], *args: object) -> Answer:
+        return read_answer(connection.submit(machine.address, task, *args).answer(_TIMEOUT_S))
+
+    again = f"overnight worker {where}"
+    try:
+        facts = ask(tasks.examine).facts
+        versions = {name: facts[name] for name in _SHOWN_VERSIONS if name in facts}
+        if differ := tasks.difference(facts):
+            remedy = f"Install on {machine.name} what this machine has, and start there: {again}"
+            return InspectedMachine(machine.name, machine.slots, versions, problem=differ, remedy=remedy)
+        engine = ask(tasks.describe_engine, backend, image)
     except (MachineLost, MessageFault) as error:
-        return MachineRow(machine.name, str(machine.slots), "", "", "", f"does not answer: {error}")
-    differ = [name for name, mine in tasks.facts().items() if facts.get(name) != mine]
-    remark = f"not used, another version: {', '.join(differ)}" if differ else engine.fault
-    described = engine.facts.get("engine", "")
-    return MachineRow(
-        machine.name, str(machine.slots), facts.get("Overnight", ""), facts.get("Python", ""), described, remark
+        remedy = f"Start it again on {machine.name}: {again}"
+        return InspectedMachine(machine.name, machine.slots, problem=f"does not answer: {error}", remedy=remedy)
+    found = engine.facts.get("image", "")
+    return InspectedMachine(
+        machine.name,
+        machine.slots,
+        versions,
+        engine.facts.get("engine", ""),
+        "sent at first use" if found == "missing" else found,
+        engine.fault,
+        f"Look on {machine.name}: overnight doctor" if engine.fault else "",
     )

@@ -14,11 +14,31 @@ from flows.report.lineage import lineage
 from flows.report.repeat_command import command_of
 from flows.report.run_data import Row, RunData, read_run_data
 from schemas.outcome import Outcome
-from schemas.report_data import ModelSummary, NightSummary, ReportData, ScorePoint, SplitScores, TimeSpent
+from schemas.report_data import (
+    MachineSummary,
+    ModelSummary,
+    NightSummary,
+    ReportData,
+    ScorePoint,
+    SplitScores,
+    TimeSpent,
+)
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
 
 _FAILED_ATTEMPTS = "SELECT error FROM generations WHERE run_id = ? AND state = 'failed' ORDER BY started_at"
+
+_MACHINES = """
+SELECT
+    coalesce(machine, '') AS name,
+    sum(candidates)::INTEGER AS candidates,
+    sum(scored)::INTEGER AS scored,
+    sum(faults + sandbox_errors)::INTEGER AS faults,
+    sum(wall_s) / nullif(sum(candidates), 0) AS mean_s,
+    sum(candidates) FILTER (per_minute > 0) / sum(candidates / per_minute) AS per_minute
+FROM machines WHERE run_id = ? AND night > 0 AND coalesce(night = ?, true)
+GROUP BY machine ORDER BY machine NULLS FIRST
+"""
 
 
 def build_report(database: Database, files: RunFiles, night: int | None = None) -> ReportData:
@@ -53,6 +73,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
         islands=islands(run_data),
         lineage=lineage(run_data, best.program_id),
         models=_model_summaries(run_data),
+        machines=_machines(database, files.run_id, night),
         failures=failures(run_data),
         repeats=repeats(run_data),
         failed_attempts=tuple(row["error"] for row in failed),
@@ -128,6 +149,12 @@ def _model_summary(name: str, rows: Sequence[Row], new_bests: set[str]) -> Model
         improvements=sum(row["program_id"] in new_bests for row in rows),
         latency_s=median(row["latency_s"] for row in rows),
     )
+
+
+def _machines(database: Database, run_id: str, night: int | None) -> tuple[MachineSummary, ...]:
+    """Return what each machine did; nothing for a run that was evaluated on its own machine alone."""
+    rows = database.rows(_MACHINES, [run_id, night])
+    return tuple(MachineSummary(**row) for row in rows) if any(row["name"] for row in rows) else ()
 
 
 def _time_spent(run_data: RunData, nights: Sequence[NightSummary]) -> TimeSpent:

@@ -13,7 +13,7 @@ from tasks.history.files import RunFiles
 
 _TIMES = {
     "asked_at", "judged_at", "started_at", "ended_at", "latency_s", "wall_s", "cpu_s", "peak_mib", "sample_s",
-    "evaluate_s", "select_s", "paused_s", "flow_run_id", "machine",
+    "evaluate_s", "select_s", "paused_s", "flow_run_id", "machine", "machine_faults",
 }  # fmt: skip
 """Columns that may differ between any two evaluations."""
 

@@ -304,8 +304,9 @@ def read_night(files: RunFiles, number: int, programs: Mapping[str, Program]) ->
         if entry["program_id"] in programs
     )
     reason = StopReason(row["stop_reason"]) if row["stop_reason"] else None
+    faults = tuple((entry["machine"], entry["faults"]) for entry in row.get("machine_faults") or ())
     columns = {key: row[key] for key in _NIGHT_COLUMNS if key in row}
-    return NightRecord(number=row["night"], finalists=finalists, stop_reason=reason, **columns)
+    return NightRecord(number=row["night"], finalists=finalists, stop_reason=reason, machine_faults=faults, **columns)
 
 
 def last_finished_night(files: RunFiles, programs: Mapping[str, Program]) -> NightRecord | None:

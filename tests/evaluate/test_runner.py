@@ -19,12 +19,22 @@ import pytest
 
 from schemas.job import Call, Isolation, Job, Limits
 from tasks.evaluate import delivery
-from tasks.evaluate.runner import frames, lockdown, seccomp
+from tasks.evaluate.runner import cgroup, frames, lockdown, reap, seccomp, supervisor
 
 RUNNER = Path(delivery.__file__).parent / "runner"
 JOB = Job("evaluate", (Call((3,)),), Limits(wall_s=60, memory_mib=96))
 ENDLESS = "def evaluate(n):\n    return f()\n\ndef f():\n    while True: pass\n"
 ISOLATED_JOB = replace(JOB, isolation=Isolation(("f",), ENDLESS))
+
+
+def test_a_child_whose_report_is_read_after_its_end_took_no_negative_time():
+    class Ended(supervisor.Supervisor):
+        def __init__(self) -> None:
+            self.broken, self.starved_s, self.line_times = "", 0.0, [10.02, 10.03, 10.04]
+
+    usage = reap.Usage({7: 0})
+    header = supervisor.build_header(1, Ended(), usage, cgroup.CgroupCounters(), 7, ended=10.0)
+    assert header["wall_s"] == 0.0
 
 
 def run_filter(code: bytes, arch: int, number: int, first: int = 0, second: int = 0) -> int:

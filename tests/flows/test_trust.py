@@ -206,7 +206,7 @@ def test_the_user_s_configuration_may_not_hold_settings_of_problems(toy: Path, h
     (home / "config.toml").write_text("search.islands = 3\n")
     code, output = call("run", toy)
     assert code == 2
-    assert "expected [sampling] or [sandbox]" in output
+    assert "expected [sampling], [sandbox] or [cluster]" in output
 
 
 def test_a_download_from_an_address_is_refused_until_it_is_accepted(toy: Path, home: Path):

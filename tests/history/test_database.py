@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections import defaultdict
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from schemas import tables
 from schemas.algorithm import Expand, Join
 from schemas.cookbook import questions
 from schemas.errors import QueryError
+from schemas.generation import NightRecord
 from schemas.outcome import Outcome
+from schemas.program import Judged
 from schemas.views import MACROS, VIEWS
 from tasks.history import database as database_module
 from tasks.history import record
@@ -393,3 +396,45 @@ def test_a_reader_never_sees_half_of_a_generation(tmp_path: Path):
         seen.add(len(found) - 1)
     assert process.wait() == 0
     assert len(seen) > 5
+
+
+# Machines
+
+
+def a_night(number: int, faults: tuple[tuple[str, int], ...] = ()) -> NightRecord:
+    return NightRecord(number, NOW, -9.0, 1.0, "p", machine_faults=faults)
+
+
+def test_machines_are_counted_by_night_with_what_they_lost(tmp_path: Path):
+    files = create(tmp_path)
+    start = record.read_run_history(files).start
+
+    def on(machine: str, generation: int, index: int, wall_s: float) -> Judged:
+        one = a_judged(files.run_id, generation, index, scores=(1.0, 1.0))
+        return replace(one, verdict=replace(one.verdict, machine=machine, wall_s=wall_s))
+
+    fast = [on("fast", 1, index, wall_s) for index, wall_s in enumerate((1.0, 2.0, 6.0))]
+    record.commit(files, a_generation(1, [*fast, on("slow", 1, 3, 10.0)], start, night=1))
+    record.commit(files, a_generation(2, [on("fast", 2, 0, 1.0)], start, night=2))
+    record.write_night(files, a_night(1, (("broken", 3), ("slow", 1))))
+    record.write_night(files, a_night(2))
+    columns = "night, machine, candidates, scored, faults, wall_s, mean_wall_s, median_wall_s, per_minute"
+    rows = Database(tmp_path).rows(f"SELECT {columns} FROM machines WHERE night > 0 ORDER BY night, machine")
+    assert [tuple(row.values()) for row in rows] == [
+        (1, "broken", 0, 0, 3, 0.0, None, None, None),
+        (1, "fast", 3, 3, 0, 9.0, 3.0, 2.0, 3.0),
+        (1, "slow", 1, 1, 1, 10.0, 10.0, 10.0, 1.0),
+        (2, "fast", 1, 1, 0, 1.0, 1.0, 1.0, 0.5),
+    ]
+    assert record.read_night(files, 1, {}).machine_faults == (("broken", 3), ("slow", 1))
+
+
+def test_a_night_of_an_older_version_has_no_faults_of_machines(tmp_path: Path):
+    files = create(tmp_path)
+    grow(files, 2)
+    record.write_night(files, a_night(1))
+    older = pq.read_table(files.night(1)).drop_columns(["machine_faults"])
+    pq.write_table(older, files.night(1))
+    rows = Database(tmp_path).rows("SELECT machine, candidates > 0 AS did, faults FROM machines WHERE night = 1")
+    assert rows == [{"machine": None, "did": True, "faults": 0}]
+    assert record.read_night(files, 1, {}).machine_faults == ()

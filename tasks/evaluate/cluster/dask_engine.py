@@ -14,7 +14,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from schemas.errors import EnvironmentFault, SandboxUnavailable, UsageError
 from tasks.evaluate.judge import clean
@@ -104,6 +104,23 @@ class Machine:
 
 class MachineLost(Exception):
     """A machine left, or was given up, before it answered."""
+
+
+class Members(Protocol):
+    """Machines that can be given tasks: those of a `Connection`, or some of them."""
+
+    @property
+    def machines(self) -> dict[str, Machine]:
+        """The machines that are there, by address."""
+        ...
+
+    def submit(self, machine: str, task: Callable[..., bytes], *args: object) -> Pending:
+        """Give a machine a task.
+
+        Raises:
+            MachineLost: If the machine is not there.
+        """
+        ...
 
 
 def parse_address(text: str) -> Address:

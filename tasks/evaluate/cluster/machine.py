@@ -10,7 +10,7 @@ import hashlib
 import platform
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from importlib import resources
@@ -19,12 +19,14 @@ from typing import IO, ParamSpec
 
 from schemas.bundle import Source
 from schemas.errors import OvernightError, SandboxUnavailable
+from schemas.job import Job
 from schemas.outcome import Outcome
 from tasks.evaluate import delivery
 from tasks.evaluate.cluster.messages import Answer, Request, answer_bytes, read_job, read_source, verdict_fields
+from tasks.evaluate.cluster.speed import MAX_SCALE, measure, scale_of, with_longer_limits
 from tasks.evaluate.pool import FreshContainerPool, SandboxPool, open_fresh_pool, open_pool
 from tasks.evaluate.registry import create_backend
-from tasks.evaluate.sandbox import ImageStore
+from tasks.evaluate.sandbox import ImageStore, SandboxBackend
 
 _MAX_PARTS = 10_000
 """Limit on the number of parts of an image."""
@@ -91,10 +93,21 @@ def _answers(task: Callable[P, Answer]) -> Callable[P, bytes]:
 def facts() -> dict[str, str]:
     """Return what must be the same on the head and on each machine."""
     own = resources.files("tasks.evaluate.cluster")
-    code = [own.joinpath(f"{name}.py").read_bytes() for name in ("machine", "messages")]
+    code = [own.joinpath(f"{name}.py").read_bytes() for name in ("machine", "messages", "speed")]
     build = hashlib.sha256(b"".join([delivery.modules_frame(), *code])).hexdigest()
     python = ".".join(platform.python_version_tuple()[:2])
     return {"Overnight": version("overnight"), "Python": python, "build": build[:12]}
+
+
+def difference(theirs: Mapping[str, str]) -> str:
+    """Return what a machine has in another version than this one; empty if there is nothing.
+
+    Args:
+        theirs: What `facts` returns there.
+    """
+    ours = facts()
+    differ = [name for name in ours if theirs.get(name) != ours[name]]
+    return "; ".join(f"it has {name} {theirs.get(name, 'unknown')}, the head {ours[name]}" for name in differ)
 
 
 @_answers
@@ -104,10 +117,26 @@ def examine() -> Answer:
 
 
 @_answers
-def describe_engine(backend: str = "docker") -> Answer:
-    """Tell which engine runs programs here."""
+def describe_engine(backend: str, image: str = "") -> Answer:
+    """Tell which engine runs programs here, and whether it has an image.
+
+    Args:
+        backend: Name of the sandbox backend.
+        image: Id of the image; empty to leave that out.
+    """
     with contextlib.closing(create_backend(backend)) as opened:
-        return Answer(facts={"engine": opened.describe()})
+        found = {"engine": opened.describe()}
+        if image:
+            found["image"] = "there" if _has_image(opened, image) else "missing"
+        return Answer(facts=found)
+
+
+def _has_image(backend: SandboxBackend, image: str) -> bool:
+    try:
+        backend.image_id(image)
+    except SandboxUnavailable:
+        return False
+    return True
 
 
 @_answers
@@ -132,22 +161,36 @@ def _open(request: Request) -> Answer:
             backend.describe()  # an engine that does not answer lacks nothing
             return Answer(fault=error.message, lacks_image=True)
         backend.require(request.image, request.runtime)
-    opened = _OpenJob(_pool(request), read_source(request.honest))
+    job, honest = read_job(request.job), read_source(request.honest)
+    scale, fault = _scale(request, job, honest)
+    if fault:
+        return Answer(fault=fault)
+    opened = _OpenJob(_pool(request, with_longer_limits(job, scale), request.slots), honest)
     if not request.is_fresh and (fault := _fault_of(opened)):
         opened.pool.close()
         return Answer(fault=fault)
     with _MACHINE.lock:
         _MACHINE.jobs[request.key] = opened
-    return Answer()
+    return Answer(facts={"scale": f"{scale:.2f}"} if scale > 1 else {})
 
 
-def _pool(request: Request) -> SandboxPool | FreshContainerPool:
+def _scale(request: Request, job: Job, honest: Source) -> tuple[float, str]:
+    """Return how much longer the time limits are here than on the head, and why that cannot be measured, if so."""
+    if request.head_cpu_s is None:
+        return 1.0, ""
+    with contextlib.closing(_pool(request, with_longer_limits(job, MAX_SCALE), 1)) as pool:
+        verdict = measure(pool, honest)
+    fault = verdict.error if verdict.outcome is Outcome.SANDBOX_ERROR else ""
+    return scale_of(verdict, request.head_cpu_s), fault
+
+
+def _pool(request: Request, job: Job, slots: int) -> SandboxPool | FreshContainerPool:
     start = open_fresh_pool if request.is_fresh else open_pool
     return start(
-        read_job(request.job),
+        job,
         image=request.image,
         backend=request.backend,
-        slots=request.slots,
+        slots=slots,
         labels=request.labels,
         runtime=request.runtime,
     )

@@ -19,9 +19,10 @@ from schemas.errors import OvernightError, SandboxUnavailable
 from schemas.job import Job
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate.cluster import machine as tasks
-from tasks.evaluate.cluster.dask_engine import Connection, Machine, MachineLost, Pending
+from tasks.evaluate.cluster.dask_engine import Machine, MachineLost, Members, Pending
 from tasks.evaluate.cluster.messages import Answer, MessageFault, Request, read_answer, read_verdict, source_text
 from tasks.evaluate.cluster.slots import ClusterSlots
+from tasks.evaluate.cluster.speed import MAX_SCALE
 from tasks.evaluate.container_worker import verdict_on_length
 from tasks.evaluate.registry import create_backend
 from tasks.evaluate.sandbox import ImageStore
@@ -30,7 +31,7 @@ _PART = 8 * 2**20
 """Length of a part of an image, bytes."""
 
 _OPENING_S = 180.0
-"""Seconds that a machine has to start the containers of a job."""
+"""Seconds that a machine has to start the containers of a job, beside the time in which it runs programs."""
 
 _LOADING_S = 600.0
 """Seconds that a machine has to load an image."""
@@ -71,13 +72,13 @@ class ClusterPool:
     Args:
         job: The job that programs are evaluated on.
         request: What a machine needs to open it; the number of slots is each machine's own.
-        connection: The cluster.
+        connection: The cluster, or the machines of it that are used.
         slots: Slots of the cluster, shared by the pools of a run.
         note: Called with messages about machines that are not used.
     """
 
     def __init__(
-        self, job: Job, request: Request, connection: Connection, slots: ClusterSlots, note: Callable[[str], None]
+        self, job: Job, request: Request, connection: Members, slots: ClusterSlots, note: Callable[[str], None]
     ) -> None:
         self.job = job
         self._request = request
@@ -90,7 +91,9 @@ class ClusterPool:
         self._closing = threading.Event()
         self._openers = ThreadPoolExecutor(64, "overnight-cluster-open")
         rounds = len(job.inputs) * 2 if job.isolation else len(job.inputs) + 1
-        self._limit_s = 2 * job.limits.wall_s * rounds + _GRACE_S
+        longest = MAX_SCALE if request.head_cpu_s else 1.0
+        self._limit_s = 2 * job.limits.wall_s * longest * rounds + _GRACE_S
+        self._opening_s = _OPENING_S + 2 * (self._limit_s - _GRACE_S)  # it runs the honest program, and may measure it
         self._recruiter = threading.Thread(target=self._recruit, name="overnight-recruiter", daemon=True)
         self._recruiter.start()
 
@@ -209,19 +212,19 @@ class ClusterPool:
 
     def _difference(self, machine: Machine) -> str:
         """Return what a machine has in another version than the head; empty if there is nothing."""
-        theirs, ours = self._call(machine, tasks.examine, timeout_s=_OPENING_S).facts, tasks.facts()
-        differ = [name for name in ours if theirs.get(name) != ours[name]]
-        return "; ".join(f"it has {name} {theirs.get(name, 'unknown')}, the head {ours[name]}" for name in differ)
+        return tasks.difference(self._call(machine, tasks.examine, timeout_s=_OPENING_S).facts)
 
     def _fault_of_opening(self, machine: Machine) -> str:
         request = self._for(machine).model_dump_json()
         with self._slots.alone(machine):  # another pool may be sending the same image
-            answer = self._call(machine, tasks.open_job, request, timeout_s=_OPENING_S)
-            if not answer.lacks_image:
-                return answer.fault
-            if fault := self._send_image(machine):
-                return fault
-            return self._call(machine, tasks.open_job, request, timeout_s=_OPENING_S).fault
+            answer = self._call(machine, tasks.open_job, request, timeout_s=self._opening_s)
+            if answer.lacks_image:
+                if fault := self._send_image(machine):
+                    return fault
+                answer = self._call(machine, tasks.open_job, request, timeout_s=self._opening_s)
+            if (scale := answer.facts.get("scale")) and not self._request.is_fresh:
+                self._note(f"machine {machine.name} is slower than this one: its time limits are {scale} times as long")
+            return answer.fault
 
     def _send_image(self, machine: Machine) -> str:
         """Send the image to a machine that lacks it; return why it does not have it then, if so."""

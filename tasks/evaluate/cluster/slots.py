@@ -10,6 +10,7 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 
 from tasks.evaluate.cluster.dask_engine import Machine
+from tasks.evaluate.cluster.machine_state import MachineFigures, MachineState
 
 _NO_MACHINE_S = 60.0
 """Seconds without a machine that can be used, after which the sandbox is unavailable."""
@@ -49,6 +50,7 @@ class ClusterSlots:
         self._aside: dict[str, tuple[float, str]] = {}
         self._judged_by: OrderedDict[str, str] = OrderedDict()
         self._typical_s = _SHORT_S
+        self._figures = MachineFigures()
         self._alone: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._changed = threading.Condition()
 
@@ -85,6 +87,7 @@ class ClusterSlots:
     def set_aside(self, machine: Machine, reason: str) -> bool:
         """Do not use a machine for a while; return false if it left or is set aside already."""
         with self._changed:
+            self._figures.note_fault(machine.name)
             if machine.address in self._aside or machine.address not in self._machines:
                 return False
             wait_s = self._aside_s[min(self._losses[machine.name], len(self._aside_s) - 1)]
@@ -104,6 +107,7 @@ class ClusterSlots:
         with self._changed:
             self._typical_s += _WEIGHT * (wall_s - self._typical_s)
             self._losses.pop(machine.name, None)
+            self._figures.note_answer(machine.name)
             if program:
                 self._judged_by[_digest(program)] = machine.name
             while len(self._judged_by) > _REMEMBERED:
@@ -178,6 +182,18 @@ class ClusterSlots:
         """Wake those that wait, since a machine can be used or a pool was closed."""
         with self._changed:
             self._changed.notify_all()
+
+    def states(self) -> list[MachineState]:
+        """Return the machines that are there, by name: what they did, and which are set aside and why."""
+        now = time.monotonic()
+        with self._changed:
+            found = sorted(self._machines.values(), key=lambda machine: (machine.name, machine.address))
+            return [self._figures.state(machine, self._aside.get(machine.address), now) for machine in found]
+
+    def faults(self) -> dict[str, int]:
+        """Return how often each machine lost a program or could not open a job, by name; none that never did."""
+        with self._changed:
+            return dict(self._figures.faults)
 
     def reasons(self) -> str:
         """Return why machines are set aside, as the end of a sentence."""

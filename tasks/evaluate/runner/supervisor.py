@@ -259,11 +259,13 @@ def build_header(
         after - before
         for before, after in zip(child_supervisor.line_times, child_supervisor.line_times[1:], strict=False)
     ]
+    # Lines that were still in the pipe when the child ended are read, and get their time, after its end.
+    wall_s = max(0.0, ended - child_supervisor.line_times[0]) if child_supervisor.line_times else 0.0
     return {
         "number": number,
         "broken": child_supervisor.broken,
         "status": usage.statuses[child],
-        "wall_s": ended - child_supervisor.line_times[0] if child_supervisor.line_times else 0.0,
+        "wall_s": wall_s,
         # No parent waits for a process whose parent ignores SIGCHLD, so `usage` does not include it.
         "cpu_s": max(usage.cpu_s, counts.cpu_s),
         "peak_mib": usage.peak_mib,

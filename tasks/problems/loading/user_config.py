@@ -1,4 +1,4 @@
-"""Read the user's configuration file: settings of models and sandboxes for all problems."""
+"""Read the user's configuration file: settings of models and sandboxes for all problems, and the user's cluster."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from schemas.bounded_parsing import parse_toml
+from schemas.cluster_settings import ClusterSettings
 from schemas.errors import UsageError
 from schemas.problem_folder import read_given_text
-from schemas.settings import parse_settings
+from schemas.settings import Sandbox, parse_settings
 
 VARIABLE = "OVERNIGHT_CONFIG"
 """Environment variable with the path of the file; the default is `overnight/config.toml` in XDG_CONFIG_HOME, or in
@@ -17,6 +20,9 @@ VARIABLE = "OVERNIGHT_CONFIG"
 
 SECTIONS = ("sampling", "sandbox")
 """Sections that the user decides for a machine; all other settings belong to a problem."""
+
+_CLUSTER = "cluster"
+"""Section that says where nights evaluate, which is no setting of a run."""
 
 
 def config_path() -> Path:
@@ -28,24 +34,66 @@ def config_path() -> Path:
 
 
 def user_settings() -> dict[str, Any]:
-    """Read the file, nested as in TOML; empty if there is none.
+    """Read the settings that hold for all problems, nested as in TOML; empty if there is no file.
 
     Raises:
         UsageError: If the file is not TOML, has another section, or a setting in it is wrong.
     """
-    path = config_path()
-    settings = _read(path)
-    if unknown := sorted(set(settings) - set(SECTIONS)):
-        raise UsageError(
-            f"{path}: `{unknown[0]}` cannot be set for all problems; expected [sampling] or [sandbox]",
-            remedy="Set it in the problem's own file, or with --set.",
-        )
-    parse_settings(settings, str(path))
+    settings = _read(config_path())
+    settings.pop(_CLUSTER, None)
     return settings
 
 
+def user_sandbox() -> Sandbox:
+    """Read the user's settings of sandboxes, which hold for problems without their own.
+
+    Raises:
+        UsageError: As for `user_settings`.
+    """
+    return parse_settings({"sandbox": user_settings().get("sandbox", {})}, str(config_path())).sandbox
+
+
+def user_cluster() -> ClusterSettings:
+    """Read the cluster that the file names; its address is empty if there is none.
+
+    Raises:
+        UsageError: As for `user_settings`.
+    """
+    path = config_path()
+    cluster = _cluster(_read(path), path)
+    if not cluster.certificates:
+        return cluster
+    folder = path.resolve().parent / Path(cluster.certificates).expanduser()
+    return cluster.model_copy(update={"certificates": str(folder)})
+
+
 def _read(path: Path) -> dict[str, Any]:
-    """Read the file, if it exists; it may be a link, as dotfiles often are."""
+    """Read and check the file, if it exists."""
+    settings = _parse(path)
+    if unknown := sorted(set(settings) - {*SECTIONS, _CLUSTER}):
+        raise UsageError(
+            f"{path}: `{unknown[0]}` cannot be set for all problems; expected [sampling], [sandbox] or [cluster]",
+            remedy="Set it in the problem's own file, or with --set.",
+        )
+    parse_settings({name: settings[name] for name in SECTIONS if name in settings}, str(path))
+    _cluster(settings, path)
+    return settings
+
+
+def _cluster(settings: dict[str, Any], path: Path) -> ClusterSettings:
+    try:
+        return ClusterSettings.model_validate(settings.get(_CLUSTER, {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name, names = ".".join(map(str, (_CLUSTER, *first["loc"]))), " and ".join(ClusterSettings.model_fields)
+        raise UsageError(
+            f"{path}: {name}: {first['msg']}",
+            remedy=f'[{_CLUSTER}] has {names}, both texts. For example: address = "tls://head:8786"',
+        ) from error
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    """Parse the file, if it exists; it may be a link, as dotfiles often are."""
     if not path.exists():
         return {}
     try:

@@ -420,3 +420,37 @@ def test_a_confirmation_waits_for_another_machine_that_is_set_aside_for_a_moment
     assert waiting.result(LONG_S) == "other"
     assert slots.set_aside(OTHER, "it lost another")
     assert holder.take("program") == "big", "other is away for long"
+
+
+def test_the_states_of_the_machines_tell_what_they_did_and_who_is_set_aside_why():
+    slots = slots_of(SMALL, BIG, aside_s=(100,))
+    for _ in range(3):
+        slots.note_answer(BIG, 1.0)
+    slots.set_aside(SMALL, "it has no engine")
+    slots.set_aside(SMALL, "it lost another program at the same time")
+    big, small = slots.states()
+    assert (big.name, big.slots, big.programs, big.faults, big.aside_s, big.reason) == ("big", 4, 3, 0, None, "")
+    assert big.per_minute > 0
+    assert (small.name, small.programs, small.per_minute, small.faults) == ("small", 0, 0.0, 2)
+    assert small.aside_s == pytest.approx(100, abs=50)
+    assert small.reason == "it has no engine"
+    assert slots.faults() == {"small": 2}
+
+
+def test_faults_of_a_machine_that_left_are_remembered():
+    slots = slots_of(BIG)
+    show(slots)
+    slots.set_aside(BIG, "the machine left the cluster")
+    assert slots.states() == []
+    assert slots.faults() == {"big": 1}
+
+
+def test_the_rate_is_that_of_the_last_minute(monkeypatch: pytest.MonkeyPatch):
+    slots, now = slots_of(BIG), time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 1000)
+    slots.note_answer(BIG, 1.0)
+    monkeypatch.setattr(time, "monotonic", lambda: now + 1030)
+    slots.note_answer(BIG, 1.0)
+    assert slots.states()[0].per_minute == 2
+    monkeypatch.setattr(time, "monotonic", lambda: now + 1070)
+    assert slots.states()[0].per_minute == 1

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from flows.cluster.choice import VARIABLE
 from tests.flows.conftest import Call
-from tests.machines import machines
+from tests.machines import WITHOUT_ENGINE, machines
 
 OVERNIGHT = [sys.executable, "-m", "flows.cli.main"]
 
@@ -36,6 +37,38 @@ def test_show_lists_the_machines_and_what_they_have(call: Call, tmp_path: Path):
     (row,) = (line.split() for line in said.splitlines() if line.split()[:1] == ["one"])
     assert row[1] == "3"
     assert "Docker" in row
+
+
+@pytest.mark.docker
+def test_the_doctor_checks_each_machine(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with machines(tmp_path) as cluster:
+        code, said = call("doctor", "--cluster", cluster.address)
+        assert code == 3, said
+        assert f"overnight worker {cluster.address}" in " ".join(said.split())
+        cluster.join("one", 3)
+        monkeypatch.setenv(VARIABLE, cluster.address)
+        code, said = call("doctor", "--cluster")
+        assert code == 0, said
+        assert "machine one" in said
+        assert "3 slots" in said
+        cluster.join("ill", program=WITHOUT_ENGINE)
+        code, said = call("doctor")
+    assert code == 3, said
+    assert "machine ill" in said
+    assert "Look on ill: overnight doctor" in " ".join(said.split())
+
+
+def test_the_doctor_of_a_cluster_that_does_not_answer_fails_and_says_how_to_start_one(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(VARIABLE, "")
+    code, said = call("doctor", "--cluster", "tcp://127.0.0.1:1")
+    assert code == 3, said
+    assert "overnight cluster start" in " ".join(said.split())
+    monkeypatch.setenv(VARIABLE, "")
+    code, said = call("doctor", "--cluster")
+    assert code == 3, said
+    assert "none is named" in " ".join(said.split())
 
 
 def test_nobody_answers_at_the_address(call: Call):

@@ -22,7 +22,7 @@ from tasks.evaluate.cluster.slots import ClusterSlots
 from tasks.history.database import Database
 from tasks.history.differences import compare
 from tests.flows.conftest import Night
-from tests.machines import FORGER, LIAR, Machines, machines, raise_hostile, return_hostile
+from tests.machines import FORGER, LIAR, WITHOUT_ENGINE, Machines, machines, raise_hostile, return_hostile
 
 BOTH = {"validation": [2], "held_out": [3]}
 
@@ -62,10 +62,20 @@ def test_a_night_goes_on_here_that_was_begun_on_a_cluster(
     night: Night, cluster: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     cluster.join("first", 2)
+    cluster.join("ill", program=WITHOUT_ENGINE)
     night(2)
     monkeypatch.delenv(VARIABLE)
     files = night(1)
     assert len(files.committed()) == 4
+    rows = Database(tmp_path).rows(
+        "SELECT night, machine, candidates > 0 AS did, faults > 0 AS failed FROM machines WHERE night > 0"
+        " ORDER BY night, machine NULLS FIRST"
+    )
+    assert [tuple(row.values()) for row in rows if row["machine"] or row["night"] == 2] == [
+        (1, "first", True, False),
+        (1, "ill", False, True),
+        (2, None, True, False),
+    ]
 
 
 @pytest.mark.docker

@@ -1,0 +1,82 @@
+"""The machines of a cluster in a run's report; nothing of them where there was none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+
+from flows.cli.watch import view
+from flows.report.build import build_report
+from schemas.generation import NightRecord
+from schemas.outcome import Outcome
+from schemas.program import Judged
+from schemas.report_data import MachineSummary, ReportData
+from tasks.history import record
+from tasks.history.database import Database
+from tasks.history.files import RunFiles
+from tasks.report.page import render
+from tests.history.made import NOW, a_generation, a_judged, create, grow
+
+HOSTILE = "<b onclick=alert(1)>"
+
+
+def two_nights(history: Path) -> RunFiles:
+    """Make a run of two nights, each with one generation, on a machine of a hostile name and on the night's own."""
+    files = create(history)
+    start = record.read_run_history(files).start
+
+    def on(machine: str, generation: int, index: int, outcome: Outcome = Outcome.SCORED) -> Judged:
+        scores = (1.0, 1.0) if outcome is Outcome.SCORED else ()
+        one = a_judged(files.run_id, generation, index, scores=scores, outcome=outcome)
+        return replace(one, verdict=replace(one.verdict, machine=machine, wall_s=2.0))
+
+    first = [on(HOSTILE, 1, 0), on(HOSTILE, 1, 1, Outcome.SANDBOX_ERROR), on("", 1, 2)]
+    record.commit(files, a_generation(1, first, start, night=1))
+    later = NOW + timedelta(days=1)
+    record.commit(files, a_generation(2, [on(HOSTILE, 2, 0)], start, night=2, clock=later))
+    for number, faults in ((1, ((HOSTILE, 2), ("gone", 1))), (2, ())):
+        record.write_night(files, NightRecord(number, NOW, -9.0, 1.0, start.id, machine_faults=faults))
+    return files
+
+
+def report_of(files: RunFiles, night: int | None = None) -> ReportData:
+    return build_report(Database(files.directory.parents[1]), files, night)
+
+
+def test_each_machine_has_a_row_over_all_nights_or_of_one(tmp_path: Path):
+    files = two_nights(tmp_path)
+    assert report_of(files).machines == (
+        MachineSummary("", 1, 1, 0, 2.0, 1.0),
+        MachineSummary(HOSTILE, 3, 2, 3, 2.0, 3 / (2 / 2 + 1 / 0.5)),
+        MachineSummary("gone", 0, 0, 1, None, None),
+    )
+    assert report_of(files, night=2).machines == (MachineSummary(HOSTILE, 1, 1, 0, 2.0, 0.5),)
+
+
+def test_the_page_has_a_table_of_machines_whose_names_are_no_markup(tmp_path: Path):
+    html = render(report_of(two_nights(tmp_path)))
+    assert 'id="machines"' in html
+    assert HOSTILE not in html
+    assert "&lt;b onclick=alert(1)&gt;" in html
+    assert "gone" in html
+
+
+def test_the_terminal_shows_the_machines(tmp_path: Path):
+    console = Console(file=StringIO(), width=120)
+    console.print(view(report_of(two_nights(tmp_path))))
+    assert isinstance(console.file, StringIO)
+    said = console.file.getvalue()
+    assert "the night's own" in said
+    assert ["gone", "0", "1", "–", "–"] in [line.split() for line in said.splitlines()]
+
+
+def test_a_run_on_one_machine_says_nothing_of_machines(tmp_path: Path):
+    files = create(tmp_path)
+    grow(files, 2)
+    report = report_of(files)
+    assert report.machines == ()
+    assert 'id="machines"' not in render(report)
