@@ -55,7 +55,7 @@ def on_cluster(job: Job, machines: int, slots: int) -> Iterator[ClusterPool]:
         for number in range(machines):
             cluster.join(f"machine-{number}", slots)  # each with host slots of its own, as on hosts of their own
         connection = stack.enter_context(contextlib.closing(Connection(parse_address(cluster.address))))
-        pool = ClusterPool(job, request, connection, ClusterSlots(), lambda _: None)
+        pool = ClusterPool(job, request, connection, ClusterSlots(), lambda _: None, 3.0)
         stack.enter_context(contextlib.closing(pool))
         begin = time.monotonic()
         while len(pool.open_machines) < machines:

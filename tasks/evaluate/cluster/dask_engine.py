@@ -344,6 +344,14 @@ class Pending:
             self._future.cancel(force=True)
         self._end()
 
+    def drop(self) -> None:
+        """Let nobody wait for the answer, which is thrown away when it comes."""
+        self.when_done(self._release)
+
+    def _release(self) -> None:
+        if self._future is not None:
+            self._future.release()
+
     def when_done(self, call: Callable[[], None]) -> None:
         """Call a function once it is done, from any thread."""
         with self._lock:
@@ -376,7 +384,7 @@ class Pending:
         except Exception as error:
             raise MachineLost(f"its answer cannot be read: {type(error).__name__}") from error
         finally:
-            self._future.release()
+            self._release()
 
 
 def serve_scheduler(address: Address, certificates: Certificates | None, ready: Callable[[str], None]) -> None:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 
 from schemas.bundle import Source
 from schemas.errors import OvernightError, SandboxUnavailable
@@ -23,6 +24,7 @@ from tasks.evaluate.cluster.dask_engine import Machine, MachineLost, Members, Pe
 from tasks.evaluate.cluster.messages import Answer, MessageFault, Request, read_answer, read_verdict, source_text
 from tasks.evaluate.cluster.slots import ClusterSlots
 from tasks.evaluate.cluster.speed import MAX_SCALE
+from tasks.evaluate.cluster.stragglers import Durations
 from tasks.evaluate.container_worker import verdict_on_length
 from tasks.evaluate.registry import create_backend
 from tasks.evaluate.sandbox import ImageStore
@@ -48,6 +50,9 @@ _MAX_MACHINES = 3
 _LOOK_S = 0.2
 """Seconds between two looks for new machines."""
 
+_LOOK_FOR_STRAGGLERS_S = 0.5
+"""Seconds between two looks whether a program is a straggler, and whether a slot is idle."""
+
 
 @dataclass
 class _Books:
@@ -66,6 +71,15 @@ class _Books:
     programs: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """A machine that was given a program, and when."""
+
+    machine: Machine
+    pending: Pending
+    begun: float
+
+
 class ClusterPool:
     """A `Sandbox` on the machines of a cluster.
 
@@ -75,16 +89,25 @@ class ClusterPool:
         connection: The cluster, or the machines of it that are used.
         slots: Slots of the cluster, shared by the pools of a run.
         note: Called with messages about machines that are not used.
+        straggler_factor: Times the usual duration after which a program is started on a second machine, too, where a
+            slot is idle; 0 for never.
     """
 
     def __init__(
-        self, job: Job, request: Request, connection: Members, slots: ClusterSlots, note: Callable[[str], None]
+        self,
+        job: Job,
+        request: Request,
+        connection: Members,
+        slots: ClusterSlots,
+        note: Callable[[str], None],
+        straggler_factor: float = 0.0,
     ) -> None:
         self.job = job
         self._request = request
         self._connection = connection
         self._slots = slots
         self._note = note
+        self._durations = Durations(straggler_factor)
         self._books = _Books()
         self._pending: set[Pending] = set()
         self._lock = threading.Lock()
@@ -106,16 +129,15 @@ class ClusterPool:
         if (too_long := verdict_on_length(source)) is not None:
             return too_long
         text, reasons = source_text(source), list[str]()
+        confirmed = text if self._request.is_fresh else ""
         while len(reasons) < _MAX_MACHINES and not self._closing.is_set():
-            confirmed = text if self._request.is_fresh else ""
-            with self._slots.taken(self._may_take, self._closing.is_set, confirmed) as machine:
-                if machine is None:
-                    break
-                verdict, lost = self._ask(machine, text)
+            machine = self._slots.take(self._may_take, self._closing.is_set, confirmed)
+            if machine is None:
+                break
+            verdict, lost = self._judged(machine, text, confirmed)
             if verdict is not None:
-                self._slots.note_answer(machine, verdict.wall_s, "" if self._request.is_fresh else text)
                 return verdict
-            reasons.append(f"{machine.name}: {lost}")
+            reasons += lost
         if self._closing.is_set():
             return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
         if not reasons:
@@ -139,10 +161,80 @@ class ClusterPool:
     def _may_take(self, machine: Machine) -> bool:
         return machine.address in self._books.open
 
-    def _ask(self, machine: Machine, text: str) -> tuple[Verdict | None, str]:
-        """Return a machine's verdict on a program, or none and why it has been lost there."""
+    def _judged(self, machine: Machine, text: str, confirmed: str) -> tuple[Verdict | None, list[str]]:
+        """Return the verdict on a program, or none and which machines lost it and why.
+
+        If the machine takes much longer than usual while slots are idle, a second one is asked, too. The verdict that
+        comes first counts.
+        """
+        done, reasons, until = SimpleQueue[_Asked](), list[str](), time.monotonic() + self._limit_s
+        asked = [self._give(machine, text, done)]
+        while asked:
+            try:
+                one = done.get(timeout=self._patience_s(asked, until))
+            except Empty:
+                if time.monotonic() >= until:
+                    self._lose(asked, f"no answer within {self._limit_s:.0f} s")
+                elif (second := self._second_machine(asked, confirmed)) is not None:
+                    asked.append(self._give(second, text, done))
+                continue
+            asked.remove(one)
+            verdict, lost = self._read(one)
+            if verdict is not None:
+                self._note_answer(one, verdict, text)
+                for other in asked:
+                    other.pending.drop()
+                return verdict, []
+            reasons.append(f"{one.machine.name}: {lost}")
+        return None, reasons
+
+    def _give(self, machine: Machine, text: str, done: SimpleQueue[_Asked]) -> _Asked:
+        """Give a program to a machine of which a slot was taken; the slot is given back once it is done there."""
         try:
-            answer = self._call(machine, tasks.judge, self._key(machine), text, timeout_s=self._limit_s)
+            pending = self._connection.submit(machine.address, tasks.judge, self._key(machine), text)
+        except MachineLost as error:
+            pending = Pending()
+            pending.lose(str(error))
+        asked = _Asked(machine, pending, time.monotonic())
+        with self._lock:
+            self._pending.add(pending)
+
+        def finish() -> None:
+            with self._lock:
+                self._pending.discard(pending)
+            self._slots.release(machine)
+            done.put(asked)
+
+        pending.when_done(finish)
+        return asked
+
+    def _patience_s(self, asked: list[_Asked], until: float) -> float:
+        """Return for how many seconds to wait before the next look."""
+        now, after_s = time.monotonic(), self._durations.straggles_after_s
+        left_s = max(0.0, until - now)
+        if len(asked) > 1:
+            return left_s
+        if after_s is None:
+            return min(left_s, _LOOK_FOR_STRAGGLERS_S)
+        return min(left_s, max(_LOOK_FOR_STRAGGLERS_S, asked[0].begun + after_s - now))
+
+    def _second_machine(self, asked: list[_Asked], confirmed: str) -> Machine | None:
+        """Take an idle slot of another machine for a straggler; return `None` if it is none, or there is no slot."""
+        (first,) = asked
+        after_s = self._durations.straggles_after_s
+        if after_s is None or time.monotonic() < first.begun + after_s:
+            return None
+        return self._slots.take_idle(lambda one: one.name != first.machine.name and self._may_take(one), confirmed)
+
+    def _lose(self, asked: list[_Asked], reason: str) -> None:
+        for one in asked:
+            one.pending.lose(reason)
+
+    def _read(self, asked: _Asked) -> tuple[Verdict | None, str]:
+        """Return a machine's verdict on a program, or none and why it has been lost there."""
+        machine = asked.machine
+        try:
+            answer = read_answer(asked.pending.answer(0))
             if answer.verdict is not None:
                 verdict = read_verdict(answer.verdict, self.job, machine.name)
                 self._books.programs[machine.name] += 1
@@ -153,6 +245,10 @@ class ClusterPool:
         if not self._closing.is_set():
             self._give_up(machine, fault)
         return None, fault
+
+    def _note_answer(self, asked: _Asked, verdict: Verdict, text: str) -> None:
+        self._durations.note(time.monotonic() - asked.begun)
+        self._slots.note_answer(asked.machine, verdict.wall_s, "" if self._request.is_fresh else text)
 
     def _give_up(self, machine: Machine, fault: str) -> None:
         """Stop using a machine for now; it is asked to open the job again once it is no longer set aside."""

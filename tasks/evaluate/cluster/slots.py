@@ -46,6 +46,7 @@ class ClusterSlots:
         self._no_machine_s, self._aside_s = no_machine_s, aside_s
         self._machines: dict[str, Machine] = {}
         self._used = Counter[str]()
+        self._waiting = 0
         self._losses = Counter[str]()
         self._aside: dict[str, tuple[float, str]] = {}
         self._judged_by: OrderedDict[str, str] = OrderedDict()
@@ -117,7 +118,18 @@ class ClusterSlots:
     def taken(
         self, may_take: Callable[[Machine], bool], is_closed: Callable[[], bool], confirmed: str = ""
     ) -> Iterator[Machine | None]:
-        """Wait for a free slot and hold it within the context; yield `None` if there is no machine for a while.
+        """Hold a slot within the context; see `take`."""
+        machine = self.take(may_take, is_closed, confirmed)
+        try:
+            yield machine
+        finally:
+            if machine is not None:
+                self.release(machine)
+
+    def take(
+        self, may_take: Callable[[Machine], bool], is_closed: Callable[[], bool], confirmed: str = ""
+    ) -> Machine | None:
+        """Wait for a free slot and take it; return its machine, or `None` if there is no machine for a while.
 
         The machine with the largest share of free slots comes first.
 
@@ -127,26 +139,11 @@ class ClusterSlots:
             confirmed: A program that is confirmed, which another machine than the one that evaluated it runs, where
                 there are several.
         """
-        machine = self._take(may_take, is_closed, confirmed)
-        try:
-            yield machine
-        finally:
-            if machine is not None:
-                with self._changed:
-                    self._used[machine.address] -= 1
-                    self._changed.notify_all()
-
-    def _take(
-        self, may_take: Callable[[Machine], bool], is_closed: Callable[[], bool], confirmed: str
-    ) -> Machine | None:
         with self._changed:
             until = time.monotonic() + self._no_machine_s
             while not is_closed():
                 usable = self._usable(may_take, confirmed)
-                free = [machine for machine in usable if self._used[machine.address] < self._room(machine)]
-                if free:
-                    chosen = min(free, key=lambda machine: self._used[machine.address] / machine.slots)
-                    self._used[chosen.address] += 1
+                if chosen := self._taken_of(usable, self._room):
                     return chosen
                 if usable:
                     until = time.monotonic() + self._no_machine_s
@@ -155,8 +152,32 @@ class ClusterSlots:
                         break
                     confirmed = ""  # rather by the machine that evaluated it than not at all
                     continue
+                self._waiting += 1
                 self._changed.wait(_WAIT_S)
+                self._waiting -= 1
         return None
+
+    def take_idle(self, may_take: Callable[[Machine], bool], confirmed: str = "") -> Machine | None:
+        """Take a slot that no program waits for; return its machine, or `None` if there is none now.
+
+        Args: as for `take`.
+        """
+        with self._changed:
+            return None if self._waiting else self._taken_of(self._usable(may_take, confirmed), lambda one: one.slots)
+
+    def release(self, machine: Machine) -> None:
+        """Give a slot back."""
+        with self._changed:
+            self._used[machine.address] -= 1
+            self._changed.notify_all()
+
+    def _taken_of(self, machines: list[Machine], room: Callable[[Machine], int]) -> Machine | None:
+        free = [machine for machine in machines if self._used[machine.address] < room(machine)]
+        if not free:
+            return None
+        chosen = min(free, key=lambda machine: self._used[machine.address] / machine.slots)
+        self._used[chosen.address] += 1
+        return chosen
 
     def _room(self, machine: Machine) -> int:
         """Return how many programs a machine may have at a time: of short ones some more, which wait there."""
@@ -170,13 +191,14 @@ class ClusterSlots:
         the one that claims.
         """
         first, now = self._judged_by.get(_digest(confirmed)), time.monotonic()
-        others = [
-            machine
-            for machine in self._machines.values()
-            if machine.name != first and self._aside.get(machine.address, (now, ""))[0] <= now + _SOON_S
-        ]
+        others = [one for one in self._machines.values() if one.name != first and self._is_soon_there(one, now)]
         there = others or self._machines.values()
         return [machine for machine in there if machine.address not in self._aside and may_take(machine)]
+
+    def _is_soon_there(self, machine: Machine, now: float) -> bool:
+        """Return whether a machine is not set aside, or for a moment after its first loss."""
+        until, _ = self._aside.get(machine.address, (now, ""))
+        return until <= now or (until <= now + _SOON_S and self._losses[machine.name] <= 1)
 
     def notify(self) -> None:
         """Wake those that wait, since a machine can be used or a pool was closed."""

@@ -1,0 +1,251 @@
+"""Machines that do as they are told, and pools over them that end with a test."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from typing import Any, cast
+
+from schemas.job import Call, Job, Limits
+from schemas.outcome import Outcome, Verdict
+from tasks.evaluate.cluster import machine as tasks
+from tasks.evaluate.cluster.dask_engine import Connection, Machine, MachineLost, Pending
+from tasks.evaluate.cluster.messages import (
+    Answer,
+    Request,
+    answer_bytes,
+    job_text,
+    read_source,
+    source_text,
+    verdict_fields,
+)
+from tasks.evaluate.cluster.pool import ClusterPool
+from tasks.evaluate.cluster.slots import ClusterSlots
+from tests.accidents import wait_until
+
+LONG_S = 60.0
+"""Seconds that no test waits for, however busy the machine is."""
+
+JOB = Job("evaluate", (Call((3,)), Call((4,))), Limits(wall_s=1))
+
+REQUEST = Request(
+    job=job_text(JOB),
+    image="sha256:1",
+    backend="made",
+    runtime=None,
+    labels={},
+    honest=source_text("honest"),
+    slots=1,
+    is_fresh=False,
+)
+CONFIRMATION = REQUEST.model_copy(update={"is_fresh": True})
+
+SCORED = Verdict(Outcome.SCORED, (1.0, 2.0), wall_s=10.0)
+"""Of a program that takes long, so that none waits on a machine."""
+
+Judge = Callable[[str], Any]
+
+
+def scored(program: str) -> bytes:
+    """Answer with a verdict, as from a machine that says that it is another one."""
+    return answer_bytes(Answer(verdict=verdict_fields(SCORED) | {"output": program, "machine": "another"}))
+
+
+def leaves(program: str) -> bytes:
+    raise MachineLost("the machine left the cluster")
+
+
+class FakeMachine:
+    """A machine that judges as it is told; it keeps the books on what it was asked.
+
+    Args:
+        name: Its name, of which its address is made.
+        slots: Its slots.
+        judge: Answers a program.
+
+    Attributes:
+        facts: What it tells of itself.
+        opening: Called before it opens a job; returns a fault.
+        lacks_image: Whether it has no image until it is sent one.
+        asked: Names of the tasks that it was given, in order.
+        programs: Programs that it was given, in order.
+        open: Keys of the jobs that are open.
+        ended: Keys of the jobs that it was told to end.
+        most: Largest number of programs at a time.
+    """
+
+    def __init__(self, name: str, slots: int = 1, judge: Judge = scored) -> None:
+        self.machine = Machine(f"tcp://{name}", name, slots)
+        self.judge = judge
+        self.facts: Mapping[str, str] = tasks.facts()
+        self.opening: Callable[[], str] = str
+        self.lacks_image = False
+        self.asked: list[str] = []
+        self.programs: list[str] = []
+        self.open: set[str] = set()
+        self.ended: list[str] = []
+        self.most = 0
+        self._running = 0
+        self._lock = threading.Lock()
+        self._opening = threading.Lock()
+
+    def run(self, task: str, args: tuple[Any, ...]) -> Any:
+        """Return what the machine sends back."""
+        self.asked.append(task)
+        if task == "judge":
+            return self._judge(*args)
+        return answer_bytes({"examine": self._examine, "open_job": self._open, "close_job": self._close}[task](*args))
+
+    def _examine(self) -> Answer:
+        return Answer(facts=dict(self.facts))
+
+    def _open(self, text: str) -> Answer:
+        with self._opening:
+            return self._opened(text)
+
+    def _opened(self, text: str) -> Answer:
+        if fault := self.opening():
+            return Answer(fault=fault)
+        request = Request.model_validate_json(text)
+        assert request.slots == self.machine.slots
+        if self.lacks_image:
+            return Answer(fault="no image", lacks_image=True)
+        self.open.add(request.key)
+        return Answer()
+
+    def _judge(self, key: str, text: str) -> Any:
+        if key not in self.open:
+            return answer_bytes(Answer(fault="the job is not open here"))
+        program = read_source(text)
+        assert isinstance(program, str)
+        with self._lock:
+            self.programs.append(program)
+            self._running += 1
+            self.most = max(self.most, self._running)
+        try:
+            return self.judge(program)
+        finally:
+            with self._lock:
+                self._running -= 1
+
+    def _close(self, key: str) -> Answer:
+        self.ended.append(key)
+        with self._opening:  # a job that is being opened is ended once it is
+            self.open.discard(key)
+        return Answer()
+
+
+class FakePending(Pending):
+    """A task that a fake machine does at once; `TimeoutError` means that it never answers."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        super().__init__()
+        self._never = threading.Event()
+        future: Future[Any] = Future()
+        self.follow(cast(Any, FakeFuture(future)))
+        threading.Thread(target=self._do, args=(work, future), daemon=True).start()
+
+    def _do(self, work: Callable[[], Any], future: Future[Any]) -> None:
+        with suppress(InvalidStateError):  # it was lost before
+            try:
+                future.set_result(work())
+            except MachineLost as error:
+                self.lose(str(error))
+            except TimeoutError:
+                self._never.set()
+
+    def answer(self, timeout_s: float) -> Any:
+        """See `Pending.answer`; what never answers is not waited for."""
+        until = time.monotonic() + timeout_s
+        wait_until(lambda: self._done.is_set() or self._never.is_set() or time.monotonic() >= until)
+        return super().answer(0 if self._never.is_set() else timeout_s)
+
+
+class FakeFuture:
+    """A future as Dask has them."""
+
+    def __init__(self, future: Future[Any]) -> None:
+        self._future = future
+        self.status = "finished"
+
+    def add_done_callback(self, call: Callable[[Any], None]) -> None:
+        self._future.add_done_callback(call)
+
+    def cancel(self, *, force: bool) -> None:
+        assert force
+
+    def result(self, timeout: float) -> Any:
+        return self._future.result(timeout)
+
+    def release(self) -> None:
+        """Do nothing; there is nothing to free."""
+
+
+class FakeCluster:
+    """`Connection` to fake machines, which join and leave."""
+
+    def __init__(self, *machines: FakeMachine) -> None:
+        self._there = {one.machine.address: one for one in machines}
+
+    @property
+    def machines(self) -> dict[str, Machine]:
+        return {address: one.machine for address, one in list(self._there.items())}
+
+    def join(self, one: FakeMachine) -> None:
+        self._there[one.machine.address] = one
+
+    def leave(self, one: FakeMachine) -> None:
+        del self._there[one.machine.address]
+
+    def submit(self, address: str, task: Callable[..., bytes], *args: object) -> FakePending:
+        if address not in self._there:
+            raise MachineLost(f"{address} is not there")
+        return FakePending(lambda: self._there[address].run(task.__name__, args))
+
+
+class Setting:
+    """Pools and threads that end with a test.
+
+    Attributes:
+        notes: What the pools told the user.
+    """
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._threads = stack.enter_context(ThreadPoolExecutor(64))
+        self.notes: list[str] = []
+
+    def pool(
+        self,
+        cluster: FakeCluster,
+        slots: ClusterSlots | None = None,
+        *,
+        no_machine_s: float = LONG_S,
+        aside_s: tuple[float, ...] = (LONG_S,),
+        request: Request = REQUEST,
+        straggler_factor: float = 0.0,
+    ) -> ClusterPool:
+        slots = slots or ClusterSlots(no_machine_s, aside_s)
+        pool = ClusterPool(JOB, request, cast(Connection, cluster), slots, self.notes.append, straggler_factor)
+        self._stack.callback(pool.close)
+        return pool
+
+    def begin(self, pool: ClusterPool, program: str) -> Future[Verdict]:
+        return self._threads.submit(pool.evaluate, program)
+
+    def switch(self) -> threading.Event:
+        """Return an event that is set at the end at the latest, so that nothing hangs if a test fails."""
+        event = threading.Event()
+        self._stack.callback(event.set)
+        return event
+
+
+def wait_for_jobs(*machines: FakeMachine, jobs: int = 1) -> None:
+    wait_until(lambda: all(len(one.open) == jobs for one in machines))
+
+
+def open_names(pool: ClusterPool) -> set[str]:
+    return {address.removeprefix("tcp://") for address in list(pool._books.open)}
