@@ -12,6 +12,9 @@ _DEFAULTS = {
     "DO_NOT_TRACK": "1",  # otherwise Prefect reports its first import on a terminal
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # the price list in LiteLLM's package instead of one from the network
+    # By default 500 to a host; `sampling.concurrency` alone limits requests.
+    "AIOHTTP_CONNECTOR_LIMIT": "10000",
+    "AIOHTTP_CONNECTOR_LIMIT_PER_HOST": "10000",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the minimum, so that a killed night is soon marked as crashed
     "PREFECT_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",

@@ -111,3 +111,14 @@ def test_no_file_of_the_working_directory_decides_where_keys_are_sent(tmp_path: 
         [sys.executable, "-c", code], cwd=tmp_path, env={"PATH": ""}, capture_output=True, text=True, check=True
     )
     assert done.stdout == "None\n"
+
+
+def test_as_many_requests_at_a_time_are_sent_as_the_settings_allow():
+    """LiteLLM's own limit is 500 to a host."""
+    code = (
+        "from flows.environment import prepare; prepare()\n"
+        "from litellm import constants; from schemas.sampling_settings import Sampling\n"
+        "highest = Sampling.model_json_schema()['properties']['concurrency']['maximum']\n"
+        "assert min(constants.AIOHTTP_CONNECTOR_LIMIT, constants.AIOHTTP_CONNECTOR_LIMIT_PER_HOST) >= highest"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
