@@ -162,7 +162,7 @@ def test_a_pool_uses_a_machine_again_though_another_pool_saw_first_that_its_time
     with slots._changed:  # as the other pool's next look, before that of this one
         slots._aside[one.machine.address] = time.monotonic(), "its time is over"
         slots.update(cluster.machines)
-    wait_until(lambda: one.asked.count("open_job") == 2, timeout_s=0.5)
+    wait_until(lambda: one.asked.count("open_job") == 2)
 
 
 def test_closing_ends_the_job_on_a_machine_that_is_set_aside(setting: Setting):
@@ -173,7 +173,7 @@ def test_closing_ends_the_job_on_a_machine_that_is_set_aside(setting: Setting):
         assert pool.evaluate(program).machine == "sound"
     assert one.programs
     pool.close()
-    wait_until(lambda: not one.open, timeout_s=0.5)
+    wait_until(lambda: not one.open)
 
 
 def test_closing_ends_the_job_on_a_machine_that_is_opening_it(setting: Setting):
@@ -186,7 +186,7 @@ def test_closing_ends_the_job_on_a_machine_that_is_opening_it(setting: Setting):
     wait_until(pool._closing.is_set)
     proceed.set()
     closing.join()
-    wait_until(lambda: not one.open, timeout_s=0.5)
+    wait_until(lambda: not one.open)
 
 
 def test_closing_waits_only_a_moment_for_a_machine_that_is_opening_the_job(

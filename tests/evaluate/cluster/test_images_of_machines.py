@@ -159,5 +159,5 @@ def test_any_error_while_a_machine_is_given_the_job_is_told(setting: Setting, mo
 
     monkeypatch.setattr(module, "create_backend", no_backend)
     setting.pool(FakeCluster(Importer("one")))
-    wait_until(lambda: len(setting.notes) == 2, timeout_s=0.5)
+    wait_until(lambda: len(setting.notes) == 2)
     assert setting.notes[1] == "machine one is set aside: sandbox.backend: expected docker, got 'made'"

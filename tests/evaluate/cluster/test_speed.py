@@ -12,8 +12,9 @@ from schemas.bundle import Source
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate.cluster import machine as tasks
-from tasks.evaluate.cluster.messages import Answer, Request, job_text, read_answer, source_text
+from tasks.evaluate.cluster.messages import Answer, read_answer
 from tasks.evaluate.cluster.speed import MAX_SCALE, measure, scale_of, with_longer_limits
+from tests.evaluate.cluster.fake_cluster import REQUEST
 
 JOB = Job("evaluate", (Call((3,)),), Limits(wall_s=2, cpu_s=3, memory_mib=64))
 
@@ -92,16 +93,8 @@ class SlowMachine:
         return Sandbox(self.verdict)
 
     def open_job(self, *, head_cpu_s: float | None, is_fresh: bool = False) -> Answer:
-        request = Request(
-            job=job_text(JOB),
-            image="sha256:1",
-            backend="made",
-            runtime=None,
-            labels={},
-            honest=source_text("honest"),
-            slots=3,
-            is_fresh=is_fresh,
-            head_cpu_s=head_cpu_s,
+        request = REQUEST.model_copy(
+            update={"job": job_text(JOB), "slots": 3, "is_fresh": is_fresh, "head_cpu_s": head_cpu_s}
         )
         return read_answer(tasks.open_job(request.model_dump_json()))
 

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,18 +22,9 @@ from tasks.evaluate.cluster.slots import ClusterSlots
 from tasks.history.database import Database
 from tasks.history.differences import compare
 from tests.flows.conftest import Night
-from tests.machines import FORGER, LIAR, WITHOUT_ENGINE, Machines, machines, raise_hostile, return_hostile
+from tests.machines import FORGER, LIAR, WITHOUT_ENGINE, Machines, raise_hostile, return_hostile
 
 BOTH = {"validation": [2], "held_out": [3]}
-
-
-@pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machines]:
-    folder = tmp_path / "machines"
-    folder.mkdir()
-    with machines(folder) as started:
-        monkeypatch.setenv(VARIABLE, started.address)
-        yield started
 
 
 @pytest.mark.docker

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,19 +14,10 @@ from schemas.job import Limits
 from schemas.outcome import Outcome, Verdict
 from tasks.problems.loading.load import load_problem
 from tests.flows.conftest import Call
-from tests.machines import SLUGGISH, Machines, machines
+from tests.machines import SLUGGISH, Machines
 
 HEAD = Verdict(Outcome.SCORED, (1.0,), cpu_s=1.0, input_wall_s=(0.5, 0.5))
 SLOWER = Verdict(Outcome.SCORED, (1.0,), cpu_s=2.0, input_wall_s=(1.0, 1.2))
-
-
-@pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machines]:
-    folder = tmp_path / "machines"
-    folder.mkdir()
-    with machines(folder) as started:
-        monkeypatch.setenv(VARIABLE, started.address)
-        yield started
 
 
 @pytest.mark.parametrize(
