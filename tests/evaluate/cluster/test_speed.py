@@ -12,7 +12,7 @@ from schemas.bundle import Source
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate.cluster import machine as tasks
-from tasks.evaluate.cluster.messages import Answer, read_answer
+from tasks.evaluate.cluster.messages import Answer, job_text, read_answer
 from tasks.evaluate.cluster.speed import MAX_SCALE, measure, scale_of, with_longer_limits
 from tests.evaluate.cluster.fake_cluster import REQUEST
 
