@@ -69,6 +69,13 @@ class Evaluations:
                 self._known[key] = self._evaluate(body, split, inputs)
         return self._known[key]
 
+    @property
+    def signatures(self) -> list[tuple[float, ...]]:
+        """Scores on all training inputs of the programs that have any, in the order of their evaluation."""
+        return [
+            scores for (_, split, inputs), scores in self._known.items() if scores and split == "train" and not inputs
+        ]
+
     def score(self, body: str, split: Split) -> float | None:
         """The score on all inputs of a split; `None` if there are none, or the program fails."""
         return reduced(self.scores(body, split), self._problem.settings.reducer)
@@ -183,7 +190,8 @@ def _program(answer: Feedback) -> Program:
     return Program(answer.program_id, answer.body, answer.scores, answer.score or 0.0)
 
 
-def _stop(*_: object) -> None:
+def stop(*_: object) -> None:
+    """End a program at its limit."""
     raise TimedOut
 
 
@@ -195,7 +203,7 @@ def main() -> None:
     parser.add_argument("--code", action="store_true", help="print the winners")
     parser.add_argument("problems", nargs="*", default=["bin-packing-or"], help="names of problems")
     options = parser.parse_args()
-    signal.signal(signal.SIGALRM, _stop)
+    signal.signal(signal.SIGALRM, stop)
     first, _, last = options.seeds.partition("-")
     size = f"search.expected_samples={options.answers}"  # as `run` estimates it
     print(f"| {' | '.join(COLUMNS)} |\n|---|{'--:|' * (len(COLUMNS) - 1)}", flush=True)
