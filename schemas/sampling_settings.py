@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from schemas.errors import UsageError
 from schemas.section import Section, as_list
 
 
@@ -16,6 +18,28 @@ def _as_model(value: Any) -> Any:
         return value
     name, separator, weight = value.rpartition("=")
     return {"name": name, "weight": weight} if separator else {"name": value}
+
+
+def require_address(address: str) -> None:
+    """Check that the address of a model's server says how it is reached.
+
+    Stored runs are not checked: one with a wrong address can be read still.
+
+    Raises:
+        UsageError: If it does not begin with `http://` or `https://`, or names no host.
+    """
+    try:
+        parts = urlsplit(address)
+        is_complete = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:  # such as half of an IPv6 address
+        parts, is_complete = urlsplit(""), False
+    if is_complete:
+        return
+    likely = "" if parts.scheme in ("http", "https") or "://" in address else f", such as http://{address.lstrip('/')}"
+    raise UsageError(
+        f"api_base {address!r} is not the address of a server",
+        remedy=f"It begins with http:// or https://{likely or ', such as http://127.0.0.1:8000/v1'}",
+    )
 
 
 class Model(Section):

@@ -68,7 +68,13 @@ VIEWS = {
     "programs": View(
         "one row per candidate, scored or not: prompt, completion, body, outcome, scores, seconds, memory, tokens, "
         "and cost",
-        _PROGRAMS,
+        _PROGRAMS
+        | {
+            "sample": "number of the sample in the run, from 1; 0 is the start program",
+            "night": "number of the night, from 1",
+            "best_parent_score": "best score of the programs shown in the prompt; null if none was shown",
+            "is_record": "whether its score is above those of all programs before it, the start program's too",
+        },
     ),
     "population": View(
         "one row per stay of a program in a niche: its cluster, and its first and last generation there",
@@ -121,7 +127,15 @@ MACROS = {
     "best_programs": Macro(
         "best_programs(run, how_many := 10)", "the best programs of a run, one row per distinct body, best first"
     ),
-    "progress": Macro("progress(run)", "best score over samples, cost and time, one row per committed generation"),
+    "progress": Macro(
+        "progress(run)",
+        "best score over samples, cost and time, one row per committed generation; `progress()` has all runs",
+    ),
+    "improvements": Macro("improvements(run)", "the programs that raised the best score, one after the other"),
+    "failures": Macro("failures(run)", "kinds of errors: how often, of which models, and the last example"),
+    "ideas": Macro(
+        "ideas(run)", "what models say that they changed: how often, how many scored, and the best score and gain"
+    ),
     "lineage": Macro("lineage(program)", "a program and all its ancestors, the program first"),
     "descendants": Macro("descendants(program)", "a program and all its descendants, the program first"),
     "cost_by_model": Macro(

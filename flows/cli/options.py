@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -268,12 +271,15 @@ def overrides(
 
 
 def _model(text: str, api_base: str | None, style: str | None) -> dict[str, Any]:
+    from schemas.sampling_settings import require_address
+
     name, separator, weight = text.rpartition("=")
     if not separator:
         name, weight = text, "1"
     default_style = "completion" if name.startswith("builtin/") else "chat"
     model = {"name": name, "weight": weight, "style": style or default_style}
     if api_base:
+        require_address(api_base)
         model["api_base"] = api_base
     return model
 
@@ -284,4 +290,13 @@ def _json(text: str) -> Any:
     try:
         return parse_json(text)
     except ValueError as error:
-        raise UsageError(f"--inputs takes JSON, got {text!r}: {error}", remedy="For example: --inputs '[8]'") from error
+        raise UsageError(f"--inputs takes JSON, got {text!r}: {error}", remedy=_inputs_remedy(text)) from error
+
+
+def _inputs_remedy(text: str) -> str:
+    """Return how to write inputs, with the files that a text names."""
+    files = re.findall(r"[^\s\[\]\"',]+\.json", text)
+    if not files:
+        return "It is quoted for the shell, for example: --inputs '[8]'"
+    value = shlex.quote(json.dumps(files))
+    return f"Files in the problem's folder are named in a list, quoted for the shell: --inputs {value}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -17,6 +17,22 @@ if TYPE_CHECKING:
     from flows.schedules import Schedule
 
 schedules = App(name="schedules", help="List the schedules; pause, resume, change or remove one.")
+
+StopName = Literal[
+    "until", "generations", "max-samples", "max-tokens", "budget", "total-budget", "target", "patience", "grace"
+]
+
+_NAMES: dict[str, StopName] = {
+    "generations": "generations",
+    "max_samples": "max-samples",
+    "max_tokens": "max-tokens",
+    "budget_usd": "budget",
+    "total_budget_usd": "total-budget",
+    "target": "target",
+    "patience": "patience",
+    "grace_s": "grace",
+}
+"""Names of the flags by the names in `StopConditions`; the deadline is a parameter of its own."""
 
 Name = Annotated[str, Parameter(help="name of the schedule, as `overnight schedules` shows it")]
 
@@ -94,6 +110,10 @@ def change(
     cron: Annotated[str | None, Parameter(help="cron expression of the nights' start")] = None,
     time_zone: TimeZone = None,
     until: Until = None,
+    drop: Annotated[
+        list[StopName] | None,
+        Parameter(help="stop condition to remove, by the name of its flag, such as budget; repeatable"),
+    ] = None,
     stop: StopOptions = StopOptions(),  # noqa: B008  (frozen)
     notifications: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
 ) -> None:
@@ -102,17 +122,23 @@ def change(
 
     stop.conditions()  # refuses invalid values
     notifications.notifier()  # refuses invalid addresses
-    is_unchanged = cron is None and time_zone is None and until is None
+    dropped = set(drop or ())
+    if both := dropped & ({_NAMES[key] for key in stop.given()} | ({"until"} if until else set())):
+        raise UsageError(f"--drop {min(both)} and --{min(both)} contradict each other", remedy="Leave out one of them.")
+    is_unchanged = cron is None and time_zone is None and until is None and not dropped
     if is_unchanged and not stop.given() and notifications == NotificationOptions():
-        raise UsageError("no change was given", remedy="For example: --cron '0 23 * * *' or --budget 10")
+        raise UsageError("no change was given", remedy="For example: --cron '0 23 * * *', --budget 10 or --drop budget")
     with open_schedules() as server:
         old = server.find(name)
         zone = time_zone or old.time_zone
         deadline = old.parameters.get("deadline") or {}
         changes: dict[str, Any] = {}
-        if stop.given():
-            changes["rules"] = old.parameters["rules"] | stop.given()
-        if until or (time_zone and deadline):
+        if stop.given() or dropped:
+            rules = old.parameters["rules"] | stop.given()
+            changes["rules"] = {key: value for key, value in rules.items() if _NAMES.get(key) not in dropped}
+        if "until" in dropped:
+            changes["deadline"] = None
+        elif until or (time_zone and deadline):
             changes["deadline"] = deadline_of(until or deadline["until"], zone)
         if notices := server.save_notification_settings(old.run_id, notifications.notify, notifications.notify_gain):
             changes["notices"] = (old.parameters.get("notices") or {}) | notices

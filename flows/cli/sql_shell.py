@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _KEYWORDS = (
     "SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "HAVING", "LIMIT", "JOIN", "USING", "WITH", "AS", "AND", "OR",
     "NOT", "DISTINCT", "DESC", "COUNT", "SUM", "AVG", "MIN", "MAX", "MEDIAN", "FILTER", "OVER", "PARTITION BY",
-    "QUALIFY", "CASE", "WHEN", "THEN", "ELSE", "END", "IS NULL", "DESCRIBE", "SUMMARIZE", "EXPLAIN",
+    "QUALIFY", "CASE", "WHEN", "THEN", "ELSE", "END", "IS NULL", "DESCRIBE", "SUMMARIZE", "EXPLAIN", "PIVOT",
 )  # fmt: skip
 _COMMANDS = {
     ".describe": "[VIEW]  describe the columns of one view, or of all views",

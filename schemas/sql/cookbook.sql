@@ -1,4 +1,4 @@
--- Twenty questions about the history. 'last' is the newest run; a run id or a unique prefix of one works, too.
+-- Twenty-two questions about the history. 'last' is the newest run; a run id or a unique prefix of one works, too.
 
 -- What is the best score ever found for each problem, and by which run?
 SELECT problem, max(best_score) AS best, arg_max(run_id, best_score) AS run_id, count(*) AS runs
@@ -10,9 +10,11 @@ FROM best_programs('last');
 -- How did the best score grow with samples, cost and time?
 FROM progress('last');
 
--- At which generations did the best score improve, and by how much?
-SELECT generation, samples, best_score, best_score - lag(best_score) OVER (ORDER BY generation) AS gain
-FROM progress('last') QUALIFY gain > 0 ORDER BY generation;
+-- Which programs raised the best score, and by how much?
+FROM improvements('last');
+
+-- How do runs compare after as many samples?
+PIVOT (FROM progress()) ON run_id USING max(best_score) GROUP BY samples ORDER BY samples;
 
 -- How long did the search go on after its last improvement?
 SELECT max(generation) - min(generation) FILTER (best_score = top) AS generations,
@@ -41,21 +43,15 @@ SELECT model, sum(candidates) AS candidates,
 FROM outcomes_by_model() GROUP BY model ORDER BY scored_percent DESC;
 
 -- What does an improvement cost, by model: USD for each program better than all its parents?
-SELECT c.model, sum(c.cost_usd) AS cost_usd, count(*) FILTER (c.score > p.best_parent) AS improvements,
-    sum(c.cost_usd) / nullif(count(*) FILTER (c.score > p.best_parent), 0) AS usd_each
-FROM programs AS c
-LEFT JOIN (
-    SELECT child.run_id, child.program_id, max(parent.score) AS best_parent
-    FROM (SELECT run_id, program_id, unnest(parent_ids) AS parent_id FROM programs) AS child
-    JOIN programs AS parent ON parent.run_id = child.run_id AND parent.program_id = child.parent_id
-    GROUP BY ALL
-) AS p USING (run_id, program_id)
-WHERE c.generation > 0 GROUP BY c.model ORDER BY usd_each;
+SELECT model, sum(cost_usd) AS cost_usd, count(*) FILTER (score > best_parent_score) AS improvements,
+    sum(cost_usd) / nullif(count(*) FILTER (score > best_parent_score), 0) AS usd_each
+FROM programs WHERE generation > 0 GROUP BY model ORDER BY usd_each;
 
 -- Which errors are the most frequent?
-SELECT outcome, regexp_replace(split_part(error, chr(10), 1), '-?[0-9][0-9.e+]*', '#', 'g') AS kind, count(*) AS times
-FROM programs WHERE run_id = the_run('last') AND outcome NOT IN ('scored', 'duplicate')
-GROUP BY ALL ORDER BY times DESC, kind LIMIT 10;
+FROM failures('last') LIMIT 10;
+
+-- Which ideas of the models did best?
+FROM ideas('last') LIMIT 10;
 
 -- Which bodies are proposed most often?
 SELECT times, first_program_id, outcome, score, body FROM duplicates('last') LIMIT 10;

@@ -12,7 +12,7 @@ WITH judged AS (
         60 * count(*) / nullif(epoch(max(judged_at)) - epoch(min(started_at)), 0) AS per_minute,
         min(judged_at) AS first_at,
         max(judged_at) AS last_at
-    FROM programs AS evaluated
+    FROM files.programs AS evaluated
     LEFT JOIN files.generations AS its
         ON its.run_id = evaluated.run_id AND its.generation = evaluated.generation
     WHERE wall_s > 0 OR outcome = 'sandbox_error'

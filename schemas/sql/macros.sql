@@ -30,12 +30,54 @@ WHERE p.run_id = the_run(run)
 ORDER BY p.score DESC, p.generation, p.index;
 
 CREATE MACRO progress(run) AS TABLE
-SELECT
+(SELECT
     generation,
     coalesce(sum(candidates) FILTER (generation > 0) OVER (ORDER BY generation), 0)::BIGINT AS samples,
     sum(cost_usd) OVER (ORDER BY generation) AS cost_usd,
     generation_best, best_score, ended_at
-FROM files.generations WHERE run_id = the_run(run) ORDER BY generation;
+FROM files.generations WHERE run_id = the_run(run) ORDER BY generation),
+() AS TABLE
+SELECT
+    run_id, problem, generation,
+    coalesce(sum(candidates) FILTER (generation > 0) OVER past, 0)::BIGINT AS samples,
+    sum(cost_usd) OVER past AS cost_usd,
+    generation_best, best_score, ended_at
+FROM files.generations JOIN (SELECT run_id, problem, started_at AS began_at FROM files.runs) USING (run_id)
+WINDOW past AS (PARTITION BY run_id ORDER BY generation)
+ORDER BY began_at, run_id, generation;
+
+CREATE MACRO improvements(run) AS TABLE
+SELECT
+    sample, generation, night, program_id, score, score - coalesce(before, start) AS gain,
+    best_parent_score, model, operator, idea, judged_at
+FROM (
+    SELECT
+        *, max(score) FILTER (is_record) OVER (
+            ORDER BY sample ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS before,
+        max(score) FILTER (generation = 0) OVER () AS start
+    FROM programs WHERE run_id = the_run(run)
+)
+WHERE is_record ORDER BY sample;
+
+-- The first line of an error, with # in place of numbers, so that errors of one kind are equal.
+CREATE MACRO kind_of(message) AS
+    regexp_replace(split_part(message, chr(10), 1), '-?[0-9][0-9.e+]*', '#', 'g');
+
+CREATE MACRO failures(run) AS TABLE
+SELECT
+    outcome, kind_of(error) AS kind, count(*) AS times, list_sort(list(DISTINCT model)) AS models,
+    max(sample) AS last_sample, arg_max(program_id, sample) AS last_program_id, arg_max(error, sample) AS last_error
+FROM programs WHERE run_id = the_run(run) AND generation > 0 AND outcome NOT IN ('scored', 'duplicate')
+GROUP BY outcome, kind ORDER BY times DESC, outcome, kind;
+
+CREATE MACRO ideas(run) AS TABLE
+SELECT
+    idea, count(*) AS times, count(*) FILTER (outcome = 'scored') AS scored, count(*) FILTER (is_record) AS records,
+    max(score) AS best_score, max(score - best_parent_score) AS best_gain, min(sample) AS first_sample,
+    arg_max(program_id, score) AS best_program_id, list_sort(list(DISTINCT model)) AS models
+FROM programs WHERE run_id = the_run(run) AND idea <> ''
+GROUP BY idea ORDER BY best_score DESC NULLS LAST, first_sample;
 
 CREATE MACRO lineage(program) AS TABLE
 WITH RECURSIVE family AS MATERIALIZED (FROM relatives(program)),

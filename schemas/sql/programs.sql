@@ -1,2 +1,23 @@
--- One row per candidate, scored or not.
-CREATE VIEW programs AS SELECT * REPLACE (coalesce(niche, island::VARCHAR) AS niche) FROM files.programs;
+-- One row per candidate, scored or not, in the order of the samples of the run.
+CREATE VIEW programs AS
+WITH places AS (
+    SELECT run_id, generation, night, sum(candidates) FILTER (generation > 0) OVER earlier AS samples_before
+    FROM files.generations
+    WINDOW earlier AS (PARTITION BY run_id ORDER BY generation ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+), parents AS (
+    SELECT child.run_id, child.program_id, max(parent.score) AS best_parent_score
+    FROM (SELECT run_id, program_id, unnest(parent_ids) AS parent_id FROM files.programs) AS child
+    JOIN files.programs AS parent ON parent.run_id = child.run_id AND parent.program_id = child.parent_id
+    GROUP BY child.run_id, child.program_id
+)
+SELECT
+    own.* REPLACE (coalesce(own.niche, own.island::VARCHAR) AS niche),
+    CASE WHEN own.generation = 0 THEN 0 ELSE coalesce(samples_before, 0) + own.index + 1 END::BIGINT AS sample,
+    places.night AS night,
+    best_parent_score,
+    own.generation > 0 AND coalesce(own.score > max(own.score) OVER (
+        PARTITION BY own.run_id ORDER BY own.generation, own.index ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ), false) AS is_record
+FROM files.programs AS own
+LEFT JOIN places ON places.run_id = own.run_id AND places.generation = own.generation
+LEFT JOIN parents ON parents.run_id = own.run_id AND parents.program_id = own.program_id;

@@ -17,6 +17,7 @@ from schemas.views import MACROS, VIEWS
 from tasks.history import query_guard
 from tasks.history.files import tables_in
 from tasks.history.limits import QueryLimits, memory_error, resident_bytes
+from tasks.history.pivot import Pivot, parse_pivot
 
 if TYPE_CHECKING:
     import duckdb
@@ -124,8 +125,25 @@ class Database:
         self._connection.close()
 
     def _answer(self, sql: str, parameters: list[Any] | None) -> pa.Table:
+        query_guard.require_unicode(sql)
+        if pivot := self._pivot(sql):
+            sql = self._with_columns(pivot)
         self._require_single_query(sql)
         return self._read_consistently(lambda: self._connection.sql(sql, params=parameters or None).to_arrow_table())
+
+    def _pivot(self, sql: str) -> Pivot | None:
+        """Return a PIVOT whose columns are those of the data, which DuckDB runs as several statements."""
+        kinds = [_kind(statement) for statement in self._connection.extract_statements(sql)]
+        return parse_pivot(sql) if kinds == ["MULTI"] else None
+
+    def _with_columns(self, pivot: Pivot) -> str:
+        """Return a PIVOT as one SELECT, with the values that its columns have now."""
+        found: list[list[str]] = []
+        for query in pivot.queries:
+            self._require_single_query(query)
+            rows = self._read_consistently(lambda query=query: self._connection.sql(query).fetchall())
+            found.append([row[0] for row in rows])
+        return pivot.with_values(found)
 
     def _read_consistently(self, read: Callable[[], T]) -> T:
         """Read the files that are committed now; retry if a compaction removed some of them meanwhile."""

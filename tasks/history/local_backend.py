@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.errors import UsageError
+from schemas.errors import EnvironmentFault, UsageError
 
 MARKER = ".remote"
 """Name of the file that marks a directory as the copy of a history on object storage."""
@@ -42,8 +43,23 @@ class LocalBackend:
         self._refuse_copy()
 
     def probe(self) -> None:
-        """Do nothing: a disk that cannot be written to is an error of the first write."""
+        """Make a folder where the history is or will be, and remove it again.
+
+        Raises:
+            EnvironmentFault: If it cannot be made.
+        """
         self._refuse_copy()
+        root = Path(os.path.abspath(self.root))
+        place = next(path for path in (root, *root.parents) if os.path.lexists(path))
+        try:
+            os.rmdir(tempfile.mkdtemp(prefix=".overnight-", dir=place))
+        except OSError as error:
+            reason = "a file is in the way" if isinstance(error, NotADirectoryError) else error.strerror
+            below = f" (in {place})" if place != root else ""
+            raise EnvironmentFault(
+                f"the history {self.location} cannot be written{below}: {reason}",
+                remedy="Name a folder that you can write to: --history DIR, or OVERNIGHT_HISTORY.",
+            ) from error
 
     @contextmanager
     def hold(self, run: Path) -> Iterator[None]:  # noqa: ARG002

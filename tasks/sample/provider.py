@@ -15,7 +15,7 @@ from importlib import import_module
 
 from schemas.errors import EnvironmentFault, TransientProviderError, UsageError
 from schemas.program import Prompt
-from schemas.sampling_settings import Model, Sampling
+from schemas.sampling_settings import Model, Sampling, require_address
 from tasks.sample.providers.base import Answer, Choice, Provider, rough_tokens
 from tasks.sample.usage import Price, Usage, check_usage
 
@@ -117,10 +117,12 @@ def require_keys(settings: Sampling) -> None:
     """Check that each model has a known provider, and that the provider's key is set; own servers need no key.
 
     Raises:
-        UsageError: If no provider is known for a model's name.
+        UsageError: If no provider is known for a model's name, or an address is not one of HTTP.
         EnvironmentFault: If a key is missing.
     """
     for model in every_model(settings):
+        if model.api_base is not None:
+            require_address(model.api_base)
         provider_of(model.name).require(model)
         if model.api_base is None and (missing := missing_key(model.name)):
             raise EnvironmentFault(

@@ -11,6 +11,7 @@ from flows.search import search
 from flows.stop_conditions import StopConditions
 from tasks.history import record
 from tasks.history.archive import describe, unpack
+from tasks.history.database import Database
 from tasks.history.local_backend import LocalBackend
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
@@ -28,6 +29,18 @@ ARCHIVES = {
 
 def test_every_exported_run_is_tried():
     assert {path.name.removesuffix(".tar.zst") for path in FIXTURES.glob("*.tar.zst")} == set(ARCHIVES)
+
+
+def require_answers(history: Path, run_id: str) -> None:
+    """Check that columns and macros which later versions added answer for an older run, too."""
+    database = Database(history)
+    (run,) = database.rows("SELECT samples, best_score - start_score AS gain FROM runs")
+    (last,) = database.rows("SELECT max(sample) AS sample, bool_and(night >= 0) AS has_night FROM programs")
+    assert last == {"sample": run["samples"], "has_night": True}
+    assert sum(row["gain"] for row in database.rows("FROM improvements(?)", [run_id])) == pytest.approx(run["gain"])
+    assert [
+        row["run_id"] for row in database.rows("PIVOT progress() ON generation USING max(best_score) GROUP BY run_id")
+    ] == [run_id]
 
 
 @pytest.mark.timeout(600)
@@ -48,4 +61,5 @@ def test_a_run_of_0_1_is_taken_in_replays_to_the_same_history_and_resumes(name: 
     search(files.run_id, str(LocalBackend(tmp_path / "history")), StopConditions(generations=1))
     now = record.read_run_history(files)
     assert now.generations == past.generations + 1
+    require_answers(tmp_path / "history", files.run_id)
     assert {name: now.programs[name] for name in past.programs} == past.programs, "what was there stays as it was"

@@ -41,6 +41,9 @@ CALLS = {
     "islands_over_time": "'{run}'",
     "niches_over_time": "'{run}'",
     "duplicates": "'{run}'",
+    "improvements": "'{run}'",
+    "failures": "'{run}'",
+    "ideas": "'{run}'",
 }
 
 
@@ -61,7 +64,7 @@ def test_every_macro_runs_with_and_without_a_history(grown: RunFiles, database: 
     for macro, arguments in CALLS.items():
         call = f"FROM {macro}({arguments})"
         assert no_history.rows(call.format(run="last", program=program)) == []
-        assert database.rows(call.format(run=grown.run_id, program=program)) or macro == "duplicates"
+        assert database.rows(call.format(run=grown.run_id, program=program)) or macro in ("duplicates", "ideas")
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -79,8 +82,9 @@ def test_every_column_of_every_view_is_described_and_commented(database: Databas
 
 @pytest.mark.parametrize("macro", MACROS)
 def test_every_macro_is_commented(database: Database, macro: str):
-    (row,) = database.rows("SELECT comment FROM duckdb_functions() WHERE function_name = ?", [macro])
-    assert MACROS[macro].description in row["comment"]
+    rows = database.rows("SELECT comment FROM duckdb_functions() WHERE function_name = ?", [macro])
+    assert rows
+    assert all(MACROS[macro].description in row["comment"] for row in rows)
 
 
 @pytest.mark.parametrize("question", questions())
@@ -90,10 +94,74 @@ def test_every_question_of_the_cookbook_is_answered(database: Database, no_histo
     assert no_history.query(questions()[question]).num_columns > 0
 
 
-@pytest.mark.parametrize("view", ["programs", "nights", "generations"])
+@pytest.mark.parametrize("view", ["nights", "generations"])
 def test_views_of_one_table_have_exactly_its_columns(database: Database, view: str):
     described = [row["column_name"] for row in database.rows(f"DESCRIBE {view}")]
     assert described == tables.ALL[view].names
+
+
+def test_programs_has_the_columns_of_its_table_and_then_those_that_follow_from_it(database: Database):
+    described = [row["column_name"] for row in database.rows("DESCRIBE programs")]
+    assert described == [*tables.ALL["programs"].names, "sample", "night", "best_parent_score", "is_record"]
+
+
+def test_samples_records_and_parents_match_the_record(grown: RunFiles, database: Database):
+    rows = database.rows("FROM programs ORDER BY generation, index")
+    scores = {row["program_id"]: row["score"] for row in rows if row["score"] is not None}
+    best, expected = scores[rows[0]["program_id"]], []
+    for row in rows[1:]:
+        parents = [scores[parent] for parent in row["parent_ids"] if parent in scores]
+        is_record = row["score"] is not None and row["score"] > best
+        best = row["score"] if is_record else best
+        expected.append((len(expected) + 1, 1, max(parents), is_record))
+    found = [(row["sample"], row["night"], row["best_parent_score"], row["is_record"]) for row in rows]
+    assert found == [(0, 0, None, False), *expected]
+    assert any(is_record for *_, is_record in expected)
+
+
+def test_improvements_are_the_records_and_their_gains_sum_up_to_the_gain_of_the_run(database: Database):
+    found = database.rows("FROM improvements('last')")
+    records = database.rows("SELECT sample, score FROM programs WHERE is_record ORDER BY sample")
+    assert [(row["sample"], row["score"]) for row in found] == [tuple(row.values()) for row in records]
+    (run,) = database.rows("SELECT best_score - start_score AS gain FROM runs")
+    assert sum(row["gain"] for row in found) == pytest.approx(run["gain"])
+
+
+def test_failures_are_counted_by_kind(database: Database):
+    found = database.rows("FROM failures('last')")
+    (total,) = database.rows("SELECT count(*) AS n FROM programs WHERE outcome NOT IN ('scored', 'duplicate')")
+    assert sum(row["times"] for row in found) == total["n"]
+    assert {row["kind"] for row in found} == {f"it is {row['outcome']}" for row in found}
+
+
+def test_progress_without_a_run_has_that_of_each(tmp_path: Path):
+    for run_id in ("a", "b"):
+        grow(create(tmp_path, run_id), 2)
+    database = Database(tmp_path)
+    for run_id in ("a", "b"):
+        columns = "generation, samples, cost_usd, generation_best, best_score, ended_at"
+        alone = database.rows("FROM progress(?)", [run_id])
+        assert database.rows(f"SELECT {columns} FROM progress() WHERE run_id = ?", [run_id]) == alone
+
+
+def test_ideas_are_listed_with_what_they_brought(tmp_path: Path):
+    files = create(tmp_path)
+    start = record.read_run_history(files).start
+    judged = [
+        a_judged(
+            files.run_id,
+            1,
+            index,
+            scores=scores,
+            outcome=Outcome.CRASHED,
+            parents=[start.id],
+            text=f"# idea: {idea}\n{index}",
+        )
+        for index, (idea, scores) in enumerate([("wait", (1.0, 1.0)), ("hurry", ()), ("wait", (3.0, 3.0))])
+    ]
+    record.commit(files, a_generation(1, judged, judged[2].program()))
+    found = Database(tmp_path).rows("SELECT idea, times, scored, records, best_score, best_gain FROM ideas('last')")
+    assert [tuple(row.values()) for row in found] == [("wait", 2, 2, 2, 3.0, 12.0), ("hurry", 1, 0, 0, None, None)]
 
 
 @pytest.mark.parametrize("schema", tables.ALL.values(), ids=tables.ALL)
@@ -333,7 +401,7 @@ def test_columns_that_older_files_lack_are_null(tmp_path: Path):
     grow(files, 1)
     database = Database(tmp_path)
     (old,) = database.rows("FROM programs WHERE generation = 0")
-    assert list(old) == tables.PROGRAMS.names
+    assert list(old) == list(VIEWS["programs"].columns)
     assert (old["confirmed_score"], old["peak_mib"]) == (None, None)
     assert old["score"] == -9.0
     assert database.rows("SELECT count(*) AS n FROM programs WHERE peak_mib > 0")[0]["n"] > 0

@@ -39,10 +39,25 @@ from tasks.history.files import RunFiles
         "SELECT unnest(scores) FROM programs -- and a comment; with a semicolon",
         "FROM range(3), programs;",
         "SELECT (SELECT max(score) FROM programs) / 2 AS half",
+        "PIVOT programs ON outcome USING count(*) GROUP BY model",
+        "PIVOT programs ON outcome, model",
+        "PIVOT programs ON outcome IN ('scored', 'crashed'), model USING max(score) GROUP BY generation",
+        "WITH late AS (FROM programs WHERE generation > 4) PIVOT late ON model || ',' USING count(*)",
+        "PIVOT (FROM programs) ON 'a, USING' || model -- USING nothing",
+        "EXPLAIN PIVOT programs ON outcome USING count(*)",
+        "UNPIVOT (SELECT wall_s, cpu_s FROM programs) ON wall_s, cpu_s",
     ],
 )
 def test_queries_are_answered(database: Database, sql: str):
     assert database.query(sql).num_columns > 0
+
+
+def test_a_pivot_has_a_column_for_each_value(database: Database):
+    outcomes = database.rows("SELECT DISTINCT outcome FROM programs ORDER BY 1")
+    table = database.query("PIVOT programs ON outcome USING count(*) GROUP BY model")
+    assert table.column_names == ["model", *(row["outcome"] for row in outcomes)]
+    by_model = database.rows("SELECT model, count(*) FILTER (outcome = 'scored') AS n FROM programs GROUP BY model")
+    assert {row["model"]: row["scored"] for row in table.to_pylist()} == {row["model"]: row["n"] for row in by_model}
 
 
 REFUSED = [
@@ -107,6 +122,13 @@ REFUSED = [
     "FROM (SUMMARIZE '/etc/passwd')",
     "DESCRIBE '/etc/passwd'",
     "PIVOT '/etc/passwd' ON a",
+    "PIVOT programs ON (SELECT max(content) FROM read_text('/etc/passwd'))",
+    "PIVOT programs ON model USING max((SELECT max(content) FROM read_text('/etc/passwd')))",
+    "WITH a AS (FROM read_text('{history}/runs/*/lock')) PIVOT a ON content",
+    "EXPLAIN ANALYZE PIVOT read_text('{history}/runs/*/lock') ON content",
+    "PIVOT programs ON program_id || generation; COPY runs TO '{history}/evil.csv'",
+    "PIVOT programs ON model; PIVOT programs ON outcome",
+    "PIVOT programs ON",
     "SELECT (SELECT max(content) FROM read_text('/etc/passwd'))",
     "SELECT list_transform([1], lambda x: (SELECT max(content) FROM read_text('/etc/passwd')))",
     "FROM runs POSITIONAL JOIN read_text('/etc/passwd')",

@@ -57,8 +57,9 @@ def test_settings_of_shinka_s_files_are_used():
             OPENEVOLVE / "line_fit",
             "--model openai/small-model=0.8 --model openai/large-model=0.2 --api-base http://127",
         ),
-        (OPENEVOLVE / "line_fit", "--max-samples 40"),
-        (OPENEVOLVE / "line_fit", "--seed 7"),
+        (OPENEVOLVE / "line_fit", "overnight run … --max-samples 40"),
+        (OPENEVOLVE / "line_fit", "overnight run … --seed 7"),
+        (SHINKA / "cosine", "its models are small-model: name models with --model PROVIDER/MODEL"),
         (
             OPENEVOLVE / "line_fit",
             "not used: database.archive_size, diff_based_evolution, evaluator.parallel_evaluations, "
@@ -71,6 +72,45 @@ def test_settings_of_shinka_s_files_are_used():
 )
 def test_settings_that_are_not_used_are_named_in_the_notes(task: Path, message: str):
     assert message in "\n".join(load_problem(task).notes)
+
+
+@pytest.mark.parametrize(
+    ("config", "proposed"),
+    [
+        ("max_iterations: 0\nrandom_seed: -3\n", []),
+        ("max_iterations: many\nrandom_seed: null\n", []),
+        ("llm:\n  primary_model: m\n  api_base: localhost:8000/v1\n", ["--model openai/m=1.0"]),
+        ("llm:\n  primary_model: m\n  api_base: ${API_BASE}\n", ["--model openai/m=1.0"]),
+        ("llm:\n  models: [{name: m, weight: heavy}, {name: two words}]\n", []),
+    ],
+    ids=["too small", "no numbers", "address without scheme", "placeholder", "models"],
+)
+def test_notes_never_propose_a_flag_that_is_refused(tmp_path: Path, config: str, proposed: list[str]):
+    task = bare_task(tmp_path / "task", evaluator__py=EVALUATE, initial_program__py="x = 1\n", config__yaml=config)
+    assert [note.partition(": ")[2] for note in load_problem(task).notes if note.startswith("to use")] == proposed
+
+
+@pytest.mark.parametrize(
+    ("models", "flag"),
+    [
+        (["gpt-5-mini"], "--model openai/gpt-5-mini"),
+        (["local-llama", "claude-sonnet-4"], "--model anthropic/claude-sonnet-4"),
+        (["openrouter/qwen/qwen3"], "--model openrouter/qwen/qwen3"),
+    ],
+    ids=["openai", "anthropic", "openrouter"],
+)
+def test_models_of_shinka_are_named_as_litellm_names_them(tmp_path: Path, models: list[str], flag: str):
+    evaluate = "results_dir = '.'\n"
+    config = f"evo_config:\n  llm_models: {models}\n"
+    task = bare_task(tmp_path / "task", evaluate__py=evaluate, initial__py="x = 1\n", shinka__yaml=config)
+    assert any(note.endswith(flag) for note in load_problem(task).notes)
+
+
+@pytest.mark.parametrize("folder", [TASKS, OPENEVOLVE], ids=["two levels above", "one level above"])
+def test_a_folder_of_task_directories_names_them(folder: Path):
+    with pytest.raises(SpecificationError, match=r"not a problem, but a folder of \d") as caught:
+        load_problem(folder)
+    assert str(OPENEVOLVE / "line_fit") in caught.value.remedy
 
 
 def test_overnight_toml_and_flags_override_the_task(tmp_path: Path):

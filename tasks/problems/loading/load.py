@@ -7,8 +7,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from schemas import problem_folder
 from schemas.config_layers import merge
-from schemas.errors import SpecificationError
+from schemas.errors import SpecificationError, UsageError
 from schemas.problem import Problem
 from schemas.settings import parse_settings
 from tasks.problems.loading.formats.directory import no_command
@@ -21,6 +22,10 @@ MODULES = [
     "tasks.problems.loading.formats.specification",
 ]
 """Modules of the problem formats, each with a `FORMAT`. The first format that recognises a problem loads it."""
+
+
+_MAX_NAMED, _MAX_VISITED = 12, 500
+"""Numbers of problems that an error names, and of entries of a folder that are looked at for them."""
 
 
 def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Problem:
@@ -58,12 +63,38 @@ def find_format(named: NamedProblem) -> ProblemFormat:
         return found
     if named.path.is_dir():
         parse_settings(merge([named.settings_file, named.flags]), f"{named.path.name}/overnight.toml")
-        remedies = (form.explain_missing(named) for form in formats())
-        raise no_command(named.path, next(filter(None, remedies), ""))
+        remedy = next(filter(None, (form.explain_missing(named) for form in formats())), "")
+        if not remedy and (below := _problems_below(named.path)):
+            more = ", …" if len(below) > _MAX_NAMED else ""
+            raise SpecificationError(
+                f"{named.path}: not a problem, but a folder of {len(below)}",
+                remedy=f"Name one of them: {', '.join(map(str, below[:_MAX_NAMED]))}{more}",
+            )
+        raise no_command(named.path, remedy)
     raise SpecificationError(
         f"{named.path}: not a problem: expected a Python file with @funsearch.evolve and @funsearch.run",
         remedy="Name a specification, or a directory. `overnight init mine.py` writes a specification to begin with.",
     )
+
+
+def _problems_below(folder: Path) -> list[Path]:
+    """Return the directories in a folder, and in its folders, that are problems."""
+    found: list[Path] = []
+    for pattern in ("*", "*/*"):
+        try:
+            paths = problem_folder.matching(folder, pattern)
+        except SpecificationError:  # a link leads elsewhere, or there are too many: there is no hint then
+            return found
+        found += [path for path in paths[:_MAX_VISITED] if path.is_dir() and _is_problem(path)]
+    return found
+
+
+def _is_problem(folder: Path) -> bool:
+    named = NamedProblem(folder)
+    try:
+        return any(form.recognises(named) for form in formats())
+    except UsageError:
+        return False
 
 
 def added_files() -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -144,7 +145,10 @@ class TaskDirectory:
             "limits": {"output_kib": 1024, "scratch_mib": 256} | settings.pop("limits", {}),
             "sandbox": {"confirm": "never"},
         }
-        notes = [f"a task of {self.name}; new best programs are not confirmed; if scores repeat, use --confirm best"]
+        notes = [
+            f"a task of {self.name}; new best programs are not confirmed; if scores repeat, use "
+            "--set sandbox.confirm=best"
+        ]
         if unused_lines:
             notes.append(f"requirements.txt: not used: {', '.join(unused_lines)}")
         if unlisted:
@@ -168,6 +172,25 @@ def find_yaml(directory: Path, pattern: str, *names: str) -> tuple[Path, str]:
         return directory / name, ""
     note = f"{name} is read, not {', '.join(others)}; to use another one, copy it to {names[0]}"
     return directory / name, note
+
+
+def run_flag(setting: str, flag: str, value: Any, *, least: float = 1, whole: bool = True) -> list[str]:
+    """Return the note that proposes a flag of `overnight run` for a tool's setting.
+
+    Args:
+        setting: The setting, and what it means where that is not clear.
+        flag: The flag.
+        value: Value of the setting.
+        least: Smallest value that the flag takes.
+        whole: Whether the flag takes whole numbers only.
+
+    Returns:
+        One note, or none where the flag would refuse the value.
+    """
+    kinds = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value < math.inf:
+        return []
+    return [f"to use its {setting}: overnight run … {flag} {value}"]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

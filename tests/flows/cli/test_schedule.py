@@ -85,6 +85,16 @@ def test_a_change_keeps_the_other_parameters(scheduled: Any):
     assert after.parameters == before | {"rules": {"budget_usd": 5.0, "max_tokens": 9}}
 
 
+def test_a_change_drops_stop_conditions(scheduled: Any, capsys: pytest.CaptureFixture[str]):
+    name, schedule = scheduled
+    schedule("--until", "07:00", "--time-zone", "UTC", "--budget", "5", "--max-tokens", "9")
+    assert run(["schedules", "change", name, "--drop", "until", "--drop", "budget"]) == 0
+    after = deployment(name).parameters
+    assert (after["deadline"], after["rules"]) == (None, {"max_tokens": 9})
+    assert run(["schedules", "change", name, "--drop", "max-tokens", "--max-tokens", "4"]) == 2
+    assert "contradict each other" in capsys.readouterr().err
+
+
 def test_removing_a_schedule_keeps_the_run_and_prints_how_to_continue(
     scheduled: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

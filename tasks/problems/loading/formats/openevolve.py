@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import SpecificationError
+from schemas.errors import SpecificationError, UsageError
+from schemas.sampling_settings import require_address
 from schemas.settings import flat_settings
-from tasks.problems.loading.task_directory import FEEDBACK, TaskDirectory, Translation, find_yaml, read_yaml
+from tasks.problems.loading.task_directory import FEEDBACK, TaskDirectory, Translation, find_yaml, read_yaml, run_flag
 
 _TIMEOUT_S, _THRESHOLDS, _FEATURES, _ISLANDS = 300, [0.5, 0.75, 0.9], ["complexity", "diversity"], 5
 """Defaults of OpenEvolve."""
@@ -106,11 +108,8 @@ def _notes(file: str, note: str, config: dict[str, Any], values: dict[str, Any])
         notes.append(f"its llm.provider is {provider}: name models with --model, as LiteLLM does")
     elif isinstance(llm := config.get("llm"), dict) and (flags := _model_flags(llm)):
         notes.append(f"to use its models: {flags}")
-    if "max_iterations" in values:
-        flags = shlex.join(["--max-samples", str(values["max_iterations"])])
-        notes.append(f"to use its max_iterations: {flags}")
-    if "random_seed" in values:
-        notes.append(f"to use its random_seed: {shlex.join(['--seed', str(values['random_seed'])])}")
+    notes += run_flag("max_iterations", "--max-samples", values.get("max_iterations"))
+    notes += run_flag("random_seed", "--seed", values.get("random_seed"), least=0)
     if unused := sorted(_unused(values)):
         notes.append(f"{file}: not used: {', '.join(unused)}")
     return notes
@@ -129,9 +128,27 @@ def _model_flags(llm: dict[str, Any]) -> str:
     for rank, default_weight in (("primary", 1.0), ("secondary", 0.2)):
         if name := llm.get(f"{rank}_model"):
             weights[str(name)] = llm.get(f"{rank}_model_weight", default_weight)
-    flags = [word for name, weight in weights.items() if weight for word in ("--model", f"openai/{name}={weight}")]
+    usable = {name: weight for name, weight in weights.items() if _is_model(name) and _is_weight(weight)}
+    flags = [word for name, weight in usable.items() for word in ("--model", f"openai/{name}={weight}")]
     base = llm.get("api_base")
-    return shlex.join([*flags, "--api-base", str(base)] if flags and base else flags)
+    return shlex.join([*flags, "--api-base", str(base)] if flags and _is_address(base) else flags)
+
+
+def _is_model(name: str) -> bool:
+    return bool(name) and name.isprintable() and " " not in name
+
+
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 < value < math.inf
+
+
+def _is_address(value: Any) -> bool:
+    """Return whether a value is an address that `--api-base` takes, and not a placeholder such as `${API_BASE}`."""
+    try:
+        require_address(str(value or ""))
+    except UsageError:
+        return False
+    return _is_model(str(value)) and "${" not in str(value)
 
 
 def _numbers(value: Any) -> list[float]:

@@ -16,6 +16,7 @@ from tasks.problems.loading.task_directory import (
     Translation,
     find_yaml,
     read_yaml,
+    run_flag,
     with_text_keys,
 )
 
@@ -27,6 +28,13 @@ _NOTED = {
 }
 
 _SCRIPT = "run_evo.py"
+
+_PROVIDERS = {
+    **dict.fromkeys(("gpt-", "o1", "o3", "o4"), "openai/"),
+    **{"claude": "anthropic/", "gemini": "gemini/", "deepseek-": "deepseek/", "grok": "xai/"},
+    **dict.fromkeys(("openrouter/", "bedrock/"), ""),
+}
+"""Prefixes that LiteLLM needs, by how the names of ShinkaEvolve's models begin."""
 
 
 def _translate(directory: Path) -> Translation:
@@ -114,12 +122,18 @@ def _notes(values: dict[str, Any]) -> list[str]:
     notes = []
     models = values.get("llm_models")
     if isinstance(models, list) and models:
-        notes.append(f"to use its models, for example: {shlex.join(['--model', str(models[0])])}")
-    if "num_generations" in values:
-        flags = shlex.join(["--max-samples", str(values["num_generations"])])
-        notes.append(f"to use its num_generations, of one sample each: {flags}")
-    if "max_api_costs" in values:
-        notes.append(f"to use its max_api_costs: {shlex.join(['--total-budget', str(values['max_api_costs'])])}")
+        notes.append(_note_of_models([str(model) for model in models]))
+    notes += run_flag("num_generations, of one sample each", "--max-samples", values.get("num_generations"))
+    notes += run_flag("max_api_costs", "--total-budget", values.get("max_api_costs"), least=0, whole=False)
     if unused := sorted(set(values) - _USED - _NOTED):
         notes.append(f"settings not used: {', '.join(unused)}")
     return notes
+
+
+def _note_of_models(models: list[str]) -> str:
+    """Return the note on models: the first that LiteLLM knows by its family, else how to name them."""
+    for model in models:
+        family = next((prefix for prefix in _PROVIDERS if model.startswith(prefix)), "")
+        if family and re.fullmatch(r"[\w.:/-]+", model):
+            return f"to use its models, for example: {shlex.join(['--model', _PROVIDERS[family] + model])}"
+    return f"its models are {', '.join(models)[:200]}: name models with --model PROVIDER/MODEL, as LiteLLM does"
