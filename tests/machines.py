@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tasks.evaluate.cluster.dask_engine import Connection, parse_address
+from tasks.evaluate.cluster.heads import current_head, tasks_of
 from tests.accidents import wait_until
 
 FORGER = """
@@ -65,6 +66,15 @@ main()
 """A machine whose engine does not answer once it has joined."""
 
 
+IMPATIENT = """
+import tasks.evaluate.cluster.machine as machine
+machine._LOOK_S, machine._SILENT_LOOKS = 0.1, 20
+from flows.cluster.process import main
+main()
+"""
+"""A machine that ends the jobs of a head after two seconds of silence."""
+
+
 class Hostile(Exception):
     """Does something wherever it is unpickled."""
 
@@ -80,6 +90,11 @@ def raise_hostile(folder: str) -> bytes:
 def return_hostile(folder: str) -> bytes:
     """A task that returns such an object in place of bytes."""
     return Hostile(folder)  # pyright: ignore[reportReturnType]
+
+
+def tasks_so_far() -> bytes:
+    """A task that answers with a byte for each task of its head so far."""
+    return bytes(tasks_of([current_head()]))
 
 
 class Machines:

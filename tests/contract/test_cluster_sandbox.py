@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import bombs
 import candidates
@@ -23,14 +25,15 @@ from candidates import HONEST, HONEST_SCORES, Case, returns
 
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Verdict
-from tasks.evaluate.cluster.dask_engine import Connection, parse_address
+from tasks.evaluate.cluster import dask_engine
+from tasks.evaluate.cluster.dask_engine import Connection, MachineLost, parse_address
 from tasks.evaluate.cluster.messages import Request, job_text, source_text
 from tasks.evaluate.cluster.pool import ClusterPool
 from tasks.evaluate.cluster.slots import ClusterSlots
 from tasks.evaluate.registry import create_backend
 from tests.accidents import wait_until
 from tests.engine import PrivateEngine, started_engine
-from tests.machines import Machines, machines
+from tests.machines import IMPATIENT, Machines, machines, tasks_so_far
 
 pytestmark = pytest.mark.docker
 
@@ -127,13 +130,35 @@ def test_programs_of_a_machine_that_is_killed_are_evaluated_elsewhere(several: M
 
 
 def assert_no_containers() -> None:
+    wait_until(lambda: not containers_of(CHAOS), timeout_s=20)
+
+
+def containers_of(run: str) -> list[str]:
     with contextlib.closing(docker.from_env()) as client:
-        wait_until(
-            lambda: (
-                not client.containers.list(all=True, filters={"label": f"overnight.run={CHAOS}"}, ignore_removed=True)
-            ),
-            timeout_s=20,
-        )
+        found = client.containers.list(all=True, filters={"label": f"overnight.run={run}"}, ignore_removed=True)
+        return [str(container.id) for container in found]
+
+
+@contextlib.contextmanager
+def head_of(cluster: Machines, image: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has opened a pool, and waits."""
+    code = (
+        "import sys, time; sys.path[:0] = sys.argv[3].split(':'); "
+        "from tests.contract.test_cluster_sandbox import CHAOS, HONEST, opened\n"
+        "from types import SimpleNamespace\n"
+        "with opened(SimpleNamespace(address=sys.argv[1]), sys.argv[2], run=CHAOS) as pool:\n"
+        "    assert pool.evaluate(HONEST).is_scored\n"
+        "    print(flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", code, cluster.address, image, ":".join(sys.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as head:
+        try:
+            assert head.stdout is not None
+            assert head.stdout.readline(), "it ended before it had evaluated a program"
+            yield head
+        finally:
+            head.kill()
 
 
 def test_a_machine_that_joins_later_gets_programs(several: Machines, sandbox_image: str):
@@ -152,6 +177,39 @@ def test_a_restart_of_the_scheduler_loses_no_program(several: Machines, sandbox_
         verdicts = judged_through(pool, "first", several.restart_scheduler)
     assert {verdict.scores for verdict in verdicts} == {HONEST_SCORES}
     assert_no_containers()
+
+
+def test_containers_of_a_head_that_is_killed_do_not_outlive_it_for_long(several: Machines, sandbox_image: str):
+    several.join("first", program=IMPATIENT)
+    with head_of(several, sandbox_image) as head:
+        containers = containers_of(CHAOS)
+        assert containers
+        with contextlib.closing(Connection(parse_address(several.address))):
+            head.kill()
+            wait_until(lambda: not containers_of(CHAOS), timeout_s=30)
+    assert several.names() == {"first"}, "it has not left the cluster, which would end them, too"
+
+
+def test_a_head_lets_machines_know_that_it_is_there(several: Machines, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dask_engine, "_SIGN_S", 0.05)
+    several.join("first")
+    with contextlib.closing(Connection(parse_address(several.address))) as connection:
+        (machine,) = connection.machines
+        asked = itertools.count(1)
+        wait_until(lambda: len(cast(bytes, connection.submit(machine, tasks_so_far).answer(30))) > next(asked) + 3)
+
+
+def not_there() -> bytes:
+    """A task of a module that no machine has."""
+    return b""
+
+
+def test_a_task_that_a_machine_does_not_have_is_lost_at_once(several: Machines):
+    several.join("first")
+    with contextlib.closing(Connection(parse_address(several.address))) as connection:
+        (machine,) = connection.machines
+        with pytest.raises(MachineLost, match="the task is error"):
+            connection.submit(machine, not_there).answer(60)
 
 
 def test_a_machine_gets_the_image_that_it_lacks(several: Machines, sandbox_image: str, bare_engine: PrivateEngine):

@@ -11,12 +11,14 @@ import contextlib
 import logging
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from schemas.errors import EnvironmentFault, SandboxUnavailable, UsageError
+from tasks.evaluate.cluster.heads import do_for, sign_of_life
 from tasks.evaluate.judge import clean
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ _PLAIN = ("msgpack", "error")
 
 _POLL_S = 0.5
 """Seconds between two looks at who is there."""
+
+_SIGN_S = 20.0
+"""Seconds between two signs of life of a head."""
 
 _CONNECT_S = 10.0
 
@@ -200,6 +205,7 @@ class Connection:
     def __init__(self, address: Address, certificates: Certificates | None = None) -> None:
         _require_distributed()
         self._address, self._security = address, _security(address, certificates)
+        self._head = uuid.uuid4().hex
         self._pending: dict[Pending, str] = {}
         self._machines: dict[str, Machine] = {}
         self._lock = threading.Lock()
@@ -221,6 +227,9 @@ class Connection:
         Raises:
             MachineLost: If the machine is not there.
         """
+        return self._submit(machine, task, *args)
+
+    def _submit(self, machine: str, task: Callable[..., bytes], *args: object, priority: int = 0) -> Pending:
         pending = Pending()
         with self._lock:
             if machine not in self._machines or self._is_closed.is_set():
@@ -229,9 +238,12 @@ class Connection:
         try:
             pending.follow(
                 self._client.submit(
+                    do_for,
+                    self._head,
                     task,
                     *args,
                     key=("overnight", uuid.uuid4().hex),
+                    priority=priority,
                     workers=[machine],
                     allow_other_workers=False,
                     pure=False,
@@ -268,6 +280,9 @@ class Connection:
             def _handle_key_in_memory(self, key: Any = None, type: Any = None, workers: Any = None) -> None:  # noqa: A002, ARG002
                 super()._handle_key_in_memory(key=key, type=None, workers=workers)
 
+            def _handle_task_erred(self, key: Any = None, exception: Any = None, traceback: Any = None) -> None:  # noqa: ARG002
+                super()._handle_task_erred(key=key, exception=MachineLost("the task failed"), traceback=None)
+
         try:
             with _configured():
                 return PlainClient(
@@ -285,9 +300,13 @@ class Connection:
             ) from error
 
     def _watch(self) -> None:
+        next_sign = time.monotonic() + _SIGN_S
         while not self._is_closed.wait(_POLL_S):
             try:
                 self._look()
+                if time.monotonic() >= next_sign:
+                    next_sign = time.monotonic() + _SIGN_S
+                    self._send_signs()
             except (OSError, TimeoutError, RuntimeError, ValueError):
                 self._replace_machines({})
                 self._connect_anew()
@@ -297,6 +316,13 @@ class Connection:
         with contextlib.suppress(SandboxUnavailable, OSError, TimeoutError, RuntimeError):
             self._client = self._connect()
             broken.close(timeout=1)
+
+    def _send_signs(self) -> None:
+        """Let every machine know that this head is there, before all that waits."""
+        for machine in self.machines:
+            with contextlib.suppress(MachineLost):
+                pending = self._submit(machine, sign_of_life, priority=1)
+                pending.when_done(pending.release)
 
     def _look(self) -> None:
         client: Any = self._client
@@ -346,11 +372,7 @@ class Pending:
 
     def drop(self) -> None:
         """Let nobody wait for the answer, which is thrown away when it comes."""
-        self.when_done(self._release)
-
-    def _release(self) -> None:
-        if self._future is not None:
-            self._future.release()
+        self.when_done(self.release)
 
     def when_done(self, call: Callable[[], None]) -> None:
         """Call a function once it is done, from any thread."""
@@ -359,6 +381,11 @@ class Pending:
                 self._calls.append(call)
                 return
         call()
+
+    def release(self) -> None:
+        """Let the cluster forget the answer, which nobody needs any more."""
+        if self._future is not None:
+            self._future.release()
 
     def _end(self) -> None:
         with self._lock:
@@ -384,7 +411,7 @@ class Pending:
         except Exception as error:
             raise MachineLost(f"its answer cannot be read: {type(error).__name__}") from error
         finally:
-            self._release()
+            self.release()
 
 
 def serve_scheduler(address: Address, certificates: Certificates | None, ready: Callable[[str], None]) -> None:

@@ -22,6 +22,7 @@ from schemas.errors import OvernightError, SandboxUnavailable
 from schemas.job import Job
 from schemas.outcome import Outcome
 from tasks.evaluate import delivery
+from tasks.evaluate.cluster.heads import current_head, tasks_of
 from tasks.evaluate.cluster.messages import Answer, Request, answer_bytes, read_job, read_source, verdict_fields
 from tasks.evaluate.cluster.speed import MAX_SCALE, measure, scale_of, with_longer_limits
 from tasks.evaluate.pool import FreshContainerPool, SandboxPool, open_fresh_pool, open_pool
@@ -31,13 +32,33 @@ from tasks.evaluate.sandbox import ImageStore, SandboxBackend
 _MAX_PARTS = 10_000
 """Limit on the number of parts of an image."""
 
+_LOOK_S = 5.0
+"""Seconds between two looks whether the heads of a job are there."""
+
+_SILENT_LOOKS = 18
+"""Looks in a row without a task from any head of a job, after which it is ended: a minute and a half."""
+
+_MAX_SILENT = 16
+"""Jobs of silent heads that can be opened again."""
+
 
 @dataclass
 class _OpenJob:
-    """A job that is open on this machine."""
+    """A job that is open on this machine.
 
+    Attributes:
+        request: What it was opened with.
+        pool: Its containers.
+        honest: A program that can be run.
+        heads: Heads that opened it.
+        is_closed: Whether it was ended.
+    """
+
+    request: Request
     pool: SandboxPool | FreshContainerPool
     honest: Source
+    heads: set[str] = field(default_factory=set)
+    is_closed: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass
@@ -59,12 +80,14 @@ class _Machine:
 
     Attributes:
         jobs: The open jobs by their key.
+        silent: Jobs that were ended since no head was heard of, by their key.
         images: Images that are arriving, by id.
-        lock: Guards both.
+        lock: Guards all of them.
         opening: Held while a job is opened, so that the same one is not opened twice.
     """
 
     jobs: dict[str, _OpenJob] = field(default_factory=dict)
+    silent: dict[str, Request] = field(default_factory=dict)
     images: dict[str, _Transfer] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     opening: threading.Lock = field(default_factory=threading.Lock)
@@ -93,7 +116,7 @@ def _answers(task: Callable[P, Answer]) -> Callable[P, bytes]:
 def facts() -> dict[str, str]:
     """Return what must be the same on the head and on each machine."""
     own = resources.files("tasks.evaluate.cluster")
-    code = [own.joinpath(f"{name}.py").read_bytes() for name in ("machine", "messages", "speed")]
+    code = [own.joinpath(f"{name}.py").read_bytes() for name in ("heads", "machine", "messages", "speed")]
     build = hashlib.sha256(b"".join([delivery.modules_frame(), *code])).hexdigest()
     python = ".".join(platform.python_version_tuple()[:2])
     return {"Overnight": version("overnight"), "Python": python, "build": build[:12]}
@@ -152,7 +175,8 @@ def open_job(text: str) -> Answer:
 
 def _open(request: Request) -> Answer:
     with _MACHINE.lock:
-        if request.key in _MACHINE.jobs:
+        if (there := _MACHINE.jobs.get(request.key)) is not None:
+            there.heads.add(current_head())
             return Answer()
     with contextlib.closing(create_backend(request.backend)) as backend:
         try:
@@ -165,13 +189,35 @@ def _open(request: Request) -> Answer:
     scale, fault = _scale(request, job, honest)
     if fault:
         return Answer(fault=fault)
-    opened = _OpenJob(_pool(request, with_longer_limits(job, scale), request.slots), honest)
+    opened = _OpenJob(request, _pool(request, with_longer_limits(job, scale), request.slots), honest, {current_head()})
     if not request.is_fresh and (fault := _fault_of(opened)):
         opened.pool.close()
         return Answer(fault=fault)
     with _MACHINE.lock:
         _MACHINE.jobs[request.key] = opened
+        _MACHINE.silent.pop(request.key, None)
+    threading.Thread(target=_watch, args=(opened,), name="overnight-heads", daemon=True).start()
     return Answer(facts={"scale": f"{scale:.2f}"} if scale > 1 else {})
+
+
+def _watch(opened: _OpenJob) -> None:
+    """End a job whose heads were not heard of for a while: they were killed, or have lost the cluster.
+
+    Looks are counted, not seconds, so that a machine that was frozen itself does not take this for silence.
+    """
+    looks, before = 0, -1
+    while not opened.is_closed.wait(_LOOK_S):
+        with _MACHINE.lock:
+            heard = tasks_of(opened.heads)
+        looks = looks + 1 if heard == before else 0
+        before = heard
+        if looks >= _SILENT_LOOKS:
+            with _MACHINE.lock:
+                _MACHINE.silent[opened.request.key] = opened.request
+                while len(_MACHINE.silent) > _MAX_SILENT:
+                    del _MACHINE.silent[next(iter(_MACHINE.silent))]
+            _close(opened.request.key)
+            return
 
 
 def _scale(request: Request, job: Job, honest: Source) -> tuple[float, str]:
@@ -212,8 +258,7 @@ def judge(key: str, program: str) -> Answer:
         key: Key of the job.
         program: The program, as `source_text` writes it.
     """
-    with _MACHINE.lock:
-        opened = _MACHINE.jobs.get(key)
+    opened = _job(key)
     if opened is None:
         return Answer(fault="the job is not open here")
     verdict = opened.pool.evaluate(read_source(program))
@@ -223,11 +268,25 @@ def judge(key: str, program: str) -> Answer:
     return Answer(verdict=verdict_fields(verdict))
 
 
+def _job(key: str) -> _OpenJob | None:
+    """Return an open job; one that was ended since its head was silent is opened again, now that it speaks."""
+    with _MACHINE.lock:
+        opened, request = _MACHINE.jobs.get(key), _MACHINE.silent.get(key)
+    if opened is None and request is not None:
+        with _MACHINE.opening:
+            _open(request)
+        with _MACHINE.lock:
+            opened = _MACHINE.jobs.get(key)
+    return opened
+
+
 @_answers
 def close_job(key: str) -> Answer:
     """End the containers of a job; of one that is being opened, once it is."""
     with _MACHINE.opening:
         _close(key)
+        with _MACHINE.lock:
+            _MACHINE.silent.pop(key, None)
     return Answer()
 
 
@@ -235,6 +294,7 @@ def _close(key: str) -> None:
     with _MACHINE.lock:
         opened = _MACHINE.jobs.pop(key, None)
     if opened is not None:
+        opened.is_closed.set()
         opened.pool.close()
 
 
@@ -242,6 +302,8 @@ def close_all() -> None:
     """End all containers."""
     for key in list(_MACHINE.jobs):
         _close(key)
+    with _MACHINE.lock:
+        _MACHINE.silent.clear()
 
 
 @_answers
