@@ -89,7 +89,7 @@ class Problem:
         return bool(self.settings.command.draw if not self.specification.run else self._draw_function)
 
     def drawing_job(self, seed: int = 0) -> Job:
-        """Return the data a sandbox needs to draw what programs do with the first input, if the problem `draws`.
+        """Return the data a sandbox needs to draw what programs do with the last of its `inputs`, if it `draws`.
 
         Where programs are confirmed, they are drawn in isolation, too: the evolved function in a process of its own
         cannot draw what it does not do.
@@ -98,7 +98,7 @@ class Problem:
         command = self._command()
         return Job(
             run_function=self._draw_function,
-            inputs=self.inputs["train"][:1],
+            inputs=self.inputs["train"][-1:],
             limits=self.settings.limits,
             seed=seed,
             isolation=skeleton.isolation if sandbox.split or sandbox.confirm != "never" else None,

@@ -42,8 +42,8 @@ class Command(Section):
     )
     draw: tuple[str, ...] = Field(
         default=(),
-        description="command that draws what a candidate does with the first input, as an array like `evaluate`; it "
-        "prints an SVG file",
+        description="command that draws what a candidate does with the last of `inputs`, as an array like `evaluate`; "
+        "it prints an SVG file",
     )
     metric: str = Field(default="score", description="metric that is the score; higher is better")
     metrics_file: str = Field(
@@ -181,8 +181,8 @@ class Settings(Section):
     score_name: str = Field(default="score", description="name of the score, with its unit")
     draw: str = Field(
         default="",
-        description="name of the specification's function that draws what a program does with an input; by default "
-        "the function marked `@funsearch.draw`",
+        description="name of the specification's function that draws what a program does with the last of `inputs`; "
+        "by default the function marked `@funsearch.draw`",
     )
     noise: float = Field(
         default=0.0,

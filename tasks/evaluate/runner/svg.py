@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 INK = "currentColor"
@@ -131,20 +131,21 @@ class Picture:
         *,
         x_label: str = "",
         y_label: str = "",
-        is_dotted: bool = False,
+        dotted: Collection[str] = (),
     ) -> None:
-        """Fill the picture with a plot of curves by name, or of their points alone.
+        """Fill the picture with a plot of curves by name; the first is on top.
 
         Args:
             curves: x and y of the points of each curve.
             x_label: What x is.
             y_label: What y is.
-            is_dotted: Whether points are drawn, without lines between them.
+            dotted: Names of the curves of which points are drawn, without lines between them.
         """
         found = {name: [(float(x), float(y)) for x, y in points] for name, points in curves.items()}
         xs, ys = ([point[axis] for points in found.values() for point in points] for axis in (0, 1))
         (left, right), (low, high) = _range(xs), _range(ys)
-        across, up = self.width - _MARGIN - 12, self.height - _MARGIN - 14
+        head = 14 * len(found) + 8
+        across, up = self.width - _MARGIN - 12, self.height - _MARGIN + 8 - head
         bottom = self.height - _MARGIN + 8
 
         def place(x: float, y: float) -> tuple[float, float]:
@@ -157,10 +158,10 @@ class Picture:
             self.text(_MARGIN - 4, place(left, value)[1] + shift, f"{value:.3g}", size=11, anchor="end")
         self.text(_MARGIN + across / 2, bottom + 15, x_label, size=11, anchor="middle")
         self.text(_MARGIN, 12, y_label, size=11)
-        for number, (name, points) in enumerate(found.items()):
+        for number, (name, points) in reversed(list(enumerate(found.items()))):
             colour = COLOURS[number % len(COLOURS)]
             places = [place(x, y) for x, y in points]
-            if is_dotted:
+            if name in dotted:
                 for x, y in places:
                     self.circle(x, y, 2, fill=colour, fill_opacity=0.7)
             else:
