@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from flows.progress import Progress
+from schemas.drawings import NO_DRAWINGS, Drawings
 from schemas.errors import EnvironmentFault
 from schemas.generation import RunRecord
 from schemas.night_view import ArtifactSink, NightStart, NightView
@@ -91,6 +92,7 @@ def night_view(
     best: Program,
     share: float,
     flag: str,
+    drawings: Drawings = NO_DRAWINGS,
 ) -> NightView:
     """Return the current state of a night.
 
@@ -102,6 +104,7 @@ def night_view(
         best: Best program of the run.
         share: Share of the night that is over, 0 to 1.
         flag: `--history` flag of commands that are shown.
+        drawings: Pictures of programs.
     """
     problem = run.problem
     function_text = problem.specification.function_text
@@ -121,4 +124,5 @@ def night_view(
         best_text=function_text(best.body),
         best_programs=tuple(heapq.nlargest(_BEST_PROGRAMS, programs.values(), key=lambda program: program.score)),
         flag=flag,
+        pictures=drawings.pictures,
     )

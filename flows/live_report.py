@@ -8,7 +8,9 @@ import time
 from typing import TYPE_CHECKING
 
 from flows.report.build import build_report
-from schemas.errors import StoreUnavailable
+from flows.report.drawings import draw_report
+from schemas.drawings import NO_DRAWINGS
+from schemas.errors import OvernightError, StoreUnavailable
 from schemas.report_data import ReportData
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
@@ -28,10 +30,15 @@ class LiveReport:
 
     Args:
         files: Files of the run.
+        draws: Whether programs are drawn, in a thread, where the problem can draw.
     """
 
-    def __init__(self, files: RunFiles) -> None:
+    def __init__(self, files: RunFiles, *, draws: bool = False) -> None:
         self._files = files
+        self._draws = draws
+        self._drawings, self._drawings_made = NO_DRAWINGS, 0
+        self._drawn: str | None = None
+        self._drawing_thread = threading.Thread()
         self._lock = threading.Lock()
         self._refresh_lock = threading.Lock()
         self._refreshed_at = time.monotonic()
@@ -43,7 +50,8 @@ class LiveReport:
         with contextlib.suppress(StoreUnavailable):
             self._refresh()
         nights = [path.stat().st_mtime_ns for path in self._files.nights()]
-        return f'"{len(nights)}-{max(nights, default=0):x}-{max(self._files.committed(), default=0)}"'
+        generation = max(self._files.committed(), default=0)
+        return f'"{len(nights)}-{max(nights, default=0):x}-{generation}-{self._drawings_made}"'
 
     def _refresh(self) -> None:
         with self._refresh_lock:
@@ -57,14 +65,30 @@ class LiveReport:
             version = self.version()
             if self._data is None or self._data[0] != version:
                 self._data = version, build_report(Database(self._files.backend.root), self._files)
+            self._draw(self._data[1])
             return self._data[1]
+
+    def _draw(self, report: ReportData) -> None:
+        """Draw the programs of the report if its best one is new; one thread does so at a time."""
+        if not self._draws or self._drawing_thread.is_alive() or report.best.program_id == self._drawn:
+            return
+        self._drawn = report.best.program_id
+
+        def draw() -> None:
+            # A connection of its own: the other thread may be reading.
+            with contextlib.suppress(OvernightError):
+                self._drawings = draw_report(Database(self._files.backend.root), report)
+                self._drawings_made += 1
+
+        self._drawing_thread = threading.Thread(target=draw, name="overnight-drawing", daemon=True)
+        self._drawing_thread.start()
 
     def page(self) -> tuple[str, str]:
         """Return the current version and its page as HTML."""
         version, data = self.version(), self.data()
         with self._lock:
             if self._page is None or self._page[0] != version:
-                self._page = version, render(data, live=True)
+                self._page = version, render(data, self._drawings, live=True)
             return self._page
 
 

@@ -22,8 +22,12 @@ from flows.prefect_server.crash_detection import mark_crashed, watch_for_crashes
 from schemas.errors import PrefectUnavailable
 from schemas.night_view import NightStart, NightView
 from tasks.report.code_view import unified_diff
+from tasks.report.sanitised_svg import data_uri
 
 TAG = "overnight"
+
+_MAX_PICTURE_CHARS = 300_000
+"""Maximum size of a picture in an artifact, which Prefect's pages load whole."""
 
 _TIMEOUT_S = 5.0
 """Timeout of requests to the server in seconds; it is short, since the night waits for them."""
@@ -47,7 +51,7 @@ class PrefectArtifacts:
         self._client = get_client(sync_client=True, httpx_settings={"timeout": _TIMEOUT_S})
         self._artifacts: dict[str, UUID] = {}
         self._shown: dict[str, Any] = {}
-        self._shown_best = ""
+        self._shown_best = "", 0
 
     def begin(self, night: NightStart) -> None:
         """Name and tag the night's flow run, and mark flow runs of earlier nights that died as crashed."""
@@ -68,10 +72,10 @@ class PrefectArtifacts:
     def _show(self, view: NightView) -> None:
         with _server_errors():
             self._put("progress", "progress", round(100 * view.share, 1), progress_text(view))
-            if self._shown_best != view.best.id:
+            if self._shown_best != (view.best.id, len(view.pictures)):
                 text = best_program_markdown(self._run_id, view)
                 self._put("best", "markdown", text, "The best program and its changes")
-                self._shown_best = view.best.id
+                self._shown_best = view.best.id, len(view.pictures)
             self._put("best-programs", "table", json.dumps(best_program_rows(view)), "The best programs, best first")
 
     def link_report(self, path: Path) -> None:
@@ -142,6 +146,7 @@ def best_program_markdown(run_id: str, view: NightView) -> str:
     difference = "\n".join(unified_diff(start_text, best_text, "start", best.id))
     parts = [
         f"## {view.title}: {score(best.score)}",
+        *_pictures(view),
         f"The start program has {score(view.start.score)}. Program `{best.id}` of run `{run_id}`.",
         _fenced(best_text, "python"),
         "### Changes" if difference else "No better program than the start program yet.",
@@ -149,6 +154,13 @@ def best_program_markdown(run_id: str, view: NightView) -> str:
         f"Save it: `overnight best {run_id} --write best.py{flag}`. Report: `overnight report {run_id}{flag}`.",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _pictures(view: NightView) -> list[str]:
+    """Return the pictures of the start program and the best one as images, if they are not too large."""
+    names = {view.start.id: "start", view.best.id: "best"}
+    uris = {label: data_uri(view.pictures[name]) for name, label in names.items() if name in view.pictures}
+    return [f"{label}:\n\n![{label}]({uri})" for label, uri in uris.items() if len(uri) <= _MAX_PICTURE_CHARS]
 
 
 def _fenced(text: str, language: str) -> str:

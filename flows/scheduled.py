@@ -24,13 +24,16 @@ from flows.prefect_server.connection import server_answers, wait_for_server
 from flows.prefect_server.crash_detection import mark_children_crashed
 from flows.prefect_server.night_state import NightState, outlive_leases
 from flows.report.build import build_report
+from flows.report.drawings import draw_report
 from flows.search import Night, stopped_at_once
 from flows.session import Session, open_session
 from flows.signals import handle_interrupts
 from flows.stop_conditions import StopConditions
 from flows.trust import accept, remember
+from schemas.drawings import NO_DRAWINGS, Drawings
 from schemas.errors import OvernightError, RunIsBusy, UsageError
 from schemas.history_backend import HistoryBackend
+from schemas.report_data import ReportData
 from schemas.trust import Proposal, given_proposals
 from tasks.history.backends import open_history
 from tasks.history.database import Database
@@ -146,24 +149,35 @@ def _run_night(session: Session, conditions: StopConditions, notifier: Notifier)
         session.stop_now()
         return stopped_at_once(session.run.run_id, session.files.backend)
     with contextlib.suppress(OvernightError, OSError):
-        current.pages.link_report(write_report(session.files))
+        _report_night(current, session.files)
     return final_state
+
+
+def _report_night(current: Night, files: RunFiles) -> None:
+    """Write the report of a run and link it; then draw its programs, and write it again with their pictures."""
+    database = Database(files.backend.root)
+    report = build_report(database, files)
+    current.pages.link_report(write_report(files, report))
+    if not report.run.problem.draws:
+        return
+    drawings = draw_report(database, report)
+    write_report(files, report, drawings)
+    current.show_drawings(drawings)
 
 
 night.on_crashed(mark_children_crashed)
 outlive_leases()
 
 
-def write_report(files: RunFiles) -> Path:
+def write_report(files: RunFiles, report: ReportData, drawings: Drawings = NO_DRAWINGS) -> Path:
     """Write the report of a run into its folder; return its absolute path.
 
     Raises:
-        OvernightError: If the history cannot be read.
         OSError: If the report cannot be written.
     """
     path = files.directory / "report.html"
     with open_private(path, "wb") as file:
-        file.write(render(build_report(Database(files.backend.root), files)).encode())
+        file.write(render(report, drawings).encode())
     return path.resolve()
 
 

@@ -27,6 +27,7 @@ from flows.prefect_server.night_state import NightState
 from flows.retry_policy import RetryPolicy
 from flows.session import Session, open_session
 from flows.stop_conditions import StopConditions, Tally, reason_to_stop, share_done
+from schemas.drawings import NO_DRAWINGS, Drawings
 from schemas.errors import (
     EnvironmentFault,
     HistoryError,
@@ -106,6 +107,7 @@ class Night:
         self._flag = history_flag(session.files.backend)  # for the commands that are named
         self._notifier = notifier or Notifier()
         self.pages = open_artifacts(str(flow_run.id), session.progress.note)
+        self._drawings = NO_DRAWINGS
         self._again = None if again is None else deque(again)
         self._first = session.state.generations
         self._longest_s = 0.0
@@ -336,10 +338,22 @@ class Night:
         session, state = self._session, self._session.state
         self.pages.update(
             lambda: night_view(
-                session.run, session.progress, state.programs, state.start, state.best, share, self._flag
+                session.run,
+                session.progress,
+                state.programs,
+                state.start,
+                state.best,
+                share,
+                self._flag,
+                self._drawings,
             ),
             now=now,
         )
+
+    def show_drawings(self, drawings: Drawings) -> None:
+        """Show pictures of programs in the artifacts, once the night is over."""
+        self._drawings = drawings
+        self._show(now=True)
 
     def _tell(self) -> None:
         session = self._session

@@ -100,6 +100,7 @@ class Job:
         seed: Seed of `random` and `numpy.random` in every candidate, so that unseeded draws repeat.
         isolation: Data of isolated evaluations; `None` if programs and scoring share a process.
         command: Command that scores programs, if they are whole files; else `None`.
+        draws: Whether the function or command draws the only input, instead of scoring it: its result is an SVG file.
     """
 
     run_function: str
@@ -109,3 +110,4 @@ class Job:
     seed: int = 0
     isolation: Isolation | None = None
     command: Command | None = None
+    draws: bool = False

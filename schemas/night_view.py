@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -44,6 +45,7 @@ class NightView:
         best_text: Its evolved part.
         best_programs: Programs with the highest scores, best first.
         flag: `--history` flag of commands that are shown; empty for the default history.
+        pictures: Sanitised SVG pictures of programs, by program id, once the night is over.
     """
 
     title: str
@@ -61,6 +63,7 @@ class NightView:
     best_text: str
     best_programs: tuple[Program, ...]
     flag: str
+    pictures: Mapping[str, str] = field(default_factory=dict)
 
 
 class ArtifactSink(Protocol):

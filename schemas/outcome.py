@@ -44,6 +44,7 @@ class Verdict:
         output: Output that the candidate printed, capped and cleaned.
         skipped: Number of inputs that were not evaluated, because the score before them was below its threshold.
         machine: Name of the machine of a cluster that evaluated it; empty if this machine did.
+        drawing: Text that the program drew, untrusted, if the job draws: the outcome is then `SCORED`, without scores.
     """
 
     outcome: Outcome
@@ -56,6 +57,7 @@ class Verdict:
     output: str = ""
     skipped: int = 0
     machine: str = ""
+    drawing: str = ""
 
     @property
     def is_scored(self) -> bool:

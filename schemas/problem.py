@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, Literal
 
@@ -82,6 +82,33 @@ class Problem:
             isolation=skeleton.isolation if isolation else None,
             command=self._command(),
         )
+
+    @property
+    def draws(self) -> bool:
+        """Whether a function or a command of the problem draws what a program does."""
+        return bool(self.settings.command.draw if not self.specification.run else self._draw_function)
+
+    def drawing_job(self, seed: int = 0) -> Job:
+        """Return the data a sandbox needs to draw what programs do with the last of its `inputs`, if it `draws`.
+
+        Where programs are confirmed, they are drawn in isolation, too: the evolved function in a process of its own
+        cannot draw what it does not do.
+        """
+        sandbox, skeleton = self.settings.sandbox, self.specification
+        command = self._command()
+        return Job(
+            run_function=self._draw_function,
+            inputs=self.inputs["train"][-1:],
+            limits=self.settings.limits,
+            seed=seed,
+            isolation=skeleton.isolation if sandbox.split or sandbox.confirm != "never" else None,
+            command=command and replace(command, arguments=self.settings.command.draw, metrics_file=""),
+            draws=True,
+        )
+
+    @property
+    def _draw_function(self) -> str:
+        return (self.settings.draw or self.specification.draw) if self.specification.run else ""
 
     def code_hash(self, body: str) -> str:
         """Return 16 hex digits by which programs count as the same, as `search.novelty` says."""
@@ -170,6 +197,7 @@ def make_problem(name: str, specification: Skeleton, settings: Settings, files: 
             remedy="Give one for each of `inputs`, in their order, or fewer; --set thresholds=[] removes them.",
         )
     _require_baseline(settings.known.baseline, specification, name)
+    _require_draw(settings, specification, name)
     # The evolving files and the others are put into one folder.
     evolving = (
         [] if isinstance(settings.command.program, str) else [File(path, b"") for path in settings.command.program]
@@ -187,12 +215,21 @@ def _require_baseline(function: str, specification: Skeleton, name: str) -> None
         )
 
 
+def _require_draw(settings: Settings, specification: Skeleton, name: str) -> None:
+    if settings.draw and not specification.defines(settings.draw):
+        raise SpecificationError(
+            f"{name}: draw is {settings.draw!r}, but the file has no such function",
+            remedy="Name a top-level function that takes an input and returns an SVG drawing as text; for a directory, "
+            "set `command.draw`.",
+        )
+
+
 def _script_blocks(
     name: str, specification: Skeleton, settings: Settings, files: Sequence[File]
 ) -> dict[str, dict[str, Any]]:
     """Return the PEP 723 blocks of the evolved files and of the files that a command names, by file."""
     texts = {name: specification.text} if specification.run else dict(specification.start_program.files)
     for file in files:
-        if file.path in settings.command.evaluate:
+        if file.path in (*settings.command.evaluate, *settings.command.draw):
             texts[file.path] = file.content.decode("utf-8", "replace")
     return {name: script_block(text, name) for name, text in texts.items()}

@@ -40,6 +40,11 @@ class Command(Section):
         description="command that scores a candidate, as an array; `{program}` stands for the candidate's file, the "
         "first of several, `{input}` for an input as JSON",
     )
+    draw: tuple[str, ...] = Field(
+        default=(),
+        description="command that draws what a candidate does with the last of `inputs`, as an array like `evaluate`; "
+        "it prints an SVG file",
+    )
     metric: str = Field(default="score", description="metric that is the score; higher is better")
     metrics_file: str = Field(
         default="", description="JSON file that the command writes its metrics to; by default it prints them"
@@ -174,6 +179,11 @@ class Settings(Section):
         default="mean", description="how the scores of all inputs become one: `mean`, `last`, `min` or `sum`"
     )
     score_name: str = Field(default="score", description="name of the score, with its unit")
+    draw: str = Field(
+        default="",
+        description="name of the specification's function that draws what a program does with the last of `inputs`; "
+        "by default the function marked `@funsearch.draw`",
+    )
     noise: float = Field(
         default=0.0,
         ge=0,

@@ -68,6 +68,11 @@ class Skeleton(Protocol):
         ...
 
     @property
+    def draw(self) -> str:
+        """Name of the function that is marked to draw; empty if there is none."""
+        ...
+
+    @property
     def isolation(self) -> Isolation | None:
         """Data of an isolated evaluation; `None` if a command scores programs."""
         ...
@@ -127,6 +132,11 @@ class ScoredByCommand:
     @property
     def docstring(self) -> str:
         """Empty: the task is described in the settings."""
+        return ""
+
+    @property
+    def draw(self) -> str:
+        """Empty: a command draws, if anything does."""
         return ""
 
     @property

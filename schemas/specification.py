@@ -1,6 +1,7 @@
 """Read a specification: one Python file with `@funsearch.evolve` on functions and `@funsearch.run` on another one.
 
-It is parsed with `ast` and never executed here. The file is kept verbatim; only the bodies of evolved functions change.
+One more function may have `@funsearch.draw`. The file is parsed with `ast` and never executed here. It is kept
+verbatim; only the bodies of evolved functions change.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Specification:
         functions: Functions that evolve, in the order of the file.
         run: Name of the function that scores one input.
         run_arity: Minimum and maximum number of positional arguments of the run function; -1 for no maximum.
+        draw: Name of the function that draws what a program does with an input; empty if there is none.
     """
 
     kind: ClassVar[str] = "functions"
@@ -43,6 +45,7 @@ class Specification:
     functions: tuple[EvolvedFunction, ...]
     run: str
     run_arity: tuple[int, int]
+    draw: str = ""
 
     @property
     def hash(self) -> str:
@@ -170,9 +173,9 @@ class Specification:
 
     def _is_preface(self, node: ast.stmt) -> bool:
         if isinstance(node, ast.Import):
-            return all(alias.name != "funsearch" for alias in node.names)
+            return all(alias.name.partition(".")[0] != "funsearch" for alias in node.names)
         if isinstance(node, ast.ImportFrom):
-            return node.module != "funsearch"
+            return (node.module or "").partition(".")[0] != "funsearch"
         is_docstring = node is self._tree.body[0] and bool(self.docstring)
         return is_docstring or isinstance(node, ast.Assign | ast.AnnAssign)
 
@@ -217,12 +220,14 @@ def _read(tree: ast.Module, text: str, name: str) -> Specification:
             remedy="Mark the function to improve with the first, and the function that scores it with the second.",
         )
     _refuse_duplicates(evolved, name)
+    draw = _optional_draw(tree, text, [*evolved, run], name)
     text = text if text.endswith("\n") else text + "\n"
     return Specification(
         text=text,
         functions=tuple(read_evolved_functions(text, function) for function in evolved),
         run=run.name,
         run_arity=_arity(run),
+        draw=draw.name if draw else "",
     )
 
 
@@ -245,6 +250,32 @@ def _marked_functions(tree: ast.Module, text: str, mark: str, name: str) -> list
         f"{name}{where}: @funsearch.{mark} {fault}; {needed}",
         remedy=f"Write {_missing_marks(tree, text)}.",
     )
+
+
+def _optional_draw(tree: ast.Module, text: str, others: list[ast.FunctionDef], name: str) -> ast.FunctionDef | None:
+    """Return the function that draws; None if there is none.
+
+    Raises:
+        SpecificationError: If there are several, it has another mark, too, or takes other arguments than the run
+            function, the last of `others`.
+    """
+    found = _find(tree, text, "draw")
+    if not found:
+        return None
+    draw, run = found[0], others[-1]
+    fault = ""
+    if len(found) > 1:
+        fault = f"is on {len(found)} functions, expected one at most"
+    elif draw in others:
+        fault = f"is on `{draw.name}`, which has another mark, too"
+    elif _arity(draw) != _arity(run):
+        fault = f"is on `{draw.name}`, which does not take as many arguments as `{run.name}`"
+    if fault:
+        raise SpecificationError(
+            f"{name}:{found[-1].lineno}: @funsearch.draw {fault}",
+            remedy=f"Mark one function that takes the arguments of `{run.name}` and returns an SVG drawing as text.",
+        )
+    return draw
 
 
 def _find(tree: ast.Module, text: str, mark: str) -> list[ast.FunctionDef]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flows.cli.options import RunId, TrustSettings
-from flows.cli.printing import DEFAULT_HISTORY, History, say, score, warn_if_misleading, write_code
+from flows.cli.printing import DEFAULT_HISTORY, History, say, score, warn_if_misleading, write_code, write_new
 from flows.cli.program_files import write_program
-from schemas.errors import OvernightError
+from schemas.errors import OvernightError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ def best(
         Path | None,
         Parameter(
             help="evaluate the program once more, then write the specification with it to this file; of several files "
-            "that evolve together, write the whole tree to this new folder"
+            "that evolve together, write the whole tree to this new folder; FILE.svg gets a picture of what it does"
         ),
     ] = None,
     unchecked: Annotated[bool, Parameter(help="write it without evaluating it again")] = False,
@@ -58,6 +58,10 @@ def best(
     if write is None:
         write_code(specification.function_text(program.body))
         return
+    if _is_picture(write, run_record):
+        accept_sandbox(run_record.problem, trust=trust_settings)
+        _write_picture(write, run_record, program)
+        return
     if not unchecked:
         accept_sandbox(run_record.problem, trust=trust_settings)
         candidates = [program, *_others(run_record, past, deciding_night, program)]
@@ -65,6 +69,33 @@ def best(
     write_program(write, run_record.problem, program.body)
     say(f"wrote {write}")
     warn_if_misleading(specification.function_text(program.body))
+
+
+def _is_picture(path: Path, run: RunRecord) -> bool:
+    """Return whether a file to write is a picture, not a program, which may be an SVG file itself."""
+    programs = run.problem.specification.start_program.paths
+    return path.suffix == ".svg" and not any(name.endswith(".svg") for name in programs)
+
+
+def _write_picture(path: Path, run: RunRecord, program: Program) -> None:
+    """Draw a program in the sandbox, and write the picture to a file.
+
+    Raises:
+        UsageError: If the problem does not draw, or the file cannot be written.
+        OvernightError: If the program could not be drawn.
+    """
+    from flows.drawings import draw_programs
+
+    if not run.problem.draws:
+        raise UsageError(
+            f"{run.problem.name} has no function that draws",
+            remedy="Mark one with @funsearch.draw in the specification, and begin a new run with it.",
+        )
+    drawings = draw_programs(run, {program.id: program.body}, note=say)
+    if drawings.remark:
+        raise OvernightError(drawings.remark)
+    write_new(path, drawings.pictures[program.id])
+    say(f"wrote {path}")
 
 
 def _scores(program: Program, night: NightRecord | None) -> str:

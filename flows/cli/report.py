@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from flows.cli.options import ApiBase, Style, TrustSettings
 from flows.cli.printing import DEFAULT_HISTORY, History, duration, out, say, score, table, usd
+from schemas.drawings import NO_DRAWINGS
 from schemas.errors import UsageError
 from tasks.history.private_files import open_private
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from schemas.drawings import Drawings
     from schemas.history_backend import HistoryBackend
+    from schemas.report_data import ReportData
+    from tasks.history.database import Database
     from tasks.report.comparison import Group, Quartiles
 
 Write = Annotated[Path | None, Parameter(help="file to write; an existing one is replaced; `-` is stdout")]
@@ -30,6 +34,8 @@ def report(
     *,
     all: Annotated[bool, Parameter(help="write an index of all runs instead")] = False,  # noqa: A002
     night: Annotated[int | None, Parameter(name=["--night", "--nights"], help="report this night only")] = None,
+    no_draw: Annotated[bool, Parameter(help="leave out what the problem draws of programs, in the sandbox")] = False,
+    trust_settings: TrustSettings = False,
     write: Write = None,
     history: History = DEFAULT_HISTORY,
 ) -> None:
@@ -44,10 +50,26 @@ def report(
     from tasks.history.files import find_run
     from tasks.report.page import render
 
-    files = find_run(history, run or "last")
-    data = build_report(Database(history.root), files, night)
+    files, database = find_run(history, run or "last"), Database(history.root)
+    data = build_report(database, files, night)
+    drawings = NO_DRAWINGS if no_draw else _drawings(database, data, trust=trust_settings)
     name = f"report-{files.run_id}{f'-night-{night}' if night else ''}.html"
-    write_page(write or Path(name), render(data), is_named=write is not None)
+    write_page(write or Path(name), render(data, drawings), is_named=write is not None)
+
+
+def _drawings(database: Database, data: ReportData, *, trust: bool) -> Drawings:
+    """Draw the programs of a report; say why some could not be drawn."""
+    if not data.run.problem.draws:
+        return NO_DRAWINGS
+    from flows.report.drawings import draw_report
+    from flows.trust import accept_sandbox
+
+    if trust:
+        accept_sandbox(data.run.problem, trust=True)
+    drawings = draw_report(database, data, note=say)
+    if drawings.remark:
+        say(drawings.remark)
+    return drawings
 
 
 def write_page(path: Path, html: str, *, is_named: bool = True) -> None:

@@ -39,7 +39,7 @@ def watch(
     from flows.live_report import LiveReport
     from tasks.history.files import find_run
 
-    report = LiveReport(find_run(history, run))
+    report = LiveReport(find_run(history, run), draws=not terminal)
     report.data()
     with contextlib.suppress(KeyboardInterrupt):
         if terminal:

@@ -15,7 +15,7 @@ from schemas.job import Job
 from tasks.evaluate.runner import frames, plain_json
 
 _MODULES = (
-    *("frames", "plain_json", "seccomp", "lockdown", "codec", "rpc", "program", "additions", "command", "child"),
+    *("frames", "plain_json", "seccomp", "lockdown", "codec", "rpc", "svg", "program", "additions", "command", "child"),
     *(
         "reap",
         "cgroup",
@@ -87,6 +87,7 @@ def job_frame(job: Job, *, own_users: bool = True) -> bytes:
         "count": len(inputs),
         "inputs": [] if job.isolation else inputs,
         "seed": job.seed,
+        "draws": job.draws,
         "thresholds": [*job.thresholds, *[None] * (len(inputs) - len(job.thresholds))],
         "wall_s": limits.wall_s,
         "cpu_s": cpu_limit(job),

@@ -108,7 +108,10 @@ def judge(reply: Reply, job: Job) -> Verdict:
         ReplyFault: If the runner's header is malformed.
     """
     header = read_header(reply.header)
-    outcome, scores, error = _decide(header, reply.results, job)
+    results, drawing = _take_drawing(reply.results) if job.draws else (reply.results, "")
+    outcome, scores, error = _decide(header, results, job)
+    if job.draws:
+        scores = ()
     skipped = len(job.inputs) - len(scores) if outcome is Outcome.REJECTED else 0
     return Verdict(
         outcome=outcome,
@@ -120,7 +123,18 @@ def judge(reply: Reply, job: Job) -> Verdict:
         input_wall_s=header.input_wall_s[: len(job.inputs)],
         output=clean(reply.output.decode("utf-8", "replace")),
         skipped=skipped,
+        drawing=drawing if outcome is Outcome.SCORED else "",
     )
+
+
+def _take_drawing(results: bytes) -> tuple[bytes, str]:
+    """Return a report with a score in place of its drawing, so that it is judged like one, and the drawing."""
+    *lines, last, rest = results.rsplit(b"\n", 2) if results.count(b"\n") > 1 else (results, b"", b"")
+    record = _read_record(last)
+    drawing = record.get("drawing")
+    if set(record) != {"drawing"} or not isinstance(drawing, str):
+        return results, ""
+    return b"\n".join([*lines, b'{"score": 0}', rest]), drawing
 
 
 def clean(text: str) -> str:
@@ -245,6 +259,8 @@ def _read_failure(record: dict[str, Any], where: str, header: Header, job: Job) 
         return Outcome.OUT_OF_MEMORY, (), f"used more than {job.limits.memory_mib} MiB {where}"
     if isinstance(found := record.get("not_a_number"), str):
         return Outcome.BAD_SCORE, (), f"expected one finite number, got {_shorten(found, 300)} {where}"
+    if isinstance(found := record.get("no_drawing"), str):
+        return Outcome.BAD_SCORE, (), f"expected a drawing as text, got {_shorten(found, 300)} {where}"
     if isinstance(error := record.get("error"), dict):
         return Outcome.CRASHED, (), _describe_error(error, where)
     return Outcome.BAD_SCORE, (), f"the report is not what a program's score makes {where}"

@@ -124,6 +124,29 @@ def all_told_apart(zero: np.ndarray, one: np.ndarray, two: np.ndarray) -> bool:
     return bool(places.all())
 
 
+@funsearch.draw
+def picture(n: int, w: int) -> str:
+    """One vector of each family in a row, 1 in blue and 2 in orange, and how many vectors come from it."""
+    families = sorted(solve(n, w), reverse=True)
+    sizes = [len(turned(family)) for family in families]
+    side = min(14.0, 600 / len(families))
+    title = f"An admissible set of {sum(sizes)} vectors in {len(families)} families"
+    drawing = funsearch.svg.Picture(14 * n + 80, side * len(families) + 40, title)
+    rows = [sum((THREES[x] for x in family), ()) for family in families]
+    for value, colour in ((1, funsearch.svg.BLUE), (2, funsearch.svg.ORANGE)):
+        for gap in range(n // 3):
+            cells = [
+                (k, row) for row, entries in enumerate(rows) for k in range(3 * gap, 3 * gap + 3) if entries[k] == value
+            ]
+            for k, row in cells:
+                drawing.rect(10 + 14 * k + 3 * gap, 10 + side * row, 13, side - 1, fill=colour)
+    if side >= 9:
+        for row, size in enumerate(sizes):
+            drawing.text(14 * n + 32, 7 + side * (row + 1), f"× {size}", size=min(11, side - 1))
+    drawing.text(10, side * len(families) + 30, f"{sum(sizes)} vectors in {len(families)} families")
+    return str(drawing)
+
+
 @funsearch.evolve
 def priority(el: tuple[int, ...], n: int, w: int) -> float:
     """How early we want to take a vector, and its family, into the set.

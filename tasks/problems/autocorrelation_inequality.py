@@ -96,6 +96,25 @@ def descend(x: np.ndarray, gradient: Callable[[np.ndarray, float], np.ndarray]) 
     return x
 
 
+@funsearch.draw
+def picture(most_steps: int) -> str:
+    """The step function, scaled to the integral 1, and its autoconvolution."""
+    values = np.array([float(value) for value in density(most_steps)])
+    highest = -value_of(values.tolist(), most_steps)
+    steps = len(values)
+    values *= 2 * steps / values.sum()
+    edges = np.linspace(-0.25, 0.25, steps + 1)
+    convolved = [0, *np.convolve(values, values) / (2 * steps), 0]
+    drawing = funsearch.svg.Picture(
+        420, 300, f"A step function of {steps} steps; its autoconvolution reaches {highest:.6f}"
+    )
+    corners = zip(np.repeat(edges, 2)[1:-1], np.repeat(values, 2), strict=True)
+    places = np.linspace(-0.5, 0.5, 2 * steps + 1)
+    curves = {"the function f(x)": corners, "f convolved with itself": zip(places, convolved, strict=True)}
+    drawing.plot(curves, x_label=f"x; peak {highest:.6f}")
+    return str(drawing)
+
+
 @funsearch.evolve
 def density(most_steps: int) -> list[float]:
     """The step function.

@@ -55,6 +55,13 @@ def evaluate(seed: int) -> float:
 
 def learned(seed: int, predict: Rule, learn: Rule) -> float:
     """Digits that are right on the examples that are not for learning, with partial credit below one digit."""
+    said, right = predictions(seed, predict, learn)
+    found = digits(said - right)
+    return found if found >= 1 else (max(found, digits(right)) + min(scaled_digits(said, right), 1.0)) / 2
+
+
+def predictions(seed: int, predict: Rule, learn: Rule) -> tuple[np.ndarray, np.ndarray]:
+    """What is predicted for the examples that are not for learning, and what is right."""
     draw = np.random.default_rng(seed)
     weights = 2 * draw.normal(size=SIZE)
     points = draw.normal(size=(EXAMPLES + TESTS, SIZE)) / 2
@@ -64,9 +71,7 @@ def learned(seed: int, predict: Rule, learn: Rule) -> float:
         error = y - as_number(predict(x.copy(), memory.copy()))
         memory = as_memory(learn(x.copy(), y, error, memory.copy()))
     said = np.array([as_number(predict(x.copy(), memory.copy())) for x in points[EXAMPLES:]])
-    right = points[EXAMPLES:] @ weights
-    found = digits(said - right)
-    return found if found >= 1 else (max(found, digits(right)) + min(scaled_digits(said, right), 1.0)) / 2
+    return said, points[EXAMPLES:] @ weights
 
 
 def digits(errors: np.ndarray) -> float:
@@ -101,6 +106,22 @@ def as_number(value: Any) -> float:
 def gradient_descent(seed: int) -> float:
     """Digits of the textbook's way: least mean squares with rate 0.2 (Widrow and Hoff, 1960)."""
     return learned(seed, lambda x, memory: x @ memory, lambda x, _, error, memory: memory + 0.2 * error * x)
+
+
+@funsearch.draw
+def picture(seed: int) -> str:
+    """What is predicted for the last 100 examples, over what is right."""
+    said, right = predictions(seed, predict, learn)
+    found = f"{digits(said - right):.2f} digits"
+    drawing = funsearch.svg.Picture(320, 300, f"Predictions of 100 examples over the targets: {found} are right")
+    ends = [(end, end) for end in (right.min(), right.max())]
+    drawing.plot(
+        {"predicted": zip(right, said, strict=True), "right": ends},
+        x_label=f"target; {found}",
+        y_label="prediction",
+        dotted=("predicted",),
+    )
+    return str(drawing)
 
 
 @funsearch.evolve

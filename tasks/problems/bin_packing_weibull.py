@@ -101,6 +101,35 @@ def two_numbers(count: int, seed: int) -> float:
     return excess(count, seed, rule)
 
 
+@funsearch.draw
+def picture(count: int, seed: int) -> str:
+    """The bins side by side in the order in which they were opened, each with its items; what is empty is wasted."""
+    items = draw_items(count, seed)
+    choices = pack(items, priority)
+    bins = count_bins(items, choices)
+    lower_bound = -(-sum(items) // CAPACITY)
+    per_row = min(bins, 300)
+    rows = -(-bins // per_row)
+    height, width = 120 if rows == 1 else 60, 640 / per_row
+    title = f"{count} items in {bins} bins; no way to pack them needs fewer than {lower_bound}"
+    drawing = funsearch.svg.Picture(660, rows * (height + 10) + 36, title)
+    load, shades = [0] * (max(choices) + 1), ([], [])
+    placed = [0] * len(load)
+    for item, one in zip(items, choices, strict=True):
+        x, y = 10 + one % per_row * width, 10 + one // per_row * (height + 10) + height
+        top, tall = y - height * (load[one] + item) / CAPACITY, height * item / CAPACITY
+        wide = f"{0.9 * width:.2f}"
+        shades[placed[one] % 2].append(f"M{x:.1f} {top:.1f}h{wide}v{tall:.1f}h-{wide}z")
+        load[one], placed[one] = load[one] + item, placed[one] + 1
+    for shade, opacity in zip(shades, (0.9, 0.6), strict=True):
+        drawing.add("path", d="".join(shade), fill=funsearch.svg.BLUE, fill_opacity=opacity)
+    for row in range(rows):
+        y, right = 10 + row * (height + 10), 10 + min(per_row, bins - row * per_row) * width
+        drawing.line(10, y, right, y, stroke=funsearch.svg.ORANGE, stroke_width=0.7)
+    drawing.text(10, rows * (height + 10) + 26, f"{bins} bins, at least {lower_bound} are needed")
+    return str(drawing)
+
+
 @funsearch.evolve
 def priority(item: float, bins: np.ndarray) -> np.ndarray:
     """How much we want to put an item into each of the bins.

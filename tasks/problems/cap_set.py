@@ -67,6 +67,23 @@ def check(capset: np.ndarray, n: int) -> None:
             raise ValueError(f"{a} and {b} lie on a line with a third vector")
 
 
+@funsearch.draw
+def picture(n: int) -> str:
+    """The cap set as a grid: the first half of a vector's entries is its row, the second half its column."""
+    capset = solve(n)
+    rows, columns = 3 ** (n // 2), 3 ** (n - n // 2)
+    side = 360 / columns
+    drawing = funsearch.svg.Picture(380, rows * side + 40, f"A cap set of {len(capset)} vectors in dimension {n}")
+    for third in range(1, 3):
+        drawing.line(10 + 120 * third, 10, 10 + 120 * third, 10 + rows * side, stroke=funsearch.svg.SOFT)
+        drawing.line(10, 10 + rows * side * third / 3, 370, 10 + rows * side * third / 3, stroke=funsearch.svg.SOFT)
+    numbers = capset @ 3 ** np.arange(n - 1, -1, -1)
+    drawing.squares([(10 + k % columns * side, 10 + k // columns * side) for k in numbers], side)
+    drawing.rect(10, 10, 360, rows * side, stroke=funsearch.svg.SOFT)
+    drawing.text(10, rows * side + 30, f"{len(capset)} of {3**n} vectors")
+    return str(drawing)
+
+
 @funsearch.evolve
 def priority(el: tuple[int, ...], n: int) -> float:
     """How early we want to take a vector into the cap set.

@@ -115,6 +115,23 @@ def descend(x: np.ndarray, gradient: Callable[[np.ndarray, float], np.ndarray]) 
     return x
 
 
+@funsearch.draw
+def picture(n: int) -> str:
+    """The circles that count, after they were shrunk, with those that were given as outlines if that is more."""
+    placed = [(float(x), float(y), float(r)) for x, y, r in place(n)]
+    factor = MARGIN * fitting(placed) if overlap(placed) else 1.0
+    total = sum(factor * r for _, _, r in placed)
+    drawing = funsearch.svg.Picture(380, 400, f"{n} circles in a square, their radii together {total:.6f}")
+    drawing.rect(10, 10, 360, 360, stroke=funsearch.svg.SOFT)
+    for x, y, r in placed:
+        at = 10 + 360 * x, 370 - 360 * y
+        drawing.circle(*at, 360 * factor * r, fill=funsearch.svg.BLUE, fill_opacity=0.35, stroke=funsearch.svg.BLUE)
+        if factor < 0.999:
+            drawing.circle(*at, 360 * r, stroke=funsearch.svg.ORANGE, stroke_dasharray="3 3")
+    drawing.text(10, 390, f"radii together {total:.6f}")
+    return str(drawing)
+
+
 @funsearch.evolve
 def place(n: int) -> list[tuple[float, float, float]]:
     """Where the circles go, and how large they are.

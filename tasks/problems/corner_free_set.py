@@ -114,6 +114,22 @@ def check(chosen: list[Point], weights: dict[Point, tuple[int, int, int]], n: in
             raise ValueError(f"the corner {corner} is harmful")
 
 
+@funsearch.draw
+def picture(n: int) -> str:
+    """The chosen points as a grid, x to the right and y down, coloured by their first weight."""
+    chosen, weights = solve(n, weigh)
+    side = 360 / 2**n
+    drawing = funsearch.svg.Picture(380, 400, f"{len(chosen)} chosen points out of {4**n}, without a harmful corner")
+    for sign, colour in ((1, funsearch.svg.BLUE), (0, funsearch.svg.SOFT), (-1, funsearch.svg.ORANGE)):
+        points = [(x, y) for x, y in chosen if np.sign(weights[x, y][0]) == sign]
+        drawing.squares([(10 + side * x, 10 + side * y) for x, y in points], side, fill=colour, gap=1)
+    drawing.rect(10, 10, 360, 360, stroke=funsearch.svg.SOFT)
+    drawing.text(10, 390, f"{len(chosen)} points; first weight:")
+    for x, colour, word in ((150, "BLUE", "positive"), (215, "SOFT", "0"), (240, "ORANGE", "negative")):
+        drawing.text(x, 390, word, fill=getattr(funsearch.svg, colour))
+    return str(drawing)
+
+
 @funsearch.evolve
 def weigh(x: tuple[int, ...], y: tuple[int, ...], n: int) -> tuple[float, float, float]:
     """The first two weights of a point, and how early we want to take it.

@@ -68,6 +68,25 @@ def check(words: np.ndarray, num_nodes: int, n: int) -> None:
             raise ValueError(f"{word.tolist()} and {words[index + 1 + np.argmax(near)].tolist()} can be mistaken")
 
 
+@funsearch.draw
+def picture(num_nodes: int, n: int) -> str:
+    """The words as a grid: the first half of a word's letters is its row, the second half its column."""
+    words = solve(num_nodes, n)
+    rows, columns = num_nodes ** (n // 2), num_nodes ** (n - n // 2)
+    side = 360 / columns
+    title = f"An independent set of {len(words)} words of {n} letters from {num_nodes} on a circle"
+    drawing = funsearch.svg.Picture(380, rows * side + 40, title)
+    for k in range(1, num_nodes):
+        x, y = 10 + 360 * k / num_nodes, 10 + rows * side * k / num_nodes
+        drawing.line(x, 10, x, 10 + rows * side, stroke=funsearch.svg.SOFT, stroke_width=0.4)
+        drawing.line(10, y, 370, y, stroke=funsearch.svg.SOFT, stroke_width=0.4)
+    numbers = words @ num_nodes ** np.arange(n - 1, -1, -1)
+    drawing.squares([(10 + k % columns * side, 10 + k // columns * side) for k in numbers], side)
+    drawing.rect(10, 10, 360, rows * side, stroke=funsearch.svg.SOFT)
+    drawing.text(10, rows * side + 30, f"{len(words)} of {num_nodes**n} words")
+    return str(drawing)
+
+
 @funsearch.evolve
 def priority(el: tuple[int, ...], num_nodes: int, n: int) -> float:
     """How early we want to take a word into the set.

@@ -113,6 +113,23 @@ def descend(x: np.ndarray, gradient: Callable[[np.ndarray, float], np.ndarray]) 
     return x
 
 
+@funsearch.draw
+def picture(most_steps: int) -> str:
+    """The step function, scaled to the integral 1, and its overlap at each shift."""
+    values = np.array([float(value) for value in density(most_steps)])
+    largest = -value_of(values.tolist(), most_steps)
+    steps = len(values)
+    values *= steps / (2 * values.sum())
+    edges = np.linspace(0, 2, steps + 1)
+    overlaps = np.correlate(1 - values, values, "full") * 2 / steps
+    shifts = np.linspace(-2, 2, 2 * steps + 1)[1:-1]
+    drawing = funsearch.svg.Picture(420, 300, f"A step function of {steps} steps; its largest overlap is {largest:.6f}")
+    corners = zip(np.repeat(edges, 2)[1:-1], np.repeat(values, 2), strict=True)
+    curves = {"the function h(x)": corners, "overlap at a shift x": zip(shifts, overlaps, strict=True)}
+    drawing.plot(curves, x_label=f"x; largest overlap {largest:.6f}")
+    return str(drawing)
+
+
 @funsearch.evolve
 def density(most_steps: int) -> list[float]:
     """The step function.

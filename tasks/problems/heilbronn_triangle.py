@@ -89,6 +89,28 @@ def climb(n: int) -> float:
     return max(found)
 
 
+@funsearch.draw
+def picture(n: int) -> str:
+    """The points in a triangle with equal sides, and the smallest of the triangles between them."""
+    points = [(Fraction(float(x)), Fraction(float(y))) for x, y in place(n)]
+    smallest = smallest_area(points)
+    title = f"{n} points in a triangle; the smallest triangle between them is {float(smallest):.6f} of the whole"
+    drawing = funsearch.svg.Picture(380, 350, title)
+
+    def at(point: tuple[float, float]) -> tuple[float, float]:
+        x, y = float(point[0]), float(point[1])
+        return 10 + 360 * (x + y / 2), 320 - 360 * 3**0.5 / 2 * y
+
+    drawing.polygon(map(at, [(0, 0), (1, 0), (0, 1)]), stroke=funsearch.svg.SOFT)
+    for three in itertools.combinations(points, 3):
+        if area(*three) <= smallest * Fraction(1001, 1000):
+            drawing.polygon(map(at, three), stroke=funsearch.svg.ORANGE, fill=funsearch.svg.ORANGE, fill_opacity=0.2)
+    for point in points:
+        drawing.circle(*at(point), 4, fill=funsearch.svg.BLUE)
+    drawing.text(10, 342, f"smallest triangle {float(smallest):.6f}")
+    return str(drawing)
+
+
 @funsearch.evolve
 def place(n: int) -> list[tuple[float, float]]:
     """Where the points go.

@@ -205,6 +205,23 @@ def check(scheme: list[list[list[int]]], n: int, modulus: int) -> None:
         raise ValueError(f"the scheme does not multiply {n} x {n} matrices over {f'Z{modulus}' if modulus else 'Z'}")
 
 
+@funsearch.draw
+def picture(n: int, seed: int) -> str:
+    """The best scheme as three matrices, one for each factor: a column is a product, a row is an entry."""
+    scheme, _ = search(n, random.Random(seed))
+    vectors = sorted(as_vectors(scheme, n))
+    side = min(14.0, 600 / len(vectors))
+    tall = side * n * n
+    title = f"{len(vectors)} products that multiply two {n} x {n} matrices, as entries of A, of B and of C"
+    drawing = funsearch.svg.Picture(len(vectors) * side + 40, 3 * (tall + 14) + 32, title)
+    for place, name in enumerate("ABC"):
+        top = 10 + place * (tall + 14)
+        drawing.text(10, top + tall / 2 + 4, name)
+        drawing.heat_map(np.array(vectors)[:, place].T, 30, top, side)
+    drawing.text(30, 3 * (tall + 14) + 22, f"{len(vectors)} products")
+    return str(drawing)
+
+
 @funsearch.evolve
 def priority(growth: np.ndarray, matches: np.ndarray, merges: np.ndarray, age: np.ndarray, step: int) -> np.ndarray:
     """Which of the drawn flips to make.

@@ -52,8 +52,16 @@ def evaluate(seed: int, width: int, steps: int) -> float:
     return -train(seed, width, steps, update, remember_first, remember_second)
 
 
-def train(seed: int, width: int, steps: int, update: Rule, remember_first: Rule, remember_second: Rule) -> float:
-    """The loss of a network with `width` hidden units on 1000 new points."""
+def train(
+    seed: int,
+    width: int,
+    steps: int,
+    update: Rule,
+    remember_first: Rule,
+    remember_second: Rule,
+    losses: list[float] | None = None,
+) -> float:
+    """The loss of a network with `width` hidden units on 1000 new points; `losses` gets that after each step, too."""
     draw = np.random.default_rng(seed)
     teacher = network(draw, 8, 2.0)
     points = draw.normal(size=(EXAMPLES + 1000, DIMENSION))
@@ -69,6 +77,8 @@ def train(seed: int, width: int, steps: int, update: Rule, remember_first: Rule,
         )
         change = update(*[a.copy() for a in (gradient, *memories, weights)], step / steps)
         weights = weights + shaped(change, weights)
+        if losses is not None:
+            losses.append(loss(weights, width, points[EXAMPLES:], labels[EXAMPLES:])[0])
     return loss(weights, width, points[EXAMPLES:], labels[EXAMPLES:])[0]
 
 
@@ -123,6 +133,26 @@ def adamw(seed: int, width: int, steps: int) -> float:
     grid = itertools.product(RATES, DECAYS)
     best = min(grid, key=lambda pair: sum(trained(s, 16, 150, *pair) for s in TUNING))
     return -trained(seed, width, steps, *best)
+
+
+@funsearch.draw
+def picture(seed: int, width: int, steps: int) -> str:
+    """The loss on new points while a network is trained: by these rules, and by gradient descent with rate 0.1."""
+
+    def descent(
+        gradient: np.ndarray, first: np.ndarray, second: np.ndarray, weights: np.ndarray, progress: float
+    ) -> Any:
+        return -0.1 * (1 - progress) * gradient
+
+    curves = {}
+    for name, rule in (("these rules", update), ("gradient descent", descent)):
+        losses: list[float] = []
+        train(seed, width, steps, rule, remember_first, remember_second, losses)
+        curves[name] = list(enumerate(losses))
+    last = curves["these rules"][-1][1]
+    drawing = funsearch.svg.Picture(420, 280, f"The loss falls to {last:.4f} in {steps} steps of training")
+    drawing.plot(curves, x_label=f"steps; loss at the end {last:.4f}", y_label="loss on new points")
+    return str(drawing)
 
 
 @funsearch.evolve

@@ -196,6 +196,37 @@ def unsorted(program: Sequence[Instruction], n: int) -> list[int] | None:
     return None
 
 
+@funsearch.draw
+def picture(n: int, width: int) -> str:
+    """The program as a listing, beside it what the registers hold if they begin the wrong way round."""
+    program, lack = build(n, width, 2 * n * (n - 1))
+    registers, sign = [*range(n, 0, -1), 0], 0
+    said = [f"A program of {len(program)} instructions that sorts {n} registers"]
+    if lack:
+        said = [f"No program of {2 * n * (n - 1)} instructions found that sorts {n} registers;"]
+        said.append(f"the nearest leaves {lack - 1:.0%} of the orders unsorted")
+    drawing = funsearch.svg.Picture(360, 18 * len(program) + 60, " ".join(said))
+    for number, line in enumerate(said):
+        drawing.text(10, 20 + 16 * number, line, size=11)
+    if lack:
+        return str(drawing)
+    drawing.text(250, 40, " ".join(map(str, registers[:n])), font_family="monospace", fill=funsearch.svg.SOFT)
+    for number, (kind, a, b) in enumerate(program, start=1):
+        if kind == "cmp":
+            sign = (registers[a] > registers[b]) - (registers[a] < registers[b])
+        moves = kind != "cmp" and (kind == "mov" or sign == {"cmovl": -1, "cmovg": 1}[kind])
+        if moves:
+            registers[a] = registers[b]
+        y, colour = 40 + 18 * number, funsearch.svg.BLUE if moves else funsearch.svg.SOFT
+        drawing.text(34, y, number, anchor="end", fill=funsearch.svg.SOFT, font_family="monospace")
+        drawing.text(48, y, kind, font_family="monospace")
+        drawing.text(100, y, f"r{a} r{b}", font_family="monospace")
+        does = f"r{a} {'<=>'[sign + 1]} r{b}" if kind == "cmp" else "moves" if moves else "stays"
+        drawing.text(170, y, does, fill=colour, font_family="monospace")
+        drawing.text(250, y, " ".join(map(str, registers[:n])), fill=colour, font_family="monospace")
+    return str(drawing)
+
+
 @funsearch.evolve
 def priority(
     different: np.ndarray, inversions: np.ndarray, is_sorted: np.ndarray, decided: np.ndarray, length: int

@@ -91,6 +91,29 @@ def check(network: list[tuple[int, int]], n: int) -> None:
         raise ValueError(f"the network does not sort {states[np.argmax(unsorted)].tolist()}")
 
 
+@funsearch.draw
+def picture(n: int) -> str:
+    """The network: lines from left to right, and a bar for each comparator, as far left as it can be."""
+    network = build(n, priority)
+    columns: list[list[tuple[int, int]]] = []
+    for i, j in network:
+        touching = [k for k, column in enumerate(columns) if any(not (j < a or b < i) for a, b in column)]
+        if (at := touching[-1] + 1 if touching else 0) == len(columns):
+            columns.append([])
+        columns[at].append((i, j))
+    title = f"A sorting network of {len(network)} comparators for {n} lines"
+    drawing = funsearch.svg.Picture(40 + 22 * len(columns), 22 * n + 32, title)
+    for line in range(n):
+        drawing.line(10, 16 + 22 * line, 30 + 22 * len(columns), 16 + 22 * line, stroke=funsearch.svg.SOFT)
+    for x, column in enumerate(columns):
+        for i, j in column:
+            drawing.line(30 + 22 * x, 16 + 22 * i, 30 + 22 * x, 16 + 22 * j, stroke=funsearch.svg.BLUE, stroke_width=2)
+            for end in (i, j):
+                drawing.circle(30 + 22 * x, 16 + 22 * end, 4, fill=funsearch.svg.BLUE)
+    drawing.text(10, 22 * n + 24, f"{len(network)} comparators, {n} lines")
+    return str(drawing)
+
+
 @funsearch.evolve
 def priority(low: np.ndarray, high: np.ndarray, swaps: np.ndarray, n: int, step: int) -> np.ndarray:
     """How much we want each of the comparators to come next.

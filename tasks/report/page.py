@@ -15,6 +15,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from schemas.drawings import NO_DRAWINGS, Drawings
 from schemas.escaping import escape_invisible
 from schemas.outcome import Outcome
 from schemas.report_data import Ancestor, ReportData
@@ -23,6 +24,7 @@ from tasks.report.drawing import Chart
 from tasks.report.island_chart import islands_chart
 from tasks.report.lineage_graph import line_of_descent, lineage_chart
 from tasks.report.outcome_bars import outcomes_chart
+from tasks.report.pictures import pictures_of
 from tasks.report.progress_charts import new_bests, over_cost, over_samples, over_time
 from tasks.report.scale import gain_text, grouped, score_text
 from tasks.report.split_chart import split_rows, splits_chart
@@ -44,11 +46,12 @@ class Step:
         return self.child.score - self.parent.score
 
 
-def render(report: ReportData, *, live: bool = False) -> str:
+def render(report: ReportData, drawings: Drawings = NO_DRAWINGS, *, live: bool = False) -> str:
     """Return the HTML page of a run's report.
 
     Args:
         report: Data of the report.
+        drawings: Pictures of its programs.
         live: Whether `overnight watch` serves the page, which then asks for its own changes.
     """
     steps = list(pairwise(line_of_descent(report.lineage)))[-_MAX_STEPS:]
@@ -57,6 +60,7 @@ def render(report: ReportData, *, live: bool = False) -> str:
         live=live,
         report=report,
         settings=report.run.problem.settings,
+        pictures=pictures_of(report, drawings),
         splits=splits_chart(report),
         split_rows=split_rows(report),
         charts=progress_charts(report),

@@ -104,6 +104,9 @@ def test_the_start_body_of_a_function_with_only_a_docstring_is_pass():
     assert "return 3" in specification.with_body("return 3")
 
 
+MINIMAL = "@funsearch.run\ndef e(n): return p(n)\n@funsearch.evolve\ndef p(n): return n\n"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -115,6 +118,9 @@ def test_the_start_body_of_a_function_with_only_a_docstring_is_pass():
         ("def p(:\n", "mine.py:1"),
         ("@funsearch.run\n@funsearch.evolve\ndef p(n): return 1\n", "marked both"),
         ("class A:\n  @funsearch.evolve\n  def p(n): return 1\n@funsearch.run\ndef e(n): return 1\n", "another block"),
+        (f"{MINIMAL}@funsearch.draw\ndef d(n): ...\n@funsearch.draw\ndef c(n): ...\n", "draw is on 2 functions"),
+        (f"{MINIMAL}@funsearch.draw\ndef d(n, m): ...\n", "does not take as many arguments as `e`"),
+        (MINIMAL.replace("@funsearch.run", "@funsearch.draw\n@funsearch.run"), "`e`, which has another mark, too"),
         ("x = " + "(" * 5000, "mine.py:"),
         ("\0", "mine.py:"),
     ],
@@ -124,6 +130,14 @@ def test_a_wrong_specification_is_refused_with_line_and_remedy(text: str, messag
         read(text)
     assert message in caught.value.message
     assert caught.value.remedy
+
+
+def test_one_function_may_draw_and_is_neither_needed_nor_shown_in_prompts():
+    assert read(MINIMAL).draw == ""
+    drawing = MINIMAL + "import funsearch.svg\nfrom funsearch import svg\n@funsearch.draw\ndef d(n): return '<svg/>'\n"
+    assert read(drawing).draw == "d"
+    assert read(drawing).preface == read(MINIMAL).preface
+    assert read(MINIMAL + "# @funsearch.draw\ndef d(n): return '<svg/>'\n").draw == "d"
 
 
 def test_if_both_marks_are_missing_the_remedy_names_both():

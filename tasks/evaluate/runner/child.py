@@ -2,8 +2,9 @@
 
 The child is forked before its program arrives, so that its preparation overlaps with the host's work. It writes these
 lines to the results pipe: an empty one once it has its program, an empty one once the program is loaded, then one JSON
-object for each input: `score`, or `error`, `not_a_number`, `out_of_memory` or `gone`, which end the report. After the
-first line the candidate controls the process, so the host trusts none of it and parses it as hostile text.
+object for each input: `score` (or `drawing`, if the job draws), or `error`, `not_a_number`, `out_of_memory` or `gone`,
+which end the report. After the first line the candidate controls the process, so the host trusts none of it and parses
+it as hostile text.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from . import command, frames, lockdown, rpc
+from . import command, frames, lockdown, rpc, svg
 from .program import Program, capped_text
 
 _INTEGER_CODES, _FLOAT_CODES = "bhilqBHILQ", "efdg"
@@ -40,6 +41,7 @@ class Work:
         seed: Seed of `random` and `numpy.random`, set before each input.
         thresholds: Score below which the remaining inputs are skipped, for each input in order; None for no threshold.
         command: Command that scores the program as a file; None if the program has a run function.
+        draws: Whether the function or command draws its only input, instead of scoring it.
     """
 
     run_function: str
@@ -47,6 +49,7 @@ class Work:
     seed: int
     thresholds: tuple[float | None, ...]
     command: command.Command | None = None
+    draws: bool = False
 
 
 LENGTH = struct.Struct(">I")
@@ -83,7 +86,7 @@ def run_child(
         os.write(results, b"\n")
         program = Program(source.decode("utf-8", "surrogatepass"), work.seed)
         inputs = list(itertools.zip_longest(work.inputs, work.thresholds))
-        Report(results, program).run(lambda: _scoring(work, program, source), inputs)
+        Report(results, program, draws=work.draws).run(lambda: _scoring(work, program, source), inputs)
         flush()
         status = 0
     finally:
@@ -108,10 +111,12 @@ class Report:
     Args:
         results: Descriptor of the results pipe.
         program: The program that runs.
+        draws: Whether results are drawings, not scores.
     """
 
-    def __init__(self, results: int, program: Program) -> None:
+    def __init__(self, results: int, program: Program, *, draws: bool = False) -> None:
         self._results = results
+        self._draws = draws
         self._program = program
         self._integer_types, self._float_types = (
             _numpy_types(program.numpy, codes) for codes in (_INTEGER_CODES, _FLOAT_CODES)
@@ -168,6 +173,9 @@ class Report:
                 return
 
     def _record(self, value: Any) -> dict[str, Any]:
+        if self._draws:
+            drawing = svg.drawing_text(value)
+            return {"no_drawing": capped_text(type(value).__name__, 100)} if drawing is None else {"drawing": drawing}
         number = self._number(value)
         if number is None:
             return {"not_a_number": f"{capped_text(type(value).__name__, 100)} {capped_text(value, 200)}"}

@@ -26,6 +26,9 @@ WORK = f"{SCRATCH}/work"
 _METRICS_CHARS = 65536
 """Maximum size of the output's end that is searched for metrics, characters; also of a metrics file."""
 
+_DRAWING_CHARS = 2**20
+"""Maximum size of a drawing that a command prints, bytes; of a longer one, the end is returned."""
+
 _STDERR_CHARS = 1500
 
 
@@ -41,6 +44,7 @@ class Command:
             them.
         seed: Seed, passed to the command as OVERNIGHT_SEED.
         files: Paths of all files of a candidate that is a bundle; empty if it is one file in the working directory.
+        draws: Whether the command prints a drawing instead of metrics.
     """
 
     program: str
@@ -49,6 +53,7 @@ class Command:
     metrics_file: str
     seed: int
     files: Sequence[str] = ()
+    draws: bool = False
 
 
 class CommandError(Exception):
@@ -79,7 +84,8 @@ def prepare(command: Command, source: bytes) -> Callable[..., Any]:
         source: Content of its file; of several files, a JSON object of their texts by path.
 
     Returns:
-        A function of the input that returns the score, or `Metrics` if there is no score.
+        A function of the input that returns the score, or `Metrics` if there is no score; or the drawing, if the
+        command draws.
     """
     os.mkdir(WORK, 0o700)
     os.chdir(WORK)
@@ -128,7 +134,10 @@ def _score(command: Command, input_value: Any) -> Any:
         # Metrics that an earlier input's run wrote must not count for this one.
         with suppress(OSError):
             os.unlink(command.metrics_file)
-    output, complaint = _run([_fill_in(part, substitutions) for part in command.arguments], environment)
+    arguments = [_fill_in(part, substitutions) for part in command.arguments]
+    output, complaint = _run(arguments, environment, draws=command.draws)
+    if command.draws:
+        return output
     if command.metrics_file:
         output = _read_metrics_file(command.metrics_file)
     found = _parse_metrics(output)
@@ -144,8 +153,10 @@ def _fill_in(part: str, substitutions: dict[str, str]) -> str:
     return part
 
 
-def _run(arguments: list[str], environment: dict[str, str]) -> tuple[str, str]:
+def _run(arguments: list[str], environment: dict[str, str], *, draws: bool) -> tuple[str, str]:
     """Run the command, forward all its output, and return the end of its standard output and of its standard error.
+
+    The standard output of a command that draws is not forwarded.
 
     Raises:
         CommandError: If it cannot be started, or its exit code is not 0.
@@ -158,7 +169,7 @@ def _run(arguments: list[str], environment: dict[str, str]) -> tuple[str, str]:
         raise CommandError(type(error).__name__, f"{error.strerror}: {arguments[0]}") from error
     assert process.stdout is not None
     assert process.stderr is not None
-    output, complaint = _forward_output(process.stdout, process.stderr)
+    output, complaint = _forward_output(process.stdout, process.stderr, is_drawing=draws)
     status = process.wait()
     if status:
         ending = f"exit code {status}" if status > 0 else f"killed by {_signal_name(-status)}"
@@ -173,8 +184,12 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _forward_output(*streams: IO[bytes]) -> list[str]:
-    """Forward all data to standard output, whose size is limited, and return the end of each stream."""
+def _forward_output(output: IO[bytes], complaint: IO[bytes], *, is_drawing: bool) -> list[str]:
+    """Forward all data to standard output, whose size is limited, and return the end of each stream.
+
+    Of a command that draws, `output` is only returned.
+    """
+    streams = output, complaint
     tails = {stream.fileno(): b"" for stream in streams}
     with selectors.DefaultSelector() as selector:
         for stream in streams:
@@ -184,6 +199,9 @@ def _forward_output(*streams: IO[bytes]) -> list[str]:
                 data = os.read(key.fd, 65536)
                 if not data:
                     selector.unregister(key.fd)
+                    continue
+                if is_drawing and key.fileobj is output:
+                    tails[key.fd] = (tails[key.fd] + data)[-_DRAWING_CHARS:]
                     continue
                 tails[key.fd] = (tails[key.fd] + data)[-_METRICS_CHARS:]
                 sys.stdout.buffer.write(data)

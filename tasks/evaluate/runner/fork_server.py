@@ -63,6 +63,9 @@ _RESULT_BYTES = 128
 """Maximum size of a report, bytes: `_RESULTS_BYTES` for an error's text, and `_RESULT_BYTES` for each input's
 number."""
 
+_DRAWING_BYTES = 2**20
+"""Maximum size of a drawing in a report, bytes of JSON."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -159,15 +162,16 @@ def read_settings(job: dict[str, Any]) -> Settings:
             run_function=job["run_function"],
             inputs=inputs,
             seed=job["seed"],
-            command=job["command"] and command.Command(**job["command"], seed=job["seed"]),
+            command=job["command"] and command.Command(**job["command"], seed=job["seed"], draws=job["draws"]),
             thresholds=tuple(job["thresholds"]),
+            draws=job["draws"],
         ),
         isolation=isolated.read_isolation(job),
         limits=supervisor.ChildLimits(
             wall_s=job["wall_s"],
             inputs=job["count"],
             output_bytes=job["output_kib"] * 1024,
-            results_bytes=_RESULTS_BYTES + _RESULT_BYTES * job["count"],
+            results_bytes=_RESULTS_BYTES + (_DRAWING_BYTES if job["draws"] else _RESULT_BYTES * job["count"]),
         ),
         memory_mib=job["memory_mib"],
         cpu_s=job["cpu_s"],

@@ -318,4 +318,6 @@ def _score(config: IsolationConfig, data: bytes, results: int, connection: rpc.C
         evolved.await_ready()
         return function
 
-    child.Report(results, program).run(load, [(data, None)], lambda: evolved.lost and evolved.lost.record)
+    child.Report(results, program, draws=work.draws).run(
+        load, [(data, None)], lambda: evolved.lost and evolved.lost.record
+    )

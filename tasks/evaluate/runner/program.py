@@ -9,6 +9,8 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from . import svg
+
 FILE = "program.py"
 """File name of a program in tracebacks."""
 
@@ -47,6 +49,7 @@ class Program:
         # Registered, because dataclasses and pickle look up the module by name.
         sys.modules["program"] = program
         decorators = sys.modules["funsearch"] = _decorators()
+        sys.modules["funsearch.svg"] = svg
         program.__dict__["funsearch"] = decorators
         # As if the program were in the working directory, where the problem's files are.
         program.__dict__["__file__"] = os.path.abspath(FILE)
@@ -104,8 +107,10 @@ def _last_line(error: BaseException) -> int | None:
 
 
 def _decorators() -> types.ModuleType:
-    """Return a module `funsearch` whose decorators do nothing; the host reads them from the program's text."""
+    """Return a package `funsearch` with `funsearch.svg` and decorators that do nothing; the host reads them as text."""
     module = types.ModuleType("funsearch")
-    for name in ("run", "evolve"):
+    module.__path__ = []
+    for name in ("run", "evolve", "draw"):
         setattr(module, name, lambda function: function)
+    module.__dict__["svg"] = svg
     return module

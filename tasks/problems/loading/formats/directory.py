@@ -119,7 +119,7 @@ def _read_program(directory: Path, settings: Settings) -> tuple[Skeleton, Settin
     skeleton, program = _read_skeleton(directory, command)
     command = command.model_copy(update={"program": program})
     # Files that the command names are part of the problem without being listed.
-    others = [part for part in command.evaluate if part not in command.evolving_paths]
+    others = [part for part in (*command.evaluate, *command.draw) if part not in command.evolving_paths]
     files = dict.fromkeys([*settings.files, *(part for part in others if problem_folder.has_file(directory, part))])
     score_name = settings.score_name if "score_name" in settings.model_fields_set else command.metric
     return skeleton, settings.model_copy(update={"command": command, "files": tuple(files), "score_name": score_name})

@@ -1,0 +1,134 @@
+"""Pictures of a night: drawn when asked for, kept apart from the history, and never an error of anything else."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from flows import drawings
+from flows.report.build import build_report
+from flows.report.drawings import draw_report
+from flows.scheduled import write_report
+from flows.state_folder import state_folder
+from tasks.history import record
+from tasks.history.database import Database
+from tasks.history.files import RunFiles
+from tasks.report.sanitised_svg import title_of
+from tests.flows.conftest import Call, Night
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+DRAW = '''
+
+@funsearch.draw
+def draw(offset):
+    """The guess."""
+    picture = funsearch.svg.Picture(100, 40, f"guess {guess(offset)}")
+    picture.circle(5 * guess(offset), 20, 4, fill=funsearch.svg.BLUE)
+    return picture
+'''
+HOSTILE = '''
+
+@funsearch.draw
+def draw(offset):
+    """Text that no page may show as it is."""
+    script = "<script>alert(1)</script><image href='http://127.0.0.1:9/x'/>"
+    return f"<svg viewBox='0 0 9 9' onload='alert(2)'><title>guess {guess(offset)}</title>{script}</svg>"
+'''
+FAILING = "\n\n@funsearch.draw\ndef draw(offset):\n    return 1 / 0\n"
+
+
+@pytest.fixture
+def toy(toy: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """The toy problem with the function of a test's parameter, or one that draws."""
+    path = tmp_path / "toy.py"
+    path.write_text(toy.read_text() + getattr(request, "param", DRAW))
+    return path
+
+
+def contents(files: RunFiles) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in files.directory.rglob("*") if path.is_file()}
+
+
+def test_report_and_best_draw_and_change_nothing_of_the_run(night: Night, call: Call, tmp_path: Path):
+    files = night(4)
+    before = contents(files)
+    history = ("--history", tmp_path)
+    code, said = call("report", "last", "--write", tmp_path / "r.html", *history)
+    assert code == 0, said
+    page = (tmp_path / "r.html").read_text()
+    assert "Start: guess 1.0" in page
+    assert re.search(r'alt="Best: guess [\d.]+"', page)
+    code, said = call("best", "last", "--write", tmp_path / "best.svg", *history)
+    assert code == 0, said
+    assert title_of((tmp_path / "best.svg").read_text()).startswith("guess ")
+    assert contents(files) == before
+    assert call("report", "last", "--no-draw", "--write", tmp_path / "r.html", *history)[0] == 0
+    assert 'id="pictures"' not in (tmp_path / "r.html").read_text()
+
+
+def test_a_picture_is_drawn_once_and_then_kept_in_the_state_folder(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    files, database = night(1), Database(tmp_path)
+    report = build_report(database, files)
+    first = draw_report(database, report)
+    assert set(first.pictures) == {report.start.program_id, report.best.program_id}
+    monkeypatch.setattr(drawings, "open_pool", None)
+    assert draw_report(database, report) == first
+    for kept in (state_folder() / "drawings").glob("*.svg"):
+        kept.write_text("<svg onload='alert(1)'")
+    monkeypatch.undo()
+    assert draw_report(database, report) == first, "what is broken there is drawn again"
+
+
+@pytest.mark.parametrize("toy", [HOSTILE], indirect=True)
+def test_a_hostile_drawing_leaves_only_what_is_harmless(night: Night, tmp_path: Path):
+    files, database = night(1), Database(tmp_path)
+    report = build_report(database, files)
+    pictures = draw_report(database, report).pictures
+    assert {title_of(picture).partition(" ")[0] for picture in pictures.values()} == {"guess"}
+    assert not re.search("script|image|onload|127", "".join(pictures.values()))
+    assert write_report(files, report, draw_report(database, report)).read_text().count("data:image") == len(pictures)
+
+
+@pytest.mark.parametrize("toy", [FAILING], indirect=True)
+def test_a_drawing_that_fails_is_a_remark_in_the_report_and_an_error_where_it_was_asked_for(
+    night: Night, call: Call, tmp_path: Path
+):
+    files = night(1)
+    assert record.read_run_history(files).programs, "the night is as any other"
+    code, said = call("report", "last", "--write", tmp_path / "r.html", "--history", tmp_path)
+    assert (code, "ZeroDivisionError" in said) == (0, True)
+    assert "ZeroDivisionError" in (tmp_path / "r.html").read_text()
+    code, said = call("best", "last", "--write", tmp_path / "best.svg", "--history", tmp_path)
+    assert (code, "ZeroDivisionError" in said) == (1, True)
+    assert not (tmp_path / "best.svg").exists()
+
+
+def test_without_an_engine_the_report_is_written_with_a_remark(
+    night: Night, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    night(1, settings={"score_name": "without an engine"})
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    code, said = call("report", "last", "--write", tmp_path / "r.html", "--history", tmp_path)
+    assert (code, "not drawn: " in said) == (0, True)
+    assert "not drawn: " in (tmp_path / "r.html").read_text()
+
+
+def test_what_takes_too_long_altogether_is_left_out(night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    files, database = night(1), Database(tmp_path)
+    monkeypatch.setattr(drawings, "_TOTAL_S", 0.0)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    drawn = draw_report(database, build_report(database, files))
+    assert "took more than 0 s" in drawn.remark
+
+
+@pytest.mark.parametrize("toy", [""], indirect=True)
+def test_a_problem_that_does_not_draw_has_a_remedy(night: Night, call: Call, tmp_path: Path):
+    night(1)
+    code, said = call("best", "last", "--write", tmp_path / "best.svg", "--history", tmp_path)
+    assert (code, "@funsearch.draw" in said) == (2, True)
