@@ -1,4 +1,4 @@
-"""A cluster of the tests' own on loopback: a scheduler and machines, each a process that may be killed."""
+"""A cluster of the tests' own: a scheduler and machines, each a process that may be killed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tasks.evaluate.cluster.dask_engine import Connection, parse_address
+from flows.cluster.choice import address_and_certificates
+from tasks.evaluate.cluster.dask_engine import Connection
 from tasks.evaluate.cluster.heads import current_head, tasks_of
 from tests.accidents import wait_until
 
@@ -98,34 +99,45 @@ def tasks_so_far() -> bytes:
 
 
 class Machines:
-    """A scheduler on loopback and its machines.
+    """A scheduler and its machines.
 
     Args:
         folder: Where locks and logs are.
+        listen: Where the scheduler listens.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, listen: str = "tcp://127.0.0.1:0") -> None:
         self._folder = folder
         self._stack = contextlib.ExitStack()
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
-        self._scheduler = self._start("scheduler", "tcp://127.0.0.1:0")
+        self._scheduler = self._start("scheduler", listen)
         self.address = self._address()
 
     def _address(self) -> str:
         assert self._scheduler.stdout is not None
         return self._scheduler.stdout.readline().decode().strip()
 
-    def join(self, name: str, slots: int = 1, *, program: str = "", **environment: str) -> None:
-        """Start a machine, and wait until the cluster has it."""
-        own = ["-c", program] if program else []
+    def join(
+        self, name: str, slots: int = 1, *, program: str = "", inside: Sequence[str] = (), **environment: str
+    ) -> None:
+        """Start a machine, and wait until the cluster has it.
+
+        Args:
+            name: Its name.
+            slots: Its slots.
+            program: Text of the worker's program, if it is not the usual one.
+            inside: Beginning of a command that runs it somewhere else.
+            environment: Its environment variables, in addition to those of this process.
+        """
+        own = ["-c", program] if program else ["-m", "flows.cluster.process"]
         self._workers[name] = self._start(
-            "worker", self.address, name, str(slots), program=own, environment=environment
+            "worker", self.address, name, str(slots), program=own, inside=inside, environment=environment
         )
         wait_until(lambda: name in self.names(), lambda: (self._folder / "log").read_text())
 
     def names(self) -> set[str]:
         """Names of the machines that the cluster has now."""
-        with contextlib.closing(Connection(parse_address(self.address))) as connection:
+        with contextlib.closing(Connection(*address_and_certificates(self.address))) as connection:
             return {machine.name for machine in connection.machines.values()}
 
     def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
@@ -143,11 +155,15 @@ class Machines:
         self._stack.close()
 
     def _start(
-        self, *arguments: str, program: list[str] | None = None, environment: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        program: Sequence[str] = ("-m", "flows.cluster.process"),
+        inside: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
         with (self._folder / "log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-P", *(program or ["-m", "flows.cluster.process"]), *arguments],
+                [*inside, sys.executable, "-P", *program, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -170,9 +186,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def machines(folder: Path) -> Iterator[Machines]:
-    """A cluster without machines, which ends with the context."""
-    started = Machines(folder)
+def machines(folder: Path, listen: str = "tcp://127.0.0.1:0") -> Iterator[Machines]:
+    """A cluster without machines, which ends with the context.
+
+    Args:
+        folder: Where locks and logs are.
+        listen: Where the scheduler listens.
+    """
+    started = Machines(folder, listen)
     try:
         yield started
     finally:
