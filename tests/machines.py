@@ -140,6 +140,11 @@ class Machines:
         with contextlib.closing(Connection(*address_and_certificates(self.address))) as connection:
             return {machine.name for machine in connection.machines.values()}
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of the machines that were started last, by name, and of the `scheduler`."""
+        return {name: worker.pid for name, worker in self._workers.items()} | {"scheduler": self._scheduler.pid}
+
     def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
         """Send a machine a signal."""
         self._workers[name].send_signal(how)

@@ -3,7 +3,8 @@
     python -m tests.bench.bench_cluster
 
 Efficiency is the rate times the seconds of a candidate, over the slots. The local pool has four slots; the machines of
-the cluster are processes on loopback, and share the processors with the head.
+the cluster are processes on loopback, and share the processors with the head. Milliseconds are processor time a
+candidate of the head, the scheduler and the workers, without what runs in containers.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from tasks.evaluate.cluster.slots import ClusterSlots
 from tasks.evaluate.pool import open_pool
 from tasks.evaluate.registry import create_backend
 from tasks.evaluate.sandbox import Sandbox
+from tests.bench.processor_time import processor_s, processor_s_of
+from tests.machines import Machines
 from tests.machines import machines as own_machines
 
 IMAGE = Settings().image
@@ -40,7 +43,7 @@ def job_of(seconds: float) -> Job:
 
 
 @contextlib.contextmanager
-def on_cluster(job: Job, machines: int, slots: int) -> Iterator[ClusterPool]:
+def on_cluster(job: Job, machines: int, slots: int) -> Iterator[tuple[ClusterPool, Machines]]:
     with contextlib.closing(create_backend("docker")) as backend:
         image = backend.image_id(IMAGE)
     fields = {"backend": "docker", "runtime": None, "labels": {"overnight.run": "bench"}, "slots": 1, "is_fresh": False}
@@ -61,12 +64,17 @@ def on_cluster(job: Job, machines: int, slots: int) -> Iterator[ClusterPool]:
         while len(pool.open_machines) < machines:
             time.sleep(0.05)
         print(f"    {machines} machines opened the job after {time.monotonic() - begin:.1f} s", flush=True)
-        yield pool
+        yield pool, cluster
+
+
+def count_of(slots: int, seconds: float) -> int:
+    """Candidates of a measurement."""
+    return max(5, round(_SECONDS / seconds)) * slots
 
 
 def rate(pool: Sandbox, slots: int, seconds: float) -> float:
     """Candidates a second."""
-    count = max(5, round(_SECONDS / seconds)) * slots
+    count = count_of(slots, seconds)
     programs = [f"{PROGRAM}# {number}" for number in range(count)]
     with ThreadPoolExecutor(2 * slots) as threads:
         list(threads.map(pool.evaluate, programs[:slots]))
@@ -76,17 +84,32 @@ def rate(pool: Sandbox, slots: int, seconds: float) -> float:
     return count / (time.monotonic() - begin)
 
 
+@contextlib.contextmanager
+def counted(cluster: Machines, per: float) -> Iterator[list[str]]:
+    """Fill a list with the processor time of each part of a cluster within the context."""
+
+    def now() -> dict[str, float]:
+        pids = cluster.pids
+        scheduler = processor_s_of(pids.pop("scheduler"))
+        return {"head": processor_s(), "scheduler": scheduler, "workers": sum(map(processor_s_of, pids.values()))}
+
+    said, before = list[str](), now()
+    yield said
+    said += [f"{part} {1000 * (s - before[part]) / per:.1f} ms" for part, s in now().items()]
+
+
 def main() -> None:
     for machines, slots, seconds in ROUNDS:
         job, total = job_of(seconds), machines * slots
         with open_pool(job, image=IMAGE, slots=slots) as pool:
             local = rate(pool, slots, seconds) * seconds / slots
-        with on_cluster(job, machines, slots) as pool:
+        programs = count_of(total, seconds) + total
+        with on_cluster(job, machines, slots) as (pool, cluster), counted(cluster, programs) as costs:
             found = rate(pool, total, seconds)
         efficiency = found * seconds / total
         print(
             f"{machines} x {slots} slots, {seconds:g} s: {found:.1f}/s, efficiency {efficiency:.3f}; "
-            f"local pool of {slots}: {local:.3f}; ratio {efficiency / local:.2f}",
+            f"local pool of {slots}: {local:.3f}; ratio {efficiency / local:.2f}; " + ", ".join(costs),
             flush=True,
         )
 

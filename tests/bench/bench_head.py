@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import random
-import resource
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -39,6 +37,7 @@ from schemas.outcome import Outcome, Verdict  # noqa: E402
 from schemas.program import Completion  # noqa: E402
 from tasks.history.database import Database  # noqa: E402
 from tasks.problems.loading.load import load_problem  # noqa: E402
+from tests.bench.processor_time import processor_s, processor_s_of  # noqa: E402
 
 TOY = Path(__file__).parents[1] / "specifications/fifty.py"
 ROUNDS = ((12, 4, 4, 16), (12, 4, 4, 400), (50, 4, 4, 400), (250, 4, 4, 400), (250, 4, 64, 1024))
@@ -119,22 +118,12 @@ def night(shape: tuple[int, int, int, int], candidates: int, history: Path, serv
     }
     problem = load_problem(TOY, settings)
     create_run(problem, TOY, LocalBackend(history), seed=1, run_id="bench")
-    own, its = _processor_s(), _processor_s_of(server)
+    own, its = processor_s(), processor_s_of(server)
     search("bench", str(history), StopConditions(generations=-(-candidates // (prompts * samples))))
-    own, its = _processor_s() - own, _processor_s_of(server) - its
+    own, its = processor_s() - own, processor_s_of(server) - its
     (row,) = Database(history).rows(RATE)
     count = row["candidates"]
     return Rate(count / row["seconds"], 1000 * own / count, 1000 * its / count)
-
-
-def _processor_s() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-def _processor_s_of(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class _Server(EmbeddedServer):

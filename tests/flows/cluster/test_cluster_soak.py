@@ -30,6 +30,7 @@ from tests.provider import Provider
 pytestmark = [pytest.mark.docker, pytest.mark.prefect, pytest.mark.slow]
 
 GENERATIONS = int(os.environ.get("OVERNIGHT_SOAK_GENERATIONS", "50"))
+SEED = int(os.environ.get("OVERNIGHT_SOAK_SEED", "1"))
 SLOTS = 2
 PROMPTS, SAMPLES = 10, 4
 
@@ -123,7 +124,7 @@ def place(
         cluster = stack.enter_context(machines(folder / "cluster", listen))
         night = NightProcess(folder / "history", {**environment, VARIABLE: cluster.address, "DOCKER_HOST": head.host})
         stack.callback(night.kill_if_running)
-        made = Place(cluster, engines, night, net, random.Random(1))
+        made = Place(cluster, engines, night, net, random.Random(SEED))
         for name in names:
             if net:
                 net.connect(name)
@@ -230,7 +231,7 @@ def test_one_of_each_accident(
     tmp_path: Path,
     show: Show,
 ):
-    provider.script = script = RecordingScript(seed=1)
+    provider.script = script = RecordingScript(SEED)
     names = ["first", "second"]
     with place(
         names, image=sandbox_image, folder=tmp_path, head=engine, environment=environment, in_space=False
@@ -250,7 +251,7 @@ def test_two_thousand_candidates(
     tmp_path: Path,
     show: Show,
 ):
-    provider.script = script = RecordingScript(seed=1)
+    provider.script = script = RecordingScript(SEED)
     names = ["first", "second", "third"]
     with place(
         names, image=sandbox_image, folder=tmp_path, head=engine, environment=environment, in_space=True
