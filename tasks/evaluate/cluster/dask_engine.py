@@ -321,8 +321,7 @@ class Connection:
         """Let every machine know that this head is there, before all that waits."""
         for machine in self.machines:
             with contextlib.suppress(MachineLost):
-                pending = self._submit(machine, sign_of_life, priority=1)
-                pending.when_done(pending.release)
+                self._submit(machine, sign_of_life, priority=1).drop()
 
     def _look(self) -> None:
         client: Any = self._client
@@ -372,7 +371,11 @@ class Pending:
 
     def drop(self) -> None:
         """Let nobody wait for the answer, which is thrown away when it comes."""
-        self.when_done(self.release)
+        self.when_done(self._release)
+
+    def _release(self) -> None:
+        if self._future is not None:
+            self._future.release()
 
     def when_done(self, call: Callable[[], None]) -> None:
         """Call a function once it is done, from any thread."""
@@ -381,11 +384,6 @@ class Pending:
                 self._calls.append(call)
                 return
         call()
-
-    def release(self) -> None:
-        """Let the cluster forget the answer, which nobody needs any more."""
-        if self._future is not None:
-            self._future.release()
 
     def _end(self) -> None:
         with self._lock:
@@ -411,7 +409,7 @@ class Pending:
         except Exception as error:
             raise MachineLost(f"its answer cannot be read: {type(error).__name__}") from error
         finally:
-            self.release()
+            self._release()
 
 
 def serve_scheduler(address: Address, certificates: Certificates | None, ready: Callable[[str], None]) -> None:
