@@ -20,9 +20,9 @@ from flows.state_folder import state_folder
 from schemas.bundle import ProgramBundle
 from schemas.drawings import NO_DRAWINGS, Drawings
 from schemas.errors import OvernightError
-from schemas.generation import RunRecord
 from schemas.job import Job
 from schemas.outcome import Verdict
+from schemas.problem import Problem
 from tasks.evaluate.pool import open_pool
 from tasks.report.sanitised_svg import DrawingRefused, sanitise
 
@@ -34,20 +34,26 @@ _MAX_KEPT = 300
 
 
 def draw_programs(
-    run: RunRecord, bodies: Mapping[str, str], *, note: Callable[[str], None] = lambda _: None
+    problem: Problem,
+    bodies: Mapping[str, str],
+    *,
+    seed: int,
+    run_id: str,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Drawings:
-    """Draw what programs of a run do with the first input; what fails is a remark, never an error.
+    """Draw what programs do with the last training input; what fails is a remark, never an error.
 
     Args:
-        run: The run.
+        problem: The problem, which may not draw at all.
         bodies: Bodies of the programs, by program id.
+        seed: Seed of the run.
+        run_id: Id of the run.
         note: Function that takes a message about a step that takes long.
     """
-    problem = run.problem
     if not problem.draws or not bodies:
         return NO_DRAWINGS
     try:
-        job, image = problem.drawing_job(run.seed), image_of(problem, note)
+        job, image = problem.drawing_job(seed), image_of(problem, note)
         folder = _kept_pictures()
     except OvernightError as error:
         return Drawings(remark=f"not drawn: {error.message}")
@@ -56,7 +62,7 @@ def draw_programs(
     pictures = {name: kept for name in programs if (kept := _read(folder / keys[name]))}
     missing = {name: program for name, program in programs.items() if name not in pictures}
     try:
-        verdicts, reasons = _run(run, job, image, missing) if missing else ({}, {})
+        verdicts, reasons = _run(problem, run_id, job, image, missing) if missing else ({}, {})
     except OvernightError as error:
         return Drawings(pictures, f"not drawn: {error.message}")
     for name, verdict in verdicts.items():
@@ -70,15 +76,15 @@ def draw_programs(
 
 
 def _run(
-    run: RunRecord, job: Job, image: str, programs: Mapping[str, ProgramBundle]
+    problem: Problem, run_id: str, job: Job, image: str, programs: Mapping[str, ProgramBundle]
 ) -> tuple[dict[str, Verdict], dict[str, str]]:
     """Run programs until the total time is over; return their verdicts, and why others have none, by program id.
 
     Raises:
         SandboxUnavailable: If there is no sandbox.
     """
-    sandbox = run.problem.settings.sandbox
-    slots = min(slots_of(run.problem), len(programs))
+    sandbox = problem.settings.sandbox
+    slots = min(slots_of(problem), len(programs))
     with (
         ThreadPoolExecutor(slots, "overnight-drawing") as threads,
         open_pool(
@@ -86,7 +92,7 @@ def _run(
             image=image,
             backend=sandbox.backend,
             slots=slots,
-            labels={"overnight.run": run.run_id},
+            labels={"overnight.run": run_id},
             runtime=sandbox.runtime,
         ) as pool,
     ):

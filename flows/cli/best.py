@@ -91,7 +91,7 @@ def _write_picture(path: Path, run: RunRecord, program: Program) -> None:
             f"{run.problem.name} has no function that draws",
             remedy="Mark one with @funsearch.draw in the specification, and begin a new run with it.",
         )
-    drawings = draw_programs(run, {program.id: program.body}, note=say)
+    drawings = draw_programs(run.problem, {program.id: program.body}, seed=run.seed, run_id=run.run_id, note=say)
     if drawings.remark:
         raise OvernightError(drawings.remark)
     write_new(path, drawings.pictures[program.id])

@@ -81,6 +81,8 @@ def check(
     limits = propose(list(verdicts.values()), loaded.settings.limits)
     print_limits(limits, as_comment=bool(loaded.specification.run))
     print_pace(loaded, verdicts["train"].wall_s, slots_of(loaded))
+    if loaded.draws:
+        _print_drawing(loaded)
     if cluster and named_cluster():  # and not `none`
         _print_machines(loaded)
     _print_omissions(loaded)
@@ -230,6 +232,20 @@ def _print_machines(problem: Problem) -> None:
     ]
     columns = ("machine", "slots", "seconds", "processor seconds", "speed", "")
     out().print(table(columns, rows, right=columns[1:5], title="the start program on each machine"))
+
+
+def _print_drawing(problem: Problem) -> None:
+    """Draw the start program, and print what its picture shows, or why there is none."""
+    from flows.drawings import draw_programs
+    from tasks.report.sanitised_svg import size_of, title_of
+
+    body = problem.specification.start_body
+    drawings = draw_programs(problem, {"the start program": body}, seed=0, run_id="check")
+    for picture in drawings.pictures.values():
+        width, height = size_of(picture)
+        say(f"draws the start program, {width} x {height}: {title_of(picture) or 'without a title'}")
+    if drawings.remark:
+        say(f"{drawings.remark} (a run works without)")
 
 
 def _print_omissions(problem: Problem) -> None:

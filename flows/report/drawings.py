@@ -30,7 +30,9 @@ def draw_report(database: Database, report: ReportData, *, note: Callable[[str],
     wanted = list(dict.fromkeys([report.start.program_id, report.best.program_id, *spread(line, _MAX_STEPS)]))
     rows = database.rows(_BODIES, [report.run.run_id, wanted])
     bodies = {row["program_id"]: row["body"] for row in rows}
-    return draw_programs(report.run, {name: bodies[name] for name in wanted if name in bodies}, note=note)
+    bodies = {name: bodies[name] for name in wanted if name in bodies}
+    run = report.run
+    return draw_programs(run.problem, bodies, seed=run.seed, run_id=run.run_id, note=note)
 
 
 def spread(items: Sequence[str], most: int) -> list[str]:

@@ -129,7 +129,7 @@ def picture(n: int, w: int) -> str:
     """One vector of each family in a row, 1 in blue and 2 in orange, and how many vectors come from it."""
     families = sorted(solve(n, w), reverse=True)
     sizes = [len(turned(family)) for family in families]
-    side = min(14.0, 600 / len(families))
+    side = min(14.0, 400 / len(families))
     title = f"An admissible set of {sum(sizes)} vectors in {len(families)} families"
     drawing = funsearch.svg.Picture(14 * n + 80, side * len(families) + 40, title)
     rows = [sum((THREES[x] for x in family), ()) for family in families]

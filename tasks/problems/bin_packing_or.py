@@ -116,9 +116,9 @@ def picture(count: int, seed: int) -> str:
     lower_bound = -(-sum(items) // CAPACITY)
     per_row = min(bins, 300)
     rows = -(-bins // per_row)
-    height, width = 120 if rows == 1 else 60, 640 / per_row
+    height, width = 90 if rows == 1 else 50, 360 / per_row
     title = f"{count} items in {bins} bins; no way to pack them needs fewer than {lower_bound}"
-    drawing = funsearch.svg.Picture(660, rows * (height + 10) + 36, title)
+    drawing = funsearch.svg.Picture(380, rows * (height + 10) + 36, title)
     load, shades = [0] * (max(choices) + 1), ([], [])
     placed = [0] * len(load)
     for item, one in zip(items, choices, strict=True):

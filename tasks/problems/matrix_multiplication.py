@@ -201,7 +201,7 @@ def picture(n: int, seed: int) -> str:
     """The best scheme as three matrices, one for each factor: a column is a product, a row is an entry."""
     scheme, _ = search(n, random.Random(seed))
     vectors = sorted(as_vectors(scheme, n))
-    side = min(14.0, 600 / len(vectors))
+    side = min(14.0, 330 / len(vectors))
     tall = side * n * n
     title = f"{len(vectors)} products that multiply two {n} x {n} matrices, as entries of A, of B and of C"
     drawing = funsearch.svg.Picture(len(vectors) * side + 40, 3 * (tall + 14) + 32, title)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -121,6 +122,14 @@ class TestPrefect(ArtifactSinkContract):
             with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{closed.getsockname()[1]}/api"}):
                 broken = open_sink(str(flow_run.id))
             yield Shown(open_sink(str(flow_run.id)), text, broken)
+
+    def test_pictures_are_images_in_the_text_on_the_best_program(self, shown: Shown):
+        shown.sink.begin(NIGHT)
+        shown.sink.show(VIEW)
+        assert "data:image" not in shown.text()
+        shown.sink.show(replace(VIEW, pictures={START.id: "<svg/>", BEST.id: f"<svg>{'x' * 400_000}</svg>"}))
+        images = re.findall(r"!\[(\w+)\]\(data:image/svg\+xml;base64,\S+\)", shown.text())
+        assert images == ["start"], "what is too large is left out"
 
 
 @dataclass

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
 
 from flows import drawings
+from flows.live_report import LiveReport
 from flows.report.build import build_report
 from flows.report.drawings import draw_report
 from flows.scheduled import write_report
@@ -125,6 +127,19 @@ def test_what_takes_too_long_altogether_is_left_out(night: Night, tmp_path: Path
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     drawn = draw_report(database, build_report(database, files))
     assert "took more than 0 s" in drawn.remark
+
+
+def test_the_live_page_gets_pictures_once_they_are_drawn(night: Night, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(night(1).directory / "state"))
+    live = LiveReport(night(1), draws=True)
+    version, page = live.page()
+    end = time.monotonic() + 60
+    while live.version() == version:
+        assert time.monotonic() < end, "no picture came"
+        time.sleep(0.05)
+    assert 'id="pictures"' not in page
+    assert 'alt="Best: guess' in live.page()[1]
+    assert live.version() == live.page()[0], "nothing more is drawn"
 
 
 @pytest.mark.parametrize("toy", [""], indirect=True)

@@ -31,22 +31,38 @@ import funsearch
 @funsearch.run
 def evaluate(cities: int, seed: int) -> float:
     """Minus the length of the tour: one number, and higher is better. The model does not see this function."""
+    tour = visit(cities, seed)
+    return -sum(math.dist(here, there) for here, there in zip(tour, [*tour[1:], tour[0]], strict=True))
+
+
+def visit(cities: int, seed: int) -> list[tuple[float, float]]:
+    """Some random places, in the order in which the tour visits them."""
     drawn = random.Random(seed)
     places = [(drawn.random(), drawn.random()) for _ in range(cities)]
-    here, left, length = places[0], set(places[1:]), 0.0
+    tour, left = [places[0]], set(places[1:])
     while left:
         wishes = {
-            place: wish(math.dist(here, place), math.dist(place, places[0]), len(left) / cities)
+            place: wish(math.dist(tour[-1], place), math.dist(place, places[0]), len(left) / cities)
             for place in sorted(left)
         }
         # A score is worth what is made sure of here. An error ends the program, which then has none.
         if not all(math.isfinite(value) for value in wishes.values()):
             raise ValueError(f"not every wish is finite: {wishes}")
-        chosen = max(wishes, key=wishes.get)
-        length += math.dist(here, chosen)
-        left.remove(chosen)
-        here = chosen
-    return -length - math.dist(here, places[0])
+        tour.append(max(wishes, key=wishes.get))
+        left.remove(tour[-1])
+    return tour
+
+
+@funsearch.draw
+def picture(cities: int, seed: int) -> str:
+    """A picture of the tour for the report. It is no part of the search: leave it out, or draw something else."""
+    tour = visit(cities, seed)
+    drawing = funsearch.svg.Picture(220, 220, f"A tour through {cities} cities")
+    points = [(10 + 200 * x, 210 - 200 * y) for x, y in tour]
+    drawing.polygon(points, stroke=funsearch.svg.BLUE)
+    for x, y in points:
+        drawing.circle(x, y, 3, fill=funsearch.svg.INK)
+    return str(drawing)
 
 
 @funsearch.evolve

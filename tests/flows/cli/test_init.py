@@ -16,7 +16,7 @@ def test_the_specification_runs_and_is_complete(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     checked = call(["check", str(tmp_path / "tours" / "short_tour.py")], tmp_path / "history")
     assert checked.returncode == 0, checked.stderr
-    for message in ("two runs agree", "confirmed", "nothing is missing"):
+    for message in ("two runs agree", "confirmed", "draws the start program", "nothing is missing"):
         assert message in checked.stderr
 
 
