@@ -154,9 +154,9 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 def readmes() -> list[Path]:
-    """Return the READMEs of the repository, the main one first."""
+    """Return the READMEs of the repository and the pages beside them, the main README first."""
     rooms = ("flows", "infra", "schemas", "tasks", "tests")
-    return [ROOT / "README.md", *sorted(path for room in rooms for path in (ROOT / room).rglob("README.md"))]
+    return [ROOT / "README.md", *sorted(path for room in rooms for path in (ROOT / room).rglob("*.md"))]
 
 
 def generated_in(text: str) -> list[str]:
