@@ -25,8 +25,17 @@ def score(value: float | None) -> str:
     return "–" if value is None else f"{value:.6g}"
 
 
-def usd(value: float) -> str:
+def usd(value: float | None) -> str:
+    if value is None:
+        return "unknown"
     return f"${value:.2f}" if value >= 0.1 or value == 0 else f"${value:.4f}"
+
+
+def cost(known_usd: float, *, is_partly_unknown: bool) -> str:
+    """Format a cost of which some prices may be unknown: `$1.20`, `unknown`, `$1.20 + unknown`."""
+    if not is_partly_unknown:
+        return usd(known_usd)
+    return f"{usd(known_usd)} + unknown" if known_usd else "unknown"
 
 
 def error_text(error: Exception) -> str:

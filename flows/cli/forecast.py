@@ -188,7 +188,8 @@ def _print_measured_pace(probe: Probe, sampling: Sampling) -> None:
         return
     hourly = _round(3600 * probe.completions_per_second)
     say(
-        f"{probe.model.name}: its server brought up to {hourly} completions per hour, with {count(probe.most_at_once, 'request')} at once"
+        f"{probe.model.name}: its server brought up to {hourly} completions per hour, with "
+        f"{count(probe.most_at_once, 'request')} at once"
     )
     waiting_s = sampling.concurrency / probe.completions_per_second
     if waiting_s > sampling.timeout_s / 2:
