@@ -117,6 +117,7 @@ def night_view(
         candidates=progress.candidates,
         scored=progress.outcomes[Outcome.SCORED],
         cost_usd=progress.budget.night_usd,
+        has_unknown_costs=progress.budget.has_unknown_costs,
         message=progress.message,
         start=start,
         start_text=function_text(start.body),

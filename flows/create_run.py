@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from flows.formatting import round_up
 from flows.images import image_id
 from flows.origin import origin_of, problem_label
 from flows.sandboxes import open_confirmations, open_sandboxes
@@ -18,6 +19,7 @@ from schemas.errors import EnvironmentFault, SpecificationError
 from schemas.generation import GenerationRecord, RunRecord
 from schemas.history_backend import HistoryBackend
 from schemas.ids import new_run_id, program_id
+from schemas.job import Limits
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem
 from schemas.program import Candidate, Completion, Judged, Prompt, reduced
@@ -116,13 +118,6 @@ def score_start(problem: Problem, path: Path, *, seed: int, run_id: str) -> Verd
     return verdict
 
 
-_MORE = {
-    Outcome.TIMED_OUT: "Give it more time with --set limits.wall_s=60",
-    Outcome.OUT_OF_MEMORY: "Give it more memory with --set limits.memory_mib=4096",
-    Outcome.REJECTED: "Lower that threshold, or do without with --set thresholds=[]",
-    Outcome.OUTPUT_LIMIT: "Let it print more with --set limits.output_kib=1024",
-}
-
 _INSIDE = (
     "In the sandbox there is no network, no GPU and no key, and beside Python, numpy and the packages that are asked "
     "for only what the image holds: a compiler, another program or data goes into an image of your own, --image NAME"
@@ -140,8 +135,29 @@ def start_remedy(verdict: Verdict, problem: Problem, path: Path) -> str:
         problem: Its problem.
         path: Where the problem was read.
     """
-    known = _module_remedy(verdict.error, problem, path) or _MORE.get(verdict.outcome, "")
+    known = _module_remedy(verdict.error, problem, path) or higher_limit(verdict, problem.settings.limits)
     return known or (_INSIDE if problem.settings.command.evaluate else "")
+
+
+_MORE = 4
+"""Advised limit as a multiple of the one that was exceeded."""
+
+
+def higher_limit(verdict: Verdict, limits: Limits) -> str:
+    """Return the flag that raises the limit which a program exceeded; empty if it exceeded none."""
+    match verdict.outcome:
+        case Outcome.TIMED_OUT if "processor time" in verdict.error and limits.cpu_s is not None:
+            return f"Give it more time with --set limits.cpu_s={round_up(_MORE * limits.cpu_s):g}"
+        case Outcome.TIMED_OUT:
+            return f"Give it more time with --set limits.wall_s={round_up(_MORE * limits.wall_s):g}"
+        case Outcome.OUT_OF_MEMORY:
+            return f"Give it more memory with --set limits.memory_mib={_MORE * limits.memory_mib}"
+        case Outcome.OUTPUT_LIMIT:
+            return f"Let it print more with --set limits.output_kib={_MORE * limits.output_kib}"
+        case Outcome.REJECTED:
+            return "Lower that threshold, or do without with --set thresholds=[]"
+        case _:
+            return ""
 
 
 def printed_error(verdict: Verdict, problem: Problem, path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from pathlib import Path
 
@@ -24,8 +25,17 @@ def score(value: float | None) -> str:
     return "–" if value is None else f"{value:.6g}"
 
 
-def usd(value: float) -> str:
+def usd(value: float | None) -> str:
+    if value is None:
+        return "unknown"
     return f"${value:.2f}" if value >= 0.1 or value == 0 else f"${value:.4f}"
+
+
+def cost(known_usd: float, *, is_partly_unknown: bool) -> str:
+    """Format a cost of which some prices may be unknown: `$1.20`, `unknown`, `$1.20 + unknown`."""
+    if not is_partly_unknown:
+        return usd(known_usd)
+    return f"{usd(known_usd)} + unknown" if known_usd else "unknown"
 
 
 def error_text(error: Exception) -> str:
@@ -46,6 +56,14 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def round_up(value: float) -> float:
+    """Round a value up to the next of 1, 2, 5, 10, 20, 50 and so on."""
+    if value <= 0:
+        return 0.0
+    unit = 10.0 ** math.floor(math.log10(value))
+    return next(unit * step for step in (1, 2, 5, 10) if unit * step >= value)
 
 
 def printable(text: str) -> str:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +15,7 @@ from flows.run_state import Withdrawn
 from schemas.algorithm import Change, Turn
 from schemas.generation import GenerationRecord
 from schemas.outcome import CUT_SHORT, Verdict
-from schemas.program import Candidate, Judged, Prompt
+from schemas.program import TUNER, Candidate, Judged, Prompt
 from tasks.select.selection_task import judge
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ class GenerationAttempt:
         self._started_at = datetime.now(UTC)
         self._begin = time.monotonic()
         self._waiting = deque(_batches(session))
+        self._samples_left = session.control.samples_left(number)
         self._in_flight: deque[Batch] = deque()
         self._begun = 0
         self._told = 0
@@ -161,9 +162,23 @@ class GenerationAttempt:
         while self._waiting and all(index in plans for index in self._waiting[0]):
             due = {index: plan for index in self._waiting.popleft() if (plan := plans[index])}
             if due:
-                self._begin_batch(self._session.prompts(self._number, due))
+                self._begin_batch(self._within_limit(self._session.prompts(self._number, due)))
             if not self._waiting:
                 self._session.control.all_asked(self._number)
+
+    def _within_limit(self, prompts: Sequence[Prompt]) -> list[Prompt]:
+        """Leave out samples beyond the night's limit, unless they are paid for; the algorithm is told of none then."""
+        if self._samples_left is None:
+            return list(prompts)
+        known = self._session.stored_samples(self._number)
+        limited = []
+        for prompt in prompts:
+            wanted = prompt.samples
+            if prompt.model != TUNER:
+                wanted = min(wanted, max(self._samples_left, known.get((prompt.index, prompt.hash), 0)))
+                self._samples_left = max(0, self._samples_left - wanted)
+            limited.append(replace(prompt, seeds=prompt.seeds[:wanted]))
+        return limited
 
     def _begin_batch(self, prompts: list[Prompt]) -> None:
         self._begun += 1

@@ -30,6 +30,7 @@ class NightControl:
         self._turn: int | None = None
         self._may_begin: Callable[[int], bool] = lambda _: False
         self._all_asked: Callable[[int], None] = lambda _: None
+        self._samples_left: Callable[[int], int | None] = lambda _: None
 
     def begin(
         self,
@@ -37,6 +38,7 @@ class NightControl:
         conditions: StopConditions,
         may_begin: Callable[[int], bool],
         all_asked: Callable[[int], None],
+        samples_left: Callable[[int], int | None],
     ) -> None:
         """Begin a night.
 
@@ -45,11 +47,12 @@ class NightControl:
             conditions: Its stop conditions.
             may_begin: Returns whether a later generation will be begun, as far as can be known now.
             all_asked: Called when all prompts of a generation are being sampled.
+            samples_left: Returns how many samples a generation may ask for; `None` for as many as it has.
         """
         self.number = number
         self.until, self.cut_at = conditions.until, conditions.cut_at
         self._turn = 0
-        self._may_begin, self._all_asked = may_begin, all_asked
+        self._may_begin, self._all_asked, self._samples_left = may_begin, all_asked, samples_left
 
     def give_turn(self, generation: int) -> None:
         """Let a generation settle its results and commit, now that no stop condition has ended the night before it."""
@@ -66,6 +69,10 @@ class NightControl:
     def may_begin(self, generation: int) -> bool:
         """Return whether a later generation will be begun, as far as can be known now."""
         return self._may_begin(generation)
+
+    def samples_left(self, generation: int) -> int | None:
+        """Return how many samples a generation may ask for; `None` for as many as it has."""
+        return self._samples_left(generation)
 
     def all_asked(self, generation: int) -> None:
         """Note that all prompts of a generation are being sampled, so that the next one may begin."""

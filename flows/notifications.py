@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from flows.formatting import count, duration, printable, score, usd
+from flows.formatting import cost, count, duration, printable, score
 from flows.notification_sinks import open_sink
 from schemas.generation import NightRecord, StopReason
 from schemas.notification import Notification
@@ -73,7 +73,16 @@ class Notifier:
             self._send(Notification("best", "info", f"Overnight: {run_id} has a new best", text))
             self._reported_best, self._reported_at = best, time.monotonic()
 
-    def report_end(self, run_id: str, night: NightRecord, start: float, failed: Sequence[int], flag: str = "") -> None:
+    def report_end(
+        self,
+        run_id: str,
+        night: NightRecord,
+        start: float,
+        failed: Sequence[int],
+        flag: str = "",
+        *,
+        has_unknown_costs: bool = False,
+    ) -> None:
         """Notify of the end of a night.
 
         Args:
@@ -82,11 +91,12 @@ class Notifier:
             start: Score of the start program.
             failed: Numbers of the run's failed generations.
             flag: `--history` flag for the commands that the text names.
+            has_unknown_costs: Whether some of its prices are unknown.
         """
         self._has_ended = True
         reason = (night.stop_reason or StopReason.FAILED).value
         level = "failure" if reason == "failed" else "warning" if reason == "interrupted" else "success"
-        text = night_summary(run_id, night, start, failed, flag)
+        text = night_summary(run_id, night, start, failed, flag, has_unknown_costs=has_unknown_costs)
         self._send(Notification("ended", level, f"Overnight: {run_id}, stopped by: {reason}", text))
 
     @contextlib.contextmanager
@@ -132,7 +142,15 @@ class Notifier:
         self._sender = None
 
 
-def night_summary(run_id: str, night: NightRecord, start: float, failed: Sequence[int], flag: str = "") -> str:
+def night_summary(
+    run_id: str,
+    night: NightRecord,
+    start: float,
+    failed: Sequence[int],
+    flag: str = "",
+    *,
+    has_unknown_costs: bool = False,
+) -> str:
     """Return lines of text on a night's result, its stop reason, its problems, and commands to continue with."""
     reason = night.stop_reason.value if night.stop_reason else "unknown"
     taken = f", {duration((night.ended_at - night.started_at).total_seconds())}" if night.ended_at else ""
@@ -143,7 +161,7 @@ def night_summary(run_id: str, night: NightRecord, start: float, failed: Sequenc
         + f"; the start program has {score(start)}.",
         *_scores_on_other_inputs(night),
         f"Night {night.number}: {count(night.generations, 'generation')}, {count(night.samples, 'sample')}, "
-        f"{usd(night.cost_usd)}{taken}.",
+        f"cost {cost(night.cost_usd, is_partly_unknown=has_unknown_costs)}{taken}.",
         f"Stopped by: {reason}{f': {printable(night.error)}' if night.error else '.'}",
     ]
     if night.paused_by:

@@ -17,7 +17,7 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from flows.formatting import printable, score, usd
+from flows.formatting import cost, printable, score
 from flows.prefect_server.crash_detection import mark_crashed, watch_for_crashes
 from schemas.errors import PrefectUnavailable
 from schemas.night_view import NightStart, NightView
@@ -121,7 +121,8 @@ def progress_text(view: NightView) -> str:
     """Return one line of text on the progress of a night."""
     text = (
         f"generation {view.generation}, {view.phase}; {view.candidates} candidates, {view.scored} scored; "
-        f"best {score(view.best.score)}, start {score(view.start.score)}; {usd(view.cost_usd)}"
+        f"best {score(view.best.score)}, start {score(view.start.score)}; "
+        f"cost {cost(view.cost_usd, is_partly_unknown=view.has_unknown_costs)}"
     )
     return f"{text}; {printable(view.message)}" if view.message else text
 

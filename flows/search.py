@@ -127,7 +127,7 @@ class Night:
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_CLIENT_MAX_RETRIES: _CLIENT_RETRIES}):
             ahead = generations_ahead(session.run)
             self._running = OverlappingGenerations(self._run_generation, self._may_begin, ahead)
-        session.control.begin(self._record.number, rules, self._may_begin, self._running.begin_next)
+        session.control.begin(self._record.number, rules, self._may_begin, self._running.begin_next, self._samples_left)
         session.progress.begin_night(rules.budget)
         self._notifier.report_best(session.run.run_id, best.score, self._flag)
 
@@ -273,6 +273,14 @@ class Night:
         )
         return reason_to_stop(self._rules, tally, datetime.now(UTC)) is None
 
+    def _samples_left(self, generation: int) -> int | None:
+        """Return how many samples a generation may ask for, if those before it ask for all of theirs."""
+        if self._rules.max_samples is None or self._session.run.problem.settings.sampling.batch_api:
+            return None
+        size = self._session.search.prompts * self._session.search.samples
+        ahead = max(0, generation - 1 - self._session.state.generations)
+        return max(0, self._rules.max_samples - self._session.progress.candidates - ahead * size)
+
     def _run_generation(self, number: int) -> None:
         with outages(), self._session.flow_run_changes.alone():
             generation(self._session.run.run_id, number, self._history)
@@ -321,7 +329,7 @@ class Night:
             self._record,
             machine_faults=tuple(sorted(cluster.slots.faults().items())) if cluster else (),
             generations=self._session.progress.generations,
-            samples=self._session.progress.samples,
+            samples=self._session.progress.candidates,
             cost_usd=self._tally().cost_usd,
             best_after=best.score,
             best_program_id=best.id,
@@ -336,13 +344,17 @@ class Night:
     def _show(self, *, now: bool = False) -> None:
         share = share_done(self._rules, self._tally(), self._record.started_at, datetime.now(UTC))
         session, state = self._session, self._session.state
+        # Once the finalists are scored on other inputs, the best of them is chosen, as `overnight best` does.
+        best = self._record.finalists[0].program if self._record.finalists else state.best
+        if self._record.ended_at is not None:
+            share = 1.0
         self.pages.update(
             lambda: night_view(
                 session.run,
                 session.progress,
                 state.programs,
                 state.start,
-                state.best,
+                best,
                 share,
                 self._flag,
                 self._drawings,
@@ -360,7 +372,10 @@ class Night:
         session.progress.enter("over")
         self._show(now=True)
         start, failed = session.state.start.score, sorted(session.state.failed)
-        self._notifier.report_end(session.run.run_id, self._record, start, failed, self._flag)
+        unknown = session.progress.budget.has_unknown_costs
+        self._notifier.report_end(
+            session.run.run_id, self._record, start, failed, self._flag, has_unknown_costs=unknown
+        )
 
     def _final(self) -> None:
         finalists = self._finalists(self._retry_policy())

@@ -111,6 +111,13 @@ class Session:
         asked = {index: plan for index, plan in due.items() if plan}
         return build_prompts(asked, self.run.problem, seed=self.run.seed, generation=generation)
 
+    def stored_samples(self, generation: int) -> dict[tuple[int, str], int]:
+        """Return how many samples of each prompt of a generation are paid for, by its index and hash."""
+        found: dict[tuple[int, str], int] = {}
+        for index, sample, prompt_hash in self._stores.known(generation):
+            found[index, prompt_hash] = max(found.get((index, prompt_hash), 0), sample + 1)
+        return found
+
     def _models(self, generation: int) -> CompletionSource:
         sampling = self.run.problem.settings.sampling
         require_trusted_models(sampling, self.run.run_id)

@@ -37,7 +37,8 @@ class NightView:
         phase: Current activity, in a word or two.
         candidates: Number of candidates in generations that this night has committed.
         scored: Number of those that have a score.
-        cost_usd: Cost of the night.
+        cost_usd: Cost of the night, as far as prices are known.
+        has_unknown_costs: Whether some are not.
         message: Last message to the person who watches; empty if there is none.
         start: Start program.
         start_text: Its evolved part.
@@ -64,6 +65,7 @@ class NightView:
     best_programs: tuple[Program, ...]
     flag: str
     pictures: Mapping[str, str] = field(default_factory=dict)
+    has_unknown_costs: bool = False
 
 
 class ArtifactSink(Protocol):

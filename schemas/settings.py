@@ -153,6 +153,7 @@ class Settings(Section):
     """All settings of a run."""
 
     title: str = Field(default="", description="title of the problem in tables")
+    origin: str = Field(default="", description="system or author that posed the problem, and the publication")
     inputs: Annotated[tuple[Any, ...], BeforeValidator(as_list)] = Field(
         default=(), description="inputs that the search scores programs on; a path names a JSON file"
     )

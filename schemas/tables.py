@@ -195,7 +195,7 @@ NIGHTS = _table(
         "end of the night; null if it is under way or was killed, and the other columns may then be a minute old",
     ),
     ("generations", COUNT, "number of generations committed"),
-    ("samples", COUNT, "number of samples paid for"),
+    ("samples", COUNT, "number of samples of these generations"),
     ("cost_usd", REAL, "cost, USD; unknown prices count as 0"),
     ("best_before", REAL, "best score before the night"),
     ("best_after", REAL, "best score after the night"),

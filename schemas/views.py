@@ -70,7 +70,8 @@ VIEWS = {
         "and cost",
         _PROGRAMS
         | {
-            "sample": "number of the sample in the run, from 1; 0 is the start program",
+            "sample": "number of the sample in the run, from 1; that of the last one before it for an answer of the "
+            "tuner; 0 is the start program",
             "night": "number of the night, from 1",
             "best_parent_score": "best score of the programs shown in the prompt; null if none was shown",
             "is_record": "whether its score is above those of all programs before it, the start program's too",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -19,11 +19,12 @@ from flows.cli.options import (
     overrides,
     stop_conditions,
 )
-from flows.cli.printing import out, printable, say, say_notes, score, table
+from flows.cli.printing import out, printable, say, say_notes, score, table, working
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from schemas.outcome import Verdict
@@ -39,7 +40,13 @@ def check(
     ] = None,
     api_base: ApiBase = None,
     style: Style = None,
-    samples: Annotated[int, Parameter(help="number of prompts to send to each model")] = 3,
+    samples: Annotated[
+        int | None,
+        Parameter(
+            help="number of prompts to send to each model; default: 3, or up to 32 to a server on this machine or "
+            "network, to see how many it answers at once"
+        ),
+    ] = None,
     until: Annotated[str | None, Parameter(help="deadline of the night to estimate: 07:00, 7h30m")] = None,
     budget: Annotated[float | None, Parameter(help="budget of the night to estimate, in USD")] = None,
     inputs: Inputs = None,
@@ -57,7 +64,7 @@ def check(
     each machine is.
     """
     from flows.cli.forecast import ask_models, require_models
-    from flows.cli.proposed_limits import candidates_per_second, print_limits, print_pace, propose
+    from flows.cli.proposed_limits import candidates_per_second, existing_limits, print_limits, print_pace, propose
     from flows.cluster.choice import choose_cluster, named_cluster
     from flows.images import image_of
     from flows.sandboxes import slots_of
@@ -75,11 +82,12 @@ def check(
     accept(loaded, given, trust=trust_settings)
     conditions = stop_conditions(until, budget_usd=budget)
     asks_models = require_models(loaded, conditions, samples, is_named=bool(model))
-    image_of(loaded, say)
+    with working("preparing the image"):
+        image_of(loaded, say)
     splits: tuple[Split, ...] = ("train", "validation", "held_out")
     verdicts = {split: _check_split(loaded, path, split) for split in splits if loaded.inputs[split]}
     limits = propose(list(verdicts.values()), loaded.settings.limits)
-    print_limits(limits, as_comment=bool(loaded.specification.run))
+    print_limits(limits, existing_limits(loaded, path), as_comment=bool(loaded.specification.run))
     print_pace(loaded, verdicts["train"].wall_s, slots_of(loaded))
     if loaded.draws:
         _print_drawing(loaded)
@@ -88,14 +96,39 @@ def check(
     _print_omissions(loaded)
     if asks_models:
         ask_models(loaded, samples, conditions, candidates_per_second(verdicts["train"].wall_s, slots_of(loaded)))
-    say(f"next: overnight run {problem}{_flags(model, api_base, style, cluster)} --generations 10")
+    repeated = {
+        "--model": model,
+        "--api-base": api_base,
+        "--style": style,
+        "--inputs": inputs,
+        "--image": image,
+        "--runtime": runtime,
+        "--set": set,
+        "--trust-settings": trust_settings,
+        "--cluster": cluster,
+        "--until": until,
+        "--budget": budget,
+    }
+    say(f"next: {next_command(problem, repeated)}")
 
 
-def _flags(models: list[str] | None, api_base: str | None, style: str | None, cluster: str | None) -> str:
-    """Return the given flags about models and machines, to be repeated in a command."""
-    given = [("--model", name) for name in models or ()]
-    given += [("--api-base", api_base), ("--style", style), ("--cluster", cluster)]
-    return "".join(f" {flag} {shlex.quote(value)}" for flag, value in given if value)
+def next_command(problem: str, given: Mapping[str, Any]) -> str:
+    """Return the command that runs a problem with the flags that `check` was given.
+
+    Args:
+        problem: The problem as the user named it.
+        given: Values of the flags by their names; those that are not set are left out.
+    """
+    words = ["overnight", "run", problem]
+    for flag, value in given.items():
+        if value is True:
+            words.append(flag)
+        elif value is not None and value is not False:
+            values = value if isinstance(value, list) else [value]
+            words += [word for each in values for word in (flag, f"{each:g}" if isinstance(each, float) else each)]
+    if not given.get("--until") and given.get("--budget") is None:
+        words += ["--generations", "10"]
+    return shlex.join(words)
 
 
 def _describe(problem: Problem) -> str:
@@ -146,7 +179,11 @@ def _check_split(problem: Problem, path: Path, split: Split) -> Verdict:
 def _run_in_fresh_containers(problem: Problem, split: Split) -> Verdict:
     from flows.sandboxes import open_sandboxes
 
-    with open_sandboxes(problem, split, seed=0, run_id="check", programs=1) as sandbox:
+    name = split.replace("_", "-")
+    with (
+        working(f"{name}: running the start program"),
+        open_sandboxes(problem, split, seed=0, run_id="check", programs=1) as sandbox,
+    ):
         return sandbox.evaluate(problem.specification.start_program)
 
 

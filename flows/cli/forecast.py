@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from flows.cli.printing import count, duration, out, say, table, usd
+from flows.cli.printing import count, duration, out, say, table, usd, working
+from flows.formatting import round_up
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from flows.stop_conditions import StopConditions
     from schemas.problem import Problem
-    from schemas.sampling_settings import Model
+    from schemas.sampling_settings import Model, Sampling
     from tasks.sample.probe import Probe
 
 
@@ -58,13 +59,13 @@ def forecast(
     return NightEstimate(samples, samples / rate, cost, ends_by)
 
 
-def require_models(problem: Problem, conditions: StopConditions, samples: int, *, is_named: bool) -> bool:
+def require_models(problem: Problem, conditions: StopConditions, samples: int | None, *, is_named: bool) -> bool:
     """Check keys and prices of the models before anything is run, and return whether there are models to ask.
 
     Args:
         problem: The problem, with its models.
         conditions: Deadline and budget; a budget in USD requires prices.
-        samples: Prompts for each model.
+        samples: Prompts for each model; `None` for as many as tell enough.
         is_named: Whether the user named models on the command line; other models are not asked.
 
     Raises:
@@ -73,7 +74,7 @@ def require_models(problem: Problem, conditions: StopConditions, samples: int, *
     """
     from tasks.sample.provider import BUILTIN, require_keys, require_prices
 
-    if samples < 1:
+    if samples is not None and samples < 1:
         raise UsageError(f"--samples: expected at least 1, got {samples}")
     if not is_named:
         if conditions.budget.is_in_usd or conditions.until:
@@ -87,12 +88,13 @@ def require_models(problem: Problem, conditions: StopConditions, samples: int, *
     return not all(model.name.startswith(BUILTIN) for model in problem.settings.sampling.models)
 
 
-def ask_models(problem: Problem, samples: int, conditions: StopConditions, evaluated_per_second: float) -> None:
+def ask_models(problem: Problem, samples: int | None, conditions: StopConditions, evaluated_per_second: float) -> None:
     """Send each model a few prompts, and print the results and the estimate of a night.
 
     Args:
         problem: The problem, with models and prompts.
-        samples: Prompts for each model; the built-in model, which is free, is asked too.
+        samples: Prompts for each model, `None` for as many as tell enough; the built-in model, which is free, is asked
+            too.
         conditions: Deadline and budget of the night.
         evaluated_per_second: Candidates that the sandbox evaluates per second.
 
@@ -106,6 +108,7 @@ def ask_models(problem: Problem, samples: int, conditions: StopConditions, evalu
     _print_results(probes)
     for result in probes:
         _warn_of_missing_programs(result)
+        _print_measured_pace(result, settings.sampling)
     sampled_per_second = samples_per_second(probes, settings.search, settings.sampling)
     seconds = (conditions.until - datetime.now(UTC)).total_seconds() if conditions.until else None
     rate = min(sampled_per_second, evaluated_per_second)
@@ -119,19 +122,31 @@ def ask_models(problem: Problem, samples: int, conditions: StopConditions, evalu
     )
 
 
-def _ask(problem: Problem, model: Model, samples: int, conditions: StopConditions) -> Probe:
+def _ask(problem: Problem, model: Model, samples: int | None, conditions: StopConditions) -> Probe:
     """Announce the highest cost, send a model the prompts, and return the result.
 
     Raises:
         UsageError: If the budget does not cover one sample.
     """
-    from tasks.sample.probe import build_probe_prompts, max_usd, probe
+    from tasks.sample.probe import build_probe_prompts, is_local, max_usd, probe, probe_size
 
-    prompts = build_probe_prompts(problem, model, samples)
+    settings = problem.settings
+    size = samples or probe_size(model, settings.search, settings.sampling)
+    prompts = build_probe_prompts(problem, model, size)
     most = max_usd(prompts, model, problem.settings.sampling)
     cost = "at an unknown price (LiteLLM lists none)" if most is None else f"which costs {usd(most)} at most"
-    say(f"{model.name} is sent {count(samples, 'prompt')} as in a night, {cost}")
-    result = probe(problem, model, prompts, conditions.budget)
+    in_steps = samples is None and is_local(model)
+    at_most = "at most " if in_steps else ""
+    say(f"{model.name} is sent {at_most}{count(size, 'prompt')} as in a night, {cost}")
+    with working(f"{model.name}: waiting for the first completion") as show:
+        result = probe(
+            problem,
+            model,
+            prompts,
+            conditions.budget,
+            in_steps=in_steps,
+            tell=lambda arrived: show(f"{model.name}: {count(arrived, 'completion')} of {at_most}{size}"),
+        )
     if result is None:
         raise UsageError(
             "--budget is too small for a single sample", remedy="Set a higher budget, or name a cheaper model."
@@ -165,6 +180,24 @@ def _warn_of_missing_programs(probe: Probe) -> None:
     say(f"warning: {share} hold no program: {probe.errors[0]}")
     if any(completion.finish_reason == "length" for completion in probe.completions):
         say("  completions were cut short; allow longer ones with --set sampling.max_tokens=16384")
+
+
+def _print_measured_pace(probe: Probe, sampling: Sampling) -> None:
+    """Print how many requests a local server answers at once, and a longer time-out if requests would wait too long."""
+    if probe.completions_per_second is None:
+        return
+    hourly = _round(3600 * probe.completions_per_second)
+    say(
+        f"{probe.model.name}: its server brought up to {hourly} completions per hour, with "
+        f"{count(probe.most_at_once, 'request')} at once"
+    )
+    waiting_s = sampling.concurrency / probe.completions_per_second
+    if waiting_s > sampling.timeout_s / 2:
+        say(
+            f"  with {sampling.concurrency} requests in flight, each may take {duration(waiting_s)}, but the time-out "
+            f"is {sampling.timeout_s:g} s: --set sampling.concurrency={max(1, probe.most_at_once)}, or "
+            f"--set sampling.timeout_s={round_up(3 * waiting_s):g}"
+        )
 
 
 def _dollars(value: float | None) -> str:

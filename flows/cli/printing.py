@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from functools import cache
@@ -22,7 +23,7 @@ from schemas.errors import UsageError
 from schemas.history_backend import HistoryBackend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rich.console import Console
     from rich.table import Table
@@ -102,6 +103,27 @@ def err() -> Console:
 def say(text: str) -> None:
     """Print a message to stderr. It is wrapped on a terminal, unless it contains a command to be copied."""
     err().print(printable(text), markup=False, soft_wrap="overnight " in text or not err().is_terminal)
+
+
+@contextlib.contextmanager
+def working(text: str) -> Iterator[Callable[[str], None]]:
+    """Show what is being done, and for how long, while the context is open; only on a terminal.
+
+    Args:
+        text: What is being done.
+
+    Yields:
+        A function that shows another text in its place.
+    """
+    if not err().is_terminal:
+        yield lambda _: None
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=err(), transient=True, redirect_stdout=False, redirect_stderr=False) as progress:
+        task = progress.add_task(printable(text), total=None)
+        yield lambda other: progress.update(task, description=printable(other))
 
 
 def write_text(text: str, style: str = "") -> None:

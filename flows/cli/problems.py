@@ -21,8 +21,9 @@ def problems(*, history: History = DEFAULT_HISTORY) -> None:
         known = settings.known
         best_known = f"{score(known.best)}!" if known.proven else score(known.best)
         scores = (score(known.start), score(known.honesty), best_known)
-        rows.append((name, settings.title, *scores, known.label, score(own.get(name))))
-    columns = ("problem", "title", "start", "without a model", "best known", "by", "your best (train)")
-    right = ("start", "without a model", "best known", "your best (train)")
+        rows.append((name, settings.title, settings.origin, *scores, known.label, score(own.get(name))))
+    columns = ("problem", "title", "from", "start", "without a model", "best known", "by", "yours")
+    right = ("start", "without a model", "best known", "yours")
     out().print(table(columns, rows, right=right, spare=("by", "title", "start", "without a model")))
+    say("from: where the problem is posed; by: who holds the best known score; yours: on the training inputs")
     say("start a run: overnight run NAME; higher scores are better; ! marks a proven optimum")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.cli.printing import count, duration, say, write_text
+from flows.formatting import round_up
 from schemas.job import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from schemas.outcome import Verdict
     from schemas.problem import Problem
@@ -44,30 +46,41 @@ def propose(verdicts: Sequence[Verdict], limits: Limits) -> Limits:
     )
 
 
-def round_up(value: float) -> float:
-    """Round a value up to the next of 1, 2, 5, 10, 20, 50 and so on."""
-    if value <= 0:
-        return 0.0
-    unit = 10.0 ** math.floor(math.log10(value))
-    return next(unit * step for step in (1, 2, 5, 10) if unit * step >= value)
+def print_limits(proposed: Limits, existing: Mapping[str, Any], *, as_comment: bool) -> None:
+    """Print limits as settings for a specification's script block or for `overnight.toml`.
 
-
-def print_limits(proposed: Limits, *, as_comment: bool) -> None:
-    """Print limits as settings to paste into a specification's script block or into `overnight.toml`."""
+    Args:
+        proposed: The limits.
+        existing: Limits that the file has already, which the printed ones replace; those not proposed are repeated.
+        as_comment: Whether they are for a script block.
+    """
     section = "[tool.overnight.limits]" if as_comment else "[limits]"
-    lines = [
-        section,
-        f"wall_s = {proposed.wall_s:g}",
-        f"cpu_s = {proposed.cpu_s:g}",
-        f"memory_mib = {proposed.memory_mib}",
-    ]
+    values = {"wall_s": proposed.wall_s, "cpu_s": proposed.cpu_s, "memory_mib": proposed.memory_mib}
+    values = values | {name: value for name, value in existing.items() if name not in values}
+    place = "the `# /// script` block" if as_comment else "overnight.toml"
     say(
         f"proposed limits, rounded up: {_SECONDS_FACTOR} times the seconds of the slowest input, {_SECONDS_FACTOR} "
-        f"times the processor seconds of all inputs, {_MEMORY_FACTOR} times the memory; to paste into "
-        f"{'the `# /// script` block' if as_comment else 'overnight.toml'}:"
+        f"times the processor seconds of all inputs, {_MEMORY_FACTOR} times the memory; "
+        + (f"to replace {section} in {place}:" if existing else f"to paste into {place}:")
     )
-    for line in lines:
+    for line in (section, *(f"{name} = {_toml(value)}" for name, value in values.items())):
         write_text(f"# {line}" if as_comment else line)
+
+
+def _toml(value: float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:.10g}"
+
+
+def existing_limits(problem: Problem, path: Path) -> Mapping[str, Any]:
+    """Return the limits in the problem's own file: the script block of a specification, or `overnight.toml`."""
+    from schemas.pep723 import script_block
+    from tasks.problems.loading.problem_format import NamedProblem
+
+    if problem.specification.run:
+        limits = script_block(problem.specification.text, path.name).get("tool", {}).get("overnight", {})
+    else:
+        limits = NamedProblem(path).settings_file
+    return dict(limits.get("limits", {}))
 
 
 def candidates_per_second(seconds: float, slots: int) -> float:

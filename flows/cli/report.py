@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from schemas.drawings import Drawings
     from schemas.history_backend import HistoryBackend
-    from schemas.report_data import ReportData
+    from schemas.report_data import ReportData, RunCurve
     from tasks.history.database import Database
     from tasks.report.comparison import Group, Quartiles
 
@@ -157,10 +157,25 @@ def _compare_runs(runs: Sequence[str], write: Path | None, history: HistoryBacke
     if len(ids) < 2:
         raise UsageError(f"expected two runs or more, got {len(ids)}", remedy="`overnight runs` lists the runs.")
     curves = score_curves(Database(history.root), ids)
+    for note in shared_seeds(curves):
+        say(f"note: {note}")
     if write is None or str(write) != "-":
         out().print(_comparison_table(groups_of(curves)))
     if write is not None:
         write_page(write, render_comparison(curves))
+
+
+def shared_seeds(curves: Sequence[RunCurve]) -> list[str]:
+    """Return a note for each seed that several runs of a group share, since they are then not independent."""
+    found: dict[tuple[str, int], list[str]] = {}
+    for curve in curves:
+        found.setdefault((curve.group, curve.seed), []).append(curve.run_id)
+    return [
+        f"{' and '.join(ids)} share seed {seed} and all settings: they are not independent, and the quartiles of "
+        "their group are too narrow"
+        for (_, seed), ids in found.items()
+        if len(ids) > 1
+    ]
 
 
 def _comparison_table(groups: Sequence[Group]) -> Table:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from flows.cli.printing import DEFAULT_HISTORY, History, out, say, score, table, usd
+from flows.cli.printing import DEFAULT_HISTORY, History, out, say, score, table
+from flows.formatting import cost
+
+_RUNS = """
+SELECT runs.*, coalesce(has_unknown_costs, false) AS has_unknown_costs
+FROM runs LEFT JOIN (
+    SELECT run_id, bool_or(cost_usd IS NULL) AS has_unknown_costs FROM programs WHERE generation > 0 GROUP BY run_id
+) USING (run_id) ORDER BY started_at DESC
+"""
 
 
 def runs(*, history: History = DEFAULT_HISTORY) -> None:
     """List the runs in the history, newest first."""
     from tasks.history.database import Database
 
-    found = Database(history.root).rows("FROM runs ORDER BY started_at DESC")
+    found = Database(history.root).rows(_RUNS)
     if not found:
         say(f"no run in {history.location} yet; start one: overnight run bin-packing-or")
         return
@@ -21,7 +29,7 @@ def runs(*, history: History = DEFAULT_HISTORY) -> None:
             str(run["samples"] or 0),
             score(run["start_score"]),
             score(run["best_score"]),
-            usd(run["cost_usd"] or 0.0),
+            cost(run["cost_usd"] or 0.0, is_partly_unknown=run["has_unknown_costs"]),
         )
         for run in found
     ]

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from flows.cli.options import RunId
 from flows.cli.printing import DEFAULT_HISTORY, History, duration, out, say, score, table, usd
+from flows.formatting import cost
 from schemas.errors import EnvironmentFault
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def view(data: ReportData) -> Group:
     best = (
         f"best {score(last.best)} (started with {score(data.generations[0].best)}{best_known}): {settings.score_name}"
     )
-    spent = f"generation {last.generation}, {last.samples:,} samples, {duration(last.seconds)}, {usd(last.cost_usd)}"
+    cost_text = cost(last.cost_usd, is_partly_unknown=any(model.cost_usd is None for model in data.models))
+    spent = f"generation {last.generation}, {last.samples:,} samples, {duration(last.seconds)}, cost {cost_text}"
     machines = [_machines(data)] if data.machines else []
     return Group(
         Text(head, style="bold"),

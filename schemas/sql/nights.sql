@@ -1,2 +1,18 @@
--- One row per night.
-CREATE VIEW nights AS SELECT * FROM files.nights;
+-- One row per night. A night that was killed counts what it committed, though its own row may be a minute older.
+CREATE VIEW nights AS
+SELECT
+    own.* REPLACE (
+        greatest(own.generations, committed.generations)::INTEGER AS generations,
+        coalesce(committed.samples, own.samples)::INTEGER AS samples,
+        greatest(own.cost_usd, committed.cost_usd) AS cost_usd,
+        greatest(own.best_after, committed.best_after) AS best_after,
+        CASE WHEN own.ended_at IS NULL THEN coalesce(committed.best_program_id, own.best_program_id)
+            ELSE own.best_program_id END AS best_program_id
+    )
+FROM files.nights AS own
+LEFT JOIN (
+    SELECT
+        run_id, night, count(*) AS generations, sum(candidates) AS samples, sum(cost_usd) AS cost_usd,
+        max(best_score) AS best_after, arg_max(best_program_id, generation) AS best_program_id
+    FROM files.generations WHERE generation > 0 GROUP BY run_id, night
+) AS committed ON committed.run_id = own.run_id AND committed.night = own.night;

@@ -1,7 +1,7 @@
 -- One row per candidate, scored or not, in the order of the samples of the run.
 CREATE VIEW programs AS
 WITH places AS (
-    SELECT run_id, generation, night, sum(candidates) FILTER (generation > 0) OVER earlier AS samples_before
+    SELECT run_id, generation, night, candidates, sum(candidates) FILTER (generation > 0) OVER earlier AS samples_before
     FROM files.generations
     WINDOW earlier AS (PARTITION BY run_id ORDER BY generation ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 ), parents AS (
@@ -12,7 +12,7 @@ WITH places AS (
 )
 SELECT
     own.* REPLACE (coalesce(own.niche, own.island::VARCHAR) AS niche),
-    CASE WHEN own.generation = 0 THEN 0 ELSE coalesce(samples_before, 0) + own.index + 1 END::BIGINT AS sample,
+    CASE WHEN own.generation = 0 THEN 0 ELSE coalesce(samples_before, 0) + least(own.index + 1, places.candidates) END::BIGINT AS sample,
     places.night AS night,
     best_parent_score,
     own.generation > 0 AND coalesce(own.score > max(own.score) OVER (

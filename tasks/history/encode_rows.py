@@ -140,7 +140,7 @@ def generation_row(run_id: str, record: GenerationRecord) -> dict[str, Any]:
         "sample_s": record.sample_s,
         "evaluate_s": record.evaluate_s,
         "select_s": record.select_s,
-        "candidates": len(record.judged),
+        "candidates": sum(judged.candidate.completion.model != TUNER for judged in record.judged),
         "outcomes": list(count_outcomes([judged.verdict.outcome for judged in record.judged]).items()),
         "best_score": record.best.score,
         "best_program_id": record.best.id,

@@ -10,6 +10,7 @@ rated, and families are taken by rating, highest first, whenever the set stays a
 #
 # [tool.overnight]
 # title = "Symmetric admissible set I(15, 10)"
+# origin = "FunSearch, Nature 2023"
 # inputs = [[15, 10]]
 # score_name = "size of the admissible set I(15, 10)"
 #

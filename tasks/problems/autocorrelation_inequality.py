@@ -11,6 +11,7 @@ Programs may import scipy, for its optimizers.
 #
 # [tool.overnight]
 # title = "First autocorrelation inequality"
+# origin = "AlphaEvolve, arXiv 2025"
 # inputs = [200]
 # score_name = "minus the peak of the autoconvolution"
 #

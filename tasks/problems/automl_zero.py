@@ -12,6 +12,7 @@ points the right way counts before its length is right.
 #
 # [tool.overnight]
 # title = "AutoML-Zero: how to learn linear regression"
+# origin = "AutoML-Zero, ICML 2020"
 # inputs = [1, 2, 3, 4, 5, 6]
 # validation = [101, 102, 103, 104, 105]
 # held_out = [201, 202, 203, 204, 205, 206, 207, 208, 209, 210]

@@ -8,6 +8,7 @@ cap set. The score is the size of the set; for n = 8 the best known is 512.
 #
 # [tool.overnight]
 # title = "Cap set, n = 8"
+# origin = "FunSearch, Nature 2023"
 # inputs = [8]
 # score_name = "size of the cap set in dimension 8"
 #

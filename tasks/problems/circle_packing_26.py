@@ -9,6 +9,7 @@ may import scipy, for its optimizers.
 #
 # [tool.overnight]
 # title = "Circle packing, 26 circles in a square"
+# origin = "AlphaEvolve, arXiv 2025"
 # inputs = [26]
 # score_name = "sum of the radii of 26 circles"
 #

@@ -9,6 +9,7 @@ may import scipy, for its optimizers.
 #
 # [tool.overnight]
 # title = "Circle packing, 32 circles in a square"
+# origin = "AlphaEvolve, arXiv 2025"
 # inputs = [32]
 # score_name = "sum of the radii of 32 circles"
 #

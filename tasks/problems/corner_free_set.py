@@ -12,6 +12,7 @@ best known is 137.
 #
 # [tool.overnight]
 # title = "Corners, n = 4"
+# origin = "FunSearch, Nature 2023"
 # inputs = [4]
 # score_name = "size of the degeneration in dimension 4"
 #

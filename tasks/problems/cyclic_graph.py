@@ -10,6 +10,7 @@ mistaken for one that was taken before. For m = 11 and n = 4 the best known is 7
 #
 # [tool.overnight]
 # title = "Independent set in the 4th power of the 11-cycle"
+# origin = "FunSearch, Nature 2023"
 # inputs = [[11, 4]]
 # score_name = "size of the independent set"
 #

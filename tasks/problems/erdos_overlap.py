@@ -11,6 +11,7 @@ decide. The best known is 0.380859; a constant has 0.5. Programs may import scip
 #
 # [tool.overnight]
 # title = "Erdős's minimum overlap"
+# origin = "AlphaEvolve, arXiv 2025"
 # inputs = [200]
 # score_name = "minus the largest overlap"
 #

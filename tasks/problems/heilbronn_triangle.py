@@ -10,6 +10,7 @@ Programs may import scipy, for its optimizers.
 #
 # [tool.overnight]
 # title = "Heilbronn's problem, 11 points in a triangle"
+# origin = "AlphaEvolve, arXiv 2025"
 # inputs = [11]
 # score_name = "smallest triangle, of the whole"
 #

@@ -11,6 +11,7 @@ that find as few products, the one that finds them in fewer steps scores higher,
 #
 # [tool.overnight]
 # title = "Matrix multiplication, 3 x 3 over Z2"
+# origin = "AlphaTensor, Nature 2022"
 # inputs = [[3, 1], [3, 2], [3, 3]]
 # validation = [[3, 101], [3, 102], [3, 103], [3, 104]]
 # held_out = [[3, 201], [3, 202], [3, 203], [3, 204]]

@@ -12,6 +12,7 @@ searches that find as few products, the one that finds them in fewer steps score
 #
 # [tool.overnight]
 # title = "Matrix multiplication, 4 x 4 over Z2"
+# origin = "AlphaTensor, Nature 2022"
 # inputs = [[4, 1], [4, 2], [4, 3], [4, 4], [4, 5], [4, 6]]
 # validation = [[4, 101], [4, 102], [4, 103], [4, 104], [4, 105], [4, 106]]
 # held_out = [[4, 201], [4, 202], [4, 203], [4, 204], [4, 205], [4, 206]]

@@ -12,6 +12,7 @@ trained longer.
 #
 # [tool.overnight]
 # title = "Lion: an optimizer's update rule"
+# origin = "Lion, NeurIPS 2023"
 # inputs = [[1, 16, 150], [2, 16, 150], [3, 24, 400], [4, 24, 400]]
 # validation = [[101, 16, 150], [102, 16, 150], [103, 16, 150], [104, 16, 150], [105, 24, 400], [106, 24, 400],
 #               [107, 24, 400], [108, 24, 400]]

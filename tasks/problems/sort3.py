@@ -10,6 +10,7 @@ highest are kept, and each goes on with every instruction, until one sorts all o
 #
 # [tool.overnight]
 # title = "Sort 3 as machine instructions"
+# origin = "AlphaDev, Nature 2023"
 # inputs = [[3, 32]]
 # score_name = "minus the instructions of a program that sorts three registers"
 #

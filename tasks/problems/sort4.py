@@ -10,6 +10,7 @@ highest are kept, and each goes on with every instruction, until one sorts all o
 #
 # [tool.overnight]
 # title = "Sort 4 as machine instructions"
+# origin = "AlphaDev, Nature 2023"
 # inputs = [[4, 128]]
 # score_name = "minus the instructions of a program that sorts four registers"
 #

@@ -10,6 +10,7 @@ each; the one with the highest is added.
 #
 # [tool.overnight]
 # title = "Sorting networks, 4 to 9 lines"
+# origin = "Knuth, TAOCP 3, 1973"
 # inputs = [4, 5, 6, 7, 8, 9]
 # reducer = "sum"
 # score_name = "minus the comparators of the networks for 4 to 9 lines"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ipaddress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from urllib.parse import urlsplit
 
 from schemas.algorithm import Plan
 from schemas.operators import Operator
@@ -18,6 +21,18 @@ from tasks.sample.provider import count_tokens, price_of, takes_n
 from tasks.sample.sampler import to_candidates
 from tasks.sample.usage import DEFAULT_COMPLETION_TOKENS
 
+_FEW = 3
+"""Prompts that are sent to a model unless it is asked how many it answers at once."""
+
+_MOST_AT_ONCE = 16
+"""Most requests at once that are tried."""
+
+_LEAST_GAIN = 1.25
+"""Rise of the completions per second below which a server is not asked for more at once: twice is what it could be."""
+
+_LONGEST_S = 60.0
+"""Seconds of one step after which a slow server is asked no more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:
@@ -28,12 +43,17 @@ class Probe:
         completions: Completions, at least one; each of its own prompt.
         errors: Error of each completion without a program.
         samples_per_request: Samples that a night asks for in one request.
+        completions_per_second: Most completions per second that its server brought, with several requests at once;
+            `None` if that was not measured. Several samples of one request are not assumed to take less.
+        most_at_once: Number of requests at once at which it was measured.
     """
 
     model: Model
     completions: tuple[Completion, ...]
     errors: tuple[str, ...]
     samples_per_request: int
+    completions_per_second: float | None = None
+    most_at_once: int = 0
 
     @property
     def tokens_in(self) -> float:
@@ -96,8 +116,25 @@ def max_usd(prompts: Sequence[Prompt], model: Model, sampling: Sampling) -> floa
     return sum(price.cost_usd(count_tokens(model.name, prompt.whole_text), tokens_out) for prompt in prompts)
 
 
-def probe(problem: Problem, model: Model, prompts: Sequence[Prompt], limits: BudgetLimits) -> Probe | None:
+def probe(
+    problem: Problem,
+    model: Model,
+    prompts: Sequence[Prompt],
+    limits: BudgetLimits,
+    *,
+    in_steps: bool = False,
+    tell: Callable[[int], None] = lambda _: None,
+) -> Probe | None:
     """Request one completion of each prompt from a model.
+
+    Args:
+        problem: The problem.
+        model: The model.
+        prompts: One prompt for each completion.
+        limits: Budget.
+        in_steps: Whether, after a first one, 1, then 2, 4 and more completions are requested at once, for as long as
+            the server answers more in a second than before; by default, all are.
+        tell: Called with the number of completions so far whenever it changes.
 
     Returns:
         The probe; `None` if the budget is spent before the first completion.
@@ -109,13 +146,73 @@ def probe(problem: Problem, model: Model, prompts: Sequence[Prompt], limits: Bud
     budget = Budget()
     budget.limits = limits
     gateway = Gateway(sampling, budget=budget)
-    completions = gateway.sample([Sample(prompt, 0) for prompt in prompts], budget.record)
+    completions: list[Completion] = []
+    pace = _Pace()
+
+    def record(arrived: Sequence[Completion]) -> None:
+        budget.record(arrived)
+        completions.extend(arrived)
+        tell(len(completions))
+
+    parts = _parts(prompts) if in_steps else [prompts]
+    if in_steps:  # the first answer takes longer: connections are made, and servers load their models
+        gateway.sample([Sample(prompt, 0) for prompt in parts.pop(0)], record)
+    for part in parts:
+        if not pace.rises(gateway.sample([Sample(prompt, 0) for prompt in part], record)):
+            break
     if not completions:
         return None
-    candidates = to_candidates(prompts, completions, problem)
+    completions.sort(key=lambda completion: completion.prompt)
+    asked = [prompt for prompt in prompts if prompt.index <= completions[-1].prompt]
+    candidates = to_candidates(asked, completions, problem)
     errors = tuple(candidate.verdict.error for candidate in candidates if candidate.verdict is not None)
     samples_per_request = problem.settings.search.samples if takes_n(model.name) else 1
-    return Probe(model, tuple(completions), errors, samples_per_request)
+    measured = (pace.per_second or None, pace.at_once) if is_local(model) else (None, 0)
+    return Probe(model, tuple(completions), errors, samples_per_request, *measured)
+
+
+@dataclass
+class _Pace:
+    """The most completions per second so far, and how many were asked for at once then."""
+
+    per_second: float = 0.0
+    at_once: int = 0
+
+    def rises(self, completions: Sequence[Completion]) -> bool:
+        """Take in completions that were requested at once; return whether more at once may bring more in a second."""
+        if not completions:
+            return False
+        begin = min(completion.asked_at for completion in completions)
+        ends = (completion.asked_at + timedelta(seconds=completion.latency_s) for completion in completions)
+        seconds = max(1e-3, (max(ends) - begin).total_seconds())
+        before, now = self.per_second, len(completions) / seconds
+        if now > before:
+            self.per_second, self.at_once = now, len(completions)
+        return now > _LEAST_GAIN * before and seconds < _LONGEST_S
+
+
+def _parts(prompts: Sequence[Prompt]) -> list[Sequence[Prompt]]:
+    """Return the prompts in parts of 1, 1, 2, 4 and so on; the last one may be shorter."""
+    starts = [2**power for power in range((len(prompts) - 1).bit_length())]
+    return [prompts[:1], *(prompts[start : 2 * start] for start in starts)]
+
+
+def probe_size(model: Model, search: Search, sampling: Sampling) -> int:
+    """Return how many prompts tell enough about a model: for a local server, up to those that a night has in flight."""
+    if not is_local(model):
+        return _FEW
+    samples_per_request = search.samples if takes_n(model.name) else 1
+    in_flight = min(sampling.concurrency, max(1, search.prompts * search.samples // samples_per_request), _MOST_AT_ONCE)
+    return 2 ** in_flight.bit_length()
+
+
+def is_local(model: Model) -> bool:
+    """Return whether a model's server is on this machine or in its network, where requests cost nothing."""
+    host = urlsplit(model.api_base or "").hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return bool(host) and ("." not in host or host.endswith((".local", ".internal", ".lan")))
 
 
 def _only(sampling: Sampling, model: Model) -> Sampling:
@@ -137,6 +234,8 @@ def samples_per_second(probes: Sequence[Probe], search: Search, sampling: Sampli
     requests = sum(search.prompts * search.samples / each.samples_per_request * share for each, share in shares)
     rates = [min(sampling.concurrency, max(1.0, requests)) / max(seconds, 1e-6)]
     for each, share in shares:
+        if each.completions_per_second is not None:
+            rates.append(each.completions_per_second / share)
         if each.model.rpm:
             rates.append(each.model.rpm / 60 * each.samples_per_request / share)
         if each.model.tpm:

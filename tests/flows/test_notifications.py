@@ -46,7 +46,7 @@ def test_the_end_of_a_night_is_reported_with_its_result_and_stop_reason(mailbox:
     assert message["type"] == "success"
     for part in (
         "Best score 4.5: 1.5 more than before this night; the start program has 1.",
-        "120 generations, 5,760 samples, $1.25, 9 h 00 min",
+        "120 generations, 5,760 samples, cost $1.25, 9 h 00 min",
         "Stopped by: deadline.",
         "Paused for 1 min 00 s, most recently by: no answer",
         "Failed generations: 7. Retry them: overnight retry r1 --history there",

@@ -15,14 +15,16 @@ import pytest
 
 import flows.retry_policy
 import flows.search
+from flows.replay import open_replay, read_recorded_run, replay
 from flows.search import search
 from flows.stop_conditions import StopConditions
 from schemas.bundle import Source
 from schemas.errors import TerminalProviderError, UsageError
 from schemas.outcome import Outcome
-from tasks.history.atomic_files import read_file
+from tasks.history.atomic_files import read_file, write_file
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
+from tasks.history.local_backend import LocalBackend
 from tests.flows.conftest import JUDGED, Night
 from tests.provider import Answer, Provider, response_body
 
@@ -60,6 +62,44 @@ def test_a_night_leaves_generations_a_population_and_its_own_row(night: Night, t
     assert containers("swept") == [], "no container is left"
 
 
+@pytest.mark.parametrize("samples", [8, 15])
+def test_a_night_asks_for_the_samples_that_were_wanted_and_no_more(
+    night: Night, tmp_path: Path, provider: Provider, samples: int
+):
+    models = [{"name": "openai/test", "api_base": provider.api_base}]
+    night(9, run_id="few", max_samples=samples, settings={"sampling": {"models": models}})
+    asked = sum(request.get("n", 1) for request in provider.requests)
+    assert asked == samples
+    history = Database(tmp_path)
+    (run,) = history.rows("FROM runs")
+    (row,) = history.rows("FROM nights")
+    assert (run["samples"], row["samples"], row["stop_reason"]) == (samples, samples, "samples")
+    places = history.rows("SELECT sample FROM programs WHERE generation > 0 ORDER BY sample")
+    assert [place["sample"] for place in places] == list(range(1, samples + 1))
+
+
+def test_a_run_goes_on_after_a_night_of_few_samples_and_replays(night: Night, tmp_path: Path):
+    files = night(9, run_id="few", max_samples=8)
+    search("few", str(tmp_path), StopConditions(max_samples=6))
+    with open_replay(read_recorded_run(files), LocalBackend(tmp_path / "again")) as session:
+        assert replay(read_recorded_run(files), session).first is None
+    assert Database(tmp_path).rows("SELECT samples FROM nights ORDER BY night") == [{"samples": 8}, {"samples": 6}]
+
+
+def test_a_night_that_was_killed_counts_what_it_committed(night: Night, tmp_path: Path):
+    files = night(3)
+    row = read_file(files.night(1))
+    stale = {"ended_at": None, "generations": 1, "samples": 2, "best_after": -100.0, "cost_usd": 0.0}
+    for name, value in stale.items():
+        column = pa.array([value], row.schema.field(name).type)
+        row = row.set_column(row.schema.get_field_index(name), row.schema.field(name), column)
+    write_file(files.backend, files.night(1), row)
+    history = Database(tmp_path)
+    (found,) = history.rows("SELECT generations, samples, best_after, best_program_id FROM nights")
+    (run,) = history.rows("SELECT generations, samples, best_score, best_program_id FROM runs")
+    assert list(found.values()) == list(run.values())
+
+
 def test_a_night_s_row_is_kept_up_while_it_is_under_way(night: Night, monkeypatch: pytest.MonkeyPatch):
     rows, write = [], flows.search.record.write_night
     monkeypatch.setattr(flows.search, "_ROW_S", 0.0)
@@ -67,7 +107,7 @@ def test_a_night_s_row_is_kept_up_while_it_is_under_way(night: Night, monkeypatc
     night(3)
     under_way = [row for row in rows if row.ended_at is None]
     assert [row.generations for row in under_way] == [0, 1, 2, 3]
-    assert [row.samples >= 6 * row.generations for row in under_way] == [True] * 4
+    assert [row.samples for row in under_way] == [0, 6, 12, 18]
     assert under_way[-1].best_after >= under_way[0].best_after
 
 

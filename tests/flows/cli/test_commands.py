@@ -136,7 +136,7 @@ def test_check_of_a_directory_proposes_limits_for_overnight_toml(overnight: Comm
     done = overnight("check", str(toy.parent / "hill"))
     # The time to start Python depends on the load of the machine.
     assert re.search(r"\n\[limits\]\nwall_s = \d+\ncpu_s = \d\nmemory_mib = 64\n$", done.stdout), done.stdout
-    assert "to paste into overnight.toml" in done.stderr
+    assert "to replace [limits] in overnight.toml" in done.stderr
 
 
 def test_check_does_not_blame_the_program_for_a_missing_engine(overnight: Command, toy: Path):

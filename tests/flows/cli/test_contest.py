@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli.report import shared_seeds
+from schemas.report_data import RunCurve, SplitScores
 from tests.flows.cli.conftest import call
+from tests.history.made import NOW
 from tests.provider import Provider
 
 
@@ -52,3 +55,12 @@ def test_invalid_arguments_are_refused(arguments: list[str], message: str, tmp_p
     assert done.returncode == 2
     assert message in done.stderr
     assert not (tmp_path / "history").exists()
+
+
+def test_runs_of_a_group_that_share_a_seed_are_named():
+    runs = [
+        RunCurve(run_id, "toy", group, seed, NOW, 8, 1.0, 0.0, 0.0, ((0, 0.0),), 0.0, SplitScores("p", 0.0), "samples")
+        for run_id, group, seed in (("a", "x", 1), ("b", "x", 2), ("c", "x", 1), ("d", "y", 1))
+    ]
+    (note,) = shared_seeds(runs)
+    assert note.startswith("a and c share seed 1")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import subprocess
+import threading
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,18 @@ from flows.cli.forecast import forecast
 from schemas.program import Completion
 from schemas.sampling_settings import Model, Sampling
 from schemas.search_settings import Search
-from tasks.sample.probe import Probe, mean_usd_per_sample, samples_per_second
+from tasks.sample.budget import BudgetLimits
+from tasks.sample.probe import (
+    Probe,
+    build_probe_prompts,
+    is_local,
+    mean_usd_per_sample,
+    probe,
+    probe_size,
+    samples_per_second,
+)
 from tests.flows.cli.conftest import call
+from tests.history.made import a_problem
 from tests.provider import Answer, Provider, default_response
 
 
@@ -64,6 +77,51 @@ def test_the_rate_follows_from_requests_in_flight_or_rate_limits(model: Model, t
 def test_requests_in_flight_are_limited_by_the_size_of_a_generation():
     probes = [result(Model(name="openai/x"))]
     assert samples_per_second(probes, Search(prompts=2, samples=1), Sampling(concurrency=8)) == pytest.approx(1.0)
+
+
+def test_the_rate_of_a_server_that_was_measured_is_not_exceeded():
+    measured = replace(result(Model(name="openai/x")), completions_per_second=0.05, most_at_once=2)
+    assert samples_per_second([measured], Search(), Sampling(concurrency=8)) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    ("address", "is_there"),
+    [
+        ("http://127.0.0.1:8000/v1", True),
+        ("http://localhost:11434", True),
+        ("http://192.168.1.7:8000", True),
+        ("http://gpu-box:8000", True),
+        ("https://api.example.com/v1", False),
+        (None, False),
+    ],
+    ids=["loopback", "localhost", "private", "host name", "hosted", "no address"],
+)
+def test_only_local_servers_are_asked_for_many_completions(address: str | None, is_there: bool):
+    model = Model(name="openai/x", api_base=address)
+    assert is_local(model) is is_there
+    assert probe_size(model, Search(), Sampling()) == (16 if is_there else 3)
+    assert probe_size(model, Search(), Sampling(concurrency=4)) == (8 if is_there else 3)
+
+
+@pytest.mark.parametrize(("at_once", "asked"), [(1, 4), (4, 16)], ids=["one after the other", "four at once"])
+def test_a_local_server_is_asked_for_more_at_once_until_it_answers_no_faster(
+    provider: Provider, at_once: int, asked: int
+):
+    free = threading.Semaphore(at_once)
+
+    def slow(number: int, request: dict) -> Answer:
+        with free:
+            time.sleep(0.25)
+        return Answer(default_response(request, number))
+
+    provider.script = slow
+    model = Model(name="openai/x", api_base=provider.api_base)
+    problem = a_problem(sampling={"models": (model,)})
+    found = probe(problem, model, build_probe_prompts(problem, model, 32), BudgetLimits(), in_steps=True)
+    assert found is not None
+    assert len(found.completions) == len(provider.requests) == asked
+    assert found.completions_per_second is not None
+    assert 0.5 * at_once / 0.25 < found.completions_per_second <= at_once / 0.25
 
 
 def check(toy: Path, provider: Provider, tmp_path: Path, *more: str) -> subprocess.CompletedProcess[str]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.cli.proposed_limits import propose, round_up
+from flows.cli.check import next_command
+from flows.cli.proposed_limits import print_limits, propose
+from flows.create_run import higher_limit
+from flows.formatting import round_up
 from schemas.job import Limits
 from schemas.outcome import Outcome, Verdict
 
@@ -29,6 +34,45 @@ def test_limits_that_the_verdicts_say_nothing_about_are_kept():
     assert propose([verdict(0.1)], Limits(output_kib=7, scratch_mib=9)) == Limits(
         wall_s=1, cpu_s=1, memory_mib=128, output_kib=7, scratch_mib=9
     )
+
+
+@pytest.mark.parametrize(
+    ("flags", "command"),
+    [
+        ({}, "overnight run mine.py --generations 10"),
+        (
+            {"--model": ["openai/a=2", "openai/b"], "--set": ["search.prompts=4"], "--trust-settings": True},
+            "overnight run mine.py --model openai/a=2 --model openai/b --set search.prompts=4 --trust-settings "
+            "--generations 10",
+        ),
+        ({"--inputs": "[[1, 2]]", "--image": None}, "overnight run mine.py --inputs '[[1, 2]]' --generations 10"),
+        ({"--until": "7h", "--budget": 2.5}, "overnight run mine.py --until 7h --budget 2.5"),
+        ({"--budget": 0.0}, "overnight run mine.py --budget 0"),
+    ],
+    ids=["nothing", "models and settings", "inputs", "an end", "no budget"],
+)
+def test_the_next_command_repeats_the_flags_of_check(flags: dict[str, Any], command: str):
+    assert next_command("mine.py", flags) == command
+
+
+def exceeded(outcome: Outcome, error: str = "") -> str:
+    return higher_limit(Verdict(outcome, error=error), Limits(wall_s=90, cpu_s=30, memory_mib=512, output_kib=64))
+
+
+def test_an_advised_limit_is_above_the_one_that_was_exceeded():
+    assert "limits.wall_s=500" in exceeded(Outcome.TIMED_OUT, "took more than 90 s of wall clock")
+    assert "limits.cpu_s=200" in exceeded(Outcome.TIMED_OUT, "took more than 30 s of processor time")
+    assert "limits.memory_mib=2048" in exceeded(Outcome.OUT_OF_MEMORY)
+    assert "limits.output_kib=256" in exceeded(Outcome.OUTPUT_LIMIT)
+    assert exceeded(Outcome.CRASHED) == ""
+
+
+def test_limits_replace_those_of_the_file_and_keep_the_others(capsys: pytest.CaptureFixture[str]):
+    print_limits(Limits(wall_s=2, cpu_s=1, memory_mib=64), {"scratch_mib": 8, "wall_s": 5}, as_comment=True)
+    printed = capsys.readouterr()
+    table = "[tool.overnight.limits]"
+    assert f"to replace {table} in the `# /// script` block:" in printed.err
+    assert printed.out == f"# {table}\n# wall_s = 2\n# cpu_s = 1\n# memory_mib = 64\n# scratch_mib = 8\n"
 
 
 VERDICTS = st.builds(
