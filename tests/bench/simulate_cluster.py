@@ -23,24 +23,37 @@ class Constants:
 
     Attributes:
         head_s: Processor time of the pool on the head: `bench_cluster`, 8 x 4 slots at 1 s.
+        scheduler_s: Processor time of the scheduler: the same row.
+        worker_s: Processor time of a worker: the same row.
+        container_s: Processor time of a container: of a candidate that does nothing, two processors for 616 a second
+            (README.md, "The sandbox alone").
+        latency_s: Seconds from the head to a machine, or back: half of what is lost to a candidate in `bench_cluster`,
+            1 x 4 slots at 1 s, beyond the processor time.
         search_s: Processor time of the search on the head, Prefect's client included: `bench_head`, 250 x 4 candidates
-            a generation in batches of 64.
-        scheduler_s: Processor time of the scheduler: `bench_cluster`, the same row.
-        machine_s: Processor time of a machine, its worker and containers: `bench_cluster`, the same row.
-        latency_s: Seconds from the head to a machine, or back, without load: half of what a slot loses to each
-            candidate of 1 s in `bench_cluster`, 1 x 4 slots, beyond the processor time.
-        opening_s: Seconds in which a machine opens a job: README.md, "A cluster".
+            a generation in batches of 4 (README.md, "The head alone").
+        model_s: Processor time of a request, for 4 samples: `bench_sampling` (README.md, "The head alone").
     """
 
     head_s: float = 0.0015
-    search_s: float = 0.0
     scheduler_s: float = 0.002
-    machine_s: float = 0.0055
+    worker_s: float = 0.0025
+    container_s: float = 2 / 616
     latency_s: float = 0.005
-    opening_s: float = 0.5
+    search_s: float = 0.0
+    model_s: float = 0.0
+
+    @property
+    def on_head_s(self) -> float:
+        """Processor time of all that the head does."""
+        return self.head_s + self.search_s + self.model_s
+
+    @property
+    def on_machine_s(self) -> float:
+        """Processor time of all that a machine does."""
+        return self.worker_s + self.container_s
 
 
-NIGHT = Constants(search_s=0.0012)
+NIGHT = Constants(search_s=0.0022, model_s=0.004 / 4)
 """A whole night, in which the head does more than sending programs."""
 
 
@@ -200,10 +213,10 @@ class Simulation:
         costs, slots, processors = self._constants, self._slots[machine], self._processors[machine]
 
         def arrive() -> None:
-            slots.take(lambda: processors.work(costs.machine_s / 2, sleep))
+            slots.take(lambda: processors.work(costs.on_machine_s / 2, sleep))
 
         def sleep() -> None:
-            self.clock.after(self._cluster.seconds, lambda: processors.work(costs.machine_s / 2, answer))
+            self.clock.after(self._cluster.seconds, lambda: processors.work(costs.on_machine_s / 2, answer))
 
         def answer() -> None:
             slots.give_back()
@@ -218,12 +231,12 @@ class Simulation:
     def _pass_on(self, done: Callable[[], None]) -> None:
         """Have head and scheduler each do their half for a candidate."""
         costs = self._constants
-        half = (costs.head_s + costs.search_s) / 2
+        half = (costs.on_head_s) / 2
         self._head.work(half, lambda: self._scheduler.work(costs.scheduler_s / 2, done))
 
     def _busy(self, rate: float) -> dict[str, float]:
         costs, cluster = self._constants, self._cluster
-        head, scheduler, machines = costs.head_s + costs.search_s, costs.scheduler_s, costs.machine_s
+        head, scheduler, machines = costs.on_head_s, costs.scheduler_s, costs.on_machine_s
         if cluster.shared:
             return {"processors": rate * (head + scheduler + machines) / cluster.shared}
         processors = cluster.machines * cluster.slots
@@ -249,8 +262,7 @@ def main() -> None:
         found = [night(machines, seconds) for machines in MACHINES]
         cells = [f"{one.efficiency:.2f} {one.bottleneck}".removesuffix(" none") for one in found]
         print(f"| {seconds:g} s | " + " | ".join(cells) + " |", flush=True)
-    cost_s = NIGHT.head_s + NIGHT.search_s
-    print(f"one head: at most {1 / cost_s:.0f} candidates/s; one scheduler: {1 / NIGHT.scheduler_s:.0f}/s")
+    print(f"one head: at most {1 / NIGHT.on_head_s:.0f} candidates/s; one scheduler: {1 / NIGHT.scheduler_s:.0f}/s")
 
 
 if __name__ == "__main__":

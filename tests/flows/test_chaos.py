@@ -95,12 +95,12 @@ def assert_best_never_falls(database: Database) -> None:
     assert database.rows("SELECT max(score) AS best FROM programs") == [{"best": best[-1]}]
 
 
-def assert_verdicts_are_reproducible(database: Database, night: NightProcess) -> None:
-    """Require that evaluating the programs again gives the same outcomes and scores."""
+def assert_verdicts_are_reproducible(database: Database, night: NightProcess, limit: int = 200) -> None:
+    """Require that evaluating some of the programs again gives the same outcomes and scores."""
     problem = record.read_run(night.files).problem
     rows = database.rows(
         "SELECT DISTINCT ON (code_hash) body, outcome, scores FROM programs "
-        "WHERE generation > 0 AND outcome IN ('scored', 'crashed', 'bad_score') ORDER BY code_hash LIMIT 200"
+        f"WHERE generation > 0 AND outcome IN ('scored', 'crashed', 'bad_score') ORDER BY code_hash LIMIT {limit}"
     )
     assert len(rows) > 10
     with closing(open_pool(problem.job("train", 1), image=problem.settings.sandbox.image, slots=2)) as pool:

@@ -28,7 +28,7 @@ def test_it_reproduces_what_was_measured(machines: int, slots: int, seconds: flo
 def test_a_large_cluster_is_limited_by_the_head_where_candidates_are_short():
     found = night(50, 0.2)
     assert found.bottleneck == "head"
-    assert found.rate == pytest.approx(1 / (NIGHT.head_s + NIGHT.search_s), rel=0.05)
+    assert found.rate == pytest.approx(1 / NIGHT.on_head_s, rel=0.05)
 
 
 def test_candidates_that_take_long_fill_it():
