@@ -163,7 +163,7 @@ def read_source(text: str) -> Source:
 
 
 class _VerdictMessage(BaseModel):
-    """A verdict, as a machine may send it."""
+    """A verdict, as a machine may send it: without a drawing, since programs draw on the head alone."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -178,6 +178,7 @@ class _VerdictMessage(BaseModel):
     input_wall_s: tuple[_Amount, ...]
     output: str
     skipped: Annotated[int, Field(ge=0, strict=True)]
+    drawing: Literal[""]
     machine: str
 
 

@@ -255,6 +255,7 @@ LIES: dict[str, dict[str, Any]] = {
     "an error that is a number": {"error": 1},
     "an output that is a list": {"output": ["x"]},
     "a machine that is a number": {"machine": 1},
+    "a drawing": {"drawing": "<svg/>"},
     "an unknown field": {"best": True},
 }
 
