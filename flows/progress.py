@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from schemas.outcome import Outcome, Verdict
@@ -43,6 +43,7 @@ class Progress:
     failures: int = 0
     message: str = ""
     budget: Budget = field(default_factory=Budget)
+    _watchers: list[Callable[[int], None]] = field(default_factory=list)
     _judged: deque[float] = field(default_factory=lambda: deque(maxlen=100_000))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -89,6 +90,12 @@ class Progress:
             self.generations += 1
         if best > self.best:
             self.best, self.best_at, self.best_since = best, number, time.monotonic()
+        for watcher in self._watchers:
+            watcher(number)
+
+    def watch(self, watcher: Callable[[int], None]) -> None:
+        """Call a function with the number of each generation that is committed from now on."""
+        self._watchers.append(watcher)
 
     def per_second(self) -> float:
         """Return candidates evaluated per second, over the last half minute."""

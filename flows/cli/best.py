@@ -8,14 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flows.cli.options import RunId, TrustSettings
-from flows.cli.printing import DEFAULT_HISTORY, History, say, score, warn_if_misleading, write_code, write_new
+from flows.cli.printing import (
+    DEFAULT_HISTORY,
+    History,
+    OutputFormat,
+    say,
+    score,
+    warn_if_misleading,
+    write_code,
+    write_json,
+    write_new,
+)
 from flows.cli.program_files import write_program
 from schemas.errors import OvernightError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from schemas.generation import NightRecord, RunHistory, RunRecord
+    from schemas.generation import Finalist, NightRecord, RunHistory, RunRecord
     from schemas.problem import Split
     from schemas.program import Program
 
@@ -33,6 +43,7 @@ def best(
     ] = None,
     unchecked: Annotated[bool, Parameter(help="write it without evaluating it again")] = False,
     trust_settings: TrustSettings = False,
+    format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Show the best program of a run, or write it to a file.
@@ -55,6 +66,22 @@ def best(
     say(f"program {program.id}, {_scores(program, deciding_night)}")
     if note := validation_note(program, past.programs.values()):
         say(note)
+    if format == "json":
+        finalist = _finalist(program, deciding_night)
+        write_json(
+            {
+                "run_id": files.run_id,
+                "program_id": program.id,
+                "score": program.score,
+                "scores": program.scores,
+                "validation": finalist and finalist.validation,
+                "held_out": finalist and finalist.held_out,
+                "start_score": past.start.score,
+                "code": specification.function_text(program.body),
+            }
+        )
+        if write is None:
+            return
     if write is None:
         write_code(specification.function_text(program.body))
         return
@@ -108,6 +135,11 @@ def _scores(program: Program, night: NightRecord | None) -> str:
                 parts += [f"{score(value)} on the {name} inputs" for name, value in by_split if value is not None]
         parts += [f"none on the {name} inputs, where it fails" for name in night.winner_fails_on]
     return ", ".join(parts)
+
+
+def _finalist(program: Program, night: NightRecord | None) -> Finalist | None:
+    """Return a program's scores on other inputs at the end of a night; `None` if it was no finalist."""
+    return next((each for each in (night.finalists if night else ()) if each.program.id == program.id), None)
 
 
 def _others(run: RunRecord, past: RunHistory, night: NightRecord | None, program: Program) -> list[Program]:

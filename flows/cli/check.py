@@ -19,14 +19,15 @@ from flows.cli.options import (
     overrides,
     stop_conditions,
 )
-from flows.cli.printing import out, printable, say, say_notes, score, table, working
-from schemas.errors import SpecificationError
+from flows.cli.printing import OutputFormat, out, printable, say, say_notes, score, table, working, write_json
+from schemas.errors import SpecificationError, UsageError
 from schemas.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from schemas.job import Limits
     from schemas.outcome import Verdict
     from schemas.problem import Problem, Split
 
@@ -54,6 +55,7 @@ def check(
     runtime: Runtime = None,
     set: Sets = None,  # noqa: A002
     trust_settings: TrustSettings = False,
+    format: OutputFormat = "text",  # noqa: A002
     cluster: Annotated[
         str | None, Parameter(help="also run the start program on each machine of this cluster, or of local:N")
     ] = None,
@@ -72,30 +74,6 @@ def check(
     from tasks.problems import find
     from tasks.problems.loading.load import load_problem
 
-    if cluster:
-        choose_cluster(cluster)
-    path = find(problem)
-    given = overrides(model, api_base, style, inputs, set, image=image, runtime=runtime)
-    loaded = load_problem(path, given)
-    say(f"{path.name}: {_describe(loaded)}")
-    say_notes(loaded)
-    accept(loaded, given, trust=trust_settings)
-    conditions = stop_conditions(until, budget_usd=budget)
-    asks_models = require_models(loaded, conditions, samples, is_named=bool(model))
-    with working("preparing the image"):
-        image_of(loaded, say)
-    splits: tuple[Split, ...] = ("train", "validation", "held_out")
-    verdicts = {split: _check_split(loaded, path, split) for split in splits if loaded.inputs[split]}
-    limits = propose(list(verdicts.values()), loaded.settings.limits)
-    print_limits(limits, existing_limits(loaded, path), as_comment=bool(loaded.specification.run))
-    print_pace(loaded, verdicts["train"].wall_s, slots_of(loaded))
-    if loaded.draws:
-        _print_drawing(loaded)
-    if cluster and named_cluster():  # and not `none`
-        _print_machines(loaded)
-    _print_omissions(loaded)
-    if asks_models:
-        ask_models(loaded, samples, conditions, candidates_per_second(verdicts["train"].wall_s, slots_of(loaded)))
     repeated = {
         "--model": model,
         "--api-base": api_base,
@@ -109,7 +87,69 @@ def check(
         "--until": until,
         "--budget": budget,
     }
-    say(f"next: {next_command(problem, repeated)}")
+    if cluster:
+        choose_cluster(cluster)
+    if format == "json" and (model or cluster):
+        raise UsageError(
+            "--format json is for the start program on this machine", remedy="Leave out --model and --cluster."
+        )
+    path = find(problem)
+    given = overrides(model, api_base, style, inputs, set, image=image, runtime=runtime)
+    loaded = load_problem(path, given)
+    say(f"{path.name}: {_describe(loaded)}")
+    say_notes(loaded)
+    accept(loaded, given, trust=trust_settings)
+    conditions = stop_conditions(until, budget_usd=budget)
+    asks_models = require_models(loaded, conditions, samples, is_named=bool(model))
+    with working("preparing the image"):
+        image_of(loaded, say)
+    splits: tuple[Split, ...] = ("train", "validation", "held_out")
+    verdicts = {
+        split: _check_split(loaded, path, split, show_table=format == "text")
+        for split in splits
+        if loaded.inputs[split]
+    }
+    limits = propose(list(verdicts.values()), loaded.settings.limits)
+    next_line = next_command(problem, repeated)
+    if format == "json":
+        write_json(_facts(loaded, verdicts, limits, next_line))
+        return
+    print_limits(limits, existing_limits(loaded, path), as_comment=bool(loaded.specification.run))
+    print_pace(loaded, verdicts["train"].wall_s, slots_of(loaded))
+    if loaded.draws:
+        _print_drawing(loaded)
+    if cluster and named_cluster():  # and not `none`
+        _print_machines(loaded)
+    _print_omissions(loaded)
+    if asks_models:
+        ask_models(loaded, samples, conditions, candidates_per_second(verdicts["train"].wall_s, slots_of(loaded)))
+    say(f"next: {next_line}")
+
+
+def _facts(problem: Problem, verdicts: Mapping[Split, Verdict], limits: Limits, next_line: str) -> dict[str, Any]:
+    """Return the results of the check as plain data."""
+    from schemas.program import reduced
+
+    results = {
+        split: {
+            "score": reduced(verdict.scores, problem.settings.reducer),
+            "scores": verdict.scores,
+            "seconds": verdict.input_wall_s,
+            "cpu_s": verdict.cpu_s,
+            "peak_mib": verdict.peak_mib,
+        }
+        for split, verdict in verdicts.items()
+    }
+    return {
+        "problem": problem.name,
+        "evolves": problem.specification.evolved_parts,
+        "score_name": problem.settings.score_name,
+        "results": results,
+        "limits": problem.settings.limits.model_dump(mode="json"),
+        "proposed_limits": limits.model_dump(mode="json"),
+        "notes": list(problem.notes),
+        "next": next_line,
+    }
 
 
 def next_command(problem: str, given: Mapping[str, Any]) -> str:
@@ -148,7 +188,7 @@ _PRINTED_FIRST, _PRINTED_LAST, _PRINTED_CHARS = 2, 6, 160
 """Numbers of first and last lines of the start program's output that are shown, and of characters per line."""
 
 
-def _check_split(problem: Problem, path: Path, split: Split) -> Verdict:
+def _check_split(problem: Problem, path: Path, split: Split, *, show_table: bool) -> Verdict:
     """Evaluate the start program twice, print and compare the results, and return the first verdict.
 
     Raises:
@@ -167,7 +207,7 @@ def _check_split(problem: Problem, path: Path, split: Split) -> Verdict:
             f"{split}: the start program has no score: {first.outcome.value}: {first.error}",
             remedy=f"The start program must run unchanged. {start_remedy(first, problem, path) or 'Correct the file.'}",
         )
-    _print_split(problem, split, first)
+    _print_split(problem, split, first, show_table=show_table)
     if message := printed_error(first, problem, path):
         say(message)
     _print_agreement(first, second)
@@ -187,7 +227,7 @@ def _run_in_fresh_containers(problem: Problem, split: Split) -> Verdict:
         return sandbox.evaluate(problem.specification.start_program)
 
 
-def _print_split(problem: Problem, split: Split, verdict: Verdict) -> None:
+def _print_split(problem: Problem, split: Split, verdict: Verdict, *, show_table: bool) -> None:
     from schemas.program import reduced
 
     name = split.replace("_", "-")
@@ -197,7 +237,8 @@ def _print_split(problem: Problem, split: Split, verdict: Verdict) -> None:
             zip(problem.inputs[split], verdict.scores, verdict.input_wall_s, strict=True), start=1
         )
     ]
-    out().print(table(("input", "arguments", "score", "seconds"), rows, right=("score", "seconds"), title=name))
+    if show_table:
+        out().print(table(("input", "arguments", "score", "seconds"), rows, right=("score", "seconds"), title=name))
     total = reduced(verdict.scores, problem.settings.reducer)
     limits = problem.settings.limits
     say(

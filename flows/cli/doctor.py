@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
 
-from flows.cli.printing import DEFAULT_HISTORY, NewRun, out, table
+from flows.cli.printing import DEFAULT_HISTORY, NewRun, OutputFormat, out, table, write_json
 from flows.formatting import count
 from schemas.errors import ExitCode, OvernightError
 
@@ -40,6 +40,7 @@ def doctor(
             negative=(),
         ),
     ] = None,
+    format: OutputFormat = "text",  # noqa: A002
     history: NewRun = DEFAULT_HISTORY,
 ) -> int:
     """Check the sandbox's engine and image, Prefect, keys, the disk and machines; exit with 3 if a night could not
@@ -53,9 +54,13 @@ def doctor(
         "disk": lambda: _disk(history.root),
     }
     findings = [(name, _run_check(check)) for name, check in checks.items()] + _cluster(cluster)
+    code = ExitCode.DONE if all(finding.is_ok for _, finding in findings) else ExitCode.ENVIRONMENT
+    if format == "json":
+        write_json([{"check": name, **finding._asdict()} for name, finding in findings])
+        return code
     rows = [(name, "ok" if finding.is_ok else "MISSING", finding.found, finding.remedy) for name, finding in findings]
     out().print(table(("check", "", "found", "remedy"), rows))
-    return ExitCode.DONE if all(finding.is_ok for _, finding in findings) else ExitCode.ENVIRONMENT
+    return code
 
 
 def _run_check(check: Callable[[], Finding]) -> Finding:

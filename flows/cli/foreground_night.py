@@ -10,6 +10,7 @@ from typing import Any
 
 from prefect.exceptions import CancelledRun
 
+from flows.cli.json_lines import print_end, print_generations
 from flows.cli.live_view import live_view, spent
 from flows.cli.printing import err, history_flag, say
 from flows.cli.summary import print_summary
@@ -37,6 +38,8 @@ def run_night(
     history: HistoryBackend,
     failed_generations: list[int] | None = None,
     notifier: Notifier | None = None,
+    *,
+    as_json: bool = False,
 ) -> int:
     """Run one night with its own Prefect server, print its summary, and return the exit code.
 
@@ -46,9 +49,10 @@ def run_night(
         history: The run's history.
         failed_generations: Failed generations to retry, instead of running new ones.
         notifier: Sends notifications about the night.
+        as_json: Whether stdout gets a line of JSON for each generation, in place of the summary.
     """
     with PrefectServer() as server:
-        _, result = run_with_view(server, get_run, conditions, history, failed_generations, notifier)
+        _, result = run_with_view(server, get_run, conditions, history, failed_generations, notifier, as_json=as_json)
     if failed_generations and set(failed_generations) & set(result["failed"]):
         return ExitCode.FAILED
     is_interrupted = result["stop_reason"] == StopReason.INTERRUPTED
@@ -62,8 +66,10 @@ def run_with_view(
     history: HistoryBackend,
     failed_generations: list[int] | None = None,
     notifier: Notifier | None = None,
+    *,
+    as_json: bool = False,
 ) -> tuple[str, dict[str, Any]]:
-    """Run one night on a Prefect server, with a live view, and print its summary.
+    """Run one night on a Prefect server, with a live view, and print its summary, or lines of JSON.
 
     Returns:
         The run's id and the result of the search flow.
@@ -76,6 +82,8 @@ def run_with_view(
         _warn_of_changed_image(session)
         _warn_of_changed_files(session)
         night = len(files.nights()) + 1
+        if as_json:
+            print_generations(session)
         with (
             server.connected(session.progress.note),
             handle_interrupts(session.progress, server_answers, partial(_abandon, server, files, history)),
@@ -86,7 +94,11 @@ def run_with_view(
                     result = search(files.run_id, history.location, conditions, failed_generations)
             except PrefectUnavailable as error:
                 result = _result_without_server(session, night, error)
-    print_summary(history, files.run_id, result["night"], spent=spent(session.progress.budget))
+    if as_json:
+        row = record.read_night(files, result["night"], session.state.programs)
+        print_end(session, result, row.best_program_id)
+    else:
+        print_summary(history, files.run_id, result["night"], spent=spent(session.progress.budget))
     _print_failed_generations(files.run_id, result["failed"], history)
     return files.run_id, result
 

@@ -64,6 +64,11 @@ ClusterName = Annotated[
     ),
 ]
 
+Json = Annotated[
+    bool,
+    Parameter(help="print a line of JSON for each generation on stdout, in place of the summary", show_default=False),
+]
+
 Generations = Annotated[int | None, Parameter(help="stop after this many generations in this night")]
 MaxSamples = Annotated[
     int | None, Parameter(name=("--max-samples", "--samples"), help="stop after this many samples in this night")

@@ -7,7 +7,7 @@ import logging
 import sys
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter, Token
 
@@ -75,6 +75,10 @@ History = Annotated[HistoryBackend, _history(history_to_read)]
 NewRun = Annotated[HistoryBackend, _history(history_to_write)]
 """History of commands that start a run and read no other."""
 
+OutputFormat = Annotated[
+    Literal["text", "json"], Parameter(name="--format", help="json: the data as one line of JSON, for programs")
+]
+
 _PIPE_WIDTH = 10_000
 """Characters of a line where stdout is not a terminal; wide enough that each table row is one line."""
 
@@ -137,6 +141,15 @@ def write_text(text: str, style: str = "") -> None:
         out().print(printable(text), markup=False, soft_wrap=True, style=style)
     else:
         sys.stdout.write(f"{text}\n")
+
+
+def write_json(value: Any) -> None:
+    """Write one line of JSON to stdout: numbers that are not finite become null, times ISO 8601."""
+    import orjson
+
+    text = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def write_code(text: str) -> None:

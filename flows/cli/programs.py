@@ -10,12 +10,14 @@ from cyclopts import Parameter
 from flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
+    OutputFormat,
     out,
     say,
     score,
     table,
     warn_if_misleading,
     write_code,
+    write_json,
     write_text,
 )
 from schemas.errors import UsageError
@@ -32,11 +34,17 @@ def show(
     /,
     *,
     prompt: Annotated[bool, Parameter(help="also show the prompt and the completion")] = False,
+    format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Show one program: its scores, parents, cost and code."""
     database = _database(history)
     row = find_program(database, program)
+    if format == "json":
+        left_out = () if prompt else ("prompt", "completion")
+        code = {"code": _function(history, row)}
+        write_json({name: value for name, value in row.items() if name not in left_out} | code)
+        return
     facts = [(name, _cell(row[name])) for name in _FACTS if row[name] not in (None, "", [])]
     out().print(table(("program", row["program_id"]), facts))
     write_code(_function(history, row) or "(no program in the completion)")
@@ -90,6 +98,7 @@ def lineage(
     /,
     *,
     diffs: Annotated[bool, Parameter(help="also show what each step changed")] = False,
+    format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Show the ancestors of a program, from the start program on, following the most similar parent at each step."""
@@ -101,6 +110,10 @@ def lineage(
     database = _database(history)
     row = find_program(database, program)
     steps = line_of_descent(read_run_data(database, find_run(history, row["run_id"]), None), row["program_id"])
+    if format == "json":
+        names = ("generation", "sample", "program_id", "score", "island", "model", "function")
+        write_json([{name: getattr(step, name) for name in names} for step in steps])
+        return
     if not diffs:
         columns = ("generation", "sample", "program", "score", "island", "model")
         rows = [(str(s.generation), str(s.sample), s.program_id, score(s.score), str(s.island), s.model) for s in steps]
@@ -113,12 +126,22 @@ def lineage(
         _print_diff(unified_diff(before.function, after.function, old, new))
 
 
-def explain(program: ProgramId, /, *, history: History = DEFAULT_HISTORY) -> None:
+def explain(
+    program: ProgramId,
+    /,
+    *,
+    format: OutputFormat = "text",  # noqa: A002
+    history: History = DEFAULT_HISTORY,
+) -> None:
     """Explain why a program was kept or dropped."""
     from flows.report import explanation
 
     database = _database(history)
-    for sentence in explanation.explain(database, find_program(database, program)):
+    sentences = list(explanation.explain(database, find_program(database, program)))
+    if format == "json":
+        write_json(sentences)
+        return
+    for sentence in sentences:
         write_text(sentence)
 
 

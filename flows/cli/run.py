@@ -7,6 +7,7 @@ from functools import partial
 
 from flows.cli.options import (
     ClusterName,
+    Json,
     NotificationOptions,
     ProblemName,
     RunId,
@@ -30,6 +31,7 @@ def run(
     trust_settings: TrustSettings = False,
     notifications: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
     cluster: ClusterName = None,
+    json: Json = False,
     history: NewRun = DEFAULT_HISTORY,
 ) -> int:
     """Start a run: score the start program, then search until a stop condition is met or you press Ctrl-C."""
@@ -50,7 +52,7 @@ def run(
         from flows.create_run import create_run
 
         create = partial(create_run, loaded, path, history, seed=seed, tell=say)
-        return run_night(create, conditions, history, notifier=notifier)
+        return run_night(create, conditions, history, notifier=notifier, as_json=json)
 
 
 def resume(
@@ -62,6 +64,7 @@ def resume(
     trust_settings: TrustSettings = False,
     notifications: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
     cluster: ClusterName = None,
+    json: Json = False,
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Continue a run, from its files alone. Completions that are already paid for are not requested again."""
@@ -80,4 +83,4 @@ def resume(
         image_of(problem, say)
         from flows.cli.foreground_night import run_night
 
-        return run_night(lambda: files, conditions, history, notifier=notifier)
+        return run_night(lambda: files, conditions, history, notifier=notifier, as_json=json)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from flows.cli.printing import DEFAULT_HISTORY, History, out, say, score, table
+from flows.cli.printing import DEFAULT_HISTORY, History, OutputFormat, out, say, score, table, write_json
 from flows.formatting import cost
+
+_LONG = ("settings", "specification", "files")
+"""Columns that are left out: `overnight sql` has them."""
 
 _RUNS = """
 SELECT runs.*, coalesce(has_unknown_costs, false) AS has_unknown_costs
@@ -13,11 +16,14 @@ FROM runs LEFT JOIN (
 """
 
 
-def runs(*, history: History = DEFAULT_HISTORY) -> None:
+def runs(*, format: OutputFormat = "text", history: History = DEFAULT_HISTORY) -> None:  # noqa: A002
     """List the runs in the history, newest first."""
     from tasks.history.database import Database
 
     found = Database(history.root).rows(_RUNS)
+    if format == "json":
+        write_json([{name: value for name, value in run.items() if name not in _LONG} for run in found])
+        return
     if not found:
         say(f"no run in {history.location} yet; start one: overnight run bin-packing-or")
         return

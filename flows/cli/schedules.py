@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from flows.cli.options import NotificationOptions, StopOptions
-from flows.cli.printing import out, say, table
+from flows.cli.printing import OutputFormat, out, say, table, write_json
 from flows.cli.schedule import TimeZone, Until, deadline_of, print_schedule
 from schemas.errors import UsageError
 
@@ -38,12 +38,16 @@ Name = Annotated[str, Parameter(help="name of the schedule, as `overnight schedu
 
 
 @schedules.default
-def show() -> None:
+def show(*, format: OutputFormat = "text") -> None:  # noqa: A002
     """List the schedules, with their next night and how the last one ended."""
     from flows.schedules import open_schedules
 
     with open_schedules() as server:
         found = server.all()
+    if format == "json":
+        now = datetime.now(UTC)
+        write_json([_facts(schedule, now) for schedule in found])
+        return
     if not found:
         say("no schedule yet; create one: overnight schedule PROBLEM --cron '0 22 * * 1-5' --until 07:00")
         return
@@ -61,6 +65,21 @@ def show() -> None:
         for schedule in found
     ]
     out().print(table(("schedule", "run", "cron", "time zone", "next night", "stops", "last night"), rows))
+
+
+def _facts(schedule: Schedule, now: datetime) -> dict[str, Any]:
+    """Return what there is to know about a schedule, as plain data."""
+    return {
+        "schedule": schedule.name,
+        "run_id": schedule.run_id,
+        "cron": schedule.cron,
+        "time_zone": schedule.time_zone,
+        "is_paused": schedule.is_paused,
+        "next_night": None if schedule.is_paused else schedule.next_night(now),
+        "deadline": schedule.parameters.get("deadline"),
+        "rules": schedule.parameters.get("rules", {}),
+        "last_night": schedule.last,
+    }
 
 
 def _next_night(schedule: Schedule, now: datetime) -> str:
