@@ -22,6 +22,7 @@ from schemas.views import MACROS, VIEWS
 from tests import docs
 from tests.command_server import install
 from tests.history.made import create, grow
+from tests.notebooks import EVOLVE, RUN, write_notebook
 from tests.provider import Provider
 
 ROOT = docs.ROOT
@@ -78,6 +79,14 @@ def run_blocks(page: Path, folder: Path, prefect_api: str, provider: Provider, p
         assert "Traceback" not in done.stderr, f"{name_of(page)}\n{done.stderr}"
 
 
+def clone_tools(folder: Path) -> None:
+    """Make folders like clones of other tools, with problems of ours of their formats in place of their examples."""
+    tasks = ROOT / "tests/task_formats"
+    shutil.copytree(tasks / "openevolve/line_fit", folder / "openevolve/examples/function_minimization")
+    shutil.copytree(tasks / "shinka/cosine", folder / "ShinkaEvolve/examples/circle_packing")
+    write_notebook(folder / "funsearch/cap_set/cap_set.ipynb", f'"""Sets."""\n{RUN}{EVOLVE}', "print(evaluate(3))\n")
+
+
 @pytest.fixture(scope="module")
 def morning(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Path:
     """The folder of someone who has read the main README and done what it says."""
@@ -105,6 +114,7 @@ def test_the_commands_of_a_room_s_readme_run_after_them(
     page: Path, morning: Path, tmp_path: Path, prefect_api: str, provider: Provider
 ):
     folder = shutil.copytree(morning, tmp_path / "folder")
+    clone_tools(folder)
     programs = tmp_path / "programs"
     programs.mkdir()
     run_blocks(page, folder, prefect_api, provider, programs if install(programs) else BIN)

@@ -15,15 +15,36 @@ def init(
     /,
     *,
     from_: Annotated[
-        str | None, Parameter(name="--from", help="built-in problem to copy, a name from `overnight problems`")
+        str | None,
+        Parameter(
+            name="--from",
+            help="built-in problem to copy, a name from `overnight problems`; or a notebook NAME.ipynb, whose "
+            "specifications are written as files",
+        ),
     ] = None,
 ) -> None:
-    """Write a commented example specification to start from, or a copy of a built-in problem."""
+    """Write a commented example specification to start from, a copy of a built-in problem, or those of a notebook."""
     from tasks.problems import TEMPLATE, find_builtin
 
+    if from_ is not None and from_.endswith(".ipynb"):
+        _write_notebook(directory, Path(from_))
+        return
     source = TEMPLATE if from_ is None else find_builtin(from_)
     target = directory if directory.suffix == ".py" else directory / source.name
     write_new(target, source.read_text(encoding="utf-8"))
     say(f"wrote {target}; check that it runs, and what it uses:")
     say(f"  overnight check {target}")
     say(f"  overnight run {target} --generations 10")
+
+
+def _write_notebook(directory: Path, notebook: Path) -> None:
+    """Write the specifications in a notebook: the first under the given or the notebook's name, others numbered."""
+    from tasks.problems.loading.notebook import specifications_in
+
+    first = directory if directory.suffix == ".py" else directory / f"{notebook.stem}.py"
+    texts = specifications_in(notebook)
+    targets = [first, *(first.with_stem(f"{first.stem}_{number}") for number in range(2, len(texts) + 1))]
+    for target, text in zip(targets, texts, strict=True):
+        write_new(target, text)
+        say(f"wrote {target}; write its inputs into its `# /// script` block, then check it:")
+        say(f"  overnight check {target}")

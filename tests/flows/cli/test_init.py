@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from schemas.errors import SpecificationError
 from tasks.problems import find
+from tasks.problems.loading.load import load_problem
+from tasks.problems.loading.notebook import specifications_in
 from tests.flows.cli.conftest import call
+from tests.notebooks import EVOLVE, RUN, write_notebook
 
 
 @pytest.mark.docker
@@ -44,3 +48,47 @@ def test_existing_files_are_kept_and_unknown_problems_refused(arguments: list[st
     assert message in done.stderr
     assert existing.read_text() == "mine"
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("cells", "count"),
+    [
+        ((f'"""Sets."""\n{RUN}{EVOLVE}', "print(evaluate(3))\n"), 1),
+        ((RUN + EVOLVE, EVOLVE + RUN), 2),
+        (("import math\n", RUN, EVOLVE), 1),
+    ],
+    ids=["one cell", "two specifications", "over several cells"],
+)
+def test_the_specifications_of_a_notebook_become_files_that_need_inputs_only(
+    cells: tuple[str, ...], count: int, tmp_path: Path
+):
+    done = call(
+        ["init", str(tmp_path / "mine.py"), "--from", str(write_notebook(tmp_path / "sets.ipynb", *cells))],
+        tmp_path / "history",
+    )
+    assert done.returncode == 0, done.stderr
+    written = [tmp_path / "mine.py", tmp_path / "mine_2.py"][:count]
+    assert sorted(tmp_path.glob("*.py")) == written
+    for path in written:
+        assert f"overnight check {path}" in done.stderr
+        assert load_problem(path, {"inputs": [8]}).specification.run == "evaluate"
+        with pytest.raises(SpecificationError, match="no inputs"):
+            load_problem(path)
+
+
+def test_a_notebook_in_place_of_a_specification_is_refused_with_the_command_that_converts_it(tmp_path: Path):
+    path = write_notebook(tmp_path / "sets.ipynb", RUN + EVOLVE)
+    with pytest.raises(SpecificationError) as error:
+        load_problem(path)
+    assert f"overnight init sets.py --from {path}" in str(error.value.remedy)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[]", "not a notebook"), ("{", "not a notebook"), ('{"cells": []}', "no code cell has @funsearch.evolve")],
+)
+def test_a_notebook_without_a_specification_is_refused(text: str, message: str, tmp_path: Path):
+    path = tmp_path / "empty.ipynb"
+    path.write_text(text)
+    with pytest.raises(SpecificationError, match=message):
+        specifications_in(path)

@@ -35,6 +35,11 @@ class SpecificationFile:
 
     def load(self, named: NamedProblem) -> Problem:
         path = named.path
+        if path.suffix == ".ipynb":
+            raise SpecificationError(
+                f"{path}: a notebook, not a specification",
+                remedy=f"`overnight init {path.stem}.py --from {path}` writes the specification in it as a file.",
+            )
         text = problem_folder.read_given_text(path)
         specification = read_specification(text, path.name)
         own = script_block(text, path.name).get("tool", {}).get("overnight", {})
