@@ -34,7 +34,9 @@ def report(
     *,
     all: Annotated[bool, Parameter(help="write an index of all runs instead")] = False,  # noqa: A002
     night: Annotated[int | None, Parameter(name=["--night", "--nights"], help="report this night only")] = None,
-    no_draw: Annotated[bool, Parameter(help="leave out what the problem draws of programs, in the sandbox")] = False,
+    without_pictures: Annotated[
+        bool, Parameter(help="leave out what the problem draws of programs, in the sandbox")
+    ] = False,
     trust_settings: TrustSettings = False,
     write: Write = None,
     history: History = DEFAULT_HISTORY,
@@ -52,7 +54,7 @@ def report(
 
     files, database = find_run(history, run or "last"), Database(history.root)
     data = build_report(database, files, night)
-    drawings = NO_DRAWINGS if no_draw else _drawings(database, data, trust=trust_settings)
+    drawings = NO_DRAWINGS if without_pictures else _drawings(database, data, trust=trust_settings)
     name = f"report-{files.run_id}{f'-night-{night}' if night else ''}.html"
     write_page(write or Path(name), render(data, drawings), is_named=write is not None)
 

@@ -61,13 +61,13 @@ def test_report_and_best_draw_and_change_nothing_of_the_run(night: Night, call: 
     code, said = call("report", "last", "--write", tmp_path / "r.html", *history)
     assert code == 0, said
     page = (tmp_path / "r.html").read_text()
-    assert "Start: guess 1.0" in page
+    assert "Start: guess 2.0" in page, "on the last input"
     assert re.search(r'alt="Best: guess [\d.]+"', page)
     code, said = call("best", "last", "--write", tmp_path / "best.svg", *history)
     assert code == 0, said
     assert title_of((tmp_path / "best.svg").read_text()).startswith("guess ")
     assert contents(files) == before
-    assert call("report", "last", "--no-draw", "--write", tmp_path / "r.html", *history)[0] == 0
+    assert call("report", "last", "--without-pictures", "--write", tmp_path / "r.html", *history)[0] == 0
     assert 'id="pictures"' not in (tmp_path / "r.html").read_text()
 
 
