@@ -79,12 +79,17 @@ class PrefectArtifacts:
             self._put("best-programs", "table", json.dumps(best_program_rows(view)), "The best programs, best first")
 
     def link_report(self, path: Path) -> None:
-        """Add a link to the report on this machine."""
+        """Say where the report is, and how to see it in a browser."""
         self._context.copy().run(self._link_report, path)
 
     def _link_report(self, path: Path) -> None:
         with _server_errors():
-            self._put("report", "markdown", f"[{path.name}]({path.as_uri()}): `{path}`", "The report of the run")
+            # No link: a browser opens no file from a page that a server sent.
+            text = (
+                f"`{path}` on the machine of the night. To see it in a browser: `overnight watch {self._run_id}`, with "
+                "`--history` where the run is not in the default place."
+            )
+            self._put("report", "markdown", text, "The report of the run")
 
     def _put(self, key: str, kind: str, data: Any, description: str) -> None:
         if self._shown.get(key) == (data, description):

@@ -104,7 +104,7 @@ def check(
     with working("preparing the image"):
         image_of(loaded, say)
     splits: tuple[Split, ...] = ("train", "validation", "held_out")
-    verdicts = {
+    verdicts: dict[Split, Verdict] = {
         split: _check_split(loaded, path, split, show_table=format == "text")
         for split in splits
         if loaded.inputs[split]

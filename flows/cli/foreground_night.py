@@ -33,6 +33,7 @@ from tasks.sample.provider import load_providers
 
 
 def run_night(
+    server: PrefectServer,
     get_run: Callable[[], RunFiles],
     conditions: StopConditions,
     history: HistoryBackend,
@@ -41,9 +42,10 @@ def run_night(
     *,
     as_json: bool = False,
 ) -> int:
-    """Run one night with its own Prefect server, print its summary, and return the exit code.
+    """Run one night on a Prefect server, print its summary, and return the exit code.
 
     Args:
+        server: The server, which may be starting still.
         get_run: Creates or finds the run; called while the server starts.
         conditions: Stop conditions of the night.
         history: The run's history.
@@ -51,8 +53,7 @@ def run_night(
         notifier: Sends notifications about the night.
         as_json: Whether stdout gets a line of JSON for each generation, in place of the summary.
     """
-    with PrefectServer() as server:
-        _, result = run_with_view(server, get_run, conditions, history, failed_generations, notifier, as_json=as_json)
+    _, result = run_with_view(server, get_run, conditions, history, failed_generations, notifier, as_json=as_json)
     if failed_generations and set(failed_generations) & set(result["failed"]):
         return ExitCode.FAILED
     is_interrupted = result["stop_reason"] == StopReason.INTERRUPTED

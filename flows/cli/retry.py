@@ -44,9 +44,12 @@ def retry(
         say(f"no generation of {files.run_id} has failed; `{command}` continues with new ones")
         return ExitCode.DONE
     accept(record.read_run(files).problem, trust=trust_settings)
-    from flows.cli.foreground_night import run_night
+    from flows.prefect_server.embedded import PrefectServer
 
-    return run_night(lambda: files, conditions, history, failed)
+    with PrefectServer() as server:
+        from flows.cli.foreground_night import run_night
+
+        return run_night(server, lambda: files, conditions, history, failed)
 
 
 def failed_generations(past: RunHistory, run_id: str, wanted: list[int] | None) -> list[int]:

@@ -45,14 +45,18 @@ def run(
     path = find(problem)
     loaded, _ = options.load(path, conditions, trust=trust_settings)
     seed = secrets.randbelow(2**31) if seed is None else seed
-    with notifications.notifier().reporting_failure(loaded.name) as notifier:
+    say(f"starting: {loaded.settings.title or loaded.name}")
+    from flows.prefect_server.embedded import PrefectServer  # late, as what follows: not for a refused command
+
+    # The server starts in a process of its own, while this one loads the libraries.
+    with notifications.notifier().reporting_failure(loaded.name) as notifier, PrefectServer() as server:
         require_keys(loaded.settings.sampling)
         image_of(loaded, say)
-        from flows.cli.foreground_night import run_night  # late: Prefect is not imported if the command is refused
+        from flows.cli.foreground_night import run_night
         from flows.create_run import create_run
 
         create = partial(create_run, loaded, path, history, seed=seed, tell=say)
-        return run_night(create, conditions, history, notifier=notifier, as_json=json)
+        return run_night(server, create, conditions, history, notifier=notifier, as_json=json)
 
 
 def resume(
@@ -77,10 +81,14 @@ def resume(
     choose_cluster(cluster)
     conditions = stop.conditions(until)
     files = find_run(history, run)
+    say(f"continuing: {files.run_id}")
+    from flows.prefect_server.embedded import PrefectServer
+
     with notifications.notifier().reporting_failure(files.run_id) as notifier:
         problem = record.read_run(files).problem
         accept(problem, trust=trust_settings)
-        image_of(problem, say)
-        from flows.cli.foreground_night import run_night
+        with PrefectServer() as server:
+            image_of(problem, say)
+            from flows.cli.foreground_night import run_night
 
-        return run_night(lambda: files, conditions, history, notifier=notifier, as_json=json)
+            return run_night(server, lambda: files, conditions, history, notifier=notifier, as_json=json)

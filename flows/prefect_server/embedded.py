@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO
 
 from flows.environment import SERVER_VARIABLES
@@ -203,9 +204,11 @@ class PrefectServer:
     """
 
     def __enter__(self) -> PrefectServer:
-        from prefect.settings import PREFECT_API_URL
+        self._configured: str | None = None
+        if _may_be_configured():
+            from prefect.settings import PREFECT_API_URL  # slow: the embedded server starts without it
 
-        self._configured = PREFECT_API_URL.value()
+            self._configured = PREFECT_API_URL.value()
         self._embedded = None if self._configured else EmbeddedServer()
         return self
 
@@ -239,6 +242,24 @@ class PrefectServer:
         quiet = temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False})
         with using_server(self._embedded), quiet, pruning():
             yield self._embedded.url
+
+
+def _may_be_configured() -> bool:
+    """Return whether the environment, or a file that Prefect reads, may name a server."""
+    name = "PREFECT_API_URL"
+    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+    named = os.environ.get("PREFECT_PROFILES_PATH")
+    files = [Path(named) if named else home / "profiles.toml", *map(Path, (".env", "prefect.toml", "pyproject.toml"))]
+    return name in os.environ or any(_mentions(file, name) for file in files)
+
+
+def _mentions(file: Path, name: str) -> bool:
+    """Return whether a file may set a value: by its name, or in a table `[api]`."""
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return name in text or "api" in text.lower()
 
 
 @contextlib.contextmanager
