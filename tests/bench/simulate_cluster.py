@@ -22,21 +22,21 @@ class Constants:
     """Seconds that a candidate takes besides its own.
 
     Attributes:
-        head_s: Processor time of the pool on the head: `bench_cluster`, 8 x 4 slots at 1 s.
+        head_s: Processor time of the pool on the head: `bench_cluster`, 4 x 4 slots at 0.2 s, on a busy machine.
         scheduler_s: Processor time of the scheduler: the same row.
         worker_s: Processor time of a worker: the same row.
         container_s: Processor time of a container: of a candidate that does nothing, two processors for 616 a second
             (README.md, "The sandbox alone").
-        latency_s: Seconds from the head to a machine, or back: half of what is lost to a candidate in `bench_cluster`,
-            1 x 4 slots at 1 s, beyond the processor time.
+        latency_s: Seconds from the head to a machine, or back: half of what a candidate of 1 s loses in
+            `bench_cluster` with 1 x 4 slots (24 ms), beyond the processor time.
         search_s: Processor time of the search on the head, Prefect's client included: `bench_head`, 250 x 4 candidates
             a generation in batches of 4 (README.md, "The head alone").
         model_s: Processor time of a request, for 4 samples: `bench_sampling` (README.md, "The head alone").
     """
 
-    head_s: float = 0.0015
-    scheduler_s: float = 0.002
-    worker_s: float = 0.0025
+    head_s: float = 0.0024
+    scheduler_s: float = 0.0026
+    worker_s: float = 0.0042
     container_s: float = 2 / 616
     latency_s: float = 0.005
     search_s: float = 0.0
