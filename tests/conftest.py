@@ -48,6 +48,13 @@ if FOLDER not in os.environ:  # this is the first process of a test run; the oth
 SPECIFICATIONS = Path(__file__).parent / "specifications"
 
 
+@pytest.fixture(autouse=True)
+def _no_cluster_is_left() -> Iterator[None]:
+    """A command that runs in this process names its cluster in the environment, as for its own children."""
+    yield
+    os.environ.pop("OVERNIGHT_CLUSTER", None)
+
+
 @pytest.fixture(scope="session")
 def sandbox_image() -> str:
     """The image in which candidates run; `make setup` builds it."""

@@ -291,19 +291,21 @@ ORDER = "x; touch ran #"
 
 
 def test_suggested_flags_of_an_openevolve_task_hold_no_shell_command(stranger: Path):
-    write_openevolve(stranger, f"llm: {{primary_model: '{ORDER}', api_base: '{ORDER}'}}\nmax_iterations: '$(id)'\n")
+    name, address = "x;touch$IFS/ran", "http://127.0.0.1/$(id)"
+    write_openevolve(stranger, f"llm: {{primary_model: '{name}', api_base: '{address}'}}\nmax_iterations: '$(id)'\n")
     notes = load_problem(stranger).notes
     models = next(note for note in notes if "to use its models: " in note)
-    assert ORDER in shlex.split(models.partition(": ")[2])
-    assert any(note.endswith("--max-samples '$(id)'") for note in notes)
+    assert shlex.split(models.partition(": ")[2]) == ["--model", f"openai/{name}=1.0", "--api-base", address]
+    assert not any("--max-samples" in note for note in notes), "a flag that would be refused is not suggested"
 
 
 def test_suggested_flags_of_a_shinka_task_hold_no_shell_command(stranger: Path):
     (stranger / "evaluate.py").write_text("")
     (stranger / "initial.py").write_text("x = 1\n")
-    (stranger / "run_evo.py").write_text(f"EvolutionConfig(llm_models=[{ORDER!r}], a={{1: {{2: 3}}}})\n")
+    models = [f"gpt-5 {ORDER}", "gpt-5$(id)"]
+    (stranger / "run_evo.py").write_text(f"EvolutionConfig(llm_models={models!r}, a={{1: {{2: 3}}}})\n")
     (note,) = [note for note in load_problem(stranger).notes if "--model" in note]
-    assert shlex.split(note.partition(": ")[2]) == ["--model", ORDER]
+    assert "--model PROVIDER/MODEL" in note, "a name that holds more than a name is not suggested"
 
 
 # Wheels

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-import threading
-import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +13,12 @@ from typing import Any
 import pytest
 
 from flows.cli.forecast import forecast
+from schemas.completion_source import Record, Sample
 from schemas.program import Completion
 from schemas.sampling_settings import Model, Sampling
 from schemas.search_settings import Search
 from tasks.sample.budget import BudgetLimits
+from tasks.sample.gateway import Gateway
 from tasks.sample.probe import (
     Probe,
     build_probe_prompts,
@@ -105,23 +106,25 @@ def test_only_local_servers_are_asked_for_many_completions(address: str | None, 
 
 @pytest.mark.parametrize(("at_once", "asked"), [(1, 4), (4, 16)], ids=["one after the other", "four at once"])
 def test_a_local_server_is_asked_for_more_at_once_until_it_answers_no_faster(
-    provider: Provider, at_once: int, asked: int
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, at_once: int, asked: int
 ):
-    free = threading.Semaphore(at_once)
+    """A server that takes a second for as many requests as it answers at once; nobody waits for it."""
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    sample = Gateway.sample
 
-    def slow(number: int, request: dict) -> Answer:
-        with free:
-            time.sleep(0.25)
-        return Answer(default_response(request, number))
+    def timed(gateway: Gateway, wanted: Sequence[Sample], record: Record) -> list[Completion]:
+        answers = sample(gateway, wanted, record)
+        return [
+            replace(answer, asked_at=began, latency_s=1.0 + number // at_once) for number, answer in enumerate(answers)
+        ]
 
-    provider.script = slow
+    monkeypatch.setattr(Gateway, "sample", timed)
     model = Model(name="openai/x", api_base=provider.api_base)
     problem = a_problem(sampling={"models": (model,)})
     found = probe(problem, model, build_probe_prompts(problem, model, 32), BudgetLimits(), in_steps=True)
     assert found is not None
     assert len(found.completions) == len(provider.requests) == asked
-    assert found.completions_per_second is not None
-    assert 0.5 * at_once / 0.25 < found.completions_per_second <= at_once / 0.25
+    assert found.completions_per_second == at_once
 
 
 def check(toy: Path, provider: Provider, tmp_path: Path, *more: str) -> subprocess.CompletedProcess[str]:
