@@ -18,6 +18,10 @@ from tasks.select.operators.composer import Composer
 from tasks.select.registry import create_algorithm
 
 
+_PROMPTS_PER_TASK = 4
+"""Prompts that one sample task asks for, unless the settings say otherwise or the window is wide."""
+
+
 def turns_of(run: RunRecord) -> int:
     """Return the number of turns of a generation: its prompts, and a last one for the tuner of numbers, if it has one.
 
@@ -74,12 +78,14 @@ def may_tune(generation: int, run: RunRecord) -> bool:
 def prompts_per_task(run: RunRecord) -> int:
     """Return the number of prompts that one sample task asks for.
 
-    Within a window it is a quarter of the window at most, since a task begins when all of its prompts are planned.
+    Within a window it is a quarter of the window at most, since a task begins when all of its prompts are planned. In a
+    wide window, such as that of a cluster, tasks are larger by default: each costs Prefect some 20 ms.
     """
     search, sampling = run.problem.settings.search, run.problem.settings.sampling
     if sampling.batch_api or search.lookahead is not None:
-        return sampling.batch
-    return min(sampling.batch, max(1, search.window_prompts // 4))
+        return sampling.batch or _PROMPTS_PER_TASK
+    wanted = sampling.batch or max(_PROMPTS_PER_TASK, search.window_prompts // 8)
+    return min(wanted, max(1, search.window_prompts // 4))
 
 
 class Planner:

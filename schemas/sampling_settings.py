@@ -114,11 +114,12 @@ class Sampling(Section):
     concurrency: int = Field(default=16, ge=1, le=10_000, description="maximum number of concurrent requests")
     timeout_s: float = Field(default=600.0, gt=0, le=86_400, description="timeout of one request, seconds")
     attempts: int = Field(default=4, ge=1, le=1_000, description="maximum number of requests for one sample")
-    batch: int = Field(
-        default=4,
+    batch: int | None = Field(
+        default=None,
         ge=1,
         le=10_000,
-        description="number of prompts that are sampled together; their candidates are evaluated once all have arrived",
+        description="number of prompts that are sampled together, at most a quarter of the window; their candidates are "
+        "evaluated once all have arrived; default: 4, or an eighth of the window where that is more",
     )
     batch_api: bool = Field(
         default=False,

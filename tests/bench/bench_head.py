@@ -40,7 +40,7 @@ from tasks.problems.loading.load import load_problem  # noqa: E402
 from tests.bench.processor_time import processor_s, processor_s_of  # noqa: E402
 
 TOY = Path(__file__).parents[1] / "specifications/fifty.py"
-ROUNDS = ((12, 4, 4, 16), (12, 4, 4, 400), (50, 4, 4, 400), (250, 4, 4, 400), (250, 4, 64, 1024))
+ROUNDS = ((12, 4, None, 16), (12, 4, None, 400), (50, 4, None, 400), (250, 4, None, 400), (250, 4, 64, 1024))
 """Prompts and samples of a generation, prompts of a task at most, and samples in flight."""
 
 RATE = """
@@ -108,7 +108,7 @@ class Rate:
     server_ms: float
 
 
-def night(shape: tuple[int, int, int, int], candidates: int, history: Path, server: int) -> Rate:
+def night(shape: tuple[int, int, int | None, int], candidates: int, history: Path, server: int) -> Rate:
     """Run a night of so many candidates."""
     prompts, samples, batch, window = shape
     settings = {

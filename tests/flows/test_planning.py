@@ -129,6 +129,10 @@ def test_a_task_takes_so_few_prompts_that_the_window_stays_full():
     assert prompts_per_task(run_with({"batch": 4}, window=16)) == 2
     assert prompts_per_task(run_with({"batch": 4}, window=1000)) == 4
     assert prompts_per_task(run_with({"batch": 4}, lookahead=1)) == 4
+    assert prompts_per_task(run_with({}, window=16)) == 2
+    assert prompts_per_task(run_with({}, window=64)) == 4
+    assert prompts_per_task(run_with({}, window=400)) == 25, "a wide window has larger tasks"
+    assert prompts_per_task(run_with({}, lookahead=1)) == 4
 
 
 @given(window=st.integers(1, 40), prompts=st.integers(1, 7), serial=st.integers(0, 100))
