@@ -17,7 +17,6 @@ from schemas.prompt_record import PromptRecord
 from tasks.select.operators.composer import Composer
 from tasks.select.registry import create_algorithm
 
-
 _PROMPTS_PER_TASK = 4
 """Prompts that one sample task asks for, unless the settings say otherwise or the window is wide."""
 

@@ -118,8 +118,8 @@ class Sampling(Section):
         default=None,
         ge=1,
         le=10_000,
-        description="number of prompts that are sampled together, at most a quarter of the window; their candidates are "
-        "evaluated once all have arrived; default: 4, or an eighth of the window where that is more",
+        description="number of prompts that are sampled together, at most a quarter of the window; their candidates "
+        "are evaluated once all have arrived; default: 4, or an eighth of the window where that is more",
     )
     batch_api: bool = Field(
         default=False,
