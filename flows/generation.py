@@ -19,7 +19,7 @@ from flows.formatting import error_text, score
 from flows.generation_attempt import GenerationAttempt, NothingJudged, Pairs
 from flows.run_state import Withdrawn
 from flows.session import STOPPED_AT_ONCE, Session, open_session
-from schemas.errors import EnvironmentFault
+from schemas.errors import EnvironmentFault, HistoryGone
 from schemas.generation import GenerationRecord
 from schemas.program import Candidate, Judged, Prompt
 from tasks.evaluate.evaluation_task import confirm, evaluate
@@ -72,6 +72,8 @@ def _final_state(session: Session, number: int, attempt: GenerationAttempt) -> S
     except NothingJudged:
         state.reload()
         return Completed(message="nothing was judged before it ended; it is not committed", data=state.best.score)
+    except HistoryGone:
+        raise
     except STOPPED_AT_ONCE:
         session.stop_now()  # before Prefect waits for the tasks, which wait for what is in flight
         raise

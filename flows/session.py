@@ -144,7 +144,12 @@ class Session:
         self.control.note_disk(can_keep=True)
 
     def commit(self, generation: GenerationRecord) -> float:
-        """Commit a generation; return the best score of the run after it."""
+        """Commit a generation; return the best score of the run after it.
+
+        Raises:
+            HistoryGone: If the run's files are gone; folders may have been made again by what was being written.
+        """
+        self.files.require_run()
         self.state.commit(generation)
         self._compaction.committed()
         outcomes = [one.verdict.outcome for one in generation.judged if one.candidate.completion.model != TUNER]

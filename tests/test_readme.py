@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import duckdb
@@ -22,69 +20,16 @@ from schemas.views import MACROS, VIEWS
 from tests import docs
 from tests.command_server import install
 from tests.history.made import create, grow
-from tests.notebooks import EVOLVE, RUN, write_notebook
+from tests.page_commands import BIN, blocks, commands, name_of, run_blocks
 from tests.provider import Provider
 
 ROOT = docs.ROOT
-BIN = ROOT / ".venv/bin"
 README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 PAGES = [*docs.readmes(), CONTRIBUTING, ROOT / "SECURITY.md"]
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    """The code blocks of a language, without the indentation that they have in lists."""
-    fence = re.compile(rf"^ *```{language}\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-    return [textwrap.dedent(block) for block in fence.findall(page.read_text())]
-
-
-def commands(page: Path) -> list[str]:
-    """The blocks with `overnight` commands, in order."""
-    return [block for block in blocks(page, "sh") if "overnight " in block]
-
-
-ROOMS = [page for page in docs.readmes() if page != README and commands(page)]
-
-
-def name_of(page: Path) -> str:
-    return str(page.relative_to(ROOT))
-
-
-def shortened(line: str, api_base: str) -> str:
-    """A line of a block, where nights are cut short and seeded and the provider is the test's own."""
-    line = line.replace("http://127.0.0.1:8000/v1", api_base)
-    if line.startswith(("overnight run ", "overnight resume ")):
-        line = re.sub(r" --generations \d+", "", line) + " --generations 1"
-        line = line.replace("--until 07:00", "--until 7h")  # also when the test runs at seven
-    return line + " --seed 1" * (line.startswith("overnight run ") and "--seed" not in line)
-
-
-def run_blocks(page: Path, folder: Path, prefect_api: str, provider: Provider, programs: Path = BIN) -> None:
-    """Run all blocks of a page in a folder, with the `overnight` of a folder of programs."""
-    environment = {
-        **os.environ,
-        "PATH": f"{programs}:{BIN}:{os.environ['PATH']}",
-        "PREFECT_API_URL": prefect_api,
-        "OPENAI_API_KEY": "test",
-        "OPENAI_BASE_URL": provider.api_base,
-    }
-    environment.pop("OVERNIGHT_HISTORY", None)
-    for block in commands(page):
-        lines = [shortened(line, provider.api_base) for line in block.splitlines()]
-        script = "\n".join(["set -euxo pipefail", *lines])
-        done = subprocess.run(
-            ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{name_of(page)}\n{done.stderr}"
-        assert "Traceback" not in done.stderr, f"{name_of(page)}\n{done.stderr}"
-
-
-def clone_tools(folder: Path) -> None:
-    """Make folders like clones of other tools, with problems of ours of their formats in place of their examples."""
-    tasks = ROOT / "tests/task_formats"
-    shutil.copytree(tasks / "openevolve/line_fit", folder / "openevolve/examples/function_minimization")
-    shutil.copytree(tasks / "shinka/cosine", folder / "ShinkaEvolve/examples/circle_packing")
-    write_notebook(folder / "funsearch/cap_set/cap_set.ipynb", f'"""Sets."""\n{RUN}{EVOLVE}', "print(evaluate(3))\n")
+ROOMS = [page for page in docs.readmes() if page != README and page.name == "README.md" and commands(page)]
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +59,6 @@ def test_the_commands_of_a_room_s_readme_run_after_them(
     page: Path, morning: Path, tmp_path: Path, prefect_api: str, provider: Provider
 ):
     folder = shutil.copytree(morning, tmp_path / "folder")
-    clone_tools(folder)
     programs = tmp_path / "programs"
     programs.mkdir()
     run_blocks(page, folder, prefect_api, provider, programs if install(programs) else BIN)

@@ -184,6 +184,18 @@ class RunFiles:
         """
         self.backend.catch_up(self.directory)
 
+    def require_run(self) -> None:
+        """Check that the run has not been removed while it is under way.
+
+        Raises:
+            HistoryGone: If it has.
+        """
+        if not self.run.exists():
+            raise HistoryGone(
+                f"{self.run} was removed while the run is under way",
+                remedy=f"Put {self.directory} back; then `overnight resume {self.run_id}` goes on.",
+            )
+
     def probe(self) -> None:
         """Check that the run can be written to, by writing and removing a file.
 
@@ -191,11 +203,7 @@ class RunFiles:
             HistoryGone: If the run's files are gone.
             DiskFault: If the disk is full or read-only.
         """
-        if not self.run.exists():
-            raise HistoryGone(
-                f"{self.run} was removed while the run is under way",
-                remedy=f"Put {self.directory} back; then `overnight resume {self.run_id}` goes on.",
-            )
+        self.require_run()
         path = hidden_path(self.directory / "probe")
         with disk_errors(path):
             with open_private(path, "wb") as handle:

@@ -301,17 +301,16 @@ def test_a_night_says_why_it_stopped(night: Night, tmp_path: Path, rules: dict, 
     assert Database(tmp_path).rows("FROM nights")[0]["stop_reason"] == reason
 
 
-def test_what_is_in_flight_when_a_night_ends_is_in_its_books(
-    night: Night, provider: Provider, asks: dict, tmp_path: Path
-):
+def test_a_night_counts_the_samples_of_what_it_committed(night: Night, provider: Provider, asks: dict, tmp_path: Path):
     sorry = {"index": 0, "message": {"role": "assistant", "content": "I am sorry."}, "finish_reason": "stop"}
     provider.script = lambda _, request: Answer(response_body(request, [sorry] * request["n"], "chat.completion"))
     provider.latency_s = 1.0
     night(5, settings=asks, patience=1)
     (row,) = Database(tmp_path).rows("FROM nights")
     assert (row["stop_reason"], row["generations"]) == ("patience", 1)
-    assert row["samples"] == sum(len(answer["choices"]) for answer in provider.responses)
-    assert 6 < row["samples"] <= 6 + 16, "no more than the window are in flight"
+    assert row["samples"] == 6, "those of the generation that was committed"
+    paid = sum(len(answer["choices"]) for answer in provider.responses)
+    assert 6 < paid <= 6 + 16, "no more than the window are in flight"
 
 
 def test_two_nights_of_one_run_never_run_at_once(night: Night, tmp_path: Path):
@@ -439,7 +438,7 @@ def test_a_full_disk_stops_the_buying(
         night(2, settings={**asks, "search": {"retries": 0, "failures": 1}})
     assert len(provider.requests) == 1
     (row,) = Database(tmp_path).rows("FROM nights")
-    assert row["samples"] == 2, "what was paid for is counted, although it could not be kept"
+    assert row["samples"] == 0, "nothing was committed"
 
 
 def test_a_fault_of_the_sandbox_in_the_final_costs_no_finalist_its_place(

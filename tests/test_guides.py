@@ -1,0 +1,34 @@
+"""The guides are true: pages beside the READMEs, whose commands run in the order of reading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import docs
+from tests.command_server import install
+from tests.page_commands import BIN, blocks, clone_tools, commands, name_of, run_blocks
+from tests.provider import Provider
+
+GUIDES = [page for page in docs.readmes() if page.name != "README.md" and commands(page)]
+
+
+@pytest.mark.docker
+@pytest.mark.prefect
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("page", GUIDES, ids=name_of)
+def test_the_commands_of_a_guide_run_after_the_problem_of_the_main_readme_was_written(
+    page: Path, tmp_path: Path, prefect_api: str, provider: Provider
+):
+    folder, programs = tmp_path / "folder", tmp_path / "programs"
+    folder.mkdir()
+    programs.mkdir()
+    (specification,) = blocks(docs.ROOT / "README.md", "python")
+    (folder / "spread.py").write_text(specification)
+    clone_tools(folder)
+    run_blocks(page, folder, prefect_api, provider, programs if install(programs) else BIN)
+
+
+def test_there_are_guides():
+    assert GUIDES
