@@ -74,7 +74,8 @@ def test_a_run_whose_nights_met_everything_comes_out_the_same(
     assert failures(again) == failures(files)
     names = ("night", "generations", "samples", "best_before", "best_after", "best_program_id", "finalists")
     nights = [
-        Database(place).rows(f"SELECT {', '.join(names)} FROM nights ORDER BY night") for place in (tmp_path, tmp_path / "again")
+        Database(place).rows(f"SELECT {', '.join(names)} FROM nights ORDER BY night")
+        for place in (tmp_path, tmp_path / "again")
     ]
     assert nights[0] == nights[1]
     assert nights[0][-1]["finalists"]
