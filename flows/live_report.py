@@ -77,8 +77,9 @@ class LiveReport:
         def draw() -> None:
             # A connection of its own: the other thread may be reading.
             with contextlib.suppress(OvernightError):
-                self._drawings = draw_report(Database(self._files.backend.root), report)
-                self._drawings_made += 1
+                drawings = draw_report(Database(self._files.backend.root), report)
+                if drawings != self._drawings:
+                    self._drawings, self._drawings_made = drawings, self._drawings_made + 1
 
         self._drawing_thread = threading.Thread(target=draw, name="overnight-drawing", daemon=True)
         self._drawing_thread.start()

@@ -67,25 +67,44 @@ class ScorePoint:
 
     Attributes:
         sample: 1-based position of the candidate among all samples of the run; 0 for the start program.
+        niche: Niche in which it was registered.
+        operator: What its prompt asked for; empty if it left that to the model.
     """
 
     sample: int
     score: float
+    program_id: str
+    niche: str
+    model: str
+    operator: str
 
 
 @dataclass(frozen=True, slots=True)
-class IslandHistory:
-    """An island over time.
+class DiversityPoint:
+    """State of the population at the end of a generation, over all niches.
 
     Attributes:
-        steps: Pairs of a sample number and the island's best score from there on; the score falls only at a reset.
-        resets: Sample numbers at which the island was reset.
-        programs: Number of programs that are on the island now.
-        clusters: Number of clusters that these programs form.
-        best_program_id: The island's best program now; the first one if several have the same score.
+        behaviours: Number of groups of programs with the same score on every input.
     """
 
-    island: int
+    sample: int
+    programs: int
+    behaviours: int
+
+
+@dataclass(frozen=True, slots=True)
+class NicheHistory:
+    """A niche over time.
+
+    Attributes:
+        steps: Pairs of a sample number and the niche's best score from there on; the score falls only at a reset.
+        resets: Sample numbers at which the niche was reset.
+        programs: Number of programs that are in the niche now.
+        clusters: Number of clusters that these programs form.
+        best_program_id: The niche's best program now; the first one if several have the same score.
+    """
+
+    niche: str
     steps: tuple[tuple[int, float], ...]
     resets: tuple[int, ...]
     programs: int
@@ -99,6 +118,7 @@ class Ancestor:
 
     Attributes:
         sample: 1-based position of the candidate among all samples of the run; 0 for the start program.
+        niche: Niche of the programs that its prompt showed.
         function: The evolved function with its body, as text.
         nearest_parent_id: The parent whose function is most similar to its own; empty for the start program.
     """
@@ -106,7 +126,7 @@ class Ancestor:
     program_id: str
     generation: int
     sample: int
-    island: int
+    niche: str
     model: str
     score: float
     parent_ids: tuple[str, ...]
@@ -222,7 +242,10 @@ class ReportData:
         best_function: The best program's evolved function.
         best_specification: The specification with the best program in it.
         generations: The committed generations in order, including the one before the first that is covered.
-        points: The scored candidates.
+        points: The scored candidates, or an even choice of them with all new bests.
+        points_left_out: Number of scored candidates that are not among `points`.
+        functions: Evolved functions by program id, of as many of `points` as a page has room for, the best first.
+        diversity: The population at the end of each of `generations`.
         lineage: The best program's ancestors and itself, oldest first.
         machines: The machines that evaluated, if one of them is a machine of a cluster; else empty.
         failed_attempts: Errors of the generations that failed and were repeated.
@@ -239,7 +262,10 @@ class ReportData:
     best_specification: str
     generations: tuple[GenerationSummary, ...]
     points: tuple[ScorePoint, ...]
-    islands: tuple[IslandHistory, ...]
+    points_left_out: int
+    functions: dict[str, str]
+    diversity: tuple[DiversityPoint, ...]
+    niches: tuple[NicheHistory, ...]
     lineage: tuple[Ancestor, ...]
     models: tuple[ModelSummary, ...]
     machines: tuple[MachineSummary, ...]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _REFRESH_S = 2.0
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 60
+_MAX_NICHES = 20
 """Most bars in a sparkline."""
 
 
@@ -103,7 +104,7 @@ def view(data: ReportData) -> Group:
         Text(best),
         Text(spent),
         Text(spark([generation.best for generation in data.generations])),
-        _islands(data),
+        _niches(data),
         _models(data),
         *machines,
     )
@@ -125,18 +126,20 @@ def spark(values: Sequence[float]) -> str:
     return "".join(_BARS[round((value - low) * scale)] for value in shown)
 
 
-def _islands(data: ReportData):  # noqa: ANN202  (rich is imported late)
+def _niches(data: ReportData):  # noqa: ANN202  (rich is imported late)
+    from tasks.report.niche_chart import shown_niches
+
     rows = [
         (
-            str(island.island),
-            score(island.steps[-1][1] if island.steps else None),
-            str(island.programs),
-            str(island.clusters),
-            str(len(island.resets)),
+            niche.niche,
+            score(niche.steps[-1][1] if niche.steps else None),
+            str(niche.programs),
+            str(niche.clusters),
+            str(len(niche.resets)),
         )
-        for island in data.islands
+        for niche in shown_niches(data.niches, _MAX_NICHES)
     ]
-    columns = ("island", "best", "programs", "clusters", "resets")
+    columns = ("niche", "best", "programs", "clusters", "resets")
     return table(columns, rows, right=columns)
 
 

@@ -9,17 +9,17 @@ from itertools import pairwise
 from statistics import median
 
 from flows.report.failures import failures, repeats
-from flows.report.island_history import islands
 from flows.report.lineage import lineage
+from flows.report.niche_history import niches
 from flows.report.repeat_command import command_of
 from flows.report.run_data import Row, RunData, read_run_data
+from flows.report.whole_population import diversity, functions_of, scored_points
 from schemas.outcome import Outcome
 from schemas.report_data import (
     MachineSummary,
     ModelSummary,
     NightSummary,
     ReportData,
-    ScorePoint,
     SplitScores,
     TimeSpent,
 )
@@ -59,6 +59,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
     body = database.rows(
         "SELECT body FROM programs WHERE run_id = ? AND program_id = ?", [files.run_id, best.program_id]
     )[0]["body"]
+    points, left_out = scored_points(run_data)
     failed = database.rows(_FAILED_ATTEMPTS, [files.run_id])
     return ReportData(
         run=run_data.run,
@@ -69,8 +70,11 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
         best_function=problem.specification.function_text(body),
         best_specification=problem.specification.program(body).shown,
         generations=run_data.summaries,
-        points=_points(run_data),
-        islands=islands(run_data),
+        points=points,
+        points_left_out=left_out,
+        functions=functions_of(run_data, points),
+        diversity=diversity(run_data),
+        niches=niches(run_data),
         lineage=lineage(run_data, best.program_id),
         models=_model_summaries(run_data),
         machines=_machines(database, files.run_id, night),
@@ -118,11 +122,6 @@ def _split_scores(run_data: RunData, program_id: str) -> SplitScores:
             if finalist["program_id"] == program_id:
                 return SplitScores(**finalist)
     return SplitScores(program_id, run_data.by_id[program_id]["score"])
-
-
-def _points(run_data: RunData) -> tuple[ScorePoint, ...]:
-    scored = (row for row in run_data.covered_candidates if row["score"] is not None)
-    return tuple(ScorePoint(run_data.sample_number(row), row["score"]) for row in scored)
 
 
 def _model_summaries(run_data: RunData) -> tuple[ModelSummary, ...]:

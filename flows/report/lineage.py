@@ -26,7 +26,7 @@ def lineage(run_data: RunData, program_id: str) -> tuple[Ancestor, ...]:
             program_id=ancestor_id,
             generation=row["generation"],
             sample=run_data.sample_number(row),
-            island=row["island"],
+            niche=row["niche"] or "",
             model=row["model"],
             score=row["score"],
             parent_ids=tuple(row["parent_ids"] or ()),

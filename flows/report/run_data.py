@@ -21,7 +21,7 @@ _GENERATIONS = "FROM generations WHERE run_id = ? AND state = 'committed' ORDER 
 _NIGHTS = "FROM nights WHERE run_id = ? ORDER BY night"
 _CANDIDATES = """
 SELECT
-    generation, index, program_id, parent_ids, island, model, outcome, score,
+    generation, index, program_id, parent_ids, island, niche, model, operator, outcome, score,
     tokens_in, tokens_cached, tokens_out, cost_usd, latency_s, wall_s, cpu_s
 FROM programs WHERE run_id = ? ORDER BY generation, index
 """

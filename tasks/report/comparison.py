@@ -7,25 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 
-from schemas.report_data import RunCurve
-from tasks.report.drawing import (
-    Canvas,
-    Chart,
-    Circle,
-    Drawing,
-    Line,
-    Mark,
-    Point,
-    Text,
-    spread_labels,
-    step_path,
-    x_axis,
-    y_axis,
-)
-from tasks.report.page import render_template
-from tasks.report.scale import Scale, grouped, padded, score_text
+from markupsafe import Markup
 
-_COLOURS = 6
+from schemas.report_data import RunCurve
+from tasks.report.number_format import grouped, padded, score_text
+from tasks.report.page import render_template
+from tasks.report.vega import Chart, Layout, Spec, category, draw_chart, layouts, mark, number, series_colours
+
 _MIN_FOR_QUARTILES = 3
 """Least number of values for which quartiles are meaningful."""
 
@@ -88,27 +76,29 @@ def render_index(runs: Sequence[RunCurve], pages: Sequence[str]) -> str:
     return render_template("index.html.jinja", runs=[(run, sparkline(run)) for run in newest_first], pages=set(pages))
 
 
-def sparkline(run: RunCurve) -> Drawing:
-    """Draw a run's best score over its samples, without axes."""
-    canvas = Canvas("spark", 120, 24, left=2, right=4, top=4, bottom=4)
-    x_scale = canvas.x_scale(0, max(run.samples, 1))
-    y_scale = canvas.y_scale(*padded([score for _, score in run.steps], 0.02))
-    points = [(x_scale(sample), y_scale(score)) for sample, score in run.steps]
-    line = Line("best", step_path(points, x_scale.end))
-    return Drawing("spark", canvas.width, canvas.height, [line, Circle("best", x_scale.end, points[-1][1], 2.4)])
+def sparkline(run: RunCurve) -> Markup:
+    """Draw a run's best score over its samples as a small SVG without axes, of which an index has hundreds."""
+    width, height = 120.0, 24.0
+    low, high = padded([score for _, score in run.steps], 0.02)
+    points = [
+        (round(2 + 114 * at / max(run.samples, 1), 1), round(20 - 16 * (score - low) / (high - low), 1))
+        for at, score in run.steps
+    ]
+    path = f"M{points[0][0]} {points[0][1]}" + "".join(f"H{x}V{y}" for x, y in points[1:]) + "H116"
+    label = (
+        f"from {score_text(run.steps[0][1])} to {score_text(run.steps[-1][1])} in {grouped(len(run.steps) - 1)} steps"
+    )
+    return Markup(
+        '<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{label}">'
+        '<path class="best" d="{path}"/><circle class="best" cx="116" cy="{y}" r="2.4"/></svg>'
+    ).format(width=width, height=height, label=label, path=path, y=points[-1][1])
 
 
 def comparison_chart(groups: Sequence[Group]) -> Chart:
     """Draw each group's median with its quartiles, and every run as a thin line."""
-    canvases = (Canvas("wide", 760, 380, right=150), Canvas("narrow", 344, 300, left=44, right=64))
     medians = [f"{group.name}: median {score_text(group.best.middle)} of {len(group.runs)} runs" for group in groups]
-    drawings = tuple(_draw(groups, canvas) for canvas in canvases)
-    return Chart("comparison", "Best score over samples", f"{'; '.join(medians)}.", drawings)
-
-
-def colour_class(index: int) -> str:
-    """Return the CSS class of a group's colour."""
-    return f"g{index % _COLOURS}"
+    text = f"{'; '.join(medians)}."
+    return draw_chart("comparison", "Best score over samples", text, layouts(420, 340), lambda one: _draw(groups, one))
 
 
 def quartiles(values: Sequence[float]) -> Quartiles:
@@ -134,56 +124,58 @@ def _group(name: str, runs: Sequence[RunCurve]) -> Group:
     )
 
 
-def _draw(groups: Sequence[Group], canvas: Canvas) -> Drawing:
+def _draw(groups: Sequence[Group], layout: Layout) -> Spec:
     runs = [run for group in groups for run in group.runs]
-    x_scale = canvas.x_scale(0, max(1, *(run.samples for run in runs)))
-    y_scale = canvas.y_scale(*padded([score for run in runs for _, score in run.steps]))
-    marks: list[Mark] = [*y_axis(canvas, y_scale), *x_axis(canvas, x_scale, "samples")]
-    for index, group in enumerate(groups):
-        marks += _curves(group, colour_class(index), x_scale, y_scale)
-    marks += _group_labels(groups, canvas, x_scale, y_scale)
-    return Drawing(canvas.layout, canvas.width, canvas.height, marks)
+    x = number("sample", [0, max(1, *(run.samples for run in runs))], title="samples")
+    y = number("score", padded([score for run in runs for _, score in run.steps]))
+    max_chars = 80 if layout.is_wide else 34
+    names = [_shortened(group.name, max_chars) for group in groups]
+    colour = category("group", series_colours(names))
+    colour["legend"] |= {"columns": 1, "labelLimit": layout.width - 40, "symbolType": "stroke", "symbolStrokeWidth": 3}
+    curves = [_median_rows(group, name) for group, name in zip(groups, names, strict=True)]
+    medians = [row for rows in curves for row in rows]
+    bands = [row for group, rows in zip(groups, curves, strict=True) for row in rows if _has_quartiles(group)]
+    lines = [
+        row for group, name in zip(groups, names, strict=True) for run in group.runs for row in _run_rows(run, name)
+    ]
+    step: Spec = {"interpolate": "step-after"}
+    return {
+        "layer": [
+            mark("area", bands, x=x, y={**y, "field": "low"}, y2={"field": "high"}, color=colour, opacity=0.16, **step),
+            mark("line", lines, x=x, y=y, color=colour, detail={"field": "run"}, strokeWidth=0.8, opacity=0.55, **step),
+            mark("line", medians, x=x, y=y, color=colour, strokeWidth=2.4, **step),
+            mark("circle", [rows[-1] for rows in curves], x=x, y=y, color=colour, size=40, opacity=1),
+        ]
+    }
 
 
-def _curves(group: Group, colour: str, x_scale: Scale, y_scale: Scale) -> list[Mark]:
-    """Draw a group: its runs, its median and, if it has enough runs, the band between its quartiles."""
-    marks: list[Mark] = []
-    for run in group.runs:
-        points = [(x_scale(sample), y_scale(score)) for sample, score in run.steps]
-        marks.append(Line(f"run {colour}", step_path(points, x_scale(run.samples))))
-    # Beyond the shortest run, a median would be of fewer runs.
+def _shortened(name: str, max_chars: int) -> str:
+    return name if len(name) <= max_chars else f"{name[: max_chars - 1]}…"
+
+
+def _has_quartiles(group: Group) -> bool:
+    return len(group.runs) >= _MIN_FOR_QUARTILES
+
+
+def _run_rows(run: RunCurve, name: str) -> list[Spec]:
+    steps = [*run.steps, (run.samples, run.steps[-1][1])]
+    return [{"group": name, "run": run.run_id, "sample": at, "score": score} for at, score in steps]
+
+
+def _median_rows(group: Group, name: str) -> list[Spec]:
+    """Return a group's median and quartiles over samples, as far as its shortest run goes: beyond it are fewer runs."""
     end = min(run.samples for run in group.runs)
-    samples = sorted({0, *(sample for run in group.runs for sample, _ in run.steps if sample <= end)})
-    spans = [quartiles([_best_at(run, sample) for run in group.runs]) for sample in samples]
-    middle = [(x_scale(x), y_scale(span.middle)) for x, span in zip(samples, spans, strict=True)]
-    marks.append(Line(f"line {colour}", step_path(middle, x_scale(end))))
-    if len(group.runs) >= _MIN_FOR_QUARTILES:
-        high = [(x_scale(x), y_scale(span.high)) for x, span in zip(samples, spans, strict=True)]
-        low = [(x_scale(x), y_scale(span.low)) for x, span in zip(samples, spans, strict=True)]
-        marks.insert(0, Line(f"band {colour}", _band(low, high, x_scale(end))))
-    return marks
-
-
-def _band(low: Sequence[Point], high: Sequence[Point], end: float) -> str:
-    """Return the outline of the area between two step lines: along the upper one, and back along the lower one."""
-    back = "".join(f"V{y}H{x}" for x, y in reversed(low))
-    return f"{step_path(high, end)}{back}Z"
+    samples = sorted({0, end, *(at for run in group.runs for at, _ in run.steps if at <= end)})
+    rows: list[Spec] = []
+    for sample in samples:
+        span = quartiles([_best_at(run, sample) for run in group.runs])
+        rows.append({
+            "group": name, "sample": sample, "score": span.middle, "low": span.low, "high": span.high,
+            "label": f"{name}: median {score_text(span.middle)} of {len(group.runs)} runs "
+            f"after {grouped(sample)} samples",
+        })  # fmt: skip
+    return rows
 
 
 def _best_at(run: RunCurve, sample: int) -> float:
     return [score for at, score in run.steps if at <= sample][-1]
-
-
-def _group_labels(groups: Sequence[Group], canvas: Canvas, x_scale: Scale, y_scale: Scale) -> list[Mark]:
-    order = sorted(range(len(groups)), key=lambda index: -groups[index].best.middle)
-    wanted = [y_scale(groups[index].best.middle) + 4 for index in order]
-    marks: list[Mark] = []
-    for index, y in zip(order, spread_labels(wanted, 30, canvas.top + 6, canvas.height - canvas.bottom), strict=True):
-        group = groups[index]
-        max_chars = 21 if canvas.is_wide else 8
-        name = group.name if len(group.name) <= max_chars else group.name[: max_chars - 1] + "…"
-        marks += [
-            Text(colour_class(index), x_scale.end + 8, y, name),
-            Text("note", x_scale.end + 8, y + 13, f"{score_text(group.best.middle)}, {grouped(len(group.runs))} runs"),
-        ]
-    return marks

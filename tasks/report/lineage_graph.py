@@ -5,10 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from schemas.report_data import Ancestor
-from tasks.report.drawing import Canvas, Chart, Circle, Drawing, Line, Mark, Point, Text, x_axis, y_axis
-from tasks.report.scale import Scale, padded, score_text
+from tasks.report.number_format import padded, score_text
+from tasks.report.vega import (
+    ACCENT,
+    LINE,
+    OTHERS,
+    PAPER,
+    Chart,
+    Layout,
+    Spec,
+    draw_chart,
+    layouts,
+    mark,
+    number,
+    reading,
+)
 
-_CANVASES = (Canvas("wide", 760, 300, right=40), Canvas("narrow", 344, 260, left=44, right=16))
+_LEAST_GAP = 0.12
+"""Least distance of two scores that are written on the line of descent, as a share of the chart's width."""
 
 
 def line_of_descent(ancestors: Sequence[Ancestor]) -> list[Ancestor]:
@@ -30,58 +44,65 @@ def lineage_chart(ancestors: Sequence[Ancestor]) -> Chart | None:
         + ", ".join(score_text(ancestor.score) for ancestor in line)
         + ". Each step and its changes are listed below."
     )
-    drawings = tuple(_draw(ancestors, line, canvas) for canvas in _CANVASES)
-    return Chart("lineage", "Lineage of the best", text, drawings)
+    return draw_chart(
+        "lineage", "Lineage of the best", text, layouts(320, 270), lambda layout: _draw(ancestors, line, layout)
+    )
 
 
-def _draw(ancestors: Sequence[Ancestor], line: Sequence[Ancestor], canvas: Canvas) -> Drawing:
-    x_scale = canvas.x_scale(0, max(ancestor.sample for ancestor in ancestors))
-    y_scale = canvas.y_scale(*padded([ancestor.score for ancestor in ancestors], 0.1))
+def _draw(ancestors: Sequence[Ancestor], line: Sequence[Ancestor], layout: Layout) -> Spec:
+    x = number("sample", [0, max(ancestor.sample for ancestor in ancestors)], title="samples")
+    y = number("score", padded([ancestor.score for ancestor in ancestors], 0.12))
     on_line = {ancestor.program_id for ancestor in line}
-    points = {ancestor.program_id: (x_scale(ancestor.sample), y_scale(ancestor.score)) for ancestor in ancestors}
-    marks: list[Mark] = [*y_axis(canvas, y_scale), *x_axis(canvas, x_scale, "samples")]
-    marks += _edges(ancestors, points, on_line)
-    for ancestor in ancestors:
-        x, y = points[ancestor.program_id]
-        css_class, radius = ("best", 5.0) if ancestor.program_id in on_line else ("ancestor", 3.2)
-        marks.append(Circle(css_class, x, y, radius, tooltip=_tooltip(ancestor)))
-    if canvas.is_wide:
-        marks += _labels(line, points, x_scale)
-    return Drawing(canvas.layout, canvas.width, canvas.height, marks)
+    edges = _edges(ancestors, on_line)
+    ends = {"x": x, "y": y, "x2": {"field": "to_sample"}, "y2": {"field": "to_score"}}
+    discs = [_row(ancestor) for ancestor in ancestors if ancestor.program_id not in on_line]
+    texts = [_row(ancestor) for ancestor in _labelled(line)] if layout.is_wide else []
+    return {
+        "layer": [
+            mark("rule", [edge for edge in edges if not edge["is_bold"]], **ends, color=LINE, strokeWidth=1),
+            mark("rule", [edge for edge in edges if edge["is_bold"]], **ends, color=ACCENT, strokeWidth=2.4),
+            mark("circle", discs, x=x, y=y, color=OTHERS, size=36, opacity=1, stroke=PAPER),
+            mark("circle", [_row(one) for one in line], x=x, y=y, color=ACCENT, size=80, opacity=1, stroke=PAPER),
+            mark(
+                "text", texts, x=x, y=y, text={"field": "text"}, color=ACCENT, fontWeight=600, dy=-12, align="right"
+            ),
+        ]
+    }  # fmt: skip
 
 
-def _edges(ancestors: Sequence[Ancestor], points: dict[str, Point], on_line: set[str]) -> list[Mark]:
-    thin, bold = [], []
-    for child in ancestors:
-        for parent_id in child.parent_ids:
-            if parent_id in points:
-                is_bold = child.program_id in on_line and parent_id == child.nearest_parent_id
-                (bold if is_bold else thin).append(_curve(points[parent_id], points[child.program_id]))
-    return [Line("edge", "".join(thin)), Line("descent", "".join(bold))]
+def _edges(ancestors: Sequence[Ancestor], on_line: set[str]) -> list[Spec]:
+    by_id = {ancestor.program_id: ancestor for ancestor in ancestors}
+    return [
+        {
+            "sample": parent.sample,
+            "score": parent.score,
+            "to_sample": child.sample,
+            "to_score": child.score,
+            "is_bold": child.program_id in on_line and parent.program_id == child.nearest_parent_id,
+        }
+        for child in ancestors
+        for parent_id in child.parent_ids
+        if (parent := by_id.get(parent_id)) is not None
+    ]
 
 
-def _curve(start: Point, end: Point) -> str:
-    middle = round((start[0] + end[0]) / 2, 1)
-    return f"M{start[0]} {start[1]}C{middle} {start[1]} {middle} {end[1]} {end[0]} {end[1]}"
+def _labelled(line: Sequence[Ancestor]) -> list[Ancestor]:
+    """Return the programs of the line whose scores have room to be written, the last one among them."""
+    gap = _LEAST_GAP * line[-1].sample
+    shown = [line[-1]]
+    for program in reversed(line[1:-1]):
+        is_new = score_text(program.score) != score_text(shown[-1].score)
+        if is_new and shown[-1].sample - program.sample >= gap <= program.sample:
+            shown.append(program)
+    return shown
 
 
-def _labels(line: Sequence[Ancestor], points: dict[str, Point], x_scale: Scale) -> list[Mark]:
-    """Draw the scores along the line of descent where there is room for them."""
-    marks: list[Mark] = []
-    last_x = float("-inf")
-    for program in line:
-        x, y = points[program.program_id]
-        is_first, is_last = program is line[0], program is line[-1]
-        has_room = x - last_x > 58 and (is_last or x_scale.end - x > 58 or x == x_scale.start)
-        if has_room:
-            anchor = "end" if is_last else "middle" if x > x_scale.start else "start"
-            # Below the start program if the line rises from there.
-            offset = 18 if is_first and line[1].score > program.score else -10
-            marks.append(Text("label-best", x, y + offset, score_text(program.score), anchor))
-            last_x = x
-    return marks
-
-
-def _tooltip(program: Ancestor) -> str:
-    origin = f"generation {program.generation}, island {program.island}, {program.model}"
-    return f"{program.program_id}: {score_text(program.score)}, {origin if program.generation else 'the start program'}"
+def _row(program: Ancestor) -> Spec:
+    origin = f"generation {program.generation}, niche {program.niche}, {program.model}"
+    text = f"{program.program_id}: {score_text(program.score)}, {origin if program.generation else 'the start program'}"
+    return {
+        "sample": program.sample,
+        "score": program.score,
+        "text": score_text(program.score),
+        "label": reading(text, program.program_id),
+    }

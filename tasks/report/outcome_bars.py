@@ -6,53 +6,62 @@ from collections.abc import Sequence
 
 from schemas.outcome import Outcome
 from schemas.report_data import ModelSummary
-from tasks.report.drawing import Box, Canvas, Chart, Drawing, Mark, Text
-from tasks.report.scale import grouped
+from tasks.report.number_format import grouped
+from tasks.report.vega import Chart, Layout, Spec, category, draw_chart, layouts, mark, rows_of
 
-_ROW = 46.0
+_CHARACTER = 7.5
+"""Width of a character of a label, in pixels."""
+_ON_DARK = {Outcome.SCORED, Outcome.CRASHED, Outcome.OUT_OF_MEMORY, Outcome.OUTPUT_LIMIT, Outcome.REJECTED,
+            Outcome.SANDBOX_ERROR}  # fmt: skip
+"""Outcomes whose labels have the page's colour, for contrast."""
 
 
 def outcomes_chart(models: Sequence[ModelSummary]) -> Chart | None:
     """Draw the bars; return `None` if there are no candidates."""
     if not models:
         return None
-    height = _ROW * len(models) + 6
-    canvases = (Canvas("wide", 760, height, left=0, right=0), Canvas("narrow", 344, height, left=0, right=0))
     text = " ".join(f"{model.model}: {_counts(model)}." for model in models)
-    drawings = tuple(_draw(models, canvas) for canvas in canvases)
-    return Chart("outcomes", "Outcomes of each model's candidates", text, drawings)
+    return draw_chart(
+        "outcomes", "Outcomes of each model's candidates", text, layouts(0), lambda layout: _draw(models, layout)
+    )
 
 
 def _counts(model: ModelSummary) -> str:
     return ", ".join(f"{name} {grouped(count)}" for name, count in model.outcomes.items())
 
 
-def _draw(models: Sequence[ModelSummary], canvas: Canvas) -> Drawing:
-    marks: list[Mark] = []
-    for index, model in enumerate(models):
-        top = _ROW * index + 16
-        name = model.model if len(model.model) < 40 or canvas.is_wide else model.model[:38] + "…"
-        marks += [
-            Text("row", 0, top - 4, name),
-            Text("note", canvas.width, top - 4, f"{grouped(model.samples)} candidates", "end"),
-            *_bar(model, canvas, top),
-        ]
-    return Drawing(canvas.layout, canvas.width, canvas.height, marks)
+def _draw(models: Sequence[ModelSummary], layout: Layout) -> Spec:
+    width = layout.width - 8
+    rows = [row for model in models for row in _bars(model, width)]
+    colours = {kind.value: f"var(--o-{kind.value})" for kind in Outcome}
+    x = {"field": "from", "type": "quantitative", "scale": {"domain": [0, 1]}, "axis": None}
+    inks = {"condition": {"test": "datum.is_on_dark", "value": "var(--paper)"}, "value": "var(--ink)"}
+    layers = [
+        mark("rect", x=x, x2={"field": "to"}, color=category("outcome", colours, has_legend=False), height=20),
+        mark("text", x=x, text={"field": "text"}, color=inks, align="left", dx=6, fontSize=11.5, strokeWidth=0),
+    ]
+    header = {"orient": "top", "labelOrient": "top", "labelAnchor": "start", "labelLimit": width, "title": None}
+    by = {"field": "model", "sort": None, "header": header}
+    return rows_of(rows, layers, by=by, width=width, height=20, spacing=8)
 
 
-def _bar(model: ModelSummary, canvas: Canvas, top: float) -> list[Mark]:
-    marks: list[Mark] = []
-    x = 0.0
+def _bars(model: ModelSummary, width: int) -> list[Spec]:
+    name = f"{model.model} · {grouped(model.samples)} candidates"
+    rows: list[Spec] = []
+    begin = 0.0
     for kind in Outcome:
-        count = model.outcomes.get(kind.value, 0)
-        width = canvas.width * count / model.samples
-        if not count:
+        if not (count := model.outcomes.get(kind.value, 0)):
             continue
-        share = f"{count / model.samples:.1%}"
-        tooltip = f"{kind.value}: {grouped(count)} of {grouped(model.samples)}, {share}"
-        marks.append(Box(f"o-{kind.value}", round(x, 1), top, round(max(width - 1, 0.5), 1), 20, tooltip))
-        label = f"{kind.value} {count / model.samples:.0%}"
-        if width > 7.5 * len(label):
-            marks.append(Text(f"on o-on-{kind.value}", round(x + 6, 1), top + 14, label))
-        x += width
-    return marks
+        share = count / model.samples
+        text = f"{kind.value} {share:.0%}"
+        rows.append({
+            "model": name,
+            "outcome": kind.value,
+            "from": begin,
+            "to": begin + share,
+            "text": text if width * share > _CHARACTER * len(text) else "",
+            "is_on_dark": kind in _ON_DARK,
+            "label": f"{kind.value}: {grouped(count)} of {grouped(model.samples)}, {share:.1%}",
+        })  # fmt: skip
+        begin += share
+    return rows

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -17,17 +18,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from schemas.drawings import NO_DRAWINGS, Drawings
 from schemas.escaping import escape_invisible
+from schemas.gain import gain_of
 from schemas.outcome import Outcome
 from schemas.report_data import Ancestor, ReportData
 from tasks.report.code_view import DiffLine, diff_lines, highlighted
-from tasks.report.drawing import Chart
-from tasks.report.island_chart import islands_chart
 from tasks.report.lineage_graph import line_of_descent, lineage_chart
+from tasks.report.niche_chart import niches_chart, shown_niches
+from tasks.report.number_format import gain_text, grouped, score_text
 from tasks.report.outcome_bars import outcomes_chart
 from tasks.report.pictures import pictures_of
+from tasks.report.population_charts import diversity_chart, histogram_chart
 from tasks.report.progress_charts import new_bests, over_cost, over_samples, over_time
-from tasks.report.scale import gain_text, grouped, score_text
 from tasks.report.split_chart import split_rows, splits_chart
+from tasks.report.vega import Chart
 
 _MAX_STEPS = 200
 """Steps of the line of descent that are shown with their changes; of a longer line, the last ones."""
@@ -43,7 +46,7 @@ class Step:
 
     @property
     def gain(self) -> float:
-        return self.child.score - self.parent.score
+        return gain_of(self.parent.score, self.child.score)
 
 
 def render(report: ReportData, drawings: Drawings = NO_DRAWINGS, *, live: bool = False) -> str:
@@ -68,7 +71,10 @@ def render(report: ReportData, drawings: Drawings = NO_DRAWINGS, *, live: bool =
         best=highlighted(report.best_function),
         steps=[Step(parent, child, diff_lines(parent.function, child.function)) for parent, child in steps],
         lineage=lineage_chart(report.lineage),
-        islands=islands_chart(report),
+        niches=niches_chart(report),
+        shown_niches=shown_niches(report.niches),
+        population=population_charts(report),
+        functions=_packed(report.functions),
         outcomes=outcomes_chart(report.models),
         kinds=[kind.value for kind in Outcome if any(kind.value in model.outcomes for model in report.models)],
         share_closed=share_closed(report),
@@ -80,6 +86,11 @@ def progress_charts(report: ReportData) -> list[Chart]:
     """Return the charts of the score over samples, over time and over cost; none before the first commit."""
     charts = [over_samples(report), over_time(report), over_cost(report)] if len(report.generations) > 1 else []
     return [chart for chart in charts if chart is not None]
+
+
+def population_charts(report: ReportData) -> list[Chart]:
+    """Return the charts of the whole population: its diversity, and its scores by model and operator."""
+    return [chart for chart in (diversity_chart(report), histogram_chart(report)) if chart is not None]
 
 
 def share_closed(report: ReportData) -> float | None:
@@ -140,6 +151,12 @@ def time_text(value: datetime) -> str:
     return f"{value:%Y-%m-%d %H:%M} UTC"
 
 
+def _packed(functions: Mapping[str, str]) -> str:
+    """Return functions by program id as compressed JSON in base64, which the page unpacks when one is looked at."""
+    shown_functions = {program_id: escape_invisible(text) for program_id, text in functions.items()}
+    return base64.b64encode(zlib.compress(json.dumps(shown_functions).encode(), 9)).decode()
+
+
 def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
@@ -162,6 +179,7 @@ def _environment() -> Environment:
     environment.filters.update(
         score=score_text,
         gain=gain_text,
+        gain_from=lambda after, before: gain_of(before, after),
         size=lambda value: gain_text(value)[1:],
         count=grouped,
         duration=duration,

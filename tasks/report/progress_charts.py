@@ -2,41 +2,55 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from schemas.report_data import GenerationSummary, ReportData
-from tasks.report.drawing import (
-    Canvas,
+from schemas.gain import gain_of
+from schemas.report_data import GenerationSummary, ReportData, ScorePoint
+from tasks.report.number_format import grouped, padded, score_text
+from tasks.report.vega import (
+    ACCENT,
+    FINE,
+    LEVEL,
+    LINE,
+    OTHERS,
+    PAPER,
+    SERIES,
     Chart,
-    Circle,
-    Drawing,
-    Line,
-    Mark,
-    Text,
-    dots_path,
-    spread_labels,
-    step_path,
-    x_axis,
-    y_axis,
+    Layout,
+    Rows,
+    Spec,
+    category,
+    draw_chart,
+    layouts,
+    mark,
+    number,
+    reading,
+    series_colours,
 )
-from tasks.report.scale import Scale, grouped, padded, score_text
 
 _XValue = Callable[[GenerationSummary], float]
 
 _MIN_SHOWN = 0.7
 """Least share of the scored candidates that is shown, even if they are far worse than the start program."""
 
-_CANVASES = (Canvas("wide", 760, 340), Canvas("narrow", 344, 290, left=44, right=72))
-_SMALL = (Canvas("wide", 372, 210, left=48, right=24), Canvas("narrow", 344, 210, left=44, right=24))
-
 
 def over_samples(report: ReportData) -> Chart:
-    """Draw every scored candidate as a dot, and the best score so far as a line."""
-    levels = _levels(report)
-    low, high = _range(report, levels)
-    drawings = tuple(_over_samples(report, canvas, levels, low, high) for canvas in _CANVASES)
-    return Chart("over-samples", "Score over samples", _description(report), drawings)
+    """Draw every scored candidate as a dot, coloured by its niche, and the best score so far as a line."""
+    low, high = shown_range(report)
+    below = sum(point.score < low for point in report.points)
+    notes = [f"{grouped(below)} lower scores are not shown"] if below else []
+    if report.points_left_out:
+        notes.append(f"{grouped(report.points_left_out)} candidates are left out evenly")
+    return draw_chart(
+        "over-samples",
+        "Score over samples",
+        _description(report),
+        layouts(400, 340),
+        lambda layout: _over_samples(report, layout, low, high),
+        note="; ".join(notes),
+    )
 
 
 def over_time(report: ReportData) -> Chart:
@@ -59,7 +73,30 @@ def over_cost(report: ReportData) -> Chart | None:
 
 def new_bests(summaries: Sequence[GenerationSummary]) -> list[GenerationSummary]:
     """Return the first summary and every one with a new best score."""
-    return [summaries[0], *(after for before, after in pairwise(summaries) if after.best > before.best)]
+    return [summaries[0], *(after for before, after in pairwise(summaries) if gain_of(before.best, after.best) > 0)]
+
+
+def shown_range(report: ReportData) -> list[float]:
+    """Return the range of scores that is shown.
+
+    It covers the start, the best and most of the candidates, and known scores that are close to them.
+    """
+    first, last = report.generations[0].best, report.generations[-1].best
+    scores = sorted((point.score for point in report.points), reverse=True)
+    worst = scores[: max(1, int(len(scores) * _MIN_SHOWN))][-1] if scores else first
+    gain = gain_of(first, last) or abs(first) or 1.0
+    low = max(min(first, worst), first - 2 * gain)
+    close = [value for value, _ in _levels(report) if low <= value <= last + 3 * gain]
+    return padded([low, last, *close])
+
+
+def niche_colours(points: Sequence[ScorePoint]) -> dict[str, str]:
+    """Return the colour of each niche, those of the most candidates first; beyond the palette all are `other`."""
+    counts = Counter(point.niche for point in points)
+    names = [name for name, _ in counts.most_common()]
+    if len(names) <= len(SERIES):
+        return series_colours(sorted(names, key=lambda name: (len(name), name)))
+    return {**series_colours(names[: len(SERIES)]), "other": OTHERS}
 
 
 def _levels(report: ReportData) -> list[tuple[float, str]]:
@@ -68,98 +105,99 @@ def _levels(report: ReportData) -> list[tuple[float, str]]:
     return [(value, name) for value, name in levels if value is not None]
 
 
-def _range(report: ReportData, levels: Sequence[tuple[float, str]]) -> tuple[float, float]:
-    """Return the range of scores that is shown.
-
-    It covers the start, the best and most of the candidates, and known scores that are close to them.
-    """
-    first, last = report.generations[0].best, report.generations[-1].best
-    scores = sorted((point.score for point in report.points), reverse=True)
-    worst = scores[: max(1, int(len(scores) * _MIN_SHOWN))][-1] if scores else first
-    gain = (last - first) or abs(first) or 1.0
-    low = max(min(first, worst), first - 2 * gain)
-    close = [value for value, _ in levels if low <= value <= last + 3 * gain]
-    return padded([low, last, *close])
-
-
-def _over_samples(
-    report: ReportData, canvas: Canvas, levels: Sequence[tuple[float, str]], low: float, high: float
-) -> Drawing:
+def _over_samples(report: ReportData, layout: Layout, low: float, high: float) -> Spec:
     summaries = report.generations
-    x_scale = canvas.x_scale(summaries[0].samples, max(summaries[-1].samples, summaries[0].samples + 1))
-    y_scale = canvas.y_scale(low, high)
-    marks = [
-        *y_axis(canvas, y_scale),
-        *x_axis(canvas, x_scale, "samples"),
-        *_nights(canvas, x_scale, summaries),
-        Line(
-            "dots",
-            dots_path((x_scale(point.sample), y_scale(point.score)) for point in report.points if point.score >= low),
-        ),
-        *_best_line(summaries, x_scale, y_scale, lambda summary: summary.samples),
-        *_names(canvas, x_scale, y_scale, [(summaries[-1].best, "best"), *levels]),
-    ]
-    if below := sum(point.score < low for point in report.points):
-        note = f"{grouped(below)} lower scores not shown" if canvas.is_wide else f"{grouped(below)} lower"
-        marks.append(Text("note", canvas.left, canvas.height - 4, note))
-    return Drawing(canvas.layout, canvas.width, canvas.height, marks, _readings(summaries, x_scale, y_scale))
-
-
-def _nights(canvas: Canvas, x_scale: Scale, summaries: Sequence[GenerationSummary]) -> list[Mark]:
-    """Draw a thin line where each further night begins."""
-    marks: list[Mark] = []
-    for before, after in pairwise(summaries[1:]):
-        if after.night != before.night:
-            x = x_scale(before.samples)
-            marks += [
-                Line("night", f"M{x} {canvas.top}V{canvas.height - canvas.bottom}"),
-                Text("note", x + 4, canvas.top + 8, f"night {after.night}"),
-            ]
-    return marks
-
-
-def _best_line(
-    summaries: Sequence[GenerationSummary],
-    x_scale: Scale,
-    y_scale: Scale,
-    x_value: _XValue,
-) -> list[Mark]:
-    """Draw the best score so far as a step line, with a disc at every new best."""
-    steps = new_bests(summaries)
-    points = [(x_scale(x_value(summary)), y_scale(summary.best)) for summary in steps]
-    discs = [
-        Circle("best", x, y, 2.8, tooltip=f"{score_text(summary.best)}: {summary.best_program_id}, {_when(summary)}")
-        for summary, (x, y) in zip(steps, points, strict=True)
-    ]
-    return [Line("best", step_path(points, x_scale.end)), *discs]
-
-
-def _names(canvas: Canvas, x_scale: Scale, y_scale: Scale, levels: Sequence[tuple[float, str]]) -> list[Mark]:
-    """Draw lines at known scores, and their names at the right end without overlap."""
-    shown = sorted((level for level in levels if y_scale.low <= level[0] <= y_scale.high), reverse=True)
-    places = spread_labels(
-        [y_scale(value) + 4 for value, _ in shown], 27, canvas.top + 4, canvas.height - canvas.bottom
-    )
-    marks: list[Mark] = []
-    for (value, name), y in zip(shown, places, strict=True):
-        if name != "best":
-            marks.append(Line("level", f"M{x_scale.start} {y_scale(value)}H{x_scale.end}"))
-        css_class = "label-best" if name == "best" else "label"
-        marks += [
-            Text(css_class, x_scale.end + 8, y, name if canvas.is_wide else _SHORT[name]),
-            Text(css_class, x_scale.end + 8, y + 13, score_text(value)),
+    x = number("sample", [summaries[0].samples, max(summaries[-1].samples, summaries[0].samples + 1)], title="samples")
+    y = number("score", [low, high])
+    return {
+        "layer": [
+            *_night_marks(summaries, x, layout),
+            *_dots(report.points, low, x, y),
+            *_best_line(summaries, x, y, lambda summary: summary.samples),
+            *_level_marks(report, y, low, high),
         ]
+    }
+
+
+def _dots(points: Sequence[ScorePoint], low: float, x: Spec, y: Spec) -> list[Spec]:
+    colours = niche_colours(points)
+    rows = [
+        {
+            "sample": point.sample,
+            "score": point.score,
+            "niche": point.niche if point.niche in colours else "other",
+            "label": reading(
+                f"{score_text(point.score)}: {point.program_id}, sample {grouped(point.sample)}, niche {point.niche}, "
+                f"{point.model}{f', {point.operator}' if point.operator else ''}",
+                point.program_id,
+            ),
+        }
+        for point in points
+        if point.score >= low
+    ]
+    has_legend = len(colours) > 1
+    return [
+        mark(
+            "circle", rows, size=14, opacity=0.75, x=x, y=y,
+            color=category("niche", colours, title="niche", has_legend=has_legend),
+        )
+    ]  # fmt: skip
+
+
+def _night_marks(summaries: Sequence[GenerationSummary], x: Spec, layout: Layout) -> list[Spec]:
+    """Draw a thin line where each further night begins."""
+    rows = [
+        {"sample": before.samples, "night": f"night {after.night}"}
+        for before, after in pairwise(summaries[1:])
+        if after.night != before.night
+    ]
+    if not rows:
+        return []
+    text = mark("text", rows, x=x, y={"value": 6}, text={"field": "night"}, align="left", dx=4)
+    return [
+        mark("rule", rows, x=x, color=LINE, strokeDash=[1, 3]),
+        *([text] if len(rows) <= (20 if layout.is_wide else 4) else []),
+    ]
+
+
+def _level_marks(report: ReportData, y: Spec, low: float, high: float) -> list[Spec]:
+    """Draw lines at known scores; one is named at its right end, the next one at its left end."""
+    shown = [(value, name) for value, name in _levels(report) if low <= value <= high]
+    marks: list[Spec] = []
+    for (value, name), (place, align) in zip(shown, (("width", "right"), (0, "left")), strict=False):
+        rows = [{"score": value, "name": f"{name} {score_text(value)}"}]
+        marks += [
+            mark("rule", rows, y=y, color=LEVEL, strokeDash=[2, 4]),
+            mark(
+                "text", rows, x={"value": place}, y=y, text={"field": "name"}, align=align, dy=-7, color=LEVEL,
+            ),
+        ]  # fmt: skip
     return marks
 
 
-_SHORT = {"best": "best", "best known": "known", "without a model": "no model"}
-
-
-def _readings(summaries: Sequence[GenerationSummary], x_scale: Scale, y_scale: Scale) -> list[tuple[float, float, str]]:
-    shown: dict[float, GenerationSummary] = {x_scale(summary.samples): summary for summary in summaries}
+def _best_line(summaries: Sequence[GenerationSummary], x: Spec, y: Spec, x_value: _XValue) -> list[Spec]:
+    """Draw the best score so far as a step line, with a disc at every new best."""
+    steps = _line_rows(new_bests(summaries), x["field"], x_value)
+    end = _line_rows([summaries[-1]], x["field"], x_value)
     return [
-        (x, y_scale(summary.best), f"best {score_text(summary.best)} after {_when(summary)}")
-        for x, summary in shown.items()
+        mark("line", [*steps, *end], x=x, y=y, interpolate="step-after", color=ACCENT, strokeWidth=2, clip=True),
+        mark("circle", steps, x=x, y=y, color=ACCENT, size=36, opacity=1, stroke=PAPER),
+        mark("circle", end, x=x, y=y, color=ACCENT, size=10, opacity=1),
+        mark("text", end, x=x, y=y, text={"field": "text"}, color=ACCENT, fontWeight=600, align="right", dy=-9),
+    ]
+
+
+def _line_rows(summaries: Sequence[GenerationSummary], x_field: str, x_value: _XValue) -> Rows:
+    return [
+        {
+            x_field: x_value(summary),
+            "score": summary.best,
+            "text": score_text(summary.best),
+            "label": reading(
+                f"best {score_text(summary.best)} after {_when(summary)}", summary.best_program_id, is_stop=True
+            ),
+        }
+        for summary in summaries
     ]
 
 
@@ -171,19 +209,13 @@ def _small(report: ReportData, name: str, title: str, x_value: _XValue, unit: st
     summaries = report.generations
     first, last = x_value(summaries[0]), x_value(summaries[-1])
     bests = [summary.best for summary in summaries]
-    drawings = []
-    for canvas in _SMALL:
-        x_scale = canvas.x_scale(first, last if last > first else first + 1)
-        y_scale = canvas.y_scale(*padded(bests, 0.08))
-        marks = [
-            *y_axis(canvas, y_scale, 4),
-            *x_axis(canvas, x_scale, unit, 4),
-            *_best_line(summaries, x_scale, y_scale, x_value),
-        ]
-        drawings.append(Drawing(canvas.layout, canvas.width, canvas.height, marks))
+    x = number("at", [first, last if last > first else first + 1], title=unit, axis={"tickCount": 4})
+    y = number("score", padded(bests, 0.12), axis={"tickCount": 4, "gridColor": FINE})
     end = f"{grouped(last, 0 if last >= 100 else 2)} {unit}"
     text = f"From {score_text(bests[0])} to {score_text(bests[-1])} in {end}; the table of new bests lists each step."
-    return Chart(name, title, text, tuple(drawings))
+    return draw_chart(
+        name, title, text, layouts(230, is_half=True), lambda _: {"layer": _best_line(summaries, x, y, x_value)}
+    )
 
 
 def _description(report: ReportData) -> str:
@@ -195,5 +227,5 @@ def _description(report: ReportData) -> str:
     return (
         f"The best score rose in {len(steps) - 1} steps from {score_text(first.best)} to {score_text(last.best)}, "
         f"the last of them after {_when(last)}; {samples} samples in all, "
-        f"{grouped(len(report.points))} of them scored."
+        f"{grouped(len(report.points) + report.points_left_out)} of them scored."
     )

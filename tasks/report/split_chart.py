@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from schemas.report_data import ReportData
-from tasks.report.drawing import Canvas, Chart, Circle, Drawing, Line, Mark, Text, x_axis
-from tasks.report.scale import Scale, padded, score_text
+from collections.abc import Sequence
 
-_ROW = 36.0
+from schemas.report_data import ReportData
+from tasks.report.number_format import padded, score_text
+from tasks.report.vega import ACCENT, LEVEL, PAPER, Chart, Spec, draw_chart, layouts, mark, number
+
+_ROW = 36
 
 
 def splits_chart(report: ReportData) -> Chart:
     """Draw a line for each split, from the start program's score to the best program's."""
     rows = split_rows(report)
-    height = 44 + _ROW * len(rows) + 30
-    canvases = (
-        Canvas("wide", 760, height, left=86, right=64, top=44),
-        Canvas("narrow", 344, height, left=70, right=34, top=44),
-    )
     gains = [f"{name}: from {score_text(start)} to {score_text(best)}" for name, start, best in rows]
     text = f"{'; '.join(gains)}." + "".join(f" {name}: {score_text(value)}." for value, name in _levels(report))
-    return Chart(
-        "splits", "From start to best, on each split", text, tuple(_draw(report, canvas) for canvas in canvases)
-    )
+    height = 40 + _ROW * len(rows) + 16 * len(_levels(report))
+    return draw_chart("splits", "From start to best, on each split", text, layouts(height), lambda _: _draw(report))
 
 
 def split_rows(report: ReportData) -> list[tuple[str, float | None, float | None]]:
@@ -40,51 +36,46 @@ def _levels(report: ReportData) -> list[tuple[float, str]]:
     return [(value, name) for value, name in levels if value is not None]
 
 
-def _draw(report: ReportData, canvas: Canvas) -> Drawing:
-    rows = split_rows(report)
-    values = [value for _, start, best in rows for value in (start, best) if value is not None]
-    x_scale = canvas.x_scale(*padded([*values, *(value for value, _ in _levels(report))], 0.04))
-    marks = [*x_axis(canvas, x_scale, ""), *_level_marks(report, canvas, x_scale)]
-    for index, (name, start, best) in enumerate(rows):
-        y = canvas.top + _ROW * (index + 0.6)
-        marks += [Text("row", 0, y + 4, name), Line("grid", f"M{x_scale.start} {y}H{x_scale.end}")]
-        marks += _row(x_scale, y, start, best)
-    return Drawing(canvas.layout, canvas.width, canvas.height, marks)
-
-
-def _row(x_scale: Scale, y: float, start: float | None, best: float | None) -> list[Mark]:
-    marks: list[Mark] = []
-    if start is not None and best is not None:
-        marks.append(Line("best", f"M{x_scale(start)} {y}H{x_scale(best)}"))
-    if start is not None:
-        marks.append(Circle("start", x_scale(start), y, 5, tooltip=f"start {score_text(start)}"))
-    if best is not None:
-        is_centred = start is None or best >= start
-        marks += [
-            Circle("best", x_scale(best), y, 5.5, tooltip=f"best {score_text(best)}"),
-            Text("label-best", x_scale(best), y - 9, _short(best), "middle" if is_centred else "end"),
-        ]
-    if start is not None and best is not None and abs(x_scale(best) - x_scale(start)) > 60:
-        marks.append(Text("label", x_scale(start), y - 9, _short(start), "middle"))
-    return marks
-
-
-def _level_marks(report: ReportData, canvas: Canvas, x_scale: Scale) -> list[Mark]:
-    """Draw known scores as lines through all rows; their names are above, one below the other and beside the lines."""
+def _draw(report: ReportData) -> Spec:
+    splits = split_rows(report)
     levels = _levels(report)
-    places = [x_scale(value) for value, _ in levels]
-    at_right = bool(places) and max(places) > (x_scale.start + x_scale.end) / 2
-    edge = min(places) - 6 if at_right else max(places, default=0) + 6
-    marks: list[Mark] = []
-    for index, ((value, name), x) in enumerate(zip(levels, places, strict=True)):
-        y = 12.0 + 14 * index
-        label = f"{name} {_short(value)}"
-        marks += [
-            Line("level", f"M{x} {y - 8}V{canvas.height - canvas.bottom}"),
-            Text("label", edge, y, label, "end" if at_right else "start"),
+    values = [value for _, start, best in splits for value in (start, best) if value is not None]
+    domain = padded([*values, *(value for value, _ in levels)], 0.06)
+    names = [f"{name} {score_text(value, 4)}" for value, name in levels]
+    y = {"field": "split", "type": "nominal", "title": None, "sort": [*names, *(name for name, _, _ in splits)]}
+    y["axis"] = {"grid": True, "ticks": False, "labelExpr": f"indexof({names}, datum.value) < 0 ? datum.value : ''"}
+    x, both = number("score", domain, axis={"tickCount": 6}), [row for row in splits if None not in row]
+    start = [_end(name, value, "start") for name, value, _ in splits if value is not None]
+    best = [_end(name, value, "best") for name, _, value in splits if value is not None]
+    lines = [{"split": name, "score": begin, "to": end} for name, begin, end in both]
+    return {
+        "layer": [
+            *_level_marks(levels, names, x, y, domain),
+            mark("rule", lines, x=x, y=y, x2={"field": "to"}, color=ACCENT, strokeWidth=2),
+            mark("point", start, x=x, y=y, color=ACCENT, fill=PAPER, filled=False, size=90, opacity=1),
+            mark("circle", best, x=x, y=y, color=ACCENT, size=110, opacity=1, stroke=PAPER),
+            mark("text", best, x=x, y=y, text={"field": "text"}, color=ACCENT, fontWeight=600, dy=-13),
         ]
+    }
+
+
+def _end(split: str, value: float, name: str) -> Spec:
+    return {"split": split, "score": value, "text": score_text(value, 4), "label": f"{name} {score_text(value)}"}
+
+
+def _level_marks(
+    levels: Sequence[tuple[float, str]], names: list[str], x: Spec, y: Spec, domain: list[float]
+) -> list[Spec]:
+    """Draw known scores as lines through all rows; each name has a row of its own above, beside its line."""
+    marks: list[Spec] = []
+    for (value, _), name in zip(levels, names, strict=True):
+        is_right = value > sum(domain) / 2
+        rows = [{"split": name, "score": value}]
+        marks += [
+            mark("rule", rows, x=x, color=LEVEL, strokeDash=[2, 4]),
+            mark(
+                "text", rows, x=x, y=y, text={"field": "split"}, color=LEVEL, align="right" if is_right else "left",
+                dx=-6 if is_right else 6,
+            ),
+        ]  # fmt: skip
     return marks
-
-
-def _short(value: float) -> str:
-    return f"{value:.4g}".replace("-", "−")

@@ -26,7 +26,10 @@ from tests.report.browser import Page
 from tests.report.conftest import HOSTILE, HOSTILE_MODEL, two_nights, write_night
 from tests.report.pictures import PICTURES, draw
 
-CHARTS = {"splits", "over-samples", "over-time", "over-money", "lineage", "islands", "outcomes"}
+CHARTS = {
+    *("splits", "over-samples", "over-time", "over-money", "lineage"),
+    *("diversity", "histogram", "niches", "outcomes"),
+}
 TEMPLATES = Path(__file__).parents[2] / "tasks/report/templates"
 
 
@@ -187,7 +190,41 @@ def test_a_pointer_reads_the_score_along_the_curve(page: Page, report: str):
             document.querySelector('#chart-over-samples svg.wide').getBoundingClientRect())"""
     )
     page.point(x, y)
-    page.until("document.querySelector('#chart-over-samples .reading').textContent.startsWith('best ')")
+    page.until("document.querySelector('#chart-over-samples .reading').textContent.includes('sample')")
+
+
+def test_pointing_at_a_candidate_shows_its_code_which_a_click_keeps(page: Page, report: str):
+    page.open(report)
+    chart = "document.querySelector('#chart-over-samples')"
+    page.value(f"{chart}.scrollIntoView({{behavior: 'instant', block: 'center'}})")
+
+    def place_of(program_id: str) -> list[float]:
+        return page.value(
+            f"""(({{left, top, width, height}}) => [left + width / 2, top + height / 2])(
+                {chart}.querySelector('svg.wide [data-program="{program_id}"]').getBoundingClientRect())"""
+        )
+
+    ids = page.value(f"[...{chart}.querySelectorAll('svg.wide [data-program]')].map((one) => one.dataset.program)")
+    first, other = ids[0], next(one for one in reversed(ids) if one != ids[0])
+    page.point(*place_of(first))
+    page.until(f"{chart}.querySelector('.pointed pre').textContent.includes('def guess(offset: int)')")
+    assert first in page.value(f"{chart}.querySelector('.pointed p').textContent")
+    page.click(*place_of(first))
+    page.point(*place_of(other))
+    page.until("true")
+    assert first in page.value(f"{chart}.querySelector('.pointed p').textContent"), "what was clicked at stays"
+    page.click(*place_of(other))
+    page.point(*place_of(other))
+    page.until(f"{chart}.querySelector('.pointed p').textContent.includes('{other}')")
+
+
+def test_code_that_is_pointed_at_is_shown_and_not_executed(page: Page, report: str):
+    page.open(report)
+    page.value("document.querySelector('#chart-over-samples svg.wide').focus()")
+    page.press("End")
+    page.until("document.querySelector('.pointed pre').textContent.includes('alert(1)')")
+    assert page.value("document.querySelectorAll('.pointed img, .pointed script').length") == 0
+    assert r"\u202e" in page.value("document.querySelector('.pointed pre').textContent")
 
 
 def test_a_screen_reader_finds_landmarks_headings_described_charts_and_named_tables(page: Page, report: str):
@@ -196,7 +233,15 @@ def test_a_screen_reader_finds_landmarks_headings_described_charts_and_named_tab
     roles = {role for role, _ in tree}
     assert {"banner", "main", "navigation", "contentinfo", "table", "heading"} <= roles
     headings = [name for role, name in tree if role == "heading"]
-    sections = ["Result", "The best program", "Score", "Lineage of the best program", "Islands", "Models", "Failures"]
+    sections = [
+        "Result",
+        "The best program",
+        "Score",
+        "Lineage of the best program",
+        "Population",
+        "Models",
+        "Failures",
+    ]
     assert [name for name in headings if name in sections] == sections
     images = [name for role, name in tree if role in ("image", "img")]
     assert len(images) == len(CHARTS)

@@ -90,9 +90,9 @@ def test_the_browser_shows_a_new_generation_without_a_reload(growing: RunFiles, 
     page.until("document.getElementById('live').textContent.startsWith('not live')")
 
 
-def test_the_terminal_shows_nights_islands_and_models(growing: RunFiles):
+def test_the_terminal_shows_nights_niches_and_models(growing: RunFiles):
     environment = {**os.environ, "OVERNIGHT_HISTORY": str(growing.directory.parents[1])}
     done = run_command(["watch", "--terminal"], environment)
     assert done.returncode == 0, done.stderr
-    for part in (growing.run_id, "generation 3", "island", "model", "no end on record"):
+    for part in (growing.run_id, "generation 3", "niche", "model", "no end on record"):
         assert part in done.stdout

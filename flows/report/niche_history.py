@@ -1,4 +1,4 @@
-"""Collects each island's best score over time, and its resets."""
+"""Collects each niche's best score over time, and its resets."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ from collections import defaultdict
 from typing import Any
 
 from flows.report.run_data import RunData
-from schemas.report_data import IslandHistory
+from schemas.report_data import NicheHistory
 
 # A reset is the last event of its generation: it also removes programs that joined in that generation.
 _MEMBERSHIPS = """
-SELECT island, event, program_id, cluster, from_generation, to_generation
+SELECT niche, event, program_id, cluster, from_generation, to_generation
 FROM population WHERE run_id = ? AND from_generation <= ?
-ORDER BY island, from_generation, event = 'founded'
+ORDER BY niche, from_generation, event = 'founded'
 """
 
 
-def islands(run_data: RunData) -> tuple[IslandHistory, ...]:
-    """Return the history of every island, up to the last generation that the report covers."""
-    memberships: dict[int, list[dict[str, Any]]] = defaultdict(list)
+def niches(run_data: RunData) -> tuple[NicheHistory, ...]:
+    """Return the history of every niche, up to the last generation that the report covers."""
+    memberships: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in run_data.database.rows(_MEMBERSHIPS, [run_data.run.run_id, run_data.last_generation]):
-        memberships[row["island"]].append(row)
-    return tuple(_island(number, rows, run_data) for number, rows in sorted(memberships.items()))
+        memberships[row["niche"]].append(row)
+    return tuple(
+        _niche(name, memberships[name], run_data) for name in sorted(memberships, key=lambda name: (len(name), name))
+    )
 
 
-def _island(number: int, memberships: list[dict[str, Any]], run_data: RunData) -> IslandHistory:
+def _niche(name: str, memberships: list[dict[str, Any]], run_data: RunData) -> NicheHistory:
     samples_at = {summary.generation: summary.samples for summary in run_data.all_summaries}
     steps: list[tuple[int, float]] = []
     resets = []
@@ -40,8 +42,8 @@ def _island(number: int, memberships: list[dict[str, Any]], run_data: RunData) -
     last = run_data.last_generation
     current = [row for row in memberships if row["to_generation"] is None or row["to_generation"] > last]
     first_sample = run_data.summaries[0].samples
-    return IslandHistory(
-        island=number,
+    return NicheHistory(
+        niche=name,
         steps=_steps_from(first_sample, steps),
         resets=tuple(sample for sample in resets if sample > first_sample),
         programs=len(current),

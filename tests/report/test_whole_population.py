@@ -1,0 +1,200 @@
+"""The whole population in the report: which candidates are drawn, their code, diversity, and gains without rounding."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.report import whole_population
+from flows.report.build import build_report
+from flows.report.score_curves import all_score_curves, score_curves
+from schemas.algorithm import Join
+from schemas.gain import gain_of
+from schemas.report_data import ReportData
+from tasks.history import record
+from tasks.history.database import Database
+from tasks.report.comparison import render_comparison, render_index
+from tasks.report.number_format import padded
+from tasks.report.page import render
+from tasks.report.population_charts import histogram_chart
+from tasks.report.progress_charts import new_bests, over_samples
+from tasks.report.vega import Layout, draw_chart, mark, number, reading
+from tests.history.made import a_generation, a_judged, create, grow
+from tests.report.browser import Page
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
+    history = tmp_path_factory.mktemp("grown")
+    files = create(history, islands=3)
+    grow(files, 6)
+    return build_report(Database(history), files)
+
+
+def test_every_scored_candidate_is_drawn_with_its_niche_model_and_code(grown: ReportData):
+    rows = grown.points
+    assert grown.points_left_out == 0
+    assert {point.niche for point in rows} == {"0", "1", "2"}
+    assert {point.program_id for point in rows} <= grown.functions.keys()
+    assert all(text.startswith("def guess(offset: int)") for text in grown.functions.values())
+    titles = over_samples(grown).drawings[0].count("<title>")
+    lowest = min(point.score for point in rows if point.score >= -9)
+    assert titles >= sum(point.score >= lowest for point in rows)
+
+
+def test_of_a_large_population_every_kth_candidate_and_every_new_best_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(whole_population, "MAX_POINTS", 5)
+    files = create(tmp_path, islands=2)
+    grow(files, 6)
+    report = build_report(Database(tmp_path), files)
+    scored = len([one for one in record.read_run_history(files).programs.values() if one.score is not None]) - 1
+    assert len(report.points) + report.points_left_out == scored
+    assert report.points_left_out > 0
+    bests = {summary.best_program_id for summary in report.generations[1:]} - {report.start.program_id}
+    assert bests <= {point.program_id for point in report.points}
+    assert f"{report.points_left_out} candidates are left out evenly" in over_samples(report).note
+
+
+def test_code_beyond_what_a_page_has_room_for_is_left_out_the_worst_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(whole_population, "_MAX_CHARACTERS", 500)
+    files = create(tmp_path, islands=2)
+    grow(files, 6)
+    report = build_report(Database(tmp_path), files)
+    assert 0 < len(report.functions) < len(report.points)
+    assert sum(map(len, report.functions.values())) <= 500
+    assert report.best.program_id in report.functions
+
+
+def test_diversity_counts_programs_and_their_different_behaviours(tmp_path: Path):
+    files = create(tmp_path, islands=1)
+    judged = [a_judged(files.run_id, 1, index, scores=(score, 0.0)) for index, score in enumerate((1.0, 1.0, 2.0))]
+    changes = [Join("0", one.id) for one in judged]
+    record.commit(files, a_generation(1, judged, judged[2].program(), changes))
+    states = build_report(Database(tmp_path), files).diversity
+    assert [(state.programs, state.behaviours) for state in states] == [(1, 1), (4, 3)]
+    assert states[1].sample == 3
+
+
+def test_the_histogram_counts_every_score_that_is_shown(grown: ReportData):
+    chart = histogram_chart(grown)
+    assert chart is not None
+    counted = sum(int(count) for count in re.findall(r"<title>[^<]*, any: (\d+) from", chart.drawings[0]))
+    hidden = int(re.findall(r"\d+", chart.note)[0]) if chart.note else 0
+    assert counted + hidden == len(grown.points)
+
+
+# Gains
+
+
+@given(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9))
+def test_a_gain_has_the_sign_of_the_difference_or_is_0(before: float, after: float):
+    gain = gain_of(before, after)
+    assert gain in (0.0, after - before)
+    assert gain_of(after, before) == -gain
+    assert gain != 0 or abs(after - before) <= 1e-12 * max(abs(before), abs(after))
+
+
+def test_a_difference_by_rounding_is_no_gain_anywhere(tmp_path: Path):
+    files = create(tmp_path, islands=1)
+    start = record.read_run_history(files).start
+    best = a_judged(files.run_id, 1, 0, scores=tuple(score + 2e-15 for score in start.scores), parents=[start.id])
+    record.commit(files, a_generation(1, [best], best.program(), [Join("0", best.id)]))
+    report = build_report(Database(tmp_path), files)
+    assert report.best.train != report.start.train, "the case is one of rounding"
+    page = render(report)
+    assert "e−" not in page
+    assert ": no gain" in page
+    assert len(new_bests(report.generations)) == 1
+
+
+def test_ticks_have_few_digits_even_where_all_scores_are_equal_but_for_rounding():
+    rows = [{"x": index, "score": 0.1 + index * 1e-17} for index in range(10)]
+    y = number("score", padded([float(row["score"]) for row in rows]))
+    layer = mark("circle", rows, x=number("x"), y=y)
+    chart = draw_chart("flat", "Flat", "Nothing.", [Layout("wide", 400, 200)], lambda _: {"layer": [layer]})
+    texts = [text.text or "" for text in ElementTree.fromstring(chart.drawings[0]).iter() if text.tag.endswith("text")]
+    assert texts
+    assert max(map(len, texts)) <= 6, texts
+
+
+# Charts
+
+
+def test_a_chart_is_the_same_every_time_and_holds_hostile_text_as_text():
+    hostile = '</svg><script>alert(1)</script>\u202e & "x" \''
+    rows = [{"x": 1, "y": 2, "name": hostile, "label": reading(hostile, "id")}]
+    layer = mark("text", rows, x=number("x"), y=number("y"), text={"field": "name"})
+    dot = mark("circle", rows, x=number("x"), y=number("y"))
+
+    def drawn() -> str:
+        chart = draw_chart("c", "C", hostile, [Layout("wide", 300, 100)], lambda _: {"layer": [layer, dot]})
+        return chart.drawings[0]
+
+    svg = drawn()
+    assert svg == drawn()
+    assert "<script" not in svg
+    assert "\u202e" not in svg
+    root = ElementTree.fromstring(svg)
+    titles = [element.text for element in root.iter() if element.tag.endswith("title")]
+    assert titles == [hostile.replace("\u202e", "\\u202e")]
+    assert {element.tag.rpartition("}")[2] for element in root.iter()} <= {
+        *("svg", "g", "path", "text", "line", "title", "rect", "circle")
+    }
+
+
+def test_the_report_names_niches_that_are_cells_of_a_grid(tmp_path: Path):
+    files = create(tmp_path, algorithm={"name": "map-elites"})
+    judged = [a_judged(files.run_id, 1, index, scores=(index + 1.0, 0.0)) for index in range(3)]
+    changes = [Join(f"{index},0", one.id) for index, one in enumerate(judged)]
+    record.commit(files, a_generation(1, judged, judged[2].program(), changes))
+    report = build_report(Database(tmp_path), files)
+    assert {"0,0", "1,0", "2,0"} <= {niche.niche for niche in report.niches}
+    population = render(report).partition('id="population"')[2].partition('id="models"')[0]
+    assert ">2,0</td>" in population
+    assert "None" not in population
+
+
+# Pages of several runs
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Path:
+    for number_ in range(6):
+        files = create(tmp_path, f"20260101-220{number_}-toy-aaaa", islands=3 if number_ % 2 else 5)
+        grow(files, 2 + number_, seed=number_)
+    return tmp_path
+
+
+def test_the_index_is_sorted_and_filtered(page: Page, several: Path):
+    (several / "index.html").write_text(render_index(all_score_curves(Database(several)), []), encoding="utf-8")
+    page.open((several / "index.html").as_uri(), width=1280)
+    heads = page.value("[...document.querySelectorAll('th')].map((head) => head.innerText)")
+    column = next(place for place, head in enumerate(heads) if head.startswith("Samples"))
+    shown = f"[...document.querySelectorAll('tbody tr')].map((row) => Number(row.cells[{column}].dataset.value))"
+    page.value(f"document.querySelectorAll('th')[{column}].querySelector('button').click()")
+    assert page.value(shown) == sorted(page.value(shown), reverse=True)
+    page.value(f"document.querySelectorAll('th')[{column}].querySelector('button').click()")
+    assert page.value(shown) == sorted(page.value(shown))
+    assert page.value(f"document.querySelectorAll('th')[{column}].ariaSort") == "ascending"
+    field = "Object.assign(document.getElementById('filter'), {value: '2203 TOY'})"
+    page.value(f"{field}.dispatchEvent(new Event('input'))")
+    assert page.value("[...document.querySelectorAll('tbody tr')].filter((row) => !row.hidden).length") == 1
+    assert page.value("document.getElementById('shown').textContent") == "1 of 6 runs"
+
+
+def test_the_tables_of_a_comparison_are_not_cut_at_1280_pixels(page: Page, several: Path):
+    ids = [run.name for run in (several / "runs").iterdir()]
+    path = several / "compare.html"
+    path.write_text(render_comparison(score_curves(Database(several), ids)), encoding="utf-8")
+    page.open(path.as_uri(), width=1280)
+    wide = "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth).length"
+    assert page.value(wide) == 0
