@@ -111,13 +111,13 @@ def lineage(
     row = find_program(database, program)
     steps = line_of_descent(read_run_data(database, find_run(history, row["run_id"]), None), row["program_id"])
     if format == "json":
-        names = ("generation", "sample", "program_id", "score", "island", "model", "function")
+        names = ("generation", "sample", "program_id", "score", "niche", "model", "function")
         write_json([{name: getattr(step, name) for name in names} for step in steps])
         return
     if not diffs:
-        columns = ("generation", "sample", "program", "score", "island", "model")
-        rows = [(str(s.generation), str(s.sample), s.program_id, score(s.score), str(s.island), s.model) for s in steps]
-        out().print(table(columns, rows, right=("generation", "sample", "score", "island")))
+        columns = ("generation", "sample", "program", "score", "niche", "model")
+        rows = [(str(s.generation), str(s.sample), s.program_id, score(s.score), s.niche, s.model) for s in steps]
+        out().print(table(columns, rows, right=("generation", "sample", "score")))
         return
     for before, after in pairwise(steps):
         old, new = (

@@ -85,7 +85,7 @@ def _show(report: LiveReport) -> None:
 
 
 def view(data: ReportData) -> Group:
-    """Return the current state of a run: its last night, best score over samples, islands and models."""
+    """Return the current state of a run: its last night, best score over samples, niches and models."""
     from rich.console import Group
     from rich.text import Text
 

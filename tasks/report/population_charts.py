@@ -23,6 +23,8 @@ from tasks.report.vega import (
 )
 
 _BINS = 30
+_WHOLE = {"format": ",d", "labelExpr": "datum.value % 1 ? '' : datum.label"}
+"""Properties of an axis of counts, which has no numbers between them."""
 _MAX_MODELS = 6
 """Models with a histogram of their own, those of the most candidates."""
 
@@ -75,7 +77,7 @@ def _diversity(states: Sequence[DiversityPoint]) -> Spec:
         for name, count in (("programs", state.programs), ("behaviours", state.behaviours))
     ]
     x = number("sample", [states[0].sample, max(states[-1].sample, states[0].sample + 1)], title="samples")
-    y = number("count", [0, 1.08 * max(row["count"] for row in rows)], axis={"tickMinStep": 1})
+    y = number("count", [0, 1.08 * max(row["count"] for row in rows)], axis=_WHOLE)
     colours = {"programs": ACCENT, "behaviours": WARM}
     labels = [
         {**rows[2 * place + 1], "label": f"{_state(state)} after {grouped(state.sample)} samples"}
@@ -104,7 +106,7 @@ def _histogram(
         "rect",
         x=number("from", [low, high], title="score"),
         x2={"field": "to"},
-        y={"field": "bottom", "type": "quantitative", "title": None, "axis": {"tickCount": 2, "tickMinStep": 1}},
+        y={"field": "bottom", "type": "quantitative", "title": None, "axis": {"tickCount": 2, **_WHOLE}},
         y2={"field": "top"},
         color=category("operator", series_colours(operators), title="operator", has_legend=len(operators) > 1),
     )

@@ -49,7 +49,7 @@ _CONFIG: Spec = {
         "tickColor": LINE,
     },
     "axisY": {"domain": False, "ticks": False, "tickCount": 5, "labelPadding": 6},
-    "axisX": {"grid": False, "titleAnchor": "end"},
+    "axisX": {"grid": False, "titleAnchor": "end", "labelFlush": False},
     "legend": {
         "orient": "top",
         "labelColor": "var(--soft)",

@@ -191,10 +191,14 @@ def test_the_index_is_sorted_and_filtered(page: Page, several: Path):
     assert page.value("document.getElementById('shown').textContent") == "1 of 6 runs"
 
 
-def test_the_tables_of_a_comparison_are_not_cut_at_1280_pixels(page: Page, several: Path):
+def test_the_tables_of_a_comparison_and_of_all_runs_are_not_cut_at_1280_pixels(page: Page, several: Path):
     ids = [run.name for run in (several / "runs").iterdir()]
     path = several / "compare.html"
-    path.write_text(render_comparison(score_curves(Database(several), ids)), encoding="utf-8")
-    page.open(path.as_uri(), width=1280)
     wide = "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth).length"
-    assert page.value(wide) == 0
+    for html in (
+        render_comparison(score_curves(Database(several), ids)),
+        render_index(all_score_curves(Database(several)), ids),
+    ):
+        path.write_text(html, encoding="utf-8")
+        page.open(path.as_uri(), width=1280)
+        assert page.value(wide) == 0
