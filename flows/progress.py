@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from schemas.outcome import Outcome, Verdict
-from schemas.program import TUNER, Completion
+from schemas.program import TUNER, Candidate, Completion
 from tasks.sample.budget import Budget, BudgetLimits
+from tasks.sample.requests_in_flight import RequestsInFlight
 
 _RATE_WINDOW_S = 30.0
 
@@ -25,6 +26,7 @@ class Progress:
         candidates: Candidates of models in committed generations.
         generations: Number of committed generations.
         budget: Spending and its limits.
+        requests: Requests that models have not answered yet.
         best_at: Generation in which the best program was found.
         best_since: `time.monotonic()` at which it was found.
     """
@@ -43,7 +45,10 @@ class Progress:
     failures: int = 0
     message: str = ""
     budget: Budget = field(default_factory=Budget)
+    requests: RequestsInFlight = field(default_factory=RequestsInFlight)
     _watchers: list[Callable[[int], None]] = field(default_factory=list)
+    _bests: list[tuple[float, float]] = field(default_factory=list)
+    _under_way: dict[tuple[int, int], Outcome] = field(default_factory=dict)
     _judged: deque[float] = field(default_factory=lambda: deque(maxlen=100_000))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -77,25 +82,49 @@ class Progress:
             self.samples += sum(one.model != TUNER for one in completions)
             self.budget.record(completions)
 
-    def judged(self, _: Verdict) -> None:
-        """Count a verdict, for the rate; its generation may still be tried again."""
+    def judged(self, generation: int, candidate: Candidate, verdict: Verdict) -> None:
+        """Count a verdict of a generation under way, which may still be tried again; confirmation may change it."""
         with self._lock:
             self._judged.append(time.monotonic())
+            if candidate.completion.model != TUNER:
+                self._under_way[generation, candidate.index] = verdict.outcome
+
+    def outcomes_so_far(self) -> Counter[Outcome]:
+        """Return the outcomes of committed generations and of those under way."""
+        with self._lock:
+            return self.outcomes + Counter(self._under_way.values())
+
+    def forget(self, number: int) -> None:
+        """Drop the outcomes of a generation that is no longer under way."""
+        with self._lock:
+            self._under_way = {key: outcome for key, outcome in self._under_way.items() if key[0] != number}
 
     def committed(self, number: int, outcomes: Sequence[Outcome], best: float) -> None:
         """Count a committed generation."""
+        self.forget(number)
         with self._lock:
             self.outcomes.update(outcomes)
             self.candidates += len(outcomes)
             self.generations += 1
         if best > self.best:
-            self.best, self.best_at, self.best_since = best, number, time.monotonic()
+            now = time.monotonic()
+            with self._lock:
+                self._bests.append((now, self.best))
+            self.best, self.best_at, self.best_since = best, number, now
         for watcher in self._watchers:
             watcher(number)
 
     def watch(self, watcher: Callable[[int], None]) -> None:
         """Call a function with the number of each generation that is committed from now on."""
         self._watchers.append(watcher)
+
+    def bests(self, points: int) -> list[float]:
+        """Return the best score at so many moments, evenly spaced from the night's start to now."""
+        with self._lock:
+            until = [*self._bests, (float("inf"), self.best)]
+        span = time.monotonic() - self.begin
+        moments = [self.begin + span * place / max(1, points - 1) for place in range(points)]
+        return [next(best for end, best in until if moment < end) for moment in moments]
 
     def per_second(self) -> float:
         """Return candidates evaluated per second, over the last half minute."""

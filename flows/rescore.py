@@ -129,7 +129,9 @@ def score_kept(
         open_sandboxes(problem, "train", seed=run.seed, run_id=run.run_id, programs=len(kept)) as sandbox,
         ThreadPoolExecutor(slots_of(problem), "overnight-slot") as threads,
     ):
-        pairs = Evaluator(sandbox, problem.specification, lambda: known, report, threads).judge(candidates, 1)
+        pairs = Evaluator(
+            sandbox, problem.specification, lambda: known, lambda *judged: report(judged[-1]), threads
+        ).judge(candidates, 1)
     judged = judge(run.run_id, 1, pairs, problem.settings.reducer, known)
     lives_on = {
         one.id: list(dict.fromkeys(_niche_here(name, niches) for name in was.niches))

@@ -11,9 +11,8 @@ from flows.cluster.open_cluster import Cluster
 from flows.sandboxes import open_confirmations, open_sandboxes, slots_of
 from flows.tuning import RunTrials
 from schemas.generation import RunRecord
-from schemas.outcome import Verdict
 from tasks.evaluate.confirmation import Confirmer
-from tasks.evaluate.evaluator import Evaluator
+from tasks.evaluate.evaluator import Evaluator, Report
 from tasks.evaluate.sandbox import Sandbox
 
 _CLUSTER_THREADS = 512
@@ -67,7 +66,7 @@ class RunResources:
 def open_resources(
     run: RunRecord,
     known: Callable[[], Collection[str] | None],
-    report: Callable[[Verdict], None],
+    report: Report,
     cluster: Cluster | None = None,
 ) -> Iterator[RunResources]:
     """Start the sandboxes of a run; they are removed when the context is left.

@@ -236,6 +236,7 @@ class Night:
         else:
             with contextlib.suppress(EnvironmentFault, HistoryError):
                 self._session.state.give_up(number)
+        self._session.progress.forget(number)
         self._session.progress.note(f"generation {number} failed: {error_text(error)}")
 
     def _pause(self, retries: RetryPolicy, error: Exception) -> None:

@@ -89,7 +89,9 @@ class Session:
         self.cluster = cluster
         self.notifier = notifier
         self.flow_run_changes = FlowRunChanges()
-        self._gateway = Gateway(run.problem.settings.sampling, control.may_ask, progress.budget, progress.note)
+        self._gateway = Gateway(
+            run.problem.settings.sampling, control.may_ask, progress.budget, progress.note, progress.requests
+        )
         self._stores = CompletionStores(files, progress, control)
         self.batch_requests = BatchRequests(run, files, self.prompts, self._stores, progress, control)
         self._tuner = tuner_source(run, resources.trials, control.may_ask)

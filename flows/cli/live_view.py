@@ -11,18 +11,27 @@ from typing import TYPE_CHECKING
 
 from flows.cli.machine_lines import machine_lines, machines_in_short
 from flows.cli.printing import duration, err, printable, say, score, usd
+from flows.cli.sparkline import spark
 from schemas.outcome import Outcome
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from flows.session import Session
     from flows.stop_conditions import StopConditions
     from tasks.sample.budget import Budget
+    from tasks.sample.requests_in_flight import RequestsInFlight
 
 
-_OTHER_ROWS = 9
+_OTHER_ROWS = 14
 """Rows of the panel beside the machines, and a line below it."""
+
+_CURVE_WIDTH = 60
+"""Most characters of the line that shows how the best score rose."""
+
+_LABEL_WIDTH = 12
+"""Columns before the values: the longest label and the gap."""
 
 
 @contextlib.contextmanager
@@ -50,26 +59,42 @@ def render(session: Session, conditions: StopConditions, first: int) -> Table:
         first: Number of generations before the night.
     """
     from rich.table import Table
-    from rich.text import Text
 
-    progress = session.progress
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column()
+    for label, value in _rows(session, conditions, first):
+        grid.add_row(label, value)
+    return grid
+
+
+def _rows(session: Session, conditions: StopConditions, first: int) -> Iterator[tuple[str, RenderableType]]:
+    """Yield the rows of the panel: a label and what it says."""
+    from rich.text import Text
+
+    progress, settings = session.progress, session.run.problem.settings
+    # As a `Text`, here and below, so that brackets in text of others are not read as Rich markup.
+    yield "problem", Text(printable(settings.title or session.run.problem.name), style="bold")
     of = f" of {first + conditions.generations}" if conditions.generations else ""
-    grid.add_row("generation", f"{progress.generation}{of}  ({progress.phase})")
-    grid.add_row("samples", f"{progress.samples}  {spent(progress.budget)}")
-    grid.add_row("outcomes", outcomes(progress.outcomes))
-    grid.add_row("best", f"{score(progress.best)}  ({_found_at(session, first)})")
-    grid.add_row("pace", f"{progress.per_second():.1f} candidates/s")
+    yield "generation", f"{progress.generation}{of}  ({progress.phase})"
+    yield "samples", f"{progress.samples}  {spent(progress.budget)}"
+    yield "requests", in_flight(progress.requests)
+    yield "outcomes", outcomes(progress.outcomes_so_far())
+    yield "best", f"{score(progress.best)}  ({_found_at(session, first)})"
+    width = max(1, min(_CURVE_WIDTH, err().width - _LABEL_WIDTH))
+    yield "", Text(spark(progress.bests(width), width, err().encoding), no_wrap=True)
+    if conditions.target is not None:
+        yield "target", score(conditions.target)
+    if (known := settings.known).best is not None:
+        holder = f"  ({printable(known.label)})" if known.label else ""
+        yield "best known", Text(f"{score(known.best)}{holder}")
+    yield "pace", f"{progress.per_second():.1f} candidates/s"
     if session.cluster is not None:
         lines = machine_lines(session.cluster.slots.states(), err().height - _OTHER_ROWS)
-        grid.add_row("machines", Text("\n".join(lines), no_wrap=True, overflow="ellipsis"))
-    grid.add_row("time", _time(session, conditions))
+        yield "machines", Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
+    yield "time", _time(session, conditions)
     if progress.message:
-        # As a `Text`, so that brackets in text of a provider or program are not read as Rich markup.
-        grid.add_row("note", Text(printable(progress.message)))
-    return grid
+        yield "note", Text(printable(progress.message))
 
 
 def _found_at(session: Session, first: int) -> str:
@@ -80,9 +105,16 @@ def _found_at(session: Session, first: int) -> str:
     return "before this night" if first else "the start program"
 
 
+def in_flight(requests: RequestsInFlight) -> str:
+    """Return how many requests are in flight, and for how long, like `12 in flight, the oldest for 34 s`."""
+    if not (count := requests.count()):
+        return "none in flight"
+    return f"{count} in flight, {'' if count == 1 else 'the oldest '}for {duration(requests.oldest_s())}"
+
+
 def outcomes(counts: dict[Outcome, int]) -> str:
     """Return counts like `scored 40, crashed 3`, in the order of `Outcome`."""
-    return ", ".join(f"{kind.value} {counts[kind]}" for kind in Outcome if counts.get(kind)) or "–"
+    return ", ".join(f"{kind.value} {counts[kind]}" for kind in Outcome if counts.get(kind)) or "none yet"
 
 
 def spent(budget: Budget) -> str:

@@ -10,12 +10,12 @@ from cyclopts import Parameter
 
 from flows.cli.options import RunId
 from flows.cli.printing import DEFAULT_HISTORY, History, duration, out, say, score, table, usd
+from flows.cli.sparkline import spark
 from flows.formatting import cost
 from schemas.errors import EnvironmentFault
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
 
     from rich.console import Group
 
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from schemas.report_data import ReportData
 
 _REFRESH_S = 2.0
-_BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 60
-_MAX_NICHES = 20
 """Most bars in a sparkline."""
+_MAX_NICHES = 20
 
 
 def watch(
@@ -103,7 +102,7 @@ def view(data: ReportData) -> Group:
         Text(head, style="bold"),
         Text(best),
         Text(spent),
-        Text(spark([generation.best for generation in data.generations])),
+        Text(spark([generation.best for generation in data.generations], _WIDTH, out().encoding)),
         _niches(data),
         _models(data),
         *machines,
@@ -115,15 +114,6 @@ def _state(data: ReportData) -> str:
     if night is None or night.ended_at is None:
         return f"night {night.night if night else 1}, no end on record"
     return f"night {night.night} ended: {night.stop_reason}"
-
-
-def spark(values: Sequence[float]) -> str:
-    """Return a line of bars that shows at most 60 of the values, evenly spaced, the last included."""
-    count = min(_WIDTH, len(values))
-    shown = [values[(index + 1) * len(values) // count - 1] for index in range(count)]
-    low, high = min(shown), max(shown)
-    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
-    return "".join(_BARS[round((value - low) * scale)] for value in shown)
 
 
 def _niches(data: ReportData):  # noqa: ANN202  (rich is imported late)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future
 from functools import partial
+from queue import SimpleQueue
 
 from schemas.errors import SandboxUnavailable
 from schemas.outcome import CUT_SHORT, JUDGED_BEFORE, Outcome, Verdict
@@ -16,7 +17,8 @@ from tasks.evaluate.fault_attribution import evaluate_with_retry
 from tasks.evaluate.ordered_executor import OrderedExecutor
 from tasks.evaluate.sandbox import Sandbox
 
-Report = Callable[[Verdict], None]
+Report = Callable[[int, Candidate, Verdict], None]
+"""Takes the number of a generation, a candidate of it and its verdict."""
 
 _LAST = (sys.maxsize,)
 """Place after that of every candidate."""
@@ -34,7 +36,7 @@ class Evaluator:
         skeleton: The fixed part of every program.
         known: Returns the code hashes of bodies evaluated in earlier generations, which are duplicates; `None` where
             duplicates are evaluated again.
-        report: Called once for each verdict, from any thread.
+        report: Called once for each verdict, as soon as it is there, from any thread.
         threads: One thread for each slot, shared by all generations. Of the candidates that wait, the first in the
             order of generations and indices runs next, since results are told in this order.
     """
@@ -97,12 +99,12 @@ class Evaluator:
         """
         known = self._known()
         begun = [self._begin(candidate, generation, known) for candidate in candidates]
-        pairs = []
-        for candidate, verdict in zip(candidates, begun, strict=True):
-            verdict = verdict if isinstance(verdict, Verdict) else self._result(verdict)
-            self._report(verdict)
-            pairs.append((candidate, verdict))
-        return pairs
+        verdicts: dict[int, Verdict] = {}
+        for place in _as_they_end(begun):
+            verdict = begun[place]
+            verdicts[place] = verdict if isinstance(verdict, Verdict) else self._result(verdict)
+            self._report(generation, candidates[place], verdicts[place])
+        return [(candidate, verdicts[place]) for place, candidate in enumerate(candidates)]
 
     def submit_trial(self, body: str, sandbox: Sandbox | None = None) -> Future[Verdict]:
         """Begin to evaluate a body that is no candidate, once no candidate waits for a slot.
@@ -154,6 +156,18 @@ class Evaluator:
             if not self._is_cut:
                 raise
         return CUT_SHORT
+
+
+def _as_they_end(begun: Sequence[Verdict | Future[Verdict]]) -> Iterator[int]:
+    """Yield the places of verdicts that are there, then those of the others as they arrive."""
+    ended: SimpleQueue[int] = SimpleQueue()
+    for place, verdict in enumerate(begun):
+        if isinstance(verdict, Verdict):
+            ended.put(place)
+        else:
+            verdict.add_done_callback(lambda _, place=place: ended.put(place))
+    for _ in begun:
+        yield ended.get()
 
 
 def _is_to_be_repeated(future: Future[Verdict]) -> bool:

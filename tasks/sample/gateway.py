@@ -21,6 +21,7 @@ from schemas.sampling_settings import Model, Sampling
 from tasks.sample.budget import Budget, Estimate
 from tasks.sample.endpoint import Endpoint, backoff_s
 from tasks.sample.provider import Response, event_loop, every_model, send_request, takes_n
+from tasks.sample.requests_in_flight import RequestsInFlight
 from tasks.sample.usage import Usage
 
 
@@ -32,6 +33,7 @@ class Gateway:
         may_ask: Called before each request; if it returns false, the request is not sent and its samples are omitted.
         budget: Budget; a request for which nothing is left is not sent, and its samples are omitted.
         log: Called with a message when a fallback is used.
+        in_flight: Counts the requests that are not answered yet.
     """
 
     def __init__(
@@ -40,11 +42,13 @@ class Gateway:
         may_ask: Callable[[], bool] = lambda: True,
         budget: Budget | None = None,
         log: Callable[[str], None] = lambda _: None,
+        in_flight: RequestsInFlight | None = None,
     ) -> None:
         self._settings = settings
         self._may_ask = may_ask
         self._budget = budget or Budget()
         self._log = log
+        self._in_flight = in_flight or RequestsInFlight()
         self._semaphore = asyncio.Semaphore(settings.concurrency)
         self._endpoints = {
             _endpoint_key(model): Endpoint(model, attempts=settings.attempts, max_tokens=settings.max_tokens)
@@ -161,7 +165,8 @@ class Gateway:
         await endpoint.wait_for_rate_limit(estimate)
         asked_at, begin = datetime.now(UTC), time.monotonic()
         seed = prompt.seeds[group[0].number]
-        response = await send_request(endpoint.model, prompt, self._settings, samples=len(group), seed=seed)
+        with self._in_flight.waiting():
+            response = await send_request(endpoint.model, prompt, self._settings, samples=len(group), seed=seed)
         endpoint.record_response(response, estimate, len(response.choices))
         return _completions(group, response, endpoint.model.name, asked_at, time.monotonic() - begin)
 

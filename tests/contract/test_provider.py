@@ -11,7 +11,8 @@ from schemas.program import Completion, Prompt
 from schemas.sampling_settings import Sampling
 from tasks.sample import endpoint
 from tasks.sample.gateway import Gateway, Sample
-from tests.provider import Answer, Provider, default_response
+from tasks.sample.requests_in_flight import RequestsInFlight
+from tests.provider import Answer, Provider, Request, default_response
 
 TEXT = "def f_v0(x):\n    return x + 1\n\ndef f_v1(x):\n"
 
@@ -52,6 +53,21 @@ def test_sampling_settings_are_sent_to_the_provider(provider: Provider):
     (request,) = provider.requests
     assert (request["temperature"], request["top_p"], request["max_tokens"]) == (0.3, 0.5, 77)
     assert request["messages"] == [{"role": "user", "content": TEXT}]
+
+
+def test_a_request_is_in_flight_from_when_it_is_sent_until_it_is_answered_or_has_failed():
+    requests, counted = RequestsInFlight(), list[int]()
+
+    def fail_first(number: int, _: Request) -> Answer | None:
+        counted.append(requests.count())
+        return Answer({"error": {"message": "busy"}}, status=500) if number == 0 else None
+
+    with Provider(fail_first) as provider:
+        model = {"name": "openai/test", "api_base": provider.api_base}
+        gateway = Gateway(Sampling.model_validate({"models": [model]}), in_flight=requests)
+        gateway.sample([Sample(Prompt(0, "0", (), "openai/test", "chat", TEXT, (1,)), 0)], lambda _: None)
+    assert counted == [1, 1]
+    assert requests.count() == 0
 
 
 def test_samples_of_one_prompt_share_a_request_whose_prompt_tokens_are_counted_once(provider: Provider):

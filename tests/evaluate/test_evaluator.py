@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +56,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 
 def evaluator(sandbox: FakeSandbox, threads: ThreadPoolExecutor, known: set[str] | None = None) -> Evaluator:
-    return Evaluator(sandbox, SPECIFICATION, lambda: known, lambda verdict: None, threads)
+    return Evaluator(sandbox, SPECIFICATION, lambda: known, lambda *_: None, threads)
 
 
 def test_equal_programs_are_run_once_and_each_gets_the_verdict(threads: ThreadPoolExecutor):
@@ -182,3 +183,21 @@ def test_after_a_cut_no_trial_runs(threads: ThreadPoolExecutor):
     mine.cut()
     assert mine.submit_trial("return 1").result(60) == CUT_SHORT
     assert sandbox.asked == []
+
+
+def test_each_verdict_is_reported_as_soon_as_it_is_there():
+    sandbox = Blocked()
+    reported: queue.SimpleQueue[tuple[int, int, Verdict]] = queue.SimpleQueue()
+    with ThreadPoolExecutor(1) as threads, ThreadPoolExecutor(1) as caller:
+        mine = Evaluator(
+            sandbox,
+            SPECIFICATION,
+            lambda: {"known"},
+            lambda generation, one, verdict: reported.put((generation, one.index, verdict)),
+            threads,
+        )
+        pairs = caller.submit(mine.judge, [candidate(0, "1"), candidate(1, "known")], 2)
+        assert reported.get(timeout=60) == (2, 1, JUDGED_BEFORE), "the first candidate runs still"
+        sandbox.release.set()
+        assert reported.get(timeout=60) == (2, 0, scored(1.0))
+        assert [verdict for _, verdict in pairs.result()] == [scored(1.0), JUDGED_BEFORE]

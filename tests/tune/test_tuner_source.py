@@ -165,7 +165,7 @@ def run_source(sandbox_image: str, request: pytest.FixtureRequest) -> Iterator[T
         open_sandboxes(problem, "train", seed=1, run_id="tests") as sandbox,
         ThreadPoolExecutor(2) as threads,
     ):
-        evaluator = Evaluator(sandbox, problem.specification, set, lambda _: None, threads)
+        evaluator = Evaluator(sandbox, problem.specification, set, lambda *_: None, threads)
         trials = RunTrials(run, evaluator)
         yield tuner_source(run, trials, lambda: True)
         trials.close()

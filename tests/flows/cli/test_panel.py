@@ -1,0 +1,106 @@
+"""The panel of a night: what it shows while the first generation runs, and on terminals without block characters."""
+
+from __future__ import annotations
+
+import io
+import time
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from rich.console import Console
+
+from flows.cli import live_view, printing
+from flows.cli.live_view import in_flight, render
+from flows.cli.sparkline import spark
+from flows.progress import Progress
+from flows.stop_conditions import StopConditions
+from schemas.outcome import Outcome, Verdict
+from schemas.program import TUNER
+from schemas.settings import Known, Settings
+from tasks.sample.requests_in_flight import RequestsInFlight
+from tests.history.made import a_judged
+
+CRASHED = Verdict(Outcome.CRASHED, error="ZeroDivisionError")
+SCORED = Verdict(Outcome.SCORED, (1.0,))
+
+
+def judged(progress: Progress, generation: int, index: int, verdict: Verdict, model: str = "test/model") -> None:
+    progress.judged(generation, a_judged("run", generation, index, scores=(1.0,), model=model).candidate, verdict)
+
+
+def panel(progress: Progress, monkeypatch: pytest.MonkeyPatch, encoding: str = "utf-8", **settings: Any) -> str:
+    """Return what the panel of a night shows."""
+    console = Console(file=io.TextIOWrapper(io.BytesIO(), encoding), width=100, force_terminal=True)
+    for module in (printing, live_view):
+        monkeypatch.setattr(module, "err", lambda: console)
+    problem = SimpleNamespace(name="toy", settings=Settings(**settings))
+    run, search = SimpleNamespace(problem=problem), problem.settings.search
+    session = SimpleNamespace(progress=progress, cluster=None, run=run, search=search)
+    with console.capture() as captured:
+        console.print(render(cast("Any", session), StopConditions(target=9.5, generations=3), 0))
+    return captured.get()
+
+
+def test_outcomes_count_up_before_the_generation_is_committed():
+    progress = Progress(best=0.0)
+    judged(progress, 1, 0, SCORED)
+    judged(progress, 1, 1, CRASHED)
+    judged(progress, 2, 0, SCORED)
+    judged(progress, 1, 48, SCORED, model=TUNER)
+    assert progress.outcomes_so_far() == {Outcome.SCORED: 2, Outcome.CRASHED: 1}, "the tuner's are no samples"
+    judged(progress, 1, 1, SCORED)
+    assert progress.outcomes_so_far() == {Outcome.SCORED: 3}, "a further attempt replaces a verdict"
+    progress.committed(1, [Outcome.SCORED, Outcome.UNCONFIRMED], 1.0)
+    assert progress.outcomes_so_far() == {Outcome.SCORED: 2, Outcome.UNCONFIRMED: 1}
+    progress.forget(2)
+    assert progress.outcomes_so_far() == {Outcome.SCORED: 1, Outcome.UNCONFIRMED: 1}, "a generation was given up"
+
+
+def test_the_panel_names_the_problem_and_what_its_best_is_compared_with(monkeypatch: pytest.MonkeyPatch):
+    progress = Progress(best=0.0)
+    judged(progress, 1, 0, SCORED)
+    with progress.requests.waiting():
+        shown = panel(progress, monkeypatch, title="Packing [b]boxes", known=Known(best=12.5, label="FunSearch"))
+    for words in ("Packing [b]boxes", "12.5  (FunSearch)", "9.5", "scored 1", "1 in flight, for 0 s", "▁▁▁▁"):
+        assert words in shown
+    assert "best known" not in panel(progress, monkeypatch)
+
+
+def test_the_curve_is_of_ascii_where_the_terminal_has_no_blocks(monkeypatch: pytest.MonkeyPatch):
+    shown = panel(Progress(best=0.0), monkeypatch, "iso-8859-1")
+    assert "____" in shown
+    assert shown.isascii()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "line"), [("utf-8", "▁▁▄█"), ("ascii", "__:#"), ("no-such-encoding", "__:#")], ids=str
+)
+def test_a_sparkline_rises_from_the_lowest_to_the_highest_value(encoding: str, line: str):
+    assert spark([0, 0, 3, 7], 60, encoding) == line
+
+
+def test_a_sparkline_of_more_values_than_fit_ends_with_the_last():
+    assert spark(list(range(100)), 4) == "▁▃▆█"
+    assert spark([5.0], 4) == "▁"
+
+
+def test_the_curve_has_the_best_score_at_moments_of_the_night():
+    progress = Progress(best=1.0, begin=time.monotonic() - 100)
+    assert progress.bests(3) == [1.0, 1.0, 1.0]
+    progress.committed(1, [], 2.0)
+    assert progress.bests(3) == [1.0, 1.0, 2.0]
+    progress.begin_night(progress.budget.limits)
+    assert progress.bests(3)[-1] == 2.0
+
+
+def test_requests_in_flight_are_counted_with_the_age_of_the_oldest(monkeypatch: pytest.MonkeyPatch):
+    requests, now = RequestsInFlight(), 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    assert in_flight(requests) == "none in flight"
+    with requests.waiting():
+        now = 1030.0
+        with requests.waiting():
+            now = 1034.0
+            assert in_flight(requests) == "2 in flight, the oldest for 34 s"
+    assert requests.oldest_s() == 0.0
