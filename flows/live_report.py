@@ -70,7 +70,8 @@ class LiveReport:
 
     def _draw(self, report: ReportData) -> None:
         """Draw the programs of the report if its best one is new; one thread does so at a time."""
-        if not self._draws or self._drawing_thread.is_alive() or report.best.program_id == self._drawn:
+        draws = self._draws and report.run.problem.draws
+        if not draws or self._drawing_thread.is_alive() or report.best.program_id == self._drawn:
             return
         self._drawn = report.best.program_id
 

@@ -16,6 +16,7 @@ class GenerationSummary:
         samples: Samples of the run so far.
         seconds: Running time of all nights so far, in seconds; the time between nights does not count.
         cost_usd: Cost of the run so far, in USD; unknown prices count as 0.
+        has_unknown_costs: Whether some prices of the run so far are unknown.
         best: Best score of the run so far.
         own_best: Best score among the generation's own candidates; `None` if none is scored.
         reset: Islands that were reset at the end of the generation.
@@ -31,6 +32,7 @@ class GenerationSummary:
     own_best: float | None
     reset: tuple[int, ...]
     ended_at: datetime
+    has_unknown_costs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class NightSummary:
     stop_reason: str
     error: str
     finalists: tuple[SplitScores, ...]
+    has_unknown_costs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,7 @@ class ModelSummary:
     Attributes:
         outcomes: Number of candidates by outcome.
         cost_usd: Cost in USD; `None` where no price is known.
+        has_unknown_costs: Whether some prices are unknown, which `cost_usd` leaves out.
         improvements: Number of the model's candidates that became the best of the run.
         latency_s: Median time from a request to its completion, in seconds.
         tokens_cached: Prompt tokens that the provider read from its cache; `tokens_in` includes them.
@@ -156,6 +160,7 @@ class ModelSummary:
     improvements: int
     latency_s: float
     tokens_cached: int = 0
+    has_unknown_costs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +288,11 @@ class ReportData:
         return fails_on(self.best, won[-1].finalists) if won else ()
 
     @property
+    def has_unknown_costs(self) -> bool:
+        """Whether some prices are unknown in the nights that the report covers."""
+        return any(model.has_unknown_costs for model in self.models)
+
+    @property
     def is_under_way(self) -> bool:
         return bool(self.nights) and self.nights[-1].ended_at is None
 
@@ -295,6 +305,7 @@ class RunCurve:
         group: The settings in which it differs from the other runs, as text; runs of one group differ by seed.
         steps: Pairs of a sample number and the best score from there on.
         tuner_gain: Sum of the steps of the best score that the tuner's programs made.
+        has_unknown_costs: Whether some prices are unknown, which count as 0 in `cost_usd`.
     """
 
     run_id: str
@@ -310,3 +321,4 @@ class RunCurve:
     tuner_gain: float
     best: SplitScores
     stop_reason: str
+    has_unknown_costs: bool = False

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.cli.options import Image, Inputs, ProblemName, Runtime, Sets, TrustSettings, overrides
-from flows.cli.printing import out, say, score, table
+from flows.cli.printing import OutputFormat, out, say, score, table, write_json
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def baseline(
     runtime: Runtime = None,
     set: Sets = None,  # noqa: A002
     trust_settings: TrustSettings = False,
+    format: OutputFormat = "text",  # noqa: A002
 ) -> None:
     """Compute the score without a model on each split, next to the scores of the start program and the known ones."""
     from flows.images import image_of
@@ -44,7 +45,19 @@ def baseline(
     accept(loaded, given, trust=trust_settings)
     image_of(loaded, say)
     splits: tuple[Split, ...] = ("train", "validation", "held_out")
-    rows = [row for split in splits if loaded.inputs[split] for row in _rows(loaded, split)]
+    facts = [each for split in splits if loaded.inputs[split] for each in _scored(loaded, split)]
+    if format == "json":
+        recorded = {"score": known.honesty, "held_out": known.honesty_held_out, "label": known.honesty_label}
+        write_json({"score_name": loaded.settings.score_name, "results": facts, "recorded": recorded})
+        return
+    rows = [
+        (
+            *(each["split"], each["program"], score(each["score"])),
+            "" if each["half_width"] is None else score(each["half_width"]),
+            f"{each['seconds']:.2f}",
+        )
+        for each in facts
+    ]
     columns = ("inputs", "program", loaded.settings.reducer, "± (95 %)", "seconds")
     title = f"{loaded.settings.title or loaded.name}: {loaded.settings.score_name}"
     out().print(table(columns, rows, right=columns[2:], title=title))
@@ -52,20 +65,28 @@ def baseline(
         say(f"recorded in the specification: {score(known.honesty)}, {known.honesty_label}")
 
 
-def _rows(problem: Problem, split: Split) -> list[tuple[str, ...]]:
-    """Return the table rows of the start program and of the baseline on one split."""
+def _scored(problem: Problem, split: Split) -> list[dict[str, Any]]:
+    """Return the scores of the start program and of the baseline on one split, as plain data."""
     from flows.baseline import score_function
     from schemas.program import reduced
 
     baseline, reducer = problem.settings.known.baseline, problem.settings.reducer
     functions = {"start program": problem.specification.run, f"without a model: {baseline}": baseline}
-    rows = []
+    scored = []
     for label, function in functions.items():
         verdict = score_function(problem, split, function)
         has_interval = reducer == "mean" and len(verdict.scores) > 1
-        interval = score(half_width(verdict.scores)) if has_interval else ""
-        rows.append((split, label, score(reduced(verdict.scores, reducer)), interval, f"{verdict.wall_s:.2f}"))
-    return rows
+        scored.append(
+            {
+                "split": split,
+                "program": label,
+                "score": reduced(verdict.scores, reducer),
+                "scores": verdict.scores,
+                "half_width": half_width(verdict.scores) if has_interval else None,
+                "seconds": verdict.wall_s,
+            }
+        )
+    return scored
 
 
 def half_width(scores: tuple[float, ...]) -> float:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import asdict
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from flows.cli.printing import out, say, table
+from flows.cli.printing import OutputFormat, out, say, table, write_json
 
 cluster = App(name="cluster", help="Evaluate on several machines: make certificates, start a scheduler, list machines.")
 
@@ -51,12 +52,17 @@ def show(
         Parameter(help="address of the cluster; default: OVERNIGHT_CLUSTER, or your configuration file's"),
     ] = None,
     /,
+    *,
+    format: OutputFormat = "text",  # noqa: A002
 ) -> None:
     """List the machines of a cluster, with their slots, versions, engines, and whether they have the sandbox image."""
     from flows.cluster.choice import require_named_cluster
     from flows.cluster.inspect import inspect_machines
 
     machines = inspect_machines(require_named_cluster(address, "overnight cluster show"))
+    if format == "json":
+        write_json([asdict(machine) for machine in machines])
+        return
     columns = ("machine", "slots", "Overnight", "Python", "engine", "image", "")
     rows = [
         (

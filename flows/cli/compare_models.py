@@ -32,6 +32,7 @@ def compare_models(
     style: str | None = None,
     sets: Sequence[str] = (),
     trust: bool = False,
+    as_json: bool = False,
 ) -> list[str]:
     """Run one search for each model and seed, and return the ids of the runs.
 
@@ -47,6 +48,7 @@ def compare_models(
         style: Prompt style of these models.
         sets: Settings, as key=value.
         trust: Whether to accept the settings that the problem's files propose.
+        as_json: Whether stdout gets lines of JSON about each night, in place of summaries.
 
     Raises:
         UsageError: If there are fewer than two models, or the problem or a setting is wrong.
@@ -68,7 +70,7 @@ def compare_models(
     say_notes(problems[0])
     image_of(problems[0], say)
     searches = [(loaded, seed) for seed in range(1, seeds + 1) for loaded in problems]
-    return _run_all(searches, path, history, conditions)
+    return _run_all(searches, path, history, conditions, as_json=as_json)
 
 
 def _settings_of(model: str, api_base: str | None, style: str | None, sets: Sequence[str]) -> dict[str, Any]:
@@ -79,7 +81,12 @@ def _settings_of(model: str, api_base: str | None, style: str | None, sets: Sequ
 
 
 def _run_all(
-    searches: Sequence[tuple[Problem, int]], path: Path, history: HistoryBackend, conditions: StopConditions
+    searches: Sequence[tuple[Problem, int]],
+    path: Path,
+    history: HistoryBackend,
+    conditions: StopConditions,
+    *,
+    as_json: bool,
 ) -> list[str]:
     """Run a night for each problem and seed on one Prefect server, and return the run ids."""
     from flows.cli.foreground_night import run_with_view
@@ -90,7 +97,8 @@ def _run_all(
         for number, (problem, seed) in enumerate(searches, start=1):
             (model,) = problem.settings.sampling.models
             say(f"\n{number} of {len(searches)}: {model.name}, seed {seed}")
-            run_id, result = run_with_view(server, _creator(problem, path, history, seed), conditions, history)
+            create = _creator(problem, path, history, seed)
+            run_id, result = run_with_view(server, create, conditions, history, as_json=as_json)
             run_ids.append(run_id)
             if result["stop_reason"] == StopReason.INTERRUPTED:
                 say(f"{len(searches) - number} runs were not started")

@@ -201,7 +201,7 @@ def _print_measured_pace(probe: Probe, sampling: Sampling) -> None:
 
 
 def _dollars(value: float | None) -> str:
-    return "–" if value is None else f"{value:.6f}"
+    return "unknown" if value is None else f"{value:.6f}"
 
 
 def _round(value: float) -> str:

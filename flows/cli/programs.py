@@ -46,6 +46,8 @@ def show(
         write_json({name: value for name, value in row.items() if name not in left_out} | code)
         return
     facts = [(name, _cell(row[name])) for name in _FACTS if row[name] not in (None, "", [])]
+    if row["cost_usd"] is None:
+        facts.append(("cost_usd", "unknown"))
     out().print(table(("program", row["program_id"]), facts))
     write_code(_function(history, row) or "(no program in the completion)")
     if prompt:
@@ -68,6 +70,7 @@ def diff(
     ] = None,
     /,
     *,
+    format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Show the changes from one program to another, in the format of `diff -u`; given one, from its better parent."""
@@ -79,6 +82,11 @@ def diff(
     )
     old, new = (f"{row['program_id']} score {score(row['score'])}" for row in rows)
     lines = unified_diff(_function(history, rows[0]), _function(history, rows[1]), old, new)
+    if format == "json":
+        names = ("run_id", "program_id", "score")
+        before, after = ({name: row[name] for name in names} for row in rows)
+        write_json({"before": before, "after": after, "diff": "".join(f"{line}\n" for line in lines)})
+        return
     if not lines:
         say("no difference")
     _print_diff(lines)

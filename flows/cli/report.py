@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from flows.cli.options import ApiBase, Style, TrustSettings
-from flows.cli.printing import DEFAULT_HISTORY, History, duration, out, say, score, table, usd
+from flows.cli.printing import DEFAULT_HISTORY, History, OutputFormat, duration, out, say, score, table, write_json
+from flows.formatting import cost
 from schemas.drawings import NO_DRAWINGS
 from schemas.errors import UsageError
 from tasks.history.private_files import open_private
@@ -21,11 +23,25 @@ if TYPE_CHECKING:
 
     from schemas.drawings import Drawings
     from schemas.history_backend import HistoryBackend
-    from schemas.report_data import ReportData, RunCurve
+    from schemas.report_data import ReportData
     from tasks.history.database import Database
     from tasks.report.comparison import Group, Quartiles
 
-Write = Annotated[Path | None, Parameter(help="file to write; an existing one is replaced; `-` is stdout")]
+
+def _refuse_flag(_: object, path: Path | None) -> None:
+    """Refuse another flag in the place of a file: leading hyphens are allowed for `-` alone."""
+    if str(path).startswith("-") and str(path) != "-":
+        raise ValueError(f"expected a file, got the flag {path}; a file of that name is ./{path}")
+
+
+Write = Annotated[
+    Path | None,
+    Parameter(
+        help="file to write; an existing one is replaced; `-` is stdout",
+        allow_leading_hyphen=True,
+        validator=_refuse_flag,
+    ),
+]
 
 
 def report(
@@ -113,18 +129,20 @@ def compare(
     ] = None,
     trust_settings: TrustSettings = False,
     write: Write = None,
+    format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Compare runs of one problem: grouped by models and settings, with medians and quartiles over their seeds.
 
     With --problem, first run a search for each model and seed; all models get the same seeds and as many samples.
+    Then, --format json prints the lines of JSON of each night, as `overnight run --json` does, before the comparison.
     """
     if problem is None:
         if model or set or api_base or style or budget is not None:
             raise UsageError(
                 "these flags describe a comparison of models, but no problem is named", remedy="Add --problem NAME"
             )
-        _compare_runs(runs, write, history)
+        _compare_runs(runs, write, history, as_json=format == "json")
         return
     from flows.cli.compare_models import compare_models
     from flows.cli.options import stop_conditions
@@ -144,40 +162,41 @@ def compare(
         style=style,
         sets=set or (),
         trust=trust_settings,
+        as_json=format == "json",
     )
     if len(ids) > 1:
-        _compare_runs(ids, write, history)
+        _compare_runs(ids, write, history, as_json=format == "json")
 
 
-def _compare_runs(runs: Sequence[str], write: Path | None, history: HistoryBackend) -> None:
+def _compare_runs(runs: Sequence[str], write: Path | None, history: HistoryBackend, *, as_json: bool) -> None:
     from flows.report.score_curves import score_curves
     from tasks.history.database import Database
     from tasks.history.files import find_run
-    from tasks.report.comparison import groups_of, render_comparison
+    from tasks.report.comparison import groups_of, render_comparison, shared_seeds
 
+    if as_json and str(write) == "-":
+        raise UsageError("--format json and --write - both write to stdout", remedy="Name a file with --write.")
     ids = list(dict.fromkeys(find_run(history, run).run_id for run in runs))
     if len(ids) < 2:
         raise UsageError(f"expected two runs or more, got {len(ids)}", remedy="`overnight runs` lists the runs.")
     curves = score_curves(Database(history.root), ids)
-    for note in shared_seeds(curves):
+    notes = shared_seeds(curves)
+    for note in notes:
         say(f"note: {note}")
-    if write is None or str(write) != "-":
+    if as_json:
+        write_json({"groups": [_group(group) for group in groups_of(curves)], "notes": notes})
+    elif str(write) != "-":
         out().print(_comparison_table(groups_of(curves)))
     if write is not None:
         write_page(write, render_comparison(curves))
 
 
-def shared_seeds(curves: Sequence[RunCurve]) -> list[str]:
-    """Return a note for each seed that several runs of a group share, since they are then not independent."""
-    found: dict[tuple[str, int], list[str]] = {}
-    for curve in curves:
-        found.setdefault((curve.group, curve.seed), []).append(curve.run_id)
-    return [
-        f"{' and '.join(ids)} share seed {seed} and all settings: they are not independent, and the quartiles of "
-        "their group are too narrow"
-        for (_, seed), ids in found.items()
-        if len(ids) > 1
-    ]
+def _group(group: Group) -> dict[str, Any]:
+    """Return a group and its runs as plain data; of the steps of its runs, only the last scores."""
+    facts = asdict(group)
+    for run in facts["runs"]:
+        del run["steps"], run["group"]
+    return facts
 
 
 def _comparison_table(groups: Sequence[Group]) -> Table:
@@ -192,7 +211,7 @@ def _comparison_table(groups: Sequence[Group]) -> Table:
             score(group.tuner_gain),
             f"{group.samples:,.0f}",
             duration(group.seconds),
-            usd(group.cost_usd),
+            cost(group.cost_usd, is_partly_unknown=group.has_unknown_costs),
         )
         for group in groups
     ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from flows.cli.options import RunId
-from flows.cli.printing import DEFAULT_HISTORY, History, duration, out, say, score, table, usd
+from flows.cli.printing import DEFAULT_HISTORY, History, OutputFormat, duration, out, say, score, table, write_json
 from flows.cli.sparkline import spark
 from flows.formatting import cost
 from schemas.errors import EnvironmentFault
@@ -34,14 +35,21 @@ def watch(
     *,
     terminal: Annotated[bool, Parameter(help="show the run in the terminal, instead of on a page")] = False,
     port: Annotated[int, Parameter(help="port of the page on 127.0.0.1; default: a free one")] = 0,
+    format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """Follow a run: on a page with the live report, or in the terminal. Ctrl-C ends the view, not the run."""
+    """Follow a run: on a page with the live report, or in the terminal. Ctrl-C ends the view, not the run.
+
+    With --format json, print the state of the run once.
+    """
     from flows.live_report import LiveReport
     from tasks.history.files import find_run
 
-    report = LiveReport(find_run(history, run), draws=not terminal)
-    report.data()
+    report = LiveReport(find_run(history, run), draws=not terminal and format == "text")
+    data = report.data()
+    if format == "json":
+        write_json(state(data))
+        return
     with contextlib.suppress(KeyboardInterrupt):
         if terminal:
             _show(report)
@@ -83,6 +91,38 @@ def _show(report: LiveReport) -> None:
             live.update(view(report.data()), refresh=True)
 
 
+def state(data: ReportData) -> dict[str, Any]:
+    """Return the current state of a run as plain data."""
+    last, night = data.generations[-1], data.nights[-1] if data.nights else None
+    return {
+        "run_id": data.run.run_id,
+        "problem": data.run.problem.name,
+        "night": night.night if night else 1,
+        "has_ended": night is not None and night.ended_at is not None,
+        "stop_reason": night.stop_reason if night else "",
+        "generation": last.generation,
+        "samples": last.samples,
+        "seconds": last.seconds,
+        "cost_usd": last.cost_usd,
+        "has_unknown_costs": last.has_unknown_costs,
+        "start_score": data.generations[0].best,
+        "best_score": last.best,
+        "best_program_id": last.best_program_id,
+        "niches": [
+            {
+                "niche": niche.niche,
+                "best_score": niche.steps[-1][1] if niche.steps else None,
+                "programs": niche.programs,
+                "clusters": niche.clusters,
+                "resets": len(niche.resets),
+            }
+            for niche in data.niches
+        ],
+        "models": [asdict(model) for model in data.models],
+        "machines": [asdict(machine) for machine in data.machines],
+    }
+
+
 def view(data: ReportData) -> Group:
     """Return the current state of a run: its last night, best score over samples, niches and models."""
     from rich.console import Group
@@ -95,7 +135,7 @@ def view(data: ReportData) -> Group:
     best = (
         f"best {score(last.best)} (started with {score(data.generations[0].best)}{best_known}): {settings.score_name}"
     )
-    cost_text = cost(last.cost_usd, is_partly_unknown=any(model.cost_usd is None for model in data.models))
+    cost_text = cost(last.cost_usd, is_partly_unknown=last.has_unknown_costs)
     spent = f"generation {last.generation}, {last.samples:,} samples, {duration(last.seconds)}, cost {cost_text}"
     machines = [_machines(data)] if data.machines else []
     return Group(
@@ -140,7 +180,7 @@ def _models(data: ReportData):  # noqa: ANN202  (rich is imported late)
             f"{model.samples:,}",
             score(model.best),
             ", ".join(f"{outcome} {count}" for outcome, count in model.outcomes.items()),
-            "unknown" if model.cost_usd is None else usd(model.cost_usd),
+            cost(model.cost_usd or 0.0, is_partly_unknown=model.has_unknown_costs),
         )
         for model in data.models
     ]

@@ -54,7 +54,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
     """
     run_data = read_run_data(database, files, night)
     problem = run_data.run.problem
-    nights = tuple(_night_summary(row) for row in run_data.nights if night in (None, row["night"]))
+    nights = tuple(_night_summary(row, run_data) for row in run_data.nights if night in (None, row["night"]))
     best = _best_scores(run_data)
     body = database.rows(
         "SELECT body FROM programs WHERE run_id = ? AND program_id = ?", [files.run_id, best.program_id]
@@ -87,7 +87,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
     )
 
 
-def _night_summary(row: Row) -> NightSummary:
+def _night_summary(row: Row, run_data: RunData) -> NightSummary:
     return NightSummary(
         night=row["night"],
         started_at=row["started_at"],
@@ -101,6 +101,11 @@ def _night_summary(row: Row) -> NightSummary:
         stop_reason=row["stop_reason"] or "",
         error=row["error"] or "",
         finalists=tuple(SplitScores(**finalist) for finalist in row["finalists"] or ()),
+        has_unknown_costs=any(
+            generation["night"] == row["night"]
+            for generation in run_data.generations
+            if generation["generation"] in run_data.generations_with_unknown_costs
+        ),
     )
 
 
@@ -144,6 +149,7 @@ def _model_summary(name: str, rows: Sequence[Row], new_bests: set[str]) -> Model
         tokens_out=sum(row["tokens_out"] for row in rows),
         tokens_cached=sum(row["tokens_cached"] or 0 for row in rows),
         cost_usd=sum(prices) if prices else None,
+        has_unknown_costs=len(prices) < len(rows),
         best=max((row["score"] for row in rows if row["score"] is not None), default=None),
         improvements=sum(row["program_id"] in new_bests for row in rows),
         latency_s=median(row["latency_s"] for row in rows),

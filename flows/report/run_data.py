@@ -49,6 +49,7 @@ class RunData:
         """Summaries of the committed generations of all nights, including those that the report does not cover."""
         night_starts = {row["night"]: row["started_at"] for row in self.nights}
         samples, cost_usd, night = 0, 0.0, 0
+        first_unknown = min(self.generations_with_unknown_costs, default=None)
         seconds = seconds_before_night = 0.0
         summaries = []
         for row in self.generations:
@@ -72,9 +73,15 @@ class RunData:
                     own_best=row["generation_best"],
                     reset=tuple(row["reset_islands"] or ()),
                     ended_at=row["ended_at"],
+                    has_unknown_costs=first_unknown is not None and row["generation"] >= first_unknown,
                 )
             )
         return tuple(summaries)
+
+    @cached_property
+    def generations_with_unknown_costs(self) -> set[int]:
+        """Numbers of the generations in which the price of a completion is unknown."""
+        return {row["generation"] for row in self.candidates if row["generation"] > 0 and row["cost_usd"] is None}
 
     @cached_property
     def summaries(self) -> tuple[GenerationSummary, ...]:

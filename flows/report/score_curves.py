@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -41,6 +42,11 @@ SELECT run_id, sum(score - best_before) AS gain FROM scored
 WHERE model = '{TUNER}' AND score > best_before GROUP BY run_id
 """
 
+_UNKNOWN_COSTS = """
+SELECT DISTINCT run_id FROM programs
+WHERE generation > 0 AND cost_usd IS NULL AND (? IS NULL OR list_contains(?, run_id))
+"""
+
 
 def score_curves(database: Database, run_ids: Sequence[str]) -> tuple[RunCurve, ...]:
     """Return the runs' curves, grouped by the settings that differ between them.
@@ -75,10 +81,12 @@ def _curves(
     chosen = list(run_ids) if run_ids is not None else None
     generations, nights = (_by_run(database.rows(query, [chosen, chosen])) for query in (_GENERATIONS, _NIGHTS))
     tuner_gains = {row["run_id"]: row["gain"] for row in database.rows(_TUNER_GAINS, [chosen, chosen])}
-    return tuple(
+    unknown = {row["run_id"] for row in database.rows(_UNKNOWN_COSTS, [chosen, chosen])}
+    curves = (
         _curve(row, groups[row["run_id"]], generations[row["run_id"]], nights[row["run_id"]], tuner_gains)
         for row in rows
     )
+    return tuple(replace(curve, has_unknown_costs=curve.run_id in unknown) for curve in curves)
 
 
 def _by_run(rows: Sequence[Row]) -> dict[str, list[Row]]:

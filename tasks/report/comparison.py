@@ -37,7 +37,8 @@ class Group:
         tuner_gain: Median gain of a run that is the tuner's.
         samples: Median number of samples of a run.
         seconds: Median running time of a run, in seconds.
-        cost_usd: Median cost of a run, in USD.
+        cost_usd: Median cost of a run, in USD; unknown prices count as 0.
+        has_unknown_costs: Whether some prices of its runs are unknown.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Group:
     samples: float
     seconds: float
     cost_usd: float
+    has_unknown_costs: bool
 
 
 def groups_of(runs: Sequence[RunCurve]) -> list[Group]:
@@ -62,7 +64,22 @@ def groups_of(runs: Sequence[RunCurve]) -> list[Group]:
 def render_comparison(runs: Sequence[RunCurve]) -> str:
     """Return the HTML page of a comparison."""
     groups = groups_of(runs)
-    return render_template("compare.html.jinja", runs=runs, groups=groups, chart=comparison_chart(groups))
+    return render_template(
+        "compare.html.jinja", runs=runs, groups=groups, notes=shared_seeds(runs), chart=comparison_chart(groups)
+    )
+
+
+def shared_seeds(runs: Sequence[RunCurve]) -> list[str]:
+    """Return a note for each seed that several runs of a group share, since they are then not independent."""
+    found: dict[tuple[str, int], list[str]] = {}
+    for run in runs:
+        found.setdefault((run.group, run.seed), []).append(run.run_id)
+    return [
+        f"{' and '.join(ids)} share seed {seed} and all settings: they are not independent, and the quartiles of "
+        "their group are too narrow"
+        for (_, seed), ids in found.items()
+        if len(ids) > 1
+    ]
 
 
 def render_index(runs: Sequence[RunCurve], pages: Sequence[str]) -> str:
@@ -121,6 +138,7 @@ def _group(name: str, runs: Sequence[RunCurve]) -> Group:
         samples=median(run.samples for run in runs),
         seconds=median(run.seconds for run in runs),
         cost_usd=median(run.cost_usd for run in runs),
+        has_unknown_costs=any(run.has_unknown_costs for run in runs),
     )
 
 

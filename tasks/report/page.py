@@ -146,6 +146,13 @@ def usd(value: float | None) -> str:
     return f"${value:,.2f}" if value >= 0.1 or value == 0 else f"${value:.4f}"
 
 
+def cost(known_usd: float | None, has_unknown_costs: bool) -> str:
+    """Format a cost of which some prices may be unknown: `$1.20`, `unknown`, `$1.20 + unknown`."""
+    if not has_unknown_costs:
+        return usd(known_usd)
+    return f"{usd(known_usd)} + unknown" if known_usd else "unknown"
+
+
 def time_text(value: datetime) -> str:
     """Format a time in UTC to the minute."""
     return f"{value:%Y-%m-%d %H:%M} UTC"
@@ -183,7 +190,7 @@ def _environment() -> Environment:
         size=lambda value: gain_text(value)[1:],
         count=grouped,
         duration=duration,
-        usd=usd,
+        cost=cost,
         time=time_text,
         json=json.dumps,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,11 @@ def test_the_baseline_of_each_split_is_shown_next_to_the_start_program(tmp_path:
     assert shown["train", "without"][5] == "8.09361"
     assert float(shown["held_out", "without"][5]) > 4 > float(shown["held_out", "start"][3])
     assert "recorded in the specification: 8.09361" in done.stderr
+    only = ["--set", "validation=[]", "--set", "held_out=[]"]
+    found = json.loads(call(["baseline", "automl-zero", *only, "--format", "json"], tmp_path).stdout)
+    assert [each["split"] for each in found["results"]] == ["train", "train"]
+    assert [each["score"] for each in found["results"]] == pytest.approx([-0.349838, 8.09361], abs=1e-4)
+    assert found["recorded"]["score"] == 8.09361
 
 
 def test_a_problem_without_a_baseline_is_an_error_with_a_remedy(tmp_path: Path):

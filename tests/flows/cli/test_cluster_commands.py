@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -32,8 +33,10 @@ def test_init_makes_certificates_once(call: Call, tmp_path: Path, monkeypatch: p
 def test_show_lists_the_machines_and_what_they_have(call: Call, tmp_path: Path):
     with machines(tmp_path) as cluster:
         cluster.join("one", 3)
+        (machine,) = json.loads(call("cluster", "show", cluster.address, "--format", "json")[1].splitlines()[0])
         code, said = call("cluster", "show", cluster.address)
     assert code == 0, said
+    assert (machine["name"], machine["slots"], machine["problem"]) == ("one", 3, "")
     (row,) = (line.split() for line in said.splitlines() if line.split()[:1] == ["one"])
     assert row[1] == "3"
     assert "Docker" in row

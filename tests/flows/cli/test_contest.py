@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.report import shared_seeds
 from schemas.report_data import RunCurve, SplitScores
+from tasks.report.comparison import shared_seeds
 from tests.flows.cli.conftest import call
 from tests.history.made import NOW
 from tests.provider import Provider

@@ -1,0 +1,78 @@
+"""`--format json`: the data of a command as one line of JSON, in which unknown prices are told from none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.history import record
+from tests.flows.cli.conftest import call
+from tests.history.made import a_generation, a_judged, create
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    """Two runs with the same settings and seed: `priced`, and `unpriced`, of whose model no price is known."""
+    for run_id, cost_usd in (("priced", 0.5), ("unpriced", None)):
+        files = create(tmp_path, run_id)
+        start = record.read_run_history(files).start
+        judged = [
+            a_judged(run_id, 1, index, scores=(float(index),), parents=[start.id], cost_usd=cost_usd)
+            for index in range(2)
+        ]
+        record.commit(files, a_generation(1, judged, judged[1].program()))
+    return tmp_path
+
+
+def data(history: Path, *arguments: str) -> Any:
+    done = call([*arguments, "--format", "json"], history)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    return json.loads(line)
+
+
+def test_compare_has_the_groups_their_runs_and_the_notes(history: Path):
+    found = data(history, "compare", "priced", "unpriced")
+    (group,) = found["groups"]
+    assert [run["run_id"] for run in group["runs"]] == ["priced", "unpriced"]
+    assert (group["best"]["middle"], group["has_unknown_costs"]) == (1.0, True)
+    assert "share seed" in found["notes"][0]
+
+
+def test_compare_writes_one_thing_to_stdout(history: Path):
+    done = call(["compare", "priced", "unpriced", "--format", "json", "--write", "-"], history)
+    assert done.returncode == 2
+    assert "both write to stdout" in done.stderr
+
+
+def test_watch_has_the_state_of_the_run_and_ends(history: Path):
+    found = data(history, "watch", "priced")
+    assert (found["run_id"], found["generation"], found["samples"], found["has_ended"]) == ("priced", 1, 2, False)
+    assert (found["best_score"], found["cost_usd"], found["has_unknown_costs"]) == (1.0, 1.0, False)
+
+
+def test_diff_has_both_programs_and_the_difference(history: Path):
+    program = data(history, "watch", "priced")["best_program_id"]
+    found = data(history, "diff", program)
+    assert (found["after"]["program_id"], found["after"]["score"]) == (program, 1.0)
+    assert found["diff"].startswith(f"--- {found['before']['program_id']}")
+    assert "\n+    return 1 + 1\n" in found["diff"]
+
+
+def test_unknown_prices_are_unknown_wherever_costs_are_shown(history: Path, tmp_path: Path):
+    program = data(history, "watch", "unpriced")["best_program_id"]
+    page = tmp_path / "page.html"
+    for arguments in (["report", "unpriced"], ["report", "--all"], ["compare", "priced", "unpriced"]):
+        done = call([*arguments, "--write", str(page)], history)
+        assert done.returncode == 0, done.stderr
+        assert "unknown" in page.read_text()
+        assert "$0.00" not in page.read_text().partition('id="records"')[0], "but in the table of bests, for the start"
+        assert "compare" not in arguments or "unknown" in done.stdout
+    assert "share seed" in page.read_text(), "the last page is the comparison"
+    for arguments in (["runs"], ["watch", "unpriced", "--terminal"], ["show", program]):
+        shown = call(arguments, history).stdout
+        assert "unknown" in shown
+        assert "$0.00" not in shown
