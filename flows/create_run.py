@@ -192,7 +192,10 @@ def _module_remedy(error: str, problem: Problem, path: Path) -> str:
         return f'It lies beside the problem, and only what is named goes into the sandbox: files = ["{beside}"]'
     if is_of_another_tool(problem):
         return f"If {module} is a package: a line with its name (the package's own) in {folder}/requirements.txt"
-    return f'If it is a package: dependencies = ["{module}"] in the `# /// script` block (the package\'s own name)'
+    place = "the `# /// script` block"
+    if problem.settings.command.evaluate:
+        place = f"{folder}/overnight.toml, above its first table"
+    return f'If it is a package: dependencies = ["{module}"] in {place} (the package\'s own name)'
 
 
 def require_same_isolated_score(problem: Problem, verdict: Verdict, *, seed: int, run_id: str) -> None:

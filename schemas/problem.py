@@ -33,7 +33,8 @@ class Problem:
         specification: Fixed part of all programs: a specification, or the evolving files of a directory.
         settings: Merged settings of the specification, of `overnight.toml`, of the user and of the flags.
         inputs: For each split, one call for each input.
-        dependencies: Dependencies in the PEP 723 block; in a directory, also those of the files that its command names.
+        dependencies: Dependencies in the settings and the PEP 723 block; in a directory, also those of the files that
+            its command names.
         files: Files in the working directory of programs.
         notes: Remarks for the user about how the problem was read.
     """
@@ -203,7 +204,8 @@ def make_problem(name: str, specification: Skeleton, settings: Settings, files: 
         [] if isinstance(settings.command.program, str) else [File(path, b"") for path in settings.command.program]
     )
     require_distinct([*evolving, *files])
-    dependencies = read_dependencies(_script_blocks(name, specification, settings, files))
+    scripts = {"the settings": {"dependencies": list(settings.dependencies)}}
+    dependencies = read_dependencies(scripts | _script_blocks(name, specification, settings, files))
     return Problem(name, specification, settings, inputs, dependencies, tuple(files))
 
 

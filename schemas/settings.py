@@ -176,6 +176,11 @@ class Settings(Section):
         description="files and folders beside the specification that are in a program's working directory, read-only; "
         "modules among them can be imported",
     )
+    dependencies: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
+        default=(),
+        description="packages that programs and scoring import, such as `scipy>=1.16`, beside those of `# /// script` "
+        "blocks; for `overnight.toml` and `--set`",
+    )
     reducer: Reducer = Field(
         default="mean", description="how the scores of all inputs become one: `mean`, `last`, `min` or `sum`"
     )

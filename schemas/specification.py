@@ -221,6 +221,7 @@ def _read(tree: ast.Module, text: str, name: str) -> Specification:
         )
     _refuse_duplicates(evolved, name)
     draw = _optional_draw(tree, text, [*evolved, run], name)
+    _refuse_unknown_marks(tree, name)
     text = text if text.endswith("\n") else text + "\n"
     return Specification(
         text=text,
@@ -298,6 +299,24 @@ def _require_single_run(found: list[ast.FunctionDef], name: str) -> ast.Function
         f"{name}:{found[1].lineno}: @funsearch.run is on {len(found)} functions (lines {lines}), expected one",
         remedy="Keep it only on the function that scores one input.",
     )
+
+
+def _refuse_unknown_marks(tree: ast.Module, name: str) -> None:
+    """Refuse `@run` without `funsearch.` in a file that does not import it: a program could not be loaded.
+
+    Raises:
+        SpecificationError: If there is such a mark.
+    """
+    bound = source.bound_names(tree)
+    imports = (alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names)
+    if "*" in imports:
+        return
+    for function in source.functions(tree):
+        for mark in {"evolve", "run", "draw"} & {_dotted(decorator) for decorator in function.decorator_list} - bound:
+            raise SpecificationError(
+                f"{name}:{function.lineno}: `@{mark}` is not defined",
+                remedy=f"Write `@funsearch.{mark}`, or put this line at the top: from funsearch import {mark}",
+            )
 
 
 def _refuse_duplicates(evolved: list[ast.FunctionDef], name: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from schemas.dependencies import Dependencies
+from schemas.dependencies import Dependencies, read_dependencies
 from schemas.sampling_settings import Model, Sampling
 from schemas.settings import Sandbox, parse_settings
 
@@ -85,9 +85,10 @@ def given_proposals(given: Mapping[str, Any]) -> list[Proposal]:
     Raises:
         UsageError: If a setting is wrong.
     """
-    given = {name: table for name, table in given.items() if name in ("sampling", "sandbox")}
+    given = {name: table for name, table in given.items() if name in ("sampling", "sandbox", "dependencies")}
     settings = parse_settings(given, "given settings")
-    return [*model_proposals(settings.sampling), *sandbox_proposals(settings.sandbox, Dependencies())]
+    dependencies = read_dependencies({"given settings": {"dependencies": list(settings.dependencies)}})
+    return [*model_proposals(settings.sampling), *sandbox_proposals(settings.sandbox, dependencies)]
 
 
 def _proposals_of(model: Model) -> Iterator[Proposal]:

@@ -96,7 +96,7 @@ def check(
     path = find(problem)
     given = overrides(model, api_base, style, inputs, set, image=image, runtime=runtime)
     loaded = load_problem(path, given)
-    say(f"{path.name}: {_describe(loaded)}")
+    say(f"{path.resolve().name}: {_describe(loaded)}")
     say_notes(loaded)
     accept(loaded, given, trust=trust_settings)
     conditions = stop_conditions(until, budget_usd=budget)

@@ -75,7 +75,7 @@ def _error(dependencies: Sequence[str], interpreter: Interpreter, code: int, std
     if code == _NO_SOLUTION:
         return SpecificationError(
             message,
-            remedy="Correct `dependencies` in the `# /// script` block, set where to look for wheels "
+            remedy="Correct `dependencies`, set where to look for wheels "
             "(UV_FIND_LINKS=FOLDER, UV_DEFAULT_INDEX=URL, or pip's settings), or use an image that has the packages: "
             "--set sandbox.image=NAME",
         )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from schemas.errors import UsageError
@@ -25,12 +28,17 @@ def find(name: str) -> Path:
         UsageError: If it is neither.
     """
     path = Path(name)
-    if path.suffix == ".py" or path.exists():
+    if path.exists() or path.is_symlink():
         return path
-    return find_builtin(name, what="neither a file nor a built-in one")
+    if name in names():
+        return find_builtin(name)
+    raise UsageError(
+        f"no file {name}" if path.suffix == ".py" else f"no problem {name!r}: neither a file nor a built-in one",
+        remedy=f"{_hint(_close(path))}{_WHAT_THERE_IS}",
+    )
 
 
-def find_builtin(name: str, *, what: str = "none that is built in") -> Path:
+def find_builtin(name: str) -> Path:
     """The specification file of a built-in problem.
 
     Raises:
@@ -39,8 +47,27 @@ def find_builtin(name: str, *, what: str = "none that is built in") -> Path:
     if name in names():
         return _FOLDER / f"{name.replace('-', '_')}.py"
     close = difflib.get_close_matches(name, names(), n=1)
-    hint = f"Did you mean {close[0]}? " if close else ""
-    raise UsageError(
-        f"no problem {name!r}: {what}",
-        remedy=f"{hint}`overnight problems` lists the built-in ones; your own is named by its path, like ./mine.py",
-    )
+    raise UsageError(f"no problem {name!r}: none that is built in", remedy=f"{_hint(close)}{_WHAT_THERE_IS}")
+
+
+_WHAT_THERE_IS = "`overnight problems` lists the built-in ones; your own is named by its path, like ./mine.py"
+
+_MOST_NAMES = 1000
+"""Names in a folder that are compared with a misspelled one."""
+
+
+def _hint(close: list[str]) -> str:
+    return f"Did you mean {close[0]}? " if close else ""
+
+
+def _close(path: Path) -> list[str]:
+    """Return what a path may stand for, the most similar first: it with `.py`, others in its folder, built-in ones."""
+    there: list[str] = []
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        there = [entry.name for entry in islice(entries, _MOST_NAMES) if entry.is_dir() or entry.name.endswith(".py")]
+    if f"{path.name}.py" in there:
+        return [str(path.with_name(f"{path.name}.py"))]
+    similar = difflib.get_close_matches(path.name, sorted(there), n=1)
+    similar = similar or difflib.get_close_matches(path.stem, sorted(name.removesuffix(".py") for name in there), n=1)
+    named = [name for name in there if similar and name.removesuffix(".py") == similar[0].removesuffix(".py")]
+    return [str(path.parent / name) for name in named[:1]] or difflib.get_close_matches(path.stem, names(), n=1)

@@ -44,7 +44,13 @@ def test_there_are_problems_and_each_is_found_by_its_name():
 
 def test_a_file_is_found_by_its_path_and_a_wrong_name_is_refused_with_the_likely_one(tmp_path: Path):
     mine = tmp_path / "mine.py"
+    mine.touch()
+    (tmp_path / "tour").mkdir()
     assert find(str(mine)) == mine
+    for typed, meant in (("mine", mine), ("mien.py", mine), ("mine2", mine), ("tours", tmp_path / "tour")):
+        with pytest.raises(UsageError) as caught:
+            find(str(tmp_path / typed))
+        assert f"Did you mean {meant}?" in caught.value.remedy
     with pytest.raises(UsageError) as caught:
         find("capset")
     assert "Did you mean cap-set?" in caught.value.remedy

@@ -40,6 +40,18 @@ def test_an_invalid_dependency_is_named(script: dict[str, Any], message: str):
         read_dependencies({"a.py": script})
 
 
+def test_the_settings_may_name_dependencies_too(tmp_path: Path):
+    (tmp_path / "climb.py").write_text("x = 1\n")
+    settings = (
+        'dependencies = ["scipy >= 1.16"]\ncommand = {program = "climb.py", evaluate = ["python3", "climb.py"]}\n'
+    )
+    (tmp_path / "overnight.toml").write_text(settings)
+    assert load_problem(tmp_path).dependencies.packages == ("scipy>=1.16",)
+    given = {"dependencies": ["scipy>>1"]}
+    with pytest.raises(SpecificationError, match="'scipy>>1' in `dependencies`"):
+        load_problem(tmp_path, given)
+
+
 def test_a_directory_has_the_dependencies_of_its_program_and_its_command(tmp_path: Path):
     block = "# /// script\n# dependencies = ['{}']\n# ///\n"
     (tmp_path / "climb.py").write_text(block.format("a") + "# EVOLVE-BLOCK-START\nx = 1\n# EVOLVE-BLOCK-END\n")

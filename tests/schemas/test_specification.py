@@ -83,7 +83,10 @@ def test_the_preface_has_the_docstring_imports_and_constants_but_no_functions_or
     ],
 )
 def test_marks_are_found_with_and_without_import(marks: str):
-    text = f"{marks.format('run')}\ndef e(n):\n  return p(n)\n\n{marks.format('evolve')}\ndef p(n):\n  return 0\n"
+    imports = "from funsearch import evolve, run\n" if marks == "@{}" else ""
+    text = (
+        f"{imports}{marks.format('run')}\ndef e(n):\n  return p(n)\n\n{marks.format('evolve')}\ndef p(n):\n  return 0\n"
+    )
     assert read(text).evolved == ("p",)
 
 
@@ -121,6 +124,8 @@ MINIMAL = "@funsearch.run\ndef e(n): return p(n)\n@funsearch.evolve\ndef p(n): r
         (f"{MINIMAL}@funsearch.draw\ndef d(n): ...\n@funsearch.draw\ndef c(n): ...\n", "draw is on 2 functions"),
         (f"{MINIMAL}@funsearch.draw\ndef d(n, m): ...\n", "does not take as many arguments as `e`"),
         (MINIMAL.replace("@funsearch.run", "@funsearch.draw\n@funsearch.run"), "`e`, which has another mark, too"),
+        (MINIMAL.replace("@funsearch.run", "@run"), "mine.py:2: `@run` is not defined"),
+        ("from funsearch import run\n" + MINIMAL.replace("@funsearch.", "@"), "mine.py:5: `@evolve` is not defined"),
         ("x = " + "(" * 5000, "mine.py:"),
         ("\0", "mine.py:"),
     ],

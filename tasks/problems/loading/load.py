@@ -62,7 +62,7 @@ def find_format(named: NamedProblem) -> ProblemFormat:
     if found is not None:
         return found
     if named.path.is_dir():
-        parse_settings(merge([named.settings_file, named.flags]), f"{named.path.name}/overnight.toml")
+        parse_settings(merge([named.settings_file, named.flags]), f"{named.path.resolve().name}/overnight.toml")
         remedy = next(filter(None, (form.explain_missing(named) for form in formats())), "")
         if not remedy and (below := _problems_below(named.path)):
             more = ", …" if len(below) > _MAX_NAMED else ""

@@ -75,7 +75,7 @@ def load_directory(named: NamedProblem, task: Task = Task()) -> Problem:
     """
     folder = named.folder
     layers = [_DEFAULTS, task.settings, named.settings_file, user_settings(), named.flags]
-    where = f"{folder.name}/overnight.toml" if named.path.is_dir() else named.path.name
+    where = f"{folder.resolve().name}/overnight.toml" if named.path.is_dir() else named.path.name
     settings = parse_settings(merge(layers), where)
     skeleton, settings = _read_program(folder, settings)
     if settings.sandbox.split:
