@@ -11,7 +11,9 @@ from tests.command_server import install
 from tests.page_commands import BIN, blocks, clone_tools, commands, name_of, run_blocks
 from tests.provider import Provider
 
-GUIDES = [page for page in docs.readmes() if page.name != "README.md" and commands(page)]
+NOT_GUIDES = ("README.md", "SKILL.md")
+"""Names of pages whose commands other tests run."""
+GUIDES = [page for page in docs.readmes() if page.name not in NOT_GUIDES and commands(page)]
 
 
 @pytest.mark.docker

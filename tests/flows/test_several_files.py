@@ -75,8 +75,9 @@ ANSWERS = [
 
 
 def model(number: int, request: Request) -> Answer:
-    """Answer a prompt with the next of the texts; after those, with a small step from the shown position."""
-    step = f"position.py\n```python\nx = {2.0 + number / 10}\n```"
+    """Answer a prompt with the next of the texts; after those, seldom with a better position, which is confirmed."""
+    x = 2.0 + number / 10 if number % 6 == 0 else 1.9 - number / 100
+    step = f"position.py\n```python\nx = {x}\n```"
     text = ANSWERS[number] if number < len(ANSWERS) else step
     choices = [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]
     return Answer(response_body({**request, "n": 1}, choices, "chat.completion"))

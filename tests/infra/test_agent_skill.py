@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.command_server import install
+
 SKILL = Path(__file__).parents[2] / "infra" / "agent" / "SKILL.md"
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
@@ -25,7 +27,9 @@ def blocks() -> list[str]:
 def answers(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> dict[str, Any]:
     """What each command printed, by its first words; JSON is parsed."""
     folder = tmp_path_factory.mktemp("agent")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    programs = tmp_path_factory.mktemp("programs")
+    places = [*([programs] if install(programs) else []), Path(sys.executable).parent, os.environ["PATH"]]
+    path = os.pathsep.join(map(str, places))
     environment = {**os.environ, "PATH": path, "PREFECT_API_URL": prefect_api}
     found: dict[str, Any] = {}
     for line in "".join(blocks()).splitlines():
