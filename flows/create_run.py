@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,7 @@ from schemas.job import Limits
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem
 from schemas.program import Candidate, Completion, Judged, Prompt, reduced
+from schemas.sampling_settings import Sampling
 from tasks.evaluate.confirmation import disagreement
 from tasks.history import record
 from tasks.history.files import RunFiles, files_of
@@ -50,13 +52,29 @@ def create_run(
         EnvironmentFault: If there is no sandbox, or no key for a model.
     """
     require_batches(problem.settings.sampling)
-    require_keys(problem.settings.sampling)
-    run, start = prepare_run(problem, path, seed=seed, run_id=run_id)
+    with checked_keys(problem.settings.sampling):
+        run, start = prepare_run(problem, path, seed=seed, run_id=run_id)
     if tell and (said := printed_error(start.judged[0].verdict, problem, path)):
         tell(said)
     files = files_of(history, run.run_id)
     record.create(files, run, start)
     return files
+
+
+@contextlib.contextmanager
+def checked_keys(sampling: Sampling) -> Iterator[None]:
+    """Check the keys of all models in a thread while the block runs, since their library takes seconds to load.
+
+    Raises:
+        UsageError: If a model has no known provider, whatever else failed meanwhile.
+        EnvironmentFault: If a key is missing.
+    """
+    with ThreadPoolExecutor(1, "overnight-keys") as thread:
+        checked = thread.submit(require_keys, sampling)
+        try:
+            yield
+        finally:
+            checked.result()
 
 
 def prepare_run(
@@ -70,9 +88,7 @@ def prepare_run(
     """
     now = datetime.now(UTC)
     run_id = run_id or new_run_id(problem.name, now)
-    verdict = score_start(problem, path, seed=seed, run_id=run_id)
-    if problem.settings.sandbox.confirm != "never":
-        require_same_isolated_score(problem, verdict, seed=seed, run_id=run_id)
+    verdict = _scored_and_confirmed(problem, path, seed=seed, run_id=run_id)
     run = RunRecord(
         run_id=run_id,
         problem=problem,
@@ -85,6 +101,17 @@ def prepare_run(
         rescored_from=rescored_from,
     )
     return run, start_generation(run, verdict)
+
+
+def _scored_and_confirmed(problem: Problem, path: Path, *, seed: int, run_id: str) -> Verdict:
+    """Evaluate the specification as it stands, and isolated at the same time, where programs are confirmed."""
+    if problem.settings.sandbox.confirm == "never":
+        return score_start(problem, path, seed=seed, run_id=run_id)
+    with ThreadPoolExecutor(1, "overnight-confirm") as thread:
+        isolated = thread.submit(score_isolated, problem, seed=seed, run_id=run_id)
+        verdict = score_start(problem, path, seed=seed, run_id=run_id)
+        require_same_isolated_score(problem, verdict, isolated.result())
+    return verdict
 
 
 def versions() -> dict[str, str]:
@@ -198,15 +225,13 @@ def _module_remedy(error: str, problem: Problem, path: Path) -> str:
     return f'If it is a package: dependencies = ["{module}"] in {place} (the package\'s own name)'
 
 
-def require_same_isolated_score(problem: Problem, verdict: Verdict, *, seed: int, run_id: str) -> None:
+def require_same_isolated_score(problem: Problem, verdict: Verdict, isolated: Verdict) -> None:
     """Check with the start program that programs can be confirmed.
 
     Raises:
-        SpecificationError: If it gets another score.
-        EnvironmentFault: If the sandbox failed.
+        SpecificationError: If it gets another score when it is isolated.
     """
-    split = score_isolated(problem, seed=seed, run_id=run_id)
-    if said := disagreement(verdict, split, problem.settings.noise):
+    if said := disagreement(verdict, isolated, problem.settings.noise):
         raise SpecificationError(
             f"no best could be confirmed: the start program, {said}", remedy=confirmation_remedy(problem)
         )

@@ -18,7 +18,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.formatting import error_text, score
 from flows.generation_attempt import GenerationAttempt, NothingJudged, Pairs
 from flows.run_state import Withdrawn
-from flows.session import STOPPED_AT_ONCE, Session, open_session
+from flows.session import Session, open_session, stops_at_once
 from schemas.errors import EnvironmentFault, HistoryGone
 from schemas.generation import GenerationRecord
 from schemas.program import Candidate, Judged, Prompt
@@ -74,7 +74,7 @@ def _final_state(session: Session, number: int, attempt: GenerationAttempt) -> S
         return Completed(message="nothing was judged before it ended; it is not committed", data=state.best.score)
     except HistoryGone:
         raise
-    except STOPPED_AT_ONCE:
+    except stops_at_once():
         session.stop_now()  # before Prefect waits for the tasks, which wait for what is in flight
         raise
     except Exception as error:

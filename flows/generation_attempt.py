@@ -16,7 +16,7 @@ from schemas.algorithm import Change, Turn
 from schemas.generation import GenerationRecord
 from schemas.outcome import CUT_SHORT, Verdict
 from schemas.program import TUNER, Candidate, Judged, Prompt
-from tasks.select.selection_task import judge
+from tasks.select.selection import judge
 
 if TYPE_CHECKING:
     from flows.session import Session
@@ -112,7 +112,7 @@ class GenerationAttempt:
         self._version = session.state.version
         self._started_at = datetime.now(UTC)
         self._begin = time.monotonic()
-        self._waiting = deque(_batches(session))
+        self._waiting = deque(batches_of(session))
         self._samples_left = session.control.samples_left(number)
         self._in_flight: deque[Batch] = deque()
         self._begun = 0
@@ -278,7 +278,7 @@ class GenerationAttempt:
         )
 
 
-def _batches(session: Session) -> list[range]:
+def batches_of(session: Session) -> list[range]:
     """Return the indices of the prompts of each batch of a generation; the tuner's turn is one of its own."""
     prompts, size = session.search.prompts, prompts_per_task(session.run)
     batches = [range(first, min(first + size, prompts)) for first in range(0, prompts, size)]

@@ -32,6 +32,10 @@ class NightControl:
         self._all_asked: Callable[[int], None] = lambda _: None
         self._samples_left: Callable[[int], int | None] = lambda _: None
 
+    def announce(self, conditions: StopConditions) -> None:
+        """Set the deadline of a night that is about to begin."""
+        self.until, self.cut_at = conditions.until, conditions.cut_at
+
     def begin(
         self,
         number: int,
@@ -49,8 +53,8 @@ class NightControl:
             all_asked: Called when all prompts of a generation are being sampled.
             samples_left: Returns how many samples a generation may ask for; `None` for as many as it has.
         """
+        self.announce(conditions)
         self.number = number
-        self.until, self.cut_at = conditions.until, conditions.cut_at
         self._turn = 0
         self._may_begin, self._all_asked, self._samples_left = may_begin, all_asked, samples_left
 

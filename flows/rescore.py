@@ -24,7 +24,7 @@ from schemas.skeleton import Skeleton
 from tasks.evaluate.evaluator import Evaluator
 from tasks.history import record
 from tasks.history.files import RunFiles, files_of
-from tasks.select.selection_task import judge
+from tasks.select.selection import judge
 from tasks.select.survivors import Survivor, surviving_programs
 
 RESCORED = "rescored"

@@ -17,7 +17,7 @@ from schemas.program import Judged, Program
 from tasks.history import record
 from tasks.history.decode_rows import read_seconds_since_reset
 from tasks.history.files import RunFiles
-from tasks.select.selection_task import record_of, results_of
+from tasks.select.selection import record_of, results_of
 
 
 class Withdrawn(Exception):

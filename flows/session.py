@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from prefect.exceptions import TerminationSignal
-
 from flows.batch_requests import BatchRequests
 from flows.cluster.open_cluster import Cluster, open_cluster
 from flows.compaction import Compaction
@@ -25,7 +23,8 @@ from schemas.completion_source import CompletionSource
 from schemas.generation import GenerationRecord, RunRecord
 from schemas.program import TUNER, Prompt
 from schemas.search_settings import Search
-from tasks.evaluate.evaluation_task import confirmers, evaluators
+from tasks.evaluate.confirmation import confirmers
+from tasks.evaluate.evaluator import evaluators
 from tasks.history import record
 from tasks.history.files import RunFiles
 from tasks.history.run_lock import run_lock
@@ -33,18 +32,21 @@ from tasks.sample.budget import Budget
 from tasks.sample.gateway import Gateway
 from tasks.sample.prompts import build_prompts
 from tasks.sample.routed_completions import RoutedCompletions
-from tasks.sample.sampler import Sampler
-from tasks.sample.sampling_task import samplers
-from tasks.select.selection_task import committers
-
-STOPPED_AT_ONCE = (KeyboardInterrupt, TerminationSignal)
-"""Ctrl-C twice, and SIGTERM, which is also how Prefect cancels."""
+from tasks.sample.sampler import Sampler, samplers
+from tasks.select.selection import committers
 
 GRACE_S = 5.0
 """Seconds that a night which is stopped at once waits for completions in flight."""
 
 SourceOf = Callable[[int], CompletionSource]
 """Returns the completion source of a generation."""
+
+
+def stops_at_once() -> tuple[type[BaseException], ...]:
+    """Return what ends a night at once: Ctrl-C twice, and SIGTERM, which is also how Prefect cancels."""
+    from prefect.exceptions import TerminationSignal  # loading Prefect takes a second, so not before it is needed
+
+    return KeyboardInterrupt, TerminationSignal
 
 
 class Session:
@@ -229,7 +231,7 @@ def open_session(
         stack.callback(_open.pop, files.directory)
         try:
             yield session
-        except STOPPED_AT_ONCE:
+        except stops_at_once():
             session.stop_now()
             raise
         except BaseException:

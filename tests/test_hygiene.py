@@ -157,3 +157,10 @@ def test_problems_and_candidates_are_never_imported():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         }
         assert not calls & forbidden, path
+
+
+def test_the_first_prompts_of_a_night_are_asked_without_loading_prefect():
+    assert "prefect" not in modules_after(
+        "import flows.cli.run, flows.cli.foreground_night, flows.create_run, flows.early_requests\n"
+        "from flows.prefect_server.embedded import PrefectServer"
+    )

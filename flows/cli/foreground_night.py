@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
-
-from prefect.exceptions import CancelledRun
 
 from flows.cli.json_lines import print_end, print_generations
 from flows.cli.live_view import live_view, spent
 from flows.cli.printing import err, history_flag, say
 from flows.cli.summary import print_summary
+from flows.early_requests import ask_early
 from flows.images import image_id
 from flows.notifications import Notifier
 from flows.origin import problem_path
 from flows.prefect_server.connection import outages, server_answers
 from flows.prefect_server.embedded import PrefectServer
-from flows.search import search
 from flows.session import Session, open_session
 from flows.signals import handle_interrupts
 from flows.stop_conditions import StopConditions
@@ -29,7 +26,6 @@ from schemas.history_backend import HistoryBackend
 from tasks.history import record
 from tasks.history.files import RunFiles
 from tasks.problems.loading.stored_problem import changed_since
-from tasks.sample.provider import load_providers
 
 
 def run_night(
@@ -76,8 +72,6 @@ def run_with_view(
         The run's id and the result of the search flow.
     """
     files = get_run()
-    sampling = record.read_run(files).problem.settings.sampling
-    threading.Thread(target=load_providers, args=[sampling], daemon=True).start()  # while the server starts
     with open_session(files, notifier=notifier) as session, _resume_hint(files.run_id, history):
         say(f"run {files.run_id}, seed {session.run.seed}")
         _warn_of_changed_image(session)
@@ -85,16 +79,17 @@ def run_with_view(
         night = len(files.nights()) + 1
         if as_json:
             print_generations(session)
-        with (
-            server.connected(session.progress.note),
-            handle_interrupts(session.progress, server_answers, partial(_abandon, server, files, history)),
-            live_view(session, conditions),
-        ):
-            try:
-                with outages():
-                    result = search(files.run_id, history.location, conditions, failed_generations)
-            except PrefectUnavailable as error:
-                result = _result_without_server(session, night, error)
+        with live_view(session, conditions):
+            if not failed_generations:
+                ask_early(session, conditions)
+            with (
+                server.connected(session.progress.note),
+                handle_interrupts(session.progress, server_answers, partial(_abandon, server, files, history)),
+            ):
+                try:
+                    result = _search(files.run_id, history, conditions, failed_generations)
+                except PrefectUnavailable as error:
+                    result = _result_without_server(session, night, error)
     if as_json:
         row = record.read_night(files, result["night"], session.state.programs)
         print_end(session, result, row.best_program_id)
@@ -102,6 +97,29 @@ def run_with_view(
         print_summary(history, files.run_id, result["night"], spent=spent(session.progress.budget))
     _print_failed_generations(files.run_id, result["failed"], history)
     return files.run_id, result
+
+
+class CancelledInPrefect(KeyboardInterrupt):
+    """The night was cancelled in Prefect."""
+
+
+def _search(run_id: str, history: HistoryBackend, conditions: StopConditions, again: list[int] | None) -> Any:
+    """Run the search flow and return its result.
+
+    Raises:
+        PrefectUnavailable: If the server does not answer.
+        CancelledInPrefect: If the night was cancelled there.
+    """
+    from prefect.exceptions import CancelledRun  # loading Prefect takes a second, so after the first requests
+
+    from flows.prefect_server.crash_detection import without_wait_for_heartbeats
+    from flows.search import search
+
+    try:
+        with outages(), without_wait_for_heartbeats():
+            return search(run_id, history.location, conditions, again)
+    except CancelledRun as error:
+        raise CancelledInPrefect from error
 
 
 def _result_without_server(session: Session, night: int, error: PrefectUnavailable) -> dict[str, Any]:
@@ -157,9 +175,7 @@ def _resume_hint(run_id: str, history: HistoryBackend) -> Iterator[None]:
     except (ProviderError, EnvironmentFault):
         say(f"all results so far are kept; {command}")
         raise
-    except KeyboardInterrupt:
-        say(f"stopped at once; {command}")
+    except KeyboardInterrupt as error:
+        how = "cancelled in Prefect, and " if isinstance(error, CancelledInPrefect) else ""
+        say(f"{how}stopped at once; {command}")
         raise
-    except CancelledRun as error:
-        say(f"cancelled in Prefect, and stopped at once; {command}")
-        raise KeyboardInterrupt from error

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from functools import partial
+from typing import TYPE_CHECKING
 
 from flows.cli.options import (
     ClusterName,
@@ -18,6 +20,16 @@ from flows.cli.options import (
     Until,
 )
 from flows.cli.printing import DEFAULT_HISTORY, History, NewRun, say
+
+if TYPE_CHECKING:
+    from schemas.sampling_settings import Sampling
+
+
+def _load_early(sampling: Sampling) -> None:
+    """Load the libraries of the models' providers in a thread, which takes seconds."""
+    from tasks.sample.provider import load_providers
+
+    threading.Thread(target=load_providers, args=[sampling], daemon=True).start()
 
 
 def run(
@@ -50,8 +62,13 @@ def run(
 
     # The server starts in a process of its own, while this one loads the libraries.
     with notifications.notifier().reporting_failure(loaded.name) as notifier, PrefectServer() as server:
-        require_keys(loaded.settings.sampling)
-        image_of(loaded, say)
+        _load_early(loaded.settings.sampling)
+
+        def tell(message: str) -> None:
+            require_keys(loaded.settings.sampling)  # before an image is built, which may take minutes
+            say(message)
+
+        image_of(loaded, tell)
         from flows.cli.foreground_night import run_night
         from flows.create_run import create_run
 
@@ -88,6 +105,7 @@ def resume(
         problem = record.read_run(files).problem
         accept(problem, trust=trust_settings)
         with PrefectServer() as server:
+            _load_early(problem.settings.sampling)
             image_of(problem, say)
             from flows.cli.foreground_night import run_night
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from flows.state_folder import require_own, state_folder
@@ -41,9 +42,31 @@ def installation_password() -> str:
 
 def server_password() -> str:
     """Return the password for servers that Overnight starts: from Prefect's settings, else the installation's."""
+    if not may_be_set("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"):
+        return installation_password()
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_SERVER_API_AUTH_STRING
 
     return PREFECT_SERVER_API_AUTH_STRING.value() or PREFECT_API_AUTH_STRING.value() or installation_password()
+
+
+def may_be_set(*names: str) -> bool:
+    """Return whether the environment, or a file that Prefect reads, may set one of Prefect's settings.
+
+    To read them takes Prefect's settings half a second.
+    """
+    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+    named = os.environ.get("PREFECT_PROFILES_PATH")
+    files = [Path(named) if named else home / "profiles.toml", *map(Path, (".env", "prefect.toml", "pyproject.toml"))]
+    return not {name.upper() for name in os.environ}.isdisjoint(names) or any(_mentions(file, names) for file in files)
+
+
+def _mentions(file: Path, names: Sequence[str]) -> bool:
+    """Return whether a file may set a value: by its name, or in a table `[api]`."""
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return "api" in text.lower() or any(name in text for name in names)
 
 
 def remember_served_port(port: int) -> None:

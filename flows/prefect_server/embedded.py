@@ -16,12 +16,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import IO
 
 from flows.environment import SERVER_VARIABLES
 from flows.prefect_server.access import (
     forget_served_port,
+    may_be_set,
     password_file,
     remember_served_port,
     require_own_listener,
@@ -79,6 +79,7 @@ class EmbeddedServer:
         self._start_lock = threading.Lock()
         self._output: list[bytes] = []
         self._restarter: threading.Thread | None = None
+        self._stop_by: float | None = None
         self._process = self._start()
 
     @property
@@ -121,15 +122,21 @@ class EmbeddedServer:
             self._restarter = threading.Thread(target=self._restart, args=(report, max_restarts), daemon=True)
             self._restarter.start()
 
-    def stop(self) -> None:
-        """End the server: gracefully if it answers, else by force."""
+    def begin_stop(self) -> None:
+        """Tell the server to end, if it answers; `stop` waits for it."""
         with self._start_lock:
             self._is_stopping.set()
+        if self._stop_by is None and self._process.poll() is None and answers(self.url):
+            self._stop_by = time.monotonic() + _SHUTDOWN_S
         if self._process.stdin is not None:
             self._process.stdin.close()
-        if self._process.poll() is None and answers(self.url):
+
+    def stop(self) -> None:
+        """End the server: gracefully if it answers, else by force."""
+        self.begin_stop()
+        if self._stop_by is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout=_SHUTDOWN_S)
+                self._process.wait(timeout=max(0.0, self._stop_by - time.monotonic()))
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
@@ -205,7 +212,7 @@ class PrefectServer:
 
     def __enter__(self) -> PrefectServer:
         self._configured: str | None = None
-        if _may_be_configured():
+        if may_be_set("PREFECT_API_URL"):
             from prefect.settings import PREFECT_API_URL  # slow: the embedded server starts without it
 
             self._configured = PREFECT_API_URL.value()
@@ -242,24 +249,7 @@ class PrefectServer:
         quiet = temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False})
         with using_server(self._embedded), quiet, pruning():
             yield self._embedded.url
-
-
-def _may_be_configured() -> bool:
-    """Return whether the environment, or a file that Prefect reads, may name a server."""
-    name = "PREFECT_API_URL"
-    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
-    named = os.environ.get("PREFECT_PROFILES_PATH")
-    files = [Path(named) if named else home / "profiles.toml", *map(Path, (".env", "prefect.toml", "pyproject.toml"))]
-    return name in os.environ or any(_mentions(file, name) for file in files)
-
-
-def _mentions(file: Path, name: str) -> bool:
-    """Return whether a file may set a value: by its name, or in a table `[api]`."""
-    try:
-        text = file.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return name in text or "api" in text.lower()
+        self._embedded.begin_stop()  # it ends while the rest of the night is cleaned up
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from schemas.settings import Reducer
 from schemas.skeleton import Skeleton
 from tasks.evaluate.fault_attribution import evaluate_with_retry
 from tasks.evaluate.sandbox import Sandbox
+from tasks.open_runs import OpenRuns
 
 _PATIENCE = 2
 """Factor on the time limit of a confirmation, since calls between processes take time that is not the program's."""
@@ -159,6 +160,10 @@ class Confirmer:
             return CUT_SHORT
         skeleton = self._skeleton
         return evaluate_with_retry(self._sandbox, skeleton.program(claim.candidate.body), honest=skeleton.start_program)
+
+
+confirmers: OpenRuns[Confirmer | None] = OpenRuns()
+"""Confirmers of the runs that are open in this process; `None` where nothing is confirmed."""
 
 
 def _by_niche(judged: Sequence[Judged]) -> dict[str, list[Judged]]:

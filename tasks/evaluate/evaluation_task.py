@@ -9,14 +9,10 @@ from prefect.cache_policies import NO_CACHE
 
 from schemas.outcome import Verdict
 from schemas.program import Candidate, Judged
-from tasks.evaluate.confirmation import Confirmer
-from tasks.evaluate.evaluator import Evaluator
-from tasks.open_runs import OpenRuns
+from tasks.evaluate.confirmation import confirmers
+from tasks.evaluate.evaluator import evaluators
 
 Pairs = list[tuple[Candidate, Verdict]]
-
-evaluators: OpenRuns[Evaluator] = OpenRuns()
-confirmers: OpenRuns[Confirmer | None] = OpenRuns()
 
 
 @task(name="evaluate", task_run_name="evaluate-{batch}", cache_policy=NO_CACHE)

@@ -16,6 +16,7 @@ from schemas.skeleton import Skeleton
 from tasks.evaluate.fault_attribution import evaluate_with_retry
 from tasks.evaluate.ordered_executor import OrderedExecutor
 from tasks.evaluate.sandbox import Sandbox
+from tasks.open_runs import OpenRuns
 
 Report = Callable[[int, Candidate, Verdict], None]
 """Takes the number of a generation, a candidate of it and its verdict."""
@@ -156,6 +157,10 @@ class Evaluator:
             if not self._is_cut:
                 raise
         return CUT_SHORT
+
+
+evaluators: OpenRuns[Evaluator] = OpenRuns()
+"""Evaluators of the runs that are open in this process."""
 
 
 def _as_they_end(begun: Sequence[Verdict | Future[Verdict]]) -> Iterator[int]:

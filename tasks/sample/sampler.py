@@ -11,6 +11,7 @@ from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem
 from schemas.program import NO_GAIN, TUNER, Candidate, Completion, Prompt
 from schemas.settings import Settings
+from tasks.open_runs import OpenRuns
 from tasks.sample.codecs import codec_of
 from tasks.sample.completion_request import CompletionRequest, CompletionStore
 
@@ -53,6 +54,10 @@ class Sampler:
         """
         return to_candidates(prompts, self._request(generation, prompts).completions(), self._problem)
 
+    def begin(self, generation: int, prompts: Sequence[Prompt]) -> None:
+        """Begin to sample some prompts, without waiting for their answers."""
+        self._request(generation, prompts)
+
     def _request(self, generation: int, prompts: Sequence[Prompt]) -> CompletionRequest:
         key = generation, tuple((prompt.index, prompt.hash) for prompt in prompts)
         with self._lock:
@@ -87,6 +92,10 @@ class Sampler:
         """Drop the requests of generations that are over."""
         with self._lock:
             self._requests = {key: request for key, request in self._requests.items() if not is_over(key[0])}
+
+
+samplers: OpenRuns[Sampler] = OpenRuns()
+"""Samplers of the runs that are open in this process."""
 
 
 def to_candidates(prompts: Sequence[Prompt], completions: Sequence[Completion], problem: Problem) -> list[Candidate]:

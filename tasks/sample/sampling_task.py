@@ -8,10 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from schemas.program import Candidate, Prompt
-from tasks.open_runs import OpenRuns
-from tasks.sample.sampler import Sampler
-
-samplers: OpenRuns[Sampler] = OpenRuns()
+from tasks.sample.sampler import samplers
 
 
 @task(name="sample", task_run_name="sample-{batch}", cache_policy=NO_CACHE)

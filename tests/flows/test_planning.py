@@ -22,7 +22,7 @@ from schemas.prompt_record import PromptRecord
 from schemas.sampling_settings import Model
 from tasks.history import record
 from tasks.history.compact import compact
-from tasks.select.selection_task import record_of, results_of
+from tasks.select.selection import record_of, results_of
 from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create
 
 ALGORITHMS = [

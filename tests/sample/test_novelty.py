@@ -14,7 +14,7 @@ from schemas.problem import Problem, restore_problem
 from schemas.program import Completion, Prompt
 from schemas.settings import parse_settings
 from tasks.sample.sampler import to_candidates
-from tasks.select.selection_task import judge
+from tasks.select.selection import judge
 
 TEXT = """
 import funsearch

@@ -12,7 +12,7 @@ from schemas.ids import program_id
 from schemas.outcome import Outcome, Verdict
 from schemas.program import Candidate, Judged, reduce_scores
 from schemas.settings import Reducer
-from tasks.select.selection_task import judge, results_of
+from tasks.select.selection import judge, results_of
 from tests.history.made import a_judged
 
 SCORED = Verdict(Outcome.SCORED, (1.0, 3.0), wall_s=2.0)

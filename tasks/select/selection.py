@@ -1,0 +1,120 @@
+"""Selection: gives candidates their scores and the algorithm its results, and what commits a generation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from schemas.algorithm import PromptResult
+from schemas.generation import GenerationRecord
+from schemas.ids import program_id
+from schemas.outcome import JUDGED_BEFORE, JUDGED_BESIDE, Outcome, Verdict
+from schemas.program import Candidate, Judged, reduced
+from schemas.prompt_record import PromptRecord
+from schemas.settings import Reducer
+from tasks.open_runs import OpenRuns
+
+
+def judge(
+    run_id: str,
+    generation: int,
+    pairs: Sequence[tuple[Candidate, Verdict]],
+    reducer: Reducer,
+    known: Collection[str] | None = None,
+    seen: dict[str, Verdict] | None = None,
+) -> list[Judged]:
+    """Give candidates their ids and scores, in order.
+
+    Of equal programs the first in order keeps the verdict, whichever ran first. Where the sandbox failed, all of them
+    have its error.
+
+    Args:
+        run_id: Id of the run; goes into the ids of programs.
+        generation: Number of the generation.
+        pairs: Candidates with their verdicts.
+        reducer: How the scores of the inputs become one.
+        known: Code hashes of bodies evaluated in earlier generations; `None` where duplicates are evaluated again.
+        seen: Verdicts of the generation's earlier candidates by code hash; those of `pairs` are added.
+    """
+    seen = {} if seen is None else seen
+    judged = []
+    for candidate, verdict in sorted(pairs, key=lambda pair: pair[0].index):
+        if known is not None:
+            verdict = _without_duplicates(candidate, verdict, known, seen)
+        verdict, score = _reduced(verdict, reducer)
+        judged.append(Judged(program_id(run_id, generation, candidate.index), candidate, verdict, score))
+    return judged
+
+
+def _without_duplicates(
+    candidate: Candidate, verdict: Verdict, known: Collection[str], seen: dict[str, Verdict]
+) -> Verdict:
+    key = candidate.code_hash
+    if candidate.body and key in known:
+        return JUDGED_BEFORE
+    if candidate.verdict is not None:
+        return verdict
+    if key not in seen:
+        seen[key] = verdict
+        return verdict
+    return seen[key] if seen[key].outcome is Outcome.SANDBOX_ERROR else JUDGED_BESIDE
+
+
+def _reduced(verdict: Verdict, reducer: Reducer) -> tuple[Verdict, float | None]:
+    """Return the verdict with its reduced score. Finite scores whose sum is infinite are a bad score."""
+    if not verdict.is_scored:
+        return verdict, None
+    score = reduced(verdict.scores, reducer)
+    if score is None:
+        error = f"expected finite scores, got ones whose {reducer} is too large for a float"
+        return replace(verdict, outcome=Outcome.BAD_SCORE, scores=(), error=error), None
+    return verdict, score
+
+
+def results_of(judged: Sequence[Judged]) -> list[PromptResult]:
+    """Return what an algorithm is told of candidates: one result for each of their prompts, in order."""
+    by_prompt: dict[int, list[Judged]] = {}
+    for one in judged:
+        by_prompt.setdefault(one.candidate.prompt.index, []).append(one)
+    return [_result_of(mine) for mine in by_prompt.values()]
+
+
+def _result_of(judged: Sequence[Judged]) -> PromptResult:
+    prompt = judged[0].candidate.prompt
+    return PromptResult(
+        niche=prompt.niche,
+        base_id=prompt.parent_ids[-1] if prompt.parent_ids else "",
+        samples=sum(one.verdict.outcome is not Outcome.SANDBOX_ERROR for one in judged),
+        children=tuple(one.program() for one in judged if one.score is not None),
+    )
+
+
+def record_of(judged: Sequence[Judged]) -> PromptRecord | None:
+    """Return how the prompt of some candidates was asked and answered; `None` without candidates."""
+    if not judged:
+        return None
+    prompt, completions = judged[0].candidate.prompt, [one.candidate.completion for one in judged]
+    costs = [one.cost_usd for one in completions if one.cost_usd is not None]
+    return PromptRecord(
+        niche=prompt.niche,
+        operator=prompt.operator,
+        model=completions[0].model,
+        answers=tuple(one.feedback() for one in judged),
+        tokens=sum(one.tokens_in + one.tokens_out for one in completions),
+        cost_usd=math.fsum(costs) if costs else None,
+        evaluations=sum(one.evaluations for one in completions),
+    )
+
+
+class Committer(Protocol):
+    """Protocol of what commits the generations of a run."""
+
+    def commit(self, generation: GenerationRecord) -> float:
+        """Commit a generation; return the best score of the run after it."""
+        ...
+
+
+committers: OpenRuns[Committer] = OpenRuns()
+"""What commits the generations of the runs that are open in this process."""
