@@ -19,14 +19,13 @@ from flows.cli.options import (
     overrides,
     stop_conditions,
 )
-from flows.cli.printing import OutputFormat, out, printable, say, say_notes, score, table, working, write_json
-from schemas.errors import SpecificationError, UsageError
-from schemas.outcome import Outcome
+from flows.cli.printing import OutputFormat, out, printable, say, say_notes, table, working, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from flows.cli.start_program import StartRuns
     from schemas.job import Limits
     from schemas.outcome import Verdict
     from schemas.problem import Problem, Split
@@ -66,7 +65,8 @@ def check(
     each machine is.
     """
     from flows.cli.forecast import ask_models, require_models
-    from flows.cli.proposed_limits import candidates_per_second, existing_limits, print_limits, print_pace, propose
+    from flows.cli.proposed_limits import candidates_per_second, print_pace, propose
+    from flows.cli.start_program import try_confirmation
     from flows.cluster.choice import choose_cluster, named_cluster
     from flows.images import image_of
     from flows.sandboxes import slots_of
@@ -89,10 +89,6 @@ def check(
     }
     if cluster:
         choose_cluster(cluster)
-    if format == "json" and (model or cluster):
-        raise UsageError(
-            "--format json is for the start program on this machine", remedy="Leave out --model and --cluster."
-        )
     path = find(problem)
     given = overrides(model, api_base, style, inputs, set, image=image, runtime=runtime)
     loaded = load_problem(path, given)
@@ -103,52 +99,65 @@ def check(
     asks_models = require_models(loaded, conditions, samples, is_named=bool(model))
     with working("preparing the image"):
         image_of(loaded, say)
-    splits: tuple[Split, ...] = ("train", "validation", "held_out")
-    verdicts: dict[Split, Verdict] = {
-        split: _check_split(loaded, path, split, show_table=format == "text")
-        for split in splits
-        if loaded.inputs[split]
-    }
-    limits = propose(list(verdicts.values()), loaded.settings.limits)
-    next_line = next_command(problem, repeated)
-    if format == "json":
-        write_json(_facts(loaded, verdicts, limits, next_line))
-        return
-    print_limits(limits, existing_limits(loaded, path), as_comment=bool(loaded.specification.run))
-    print_pace(loaded, verdicts["train"].wall_s, slots_of(loaded))
+    as_text, next_line = format == "text", next_command(problem, repeated)
+    runs = _run_start(loaded, path, show_tables=as_text)
+    verdicts = [each.first for each in runs.values()]
+    seconds, slots = runs["train"].first.wall_s, slots_of(loaded)
+    facts = _facts(loaded, runs) | {"confirmed": not try_confirmation(loaded, runs["train"].first)}
+    facts |= _limits(loaded, path, propose(verdicts, loaded.settings.limits), verdicts, show=as_text)
+    print_pace(loaded, seconds, slots)
     if loaded.draws:
-        _print_drawing(loaded)
+        facts["drawing"] = _draw(loaded)
     if cluster and named_cluster():  # and not `none`
-        _print_machines(loaded)
-    _print_omissions(loaded)
+        facts["machines"] = _measure_machines(loaded, show_table=as_text)
+    facts["missing"] = _print_omissions(loaded)
     if asks_models:
-        ask_models(loaded, samples, conditions, candidates_per_second(verdicts["train"].wall_s, slots_of(loaded)))
+        facts |= ask_models(
+            loaded, samples, conditions, candidates_per_second(seconds, slots), show_table=as_text
+        ).as_data()
     say(f"next: {next_line}")
+    if not as_text:
+        write_json(facts | {"notes": list(loaded.notes), "next": next_line})
 
 
-def _facts(problem: Problem, verdicts: Mapping[Split, Verdict], limits: Limits, next_line: str) -> dict[str, Any]:
-    """Return the results of the check as plain data."""
-    from schemas.program import reduced
+def _run_start(problem: Problem, path: Path, *, show_tables: bool) -> dict[Split, StartRuns]:
+    """Evaluate the start program on each split that has inputs, and print the results."""
+    from flows.cli.start_program import print_runs, run_start
 
-    results = {
-        split: {
-            "score": reduced(verdict.scores, problem.settings.reducer),
-            "scores": verdict.scores,
-            "seconds": verdict.input_wall_s,
-            "cpu_s": verdict.cpu_s,
-            "peak_mib": verdict.peak_mib,
-        }
-        for split, verdict in verdicts.items()
-    }
+    splits: tuple[Split, ...] = ("train", "validation", "held_out")
+    found: dict[Split, StartRuns] = {}
+    for split in splits:
+        if problem.inputs[split]:
+            found[split] = run_start(problem, path, split)
+            print_runs(problem, path, split, found[split], show_table=show_tables)
+    return found
+
+
+def _facts(problem: Problem, runs: Mapping[Split, StartRuns]) -> dict[str, Any]:
+    """Return the problem and the results of its start program as plain data."""
+    from flows.cli.start_program import facts_of
+
     return {
         "problem": problem.name,
         "evolves": problem.specification.evolved_parts,
         "score_name": problem.settings.score_name,
-        "results": results,
+        "results": {split: facts_of(each, problem) for split, each in runs.items()},
+    }
+
+
+def _limits(
+    problem: Problem, path: Path, proposed: Limits, verdicts: Sequence[Verdict], *, show: bool
+) -> dict[str, Any]:
+    """Print the proposed limits, and return them as plain data beside the present ones."""
+    from flows.cli.proposed_limits import existing_limits, long_limit, print_limits
+
+    if show:
+        print_limits(proposed, existing_limits(problem, path), as_comment=bool(problem.specification.run))
+    if message := long_limit(problem.settings.limits, proposed, verdicts):
+        say(message)
+    return {
         "limits": problem.settings.limits.model_dump(mode="json"),
-        "proposed_limits": limits.model_dump(mode="json"),
-        "notes": list(problem.notes),
-        "next": next_line,
+        "proposed_limits": proposed.model_dump(mode="json"),
     }
 
 
@@ -184,119 +193,11 @@ def _describe(problem: Problem) -> str:
     return f"{evolved} {command.metric!r} of `{' '.join(command.evaluate)}`"
 
 
-_PRINTED_FIRST, _PRINTED_LAST, _PRINTED_CHARS = 2, 6, 160
-"""Numbers of first and last lines of the start program's output that are shown, and of characters per line."""
-
-
-def _check_split(problem: Problem, path: Path, split: Split, *, show_table: bool) -> Verdict:
-    """Evaluate the start program twice, print and compare the results, and return the first verdict.
-
-    Raises:
-        SpecificationError: If the start program gets no score.
-        OvernightError: If the sandbox failed.
-    """
-    from flows.create_run import printed_error, sandbox_fault, start_remedy
-
-    first, second = (_run_in_fresh_containers(problem, split) for _ in range(2))
-    if first.outcome is Outcome.SANDBOX_ERROR:
-        raise sandbox_fault(first)
-    if not first.is_scored:
-        if first.outcome is not Outcome.CRASHED:  # the error of a crash contains the last output
-            _print_output(first.output)
-        raise SpecificationError(
-            f"{split}: the start program has no score: {first.outcome.value}: {first.error}",
-            remedy=f"The start program must run unchanged. {start_remedy(first, problem, path) or 'Correct the file.'}",
-        )
-    _print_split(problem, split, first, show_table=show_table)
-    if message := printed_error(first, problem, path):
-        say(message)
-    _print_agreement(first, second)
-    if split == "train":
-        _try_confirmation(problem, first)
-    return first
-
-
-def _run_in_fresh_containers(problem: Problem, split: Split) -> Verdict:
-    from flows.sandboxes import open_sandboxes
-
-    name = split.replace("_", "-")
-    with (
-        working(f"{name}: running the start program"),
-        open_sandboxes(problem, split, seed=0, run_id="check", programs=1) as sandbox,
-    ):
-        return sandbox.evaluate(problem.specification.start_program)
-
-
-def _print_split(problem: Problem, split: Split, verdict: Verdict, *, show_table: bool) -> None:
-    from schemas.program import reduced
-
-    name = split.replace("_", "-")
-    rows = [
-        (str(number), str(call), score(value), f"{seconds:.3f}")
-        for number, (call, value, seconds) in enumerate(
-            zip(problem.inputs[split], verdict.scores, verdict.input_wall_s, strict=True), start=1
-        )
-    ]
-    if show_table:
-        out().print(table(("input", "arguments", "score", "seconds"), rows, right=("score", "seconds"), title=name))
-    total = reduced(verdict.scores, problem.settings.reducer)
-    limits = problem.settings.limits
-    say(
-        f"{name}: {problem.settings.reducer} {score(total)} ({problem.settings.score_name}); "
-        f"{verdict.wall_s:.2f} s, {verdict.cpu_s:.2f} s of processor time, "
-        f"{verdict.peak_mib:.0f} MiB of {limits.memory_mib} MiB; limit {limits.wall_s:g} s per input"
-    )
-    _print_output(verdict.output)
-
-
-def _print_output(output: str) -> None:
-    """Print the first and last lines of the start program's output."""
-    lines = output.strip().splitlines()
-    left_out = len(lines) - _PRINTED_FIRST - _PRINTED_LAST
-    if left_out > 0:
-        lines[_PRINTED_FIRST:-_PRINTED_LAST] = [f"… {left_out} more lines"]
-    if lines:
-        say("the start program printed:")
-    for line in lines:
-        say(f"  | {line[:_PRINTED_CHARS]}")
-
-
-def _print_agreement(first: Verdict, second: Verdict) -> None:
-    """Print whether two evaluations of the start program gave the same scores."""
-    if second.scores == first.scores:
-        say("two runs agree")
-        return
-    if second.is_scored:
-        pairs = enumerate(zip(first.scores, second.scores, strict=False), start=1)
-        differing = [str(number) for number, (old, new) in pairs if old != new]
-        reason = f"inputs {', '.join(differing)} differ"
-    else:
-        reason = f"the second is {second.outcome.value}: {second.error}"
-    say(f"warning: two runs do not agree: {reason}. Seed all random numbers, and do not read the clock.")
-
-
-def _try_confirmation(problem: Problem, verdict: Verdict) -> None:
-    """Run the start program as a new best program would be confirmed, and print whether its score is the same."""
-    from flows.create_run import confirmation_remedy, score_isolated
-    from tasks.evaluate.confirmation import disagreement
-
-    isolated = score_isolated(problem, seed=0, run_id="check")
-    difference = disagreement(verdict, isolated, problem.settings.noise)
-    if not difference:
-        say(f"confirmed: run again, in a fresh container, it scores the same ({isolated.wall_s:.2f} s)")
-    elif problem.settings.sandbox.confirm == "never":
-        say(f"confirmation is off (sandbox.confirm=never), and no best program could be confirmed: {difference}")
-    else:
-        say(
-            f"warning: no best program could be confirmed: {difference}. {confirmation_remedy(problem)}, "
-            "which is sandbox.confirm=never"
-        )
-
-
-def _print_machines(problem: Problem) -> None:
-    """Run the start program on each machine of the cluster, and print how long it takes there."""
+def _measure_machines(problem: Problem, *, show_table: bool) -> list[dict[str, Any]]:
+    """Run the start program on each machine of the cluster; print and return how long it takes there."""
     from flows.cluster.speeds import measure_machines
 
+    found = measure_machines(problem, say)
     rows = [
         (
             machine.name,
@@ -306,28 +207,43 @@ def _print_machines(problem: Problem) -> None:
             "" if machine.speed is None else f"{machine.speed:.2f}",
             printable(machine.remark),
         )
-        for machine in measure_machines(problem, say)
+        for machine in found
     ]
     columns = ("machine", "slots", "seconds", "processor seconds", "speed", "")
-    out().print(table(columns, rows, right=columns[1:5], title="the start program on each machine"))
+    if show_table:
+        out().print(table(columns, rows, right=columns[1:5], title="the start program on each machine"))
+    return [
+        {
+            "machine": machine.name,
+            "slots": machine.slots,
+            "seconds": machine.verdict.wall_s if machine.verdict.is_scored else None,
+            "cpu_s": machine.verdict.cpu_s if machine.verdict.is_scored else None,
+            "speed": machine.speed,
+            "remark": machine.remark,
+        }
+        for machine in found
+    ]
 
 
-def _print_drawing(problem: Problem) -> None:
-    """Draw the start program, and print what its picture shows, or why there is none."""
+def _draw(problem: Problem) -> dict[str, Any]:
+    """Draw the start program; print and return what its picture shows, or why there is none."""
     from flows.drawings import draw_programs
     from tasks.report.sanitised_svg import size_of, title_of
 
     body = problem.specification.start_body
     drawings = draw_programs(problem, {"the start program": body}, seed=0, run_id="check")
+    facts: dict[str, Any] = {"remark": drawings.remark}
     for picture in drawings.pictures.values():
         width, height = size_of(picture)
+        facts |= {"width": width, "height": height, "title": title_of(picture)}
         say(f"draws the start program, {width} x {height}: {title_of(picture) or 'without a title'}")
     if drawings.remark:
         say(f"{drawings.remark} (a run works without)")
+    return facts
 
 
-def _print_omissions(problem: Problem) -> None:
-    """Print which optional parts of a problem are missing."""
+def _print_omissions(problem: Problem) -> list[str]:
+    """Print and return which optional parts of a problem are missing."""
     takes_inputs = _takes_inputs(problem)
     missing = []
     if takes_inputs and not problem.inputs["validation"]:
@@ -342,6 +258,7 @@ def _print_omissions(problem: Problem) -> None:
         say("nothing is missing: there are validation and held-out inputs, and a description of the task")
     else:
         say("nothing is missing: there is a description of the task")
+    return missing
 
 
 def _takes_inputs(problem: Problem) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.cli.printing import count, duration, out, say, table, usd, working
 from flows.formatting import round_up
@@ -88,7 +88,48 @@ def require_models(problem: Problem, conditions: StopConditions, samples: int | 
     return not all(model.name.startswith(BUILTIN) for model in problem.settings.sampling.models)
 
 
-def ask_models(problem: Problem, samples: int | None, conditions: StopConditions, evaluated_per_second: float) -> None:
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Answers of the models to a few prompts, and the estimate of a night.
+
+    Attributes:
+        probes: Completions of each model.
+        night: The estimate.
+        limited_by: What limits the pace: `the models` or `the sandbox`.
+    """
+
+    probes: Sequence[Probe]
+    night: NightEstimate
+    limited_by: str
+
+    def as_data(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        models = [
+            {
+                "model": probe.model.name,
+                "completions": len(probe.completions),
+                "with_a_program": len(probe.completions) - len(probe.errors),
+                "errors": probe.errors,
+                "tokens_in": probe.tokens_in,
+                "tokens_out": probe.tokens_out,
+                "usd": probe.usd,
+                "seconds": probe.seconds,
+                "usd_per_sample": probe.usd_per_sample,
+                "completions_per_second": probe.completions_per_second,
+            }
+            for probe in self.probes
+        ]
+        return {"models": models, "night": asdict(self.night) | {"limited_by": self.limited_by}}
+
+
+def ask_models(
+    problem: Problem,
+    samples: int | None,
+    conditions: StopConditions,
+    evaluated_per_second: float,
+    *,
+    show_table: bool,
+) -> Forecast:
     """Send each model a few prompts, and print the results and the estimate of a night.
 
     Args:
@@ -97,6 +138,7 @@ def ask_models(problem: Problem, samples: int | None, conditions: StopConditions
             too.
         conditions: Deadline and budget of the night.
         evaluated_per_second: Candidates that the sandbox evaluates per second.
+        show_table: Whether the results are printed as a table.
 
     Raises:
         ProviderError: If a model does not answer.
@@ -105,7 +147,8 @@ def ask_models(problem: Problem, samples: int | None, conditions: StopConditions
 
     settings = problem.settings
     probes = [_ask(problem, model, samples, conditions) for model in settings.sampling.models]
-    _print_results(probes)
+    if show_table:
+        _print_results(probes)
     for result in probes:
         _warn_of_missing_programs(result)
         _print_measured_pace(result, settings.sampling)
@@ -120,6 +163,7 @@ def ask_models(problem: Problem, samples: int | None, conditions: StopConditions
         f"{'at this pace' if night.ends_by == 'an hour' else f'ended by its {night.ends_by}'}: "
         f"{_round(3600 * rate)} per hour, limited by {limited_by}"
     )
+    return Forecast(probes, night, limited_by)
 
 
 def _ask(problem: Problem, model: Model, samples: int | None, conditions: StopConditions) -> Probe:

@@ -26,6 +26,9 @@ _MIN_LIMIT_S = 1.0
 
 _MIN_MEMORY_MIB = 64
 
+_LONG_S, _LONG_FACTOR = 60.0, 10
+"""Seconds, and multiple of the proposed limit, from which on a limit is said to be long."""
+
 _SANDBOX_S = 0.004
 """Seconds that the sandbox adds to each candidate, as measured by `tests/bench`."""
 
@@ -65,6 +68,23 @@ def print_limits(proposed: Limits, existing: Mapping[str, Any], *, as_comment: b
     )
     for line in (section, *(f"{name} = {_toml(value)}" for name, value in values.items())):
         write_text(f"# {line}" if as_comment else line)
+
+
+def long_limit(limits: Limits, proposed: Limits, verdicts: Sequence[Verdict]) -> str:
+    """Return a message if the time limit is much longer than the start program needs; else empty.
+
+    Args:
+        limits: Current limits.
+        proposed: Proposed limits.
+        verdicts: Verdicts on the start program.
+    """
+    if limits.wall_s < max(_LONG_S, _LONG_FACTOR * proposed.wall_s):
+        return ""
+    slowest = max(seconds for verdict in verdicts for seconds in verdict.input_wall_s)
+    return (
+        f"the slowest input took {slowest:.2g} s, and {limits.wall_s:g} s are allowed, for which a program that never "
+        f"ends would hold a slot: set limits.wall_s = {proposed.wall_s:g}, or --set limits.wall_s={proposed.wall_s:g}"
+    )
 
 
 def _toml(value: float | bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Sequence
@@ -154,6 +155,20 @@ def test_the_highest_cost_is_printed_before_a_model_is_sent_prompts(toy: Path, p
     assert "sampling.max_tokens" in done.stderr
     assert re.search(r"night: about [\d,]+ samples in .*, \$2.00, ended by its budget", done.stderr)
     assert not (tmp_path / "history").exists()
+
+
+@pytest.mark.docker
+def test_as_json_the_models_and_the_night_are_beside_the_start_program(toy: Path, provider: Provider, tmp_path: Path):
+    done = check(toy, provider, tmp_path, "--until", "8h", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    found = json.loads(line)
+    assert found["results"]["train"]["repeats"]
+    assert found["confirmed"]
+    (model,) = found["models"]
+    assert (model["model"], model["with_a_program"]) == ("openai/gpt-4o", model["completions"])
+    assert (found["night"]["ends_by"], found["night"]["seconds"]) == ("deadline", pytest.approx(8 * 3600, abs=120))
+    assert found["night"]["usd"] == pytest.approx(found["night"]["samples"] * model["usd_per_sample"])
 
 
 @pytest.mark.docker

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.cli.check import next_command
-from flows.cli.proposed_limits import print_limits, propose
+from flows.cli.proposed_limits import long_limit, print_limits, propose
 from flows.create_run import higher_limit
 from flows.formatting import round_up
 from schemas.job import Limits
@@ -73,6 +73,20 @@ def test_limits_replace_those_of_the_file_and_keep_the_others(capsys: pytest.Cap
     table = "[tool.overnight.limits]"
     assert f"to replace {table} in the `# /// script` block:" in printed.err
     assert printed.out == f"# {table}\n# wall_s = 2\n# cpu_s = 1\n# memory_mib = 64\n# scratch_mib = 8\n"
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "slowest_s", "advised"),
+    [(600, 0.4, "limits.wall_s=5"), (180, 0.2, "limits.wall_s=2"), (30, 0.01, ""), (600, 20, "")],
+    ids=["ten minutes", "another tool's default", "our default", "slow programs"],
+)
+def test_a_limit_far_above_what_the_start_program_took_is_named_with_a_shorter_one(
+    limit_s: float, slowest_s: float, advised: str
+):
+    limits, verdicts = Limits(wall_s=limit_s), [verdict(0.1), verdict(slowest_s, 0.1)]
+    message = long_limit(limits, propose(verdicts, limits), verdicts)
+    assert message.endswith(advised)
+    assert bool(message) is bool(advised)
 
 
 VERDICTS = st.builds(

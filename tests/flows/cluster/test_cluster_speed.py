@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,9 @@ def test_check_shows_the_start_program_on_each_machine_and_here(call: Call, toy:
     assert (rows["one"][0], rows["other"][0]) == ("3", "1")
     assert "this machine" in said
     assert f"--cluster {cluster.address} --generations" in " ".join(said.split())
+    _, said = call("check", toy, "--cluster", cluster.address, "--format", "json")
+    found = json.loads(said.splitlines()[0])
+    assert {each["machine"]: each["slots"] for each in found["machines"][1:]} == {"one": 3, "other": 1}
 
 
 @pytest.mark.docker

@@ -1,0 +1,52 @@
+"""What `overnight check` says about several runs of the start program."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from flows.cli.start_program import StartRuns, agreement
+from schemas.outcome import Outcome, Verdict
+from schemas.problem import Problem
+from tests.history.made import a_problem
+
+
+def scored(*scores: float) -> Verdict:
+    return Verdict(Outcome.SCORED, scores)
+
+
+def problem(*, noise: float = 0.0, validation: tuple[Any, ...] = ()) -> Problem:
+    made = a_problem()
+    inputs = {**made.inputs, "validation": validation}
+    return replace(made, settings=made.settings.model_copy(update={"noise": noise}), inputs=inputs)
+
+
+SAME, OTHER = scored(1.0, 2.0), scored(1.0, 2.5)
+LATE = Verdict(Outcome.TIMED_OUT, error="took too long")
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        (StartRuns(SAME, SAME, SAME), "two runs agree, also with another seed"),
+        (StartRuns(SAME, SAME, OTHER), "but with another seed the score is 1.75, not 1.5"),
+        (StartRuns(SAME, OTHER, OTHER), "inputs 2 differ, by up to 0.5"),
+        (StartRuns(SAME, LATE, LATE), "the second is timed_out: took too long"),
+    ],
+    ids=["repeats", "depends on the seed", "noisy", "fails once"],
+)
+def test_runs_are_compared_with_the_same_and_with_another_seed(runs: StartRuns, message: str):
+    assert message in agreement(runs, problem())
+
+
+def test_noise_is_proposed_from_the_largest_difference_between_any_two_runs():
+    said = agreement(StartRuns(scored(1.0), scored(1.2), scored(3.0)), problem())
+    assert "--set noise=5, and with validation inputs" in said
+    assert "validation" not in agreement(StartRuns(SAME, OTHER, OTHER), problem(validation=((1,),)))
+
+
+def test_differences_within_the_declared_noise_are_no_warning():
+    assert agreement(StartRuns(SAME, OTHER, OTHER), problem(noise=0.5)).startswith("two runs differ by up to 0.5")
+    assert agreement(StartRuns(SAME, OTHER, OTHER), problem(noise=0.4)).startswith("warning")
