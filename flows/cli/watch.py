@@ -108,6 +108,7 @@ def state(data: ReportData) -> dict[str, Any]:
         "start_score": data.generations[0].best,
         "best_score": last.best,
         "best_program_id": last.best_program_id,
+        "best": asdict(data.best),
         "niches": [
             {
                 "niche": niche.niche,
@@ -133,7 +134,8 @@ def view(data: ReportData) -> Group:
     head = f"{settings.title or data.run.problem.name} · {data.run.run_id} · {_state(data)}"
     best_known = "" if known is None else f", best known {score(known)}"
     best = (
-        f"best {score(last.best)} (started with {score(data.generations[0].best)}{best_known}): {settings.score_name}"
+        f"best on the training inputs {score(last.best)} (started with {score(data.generations[0].best)}{best_known}): "
+        f"{settings.score_name}"
     )
     cost_text = cost(last.cost_usd, is_partly_unknown=last.has_unknown_costs)
     spent = f"generation {last.generation}, {last.samples:,} samples, {duration(last.seconds)}, cost {cost_text}"

@@ -70,6 +70,12 @@ def all_score_curves(database: Database) -> tuple[RunCurve, ...]:
     return _curves(database, rows, {row["run_id"]: _models(_settings(row)) for row in rows}, None)
 
 
+def best_programs(database: Database) -> dict[str, SplitScores]:
+    """Return the best program of each run of the history, as `overnight best` names it, with its scores."""
+    nights = _by_run(database.rows(_NIGHTS, [None, None]))
+    return {row["run_id"]: _best(row, nights[row["run_id"]]) for row in _runs(database, None)}
+
+
 def _runs(database: Database, run_ids: Sequence[str] | None) -> list[Row]:
     chosen = list(run_ids) if run_ids is not None else None
     return database.rows(_RUNS, [chosen, chosen])

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from tasks.history import record
+from tasks.history.files import find_run
+from tasks.history.local_backend import LocalBackend
 from tests.flows.cli.conftest import call
 from tests.history.made import a_generation, a_judged, create
+from tests.report.conftest import write_night
 
 
 @pytest.fixture
@@ -76,3 +79,16 @@ def test_unknown_prices_are_unknown_wherever_costs_are_shown(history: Path, tmp_
         shown = call(arguments, history).stdout
         assert "unknown" in shown
         assert "$0.00" not in shown
+
+
+def test_runs_and_best_name_the_same_program_and_the_same_scores(history: Path):
+    files = find_run(LocalBackend(history), "priced")
+    write_night(files, 1, first=1, last=1, winner=2)  # the start program
+    best = data(history, "best", "priced")
+    listed = {run["run_id"]: run for run in data(history, "runs")}["priced"]
+    assert listed["best"]["program_id"] == best["program_id"] != listed["best_program_id"]
+    assert listed["best"]["train"] == best["score"] < listed["best_score"]
+    shown = call(["runs"], history)
+    (row,) = (line.split() for line in shown.stdout.splitlines() if line.split()[:1] == ["priced"])
+    assert f"{best['score']:g}" in row
+    assert "priced: another program scores higher on the training inputs" in shown.stderr
