@@ -24,7 +24,7 @@ PAGE = PROBLEMS / "gallery.md"
 PICTURES = PROBLEMS / "gallery"
 SHOWN = (
     *("cap-set", "corner-free-set", "cyclic-graph", "admissible-set", "sorting-network", "sort4"),
-    *("bin-packing-weibull", "heilbronn-triangle", "autocorrelation-inequality", "automl-zero"),
+    *("bin-packing-weibull", "heilbronn-triangle", "autocorrelation-inequality"),
 )
 _HEAD = """# Gallery: what was found
 
