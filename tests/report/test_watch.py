@@ -6,14 +6,19 @@ import contextlib
 import os
 import re
 import signal
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from flows.report.build import build_report
+from tasks.history.database import Database
 from tasks.history.files import RunFiles
+from tasks.report.page import render
 from tests.command_server import run_command, start_command
 from tests.history.made import create, grow
 from tests.report.browser import Page
@@ -96,3 +101,33 @@ def test_the_terminal_shows_nights_niches_and_models(growing: RunFiles):
     assert done.returncode == 0, done.stderr
     for part in (growing.run_id, "generation 3", "niche", "model", "no end on record"):
         assert part in done.stdout
+
+
+def test_what_changed_while_the_page_was_sent_is_shown_when_it_first_asks(page: Page, growing: RunFiles):
+    database = Database(growing.directory.parents[1])
+    first = render(build_report(database, growing), live=True)
+    grow(growing, 1)
+    later = render(build_report(database, growing), live=True)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            is_known = self.headers.get("If-None-Match") == '"later"'
+            self.send_response(304 if is_known else 200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("ETag", '"later"')
+            self.end_headers()
+            if not is_known:
+                self.wfile.write((later if self.path == "/page" else first).encode())
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Write no log."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        page.open(f"http://127.0.0.1:{server.server_port}/")
+        generations = (
+            "[...document.querySelectorAll('.facts div')].find((one) => one.innerText.startsWith('Gen')).innerText"
+        )
+        page.until(f"{generations}.includes('4')")
+        page.open("about:blank")
+        server.shutdown()

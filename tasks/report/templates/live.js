@@ -7,7 +7,7 @@
   const replacePage = (html) => {
     const newPage = new DOMParser().parseFromString(html, "text/html");
     const ids = openIds();
-    for (const part of ["main", "#about"]) document.querySelector(part).replaceWith(newPage.querySelector(part));
+    for (const part of ["main", "#about", "nav"]) document.querySelector(part).replaceWith(newPage.querySelector(part));
     for (const id of ids) {
       const details = document.getElementById(id);
       if (details) details.open = true;
@@ -19,8 +19,8 @@
     try {
       const response = await fetch("page", { cache: "no-store", headers: version ? { "If-None-Match": version } : {} });
       if (response.status === 200) {
-        const html = await response.text();
-        if (version) replacePage(html);
+        // Also at the first time: the run may have changed since the page itself was sent.
+        replacePage(await response.text());
         version = response.headers.get("ETag");
       } else if (response.status !== 304) {
         throw new Error(response.status);
