@@ -5,7 +5,6 @@
 import contextlib
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
@@ -24,26 +23,22 @@ from flows.prefect_server.connection import server_answers, wait_for_server
 from flows.prefect_server.crash_detection import mark_children_crashed
 from flows.prefect_server.night_state import NightState, outlive_leases
 from flows.report.build import build_report
-from flows.report.drawings import draw_report
+from flows.report.drawings import draw_report, write_report
 from flows.search import Night, stopped_at_once
 from flows.session import Session, open_session
 from flows.signals import handle_interrupts
 from flows.stop_conditions import StopConditions
 from flows.trust import accept, remember
-from schemas.drawings import NO_DRAWINGS, Drawings
 from schemas.errors import OvernightError, RunIsBusy, UsageError
 from schemas.history_backend import HistoryBackend
-from schemas.report_data import ReportData
 from schemas.trust import Proposal, given_proposals
 from tasks.history.backends import open_history
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of
-from tasks.history.private_files import open_private
 from tasks.history.record import mark_night_interrupted
 from tasks.history.run_lock import run_lock
 from tasks.problems import find
 from tasks.problems.loading.load import load_problem
-from tasks.report.page import render
 
 _FINAL_STATE_TIMEOUT_S = 300.0
 """Seconds that a finished night waits for a server that is down, to set its final state there."""
@@ -167,18 +162,6 @@ def _report_night(current: Night, files: RunFiles) -> None:
 
 night.on_crashed(mark_children_crashed)
 outlive_leases()
-
-
-def write_report(files: RunFiles, report: ReportData, drawings: Drawings = NO_DRAWINGS) -> Path:
-    """Write the report of a run into its folder; return its absolute path.
-
-    Raises:
-        OSError: If the report cannot be written.
-    """
-    path = files.directory / "report.html"
-    with open_private(path, "wb") as file:
-        file.write(render(report, drawings).encode())
-    return path.resolve()
 
 
 def _moment(deadline: Deadline) -> datetime:

@@ -1,14 +1,18 @@
-"""Draws the programs that the report of a run shows."""
+"""Draws the programs that the report of a run shows, and writes the report into the run's folder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from flows.drawings import draw_programs
 from schemas.drawings import NO_DRAWINGS, Drawings
 from schemas.report_data import ReportData
 from tasks.history.database import Database
+from tasks.history.files import RunFiles
+from tasks.history.private_files import open_private
 from tasks.report.lineage_graph import line_of_descent
+from tasks.report.page import render
 
 _MAX_STEPS = 8
 """Most programs of the line of descent that are drawn, its ends included."""
@@ -40,3 +44,15 @@ def spread(items: Sequence[str], most: int) -> list[str]:
     if len(items) <= most:
         return list(items)
     return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
+
+
+def write_report(files: RunFiles, report: ReportData, drawings: Drawings = NO_DRAWINGS) -> Path:
+    """Write the report of a run into its folder; return its absolute path.
+
+    Raises:
+        OSError: If the report cannot be written.
+    """
+    path = files.directory / "report.html"
+    with open_private(path, "wb") as file:
+        file.write(render(report, drawings).encode())
+    return path.resolve()

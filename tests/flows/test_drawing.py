@@ -11,8 +11,7 @@ import pytest
 from flows import drawings
 from flows.live_report import LiveReport
 from flows.report.build import build_report
-from flows.report.drawings import draw_report
-from flows.scheduled import write_report
+from flows.report.drawings import draw_report, write_report
 from flows.state_folder import state_folder
 from tasks.history import record
 from tasks.history.database import Database
@@ -108,6 +107,24 @@ def test_a_drawing_that_fails_is_a_remark_in_the_report_and_an_error_where_it_wa
     code, said = call("best", "last", "--write", tmp_path / "best.svg", "--history", tmp_path)
     assert (code, "ZeroDivisionError" in said) == (1, True)
     assert not (tmp_path / "best.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("toy", "message"),
+    [(DRAW, "--write best.svg"), (FAILING, "not drawn; ")],
+    indirect=["toy"],
+    ids=["drawn", "failing"],
+)
+def test_a_night_in_the_foreground_draws_at_its_end_and_says_where_the_pictures_are(
+    toy: Path, call: Call, tmp_path: Path, prefect: str, sandbox_image: str, message: str
+):
+    short = ("--generations", 1, "--seed", 1, "--set", f"sandbox.image={sandbox_image}", "--history", tmp_path / "h")
+    code, said = call("run", toy, *short)
+    assert code == 0, said
+    assert message in said
+    (run,) = (tmp_path / "h" / "runs").iterdir()
+    has_pictures = "data:image" in (run / "report.html").read_text()
+    assert (f"pictures  {run}/report.html" in said) == has_pictures == (message == "--write best.svg")
 
 
 def test_without_an_engine_the_report_is_written_with_a_remark(
