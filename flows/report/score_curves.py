@@ -20,7 +20,7 @@ Row = dict[str, Any]
 _RUNS = """
 SELECT run_id, problem, title, started_at, seed, settings, specification_hash, samples, cost_usd, start_score,
     best_score, best_program_id
-FROM runs WHERE ? IS NULL OR list_contains(?, run_id) ORDER BY started_at
+FROM runs WHERE ? IS NULL OR list_contains(?, run_id) ORDER BY started_at, run_id
 """
 _GENERATIONS = """
 SELECT run_id, candidates * (generation > 0)::INT AS candidates, best_score
