@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flows.create_run import sandbox_fault
+from flows.create_run import higher_limit, sandbox_fault
 from flows.sandboxes import open_sandboxes
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome, Verdict
@@ -36,6 +36,6 @@ def score_function(problem: Problem, split: Split, function: str) -> Verdict:
     if not verdict.is_scored:
         raise SpecificationError(
             f"`{function}` has no score: {verdict.outcome.value}: {verdict.error}",
-            remedy="It must return a number for each input; --set limits.wall_s=600 gives it more time.",
+            remedy=higher_limit(verdict, limits) or "It must return a number for each input.",
         )
     return verdict

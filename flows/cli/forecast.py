@@ -150,7 +150,7 @@ def ask_models(
     if show_table:
         _print_results(probes)
     for result in probes:
-        _warn_of_missing_programs(result)
+        _warn_of_missing_programs(result, settings.sampling)
         _print_measured_pace(result, settings.sampling)
     sampled_per_second = samples_per_second(probes, settings.search, settings.sampling)
     seconds = (conditions.until - datetime.now(UTC)).total_seconds() if conditions.until else None
@@ -216,14 +216,21 @@ def _print_results(probes: Sequence[Probe]) -> None:
     out().print(table(columns, rows, right=columns[1:], title="a few real prompts (tokens and seconds are means)"))
 
 
-def _warn_of_missing_programs(probe: Probe) -> None:
+_LONGER = 4
+"""Advised length of completions as a multiple of the one at which they were cut short."""
+
+
+def _warn_of_missing_programs(probe: Probe, sampling: Sampling) -> None:
     """Print a warning if completions of a model hold no program."""
+    from tasks.sample.usage import DEFAULT_COMPLETION_TOKENS
+
     if not probe.errors:
         return
     share = f"{len(probe.errors)} of {len(probe.completions)} completions of {probe.model.name}"
     say(f"warning: {share} hold no program: {probe.errors[0]}")
     if any(completion.finish_reason == "length" for completion in probe.completions):
-        say("  completions were cut short; allow longer ones with --set sampling.max_tokens=16384")
+        longer = _LONGER * (sampling.max_tokens or DEFAULT_COMPLETION_TOKENS)
+        say(f"  completions were cut short; allow longer ones with --set sampling.max_tokens={longer}")
 
 
 def _print_measured_pace(probe: Probe, sampling: Sampling) -> None:

@@ -16,22 +16,23 @@ from tests.provider import Provider
 
 @pytest.mark.docker
 @pytest.mark.prefect
-def test_each_model_gets_the_same_seeds_and_samples_and_a_row_in_the_table(
+def test_each_model_gets_the_same_seeds_and_samples_and_a_group_in_the_comparison(
     toy: Path, tmp_path: Path, prefect_api: str, provider: Provider
 ):
     done = call(
         [
             *("compare", "--problem", str(toy), "--model", "openai/small", "--model", "builtin/mutate"),
             *("--api-base", provider.api_base, "--seeds", "1", "--samples", "6", "--set", "search.prompts=3"),
-            *("--set", "search.samples=2", "--write", str(tmp_path / "comparison.html")),
+            *("--set", "search.samples=2", "--write", str(tmp_path / "comparison.html"), "--format", "json"),
         ],
         tmp_path / "history",
         PREFECT_API_URL=prefect_api,
         OPENAI_API_KEY="test",
     )
     assert done.returncode == 0, done.stderr
-    assert "openai/small" in done.stdout
-    assert "builtin/mutate" in done.stdout
+    *nights, comparison = map(json.loads, done.stdout.splitlines())
+    assert [line["event"] for line in nights] == ["run", "generation", "night"] * 2
+    assert {group["name"] for group in comparison["groups"]} == {"openai/small", "builtin/mutate"}
     assert (tmp_path / "comparison.html").exists()
     query = "SELECT settings::JSON->>'$.sampling.models[0].name' AS model, seed, samples FROM runs ORDER BY ALL"
     rows = json.loads(call(["sql", query, "--format", "json"], tmp_path / "history").stdout)

@@ -152,7 +152,7 @@ def test_the_highest_cost_is_printed_before_a_model_is_sent_prompts(toy: Path, p
     assert float(announced[1]) > cost
     assert f"{cost:.6f}" in done.stdout
     assert "warning: 1 of 4 completions of openai/gpt-4o hold no program" in done.stderr
-    assert "sampling.max_tokens" in done.stderr
+    assert "--set sampling.max_tokens=65536" in done.stderr, "four times the limit at which it was cut"
     assert re.search(r"night: about [\d,]+ samples in .*, \$2.00, ended by its budget", done.stderr)
     assert not (tmp_path / "history").exists()
 
