@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from flows.formatting import cost, outcomes_text, score
 from flows.progress import Progress
 from schemas.drawings import NO_DRAWINGS, Drawings
 from schemas.errors import EnvironmentFault
-from schemas.generation import RunRecord
-from schemas.night_view import ArtifactSink, NightStart, NightView
+from schemas.generation import NightRecord, RunRecord
+from schemas.night_view import ArtifactSink, LogLine, NightStart, NightView
 from schemas.outcome import Outcome
 from schemas.program import Program
 
@@ -24,6 +25,7 @@ _INTERVAL_S = 20.0
 """Seconds between two updates, each of which takes some milliseconds."""
 
 _BEST_PROGRAMS = 10
+_CURVE_POINTS = 60
 
 
 class NightArtifacts:
@@ -84,6 +86,17 @@ def open_artifacts(flow_run_id: str, note: Callable[[str], None]) -> NightArtifa
     return NightArtifacts([import_module(module).open_sink(flow_run_id) for module in MODULES], note)
 
 
+def generation_line(number: int, progress: Progress) -> str:
+    """Return one line about a generation that was committed last."""
+    is_new = " (new)" if progress.best_at == number else ""
+    budget = progress.budget
+    spent = cost(budget.night_usd, is_partly_unknown=budget.has_unknown_costs)
+    return (
+        f"generation {number}: best {score(progress.best)}{is_new}; {outcomes_text(progress.last_outcomes)}; "
+        f"cost so far {spent}, {budget.tokens:,} tokens"
+    )
+
+
 def night_view(
     run: RunRecord,
     progress: Progress,
@@ -93,6 +106,8 @@ def night_view(
     share: float,
     flag: str,
     drawings: Drawings = NO_DRAWINGS,
+    night: NightRecord | None = None,
+    log: Sequence[LogLine] = (),
 ) -> NightView:
     """Return the current state of a night.
 
@@ -105,6 +120,8 @@ def night_view(
         share: Share of the night that is over, 0 to 1.
         flag: `--history` flag of commands that are shown.
         drawings: Pictures of programs.
+        night: Row of the night, as far as it is known.
+        log: Lines about its generations.
     """
     problem = run.problem
     function_text = problem.specification.function_text
@@ -126,4 +143,10 @@ def night_view(
         best_programs=tuple(heapq.nlargest(_BEST_PROGRAMS, programs.values(), key=lambda program: program.score)),
         flag=flag,
         pictures=drawings.pictures,
+        curve=tuple(progress.bests(_CURVE_POINTS)),
+        known_best=problem.settings.known.best,
+        known_label=problem.settings.known.label,
+        stop_reason=night.stop_reason.value if night and night.stop_reason else "",
+        finalists=night.finalists if night else (),
+        log=tuple(log),
     )

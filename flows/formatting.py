@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from schemas.errors import OvernightError
 from schemas.escaping import escape_invisible
 from schemas.history_backend import HistoryBackend
+from schemas.outcome import Outcome
 from tasks.history.local_backend import LocalBackend
 
 DEFAULT_HISTORY = LocalBackend(Path("history"))
@@ -36,6 +38,11 @@ def cost(known_usd: float, *, is_partly_unknown: bool) -> str:
     if not is_partly_unknown:
         return usd(known_usd)
     return f"{usd(known_usd)} + unknown" if known_usd else "unknown"
+
+
+def outcomes_text(counts: Mapping[Outcome, int]) -> str:
+    """Return counts like `scored 40, crashed 3`, in the order of `Outcome`."""
+    return ", ".join(f"{kind.value} {counts[kind]}" for kind in Outcome if counts.get(kind)) or "none yet"
 
 
 def error_text(error: Exception) -> str:

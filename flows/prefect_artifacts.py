@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import json
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,8 +21,9 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from flows.formatting import cost, printable, score
 from flows.prefect_server.crash_detection import mark_crashed, watch_for_crashes
+from flows.sparkline import spark
 from schemas.errors import PrefectUnavailable
-from schemas.night_view import NightStart, NightView
+from schemas.night_view import LogLine, NightStart, NightView
 from tasks.report.code_view import unified_diff
 from tasks.report.sanitised_svg import data_uri
 
@@ -28,6 +31,12 @@ TAG = "overnight"
 
 _MAX_PICTURE_CHARS = 300_000
 """Maximum size of a picture in an artifact, which Prefect's pages load whole."""
+
+_LINES_PER_REQUEST = 500
+_PAGE_PORT = 8787
+"""Port that the report's artifact proposes for the page of `overnight watch`."""
+
+_PAGE = f"http://127.0.0.1:{_PAGE_PORT}/"
 
 _TIMEOUT_S = 5.0
 """Timeout of requests to the server in seconds; it is short, since the night waits for them."""
@@ -52,6 +61,9 @@ class PrefectArtifacts:
         self._artifacts: dict[str, UUID] = {}
         self._shown: dict[str, Any] = {}
         self._shown_best = "", 0
+        self._logged_until: datetime | None = None
+        self._last: NightView | None = None
+        self._report_path: Path | None = None
 
     def begin(self, night: NightStart) -> None:
         """Name and tag the night's flow run, and mark flow runs of earlier nights that died as crashed."""
@@ -70,6 +82,7 @@ class PrefectArtifacts:
         self._context.copy().run(self._show, view)
 
     def _show(self, view: NightView) -> None:
+        self._last = view
         with _server_errors():
             self._put("progress", "progress", round(100 * view.share, 1), progress_text(view))
             if self._shown_best != (view.best.id, len(view.pictures)):
@@ -77,19 +90,40 @@ class PrefectArtifacts:
                 self._put("best", "markdown", text, "The best program and its changes")
                 self._shown_best = view.best.id, len(view.pictures)
             self._put("best-programs", "table", json.dumps(best_program_rows(view)), "The best programs, best first")
+            if view.stop_reason:
+                self._put_report()
+            self._send_log(view.log)
+
+    def _send_log(self, log: Sequence[LogLine]) -> None:
+        """Send the lines that are new to the log of the night's flow run, in time, without waiting for a thread."""
+        lines = [line for line in log if self._logged_until is None or line.at > self._logged_until]
+        for first in range(0, len(lines), _LINES_PER_REQUEST):
+            part = lines[first : first + _LINES_PER_REQUEST]
+            self._client.create_logs(
+                {
+                    "name": "prefect.flow_runs",
+                    "level": logging.INFO,
+                    "message": printable(line.text),
+                    "timestamp": line.at.isoformat(),
+                    "flow_run_id": str(self._flow_run_id),
+                }
+                for line in part
+            )
+            self._logged_until = part[-1].at
+
+    def _put_report(self) -> None:
+        if self._last is not None:
+            text = report_markdown(self._run_id, self._last, self._report_path)
+            self._put("report", "markdown", text, "The report of the run, in short")
 
     def link_report(self, path: Path) -> None:
-        """Say where the report is, and how to see it in a browser."""
+        """Say in the report's artifact where the whole report is."""
         self._context.copy().run(self._link_report, path)
 
     def _link_report(self, path: Path) -> None:
+        self._report_path = path
         with _server_errors():
-            # No link: a browser opens no file from a page that a server sent.
-            text = (
-                f"`{path}` on the machine of the night. To see it in a browser: `overnight watch {self._run_id}`, with "
-                "`--history` where the run is not in the default place."
-            )
-            self._put("report", "markdown", text, "The report of the run")
+            self._put_report()
 
     def _put(self, key: str, kind: str, data: Any, description: str) -> None:
         if self._shown.get(key) == (data, description):
@@ -143,6 +177,61 @@ def best_program_rows(view: NightView) -> list[dict[str, Any]]:
         }
         for program in view.best_programs
     ]
+
+
+def report_markdown(run_id: str, view: NightView, path: Path | None = None) -> str:
+    """Return the report of a night in short; untrusted text cannot leave its code fences and tables.
+
+    There is no link to a file: a browser opens none from a page that a server sent.
+    """
+    parts = [
+        f"## {_cell(view.title)}: {score(view.best.score)}",
+        f"Stopped by: {view.stop_reason or 'nothing yet'}. {printable(progress_text(view))}.",
+        _scores_table(view),
+        *_pictures(view),
+        "### Best score over the night",
+        _fenced(f"{spark(view.curve, len(view.curve))}\n{score(view.curve[0])} to {score(view.curve[-1])}", "text")
+        if view.curve
+        else "",
+        "### Best programs",
+        _markdown_table(best_program_rows(view)),
+        "### The winner",
+        _fenced(printable(view.best_text), "python"),
+        "### The whole report",
+        f"On the machine of the night: `overnight watch {run_id} --port {_PAGE_PORT}{view.flag}`, then open "
+        f"[{_PAGE}]({_PAGE}). Or write it to a file: `overnight report {run_id}{view.flag}`.",
+        f"It is already in a file there: `{path}`." if path else "",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _scores_table(view: NightView) -> str:
+    """Return the scores of the start program, the best program and the best known one."""
+    by_id = {finalist.program.id: finalist for finalist in view.finalists}
+    rows: list[dict[str, Any]] = []
+    for label, program in (("start program", view.start), ("best program", view.best)):
+        finalist = by_id.get(program.id)
+        others = (finalist.validation, finalist.held_out) if finalist else (None, None)
+        rows.append(_scores_row(label, program.id, program.score, *others))
+    if view.known_best is not None:
+        rows.append(_scores_row("best known", view.known_label, view.known_best, None, None))
+    return _markdown_table(rows)
+
+
+def _scores_row(label: str, source: str, *scores: float | None) -> dict[str, Any]:
+    named = zip(("train", "validation", "held-out"), map(score, scores), strict=True)
+    return {"": label, **dict(named), "program or source": source}
+
+
+def _markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    names = list(rows[0]) if rows else []
+    lines = [names, ["---"] * len(names), *([str(value) for value in row.values()] for row in rows)]
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Escape what would be read as Markdown or HTML in a line of text."""
+    return re.sub(r"([\\`*_{}\[\]<>|#!])", r"\\\1", printable(text).replace("\n", " "))
 
 
 def best_program_markdown(run_id: str, view: NightView) -> str:

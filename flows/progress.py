@@ -25,6 +25,7 @@ class Progress:
         samples: Completions received from models, those of later generations included.
         candidates: Candidates of models in committed generations.
         generations: Number of committed generations.
+        last_outcomes: Outcomes of the generation that was committed last.
         budget: Spending and its limits.
         requests: Requests that models have not answered yet.
         best_at: Generation in which the best program was found.
@@ -39,6 +40,7 @@ class Progress:
     candidates: int = 0
     generations: int = 0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
+    last_outcomes: Counter[Outcome] = field(default_factory=Counter)
     begin: float = field(default_factory=time.monotonic)
     best_since: float = field(default_factory=time.monotonic)
     interrupted: bool = False
@@ -103,6 +105,7 @@ class Progress:
         """Count a committed generation."""
         self.forget(number)
         with self._lock:
+            self.last_outcomes = Counter(outcomes)
             self.outcomes.update(outcomes)
             self.candidates += len(outcomes)
             self.generations += 1

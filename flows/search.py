@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Completed
 
-from flows.artifacts import night_view, open_artifacts
+from flows.artifacts import generation_line, night_view, open_artifacts
 from flows.cutoff import cut_off
 from flows.final_evaluation import judge_finalists
 from flows.formatting import error_text, history_flag, score
@@ -41,7 +41,7 @@ from schemas.errors import (
 )
 from schemas.generation import Finalist, NightRecord, StopReason
 from schemas.history_backend import HistoryBackend
-from schemas.night_view import NightStart
+from schemas.night_view import LogLine, NightStart
 from tasks.history import record
 from tasks.history.backends import open_history
 from tasks.history.files import files_of
@@ -49,6 +49,9 @@ from tasks.sample.provider import require_prices
 
 _CLIENT_RETRIES = 2
 """Times that a generation's request to Prefect's server is repeated, after 2 and 4 seconds."""
+
+_LOG_LINES = 10_000
+"""Most lines of a night's log that are kept while Prefect's server does not answer."""
 
 _ROW_S = 60.0
 """Seconds after which a night's row is written again, so that a killed night leaves a recent one."""
@@ -108,6 +111,7 @@ class Night:
         self._notifier = notifier or Notifier()
         self.pages = open_artifacts(str(flow_run.id), session.progress.note)
         self._drawings = NO_DRAWINGS
+        self._log: deque[LogLine] = deque(maxlen=_LOG_LINES)
         self._again = None if again is None else deque(again)
         self._first = session.state.generations
         self._longest_s = 0.0
@@ -299,6 +303,7 @@ class Night:
                 raise Outage(f"no completion arrived for generation {number}", remedy="It is asked for again.")
             return
         self._notifier.report_best(self._session.run.run_id, state.best.score, self._flag)
+        self._log.append(LogLine(datetime.now(UTC), generation_line(number, self._session.progress)))
         self._show()
         if self._again is not None:
             self._again.popleft()
@@ -359,6 +364,8 @@ class Night:
                 share,
                 self._flag,
                 self._drawings,
+                self._record,
+                self._log,
             ),
             now=now,
         )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from schemas.generation import Finalist
 from schemas.program import Program
 
 
@@ -23,6 +25,14 @@ class NightStart:
     run_id: str
     problem: str
     number: int
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line about a night, and when it was written."""
+
+    at: datetime
+    text: str
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,12 @@ class NightView:
         best_programs: Programs with the highest scores, best first.
         flag: `--history` flag of commands that are shown; empty for the default history.
         pictures: Sanitised SVG pictures of programs, by program id, once the night is over.
+        curve: Best score at moments evenly spaced from the night's start to now.
+        known_best: Best published score; `None` if the problem has none.
+        known_label: Its holder.
+        stop_reason: Why the night ended; empty while it is under way.
+        finalists: Programs of the final evaluation, the best one first; none before it.
+        log: Lines about generations that were committed, in the order of time; the last ones of a long night.
     """
 
     title: str
@@ -66,6 +82,12 @@ class NightView:
     flag: str
     pictures: Mapping[str, str] = field(default_factory=dict)
     has_unknown_costs: bool = False
+    curve: tuple[float, ...] = ()
+    known_best: float | None = None
+    known_label: str = ""
+    stop_reason: str = ""
+    finalists: tuple[Finalist, ...] = ()
+    log: tuple[LogLine, ...] = ()
 
 
 class ArtifactSink(Protocol):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from flows.cli.machine_lines import machine_lines, machines_in_short
 from flows.cli.printing import duration, err, printable, say, score, usd
-from flows.cli.sparkline import spark
-from schemas.outcome import Outcome
+from flows.formatting import outcomes_text
+from flows.sparkline import spark
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -79,7 +79,7 @@ def _rows(session: Session, conditions: StopConditions, first: int) -> Iterator[
     yield "generation", f"{progress.generation}{of}  ({progress.phase})"
     yield "samples", f"{progress.samples}  {spent(progress.budget)}"
     yield "requests", in_flight(progress.requests)
-    yield "outcomes", outcomes(progress.outcomes_so_far())
+    yield "outcomes", outcomes_text(progress.outcomes_so_far())
     yield "best", f"{score(progress.best)}  ({_found_at(session, first)})"
     width = max(1, min(_CURVE_WIDTH, err().width - _LABEL_WIDTH))
     yield "", Text(spark(progress.bests(width), width, err().encoding), no_wrap=True)
@@ -110,11 +110,6 @@ def in_flight(requests: RequestsInFlight) -> str:
     if not (count := requests.count()):
         return "none in flight"
     return f"{count} in flight, {'' if count == 1 else 'the oldest '}for {duration(requests.oldest_s())}"
-
-
-def outcomes(counts: dict[Outcome, int]) -> str:
-    """Return counts like `scored 40, crashed 3`, in the order of `Outcome`."""
-    return ", ".join(f"{kind.value} {counts[kind]}" for kind in Outcome if counts.get(kind)) or "none yet"
 
 
 def spent(budget: Budget) -> str:
@@ -170,7 +165,7 @@ def _lines(session: Session) -> Iterator[None]:
                 machines = f", {machines_in_short(cluster.slots.states())}" if cluster is not None else ""
                 say(
                     f"generation {shown}: best {score(progress.best)}, {progress.candidates} samples, "
-                    f"{outcomes(progress.outcomes)}, {spent(progress.budget)}{machines}"
+                    f"{outcomes_text(progress.outcomes)}, {spent(progress.budget)}{machines}"
                 )
 
     thread = threading.Thread(target=watch, daemon=True)

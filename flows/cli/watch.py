@@ -11,8 +11,8 @@ from cyclopts import Parameter
 
 from flows.cli.options import RunId
 from flows.cli.printing import DEFAULT_HISTORY, History, OutputFormat, duration, out, say, score, table, write_json
-from flows.cli.sparkline import spark
 from flows.formatting import cost
+from flows.sparkline import spark
 from schemas.errors import EnvironmentFault
 
 if TYPE_CHECKING:

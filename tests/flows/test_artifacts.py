@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -52,6 +53,15 @@ def artifacts(client: SyncPrefectClient, flow_run_id: Any) -> dict[str, Any]:
     return {str(artifact.key): artifact for artifact in client.read_artifacts(artifact_filter=of_flow_run)}
 
 
+def log_of(client: SyncPrefectClient, flow_run_id: Any) -> list[str]:
+    """Return the lines in the log of a flow run, in the order of time."""
+    from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+    from prefect.client.schemas.sorting import LogSort
+
+    mine = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]))
+    return [line.message for line in client.read_logs(log_filter=mine, sort=LogSort.TIMESTAMP_ASC)]
+
+
 def until(condition: Any, seconds: float = 30) -> bool:
     end = time.monotonic() + seconds
     while not (is_met := condition()) and time.monotonic() < end:
@@ -70,7 +80,7 @@ def test_a_night_has_names_tags_states_and_artifacts(night: Night, client: SyncP
     assert over.state.message.startswith("stopped by: generations; best ")
     assert "of 6 candidates scored; best " in runs["seen-g3"].state.message
     shown = artifacts(client, over.id)
-    assert set(shown) == {"seen-progress", "seen-best-programs", "seen-best"}
+    assert set(shown) == {"seen-progress", "seen-best-programs", "seen-best", "seen-report"}
     assert shown["seen-progress"].data == 100
     assert "generation 3, over; 18 candidates" in shown["seen-progress"].description
     rows = json.loads(shown["seen-best-programs"].data)
@@ -81,6 +91,16 @@ def test_a_night_has_names_tags_states_and_artifacts(night: Night, client: SyncP
     assert "def " in best
     assert "```diff\n--- start\n" in best
     assert "overnight report seen" in best
+    report = shown["seen-report"].data
+    assert report.startswith(f"## Guess a number: {rows[0]['score']}\n")
+    assert f"| {rows[0]['program']} |" in report
+    assert "def " in report
+    assert "`overnight watch seen --port 8787" in report
+    assert "](http://127.0.0.1:8787/)" in report
+    assert "file://" not in report
+    lines = log_of(client, over.id)
+    assert [line.partition(":")[0] for line in lines] == ["generation 1", "generation 2", "generation 3"]
+    assert re.fullmatch(r"generation 3: best \S+( \(new\))?; scored .*; cost so far \$0.00, [\d,]+ tokens", lines[-1])
 
 
 @pytest.mark.parametrize(

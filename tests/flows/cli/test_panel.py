@@ -12,8 +12,8 @@ from rich.console import Console
 
 from flows.cli import live_view, printing
 from flows.cli.live_view import in_flight, render
-from flows.cli.sparkline import spark
 from flows.progress import Progress
+from flows.sparkline import spark
 from flows.stop_conditions import StopConditions
 from schemas.outcome import Outcome, Verdict
 from schemas.program import TUNER
