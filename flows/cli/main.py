@@ -5,6 +5,7 @@ Slow libraries are imported by the commands that need them, so that `overnight -
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from cyclopts import App, CycloptsError, Parameter
 from flows.cli.printing import print_error, route_warnings_to_stderr
 from flows.cli.terminal import protect
 from schemas.errors import ExitCode, OvernightError
+
+_OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 
 def _version() -> str:
@@ -82,6 +85,8 @@ for _name, (_function, _help) in _COMMANDS.items():
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its exit code."""
+    # Libraries make a million objects that stay; looking at them every 700 new ones takes an eighth of the start.
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     code = run(sys.argv[1:] if arguments is None else arguments)
     if "flows.signals" in sys.modules:
         from flows.signals import exit_promptly
