@@ -11,7 +11,7 @@ from tasks.problems.loading.user_config import config_path, user_cluster
 
 if TYPE_CHECKING:
     from schemas.search_settings import Search
-    from tasks.evaluate.cluster.dask_engine import Address, Certificates
+    from tasks.evaluate.cluster.address import Address, Certificates
 
 VARIABLE = "OVERNIGHT_CLUSTER"
 """Environment variable with the address of the cluster, `local:N`, or `none`."""
@@ -77,7 +77,7 @@ def require_named_cluster(address: str | None, command: str) -> str:
 
 def _require_cluster(text: str) -> None:
     if text and text != NONE and local_machines(text) is None:
-        from tasks.evaluate.cluster.dask_engine import parse_address
+        from tasks.evaluate.cluster.address import parse_address
 
         parse_address(text)
 
@@ -112,7 +112,7 @@ def address_and_certificates(text: str) -> tuple[Address, Certificates | None]:
         EnvironmentFault: If it is encrypted and there are no certificates.
     """
     from flows.cluster.certificates import cluster_folder, member_files
-    from tasks.evaluate.cluster.dask_engine import Certificates, parse_address
+    from tasks.evaluate.cluster.address import Certificates, parse_address
 
     address = parse_address(text)
     if not address.is_encrypted:

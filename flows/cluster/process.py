@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from flows.cluster.choice import address_and_certificates
 from schemas.errors import SandboxUnavailable
-from tasks.evaluate.cluster.dask_engine import serve_scheduler, serve_worker
+from tasks.evaluate.cluster.dask_members import serve_scheduler, serve_worker
 from tasks.evaluate.cluster.machine import close_all
 from tasks.evaluate.registry import create_backend
 

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from schemas.job import Call, Job, Limits
 from schemas.settings import Sandbox as Settings
-from tasks.evaluate.cluster.dask_engine import Connection, parse_address
+from tasks.evaluate.cluster.address import parse_address
+from tasks.evaluate.cluster.dask_engine import Connection
 from tasks.evaluate.cluster.messages import Request, job_text, source_text
 from tasks.evaluate.cluster.pool import ClusterPool
 from tasks.evaluate.cluster.slots import ClusterSlots

@@ -26,7 +26,8 @@ from candidates import HONEST, HONEST_SCORES, Case, returns
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Verdict
 from tasks.evaluate.cluster import dask_engine
-from tasks.evaluate.cluster.dask_engine import Connection, MachineLost, parse_address
+from tasks.evaluate.cluster.address import parse_address
+from tasks.evaluate.cluster.dask_engine import Connection, MachineLost
 from tasks.evaluate.cluster.messages import Request, job_text, source_text
 from tasks.evaluate.cluster.pool import ClusterPool
 from tasks.evaluate.cluster.slots import ClusterSlots

@@ -1,4 +1,4 @@
-"""The cluster's engine, dask.distributed: who is there, and tasks for one machine. Only this module imports it.
+"""The head's side of the cluster's engine, dask.distributed: who is there, and tasks for one machine.
 
 The head decides itself which machine gets a program; Dask connects, knows who left, and carries bytes. Sources that
 this relies on: https://distributed.dask.org/en/stable/ (protocol, worker state, TLS).
@@ -6,24 +6,22 @@ this relies on: https://distributed.dask.org/en/stable/ (protocol, worker state,
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
-import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from schemas.errors import EnvironmentFault, SandboxUnavailable, UsageError
+from schemas.errors import SandboxUnavailable
+from tasks.evaluate.cluster.address import Address, Certificates
+from tasks.evaluate.cluster.dask_settings import SLOTS, UNIQUE, configured, require_distributed, security_of
 from tasks.evaluate.cluster.heads import do_for, sign_of_life
 from tasks.evaluate.judge import clean
 
 if TYPE_CHECKING:
     from distributed import Client, Future
-    from distributed.security import Security
 
 _PLAIN = ("msgpack", "error")
 """Families of serialization that the head reads: plain data. It refuses pickled objects."""
@@ -36,60 +34,7 @@ _SIGN_S = 20.0
 
 _CONNECT_S = 10.0
 
-_UNIQUE = " #"
-"""What separates the name of a machine from what makes it unique, as Dask wants it."""
-
 _NAME_CHARS = 100
-
-_SLOTS = "slots"
-"""Dask's resource that tells how many slots a machine has."""
-
-_THREADS_PER_SLOT, _MORE_THREADS = 4, 8
-"""Threads of a worker: for the programs of several nights, whose slots the machine shares out, and for short tasks."""
-
-CONFIGURATION = {
-    "distributed.worker.profile.enabled": False,
-    "distributed.admin.tick.interval": "500ms",
-    "distributed.admin.system-monitor.interval": "5s",
-    "distributed.scheduler.work-stealing": False,
-    "distributed.scheduler.allowed-failures": 1_000_000,
-    "distributed.scheduler.worker-ttl": "30s",
-    "distributed.scheduler.http.routes": [],
-    "distributed.worker.http.routes": [],
-    "distributed.comm.timeouts.tcp": "15s",
-    "distributed.comm.timeouts.connect": "15s",
-    "distributed.worker.daemon": False,
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.pause": False,
-    "distributed.worker.memory.terminate": False,
-}
-"""Dask's settings. Programs run in containers, so that Dask's limits on memory say nothing about them. Its pages, which
-have no password, are left out."""
-
-_NO_PAGES = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where the scheduler of a cluster listens.
-
-    Attributes:
-        url: The address, such as `tls://head:8786`.
-        is_encrypted: Whether only members with a certificate may connect.
-    """
-
-    url: str
-    is_encrypted: bool
-
-
-@dataclass(frozen=True)
-class Certificates:
-    """Files of a member of an encrypted cluster: its CA, its certificate and its key."""
-
-    ca: str
-    certificate: str
-    key: str
 
 
 @dataclass(frozen=True)
@@ -128,67 +73,6 @@ class Members(Protocol):
         ...
 
 
-def parse_address(text: str) -> Address:
-    """Parse the address of a cluster: `HOST:PORT`, `tls://HOST:PORT`, or `tcp://` on loopback.
-
-    Raises:
-        UsageError: If it is none, or without encryption for another machine.
-    """
-    scheme, separator, rest = text.rpartition("://")
-    host, _, port = rest.rpartition(":")
-    if not host or not port.isdigit() or scheme not in ("", "tcp", "tls") or (separator and not scheme):
-        raise UsageError(
-            f"expected the address of a cluster, such as tls://head:8786, got {text!r}",
-            remedy="`overnight cluster start` prints it.",
-        )
-    is_here = host in ("127.0.0.1", "localhost", "[::1]")
-    if scheme == "tcp" and not is_here:
-        raise UsageError(
-            f"expected an encrypted address, got {text!r}: tcp:// is for this machine alone",
-            remedy=f"Name it tls://{rest}; `overnight cluster init` makes the certificates.",
-        )
-    is_encrypted = scheme == "tls" or not (scheme or is_here)
-    return Address(f"{'tls' if is_encrypted else 'tcp'}://{rest}", is_encrypted)
-
-
-def _security(address: Address, certificates: Certificates | None) -> Security | None:
-    from distributed.security import Security
-
-    if not address.is_encrypted:
-        return None
-    if certificates is None:
-        raise EnvironmentFault(
-            f"{address.url} is encrypted, and there are no certificates",
-            remedy="Make them on the head: overnight cluster init. Other machines need a copy.",
-        )
-    files = (certificates.ca, certificates.certificate, certificates.key)
-    roles = {
-        f"tls_{role}_{part}": file
-        for role in ("client", "scheduler", "worker")
-        for part, file in zip(("cert", "key"), files[1:], strict=True)
-    }
-    return Security(tls_ca_file=files[0], require_encryption=True, **roles)
-
-
-def _require_distributed() -> None:
-    try:
-        import distributed  # noqa: F401  (only whether it is there)
-    except ImportError as error:
-        raise EnvironmentFault(
-            "a cluster needs dask.distributed, which is not installed",
-            remedy="Install it beside Overnight: pip install 'overnight[cluster]'",
-        ) from error
-
-
-@contextlib.contextmanager
-def _configured() -> Iterator[None]:
-    from dask import config
-
-    logging.getLogger("distributed").setLevel(logging.ERROR)
-    with config.set(CONFIGURATION):
-        yield
-
-
 class Connection:
     """The head's connection to a cluster. Thread-safe.
 
@@ -203,8 +87,8 @@ class Connection:
     """
 
     def __init__(self, address: Address, certificates: Certificates | None = None) -> None:
-        _require_distributed()
-        self._address, self._security = address, _security(address, certificates)
+        require_distributed()
+        self._address, self._security = address, security_of(address, certificates)
         self._head = uuid.uuid4().hex
         self._pending: dict[Pending, str] = {}
         self._machines: dict[str, Machine] = {}
@@ -284,7 +168,7 @@ class Connection:
                 super()._handle_task_erred(key=key, exception=MachineLost("the task failed"), traceback=None)
 
         try:
-            with _configured():
+            with configured():
                 return PlainClient(
                     self._address.url,
                     timeout=_CONNECT_S,
@@ -340,8 +224,8 @@ class Connection:
 
 def _machine(address: str, said: Mapping[str, Any]) -> Machine:
     """Return a machine, from what the scheduler says; one that Overnight did not start has a slot for each thread."""
-    name = clean(str(said["name"]).partition(_UNIQUE)[0])[:_NAME_CHARS]
-    return Machine(address, name, int(said.get("resources", {}).get(_SLOTS, said["nthreads"])))
+    name = clean(str(said["name"]).partition(UNIQUE)[0])[:_NAME_CHARS]
+    return Machine(address, name, int(said.get("resources", {}).get(SLOTS, said["nthreads"])))
 
 
 class Pending:
@@ -410,80 +294,3 @@ class Pending:
             raise MachineLost(f"its answer cannot be read: {type(error).__name__}") from error
         finally:
             self._release()
-
-
-def serve_scheduler(address: Address, certificates: Certificates | None, ready: Callable[[str], None]) -> None:
-    """Run a scheduler until the process is stopped.
-
-    Args:
-        address: Where it listens.
-        certificates: Files for an encrypted one.
-        ready: Called with its address once it listens.
-    """
-    _require_distributed()
-    security = _security(address, certificates)
-
-    async def serve() -> None:
-        from distributed import Scheduler
-
-        async with Scheduler(
-            host=address.url.rpartition(":")[0],
-            port=int(address.url.rpartition(":")[2]),
-            protocol=address.url.partition("://")[0],
-            security=security or {},
-            **_NO_PAGES,
-        ) as scheduler:
-            ready(str(scheduler.address))
-            await scheduler.finished()
-
-    with _configured():
-        asyncio.run(serve())
-
-
-def serve_worker(
-    address: Address,
-    certificates: Certificates | None,
-    *,
-    name: str,
-    slots: int,
-    joined: Callable[[], None] = lambda: None,
-) -> None:
-    """Be a machine of a cluster until the cluster ends, or the process is stopped.
-
-    Args:
-        address: The cluster.
-        certificates: Files for an encrypted one.
-        name: Name of this machine.
-        slots: Programs that it evaluates at the same time.
-        joined: Called once it has joined.
-
-    Raises:
-        SandboxUnavailable: If the cluster does not answer.
-    """
-    _require_distributed()
-    security = _security(address, certificates)
-
-    async def serve(folder: str) -> None:
-        from distributed import Worker
-
-        async with Worker(
-            address.url,
-            nthreads=_THREADS_PER_SLOT * slots + _MORE_THREADS,
-            resources={_SLOTS: slots},
-            name=f"{name}{_UNIQUE}{uuid.uuid4().hex}",
-            security=security or {},
-            memory_limit=0,
-            local_directory=folder,
-            death_timeout=60,
-            **_NO_PAGES,
-        ) as worker:
-            joined()
-            await worker.finished()
-
-    try:
-        with _configured(), tempfile.TemporaryDirectory(prefix="overnight-worker-") as folder:
-            asyncio.run(serve(folder))
-    except (OSError, TimeoutError) as error:
-        raise SandboxUnavailable(
-            f"no cluster answers at {address.url}: {error}", remedy="Start one on the head: overnight cluster start"
-        ) from error

@@ -17,7 +17,8 @@ from flows.cluster.choice import VARIABLE, choose_cluster, local_machines, windo
 from flows.cluster.processors import usable_processors
 from schemas.errors import EnvironmentFault, UsageError
 from schemas.search_settings import Search
-from tasks.evaluate.cluster.dask_engine import Connection, MachineLost, parse_address
+from tasks.evaluate.cluster.address import parse_address
+from tasks.evaluate.cluster.dask_engine import Connection, MachineLost
 from tasks.evaluate.cluster.slots import ClusterSlots
 from tasks.history.database import Database
 from tasks.history.differences import compare
@@ -120,7 +121,7 @@ def test_the_head_unpickles_nothing_that_a_machine_sends(
 @pytest.mark.docker
 def test_a_member_of_another_cluster_and_one_without_certificates_are_refused(tmp_path: Path):
     from flows.cluster.certificates import create_certificates, member_files
-    from tasks.evaluate.cluster.dask_engine import Certificates
+    from tasks.evaluate.cluster.address import Certificates
 
     ours, others = tmp_path / "ours", tmp_path / "others"
     create_certificates(ours)
