@@ -25,7 +25,9 @@ SELECT l.*, (
 ) AS cluster_size
 FROM population AS l WHERE l.run_id = ? AND l.program_id = ? ORDER BY l.from_generation, l.island
 """
-_PARENTS = "SELECT program_id, score FROM programs WHERE run_id = ? AND list_contains(?, program_id) ORDER BY score"
+_PARENTS = """
+SELECT program_id, outcome, score FROM programs WHERE run_id = ? AND list_contains(?, program_id) ORDER BY score
+"""
 _ORIGINAL = """
 SELECT program_id, generation, outcome, score FROM programs
 WHERE run_id = ? AND code_hash = ? AND outcome <> 'duplicate' ORDER BY generation, index LIMIT 1
@@ -74,11 +76,15 @@ def _origin(database: Database, row: Row) -> str:
     if not row["generation"]:
         return "It is the start program."
     parents = database.rows(_PARENTS, [row["run_id"], row["parent_ids"] or []])
-    shown = " and ".join(f"{parent['program_id']} (score {parent['score']:.6g})" for parent in parents) or "no program"
+    shown = " and ".join(f"{parent['program_id']} ({_result(parent)})" for parent in parents) or "no program"
     return (
         f"Proposed by {row['model']} in generation {row['generation']}, on island {row['island']}, "
         f"in answer to a prompt that showed {shown}."
     )
+
+
+def _result(row: Row) -> str:
+    return row["outcome"] if row["score"] is None else f"score {row['score']:.6g}"
 
 
 def _outcome(database: Database, row: Row) -> list[str]:

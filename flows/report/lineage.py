@@ -15,7 +15,8 @@ _MAX_ANCESTORS = 400
 def lineage(run_data: RunData, program_id: str) -> tuple[Ancestor, ...]:
     """Return a program's ancestors and the program itself, oldest first, each with its most similar parent.
 
-    The line of these parents always reaches the start program. Beyond it, the closest ancestors are included.
+    The line of these parents always reaches the start program. Beyond it, the closest ancestors are included. A program
+    without a score, such as one that was repaired, is left out: its parents stand for it.
     """
     ids = _ancestor_ids(run_data, program_id)
     bodies = _bodies(run_data, ids)
@@ -29,7 +30,7 @@ def lineage(run_data: RunData, program_id: str) -> tuple[Ancestor, ...]:
             niche=row["niche"] or "",
             model=row["model"],
             score=row["score"],
-            parent_ids=tuple(row["parent_ids"] or ()),
+            parent_ids=tuple(_scored_parents(run_data, ancestor_id)),
             function=run_data.function_text(bodies[ancestor_id]),
         )
     line = _nearest_parents(by_id, program_id)
@@ -56,11 +57,20 @@ def _ancestor_ids(run_data: RunData, program_id: str) -> list[str]:
     seen = {program_id}
     queue = [program_id]
     for child_id in queue:
-        for parent_id in run_data.by_id[child_id]["parent_ids"] or ():
-            if parent_id in run_data.by_id and parent_id not in seen:
+        for parent_id in _scored_parents(run_data, child_id):
+            if parent_id not in seen:
                 seen.add(parent_id)
                 queue.append(parent_id)
     return queue
+
+
+def _scored_parents(run_data: RunData, program_id: str) -> list[str]:
+    """Return the ids of the parents that have a score; the parents of one that has none stand in its place."""
+    scored: dict[str, None] = {}
+    for parent_id in run_data.by_id[program_id]["parent_ids"] or ():
+        if (row := run_data.by_id.get(parent_id)) is not None:
+            scored |= dict.fromkeys([parent_id] if row["score"] is not None else _scored_parents(run_data, parent_id))
+    return list(scored)
 
 
 def _nearest_parents(by_id: dict[str, Ancestor], program_id: str) -> dict[str, str]:

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from flows.report.build import build_report
+from flows.report.explanation import explain
 from tasks.history.database import Database
+from tasks.report.page import render
 from tests.flows.conftest import Night
 from tests.flows.test_search import everything
 from tests.provider import Answer, Provider, Request, response_body
@@ -63,3 +66,26 @@ def test_a_resumed_night_asks_for_the_same_operators_and_repairs(
     assert all(row["first"] == "crashed" and row["error"] in row["prompt"] for row in repairs)
     assert {row["operator"] for row in rows} > {"repair", "refine"}
     assert all(row["gain"] is not None and row["gain"] >= 0 for row in rows)
+
+
+def test_report_and_explanation_tell_of_a_best_program_that_is_a_repaired_one(
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+):
+    def crash_until_repaired(number: int, request: Request) -> Answer:
+        is_repair = "that works" in request["messages"][-1]["content"]
+        body = f"return offset + 1 + {number} / 64" if is_repair else f"raise ValueError('no luck {number}')"
+        message = {"role": "assistant", "content": f"```python\ndef guess(offset):\n    {body}\n```"}
+        return Answer(response_body(request, [{"index": 0, "message": message, "finish_reason": "stop"}], "chat"))
+
+    provider.script = crash_until_repaired
+    files = night(4, settings={**asks, "search": {"window": 2, "repairs": 1.0}})
+    database = Database(tmp_path)
+    report = build_report(database, files)
+    (best,) = database.rows("FROM programs WHERE program_id = ?", [report.best.program_id])
+    failed_id = best["parent_ids"][0]
+    assert best["operator"] == "repair"
+    assert f"{failed_id} (crashed)" in explain(database, best)[0]
+    assert [ancestor.score for ancestor in report.lineage] == sorted(ancestor.score for ancestor in report.lineage)
+    assert failed_id not in {ancestor.program_id for ancestor in report.lineage}
+    assert report.lineage[0].program_id == report.start.program_id, "the parents of the failed program stand for it"
+    assert best["program_id"] in render(report)
