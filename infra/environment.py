@@ -57,6 +57,7 @@ def create(uv: Path, this: Step) -> None:
     remedy = f"check the network, then: make setup    (details: {this.log})"
     if not (VENV / "bin/python").exists():
         this.run([uv, "venv", "--clear", "--python", sys.executable, VENV], remedy=remedy, env=SETTINGS)
+    this.tell(f"{LOCK.read_text().count('==')} packages")
     sync = [uv, "pip", "sync", "--require-hashes", "--compile-bytecode", LOCK]
     this.run(sync, remedy=remedy, env=SETTINGS)
     # The build backend is in the lock: an isolated build would fetch one without checking its hash.

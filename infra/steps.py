@@ -43,6 +43,10 @@ class Step:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.log.write_text("")
 
+    def tell(self, text: str) -> None:
+        """Print what is done now, on the line of the step, before something that takes long."""
+        write(f"{text} … ", end="")
+
     def note(self, text: str) -> None:
         """Write a line to the log."""
         with self.log.open("a") as log:

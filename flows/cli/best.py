@@ -12,6 +12,7 @@ from flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
     OutputFormat,
+    require_new,
     say,
     score,
     warn_if_misleading,
@@ -19,7 +20,7 @@ from flows.cli.printing import (
     write_json,
     write_new,
 )
-from flows.cli.program_files import write_program
+from flows.cli.program_files import require_new_program, write_program
 from schemas.errors import OvernightError, UsageError
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def best(
     files = find_run(history, run)
     run_record, past = record.read_run(files), record.read_run_history(files)
     specification = run_record.problem.specification
+    if write is not None:
+        _require_free(write, run_record)
     night = record.last_finished_night(files, past.programs)
     program = max(past.programs.values(), key=lambda program: program.score)
     deciding_night: NightRecord | None = None
@@ -96,6 +99,18 @@ def best(
     write_program(write, run_record.problem, program.body)
     say(f"wrote {write}")
     warn_if_misleading(specification.function_text(program.body))
+
+
+def _require_free(path: Path, run: RunRecord) -> None:
+    """Check that nothing is where a picture or a program is to be written, before it is drawn or evaluated.
+
+    Raises:
+        UsageError: If something is there.
+    """
+    if _is_picture(path, run):
+        require_new(path)
+    else:
+        require_new_program(path, run.problem)
 
 
 def _is_picture(path: Path, run: RunRecord) -> bool:

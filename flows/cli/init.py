@@ -11,7 +11,7 @@ from flows.cli.printing import say, write_new
 
 
 def init(
-    directory: Annotated[Path, Parameter(help="folder to write to, created if needed; or a new file NAME.py")],
+    file: Annotated[Path, Parameter(help="new file NAME.py, or a folder to write to, created if needed")],
     /,
     *,
     from_: Annotated[
@@ -27,21 +27,21 @@ def init(
     from tasks.problems import TEMPLATE, find_builtin
 
     if from_ is not None and from_.endswith(".ipynb"):
-        _write_notebook(directory, Path(from_))
+        _write_notebook(file, Path(from_))
         return
     source = TEMPLATE if from_ is None else find_builtin(from_)
-    target = directory if directory.suffix == ".py" else directory / source.name
+    target = file if file.suffix == ".py" else file / source.name
     write_new(target, source.read_text(encoding="utf-8"))
     say(f"wrote {target}; check that it runs, and what it uses:")
     say(f"  overnight check {target}")
     say(f"  overnight run {target} --generations 10")
 
 
-def _write_notebook(directory: Path, notebook: Path) -> None:
+def _write_notebook(file: Path, notebook: Path) -> None:
     """Write the specifications in a notebook: the first under the given or the notebook's name, others numbered."""
     from tasks.problems.loading.notebook import specifications_in
 
-    first = directory if directory.suffix == ".py" else directory / f"{notebook.stem}.py"
+    first = file if file.suffix == ".py" else file / f"{notebook.stem}.py"
     texts = specifications_in(notebook)
     targets = [first, *(first.with_stem(f"{first.stem}_{number}") for number in range(2, len(texts) + 1))]
     for target, text in zip(targets, texts, strict=True):

@@ -195,6 +195,20 @@ def print_error(message: str, remedy: str) -> None:
         sys.stderr.write(f"  {printable(remedy)}\n")
 
 
+def require_new(path: Path) -> None:
+    """Check that a file can be written as a new one, before something that takes long.
+
+    Raises:
+        UsageError: If something is at the path already.
+    """
+    if path.is_symlink() or path.exists():
+        raise _exists(path)
+
+
+def _exists(path: Path) -> UsageError:
+    return UsageError(f"{path} exists already", remedy="Name another file, or remove this one first.")
+
+
 def write_new(path: Path, text: str) -> None:
     """Write a new file; create its folder if needed.
 
@@ -206,7 +220,7 @@ def write_new(path: Path, text: str) -> None:
         with path.open("x", encoding="utf-8") as handle:
             handle.write(text)
     except FileExistsError as error:
-        raise UsageError(f"{path} exists already", remedy="Name another file, or remove this one first.") from error
+        raise _exists(path) from error
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}", remedy="Name another file.") from error
 
@@ -260,8 +274,13 @@ def _widths(cells: Sequence[Sequence[str]], shown: Sequence[int]) -> list[int] |
     room = out().width - sum(minimums) - _COLUMN_GAP * len(shown) + 1
     if room < 0:
         return None
-    share = min(1.0, room / (sum(extras) or 1))
-    return [minimum + int(extra * share) for minimum, extra in zip(minimums, extras, strict=True)]
+    widths = list(minimums)
+    # What lacks least comes first, so that a long text is wrapped rather than the labels beside it.
+    for place, index in enumerate(sorted(range(len(extras)), key=lambda index: extras[index])):
+        share = min(extras[index], room // (len(extras) - place))
+        widths[index] += share
+        room -= share
+    return widths
 
 
 def _as_lines(cells: Sequence[Sequence[str]], title: str) -> Table:
@@ -284,9 +303,12 @@ def _grid(title: str) -> Table:
     from rich.table import Table
 
     # As a `Text`, so that brackets in an untrusted title are not read as Rich markup, such as a link.
+    head = _cell(title)
+    if head.cell_len <= out().width:  # otherwise it would be wrapped to the width of its table
+        head.no_wrap, head.overflow = True, "ignore"
     return Table(
         box=box.SIMPLE_HEAD,
-        title=_cell(title) if title else None,
+        title=head if title else None,
         title_justify="left",
         caption_justify="left",
         pad_edge=False,

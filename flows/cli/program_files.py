@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from flows.cli.printing import write_new
+from flows.cli.printing import require_new, write_new
 from schemas.errors import UsageError
 from schemas.problem_folder import HIDDEN_REMEDY, is_hidden
 
@@ -19,10 +19,10 @@ def write_program(path: Path, problem: Problem, body: str) -> None:
     Raises:
         UsageError: If something is at the path already, or it cannot be written.
     """
+    require_new_program(path, problem)
     if isinstance(problem.settings.command.program, str):
         write_new(path, problem.specification.program(body).main)
         return
-    _require_new_folder(path)
     try:
         for name, content in _contents(problem, body).items():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -30,6 +30,18 @@ def write_program(path: Path, problem: Problem, body: str) -> None:
                 handle.write(content)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}", remedy="Name another folder.") from error
+
+
+def require_new_program(path: Path, problem: Problem) -> None:
+    """Check that a program can be written to a path.
+
+    Raises:
+        UsageError: If something is there already.
+    """
+    if isinstance(problem.settings.command.program, str):
+        require_new(path)
+    else:
+        _require_new_folder(path)
 
 
 def _require_new_folder(path: Path) -> None:

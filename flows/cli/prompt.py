@@ -41,7 +41,10 @@ def prompt(
     (shown,) = build_probe_prompts(_with_one_parent(loaded), chosen, 1)
     say(f"what {chosen.name} would be sent first: {len(shown.whole_text):,} characters")
     if loaded.settings.known.start is None and shown.system:
-        say("note: the problem declares no score of its start program (known.start), so 0 stands for it")
+        say(
+            "note: the problem declares no score of its start program (known.start), so 0 stands for it here; "
+            "a run scores it first"
+        )
     if format == "json":
         write_text(json.dumps(shown.messages if shown.style == "chat" else [{"prompt": shown.text}], indent=1))
     else:

@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from tasks.report.comparison import Group, Quartiles
 
 
+_TWO_RUNS = (
+    "Name two that `overnight runs` lists, or run models side by side: "
+    "overnight compare --problem NAME --model MODEL --model MODEL"
+)
+"""Remedy where there are too few runs to compare."""
+
+
 def _refuse_flag(_: object, path: Path | None) -> None:
     """Refuse another flag in the place of a file: leading hyphens are allowed for `-` alone."""
     if str(path).startswith("-") and str(path) != "-":
@@ -178,7 +185,7 @@ def _compare_runs(runs: Sequence[str], write: Path | None, history: HistoryBacke
         raise UsageError("--format json and --write - both write to stdout", remedy="Name a file with --write.")
     ids = list(dict.fromkeys(find_run(history, run).run_id for run in runs))
     if len(ids) < 2:
-        raise UsageError(f"expected two runs or more, got {len(ids)}", remedy="`overnight runs` lists the runs.")
+        raise UsageError(f"expected two runs or more, got {len(ids)}", remedy=_TWO_RUNS)
     curves = score_curves(Database(history.root), ids)
     notes = shared_seeds(curves)
     for note in notes:

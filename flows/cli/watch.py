@@ -85,10 +85,19 @@ def _show(report: LiveReport) -> None:
     if not out().is_terminal:
         out().print(view(report.data()))
         return
-    with Live(view(report.data()), console=out(), auto_refresh=False, screen=True) as live:
+    with Live(_screen(report.data()), console=out(), auto_refresh=False, screen=True) as live:
         while True:
             time.sleep(_REFRESH_S)
-            live.update(view(report.data()), refresh=True)
+            live.update(_screen(report.data()), refresh=True)
+
+
+def _screen(data: ReportData) -> Group:
+    """Return the state of a run, and how to leave the view, which goes on after a night because another may follow."""
+    from rich.console import Group
+    from rich.text import Text
+
+    hint = f"read every {_REFRESH_S:.0f} s, also in nights to come; Ctrl-C ends this view, not the run"
+    return Group(view(data), Text(hint, style="dim"))
 
 
 def state(data: ReportData) -> dict[str, Any]:
@@ -154,7 +163,7 @@ def view(data: ReportData) -> Group:
 def _state(data: ReportData) -> str:
     night = data.nights[-1] if data.nights else None
     if night is None or night.ended_at is None:
-        return f"night {night.night if night else 1}, no end on record"
+        return f"night {night.night if night else 1} is under way, or was killed"
     return f"night {night.night} ended: {night.stop_reason}"
 
 

@@ -99,7 +99,8 @@ def test_the_terminal_shows_nights_niches_and_models(growing: RunFiles):
     environment = {**os.environ, "OVERNIGHT_HISTORY": str(growing.directory.parents[1])}
     done = run_command(["watch", "--terminal"], environment)
     assert done.returncode == 0, done.stderr
-    for part in (growing.run_id, "generation 3", "niche", "model", "no end on record"):
+    assert "Ctrl-C" not in done.stdout, "only a view that stays says how to leave it"
+    for part in (growing.run_id, "generation 3", "niche", "model", "night 1 is under way"):
         assert part in done.stdout
 
 

@@ -100,6 +100,9 @@ def test_best_is_evaluated_once_more_before_it_is_written(
     done = overnight("best", "last", "--write", str(tmp_path / "best.py"))
     assert done.returncode == 0, done.stderr
     assert "evaluated once more" in done.stderr
+    again = overnight("best", "last", "--write", str(tmp_path / "best.py"))
+    assert (again.returncode, "exists already" in again.stderr) == (2, True)
+    assert "evaluated once more" not in again.stderr, "nothing is evaluated that cannot be written"
     without_engine = overnight(
         "best", "last", "--write", str(tmp_path / "other.py"), DOCKER_HOST="unix:///nowhere.sock"
     )

@@ -41,6 +41,27 @@ def test_on_a_wide_terminal_nothing_is_broken_or_left_out(monkeypatch: pytest.Mo
     assert "left out" not in " ".join(lines)
 
 
+def test_a_long_text_is_wrapped_rather_than_the_labels_beside_it(monkeypatch: pytest.MonkeyPatch):
+    console = Console(file=io.StringIO(), width=60)
+    monkeypatch.setattr(printing, "out", lambda: console)
+    source = "somebody, in a paper with a long title, and in another one (2023, table 1)"
+    console.print(printing.table(("", "train", "source"), [("start program", "-18.4984", source)]))
+    assert isinstance(console.file, io.StringIO)
+    assert "start program" in console.file.getvalue()
+
+
+def test_a_title_takes_the_width_of_the_terminal(monkeypatch: pytest.MonkeyPatch):
+    console = Console(file=io.StringIO(), width=60)
+    monkeypatch.setattr(printing, "out", lambda: console)
+    for words in (8, 30):
+        console.print(printing.table(("model",), [("a",)], title=" ".join(["title"] * words)))
+    assert isinstance(console.file, io.StringIO)
+    titles = [line.split() for line in console.file.getvalue().splitlines() if "title" in line]
+    assert len(titles[0]) == 8
+    assert sum(map(len, titles[1:])) == 30, "a longer one is wrapped"
+    assert max(map(len, titles)) <= 10
+
+
 def test_spare_columns_are_left_out_first_and_named(monkeypatch: pytest.MonkeyPatch):
     lines = draw(monkeypatch, 84, spare=("by", "start"))
     assert any(IDS[1] in line and "480" in line for line in lines)
