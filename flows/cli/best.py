@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def best(
-    run: RunId,
+    run: RunId = "last",
     /,
     *,
     write: Annotated[

@@ -50,7 +50,8 @@ def lineage_chart(ancestors: Sequence[Ancestor]) -> Chart | None:
 
 
 def _draw(ancestors: Sequence[Ancestor], line: Sequence[Ancestor], layout: Layout) -> Spec:
-    x = number("sample", [0, max(ancestor.sample for ancestor in ancestors)], title="samples")
+    last = max(ancestor.sample for ancestor in ancestors)
+    x = number("sample", [0, last], title="samples", axis={"tickMinStep": 1})
     y = number("score", padded([ancestor.score for ancestor in ancestors], 0.12))
     on_line = {ancestor.program_id for ancestor in line}
     edges = _edges(ancestors, on_line)

@@ -1,6 +1,6 @@
 """Records the first minutes in a terminal: `python -m tests.report.record FOLDER`, where no folder is yet.
 
-The project is cloned there and used in a pseudo-terminal. The recording is in the format asciicast v2: events of output,
+The project is cloned there and used in a pseudo-terminal. The recording has the format asciicast v2: pieces of output,
 and a marker for each command. Waits are cut, and most frames of a panel that is drawn again and again are left out.
 """
 

@@ -94,6 +94,10 @@ def test_an_unknown_program_is_an_error_without_traceback(overnight: Command):
         assert "overnight best last" in done.stderr
 
 
+def test_best_without_a_run_shows_that_of_the_last_one(overnight: Command):
+    assert overnight("best").stdout == overnight("best", "last").stdout != ""
+
+
 def test_best_is_evaluated_once_more_before_it_is_written(
     overnight: Command, finished_history: tuple[Path, str], tmp_path: Path
 ):
