@@ -69,6 +69,8 @@ def best(
     say(f"program {program.id}, {_scores(program, deciding_night)}")
     if note := validation_note(program, past.programs.values()):
         say(note)
+    if program.id == past.start.id:
+        say("it is the start program; no program is better yet")
     if format == "json":
         finalist = _finalist(program, deciding_night)
         write_json(
