@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flows.cli.printing import count, duration, history_flag, out, say, score, table, working, write_code
-from flows.report.build import build_report
-from flows.report.drawings import draw_report, write_report
-from schemas.errors import OvernightError
-from schemas.generation import NightRecord, RunRecord, StopReason
+from flows.cli.printing import count, duration, history_flag, out, say, score, table, write_code
+from schemas.gain import gain_of
+from schemas.generation import NightRecord, RunRecord
 from schemas.history_backend import HistoryBackend
 from schemas.program import Program
 from tasks.history import record
-from tasks.history.database import Database
-from tasks.history.files import RunFiles, find_run
+from tasks.history.files import find_run
 
 
 def print_summary(history: HistoryBackend, run_id: str, night_number: int, *, spent: str) -> None:
-    """Read a night from its files and print its summary; `spent` is the text about cost and tokens.
-
-    Where the problem draws, the best programs are drawn then.
-    """
+    """Read a night from its files and print its summary; `spent` is the text about cost and tokens."""
     files = find_run(history, run_id)
     run, past = record.read_run(files), record.read_run_history(files)
     night = record.read_night(files, night_number, past.programs)
@@ -42,46 +36,20 @@ def print_summary(history: HistoryBackend, run_id: str, night_number: int, *, sp
     if best.id == past.start.id:
         say("no program is better than the start program yet")
     flag = history_flag(history)
+    picture = f"picture   overnight best {run_id} --write best.svg{flag}\n" if run.problem.draws else ""
     say(
         f"\nreport    overnight report {run_id}{flag}\n"
         f"continue  overnight resume {run_id}{flag}\n"
         f"show      overnight show {best.id}{flag}\n"
-        f"save      overnight best {run_id} --write best.py{flag}\n"
+        f"save      overnight best {run_id} --write best.py{flag}\n{picture}"
         f"""query     overnight sql "FROM progress('{run_id}')"{flag}"""
     )
-    if run.problem.draws and night.stop_reason is not StopReason.INTERRUPTED:
-        _draw(files, f"overnight best {run_id} --write best.svg{flag}")
-
-
-def _draw(files: RunFiles, command: str) -> None:
-    """Write the report of a run with pictures of its programs into its folder, as scheduled nights do, and say where.
-
-    Args:
-        files: The run.
-        command: Command that writes the picture of the best program.
-    """
-    try:
-        with working("drawing the best programs; Ctrl-C leaves that out"):
-            database = Database(files.backend.root)
-            report = build_report(database, files)
-            drawings = draw_report(database, report, note=say)
-            path = write_report(files, report, drawings)
-    except KeyboardInterrupt:
-        say("pictures were not drawn; `overnight report` draws them")
-        return
-    except (OvernightError, OSError) as error:
-        say(f"pictures were not drawn: {error}")
-        return
-    if drawings.remark:
-        say(drawings.remark)
-    if report.best.program_id in drawings.pictures:
-        say(f"pictures  {path}\n          {command}")
 
 
 def validation_note(best: Program, programs: Iterable[Program]) -> str:
     """Return a note if another program has a higher training score than the chosen one; otherwise an empty text."""
     highest = max(programs, key=lambda program: program.score)
-    if highest.score <= best.score:
+    if gain_of(best.score, highest.score) <= 0:
         return ""
     return (
         f"{highest.id} scores {score(highest.score)} on the training inputs, but the best program is chosen by its "
