@@ -10,6 +10,7 @@ import json
 import os
 import pty
 import re
+import select
 import subprocess
 import sys
 import termios
@@ -28,7 +29,7 @@ COMMANDS = (
 _TITLE = "Overnight: the first minutes; waits are cut"
 _SIZE = (30, 100)
 _PROMPT = "$ "
-_LONGEST_WAIT_S, _FRAME_S = 1.0, 3.0
+_LONGEST_WAIT_S, _FRAME_S, _GAP_S = 1.0, 3.0, 0.05
 _ERASED = re.compile(r"\r\x1b\[2K(?:\x1b\[1A\x1b\[2K)*")
 
 Event = tuple[float, str, str]
@@ -53,8 +54,9 @@ def _session(folder: Path) -> Iterator[Event]:
         for command in (*COMMANDS, ""):
             read = b""
             while not read.endswith(_PROMPT.encode()):
-                time.sleep(0.02)  # so that a frame is read as a whole
                 read = stream.read(65536)
+                while select.select([stream], [], [], _GAP_S)[0]:  # so that a frame is read as a whole
+                    read += stream.read(65536)
                 yield time.monotonic(), "o", read.decode()
             if command:
                 yield time.monotonic(), "m", command

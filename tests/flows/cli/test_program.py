@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tasks.history.database import Database
-from tests.flows.cli.conftest import Command
+from tests.flows.cli.conftest import Command, call
+from tests.history.made import create
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
@@ -96,6 +97,13 @@ def test_an_unknown_program_is_an_error_without_traceback(overnight: Command):
 
 def test_best_without_a_run_shows_that_of_the_last_one(overnight: Command):
     assert overnight("best").stdout == overnight("best", "last").stdout != ""
+
+
+def test_best_of_a_run_that_found_nothing_says_that_it_is_the_start_program(overnight: Command, tmp_path: Path):
+    note = "it is the start program"
+    create(tmp_path / "history")
+    assert note in call(["best"], tmp_path / "history").stderr
+    assert note not in overnight("best").stderr
 
 
 def test_best_is_evaluated_once_more_before_it_is_written(
