@@ -1,7 +1,7 @@
-"""Records the first minutes in a terminal: `python -m tests.report.record FOLDER`, where no folder is yet.
+"""Records the first minutes in a terminal, in a new clone: `python -m tests.report.record FOLDER`, a folder to come.
 
-The project is cloned there and used in a pseudo-terminal. The recording has the format asciicast v2: pieces of output,
-and a marker for each command. Waits are cut, and most frames of a panel that is drawn again and again are left out.
+The recording has the format asciicast v2: pieces of output, and a marker for each command. Waits are cut, and most
+frames of a panel that is drawn again and again are left out.
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ COMMANDS = (
     "overnight best last",
     'overnight sql "SELECT outcome, count(*) AS candidates FROM programs GROUP BY outcome ORDER BY candidates DESC"',
 )
-_TITLE = "Overnight: the first minutes; waits are cut"
-_SIZE = (30, 100)
-_PROMPT = "$ "
+_HEADER = {"version": 2, "width": 100, "height": 30, "title": "Overnight: the first minutes; waits are cut"}
 _LONGEST_WAIT_S, _FRAME_S, _GAP_S = 1.0, 3.0, 0.05
 _ERASED = re.compile(r"\r\x1b\[2K(?:\x1b\[1A\x1b\[2K)*")
 
@@ -38,29 +36,25 @@ Event = tuple[float, str, str]
 def record(folder: Path) -> None:
     """Clone the project into a folder, type the commands there and write the recording."""
     subprocess.run(["git", "clone", "--quiet", Path(__file__).parents[2], folder], check=True)
-    header = {"version": 2, "width": _SIZE[1], "height": _SIZE[0], "title": _TITLE}
-    CAST.write_text("".join(f"{json.dumps(line)}\n" for line in (header, *cut(thinned(list(_session(folder)))))))
+    CAST.write_text("".join(f"{json.dumps(line)}\n" for line in (_HEADER, *cut(thinned(list(_session(folder))[:-1])))))
 
 
 def _session(folder: Path) -> Iterator[Event]:
     """Yield what a shell prints, and a marker before each command."""
     child, terminal = pty.fork()
     if child == 0:
-        os.chdir(folder)
-        variables = {name: value for name, value in os.environ.items() if name not in ("DOCKER_HOST", "VIRTUAL_ENV")}
-        os.execvpe("bash", ["bash", "--norc"], variables | {"PS1": _PROMPT, "TERM": "xterm-256color"})
-    termios.tcsetwinsize(terminal, _SIZE)
+        os.execvp("env", ["env", "-C", folder, "-u", "DOCKER_HOST", "PS1=$ ", "TERM=xterm-256color", "bash", "--norc"])
+    termios.tcsetwinsize(terminal, (30, 100))
     with open(terminal, "r+b", buffering=0) as stream:
-        for command in (*COMMANDS, ""):
+        for command in (*COMMANDS, "exit"):
             read = b""
-            while not read.endswith(_PROMPT.encode()):
+            while not read.endswith(b"$ "):
                 read = stream.read(65536)
                 while select.select([stream], [], [], _GAP_S)[0]:  # so that a frame is read as a whole
                     read += stream.read(65536)
                 yield time.monotonic(), "o", read.decode()
-            if command:
-                yield time.monotonic(), "m", command
-            stream.write(f"{command or 'exit'}\n".encode())
+            yield time.monotonic(), "m", command
+            stream.write(f"{command}\n".encode())
     os.waitpid(child, 0)
 
 
