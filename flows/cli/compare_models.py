@@ -93,7 +93,7 @@ def _run_all(
     from flows.prefect_server.embedded import PrefectServer
 
     run_ids: list[str] = []
-    with PrefectServer() as server:
+    with PrefectServer(nights=len(searches)) as server:
         for number, (problem, seed) in enumerate(searches, start=1):
             (model,) = problem.settings.sampling.models
             say(f"\n{number} of {len(searches)}: {model.name}, seed {seed}")

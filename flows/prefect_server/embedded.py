@@ -208,7 +208,13 @@ class PrefectServer:
 
     Entering the context starts an embedded server, so enter it as soon as a night is likely. Call `connected` when the
     night begins.
+
+    Args:
+        nights: Number of nights that it serves one after another; it ends with the last one.
     """
+
+    def __init__(self, nights: int = 1) -> None:
+        self._nights = nights
 
     def __enter__(self) -> PrefectServer:
         self._configured: str | None = None
@@ -249,7 +255,9 @@ class PrefectServer:
         quiet = temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False})
         with using_server(self._embedded), quiet, pruning():
             yield self._embedded.url
-        self._embedded.begin_stop()  # it ends while the rest of the night is cleaned up
+        self._nights -= 1
+        if self._nights <= 0:
+            self._embedded.begin_stop()  # it ends while the rest of the night is cleaned up
 
 
 @contextlib.contextmanager
