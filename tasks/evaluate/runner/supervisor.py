@@ -16,6 +16,10 @@ from .bounded_buffer import BoundedBuffer
 _TICK_S = 0.05
 """Seconds between checks whether the child is alive while its report is open, as the kernel may not notify us."""
 
+_TICK_SHARE, _MAX_TICK_S = 0.1, 1.0
+"""The same as a share of the time that the input took so far, and at most, where the kernel does notify us: each check
+looks at all threads, and with hundreds of long candidates the checks would take the processors."""
+
 _LAST_TICK_S = 0.001
 """The same after the report was closed, when the child is exiting."""
 
@@ -115,9 +119,8 @@ class Supervisor:
         """
         self._begin_phase(time.monotonic(), _PREPARATION_S)
         while not self.broken and not self._has_exited():
-            tick_s = _TICK_S if self._results_end in self._open else _LAST_TICK_S
             began = time.monotonic()
-            timeout_s = min(tick_s, max(0.0, self._deadline - began))
+            timeout_s = min(self._tick_s(began), max(0.0, self._deadline - began))
             # Rounded up, because polls of 0 ms would spin until the deadline.
             ready = self._poll.poll(1 + int(timeout_s * 1000))
             now = time.monotonic()
@@ -133,6 +136,11 @@ class Supervisor:
                 self._sample_threads(now)
             if now > self._deadline and not self.broken:
                 self._extend_deadline(now)
+
+    def _tick_s(self, now: float) -> float:
+        if self._results_end not in self._open:
+            return _LAST_TICK_S
+        return tick_s(now - self._began, is_notified=self._exit_descriptor is not None)
 
     def drain(self) -> None:
         """Read the rest of the pipes, once no process is left that could write, and close them.
@@ -227,6 +235,16 @@ class Supervisor:
 
     def _record_broken(self, limit: str) -> None:
         self.broken = self.broken or limit
+
+
+def tick_s(elapsed_s: float, *, is_notified: bool) -> float:
+    """Return the time from one check of a child to the next, seconds.
+
+    Args:
+        elapsed_s: Time that the input took so far, seconds.
+        is_notified: Whether the kernel notifies this process of the child's end.
+    """
+    return min(max(_TICK_S, _TICK_SHARE * elapsed_s), _MAX_TICK_S) if is_notified else _TICK_S
 
 
 def _open_exit_descriptor(child: int) -> int | None:
