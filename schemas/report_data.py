@@ -165,7 +165,7 @@ class ModelSummary:
 
 @dataclass(frozen=True, slots=True)
 class MachineSummary:
-    """What a machine of a cluster did.
+    """Work of a machine of a cluster.
 
     Attributes:
         name: Its name; empty for the machine of the night.

@@ -1,4 +1,4 @@
-"""What the machines of a cluster are: versions, engines, and whether a night of this machine could use them."""
+"""Inspects the machines of a cluster: versions, engines, and whether a night of this machine could use them."""
 
 from __future__ import annotations
 

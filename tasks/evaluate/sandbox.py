@@ -199,7 +199,7 @@ class SandboxBackend(Protocol):
 
 @runtime_checkable
 class ImageStore(Protocol):
-    """What a backend has whose images can be sent to other machines, beside what every backend has."""
+    """Backend whose images can be sent to other machines."""
 
     def save_image(self, image: str) -> Iterator[bytes]:
         """Yield an image as an archive, in pieces.

@@ -117,4 +117,4 @@ class Committer(Protocol):
 
 
 committers: OpenRuns[Committer] = OpenRuns()
-"""What commits the generations of the runs that are open in this process."""
+"""Committers of the generations of the runs that are open in this process."""

@@ -1,4 +1,4 @@
-"""Where a cluster is, and the files of its members."""
+"""The address of a cluster, and the files of its members."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from schemas.errors import UsageError
 
 @dataclass(frozen=True)
 class Address:
-    """Where the scheduler of a cluster listens.
+    """Address at which the scheduler of a cluster listens.
 
     Attributes:
         url: The address, such as `tls://head:8786`.

@@ -1,4 +1,4 @@
-"""What head, scheduler and workers have in common: Dask's settings, and TLS."""
+"""Settings of Dask and TLS that head, scheduler and workers share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from distributed.security import Security
 
 UNIQUE = " #"
-"""What separates the name of a machine from what makes it unique, as Dask wants it."""
+"""Separator between the name of a machine and what makes it unique, as Dask wants it."""
 
 SLOTS = "slots"
 """Dask's resource that tells how many slots a machine has."""

@@ -76,7 +76,7 @@ class _Transfer:
 
 @dataclass
 class _Machine:
-    """What is open on this machine.
+    """Jobs that are open on this machine.
 
     Attributes:
         jobs: The open jobs by their key.

@@ -1,4 +1,4 @@
-"""What the machines of a cluster did in a night, for people who watch it."""
+"""States of the machines of a cluster in a night, for people who watch it."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class MessageFault(Exception):
 
 
 class Request(BaseModel):
-    """What a machine needs to open a job.
+    """Message with all that a machine needs to open a job.
 
     Attributes:
         job: The job, as `job_text` writes it.

@@ -56,7 +56,7 @@ _LOOK_FOR_STRAGGLERS_S = 0.5
 
 @dataclass
 class _Books:
-    """What a pool knows of the machines.
+    """State of the machines, as a pool knows it.
 
     Attributes:
         open: Machines that have the job open.
