@@ -76,7 +76,7 @@ class _Transfer:
 
 @dataclass
 class _Machine:
-    """Jobs that are open on this machine.
+    """Open jobs and arriving images of this machine.
 
     Attributes:
         jobs: The open jobs by their key.
