@@ -29,8 +29,8 @@ SHOWN = (
 _HEAD = """# Gallery: what was found
 
 Pictures of the start program and of the best program that one night of the built-in model found, which needs no key:
-two minutes on two processor cores beside other work, seed 1, each by the command beside it. The problem's own function draws them, in the
-sandbox. `python -m tests.report.gallery` runs the nights and writes this page.
+two minutes on two processor cores beside other work, seed 1, each by the command beside it. The problem's own function
+draws them, in the sandbox. `python -m tests.report.gallery` runs the nights and writes this page.
 """
 
 
