@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from flows.planning import prompts_per_task, turns_of
 from flows.run_state import Withdrawn
-from schemas.algorithm import Change, Turn
+from schemas.algorithm import Change, Plan, Turn
 from schemas.generation import GenerationRecord
 from schemas.outcome import CUT_SHORT, Verdict
 from schemas.program import TUNER, Candidate, Judged, Prompt
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from flows.session import Session
 
 Pairs = Sequence[tuple[Candidate, Verdict]]
+
+_QUICK_S = 0.05
+"""Seconds of work on a prompt below which Prefect's two tasks cost more than the work itself."""
 
 
 class NothingJudged(Exception):
@@ -83,8 +86,10 @@ class Batch:
 class GenerationAttempt:
     """One attempt at a generation of an open session.
 
-    The attempt begins each batch as soon as its prompts are planned. It settles batches in their order, once it is the
-    generation's turn: it judges and confirms candidates and tells the algorithm, which may make further plans due.
+    The attempt begins each batch as soon as its prompts are planned; where answers and verdicts come at once, all that
+    are planned by then begin as one, so that Prefect has fewer tasks to run. It settles batches in their order, once it
+    is the generation's turn: it judges and confirms candidates and tells the algorithm, which may make further plans
+    due.
 
     Args:
         session: The open run.
@@ -134,6 +139,8 @@ class GenerationAttempt:
             self._wait()
             if self._can_settle():
                 self._settle(self._in_flight.popleft())
+            while self._is_quick and self._can_settle():  # before the next batch, which is larger then
+                self._settle(self._in_flight.popleft())
         self._require_verdicts()
         for index in range(self._told, turns_of(self._session.run)):
             self._tell(index, [])
@@ -160,11 +167,24 @@ class GenerationAttempt:
             self._waiting.clear()
         plans = self._state.plans(self._number) if self._waiting else {}
         while self._waiting and all(index in plans for index in self._waiting[0]):
-            due = {index: plan for index in self._waiting.popleft() if (plan := plans[index])}
-            if due:
+            if due := {index: plan for index in self._next_batch(plans) if (plan := plans[index])}:
                 self._begin_batch(self._within_limit(self._session.prompts(self._number, due)))
             if not self._waiting:
                 self._session.control.all_asked(self._number)
+
+    def _next_batch(self, plans: Mapping[int, Plan | None]) -> range:
+        """Take the next batch that is planned; where work is quick, with those after it, but for the tuner's turn."""
+        batch = self._waiting.popleft()
+        while self._is_quick and self._waiting:
+            following = self._waiting[0]
+            if following.stop > self._session.search.prompts or any(index not in plans for index in following):
+                break
+            batch = range(batch.start, self._waiting.popleft().stop)
+        return batch
+
+    @property
+    def _is_quick(self) -> bool:
+        return self._session.run.problem.settings.sampling.batch is None and self._session.work_s < _QUICK_S
 
     def _within_limit(self, prompts: Sequence[Prompt]) -> list[Prompt]:
         """Leave out samples beyond the night's limit, unless they are paid for; the algorithm is told of none then."""
@@ -234,6 +254,7 @@ class GenerationAttempt:
         """Judge, confirm and tell of the results of a batch, prompt by prompt."""
         self._session.progress.enter("sample and evaluate", self._number)
         pairs = batch.pairs.result()
+        self._session.work_s = _work_s(pairs) / len(batch.prompts)
         for prompt in batch.prompts:
             mine = [pair for pair in pairs if pair[0].prompt.index == prompt.index]
             self._tell(prompt.index, self._confirmed(self._judge(mine, self._seen)))
@@ -276,6 +297,12 @@ class GenerationAttempt:
             flow_run_id=self._flow_run_id,
             place=self._state.place,
         )
+
+
+def _work_s(pairs: Pairs) -> float:
+    """Return the seconds that models and the sandbox took for a batch, as if one program ran at a time."""
+    latency_s = max((candidate.completion.latency_s for candidate, _ in pairs), default=0.0)
+    return latency_s + sum(verdict.wall_s for _, verdict in pairs)
 
 
 def batches_of(session: Session) -> list[range]:

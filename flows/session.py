@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -67,6 +68,7 @@ class Session:
         batch_requests: Its batch jobs.
         flow_run_changes: Starts and ends of flow runs, one at a time.
         sampler: What samples its prompts.
+        work_s: Seconds that models and the sandbox took for a prompt lately; infinite before any is settled.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Session:
         self.control = control
         self.cluster = cluster
         self.notifier = notifier
+        self.work_s = math.inf
         self.flow_run_changes = FlowRunChanges()
         self._gateway = Gateway(
             run.problem.settings.sampling, control.may_ask, progress.budget, progress.note, progress.requests

@@ -119,7 +119,8 @@ class Sampling(Section):
         ge=1,
         le=10_000,
         description="number of prompts that are sampled together, at most a quarter of the window; their candidates "
-        "are evaluated once all have arrived; default: 4, or an eighth of the window where that is more",
+        "are evaluated once all have arrived; default: 4, or an eighth of the window where that is more, and all "
+        "that are due where answers and verdicts come at once",
     )
     batch_api: bool = Field(
         default=False,
