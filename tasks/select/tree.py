@@ -18,8 +18,10 @@ from tasks.select.tree_selection import PUCT, UCT, Losses, Rule, State
 class Tree(OnePoolAlgorithm[TreeSettings]):
     """A tree of states, which are the start program and the best children of each prompt.
 
-    Every program that is registered has its place in the tree, but only states are shown. A program that was registered
-    without a prompt, since the search began with it, is a child of the start program.
+    Every program that is registered has its place in the tree, but only states are shown. Programs that score the same
+    on every input share a state, which shows the shortest of them: as states of their own, variants that change nothing
+    would take most of the prompts. A program that was registered without a prompt, since the search began with it, is a
+    child of the start program.
     """
 
     records_expansions = True
@@ -60,13 +62,24 @@ class Tree(OnePoolAlgorithm[TreeSettings]):
         parent = self._all.get(result.base_id, self._root)
         if result.samples:
             parent.count_expansion(result.children)
-        children = [State(child, parent) for child in result.children]
-        self._all.update((child.program.id, child) for child in children)
+        children = self._new_states(result.children, parent)
         if result.samples:
             best = set(_best(children, self._settings.children))
             children = [child for child in children if child in best]
         self._states += children
         self._drop_worst()
+
+    def _new_states(self, programs: Sequence[Program], parent: State) -> list[State]:
+        """Give each program a place in the tree, and return the states that are new."""
+        by_scores, new = {state.program.scores: state for state in self._states}, list[State]()
+        for program in programs:
+            if (state := by_scores.get(program.scores)) is None:
+                state = by_scores[program.scores] = State(program, parent)
+                new.append(state)
+            elif len(program.body) < len(state.program.body):
+                state.program = program
+            self._all[program.id] = state
+        return new
 
     def _drop_worst(self) -> None:
         """Drop the worst states where there are too many; the start program stays, and of equals the newer."""

@@ -23,6 +23,7 @@ class State:
     """A program in the tree.
 
     Attributes:
+        program: The program; the shortest of those that score the same on every input.
         parent: The state that its prompt expanded; none of the start program.
         expansions: Prompts that expanded it or one of its descendants, whether anything came of them or not.
         best_child: Best score of its direct children; `None` if no child has one.

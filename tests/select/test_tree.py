@@ -24,6 +24,12 @@ def tree(**settings: Any) -> Tree:
     return made
 
 
+def other(name: str, score: float) -> Program:
+    """A program whose scores on single inputs are those of no other."""
+    place = int.from_bytes(name.encode(), "big") % 9973 / 10_000
+    return program(name, score, signature=(score + place, score - place))
+
+
 def values(made: Tree) -> dict[str, float]:
     return dict(
         zip(ids([state.program for state in made._states]), PUCT(made._states, None).values(Losses()), strict=True)
@@ -81,7 +87,7 @@ def test_prompts_in_flight_count_as_expansions():
 def test_a_state_alone_and_equal_states_are_selected():
     made = make("tree")
     assert in_flight(made, 3) == ["start"] * 3
-    tell(made, "start", program("a", 0.0), program("b", 0.0))
+    tell(made, "start", other("a", 0.0), other("b", 0.0))
     # The scale is at least 1e-6: start 1e-6 · 3/6 · √2 / 2 = 3.5e-7, since it was expanded; a 1e-6 · 2/6 · √2 = 4.7e-7
     assert in_flight(made, 1) == ["a"]
 
@@ -99,7 +105,7 @@ def test_values_are_those_of_the_formula(prompts: list[tuple[int, list[float]]])
     expansions: list[str] = []
     for number, (place, children) in enumerate(prompts):
         base = list(parents)[place % len(parents)]
-        programs = [program(f"{number}.{k}", score) for k, score in enumerate(children)]
+        programs = [other(f"{number}.{k}", score) for k, score in enumerate(children)]
         tell(made, base, *programs, samples=4)
         expansions.append(base)
         parents |= {child.id: base for child in programs}
@@ -143,11 +149,24 @@ def test_of_a_prompt_the_two_best_children_are_kept_and_all_are_registered():
 
 def test_the_best_states_are_kept_and_the_start_and_of_equals_the_newer():
     made = tree(states=3)
-    tell(made, "b", program("c", 3.0), program("d", 2.0))
+    tell(made, "b", other("c", 3.0), program("d", 2.0))
     assert [state.program.id for state in made._states] == ["start", "b", "c"]
-    tell(made, "c", program("e", 3.0))
+    tell(made, "c", other("e", 3.0))
     assert [state.program.id for state in made._states] == ["start", "c", "e"]
     assert [state.program.id for state in made._states[2].lineage()] == ["e", "c", "b", "start"]
+
+
+def test_programs_that_score_the_same_on_every_input_share_a_state_which_shows_the_shortest():
+    made = make("tree")
+    tell(made, "start", program("a", 1.0, body="return 10 - 9", signature=(0.0, 2.0)), samples=4)
+    tell(made, "a", program("longer", 1.0, body="return 100 - 99", signature=(0.0, 2.0)), samples=4)
+    assert [state.program.id for state in made._states] == ["start", "a"]
+    tell(made, "longer", program("shorter", 1.0, body="return 1", signature=(0.0, 2.0)), samples=4)
+    tell(made, "a", program("elsewhere", 1.0, signature=(2.0, 0.0)), samples=4)
+    assert [state.program.id for state in made._states] == ["start", "shorter", "elsewhere"]
+    start, shared, elsewhere = made._states
+    assert (start.expansions, shared.expansions) == (4, 3), "whichever of them was expanded"
+    assert elsewhere.parent is shared
 
 
 @given(st.integers(0, 10_000), st.sampled_from(["puct", "uct"]))
