@@ -92,7 +92,7 @@ def open_resources(
         stack.callback(confirmations.close)
         evaluator = Evaluator(sandbox, problem.specification, known, report, threads)
         stack.callback(evaluator.stop)
-        trials = RunTrials(run, evaluator)
+        trials = RunTrials(run, evaluator, cluster)
         stack.callback(trials.close)
         yield RunResources(sandbox, confirmations, evaluator, confirmer_of(run, confirmations, confirming), trials)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 from flows.images import image_of
 from schemas.problem import Problem, Split
@@ -35,9 +34,8 @@ def open_sandboxes(
     """
     sandbox = problem.settings.sandbox
     slots = slots_of(problem)
-    job = problem.job(split, seed, isolation=isolation)
     return open_pool(
-        replace(job, inputs=job.inputs[:inputs], thresholds=job.thresholds[:inputs]),
+        problem.job(split, seed, isolation=isolation).on_first(inputs),
         image=image_of(problem),
         backend=sandbox.backend,
         slots=slots if programs is None else max(1, min(slots, programs)),

@@ -7,13 +7,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
+from flows.cluster.open_cluster import Cluster
 from flows.sandboxes import open_sandboxes
 from schemas.errors import SandboxUnavailable
 from schemas.generation import RunRecord
 from schemas.outcome import Verdict
 from schemas.problem import Problem
 from tasks.evaluate.evaluator import Evaluator
-from tasks.evaluate.pool import SandboxPool
+from tasks.evaluate.sandbox import Sandbox
 from tasks.sample.codecs import codec_of
 from tasks.tune.bodies import sizes_of
 from tasks.tune.source import Inputs, TunedProblem, TunerSource
@@ -26,17 +27,20 @@ class RunTrials:
     """The evaluations of a run's tuner: in the run's slots, when no candidate waits for one; a `TrialSandbox`.
 
     Containers with other inputs than those of the candidates are started when they are first needed, and stay for the
-    run. Whatever the container, an evaluation takes a slot.
+    run. Whatever the container, an evaluation takes a slot. On a cluster, the machines evaluate on training inputs; the
+    few evaluations on validation inputs stay on this machine, as those inputs do.
 
     Args:
         run: The run.
         evaluator: Evaluates the candidates of the run.
+        cluster: Cluster that evaluates; `None` for this machine.
     """
 
-    def __init__(self, run: RunRecord, evaluator: Evaluator) -> None:
+    def __init__(self, run: RunRecord, evaluator: Evaluator, cluster: Cluster | None = None) -> None:
         self._run = run
         self._evaluator = evaluator
-        self._opened: dict[Inputs, SandboxPool] = {}
+        self._cluster = cluster
+        self._opened: dict[Inputs, Sandbox] = {}
         self._is_closed = False
         self._lock = threading.Lock()
 
@@ -55,7 +59,7 @@ class RunTrials:
         """See `TrialSandbox.submit`."""
         return self._evaluator.submit_trial(body, None if inputs == "train" else self._sandbox(inputs))
 
-    def _sandbox(self, inputs: Inputs) -> SandboxPool:
+    def _sandbox(self, inputs: Inputs) -> Sandbox:
         with self._lock:
             if self._is_closed:
                 raise SandboxUnavailable("the sandbox was closed")
@@ -63,10 +67,11 @@ class RunTrials:
                 self._opened[inputs] = self._open(inputs)
             return self._opened[inputs]
 
-    def _open(self, inputs: Inputs) -> SandboxPool:
+    def _open(self, inputs: Inputs) -> Sandbox:
         run = self._run
         if inputs == "first":
-            return open_sandboxes(run.problem, "train", seed=run.seed, run_id=run.run_id, inputs=1)
+            start = open_sandboxes if self._cluster is None else self._cluster.pool
+            return start(run.problem, "train", seed=run.seed, run_id=run.run_id, inputs=1)
         return open_sandboxes(run.problem, "validation", seed=run.seed, run_id=run.run_id, programs=2)
 
     def close(self) -> None:

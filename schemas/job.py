@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -111,3 +111,7 @@ class Job:
     isolation: Isolation | None = None
     command: Command | None = None
     draws: bool = False
+
+    def on_first(self, inputs: int | None) -> Job:
+        """Return the same job on so many of its inputs, from the first one on; by default on all."""
+        return replace(self, inputs=self.inputs[:inputs], thresholds=self.thresholds[:inputs])

@@ -36,12 +36,12 @@ class Cluster:
     slots: ClusterSlots = field(default_factory=ClusterSlots)
     note: Callable[[str], None] = lambda _: None
 
-    def pool(self, problem: Problem, split: Split, *, seed: int, run_id: str) -> ClusterPool:
+    def pool(self, problem: Problem, split: Split, *, seed: int, run_id: str, inputs: int | None = None) -> ClusterPool:
         """Return a pool that evaluates programs on a split of a problem's inputs, on all machines.
 
         Args: as for `open_sandboxes`.
         """
-        job = problem.job(split, seed)
+        job = problem.job(split, seed).on_first(inputs)
         return self._pool(problem, job, run_id, is_fresh=False)
 
     def confirmations(self, problem: Problem, *, seed: int, run_id: str) -> ClusterPool:
