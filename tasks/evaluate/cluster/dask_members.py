@@ -11,8 +11,8 @@ from schemas.errors import SandboxUnavailable
 from tasks.evaluate.cluster.address import Address, Certificates
 from tasks.evaluate.cluster.dask_settings import SLOTS, UNIQUE, configured, require_distributed, security_of
 
-_THREADS_PER_SLOT, _MORE_THREADS = 4, 8
-"""Threads of a worker: for the programs of several nights, whose slots the machine shares out, and for short tasks."""
+_THREADS = 64
+"""Threads of a worker: two for each pool of a night that awaits verdicts, and some for short tasks."""
 _NO_PAGES = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 
 
@@ -72,7 +72,7 @@ def serve_worker(
 
         async with Worker(
             address.url,
-            nthreads=_THREADS_PER_SLOT * slots + _MORE_THREADS,
+            nthreads=_THREADS,
             resources={SLOTS: slots},
             name=f"{name}{UNIQUE}{uuid.uuid4().hex}",
             security=security or {},

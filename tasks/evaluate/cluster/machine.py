@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from importlib import resources
 from importlib.metadata import version
-from typing import IO, ParamSpec
+from typing import IO, Any, ParamSpec
 
 from schemas.bundle import Source
 from schemas.errors import OvernightError, SandboxUnavailable
@@ -23,7 +23,16 @@ from schemas.job import Job
 from schemas.outcome import Outcome
 from tasks.evaluate import delivery
 from tasks.evaluate.cluster.heads import current_head, tasks_of
-from tasks.evaluate.cluster.messages import Answer, Request, answer_bytes, read_job, read_source, verdict_fields
+from tasks.evaluate.cluster.mailbox import HandedBack, Mailboxes
+from tasks.evaluate.cluster.messages import (
+    Answer,
+    Exchange,
+    Request,
+    answer_bytes,
+    read_job,
+    read_source,
+    verdict_fields,
+)
 from tasks.evaluate.cluster.speed import MAX_SCALE, measure, scale_of, with_longer_limits
 from tasks.evaluate.pool import FreshContainerPool, SandboxPool, open_fresh_pool, open_pool
 from tasks.evaluate.registry import create_backend
@@ -50,6 +59,7 @@ class _OpenJob:
         request: What it was opened with.
         pool: Its containers.
         honest: A program that can be run.
+        mailboxes: Programs that heads have sent.
         heads: Heads that opened it.
         is_closed: Whether it was ended.
     """
@@ -57,8 +67,12 @@ class _OpenJob:
     request: Request
     pool: SandboxPool | FreshContainerPool
     honest: Source
+    mailboxes: Mailboxes = field(init=False)
     heads: set[str] = field(default_factory=set)
     is_closed: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.mailboxes = Mailboxes(lambda program: _verdict_on(self, program), self.request.slots)
 
 
 @dataclass
@@ -95,6 +109,9 @@ class _Machine:
 
 _MACHINE = _Machine()
 
+_FAULTS = (OvernightError, OSError, ValueError, TypeError, KeyError)
+"""Errors that are told to the head."""
+
 P = ParamSpec("P")
 
 
@@ -105,18 +122,20 @@ def _answers(task: Callable[P, Answer]) -> Callable[P, bytes]:
     def answer(*args: P.args, **kwargs: P.kwargs) -> bytes:
         try:
             return answer_bytes(task(*args, **kwargs))
-        except OvernightError as error:
-            return answer_bytes(Answer(fault=error.message))
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            return answer_bytes(Answer(fault=f"{type(error).__name__}: {error}"))
+        except _FAULTS as error:
+            return answer_bytes(Answer(fault=_reason(error)))
 
     return answer
+
+
+def _reason(error: BaseException) -> str:
+    return error.message if isinstance(error, OvernightError) else f"{type(error).__name__}: {error}"
 
 
 def facts() -> dict[str, str]:
     """Return what must be the same on the head and on each machine."""
     own = resources.files("tasks.evaluate.cluster")
-    code = [own.joinpath(f"{name}.py").read_bytes() for name in ("heads", "machine", "messages", "speed")]
+    code = [own.joinpath(f"{name}.py").read_bytes() for name in ("heads", "machine", "mailbox", "messages", "speed")]
     build = hashlib.sha256(b"".join([delivery.modules_frame(), *code])).hexdigest()
     python = ".".join(platform.python_version_tuple()[:2])
     return {"Overnight": version("overnight"), "Python": python, "build": build[:12]}
@@ -189,7 +208,8 @@ def _open(request: Request) -> Answer:
     scale, fault = _scale(request, job, honest)
     if fault:
         return Answer(fault=fault)
-    opened = _OpenJob(request, _pool(request, with_longer_limits(job, scale), request.slots), honest, {current_head()})
+    opened = _OpenJob(request, _pool(request, with_longer_limits(job, scale), request.slots), honest)
+    opened.heads.add(current_head())
     if not request.is_fresh and (fault := _fault_of(opened)):
         opened.pool.close()
         return Answer(fault=fault)
@@ -216,7 +236,7 @@ def _watch(opened: _OpenJob) -> None:
                 _MACHINE.silent[opened.request.key] = opened.request
                 while len(_MACHINE.silent) > _MAX_SILENT:
                     del _MACHINE.silent[next(iter(_MACHINE.silent))]
-            _close(opened.request.key)
+            _close(opened.request.key, "its head was silent")
             return
 
 
@@ -249,23 +269,34 @@ def _fault_of(opened: _OpenJob) -> str:
 
 
 @_answers
-def judge(key: str, program: str) -> Answer:
-    """Evaluate a program.
+def exchange(text: str) -> Answer:
+    """Start programs, and wait for verdicts.
 
-    A machine that cannot run the honest program either hands the program back.
+    A machine that cannot run the honest program either hands programs back.
 
     Args:
-        key: Key of the job.
-        program: The program, as `source_text` writes it.
+        text: The exchange, as JSON.
     """
-    opened = _job(key)
-    if opened is None:
-        return Answer(fault="the job is not open here")
-    verdict = opened.pool.evaluate(read_source(program))
-    if verdict.outcome is Outcome.SANDBOX_ERROR and (fault := _fault_of(opened)):
-        _close(key)
-        return Answer(fault=fault)
-    return Answer(verdict=verdict_fields(verdict))
+    message = Exchange.model_validate_json(text)
+    opened = _job(message.job)
+    return Answer(fault="the job is not open here") if opened is None else opened.mailboxes.exchange(message)
+
+
+def _verdict_on(opened: _OpenJob, program: str) -> dict[str, Any]:
+    """Return the verdict on a program as it is sent.
+
+    Raises:
+        HandedBack: If this machine cannot run the honest program either; the job is ended then.
+    """
+    try:
+        verdict = opened.pool.evaluate(read_source(program))
+        fault = _fault_of(opened) if verdict.outcome is Outcome.SANDBOX_ERROR else ""
+    except _FAULTS as error:
+        raise HandedBack(_reason(error)) from error
+    if fault:
+        _close(opened.request.key, fault)
+        raise HandedBack(fault)
+    return verdict_fields(verdict)
 
 
 def _job(key: str) -> _OpenJob | None:
@@ -284,24 +315,25 @@ def _job(key: str) -> _OpenJob | None:
 def close_job(key: str) -> Answer:
     """End the containers of a job; of one that is being opened, once it is."""
     with _MACHINE.opening:
-        _close(key)
+        _close(key, "the job was ended")
         with _MACHINE.lock:
             _MACHINE.silent.pop(key, None)
     return Answer()
 
 
-def _close(key: str) -> None:
+def _close(key: str, reason: str) -> None:
     with _MACHINE.lock:
         opened = _MACHINE.jobs.pop(key, None)
     if opened is not None:
         opened.is_closed.set()
+        opened.mailboxes.close(reason)
         opened.pool.close()
 
 
 def close_all() -> None:
     """End all containers."""
     for key in list(_MACHINE.jobs):
-        _close(key)
+        _close(key, "the machine left the cluster")
     with _MACHINE.lock:
         _MACHINE.silent.clear()
 

@@ -76,13 +76,34 @@ class Request(BaseModel):
         return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
 
 
+class Exchange(BaseModel):
+    """Message that brings a machine programs, and asks for verdicts.
+
+    Attributes:
+        job: Key of the job.
+        channel: Name of the channel: the same for all programs of a pool, which nobody else knows.
+        number: Number of the exchange in its channel. A later one releases those before, which answer at once.
+        programs: Programs by number, as `source_text` writes them.
+        awaits: Whether verdicts are awaited on programs that the machine confirmed to have, so that it must know the
+            channel.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    job: str
+    channel: str
+    number: int
+    programs: dict[str, str] = {}
+    awaits: bool = False
+
+
 class Answer(BaseModel):
-    """Answer of a machine to any request; one of the fields has a value, or none if it is done.
+    """Answer of a machine to any request; fields that do not apply are left out.
 
     Attributes:
         fault: Reason why the machine cannot do what was asked, through no fault of a program.
         lacks_image: Whether the reason is that the machine does not have the image.
-        verdict: Verdict on a program.
+        verdicts: Fields of verdicts by number of the program; they may come with a fault.
         facts: Names and versions that the machine tells of itself.
     """
 
@@ -90,7 +111,7 @@ class Answer(BaseModel):
 
     fault: _Shown = ""
     lacks_image: bool = False
-    verdict: dict[str, Any] | None = None
+    verdicts: dict[str, dict[str, Any]] = {}
     facts: dict[_Shown, _Shown] = {}
 
 

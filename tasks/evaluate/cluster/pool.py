@@ -1,8 +1,8 @@
 """A sandbox whose slots are on the machines of a cluster.
 
 The head keeps the books: which machine has a job open, which slots are free, who lost programs. A program goes to one
-machine at a time. If the machine leaves, does not answer or hands the program back, another one gets it, and what the
-first may still answer is not looked at: there is one verdict.
+machine at a time, by a channel. If the machine leaves, does not answer or hands the program back, another one gets it,
+and what the first may still answer is not looked at: there is one verdict.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from schemas.errors import OvernightError, SandboxUnavailable
 from schemas.job import Job
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate.cluster import machine as tasks
+from tasks.evaluate.cluster.channel import Channels, Sent
 from tasks.evaluate.cluster.dask_engine import Machine, MachineLost, Members, Pending
 from tasks.evaluate.cluster.messages import Answer, MessageFault, Request, read_answer, read_verdict, source_text
 from tasks.evaluate.cluster.slots import ClusterSlots
@@ -71,15 +72,6 @@ class _Books:
     programs: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """A machine that was given a program, and when."""
-
-    machine: Machine
-    pending: Pending
-    begun: float
-
-
 class ClusterPool:
     """A `Sandbox` on the machines of a cluster.
 
@@ -109,6 +101,7 @@ class ClusterPool:
         self._note = note
         self._durations = Durations(straggler_factor)
         self._books = _Books()
+        self._channels = Channels(connection, self._key)
         self._pending: set[Pending] = set()
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -167,48 +160,38 @@ class ClusterPool:
         If the machine takes much longer than usual while slots are idle, a second one is asked, too. The verdict that
         comes first counts.
         """
-        done, reasons, until = SimpleQueue[_Asked](), list[str](), time.monotonic() + self._limit_s
+        done, reasons, until = SimpleQueue[Sent](), list[str](), time.monotonic() + self._limit_s
         asked = [self._give(machine, text, done)]
         while asked:
             try:
                 one = done.get(timeout=self._patience_s(asked, until))
             except Empty:
                 if time.monotonic() >= until:
-                    self._lose(asked, f"no answer within {self._limit_s:.0f} s")
+                    for sent in asked:
+                        sent.end(fault=f"no answer within {self._limit_s:.0f} s")
                 elif (second := self._second_machine(asked, confirmed)) is not None:
                     asked.append(self._give(second, text, done))
                 continue
             asked.remove(one)
             verdict, lost = self._read(one)
             if verdict is not None:
-                self._note_answer(one, verdict, text)
-                for other in asked:
-                    other.pending.drop()
+                self._note_answer(one, verdict)
                 return verdict, []
             reasons.append(f"{one.machine.name}: {lost}")
         return None, reasons
 
-    def _give(self, machine: Machine, text: str, done: SimpleQueue[_Asked]) -> _Asked:
+    def _give(self, machine: Machine, text: str, done: SimpleQueue[Sent]) -> Sent:
         """Give a program to a machine of which a slot was taken; the slot is given back once it is done there."""
-        try:
-            pending = self._connection.submit(machine.address, tasks.judge, self._key(machine), text)
-        except MachineLost as error:
-            pending = Pending()
-            pending.lose(str(error))
-        asked = _Asked(machine, pending, time.monotonic())
-        with self._lock:
-            self._pending.add(pending)
 
-        def finish() -> None:
-            with self._lock:
-                self._pending.discard(pending)
+        def end(sent: Sent) -> None:
             self._slots.release(machine)
-            done.put(asked)
+            done.put(sent)
 
-        pending.when_done(finish)
-        return asked
+        sent = Sent(machine, text, end)
+        self._channels.send(sent)
+        return sent
 
-    def _patience_s(self, asked: list[_Asked], until: float) -> float:
+    def _patience_s(self, asked: list[Sent], until: float) -> float:
         """Return for how many seconds to wait before the next look."""
         now, after_s = time.monotonic(), self._durations.straggles_after_s
         left_s = max(0.0, until - now)
@@ -218,7 +201,7 @@ class ClusterPool:
             return min(left_s, _LOOK_FOR_STRAGGLERS_S)
         return min(left_s, max(_LOOK_FOR_STRAGGLERS_S, asked[0].begun + after_s - now))
 
-    def _second_machine(self, asked: list[_Asked], confirmed: str) -> Machine | None:
+    def _second_machine(self, asked: list[Sent], confirmed: str) -> Machine | None:
         """Take an idle slot of another machine for a straggler; return `None` if it is none, or there is no slot."""
         (first,) = asked
         after_s = self._durations.straggles_after_s
@@ -226,29 +209,23 @@ class ClusterPool:
             return None
         return self._slots.take_idle(lambda one: one.name != first.machine.name and self._may_take(one), confirmed)
 
-    def _lose(self, asked: list[_Asked], reason: str) -> None:
-        for one in asked:
-            one.pending.lose(reason)
-
-    def _read(self, asked: _Asked) -> tuple[Verdict | None, str]:
+    def _read(self, sent: Sent) -> tuple[Verdict | None, str]:
         """Return a machine's verdict on a program, or none and why it has been lost there."""
-        machine = asked.machine
-        try:
-            answer = read_answer(asked.pending.answer(0))
-            if answer.verdict is not None:
-                verdict = read_verdict(answer.verdict, self.job, machine.name)
+        machine, fault = sent.machine, sent.fault
+        if sent.verdict is not None:
+            try:
+                verdict = read_verdict(sent.verdict, self.job, machine.name)
                 self._books.programs[machine.name] += 1
                 return verdict, ""
-            fault = answer.fault or "it sent no verdict"
-        except (MachineLost, MessageFault) as error:
-            fault = str(error)
+            except MessageFault as error:
+                fault = str(error)
         if not self._closing.is_set():
             self._give_up(machine, fault)
         return None, fault
 
-    def _note_answer(self, asked: _Asked, verdict: Verdict, text: str) -> None:
-        self._durations.note(time.monotonic() - asked.begun)
-        self._slots.note_answer(asked.machine, verdict.wall_s, "" if self._request.is_fresh else text)
+    def _note_answer(self, sent: Sent, verdict: Verdict) -> None:
+        self._durations.note(time.monotonic() - sent.begun)
+        self._slots.note_answer(sent.machine, verdict.wall_s, "" if self._request.is_fresh else sent.text)
 
     def _give_up(self, machine: Machine, fault: str) -> None:
         """Stop using a machine for now; it is asked to open the job again once it is no longer set aside."""
@@ -285,6 +262,7 @@ class ClusterPool:
                 new = [machine for address, machine in machines.items() if address not in self._books.tried]
                 self._books.tried |= {machine.address for machine in new if self._slots.is_usable(machine)}
             self._books.asked &= machines.keys()
+            self._channels.look(machines)
             for machine in new:
                 self._books.asked.add(machine.address)
                 if self._slots.is_usable(machine):
@@ -350,6 +328,7 @@ class ClusterPool:
             pending = list(self._pending)
         for one in pending:
             one.lose("the sandbox was closed")
+        self._channels.close()
         self._openers.shutdown(wait=False, cancel_futures=True)
         machines = self._connection.machines
         ends = [(address, self._end(machine)) for address, machine in machines.items() if address in self._books.asked]

@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import Any, cast
 
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate.cluster import machine as tasks
 from tasks.evaluate.cluster.dask_engine import Connection, Machine, MachineLost, Pending
+from tasks.evaluate.cluster.mailbox import HandedBack, Mailboxes
 from tasks.evaluate.cluster.messages import (
     Answer,
+    Exchange,
     Request,
     answer_bytes,
     job_text,
@@ -47,11 +50,12 @@ SCORED = Verdict(Outcome.SCORED, (1.0, 2.0), wall_s=10.0)
 """Of a program that takes long, so that none waits on a machine."""
 
 Judge = Callable[[str], Any]
+"""Returns the verdict on a program, or something else that the machine answers to the exchange. `MachineLost` is
+raised if it answers nothing, `TimeoutError` if there is never a verdict."""
 
 
-def scored(program: str) -> bytes:
-    """Answer with a verdict, as from a machine that says that it is another one."""
-    return answer_bytes(Answer(verdict=verdict_fields(SCORED) | {"output": program, "machine": "another"}))
+def scored(program: str) -> Verdict:
+    return replace(SCORED, output=program)
 
 
 def leaves(program: str) -> bytes:
@@ -89,14 +93,16 @@ class FakeMachine:
         self.ended: list[str] = []
         self.most = 0
         self._running = 0
+        self._mailboxes: dict[str, Mailboxes] = {}
+        self._oddities: list[Any] = []
         self._lock = threading.Lock()
         self._opening = threading.Lock()
 
     def run(self, task: str, args: tuple[Any, ...]) -> Any:
         """Return what the machine sends back."""
         self.asked.append(task)
-        if task == "judge":
-            return self._judge(*args)
+        if task == "exchange":
+            return self._exchange(*args)
         return answer_bytes({"examine": self._examine, "open_job": self._open, "close_job": self._close}[task](*args))
 
     def _examine(self) -> Answer:
@@ -114,11 +120,22 @@ class FakeMachine:
         if self.lacks_image:
             return Answer(fault="no image", lacks_image=True)
         self.open.add(request.key)
+        self._mailboxes.setdefault(request.key, Mailboxes(self._verdict_on, 64))
         return Answer()
 
-    def _judge(self, key: str, text: str) -> Any:
-        if key not in self.open:
+    def _exchange(self, text: str) -> Any:
+        message = Exchange.model_validate_json(text)
+        if message.job not in self.open:
             return answer_bytes(Answer(fault="the job is not open here"))
+        answer = self._mailboxes[message.job].exchange(message)
+        if answer.fault and self._oddities:
+            if isinstance(oddity := self._oddities.pop(), MachineLost):
+                raise oddity
+            return oddity
+        return answer_bytes(answer)
+
+    def _verdict_on(self, text: str) -> dict[str, Any]:
+        """Return the fields of a verdict, as from a machine that says that it is another one."""
         program = read_source(text)
         assert isinstance(program, str)
         with self._lock:
@@ -126,15 +143,26 @@ class FakeMachine:
             self._running += 1
             self.most = max(self.most, self._running)
         try:
-            return self.judge(program)
+            verdict = self.judge(program)
+        except MachineLost as error:
+            verdict = error
+        except TimeoutError:
+            wait_until(lambda: bool(self.ended), timeout_s=2 * LONG_S)
+            verdict = b""
         finally:
             with self._lock:
                 self._running -= 1
+        if not isinstance(verdict, Verdict):
+            self._oddities.append(verdict)
+            raise HandedBack("it answers something else")
+        return verdict_fields(verdict) | {"machine": "another"}
 
     def _close(self, key: str) -> Answer:
         self.ended.append(key)
         with self._opening:  # a job that is being opened is ended once it is
             self.open.discard(key)
+            if (mailboxes := self._mailboxes.pop(key, None)) is not None:
+                mailboxes.close("the job was ended")
         return Answer()
 
 

@@ -159,9 +159,9 @@ def test_a_pool_uses_a_machine_again_though_another_pool_saw_first_that_its_time
     pool = setting.pool(cluster, slots)
     wait_until(lambda: "one" in open_names(pool))
     assert pool.evaluate("x").outcome is Outcome.SANDBOX_ERROR
-    with slots._changed:  # as the other pool's next look, before that of this one
+    with slots._lock:  # as the other pool's next look, before that of this one
         slots._aside[one.machine.address] = time.monotonic(), "its time is over"
-        slots.update(cluster.machines)
+    slots.update(cluster.machines)
     wait_until(lambda: one.asked.count("open_job") == 2)
 
 

@@ -19,7 +19,6 @@ from tasks.evaluate.cluster.messages import (
     MAX_ANSWER,
     Answer,
     answer_bytes,
-    verdict_fields,
 )
 from tasks.evaluate.cluster.slots import ClusterSlots
 from tasks.evaluate.container_worker import MAX_SOURCE
@@ -48,7 +47,7 @@ def test_a_program_gets_the_verdict_of_the_machine_and_its_name(setting: Setting
 
 @pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.TIMED_OUT, Outcome.SANDBOX_ERROR])
 def test_a_program_that_fails_is_not_run_elsewhere(setting: Setting, outcome: Outcome):
-    failed = answer_bytes(Answer(verdict=verdict_fields(Verdict(outcome, error="it failed"))))
+    failed = Verdict(outcome, error="it failed")
     machines = [FakeMachine(name, judge=lambda _: failed) for name in ("one", "two")]
     verdict = setting.pool(FakeCluster(*machines)).evaluate("x")
     assert (verdict.outcome, verdict.error) == (outcome, "it failed")
@@ -70,11 +69,11 @@ LOSSES: dict[str, tuple[Judge, str]] = {
     "sends an object": (lambda _: {"verdict": "scored"}, "expected an answer of at most 16777216 bytes, got dict"),
     "sends too much": (lambda _: bytes(MAX_ANSWER + 1), "expected an answer of at most 16777216 bytes, got 16777217"),
     "invents a verdict": (
-        lambda _: answer_bytes(Answer(verdict=verdict_fields(Verdict(Outcome.SCORED, (1.0,))))),
+        lambda _: Verdict(Outcome.SCORED, (1.0,)),
         "expected 2 scores of a program that is scored, got 1",
     ),
     "says that it is a duplicate": (
-        lambda _: answer_bytes(Answer(verdict=verdict_fields(Verdict(Outcome.DUPLICATE)))),
+        lambda _: Verdict(Outcome.DUPLICATE),
         "expected a verdict, got {'outcome': 'duplicate'",
     ),
 }
@@ -135,7 +134,7 @@ def test_a_machine_opens_the_job_again_once_its_time_is_over(setting: Setting):
     one = FakeMachine("one", judge=lose_once)
     assert setting.pool(FakeCluster(one), aside_s=(0.01,)).evaluate("x").machine == "one"
     assert one.programs == ["x", "x"]
-    assert one.asked == ["examine", "open_job", "judge", "examine", "open_job", "judge"]
+    assert one.asked == ["examine", "open_job", "exchange", "examine", "open_job", "exchange"]
 
 
 def test_a_program_that_three_machines_lose_is_a_sandbox_error_that_names_them(setting: Setting):
@@ -202,7 +201,7 @@ def test_a_machine_of_another_version_gets_no_program_and_the_note_names_both_ve
 
 
 def test_200_programs_over_three_machines_of_four_slots_never_have_more_than_four_at_a_time_on_one(setting: Setting):
-    def work(program: str) -> bytes:
+    def work(program: str) -> Verdict:
         time.sleep(0.002)
         return scored(program)
 
@@ -218,8 +217,9 @@ def test_200_programs_over_three_machines_of_four_slots_never_have_more_than_fou
     assert all(one.programs for one in machines)
 
 
-def test_each_program_has_one_verdict_though_machines_lose_many(setting: Setting):
-    """Every tenth program is lost at its first attempt, each time in another way."""
+def test_each_program_has_one_verdict_though_machines_lose_many(setting: Setting, monkeypatch: pytest.MonkeyPatch):
+    """Every tenth program is lost at its first attempt, each time in another way, and others of its machine with it."""
+    monkeypatch.setattr(module, "_MAX_MACHINES", 100)
     ways = [leaves, lambda _: b"", lambda _: b"noise", lambda _: answer_bytes(Answer(fault="no engine"))]
     attempts = Counter[str]()
 
@@ -237,12 +237,12 @@ def test_each_program_has_one_verdict_though_machines_lose_many(setting: Setting
     verdicts = [begun.result(LONG_S) for begun in [setting.begin(pool, program) for program in programs]]
     assert [verdict.output for verdict in verdicts] == programs
     assert all(verdict.is_scored for verdict in verdicts)
-    assert attempts == {program: 2 if int(program) % 10 == 0 else 1 for program in programs}
+    assert all(attempts[program] > 1 for program in programs[::10])
     assert all(one.most <= 4 for one in machines)
 
 
 def test_all_pools_of_a_run_together_have_no_more_programs_on_a_machine_than_it_has_slots(setting: Setting):
-    def work(program: str) -> bytes:
+    def work(program: str) -> Verdict:
         time.sleep(0.002)
         return scored(program)
 

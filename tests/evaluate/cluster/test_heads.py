@@ -13,7 +13,7 @@ from schemas.job import Call, Job, Limits
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate.cluster import machine as tasks
 from tasks.evaluate.cluster.heads import do_for, sign_of_life
-from tasks.evaluate.cluster.messages import Request, job_text, read_answer, source_text
+from tasks.evaluate.cluster.messages import Answer, Exchange, Request, job_text, read_answer, source_text
 from tests.accidents import wait_until
 
 REQUEST = Request(
@@ -72,9 +72,14 @@ def open_job(head: str) -> str:
 
 def outcome(head: str) -> str:
     """Have a head ask for a verdict; return its outcome."""
-    answer = read_answer(do_for(head, tasks.judge, REQUEST.key, source_text("honest")))
-    assert answer.verdict is not None, answer.fault
-    return answer.verdict["outcome"]
+    answer = ask_for_verdict(head)
+    assert answer.verdicts, answer.fault
+    return answer.verdicts["1"]["outcome"]
+
+
+def ask_for_verdict(head: str) -> Answer:
+    message = Exchange(job=REQUEST.key, channel=head, number=1, programs={"1": source_text("honest")})
+    return read_answer(do_for(head, tasks.exchange, message.model_dump_json()))
 
 
 def test_a_job_is_ended_once_its_head_is_silent(pools: list[FakePool]):
@@ -122,6 +127,5 @@ def test_a_job_that_its_head_ended_is_not_opened_again(pools: list[FakePool]):
     open_job(head)
     wait_until(lambda: pools[0].is_closed)
     do_for(head, tasks.close_job, REQUEST.key)
-    answer = read_answer(do_for(head, tasks.judge, REQUEST.key, source_text("honest")))
-    assert answer.fault == "the job is not open here"
+    assert ask_for_verdict(head).fault == "the job is not open here"
     assert len(pools) == 1

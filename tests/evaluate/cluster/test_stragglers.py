@@ -24,7 +24,7 @@ def test_a_straggler_runs_on_a_second_machine_and_the_first_verdict_counts(setti
         pool.evaluate(str(number))
     proceed = setting.switch()
 
-    def wait(program: str) -> bytes:
+    def wait(program: str) -> Verdict:
         proceed.wait(LONG_S)
         return scored(program)
 
@@ -51,7 +51,7 @@ def test_no_straggler_runs_twice_while_programs_wait_for_slots(
     monkeypatch.setattr(stragglers, "_MIN_S", 1.0)  # by then, others wait
     proceed = setting.switch()
 
-    def wait(program: str) -> bytes:
+    def wait(program: str) -> Verdict:
         proceed.wait(LONG_S) if program == "long" else time.sleep(0.05)
         return scored(program)
 
