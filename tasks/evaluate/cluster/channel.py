@@ -32,7 +32,7 @@ _AT_LEAST_S = 1.0
 """Seconds that an exchange takes at least which answers without a verdict, unless a later one took its place."""
 
 _HOLD_S = 0.01
-"""Seconds for which a machine that sent several verdicts is kept waiting for as many programs."""
+"""Seconds for which a machine that sent verdicts is kept waiting for as many programs, at most."""
 
 _MAX_BATCH = 4 * 2**20
 """Length of the programs of one exchange, characters, unless a single program is longer."""
@@ -182,7 +182,7 @@ class Channel:
         if fault := answer.fault or ("it sent no verdict" if is_early else ""):
             self.lose(fault)
             return
-        self._hold(len(verdicts))
+        self._hold()
         self._exchange()
 
     def _take(self, message: Exchange, answer: Answer) -> tuple[list[tuple[Sent, dict[str, Any]]], bool]:
@@ -193,17 +193,16 @@ class Channel:
                 self._sent[number].has_arrived = True
             known = [number for number in answer.verdicts if number in self._sent]
             verdicts = [(self._sent.pop(number), answer.verdicts[number]) for number in known]
-            if len(verdicts) > 1:
+            if len(verdicts) > 1 or (verdicts and self._sent):
                 self._expected = len(verdicts)
             is_early = under_way is not None and time.monotonic() < under_way.begun + _AT_LEAST_S
             return verdicts, is_early and not verdicts and message.number == self._number
 
-    def _hold(self, count: int) -> None:
-        """Wait for a moment until as many programs have come as verdicts, so that they leave together."""
-        if count > 1:
-            with self._changed:
-                self._changed.wait_for(lambda: bool(self.fault) or len(self._waiting) >= count, _HOLD_S)
-                self._expected = 0
+    def _hold(self) -> None:
+        """Wait for a moment until as many programs have come as verdicts, so that one exchange takes them all."""
+        with self._changed:
+            self._changed.wait_for(lambda: bool(self.fault) or len(self._waiting) >= self._expected, _HOLD_S)
+            self._expected = 0
 
     def lose(self, reason: str) -> None:
         """Lose all programs; calling it again does nothing."""

@@ -11,8 +11,9 @@ from schemas.errors import SandboxUnavailable
 from tasks.evaluate.cluster.address import Address, Certificates
 from tasks.evaluate.cluster.dask_settings import SLOTS, UNIQUE, configured, require_distributed, security_of
 
-_THREADS = 64
-"""Threads of a worker: two for each pool of a night that awaits verdicts, and some for short tasks."""
+_THREADS = 32
+"""Threads of a worker: one for each pool of a night that awaits verdicts, and some for short tasks. Each wakes once a
+second."""
 _NO_PAGES = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 
 

@@ -58,7 +58,7 @@ def scored(program: str) -> Verdict:
     return replace(SCORED, output=program)
 
 
-def leaves(program: str) -> bytes:
+def leaves(program: str) -> Verdict:
     raise MachineLost("the machine left the cluster")
 
 

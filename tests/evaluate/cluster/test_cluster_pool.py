@@ -128,7 +128,7 @@ def test_a_machine_that_loses_several_programs_at_a_time_is_noted_once(setting: 
 
 
 def test_a_machine_opens_the_job_again_once_its_time_is_over(setting: Setting):
-    def lose_once(program: str) -> bytes:
+    def lose_once(program: str) -> Verdict:
         return leaves(program) if len(one.programs) == 1 else scored(program)
 
     one = FakeMachine("one", judge=lose_once)

@@ -1,8 +1,9 @@
-"""A machine's mailbox: programs that are sent are run, and each verdict is answered once, with others that are there."""
+"""A machine's mailbox: programs that are sent are run, each verdict is answered once, with others that are there."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -128,7 +129,7 @@ def test_a_program_that_is_sent_twice_runs_once(site: Site):
     wait_until(lambda: first.done() or second.done())
     third = site.exchange(2, "short")
     answers = [first.result(LONG_S), second.result(LONG_S), third]
-    assert sorted(sum(map(names, answers), [])) == ["short", "x"]
+    assert sorted(itertools.chain.from_iterable(map(names, answers))) == ["short", "x"]
     assert site.begun == ["x", "short"]
 
 
@@ -155,7 +156,7 @@ def test_verdicts_that_are_too_long_together_are_answered_one_by_one(site: Site,
     monkeypatch.setattr(module, "_MAX_GATHERING_S", LONG_S)
     answers = [site.exchange(1, "short 1", "short 2", "short 3")]
     answers += [site.exchange(number, awaits=True) for number in (2, 3)]
-    assert sorted(sum(map(names, answers), [])) == ["short 1", "short 2", "short 3"]
+    assert sorted(itertools.chain.from_iterable(map(names, answers))) == ["short 1", "short 2", "short 3"]
     assert all(len(answer.verdicts) == 1 for answer in answers)
 
 

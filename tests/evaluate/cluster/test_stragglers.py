@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from schemas.outcome import Verdict
 from tasks.evaluate.cluster import stragglers
 from tests.accidents import wait_until
 from tests.evaluate.cluster.fake_cluster import (
