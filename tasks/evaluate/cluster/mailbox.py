@@ -86,15 +86,22 @@ class Mailbox:
             self._threads.submit(self._run, number, program)
 
     def _run(self, number: str, program: str) -> None:
-        begin = time.monotonic()
+        begin, reason, is_done = time.monotonic(), "its worker failed", False
         try:
             fields = self._evaluate(program)
+            length = len(answer_bytes(Answer(verdicts={number: fields})))
+            self._keep(number, fields, length, time.monotonic() - begin)
+            is_done = True
         except HandedBack as fault:
-            self.end(str(fault))
-            return
-        length = len(answer_bytes(Answer(verdicts={number: fields})))
+            reason = str(fault)
+        finally:
+            if not is_done:
+                self.end(reason)
+
+    def _keep(self, number: str, fields: dict[str, Any], length: int, seconds: float) -> None:
+        """Keep a verdict until an exchange takes it."""
         with self._changed:
-            self._usual_s += _WEIGHT * (time.monotonic() - begin - self._usual_s)
+            self._usual_s += _WEIGHT * (seconds - self._usual_s)
             self._running.discard(number)
             self._verdicts[number] = fields, length
             self._changed.notify_all()

@@ -103,7 +103,7 @@ class Answer(BaseModel):
     Attributes:
         fault: Reason why the machine cannot do what was asked, through no fault of a program.
         lacks_image: Whether the reason is that the machine does not have the image.
-        verdicts: Fields of verdicts by number of the program; they may come with a fault.
+        verdicts: Fields of verdicts by number of the program; they may come beside a fault.
         facts: Names and versions that the machine tells of itself.
     """
 

@@ -182,6 +182,14 @@ def test_a_machine_that_hands_a_program_back_says_so_beside_the_verdicts_that_ar
     assert "late" not in site.begun
 
 
+def test_a_program_whose_evaluation_raises_an_error_is_handed_back_with_all_others(site: Site):
+    answer = site.begin(1, "x", "y")
+    wait_until(lambda: len(site.begun) == 2)
+    site.output = object()  # pyright: ignore[reportAttributeAccessIssue]  (what cannot be sent)
+    site.end("x")
+    assert answer.result(LONG_S) == Answer(fault="its worker failed")
+
+
 def test_a_machine_that_does_not_know_the_programs_that_are_awaited_says_so(site: Site):
     assert site.exchange(7, "x", awaits=True).fault == "it no longer has the programs that it was sent"
     assert site.begun == []
