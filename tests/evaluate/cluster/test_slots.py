@@ -127,6 +127,28 @@ def test_whoever_finds_all_slots_used_waits_until_one_is_free(hold: Hold):
     assert waiting.result(LONG_S) == "b"
 
 
+def test_those_that_wait_are_served_in_the_order_in_which_they_came(hold: Hold):
+    holder = hold(slots_of(machine("a")))
+    holder.take()
+    waiting = [holder.begin() for _ in range(4)]
+    for position, one in enumerate(waiting):
+        holder.release("a")
+        assert one.result(LONG_S) == "a"
+        assert not any(later.done() for later in waiting[position + 1 :])
+
+
+def test_whoever_may_not_take_a_free_slot_keeps_no_later_one_waiting(hold: Hold):
+    holder = hold(slots_of(machine("a"), machine("b")))
+    assert {holder.take(), holder.take()} == {"a", "b"}
+    choosy = holder.begin(may_take=lambda one: one.name == "b")
+    other = holder.begin()
+    holder.release("a")
+    assert other.result(LONG_S) == "a"
+    assert not choosy.done()
+    holder.release("b")
+    assert choosy.result(LONG_S) == "b"
+
+
 def test_used_slots_are_no_reason_to_give_up(hold: Hold):
     holder = hold(slots_of(machine("a"), no_machine_s=0.05))
     holder.take()
