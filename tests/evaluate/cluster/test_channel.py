@@ -180,7 +180,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("lose", LOSSES.values(), ids=LOSSES)
-def test_all_programs_of_a_channel_are_lost_together(wire: Wire, lose: Any, monkeypatch: pytest.MonkeyPatch):
+def test_all_programs_of_a_channel_are_lost_together(wire: Wire, lose: Any):
     sent = wire.send(*"abcd")
     lose(wire)
     assert len(set(faults(*sent))) == 1
