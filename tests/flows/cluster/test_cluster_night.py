@@ -77,11 +77,14 @@ def test_a_lie_about_a_score_is_found_by_confirmation(
 ):
     cluster.join("honest", 2)
     cluster.join("liar", 2, program=LIAR)
-    night(3, settings={"sandbox": {"image": sandbox_image, "confirm": "best"}})
-    rows = Database(tmp_path).rows("SELECT outcome, machine, score, error FROM programs WHERE generation > 0")
-    claimed = [row for row in rows if row["machine"] == "liar" and row["outcome"] in ("scored", "unconfirmed")]
-    assert claimed
-    assert any(row["outcome"] == "unconfirmed" for row in claimed)
+    claimed = []
+    for _ in range(10):  # nights, until the liar has opened the job and evaluated
+        night(3, settings={"sandbox": {"image": sandbox_image, "confirm": "best"}})
+        rows = Database(tmp_path).rows("SELECT outcome, machine, score, error FROM programs WHERE generation > 0")
+        claimed = [row for row in rows if row["machine"] == "liar" and row["outcome"] in ("scored", "unconfirmed")]
+        if claimed:
+            break
+    assert any(row["outcome"] == "unconfirmed" for row in claimed), claimed
     (best,) = Database(tmp_path).rows("SELECT max(best_score) AS highest FROM generations")
     assert best["highest"] < 50, "no score to which 100 was added is a best"
 
