@@ -123,6 +123,8 @@ CHANGED: dict[Kind, tuple[Form, ...]] = {
         (1.5, "THIS + EITHER"),
         (1, "THIS - EITHER"),
         (1, "EITHER - THIS"),
+        (1, "THIS + VALUE * PART"),
+        (1, "THIS - VALUE * PART"),
         (1.5, "THIS * EITHER"),
         (0.5, "THIS / EITHER"),
         (0.3, "-THIS"),
