@@ -26,8 +26,8 @@ browser: environment  ## a Chromium for the tests of the report
 compose: setup  ## what infra/compose needs: passwords in its .env, and base images; the lines to type are in infra/README.md
 	@$(WITH_ENGINE) $(BIN)/python infra/compose_setup.py
 
-demo: setup  ## a short night on online bin packing with the built-in model: no key, no cost
-	@$(WITH_ENGINE) $(BIN)/overnight run bin-packing-weibull --model builtin/mutate --set search.algorithm=tree --until 165s
+demo: setup  ## a short night on a problem of combinatorics with the built-in model: no key, no cost
+	@$(WITH_ENGINE) $(BIN)/overnight run corner-free-set --model builtin/mutate --until 120s
 	@echo 'overnight is in .venv/bin; to call it by its name: export PATH="$$PWD/.venv/bin:$$PATH"' >&2
 
 check: environment  ## lint, types, and the fast tests without Docker and Prefect: one minute

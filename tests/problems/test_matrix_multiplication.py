@@ -162,21 +162,48 @@ def test_a_scheme_of_another_size_is_refused(program: dict[str, Any]):
         program["check"](read(STRASSEN, 2), 3, 2)
 
 
-def test_the_search_finds_seven_products_for_two_by_two():
+@pytest.fixture
+def two_by_two() -> dict[str, Any]:
+    """A program whose searches end at Strassen's seven products."""
     program = execute("matrix-multiplication")
-    program["priority"] = lambda growth, matches, merges, age, step: 1000 * merges + age
-    assert -8 < max(program["evaluate"](2, seed) for seed in range(1, 6)) < -7
+    program.update(ENOUGH=7, FEWEST=7)
+    return program
 
 
-def test_of_two_searches_with_as_many_products_the_one_that_takes_fewer_steps_scores_higher():
-    program = execute("matrix-multiplication")
-    scheme, found = program["search"](2, random.Random(1))
-    assert program["evaluate"](2, 1) == -len(scheme) - found / program["STEPS"]
-    program["search"] = lambda n, draw: (scheme, found - 1)
-    sooner = program["evaluate"](2, 1)
-    assert -len(scheme) - found / program["STEPS"] < sooner < -len(scheme)
-    program["search"] = lambda n, draw: (program["start"](n), 0)
-    assert program["evaluate"](2, 1) == -8, "nothing found"
+def test_the_search_finds_seven_products_for_two_by_two(two_by_two: dict[str, Any]):
+    two_by_two["priority"] = lambda growth, matches, merges, age, step: merges
+    assert [two_by_two["evaluate"](2, seed) for seed in range(1, 6)] == [-7] * 5
+
+
+def test_only_a_search_that_ends_with_too_many_products_loses_the_share_of_its_steps(two_by_two: dict[str, Any]):
+    scheme, found = two_by_two["search"](2, random.Random(1))
+    assert len(scheme) == 7
+    assert 0 < found < two_by_two["STEPS"]
+    two_by_two["ENOUGH"] = 6
+    assert two_by_two["evaluate"](2, 1) == -7 - found / two_by_two["STEPS"]
+    two_by_two["search"] = lambda n, draw: (two_by_two["start"](n), 0)
+    assert two_by_two["evaluate"](2, 1) == -8, "nothing found"
+
+
+def test_a_search_that_is_stuck_splits_and_goes_on(two_by_two: dict[str, Any]):
+    """Strassen's scheme has no flip, so that a search for six products is at a dead end with seven."""
+    two_by_two.update(FEWEST=6, STEPS=2000, PATIENCE=100)
+    splits, split = [], two_by_two["split"]
+    two_by_two["split"] = lambda scheme, draw: splits.append(len(scheme)) or split(scheme, draw)
+    scheme, _ = two_by_two["search"](2, random.Random(1))
+    assert len(scheme) == 7
+    assert splits.count(7) > 1, "it came back to seven and left again"
+    assert set(splits) <= {7, 8, 9}, "at most one product more than the best scheme"
+
+
+def test_a_split_keeps_a_scheme_right(program: dict[str, Any]):
+    draw, scheme = random.Random(3), program["start"](3)
+    for _ in range(50):
+        larger = program["split"](scheme, draw)
+        assert len(larger) <= len(scheme) + 1
+        program["check"](program["as_vectors"](larger, 3), 3, 2)
+        scheme = program["merged"](larger)
+        program["check"](program["as_vectors"](scheme, 3), 3, 2)
 
 
 def test_flips_and_merges_keep_every_scheme_right(program: dict[str, Any]):
@@ -207,7 +234,7 @@ def test_both_problems_share_their_search_and_their_check():
     three, four = (execute(name) for name in NAMES)
     same = set(three) & set(four) - {"start"}
     functions = [name for name in same if inspect.isfunction(three[name])]
-    assert {"check", "search", "drawn", "merged", "flipped", "chosen", "long_walk", "priority"} <= set(functions)
+    assert {"check", "search", "split", "drawn", "merged", "flipped", "chosen", "long_walk"} <= set(functions)
     for name in functions:
         assert three[name].__code__.co_code == four[name].__code__.co_code, name
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from flows.notifications import night_summary
 from flows.report.build import build_report
 from flows.report.explanation import explain
 from flows.report.score_curves import all_score_curves, score_curves
+from schemas.settings import Known
 from tasks.history import record
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
@@ -89,6 +91,19 @@ def test_the_result_shows_start_best_and_gain_on_every_split(page: Page, report:
     text = page.value("document.getElementById('result').innerText")
     for part in ("−7", "−0.25", "+6.75", "held-out", "validation", "deadline"):
         assert part in text
+
+
+def test_a_score_without_a_model_stands_below_the_inputs_that_it_is_of(tmp_path: Path):
+    files = create(tmp_path, islands=4)
+    grow(files, 1)
+    write_night(files, 1, first=1, last=1)
+    report = build_report(Database(tmp_path), files, None)
+    problem, known = report.run.problem, Known(honesty=-1.5, honesty_held_out=-2.5, honesty_label="by hand")
+    known_problem = replace(problem, settings=problem.settings.model_copy(update={"known": known}))
+    page = render(replace(report, run=replace(report.run, problem=known_problem)))
+    row = re.search(r"Without a model</th>(.*?)<td>by hand", page)
+    assert row
+    assert re.findall(r">([^<]+)</td>", row[1]) == ["−1.5", "–", "−2.5"]
 
 
 @pytest.mark.parametrize(
