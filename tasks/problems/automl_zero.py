@@ -3,10 +3,10 @@
 A task has hidden weights, 4 numbers; each of its examples is a point x and y, the sum of x times the weights. The
 memory is 4 numbers, zeros at first. `predict` and `learn` are called in turn with 400 examples, one after the other,
 and at the end `predict` alone with 100 more, which count. To begin with, `predict` is the sum of x times the memory,
-and `learn` adds a little of every point, whatever is right, so that it learns nothing. A program with an error (RMSE)
-below 0.0001 on tasks that it has not seen has found a way to learn. Below one digit, half of the score is for the
-predictions times their best common factor, so that a memory that points the right way counts before its length is
-right.
+and `learn` adds each point times what was right (Hebb's rule), which comes near the weights and no nearer. A program
+with an error (RMSE) below 0.0001 on tasks that it has not seen has found a way to learn. Below one digit, half of the
+score is for the predictions times their best common factor, so that a memory that points the right way counts before
+its length is right.
 """
 # /// script
 # dependencies = ["numpy"]
@@ -27,7 +27,7 @@ right.
 # memory_mib = 512
 #
 # [tool.overnight.known]
-# start = -0.28203
+# start = 0.726771
 # best = 15
 # label = "gradient descent with a good rate: RMSE about 1e-16; the score ends at 15"
 # source = "Real, Liang, So, Le: AutoML-Zero, ICML 2020"
@@ -147,4 +147,4 @@ def learn(x: np.ndarray, y: float, error: float, memory: np.ndarray) -> np.ndarr
         error: By how much that is more than `predict` said.
         memory: What was learned before, shape (4,).
     """
-    return memory + 0.01 * x
+    return memory + 0.01 * y * x

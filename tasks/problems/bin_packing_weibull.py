@@ -18,6 +18,9 @@ distribution (shape 3, scale 45), bins hold 100.
 # reducer = "mean"
 # score_name = "minus the excess over the lower bound, %"
 #
+# [tool.overnight.search]
+# algorithm = "tree"  # greedy search is stuck at rules of the wrong form
+#
 # [tool.overnight.limits]
 # wall_s = 10
 # memory_mib = 512

@@ -18,6 +18,7 @@ seen for n = 7.
 # inputs = [4]
 # validation = [5, 6]
 # held_out = [7]
+# finalists = 30
 # score_name = "n-th root of the size of the degeneration in dimension n"
 #
 # [tool.overnight.limits]

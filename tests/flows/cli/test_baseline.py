@@ -74,14 +74,14 @@ def test_the_baseline_of_each_split_is_shown_next_to_the_start_program(tmp_path:
     lines = [line.split() for line in done.stdout.splitlines() if line.strip()]
     shown = {(line[0], line[1]): line for line in lines if line[0] in ("train", "validation", "held_out")}
     assert len(shown) == 6
-    assert shown["train", "start"][3] == "-0.28203"
+    assert shown["train", "start"][3] == "0.726771"
     assert shown["train", "without"][5] == "8.09361"
     assert float(shown["held_out", "without"][5]) > 4 > float(shown["held_out", "start"][3])
     assert "recorded in the specification: 8.09361" in done.stderr
     only = ["--set", "validation=[]", "--set", "held_out=[]"]
     found = json.loads(call(["baseline", "automl-zero", *only, "--format", "json"], tmp_path).stdout)
     assert [each["split"] for each in found["results"]] == ["train", "train"]
-    assert [each["score"] for each in found["results"]] == pytest.approx([-0.28203, 8.09361], abs=1e-4)
+    assert [each["score"] for each in found["results"]] == pytest.approx([0.726771, 8.09361], abs=1e-4)
     assert found["recorded"]["score"] == 8.09361
 
 
