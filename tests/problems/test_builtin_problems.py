@@ -109,6 +109,7 @@ def test_the_start_program_scores_the_same_finite_numbers_each_time_and_less_tha
         ("admissible-set", "train", 1842),
         ("cyclic-graph", "train", 625),
         ("corner-free-set", "train", 2),
+        ("corner-free-set", "validation", 2),
         ("corner-free-set", "held_out", 2),
         ("sorting-network", "train", -116 / 6),
         ("circle-packing-26", "train", 26 / 12),
