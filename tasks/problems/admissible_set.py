@@ -41,14 +41,14 @@ THREES = [(0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 1, 2), (0, 2, 1), (1, 1, 1), (2, 
 
 @funsearch.run
 def evaluate(n: int, w: int) -> int:
-    """The size of the admissible set that `priority` leads to."""
+    """Return the size of the admissible set that `priority` leads to."""
     families = solve(n, w)
     check(families, w)
     return sum(len(turned(family)) for family in families)
 
 
 def solve(n: int, w: int) -> list[tuple[int, ...]]:
-    """Families by priority, each as the numbers of its threes, as long as the set stays admissible."""
+    """Take families by priority while the set stays admissible; return each as the numbers of its threes."""
     weights = np.count_nonzero(THREES, axis=1)
     families = np.array([f for f in itertools.product(range(7), repeat=n // 3) if weights[list(f)].sum() == w])
     priorities = np.array([priority(sum((THREES[x] for x in f), ()), n, w) for f in families.tolist()], dtype=float)
@@ -66,7 +66,7 @@ def solve(n: int, w: int) -> list[tuple[int, ...]]:
 
 
 def blind_threes() -> np.ndarray:
-    """Whether three threes can be turned so that no place tells them apart, shape (7, 7, 7)."""
+    """Return whether three threes can be turned so that no place tells them apart, shape (7, 7, 7)."""
     blind = np.zeros((7, 7, 7), dtype=bool)
     for x, y, z in np.ndindex(7, 7, 7):
         for turns in itertools.product(*(rotations(THREES[i]) for i in (x, y, z))):
@@ -75,23 +75,23 @@ def blind_threes() -> np.ndarray:
 
 
 def tells_apart(a: int, b: int, c: int) -> bool:
-    """Whether a place where three vectors hold these entries satisfies the condition."""
+    """Return whether a place where three vectors hold these entries satisfies the condition."""
     return tuple(sorted((a, b, c))) in {(0, 1, 2), (0, 0, 1), (0, 0, 2)}
 
 
 def rotations(three: tuple[int, int, int]) -> list[tuple[int, int, int]]:
-    """The different ways to turn three entries round."""
+    """Return the different ways to turn three entries round."""
     x, y, z = three
     return sorted({(x, y, z), (y, z, x), (z, x, y)})
 
 
 def turned(family: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """All vectors of a family."""
+    """Return all vectors of a family."""
     return [sum(threes, ()) for threes in itertools.product(*(rotations(THREES[x]) for x in family))]
 
 
 def check(families: list[tuple[int, ...]], w: int) -> None:
-    """Looks at every vector, every pair and every three vectors in whole numbers.
+    """Look at every vector, every pair and every three vectors in whole numbers.
 
     Turning the same threes of all vectors round changes nothing, so of every three vectors, the one whose family comes
     first may be taken to be the first of its family.
@@ -110,7 +110,7 @@ def check(families: list[tuple[int, ...]], w: int) -> None:
 
 
 def all_told_apart(zero: np.ndarray, one: np.ndarray, two: np.ndarray) -> bool:
-    """Whether the first vector and any two others have a place that tells the three apart.
+    """Return whether the first vector and any two others have a place that tells the three apart.
 
     Args:
         zero: The places where each vector has a 0, as bits, shape (vectors,).
@@ -127,7 +127,7 @@ def all_told_apart(zero: np.ndarray, one: np.ndarray, two: np.ndarray) -> bool:
 
 @funsearch.draw
 def picture(n: int, w: int) -> str:
-    """One vector of each family in a row, 1 in blue and 2 in orange, and how many vectors come from it."""
+    """Draw one vector of each family in a row, 1 in blue and 2 in orange, and how many vectors come from it."""
     families = sorted(solve(n, w), reverse=True)
     sizes = [len(turned(family)) for family in families]
     side = min(14.0, 400 / len(families))
@@ -150,7 +150,7 @@ def picture(n: int, w: int) -> str:
 
 @funsearch.evolve
 def priority(el: tuple[int, ...], n: int, w: int) -> float:
-    """How early we want to take a vector, and its family, into the set.
+    """Return the priority of a vector, with which its family is taken into the set.
 
     Args:
         el: The vector, n entries of 0, 1 or 2.

@@ -44,12 +44,12 @@ UNIT = 2**30
 
 @funsearch.run
 def evaluate(most_steps: int) -> float:
-    """Minus the peak of the autoconvolution of `density`, for the integral 1."""
+    """Return minus the peak of the autoconvolution of `density`, for the integral 1."""
     return value_of(density(most_steps), most_steps)
 
 
 def value_of(density: Sequence[float], most_steps: int) -> float:
-    """Minus the peak of the autoconvolution of a step function, for the integral 1."""
+    """Return minus the peak of the autoconvolution of a step function, for the integral 1."""
     values = [float(value) for value in density]
     if not 1 <= len(values) <= most_steps:
         raise ValueError(f"density must return 1 to {most_steps} values, got {len(values)}")
@@ -59,7 +59,7 @@ def value_of(density: Sequence[float], most_steps: int) -> float:
 
 
 def peak(heights: list[int]) -> Fraction:
-    """The largest value of the autoconvolution, exactly, over the square of the integral.
+    """Return the largest value of the autoconvolution, exactly, over the square of the integral.
 
     With n steps of width w = 1/2n, it is w times the largest sum of products over w² times the square of the sum.
     """
@@ -70,7 +70,7 @@ def peak(heights: list[int]) -> Fraction:
 
 
 def descent(most_steps: int) -> float:
-    """The same for the best of some random step functions, after gradient descent on a smoothed peak."""
+    """Return the best score of some random step functions after gradient descent on a smoothed peak."""
     draw, found = np.random.default_rng(1), []
     for _ in range(STARTS):
 
@@ -87,7 +87,7 @@ def descent(most_steps: int) -> float:
 
 
 def descend(x: np.ndarray, gradient: Callable[[np.ndarray, float], np.ndarray]) -> np.ndarray:
-    """Adam with a rate that falls to 0; `gradient` is also told how far it is, from 0 to 1."""
+    """Descend by Adam with a rate that falls to 0; `gradient` is also told the progress, from 0 to 1."""
     mean, square = np.zeros_like(x), np.zeros_like(x)
     for step in range(1, STEPS + 1):
         slope = gradient(x, step / STEPS)
@@ -99,7 +99,7 @@ def descend(x: np.ndarray, gradient: Callable[[np.ndarray, float], np.ndarray]) 
 
 @funsearch.draw
 def picture(most_steps: int) -> str:
-    """The step function, scaled to the integral 1, and its autoconvolution."""
+    """Draw the step function, scaled to the integral 1, and its autoconvolution."""
     values = np.array([float(value) for value in density(most_steps)])
     highest = -value_of(values.tolist(), most_steps)
     steps = len(values)
@@ -118,7 +118,7 @@ def picture(most_steps: int) -> str:
 
 @funsearch.evolve
 def density(most_steps: int) -> list[float]:
-    """The step function.
+    """Return the step function.
 
     Args:
         most_steps: How many steps are allowed.

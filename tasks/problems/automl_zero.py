@@ -51,19 +51,19 @@ SIZE, EXAMPLES, TESTS = 4, 400, 100
 
 @funsearch.run
 def evaluate(seed: int) -> float:
-    """Digits that are right on one task."""
+    """Return digits that are right on one task."""
     return learned(seed, predict, learn)
 
 
 def learned(seed: int, predict: Rule, learn: Rule) -> float:
-    """Digits that are right on the examples that are not for learning, with partial credit below one digit."""
+    """Return digits that are right on the examples that are not for learning, with partial credit below one digit."""
     said, right = predictions(seed, predict, learn)
     found = digits(said - right)
     return found if found >= 1 else (max(found, digits(right)) + min(scaled_digits(said, right), 1.0)) / 2
 
 
 def predictions(seed: int, predict: Rule, learn: Rule) -> tuple[np.ndarray, np.ndarray]:
-    """What is predicted for the examples that are not for learning, and what is right."""
+    """Return the predictions for the examples that are not for learning, and the right values."""
     draw = np.random.default_rng(seed)
     weights = 2 * draw.normal(size=SIZE)
     points = draw.normal(size=(EXAMPLES + TESTS, SIZE)) / 2
@@ -77,20 +77,20 @@ def predictions(seed: int, predict: Rule, learn: Rule) -> tuple[np.ndarray, np.n
 
 
 def digits(errors: np.ndarray) -> float:
-    """Minus log10 of the root of their mean square."""
+    """Return minus log10 of the root of their mean square."""
     error = math.sqrt(math.fsum(float(e) ** 2 for e in errors) / len(errors))
     return min(-math.log10(max(error, 1e-300)), 15.0)
 
 
 def scaled_digits(said: np.ndarray, right: np.ndarray) -> float:
-    """Digits that would be right with all predictions times the best factor."""
+    """Return digits that would be right with all predictions times the best factor."""
     largest = np.abs(said).max()
     unit = said / largest if largest > 0 else said
     return digits(unit * (unit @ right) / max(unit @ unit, 1e-300) - right)
 
 
 def as_memory(value: Any) -> np.ndarray:
-    """What `learn` returns, as 4 finite numbers."""
+    """Return the result of `learn` as 4 finite numbers."""
     memory = np.array(value, dtype=float)
     if memory.shape != (SIZE,) or not np.all(np.abs(memory) < 1e100):
         raise ValueError(f"the memory must be {SIZE} finite numbers")
@@ -98,7 +98,7 @@ def as_memory(value: Any) -> np.ndarray:
 
 
 def as_number(value: Any) -> float:
-    """What `predict` returns, as a finite number."""
+    """Return the result of `predict` as a finite number."""
     number = float(value)
     if not abs(number) < 1e100:
         raise ValueError("a prediction must be a finite number")
@@ -106,13 +106,13 @@ def as_number(value: Any) -> float:
 
 
 def gradient_descent(seed: int) -> float:
-    """Digits of the textbook's way: least mean squares with rate 0.2 (Widrow and Hoff, 1960)."""
+    """Return digits of the textbook's way: least mean squares with rate 0.2 (Widrow and Hoff, 1960)."""
     return learned(seed, lambda x, memory: x @ memory, lambda x, _, error, memory: memory + 0.2 * error * x)
 
 
 @funsearch.draw
 def picture(seed: int) -> str:
-    """What is predicted for the last 100 examples, over what is right."""
+    """Draw the predictions for the last 100 examples over the right values."""
     said, right = predictions(seed, predict, learn)
     found = f"{digits(said - right):.2f} digits"
     drawing = funsearch.svg.Picture(320, 300, f"Predictions of 100 examples over the targets: {found} are right")
@@ -128,7 +128,7 @@ def picture(seed: int) -> str:
 
 @funsearch.evolve
 def predict(x: np.ndarray, memory: np.ndarray) -> float:
-    """What y is for a point.
+    """Return the y of a point.
 
     Args:
         x: The point, shape (4,).
@@ -139,7 +139,7 @@ def predict(x: np.ndarray, memory: np.ndarray) -> float:
 
 @funsearch.evolve
 def learn(x: np.ndarray, y: float, error: float, memory: np.ndarray) -> np.ndarray:
-    """The memory after an example, shape (4,).
+    """Return the memory after an example, shape (4,).
 
     Args:
         x: The point, shape (4,).

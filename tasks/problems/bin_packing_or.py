@@ -50,13 +50,13 @@ CAPACITY = 150
 
 
 def draw_items(count: int, seed: int) -> list[int]:
-    """One instance: `count` whole sizes, uniform from 20 to 100."""
+    """Return one instance: `count` whole sizes, uniform from 20 to 100."""
     sizes = random.Random(seed)
     return [20 + int(81 * sizes.random()) for _ in range(count)]
 
 
 def pack(items: list[int], priority: Callable[[float, np.ndarray], np.ndarray]) -> list[int]:
-    """The bin of each item, chosen by a priority as the items arrive."""
+    """Return the bin of each item, chosen by a priority as the items arrive."""
     free = np.full(len(items), float(CAPACITY))
     opened = 0
     choices = []
@@ -75,7 +75,7 @@ def pack(items: list[int], priority: Callable[[float, np.ndarray], np.ndarray]) 
 
 
 def count_bins(items: list[int], choices: list[int]) -> int:
-    """Bins used, after packing again in whole numbers; an overfull bin is an error."""
+    """Return bins used, after packing again in whole numbers; an overfull bin is an error."""
     load: dict[int, int] = {}
     for item, bin_index in zip(items, choices, strict=True):
         load[bin_index] = load.get(bin_index, 0) + item
@@ -86,19 +86,19 @@ def count_bins(items: list[int], choices: list[int]) -> int:
 
 @funsearch.run
 def evaluate(count: int, seed: int) -> float:
-    """Minus the excess of the bins used over the lower bound, in per cent."""
+    """Return minus the excess of the bins used over the lower bound, in per cent."""
     return excess(count, seed, priority)
 
 
 def excess(count: int, seed: int, priority: Callable[[float, np.ndarray], np.ndarray]) -> float:
-    """The same for any priority."""
+    """Return the score of any priority."""
     items = draw_items(count, seed)
     lower_bound = -(-sum(items) // CAPACITY)
     return -100.0 * (count_bins(items, pack(items, priority)) / lower_bound - 1.0)
 
 
 def two_numbers(count: int, seed: int) -> float:
-    """The same for Best Fit that would rather not leave a rest between two numbers, which is hard to fill."""
+    """Return the score of Best Fit that avoids rests between two numbers, which are hard to fill."""
     tight, loose = 6, 24  # tuned by a grid on seeds that are in no split
 
     def rule(item: float, bins: np.ndarray) -> np.ndarray:
@@ -110,7 +110,7 @@ def two_numbers(count: int, seed: int) -> float:
 
 @funsearch.draw
 def picture(count: int, seed: int) -> str:
-    """The bins side by side in the order in which they were opened, each with its items; what is empty is wasted."""
+    """Draw the bins in the order in which they were opened, each with its items; empty space is wasted."""
     items = draw_items(count, seed)
     choices = pack(items, priority)
     bins = count_bins(items, choices)
@@ -139,7 +139,7 @@ def picture(count: int, seed: int) -> str:
 
 @funsearch.evolve
 def priority(item: float, bins: np.ndarray) -> np.ndarray:
-    """How much we want to put an item into each of the bins.
+    """Return the priority of each bin for an item.
 
     Args:
         item: Size of the item.

@@ -35,14 +35,14 @@ import numpy as np
 
 @funsearch.run
 def evaluate(n: int) -> int:
-    """The size of the cap set that `priority` leads to in dimension n."""
+    """Return the size of the cap set that `priority` leads to in dimension n."""
     capset = solve(n)
     check(capset, n)
     return len(capset)
 
 
 def solve(n: int) -> np.ndarray:
-    """A cap set, shape (size, n): vectors are taken by priority, as long as it stays one."""
+    """Take vectors by priority while they are a cap set; return it, shape (size, n)."""
     vectors = np.array(list(itertools.product((0, 1, 2), repeat=n)), dtype=np.int64)
     powers = 3 ** np.arange(n - 1, -1, -1)
     priorities = np.array([priority(tuple(vector), n) for vector in vectors.tolist()], dtype=float)
@@ -59,7 +59,7 @@ def solve(n: int) -> np.ndarray:
 
 
 def check(capset: np.ndarray, n: int) -> None:
-    """Looks at every pair in whole numbers; an error if some third vector completes a line."""
+    """Look at every pair in whole numbers; an error if some third vector completes a line."""
     vectors = {tuple(vector) for vector in capset.tolist()}
     if len(vectors) != len(capset) or not all(len(v) == n and set(v) <= {0, 1, 2} for v in vectors):
         raise ValueError("not a set of vectors in {0, 1, 2}^n")
@@ -70,7 +70,7 @@ def check(capset: np.ndarray, n: int) -> None:
 
 @funsearch.draw
 def picture(n: int) -> str:
-    """The cap set as a grid: the first half of a vector's entries is its row, the second half its column."""
+    """Draw the cap set as a grid: the first half of a vector's entries is its row, the second half its column."""
     capset = solve(n)
     rows, columns = 3 ** (n // 2), 3 ** (n - n // 2)
     side = 360 / columns
@@ -87,7 +87,7 @@ def picture(n: int) -> str:
 
 @funsearch.evolve
 def priority(el: tuple[int, ...], n: int) -> float:
-    """How early we want to take a vector into the cap set.
+    """Return the priority with which a vector is taken into the cap set.
 
     Args:
         el: The vector, n entries of 0, 1 or 2.

@@ -39,17 +39,17 @@ import numpy as np
 STARTS, STEPS, RATE = 20, 3000, 0.01
 
 MARGIN = 1 - 2.0**-46
-"""What is taken off besides when circles are shrunk, so that rounding never makes two overlap."""
+"""Factor by which shrunk circles are made smaller still, so that rounding never makes two overlap."""
 
 
 @funsearch.run
 def evaluate(n: int) -> float:
-    """The sum of the radii of n circles that do not overlap."""
+    """Return the sum of the radii of n circles that do not overlap."""
     return value_of(place(n), n)
 
 
 def value_of(placed: Sequence[Sequence[float]], n: int) -> float:
-    """The same for given circles."""
+    """Return the sum of the radii of given circles, shrunk until none overlap."""
     circles = [(float(x), float(y), float(r)) for x, y, r in placed]
     if len(circles) != n:
         raise ValueError(f"place must return {n} circles, got {len(circles)}")
@@ -64,7 +64,7 @@ def value_of(placed: Sequence[Sequence[float]], n: int) -> float:
 
 
 def fitting(circles: list[tuple[float, float, float]]) -> float:
-    """The factor by which all radii must be multiplied so that circles no more than touch."""
+    """Return the factor by which all radii must be multiplied so that circles no more than touch."""
     factors = [1.0]
     factors += [min(x, y, 1 - x, 1 - y) / r for x, y, r in circles if r > 0]
     for (x, y, r), (x2, y2, r2) in itertools.combinations(circles, 2):
@@ -74,7 +74,7 @@ def fitting(circles: list[tuple[float, float, float]]) -> float:
 
 
 def overlap(circles: list[tuple[float, float, float]]) -> str:
-    """What is wrong with the circles, in rational arithmetic; empty if nothing is."""
+    """Return what is wrong with the circles, in rational arithmetic; an empty text if nothing is."""
     exact = [(Fraction(x), Fraction(y), Fraction(r)) for x, y, r in circles]
     for number, (x, y, r) in enumerate(exact):
         if r < 0 or min(x, y, 1 - x, 1 - y) < r:
@@ -86,7 +86,7 @@ def overlap(circles: list[tuple[float, float, float]]) -> str:
 
 
 def descent(n: int) -> float:
-    """The same for the best of some random starts, after gradient descent with a penalty on overlap that grows."""
+    """Return the best score of some random starts after gradient descent with a penalty on overlap that grows."""
     draw = np.random.default_rng(1)
     starts = [np.c_[draw.random((n, 2)), np.full(n, 0.4 / math.sqrt(n))] for _ in range(STARTS)]
     ends = [np.clip(descend(start, penalty_slope), 0, 1) for start in starts]
@@ -94,7 +94,7 @@ def descent(n: int) -> float:
 
 
 def penalty_slope(circles: np.ndarray, progress: float) -> np.ndarray:
-    """The gradient of minus all radii plus half a weight times the squares of all overlaps, shape (n, 3)."""
+    """Return the gradient of minus all radii plus half a weight times the squares of all overlaps, shape (n, 3)."""
     weight, centres, radii = 10 * 1000**progress, circles[:, :2], circles[:, 2:]
     apart = centres[:, None] - centres
     distances = np.sqrt((apart**2).sum(axis=2)) + np.eye(len(circles)) + 1e-12
@@ -106,7 +106,7 @@ def penalty_slope(circles: np.ndarray, progress: float) -> np.ndarray:
 
 
 def descend(x: np.ndarray, gradient: Callable[[np.ndarray, float], np.ndarray]) -> np.ndarray:
-    """Adam with a rate that falls to 0; `gradient` is also told how far it is, from 0 to 1."""
+    """Descend by Adam with a rate that falls to 0; `gradient` is also told the progress, from 0 to 1."""
     mean, square = np.zeros_like(x), np.zeros_like(x)
     for step in range(1, STEPS + 1):
         slope = gradient(x, step / STEPS)
@@ -118,7 +118,7 @@ def descend(x: np.ndarray, gradient: Callable[[np.ndarray, float], np.ndarray]) 
 
 @funsearch.draw
 def picture(n: int) -> str:
-    """The circles that count, after they were shrunk, with those that were given as outlines if that is more."""
+    """Draw the circles that count, after they were shrunk, with those that were given as outlines if that is more."""
     placed = [(float(x), float(y), float(r)) for x, y, r in place(n)]
     factor = MARGIN * fitting(placed) if overlap(placed) else 1.0
     total = sum(factor * r for _, _, r in placed)
@@ -135,7 +135,7 @@ def picture(n: int) -> str:
 
 @funsearch.evolve
 def place(n: int) -> list[tuple[float, float, float]]:
-    """Where the circles go, and how large they are.
+    """Return the places of the circles and their radii.
 
     Args:
         n: How many.

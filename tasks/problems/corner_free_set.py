@@ -46,14 +46,14 @@ Point = tuple[int, int]
 
 @funsearch.run
 def evaluate(n: int) -> float:
-    """The n-th root of the size of the set that `weigh` leads to in dimension n."""
+    """Return the n-th root of the size of the set that `weigh` leads to in dimension n."""
     chosen, weights = solve(n, weigh)
     check(chosen, weights, n)
     return len(chosen) ** (1 / n)
 
 
 def powers(n: int) -> float:
-    """The same for the n-th power of the three points that are right in dimension 1, and nothing else."""
+    """Return the score of the n-th power of the three points that are right in dimension 1."""
     of_one = {(0, 0): (1, 0), (1, 0): (-1, 1), (0, 1): (0, -1)}
 
     def weigh_each(x: tuple[int, ...], y: tuple[int, ...], n: int) -> tuple[float, float, float]:
@@ -70,7 +70,7 @@ def powers(n: int) -> float:
 def solve(
     n: int, weigh: Callable[..., tuple[float, float, float]]
 ) -> tuple[list[Point], dict[Point, tuple[int, int, int]]]:
-    """Points by rank, as long as there is no harmful corner, and the weights of all points."""
+    """Take points by rank while there is no harmful corner; return them, and the weights of all points."""
     points = list(itertools.product(range(2**n), repeat=2))
     ranks, weights = [], {}
     for x, y in points:
@@ -86,12 +86,12 @@ def solve(
 
 
 def bits(number: int, n: int) -> tuple[int, ...]:
-    """A number as n entries of 0 or 1."""
+    """Return a number as n entries of 0 or 1."""
     return tuple(number >> place & 1 for place in range(n))
 
 
 def completes_harm(new: Point, chosen: set[Point], weights: dict[Point, tuple[int, int, int]], n: int) -> bool:
-    """Whether a point completes a harmful corner with two that were chosen."""
+    """Return whether a point completes a harmful corner with two that were chosen."""
     x, y = new
     for d in range(1, 2**n):
         for base in ((x, y), (x ^ d, y), (x, y ^ d)):
@@ -102,12 +102,12 @@ def completes_harm(new: Point, chosen: set[Point], weights: dict[Point, tuple[in
 
 
 def harms(corner: tuple[Point, Point, Point], weights: dict[Point, tuple[int, int, int]]) -> bool:
-    """Whether the three weights of a corner add up to 0 or less."""
+    """Return whether the three weights of a corner add up to 0 or less."""
     return sum(weights[point][place] for place, point in enumerate(corner)) <= 0
 
 
 def check(chosen: list[Point], weights: dict[Point, tuple[int, int, int]], n: int) -> None:
-    """Looks at every corner in whole numbers; an error if one within the set is harmful."""
+    """Look at every corner in whole numbers; an error if one within the set is harmful."""
     inside = set(chosen)
     if len(inside) != len(chosen) or not all(0 <= x < 2**n and 0 <= y < 2**n for x, y in chosen):
         raise ValueError("not a set of points")
@@ -121,7 +121,7 @@ def check(chosen: list[Point], weights: dict[Point, tuple[int, int, int]], n: in
 
 @funsearch.draw
 def picture(n: int) -> str:
-    """The chosen points as a grid, x to the right and y down, coloured by their first weight."""
+    """Draw the chosen points as a grid, x to the right and y down, coloured by their first weight."""
     chosen, weights = solve(n, weigh)
     side = 360 / 2**n
     drawing = funsearch.svg.Picture(380, 400, f"{len(chosen)} chosen points out of {4**n}, without a harmful corner")
@@ -137,7 +137,7 @@ def picture(n: int) -> str:
 
 @funsearch.evolve
 def weigh(x: tuple[int, ...], y: tuple[int, ...], n: int) -> tuple[float, float, float]:
-    """The first two weights of a point, and how early we want to take it.
+    """Return the first two weights of a point, and its rank.
 
     Args:
         x: The point's first half, n entries of 0 or 1.

@@ -37,14 +37,14 @@ import numpy as np
 
 @funsearch.run
 def evaluate(num_nodes: int, n: int) -> int:
-    """The size of the independent set that `priority` leads to."""
+    """Return the size of the independent set that `priority` leads to."""
     words = solve(num_nodes, n)
     check(words, num_nodes, n)
     return len(words)
 
 
 def solve(num_nodes: int, n: int) -> np.ndarray:
-    """An independent set, shape (size, n): words are taken by priority, as long as it stays one."""
+    """Take words by priority while they are an independent set; return it, shape (size, n)."""
     words = np.array(list(itertools.product(range(num_nodes), repeat=n)))
     powers = num_nodes ** np.arange(n - 1, -1, -1)
     nearby = np.array(list(itertools.product((-1, 0, 1), repeat=n)))
@@ -59,7 +59,7 @@ def solve(num_nodes: int, n: int) -> np.ndarray:
 
 
 def check(words: np.ndarray, num_nodes: int, n: int) -> None:
-    """Looks at every pair in whole numbers; an error if two are near each other in every place."""
+    """Look at every pair in whole numbers; an error if two are near each other in every place."""
     if words.ndim != 2 or words.shape[1] != n or words.min() < 0 or words.max() >= num_nodes:
         raise ValueError(f"not all are words of {n} letters from 0 to {num_nodes - 1}")
     for index, word in enumerate(words):
@@ -71,7 +71,7 @@ def check(words: np.ndarray, num_nodes: int, n: int) -> None:
 
 @funsearch.draw
 def picture(num_nodes: int, n: int) -> str:
-    """The words as a grid: the first half of a word's letters is its row, the second half its column."""
+    """Draw the words as a grid: the first half of a word's letters is its row, the second half its column."""
     words = solve(num_nodes, n)
     rows, columns = num_nodes ** (n // 2), num_nodes ** (n - n // 2)
     side = 360 / columns
@@ -90,7 +90,7 @@ def picture(num_nodes: int, n: int) -> str:
 
 @funsearch.evolve
 def priority(el: tuple[int, ...], num_nodes: int, n: int) -> float:
-    """How early we want to take a word into the set.
+    """Return the priority with which a word is taken into the set.
 
     Args:
         el: The word, n letters from 0 to num_nodes - 1.

@@ -43,12 +43,12 @@ UNIT = 2**30
 
 @funsearch.run
 def evaluate(most_steps: int) -> float:
-    """Minus the largest overlap of `density`, over all shifts."""
+    """Return minus the largest overlap of `density`, over all shifts."""
     return value_of(density(most_steps), most_steps)
 
 
 def value_of(density: Sequence[float], most_steps: int) -> float:
-    """Minus the largest overlap of a step function, over all shifts."""
+    """Return minus the largest overlap of a step function, over all shifts."""
     values = [float(value) for value in density]
     if not 1 <= len(values) <= most_steps:
         raise ValueError(f"density must return 1 to {most_steps} values, got {len(values)}")
@@ -58,7 +58,7 @@ def value_of(density: Sequence[float], most_steps: int) -> float:
 
 
 def largest_overlap(heights: list[int]) -> Fraction:
-    """The largest overlap, exactly, of the step function with these relative heights.
+    """Return the largest overlap, exactly, of the step function with these relative heights.
 
     With n steps of width 2/n and the sum S of the heights, h is n / 2S times each height. The overlap at a shift by k
     steps is then the sum of height * (2S - n * the height k steps on), over 2 S².
@@ -73,7 +73,7 @@ def largest_overlap(heights: list[int]) -> Fraction:
 
 
 def descent(most_steps: int) -> float:
-    """The same for the best of some random step functions, after gradient descent on a smoothed largest overlap."""
+    """Return the best score of some random step functions after gradient descent on a smoothed largest overlap."""
     draw, found = np.random.default_rng(1), []
     for _ in range(STARTS):
 
@@ -94,7 +94,7 @@ def descent(most_steps: int) -> float:
 
 
 def with_mean_half(logits: np.ndarray) -> np.ndarray:
-    """Values from 0 to 1 with the mean 1/2, by bisection."""
+    """Return values from 0 to 1 with the mean 1/2, by bisection."""
     low, high = -50.0, 50.0
     for _ in range(50):
         middle = (low + high) / 2
@@ -104,7 +104,7 @@ def with_mean_half(logits: np.ndarray) -> np.ndarray:
 
 
 def descend(x: np.ndarray, gradient: Callable[[np.ndarray, float], np.ndarray]) -> np.ndarray:
-    """Adam with a rate that falls to 0; `gradient` is also told how far it is, from 0 to 1."""
+    """Descend by Adam with a rate that falls to 0; `gradient` is also told the progress, from 0 to 1."""
     mean, square = np.zeros_like(x), np.zeros_like(x)
     for step in range(1, STEPS + 1):
         slope = gradient(x, step / STEPS)
@@ -116,7 +116,7 @@ def descend(x: np.ndarray, gradient: Callable[[np.ndarray, float], np.ndarray]) 
 
 @funsearch.draw
 def picture(most_steps: int) -> str:
-    """The step function, scaled to the integral 1, and its overlap at each shift."""
+    """Draw the step function, scaled to the integral 1, and its overlap at each shift."""
     values = np.array([float(value) for value in density(most_steps)])
     largest = -value_of(values.tolist(), most_steps)
     steps = len(values)
@@ -133,7 +133,7 @@ def picture(most_steps: int) -> str:
 
 @funsearch.evolve
 def density(most_steps: int) -> list[float]:
-    """The step function.
+    """Return the step function.
 
     Args:
         most_steps: How many steps are allowed.

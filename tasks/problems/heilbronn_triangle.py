@@ -42,12 +42,12 @@ Point = tuple[Fraction, Fraction]
 
 @funsearch.run
 def evaluate(n: int) -> float:
-    """The area of the smallest triangle with corners among n points; the whole has 1."""
+    """Return the area of the smallest triangle with corners among n points; the whole has 1."""
     return value_of(place(n), n)
 
 
 def value_of(placed: Sequence[tuple[float, float]], n: int) -> float:
-    """The same for given points."""
+    """Return the smallest area for given points."""
     points = [(Fraction(float(x)), Fraction(float(y))) for x, y in placed]
     if len(points) != n:
         raise ValueError(f"place must return {n} points, got {len(points)}")
@@ -55,19 +55,19 @@ def value_of(placed: Sequence[tuple[float, float]], n: int) -> float:
 
 
 def smallest_area(points: list[Point]) -> Fraction:
-    """The smallest triangle's area over that of the whole, exactly."""
+    """Return the smallest triangle's area over that of the whole, exactly."""
     if not all(x >= 0 and y >= 0 and x + y <= 1 for x, y in points):
         raise ValueError("a point is outside of the triangle (0, 0), (1, 0), (0, 1)")
     return min(area(*three) for three in itertools.combinations(points, 3))
 
 
 def area(a: Point, b: Point, c: Point) -> Fraction:
-    """The area of a triangle over that of the whole one, which is 1/2."""
+    """Return the area of a triangle over that of the whole one, which is 1/2."""
     return abs((b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1]))
 
 
 def climb(n: int) -> float:
-    """The same for the best of some random starts, after steps that make the smallest area hardly smaller."""
+    """Return the best score of some random starts after steps that make the smallest area hardly smaller."""
     draw = np.random.default_rng(1)
     a, b, c = np.array(list(itertools.combinations(range(n), 3))).T
 
@@ -92,7 +92,7 @@ def climb(n: int) -> float:
 
 @funsearch.draw
 def picture(n: int) -> str:
-    """The points in a triangle with equal sides, and the smallest of the triangles between them."""
+    """Draw the points in a triangle with equal sides, and the smallest of the triangles between them."""
     points = [(Fraction(float(x)), Fraction(float(y))) for x, y in place(n)]
     smallest = smallest_area(points)
     title = f"{n} points in a triangle; the smallest triangle between them is {float(smallest):.6f} of the whole"
@@ -114,7 +114,7 @@ def picture(n: int) -> str:
 
 @funsearch.evolve
 def place(n: int) -> list[tuple[float, float]]:
-    """Where the points go.
+    """Return the places of the points.
 
     Args:
         n: How many.

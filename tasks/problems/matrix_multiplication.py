@@ -49,30 +49,30 @@ Index = dict[int, list[Product]]  # the products that have a factor, or two
 
 @funsearch.run
 def evaluate(n: int, seed: int) -> float:
-    """Minus the products of the best scheme on the way; where they are too many, minus the share of the steps to it."""
+    """Return minus the products of the best scheme and, where they are too many, the share of the steps to it."""
     scheme, found = search(n, random.Random(seed))
     check(as_vectors(scheme, n), n, modulus=2)
     return -len(scheme) - (found / STEPS if len(scheme) > ENOUGH else 0)
 
 
 def start(n: int) -> list[Product]:
-    """The textbook's products."""
+    """Return the textbook's products."""
     return textbook(n)
 
 
 def textbook(n: int) -> list[Product]:
-    """One product for each entry of A and of B that meet."""
+    """Return one product for each entry of A and of B that meet."""
     places = itertools.product(range(n), repeat=3)
     return [(1 << i * n + k, 1 << k * n + j, 1 << i * n + j) for i, j, k in places]
 
 
 def as_vectors(scheme: Sequence[Sequence[int]], n: int) -> list[list[list[int]]]:
-    """Each factor as n * n numbers 0 or 1."""
+    """Return each factor as n * n numbers 0 or 1."""
     return [[[factor >> bit & 1 for bit in range(n * n)] for factor in product] for product in scheme]
 
 
 def search(n: int, draw: random.Random) -> tuple[list[Product], int]:
-    """Flips by priority; the scheme with the fewest products on the way, and the step that led to it."""
+    """Flip by priority; return the scheme with the fewest products on the way, and the step that led to it."""
     scheme = start(n)
     best, found, gained, index, born = scheme, 0, 0, indexed(scheme), dict.fromkeys(scheme, 0)
     for step in range(1, STEPS + 1):
@@ -91,7 +91,7 @@ def search(n: int, draw: random.Random) -> tuple[list[Product], int]:
 
 
 def several(scheme: list[Product], index: Index, draw: random.Random) -> list[Flip]:
-    """Some flips to choose among; none if none was found."""
+    """Draw flips to choose among; none if none is found."""
     flips = []
     for _ in range(ATTEMPTS):
         if flip := drawn(scheme, index, draw):
@@ -102,7 +102,7 @@ def several(scheme: list[Product], index: Index, draw: random.Random) -> list[Fl
 
 
 def split(scheme: list[Product], draw: random.Random) -> list[Product]:
-    """One product more: u * v * w + x * y * z = u * (v + y) * w + u * y * (w - z) + (u + x) * y * z, where - is +.
+    """Make three of two products: u v w + x y z = u (v + y) w + u y (w - z) + (u + x) y z, where - is +.
 
     This is the plus transition of Arai, Ichikawa and Hukushima, arXiv 2312.16960 (2023).
     """
@@ -114,13 +114,13 @@ def split(scheme: list[Product], draw: random.Random) -> list[Product]:
 
 
 def keys(a: int, b: int, c: int) -> tuple[int, int, int, int, int, int]:
-    """Each factor at its place, and each two factors at theirs, as bits; a factor has fewer than 20."""
+    """Return each factor at its place, and each two factors at theirs, as bits; a factor has fewer than 20."""
     b, c = b << 20, c << 40
     return a, b, c, a | b, a | c, b | c
 
 
 def indexed(scheme: list[Product]) -> Index:
-    """The products of a scheme by their factors."""
+    """Return the products of a scheme by their factors."""
     index: Index = {}
     for product in scheme:
         for key in keys(*product):
@@ -129,7 +129,7 @@ def indexed(scheme: list[Product]) -> Index:
 
 
 def drawn(scheme: list[Product], index: Index, draw: random.Random) -> Flip | None:
-    """A flip is u * v * w + u * x * y = u * (v + x) * w + u * x * (y - w), where - is +; None if there is none."""
+    """Return a flip u v w + u x y = u (v + x) w + u x (y - w), where - is +; None if the two drawn have none."""
     first, shared = scheme[int(draw.random() * len(scheme))], int(draw.random() * 3)
     same = index[first[shared] << 20 * shared]
     second = same[int(draw.random() * len(same))]
@@ -144,7 +144,7 @@ def drawn(scheme: list[Product], index: Index, draw: random.Random) -> Flip | No
 
 
 def flipped(flip: Flip, scheme: list[Product], index: Index) -> tuple[list[Product], Index]:
-    """The scheme after a flip and what can be merged then, and its index; the index given is of no use any more."""
+    """Return the scheme after a flip and all merges, and its index; the given index is changed."""
     first, second, new = flip
     scheme = [product for product in scheme if product is not first and product is not second] + new
     for product in (first, second):
@@ -160,7 +160,7 @@ def flipped(flip: Flip, scheme: list[Product], index: Index) -> tuple[list[Produ
 
 
 def merged(scheme: list[Product]) -> list[Product]:
-    """Of two products that share two factors one is made, as long as there are any."""
+    """Make one product of two that share two factors, until no two do."""
     for place in range(3):
         seen: dict[Product, Product] = {}
         for product in scheme:
@@ -173,7 +173,7 @@ def merged(scheme: list[Product]) -> list[Product]:
 
 
 def chosen(flips: list[Flip], index: Index, born: dict[Product, int], step: int) -> Flip:
-    """The flip with the highest priority."""
+    """Return the flip with the highest priority."""
     rows = []
     for first, second, new in flips:
         old = first, second
@@ -189,7 +189,7 @@ def chosen(flips: list[Flip], index: Index, born: dict[Product, int], step: int)
 
 
 def long_walk(n: int, seed: int) -> int:
-    """Minus the products after flips at random, of any two that are drawn and share a factor, as long as it takes."""
+    """Return minus the products after random flips of any two that share a factor, as many as it takes."""
     draw, scheme, draws = random.Random(seed), [list(product) for product in start(n)], 0
     while len(scheme) > FEWEST and draws < DRAWS:
         one, two = scheme[int(draw.random() * len(scheme))], scheme[int(draw.random() * len(scheme))]
@@ -207,7 +207,7 @@ def long_walk(n: int, seed: int) -> int:
 
 
 def absorb(product: list[int], scheme: list[list[int]]) -> None:
-    """Adds to a product one that shares two factors with it; what is absorbed, or nothing, has a factor 0."""
+    """Add to a product one that shares two factors with it; what is absorbed, or nothing, has a factor 0."""
     for other in scheme:
         same = [product[place] == other[place] for place in range(3)]
         if sum(same) >= 2 and other is not product:
@@ -218,7 +218,7 @@ def absorb(product: list[int], scheme: list[list[int]]) -> None:
 
 
 def check(scheme: list[list[list[int]]], n: int, modulus: int) -> None:
-    """Expands all products, each of three vectors of n * n whole numbers, and compares exactly; modulus 0 is Z."""
+    """Expand all products, each of three vectors of n * n whole numbers, and compare exactly; modulus 0 is Z."""
     factors = np.array(scheme, dtype=np.int64).reshape(len(scheme), 3, n * n).transpose(1, 0, 2)
     found = np.einsum("ra,rb,rc->abc", *factors)
     for i, j, k in itertools.product(range(n), repeat=3):
@@ -229,7 +229,7 @@ def check(scheme: list[list[list[int]]], n: int, modulus: int) -> None:
 
 @funsearch.draw
 def picture(n: int, seed: int) -> str:
-    """The best scheme as three matrices, one for each factor: a column is a product, a row is an entry."""
+    """Draw the best scheme as three matrices, one for each factor: a column is a product, a row is an entry."""
     scheme, _ = search(n, random.Random(seed))
     vectors = sorted(as_vectors(scheme, n))
     side = min(14.0, 330 / len(vectors))
@@ -246,7 +246,7 @@ def picture(n: int, seed: int) -> str:
 
 @funsearch.evolve
 def priority(growth: np.ndarray, matches: np.ndarray, merges: np.ndarray, age: np.ndarray, step: int) -> np.ndarray:
-    """Which of the drawn flips to make.
+    """Return the priority of each of the drawn flips.
 
     Args:
         growth: By how many more entries the factors then have, shape (flips,).

@@ -49,7 +49,7 @@ RATES, DECAYS, TUNING = (0.003, 0.01, 0.03, 0.1), (0.0, 0.01, 0.1), (1001, 1002,
 
 @funsearch.run
 def evaluate(seed: int, width: int, steps: int) -> float:
-    """Minus the loss on new points after training."""
+    """Return minus the loss on new points after training."""
     return -train(seed, width, steps, update, remember_first, remember_second)
 
 
@@ -62,7 +62,7 @@ def train(
     remember_second: Rule,
     losses: list[float] | None = None,
 ) -> float:
-    """The loss of a network with `width` hidden units on 1000 new points; `losses` gets that after each step, too."""
+    """Train a network with `width` hidden units; return its loss on 1000 new points; `losses` gets each step's."""
     draw = np.random.default_rng(seed)
     teacher = network(draw, 8, 2.0)
     points = draw.normal(size=(EXAMPLES + 1000, DIMENSION))
@@ -84,7 +84,7 @@ def train(
 
 
 def shaped(value: Any, weights: np.ndarray) -> np.ndarray:
-    """What a rule returns, one finite number for each weight."""
+    """Return the result of a rule as one finite number for each weight."""
     array = np.array(value, dtype=float)
     if array.shape != weights.shape or not np.all(np.abs(array) < 1e6):
         raise ValueError(f"a rule must return one finite number for each of {len(weights)} weights")
@@ -92,20 +92,20 @@ def shaped(value: Any, weights: np.ndarray) -> np.ndarray:
 
 
 def network(draw: np.random.Generator, width: int, scale: float) -> np.ndarray:
-    """Random weights in one row; inputs have one more, which is 1."""
+    """Return random weights in one row; inputs have one more, which is 1."""
     inner = draw.normal(size=(DIMENSION + 1) * width) * scale / np.sqrt(DIMENSION)
     return np.concatenate([inner, draw.normal(size=(width + 1) * CLASSES) * scale / np.sqrt(width)])
 
 
 def outputs(weights: np.ndarray, width: int, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Hidden units, and one number for each class."""
+    """Return hidden units, and one number for each class."""
     inner, outer = np.split(weights, [(DIMENSION + 1) * width])
     hidden = np.tanh(np.c_[points, np.ones(len(points))] @ inner.reshape(-1, width))
     return hidden, np.c_[hidden, np.ones(len(points))] @ outer.reshape(-1, CLASSES)
 
 
 def loss(weights: np.ndarray, width: int, points: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
-    """Mean cross entropy, and its gradient."""
+    """Return mean cross entropy, and its gradient."""
     hidden, scores = outputs(weights, width, points)
     shifted = scores - scores.max(axis=1, keepdims=True)
     logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -119,7 +119,7 @@ def loss(weights: np.ndarray, width: int, points: np.ndarray, labels: np.ndarray
 
 
 def adamw(seed: int, width: int, steps: int) -> float:
-    """Minus the loss of AdamW, with the rate and decay that are best on other seeds."""
+    """Return minus the loss of AdamW, with the rate and decay that are best on other seeds."""
 
     def trained(seed: int, width: int, steps: int, rate: float, decay: float) -> float:
         def change(g: Any, m: Any, v: Any, weights: Any, progress: float) -> Any:
@@ -138,7 +138,7 @@ def adamw(seed: int, width: int, steps: int) -> float:
 
 @funsearch.draw
 def picture(seed: int, width: int, steps: int) -> str:
-    """The loss on new points while a network is trained: by these rules, and by gradient descent with rate 0.1."""
+    """Draw the loss on new points while a network is trained: by these rules, and by gradient descent with rate 0.1."""
 
     def descent(
         gradient: np.ndarray, first: np.ndarray, second: np.ndarray, weights: np.ndarray, progress: float
@@ -160,17 +160,17 @@ def picture(seed: int, width: int, steps: int) -> str:
 def update(
     gradient: np.ndarray, first: np.ndarray, second: np.ndarray, weights: np.ndarray, progress: float
 ) -> np.ndarray:
-    """By how much each weight changes; `progress` goes from 0 to 1."""
+    """Return the change of each weight; `progress` goes from 0 to 1."""
     return -0.1 * (1 - progress) * gradient
 
 
 @funsearch.evolve
 def remember_first(gradient: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The first memory, renewed with the gradient of a step."""
+    """Return the first memory, renewed with the gradient of a step."""
     return 0.9 * first + 0.1 * gradient
 
 
 @funsearch.evolve
 def remember_second(gradient: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The second memory, renewed with the gradient of a step."""
+    """Return the second memory, renewed with the gradient of a step."""
     return 0.99 * second + 0.01 * gradient**2

@@ -41,7 +41,7 @@ Instruction = tuple[str, int, int]
 
 @funsearch.run
 def evaluate(n: int, width: int) -> float:
-    """Minus the length of the first program that sorts; one more than the network's, and what is unsorted, if none."""
+    """Return minus the length of the first program that sorts; if none, one more than the network and the unsorted."""
     longest = 2 * n * (n - 1)
     program, lack = build(n, width, longest)
     if lack:
@@ -51,13 +51,13 @@ def evaluate(n: int, width: int) -> float:
 
 
 def instructions(n: int) -> list[Instruction]:
-    """All instructions on n registers and a free one; comparisons one way round."""
+    """Return all instructions on n registers and a free one; comparisons one way round."""
     pairs = list(itertools.permutations(range(n + 1), 2))
     return [(kind, a, b) for kind in ("mov", "cmp", "cmovl", "cmovg") for a, b in pairs if kind != "cmp" or a < b]
 
 
 def step(states: np.ndarray, instruction: Instruction) -> np.ndarray:
-    """Registers, and the sign of the last comparison behind them, after an instruction, shape (..., registers + 1)."""
+    """Return the registers and the sign of the last comparison after an instruction, shape (..., registers + 1)."""
     kind, a, b = instruction
     after = states.copy()
     if kind == "cmp":
@@ -69,7 +69,7 @@ def step(states: np.ndarray, instruction: Instruction) -> np.ndarray:
 
 
 def build(n: int, width: int, longest: int) -> tuple[list[Instruction], float]:
-    """The first program that sorts, and 0; or none, and 1 and the share of orders that the nearest leaves unsorted."""
+    """Return the first program that sorts and 0; or none, and 1 plus the unsorted share of orders of the nearest."""
     orders = np.array(list(itertools.permutations(range(n))), dtype=np.int8)
     states = np.pad(orders, ((0, 0), (0, 2)), constant_values=n)[None]
     states[..., -1] = 0
@@ -95,14 +95,14 @@ def build(n: int, width: int, longest: int) -> tuple[list[Instruction], float]:
 
 
 def have_all_numbers(states: np.ndarray, n: int) -> np.ndarray:
-    """Whether each of the numbers is still in some register, whatever the order was, shape (programs,)."""
+    """Return whether each of the numbers is still in some register, whatever the order was, shape (programs,)."""
     bits = np.left_shift(1, states[:, :, :-1], dtype=np.int8)
     present = np.bitwise_or.reduce([bits[:, :, k] for k in range(n + 1)])
     return np.all((present + 1) % 2**n == 0, axis=1)
 
 
 def ranked(states: np.ndarray, is_sorted: np.ndarray, length: int, n: int) -> np.ndarray:
-    """What `priority` says of programs by what they did, states of shape (programs, orders, registers + 1)."""
+    """Return the priorities of programs by their states, shape (programs, orders, registers + 1)."""
     numbers = np.sort(states[:, :, :n] @ (n + 2) ** np.arange(n), axis=1)
     different = 1 + np.count_nonzero(np.diff(numbers, axis=1), axis=1)
     low, high = np.array(list(itertools.combinations(range(n), 2))).T
@@ -116,7 +116,7 @@ def ranked(states: np.ndarray, is_sorted: np.ndarray, length: int, n: int) -> np
 
 
 def breadth_first(n: int, width: int) -> int:
-    """Minus the length of the shortest program of all.
+    """Return minus the length of the shortest program of all.
 
     A program is what it makes of all orders, equal numbers included, so that there are few. It is dropped where two
     orders need more instructions, even by themselves, than may follow.
@@ -129,7 +129,7 @@ def breadth_first(n: int, width: int) -> int:
 
 
 def machines(n: int) -> tuple[list[int], np.ndarray, np.ndarray]:
-    """What registers and sign can hold from an order on, as numbers.
+    """Return what registers and sign can hold from an order on, as numbers.
 
     Returns:
         The orders to begin with; what comes after each instruction, shape (instructions, states + 1), where the last
@@ -161,7 +161,7 @@ def machines(n: int) -> tuple[list[int], np.ndarray, np.ndarray]:
 
 
 def can_sort(starts: list[int], after: np.ndarray, apart: np.ndarray, limit: int) -> bool:
-    """Whether a program with so many instructions sorts."""
+    """Return whether a program with so many instructions sorts."""
     level = np.array([starts])
     for left in range(limit - 1, -1, -1):
         successors = []
@@ -175,7 +175,7 @@ def can_sort(starts: list[int], after: np.ndarray, apart: np.ndarray, limit: int
 
 
 def check(program: list[Instruction], n: int) -> None:
-    """Runs the program on every order, equal numbers included."""
+    """Run the program on every order, equal numbers included."""
     allowed = set(instructions(n))
     if not all(instruction in allowed for instruction in program):
         raise ValueError("not all are instructions")
@@ -184,7 +184,7 @@ def check(program: list[Instruction], n: int) -> None:
 
 
 def unsorted(program: Sequence[Instruction], n: int) -> list[int] | None:
-    """An order that a program does not sort, if there is one; the free register holds what is least, or most."""
+    """Return an order that a program does not sort, if there is one; the free register holds what is least, or most."""
     for order, free in itertools.product(itertools.product(range(n), repeat=n), (-1, n)):
         registers, sign = [*order, free], 0
         for kind, a, b in program:
@@ -199,7 +199,7 @@ def unsorted(program: Sequence[Instruction], n: int) -> list[int] | None:
 
 @funsearch.draw
 def picture(n: int, width: int) -> str:
-    """The program as a listing, beside it what the registers hold if they begin the wrong way round."""
+    """Draw the program as a listing, beside it what the registers hold if they begin the wrong way round."""
     program, lack = build(n, width, 2 * n * (n - 1))
     registers, sign = [*range(n, 0, -1), 0], 0
     said = [f"A program of {len(program)} instructions that sorts {n} registers"]
@@ -232,7 +232,7 @@ def picture(n: int, width: int) -> str:
 def priority(
     different: np.ndarray, inversions: np.ndarray, is_sorted: np.ndarray, decided: np.ndarray, length: int
 ) -> np.ndarray:
-    """Which programs to go on with.
+    """Return the priority with which each program is kept.
 
     Args:
         different: Of each program, how many different states of the registers it has led to, shape (programs,).

@@ -40,21 +40,21 @@ import numpy as np
 
 @funsearch.run
 def evaluate(n: int) -> int:
-    """Minus the number of comparators of the network for n lines."""
+    """Return minus the number of comparators of the network for n lines."""
     network = build(n, priority)
     check(network, n)
     return -len(network)
 
 
 def largest_share(n: int) -> int:
-    """The same, for the comparator that swaps the largest share, of those the widest."""
+    """Return the score of the comparator that swaps the largest share, of those the widest."""
     network = build(n, lambda low, high, swaps, n, _: swaps + (high - low) / (1000 * n))
     check(network, n)
     return -len(network)
 
 
 def build(n: int, priority: Callable[..., np.ndarray]) -> list[tuple[int, int]]:
-    """Comparators by priority, until what can be on the lines is sorted."""
+    """Add comparators by priority, until all that can be on the lines is sorted."""
     states = np.array(list(itertools.product((0, 1), repeat=n)), dtype=np.int8)
     low, high = np.array(list(itertools.combinations(range(n), 2))).T
     network: list[tuple[int, int]] = []
@@ -73,14 +73,14 @@ def build(n: int, priority: Callable[..., np.ndarray]) -> list[tuple[int, int]]:
 
 
 def compared(states: np.ndarray, i: int, j: int) -> np.ndarray:
-    """What is on the lines after one comparator, shape (inputs, lines)."""
+    """Return what is on the lines after one comparator, shape (inputs, lines)."""
     after = states.copy()
     after[:, i], after[:, j] = np.minimum(states[:, i], states[:, j]), np.maximum(states[:, i], states[:, j])
     return after
 
 
 def check(network: list[tuple[int, int]], n: int) -> None:
-    """Sorts every input of 0 and 1; a network that sorts those sorts everything."""
+    """Sort every input of 0 and 1; a network that sorts those sorts everything."""
     if not all(0 <= i < j < n for i, j in network):
         raise ValueError(f"not all are comparators (i, j) with 0 <= i < j < {n}")
     states = np.array(list(itertools.product((0, 1), repeat=n)), dtype=np.int8)
@@ -94,7 +94,7 @@ def check(network: list[tuple[int, int]], n: int) -> None:
 
 @funsearch.draw
 def picture(n: int) -> str:
-    """The network: lines from left to right, and a bar for each comparator, as far left as it can be."""
+    """Draw the network: lines from left to right, and a bar for each comparator, as far left as it can be."""
     network = build(n, priority)
     columns: list[list[tuple[int, int]]] = []
     for i, j in network:
@@ -117,7 +117,7 @@ def picture(n: int) -> str:
 
 @funsearch.evolve
 def priority(low: np.ndarray, high: np.ndarray, swaps: np.ndarray, n: int, step: int) -> np.ndarray:
-    """How much we want each of the comparators to come next.
+    """Return the priority of each comparator.
 
     Args:
         low: First line of each comparator, shape (comparators,).
