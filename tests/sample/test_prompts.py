@@ -43,7 +43,7 @@ def test_a_completion_prompt_is_python_that_ends_in_an_empty_header():
 
 def test_only_the_first_version_has_the_specification_s_docstring():
     text = render(SPECIFICATION, PromptContent(("return bins", "return -bins")), COMPLETION)
-    assert text.count("How much we want to put an item") == 1
+    assert text.count("Return the priority of each bin for an item") == 1
     assert '"""Improved version of `priority_v0`."""' in text
 
 
