@@ -4,7 +4,7 @@ A scheme is a list of products (a sum of entries of A) * (a sum of entries of B)
 of C. The search begins with the 27 products of the textbook and makes 40,000 steps. Each takes two products that share
 a factor and moves a part of one to the other, so that the scheme stays right (a flip). Where two products then share
 two factors, they become one. After 3000 steps without a gain, two become three, so that no dead end is the end.
-Improve `priority`, which picks the flip of each step among 8 that are drawn. A search ends at 23 products; one that
+Improve `priority`, which picks the flip of each step among 6 that are drawn. A search ends at 23 products; one that
 does not get there loses the share of the steps that it took to its best.
 """
 # /// script
@@ -23,7 +23,7 @@ does not get there loses the share of the steps that it took to its best.
 # memory_mib = 512
 #
 # [tool.overnight.known]
-# start = -24.4361
+# start = -24.286
 # best = -23
 # label = "Laderman; over Z, too, and nobody knows fewer over any field"
 # source = "Laderman, Bull. Amer. Math. Soc. 82 (1976)"
@@ -40,7 +40,7 @@ from collections.abc import Sequence
 import funsearch
 import numpy as np
 
-STEPS, CHOICES, PATIENCE = 40_000, 8, 3000
+STEPS, CHOICES, PATIENCE = 40_000, 6, 3000
 ENOUGH, FEWEST, DRAWS = 23, 23, 20_000_000  # what costs no share of the steps; where searches end; the longest walk
 Product = tuple[int, int, int]  # entries of A, of B, of C, as bits; entry (i, j) is bit i * n + j
 Flip = tuple[Product, Product, list[Product]]  # two products, and what they become
@@ -252,4 +252,4 @@ def priority(growth: np.ndarray, matches: np.ndarray, merges: np.ndarray, age: n
     Returns:
         One number for each flip, shape (flips,); the highest is made, of equal ones the first, which is any.
     """
-    return np.zeros(len(growth))
+    return 0 * growth + 0 * matches + 0 * merges + 0 * age

@@ -4,7 +4,7 @@ A scheme is a list of products (a sum of entries of A) * (a sum of entries of B)
 of C. The search begins with 56 products, Strassen's 7 of 2 x 2 blocks and the textbook's 8 within each, and makes 5000
 steps. Each takes two products that share a factor and moves a part of one to the other, so that the scheme stays right
 (a flip). Where two products then share two factors, they become one. After 3000 steps without a gain, two become
-three, so that no dead end is the end. Improve `priority`, which picks the flip of each step among 8 that are drawn.
+three, so that no dead end is the end. Improve `priority`, which picks the flip of each step among 6 that are drawn.
 With Strassen within the blocks, too, there are 49 products; the best known has 47. A search that does not get down to
 49 loses the share of the steps that it took to its best.
 """
@@ -14,7 +14,7 @@ With Strassen within the blocks, too, there are 49 products; the best known has 
 # [tool.overnight]
 # title = "Matrix multiplication, 4 x 4 over Z2"
 # origin = "AlphaTensor, Nature 2022"
-# inputs = [[4, 1], [4, 2], [4, 3], [4, 4], [4, 5], [4, 6]]
+# inputs = [[4, 1], [4, 2], [4, 3], [4, 4]]
 # validation = [[4, 101], [4, 102], [4, 103], [4, 104], [4, 105], [4, 106]]
 # held_out = [[4, 201], [4, 202], [4, 203], [4, 204], [4, 205], [4, 206]]
 # score_name = "minus the multiplications for 4 x 4 over Z2 and, above 49, the share of the steps, mean over seeds"
@@ -24,7 +24,7 @@ With Strassen within the blocks, too, there are 49 products; the best known has 
 # memory_mib = 512
 #
 # [tool.overnight.known]
-# start = -50.7163
+# start = -51.6372
 # best = -47
 # label = "AlphaTensor, mod 2; 48 over Q and C, 49 over any ring by Strassen"
 # source = "Fawzi et al., Nature 610 (2022); 48 over Q: Dumas, Pernet, Sedoglavic, arXiv 2506.13242 (2025)"
@@ -41,7 +41,7 @@ from collections.abc import Sequence
 import funsearch
 import numpy as np
 
-STEPS, CHOICES, PATIENCE = 5000, 8, 3000
+STEPS, CHOICES, PATIENCE = 5000, 6, 3000
 ENOUGH, FEWEST, DRAWS = 49, 47, 3_000_000  # what costs no share of the steps; where searches end; the longest walk
 STRASSEN = [(9, 9, 9), (12, 1, 12), (1, 10, 10), (8, 5, 5), (3, 8, 3), (5, 3, 8), (10, 12, 1)]
 Product = tuple[int, int, int]  # entries of A, of B, of C, as bits; entry (i, j) is bit i * n + j
@@ -261,4 +261,4 @@ def priority(growth: np.ndarray, matches: np.ndarray, merges: np.ndarray, age: n
     Returns:
         One number for each flip, shape (flips,); the highest is made, of equal ones the first, which is any.
     """
-    return np.zeros(len(growth))
+    return 0 * growth + 0 * matches + 0 * merges + 0 * age
