@@ -90,14 +90,7 @@ def prefect_api(prefect_home: Path) -> Iterator[str]:
         server.wait()
         yield server.url
     finally:
-        _send_events()
         server.stop()
-
-
-def _send_events() -> None:
-    """Have Prefect send what it has not sent yet: at the end of the process it tries for minutes if its server is gone."""
-    if worker := sys.modules.get("prefect.events.worker"):
-        worker.EventsWorker.drain_all(timeout=30)
 
 
 @pytest.fixture

@@ -29,8 +29,13 @@ JUDGED: dict[str, Any] = {"validation": [2], "held_out": [3]}
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Function that runs a command in this process and returns its exit code and its output."""
+def call(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Function that runs a command in this process and returns its exit code and its output.
+
+    A command starts no server of its own if the test uses that of all tests.
+    """
+    if "prefect" in request.fixturenames:
+        monkeypatch.setenv("PREFECT_API_URL", request.getfixturevalue("prefect"))
 
     def call(*arguments: object) -> tuple[int, str]:
         code = run([str(argument) for argument in arguments])

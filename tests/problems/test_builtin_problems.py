@@ -119,7 +119,7 @@ def test_the_start_program_scores_the_same_finite_numbers_each_time_and_less_tha
         ("heilbronn-triangle", "train", 0.0030052592036063),
         ("sort3", "train", -13 - 1 / 6),
         ("sort4", "train", -25 - 23 / 24),
-        ("matrix-multiplication", "train", -24.2859583333),
+        ("matrix-multiplication", "train", -24.1631625),
         ("matrix-multiplication-4", "train", -51.6372),
         ("automl-zero", "train", 0.7267710396),
         ("optimizer-rule", "train", -0.3853794950),
