@@ -79,9 +79,9 @@ def _part(problem: str, history: Path, run_id: str) -> str:
 
 def _result(report: ReportData) -> str:
     known = report.run.problem.settings.known
-    start, best, where, line = report.start.held_out, report.best.held_out, " on held-out inputs", known.honesty_held_out
+    start, best, line, where = report.start.held_out, report.best.held_out, known.honesty_held_out, " on held-out inputs"
     if start is None or best is None:
-        start, best, where, line = report.start.train, report.best.train, "", known.honesty
+        start, best, line, where = report.start.train, report.best.train, known.honesty, ""
     levels = [(line, "without a model"), (known.best, "best known")]
     beside = "".join(f", {name} {score_text(value)}" for value, name in levels if value is not None)
     last = report.generations[-1]
