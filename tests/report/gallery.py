@@ -79,7 +79,8 @@ def _part(problem: str, history: Path, run_id: str) -> str:
 
 def _result(report: ReportData) -> str:
     known = report.run.problem.settings.known
-    start, best, line, where = report.start.held_out, report.best.held_out, known.honesty_held_out, " on held-out inputs"
+    start, best, line = report.start.held_out, report.best.held_out, known.honesty_held_out
+    where = " on held-out inputs"
     if start is None or best is None:
         start, best, line, where = report.start.train, report.best.train, known.honesty, ""
     levels = [(line, "without a model"), (known.best, "best known")]
