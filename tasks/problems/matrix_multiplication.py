@@ -3,9 +3,9 @@
 A scheme is a list of products (a sum of entries of A) * (a sum of entries of B), each of which goes into some entries
 of C. The search begins with the 27 products of the textbook and makes 40,000 steps. Each takes two products that share
 a factor and moves a part of one to the other, so that the scheme stays right (a flip). Where two products then share
-two factors, they become one. After 3000 steps without a gain, two become three, so that no dead end is the end.
-Improve `priority`, which picks the flip of each step among 6 that are drawn. A search ends at 23 products; one that
-does not get there loses the share of the steps that it took to its best.
+two factors, they become one. After 3000 steps without a gain, or where no flip is left, two become three. Improve
+`priority`, which picks the flip of each step among 6 that are drawn. A search ends at 23 products; one that does not
+get there loses the share of the steps that it took to its best.
 """
 # /// script
 # dependencies = ["numpy"]

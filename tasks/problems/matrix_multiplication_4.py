@@ -3,10 +3,10 @@
 A scheme is a list of products (a sum of entries of A) * (a sum of entries of B), each of which goes into some entries
 of C. The search begins with 56 products, Strassen's 7 of 2 x 2 blocks and the textbook's 8 within each, and makes 5000
 steps. Each takes two products that share a factor and moves a part of one to the other, so that the scheme stays right
-(a flip). Where two products then share two factors, they become one. After 3000 steps without a gain, two become
-three, so that no dead end is the end. Improve `priority`, which picks the flip of each step among 6 that are drawn.
-With Strassen within the blocks, too, there are 49 products; the best known has 47. A search that does not get down to
-49 loses the share of the steps that it took to its best.
+(a flip). Where two products then share two factors, they become one. After 3000 steps without a gain, or where no flip
+is left, two become three; with 49 products or fewer and no flip, the search ends. Improve `priority`, which picks the
+flip of each step among 6 that are drawn. With Strassen within the blocks, too, there are 49 products; the best known
+has 47. A search that does not get down to 49 loses the share of the steps that it took to its best.
 """
 # /// script
 # dependencies = ["numpy"]
