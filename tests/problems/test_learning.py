@@ -139,7 +139,8 @@ def test_a_rule_that_does_not_return_a_number_for_each_weight_is_refused(rule: s
 def test_a_rule_cannot_change_the_weights_by_the_way():
     def update(gradient, first, second, weights, progress):
         change = -0.1 * (1 - progress) * gradient
-        weights[:] = gradient[:] = first[:] = 7.0
+        weights[:] = gradient[:] = first[:] = second[:] = 7.0
         return change
 
-    assert score("optimizer-rule", update=update) == score("optimizer-rule")
+    honest = score("optimizer-rule", update=lambda gradient, *others: -0.1 * (1 - others[-1]) * gradient)
+    assert score("optimizer-rule", update=update) == honest
