@@ -34,7 +34,10 @@ _PARTNERS = 20
 """Best programs of the run among which the partner of a base is."""
 
 _REMEMBERED = 64
-"""Latest records that are kept for repairs."""
+"""Latest records that are kept for the plans that follow them."""
+
+_NO_PROMPT = PromptRecord("", "", "", ())
+"""What a plan follows that has no place among the latest prompts."""
 
 
 class Composer:
@@ -135,7 +138,8 @@ class Composer:
         Args:
             plan: The algorithm's plan.
             turn: Its position.
-            place: Its place among the plans that are made at the same moment, from 0.
+            place: Its place among the plans that are made at the same moment, from 0. Of the prompts that were judged
+                last, each has one plan that follows it: a repair of a failure, or a try that is told what was repeated.
         """
         rng = Random(f"{self._seed}/{turn.generation}/{turn.index}/compose")
         stagnation = self._stagnation(place)
@@ -146,11 +150,13 @@ class Composer:
         plan = replace(plan, feedback=self._feedback.get(plan.base.id) if self._search.feedback_chars else None)
         if not self._search.chosen_operators:
             return plan
-        if failed := self._failed(place, rng):
-            return self._repair(plan, *failed)
+        followed = self._latest[place] if place < len(self._latest) else _NO_PROMPT
+        if failed := self._failed(followed, rng):
+            return self._repair(plan, followed, *failed)
         plan = self._with_operator(plan, rng, stagnation)
+        repeated = [one.idea for one in followed.answers if one.outcome is Outcome.DUPLICATE and one.idea]
         lists_ideas = rng.random() < _IDEAS_SHARE
-        return replace(plan, tried=self._ledger.text(plan.base.id, lists_ideas=lists_ideas))
+        return replace(plan, tried=self._ledger.text(plan.base.id, lists_ideas=lists_ideas, repeated=repeated))
 
     def tuning(self, algorithm: Algorithm) -> Plan | None:
         """Return a plan that tunes the numbers of a program; `None` if none is to be tuned now."""
@@ -179,16 +185,15 @@ class Composer:
         models = [self._models[model]] if model else self._models.values()
         return any(one.style == "completion" for one in models)
 
-    def _failed(self, place: int, rng: Random) -> tuple[PromptRecord, Feedback, Program] | None:
-        """Return the failed child to repair: of the prompts that were judged last, each is for one new plan."""
-        if Operator.REPAIR not in self._search.chosen_operators or place >= len(self._latest):
+    def _failed(self, record: PromptRecord, rng: Random) -> tuple[Feedback, Program] | None:
+        """Return the child to repair among the answers to a prompt, and its base."""
+        if Operator.REPAIR not in self._search.chosen_operators:
             return None
-        record = self._latest[place]
         base = self._programs.get(record.answers[-1].parent_id) if record.answers else None
         if base is None:
             return None
         failed = self._repairs.wanted(record, self._gains.rank(base.score), rng)
-        return (record, failed, base) if failed else None
+        return (failed, base) if failed else None
 
     def _repair(self, plan: Plan, record: PromptRecord, failed: Feedback, base: Program) -> Plan:
         errors = self._ledger.text(base.id, lists_ideas=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _MAX_IDEA_CHARS = 160
@@ -67,29 +67,39 @@ class Ledger:
         if tried.gain > 0.0:
             self._best = sorted([*self._best, tried], key=lambda one: one.gain, reverse=True)[:_GAINS]
 
-    def text(self, base_id: str, *, lists_ideas: bool = True) -> str:
-        """Return what a prompt with this base lists: errors, and ideas if they are wanted; empty if there are none."""
-        errors = [("Errors with which earlier answers crashed or were refused; avoid them:", [*reversed(self._errors)])]
+    def text(self, base_id: str, *, lists_ideas: bool = True, repeated: Sequence[str] = ()) -> str:
+        """Return what a prompt lists, as far as there is any and there is room; empty if there is nothing.
+
+        Args:
+            base_id: Id of the program that the prompt is to improve.
+            lists_ideas: Whether tried ideas are listed, beside errors.
+            repeated: Ideas of the latest answers that were programs judged before; they are listed in any case.
+        """
+        always = [
+            ("The last answers repeated earlier programs; do not repeat these:", _distinct(repeated)),
+            ("Errors with which earlier answers crashed or were refused; avoid them:", [*reversed(self._errors)]),
+        ]
         if not lists_ideas:
-            return _within_limit(errors, self._chars)
-        known = _within_limit(errors, self._chars // 2)
-        of_base = [one for one in reversed(self._latest) if one.base_id == base_id and one.gain <= 0.0]
+            return _within_limit(always, self._chars)
+        known = _within_limit(always, self._chars // 2)
+        of_base = [one.idea for one in reversed(self._latest) if one.base_id == base_id and one.gain <= 0.0]
         ideas = [
             ("Tried already on this version without success; do not repeat these:", _distinct(of_base)[:_OF_BASE]),
-            ("Ideas of this search that raised the score most:", _distinct(self._best)),
+            ("Ideas of this search that raised the score most:", _distinct(one.idea for one in self._best)),
             ("Tried already many times in this search:", self._frequent()),
         ]
-        return "\n\n".join(filter(None, (known, _within_limit(ideas, self._chars - len(known) - 2 * bool(known)))))
+        room = self._chars - len(known) - 2 * bool(known)
+        return "\n\n".join(filter(None, (known, _within_limit(ideas, room, listed=_distinct(repeated)))))
 
     def _frequent(self) -> list[str]:
         counts = Counter(_shortened(one.idea) for one in self._latest)
         return [idea for idea, count in counts.most_common(_FREQUENT) if count >= _OFTEN]
 
 
-def _within_limit(groups: Sequence[tuple[str, Sequence[str]]], chars: int) -> str:
-    """Return groups of items below their headings, as many as there is room for; each item once."""
+def _within_limit(groups: Sequence[tuple[str, Sequence[str]]], chars: int, listed: Iterable[str] = ()) -> str:
+    """Return groups of items below their headings, as many as there is room for; each once, and none that is listed."""
     lines: list[str] = []
-    listed: set[str] = set()
+    listed = set(listed)
     for heading, items in groups:
         new = [item for item in items if item not in listed]
         while new and sum(map(len, new)) + 3 * len(new) + len(heading) + 2 > chars:
@@ -102,8 +112,8 @@ def _within_limit(groups: Sequence[tuple[str, Sequence[str]]], chars: int) -> st
     return "\n".join(lines).strip()
 
 
-def _distinct(tried: Sequence[TriedIdea]) -> list[str]:
-    return list(dict.fromkeys(_shortened(one.idea) for one in tried))
+def _distinct(ideas: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(map(_shortened, ideas)))
 
 
 def _last_line(error: str) -> str:

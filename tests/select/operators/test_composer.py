@@ -20,6 +20,7 @@ from tasks.select.operators.composer import Composer
 from tasks.select.registry import create_algorithm
 from tests.history.made import TOY
 
+REPEATED = "The last answers repeated earlier programs; do not repeat these:"
 START = Program("start", "return 2 * n", (0.0, 0.0), 0.0)
 
 
@@ -57,6 +58,10 @@ class Search:
 def scored(name: str, *scores: float, body: str = "", idea: str = "", parent: str = "start") -> Feedback:
     score = sum(scores) / len(scores)
     return Feedback(parent, body or f"return {name}", Outcome.SCORED, "", "", scores, score, name, idea)
+
+
+def repeated(idea: str = "", parent: str = "start") -> Feedback:
+    return Feedback(parent, "return 0", Outcome.DUPLICATE, "judged before", "", (), None, idea=idea)
 
 
 def crashed(name: str, idea: str = "", parent: str = "start", failed_id: str = "") -> Feedback:
@@ -116,6 +121,16 @@ def test_a_repair_lists_the_errors_of_other_answers():
     plan = search.plan()
     assert plan.operator is Operator.REPAIR
     assert plan.tried.endswith("- NameError: no x")
+
+
+def test_the_next_prompt_is_told_what_an_answer_repeated():
+    search = Search({"search": {"algorithm": {"name": "greedy", "epsilon": 0.0}, "operators": ["refine"]}})
+    search.tell(repeated("use x"), scored("high", 6.0, 6.0, idea="use y"), repeated("use z"))
+    plans = search.plans()
+    assert {plan.base.id for plan in plans} == {"high"}
+    assert all(plan.tried.startswith(f"{REPEATED}\n- use x\n- use z") for plan in plans), "whatever else is listed"
+    assert REPEATED in search.prompt(plans[0])
+    assert REPEATED not in search.plan(place=1).tried, "one plan for each prompt"
 
 
 def test_a_search_without_progress_follows_tactics():

@@ -54,6 +54,17 @@ def test_errors_can_be_listed_alone():
     assert len(made.text("base").splitlines()) > 2
 
 
+def test_what_was_repeated_is_listed_first_and_once_with_or_without_other_ideas():
+    made = ledger(TriedIdea("sort first", "base", 0.0), TriedIdea("use a heap", "base", 0.0, "KeyError: 3"))
+    for lists_ideas in (True, False):
+        text = made.text("base", lists_ideas=lists_ideas, repeated=["sort first", "sort  first"])
+        assert text.startswith(
+            "The last answers repeated earlier programs; do not repeat these:\n- sort first\n\nErrors"
+        )
+        assert text.count("- sort first") == 1
+        assert ("- use a heap" in text) is lists_ideas
+
+
 def test_an_idea_that_was_tried_often_is_named():
     made = ledger(*[TriedIdea("sort first", f"base {k}", 0.0) for k in range(3)], TriedIdea("once", "z", 0.0))
     assert made.text("base").splitlines() == ["Tried already many times in this search:", "- sort first"]
