@@ -37,6 +37,8 @@ os.environ.pop("OVERNIGHT_CLUSTER", None)
 _state = tempfile.TemporaryDirectory(prefix="overnight-state-")
 os.environ["XDG_STATE_HOME"] = _state.name  # keep accepted settings and the password apart from the user's
 os.environ["OVERNIGHT_CONFIG"] = os.path.join(_state.name, "config.toml")
+# A container costs more processor time than the few candidates of most tests; those of several slots ask for them.
+Path(os.environ["OVERNIGHT_CONFIG"]).write_text("sandbox.slots = 1\n")
 # All servers and clients of the tests share one password, as if the user had set it.
 os.environ["PREFECT_SERVER_API_AUTH_STRING"] = os.environ["PREFECT_API_AUTH_STRING"] = "tests:of-no-consequence"
 

@@ -111,4 +111,4 @@ def test_known_scores_are_dropped_for_other_inputs():
     other = load_problem(find("sorting-network"), {"inputs": [4, 5, 6, 7, 8, 9], "search": {"islands": 2}})
     assert other.settings.known.proven
     changed = load_problem(find("sorting-network"), {"inputs": [4]})
-    assert settings_not_in_specification(changed) == {"inputs": [4]}
+    assert settings_not_in_specification(changed)["inputs"] == [4]
