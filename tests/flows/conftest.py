@@ -56,7 +56,7 @@ def night(toy: Path, tmp_path: Path, prefect: str, sandbox_image: str) -> Night:
         backend = LocalBackend(history) if isinstance(history, Path) else history
         files = files_of(backend, run_id)
         if not files.directory.exists():
-            given = {"sandbox": {"image": sandbox_image, "slots": 1}, **settings}
+            given = {**settings, "sandbox": {"image": sandbox_image, "slots": 1, **settings.get("sandbox", {})}}
             problem = load_problem(toy, given)
             accept(problem, given)
             create_run(problem, toy, backend, seed=more.pop("seed", 1), run_id=run_id)
