@@ -125,11 +125,14 @@ def spent(budget: Budget) -> str:
 
 
 def _time(session: Session, conditions: StopConditions) -> str:
-    """Return the elapsed time and, if it can be estimated, the remaining time."""
+    """Return the elapsed time and, if it can be estimated, the remaining time.
+
+    After its end time, a night still commits the generation under way and judges the finalists.
+    """
     elapsed = time.monotonic() - session.progress.begin
     if conditions.until is not None:
         left = (conditions.until - datetime.now(UTC)).total_seconds()
-        return f"{duration(elapsed)}, {duration(max(0.0, left))} left"
+        return f"{duration(elapsed)}, {f'{duration(left)} left' if left > 0 else 'finishing what is under way'}"
     done = session.progress.candidates
     planned = _planned_samples(session, conditions)
     if planned and 0 < done < planned:

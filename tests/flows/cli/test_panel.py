@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -29,7 +30,13 @@ def judged(progress: Progress, generation: int, index: int, verdict: Verdict, mo
     progress.judged(generation, a_judged("run", generation, index, scores=(1.0,), model=model).candidate, verdict)
 
 
-def panel(progress: Progress, monkeypatch: pytest.MonkeyPatch, encoding: str = "utf-8", **settings: Any) -> str:
+def panel(
+    progress: Progress,
+    monkeypatch: pytest.MonkeyPatch,
+    encoding: str = "utf-8",
+    until: datetime | None = None,
+    **settings: Any,
+) -> str:
     """Return what the panel of a night shows."""
     console = Console(file=io.TextIOWrapper(io.BytesIO(), encoding), width=100, force_terminal=True)
     for module in (printing, live_view):
@@ -38,7 +45,7 @@ def panel(progress: Progress, monkeypatch: pytest.MonkeyPatch, encoding: str = "
     run, search = SimpleNamespace(problem=problem), problem.settings.search
     session = SimpleNamespace(progress=progress, cluster=None, run=run, search=search)
     with console.capture() as captured:
-        console.print(render(cast("Any", session), StopConditions(target=9.5, generations=3), 0))
+        console.print(render(cast("Any", session), StopConditions(target=9.5, generations=3, until=until), 0))
     return captured.get()
 
 
@@ -65,6 +72,14 @@ def test_the_panel_names_the_problem_and_what_its_best_is_compared_with(monkeypa
     for words in ("Packing [b]boxes", "12.5  (FunSearch)", "9.5", "scored 1", "1 in flight, for 0 s", "▁▁▁▁"):
         assert words in shown
     assert "best known" not in panel(progress, monkeypatch)
+
+
+def test_the_time_that_is_left_ends_with_what_the_night_still_does(monkeypatch: pytest.MonkeyPatch):
+    now = datetime.now(UTC)
+    assert "59 min" in panel(Progress(best=0.0), monkeypatch, until=now + timedelta(minutes=59, seconds=50))
+    shown = panel(Progress(best=0.0), monkeypatch, until=now - timedelta(seconds=1))
+    assert "finishing what is under way" in shown
+    assert " left" not in shown
 
 
 def test_the_curve_is_of_ascii_where_the_terminal_has_no_blocks(monkeypatch: pytest.MonkeyPatch):
