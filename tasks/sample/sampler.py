@@ -21,14 +21,15 @@ NOT_TUNED = Verdict(Outcome.DUPLICATE, error="no better numbers were found")
 _LENGTH_REASONS = frozenset(("length", "max_output_tokens", "max_tokens", "model_length"))
 """Reasons of providers for the end of an answer that reached the limit of tokens."""
 
-_Key = tuple[int, tuple[tuple[int, str], ...]]
+_Key = tuple[int, int, str]
+"""Number of a generation, index of a prompt and hash of the prompt."""
 
 
 class Sampler:
     """Samples the prompts of one run. Methods may be called from any thread.
 
-    A request goes on when the attempt that made it fails, and serves the next attempt, unless it ended without
-    some of its completions.
+    A request goes on when the attempt that made it fails, and serves the next attempt, however that groups its
+    prompts, unless it ended without some of its completions.
 
     Args:
         problem: The problem that programs are sampled for.
@@ -52,46 +53,63 @@ class Sampler:
         Raises:
             ProviderError: If a provider and its fallbacks failed.
         """
-        return to_candidates(prompts, self._request(generation, prompts).completions(), self._problem)
+        answers: list[Completion] = []
+        for request, mine in self._requests_of(generation, prompts).items():
+            indices = {prompt.index for prompt in mine}
+            answers += [answer for answer in request.completions() if answer.prompt in indices]
+        place = {prompt.index: place for place, prompt in enumerate(prompts)}
+        answers.sort(key=lambda answer: (place[answer.prompt], answer.sample))
+        return to_candidates(prompts, answers, self._problem)
 
     def begin(self, generation: int, prompts: Sequence[Prompt]) -> None:
         """Begin to sample some prompts, without waiting for their answers."""
-        self._request(generation, prompts)
+        self._requests_of(generation, prompts)
 
-    def _request(self, generation: int, prompts: Sequence[Prompt]) -> CompletionRequest:
-        key = generation, tuple((prompt.index, prompt.hash) for prompt in prompts)
+    def _requests_of(self, generation: int, prompts: Sequence[Prompt]) -> dict[CompletionRequest, list[Prompt]]:
+        """Return the requests that serve some prompts; make one for all prompts that none serves."""
         with self._lock:
-            request = self._requests.get(key)
-            if request is None or request.is_incomplete():
-                request = CompletionRequest(prompts, self._source(generation), self._store(generation))
+            if unserved := [prompt for prompt in prompts if self._is_unserved(_key(generation, prompt))]:
+                request = CompletionRequest(unserved, self._source(generation), self._store(generation))
                 if self._is_cut:
                     request.cut()
-                self._requests[key] = request
-            return request
+                self._requests |= {_key(generation, prompt): request for prompt in unserved}
+            found: dict[CompletionRequest, list[Prompt]] = {}
+            for prompt in prompts:
+                found.setdefault(self._requests[_key(generation, prompt)], []).append(prompt)
+            return found
+
+    def _is_unserved(self, key: _Key) -> bool:
+        return key not in self._requests or self._requests[key].is_incomplete()
+
+    def _all(self) -> set[CompletionRequest]:
+        with self._lock:
+            return set(self._requests.values())
 
     def cut(self) -> None:
         """Cancel requests in flight; `sample` returns what arrived before."""
-        with self._lock:
-            self._is_cut = True
-            requests = list(self._requests.values())
-        for request in requests:
+        self._is_cut = True
+        for request in self._all():
             request.cut()
 
     def give_up(self) -> None:
         """Cancel requests in flight; waiting callers get an error."""
-        for request in list(self._requests.values()):
+        for request in self._all():
             request.give_up()
 
     def finish(self, timeout_s: float) -> None:
         """Wait until no request is in flight, so that all paid completions are stored."""
         until = time.monotonic() + timeout_s
-        for request in list(self._requests.values()):
+        for request in self._all():
             request.finish(timeout_s=max(0.0, until - time.monotonic()))
 
     def forget(self, is_over: Callable[[int], bool]) -> None:
         """Drop the requests of generations that are over."""
         with self._lock:
             self._requests = {key: request for key, request in self._requests.items() if not is_over(key[0])}
+
+
+def _key(generation: int, prompt: Prompt) -> _Key:
+    return generation, prompt.index, prompt.hash
 
 
 samplers: OpenRuns[Sampler] = OpenRuns()
