@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -37,20 +38,22 @@ class CountingStore:
 
 
 class CompletionStores:
-    """The completion stores of all generations of an open run."""
+    """The completion stores of all generations of an open run. Methods may be called from any thread."""
 
     def __init__(self, files: RunFiles, progress: Progress, control: NightControl) -> None:
         self._files = files
         self._progress = progress
         self._control = control
         self._stores: dict[int, CountingStore] = {}
+        self._lock = threading.Lock()
 
     def of(self, generation: int) -> CountingStore:
         """Return the store of a generation."""
-        if generation not in self._stores:
-            journal = Journal(self._files.journal(generation), self._files.backend)
-            self._stores[generation] = CountingStore(journal, self._progress, self._control)
-        return self._stores[generation]
+        with self._lock:
+            if generation not in self._stores:
+                journal = Journal(self._files.journal(generation), self._files.backend)
+                self._stores[generation] = CountingStore(journal, self._progress, self._control)
+            return self._stores[generation]
 
     def known(self, generation: int) -> Mapping[Key, Completion]:
         return self.of(generation).known()
@@ -60,4 +63,5 @@ class CompletionStores:
 
     def forget(self, is_over: Callable[[int], bool]) -> None:
         """Drop the stores of generations that are over."""
-        self._stores = {number: store for number, store in self._stores.items() if not is_over(number)}
+        with self._lock:
+            self._stores = {number: store for number, store in self._stores.items() if not is_over(number)}
