@@ -16,7 +16,7 @@ from schemas.algorithm import Change, Plan, Turn
 from schemas.generation import GenerationRecord
 from schemas.outcome import CUT_SHORT, Verdict
 from schemas.program import TUNER, Candidate, Judged, Prompt
-from tasks.select.selection import judge
+from tasks.select.selection import judge, with_failed_twins
 
 if TYPE_CHECKING:
     from flows.session import Session
@@ -118,6 +118,7 @@ class GenerationAttempt:
         self._started_at = datetime.now(UTC)
         self._begin = time.monotonic()
         self._waiting = deque(batches_of(session))
+        self._left_out: set[int] = set()
         self._samples_left = session.control.samples_left(number)
         self._in_flight: deque[Batch] = deque()
         self._begun = 0
@@ -130,7 +131,8 @@ class GenerationAttempt:
         """Run the attempt, commit it and return every candidate with its verdict.
 
         Raises:
-            NothingJudged: If there was no completion, or no verdict before the deadline; nothing is committed then.
+            NothingJudged: If there was no completion, or no verdict before the deadline, or if answers that are paid
+                for are left for the next night; nothing is committed then.
             Withdrawn: If the run's state was read again meanwhile.
         """
         self._session.resources.evaluator.begin_attempt(self._number)
@@ -164,6 +166,7 @@ class GenerationAttempt:
 
     def _begin_due_batches(self) -> None:
         if self._session.control.is_cut:
+            self._left_out.update(index for batch in self._waiting for index in batch)
             self._waiting.clear()
         plans = self._state.plans(self._number) if self._waiting else {}
         while self._waiting and all(index in plans for index in self._waiting[0]):
@@ -257,7 +260,8 @@ class GenerationAttempt:
         self._session.work_s = _work_s(pairs) / len(batch.prompts)
         for prompt in batch.prompts:
             mine = [pair for pair in pairs if pair[0].prompt.index == prompt.index]
-            self._tell(prompt.index, self._confirmed(self._judge(mine, self._seen)))
+            judged = self._confirmed(self._judge(mine, self._seen))
+            self._tell(prompt.index, with_failed_twins(judged, self._seen))
 
     def _confirmed(self, judged: list[Judged]) -> list[Judged]:
         confirmer = self._session.resources.confirmer
@@ -279,6 +283,15 @@ class GenerationAttempt:
         is_cut = self._session.control.is_cut
         if not self._judged or (is_cut and all(one.verdict == CUT_SHORT for one in self._judged)):
             raise NothingJudged
+        if self._has_unused_answers() and not self._session.last_night_committed_nothing():
+            raise NothingJudged
+
+    def _has_unused_answers(self) -> bool:
+        """Return whether an earlier attempt paid for answers to prompts that the deadline leaves out now.
+
+        The commit would lose them. They are worth another night, but not one after the other that commits nothing.
+        """
+        return any(index in self._left_out for index, _ in self._session.stored_samples(self._number))
 
     def _record(self, evaluated: float) -> GenerationRecord:
         programs = [one.program() for one in self._judged if one.score is not None]
@@ -296,6 +309,7 @@ class GenerationAttempt:
             select_s=time.monotonic() - evaluated,
             flow_run_id=self._flow_run_id,
             place=self._state.place,
+            unused_usd=self._session.unused_usd(self._number, self._judged),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from flows.batch_requests import BatchRequests
@@ -22,7 +22,7 @@ from flows.tuning import tuner_source
 from schemas.algorithm import Plan
 from schemas.completion_source import CompletionSource
 from schemas.generation import GenerationRecord, RunRecord
-from schemas.program import TUNER, Prompt
+from schemas.program import TUNER, Judged, Prompt
 from schemas.search_settings import Search
 from tasks.evaluate.confirmation import confirmers
 from tasks.evaluate.evaluator import evaluators
@@ -124,6 +124,20 @@ class Session:
         for index, sample, prompt_hash in self._stores.known(generation):
             found[index, prompt_hash] = max(found.get((index, prompt_hash), 0), sample + 1)
         return found
+
+    def unused_usd(self, generation: int, judged: Sequence[Judged]) -> float:
+        """Return the price of a generation's stored answers that none of its candidates has, USD.
+
+        An attempt that failed may have paid for answers to prompts which the next one does not ask.
+        """
+        completions = [one.candidate.completion for one in judged]
+        used = {(one.prompt, one.sample, one.prompt_hash) for one in completions}
+        stored = self._stores.known(generation).items()
+        return math.fsum(answer.cost_usd or 0.0 for key, answer in stored if key not in used)
+
+    def last_night_committed_nothing(self) -> bool:
+        """Return whether the night before this one ended at its deadline without a generation."""
+        return record.ended_without_generation(self.files, self.control.number - 1)
 
     def _models(self, generation: int) -> CompletionSource:
         sampling = self.run.problem.settings.sampling

@@ -43,6 +43,7 @@ class GenerationRecord:
         changes: Changes of the algorithm's state, in order, by the index of the prompt whose results caused them.
         best: Best program of the run after it.
         error: Reason of the failure; empty if it is to be committed.
+        unused_usd: Price of answers that were paid for and that none of its candidates has, USD.
     """
 
     number: int
@@ -59,6 +60,7 @@ class GenerationRecord:
     flow_run_id: str = ""
     error: str = ""
     place: int | None = None
+    unused_usd: float = 0.0
 
 
 def flat(changes: Mapping[int, tuple[Change, ...]]) -> tuple[Change, ...]:

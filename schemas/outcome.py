@@ -29,6 +29,10 @@ class Outcome(StrEnum):
     """The sandbox failed, not the program, which is evaluated again."""
 
 
+NOT_EVALUATED = frozenset((Outcome.DUPLICATE, Outcome.SANDBOX_ERROR))
+"""Outcomes after which a program is evaluated when it is proposed again; the original of a duplicate has its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Result of judging a candidate.

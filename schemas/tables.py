@@ -147,6 +147,11 @@ GENERATIONS = _table(
     ("error", TEXT, "why the attempt failed; empty if it was committed"),
     ("reset_niches", pa.list_(TEXT), "niches that were emptied and founded anew at its end"),
     ("tokens_cached", pa.int64(), "prompt tokens that were read from a cache; null in files of earlier versions"),
+    (
+        "unused_usd",
+        REAL,
+        "part of cost_usd: price of answers of earlier attempts that no candidate has; null in older files",
+    ),
 )
 
 RUNS = _table(

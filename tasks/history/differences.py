@@ -17,6 +17,9 @@ _TIMES = {
 }  # fmt: skip
 """Columns that may differ between any two evaluations."""
 
+_MONEY = {"cost_usd", "unused_usd"}
+"""Columns that differ where failed attempts, which a replay does not repeat, paid for answers that were not used."""
+
 _COMPARED_TABLES = ("programs", "population", "generation")
 
 
@@ -101,11 +104,12 @@ def _between(table: str, number: int, row: Row | None, other: Row | None) -> Ite
     if row is None or other is None:
         yield Difference(table, number, row or {}, other or {}, row or other or {})
         return
-    names = [name for name in row if name not in _TIMES and not _same(name, row[name], other.get(name))]
+    left_out = _TIMES | (_MONEY if row.get("unused_usd") else set())
+    names = [name for name in row if name not in left_out and not _same(name, row[name], other.get(name))]
     if names:
         yield Difference(table, number, {n: row[n] for n in names}, {n: other.get(n) for n in names}, row)
 
 
 def _same(column: str, value: Any, other: Any) -> bool:
-    """Return whether two values of a column agree; older commits have no place."""
-    return value == other or (column == "place" and value is None)
+    """Return whether two values of a column agree; older commits lack some columns."""
+    return value == other or (column in ("place", "unused_usd") and value is None)

@@ -148,11 +148,12 @@ def generation_row(run_id: str, record: GenerationRecord) -> dict[str, Any]:
         "reset_islands": [int(niche) for niche in resets if niche.isdecimal()],
         "tokens_in": sum(completion.tokens_in for completion in completions),
         "tokens_out": sum(completion.tokens_out for completion in completions),
-        "cost_usd": sum(completion.cost_usd or 0.0 for completion in completions),
+        "cost_usd": sum(completion.cost_usd or 0.0 for completion in completions) + record.unused_usd,
         "flow_run_id": record.flow_run_id,
         "error": without_machine_paths(record.error),
         "reset_niches": resets,
         "tokens_cached": sum(completion.tokens_cached for completion in completions),
+        "unused_usd": record.unused_usd,
     }
 
 

@@ -17,6 +17,7 @@ from schemas.bounded_parsing import parse_json
 from schemas.errors import HistoryError, SpecificationError
 from schemas.files import File, require_distinct
 from schemas.generation import Finalist, GenerationRecord, NightRecord, RunHistory, RunRecord, Step, StopReason
+from schemas.outcome import NOT_EVALUATED
 from schemas.problem import restore_problem
 from schemas.program import Program
 from schemas.prompt_record import PromptRecord
@@ -130,6 +131,15 @@ def mark_night_interrupted(files: RunFiles) -> None:
         write_file(files.backend, nights[-1], _table(tables.NIGHTS, [row]))
 
 
+def ended_without_generation(files: RunFiles, night: int) -> bool:
+    """Return whether a night was ended by its deadline before it committed any generation."""
+    path = files.night(night)
+    if path not in files.nights():
+        return False
+    row = read_file(path).to_pylist()[0]
+    return row["stop_reason"] == StopReason.DEADLINE and not row["generations"]
+
+
 def read_run(files: RunFiles) -> RunRecord:
     """Read the run's own row."""
     row = read_file(files.run).to_pylist()[0]
@@ -232,7 +242,7 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
     for row in _candidates(before_gap, columns):
         if samples:
             asked[row["generation"]][row["index"] // samples].append(row)
-        if row["outcome"] != "sandbox_error":
+        if row["outcome"] not in NOT_EVALUATED:
             hashes.add(row["code_hash"])
         if row["outcome"] == "scored":
             program = Program(row["program_id"], row["body"], tuple(row["scores"]), row["score"])

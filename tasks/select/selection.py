@@ -62,6 +62,25 @@ def _without_duplicates(
     return seen[key] if seen[key].outcome is Outcome.SANDBOX_ERROR else JUDGED_BESIDE
 
 
+def with_failed_twins(judged: Sequence[Judged], seen: dict[str, Verdict]) -> list[Judged]:
+    """Return candidates where those equal to one that the sandbox failed to confirm have its error, too.
+
+    So none of them counts as evaluated, whichever a later prompt repeats.
+
+    Args:
+        judged: Candidates of one prompt after their confirmation, in order.
+        seen: As for `judge`; verdicts of such programs are replaced.
+    """
+    failed = {one.candidate.code_hash: one.verdict for one in judged if one.verdict.outcome is Outcome.SANDBOX_ERROR}
+    seen.update({key: verdict for key, verdict in failed.items() if key in seen})
+    return [
+        replace(one, verdict=failed[one.candidate.code_hash])
+        if one.verdict == JUDGED_BESIDE and one.candidate.code_hash in failed
+        else one
+        for one in judged
+    ]
+
+
 def _reduced(verdict: Verdict, reducer: Reducer) -> tuple[Verdict, float | None]:
     """Return the verdict with its reduced score. Finite scores whose sum is infinite are a bad score."""
     if not verdict.is_scored:
