@@ -12,6 +12,7 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterId, FlowRunFilter, FlowRunFilterId
 from prefect.states import Completed, Running
 
 from flows.prefect_server.pruning import VARIABLE, environment_of_pruning, kept_for, prune
@@ -54,10 +55,10 @@ def test_only_old_nights_and_their_artifacts_are_deleted(client: SyncPrefectClie
     artifact = client.create_artifact(ArtifactCreate(key="pruned", type="markdown", data="x", flow_run_id=old)).id
     age(prefect_home, [old, others], timedelta(days=8))
     assert prune(client, datetime.now(UTC) - timedelta(days=7)) == 1
-    left = {flow_run.id for flow_run in client.read_flow_runs()}
-    assert {new, others, under_way} <= left
-    assert old not in left
-    assert artifact not in {artifact.id for artifact in client.read_artifacts()}
+    made = FlowRunFilter(id=FlowRunFilterId(any_=[old, new, others, under_way]))
+    assert {flow_run.id for flow_run in client.read_flow_runs(flow_run_filter=made)} == {new, others, under_way}
+    made_of_it = ArtifactFilter(id=ArtifactFilterId(any_=[artifact]))
+    assert client.read_artifacts(artifact_filter=made_of_it) == []
     assert prune(client, datetime.now(UTC) - timedelta(days=7)) == 0
 
 
