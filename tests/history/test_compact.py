@@ -106,7 +106,7 @@ def test_a_compacted_generation_cannot_be_committed_again(tmp_path: Path):
 def test_a_long_run_has_few_blocks_and_rewrites_rows_seldom(tmp_path: Path):
     files = create(tmp_path, prompts=1, islands=1)
     written = 0
-    for committed in range(1, 80):
+    for committed in range(1, 48):
         grow(files, 1)
         before = files.blocks()
         if compact(files, 4):
@@ -114,7 +114,7 @@ def test_a_long_run_has_few_blocks_and_rewrites_rows_seldom(tmp_path: Path):
         blocks = [block.size for block in files.blocks()]
         assert sum(blocks) == committed + 1
         assert len(blocks) <= math.log2(committed + 1) + 4
-    assert written <= 80 * math.log2(80)
+    assert written <= 48 * math.log2(48)
 
 
 def test_too_few_generations_are_left_alone(tmp_path: Path):

@@ -225,7 +225,7 @@ def test_a_process_killed_during_commits_leaves_whole_generations_and_the_next_o
     files = create(tmp_path)
     delays = random.Random(3)
     before = 0
-    for _ in range(7):
+    for _ in range(5):
         process = writer.start(files, 10_000)
         while not files.generation(before + 1).exists():
             time.sleep(0.005)
@@ -237,7 +237,7 @@ def test_a_process_killed_during_commits_leaves_whole_generations_and_the_next_o
         with run_lock(files):
             assert hidden_files(files) == []
         before = last
-    assert before >= 7, "each process has committed some generations"
+    assert before >= 5, "each process has committed some generations"
     grown = grow(files, 1)
     assert portrait(rebuilt(files)) == portrait(grown)
 

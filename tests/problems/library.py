@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from collections.abc import Iterator
 from typing import Any
 
 from schemas.problem import Problem
@@ -37,8 +38,14 @@ def execute(name: str) -> dict[str, Any]:
 
 def score(name: str, split: Any = "train", **replaced: Any) -> list[float]:
     """The scores of the start program, or of one with other functions."""
+    return list(scores(name, split, **replaced))
+
+
+def scores(name: str, split: Any = "train", **replaced: Any) -> Iterator[float]:
+    """Evaluate input by input; arguments as for `score`."""
     problem, program = load(name), execute(name)
     program.update(replaced)
     assert isinstance(problem.specification, Specification)
     run = program[problem.specification.run]
-    return [run(*call.args, **call.kwargs) for call in problem.inputs[split]]
+    for call in problem.inputs[split]:
+        yield run(*call.args, **call.kwargs)

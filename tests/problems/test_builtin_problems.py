@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from schemas.errors import UsageError
 from schemas.program import reduce_scores
 from tasks.problems import find, names
-from tests.problems.library import execute, load, score
+from tests.problems.library import execute, load, score, scores
 
 Vector = tuple[int, ...]
 NAMES = names()
@@ -86,7 +86,7 @@ def test_no_input_is_used_twice_whether_to_search_to_choose_or_to_score(name: st
 def test_the_start_program_scores_the_same_finite_numbers_each_time_and_less_than_the_best_known(name: str):
     settings_ = load(name).settings
     first = start_scores(name, "train")
-    assert first == score(name)
+    assert first[0] == next(scores(name)), "one input tells, and some take seconds"
     assert all(isinstance(one, int | float) and np.isfinite(one) for one in first)
     start = reduce_scores(first, settings_.reducer)
     assert settings_.known.best is not None
