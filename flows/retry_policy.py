@@ -10,6 +10,8 @@ from schemas.errors import DiskFault, Outage
 
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 300.0
+MOST_DOUBLINGS = 30
+"""Pauses after which the wait has long reached its limit; a night may pause any number of times."""
 FULL_DISK_S = 1800.0
 """Seconds that a night waits for a full disk."""
 
@@ -59,7 +61,7 @@ class RetryPolicy:
     @property
     def wait_s(self) -> float:
         """Seconds until the next attempt: longer each time."""
-        return min(FIRST_WAIT_S * 2 ** (self.waits - 1), LONGEST_WAIT_S)
+        return min(FIRST_WAIT_S * 2 ** min(self.waits - 1, MOST_DOUBLINGS), LONGEST_WAIT_S)
 
     def message(self, said: str, error: Exception) -> str:
         """Return in words why the night pauses, for how long, and what follows.

@@ -394,13 +394,13 @@ class Night:
 
     def _finalists(self, retries: RetryPolicy) -> tuple[Finalist, ...]:
         """Hold the final evaluation, which waits for a lost engine, too, as long as the night may."""
-        self._session.progress.enter("final")
-        try:
-            return judge_finalists(self._session)
-        except Outage as error:
-            if self._is_past_the_deadline() or self._session.progress.interrupted:
-                again = "`overnight resume --generations 1` holds it again."
-                raise SandboxUnavailable(f"the final is undecided: {error.message}", remedy=again) from error
-            retries.count(self._number, error)
-            self._pause(retries, error)
-        return self._finalists(retries)
+        while True:
+            self._session.progress.enter("final")
+            try:
+                return judge_finalists(self._session)
+            except Outage as error:
+                if self._is_past_the_deadline() or self._session.progress.interrupted:
+                    again = "`overnight resume --generations 1` holds it again."
+                    raise SandboxUnavailable(f"the final is undecided: {error.message}", remedy=again) from error
+                retries.count(self._number, error)
+                self._pause(retries, error)

@@ -470,6 +470,28 @@ def test_a_fault_of_the_sandbox_in_the_final_costs_no_finalist_its_place(
     assert all(finalist["validation"] is not None for finalist in finalists)
 
 
+def test_the_final_is_waited_for_through_any_number_of_pauses(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from schemas.errors import SandboxUnavailable
+
+    pauses = iter(range(1200))
+    judge = flows.search.judge_finalists
+
+    def unavailable_for_long(session: Any) -> Any:
+        if next(pauses, None) is not None:
+            raise SandboxUnavailable("the engine is gone")
+        return judge(session)
+
+    monkeypatch.setattr(flows.search, "judge_finalists", unavailable_for_long)
+    monkeypatch.setattr(flows.search.Night, "_show", lambda *_, **__: None)
+    monkeypatch.setattr(flows.retry_policy, "LONGEST_WAIT_S", 0.0)
+    night(1, settings=JUDGED)
+    (row,) = Database(tmp_path).rows("FROM nights")
+    assert row["finalists"]
+    assert (row["stop_reason"], row["paused_by"]) == ("generations", "the engine is gone")
+
+
 def test_what_a_provider_refuses_is_said_in_the_history(night: Night, provider: Provider, asks: dict, tmp_path: Path):
     refusal = {"error": {"message": "This model's maximum context length is 10 tokens."}}
     provider.script = lambda number, _: Answer(refusal, status=400)
