@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from flows.cli.options import RunId
 from flows.cli.printing import DEFAULT_HISTORY, History, history_flag, say
-from schemas.errors import RunIsBusy
+from schemas.errors import HistoryError, RunIsBusy
+
+if TYPE_CHECKING:
+    from tasks.history.files import RunFiles
 
 
 def compact(
@@ -53,8 +56,28 @@ def export(
     target = write or Path(f"{files.run_id}.tar.zst")
     with run_lock(files):
         manifest = pack(files, target)
+        warning = _pending_batches_warning(files, history)
     size = f"{len(manifest.files)} files, {target.stat().st_size / 1024:,.0f} KiB"
     say(f"wrote {target} ({size}); import it on another machine with: overnight import {target.name}")
+    if warning:
+        say(f"warning: {warning}")
+
+
+def _pending_batches_warning(files: RunFiles, history: History) -> str:
+    """Return a warning that batch jobs are left out, which only this history can collect; empty if there are none."""
+    from tasks.history.pending_batches import PendingBatches
+
+    try:
+        pending = len(PendingBatches(files.directory / "paid", files.backend).all())
+    except HistoryError as error:
+        return f"{error.message}; its batch job is not in the archive"
+    if not pending:
+        return ""
+    jobs, their = ("1 pending batch job is", "its") if pending == 1 else (f"{pending} pending batch jobs are", "their")
+    return (
+        f"{jobs} not in the archive, and the imported run would pay for {their} completions again; collect them here "
+        f"with `overnight resume {files.run_id}{history_flag(history)}`, then export the run again"
+    )
 
 
 def import_run(

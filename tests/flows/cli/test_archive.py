@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from schemas.pending_batch import PendingBatch
+from tasks.history.atomic_files import append_lines
 from tasks.history.database import Database
+from tasks.history.pending_batches import PendingBatches
 from tests.flows.cli.conftest import Command, call
+from tests.history.made import NOW, create
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
@@ -29,6 +33,34 @@ def test_an_exported_run_continues_in_another_history(overnight: Command, tmp_pa
     done = call(["import", str(archive)], other_history)
     assert done.returncode == 2
     assert "with other content" in done.stderr
+
+
+def test_an_export_warns_of_batch_jobs_that_it_leaves_out(tmp_path: Path):
+    files = create(tmp_path / "here")
+    pending = PendingBatches(files.directory / "paid", files.backend)
+    export = ["export", "last", "--write", str(tmp_path / "run.tar.zst")]
+    assert "batch job" not in call(export, tmp_path / "here").stderr
+
+    jobs = [PendingBatch(key, "openai/x", NOW, f"batch_{key}", usd=4.0, tokens=5) for key in ("a", "b")]
+    for job in jobs:
+        pending.keep(job)
+    done = call(export, tmp_path / "here")
+    assert done.returncode == 0, done.stderr
+    assert "warning: 2 pending batch jobs are not in the archive" in done.stderr
+    assert f"overnight resume {files.run_id}" in done.stderr
+    assert (tmp_path / "run.tar.zst").exists()
+
+    for job in jobs:
+        pending.drop(job)
+    assert "batch job" not in call(export, tmp_path / "here").stderr
+
+
+def test_an_export_with_a_damaged_record_of_a_batch_job_warns_of_it(tmp_path: Path):
+    files = create(tmp_path / "here")
+    append_lines(files.directory / "paid/a.slip", [b"no"])
+    done = call(["export", "last", "--write", str(tmp_path / "run.tar.zst")], tmp_path / "here")
+    assert done.returncode == 0, done.stderr
+    assert "a.slip is damaged" in done.stderr
 
 
 def test_a_file_that_is_not_an_archive_is_an_error(tmp_path: Path):
