@@ -14,7 +14,7 @@ _RUNS = """
 SELECT runs.*, coalesce(has_unknown_costs, false) AS has_unknown_costs
 FROM runs LEFT JOIN (
     SELECT run_id, bool_or(cost_usd IS NULL) AS has_unknown_costs FROM programs WHERE generation > 0 GROUP BY run_id
-) USING (run_id) ORDER BY started_at DESC, run_id
+) USING (run_id) ORDER BY started_at DESC, run_id DESC
 """
 
 

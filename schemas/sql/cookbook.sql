@@ -22,7 +22,7 @@ SELECT max(generation) - min(generation) FILTER (best_score = top) AS generation
 FROM (SELECT *, max(best_score) OVER () AS top FROM progress('last'));
 
 -- From which programs does the best one descend?
-FROM lineage((SELECT best_program_id FROM runs ORDER BY started_at DESC LIMIT 1));
+FROM lineage((SELECT best_program_id FROM runs WHERE run_id = the_run('last')));
 
 -- Which programs had the most descendants?
 SELECT parent_id, count(*) AS children

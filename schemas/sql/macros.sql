@@ -1,9 +1,9 @@
 -- Macros for common questions. A run is named by its id, a unique prefix of it, or 'last'; a program by its id.
 
--- The id of the run with this name.
+-- The id of the run with this name. The last one is the one that was started last; of several, the last one by id.
 CREATE MACRO the_run(name) AS (
     SELECT CASE
-        WHEN name = 'last' THEN arg_max(run_id, started_at)
+        WHEN name = 'last' THEN arg_max(run_id, (coalesce(started_at, '-infinity'), run_id))
         WHEN bool_or(run_id = name) THEN name
         WHEN name <> 'last' AND count(*) = 0 THEN error('no run begins with ' || name)
         WHEN count(*) > 1 THEN error('several runs begin with ' || name || ': give a longer prefix')

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ from schemas.errors import HistoryError, HistoryGone, UsageError
 from schemas.history_backend import HistoryBackend
 from schemas.ids import RUN_ID
 from schemas.tables import ALL
-from tasks.history.atomic_files import HIDDEN, RUNS, disk_errors, hidden_path, sync
+from tasks.history.atomic_files import HIDDEN, RUNS, disk_errors, hidden_path, read_file, sync
 from tasks.history.local_backend import LocalBackend
 from tasks.history.private_files import is_plain_file, open_private, require_plain_files
 
@@ -284,15 +285,18 @@ def _require_plain(paths: Sequence[Path]) -> None:
 def find_run(history: HistoryBackend, name: str) -> RunFiles:
     """Return the run with an id or a unique prefix of one, or the newest one for `last`.
 
+    The newest run is the one that was started last, as in SQL: times of files change when a history is copied.
+
     Raises:
         UsageError: If no run or several runs fit.
-        HistoryError: If something in the run's directory is neither a regular file nor a folder.
+        HistoryError: If something in the run's directory is neither a regular file nor a folder, or, for `last`, if
+            the row of a run cannot be read.
     """
     runs = runs_in(history)
     if not runs:
         raise UsageError(f"no run in {history.location}", remedy="Start one: overnight run bin-packing-or")
     if name == "last":
-        return _checked(max(runs, key=lambda run: run.run.stat().st_mtime))
+        return _checked(max(runs, key=_start))
     found = [run for run in runs if run.run_id == name] or [run for run in runs if run.run_id.startswith(name)]
     if len(found) == 1:
         return _checked(found[0])
@@ -302,6 +306,14 @@ def find_run(history: HistoryBackend, name: str) -> RunFiles:
         )
     names = ", ".join(run.run_id for run in found[:5])
     raise UsageError(f"{name!r} fits {len(found)} runs: {names}", remedy="Give a longer prefix.")
+
+
+def _start(files: RunFiles) -> tuple[datetime, str]:
+    """Return the time at which a run was started and its id, which decides between runs that started together."""
+    _require_plain([files.run])
+    rows = read_file(files.run, columns=["started_at"]).to_pylist()
+    started_at = rows[0].get("started_at") if rows else None
+    return started_at or datetime.min.replace(tzinfo=UTC), files.run_id
 
 
 def _checked(files: RunFiles) -> RunFiles:

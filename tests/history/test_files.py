@@ -6,10 +6,12 @@ import contextlib
 import errno
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,12 @@ from schemas.errors import EnvironmentFault, ExitCode, HistoryError, UsageError
 from tasks.history import atomic_files, record
 from tasks.history import files as history_files
 from tasks.history.atomic_files import read_file, write_file, write_folder
+from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of, find_run, runs_in, tables_in
 from tasks.history.local_backend import LocalBackend
 from tasks.history.run_lock import run_lock
 from tests.history import writer
-from tests.history.made import create, grow, portrait, rebuilt
+from tests.history.made import NOW, create, grow, portrait, rebuilt
 
 
 def row(name: str = "r", size: int = 1) -> pa.Table:
@@ -327,10 +330,17 @@ def test_unfinished_files_match_no_pattern_of_readers(tmp_path: Path, monkeypatc
 
 @pytest.fixture
 def three_runs(tmp_path: Path) -> Path:
+    """Provide a history whose newest run, by the time of its start, has the oldest file."""
     for age, name in enumerate(("20260103-0000-toy-aaaa", "20260102-0000-toy-bbbb", "20260102-0000-toy-cccc")):
-        write_file(LocalBackend(tmp_path), files_of(LocalBackend(tmp_path), name).run, row(name))
-        os.utime(files_of(LocalBackend(tmp_path), name).run, (1e9 - age, 1e9 - age))
+        write_run(tmp_path, name, NOW - timedelta(days=age))
+        os.utime(files_of(LocalBackend(tmp_path), name).run, (1e9 + age, 1e9 + age))
     return tmp_path
+
+
+def write_run(history: Path, name: str, started_at: datetime | None) -> None:
+    content = [{"run_id": name, "started_at": started_at}]
+    table = pa.Table.from_pylist(content, schema=tables.RUNS)
+    write_file(LocalBackend(history), files_of(LocalBackend(history), name).run, table)
 
 
 @pytest.mark.parametrize(
@@ -344,6 +354,38 @@ def three_runs(tmp_path: Path) -> Path:
 )
 def test_a_run_is_found_by_its_id_a_prefix_or_last(three_runs: Path, name: str, found: str):
     assert find_run(LocalBackend(three_runs), name).run_id == found
+
+
+@pytest.mark.parametrize(
+    "starts",
+    [
+        {"b-named-by-hand": NOW + timedelta(seconds=1), "20260103-0000-toy-aaaa": NOW},
+        {"a": NOW, "b": NOW, "c": NOW - timedelta(seconds=1)},
+        {"a": NOW, "b": None},
+        {"a": None, "b": None},
+    ],
+)
+def test_the_last_run_is_the_same_in_sql_and_after_copying(tmp_path: Path, starts: dict[str, datetime | None]):
+    for name, started_at in starts.items():
+        write_run(tmp_path / "there", name, started_at)
+    expected = max(starts, key=lambda name: (starts[name] or NOW - timedelta(days=1), name))
+    shutil.copytree(tmp_path / "there", tmp_path / "copy", copy_function=shutil.copyfile)
+    for place, name in enumerate(sorted(starts, reverse=True)):
+        os.utime(files_of(LocalBackend(tmp_path / "copy"), name).run, (1e9 + place, 1e9 + place))
+    for history in (tmp_path / "there", tmp_path / "copy"):
+        assert find_run(LocalBackend(history), "last").run_id == expected
+        assert Database(history).rows("SELECT the_run('last') AS run") == [{"run": expected}]
+
+
+def test_the_last_run_is_not_guessed_if_a_row_cannot_be_read(three_runs: Path):
+    path = files_of(LocalBackend(three_runs), "20260102-0000-toy-bbbb").run
+    path.write_bytes(b"nonsense")
+    with pytest.raises(HistoryError, match=r"bbbb.*is damaged"):
+        find_run(LocalBackend(three_runs), "last")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(HistoryError, match=r"bbbb.*is no regular file"):
+        find_run(LocalBackend(three_runs), "last")
 
 
 def test_a_name_that_fits_several_runs_names_them(three_runs: Path):
