@@ -50,8 +50,8 @@ class LiveReport:
         with contextlib.suppress(StoreUnavailable):
             self._refresh()
         nights = [path.stat().st_mtime_ns for path in self._files.nights()]
-        generation = max(self._files.committed(), default=0)
-        return f'"{len(nights)}-{max(nights, default=0):x}-{generation}-{self._drawings_made}"'
+        generations = len(self._files.committed())  # a retried one is not the highest
+        return f'"{len(nights)}-{max(nights, default=0):x}-{generations}-{self._drawings_made}"'
 
     def _refresh(self) -> None:
         with self._refresh_lock:

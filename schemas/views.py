@@ -70,11 +70,13 @@ VIEWS = {
         "and cost",
         _PROGRAMS
         | {
-            "sample": "number of the sample in the run, from 1; that of the last one before it for an answer of the "
-            "tuner; 0 is the start program",
+            "sample": "number of the sample in the run, from 1, by place; that of the last one before it for an answer "
+            "of the tuner; 0 is the start program",
             "night": "number of the night, from 1",
             "best_parent_score": "best score of the programs shown in the prompt; null if none was shown",
             "is_record": "whether its score is above those of all programs before it, the start program's too",
+            "place": "position of its generation in the order in which generations ended, from 0: a retried one comes "
+            "later than its number says",
         },
     ),
     "population": View(
@@ -87,9 +89,12 @@ VIEWS = {
             "event": "`joined`: the program was registered in the niche; `founded`: it is the first one after the "
             "niche was emptied",
             "from_generation": "generation in which the program joined",
-            "to_generation": "generation at whose end the niche was reset; null if the program is still there. It is "
-            "alive after generation g if from_generation <= g, and to_generation is null or > g",
+            "to_generation": "generation at whose end the niche was reset; null if the program is still there",
             "niche": "the niche; the number of an island",
+            "from_place": "place of from_generation in the order in which generations ended, from 0: a retried one "
+            "comes later than its number says",
+            "to_place": "place of to_generation. The program is alive after the generation with place p if "
+            "from_place <= p, and to_place is null or > p",
         },
     ),
     "scores": View(
@@ -130,7 +135,7 @@ MACROS = {
     ),
     "progress": Macro(
         "progress(run)",
-        "best score over samples, cost and time, one row per committed generation; `progress()` has all runs",
+        "best score over samples, cost and time, one row per committed generation, by place; `progress()` has all runs",
     ),
     "improvements": Macro("improvements(run)", "the programs that raised the best score, one after the other"),
     "failures": Macro("failures(run)", "kinds of errors: how often, of which models, and the last example"),

@@ -109,7 +109,7 @@ def state(data: ReportData) -> dict[str, Any]:
         "night": night.night if night else 1,
         "has_ended": night is not None and night.ended_at is not None,
         "stop_reason": night.stop_reason if night else "",
-        "generation": last.generation,
+        "generation": _last_number(data),
         "samples": last.samples,
         "seconds": last.seconds,
         "cost_usd": last.cost_usd,
@@ -147,7 +147,7 @@ def view(data: ReportData) -> Group:
         f"{settings.score_name}"
     )
     cost_text = cost(last.cost_usd, is_partly_unknown=last.has_unknown_costs)
-    spent = f"generation {last.generation}, {last.samples:,} samples, {duration(last.seconds)}, cost {cost_text}"
+    spent = f"generation {_last_number(data)}, {last.samples:,} samples, {duration(last.seconds)}, cost {cost_text}"
     machines = [_machines(data)] if data.machines else []
     return Group(
         Text(head, style="bold"),
@@ -158,6 +158,11 @@ def view(data: ReportData) -> Group:
         _models(data),
         *machines,
     )
+
+
+def _last_number(data: ReportData) -> int:
+    """Return the number of the last generation, after which a retried one may have been committed."""
+    return max(generation.generation for generation in data.generations)
 
 
 def _state(data: ReportData) -> str:

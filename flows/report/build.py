@@ -163,8 +163,8 @@ def _machines(database: Database, run_id: str, night: int | None) -> tuple[Machi
 
 
 def _time_spent(run_data: RunData, nights: Sequence[NightSummary]) -> TimeSpent:
-    first, last = run_data.first_generation, run_data.last_generation
-    rows = [row for row in run_data.generations if first <= row["generation"] <= last]
+    first, last = run_data.first_place, run_data.last_place
+    rows = [row for row in run_data.generations if first <= row["place"] <= last]
     last_commit = run_data.summaries[-1].ended_at
     return TimeSpent(
         nights_s=sum(((night.ended_at or last_commit) - night.started_at).total_seconds() for night in nights),

@@ -10,27 +10,27 @@ from tasks.history.database import Database
 
 Row = dict[str, Any]
 
-_BEFORE = "SELECT max(score) AS best FROM programs WHERE run_id = ? AND outcome = 'scored' AND generation < ?"
+_BEFORE = "SELECT max(score) AS best FROM programs WHERE run_id = ? AND outcome = 'scored' AND place < ?"
 _ISLAND = """
 SELECT max(p.score) AS best, count(DISTINCT p.program_id) AS programs
 FROM population AS l JOIN programs AS p USING (run_id, program_id)
-WHERE l.run_id = ? AND l.island = ? AND l.from_generation < ? AND coalesce(l.to_generation, 2147483647) >= ?
+WHERE l.run_id = ? AND l.island = ? AND l.from_place < ? AND coalesce(l.to_place, 2147483647) >= ?
 """
 _MEMBERSHIPS = """
 SELECT l.*, (
     SELECT count(*) FROM population AS o
     WHERE o.run_id = l.run_id AND o.island = l.island AND o.cluster = l.cluster
-    AND o.from_generation <= l.from_generation
-    AND coalesce(o.to_generation, 2147483647) > l.from_generation
+    AND o.from_place <= l.from_place
+    AND coalesce(o.to_place, 2147483647) > l.from_place
 ) AS cluster_size
-FROM population AS l WHERE l.run_id = ? AND l.program_id = ? ORDER BY l.from_generation, l.island
+FROM population AS l WHERE l.run_id = ? AND l.program_id = ? ORDER BY l.from_place, l.island
 """
 _PARENTS = """
 SELECT program_id, outcome, score FROM programs WHERE run_id = ? AND list_contains(?, program_id) ORDER BY score
 """
 _ORIGINAL = """
 SELECT program_id, generation, outcome, score FROM programs
-WHERE run_id = ? AND code_hash = ? AND outcome <> 'duplicate' ORDER BY generation, index LIMIT 1
+WHERE run_id = ? AND code_hash = ? AND outcome <> 'duplicate' ORDER BY place, index LIMIT 1
 """
 _CHILDREN = """
 SELECT count(*) AS children, count(*) FILTER (outcome = 'scored') AS scored, max(score) AS best
@@ -102,7 +102,7 @@ def _scored(database: Database, row: Row) -> list[str]:
     sentences = [f"It ran on every training input and scored {row['score']:.6g}."]
     if row["confirmed_score"] is not None:
         sentences.append(f"Run again in a fresh container, it scored {row['confirmed_score']:.6g}: confirmed.")
-    before = _first_row(database, _BEFORE, row["run_id"], row["generation"]).get("best")
+    before = _first_row(database, _BEFORE, row["run_id"], row["place"]).get("best")
     if before is not None:
         comparison = _compared_with(row, before)
         sentences.append(f"The best of the run before its generation scored {before:.6g}, so it was {comparison}.")
@@ -136,7 +136,7 @@ def _unconfirmed(database: Database, row: Row) -> list[str]:
 
 def _island_before(database: Database, row: Row) -> Row:
     """Return the best score and the number of programs of the program's island before its generation."""
-    return _first_row(database, _ISLAND, row["run_id"], row["island"], row["generation"], row["generation"])
+    return _first_row(database, _ISLAND, row["run_id"], row["island"], row["place"], row["place"])
 
 
 def _memberships(database: Database, row: Row) -> list[str]:

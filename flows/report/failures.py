@@ -12,38 +12,38 @@ _MAX_REPEATS = 5
 _FAILURES = """
 WITH failed AS (
     SELECT
-        outcome, program_id, error, body, generation, index,
+        outcome, program_id, error, body, place, index,
         regexp_replace(split_part(error, chr(10), 1), '(, in line| \\(in line|, on input).*', '') AS message,
         regexp_replace(message, '-?\\d[\\d.e+]*', '#', 'g') AS kind
     FROM programs
-    WHERE run_id = ? AND generation BETWEEN ? AND ? AND outcome NOT IN ('scored', 'duplicate')
+    WHERE run_id = ? AND place BETWEEN ? AND ? AND outcome NOT IN ('scored', 'duplicate')
 )
 SELECT
-    outcome, kind, count(*) AS candidates, count(*) FILTER (generation >= ?) AS last_night,
-    arg_max(program_id, (generation, -index)) AS program_id,
-    arg_max(error, (generation, -index)) AS error,
-    arg_max(body, (generation, -index)) AS body
+    outcome, kind, count(*) AS candidates, count(*) FILTER (place >= ?) AS last_night,
+    arg_max(program_id, (place, -index)) AS program_id,
+    arg_max(error, (place, -index)) AS error,
+    arg_max(body, (place, -index)) AS body
 FROM failed GROUP BY outcome, kind ORDER BY last_night DESC, candidates DESC, outcome, kind LIMIT ?
 """
 
 _REPEATED = """
 WITH repeated AS (
     SELECT code_hash, count(*) AS times FROM programs
-    WHERE run_id = ? AND generation BETWEEN ? AND ? AND outcome = 'duplicate' AND code_hash <> '' GROUP BY code_hash
+    WHERE run_id = ? AND place BETWEEN ? AND ? AND outcome = 'duplicate' AND code_hash <> '' GROUP BY code_hash
 )
 SELECT p.program_id, p.score, p.outcome, p.body, repeated.times
 FROM repeated JOIN programs AS p ON p.code_hash = repeated.code_hash AND p.run_id = ?
 WHERE p.outcome <> 'duplicate'
-QUALIFY row_number() OVER (PARTITION BY p.code_hash ORDER BY p.generation, p.index) = 1
-ORDER BY repeated.times DESC, p.generation, p.index LIMIT ?
+QUALIFY row_number() OVER (PARTITION BY p.code_hash ORDER BY p.place, p.index) = 1
+ORDER BY repeated.times DESC, p.place, p.index LIMIT ?
 """
 
 
 def failures(run_data: RunData) -> tuple[Failure, ...]:
     """Return the most frequent kinds of failure, ordered by their number in the last night."""
-    first, last = run_data.first_generation, run_data.last_generation
+    first, last = run_data.first_place, run_data.last_place
     covered = run_data.summaries[1:]
-    of_last_night = (summary.generation for summary in covered if summary.night == covered[-1].night)
+    of_last_night = (run_data.place_of(summary) for summary in covered if summary.night == covered[-1].night)
     last_night_starts = next(of_last_night, last + 1)
     rows = run_data.database.rows(_FAILURES, [run_data.run.run_id, first, last, last_night_starts, _MAX_KINDS])
     return tuple(
@@ -63,7 +63,7 @@ def failures(run_data: RunData) -> tuple[Failure, ...]:
 def repeats(run_data: RunData) -> tuple[RepeatedProposal, ...]:
     """Return the programs that were proposed most often after they had been evaluated."""
     run_id = run_data.run.run_id
-    parameters = [run_id, run_data.first_generation, run_data.last_generation, run_id, _MAX_REPEATS]
+    parameters = [run_id, run_data.first_place, run_data.last_place, run_id, _MAX_REPEATS]
     rows = run_data.database.rows(_REPEATED, parameters)
     return tuple(
         RepeatedProposal(

@@ -40,7 +40,8 @@ def lineage(run_data: RunData, program_id: str) -> tuple[Ancestor, ...]:
         replace(by_id[ancestor_id], nearest_parent_id=line.get(ancestor_id) or _nearest_parent(by_id, ancestor_id))
         for ancestor_id in included
     ]
-    return tuple(sorted(ancestors, key=lambda ancestor: (ancestor.generation, ancestor.sample)))
+    place = {ancestor.program_id: run_data.by_id[ancestor.program_id]["place"] for ancestor in ancestors}
+    return tuple(sorted(ancestors, key=lambda ancestor: (place[ancestor.program_id], ancestor.sample)))
 
 
 def line_of_descent(run_data: RunData, program_id: str) -> tuple[Ancestor, ...]:

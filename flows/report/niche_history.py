@@ -10,16 +10,16 @@ from schemas.report_data import NicheHistory
 
 # A reset is the last event of its generation: it also removes programs that joined in that generation.
 _MEMBERSHIPS = """
-SELECT niche, event, program_id, cluster, from_generation, to_generation
-FROM population WHERE run_id = ? AND from_generation <= ?
-ORDER BY niche, from_generation, event = 'founded'
+SELECT niche, event, program_id, cluster, from_generation, from_place, to_place
+FROM population WHERE run_id = ? AND from_place <= ?
+ORDER BY niche, from_place, event = 'founded'
 """
 
 
 def niches(run_data: RunData) -> tuple[NicheHistory, ...]:
     """Return the history of every niche, up to the last generation that the report covers."""
     memberships: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in run_data.database.rows(_MEMBERSHIPS, [run_data.run.run_id, run_data.last_generation]):
+    for row in run_data.database.rows(_MEMBERSHIPS, [run_data.run.run_id, run_data.last_place]):
         memberships[row["niche"]].append(row)
     return tuple(
         _niche(name, memberships[name], run_data) for name in sorted(memberships, key=lambda name: (len(name), name))
@@ -33,14 +33,14 @@ def _niche(name: str, memberships: list[dict[str, Any]], run_data: RunData) -> N
     best, best_id = float("-inf"), ""
     for row in memberships:
         score = run_data.by_id[row["program_id"]]["score"]
-        is_reset = row["event"] == "founded" and row["from_generation"] > 0
+        is_reset = row["event"] == "founded" and row["from_place"] > 0
         if is_reset:
             resets.append(samples_at[row["from_generation"]])
         if is_reset or score > best:
             best, best_id = score, row["program_id"]
             steps.append((samples_at[row["from_generation"]], best))
-    last = run_data.last_generation
-    current = [row for row in memberships if row["to_generation"] is None or row["to_generation"] > last]
+    last = run_data.last_place
+    current = [row for row in memberships if row["to_place"] is None or row["to_place"] > last]
     first_sample = run_data.summaries[0].samples
     return NicheHistory(
         niche=name,

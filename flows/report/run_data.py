@@ -17,13 +17,13 @@ from tasks.history.files import RunFiles
 
 Row = dict[str, Any]
 
-_GENERATIONS = "FROM generations WHERE run_id = ? AND state = 'committed' ORDER BY generation"
+_GENERATIONS = "FROM generations WHERE run_id = ? AND state = 'committed' ORDER BY place"
 _NIGHTS = "FROM nights WHERE run_id = ? ORDER BY night"
 _CANDIDATES = """
 SELECT
-    generation, index, program_id, parent_ids, island, niche, model, operator, outcome, score,
+    generation, place, index, program_id, parent_ids, island, niche, model, operator, outcome, score,
     tokens_in, tokens_cached, tokens_out, cost_usd, latency_s, wall_s, cpu_s
-FROM programs WHERE run_id = ? ORDER BY generation, index
+FROM programs WHERE run_id = ? ORDER BY place, index
 """
 
 
@@ -32,8 +32,8 @@ class RunData:
     """Rows of one run, and the night that the report covers.
 
     Attributes:
-        generations: Rows of the committed generations, in order.
-        candidates: Rows of all candidates without their texts, in order; the start program comes first.
+        generations: Rows of the committed generations, in the order of commits: a retried one comes later.
+        candidates: Rows of all candidates without their texts, in the same order; the start program comes first.
         night: The only night that the report covers; `None` for all nights.
     """
 
@@ -49,13 +49,14 @@ class RunData:
         """Summaries of the committed generations of all nights, including those that the report does not cover."""
         night_starts = {row["night"]: row["started_at"] for row in self.nights}
         samples, cost_usd, night = 0, 0.0, 0
-        first_unknown = min(self.generations_with_unknown_costs, default=None)
+        has_unknown_costs = False
         seconds = seconds_before_night = 0.0
         summaries = []
         for row in self.generations:
             is_start = row["generation"] == 0
             samples += 0 if is_start else row["candidates"]
             cost_usd += row["cost_usd"]
+            has_unknown_costs |= row["generation"] in self.generations_with_unknown_costs
             if row["night"] != night:
                 night, seconds_before_night = row["night"], seconds
             night_start = night_starts.get(night, row["started_at"])
@@ -73,7 +74,7 @@ class RunData:
                     own_best=row["generation_best"],
                     reset=tuple(row["reset_islands"] or ()),
                     ended_at=row["ended_at"],
-                    has_unknown_costs=first_unknown is not None and row["generation"] >= first_unknown,
+                    has_unknown_costs=has_unknown_costs,
                 )
             )
         return tuple(summaries)
@@ -91,21 +92,34 @@ class RunData:
         covered = [place for place, summary in enumerate(self.all_summaries) if summary.night == self.night]
         return self.all_summaries[covered[0] - 1 : covered[-1] + 1] if covered else self.all_summaries[-1:]
 
-    @cached_property
-    def first_generation(self) -> int:
-        """Number of the first generation that the report covers."""
-        return self.summaries[0].generation + 1
-
     @property
     def last_generation(self) -> int:
-        """Number of the last generation that the report covers."""
-        return self.summaries[-1].generation
+        """Highest number of a generation that the report covers or that came before."""
+        return max(summary.generation for summary in self.all_summaries if self.place_of(summary) <= self.last_place)
+
+    @property
+    def first_place(self) -> int:
+        """Place of the first generation that the report covers, in the order of commits."""
+        return self.place_of(self.summaries[0]) + 1
+
+    @property
+    def last_place(self) -> int:
+        """Place of the last generation that the report covers."""
+        return self.place_of(self.summaries[-1])
+
+    def place_of(self, summary: GenerationSummary) -> int:
+        """Return the place of a generation in the order of commits."""
+        return self._places[summary.generation]
+
+    @cached_property
+    def _places(self) -> dict[int, int]:
+        return {row["generation"]: row["place"] for row in self.generations}
 
     @cached_property
     def covered_candidates(self) -> list[Row]:
         """Candidates of the generations that the report covers."""
-        first, last = self.first_generation, self.last_generation
-        return [row for row in self.candidates if first <= row["generation"] <= last]
+        first, last = self.first_place, self.last_place
+        return [row for row in self.candidates if first <= row["place"] <= last]
 
     @cached_property
     def by_id(self) -> dict[str, Row]:

@@ -24,7 +24,7 @@ FROM runs WHERE ? IS NULL OR list_contains(?, run_id) ORDER BY started_at, run_i
 """
 _GENERATIONS = """
 SELECT run_id, candidates * (generation > 0)::INT AS candidates, best_score
-FROM generations WHERE state = 'committed' AND (? IS NULL OR list_contains(?, run_id)) ORDER BY run_id, generation
+FROM generations WHERE state = 'committed' AND (? IS NULL OR list_contains(?, run_id)) ORDER BY run_id, place
 """
 _NIGHTS = """
 SELECT run_id, best_program_id, best_after, finalists, stop_reason, ended_at IS NULL AS is_open,
@@ -34,7 +34,7 @@ FROM nights WHERE ? IS NULL OR list_contains(?, run_id) ORDER BY run_id, night
 _TUNER_GAINS = f"""
 WITH scored AS (
     SELECT run_id, model, score, max(score) OVER (
-        PARTITION BY run_id ORDER BY generation, index ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        PARTITION BY run_id ORDER BY place, index ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     ) AS best_before
     FROM programs WHERE score IS NOT NULL AND (? IS NULL OR list_contains(?, run_id))
 )

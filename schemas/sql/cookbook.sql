@@ -17,7 +17,7 @@ FROM improvements('last');
 PIVOT (FROM progress()) ON run_id USING max(best_score) GROUP BY samples ORDER BY samples;
 
 -- How long did the search go on after its last improvement?
-SELECT max(generation) - min(generation) FILTER (best_score = top) AS generations,
+SELECT count(*) FILTER (best_score = top) - 1 AS generations,
     max(samples) - min(samples) FILTER (best_score = top) AS samples
 FROM (SELECT *, max(best_score) OVER () AS top FROM progress('last'));
 

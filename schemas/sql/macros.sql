@@ -17,25 +17,33 @@ CREATE MACRO relatives(program) AS TABLE
 SELECT program_id, generation, index, island, coalesce(niche, island::VARCHAR) AS niche, model, outcome, score, parent_ids FROM files.programs
 WHERE run_id = (SELECT max(run_id) FROM files.programs WHERE program_id = program);
 
+-- All programs of a run, with the place of their generation in the order of commits.
+CREATE MACRO programs_of(run) AS TABLE
+SELECT own.*, coalesce(its.place, own.generation) AS place
+FROM files.programs AS own
+LEFT JOIN files.generations AS its ON its.run_id = own.run_id AND its.generation = own.generation
+WHERE own.run_id = the_run(run);
+
 CREATE MACRO best_programs(run, how_many := 10) AS TABLE
 WITH best AS (
-    SELECT arg_min(generation, (generation, index)) AS generation, arg_min(index, (generation, index)) AS index
-    FROM files.programs WHERE run_id = the_run(run) AND outcome = 'scored'
+    SELECT arg_min(generation, (place, index)) AS generation, arg_min(index, (place, index)) AS index
+    FROM programs_of(run) WHERE outcome = 'scored'
     GROUP BY code_hash
-    ORDER BY max(score) DESC, generation, index LIMIT how_many
+    ORDER BY max(score) DESC, min((place, index)) LIMIT how_many
 )
 SELECT p.score, p.program_id, p.generation, p.island, p.model, p.body
-FROM best AS b JOIN files.programs AS p ON p.generation = b.generation AND p.index = b.index
-WHERE p.run_id = the_run(run)
-ORDER BY p.score DESC, p.generation, p.index;
+FROM best AS b JOIN programs_of(run) AS p ON p.generation = b.generation AND p.index = b.index
+ORDER BY p.score DESC, p.place, p.index;
 
 CREATE MACRO progress(run) AS TABLE
 (SELECT
     generation,
-    coalesce(sum(candidates) FILTER (generation > 0) OVER (ORDER BY generation), 0)::BIGINT AS samples,
-    sum(cost_usd) OVER (ORDER BY generation) AS cost_usd,
+    coalesce(sum(candidates) FILTER (generation > 0) OVER past, 0)::BIGINT AS samples,
+    sum(cost_usd) OVER past AS cost_usd,
     generation_best, best_score, ended_at
-FROM files.generations WHERE run_id = the_run(run) ORDER BY generation),
+FROM files.generations WHERE run_id = the_run(run)
+WINDOW past AS (ORDER BY coalesce(place, generation))
+ORDER BY coalesce(place, generation)),
 () AS TABLE
 SELECT
     run_id, problem, generation,
@@ -43,8 +51,8 @@ SELECT
     sum(cost_usd) OVER past AS cost_usd,
     generation_best, best_score, ended_at
 FROM files.generations JOIN (SELECT run_id, problem, started_at AS began_at FROM files.runs) USING (run_id)
-WINDOW past AS (PARTITION BY run_id ORDER BY generation)
-ORDER BY began_at, run_id, generation;
+WINDOW past AS (PARTITION BY run_id ORDER BY coalesce(place, generation))
+ORDER BY began_at, run_id, coalesce(place, generation);
 
 CREATE MACRO improvements(run) AS TABLE
 SELECT
@@ -53,12 +61,12 @@ SELECT
 FROM (
     SELECT
         *, max(score) FILTER (is_record) OVER (
-            ORDER BY sample ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ORDER BY place, index ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS before,
         max(score) FILTER (generation = 0) OVER () AS start
     FROM programs WHERE run_id = the_run(run)
 )
-WHERE is_record ORDER BY sample;
+WHERE is_record ORDER BY place, index;
 
 -- The first line of an error, with # in place of numbers, so that errors of one kind are equal.
 CREATE MACRO kind_of(message) AS
@@ -118,57 +126,59 @@ CREATE MACRO outcomes_by_model() AS TABLE
 SELECT run_id, model, outcome, count(*) AS candidates
 FROM files.programs WHERE generation > 0 GROUP BY ALL ORDER BY run_id, model, candidates DESC, outcome;
 
--- A reset removes all programs of a niche together, so programs with the same to_generation belong to the same span
--- between two resets.
-CREATE MACRO niches_over_time(run) AS TABLE
+-- A reset removes all programs of a niche together, so programs with the same to_place belong to the same span between
+-- two resets.
+CREATE MACRO niche_states(run) AS TABLE
 WITH stays AS (
-    SELECT s.niche, s.program_id, s.cluster, s.from_generation, s.to_generation, s.event, p.score
+    SELECT s.niche, s.program_id, s.cluster, s.from_place, s.to_place, s.event, p.score
     FROM population AS s JOIN files.programs AS p USING (run_id, program_id)
-    WHERE s.run_id = the_run(run) AND s.from_generation IS DISTINCT FROM s.to_generation
+    WHERE s.run_id = the_run(run) AND s.from_place IS DISTINCT FROM s.to_place
 ),
 arrivals AS (
     SELECT
-        niche, from_generation, event,
+        niche, from_place, event,
         count(*) OVER span AS programs,
         count(*) FILTER (is_new) OVER span AS clusters,
         max(score) OVER span AS best_score
     FROM (
         SELECT *, row_number() OVER (
-            PARTITION BY niche, to_generation, cluster ORDER BY from_generation, program_id
+            PARTITION BY niche, to_place, cluster ORDER BY from_place, program_id
         ) = 1 AS is_new
         FROM stays
     )
-    WINDOW span AS (PARTITION BY niche, to_generation ORDER BY from_generation)
+    WINDOW span AS (PARTITION BY niche, to_place ORDER BY from_place)
 ),
 states AS (
-    SELECT DISTINCT niche, from_generation, programs, clusters, best_score,
-        bool_or(event = 'founded' AND from_generation > 0) OVER (PARTITION BY niche, from_generation) AS was_reset
+    SELECT DISTINCT niche, from_place, programs, clusters, best_score,
+        bool_or(event = 'founded' AND from_place > 0) OVER (PARTITION BY niche, from_place) AS was_reset
     FROM arrivals
 ),
 moments AS (
-    SELECT g.generation, i.niche
+    SELECT g.generation, coalesce(g.place, g.generation) AS place, i.niche
     FROM files.generations AS g, (SELECT DISTINCT niche FROM states) AS i WHERE g.run_id = the_run(run)
 )
 SELECT
-    m.generation, m.niche, s.programs, s.clusters, s.best_score,
-    s.was_reset AND s.from_generation = m.generation AS was_reset
-FROM moments AS m ASOF JOIN states AS s ON s.niche = m.niche AND m.generation >= s.from_generation
-ORDER BY m.generation, m.niche;
+    m.generation, m.place, m.niche, s.programs, s.clusters, s.best_score,
+    s.was_reset AND s.from_place = m.place AS was_reset
+FROM moments AS m ASOF JOIN states AS s ON s.niche = m.niche AND m.place >= s.from_place;
+
+CREATE MACRO niches_over_time(run) AS TABLE
+SELECT generation, niche, programs, clusters, best_score, was_reset FROM niche_states(run) ORDER BY place, niche;
 
 CREATE MACRO islands_over_time(run) AS TABLE
-SELECT generation, niche::INTEGER AS island, programs, clusters, best_score, was_reset FROM niches_over_time(run)
-ORDER BY generation, island;
+SELECT generation, niche::INTEGER AS island, programs, clusters, best_score, was_reset FROM niche_states(run)
+ORDER BY place, island;
 
 CREATE MACRO duplicates(run) AS TABLE
 SELECT
     count(*) AS times,
-    arg_min(program_id, (generation, index)) AS first_program_id,
-    min(generation) AS first_generation,
-    max(generation) AS last_generation,
-    arg_min(outcome, (generation, index)) AS outcome,
+    arg_min(program_id, (place, index)) AS first_program_id,
+    arg_min(generation, place) AS first_generation,
+    arg_max(generation, place) AS last_generation,
+    arg_min(outcome, (place, index)) AS outcome,
     max(score) AS score,
     list_sort(list(DISTINCT model)) AS models,
-    arg_min(body, (generation, index)) AS body
-FROM files.programs WHERE run_id = the_run(run) AND code_hash <> ''
+    arg_min(body, (place, index)) AS body
+FROM programs_of(run) WHERE code_hash <> ''
 GROUP BY code_hash HAVING count(*) > 1
 ORDER BY times DESC, first_generation, first_program_id;

@@ -1,23 +1,30 @@
 -- One row per stay of a program in a niche, from the generation in which it joined to the one at whose end the niche
--- was reset. Version 0.1 wrote the number of an island only. An expansion is no stay.
+-- was reset. Version 0.1 wrote the number of an island only. An expansion is no stay. Generations count in the order in
+-- which they were committed: their places, or their numbers in files of older versions.
 CREATE VIEW population AS
 WITH events AS (
     SELECT
-        * EXCLUDE (cluster, samples) REPLACE (coalesce(niche, island::VARCHAR) AS niche),
-        max(cluster) OVER (PARTITION BY run_id, program_id) AS cluster,
-        count(*) FILTER (event = 'founded') OVER (
-            PARTITION BY run_id, coalesce(niche, island::VARCHAR) ORDER BY generation, step
+        own.* EXCLUDE (cluster, samples) REPLACE (coalesce(own.niche, own.island::VARCHAR) AS niche),
+        coalesce(its.place, own.generation) AS place,
+        max(own.cluster) OVER (PARTITION BY own.run_id, own.program_id) AS cluster,
+        count(*) FILTER (own.event = 'founded') OVER (
+            PARTITION BY own.run_id, coalesce(own.niche, own.island::VARCHAR)
+            ORDER BY coalesce(its.place, own.generation), own.step
         ) AS founding
-    FROM files.population WHERE event <> 'expanded'
+    FROM files.population AS own
+    LEFT JOIN files.generations AS its ON its.run_id = own.run_id AND its.generation = own.generation
+    WHERE own.event <> 'expanded'
 ),
 foundings AS (
-    SELECT run_id, niche, founding, min(generation) FILTER (event = 'founded') AS at_generation
-    FROM events GROUP BY ALL
+    SELECT run_id, niche, founding, min(generation) AS at_generation, min(place) AS at_place
+    FROM events WHERE event = 'founded' GROUP BY ALL
 )
 SELECT
     e.run_id, e.island, e.program_id, e.cluster, e.event,
     e.generation AS from_generation,
     f.at_generation AS to_generation,
-    e.niche
+    e.niche,
+    e.place AS from_place,
+    f.at_place AS to_place
 FROM events AS e
 LEFT JOIN foundings AS f ON f.run_id = e.run_id AND f.niche = e.niche AND f.founding = e.founding + 1;

@@ -1,9 +1,13 @@
--- One row per candidate, scored or not, in the order of the samples of the run.
+-- One row per candidate, scored or not. Samples are counted in the order in which generations were committed.
 CREATE VIEW programs AS
 WITH places AS (
-    SELECT run_id, generation, night, candidates, sum(candidates) FILTER (generation > 0) OVER earlier AS samples_before
+    SELECT
+        run_id, generation, night, candidates, coalesce(place, generation) AS place,
+        sum(candidates) FILTER (generation > 0) OVER earlier AS samples_before
     FROM files.generations
-    WINDOW earlier AS (PARTITION BY run_id ORDER BY generation ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+    WINDOW earlier AS (
+        PARTITION BY run_id ORDER BY coalesce(place, generation) ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    )
 ), parents AS (
     SELECT child.run_id, child.program_id, max(parent.score) AS best_parent_score
     FROM (SELECT run_id, program_id, unnest(parent_ids) AS parent_id FROM files.programs) AS child
@@ -16,8 +20,9 @@ SELECT
     places.night AS night,
     best_parent_score,
     own.generation > 0 AND coalesce(own.score > max(own.score) OVER (
-        PARTITION BY own.run_id ORDER BY own.generation, own.index ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-    ), false) AS is_record
+        PARTITION BY own.run_id ORDER BY places.place, own.index ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ), false) AS is_record,
+    places.place AS place
 FROM files.programs AS own
 LEFT JOIN places ON places.run_id = own.run_id AND places.generation = own.generation
 LEFT JOIN parents ON parents.run_id = own.run_id AND parents.program_id = own.program_id;

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from schemas import source
-from schemas.algorithm import Change, Join
+from schemas.algorithm import Change, Join, Reset
 from schemas.generation import GenerationRecord, RunRecord
 from schemas.history_backend import HistoryBackend
 from schemas.ids import program_id
@@ -166,6 +166,39 @@ def grow(files: RunFiles, generations: int, *, seed: int = 0, clock: datetime = 
         best = max([best, *(program for _, program in children)], key=lambda program: program.score)
         record.commit(files, a_generation(number, judged, best, changes, clock))
     return population
+
+
+def grow_with_a_retry(files: RunFiles) -> dict[int, list[Program]]:
+    """Commit generations 1, 3 and 4, and in a second night 2, which had failed and gets the best program.
+
+    Niche 0 is reset by generation 4. A second program of generation 2 has the score of that of generation 4, and a
+    third one repeats that of generation 3.
+
+    Returns:
+        The scored programs of each generation.
+    """
+    best = record.read_run_history(files).start
+    found = {0: [best]}
+    scores = {1: (-5.0,), 3: (-4.0,), 4: (-3.0,), 2: (1.0, -3.0)}
+    for place, number in ((1, 1), (3, 3), (4, 4), (5, 2)):
+        judged = [
+            a_judged(files.run_id, number, index, scores=(score, score), parents=[best.id])
+            for index, score in enumerate(scores[number])
+        ]
+        found[number] = [one.program() for one in judged]
+        best = max([best, *found[number]], key=lambda program: program.score)
+        changes: list[Change] = [Join("0", program.id) for program in found[number]]
+        if number == 2:
+            body = found[3][0].body
+            judged.append(a_judged(files.run_id, 2, 2, body=body, outcome=Outcome.DUPLICATE, parents=[best.id]))
+        if number == 4:
+            changes.append(Reset("0", found[0][0].id))
+        if number == 3:
+            record.record_failure(files, a_generation(2, [], best, error="no answer"))
+            record.give_up(files, 2, 2)
+        night, clock = (2, NOW + timedelta(days=1)) if number == 2 else (1, NOW)
+        record.commit(files, a_generation(number, judged, best, changes, clock, place=place, night=night))
+    return found
 
 
 def portrait(population: Population) -> list[tuple[list[tuple[tuple[float, ...], list[str]]], int, str]]:

@@ -19,7 +19,7 @@ from schemas.cookbook import questions
 from schemas.errors import QueryError
 from schemas.generation import NightRecord
 from schemas.outcome import Outcome
-from schemas.program import Judged
+from schemas.program import Judged, Program
 from schemas.views import MACROS, VIEWS
 from tasks.history import database as database_module
 from tasks.history import record
@@ -28,7 +28,7 @@ from tasks.history.compact import compact
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
 from tests.history import writer
-from tests.history.made import NOW, a_generation, a_judged, create, grow
+from tests.history.made import NOW, a_generation, a_judged, create, grow, grow_with_a_retry, rebuilt
 from tests.select.population import Population
 
 CALLS = {
@@ -45,6 +45,8 @@ CALLS = {
     "failures": "'{run}'",
     "ideas": "'{run}'",
 }
+
+FOLLOWING = ("sample", "night", "best_parent_score", "is_record", "place")
 
 
 # Views and macros
@@ -102,7 +104,7 @@ def test_views_of_one_table_have_exactly_its_columns(database: Database, view: s
 
 def test_programs_has_the_columns_of_its_table_and_then_those_that_follow_from_it(database: Database):
     described = [row["column_name"] for row in database.rows("DESCRIBE programs")]
-    assert described == [*tables.ALL["programs"].names, "sample", "night", "best_parent_score", "is_record"]
+    assert described == [*tables.ALL["programs"].names, *FOLLOWING]
 
 
 def test_samples_records_and_parents_match_the_record(grown: RunFiles, database: Database):
@@ -216,7 +218,7 @@ def test_programs_alive_after_a_generation_match_the_population(populations: tup
         }
         stays = database.rows(
             "SELECT island, cluster, program_id FROM population "
-            "WHERE from_generation <= $1 AND (to_generation IS NULL OR to_generation > $1)",
+            "WHERE from_place <= $1 AND (to_place IS NULL OR to_place > $1)",
             [generation],
         )
         clusters: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -357,6 +359,79 @@ def test_a_run_is_named_by_its_id_a_prefix_or_last(tmp_path: Path):
         database.rows("FROM best_programs('nobody')")
     with pytest.raises(QueryError, match="several runs begin with 2026"):
         database.rows("FROM progress('2026')")
+
+
+# Retried generations, which are committed after later ones
+
+
+@pytest.fixture(params=["as committed", "compacted"])
+def retried(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[RunFiles, dict[int, list[Program]], Database]:
+    files = create(tmp_path, islands=2)
+    programs = grow_with_a_retry(files)
+    if request.param == "compacted":
+        compact(files, 1)
+    return files, programs, Database(tmp_path)
+
+
+Retried = tuple[RunFiles, dict[int, list[Program]], Database]
+
+
+def test_the_best_program_is_that_of_the_last_commit(retried: Retried):
+    files, programs, database = retried
+    best = programs[2][0]
+    assert max(record.read_run_history(files).programs.values(), key=lambda program: program.score) == best
+    assert database.rows("SELECT best_score, best_program_id FROM runs") == [
+        {"best_score": best.score, "best_program_id": best.id}
+    ]
+    # One night was killed, so that its commits say what it reached.
+    record.write_night(files, NightRecord(1, NOW, -9.0, -9.0, programs[0][0].id))
+    record.write_night(files, NightRecord(2, NOW + timedelta(days=1), -3.0, -3.0, programs[4][0].id))
+    assert [row["best_program_id"] for row in database.rows("FROM nights")] == [programs[4][0].id, best.id]
+
+
+def test_progress_and_samples_are_in_the_order_of_commits(retried: Retried):
+    _, programs, database = retried
+    expected = [(0, 0, -9.0), (1, 1, -5.0), (3, 2, -4.0), (4, 3, -3.0), (2, 6, 1.0)]
+    for call in ("progress('last')", "progress()"):
+        found = database.rows(f"SELECT generation, samples, best_score FROM {call}")
+        assert [tuple(row.values()) for row in found] == expected
+    found = database.rows("SELECT generation, place, sample, is_record FROM programs ORDER BY place, index")
+    assert [tuple(row.values()) for row in found] == [
+        (0, 0, 0, False), (1, 1, 1, True), (3, 3, 2, True), (4, 4, 3, True), (2, 5, 4, True), (2, 5, 5, False),
+        (2, 5, 6, False),
+    ]  # fmt: skip
+    found = database.rows("SELECT generation, gain FROM improvements('last')")
+    assert [tuple(row.values()) for row in found] == [(1, 4.0), (3, 1.0), (4, 1.0), (2, 4.0)]
+    question = "How long did the search go on after its last improvement?"
+    assert database.rows(dict(questions())[question]) == [{"generations": 0, "samples": 0}]
+    assert [row["program_id"] for row in database.rows("FROM best_programs('last', how_many := 3)")] == [
+        programs[2][0].id, programs[4][0].id, programs[2][1].id
+    ]  # fmt: skip
+
+
+def test_a_repeated_body_was_first_proposed_in_the_first_commit(retried: Retried):
+    _, programs, database = retried
+    columns = "first_program_id, first_generation, last_generation, outcome"
+    (found,) = database.rows(f"SELECT {columns} FROM duplicates('last')")
+    assert tuple(found.values()) == (programs[3][0].id, 3, 2, "scored")
+
+
+def test_programs_that_joined_in_a_retried_generation_outlive_a_reset_before_it(retried: Retried):
+    files, programs, database = retried
+    alive = database.rows("SELECT program_id FROM population WHERE niche = '0' AND to_generation IS NULL")
+    island = rebuilt(files).islands[0]
+    expected = sorted(program.id for cluster in island.clusters.values() for program in cluster.programs)
+    assert sorted(row["program_id"] for row in alive) == expected
+    found = database.rows("SELECT from_place, to_place FROM population WHERE program_id = ?", [programs[2][0].id])
+    assert found == [{"from_place": 5, "to_place": None}]
+    found = database.rows(
+        "SELECT generation, programs, best_score, was_reset FROM niches_over_time('last') WHERE niche = '0'"
+    )
+    assert [tuple(row.values()) for row in found] == [
+        (0, 1, -9.0, False), (1, 2, -5.0, False), (3, 3, -4.0, False), (4, 1, -9.0, True), (2, 3, 1.0, False)
+    ]  # fmt: skip
+    islands = database.rows("SELECT generation, programs FROM islands_over_time('last') WHERE island = 0")
+    assert islands == [{"generation": row["generation"], "programs": row["programs"]} for row in found]
 
 
 def test_models_are_compared_by_cost_and_by_outcome(database: Database):
