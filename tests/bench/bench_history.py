@@ -74,7 +74,7 @@ def made_programs(run_id: str, seed: int, generations: int, candidates: int) -> 
         parent_ids=[
             [ids[one], ids[other]] if g else [start] for g, (one, other) in zip(generation, parents, strict=True)
         ],
-        niche=str(index % 10),
+        niche=(index % 10).astype(str).tolist(),
         model=np.array(MODELS)[index % 3].tolist(),
         prompt=[f"improve {one}" for one in generation],
         body=[f"return item * {one} + {random.integers(1 << 30)}" for one in score],
