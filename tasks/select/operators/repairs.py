@@ -38,10 +38,10 @@ class Repairs:
 
     def tell(self, record: PromptRecord) -> None:
         """Note which answers of a prompt failed."""
-        for answer in record.answers:
-            before = self._chains.pop(answer.failed_id, 0) if record.operator == Operator.REPAIR else 0
-            if is_repairable(answer):
-                self._chains[answer.program_id] = before + (record.operator == Operator.REPAIR)
+        is_repair = record.operator == Operator.REPAIR
+        for answer in filter(is_repairable, record.answers):
+            # All answers to a prompt repair the same failure, so its count is read for each of them.
+            self._chains[answer.program_id] = self._chains.get(answer.failed_id, 0) + 1 if is_repair else 0
         self._recent.append(any(map(self._may_be_repaired, record.answers)))
 
     def wanted(self, record: PromptRecord, base_rank: float, rng: Random) -> Feedback | None:

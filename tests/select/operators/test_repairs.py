@@ -44,14 +44,19 @@ def test_an_answer_without_a_program_cannot_be_repaired():
     assert told(Repairs(1.0), mine).wanted(mine, 0.0, Random(0)) is None
 
 
-def test_a_failure_is_repaired_twice_in_a_row_at_most():
-    first = record(answer("a"))
-    second = record(answer("b", failed_id="a"), operator=Operator.REPAIR)
-    third = record(answer("c", failed_id="b"), operator=Operator.REPAIR)
-    repairs = told(Repairs(1.0), first, second)
-    assert repairs.wanted(second, 0.0, Random(0)) == second.answers[0]
-    repairs.tell(third)
-    assert repairs.wanted(third, 0.0, Random(0)) is None
+@pytest.mark.parametrize("samples", [1, 4])
+def test_a_failure_is_repaired_twice_in_a_row_at_most(samples: int):
+    def repair(turn: int, failed_id: str) -> PromptRecord:
+        return record(*(answer(f"{turn}.{k}", failed_id=failed_id) for k in range(samples)), operator=Operator.REPAIR)
+
+    repairs = Repairs(1.0)
+    mine = record(*(answer(f"0.{k}") for k in range(samples)))
+    for turn in (1, 2):
+        repairs.tell(mine)
+        assert repairs.wanted(mine, 0.0, Random(0)) == mine.answers[-1]
+        mine = repair(turn, mine.answers[-1].program_id)
+    repairs.tell(mine)
+    assert repairs.wanted(mine, 0.0, Random(0)) is None
 
 
 @pytest.mark.parametrize("failing", [0.3, 1.0])
