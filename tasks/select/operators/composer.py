@@ -53,6 +53,7 @@ class Composer:
         settings = problem.settings
         self._search, self._seed = settings.search, seed
         self._models = {model.name: model for model in settings.sampling.models}
+        self._chooses_models = self._search.chooses_models and len(self._models) > 1
         self._gains = Gains(start.score, settings.noise)
         self._operators = OperatorChoice()
         self._model_choice = ModelChoice({model.name: model.weight for model in settings.sampling.models})
@@ -73,7 +74,8 @@ class Composer:
     def gain_of(self, answer: Feedback) -> float | None:
         """Return what an answer gained on its base; `None` where nothing is chosen by gains."""
         base = self._programs.get(answer.parent_id)
-        if base is None or not self._search.chosen_operators or answer.outcome is Outcome.SANDBOX_ERROR:
+        is_compared = bool(self._search.chosen_operators) or self._chooses_models
+        if base is None or not is_compared or answer.outcome is Outcome.SANDBOX_ERROR:
             return None
         return self._gains.gain(answer.score, base.score)
 
@@ -176,7 +178,7 @@ class Composer:
     def _model(self, rng: Random, *, is_stagnating: bool) -> str:
         if len(self._models) == 1:
             return next(iter(self._models))
-        if not self._search.chooses_models:
+        if not self._chooses_models:
             return ""
         return self._model_choice.strongest if is_stagnating else self._model_choice.choose(rng)
 

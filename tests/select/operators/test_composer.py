@@ -21,6 +21,7 @@ from tasks.select.registry import create_algorithm
 from tests.history.made import TOY
 
 REPEATED = "The last answers repeated earlier programs; do not repeat these:"
+MODELS = [{"name": "openai/a"}, {"name": "openai/b"}]
 START = Program("start", "return 2 * n", (0.0, 0.0), 0.0)
 
 
@@ -142,16 +143,19 @@ def test_a_search_without_progress_follows_tactics():
     assert f"Take a different approach: {plan.tactic}." in search.prompt(plan)
 
 
-def test_models_are_chosen_by_what_they_gained():
-    models = [{"name": "openai/a"}, {"name": "openai/b"}]
-    search = Search({"sampling": {"models": models}, "search": {"algorithm": "greedy"}})
+@pytest.mark.parametrize("without", [{}, {"operators": []}, {"facts": False}], ids=["all", "operators", "facts"])
+def test_models_are_chosen_by_what_they_gained_whatever_else_prompts_say(without: dict[str, Any]):
+    search = Search({"sampling": {"models": MODELS}, "search": {"algorithm": "greedy", **without}})
     assert {plan.model for plan in search.plans(50)} == {"openai/a", "openai/b"}
     for number in range(30):
         search.tell(scored(f"a{number}", -1.0, -1.0), model="openai/a")
         search.tell(scored(f"b{number}", float(number), 1.0), model="openai/b")
     chosen = [plan.model for plan in search.plans()]
     assert chosen.count("openai/b") > 140
-    search = Search({"sampling": {"models": models}, "search": {"algorithm": "greedy", "bandit": False}})
+
+
+def test_without_the_bandit_no_plan_has_a_model():
+    search = Search({"sampling": {"models": MODELS}, "search": {"algorithm": "greedy", "bandit": False}})
     assert {plan.model for plan in search.plans(50)} == {""}, "they are drawn by weight when the prompts are written"
 
 
@@ -160,8 +164,12 @@ def test_gains_are_in_units_of_the_run_and_none_where_nothing_is_chosen_by_them(
     assert search.composer.gain_of(scored("p", 1.0, 1.0)) == 1.0
     assert search.composer.gain_of(crashed("p")) == 0.0
     assert search.composer.gain_of(replace(crashed("p"), outcome=Outcome.SANDBOX_ERROR)) is None
-    off = Search({"search": {"algorithm": "greedy", "operators": []}})
-    assert off.composer.gain_of(scored("p", 1.0, 1.0)) is None
+    off = {"algorithm": "greedy", "operators": []}
+    assert Search({"search": off}).composer.gain_of(scored("p", 1.0, 1.0)) is None
+    several = Search({"search": off, "sampling": {"models": MODELS}})
+    assert several.composer.gain_of(scored("p", 1.0, 1.0)) == 1.0, "models are chosen by it"
+    fixed = Search({"search": {**off, "bandit": False}, "sampling": {"models": MODELS}})
+    assert fixed.composer.gain_of(scored("p", 1.0, 1.0)) is None
 
 
 def test_the_best_program_is_tuned_once():
