@@ -14,7 +14,7 @@ class PromptRecord:
     Attributes:
         niche: Niche of the programs shown.
         operator: Its operator; empty if it had none.
-        model: Model that answered.
+        model: Model that the prompt was for, whether it or one of its fallbacks answered.
         answers: Its judged answers, in order.
         tokens: Prompt and completion tokens of all answers.
         cost_usd: Price of all answers, USD; `None` if it is unknown.

@@ -86,6 +86,12 @@ PROGRAMS = _table(
         "prompt tokens among `tokens_in` that the provider read from its cache; null in files of earlier versions",
     ),
     ("machine", TEXT, "machine of a cluster that evaluated it; null if the machine of the night did"),
+    (
+        "asked_model",
+        TEXT,
+        "model that the prompt was for, where one of its fallbacks answered; null where the model answered itself, and "
+        "in files of earlier versions",
+    ),
 )
 
 POPULATION = _table(

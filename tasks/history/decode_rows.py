@@ -116,7 +116,7 @@ def record_of_rows(programs: Sequence[Row]) -> PromptRecord:
     return PromptRecord(
         niche=niche_of(first),
         operator=operator,
-        model=first["model"],
+        model=first.get("asked_model") or first["model"],
         answers=tuple(_answer(row, operator) for row in programs),
         tokens=sum(row["tokens_in"] + row["tokens_out"] for row in programs),
         cost_usd=math.fsum(costs) if costs else None,

@@ -75,6 +75,7 @@ def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> dict[s
         "evaluations": completion.evaluations if completion.model == TUNER else None,
         "tokens_cached": completion.tokens_cached,
         "machine": verdict.machine or None,
+        "asked_model": prompt.model if prompt.model != completion.model else None,
     }
 
 

@@ -336,7 +336,7 @@ _NIGHT_COLUMNS = (
 _CANDIDATE_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score"]
 _RECORD_COLUMNS = [
     "index", "parent_ids", "niche", "island", "operator", "model", "error", "output", "idea", "tokens_in", "tokens_out",
-    "cost_usd", "evaluations",
+    "cost_usd", "evaluations", "asked_model",
 ]  # fmt: skip
 
 

@@ -119,7 +119,7 @@ def record_of(judged: Sequence[Judged]) -> PromptRecord | None:
     return PromptRecord(
         niche=prompt.niche,
         operator=prompt.operator,
-        model=completions[0].model,
+        model=prompt.model,
         answers=tuple(one.feedback() for one in judged),
         tokens=sum(one.tokens_in + one.tokens_out for one in completions),
         cost_usd=math.fsum(costs) if costs else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -242,6 +243,35 @@ def a_sample(random: Random, generation: int, index: int, plan: Plan) -> Judged:
     one = a_judged(RUN, generation, index, scores=scores, outcome=outcome, **told)
     prompt = replace(one.candidate.prompt, index=index // 2, operator=plan.operator or "")
     return replace(one, candidate=replace(one.candidate, prompt=prompt))
+
+
+@pytest.mark.parametrize("fallback", ["openai/spare", "openai/b"], ids=["of its own", "also in the list"])
+def test_a_model_whose_fallback_answers_gets_no_more_prompts_than_the_others(tmp_path: Path, fallback: str):
+    files = create(tmp_path, sampling=CHAT, prompts=4, samples=1, window=1)
+    run, asked = record.read_run(files), Counter[str]()
+    samples = run.problem.settings.samples_to_learn_from
+    live = rebuild(run, record.read_run_history(files, samples=samples))
+    for number in range(1, 6):
+        judged: list[Judged] = []
+        for index in range(turns_of(run)):
+            plan = live.plans[Turn(number, index)]
+            assert plan is not None
+            asked[plan.model] += 1
+            judged.append(answered(a_judged(RUN, number, index, model=plan.model, outcome=Outcome.CRASHED), fallback))
+            tell(live, Turn(number, index), judged[-1:])
+        record.commit(files, a_generation(number, judged, live.algorithm.best))
+        live.forget(number)
+    assert asked.keys() == {"openai/a", "openai/b"}
+    assert max(asked.values()) < 15, "where both gain nothing at the same price"
+    assert rebuild(run, record.read_run_history(files, samples=samples)).plans == live.plans
+
+
+def answered(judged: Judged, fallback: str) -> Judged:
+    """Return a candidate with the answer of a fallback, if it was asked of the model that is down."""
+    candidate = judged.candidate
+    answering = fallback if candidate.prompt.model == "openai/a" else candidate.prompt.model
+    completion = replace(candidate.completion, model=answering)
+    return replace(judged, candidate=replace(candidate, completion=completion))
 
 
 def made(random: Random, name: str) -> list[Program]:

@@ -19,9 +19,10 @@ from tasks.history.differences import Comparison
 from tasks.history.files import RunFiles, files_of
 from tasks.history.local_backend import LocalBackend
 from tests.flows.conftest import JUDGED, Night
+from tests.flows.test_feedback import by_prompt
 from tests.flows.test_retry import busy
 from tests.flows.test_search import everything
-from tests.provider import Answer, Provider
+from tests.provider import Answer, Provider, Request
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
@@ -79,6 +80,29 @@ def test_a_run_whose_nights_met_everything_comes_out_the_same(
     ]
     assert nights[0] == nights[1]
     assert nights[0][-1]["finalists"]
+
+
+def test_a_run_in_which_a_fallback_answered_resumes_and_comes_out_the_same(
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+):
+    def answer(number: int, request: Request) -> Answer:
+        is_down = request["model"] == "down"
+        return Answer({"error": {"message": "down"}}, status=503) if is_down else by_prompt(number, request)
+
+    provider.script = answer
+    names = ("openai/down", "openai/spare", "openai/test")
+    down, spare, test = ({"name": name, "api_base": provider.api_base} for name in names)
+    sampling = {**asks["sampling"], "models": [{**down, "fallbacks": [spare]}, test]}
+    settings = {"sampling": sampling, "search": {"window": 2}}
+    whole = night(6, history=tmp_path / "a", settings=settings)
+    halves = night(3, history=tmp_path / "b", settings=settings)
+    night(3, history=tmp_path / "b")
+    assert everything(whole) == everything(halves)
+    rows = Database(tmp_path / "a").rows("SELECT DISTINCT model, asked_model FROM programs WHERE operator != 'tune'")
+    assert {tuple(row.values()) for row in rows} == {("openai/spare", "openai/down"), ("openai/test", None)}
+    found, again = replayed(whole, tmp_path / "again")
+    assert found.first is None
+    assert everything(again) == everything(whole)
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from schemas.program import TUNED, TUNER
 from tasks.history import record
 from tasks.history.atomic_files import read_file, write_file
 from tasks.history.database import Database
-from tasks.history.decode_rows import completions_of, read_seconds_since_reset
+from tasks.history.decode_rows import completions_of, read_seconds_since_reset, record_of_rows
 from tasks.history.files import RunFiles, files_of
 from tasks.history.journal import Journal
 from tasks.history.local_backend import LocalBackend
@@ -50,6 +50,19 @@ def test_the_evaluations_of_the_tuner_are_read_back_and_null_for_models(tmp_path
     assert [row["evaluations"] for row in found] == [45, None]
     assert [one.evaluations for one in completions_of(found, 1)] == [45, 0]
     assert [one.evaluations for one in completions_of([{**row, "evaluations": None} for row in found], 1)] == [0, 0]
+
+
+def test_the_model_that_was_asked_is_read_back_where_a_fallback_answered(tmp_path: Path):
+    files = create(tmp_path)
+    by_itself, answered = (a_judged(files.run_id, 1, n, scores=(1.0, 2.0), model="m") for n in range(2))
+    completion = replace(answered.candidate.completion, model="spare")
+    answered = replace(answered, candidate=replace(answered.candidate, completion=completion))
+    record.commit(files, a_generation(1, [by_itself, answered], answered.program()))
+    found = rows(files, 1)
+    assert [(row["model"], row["asked_model"]) for row in found] == [("m", None), ("spare", "m")]
+    assert [record_of_rows([row]).model for row in found] == ["m", "m"]
+    del found[1]["asked_model"]
+    assert record_of_rows(found[1:]).model == "spare", "an earlier version wrote no such column"
 
 
 def test_a_run_from_before_the_tuner_goes_on_without_it(tmp_path: Path):

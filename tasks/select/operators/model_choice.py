@@ -72,7 +72,8 @@ class ModelChoice:
         """Count the answers to one prompt.
 
         Args:
-            name: The model; one that is not in the list, such as a fallback, is not counted.
+            name: The model that was asked. Where one of its fallbacks answered, the answers count for it all the same:
+                they are what asking it brings. One that is not in the list is not counted.
             gains: Gain of each answer, 0 for those that failed.
             price: Price of all, in USD, or in tokens where prices are unknown.
         """

@@ -60,6 +60,6 @@ def test_the_strongest_is_the_one_whose_answers_cost_most():
     assert told(("a", 0.0, 1.0), ("b", 0.0, 9.0)).strongest == "b"
 
 
-def test_a_fallback_that_is_not_in_the_list_is_not_counted():
+def test_a_model_that_is_not_in_the_list_is_not_counted():
     choice = told(("c", 3.0, 1.0))
     assert set(chosen(choice)) == {"a", "b"}
