@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.feedback import Feedback
@@ -28,3 +30,12 @@ class PromptRecord:
     tokens: int = 0
     cost_usd: float | None = None
     evaluations: int = 0
+
+
+def sum_of_costs(costs: Sequence[float | None]) -> float | None:
+    """Return the price of all answers to a prompt, USD; `None` if that of any is unknown.
+
+    Where one request returned several answers, the first one has the price of all, and the others cost 0.
+    """
+    known = [cost for cost in costs if cost is not None]
+    return math.fsum(known) if len(known) == len(costs) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -16,7 +15,7 @@ from schemas.feedback import Feedback
 from schemas.operators import Operator
 from schemas.outcome import Outcome
 from schemas.program import Completion
-from schemas.prompt_record import PromptRecord
+from schemas.prompt_record import PromptRecord, sum_of_costs
 from tasks.history.atomic_files import read_file, read_groups
 from tasks.history.files import Block, RunFiles
 
@@ -111,7 +110,6 @@ def record_of_rows(programs: Sequence[Row]) -> PromptRecord:
         programs: Rows of its candidates, at least one, in order.
     """
     first = programs[0]
-    costs = [row["cost_usd"] for row in programs if row["cost_usd"] is not None]
     operator = first.get("operator") or ""
     return PromptRecord(
         niche=niche_of(first),
@@ -119,7 +117,7 @@ def record_of_rows(programs: Sequence[Row]) -> PromptRecord:
         model=first.get("asked_model") or first["model"],
         answers=tuple(_answer(row, operator) for row in programs),
         tokens=sum(row["tokens_in"] + row["tokens_out"] for row in programs),
-        cost_usd=math.fsum(costs) if costs else None,
+        cost_usd=sum_of_costs([row["cost_usd"] for row in programs]),
         evaluations=sum(row.get("evaluations") or 0 for row in programs),
     )
 

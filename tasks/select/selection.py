@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -12,7 +11,7 @@ from schemas.generation import GenerationRecord
 from schemas.ids import program_id
 from schemas.outcome import JUDGED_BEFORE, JUDGED_BESIDE, Outcome, Verdict
 from schemas.program import Candidate, Judged, reduced
-from schemas.prompt_record import PromptRecord
+from schemas.prompt_record import PromptRecord, sum_of_costs
 from schemas.settings import Reducer
 from tasks.open_runs import OpenRuns
 
@@ -115,14 +114,13 @@ def record_of(judged: Sequence[Judged]) -> PromptRecord | None:
     if not judged:
         return None
     prompt, completions = judged[0].candidate.prompt, [one.candidate.completion for one in judged]
-    costs = [one.cost_usd for one in completions if one.cost_usd is not None]
     return PromptRecord(
         niche=prompt.niche,
         operator=prompt.operator,
         model=prompt.model,
         answers=tuple(one.feedback() for one in judged),
         tokens=sum(one.tokens_in + one.tokens_out for one in completions),
-        cost_usd=math.fsum(costs) if costs else None,
+        cost_usd=sum_of_costs([one.cost_usd for one in completions]),
         evaluations=sum(one.evaluations for one in completions),
     )
 

@@ -65,6 +65,15 @@ def test_the_model_that_was_asked_is_read_back_where_a_fallback_answered(tmp_pat
     assert record_of_rows(found[1:]).model == "spare", "an earlier version wrote no such column"
 
 
+def test_the_price_of_a_prompt_is_read_back_and_unknown_if_that_of_any_answer_is(tmp_path: Path):
+    files = create(tmp_path)
+    costs = (0.5, 0.25, None, 0.0)  # one request returned the last two, whose first has the price of both
+    judged = [a_judged(files.run_id, 1, index, scores=(1.0, 2.0), cost_usd=cost) for index, cost in enumerate(costs)]
+    record.commit(files, a_generation(1, judged, judged[0].program()))
+    found = rows(files, 1)
+    assert [record_of_rows(found[:2]).cost_usd, record_of_rows(found[2:]).cost_usd] == [0.75, None]
+
+
 def test_a_run_from_before_the_tuner_goes_on_without_it(tmp_path: Path):
     problem = a_problem()
     stored = {**problem.settings.model_dump(mode="json"), "tuner": {"enabled": True}}

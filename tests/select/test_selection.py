@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from schemas.ids import program_id
 from schemas.outcome import Outcome, Verdict
 from schemas.program import Candidate, Judged, reduce_scores
 from schemas.settings import Reducer
-from tasks.select.selection import judge, results_of
+from tasks.select.selection import judge, record_of, results_of
 from tests.history.made import a_judged
 
 SCORED = Verdict(Outcome.SCORED, (1.0, 3.0), wall_s=2.0)
@@ -109,6 +110,13 @@ def test_a_result_has_the_base_the_scored_children_and_the_number_of_samples_wit
         PromptResult("1", "b", 2, tuple(one.program() for one in scored)),
     ]
     assert results_of([]) == []
+
+
+@pytest.mark.parametrize(("costs", "cost"), [((0.5, 0.25), 0.75), ((None, 0.0), None), ((0.5, None), None)])
+def test_the_price_of_a_prompt_is_known_if_that_of_all_answers_is(costs: Sequence[float | None], cost: float | None):
+    record = record_of([a_judged("run", 1, index, cost_usd=each) for index, each in enumerate(costs)])
+    assert record is not None
+    assert record.cost_usd == cost
 
 
 def test_a_candidate_without_a_score_is_no_program():

@@ -20,7 +20,7 @@ from schemas.program import TUNER, Program
 from schemas.prompt_record import PromptRecord
 from tasks.select.operators.gains import Gains
 from tasks.select.operators.ledger import Ledger, TriedIdea
-from tasks.select.operators.model_choice import ModelChoice
+from tasks.select.operators.model_choice import ModelChoice, Price
 from tasks.select.operators.operator_choice import SHARES, OperatorChoice, band_of
 from tasks.select.operators.partners import partner_of
 from tasks.select.operators.repairs import Repairs
@@ -97,8 +97,7 @@ class Composer:
         self._learn_scores(answers)
 
     def _tell_choices(self, record: PromptRecord, answers: list[Feedback], gains: list[float]) -> None:
-        price = record.tokens if record.cost_usd is None else record.cost_usd
-        self._model_choice.tell(record.model, gains, price)
+        self._model_choice.tell(record.model, gains, Price(record.tokens, record.cost_usd))
         if not record.operator:
             return
         for answer, gain in zip(answers, gains, strict=True):

@@ -24,12 +24,29 @@ _REMEMBERED = 200
 """Answers of which the price is remembered, for each model."""
 
 
+@dataclass(frozen=True)
+class Price:
+    """Price of an answer, or of all answers to a prompt.
+
+    Attributes:
+        tokens: Prompt and completion tokens.
+        usd: Price in USD; `None` if it is unknown.
+    """
+
+    tokens: float
+    usd: float | None = None
+
+    def over(self, answers: int) -> Price:
+        """Return the price of each of so many answers."""
+        return Price(self.tokens / answers, None if self.usd is None else self.usd / answers)
+
+
 @dataclass
 class _Arm:
     reward: float = 0.0
     count: float = 0.0
     answers: int = 0
-    prices: list[float] = field(default_factory=list)
+    prices: list[Price] = field(default_factory=list)
 
 
 class ModelChoice:
@@ -56,8 +73,9 @@ class ModelChoice:
 
     @property
     def strongest(self) -> str:
-        """Name of the model whose answers cost most; the first where no price is known."""
-        return max(self._arms, key=lambda name: fmean(self._arms[name].prices or [0.0]))
+        """Name of the model whose answers cost most; the first before any answer."""
+        means = self._mean_prices()
+        return max(means, key=means.__getitem__)
 
     def bounds(self) -> dict[str, float]:
         """Return the upper confidence bound of each model that has answered, with its cheapness."""
@@ -68,14 +86,14 @@ class ModelChoice:
             for name, arm in self._arms.items()
         }
 
-    def tell(self, name: str, gains: Sequence[float], price: float) -> None:
+    def tell(self, name: str, gains: Sequence[float], price: Price) -> None:
         """Count the answers to one prompt.
 
         Args:
             name: The model that was asked. Where one of its fallbacks answered, the answers count for it all the same:
                 they are what asking it brings. One that is not in the list is not counted.
             gains: Gain of each answer, 0 for those that failed.
-            price: Price of all, in USD, or in tokens where prices are unknown.
+            price: Price of all.
         """
         arm = self._arms.get(name)
         if arm is None or not gains:
@@ -89,7 +107,7 @@ class ModelChoice:
             arm.count += 1.0
             arm.answers += 1
         self._highest = max(self._highest, arm.reward / arm.count)
-        arm.prices = [*arm.prices, price / len(gains)][-_REMEMBERED:]
+        arm.prices = [*arm.prices, price.over(len(gains))][-_REMEMBERED:]
 
     def _drawn(self, names: Sequence[str], rng: Random) -> str:
         return rng.choices(names, [self._weights[name] for name in names])[0]
@@ -98,9 +116,17 @@ class ModelChoice:
         mean = arm.reward / arm.count / self._highest if self._highest > 0 and arm.count > 0 else 0.0
         return mean + _EXPLORATION * math.sqrt(2.0 * math.log(max(2, total)) / arm.answers)
 
+    def _mean_prices(self) -> dict[str, float]:
+        """Return the mean price of an answer of each model: in USD, or in tokens of all if any price is unknown."""
+        is_known = all(price.usd is not None for arm in self._arms.values() for price in arm.prices)
+        return {
+            name: fmean((price.usd if is_known else price.tokens) or 0.0 for price in arm.prices) if arm.prices else 0.0
+            for name, arm in self._arms.items()
+        }
+
     def _cheapness(self, total: int) -> dict[str, float]:
         """Return 1 for the model that costs least, and less for the others; a price that is uncertain counts less."""
-        means = {name: fmean(arm.prices or [0.0]) for name, arm in self._arms.items()}
+        means = self._mean_prices()
         middle = median(means.values())
         span = max(means.values()) - min(means.values())
         ratios = {

@@ -8,17 +8,17 @@ from random import Random
 
 import pytest
 
-from tasks.select.operators.model_choice import ModelChoice
+from tasks.select.operators.model_choice import ModelChoice, Price
 
 
 def chosen(choice: ModelChoice) -> Counter[str]:
     return Counter(choice.choose(Random(seed)) for seed in range(1000))
 
 
-def told(*results: tuple[str, float, float], weights: dict[str, float] | None = None) -> ModelChoice:
+def told(*results: tuple[str, float, float | Price], weights: dict[str, float] | None = None) -> ModelChoice:
     choice = ModelChoice(weights or {"a": 1.0, "b": 1.0})
     for name, gain, price in results:
-        choice.tell(name, [gain], price)
+        choice.tell(name, [gain], price if isinstance(price, Price) else Price(0, price))
     return choice
 
 
@@ -58,6 +58,29 @@ def test_failures_count_as_no_reward_and_not_less():
 
 def test_the_strongest_is_the_one_whose_answers_cost_most():
     assert told(("a", 0.0, 1.0), ("b", 0.0, 9.0)).strongest == "b"
+
+
+DEAR, FREE = Price(1_000, 0.05), Price(3_000)
+"""Answers of a model with a price, and of one whose price nobody knows, which takes more tokens."""
+
+
+def test_where_one_price_is_unknown_all_models_are_compared_by_their_tokens():
+    counts = chosen(told(*[("a", 0.5, DEAR), ("b", 0.5, FREE)] * 50))
+    assert counts["a"] > 750, "a token of one is as dear as a token of the other"
+    assert told(("a", 0.0, DEAR), ("b", 0.0, FREE)).strongest == "b"
+    counts = chosen(told(*[("a", 0.5, DEAR), ("b", 0.5, Price(3_000, 0.01))] * 50))
+    assert counts["b"] > 750, "both prices are known"
+    assert told(("a", 0.0, DEAR), ("b", 0.0, Price(3_000, 0.01))).strongest == "a"
+
+
+def test_a_price_that_becomes_unknown_makes_earlier_ones_count_in_tokens():
+    known, longer = Price(1_000, 0.01), Price(2_000, 0.001)
+    assert told(("a", 0.0, known), ("b", 0.0, longer)).strongest == "a"
+    assert told(("a", 0.0, known), ("b", 0.0, longer), ("b", 0.0, Price(2_000))).strongest == "b"
+
+
+def test_a_price_of_nothing_is_known():
+    assert told(("a", 0.0, Price(10, 0.01)), ("b", 0.0, Price(9_000, 0.0))).strongest == "a"
 
 
 def test_a_model_that_is_not_in_the_list_is_not_counted():
