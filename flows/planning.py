@@ -7,11 +7,13 @@ results that the plan may see. So a plan depends on the order of prompts alone, 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from schemas.algorithm import Algorithm, Change, Plan, PromptResult, Turn
 from schemas.feedback import Feedback
 from schemas.generation import RunHistory, RunRecord, Step
+from schemas.operators import Operator
 from schemas.program import Program
 from schemas.prompt_record import PromptRecord
 from tasks.select.operators.composer import Composer
@@ -19,6 +21,9 @@ from tasks.select.registry import create_algorithm
 
 _PROMPTS_PER_TASK = 4
 """Prompts that one sample task asks for, unless the settings say otherwise or the window is wide."""
+
+_MAX_UNFOLLOWED = 64
+"""Latest prompts that are kept for the plans that follow them."""
 
 
 def turns_of(run: RunRecord) -> int:
@@ -112,6 +117,7 @@ class Planner:
         self._is_wanted = is_wanted
         self._results = 0
         self._next = 0
+        self._unfollowed: deque[PromptRecord] = deque(maxlen=_MAX_UNFOLLOWED)
         self._plan_what_is_due()
 
     def gain_of(self, answer: Feedback) -> float | None:
@@ -164,20 +170,31 @@ class Planner:
     def _learn(self, record: PromptRecord | None) -> None:
         if self._composer and record:
             self._composer.tell(record)
+            if record.operator != Operator.TUNE:
+                self._unfollowed.append(record)
 
     def _plan_what_is_due(self) -> None:
         first = self._next
         while results_needed(turn := turn_of(self._next, self._run), self._run) <= self._results:
+            is_tuning = turn.index == self._run.problem.settings.search.prompts
+            followed = None if is_tuning else self._take_unfollowed()
             if self._is_wanted(turn.generation):
-                self.plans[turn] = self._plan(turn, self._next - first)
+                place = self._next - first
+                self.plans[turn] = self._tuning(turn) if is_tuning else self._plan(turn, place, followed)
             self._next += 1
 
-    def _plan(self, turn: Turn, place: int) -> Plan | None:
-        if turn.index == self._run.problem.settings.search.prompts:
-            tunes = self._composer is not None and may_tune(turn.generation, self._run)
-            return self._composer.tuning(self.algorithm) if self._composer and tunes else None
+    def _take_unfollowed(self) -> PromptRecord | None:
+        """Take the latest prompt that no plan follows; it is taken for unwanted plans, too, as the night did."""
+        return self._unfollowed.pop() if self._unfollowed else None
+
+    def _tuning(self, turn: Turn) -> Plan | None:
+        if self._composer is None or not may_tune(turn.generation, self._run):
+            return None
+        return self._composer.tuning(self.algorithm)
+
+    def _plan(self, turn: Turn, place: int, followed: PromptRecord | None) -> Plan:
         plan = self.algorithm.ask(turn)
-        return self._composer.compose(plan, turn, place) if self._composer else plan
+        return self._composer.compose(plan, turn, place, followed) if self._composer else plan
 
 
 def rebuild(run: RunRecord, history: RunHistory) -> Planner:

@@ -17,6 +17,7 @@ from flows.planning import Planner, may_tune, prompts_per_task, rebuild, results
 from schemas.algorithm import Change, Join, Plan, PromptResult, Turn
 from schemas.feedback import Feedback
 from schemas.generation import RunHistory, RunRecord, Step
+from schemas.operators import Operator
 from schemas.outcome import Outcome
 from schemas.program import Judged, Program
 from schemas.prompt_record import PromptRecord
@@ -99,6 +100,32 @@ def test_the_tuner_has_the_last_turn_of_a_generation():
     assert [turn_of(serial, run).index for serial in range(7)] == [0, 1, 2, 3, 4, 0, 1]
     assert seen_by(run, 2) == [0, 1, 2, 3, 5, 6, 7, 8], "it is told of like any other"
     assert turns_of(run_with()) == 4
+
+
+@pytest.mark.parametrize("search", [{"window": 1}, {"window": 2}, {"window": 3}, {"window": 8}, {"lookahead": 1}])
+@pytest.mark.parametrize("tunes", [False, True], ids=["without tuner", "with tuner"])
+def test_each_prompt_is_followed_by_one_plan(search: dict[str, int], tunes: bool):
+    run = run_with(CHAT, tunes=tunes, samples=1, operators=(Operator.REFINE,), **search)
+    planner = rebuild(run, RunHistory({START.id: START}, (), frozenset()))
+    turns = [turn_of(serial, run) for serial in range(6 * turns_of(run))]
+    told = []
+    for turn in turns:
+        if (plan := planner.plans[turn]) is None or plan.operator is Operator.TUNE:
+            planner.tell(turn, [], None, reset=False)
+            continue
+        told.append(f"idea {turn.generation}.{turn.index}")
+        repeated = Feedback("start", "return 0", Outcome.DUPLICATE, "judged before", "", (), None, idea=told[-1])
+        planner.tell(turn, [], PromptRecord("0", "refine", plan.model, (repeated,)), reset=False)
+    plans = [planner.plans[turn] for turn in sorted(planner.plans, key=lambda turn: serial_of(turn, run))]
+    followed = [line[2:] for plan in plans if plan for line in repetitions(plan)]
+    assert len(followed) == len(set(followed)), "none is followed twice"
+    assert set(told[:16]) <= set(followed), "none is left out, of those before the prompts in flight"
+
+
+def repetitions(plan: Plan) -> list[str]:
+    """Return the lines of a plan that say what the prompt before it repeated."""
+    first, *lines = plan.tried.partition("\n\n")[0].splitlines() or [""]
+    return lines if first.startswith("The last answers repeated") else []
 
 
 def test_one_turn_of_the_tuner_is_in_flight_at_a_time():

@@ -6,7 +6,6 @@ of the records that it was told of, in order, as an algorithm's is; so a run can
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from random import Random
@@ -33,12 +32,6 @@ _IDEAS_SHARE = 0.8
 _PARTNERS = 20
 """Best programs of the run among which the partner of a base is."""
 
-_REMEMBERED = 64
-"""Latest records that are kept for the plans that follow them."""
-
-_NO_PROMPT = PromptRecord("", "", "", ())
-"""What a plan follows that has no place among the latest prompts."""
-
 
 class Composer:
     """Completes plans.
@@ -63,7 +56,6 @@ class Composer:
         self._programs = {start.id: start}
         self._best = [start]
         self._feedback: dict[str, Feedback] = {}
-        self._latest: deque[PromptRecord] = deque(maxlen=_REMEMBERED)
         self._answers = self._best_at = 0
 
     def add(self, programs: Mapping[str, Program]) -> None:
@@ -91,7 +83,6 @@ class Composer:
             error = answer.error if answer.body and answer.outcome is not Outcome.DUPLICATE else ""
             self._ledger.add(TriedIdea(answer.idea, answer.parent_id, gain, error))
         self._repairs.tell(record)
-        self._latest.appendleft(record)
         self._answers += len(answers)
         self._targets.tell(sum(one.outcome is not Outcome.DUPLICATE and bool(one.body) for one in answers))
         self._learn_scores(answers)
@@ -133,14 +124,15 @@ class Composer:
         program = self._programs.get(program_id)
         return program.score if program else None
 
-    def compose(self, plan: Plan, turn: Turn, place: int) -> Plan:
+    def compose(self, plan: Plan, turn: Turn, place: int, followed: PromptRecord | None) -> Plan:
         """Return a plan with everything that is asked.
 
         Args:
             plan: The algorithm's plan.
             turn: Its position.
-            place: Its place among the plans that are made at the same moment, from 0. Of the prompts that were judged
-                last, each has one plan that follows it: a repair of a failure, or a try that is told what was repeated.
+            place: Its place among the plans that are made at the same moment, from 0.
+            followed: Record of the prompt that it follows, if any: it repairs a failure there, or is told what was
+                repeated. No other plan follows the same prompt.
         """
         rng = Random(f"{self._seed}/{turn.generation}/{turn.index}/compose")
         stagnation = self._stagnation(place)
@@ -151,11 +143,11 @@ class Composer:
         plan = replace(plan, feedback=self._feedback.get(plan.base.id) if self._search.feedback_chars else None)
         if not self._search.chosen_operators:
             return plan
-        followed = self._latest[place] if place < len(self._latest) else _NO_PROMPT
-        if failed := self._failed(followed, rng):
+        if followed and (failed := self._failed(followed, rng)):
             return self._repair(plan, followed, *failed)
         plan = self._with_operator(plan, rng, stagnation)
-        repeated = [one.idea for one in followed.answers if one.outcome is Outcome.DUPLICATE and one.idea]
+        answers = followed.answers if followed else ()
+        repeated = [one.idea for one in answers if one.outcome is Outcome.DUPLICATE and one.idea]
         lists_ideas = rng.random() < _IDEAS_SHARE
         return replace(plan, tried=self._ledger.text(plan.base.id, lists_ideas=lists_ideas, repeated=repeated))
 

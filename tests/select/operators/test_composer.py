@@ -35,10 +35,12 @@ class Search:
         self.problem = load_problem(TOY, {"tuner": {"enabled": False}, **layers})
         self.algorithm = create_algorithm(self.problem.settings.search.algorithm, START, 1)
         self.composer = Composer(self.problem, START, 1)
+        self.latest: PromptRecord | None = None
 
-    def plan(self, index: int = 0, *, slot: int = 1, place: int = 0) -> Plan:
-        turn = Turn(1, index, slot)
-        return self.composer.compose(self.algorithm.ask(turn), turn, place)
+    def plan(self, index: int = 0) -> Plan:
+        """Return a plan that follows the latest prompt."""
+        turn = Turn(1, index, 1)
+        return self.composer.compose(self.algorithm.ask(turn), turn, 0, self.latest)
 
     def plans(self, count: int = 200) -> list[Plan]:
         return [self.plan(index) for index in range(count)]
@@ -49,7 +51,8 @@ class Search:
         ]
         result = PromptResult("0", answers[-1].parent_id, len(answers), tuple(children))
         self.algorithm.tell(1, [result], reset=False)
-        self.composer.tell(PromptRecord("0", operator, model, answers, 100, None, evaluations))
+        self.latest = PromptRecord("0", operator, model, answers, 100, None, evaluations)
+        self.composer.tell(self.latest)
 
     def prompt(self, plan: Plan) -> str:
         (prompt,) = build_prompts({0: plan}, self.problem, seed=1, generation=1)
@@ -97,7 +100,8 @@ def test_an_answer_that_failed_is_repaired_by_the_next_plan():
     assert prompt.base == "return x", "what the answer leaves out is as in the program to repair"
     for words in ("return x", "The last version was crashed: NameError: no x", "hello", "Mend it", "that works"):
         assert words in prompt.text
-    assert search.plan(place=1).operator is not Operator.REPAIR, "each failure is repaired by one plan"
+    search.latest = None
+    assert search.plan().operator is not Operator.REPAIR, "a plan that follows no prompt repairs nothing"
 
 
 def test_without_the_operator_nothing_is_repaired():
@@ -131,7 +135,8 @@ def test_the_next_prompt_is_told_what_an_answer_repeated():
     assert {plan.base.id for plan in plans} == {"high"}
     assert all(plan.tried.startswith(f"{REPEATED}\n- use x\n- use z") for plan in plans), "whatever else is listed"
     assert REPEATED in search.prompt(plans[0])
-    assert REPEATED not in search.plan(place=1).tried, "one plan for each prompt"
+    search.latest = None
+    assert REPEATED not in search.plan().tried, "a plan that follows no prompt is told nothing of repetitions"
 
 
 def test_a_search_without_progress_follows_tactics():
