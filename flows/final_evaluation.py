@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from flows.sandboxes import open_sandboxes, slots_of
 from flows.session import Session
 from schemas.generation import Finalist, RunRecord
+from schemas.outcome import Outcome
 from schemas.problem import Split
 from schemas.program import Program, reduced
 from tasks.evaluate.fault_attribution import evaluate_with_retry
@@ -87,8 +89,7 @@ def scores_on(
         run: Run of the programs.
         split: Split whose inputs are used.
         programs: Programs to evaluate.
-        isolation: Whether evaluation is isolated, with a process for the evolved function; by default, as in the
-            settings.
+        isolation: As for `open_sandboxes`.
 
     Returns:
         Scores by program id; programs without a score are left out, and without inputs all are.
@@ -102,12 +103,14 @@ def scores_on(
         ) as sandbox,
         ThreadPoolExecutor(slots_of(problem)) as threads,
     ):
+        evaluate = partial(evaluate_with_retry, sandbox, honest=problem.specification.start_program)
         sources = [problem.specification.program(program.body) for program in programs]
-        verdicts = list(
-            threads.map(
-                lambda source: evaluate_with_retry(sandbox, source, honest=problem.specification.start_program), sources
-            )
-        )
+        verdicts = list(threads.map(evaluate, sources))
+        # What the others left too little processor time for is evaluated again by itself.
+        verdicts = [
+            evaluate(source) if verdict.outcome is Outcome.SANDBOX_ERROR else verdict
+            for source, verdict in zip(sources, verdicts, strict=True)
+        ]
     scores = {
         program.id: reduced(verdict.scores, problem.settings.reducer)
         for program, verdict in zip(programs, verdicts, strict=True)

@@ -28,14 +28,15 @@ def open_sandboxes(
         seed: Seed of the run.
         run_id: Id of the run.
         isolation: Whether evaluation is isolated, with a process for the evolved function; by default, as in the
-            settings.
+            settings. `True` has the time limits of a confirmation.
         programs: Number of programs to evaluate, if known; no more slots are started than that.
         inputs: Number of inputs that are used, from the first one on; by default all.
     """
     sandbox = problem.settings.sandbox
     slots = slots_of(problem)
+    job = problem.job(split, seed, isolation=isolation).on_first(inputs)
     return open_pool(
-        problem.job(split, seed, isolation=isolation).on_first(inputs),
+        confirmation(job, problem.settings.noise) if isolation else job,
         image=image_of(problem),
         backend=sandbox.backend,
         slots=slots if programs is None else max(1, min(slots, programs)),
