@@ -135,7 +135,13 @@ class Tuner(Section):
         description="whether the numbers of promising programs are tuned by evaluations alone, without a model; in "
         "Python only",
     )
-    share: float = Field(default=0.5, ge=0, le=1, description="largest share of all evaluations that the tuner uses")
+    share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="largest share of all evaluations that the tuner uses; a tuning that is begun below it is finished; "
+        "0 tunes nothing",
+    )
     evaluations: int = Field(
         default=200, ge=1, le=100_000, description="limit on the evaluations for tuning one program"
     )

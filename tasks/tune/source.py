@@ -13,12 +13,12 @@ from queue import Empty, SimpleQueue
 from typing import Literal, Protocol
 
 from schemas.completion_source import Record, Sample
-from schemas.outcome import CUT_SHORT, Verdict
+from schemas.outcome import CUT_SHORT, Outcome, Verdict
 from schemas.program import NO_GAIN, TUNED, TUNER, Completion, Prompt, reduced
 from schemas.settings import Reducer, Tuner
 from schemas.skeleton import Skeleton
 from tasks.tune.bodies import NumberedBody, completion_text
-from tasks.tune.trials import Evaluate, Evaluations, OutOfTime, Trials
+from tasks.tune.trials import Evaluate, Evaluations, NotJudged, OutOfTime, Trials
 from tasks.tune.tuning import Tuned, tune
 
 Inputs = Literal["train", "first", "validation"]
@@ -206,6 +206,7 @@ class _Run:
         Raises:
             Stopped: If the night ends, or the answer is not wanted any more.
             OutOfTime: If the time of this tuning ends.
+            NotJudged: If the sandbox failed on a validation input, without which two programs cannot be compared.
         """
         if self.answer.cancelled() or not self.may_ask():
             raise Stopped
@@ -223,6 +224,8 @@ class _Run:
             raise Stopped from None
         if CUT_SHORT in verdicts:
             raise Stopped
+        if inputs == "validation" and any(one.outcome is Outcome.SANDBOX_ERROR for one in verdicts):
+            raise NotJudged
         return [reduced(one.scores, self.reducer) if one.is_scored else None for one in verdicts]
 
 

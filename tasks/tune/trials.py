@@ -16,9 +16,13 @@ class OutOfTime(Exception):
     """The time for this tuning is over."""
 
 
+class NotJudged(Exception):
+    """The sandbox could not evaluate a program, which says nothing of it."""
+
+
 @dataclass(frozen=True)
 class Evaluations:
-    """The ways to evaluate bodies; each may raise OutOfTime.
+    """The ways to evaluate bodies; each may raise OutOfTime, and the last one NotJudged.
 
     Attributes:
         train: On all training inputs.

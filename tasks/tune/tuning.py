@@ -15,7 +15,7 @@ from tasks.tune.bodies import NumberedBody
 from tasks.tune.coordinates import Coordinate, coordinate_of
 from tasks.tune.literals import number_text
 from tasks.tune.optimizer import Found, Point, climb, evaluations_for, maximise
-from tasks.tune.trials import OutOfTime, Trials
+from tasks.tune.trials import NotJudged, OutOfTime, Trials
 from tasks.tune.writing import fewest_digits
 
 _MAX_TRIED = 40
@@ -55,7 +55,7 @@ def tune(body: NumberedBody, trials: Trials, *, seed: str, noise: float = 0.0) -
     tuning = _Tuning(body, trials, noise)
     with contextlib.suppress(OutOfTime):
         tuning.run(Random(seed).getrandbits(32))
-    with contextlib.suppress(OutOfTime):
+    with contextlib.suppress(OutOfTime, NotJudged):
         if tuning.best is not None and _holds(body.text, tuning.best.body, trials, noise):
             return tuning.best
     return None

@@ -139,6 +139,10 @@ DIFFERENT = {
     "where a first iterator belongs": ("i = items\nreturn [i for i in i]", "i = items\nreturn [i for i in items]"),
     "what a default is": ("a = 1\nreturn lambda a=a: a", "a = 1\nreturn lambda a=1: a"),
     "a local annotation that binds": ("x: int\nreturn x", "return x"),
+    "a decorator and what a function is said to return": (
+        "@items\ndef g(x):\n    return x\nreturn g",
+        "def g(x) -> items:\n    return x\nreturn g",
+    ),
     "a module": ("import numpy as m\nreturn m.pi", "import math as m\nreturn m.pi"),
     "a module and its parent": ("import os.path\nreturn os", "import os.path as os\nreturn os"),
 }

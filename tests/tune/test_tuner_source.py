@@ -43,7 +43,14 @@ def sample(base: str = BASE, index: int = 0) -> Sample:
 class Trials:
     """A sandbox that scores `y = NUMBER` by its distance to 3.7; it may hold evaluations after the first, or fail."""
 
-    def __init__(self, verdict: Callable[[float], Verdict] | None = None, *, held_from: int | None = None) -> None:
+    def __init__(
+        self,
+        verdict: Callable[[float], Verdict] | None = None,
+        *,
+        held_from: int | None = None,
+        validation: Callable[[str], Verdict] | None = None,
+    ) -> None:
+        self.validation = validation
         self.bodies: list[tuple[str, Inputs]] = []
         self.held: list[Future[Verdict]] = []
         self.has_begun = threading.Event()
@@ -51,7 +58,7 @@ class Trials:
         self._held_from = held_from
 
     def has(self, inputs: Inputs) -> bool:
-        return inputs == "train"
+        return inputs == "train" or (inputs == "validation" and self.validation is not None)
 
     def submit(self, body: str, inputs: Inputs) -> Future[Verdict]:
         self.bodies.append((body, inputs))
@@ -59,6 +66,9 @@ class Trials:
         if self._held_from is not None and len(self.bodies) > self._held_from:
             self.held.append(future)
             self.has_begun.set()
+            return future
+        if inputs == "validation" and self.validation:
+            future.set_result(self.validation(body))
             return future
         try:
             future.set_result(self._verdict(float(body.split("\n")[0].removeprefix("y = "))))
@@ -104,6 +114,19 @@ def test_without_a_gain_the_answer_is_empty_and_a_duplicate(base: str):
     (candidate,) = to_candidates([wanted.prompt], [answer], PROBLEM)
     assert candidate.verdict == Verdict(Outcome.DUPLICATE, error="no better numbers were found")
     assert (candidate.body, candidate.code_hash) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("base_is", "reason"),
+    [(Verdict(Outcome.SANDBOX_ERROR, error="lost"), NO_GAIN), (Verdict(Outcome.TIMED_OUT, error="slow"), TUNED)],
+    ids=["lost by the sandbox", "too slow"],
+)
+def test_where_the_sandbox_loses_the_base_on_validation_inputs_nothing_is_written(base_is: Verdict, reason: str):
+    worse = Verdict(Outcome.SCORED, (-100.0,))
+    (answer,) = (
+        Asked(Trials(validation=lambda body: base_is if body == BASE else worse)).submit([sample()]).result(LONG_S)
+    )
+    assert answer.finish_reason == reason
 
 
 def test_a_base_that_no_answer_can_hold_is_not_evaluated():

@@ -17,7 +17,7 @@ class TuningTargets:
     """Chooses programs to tune, within a share of all evaluations.
 
     Args:
-        share: Largest share of the evaluations of a run that tuning takes.
+        share: Largest share of the evaluations of a run that tuning takes. A tuning that is begun below it is finished.
     """
 
     def __init__(self, share: float) -> None:
@@ -52,7 +52,7 @@ class TuningTargets:
         Args:
             best_of_niches: Best program of each niche.
         """
-        if self._spent > self._share * (self._spent + self._answers):
+        if not self._share or self._spent > self._share * (self._spent + self._answers):
             return None
         found = [one for one in (*self._best.values(), *best_of_niches) if self._is_wanted(one)]
         return max(found, key=lambda one: one.score, default=None)

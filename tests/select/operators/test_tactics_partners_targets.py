@@ -84,6 +84,12 @@ def test_only_the_best_shapes_of_the_run_are_tuned_each_with_its_best_numbers():
     assert targets.next([]) is None
 
 
+def test_without_a_share_nothing_is_tuned():
+    targets = TuningTargets(0.0)
+    targets.tell(100)
+    assert targets.next([program("1", 1.0, body="return 2 * x")]) is None
+
+
 def test_tuning_keeps_to_its_share_of_the_evaluations():
     one = program("1", 1.0, body="return 2 * x")
     targets = TuningTargets(0.5)
