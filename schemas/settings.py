@@ -139,8 +139,8 @@ class Tuner(Section):
         default=0.5,
         ge=0,
         le=1,
-        description="largest share of all evaluations that the tuner uses; a tuning that is begun below it is finished; "
-        "0 tunes nothing",
+        description="largest share of all evaluations that the tuner uses; a tuning that is begun below it is "
+        "finished; 0 tunes nothing",
     )
     evaluations: int = Field(
         default=200, ge=1, le=100_000, description="limit on the evaluations for tuning one program"
