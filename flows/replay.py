@@ -134,7 +134,7 @@ def replay(then: RecordedRun, session: Session) -> Comparison:
         SandboxUnavailable: If the engine is at fault.
     """
     steps = list(then.past.steps)
-    for number in range(1, len(then.files.nights()) + 1):
+    for number in then.files.night_numbers():
         session.control.begin_replayed(number)
         before = session.state.best
         while steps and then.night_of(steps[0]) <= number:

@@ -19,16 +19,13 @@ from schemas.generation import GenerationRecord, RunHistory, RunRecord
 from schemas.history_backend import HistoryBackend
 from schemas.outcome import Verdict
 from schemas.problem import Problem
-from schemas.program import Candidate, Completion, Judged, Program, Prompt
+from schemas.program import RESCORED, Candidate, Completion, Judged, Program, Prompt
 from schemas.skeleton import Skeleton
 from tasks.evaluate.evaluator import Evaluator
 from tasks.history import record
 from tasks.history.files import RunFiles, files_of
 from tasks.select.selection import judge
 from tasks.select.survivors import Survivor, surviving_programs
-
-RESCORED = "rescored"
-"""Finish reason of an answer for which no model was asked."""
 
 
 @dataclass(frozen=True)

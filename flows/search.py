@@ -118,7 +118,7 @@ class Night:
         self._written = time.monotonic()
         best = session.state.best
         self._record = NightRecord(
-            number=len(session.files.nights()) + 1,
+            number=session.files.last_night() + 1,
             started_at=datetime.now(UTC),
             best_before=best.score,
             best_after=best.score,

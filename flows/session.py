@@ -262,13 +262,14 @@ def _new_session(
 ) -> Session:
     run = record.read_run(files)
     past = record.read_run_history(files, samples=run.problem.settings.samples_to_learn_from)
+    record.require_no_gap(files, past)
     state = RunState(files, run, past)
     progress = Progress(
         best=state.best.score, generation=past.generations, budget=Budget(before_usd=record.read_spent_usd(files))
     )
     cluster = stack.enter_context(open_cluster(progress.note))
     resources = stack.enter_context(open_resources(run, lambda: state.known, progress.judged, cluster))
-    control = NightControl(len(files.nights()))
+    control = NightControl(files.last_night())
     session = Session(
         files, run, state, resources, progress, control, cluster=cluster, notifier=notifier, source=source
     )

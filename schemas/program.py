@@ -20,6 +20,9 @@ TUNER = "builtin/tuner"
 TUNED, NO_GAIN = "tuned", "no_gain"
 """Finish reasons of the tuner's answers: better numbers were found, or none."""
 
+RESCORED = "rescored"
+"""Finish reason of a program of another run that is scored again, for which no model was asked."""
+
 _IDEA = re.compile(r"^\W{0,6}idea\W{0,3}:(.*)$", re.IGNORECASE | re.MULTILINE)
 """A line such as `# idea: sort first`, in whatever comment or emphasis a model puts it."""
 

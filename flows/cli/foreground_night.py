@@ -76,7 +76,7 @@ def run_with_view(
         say(f"run {files.run_id}, seed {session.run.seed}")
         _warn_of_changed_image(session)
         _warn_of_changed_files(session)
-        night = len(files.nights()) + 1
+        night = files.last_night() + 1
         if as_json:
             print_generations(session)
         with live_view(session, conditions):

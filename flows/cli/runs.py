@@ -40,7 +40,7 @@ def runs(*, format: OutputFormat = "text", history: History = DEFAULT_HISTORY) -
         (
             run["run_id"],
             f"{run['started_at']:%Y-%m-%d %H:%M}",
-            str(run["generations"]),
+            str(run["generations"] or 0),
             str(run["samples"] or 0),
             score(run["start_score"]),
             score(best[run["run_id"]].train),

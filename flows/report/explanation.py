@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from schemas.program import RESCORED
 from tasks.history.database import Database
 
 Row = dict[str, Any]
@@ -75,6 +76,8 @@ def _first_row(database: Database, sql: str, *parameters: Any) -> Row:
 def _origin(database: Database, row: Row) -> str:
     if not row["generation"]:
         return "It is the start program."
+    if row["finish_reason"] == RESCORED:
+        return f"Taken from an earlier run and scored again; it was {' '.join(row['parent_ids'])} there."
     parents = database.rows(_PARENTS, [row["run_id"], row["parent_ids"] or []])
     shown = " and ".join(f"{parent['program_id']} ({_result(parent)})" for parent in parents) or "no program"
     return (
@@ -116,7 +119,7 @@ def _compared_with(row: Row, other: float) -> str:
 
 
 def _duplicate(database: Database, row: Row) -> list[str]:
-    original = _first_row(database, _ORIGINAL, row["run_id"], row["code_hash"])
+    original = row["code_hash"] and _first_row(database, _ORIGINAL, row["run_id"], row["code_hash"])
     if not original:
         return [f"Dropped without being run: {row['error']}."]
     score = "" if original["score"] is None else f", score {original['score']:.6g}"

@@ -127,12 +127,22 @@ class RunData:
         return {row["program_id"]: row for row in self.candidates}
 
     def sample_number(self, row: Row) -> int:
-        """Return the 1-based position of a candidate among all samples of the run; 0 for the start program."""
-        return self._samples_before[row["generation"]] + row["index"] + 1 if row["generation"] else 0
+        """Return the 1-based position of a candidate among all samples of the run; 0 for the start program.
+
+        An answer of the tuner, which comes after all samples of its generation, has the position of the last one.
+        """
+        if not row["generation"]:
+            return 0
+        before, samples = self._samples[row["generation"]]
+        return before + min(row["index"] + 1, samples)
 
     @cached_property
-    def _samples_before(self) -> dict[int, int]:
-        return {after.generation: before.samples for before, after in pairwise(self.all_summaries)}
+    def _samples(self) -> dict[int, tuple[int, int]]:
+        """Samples before each generation, and its own."""
+        return {
+            after.generation: (before.samples, after.samples - before.samples)
+            for before, after in pairwise(self.all_summaries)
+        }
 
     def function_text(self, body: str) -> str:
         """Return the evolved function with a body, without its docstring; empty if there is no body."""
@@ -144,15 +154,19 @@ def read_run_data(database: Database, files: RunFiles, night: int | None) -> Run
 
     Raises:
         UsageError: If the run has no such night.
+        HistoryError: If it has no generation.
     """
     nights = database.rows(_NIGHTS, [files.run_id])
     if night is not None and night not in [row["night"] for row in nights]:
         numbers = ", ".join(str(row["night"]) for row in nights) or "none yet"
         raise UsageError(f"run {files.run_id} has no night {night}", remedy=f"Its nights: {numbers}.")
+    generations = database.rows(_GENERATIONS, [files.run_id])
+    if not generations:
+        raise record.without_start_program(files)
     return RunData(
         database,
         record.read_run(files),
-        database.rows(_GENERATIONS, [files.run_id]),
+        generations,
         nights,
         database.rows(_CANDIDATES, [files.run_id]),
         night,

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from schemas.errors import UsageError
+from schemas.errors import HistoryError, UsageError
 from schemas.program import TUNER
 from schemas.report_data import RunCurve, SplitScores
 from schemas.settings import flat_settings
@@ -53,8 +53,12 @@ def score_curves(database: Database, run_ids: Sequence[str]) -> tuple[RunCurve, 
 
     Raises:
         UsageError: If the runs are not of one problem.
+        HistoryError: If the generations of a run are gone.
     """
     rows = _runs(database, run_ids)
+    for row in rows:
+        if row["best_score"] is None:
+            raise HistoryError(f"run {row['run_id']} has no generations", remedy="Restore its folder from a copy.")
     problems = sorted({row["problem"] for row in rows})
     if len(problems) > 1:
         raise UsageError(
@@ -65,8 +69,11 @@ def score_curves(database: Database, run_ids: Sequence[str]) -> tuple[RunCurve, 
 
 
 def all_score_curves(database: Database) -> tuple[RunCurve, ...]:
-    """Return the curves of all runs of the history, grouped by their models, oldest first."""
-    rows = _runs(database, None)
+    """Return the curves of all runs of the history, grouped by their models, oldest first.
+
+    A run whose generations are gone has none.
+    """
+    rows = [row for row in _runs(database, None) if row["best_score"] is not None]
     return _curves(database, rows, {row["run_id"]: _models(_settings(row)) for row in rows}, None)
 
 
@@ -137,7 +144,7 @@ def _stop_reason(nights: Sequence[Row]) -> str:
 def _best(run: Row, nights: Sequence[Row]) -> SplitScores:
     """Return the winner of the last final evaluation, unless a better program came after it."""
     final = next((night for night in reversed(nights) if night["finalists"]), None)
-    if final is not None and final["best_after"] >= run["best_score"]:
+    if final is not None and run["best_score"] is not None and final["best_after"] >= run["best_score"]:
         finalists = {finalist["program_id"]: finalist for finalist in final["finalists"]}
         if final["best_program_id"] in finalists:
             return SplitScores(**finalists[final["best_program_id"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import itertools
 import os
 import shutil
 import tarfile
@@ -78,8 +79,12 @@ def pack(files: RunFiles, target: Path) -> Manifest:
         target: File to write; replaced if it exists.
 
     Raises:
+        HistoryError: If a file of the run is missing or damaged, so that nobody could import the archive.
         EnvironmentFault: If it cannot be written.
     """
+    for path in itertools.chain(*files.tables().values()):
+        declared_size(path)
+    record.require_no_gap(files, record.read_run_history(files))
     manifest = describe(files)
     part = target.with_name(f".{target.name}.{os.getpid()}")
     try:

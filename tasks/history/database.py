@@ -33,6 +33,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "memory_limit": "50%",
     "temp_directory": "",  # a query writes nothing, so it spills nothing
 }
+_DAMAGED = "Restore the file from a copy, or remove it."
 _REMEDY = "`overnight sql --describe` shows the views and macros."
 _TRIES = 20
 _POLL_S = 0.1
@@ -115,7 +116,10 @@ class Database:
         except (duckdb.OutOfMemoryException, MemoryError) as error:
             raise memory_error() from error
         except duckdb.Error as error:
-            raise QueryError(str(error).strip(), remedy=_REMEDY) from error
+            # Queries read files of the history only.
+            is_of_files = isinstance(error, duckdb.IOException | duckdb.InvalidInputException)
+            remedy = _DAMAGED if is_of_files and ".parquet" in str(error) else _REMEDY
+            raise QueryError(str(error).strip(), remedy=remedy) from error
 
     def rows(self, sql: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
         """Return the rows of a query as dictionaries."""

@@ -96,6 +96,14 @@ class RunFiles:
     def nights(self) -> list[Path]:
         return sorted((self.directory / "nights").glob("*.parquet"))
 
+    def night_numbers(self) -> list[int]:
+        """Return the numbers of the nights, ascending; one is left out if its file is gone."""
+        return sorted(int(path.stem) for path in self.nights() if path.stem.isdecimal())
+
+    def last_night(self) -> int:
+        """Return the number of the last night; 0 before the first."""
+        return max(self.night_numbers(), default=0)
+
     @property
     def generations(self) -> Path:
         return self.directory / "generations"

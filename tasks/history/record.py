@@ -227,12 +227,33 @@ def read_run_history(files: RunFiles, *, samples: int = 0) -> RunHistory:
     return files.read_consistently(lambda blocks: _read_run_history(files, blocks, samples))
 
 
+def without_start_program(files: RunFiles) -> HistoryError:
+    """Return the error for a run without generation 0."""
+    return HistoryError(f"no folder {files.generation(0)}, the start program", remedy="Restore it from a copy.")
+
+
+def require_no_gap(files: RunFiles, past: RunHistory) -> None:
+    """Check that no generation is committed beyond those that were read, since its number would be used again.
+
+    Raises:
+        HistoryError: If one is: a generation before it is missing.
+    """
+    read = {0, *(step.generation for step in past.steps if step.is_committed)}
+    if beyond := [number for number in files.committed() if number not in read]:
+        missing = next(number for number in itertools.count() if number not in read)
+        raise HistoryError(
+            f"{files.generation(beyond[0])} is there, but generation {missing} is missing, without which the run "
+            "cannot be continued",
+            remedy="Restore the missing folder from a copy, or move the later ones out of the history.",
+        )
+
+
 def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) -> RunHistory:
     for block in blocks:
         _require_declared_size(block)
     ends = _ends(files, blocks)
     if not ends:
-        raise HistoryError(f"no folder {files.generation(0)}, the start program", remedy="Restore it from a copy.")
+        raise without_start_program(files)
     committed = {number for number, is_committed in ends if is_committed}
     before_gap = [block for block in blocks if block.first in committed]
     programs: defaultdict[int, list[Program]] = defaultdict(list)
@@ -321,7 +342,7 @@ def read_night(files: RunFiles, number: int, programs: Mapping[str, Program]) ->
 
 def last_finished_night(files: RunFiles, programs: Mapping[str, Program]) -> NightRecord | None:
     """Return the last night that ended with a final evaluation."""
-    for number in range(len(files.nights()), 0, -1):
+    for number in reversed(files.night_numbers()):
         night = read_night(files, number, programs)
         if night.finalists:
             return night

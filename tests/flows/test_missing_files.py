@@ -1,0 +1,93 @@
+"""Runs of which a file or a folder is gone: nothing is bought for them, and they stand in no other run's way."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from flows.report.build import build_report
+from flows.report.score_curves import all_score_curves, best_programs, score_curves
+from schemas.errors import HistoryError, QueryError
+from schemas.generation import NightRecord, StopReason
+from tasks.history import record
+from tasks.history.archive import pack
+from tasks.history.database import Database
+from tasks.history.files import RunFiles
+from tests.flows.attempts import Answers, Scores, opened
+from tests.history.made import NOW, create, grow
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> RunFiles:
+    """A run of three generations and two nights."""
+    files = create(tmp_path / "history")
+    grow(files, 3)
+    best = record.read_run_history(files).start
+    for number in (1, 2):
+        night = NightRecord(number, NOW + timedelta(days=number), best.score, best.score, best.id, stop_reason=None)
+        record.write_night(files, replace(night, stop_reason=StopReason.GENERATIONS, ended_at=NOW + timedelta(days=9)))
+    return files
+
+
+def history_of(files: RunFiles) -> Path:
+    return files.directory.parents[1]
+
+
+def test_a_run_with_a_gap_is_not_continued(files: RunFiles, monkeypatch: pytest.MonkeyPatch):
+    shutil.rmtree(files.generation(2))
+    answers = Answers()
+    expected = rf"{re.escape(str(files.generation(3)))} is there, but generation 2 is missing"
+    with pytest.raises(HistoryError, match=expected), opened(files, monkeypatch, answers, Scores()):
+        pass
+    assert answers.bought == []
+
+
+def test_a_run_that_is_whole_is_continued(files: RunFiles, monkeypatch: pytest.MonkeyPatch):
+    with opened(files, monkeypatch, Answers(), Scores()) as session:
+        assert session.state.generations == 3
+
+
+def test_the_next_night_has_a_number_of_its_own_where_an_earlier_one_is_gone(
+    files: RunFiles, monkeypatch: pytest.MonkeyPatch
+):
+    files.night(1).unlink()
+    assert files.last_night() == 2
+    assert files.night_numbers() == [2]
+    with opened(files, monkeypatch, Answers(), Scores()) as session:
+        assert session.control.number == 2
+
+
+@pytest.mark.parametrize(
+    "lost",
+    ["generations/000002/population.parquet", "generations/000002", "generations", "run.parquet"],
+)
+def test_a_run_that_could_not_be_imported_is_not_exported(files: RunFiles, tmp_path: Path, lost: str):
+    path = files.directory / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(HistoryError):
+        pack(files, tmp_path / "night.tar.zst")
+    assert not (tmp_path / "night.tar.zst").exists()
+
+
+def test_a_run_without_generations_is_listed_and_has_no_report(files: RunFiles):
+    create(history_of(files), "20260102-2200-toy-bbbb")
+    shutil.rmtree(files.generations)
+    database = Database(history_of(files))
+    assert [curve.run_id for curve in all_score_curves(database)] == ["20260102-2200-toy-bbbb"]
+    assert best_programs(database)[files.run_id].train is None
+    with pytest.raises(HistoryError, match=f"run {files.run_id} has no generations"):
+        score_curves(database, [files.run_id, "20260102-2200-toy-bbbb"])
+    with pytest.raises(HistoryError, match="the start program"):
+        build_report(database, files)
+
+
+def test_a_damaged_file_is_to_be_restored(files: RunFiles):
+    files.night(1).write_bytes(b"")
+    with pytest.raises(QueryError, match=re.escape(files.night(1).name)) as caught:
+        Database(history_of(files)).rows("FROM nights")
+    assert caught.value.remedy == "Restore the file from a copy, or remove it."
