@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import bombs
 import candidates
@@ -178,6 +178,35 @@ def test_a_restart_of_the_scheduler_loses_no_program(several: Machines, sandbox_
         verdicts = judged_through(pool, "first", several.restart_scheduler)
     assert {verdict.scores for verdict in verdicts} == {HONEST_SCORES}
     assert_no_containers()
+
+
+def give_up(connection: Connection) -> None:
+    """Close Dask's client as it does itself when no scheduler answers for ten seconds."""
+    client: Any = connection._client
+    client.sync(client._close)
+
+
+def test_the_head_connects_again_after_dask_has_given_up(several: Machines):
+    several.join("first")
+    with contextlib.closing(Connection(parse_address(several.address))) as connection:
+        (machine,), broken = connection.machines, connection._client
+        give_up(connection)
+        wait_until(lambda: connection._client is not broken and set(connection.machines) == {machine})
+        assert connection.submit(machine, tasks_so_far).answer(30)
+
+
+def test_tasks_are_lost_once_dask_has_given_up(several: Machines, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dask_engine, "_POLL_S", 3600)  # it does not look, and so does not connect again
+    several.join("first")
+    with contextlib.closing(Connection(parse_address(several.address))) as connection:
+        (machine,) = connection.machines
+        before = connection.submit(machine, tasks_so_far)
+        wait_until(before._done.is_set)
+        give_up(connection)
+        with pytest.raises(MachineLost, match="the task is cancelled"):
+            before.answer(30)
+        with pytest.raises(MachineLost, match="Client is closed"):
+            connection.submit(machine, tasks_so_far).answer(30)
 
 
 def test_containers_of_a_head_that_is_killed_do_not_outlive_it_for_long(several: Machines, sandbox_image: str):

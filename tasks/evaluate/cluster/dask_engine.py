@@ -134,7 +134,7 @@ class Connection:
                     retries=0,
                 )
             )
-        except (RuntimeError, OSError, ValueError) as error:
+        except _connection_faults() as error:
             pending.lose(f"the connection to the cluster broke: {error}")
         pending.when_done(lambda: self._forget(pending))
         return pending
@@ -156,10 +156,18 @@ class Connection:
         class PlainClient(Client):
             """A client that unpickles nothing that a worker sent with a result or an error."""
 
+            def start(self, **kwargs: Any) -> None:
+                try:
+                    super().start(**kwargs)
+                except BaseException:
+                    self._loop_runner.stop()  # its thread would stay, one for each attempt
+                    raise
+
             async def _ensure_connected(self, timeout: Any = None) -> None:
                 await super()._ensure_connected(timeout=timeout)
                 stream: Any = self.scheduler_comm
-                stream.comm.deserialize = False  # errors of tasks come here, pickled
+                if stream is not None:  # unless the client was closed meanwhile
+                    stream.comm.deserialize = False  # errors of tasks come here, pickled
 
             def _handle_key_in_memory(self, key: Any = None, type: Any = None, workers: Any = None) -> None:  # noqa: A002, ARG002
                 super()._handle_key_in_memory(key=key, type=None, workers=workers)
@@ -191,15 +199,16 @@ class Connection:
                 if time.monotonic() >= next_sign:
                     next_sign = time.monotonic() + _SIGN_S
                     self._send_signs()
-            except (OSError, TimeoutError, RuntimeError, ValueError):
-                self._replace_machines({})
-                self._connect_anew()
+            except Exception:  # noqa: BLE001  Dask raises many kinds; without this thread, no machine is ever found again
+                with contextlib.suppress(Exception):  # the same; the next look fails, and this is tried again
+                    self._replace_machines({})
+                    self._connect_anew()
 
     def _connect_anew(self) -> None:
-        broken = self._client
-        with contextlib.suppress(SandboxUnavailable, OSError, TimeoutError, RuntimeError):
-            self._client = self._connect()
-            broken.close(timeout=1)
+        broken: Any = self._client
+        self._client = self._connect()
+        broken.close(timeout=1)
+        broken._loop_runner.stop()  # not done by a client that closed itself
 
     def _send_signs(self) -> None:
         """Let every machine know that this head is there, before all that waits."""
@@ -209,7 +218,10 @@ class Connection:
 
     def _look(self) -> None:
         client: Any = self._client
-        info = client.sync(client.scheduler.identity, n_workers=-1, callback_timeout=_CONNECT_S)
+        scheduler = client.scheduler
+        if scheduler is None:
+            raise ConnectionError("Dask's client has closed itself, since it could not connect again")
+        info = client.sync(scheduler.identity, n_workers=-1, callback_timeout=_CONNECT_S)
         self._replace_machines(
             {str(address): _machine(str(address), said) for address, said in info["workers"].items()}
         )
@@ -220,6 +232,13 @@ class Connection:
             lost = [pending for pending, machine in self._pending.items() if machine not in found]
         for pending in lost:
             pending.lose("the machine left the cluster")
+
+
+def _connection_faults() -> tuple[type[Exception], ...]:
+    """Return the errors that Dask raises when the connection broke, or once it has closed it."""
+    from distributed.client import ClosedClientError
+
+    return OSError, RuntimeError, ValueError, ClosedClientError
 
 
 def _machine(address: str, said: Mapping[str, Any]) -> Machine:
@@ -250,7 +269,8 @@ class Pending:
                 return
             self._lost = reason
         if self._future is not None:
-            self._future.cancel(force=True)
+            with contextlib.suppress(*_connection_faults()):
+                self._future.cancel(force=True)
         self._end()
 
     def drop(self) -> None:
@@ -259,7 +279,8 @@ class Pending:
 
     def _release(self) -> None:
         if self._future is not None:
-            self._future.release()
+            with contextlib.suppress(RuntimeError):  # its connection was closed
+                self._future.release()
 
     def when_done(self, call: Callable[[], None]) -> None:
         """Call a function once it is done, from any thread."""
