@@ -53,7 +53,7 @@ def test_noise_is_malformed_or_plain(data: bytes):
 
 @given(PLAIN, st.data())
 def test_one_changed_byte_is_malformed_or_plain(value: Any, data: st.DataObject):
-    message = bytearray(dumps((value, np.arange(3.0), np.float64(1.0))))
+    message = bytearray(dumps((value, np.arange(3.0), np.float64(1.0), np.arange(6.0).reshape(2, 3).T)))
     message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))
     try:
         loads(bytes(message))
@@ -89,6 +89,47 @@ def test_an_extended_float_without_its_leading_bit_is_malformed(code: str, order
     message[place] ^= 0x80
     with pytest.raises(Malformed, match="not an extended float"):
         loads(bytes(message))
+
+
+@st.composite
+def arrays(draw: st.DrawFn) -> np.ndarray:
+    """Draw arrays of every layout: in C and in Fortran order, permuted, sliced, reversed, empty and without axes."""
+    shape = draw(st.lists(st.integers(0, 4), max_size=4))
+    dtype = draw(st.sampled_from(["<f8", ">i4", "?", "<U2"]))
+    array = np.arange(math.prod(shape)).reshape(shape).astype(dtype)
+    array = array.transpose(draw(st.permutations(range(len(shape)))))
+    parts = [draw(st.sampled_from([slice(None), slice(1, None), slice(None, None, -2)])) for _ in shape]
+    return array[(..., *parts)]
+
+
+def layout(array: np.ndarray) -> list[int]:
+    """Return the axes with several elements, in the order of memory; of an empty array, none."""
+    axes = [axis for axis in range(array.ndim) if array.shape[axis] > 1 and array.size]
+    return sorted(axes, key=lambda axis: -abs(array.strides[axis]))
+
+
+@given(arrays())
+def test_arrays_keep_the_order_of_their_axes_in_memory(array: np.ndarray):
+    got = loads(dumps(array))
+    assert (got.dtype, got.shape) == (array.dtype, array.shape)
+    assert np.array_equal(got, array)
+    assert layout(got) == layout(array)
+    assert got.flags.writeable
+    assert got.flags.owndata
+
+
+def test_sums_of_a_transposed_array_are_the_same_on_the_other_side():
+    points = np.random.default_rng(37).random((200, 37)).T
+    assert loads(dumps(points)).sum() == points.sum() != points.copy().sum()
+    assert loads(dumps(points)).flags.f_contiguous
+
+
+@pytest.mark.parametrize("order", [b"\0\0", b"\0\2", b"\1\xff", b"\1"])
+def test_an_order_of_axes_that_is_none_is_malformed(order: bytes):
+    message = dumps(np.arange(4.0).reshape(2, 2).T)
+    assert b"\1\0" in message
+    with pytest.raises(Malformed, match="no order of 2 axes"):
+        loads(message.partition(b"\1\0" + bytes(8))[0] + order)
 
 
 PLAIN_TYPES = (type(None), bool, int, float, str, bytes, list, tuple, dict, np.ndarray, np.generic)
@@ -130,12 +171,14 @@ def messages(draw: st.DrawFn) -> bytes:
         if kind == "number":
             return b"S" + head + noise
         shape = draw(st.lists(few | st.sampled_from([2**31, 2**63, 2**64 - 1]), max_size=3))
-        return b"A" + head + bytes((len(shape),)) + struct.pack(f"<{len(shape)}Q", *shape) + noise
+        order = draw(st.none() | st.permutations(range(len(shape))) | st.binary(max_size=3))
+        tag = b"A" if order is None else b"P"
+        return tag + head + bytes((len(shape),)) + struct.pack(f"<{len(shape)}Q", *shape) + bytes(order or ()) + noise
     if kind in ("list", "dict"):
         parts = draw(st.lists(messages(), max_size=4))
         tag = b"{" if kind == "dict" else draw(st.sampled_from([b"[", b"("]))
         return tag + struct.pack("<I", len(parts) // (2 if kind == "dict" else 1)) + b"".join(parts)
-    tags = {"text": b"sb", "big": b"Iif", "packed": b"qQdD", "noise": b"NTFAS"}
+    tags = {"text": b"sb", "big": b"Iif", "packed": b"qQdD", "noise": b"NTFAPS"}
     return bytes((draw(st.sampled_from(tags[kind])),)) + (count if kind != "noise" else b"") + noise
 
 
@@ -164,7 +207,7 @@ def test_an_empty_array_has_no_huge_axis():
     assert loads(dumps(np.empty((1000, 0, 3)))).shape == (1000, 0, 3)
 
 
-@pytest.mark.parametrize("tag", b"[({sbIqdQDAS")
+@pytest.mark.parametrize("tag", b"[({sbIqdQDAPS")
 def test_no_memory_is_reserved_for_a_declared_length(tag: int):
     tracemalloc.start()
     for rest in (b"\xff" * 8, b"\x03<f8\x02" + b"\xff" * 16, b"\x07<U99999\x01" + b"\xff" * 8):

@@ -3,7 +3,7 @@
 Decoding creates only None, bool, int, float, str, bytes, list, tuple, dict, and numpy's arrays and numbers; no other
 type can be named. Instances of subclasses arrive as their base type, so a float with overridden methods arrives as a
 plain float. Every value is encoded as a tag of one byte and its content, little-endian; sequences of floats or of
-integers are packed.
+integers are packed. Arrays keep the order of their axes in memory, on which the last digits of sums depend.
 """
 
 from __future__ import annotations
@@ -150,8 +150,19 @@ def _write_array(value: Any, add: _Add, depth: int) -> None:  # noqa: ARG001
     shape = value.shape
     if not value.size and max(shape) > MAX_EMPTY:
         raise ValueError(f"an array of nothing with an axis of {max(shape)}, at most {MAX_EMPTY} cross")
-    add(b"A" + _dtype_name(value.dtype) + bytes((len(shape),)) + struct.pack(f"<{len(shape)}Q", *shape))
-    add(value.tobytes())
+    head = _dtype_name(value.dtype) + bytes((len(shape),)) + struct.pack(f"<{len(shape)}Q", *shape)
+    if value.flags.c_contiguous:
+        add(b"A" + head)
+        add(value.tobytes())
+        return
+    order = _axes_in_memory(value)
+    add(b"P" + head + bytes(order))
+    add(value.transpose(order).tobytes())
+
+
+def _axes_in_memory(array: Any) -> list[int]:
+    """Return an array's axes in the order of memory, the one with the longest steps first."""
+    return sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
 
 
 def _write_number(value: Any, add: _Add, depth: int) -> None:  # noqa: ARG001
@@ -267,10 +278,33 @@ def _read_dtype(data: bytes, offset: int) -> tuple[Any, int]:
 
 
 def _read_array(data: bytes, offset: int, depth: int) -> tuple[Any, int]:  # noqa: ARG001
+    dtype, shape, offset = _read_array_head(data, offset)
+    values, end = _read_elements(data, offset, dtype, shape)
+    # Copied, so that the array is writable and owns its memory.
+    return values.reshape(shape).copy(), end
+
+
+def _read_permuted_array(data: bytes, offset: int, depth: int) -> tuple[Any, int]:  # noqa: ARG001
+    """Read an array whose axes are in another order in memory."""
+    dtype, shape, offset = _read_array_head(data, offset)
+    axes = range(len(shape))
+    order = data[offset : offset + len(shape)]
+    if sorted(order) != list(axes):
+        raise ValueError(f"no order of {len(shape)} axes: {order[:20]!r}")
+    values, end = _read_elements(data, offset + len(shape), dtype, shape)
+    in_memory = values.reshape([shape[axis] for axis in order])
+    return in_memory.transpose(sorted(axes, key=order.__getitem__)).copy(order="K"), end
+
+
+def _read_array_head(data: bytes, offset: int) -> tuple[Any, tuple[int, ...], int]:
+    """Return the type and the shape of an array, and the offset after them."""
     dtype, offset = _read_dtype(data, offset)
     axes = data[offset]
-    shape = struct.unpack_from(f"<{axes}Q", data, offset + 1)
-    offset += 1 + 8 * axes
+    return dtype, struct.unpack_from(f"<{axes}Q", data, offset + 1), offset + 1 + 8 * axes
+
+
+def _read_elements(data: bytes, offset: int, dtype: Any, shape: tuple[int, ...]) -> tuple[Any, int]:
+    """Return the elements of an array in the order of memory, and the offset after them."""
     count = math.prod(shape)
     end = offset + count * dtype.itemsize
     if end > len(data):
@@ -278,9 +312,8 @@ def _read_array(data: bytes, offset: int, depth: int) -> tuple[Any, int]:  # noq
     if not count:
         if max(shape, default=0) > MAX_EMPTY:
             raise ValueError(f"an array of nothing with an axis of {max(shape)}, at most {MAX_EMPTY}")
-        return _numpy.empty(shape, dtype), end
-    # Copied, so that the array is writable and owns its memory.
-    return _validated(_numpy.frombuffer(data, dtype, count, offset)).reshape(shape).copy(), end
+        return _numpy.empty(0, dtype), end
+    return _validated(_numpy.frombuffer(data, dtype, count, offset)), end
 
 
 def _read_number(data: bytes, offset: int, depth: int) -> tuple[Any, int]:  # noqa: ARG001
@@ -341,5 +374,6 @@ _READERS: dict[int, _Reader] = {
     ord("D"): _packed_tuple("d"),
     ord("{"): _read_dict,
     ord("A"): _read_array,
+    ord("P"): _read_permuted_array,
     ord("S"): _read_number,
 }
