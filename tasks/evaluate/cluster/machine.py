@@ -10,6 +10,7 @@ import hashlib
 import platform
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
@@ -60,7 +61,7 @@ class _OpenJob:
         pool: Its containers.
         honest: A program that can be run.
         mailboxes: Programs that heads have sent.
-        heads: Heads that opened it.
+        heads: Heads that use it.
         is_closed: Whether it was ended.
     """
 
@@ -223,21 +224,25 @@ def _open(request: Request) -> Answer:
 def _watch(opened: _OpenJob) -> None:
     """End a job whose heads were not heard of for a while: they were killed, or have lost the cluster.
 
+    Each head is given up by itself, so that one that was killed does not keep the job of another open.
     Looks are counted, not seconds, so that a machine that was frozen itself does not take this for silence.
     """
-    looks, before = 0, -1
+    looks, before = Counter[str](), Counter[str]()
     while not opened.is_closed.wait(_LOOK_S):
         with _MACHINE.lock:
-            heard = tasks_of(opened.heads)
-        looks = looks + 1 if heard == before else 0
-        before = heard
-        if looks >= _SILENT_LOOKS:
-            with _MACHINE.lock:
-                _MACHINE.silent[opened.request.key] = opened.request
-                while len(_MACHINE.silent) > _MAX_SILENT:
-                    del _MACHINE.silent[next(iter(_MACHINE.silent))]
-            _close(opened.request.key, "its head was silent")
-            return
+            for head in list(opened.heads):
+                heard = tasks_of([head])
+                looks[head] = looks[head] + 1 if heard == before[head] else 0
+                before[head] = heard
+                if looks[head] >= _SILENT_LOOKS:
+                    opened.heads.remove(head)
+            if opened.heads:
+                continue
+            _MACHINE.silent[opened.request.key] = opened.request
+            while len(_MACHINE.silent) > _MAX_SILENT:
+                del _MACHINE.silent[next(iter(_MACHINE.silent))]
+        _close(opened.request.key, "its head was silent")
+        return
 
 
 def _scale(request: Request, job: Job, honest: Source) -> tuple[float, str]:
@@ -303,6 +308,8 @@ def _job(key: str) -> _OpenJob | None:
     """Return an open job; one that was ended since its head was silent is opened again, now that it speaks."""
     with _MACHINE.lock:
         opened, request = _MACHINE.jobs.get(key), _MACHINE.silent.get(key)
+        if opened is not None:
+            opened.heads.add(current_head())
     if opened is None and request is not None:
         with _MACHINE.opening:
             _open(request)
@@ -313,11 +320,15 @@ def _job(key: str) -> _OpenJob | None:
 
 @_answers
 def close_job(key: str) -> Answer:
-    """End the containers of a job; of one that is being opened, once it is."""
+    """End the containers of a job, unless another head uses them; of one that is being opened, once it is."""
     with _MACHINE.opening:
-        _close(key, "the job was ended")
         with _MACHINE.lock:
             _MACHINE.silent.pop(key, None)
+            if (opened := _MACHINE.jobs.get(key)) is not None:
+                opened.heads.discard(current_head())
+                if opened.heads:
+                    return Answer()
+        _close(key, "the job was ended")
     return Answer()
 
 

@@ -27,6 +27,7 @@ REQUEST = Request(
     is_fresh=False,
 )
 NAMES = (f"head-{number}" for number in itertools.count())
+NUMBERS = itertools.count(1)
 
 
 class FakePool:
@@ -74,11 +75,13 @@ def outcome(head: str) -> str:
     """Have a head ask for a verdict; return its outcome."""
     answer = ask_for_verdict(head)
     assert answer.verdicts, answer.fault
-    return answer.verdicts["1"]["outcome"]
+    (verdict,) = answer.verdicts.values()
+    return verdict["outcome"]
 
 
 def ask_for_verdict(head: str) -> Answer:
-    message = Exchange(job=REQUEST.key, channel=head, number=1, programs={"1": source_text("honest")})
+    number = next(NUMBERS)
+    message = Exchange(job=REQUEST.key, channel=head, number=number, programs={str(number): source_text("honest")})
     return read_answer(do_for(head, tasks.exchange, message.model_dump_json()))
 
 
@@ -129,3 +132,36 @@ def test_a_job_that_its_head_ended_is_not_opened_again(pools: list[FakePool]):
     do_for(head, tasks.close_job, REQUEST.key)
     assert ask_for_verdict(head).fault == "the job is not open here"
     assert len(pools) == 1
+
+
+def test_a_job_that_one_head_ends_stays_open_for_the_others(pools: list[FakePool]):
+    first, second = next(NAMES), next(NAMES)
+    assert open_job(first) == open_job(second) == ""
+    do_for(first, tasks.close_job, REQUEST.key)
+    assert outcome(second) == "scored"
+    do_for(second, tasks.close_job, REQUEST.key)
+    assert [pool.is_closed for pool in pools] == [True]
+    assert ask_for_verdict(second).fault == "the job is not open here"
+
+
+def test_a_job_that_was_opened_again_for_one_head_is_used_by_the_others_too(pools: list[FakePool]):
+    first, second = next(NAMES), next(NAMES)
+    assert open_job(first) == open_job(second) == ""
+    wait_until(lambda: pools[0].is_closed)
+    assert outcome(first) == outcome(second) == "scored"
+    do_for(first, tasks.close_job, REQUEST.key)
+    assert outcome(second) == "scored"
+
+
+def test_a_head_that_was_killed_does_not_keep_the_job_of_another_open(pools: list[FakePool]):
+    killed, resumed = next(NAMES), next(NAMES)
+    assert open_job(killed) == open_job(resumed) == ""
+    heads = tasks._MACHINE.jobs[REQUEST.key].heads
+
+    def is_forgotten() -> bool:
+        do_for(resumed, sign_of_life)
+        return killed not in heads
+
+    wait_until(is_forgotten)
+    do_for(resumed, tasks.close_job, REQUEST.key)
+    assert pools[0].is_closed
