@@ -211,9 +211,11 @@ def _open(request: Request) -> Answer:
         return Answer(fault=fault)
     opened = _OpenJob(request, _pool(request, with_longer_limits(job, scale), request.slots), honest)
     opened.heads.add(current_head())
-    if not request.is_fresh and (fault := _fault_of(opened)):
-        opened.pool.close()
-        return Answer(fault=fault)
+    with contextlib.ExitStack() as unless_opened:
+        unless_opened.callback(opened.pool.close)
+        if not request.is_fresh and (fault := _fault_of(opened)):
+            return Answer(fault=fault)
+        unless_opened.pop_all()
     with _MACHINE.lock:
         _MACHINE.jobs[request.key] = opened
         _MACHINE.silent.pop(request.key, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -165,3 +166,17 @@ def test_a_head_that_was_killed_does_not_keep_the_job_of_another_open(pools: lis
     wait_until(is_forgotten)
     do_for(resumed, tasks.close_job, REQUEST.key)
     assert pools[0].is_closed
+
+
+@pytest.mark.parametrize("error", [OSError("no descriptor is free"), RuntimeError("no thread can be started")])
+def test_no_containers_stay_where_the_honest_program_cannot_be_run(
+    pools: list[FakePool], monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    def fail(*_: object) -> Verdict:
+        raise error
+
+    monkeypatch.setattr(FakePool, "evaluate", fail)
+    with contextlib.suppress(RuntimeError):
+        assert "no descriptor is free" in open_job(next(NAMES))
+    assert [pool.is_closed for pool in pools] == [True]
+    assert not tasks._MACHINE.jobs
