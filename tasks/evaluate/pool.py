@@ -162,16 +162,20 @@ class FreshContainerPool:
         return slot
 
     def _start_ahead(self, slot: ContainerWorker) -> None:
+        """Start a container ahead; whatever goes wrong, it no longer counts as one that is being started."""
+        is_ready = False
         try:
             slot.start()
+            is_ready = True
         except SandboxUnavailable:
-            self._remove(slot)
+            pass
+        finally:
             with self._lock:
                 self._starting -= 1
-            return
-        with self._lock:
-            self._starting -= 1
-            self._ready.append(slot)
+                if is_ready:
+                    self._ready.append(slot)
+            if not is_ready:
+                self._remove(slot)
 
     def _remove(self, slot: ContainerWorker) -> None:
         slot.close()

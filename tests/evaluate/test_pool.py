@@ -17,11 +17,12 @@ class Launcher:
         self.runners: list[FakeRunner] = []
         self.started = threading.Semaphore(0)
         self.is_broken = False
+        self.error: Exception = SandboxUnavailable("the engine is gone")
 
     def __call__(self) -> FakeRunner:
         try:
             if self.is_broken:
-                raise SandboxUnavailable("the engine is gone")
+                raise self.error
             self.runners.append(FakeRunner(good))
             return self.runners[-1]
         finally:
@@ -68,6 +69,25 @@ def test_one_that_cannot_be_started_ahead_is_no_error_before_it_is_needed():
     launcher.wait(1)
     launcher.is_broken = False
     assert pool.evaluate("z").is_scored
+    pool.close()
+    assert all(runner.closed for runner in launcher.runners)
+
+
+def test_containers_are_started_ahead_again_after_an_error_that_nobody_expected():
+    launcher = Launcher()
+    launcher.error = RuntimeError("no thread can be started")
+    pool = FreshContainerPool(JOB, launcher, slots=1)
+    assert pool.evaluate("w").is_scored
+    assert pool.evaluate("x").is_scored
+    launcher.wait(3)
+    pool._starters.submit(lambda: None).result()  # the one started ahead is ready
+    launcher.is_broken = True
+    assert pool.evaluate("y").is_scored, "started ahead"
+    launcher.wait(1)
+    pool._starters.submit(lambda: None).result()  # the next one failed
+    launcher.is_broken = False
+    assert pool.evaluate("z").is_scored
+    launcher.wait(2)  # one for this program, and one ahead
     pool.close()
     assert all(runner.closed for runner in launcher.runners)
 
