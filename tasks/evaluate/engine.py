@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 from schemas.errors import SandboxUnavailable
 from tasks.evaluate import delivery
 from tasks.evaluate.confinement import OWNER_LABEL, confinement
-from tasks.evaluate.ownership import is_dead
+from tasks.evaluate.ownership import is_dead, owner
 from tasks.evaluate.sandbox import Death, RunnerConfig
 from tasks.evaluate.wire import Demultiplexer
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 RUN_LABEL = "overnight.run"
 STARTER_LABEL = "overnight.starter"
+
+EXAMINATION = "examination"
+"""In place of the run's id, for containers that examine an image."""
 
 _TIMEOUT_S = 60
 """Seconds to wait for one answer of the engine."""
@@ -229,7 +232,13 @@ class Engine:
 
         with _translated_errors():
             container = self._client.containers.create(
-                image, ["-c", code], entrypoint=["python3"], network_mode="none", read_only=True, cap_drop=["ALL"]
+                image,
+                ["-c", code],
+                entrypoint=["python3"],
+                network_mode="none",
+                read_only=True,
+                cap_drop=["ALL"],
+                labels={RUN_LABEL: EXAMINATION, OWNER_LABEL: owner()},
             )
             try:
                 container.start()

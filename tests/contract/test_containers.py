@@ -206,6 +206,32 @@ def test_only_containers_of_a_dead_owner_are_swept(
         docker_engine.close()
 
 
+def test_a_container_that_examines_an_image_is_swept_once_its_owner_is_dead(
+    sandbox_image: str, monkeypatch: pytest.MonkeyPatch
+):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    host, namespace, *_ = owner().split()
+    alive, gone = owner(), f"{host} {namespace} {dead.pid} 1"
+    with closing(docker.from_env()) as client, closing(engine.connect()) as docker_engine:
+
+        def left_by(label: str) -> list[Any]:
+            wanted: dict[str, str | list[str] | bool] = {
+                "label": [engine.RUN_LABEL, f"{confinement.OWNER_LABEL}={label}"]
+            }
+            return client.containers.list(all=True, filters=wanted, ignore_removed=True)
+
+        with monkeypatch.context() as killed:
+            killed.setattr("docker.models.containers.Container.remove", lambda *_, **__: None)
+            for label in (alive, gone):
+                killed.setattr(engine, "owner", lambda label=label: label)
+                assert docker_engine.run_python(sandbox_image, "print(1)") == ("1\n", "")
+        docker_engine.sweep()
+        (mine,) = left_by(alive)
+        mine.remove(force=True)
+        assert left_by(gone) == []
+
+
 def test_a_container_that_was_created_but_never_started_is_removed_with_its_pool(
     sandbox_image: str, run: str, containers
 ):
