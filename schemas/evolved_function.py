@@ -72,7 +72,7 @@ def read_evolved_functions(text: str, function: ast.FunctionDef) -> EvolvedFunct
     """
     end = source.header_end(text, function)
     is_block = function.body[0].lineno > end
-    has_docstring = ast.get_docstring(function, clean=False) is not None
+    docstring_end = _docstring_end(function)
     header = "\n".join(text.splitlines()[function.lineno - 1 : end])
     return EvolvedFunction(
         name=function.name,
@@ -82,7 +82,20 @@ def read_evolved_functions(text: str, function: ast.FunctionDef) -> EvolvedFunct
         start_body=source.body_of(text, function) or "pass",
         first_line=function.lineno,
         last_line=function.end_lineno or 0,
-        last_fixed_line=(function.body[0].end_lineno or 0) if has_docstring else end,
-        indentation=" " * max(function.body[0].col_offset - function.col_offset, 2) if is_block else "    ",
+        last_fixed_line=docstring_end or end,
+        indentation=_indentation(text, function, is_verbatim=docstring_end > 0) if is_block else "    ",
         is_block=is_block,
     )
+
+
+def _docstring_end(function: ast.FunctionDef) -> int:
+    """Return the number of the docstring's last line; 0 if there is none."""
+    has_docstring = ast.get_docstring(function, clean=False) is not None
+    return (function.body[0].end_lineno or 0) if has_docstring else 0
+
+
+def _indentation(text: str, function: ast.FunctionDef, *, is_verbatim: bool) -> str:
+    """Return what is before the first statement on its line: verbatim, or a space for each tab and two at least."""
+    first = function.body[0]
+    before = text.splitlines()[first.lineno - 1][: first.col_offset]
+    return before if is_verbatim else " " * max(len(before), 2)

@@ -165,3 +165,27 @@ def test_a_program_with_any_valid_body_can_be_read_again(body: str):
     program = specification.with_body(body)
     again = read_specification(program, "again.py")
     assert again.with_body(again.start_body) == program
+
+
+RUN = "@funsearch.run\ndef evaluate(n): return priority(n)\n\n@funsearch.evolve\n"
+
+
+def values(text: str, *bodies: str) -> list[object]:
+    """Return the value of the file, and of its programs with other bodies."""
+    specification = read_specification(text, "mine.py")
+    found = []
+    for program in (text, *map(specification.with_body, bodies or (specification.start_body,))):
+        scope: dict[str, object] = {}
+        exec("class funsearch:\n    run = evolve = staticmethod(lambda f: f)\n" + program, scope)
+        found.append(eval("evaluate(3)", scope))
+    return found
+
+
+@pytest.mark.parametrize("indentation", ["\t", "\t\t", " ", "  ", "   ", "        "])
+@pytest.mark.parametrize("docstring", ["", '"""Doc."""', '"""Doc.\n\n\tMore."""'])
+def test_a_function_may_be_indented_by_anything(indentation: str, docstring: str):
+    body = "".join(
+        f"{indentation}{line}\n" for line in (docstring, f"if n:\n{indentation * 2}n += 1", "return n") if line
+    )
+    assert values(f"{RUN}def priority(n):\n{body}") == [4, 4]
+    assert values(f"{RUN}def priority(n):\n{body}", "for i in range(n):\n    n += i\nreturn n") == [4, 6]
