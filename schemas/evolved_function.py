@@ -58,9 +58,7 @@ class EvolvedFunction:
         block = textwrap.indent(body, self.indentation) + "\n"
         if self.is_block:
             return [*lines[: self.last_fixed_line], block, *lines[self.last_line :]]
-        header = lines[self.first_line - 1].rstrip("\n")
-        header = header[: header.index(":", header.rindex(")")) + 1] + "\n"
-        return [*lines[: self.first_line - 1], header, block, *lines[self.last_line :]]
+        return [*lines[: self.first_line - 1], self.header + "\n", block, *lines[self.last_line :]]
 
 
 def read_evolved_functions(text: str, function: ast.FunctionDef) -> EvolvedFunction:
@@ -70,14 +68,13 @@ def read_evolved_functions(text: str, function: ast.FunctionDef) -> EvolvedFunct
         text: Text of the file.
         function: Node of the function in the file's syntax tree.
     """
-    end = source.header_end(text, function)
+    end, _ = source.header_end(text, function)
     is_block = function.body[0].lineno > end
     docstring_end = _docstring_end(function)
-    header = "\n".join(text.splitlines()[function.lineno - 1 : end])
     return EvolvedFunction(
         name=function.name,
         parameters=tuple(argument.arg for argument in [*function.args.posonlyargs, *function.args.args]),
-        header=header if header.rstrip().endswith(":") else header[: header.rindex(":") + 1],
+        header=_header(text, function, is_block=is_block),
         docstring=ast.get_docstring(function) or "",
         start_body=source.body_of(text, function) or "pass",
         first_line=function.lineno,
@@ -86,6 +83,15 @@ def read_evolved_functions(text: str, function: ast.FunctionDef) -> EvolvedFunct
         indentation=_indentation(text, function, is_verbatim=docstring_end > 0) if is_block else "    ",
         is_block=is_block,
     )
+
+
+def _header(text: str, function: ast.FunctionDef, *, is_block: bool) -> str:
+    """Return the header up to its colon, or with the comment behind it if that ends with a colon, too."""
+    end, column = source.header_end(text, function)
+    lines = text.splitlines()[function.lineno - 1 : end]
+    if is_block and lines[-1].rstrip().endswith(":"):
+        return "\n".join(lines)
+    return "\n".join([*lines[:-1], lines[-1][: column + 1]])
 
 
 def _docstring_end(function: ast.FunctionDef) -> int:

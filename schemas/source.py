@@ -86,7 +86,7 @@ def functions(tree: ast.Module) -> list[ast.FunctionDef]:
 def body_of(text: str, function: ast.FunctionDef) -> str:
     """Return a function's body without its docstring, dedented, with comments; empty if it is only a docstring."""
     statements = function.body[1:] if ast.get_docstring(function, clean=False) is not None else function.body
-    above = header_end(text, function) if statements is function.body else function.body[0].end_lineno or 0
+    above = header_end(text, function)[0] if statements is function.body else function.body[0].end_lineno or 0
     if statements and statements[0].lineno <= above:
         return "\n".join(map(unparse, statements))
     lines = text.splitlines()[above : function.end_lineno]
@@ -109,8 +109,8 @@ def _serialised(write: Callable[[ast.AST], str], tree: ast.AST) -> str:
         raise SourceError(f"cannot be written out: {error}") from None
 
 
-def header_end(text: str, function: ast.FunctionDef) -> int:
-    """Return the 1-based number of the line with the colon of `def …:`."""
+def header_end(text: str, function: ast.FunctionDef) -> tuple[int, int]:
+    """Return the place of the colon of `def …:`: the 1-based number of its line, and its column in characters."""
     depth = 0
     lines = iter(text.splitlines(keepends=True)[function.lineno - 1 :])
     for token in tokenize.generate_tokens(lambda: next(lines, "")):
@@ -119,7 +119,7 @@ def header_end(text: str, function: ast.FunctionDef) -> int:
         elif token.string in (")", "]", "}"):
             depth -= 1
         elif token.string == ":" and depth == 0:
-            return function.lineno + token.start[0] - 1
+            return function.lineno + token.start[0] - 1, token.start[1]
     raise SourceError(f"no end of the header of {function.name}", function.lineno)
 
 

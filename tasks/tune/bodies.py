@@ -130,7 +130,7 @@ def _part_of_functions(skeleton: Specification, body: str) -> Part:
 
 def _span_of_body(text: str, function: ast.FunctionDef) -> Span:
     lines = text.split("\n")
-    first, last = source.header_end(text, function), function.end_lineno or 0
+    (first, _), last = source.header_end(text, function), function.end_lineno or 0
     return len("\n".join(lines[:first])), len("\n".join(lines[:last]))
 
 

@@ -189,3 +189,28 @@ def test_a_function_may_be_indented_by_anything(indentation: str, docstring: str
     )
     assert values(f"{RUN}def priority(n):\n{body}") == [4, 4]
     assert values(f"{RUN}def priority(n):\n{body}", "for i in range(n):\n    n += i\nreturn n") == [4, 6]
+
+
+@pytest.mark.parametrize(
+    ("function", "header"),
+    [
+        ("def priority(n): return max(n, 0)", "def priority(n):"),
+        ("def priority(\n    n,\n): return n", "def priority(\n    n,\n):"),
+        ('def priority(n) -> "a:b": return {1: n}[1]', 'def priority(n) -> "a:b":'),
+        ("def priority(n): return [n, 2][0:1][0]", "def priority(n):"),
+        ("def priority(n, key=lambda x: x): return {1: n}[1]", "def priority(n, key=lambda x: x):"),
+        ("def priority(n): return [\n    n, 2\n][0]  # a: b:", "def priority(n):"),
+        ("def priority(n):  # a: b\n    return n", "def priority(n):"),
+        ("def priority(n):  # a\n    return n", "def priority(n):"),
+        ("def priority(n):  # note:\n    return n", "def priority(n):  # note:"),
+        (
+            "def priority(n: int = {1: 2}[1],\n             ) -> int :\n    return n",
+            "def priority(n: int = {1: 2}[1],\n             ) -> int :",
+        ),
+    ],
+)
+def test_a_header_ends_at_its_colon(function: str, header: str):
+    text = f"{RUN}{function}\nZ = 1\n"
+    assert read_specification(text, "mine.py").functions[0].header == header
+    assert values(text) == [3, 3]
+    assert values(text, "n = n + 1\nreturn n") == [3, 4]
