@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-import textwrap
 from dataclasses import dataclass
 
 from schemas import source
+from schemas.source_lines import indent, split_lines
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,16 @@ class EvolvedFunction:
         """Return the function with another body: header, docstring, body."""
         doc = self.docstring
         line_end = "\n" if "\n" in doc else ""
-        parts = [textwrap.indent(f'"""{doc}{line_end}"""', self.indentation)] if doc else []
-        return "\n".join([self.header, *parts, textwrap.indent(body, self.indentation)])
+        parts = [indent(f'"""{doc}{line_end}"""', self.indentation)] if doc else []
+        return "\n".join([self.header, *parts, indent(body, self.indentation)])
 
     def bare(self, body: str) -> str:
         """Return the function with another body, without its docstring."""
-        return f"{self.header}\n{textwrap.indent(body, '    ')}"
+        return f"{self.header}\n{indent(body, '    ')}"
 
     def replace_body(self, lines: list[str], body: str) -> list[str]:
         """Return the lines of its file, with their line ends, with another body for this function."""
-        block = textwrap.indent(body, self.indentation) + "\n"
+        block = indent(body, self.indentation) + "\n"
         if self.is_block:
             return [*lines[: self.last_fixed_line], block, *lines[self.last_line :]]
         return [*lines[: self.first_line - 1], self.header + "\n", block, *lines[self.last_line :]]
@@ -88,7 +88,7 @@ def read_evolved_functions(text: str, function: ast.FunctionDef) -> EvolvedFunct
 def _header(text: str, function: ast.FunctionDef, *, is_block: bool) -> str:
     """Return the header up to its colon, or with the comment behind it if that ends with a colon, too."""
     end, column = source.header_end(text, function)
-    lines = text.splitlines()[function.lineno - 1 : end]
+    lines = split_lines(text)[function.lineno - 1 : end]
     if is_block and lines[-1].rstrip().endswith(":"):
         return "\n".join(lines)
     return "\n".join([*lines[:-1], lines[-1][: column + 1]])
@@ -103,5 +103,5 @@ def _docstring_end(function: ast.FunctionDef) -> int:
 def _indentation(text: str, function: ast.FunctionDef, *, is_verbatim: bool) -> str:
     """Return what is before the first statement on its line: verbatim, or a space for each tab and two at least."""
     first = function.body[0]
-    before = text.splitlines()[first.lineno - 1][: first.col_offset]
+    before = split_lines(text)[first.lineno - 1][: first.col_offset]
     return before if is_verbatim else " " * max(len(before), 2)

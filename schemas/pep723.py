@@ -7,6 +7,7 @@ from typing import Any
 
 from schemas.bounded_parsing import parse_toml
 from schemas.errors import SpecificationError
+from schemas.source_lines import split_lines
 
 _OPENING, _END = "# /// script", "# ///"
 
@@ -62,7 +63,7 @@ def _refuse_incomplete_block(text: str, name: str) -> None:
     Raises:
         SpecificationError: If there is such a block.
     """
-    lines = text.splitlines()
+    lines = split_lines(text)
     if _OPENING not in lines:
         return
     inside = range(lines.index(_OPENING) + 1, len(lines))

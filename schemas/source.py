@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import contextlib
 import hashlib
-import io
 import re
 import textwrap
 import threading
 import tokenize
 from collections.abc import Callable
+
+from schemas.source_lines import indent, split_lines, tokens_of
 
 MAX_SOURCE_CHARS = 1_000_000
 """Limit on a source text, checked before it is parsed: deep or huge source costs the parser minutes and gigabytes."""
@@ -89,8 +90,13 @@ def body_of(text: str, function: ast.FunctionDef) -> str:
     above = header_end(text, function)[0] if statements is function.body else function.body[0].end_lineno or 0
     if statements and statements[0].lineno <= above:
         return "\n".join(map(unparse, statements))
-    lines = text.splitlines()[above : function.end_lineno]
-    return dedent("\n".join(lines)).strip("\n").rstrip()
+    return dedent("\n".join(_lines(text, above, function.end_lineno or 0))).strip("\n").rstrip()
+
+
+def _lines(text: str, first: int, last: int) -> list[str]:
+    """Return some lines; a form feed before code becomes a line end."""
+    lines = split_lines(text)[first:last]
+    return [re.sub(r"^[ \t\f]*\f", lambda skipped: "\n" * skipped[0].count("\f"), line) for line in lines]
 
 
 def unparse(tree: ast.AST) -> str:
@@ -112,8 +118,7 @@ def _serialised(write: Callable[[ast.AST], str], tree: ast.AST) -> str:
 def header_end(text: str, function: ast.FunctionDef) -> tuple[int, int]:
     """Return the place of the colon of `def …:`: the 1-based number of its line, and its column in characters."""
     depth = 0
-    lines = iter(text.splitlines(keepends=True)[function.lineno - 1 :])
-    for token in tokenize.generate_tokens(lambda: next(lines, "")):
+    for token in tokens_of(split_lines(text, keepends=True)[function.lineno - 1 :]):
         if token.string in ("(", "[", "{"):
             depth += 1
         elif token.string in (")", "]", "}"):
@@ -134,9 +139,9 @@ def rename(text: str, names: dict[str, str]) -> str:
     Raises:
         SourceError: If the text cannot be tokenised.
     """
-    lines = text.splitlines(keepends=True)
+    lines = split_lines(text, keepends=True)
     try:
-        tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
+        tokens = list(tokens_of(lines))
     except (tokenize.TokenError, SyntaxError) as error:
         raise SourceError(f"not Python: {error}") from error
     for before, token in reversed(list(zip([None, *tokens], tokens, strict=False))):
@@ -172,7 +177,7 @@ def code_hash(body: str) -> str:
     Raises:
         SourceError: If the text is not a body, or cannot be unparsed.
     """
-    tree = parse("def f():\n" + textwrap.indent(body, " "))
+    tree = parse("def f():\n" + indent(body, " "))
     return hashlib.sha256(_serialised(ast.dump, tree).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

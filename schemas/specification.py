@@ -22,6 +22,7 @@ from schemas.evolved_function import EvolvedFunction, read_evolved_functions
 from schemas.job import Call, Isolation
 from schemas.meaning import meaning_hash
 from schemas.scopes import may_see_names
+from schemas.source_lines import split_lines
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Specification:
 
     def with_body(self, body: str) -> str:
         """Return the whole program: this file with another body."""
-        lines = self.text.splitlines(keepends=True)
+        lines = split_lines(self.text, keepends=True)
         for function, function_body in reversed(list(zip(self.functions, self.split(body), strict=True))):
             lines = function.replace_body(lines, function_body)
         return "".join(lines)
@@ -341,7 +342,7 @@ def _has_mark(function: ast.FunctionDef, mark: str) -> bool:
 
 def _has_comment(function: ast.FunctionDef, text: str, mark: str) -> bool:
     """Return whether the line above is `# @funsearch.…`, as in the notebooks that DeepMind published."""
-    above = text.splitlines()[function.lineno - 2] if function.lineno > 1 else ""
+    above = split_lines(text)[function.lineno - 2] if function.lineno > 1 else ""
     return re.fullmatch(rf"#\s*@funsearch\.{mark}(\(\))?\s*", above) is not None
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas import source
+from schemas.source_lines import split_lines
 
 Span = tuple[int, int]
 """Begin and end of a piece of text, in characters."""
@@ -136,9 +137,9 @@ def _literal(text: str, node: ast.Constant, lines: Sequence[tuple[int, bytes]], 
 def _lines(text: str) -> list[tuple[int, bytes]]:
     """Return the offset of each line, and the line as the parser counts its columns: in bytes."""
     lines, offset = list[tuple[int, bytes]](), 0
-    for line in text.split("\n"):
+    for line in split_lines(text, keepends=True):
         lines.append((offset, line.encode("utf-8", "surrogatepass")))
-        offset += len(line) + 1
+        offset += len(line)
     return lines
 
 

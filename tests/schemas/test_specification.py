@@ -214,3 +214,13 @@ def test_a_header_ends_at_its_colon(function: str, header: str):
     assert read_specification(text, "mine.py").functions[0].header == header
     assert values(text) == [3, 3]
     assert values(text, "n = n + 1\nreturn n") == [3, 4]
+
+
+@pytest.mark.parametrize("char", ["\f", "\v", "\x1c", "\x85", "\u2028", "\u2029"])
+@pytest.mark.parametrize("docstring", ["", '    """Doc."""\n'])
+def test_characters_that_end_no_line_of_python_move_nothing(char: str, docstring: str):
+    ends = f"\n{char}\n" if char == "\f" else "\n"
+    function = f'def priority(n):\n{docstring}    s = "{char}"{ends}    return s\n'
+    text = f'{ends}NAME = "a{char}b"  # c{char}d{ends}{RUN}{function}'
+    assert values(text) == [char, char]
+    assert values(text, f"n = '{char}'  # {char}\nreturn n") == [char, char]

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 
 from schemas import source as checked_source
+from schemas.source_lines import split_lines
 from tasks.sample.builtin.expression_types import (
     ARRAY,
     FLOAT,
@@ -66,7 +67,7 @@ class FoundFunctions:
 
 def parse_prompt(prompt: str) -> ParsedPrompt:
     """Find the empty header to complete, the versions before it, and the names that they may use."""
-    found = find_functions(prompt.splitlines())
+    found = find_functions(split_lines(prompt))
     header = _pick_header(found.functions)
     family = _family(header.name)
     relatives = [f for f in found.functions if _family(f.name) == family and not is_empty(f)]

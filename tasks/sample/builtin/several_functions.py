@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
+from schemas.source_lines import split_lines
 from tasks.sample.builtin.prompt_parsing import find_functions, is_empty
 from tasks.sample.builtin.trees import nodes
 
@@ -62,7 +63,7 @@ def prompts_by_function(prompt: str) -> tuple[FunctionPrompt, ...]:
     if len(families) < 2:
         return ()
     target = max(int(number) for _, number in versions)
-    found = find_functions(prompt.splitlines())
+    found = find_functions(split_lines(prompt))
     shown = {family: [f for f in found.functions if _is_of(f, (family,))] for family in families}
     outside = "\n".join(found.outside)
     return tuple(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from itertools import zip_longest
 
 from schemas import source
 from schemas.evolved_function import EvolvedFunction
 from schemas.sampling_settings import Model
+from schemas.source_lines import indent
 from schemas.specification import Specification
 from tasks.sample.codecs.codec import LONG_LINES, PromptContent, templates
 from tasks.sample.parsing.edits import has_edits
@@ -60,8 +60,8 @@ def _version(specification: Specification, body: str, number: int, note: str = "
 def _function(function: EvolvedFunction, body: str, number: int) -> str:
     docstring = function.docstring if number == 0 else f"Improved version of `{_name(function.name, number - 1)}`."
     quoted = '"""' + docstring.replace("\\", "\\\\").replace('"""', "'''") + ("\n" if "\n" in docstring else "") + '"""'
-    parts = [textwrap.indent(quoted, "    ")] if docstring else []
-    return "\n".join([_header(function, number), *parts, textwrap.indent(body, "    ")])
+    parts = [indent(quoted, "    ")] if docstring else []
+    return "\n".join([_header(function, number), *parts, indent(body, "    ")])
 
 
 def _header(function: EvolvedFunction, number: int) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from schemas import source
 from schemas.evolved_function import EvolvedFunction
 from schemas.outcome import Outcome, Verdict
+from schemas.source_lines import indent, split_lines
 from schemas.specification import Specification
 from tasks.sample.parsing.edits import EditError, apply_edits, begins_edit, parse_edits
 from tasks.sample.parsing.parsed import FENCE, ParsedCompletion
@@ -123,7 +124,7 @@ def _find_body(text: str, specification: Specification, function: EvolvedFunctio
 
 def _continues_header(text: str) -> bool:
     """Return whether the text starts with an indented statement, as the body of a function does."""
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in split_lines(text) if line.strip()]
     return bool(lines) and lines[0][0] in " \t" and not lines[0].lstrip().startswith("def ")
 
 
@@ -163,7 +164,7 @@ def _modules(block: str) -> Iterator[str]:
 
 def _longest_parsable_head(text: str) -> str | None:
     """Return the longest head of the text, in whole lines, that parses and is not empty; `None` if there is none."""
-    lines = text.splitlines()
+    lines = split_lines(text)
     end = len(lines)
     while end > max(len(lines) - _MAX_DROPPED_LINES, 0):
         head = "\n".join(lines[:end])
@@ -258,10 +259,10 @@ def _defined_names(node: ast.stmt) -> set[str]:
 
 def _bare_body(block: str) -> str | None:
     """Return the longest head of a block that parses as the body of a function; `None` if there is none."""
-    lines = [line for line in block.splitlines() if line.strip()]
+    lines = [line for line in split_lines(block) if line.strip()]
     if not lines:
         return None
-    text = block if lines[0][0] in " \t" else textwrap.indent(block, "    ")
+    text = block if lines[0][0] in " \t" else indent(block, "    ")
     text = "def f():\n" + text.strip("\n")
     trimmed = _longest_parsable_head(text)
     if trimmed is None:
@@ -286,4 +287,4 @@ def _does_something(statements: list[ast.stmt]) -> bool:
 
 
 def _as_function(body: str) -> str:
-    return "def f():\n" + textwrap.indent(body, "    ")
+    return "def f():\n" + indent(body, "    ")
