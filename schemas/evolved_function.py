@@ -42,6 +42,11 @@ class EvolvedFunction:
         """Name and parameters."""
         return f"{self.name}({', '.join(self.parameters)})"
 
+    @property
+    def keeps_docstring(self) -> bool:
+        """Whether a docstring precedes the bodies in the file."""
+        return self.is_block and self.last_fixed_line > self.first_line + self.header.count("\n")
+
     def text(self, body: str) -> str:
         """Return the function with another body: header, docstring, body."""
         doc = self.docstring
@@ -71,16 +76,18 @@ def read_evolved_functions(text: str, function: ast.FunctionDef) -> EvolvedFunct
     end, _ = source.header_end(text, function)
     is_block = function.body[0].lineno > end
     docstring_end = _docstring_end(function)
+    indentation = _indentation(text, function, is_verbatim=docstring_end > 0) if is_block else "    "
+    start_body = source.body_of(text, function, indentation, is_first=not docstring_end)
     return EvolvedFunction(
         name=function.name,
         parameters=tuple(argument.arg for argument in [*function.args.posonlyargs, *function.args.args]),
         header=_header(text, function, is_block=is_block),
         docstring=ast.get_docstring(function) or "",
-        start_body=source.body_of(text, function) or "pass",
+        start_body=start_body or "pass",
         first_line=function.lineno,
         last_line=function.end_lineno or 0,
         last_fixed_line=docstring_end or end,
-        indentation=_indentation(text, function, is_verbatim=docstring_end > 0) if is_block else "    ",
+        indentation=indentation,
         is_block=is_block,
     )
 
@@ -95,9 +102,11 @@ def _header(text: str, function: ast.FunctionDef, *, is_block: bool) -> str:
 
 
 def _docstring_end(function: ast.FunctionDef) -> int:
-    """Return the number of the docstring's last line; 0 if there is none."""
-    has_docstring = ast.get_docstring(function, clean=False) is not None
-    return (function.body[0].end_lineno or 0) if has_docstring else 0
+    """Return the number of the docstring's last line; 0 if there is none, or another statement is on that line."""
+    if ast.get_docstring(function, clean=False) is None:
+        return 0
+    end = function.body[0].end_lineno or 0
+    return end if len(function.body) == 1 or function.body[1].lineno > end else 0
 
 
 def _indentation(text: str, function: ast.FunctionDef, *, is_verbatim: bool) -> str:

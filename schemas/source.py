@@ -9,9 +9,10 @@ import re
 import textwrap
 import threading
 import tokenize
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-from schemas.source_lines import indent, split_lines, tokens_of
+from schemas.source_lines import escape_strings, indent, split_lines, tokens_of
 
 MAX_SOURCE_CHARS = 1_000_000
 """Limit on a source text, checked before it is parsed: deep or huge source costs the parser minutes and gigabytes."""
@@ -84,19 +85,123 @@ def functions(tree: ast.Module) -> list[ast.FunctionDef]:
     return [node for node in tree.body if isinstance(node, ast.FunctionDef)]
 
 
-def body_of(text: str, function: ast.FunctionDef) -> str:
-    """Return a function's body without its docstring, dedented, with comments; empty if it is only a docstring."""
-    statements = function.body[1:] if ast.get_docstring(function, clean=False) is not None else function.body
-    above = header_end(text, function)[0] if statements is function.body else function.body[0].end_lineno or 0
-    if statements and statements[0].lineno <= above:
+def body_of(text: str, function: ast.FunctionDef, indentation: str = "    ", *, is_first: bool = True) -> str:
+    """Return a function's body without its docstring, dedented, with comments; empty if it is only a docstring.
+
+    It computes what the function computes when it is indented again: strings that a change of indentation would change
+    are written with escapes, and what cannot be dedented as text is written from the syntax tree.
+
+    Args:
+        text: Text that has the function.
+        function: Node of the function in the text's syntax tree.
+        indentation: Indentation that the body will get.
+        is_first: Whether the body will begin its function, without a docstring or another statement above it.
+    """
+    body = dedented_body(text, function)
+    statements = _statements(function)
+    if has_same_code(body, statements, indentation, is_first=is_first):
+        return body
+    escaped = escape_strings(text)
+    place = [each.lineno for each in functions(parse(text))].index(function.lineno)
+    body = _shifted(_body_lines(escaped, functions(parse(escaped))[place]))
+    same = has_same_code(body, statements, indentation, is_first=is_first)
+    return body if same else "\n".join(map(unparse, statements))
+
+
+def dedented_body(text: str, function: ast.FunctionDef) -> str:
+    """Return a function's body as `body_of` does, but dedent its strings, too: the inverse of indenting a body."""
+    statements = _statements(function)
+    if statements and statements[0].lineno <= _line_above(text, function):
         return "\n".join(map(unparse, statements))
-    return dedent("\n".join(_lines(text, above, function.end_lineno or 0))).strip("\n").rstrip()
+    return dedent("\n".join(_body_lines(text, function))).strip("\n").rstrip()
 
 
-def _lines(text: str, first: int, last: int) -> list[str]:
-    """Return some lines; a form feed before code becomes a line end."""
-    lines = split_lines(text)[first:last]
+def _line_above(text: str, function: ast.FunctionDef) -> int:
+    """Return the number of the last line of the docstring, or else of the header."""
+    if _statements(function) is function.body:
+        return header_end(text, function)[0]
+    return function.body[0].end_lineno or 0
+
+
+def _body_lines(text: str, function: ast.FunctionDef) -> list[str]:
+    """Return the lines of a body without its docstring; a form feed before code becomes a line end."""
+    lines = split_lines(text)[_line_above(text, function) : function.end_lineno]
     return [re.sub(r"^[ \t\f]*\f", lambda skipped: "\n" * skipped[0].count("\f"), line) for line in lines]
+
+
+def _shifted(lines: Sequence[str]) -> str:
+    """Return lines shifted to the left by the indentation of the first statement, comments and continuations less."""
+    expanded = [line.expandtabs(4).rstrip() for line in split_lines("\n".join(lines))]
+    first = next((line for line in expanded if line and not line.lstrip().startswith("#")), "")
+    margin = len(first) - len(first.lstrip())
+    return "\n".join(line[min(margin, len(line) - len(line.lstrip())) :] for line in expanded).strip("\n")
+
+
+def indentable(text: str, indentation: str, *, expands_tabs: bool = False) -> str:
+    """Return statements, written so that indenting them does not change their strings.
+
+    Args:
+        text: The statements.
+        indentation: Indentation that they will get.
+        expands_tabs: Whether they will be dedented in between, which expands tabs.
+    """
+    statements = parse(text).body
+    for written in (text, escape_strings(text)):
+        if has_same_code(dedent(written) if expands_tabs else written, statements, indentation):
+            return written
+    return "\n".join(map(unparse, statements))
+
+
+def _statements(function: ast.FunctionDef) -> list[ast.stmt]:
+    return function.body[1:] if ast.get_docstring(function, clean=False) is not None else function.body
+
+
+def has_same_code(
+    body: str, statements: Sequence[ast.stmt], indentation: str = "    ", *, is_first: bool = True
+) -> bool:
+    """Return whether a body has these statements once it is indented; strings that are statements do not count.
+
+    Args:
+        body: The body.
+        statements: The statements.
+        indentation: Indentation that the body gets.
+        is_first: Whether no other statement is above it.
+    """
+    above = "" if is_first and body else f"{indentation}''\n"
+    try:
+        tree = parse(f"def f():\n{above}{indent(body, indentation)}\n")
+    except SourceError:
+        return False
+    return len(tree.body) == 1 and is_same_code(functions(tree)[0].body, statements)
+
+
+def is_same_code(first: Sequence[ast.stmt], second: Sequence[ast.stmt]) -> bool:
+    """Return whether statements are the same, but for `pass` and strings that are statements, such as docstrings."""
+    return list(_code(first)) == list(_code(second))
+
+
+def _code(statements: Sequence[ast.stmt]) -> Iterator[Any]:
+    """Yield the parts of statements in order, without places and without statements that do nothing."""
+    waiting: list[Any] = [list(statements)]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            kept = [each for each in part if not _does_nothing(each)]
+            yield len(kept)
+            waiting.extend(kept)
+        elif isinstance(part, ast.AST):
+            yield type(part)
+            waiting.extend(value for _, value in ast.iter_fields(part))
+        else:
+            yield type(part), part
+
+
+def _does_nothing(node: Any) -> bool:
+    match node:
+        case ast.Pass() | ast.Expr(value=ast.Constant(value=str())):
+            return True
+        case _:
+            return False
 
 
 def unparse(tree: ast.AST) -> str:

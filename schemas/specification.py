@@ -113,7 +113,7 @@ class Specification:
         """
         if len(self.functions) == 1:
             return (body,)
-        found = {node.name: source.body_of(body, node) for node in source.functions(source.parse(body))}
+        found = {node.name: source.dedented_body(body, node) for node in source.functions(source.parse(body))}
         return tuple(found.get(function.name) or function.start_body for function in self.functions)
 
     def with_body(self, body: str) -> str:

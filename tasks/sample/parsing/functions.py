@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from schemas import source
 from schemas.evolved_function import EvolvedFunction
 from schemas.outcome import Outcome, Verdict
-from schemas.source_lines import indent, split_lines
+from schemas.source_lines import escape_strings, has_blank_line, indent, split_lines
 from schemas.specification import Specification
 from tasks.sample.parsing.edits import EditError, apply_edits, begins_edit, parse_edits
 from tasks.sample.parsing.parsed import FENCE, ParsedCompletion
@@ -111,15 +111,20 @@ def _refused(outcome: Outcome, reason: str) -> ParsedCompletion:
 def _find_body(text: str, specification: Specification, function: EvolvedFunction, version: int) -> str | None:
     """Return the body of one evolved function in a completion; `None` if there is none."""
     text = text.replace("\r\n", "\n").replace("\0", "")
-    fenced = [textwrap.dedent(match) for match in FENCE.findall(text)]
+    fenced = [_dedented(match) for match in FENCE.findall(text)]
     is_first = function is specification.functions[0]
     if is_first and not fenced and _continues_header(text):
-        return _bare_body(text) or _function_body([text], specification, function, version)
+        return _bare_body(text, function) or _function_body([text], specification, function, version)
     blocks = fenced or [text]
     body = _function_body(blocks, specification, function, version)
     if body is not None or len(specification.functions) > 1:
         return body
-    return _first_bare_body(blocks)
+    return _first_bare_body(blocks, function)
+
+
+def _dedented(block: str) -> str:
+    """Dedent a block; a string with a line of spaces alone, which dedenting would empty, is written with escapes."""
+    return textwrap.dedent(escape_strings(block, has_blank_line) if has_blank_line(block) else block)
 
 
 def _continues_header(text: str) -> bool:
@@ -139,9 +144,10 @@ def _function_body(
     return None
 
 
-def _first_bare_body(blocks: list[str]) -> str | None:
+def _first_bare_body(blocks: list[str], evolved: EvolvedFunction) -> str | None:
     """Return the last bare body of the blocks; blocks that define a function are skipped, as echoes of the parents."""
-    bodies = (_bare_body(block) for block in reversed(blocks) if not re.search(r"^def ", block, re.MULTILINE))
+    answers = (block for block in reversed(blocks) if not re.search(r"^def ", block, re.MULTILINE))
+    bodies = (_bare_body(block, evolved) for block in answers)
     return next((body for body in bodies if body is not None), None)
 
 
@@ -157,7 +163,7 @@ def _modules(block: str) -> Iterator[str]:
             yield trimmed
     inner = re.search(r"^[ \t]+def ", block, re.MULTILINE)
     if not starts and inner is not None:
-        trimmed = _longest_parsable_head(textwrap.dedent(block[inner.start() :]))
+        trimmed = _longest_parsable_head(_dedented(block[inner.start() :]))
         if trimmed is not None:
             yield trimmed
 
@@ -221,13 +227,17 @@ def _body_with_helpers(
     module: str, function: ast.FunctionDef, specification: Specification, evolved: EvolvedFunction
 ) -> str | None:
     """Return the function's body, with its imports and helpers inside, and aliases for its own parameter names."""
-    body = source.body_of(module, function)
+    pairs = zip(_parameters(function), evolved.parameters, strict=False)
+    above = [
+        source.indentable(helper, evolved.indentation, expands_tabs=len(specification.functions) > 1)
+        for helper in _helpers(module, function, specification)
+    ]
+    above += [f"{own_name} = {parameter}" for own_name, parameter in pairs if own_name != parameter]
+    is_first = not above and not evolved.keeps_docstring
+    body = source.body_of(module, function, evolved.indentation, is_first=is_first)
     if not body:
         return None
-    body = source.rename(body, {function.name: evolved.name})
-    pairs = zip(_parameters(function), evolved.parameters, strict=False)
-    aliases = [f"{own_name} = {parameter}" for own_name, parameter in pairs if own_name != parameter]
-    return "\n".join([*_helpers(module, function, specification), *aliases, body])
+    return "\n".join([*above, source.rename(body, {function.name: evolved.name})])
 
 
 def _helpers(module: str, function: ast.FunctionDef, specification: Specification) -> list[str]:
@@ -257,18 +267,30 @@ def _defined_names(node: ast.stmt) -> set[str]:
             return set()
 
 
-def _bare_body(block: str) -> str | None:
+def _bare_body(block: str, evolved: EvolvedFunction) -> str | None:
     """Return the longest head of a block that parses as the body of a function; `None` if there is none."""
     lines = [line for line in split_lines(block) if line.strip()]
     if not lines:
         return None
-    text = block if lines[0][0] in " \t" else indent(block, "    ")
-    text = "def f():\n" + text.strip("\n")
-    trimmed = _longest_parsable_head(text)
+    if lines[0][0] in " \t":
+        return _body_of_block(block, evolved)
+    body = _body_of_block(indent(block, "    "), evolved)
+    escaped = escape_strings(block)
+    if body is None or escaped == block:
+        return body
+    # To indent a block changes its strings; with escapes, they are as they were.
+    safe = _body_of_block(indent(escaped, "    "), evolved) or body
+    (function,) = source.functions(source.parse(_as_function(safe)))
+    return body if source.has_same_code(body, function.body, evolved.indentation) else safe
+
+
+def _body_of_block(block: str, evolved: EvolvedFunction) -> str | None:
+    """Return the longest head of an indented block that parses as the body of a function; `None` if there is none."""
+    trimmed = _longest_parsable_head("def f():\n" + block.strip("\n"))
     if trimmed is None:
         return None
     function = source.functions(source.parse_shallow(trimmed))[0]
-    body = source.body_of(trimmed, function)
+    body = source.body_of(trimmed, function, evolved.indentation, is_first=not evolved.keeps_docstring)
     return body if _is_code(function.body) else None
 
 
