@@ -114,7 +114,7 @@ def contains(folder: Path, name: str, mark: str) -> bool:
 
 
 def read_given_text(path: Path) -> str:
-    """Read a text file that the user named, which may be a link to anywhere.
+    """Read a text file that the user named, which may be a link to anywhere, without a byte order mark at its begin.
 
     Raises:
         UsageError: If there is no such file.
@@ -126,7 +126,7 @@ def read_given_text(path: Path) -> str:
         raise UsageError(f"no file {path}", remedy="`overnight problems` lists the built-in problems.") from error
     except (OSError, RuntimeError) as error:
         raise UsageError(f"{path} cannot be read: {error}", remedy="Name another file.") from error
-    return _text(_content(real, MAX_TEXT_BYTES), path, "strict")
+    return _text(_content(real, MAX_TEXT_BYTES), path, "strict").removeprefix("\ufeff")
 
 
 def matching(folder: Path, pattern: str) -> list[Path]:

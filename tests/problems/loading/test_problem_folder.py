@@ -233,3 +233,9 @@ def test_only_valid_image_names_are_accepted(image: str, folder: Path):
     else:
         with pytest.raises(UsageError, match=r"sandbox\.image"):
             load_problem(folder / "guess.py", settings)
+
+
+def test_a_byte_order_mark_at_the_begin_of_a_file_is_left_out(tmp_path: Path):
+    path = tmp_path / "guess.py"
+    path.write_text(SPECIFICATION, encoding="utf-8-sig")
+    assert load_problem(path).specification.text == SPECIFICATION
