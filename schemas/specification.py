@@ -92,6 +92,15 @@ class Specification:
         """Return the whole program with another body, as a bundle."""
         return ProgramBundle(((_FILE, self.with_body(body)),))
 
+    @property
+    def keeps_start_program(self) -> bool:
+        """Whether the program with the start body has the code of the file."""
+        try:
+            rendered = source.parse(self.with_body(self.start_body))
+        except source.SourceError:
+            return False
+        return source.is_same_code(rendered.body, self._tree.body)
+
     def with_run(self, function: str) -> Specification:
         """Return the specification scored by another of its functions."""
         return replace(self, run=function)

@@ -122,8 +122,9 @@ def check(
 
 def _run_start(problem: Problem, path: Path, *, show_tables: bool) -> dict[Split, StartRuns]:
     """Evaluate the start program on each split that has inputs, and print the results."""
-    from flows.cli.start_program import print_runs, run_start
+    from flows.cli.start_program import print_runs, require_start_body, run_start
 
+    require_start_body(problem, path)
     splits: tuple[Split, ...] = ("train", "validation", "held_out")
     found: dict[Split, StartRuns] = {}
     for split in splits:

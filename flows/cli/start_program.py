@@ -9,6 +9,7 @@ from flows.cli.printing import out, say, score, table, working
 from flows.formatting import round_up
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome
+from schemas.specification import Specification
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +52,21 @@ class StartRuns:
         """Largest difference between two scores on one input, among the runs that are scored."""
         scored = [run.scores for run in (self.first, self.again, self.other_seed) if run.is_scored]
         return max((max(values) - min(values) for values in zip(*scored, strict=True)), default=0.0)
+
+
+def require_start_body(problem: Problem, path: Path) -> None:
+    """Refuse a file that its start body would change: the start program would score, and no candidate be right.
+
+    Raises:
+        SpecificationError: If the start body in its place is not the code of the file.
+    """
+    specification = problem.specification
+    if isinstance(specification, Specification) and not specification.keeps_start_program:
+        raise SpecificationError(
+            f"{path}: {specification.evolved_parts} cannot be taken out of the file and put back: expected the code of "
+            "the file, got other code",
+            remedy="Write header, docstring and body of each evolved function on lines of their own.",
+        )
 
 
 def run_start(problem: Problem, path: Path, split: Split) -> StartRuns:

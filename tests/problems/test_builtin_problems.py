@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import UsageError
 from schemas.program import reduce_scores
+from schemas.specification import Specification
 from tasks.problems import find, names
 from tests.problems.library import execute, load, score, scores
 
@@ -72,6 +73,13 @@ def test_it_loads_and_is_described(name: str):
     assert known.label
     assert known.source
     assert known.date
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_program_with_the_start_body_is_the_file(name: str):
+    specification = load(name).specification
+    assert isinstance(specification, Specification)
+    assert specification.keeps_start_program
 
 
 @pytest.mark.parametrize("name", NAMES)

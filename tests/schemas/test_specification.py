@@ -181,6 +181,29 @@ def values(text: str, *bodies: str) -> list[object]:
     return found
 
 
+STRINGS = "    s = '''a\n  b\n\tc\n    \n'''\n    return s + 'd\te'\n"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        f"def priority(n):\n{STRINGS}",
+        f'def priority(n):\n    """Doc."""\n{STRINGS}',
+        f"def priority(n):\n  '''Doc.\n\n  More.'''\n  if n:\n{STRINGS}",
+        f'def priority(n):\n    """Doc.""" # why\n    def own(x):\n        """Do.\n\n    Less."""\n{STRINGS}',
+        'def priority(n):\n    """Doc."""\n    x = n \\\n  + 1\n    return x\n',
+        'def priority(n):\n    """Doc."""\n    return n + 1; \\\n\n\n',
+        'def priority(n):\n    """Doc."""; n = n + 1\n    return n\n',
+        'def priority(n):\n    """Doc."""; return n\n',
+    ],
+)
+def test_a_program_with_the_start_body_computes_what_the_file_does(function: str):
+    first, second = values(RUN + function)
+    assert first == second
+    assert read_specification(RUN + function, "mine.py").keeps_start_program
+    assert values(RUN + function, "n = n + 4\nreturn n")[1] == 7
+
+
 @pytest.mark.parametrize("indentation", ["\t", "\t\t", " ", "  ", "   ", "        "])
 @pytest.mark.parametrize("docstring", ["", '"""Doc."""', '"""Doc.\n\n\tMore."""'])
 def test_a_function_may_be_indented_by_anything(indentation: str, docstring: str):
@@ -226,23 +249,6 @@ def test_characters_that_end_no_line_of_python_move_nothing(char: str, docstring
     assert values(text, f"n = '{char}'  # {char}\nreturn n") == [char, char]
 
 
-STRINGS = "    s = '''a\n  b\n\tc\n    \n'''\n    return s + 'd\te'\n"
-
-
-@pytest.mark.parametrize(
-    "function",
-    [
-        f"def priority(n):\n{STRINGS}",
-        f'def priority(n):\n    """Doc."""\n{STRINGS}',
-        f"def priority(n):\n  '''Doc.\n\n  More.'''\n  if n:\n{STRINGS}",
-        f'def priority(n):\n    """Doc.""" # why\n    def own(x):\n        """Do.\n\n    Less."""\n{STRINGS}',
-        'def priority(n):\n    """Doc."""\n    x = n \\\n  + 1\n    return x\n',
-        'def priority(n):\n    """Doc."""\n    return n + 1; \\\n\n\n',
-        'def priority(n):\n    """Doc."""; n = n + 1\n    return n\n',
-        'def priority(n):\n    """Doc."""; return n\n',
-    ],
-)
-def test_a_program_with_the_start_body_computes_what_the_file_does(function: str):
-    first, second = values(RUN + function)
-    assert first == second
-    assert values(RUN + function, "n = n + 4\nreturn n")[1] == 7
+def test_the_start_body_of_a_specification_that_cannot_be_split_is_noticed():
+    function = "def priority(n) -> lambda: 0: return n\n"
+    assert not read_specification(RUN + function, "mine.py").keeps_start_program

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows.cli.start_program import StartRuns, agreement
+from flows.cli.start_program import StartRuns, agreement, require_start_body
+from schemas.errors import SpecificationError
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem
+from schemas.specification import read_specification
 from tests.history.made import a_problem
 
 
@@ -50,3 +53,11 @@ def test_noise_is_proposed_from_the_largest_difference_between_any_two_runs():
 def test_differences_within_the_declared_noise_are_no_warning():
     assert agreement(StartRuns(SAME, OTHER, OTHER), problem(noise=0.5)).startswith("two runs differ by up to 0.5")
     assert agreement(StartRuns(SAME, OTHER, OTHER), problem(noise=0.4)).startswith("warning")
+
+
+def test_a_file_whose_program_with_the_start_body_is_another_is_refused():
+    require_start_body(problem(), Path("mine.py"))
+    text = "@funsearch.run\ndef e(n): return p(n)\n@funsearch.evolve\ndef p(n) -> lambda: 0: return n\n"
+    wrong = replace(problem(), specification=read_specification(text, "mine.py"))
+    with pytest.raises(SpecificationError, match=r"mine.py: `p\(n\)` cannot be taken out"):
+        require_start_body(wrong, Path("mine.py"))
