@@ -116,7 +116,9 @@ class _Writer:
         self._parts.append("-" if name is None else self._symbol(name, scope))
 
     def _function(self, node: ast.FunctionDef, scope: Scope | None) -> None:
-        self._parts.append(f"{node.name!r},{len(node.decorator_list)},{node.returns is not None},")
+        self._parts.append(f"{node.name!r},")
+        if node.decorator_list or node.returns is not None:  # which are written alike
+            self._parts.append(f"{len(node.decorator_list)},{node.returns is not None},")
         for each in expressions_around(node):
             self._field(each, scope)
         self._shape(node.args)
