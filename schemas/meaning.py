@@ -117,8 +117,8 @@ class _Writer:
 
     def _function(self, node: ast.FunctionDef, scope: Scope | None) -> None:
         self._parts.append(f"{node.name!r},")
-        if node.decorator_list or node.returns is not None:  # which are written alike
-            self._parts.append(f"{len(node.decorator_list)},{node.returns is not None},")
+        if node.decorator_list:  # their number tells them from what follows
+            self._parts.append(f"{len(node.decorator_list)},")
         for each in expressions_around(node):
             self._field(each, scope)
         self._shape(node.args)
