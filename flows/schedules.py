@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
-from zoneinfo import ZoneInfo
 
 from prefect.blocks.system import Secret
 from pydantic import ValidationError
@@ -52,12 +52,16 @@ class Schedule:
         return self.parameters["run_id"]
 
     def next_night(self, now: datetime) -> datetime | None:
-        """Return the start of the next night, in the schedule's time zone; `None` while paused or without a cron."""
-        from cronsim import CronSim
+        """Return the start of the next night, in the schedule's time zone.
 
+        `None` while paused, without a cron line, and for a line that names no time.
+        """
         if self.is_paused or not self.cron:
             return None
-        return next(CronSim(self.cron, now.astimezone(ZoneInfo(self.time_zone))))
+        try:
+            return next_time(self.cron, self.time_zone, now)
+        except ValueError:  # changed by other means than ours, and no reason not to list the others
+            return None
 
 
 class Schedules:
@@ -81,6 +85,13 @@ class Schedules:
         Raises:
             UsageError: If a schedule has this name already.
         """
+        try:
+            self._add(name, cron, parameters, pool)
+        except BaseException:
+            _delete_secret(parameters)
+            raise
+
+    def _add(self, name: str, cron: CronSchedule, parameters: dict[str, Any], pool: str) -> None:
         from prefect.types.entrypoint import EntrypointType
 
         if any(deployment.name == name for deployment in self._deployments()):
@@ -131,9 +142,7 @@ class Schedules:
     def remove(self, name: str) -> None:
         deployment = self._named(name)
         self._client.delete_deployment(deployment.id)
-        if secret := (deployment.parameters.get("notices") or {}).get("secret"):
-            with contextlib.suppress(ValueError):  # it was removed by other means
-                Secret.delete(secret)
+        _delete_secret(deployment.parameters)
 
     def pause(self, name: str) -> None:
         self._client.pause_deployment(self._named(name).id)
@@ -222,6 +231,13 @@ def _secret_name(run_id: str) -> str:
     return f"overnight-{run_id}"
 
 
+def _delete_secret(parameters: dict[str, Any]) -> None:
+    """Delete the block with a schedule's notification addresses, if there is one."""
+    if secret := (parameters.get("notices") or {}).get("secret"):
+        with contextlib.suppress(ValueError):  # it was removed by other means
+            Secret.delete(secret)
+
+
 def _state_text(flow_run: FlowRun) -> str:
     state = flow_run.state
     if state is None:
@@ -229,22 +245,58 @@ def _state_text(flow_run: FlowRun) -> str:
     return f"{state.name}: {state.message}" if state.message else str(state.name)
 
 
+def require_name(flag: str, name: str) -> str:
+    """Return a name if Prefect takes it, as that of a deployment or a work pool.
+
+    Raises:
+        UsageError: If it does not.
+    """
+    from prefect.types.names import BANNED_CHARACTERS
+
+    is_reserved = flag == "--pool" and name.lower().startswith("prefect")
+    if is_reserved or any(character in name for character in BANNED_CHARACTERS) or not name.strip("' \""):
+        start = ", not beginning with `prefect`" if flag == "--pool" else ""
+        raise UsageError(
+            f"{flag}: expected a name without {' '.join(BANNED_CHARACTERS)}{start}, got {name!r}",
+            remedy=f"Give it another name, such as {flag} nights",
+        )
+    return name
+
+
+def next_time(cron: str, time_zone: str, now: datetime) -> datetime:
+    """Return the next time of a cron line, as the Prefect server computes it.
+
+    Raises:
+        ValueError: If the line is invalid or names no time, such as 31 February.
+    """
+    from prefect.server.schemas.schedules import CronSchedule
+
+    (moment,) = asyncio.run(CronSchedule(cron=cron, timezone=time_zone).get_dates(n=1, start=now))
+    return moment
+
+
 def cron_schedule(cron: str, time_zone: str) -> CronSchedule:
     """Return the schedule of a cron line in a time zone.
 
     Raises:
-        UsageError: If either is invalid.
+        UsageError: If either is invalid, or the line names no time.
     """
     from prefect.client.schemas.schedules import CronSchedule
 
+    remedy = "Minute, hour, day, month, weekday: --cron '0 22 * * 1-5' --time-zone Europe/Stockholm"
+    fields = cron.split()
+    # Prefect takes seconds and years, too, which the order of the fields gives another meaning than users expect.
+    if len(fields) != 5 and not cron.startswith("@"):
+        raise UsageError(f"--cron {cron!r}: expected five fields, got {len(fields)}", remedy=remedy)
     try:
-        return CronSchedule(cron=cron, timezone=time_zone)
+        schedule = CronSchedule(cron=cron, timezone=time_zone)
+        next_time(cron, time_zone, datetime.now(UTC))
     except ValidationError as error:
         message = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise UsageError(
-            f"--cron {cron!r} in {time_zone}: {message}",
-            remedy="Minute, hour, day, month, weekday: --cron '0 22 * * 1-5' --time-zone Europe/Stockholm",
-        ) from error
+        raise UsageError(f"--cron {cron!r} in {time_zone}: {message}", remedy=remedy) from error
+    except ValueError as error:
+        raise UsageError(f"--cron {cron!r} names no time at which a night could start", remedy=remedy) from error
+    return schedule
 
 
 @contextlib.contextmanager

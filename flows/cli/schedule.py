@@ -54,9 +54,10 @@ def schedule(
         # With a pool of the user's own, nights may run on another machine, which has them.
         require_sandbox(sandbox)
     from flows.scheduled import Start
-    from flows.schedules import POOL, cron_schedule, open_schedules
+    from flows.schedules import POOL, cron_schedule, open_schedules, require_name
 
     cron_line = cron_schedule(cron, zone)
+    name, pool = require_name("--name", name or loaded.name), require_name("--pool", pool or POOL)
     start = Start(
         problem=problem if problem in names() else str(path.resolve()),
         settings=settings,
@@ -70,22 +71,22 @@ def schedule(
         "rules": stop.given(),
         "deadline": deadline,
     }
-    name = name or loaded.name
     notifications.notifier()  # refuses invalid addresses
     with open_schedules() as schedules:
         run_id = parameters["run_id"]
         parameters["notices"] = schedules.save_notification_settings(
             run_id, notifications.notify, notifications.notify_gain
         )
-        schedules.add(name, cron_line, parameters, pool=pool or POOL)
+        schedules.add(name, cron_line, parameters, pool=pool)
         print_schedule(schedules.find(name))
-    say(f"nights run while `overnight serve` runs, or a worker: prefect worker start --pool {pool or POOL}")
+    say(f"nights run while `overnight serve` runs, or a worker: prefect worker start --pool {pool}")
 
 
 def print_schedule(schedule: Schedule) -> None:
     """Print one line about a schedule that was created or changed."""
     moment = schedule.next_night(datetime.now(UTC))
-    at = f"next night {moment:%Y-%m-%d %H:%M %Z}" if moment else "paused"
+    unplanned = "paused" if schedule.is_paused else "next night unknown"
+    at = f"next night {moment:%Y-%m-%d %H:%M %Z}" if moment else unplanned
     say(f"schedule {schedule.name}: run {schedule.run_id}, `{schedule.cron}` in {schedule.time_zone}; {at}")
 
 

@@ -75,7 +75,7 @@ def _facts(schedule: Schedule, now: datetime) -> dict[str, Any]:
         "cron": schedule.cron,
         "time_zone": schedule.time_zone,
         "is_paused": schedule.is_paused,
-        "next_night": None if schedule.is_paused else schedule.next_night(now),
+        "next_night": schedule.next_night(now),
         "deadline": schedule.parameters.get("deadline"),
         "rules": schedule.parameters.get("rules", {}),
         "last_night": schedule.last,
@@ -159,9 +159,9 @@ def change(
             changes["deadline"] = None
         elif until or (time_zone and deadline):
             changes["deadline"] = deadline_of(until or deadline["until"], zone)
+        cron_line = cron_schedule(cron or old.cron, zone) if cron or time_zone else None
         if notices := server.save_notification_settings(old.run_id, notifications.notify, notifications.notify_gain):
             changes["notices"] = (old.parameters.get("notices") or {}) | notices
-        cron_line = cron_schedule(cron or old.cron, zone) if cron or time_zone else None
         server.change(name, cron=cron_line, parameters=changes)
         print_schedule(server.find(name))
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +139,14 @@ def test_a_name_can_be_used_once(scheduled: Any):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--cron", "0 22 * *"], "--cron '0 22 * *'"),
+        (["--cron", "0 22 * *"], "--cron '0 22 * *': expected five fields, got 4"),
+        (["--cron", "0 22 * * 1-5 *"], "expected five fields, got 6"),
+        (["--cron", "0 22 * * day"], "--cron '0 22 * * day'"),
+        (["--cron", "0 0 31 2 *"], "names no time"),
+        (["--cron", "@reboot"], "--cron '@reboot'"),
+        (["--pool", "x/y"], "--pool: expected a name without /"),
+        (["--pool", "prefect-pool"], "--pool: expected a name without /"),
+        (["--notify-gain", "nan"], "--notify-gain"),
         (["--time-zone", "Nowhere"], "unknown time zone 'Nowhere'"),
         (["--until", "2099-01-01T07:00"], "occurs once, not every night"),
         (["--until", "soon"], "--until takes a time"),
@@ -147,6 +157,65 @@ def test_invalid_flags_are_refused_before_anything_is_created(scheduled: Any, fl
     code, error = scheduled[1](*flags)
     assert code == 2
     assert message in error
+
+
+@pytest.mark.parametrize(
+    "cron", ["@daily", "0 22-6 * * *", "0 22 * * 5-1", "0 22 ? * 1", "0 22 * * L5", "*/90 * * * *"]
+)
+def test_the_next_night_is_the_one_that_the_server_plans(scheduled: Any, cron: str, capsys: pytest.CaptureFixture[str]):
+    from prefect.server.schemas.schedules import CronSchedule
+
+    name, schedule = scheduled
+    assert schedule("--cron", cron, "--time-zone", "UTC")[0] == 0
+    (planned,) = asyncio.run(CronSchedule(cron=cron, timezone="UTC").get_dates(n=1))
+    assert run(["schedules", "--format", "json"]) == 0
+    (row,) = [row for row in json.loads(capsys.readouterr().out) if row["schedule"] == name]
+    assert datetime.fromisoformat(row["next_night"]) == planned
+    assert run(["schedules", "change", name, "--cron", "@hourly"]) == 0
+
+
+def test_a_schedule_without_a_next_time_does_not_hide_the_others(scheduled: Any, capsys: pytest.CaptureFixture[str]):
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.schedules import CronSchedule
+
+    name, schedule = scheduled
+    schedule()
+    created = deployment(name)
+    with get_client(sync_client=True) as client:
+        client.update_deployment_schedule(
+            created.id, created.schedules[0].id, schedule=CronSchedule(cron="0 0 31 2 *", timezone="UTC")
+        )
+    assert run(["schedules"]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith(f"{name} ")]
+    assert "0 0 31 2 *" in row
+    assert run(["schedules", "resume", name]) == 0
+    assert "next night unknown" in capsys.readouterr().err
+
+
+def test_an_invalid_change_changes_nothing(scheduled: Any, capsys: pytest.CaptureFixture[str]):
+    name, schedule = scheduled
+    schedule("--time-zone", "UTC")
+    before = deployment(name)
+    for flags in (["--cron", "0 22 * * 1-5 *"], ["--until", "9999999999h"], ["--notify-gain", "inf"]):
+        assert run(["schedules", "change", name, *flags, "--notify", "json://127.0.0.1/other"]) == 2
+        assert flags[0] in capsys.readouterr().err
+    after = deployment(name)
+    assert (after.parameters, after.schedules) == (before.parameters, before.schedules)
+
+
+def test_a_refused_schedule_leaves_no_address_on_the_server(scheduled: Any):
+    from prefect.client.orchestration import get_client
+
+    def names() -> set[str | None]:
+        with get_client(sync_client=True) as client:
+            response = client.request("POST", "/block_documents/filter", json={})
+            return {document["name"] for document in response.json()}
+
+    _, schedule = scheduled
+    schedule()
+    before = names()
+    assert schedule("--notify", "json://127.0.0.1/path-secret-9")[0] == 2
+    assert names() == before
 
 
 def test_without_a_server_the_error_names_the_command_that_starts_one(
