@@ -25,7 +25,7 @@ def write_result(result: pa.Table, style: Format) -> None:
 
     Raises:
         UsageError: If the format is Parquet and stdout is a terminal.
-        QueryError: If the format cannot hold a column.
+        QueryError: If the format cannot hold a column or a value; nothing is written then.
     """
     result = result.rename_columns(_distinct(result.column_names))
     match style:
@@ -36,6 +36,7 @@ def write_result(result: pa.Table, style: Format) -> None:
         case "json":
             _write_json(result)
         case "jsonl":
+            _require_json(result)
             for row in _rows(result):
                 _write_bytes(_json(row) + b"\n")
         case "markdown":
@@ -57,7 +58,59 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 def _rows(result: pa.Table) -> Iterator[dict[str, Any]]:
     for batch in result.to_batches(max_chunksize=_ROWS):
-        yield from batch.to_pylist(maps_as_pydicts="strict")
+        columns = [_values(name, column) for name, column in zip(batch.schema.names, batch.columns, strict=True)]
+        for values in zip(*columns, strict=True):
+            yield dict(zip(batch.schema.names, values, strict=True))
+
+
+def _values(name: str, column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """Return the values of a column as Python objects.
+
+    Raises:
+        QueryError: If Python has no such value, as for a date after the year 9999.
+    """
+    try:
+        return column.to_pylist(maps_as_pydicts="strict")
+    except (LookupError, OverflowError, TypeError, ValueError) as error:
+        raise QueryError(
+            f"column {name!r} of type {column.type} has a value that cannot be converted, such as a date after the "
+            "year 9999, or a map with lists as its keys",
+            remedy="Cast that column: name::VARCHAR",
+        ) from error
+
+
+def _require_dates(result: pa.Table) -> None:
+    """Check that Arrow can write the dates and times of a result as text; it writes a remark in place of others.
+
+    Raises:
+        QueryError: If it cannot.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as kinds
+
+    for field in result.schema:
+        if kinds.is_timestamp(field.type) or kinds.is_date(field.type):
+            ends = pc.min_max(result.column(field.name)).values()  # pyright: ignore[reportAttributeAccessIssue]
+            if any("out of range" in (end.cast(pa.string()).as_py() or "") for end in ends):
+                raise QueryError(
+                    f"column {field.name!r} of type {field.type} has a value that CSV cannot hold, such as an infinite "
+                    "or very late date",
+                    remedy="Cast that column: name::VARCHAR",
+                )
+
+
+def _require_json(result: pa.Table) -> None:
+    """Convert the columns that may hold values without a JSON form, before the first row is written.
+
+    Raises:
+        QueryError: If one does.
+    """
+    import pyarrow.types as kinds
+
+    may_fail = [field.name for field in result.schema if kinds.is_nested(field.type) or kinds.is_temporal(field.type)]
+    for row in _rows(result.select(may_fail)) if may_fail else ():
+        _json(row)
 
 
 def _write_table(result: pa.Table) -> None:
@@ -73,11 +126,13 @@ def _write_csv(result: pa.Table) -> None:
     import pyarrow.types as kinds
 
     # CSV has no nested values: lists, maps and structs are written as JSON.
+    _require_dates(result)
     flat = _as_text(result, lambda kind: kinds.is_nested(kind) or kinds.is_interval(kind), _json_or_text)
     pyarrow.csv.write_csv(flat, sys.stdout.buffer)
 
 
 def _write_json(result: pa.Table) -> None:
+    _require_json(result)
     _write_bytes(b"[")
     for index, row in enumerate(_rows(result)):
         if index > 0:
@@ -111,7 +166,7 @@ def _as_text(result: pa.Table, converts: Callable[[pa.DataType], bool], text: Ca
 
     for index, field in enumerate(result.schema):
         if converts(field.type):
-            values = result.column(index).to_pylist(maps_as_pydicts="strict")
+            values = _values(field.name, result.column(index))
             texts = [None if value is None else text(value) for value in values]
             result = result.set_column(index, field.name, pa.array(texts, pa.string()))
     return result
@@ -141,7 +196,10 @@ def _readable(value: Any) -> str:
 def _json(value: Any) -> bytes:
     import orjson
 
-    return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+    try:
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError as error:
+        raise QueryError(f"a value has no JSON form: {error}", remedy="Cast its column: name::VARCHAR") from error
 
 
 def _json_or_text(value: Any) -> str:

@@ -56,6 +56,29 @@ def test_parquet_holds_the_columns_of_the_query(history: Path):
     assert result.column_names == list(VIEWS["programs"].columns)
 
 
+@pytest.mark.parametrize("style", ["table", "csv", "json", "jsonl", "markdown"])
+@pytest.mark.parametrize(
+    "value", ["timestamp '290000-01-01'", "timestamp 'infinity'", "date '5877641-06-24'", "[date 'infinity']"]
+)
+def test_a_value_that_cannot_be_converted_is_refused_before_anything_is_written(sql: Sql, value: str, style: str):
+    query = f"SELECT CASE WHEN range = 20000 THEN {value} END AS late FROM range(20001)"
+    done = sql(query, "--format", style)
+    assert done.returncode == 1
+    assert "column 'late' of type" in done.stderr
+    assert "::VARCHAR" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("style", ["csv", "json", "jsonl"])
+@pytest.mark.parametrize("value", ["map {[1]: 1}", "map {1.5::DECIMAL(5, 1): 1}"])
+def test_a_map_without_a_json_form_is_refused(sql: Sql, value: str, style: str):
+    done = sql(f"SELECT {value} AS it", "--format", style)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "::VARCHAR" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def piped(history: Path, text: bytes, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     """Run `overnight sql` with piped input."""
     return subprocess.run(
