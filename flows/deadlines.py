@@ -8,6 +8,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from schemas.errors import UsageError
 
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+"""Latest deadline; the end of the grace period after it, and its local time, are still dates that Python has."""
+
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?")
 
 
@@ -19,14 +22,27 @@ def parse_until(text: str, now: datetime) -> datetime:
         now: Current time with a time zone, which also holds for times without one.
 
     Raises:
-        UsageError: If the text is none of these, or the time is past.
+        UsageError: If the text is none of these, or the time is past or too far off.
     """
-    moment = _time_of_day(text, now) or _duration(text, now) or _moment(text, now)
-    if moment is None:
+    try:
+        moment = _time_of_day(text, now) or _duration(text, now) or _moment(text, now)
+        in_utc = moment.astimezone(UTC) if moment else None
+    except OverflowError as error:
+        raise _out_of_range(text) from error
+    if moment is None or in_utc is None:
         raise UsageError(f"--until takes a time, got {text!r}", remedy="For example: 07:00, 7h30m or 2026-12-01T07:00")
-    if moment.astimezone(UTC) <= now.astimezone(UTC):
+    if in_utc <= now.astimezone(UTC):
         raise UsageError(f"--until {text} is past: it is {now:%Y-%m-%d %H:%M %Z}", remedy="Name a future time.")
+    if in_utc >= _LATEST:
+        raise _out_of_range(text)
     return moment
+
+
+def _out_of_range(text: str) -> UsageError:
+    return UsageError(
+        f"--until: expected a time between now and the year {_LATEST.year - 1}, got {text}",
+        remedy="For example: 07:00, 7h30m or 2026-12-01T07:00",
+    )
 
 
 def local_now() -> datetime:

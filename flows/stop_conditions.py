@@ -20,7 +20,10 @@ class StopConditions(BaseModel):
     max_tokens: int | None = Field(default=None, ge=1, description="tokens in this night, prompts and completions")
     until: datetime | None = Field(default=None, description="deadline")
     grace_s: float = Field(
-        default=60.0, ge=0, description="seconds after the deadline until the generation under way is cut short"
+        default=60.0,
+        ge=0,
+        le=7 * 86_400,
+        description="seconds after the deadline until the generation under way is cut short; a week at most",
     )
     budget_usd: float | None = Field(default=None, ge=0, description="USD in this night")
     total_budget_usd: float | None = Field(default=None, ge=0, description="USD for the run, all its nights together")

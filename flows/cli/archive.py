@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,7 +59,7 @@ def export(
         manifest = pack(files, target)
         warning = _pending_batches_warning(files, history)
     size = f"{len(manifest.files)} files, {target.stat().st_size / 1024:,.0f} KiB"
-    say(f"wrote {target} ({size}); import it on another machine with: overnight import {target.name}")
+    say(f"wrote {target} ({size}); import it on another machine with: overnight import {shlex.quote(target.name)}")
     if warning:
         say(f"warning: {warning}")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import Parameter
 
@@ -30,7 +31,17 @@ ApiBase = Annotated[str | None, Parameter(help="address of an OpenAI-compatible 
 Style = Annotated[str | None, Parameter(help="how prompts are written: `chat` or `completion`")]
 Inputs = Annotated[str | None, Parameter(help="training inputs as JSON, instead of the specification's")]
 Sets = Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")]
-Seed = Annotated[int | None, Parameter(help="seed of all random choices; default: drawn and shown")]
+
+
+def require_int64(_: object, seed: int | None) -> None:
+    """Refuse a seed that the history cannot hold, before a run is created."""
+    if seed is not None and not -(2**63) <= seed < 2**63:
+        raise ValueError(f"expected a number from -2**63 to 2**63 - 1, got {seed}")
+
+
+Seed = Annotated[
+    int | None, Parameter(help="seed of all random choices; default: drawn and shown", validator=require_int64)
+]
 Confirm = Annotated[
     Literal["never", "best", "always"] | None,
     Parameter(help="which programs must repeat their score in isolated evaluation, in a fresh container"),
@@ -145,8 +156,13 @@ class NotificationOptions:
         """Return the notifier of these addresses.
 
         Raises:
-            UsageError: If an address belongs to no known service.
+            UsageError: If an address belongs to no known service, or the rise is no finite number.
         """
+        if self.notify_gain is not None and not math.isfinite(self.notify_gain):
+            raise UsageError(
+                f"--notify-gain: expected a finite number, got {self.notify_gain}",
+                remedy="A rise of the score, for example: --notify-gain 0.5",
+            )
         from flows.notifications import Notifier, notification_addresses
 
         return Notifier(notification_addresses(self.notify), self.notify_gain, lambda text: say(f"warning: {text}"))
@@ -262,17 +278,32 @@ def overrides(
     for assignment in sets or ():
         set_by_path(overrides, assignment)
     if models:
-        overrides.setdefault("sampling", {})["models"] = [_model(text, api_base, style) for text in models]
+        _part(overrides, "sampling", "--model")["models"] = [_model(text, api_base, style) for text in models]
     elif api_base or style:
         raise UsageError("--api-base and --style describe a model, but no model is named", remedy="Add --model.")
     if batch:
-        overrides.setdefault("sampling", {})["batch_api"] = True
+        _part(overrides, "sampling", "--batch")["batch_api"] = True
     for name, value in sandbox.items():
         if value is not None:
-            overrides.setdefault("sandbox", {})[name] = value
+            _part(overrides, "sandbox", f"--{name}")[name] = value
     if inputs is not None:
         overrides["inputs"] = _json(inputs)
     return overrides
+
+
+def _part(overrides: dict[str, Any], name: str, flag: str) -> dict[str, Any]:
+    """Return a part of the settings, to which a flag adds.
+
+    Raises:
+        UsageError: If `--set` gave it a value that is no table.
+    """
+    part = overrides.setdefault(name, {})
+    if not isinstance(part, dict):
+        raise UsageError(
+            f"{flag} changes a setting in {name}, and --set {name}={part} gives {name} a value that is no table",
+            remedy=f"Name one setting of it: --set {name}.KEY=VALUE",
+        )
+    return cast("dict[str, Any]", part)
 
 
 def _model(text: str, api_base: str | None, style: str | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.cli.options import Confirm, Inputs, RunId, Sets, TrustSettings, overrides
+from flows.cli.options import Confirm, Inputs, RunId, Sets, TrustSettings, overrides, require_int64
 from flows.cli.printing import DEFAULT_HISTORY, History, history_flag, out, say, score, table
 from schemas.errors import UsageError
 
@@ -35,7 +35,9 @@ def rescore(
     most: Annotated[
         int, Parameter(help="highest number of programs; taken from the islands in turn, best first")
     ] = 500,
-    seed: Annotated[int | None, Parameter(help="seed of the new run; default: the old run's")] = None,
+    seed: Annotated[
+        int | None, Parameter(help="seed of the new run; default: the old run's", validator=require_int64)
+    ] = None,
     trust_settings: TrustSettings = False,
     history: History = DEFAULT_HISTORY,
 ) -> None:

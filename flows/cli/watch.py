@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from flows.cli.options import RunId
 from flows.cli.printing import DEFAULT_HISTORY, History, OutputFormat, duration, out, say, score, table, write_json
@@ -34,7 +35,10 @@ def watch(
     /,
     *,
     terminal: Annotated[bool, Parameter(help="show the run in the terminal, instead of on a page")] = False,
-    port: Annotated[int, Parameter(help="port of the page on 127.0.0.1; default: a free one")] = 0,
+    port: Annotated[
+        int,
+        Parameter(help="port of the page on 127.0.0.1; default: a free one", validator=Number(gte=0, lte=65_535)),
+    ] = 0,
     format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> None:

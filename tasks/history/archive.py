@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import itertools
 import os
+import shlex
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -79,9 +80,15 @@ def pack(files: RunFiles, target: Path) -> Manifest:
         target: File to write; replaced if it exists.
 
     Raises:
+        UsageError: If the target is a folder.
         HistoryError: If a file of the run is missing or damaged, so that nobody could import the archive.
         EnvironmentFault: If it cannot be written.
     """
+    if target.is_dir():
+        raise UsageError(
+            f"--write: expected a file, got the folder {target}",
+            remedy=f"For example: --write {shlex.quote(str(target / f'{files.run_id}.tar.zst'))}",
+        )
     for path in itertools.chain(*files.tables().values()):
         declared_size(path)
     record.require_no_gap(files, record.read_run_history(files))

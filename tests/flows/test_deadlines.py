@@ -37,6 +37,15 @@ def test_an_invalid_or_past_deadline_is_refused(text: str):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [f"{'9' * 400}h", "9999999999h", "0001-01-01T00:00+05:00", "9999-12-31T23:59-12:00", "9999-12-31T23:59:59"],
+)
+def test_a_deadline_beyond_the_calendar_is_refused(text: str):
+    with pytest.raises(UsageError, match="the year 9998"):
+        parse_until(text, NOW)
+
+
+@pytest.mark.parametrize(
     ("text", "hours"), [("07:00", 8), ("7h30m", 7.5), ("2026-03-29T07:00", 8)], ids=["time", "duration", "date"]
 )
 def test_a_clock_change_does_not_move_a_deadline(text: str, hours: float):

@@ -55,6 +55,21 @@ def test_an_export_warns_of_batch_jobs_that_it_leaves_out(tmp_path: Path):
     assert "batch job" not in call(export, tmp_path / "here").stderr
 
 
+@pytest.mark.parametrize("place", [".", "/"])
+def test_an_export_into_a_folder_is_refused(place: str, tmp_path: Path):
+    files = create(tmp_path / "here")
+    done = call(["export", "last", "--write", place], tmp_path / "here")
+    assert done.returncode == 2
+    assert f"--write: expected a file, got the folder {place}" in done.stderr
+    assert f"{files.run_id}.tar.zst" in done.stderr
+
+
+def test_an_export_to_a_file_whose_name_is_quoted_names_it_quoted(tmp_path: Path):
+    create(tmp_path / "here")
+    done = call(["export", "last", "--write", str(tmp_path / "ä b.tar.zst")], tmp_path / "here")
+    assert "overnight import 'ä b.tar.zst'" in done.stderr
+
+
 def test_an_export_with_a_damaged_record_of_a_batch_job_warns_of_it(tmp_path: Path):
     files = create(tmp_path / "here")
     append_lines(files.directory / "paid/a.slip", [b"no"])
