@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from flows.cli.options import overrides
+from flows.cli.options import load_for_nights, overrides
 from flows.cli.printing import say, say_notes
 from flows.images import image_of
 from flows.stop_conditions import StopConditions
@@ -17,8 +17,18 @@ from schemas.history_backend import HistoryBackend
 from schemas.problem import Problem
 from tasks.history.files import RunFiles
 from tasks.problems import find
-from tasks.problems.loading.load import load_problem
 from tasks.sample.provider import require_keys, require_prices
+
+
+class Compared(NamedTuple):
+    """The runs of a comparison.
+
+    Attributes:
+        is_interrupted: Whether Ctrl-C ended it before the last night.
+    """
+
+    run_ids: list[str]
+    is_interrupted: bool
 
 
 def compare_models(
@@ -33,8 +43,9 @@ def compare_models(
     sets: Sequence[str] = (),
     trust: bool = False,
     as_json: bool = False,
-) -> list[str]:
-    """Run one search for each model and seed, and return the ids of the runs.
+    leaves_stdout: bool = False,
+) -> Compared:
+    """Run one search for each model and seed, and return the runs.
 
     All models run with one seed before the next seed begins, so that an interrupted comparison stays balanced.
 
@@ -49,6 +60,7 @@ def compare_models(
         sets: Settings, as key=value.
         trust: Whether to accept the settings that the problem's files propose.
         as_json: Whether stdout gets lines of JSON about each night, in place of summaries.
+        leaves_stdout: Whether nothing is written to stdout, which a page is written to afterwards.
 
     Raises:
         UsageError: If there are fewer than two models, or the problem or a setting is wrong.
@@ -61,8 +73,9 @@ def compare_models(
         )
     path = find(problem)
     given = [_settings_of(model, api_base, style, sets) for model in dict.fromkeys(models)]
-    problems = [load_problem(path, settings) for settings in given]
-    for loaded, settings in zip(problems, given, strict=True):
+    planned = [load_for_nights(path, settings, conditions) for settings in given]
+    problems = [loaded for loaded, _ in planned]
+    for loaded, settings in planned:
         accept(loaded, settings, trust=trust)
         require_keys(loaded.settings.sampling)
         if conditions.budget.is_in_usd:
@@ -70,7 +83,7 @@ def compare_models(
     say_notes(problems[0])
     image_of(problems[0], say)
     searches = [(loaded, seed) for seed in range(1, seeds + 1) for loaded in problems]
-    return _run_all(searches, path, history, conditions, as_json=as_json)
+    return _run_all(searches, path, history, conditions, as_json=as_json, leaves_stdout=leaves_stdout)
 
 
 def _settings_of(model: str, api_base: str | None, style: str | None, sets: Sequence[str]) -> dict[str, Any]:
@@ -87,8 +100,9 @@ def _run_all(
     conditions: StopConditions,
     *,
     as_json: bool,
-) -> list[str]:
-    """Run a night for each problem and seed on one Prefect server, and return the run ids."""
+    leaves_stdout: bool,
+) -> Compared:
+    """Run a night for each problem and seed on one Prefect server, until one is interrupted."""
     from flows.cli.foreground_night import run_with_view
     from flows.prefect_server.embedded import PrefectServer
 
@@ -98,12 +112,14 @@ def _run_all(
             (model,) = problem.settings.sampling.models
             say(f"\n{number} of {len(searches)}: {model.name}, seed {seed}")
             create = _creator(problem, path, history, seed)
-            run_id, result = run_with_view(server, create, conditions, history, as_json=as_json)
+            run_id, result = run_with_view(
+                server, create, conditions, history, as_json=as_json, leaves_stdout=leaves_stdout
+            )
             run_ids.append(run_id)
             if result["stop_reason"] == StopReason.INTERRUPTED:
                 say(f"{len(searches) - number} runs were not started")
-                break
-    return run_ids
+                return Compared(run_ids, is_interrupted=True)
+    return Compared(run_ids, is_interrupted=False)
 
 
 def _creator(problem: Problem, path: Path, history: HistoryBackend, seed: int) -> Callable[[], RunFiles]:

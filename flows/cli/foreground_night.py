@@ -65,8 +65,11 @@ def run_with_view(
     notifier: Notifier | None = None,
     *,
     as_json: bool = False,
+    leaves_stdout: bool = False,
 ) -> tuple[str, dict[str, Any]]:
     """Run one night on a Prefect server, with a live view, and print its summary, or lines of JSON.
+
+    With `leaves_stdout`, print the messages of the summary alone.
 
     Returns:
         The run's id and the result of the search flow.
@@ -94,7 +97,8 @@ def run_with_view(
         row = record.read_night(files, result["night"], session.state.programs)
         print_end(session, result, row.best_program_id)
     else:
-        print_summary(history, files.run_id, result["night"], spent=spent(session.progress.budget))
+        used = spent(session.progress.budget)
+        print_summary(history, files.run_id, result["night"], spent=used, leaves_stdout=leaves_stdout)
     _print_failed_generations(files.run_id, result["failed"], history)
     return files.run_id, result
 

@@ -197,11 +197,7 @@ class RunOptions:
         Raises:
             OvernightError: If the problem or a setting is wrong, or a proposal is not accepted.
         """
-        from flows.cluster.choice import window_for_cluster
-        from flows.expected_samples import expected_samples
         from flows.trust import accept
-        from schemas.config_layers import merge
-        from tasks.problems.loading.load import load_problem
         from tasks.sample.batch_api import require_batches
         from tasks.sample.provider import require_prices
 
@@ -216,20 +212,37 @@ class RunOptions:
             image=self.image,
             runtime=self.runtime,
         )
-        problem = load_problem(path, settings)
-        expected = expected_samples(stop, problem.settings, datetime.now(UTC))
-        if expected is not None and problem.settings.search.expected_samples is None:
-            settings = merge([settings, {"search": {"expected_samples": expected}}])
-            problem = load_problem(path, settings)
-        if window := window_for_cluster(problem.settings.search):
-            settings = merge([settings, {"search": {"window": window}}])
-            problem = load_problem(path, settings)
+        problem, settings = load_for_nights(path, settings, stop)
         say_notes(problem)
         accept(problem, settings, trust=trust)
         require_batches(problem.settings.sampling)
         if stop.budget.is_in_usd:
             require_prices(problem.settings.sampling)
         return problem, settings
+
+
+def load_for_nights(path: Path, settings: dict[str, Any], stop: StopConditions) -> tuple[Problem, dict[str, Any]]:
+    """Load a problem, with the settings that follow from its nights where none are given.
+
+    These are the number of samples to expect, from the stop conditions, and the window that keeps a cluster busy.
+
+    Returns:
+        The problem, and the settings with these.
+    """
+    from flows.cluster.choice import window_for_cluster
+    from flows.expected_samples import expected_samples
+    from schemas.config_layers import merge
+    from tasks.problems.loading.load import load_problem
+
+    problem = load_problem(path, settings)
+    expected = expected_samples(stop, problem.settings, datetime.now(UTC))
+    if expected is not None and problem.settings.search.expected_samples is None:
+        settings = merge([settings, {"search": {"expected_samples": expected}}])
+        problem = load_problem(path, settings)
+    if window := window_for_cluster(problem.settings.search):
+        settings = merge([settings, {"search": {"window": window}}])
+        problem = load_problem(path, settings)
+    return problem, settings
 
 
 def stop_conditions(until: str | None, **values: float | None) -> StopConditions:

@@ -13,7 +13,7 @@ from flows.cli.options import ApiBase, Style, TrustSettings
 from flows.cli.printing import DEFAULT_HISTORY, History, OutputFormat, duration, out, say, score, table, write_json
 from flows.formatting import cost
 from schemas.drawings import NO_DRAWINGS
-from schemas.errors import UsageError
+from schemas.errors import ExitCode, UsageError
 from tasks.history.private_files import open_private
 
 if TYPE_CHECKING:
@@ -116,8 +116,12 @@ def write_page(path: Path, html: str, *, is_named: bool = True) -> None:
         with open_private(path, "wb", follows_link=is_named) as file:
             file.write(html.encode())
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", remedy="Name another file with --write.") from error
+        raise _unwritable(path, error) from error
     say(f"wrote {path.resolve()}, {len(html.encode()) / 1024:.0f} KiB; open it in a browser")
+
+
+def _unwritable(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"cannot write {path}: {error.strerror}", remedy="Name another file with --write.")
 
 
 def compare(
@@ -138,19 +142,21 @@ def compare(
     write: Write = None,
     format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
-) -> None:
+) -> ExitCode:
     """Compare runs of one problem: grouped by models and settings, with medians and quartiles over their seeds.
 
     With --problem, first run a search for each model and seed; all models get the same seeds and as many samples.
     Then, --format json prints the lines of JSON of each night, as `overnight run --json` does, before the comparison.
     """
+    as_json = format == "json"
+    _require_output(write, as_json=as_json)
     if problem is None:
         if model or set or api_base or style or budget is not None:
             raise UsageError(
                 "these flags describe a comparison of models, but no problem is named", remedy="Add --problem NAME"
             )
-        _compare_runs(runs, write, history, as_json=format == "json")
-        return
+        _compare_runs(runs, write, history, as_json=as_json)
+        return ExitCode.DONE
     from flows.cli.compare_models import compare_models
     from flows.cli.options import stop_conditions
 
@@ -159,7 +165,7 @@ def compare(
     if seeds < 1:
         raise UsageError(f"--seeds: expected 1 or more, got {seeds}")
     conditions = stop_conditions(None, max_samples=max_samples, budget_usd=budget)
-    ids = compare_models(
+    compared = compare_models(
         problem,
         model or [],
         history,
@@ -169,10 +175,31 @@ def compare(
         style=style,
         sets=set or (),
         trust=trust_settings,
-        as_json=format == "json",
+        as_json=as_json,
+        leaves_stdout=str(write) == "-",
     )
-    if len(ids) > 1:
-        _compare_runs(ids, write, history, as_json=format == "json")
+    if len(compared.run_ids) > 1:
+        _compare_runs(compared.run_ids, write, history, as_json=as_json)
+    return ExitCode.INTERRUPTED if compared.is_interrupted else ExitCode.DONE
+
+
+def _require_output(write: Path | None, *, as_json: bool) -> None:
+    """Check where a page goes, before nights that may take hours.
+
+    Raises:
+        UsageError: If stdout is also for JSON, or the file cannot be written.
+    """
+    if as_json and str(write) == "-":
+        raise UsageError("--format json and --write - both write to stdout", remedy="Name a file with --write.")
+    if write is None or str(write) == "-" or (write.exists() and not write.is_file() and not write.is_dir()):
+        return  # a pipe or a device may be opened once only
+    is_new = not write.exists()
+    try:
+        open_private(write, "ab", follows_link=True).close()
+        if is_new:
+            write.unlink()
+    except OSError as error:
+        raise _unwritable(write, error) from error
 
 
 def _compare_runs(runs: Sequence[str], write: Path | None, history: HistoryBackend, *, as_json: bool) -> None:
@@ -181,8 +208,6 @@ def _compare_runs(runs: Sequence[str], write: Path | None, history: HistoryBacke
     from tasks.history.files import find_run
     from tasks.report.comparison import groups_of, render_comparison, shared_seeds
 
-    if as_json and str(write) == "-":
-        raise UsageError("--format json and --write - both write to stdout", remedy="Name a file with --write.")
     ids = list(dict.fromkeys(find_run(history, run).run_id for run in runs))
     if len(ids) < 2:
         raise UsageError(f"expected two runs or more, got {len(ids)}", remedy=_TWO_RUNS)

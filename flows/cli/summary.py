@@ -13,14 +13,25 @@ from tasks.history import record
 from tasks.history.files import find_run
 
 
-def print_summary(history: HistoryBackend, run_id: str, night_number: int, *, spent: str) -> None:
-    """Read a night from its files and print its summary; `spent` is the text about cost and tokens."""
+def print_summary(
+    history: HistoryBackend, run_id: str, night_number: int, *, spent: str, leaves_stdout: bool = False
+) -> None:
+    """Read a night from its files and print its summary.
+
+    Args:
+        history: The run's history.
+        run_id: Id of the run.
+        night_number: Number of the night.
+        spent: Text about cost and tokens.
+        leaves_stdout: Whether to leave out the table and the code, which are data on stdout.
+    """
     files = find_run(history, run_id)
     run, past = record.read_run(files), record.read_run_history(files)
     night = record.read_night(files, night_number, past.programs)
     best = past.programs[night.best_program_id]
-    out().print(result_table(run, night, past.start))
-    write_code(run.problem.specification.function_text(best.body))
+    if not leaves_stdout:
+        out().print(result_table(run, night, past.start))
+        write_code(run.problem.specification.function_text(best.body))
     elapsed = duration((night.ended_at - night.started_at).total_seconds()) if night.ended_at else "unfinished"
     reason = night.stop_reason.value if night.stop_reason else "unknown"
     say(

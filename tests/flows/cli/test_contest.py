@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
 import pytest
 
+from flows.cli.main import run
+from schemas.generation import StopReason
 from schemas.report_data import RunCurve, SplitScores
 from tasks.report.comparison import shared_seeds
 from tests.flows.cli.conftest import call
@@ -56,6 +59,69 @@ def test_invalid_arguments_are_refused(arguments: list[str], message: str, tmp_p
     assert done.returncode == 2
     assert message in done.stderr
     assert not (tmp_path / "history").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--write", "-", "--format", "json"], "both write to stdout"),
+        (["--write", "/nowhere/comparison.html"], "cannot write /nowhere/comparison.html"),
+        (["--write", "/"], "cannot write /"),
+    ],
+)
+def test_a_page_that_cannot_be_written_is_refused_before_any_night(flags: list[str], message: str, tmp_path: Path):
+    models = ["--model", "builtin/mutate", "--model", "openai/small"]
+    # There is no key for this model, which is said later.
+    done = call(["compare", "--problem", "cap-set", *models, *flags], tmp_path / "history")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (tmp_path / "history").exists()
+
+
+def test_a_page_that_can_be_written_is_not_created_before_the_nights(tmp_path: Path):
+    page = tmp_path / "page.html"
+    done = call(["compare", "--problem", "cap-set", "--model", "a", "--write", str(page)], tmp_path / "history")
+    assert "expected two models or more" in done.stderr
+    assert not page.exists()
+
+
+@pytest.mark.docker
+@pytest.mark.prefect
+def test_a_page_on_stdout_is_alone_there_and_the_search_is_that_of_run(toy: Path, tmp_path: Path, provider: Provider):
+    done = call(
+        [
+            *("compare", "--problem", str(toy), "--model", "openai/small", "--model", "builtin/mutate"),
+            *("--api-base", provider.api_base, "--seeds", "1", "--samples", "4", "--write", "-"),
+        ],
+        tmp_path / "history",
+        PREFECT_API_URL="",
+        OPENAI_API_KEY="test",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("<!doctype html>")
+    assert done.stdout.rstrip().endswith("</html>")
+    query = "SELECT DISTINCT settings::JSON->>'$.search.expected_samples' AS expected FROM runs"
+    assert json.loads(call(["sql", query, "--format", "json"], tmp_path / "history").stdout) == [{"expected": "4"}]
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_an_interrupted_comparison_has_the_exit_code_of_an_interrupt(
+    style: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    results = iter([StopReason.SAMPLES, StopReason.INTERRUPTED])
+
+    def night(*_: object, **__: object) -> tuple[str, dict[str, object]]:
+        return "a-run", {"stop_reason": next(results)}
+
+    monkeypatch.setattr("flows.prefect_server.embedded.PrefectServer", lambda **_: contextlib.nullcontext())
+    monkeypatch.setattr("flows.cli.foreground_night.run_with_view", night)
+    monkeypatch.setattr("flows.cli.compare_models.image_of", lambda *_: None)
+    monkeypatch.setattr("flows.cli.report._compare_runs", lambda *_, **__: None)
+    models = ["--model", "builtin/mutate", "--model", "openai/small", "--api-base", "http://127.0.0.1:9/v1"]
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    flags = ["--format", style, "--seeds", "2", "--history", str(tmp_path)]
+    assert run(["compare", "--problem", "cap-set", *models, *flags]) == 130
+    assert "2 runs were not started" in capsys.readouterr().err
 
 
 def test_runs_of_a_group_that_share_a_seed_are_named():
