@@ -225,7 +225,7 @@ class Night:
             raise ImpossibleScore(
                 f"program {best.id} scores {best.score:g}, but {known.best:g} is proven to be the best "
                 f"({known.label}; {known.source}): what checks it has a bug",
-                remedy=f"Look how it did it: overnight show {best.id}. Mend the check, then start a new run.",
+                remedy=f"Mend the check, then start a new run. Look at it: overnight show {best.id}{self._flag}",
             )
 
     @property
@@ -400,7 +400,8 @@ class Night:
                 return judge_finalists(self._session)
             except Outage as error:
                 if self._is_past_the_deadline() or self._session.progress.interrupted:
-                    again = "`overnight resume --generations 1` holds it again."
+                    run_id = self._session.run.run_id
+                    again = f"`overnight resume {run_id} --generations 1{self._flag}` holds it again."
                     raise SandboxUnavailable(f"the final is undecided: {error.message}", remedy=again) from error
                 retries.count(self._number, error)
                 self._pause(retries, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -175,10 +176,16 @@ def next_command(problem: str, given: Mapping[str, Any]) -> str:
             words.append(flag)
         elif value is not None and value is not False:
             values = value if isinstance(value, list) else [value]
-            words += [word for each in values for word in (flag, f"{each:g}" if isinstance(each, float) else each)]
+            words += [word for each in values for word in (flag, _exactly(each) if isinstance(each, float) else each)]
     if not given.get("--until") and given.get("--budget") is None:
         words += ["--generations", "10"]
     return shlex.join(words)
+
+
+def _exactly(value: float) -> str:
+    """Return a number with all its digits and without an exponent, such as `1234567`."""
+    text = f"{Decimal(repr(value)):f}"
+    return text.removesuffix(".0")
 
 
 def _describe(problem: Problem) -> str:

@@ -38,7 +38,7 @@ def retry(
     choose_cluster(cluster)
     conditions = stop_conditions(until, max_tokens=max_tokens, budget_usd=budget, total_budget_usd=total_budget)
     files = find_run(history, run)
-    failed = failed_generations(record.read_run_history(files), files.run_id, generation)
+    failed = failed_generations(record.read_run_history(files), files.run_id, generation, history_flag(history))
     if not failed:
         command = f"overnight resume {files.run_id}{history_flag(history)}"
         say(f"no generation of {files.run_id} has failed; `{command}` continues with new ones")
@@ -52,13 +52,14 @@ def retry(
         return run_night(server, lambda: files, conditions, history, failed)
 
 
-def failed_generations(past: RunHistory, run_id: str, wanted: list[int] | None) -> list[int]:
+def failed_generations(past: RunHistory, run_id: str, wanted: list[int] | None, flag: str) -> list[int]:
     """Return the failed generations to run again, in order.
 
     Args:
         past: History of the run.
         run_id: Id of the run, for messages.
         wanted: Generations that the user named; None for all that failed.
+        flag: `--history` flag for the commands that are named.
 
     Raises:
         UsageError: If a generation that the user named has not failed.
@@ -67,12 +68,12 @@ def failed_generations(past: RunHistory, run_id: str, wanted: list[int] | None) 
         if number > past.generations:
             raise UsageError(
                 f"generation {number} of {run_id} has not failed: the last one tried is {past.generations}",
-                remedy=f"Run new generations with: overnight resume {run_id}",
+                remedy=f"Run new generations with: overnight resume {run_id}{flag}",
             )
         if number not in past.failed:
             raise UsageError(
                 f"generation {number} of {run_id} is committed, and is never run again",
                 remedy="List the failed ones with: overnight sql "
-                f"\"SELECT generation, error FROM generations WHERE state = 'failed' AND run_id = '{run_id}'\"",
+                f"\"SELECT generation, error FROM generations WHERE state = 'failed' AND run_id = '{run_id}'\"{flag}",
             )
     return sorted(past.failed if wanted is None else set(wanted))

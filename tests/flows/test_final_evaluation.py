@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from flows import sandboxes
 from flows.final_evaluation import scores_on
+from flows.search import Night
 from schemas.bundle import Source
+from schemas.errors import Outage, SandboxUnavailable
 from schemas.generation import RunRecord
 from schemas.job import Job
 from schemas.outcome import Outcome, Verdict
@@ -71,3 +74,16 @@ def test_a_finalist_that_the_others_starved_is_evaluated_by_itself(run: RunRecor
 def test_without_inputs_there_are_no_scores_and_no_sandbox(run: RunRecord, sandbox: Sandbox):
     assert scores_on(run, "held_out", [GOOD]) == {}
     assert sandbox.jobs == []
+
+
+def test_an_undecided_final_names_the_command_that_holds_it_again(monkeypatch: pytest.MonkeyPatch):
+    def out_of_order(_: object) -> None:
+        raise Outage("the engine is gone")
+
+    monkeypatch.setattr("flows.search.judge_finalists", out_of_order)
+    progress = SimpleNamespace(enter=lambda _: None, interrupted=True)
+    session = SimpleNamespace(progress=progress, run=SimpleNamespace(run_id="toy-1"))
+    night = SimpleNamespace(_session=session, _flag=" --history there", _is_past_the_deadline=lambda: False)
+    with pytest.raises(SandboxUnavailable) as caught:
+        Night._finalists(cast("Night", night), cast("Any", None))
+    assert caught.value.remedy == "`overnight resume toy-1 --generations 1 --history there` holds it again."

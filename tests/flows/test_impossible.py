@@ -27,7 +27,7 @@ def test_a_score_beyond_a_proven_optimum_stops_the_night_and_every_one_after_it(
     assert "what checks it has a bug" in ended["error"]
     (best,) = history.rows("SELECT * FROM best_programs('toy', how_many := 1)")
     assert best["score"] > -8.5
-    assert best["program_id"] in caught.value.remedy
+    assert caught.value.remedy.endswith(f": overnight show {best['program_id']} --history {tmp_path}")
     committed = history.rows("SELECT max(generation) AS last FROM generations WHERE state = 'committed'")[0]["last"]
     assert best["generation"] == committed < 20, "it stops with the generation that found it, which is kept"
     with pytest.raises(ImpossibleScore):

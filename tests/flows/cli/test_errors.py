@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.flows.cli.conftest import call
+from tests.history.made import create, grow
 
 WRONG = {
     "an unknown command": (["rnu"], 2, "rnu"),
@@ -136,6 +137,20 @@ def test_an_error_has_a_message_and_a_remedy(case: str, tmp_path: Path):
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert not history.exists()
+
+
+@pytest.mark.parametrize(("generation", "command"), [(9, "overnight resume"), (1, "overnight sql")])
+def test_a_generation_that_has_not_failed_is_refused_with_a_command_for_its_history(
+    generation: int, command: str, tmp_path: Path
+):
+    history = tmp_path / "a history"
+    files = create(history)
+    grow(files, 1)
+    done = call(["retry", "last", "--generation", str(generation)], history)
+    assert done.returncode == 2
+    (remedy,) = [line for line in done.stderr.splitlines() if command in line]
+    assert files.run_id in remedy
+    assert remedy.endswith(f" --history '{history}'")
 
 
 @pytest.mark.slow
