@@ -153,6 +153,14 @@ def test_a_generation_that_has_not_failed_is_refused_with_a_command_for_its_hist
     assert remedy.endswith(f" --history '{history}'")
 
 
+def test_a_part_of_the_settings_that_is_no_table_is_refused_for_a_rescore(tmp_path: Path):
+    create(tmp_path)
+    done = call(["rescore", "last", "--set", "sandbox=x", "--confirm", "best"], tmp_path)
+    assert done.returncode == 2
+    assert "--set sandbox.KEY=VALUE" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.docker
 @pytest.mark.prefect
