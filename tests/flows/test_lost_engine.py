@@ -15,7 +15,7 @@ import pytest
 import flows.retry_policy
 from tasks.history.database import Database
 from tests.engine import PrivateEngine
-from tests.flows.conftest import Night
+from tests.flows.conftest import JUDGED, Night
 from tests.history.made import run_at
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
@@ -92,7 +92,7 @@ def test_without_an_engine_the_night_ends_at_its_deadline_and_can_be_resumed(
     from schemas.errors import SandboxUnavailable
 
     run, ended = tmp_path / "runs/toy", threading.Event()
-    night(1)
+    night(1, settings=JUDGED)
     with accident(engine, run, signal.SIGKILL, after=3, gone=ended.is_set):
         with pytest.raises(SandboxUnavailable, match="the final is undecided"):
             night(10_000, until=datetime.now(UTC) + timedelta(seconds=10))
