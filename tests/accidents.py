@@ -14,10 +14,10 @@ from pathlib import Path
 import docker
 import docker.errors
 
-from tasks.history.files import RunFiles
+from tasks.history.files import RunFiles, files_of
+from tasks.history.local_backend import LocalBackend
 from tests.command_server import RunningCommand, start_command
 from tests.engine import PrivateEngine
-from tests.history.made import run_at
 
 _TIMEOUT_S = 120
 
@@ -63,7 +63,8 @@ class NightProcess:
 
     @property
     def files(self) -> RunFiles:
-        return run_at(self._history / "runs" / self.run_id)
+        """The run's files on the disk of its machine, also where they are a copy of those on object storage."""
+        return files_of(LocalBackend(self._history), self.run_id)
 
     @property
     def pid(self) -> int:

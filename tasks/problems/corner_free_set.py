@@ -130,7 +130,7 @@ def picture(n: int) -> str:
         drawing.squares([(10 + side * x, 10 + side * y) for x, y in points], side, fill=colour, gap=1)
     drawing.rect(10, 10, 360, 360, stroke=funsearch.svg.SOFT)
     drawing.text(10, 390, f"{len(chosen)} points; first weight:")
-    for x, colour, word in ((150, "BLUE", "positive"), (215, "SOFT", "0"), (240, "ORANGE", "negative")):
+    for x, colour, word in ((158, "BLUE", "positive"), (223, "SOFT", "0"), (248, "ORANGE", "negative")):
         drawing.text(x, 390, word, fill=getattr(funsearch.svg, colour))
     return str(drawing)
 
