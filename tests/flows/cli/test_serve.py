@@ -94,7 +94,7 @@ def test_serve_ends_with_a_message_if_its_server_ends_too_often(tmp_path: Path):
         time.sleep(0.1)
     output = serving.stderr.read()
     assert serving.returncode == 3, output
-    assert output.count("is started again") == RESTARTS
+    assert output.count("is restarted") == RESTARTS
     assert "Prefect's server has ended too often" in output
     assert "Traceback" not in output, output
 
