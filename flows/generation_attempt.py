@@ -291,7 +291,8 @@ class GenerationAttempt:
 
         The commit would lose them. They are worth another night, but not one after the other that commits nothing.
         """
-        return any(index in self._left_out for index, _ in self._session.stored_samples(self._number))
+        left_out = self._left_out
+        return bool(left_out) and any(index in left_out for index, _ in self._session.stored_samples(self._number))
 
     def _record(self, evaluated: float) -> GenerationRecord:
         programs = [one.program() for one in self._judged if one.score is not None]
