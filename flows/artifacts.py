@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from flows.formatting import cost, outcomes_text, score
-from flows.progress import Progress
+from flows.night.progress import Progress
 from schemas.drawings import NO_DRAWINGS, Drawings
 from schemas.errors import EnvironmentFault
 from schemas.generation import NightRecord, RunRecord

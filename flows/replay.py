@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
 
 from flows.create_run import score_start, start_generation, versions
-from flows.final_evaluation import judge_finalists
-from flows.generation_attempt import GenerationAttempt, Pairs
 from flows.images import image_id
+from flows.night.block import Block, Pairs
+from flows.night.final_evaluation import judge_finalists
+from flows.night.open_run import OpenRun, open_run
+from flows.night.planning import prompts_in_flight
 from flows.origin import problem_path
 from flows.rescore import score_kept
-from flows.session import Session, open_session
 from schemas.errors import UsageError
 from schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step
 from schemas.history_backend import HistoryBackend
-from schemas.outcome import Outcome, Verdict, is_cut_short
-from schemas.program import Judged, Program, Prompt
+from schemas.outcome import CUT_SHORT, Outcome, Verdict, is_cut_short
+from schemas.program import TUNER, Judged, Program, Prompt
 from tasks.history import record
 from tasks.history.decode_rows import Row, completions_of, niche_of, read_attempts, read_rows
 from tasks.history.differences import Comparison, Difference, compare
@@ -78,7 +81,7 @@ def read_recorded_run(files: RunFiles) -> RecordedRun:
 
 
 @contextmanager
-def open_replay(then: RecordedRun, into: HistoryBackend) -> Iterator[Session]:
+def open_replay(then: RecordedRun, into: HistoryBackend) -> Iterator[OpenRun]:
     """Begin the run again in another history, with its start program scored anew and nothing else.
 
     Raises:
@@ -102,8 +105,8 @@ def open_replay(then: RecordedRun, into: HistoryBackend) -> Iterator[Session]:
         rows = read_rows(then.files, "programs", number)
         return RecordedCompletions(completions_of(rows, run.problem.settings.search.samples))
 
-    with open_session(files, source=recorded) as session:
-        yield session
+    with open_run(files, source=recorded) as opened:
+        yield opened
 
 
 def _given(then: RecordedRun, run: RunRecord, start: GenerationRecord) -> list[GenerationRecord]:
@@ -123,136 +126,116 @@ def _given(then: RecordedRun, run: RunRecord, start: GenerationRecord) -> list[G
     return [score_kept(run, start, kept)]
 
 
-def replay(then: RecordedRun, session: Session) -> Comparison:
+def replay(then: RecordedRun, run: OpenRun) -> Comparison:
     """Repeat every night, generation by generation, and compare the two histories.
 
     Args:
         then: The record.
-        session: Session of the repeated run, which has nothing but the start program.
+        run: The open run that repeats it, which has nothing but the start program.
 
     Raises:
         SandboxUnavailable: If the engine is at fault.
     """
     steps = list(then.past.steps)
     for number in then.files.night_numbers():
-        session.control.begin_replayed(number)
-        before = session.state.best
+        before = run.state.best
+        night = record.read_night(then.files, number, {})
+        window = prompts_in_flight(run.run, night.samples_in_flight)
+        run.state.planner.widen(window)
         while steps and then.night_of(steps[0]) <= number:
-            _repeat(then, session, steps.pop(0))
-        night = record.read_night(then.files, number, session.state.programs)
+            _repeat(then, run, steps.pop(0), number, window)
+        night = record.read_night(then.files, number, run.state.programs)
         night = replace(night, best_before=before.score, best_after=before.score, best_program_id=before.id)
-        record.write_night(session.files, _ended(night, session) if night.ended_at else night)
-    return compare(then.files, session.files, then.ends)
+        record.write_night(run.files, _ended(night, run) if night.ended_at else night)
+    return compare(then.files, run.files, then.ends)
 
 
-def _ended(night: NightRecord, session: Session) -> NightRecord:
-    ended = replace(night, best_after=session.state.best.score, best_program_id=session.state.best.id)
+def _ended(night: NightRecord, run: OpenRun) -> NightRecord:
+    ended = replace(night, best_after=run.state.best.score, best_program_id=run.state.best.id)
     if not night.finalists:
         return ended
-    session.progress.enter("final")
-    finalists = judge_finalists(session)
+    run.progress.enter("final")
+    finalists = judge_finalists(run)
     return replace(ended, finalists=finalists, best_program_id=finalists[0].program.id)
 
 
-def _repeat(then: RecordedRun, session: Session, step: Step) -> None:
+def _repeat(then: RecordedRun, run: OpenRun, step: Step, night: int, window: int) -> None:
     """Repeat one generation. That it failed, and why, is taken from the record."""
-    if step.generation <= session.run.given:
+    if step.generation <= run.run.given:
         return
-    has_failed = session.files.failed_attempts(step.generation)
+    has_failed = run.files.failed_attempts(step.generation)
     for row in then.failures_until(step)[has_failed:]:
-        record.record_failure(session.files, _failure(row, session))
-    if step.is_committed:
-        _commit(then, session, step.generation)
-    else:
-        session.state.give_up(step.generation)
+        record.record_failure(run.files, _failure(row, run))
+    if not step.is_committed:
+        record.give_up(run.files, step.generation, run.state.place)
+        run.state.give_up(step.generation)
+        return
+    if not run.state.is_in_order(step.generation):
+        run.state.adopt(record.read_run_history(run.files, samples=run.run.problem.settings.search.samples))
+        run.state.planner.widen(window)
+    _commit(then, run, step.generation, night, window)
 
 
-def _failure(row: Row, session: Session) -> GenerationRecord:
+def _failure(row: Row, run: OpenRun) -> GenerationRecord:
     kept = {name: row[name] for name in ("attempt", "night", "started_at", "ended_at", "flow_run_id", "error")}
-    return GenerationRecord(number=row["generation"], best=session.state.best, **kept)
+    return GenerationRecord(number=row["generation"], best=run.state.best, **kept)
 
 
-def _commit(then: RecordedRun, session: Session, number: int) -> None:
+def _commit(then: RecordedRun, run: OpenRun, number: int, night: int, window: int) -> None:
     """Repeat a generation with completions from the record."""
-    rows = read_rows(then.files, "programs", number)
-    cut = {row["index"]: row for row in rows if is_cut_short(row["outcome"], row["error"])}
-    session.resources.evaluator.leave_out(number, cut)
+    started_at = datetime.now(UTC)
+    rows = {row["index"]: row for row in read_rows(then.files, "programs", number)}
+    cut = {index: row for index, row in rows.items() if is_cut_short(row["outcome"], row["error"])}
+    # What was evaluated and not confirmed in time is evaluated again: the search went on with its score.
+    run.evaluator.leave_out(number, [index for index, row in cut.items() if not row.get("claimed_scores")])
+    run.stores.open(number)
+    block = Block(run.state, number, window=window)
+    block.resets = bool(then.committed[number]["reset_islands"] or then.committed[number].get("reset_niches"))
     with ThreadPoolExecutor(_BATCHES_AT_A_TIME, "overnight-replay") as threads:
-        stages = RepeatedStages(session, number, cut, threads)
-        is_reset = bool(then.committed[number]["reset_islands"] or then.committed[number].get("reset_niches"))
-        by_the_hour = session.search.algorithm.resets_by_the_hour
-        GenerationAttempt(session, number, stages, is_reset_due=(lambda: is_reset) if by_the_hour else None).run()
+        while not block.is_told:
+            for prompts, pairs in threads.map(partial(_evaluate, run, number), block.due()):
+                block.receive(prompts, pairs)
+            block.advance()
+            for claim in block.wanted:
+                is_cut = claim.candidate.index in cut
+                block.confirm(claim.id, CUT_SHORT if is_cut else run.confirmer.run_again(claim, number))
+    base = GenerationRecord(
+        number,
+        attempt=run.files.failed_attempts(number) + 1,
+        night=night,
+        started_at=started_at,
+        ended_at=datetime.now(UTC),
+        best=run.state.best,
+    )
+    generation = block.record(base)
+    generation = replace(generation, judged=tuple(_as_recorded(one, cut) for one in generation.judged))
+    run.write(generation)
+    run.state.settle(generation)
+    run.committed(generation)
+    outcomes = [one.verdict.outcome for one in generation.judged if one.candidate.completion.model != TUNER]
+    run.progress.committed(number, outcomes, generation.best)
 
 
-@dataclass(frozen=True)
-class RepeatedBatch:
-    """A batch of recorded completions that is evaluated again."""
-
-    evaluated: Future[Pairs]
-
-    def result(self) -> Pairs:
-        """Wait for the verdicts."""
-        return self.evaluated.result()
-
-    def result_if_any(self) -> Pairs | None:
-        """Return the verdicts of a batch that is done; `None` if it failed."""
-        return None if self.evaluated.exception() else self.evaluated.result()
-
-    def when_done(self, call: Callable[[], None]) -> None:
-        """Call a function once the batch is done."""
-        self.evaluated.add_done_callback(lambda _: call())
+def _evaluate(run: OpenRun, number: int, prompts: Sequence[Prompt]) -> tuple[Sequence[Prompt], Pairs]:
+    """Evaluate the recorded completions of some prompts."""
+    return prompts, run.evaluator.judge(run.sampler.sample(number, prompts), number)
 
 
-class RepeatedStages:
-    """The work of a generation without Prefect and without models.
-
-    Args:
-        session: The open run that repeats the record.
-        number: Number of the generation.
-        cut: Recorded rows of candidates that a deadline cut short, by index; a replay has no deadline.
-        threads: Threads for batches.
-    """
-
-    sampled_at = 0.0
-
-    def __init__(self, session: Session, number: int, cut: Mapping[int, Row], threads: Executor) -> None:
-        self._session = session
-        self._number = number
-        self._cut = cut
-        self._threads = threads
-
-    def begin(self, batch: int, prompts: Sequence[Prompt]) -> RepeatedBatch:  # noqa: ARG002
-        """Begin to evaluate the recorded completions of a batch."""
-        return RepeatedBatch(self._threads.submit(self._evaluate, prompts))
-
-    def _evaluate(self, prompts: Sequence[Prompt]) -> Pairs:
-        candidates = self._session.sampler.sample(self._number, prompts)
-        return self._session.resources.evaluator.judge(candidates, self._number)
-
-    def confirm(self, judged: Sequence[Judged]) -> list[Judged]:
-        """Confirm as in the night."""
-        confirmer, best = self._session.resources.confirmer, self._session.state.niche_bests
-        return confirmer.confirm(judged, best, self._number) if confirmer else list(judged)
-
-    def commit(self, record: GenerationRecord) -> None:
-        """Commit the generation."""
-        self._session.commit(replace(record, judged=tuple(map(self._as_recorded, record.judged))))
-
-    def _as_recorded(self, judged: Judged) -> Judged:
-        """Return a candidate that a deadline cut short as it was recorded."""
-        row = self._cut.get(judged.candidate.index)
-        if row is None:
-            return judged
-        verdict = Verdict(Outcome.SANDBOX_ERROR, error=row["error"], output=row["output"])
-        return replace(judged, verdict=verdict, score=None, confirmed_score=row["confirmed_score"])
+def _as_recorded(judged: Judged, cut: Mapping[int, Row]) -> Judged:
+    """Return a candidate that a deadline cut short as it was recorded."""
+    row = cut.get(judged.candidate.index)
+    if row is None:
+        return judged
+    verdict = Verdict(Outcome.SANDBOX_ERROR, error=row["error"], output=row["output"])
+    return replace(judged, verdict=verdict, score=None, confirmed_score=row["confirmed_score"])
 
 
-def likely_causes(then: RecordedRun, session: Session, first: Difference) -> list[str]:
+def likely_causes(then: RecordedRun, run: OpenRun, first: Difference) -> list[str]:
     """Return likely causes of a difference, the likeliest first.
 
     Args:
         then: The record.
-        session: Session of the replay.
+        run: OpenRun of the replay.
         first: The first difference.
     """
     outcomes = {first.recorded.get("outcome"), first.repeated.get("outcome")}
@@ -265,7 +248,7 @@ def likely_causes(then: RecordedRun, session: Session, first: Difference) -> lis
         causes.append(_chance(then))
     if set(first.recorded) <= {"output", "error"} and first.table == "programs":
         causes.append("the program says something else each time, such as an address in memory or the time")
-    changed = _changed_since(then, session)
+    changed = _changed_since(then, run)
     causes.append(
         f"not the same as then: {', '.join(changed)}"
         if changed
@@ -280,8 +263,8 @@ def _chance(then: RecordedRun) -> str:
     return f"the score depends on chance or the clock{known}"
 
 
-def _changed_since(then: RecordedRun, session: Session) -> list[str]:
-    now = session.run
+def _changed_since(then: RecordedRun, run: OpenRun) -> list[str]:
+    now = run.run
     changed = [
         f"{name} {then.run.versions.get(name, 'of no known version')}, now {version}"
         for name, version in now.versions.items()

@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.create_run import prepare_run
-from flows.planning import rebuild
-from flows.run_resources import confirmer_of
+from flows.night.planning import rebuild
 from flows.sandboxes import open_confirmations, open_sandboxes, slots_of
 from schemas.algorithm import Join
 from schemas.errors import SpecificationError
@@ -21,6 +20,7 @@ from schemas.outcome import Verdict
 from schemas.problem import Problem
 from schemas.program import RESCORED, Candidate, Completion, Judged, Program, Prompt
 from schemas.skeleton import Skeleton
+from tasks.evaluate.confirmation import ConfirmationRules, Confirmer
 from tasks.evaluate.evaluator import Evaluator
 from tasks.history import record
 from tasks.history.files import RunFiles, files_of
@@ -169,21 +169,39 @@ def _confirmed(
     run: RunRecord, judged: Sequence[Judged], lives_on: Mapping[str, Sequence[str]], best: Mapping[str, float]
 ) -> list[Judged]:
     """Re-run programs that would become the best of a niche; a program whose score differs is unconfirmed."""
+    settings = run.problem.settings
+    rules = ConfirmationRules(settings.sandbox.confirm, settings.reducer, settings.noise)
+    verdicts: dict[str, Verdict] = {}
     with (
         contextlib.closing(open_confirmations(run.problem, seed=run.seed, run_id=run.run_id)) as sandbox,
         ThreadPoolExecutor(slots_of(run.problem), "overnight-confirm") as threads,
     ):
-        confirmer = confirmer_of(run, sandbox, threads)
-        if confirmer is None:
-            return list(judged)
-        before, now = None, {one.id: one for one in judged}
-        while now != before:  # one that is not confirmed makes another the best
-            before = dict(now)
-            for niche in best:
-                mine = [_in(now[one.id], niche) for one in judged if niche in lives_on[one.id]]
-                for one in confirmer.confirm(mine, best):
-                    now[one.id] = replace(one, candidate=now[one.id].candidate)
-    return [now[one.id] for one in judged]
+        confirmer = Confirmer(sandbox, run.problem.specification)
+        while True:
+            now, missing = _settled(rules, judged, lives_on, best, verdicts)
+            if not missing:
+                return now
+            again = threads.map(lambda claim: confirmer.run_again(claim, 1), missing.values())
+            verdicts |= dict(zip(missing, again, strict=True))
+
+
+def _settled(
+    rules: ConfirmationRules,
+    judged: Sequence[Judged],
+    lives_on: Mapping[str, Sequence[str]],
+    best: Mapping[str, float],
+    verdicts: Mapping[str, Verdict],
+) -> tuple[list[Judged], dict[str, Judged]]:
+    """Return candidates after their confirmations in each of their niches, and those whose confirmation is missing."""
+    now, missing, before = {one.id: one for one in judged}, dict[str, Judged](), None
+    while now != before:  # one that is not confirmed makes another the best
+        before = dict(now)
+        for niche in best:
+            mine = [_in(now[one.id], niche) for one in judged if niche in lives_on[one.id]]
+            settled, wanted = rules.confirmed(mine, best, verdicts)
+            now |= {one.id: replace(one, candidate=now[one.id].candidate) for one in settled}
+            missing |= {one.id: one for one in wanted}
+    return [now[one.id] for one in judged], missing
 
 
 def _niche_here(name: str, niches: Sequence[str]) -> str:

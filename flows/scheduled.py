@@ -15,19 +15,21 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.artifacts import NightArtifacts
 from flows.create_run import create_run
-from flows.deadlines import parse_until
 from flows.environment import prepare
+from flows.night.deadlines import parse_until
+from flows.night.night import Night
+from flows.night.open_run import OpenRun, open_run
+from flows.night.search import run_night, stopped_at_once
+from flows.night.signals import handle_interrupts
+from flows.night.stop_conditions import StopConditions
 from flows.notifications import Notifier, notification_addresses
 from flows.prefect_server.connection import server_answers, wait_for_server
 from flows.prefect_server.crash_detection import mark_children_crashed
 from flows.prefect_server.night_state import NightState, outlive_leases
 from flows.report.build import build_report
 from flows.report.drawings import draw_report, write_report
-from flows.search import Night, stopped_at_once
-from flows.session import Session, open_session
-from flows.signals import handle_interrupts
-from flows.stop_conditions import StopConditions
 from flows.trust import accept, remember
 from schemas.errors import OvernightError, RunIsBusy, UsageError
 from schemas.history_backend import HistoryBackend
@@ -120,39 +122,40 @@ def night(
         backend = open_history(history)
         backend.refresh()
         try:
-            with open_session(create_if_missing(run_id, backend, start)) as session:
-                final_state = _run_night(session, rules, notifier)
+            with open_run(create_if_missing(run_id, backend, start)) as run:
+                final_state = _run_night(run, rules, notifier)
         except RunIsBusy as error:
             return Cancelled(message=f"{error.message}; this night has done nothing")
         wait_for_server(_FINAL_STATE_TIMEOUT_S)
         return final_state
 
 
-def _run_night(session: Session, conditions: StopConditions, notifier: Notifier) -> State[dict[str, Any]]:
+def _run_night(run: OpenRun, conditions: StopConditions, notifier: Notifier) -> State[dict[str, Any]]:
     """Run a night of an open session while its state is monitored, and write its report."""
-    state = NightState(str(flow_run.id), session.progress.interrupt, has_worker=True)
+    state = NightState(str(flow_run.id), run.progress.interrupt, has_worker=True)
     try:
         with (
-            handle_interrupts(session.progress, server_answers, partial(mark_night_interrupted, session.files)),
+            handle_interrupts(run.progress, server_answers, partial(mark_night_interrupted, run.files)),
             state.monitored(),
         ):
-            current = Night(session, conditions, session.files.backend.location, notifier=notifier)
-            final_state = current.run()
+            current = Night(run, conditions, notifier=notifier)
+            get_run_logger().info(current.in_flight)
+            final_state, artifacts = run_night(current)
     except KeyboardInterrupt:
         if not state.was_cancelled:
             raise
-        session.stop_now()
-        return stopped_at_once(session.run.run_id, session.files.backend)
+        run.stop_now()
+        return stopped_at_once(run.run.run_id, run.files.backend)
     with contextlib.suppress(OvernightError, OSError):
-        _report_night(current, session.files)
+        _report_night(current, artifacts, run.files)
     return final_state
 
 
-def _report_night(current: Night, files: RunFiles) -> None:
+def _report_night(current: Night, artifacts: NightArtifacts, files: RunFiles) -> None:
     """Write the report of a run and link it; then draw its programs, and write it again with their pictures."""
     database = Database(files.backend.root)
     report = build_report(database, files)
-    current.pages.link_report(write_report(files, report))
+    artifacts.link_report(write_report(files, report))
     if not report.run.problem.draws:
         return
     drawings = draw_report(database, report)

@@ -91,7 +91,20 @@ class Expand:
     samples: int
 
 
-Change = Join | Reset | Expand
+@dataclass(frozen=True, slots=True)
+class Correct:
+    """The verdict on a claim: a program that was registered before has lower scores than was told, or none.
+
+    Attributes:
+        is_removed: Whether it has none, and so is no longer in the niche.
+    """
+
+    niche: str
+    program_id: str
+    is_removed: bool
+
+
+Change = Join | Reset | Expand | Correct
 """A change of an algorithm's state, as the history records it."""
 
 

@@ -50,6 +50,10 @@ class Feedback:
     idea: str = ""
     failed_id: str = ""
 
+    def __deepcopy__(self, memo: object) -> Feedback:
+        """Return the feedback itself, which cannot change."""
+        return self
+
 
 def latest_feedback(feedback: Iterable[Feedback], score_of: Callable[[str], float | None]) -> dict[str, Feedback]:
     """Return, for each parent, the last child that failed or scored lower.

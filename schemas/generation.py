@@ -9,7 +9,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
 
-from schemas.algorithm import Change, Join
+from schemas.algorithm import Change, Join, Reset
+from schemas.feedback import Feedback
 from schemas.problem import Problem
 from schemas.program import Judged, Program
 from schemas.prompt_record import PromptRecord
@@ -40,7 +41,8 @@ class GenerationRecord:
         attempt: Number of the attempt, from 1.
         night: Number of the night it belongs to.
         judged: All candidates, in order; empty if the attempt failed.
-        changes: Changes of the algorithm's state, in order, by the index of the prompt whose results caused them.
+        changes: Changes of the algorithm's state, in order, by the index of the prompt whose results caused them; one
+            beyond the last, the corrections at its end.
         best: Best program of the run after it.
         error: Reason of the failure; empty if it is to be committed.
         unused_usd: Price of answers that were paid for and that none of its candidates has, USD.
@@ -61,6 +63,11 @@ class GenerationRecord:
     error: str = ""
     place: int | None = None
     unused_usd: float = 0.0
+
+    @property
+    def resets(self) -> bool:
+        """Whether niches were reset at its end."""
+        return any(isinstance(change, Reset) for change in flat(self.changes))
 
 
 def flat(changes: Mapping[int, tuple[Change, ...]]) -> tuple[Change, ...]:
@@ -103,6 +110,8 @@ class NightRecord:
     Attributes:
         paused_s: Seconds that it waited for the engine, a provider or the disk.
         paused_by: Cause of the last pause, in words.
+        samples_in_flight: Number of samples that were in flight at a time.
+        first_generation: Number of the generation that it began with, or would have.
         machine_faults: Names of machines of a cluster, each with how often it lost a program or could not be used.
     """
 
@@ -122,6 +131,8 @@ class NightRecord:
     paused_s: float = 0.0
     paused_by: str = ""
     machine_faults: tuple[tuple[str, int], ...] = ()
+    samples_in_flight: int = 0
+    first_generation: int = 0
 
     @property
     def winner_fails_on(self) -> tuple[str, ...]:
@@ -166,12 +177,16 @@ class Step:
     Attributes:
         changes: Changes of the algorithm's state, by the index of the prompt whose results caused them.
         records: How each prompt was asked and answered, by its index, where that was asked for.
+        confirmations: By prompt, the programs that were confirmed, and whether each stood.
+        corrected: Final feedback on each program whose scores were changed after they were told.
     """
 
     generation: int
     is_committed: bool
     changes: Mapping[int, tuple[Change, ...]] = field(default_factory=dict)
     records: Mapping[int, PromptRecord] = field(default_factory=dict)
+    confirmations: Mapping[int, Sequence[tuple[str, bool]]] = field(default_factory=dict)
+    corrected: Mapping[str, Feedback] = field(default_factory=dict)
 
     @property
     def all_changes(self) -> tuple[Change, ...]:
@@ -184,6 +199,14 @@ class Step:
         return [change.program_id for change in self.all_changes if isinstance(change, Join)]
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Number of samples in flight in a night, and the generation that it began with."""
+
+    first_generation: int
+    samples: int
+
+
 @dataclass(frozen=True)
 class RunHistory:
     """The history of a run as far as it is needed to resume it.
@@ -192,11 +215,15 @@ class RunHistory:
         programs: All scored programs by id, the start program first.
         steps: Ends of generations in their order, from 1. A generation that failed and was retried is there twice.
         code_hashes: Code hashes of all evaluated bodies.
+        windows: Samples in flight of each night, in order.
+        claimed: Scores that the algorithm was told, by id of a program whose confirmation changed them.
     """
 
     programs: dict[str, Program]
     steps: tuple[Step, ...]
     code_hashes: frozenset[str]
+    windows: tuple[Window, ...] = ()
+    claimed: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @cached_property
     def generations(self) -> int:
@@ -216,7 +243,8 @@ class RunHistory:
     def before_failure_of(self, generation: int) -> RunHistory:
         """Return the history until a generation was given up for the first time."""
         first = next(place for place, step in enumerate(self.steps) if step.generation == generation)
-        return replace(self, steps=self.steps[:first])
+        windows = tuple(one for one in self.windows if one.first_generation <= generation)
+        return replace(self, steps=self.steps[:first], windows=windows)
 
     @property
     def start(self) -> Program:

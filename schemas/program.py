@@ -46,6 +46,10 @@ class Program:
     scores: tuple[float, ...]
     score: float
 
+    def __deepcopy__(self, memo: object) -> Program:
+        """Return the program itself, which cannot change, so that the state of a search is copied quickly."""
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -162,6 +166,7 @@ class Judged:
     Attributes:
         confirmed_score: Score of its confirmation, whether it agreed or not; `None` if there was none.
         gain: What it gained on its base, in units of the run; `None` where operators and models are not compared.
+        claimed_scores: Scores that the algorithm was told before its confirmation changed them; else empty.
     """
 
     id: str
@@ -170,6 +175,7 @@ class Judged:
     score: float | None
     confirmed_score: float | None = None
     gain: float | None = None
+    claimed_scores: tuple[float, ...] = ()
 
     def feedback(self) -> Feedback:
         """Return what later prompts may learn from it."""

@@ -11,6 +11,9 @@ from pydantic import BeforeValidator, Field, model_validator
 from schemas.errors import UsageError
 from schemas.section import Section, as_list
 
+_MOST_REQUESTS = 16
+"""Requests at a time, unless the settings say how many samples are in flight."""
+
 
 def _as_model(value: Any) -> Any:
     """Expand the short forms `"gpt-5"` and `"gpt-5=2"` to a table."""
@@ -111,16 +114,23 @@ class Sampling(Section):
         default=0.95, gt=0, le=1, description="probability mass of nucleus sampling; unset: the provider's default"
     )
     max_tokens: int | None = Field(default=16_384, ge=1, description="maximum length of a completion, tokens")
-    concurrency: int = Field(default=16, ge=1, le=10_000, description="maximum number of concurrent requests")
+    concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="number of samples in flight, asked for or being evaluated: a prompt is built from the results of "
+        "all samples but the last so many, in order; a larger number keeps more models and slots busy, a smaller one "
+        "learns sooner; default: 4 where up to 250 samples are expected, 8 up to 5,000, else 16",
+    )
     timeout_s: float = Field(default=600.0, gt=0, le=86_400, description="timeout of one request, seconds")
     attempts: int = Field(default=4, ge=1, le=1_000, description="maximum number of requests for one sample")
     batch: int | None = Field(
         default=None,
         ge=1,
         le=10_000,
-        description="number of prompts that are sampled together, at most a quarter of the window; their candidates "
-        "are evaluated once all have arrived; default: 4, or an eighth of the window where that is more, and all "
-        "that are due where answers and verdicts come at once",
+        description="number of prompts that are sampled together, at most a quarter of those in flight; their "
+        "candidates are evaluated once all have arrived; default: 4, or an eighth of those in flight where that is "
+        "more, and all that are due where answers and verdicts come at once",
     )
     batch_api: bool = Field(
         default=False,
@@ -132,8 +142,13 @@ class Sampling(Section):
         ge=1,
         le=100,
         description="with `batch_api`: number of generations whose prompts are sent at once; all of them are built "
-        "from the population before the first, and `search.window` is ignored",
+        "from the population before the first, and `concurrency` is ignored",
     )
+
+    @property
+    def most_requests(self) -> int:
+        """Largest number of requests at a time."""
+        return self.concurrency or _MOST_REQUESTS
 
     @model_validator(mode="after")
     def _names_each_model_once(self) -> Sampling:

@@ -8,7 +8,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from schemas.algorithm_settings import AnyAlgorithm, GreedySettings, with_current_names
 from schemas.operators import Operator
-from schemas.search_size import window_for
 from schemas.section import Section, as_list
 
 
@@ -21,31 +20,10 @@ def _without_tune(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
 class Search(Section):
     """The genetic search, `[tool.overnight.search]`."""
 
-    expected_samples: int | None = Field(
-        default=None,
-        ge=1,
-        description="number of samples that the run is expected to take; `run` and `schedule` estimate it from the "
-        "stop conditions",
-    )
     algorithm: AnyAlgorithm = GreedySettings()
     prompts: int = Field(default=12, ge=1, le=10_000, description="number of prompts in a generation")
     samples: int = Field(
         default=4, ge=1, le=256, description="number of samples (completions) requested for each prompt"
-    )
-    window: int = Field(
-        default_factory=lambda given: window_for(given.get("expected_samples")),
-        ge=1,
-        le=1_000_000,
-        description="number of samples in flight: a prompt is built from the results of all samples but the last "
-        "`window`, in order; a larger window keeps more models and slots busy, a smaller one learns sooner; default: 4 "
-        "where up to 250 samples are expected, 8 up to 5,000, else 16",
-    )
-    lookahead: int | None = Field(
-        default=None,
-        ge=0,
-        le=4,
-        description="in place of `search.window`, as version 0.1 did: number of generations sampled ahead, whose "
-        "prompts are built from a population that is older by as many generations",
     )
     feedback: int = Field(
         default=3_000,
@@ -94,11 +72,6 @@ class Search(Section):
         ge=1,
         description="number of consecutive generations that fail in all their attempts, after which the night ends",
     )
-
-    @property
-    def window_prompts(self) -> int:
-        """Number of prompts in flight."""
-        return max(1, self.window // self.samples)
 
     @property
     def tells_facts(self) -> bool:

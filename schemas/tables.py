@@ -92,6 +92,11 @@ PROGRAMS = _table(
         "model that the prompt was for, where one of its fallbacks answered; null where the model answered itself, and "
         "in files of earlier versions",
     ),
+    (
+        "claimed_scores",
+        pa.list_(REAL),
+        "scores that the search went on with until the confirmation changed them; null if it changed nothing",
+    ),
 )
 
 POPULATION = _table(
@@ -104,7 +109,8 @@ POPULATION = _table(
         "event",
         TEXT,
         "`joined`: the program was registered in the niche; `founded`: the niche was emptied, and this is its first "
-        "program; `expanded`: it was the base of a prompt, and those that join next are its children",
+        "program; `expanded`: it was the base of a prompt, and those that join next are its children; `removed`: its "
+        "confirmation failed, so that it never counted; `corrected`: its confirmation gave it lower scores",
     ),
     ("program_id", TEXT, "id of the program"),
     ("cluster", TEXT, "12 hex digits of the signature: equal for programs with equal scores on every input"),
@@ -112,7 +118,8 @@ POPULATION = _table(
     (
         "prompt",
         COUNT,
-        "index in the generation of the prompt whose results caused the change; null in files of version 0.1",
+        "index in the generation of the prompt whose results caused the change, or before which a claim was settled; "
+        "null in files of version 0.1",
     ),
     (
         "samples",
@@ -222,6 +229,8 @@ NIGHTS = _table(
         pa.list_(MACHINE_FAULTS),
         "machines of a cluster that lost programs or could not be used, and how often; null in older nights",
     ),
+    ("samples_in_flight", COUNT, "number of samples in flight at a time; null in older nights"),
+    ("first_generation", COUNT, "number of the generation that it began with; null in older nights"),
 )
 
 ALL = {"runs": RUNS, "nights": NIGHTS, "generations": GENERATIONS, "programs": PROGRAMS, "population": POPULATION}

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from flows.cli.main import _COMMANDS
-from flows.stop_conditions import StopConditions
+from flows.night.stop_conditions import StopConditions
 from schemas.outcome import Outcome
 from schemas.sampling_settings import Model
 from schemas.settings import setting_names

@@ -205,7 +205,7 @@ def _first_that_scores(run: RunRecord, programs: Sequence[Program]) -> Program:
 
 def _score_now(run: RunRecord, split: Split, program: Program) -> float | None:
     """Evaluate a program on a split and return its score; None if it gets none."""
-    from flows.final_evaluation import scores_on
+    from flows.night.final_evaluation import scores_on
 
     isolation = None if run.problem.settings.sandbox.confirm == "never" else True
     return scores_on(run, split, [program], isolation=isolation).get(program.id)

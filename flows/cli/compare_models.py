@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flows.cli.options import load_for_nights, overrides
+from flows.cli.options import overrides
 from flows.cli.printing import say, say_notes
 from flows.images import image_of
-from flows.stop_conditions import StopConditions
+from flows.night.stop_conditions import StopConditions
 from flows.trust import accept
 from schemas.errors import UsageError
 from schemas.generation import StopReason
@@ -17,6 +17,7 @@ from schemas.history_backend import HistoryBackend
 from schemas.problem import Problem
 from tasks.history.files import RunFiles
 from tasks.problems import find
+from tasks.problems.loading.load import load_problem
 from tasks.sample.provider import require_keys, require_prices
 
 
@@ -73,9 +74,8 @@ def compare_models(
         )
     path = find(problem)
     given = [_settings_of(model, api_base, style, sets) for model in dict.fromkeys(models)]
-    planned = [load_for_nights(path, settings, conditions) for settings in given]
-    problems = [loaded for loaded, _ in planned]
-    for loaded, settings in planned:
+    problems = [load_problem(path, settings) for settings in given]
+    for loaded, settings in zip(problems, given, strict=True):
         accept(loaded, settings, trust=trust)
         require_keys(loaded.settings.sampling)
         if conditions.budget.is_in_usd:

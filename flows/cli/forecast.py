@@ -13,7 +13,7 @@ from schemas.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flows.stop_conditions import StopConditions
+    from flows.night.stop_conditions import StopConditions
     from schemas.problem import Problem
     from schemas.sampling_settings import Model, Sampling
     from tasks.sample.probe import Probe
@@ -242,11 +242,11 @@ def _print_measured_pace(probe: Probe, sampling: Sampling) -> None:
         f"{probe.model.name}: its server brought up to {hourly} completions per hour, with "
         f"{count(probe.most_at_once, 'request')} at once"
     )
-    waiting_s = sampling.concurrency / probe.completions_per_second
+    waiting_s = sampling.most_requests / probe.completions_per_second
     if waiting_s > sampling.timeout_s / 2:
         say(
-            f"  with {sampling.concurrency} requests in flight, each may take {duration(waiting_s)}, but the time-out "
-            f"is {sampling.timeout_s:g} s: --set sampling.concurrency={max(1, probe.most_at_once)}, or "
+            f"  with {sampling.most_requests} requests in flight, each may take {duration(waiting_s)}, but the "
+            f"time-out is {sampling.timeout_s:g} s: --set sampling.concurrency={max(1, probe.most_at_once)}, or "
             f"--set sampling.timeout_s={round_up(3 * waiting_s):g}"
         )
 

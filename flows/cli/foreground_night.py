@@ -11,15 +11,15 @@ from flows.cli.json_lines import print_end, print_generations
 from flows.cli.live_view import live_view, spent
 from flows.cli.printing import err, history_flag, say
 from flows.cli.summary import print_summary
-from flows.early_requests import ask_early
 from flows.images import image_id
+from flows.night.night import Night
+from flows.night.open_run import OpenRun, open_run
+from flows.night.signals import handle_interrupts
+from flows.night.stop_conditions import StopConditions
 from flows.notifications import Notifier
 from flows.origin import problem_path
 from flows.prefect_server.connection import outages, server_answers
 from flows.prefect_server.embedded import PrefectServer
-from flows.session import Session, open_session
-from flows.signals import handle_interrupts
-from flows.stop_conditions import StopConditions
 from schemas.errors import EnvironmentFault, ExitCode, PrefectUnavailable, ProviderError
 from schemas.generation import StopReason
 from schemas.history_backend import HistoryBackend
@@ -75,29 +75,30 @@ def run_with_view(
         The run's id and the result of the search flow.
     """
     files = get_run()
-    with open_session(files, notifier=notifier) as session, _resume_hint(files.run_id, history):
-        say(f"run {files.run_id}, seed {session.run.seed}")
-        _warn_of_changed_image(session)
-        _warn_of_changed_files(session)
-        night = files.last_night() + 1
+    with open_run(files, notifier=notifier) as run, _resume_hint(files.run_id, history):
+        say(f"run {files.run_id}, seed {run.run.seed}")
+        _warn_of_changed_image(run)
+        _warn_of_changed_files(run)
+        night = Night(run, conditions, failed_generations, notifier)
+        say(night.in_flight)
         if as_json:
-            print_generations(session)
-        with live_view(session, conditions):
+            print_generations(run)
+        with live_view(run, conditions):
             if not failed_generations:
-                ask_early(session, conditions)
+                night.ask_early()
             with (
-                server.connected(session.progress.note),
-                handle_interrupts(session.progress, server_answers, partial(_abandon, server, files, history)),
+                server.connected(run.progress.note),
+                handle_interrupts(run.progress, server_answers, partial(_abandon, server, files, history)),
             ):
                 try:
-                    result = _search(files.run_id, history, conditions, failed_generations)
+                    result = _search(night, history, conditions, failed_generations)
                 except PrefectUnavailable as error:
-                    result = _result_without_server(session, night, error)
+                    result = _result_without_server(run, night.number, error)
     if as_json:
-        row = record.read_night(files, result["night"], session.state.programs)
-        print_end(session, result, row.best_program_id)
+        row = record.read_night(files, result["night"], run.state.programs)
+        print_end(run, result, row.best_program_id)
     else:
-        used = spent(session.progress.budget)
+        used = spent(run.progress.budget)
         print_summary(history, files.run_id, result["night"], spent=used, leaves_stdout=leaves_stdout)
     _print_failed_generations(files.run_id, result["failed"], history)
     return files.run_id, result
@@ -107,7 +108,7 @@ class CancelledInPrefect(KeyboardInterrupt):
     """The night was cancelled in Prefect."""
 
 
-def _search(run_id: str, history: HistoryBackend, conditions: StopConditions, again: list[int] | None) -> Any:
+def _search(night: Night, history: HistoryBackend, conditions: StopConditions, again: list[int] | None) -> Any:
     """Run the search flow and return its result.
 
     Raises:
@@ -116,28 +117,31 @@ def _search(run_id: str, history: HistoryBackend, conditions: StopConditions, ag
     """
     from prefect.exceptions import CancelledRun  # loading Prefect takes a second, so after the first requests
 
+    from flows.night.search import NIGHT, search
     from flows.prefect_server.crash_detection import without_wait_for_heartbeats
-    from flows.search import search
 
+    prepared = NIGHT.set(night)
     try:
         with outages(), without_wait_for_heartbeats():
-            return search(run_id, history.location, conditions, again)
+            return search(night.run.run.run_id, history.location, conditions, again)
     except CancelledRun as error:
         raise CancelledInPrefect from error
+    finally:
+        NIGHT.reset(prepared)
 
 
-def _result_without_server(session: Session, night: int, error: PrefectUnavailable) -> dict[str, Any]:
+def _result_without_server(run: OpenRun, night: int, error: PrefectUnavailable) -> dict[str, Any]:
     """Return the result of `search` for a night that ended while its Prefect server was unavailable.
 
     Raises:
         PrefectUnavailable: If the night did not end normally.
     """
-    files = session.files
-    row = record.read_night(files, night, session.state.programs) if files.night(night).exists() else None
+    files = run.files
+    row = record.read_night(files, night, run.state.programs) if files.night(night).exists() else None
     if row is None or row.stop_reason is None or row.error:
         raise error
     say(f"warning: Prefect's UI does not show the end of the night: {error.message}")
-    return {"stop_reason": row.stop_reason.value, "failed": sorted(session.state.failed), "night": night}
+    return {"stop_reason": row.stop_reason.value, "failed": sorted(run.state.failed), "night": night}
 
 
 def _abandon(server: PrefectServer, files: RunFiles, history: HistoryBackend) -> None:
@@ -155,15 +159,14 @@ def _print_failed_generations(run_id: str, failed: list[int], history: HistoryBa
         say(f"retry     {command}    (failed: generation{'s' * (len(failed) > 1)} {numbers})")
 
 
-def _warn_of_changed_image(session: Session) -> None:
-    sandbox = session.run.problem.settings.sandbox
-    if image_id(sandbox) != session.run.image_id:
+def _warn_of_changed_image(run: OpenRun) -> None:
+    sandbox = run.run.problem.settings.sandbox
+    if image_id(sandbox) != run.run.image_id:
         say(f"warning: {sandbox.image} is not the image that the run was started with; scores may not be comparable")
 
 
-def _warn_of_changed_files(session: Session) -> None:
-    run = session.run
-    if changed := changed_since(run.problem, problem_path(run)):
+def _warn_of_changed_files(run: OpenRun) -> None:
+    if changed := changed_since(run.run.problem, problem_path(run.run)):
         say(
             f"warning: {', '.join(changed)} changed since the run was started; the run continues with the old content; "
             "`overnight run` starts a new run with the new one"

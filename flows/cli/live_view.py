@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from flows.session import Session
-    from flows.stop_conditions import StopConditions
+    from flows.night.open_run import OpenRun
+    from flows.night.stop_conditions import StopConditions
     from tasks.sample.budget import Budget
     from tasks.sample.requests_in_flight import RequestsInFlight
 
@@ -35,26 +35,26 @@ _LABEL_WIDTH = 12
 
 
 @contextlib.contextmanager
-def live_view(session: Session, conditions: StopConditions) -> Iterator[None]:
-    """Show `session.progress` until the block ends."""
-    with _panel(session, conditions) if err().is_terminal else _lines(session):
+def live_view(run: OpenRun, conditions: StopConditions) -> Iterator[None]:
+    """Show `run.progress` until the block ends."""
+    with _panel(run, conditions) if err().is_terminal else _lines(run):
         yield
 
 
 @contextlib.contextmanager
-def _panel(session: Session, conditions: StopConditions) -> Iterator[None]:
+def _panel(run: OpenRun, conditions: StopConditions) -> Iterator[None]:
     from rich.live import Live
 
-    first = session.state.generations
-    with Live(get_renderable=lambda: render(session, conditions, first), console=err(), refresh_per_second=4):
+    first = run.state.generations
+    with Live(get_renderable=lambda: render(run, conditions, first), console=err(), refresh_per_second=4):
         yield
 
 
-def render(session: Session, conditions: StopConditions, first: int) -> Table:
+def render(run: OpenRun, conditions: StopConditions, first: int) -> Table:
     """Return the panel in its current state.
 
     Args:
-        session: The night.
+        run: The night.
         conditions: Stop conditions of the night.
         first: Number of generations before the night.
     """
@@ -63,24 +63,24 @@ def render(session: Session, conditions: StopConditions, first: int) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column()
-    for label, value in _rows(session, conditions, first):
+    for label, value in _rows(run, conditions, first):
         grid.add_row(label, value)
     return grid
 
 
-def _rows(session: Session, conditions: StopConditions, first: int) -> Iterator[tuple[str, RenderableType]]:
+def _rows(run: OpenRun, conditions: StopConditions, first: int) -> Iterator[tuple[str, RenderableType]]:
     """Yield the rows of the panel: a label and what it says."""
     from rich.text import Text
 
-    progress, settings = session.progress, session.run.problem.settings
+    progress, settings = run.progress, run.run.problem.settings
     # As a `Text`, here and below, so that brackets in text of others are not read as Rich markup.
-    yield "problem", Text(printable(settings.title or session.run.problem.name), style="bold")
+    yield "problem", Text(printable(settings.title or run.run.problem.name), style="bold")
     of = f" of {first + conditions.generations}" if conditions.generations else ""
     yield "generation", f"{progress.generation}{of}  ({progress.phase})"
     yield "samples", f"{progress.samples}  {spent(progress.budget)}"
     yield "requests", in_flight(progress.requests)
     yield "outcomes", outcomes_text(progress.outcomes_so_far())
-    yield "best", f"{score(progress.best)}  ({_found_at(session, first)})"
+    yield "best", f"{score(progress.best)}  ({_found_at(run, first)})"
     width = max(1, min(_CURVE_WIDTH, err().width - _LABEL_WIDTH))
     yield "", Text(spark(progress.bests(width), width, err().encoding), no_wrap=True)
     if conditions.target is not None:
@@ -89,17 +89,17 @@ def _rows(session: Session, conditions: StopConditions, first: int) -> Iterator[
         holder = f"  ({printable(known.label)})" if known.label else ""
         yield "best known", Text(f"{score(known.best)}{holder}")
     yield "pace", f"{progress.per_second():.1f} candidates/s"
-    if session.cluster is not None:
-        lines = machine_lines(session.cluster.slots.states(), err().height - _OTHER_ROWS)
+    if run.cluster is not None:
+        lines = machine_lines(run.cluster.slots.states(), err().height - _OTHER_ROWS)
         yield "machines", Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
-    yield "time", _time(session, conditions)
+    yield "time", _time(run, conditions)
     if progress.message:
         yield "note", Text(printable(progress.message))
 
 
-def _found_at(session: Session, first: int) -> str:
+def _found_at(run: OpenRun, first: int) -> str:
     """Return when the best program was found, as text."""
-    progress = session.progress
+    progress = run.progress
     if progress.best_at > first:
         return f"generation {progress.best_at}, {duration(time.monotonic() - progress.best_since)} ago"
     return "before this night" if first else "the start program"
@@ -124,50 +124,50 @@ def spent(budget: Budget) -> str:
     return f"{usd(budget.night_usd)}{unpriced}{of_usd}{total}, {budget.tokens:,}{of_tokens} tokens{cached}"
 
 
-def _time(session: Session, conditions: StopConditions) -> str:
+def _time(run: OpenRun, conditions: StopConditions) -> str:
     """Return the elapsed time and, if it can be estimated, the remaining time.
 
     After its end time, a night still commits the generation under way and judges the finalists.
     """
-    elapsed = time.monotonic() - session.progress.begin
+    elapsed = time.monotonic() - run.progress.begin
     if conditions.until is not None:
         left = (conditions.until - datetime.now(UTC)).total_seconds()
         return f"{duration(elapsed)}, {f'{duration(left)} left' if left > 0 else 'finishing what is under way'}"
-    done = session.progress.candidates
-    planned = _planned_samples(session, conditions)
+    done = run.progress.candidates
+    planned = _planned_samples(run, conditions)
     if planned and 0 < done < planned:
         return f"{duration(elapsed)}, about {duration(elapsed / done * (planned - done))} left"
     return duration(elapsed)
 
 
-def _planned_samples(session: Session, conditions: StopConditions) -> int:
+def _planned_samples(run: OpenRun, conditions: StopConditions) -> int:
     """Return the number of samples after which the night stops; 0 if it is not fixed."""
     if conditions.generations is not None:
-        return conditions.generations * session.search.prompts * session.search.samples
+        return (
+            conditions.generations * run.run.problem.settings.search.prompts * run.run.problem.settings.search.samples
+        )
     return conditions.max_samples or 0
 
 
 @contextlib.contextmanager
-def _lines(session: Session) -> Iterator[None]:
+def _lines(run: OpenRun) -> Iterator[None]:
     """Print a line for each committed generation and for each new message, from a thread."""
     stop = threading.Event()
 
     def watch() -> None:
-        shown, message, is_over = session.state.generations, "", False
+        shown, message, is_over = run.progress.generations, "", False
         while not is_over:
             is_over = stop.wait(0.5)  # after the stop, look once more, for the last generation
-            progress = session.progress
+            progress = run.progress
             if progress.message and progress.message != message:
                 say(progress.message)
             message = progress.message
-            if session.state.generations > shown:
-                shown = session.state.generations
-                if shown in session.state.failed:
-                    continue
-                cluster = session.cluster
+            if progress.generations > shown:
+                shown = progress.generations
+                cluster = run.cluster
                 machines = f", {machines_in_short(cluster.slots.states())}" if cluster is not None else ""
                 say(
-                    f"generation {shown}: best {score(progress.best)}, {progress.candidates} samples, "
+                    f"generation {progress.latest}: best {score(progress.best)}, {progress.candidates} samples, "
                     f"{outcomes_text(progress.outcomes)}, {spent(progress.budget)}{machines}"
                 )
 

@@ -88,8 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Libraries make a million objects that stay; looking at them every 700 new ones takes an eighth of the start.
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     code = run(sys.argv[1:] if arguments is None else arguments)
-    if "flows.signals" in sys.modules:
-        from flows.signals import exit_promptly
+    if "flows.night.signals" in sys.modules:
+        from flows.night.signals import exit_promptly
 
         exit_promptly(code)
     sys.exit(code)

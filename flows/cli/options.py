@@ -7,7 +7,6 @@ import math
 import re
 import shlex
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import Parameter
@@ -18,8 +17,8 @@ from schemas.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from flows.night.stop_conditions import StopConditions
     from flows.notifications import Notifier
-    from flows.stop_conditions import StopConditions
     from schemas.problem import Problem
 
 ProblemName = Annotated[str, Parameter(help="a name from `overnight problems`, a specification file, or a directory")]
@@ -198,6 +197,7 @@ class RunOptions:
             OvernightError: If the problem or a setting is wrong, or a proposal is not accepted.
         """
         from flows.trust import accept
+        from tasks.problems.loading.load import load_problem
         from tasks.sample.batch_api import require_batches
         from tasks.sample.provider import require_prices
 
@@ -212,37 +212,13 @@ class RunOptions:
             image=self.image,
             runtime=self.runtime,
         )
-        problem, settings = load_for_nights(path, settings, stop)
+        problem = load_problem(path, settings)
         say_notes(problem)
         accept(problem, settings, trust=trust)
         require_batches(problem.settings.sampling)
         if stop.budget.is_in_usd:
             require_prices(problem.settings.sampling)
         return problem, settings
-
-
-def load_for_nights(path: Path, settings: dict[str, Any], stop: StopConditions) -> tuple[Problem, dict[str, Any]]:
-    """Load a problem, with the settings that follow from its nights where none are given.
-
-    These are the number of samples to expect, from the stop conditions, and the window that keeps a cluster busy.
-
-    Returns:
-        The problem, and the settings with these.
-    """
-    from flows.cluster.choice import window_for_cluster
-    from flows.expected_samples import expected_samples
-    from schemas.config_layers import merge
-    from tasks.problems.loading.load import load_problem
-
-    problem = load_problem(path, settings)
-    expected = expected_samples(stop, problem.settings, datetime.now(UTC))
-    if expected is not None and problem.settings.search.expected_samples is None:
-        settings = merge([settings, {"search": {"expected_samples": expected}}])
-        problem = load_problem(path, settings)
-    if window := window_for_cluster(problem.settings.search):
-        settings = merge([settings, {"search": {"window": window}}])
-        problem = load_problem(path, settings)
-    return problem, settings
 
 
 def stop_conditions(until: str | None, **values: float | None) -> StopConditions:
@@ -257,8 +233,8 @@ def stop_conditions(until: str | None, **values: float | None) -> StopConditions
     """
     from pydantic import ValidationError
 
-    from flows.deadlines import local_now, parse_until
-    from flows.stop_conditions import StopConditions
+    from flows.night.deadlines import local_now, parse_until
+    from flows.night.stop_conditions import StopConditions
 
     deadline = None if until is None else parse_until(until, local_now())
     if deadline is not None:

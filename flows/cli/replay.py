@@ -17,8 +17,8 @@ from schemas.history_backend import HistoryBackend
 from tasks.history.local_backend import LocalBackend
 
 if TYPE_CHECKING:
+    from flows.night.open_run import OpenRun
     from flows.replay import RecordedRun
-    from flows.session import Session
     from tasks.history.differences import Comparison, Difference
 
 _VALUE_WIDTH = 60
@@ -66,19 +66,19 @@ def replay(
 def _replay(recorded: RecordedRun, target: HistoryBackend) -> bool:
     """Repeat a run into a history, print the comparison, and return whether the histories are the same."""
     from flows.cli.live_view import live_view
+    from flows.night.stop_conditions import StopConditions
     from flows.replay import open_replay, replay
-    from flows.stop_conditions import StopConditions
 
     generations = len(recorded.past.steps)
-    with open_replay(recorded, target) as session:
+    with open_replay(recorded, target) as run:
         say(f"replaying {recorded.run.run_id}, seed {recorded.run.seed}: {generations} generations")
-        with live_view(session, StopConditions(generations=generations or None)):
-            comparison = replay(recorded, session)
-        _print_comparison(recorded, session, comparison)
+        with live_view(run, StopConditions(generations=generations or None)):
+            comparison = replay(recorded, run)
+        _print_comparison(recorded, run, comparison)
     return comparison.first is None
 
 
-def _print_comparison(recorded: RecordedRun, session: Session, comparison: Comparison) -> None:
+def _print_comparison(recorded: RecordedRun, run: OpenRun, comparison: Comparison) -> None:
     size = f"{comparison.generations} generations, {comparison.programs} programs"
     heading = f"{recorded.run.run_id}: {size}, without a model:"
     first = comparison.first
@@ -95,7 +95,7 @@ def _print_comparison(recorded: RecordedRun, session: Session, comparison: Compa
     write_text(f"first    {_location(first)}")
     for line in _changes(first):
         write_text(f"         {line}")
-    for cause in likely_causes(recorded, session, first):
+    for cause in likely_causes(recorded, run, first):
         write_text(f"likely   {cause}")
 
 

@@ -96,7 +96,7 @@ def _local_zone() -> str:
     Raises:
         UsageError: If it has no name.
     """
-    from flows.deadlines import local_zone
+    from flows.night.deadlines import local_zone
 
     if zone := local_zone():
         return zone
@@ -109,7 +109,7 @@ def deadline_of(until: str | None, time_zone: str) -> dict[str, str] | None:
     Raises:
         UsageError: If it is neither a time of day nor a duration, or the time zone is unknown.
     """
-    from flows.deadlines import is_every_night, parse_until
+    from flows.night.deadlines import is_every_night, parse_until
 
     try:
         zone = ZoneInfo(time_zone)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ from schemas.errors import UsageError
 from tasks.problems.loading.user_config import config_path, user_cluster
 
 if TYPE_CHECKING:
-    from schemas.search_settings import Search
     from tasks.evaluate.cluster.address import Address, Certificates
 
 VARIABLE = "OVERNIGHT_CLUSTER"
@@ -23,9 +21,6 @@ _LOCAL = "local:"
 
 _MAX_LOCAL = 64
 """Limit on the machines of a local cluster."""
-
-_SAMPLES_PER_SLOT = 2
-"""Samples in flight for each slot, so that a slot has its next program when it is done with one."""
 
 
 def named_cluster() -> str:
@@ -119,25 +114,3 @@ def address_and_certificates(text: str) -> tuple[Address, Certificates | None]:
         return address, None
     files = member_files(cluster_folder())
     return address, Certificates(str(files.ca), str(files.certificate), str(files.key))
-
-
-def window_for_cluster(search: Search) -> int | None:
-    """Return the window that keeps the slots of the cluster busy; `None` if the settings' own does, or was given.
-
-    Raises:
-        EnvironmentFault: If the cluster does not answer.
-    """
-    named = named_cluster()
-    if not named or "window" in search.model_fields_set or search.lookahead is not None:
-        return None
-    wanted = _SAMPLES_PER_SLOT * _slots_of(named)
-    return wanted if wanted > search.window else None
-
-
-def _slots_of(named: str) -> int:
-    if machines := local_machines(named):
-        return machines * slots_of_local(machines)
-    from tasks.evaluate.cluster.dask_engine import Connection
-
-    with contextlib.closing(Connection(*address_and_certificates(named))) as connection:
-        return sum(machine.slots for machine in connection.machines.values())

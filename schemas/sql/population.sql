@@ -1,5 +1,5 @@
 -- One row per stay of a program in a niche, from the generation in which it joined to the one at whose end the niche
--- was reset. Version 0.1 wrote the number of an island only. An expansion is no stay. Generations count in the order in
+-- was reset. Version 0.1 wrote the number of an island only. An expansion is no stay, nor is that of a program whose confirmation failed. Generations count in the order in
 -- which they were committed: their places, or their numbers in files of older versions.
 CREATE VIEW population AS
 WITH events AS (
@@ -13,7 +13,11 @@ WITH events AS (
         ) AS founding
     FROM files.population AS own
     LEFT JOIN files.generations AS its ON its.run_id = own.run_id AND its.generation = own.generation
-    WHERE own.event <> 'expanded'
+    WHERE own.event IN ('joined', 'founded')
+        AND NOT EXISTS (
+            FROM files.population AS fallen
+            WHERE fallen.run_id = own.run_id AND fallen.program_id = own.program_id AND fallen.event = 'removed'
+        )
 ),
 foundings AS (
     SELECT run_id, niche, founding, min(generation) AS at_generation, min(place) AS at_place

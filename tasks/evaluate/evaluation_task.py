@@ -1,42 +1,43 @@
-"""The evaluate task, candidates in and verdicts out, and the confirm task, which re-runs would-be bests."""
+"""The evaluate task, candidates in and verdicts out, and the confirm task, which runs a would-be best again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from schemas.outcome import Verdict
 from schemas.program import Candidate, Judged
-from tasks.evaluate.confirmation import confirmers
-from tasks.evaluate.evaluator import evaluators
-
-Pairs = list[tuple[Candidate, Verdict]]
+from tasks.evaluate.confirmation import Confirmer
+from tasks.evaluate.evaluator import Evaluator
 
 
 @task(name="evaluate", task_run_name="evaluate-{batch}", cache_policy=NO_CACHE)
-def evaluate(run: str, generation: int, batch: int, candidates: Sequence[Candidate]) -> Pairs:  # noqa: ARG001
+def evaluate(
+    evaluator: Evaluator,
+    generation: int,
+    batch: int,  # noqa: ARG001  (for the name of the task run)
+    candidates: Sequence[Candidate],
+) -> list[tuple[Candidate, Verdict]]:
     """Evaluate candidates in the sandbox.
 
     Args:
-        run: Directory of the run.
+        evaluator: Evaluates them.
         generation: Number of the generation.
-        batch: Number of the task in the generation, from 1, for its name.
+        batch: Number of the task in the generation, from 1.
         candidates: Result of the sample task.
     """
-    return evaluators.of(run).judge(candidates, generation)
+    return evaluator.judge(candidates, generation)
 
 
-@task(name="confirm", task_run_name="confirm", cache_policy=NO_CACHE)
-def confirm(run: str, generation: int, judged: Sequence[Judged], best: Mapping[str, float]) -> list[Judged]:
-    """Confirm candidates that would be the best of their niche.
+@task(name="confirm", task_run_name="confirm-{claim.id}", cache_policy=NO_CACHE)
+def confirm(confirmer: Confirmer, generation: int, claim: Judged) -> Verdict:
+    """Run a candidate again that would be the best of its niche.
 
     Args:
-        run: Directory of the run.
+        confirmer: Runs it in a fresh container.
         generation: Number of the generation.
-        judged: Candidates with their verdicts, in order.
-        best: Best score of each niche before them.
+        claim: The candidate.
     """
-    confirmer = confirmers.of(run)
-    return confirmer.confirm(judged, best, generation) if confirmer else list(judged)
+    return confirmer.run_again(claim, generation)

@@ -16,7 +16,6 @@ from schemas.skeleton import Skeleton
 from tasks.evaluate.fault_attribution import evaluate_with_retry
 from tasks.evaluate.ordered_executor import OrderedExecutor
 from tasks.evaluate.sandbox import Sandbox
-from tasks.open_runs import OpenRuns
 
 Report = Callable[[int, Candidate, Verdict], None]
 """Takes the number of a generation, a candidate of it and its verdict."""
@@ -87,10 +86,10 @@ class Evaluator:
         self._is_cut = True
         self.stop()
 
-    def forget(self, is_over: Callable[[int], bool]) -> None:
-        """Drop the verdicts of generations that are over."""
+    def forget(self, generation: int) -> None:
+        """Drop the verdicts of a generation that is over."""
         with self._lock:
-            self._verdicts = {key: future for key, future in self._verdicts.items() if not is_over(key[0])}
+            self._verdicts = {key: future for key, future in self._verdicts.items() if key[0] != generation}
 
     def judge(self, candidates: Sequence[Candidate], generation: int) -> list[tuple[Candidate, Verdict]]:
         """Evaluate candidates; equal ones of a generation share one evaluation.
@@ -157,10 +156,6 @@ class Evaluator:
             if not self._is_cut:
                 raise
         return CUT_SHORT
-
-
-evaluators: OpenRuns[Evaluator] = OpenRuns()
-"""Evaluators of the runs that are open in this process."""
 
 
 def _as_they_end(begun: Sequence[Verdict | Future[Verdict]]) -> Iterator[int]:

@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from statistics import fmean
 from typing import Any, Literal
 
 import pyarrow.compute as pc
 
-from schemas.algorithm import Change, Expand, Join, Reset
+from schemas.algorithm import Change, Correct, Expand, Join, Reset
 from schemas.errors import HistoryError
 from schemas.feedback import Feedback
 from schemas.operators import Operator
 from schemas.outcome import Outcome
-from schemas.program import Completion
+from schemas.program import TUNER, Completion
 from schemas.prompt_record import PromptRecord, sum_of_costs
 from tasks.history.atomic_files import read_file, read_groups
 from tasks.history.files import Block, RunFiles
 
 Table = Literal["generation", "programs", "population"]
 Row = dict[str, Any]
+
+_LATEST = 100
+"""Latest answers from which the usual latency is taken."""
 
 _ORDER = {"generation": "generation", "programs": "index", "population": "step"}
 
@@ -67,6 +71,22 @@ def read_seconds_since_reset(files: RunFiles) -> float:
     for row in rows:
         spans[row["night"]] += [max([moment, *resets]) for moment in (row["started_at"], row["ended_at"])]
     return sum((max(span) - min(span)).total_seconds() for span in spans.values())
+
+
+def read_pace(files: RunFiles) -> tuple[int, float | None]:
+    """Return the number of samples of models in committed generations, and the mean seconds of the latest answers.
+
+    Raises:
+        HistoryError: If a file is damaged.
+    """
+
+    def read(blocks: Sequence[Block]) -> list[float]:
+        tables = [read_file(block.folder / "programs.parquet", columns=["model", "latency_s"]) for block in blocks]
+        return [row["latency_s"] for table in tables for row in table.to_pylist() if row["model"] not in ("", TUNER)]
+
+    latencies = files.read_consistently(read)
+    latest = latencies[-_LATEST:]
+    return len(latencies), fmean(latest) if latest else None
 
 
 def completions_of(programs: Sequence[Row], samples: int) -> list[Completion]:
@@ -145,6 +165,8 @@ def change_of(row: Mapping[str, Any]) -> Change:
             return Join(niche_of(row), row["program_id"])
         case "expanded":
             return Expand(niche_of(row), row["program_id"], row["samples"] or 0)
+        case "removed" | "corrected" as event:
+            return Correct(niche_of(row), row["program_id"], is_removed=event == "removed")
         case _:
             return Reset(niche_of(row), row["program_id"])
 

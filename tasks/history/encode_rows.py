@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from schemas.algorithm import Change, Expand, Join, Reset
+from schemas.algorithm import Change, Correct, Expand, Join, Reset
 from schemas.generation import GenerationRecord, NightRecord, RunRecord, flat
 from schemas.outcome import count_outcomes
 from schemas.program import TUNER, Judged
@@ -76,6 +76,7 @@ def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> dict[s
         "tokens_cached": completion.tokens_cached,
         "machine": verdict.machine or None,
         "asked_model": prompt.model if prompt.model != completion.model else None,
+        "claimed_scores": judged.claimed_scores or None,
     }
 
 
@@ -112,6 +113,8 @@ def _event_of(change: Change) -> tuple[str, str]:
             return "founded", founder_id
         case Expand(_, program_id, _):
             return "expanded", program_id
+        case Correct(_, program_id, is_removed):
+            return "removed" if is_removed else "corrected", program_id
 
 
 def island_of(niche: str) -> int | None:
@@ -194,4 +197,6 @@ def night_row(run_id: str, night: NightRecord) -> dict[str, Any]:
         "paused_by": night.paused_by,
         "flow_run_id": night.flow_run_id,
         "machine_faults": [{"machine": name, "faults": faults} for name, faults in night.machine_faults],
+        "samples_in_flight": night.samples_in_flight or None,
+        "first_generation": night.first_generation or None,
     }

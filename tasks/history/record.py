@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,19 @@ from schemas.algorithm import Change
 from schemas.bounded_parsing import parse_json
 from schemas.errors import HistoryError, SpecificationError
 from schemas.files import File, require_distinct
-from schemas.generation import Finalist, GenerationRecord, NightRecord, RunHistory, RunRecord, Step, StopReason
-from schemas.outcome import NOT_EVALUATED
+from schemas.generation import (
+    Finalist,
+    GenerationRecord,
+    NightRecord,
+    RunHistory,
+    RunRecord,
+    Step,
+    StopReason,
+    Window,
+)
+from schemas.outcome import NOT_EVALUATED, Outcome
 from schemas.problem import restore_problem
 from schemas.program import Program
-from schemas.prompt_record import PromptRecord
 from tasks.history import encode_rows
 from tasks.history.atomic_files import declared_size, disk_errors, read_file, write_file, write_folder
 from tasks.history.decode_rows import Row, change_of, record_of_rows
@@ -259,10 +267,13 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
     programs: defaultdict[int, list[Program]] = defaultdict(list)
     asked: defaultdict[int, defaultdict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
     hashes: set[str] = set()
+    claimed: dict[str, tuple[float, ...]] = {}
     columns = [*_CANDIDATE_COLUMNS, *_RECORD_COLUMNS] if samples else _CANDIDATE_COLUMNS
     for row in _candidates(before_gap, columns):
         if samples:
             asked[row["generation"]][row["index"] // samples].append(row)
+        if scores := row.get("claimed_scores"):
+            claimed[row["program_id"]] = tuple(scores)
         if row["outcome"] not in NOT_EVALUATED:
             hashes.add(row["code_hash"])
         if row["outcome"] == "scored":
@@ -271,11 +282,47 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
     changes = _changes(before_gap)
     scored = {program.id: program for number, is_committed in ends if is_committed for program in programs[number]}
     steps = (
-        Step(number, True, changes[number], _records(asked[number])) if is_committed else Step(number, False)
+        _committed_step(number, changes[number], asked[number], claimed) if is_committed else Step(number, False)
         for number, is_committed in ends
         if number
     )
-    return RunHistory(scored, tuple(steps), frozenset(hashes - {""}))
+    windows = _windows(files) if samples else ()
+    return RunHistory(scored, tuple(steps), frozenset(hashes - {""}), windows, claimed)
+
+
+def _committed_step(
+    number: int,
+    changes: Mapping[int, tuple[Change, ...]],
+    asked: Mapping[int, Sequence[Row]],
+    claimed: Collection[str],
+) -> Step:
+    records = {prompt: record_of_rows(asked[prompt]) for prompt in sorted(asked)}
+    corrected = {
+        answer.program_id: answer
+        for record in records.values()
+        for answer in record.answers
+        if answer.program_id in claimed
+    }
+    confirmations = {prompt: found for prompt in records if (found := _confirmations(asked[prompt]))}
+    return Step(number, True, changes, records, confirmations, corrected)
+
+
+def _confirmations(rows: Sequence[Row]) -> tuple[tuple[str, bool], ...]:
+    """Return the programs of a prompt that were confirmed, and whether each stood."""
+    is_scored = Outcome.SCORED.value
+    return tuple(
+        (row["program_id"], row["outcome"] == is_scored)
+        for row in rows
+        if row["outcome"] == Outcome.UNCONFIRMED or (row["outcome"] == is_scored and row["confirmed_score"] is not None)
+    )
+
+
+def _windows(files: RunFiles) -> tuple[Window, ...]:
+    """Return the samples in flight of each night, in order."""
+    rows = [read_file(path).to_pylist()[0] for path in files.nights()]
+    return tuple(
+        Window(row["first_generation"], row["samples_in_flight"]) for row in rows if row.get("samples_in_flight")
+    )
 
 
 def _require_declared_size(block: Block) -> None:
@@ -293,10 +340,6 @@ def _require_declared_size(block: Block) -> None:
 def _candidates(blocks: Sequence[Block], columns: list[str]) -> Iterator[dict[str, Any]]:
     for block in blocks:
         yield from read_file(block.folder / "programs.parquet", columns=columns).to_pylist()
-
-
-def _records(asked: Mapping[int, Sequence[Row]]) -> dict[int, PromptRecord]:
-    return {prompt: record_of_rows(asked[prompt]) for prompt in sorted(asked)}
 
 
 def _ends(files: RunFiles, blocks: Sequence[Block]) -> list[tuple[int, bool]]:
@@ -336,7 +379,7 @@ def read_night(files: RunFiles, number: int, programs: Mapping[str, Program]) ->
     )
     reason = StopReason(row["stop_reason"]) if row["stop_reason"] else None
     faults = tuple((entry["machine"], entry["faults"]) for entry in row.get("machine_faults") or ())
-    columns = {key: row[key] for key in _NIGHT_COLUMNS if key in row}
+    columns = {key: row[key] for key in _NIGHT_COLUMNS if row.get(key) is not None}
     return NightRecord(number=row["night"], finalists=finalists, stop_reason=reason, machine_faults=faults, **columns)
 
 
@@ -351,13 +394,13 @@ def last_finished_night(files: RunFiles, programs: Mapping[str, Program]) -> Nig
 
 _NIGHT_COLUMNS = (
     "started_at", "ended_at", "generations", "samples", "cost_usd", "best_before", "best_after", "best_program_id",
-    "error", "paused_s", "paused_by", "flow_run_id",
+    "error", "paused_s", "paused_by", "flow_run_id", "samples_in_flight", "first_generation",
 )  # fmt: skip
 
 _CANDIDATE_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score"]
 _RECORD_COLUMNS = [
     "index", "parent_ids", "niche", "island", "operator", "model", "error", "output", "idea", "tokens_in", "tokens_out",
-    "cost_usd", "evaluations", "asked_model",
+    "cost_usd", "evaluations", "asked_model", "confirmed_score", "claimed_scores",
 ]  # fmt: skip
 
 

@@ -49,7 +49,7 @@ class Gateway:
         self._budget = budget or Budget()
         self._log = log
         self._in_flight = in_flight or RequestsInFlight()
-        self._semaphore = asyncio.Semaphore(settings.concurrency)
+        self._semaphore = asyncio.Semaphore(settings.most_requests)
         self._endpoints = {
             _endpoint_key(model): Endpoint(model, attempts=settings.attempts, max_tokens=settings.max_tokens)
             for model in every_model(settings)

@@ -202,7 +202,9 @@ def probe_size(model: Model, search: Search, sampling: Sampling) -> int:
     if not is_local(model):
         return _FEW
     samples_per_request = search.samples if takes_n(model.name) else 1
-    in_flight = min(sampling.concurrency, max(1, search.prompts * search.samples // samples_per_request), _MOST_AT_ONCE)
+    in_flight = min(
+        sampling.most_requests, max(1, search.prompts * search.samples // samples_per_request), _MOST_AT_ONCE
+    )
     return 2 ** in_flight.bit_length()
 
 
@@ -232,7 +234,7 @@ def samples_per_second(probes: Sequence[Probe], search: Search, sampling: Sampli
     shares = _shares(probes)
     seconds = sum(each.seconds / each.samples_per_request * share for each, share in shares)
     requests = sum(search.prompts * search.samples / each.samples_per_request * share for each, share in shares)
-    rates = [min(sampling.concurrency, max(1.0, requests)) / max(seconds, 1e-6)]
+    rates = [min(sampling.most_requests, max(1.0, requests)) / max(seconds, 1e-6)]
     for each, share in shares:
         if each.completions_per_second is not None:
             rates.append(each.completions_per_second / share)

@@ -11,7 +11,6 @@ from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem
 from schemas.program import NO_GAIN, TUNER, Candidate, Completion, Prompt
 from schemas.settings import Settings
-from tasks.open_runs import OpenRuns
 from tasks.sample.codecs import codec_of
 from tasks.sample.completion_request import CompletionRequest, CompletionStore
 
@@ -102,18 +101,14 @@ class Sampler:
         for request in self._all():
             request.finish(timeout_s=max(0.0, until - time.monotonic()))
 
-    def forget(self, is_over: Callable[[int], bool]) -> None:
-        """Drop the requests of generations that are over."""
+    def forget(self, generation: int) -> None:
+        """Drop the requests of a generation that is over."""
         with self._lock:
-            self._requests = {key: request for key, request in self._requests.items() if not is_over(key[0])}
+            self._requests = {key: request for key, request in self._requests.items() if key[0] != generation}
 
 
 def _key(generation: int, prompt: Prompt) -> _Key:
     return generation, prompt.index, prompt.hash
-
-
-samplers: OpenRuns[Sampler] = OpenRuns()
-"""Samplers of the runs that are open in this process."""
 
 
 def to_candidates(prompts: Sequence[Prompt], completions: Sequence[Completion], problem: Problem) -> list[Candidate]:

@@ -8,17 +8,22 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from schemas.program import Candidate, Prompt
-from tasks.sample.sampler import samplers
+from tasks.sample.sampler import Sampler
 
 
 @task(name="sample", task_run_name="sample-{batch}", cache_policy=NO_CACHE)
-def sample(run: str, generation: int, batch: int, prompts: Sequence[Prompt]) -> list[Candidate]:  # noqa: ARG001
+def sample(
+    sampler: Sampler,
+    generation: int,
+    batch: int,  # noqa: ARG001  (for the name of the task run)
+    prompts: Sequence[Prompt],
+) -> list[Candidate]:
     """Request the completions of some prompts and parse them into candidates.
 
     Args:
-        run: Directory of the run.
+        sampler: Requests them.
         generation: Number of the generation.
-        batch: Number of the task in the generation, from 1, for its name.
+        batch: Number of the task in the generation, from 1.
         prompts: The prompts.
     """
-    return samplers.of(run).sample(generation, prompts)
+    return sampler.sample(generation, prompts)

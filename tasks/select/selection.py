@@ -1,19 +1,16 @@
-"""Selection: gives candidates their scores and the algorithm its results, and what commits a generation."""
+"""Selection: give candidates their scores, and the algorithm its results."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 from schemas.algorithm import PromptResult
-from schemas.generation import GenerationRecord
 from schemas.ids import program_id
 from schemas.outcome import JUDGED_BEFORE, JUDGED_BESIDE, Outcome, Verdict
 from schemas.program import Candidate, Judged, reduced
 from schemas.prompt_record import PromptRecord, sum_of_costs
 from schemas.settings import Reducer
-from tasks.open_runs import OpenRuns
 
 
 def judge(
@@ -123,15 +120,3 @@ def record_of(judged: Sequence[Judged]) -> PromptRecord | None:
         cost_usd=sum_of_costs([one.cost_usd for one in completions]),
         evaluations=sum(one.evaluations for one in completions),
     )
-
-
-class Committer(Protocol):
-    """Protocol of what commits the generations of a run."""
-
-    def commit(self, generation: GenerationRecord) -> float:
-        """Commit a generation; return the best score of the run after it."""
-        ...
-
-
-committers: OpenRuns[Committer] = OpenRuns()
-"""Committers of the generations of the runs that are open in this process."""

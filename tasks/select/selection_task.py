@@ -1,20 +1,23 @@
-"""The select task, which commits a generation."""
+"""The select task: a generation's verdicts and what the algorithm made of them in, the best program out."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from schemas.generation import GenerationRecord
-from tasks.select.selection import committers
+from schemas.program import Program
 
 
 @task(name="select", task_run_name="select", cache_policy=NO_CACHE)
-def select(run: str, generation: GenerationRecord) -> float:
-    """Commit a generation, whose results the algorithm has been told of; return the run's best score after it.
+def select(generation: GenerationRecord, write: Callable[[GenerationRecord], None]) -> Program:
+    """Write a generation to Parquet, by one atomic commit; return the run's best program after it.
 
     Args:
-        run: Directory of the run.
-        generation: Its record, with all candidates and the changes of the population.
+        generation: Its candidates with their verdicts, and what the algorithm made of them, told prompt by prompt.
+        write: Commits it.
     """
-    return committers.of(run).commit(generation)
+    write(generation)
+    return generation.best

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from flows.cli.options import overrides
-from flows.planning import Planner, turn_of, turns_of
-from flows.tuning import tuned_problem
+from flows.night.planning import Planner, prompts_in_flight, turn_of, turns_of
+from flows.night.stop_conditions import samples_in_flight
+from flows.night.tuning import tuned_problem
 from schemas.algorithm import PromptResult
 from schemas.completion_source import Sample
 from schemas.feedback import Feedback
@@ -126,13 +127,15 @@ class Search:
         settings = self.problem.settings.search
         algorithm = create_algorithm(settings.algorithm, self.start, self._seed)
         composer = Composer(self.problem, self.start, self._seed)
-        planner, serial = Planner(run, algorithm, lambda _: True, composer), 0
+        planner, serial = Planner(run, algorithm, composer, lambda _: True), 0
+        in_flight = settings.sampling.concurrency or samples_in_flight(answers)
+        planner.widen(prompts_in_flight(run, in_flight))
         while self.counts["answers"] < answers:
             turn = turn_of(serial, run)
             plan = planner.plans.pop(turn)
             serial += 1
             if plan is None:
-                planner.tell(turn, [], None, reset=False)
+                planner.tell(turn, [], None)
                 continue
             (prompt,) = build_prompts({turn.index: plan}, self.problem, seed=self._seed, generation=turn.generation)
             record = self._tuned(prompt) if prompt.operator == Operator.TUNE else self._asked(prompt)
@@ -205,7 +208,7 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGALRM, stop)
     first, _, last = options.seeds.partition("-")
-    size = f"search.expected_samples={options.answers}"  # as `run` estimates it
+    size = f"sampling.concurrency={samples_in_flight(options.answers)}"  # as `run` estimates it
     print(f"| {' | '.join(COLUMNS)} |\n|---|{'--:|' * (len(COLUMNS) - 1)}", flush=True)
     for name in options.problems:
         found = []

@@ -29,9 +29,9 @@ prepare()
 
 from flows.cluster.choice import VARIABLE  # noqa: E402
 from flows.create_run import create_run  # noqa: E402
+from flows.night.search import search  # noqa: E402
+from flows.night.stop_conditions import StopConditions  # noqa: E402
 from flows.prefect_server.embedded import PrefectServer  # noqa: E402
-from flows.search import search  # noqa: E402
-from flows.stop_conditions import StopConditions  # noqa: E402
 from flows.trust import accept  # noqa: E402
 from tasks.history.database import Database  # noqa: E402
 from tasks.problems.loading.load import load_problem  # noqa: E402
@@ -44,7 +44,7 @@ SLEEPING = Path(__file__).parents[1] / "specifications/sleeping.py"
 SECONDS = 1.0
 SLOTS = 4
 PROMPTS, SAMPLES = 24, 4
-SEARCH = {"prompts": PROMPTS, "samples": SAMPLES, "window": PROMPTS * SAMPLES, "reset_generations": 1000}
+SEARCH = {"prompts": PROMPTS, "samples": SAMPLES, "reset_generations": 1000}
 
 
 def night(candidates: int, history: Path) -> float:
@@ -56,7 +56,7 @@ def night(candidates: int, history: Path) -> float:
     model = {"name": "openai/test", "api_base": provider.stdout.readline().decode().strip()}
     settings = {
         "inputs": [SECONDS],
-        "sampling": {"models": [model], "concurrency": 64},
+        "sampling": {"models": [model], "concurrency": PROMPTS * SAMPLES},
         "search": SEARCH,
         "sandbox": {"slots": SLOTS},
     }

@@ -14,6 +14,7 @@ import signal
 from collections import defaultdict
 from statistics import fmean
 
+from flows.night.stop_conditions import samples_in_flight
 from tests.bench.bench_builtin import Search, stop
 
 PROBLEMS = ("bin-packing-or", "bin-packing-weibull", "optimizer-rule", "automl-zero")
@@ -39,7 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGALRM, stop)
     for name in options.problems:
-        search = Search(name, 1, {"search": {"expected_samples": options.answers}})
+        search = Search(name, 1, {"sampling": {"concurrency": samples_in_flight(options.answers)}})
         search.run(options.answers)
         signatures = search.evaluations.signatures
         repeated, equal, better = count(signatures)

@@ -25,12 +25,11 @@ from tasks.history.local_backend import LocalBackend
 
 prepare()
 
-import flows.run_resources  # noqa: E402
-import flows.session  # noqa: E402
+import flows.night.open_run  # noqa: E402
 from flows.create_run import create_run  # noqa: E402
+from flows.night.search import search  # noqa: E402
+from flows.night.stop_conditions import StopConditions  # noqa: E402
 from flows.prefect_server.embedded import EmbeddedServer, using_server  # noqa: E402
-from flows.search import search  # noqa: E402
-from flows.stop_conditions import StopConditions  # noqa: E402
 from schemas.bundle import Source  # noqa: E402
 from schemas.completion_source import Record, Sample  # noqa: E402
 from schemas.outcome import Outcome, Verdict  # noqa: E402
@@ -112,8 +111,8 @@ def night(shape: tuple[int, int, int | None, int], candidates: int, history: Pat
     """Run a night of so many candidates."""
     prompts, samples, batch, window = shape
     settings = {
-        "search": {"prompts": prompts, "samples": samples, "window": window, "reset_generations": 1000},
-        "sampling": {"batch": batch},
+        "search": {"prompts": prompts, "samples": samples, "reset_generations": 1000},
+        "sampling": {"batch": batch, "concurrency": window},
         "sandbox": {"confirm": "never"},
     }
     problem = load_problem(TOY, settings)
@@ -150,15 +149,16 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         contextlib.closing(_Server()) as server,
         using_server(server),
-        patch.object(flows.run_resources, "open_sandboxes", _instant),
-        patch.object(flows.run_resources, "open_confirmations", _instant),
-        patch.object(flows.session.Session, "_models", lambda *_: model),
+        patch.object(flows.night.open_run, "open_sandboxes", _instant),
+        patch.object(flows.night.open_run, "open_confirmations", _instant),
+        patch.object(flows.night.open_run, "RoutedCompletions", lambda *_: model),
     ):
         for number, shape in enumerate((ROUNDS[0], *ROUNDS)):
             rate = night(shape, options.candidates, Path(folder) / str(number), server.pid)
             if number:  # the first warms up
                 print(
-                    "{} x {}, sampling.batch {}, search.window {}: ".format(*shape) + f"{rate.candidates_s:.0f}/s; "
+                    "{} x {}, sampling.batch {}, sampling.concurrency {}: ".format(*shape)
+                    + f"{rate.candidates_s:.0f}/s; "
                     f"head {rate.head_ms:.1f} ms, server {rate.server_ms:.1f} ms",
                     flush=True,
                 )

@@ -26,9 +26,9 @@ from tasks.history.local_backend import LocalBackend
 prepare()
 
 from flows.create_run import create_run  # noqa: E402
+from flows.night.search import search  # noqa: E402
+from flows.night.stop_conditions import StopConditions  # noqa: E402
 from flows.prefect_server.embedded import PrefectServer  # noqa: E402
-from flows.search import search  # noqa: E402
-from flows.stop_conditions import StopConditions  # noqa: E402
 from flows.trust import accept  # noqa: E402
 from tasks.history.database import Database  # noqa: E402
 from tasks.problems.loading.load import load_problem  # noqa: E402
@@ -39,7 +39,7 @@ SPECIFICATIONS = {
     for name, file in {"constants": "fifty", "improving": "improving"}.items()
 }
 INPUTS = {"constants": (200, 1), "improving": (0,)}
-SEARCH = {"prompts": 6, "samples": 8, "window": 64, "reset_generations": 1000}
+SEARCH = {"prompts": 6, "samples": 8, "reset_generations": 1000}
 GENERATION = 48
 RATE = """
     SELECT epoch(max(ended_at) - min(started_at)) AS seconds,

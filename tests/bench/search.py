@@ -5,8 +5,8 @@
         [--shinka PYTHON] [--jobs 2] [--keep FOLDER] [--details] [--held-out]
 
 Each system searches each problem with each persona and seed. The product's algorithms run with its planning, prompts,
-parsing and defaults; nothing is confirmed, and programs are evaluated in this process. `tree+search.window=1` is `tree`
-with that setting. `plain`, greedy search and nothing else, `iid`, `top-ten`, `scs` and `mutate` are controls
+parsing and defaults; nothing is confirmed, and programs are evaluated in this process. `tree+sampling.concurrency=1` is
+`tree` with that setting. `plain`, greedy search and nothing else, `iid`, `top-ten`, `scs` and `mutate` are controls
 (`simulated/controls.py`), to which `--set` does not apply. OpenEvolve and
 ShinkaEvolve run as processes of their own, at their defaults, against the same model on loopback
 (`simulated/peers.py`).

@@ -11,8 +11,8 @@ import pytest
 
 from flows.cli.main import run
 from flows.create_run import create_run
-from flows.search import search
-from flows.stop_conditions import StopConditions
+from flows.night.search import search
+from flows.night.stop_conditions import StopConditions
 from flows.trust import accept
 from schemas.history_backend import HistoryBackend
 from tasks.history.files import RunFiles, files_of

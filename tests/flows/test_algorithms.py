@@ -19,14 +19,14 @@ ADDED = sorted({kind.algorithm_name() for kind in algorithm_kinds()} - {"islands
 """Algorithms that record expansions; nights of the other two are in the other tests of this folder."""
 
 SIMPLE = {"greedy", "weighted"}
-"""Those with one niche and no state but the programs; `tests/flows/test_planning.py` tries them without nights."""
+"""Those with one niche and no state but the programs; `night/test_core.py` tries them without Prefect."""
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in SIMPLE else ()) for name in ADDED]
 )
 def test_a_resumed_night_goes_on_as_one_alone_and_a_replay_gives_the_same(name: str, night: Night, tmp_path: Path):
-    size = {"prompts": 4, "samples": 2, "window": 4}
+    size = {"prompts": 4, "samples": 2}
     lean: dict[str, Any] = {"sandbox": {"confirm": "never", "slots": 1}}
     settings = {**lean, "search": {**size, "algorithm": name}}
     whole = night(3, settings=settings, history=tmp_path / "whole")

@@ -18,11 +18,11 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.states import Pending
 
-import flows.retry_policy
-import flows.search
-from flows.generation import generation
+import flows.night.generation
+import flows.night.retry_policy
+from flows.night.generation import generation
+from flows.night.stop_conditions import StopConditions, Tally, share_done
 from flows.prefect_artifacts import _fenced
-from flows.stop_conditions import StopConditions, Tally, share_done
 from tasks.history.database import Database
 from tests.command_server import RunningCommand, start_command
 from tests.flows.conftest import Night
@@ -116,8 +116,9 @@ def test_a_night_has_names_tags_states_and_artifacts(night: Night, client: SyncP
     ],
 )
 def test_progress_follows_the_stop_condition_nearest_to_its_limit(rules: dict[str, Any], share: float):
-    tally = Tally(generations=3, samples=144, cost_usd=1.0, best=1.0)
-    assert share_done(StopConditions(**rules), tally, BEGIN, BEGIN + timedelta(hours=8)) == share
+    now = BEGIN + timedelta(hours=8)
+    tally = Tally(since=BEGIN, now=now, generations=3, samples=144, cost_usd=1.0, best=1.0)
+    assert share_done(StopConditions(**rules), tally) == share
 
 
 def test_a_program_cannot_leave_its_code_fence():
@@ -190,8 +191,8 @@ def test_a_night_waits_for_a_server_that_does_not_answer(night: Night, tmp_path:
             raise httpx.ConnectError(message)
         generation(*arguments)
 
-    monkeypatch.setattr(flows.retry_policy, "FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(flows.search, "generation", fails_first)
+    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(flows.night.generation, "generation", fails_first)
     night(2, settings={"search": {"retries": 0, "failures": 1}})
     (row,) = Database(tmp_path).rows("FROM nights")
     assert (row["stop_reason"], row["generations"]) == ("generations", 2)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-import flows.retry_policy
+import flows.night.retry_policy
 from tasks.history.database import Database
 from tasks.sample import batch_job
 from tests.command_server import run_command, start_command
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(flows.retry_policy, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(batch_job, "FIRST_POLL_S", 0.05)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from flows.create_run import create_run
-from flows.search import search
-from flows.stop_conditions import StopConditions
+from flows.night.search import search
+from flows.night.stop_conditions import StopConditions
 from schemas.bundle import Source
 from schemas.errors import SandboxUnavailable, SpecificationError
 from schemas.outcome import Outcome, Verdict
@@ -45,8 +45,8 @@ def answers(provider: Provider, bodies: Sequence[str]) -> None:
 
 
 def one_island(asks: dict[str, Any], prompts: int, **more: Any) -> dict[str, Any]:
-    asks["sampling"] |= {"concurrency": 1, "batch": prompts}  # so that prompts are asked in order
-    search = {"prompts": prompts, "samples": 1, "islands": 1, "lookahead": 0}
+    asks["sampling"] |= {"concurrency": 1}  # so that prompts are asked in order
+    search = {"prompts": prompts, "samples": 1, "islands": 1}
     return {**asks, "search": search, "sandbox": SANDBOX, **more}
 
 
@@ -125,7 +125,7 @@ def test_the_winner_of_a_night_is_run_split_on_the_inputs_it_has_not_seen(
 def test_an_engine_that_fails_meanwhile_costs_an_attempt_and_no_candidate(
     night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("flows.retry_policy.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("flows.night.retry_policy.FIRST_WAIT_S", 0.01)
     real, failures, confirmed = FreshContainerPool.evaluate, [HONEST, HONEST, "the start program too"], []
 
     def evaluate(self: FreshContainerPool, source: Source) -> Verdict:

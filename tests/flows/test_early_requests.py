@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from flows.create_run import create_run
-from flows.early_requests import ask_early
-from flows.search import search
-from flows.session import Session, open_session
-from flows.stop_conditions import StopConditions
+from flows.night.night import Night
+from flows.night.open_run import OpenRun, open_run
+from flows.night.search import NIGHT, search
+from flows.night.stop_conditions import StopConditions
 from flows.trust import accept
 from tasks.history.files import RunFiles
 from tasks.history.local_backend import LocalBackend
@@ -25,6 +25,9 @@ pytestmark = pytest.mark.docker
 NewRun = Callable[..., RunFiles]
 SAMPLES = 6
 """Samples of a generation of the toy problem."""
+
+IN_FLIGHT = 4
+"""Samples in flight in a short night."""
 
 
 @pytest.fixture
@@ -41,9 +44,17 @@ def new_run(toy: Path, tmp_path: Path, asks: dict[str, Any], sandbox_image: str)
 
 
 @pytest.fixture
-def session(new_run: NewRun) -> Iterator[Session]:
-    with open_session(new_run()) as session:
-        yield session
+def opened(new_run: NewRun) -> Iterator[OpenRun]:
+    with open_run(new_run()) as run:
+        yield run
+
+
+def ask_early(run: OpenRun, rules: StopConditions) -> Night:
+    """Ask for the first prompts of a night, and wait for the answers."""
+    night = Night(run, rules)
+    night.ask_early()
+    run.sampler.finish(60)
+    return night
 
 
 def asked(provider: Provider) -> int:
@@ -55,14 +66,14 @@ def asked(provider: Provider) -> int:
 @pytest.mark.usefixtures("prefect")
 def test_the_night_takes_the_answers_over_and_buys_nothing_twice(new_run: NewRun, provider: Provider, tmp_path: Path):
     rules = StopConditions(generations=1)
-    with open_session(new_run()) as session:
-        ask_early(session, rules)
-        session.sampler.finish(60)
-        assert asked(provider) == SAMPLES
-        assert session.progress.samples == SAMPLES
+    with open_run(new_run()) as run:
+        night = ask_early(run, rules)
+        assert asked(provider) == run.progress.samples == IN_FLIGHT
+        NIGHT.set(night)
         search("early", str(tmp_path), rules)
-        assert session.state.generations == 1
-        assert session.progress.samples == SAMPLES
+        NIGHT.set(None)
+        assert run.state.generations == 1
+        assert run.progress.samples == SAMPLES
     assert asked(provider) == SAMPLES
 
 
@@ -70,9 +81,8 @@ def test_the_night_takes_the_answers_over_and_buys_nothing_twice(new_run: NewRun
 @pytest.mark.usefixtures("prefect")
 def test_answers_for_a_night_that_never_began_are_used_by_the_next(new_run: NewRun, provider: Provider, tmp_path: Path):
     files = new_run()
-    with open_session(files) as session:
-        ask_early(session, StopConditions(generations=1))
-        session.sampler.finish(60)
+    with open_run(files) as run:
+        ask_early(run, StopConditions(generations=1))
     search("early", str(tmp_path), StopConditions(generations=1))
     assert asked(provider) == SAMPLES
 
@@ -82,36 +92,28 @@ def test_answers_for_a_night_that_never_began_are_used_by_the_next(new_run: NewR
     [
         {"target": -100.0},
         {"until": datetime(2026, 1, 1, tzinfo=UTC)},
-        {"total_budget_usd": 0.0},
-        {"budget_usd": 1.0},
-        {"max_samples": 1},
     ],
     ids=lambda rules: next(iter(rules)),
 )
-def test_nothing_is_asked_where_a_stop_condition_forbids_it(
-    session: Session, provider: Provider, rules: dict[str, Any]
-):
-    ask_early(session, StopConditions(**rules))
-    session.sampler.finish(60)
+def test_nothing_is_asked_where_a_stop_condition_forbids_it(opened: OpenRun, provider: Provider, rules: dict[str, Any]):
+    ask_early(opened, StopConditions(**rules))
     assert asked(provider) == 0
 
 
-def test_whole_batches_are_asked_as_far_as_the_limit_on_samples_allows(session: Session, provider: Provider):
-    ask_early(session, StopConditions(max_samples=SAMPLES - 1))
-    session.sampler.finish(60)
-    assert asked(provider) == SAMPLES - 2
+def test_no_more_samples_are_asked_than_the_limit_allows(opened: OpenRun, provider: Provider):
+    ask_early(opened, StopConditions(max_samples=1))
+    assert asked(provider) == 1
 
 
-def test_the_deadline_holds_for_what_is_asked_early(session: Session, provider: Provider):
+def test_the_deadline_holds_for_what_is_asked_early(opened: OpenRun, provider: Provider):
     until = datetime.now(UTC) + timedelta(hours=1)
-    ask_early(session, StopConditions(until=until, max_tokens=1))
-    session.sampler.finish(60)
-    assert session.control.until == until
+    ask_early(opened, StopConditions(until=until, max_tokens=1))
+    assert opened.limits.until == until
     assert asked(provider) <= 2, "the budget in tokens holds, too: one request, and those beside it wait"
 
 
 def test_nothing_is_asked_early_of_a_batch_api(new_run: NewRun, provider: Provider, asks: dict[str, Any]):
     asks["sampling"] |= {"batch_api": True}
-    with open_session(new_run()) as session:
-        ask_early(session, StopConditions(generations=1))
+    with open_run(new_run()) as run:
+        ask_early(run, StopConditions(generations=1))
     assert provider.requests == []

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import flows.retry_policy
+import flows.night.retry_policy
 from schemas.errors import TerminalProviderError
 from tasks.history.database import Database
 from tasks.sample import endpoint
@@ -125,7 +125,7 @@ ALIKE = {
 def test_no_fault_loses_a_sample_or_pays_for_one_twice(
     name: str, night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(flows.retry_policy, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 0.01)
     fault = FAULTS[name]
 

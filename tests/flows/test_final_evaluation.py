@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from flows import sandboxes
-from flows.final_evaluation import scores_on
-from flows.search import Night
+from flows.night.final_evaluation import scores_on
+from flows.night.search import Night
 from schemas.bundle import Source
 from schemas.errors import Outage, SandboxUnavailable
 from schemas.generation import RunRecord
@@ -80,10 +80,10 @@ def test_an_undecided_final_names_the_command_that_holds_it_again(monkeypatch: p
     def out_of_order(_: object) -> None:
         raise Outage("the engine is gone")
 
-    monkeypatch.setattr("flows.search.judge_finalists", out_of_order)
+    monkeypatch.setattr("flows.night.night.judge_finalists", out_of_order)
     progress = SimpleNamespace(enter=lambda _: None, interrupted=True)
-    session = SimpleNamespace(progress=progress, run=SimpleNamespace(run_id="toy-1"))
-    night = SimpleNamespace(_session=session, _flag=" --history there", _is_past_the_deadline=lambda: False)
+    opened = SimpleNamespace(progress=progress, run=SimpleNamespace(run_id="toy-1"))
+    night = SimpleNamespace(run=opened, _flag=" --history there", _is_past_the_deadline=lambda: False)
     with pytest.raises(SandboxUnavailable) as caught:
         Night._finalists(cast("Night", night), cast("Any", None))
     assert caught.value.remedy == "`overnight resume toy-1 --generations 1 --history there` holds it again."

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import flows.retry_policy
+import flows.night.retry_policy
 from flows.cli.main import run
 from schemas.errors import ExitCode, HistoryGone
 from tasks.history.database import Database
@@ -38,8 +38,8 @@ def test_a_night_on_a_full_disk_pauses_then_ends_and_can_be_resumed_once_there_i
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(flows.retry_policy, "FIRST_WAIT_S", 0.4)
-    monkeypatch.setattr(flows.retry_policy, "FULL_DISK_S", 1.0)
+    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.4)
+    monkeypatch.setattr(flows.night.retry_policy, "FULL_DISK_S", 1.0)
     image = ["--set", f"sandbox.image={sandbox_image}"]
     code = run(["run", str(toy), "--generations", "1000", "--seed", "1", "--history", str(small_disk), *image])
     stderr = capsys.readouterr().err

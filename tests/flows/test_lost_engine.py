@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import flows.retry_policy
+import flows.night.retry_policy
 from tasks.history.database import Database
 from tests.engine import PrivateEngine
 from tests.flows.conftest import JUDGED, Night
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows.retry_policy, "FIRST_WAIT_S", 0.5)
+    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.5)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.night.open_run import read_state
 from flows.report.build import build_report
 from flows.report.score_curves import all_score_curves, best_programs, score_curves
 from schemas.errors import HistoryError, QueryError
@@ -18,7 +19,6 @@ from tasks.history import record
 from tasks.history.archive import pack
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
-from tests.flows.attempts import Answers, Scores, opened
 from tests.history.made import NOW, create, grow
 
 
@@ -38,28 +38,21 @@ def history_of(files: RunFiles) -> Path:
     return files.directory.parents[1]
 
 
-def test_a_run_with_a_gap_is_not_continued(files: RunFiles, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_with_a_gap_is_not_continued(files: RunFiles):
     shutil.rmtree(files.generation(2))
-    answers = Answers()
     expected = rf"{re.escape(str(files.generation(3)))} is there, but generation 2 is missing"
-    with pytest.raises(HistoryError, match=expected), opened(files, monkeypatch, answers, Scores()):
-        pass
-    assert answers.bought == []
+    with pytest.raises(HistoryError, match=expected):
+        read_state(files, record.read_run(files))
 
 
-def test_a_run_that_is_whole_is_continued(files: RunFiles, monkeypatch: pytest.MonkeyPatch):
-    with opened(files, monkeypatch, Answers(), Scores()) as session:
-        assert session.state.generations == 3
+def test_a_run_that_is_whole_is_continued(files: RunFiles):
+    assert read_state(files, record.read_run(files)).generations == 3
 
 
-def test_the_next_night_has_a_number_of_its_own_where_an_earlier_one_is_gone(
-    files: RunFiles, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_next_night_has_a_number_of_its_own_where_an_earlier_one_is_gone(files: RunFiles):
     files.night(1).unlink()
     assert files.last_night() == 2
     assert files.night_numbers() == [2]
-    with opened(files, monkeypatch, Answers(), Scores()) as session:
-        assert session.control.number == 2
 
 
 @pytest.mark.parametrize(

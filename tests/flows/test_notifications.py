@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import flows.notifications
+from flows.night.stop_conditions import StopConditions
 from flows.notifications import Notifier, notification_addresses
 from flows.scheduled import NotificationSettings, Start, night
-from flows.stop_conditions import StopConditions
 from schemas.errors import TerminalProviderError, UsageError
 from schemas.generation import NightRecord, StopReason
 from tests.flows.cli.conftest import call

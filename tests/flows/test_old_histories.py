@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from flows.night.search import search
+from flows.night.stop_conditions import StopConditions
 from flows.replay import open_replay, read_recorded_run, replay
-from flows.search import search
-from flows.stop_conditions import StopConditions
 from tasks.history import record
 from tasks.history.archive import describe, unpack
 from tasks.history.database import Database

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from flows.cli.main import run
+from flows.night.night import Night as PreparedNight
+from flows.night.stop_conditions import StopConditions
 from flows.scheduled import Start
 from flows.scheduled import night as scheduled_night
-from flows.session import _open
-from flows.stop_conditions import StopConditions
 from schemas.errors import ExitCode, RunIsBusy
 from tasks.history.database import Database
 from tasks.history.files import files_of, find_run
@@ -43,14 +43,20 @@ def meanwhile(action: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
-def test_a_night_waits_for_a_store_that_is_down_and_loses_nothing(night: Night, bucket: str, objects: ObjectServer):
+def test_a_night_waits_for_a_store_that_is_down_and_loses_nothing(
+    night: Night, bucket: str, objects: ObjectServer, monkeypatch: pytest.MonkeyPatch
+):
     history = open_backend(bucket)
     files = files_of(history, "toy")
+    paused, note = list[str](), PreparedNight._note_pause
+    monkeypatch.setattr(
+        PreparedNight, "_note_pause", lambda night, said, seconds: (paused.append(said), note(night, said, seconds))
+    )
 
     def outage() -> None:
         wait_until(lambda: len(files.committed()) >= 2)
         with objects.down():
-            wait_until(lambda: "the store does not answer" in _open[files.directory].progress.message)
+            wait_until(lambda: any("the store does not answer" in said for said in paused))
 
     with meanwhile(outage):
         night(5, history=history)

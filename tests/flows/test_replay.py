@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-import flows.retry_policy
+import flows.night.retry_policy
+from flows.night.search import search
+from flows.night.stop_conditions import StopConditions
 from flows.replay import open_replay, read_recorded_run, replay
-from flows.search import search
-from flows.stop_conditions import StopConditions
 from schemas.errors import UsageError
 from tasks.history.atomic_files import read_file
 from tasks.history.compact import compact
@@ -41,7 +41,7 @@ def failures(files: RunFiles) -> list[dict[str, Any]]:
 def test_a_run_whose_nights_met_everything_comes_out_the_same(
     night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox_image: str
 ):
-    monkeypatch.setattr(flows.retry_policy, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
     refusal = Answer({"error": {"message": "This model's maximum context length is 10 tokens."}}, status=400)
 
     def answer(number: int, _: dict[str, Any]) -> Answer | None:
@@ -53,7 +53,7 @@ def test_a_run_whose_nights_met_everything_comes_out_the_same(
 
     provider.script = answer
     confirmed = {"image": sandbox_image, "slots": 2, "confirm": "best"}
-    settings = {**asks, **JUDGED, "sandbox": confirmed, "search": {"retries": 0, "lookahead": 0, "failures": 3}}
+    settings = {**asks, **JUDGED, "sandbox": confirmed, "search": {"retries": 0, "failures": 3}}
     files = night(4, settings=settings)
     given_up = [row["generation"] for row in failures(files) if row["place"] is not None]
     assert given_up == [2]
@@ -93,7 +93,7 @@ def test_a_run_in_which_a_fallback_answered_resumes_and_comes_out_the_same(
     names = ("openai/down", "openai/spare", "openai/test")
     down, spare, test = ({"name": name, "api_base": provider.api_base} for name in names)
     sampling = {**asks["sampling"], "models": [{**down, "fallbacks": [spare]}, test]}
-    settings = {"sampling": sampling, "search": {"window": 2}}
+    settings = {"sampling": sampling, "search": {}}
     whole = night(6, history=tmp_path / "a", settings=settings)
     halves = night(3, history=tmp_path / "b", settings=settings)
     night(3, history=tmp_path / "b")

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-import flows.retry_policy
-import flows.search
-from flows.generation import generation
-from flows.search import search
-from flows.stop_conditions import StopConditions
+import flows.night.night
+import flows.night.retry_policy
+from flows.night.generation import generation
+from flows.night.search import search
+from flows.night.stop_conditions import StopConditions
 from schemas.errors import EnvironmentFault, TransientProviderError, UsageError
 from tasks.history import record
 from tasks.history.database import Database
@@ -38,29 +38,27 @@ def busy() -> Answer:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(flows.retry_policy, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
 
 
 @pytest.fixture
 def few(asks: dict[str, Any], sandbox_image: str) -> dict[str, Any]:
-    """No lookahead, no retries, one request a prompt: which request belongs to which generation is known."""
+    """One prompt at a time, no retries, one request a prompt: which request belongs to which generation is known."""
     quick = {"sandbox": {"image": sandbox_image, "slots": 1, "confirm": "never"}}
-    return {**asks, **quick, "search": {"retries": 0, "lookahead": 0, "failures": 3}}
+    asks["sampling"] |= {"concurrency": 1}
+    return {**asks, **quick, "search": {"retries": 0, "failures": 3, "samples": 1}}
 
 
 def said_while_paused(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is told whenever a night pauses, as it goes on."""
-    told: list[str] = []
-    pause = flows.search.Night._pause
+    told, note = list[str](), flows.night.night.Night._note_pause
 
-    def listening(night: Any, *arguments: Any) -> None:
-        show = night._show
-        monkeypatch.setattr(night, "_show", lambda **how: (told.append(night._session.progress.message), show(**how)))
-        pause(night, *arguments)
-        assert night._session.progress.message == "", "when the pause is over, nothing says that it is on"
-        monkeypatch.setattr(night, "_show", show)
+    def listening(night: Any, said: str, seconds: float) -> None:
+        note(night, said, seconds)
+        if said:
+            told.append(night.run.progress.message)
 
-    monkeypatch.setattr(flows.search.Night, "_pause", listening)
+    monkeypatch.setattr(flows.night.night.Night, "_note_pause", listening)
     return told
 
 
@@ -145,7 +143,7 @@ def test_too_many_failures_in_a_row_end_the_night_and_resume_goes_on(
 def test_where_a_failure_cannot_be_written_down_nothing_is_given_up_and_nothing_bought_again(
     night: Night, provider: Provider, few: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(flows.retry_policy, "FULL_DISK_S", 0.0)
+    monkeypatch.setattr(flows.night.retry_policy, "FULL_DISK_S", 0.0)
     hidden = tmp_path / "runs" / "toy" / ".writing"
 
     def obstruct(number: int, _: dict[str, Any]) -> None:
@@ -192,10 +190,11 @@ def test_prefect_s_own_retry_runs_a_failed_generation_again(
 ):
     provider.script = second_fails
     night(3, settings=few, run_id="again")
-    done = prefect("flow-run", "retry", "again-g2", "--entrypoint", "flows.generation.generation", api=prefect_api)
+    retry = ("flow-run", "retry", "again-g2", "--entrypoint", "flows.night.generation.generation")
+    done = prefect(*retry, api=prefect_api)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [number for number, _ in ends(tmp_path)] == [0, 1, 3, 2]
-    repeated = prefect("flow-run", "retry", "again-g2", "--entrypoint", "flows.generation.generation", api=prefect_api)
+    repeated = prefect(*retry, api=prefect_api)
     assert repeated.returncode == 0, repeated.stdout + repeated.stderr
     assert [number for number, _ in ends(tmp_path)] == [0, 1, 3, 2]
 
@@ -203,7 +202,7 @@ def test_prefect_s_own_retry_runs_a_failed_generation_again(
 @pytest.mark.slow
 def test_prefect_s_own_retry_of_a_night_is_another_night_of_the_run(night: Night, tmp_path: Path, prefect_api: str):
     night(2, run_id="more")
-    done = prefect("flow-run", "retry", "more-night-1", "--entrypoint", "flows.search.search", api=prefect_api)
+    done = prefect("flow-run", "retry", "more-night-1", "--entrypoint", "flows.night.search.search", api=prefect_api)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [number for number, _ in ends(tmp_path)] == [0, 1, 2, 3, 4]
     assert [row["generations"] for row in Database(tmp_path).rows("FROM nights ORDER BY night")] == [2, 2]

@@ -11,8 +11,8 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
+from flows.night.stop_conditions import StopConditions
 from flows.scheduled import Deadline, Start, create_if_missing, night
-from flows.stop_conditions import StopConditions
 from tasks.history.database import Database
 from tasks.history.files import files_of
 from tasks.history.local_backend import LocalBackend

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-import threading
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,13 +11,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-import flows.retry_policy
-import flows.search
+import flows.night.night
+import flows.night.retry_policy
+from flows.night.open_run import OpenRun
+from flows.night.search import search
+from flows.night.stop_conditions import StopConditions
 from flows.replay import open_replay, read_recorded_run, replay
-from flows.search import search
-from flows.stop_conditions import StopConditions
 from schemas.bundle import Source
 from schemas.errors import TerminalProviderError, UsageError
+from schemas.generation import GenerationRecord
 from schemas.outcome import Outcome
 from tasks.history.atomic_files import read_file, write_file
 from tasks.history.database import Database
@@ -101,13 +101,14 @@ def test_a_night_that_was_killed_counts_what_it_committed(night: Night, tmp_path
 
 
 def test_a_night_s_row_is_kept_up_while_it_is_under_way(night: Night, monkeypatch: pytest.MonkeyPatch):
-    rows, write = [], flows.search.record.write_night
-    monkeypatch.setattr(flows.search, "_ROW_S", 0.0)
-    monkeypatch.setattr(flows.search.record, "write_night", lambda files, row: (rows.append(row), write(files, row)))
+    rows, write = [], flows.night.night.record.write_night
+    monkeypatch.setattr(flows.night.night, "_ROW_S", 0.0)
+    monkeypatch.setattr(
+        flows.night.night.record, "write_night", lambda files, row: (rows.append(row), write(files, row))
+    )
     night(3)
     under_way = [row for row in rows if row.ended_at is None]
-    assert [row.generations for row in under_way] == [0, 1, 2, 3]
-    assert [row.samples for row in under_way] == [0, 6, 12, 18]
+    assert {row.generations: row.samples for row in under_way} == {0: 0, 1: 6, 2: 12, 3: 18}
     assert under_way[-1].best_after >= under_way[0].best_after
 
 
@@ -226,7 +227,7 @@ def test_every_outcome_can_be_seen_in_the_history(night: Night, provider: Provid
 def test_a_failed_generation_is_written_down_and_tried_again_and_nothing_is_bought_twice(
     night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(flows.retry_policy, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
     provider.script = lambda number, _: Answer({"error": {"message": "busy"}}, status=503) if number == 1 else None
     night(1, settings=asks)
     rows = Database(tmp_path).rows("FROM generations WHERE generation = 1 ORDER BY attempt")
@@ -238,7 +239,7 @@ def test_a_failed_generation_is_written_down_and_tried_again_and_nothing_is_boug
 def test_an_outage_pauses_the_night_which_goes_on_by_itself(
     night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(flows.retry_policy, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
     provider.script = lambda number, _: Answer({"error": {"message": "busy"}}, status=503) if number < 8 else None
     night(2, settings={**asks, "search": {"failures": 3}})
     assert Database(tmp_path).rows("FROM nights")[0]["stop_reason"] == "generations"
@@ -262,28 +263,6 @@ def test_a_wrong_key_costs_the_requests_in_flight_and_no_night(night: Night, pro
     with pytest.raises(TerminalProviderError):
         night(2, settings=asks)
     assert len(provider.requests) <= 3, "none is repeated, and nothing is asked for the next generation"
-
-
-def test_a_batch_is_evaluated_while_later_ones_are_still_sampled(
-    night: Night, provider: Provider, asks: dict, tmp_path: Path
-):
-    provider.latency_s = 1.0
-    asks["sampling"]["concurrency"] = 1
-    judged_while_waiting = threading.Event()
-
-    def script(number: int, request: dict) -> None:
-        if number == 2 and _judged(tmp_path):
-            judged_while_waiting.set()
-
-    provider.script = script
-    night(1, settings=asks)
-    assert judged_while_waiting.is_set()
-
-
-def _judged(history: Path) -> bool:
-    from flows import session
-
-    return any(one.progress.per_second() > 0 for one in session._open.values())
 
 
 @pytest.mark.parametrize(
@@ -341,14 +320,6 @@ class Holder:
         self._process.communicate()
 
 
-@pytest.fixture(autouse=True)
-def _nothing_stays_open() -> Iterator[None]:
-    from flows import session
-
-    yield
-    assert session._open == {}
-
-
 def test_a_budget_is_overshot_by_no_more_than_what_is_in_flight(
     night: Night, provider: Provider, asks: dict, tmp_path: Path
 ):
@@ -383,7 +354,7 @@ def test_what_is_bought_ahead_is_not_bought_again_when_an_attempt_fails(
     from schemas.errors import SandboxUnavailable
     from tasks.evaluate.evaluator import Evaluator
 
-    monkeypatch.setattr(flows.retry_policy, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
     provider.latency_s = 0.3
     error = SandboxUnavailable("the engine is gone")
     failed = fail_once(monkeypatch, Evaluator, "judge", error, when=lambda *_: len(provider.requests) > 3)
@@ -411,11 +382,17 @@ def test_a_commit_that_fails_leaves_the_population_as_it_was(
     night: Night, confirmed: dict[str, Any], undisturbed: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     from schemas.errors import EnvironmentFault
-    from tasks.select.islands import Islands
 
-    monkeypatch.setattr(flows.retry_policy, "FIRST_WAIT_S", 0.01)
-    full = EnvironmentFault("no space left")
-    failed = fail_once(monkeypatch, Islands, "tell", full, when=lambda _, number, *__: number == 2)
+    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
+    write, failed = OpenRun.write, list[int]()
+
+    def full(self: OpenRun, generation: GenerationRecord) -> None:
+        if generation.number == 2 and not failed:
+            failed.append(2)
+            raise EnvironmentFault("no space left")
+        write(self, generation)
+
+    monkeypatch.setattr(OpenRun, "write", full)
     broken = night(4, history=tmp_path / "broken", settings=confirmed)
     assert failed
     programs = {name: table for name, table in everything(broken).items() if not name.endswith("generation.parquet")}
@@ -431,7 +408,7 @@ def test_a_full_disk_stops_the_buying(
     def full(*_: Any) -> None:
         raise EnvironmentFault("no space left")
 
-    monkeypatch.setattr(flows.retry_policy, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(Journal, "record", full)
     asks["sampling"]["concurrency"] = 1
     with pytest.raises(EnvironmentFault):
@@ -444,12 +421,12 @@ def test_a_full_disk_stops_the_buying(
 def test_a_fault_of_the_sandbox_in_the_final_costs_no_finalist_its_place(
     night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    import flows.final_evaluation
+    import flows.night.final_evaluation
     from schemas.outcome import Verdict
 
-    honest = flows.final_evaluation.evaluate_with_retry
+    honest = flows.night.final_evaluation.evaluate_with_retry
     monkeypatch.setattr(
-        flows.final_evaluation,
+        flows.night.final_evaluation,
         "evaluate_with_retry",
         lambda sandbox, source, **more: honest(Flaky(sandbox), source, **more),
     )
@@ -476,16 +453,16 @@ def test_the_final_is_waited_for_through_any_number_of_pauses(
     from schemas.errors import SandboxUnavailable
 
     pauses = iter(range(1200))
-    judge = flows.search.judge_finalists
+    judge = flows.night.night.judge_finalists
 
     def unavailable_for_long(session: Any) -> Any:
         if next(pauses, None) is not None:
             raise SandboxUnavailable("the engine is gone")
         return judge(session)
 
-    monkeypatch.setattr(flows.search, "judge_finalists", unavailable_for_long)
-    monkeypatch.setattr(flows.search.Night, "_show", lambda *_, **__: None)
-    monkeypatch.setattr(flows.retry_policy, "LONGEST_WAIT_S", 0.0)
+    monkeypatch.setattr(flows.night.night, "judge_finalists", unavailable_for_long)
+    monkeypatch.setattr(flows.night.night.Night, "_show", lambda *_, **__: None)
+    monkeypatch.setattr(flows.night.retry_policy, "LONGEST_WAIT_S", 0.0)
     night(1, settings=JUDGED)
     (row,) = Database(tmp_path).rows("FROM nights")
     assert row["finalists"]

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
 
 def test_tuned_numbers_are_programs_of_the_run_that_cost_no_call(night: Night, tmp_path: Path):
-    search = {"prompts": 3, "samples": 2, "window": 4}
+    search = {"prompts": 3, "samples": 2}
     settings: dict[str, Any] = {"search": search, "tuner": {"enabled": True, "share": 1.0, "max_s": 600}}
     whole = night(3, settings=settings, history=tmp_path / "whole")
     night(1, settings=settings, history=tmp_path / "halves")

@@ -11,12 +11,8 @@ from typing import Any
 
 import pytest
 
-import flows.generation_attempt
 from flows.cli.main import run
-from flows.generation_attempt import GenerationAttempt
-from schemas.program import Prompt
 from tasks.history.database import Database
-from tasks.history.files import RunFiles
 from tests.flows.conftest import Night
 from tests.flows.test_search import everything
 from tests.provider import Answer, Provider, Request, response_body
@@ -44,8 +40,8 @@ def settings(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> Callable[..
     def with_window(window: int, **search: Any) -> dict[str, Any]:
         model = {"name": "openai/test", "api_base": provider.api_base}
         return {
-            "sampling": {"models": [model], "attempts": 1},
-            "search": {"prompts": 4, "samples": 1, "window": window, "algorithm": GREEDY, **search},
+            "sampling": {"models": [model], "attempts": 1, "concurrency": window},
+            "search": {"prompts": 4, "samples": 1, "algorithm": GREEDY, **search},
         }
 
     return with_window
@@ -64,31 +60,6 @@ def test_which_answer_arrives_first_makes_no_difference(
     late = night(3, history=tmp_path / "b", settings=settings(2))
     assert everything(prompt) == everything(late)
     assert run(["replay", "last", "--history", str(tmp_path / "b")]) == 0
-
-
-def test_prompts_share_tasks_where_work_is_quick_and_the_history_is_the_same(
-    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    sizes = list[int]()
-    begin = GenerationAttempt._begin_batch
-
-    def noted(attempt: GenerationAttempt, prompts: list[Prompt]) -> None:
-        sizes.append(len(prompts))
-        begin(attempt, prompts)
-
-    def night_where_work_is_quick_below(seconds: float, history: Path) -> RunFiles:
-        sizes.clear()
-        monkeypatch.setattr(flows.generation_attempt, "_QUICK_S", seconds)
-        return night(3, history=history, settings={"search": {"prompts": 6, "samples": 1, "window": 3}})
-
-    monkeypatch.setattr(GenerationAttempt, "_begin_batch", noted)
-    alone = night_where_work_is_quick_below(0.0, tmp_path / "a")
-    assert set(sizes) == {1}
-    together = night_where_work_is_quick_below(60.0, tmp_path / "b")
-    assert sizes[:3] == [1, 1, 1], "nothing is known of the first"
-    assert len(sizes) < 18
-    assert max(sizes) <= 3, "within the window"
-    assert everything(alone) == everything(together)
 
 
 def test_a_prompt_shows_what_came_before_the_window_of_its_own_generation_too(

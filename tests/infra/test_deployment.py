@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
+from flows.night.stop_conditions import StopConditions
 from flows.prefect_server.connection import answers
 from flows.scheduled import Deadline, Start
 from flows.schedules import POOL
-from flows.stop_conditions import StopConditions
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -112,7 +112,7 @@ def test_generations_share_no_request(sampler: Sampler, models: Models):
     sampler.begin(2, prompts(0))
     assert len(models.bought) == 4
     models.answer()
-    sampler.forget(lambda generation: generation == 1)
+    sampler.forget(1)
     sampler.begin(2, prompts(0))
     assert len(models.bought) == 4
 

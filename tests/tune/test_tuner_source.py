@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from flows.night.tuning import RunTrials, tuner_source
 from flows.sandboxes import open_sandboxes
-from flows.tuning import RunTrials, tuner_source
 from schemas.completion_source import Sample
 from schemas.errors import SandboxUnavailable
 from schemas.outcome import CUT_SHORT, Outcome, Verdict

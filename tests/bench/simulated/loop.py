@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from flows.planning import Planner, turn_of, turns_of
-from flows.tuning import tuned_problem
+from flows.night.planning import Planner, prompts_in_flight, turn_of, turns_of
+from flows.night.stop_conditions import samples_in_flight
+from flows.night.tuning import tuned_problem
 from schemas.algorithm import Algorithm, PromptResult
 from schemas.completion_source import Sample
 from schemas.feedback import Feedback
@@ -41,7 +42,7 @@ class SearchLoop:
         problem: The problem.
         model: The model that is asked.
         seed: Seed of the run.
-        settings: Settings of the problem, as in a task's own file, such as `{"search": {"window": 8}}`.
+        settings: Settings of the problem, as in a task's own file, such as `{"sampling": {"concurrency": 8}}`.
         create: Makes the algorithm from `search.algorithm`, the start program and the seed.
     """
 
@@ -73,12 +74,14 @@ class SearchLoop:
         settings = self._problem.settings.search
         algorithm = self._create(settings.algorithm, self._start, self._seed)
         composer = Composer(self._problem, self._start, self._seed)
-        planner, serial = Planner(self._run, algorithm, lambda _: True, composer), 0
+        planner, serial = Planner(self._run, algorithm, composer, lambda _: True), 0
+        in_flight = self._problem.settings.sampling.concurrency or samples_in_flight(answers)
+        planner.widen(prompts_in_flight(self._run, in_flight))
         while len(self._gaps) < answers:
             turn = turn_of(serial, self._run)
             plan = planner.plans.pop(turn)
             if plan is None:
-                planner.tell(turn, [], None, reset=False)
+                planner.tell(turn, [], None)
                 serial += 1
                 continue
             (prompt,) = build_prompts({turn.index: plan}, self._problem, seed=self._seed, generation=turn.generation)

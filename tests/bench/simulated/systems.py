@@ -62,12 +62,12 @@ def search(system: str, key: Key, setup: Setup) -> Trace:
 
 
 def kind_of(system: str) -> str:
-    """Return the name of a system without its settings: `tree` of `tree+search.window=1`."""
+    """Return the name of a system without its settings: `tree` of `tree+sampling.concurrency=1`."""
     return system.partition("+")[0]
 
 
 def settings_of(words: Iterable[str]) -> dict[str, Any]:
-    """Return nested settings from words such as `search.window=1`."""
+    """Return nested settings from words such as `sampling.concurrency=1`."""
     settings: dict[str, Any] = {}
     for word in words:
         name, _, value = word.partition("=")
@@ -100,7 +100,7 @@ def _search(system: str, key: Key, setup: Setup) -> Trace:
 def _defaults(kind: str, setup: Setup) -> dict[str, Any]:
     """Return the settings of an algorithm that follow from the number of answers, as in `overnight run`."""
     algorithm = {"name": kind, **_budget(kind, setup)}
-    return {"search": {"algorithm": algorithm, "expected_samples": setup.answers}}
+    return {"search": {"algorithm": algorithm}}
 
 
 def _budget(kind: str, setup: Setup) -> dict[str, int]:

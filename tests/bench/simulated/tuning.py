@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.tuning import tuned_problem
+from flows.night.tuning import tuned_problem
 from schemas.completion_source import Sample
 from schemas.operators import Operator
 from schemas.outcome import Outcome, Verdict

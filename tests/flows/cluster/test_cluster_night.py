@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import flows.retry_policy
+import flows.night.retry_policy
 from flows.cluster.choice import VARIABLE, choose_cluster, local_machines, window_for_cluster
 from flows.cluster.processors import usable_processors
 from schemas.errors import EnvironmentFault, UsageError
@@ -95,7 +95,7 @@ def test_a_night_without_any_machine_waits_for_one(
     night: Night, cluster: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(ClusterSlots.__init__, "__defaults__", (0.5, (5.0,)))
-    monkeypatch.setattr(flows.retry_policy, "FIRST_WAIT_S", 0.1)
+    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.1)
     night(1, within_s=8, grace_s=0)
     (row,) = Database(tmp_path).rows("SELECT stop_reason, paused_by FROM nights")
     assert row["stop_reason"] == "deadline"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from schemas.outcome import Outcome, Verdict
-from schemas.program import TUNER, Candidate, Completion
+from schemas.program import TUNER, Candidate, Completion, Program
 from tasks.sample.budget import Budget, BudgetLimits
 from tasks.sample.requests_in_flight import RequestsInFlight
 
@@ -25,6 +25,8 @@ class Progress:
         samples: Completions received from models, those of later generations included.
         candidates: Candidates of models in committed generations.
         generations: Number of committed generations.
+        latest: Number of the generation that was committed last; 0 before any.
+        best_id: Id of the best program.
         last_outcomes: Outcomes of the generation that was committed last.
         budget: Spending and its limits.
         requests: Requests that models have not answered yet.
@@ -36,6 +38,8 @@ class Progress:
     generation: int = 0
     phase: str = "starting"
     best_at: int = 0
+    best_id: str = ""
+    latest: int = 0
     samples: int = 0
     candidates: int = 0
     generations: int = 0
@@ -101,7 +105,7 @@ class Progress:
         with self._lock:
             self._under_way = {key: outcome for key, outcome in self._under_way.items() if key[0] != number}
 
-    def committed(self, number: int, outcomes: Sequence[Outcome], best: float) -> None:
+    def committed(self, number: int, outcomes: Sequence[Outcome], best: Program) -> None:
         """Count a committed generation."""
         self.forget(number)
         with self._lock:
@@ -109,11 +113,13 @@ class Progress:
             self.outcomes.update(outcomes)
             self.candidates += len(outcomes)
             self.generations += 1
-        if best > self.best:
+            self.latest = number
+        if best.score > self.best:
             now = time.monotonic()
             with self._lock:
                 self._bests.append((now, self.best))
-            self.best, self.best_at, self.best_since = best, number, now
+            self.best, self.best_at, self.best_since = best.score, number, now
+        self.best_id = best.id
         for watcher in self._watchers:
             watcher(number)
 

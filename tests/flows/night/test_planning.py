@@ -13,10 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.planning import Planner, may_tune, prompts_per_task, rebuild, results_needed, serial_of, turn_of, turns_of
-from schemas.algorithm import Change, Join, Plan, PromptResult, Turn
+from flows.night.planning import (
+    Planner,
+    prompts_in_flight,
+    prompts_per_task,
+    rebuild,
+    results_needed,
+    turn_of,
+    turns_of,
+)
+from schemas.algorithm import Change, Plan, PromptResult, Turn
 from schemas.feedback import Feedback
-from schemas.generation import RunHistory, RunRecord, Step
+from schemas.generation import NightRecord, RunHistory, RunRecord, Step, Window
 from schemas.operators import Operator
 from schemas.outcome import Outcome
 from schemas.program import Judged, Program
@@ -24,6 +32,7 @@ from schemas.prompt_record import PromptRecord
 from schemas.sampling_settings import Model
 from tasks.history import record
 from tasks.history.compact import compact
+from tasks.select.operators.composer import Composer
 from tasks.select.selection import record_of, results_of
 from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create
 
@@ -73,53 +82,85 @@ class Recorder:
         self.told += 1
 
 
-def seen_by(run: RunRecord, generations: int) -> list[int]:
+class NoComposer(Composer):
+    """A composer that leaves plans as they are."""
+
+    def compose(self, plan: Plan, turn: Turn, place: int, followed: PromptRecord | None) -> Plan:
+        return plan
+
+    def tuning(self, algorithm: object) -> None:
+        return None
+
+
+def planner_with(run: RunRecord, algorithm: Any, window: int) -> Planner:
+    planner = Planner(run, algorithm, NoComposer(run.problem, START, 1), lambda generation: True)
+    planner.widen(window)
+    return planner
+
+
+def seen_by(run: RunRecord, generations: int, window: int = 1) -> list[int]:
     """Return how many results each prompt of the first generations has seen, in order."""
     algorithm = Recorder()
-    planner = Planner(run, algorithm, lambda generation: True)
+    planner = planner_with(run, algorithm, window)
     prompts = turns_of(run)
     for serial in range(generations * prompts):
-        planner.tell(turn_of(serial, run), [], None, reset=False)
+        planner.tell(turn_of(serial, run), [], None)
     turns = [turn_of(serial, run) for serial in range(generations * prompts)]
     return [algorithm.seen[turn] for turn in turns if turn.index < run.problem.settings.search.prompts]
 
 
 @pytest.mark.parametrize("window", [1, 2, 6, 8, 30])
 def test_a_prompt_sees_all_results_but_the_last_of_the_window(window: int):
-    run, prompts = run_with(window=window), max(1, window // 2)
-    assert seen_by(run, 5) == [max(0, serial - prompts + 1) for serial in range(20)]
+    assert seen_by(run_with(), 5, window) == [max(0, serial - window + 1) for serial in range(20)]
 
 
-def test_with_a_lookahead_a_generation_sees_all_but_those_before_it():
-    assert seen_by(run_with(lookahead=1), 4) == [0] * 8 + [4] * 4 + [8] * 4
-    assert seen_by(run_with(lookahead=0), 3) == [0] * 4 + [4] * 4 + [8] * 4
+def test_a_window_that_changes_keeps_the_plans_that_were_made():
+    algorithm, run = Recorder(), run_with()
+    planner = planner_with(run, algorithm, 6)
+    assert len(planner.plans) == 6
+    planner.widen(2)
+    for serial in range(5):
+        planner.tell(turn_of(serial, run), [], None)
+    assert list(algorithm.seen.values()) == [0] * 6 + [5], "nothing new is planned until two are in flight"
+    planner.widen(4)
+    assert list(algorithm.seen.values()) == [0] * 6 + [5] * 3
+
+
+def test_samples_in_flight_are_prompts_of_several_samples():
+    run = run_with(samples=2)
+    assert [prompts_in_flight(run, samples) for samples in (1, 2, 5, 64)] == [1, 1, 2, 32]
 
 
 def test_the_tuner_has_the_last_turn_of_a_generation():
-    run = run_with(tunes=True, window=2)
+    run = run_with(tunes=True)
     assert [turn_of(serial, run).index for serial in range(7)] == [0, 1, 2, 3, 4, 0, 1]
     assert seen_by(run, 2) == [0, 1, 2, 3, 5, 6, 7, 8], "it is told of like any other"
     assert turns_of(run_with()) == 4
 
 
-@pytest.mark.parametrize("search", [{"window": 1}, {"window": 2}, {"window": 3}, {"window": 8}, {"lookahead": 1}])
+@pytest.mark.parametrize("window", [1, 2, 3, 8])
 @pytest.mark.parametrize("tunes", [False, True], ids=["without tuner", "with tuner"])
-def test_each_prompt_is_followed_by_one_plan(search: dict[str, int], tunes: bool):
-    run = run_with(CHAT, tunes=tunes, samples=1, operators=(Operator.REFINE,), **search)
-    planner = rebuild(run, RunHistory({START.id: START}, (), frozenset()))
+def test_each_prompt_is_followed_by_one_plan(window: int, tunes: bool):
+    run = run_with(CHAT, tunes=tunes, samples=1, operators=(Operator.REFINE,))
+    planner = rebuild(run, begun(window))
     turns = [turn_of(serial, run) for serial in range(6 * turns_of(run))]
     told = []
     for turn in turns:
         if (plan := planner.plans[turn]) is None or plan.operator is Operator.TUNE:
-            planner.tell(turn, [], None, reset=False)
+            planner.tell(turn, [], None)
             continue
         told.append(f"idea {turn.generation}.{turn.index}")
         repeated = Feedback("start", "return 0", Outcome.DUPLICATE, "judged before", "", (), None, idea=told[-1])
-        planner.tell(turn, [], PromptRecord("0", "refine", plan.model, (repeated,)), reset=False)
-    plans = [planner.plans[turn] for turn in sorted(planner.plans, key=lambda turn: serial_of(turn, run))]
+        planner.tell(turn, [], PromptRecord("0", "refine", plan.model, (repeated,)))
+    plans = [planner.plans[turn] for turn in sorted(planner.plans, key=lambda turn: (turn.generation, turn.index))]
     followed = [line[2:] for plan in plans if plan for line in repetitions(plan)]
     assert len(followed) == len(set(followed)), "none is followed twice"
     assert set(told[:16]) <= set(followed), "none is left out, of those before the prompts in flight"
+
+
+def begun(samples: int) -> RunHistory:
+    """Return the history of a run whose first night has begun, with so many samples in flight."""
+    return RunHistory({START.id: START}, (), frozenset(), (Window(1, samples),))
 
 
 def repetitions(plan: Plan) -> list[str]:
@@ -129,14 +170,13 @@ def repetitions(plan: Plan) -> list[str]:
 
 
 def test_one_turn_of_the_tuner_is_in_flight_at_a_time():
-    def generations(**search: Any) -> list[int]:
-        batch = search.pop("batch", {})
-        return [one for one in range(1, 10) if may_tune(one, run_with(batch, tunes=True, **search))]
+    def generations(window: int, **batch: Any) -> list[int]:
+        planner = planner_with(run_with(batch, tunes=True), Recorder(), window)
+        return [one for one in range(1, 10) if planner._may_tune(one)]
 
-    assert generations(window=10) == list(range(1, 10)), "five turns of two samples: a generation"
-    assert generations(window=12) == [1, 3, 5, 7, 9]
-    assert generations(lookahead=1) == [1, 3, 5, 7, 9]
-    assert generations(batch={"batch_api": True, "batch_generations": 4}) == [1, 5, 9]
+    assert generations(5) == list(range(1, 10)), "five turns: a generation"
+    assert generations(6) == [1, 3, 5, 7, 9]
+    assert generations(5, batch_api=True, batch_generations=4) == [1, 5, 9]
 
 
 def test_with_batch_jobs_a_group_of_generations_sees_all_before_it():
@@ -145,82 +185,33 @@ def test_with_batch_jobs_a_group_of_generations_sees_all_before_it():
 
 
 def test_prompts_in_flight_have_different_slots():
-    run = run_with(window=6)  # three prompts of two samples
-    assert [turn_of(serial, run).slot for serial in range(7)] == [0, 1, 2, 0, 1, 2, 0]
-    assert turn_of(5, run) == Turn(2, 1), "a turn is found by its generation and index"
-    for whole_generations in (run_with(lookahead=1), run_with({"batch_api": True}), run_with(window=1)):
-        assert {turn_of(serial, whole_generations).slot for serial in range(9)} == {0}
+    def slots(window: int, **batch: Any) -> list[int]:
+        run = run_with(batch)
+        planner = planner_with(run, Recorder(), window)
+        return [turn.slot for turn in planner.plans]
+
+    assert slots(3) == [0, 1, 2]
+    assert slots(1) == [0]
+    assert set(slots(3, batch_api=True)) == {0}
+    assert Turn(2, 1, 7) == Turn(2, 1), "a turn is found by its generation and index"
 
 
 def test_a_task_takes_so_few_prompts_that_the_window_stays_full():
-    assert prompts_per_task(run_with({"batch": 4}, window=8)) == 1
-    assert prompts_per_task(run_with({"batch": 4}, window=16)) == 2
-    assert prompts_per_task(run_with({"batch": 4}, window=1000)) == 4
-    assert prompts_per_task(run_with({"batch": 4}, lookahead=1)) == 4
-    assert prompts_per_task(run_with({}, window=16)) == 2
-    assert prompts_per_task(run_with({}, window=64)) == 4
-    assert prompts_per_task(run_with({}, window=400)) == 25, "a wide window has larger tasks"
-    assert prompts_per_task(run_with({}, lookahead=1)) == 4
+    assert prompts_per_task(run_with({"batch": 4}), 4) == 1
+    assert prompts_per_task(run_with({"batch": 4}), 8) == 2
+    assert prompts_per_task(run_with({"batch": 4}), 500) == 4
+    assert prompts_per_task(run_with(), 8) == 2
+    assert prompts_per_task(run_with(), 32) == 4
+    assert prompts_per_task(run_with(), 200) == 25, "a wide window has larger tasks"
+    assert prompts_per_task(run_with({"batch_api": True}), 1) == 4
 
 
 @given(window=st.integers(1, 40), prompts=st.integers(1, 7), serial=st.integers(0, 100))
 def test_what_a_prompt_needs_comes_before_it(window: int, prompts: int, serial: int):
-    run = run_with(window=window, prompts=prompts, samples=1)
-    turn = turn_of(serial, run)
-    assert serial_of(turn, run) == serial
-    assert 0 <= results_needed(turn, run) <= serial
-    assert results_needed(turn, run) <= results_needed(turn_of(serial + 1, run), run)
-    assert serial - results_needed(turn, run) < max(1, window), "no more samples than the window are in flight"
-
-
-@given(
-    seed=st.integers(0, 1000),
-    ended=st.lists(st.sampled_from(["committed", "given up"]), max_size=5),
-    search=st.sampled_from([{"window": 2}, {"window": 5}, {"window": 40}, {"lookahead": 0}, {"lookahead": 2}]),
-    algorithm=st.sampled_from(ALGORITHMS),
-    models=st.sampled_from([MUTATE, CHAT]),
-)
-def test_plans_rebuilt_from_the_history_are_those_of_the_night(
-    seed: int, ended: list[str], search: dict[str, int], algorithm: dict[str, Any], models: dict[str, Any]
-):
-    run = run_with(models, tunes=True, **search, algorithm=algorithm)
-    live = rebuild(run, RunHistory({START.id: START}, (), frozenset()))
-    programs, steps = {START.id: START}, []
-    random = Random(seed)
-    for number, how in enumerate(ended, start=1):
-        if how == "given up":
-            live.replay(Step(number, is_committed=False), programs)
-            steps.append(Step(number, is_committed=False))
-        else:
-            changes, records = {}, {}
-            for index in range(turns_of(run)):
-                turn = Turn(number, index)
-                if (plan := live.plans[turn]) is None:
-                    live.tell(turn, [], None, reset=False)
-                    continue
-                children = tuple(made(random, f"{number}.{index}"))
-                programs |= {child.id: child for child in children}
-                results = [PromptResult(plan.niche, plan.base.id, 2, children)]
-                records[index] = a_record(random, plan, children)
-                changes[index] = live.tell(turn, results, records[index], reset=index == 3 and number % 2 == 0)
-            steps.append(Step(number, is_committed=True, changes=changes, records=records))
-        live.forget(number)
-    again = rebuild(run, RunHistory(programs, tuple(steps), frozenset()))
-    assert again.plans == live.plans
-    assert min((turn.generation for turn in again.plans), default=len(ended) + 1) > len(ended)
-
-
-def a_record(random: Random, plan: Plan, children: Sequence[Program]) -> PromptRecord:
-    """Return what became of a prompt: its children, and one that failed."""
-    answers = [
-        Feedback(plan.base.id, one.body, Outcome.SCORED, "", "", one.scores, one.score, one.id, f"idea of {one.id}")
-        for one in children
-    ]
-    failed_id = plan.failed.program_id if plan.failed else ""
-    name = f"failed-{random.random()}"
-    crashed = Feedback(plan.base.id, "return x", Outcome.CRASHED, "no x", "", (), None, name, "use x", failed_id)
-    model = plan.model or random.choice(["openai/a", "openai/b"])
-    return PromptRecord(plan.niche, plan.operator or "", model, (*answers, crashed), random.randrange(9), None, 3)
+    run = run_with(prompts=prompts, samples=1)
+    assert 0 <= results_needed(serial, run, window) <= serial
+    assert results_needed(serial, run, window) <= results_needed(serial + 1, run, window)
+    assert serial - results_needed(serial, run, window) < window, "no more prompts than the window are in flight"
 
 
 @pytest.mark.parametrize("models", [MUTATE, CHAT], ids=["mutate", "chat"])
@@ -228,9 +219,11 @@ def a_record(random: Random, plan: Plan, children: Sequence[Program]) -> PromptR
 def test_plans_rebuilt_from_the_files_are_those_of_the_night(
     tmp_path: Path, algorithm: dict[str, Any], models: dict[str, Any]
 ):
-    files = create(tmp_path, sampling=models, prompts=4, samples=2, window=6, algorithm=algorithm)
-    run, random = record.read_run(files), Random(3)
-    samples = run.problem.settings.samples_to_learn_from
+    files = create(tmp_path, sampling=models, prompts=4, samples=2, algorithm=algorithm)
+    run, random, samples = record.read_run(files), Random(3), 2
+    best = record.read_run_history(files).start
+    night = NightRecord(1, NOW, best.score, best.score, best.id, samples_in_flight=6, first_generation=1)
+    record.write_night(files, night)
     live = rebuild(run, record.read_run_history(files, samples=samples))
     best = live.algorithm.best
     for number in range(1, 6):
@@ -274,10 +267,10 @@ def a_sample(random: Random, generation: int, index: int, plan: Plan) -> Judged:
 
 @pytest.mark.parametrize("fallback", ["openai/spare", "openai/b"], ids=["of its own", "also in the list"])
 def test_a_model_whose_fallback_answers_gets_no_more_prompts_than_the_others(tmp_path: Path, fallback: str):
-    files = create(tmp_path, sampling=CHAT, prompts=4, samples=1, window=1)
-    run, asked = record.read_run(files), Counter[str]()
-    samples = run.problem.settings.samples_to_learn_from
+    files = create(tmp_path, sampling=CHAT, prompts=4, samples=1)
+    run, asked, samples = record.read_run(files), Counter[str](), 1
     live = rebuild(run, record.read_run_history(files, samples=samples))
+    live.widen(1)
     for number in range(1, 6):
         judged: list[Judged] = []
         for index in range(turns_of(run)):
@@ -290,7 +283,9 @@ def test_a_model_whose_fallback_answers_gets_no_more_prompts_than_the_others(tmp
         live.forget(number)
     assert asked.keys() == {"openai/a", "openai/b"}
     assert max(asked.values()) < 15, "where both gain nothing at the same price"
-    assert rebuild(run, record.read_run_history(files, samples=samples)).plans == live.plans
+    again = rebuild(run, record.read_run_history(files, samples=samples))
+    again.widen(1)
+    assert again.plans == live.plans
 
 
 def answered(judged: Judged, fallback: str) -> Judged:
@@ -301,34 +296,20 @@ def answered(judged: Judged, fallback: str) -> Judged:
     return replace(judged, candidate=replace(candidate, completion=completion))
 
 
-def made(random: Random, name: str) -> list[Program]:
-    scores = [random.random() for _ in range(random.randrange(3))]
-    return [Program(f"{name}.{k}", f"return {score}", (score,), score) for k, score in enumerate(scores)]
-
-
 def test_a_retry_gets_the_prompts_that_the_failed_generation_had():
-    run = run_with(window=2, islands=1)
-    history = RunHistory({START.id: START}, (), frozenset())
-    first = rebuild(run, history)
-    begun = dict(first.plans)
+    run = run_with(algorithm={"name": "islands", "islands": 1})
+    first = rebuild(run, begun(2))
+    plans = dict(first.plans)
     child = Program("1.0.0", "return 1", (1.0,), 1.0)
     result = PromptResult("0", START.id, 2, (child,))
-    first.tell(Turn(1, 0), [result], None, reset=False)
+    first.tell(Turn(1, 0), [result], None)
     later = first.plans[Turn(1, 1)]
     assert later is not None
     assert later.base == child
-    failed = RunHistory({START.id: START}, (Step(1, is_committed=False), Step(2, is_committed=True)), frozenset())
+    failed = RunHistory(
+        {START.id: START}, (Step(1, is_committed=False), Step(2, is_committed=True)), frozenset(), (Window(1, 2),)
+    )
     retry = rebuild(run, failed.before_failure_of(1))
-    assert {turn: plan for turn, plan in retry.plans.items() if turn.generation == 1} == begun
-    retry.tell(Turn(1, 0), [result], None, reset=False)
+    assert {turn: plan for turn, plan in retry.plans.items() if turn.generation == 1} == plans
+    retry.tell(Turn(1, 0), [result], None)
     assert retry.plans[Turn(1, 1)] == later
-
-
-def test_changes_without_a_prompt_are_replayed_before_the_next_generation_is_planned():
-    run = run_with(lookahead=0, islands=1)
-    child = Program("1", "return 1", (1.0,), 1.0)
-    step = Step(1, is_committed=True, changes={0: (Join("0", child.id),)})
-    planner = rebuild(run, RunHistory({START.id: START, child.id: child}, (step,), frozenset()))
-    plan = planner.plans[Turn(2, 0)]
-    assert plan is not None
-    assert plan.base == child

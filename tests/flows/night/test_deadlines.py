@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from flows.deadlines import local_now, local_zone, parse_until
+from flows.night.deadlines import local_now, local_zone, parse_until
 from schemas.errors import UsageError
 
 NOW = datetime(2026, 11, 25, 22, 30, tzinfo=ZoneInfo("Europe/Stockholm"))

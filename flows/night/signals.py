@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from flows.progress import Progress
+from flows.night.progress import Progress
 from schemas.errors import ExitCode
 
 _INTERVAL_S = 0.25

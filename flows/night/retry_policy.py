@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -30,7 +29,7 @@ class RetryPolicy:
         failed: Number of generations given up.
         given_up: Number of the generation that was given up just now.
         waits: Number of pauses.
-        full_since: `time.monotonic()` at which the disk was first found full.
+        full_since: Seconds of the monotonic clock at which the disk was first found full.
     """
 
     retries: int
@@ -41,21 +40,27 @@ class RetryPolicy:
     waits: int = 0
     full_since: float | None = None
 
-    def count(self, number: int, error: Exception) -> None:
-        """Count a failure of a generation; `given_up` is then its number if it has used up its attempts."""
+    def count(self, number: int, error: Exception, seconds: float) -> None:
+        """Count a failure of a generation; `given_up` is then its number if it has used up its attempts.
+
+        Args:
+            number: Number of the generation.
+            error: Its error.
+            seconds: Current seconds of the monotonic clock.
+        """
         self.waits += 1
         self.given_up = None
         if isinstance(error, DiskFault):
-            self.full_since = self.full_since or time.monotonic()
+            self.full_since = seconds if self.full_since is None else self.full_since
             return
         self.attempts += not isinstance(error, Outage)
         if self.attempts > self.retries:
             self.attempts, self.failed, self.given_up = 0, self.failed + 1, number
 
-    def ends_night(self, error: Exception) -> bool:
+    def ends_night(self, error: Exception, seconds: float) -> bool:
         """Return whether the failure that was counted last ends the night."""
         if isinstance(error, DiskFault):
-            return self.full_since is not None and time.monotonic() - self.full_since >= FULL_DISK_S
+            return self.full_since is not None and seconds - self.full_since >= FULL_DISK_S
         return self.failed >= self.failures
 
     @property
@@ -63,21 +68,23 @@ class RetryPolicy:
         """Seconds until the next attempt: longer each time."""
         return min(FIRST_WAIT_S * 2 ** min(self.waits - 1, MOST_DOUBLINGS), LONGEST_WAIT_S)
 
-    def message(self, said: str, error: Exception) -> str:
+    def message(self, said: str, error: Exception, now: datetime, seconds: float) -> str:
         """Return in words why the night pauses, for how long, and what follows.
 
         Args:
             said: Text of the error.
             error: The error.
+            now: Current time.
+            seconds: Current seconds of the monotonic clock.
         """
         if self.given_up is not None:
             return f"generation {self.given_up} failed: {said}; the night goes on without it in {self.wait_s:.0f} s"
         paused = "paused: " if isinstance(error, Outage | DiskFault) else ""
-        return f"{paused}{said}; next attempt in {self.wait_s:.0f} s{self._end_of_patience(error)}"
+        return f"{paused}{said}; next attempt in {self.wait_s:.0f} s{self._end_of_patience(error, now, seconds)}"
 
-    def _end_of_patience(self, error: Exception) -> str:
+    def _end_of_patience(self, error: Exception, now: datetime, seconds: float) -> str:
         if self.full_since is None or not isinstance(error, DiskFault):
             return ""
-        left = max(0.0, self.full_since + FULL_DISK_S - time.monotonic())
-        end = datetime.now().astimezone() + timedelta(seconds=left)
+        left = max(0.0, self.full_since + FULL_DISK_S - seconds)
+        end = now.astimezone() + timedelta(seconds=left)
         return f"; unless there is room by {end:%H:%M}, the night ends"

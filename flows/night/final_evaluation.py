@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from flows.night.open_run import OpenRun
 from flows.sandboxes import open_sandboxes, slots_of
-from flows.session import Session
 from schemas.generation import Finalist, RunRecord
 from schemas.outcome import Outcome
 from schemas.problem import Split
@@ -15,7 +15,7 @@ from schemas.program import Program, reduced
 from tasks.evaluate.fault_attribution import evaluate_with_retry
 
 
-def judge_finalists(session: Session) -> tuple[Finalist, ...]:
+def judge_finalists(run: OpenRun) -> tuple[Finalist, ...]:
     """Evaluate the best programs by training score on the validation inputs, the winner and the start on the held-out.
 
     Returns:
@@ -25,26 +25,26 @@ def judge_finalists(session: Session) -> tuple[Finalist, ...]:
     Raises:
         SandboxUnavailable: If the engine fails, which must not count against a finalist.
     """
-    start = session.state.start
-    candidates = [start, *(program for program in _best_of_each_signature(session) if program.id != start.id)]
-    validation = scores_on(session.run, "validation", candidates)
+    start = run.state.start
+    candidates = [start, *(program for program in _best_of_each_signature(run) if program.id != start.id)]
+    validation = scores_on(run.run, "validation", candidates)
     order = _ranked(candidates, validation)
-    if _confirms(session):
-        order = _with_confirmed_winner(session, order, validation)
+    if _confirms(run):
+        order = _with_confirmed_winner(run, order, validation)
     winner_and_start = list({order[0].id: order[0], start.id: start}.values())
-    held_out = scores_on(session.run, "held_out", winner_and_start, isolation=_confirms(session) or None)
+    held_out = scores_on(run.run, "held_out", winner_and_start, isolation=_confirms(run) or None)
     return tuple(
         Finalist(program, program.score, validation.get(program.id), held_out.get(program.id)) for program in order
     )
 
 
-def _best_of_each_signature(session: Session) -> list[Program]:
+def _best_of_each_signature(run: OpenRun) -> list[Program]:
     """Return the best programs, one per signature, since equal scores on all training inputs suggest equal programs."""
     first: dict[tuple[float, ...], Program] = {}
-    for program in session.state.programs.values():
+    for program in run.state.programs.values():
         first.setdefault(program.scores, program)
     ranked = sorted(first.values(), key=lambda program: program.score, reverse=True)
-    return ranked[: session.run.problem.settings.finalists]
+    return ranked[: run.run.problem.settings.finalists]
 
 
 def _ranked(programs: list[Program], validation: dict[str, float]) -> list[Program]:
@@ -54,25 +54,25 @@ def _ranked(programs: list[Program], validation: dict[str, float]) -> list[Progr
     )
 
 
-def _confirms(session: Session) -> bool:
-    return session.run.problem.settings.sandbox.confirm != "never"
+def _confirms(run: OpenRun) -> bool:
+    return run.run.problem.settings.sandbox.confirm != "never"
 
 
-def _with_confirmed_winner(session: Session, order: list[Program], validation: dict[str, float]) -> list[Program]:
+def _with_confirmed_winner(run: OpenRun, order: list[Program], validation: dict[str, float]) -> list[Program]:
     """Confirm the first program on the validation inputs, and re-rank the programs until a confirmed one is first.
 
     Confirmation repeats the evaluation, isolated. The lower of both scores counts; without a second score the program
     has none. The start program needs no confirmation.
 
     Args:
-        session: Session of the run.
+        run: open run.
         order: Programs, best first.
         validation: Validation scores by program id, which are corrected in place.
     """
-    rerun = {session.state.start.id}
+    rerun = {run.state.start.id}
     while (first := order[0]).id in validation and first.id not in rerun:
         rerun.add(first.id)
-        confirmed_score = scores_on(session.run, "validation", [first], isolation=True).get(first.id)
+        confirmed_score = scores_on(run.run, "validation", [first], isolation=True).get(first.id)
         claimed_score = validation.pop(first.id)
         if confirmed_score is not None:
             validation[first.id] = min(claimed_score, confirmed_score)

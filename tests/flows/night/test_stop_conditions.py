@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flows.stop_conditions import StopConditions, Tally, reason_to_stop
+from flows.night.stop_conditions import StopConditions, Tally, reason_to_stop
 from schemas.generation import StopReason
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -26,11 +26,14 @@ NOW = datetime(2026, 11, 25, tzinfo=UTC)
         ({"budget_usd": 1.0}, {"cost_usd": 0.99}, None),
         ({"budget_usd": 1.0}, {"cost_usd": 1.0}, StopReason.BUDGET),
         ({"target": 5.0}, {"best": 5.0}, StopReason.TARGET),
-        ({"until": NOW + timedelta(seconds=60)}, {"longest_generation_s": 50.0}, None),
-        ({"until": NOW + timedelta(seconds=60)}, {"longest_generation_s": 61.0}, StopReason.DEADLINE),
+        ({"until": NOW + timedelta(seconds=60)}, {"usual_generation_s": 50.0}, None),
+        ({"until": NOW + timedelta(seconds=60)}, {"usual_generation_s": 61.0}, StopReason.DEADLINE),
         ({"until": NOW - timedelta(seconds=1)}, {}, StopReason.DEADLINE),
         ({"until": NOW, "target": 5.0}, {"best": 6.0}, StopReason.TARGET),
     ],
 )
 def test_the_first_condition_that_is_met_is_the_reason(conditions: dict, tally: dict, reason: StopReason | None):
-    assert reason_to_stop(StopConditions(**conditions), Tally(**{"best": 0.0, **tally}), NOW) is reason
+    assert (
+        reason_to_stop(StopConditions(**conditions), Tally(**{"since": NOW, "now": NOW, "best": 0.0, **tally}))
+        is reason
+    )

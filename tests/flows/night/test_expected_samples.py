@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.expected_samples import expected_samples
-from flows.stop_conditions import StopConditions
+from flows.night.stop_conditions import Forecast, StopConditions, expected_samples, samples_in_flight
 from schemas.settings import Settings
 
 NOW = datetime(2026, 11, 27, 22, 0, tzinfo=UTC)
@@ -18,7 +17,7 @@ FREE = Settings()
 
 
 def expected(settings: Settings = FREE, **conditions: Any) -> int | None:
-    return expected_samples(StopConditions.model_validate(conditions), settings, NOW)
+    return expected_samples(StopConditions.model_validate(conditions), Forecast(NOW, settings))
 
 
 @pytest.mark.parametrize(
@@ -52,20 +51,10 @@ def test_other_conditions_and_free_models_say_nothing(conditions: dict[str, Any]
     assert expected(**conditions) is None
 
 
-@pytest.mark.parametrize("small", [150, "150"])
-def test_a_small_search_keeps_few_samples_in_flight(small: object) -> None:
-    windows = [
-        Settings.model_validate({"search": {"expected_samples": n}}).search.window for n in (small, 3_000, 10**5)
-    ]
-    assert windows == sorted(set(windows))
-    assert windows[-1] == Settings().search.window
+def test_answers_that_take_longer_leave_time_for_fewer() -> None:
+    conditions = StopConditions(until=NOW + timedelta(hours=8))
+    assert expected_samples(conditions, Forecast(NOW, FREE, latency_s=120.0)) == 3_840
 
 
-def test_settings_that_are_given_stay_whatever_the_size() -> None:
-    search = Settings.model_validate({"search": {"expected_samples": 150, "window": 40, "prompts": 3}}).search
-    assert (search.window, search.prompts) == (40, 3)
-
-
-def test_settings_of_a_stored_run_are_read_back_as_they_were() -> None:
-    settings = Settings.model_validate({"search": {"expected_samples": 150}})
-    assert Settings.model_validate(settings.model_dump(mode="json")) == settings
+def test_a_small_search_keeps_few_samples_in_flight() -> None:
+    assert [samples_in_flight(expected) for expected in (150, 3_000, 10**5, None)] == [4, 8, 16, 16]

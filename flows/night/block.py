@@ -1,0 +1,303 @@
+"""One generation of a night: which of its prompts are asked, what came back, and what the algorithm is told of it.
+
+Candidates whose score would be the best of their niche are claims. A claim is told at once, and its confirmation counts
+at a fixed later prompt, so that nobody waits for it. After a claim has fallen, claims are confirmed before they are
+told, until some have stood.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from flows.night.planning import prompts_per_task, turns_of
+from flows.night.search_state import SearchState
+from schemas.algorithm import Change, Correct, Plan, Turn
+from schemas.generation import GenerationRecord
+from schemas.outcome import CUT_SHORT, JUDGED_BESIDE, Outcome, Verdict
+from schemas.program import TUNER, Candidate, Judged, Prompt
+from tasks.evaluate.confirmation import ConfirmationRules
+from tasks.sample.prompts import build_prompts
+from tasks.select.selection import judge, with_failed_twins
+
+LEAST_PROMPTS_TO_VERDICT = 4
+"""Fewest prompts after which the confirmation of a claim counts."""
+
+Pairs = Sequence[tuple[Candidate, Verdict]]
+Stored = Mapping[tuple[int, str], int]
+"""Samples of each prompt that are paid for, by its index and hash."""
+
+
+class Block:
+    """A generation under way.
+
+    Args:
+        state: The state of the search.
+        number: Number of the generation.
+        window: Number of prompts in flight.
+        stored: Completions that earlier attempts have paid for.
+        most_samples: Largest number of samples that it may ask for beside them; `None` without a limit.
+
+    Attributes:
+        judged: Candidates that the algorithm was told of, in order.
+        needed: Candidates without whose confirmation nothing more can be told.
+        resets: Whether niches are reset at its end.
+        is_quick: Whether answers and verdicts come at once, so that prompts that are due together share tasks.
+    """
+
+    def __init__(
+        self,
+        state: SearchState,
+        number: int,
+        *,
+        window: int,
+        stored: Stored | None = None,
+        most_samples: int | None = None,
+    ) -> None:
+        self.number = number
+        self.judged: dict[str, Judged] = {}
+        self.needed: tuple[Judged, ...] = ()
+        self.resets = False
+        self.is_quick = False
+        self._state = state
+        self._run = state.run
+        self._stored = stored or {}
+        self._samples_left = most_samples
+        settings = self._run.problem.settings
+        self._rules = ConfirmationRules(settings.sandbox.confirm, settings.reducer, settings.noise)
+        self._prompts_to_verdict = max(LEAST_PROMPTS_TO_VERDICT, window)
+        self._waiting = deque(self._batches(window))
+        self._left_out: set[int] = set()
+        self._asked: set[int] = set()
+        self._pairs: dict[int, Pairs] = {}
+        self._next = 0
+        self._current: list[Judged] | None = None
+        self._seen: dict[str, Verdict] = {}
+        self._changes: defaultdict[int, tuple[Change, ...]] = defaultdict(tuple)
+        self._places: dict[str, int] = {}
+        self._verdicts: dict[str, Verdict] = {}
+
+    def _batches(self, window: int) -> Iterator[range]:
+        """Yield the indices of the prompts of each batch; the tuner's turn is one of its own."""
+        prompts, size = self._run.problem.settings.search.prompts, prompts_per_task(self._run, window)
+        for first in range(0, prompts, size):
+            yield range(first, min(first + size, prompts))
+        if self._run.problem.tunes:
+            yield range(prompts, turns_of(self._run))
+
+    # Asking
+
+    def due(self) -> list[list[Prompt]]:
+        """Return the prompts that are to be asked now, by batch."""
+        plans = self._state.plans(self.number) if self._waiting else {}
+        batches = []
+        while self._waiting and all(index in plans for index in self._waiting[0]):
+            batch = self._next_batch(plans)
+            if due := {index: plan for index in batch if (plan := plans[index])}:
+                self._asked.update(due)
+                batches.append(self._within_limit(self.prompts(due)))
+        return batches
+
+    def prompts(self, plans: Mapping[int, Plan]) -> list[Prompt]:
+        """Return the prompts of some plans by index."""
+        return build_prompts(plans, self._run.problem, seed=self._run.seed, generation=self.number)
+
+    def _next_batch(self, plans: Mapping[int, Plan | None]) -> range:
+        """Take the next batch that is planned; where work is quick, with those after it, but for the tuner's turn."""
+        batch = self._waiting.popleft()
+        while self.is_quick and self._waiting:
+            following = self._waiting[0]
+            if following.stop > self._run.problem.settings.search.prompts or any(one not in plans for one in following):
+                break
+            batch = range(batch.start, self._waiting.popleft().stop)
+        return batch
+
+    def _within_limit(self, prompts: Sequence[Prompt]) -> list[Prompt]:
+        """Leave out samples beyond the night's limit, unless they are paid for; the algorithm is told of none then."""
+        if self._samples_left is None:
+            return list(prompts)
+        limited = []
+        for prompt in prompts:
+            wanted = prompt.samples
+            if prompt.model != TUNER:
+                wanted = min(wanted, max(self._samples_left, self._stored.get((prompt.index, prompt.hash), 0)))
+                self._samples_left = max(0, self._samples_left - wanted)
+            limited.append(replace(prompt, seeds=prompt.seeds[:wanted]))
+        return limited
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether all of its prompts were asked."""
+        return not self._waiting
+
+    def leave_out(self) -> None:
+        """Ask no further prompt, since the deadline has come."""
+        self._left_out.update(index for batch in self._waiting for index in batch)
+        self._waiting.clear()
+
+    # Telling
+
+    def receive(self, prompts: Sequence[Prompt], pairs: Pairs) -> None:
+        """Take the verdicts on the candidates of some prompts."""
+        for prompt in prompts:
+            self._pairs[prompt.index] = [pair for pair in pairs if pair[0].prompt.index == prompt.index]
+
+    def confirm(self, program_id: str, verdict: Verdict) -> None:
+        """Take the verdict of a confirmation."""
+        self._verdicts[program_id] = verdict
+
+    @property
+    def wanted(self) -> list[Judged]:
+        """Claims that are worth a confirmation now: those needed, and the best of each niche."""
+        wanted = {one.id: one for one in (*self.needed, *self._claims_at(turns_of(self._run)))}
+        return [one for one in wanted.values() if one.id not in self._verdicts]
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the algorithm was told of everything, and all claims are settled."""
+        return self._next > turns_of(self._run)
+
+    def advance(self) -> None:
+        """Tell the algorithm of as many prompts as possible, in order, and settle claims where it is their place."""
+        while not self.is_told:
+            self.needed = self._settle_claims()
+            if self.needed:
+                return
+            if self._next == turns_of(self._run):
+                self._next += 1
+                return
+            judged = self._judged()
+            if judged is None:
+                return
+            judged, self.needed = self._confirmed(judged)
+            if self.needed:
+                return
+            self._tell(judged)
+
+    def _judged(self) -> list[Judged] | None:
+        """Return the candidates of the next prompt; `None` while it is not evaluated."""
+        if self._current is None:
+            if self._next in self._pairs:
+                pairs = self._pairs.pop(self._next)
+            elif self._next in self._asked or (self._waiting and self._next >= self._waiting[0].start):
+                return None
+            else:
+                pairs = []
+            run = self._run
+            reducer = run.problem.settings.reducer
+            self._current = judge(run.run_id, self.number, pairs, reducer, self._state.known, self._seen)
+        return self._current
+
+    def _confirmed(self, judged: list[Judged]) -> tuple[list[Judged], tuple[Judged, ...]]:
+        """Return candidates after the confirmations that come before they are told, and those that are missing."""
+        if not self._is_wary:
+            return judged, ()
+        judged, missing = self._rules.confirmed(judged, self._niche_scores(), self._verdicts)
+        return with_failed_twins(judged, self._seen), missing
+
+    def _niche_scores(self) -> dict[str, float]:
+        return {niche: program.score for niche, program in self._state.niche_bests.items()}
+
+    @property
+    def _is_wary(self) -> bool:
+        """Whether the next prompt's claims are confirmed before they are told.
+
+        What is told out of order cannot be taken back, nor can a reset.
+        """
+        is_last = self._next == turns_of(self._run) - 1
+        in_order = self._state.is_in_order(self.number)
+        return (
+            self._rules.which == "always" or self._state.planner.wary > 0 or not in_order or (is_last and self.resets)
+        )
+
+    def _tell(self, judged: Sequence[Judged]) -> None:
+        bests = self._niche_scores()
+        claims = [] if self._is_wary else [one for one in judged if self._rules.is_due(one, bests)]
+        judged = self._state.with_gains(judged)
+        self.judged |= {one.id: one for one in judged}
+        reset = self.resets and self._next == turns_of(self._run) - 1
+        confirmed = [one.score is not None for one in judged if one.confirmed_score is not None or _fell(one)]
+        turn = Turn(self.number, self._next)
+        # Settled claims come first where the history repeats this, so their changes are there already.
+        self._changes[self._next] += self._state.tell(turn, judged, reset=reset, claims=bool(claims))
+        if self._state.is_in_order(self.number):
+            self._state.planner.note_confirmations(stood=sum(confirmed), fell=len(confirmed) - sum(confirmed))
+        place = min(self._next + self._prompts_to_verdict, turns_of(self._run))
+        self._places |= {one.id: place for one in claims}
+        self._next, self._current = self._next + 1, None
+
+    def _settle_claims(self) -> tuple[Judged, ...]:
+        """Settle the claims whose place the next prompt is; return those whose verdict is missing.
+
+        The best of a niche needs its verdict, whether it was the best when it was told or became so when another fell.
+        What was beaten needs none. Before a reset all are settled.
+        """
+        is_last = self._next == turns_of(self._run) - 1 and self.resets
+        while claims := self._claims_at(turns_of(self._run) if is_last else self._next):
+            missing = [one for one in claims if one.id not in self._verdicts]
+            if missing:
+                return tuple(missing)
+            self._settle(claims[0])
+        return ()
+
+    def _claims_at(self, place: int) -> list[Judged]:
+        """Return the best of each niche that is not confirmed, up to a place.
+
+        It was a claim, which has a place, or became the best when a claim fell, and is settled at once.
+        """
+        if self._rules.which != "best":
+            return []
+        bests = dict.fromkeys(program.id for program in self._state.niche_bests.values())
+        claims = [self.judged[name] for name in bests if name in self.judged and self._places.get(name, 0) <= place]
+        return [one for one in claims if one.confirmed_score is None]
+
+    def _settle(self, claim: Judged) -> None:
+        final = self._rules.settled(claim, self._verdicts[claim.id])
+        self._places.pop(claim.id, None)
+        if final.verdict == claim.verdict:
+            self.judged[claim.id] = final
+            return
+        corrected = replace(final, claimed_scores=claim.verdict.scores)
+        changed = [corrected, *self._failed_twins(corrected)]
+        self._state.planner.correct(
+            {one.id: (None if one.score is None else one.program(), one.feedback()) for one in changed}
+        )
+        is_removed = final.score is None
+        self._changes[self._next] += (Correct(claim.candidate.prompt.niche, claim.id, is_removed),)
+        self.judged |= {one.id: replace(one, gain=self._state.planner.gain_of(one.feedback())) for one in changed}
+
+    def _failed_twins(self, claim: Judged) -> list[Judged]:
+        """Return the duplicates of a program that could not be confirmed, which is not their fault either."""
+        if claim.verdict.outcome is not Outcome.SANDBOX_ERROR:
+            return []
+        twins = [one for one in self.judged.values() if one.candidate.code_hash == claim.candidate.code_hash]
+        self._seen[claim.candidate.code_hash] = claim.verdict
+        return [replace(one, verdict=claim.verdict) for one in twins if one.verdict == JUDGED_BESIDE]
+
+    # The end
+
+    def is_worth_committing(self, *, is_cut: bool) -> bool:
+        """Return whether any candidate was judged."""
+        judged = self.judged.values()
+        return bool(judged) and not (is_cut and all(one.verdict == CUT_SHORT for one in judged))
+
+    def leaves_answers(self) -> bool:
+        """Return whether an earlier attempt paid for answers to prompts that the deadline leaves out now."""
+        return any(index in self._left_out for index, _ in self._stored)
+
+    def record(self, base: GenerationRecord) -> GenerationRecord:
+        """Return the record of the generation, from one with its number, attempt, night and times."""
+        judged = tuple(self.judged.values())
+        programs = [one.program() for one in judged if one.score is not None]
+        return replace(
+            base,
+            judged=judged,
+            changes={index: changes for index, changes in sorted(self._changes.items()) if changes},
+            best=max([self._state.best, *programs], key=lambda program: program.score),
+            place=self._state.place,
+        )
+
+
+def _fell(one: Judged) -> bool:
+    return one.verdict.outcome is Outcome.UNCONFIRMED

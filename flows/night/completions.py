@@ -1,0 +1,91 @@
+"""Completions of an open run on disk, by generation, counted as they arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from flows.night.progress import Progress
+from schemas.errors import EnvironmentFault
+from schemas.program import Completion
+from tasks.history.files import RunFiles
+from tasks.history.journal import Journal, Key
+
+
+@dataclass
+class RequestLimits:
+    """What allows a request, beside the budget. Read from any thread, changed by the night's loop.
+
+    Attributes:
+        until: Deadline of the night.
+        can_keep: Whether completions can be written to disk.
+        is_closing: Whether nothing further is requested.
+    """
+
+    until: datetime | None = None
+    can_keep: bool = True
+    is_closing: bool = False
+
+    def may_ask(self) -> bool:
+        """Return whether completions can be kept and there is time for a request."""
+        has_time = self.until is None or datetime.now(UTC) < self.until
+        return has_time and self.can_keep and not self.is_closing
+
+
+@dataclass(frozen=True)
+class CountingStore:
+    """Store of one generation's completions, which also counts them and notes whether they could be kept."""
+
+    journal: Journal
+    progress: Progress
+    limits: RequestLimits
+
+    def known(self) -> dict[Key, Completion]:
+        return self.journal.known()
+
+    def record(self, completions: Sequence[Completion]) -> None:
+        # Counted first: they are paid for, whether they can be kept or not.
+        self.progress.bought(completions)
+        try:
+            self.journal.record(completions)
+        except EnvironmentFault:
+            self.limits.can_keep = False
+            raise
+
+
+class CompletionStores:
+    """The completion stores of an open run's generations. Only the night's loop opens them, before they are used."""
+
+    def __init__(self, files: RunFiles, progress: Progress, limits: RequestLimits) -> None:
+        self._files = files
+        self._progress = progress
+        self._limits = limits
+        self._stores: dict[int, CountingStore] = {}
+
+    def open(self, generation: int) -> None:
+        """Open the store of a generation."""
+        if generation not in self._stores:
+            journal = Journal(self._files.journal(generation), self._files.backend)
+            self._stores[generation] = CountingStore(journal, self._progress, self._limits)
+
+    def of(self, generation: int) -> CountingStore:
+        """Return the store of a generation."""
+        return self._stores[generation]
+
+    def known(self, generation: int) -> Mapping[Key, Completion]:
+        return self.of(generation).known()
+
+    def record(self, generation: int, completions: Sequence[Completion]) -> None:
+        self.of(generation).record(completions)
+
+    def samples(self, generation: int) -> dict[tuple[int, str], int]:
+        """Return how many samples of each prompt are stored, by its index and hash."""
+        found: dict[tuple[int, str], int] = {}
+        for index, sample, prompt_hash in self.known(generation):
+            found[index, prompt_hash] = max(found.get((index, prompt_hash), 0), sample + 1)
+        return found
+
+    def forget(self, generation: int) -> None:
+        """Drop the store of a generation that is over."""
+        self._stores.pop(generation, None)

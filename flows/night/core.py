@@ -1,0 +1,553 @@
+"""The core of a night: told of events, it says what is done next. It has no threads, clocks, files or Prefect.
+
+Generations are blocks of prompts. Their prompts are asked as soon as they are planned, so that several generations may
+be under way; the algorithm is told of their results in order, and they are committed in order.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from statistics import median
+
+from flows.formatting import error_text
+from flows.night.block import Block, Stored
+from flows.night.events import (
+    Abandon,
+    Action,
+    Ask,
+    Begin,
+    Clock,
+    Close,
+    Commit,
+    Committed,
+    Confirm,
+    Confirmed,
+    Cut,
+    Ended,
+    Evaluated,
+    Event,
+    Failed,
+    Finish,
+    GiveUp,
+    Opened,
+    Pause,
+    Phase,
+    Reload,
+    Reloaded,
+    Say,
+)
+from flows.night.planning import prompts_in_flight
+from flows.night.retry_policy import RetryPolicy
+from flows.night.search_state import SearchState
+from flows.night.stop_conditions import StopConditions, Tally, reason_to_stop
+from schemas.errors import HistoryGone, ImpossibleScore, Outage, TerminalProviderError, UsageError
+from schemas.generation import GenerationRecord, RunHistory, StopReason
+from schemas.program import TUNER, Prompt
+
+_QUICK_S = 0.05
+"""Seconds of work on a prompt below which Prefect's two tasks cost more than the work itself."""
+
+_BEGINS_AGAIN = "it was begun before its turn, and begins again after the generation before it"
+
+_RECENT = 5
+"""Latest generations from whose length is judged whether another may begin before the deadline."""
+
+
+@dataclass(frozen=True)
+class NightPlan:
+    """What is fixed when a night begins.
+
+    Attributes:
+        number: Number of the night.
+        conditions: Its stop conditions.
+        samples_in_flight: Number of samples in flight.
+        most_confirmations: Number of confirmations at a time.
+        retried: Numbers of failed generations that are tried again in place of new ones; `None` in other nights.
+        after_empty_night: Whether the night before ended at its deadline without a generation.
+    """
+
+    number: int
+    conditions: StopConditions
+    samples_in_flight: int
+    most_confirmations: int = 1
+    retried: tuple[int, ...] | None = None
+    after_empty_night: bool = False
+
+
+@dataclass
+class _Attempt:
+    """An attempt at a generation.
+
+    Attributes:
+        key: Its number among all attempts of the night.
+        failed: Number of attempts before it that failed.
+        error: Error of its work or its flow run.
+        record: Record of its commit, once that was asked for.
+        is_over: Whether nothing more is done for it but a commit.
+        is_withdrawn: Whether it is ended since another failed; nobody waits for it.
+        confirming: Ids of claims that are being run again.
+    """
+
+    key: int
+    number: int
+    started_at: datetime
+    begin: float
+    block: Block | None = None
+    failed: int = 0
+    sampled_at: float = 0.0
+    evaluated_at: float = 0.0
+    error: Exception | None = None
+    record: GenerationRecord | None = None
+    is_over: bool = False
+    is_withdrawn: bool = False
+    confirming: set[str] = field(default_factory=set)
+
+
+class NightCore:
+    """The decisions of one night.
+
+    Args:
+        state: State of the search.
+        plan: What is fixed for the night.
+        clock: Its start.
+
+    Attributes:
+        state: State of the search.
+        samples: Samples of models in the generations that this night settled.
+    """
+
+    def __init__(self, state: SearchState, plan: NightPlan, clock: Clock) -> None:
+        self.state = state
+        self.plan = plan
+        self.samples = 0
+        self._first = state.generations
+        self._clock = clock
+        self._since = clock.now
+        self._window = prompts_in_flight(state.run, plan.samples_in_flight)
+        self._retried = None if plan.retried is None else deque(plan.retried)
+        self._search = state.run.problem.settings.search
+        self._retries = self._new_retries()
+        self._keys = itertools.count(1)
+        self._attempts: dict[int, _Attempt] = {}
+        self._turn: int | None = None
+        self._turn_begin = clock.seconds
+        self._durations: deque[float] = deque(maxlen=_RECENT)
+        self._last_best = state.generations
+        self._is_cut = False
+        self._uncommitted: deque[_Attempt] = deque()
+        self._failure: tuple[int, Exception] | None = None
+        self._is_reloading = False
+        self._paused_until: float | None = None
+        self._end: Finish | None = None
+        self._last_reset = clock.seconds
+        self._actions: list[Action] = []
+        self._is_closing = self._is_finished = False
+        state.planner.widen(self._window)
+
+    def handle(self, event: Event, clock: Clock) -> Sequence[Action]:
+        """Take an event, and return what is to be done, in order.
+
+        Raises:
+            ImpossibleScore: If the best score exceeds a proven optimum.
+        """
+        self._clock = clock
+        self._note(event)
+        if not self._is_finished:
+            self._proceed()
+        actions, self._actions = self._actions, []
+        return actions
+
+    @property
+    def wakes_at(self) -> float | None:
+        """Seconds of the monotonic clock at which a pause ends; `None` without one."""
+        return self._paused_until
+
+    def resets_since(self, seconds: float) -> None:
+        """Set the time of the last periodic reset, seconds of the monotonic clock."""
+        self._last_reset = seconds
+
+    def tally(self) -> Tally:
+        """Return the counts of the night so far."""
+        clock = self._clock
+        return Tally(
+            since=self._since,
+            now=clock.now,
+            best=self.state.best.score,
+            generations=self.state.generations - self._first,
+            samples=self.samples,
+            tokens=clock.tokens,
+            cost_usd=clock.night_usd,
+            total_usd=clock.total_usd,
+            generations_since_best=self.state.generations - self._last_best,
+            usual_generation_s=median(self._durations) if self._durations else 0.0,
+            is_exhausted=clock.is_exhausted,
+            interrupted=clock.interrupted,
+        )
+
+    # Events
+
+    def _note(self, event: Event) -> None:
+        match event:
+            case Reloaded():
+                self._note_reloaded(event)
+            case Cut():
+                self._is_cut = True
+                self._do(Say("the deadline has passed: this generation is cut short"))
+            case Opened() | Evaluated() | Confirmed() | Failed() | Committed() | Ended():
+                if attempt := self._attempts.get(event.attempt):
+                    self._note_of(attempt, event)
+            case _:
+                pass
+
+    def _note_of(self, attempt: _Attempt, event: Event) -> None:
+        match event:
+            case Opened(_, stored, failed):
+                attempt.failed = failed
+                attempt.block = self._new_block(attempt.number, stored)
+            case Evaluated(_, prompts, pairs, sampled_at) if attempt.block:
+                attempt.sampled_at = max(attempt.sampled_at, sampled_at)
+                attempt.evaluated_at = self._clock.seconds
+                attempt.block.receive(prompts, pairs)
+                latency_s = max((candidate.completion.latency_s for candidate, _ in pairs), default=0.0)
+                work_s = latency_s + sum(verdict.wall_s for _, verdict in pairs)
+                attempt.block.is_quick = bool(prompts) and work_s / len(prompts) < _QUICK_S
+            case Confirmed(_, program_id, verdict) if attempt.block:
+                attempt.confirming.discard(program_id)
+                attempt.block.confirm(program_id, verdict)
+            case Failed(_, error):
+                attempt.error = attempt.error or error
+                if attempt.record is not None and self._failure is None:
+                    self._failure = (attempt.number, error)
+            case Committed():
+                self._uncommitted.popleft()
+                attempt.record = None
+                self._commit_next()
+                self._retries = self._new_retries()
+                self._do(Say(""))
+            case Ended():
+                del self._attempts[attempt.key]
+            case _:
+                pass
+
+    def _note_reloaded(self, event: Reloaded) -> None:
+        """Go on with what the files say, after an attempt that failed; count the failure, and pause."""
+        self._is_reloading = False
+        assert self._failure is not None
+        (number, error), self._failure = self._failure, None
+        if event.history is not None:
+            self._adopt(event.history)
+            if self.state.has_ended(number):
+                return  # the error came after the commit
+        elif event.error is not None:
+            error = event.error
+        if self._retries.given_up != number:
+            self._retries.count(number, error, self._clock.seconds)
+            if self._retries.given_up is not None:
+                self._give_up(number, error)
+                return
+        self._pause(number, error, is_unread=event.history is None)
+
+    def _pause(self, number: int, error: Exception, *, is_unread: bool) -> None:
+        """Wait after a failure, unless the night ends."""
+        if self._retries.ends_night(error, self._clock.seconds):
+            self._end = Finish(StopReason.FAILED, error)
+        elif reason := self._reason_to_stop():
+            self._end = Finish(reason)
+        else:
+            if is_unread:
+                self._failure = (number, error)  # the files are read again after the pause
+            message = self._retries.message(error_text(error), error, self._clock.now, self._clock.seconds)
+            self._do(Phase("paused"), Say(message), Pause(self._retries.wait_s, error_text(error)))
+            self._paused_until = self._clock.seconds + self._retries.wait_s
+
+    def _adopt(self, history: RunHistory) -> None:
+        """Take the state from the files; what was settled and is not committed does not count."""
+        self.state.adopt(history)
+        self.state.planner.widen(self._window)
+        self._last_best = min(self._last_best, self.state.generations)
+        for record in [one.record for one in self._uncommitted if one.record]:
+            if not self.state.has_ended(record.number):
+                self.samples -= _samples_of(record)
+                if self._retried is not None:
+                    self._retried.appendleft(record.number)
+        self._uncommitted.clear()
+        self._turn = None
+
+    def _give_up(self, number: int, error: Exception) -> None:
+        """Continue without a generation, if that can be recorded: the state is read again."""
+        self._do(Say(f"generation {number} failed: {error_text(error)}"))
+        if self._retried is not None:
+            self._retried.popleft()
+            self._pause(number, error, is_unread=False)
+        else:
+            self._do(GiveUp(number, self.state.place), Reload())
+            self._failure, self._is_reloading = (number, error), True
+
+    def _new_retries(self) -> RetryPolicy:
+        return RetryPolicy(self._search.retries, self._search.failures)
+
+    # Decisions
+
+    def _proceed(self) -> None:
+        """Decide what is next, until nothing can be done before another event."""
+        if self._failure is not None:
+            self._recover()
+        elif self._end is not None:
+            self._finish()
+        elif not self._is_paused():
+            while self._step():
+                pass
+            if self._failure is not None:
+                self._recover()
+            elif self._end is not None:
+                self._finish()
+
+    def _is_paused(self) -> bool:
+        if self._paused_until is None:
+            return False
+        if self._clock.seconds < self._paused_until and self._reason_to_stop() is None:
+            return True
+        self._paused_until = None
+        self._do(Pause(None, ""), Say(""))
+        return False
+
+    def _step(self) -> bool:
+        """Let the generation whose turn it is go on; return whether another has the turn now."""
+        if self._turn is None:
+            if reason := self._reason_to_stop():
+                if self._uncommitted:
+                    return False  # a commit that fails may change it
+                self._end = Finish(reason)
+                return False
+            self._turn, self._turn_begin = self._number, self._clock.seconds
+        attempt = self._attempt_at(self._turn) or self._begin(self._turn)
+        self._ask()
+        if attempt.error is not None:
+            self._fail(attempt, attempt.error)
+        if attempt.block is None or attempt.is_over or self._failure or self._end:
+            return False
+        self._do(Phase("sample and evaluate", attempt.number))
+        attempt.block.resets = self._is_reset_due(attempt.number)
+        attempt.block.advance()
+        self._confirm(attempt, attempt.block)
+        self._ask()  # what was told may have made further prompts due
+        return attempt.block.is_told and self._settle(attempt, attempt.block)
+
+    @property
+    def _number(self) -> int:
+        """Number of the generation whose turn it is."""
+        return self.state.generations + 1 if self._retried is None else self._retried[0]
+
+    def _attempt_at(self, number: int) -> _Attempt | None:
+        return next((one for one in self._attempts.values() if one.number == number and not one.is_over), None)
+
+    def _begin(self, number: int) -> _Attempt:
+        attempt = _Attempt(next(self._keys), number, self._clock.now, self._clock.seconds)
+        self._attempts[attempt.key] = attempt
+        self._do(Begin(attempt.key, number))
+        return attempt
+
+    def _new_block(self, number: int, stored: Stored) -> Block:
+        return Block(self.state, number, window=self._window, stored=stored, most_samples=self._samples_left(number))
+
+    def _is_reset_due(self, number: int) -> bool:
+        hours = (self._clock.seconds - self._last_reset) / 3600
+        return self.state.is_in_order(number) and self._search.algorithm.is_reset_due(number, hours)
+
+    def _ask(self) -> None:
+        """Ask all prompts that are due, and begin the next generation where all of the latest one's are asked."""
+        for attempt in sorted(self._attempts.values(), key=lambda one: one.number):
+            if attempt.block is None or attempt.is_over or attempt.error:
+                continue
+            if self._is_cut:
+                attempt.block.leave_out()
+            for prompts in attempt.block.due():
+                self._do(Ask(attempt.key, attempt.number, prompts, self._group(attempt.number, attempt.block)))
+        latest = max((one.number for one in self._attempts.values() if not one.is_over), default=None)
+        if latest is not None and self._is_asked(latest) and self._may_begin(latest + 1):
+            self._begin(latest + 1)
+
+    def _is_asked(self, number: int) -> bool:
+        attempt = self._attempt_at(number)
+        return attempt is not None and attempt.block is not None and attempt.block.is_asked
+
+    def _group(self, number: int, block: Block) -> dict[int, Sequence[Prompt]] | None:
+        """Return the prompts of a generation and of the later ones of its group that the night will begin."""
+        sampling, run = self.state.run.problem.settings.sampling, self.state.run
+        if not sampling.batch_api:
+            return None
+        size = sampling.batch_generations
+        last = run.given + ((number - 1 - run.given) // size + 1) * size
+        group = {}
+        for each in range(number, last + 1):
+            plans = {index: plan for index, plan in self.state.plans(each).items() if plan}
+            if plans and (each == number or self._allows(each)):
+                prompts = block.prompts(plans) if each == number else Block(self.state, each, window=1).prompts(plans)
+                group[each] = [prompt for prompt in prompts if prompt.model != TUNER]
+        return group
+
+    def _may_begin(self, number: int) -> bool:
+        """Return whether a later generation may begin before its turn: within the window, or the next batch job."""
+        size = self._search.prompts
+        ahead = 1 if self.state.run.problem.settings.sampling.batch_api else -(-self._window // size)
+        return number <= self._number_in_order() + ahead and self._allows(number)
+
+    def _number_in_order(self) -> int:
+        return self.state.generations + 1
+
+    def _allows(self, number: int) -> bool:
+        """Return whether the stop conditions allow a later generation, if those before it end as usual."""
+        if self._retried is not None or self._is_cut:
+            return False
+        ahead = number - self._number_in_order()
+        tally = self.tally().with_ahead(ahead, ahead * self._search.prompts * self._search.samples)
+        return reason_to_stop(self.plan.conditions, tally) is None
+
+    def _samples_left(self, number: int) -> int | None:
+        """Return how many samples a generation may ask for, if those before it ask for all of theirs."""
+        most = self.plan.conditions.max_samples
+        if most is None or self.state.run.problem.settings.sampling.batch_api:
+            return None
+        ahead = max(0, number - self._number_in_order())
+        return max(0, most - self.samples - ahead * self._search.prompts * self._search.samples)
+
+    def _confirm(self, attempt: _Attempt, block: Block) -> None:
+        """Run claims again, as many at a time as there are slots for it; those that all wait for come first."""
+        if block.needed:
+            self._do(Phase("confirm"))
+        for claim in block.wanted:
+            if claim.id not in attempt.confirming and len(attempt.confirming) < self.plan.most_confirmations:
+                attempt.confirming.add(claim.id)
+                self._do(Confirm(attempt.key, claim))
+
+    # The end of a generation
+
+    def _settle(self, attempt: _Attempt, block: Block) -> bool:
+        """Commit a generation that the algorithm was told of, if it is worth it; return whether it is."""
+        is_unused = block.leaves_answers() and not self.plan.after_empty_night
+        if is_unused or not block.is_worth_committing(is_cut=self._is_cut):
+            return self._leave(attempt)
+        record = block.record(self._base_record(attempt))
+        self._count(record)
+        self.state.settle(record)
+        attempt.record, attempt.is_over = record, True
+        self._uncommitted.append(attempt)
+        self._turn = None
+        if len(self._uncommitted) == 1:
+            self._commit_next()
+        return True
+
+    def _commit_next(self) -> None:
+        """Commit the first generation that is settled, once those before it are committed."""
+        if self._uncommitted and self._failure is None and (record := self._uncommitted[0].record):
+            self._do(Phase("select"), Commit(self._uncommitted[0].key, record))
+
+    def _leave(self, attempt: _Attempt) -> bool:
+        """End a generation without a verdict. Its completions are kept for the next attempt."""
+        self._do(Abandon(attempt.key, "nothing was judged before it ended; it is not committed"))
+        attempt.is_over = True
+        self._turn = None
+        error = Outage(f"no completion arrived for generation {attempt.number}", remedy="It is asked for again.")
+        self._failure = (attempt.number, error)
+        return False
+
+    def _count(self, record: GenerationRecord) -> None:
+        self.samples += _samples_of(record)
+        begin = max(self._turn_begin, self._clock.answered_at)
+        self._durations.append(max(0.0, self._clock.seconds - begin))
+        if record.best.score > self.state.best.score:
+            self._last_best = record.number
+        if self._retried is not None:
+            self._retried.popleft()
+        if record.resets:
+            self._last_reset = self._clock.seconds
+
+    def _base_record(self, attempt: _Attempt, error: str = "") -> GenerationRecord:
+        evaluated = attempt.evaluated_at or self._clock.seconds
+        return GenerationRecord(
+            number=attempt.number,
+            attempt=attempt.failed + 1,
+            night=self.plan.number,
+            started_at=attempt.started_at,
+            ended_at=self._clock.now,
+            best=self.state.best,
+            sample_s=max(0.0, attempt.sampled_at - attempt.begin),
+            evaluate_s=0.0 if error else evaluated - attempt.begin,
+            select_s=0.0 if error else self._clock.seconds - evaluated,
+            error=error,
+        )
+
+    # Failures and the end of the night
+
+    def _fail(self, attempt: _Attempt, error: Exception) -> None:
+        record = self._base_record(attempt, error_text(error))
+        self._do(Abandon(attempt.key, "", error=error, record=None if isinstance(error, HistoryGone) else record))
+        attempt.is_over = True
+        self._turn = None
+        if isinstance(error, TerminalProviderError | UsageError | HistoryGone):
+            self._end = Finish(StopReason.FAILED, error)
+        else:
+            self._failure = (attempt.number, error)
+
+    def _recover(self) -> None:
+        """After a failure, end what is under way, then read the state again from the files."""
+        self._withdraw(_BEGINS_AGAIN)
+        is_free = all(one.is_withdrawn for one in self._attempts.values())
+        if is_free and not self._is_reloading and not self._is_paused():
+            self._is_reloading = True
+            self._do(Reload())
+
+    def _withdraw(self, why: str) -> None:
+        waiting = [one.key for one in itertools.islice(self._uncommitted, 1, None)]  # for a commit that has failed
+        for attempt in self._attempts.values():
+            if not attempt.is_over or (attempt.key in waiting and self._failure and not attempt.is_withdrawn):
+                attempt.is_over = attempt.is_withdrawn = True
+                self._do(Abandon(attempt.key, why, is_cancelled=True))
+
+    def _finish(self) -> None:
+        """Ask for nothing further, wait for what is in flight, which is paid for, and end."""
+        assert self._end is not None
+        if not self._is_closing:
+            self._is_closing = True
+            self._do(Close())
+            self._withdraw("the night has ended before its turn")
+        if not self._attempts:
+            self._is_finished = True
+            self._do(self._end)
+
+    def _reason_to_stop(self) -> StopReason | None:
+        self._refuse_the_impossible()
+        reason = reason_to_stop(self.plan.conditions, self.tally())
+        if self._is_cut:
+            return reason or StopReason.DEADLINE  # the clock may have been set back since
+        if self._retried is not None:
+            return reason or (None if self._retried else StopReason.GENERATIONS)
+        is_spent = reason in (StopReason.BUDGET, StopReason.TOKENS)
+        is_paid = is_spent and self._number in self._clock.batch_brought
+        return None if is_paid else reason
+
+    def _refuse_the_impossible(self) -> None:
+        """Check that the best score does not exceed a proven optimum, which would show a bug in the checker.
+
+        Raises:
+            ImpossibleScore: If it does.
+        """
+        best, known = self.state.best, self.state.run.problem.settings.known
+        if known.is_beaten_by(best.score):
+            raise ImpossibleScore(
+                f"program {best.id} scores {best.score:g}, but {known.best:g} is proven to be the best "
+                f"({known.label}; {known.source}): what checks it has a bug",
+                remedy=f"Mend the check, then start a new run. Look at it: overnight show {best.id}",
+            )
+
+    def _do(self, *actions: Action) -> None:
+        self._actions += actions
+
+
+def _samples_of(record: GenerationRecord) -> int:
+    """Return the number of samples of models."""
+    return sum(one.candidate.completion.model != TUNER for one in record.judged)

@@ -1,0 +1,234 @@
+"""What the core of a night is told, and what it asks for. Plain data, without services or threads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from flows.night.block import Pairs, Stored
+from schemas.generation import GenerationRecord, RunHistory, StopReason
+from schemas.outcome import Verdict
+from schemas.program import Judged, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """What the world looks like at an event.
+
+    Attributes:
+        now: Current time.
+        seconds: Seconds of the monotonic clock.
+        tokens: Tokens of this night.
+        night_usd: USD of this night.
+        total_usd: USD of all nights of the run.
+        is_exhausted: Whether the rest of the budget does not cover the next request.
+        interrupted: Whether the night is to end after the generation under way.
+        answered_at: Seconds of the monotonic clock at which the last batch job ended; 0 without one.
+        batch_brought: Numbers of generations whose completions a batch job has brought.
+    """
+
+    now: datetime
+    seconds: float
+    tokens: int = 0
+    night_usd: float = 0.0
+    total_usd: float = 0.0
+    is_exhausted: bool = False
+    interrupted: bool = False
+    answered_at: float = 0.0
+    batch_brought: frozenset[int] = frozenset()
+
+
+# Events. `attempt` is the number that `Begin` gave to an attempt at a generation; later events of an attempt that is
+# over are left alone.
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed, or an interruption has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An attempt at a generation has read what earlier ones left.
+
+    Attributes:
+        stored: Samples that are paid for.
+        failed: Number of attempts that failed.
+    """
+
+    attempt: int
+    stored: Stored
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A batch of prompts is sampled and evaluated; `sampled_at` is in seconds of the monotonic clock."""
+
+    attempt: int
+    prompts: Sequence[Prompt]
+    pairs: Pairs
+    sampled_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """A claim was run again."""
+
+    attempt: int
+    program_id: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The work of an attempt, or its flow run, has failed."""
+
+    attempt: int
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A generation is committed."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The flow run of an attempt has ended."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """The history was read again after a failure, or could not be."""
+
+    history: RunHistory | None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The grace period after the deadline is half over: what is under way is cut short."""
+
+
+Event = Tick | Opened | Evaluated | Confirmed | Failed | Committed | Ended | Reloaded | Cut
+
+
+# Actions.
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Open an attempt at a generation: a flow run."""
+
+    attempt: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Sample and evaluate prompts.
+
+    Attributes:
+        group: With the Batch API, all prompts of each generation that is sent together with this one.
+    """
+
+    attempt: int
+    number: int
+    prompts: Sequence[Prompt]
+    group: Mapping[int, Sequence[Prompt]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """Run a claim again."""
+
+    attempt: int
+    claim: Judged
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Commit a generation, and end its flow run."""
+
+    attempt: int
+    record: GenerationRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """End the flow run of an attempt without a commit.
+
+    Attributes:
+        why: What its final state says.
+        is_cancelled: Whether that state is Cancelled, since it begins again.
+        error: Error that it fails with; `None` if it does not fail.
+        record: Record of the failure.
+    """
+
+    attempt: int
+    why: str
+    is_cancelled: bool = False
+    error: Exception | None = None
+    record: GenerationRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Read the history again."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Record that the night goes on without a generation."""
+
+    number: int
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Show a message; an empty one clears it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Show what the night does."""
+
+    name: str
+    generation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait for an outage to end; `seconds` is None once the wait is over.
+
+    Attributes:
+        said: Cause, in words.
+    """
+
+    seconds: float | None
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Ask for nothing further, and wait for what is in flight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """End the night for a reason, or with an error."""
+
+    reason: StopReason
+    error: Exception | None = None
+
+
+Action = Begin | Ask | Confirm | Commit | Abandon | Reload | GiveUp | Say | Phase | Pause | Close | Finish

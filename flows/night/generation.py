@@ -1,0 +1,212 @@
+"""One generation as a Prefect flow run: sample, evaluate, confirm and select are its tasks, one commit its end."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import threading
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from queue import SimpleQueue
+from typing import Any, cast
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.exceptions import CancelledRun
+from prefect.futures import PrefectConcurrentFuture
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.formatting import score
+from flows.night.events import (
+    Abandon,
+    Ask,
+    Commit,
+    Committed,
+    Confirm,
+    Confirmed,
+    Ended,
+    Evaluated,
+    Event,
+    Failed,
+)
+from flows.night.open_run import OpenRun
+from flows.night.stop_conditions import StopConditions
+from flows.prefect_server.connection import outages
+from schemas.errors import EnvironmentFault, UsageError
+from schemas.generation import GenerationRecord
+from tasks.evaluate.evaluation_task import confirm, evaluate
+from tasks.history import record
+from tasks.history.backends import open_history
+from tasks.history.files import files_of
+from tasks.sample.sampling_task import sample
+from tasks.select.selection_task import select
+
+_TASKS_AT_A_TIME = 256
+"""Each batch in flight takes two: its evaluate task waits for its sample task."""
+
+Work = Ask | Confirm | Commit | Abandon
+
+
+@flow(
+    name="generation",
+    flow_run_name="{run_id}-g{number}",
+    task_runner=ThreadPoolTaskRunner(max_workers=_TASKS_AT_A_TIME),  # pyright: ignore[reportArgumentType, reportCallIssue]
+)
+def generation(run_id: str, number: int, history: str) -> State[float]:
+    """Do the work of one generation, as the night's core asks for it, and commit it.
+
+    A flow run that Prefect retries has no night: it runs one of its own for this generation.
+
+    Args:
+        run_id: Id of the run.
+        number: Number of the generation.
+        history: Directory of the history, or its URL.
+
+    Returns:
+        The best score of the run after it.
+    """
+    attempt = _ATTEMPT.get()
+    return attempt.work() if attempt else _run_alone(run_id, number, history)
+
+
+def _run_alone(run_id: str, number: int, history: str) -> State[float]:
+    """Run a night for one generation, which failed or is the next.
+
+    Raises:
+        UsageError: If it is neither.
+    """
+    from flows.night.search import search
+
+    past = record.read_run_history(files_of(open_history(history), run_id))
+    best = max(program.score for program in past.programs.values())
+    if not past.is_open(number):
+        return Completed(message="it is committed already", data=best)
+    if number > past.generations + 1:
+        raise UsageError(f"generation {number} of {run_id} has no turn yet: {past.generations + 1} is the next")
+    again = [number] if number in past.failed else None
+    result = search(run_id, history, StopConditions(generations=None if again else 1), again)
+    return Completed(message=f"retried; best {score(result['best'])}", data=result["best"])
+
+
+@dataclass
+class GenerationAttempt:
+    """An attempt at a generation, in a thread and a flow run of its own.
+
+    Attributes:
+        run: The open run.
+        key: Number of the attempt in the night.
+        number: Number of the generation.
+        post: Takes events, from any thread.
+        flow_runs: Lock of starts and ends of flow runs. Each is a few writes of Prefect's server; with SQLite, two that
+            meet wait for each other for about two seconds, whereas one takes some hundredths.
+        inbox: What is to be done.
+    """
+
+    run: OpenRun
+    key: int
+    number: int
+    post: Callable[[Event], None]
+    flow_runs: threading.Lock
+    inbox: SimpleQueue[Work] = field(default_factory=SimpleQueue)
+    _batches: int = 0
+
+    def start(self, context: contextvars.Context) -> threading.Thread:
+        """Start the flow run in a thread, with a context that has the night's settings of Prefect."""
+        # A daemon, so that a thread which waits for a dead server cannot keep the process alive.
+        thread = threading.Thread(
+            target=context.copy().run, args=(self._run,), name=f"overnight-g{self.number}", daemon=True
+        )
+        thread.start()
+        return thread
+
+    def _run(self) -> None:
+        _ATTEMPT.set(self)
+        try:
+            with outages(), self.flow_runs:
+                generation(self.run.run.run_id, self.number, self.run.files.backend.location)
+        except CancelledRun:
+            pass
+        except Exception as error:  # noqa: BLE001  (the core decides what follows)
+            self.post(Failed(self.key, error))
+        finally:
+            self.post(Ended(self.key))
+
+    def work(self) -> State[float]:
+        """Do what is asked for, until the generation is committed or abandoned; others may start and end meanwhile."""
+        self.flow_runs.release()
+        try:
+            while True:
+                match self.inbox.get():
+                    case Ask() as asked:
+                        self._ask(asked)
+                    case Confirm(_, claim):
+                        confirmed = confirm.submit(self.run.confirmer, self.number, claim)
+                        confirmed.add_done_callback(lambda future, name=claim.id: self._post_confirmed(future, name))
+                    case Commit(_, record):
+                        return self._commit(record)
+                    case Abandon() as abandoned:
+                        return self._abandon(abandoned)
+        finally:
+            self.flow_runs.acquire()
+
+    def _ask(self, asked: Ask) -> None:
+        self._batches += 1
+        sampled = sample.submit(self.run.sampler, self.number, self._batches, asked.prompts)
+        sampled_at = list[float]()
+        sampled.add_done_callback(lambda _: sampled_at.append(time.monotonic()))
+        evaluated = evaluate.submit(self.run.evaluator, self.number, self._batches, cast("Any", sampled))
+
+        def post(future: PrefectConcurrentFuture[Any]) -> None:
+            with self._posting_failure():
+                sampled.result()  # its error: the evaluate task after it only says that it was not run
+                self.post(Evaluated(self.key, asked.prompts, _result(future), max(sampled_at, default=0.0)))
+
+        evaluated.add_done_callback(cast("Any", post))
+
+    def _post_confirmed(self, future: Any, program_id: str) -> None:
+        with self._posting_failure():
+            self.post(Confirmed(self.key, program_id, _result(future)))
+
+    @contextlib.contextmanager
+    def _posting_failure(self) -> Any:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  (the core decides what follows)
+            self.post(Failed(self.key, error))
+
+    def _commit(self, generation_record: GenerationRecord) -> State[float]:
+        record = replace(generation_record, flow_run_id=_flow_run_id())
+        best = select(record, self.run.write)
+        self.post(Committed(self.key))
+        scored = sum(one.score is not None for one in record.judged)
+        message = f"{scored} of {len(record.judged)} candidates scored; best {score(best.score)}"
+        return Completed(message=message, data=best.score)
+
+    def _abandon(self, abandoned: Abandon) -> State[float]:
+        if abandoned.error is not None:
+            if abandoned.record is not None:
+                # A disk that is full, which may be the very reason, must not hide it.
+                with contextlib.suppress(EnvironmentFault):
+                    record.record_failure(self.run.files, replace(abandoned.record, flow_run_id=_flow_run_id()))
+            raise abandoned.error
+        if abandoned.is_cancelled:
+            return Cancelled(message=abandoned.why)
+        return Completed(message=abandoned.why, data=self.run.state.best.score)
+
+
+_ATTEMPT: ContextVar[GenerationAttempt | None] = ContextVar("attempt", default=None)
+"""The attempt whose flow run this thread is."""
+
+
+def _flow_run_id() -> str:
+    return str(flow_run.id or "")
+
+
+def _result(future: PrefectConcurrentFuture[Any]) -> Any:
+    """Return the result of a task run that is done; raise its error."""
+    future.wait()  # takes the state over from the task; without it, the server is asked
+    return future.result()

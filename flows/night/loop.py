@@ -1,0 +1,271 @@
+"""The loop of a night: takes events from one queue, hands them to the core, and performs what it asks for."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+from flows.night.core import NightCore
+from flows.night.events import (
+    Abandon,
+    Action,
+    Ask,
+    Begin,
+    Clock,
+    Close,
+    Commit,
+    Committed,
+    Confirm,
+    Cut,
+    Event,
+    Failed,
+    Finish,
+    GiveUp,
+    Opened,
+    Pause,
+    Phase,
+    Reload,
+    Reloaded,
+    Say,
+    Tick,
+)
+from flows.night.open_run import OpenRun
+from flows.night.stop_conditions import StopConditions
+from schemas.errors import EnvironmentFault, HistoryError, OvernightError
+from schemas.generation import GenerationRecord, StopReason
+from schemas.program import TUNER
+from tasks.history import record
+
+if TYPE_CHECKING:
+    from flows.night.generation import GenerationAttempt
+
+_TICK_S = 0.2
+"""Longest seconds between two looks at the clock, which may be set or may advance while the machine sleeps."""
+
+
+@dataclass(frozen=True)
+class Observer:
+    """What is told of a night while it runs, from the loop's thread.
+
+    Attributes:
+        committed: Called after each commit.
+        paused: Called when a pause begins, with its cause, and again with an empty text after it.
+        ticked: Called now and then.
+    """
+
+    committed: Callable[[GenerationRecord], None]
+    paused: Callable[[str, float], None]
+    ticked: Callable[[], None]
+
+
+class NightLoop:
+    """Performs the actions of one night's core. One thread runs it; others only put events into its queue.
+
+    Args:
+        run: The open run.
+        core: The core of the night.
+        conditions: Stop conditions of the night.
+        clock: Returns the clock for the core.
+    """
+
+    def __init__(self, run: OpenRun, core: NightCore, conditions: StopConditions) -> None:
+        self._run = run
+        self._core = core
+        self._conditions = conditions
+        self._events: SimpleQueue[Event] = SimpleQueue()
+        self._attempts: dict[int, GenerationAttempt | _Unstarted] = {}
+        self._commits: dict[int, GenerationRecord] = {}
+        self._threads: list[threading.Thread] = []
+        self._flow_runs = threading.Lock()
+        self._context: contextvars.Context | None = None
+        self._observer: Observer | None = None
+        self._finish: Finish | None = None
+        self._paused_at: float | None = None
+        self._is_cut = self._are_confirmations_cut = False
+
+    def ask_early(self) -> None:
+        """Ask for the first prompts, before the flow runs can start. Their answers are kept whatever happens."""
+        self._take(Tick())
+        while not self._events.empty():
+            self._take(self._events.get())
+
+    def run(self, context: contextvars.Context, observer: Observer) -> StopReason:
+        """Run the night to its end, and return its reason.
+
+        Args:
+            context: Context with Prefect's settings for the flow runs of generations.
+            observer: What is told of it.
+
+        Raises:
+            OvernightError: If the night fails.
+        """
+        self._context, self._observer = context, observer
+        for key, attempt in self._attempts.items():
+            self._attempts[key] = self._start(key, attempt)
+        while self._finish is None:
+            self._look_at_the_clock()
+            try:
+                event = self._events.get(timeout=_TICK_S)
+            except Empty:
+                event = Tick()
+            self._take(event)
+            observer.ticked()
+        self._join()
+        if self._finish.error is not None:
+            raise self._finish.error
+        return self._finish.reason
+
+    def stop_now(self) -> None:
+        """End all flow runs, after a person has stopped the night at once."""
+        self._run.stop_now()
+        for attempt in self._attempts.values():
+            attempt.inbox.put(Abandon(attempt.key, "the night was stopped at once", is_cancelled=True))
+        self._join()
+
+    def _join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    def clock(self) -> Clock:
+        """Return what the core is told of the world."""
+        run, budget = self._run, self._run.progress.budget
+        return Clock(
+            now=datetime.now(UTC),
+            seconds=time.monotonic(),
+            tokens=budget.tokens,
+            night_usd=budget.night_usd,
+            total_usd=budget.total_usd,
+            is_exhausted=budget.is_exhausted,
+            interrupted=run.progress.interrupted,
+            answered_at=run.batch_jobs.answered_at,
+            batch_brought=frozenset(filter(self._has_answers, run.batch_jobs.answered())),
+        )
+
+    def _has_answers(self, generation: int) -> bool:
+        return not self._core.state.has_ended(generation) and bool(self._run.stores.known(generation))
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Committed):
+            self._note_committed(self._commits.pop(event.attempt))
+        for action in self._core.handle(event, self.clock()):
+            self._perform(action)
+
+    def _look_at_the_clock(self) -> None:
+        """Cut short what is under way, once it is time."""
+        now, conditions = datetime.now(UTC), self._conditions
+        if not self._is_cut and conditions.cut_at is not None and now >= conditions.cut_at:
+            self._is_cut = True
+            self._take(Cut())
+            self._run.cut()
+        if not self._are_confirmations_cut and conditions.ends_by is not None and now >= conditions.ends_by:
+            self._are_confirmations_cut = True
+            self._run.cut_confirmations()
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case Begin(key, number):
+                self._begin(key, number)
+            case Ask() | Confirm() | Abandon():
+                self._pass_on(action)
+            case Commit(key, generation):
+                unused_usd = self._run.unused_usd(generation.number, generation.judged)
+                self._commits[key] = replace(generation, unused_usd=unused_usd)
+                self._attempts[key].inbox.put(Commit(key, self._commits[key]))
+            case Reload():
+                self._events.put(self._reload())
+            case GiveUp(number, place):
+                with contextlib.suppress(EnvironmentFault, HistoryError):
+                    record.give_up(self._run.files, number, place)
+                self._run.progress.forget(number)
+            case Say(text):
+                self._run.progress.note(text)
+            case Phase(name, generation):
+                self._run.progress.enter(name, generation)
+            case Pause(seconds, said):
+                self._pause(seconds, said)
+            case Close():
+                left_s = self._seconds_left(self._run.run.problem.settings.sampling.timeout_s)
+                self._run.finish(left_s)
+            case Finish():
+                self._finish = action
+
+    def _begin(self, key: int, number: int) -> None:
+        attempt = _Unstarted(key, number)
+        self._attempts[key] = attempt if self._context is None else self._start(key, attempt)
+        run = self._run
+        try:
+            run.files.probe()
+            run.limits.can_keep = True
+            run.stores.open(number)
+            run.evaluator.begin_attempt(number)
+            self._events.put(Opened(key, run.stores.samples(number), run.files.failed_attempts(number)))
+        except OvernightError as error:
+            self._events.put(Failed(key, error))
+
+    def _start(self, key: int, attempt: _Unstarted | GenerationAttempt) -> GenerationAttempt:
+        from flows.night.generation import GenerationAttempt  # loading Prefect takes a second
+
+        assert self._context is not None
+        started = GenerationAttempt(
+            self._run, key, attempt.number, self._events.put, self._flow_runs, inbox=attempt.inbox
+        )
+        self._threads = [*(one for one in self._threads if one.is_alive()), started.start(self._context)]
+        return started
+
+    def _pass_on(self, action: Ask | Confirm | Abandon) -> None:
+        if isinstance(action, Ask):
+            if action.group:
+                for number in action.group:
+                    self._run.stores.open(number)
+                self._run.batch_jobs.expect(action.number, action.group)
+            elif self._context is None and all(prompt.model != TUNER for prompt in action.prompts):
+                self._run.sampler.begin(action.number, action.prompts)
+        self._attempts[action.attempt].inbox.put(action)
+
+    def _reload(self) -> Reloaded:
+        try:
+            self._run.files.catch_up()
+            samples = self._run.run.problem.settings.search.samples
+            return Reloaded(record.read_run_history(self._run.files, samples=samples))
+        except OvernightError as error:
+            return Reloaded(None, error)
+
+    def _pause(self, seconds: float | None, said: str) -> None:
+        now = time.monotonic()
+        if seconds is None and self._paused_at is not None:
+            if self._observer:
+                self._observer.paused("", now - self._paused_at)
+            self._paused_at = None
+        elif seconds is not None:
+            self._paused_at = now
+            if self._observer:
+                self._observer.paused(said, 0.0)
+
+    def _note_committed(self, generation: GenerationRecord) -> None:
+        self._run.committed(generation)
+        outcomes = [one.verdict.outcome for one in generation.judged if one.candidate.completion.model != TUNER]
+        self._run.progress.committed(generation.number, outcomes, generation.best)
+        if self._observer:
+            self._observer.committed(generation)
+
+    def _seconds_left(self, most: float) -> float:
+        """Return the seconds until the generations under way are cut short, `most` at most."""
+        if self._conditions.cut_at is None:
+            return most
+        return min(most, (self._conditions.cut_at - datetime.now(UTC)).total_seconds())
+
+
+class _Unstarted:
+    """An attempt whose flow run cannot start yet."""
+
+    def __init__(self, key: int, number: int) -> None:
+        self.key = key
+        self.number = number
+        self.inbox: SimpleQueue[Ask | Confirm | Commit | Abandon] = SimpleQueue()

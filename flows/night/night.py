@@ -1,0 +1,311 @@
+"""A night of an open run: its row in the history, artifacts, notifications and final evaluation around the loop."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import time
+from collections import deque
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from flows.formatting import error_text, history_flag, score
+from flows.night.core import NightCore, NightPlan
+from flows.night.events import Clock
+from flows.night.final_evaluation import judge_finalists
+from flows.night.loop import NightLoop, Observer
+from flows.night.open_run import OpenRun
+from flows.night.retry_policy import RetryPolicy
+from flows.night.stop_conditions import (
+    USUAL_LATENCY_S,
+    Forecast,
+    StopConditions,
+    expected_samples,
+    samples_in_flight,
+    share_done,
+)
+from flows.notifications import Notifier, notification_addresses
+from schemas.drawings import NO_DRAWINGS, Drawings
+from schemas.errors import EnvironmentFault, Outage, SandboxUnavailable
+from schemas.generation import Finalist, GenerationRecord, NightRecord, StopReason
+from schemas.night_view import LogLine, NightStart
+from tasks.history import record
+from tasks.sample.provider import require_prices
+
+if TYPE_CHECKING:
+    from flows.artifacts import NightArtifacts
+
+_LOG_LINES = 10_000
+"""Most lines of a night's log that are kept while Prefect's server does not answer."""
+
+_ROW_S = 60.0
+"""Seconds after which a night's row is written again, so that a killed night leaves a recent one."""
+
+
+class Night:
+    """One night of an open run.
+
+    Args:
+        run: The open run.
+        conditions: Stop conditions of the night.
+        retried: Numbers of failed generations that are tried again in place of new ones.
+        notifier: Sender of notifications; by default, that of the run or of the environment.
+
+    Attributes:
+        in_flight: Number of samples in flight, and why, in words.
+        notifier: Sender of notifications.
+    """
+
+    def __init__(
+        self,
+        run: OpenRun,
+        conditions: StopConditions,
+        retried: list[int] | None = None,
+        notifier: Notifier | None = None,
+    ) -> None:
+        if conditions.budget.is_in_usd:
+            require_prices(run.run.problem.settings.sampling)
+        self.run = run
+        self._conditions = conditions
+        self._flag = history_flag(run.files.backend)  # for the commands that are named
+        self.notifier = notifier or run.notifier or Notifier(notification_addresses(None), warn=run.progress.note)
+        self._drawings = NO_DRAWINGS
+        self._log: deque[LogLine] = deque(maxlen=_LOG_LINES)
+        self._artifacts: NightArtifacts | None = None
+        in_flight, self.in_flight = _in_flight(run, conditions)
+        now = datetime.now(UTC)
+        best = run.state.best
+        self._record = NightRecord(
+            number=run.files.last_night() + 1,
+            started_at=now,
+            best_before=best.score,
+            best_after=best.score,
+            best_program_id=best.id,
+            samples_in_flight=in_flight,
+            first_generation=run.state.generations + 1,
+        )
+        self._written = time.monotonic()
+        run.limits.until = conditions.until
+        run.progress.begin_night(conditions.budget)
+        plan = NightPlan(
+            number=self._record.number,
+            conditions=conditions,
+            samples_in_flight=in_flight,
+            most_confirmations=run.most_confirmations,
+            retried=None if retried is None else tuple(retried),
+            after_empty_night=record.ended_without_generation(run.files, self._record.number - 1),
+        )
+        budget = run.progress.budget
+        clock = Clock(now, time.monotonic(), total_usd=budget.total_usd, interrupted=run.progress.interrupted)
+        self._core = NightCore(run.state, plan, clock)
+        self._core.resets_since(run.last_reset)
+        self._loop = NightLoop(run, self._core, conditions)
+
+    @property
+    def number(self) -> int:
+        """Number of the night."""
+        return self._record.number
+
+    def ask_early(self) -> None:
+        """Ask for the first prompts, while Prefect's server starts."""
+        self._loop.ask_early()
+
+    def search(self, artifacts: NightArtifacts, flow_run_id: str, context: contextvars.Context) -> dict[str, Any]:
+        """Run the night.
+
+        Args:
+            artifacts: Where it is shown.
+            flow_run_id: Id of its flow run.
+            context: Context with Prefect's settings for the flow runs of generations.
+
+        Returns:
+            `stop_reason`, `best`, `generations` (the last one's number), `failed` (those of the run that are) and
+            `night`.
+        """
+        run, self._artifacts = self.run, artifacts
+        self._record = replace(self._record, flow_run_id=flow_run_id)
+        record.write_night(run.files, self._record)
+        self.notifier.report_best(run.run.run_id, run.state.best.score, self._flag)
+        artifacts.begin(NightStart(run.run.run_id, run.run.problem.name, self._record.number))
+        try:
+            reason = self._loop.run(context, Observer(self._note_commit, self._note_pause, self._note_time))
+        except BaseException as error:
+            self._break_off(error)
+            raise
+        self._end(reason)
+        self._final()
+        self._tell()
+        return {
+            "stop_reason": reason.value,
+            "best": run.state.best.score,
+            "generations": run.state.generations,
+            "failed": sorted(run.state.failed),
+            "night": self._record.number,
+        }
+
+    def show_drawings(self, drawings: Drawings) -> None:
+        """Show pictures of programs in the artifacts, once the night is over."""
+        self._drawings = drawings
+        self._show(now=True)
+
+    # What the loop tells
+
+    def _note_commit(self, generation: GenerationRecord) -> None:
+        from flows.artifacts import generation_line  # with Prefect, which takes a second to load
+
+        self.notifier.report_best(self.run.run.run_id, generation.best.score, self._flag)
+        self._log.append(LogLine(datetime.now(UTC), generation_line(generation.number, self.run.progress)))
+        self._show()
+
+    def _note_pause(self, said: str, seconds: float) -> None:
+        if said:
+            self._write(replace(self._reached(), paused_by=said))
+            self._show(now=True)
+        else:
+            self._write(replace(self._reached(), paused_s=self._record.paused_s + seconds))
+
+    def _note_time(self) -> None:
+        if time.monotonic() - self._written >= _ROW_S:
+            self._write(self._reached())
+
+    # The row of the night
+
+    def _reached(self) -> NightRecord:
+        """Return the night's row as it is now."""
+        run, best = self.run, self.run.state.best
+        return replace(
+            self._record,
+            machine_faults=tuple(sorted(run.cluster.slots.faults().items())) if run.cluster else (),
+            generations=run.progress.generations,
+            samples=run.progress.candidates,
+            cost_usd=run.progress.budget.night_usd,
+            best_after=best.score,
+            best_program_id=best.id,
+        )
+
+    def _write(self, reached: NightRecord) -> None:
+        """Write the row of the night under way, to be seen meanwhile and kept if the night is killed."""
+        self._record, self._written = reached, time.monotonic()
+        with contextlib.suppress(EnvironmentFault):  # a disk that is full may be what it waits for
+            record.write_night(self.run.files, reached)
+
+    def _break_off(self, error: BaseException) -> None:
+        """End the night after an error, or when a person stops it at once."""
+        interrupted = not isinstance(error, Exception)
+        try:
+            if interrupted:
+                self._loop.stop_now()
+        finally:
+            with contextlib.suppress(EnvironmentFault):  # a disk that is full must not hide why the night ended
+                self._end(StopReason.INTERRUPTED if interrupted else StopReason.FAILED, error=str(error))
+            self._tell()
+
+    def _end(self, reason: StopReason, error: str = "") -> None:
+        """Write the night's row, before the final evaluation, which may fail."""
+        self._record = replace(self._reached(), ended_at=datetime.now(UTC), stop_reason=reason, error=error)
+        record.write_night(self.run.files, self._record)
+
+    # What is shown
+
+    def _show(self, *, now: bool = False) -> None:
+        from flows.artifacts import night_view
+
+        if self._artifacts is None:
+            return
+        run, state = self.run, self.run.state
+        share = share_done(self._conditions, replace(self._core.tally(), now=datetime.now(UTC)))
+        # Once the finalists are scored on other inputs, the best of them is chosen, as `overnight best` does.
+        best = self._record.finalists[0].program if self._record.finalists else state.best
+        if self._record.ended_at is not None:
+            share = 1.0
+        self._artifacts.update(
+            lambda: night_view(
+                run.run,
+                run.progress,
+                state.programs,
+                state.start,
+                best,
+                share,
+                self._flag,
+                self._drawings,
+                self._record,
+                self._log,
+            ),
+            now=now,
+        )
+
+    def _tell(self) -> None:
+        run = self.run
+        run.progress.enter("over")
+        self._show(now=True)
+        start, failed = run.state.start.score, sorted(run.state.failed)
+        unknown = run.progress.budget.has_unknown_costs
+        self.notifier.report_end(run.run.run_id, self._record, start, failed, self._flag, has_unknown_costs=unknown)
+
+    # The final evaluation
+
+    def _final(self) -> None:
+        finalists = self._finalists(RetryPolicy(retries=0, failures=1))
+        self._record = replace(
+            self._record, ended_at=datetime.now(UTC), finalists=finalists, best_program_id=finalists[0].program.id
+        )
+        record.write_night(self.run.files, self._record)
+
+    def _finalists(self, retries: RetryPolicy) -> tuple[Finalist, ...]:
+        """Hold the final evaluation, which waits for a lost engine, too, as long as the night may."""
+        while True:
+            self.run.progress.enter("final")
+            try:
+                return judge_finalists(self.run)
+            except Outage as error:
+                if self._is_past_the_deadline() or self.run.progress.interrupted:
+                    run_id = self.run.run.run_id
+                    again = f"`overnight resume {run_id} --generations 1{self._flag}` holds it again."
+                    raise SandboxUnavailable(f"the final is undecided: {error.message}", remedy=again) from error
+                retries.count(self._record.number, error, time.monotonic())
+                self._wait(retries, error)
+
+    def _wait(self, retries: RetryPolicy, error: Outage) -> None:
+        """Wait, longer each time, until the deadline or an interruption at the latest."""
+        progress, said, begin = self.run.progress, error_text(error), time.monotonic()
+        progress.enter("paused")
+        progress.note(retries.message(said, error, datetime.now(UTC), begin))
+        self._note_pause(said, 0.0)
+        until = begin + retries.wait_s
+        while time.monotonic() < until and not progress.interrupted and not self._is_past_the_deadline():
+            time.sleep(min(0.2, retries.wait_s))
+        self._note_pause("", time.monotonic() - begin)
+        progress.note("")
+
+    def _is_past_the_deadline(self) -> bool:
+        return self._conditions.until is not None and datetime.now(UTC) >= self._conditions.until
+
+
+def _in_flight(run: OpenRun, conditions: StopConditions) -> tuple[int, str]:
+    """Return the number of samples in flight in a night, and why, in words."""
+    settings = run.run.problem.settings
+    if settings.sampling.batch_api:
+        return settings.search.prompts * settings.search.samples, "prompts are sent in batches"
+    if given := settings.sampling.concurrency:
+        return given, f"{given} samples in flight, as sampling.concurrency says"
+    if run.cluster is not None:
+        number = _SAMPLES_PER_SLOT * run.slots
+        return number, f"{number} samples in flight, {_SAMPLES_PER_SLOT} for each slot of the cluster"
+    forecast = Forecast(datetime.now(UTC), settings, run.latency_s or USUAL_LATENCY_S)
+    expected = expected_samples(conditions, forecast)
+    if expected is None:
+        number, why = samples_in_flight(None), "as nothing says how many are expected"
+    else:
+        total = expected + run.samples_before
+        number, why = samples_in_flight(total), f"as about {total:,} are expected in all"
+    return number, f"{number} samples in flight, {why}; sampling.concurrency sets another number"
+
+
+_SAMPLES_PER_SLOT = 2
+"""Samples in flight for each slot of a cluster, so that none is idle while models answer."""
+
+
+def completed_message(result: dict[str, Any]) -> str:
+    """Return what the final state of a night's flow run says."""
+    return f"stopped by: {result['stop_reason']}; best {score(result['best'])}"

@@ -1,0 +1,317 @@
+"""An open run: everything that its nights, replays and finals work with, opened in one place."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from flows.cluster.open_cluster import Cluster, open_cluster
+from flows.compaction import Compaction
+from flows.night.completions import CompletionStores, RequestLimits
+from flows.night.progress import Progress
+from flows.night.search_state import SearchState
+from flows.night.tuning import RunTrials, tuner_source
+from flows.notifications import Notifier
+from flows.sandboxes import open_confirmations, open_sandboxes, slots_of
+from flows.trust import require_trusted_models
+from schemas.completion_source import CompletionSource
+from schemas.generation import GenerationRecord, RunRecord
+from schemas.program import TUNER, Judged, Prompt
+from tasks.evaluate.confirmation import Confirmer
+from tasks.evaluate.evaluator import Evaluator
+from tasks.evaluate.sandbox import Sandbox
+from tasks.history import record
+from tasks.history.decode_rows import read_pace, read_seconds_since_reset
+from tasks.history.files import RunFiles
+from tasks.history.pending_batches import PendingBatches
+from tasks.history.run_lock import run_lock
+from tasks.sample.batch_job import BatchJob
+from tasks.sample.budget import Budget
+from tasks.sample.completion_request import samples_of
+from tasks.sample.gateway import Gateway
+from tasks.sample.routed_completions import RoutedCompletions
+from tasks.sample.sampler import Sampler
+
+GRACE_S = 5.0
+"""Seconds that a night which is stopped at once waits for completions in flight."""
+
+_CLUSTER_THREADS = 512
+"""Threads that may wait for verdicts of a cluster; it has fewer slots that are free at a time."""
+
+_CONFIRMING_SHARE = 4
+"""Confirmations at a time are one for so many slots, so that candidates do not wait for them."""
+
+SourceOf = Callable[[int], CompletionSource]
+"""Returns the completion source of a generation."""
+
+
+def stops_at_once() -> tuple[type[BaseException], ...]:
+    """Return what ends a night at once: Ctrl-C twice, and SIGTERM, which is also how Prefect cancels."""
+    from prefect.exceptions import TerminationSignal  # loading Prefect takes a second, so not before it is needed
+
+    return KeyboardInterrupt, TerminationSignal
+
+
+class BatchJobs:
+    """The batch jobs of an open run: the generations of a group share one."""
+
+    def __init__(self, start: Callable[[Mapping[int, Sequence[Prompt]]], BatchJob]) -> None:
+        self._start = start
+        self._jobs: list[BatchJob] = []
+        self._groups: dict[int, Mapping[int, Sequence[Prompt]]] = {}
+
+    def expect(self, generation: int, group: Mapping[int, Sequence[Prompt]]) -> None:
+        """Note the prompts of a generation and of those that are sent together with it."""
+        self._groups[generation] = group
+
+    def source(self, generation: int) -> CompletionSource:
+        """Return the generation's completion source: its pending batch job, or a new one for its whole group."""
+        for job in self._jobs:
+            if generation in job.generations and not job.has_failed():
+                return job.source(generation)
+        job = self._start(self._groups[generation])
+        self._jobs = [job, *self._jobs[:1]]
+        return job.source(generation)
+
+    @property
+    def answered_at(self) -> float:
+        """`time.monotonic()` at which the last job ended without an error; 0 without one."""
+        return max((job.answered_at for job in self._jobs), default=0.0)
+
+    def answered(self) -> frozenset[int]:
+        """Return the numbers of generations whose job has ended."""
+        return frozenset(number for job in self._jobs if job.answered_at for number in job.generations)
+
+    def give_up(self) -> None:
+        """Stop waiting; a later job collects the pending batches."""
+        for job in self._jobs:
+            job.give_up()
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run that is open in this process. Only the process that holds the run's lock has one.
+
+    Attributes:
+        files: Its files.
+        run: The run.
+        state: State of its search.
+        progress: What the night shows.
+        limits: What allows a request.
+        stores: Its completions.
+        sampler: Samples its prompts.
+        batch_jobs: Its batch jobs.
+        sandbox: Slots for evaluations.
+        evaluator: Evaluates candidates in them.
+        confirmations: Fresh containers for confirmations.
+        confirmer: Runs claims again in them.
+        trials: Evaluates what the tuner tries.
+        compaction: Merges files of old generations.
+        cluster: Cluster that evaluates; `None` for this machine.
+        notifier: Sender of notifications; `None` leaves it to the environment.
+        samples_before: Number of samples of models in committed generations.
+        latency_s: Mean seconds of their answers lately; `None` without any.
+        last_reset: `time.monotonic()` of the last periodic reset of niches, as if nights followed each other.
+    """
+
+    files: RunFiles
+    run: RunRecord
+    state: SearchState
+    progress: Progress
+    limits: RequestLimits
+    stores: CompletionStores
+    sampler: Sampler
+    batch_jobs: BatchJobs
+    sandbox: Sandbox
+    evaluator: Evaluator
+    confirmations: Sandbox
+    confirmer: Confirmer
+    trials: RunTrials
+    compaction: Compaction
+    cluster: Cluster | None = None
+    notifier: Notifier | None = None
+    samples_before: int = 0
+    latency_s: float | None = None
+    last_reset: float = field(default_factory=time.monotonic)
+
+    @property
+    def slots(self) -> int:
+        """Number of candidates that are evaluated at a time."""
+        return slots_of(self.run.problem) if self.cluster is None else self.cluster.slots.total
+
+    @property
+    def most_confirmations(self) -> int:
+        """Number of confirmations at a time."""
+        return max(1, self.slots // _CONFIRMING_SHARE)
+
+    def unused_usd(self, generation: int, judged: Sequence[Judged]) -> float:
+        """Return the price of a generation's stored answers that none of its candidates has, USD.
+
+        An attempt that failed may have paid for answers to prompts which the next one does not ask.
+        """
+        completions = [one.candidate.completion for one in judged]
+        used = {(one.prompt, one.sample, one.prompt_hash) for one in completions}
+        stored = self.stores.known(generation).items()
+        return math.fsum(answer.cost_usd or 0.0 for key, answer in stored if key not in used)
+
+    def write(self, generation: GenerationRecord) -> None:
+        """Commit a generation to the files.
+
+        Raises:
+            HistoryGone: If the run's files are gone; folders may have been made again by what was being written.
+        """
+        self.files.require_run()
+        record.commit(self.files, generation)
+
+    def committed(self, generation: GenerationRecord) -> None:
+        """Drop what is not needed any more of a generation that is committed."""
+        self.compaction.committed()
+        self.sampler.forget(generation.number)
+        self.stores.forget(generation.number)
+        self.evaluator.forget(generation.number)
+        self.confirmer.forget(generation.number)
+
+    def finish(self, within_s: float) -> None:
+        """Stop requesting and wait for requests in flight, whose completions the next night uses."""
+        self.limits.is_closing = True
+        self.evaluator.stop()
+        self.sampler.finish(within_s)
+
+    def cut(self) -> None:
+        """End sampling and evaluating with the results so far."""
+        self.limits.is_closing = True
+        self.sampler.cut()
+        self.batch_jobs.give_up()
+        self.evaluator.cut()
+        self.sandbox.close()
+        self.trials.close()
+
+    def cut_confirmations(self) -> None:
+        """End confirmations at once."""
+        self.confirmer.cut()
+        self.confirmations.close()
+
+    def stop_now(self) -> None:
+        """Keep completions that arrive within a moment and cancel the other requests."""
+        self.limits.is_closing = True
+        self.progress.note(f"waiting {GRACE_S:.0f} s for what is in flight; Ctrl-C again gives it up")
+        try:
+            self.sampler.finish(GRACE_S)
+        finally:
+            self.batch_jobs.give_up()
+            self.sampler.give_up()
+            self.sandbox.close()
+            self.trials.close()
+            self.confirmations.close()
+
+
+@contextlib.contextmanager
+def open_run(files: RunFiles, *, notifier: Notifier | None = None, source: SourceOf | None = None) -> Iterator[OpenRun]:
+    """Open a run from its files, with its sandboxes and models.
+
+    Args:
+        files: Files of the run.
+        notifier: As for `OpenRun`.
+        source: Returns the completion source of a generation; by default, the models of the settings.
+
+    Raises:
+        RunIsBusy: If another process has the run open.
+        SandboxUnavailable: If no sandbox can be started.
+    """
+    with run_lock(files), contextlib.ExitStack() as stack:
+        run = _open(files, stack, notifier, source)
+        try:
+            yield run
+        except stops_at_once():
+            run.stop_now()
+            raise
+        except BaseException:
+            run.finish(run.run.problem.settings.sampling.timeout_s)
+            raise
+        run.finish(run.run.problem.settings.sampling.timeout_s)
+
+
+def read_state(files: RunFiles, run: RunRecord) -> SearchState:
+    """Read the state of a run's search.
+
+    Raises:
+        HistoryError: If a generation is missing or a file is damaged.
+    """
+    past = record.read_run_history(files, samples=run.problem.settings.search.samples)
+    record.require_no_gap(files, past)
+    return SearchState(run, past)
+
+
+def _open(files: RunFiles, stack: contextlib.ExitStack, notifier: Notifier | None, source: SourceOf | None) -> OpenRun:
+    run = record.read_run(files)
+    problem, sampling = run.problem, run.problem.settings.sampling
+    state = read_state(files, run)
+    budget = Budget(before_usd=record.read_spent_usd(files))
+    progress = Progress(best=state.best.score, generation=state.generations, budget=budget)
+    limits = RequestLimits()
+    stores = CompletionStores(files, progress, limits)
+    cluster = stack.enter_context(open_cluster(progress.note))
+    sandbox, confirmations = _sandboxes(run, cluster, stack)
+    slots = slots_of(problem) if cluster is None else _CLUSTER_THREADS
+    threads = stack.enter_context(ThreadPoolExecutor(slots, "overnight-slot"))
+    evaluator = Evaluator(sandbox, problem.specification, lambda: state.known, progress.judged, threads)
+    stack.callback(evaluator.stop)
+    trials = RunTrials(run, evaluator, cluster)
+    stack.callback(trials.close)
+    compaction = Compaction(files, progress.note)
+    stack.callback(compaction.close)
+
+    def start_batch_job(group: Mapping[int, Sequence[Prompt]]) -> BatchJob:
+        wanted = {number: samples_of(prompts) for number, prompts in group.items()}
+        pending = PendingBatches(files.directory / "paid", files.backend)
+        may_wait = lambda: limits.may_ask() and not progress.interrupted  # noqa: E731
+        return BatchJob(sampling, wanted, stores, pending, budget, may_wait, progress.note)
+
+    batch_jobs = BatchJobs(start_batch_job)
+    gateway = Gateway(sampling, limits.may_ask, budget, progress.note, progress.requests)
+    tuner = tuner_source(run, trials, limits.may_ask)
+
+    def models(generation: int) -> CompletionSource:
+        require_trusted_models(sampling, run.run_id)
+        return RoutedCompletions(
+            {TUNER: tuner}, lambda: batch_jobs.source(generation) if sampling.batch_api else gateway
+        )
+
+    seconds = read_seconds_since_reset(files) if problem.settings.search.algorithm.resets_by_the_hour else 0.0
+    samples_before, latency_s = read_pace(files)
+    return OpenRun(
+        files=files,
+        run=run,
+        state=state,
+        progress=progress,
+        limits=limits,
+        stores=stores,
+        sampler=Sampler(problem, source or models, stores.of),
+        batch_jobs=batch_jobs,
+        sandbox=sandbox,
+        evaluator=evaluator,
+        confirmations=confirmations,
+        confirmer=Confirmer(confirmations, problem.specification),
+        trials=trials,
+        compaction=compaction,
+        cluster=cluster,
+        notifier=notifier,
+        samples_before=samples_before,
+        latency_s=latency_s,
+        last_reset=time.monotonic() - seconds,
+    )
+
+
+def _sandboxes(run: RunRecord, cluster: Cluster | None, stack: contextlib.ExitStack) -> tuple[Sandbox, Sandbox]:
+    """Start the slots for evaluations, and what starts containers for confirmations."""
+    start = open_sandboxes if cluster is None else cluster.pool
+    sandbox = start(run.problem, "train", seed=run.seed, run_id=run.run_id)
+    stack.callback(sandbox.close)
+    fresh = open_confirmations if cluster is None else cluster.confirmations
+    confirmations = fresh(run.problem, seed=run.seed, run_id=run.run_id)
+    stack.callback(confirmations.close)
+    return sandbox, confirmations

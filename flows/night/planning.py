@@ -1,0 +1,359 @@
+"""Order in which prompts are planned and the algorithm is told of results.
+
+Prompts have serial numbers over the whole search: generation after generation, in the order of their indices. An
+algorithm is told of results in this order, prompt by prompt, and asked for a plan as soon as it has been told of all
+results that the plan may see. So a plan depends on the order of prompts alone, never on which answer arrived first.
+A score that is still to be confirmed is told as well; a confirmation that changes it counts at a fixed later place.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import ChainMap, deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from schemas.algorithm import Algorithm, Change, Correct, Expand, Join, Plan, PromptResult, Turn
+from schemas.feedback import Feedback
+from schemas.generation import RunHistory, RunRecord, Step
+from schemas.operators import Operator
+from schemas.outcome import Outcome
+from schemas.program import Program, reduced
+from schemas.prompt_record import PromptRecord
+from tasks.select.operators.composer import Composer
+from tasks.select.registry import create_algorithm
+
+_PROMPTS_PER_TASK = 4
+"""Prompts that one sample task asks for, unless the settings say otherwise or many samples are in flight."""
+
+_MAX_UNFOLLOWED = 64
+"""Latest prompts that are kept for the plans that follow them."""
+
+WARY_CLAIMS = 8
+"""Claims that must stand, after one has fallen, before a claim is believed again until it is confirmed."""
+
+
+def turns_of(run: RunRecord) -> int:
+    """Return the number of turns of a generation: its prompts, and a last one for the tuner of numbers, if it has one.
+
+    The tuner's turn may pass without a prompt.
+    """
+    return run.problem.settings.search.prompts + run.problem.tunes
+
+
+def turn_of(serial: int, run: RunRecord) -> Turn:
+    """Return the generation and the index of a turn, from its serial number, which begins at 0."""
+    before, index = divmod(serial, turns_of(run))
+    return Turn(before + 1 + run.given, index)
+
+
+def results_needed(serial: int, run: RunRecord, window: int) -> int:
+    """Return the number of prompts whose results the algorithm is told of before a prompt is planned.
+
+    With a window of W prompts, that is all but the last W before it. With batch jobs of G generations, it is all
+    before the group of G.
+
+    Args:
+        serial: Serial number of the prompt.
+        run: The run.
+        window: Number of prompts in flight.
+    """
+    sampling = run.problem.settings.sampling
+    if sampling.batch_api:
+        size = sampling.batch_generations * turns_of(run)
+        return serial // size * size
+    return max(0, serial + 1 - window)
+
+
+def prompts_in_flight(run: RunRecord, samples: int) -> int:
+    """Return the window in prompts for a number of samples in flight."""
+    return max(1, samples // run.problem.settings.search.samples)
+
+
+def prompts_per_task(run: RunRecord, window: int) -> int:
+    """Return the number of prompts that one sample task asks for, with a window of so many prompts.
+
+    It is a quarter of the window at most, since a task begins when all of its prompts are planned. In a wide window,
+    such as that of a cluster, tasks are larger by default: each costs Prefect some 20 ms.
+    """
+    sampling = run.problem.settings.sampling
+    if sampling.batch_api:
+        return sampling.batch or _PROMPTS_PER_TASK
+    return min(sampling.batch or max(_PROMPTS_PER_TASK, window // 8), max(1, window // 4))
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A prompt that the algorithm was told of, kept while a claim of its generation may still be corrected.
+
+    Attributes:
+        changes: What it made of the results.
+        programs: The scored programs, by id.
+        record: How the prompt was asked and answered; `None` if it has no candidate.
+        before: Algorithm and composer before it, to return to if one of its claims falls; `None` if it has none.
+    """
+
+    changes: tuple[Change, ...]
+    programs: Mapping[str, Program]
+    record: PromptRecord | None
+    before: tuple[Algorithm, Composer] | None = None
+
+    def corrected(
+        self, programs: Mapping[str, Program | None], answers: Mapping[str, Feedback], bases: Mapping[str, str]
+    ) -> _Told:
+        """Return what would have been told, had the final scores of some programs been known.
+
+        Args:
+            programs: Programs by id with their final scores; `None` for those that have none.
+            answers: Final feedback on the same.
+            bases: Base of each program that has no score; it takes the place of such a program.
+        """
+        own = {name: programs.get(name, program) for name, program in self.programs.items()}
+        left = {name: program for name, program in own.items() if program is not None}
+        record = self.record and replace(
+            self.record, answers=tuple(answers.get(one.program_id, one) for one in self.record.answers)
+        )
+        changes = (
+            replace(one, program_id=bases.get(one.program_id, one.program_id)) if isinstance(one, Expand) else one
+            for one in self.changes
+            if not isinstance(one, Join) or one.program_id not in bases
+        )
+        return replace(self, changes=tuple(changes), programs=left, record=record)
+
+
+class Planner:
+    """Tells an algorithm of results in order, and asks it for each plan when it is due.
+
+    Args:
+        run: The run.
+        algorithm: The algorithm, with nothing in it but the programs that the search began with.
+        composer: Completes the algorithm's plans; it is told of the same results.
+        is_wanted: Returns whether the plans of a generation are wanted.
+
+    Attributes:
+        algorithm: The algorithm after all results that it was told of.
+        plans: Plans of the turns that are due; `None` for a turn of the tuner that passes.
+        wary: Number of claims that must stand before one is believed again until it is confirmed.
+    """
+
+    def __init__(
+        self, run: RunRecord, algorithm: Algorithm, composer: Composer, is_wanted: Callable[[int], bool]
+    ) -> None:
+        self.algorithm = algorithm
+        self.plans: dict[Turn, Plan | None] = {}
+        self.wary = 0
+        self._composer = composer
+        self._run = run
+        self._is_wanted = is_wanted
+        self._window = 1
+        self._results = 0
+        self._next = 0
+        self._unfollowed: deque[PromptRecord] = deque(maxlen=_MAX_UNFOLLOWED)
+        self._told: list[_Told] = []
+
+    def widen(self, window: int) -> None:
+        """Begin a night with so many prompts in flight; prompts that were planned before keep their plans."""
+        self._window = window
+        self._plan_what_is_due()
+
+    def gain_of(self, answer: Feedback) -> float | None:
+        """Return what an answer gained on its base; `None` where nothing is chosen by gains."""
+        return self._composer.gain_of(answer)
+
+    def tell(
+        self,
+        turn: Turn,
+        results: Sequence[PromptResult],
+        record: PromptRecord | None,
+        *,
+        reset: bool = False,
+        claims: bool = False,
+    ) -> tuple[Change, ...]:
+        """Tell the algorithm of the results of the next prompt in order, and return what changed.
+
+        Args:
+            turn: The prompt.
+            results: Its result; none if it has no candidate.
+            record: How it was asked and answered; `None` if it has no candidate.
+            reset: Whether a periodic reset is due after it.
+            claims: Whether scores among them are claims, which may be corrected.
+        """
+        before = self._copy() if claims else None
+        changes = tuple(self.algorithm.tell(turn.generation, results, reset=reset))
+        programs = {child.id: child for result in results for child in result.children}
+        self._told.append(_Told(changes, programs, record, before))
+        self._learn(record)
+        self._count()
+        return changes
+
+    def tell_out_of_order(
+        self, generation: int, results: Sequence[PromptResult], record: PromptRecord | None
+    ) -> tuple[Change, ...]:
+        """Tell the algorithm of results of a generation that was given up before, whose place was counted then."""
+        changes = self.algorithm.tell(generation, results, reset=False)
+        self._learn(record)
+        return tuple(changes)
+
+    def correct(self, corrected: Mapping[str, tuple[Program | None, Feedback]]) -> None:
+        """Take claims back that fell or have lower scores than was told, with all that they won since.
+
+        The algorithm is as it would be, had their final scores been told, except for programs that it dropped
+        meanwhile and for children of a program that fell, which count as its base's.
+
+        Args:
+            corrected: By id, the program with its final scores, or `None`, and its feedback.
+        """
+        programs = {name: program for name, (program, _) in corrected.items()}
+        answers = {name: feedback for name, (_, feedback) in corrected.items()}
+        bases = {name: answers[name].parent_id for name, program in programs.items() if program is None}
+        first = next(place for place, told in enumerate(self._told) if _names(told, corrected))
+        first = next(place for place in range(first, -1, -1) if self._told[place].before is not None)
+        again, self._told = self._told[first:], self._told[:first]
+        assert again[0].before is not None
+        self.algorithm, self._composer = copy.deepcopy(again[0].before)
+        for told in again:
+            self._tell_again(told, told.corrected(programs, answers, bases))
+        if any(answer.outcome is Outcome.UNCONFIRMED for answer in answers.values()):
+            self.wary = WARY_CLAIMS
+
+    def _tell_again(self, before: _Told, told: _Told) -> None:
+        if told.before is not None:
+            told = replace(told, before=self._copy())
+        self._told.append(told)
+        self.algorithm.replay(told.changes, told.programs)
+        if told.record:
+            self._composer.tell(told.record)
+        records = [told.record if one is before.record and told.record else one for one in self._unfollowed]
+        self._unfollowed = deque(records, maxlen=_MAX_UNFOLLOWED)
+
+    def note_confirmations(self, *, stood: int, fell: int) -> None:
+        """Count claims of a prompt that were confirmed before it was told."""
+        self.wary = WARY_CLAIMS if fell else max(0, self.wary - stood)
+
+    def close(self) -> None:
+        """Note that a generation has ended, all of whose claims are confirmed."""
+        self._told.clear()
+
+    def replay(self, step: Step, history: RunHistory) -> None:
+        """Repeat a generation of the history; one that failed counts as having no results."""
+        for index in range(turns_of(self._run)):
+            self._repeat_corrections(step, index, history)
+            self._replay_turn(step, index, history)
+            self._count()
+        self._repeat_corrections(step, turns_of(self._run), history)
+        self.close()
+
+    def _replay_turn(self, step: Step, index: int, history: RunHistory) -> None:
+        changes = tuple(one for one in step.changes.get(index, ()) if not isinstance(one, Correct))
+        joined = {one.program_id for one in changes if isinstance(one, Join)}
+        record = step.records.get(index)
+        answers = {one.program_id: self._as_told(one, history) for one in record.answers} if record else {}
+        told = {name: _program_of(answers[name]) if name in answers else history.programs[name] for name in joined}
+        if record:
+            record = replace(record, answers=tuple(answers.values()))
+        before = self._copy() if joined & step.corrected.keys() else None
+        self._told.append(_Told(changes, told, record, before))
+        self.algorithm.replay(changes, ChainMap(told, history.programs))
+        self._learn(record)
+        stood = [stands for name, stands in step.confirmations.get(index, ()) if name not in step.corrected]
+        self.note_confirmations(stood=sum(stood), fell=len(stood) - sum(stood))
+
+    def _as_told(self, answer: Feedback, history: RunHistory) -> Feedback:
+        """Return feedback as it was told, before the claim of its program was corrected."""
+        scores = history.claimed.get(answer.program_id)
+        if scores is None:
+            return answer
+        score = reduced(scores, self._run.problem.settings.reducer)
+        return replace(answer, outcome=Outcome.SCORED, error="", scores=scores, score=score)
+
+    def _repeat_corrections(self, step: Step, index: int, history: RunHistory) -> None:
+        for change in step.changes.get(index, ()):
+            if isinstance(change, Correct):
+                program = None if change.is_removed else history.programs[change.program_id]
+                self.correct({change.program_id: (program, step.corrected[change.program_id])})
+
+    def replay_out_of_order(self, step: Step, programs: Mapping[str, Program]) -> None:
+        """Repeat a generation that was committed after later ones; its place in the order was counted then."""
+        self.algorithm.replay(step.all_changes, programs)
+        for index in sorted(step.records):
+            self._learn(step.records[index])
+
+    def forget(self, generation: int) -> None:
+        """Drop the plans of a generation that has ended."""
+        self.plans = {turn: plan for turn, plan in self.plans.items() if turn.generation != generation}
+
+    def _copy(self) -> tuple[Algorithm, Composer]:
+        return copy.deepcopy((self.algorithm, self._composer))
+
+    def _learn(self, record: PromptRecord | None) -> None:
+        if record:
+            self._composer.tell(record)
+            if record.operator != Operator.TUNE:
+                self._unfollowed.append(record)
+
+    def _count(self) -> None:
+        self._results += 1
+        self._plan_what_is_due()
+
+    def _plan_what_is_due(self) -> None:
+        first = self._next
+        while results_needed(self._next, self._run, self._window) <= self._results:
+            turn = replace(turn_of(self._next, self._run), slot=self._slot())
+            is_tuning = turn.index == self._run.problem.settings.search.prompts
+            followed = None if is_tuning else self._take_unfollowed()
+            if self._is_wanted(turn.generation):
+                place = self._next - first
+                self.plans[turn] = self._tuning(turn) if is_tuning else self._plan(turn, place, followed)
+            self._next += 1
+
+    def _slot(self) -> int:
+        """Return the place of the next prompt among those in flight; 0 where generations are planned as a whole."""
+        return 0 if self._run.problem.settings.sampling.batch_api else self._next % self._window
+
+    def _take_unfollowed(self) -> PromptRecord | None:
+        """Take the latest prompt that no plan follows; it is taken for unwanted plans, too, as the night did."""
+        return self._unfollowed.pop() if self._unfollowed else None
+
+    def _tuning(self, turn: Turn) -> Plan | None:
+        return self._composer.tuning(self.algorithm) if self._may_tune(turn.generation) else None
+
+    def _may_tune(self, generation: int) -> bool:
+        """Return whether the tuner has a turn in a generation: only if none of its turns is in flight before it."""
+        sampling = self._run.problem.settings.sampling
+        in_flight = sampling.batch_generations if sampling.batch_api else -(-self._window // turns_of(self._run))
+        return (generation - 1 - self._run.given) % in_flight == 0
+
+    def _plan(self, turn: Turn, place: int, followed: PromptRecord | None) -> Plan:
+        return self._composer.compose(self.algorithm.ask(turn), turn, place, followed)
+
+
+def _names(told: _Told, corrected: Collection[str]) -> bool:
+    answers = told.record.answers if told.record else ()
+    return any(name in corrected for name in (*told.programs, *(answer.program_id for answer in answers)))
+
+
+def _program_of(answer: Feedback) -> Program:
+    return Program(answer.program_id, answer.body, answer.scores, answer.score or 0.0)
+
+
+def rebuild(run: RunRecord, history: RunHistory) -> Planner:
+    """Rebuild the algorithm and its open plans from a run's history."""
+    algorithm = create_algorithm(run.problem.settings.search.algorithm, history.start, run.seed)
+    composer = Composer(run.problem, history.start, run.seed)
+    for step in history.steps[: run.given]:
+        algorithm.replay(step.all_changes, history.programs)
+        composer.add({one: history.programs[one] for one in step.joined if one in history.programs})
+    planner = Planner(run, algorithm, composer, lambda generation: generation > history.generations)
+    windows = deque(history.windows)
+    last = run.given
+    for step in history.steps[run.given :]:
+        while windows and windows[0].first_generation <= max(step.generation, last + 1):
+            planner.widen(prompts_in_flight(run, windows.popleft().samples))
+        if step.generation > last:
+            planner.replay(step, history)
+        else:
+            planner.replay_out_of_order(step, history.programs)
+        last = max(last, step.generation)
+    for window in windows:
+        planner.widen(prompts_in_flight(run, window.samples))
+    return planner

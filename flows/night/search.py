@@ -1,0 +1,76 @@
+"""The search flow: a night of generations, until a stop condition or a person ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from contextvars import ContextVar
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.states import Cancelled, Completed
+
+from flows.artifacts import open_artifacts
+from flows.formatting import history_flag
+from flows.night.night import Night, completed_message
+from flows.night.open_run import open_run
+from flows.night.stop_conditions import StopConditions
+from flows.prefect_server.night_state import NightState
+from schemas.history_backend import HistoryBackend
+from tasks.history.backends import open_history
+from tasks.history.files import files_of
+
+_CLIENT_RETRIES = 2
+"""Times that a generation's request to Prefect's server is repeated, after 2 and 4 seconds."""
+
+
+@flow(name="search", flow_run_name="{run_id}")
+def search(run_id: str, history: str, rules: StopConditions, again: list[int] | None = None) -> Any:
+    """Run one night of a run. Cancelled in Prefect's UI, it stops at once.
+
+    Args:
+        run_id: Id of a run that exists.
+        history: Directory of the history, or its URL.
+        rules: Stop conditions.
+        again: Numbers of failed generations to be retried in this night in place of new ones.
+
+    Returns:
+        What `Night.search` returns.
+    """
+    with contextlib.ExitStack() as stack:
+        night = NIGHT.get()
+        if night is None:
+            run = stack.enter_context(open_run(files_of(open_history(history), run_id)))
+            night = Night(run, rules, again)
+        state = NightState(str(flow_run.id), night.run.progress.interrupt)
+        try:
+            with night.notifier.reporting_failure(run_id), state.monitored():
+                return run_night(night)[0]
+        except KeyboardInterrupt:
+            if not state.was_cancelled:
+                raise
+            return stopped_at_once(run_id, night.run.files.backend)
+
+
+def run_night(night: Night) -> tuple[State[dict[str, Any]], Any]:
+    """Run a night in the current flow run; return its final state and its artifacts."""
+    artifacts = open_artifacts(str(flow_run.id), night.run.progress.note)
+    # A flow run without its own heartbeat thread ends a second sooner; the search's heartbeat goes on. The night
+    # itself waits for a server that is down, so the client need not repeat its requests for a minute. To make
+    # settings takes 20 ms, so it is done once, in the context that the generations run in.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_CLIENT_MAX_RETRIES: _CLIENT_RETRIES}):
+        context = contextvars.copy_context()
+    result = night.search(artifacts, str(flow_run.id or ""), context)
+    return Completed(message=completed_message(result), data=result), artifacts
+
+
+def stopped_at_once(run_id: str, history: HistoryBackend) -> State[Any]:
+    """Return the state of a night that was cancelled in Prefect's UI."""
+    return Cancelled(message=f"stopped at once; continue with: overnight resume {run_id}{history_flag(history)}")
+
+
+NIGHT: ContextVar[Night | None] = ContextVar("night", default=None)
+"""The night that this thread has prepared before its flow run; none where the flow run opens the run itself."""

@@ -1,0 +1,127 @@
+"""The state of a search: what is committed, and what the algorithm has been told of since. Plain data and rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from flows.night.planning import Planner, rebuild
+from schemas.algorithm import Change, Plan, Turn
+from schemas.generation import GenerationRecord, RunHistory, RunRecord, Step
+from schemas.outcome import NOT_EVALUATED
+from schemas.program import Judged, Program
+from tasks.select.selection import record_of, results_of
+
+
+class SearchState:
+    """The state of a run's search. One thread changes it.
+
+    Args:
+        run: The run.
+        history: Its history so far.
+
+    Attributes:
+        planner: The algorithm with its open plans.
+        start: The start program.
+        best: The best program of the run so far, alive or not.
+        generations: Number of the last generation that ended, settled or given up.
+        failed: Numbers of generations that were given up and not committed since.
+        place: Position in the order of endings that the next generation to end will have.
+        programs: All scored programs by id.
+        hashes: Code hashes of all bodies evaluated so far.
+    """
+
+    planner: Planner
+    start: Program
+    best: Program
+    generations: int
+    failed: set[int]
+    place: int
+    programs: dict[str, Program]
+    hashes: set[str]
+
+    def __init__(self, run: RunRecord, history: RunHistory) -> None:
+        self.run = run
+        self.adopt(history)
+
+    def adopt(self, history: RunHistory) -> None:
+        """Replace the state by what the files say."""
+        self._history = history
+        self._planners_of_failed: dict[int, Planner] = {}
+        self.planner = rebuild(self.run, history)
+        self.start = history.start
+        self.generations, self.failed, self.place = history.generations, set(history.failed), len(history.steps) + 1
+        self.best = max(history.programs.values(), key=lambda program: program.score)
+        self.programs = dict(history.programs)
+        self.hashes = set(history.code_hashes)
+
+    @property
+    def known(self) -> set[str] | None:
+        """Code hashes of all evaluated bodies; `None` where the algorithm evaluates duplicates again."""
+        evaluates_duplicates = self.run.problem.settings.search.algorithm.evaluates_duplicates
+        return None if evaluates_duplicates else self.hashes
+
+    @property
+    def niche_bests(self) -> dict[str, Program]:
+        """Best program of each niche."""
+        return {name: niche.best for name, niche in self.planner.algorithm.niches.items()}
+
+    def has_ended(self, number: int) -> bool:
+        """Return whether a generation was settled or committed, and not given up."""
+        return number <= self.generations and number not in self.failed
+
+    def is_in_order(self, number: int) -> bool:
+        """Return whether a generation comes after all that have ended, and is not a retry of one that failed."""
+        return number > self.generations
+
+    def plans(self, generation: int) -> dict[int, Plan | None]:
+        """Return the plans of a generation that are due, by index; `None` for a turn of the tuner that passes."""
+        planner = self.planner if self.is_in_order(generation) else self._planner_of_failed(generation)
+        return {turn.index: plan for turn, plan in planner.plans.items() if turn.generation == generation}
+
+    def _planner_of_failed(self, generation: int) -> Planner:
+        """Return a planner as it was when a generation was given up, so that its retry gets the same prompts."""
+        if generation not in self._planners_of_failed:
+            before = self._history.before_failure_of(generation)
+            self._planners_of_failed[generation] = rebuild(self.run, before)
+        return self._planners_of_failed[generation]
+
+    def with_gains(self, judged: Sequence[Judged]) -> list[Judged]:
+        """Return candidates with what each gained on its base, before the algorithm is told of them."""
+        return [replace(one, gain=self.planner.gain_of(one.feedback())) for one in judged]
+
+    def tell(self, turn: Turn, judged: Sequence[Judged], *, reset: bool, claims: bool) -> tuple[Change, ...]:
+        """Tell the algorithm of the results of a prompt; return what changed. See `Planner.tell`."""
+        results, record = results_of(judged), record_of(judged)
+        if self.is_in_order(turn.generation):
+            return self.planner.tell(turn, results, record, reset=reset, claims=claims)
+        self._planner_of_failed(turn.generation).tell(turn, results, record)
+        return self.planner.tell_out_of_order(turn.generation, results, record)
+
+    def settle(self, record: GenerationRecord) -> None:
+        """Count a generation as ended, all of whose candidates are judged."""
+        self.best = record.best
+        self.hashes.update(
+            one.candidate.code_hash
+            for one in record.judged
+            if one.candidate.body and one.verdict.outcome not in NOT_EVALUATED
+        )
+        self.programs.update((one.id, one.program()) for one in record.judged if one.score is not None)
+        self._end(record.number)
+
+    def give_up(self, number: int) -> None:
+        """Continue without a generation that failed; its completions are kept for a retry."""
+        if self.is_in_order(number):
+            self.planner.replay(Step(number, is_committed=False), self._history)
+        self._end(number)
+        self.failed.add(number)
+
+    def _end(self, number: int) -> None:
+        self.place += 1
+        if self.is_in_order(number):
+            self.generations = number
+        else:
+            self.failed.discard(number)
+        self.planner.close()
+        self.planner.forget(number)
+        self._planners_of_failed.pop(number, None)

@@ -1,0 +1,243 @@
+"""Stop conditions of a night: one row each in `RULES`, with what they are compared with and the samples they allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.generation import StopReason
+from schemas.sampling_settings import Model, Sampling
+from schemas.settings import Settings
+from tasks.sample.budget import BudgetLimits
+from tasks.sample.provider import price_of
+
+_TOKENS_IN, _TOKENS_OUT = 3_000, 2_000
+"""Usual length of a prompt and of a completion, tokens."""
+
+USUAL_LATENCY_S = 30.0
+"""Seconds of a completion of this length, where none was measured."""
+
+_IN_FLIGHT = ((250, 4), (5_000, 8))
+"""Largest numbers of expected samples, and the samples in flight up to each: few in a small search, so that each prompt
+sees more results; more in a large one."""
+
+_MANY_IN_FLIGHT = 16
+"""Samples in flight where more are expected, or where their number is not known."""
+
+
+class StopConditions(BaseModel):
+    """Limits of a night, any of which ends it; without any it runs until it is interrupted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    generations: int | None = Field(default=None, ge=1, description="generations in this night")
+    max_samples: int | None = Field(default=None, ge=1, description="samples in this night")
+    max_tokens: int | None = Field(default=None, ge=1, description="tokens in this night, prompts and completions")
+    until: datetime | None = Field(default=None, description="deadline")
+    grace_s: float = Field(
+        default=60.0,
+        ge=0,
+        le=7 * 86_400,
+        description="seconds after the deadline until the generation under way is cut short; a week at most",
+    )
+    budget_usd: float | None = Field(default=None, ge=0, description="USD in this night")
+    total_budget_usd: float | None = Field(default=None, ge=0, description="USD for the run, all its nights together")
+    target: float | None = Field(default=None, description="score that is good enough")
+    patience: int | None = Field(default=None, ge=1, description="generations without improvement")
+
+    @property
+    def cut_at(self) -> datetime | None:
+        """Time at which the generation under way is cut short; None without a deadline.
+
+        The second half of the grace period is for confirmations only. Otherwise a best found at the end would never be
+        confirmed.
+        """
+        return None if self.until is None else self.until + timedelta(seconds=self.grace_s / 2)
+
+    @property
+    def ends_by(self) -> datetime | None:
+        """Time at which confirmations are cut short, too; None without a deadline."""
+        return None if self.until is None else self.until + timedelta(seconds=self.grace_s)
+
+    @property
+    def budget(self) -> BudgetLimits:
+        """Limits for the budget, which checks them before each request."""
+        return BudgetLimits(night_usd=self.budget_usd, total_usd=self.total_budget_usd, tokens=self.max_tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """Counts of a night so far, compared with the stop conditions between two generations.
+
+    Attributes:
+        since: Start of the night.
+        now: Current time.
+        usual_generation_s: Seconds that the latest generations took, without pauses.
+        is_exhausted: Whether the rest of the budget does not cover the next request.
+    """
+
+    since: datetime
+    now: datetime
+    best: float
+    generations: int = 0
+    samples: int = 0
+    tokens: int = 0
+    cost_usd: float = 0.0
+    total_usd: float = 0.0
+    generations_since_best: int = 0
+    usual_generation_s: float = 0.0
+    is_exhausted: bool = False
+    interrupted: bool = False
+
+    def with_ahead(self, generations: int, samples: int) -> Tally:
+        """Return the tally as if generations under way were done, with so many samples."""
+        return replace(
+            self,
+            generations=self.generations + generations,
+            samples=self.samples + samples,
+            usual_generation_s=self.usual_generation_s * (1 + generations),
+        )
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """A stop condition.
+
+    Attributes:
+        field: Its field of `StopConditions`.
+        reason: Reason that a night ends with.
+        done: Returns the count that ends the night once it reaches the limit.
+        samples: Returns about how many samples a limit allows; `None` where it says nothing of them.
+        is_spending: Whether requests are refused near the limit, before it is reached.
+        has_share: Whether the share that is done tells how much of a night is over.
+    """
+
+    field: str
+    reason: StopReason
+    done: Callable[[Tally], float]
+    samples: Callable[[float, Forecast], float | None] = lambda *_: None
+    is_spending: bool = False
+    has_share: bool = True
+
+    def limit(self, conditions: StopConditions) -> float | None:
+        """Return its limit; a time as seconds since 1970."""
+        value = getattr(conditions, self.field)
+        return value.timestamp() if isinstance(value, datetime) else value
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is known of a night before it begins.
+
+    Attributes:
+        now: Current time.
+        settings: Models with their prices and weights, and the size of a generation.
+        latency_s: Seconds from a request to its answer.
+    """
+
+    now: datetime
+    settings: Settings
+    latency_s: float = USUAL_LATENCY_S
+
+    def within_usd(self, usd: float) -> float | None:
+        """Return the samples that so many USD pay for; `None` where no price is known."""
+        each = _usd_per_sample(self.settings.sampling)
+        return usd / each if each else None
+
+    def within_time(self, until: float) -> float:
+        """Return the samples of some seconds since 1970."""
+        in_flight = self.settings.sampling.concurrency or _MANY_IN_FLIGHT
+        return (until - self.now.timestamp()) * in_flight / self.latency_s
+
+
+RULES = (
+    StopRule("target", StopReason.TARGET, lambda tally: tally.best, has_share=False),
+    StopRule(
+        "generations",
+        StopReason.GENERATIONS,
+        lambda tally: tally.generations,
+        lambda limit, forecast: limit * forecast.settings.search.prompts * forecast.settings.search.samples,
+    ),
+    StopRule("max_samples", StopReason.SAMPLES, lambda tally: tally.samples, lambda limit, _: limit),
+    StopRule("patience", StopReason.PATIENCE, lambda tally: tally.generations_since_best, has_share=False),
+    StopRule(
+        "budget_usd",
+        StopReason.BUDGET,
+        lambda tally: tally.cost_usd,
+        lambda limit, forecast: forecast.within_usd(limit),
+        is_spending=True,
+    ),
+    StopRule(
+        "total_budget_usd",
+        StopReason.BUDGET,
+        lambda tally: tally.total_usd,
+        lambda limit, forecast: forecast.within_usd(limit),
+        is_spending=True,
+    ),
+    StopRule(
+        "max_tokens",
+        StopReason.TOKENS,
+        lambda tally: tally.tokens,
+        lambda limit, _: limit / (_TOKENS_IN + _TOKENS_OUT),
+        is_spending=True,
+    ),
+    StopRule(
+        "until",
+        StopReason.DEADLINE,
+        # Reached when a generation that takes as long as the latest ones would end after it.
+        lambda tally: tally.now.timestamp() + tally.usual_generation_s,
+        lambda limit, forecast: forecast.within_time(limit),
+        has_share=False,  # a time has no share of its own; see `share_done`
+    ),
+)
+"""All stop conditions, in the order in which they are looked at."""
+
+
+def reason_to_stop(conditions: StopConditions, tally: Tally) -> StopReason | None:
+    """Return the first stop condition that is met, if any."""
+    if tally.interrupted:
+        return StopReason.INTERRUPTED
+    given = [(rule, limit) for rule in RULES if (limit := rule.limit(conditions)) is not None]
+    for rule, limit in given:
+        if rule.done(tally) >= limit or (rule.is_spending and tally.is_exhausted):
+            return rule.reason
+    return None
+
+
+def share_done(conditions: StopConditions, tally: Tally) -> float:
+    """Return how much of a night is over by the stop condition nearest to its limit, 0 to 1; 0 without limits."""
+    shares = [rule.done(tally) / limit for rule in RULES if rule.has_share and (limit := rule.limit(conditions))]
+    if conditions.until is not None:
+        # A night that begins after its deadline is over at once.
+        planned_s = max((conditions.until - tally.since).total_seconds(), 1e-9)
+        shares.append((tally.now - tally.since).total_seconds() / planned_s)
+    return min(1.0, max(shares, default=0.0))
+
+
+def expected_samples(conditions: StopConditions, forecast: Forecast) -> int | None:
+    """Return about how many samples the nearest limit of a night allows; `None` if no limit says."""
+    given = [(rule, limit) for rule in RULES if (limit := rule.limit(conditions)) is not None]
+    allowed = [rule.samples(limit, forecast) for rule, limit in given]
+    known = [samples for samples in allowed if samples is not None]
+    return max(1, round(min(known))) if known else None
+
+
+def samples_in_flight(expected: int | None) -> int:
+    """Return the number of samples in flight for a run that is expected to take so many, all nights together."""
+    if expected is None:
+        return _MANY_IN_FLIGHT
+    return next((in_flight for limit, in_flight in _IN_FLIGHT if expected <= limit), _MANY_IN_FLIGHT)
+
+
+def _usd_per_sample(sampling: Sampling) -> float:
+    """Return the mean cost of a sample in USD, by the models' weights; 0 where no price is known."""
+    total = sum(model.weight for model in sampling.models)
+    return sum(model.weight / total * _usd(model) for model in sampling.models)
+
+
+def _usd(model: Model) -> float:
+    price = price_of(model)
+    return price.cost_usd(_TOKENS_IN, _TOKENS_OUT) if price else 0.0

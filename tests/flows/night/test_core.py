@@ -1,0 +1,165 @@
+"""The core of a night: thousands of simulated nights, whatever arrives first, fails or is killed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flows.night.events import Action, Ask, Event, Failed
+from flows.night.planning import rebuild
+from flows.night.stop_conditions import StopConditions
+from schemas.algorithm import Correct
+from schemas.generation import GenerationRecord, StopReason
+from schemas.outcome import Outcome
+from schemas.program import Program
+from tests.flows.night.world import Files, World
+from tests.history.made import a_problem, a_run
+
+START = Program("start", "return 0", (-9.0, -9.0), -9.0)
+ALGORITHMS: list[Any] = [
+    {"name": "greedy"},
+    {"name": "islands", "islands": 3, "reset_generations": 2},
+    {"name": "tree", "states": 6},
+    {"name": "map-elites", "first_programs": 9, "centroids": 3},
+    {"name": "weighted", "archive": 5},
+    {"name": "halving", "budget": 60, "searches": 3},
+]
+seeds = st.integers(0, 10**6)
+
+
+def files(algorithm: Any = "greedy", *, prompts: int = 5, samples: int = 2) -> Files:
+    problem = a_problem(algorithm=algorithm, prompts=prompts, samples=samples)
+    settings = problem.settings
+    sandbox = settings.sandbox.model_copy(update={"confirm": "best"})
+    problem = replace(problem, settings=settings.model_copy(update={"sandbox": sandbox}))
+    return Files(a_run("toy", problem), START)
+
+
+def made(commits: list[GenerationRecord]) -> list[Any]:
+    """Return what a history says, without times."""
+    return [
+        (commit.number, commit.changes, [(replace(one, candidate=one.candidate)) for one in commit.judged], commit.best)
+        for commit in commits
+    ]
+
+
+def world(algorithm: Any = "greedy", **more: Any) -> World:
+    return World(files(algorithm), **{"seed": 1, **more})
+
+
+@given(seeds, seeds, st.sampled_from(ALGORITHMS), st.integers(1, 12), st.sampled_from([0.0, 0.3]))
+@settings(max_examples=60, deadline=None)
+def test_what_arrives_first_makes_no_difference(first: int, second: int, algorithm: Any, in_flight: int, liars: float):
+    one, other = (world(algorithm, in_flight=in_flight, liars=liars) for _ in range(2))
+    assert one.night(Random(first), StopConditions(generations=4))
+    assert other.night(Random(second), StopConditions(generations=4))
+    assert one.reason is StopReason.GENERATIONS
+    assert made(one.files.commits) == made(other.files.commits)
+    assert [commit.number for commit in one.files.commits] == [1, 2, 3, 4]
+
+
+@given(seeds, st.sampled_from(ALGORITHMS), st.lists(st.integers(1, 120), max_size=3), st.sampled_from([0.0, 0.3]))
+@settings(max_examples=60, deadline=None)
+def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(
+    seed: int, algorithm: Any, kills: list[int], liars: float
+):
+    whole, killed = (world(algorithm, in_flight=6, liars=liars) for _ in range(2))
+    whole.night(Random(seed), StopConditions(generations=5))
+    for at in kills:
+        done = len(killed.files.commits)
+        if done < 5 and killed.night(Random(seed), StopConditions(generations=5 - done), kill_at=at):
+            break
+    if (done := len(killed.files.commits)) < 5:
+        assert killed.night(Random(seed + 1), StopConditions(generations=5 - done))
+    assert made(killed.files.commits) == made(whole.files.commits)
+    assert killed.asked == whole.asked, "no answer is bought twice"
+
+
+@given(seeds, st.sampled_from(ALGORITHMS), st.sampled_from([0.0, 0.3]))
+@settings(max_examples=60, deadline=None)
+def test_outages_cost_attempts_and_change_nothing(seed: int, algorithm: Any, liars: float):
+    quiet, stormy = world(algorithm, liars=liars), world(algorithm, liars=liars, faults=0.02)
+    quiet.night(Random(seed), StopConditions(generations=4))
+    stormy.night(Random(seed), StopConditions(generations=4))
+    assert made(stormy.files.commits) == made(quiet.files.commits)
+    assert stormy.asked == quiet.asked
+
+
+@given(seeds, st.sampled_from(ALGORITHMS), st.lists(st.integers(1, 16), min_size=1, max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_the_state_is_rebuilt_from_the_files_whatever_was_in_flight_each_night(
+    seed: int, algorithm: Any, in_flight: list[int]
+):
+    search = world(algorithm, liars=0.3)
+    for number in in_flight:
+        search.in_flight = number
+        search.night(Random(seed), StopConditions(generations=2))
+    live = search.core.state.planner
+    again = rebuild(search.files.run, search.files.history())
+    assert again.plans == live.plans
+    assert again.wary == live.wary
+    for name, niche in live.algorithm.niches.items():
+        assert again.algorithm.niches[name].best == niche.best
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda one: one["name"])
+def test_a_claim_that_falls_is_no_program_of_the_search(algorithm: Any):
+    search = world(algorithm, liars=0.4, in_flight=8)
+    search.night(Random(3), StopConditions(generations=6))
+    judged = {one.id: one for commit in search.files.commits for one in commit.judged}
+    fallen = {name for name, one in judged.items() if one.verdict.outcome is Outcome.UNCONFIRMED}
+    assert fallen, "some have lied"
+    assert any(judged[name].claimed_scores for name in fallen), "and some were believed at first"
+    niches = search.core.state.planner.algorithm.niches.values()
+    assert not fallen & {program.id for niche in niches for program in niche.programs}
+    assert search.core.state.best.score <= 0.0, "no true score is higher"
+    removed = {
+        change.program_id
+        for commit in search.files.commits
+        for changes in commit.changes.values()
+        for change in changes
+        if isinstance(change, Correct) and change.is_removed
+    }
+    assert removed == {name for name in fallen if judged[name].claimed_scores}
+
+
+def test_a_model_that_lies_is_believed_for_few_prompts():
+    search = world(liars=1.0, in_flight=4)
+    search.night(Random(1), StopConditions(generations=8))
+    judged = [one for commit in search.files.commits for one in commit.judged]
+    believed = [one for one in judged if one.claimed_scores]
+    assert 1 <= len(believed) <= 8, "after the first has fallen, claims are confirmed first"
+
+
+def test_a_generation_that_fails_for_good_is_given_up_and_retried_later():
+    class Broken(World):
+        def _done(self, action: Action, order: Random) -> list[Event]:
+            if isinstance(action, Ask) and action.number == 2 and len(self.files.windows) == 1:
+                return [Failed(action.attempt, ValueError("it is broken"))]
+            return super()._done(action, order)
+
+    search = Broken(files(), seed=1)
+    search.night(Random(1), StopConditions(generations=4))
+    assert [end if isinstance(end, int) else end.number for end in search.files.ends] == [1, 2, 3, 4]
+    assert search.core.state.failed == {2}
+    assert len(search.files.failed_attempts) == 4
+    assert search.night(Random(1), StopConditions(), retried=(2,))
+    assert search.core.state.failed == set()
+    assert [end if isinstance(end, int) else end.number for end in search.files.ends] == [1, 2, 3, 4, 2]
+    again = rebuild(search.files.run, search.files.history())
+    assert again.plans == search.core.state.planner.plans
+
+
+@given(seeds, st.integers(1, 150))
+@settings(max_examples=40, deadline=None)
+def test_a_night_that_is_cut_commits_what_it_has_and_the_next_goes_on(seed: int, cut_at: int):
+    search = world(in_flight=6)
+    assert search.night(Random(seed), StopConditions(generations=4), cut_at=cut_at)
+    assert search.reason in (StopReason.DEADLINE, StopReason.GENERATIONS)
+    assert [commit.number for commit in search.files.commits] == list(range(1, len(search.files.commits) + 1))
+    assert search.night(Random(seed), StopConditions(generations=1))

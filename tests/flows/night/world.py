@@ -1,0 +1,210 @@
+"""A simulated world around the core of a night: models, a sandbox, files and a clock, without threads or waiting.
+
+Answers depend on the prompt alone, so that two histories are the same only if every prompt was.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from random import Random
+
+from flows.night.core import NightCore, NightPlan
+from flows.night.events import (
+    Abandon,
+    Action,
+    Ask,
+    Begin,
+    Clock,
+    Close,
+    Commit,
+    Committed,
+    Confirm,
+    Confirmed,
+    Cut,
+    Ended,
+    Evaluated,
+    Event,
+    Failed,
+    Finish,
+    GiveUp,
+    Opened,
+    Pause,
+    Reload,
+    Reloaded,
+    Tick,
+)
+from flows.night.search_state import SearchState
+from flows.night.stop_conditions import StopConditions
+from schemas.errors import Outage
+from schemas.generation import GenerationRecord, RunHistory, RunRecord, Step, StopReason, Window
+from schemas.outcome import NOT_EVALUATED, Outcome, Verdict
+from schemas.program import Candidate, Completion, Judged, Program, Prompt
+from tasks.select.selection import record_of
+from tests.history.made import NOW
+
+
+@dataclass
+class Files:
+    """What survives a kill: commits, generations that were given up, nights, and paid answers."""
+
+    run: RunRecord
+    start: Program
+    ends: list[GenerationRecord | int] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    failed_attempts: list[GenerationRecord] = field(default_factory=list)
+    paid: defaultdict[int, dict[tuple[int, str], int]] = field(default_factory=lambda: defaultdict(dict))
+
+    @property
+    def commits(self) -> list[GenerationRecord]:
+        return [end for end in self.ends if isinstance(end, GenerationRecord)]
+
+    def history(self) -> RunHistory:
+        """Return what is read from the files, as `record.read_run_history` does."""
+        judged = [one for commit in self.commits for one in commit.judged]
+        programs = {self.start.id: self.start} | {one.id: one.program() for one in judged if one.score is not None}
+        hashes = {one.candidate.code_hash for one in judged if one.verdict.outcome not in NOT_EVALUATED}
+        claimed = {one.id: one.claimed_scores for one in judged if one.claimed_scores}
+        steps = tuple(Step(end, False) if isinstance(end, int) else _step(end) for end in self.ends)
+        return RunHistory(programs, steps, frozenset(hashes), tuple(self.windows), claimed)
+
+
+def _step(commit: GenerationRecord) -> Step:
+    prompts = sorted({one.candidate.prompt.index for one in commit.judged})
+    groups = {index: [one for one in commit.judged if one.candidate.prompt.index == index] for index in prompts}
+    records = {index: found for index, group in groups.items() if (found := record_of(group))}
+    confirmations = {
+        index: [
+            (one.id, one.score is not None)
+            for one in group
+            if one.verdict.outcome is Outcome.UNCONFIRMED or (one.score is not None and one.confirmed_score is not None)
+        ]
+        for index, group in groups.items()
+    }
+    corrected = {one.id: one.feedback() for one in commit.judged if one.claimed_scores}
+    return Step(commit.number, True, commit.changes, records, confirmations, corrected)
+
+
+@dataclass
+class World:
+    """Answers, verdicts and faults.
+
+    Attributes:
+        liars: Share of the programs that claim a higher score than they have.
+        faults: Share of the work that fails.
+    """
+
+    files: Files
+    seed: int
+    liars: float = 0.0
+    faults: float = 0.0
+    in_flight: int = 4
+    seconds: float = 0.0
+    asked: int = 0
+    most_asked: int = 0
+    after_close: int = 0
+    reason: StopReason | None = None
+
+    def night(
+        self,
+        order: Random,
+        conditions: StopConditions,
+        *,
+        kill_at: int | None = None,
+        retried: tuple[int, ...] | None = None,
+        cut_at: int | None = None,
+    ) -> bool:
+        """Run a night whose work ends in some order; return false if it was killed before its end."""
+        state = SearchState(self.files.run, self.files.history())
+        self.files.windows.append(Window(state.generations + 1, self.in_flight))
+        plan = NightPlan(len(self.files.windows), conditions, self.in_flight, most_confirmations=2, retried=retried)
+        self.core = core = NightCore(state, plan, self._clock())
+        pending: list[tuple[Action, float]] = []
+        is_closed = False
+        waits: list[Event] = [Tick()]
+        for number in range(5_000):
+            if number == kill_at:
+                return False
+            if number == cut_at:
+                waits.append(Cut())
+            event = waits.pop(0) if waits else None
+            if event is None and pending:
+                action, _ = pending.pop(order.randrange(len(pending)))
+                waits += self._done(action, order)
+                continue
+            self.seconds += 1.0
+            for action in core.handle(event or Tick(), self._clock()):
+                match action:
+                    case Begin(attempt, generation):
+                        failed = sum(one.number == generation for one in self.files.failed_attempts)
+                        waits.append(Opened(attempt, dict(self.files.paid[generation]), failed))
+                    case Ask():
+                        assert not is_closed, "nothing is asked after the end"
+                        pending.append((action, 0.0))
+                    case Confirm() | Commit() | Abandon():
+                        pending.append((action, 0.0))
+                    case Reload():
+                        waits.append(Reloaded(self.files.history()))
+                    case GiveUp(generation, _):
+                        self.files.ends.append(generation)
+                    case Pause(seconds, _):
+                        self.seconds += seconds or 0.0
+                    case Close():
+                        is_closed = True
+                    case Finish(reason, error):
+                        self.reason = reason
+                        if error is not None:
+                            raise error
+                        return True
+                    case _:
+                        pass
+        raise AssertionError("the night has no end")
+
+    def _clock(self) -> Clock:
+        return Clock(NOW + timedelta(seconds=self.seconds), self.seconds)
+
+    def _done(self, action: Action, order: Random) -> list[Event]:
+        if isinstance(action, Ask | Confirm | Commit) and order.random() < self.faults:
+            events: list[Event] = [Failed(action.attempt, Outage("it is away"))]
+            return [*events, Ended(action.attempt)] if isinstance(action, Commit) else events
+        match action:
+            case Ask(attempt, number, prompts):
+                return [Evaluated(attempt, prompts, self._answers(number, prompts), self.seconds)]
+            case Confirm(attempt, claim):
+                return [Confirmed(attempt, claim.id, self._confirmation(claim))]
+            case Commit(attempt, record):
+                assert all(end != record.number for end in self.files.commits), "a generation is committed once"
+                self.files.ends.append(record)
+                return [Committed(attempt), Ended(attempt)]
+            case Abandon(attempt, record=record):
+                if record is not None:
+                    self.files.failed_attempts.append(record)
+                return [Ended(attempt)]
+            case _:
+                return []
+
+    def _answers(self, number: int, prompts: Sequence[Prompt]) -> list[tuple[Candidate, Verdict]]:
+        pairs = []
+        for prompt in prompts:
+            paid = self.files.paid[number]
+            self.asked += max(0, prompt.samples - paid.get((prompt.index, prompt.hash), 0))
+            paid[prompt.index, prompt.hash] = max(prompt.samples, paid.get((prompt.index, prompt.hash), 0))
+            pairs += [self._candidate(prompt, sample) for sample in range(prompt.samples)]
+        return pairs
+
+    def _candidate(self, prompt: Prompt, sample: int) -> tuple[Candidate, Verdict]:
+        rng = Random(f"{self.seed}/{prompt.hash}/{sample}")
+        true = -10.0 + rng.random() * 10.0
+        claimed = true + 10.0 if rng.random() < self.liars else true
+        body = f"return {rng.randrange(40)} + {true!r}"
+        samples = self.files.run.problem.settings.search.samples
+        completion = Completion(prompt.index, sample, prompt.hash, body, prompt.model, 10, 10, 0.0, 1.0, "stop", NOW)
+        candidate = Candidate(prompt.index * samples + sample, prompt, completion, body, f"hash of {body}")
+        failed = Verdict(Outcome.CRASHED, error=f"crashed {rng.randrange(5)}")
+        return candidate, failed if rng.random() < 0.2 else Verdict(Outcome.SCORED, (claimed, claimed))
+
+    def _confirmation(self, claim: Judged) -> Verdict:
+        true = float(claim.candidate.body.rpartition("+ ")[2])
+        return Verdict(Outcome.SCORED, (true, true))
