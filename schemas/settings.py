@@ -15,11 +15,11 @@ from pydantic import (
     ValidationError,
 )
 
-from schemas.bounded_parsing import require_plain
 from schemas.bundle import MAX_FILES
 from schemas.errors import UsageError
 from schemas.image_name import as_image_name
 from schemas.job import Limits
+from schemas.plain_values import require_plain
 from schemas.sampling_settings import Model, Sampling
 from schemas.search_settings import Search
 from schemas.section import Section, as_list

@@ -231,8 +231,8 @@ def load_for_nights(path: Path, settings: dict[str, Any], stop: StopConditions) 
     """
     from flows.cluster.choice import window_for_cluster
     from flows.expected_samples import expected_samples
-    from schemas.config_layers import merge
     from tasks.problems.loading.load import load_problem
+    from tasks.program.config_layers import merge
 
     problem = load_problem(path, settings)
     expected = expected_samples(stop, problem.settings, datetime.now(UTC))
@@ -285,7 +285,7 @@ def overrides(
     Raises:
         UsageError: If flags contradict each other or a value cannot be read.
     """
-    from schemas.config_layers import set_by_path
+    from tasks.program.config_layers import set_by_path
 
     overrides: dict[str, Any] = {}
     for assignment in sets or ():
@@ -334,7 +334,7 @@ def _model(text: str, api_base: str | None, style: str | None) -> dict[str, Any]
 
 
 def _json(text: str) -> Any:
-    from schemas.bounded_parsing import parse_json
+    from tasks.program.bounded_parsing import parse_json
 
     try:
         return parse_json(text)

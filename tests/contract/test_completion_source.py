@@ -19,7 +19,7 @@ from schemas.pending_batch import PendingBatch
 from schemas.program import TUNER, Completion, Prompt
 from schemas.sampling_settings import Sampling
 from schemas.settings import Tuner
-from schemas.specification import read_specification
+from tasks.program.specification import read_specification
 from tasks.sample import batch_job, endpoint
 from tasks.sample.batch_job import BatchJob
 from tasks.sample.budget import Budget, BudgetLimits

@@ -9,10 +9,11 @@ import pytest
 
 from schemas.algorithm import Plan
 from schemas.outcome import Outcome
-from schemas.problem import Problem, restore_problem
+from schemas.problem import Problem
 from schemas.program import Program, Prompt
 from schemas.settings import parse_settings
 from schemas.skeleton import Skeleton
+from tasks.program.make_problem import restore_problem
 from tasks.sample.builtin import mutate
 from tasks.sample.codecs import codec_of
 from tasks.sample.codecs.codec import LONG_LINES

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from schemas.marked_file import MarkedFile, read_marked
 from schemas.outcome import Outcome
 from schemas.sampling_settings import Model
+from tasks.program.marked_file import MarkedFile, read_marked
 from tasks.sample.builtin import mutate
 from tasks.sample.codecs.codec import PromptContent
 from tasks.sample.feedback import LAST_TRY

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.specification import Specification, read_specification
+from tasks.program.specification import Specification, read_specification
 from tasks.sample.parsing.functions import parse_functions
 
 TEMPLATE = """@funsearch.run

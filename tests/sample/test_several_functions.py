@@ -12,8 +12,8 @@ from schemas.algorithm import Plan
 from schemas.outcome import Outcome
 from schemas.program import Program
 from schemas.sampling_settings import Model
-from schemas.specification import Specification
 from tasks.problems.loading.load import load_problem
+from tasks.program.specification import Specification
 from tasks.sample.builtin import mutate
 from tasks.sample.codecs.codec import PromptContent
 from tasks.sample.parsing.functions import parse_functions

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from schemas.config_layers import merge
 from schemas.problem import Problem
 from tasks.problems.loading.settings_file import read_toml
+from tasks.program.config_layers import merge
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class NamedProblem:
 class ProblemFormat(Protocol):
     """A form that problems have on disk.
 
-    A problem may come from a stranger, so a format reads files by `schemas/problem_folder.py` and parses them by
-    `schemas/bounded_parsing.py` and `schemas/source.py`. It never imports or executes them. Settings that reach outside
-    of the sandbox stay in the problem's settings, where the user is asked to accept them (`schemas/trust.py`).
+    A problem may come from a stranger, so a format reads files by `problem_folder`, `bounded_parsing` and
+    `python_source` of `tasks/program/`. It never imports or executes them. Settings that reach outside of the sandbox
+    stay in the problem's settings, where the user is asked to accept them (`schemas/trust.py`).
     """
 
     @property

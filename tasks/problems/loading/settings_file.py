@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from schemas import problem_folder
-from schemas.bounded_parsing import parse_toml
 from schemas.errors import UsageError
+from tasks.program import problem_folder
+from tasks.program.bounded_parsing import parse_toml
 
 
 def read_toml(settings: Path) -> dict[str, Any]:

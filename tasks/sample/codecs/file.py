@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import zip_longest
 
-from schemas.marked_file import MarkedFile
 from schemas.sampling_settings import Model
+from tasks.program.marked_file import MarkedFile
 from tasks.sample.codecs.codec import LONG_LINES, PromptContent, templates
 from tasks.sample.parsing.marked_files import parse_marked_file
 from tasks.sample.parsing.parsed import ParsedCompletion

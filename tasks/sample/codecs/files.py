@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from itertools import pairwise
 
-from schemas.evolving_files import EvolvingFiles
 from schemas.sampling_settings import Model
+from tasks.program.evolving_files import EvolvingFiles
 from tasks.sample.codecs.codec import LONG_LINES, PromptContent, templates
 from tasks.sample.parsing.evolving_files import parse_evolving_files
 from tasks.sample.parsing.parsed import ParsedCompletion, fence_for

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from schemas.evolving_files import EvolvingFiles
-from schemas.marked_file import MarkedFile
 from schemas.outcome import Outcome, Verdict
-from tasks.sample.parsing.edits import EditError, parse_edits
+from tasks.program.edits import EditError, parse_edits
+from tasks.program.evolving_files import EvolvingFiles
+from tasks.program.marked_file import MarkedFile
 from tasks.sample.parsing.marked_files import edited_blocks, evolved_blocks
 from tasks.sample.parsing.parsed import ParsedCompletion
 from tasks.sample.parsing.sections import Section, read_sections

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from schemas.errors import SpecificationError
-from schemas.marked_file import END, START, MarkedFile, split_at_marks
 from schemas.outcome import Outcome, Verdict
-from tasks.sample.parsing.edits import EditError, apply_edits, parse_edits
+from tasks.program.edits import EditError, apply_edits, parse_edits
+from tasks.program.marked_file import END, START, MarkedFile, split_at_marks
 from tasks.sample.parsing.parsed import FENCE, ParsedCompletion
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from schemas.errors import SpecificationError
 from schemas.files import File
-from schemas.problem import restore_problem
 from tasks.problems.loading import problem_files
 from tasks.problems.loading.load import load_problem
 from tasks.problems.loading.problem_files import read_files
 from tasks.problems.loading.stored_problem import changed_since
+from tasks.program.make_problem import restore_problem
 
 SPECIFICATION = '''"""Guess."""
 # /// script

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from schemas.bundle import ProgramBundle
 from schemas.errors import SpecificationError
-from schemas.marked_file import MarkedFile, read_marked
-from schemas.skeleton import ScoredByCommand
+from tasks.program.marked_file import MarkedFile, read_marked
+from tasks.program.scored_by_command import ScoredByCommand
 
 
 @dataclass(frozen=True)
