@@ -43,9 +43,10 @@ class Problem:
     @property
     def hash(self) -> str:
         """SHA-256 of the specification and the files, hexadecimal."""
+        digest = hashlib.sha256(self.specification.text.encode()).hexdigest()
         if not self.files:
-            return self.specification.hash
-        parts = [self.specification.hash, *(f"{file.hash} {file.path}" for file in self.files)]
+            return digest
+        parts = [digest, *(f"{file.hash} {file.path}" for file in self.files)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @property

@@ -8,7 +8,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from schemas.algorithm_settings import AnyAlgorithm, GreedySettings, with_current_names
 from schemas.operators import Operator
-from schemas.search_size import window_for
 from schemas.section import Section, as_list
 
 
@@ -16,6 +15,20 @@ def _without_tune(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
     if Operator.TUNE in operators:
         raise ValueError("`tune` is not asked of a model; tuner.enabled turns it on or off")
     return operators
+
+
+_WINDOWS = ((250, 4), (5_000, 8))
+"""Largest numbers of samples, and the window up to each."""
+
+_LARGE_WINDOW = 16
+"""Window for more samples, or where their number is not known; in a small search, each prompt sees more results."""
+
+
+def _window_for(expected_samples: int | None) -> int:
+    """Return the number of samples in flight for a run that is expected to take so many."""
+    if expected_samples is None:
+        return _LARGE_WINDOW
+    return next((window for limit, window in _WINDOWS if expected_samples <= limit), _LARGE_WINDOW)
 
 
 class Search(Section):
@@ -33,7 +46,7 @@ class Search(Section):
         default=4, ge=1, le=256, description="number of samples (completions) requested for each prompt"
     )
     window: int = Field(
-        default_factory=lambda given: window_for(given.get("expected_samples")),
+        default_factory=lambda given: _window_for(given.get("expected_samples")),
         ge=1,
         le=1_000_000,
         description="number of samples in flight: a prompt is built from the results of all samples but the last "

@@ -27,11 +27,6 @@ class Skeleton(Protocol):
         ...
 
     @property
-    def hash(self) -> str:
-        """SHA-256 of the text, hexadecimal."""
-        ...
-
-    @property
     def start_body(self) -> str:
         """Body of the start program."""
         ...

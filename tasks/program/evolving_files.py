@@ -38,11 +38,6 @@ class EvolvingFiles(ScoredByCommand):
         return self.start_program.encode()
 
     @property
-    def hash(self) -> str:
-        """SHA-256 of the text, hexadecimal."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
-
-    @property
     def start_body(self) -> str:
         """Body of the start program."""
         return self.join({})
@@ -99,10 +94,6 @@ class EvolvingFiles(ScoredByCommand):
     def function_text(self, body: str) -> str:
         """Return the bodies of all files, each below a line with its path; empty if there is no body."""
         return ProgramBundle.decode(body).shown.rstrip("\n") if body else ""
-
-    def bare_text(self, body: str) -> str:
-        """Return the same as `function_text`."""
-        return self.function_text(body)
 
     def code_hash(self, body: str) -> str:
         """Return a hash of the hashes of all files."""

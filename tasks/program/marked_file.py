@@ -48,11 +48,6 @@ class MarkedFile(ScoredByCommand):
     start_body: str
 
     @property
-    def hash(self) -> str:
-        """SHA-256 of the file, hexadecimal."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
-
-    @property
     def language(self) -> str:
         """Name of the language for fenced code blocks; empty if the suffix is unknown."""
         return _LANGUAGES.get(PurePath(self.name).suffix.lower(), "")
@@ -96,10 +91,6 @@ class MarkedFile(ScoredByCommand):
         return "".join(parts)
 
     def function_text(self, body: str) -> str:
-        """Return the body itself."""
-        return body
-
-    def bare_text(self, body: str) -> str:
         """Return the body itself."""
         return body
 

@@ -48,6 +48,10 @@ class ScoredByCommand:
         """Return one input as it is."""
         return call_of_command(item)
 
+    def bare_text(self: Skeleton, body: str) -> str:
+        """Return the `function_text`: there is no part that all bodies share."""
+        return self.function_text(body)
+
     def meaning_hash(self: Skeleton, body: str) -> str:
         """Return the `code_hash`: of what the files mean, nothing is known."""
         return self.code_hash(body)

@@ -7,7 +7,6 @@ verbatim; only the bodies of evolved functions change.
 from __future__ import annotations
 
 import ast
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -47,11 +46,6 @@ class Specification:
     run: str
     run_arity: tuple[int, int]
     draw: str = ""
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the file, hexadecimal."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
 
     @property
     def evolved(self) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from tasks.sample.batch_job import BatchJob
 from tasks.sample.budget import Budget, BudgetLimits
 from tasks.sample.completion_request import Key
 from tasks.sample.gateway import Gateway, await_cancellation
-from tasks.sample.parsing.functions import parse_functions
+from tasks.sample.parse_functions import parse_functions
 from tasks.sample.providers.base import rough_tokens
 from tasks.sample.recorded_completions import RecordedCompletions
 from tasks.sample.routed_completions import RoutedCompletions

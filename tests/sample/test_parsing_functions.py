@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.outcome import Outcome
 from tasks.program.specification import read_specification
-from tasks.sample.parsing.functions import parse_functions
+from tasks.sample.parse_functions import parse_functions
 
 SPECIFICATION = read_specification(
     textwrap.dedent('''

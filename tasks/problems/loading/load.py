@@ -19,7 +19,7 @@ MODULES = [
     "tasks.problems.loading.formats.directory",
     "tasks.problems.loading.formats.openevolve",
     "tasks.problems.loading.formats.shinka",
-    "tasks.problems.loading.formats.specification",
+    "tasks.problems.loading.formats.specification_file",
 ]
 """Modules of the problem formats, each with a `FORMAT`. The first format that recognises a problem loads it."""
 

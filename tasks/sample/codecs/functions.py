@@ -10,9 +10,8 @@ from tasks.program.edits import has_edits
 from tasks.program.evolved_function import EvolvedFunction
 from tasks.program.source_lines import indent
 from tasks.program.specification import Specification
-from tasks.sample.codecs.codec import LONG_LINES, PromptContent, templates
-from tasks.sample.parsing.functions import parse_edited_functions, parse_functions
-from tasks.sample.parsing.parsed import ParsedCompletion
+from tasks.sample.codecs.codec import LONG_LINES, ParsedCompletion, PromptContent, templates
+from tasks.sample.parse_functions import parse_edited_functions, parse_functions
 
 
 class FunctionsCodec:

@@ -17,7 +17,7 @@ from tasks.program.edits import EditError, apply_edits, begins_edit, parse_edits
 from tasks.program.evolved_function import EvolvedFunction
 from tasks.program.source_lines import escape_strings, has_blank_line, indent, split_lines
 from tasks.program.specification import Specification
-from tasks.sample.parsing.parsed import FENCE, ParsedCompletion
+from tasks.sample.codecs.codec import FENCE, ParsedCompletion
 
 _MAX_DROPPED_LINES = 200
 """Most lines that are dropped from the end of an incomplete text until it parses."""
