@@ -106,7 +106,7 @@ def _has_prefect_table(file: Path) -> bool:
         return True
     if b"prefect" not in content and b"\\" not in content:  # a key may be written with escapes
         return False
-    from schemas.bounded_parsing import parse_toml
+    from tasks.program.bounded_parsing import parse_toml
 
     try:
         tool = parse_toml(content.decode("utf-8")).get("tool")

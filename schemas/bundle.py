@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from schemas import problem_folder
 from schemas.errors import SpecificationError
-from schemas.files import File, require_distinct
+from schemas.files import HIDDEN_REMEDY, File, is_hidden, require_distinct
 
 MAX_FILES = 100
 """Limit on the number of evolving files of a problem."""
@@ -46,8 +45,8 @@ class ProgramBundle:
             )
         require_distinct([File(path, b"") for path in self.paths])
         for path in self.paths:
-            if problem_folder.is_hidden(PurePath(path)):
-                raise SpecificationError(f"{path!r} is hidden", remedy=problem_folder.HIDDEN_REMEDY)
+            if is_hidden(PurePath(path)):
+                raise SpecificationError(f"{path!r} is hidden", remedy=HIDDEN_REMEDY)
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 
 from schemas.errors import SpecificationError
 
@@ -17,6 +17,10 @@ MAX_FILES = 10_000
 _MAX_PATH_BYTES, _MAX_NAME_BYTES = 1024, 255
 
 FILES_REMEDY = "`files` names files, folders or patterns such as *.csv, relative to the folder of the specification."
+
+HIDDEN_REMEDY = (
+    "Hidden files, such as keys and settings in a home folder, are never part of a problem. Give the file another name."
+)
 
 
 @dataclass(frozen=True)
@@ -81,3 +85,8 @@ def require_few(count: int) -> None:
     """
     if count > MAX_FILES:
         raise SpecificationError(f"files: got {count} files, expected at most {MAX_FILES}", remedy=FILES_REMEDY)
+
+
+def is_hidden(path: PurePath) -> bool:
+    """Return whether a part of a path begins with a dot."""
+    return any(part.startswith(".") for part in path.parts)

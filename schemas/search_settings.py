@@ -1,4 +1,4 @@
-"""Settings of the search: its algorithm, size, window, prompts and retries."""
+"""Settings of the search: its algorithm, size, prompts and retries."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
@@ -15,16 +16,23 @@ from pydantic import (
     ValidationError,
 )
 
-from schemas.bounded_parsing import require_plain
 from schemas.bundle import MAX_FILES
 from schemas.errors import UsageError
-from schemas.image_name import as_image_name
 from schemas.job import Limits
+from schemas.plain_values import require_plain
 from schemas.sampling_settings import Model, Sampling
 from schemas.search_settings import Search
 from schemas.section import Section, as_list
 
 Reducer = Literal["mean", "last", "min", "sum"]
+
+_IMAGE = re.compile(
+    r"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::\d{1,5})?/|\[[0-9A-Fa-f:]+\](?::\d{1,5})?/)?"  # a registry
+    r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@?sha256:[0-9a-f]{64})?",
+    re.ASCII,
+)
+_MAX_IMAGE_CHARS = 512
 
 
 class Command(Section):
@@ -90,6 +98,13 @@ class Known(Section):
         return score > self.best + 1e-9 * max(1.0, abs(self.best))
 
 
+def _as_image_name(value: str) -> str:
+    """Refuse anything but the name of an image, since it becomes the first line of a build file."""
+    if len(value) > _MAX_IMAGE_CHARS or not (_IMAGE.fullmatch(value) or re.fullmatch("sha256:[0-9a-f]{12,64}", value)):
+        raise ValueError("expected the name of an image, such as python:3.12-slim")
+    return value
+
+
 class Sandbox(Section):
     """Containers that candidates run in, `[tool.overnight.sandbox]`."""
 
@@ -99,7 +114,7 @@ class Sandbox(Section):
         description="sandbox backend: `docker`, or the name of one that you have installed; only your flags and your "
         "configuration file can choose it, never a problem's files",
     )
-    image: Annotated[str, AfterValidator(as_image_name)] = Field(
+    image: Annotated[str, AfterValidator(_as_image_name)] = Field(
         default="overnight-sandbox:latest", description="container image with Python 3.11 or newer"
     )
     slots: int | None = Field(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NoReturn, Protocol
+from typing import Any, ClassVar, Protocol
 
 from schemas.bundle import ProgramBundle
-from schemas.calls import call_of_command
 from schemas.job import Call, Isolation
 
 
@@ -25,11 +24,6 @@ class Skeleton(Protocol):
     @property
     def text(self) -> str:
         """The start program as one text, which a run stores: the file verbatim, or the encoded bundle of several."""
-        ...
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the text, hexadecimal."""
         ...
 
     @property
@@ -119,47 +113,3 @@ class Skeleton(Protocol):
         Where the form of a body may matter, or its language is not known well enough, it is the `code_hash`.
         """
         ...
-
-
-class ScoredByCommand:
-    """The part that skeletons of files have in common: a command scores them, no function of theirs does."""
-
-    @property
-    def run(self) -> str:
-        """Empty: no function scores the files."""
-        return ""
-
-    @property
-    def docstring(self) -> str:
-        """Empty: the task is described in the settings."""
-        return ""
-
-    @property
-    def draw(self) -> str:
-        """Empty: a command draws, if anything does."""
-        return ""
-
-    @property
-    def isolation(self) -> None:
-        """`None`: a command decides itself how it runs a program."""
-        return
-
-    def defines(self, name: str) -> bool:  # noqa: ARG002
-        """Return False."""
-        return False
-
-    def with_run(self, function: str) -> NoReturn:
-        """Refuse a function that scores.
-
-        Raises:
-            ValueError: Always.
-        """
-        raise ValueError(f"a command scores the files, {function} cannot")
-
-    def call(self, item: Any, where: str) -> Call:  # noqa: ARG002
-        """Return one input as it is."""
-        return call_of_command(item)
-
-    def meaning_hash(self: Skeleton, body: str) -> str:
-        """Return the `code_hash`: of what the files mean, nothing is known."""
-        return self.code_hash(body)

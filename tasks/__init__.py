@@ -1,1 +1,1 @@
-"""THE WORK: sampling, evaluation, selection, the history, and the problems. Rooms meet through `schemas` only."""
+"""THE WORK, in rooms. They meet through `schemas` and `tasks.program`, the text of programs, only."""

@@ -162,7 +162,7 @@ class NumbersKind(skeleton_contract.Kind):
 
     @property
     def skeleton(self) -> Skeleton:
-        return sys.modules["schemas.numbers"].Numbers("numbers.json", '{\n"x": 1,\n"y": 2.5\n}\n')
+        return sys.modules["tasks.program.numbers"].Numbers("numbers.json", '{\n"x": 1,\n"y": 2.5\n}\n')
 
 
 def numbers(_: Skeleton, texts: list[str]) -> str:
@@ -174,7 +174,7 @@ def numbers(_: Skeleton, texts: list[str]) -> str:
 @pytest.fixture
 def numbers_kind(monkeypatch: pytest.MonkeyPatch) -> NumbersKind:
     """The example's kind of skeleton, with its module and its codec in place."""
-    for name, part in (("schemas.numbers", "skeleton"), ("tasks.sample.codecs.numbers", "codec")):
+    for name, part in (("tasks.program.numbers", "skeleton"), ("tasks.sample.codecs.numbers", "codec")):
         module = types.ModuleType(name)
         monkeypatch.setitem(sys.modules, name, module)
         exec(example(part), module.__dict__)

@@ -261,7 +261,7 @@ def overrides(
     Raises:
         UsageError: If flags contradict each other or a value cannot be read.
     """
-    from schemas.config_layers import set_by_path
+    from tasks.program.config_layers import set_by_path
 
     overrides: dict[str, Any] = {}
     for assignment in sets or ():
@@ -310,7 +310,7 @@ def _model(text: str, api_base: str | None, style: str | None) -> dict[str, Any]
 
 
 def _json(text: str) -> Any:
-    from schemas.bounded_parsing import parse_json
+    from tasks.program.bounded_parsing import parse_json
 
     try:
         return parse_json(text)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flows.cli.printing import require_new, write_new
 from schemas.errors import UsageError
-from schemas.problem_folder import HIDDEN_REMEDY, is_hidden
+from schemas.files import HIDDEN_REMEDY, is_hidden
 
 if TYPE_CHECKING:
     from schemas.problem import Problem

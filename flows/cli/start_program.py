@@ -9,7 +9,7 @@ from flows.cli.printing import out, say, score, table, working
 from flows.formatting import round_up
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome
-from schemas.specification import Specification
+from tasks.program.specification import Specification
 
 if TYPE_CHECKING:
     from pathlib import Path

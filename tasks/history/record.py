@@ -11,9 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from schemas import problem_folder, tables
+from schemas import tables
 from schemas.algorithm import Change
-from schemas.bounded_parsing import parse_json
 from schemas.errors import HistoryError, SpecificationError
 from schemas.files import File, require_distinct
 from schemas.generation import (
@@ -27,7 +26,6 @@ from schemas.generation import (
     Window,
 )
 from schemas.outcome import NOT_EVALUATED, Outcome
-from schemas.problem import restore_problem
 from schemas.program import Program
 from tasks.history import encode_rows
 from tasks.history.atomic_files import declared_size, disk_errors, read_file, write_file, write_folder
@@ -35,6 +33,9 @@ from tasks.history.decode_rows import Row, change_of, record_of_rows
 from tasks.history.files import Block, RunFiles
 from tasks.history.journal import Journal
 from tasks.history.private_files import open_private
+from tasks.program import problem_folder
+from tasks.program.bounded_parsing import parse_json
+from tasks.program.make_problem import restore_problem
 
 _MAX_ORIGIN_BYTES = 8192
 """Limit on the length of the problem's path."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
-from schemas import source
 from schemas.algorithm_settings import Feature
+from tasks.program import python_source
 
 _LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.comprehension)
 _BRANCHES = (ast.If, ast.IfExp, ast.match_case, ast.ExceptHandler)
@@ -22,8 +22,8 @@ def features_of(body: str) -> Mapping[Feature, int]:
     """
     counts: dict[Feature, int] = {"loops": 0, "branches": 0, "operators": 0, "nesting": 0, "length": len(body)}
     try:
-        tree = source.parse_shallow(body)
-    except source.SourceError:
+        tree = python_source.parse_shallow(body)
+    except python_source.SourceError:
         return counts
     for node in ast.walk(tree):
         counts["loops"] += isinstance(node, _LOOPS)

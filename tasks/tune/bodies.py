@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from schemas import source
-from schemas.evolving_files import EvolvingFiles
-from schemas.marked_file import END, START, MarkedFile, split_at_marks, split_blocks
 from schemas.skeleton import Skeleton
-from schemas.specification import Specification
+from tasks.program import python_source
+from tasks.program.evolving_files import EvolvingFiles
+from tasks.program.marked_file import END, START, MarkedFile, split_at_marks, split_blocks
+from tasks.program.specification import Specification
 from tasks.tune.literals import Literal, Span, find_literals, replace_literals
 
 
@@ -122,15 +122,15 @@ def _part_of_functions(skeleton: Specification, body: str) -> Part:
     if len(skeleton.functions) == 1:
         return Part(body, ((0, len(body)),))
     try:
-        functions = source.functions(source.parse(body))
-    except source.SourceError:
+        functions = python_source.functions(python_source.parse(body))
+    except python_source.SourceError:
         return Part(body, ())
     return Part(body, tuple(_span_of_body(body, function) for function in functions))
 
 
 def _span_of_body(text: str, function: ast.FunctionDef) -> Span:
     lines = text.split("\n")
-    (first, _), last = source.header_end(text, function), function.end_lineno or 0
+    (first, _), last = python_source.header_end(text, function), function.end_lineno or 0
     return len("\n".join(lines[:first])), len("\n".join(lines[:last]))
 
 

@@ -8,8 +8,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from schemas import source
-from schemas.source_lines import split_lines
+from tasks.program import python_source
+from tasks.program.source_lines import split_lines
 
 Span = tuple[int, int]
 """Begin and end of a piece of text, in characters."""
@@ -79,8 +79,8 @@ def find_literals(text: str, spans: Collection[Span], sizes: Collection[float] =
     if "\r" in text or "\f" in text:
         return []  # the parser counts lines at places of its own
     try:
-        tree = source.parse_shallow(text)
-    except source.SourceError:
+        tree = python_source.parse_shallow(text)
+    except python_source.SourceError:
         return []
     lines, probable = _lines(text), _probabilities(tree)
     found = [_literal(text, node, lines, node in probable) for node in _tunable(tree, sizes)]

@@ -19,13 +19,13 @@ from schemas.pending_batch import PendingBatch
 from schemas.program import TUNER, Completion, Prompt
 from schemas.sampling_settings import Sampling
 from schemas.settings import Tuner
-from schemas.specification import read_specification
+from tasks.program.specification import read_specification
 from tasks.sample import batch_job, endpoint
 from tasks.sample.batch_job import BatchJob
 from tasks.sample.budget import Budget, BudgetLimits
 from tasks.sample.completion_request import Key
 from tasks.sample.gateway import Gateway, await_cancellation
-from tasks.sample.parsing.functions import parse_functions
+from tasks.sample.parse_functions import parse_functions
 from tasks.sample.providers.base import rough_tokens
 from tasks.sample.recorded_completions import RecordedCompletions
 from tasks.sample.routed_completions import RoutedCompletions

@@ -15,11 +15,12 @@ import pytest
 
 from flows.trust import accept, proposals_of
 from schemas.errors import UntrustedSettings, UsageError
-from schemas.problem import Problem, restore_problem
+from schemas.problem import Problem
 from schemas.settings import Sandbox
 from tasks.problems.loading.load import find_format, formats, load_problem
 from tasks.problems.loading.problem_format import NamedProblem
 from tasks.problems.loading.stored_problem import changed_since, settings_not_in_files, with_overrides
+from tasks.program.make_problem import restore_problem
 
 ROOT = Path(__file__).parents[2]
 SECRET = '["secret"]'
@@ -195,7 +196,7 @@ WATCH = """
 import json, os, sys
 from pathlib import Path
 {setup}
-from schemas.problem import restore_problem
+from tasks.program.make_problem import restore_problem
 from tasks.problems.loading.load import load_problem
 path, allowed = Path(sys.argv[1]), sys.argv[2:]
 load_problem(path)  # imports all that loading needs

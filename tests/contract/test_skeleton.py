@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.bundle import ProgramBundle
-from schemas.evolving_files import EvolvingFiles
 from schemas.outcome import Outcome
-from schemas.problem import Problem, restore_problem
+from schemas.problem import Problem
 from schemas.sampling_settings import Model
 from schemas.skeleton import Skeleton
 from tasks.problems.loading.load import load_problem
+from tasks.program.evolving_files import EvolvingFiles
+from tasks.program.make_problem import restore_problem
 from tasks.sample.builtin import mutate
 from tasks.sample.codecs import codec_of
 from tasks.sample.codecs.codec import PromptContent

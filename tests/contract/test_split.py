@@ -10,9 +10,9 @@ from forgers import FORGERS, HONEST, HONEST_SCORES, SECRET, SPECIFICATION, Forge
 
 from schemas.job import Call, Isolation, Job, Limits
 from schemas.outcome import Outcome, Verdict
-from schemas.specification import read_specification
 from tasks.evaluate.confirmation import disagreement
 from tasks.evaluate.pool import SandboxPool, open_pool
+from tasks.program.specification import read_specification
 from tests.contract.conftest import Start
 
 LIMITS = Limits(wall_s=1, cpu_s=8, memory_mib=96, output_kib=16)

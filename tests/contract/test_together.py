@@ -7,8 +7,8 @@ from bare import BareRunner
 
 from schemas.job import Call, Isolation, Job, Limits
 from schemas.outcome import Outcome, Verdict
-from schemas.specification import read_specification
 from tasks.evaluate.pool import SandboxPool
+from tasks.program.specification import read_specification
 
 TEXT = """
 import funsearch

@@ -14,9 +14,9 @@ from schemas.errors import SandboxUnavailable
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Outcome, Verdict
 from schemas.program import Candidate, Completion, Judged, Prompt, reduce_scores
-from schemas.specification import read_specification
 from tasks.evaluate.confirmation import Confirmer, Order, confirmation, disagreement, settle
 from tasks.evaluate.evaluator import Evaluator
+from tasks.program.specification import read_specification
 
 SPECIFICATION = read_specification(
     "import funsearch\n@funsearch.run\ndef evaluate(n): return f()\n@funsearch.evolve\ndef f():\n    return 0\n", "made"

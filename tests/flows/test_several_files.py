@@ -10,11 +10,11 @@ import pytest
 
 from flows.sandboxes import open_sandboxes
 from schemas.bundle import ProgramBundle
-from schemas.evolving_files import EvolvingFiles
 from schemas.problem import Problem
 from tasks.evaluate.pool import SandboxPool
 from tasks.history.database import Database
 from tasks.problems.loading.load import load_problem
+from tasks.program.evolving_files import EvolvingFiles
 from tests.flows.conftest import Call
 from tests.provider import Answer, Provider, Request, response_body
 

@@ -13,11 +13,11 @@ from flows.scheduled import Start, create_if_missing
 from flows.state_folder import state_folder
 from flows.trust import accept, proposals_of, remember, require_trusted_sandbox
 from schemas.errors import UntrustedSettings
-from schemas.problem import restore_problem
 from schemas.sampling_settings import Model, Sampling
 from schemas.trust import model_proposals
 from tasks.history.local_backend import LocalBackend
 from tasks.problems.loading.load import load_problem
+from tasks.program.make_problem import restore_problem
 from tests.flows.conftest import Call
 from tests.provider import Provider
 

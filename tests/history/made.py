@@ -9,7 +9,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from schemas import source
 from schemas.algorithm import Change, Join, Reset
 from schemas.generation import GenerationRecord, RunRecord
 from schemas.history_backend import HistoryBackend
@@ -22,6 +21,7 @@ from tasks.history.backends import open_history
 from tasks.history.files import RunFiles, files_of
 from tasks.history.local_backend import LocalBackend
 from tasks.problems.loading.load import load_problem
+from tasks.program import python_source
 from tests.select.population import Population
 
 NOW = datetime(2026, 1, 1, 22, tzinfo=UTC)
@@ -60,7 +60,7 @@ def a_judged(
     completion = Completion(
         index, 0, "hash", text or body, model, 100, 10, cost_usd, 0.25, "stop", clock - timedelta(minutes=1)
     )
-    code_hash = source.code_hash(body) if body else ""
+    code_hash = python_source.code_hash(body) if body else ""
     verdict = Verdict(
         outcome, tuple(scores), error="" if scores else f"it is {outcome.value}", wall_s=0.5, cpu_s=0.25, peak_mib=32.0
     )

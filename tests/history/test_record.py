@@ -17,7 +17,6 @@ from schemas.errors import HistoryError
 from schemas.files import File
 from schemas.generation import Finalist, NightRecord, RunRecord, Step, StopReason
 from schemas.outcome import Outcome
-from schemas.problem import restore_problem
 from schemas.program import TUNED, TUNER
 from tasks.history import record
 from tasks.history.atomic_files import read_file, write_file
@@ -26,6 +25,7 @@ from tasks.history.decode_rows import completions_of, read_seconds_since_reset, 
 from tasks.history.files import RunFiles, files_of
 from tasks.history.journal import Journal
 from tasks.history.local_backend import LocalBackend
+from tasks.program.make_problem import restore_problem
 from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create, grow, portrait, rebuilt
 
 

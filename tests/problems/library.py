@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from schemas.problem import Problem
-from schemas.specification import Specification
 from tasks.evaluate.runner import svg
 from tasks.problems import find
 from tasks.problems.loading.load import load_problem
+from tasks.program.specification import Specification
 
 
 def load(name: str) -> Problem:

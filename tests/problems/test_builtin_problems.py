@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from schemas.errors import UsageError
 from schemas.program import reduce_scores
-from schemas.specification import Specification
 from tasks.problems import find, names
+from tasks.program.specification import Specification
 from tests.problems.library import execute, load, score, scores
 
 Vector = tuple[int, ...]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.specification import Specification
+from tasks.program.specification import Specification
 from tests.problems.library import execute, load, score
 
 LEARNED = {

@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from schemas.specification import Specification, read_specification
 from tasks.problems import names
+from tasks.program.specification import Specification, read_specification
 from tasks.report.sanitised_svg import sanitise, size_of, title_of
 from tests.problems.library import execute, load
 

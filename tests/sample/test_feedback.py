@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from schemas.algorithm import Plan
 from schemas.feedback import Feedback, latest_feedback
-from schemas.marked_file import read_marked
 from schemas.outcome import Outcome
 from schemas.program import Program
 from schemas.search_settings import Search
 from tasks.problems import find
 from tasks.problems.loading.load import load_problem
+from tasks.program.marked_file import read_marked
 from tasks.sample.feedback import render_feedback
 from tasks.sample.prompts import build_prompts
 

@@ -9,14 +9,14 @@ import pytest
 
 from schemas.algorithm import Plan
 from schemas.outcome import Outcome
-from schemas.problem import Problem, restore_problem
+from schemas.problem import Problem
 from schemas.program import Program, Prompt
 from schemas.settings import parse_settings
 from schemas.skeleton import Skeleton
+from tasks.program.make_problem import restore_problem
 from tasks.sample.builtin import mutate
 from tasks.sample.codecs import codec_of
-from tasks.sample.codecs.codec import LONG_LINES
-from tasks.sample.parsing.parsed import ParsedCompletion
+from tasks.sample.codecs.codec import LONG_LINES, ParsedCompletion
 from tasks.sample.prompts import build_prompts
 
 STEPS = "\n".join(f"total += {number} * x" for number in range(LONG_LINES))

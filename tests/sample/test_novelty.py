@@ -10,9 +10,10 @@ import pytest
 from flows.create_run import start_generation
 from schemas.generation import RunRecord
 from schemas.outcome import Outcome, Verdict
-from schemas.problem import Problem, restore_problem
+from schemas.problem import Problem
 from schemas.program import Completion, Prompt
 from schemas.settings import parse_settings
+from tasks.program.make_problem import restore_problem
 from tasks.sample.sampler import to_candidates
 from tasks.select.selection import judge
 

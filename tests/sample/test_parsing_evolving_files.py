@@ -7,9 +7,9 @@ import time
 import pytest
 
 from schemas.bundle import ProgramBundle
-from schemas.evolving_files import read_evolving_files
 from schemas.outcome import Outcome
 from schemas.sampling_settings import Model
+from tasks.program.evolving_files import read_evolving_files
 from tasks.sample.codecs.codec import PromptContent
 from tasks.sample.codecs.files import CODEC
 

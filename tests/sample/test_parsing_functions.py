@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.outcome import Outcome
-from schemas.specification import read_specification
-from tasks.sample.parsing.functions import parse_functions
+from tasks.program.specification import read_specification
+from tasks.sample.parse_functions import parse_functions
 
 SPECIFICATION = read_specification(
     textwrap.dedent('''

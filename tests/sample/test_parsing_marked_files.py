@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-from schemas.marked_file import MarkedFile, read_marked
 from schemas.outcome import Outcome
 from schemas.sampling_settings import Model
+from tasks.program.marked_file import MarkedFile, read_marked
 from tasks.sample.builtin import mutate
 from tasks.sample.codecs.codec import PromptContent
+from tasks.sample.codecs.file import parse_marked_file
 from tasks.sample.feedback import LAST_TRY
-from tasks.sample.parsing.marked_files import parse_marked_file
 from tasks.sample.prompts import render
 
 HEAD, TAIL = "#include <stdio.h>\nint f() {\n", '}\nint main() { printf("%d", f()); }\n'

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.specification import Specification, read_specification
-from tasks.sample.parsing.functions import parse_functions
+from tasks.program.specification import Specification, read_specification
+from tasks.sample.parse_functions import parse_functions
 
 TEMPLATE = """@funsearch.run
 def evaluate(n):

@@ -12,11 +12,11 @@ from schemas.algorithm import Plan
 from schemas.outcome import Outcome
 from schemas.program import Program
 from schemas.sampling_settings import Model
-from schemas.specification import Specification
 from tasks.problems.loading.load import load_problem
+from tasks.program.specification import Specification
 from tasks.sample.builtin import mutate
 from tasks.sample.codecs.codec import PromptContent
-from tasks.sample.parsing.functions import parse_functions
+from tasks.sample.parse_functions import parse_functions
 from tasks.sample.prompts import build_prompts, render
 
 SEVERAL = Path(__file__).parents[1] / "specifications/several.py"

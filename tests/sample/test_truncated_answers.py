@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from schemas.outcome import Outcome, Verdict
-from schemas.problem import restore_problem
 from schemas.program import Completion, Prompt
 from schemas.settings import parse_settings
+from tasks.program.make_problem import restore_problem
 from tasks.sample.sampler import to_candidates
 
 TEXT = """

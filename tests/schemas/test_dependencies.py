@@ -9,8 +9,8 @@ import pytest
 
 from schemas.dependencies import Dependencies, read_dependencies
 from schemas.errors import SpecificationError
-from schemas.problem import restore_problem
 from tasks.problems.loading.load import load_problem
+from tasks.program.make_problem import restore_problem
 
 
 def test_the_dependencies_of_all_scripts_are_merged():

@@ -16,9 +16,10 @@ from flows.sandboxes import open_sandboxes
 from schemas.bundle import Source
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome, Verdict
-from schemas.problem import Problem, restore_problem
+from schemas.problem import Problem
 from tasks.problems.loading.load import load_problem
 from tasks.problems.loading.stored_problem import changed_since
+from tasks.program.make_problem import restore_problem
 from tests.select.population import islands_in
 
 TASKS = Path(__file__).parent

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.evolving_files import EvolvingFiles
-from schemas.marked_file import MarkedFile, read_marked
 from schemas.skeleton import Skeleton
-from schemas.specification import Specification
 from tasks.problems.loading.load import load_problem
+from tasks.program.evolving_files import EvolvingFiles
+from tasks.program.marked_file import MarkedFile, read_marked
+from tasks.program.specification import Specification
 from tasks.sample.codecs import codec_of
 from tasks.tune.bodies import NumberedBody, completion_text, sizes_of
 

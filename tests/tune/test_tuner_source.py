@@ -18,9 +18,9 @@ from schemas.errors import SandboxUnavailable
 from schemas.outcome import CUT_SHORT, Outcome, Verdict
 from schemas.program import NO_GAIN, TUNED, TUNER, Completion, Prompt
 from schemas.settings import Tuner
-from schemas.specification import Specification
 from tasks.evaluate.evaluator import Evaluator
 from tasks.problems.loading.load import load_problem
+from tasks.program.specification import Specification
 from tasks.sample.codecs import codec_of
 from tasks.sample.sampler import to_candidates
 from tasks.tune.source import Inputs, TunedProblem, TunerSource

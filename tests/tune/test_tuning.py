@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.specification import read_specification
+from tasks.program.specification import read_specification
 from tasks.tune.bodies import NumberedBody
 from tasks.tune.trials import Evaluate, Evaluations, OutOfTime, Trials
 from tasks.tune.tuning import Tuned, sensitive_numbers, tune

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from schemas import problem_folder
-from schemas.bounded_parsing import parse_json
 from schemas.errors import SpecificationError
 from schemas.settings import Settings
+from tasks.program import problem_folder
+from tasks.program.bounded_parsing import parse_json
 
 SPLITS = ("inputs", "validation", "held_out")
 """Settings that hold inputs."""

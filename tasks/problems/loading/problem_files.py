@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from schemas import problem_folder
 from schemas.errors import SpecificationError
 from schemas.files import FILES_REMEDY, File, require_few
+from tasks.program import problem_folder
 
 MAX_BYTES = 256 * 2**20
 """Limit on all files of a problem together, bytes; every run stores a copy of them."""

@@ -9,9 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from schemas.config_layers import merge
+from schemas.errors import UsageError
 from schemas.problem import Problem
-from tasks.problems.loading.settings_file import read_toml
+from tasks.program import problem_folder
+from tasks.program.bounded_parsing import parse_toml
+from tasks.program.config_layers import merge
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class NamedProblem:
     @cached_property
     def settings_file(self) -> Mapping[str, Any]:
         """Settings in the folder's `overnight.toml`; empty if there is none."""
-        return read_toml(self.folder / "overnight.toml")
+        return _read_toml(self.folder / "overnight.toml")
 
     @cached_property
     def command(self) -> Mapping[str, Any]:
@@ -53,9 +55,9 @@ class NamedProblem:
 class ProblemFormat(Protocol):
     """A form that problems have on disk.
 
-    A problem may come from a stranger, so a format reads files by `schemas/problem_folder.py` and parses them by
-    `schemas/bounded_parsing.py` and `schemas/source.py`. It never imports or executes them. Settings that reach outside
-    of the sandbox stay in the problem's settings, where the user is asked to accept them (`schemas/trust.py`).
+    A problem may come from a stranger, so a format reads files by `problem_folder`, `bounded_parsing` and
+    `python_source` of `tasks/program/`. It never imports or executes them. Settings that reach outside of the sandbox
+    stay in the problem's settings, where the user is asked to accept them (`schemas/trust.py`).
     """
 
     @property
@@ -87,3 +89,18 @@ class ProblemFormat(Protocol):
     def explain_missing(self, named: NamedProblem) -> str:
         """Return the remedy for a directory that looks like this format but is not recognised; else empty."""
         ...
+
+
+def _read_toml(settings: Path) -> dict[str, Any]:
+    """Read a problem's settings file, `overnight.toml`; return no tables if there is no file.
+
+    Raises:
+        UsageError: If the file is not TOML, or is a link out of its folder.
+    """
+    if problem_folder.locate(settings.parent, settings.name) is None:
+        return {}
+    text = problem_folder.read_text(settings.parent, settings.name)
+    try:
+        return parse_toml(text)
+    except ValueError as error:
+        raise UsageError(f"{settings}: not valid TOML: {error}", remedy="Correct the file.") from error

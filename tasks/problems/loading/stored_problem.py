@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from schemas import problem_folder
-from schemas.config_layers import merge
 from schemas.errors import OvernightError, UsageError
-from schemas.pep723 import script_block
-from schemas.problem import Problem, make_problem
+from schemas.problem import Problem
 from schemas.settings import Known, Settings, flat_settings, parse_settings
 from tasks.problems.loading.input_files import SPLITS, with_input_files
 from tasks.problems.loading.load import added_files, load_problem
 from tasks.problems.loading.problem_files import changed_files
+from tasks.program import problem_folder
+from tasks.program.config_layers import merge
+from tasks.program.make_problem import make_problem
+from tasks.program.pep723 import script_block
 
 
 def with_overrides(problem: Problem, path: Path, overrides: Mapping[str, Any]) -> Problem:

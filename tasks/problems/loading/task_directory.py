@@ -11,14 +11,14 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from schemas import problem_folder
-from schemas.bounded_parsing import parse_yaml
 from schemas.dependencies import parse_requirement
 from schemas.errors import SpecificationError
 from schemas.files import File
 from schemas.problem import Problem
 from tasks.problems.loading.formats.directory import Task, load_directory
 from tasks.problems.loading.problem_format import NamedProblem
+from tasks.program import problem_folder
+from tasks.program.bounded_parsing import parse_yaml
 
 COMMON_BRIDGE = "overnight_bridge.py"
 """Name of the module that all bridges import. A bridge is added to a task and calls its evaluator as its tool would."""

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.bounded_parsing import parse_toml
 from schemas.cluster_settings import ClusterSettings
 from schemas.errors import UsageError
-from schemas.problem_folder import read_given_text
 from schemas.settings import Sandbox, parse_settings
+from tasks.program.bounded_parsing import parse_toml
+from tasks.program.problem_folder import read_given_text
 
 VARIABLE = "OVERNIGHT_CONFIG"
 """Environment variable with the path of the file; the default is `overnight/config.toml` in XDG_CONFIG_HOME, or in

@@ -10,7 +10,7 @@ import ast
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from schemas import source
+from tasks.program import python_source
 
 
 class Base(Enum):
@@ -93,8 +93,8 @@ def from_annotation(annotation: ast.expr | None) -> Kind:
     """Return the kind that an annotation names; `OTHER` if there is no annotation or it is not known."""
     if isinstance(annotation, ast.Constant):
         try:
-            statement = source.parse(str(annotation.value)).body[:1]
-        except source.SourceError:
+            statement = python_source.parse(str(annotation.value)).body[:1]
+        except python_source.SourceError:
             return OTHER
         return from_annotation(statement[0].value) if statement and isinstance(statement[0], ast.Expr) else OTHER
     if isinstance(annotation, ast.Subscript):

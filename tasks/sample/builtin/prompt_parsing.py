@@ -10,8 +10,8 @@ import ast
 import re
 from dataclasses import dataclass, field
 
-from schemas import source as checked_source
-from schemas.source_lines import split_lines
+from tasks.program import python_source
+from tasks.program.source_lines import split_lines
 from tasks.sample.builtin.expression_types import (
     ARRAY,
     FLOAT,
@@ -85,8 +85,8 @@ def parse_prompt(prompt: str) -> ParsedPrompt:
 def parse_module(source: str) -> ast.Module | None:
     """Return the tree of a text; `None` if it is not Python or too deep to walk."""
     try:
-        tree = checked_source.parse(source)
-    except checked_source.SourceError:
+        tree = python_source.parse(source)
+    except python_source.SourceError:
         return None
     return tree if _depth(tree) <= _MAX_DEPTH else None
 
@@ -172,7 +172,7 @@ def _pick_header(functions: list[ast.FunctionDef]) -> ast.FunctionDef:
 
 
 def _only_function(source: str) -> ast.FunctionDef:
-    function = checked_source.parse(source).body[0]
+    function = python_source.parse(source).body[0]
     assert isinstance(function, ast.FunctionDef)
     return function
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
-from schemas.source_lines import split_lines
+from tasks.program.source_lines import split_lines
 from tasks.sample.builtin.prompt_parsing import find_functions, is_empty
 from tasks.sample.builtin.trees import nodes
 

@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable
 from random import Random
 
-from schemas import source
+from tasks.program import python_source
+from tasks.sample.codecs.codec import FENCE, fence_for
 from tasks.sample.feedback import LAST_TRY
-from tasks.sample.parsing.parsed import FENCE, fence_for
-from tasks.sample.parsing.sections import read_sections
+from tasks.sample.sections import read_sections
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d*)?(?:[eE][-+]?\d+)?(?![\w.])")
 _OPPOSITES = (("+", "-"), ("*", "/"), ("<", ">"), ("<=", ">="), ("==", "!="), ("min", "max"), ("&&", "||"))
@@ -101,8 +101,8 @@ def _is_broken_or_the_same(text: str, base: str) -> bool:
 def _dump(text: str) -> str:
     """Return a dump of a module without comments and docstrings; empty if it is not valid Python."""
     try:
-        return ast.dump(_DocstringRemover().visit(source.parse_shallow(source.dedent(text))))
-    except source.SourceError:
+        return ast.dump(_DocstringRemover().visit(python_source.parse_shallow(python_source.dedent(text))))
+    except python_source.SourceError:
         return ""
 
 

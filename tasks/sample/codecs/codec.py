@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -9,9 +10,11 @@ from typing import Protocol
 from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
+from schemas.outcome import Verdict
 from schemas.sampling_settings import Model
 from schemas.skeleton import Skeleton
-from tasks.sample.parsing.parsed import ParsedCompletion
+
+FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*\n(.*?)(?:^[ \t]*(?:```|~~~)|\Z)", re.MULTILINE | re.DOTALL)
 
 LONG_LINES = 60
 """Lines of a body from which on a model may answer with edits, which cost less than the whole and fail less often."""
@@ -64,6 +67,15 @@ class PromptContent:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class ParsedCompletion:
+    """Result of parsing a completion: a body and its hash, or a verdict with the reason why there is none."""
+
+    body: str = ""
+    code_hash: str = ""
+    verdict: Verdict | None = None
+
+
 class Codec(Protocol):
     """Renders bodies as a prompt, and parses a body from a completion, for one kind of skeleton.
 
@@ -106,3 +118,8 @@ def templates() -> SandboxedEnvironment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+def fence_for(text: str) -> str:
+    """Return a fence for a code block that no line of its text closes."""
+    return "`" * (max(map(len, re.findall(r"`{3,}", text)), default=2) + 1)

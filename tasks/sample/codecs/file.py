@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from itertools import zip_longest
 
-from schemas.marked_file import MarkedFile
+from schemas.errors import SpecificationError
+from schemas.outcome import Outcome, Verdict
 from schemas.sampling_settings import Model
-from tasks.sample.codecs.codec import LONG_LINES, PromptContent, templates
-from tasks.sample.parsing.marked_files import parse_marked_file
-from tasks.sample.parsing.parsed import ParsedCompletion
+from tasks.program.edits import EditError, apply_edits, parse_edits
+from tasks.program.marked_file import END, START, MarkedFile, split_at_marks
+from tasks.sample.codecs.codec import FENCE, LONG_LINES, ParsedCompletion, PromptContent, templates
 
 
 class FileCodec:
@@ -45,6 +48,106 @@ class FileCodec:
     ) -> ParsedCompletion:
         """Return the blocks in a completion."""
         return parse_marked_file(text, skeleton, base)
+
+
+def parse_marked_file(text: str, file: MarkedFile, base: str = "") -> ParsedCompletion:
+    """Return the body that a completion contains.
+
+    Args:
+        text: Text of the completion.
+        file: The marked file, with the number of blocks and the text around them.
+        base: Body of the best version in the prompt, to which edits are applied; by default the file's own.
+
+    Returns:
+        The body, or a verdict: `UNPARSABLE` or `REJECTED`.
+    """
+    text = text.replace("\r\n", "\n").replace("\0", "")
+    edits = parse_edits(text)
+    try:
+        blocks = edited_blocks(edits, file, base) if edits else _find_blocks(text, file)
+    except EditError as error:
+        return ParsedCompletion(verdict=Verdict(Outcome.UNPARSABLE, error=str(error)))
+    if blocks is None:
+        count = len(file.fixed) - 1
+        error = f"no code block with the {count} evolved block{'s' if count > 1 else ''}"
+        return ParsedCompletion(verdict=Verdict(Outcome.UNPARSABLE, error=error))
+    if not any(block.strip() for block in blocks):
+        return ParsedCompletion(verdict=Verdict(Outcome.REJECTED, error="the blocks are empty"))
+    body = file.join(blocks)
+    return ParsedCompletion(body, file.code_hash(body))
+
+
+def _find_blocks(text: str, file: MarkedFile) -> list[str] | None:
+    """Return the evolved blocks that are written out in a completion; `None` if there are none."""
+    for code in _code_blocks(text):
+        blocks = evolved_blocks(code, file)
+        if blocks is not None:
+            return blocks
+    return None
+
+
+def edited_blocks(edits: list[tuple[str, str]], file: MarkedFile, base: str) -> list[str]:
+    """Apply edits to the best version and return its evolved blocks.
+
+    Raises:
+        EditError: If an edit does not fit, or changes text outside of the marks.
+    """
+    whole = apply_edits(file.with_body(base or file.start_body), edits)
+    if file.fixed == ("", ""):
+        return [whole.rstrip("\n")]
+    try:
+        fixed, blocks = split_at_marks(whole, "the completion")
+    except SpecificationError as error:
+        raise EditError(f"after the edits: {error}") from error
+    if tuple(fixed) != file.fixed:
+        raise EditError("the edits change what stands outside of the marks")
+    return blocks
+
+
+def _code_blocks(text: str) -> Iterator[str]:
+    """Yield the fenced code blocks, the last first; if there are none, the whole text if it has marks."""
+    fenced = [match for match in FENCE.findall(text) if match.strip()]
+    yield from reversed(fenced)
+    if not fenced and START in text:
+        yield text
+
+
+def evolved_blocks(code: str, file: MarkedFile) -> list[str] | None:
+    """Return the evolved blocks in a code block; `None` if their number is wrong."""
+    count = len(file.fixed) - 1
+    if START in code or END in code:
+        try:
+            _, blocks = split_at_marks(code, "the completion")
+        except SpecificationError:
+            return None
+        return blocks if len(blocks) == count else None
+    if count > 1:
+        return None
+    return [_remove_fixed_text(code, file.fixed[0], file.fixed[-1])]
+
+
+def _remove_fixed_text(code: str, head: str, tail: str) -> str:
+    """Remove the file's text before and after the evolved block, if the model repeated it."""
+    lines, before, after = code.splitlines(), _code_lines(head), _code_lines(tail)
+    if before and [line.strip() for line in lines if line.strip()][: len(before)] == before:
+        lines = _drop_code_lines(lines, len(before))
+    if after and [line.strip() for line in lines if line.strip()][-len(after) :] == after:
+        lines = _drop_code_lines(lines[::-1], len(after))[::-1]
+    return "\n".join(lines).strip("\n")
+
+
+def _code_lines(fixed: str) -> list[str]:
+    """Return the lines that are neither blank nor marks, without indentation."""
+    return [line.strip() for line in fixed.splitlines() if line.strip() and not re.search(f"{START}|{END}", line)]
+
+
+def _drop_code_lines(lines: list[str], count: int) -> list[str]:
+    """Drop lines from the start until `count` of them were not blank."""
+    for index, line in enumerate(lines):
+        if not count:
+            return lines[index:]
+        count -= bool(line.strip())
+    return []
 
 
 CODEC = FileCodec()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from itertools import zip_longest
 
-from schemas import source
-from schemas.evolved_function import EvolvedFunction
 from schemas.sampling_settings import Model
-from schemas.source_lines import indent
-from schemas.specification import Specification
-from tasks.sample.codecs.codec import LONG_LINES, PromptContent, templates
-from tasks.sample.parsing.edits import has_edits
-from tasks.sample.parsing.functions import parse_edited_functions, parse_functions
-from tasks.sample.parsing.parsed import ParsedCompletion
+from tasks.program import python_source
+from tasks.program.edits import has_edits
+from tasks.program.evolved_function import EvolvedFunction
+from tasks.program.source_lines import indent
+from tasks.program.specification import Specification
+from tasks.sample.codecs.codec import LONG_LINES, ParsedCompletion, PromptContent, templates
+from tasks.sample.parse_functions import parse_edited_functions, parse_functions
 
 
 class FunctionsCodec:
@@ -51,7 +50,7 @@ class FunctionsCodec:
 def _version(specification: Specification, body: str, number: int, note: str = "") -> str:
     """Return all evolved functions of one version below its note; they call each other under its names."""
     names = {name: _name(name, number) for name in specification.evolved}
-    bodies = [source.rename(own, names) for own in specification.split(body)]
+    bodies = [python_source.rename(own, names) for own in specification.split(body)]
     both = zip(specification.functions, bodies, strict=True)
     text = "\n\n\n".join(_function(function, own, number) for function, own in both)
     return f"# Version {number} {note}.\n{text}" if note else text
@@ -65,7 +64,7 @@ def _function(function: EvolvedFunction, body: str, number: int) -> str:
 
 
 def _header(function: EvolvedFunction, number: int) -> str:
-    return source.rename_first(function.header, function.name, _name(function.name, number))
+    return python_source.rename_first(function.header, function.name, _name(function.name, number))
 
 
 def _name(name: str, number: int) -> str:

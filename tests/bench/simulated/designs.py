@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from functools import cache
 
-from schemas.marked_file import END, START
+from tasks.program.marked_file import END, START
 from tests.bench.simulated.landscape import FRAGMENTS, Design, Landscape
 
 

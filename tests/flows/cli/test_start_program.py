@@ -12,7 +12,7 @@ from flows.cli.start_program import StartRuns, agreement, require_start_body
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem
-from schemas.specification import read_specification
+from tasks.program.specification import read_specification
 from tests.history.made import a_problem
 
 

@@ -8,7 +8,6 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from schemas import problem_folder, source
 from schemas.settings import flat_settings
 from tasks.problems.loading.task_directory import (
     FEEDBACK,
@@ -19,6 +18,7 @@ from tasks.problems.loading.task_directory import (
     run_flag,
     with_text_keys,
 )
+from tasks.program import problem_folder, python_source
 
 _USED = {"time", "num_islands", "max_tokens", "use_text_feedback"}
 
@@ -84,8 +84,8 @@ def _constants(text: str) -> tuple[dict[str, Any], dict[str, str]]:
         Keyword arguments of its `…Config` calls, and texts that are assigned to a name.
     """
     try:
-        tree = source.parse(text)
-    except source.SourceError:
+        tree = python_source.parse(text)
+    except python_source.SourceError:
         return {}, {}
     keywords: dict[str, Any] = {}
     texts: dict[str, str] = {}

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from tasks.sample.parsing.edits import begins_edit, ends_edit
+from tasks.program.edits import begins_edit, ends_edit
 
 _FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})(.*)")
 _COMMENT = re.compile(r"[ \t]*(?:#|//|/\*|<!--|--|;|%|\"\"\")")

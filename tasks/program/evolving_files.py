@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from schemas.bundle import ProgramBundle
 from schemas.errors import SpecificationError
-from schemas.marked_file import MarkedFile, read_marked
-from schemas.skeleton import ScoredByCommand
+from tasks.program.marked_file import MarkedFile, read_marked
+from tasks.program.scored_by_command import ScoredByCommand
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,6 @@ class EvolvingFiles(ScoredByCommand):
     def text(self) -> str:
         """The start program as one text."""
         return self.start_program.encode()
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the text, hexadecimal."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
 
     @property
     def start_body(self) -> str:
@@ -99,10 +94,6 @@ class EvolvingFiles(ScoredByCommand):
     def function_text(self, body: str) -> str:
         """Return the bodies of all files, each below a line with its path; empty if there is no body."""
         return ProgramBundle.decode(body).shown.rstrip("\n") if body else ""
-
-    def bare_text(self, body: str) -> str:
-        """Return the same as `function_text`."""
-        return self.function_text(body)
 
     def code_hash(self, body: str) -> str:
         """Return a hash of the hashes of all files."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import SpecificationError
-from schemas.specification import read_specification
+from tasks.program.specification import read_specification
 
 TWO_SPACES = '''"""Finds things."""
 import itertools

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
-from schemas import source
-from schemas.source_lines import indent, split_lines
+from tasks.program import python_source
+from tasks.program.source_lines import indent, split_lines
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,11 @@ def read_evolved_functions(text: str, function: ast.FunctionDef) -> EvolvedFunct
         text: Text of the file.
         function: Node of the function in the file's syntax tree.
     """
-    end, _ = source.header_end(text, function)
+    end, _ = python_source.header_end(text, function)
     is_block = function.body[0].lineno > end
     docstring_end = _docstring_end(function)
     indentation = _indentation(text, function, is_verbatim=docstring_end > 0) if is_block else "    "
-    start_body = source.body_of(text, function, indentation, is_first=not docstring_end)
+    start_body = python_source.body_of(text, function, indentation, is_first=not docstring_end)
     return EvolvedFunction(
         name=function.name,
         parameters=tuple(argument.arg for argument in [*function.args.posonlyargs, *function.args.args]),
@@ -94,7 +94,7 @@ def read_evolved_functions(text: str, function: ast.FunctionDef) -> EvolvedFunct
 
 def _header(text: str, function: ast.FunctionDef, *, is_block: bool) -> str:
     """Return the header up to its colon, or with the comment behind it if that ends with a colon, too."""
-    end, column = source.header_end(text, function)
+    end, column = python_source.header_end(text, function)
     lines = split_lines(text)[function.lineno - 1 : end]
     if is_block and lines[-1].rstrip().endswith(":"):
         return "\n".join(lines)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas.algorithm_settings import settings_for, with_current_names
-from schemas.bounded_parsing import parse_json, parse_toml
 from schemas.errors import UsageError
+from tasks.program.bounded_parsing import parse_json, parse_toml
 
 
 def merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from schemas.bounded_parsing import parse_json, parse_toml, parse_yaml
-from schemas.config_layers import set_by_path
 from schemas.errors import UsageError
-from schemas.pep723 import script_block
 from tasks.problems.loading.load import load_problem
+from tasks.program.bounded_parsing import parse_json, parse_toml, parse_yaml
+from tasks.program.config_layers import set_by_path
+from tasks.program.pep723 import script_block
 from tests.history.writer import ROOT
 
 LEVELS = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))

@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import ClassVar, NoReturn
 
-from schemas import source
 from schemas.bundle import ProgramBundle
 from schemas.errors import SpecificationError
-from schemas.meaning import meaning_hash
-from schemas.skeleton import ScoredByCommand
+from tasks.program import python_source
+from tasks.program.meaning import meaning_hash
+from tasks.program.scored_by_command import ScoredByCommand
 
 START, END = "EVOLVE-BLOCK-START", "EVOLVE-BLOCK-END"
 """Marks in the lines that begin and end a block, AlphaEvolve's convention (Novikov et al., 2025, section 2.1)."""
@@ -46,11 +46,6 @@ class MarkedFile(ScoredByCommand):
     text: str
     fixed: tuple[str, ...]
     start_body: str
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the file, hexadecimal."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
 
     @property
     def language(self) -> str:
@@ -99,18 +94,14 @@ class MarkedFile(ScoredByCommand):
         """Return the body itself."""
         return body
 
-    def bare_text(self, body: str) -> str:
-        """Return the body itself."""
-        return body
-
     def code_hash(self, body: str) -> str:
         """Return the hash of a body: of its syntax tree if it is Python, else of its text without blank lines and
         trailing spaces.
         """
         if self.language == "python":
             try:
-                return source.code_hash(source.dedent(body))
-            except source.SourceError:
+                return python_source.code_hash(python_source.dedent(body))
+            except python_source.SourceError:
                 pass
         lines = [line.rstrip() for line in body.splitlines()]
         normalised = "\n".join(line for line in lines if line)
@@ -121,7 +112,7 @@ class MarkedFile(ScoredByCommand):
         if self.language == "python":
             try:
                 return meaning_hash(self.with_body(body))
-            except source.SourceError:
+            except python_source.SourceError:
                 pass
         return self.code_hash(body)
 

@@ -9,16 +9,14 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterable
 from typing import Any
 
 import yaml
 
+from schemas.plain_values import MAX_LEVELS, TOO_DEEP, TOO_LARGE, require_plain
+
 MAX_CHARS = 2**20
 """Limit on a text of settings, characters."""
-
-MAX_LEVELS = 64
-"""Limit on levels of nesting."""
 
 MAX_KEY_PARTS = 32
 """Limit on the parts of a dotted key in TOML, which take `tomllib` quadratic time and memory."""
@@ -31,8 +29,6 @@ MAX_YAML_NODES = 100_000
 
 _MAX_NUMBER_CHARS = 100
 _YAML_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-_TOO_DEEP = f"it is nested more than {MAX_LEVELS} levels deep"
-_TOO_LARGE = "an integer has more than 64 bits"
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -44,11 +40,11 @@ def parse_json(text: str | bytes) -> Any:
     try:
         value = json.loads(text)
     except RecursionError:
-        raise ValueError(_TOO_DEEP) from None
+        raise ValueError(TOO_DEEP) from None
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise
     except ValueError:  # Python parses no integer of more than some thousand digits
-        raise ValueError(_TOO_LARGE) from None
+        raise ValueError(TOO_LARGE) from None
     require_plain(value)
     return value
 
@@ -64,11 +60,11 @@ def parse_toml(text: str) -> dict[str, Any]:
     try:
         tables = tomllib.loads(text)
     except RecursionError:
-        raise ValueError(_TOO_DEEP) from None
+        raise ValueError(TOO_DEEP) from None
     except tomllib.TOMLDecodeError:
         raise
     except ValueError:
-        raise ValueError(_TOO_LARGE) from None
+        raise ValueError(TOO_LARGE) from None
     require_plain(tables)
     return tables
 
@@ -93,37 +89,6 @@ def parse_yaml(text: str) -> Any:
         loader.dispose()
     require_plain(value)
     return value
-
-
-def require_plain(value: Any) -> None:
-    """Check that a parsed value is safe to merge, traverse and serialise.
-
-    Raises:
-        ValueError: If it is nested too deeply, has an integer of more than 64 bits, or text that is not valid Unicode.
-    """
-    level, depth = [value], 0
-    while level:
-        if depth > MAX_LEVELS:
-            raise ValueError(_TOO_DEEP)
-        for item in level:
-            _require_plain_leaf(item)
-        level, depth = [child for item in level for child in _children(item)], depth + 1
-
-
-def _children(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return [*value, *value.values()]
-    return value if isinstance(value, list | tuple | set) else ()
-
-
-def _require_plain_leaf(value: Any) -> None:
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise ValueError(_TOO_LARGE)
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise ValueError("a text contains half of a surrogate pair") from None
 
 
 def _require_size(text: str) -> None:
@@ -188,7 +153,7 @@ class _BoundedLoader(yaml.SafeLoader):
         if self._nodes > MAX_YAML_NODES:
             raise ValueError(f"it has more than {MAX_YAML_NODES} nodes")
         if self._depth > MAX_LEVELS:
-            raise ValueError(_TOO_DEEP)
+            raise ValueError(TOO_DEEP)
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
@@ -216,12 +181,12 @@ def _expanded_size(node: yaml.Node, sizes: dict[int, int | None], depth: int = 0
             raise ValueError("an alias is inside the node that it stands for")
         return known_size
     if depth > 2 * MAX_LEVELS:
-        raise ValueError(_TOO_DEEP)
+        raise ValueError(TOO_DEEP)
     sizes[id(node)] = None
     total = 1
     if isinstance(node, yaml.ScalarNode):
         if node.tag in _YAML_NUMBERS and len(node.value) > _MAX_NUMBER_CHARS:
-            raise ValueError(_TOO_LARGE)
+            raise ValueError(TOO_LARGE)
     else:
         is_table = isinstance(node, yaml.MappingNode)
         children = [part for pair in node.value for part in pair] if is_table else node.value

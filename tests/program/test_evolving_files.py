@@ -11,11 +11,11 @@ import pytest
 
 from schemas.bundle import ProgramBundle
 from schemas.errors import SpecificationError, UsageError
-from schemas.evolving_files import EvolvingFiles
 from schemas.job import Command
-from schemas.problem import restore_problem
 from tasks.problems.loading.load import is_of_another_tool, load_problem
 from tasks.problems.loading.stored_problem import changed_since, with_overrides
+from tasks.program.evolving_files import EvolvingFiles
+from tasks.program.make_problem import restore_problem
 
 RIDGE = Path(__file__).parents[1] / "specifications" / "ridge"
 TASK = Path(__file__).parents[1] / "task_formats" / "openevolve" / "line_fit"

@@ -7,17 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from schemas import problem_folder
-from schemas.config_layers import merge
 from schemas.errors import SpecificationError
-from schemas.pep723 import script_block
-from schemas.problem import Problem, make_problem
+from schemas.problem import Problem
 from schemas.settings import parse_settings
-from schemas.specification import read_specification
 from tasks.problems.loading.input_files import with_input_files
 from tasks.problems.loading.problem_files import read_files
 from tasks.problems.loading.problem_format import NamedProblem
 from tasks.problems.loading.user_config import config_path, user_settings
+from tasks.program import problem_folder
+from tasks.program.config_layers import merge
+from tasks.program.make_problem import make_problem
+from tasks.program.pep723 import script_block
+from tasks.program.specification import read_specification
 
 _MARK = re.compile(r"@\s*(funsearch\s*\.\s*)?(evolve|run)\b")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from schemas import source
+from tasks.program import python_source
 
 _MAX_LEVELS = 100
 """Limit on the levels of a tree. Each takes up to four frames of Python's stack, so that those of callers have room."""
@@ -124,7 +124,7 @@ class _Reader:
             SourceError: If it is nested too deeply, or can see how code is written.
         """
         if level > _MAX_LEVELS:
-            raise source.SourceError(f"nested more than {_MAX_LEVELS} levels deep")
+            raise python_source.SourceError(f"nested more than {_MAX_LEVELS} levels deep")
         read = _READERS.get(type(node), _Reader._children)
         read(self, node, scope, level + 1)
 
@@ -163,7 +163,7 @@ class _Reader:
 
     def _name(self, node: ast.Name, scope: Scope | None, _level: int) -> None:
         if node.id in _REFLECTIVE_NAMES or node.id in _REFLECTION:
-            raise source.SourceError(f"uses {node.id}")
+            raise python_source.SourceError(f"uses {node.id}")
         if not isinstance(node.ctx, ast.Load):
             self._bind(node.id, scope, value=False)
 
@@ -174,17 +174,17 @@ class _Reader:
         elif isinstance(value, str):
             words = _WORD.findall(value)
             if not _REFLECTION.isdisjoint(words):
-                raise source.SourceError("names an attribute that tells how code is written")
+                raise python_source.SourceError("names an attribute that tells how code is written")
             self._names.untouched.update(words)
 
     def _attribute(self, node: ast.Attribute, scope: Scope | None, level: int) -> None:
         if node.attr in _REFLECTION or node.attr in _REFLECTIVE_METHODS:
-            raise source.SourceError(f"uses the attribute {node.attr}")
+            raise python_source.SourceError(f"uses the attribute {node.attr}")
         self.visit(node.value, scope, level)
 
     def _function(self, node: ast.FunctionDef, scope: Scope | None, level: int) -> None:
         if getattr(node, "type_params", None):
-            raise source.SourceError("has type parameters")
+            raise python_source.SourceError("has type parameters")
         self._keep(node.name, scope)
         for each in expressions_around(node):
             self.visit(each, scope, level)
@@ -204,7 +204,7 @@ class _Reader:
     def _class(self, node: ast.ClassDef, scope: Scope | None, level: int) -> None:
         # Names in a class are attributes of it, or mangled, or looked up in three places: all of them stay.
         if getattr(node, "type_params", None):
-            raise source.SourceError("has type parameters")
+            raise python_source.SourceError("has type parameters")
         self._keep(node.name, scope)
         for each in ast.walk(node):
             self._names.untouched.update(_identifiers(each))
@@ -258,7 +258,7 @@ class _Reader:
         names = [*(alias.name for alias in node.names), getattr(node, "module", None) or ""]
         parts = {part for name in names for part in name.split(".")}
         if parts & (_REFLECTION | _REFLECTIVE_NAMES | _REFLECTIVE_MODULES):
-            raise source.SourceError("imports a module that tells how code is written")
+            raise python_source.SourceError("imports a module that tells how code is written")
         for alias in node.names:
             if alias.name == "*":
                 self._names.defined.add("range")  # it may be among the names
@@ -285,7 +285,7 @@ class _Reader:
             self._names.values[node] = value
 
     def _refuse(self, node: ast.AST, _scope: Scope | None, _level: int) -> None:
-        raise source.SourceError(f"has a {type(node).__name__}")
+        raise python_source.SourceError(f"has a {type(node).__name__}")
 
 
 _READERS: dict[type[ast.AST], Callable[..., None]] = {

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
 from schemas.errors import SpecificationError, UsageError
+from schemas.files import HIDDEN_REMEDY, is_hidden
 
 MAX_TEXT_BYTES = 4 * 2**20
 """Limit on a text file of a problem, bytes."""
@@ -21,9 +22,6 @@ MAX_TEXT_BYTES = 4 * 2**20
 MAX_ENTRIES = 100_000
 """Limit on the files and folders that are visited for one pattern."""
 
-HIDDEN_REMEDY = (
-    "Hidden files, such as keys and settings in a home folder, are never part of a problem. Give the file another name."
-)
 _REMEDY = "All files of a problem must be in its folder; copy the file there."
 
 
@@ -58,11 +56,6 @@ def locate(folder: Path, name: str) -> Path | None:
     if not stat.S_ISREG(kind):
         raise SpecificationError(f"{name!r} in {folder} is not a regular file", remedy=_REMEDY)
     return path
-
-
-def is_hidden(path: PurePath) -> bool:
-    """Return whether a part of a path begins with a dot."""
-    return any(part.startswith(".") for part in path.parts)
 
 
 def has_file(folder: Path, name: str) -> bool:

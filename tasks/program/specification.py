@@ -7,22 +7,21 @@ verbatim; only the bodies of evolved functions change.
 from __future__ import annotations
 
 import ast
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
-from schemas import source
 from schemas.bundle import ProgramBundle
-from schemas.calls import call_of_function
 from schemas.errors import SpecificationError
-from schemas.evolved_function import EvolvedFunction, read_evolved_functions
 from schemas.job import Call, Isolation
-from schemas.meaning import meaning_hash
-from schemas.scopes import may_see_names
-from schemas.source_lines import split_lines
+from tasks.program import python_source
+from tasks.program.calls import call_of_function
+from tasks.program.evolved_function import EvolvedFunction, read_evolved_functions
+from tasks.program.meaning import meaning_hash
+from tasks.program.scopes import may_see_names
+from tasks.program.source_lines import split_lines
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,6 @@ class Specification:
     run: str
     run_arity: tuple[int, int]
     draw: str = ""
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the file, hexadecimal."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
 
     @property
     def evolved(self) -> tuple[str, ...]:
@@ -96,10 +90,10 @@ class Specification:
     def keeps_start_program(self) -> bool:
         """Whether the program with the start body has the code of the file."""
         try:
-            rendered = source.parse(self.with_body(self.start_body))
-        except source.SourceError:
+            rendered = python_source.parse(self.with_body(self.start_body))
+        except python_source.SourceError:
             return False
-        return source.is_same_code(rendered.body, self._tree.body)
+        return python_source.is_same_code(rendered.body, self._tree.body)
 
     def with_run(self, function: str) -> Specification:
         """Return the specification scored by another of its functions."""
@@ -122,7 +116,10 @@ class Specification:
         """
         if len(self.functions) == 1:
             return (body,)
-        found = {node.name: source.dedented_body(body, node) for node in source.functions(source.parse(body))}
+        found = {
+            node.name: python_source.dedented_body(body, node)
+            for node in python_source.functions(python_source.parse(body))
+        }
         return tuple(found.get(function.name) or function.start_body for function in self.functions)
 
     def with_body(self, body: str) -> str:
@@ -141,8 +138,8 @@ class Specification:
         return _SEPARATOR.join(f.bare(own) for f, own in zip(self.functions, self.split(body), strict=True))
 
     def code_hash(self, body: str) -> str:
-        """Return the hash of a body; see `source.code_hash`."""
-        return source.code_hash(body)
+        """Return the hash of a body; see `python_source.code_hash`."""
+        return python_source.code_hash(body)
 
     def meaning_hash(self, body: str) -> str:
         """Return the hash of what a body means; see `meaning.meaning_hash`."""
@@ -150,12 +147,12 @@ class Specification:
             return self.code_hash(body)
         try:
             return meaning_hash(self.bare_text(body), self._global_names)
-        except source.SourceError:
+        except python_source.SourceError:
             return self.code_hash(body)
 
     def defines(self, name: str) -> bool:
         """Return whether the file has a top-level function of this name."""
-        return any(function.name == name for function in source.functions(self._tree))
+        return any(function.name == name for function in python_source.functions(self._tree))
 
     @property
     def docstring(self) -> str:
@@ -175,11 +172,11 @@ class Specification:
 
     @cached_property
     def _global_names(self) -> frozenset[str]:
-        return source.bound_names(self._tree)
+        return python_source.bound_names(self._tree)
 
     @cached_property
     def _tree(self) -> ast.Module:
-        return source.parse(self.text)
+        return python_source.parse(self.text)
 
     def _is_preface(self, node: ast.stmt) -> bool:
         if isinstance(node, ast.Import):
@@ -208,14 +205,14 @@ def read_specification(text: str, name: str) -> Specification:
         SpecificationError: If the text is not Python, `run` is not marked exactly once, or `evolve` not at all.
     """
     try:
-        tree = source.parse(text)
-    except source.SourceError as error:
+        tree = python_source.parse(text)
+    except python_source.SourceError as error:
         raise SpecificationError(
             f"{name}:{error.line}: {error}", remedy="Correct the file; `python -m py_compile` shows the place."
         ) from error
     try:
         return _read(tree, text, name)
-    except (RecursionError, source.SourceError) as error:
+    except (RecursionError, python_source.SourceError) as error:
         raise SpecificationError(
             f"{name}: the code is nested too deeply, or has too large a number", remedy="Simplify the code."
         ) from error
@@ -290,8 +287,8 @@ def _optional_draw(tree: ast.Module, text: str, others: list[ast.FunctionDef], n
 
 
 def _find(tree: ast.Module, text: str, mark: str) -> list[ast.FunctionDef]:
-    marked = [function for function in source.functions(tree) if _has_mark(function, mark)]
-    return marked or [function for function in source.functions(tree) if _has_comment(function, text, mark)]
+    marked = [function for function in python_source.functions(tree) if _has_mark(function, mark)]
+    return marked or [function for function in python_source.functions(tree) if _has_comment(function, text, mark)]
 
 
 def _missing_marks(tree: ast.Module, text: str) -> str:
@@ -317,11 +314,11 @@ def _refuse_unknown_marks(tree: ast.Module, name: str) -> None:
     Raises:
         SpecificationError: If there is such a mark.
     """
-    bound = source.bound_names(tree)
+    bound = python_source.bound_names(tree)
     imports = (alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names)
     if "*" in imports:
         return
-    for function in source.functions(tree):
+    for function in python_source.functions(tree):
         for mark in {"evolve", "run", "draw"} & {_dotted(decorator) for decorator in function.decorator_list} - bound:
             raise SpecificationError(
                 f"{name}:{function.lineno}: `@{mark}` is not defined",

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import source
-from schemas.meaning import meaning_hash
-from schemas.scopes import Names, Scope, owner_of, read_names
+from tasks.program import python_source
+from tasks.program.meaning import meaning_hash
+from tasks.program.scopes import Names, Scope, owner_of, read_names
 
 
 def in_function(body: str) -> str:
@@ -174,7 +174,7 @@ def test_programs_that_may_compute_something_else_are_not(one: str, other: str):
     ],
 )
 def test_code_that_can_see_how_it_is_written_or_is_too_deep_is_refused(body: str):
-    with pytest.raises(source.SourceError):
+    with pytest.raises(python_source.SourceError):
         meaning_hash(in_function(body))
 
 
@@ -392,7 +392,7 @@ def fresh_names(names: Names, text: str) -> str:
             if is_local and everywhere:
                 renamed[name] = f"renamed_{name}"
     free = {name for name in renamed if any(owner_of(name, scope) is None for scope in names.scopes.values())}
-    return source.rename(text, {name: new for name, new in renamed.items() if name not in free})
+    return python_source.rename(text, {name: new for name, new in renamed.items() if name not in free})
 
 
 @given(seed=st.integers(0, 10**9))

@@ -21,8 +21,8 @@ import hashlib
 from collections.abc import Callable, Collection
 from typing import Any
 
-from schemas import source
-from schemas.scopes import (
+from tasks.program import python_source
+from tasks.program.scopes import (
     Names,
     Scope,
     defaults_of,
@@ -47,12 +47,12 @@ def meaning_hash(text: str, surroundings: Collection[str] = ()) -> str:
     Raises:
         SourceError: If it is not Python, is nested too deeply, or can see how it is written.
     """
-    tree = source.parse(text)
+    tree = python_source.parse(text)
     names = read_names(tree)
     try:
         written = _Writer(names, surroundings).written(tree)
     except (ValueError, RecursionError) as error:  # such as an integer with more digits than Python writes
-        raise source.SourceError(f"cannot be written out: {error}") from error
+        raise python_source.SourceError(f"cannot be written out: {error}") from error
     return hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

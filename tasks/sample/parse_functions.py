@@ -11,13 +11,13 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from schemas import source
-from schemas.evolved_function import EvolvedFunction
 from schemas.outcome import Outcome, Verdict
-from schemas.source_lines import escape_strings, has_blank_line, indent, split_lines
-from schemas.specification import Specification
-from tasks.sample.parsing.edits import EditError, apply_edits, begins_edit, parse_edits
-from tasks.sample.parsing.parsed import FENCE, ParsedCompletion
+from tasks.program import python_source
+from tasks.program.edits import EditError, apply_edits, begins_edit, parse_edits
+from tasks.program.evolved_function import EvolvedFunction
+from tasks.program.source_lines import escape_strings, has_blank_line, indent, split_lines
+from tasks.program.specification import Specification
+from tasks.sample.codecs.codec import FENCE, ParsedCompletion
 
 _MAX_DROPPED_LINES = 200
 """Most lines that are dropped from the end of an incomplete text until it parses."""
@@ -44,7 +44,7 @@ def parse_functions(text: str, specification: Specification, version: int, base:
             names = " or ".join(f"{name}_v{version}" for name in specification.evolved)
             return _refused(Outcome.UNPARSABLE, f"no function {names} and no body of one")
         return _join_and_check(found, specification, version, specification.split(base or specification.start_body))
-    except source.SourceError as error:
+    except python_source.SourceError as error:
         return _refused(Outcome.UNPARSABLE, str(error))
 
 
@@ -69,9 +69,9 @@ def parse_edited_functions(text: str, latest: str, specification: Specification,
     except EditError as error:
         return _refused(Outcome.UNPARSABLE, str(error))
     try:
-        source.parse(edited)
+        python_source.parse(edited)
         # The version's own name becomes that of the new one, in its header and where it calls itself.
-        renamed = source.rename(
+        renamed = python_source.rename(
             edited, {f"{name}_v{version - 1}": f"{name}_v{version}" for name in specification.evolved}
         )
         found = [_function_body([renamed], specification, each, version) for each in specification.functions]
@@ -79,7 +79,7 @@ def parse_edited_functions(text: str, latest: str, specification: Specification,
             names = " and ".join(f"{name}_v{version - 1}" for name in specification.evolved)
             return _refused(Outcome.UNPARSABLE, f"after the edits: no function {names}")
         return _join_and_check(found, specification, version, specification.split(specification.start_body))
-    except source.SourceError as error:
+    except python_source.SourceError as error:
         return _refused(Outcome.UNPARSABLE, f"after the edits: {error}")
 
 
@@ -87,16 +87,18 @@ def _join_and_check(
     found: Sequence[str | None], specification: Specification, version: int, base: Sequence[str]
 ) -> ParsedCompletion:
     names = {f"{name}_v{version}": name for name in specification.evolved}
-    bodies = [source.rename(body, names) if body else None for body in found]
-    trees = [source.parse(_as_function(body)) for body in bodies if body]
+    bodies = [python_source.rename(body, names) if body else None for body in found]
+    trees = [python_source.parse(_as_function(body)) for body in bodies if body]
     version_name = _version_pattern(specification)
-    ancestors = sorted(name for tree in trees for name in source.called_names(tree) if version_name.fullmatch(name))
+    ancestors = sorted(
+        name for tree in trees for name in python_source.called_names(tree) if version_name.fullmatch(name)
+    )
     if ancestors:
         return _refused(Outcome.REJECTED, f"calls its ancestor {ancestors[0]}")
-    if not any(_does_something(source.functions(tree)[0].body) for tree in trees):
+    if not any(_does_something(python_source.functions(tree)[0].body) for tree in trees):
         return _refused(Outcome.REJECTED, "the body does nothing")
     body = specification.join([new or old for new, old in zip(bodies, base, strict=True)])
-    return ParsedCompletion(body, source.code_hash(body))
+    return ParsedCompletion(body, python_source.code_hash(body))
 
 
 def _version_pattern(specification: Specification) -> re.Pattern[str]:
@@ -138,7 +140,7 @@ def _function_body(
 ) -> str | None:
     for block in reversed(blocks):
         for module in _modules(block):
-            function = _choose_function(source.parse_shallow(module), specification, evolved, version)
+            function = _choose_function(python_source.parse_shallow(module), specification, evolved, version)
             if function is not None:
                 return _body_with_helpers(module, function, specification, evolved)
     return None
@@ -175,10 +177,10 @@ def _longest_parsable_head(text: str) -> str | None:
     while end > max(len(lines) - _MAX_DROPPED_LINES, 0):
         head = "\n".join(lines[:end])
         try:
-            if source.parse(head).body:
+            if python_source.parse(head).body:
                 return head
             broken_line = end
-        except source.SourceError as error:
+        except python_source.SourceError as error:
             broken_line = error.line or end
         # A line that breaks the syntax does so whatever follows it, so no head that contains it parses.
         end = min(end, broken_line) - 1
@@ -187,8 +189,8 @@ def _longest_parsable_head(text: str) -> str | None:
 
 def _parses(text: str) -> bool:
     try:
-        return bool(source.parse(text).body)
-    except source.SourceError:
+        return bool(python_source.parse(text).body)
+    except python_source.SourceError:
         return False
 
 
@@ -199,7 +201,7 @@ def _choose_function(
     name = evolved.name
     versions: dict[int, ast.FunctionDef] = {}
     others: list[ast.FunctionDef] = []
-    for function in source.functions(tree):
+    for function in python_source.functions(tree):
         if match := re.fullmatch(rf"{re.escape(name)}_v(\d+)", function.name):
             versions[int(match[1])] = function
         elif function.name == name or _may_be_renamed(function, specification, evolved):
@@ -229,30 +231,30 @@ def _body_with_helpers(
     """Return the function's body, with its imports and helpers inside, and aliases for its own parameter names."""
     pairs = zip(_parameters(function), evolved.parameters, strict=False)
     above = [
-        source.indentable(helper, evolved.indentation, expands_tabs=len(specification.functions) > 1)
+        python_source.indentable(helper, evolved.indentation, expands_tabs=len(specification.functions) > 1)
         for helper in _helpers(module, function, specification)
     ]
     above += [f"{own_name} = {parameter}" for own_name, parameter in pairs if own_name != parameter]
     is_first = not above and not evolved.keeps_docstring
-    body = source.body_of(module, function, evolved.indentation, is_first=is_first)
+    body = python_source.body_of(module, function, evolved.indentation, is_first=is_first)
     if not body:
         return None
-    return "\n".join([*above, source.rename(body, {function.name: evolved.name})])
+    return "\n".join([*above, python_source.rename(body, {function.name: evolved.name})])
 
 
 def _helpers(module: str, function: ast.FunctionDef, specification: Specification) -> list[str]:
     """Return the module's imports, helpers and constants that the function uses and the specification lacks."""
-    known = {name for node in source.parse(specification.text).body for name in _defined_names(node)}
-    needed = source.called_names(function)
+    known = {name for node in python_source.parse(specification.text).body for name in _defined_names(node)}
+    needed = python_source.called_names(function)
     version_name = _version_pattern(specification)
     helpers: list[ast.stmt] = []
-    for node in reversed(source.parse(module).body):
+    for node in reversed(python_source.parse(module).body):
         names = _defined_names(node)
         is_evolved = any(name in specification.evolved or version_name.fullmatch(name) for name in names)
         if names & needed - known and not is_evolved:
             helpers.append(node)
-            needed |= source.called_names(node)
-    return [ast.get_source_segment(module, node) or source.unparse(node) for node in reversed(helpers)]
+            needed |= python_source.called_names(node)
+    return [ast.get_source_segment(module, node) or python_source.unparse(node) for node in reversed(helpers)]
 
 
 def _defined_names(node: ast.stmt) -> set[str]:
@@ -280,8 +282,8 @@ def _bare_body(block: str, evolved: EvolvedFunction) -> str | None:
         return body
     # To indent a block changes its strings; with escapes, they are as they were.
     safe = _body_of_block(indent(escaped, "    "), evolved) or body
-    (function,) = source.functions(source.parse(_as_function(safe)))
-    return body if source.has_same_code(body, function.body, evolved.indentation) else safe
+    (function,) = python_source.functions(python_source.parse(_as_function(safe)))
+    return body if python_source.has_same_code(body, function.body, evolved.indentation) else safe
 
 
 def _body_of_block(block: str, evolved: EvolvedFunction) -> str | None:
@@ -289,8 +291,8 @@ def _body_of_block(block: str, evolved: EvolvedFunction) -> str | None:
     trimmed = _longest_parsable_head("def f():\n" + block.strip("\n"))
     if trimmed is None:
         return None
-    function = source.functions(source.parse_shallow(trimmed))[0]
-    body = source.body_of(trimmed, function, evolved.indentation, is_first=not evolved.keeps_docstring)
+    function = python_source.functions(python_source.parse_shallow(trimmed))[0]
+    body = python_source.body_of(trimmed, function, evolved.indentation, is_first=not evolved.keeps_docstring)
     return body if _is_code(function.body) else None
 
 

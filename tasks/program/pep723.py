@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from schemas.bounded_parsing import parse_toml
 from schemas.errors import SpecificationError
-from schemas.source_lines import split_lines
+from tasks.program.bounded_parsing import parse_toml
+from tasks.program.source_lines import split_lines
 
 _OPENING, _END = "# /// script", "# ///"
 

@@ -1,0 +1,130 @@
+"""Make a problem of its parts, and restore it from what a run stores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from schemas.dependencies import read_dependencies
+from schemas.errors import SpecificationError
+from schemas.files import File, require_distinct
+from schemas.job import Call
+from schemas.problem import Problem, Split
+from schemas.settings import Settings, parse_settings
+from schemas.skeleton import Skeleton
+from tasks.program.config_layers import merge
+from tasks.program.evolving_files import restore_evolving_files
+from tasks.program.marked_file import read_marked
+from tasks.program.pep723 import script_block
+from tasks.program.specification import read_specification
+
+
+def restore_problem(name: str, text: str, settings: Mapping[str, Any], files: Sequence[File] = ()) -> Problem:
+    """Restore a problem from the data that a run stores; no file is read."""
+    parsed = parse_settings(merge([_BEFORE, settings]), name)
+    return make_problem(name, _restore_skeleton(name, text, parsed), parsed, files)
+
+
+_BEFORE = {
+    # A run from before confirmations existed continues without them: isolated evaluation of its programs is untested.
+    "sandbox": {"confirm": "never"},
+    # Its completions are found by the texts of its prompts, and its hashes of programs are compared with new ones.
+    "search": {"facts": False, "feedback": 0, "operators": [], "bandit": False, "novelty": "layout"},
+    # Its evaluations are those of its candidates.
+    "tuner": {"enabled": False},
+}
+"""Settings of runs that were written before these settings existed."""
+
+
+def _restore_skeleton(name: str, text: str, settings: Settings) -> Skeleton:
+    command = settings.command
+    if not command.evaluate:
+        return read_specification(text, name)
+    if not isinstance(command.program, str):
+        return restore_evolving_files(text, command.program)
+    require_name(command.program, "the settings of the run")
+    return read_marked(text, command.program)
+
+
+def require_name(program: str, where: str) -> None:
+    """Check that the name of the only file that evolves is that of a file in the problem's folder itself.
+
+    Args:
+        program: `command.program`.
+        where: Name of the problem's folder, or of the settings, for the message.
+
+    Raises:
+        SpecificationError: If it is not.
+    """
+    if PurePath(program).name != program or not program.isprintable():
+        raise SpecificationError(
+            f"{where}: command.program is {program!r}, expected one file in the directory itself",
+            remedy=f'Move the file there, or write `command.program = ["{program}"]`, in which paths may have folders.',
+        )
+
+
+def make_problem(name: str, specification: Skeleton, settings: Settings, files: Sequence[File]) -> Problem:
+    """Make a problem of its parts.
+
+    Args:
+        name: Name of the problem.
+        specification: Skeleton of its programs.
+        settings: Completed settings, with the content of input files in place of their names.
+        files: Files in the working directory of programs, beside those that evolve.
+
+    Raises:
+        SpecificationError: If the parts do not fit together.
+    """
+    splits: dict[Split, tuple[Any, ...]] = {
+        "train": settings.inputs,
+        "validation": settings.validation,
+        "held_out": settings.held_out,
+    }
+    inputs: dict[Split, tuple[Call, ...]] = {
+        split: tuple(specification.call(item, f"{name}: input {number}") for number, item in enumerate(raw, start=1))
+        for split, raw in splits.items()
+    }
+    if len(settings.thresholds) > len(inputs["train"]):
+        raise SpecificationError(
+            f"{name}: {len(settings.thresholds)} thresholds for {len(inputs['train'])} inputs",
+            remedy="Give one for each of `inputs`, in their order, or fewer; --set thresholds=[] removes them.",
+        )
+    _require_baseline(settings.known.baseline, specification, name)
+    _require_draw(settings, specification, name)
+    # The evolving files and the others are put into one folder.
+    evolving = (
+        [] if isinstance(settings.command.program, str) else [File(path, b"") for path in settings.command.program]
+    )
+    require_distinct([*evolving, *files])
+    scripts = {"the settings": {"dependencies": list(settings.dependencies)}}
+    dependencies = read_dependencies(scripts | _script_blocks(name, specification, settings, files))
+    return Problem(name, specification, settings, inputs, dependencies, tuple(files))
+
+
+def _require_baseline(function: str, specification: Skeleton, name: str) -> None:
+    if function and not specification.defines(function):
+        raise SpecificationError(
+            f"{name}: known.baseline is {function!r}, but the file has no such function",
+            remedy="Name a top-level function that takes an input and returns a score, like the run function.",
+        )
+
+
+def _require_draw(settings: Settings, specification: Skeleton, name: str) -> None:
+    if settings.draw and not specification.defines(settings.draw):
+        raise SpecificationError(
+            f"{name}: draw is {settings.draw!r}, but the file has no such function",
+            remedy="Name a top-level function that takes an input and returns an SVG drawing as text; for a directory, "
+            "set `command.draw`.",
+        )
+
+
+def _script_blocks(
+    name: str, specification: Skeleton, settings: Settings, files: Sequence[File]
+) -> dict[str, dict[str, Any]]:
+    """Return the PEP 723 blocks of the evolved files and of the files that a command names, by file."""
+    texts = {name: specification.text} if specification.run else dict(specification.start_program.files)
+    for file in files:
+        if file.path in (*settings.command.evaluate, *settings.command.draw):
+            texts[file.path] = file.content.decode("utf-8", "replace")
+    return {name: script_block(text, name) for name, text in texts.items()}

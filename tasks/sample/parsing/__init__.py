@@ -1,1 +1,0 @@
-"""Parse completions into the code of candidates."""
