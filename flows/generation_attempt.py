@@ -14,7 +14,7 @@ from flows.planning import prompts_per_task, turns_of
 from flows.run_state import Withdrawn
 from schemas.algorithm import Change, Plan, Turn
 from schemas.generation import GenerationRecord
-from schemas.outcome import CUT_SHORT, Verdict
+from schemas.outcome import STOPPED_BY_DEADLINE, Verdict
 from schemas.program import TUNER, Candidate, Judged, Prompt
 from tasks.select.selection import judge, with_failed_twins
 
@@ -281,7 +281,7 @@ class GenerationAttempt:
 
     def _require_verdicts(self) -> None:
         is_cut = self._session.control.is_cut
-        if not self._judged or (is_cut and all(one.verdict == CUT_SHORT for one in self._judged)):
+        if not self._judged or (is_cut and all(one.verdict == STOPPED_BY_DEADLINE for one in self._judged)):
             raise NothingJudged
         if self._has_unused_answers() and not self._session.last_night_committed_nothing():
             raise NothingJudged

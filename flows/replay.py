@@ -18,7 +18,7 @@ from flows.session import Session, open_session
 from schemas.errors import UsageError
 from schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step
 from schemas.history_backend import HistoryBackend
-from schemas.outcome import Outcome, Verdict, is_cut_short
+from schemas.outcome import Outcome, Verdict, is_stopped_by_deadline
 from schemas.program import Judged, Program, Prompt
 from tasks.history import record
 from tasks.history.decode_rows import Row, completions_of, niche_of, read_attempts, read_rows
@@ -175,7 +175,7 @@ def _failure(row: Row, session: Session) -> GenerationRecord:
 def _commit(then: RecordedRun, session: Session, number: int) -> None:
     """Repeat a generation with completions from the record."""
     rows = read_rows(then.files, "programs", number)
-    cut = {row["index"]: row for row in rows if is_cut_short(row["outcome"], row["error"])}
+    cut = {row["index"]: row for row in rows if is_stopped_by_deadline(row["outcome"], row["error"])}
     session.resources.evaluator.leave_out(number, cut)
     with ThreadPoolExecutor(_BATCHES_AT_A_TIME, "overnight-replay") as threads:
         stages = RepeatedStages(session, number, cut, threads)

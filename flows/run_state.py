@@ -12,7 +12,6 @@ from flows.planning import Planner, rebuild
 from schemas.algorithm import Change, Plan, Reset, Turn
 from schemas.errors import UsageError
 from schemas.generation import GenerationRecord, RunHistory, RunRecord, Step, flat
-from schemas.outcome import NOT_EVALUATED
 from schemas.program import Judged, Program
 from tasks.history import record
 from tasks.history.decode_rows import read_seconds_since_reset
@@ -150,7 +149,7 @@ class RunState:
             self.hashes.update(
                 one.candidate.code_hash
                 for one in generation.judged
-                if one.candidate.body and one.verdict.outcome not in NOT_EVALUATED
+                if one.candidate.body and one.verdict.outcome.facts.counts_as_known
             )
             self.programs.update((one.id, one.program()) for one in generation.judged if one.score is not None)
             if any(isinstance(change, Reset) for change in flat(generation.changes)):

@@ -10,7 +10,7 @@ from typing import Literal
 
 from schemas.errors import SandboxUnavailable
 from schemas.job import Job
-from schemas.outcome import CUT_SHORT, Outcome, Verdict
+from schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from schemas.program import Judged, reduce_scores
 from schemas.settings import Reducer
 from schemas.skeleton import Skeleton
@@ -153,11 +153,11 @@ class Confirmer:
                 self._begun.pop((generation, claim.candidate.code_hash), None)
             if not self._is_cut:
                 raise
-        return CUT_SHORT
+        return STOPPED_BY_DEADLINE
 
     def _evaluate(self, claim: Judged) -> Verdict:
         if self._is_cut:
-            return CUT_SHORT
+            return STOPPED_BY_DEADLINE
         skeleton = self._skeleton
         return evaluate_with_retry(self._sandbox, skeleton.program(claim.candidate.body), honest=skeleton.start_program)
 

@@ -17,7 +17,7 @@ from schemas.bounded_parsing import parse_json
 from schemas.errors import HistoryError, SpecificationError
 from schemas.files import File, require_distinct
 from schemas.generation import Finalist, GenerationRecord, NightRecord, RunHistory, RunRecord, Step, StopReason
-from schemas.outcome import NOT_EVALUATED
+from schemas.outcome import Outcome
 from schemas.problem import restore_problem
 from schemas.program import Program
 from schemas.prompt_record import PromptRecord
@@ -263,7 +263,7 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
     for row in _candidates(before_gap, columns):
         if samples:
             asked[row["generation"]][row["index"] // samples].append(row)
-        if row["outcome"] not in NOT_EVALUATED:
+        if Outcome(row["outcome"]).facts.counts_as_known:
             hashes.add(row["code_hash"])
         if row["outcome"] == "scored":
             program = Program(row["program_id"], row["body"], tuple(row["scores"]), row["score"])

@@ -14,7 +14,7 @@ import flows.search
 from flows.cli.main import run
 from flows.cutoff import cut_off
 from flows.session import open_session
-from schemas.outcome import CUT_SHORT
+from schemas.outcome import STOPPED_BY_DEADLINE
 from tasks.history.database import Database
 from tasks.history.files import files_of
 from tasks.history.journal import Journal
@@ -71,7 +71,7 @@ def test_verdicts_until_the_cut_are_committed_and_a_replay_is_identical(cut_nigh
     found = {row["completion"]: (row["outcome"], row["error"]) for row in rows}
     assert found == {
         QUICK: ("scored", ""),
-        ASLEEP: ("sandbox_error", CUT_SHORT.error),
+        ASLEEP: ("sandbox_error", STOPPED_BY_DEADLINE.error),
         "no program": ("unparsable", found["no program"][1]),
     }, "the unanswered request has no row"
     assert Database(tmp_path).rows("SELECT stop_reason FROM nights") == [{"stop_reason": "deadline"}]

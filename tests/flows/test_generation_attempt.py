@@ -10,7 +10,7 @@ import pytest
 from flows.generation_attempt import NothingJudged
 from flows.session import Session
 from schemas.generation import NightRecord, StopReason
-from schemas.outcome import CUT_SHORT, Outcome, Verdict
+from schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from tasks.history import record
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
@@ -115,7 +115,7 @@ class TestTwinsOfAProgramThatWasNotConfirmed:
             session.cut_confirmations()
             judged = Attempt(session, 1).run()
             assert [one.verdict.outcome for one in judged] == [Outcome.SANDBOX_ERROR] * 2
-            assert all(one.verdict.error.endswith(CUT_SHORT.error) for one in judged)
+            assert all(one.verdict.error.endswith(STOPPED_BY_DEADLINE.error) for one in judged)
             assert judged[0].candidate.code_hash not in session.state.hashes
         assert judged[0].candidate.code_hash not in record.read_run_history(files).code_hashes
         with opened(files, monkeypatch, same, Scores(), confirms_in=Scores()) as session:
