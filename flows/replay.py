@@ -21,7 +21,7 @@ from flows.rescore import score_kept
 from schemas.errors import UsageError
 from schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step
 from schemas.history_backend import HistoryBackend
-from schemas.outcome import CUT_SHORT, Outcome, Verdict, is_cut_short
+from schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict, is_stopped_by_deadline
 from schemas.program import TUNER, Judged, Program, Prompt
 from tasks.history import record
 from tasks.history.decode_rows import Row, completions_of, niche_of, read_attempts, read_rows
@@ -185,7 +185,7 @@ def _commit(then: RecordedRun, run: OpenRun, number: int, night: int, window: in
     """Repeat a generation with completions from the record."""
     started_at = datetime.now(UTC)
     rows = {row["index"]: row for row in read_rows(then.files, "programs", number)}
-    cut = {index: row for index, row in rows.items() if is_cut_short(row["outcome"], row["error"])}
+    cut = {index: row for index, row in rows.items() if is_stopped_by_deadline(row["outcome"], row["error"])}
     # What was evaluated and not confirmed in time is evaluated again: the search went on with its score.
     run.evaluator.leave_out(number, [index for index, row in cut.items() if not row.get("claimed_scores")])
     run.stores.open(number)
@@ -198,7 +198,7 @@ def _commit(then: RecordedRun, run: OpenRun, number: int, night: int, window: in
             block.advance()
             for claim in block.wanted:
                 is_cut = claim.candidate.index in cut
-                block.confirm(claim.id, CUT_SHORT if is_cut else run.confirmer.run_again(claim, number))
+                block.confirm(claim.id, STOPPED_BY_DEADLINE if is_cut else run.confirmer.run_again(claim, number))
     base = GenerationRecord(
         number,
         attempt=run.files.failed_attempts(number) + 1,

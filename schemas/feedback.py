@@ -7,20 +7,6 @@ from dataclasses import dataclass
 
 from schemas.outcome import Outcome
 
-_INFORMATIVE = frozenset(
-    {
-        Outcome.SCORED,
-        Outcome.REJECTED,
-        Outcome.CRASHED,
-        Outcome.TIMED_OUT,
-        Outcome.OUT_OF_MEMORY,
-        Outcome.OUTPUT_LIMIT,
-        Outcome.BAD_SCORE,
-        Outcome.UNCONFIRMED,
-    }
-)
-"""Outcomes that tell a model something about a body."""
-
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
@@ -65,7 +51,7 @@ def latest_feedback(feedback: Iterable[Feedback], score_of: Callable[[str], floa
     return {
         child.parent_id: child
         for child in feedback
-        if child.body and child.outcome in _INFORMATIVE and _is_worse(child, score_of(child.parent_id))
+        if child.body and child.outcome.facts.is_informative and _is_worse(child, score_of(child.parent_id))
     }
 
 

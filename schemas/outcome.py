@@ -5,32 +5,85 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeFacts:
+    """What all parts of the program know of an outcome.
+
+    Attributes:
+        name: Its name in files.
+        on_light: Its colour in the report on light paper.
+        on_dark: The same on dark paper.
+        explanation: Beginning of the sentence that explains one program's outcome; its error follows.
+        meaning: What became of the candidate, for the documentation.
+        is_informative: Whether it tells a model something about the program, so that a prompt may show it.
+        is_repairable: Whether a program failed by itself, so that a model may be asked to repair it.
+        counts_as_known: Whether an equal program that is proposed later is a duplicate.
+    """
+
+    name: str
+    on_light: str
+    on_dark: str
+    explanation: str
+    meaning: str
+    is_informative: bool = True
+    is_repairable: bool = False
+    counts_as_known: bool = True
 
 
 class Outcome(StrEnum):
-    """Closed list of outcomes; only `SCORED` has a score."""
+    """Closed list of outcomes; only `SCORED` has a score.
 
-    SCORED = "scored"
-    UNPARSABLE = "unparsable"
-    """The completion contains no program."""
-    DUPLICATE = "duplicate"
-    """The same program was evaluated earlier in this run."""
-    REJECTED = "rejected"
-    """The candidate breaks a rule: it calls an ancestor, changes nothing, or scores below a threshold."""
-    CRASHED = "crashed"
-    TIMED_OUT = "timed_out"
-    OUT_OF_MEMORY = "out_of_memory"
-    OUTPUT_LIMIT = "output_limit"
-    BAD_SCORE = "bad_score"
-    """The program did not return exactly one finite number for each input."""
-    UNCONFIRMED = "unconfirmed"
-    """A new best program whose confirmation gave another score."""
-    SANDBOX_ERROR = "sandbox_error"
-    """The sandbox failed, not the program, which is evaluated again."""
+    Attributes:
+        facts: What is known of the outcome itself.
+    """
 
+    facts: OutcomeFacts
+    _value_: str
 
-NOT_EVALUATED = frozenset((Outcome.DUPLICATE, Outcome.SANDBOX_ERROR))
-"""Outcomes after which a program is evaluated when it is proposed again; the original of a duplicate has its own."""
+    def __new__(cls, facts: OutcomeFacts) -> Self:
+        """Create a member that is its name, and has facts."""
+        member = str.__new__(cls, facts.name)
+        member._value_ = facts.name
+        member.facts = facts
+        return member
+
+    # fmt: off
+    SCORED = OutcomeFacts("scored", "#1d5fa6", "#82b6f2", "It ran on every training input and scored",
+        "it has one finite number for every input")
+    UNPARSABLE = OutcomeFacts("unparsable", "#b7b2a5", "#5a5b5e",
+        "Dropped without being run: the completion contains no program",
+        "the completion holds no program", is_informative=False)
+    DUPLICATE = OutcomeFacts("duplicate", "#d9d5c9", "#3d3e42", "Dropped without being run",
+        "the same program, apart from its form (`search.novelty`), was judged before in this run",
+        is_informative=False, counts_as_known=False)
+    REJECTED = OutcomeFacts("rejected", "#938e80", "#7a7a78", "Dropped: it broke a rule",
+        "it calls one of its ancestors, does nothing, or fell below a threshold; its error says which")
+    CRASHED = OutcomeFacts("crashed", "#d2572e", "#e0713f", "Dropped: it crashed",
+        "it raised an error or ended its process", is_repairable=True)
+    TIMED_OUT = OutcomeFacts("timed_out", "#e79a3c", "#e9a54d", "Dropped: it took too long",
+        "it used more wall clock or processor time than the limits allow", is_repairable=True)
+    OUT_OF_MEMORY = OutcomeFacts("out_of_memory", "#b1487f", "#d172a3", "Dropped: it used too much memory",
+        "it used more memory than the limits allow", is_repairable=True)
+    OUTPUT_LIMIT = OutcomeFacts("output_limit", "#7d55a3", "#a883cf", "Dropped: it printed too much",
+        "it printed more than the limits allow", is_repairable=True)
+    BAD_SCORE = OutcomeFacts("bad_score", "#cdac35", "#d8bc4f", "Dropped: its result is not a valid score",
+        "it returned something other than one finite number per input", is_repairable=True)
+    UNCONFIRMED = OutcomeFacts("unconfirmed", "#3c9a8d", "#58b8aa",
+        "Dropped: it would have become the best of its island, but was not confirmed",
+        "it would have been a best and did not get its score again; its error holds both scores")
+    SANDBOX_ERROR = OutcomeFacts("sandbox_error", "#4a4a48", "#c9c7c0",
+        "Not evaluated, because of a sandbox fault that does not count against it",
+        "the sandbox failed, not the program; it is never counted against the program, and an equal program is "
+        "evaluated again", is_informative=False, counts_as_known=False)
+    # fmt: on
+
+    @property
+    def words(self) -> str:
+        """The outcome in a prompt, after "it was"."""
+        return self.value.replace("_", " ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +122,10 @@ class Verdict:
         return self.outcome is Outcome.SCORED
 
 
-JUDGED_BEFORE = Verdict(Outcome.DUPLICATE, error="the same program was judged earlier in this run")
-JUDGED_BESIDE = Verdict(Outcome.DUPLICATE, error="the same program came earlier in this generation")
+DUPLICATE_IN_RUN = Verdict(Outcome.DUPLICATE, error="the same program was judged earlier in this run")
+DUPLICATE_IN_GENERATION = Verdict(Outcome.DUPLICATE, error="the same program came earlier in this generation")
+STOPPED_BY_DEADLINE = Verdict(Outcome.SANDBOX_ERROR, error="the night's deadline came before it was judged")
+"""Verdict on a candidate that was not judged, because its evaluation or confirmation reached the deadline."""
 
 
 def count_outcomes(outcomes: Sequence[Outcome]) -> dict[str, int]:
@@ -78,10 +133,6 @@ def count_outcomes(outcomes: Sequence[Outcome]) -> dict[str, int]:
     return {kind.value: n for kind in Outcome if (n := sum(o is kind for o in outcomes))}
 
 
-CUT_SHORT = Verdict(Outcome.SANDBOX_ERROR, error="the night's deadline came before it was judged")
-"""Verdict on a candidate that was not judged, because its evaluation or confirmation reached the deadline."""
-
-
-def is_cut_short(outcome: str, error: str) -> bool:
+def is_stopped_by_deadline(outcome: str, error: str) -> bool:
     """Return whether a recorded candidate was not judged because the night's deadline came."""
-    return outcome == Outcome.SANDBOX_ERROR and error.endswith(CUT_SHORT.error)
+    return outcome == Outcome.SANDBOX_ERROR and error.endswith(STOPPED_BY_DEADLINE.error)

@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from schemas.cluster_settings import ClusterSettings
 from schemas.cookbook import questions
+from schemas.outcome import Outcome
 from schemas.sampling_settings import Model
 from schemas.settings import Settings
 from schemas.views import MACROS, VIEWS
@@ -139,12 +140,19 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def outcomes() -> str:
+    """Return a table of all outcomes."""
+    rows = [(f"`{kind}`", kind.facts.meaning) for kind in Outcome]
+    return _table(("outcome", "what became of the candidate"), rows)
+
+
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
 PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
+    "outcomes": outcomes,
     "cluster": lambda: _settings_table(ClusterSettings, "cluster."),
     "views": views,
     "cookbook": cookbook,

@@ -15,7 +15,7 @@ from flows.night.planning import prompts_per_task, turns_of
 from flows.night.search_state import SearchState
 from schemas.algorithm import Change, Correct, Plan, Turn
 from schemas.generation import GenerationRecord
-from schemas.outcome import CUT_SHORT, JUDGED_BESIDE, Outcome, Verdict
+from schemas.outcome import DUPLICATE_IN_GENERATION, STOPPED_BY_DEADLINE, Outcome, Verdict
 from schemas.program import TUNER, Candidate, Judged, Prompt
 from tasks.evaluate.confirmation import ConfirmationRules
 from tasks.sample.prompts import build_prompts
@@ -273,14 +273,14 @@ class Block:
             return []
         twins = [one for one in self.judged.values() if one.candidate.code_hash == claim.candidate.code_hash]
         self._seen[claim.candidate.code_hash] = claim.verdict
-        return [replace(one, verdict=claim.verdict) for one in twins if one.verdict == JUDGED_BESIDE]
+        return [replace(one, verdict=claim.verdict) for one in twins if one.verdict == DUPLICATE_IN_GENERATION]
 
     # The end
 
     def is_worth_committing(self, *, is_cut: bool) -> bool:
         """Return whether any candidate was judged."""
         judged = self.judged.values()
-        return bool(judged) and not (is_cut and all(one.verdict == CUT_SHORT for one in judged))
+        return bool(judged) and not (is_cut and all(one.verdict == STOPPED_BY_DEADLINE for one in judged))
 
     def leaves_answers(self) -> bool:
         """Return whether an earlier attempt paid for answers to prompts that the deadline leaves out now."""

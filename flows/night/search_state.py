@@ -8,7 +8,6 @@ from dataclasses import replace
 from flows.night.planning import Planner, rebuild
 from schemas.algorithm import Change, Plan, Turn
 from schemas.generation import GenerationRecord, RunHistory, RunRecord, Step
-from schemas.outcome import NOT_EVALUATED
 from schemas.program import Judged, Program
 from tasks.select.selection import record_of, results_of
 
@@ -104,7 +103,7 @@ class SearchState:
         self.hashes.update(
             one.candidate.code_hash
             for one in record.judged
-            if one.candidate.body and one.verdict.outcome not in NOT_EVALUATED
+            if one.candidate.body and one.verdict.outcome.facts.counts_as_known
         )
         self.programs.update((one.id, one.program()) for one in record.judged if one.score is not None)
         self._end(record.number)

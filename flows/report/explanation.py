@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from schemas.outcome import Outcome
 from schemas.program import RESCORED
 from tasks.history.database import Database
 
@@ -43,17 +44,6 @@ SELECT night, best_program_id = $2 AS chosen, unnest(list_filter(finalists, lamb
     list_bool_or(list_transform(finalists, lambda f: f.held_out IS NOT NULL)) AS held_out
 FROM nights WHERE run_id = $1 ORDER BY night
 """
-
-_OUTCOMES = {
-    "unparsable": "Dropped without being run: the completion contains no program",
-    "rejected": "Dropped: it broke a rule",
-    "crashed": "Dropped: it crashed",
-    "timed_out": "Dropped: it took too long",
-    "out_of_memory": "Dropped: it used too much memory",
-    "output_limit": "Dropped: it printed too much",
-    "bad_score": "Dropped: its result is not a valid score",
-    "sandbox_error": "Not evaluated, because of a sandbox fault that does not count against it",
-}
 
 
 def explain(database: Database, row: Row) -> list[str]:
@@ -98,11 +88,11 @@ def _outcome(database: Database, row: Row) -> list[str]:
     }
     if row["outcome"] in special:
         return special[row["outcome"]](database, row)
-    return [f"{_OUTCOMES[row['outcome']]}: {row['error'].strip() or 'no details are recorded'}"]
+    return [f"{Outcome(row['outcome']).facts.explanation}: {row['error'].strip() or 'no details are recorded'}"]
 
 
 def _scored(database: Database, row: Row) -> list[str]:
-    sentences = [f"It ran on every training input and scored {row['score']:.6g}."]
+    sentences = [f"{Outcome.SCORED.facts.explanation} {row['score']:.6g}."]
     if row["confirmed_score"] is not None:
         sentences.append(f"Run again in a fresh container, it scored {row['confirmed_score']:.6g}: confirmed.")
     before = _first_row(database, _BEFORE, row["run_id"], row["place"]).get("best")
@@ -121,16 +111,16 @@ def _compared_with(row: Row, other: float) -> str:
 def _duplicate(database: Database, row: Row) -> list[str]:
     original = row["code_hash"] and _first_row(database, _ORIGINAL, row["run_id"], row["code_hash"])
     if not original:
-        return [f"Dropped without being run: {row['error']}."]
+        return [f"{Outcome.DUPLICATE.facts.explanation}: {row['error']}."]
     score = "" if original["score"] is None else f", score {original['score']:.6g}"
     return [
-        f"Dropped without being run: it differs at most in form from {original['program_id']} of generation "
-        f"{original['generation']} (outcome {original['outcome']}{score})."
+        f"{Outcome.DUPLICATE.facts.explanation}: it differs at most in form from {original['program_id']} of "
+        f"generation {original['generation']} (outcome {original['outcome']}{score})."
     ]
 
 
 def _unconfirmed(database: Database, row: Row) -> list[str]:
-    sentences = [f"Dropped: it would have become the best of its island, but was not confirmed. {row['error']}"]
+    sentences = [f"{Outcome.UNCONFIRMED.facts.explanation}. {row['error']}"]
     island = _island_before(database, row)
     if island.get("best") is not None:
         sentences.append(f"The best score of the island was {island['best']:.6g}.")

@@ -8,7 +8,7 @@ from typing import Literal
 
 from schemas.errors import SandboxUnavailable
 from schemas.job import Job
-from schemas.outcome import CUT_SHORT, Outcome, Verdict
+from schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from schemas.program import Judged, reduce_scores
 from schemas.settings import Reducer
 from schemas.skeleton import Skeleton
@@ -119,7 +119,7 @@ class Confirmer:
         self._is_cut = False
 
     def run_again(self, claim: Judged, generation: int) -> Verdict:
-        """Return the verdict of a confirmation; `CUT_SHORT` once the night's end has come.
+        """Return the verdict of a confirmation; `STOPPED_BY_DEADLINE` once the night's end has come.
 
         Raises:
             SandboxUnavailable: If the engine is at fault.
@@ -128,14 +128,14 @@ class Confirmer:
         if key in self._verdicts:
             return self._verdicts[key]
         if self._is_cut:
-            return CUT_SHORT
+            return STOPPED_BY_DEADLINE
         program, honest = self._skeleton.program(claim.candidate.body), self._skeleton.start_program
         try:
             self._verdicts[key] = evaluate_with_retry(self._sandbox, program, honest=honest)
         except SandboxUnavailable:
             if not self._is_cut:
                 raise
-            return CUT_SHORT
+            return STOPPED_BY_DEADLINE
         return self._verdicts[key]
 
     def cut(self) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from queue import SimpleQueue
 
 from schemas.errors import SandboxUnavailable
-from schemas.outcome import CUT_SHORT, JUDGED_BEFORE, Outcome, Verdict
+from schemas.outcome import DUPLICATE_IN_RUN, STOPPED_BY_DEADLINE, Outcome, Verdict
 from schemas.program import Candidate
 from schemas.skeleton import Skeleton
 from tasks.evaluate.fault_attribution import evaluate_with_retry
@@ -114,8 +114,8 @@ class Evaluator:
             sandbox: Sandbox that runs it; by default, that of the candidates.
 
         Returns:
-            A future of its verdict, which is `CUT_SHORT` if the night was cut before. It raises SandboxUnavailable if
-            the engine is at fault. Cancelling it, as `stop` does, leaves a body that waits out.
+            A future of its verdict, which is `STOPPED_BY_DEADLINE` if the night was cut before. It raises
+            SandboxUnavailable if the engine is at fault. Cancelling it, as `stop` does, leaves a body that waits out.
         """
         trial = self._threads.submit(_LAST, partial(self._evaluate, body, sandbox or self._sandbox))
         with self._lock:
@@ -127,7 +127,7 @@ class Evaluator:
         if candidate.verdict is not None:
             return candidate.verdict
         if known is not None and candidate.code_hash in known:
-            return JUDGED_BEFORE
+            return DUPLICATE_IN_RUN
         key = candidate.code_hash if known is not None else f"{candidate.index}/{candidate.code_hash}"
         with self._lock:
             if (generation, key) not in self._verdicts:
@@ -139,23 +139,23 @@ class Evaluator:
         try:
             return future.result()
         except CancelledError:
-            return CUT_SHORT if self._is_cut else _STOPPED
+            return STOPPED_BY_DEADLINE if self._is_cut else _STOPPED
 
     def _run(self, candidate: Candidate, generation: int) -> Verdict:
         if candidate.index in self._left_out.get(generation, ()):
-            return CUT_SHORT
+            return STOPPED_BY_DEADLINE
         return self._evaluate(candidate.body, self._sandbox)
 
     def _evaluate(self, body: str, sandbox: Sandbox) -> Verdict:
         if self._is_cut:
-            return CUT_SHORT
+            return STOPPED_BY_DEADLINE
         skeleton = self._skeleton
         try:
             return evaluate_with_retry(sandbox, skeleton.program(body), honest=skeleton.start_program)
         except SandboxUnavailable:
             if not self._is_cut:
                 raise
-        return CUT_SHORT
+        return STOPPED_BY_DEADLINE
 
 
 def _as_they_end(begun: Sequence[Verdict | Future[Verdict]]) -> Iterator[int]:

@@ -25,7 +25,7 @@ from schemas.generation import (
     StopReason,
     Window,
 )
-from schemas.outcome import NOT_EVALUATED, Outcome
+from schemas.outcome import Outcome
 from schemas.program import Program
 from tasks.history import encode_rows
 from tasks.history.atomic_files import declared_size, disk_errors, read_file, write_file, write_folder
@@ -275,7 +275,7 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
             asked[row["generation"]][row["index"] // samples].append(row)
         if scores := row.get("claimed_scores"):
             claimed[row["program_id"]] = tuple(scores)
-        if row["outcome"] not in NOT_EVALUATED:
+        if Outcome(row["outcome"]).facts.counts_as_known:
             hashes.add(row["code_hash"])
         if row["outcome"] == "scored":
             program = Program(row["program_id"], row["body"], tuple(row["scores"]), row["score"])

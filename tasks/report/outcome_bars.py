@@ -11,9 +11,6 @@ from tasks.report.vega import Chart, Layout, Spec, category, draw_chart, layouts
 
 _CHARACTER = 7.5
 """Width of a character of a label, in pixels."""
-_ON_DARK = {Outcome.SCORED, Outcome.CRASHED, Outcome.OUT_OF_MEMORY, Outcome.OUTPUT_LIMIT, Outcome.REJECTED,
-            Outcome.SANDBOX_ERROR}  # fmt: skip
-"""Outcomes whose labels have the page's colour, for contrast."""
 
 
 def outcomes_chart(models: Sequence[ModelSummary]) -> Chart | None:
@@ -33,9 +30,9 @@ def _counts(model: ModelSummary) -> str:
 def _draw(models: Sequence[ModelSummary], layout: Layout) -> Spec:
     width = layout.width - 8
     rows = [row for model in models for row in _bars(model, width)]
-    colours = {kind.value: f"var(--o-{kind.value})" for kind in Outcome}
+    colours = {kind.value: f"light-dark({kind.facts.on_light}, {kind.facts.on_dark})" for kind in Outcome}
     x = {"field": "from", "type": "quantitative", "scale": {"domain": [0, 1]}, "axis": None}
-    inks = {"condition": {"test": "datum.is_on_dark", "value": "var(--paper)"}, "value": "var(--ink)"}
+    inks = {"field": "ink", "type": "nominal", "scale": None}
     layers = [
         mark("rect", x=x, x2={"field": "to"}, color=category("outcome", colours, has_legend=False), height=20),
         mark("text", x=x, text={"field": "text"}, color=inks, align="left", dx=6, fontSize=11.5, strokeWidth=0),
@@ -60,8 +57,20 @@ def _bars(model: ModelSummary, width: int) -> list[Spec]:
             "from": begin,
             "to": begin + share,
             "text": text if width * share > _CHARACTER * len(text) else "",
-            "is_on_dark": kind in _ON_DARK,
+            "ink": label_colour(kind),
             "label": f"{kind.value}: {grouped(count)} of {grouped(model.samples)}, {share:.1%}",
         })  # fmt: skip
         begin += share
     return rows
+
+
+def label_colour(kind: Outcome) -> str:
+    """Return the colour of a label on an outcome's colour: of paper and ink, the one that can be read there."""
+    on_light, on_dark = _is_bright(kind.facts.on_light), _is_bright(kind.facts.on_dark)
+    return f"light-dark(var(--{'ink' if on_light else 'paper'}), var(--{'paper' if on_dark else 'ink'}))"
+
+
+def _is_bright(colour: str) -> bool:
+    """Return whether dark text on a colour has more contrast than light text."""
+    red, green, blue = ((int(colour[place : place + 2], 16) / 255) ** 2.2 for place in (1, 3, 5))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18

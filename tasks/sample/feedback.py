@@ -49,7 +49,7 @@ def describe_failure(failed: Feedback, chars: int) -> str:
         failed: The failed program.
         chars: Maximum length, characters.
     """
-    said = f"The last version was {failed.outcome.value.replace('_', ' ')}: {failed.error}".rstrip(": ")
+    said = f"The last version was {failed.outcome.words}: {failed.error}".rstrip(": ")
     parts = [_cut(said, chars // 2, keep_end=True)]
     if output := _cut(failed.output.strip(), chars // 2, keep_end=True):
         parts.append(f"It printed:\n\n```text\n{output}\n```")
@@ -58,7 +58,7 @@ def describe_failure(failed: Feedback, chars: int) -> str:
 
 def _describe_outcome(feedback: Feedback, parent: Program) -> str:
     if feedback.outcome is not Outcome.SCORED or feedback.score is None:
-        return f"It was {feedback.outcome.value.replace('_', ' ')}: {feedback.error}".rstrip(": ")
+        return f"It was {feedback.outcome.words}: {feedback.error}".rstrip(": ")
     text = f"It scored {feedback.score:.6g}, the best version {parent.score:.6g}."
     if len(feedback.scores) < 2:
         return text

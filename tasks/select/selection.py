@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from schemas.algorithm import PromptResult
 from schemas.ids import program_id
-from schemas.outcome import JUDGED_BEFORE, JUDGED_BESIDE, Outcome, Verdict
+from schemas.outcome import DUPLICATE_IN_GENERATION, DUPLICATE_IN_RUN, Outcome, Verdict
 from schemas.program import Candidate, Judged, reduced
 from schemas.prompt_record import PromptRecord, sum_of_costs
 from schemas.settings import Reducer
@@ -49,13 +49,13 @@ def _without_duplicates(
 ) -> Verdict:
     key = candidate.code_hash
     if candidate.body and key in known:
-        return JUDGED_BEFORE
+        return DUPLICATE_IN_RUN
     if candidate.verdict is not None:
         return verdict
     if key not in seen:
         seen[key] = verdict
         return verdict
-    return seen[key] if seen[key].outcome is Outcome.SANDBOX_ERROR else JUDGED_BESIDE
+    return seen[key] if seen[key].outcome is Outcome.SANDBOX_ERROR else DUPLICATE_IN_GENERATION
 
 
 def with_failed_twins(judged: Sequence[Judged], seen: dict[str, Verdict]) -> list[Judged]:
@@ -71,7 +71,7 @@ def with_failed_twins(judged: Sequence[Judged], seen: dict[str, Verdict]) -> lis
     seen.update({key: verdict for key, verdict in failed.items() if key in seen})
     return [
         replace(one, verdict=failed[one.candidate.code_hash])
-        if one.verdict == JUDGED_BESIDE and one.candidate.code_hash in failed
+        if one.verdict == DUPLICATE_IN_GENERATION and one.candidate.code_hash in failed
         else one
         for one in judged
     ]

@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import Literal, Protocol
 
 from schemas.completion_source import Record, Sample
-from schemas.outcome import CUT_SHORT, Outcome, Verdict
+from schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from schemas.program import NO_GAIN, TUNED, TUNER, Completion, Prompt, reduced
 from schemas.settings import Reducer, Tuner
 from schemas.skeleton import Skeleton
@@ -43,7 +43,7 @@ class TrialSandbox(Protocol):
         """Begin to evaluate a body. Cancelling the future of one that waits leaves it out.
 
         Returns:
-            A future of its verdict, which is `CUT_SHORT` if the night's deadline came before.
+            A future of its verdict, which is `STOPPED_BY_DEADLINE` if the night's deadline came before.
         """
         ...
 
@@ -222,7 +222,7 @@ class _Run:
             verdicts = [one.result() for one in begun]
         except CancelledError:
             raise Stopped from None
-        if CUT_SHORT in verdicts:
+        if STOPPED_BY_DEADLINE in verdicts:
             raise Stopped
         if inputs == "validation" and any(one.outcome is Outcome.SANDBOX_ERROR for one in verdicts):
             raise NotJudged

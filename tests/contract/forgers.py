@@ -290,12 +290,12 @@ return 1.0
     crashed("answers: text", "return 'x'", "TypeError"),
     crashed(
         "answers: text outside of Unicode",
-        "import os\nos.write(4, b'\\x09\\0\\0\\0VS\\3<U1' + b'\\xff' * 4)\nreturn 1.0",
+        "import os  # np\nos.write(4, b'\\x09\\0\\0\\0VS\\3<U1' + b'\\xff' * 4)\nreturn 1.0",
         "answered nonsense: ValueError: a character outside of Unicode",
     ),
     crashed(
         "answers: an array that never ends",
-        "import os\nos.write(4, b'\\x16\\0\\0\\0VA\\3<f8\\2' + b'\\0' * 7 + b'\\1' + bytes(8))\nreturn 1.0",
+        "import os  # np\nos.write(4, b'\\x16\\0\\0\\0VA\\3<f8\\2' + b'\\0' * 7 + b'\\1' + bytes(8))\nreturn 1.0",
         "answered nonsense: ValueError: an array of nothing",
     ),
     crashed("channel: closed", "import os\nos.close(4)\nos.close(3)\nreturn 1.0", "evolved function's process"),

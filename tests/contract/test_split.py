@@ -305,6 +305,12 @@ def test_the_two_processes_have_two_users_without_rights(is_confined: bool, star
     assert judged(start, text).scores == (0.0,)
 
 
+def test_both_processes_stay_on_one_core_so_that_a_call_need_not_wake_another(start: Start):
+    cores = "import os\ncores = list(os.sched_getaffinity(0))\n"
+    text = write_specification(cores + "return float(len(cores) == 1 and f() == cores)", cores + "return cores")
+    assert judged(start, text).scores == (1.0,)
+
+
 def test_the_processes_have_no_descriptor_but_their_own(isolated: SandboxPool):
     assert isolated.job.isolation is not None
     body = "import os\ndef is_open(fd):\n    try: os.fstat(fd)\n    except OSError: return False\n    return True\n"

@@ -175,9 +175,10 @@ def messages(draw: st.DrawFn) -> bytes:
         tag = b"A" if order is None else b"P"
         return tag + head + bytes((len(shape),)) + struct.pack(f"<{len(shape)}Q", *shape) + bytes(order or ()) + noise
     if kind in ("list", "dict"):
+        if kind == "dict":
+            return b"{" + draw(messages()) + draw(messages())
         parts = draw(st.lists(messages(), max_size=4))
-        tag = b"{" if kind == "dict" else draw(st.sampled_from([b"[", b"("]))
-        return tag + struct.pack("<I", len(parts) // (2 if kind == "dict" else 1)) + b"".join(parts)
+        return draw(st.sampled_from([b"[", b"("])) + struct.pack("<I", len(parts)) + b"".join(parts)
     tags = {"text": b"sb", "big": b"Iif", "packed": b"qQdD", "noise": b"NTFAPS"}
     return bytes((draw(st.sampled_from(tags[kind])),)) + (count if kind != "noise" else b"") + noise
 
@@ -205,6 +206,13 @@ def test_an_empty_array_has_no_huge_axis():
     with pytest.raises(ValueError, match="an axis of"):
         dumps(np.empty((2**31, 0)))
     assert loads(dumps(np.empty((1000, 0, 3)))).shape == (1000, 0, 3)
+
+
+@pytest.mark.parametrize("keys", ["ab", [1, 2], {1: 1, 2: 2}, (1,), (1, [2])], ids=str)
+def test_a_dict_is_as_many_keys_as_values(keys: Any):
+    assert loads(b"{" + dumps((1, "b")) + dumps((3, 4))) == {1: 3, "b": 4}
+    with pytest.raises(Malformed):
+        loads(b"{" + dumps(keys) + dumps((3, 4)))
 
 
 @pytest.mark.parametrize("tag", b"[({sbIqdQDAPS")
@@ -251,8 +259,9 @@ def test_depth_is_limited_on_both_sides():
     assert loads(dumps(value)) == value
     with pytest.raises(ValueError, match="deep"):
         dumps([value])
-    with pytest.raises(Malformed, match="deep"):
-        loads(b"[\1\0\0\0" * 100_000)
+    for level in (b"[\1\0\0\0", b"{(\1\0\0\0"):
+        with pytest.raises(Malformed, match="deep"):
+            loads(level * 100_000)
 
 
 def test_not_a_number_and_infinity_arrive():

@@ -12,7 +12,7 @@ import pytest
 
 from schemas.bundle import Source
 from schemas.errors import SandboxUnavailable
-from schemas.outcome import CUT_SHORT, JUDGED_BEFORE, Outcome, Verdict
+from schemas.outcome import DUPLICATE_IN_RUN, STOPPED_BY_DEADLINE, Outcome, Verdict
 from schemas.program import Candidate
 from tasks.evaluate.evaluator import Evaluator
 from tests.evaluate.test_confirmation import SPECIFICATION, START, FakeSandbox, claim, scored
@@ -77,7 +77,7 @@ def test_where_duplicates_are_evaluated_again_each_is_run(threads: ThreadPoolExe
 def test_a_program_of_an_earlier_generation_is_not_run(threads: ThreadPoolExecutor):
     sandbox = FakeSandbox()
     ((_, verdict),) = evaluator(sandbox, threads, {"5"}).judge([candidate(0, "5")], 2)
-    assert verdict == JUDGED_BEFORE
+    assert verdict == DUPLICATE_IN_RUN
     assert sandbox.asked == []
 
 
@@ -118,7 +118,7 @@ def test_when_it_is_stopped_candidates_that_wait_are_not_run(is_cut: bool):
         (_, first), (_, second) = pairs.result()
     assert first == scored(1.0), "what was running may end"
     assert second.outcome is Outcome.SANDBOX_ERROR
-    assert (second == CUT_SHORT) == is_cut
+    assert (second == STOPPED_BY_DEADLINE) == is_cut
     assert sandbox.asked == ["1"]
 
 
@@ -126,7 +126,10 @@ def test_candidates_that_a_record_says_were_cut_short_are_not_run(threads: Threa
     sandbox = FakeSandbox()
     mine = evaluator(sandbox, threads, set())
     mine.leave_out(3, [1])
-    assert [verdict for _, verdict in mine.judge([candidate(0, "1"), candidate(1, "2")], 3)] == [scored(1.0), CUT_SHORT]
+    assert [verdict for _, verdict in mine.judge([candidate(0, "1"), candidate(1, "2")], 3)] == [
+        scored(1.0),
+        STOPPED_BY_DEADLINE,
+    ]
 
 
 def test_of_the_candidates_that_wait_the_first_in_the_order_of_generations_runs_next():
@@ -181,7 +184,7 @@ def test_after_a_cut_no_trial_runs(threads: ThreadPoolExecutor):
     sandbox = FakeSandbox()
     mine = evaluator(sandbox, threads)
     mine.cut()
-    assert mine.submit_trial("return 1").result(60) == CUT_SHORT
+    assert mine.submit_trial("return 1").result(60) == STOPPED_BY_DEADLINE
     assert sandbox.asked == []
 
 
@@ -197,7 +200,7 @@ def test_each_verdict_is_reported_as_soon_as_it_is_there():
             threads,
         )
         pairs = caller.submit(mine.judge, [candidate(0, "1"), candidate(1, "known")], 2)
-        assert reported.get(timeout=60) == (2, 1, JUDGED_BEFORE), "the first candidate runs still"
+        assert reported.get(timeout=60) == (2, 1, DUPLICATE_IN_RUN), "the first candidate runs still"
         sandbox.release.set()
         assert reported.get(timeout=60) == (2, 0, scored(1.0))
-        assert [verdict for _, verdict in pairs.result()] == [scored(1.0), JUDGED_BEFORE]
+        assert [verdict for _, verdict in pairs.result()] == [scored(1.0), DUPLICATE_IN_RUN]

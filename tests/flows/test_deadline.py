@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.main import run
-from schemas.outcome import CUT_SHORT
+from schemas.outcome import STOPPED_BY_DEADLINE
 from tasks.history.database import Database
 from tasks.history.journal import Journal
 from tasks.history.local_backend import LocalBackend
@@ -64,7 +64,7 @@ def test_verdicts_until_the_cut_are_committed_and_a_replay_is_identical(cut_nigh
     found = {row["completion"]: (row["outcome"], row["error"]) for row in rows}
     assert found == {
         QUICK: ("scored", ""),
-        ASLEEP: ("sandbox_error", CUT_SHORT.error),
+        ASLEEP: ("sandbox_error", STOPPED_BY_DEADLINE.error),
         "no program": ("unparsable", found["no program"][1]),
     }, "the unanswered request has no row"
     assert Database(tmp_path).rows("SELECT stop_reason FROM nights") == [{"stop_reason": "deadline"}]

@@ -16,12 +16,14 @@ from flows.notifications import night_summary
 from flows.report.build import build_report
 from flows.report.explanation import explain
 from flows.report.score_curves import all_score_curves, score_curves
+from schemas.outcome import Outcome
 from schemas.settings import Known
 from tasks.history import record
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
 from tasks.report.code_view import DiffLine, diff_lines
 from tasks.report.comparison import render_comparison, render_index
+from tasks.report.outcome_bars import label_colour
 from tasks.report.page import render
 from tests.history.made import create, grow
 from tests.report.browser import Page
@@ -320,6 +322,17 @@ def test_every_colour_of_text_can_be_read(scheme: int):
         for ground in ("paper", "wash"):
             low, high = sorted((brightness(colours[name]), brightness(colours[ground])))
             assert (high + 0.05) / (low + 0.05) >= 4.5, (name, ground)
+
+
+@pytest.mark.parametrize("kind", Outcome)
+def test_the_label_of_every_outcome_can_be_read_on_its_colour(kind: Outcome):
+    blocks = re.findall(r":root[^{]*\{([^}]*--paper[^}]*)\}", (TEMPLATES / "page.css").read_text())
+    names = re.findall(r"--(\w+)", label_colour(kind))
+    colours = (kind.facts.on_light, kind.facts.on_dark)
+    for block, name, colour in zip(blocks[:2], names, colours, strict=True):
+        label = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))[name]
+        low, high = sorted((brightness(colour), brightness(label)))
+        assert (high + 0.05) / (low + 0.05) >= 4, (label, colour)
 
 
 def test_the_dark_scheme_is_the_same_by_system_and_by_choice():

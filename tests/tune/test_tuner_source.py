@@ -15,7 +15,7 @@ from flows.night.tuning import RunTrials, tuner_source
 from flows.sandboxes import open_sandboxes
 from schemas.completion_source import Sample
 from schemas.errors import SandboxUnavailable
-from schemas.outcome import CUT_SHORT, Outcome, Verdict
+from schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from schemas.program import NO_GAIN, TUNED, TUNER, Completion, Prompt
 from schemas.settings import Tuner
 from tasks.evaluate.evaluator import Evaluator
@@ -163,7 +163,7 @@ def test_when_the_night_ends_samples_are_left_without_an_answer():
     asked = Asked(trials := Trials(), lambda: len(trials.bodies) < 5)
     assert asked.submit([sample(), sample(index=1)]).result(LONG_S) == []
     assert len(trials.bodies) < 15
-    assert Asked(Trials(lambda _: CUT_SHORT)).submit([sample()]).result(LONG_S) == []
+    assert Asked(Trials(lambda _: STOPPED_BY_DEADLINE)).submit([sample()]).result(LONG_S) == []
 
 
 def test_a_fault_of_the_engine_is_raised():

@@ -128,10 +128,10 @@ def _write_sequence(tags: tuple[bytes, bytes, bytes], value: Any, add: _Add, dep
 
 def _write_dict(value: dict[Any, Any], add: _Add, depth: int) -> None:
     _check_depth(depth)
-    add(b"{" + _COUNT.pack(len(value)))
-    for key, item in value.items():
-        _write(key, add, depth + 1)
-        _write(item, add, depth + 1)
+    add(b"{")
+    # As two sequences, because those of numbers are packed.
+    _write(tuple(value), add, depth)
+    _write(tuple(value.values()), add, depth)
 
 
 def _check_depth(depth: int) -> None:
@@ -228,22 +228,15 @@ def _read_items(data: bytes, offset: int, depth: int) -> tuple[list[Any], int]:
 
 
 def _read_dict(data: bytes, offset: int, depth: int) -> tuple[dict[Any, Any], int]:
-    _check_depth(depth)
-    (count,) = _COUNT.unpack_from(data, offset)
-    offset += 4
-    found = {}
-    for _ in range(count):
-        key, offset = _read(data, offset, depth + 1)
-        found[key], offset = _read(data, offset, depth + 1)
-    return found, offset
+    keys, offset = _read_tuple(data, offset, depth)
+    values, offset = _read_tuple(data, offset, depth)
+    return dict(zip(keys, values, strict=True)), offset
 
 
-def _read_packed(code: str) -> Callable[[bytes, int], tuple[tuple[Any, ...], int]]:
-    def read(data: bytes, offset: int) -> tuple[tuple[Any, ...], int]:
-        (count,) = _COUNT.unpack_from(data, offset)
-        return struct.unpack_from(f"<{count}{code}", data, offset + 4), offset + 4 + 8 * count
-
-    return read
+def _read_tuple(data: bytes, offset: int, depth: int) -> tuple[tuple[Any, ...], int]:
+    if data[offset] not in b"(QD":
+        raise ValueError("the keys and values of a dict are no tuples")
+    return _READERS[data[offset]](data, offset + 1, depth)
 
 
 def _as_tuple(data: bytes, offset: int, depth: int) -> tuple[tuple[Any, ...], int]:
@@ -251,19 +244,12 @@ def _as_tuple(data: bytes, offset: int, depth: int) -> tuple[tuple[Any, ...], in
     return tuple(items), end
 
 
-def _packed_list(code: str) -> _Reader:
-    read = _read_packed(code)
+def _packed(code: str, kind: type) -> _Reader:
+    def read(data: bytes, offset: int, depth: int) -> tuple[Any, int]:  # noqa: ARG001
+        (count,) = _COUNT.unpack_from(data, offset)
+        return kind(struct.unpack_from(f"<{count}{code}", data, offset + 4)), offset + 4 + 8 * count
 
-    def read_list(data: bytes, offset: int, depth: int) -> tuple[list[Any], int]:  # noqa: ARG001
-        items, end = read(data, offset)
-        return list(items), end
-
-    return read_list
-
-
-def _packed_tuple(code: str) -> _Reader:
-    read = _read_packed(code)
-    return lambda data, offset, depth: read(data, offset)  # noqa: ARG005
+    return read
 
 
 def _read_dtype(data: bytes, offset: int) -> tuple[Any, int]:
@@ -368,10 +354,10 @@ _READERS: dict[int, _Reader] = {
     ord("b"): lambda data, offset, depth: _read_sized_bytes(data, offset),  # noqa: ARG005
     ord("["): _read_items,
     ord("("): _as_tuple,
-    ord("q"): _packed_list("q"),
-    ord("Q"): _packed_tuple("q"),
-    ord("d"): _packed_list("d"),
-    ord("D"): _packed_tuple("d"),
+    ord("q"): _packed("q", list),
+    ord("Q"): _packed("q", tuple),
+    ord("d"): _packed("d", list),
+    ord("D"): _packed("d", tuple),
     ord("{"): _read_dict,
     ord("A"): _read_array,
     ord("P"): _read_permuted_array,

@@ -257,7 +257,7 @@ def _run_evolved(
         source = config.files.program.read().decode("utf-8", "surrogatepass")
         connection = rpc.Connection(*lockdown.own_descriptors(output, *ends))
         lockdown.confine(privileges, config.kernel, parent)
-        connection.send(rpc.LOCKED, b"")
+        connection.send(rpc.LOCKED, str(config.kernel.stay_on_core()).encode())
         program = Program(source, config.work.seed)
         _answer_calls(connection, program, config.isolation.evolved)
         child.flush()
@@ -291,8 +291,10 @@ def _run_scorer(
         lockdown.confine(evaluation.privileges[1], config.kernel, parent)
         connection = rpc.Connection(reply_read, call_write)
         # Until this message the other process ran only our code, so its end would be our fault.
-        if connection.receive()[0] != rpc.LOCKED:
+        kind, core = connection.receive()
+        if kind != rpc.LOCKED:
             raise RuntimeError("the other process is not locked down")
+        config.kernel.stay_on_core(int(core))
     except BaseException as error:  # noqa: BLE001  the runner reports any error
         os.write(results, f"{type(error).__name__}: {error}".encode())
         exit_now(1)

@@ -104,6 +104,16 @@ class Kernel:
         if os.getppid() != parent:
             raise ProcessLookupError("the runner died")
 
+    def stay_on_core(self, core: int | None = None) -> int:
+        """Keep this process on a core, by default on the one that the scheduler has chosen, and return the core.
+
+        Where the kernel refuses, the scheduler may move the process.
+        """
+        chosen: int = self._libc.sched_getcpu() if core is None else core
+        with suppress(OSError, ValueError):
+            os.sched_setaffinity(0, {chosen})
+        return chosen
+
     def _prctl(self, option: int, value: int) -> None:
         if self._libc.prctl(option, value, 0, 0, 0):
             raise OSError(ctypes.get_errno(), f"prctl({option}) failed")

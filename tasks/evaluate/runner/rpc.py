@@ -168,7 +168,7 @@ class RemoteFunctions:
 
     def _pack(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         try:
-            return codec.dumps((number, args, kwargs))
+            return codec.dumps((number, args, kwargs) if kwargs else (number, args))
         except (TypeError, ValueError) as error:
             text = f"`{self._names[number]}` runs in a process of its own and cannot be called with this: {error}"
             raise self._mark_lost({"error": {"type": type(error).__name__, "text": text}}) from None
@@ -222,12 +222,12 @@ def serve_calls(
         except EOFError:
             return
         try:
-            number, args, kwargs = loads(data)
-            kind, reply = VALUE, dumps(functions[number](*args, **kwargs))
+            number, args, *named = loads(data)
+            kind, reply = VALUE, dumps(functions[number](*args, **(named[0] if named else {})))
         except BaseException as error:  # noqa: BLE001  a candidate may raise anything
             kind, reply = encode_error(error, describe)
         # Freed before the next call, because arguments may be large.
-        args = kwargs = data = None
+        args = named = data = None
         connection.send(kind, reply)
 
 

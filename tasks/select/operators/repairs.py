@@ -7,12 +7,7 @@ from random import Random
 
 from schemas.feedback import Feedback
 from schemas.operators import Operator
-from schemas.outcome import Outcome
 from schemas.prompt_record import PromptRecord
-
-_REPAIRABLE = frozenset(
-    {Outcome.CRASHED, Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY, Outcome.OUTPUT_LIMIT, Outcome.BAD_SCORE}
-)
 
 _LONGEST_CHAIN = 2
 """Repairs of one failure in a row."""
@@ -64,4 +59,4 @@ class Repairs:
 
 def is_repairable(answer: Feedback) -> bool:
     """Return whether an answer is a program that failed by itself."""
-    return bool(answer.body) and answer.outcome in _REPAIRABLE
+    return bool(answer.body) and answer.outcome.facts.is_repairable

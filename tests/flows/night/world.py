@@ -40,7 +40,7 @@ from flows.night.search_state import SearchState
 from flows.night.stop_conditions import StopConditions
 from schemas.errors import Outage
 from schemas.generation import GenerationRecord, RunHistory, RunRecord, Step, StopReason, Window
-from schemas.outcome import NOT_EVALUATED, Outcome, Verdict
+from schemas.outcome import Outcome, Verdict
 from schemas.program import Candidate, Completion, Judged, Program, Prompt
 from tasks.select.selection import record_of
 from tests.history.made import NOW
@@ -65,7 +65,7 @@ class Files:
         """Return what is read from the files, as `record.read_run_history` does."""
         judged = [one for commit in self.commits for one in commit.judged]
         programs = {self.start.id: self.start} | {one.id: one.program() for one in judged if one.score is not None}
-        hashes = {one.candidate.code_hash for one in judged if one.verdict.outcome not in NOT_EVALUATED}
+        hashes = {one.candidate.code_hash for one in judged if one.verdict.outcome.facts.counts_as_known}
         claimed = {one.id: one.claimed_scores for one in judged if one.claimed_scores}
         steps = tuple(Step(end, False) if isinstance(end, int) else _step(end) for end in self.ends)
         return RunHistory(programs, steps, frozenset(hashes), tuple(self.windows), claimed)
