@@ -94,6 +94,14 @@ class LiveReport:
             return self._page
 
 
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "frame-ancestors 'none'",  # which a page cannot say itself
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
 def application(live_report: LiveReport) -> Starlette:
     """Return the web application: the page at `/`, and at `/page`, where its script asks for changes."""
     from starlette.applications import Starlette
@@ -104,11 +112,10 @@ def application(live_report: LiveReport) -> Starlette:
     from starlette.routing import Route
 
     def page(request: Request) -> Response:
-        headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         if request.headers.get("if-none-match") == live_report.version():
-            return PlainResponse(status_code=304, headers=headers)
+            return PlainResponse(status_code=304, headers=_HEADERS)
         version, html = live_report.page()
-        return HTMLResponse(html, headers={**headers, "ETag": version})
+        return HTMLResponse(html, headers={**_HEADERS, "ETag": version})
 
     # Another site can point its own host name at 127.0.0.1 (DNS rebinding); its pages must not be able to read this.
     local_only = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])

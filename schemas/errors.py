@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import re
 from enum import IntEnum
+
+_KEY_VARIABLE = re.compile(r"(?:^|_)(?:API)?(?:KEY|TOKEN|SECRET|PASSWORD)S?(?:_|$)", re.IGNORECASE)
+"""Names of environment variables that hold keys."""
+
+_LEAST_KEY_CHARS = 8
+"""Length from which a value is taken for a key; shorter ones, such as `none`, are words of messages."""
+
+
+def without_keys(text: str) -> str:
+    """Replace the values of key variables, since providers repeat a key that they refuse; errors are kept and sent."""
+    values = (value.strip() for name, value in os.environ.items() if _KEY_VARIABLE.search(name))
+    for value in sorted(values, key=len, reverse=True):
+        if len(value) >= _LEAST_KEY_CHARS:
+            text = text.replace(value, "…")
+    return text
 
 
 class ExitCode(IntEnum):
@@ -16,7 +33,7 @@ class ExitCode(IntEnum):
 
 
 class OvernightError(Exception):
-    """An error that is printed without a traceback.
+    """An error that is printed without a traceback. Its message holds no key.
 
     Attributes:
         exit_code: Exit code of the command line.
@@ -26,8 +43,8 @@ class OvernightError(Exception):
     exit_code = ExitCode.FAILED
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = without_keys(message)
+        super().__init__(self.message)
         self.remedy = remedy
 
     def __str__(self) -> str:

@@ -50,6 +50,16 @@ class Problem:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @property
+    def score_warning(self) -> str:
+        """Warning that scores can be forged; empty where a function scores programs, which confirmations isolate."""
+        if self.specification.run:
+            return ""
+        return (
+            "scores can be forged: the evaluator shares a container with the program, and often its interpreter, in "
+            "confirmations, too; read the best program before you trust its score"
+        )
+
+    @property
     def tunes(self) -> bool:
         """Whether numbers of its programs are tuned."""
         settings = self.settings

@@ -61,7 +61,7 @@ class Prompt:
         model: LiteLLM model string.
         text: User message for a chat model, whole text for a completion model.
         system: System message for a chat model; empty if there is none.
-        seeds: Seed of each sample, for models that take one.
+        seeds: Seed of each sample, for models that take one and for the tuner.
         base: Body of the program to change; functions that a completion leaves out stay as they are there.
         operator: What is asked for; empty if the prompt leaves it to the model.
     """

@@ -71,6 +71,8 @@ def best(
         say(note)
     if program.id == past.start.id:
         say("it is the start program; no program is better yet")
+    elif run_record.problem.score_warning:
+        say(f"warning: {run_record.problem.score_warning}")
     if format == "json":
         finalist = _finalist(program, deciding_night)
         write_json(

@@ -167,9 +167,11 @@ def warn_if_misleading(code: str) -> None:
 
 
 def say_notes(problem: Problem) -> None:
-    """Print the notes that were made while a problem was loaded."""
+    """Print the notes that were made while a problem was loaded, and whether its scores can be forged."""
     for note in problem.notes:
         say(f"note: {note}")
+    if problem.score_warning:
+        say(f"warning: {problem.score_warning}")
 
 
 class _StderrHandler(logging.Handler):

@@ -92,10 +92,10 @@ def tuner_source(run: RunRecord, trials: RunTrials, may_ask: Callable[[], bool])
         trials: Its evaluations.
         may_ask: Returns false once the night ends.
     """
-    return TunerSource(tuned_problem(run.problem, run.seed), trials, run.problem.settings.tuner, may_ask)
+    return TunerSource(tuned_problem(run.problem), trials, run.problem.settings.tuner, may_ask)
 
 
-def tuned_problem(problem: Problem, seed: int) -> TunedProblem:
+def tuned_problem(problem: Problem) -> TunedProblem:
     """Return what a tuner knows of a problem."""
     skeleton = problem.specification
 
@@ -108,5 +108,4 @@ def tuned_problem(problem: Problem, seed: int) -> TunedProblem:
         reducer=problem.settings.reducer,
         noise=problem.settings.noise,
         sizes=sizes_of([(call.args, call.kwargs) for call in problem.inputs["train"]]),
-        seed=seed,
     )

@@ -11,7 +11,6 @@ from importlib.resources import files as package_files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from schemas import tables
 from schemas.errors import QueryError
 from schemas.views import MACROS, VIEWS
 from tasks.history import query_guard
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_SOURCES = tables.ALL | {"attempts": tables.GENERATIONS}
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -90,7 +88,7 @@ class Database:
     def _open(self) -> None:
         self._connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA files")
         # Over no files, so that a compaction that runs meanwhile cannot remove one; each query defines them again.
-        self._define_tables(dict.fromkeys(_SOURCES, ()))
+        self._define_tables(dict.fromkeys(query_guard.SOURCES, ()))
         for name in (*VIEWS, "macros"):
             self._connection.execute(package_files("schemas.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8"))
         self._add_comments()
@@ -177,7 +175,7 @@ class Database:
 
     def _define_tables(self, committed: Mapping[str, tuple[str, ...]]) -> None:
         """Define the tables over these files."""
-        for source, schema in _SOURCES.items():
+        for source, schema in query_guard.SOURCES.items():
             if committed[source] != self._defined.get(source):
                 relation = _relation(committed[source], schema)
                 self._connection.execute(f"CREATE OR REPLACE VIEW files.{source} AS {relation}")

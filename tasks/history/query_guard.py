@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from schemas import tables
 from schemas.errors import QueryError
-from schemas.views import MACROS
+from schemas.views import MACROS, VIEWS
 
 _EXPLAIN = re.compile(r"\s*EXPLAIN\b\s*(ANALYZE\b)?\s*(\((?=\s*(ANALYZE|FORMAT)\b)[^)]*\))?", re.IGNORECASE)
-_FILE_NAME = re.compile(r"[/.*\\]")
 _CATALOG = ("columns", "databases", "functions", "keywords", "schemas", "settings", "tables", "types", "views")
 _TABLE_FUNCTIONS = frozenset(
     {
@@ -20,6 +20,11 @@ _TABLE_FUNCTIONS = frozenset(
         *(f"duckdb_{name}" for name in _CATALOG), *MACROS,
     }
 )  # fmt: skip
+SOURCES = tables.ALL | {"attempts": tables.GENERATIONS}
+"""Tables of the schema `files`, over the Parquet files, by name."""
+
+_TABLES = frozenset([*(("files", name) for name in SOURCES), *((one, name) for one in ("", "main") for name in VIEWS)])
+_CATALOGS = frozenset(("", "memory"))
 _TABLES_ONLY = "Query the views and macros; `overnight sql --describe` shows them."
 
 
@@ -56,22 +61,36 @@ def require_single_select(kinds: list[str]) -> None:
 def refuse_file_access(parsed: str) -> None:
     """Check everything that a query reads: DuckDB's access limit allows any file of the history, even journals.
 
+    DuckDB takes a name that it does not know, with its catalog and schema before it, for that of a file.
+
     Args:
         parsed: The query as DuckDB's `json_serialize_sql` returns it.
 
     Raises:
-        QueryError: If it names a possible file, or a table function that is not in the list of those allowed.
+        QueryError: If it reads anything but views, tables of `files`, names of its own WITH, and functions of the list.
     """
     tree = json.loads(parsed)
     if tree["error"]:
         raise QueryError(f"the query cannot be checked: {tree.get('error_message')}", remedy=_TABLES_ONLY)
-    for node in _nodes(tree):
+    nodes = list(_nodes(tree))
+    for node in nodes:
         function = (node.get("function") or {}).get("function_name", "").lower()
         if node.get("type") == "TABLE_FUNCTION" and function not in _TABLE_FUNCTIONS:
             raise QueryError(f"{function} is refused: it may read files", remedy=_TABLES_ONLY)
-        name = node.get("table_name") or ""
-        if node.get("type") == "BASE_TABLE" and _FILE_NAME.search(name):
-            raise QueryError(f"{name!r} is refused: it is a file", remedy=_TABLES_ONLY)
+    # Any word, wherever it is named: outside of its query it is a table of the catalog or unknown, but never a file.
+    given = {entry["key"].lower() for node in nodes for entry in (node.get("cte_map") or {}).get("map", ())}
+    known = _TABLES | {("", name) for name in given if name.isidentifier()}
+    for node in nodes:
+        if node.get("table_name") and node.get("show_type") != "SHOW_SPECIAL":
+            _require_known(node, known)
+
+
+def _require_known(node: dict[str, Any], known: frozenset[tuple[str, str]]) -> None:
+    """Check the name of a table."""
+    catalog, schema, table = ((node.get(f"{part}_name") or "").lower() for part in ("catalog", "schema", "table"))
+    if catalog not in _CATALOGS or (schema, table) not in known:
+        name = ".".join(filter(None, (catalog, schema, table)))
+        raise QueryError(f"{name!r} is refused: it is no table of the history", remedy=_TABLES_ONLY)
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:

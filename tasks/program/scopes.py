@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -324,6 +325,10 @@ _READERS |= {
 }
 
 
+_Variable = tuple[Scope | None, str]
+"""A name with the scope that it belongs to."""
+
+
 def owner_of(name: str, scope: Scope | None) -> Scope | None:
     """Return the scope that a name belongs to; `None` if it is global."""
     while scope is not None and name not in scope.bound and name not in scope.kept:
@@ -331,35 +336,50 @@ def owner_of(name: str, scope: Scope | None) -> Scope | None:
     return scope
 
 
-def number_variables(names: Names, *, has_range: bool) -> set[tuple[Scope | None, str]]:
+def number_variables(names: Names, *, has_range: bool) -> set[_Variable]:
     """Return the local variables that are never bound to anything but integers and floats.
 
     Args:
         names: What was read.
         has_range: Whether `range` is Python's.
     """
-    bindings: dict[tuple[Scope | None, str], list[_Binding]] = {
+    bindings: dict[_Variable, list[_Binding]] = {
         (scope, name): values
         for scope in names.scopes.values()
         for name, values in scope.bound.items()
         if name not in scope.kept and name not in names.untouched
     }
-    numbers: set[tuple[Scope | None, str]] = set(bindings)
+    others, users = _uses(bindings, names, has_range=has_range)
+    known: set[_Variable | ast.expr] = set()
+    while others:
+        if (one := others.pop()) not in known:
+            known.add(one)
+            others += users[one]
+    return bindings.keys() - known
 
-    def is_number(value: _Binding, scope: Scope | None) -> bool:
+
+def _uses(
+    bindings: Mapping[_Variable, Sequence[_Binding]], names: Names, *, has_range: bool
+) -> tuple[list[_Variable | ast.expr], Mapping[_Variable | ast.expr, list[_Variable | ast.expr]]]:
+    """Return what is no number by itself, and for each variable and sum what is no number if that is none."""
+    users: defaultdict[_Variable | ast.expr, list[_Variable | ast.expr]] = defaultdict(list)
+    others = list[_Variable | ast.expr]()
+    waiting = [(value, key[0], key) for key, values in bindings.items() for value in values]
+    while waiting:
+        value, scope, user = waiting.pop()
         match value:
-            case bool():
-                return value and has_range
             case ast.BinOp(op=ast.Add() | ast.Sub() | ast.Mult()):
-                return is_number(value.left, scope) and is_number(value.right, scope)
+                if value not in users:
+                    waiting += [(value.left, scope, value), (value.right, scope, value)]
+                users[value].append(user)
             case ast.Name():
-                return (owner_of(value.id, scope), value.id) in numbers
-            case _:
-                return value in names.values
-
-    while wrong := {key for key in numbers if not all(is_number(value, key[0]) for value in bindings[key])}:
-        numbers -= wrong
-    return numbers
+                variable = owner_of(value.id, scope), value.id
+                users[variable].append(user)
+                if variable not in bindings:
+                    others.append(variable)
+            case _ if not (value and has_range if isinstance(value, bool) else value in names.values):
+                others.append(user)
+    return others, users
 
 
 @cache

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections import Counter
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
@@ -22,7 +23,10 @@ MAX_CHARS = 512 * 1024
 """Maximum size of a drawing, characters; also of its sanitised form."""
 
 MAX_ELEMENTS = 10_000
-"""Maximum number of elements, where each use of an element counts as that element."""
+"""Maximum number of elements, as often as a browser draws them; long paths and texts count several times."""
+
+_CHARS_OF_ELEMENT = 1000
+"""Characters of a path or a text that count as one more element."""
 
 _MAX_SIDE = 2000.0
 """Maximum width and height at which a drawing is shown, pixels."""
@@ -213,24 +217,48 @@ def _check_references(root: ElementTree.Element) -> None:
     """Refuse drawings that grow when they are shown: a used element may not use others, nor may clip paths be clipped.
 
     Raises:
-        DrawingRefused: If one does, or there are too many elements.
+        DrawingRefused: If one does, if a reference may mean several elements, or if too much is drawn.
     """
-    by_id = {element.get("id"): element for element in root.iter() if element.get("id")}
-    count = 0
+    sizes = {element: _size(element) for element in root.iter()}
+    if sum(sizes.values()) > MAX_ELEMENTS:
+        raise DrawingRefused(f"the drawing has more than {MAX_ELEMENTS:,} elements")
+    _refuse_forms(root)
+    inner = {name: list(element.iter()) for element in sizes if (name := element.get("id"))}
+    # The first shape of a clip path is free, as a rectangle around what is drawn is the common one.
+    clips = {name: max(0, sum(map(sizes.__getitem__, found[1:])) - 1) for name, found in inner.items()}
+    sizes = {element: size + clips.get(_reference(element, "clip-path"), 0) for element, size in sizes.items()}
+    drawn = 0
+    for element, size in sizes.items():
+        used = inner.get(_reference(element, "href"), []) if _is(element, "use") else []
+        if any(_is(one, "use") for one in used):
+            raise DrawingRefused("the drawing uses an element that uses others")
+        drawn += size + sum(map(sizes.__getitem__, used))
+        if drawn > MAX_ELEMENTS:
+            raise DrawingRefused(f"a browser draws more than {MAX_ELEMENTS:,} elements, as some are used or clip often")
+
+
+def _refuse_forms(root: ElementTree.Element) -> None:
+    """Refuse elements that cannot be counted."""
+    ids = Counter(element.get("id") for element in root.iter())
+    if repeated := next((name for name, count in ids.items() if name and count > 1), None):
+        raise DrawingRefused(f"the drawing has several elements with the id {repeated!r}")
     for element in root.iter():
-        count += 1
-        if _is(element, "use"):
-            used = by_id.get(element.get("href", "#")[1:])
-            inner = [] if used is None else list(used.iter())
-            if any(_is(one, "use") for one in inner):
-                raise DrawingRefused("the drawing uses an element that uses others")
-            count += len(inner)
         if _is(element, "clipPath") and any(one.get("clip-path") or _is(one, "use") for one in element.iter()):
             raise DrawingRefused("the drawing has a clip path that is clipped itself, or uses an element")
         if element is not root and _is(element, "svg"):
             raise DrawingRefused("the drawing has an SVG element within another")
-        if count > MAX_ELEMENTS:
-            raise DrawingRefused(f"the drawing has more than {MAX_ELEMENTS:,} elements")
+
+
+def _size(element: ElementTree.Element) -> int:
+    """Return the number of elements as which one counts."""
+    texts = (element.text, element.tail, *element.attrib.values())
+    return 1 + sum(len(text or "") for text in texts) // _CHARS_OF_ELEMENT
+
+
+def _reference(element: ElementTree.Element, attribute: str) -> str:
+    """Return the id of the element to which an attribute refers; a name that no element has if there is none."""
+    found = _FRAGMENT.search(element.get(attribute, ""))
+    return found[1] if found else "#"
 
 
 def _set_size(root: ElementTree.Element) -> None:

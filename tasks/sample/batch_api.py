@@ -203,11 +203,11 @@ async def _call(model: Model, call: Callable[[], T]) -> T:
     except TimeoutError as error:
         raise TransientProviderError(f"{model.name}: no complete response in {_TIMEOUT_S:g} s") from error
     except errors as error:
-        raise to_provider_error(error, model.name, model.api_base) from error
+        raise to_provider_error(error, model.name, model.api_base) from None
     except ValueError as error:
         if type(error) is not ValueError:  # the response is no JSON, or has an unexpected structure
-            raise to_provider_error(error, model.name, model.api_base) from error
-        raise TerminalProviderError(f"{model.name}: {error}", remedy=_SETUP_REMEDY) from error
+            raise to_provider_error(error, model.name, model.api_base) from None
+        raise TerminalProviderError(f"{model.name}: {error}", remedy=_SETUP_REMEDY) from None
 
 
 def _in_thread(call: Callable[[], T]) -> asyncio.Future[T]:

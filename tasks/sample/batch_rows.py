@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from schemas.errors import without_keys
 from schemas.sampling_settings import Model
 from tasks.sample import batch_api
 from tasks.sample.providers.base import Choice, rough_tokens, to_valid_text
@@ -13,7 +14,8 @@ from tasks.sample.usage import ReportedUsage, Usage, check_usage
 def failure_reason(row: dict[str, Any], body: dict[str, Any]) -> str:
     """Return in words why a row has no answer; at most 300 characters."""
     error = body.get("error") or row.get("error") or {}
-    return to_valid_text(str(error.get("message") or error.get("code") or "an answer without a choice"))[:300]
+    text = str(error.get("message") or error.get("code") or "an answer without a choice")
+    return without_keys(to_valid_text(text))[:300]
 
 
 def choice_of(choice: dict[str, Any]) -> Choice:
@@ -23,7 +25,7 @@ def choice_of(choice: dict[str, Any]) -> Choice:
     reason = str(choice.get("finish_reason") or "")
     if not text and not refusal and reason == "content_filter":
         refusal = "the provider's content filter"
-    return Choice(to_valid_text(text), reason, to_valid_text(refusal)[:300])
+    return Choice(to_valid_text(text), reason, without_keys(to_valid_text(refusal))[:300])
 
 
 def usage_of(model: Model, row_usage: dict[str, Any], prompt: str, texts: list[str]) -> Usage:

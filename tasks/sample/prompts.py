@@ -38,7 +38,7 @@ def build_prompts(plans: Mapping[int, Plan], problem: Problem, *, seed: int, gen
     by_name = {model.name: model for model in models}
     prompts = _Prompts(problem, system_message(problem) if search.tells_facts else "")
     return [
-        prompts.tuning(index, plan)
+        prompts.tuning(index, plan, random.Random(f"{seed}/{generation}/{index}/tuner").getrandbits(32))
         if plan.operator is Operator.TUNE
         else prompts.sampling(index, plan, by_name.get(plan.model, drawn[index]), seeds[index])
         for index, plan in plans.items()
@@ -67,16 +67,16 @@ class _Prompts:
             operator=plan.operator or "",
         )
 
-    def tuning(self, index: int, plan: Plan) -> Prompt:
-        """Write what stands for a prompt where the optimizer of numbers answers."""
+    def tuning(self, index: int, plan: Plan, seed: int) -> Prompt:
+        """Write what stands for a prompt where the tuner answers, without ids, which differ between runs."""
         return Prompt(
             index=index,
             niche=plan.niche,
             parent_ids=(plan.base.id,),
             model=TUNER,
             style="chat",
-            text=f"Optimize the numbers of program {plan.base.id}.",
-            seeds=(0,),
+            text=f"Optimize the numbers of this program.\n\n{plan.base.body}",
+            seeds=(seed,),
             base=plan.base.body,
             operator=Operator.TUNE,
         )

@@ -11,11 +11,15 @@ from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem
 from schemas.program import NO_GAIN, TUNER, Candidate, Completion, Prompt
 from schemas.settings import Settings
+from schemas.skeleton import Skeleton
 from tasks.sample.codecs import codec_of
 from tasks.sample.completion_request import CompletionRequest, CompletionStore
 
 NOT_TUNED = Verdict(Outcome.DUPLICATE, error="no better numbers were found")
 """Verdict on a sample for which the tuner has no program: it would be its base again."""
+
+_MAX_CHARS = 100_000
+"""Limit on an answer, and on its program, in characters beyond those of the start program."""
 
 _LENGTH_REASONS = frozenset(("length", "max_output_tokens", "max_tokens", "model_length"))
 """Reasons of providers for the end of an answer that reached the limit of tokens."""
@@ -129,13 +133,23 @@ def _candidate(prompt: Prompt, completion: Completion, problem: Problem) -> Cand
         refused = Verdict(Outcome.UNPARSABLE, error=completion.error)
         return Candidate(index, prompt, completion, "", "", refused)
     skeleton = problem.specification
+    if too_long := _too_long(completion.text, skeleton):
+        return Candidate(index, prompt, completion, "", "", too_long)
     parsed = codec_of(skeleton.kind).parse(
         completion.text, skeleton, len(prompt.parent_ids), prompt.base, takes_edits=prompt.takes_edits
     )
-    if parsed.verdict is not None:
-        verdict = _cut_off(problem.settings) if _is_cut_off(completion, parsed.verdict, problem) else parsed.verdict
+    if refused := parsed.verdict or _too_long(parsed.body, skeleton):
+        verdict = _cut_off(problem.settings) if _is_cut_off(completion, refused, problem) else refused
         return Candidate(index, prompt, completion, "", "", verdict)
     return Candidate(index, prompt, completion, parsed.body, problem.code_hash(parsed.body))
+
+
+def _too_long(text: str, skeleton: Skeleton) -> Verdict | None:
+    """Return why an answer or a body is not read: what reads and tunes programs takes seconds beyond such a length."""
+    most = _MAX_CHARS + len(skeleton.start_body)
+    # It becomes part of stored verdicts, which a replay compares: do not reword it.
+    error = f"{len(text)} characters, at most {most} are read"
+    return Verdict(Outcome.UNPARSABLE, error=error) if len(text) > most else None
 
 
 def _is_cut_off(completion: Completion, verdict: Verdict, problem: Problem) -> bool:

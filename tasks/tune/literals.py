@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 from tasks.program import python_source
 from tasks.program.source_lines import split_lines
@@ -106,7 +107,7 @@ def number_text(value: int | float, digits: int = 17) -> str:
 
 def _tunable(tree: ast.AST, sizes: Collection[float]) -> Iterator[ast.Constant]:
     """Yield the numbers above 0 that neither their place nor the inputs keep."""
-    fixed = {number for node in ast.walk(tree) for number in _fixed_below(node)}
+    fixed = _fixed(tree)
     named = {value for node in ast.walk(tree) for name, value in _assigned(node) if name.isupper()}
     for node in ast.walk(tree):
         if not isinstance(node, ast.Constant) or node in fixed:
@@ -143,53 +144,76 @@ def _lines(text: str) -> list[tuple[int, bytes]]:
     return lines
 
 
-def _fixed_below(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the numbers that stay because of their place in this node."""
+def _fixed(tree: ast.AST) -> set[ast.AST]:
+    """Return the numbers that stay because of their place. Each node is visited once, since the text is untrusted."""
+    found, kept = set[ast.AST](), dict[ast.AST, _Kept]()
+    waiting = [(tree, _Kept.NOTHING)]
+    while waiting:
+        node, inherited = waiting.pop()
+        # In `(x > 6) & (x < 24)` are thresholds, not masks.
+        is_compared = isinstance(node, ast.Compare) and inherited is _Kept.MASKS
+        here = max(kept.get(node, _Kept.NOTHING), _Kept.NOTHING if is_compared else inherited, _kept_in(node))
+        if here is _Kept.ALL or (here and _is_whole(node)):
+            found.add(node)
+        found.update(_fixed_beside(node))
+        kept |= dict.fromkeys(_annotations(node), _Kept.ALL) | dict.fromkeys(_sizes(node), _Kept.WHOLE)
+        waiting += [(child, here) for child in ast.iter_child_nodes(node)]
+    return found
+
+
+class _Kept(IntEnum):
+    """Numbers that stay in a part of a text: more with each value."""
+
+    NOTHING = 0
+    MASKS = 1
+    WHOLE = 2
+    ALL = 3
+
+
+def _kept_in(node: ast.AST) -> _Kept:
     match node:
         case ast.JoinedStr() | ast.MatchValue():
-            yield from ast.walk(node)
-        case ast.Subscript():
-            yield from _whole_numbers(node.slice)
-        case ast.Call():
-            yield from _sizes_in_call(node)
+            return _Kept.ALL
+        case ast.BinOp(op=ast.LShift() | ast.RShift() | ast.BitAnd() | ast.BitOr() | ast.BitXor()):
+            return _Kept.MASKS
+        case _:
+            return _Kept.NOTHING
+
+
+def _annotations(node: ast.AST) -> list[ast.AST]:
+    found = (getattr(node, "annotation", None), getattr(node, "returns", None))
+    return [one for one in found if one is not None]
+
+
+def _sizes(node: ast.AST) -> list[ast.expr]:
+    """Return the indices, shapes, lengths and seeds of a node."""
+    if isinstance(node, ast.Subscript):
+        return [node.slice]
+    if not isinstance(node, ast.Call):
+        return []
+    found, name = [word.value for word in node.keywords if word.arg in _SIZES], _last_name(node.func)
+    if name == "round":
+        found += node.args[1:]
+    if name in _SIZED:
+        found += node.args[:1] if name in ("full", "tile", "repeat") else node.args
+    return found
+
+
+def _fixed_beside(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the numbers that stay because of the operation or comparison that they are a side of."""
+    match node:
         case ast.BinOp(op=ast.Pow()):
             yield from _equal_to(node.right, 2, 0.5)
-        case ast.BinOp(op=ast.LShift() | ast.RShift() | ast.BitAnd() | ast.BitOr() | ast.BitXor()):
-            yield from (one for part in _outside_of_comparisons(node) for one in _whole_numbers(part, deep=False))
         case ast.BinOp(op=ast.Add() | ast.Sub()):
-            yield from (one for side in (node.left, node.right) for one in _whole_numbers(side, deep=False, only=1))
-        case ast.AugAssign(op=ast.Add() | ast.Sub()):
-            yield from _whole_numbers(node.value, deep=False, only=1)
+            yield from (side for side in (node.left, node.right) if _is_whole(side, 1))
+        case ast.AugAssign(op=ast.Add() | ast.Sub()) if _is_whole(node.value, 1):
+            yield node.value
         case ast.Compare():
             yield from (one for side in (node.left, *node.comparators) for one in _equal_to(side, 0, 1))
-        case ast.AnnAssign() | ast.arg() if node.annotation:
-            yield from ast.walk(node.annotation)
-        case ast.FunctionDef() | ast.AsyncFunctionDef() if node.returns:
-            yield from ast.walk(node.returns)
 
 
-def _outside_of_comparisons(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the parts of a bit operation but what is compared: in `(x > 6) & (x < 24)` are thresholds, not masks."""
-    yield node
-    for part in ast.iter_child_nodes(node):
-        if not isinstance(part, ast.Compare):
-            yield from _outside_of_comparisons(part)
-
-
-def _sizes_in_call(call: ast.Call) -> Iterator[ast.AST]:
-    name = _last_name(call.func)
-    if name == "round":
-        yield from (one for argument in call.args[1:] for one in _whole_numbers(argument))
-    if name in _SIZED:
-        sized = call.args[:1] if name in ("full", "tile", "repeat") else call.args
-        yield from (one for argument in sized for one in _whole_numbers(argument))
-    yield from (one for word in call.keywords if word.arg in _SIZES for one in _whole_numbers(word.value))
-
-
-def _whole_numbers(node: ast.AST, *, deep: bool = True, only: int | None = None) -> Iterator[ast.AST]:
-    for one in ast.walk(node) if deep else (node,):
-        if isinstance(one, ast.Constant) and type(one.value) is int and only in (None, one.value):
-            yield one
+def _is_whole(node: ast.AST, value: int | None = None) -> bool:
+    return isinstance(node, ast.Constant) and type(node.value) is int and value in (None, node.value)
 
 
 def _equal_to(node: ast.AST, *values: float) -> Iterator[ast.AST]:

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from schemas.completion_source import Record, Sample
 from schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
-from schemas.program import NO_GAIN, TUNED, TUNER, Completion, Prompt, reduced
+from schemas.program import NO_GAIN, TUNED, TUNER, Completion, reduced
 from schemas.settings import Reducer, Tuner
 from schemas.skeleton import Skeleton
 from tasks.tune.bodies import NumberedBody, completion_text
@@ -58,7 +58,6 @@ class TunedProblem:
         reducer: How the scores of all inputs become one.
         noise: Largest difference between two scores that means nothing.
         sizes: Numbers of the training inputs.
-        seed: Seed of the run.
     """
 
     skeleton: Skeleton
@@ -66,7 +65,6 @@ class TunedProblem:
     reducer: Reducer = "mean"
     noise: float = 0.0
     sizes: frozenset[float] = frozenset()
-    seed: int = 0
 
 
 class TunerSource:
@@ -130,7 +128,7 @@ class TunerSource:
         asked_at, begin = datetime.now(UTC), time.monotonic()
         run = _Run(self._sandbox, self._problem.reducer, self._settings.max_s, self._may_ask, answer)
         trials = Trials(run.evaluations(), self._settings.evaluations, run.is_late)
-        text = self._text(sample.prompt, trials)
+        text = self._text(sample, trials)
         return Completion(
             prompt=sample.prompt.index,
             sample=sample.number,
@@ -146,14 +144,14 @@ class TunerSource:
             evaluations=trials.used,
         )
 
-    def _text(self, prompt: Prompt, trials: Trials) -> str:
+    def _text(self, sample: Sample, trials: Trials) -> str:
         """Return the answer with better numbers; empty if there are none, or no answer could hold them."""
-        problem, base = self._problem, prompt.base or self._problem.skeleton.start_body
+        problem, base = self._problem, sample.prompt.base or self._problem.skeleton.start_body
         unchanged = completion_text(problem.skeleton, base, base, "nothing")
         if problem.parse(unchanged, base) != base:
             return ""
         body = NumberedBody(problem.skeleton, base, problem.sizes)
-        tuned = tune(body, trials, seed=f"{problem.seed}/{prompt.hash}/tuner", noise=problem.noise)
+        tuned = tune(body, trials, seed=sample.prompt.seeds[sample.number], noise=problem.noise)
         if tuned is None:
             return ""
         text = completion_text(problem.skeleton, base, tuned.body, _idea(tuned))

@@ -90,7 +90,7 @@ class Trials:
         scores = [self._known.get(body) for body in bodies]
         bar = min([best, *(score for score in scores if score is not None)])
         step = max(abs(bar), 1.0) * 1e-9
-        order = sorted(set(stopped), key=lambda body: _rank(claims[body]), reverse=True)
+        order = sorted(stopped, key=lambda body: _rank(claims[body]), reverse=True)
         estimates = {body: bar - step * place for place, body in enumerate(order, start=1)}
         return [estimates.get(body, score) for body, score in zip(bodies, scores, strict=True)]
 

@@ -9,7 +9,6 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from random import Random
 
 from tasks.tune.bodies import NumberedBody
 from tasks.tune.coordinates import Coordinate, coordinate_of
@@ -43,7 +42,7 @@ class Tuned:
     changes: tuple[tuple[str, str], ...]
 
 
-def tune(body: NumberedBody, trials: Trials, *, seed: str, noise: float = 0.0) -> Tuned | None:
+def tune(body: NumberedBody, trials: Trials, *, seed: int, noise: float = 0.0) -> Tuned | None:
     """Return a program with better numbers; `None` if none is found.
 
     Args:
@@ -54,7 +53,7 @@ def tune(body: NumberedBody, trials: Trials, *, seed: str, noise: float = 0.0) -
     """
     tuning = _Tuning(body, trials, noise)
     with contextlib.suppress(OutOfTime):
-        tuning.run(Random(seed).getrandbits(32))
+        tuning.run(seed)
     with contextlib.suppress(OutOfTime, NotJudged):
         if tuning.best is not None and _holds(body.text, tuning.best.body, trials, noise):
             return tuning.best

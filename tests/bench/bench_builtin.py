@@ -119,7 +119,7 @@ class Search:
         self.counts = Counter[str]()
         self._seed = seed
         self._known = {self.problem.code_hash(body)}
-        self._tuner = TunerSource(tuned_problem(self.problem, seed), self.evaluations, self.problem.settings.tuner)
+        self._tuner = TunerSource(tuned_problem(self.problem), self.evaluations, self.problem.settings.tuner)
 
     def run(self, answers: int) -> None:
         """Search until so many answers have been judged."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+import traceback
 
 import pytest
 
-from schemas.errors import TerminalProviderError, TransientProviderError
+from schemas.errors import ProviderError, TerminalProviderError, TransientProviderError
 from schemas.program import Completion, Prompt
 from schemas.sampling_settings import Sampling
 from tasks.sample import endpoint
@@ -121,6 +122,19 @@ def test_a_terminal_error_is_not_retried(provider: Provider, status: int, remedy
         ask(provider, attempts=5)
     assert len(provider.requests) == 1
     assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 500])
+def test_a_key_that_the_provider_repeats_is_in_no_error(
+    provider: Provider, status: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789")
+    provider.script = lambda *_: Answer({"error": {"message": "x" * 230 + ": wrong key sk-0123456789"}}, status=status)
+    with pytest.raises(ProviderError) as caught:
+        ask(provider, attempts=1)
+    assert "wrong key …" in caught.value.message
+    assert "sk-01" not in "".join(traceback.format_exception(caught.value)), "which Prefect logs"
+    assert "sk-01" not in repr(caught.value)
 
 
 def test_a_request_without_a_response_times_out(provider: Provider):

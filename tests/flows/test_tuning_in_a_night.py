@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from tasks.history.database import Database
@@ -42,3 +44,22 @@ def test_tuned_numbers_are_programs_of_the_run_that_cost_no_call(night: Night, t
     assert others["n"] == 3 * 3 * 2, "the tuner takes the place of no prompt"
     (row,) = history.rows("SELECT samples FROM nights")
     assert row["samples"] == others["n"], "what it answers is no sample"
+
+
+def test_two_runs_of_the_same_seed_have_the_same_rows_but_for_their_ids(night: Night, tmp_path: Path):
+    search = {"prompts": 3, "samples": 2, "window": 4}
+    settings: dict[str, Any] = {"search": search, "tuner": {"enabled": True, "share": 1.0, "max_s": 600}}
+    first, second = (
+        _without_ids(everything(night(3, run_id=name, settings=settings)), name) for name in ("one", "another")
+    )
+    assert any(row["model"] == "builtin/tuner" for rows in first.values() for row in rows if "model" in row)
+    assert first == second
+
+
+def _without_ids(tables: dict[str, pa.Table], run_id: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of a run's tables, the id of each program replaced by its generation and index."""
+    text = json.dumps({name: table.to_pylist() for name, table in tables.items()}, default=str)
+    for table in (table for name, table in tables.items() if name.endswith("programs.parquet")):
+        for row in table.select(["program_id", "generation", "index"]).to_pylist():
+            text = text.replace(row["program_id"], f"program {row['generation']}/{row['index']}")
+    return json.loads(text.replace(f'"{run_id}"', '"run"'))

@@ -46,6 +46,12 @@ from tasks.history.files import RunFiles
         "PIVOT (FROM programs) ON 'a, USING' || model -- USING nothing",
         "EXPLAIN PIVOT programs ON outcome USING count(*)",
         "UNPIVOT (SELECT wall_s, cpu_s FROM programs) ON wall_s, cpu_s",
+        "FROM Files.Attempts",
+        'SELECT count(*) FROM "memory".main."Runs", memory.files.programs',
+        "WITH RECURSIVE n AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM N WHERE n < 3) FROM n",
+        "SHOW programs",
+        "DESCRIBE files.programs",
+        "SHOW DATABASES",
     ],
 )
 def test_queries_are_answered(database: Database, sql: str):
@@ -93,6 +99,19 @@ REFUSED = [
     "FROM glob('{history}/**')",
     "FROM glob('/etc/*')",
     "FROM sniff_csv('/etc/passwd')",
+    'FROM "{run}/paid/1".jsonl',
+    'FROM "{run}/paid"."1".jsonl',
+    'SUMMARIZE "{run}/paid/1".jsonl',
+    'FROM (SUMMARIZE "{run}/paid"."1".jsonl)',
+    'DESCRIBE "{run}/paid/1".jsonl',
+    'SHOW "{run}/paid/1".jsonl',
+    'PIVOT "{run}/paid/1".jsonl ON text',
+    """PIVOT "{run}/paid/1".jsonl ON text IN ('a')""",
+    'WITH a AS (FROM "{run}/paid/1".jsonl) FROM a',
+    'SELECT (SELECT count(*) FROM "{run}/paid/1".jsonl)',
+    'FROM (WITH "{run}/paid/1.jsonl" AS (SELECT 1) SELECT 2), "{run}/paid/1.jsonl"',
+    'FROM (WITH jsonl AS (SELECT 1) SELECT 2), "{run}/paid/1".jsonl',
+    "FROM information_schema.tables",
     "SELECT 1; SELECT 2",
     "FROM runs; COPY runs TO '{history}/evil.csv'",
     "SET memory_limit = '1GB'",
@@ -158,9 +177,11 @@ def test_anything_but_a_query_of_the_history_is_refused_and_nothing_is_written(
 ):
     history = grown.directory.parents[1]
     (grown.directory / "lock").write_text("secret")
+    (grown.directory / "paid").mkdir(exist_ok=True)
+    (grown.directory / "paid" / "1.jsonl").write_text('{"text": "secret"}')
     before = {path: path.stat().st_mtime_ns for path in history.rglob("*")}
     with pytest.raises(QueryError) as caught:
-        database.query(sql.format(history=history))
+        database.query(sql.format(history=history, run=grown.directory))
     assert caught.value.exit_code is ExitCode.FAILED
     assert caught.value.remedy
     assert {path: path.stat().st_mtime_ns for path in history.rglob("*")} == before

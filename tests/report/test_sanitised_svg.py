@@ -97,6 +97,25 @@ TOO_MUCH = {
     "use of itself": drawing('<g id="a"><use href="#a"/></g>'),
     "much use": drawing(f'<g id="a">{"<g/>" * 100}</g>{"""<use href="#a"/>""" * 200}'),
     "clipped clip path": drawing('<clipPath id="a"><rect clip-path="url(#b)"/></clipPath>'),
+    "id of two elements, of which browsers take the first": drawing(
+        f'<g id="a">{"<rect/>" * 90}</g><g id="b">{"""<use href="#c"/>""" * 90}</g><g id="a"/>'
+    ),
+    "much clipping": drawing(
+        f"""<clipPath id="a">{"<circle/>" * 4000}</clipPath>{"<rect clip-path='url(#a)'/>" * 4000}"""
+    ),
+    "much clipping, by style": drawing(
+        f"""<clipPath id="a">{"<circle/>" * 400}</clipPath>{"<rect style='clip-path: url(#a)'/>" * 40}"""
+    ),
+    "much clipping of what is used": drawing(
+        f"""<clipPath id="a">{"<circle/>" * 40}</clipPath><g id="b">{"<rect clip-path='url(#a)'/>" * 40}</g>"""
+        + '<use href="#b"/>' * 40
+    ),
+    "a long path that is used often": drawing(
+        f"""<path id="a" d="{"M0 0L9 9" * 10_000}"/>{"<use href='#a'/>" * 1000}"""
+    ),
+    "a long path that clips often": drawing(
+        f"""<clipPath id="a"><path d="{"M0 0L9 9" * 10_000}"/></clipPath>{"<rect clip-path='url(#a)'/>" * 1000}"""
+    ),
     "deep": drawing("<g>" * 200 + "</g>" * 200),
     "very deep": drawing("<g>" * 60_000),
     "drawing within a drawing": drawing("<svg><rect/></svg>"),
@@ -107,6 +126,12 @@ TOO_MUCH = {
 def test_a_drawing_that_is_too_much_for_a_browser_is_refused(text: str):
     with pytest.raises(DrawingRefused):
         sanitise(text)
+
+
+def test_a_plot_of_many_points_that_are_clipped_by_a_rectangle_is_kept():
+    point = "<g clip-path='url(#a)'><use href='#b' x='1' y='2'/></g>"
+    text = f'<clipPath id="a"><rect width="9" height="9"/></clipPath><path id="b" d="M0 0h1v1z"/>{point * 3000}'
+    assert sanitise(drawing(text)).count("<use ") == 3000
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
+from flows.live_report import LiveReport, application
 from flows.report.build import build_report
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
@@ -64,6 +66,14 @@ def test_the_page_is_sent_again_only_when_the_run_has_changed(growing: RunFiles)
         grow(growing, 1)
         status, _, html = fetch(f"{address}page", **version)
         assert (status, growing.run_id in html) == (200, True)
+
+
+def test_no_other_page_may_show_it_in_a_frame(growing: RunFiles):
+    client = TestClient(application(LiveReport(growing)), base_url="http://127.0.0.1")
+    first = client.get("/")
+    for answer in (first, client.get("/page", headers={"If-None-Match": first.headers["etag"]})):
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["content-security-policy"] == "frame-ancestors 'none'"
 
 
 def test_it_answers_only_requests_for_a_local_host_name(growing: RunFiles):

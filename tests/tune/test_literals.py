@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import tokenize
 
@@ -108,3 +109,21 @@ def test_a_number_keeps_its_type_and_nearly_its_value(value: float, digits: int)
     assert type(written) is type(value)
     assert written == pytest.approx(value, rel=0.51 * 10 ** (1 - digits))
     assert number_text(value) == repr(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = " + "(" * 100 + "1" + " & 2)" * 100,
+        "x = " + "range(" * 80 + "5" + ")" * 80,
+        "x = " + "a[" * 80 + "5" + "]" * 80,
+        "x = " + "a[f(" * 40 + "5" + ")]" * 40,
+    ],
+    ids=["bit operations", "sizes", "indices", "both"],
+)
+def test_nested_text_is_read_in_time_that_grows_with_its_length(text: str, monkeypatch: pytest.MonkeyPatch):
+    nodes, children = len(list(ast.walk(ast.parse(text)))), ast.iter_child_nodes
+    visited = list[ast.AST]()
+    monkeypatch.setattr(ast, "iter_child_nodes", lambda node: visited.append(node) or children(node))
+    assert found(text) == []
+    assert len(visited) < 10 * nodes

@@ -57,6 +57,15 @@ def test_the_worse_half_on_the_first_input_is_not_evaluated_on_the_others():
     assert trials.score(["c"]) == [3.0], "an estimate is no score"
 
 
+def test_variants_that_are_as_good_on_the_first_input_rank_in_their_order_and_not_by_the_hashes_of_this_process():
+    bodies = [f"return {number}" for number in range(40)]
+    equal = dict.fromkeys(bodies, 1.0)
+    scores = Trials(Evaluations(Table(**equal), Table(**equal)), 100).race(bodies, best=5.0)
+    behind = [score for score in scores[20:] if score is not None]
+    assert len(behind) == 20
+    assert behind == sorted(behind, reverse=True)
+
+
 def test_a_failure_on_the_first_input_is_a_failure():
     first = Table(a=1.0, b=None, c=None, d=None)
     trials = Trials(Evaluations(ALL, first), 10)

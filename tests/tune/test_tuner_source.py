@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -13,15 +14,18 @@ import pytest
 
 from flows.night.tuning import RunTrials, tuner_source
 from flows.sandboxes import open_sandboxes
+from schemas.algorithm import Plan
 from schemas.completion_source import Sample
 from schemas.errors import SandboxUnavailable
+from schemas.operators import Operator
 from schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
-from schemas.program import NO_GAIN, TUNED, TUNER, Completion, Prompt
+from schemas.program import NO_GAIN, TUNED, TUNER, Completion, Program, Prompt
 from schemas.settings import Tuner
 from tasks.evaluate.evaluator import Evaluator
 from tasks.problems.loading.load import load_problem
 from tasks.program.specification import Specification
 from tasks.sample.codecs import codec_of
+from tasks.sample.prompts import build_prompts
 from tasks.sample.sampler import to_candidates
 from tasks.tune.source import Inputs, TunedProblem, TunerSource
 
@@ -82,7 +86,7 @@ class Asked:
 
     def __init__(self, trials: Trials, may_ask: Callable[[], bool] = lambda: True, **settings: Any) -> None:
         self.recorded: list[Completion] = []
-        problem = TunedProblem(SKELETON, parse, seed=5)
+        problem = TunedProblem(SKELETON, parse)
         self.source = TunerSource(problem, trials, Tuner(**settings), may_ask)
 
     def submit(self, wanted: Sequence[Sample]) -> Future[list[Completion]]:
@@ -104,6 +108,30 @@ def test_the_answer_is_the_base_with_better_numbers():
     (candidate,) = to_candidates([wanted.prompt], [answer], PROBLEM)
     assert candidate.verdict is None
     assert candidate.body == f"y = {answer.idea.split(' -> ')[1]}\nreturn y"
+
+
+class TwoNumbers(Trials):
+    """A sandbox that scores `return [A, B]` by its distance to 3.7 and 0.6."""
+
+    def submit(self, body: str, inputs: Inputs) -> Future[Verdict]:
+        self.bodies.append((body, inputs))
+        first, second = json.loads(body.removeprefix("return "))
+        future: Future[Verdict] = Future()
+        future.set_result(Verdict(Outcome.SCORED, (-abs(first - 3.7) - abs(second - 0.6),)))
+        return future
+
+
+def test_the_seed_of_the_sample_settles_what_is_tried_and_no_id_of_a_program():
+    def tried(program_id: str, seed: int) -> list[tuple[str, Inputs]]:
+        plan = Plan("0", (Program(program_id, "return [2.0, 1.0]", (0.0,), 0.0),), operator=Operator.TUNE)
+        trials, prompts = TwoNumbers(), build_prompts({7: plan}, PROBLEM, seed=seed, generation=3)
+        assert program_id not in prompts[0].text
+        Asked(trials).submit([Sample(prompts[0], 0)]).result(LONG_S)
+        return trials.bodies
+
+    first = tried("a0a0a0", seed=1)
+    assert first == tried("b1b1b1", seed=1)
+    assert first != tried("a0a0a0", seed=2)
 
 
 @pytest.mark.parametrize("base", ["y = 3.7\nreturn y", "return x"])

@@ -41,7 +41,7 @@ def tuned(
     body: str, score: Score, limit: int = 200, noise: float = 0.0, **more: Evaluate
 ) -> tuple[Tuned | None, Trials]:
     trials = Trials(Evaluations(evaluates(score), **more), limit)
-    return tune(numbered(body), trials, seed="1", noise=noise), trials
+    return tune(numbered(body), trials, seed=1, noise=noise), trials
 
 
 def test_one_number_is_found_by_golden_section():
@@ -52,7 +52,7 @@ def test_one_number_is_found_by_golden_section():
     assert trials.used <= 2 + 12 + 20
 
 
-@pytest.mark.parametrize(("condition", "factor"), [(1e2, 8), (1e4, 30)])
+@pytest.mark.parametrize(("condition", "factor"), [(1e2, 8), (1e4, 15)])
 def test_many_numbers_of_different_weight_are_improved_by_orders_of_magnitude(condition: float, factor: float):
     tops, weights = (1.3, 0.02, 40.0, 5.0, 0.7, 900.0), [condition ** (i / 5) for i in range(6)]
 
@@ -131,7 +131,7 @@ def test_when_the_time_ends_the_best_so_far_counts():
             raise OutOfTime
         return list(evaluates(lambda a, b: a + b)(bodies))
 
-    got = tune(numbered("return [1.0, 2.0]"), Trials(Evaluations(evaluate), 200), seed="1")
+    got = tune(numbered("return [1.0, 2.0]"), Trials(Evaluations(evaluate), 200), seed=1)
     assert got is not None
     assert got.score > 3.0
 

@@ -18,6 +18,9 @@ SPLITS = ("inputs", "validation", "held_out")
 MAX_BYTES = 32 * 2**20
 """Limit on all input files of a problem together, bytes; every run stores a copy of their content."""
 
+MAX_INPUTS = 10_000
+"""Limit on the inputs of a split: a program is scored on each by itself, and every program stores its scores."""
+
 
 @dataclass
 class InputFiles:
@@ -56,6 +59,16 @@ class InputFiles:
 
 
 def with_input_files(settings: Settings, folder: Path, splits: Sequence[str] = SPLITS) -> Settings:
-    """Return settings in which the names of input files are replaced by their content, so that a run stores it."""
+    """Return settings in which the names of input files are replaced by their content, so that a run stores it.
+
+    Raises:
+        SpecificationError: If there are too many inputs, or an input file cannot be read.
+    """
+    for split in splits:
+        if (count := len(getattr(settings, split))) > MAX_INPUTS:
+            raise SpecificationError(
+                f"{split}: {count:,} inputs, expected at most {MAX_INPUTS:,}",
+                remedy="Let one input stand for many, such as a number of cases that the scoring draws with a seed.",
+            )
     reader = InputFiles(folder)
     return settings.model_copy(update={split: tuple(map(reader.content, getattr(settings, split))) for split in splits})

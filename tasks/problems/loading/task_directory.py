@@ -146,8 +146,8 @@ class TaskDirectory:
             "sandbox": {"confirm": "never"},
         }
         notes = [
-            f"a task of {self.name}; new best programs are not confirmed; if scores repeat, use "
-            "--set sandbox.confirm=best"
+            f"a task of {self.name}; new best programs are not confirmed; where scores repeat, --set "
+            "sandbox.confirm=best takes back lucky ones, but no forged ones"
         ]
         if unused_lines:
             notes.append(f"requirements.txt: not used: {', '.join(unused_lines)}")

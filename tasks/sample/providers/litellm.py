@@ -20,6 +20,7 @@ from schemas.errors import (
     TerminalProviderError,
     TransientProviderError,
     UsageError,
+    without_keys,
 )
 from schemas.program import Prompt
 from schemas.sampling_settings import Model, Sampling
@@ -78,9 +79,10 @@ class LiteLLMProvider:
         except (litellm.ContextWindowExceededError, litellm.ContentPolicyViolationError) as error:
             refused = PromptRefused(_first_line(error))
             refused.is_about_the_text = True
-            raise refused from error
+            raise refused from None
         except litellm.exceptions.openai.OpenAIError as error:
-            raise to_provider_error(error, model.name, model.api_base) from error
+            # Without the cause, whose traceback would be logged with all that the provider says.
+            raise to_provider_error(error, model.name, model.api_base) from None
         return Answer(tuple(map(_choice, response.choices)), _reported(response, model))
 
     async def close(self) -> None:
@@ -156,7 +158,7 @@ def _choice(choice: Any) -> Choice:
     reason = str(getattr(choice, "finish_reason", "") or "")
     if not text and not refusal and reason == "content_filter":
         refusal = "the provider's content filter"
-    return Choice(to_valid_text(text or ""), reason, to_valid_text(refusal)[:300])
+    return Choice(to_valid_text(text or ""), reason, without_keys(to_valid_text(refusal))[:300])
 
 
 def _reported(response: Any, model: Model) -> ReportedUsage:
@@ -221,7 +223,7 @@ def _retry_after(error: Exception) -> float | None:
 def _first_line(error: Exception) -> str:
     """Return the class and the first line of an error, without the exception names that LiteLLM puts before it."""
     lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {_EXCEPTION_NAMES.sub('', lines[0])[:300]}"
+    return f"{type(error).__name__}: {without_keys(_EXCEPTION_NAMES.sub('', lines[0]))[:300]}"
 
 
 @contextlib.contextmanager

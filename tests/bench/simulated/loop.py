@@ -61,7 +61,7 @@ class SearchLoop:
         self._depths = {self._start.id: 0}
         self._known = {loaded.code_hash(self._start.body)}
         self._tuner = TunerSource(
-            tuned_problem(loaded, seed), InProcessTrials(problem, loaded.specification), loaded.settings.tuner
+            tuned_problem(loaded), InProcessTrials(problem, loaded.specification), loaded.settings.tuner
         )
         self._gaps: list[float] = []
         self._course: list[tuple[float, ...]] = []

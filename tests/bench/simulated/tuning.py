@@ -59,7 +59,7 @@ def tuned_gap(problem: SimulatedProblem, body: str, seed: int) -> float:
     """Return the gap between a program and the optimum after its numbers were tuned, with the product's defaults."""
     loaded = load_simulated(problem, {})
     skeleton = loaded.specification
-    tuner = TunerSource(tuned_problem(loaded, seed), InProcessTrials(problem, skeleton), loaded.settings.tuner)
+    tuner = TunerSource(tuned_problem(loaded), InProcessTrials(problem, skeleton), loaded.settings.tuner)
     prompt = Prompt(0, "0", ("best",), TUNER, "chat", "", (seed,), base=body, operator=Operator.TUNE)
     (completion,) = tuner.submit([Sample(prompt, 0)], lambda _: None).result()
     parsed = codec_of(skeleton.kind).parse(completion.text, skeleton, 1, body, takes_edits=False)

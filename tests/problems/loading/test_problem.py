@@ -149,6 +149,15 @@ def test_a_wrong_setting_is_refused_with_a_suggestion(tmp_path: Path, block: str
     assert message in caught.value.message
 
 
+@pytest.mark.parametrize("split", ["inputs", "validation", "held_out"])
+def test_more_inputs_than_could_be_scored_are_refused(tmp_path: Path, split: str):
+    path = write(tmp_path)
+    load_problem(path, {"inputs": [1], split: list(range(10_000))})
+    with pytest.raises(SpecificationError, match=f"{split}: 300,000 inputs, expected at most 10,000") as caught:
+        load_problem(path, {"inputs": [1], split: list(range(300_000))})
+    assert "one input" in caught.value.remedy
+
+
 def test_missing_and_unfit_inputs_are_refused(tmp_path: Path):
     with pytest.raises(SpecificationError, match="no inputs") as caught:
         load_problem(write(tmp_path))

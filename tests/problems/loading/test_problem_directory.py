@@ -93,3 +93,11 @@ def test_settings_that_missing_or_changed_files_do_not_give_are_found(tmp_path: 
     settings.write_text(settings.read_text().replace("islands = 2", "islands = 3"))
     assert settings_not_in_files(other, changed) == {}
     assert settings_not_in_files(load_problem(HILL), changed) == {"search.algorithm.islands": 2}
+
+
+def test_scores_of_a_command_can_be_forged_and_those_of_a_function_cannot(toy: Path):
+    problem = load_problem(HILL)
+    assert "can be forged" in problem.score_warning
+    settings = problem.settings.model_dump(mode="json")
+    assert "can be forged" in restore_problem("hill", problem.specification.text, settings, problem.files).score_warning
+    assert load_problem(toy).score_warning == ""
