@@ -65,10 +65,10 @@ def search(run_id: str, history: str, rules: StopConditions, again: list[int] | 
         run_id: Id of a run that exists.
         history: Directory of the history, or its URL.
         rules: Stop conditions.
-        again: Numbers of failed generations to be retried in this night in place of new ones.
+        again: Numbers of generations given up, to be retried in this night in place of new ones.
 
     Returns:
-        `stop_reason`, `best`, `generations` (the last one's number), `failed` (those of the run that are) and `night`.
+        `stop_reason`, `best`, `generations` (the last one's number), `failed` (those that are given up) and `night`.
     """
     with open_session(files_of(open_history(history), run_id)) as session:
         notifier = session.notifier or Notifier(notification_addresses(None), warn=get_run_logger().warning)
@@ -241,7 +241,7 @@ class Night:
             with contextlib.suppress(EnvironmentFault, HistoryError):
                 self._session.state.give_up(number)
         self._session.progress.forget(number)
-        self._session.progress.note(f"generation {number} failed: {error_text(error)}")
+        self._session.progress.note(f"generation {number} is given up: {error_text(error)}")
 
     def _pause(self, retries: RetryPolicy, error: Exception) -> None:
         """Wait, longer each time, until the deadline or an interruption at the latest."""

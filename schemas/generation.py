@@ -190,7 +190,7 @@ class RunHistory:
 
     Attributes:
         programs: All scored programs by id, the start program first.
-        steps: Ends of generations in their order, from 1. A generation that failed and was retried is there twice.
+        steps: Ends of generations in their order, from 1. A generation that was given up and retried is there twice.
         code_hashes: Code hashes of all evaluated bodies.
     """
 
@@ -210,7 +210,7 @@ class RunHistory:
         return frozenset({step.generation for step in self.steps} - committed)
 
     def is_open(self, generation: int) -> bool:
-        """Return whether a generation failed or is to come."""
+        """Return whether a generation was given up or is to come."""
         return generation > self.generations or generation in self.failed
 
     def before_failure_of(self, generation: int) -> RunHistory:

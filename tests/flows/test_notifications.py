@@ -49,7 +49,7 @@ def test_the_end_of_a_night_is_reported_with_its_result_and_stop_reason(mailbox:
         "120 generations, 5,760 samples, cost $1.25, 9 h 00 min",
         "Stopped by: deadline.",
         "Paused for 1 min 00 s, most recently by: no answer",
-        "Failed generations: 7. Retry them: overnight retry r1 --history there",
+        "Generations given up: 7. Retry them: overnight retry r1 --history there",
         "overnight report r1 --history there",
     ):
         assert part in message["message"]

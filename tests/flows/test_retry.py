@@ -81,10 +81,10 @@ def test_a_night_goes_on_without_a_generation_that_failed_and_a_retry_joins_the_
     provider.script = second_fails
     files = night(4, settings=few)
     (pause,) = told
-    assert pause.startswith("generation 2 failed: ")
+    assert pause.startswith("generation 2 is given up: ")
     assert "without it in" in pause
     assert ends(tmp_path) == [(0, 0), (1, 1), (3, 3), (4, 4)]
-    (failed,) = Database(tmp_path).rows("FROM generations WHERE state = 'failed'")
+    (failed,) = Database(tmp_path).rows("FROM generations WHERE state = 'given up'")
     assert (failed["generation"], failed["place"]) == (2, 2)
     assert "busy" in failed["error"]
     assert Database(tmp_path).rows("FROM nights")[0]["generations"] == 3
