@@ -164,6 +164,8 @@ def night_summary(
         f"cost {cost(night.cost_usd, is_partly_unknown=has_unknown_costs)}{taken}.",
         f"Stopped by: {reason}{f': {printable(night.error)}' if night.error else '.'}",
     ]
+    if night.warning:
+        lines.append(f"Warning: {night.warning}.")
     if night.paused_by:
         lines.append(f"Paused for {duration(night.paused_s)}, most recently by: {printable(night.paused_by)}")
     if failed:

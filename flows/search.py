@@ -18,7 +18,7 @@ from prefect.states import Cancelled, Completed
 from flows.artifacts import generation_line, night_view, open_artifacts
 from flows.cutoff import cut_off
 from flows.final_evaluation import judge_finalists
-from flows.formatting import error_text, history_flag, score
+from flows.formatting import cost, count, error_text, few_scored, history_flag, score
 from flows.generation import generation
 from flows.notifications import Notifier, notification_addresses
 from flows.overlap import OverlappingGenerations, generations_ahead
@@ -42,9 +42,11 @@ from schemas.errors import (
 from schemas.generation import Finalist, NightRecord, StopReason
 from schemas.history_backend import HistoryBackend
 from schemas.night_view import LogLine, NightStart
+from tasks.evaluate.host_slots import HostSlots
 from tasks.history import record
 from tasks.history.backends import open_history
 from tasks.history.files import files_of
+from tasks.history.night_log import log_line
 from tasks.sample.provider import require_prices
 
 _CLIENT_RETRIES = 2
@@ -112,6 +114,7 @@ class Night:
         self.pages = open_artifacts(str(flow_run.id), session.progress.note)
         self._drawings = NO_DRAWINGS
         self._log: deque[LogLine] = deque(maxlen=_LOG_LINES)
+        self._warned = ""
         self._again = None if again is None else deque(again)
         self._first = session.state.generations
         self._longest_s = 0.0
@@ -139,6 +142,8 @@ class Night:
         """Run the night; see `search` for what it returns."""
         record.write_night(self._session.files, self._record)
         run = self._session.run
+        HostSlots.holder = f"run {run.run_id}, night {self._record.number}"
+        self._say(f"started, {self._rules}; best {score(self._record.best_before)}")
         self.pages.begin(NightStart(run.run_id, run.problem.name, self._record.number))
         try:
             with (
@@ -194,11 +199,24 @@ class Night:
                     self._pause(retries, error)
                 continue
             retries = self._retry_policy()
-            self._session.progress.note("")
+            self._session.progress.note(self._warning())
             self._longest_s = max(self._longest_s, self._session.batch_requests.seconds_since(begin))
             if time.monotonic() - self._written >= _ROW_S:
                 self._write(self._reached())
         return reason
+
+    def _say(self, text: str) -> None:
+        """Write a line to the night's log, in the history and in Prefect."""
+        self._log.append(LogLine(datetime.now(UTC), text))
+        log_line(self._session.files, self._record.number, text)
+
+    def _warning(self) -> str:
+        """Return the warning that nearly no sample is scored, as the log has it; empty if that is over."""
+        warning = few_scored(self._session.progress.outcomes)
+        if warning and not self._warned:
+            self._say(f"warning: {warning}")
+        self._warned = (self._warned or f"warning: {warning}") if warning else ""
+        return self._warned
 
     def _retry_policy(self) -> RetryPolicy:
         return RetryPolicy(self._session.search.retries, self._session.search.failures)
@@ -249,6 +267,7 @@ class Night:
         message = retries.message(said, error)
         progress.enter("paused")
         progress.note(message)
+        self._say(message)
         self._show(now=True)
         begin = time.monotonic()
         until = begin + retries.wait_s
@@ -303,7 +322,7 @@ class Night:
                 raise Outage(f"no completion arrived for generation {number}", remedy="It is asked for again.")
             return
         self._notifier.report_best(self._session.run.run_id, state.best.score, self._flag)
-        self._log.append(LogLine(datetime.now(UTC), generation_line(number, self._session.progress)))
+        self._say(generation_line(number, self._session.progress))
         self._show()
         if self._again is not None:
             self._again.popleft()
@@ -325,7 +344,12 @@ class Night:
 
     def _end(self, reason: StopReason, error: str = "") -> None:
         """Write the night's row, before the final evaluation, which may fail."""
-        self._record = replace(self._reached(), ended_at=datetime.now(UTC), stop_reason=reason, error=error)
+        self._record = night = replace(self._reached(), ended_at=datetime.now(UTC), stop_reason=reason, error=error)
+        spent = cost(night.cost_usd, is_partly_unknown=self._session.progress.budget.has_unknown_costs)
+        self._say(
+            f"ended, stopped by: {reason.value}{f': {error}' if error else ''}; best {score(night.best_after)}; "
+            f"{count(night.generations, 'generation')}, {count(night.samples, 'sample')}, cost {spent}"
+        )
         record.write_night(self._session.files, self._record)
 
     def _reached(self) -> NightRecord:
@@ -339,6 +363,7 @@ class Night:
             cost_usd=self._tally().cost_usd,
             best_after=best.score,
             best_program_id=best.id,
+            warning=few_scored(self._session.progress.outcomes),
         )
 
     def _write(self, reached: NightRecord) -> None:

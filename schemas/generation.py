@@ -104,6 +104,7 @@ class NightRecord:
         paused_s: Seconds that it waited for the engine, a provider or the disk.
         paused_by: Cause of the last pause, in words.
         machine_faults: Names of machines of a cluster, each with how often it lost a program or could not be used.
+        warning: What is wrong with its samples, in words.
     """
 
     number: int
@@ -122,6 +123,7 @@ class NightRecord:
     paused_s: float = 0.0
     paused_by: str = ""
     machine_faults: tuple[tuple[str, int], ...] = ()
+    warning: str = ""
 
     @property
     def winner_fails_on(self) -> tuple[str, ...]:

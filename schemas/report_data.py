@@ -62,6 +62,7 @@ class NightSummary:
     error: str
     finalists: tuple[SplitScores, ...]
     has_unknown_costs: bool = False
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,6 +227,12 @@ NIGHTS = _table(
         pa.list_(MACHINE_FAULTS),
         "machines of a cluster that lost programs or could not be used, and how often; null in older nights",
     ),
+    (
+        "warning",
+        TEXT,
+        "set if 95 % or more of at least 50 samples were not scored, those apart that the sandbox failed on; null in "
+        "older nights",
+    ),
 )
 
 ALL = {"runs": RUNS, "nights": NIGHTS, "generations": GENERATIONS, "programs": PROGRAMS, "population": POPULATION}

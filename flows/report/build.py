@@ -106,6 +106,7 @@ def _night_summary(row: Row, run_data: RunData) -> NightSummary:
             for generation in run_data.generations
             if generation["generation"] in run_data.generations_with_unknown_costs
         ),
+        warning=row["warning"] or "",
     )
 
 

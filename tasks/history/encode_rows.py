@@ -194,4 +194,5 @@ def night_row(run_id: str, night: NightRecord) -> dict[str, Any]:
         "paused_by": night.paused_by,
         "flow_run_id": night.flow_run_id,
         "machine_faults": [{"machine": name, "faults": faults} for name, faults in night.machine_faults],
+        "warning": night.warning,
     }
