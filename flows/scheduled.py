@@ -49,7 +49,7 @@ _FINAL_STATE_TIMEOUT_S = 300.0
 
 _SINCE = """
 SELECT min(night) AS first, sum(generations)::BIGINT AS generations, sum(samples)::BIGINT AS samples
-FROM nights WHERE run_id = ? AND started_at >= ?::TIMESTAMPTZ
+FROM nights WHERE run_id = ? AND started_at >= ?::TIMESTAMPTZ AND (ended_at IS NULL OR stop_reason = 'interrupted')
 """
 _COST_BEFORE = """
 SELECT

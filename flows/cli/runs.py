@@ -73,9 +73,9 @@ def _files(run: str, history: HistoryBackend) -> RunFiles:
 
 def _say_not_created(history: HistoryBackend) -> None:
     """Name the runs of schedules of which no night could start yet."""
-    for row in sorted((history.root / RUNS).glob("*/nights/*.log")):
-        files = files_of(history, row.parts[-3])
-        if not files.run.exists() and row == files.night_logs()[-1]:
+    for log in sorted((history.root / RUNS).glob("*/nights/*.log")):
+        files = files_of(history, log.parts[-3])
+        if not files.run.exists() and RUN_ID.fullmatch(files.run_id) and log == files.night_logs()[-1]:
             name, (_, last) = files.run_id, read_log(files)[-1]
             say(f"{name}: {last}; its log: overnight runs {name}{history_flag(history)}")
 

@@ -181,9 +181,12 @@ def test_a_long_wait_names_the_run_and_night_that_hold_the_slots(
     ) as holding:
         assert holding.stdout is not None
         holding.stdout.readline()
-        caplog.handler.emit = lambda record: (caplog.handler.records.append(record), closing.set())
-        with HostSlots(1, tmp_path).acquire(closing):
-            pass
+        waiting = threading.Thread(target=HostSlots(1, tmp_path).acquire(closing).__enter__)
+        waiting.start()
+        while not caplog.records:
+            time.sleep(0.01)
+        closing.set()
+        waiting.join(30)
         holding.communicate("\n", timeout=30)
     assert f"process {holding.pid} (run toy, night 2)" in caplog.messages[0]
 
