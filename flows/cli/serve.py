@@ -41,7 +41,7 @@ def serve(
 
     A running server of this installation, such as the one of its systemd unit, is used as well.
     """
-    from flows.prefect_server.worker import NightWorker
+    from flows.night_worker import NightWorker
     from flows.schedules import POOL
 
     with _server(port) as (url, server):

@@ -24,6 +24,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Scheduled
 from prefect.workers.process import ProcessWorker
 
+from flows.scheduled import Deadline, night
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
@@ -77,8 +79,6 @@ class NightWorker(ProcessWorker, abc.ABC):  # an ABC, which Prefect does not reg
         self._dead = {flow_run.id for flow_run in crashed}
 
     async def _crashed_nights(self) -> list[FlowRun]:
-        from flows.scheduled import night
-
         found = await self.client.read_flow_runs(
             flow_filter=FlowFilter(name=FlowFilterName(any_=[night.name])),
             flow_run_filter=FlowRunFilter(
@@ -90,8 +90,6 @@ class NightWorker(ProcessWorker, abc.ABC):  # an ABC, which Prefect does not reg
         return [flow_run for flow_run in found if flow_run.deployment_id and flow_run.parameters.get("deadline")]
 
     async def _go_on_with(self, flow_run: FlowRun, deaths: int) -> None:
-        from flows.scheduled import Deadline
-
         due, run_id = flow_run.expected_start_time, flow_run.parameters.get("run_id")
         if due is None or flow_run.deployment_id is None:
             return
