@@ -13,9 +13,6 @@ from prefect.client.schemas.filters import (
     FlowFilter,
     FlowFilterName,
     FlowRunFilter,
-    FlowRunFilterExpectedStartTime,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
     WorkPoolFilter,
     WorkPoolFilterName,
 )
@@ -81,9 +78,11 @@ class NightWorker(ProcessWorker, abc.ABC):  # an ABC, which Prefect does not reg
     async def _crashed_nights(self) -> list[FlowRun]:
         found = await self.client.read_flow_runs(
             flow_filter=FlowFilter(name=FlowFilterName(any_=[night.name])),
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])),
-                expected_start_time=FlowRunFilterExpectedStartTime(after_=datetime.now(UTC) - _LONGEST_NIGHT),
+            flow_run_filter=FlowRunFilter.model_validate(
+                {
+                    "state": {"type": {"any_": [StateType.CRASHED]}},
+                    "expected_start_time": {"after_": datetime.now(UTC) - _LONGEST_NIGHT},
+                }
             ),
             work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[self._work_pool_name])),
         )
