@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -23,8 +23,10 @@ from tasks.history.database import Database
 from tests.accidents import wait_until
 from tests.command_server import RunningCommand, start_command
 from tests.flows.cli.conftest import call
+from tests.flows.test_worker import kill_all
 from tests.ports import free_port
 from tests.prefect_database import MigratedDatabase
+from tests.standing import process
 
 pytestmark = pytest.mark.prefect
 
@@ -120,6 +122,35 @@ def test_a_night_that_is_killed_goes_on_until_its_deadline_with_what_is_left_of_
         ("2", "started,"),
         ("2", "ended,"),
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.docker
+@pytest.mark.timeout(420)
+def test_a_night_goes_on_once_serve_runs_again_after_a_power_failure(
+    migrated_database: MigratedDatabase, slow_toy: Path, tmp_path: Path
+):
+    port = free_port()
+    own = {
+        "PREFECT_API_URL": "",
+        "PREFECT_HOME": str(migrated_database.home(tmp_path)),
+        "OVERNIGHT_SLOTS": str(tmp_path),
+    }
+    command = [sys.executable, "-m", "flows.cli.main", "serve", "--port", str(port)]
+    database = Database(tmp_path / "history")
+    with process(tmp_path / "serve.log", *command, **own) as first:
+        wait_until(lambda: "running scheduled nights" in (tmp_path / "serve.log").read_text(), timeout_s=120)
+        served = Serving(f"http://127.0.0.1:{port}", cast("RunningCommand", first))
+        schedule(served, slow_toy, tmp_path, "--until", "2h", "--generations", "4", name="killed")
+        with client_of(served) as client:
+            client.create_flow_run_from_deployment(client.read_deployments()[0].id)
+        wait_until(lambda: any((tmp_path / "history").glob("runs/*/generations/000001/*")), timeout_s=120)
+        kill_all(first.pid)
+    with process(tmp_path / "serve.log", *command, **own):
+        nights = "SELECT stop_reason FROM nights ORDER BY night"
+        wait_until(
+            lambda: [row["stop_reason"] for row in database.rows(nights)] == [None, "generations"], timeout_s=240
+        )
 
 
 @pytest.mark.docker
