@@ -121,7 +121,7 @@ def night_view(
         flag: `--history` flag of commands that are shown.
         drawings: Pictures of programs.
         night: Row of the night, as far as it is known.
-        log: Lines about its generations.
+        log: Lines of its log.
     """
     problem = run.problem
     function_text = problem.specification.function_text

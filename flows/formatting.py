@@ -45,6 +45,26 @@ def outcomes_text(counts: Mapping[Outcome, int]) -> str:
     return ", ".join(f"{kind.value} {counts[kind]}" for kind in Outcome if counts.get(kind)) or "none yet"
 
 
+_WARNED_FROM = 50
+_WARNED_SHARE = 0.95
+
+
+def few_scored(outcomes: Mapping[Outcome, int]) -> str:
+    """Return a warning if nearly no sample of a night was scored: 95 % or more of at least 50; else an empty text.
+
+    Args:
+        outcomes: Number of samples by outcome. Those that the sandbox failed on do not count.
+    """
+    counts = {kind: number for kind, number in outcomes.items() if number and kind is not Outcome.SANDBOX_ERROR}
+    samples = sum(counts.values())
+    unscored = samples - counts.pop(Outcome.SCORED, 0)
+    if samples < _WARNED_FROM or unscored < _WARNED_SHARE * samples:
+        return ""
+    kind = max(counts, key=lambda outcome: counts[outcome])
+    advice = "; another model or a higher temperature may propose others" if kind is Outcome.DUPLICATE else ""
+    return f"{unscored:,} of {samples:,} samples have no score, {counts[kind]:,} are {kind.value}{advice}"
+
+
 def error_text(error: Exception) -> str:
     """Return an error's message without its remedy, which may not apply where the error is shown later."""
     return error.message if isinstance(error, OvernightError) else f"{type(error).__name__}: {error}"

@@ -89,7 +89,7 @@ class Notifier:
             run_id: Id of the run.
             night: Record of the night.
             start: Score of the start program.
-            failed: Numbers of the run's failed generations.
+            failed: Numbers of the run's generations that are given up.
             flag: `--history` flag for the commands that the text names.
             has_unknown_costs: Whether some of its prices are unknown.
         """
@@ -164,10 +164,12 @@ def night_summary(
         f"cost {cost(night.cost_usd, is_partly_unknown=has_unknown_costs)}{taken}.",
         f"Stopped by: {reason}{f': {printable(night.error)}' if night.error else '.'}",
     ]
+    if night.warning:
+        lines.append(f"Warning: {night.warning}.")
     if night.paused_by:
         lines.append(f"Paused for {duration(night.paused_s)}, most recently by: {printable(night.paused_by)}")
     if failed:
-        lines.append(f"Failed generations: {', '.join(map(str, failed))}. Retry them: overnight retry {run_id}{flag}")
+        lines.append(f"Generations given up: {', '.join(map(str, failed))}. Retry them: overnight retry {run_id}{flag}")
     lines += [f"Report: overnight report {run_id}{flag}", f"Continue: overnight resume {run_id}{flag}"]
     return "\n".join(lines)
 

@@ -3,6 +3,8 @@
 # No postponed annotations: Prefect's `serve` pickles the flow without names that only annotations use.
 
 import contextlib
+import logging
+from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any, cast
@@ -37,13 +39,29 @@ from schemas.trust import Proposal, given_proposals
 from tasks.history.backends import open_history
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of
-from tasks.history.record import mark_night_interrupted
+from tasks.history.night_log import log_line
+from tasks.history.record import mark_night_interrupted, read_spent_usd
 from tasks.history.run_lock import run_lock
 from tasks.problems import find
 from tasks.problems.loading.load import load_problem
 
 _FINAL_STATE_TIMEOUT_S = 300.0
 """Seconds that a finished night waits for a server that is down, to set its final state there."""
+
+
+_SINCE = """
+SELECT min(night) AS first, sum(generations)::BIGINT AS generations, sum(samples)::BIGINT AS samples
+FROM nights WHERE run_id = ? AND started_at >= ?::TIMESTAMPTZ AND (ended_at IS NULL OR stop_reason = 'interrupted')
+"""
+_COST_BEFORE = """
+SELECT
+    coalesce(sum(greatest(cost_usd, 0)) FILTER (night < $2), 0.0) AS cost_usd,
+    coalesce(sum(tokens) FILTER (night >= $2), 0)::BIGINT AS tokens
+FROM (
+    SELECT night, sum(cost_usd) AS cost_usd, sum(tokens_in + tokens_out) AS tokens
+    FROM programs WHERE run_id = $1 GROUP BY night
+)
+"""
 
 
 class Start(BaseModel):
@@ -70,6 +88,11 @@ class Deadline(BaseModel):
 
     until: str = Field(description="time of day or duration: 07:00, 7h30m")
     time_zone: str = Field(description="time zone of the time of day, such as Europe/Stockholm")
+
+    def after(self, due: datetime) -> datetime:
+        """Return the deadline of the night that was due at a time."""
+        # A plain datetime, since Prefect's own class loses its time zone in arithmetic.
+        return parse_until(self.until, datetime.fromtimestamp(due.timestamp(), ZoneInfo(self.time_zone)))
 
 
 class NotificationSettings(BaseModel):
@@ -117,17 +140,59 @@ def night(
     """
     prepare()
     if deadline is not None:
-        rules = rules.model_copy(update={"until": _moment(deadline)})
+        rules = rules.model_copy(update={"until": deadline.after(flow_run.scheduled_start_time)})
+    _log_to_stderr()
     with (notices or NotificationSettings()).notifier().reporting_failure(run_id) as notifier:
         backend = open_history(history)
-        backend.refresh()
         try:
-            with open_run(create_if_missing(run_id, backend, start)) as run:
-                final_state = _run_night(run, rules, notifier)
+            with _logging_why_not(files_of(backend, run_id)):
+                backend.refresh()
+                with open_run(create_if_missing(run_id, backend, start)) as run:
+                    left = what_is_left(rules, run.files, flow_run.scheduled_start_time)
+                    final_state = _run_night(run, left, notifier)
         except RunIsBusy as error:
             return Cancelled(message=f"{error.message}; this night has done nothing")
         wait_for_server(_FINAL_STATE_TIMEOUT_S)
         return final_state
+
+
+def _log_to_stderr() -> None:
+    """Print the lines of nights' logs on stderr, which is that of `overnight serve` or of a worker."""
+    logger = logging.getLogger("overnight")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+
+@contextlib.contextmanager
+def _logging_why_not(files: RunFiles) -> Iterator[None]:
+    """Write an error to the log of the night that it keeps from starting."""
+    night = files.last_night() + 1
+    try:
+        yield
+    except Exception as error:
+        if files.last_night() < night:
+            log_line(files, night, f"not started: {error or type(error).__name__}")
+        raise
+
+
+def what_is_left(rules: StopConditions, files: RunFiles, due: datetime) -> StopConditions:
+    """Return what is left of a night's limits after nights of the run that began since it was due, but died.
+
+    Args:
+        rules: The limits.
+        files: Files of the run.
+        due: Time at which the night was due.
+    """
+    database = Database(files.backend.root)
+    (spent,) = database.rows(_SINCE, [files.run_id, due.isoformat()])
+    if not spent["first"]:
+        return rules
+    (before,) = database.rows(_COST_BEFORE, [files.run_id, spent["first"]])
+    cost_usd = max(0.0, read_spent_usd(files) - before["cost_usd"])  # with answers that no generation has yet
+    return rules.after(spent["generations"], spent["samples"], before["tokens"], cost_usd)
 
 
 def _run_night(run: OpenRun, conditions: StopConditions, notifier: Notifier) -> State[dict[str, Any]]:
@@ -165,12 +230,6 @@ def _report_night(current: Night, artifacts: NightArtifacts, files: RunFiles) ->
 
 night.on_crashed(mark_children_crashed)
 outlive_leases()
-
-
-def _moment(deadline: Deadline) -> datetime:
-    # A plain datetime, since Prefect's own class loses its time zone in arithmetic.
-    scheduled_start = datetime.fromtimestamp(flow_run.scheduled_start_time.timestamp(), ZoneInfo(deadline.time_zone))
-    return parse_until(deadline.until, scheduled_start)
 
 
 def create_if_missing(run_id: str, history: HistoryBackend, start: Start) -> RunFiles:

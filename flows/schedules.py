@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 POOL = "overnight"
 
+_FLOW_RUNS_OF_A_NIGHT = 10
+
 _PARAMETERS = {"run_id", "history", "start", "rules"}
 """Parameters that every schedule has; they tell our deployments from those of other programs."""
 
@@ -221,9 +223,11 @@ class Schedules:
             deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
             flow_run_filter=FlowRunFilter(state=not_planned),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-            limit=1,
+            limit=_FLOW_RUNS_OF_A_NIGHT,
         )
-        return found[0] if found else None
+        # A night that died and goes on has several flow runs, due at the same time.
+        due = [flow_run for flow_run in found if flow_run.expected_start_time == found[0].expected_start_time]
+        return max(due, key=lambda flow_run: flow_run.created or datetime.min.replace(tzinfo=UTC), default=None)
 
 
 def _secret_name(run_id: str) -> str:

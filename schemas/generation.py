@@ -113,6 +113,7 @@ class NightRecord:
         samples_in_flight: Number of samples that were in flight at a time.
         first_generation: Number of the generation that it began with, or would have.
         machine_faults: Names of machines of a cluster, each with how often it lost a program or could not be used.
+        warning: What is wrong with its samples, in words.
     """
 
     number: int
@@ -133,6 +134,7 @@ class NightRecord:
     machine_faults: tuple[tuple[str, int], ...] = ()
     samples_in_flight: int = 0
     first_generation: int = 0
+    warning: str = ""
 
     @property
     def winner_fails_on(self) -> tuple[str, ...]:
@@ -213,7 +215,7 @@ class RunHistory:
 
     Attributes:
         programs: All scored programs by id, the start program first.
-        steps: Ends of generations in their order, from 1. A generation that failed and was retried is there twice.
+        steps: Ends of generations in their order, from 1. A generation that was given up and retried is there twice.
         code_hashes: Code hashes of all evaluated bodies.
         windows: Samples in flight of each night, in order.
         claimed: Scores that the algorithm was told, by id of a program whose confirmation changed them.
@@ -237,7 +239,7 @@ class RunHistory:
         return frozenset({step.generation for step in self.steps} - committed)
 
     def is_open(self, generation: int) -> bool:
-        """Return whether a generation failed or is to come."""
+        """Return whether a generation was given up or is to come."""
         return generation > self.generations or generation in self.failed
 
     def before_failure_of(self, generation: int) -> RunHistory:

@@ -62,7 +62,7 @@ class NightView:
         known_label: Its holder.
         stop_reason: Why the night ended; empty while it is under way.
         finalists: Programs of the final evaluation, the best one first; none before it.
-        log: Lines about generations that were committed, in the order of time; the last ones of a long night.
+        log: Lines of the night's log, in the order of time; the last ones of a long night.
     """
 
     title: str

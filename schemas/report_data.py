@@ -62,6 +62,7 @@ class NightSummary:
     error: str
     finalists: tuple[SplitScores, ...]
     has_unknown_costs: bool = False
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +254,7 @@ class ReportData:
         diversity: The population at the end of each of `generations`.
         lineage: The best program's ancestors and itself, oldest first.
         machines: The machines that evaluated, if one of them is a machine of a cluster; else empty.
-        failed_attempts: Errors of the generations that failed and were repeated.
+        failed_attempts: Errors of the attempts at a generation that failed.
         command: The command that repeats the run.
         is_under_way: Whether the last night has no end in the files.
     """

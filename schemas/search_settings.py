@@ -64,7 +64,7 @@ class Search(Section):
     retries: int = Field(
         default=3,
         ge=0,
-        description="number of further attempts at a failed generation before the night continues without it; the "
+        description="number of further attempts at a generation before it is given up, and the night goes on; the "
         "waits between them grow to 5 minutes",
     )
     failures: int = Field(

@@ -135,12 +135,17 @@ GENERATIONS = _table(
     ("generation", COUNT, "number of the generation, from 1"),
     ("attempt", COUNT, "number of the attempt: 1 unless an earlier one failed"),
     ("night", COUNT, "number of the night, from 1"),
-    ("state", TEXT, "`committed` or `failed`"),
+    (
+        "state",
+        TEXT,
+        "`committed`; `failed`: the attempt failed, and the generation was tried again; `given up`: it was the last "
+        "one, and `overnight retry` takes it",
+    ),
     (
         "place",
         COUNT,
-        "position among all generations in the order in which they ended, from 0; set for a failed attempt if it was "
-        "the last one; null if the generation was tried again",
+        "position among all generations in the order in which they ended, from 0; set for a failed attempt if the "
+        "generation was given up; null if it was tried again",
     ),
     ("started_at", TIME, "start of the flow run"),
     ("ended_at", TIME, "end of the flow run"),
@@ -231,6 +236,12 @@ NIGHTS = _table(
     ),
     ("samples_in_flight", COUNT, "number of samples in flight at a time; null in older nights"),
     ("first_generation", COUNT, "number of the generation that it began with; null in older nights"),
+    (
+        "warning",
+        TEXT,
+        "set if 95 % or more of at least 50 samples were not scored, those apart that the sandbox failed on; null in "
+        "older nights",
+    ),
 )
 
 ALL = {"runs": RUNS, "nights": NIGHTS, "generations": GENERATIONS, "programs": PROGRAMS, "population": POPULATION}

@@ -61,8 +61,8 @@ VIEWS = {
         _columns("nights"),
     ),
     "generations": View(
-        "one row per attempt at a generation: times, counts by outcome, best score, cost, Prefect's flow-run id, and "
-        "why it failed",
+        "one row per attempt at a generation: committed, failed and tried again, or given up; times, counts by "
+        "outcome, best score, cost, Prefect's flow-run id, and why it failed",
         _columns("generations"),
     ),
     "programs": View(

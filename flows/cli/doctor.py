@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
 
-from flows.cli.printing import DEFAULT_HISTORY, NewRun, OutputFormat, out, table, write_json
+from flows.cli.printing import DEFAULT_HISTORY, HistoryPlace, OutputFormat, out, table, write_json
 from flows.formatting import count
 from schemas.errors import ExitCode, OvernightError
 
@@ -41,7 +39,7 @@ def doctor(
         ),
     ] = None,
     format: OutputFormat = "text",  # noqa: A002
-    history: NewRun = DEFAULT_HISTORY,
+    history: HistoryPlace = DEFAULT_HISTORY.location,
 ) -> int:
     """Check the sandbox's engine and image, Prefect, keys, the disk and machines; exit with 3 if a night could not
     start.
@@ -51,7 +49,7 @@ def doctor(
         "image": _image,
         "prefect": _prefect,
         "keys": lambda: _keys(model or ["builtin/mutate"]),
-        "disk": lambda: _disk(history.root),
+        "disk": lambda: _disk(history),
     }
     findings = [(name, _run_check(check)) for name, check in checks.items()] + _cluster(cluster)
     code = ExitCode.DONE if all(finding.is_ok for _, finding in findings) else ExitCode.ENVIRONMENT
@@ -120,13 +118,15 @@ def _keys(models: list[str]) -> Finding:
     return Finding(True, f"none missing for {', '.join(models)}")
 
 
-def _disk(folder: Path) -> Finding:
-    place = folder.resolve()
+def _disk(history: str) -> Finding:
+    from tasks.history.backends import open_history
+
+    backend = open_history(history)
+    backend.probe()
+    place = backend.root.resolve()
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
-    if not os.access(place, os.W_OK):
-        return Finding(False, f"{place} cannot be written", "Name another folder with --history.")
     found = f"{free / 1024**3:.1f} GiB free at {place}"
     if free < _REQUIRED_BYTES:
         return Finding(False, found, "Free some disk space; a night needs 2 GiB.")

@@ -45,7 +45,7 @@ def run_night(
         get_run: Creates or finds the run; called while the server starts.
         conditions: Stop conditions of the night.
         history: The run's history.
-        failed_generations: Failed generations to retry, instead of running new ones.
+        failed_generations: Generations given up, to retry instead of running new ones.
         notifier: Sends notifications about the night.
         as_json: Whether stdout gets a line of JSON for each generation, in place of the summary.
     """
@@ -156,7 +156,7 @@ def _print_failed_generations(run_id: str, failed: list[int], history: HistoryBa
     if failed:
         numbers = ", ".join(map(str, failed))
         command = f"overnight retry {run_id}{history_flag(history)}"
-        say(f"retry     {command}    (failed: generation{'s' * (len(failed) > 1)} {numbers})")
+        say(f"retry     {command}    (given up: generation{'s' * (len(failed) > 1)} {numbers})")
 
 
 def _warn_of_changed_image(run: OpenRun) -> None:

@@ -56,8 +56,11 @@ _COMMANDS = {
         "Evaluate on several machines: make certificates, start a scheduler, list machines.",
     ),
     "worker": ("cluster:worker", "Be a machine of a cluster: evaluate programs for its nights."),
-    "retry": ("retry:retry", "Run failed generations again; their programs join the current population."),
-    "runs": ("runs:runs", "List the runs in the history."),
+    "retry": (
+        "retry:retry",
+        "Run the generations that were given up again; their programs join the current population.",
+    ),
+    "runs": ("runs:runs", "List the runs in the history, or show the log of one."),
     "watch": ("watch:watch", "Follow a run on a live page, or in the terminal."),
     "best": ("best:best", "Show the best program of a run, or write it to a file."),
     "show": ("programs:show", "Show one program: code, scores, outcome, parents."),

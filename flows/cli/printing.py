@@ -60,7 +60,7 @@ def history_to_read(_: type, tokens: Sequence[Token]) -> HistoryBackend:
     return history
 
 
-def _history(converter: Callable[[type, Sequence[Token]], HistoryBackend]) -> Parameter:
+def _history(converter: Callable[[type, Sequence[Token]], HistoryBackend] | None = None) -> Parameter:
     return Parameter(
         name="--history",
         env_var="OVERNIGHT_HISTORY",
@@ -74,6 +74,9 @@ def _history(converter: Callable[[type, Sequence[Token]], HistoryBackend]) -> Pa
 History = Annotated[HistoryBackend, _history(history_to_read)]
 NewRun = Annotated[HistoryBackend, _history(history_to_write)]
 """History of commands that start a run and read no other."""
+
+HistoryPlace = Annotated[str, _history()]
+"""Place of a history that need not be usable."""
 
 OutputFormat = Annotated[
     Literal["text", "json"], Parameter(name="--format", help="json: the data as one line of JSON, for programs")

@@ -1,4 +1,4 @@
-"""`overnight retry`: run failed generations again."""
+"""`overnight retry`: run the generations again that were given up."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def retry(
     /,
     *,
     generation: Annotated[
-        list[int] | None, Parameter(help="failed generation to run again; repeatable; default: all of them")
+        list[int] | None, Parameter(help="generation to run again; repeatable; default: all that were given up")
     ] = None,
     max_tokens: MaxTokens = None,
     until: Until = None,
@@ -29,7 +29,11 @@ def retry(
     cluster: ClusterName = None,
     history: History = DEFAULT_HISTORY,
 ) -> int:
-    """Run failed generations again. Completions already paid for are reused; programs join the current population."""
+    """Run the generations again that a night has given up and gone on without.
+
+    Completions already paid for are reused; programs join the current population. An outage gives up no generation: the
+    night waits for its end, and `overnight resume` goes on after any other end of a night.
+    """
     from flows.cluster.choice import choose_cluster
     from flows.trust import accept
     from tasks.history import record
@@ -41,7 +45,7 @@ def retry(
     failed = failed_generations(record.read_run_history(files), files.run_id, generation, history_flag(history))
     if not failed:
         command = f"overnight resume {files.run_id}{history_flag(history)}"
-        say(f"no generation of {files.run_id} has failed; `{command}` continues with new ones")
+        say(f"no generation of {files.run_id} is given up, so none is retried; `{command}` continues with new ones")
         return ExitCode.DONE
     accept(record.read_run(files).problem, trust=trust_settings)
     from flows.prefect_server.embedded import PrefectServer
@@ -53,27 +57,27 @@ def retry(
 
 
 def failed_generations(past: RunHistory, run_id: str, wanted: list[int] | None, flag: str) -> list[int]:
-    """Return the failed generations to run again, in order.
+    """Return the given-up generations to run again, in order.
 
     Args:
         past: History of the run.
         run_id: Id of the run, for messages.
-        wanted: Generations that the user named; None for all that failed.
+        wanted: Generations that the user named; None for all that were given up.
         flag: `--history` flag for the commands that are named.
 
     Raises:
-        UsageError: If a generation that the user named has not failed.
+        UsageError: If a generation that the user named was not given up.
     """
     for number in wanted or ():
         if number > past.generations:
             raise UsageError(
-                f"generation {number} of {run_id} has not failed: the last one tried is {past.generations}",
+                f"generation {number} of {run_id} was not given up: the last one tried is {past.generations}",
                 remedy=f"Run new generations with: overnight resume {run_id}{flag}",
             )
         if number not in past.failed:
             raise UsageError(
                 f"generation {number} of {run_id} is committed, and is never run again",
-                remedy="List the failed ones with: overnight sql "
-                f"\"SELECT generation, error FROM generations WHERE state = 'failed' AND run_id = '{run_id}'\"{flag}",
+                remedy="List those given up with: overnight sql "
+                f"\"SELECT generation, error FROM generations WHERE state = 'given up' AND run_id = '{run_id}'\"{flag}",
             )
     return sorted(past.failed if wanted is None else set(wanted))

@@ -1,11 +1,30 @@
-"""`overnight runs`: list the runs in the history."""
+"""`overnight runs`: list the runs in the history, or show the log of one."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
 
-from flows.cli.printing import DEFAULT_HISTORY, History, OutputFormat, out, say, score, table, write_json
+from cyclopts import Parameter
+
+from flows.cli.printing import (
+    DEFAULT_HISTORY,
+    History,
+    OutputFormat,
+    history_flag,
+    out,
+    say,
+    score,
+    table,
+    write_json,
+    write_text,
+)
 from flows.formatting import cost
+from schemas.history_backend import HistoryBackend
+from schemas.ids import RUN_ID
+from tasks.history.atomic_files import RUNS
+from tasks.history.files import RunFiles, files_of, find_run
+from tasks.history.night_log import read_log
 
 _LONG = ("settings", "specification", "files")
 """Columns that are left out: `overnight sql` has them."""
@@ -18,11 +37,50 @@ FROM runs LEFT JOIN (
 """
 
 
-def runs(*, format: OutputFormat = "text", history: History = DEFAULT_HISTORY) -> None:  # noqa: A002
+def runs(
+    run: Annotated[str | None, Parameter(help="show the log of this run's nights, or of one: --night")] = None,
+    /,
+    *,
+    night: Annotated[int | None, Parameter(help="number of the only night whose log is shown")] = None,
+    format: OutputFormat = "text",  # noqa: A002
+    history: History = DEFAULT_HISTORY,
+) -> None:
     """List the runs in the history, newest first, with the scores of their best programs.
 
-    A run's best program is the one that `overnight best` shows: chosen by the validation inputs, if there are any.
+    A run's best program is the one that `overnight best` shows: chosen by the validation inputs, if there are any. With
+    RUN, show what happened in its nights: start, generations, pauses, end, and why a scheduled night did not start.
     """
+    if run is None:
+        _list(format, history)
+        _say_not_created(history)
+        return
+    lines = [(number, line) for number, line in read_log(_files(run, history)) if night in (None, number)]
+    if format == "json":
+        facts = [(number, *line.partition(" ")) for number, line in lines]
+        write_json([{"night": number, "at": at, "text": text} for number, at, _, text in facts])
+        return
+    for number, line in lines:
+        write_text(f"night {number}  {line}")
+    if not lines:
+        say("no log: these nights are of an earlier version, or were imported")
+
+
+def _files(run: str, history: HistoryBackend) -> RunFiles:
+    """Return the files of a run, which may have no more than a log: none of its nights could start."""
+    named = files_of(history, run)
+    return named if RUN_ID.fullmatch(run) and named.night_logs() else find_run(history, run)
+
+
+def _say_not_created(history: HistoryBackend) -> None:
+    """Name the runs of schedules of which no night could start yet."""
+    for log in sorted((history.root / RUNS).glob("*/nights/*.log")):
+        files = files_of(history, log.parts[-3])
+        if not files.run.exists() and RUN_ID.fullmatch(files.run_id) and log == files.night_logs()[-1]:
+            name, (_, last) = files.run_id, read_log(files)[-1]
+            say(f"{name}: {last}; its log: overnight runs {name}{history_flag(history)}")
+
+
+def _list(format: OutputFormat, history: HistoryBackend) -> None:  # noqa: A002
     from flows.report.score_curves import best_programs
     from tasks.history.database import Database
 

@@ -91,14 +91,11 @@ def _next_night(schedule: Schedule, now: datetime) -> str:
 
 def stop_conditions_text(parameters: dict[str, Any]) -> str:
     """Return the stop conditions of a schedule as text, such as `until 07:00, budget 5`."""
+    from flows.night.stop_conditions import limits_text
+
     deadline = parameters.get("deadline") or {}
     parts = [f"until {deadline['until']}"] if deadline else []
-    parts += [
-        f"{name.removesuffix('_usd').replace('_', ' ')} {value:,.10g}"
-        for name, value in parameters.get("rules", {}).items()
-        if value is not None
-    ]
-    return ", ".join(parts) or "never"
+    return ", ".join(parts + limits_text(parameters.get("rules", {}))) or "never"
 
 
 @schedules.command

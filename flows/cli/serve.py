@@ -41,7 +41,7 @@ def serve(
 
     A running server of this installation, such as the one of its systemd unit, is used as well.
     """
-    from flows.prefect_server.worker import NightWorker
+    from flows.night_worker import NightWorker
     from flows.schedules import POOL
 
     with _server(port) as (url, server):
@@ -51,9 +51,8 @@ def serve(
             from flows.prefect_server.access import password_file
 
             say(f"the UI asks for a password, which is the line in {password_file()}")
-        asyncio.run(
-            _work(NightWorker(work_pool_name=pool or POOL, limit=_MAX_NIGHTS), server.has_ended if server else None)
-        )
+        worker = NightWorker(work_pool_name=pool or POOL, limit=_MAX_NIGHTS, report=say)
+        asyncio.run(_work(worker, server.has_ended if server else None))
         if server is not None and server.has_ended.is_set():
             raise EnvironmentFault(
                 "Prefect's server has ended too often; no night can start any more",

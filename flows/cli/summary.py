@@ -38,6 +38,8 @@ def print_summary(
         f"\nnight {night.number}: {count(night.generations, 'generation')}, {count(night.samples, 'sample')}, "
         f"{spent}, {elapsed}; stopped by: {reason}"
     )
+    if night.warning:
+        say(f"warning: {night.warning}")
     if night.paused_by:
         say(f"paused for {duration(night.paused_s)}; last reason: {night.paused_by}")
     if note := validation_note(best, past.programs.values()):

@@ -279,7 +279,7 @@ class NightCore:
 
     def _give_up(self, number: int, error: Exception) -> None:
         """Continue without a generation, if that can be recorded: the state is read again."""
-        self._do(Say(f"generation {number} failed: {error_text(error)}"))
+        self._do(Say(f"generation {number} is given up: {error_text(error)}"))
         if self._retried is not None:
             self._retried.popleft()
             self._pause(number, error, is_unread=False)

@@ -152,10 +152,10 @@ class NightLoop:
         return not self._core.state.has_ended(generation) and bool(self._run.stores.known(generation))
 
     def _take(self, event: Event) -> None:
-        if isinstance(event, Committed):
-            self._note_committed(self._commits.pop(event.attempt))
         for action in self._core.handle(event, self.clock()):
             self._perform(action)
+        if isinstance(event, Committed):
+            self._note_committed(self._commits.pop(event.attempt))
 
     def _look_at_the_clock(self) -> None:
         """Cut short what is under way, once it is time."""

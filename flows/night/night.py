@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from flows.formatting import error_text, history_flag, score
+from flows.formatting import cost, count, error_text, few_scored, history_flag, score
 from flows.night.core import NightCore, NightPlan
 from flows.night.events import Clock
 from flows.night.final_evaluation import judge_finalists
@@ -30,7 +30,9 @@ from schemas.drawings import NO_DRAWINGS, Drawings
 from schemas.errors import EnvironmentFault, Outage, SandboxUnavailable
 from schemas.generation import Finalist, GenerationRecord, NightRecord, StopReason
 from schemas.night_view import LogLine, NightStart
+from tasks.evaluate.host_slots import HostSlots
 from tasks.history import record
+from tasks.history.night_log import log_line
 from tasks.sample.provider import require_prices
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ class Night:
         self._flag = history_flag(run.files.backend)  # for the commands that are named
         self.notifier = notifier or run.notifier or Notifier(notification_addresses(None), warn=run.progress.note)
         self._drawings = NO_DRAWINGS
+        self._warned = ""
         self._log: deque[LogLine] = deque(maxlen=_LOG_LINES)
         self._artifacts: NightArtifacts | None = None
         in_flight, self.in_flight = _in_flight(run, conditions)
@@ -126,6 +129,8 @@ class Night:
         run, self._artifacts = self.run, artifacts
         self._record = replace(self._record, flow_run_id=flow_run_id)
         record.write_night(run.files, self._record)
+        HostSlots.holder = f"run {run.run.run_id}, night {self._record.number}"
+        self._say(f"started, {self._conditions}; best {score(self._record.best_before)}; {self.in_flight}")
         self.notifier.report_best(run.run.run_id, run.state.best.score, self._flag)
         artifacts.begin(NightStart(run.run.run_id, run.run.problem.name, self._record.number))
         try:
@@ -155,11 +160,14 @@ class Night:
         from flows.artifacts import generation_line  # with Prefect, which takes a second to load
 
         self.notifier.report_best(self.run.run.run_id, generation.best.score, self._flag)
-        self._log.append(LogLine(datetime.now(UTC), generation_line(generation.number, self.run.progress)))
+        self._say(generation_line(generation.number, self.run.progress))
+        if warning := self._warning():
+            self.run.progress.note(warning)
         self._show()
 
     def _note_pause(self, said: str, seconds: float) -> None:
         if said:
+            self._say(self.run.progress.message)
             self._write(replace(self._reached(), paused_by=said))
             self._show(now=True)
         else:
@@ -168,6 +176,19 @@ class Night:
     def _note_time(self) -> None:
         if time.monotonic() - self._written >= _ROW_S:
             self._write(self._reached())
+
+    def _say(self, text: str) -> None:
+        """Write a line to the night's log, in the history and in Prefect."""
+        self._log.append(LogLine(datetime.now(UTC), text))
+        log_line(self.run.files, self._record.number, text)
+
+    def _warning(self) -> str:
+        """Return the warning that nearly no sample is scored, as the log has it; empty if that is over."""
+        warning = few_scored(self.run.progress.outcomes)
+        if warning and not self._warned:
+            self._say(f"warning: {warning}")
+        self._warned = (self._warned or f"warning: {warning}") if warning else ""
+        return self._warned
 
     # The row of the night
 
@@ -182,6 +203,7 @@ class Night:
             cost_usd=run.progress.budget.night_usd,
             best_after=best.score,
             best_program_id=best.id,
+            warning=few_scored(run.progress.outcomes),
         )
 
     def _write(self, reached: NightRecord) -> None:
@@ -203,7 +225,12 @@ class Night:
 
     def _end(self, reason: StopReason, error: str = "") -> None:
         """Write the night's row, before the final evaluation, which may fail."""
-        self._record = replace(self._reached(), ended_at=datetime.now(UTC), stop_reason=reason, error=error)
+        self._record = night = replace(self._reached(), ended_at=datetime.now(UTC), stop_reason=reason, error=error)
+        spent = cost(night.cost_usd, is_partly_unknown=self.run.progress.budget.has_unknown_costs)
+        self._say(
+            f"ended, stopped by: {reason.value}{f': {error}' if error else ''}; best {score(night.best_after)}; "
+            f"{count(night.generations, 'generation')}, {count(night.samples, 'sample')}, cost {spent}"
+        )
         record.write_night(self.run.files, self._record)
 
     # What is shown

@@ -78,7 +78,9 @@ class RetryPolicy:
             seconds: Current seconds of the monotonic clock.
         """
         if self.given_up is not None:
-            return f"generation {self.given_up} failed: {said}; the night goes on without it in {self.wait_s:.0f} s"
+            return (
+                f"generation {self.given_up} is given up: {said}; the night goes on without it in {self.wait_s:.0f} s"
+            )
         paused = "paused: " if isinstance(error, Outage | DiskFault) else ""
         return f"{paused}{said}; next attempt in {self.wait_s:.0f} s{self._end_of_patience(error, now, seconds)}"
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -62,10 +63,31 @@ class StopConditions(BaseModel):
         """Time at which confirmations are cut short, too; None without a deadline."""
         return None if self.until is None else self.until + timedelta(seconds=self.grace_s)
 
+    def __str__(self) -> str:
+        until = [f"until {self.until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"] if self.until else []
+        return ", ".join(until + limits_text(self.model_dump(exclude={"grace_s"}))) or "until Ctrl-C"
+
+    def after(self, generations: int, samples: int, tokens: int, cost_usd: float) -> StopConditions:
+        """Return what is left of the limits of a night after so much."""
+        used = {"generations": generations, "max_samples": samples, "max_tokens": tokens, "budget_usd": cost_usd}
+        limits = {name: getattr(self, name) for name in used}
+        left = {name: max(0, limit - used[name]) for name, limit in limits.items() if limit is not None}
+        return self.model_copy(update=left)
+
     @property
     def budget(self) -> BudgetLimits:
         """Limits for the budget, which checks them before each request."""
         return BudgetLimits(night_usd=self.budget_usd, total_usd=self.total_budget_usd, tokens=self.max_tokens)
+
+
+def limits_text(limits: Mapping[str, Any]) -> list[str]:
+    """Return the limits of a night that are set, other than its deadline, in words such as `budget 5`.
+
+    Args:
+        limits: Their values by the names of `StopConditions`.
+    """
+    given = {name: value for name, value in limits.items() if value is not None and name != "until"}
+    return [f"{name.removesuffix('_usd').replace('_', ' ')} {value:,.10g}" for name, value in given.items()]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from schemas.report_data import (
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
 
-_FAILED_ATTEMPTS = "SELECT error FROM generations WHERE run_id = ? AND state = 'failed' ORDER BY started_at"
+_FAILED_ATTEMPTS = "SELECT error FROM generations WHERE run_id = ? AND state <> 'committed' ORDER BY started_at"
 
 _MACHINES = """
 SELECT
@@ -106,6 +106,7 @@ def _night_summary(row: Row, run_data: RunData) -> NightSummary:
             for generation in run_data.generations
             if generation["generation"] in run_data.generations_with_unknown_costs
         ),
+        warning=row["warning"] or "",
     )
 
 

@@ -1,6 +1,11 @@
--- One row per attempt at a generation: committed generations and failed attempts. In files of older versions, the place
--- of a committed generation is its number.
+-- One row per attempt at a generation: committed generations and failed attempts. The last attempt at a generation that
+-- the night went on without is given up, until a retry commits it. In files of older versions, the place of a committed
+-- generation is its number.
 CREATE VIEW generations AS
 SELECT * REPLACE (coalesce(place, generation) AS place) FROM files.generations
 UNION ALL
-SELECT * FROM files.attempts;
+SELECT * REPLACE (
+    CASE WHEN place IS NOT NULL AND (run_id, generation) NOT IN (SELECT (run_id, generation) FROM files.generations)
+        THEN 'given up' ELSE state END AS state
+)
+FROM files.attempts;

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import logging
 import os
 import stat
@@ -18,6 +19,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 from schemas.errors import EnvironmentFault
 
@@ -55,9 +57,14 @@ class HostSlots:
             than others leaves them the slots that they know.
         folder: Directory of the locks; by default one per user.
 
+    Attributes:
+        holder: What this process runs, for processes that wait for its slots: its run and night.
+
     Raises:
         EnvironmentFault: If the directory is not accessible to this user alone.
     """
+
+    holder: ClassVar[str] = ""
 
     def __init__(self, count: int, folder: Path | None = None) -> None:
         self._folder = folder or _default_folder()
@@ -152,14 +159,15 @@ class _WaitWarning:
             return
         self._next_warning = now + _WARN_AGAIN_S
         holders = _holders(self.folder, self._names)
-        others = [process for process in holders if process != os.getpid()]
+        others = {process: what for process, what in holders.items() if process != os.getpid()}
         if holders and not others:
             return
         _LOG.warning(
             "waited %.0f s for a free slot of this machine; other processes hold the slots (%s): %s",
             now - self._began,
             self._place,
-            ", ".join(map(_describe_process, others)) or "unknown processes, as this system does not list them",
+            ", ".join(itertools.starmap(_describe_process, others.items()))
+            or "unknown processes, as this system does not list them",
         )
 
 
@@ -178,7 +186,7 @@ def _lock_any(names: list[str], held: contextlib.ExitStack, closing: threading.E
 
 
 def _try_lock(folder: int, name: str) -> int | None:
-    """Return a descriptor of a file, locked; None if another process holds the lock."""
+    """Return a descriptor of a file, locked and naming its holder; None if another process holds the lock."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     lock = os.open(name, flags, 0o600, dir_fd=folder)
     try:
@@ -186,26 +194,35 @@ def _try_lock(folder: int, name: str) -> int | None:
     except BlockingIOError:
         os.close(lock)
         return None
+    with contextlib.suppress(OSError):  # a full disk
+        os.ftruncate(lock, 0)
+        os.write(lock, HostSlots.holder.encode())
     return lock
 
 
-def _holders(folder: int, names: Iterable[str]) -> list[int]:
-    """Return the ids of the processes that hold any of the locks, as far as the system reports them."""
-    wanted = set()
+def _holders(folder: int, names: Iterable[str]) -> dict[int, str]:
+    """Return the processes that hold any of the locks, as far as the system reports them, with what they run."""
+    wanted = {}
     for name in names:
-        with contextlib.suppress(OSError):
-            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            wanted.add(f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}")
-    held = set()
+        with (
+            contextlib.suppress(OSError),
+            open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), errors="replace") as file,
+        ):
+            found = os.fstat(file.fileno())
+            key = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+            wanted[key] = file.read(_COMMAND_CHARS)
+    held: dict[int, str] = {}
     # Lines look like `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`; macOS has no such file.
     with contextlib.suppress(OSError), open("/proc/locks") as file:
         fields = [line.split() for line in file]
-        held = {int(line[4]) for line in fields if line[1] == "FLOCK" and line[5] in wanted}
-    return sorted(held)
+        held = {int(line[4]): wanted[line[5]] for line in fields if line[1] == "FLOCK" and line[5] in wanted}
+    return dict(sorted(held.items()))
 
 
-def _describe_process(process: int) -> str:
-    """Return, for instance, `process 4711 (overnight run toy.py)`."""
+def _describe_process(process: int, what: str) -> str:
+    """Return, for instance, `process 4711 (run toy-1, night 2)`; without what it runs, with its command."""
+    if what:
+        return f"process {process} ({what})"
     try:
         command = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:

@@ -199,4 +199,5 @@ def night_row(run_id: str, night: NightRecord) -> dict[str, Any]:
         "machine_faults": [{"machine": name, "faults": faults} for name, faults in night.machine_faults],
         "samples_in_flight": night.samples_in_flight or None,
         "first_generation": night.first_generation or None,
+        "warning": night.warning,
     }

@@ -31,6 +31,9 @@ FILE = re.compile(
 )
 """Names of all files of a run, relative to its directory; imports and downloads reject any other name."""
 
+LOG = re.compile(r"nights/\d{1,9}\.log", re.ASCII)
+"""Names of the logs of nights, which are not exported."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -57,6 +60,7 @@ class RunFiles:
     runs/<run>/run.parquet
                files.parquet                      the problem's own files
                nights/0001.parquet
+               nights/0001.log                    what happened in the night, in text; not exported
                generations/000001/{generation,programs,population}.parquet
                generations/000002-000065/…        many generations, compacted
                attempts/000002-1.parquet          attempts that failed
@@ -95,6 +99,12 @@ class RunFiles:
 
     def nights(self) -> list[Path]:
         return sorted((self.directory / "nights").glob("*.parquet"))
+
+    def night_log(self, number: int) -> Path:
+        return self.directory / "nights" / f"{number:04d}.log"
+
+    def night_logs(self) -> list[Path]:
+        return sorted(path for path in (self.directory / "nights").glob("*.log") if path.stem.isdecimal())
 
     def night_numbers(self) -> list[int]:
         """Return the numbers of the nights, ascending; one is left out if its file is gone."""

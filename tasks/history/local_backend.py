@@ -39,8 +39,14 @@ class LocalBackend:
         return str(self.root.resolve())
 
     def refresh(self, run_id: str = "") -> None:  # noqa: ARG002
-        """Do nothing: the directory is the history."""
+        """Check that a directory is or can be there; it is the history.
+
+        Raises:
+            EnvironmentFault: If a file is in the way.
+        """
         self._refuse_copy()
+        if not (place := self._place()).is_dir():
+            raise self._fault(place, "a file is in the way")
 
     def probe(self) -> None:
         """Make a folder where the history is or will be, and remove it again.
@@ -49,17 +55,24 @@ class LocalBackend:
             EnvironmentFault: If it cannot be made.
         """
         self._refuse_copy()
-        root = Path(os.path.abspath(self.root))
-        place = next(path for path in (root, *root.parents) if os.path.lexists(path))
+        self.refresh()
+        place = self._place()
         try:
             os.rmdir(tempfile.mkdtemp(prefix=".overnight-", dir=place))
         except OSError as error:
-            reason = "a file is in the way" if isinstance(error, NotADirectoryError) else error.strerror
-            below = f" (in {place})" if place != root else ""
-            raise EnvironmentFault(
-                f"the history {self.location} cannot be written{below}: {reason}",
-                remedy="Name a folder that you can write to: --history DIR, or OVERNIGHT_HISTORY.",
-            ) from error
+            raise self._fault(place, error.strerror) from error
+
+    def _place(self) -> Path:
+        """Return the directory, or the nearest path above it that exists."""
+        root = Path(os.path.abspath(self.root))
+        return next(path for path in (root, *root.parents) if os.path.lexists(path))
+
+    def _fault(self, place: Path, reason: str | None) -> EnvironmentFault:
+        below = f" (in {place})" if place != Path(os.path.abspath(self.root)) else ""
+        return EnvironmentFault(
+            f"the history {self.location} cannot be used{below}: {reason}",
+            remedy="Name a folder that you can write to: --history DIR, or OVERNIGHT_HISTORY.",
+        )
 
     @contextmanager
     def hold(self, run: Path) -> Iterator[None]:  # noqa: ARG002

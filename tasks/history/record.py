@@ -124,10 +124,12 @@ def read_spent_usd(files: RunFiles) -> float:
 
 
 def write_night(files: RunFiles, night: NightRecord) -> None:
-    """Write a night's row; called at its start and again at its end."""
+    """Write a night's row, and its log wherever the history keeps it; called at its start and again at its end."""
     write_file(
         files.backend, files.night(night.number), _table(tables.NIGHTS, [encode_rows.night_row(files.run_id, night)])
     )
+    if files.night_log(night.number).exists():
+        files.backend.put_lines(files.night_log(night.number))
 
 
 def mark_night_interrupted(files: RunFiles) -> None:
@@ -395,7 +397,7 @@ def last_finished_night(files: RunFiles, programs: Mapping[str, Program]) -> Nig
 
 _NIGHT_COLUMNS = (
     "started_at", "ended_at", "generations", "samples", "cost_usd", "best_before", "best_after", "best_program_id",
-    "error", "paused_s", "paused_by", "flow_run_id", "samples_in_flight", "first_generation",
+    "error", "paused_s", "paused_by", "flow_run_id", "samples_in_flight", "first_generation", "warning",
 )  # fmt: skip
 
 _CANDIDATE_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score"]

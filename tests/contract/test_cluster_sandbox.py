@@ -283,7 +283,7 @@ def test_a_machine_that_hangs_loses_its_programs_to_others(several: Machines, sa
 
 def test_dask_is_imported_for_a_cluster_only():
     code = (
-        "import sys, flows.session, flows.cluster.open_cluster, tasks.evaluate.cluster.pool, flows.cli.cluster; "
+        "import sys, flows.night.open_run, flows.cluster.open_cluster, tasks.evaluate.cluster.pool, flows.cli.cluster; "
         "sys.exit('distributed' in sys.modules or 'dask' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -99,8 +99,10 @@ def test_a_night_has_names_tags_states_and_artifacts(night: Night, client: SyncP
     assert "](http://127.0.0.1:8787/)" in report
     assert "file://" not in report
     lines = log_of(client, over.id)
-    assert [line.partition(":")[0] for line in lines] == ["generation 1", "generation 2", "generation 3"]
-    assert re.fullmatch(r"generation 3: best \S+( \(new\))?; scored .*; cost so far \$0.00, [\d,]+ tokens", lines[-1])
+    assert [re.split("[:,]", line)[0] for line in lines] == [
+        "started", "generation 1", "generation 2", "generation 3", "ended",
+    ]  # fmt: skip
+    assert re.fullmatch(r"generation 3: best \S+( \(new\))?; scored .*; cost so far \$0.00, [\d,]+ tokens", lines[-2])
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_a_night_on_a_full_disk_pauses_then_ends_and_can_be_resumed_once_there_i
     assert "Free some space" in stderr
     before = rows(small_disk)
     assert before
-    given_up = "FROM generations WHERE state = 'failed' AND place IS NOT NULL"
+    given_up = "FROM generations WHERE state = 'given up'"
     assert Database(small_disk).rows(given_up) == [], "no generation is at fault"
     subprocess.run(["mount", "-o", "remount,size=32m", small_disk], check=True)
     code = run(["resume", "last", "--generations", "2", "--history", str(small_disk)])

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 import flows.notifications
+from flows.formatting import few_scored
 from flows.night.stop_conditions import StopConditions
 from flows.notifications import Notifier, notification_addresses
 from flows.scheduled import NotificationSettings, Start, night
 from schemas.errors import TerminalProviderError, UsageError
 from schemas.generation import NightRecord, StopReason
+from schemas.outcome import Outcome
 from tests.flows.cli.conftest import call
 from tests.notification_receiver import NotificationReceiver
 
@@ -39,7 +41,11 @@ def over(reason: StopReason, **more: Any) -> NightRecord:
 def test_the_end_of_a_night_is_reported_with_its_result_and_stop_reason(mailbox: NotificationReceiver):
     with Notifier([mailbox.address]).reporting_failure("r1") as notifier:
         notifier.report_end(
-            "r1", over(StopReason.DEADLINE, paused_s=60, paused_by="no answer"), 1.0, [7], " --history there"
+            "r1",
+            over(StopReason.DEADLINE, paused_s=60, paused_by="no answer", warning="96 of 96 are duplicate"),
+            1.0,
+            [7],
+            " --history there",
         )
     (message,) = mailbox.messages
     assert message["title"] == "Overnight: r1, stopped by: deadline"
@@ -49,10 +55,28 @@ def test_the_end_of_a_night_is_reported_with_its_result_and_stop_reason(mailbox:
         "120 generations, 5,760 samples, cost $1.25, 9 h 00 min",
         "Stopped by: deadline.",
         "Paused for 1 min 00 s, most recently by: no answer",
-        "Failed generations: 7. Retry them: overnight retry r1 --history there",
+        "Warning: 96 of 96 are duplicate.",
+        "Generations given up: 7. Retry them: overnight retry r1 --history there",
         "overnight report r1 --history there",
     ):
         assert part in message["message"]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "warning"),
+    [
+        ({Outcome.DUPLICATE: 49}, ""),
+        ({Outcome.DUPLICATE: 47, Outcome.SCORED: 3}, ""),
+        (
+            {Outcome.UNPARSABLE: 20, Outcome.DUPLICATE: 28, Outcome.SCORED: 2},
+            "48 of 50 samples have no score, 28 are dup",
+        ),
+        ({Outcome.SCORED: 5, Outcome.SANDBOX_ERROR: 500}, ""),
+    ],
+)
+def test_a_night_in_which_nearly_no_sample_is_scored_has_a_warning(outcomes: dict[Outcome, int], warning: str):
+    assert few_scored(outcomes).startswith(warning)
+    assert bool(few_scored(outcomes)) == bool(warning)
 
 
 @pytest.mark.parametrize(("reason", "kind"), [(StopReason.FAILED, "failure"), (StopReason.INTERRUPTED, "warning")])

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import flows.formatting
 import flows.night.night
 import flows.night.retry_policy
 from flows.night.generation import generation
@@ -20,10 +21,11 @@ from flows.night.stop_conditions import StopConditions
 from schemas.errors import EnvironmentFault, TransientProviderError, UsageError
 from tasks.history import record
 from tasks.history.database import Database
+from tasks.history.night_log import read_log
 from tests.flows.conftest import Night
 from tests.flows.test_search import everything
 from tests.history.made import run_at
-from tests.provider import Answer, Provider
+from tests.provider import Answer, Provider, response_body
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
@@ -79,10 +81,10 @@ def test_a_night_goes_on_without_a_generation_that_failed_and_a_retry_joins_the_
     provider.script = second_fails
     files = night(4, settings=few)
     (pause,) = told
-    assert pause.startswith("generation 2 failed: ")
+    assert pause.startswith("generation 2 is given up: ")
     assert "without it in" in pause
     assert ends(tmp_path) == [(0, 0), (1, 1), (3, 3), (4, 4)]
-    (failed,) = Database(tmp_path).rows("FROM generations WHERE state = 'failed'")
+    (failed,) = Database(tmp_path).rows("FROM generations WHERE state = 'given up'")
     assert (failed["generation"], failed["place"]) == (2, 2)
     assert "busy" in failed["error"]
     assert Database(tmp_path).rows("FROM nights")[0]["generations"] == 3
@@ -108,6 +110,19 @@ def test_the_files_of_a_retry_do_not_depend_on_who_retried(night: Night, provide
     for history in histories:
         search("toy", str(history), StopConditions(generations=2))
     assert everything(whole[0]) == everything(run_at(histories[1] / "runs" / "toy"))
+
+
+def test_a_night_without_scores_warns_once_while_it_runs_and_in_its_row(
+    night: Night, provider: Provider, few: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(flows.formatting, "_WARNED_FROM", 3)
+    choice = {"index": 0, "message": {"role": "assistant", "content": "no"}, "finish_reason": "stop"}
+    provider.script = lambda _, request: Answer(response_body(request, [choice], "chat.completion"))
+    files = night(3, settings=few)
+    (row,) = Database(tmp_path).rows("SELECT warning FROM nights")
+    assert row["warning"] == "9 of 9 samples have no score, 9 are unparsable"
+    (line,) = [line for _, line in read_log(files) if "warning" in line]
+    assert "3 of 3 samples have no score" in line
 
 
 def same_for_same(request: dict[str, Any]) -> dict[str, Any]:

@@ -11,12 +11,17 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
+from flows.cli.main import run
 from flows.night.stop_conditions import StopConditions
-from flows.scheduled import Deadline, Start, create_if_missing, night
+from flows.scheduled import Deadline, Start, create_if_missing, night, what_is_left
+from schemas.generation import NightRecord
+from tasks.history import record
 from tasks.history.database import Database
 from tasks.history.files import files_of
 from tasks.history.local_backend import LocalBackend
+from tasks.history.night_log import read_log
 from tasks.history.run_lock import run_lock
+from tests.history.made import NOW, create, grow
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
@@ -42,6 +47,12 @@ def test_the_first_night_creates_the_run_and_the_next_continues_it(parameters: d
         ("nightly", 1, 1),
         ("nightly", 2, 1),
     ]
+    (started, line, ended) = [
+        line for number, line in read_log(files_of(LocalBackend(tmp_path), "nightly")) if number == 1
+    ]
+    assert "started, generations 1; best " in started
+    assert "generation 1: best " in line
+    assert "ended, stopped by: generations; best " in ended
     report = files_of(LocalBackend(tmp_path), "nightly").directory / "report.html"
     assert "Guess a number" in report.read_text()
     with get_client(sync_client=True) as client:
@@ -58,6 +69,35 @@ def test_a_night_is_cancelled_at_once_if_another_is_under_way(parameters: dict[s
     assert "under way in another process" in str(state.message)
     assert time.monotonic() - started < 30
     assert Database(tmp_path).rows("FROM nights") == []
+    ((number, line),) = read_log(files_of(LocalBackend(tmp_path), "nightly"))
+    assert number == 1
+    assert "not started: run nightly is under way in another process" in line
+
+
+def test_a_night_that_cannot_start_says_why_though_there_is_no_run(
+    parameters: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    parameters["start"] = Start(problem=str(tmp_path / "gone.py"), seed=1)
+    assert night(**parameters, return_state=True).is_failed()
+    assert run(["runs", "--history", str(tmp_path)]) == 0
+    assert "nightly: " in capsys.readouterr().err
+    assert run(["runs", "nightly", "--history", str(tmp_path)]) == 0
+    assert f"not started: no file {tmp_path / 'gone.py'}" in capsys.readouterr().out
+
+
+def test_what_nights_spent_that_began_since_a_night_was_due_is_no_longer_left(tmp_path: Path):
+    files = create(tmp_path)
+    grow(files, 1)
+    rules = StopConditions(generations=5, max_samples=20, max_tokens=10**6, budget_usd=1, target=3)
+    assert what_is_left(rules, files, NOW) == rules, "no night has begun"
+    record.write_night(files, NightRecord(1, NOW, -9, -9, ""))
+    (spent,) = Database(tmp_path).rows("SELECT samples, cost_usd FROM nights")
+    (used,) = Database(tmp_path).rows("SELECT sum(tokens_in + tokens_out) AS tokens FROM programs WHERE night = 1")
+    left = what_is_left(rules, files, NOW)
+    assert (left.generations, left.max_samples, left.target) == (4, 20 - spent["samples"], 3)
+    assert left.max_tokens == 10**6 - used["tokens"]
+    assert left.budget_usd == pytest.approx(1 - spent["cost_usd"])
+    assert what_is_left(rules, files, NOW + timedelta(seconds=1)) == rules, "it began before"
 
 
 def test_prefects_serve_can_pickle_a_night_with_its_parameter_types():

@@ -416,6 +416,20 @@ def test_a_repeated_body_was_first_proposed_in_the_first_commit(retried: Retried
     assert tuple(found.values()) == (programs[3][0].id, 3, 2, "scored")
 
 
+def test_only_generations_that_a_retry_takes_are_given_up(tmp_path: Path):
+    files = create(tmp_path)
+    grow(files, 1)
+    start = record.read_run_history(files).start
+    for attempt in (1, 2):
+        record.record_failure(files, replace(a_generation(2, [], start, error="no answer"), attempt=attempt))
+    states = "SELECT state FROM generations WHERE generation = 2 ORDER BY attempt"
+    record.give_up(files, 2, 2)
+    assert [row["state"] for row in Database(tmp_path).rows(states)] == ["failed", "given up"]
+    record.commit(files, a_generation(2, [a_judged(files.run_id, 2, 0, parents=[start.id])], start, place=3))
+    found = [row["state"] for row in Database(tmp_path).rows(states)]
+    assert sorted(found) == ["committed", "failed", "failed"], "it was retried since"
+
+
 def test_programs_that_joined_in_a_retried_generation_outlive_a_reset_before_it(retried: Retried):
     files, programs, database = retried
     alive = database.rows("SELECT program_id FROM population WHERE niche = '0' AND to_generation IS NULL")

@@ -16,6 +16,7 @@ import pytest
 from moto.core import set_initial_no_auth_action_count
 
 from schemas.errors import EnvironmentFault, RunIsBusy, StoreUnavailable, UsageError
+from schemas.generation import NightRecord
 from schemas.pending_batch import PendingBatch
 from schemas.program import Completion
 from tasks.history import archive, record
@@ -24,6 +25,7 @@ from tasks.history.database import Database
 from tasks.history.files import files_of, runs_in
 from tasks.history.journal import Journal
 from tasks.history.local_backend import LocalBackend
+from tasks.history.night_log import log_line, read_log
 from tasks.history.pending_batches import PendingBatches
 from tasks.history.remote import lease
 from tasks.history.remote.backend import MirroredBackend, open_backend
@@ -62,6 +64,23 @@ def test_another_machine_sees_what_this_one_committed(here: MirroredBackend, els
     elsewhere.refresh()
     assert rows(elsewhere.root) == rows(here.root) != []
     assert portrait(rebuilt(files_of(elsewhere, files.run_id))) == portrait(rebuilt(files))
+
+
+def test_the_log_of_a_night_is_on_the_store_with_its_row_and_keeps_its_lines_here(
+    here: MirroredBackend, elsewhere: MirroredBackend
+):
+    files = create(here)
+    with run_lock(files):
+        log_line(files, 1, "started")
+        record.write_night(files, NightRecord(1, NOW, -9, -9, ""))
+        log_line(files, 1, "generation 1")
+        here.refresh()
+        assert len(read_log(files)) == 2, "what is not on the store yet"
+        elsewhere.refresh()
+        assert len(read_log(files_of(elsewhere, files.run_id))) == 1
+        record.write_night(files, NightRecord(1, NOW, -9, -9, ""))
+    elsewhere.refresh()
+    assert read_log(files_of(elsewhere, files.run_id)) == read_log(files)
 
 
 def test_two_machines_cannot_hold_one_run(here: MirroredBackend, elsewhere: MirroredBackend):

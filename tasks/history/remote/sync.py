@@ -15,7 +15,7 @@ from schemas.errors import RunIsBusy, StoreUnavailable
 from schemas.history_backend import HistoryBackend
 from schemas.ids import RUN_ID
 from tasks.history.atomic_files import append_lines, commit_lock, read_lines, sync_directory
-from tasks.history.files import FILE, Block, RunFiles, blocks_named, files_of
+from tasks.history.files import FILE, LOG, Block, RunFiles, blocks_named, files_of
 from tasks.history.journal import Journal
 from tasks.history.private_files import make_folder
 from tasks.history.remote.mirror import Mirror
@@ -73,9 +73,13 @@ def _by_run(entries: dict[str, ObjectInfo]) -> dict[str, dict[str, ObjectInfo]]:
     for key, entry in entries.items():
         _, _, rest = key.partition("/")
         run_id, _, name = rest.partition("/")
-        if RUN_ID.fullmatch(run_id) and FILE.fullmatch(name) and not name.startswith("paid/"):
+        if RUN_ID.fullmatch(run_id) and _is_downloaded(name):
             found[run_id][name] = entry
     return {run_id: names for run_id, names in found.items() if "run.parquet" in names}
+
+
+def _is_downloaded(name: str) -> bool:
+    return bool(LOG.fullmatch(name) or (FILE.fullmatch(name) and not name.startswith("paid/")))
 
 
 def _remove_deleted_runs(mirror: Mirror, history: HistoryBackend, listed: Collection[str]) -> None:
@@ -114,7 +118,7 @@ class _RunUpdate:
         self._singles = {
             name: version
             for name, version in versions.items()
-            if version is None or version != _remote_version(entries[name])
+            if version is None or _is_outdated(name, version, entries[name])
         }
 
     def downloads(self) -> Iterator[tuple[str, Path]]:
@@ -179,6 +183,11 @@ def _remote_version(entry: ObjectInfo) -> tuple[int, int] | None:
     """Return an object's size and modification time in ns; `None` if the store does not report times."""
     changed_at = entry.changed_at
     return None if changed_at is None else (entry.size, round(changed_at.timestamp() * 1e6) * 1000)
+
+
+def _is_outdated(name: str, version: tuple[int, int], entry: ObjectInfo) -> bool:
+    """Return whether a file on this machine has to be replaced. A log grows here before it does on the store."""
+    return version[0] < entry.size if LOG.fullmatch(name) else version != _remote_version(entry)
 
 
 def merge_uncommitted(mirror: Mirror, files: RunFiles) -> None:

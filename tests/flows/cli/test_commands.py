@@ -201,7 +201,7 @@ def test_doctor_prints_each_check_and_fails_if_one_fails(overnight: Command):
 def test_only_failed_generations_can_be_retried(overnight: Command):
     done = overnight("retry", "last")
     assert (done.returncode, done.stdout) == (0, "")
-    assert "has failed" in done.stderr
+    assert "is given up" in done.stderr
     for generation, message in (("2", "never run again"), ("9", "overnight resume")):
         refused = overnight("retry", "last", "--generation", generation)
         assert refused.returncode == 2

@@ -65,6 +65,8 @@ WRONG = {
     ),
     "a file as inputs": (["run", "cap-set", "--inputs", "OR3.json"], 2, """--inputs '["OR3.json"]'"""),
     "a history in a file": (["run", "cap-set", "--history", f"{__file__}/history"], 3, "a file is in the way"),
+    "a history that is a file": (["runs", "--history", __file__], 3, "a file is in the way"),
+    "a query of a history in a file": (["sql", "FROM runs", "--history", f"{__file__}/x"], 3, "a file is in the way"),
     "a history that cannot be written": (["run", "cap-set", "--history", "/proc/history"], 3, "--history DIR"),
     "a missing run": (["resume", "last"], 2, "overnight run"),
     "settings of a run that has its own": (["resume", "last", "--set", "search.islands=3"], 2, "keeps its models"),
@@ -137,6 +139,17 @@ def test_an_error_has_a_message_and_a_remedy(case: str, tmp_path: Path):
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert not history.exists()
+
+
+def test_doctor_shows_all_that_is_missing_also_where_the_history_is_a_file(tmp_path: Path):
+    history = tmp_path / "file"
+    history.touch()
+    done = call(["doctor"], history, DOCKER_HOST="unix:///nowhere.sock", PREFECT_API_URL="")
+    assert done.returncode == 3
+    rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
+    assert "make setup" in rows["engine"]
+    assert "a file is in the way" in rows["disk"]
+    assert "ok" in rows["prefect"]
 
 
 @pytest.mark.parametrize(("generation", "command"), [(9, "overnight resume"), (1, "overnight sql")])

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -23,8 +23,10 @@ from tasks.history.database import Database
 from tests.accidents import wait_until
 from tests.command_server import RunningCommand, start_command
 from tests.flows.cli.conftest import call
+from tests.flows.test_worker import kill_all
 from tests.ports import free_port
 from tests.prefect_database import MigratedDatabase
+from tests.standing import process
 
 pytestmark = pytest.mark.prefect
 
@@ -100,6 +102,58 @@ def test_serve_ends_with_a_message_if_its_server_ends_too_often(tmp_path: Path):
 
 
 @pytest.mark.docker
+def test_a_night_that_is_killed_goes_on_until_its_deadline_with_what_is_left_of_its_limits(
+    served: Serving, slow_toy: Path, tmp_path: Path
+):
+    schedule(served, slow_toy, tmp_path, "--until", "2h", "--generations", "4", name="killed")
+    with client_of(served) as client:
+        (deployment,) = [found for found in client.read_deployments() if found.name == "killed"]
+        client.create_flow_run_from_deployment(deployment.id)
+    wait_until(lambda: any((tmp_path / "history").glob("runs/*/generations/000001/*")))
+    os.kill(child_of(served.process, b"prefect.engine"), signal.SIGKILL)
+    database = Database(tmp_path / "history")
+    nights = "SELECT run_id, stop_reason, generations FROM nights ORDER BY night"
+    wait_until(lambda: [row["stop_reason"] for row in database.rows(nights)] == [None, "generations"], timeout_s=180)
+    assert sum(row["generations"] for row in database.rows(nights)) == 4
+    done = call(["runs", database.rows(nights)[0]["run_id"]], tmp_path / "history")
+    said = [line.split(maxsplit=3) for line in done.stdout.splitlines()]
+    assert [(words[1], words[3].split()[0]) for words in said if "generation" not in words[3].split()[0]] == [
+        ("1", "started,"),
+        ("2", "started,"),
+        ("2", "ended,"),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.docker
+@pytest.mark.timeout(420)
+def test_a_night_goes_on_once_serve_runs_again_after_a_power_failure(
+    migrated_database: MigratedDatabase, slow_toy: Path, tmp_path: Path
+):
+    port = free_port()
+    own = {
+        "PREFECT_API_URL": "",
+        "PREFECT_HOME": str(migrated_database.home(tmp_path)),
+        "OVERNIGHT_SLOTS": str(tmp_path),
+    }
+    command = [sys.executable, "-m", "flows.cli.main", "serve", "--port", str(port)]
+    database = Database(tmp_path / "history")
+    with process(tmp_path / "serve.log", *command, **own) as first:
+        wait_until(lambda: "running scheduled nights" in (tmp_path / "serve.log").read_text(), timeout_s=120)
+        served = Serving(f"http://127.0.0.1:{port}", cast("RunningCommand", first))
+        schedule(served, slow_toy, tmp_path, "--until", "2h", "--generations", "4", name="killed")
+        with client_of(served) as client:
+            client.create_flow_run_from_deployment(client.read_deployments()[0].id)
+        wait_until(lambda: any((tmp_path / "history").glob("runs/*/generations/000001/*")), timeout_s=120)
+        kill_all(first.pid)
+    with process(tmp_path / "serve.log", *command, **own):
+        nights = "SELECT stop_reason FROM nights ORDER BY night"
+        wait_until(
+            lambda: [row["stop_reason"] for row in database.rows(nights)] == [None, "generations"], timeout_s=240
+        )
+
+
+@pytest.mark.docker
 def test_running_nights_finish_their_generation_after_ctrl_c(served: Serving, slow_toy: Path, tmp_path: Path):
     schedule(served, slow_toy, tmp_path, name="interrupted")
     with client_of(served) as client:
@@ -110,6 +164,7 @@ def test_running_nights_finish_their_generation_after_ctrl_c(served: Serving, sl
     _, output = served.process.communicate(timeout=60)
     assert served.process.returncode == 0
     assert "finish their generation" in output
+    assert ", night 1: generation 1: best " in output, "the lines of a night's log are on stderr"
     database = Database(tmp_path / "history")
     (night,) = database.rows("SELECT stop_reason, ended_at, generations FROM nights")
     assert night["stop_reason"] == "interrupted"
@@ -119,17 +174,22 @@ def test_running_nights_finish_their_generation_after_ctrl_c(served: Serving, sl
 
 def server_of(serving: RunningCommand) -> int:
     """Return the process id of its server, whichever thread started it; 0 while there is none."""
+    return child_of(serving, b"flows.prefect_server.process")
+
+
+def child_of(serving: RunningCommand, module: bytes) -> int:
+    """Return the id of its child process that runs a module; 0 while there is none."""
     for listed in Path(f"/proc/{serving.pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for pid in listed.read_text().split():
-                if b"flows.prefect_server.process" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if module in Path(f"/proc/{pid}/cmdline").read_bytes():
                     return int(pid)
     return 0
 
 
-def schedule(served: Serving, problem: Path, tmp_path: Path, *, name: str) -> None:
+def schedule(served: Serving, problem: Path, tmp_path: Path, *limits: str, name: str) -> None:
     """Schedule a problem on the server."""
-    line = ["schedule", str(problem), "--cron", "0 22 * * *", "--name", name]
+    line = ["schedule", str(problem), "--cron", "0 22 * * *", "--name", name, *limits]
     environment = {"PREFECT_API_URL": f"{served.address}/api", "PREFECT_HOME": str(tmp_path / "client")}
     done = call(line, tmp_path / "history", **environment)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,127 @@
+"""Worker of `overnight serve`: it outlives outages of the Prefect server, and goes on with nights that died."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Scheduled
+from prefect.workers.process import ProcessWorker
+
+from flows.scheduled import Deadline, night
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+    from prefect.client.schemas.objects import FlowRun
+
+_MOST_DEATHS = 3
+"""Deaths of one night after which nobody goes on with it."""
+
+_LONGEST_NIGHT = timedelta(days=7)
+"""Age of the oldest night that is looked at."""
+
+
+class NightWorker(ProcessWorker, abc.ABC):  # an ABC, which Prefect does not register as a worker type
+    """Prefect worker that keeps polling for nights however long the server is down.
+
+    Prefect's own worker gives up after some minutes, and ends the flow runs under way.
+
+    Attributes:
+        report: Function that shows a message to the user.
+    """
+
+    def __init__(self, *args: Any, report: Callable[[str], None] = lambda _: None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.report = report
+        self._dead: set[UUID] = set()
+        self._settled: set[UUID] = set()
+
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        with _outages_ignored():
+            await self._go_on_with_dead_nights()
+            return await super().get_and_submit_flow_runs()
+        return []
+
+    async def sync_with_backend(self) -> None:
+        with _outages_ignored():
+            await super().sync_with_backend()
+
+    async def _go_on_with_dead_nights(self) -> None:
+        """Plan nights anew whose process has died before their deadline; they go on from the files of their run.
+
+        A night that is alive, but that the server has lost sight of, corrects its state within seconds. So a dead night
+        has to be found twice.
+        """
+        crashed = await self._crashed_nights()
+        for flow_run in crashed:
+            if flow_run.id in self._dead - self._settled:
+                self._settled.add(flow_run.id)
+                twins = [other for other in crashed if _name(other) == _name(flow_run)]
+                await self._go_on_with(flow_run, len(twins))
+        self._dead = {flow_run.id for flow_run in crashed}
+
+    async def _crashed_nights(self) -> list[FlowRun]:
+        found = await self.client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[night.name])),
+            flow_run_filter=FlowRunFilter.model_validate(
+                {
+                    "state": {"type": {"any_": [StateType.CRASHED]}},
+                    "expected_start_time": {"after_": datetime.now(UTC) - _LONGEST_NIGHT},
+                }
+            ),
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[self._work_pool_name])),
+        )
+        return [flow_run for flow_run in found if flow_run.deployment_id and flow_run.parameters.get("deadline")]
+
+    async def _go_on_with(self, flow_run: FlowRun, deaths: int) -> None:
+        due, run_id = flow_run.expected_start_time, flow_run.parameters.get("run_id")
+        if due is None or flow_run.deployment_id is None:
+            return
+        until = Deadline.model_validate(flow_run.parameters["deadline"]).after(due)
+        if until <= datetime.now(UTC):
+            return
+        if deaths > _MOST_DEATHS:
+            self.report(f"the night of {run_id} has died {deaths} times; it is not begun again")
+            return
+        with contextlib.suppress(ObjectNotFound):  # the schedule was removed
+            if (await self.client.read_deployment(flow_run.deployment_id)).paused:
+                return
+            # With this key, only one of several workers plans it.
+            await self.client.create_flow_run_from_deployment(
+                flow_run.deployment_id,
+                parameters=flow_run.parameters,
+                state=Scheduled(scheduled_time=due),
+                idempotency_key=f"goes-on-{flow_run.id}",
+            )
+            self.report(f"the night of {run_id} has died; it goes on until {until:%Y-%m-%d %H:%M %Z}")
+
+
+def _name(flow_run: FlowRun) -> tuple[UUID | None, datetime | None]:
+    """Return what flow runs of one night share, of which each but the last has died."""
+    return flow_run.deployment_id, flow_run.expected_start_time
+
+
+@contextlib.contextmanager
+def _outages_ignored() -> Iterator[None]:
+    try:
+        yield
+    except httpx.TransportError:
+        return
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code < 500:
+            raise

@@ -1,0 +1,42 @@
+"""Log of each night: a text file of the run, with a line for the start, each generation, each pause, and the end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from datetime import UTC, datetime
+
+from schemas.errors import DiskFault
+from schemas.escaping import escape_invisible
+from tasks.history.atomic_files import append_lines
+from tasks.history.files import RunFiles
+from tasks.history.private_files import is_plain_file
+
+_LOG = logging.getLogger("overnight.night")
+
+
+def log_line(files: RunFiles, night: int, text: str) -> None:
+    """Append a line to the log of a night, and write it to Python's log, too.
+
+    It is on disk when the function returns, and on object storage with the night's next row. Where the disk is full, it
+    is in Python's log alone.
+
+    Args:
+        files: Files of the run, which need not exist yet.
+        night: Number of the night; for one that cannot start, the number that it would have had.
+        text: The line, which is escaped.
+    """
+    line = escape_invisible(text.replace("\n", " "))
+    _LOG.info("%s, night %d: %s", files.run_id, night, line)
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    with contextlib.suppress(DiskFault):
+        append_lines(files.night_log(night), [f"{at} {line}".encode()])
+
+
+def read_log(files: RunFiles) -> list[tuple[int, str]]:
+    """Return the lines of all nights of a run in order, each with the number of its night."""
+    found = []
+    for path in files.night_logs():
+        text = path.read_text(encoding="utf-8", errors="replace") if is_plain_file(path) else ""
+        found += [(int(path.stem), escape_invisible(line)) for line in text.splitlines()]
+    return found
