@@ -14,7 +14,8 @@ CREATE MACRO the_run(name) AS (
 
 -- All programs of the run of a program, without their long texts.
 CREATE MACRO relatives(program) AS TABLE
-SELECT program_id, generation, index, island, coalesce(niche, island::VARCHAR) AS niche, model, outcome, score, parent_ids FROM files.programs
+SELECT program_id, generation, index, island, coalesce(niche, island::VARCHAR) AS niche, model, operator, outcome, score, parent_ids
+FROM files.programs
 WHERE run_id = (SELECT max(run_id) FROM files.programs WHERE program_id = program);
 
 -- All programs of a run, with the place of their generation in the order of commits.
@@ -31,7 +32,7 @@ WITH best AS (
     GROUP BY code_hash
     ORDER BY max(score) DESC, min((place, index)) LIMIT how_many
 )
-SELECT p.score, p.program_id, p.generation, p.island, p.model, p.body
+SELECT p.score, p.program_id, p.generation, coalesce(p.niche, p.island::VARCHAR) AS niche, p.model, p.body
 FROM best AS b JOIN programs_of(run) AS p ON p.generation = b.generation AND p.index = b.index
 ORDER BY p.score DESC, p.place, p.index;
 
@@ -97,7 +98,7 @@ ancestry(program_id, depth) USING KEY (program_id) AS (
     WHERE b.parent_id NOT IN (SELECT program_id FROM recurring.ancestry)
     GROUP BY b.parent_id
 )
-SELECT a.depth, p.program_id, p.generation, p.island, p.model, p.score, p.parent_ids
+SELECT a.depth, p.program_id, p.generation, p.niche, p.model, p.operator, p.score, p.parent_ids
 FROM ancestry AS a JOIN family AS p USING (program_id)
 ORDER BY a.depth, p.generation DESC, p.index;
 
@@ -111,7 +112,7 @@ progeny(program_id, depth) USING KEY (program_id) AS (
     WHERE b.program_id NOT IN (SELECT program_id FROM recurring.progeny)
     GROUP BY b.program_id
 )
-SELECT d.depth, p.program_id, p.generation, p.island, p.model, p.outcome, p.score, p.parent_ids
+SELECT d.depth, p.program_id, p.generation, p.niche, p.model, p.operator, p.outcome, p.score, p.parent_ids
 FROM progeny AS d JOIN family AS p USING (program_id)
 ORDER BY d.depth, p.generation, p.index;
 

@@ -35,6 +35,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 _DAMAGED = "Restore the file from a copy, or remove it."
 _REMEDY = "`overnight sql --describe` shows the views and macros."
+_TIME_OF_DAY = "DuckDB takes the time of day of a time without zone; all are in UTC: started_at::timestamp::time"
 _TRIES = 20
 _POLL_S = 0.1
 
@@ -119,6 +120,7 @@ class Database:
             # Queries read files of the history only.
             is_of_files = isinstance(error, duckdb.IOException | duckdb.InvalidInputException)
             remedy = _DAMAGED if is_of_files and ".parquet" in str(error) else _REMEDY
+            remedy = _TIME_OF_DAY if "TIMESTAMP WITH TIME ZONE -> TIME)" in str(error) else remedy
             raise QueryError(str(error).strip(), remedy=remedy) from error
 
     def rows(self, sql: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:

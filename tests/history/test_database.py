@@ -275,6 +275,7 @@ def test_lineage_has_all_ancestors_with_the_shortest_distance(grown: RunFiles, d
         assert {row["program_id"]: row["depth"] for row in found} == depth
         assert len(found) == len(depth)
         assert found[0]["program_id"] == program
+        assert found[0].keys() >= {"niche", "operator"}
         assert start in depth
 
 
@@ -359,6 +360,14 @@ def test_a_run_is_named_by_its_id_a_prefix_or_last(tmp_path: Path):
         database.rows("FROM best_programs('nobody')")
     with pytest.raises(QueryError, match="several runs begin with 2026"):
         database.rows("FROM progress('2026')")
+
+
+def test_a_time_of_day_is_asked_for_without_a_zone(database: Database):
+    with pytest.raises(QueryError) as caught:
+        database.rows("SELECT started_at::time FROM runs")
+    assert caught.value.remedy.endswith("started_at::timestamp::time")
+    (row,) = database.rows("SELECT started_at::timestamp::time AS at FROM runs")
+    assert row["at"] == NOW.time()
 
 
 # Retried generations, which are committed after later ones
