@@ -21,8 +21,6 @@ def generations_ahead(run: RunRecord) -> int:
     search = run.problem.settings.search
     if run.problem.settings.sampling.batch_api:
         return 1
-    if search.lookahead is not None:
-        return search.lookahead
     return -(-search.window_prompts // search.prompts)
 
 

@@ -47,24 +47,20 @@ def turn_of(serial: int, run: RunRecord) -> Turn:
 
 def slot_of(serial: int, run: RunRecord) -> int:
     """Return the place of a prompt among those in flight; 0 where whole generations are planned at a time."""
-    search = run.problem.settings.search
-    if run.problem.settings.sampling.batch_api or search.lookahead is not None:
-        return 0
-    return serial % search.window_prompts
+    settings = run.problem.settings
+    return 0 if settings.sampling.batch_api else serial % settings.search.window_prompts
 
 
 def results_needed(turn: Turn, run: RunRecord) -> int:
     """Return the number of prompts whose results the algorithm is told of before a prompt is planned.
 
     With a window of W prompts, that is all but the last W before it. With batch jobs of G generations, it is all
-    before the group of G. With a lookahead of L, as in version 0.1, it is all before the L generations before its own.
+    before the group of G.
     """
     search, sampling = run.problem.settings.search, run.problem.settings.sampling
     generations = turn.generation - 1 - run.given
     if sampling.batch_api:
         return generations // sampling.batch_generations * sampling.batch_generations * turns_of(run)
-    if search.lookahead is not None:
-        return max(0, generations - search.lookahead) * turns_of(run)
     return max(0, serial_of(turn, run) + 1 - search.window_prompts)
 
 
@@ -74,8 +70,6 @@ def may_tune(generation: int, run: RunRecord) -> bool:
     in_flight = -(-search.window_prompts // turns_of(run))
     if sampling.batch_api:
         in_flight = sampling.batch_generations
-    elif search.lookahead is not None:
-        in_flight = search.lookahead + 1
     return (generation - 1 - run.given) % in_flight == 0
 
 
@@ -86,7 +80,7 @@ def prompts_per_task(run: RunRecord) -> int:
     wide window, such as that of a cluster, tasks are larger by default: each costs Prefect some 20 ms.
     """
     search, sampling = run.problem.settings.search, run.problem.settings.sampling
-    if sampling.batch_api or search.lookahead is not None:
+    if sampling.batch_api:
         return sampling.batch or _PROMPTS_PER_TASK
     wanted = sampling.batch or max(_PROMPTS_PER_TASK, search.window_prompts // 8)
     return min(wanted, max(1, search.window_prompts // 4))

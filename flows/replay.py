@@ -21,7 +21,7 @@ from schemas.history_backend import HistoryBackend
 from schemas.outcome import Outcome, Verdict, is_cut_short
 from schemas.program import Judged, Program, Prompt
 from tasks.history import record
-from tasks.history.decode_rows import Row, completions_of, niche_of, read_attempts, read_rows
+from tasks.history.decode_rows import Row, completions_of, read_attempts, read_rows
 from tasks.history.differences import Comparison, Difference, compare
 from tasks.history.files import RunFiles, files_of
 from tasks.sample.recorded_completions import RecordedCompletions
@@ -62,7 +62,7 @@ class RecordedRun:
         return [row for row in mine if row["attempt"] <= last["attempt"]]
 
     def _given_up(self, step: Step) -> Row:
-        return next(row for row in self.failed if row["generation"] == step.generation and row.get("place") is not None)
+        return next(row for row in self.failed if row["generation"] == step.generation and row["place"] is not None)
 
 
 def read_recorded_run(files: RunFiles) -> RecordedRun:
@@ -112,11 +112,11 @@ def _given(then: RecordedRun, run: RunRecord, start: GenerationRecord) -> list[G
         return []
     niches: defaultdict[str, list[str]] = defaultdict(list)
     for row in read_rows(then.files, "population", 1):
-        niches[row["program_id"]].append(niche_of(row))
+        niches[row["program_id"]].append(row["niche"])
     kept = [
         Survivor(
             Program(row["parent_ids"][0], row["body"], (), 0.0),
-            tuple(niches[row["program_id"]] or [niche_of(row)]),
+            tuple(niches[row["program_id"]] or [row["niche"]]),
         )
         for row in read_rows(then.files, "programs", 1)
     ]
@@ -179,7 +179,7 @@ def _commit(then: RecordedRun, session: Session, number: int) -> None:
     session.resources.evaluator.leave_out(number, cut)
     with ThreadPoolExecutor(_BATCHES_AT_A_TIME, "overnight-replay") as threads:
         stages = RepeatedStages(session, number, cut, threads)
-        is_reset = bool(then.committed[number]["reset_islands"] or then.committed[number].get("reset_niches"))
+        is_reset = bool(then.committed[number]["reset_niches"])
         by_the_hour = session.search.algorithm.resets_by_the_hour
         GenerationAttempt(session, number, stages, is_reset_due=(lambda: is_reset) if by_the_hour else None).run()
 

@@ -119,6 +119,4 @@ def confirmer_of(run: RunRecord, sandbox: Sandbox, threads: ThreadPoolExecutor) 
         reducer=settings.reducer,
         noise=settings.noise,
         threads=threads,
-        # Version 0.1 confirmed in the order of the candidates; its runs have a lookahead.
-        order="highest first" if settings.search.lookahead is None else "in order",
     )

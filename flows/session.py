@@ -236,12 +236,14 @@ def open_session(
         source: As for `Session`.
 
     Raises:
+        UsageError: If an earlier version wrote the run.
         RunIsBusy: If another process has the run open.
         SandboxUnavailable: If no sandbox can be started.
     """
     if files.directory in _open:
         yield _open[files.directory]
         return
+    record.require_present_format(files)
     with run_lock(files), contextlib.ExitStack() as stack:
         session = _new_session(files, stack, notifier, source)
         _open[files.directory] = session

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, Literal
 
-from schemas.config_layers import merge
 from schemas.dependencies import Dependencies, read_dependencies
 from schemas.errors import SpecificationError
 from schemas.evolving_files import restore_evolving_files
@@ -129,19 +128,8 @@ class Problem:
 
 def restore_problem(name: str, text: str, settings: Mapping[str, Any], files: Sequence[File] = ()) -> Problem:
     """Restore a problem from the data that a run stores; no file is read."""
-    parsed = parse_settings(merge([_BEFORE, settings]), name)
+    parsed = parse_settings(dict(settings), name)
     return make_problem(name, _restore_skeleton(name, text, parsed), parsed, files)
-
-
-_BEFORE = {
-    # A run from before confirmations existed continues without them: isolated evaluation of its programs is untested.
-    "sandbox": {"confirm": "never"},
-    # Its completions are found by the texts of its prompts, and its hashes of programs are compared with new ones.
-    "search": {"facts": False, "feedback": 0, "operators": [], "bandit": False, "novelty": "layout"},
-    # Its evaluations are those of its candidates.
-    "tuner": {"enabled": False},
-}
-"""Settings of runs that were written before these settings existed."""
 
 
 def _restore_skeleton(name: str, text: str, settings: Settings) -> Skeleton:

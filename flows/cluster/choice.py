@@ -128,7 +128,7 @@ def window_for_cluster(search: Search) -> int | None:
         EnvironmentFault: If the cluster does not answer.
     """
     named = named_cluster()
-    if not named or "window" in search.model_fields_set or search.lookahead is not None:
+    if not named or "window" in search.model_fields_set:
         return None
     wanted = _SAMPLES_PER_SLOT * _slots_of(named)
     return wanted if wanted > search.window else None

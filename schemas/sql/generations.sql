@@ -1,6 +1,5 @@
--- One row per attempt at a generation: committed generations and failed attempts. In files of older versions, the place
--- of a committed generation is its number.
+-- One row per attempt at a generation: committed generations and failed attempts.
 CREATE VIEW generations AS
-SELECT * REPLACE (coalesce(place, generation) AS place) FROM files.generations
+FROM files.generations
 UNION ALL
-SELECT * FROM files.attempts;
+FROM files.attempts;

@@ -34,10 +34,6 @@ def confirmation(job: Job, noise: float) -> Job:
     return replace(job, limits=limits.model_copy(update=more), thresholds=thresholds)
 
 
-Order = Literal["highest first", "in order"]
-"""Order in which would-be bests are confirmed: from the highest claim down until one holds, or as they come."""
-
-
 class Confirmer:
     """Confirms candidates of a run.
 
@@ -51,7 +47,6 @@ class Confirmer:
         reducer: How the scores of the inputs become one.
         noise: Largest difference between two scores on an input.
         threads: Threads in which confirmations run.
-        order: Order in which the candidates of one prompt are confirmed.
     """
 
     def __init__(
@@ -63,7 +58,6 @@ class Confirmer:
         reducer: Reducer,
         noise: float,
         threads: Executor,
-        order: Order = "highest first",
     ) -> None:
         self._sandbox = sandbox
         self._skeleton = skeleton
@@ -71,7 +65,6 @@ class Confirmer:
         self._reducer: Reducer = reducer
         self._noise = noise
         self._threads = threads
-        self._order = order
         self._begun: dict[tuple[int, str], Future[Verdict]] = {}
         self._lock = threading.Lock()
         self._is_cut = False
@@ -117,20 +110,14 @@ class Confirmer:
         return [done[one.id] for one in judged]
 
     def _due(self, group: Sequence[Judged], best: float) -> list[Judged]:
-        """Return the candidates of a niche that would have to be confirmed next, if each of them held.
+        """Return the candidates of a niche that have to be confirmed next: the highest claim, of equal ones the first.
 
-        From the highest claim down, that is the highest alone; of equal claims the first.
+        Where all are confirmed, that is all.
         """
         claims = [one for one in group if self._is_due(one, best)]
         if self._which == "always" or not claims:
             return claims
-        if self._order == "highest first":
-            return [max(claims, key=lambda one: one.score or 0.0)]
-        rising: list[Judged] = []
-        for one in claims:
-            if self._is_due(one, rising[-1].score or 0.0 if rising else best):
-                rising.append(one)
-        return rising
+        return [max(claims, key=lambda one: one.score or 0.0)]
 
     def _is_due(self, one: Judged, best: float) -> bool:
         return one.score is not None and (self._which == "always" or one.score > best)

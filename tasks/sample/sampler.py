@@ -134,19 +134,17 @@ def _candidate(prompt: Prompt, completion: Completion, problem: Problem) -> Cand
         refused = Verdict(Outcome.UNPARSABLE, error=completion.error)
         return Candidate(index, prompt, completion, "", "", refused)
     skeleton = problem.specification
-    parsed = codec_of(skeleton.kind).parse(
-        completion.text, skeleton, len(prompt.parent_ids), prompt.base, takes_edits=prompt.takes_edits
-    )
+    parsed = codec_of(skeleton.kind).parse(completion.text, skeleton, len(prompt.parent_ids), prompt.base)
     if parsed.verdict is not None:
-        verdict = _cut_off(problem.settings) if _is_cut_off(completion, parsed.verdict, problem) else parsed.verdict
+        verdict = _cut_off(problem.settings) if _is_cut_off(completion, parsed.verdict) else parsed.verdict
         return Candidate(index, prompt, completion, "", "", verdict)
     return Candidate(index, prompt, completion, parsed.body, problem.code_hash(parsed.body))
 
 
-def _is_cut_off(completion: Completion, verdict: Verdict, problem: Problem) -> bool:
+def _is_cut_off(completion: Completion, verdict: Verdict) -> bool:
     """Return whether an answer holds no program because it ends too early."""
     is_long = completion.finish_reason.lower() in _LENGTH_REASONS
-    return is_long and verdict.outcome is Outcome.UNPARSABLE and problem.settings.search.names_truncation
+    return is_long and verdict.outcome is Outcome.UNPARSABLE
 
 
 def _cut_off(settings: Settings) -> Verdict:

@@ -44,7 +44,7 @@ SLEEPING = Path(__file__).parents[1] / "specifications/sleeping.py"
 SECONDS = 1.0
 SLOTS = 4
 PROMPTS, SAMPLES = 24, 4
-SEARCH = {"prompts": PROMPTS, "samples": SAMPLES, "window": PROMPTS * SAMPLES, "reset_generations": 1000}
+SEARCH = {"prompts": PROMPTS, "samples": SAMPLES, "window": PROMPTS * SAMPLES, "algorithm": {"reset_generations": 1000}}
 
 
 def night(candidates: int, history: Path) -> float:

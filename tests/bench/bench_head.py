@@ -112,7 +112,7 @@ def night(shape: tuple[int, int, int | None, int], candidates: int, history: Pat
     """Run a night of so many candidates."""
     prompts, samples, batch, window = shape
     settings = {
-        "search": {"prompts": prompts, "samples": samples, "window": window, "reset_generations": 1000},
+        "search": {"prompts": prompts, "samples": samples, "window": window, "algorithm": {"reset_generations": 1000}},
         "sampling": {"batch": batch},
         "sandbox": {"confirm": "never"},
     }

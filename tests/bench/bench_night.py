@@ -39,7 +39,7 @@ SPECIFICATIONS = {
     for name, file in {"constants": "fifty", "improving": "improving"}.items()
 }
 INPUTS = {"constants": (200, 1), "improving": (0,)}
-SEARCH = {"prompts": 6, "samples": 8, "window": 64, "reset_generations": 1000}
+SEARCH = {"prompts": 6, "samples": 8, "window": 64, "algorithm": {"reset_generations": 1000}}
 GENERATION = 48
 RATE = """
     SELECT epoch(max(ended_at) - min(started_at)) AS seconds,

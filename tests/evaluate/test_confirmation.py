@@ -15,7 +15,7 @@ from schemas.job import Call, Job, Limits
 from schemas.outcome import Outcome, Verdict
 from schemas.program import Candidate, Completion, Judged, Prompt, reduce_scores
 from schemas.specification import read_specification
-from tasks.evaluate.confirmation import Confirmer, Order, confirmation, disagreement, settle
+from tasks.evaluate.confirmation import Confirmer, confirmation, disagreement, settle
 from tasks.evaluate.evaluator import Evaluator
 
 SPECIFICATION = read_specification(
@@ -63,7 +63,6 @@ class Made:
         self,
         which: Literal["best", "always"] = "best",
         noise: float = 0.0,
-        order: Order = "highest first",
         **verdicts: Verdict,
     ) -> None:
         self.sandbox = FakeSandbox(**verdicts)
@@ -74,7 +73,6 @@ class Made:
             reducer="mean",
             noise=noise,
             threads=ThreadPoolExecutor(3),
-            order=order,
         )
 
     def confirm(self, *judged: Judged, best: tuple[float, ...] = (0.0, 0.0, 0.0)) -> list[Judged]:
@@ -130,16 +128,6 @@ def test_where_the_highest_claim_does_not_hold_the_next_one_is_run_again():
     assert [one.score for one in got] == [1.5, None, 2.0]
 
 
-def test_in_the_order_of_version_0_1_each_that_would_be_the_best_at_its_turn_is_run_again():
-    made = Made(order="in order")
-    made.confirm(*CLAIMS, best=(1.0, 5.0, 5.0))
-    assert sorted(made.sandbox.asked) == ["3", "4", "6"]
-    made = Made(order="in order")
-    got = made.confirm(claim(0, "1", 1e6), claim(1, "2", 2.0), claim(2, "1.5", 1.5))
-    assert made.sandbox.asked == ["1", "2"], "an unconfirmed one does not raise the bar"
-    assert [one.score for one in got] == [None, 2.0, 1.5]
-
-
 def test_confirmations_that_are_begun_ahead_of_their_turn_are_not_repeated():
     made = Made()
     made.confirmer.begin(CLAIMS[:5], {"0": 1.0}, generation=3)
@@ -185,7 +173,7 @@ def test_differences_are_named_up_to_a_few():
 
 
 def test_a_fault_of_ours_is_no_verdict_and_the_next_attempt_goes_on_where_this_one_stopped():
-    made = Made(order="in order")
+    made = Made("always")
     gone = Verdict(Outcome.SANDBOX_ERROR, error="the engine is gone")
     made.sandbox.verdicts.update({"2": gone, START: gone})
     claims = claim(0, "1", 1.0), claim(1, "2", 2.0)

@@ -52,7 +52,7 @@ def cut_night(night: Night, monkeypatch: pytest.MonkeyPatch) -> CutNight:
 
     def run_night(provider: Provider, prompts: int) -> float:
         sampling = {"models": [{"name": "openai/test", "api_base": provider.api_base}], "batch": 1}
-        search = {"prompts": prompts, "samples": 1, "lookahead": 0}
+        search = {"prompts": prompts, "samples": 1, "window": prompts}
         # Of two slots, since the candidate that is asleep keeps one until the cut, and may be the first to have it.
         settings = {"sampling": sampling, "search": search, "limits": {"wall_s": 400}, "sandbox": {"slots": 2}}
         begin = time.monotonic()
@@ -113,7 +113,7 @@ def test_a_cut_between_two_generations_ends_the_night_without_a_failed_attempt(
 
     monkeypatch.setattr(flows.search, "generation", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        night(5, settings={"search": {"prompts": 2, "samples": 1, "lookahead": 1}})
+        night(5, settings={"search": {"prompts": 2, "samples": 1, "window": 4}})
     assert journal.known(), "the generation under way has completions"
     monkeypatch.setattr(flows.search, "generation", cut)
     until = datetime.now(UTC) + timedelta(seconds=120)

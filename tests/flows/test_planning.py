@@ -90,11 +90,6 @@ def test_a_prompt_sees_all_results_but_the_last_of_the_window(window: int):
     assert seen_by(run, 5) == [max(0, serial - prompts + 1) for serial in range(20)]
 
 
-def test_with_a_lookahead_a_generation_sees_all_but_those_before_it():
-    assert seen_by(run_with(lookahead=1), 4) == [0] * 8 + [4] * 4 + [8] * 4
-    assert seen_by(run_with(lookahead=0), 3) == [0] * 4 + [4] * 4 + [8] * 4
-
-
 def test_the_tuner_has_the_last_turn_of_a_generation():
     run = run_with(tunes=True, window=2)
     assert [turn_of(serial, run).index for serial in range(7)] == [0, 1, 2, 3, 4, 0, 1]
@@ -102,7 +97,7 @@ def test_the_tuner_has_the_last_turn_of_a_generation():
     assert turns_of(run_with()) == 4
 
 
-@pytest.mark.parametrize("search", [{"window": 1}, {"window": 2}, {"window": 3}, {"window": 8}, {"lookahead": 1}])
+@pytest.mark.parametrize("search", [{"window": 1}, {"window": 2}, {"window": 3}, {"window": 8}])
 @pytest.mark.parametrize("tunes", [False, True], ids=["without tuner", "with tuner"])
 def test_each_prompt_is_followed_by_one_plan(search: dict[str, int], tunes: bool):
     run = run_with(CHAT, tunes=tunes, samples=1, operators=(Operator.REFINE,), **search)
@@ -135,7 +130,6 @@ def test_one_turn_of_the_tuner_is_in_flight_at_a_time():
 
     assert generations(window=10) == list(range(1, 10)), "five turns of two samples: a generation"
     assert generations(window=12) == [1, 3, 5, 7, 9]
-    assert generations(lookahead=1) == [1, 3, 5, 7, 9]
     assert generations(batch={"batch_api": True, "batch_generations": 4}) == [1, 5, 9]
 
 
@@ -148,7 +142,7 @@ def test_prompts_in_flight_have_different_slots():
     run = run_with(window=6)  # three prompts of two samples
     assert [turn_of(serial, run).slot for serial in range(7)] == [0, 1, 2, 0, 1, 2, 0]
     assert turn_of(5, run) == Turn(2, 1), "a turn is found by its generation and index"
-    for whole_generations in (run_with(lookahead=1), run_with({"batch_api": True}), run_with(window=1)):
+    for whole_generations in (run_with({"batch_api": True}), run_with(window=1)):
         assert {turn_of(serial, whole_generations).slot for serial in range(9)} == {0}
 
 
@@ -156,11 +150,10 @@ def test_a_task_takes_so_few_prompts_that_the_window_stays_full():
     assert prompts_per_task(run_with({"batch": 4}, window=8)) == 1
     assert prompts_per_task(run_with({"batch": 4}, window=16)) == 2
     assert prompts_per_task(run_with({"batch": 4}, window=1000)) == 4
-    assert prompts_per_task(run_with({"batch": 4}, lookahead=1)) == 4
     assert prompts_per_task(run_with({}, window=16)) == 2
     assert prompts_per_task(run_with({}, window=64)) == 4
     assert prompts_per_task(run_with({}, window=400)) == 25, "a wide window has larger tasks"
-    assert prompts_per_task(run_with({}, lookahead=1)) == 4
+    assert prompts_per_task(run_with({"batch_api": True}, window=8)) == 4
 
 
 @given(window=st.integers(1, 40), prompts=st.integers(1, 7), serial=st.integers(0, 100))
@@ -176,7 +169,7 @@ def test_what_a_prompt_needs_comes_before_it(window: int, prompts: int, serial: 
 @given(
     seed=st.integers(0, 1000),
     ended=st.lists(st.sampled_from(["committed", "given up"]), max_size=5),
-    search=st.sampled_from([{"window": 2}, {"window": 5}, {"window": 40}, {"lookahead": 0}, {"lookahead": 2}]),
+    search=st.sampled_from([{"window": 2}, {"window": 5}, {"window": 40}]),
     algorithm=st.sampled_from(ALGORITHMS),
     models=st.sampled_from([MUTATE, CHAT]),
 )
@@ -325,7 +318,7 @@ def test_a_retry_gets_the_prompts_that_the_failed_generation_had():
 
 
 def test_changes_without_a_prompt_are_replayed_before_the_next_generation_is_planned():
-    run = run_with(lookahead=0, islands=1)
+    run = run_with(window=1, islands=1)
     child = Program("1", "return 1", (1.0,), 1.0)
     step = Step(1, is_committed=True, changes={0: (Join("0", child.id),)})
     planner = rebuild(run, RunHistory({START.id: START, child.id: child}, (step,), frozenset()))

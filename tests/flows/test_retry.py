@@ -43,9 +43,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def few(asks: dict[str, Any], sandbox_image: str) -> dict[str, Any]:
-    """No lookahead, no retries, one request a prompt: which request belongs to which generation is known."""
+    """No retries, a window of one generation, one request a prompt: it is known which request belongs where."""
     quick = {"sandbox": {"image": sandbox_image, "slots": 1, "confirm": "never"}}
-    return {**asks, **quick, "search": {"retries": 0, "lookahead": 0, "failures": 3}}
+    return {**asks, **quick, "search": {"retries": 0, "window": 6, "failures": 3}}
 
 
 def said_while_paused(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -63,9 +63,3 @@ def test_an_answer_that_ended_by_itself_has_the_parser_s_error():
     verdict = verdict_on(UNFINISHED, "stop")
     assert verdict is not None
     assert verdict.error == "no function total_v1 and no body of one"
-
-
-def test_runs_of_earlier_versions_keep_their_texts():
-    verdict = verdict_on(UNFINISHED, "length", {})
-    assert verdict is not None
-    assert verdict.error == "no function total_v1 and no body of one"
