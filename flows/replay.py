@@ -24,7 +24,7 @@ from schemas.history_backend import HistoryBackend
 from schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict, is_stopped_by_deadline
 from schemas.program import TUNER, Judged, Program, Prompt
 from tasks.history import record
-from tasks.history.decode_rows import Row, completions_of, niche_of, read_attempts, read_rows
+from tasks.history.decode_rows import Row, completions_of, read_attempts, read_rows
 from tasks.history.differences import Comparison, Difference, compare
 from tasks.history.files import RunFiles, files_of
 from tasks.sample.recorded_completions import RecordedCompletions
@@ -65,7 +65,7 @@ class RecordedRun:
         return [row for row in mine if row["attempt"] <= last["attempt"]]
 
     def _given_up(self, step: Step) -> Row:
-        return next(row for row in self.failed if row["generation"] == step.generation and row.get("place") is not None)
+        return next(row for row in self.failed if row["generation"] == step.generation and row["place"] is not None)
 
 
 def read_recorded_run(files: RunFiles) -> RecordedRun:
@@ -115,11 +115,11 @@ def _given(then: RecordedRun, run: RunRecord, start: GenerationRecord) -> list[G
         return []
     niches: defaultdict[str, list[str]] = defaultdict(list)
     for row in read_rows(then.files, "population", 1):
-        niches[row["program_id"]].append(niche_of(row))
+        niches[row["program_id"]].append(row["niche"])
     kept = [
         Survivor(
             Program(row["parent_ids"][0], row["body"], (), 0.0),
-            tuple(niches[row["program_id"]] or [niche_of(row)]),
+            tuple(niches[row["program_id"]] or [row["niche"]]),
         )
         for row in read_rows(then.files, "programs", 1)
     ]
@@ -190,7 +190,7 @@ def _commit(then: RecordedRun, run: OpenRun, number: int, night: int, window: in
     run.evaluator.leave_out(number, [index for index, row in cut.items() if not row.get("claimed_scores")])
     run.stores.open(number)
     block = Block(run.state, number, window=window)
-    block.resets = bool(then.committed[number]["reset_islands"] or then.committed[number].get("reset_niches"))
+    block.resets = bool(then.committed[number]["reset_niches"])
     with ThreadPoolExecutor(_BATCHES_AT_A_TIME, "overnight-replay") as threads:
         while not block.is_told:
             for prompts, pairs in threads.map(partial(_evaluate, run, number), block.due()):

@@ -252,34 +252,3 @@ def settings_for(given: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[s
     shared = now if issubclass(before, now) or issubclass(now, before) else AlgorithmSettings
     foreign = before.model_fields.keys() - shared.model_fields.keys()
     return {name: value for name, value in earlier.items() if name not in foreign}
-
-
-_FORMER = (
-    *("islands", "parents", "cluster_temperature", "cluster_period", "length_temperature"),
-    *("reset_generations", "reset_hours"),
-)
-"""Settings of `search` in version 0.1 that now belong to `search.algorithm`."""
-
-_MODES = {"default": "islands", "paper": "funsearch"}
-"""Values of `search.mode` in version 0.1, and the algorithms that they name."""
-
-
-def with_current_names(search: Any) -> Any:
-    """Return a `search` table with settings of version 0.1 under their present names, and its algorithm as a table.
-
-    Settings and files of version 0.1 say `search.islands` for `search.algorithm.islands`, and `search.mode = "paper"`
-    for `search.algorithm.name = "funsearch"`. Where a table says both, the present name wins. An algorithm that is a
-    name alone becomes a table, so that another layer's settings of it are merged and do not replace it.
-    """
-    if not isinstance(search, Mapping):
-        return search
-    current = {name: value for name, value in search.items() if name not in (*_FORMER, "mode")}
-    former = {name: search[name] for name in _FORMER if name in search}
-    if "mode" in search:
-        mode = search["mode"]
-        former["name"] = _MODES.get(mode, mode) if isinstance(mode, str) else mode
-    given = search.get("algorithm", {})
-    given = {"name": given} if isinstance(given, str) else given
-    if not isinstance(given, Mapping) or not (former or given):
-        return search
-    return {**current, "algorithm": {**former, **given}}

@@ -149,7 +149,7 @@ class RunRecord:
 
     Attributes:
         seed: Source of everything random.
-        specification_path: Name or relative path of the problem; absolute in runs of version 0.1.
+        specification_path: Name or relative path of the problem.
         image_id: Id of the sandbox image that it was begun with.
         versions: Versions of Overnight, Python and the main libraries.
         rescored_from: Id of the run whose rescored programs are its generation 1; empty for other runs.

@@ -72,7 +72,7 @@ class Outcome(StrEnum):
     BAD_SCORE = OutcomeFacts("bad_score", "#cdac35", "#d8bc4f", "Dropped: its result is not a valid score",
         "it returned something other than one finite number per input", is_repairable=True)
     UNCONFIRMED = OutcomeFacts("unconfirmed", "#3c9a8d", "#58b8aa",
-        "Dropped: it would have become the best of its island, but was not confirmed",
+        "Dropped: it would have become the best of its niche, but was not confirmed",
         "it would have been a best and did not get its score again; its error holds both scores")
     SANDBOX_ERROR = OutcomeFacts("sandbox_error", "#4a4a48", "#c9c7c0",
         "Not evaluated, because of a sandbox fault that does not count against it",

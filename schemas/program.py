@@ -82,11 +82,6 @@ class Prompt:
         return len(self.seeds)
 
     @property
-    def takes_edits(self) -> bool:
-        """Whether an answer may be edits of the base, whatever the kind of skeleton; not in runs of 0.1 and 0.2."""
-        return bool(self.system)
-
-    @property
     def whole_text(self) -> str:
         """All that the model is sent, as one text."""
         return f"{self.system}\n\n{self.text}" if self.system else self.text

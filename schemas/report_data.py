@@ -19,7 +19,6 @@ class GenerationSummary:
         has_unknown_costs: Whether some prices of the run so far are unknown.
         best: Best score of the run so far.
         own_best: Best score among the generation's own candidates; `None` if none is scored.
-        reset: Islands that were reset at the end of the generation.
     """
 
     generation: int
@@ -30,7 +29,6 @@ class GenerationSummary:
     best: float
     best_program_id: str
     own_best: float | None
-    reset: tuple[int, ...]
     ended_at: datetime
     has_unknown_costs: bool = False
 

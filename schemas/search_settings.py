@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from schemas.algorithm_settings import AnyAlgorithm, GreedySettings, with_current_names
+from schemas.algorithm_settings import AnyAlgorithm, GreedySettings
 from schemas.operators import Operator
 from schemas.section import Section, as_list
 
@@ -89,11 +89,6 @@ class Search(Section):
         return self.bandit and self.algorithm.shows_feedback
 
     @property
-    def names_truncation(self) -> bool:
-        """Whether the verdict on an answer that was cut off says so; runs of 0.1 and 0.2 keep the parser's error."""
-        return self.facts or self.novelty == "meaning"
-
-    @property
     def compares_meaning(self) -> bool:
         """Whether programs are the same that differ only in form, with this algorithm."""
         return self.novelty == "meaning" and not self.algorithm.evaluates_duplicates
@@ -102,8 +97,3 @@ class Search(Section):
     def feedback_chars(self) -> int:
         """Maximum length of the feedback with this algorithm, characters."""
         return self.feedback if self.algorithm.shows_feedback else 0
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_former_names(cls, value: Any) -> Any:
-        return with_current_names(value)

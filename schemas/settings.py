@@ -286,7 +286,8 @@ def _explain(problem: Any) -> str:
         place = name.split(".")
     if algorithm and name in setting_names():
         return f"{name}: the algorithm `{algorithm}` has no such setting"
-    close = difflib.get_close_matches(name, setting_names(), n=1, cutoff=0.5)
+    same = [known for known in setting_names() if known.split(".")[-1] == place[-1]]  # in another table
+    close = difflib.get_close_matches(name, same or setting_names(), n=1, cutoff=0.0 if same else 0.5)
     close = close or difflib.get_close_matches(place[-1], [n.split(".")[-1] for n in setting_names()], n=1)
     return f"there is no setting `{name}`" + (f"; did you mean `{close[0]}`?" if close else "")
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
-"""Version that is written into every file; readers refuse files with a higher one."""
+FORMAT = 2
+"""Format number in every file. Versions 0.1 and 0.2 wrote 1, which is read still; a higher one is refused."""
+
+FORMAT_KEY = b"overnight.schema_version"
+"""Metadata that has it, as in all versions, so that they refuse files of a later format, too."""
 
 TEXT = pa.string()
 TIME = pa.timestamp("us", tz="UTC")
@@ -15,7 +18,7 @@ REAL = pa.float64()
 
 def _table(name: str, *columns: tuple[str, pa.DataType, str]) -> pa.Schema:
     fields = [pa.field(column, kind, metadata={"comment": comment}) for column, kind, comment in columns]
-    return pa.schema(fields, metadata={"overnight.table": name, "overnight.schema_version": str(SCHEMA_VERSION)})
+    return pa.schema(fields, metadata={"overnight.table": name, FORMAT_KEY: str(FORMAT)})
 
 
 PROGRAMS = _table(
@@ -25,7 +28,6 @@ PROGRAMS = _table(
     ("index", COUNT, "position in the generation, from 0: by prompt, then by sample"),
     ("program_id", TEXT, "12 hex digits, unique in the history"),
     ("parent_ids", pa.list_(TEXT), "programs shown in the prompt, worst first"),
-    ("island", COUNT, "number of the niche, where niches are islands; else null"),
     ("model", TEXT, "LiteLLM model string; empty for the start program"),
     ("prompt", TEXT, "prompt sent to the model"),
     ("completion", TEXT, "text of the model's answer"),
@@ -60,7 +62,7 @@ PROGRAMS = _table(
     (
         "niche",
         TEXT,
-        "niche of the programs shown, in which the program is registered if it is scored; the number of an island",
+        "niche of the programs shown, in which the program is registered if it is scored; of islands the number",
     ),
     ("idea", TEXT, "what the model says that it changed: its line `# idea: …`; null if it wrote none"),
     (
@@ -104,7 +106,6 @@ POPULATION = _table(
     ("run_id", TEXT, "id of the run"),
     ("generation", COUNT, "generation in which the change happened; 0 founds the niches"),
     ("step", COUNT, "order within the generation, from 0"),
-    ("island", COUNT, "number of the niche, where niches are islands; else null"),
     (
         "event",
         TEXT,
@@ -157,13 +158,12 @@ GENERATIONS = _table(
     ("best_score", REAL, "best score of the run after the generation"),
     ("best_program_id", TEXT, "program with that score"),
     ("generation_best", REAL, "best score among the generation's own candidates; null if none is scored"),
-    ("reset_islands", pa.list_(COUNT), "islands that were emptied and founded anew at the generation's end"),
     ("tokens_in", pa.int64(), "prompt tokens"),
     ("tokens_out", pa.int64(), "completion tokens"),
     ("cost_usd", REAL, "price of the completions, USD; unknown prices count as 0"),
     ("flow_run_id", TEXT, "Prefect's id of the flow run"),
     ("error", TEXT, "why the attempt failed; empty if it was committed"),
-    ("reset_niches", pa.list_(TEXT), "niches that were emptied and founded anew at its end"),
+    ("reset_niches", pa.list_(TEXT), "niches that were emptied and founded anew at the generation's end"),
     ("tokens_cached", pa.int64(), "prompt tokens that were read from a cache; null in files of earlier versions"),
     (
         "unused_usd",
@@ -182,7 +182,7 @@ RUNS = _table(
     ("settings", TEXT, "all settings, JSON"),
     ("specification", TEXT, "the specification file, verbatim"),
     ("specification_hash", TEXT, "SHA-256 of the specification and its files"),
-    ("specification_path", TEXT, "name or relative path of the problem; absolute in runs of 0.1"),
+    ("specification_path", TEXT, "name or relative path of the problem; in runs of 0.1 as it was typed"),
     ("files", pa.map_(TEXT, TEXT), "files that are copied into the sandbox with the specification: path to SHA-256"),
     ("dependencies", pa.list_(TEXT), "packages that the specification requires"),
     ("image_id", TEXT, "id of the sandbox image"),

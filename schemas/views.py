@@ -83,14 +83,13 @@ VIEWS = {
         "one row per stay of a program in a niche: its cluster, and its first and last generation there",
         {
             "run_id": "id of the run",
-            "island": _columns("population")["island"],
             "program_id": "id of the program",
             "cluster": _columns("population")["cluster"],
             "event": "`joined`: the program was registered in the niche; `founded`: it is the first one after the "
             "niche was emptied",
             "from_generation": "generation in which the program joined",
             "to_generation": "generation at whose end the niche was reset; null if the program is still there",
-            "niche": "the niche; the number of an island",
+            "niche": _columns("population")["niche"],
             "from_place": "place of from_generation in the order in which generations ended, from 0: a retried one "
             "comes later than its number says",
             "to_place": "place of to_generation. The program is alive after the generation with place p if "
@@ -153,7 +152,6 @@ MACROS = {
         "state of each niche at the end of each generation: programs, clusters, best score, and whether it was "
         "emptied and founded anew then",
     ),
-    "islands_over_time": Macro("islands_over_time(run)", "the same for runs whose niches are islands, by number"),
     "duplicates": Macro(
         "duplicates(run)", "bodies that were proposed more than once: number of times, first program, and its outcome"
     ),

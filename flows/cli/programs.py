@@ -57,7 +57,7 @@ def show(
 
 
 _FACTS = (
-    "run_id", "generation", "island", "parent_ids", "model", "outcome", "error", "score", "scores",
+    "run_id", "generation", "niche", "parent_ids", "model", "outcome", "error", "score", "scores",
     "confirmed_score", "wall_s", "cpu_s",
     "peak_mib", "tokens_in", "tokens_cached", "tokens_out", "cost_usd", "latency_s", "asked_at", "output",
 )  # fmt: skip

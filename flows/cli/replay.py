@@ -42,9 +42,11 @@ def replay(
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Repeat a run from its recorded completions, without a model, and print whether the history is the same."""
+    from tasks.history import record
     from tasks.history.files import find_run
 
     files = find_run(history, run)
+    record.require_present_format(files)
     from flows.replay import read_recorded_run
     from flows.trust import accept_sandbox
 

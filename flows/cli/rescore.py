@@ -32,9 +32,7 @@ def rescore(
     inputs: Inputs = None,
     set: Sets = None,  # noqa: A002
     confirm: Confirm = None,
-    most: Annotated[
-        int, Parameter(help="highest number of programs; taken from the islands in turn, best first")
-    ] = 500,
+    most: Annotated[int, Parameter(help="highest number of programs; taken from the niches in turn, best first")] = 500,
     seed: Annotated[
         int | None, Parameter(help="seed of the new run; default: the old run's", validator=require_int64)
     ] = None,

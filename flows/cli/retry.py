@@ -42,6 +42,7 @@ def retry(
     choose_cluster(cluster)
     conditions = stop_conditions(until, max_tokens=max_tokens, budget_usd=budget, total_budget_usd=total_budget)
     files = find_run(history, run)
+    record.require_present_format(files)
     failed = failed_generations(record.read_run_history(files), files.run_id, generation, history_flag(history))
     if not failed:
         command = f"overnight resume {files.run_id}{history_flag(history)}"

@@ -98,6 +98,7 @@ def resume(
     choose_cluster(cluster)
     conditions = stop.conditions(until)
     files = find_run(history, run)
+    record.require_present_format(files)
     say(f"continuing: {files.run_id}")
     from flows.prefect_server.embedded import PrefectServer
 

@@ -220,6 +220,7 @@ def open_run(files: RunFiles, *, notifier: Notifier | None = None, source: Sourc
 
     Raises:
         RunIsBusy: If another process has the run open.
+        UsageError: If an earlier version wrote the run.
         SandboxUnavailable: If no sandbox can be started.
     """
     with run_lock(files), contextlib.ExitStack() as stack:
@@ -247,6 +248,7 @@ def read_state(files: RunFiles, run: RunRecord) -> SearchState:
 
 
 def _open(files: RunFiles, stack: contextlib.ExitStack, notifier: Notifier | None, source: SourceOf | None) -> OpenRun:
+    record.require_present_format(files)
     run = record.read_run(files)
     problem, sampling = run.problem, run.problem.settings.sampling
     state = read_state(files, run)

@@ -13,19 +13,19 @@ from tasks.history.database import Database
 Row = dict[str, Any]
 
 _BEFORE = "SELECT max(score) AS best FROM programs WHERE run_id = ? AND outcome = 'scored' AND place < ?"
-_ISLAND = """
+_NICHE = """
 SELECT max(p.score) AS best, count(DISTINCT p.program_id) AS programs
 FROM population AS l JOIN programs AS p USING (run_id, program_id)
-WHERE l.run_id = ? AND l.island = ? AND l.from_place < ? AND coalesce(l.to_place, 2147483647) >= ?
+WHERE l.run_id = ? AND l.niche = ? AND l.from_place < ? AND coalesce(l.to_place, 2147483647) >= ?
 """
 _MEMBERSHIPS = """
 SELECT l.*, (
     SELECT count(*) FROM population AS o
-    WHERE o.run_id = l.run_id AND o.island = l.island AND o.cluster = l.cluster
+    WHERE o.run_id = l.run_id AND o.niche = l.niche AND o.cluster = l.cluster
     AND o.from_place <= l.from_place
     AND coalesce(o.to_place, 2147483647) > l.from_place
 ) AS cluster_size
-FROM population AS l WHERE l.run_id = ? AND l.program_id = ? ORDER BY l.from_place, l.island
+FROM population AS l WHERE l.run_id = ? AND l.program_id = ? ORDER BY l.from_place, l.niche
 """
 _PARENTS = """
 SELECT program_id, outcome, score FROM programs WHERE run_id = ? AND list_contains(?, program_id) ORDER BY score
@@ -47,7 +47,7 @@ FROM nights WHERE run_id = $1 ORDER BY night
 
 
 def explain(database: Database, row: Row) -> list[str]:
-    """Return sentences on a program's origin, its outcome, its islands, its children and its final evaluations.
+    """Return sentences on a program's origin, its outcome, its niches, its children and its final evaluations.
 
     Args:
         database: The history.
@@ -71,7 +71,7 @@ def _origin(database: Database, row: Row) -> str:
     parents = database.rows(_PARENTS, [row["run_id"], row["parent_ids"] or []])
     shown = " and ".join(f"{parent['program_id']} ({_result(parent)})" for parent in parents) or "no program"
     return (
-        f"Proposed by {row['model']} in generation {row['generation']}, on island {row['island']}, "
+        f"Proposed by {row['model']} in generation {row['generation']}, in niche {row['niche']}, "
         f"in answer to a prompt that showed {shown}."
     )
 
@@ -121,29 +121,29 @@ def _duplicate(database: Database, row: Row) -> list[str]:
 
 def _unconfirmed(database: Database, row: Row) -> list[str]:
     sentences = [f"{Outcome.UNCONFIRMED.facts.explanation}. {row['error']}"]
-    island = _island_before(database, row)
-    if island.get("best") is not None:
-        sentences.append(f"The best score of the island was {island['best']:.6g}.")
+    niche = _niche_before(database, row)
+    if niche.get("best") is not None:
+        sentences.append(f"The best score of the niche was {niche['best']:.6g}.")
     return sentences
 
 
-def _island_before(database: Database, row: Row) -> Row:
-    """Return the best score and the number of programs of the program's island before its generation."""
-    return _first_row(database, _ISLAND, row["run_id"], row["island"], row["place"], row["place"])
+def _niche_before(database: Database, row: Row) -> Row:
+    """Return the best score and the number of programs of the program's niche before its generation."""
+    return _first_row(database, _NICHE, row["run_id"], row["niche"], row["place"], row["place"])
 
 
 def _memberships(database: Database, row: Row) -> list[str]:
     memberships = database.rows(_MEMBERSHIPS, [row["run_id"], row["program_id"]])
     if not memberships:
-        return ["Kept, but on no island."]
+        return ["Kept, but in no niche."]
     if not row["generation"]:
-        return [f"It was the first program on all {len({stay['island'] for stay in memberships})} islands."]
-    island = _island_before(database, row)
+        return [f"It was the first program in all {len({stay['niche'] for stay in memberships})} niches."]
+    niche = _niche_before(database, row)
     first, *later = memberships
     sentences = [_membership(first)]
-    if island.get("best") is not None and first["event"] == "joined":
-        programs = "1 program" if island["programs"] == 1 else f"{island['programs']} programs"
-        sentences.append(f"Before it joined, the island's best score was {island['best']:.6g}, among {programs}.")
+    if niche.get("best") is not None and first["event"] == "joined":
+        programs = "1 program" if niche["programs"] == 1 else f"{niche['programs']} programs"
+        sentences.append(f"Before it joined, the niche's best score was {niche['best']:.6g}, among {programs}.")
     return sentences + [_membership(stay) for stay in later]
 
 
@@ -151,13 +151,11 @@ def _membership(stay: Row) -> str:
     others = stay["cluster_size"] - 1
     company = f"with {others} more of the same score on every input" if others > 0 else "alone"
     if stay["event"] == "joined":
-        start = f"Kept: it joined island {stay['island']}"
+        start = f"Kept: it joined niche {stay['niche']}"
     else:
-        start = (
-            f"Copied to island {stay['island']} when it was reset at the end of generation {stay['from_generation']}"
-        )
+        start = f"Copied to niche {stay['niche']} when it was reset at the end of generation {stay['from_generation']}"
     until = stay["to_generation"]
-    end = "It is still there" if until is None else f"The island was reset at the end of generation {until}"
+    end = "It is still there" if until is None else f"The niche was reset at the end of generation {until}"
     return f"{start}, in cluster {stay['cluster']}, {company}. {end}."
 
 

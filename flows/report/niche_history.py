@@ -53,7 +53,7 @@ def _niche(name: str, memberships: list[dict[str, Any]], run_data: RunData) -> N
 
 
 def _steps_from(sample: int, steps: list[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
-    """Return the steps after a sample, preceded by the score that the island had at this sample."""
+    """Return the steps after a sample, preceded by the score that the niche had at this sample."""
     before = [step for step in steps if step[0] <= sample]
     after = [step for step in steps if step[0] > sample]
     return ((sample, before[-1][1]), *after) if before else tuple(after)

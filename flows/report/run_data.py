@@ -21,7 +21,7 @@ _GENERATIONS = "FROM generations WHERE run_id = ? AND state = 'committed' ORDER 
 _NIGHTS = "FROM nights WHERE run_id = ? ORDER BY night"
 _CANDIDATES = """
 SELECT
-    generation, place, index, program_id, parent_ids, island, niche, model, operator, outcome, score,
+    generation, place, index, program_id, parent_ids, niche, model, operator, outcome, score,
     tokens_in, tokens_cached, tokens_out, cost_usd, latency_s, wall_s, cpu_s
 FROM programs WHERE run_id = ? ORDER BY place, index
 """
@@ -72,7 +72,6 @@ class RunData:
                     best=row["best_score"],
                     best_program_id=row["best_program_id"],
                     own_best=row["generation_best"],
-                    reset=tuple(row["reset_islands"] or ()),
                     ended_at=row["ended_at"],
                     has_unknown_costs=has_unknown_costs,
                 )

@@ -56,13 +56,13 @@ FROM ideas('last') LIMIT 10;
 -- Which bodies are proposed most often?
 SELECT times, first_program_id, outcome, score, body FROM duplicates('last') LIMIT 10;
 
--- What is the best score of each island, and when was it reset?
-SELECT island, max(best_score) AS best, max(clusters) AS most_clusters, list(generation) FILTER (was_reset) AS resets
-FROM islands_over_time('last') GROUP BY island ORDER BY island;
+-- What is the best score of each niche, and when was it reset?
+SELECT niche, max(best_score) AS best, max(clusters) AS most_clusters, list(generation) FILTER (was_reset) AS resets
+FROM niches_over_time('last') GROUP BY niche ORDER BY niche;
 
--- How many programs and clusters are on each island now?
-SELECT island, count(*) AS programs, count(DISTINCT cluster) AS clusters
-FROM population WHERE run_id = the_run('last') AND to_generation IS NULL GROUP BY island ORDER BY island;
+-- How many programs and clusters are in each niche now?
+SELECT niche, count(*) AS programs, count(DISTINCT cluster) AS clusters
+FROM population WHERE run_id = the_run('last') AND to_generation IS NULL GROUP BY niche ORDER BY niche;
 
 -- On which inputs is the best program better than the start program?
 SELECT input, start.score AS start, best.score AS best, best.score - start.score AS gain

@@ -1,8 +1,7 @@
 -- One row per attempt at a generation: committed generations and failed attempts. The last attempt at a generation that
--- the night went on without is given up, until a retry commits it. In files of older versions, the place of a committed
--- generation is its number.
+-- the night went on without is given up, until a retry commits it.
 CREATE VIEW generations AS
-SELECT * REPLACE (coalesce(place, generation) AS place) FROM files.generations
+FROM files.generations
 UNION ALL
 SELECT * REPLACE (
     CASE WHEN place IS NOT NULL AND (run_id, generation) NOT IN (SELECT (run_id, generation) FROM files.generations)

@@ -14,12 +14,13 @@ CREATE MACRO the_run(name) AS (
 
 -- All programs of the run of a program, without their long texts.
 CREATE MACRO relatives(program) AS TABLE
-SELECT program_id, generation, index, island, coalesce(niche, island::VARCHAR) AS niche, model, outcome, score, parent_ids FROM files.programs
+SELECT program_id, generation, index, niche, model, operator, outcome, score, parent_ids
+FROM files.programs
 WHERE run_id = (SELECT max(run_id) FROM files.programs WHERE program_id = program);
 
 -- All programs of a run, with the place of their generation in the order of commits.
 CREATE MACRO programs_of(run) AS TABLE
-SELECT own.*, coalesce(its.place, own.generation) AS place
+SELECT own.*, its.place
 FROM files.programs AS own
 LEFT JOIN files.generations AS its ON its.run_id = own.run_id AND its.generation = own.generation
 WHERE own.run_id = the_run(run);
@@ -31,7 +32,7 @@ WITH best AS (
     GROUP BY code_hash
     ORDER BY max(score) DESC, min((place, index)) LIMIT how_many
 )
-SELECT p.score, p.program_id, p.generation, p.island, p.model, p.body
+SELECT p.score, p.program_id, p.generation, p.niche, p.model, p.body
 FROM best AS b JOIN programs_of(run) AS p ON p.generation = b.generation AND p.index = b.index
 ORDER BY p.score DESC, p.place, p.index;
 
@@ -42,8 +43,7 @@ CREATE MACRO progress(run) AS TABLE
     sum(cost_usd) OVER past AS cost_usd,
     generation_best, best_score, ended_at
 FROM files.generations WHERE run_id = the_run(run)
-WINDOW past AS (ORDER BY coalesce(place, generation))
-ORDER BY coalesce(place, generation)),
+WINDOW past AS (ORDER BY place) ORDER BY place),
 () AS TABLE
 SELECT
     run_id, problem, generation,
@@ -51,8 +51,8 @@ SELECT
     sum(cost_usd) OVER past AS cost_usd,
     generation_best, best_score, ended_at
 FROM files.generations JOIN (SELECT run_id, problem, started_at AS began_at FROM files.runs) USING (run_id)
-WINDOW past AS (PARTITION BY run_id ORDER BY coalesce(place, generation))
-ORDER BY began_at, run_id, coalesce(place, generation);
+WINDOW past AS (PARTITION BY run_id ORDER BY place)
+ORDER BY began_at, run_id, place;
 
 CREATE MACRO improvements(run) AS TABLE
 SELECT
@@ -97,7 +97,7 @@ ancestry(program_id, depth) USING KEY (program_id) AS (
     WHERE b.parent_id NOT IN (SELECT program_id FROM recurring.ancestry)
     GROUP BY b.parent_id
 )
-SELECT a.depth, p.program_id, p.generation, p.island, p.model, p.score, p.parent_ids
+SELECT a.depth, p.program_id, p.generation, p.niche, p.model, p.operator, p.score, p.parent_ids
 FROM ancestry AS a JOIN family AS p USING (program_id)
 ORDER BY a.depth, p.generation DESC, p.index;
 
@@ -111,7 +111,7 @@ progeny(program_id, depth) USING KEY (program_id) AS (
     WHERE b.program_id NOT IN (SELECT program_id FROM recurring.progeny)
     GROUP BY b.program_id
 )
-SELECT d.depth, p.program_id, p.generation, p.island, p.model, p.outcome, p.score, p.parent_ids
+SELECT d.depth, p.program_id, p.generation, p.niche, p.model, p.operator, p.outcome, p.score, p.parent_ids
 FROM progeny AS d JOIN family AS p USING (program_id)
 ORDER BY d.depth, p.generation, p.index;
 
@@ -154,7 +154,7 @@ states AS (
     FROM arrivals
 ),
 moments AS (
-    SELECT g.generation, coalesce(g.place, g.generation) AS place, i.niche
+    SELECT g.generation, g.place, i.niche
     FROM files.generations AS g, (SELECT DISTINCT niche FROM states) AS i WHERE g.run_id = the_run(run)
 )
 SELECT
@@ -164,10 +164,6 @@ FROM moments AS m ASOF JOIN states AS s ON s.niche = m.niche AND m.place >= s.fr
 
 CREATE MACRO niches_over_time(run) AS TABLE
 SELECT generation, niche, programs, clusters, best_score, was_reset FROM niche_states(run) ORDER BY place, niche;
-
-CREATE MACRO islands_over_time(run) AS TABLE
-SELECT generation, niche::INTEGER AS island, programs, clusters, best_score, was_reset FROM niche_states(run)
-ORDER BY place, island;
 
 CREATE MACRO duplicates(run) AS TABLE
 SELECT

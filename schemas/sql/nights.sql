@@ -14,7 +14,7 @@ LEFT JOIN (
     SELECT
         run_id, night, count(*) AS generations, sum(candidates) AS samples, sum(cost_usd) AS cost_usd,
         max(best_score) AS best_after,
-        arg_max(best_program_id, coalesce(place, generation)) AS best_program_id
+        arg_max(best_program_id, place) AS best_program_id
     FROM files.generations WHERE generation > 0 GROUP BY run_id, night
 ) AS committed ON committed.run_id = own.run_id AND committed.night = own.night
 ORDER BY own.started_at, own.run_id, own.night;

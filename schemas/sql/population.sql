@@ -1,15 +1,13 @@
 -- One row per stay of a program in a niche, from the generation in which it joined to the one at whose end the niche
--- was reset. Version 0.1 wrote the number of an island only. An expansion is no stay, nor is that of a program whose confirmation failed. Generations count in the order in
--- which they were committed: their places, or their numbers in files of older versions.
+-- was reset. An expansion is no stay, nor is that of a program whose confirmation failed. Generations count in the
+-- order in which they were committed: by their places.
 CREATE VIEW population AS
 WITH events AS (
     SELECT
-        own.* EXCLUDE (cluster, samples) REPLACE (coalesce(own.niche, own.island::VARCHAR) AS niche),
-        coalesce(its.place, own.generation) AS place,
+        own.* EXCLUDE (cluster, samples), its.place,
         max(own.cluster) OVER (PARTITION BY own.run_id, own.program_id) AS cluster,
         count(*) FILTER (own.event = 'founded') OVER (
-            PARTITION BY own.run_id, coalesce(own.niche, own.island::VARCHAR)
-            ORDER BY coalesce(its.place, own.generation), own.step
+            PARTITION BY own.run_id, own.niche ORDER BY its.place, own.step
         ) AS founding
     FROM files.population AS own
     LEFT JOIN files.generations AS its ON its.run_id = own.run_id AND its.generation = own.generation
@@ -24,7 +22,7 @@ foundings AS (
     FROM events WHERE event = 'founded' GROUP BY ALL
 )
 SELECT
-    e.run_id, e.island, e.program_id, e.cluster, e.event,
+    e.run_id, e.program_id, e.cluster, e.event,
     e.generation AS from_generation,
     f.at_generation AS to_generation,
     e.niche,

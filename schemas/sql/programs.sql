@@ -2,11 +2,11 @@
 CREATE VIEW programs AS
 WITH places AS (
     SELECT
-        run_id, generation, night, candidates, coalesce(place, generation) AS place,
+        run_id, generation, night, candidates, place,
         sum(candidates) FILTER (generation > 0) OVER earlier AS samples_before
     FROM files.generations
     WINDOW earlier AS (
-        PARTITION BY run_id ORDER BY coalesce(place, generation) ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        PARTITION BY run_id ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     )
 ), parents AS (
     SELECT child.run_id, child.program_id, max(parent.score) AS best_parent_score
@@ -15,14 +15,14 @@ WITH places AS (
     GROUP BY child.run_id, child.program_id
 )
 SELECT
-    own.* REPLACE (coalesce(own.niche, own.island::VARCHAR) AS niche),
+    own.*,
     CASE WHEN own.generation = 0 THEN 0 ELSE coalesce(samples_before, 0) + least(own.index + 1, places.candidates) END::BIGINT AS sample,
-    places.night AS night,
+    places.night,
     best_parent_score,
     own.generation > 0 AND coalesce(own.score > max(own.score) OVER (
         PARTITION BY own.run_id ORDER BY places.place, own.index ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     ), false) AS is_record,
-    places.place AS place
+    places.place
 FROM files.programs AS own
 LEFT JOIN places ON places.run_id = own.run_id AND places.generation = own.generation
 LEFT JOIN parents ON parents.run_id = own.run_id AND parents.program_id = own.program_id;

@@ -1,5 +1,4 @@
--- One row per run, with totals over its committed generations. A retried generation ends after later ones; its place
--- in that order is its number in files of older versions.
+-- One row per run, with totals over its committed generations.
 CREATE VIEW runs AS
 SELECT r.*, g.generations, g.samples, g.cost_usd, g.best_score, g.best_program_id, g.start_score, g.ended_at
 FROM files.runs AS r
@@ -10,7 +9,7 @@ LEFT JOIN (
         sum(candidates) FILTER (generation > 0)::BIGINT AS samples,
         sum(cost_usd) AS cost_usd,
         max(best_score) AS best_score,
-        arg_max(best_program_id, coalesce(place, generation)) AS best_program_id,
+        arg_max(best_program_id, place) AS best_program_id,
         max(best_score) FILTER (generation = 0) AS start_score,
         max(ended_at) AS ended_at
     FROM files.generations GROUP BY run_id

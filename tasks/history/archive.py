@@ -21,9 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from schemas.errors import EnvironmentFault, HistoryError, OvernightError, UsageError
 from schemas.history_backend import HistoryBackend
 from schemas.ids import RUN_ID
-from schemas.tables import SCHEMA_VERSION
+from schemas.tables import FORMAT
 from tasks.history import record
-from tasks.history.atomic_files import declared_size, disk_errors, read_groups, sync, sync_directory
+from tasks.history.atomic_files import declared_size, disk_errors, later_format, read_groups, sync, sync_directory
 from tasks.history.files import FILE, RunFiles, files_of
 from tasks.history.local_backend import LocalBackend
 from tasks.history.private_files import make_folder, make_folder_like, make_private_folder, open_private
@@ -55,7 +55,7 @@ class Manifest(BaseModel):
 
     Attributes:
         format: Version of the archive format.
-        schema_version: Highest schema version of the tables.
+        schema_version: Highest format number of its files.
         run_id: Id of the run.
         files: Hash and size by path in the run's directory.
     """
@@ -114,7 +114,7 @@ def describe(files: RunFiles) -> Manifest:
     """Return the manifest of a run."""
     found = sorted(path for path in files.directory.rglob("*") if FILE.fullmatch(_name(files, path)))
     entries = {_name(files, path): _entry(path) for path in found}
-    return Manifest(format=_FORMAT, schema_version=SCHEMA_VERSION, run_id=files.run_id, files=entries)
+    return Manifest(format=_FORMAT, schema_version=FORMAT, run_id=files.run_id, files=entries)
 
 
 def _name(files: RunFiles, path: Path) -> str:
@@ -289,15 +289,9 @@ def _manifest(members: Iterator[Member], source: Path) -> Manifest:
         manifest = Manifest.model_validate_json(content.read())
     except ValidationError as error:
         raise _damaged(source, f"{_MANIFEST}: {error.errors()[0]['msg']}") from error
-    for what, version, known in (
-        ("format", manifest.format, _FORMAT),
-        ("schema version", manifest.schema_version, SCHEMA_VERSION),
-    ):
-        if version > known:
-            raise HistoryError(
-                f"{source} has {what} {version}, this Overnight reads up to {known}",
-                remedy="Use the newer Overnight that wrote it.",
-            )
+    for found, known in ((manifest.format, _FORMAT), (manifest.schema_version, FORMAT)):
+        if found > known:
+            raise later_format(source, found, known)
     if manifest.run_id != run_id or not all(map(FILE.fullmatch, manifest.files)):
         raise _damaged(source, f"{_MANIFEST} describes another run")
     return manifest

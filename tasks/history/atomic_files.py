@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 
 from schemas.errors import DiskFault, HistoryError
 from schemas.history_backend import HistoryBackend
-from schemas.tables import SCHEMA_VERSION
+from schemas.tables import FORMAT, FORMAT_KEY
 from tasks.history.bounded_tables import decode_dictionaries, open_file
+from tasks.history.conversion import FORMER_COLUMNS, current_table
 from tasks.history.private_files import make_folder, open_private
 
 RUNS = "runs"
@@ -106,13 +107,24 @@ def commit_lock(run: Path) -> Iterator[None]:
 
 
 def read_file(path: Path, *, columns: list[str] | None = None) -> pa.Table:
-    """Read one file of the history.
+    """Read one file of the history; columns that it lacks are null.
 
     Raises:
         HistoryError: If it is missing, damaged, too large in memory, or was written by a later version.
     """
     with _opened(path) as file:
-        return decode_dictionaries(file.read(columns=columns), path)
+        stored = columns and [*columns, *FORMER_COLUMNS.values()]
+        return current_table(decode_dictionaries(file.read(columns=stored), path), columns)
+
+
+def format_of(path: Path) -> int:
+    """Return the format number of a file.
+
+    Raises:
+        HistoryError: If it is missing, damaged, or was written by a later version.
+    """
+    with _opened(path) as file:
+        return _format(file)
 
 
 def declared_size(path: Path) -> tuple[int, int]:
@@ -139,7 +151,7 @@ def read_groups(path: Path, generation: int | None = None) -> Iterator[pa.Table]
     with _opened(path) as file:
         for number in range(file.num_row_groups):
             if generation is None or _may_hold(file, number, generation):
-                yield decode_dictionaries(file.read_row_group(number), path)
+                yield current_table(decode_dictionaries(file.read_row_group(number), path))
 
 
 def _may_hold(file: pq.ParquetFile, group: int, generation: int) -> bool:
@@ -152,8 +164,8 @@ def _may_hold(file: pq.ParquetFile, group: int, generation: int) -> bool:
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         file = open_file(path)
-        version = int((file.schema_arrow.metadata or {}).get(b"overnight.schema_version", b"0"))
-        if version <= SCHEMA_VERSION:
+        found = _format(file)
+        if found <= FORMAT:
             with file:
                 yield file
             return
@@ -161,8 +173,17 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
         raise HistoryError(f"no file {path}", remedy="Restore it from a copy.") from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise HistoryError(f"{path} is damaged: {error}", remedy="Restore it from a copy, or remove it.") from error
-    raise HistoryError(
-        f"{path} has schema version {version}, this Overnight reads up to {SCHEMA_VERSION}",
+    raise later_format(path, found)
+
+
+def _format(file: pq.ParquetFile) -> int:
+    return int((file.schema_arrow.metadata or {}).get(FORMAT_KEY, b"1"))
+
+
+def later_format(source: object, found: int, known: int = FORMAT) -> HistoryError:
+    """Return the error for a file, or an archive, of a format that only later versions know."""
+    return HistoryError(
+        f"{source} has format {found}, and this Overnight reads formats up to {known}",
         remedy="Use the newer Overnight that wrote it.",
     )
 

@@ -116,7 +116,7 @@ def _merge(sources: Sequence[Path], target: Path, schema: pa.Schema) -> None:
         with pq.ParquetWriter(
             handle, schema, compression="zstd", write_page_checksum=True, bloom_filter_options=filters
         ) as writer:
-            for group in _grouped(_conforming(table, schema) for source in sources for table in read_groups(source)):
+            for group in _grouped(table for source in sources for table in read_groups(source)):
                 writer.write_table(group, row_group_size=group.num_rows)
                 rows += group.num_rows
         sync(handle)
@@ -140,16 +140,6 @@ def _grouped(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
             group, rows, size = [], 0, 0
     if group:
         yield pa.concat_tables(group)
-
-
-def _conforming(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return a table in the current schema; columns that an older file lacks are null."""
-    names = set(table.column_names)
-    columns = [
-        table[field.name].cast(field.type) if field.name in names else pa.nulls(table.num_rows, field.type)
-        for field in schema
-    ]
-    return pa.table(columns, schema=schema)
 
 
 def _link(blocks: Iterable[Block], folder: Path) -> None:

@@ -11,9 +11,12 @@ from importlib.resources import files as package_files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from schemas import tables
 from schemas.errors import QueryError
 from schemas.views import MACROS, VIEWS
 from tasks.history import query_guard
+from tasks.history.atomic_files import later_format
+from tasks.history.conversion import FORMER_COLUMNS
 from tasks.history.files import tables_in
 from tasks.history.limits import QueryLimits, memory_error, resident_bytes
 from tasks.history.pivot import Pivot, parse_pivot
@@ -33,6 +36,11 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 _DAMAGED = "Restore the file from a copy, or remove it."
 _REMEDY = "`overnight sql --describe` shows the views and macros."
+_TIME_OF_DAY = "DuckDB takes the time of day of a time without zone; all are in UTC: started_at::timestamp::time"
+_LATER = """
+SELECT file_name, try_cast(value::VARCHAR AS INT) AS found FROM parquet_kv_metadata(?)
+WHERE key::VARCHAR = ? AND found > ?
+"""
 _TRIES = 20
 _POLL_S = 0.1
 
@@ -117,6 +125,7 @@ class Database:
             # Queries read files of the history only.
             is_of_files = isinstance(error, duckdb.IOException | duckdb.InvalidInputException)
             remedy = _DAMAGED if is_of_files and ".parquet" in str(error) else _REMEDY
+            remedy = _TIME_OF_DAY if "TIMESTAMP WITH TIME ZONE -> TIME)" in str(error) else remedy
             raise QueryError(str(error).strip(), remedy=remedy) from error
 
     def rows(self, sql: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
@@ -177,9 +186,21 @@ class Database:
         """Define the tables over these files."""
         for source, schema in query_guard.SOURCES.items():
             if committed[source] != self._defined.get(source):
+                if source == "runs":
+                    self._refuse_later_formats(committed[source])
                 relation = _relation(committed[source], schema)
                 self._connection.execute(f"CREATE OR REPLACE VIEW files.{source} AS {relation}")
                 self._defined[source] = committed[source]
+
+    def _refuse_later_formats(self, runs: tuple[str, ...]) -> None:
+        """Check that this version reads the formats of all runs, of which it would show other columns as null.
+
+        Raises:
+            HistoryError: If not.
+        """
+        parameters = [list(runs), tables.FORMAT_KEY.decode(), tables.FORMAT]
+        if runs and (later := self._connection.execute(_LATER, parameters).fetchone()):
+            raise later_format(*later)
 
     def _require_single_query(self, sql: str) -> None:
         query_guard.require_unicode(sql)
@@ -231,12 +252,15 @@ def _kind(statement: duckdb.Statement) -> str:
 
 
 def _relation(paths: Sequence[str], schema: pa.Schema) -> str:
-    """Return SQL that reads the files; columns that an older file lacks are null. Without files, it has no rows."""
+    """Return SQL that reads the files; columns that one lacks are null. Without files, it has no rows."""
     columns = {column.name: _sql_type(column.type) for column in schema}
     if not paths:
         nulls = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in columns.items())
         return f"SELECT {nulls} WHERE false"
-    return f"SELECT * FROM read_parquet([{', '.join(map(_quoted, paths))}], schema = {_map(columns)})"
+    former = {old: columns[name] for name, old in FORMER_COLUMNS.items() if name in columns}
+    wanted = (f"coalesce({n}, {FORMER_COLUMNS[n]}) AS {n}" if n in FORMER_COLUMNS else f'"{n}"' for n in columns)
+    source = f"read_parquet([{', '.join(map(_quoted, paths))}], schema = {_map(columns | former)})"
+    return f"SELECT {', '.join(wanted)} FROM {source}"
 
 
 def _map(columns: Mapping[str, str]) -> str:

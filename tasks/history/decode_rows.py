@@ -54,19 +54,19 @@ def read_attempts(files: RunFiles) -> list[Row]:
 
 
 def read_seconds_since_reset(files: RunFiles) -> float:
-    """Return the seconds of nights since the last reset of islands, or since the search began.
+    """Return the seconds of nights since the last reset of niches, or since the search began.
 
     Raises:
         HistoryError: If a file is damaged.
     """
-    columns = ["night", "started_at", "ended_at", "reset_islands", "reset_niches"]
+    columns = ["night", "started_at", "ended_at", "reset_niches"]
 
     def read(blocks: Sequence[Block]) -> list[Row]:
         tables = [read_file(block.folder / "generation.parquet", columns=columns) for block in blocks]
         return [row for table in tables for row in table.to_pylist() if row["night"]]
 
     rows = files.read_consistently(read)
-    resets = [row["ended_at"] for row in rows if row["reset_islands"] or row.get("reset_niches")]
+    resets = [row["ended_at"] for row in rows if row["reset_niches"]]
     spans: defaultdict[int, list[datetime]] = defaultdict(list)
     for row in rows:
         spans[row["night"]] += [max([moment, *resets]) for moment in (row["started_at"], row["ended_at"])]
@@ -110,8 +110,8 @@ def completions_of(programs: Sequence[Row], samples: int) -> list[Completion]:
             finish_reason=row["finish_reason"],
             asked_at=row["asked_at"],
             error=row["error"] if _has_no_answer(row) else "",
-            evaluations=row.get("evaluations") or 0,
-            tokens_cached=row.get("tokens_cached") or 0,
+            evaluations=row["evaluations"] or 0,
+            tokens_cached=row["tokens_cached"] or 0,
         )
         for row in programs
     ]
@@ -130,15 +130,15 @@ def record_of_rows(programs: Sequence[Row]) -> PromptRecord:
         programs: Rows of its candidates, at least one, in order.
     """
     first = programs[0]
-    operator = first.get("operator") or ""
+    operator = first["operator"] or ""
     return PromptRecord(
-        niche=niche_of(first),
+        niche=first["niche"],
         operator=operator,
-        model=first.get("asked_model") or first["model"],
+        model=first["asked_model"] or first["model"],
         answers=tuple(_answer(row, operator) for row in programs),
         tokens=sum(row["tokens_in"] + row["tokens_out"] for row in programs),
         cost_usd=sum_of_costs([row["cost_usd"] for row in programs]),
-        evaluations=sum(row.get("evaluations") or 0 for row in programs),
+        evaluations=sum(row["evaluations"] or 0 for row in programs),
     )
 
 
@@ -153,7 +153,7 @@ def _answer(row: Row, operator: str) -> Feedback:
         scores=tuple(score for score in row["scores"] or () if score is not None),
         score=row["score"],
         program_id=row["program_id"],
-        idea=row.get("idea") or "",
+        idea=row["idea"] or "",
         failed_id=parents[0] if operator == Operator.REPAIR else "",
     )
 
@@ -162,16 +162,10 @@ def change_of(row: Mapping[str, Any]) -> Change:
     """Return the change of a row of `tables.POPULATION`, the inverse of `encode_rows.population_rows`."""
     match row["event"]:
         case "joined":
-            return Join(niche_of(row), row["program_id"])
+            return Join(row["niche"], row["program_id"])
         case "expanded":
-            return Expand(niche_of(row), row["program_id"], row["samples"] or 0)
+            return Expand(row["niche"], row["program_id"], row["samples"] or 0)
         case "removed" | "corrected" as event:
-            return Correct(niche_of(row), row["program_id"], is_removed=event == "removed")
+            return Correct(row["niche"], row["program_id"], is_removed=event == "removed")
         case _:
-            return Reset(niche_of(row), row["program_id"])
-
-
-def niche_of(row: Mapping[str, Any]) -> str:
-    """Return the niche of a row of programs or of the population; version 0.1 wrote the number of an island only."""
-    niche = row.get("niche")
-    return str(row["island"]) if niche is None else niche
+            return Reset(row["niche"], row["program_id"])

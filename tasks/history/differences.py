@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
 
 from tasks.history.atomic_files import read_file
 from tasks.history.decode_rows import Row, Table, read_rows
@@ -105,11 +104,6 @@ def _between(table: str, number: int, row: Row | None, other: Row | None) -> Ite
         yield Difference(table, number, row or {}, other or {}, row or other or {})
         return
     left_out = _TIMES | (_MONEY if row.get("unused_usd") else set())
-    names = [name for name in row if name not in left_out and not _same(name, row[name], other.get(name))]
+    names = [name for name in row if name not in left_out and row[name] != other[name]]
     if names:
-        yield Difference(table, number, {n: row[n] for n in names}, {n: other.get(n) for n in names}, row)
-
-
-def _same(column: str, value: Any, other: Any) -> bool:
-    """Return whether two values of a column agree; older commits lack some columns."""
-    return value == other or (column in ("place", "unused_usd") and value is None)
+        yield Difference(table, number, {n: row[n] for n in names}, {n: other[n] for n in names}, row)

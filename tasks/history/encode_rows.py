@@ -46,7 +46,6 @@ def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> dict[s
         "index": candidate.index,
         "program_id": judged.id,
         "parent_ids": prompt.parent_ids,
-        "island": island_of(prompt.niche),
         "model": completion.model,
         "prompt": prompt.whole_text,
         "completion": completion.text,
@@ -92,7 +91,6 @@ def population_rows(run_id: str, record: GenerationRecord) -> list[dict[str, Any
                 "run_id": run_id,
                 "generation": record.number,
                 "step": step,
-                "island": island_of(change.niche),
                 "event": event,
                 "program_id": program_id,
                 "cluster": signatures.get(program_id),
@@ -115,11 +113,6 @@ def _event_of(change: Change) -> tuple[str, str]:
             return "expanded", program_id
         case Correct(_, program_id, is_removed):
             return "removed" if is_removed else "corrected", program_id
-
-
-def island_of(niche: str) -> int | None:
-    """Return the number of an island; `None` for a niche of another kind."""
-    return int(niche) if niche.isdecimal() else None
 
 
 def _cluster(scores: Sequence[float]) -> str:
@@ -149,7 +142,6 @@ def generation_row(run_id: str, record: GenerationRecord) -> dict[str, Any]:
         "best_score": record.best.score,
         "best_program_id": record.best.id,
         "generation_best": max(scores, default=None),
-        "reset_islands": [int(niche) for niche in resets if niche.isdecimal()],
         "tokens_in": sum(completion.tokens_in for completion in completions),
         "tokens_out": sum(completion.tokens_out for completion in completions),
         "cost_usd": sum(completion.cost_usd or 0.0 for completion in completions) + record.unused_usd,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from schemas import tables
 from schemas.algorithm import Change
-from schemas.errors import HistoryError, SpecificationError
+from schemas.errors import HistoryError, SpecificationError, UsageError
 from schemas.files import File, require_distinct
 from schemas.generation import (
     Finalist,
@@ -28,7 +29,8 @@ from schemas.generation import (
 from schemas.outcome import Outcome
 from schemas.program import Program
 from tasks.history import encode_rows
-from tasks.history.atomic_files import declared_size, disk_errors, read_file, write_file, write_folder
+from tasks.history.atomic_files import declared_size, disk_errors, format_of, read_file, write_file, write_folder
+from tasks.history.conversion import current_settings
 from tasks.history.decode_rows import Row, change_of, record_of_rows
 from tasks.history.files import Block, RunFiles
 from tasks.history.journal import Journal
@@ -151,6 +153,24 @@ def ended_without_generation(files: RunFiles, night: int) -> bool:
     return row["stop_reason"] == StopReason.DEADLINE and not row["generations"]
 
 
+def require_present_format(files: RunFiles) -> None:
+    """Check that a run has the format that this version writes, so that it can go on, or be replayed.
+
+    Raises:
+        UsageError: If an earlier version wrote it.
+        HistoryError: If a later one did.
+    """
+    found = format_of(files.run)
+    if found < tables.FORMAT:
+        version = read_run(files).versions.get("overnight", "an earlier version")
+        raise UsageError(
+            f"{files.run_id} was written by Overnight {version} (format {found}), and this one continues and replays "
+            f"runs of format {tables.FORMAT}; it can be read, queried, reported and exported as before",
+            remedy=f"Begin a new run from its programs: overnight rescore {files.run_id} "
+            f"--history {shlex.quote(files.backend.location)}",
+        )
+
+
 def read_run(files: RunFiles) -> RunRecord:
     """Read the run's own row."""
     row = read_file(files.run).to_pylist()[0]
@@ -159,15 +179,15 @@ def read_run(files: RunFiles) -> RunRecord:
         problem=restore_problem(
             row["problem"],
             row["specification"],
-            _read_settings(files, row["settings"]),
-            _read_files(files, dict(row.get("files") or ())),
+            current_settings(_read_settings(files, row["settings"])),
+            _read_files(files, dict(row["files"] or ())),
         ),
         seed=row["seed"],
         started_at=row["started_at"],
         specification_path=row["specification_path"],
         image_id=row["image_id"],
         versions=dict(row["versions"]),
-        rescored_from=row.get("rescored_from") or "",
+        rescored_from=row["rescored_from"] or "",
         origin=_read_origin(files),
     )
 
@@ -357,13 +377,8 @@ def _ends(files: RunFiles, blocks: Sequence[Block]) -> list[tuple[int, bool]]:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    """Read the number, state and place of generations; in older files, the place of a commit is its number."""
-    rows = read_file(path, columns=["generation", "state", "place"]).to_pylist()
-    for row in rows:
-        default = row["generation"] if row["state"] == "committed" else None
-        if row.get("place") is None:
-            row["place"] = default
-    return rows
+    """Read the number, state and place of generations."""
+    return read_file(path, columns=["generation", "state", "place"]).to_pylist()
 
 
 def read_night(files: RunFiles, number: int, programs: Mapping[str, Program]) -> NightRecord:
@@ -381,8 +396,8 @@ def read_night(files: RunFiles, number: int, programs: Mapping[str, Program]) ->
         if entry["program_id"] in programs
     )
     reason = StopReason(row["stop_reason"]) if row["stop_reason"] else None
-    faults = tuple((entry["machine"], entry["faults"]) for entry in row.get("machine_faults") or ())
-    columns = {key: row[key] for key in _NIGHT_COLUMNS if row.get(key) is not None}
+    faults = tuple((entry["machine"], entry["faults"]) for entry in row["machine_faults"] or ())
+    columns = {key: row[key] for key in _NIGHT_COLUMNS if row[key] is not None}
     return NightRecord(number=row["night"], finalists=finalists, stop_reason=reason, machine_faults=faults, **columns)
 
 
@@ -402,7 +417,7 @@ _NIGHT_COLUMNS = (
 
 _CANDIDATE_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score"]
 _RECORD_COLUMNS = [
-    "index", "parent_ids", "niche", "island", "operator", "model", "error", "output", "idea", "tokens_in", "tokens_out",
+    "index", "parent_ids", "niche", "operator", "model", "error", "output", "idea", "tokens_in", "tokens_out",
     "cost_usd", "evaluations", "asked_model", "confirmed_score", "claimed_scores",
 ]  # fmt: skip
 
@@ -418,7 +433,7 @@ def _changes(blocks: Sequence[Block]) -> dict[int, dict[int, tuple[Change, ...]]
     for block in blocks:
         rows_of_block = read_file(block.folder / "population.parquet").to_pylist()
         for row in sorted(rows_of_block, key=lambda row: (row["generation"], row["step"])):
-            found[row["generation"]][row.get("prompt") or 0].append(change_of(row))
+            found[row["generation"]][row["prompt"] or 0].append(change_of(row))
     return {
         number: {prompt: tuple(changes) for prompt, changes in by_prompt.items()} for number, by_prompt in found.items()
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from schemas.algorithm_settings import settings_for, with_current_names
+from schemas.algorithm_settings import settings_for
 from schemas.errors import UsageError
 from tasks.program.bounded_parsing import parse_json, parse_toml
 
@@ -13,13 +13,13 @@ from tasks.program.bounded_parsing import parse_json, parse_toml
 def merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Merge layers into one table, recursively; a later layer overrides an earlier one.
 
-    Settings of `search` that have the names of version 0.1 are renamed first, so that layers may use either name.
-    Where a later layer names another algorithm, settings of the earlier one do not apply.
+    Where a later layer names another algorithm, settings of the earlier one do not apply; a name alone keeps the
+    settings of the same one.
     """
     merged: dict[str, Any] = {}
     for layer in layers:
         for key, given in layer.items():
-            value = with_current_names(given) if key == "search" else given
+            value = {"name": given} if key == "algorithm" and isinstance(given, str) else given
             earlier = merged.get(key)
             if key == "algorithm" and isinstance(earlier, dict) and isinstance(value, dict):
                 earlier = settings_for(value, earlier)
@@ -28,7 +28,7 @@ def merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def set_by_path(target: dict[str, Any], assignment: str) -> None:
-    """Put an assignment such as `search.islands=4` into nested settings.
+    """Put an assignment such as `search.prompts=4` into nested settings.
 
     The value is parsed as JSON or TOML; anything else is text.
 
@@ -37,7 +37,7 @@ def set_by_path(target: dict[str, Any], assignment: str) -> None:
     """
     name, separator, raw = assignment.partition("=")
     if not separator or not name:
-        raise UsageError(f"--set expects key=value, got {assignment!r}", remedy="For example: --set search.islands=4")
+        raise UsageError(f"--set expects key=value, got {assignment!r}", remedy="For example: --set search.prompts=4")
     *tables, key = name.strip().split(".")
     for table in tables:
         target = target.setdefault(table, {})

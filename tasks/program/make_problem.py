@@ -13,7 +13,6 @@ from schemas.job import Call
 from schemas.problem import Problem, Split
 from schemas.settings import Settings, parse_settings
 from schemas.skeleton import Skeleton
-from tasks.program.config_layers import merge
 from tasks.program.evolving_files import restore_evolving_files
 from tasks.program.marked_file import read_marked
 from tasks.program.pep723 import script_block
@@ -22,19 +21,8 @@ from tasks.program.specification import read_specification
 
 def restore_problem(name: str, text: str, settings: Mapping[str, Any], files: Sequence[File] = ()) -> Problem:
     """Restore a problem from the data that a run stores; no file is read."""
-    parsed = parse_settings(merge([_BEFORE, settings]), name)
+    parsed = parse_settings(dict(settings), name)
     return make_problem(name, _restore_skeleton(name, text, parsed), parsed, files)
-
-
-_BEFORE = {
-    # A run from before confirmations existed continues without them: isolated evaluation of its programs is untested.
-    "sandbox": {"confirm": "never"},
-    # Its completions are found by the texts of its prompts, and its hashes of programs are compared with new ones.
-    "search": {"facts": False, "feedback": 0, "operators": [], "bandit": False, "novelty": "layout"},
-    # Its evaluations are those of its candidates.
-    "tuner": {"enabled": False},
-}
-"""Settings of runs that were written before these settings existed."""
 
 
 def _restore_skeleton(name: str, text: str, settings: Settings) -> Skeleton:

@@ -135,11 +135,9 @@ def _candidate(prompt: Prompt, completion: Completion, problem: Problem) -> Cand
     skeleton = problem.specification
     if too_long := _too_long(completion.text, skeleton):
         return Candidate(index, prompt, completion, "", "", too_long)
-    parsed = codec_of(skeleton.kind).parse(
-        completion.text, skeleton, len(prompt.parent_ids), prompt.base, takes_edits=prompt.takes_edits
-    )
+    parsed = codec_of(skeleton.kind).parse(completion.text, skeleton, len(prompt.parent_ids), prompt.base)
     if refused := parsed.verdict or _too_long(parsed.body, skeleton):
-        verdict = _cut_off(problem.settings) if _is_cut_off(completion, refused, problem) else refused
+        verdict = _cut_off(problem.settings) if _is_cut_off(completion, refused) else refused
         return Candidate(index, prompt, completion, "", "", verdict)
     return Candidate(index, prompt, completion, parsed.body, problem.code_hash(parsed.body))
 
@@ -152,10 +150,10 @@ def _too_long(text: str, skeleton: Skeleton) -> Verdict | None:
     return Verdict(Outcome.UNPARSABLE, error=error) if len(text) > most else None
 
 
-def _is_cut_off(completion: Completion, verdict: Verdict, problem: Problem) -> bool:
+def _is_cut_off(completion: Completion, verdict: Verdict) -> bool:
     """Return whether an answer holds no program because it ends too early."""
     is_long = completion.finish_reason.lower() in _LENGTH_REASONS
-    return is_long and verdict.outcome is Outcome.UNPARSABLE and problem.settings.search.names_truncation
+    return is_long and verdict.outcome is Outcome.UNPARSABLE
 
 
 def _cut_off(settings: Settings) -> Verdict:

@@ -160,9 +160,7 @@ class Search:
     def _judge(self, text: str, prompt: Prompt) -> Feedback:
         """Parse and evaluate an answer."""
         skeleton, parents = self.problem.specification, prompt.parent_ids
-        parsed = codec_of(skeleton.kind).parse(
-            text, skeleton, len(parents), prompt.base, takes_edits=prompt.takes_edits
-        )
+        parsed = codec_of(skeleton.kind).parse(text, skeleton, len(parents), prompt.base)
         name = f"{len(self._known)}/{prompt.index}"
         answer = Feedback(
             parents[-1], parsed.body, Outcome.SCORED, "", "", (), None, program_id=name, idea=idea_in(text)

@@ -45,7 +45,7 @@ def make_run(history: Path, number: int, generations: int, candidates: int) -> R
         folder = files.generation(generation)
         folder.mkdir()
         mine = programs.slice((generation - 1) * candidates, candidates)
-        stays = {"generation": generation, "island": 0, "event": "joined", "program_id": mine["program_id"][0].as_py()}
+        stays = {"generation": generation, "niche": "0", "event": "joined", "program_id": mine["program_id"][0].as_py()}
         population = pa.Table.from_pylist([stays | {"run_id": files.run_id, "step": 0}], schema=tables.POPULATION)
         for name, table in {
             "programs": mine, "population": population, "generation": own.slice(generation - 1, 1),
@@ -153,7 +153,7 @@ def make_sqlite(history: Path, place: Path) -> None:
     with contextlib.closing(sqlite3.connect(place)) as connection:
         connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
         wanted = {
-            "programs": "run_id generation index program_id parent_ids island model body code_hash outcome score "
+            "programs": "run_id generation index program_id parent_ids niche model body code_hash outcome score "
             "cost_usd tokens_in tokens_out",
             "generations": "run_id generation state candidates cost_usd generation_best best_score",
         }
@@ -195,7 +195,7 @@ CREATE INDEX by_id ON programs (program_id);
 CREATE INDEX generations_by_run ON generations (run_id, generation);
 """
 SQLITE_BEST = """
-SELECT max(score), program_id, generation, island, model, body FROM programs
+SELECT max(score), program_id, generation, niche, model, body FROM programs
 WHERE run_id = ? AND outcome = 'scored' GROUP BY code_hash ORDER BY 1 DESC LIMIT 10
 """
 SQLITE_PROGRESS = """

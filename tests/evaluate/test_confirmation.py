@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +13,8 @@ from schemas.errors import SandboxUnavailable
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Outcome, Verdict
 from schemas.program import Candidate, Completion, Judged, Prompt, reduce_scores
-from tasks.evaluate.confirmation import Confirmer, Order, confirmation, disagreement, settle
+from schemas.settings import Reducer
+from tasks.evaluate.confirmation import ConfirmationRules, Confirmer, confirmation, disagreement
 from tasks.evaluate.evaluator import Evaluator
 from tasks.program.specification import read_specification
 
@@ -57,28 +57,28 @@ def claim(index: int, body: str, *scores: float, niche: str = "0", outcome: Outc
 
 
 class Made:
-    """A confirmer with its fake sandbox."""
+    """Rules of confirmations, and a confirmer with its fake sandbox."""
 
     def __init__(
-        self,
-        which: Literal["best", "always"] = "best",
-        noise: float = 0.0,
-        order: Order = "highest first",
-        **verdicts: Verdict,
+        self, which: Literal["best", "always", "never"] = "best", noise: float = 0.0, **verdicts: Verdict
     ) -> None:
         self.sandbox = FakeSandbox(**verdicts)
-        self.confirmer = Confirmer(
-            self.sandbox,
-            SPECIFICATION,
-            which=which,
-            reducer="mean",
-            noise=noise,
-            threads=ThreadPoolExecutor(3),
-            order=order,
-        )
+        self.rules = ConfirmationRules(which, "mean", noise)
+        self.confirmer = Confirmer(self.sandbox, SPECIFICATION)
 
     def confirm(self, *judged: Judged, best: tuple[float, ...] = (0.0, 0.0, 0.0)) -> list[Judged]:
-        return self.confirmer.confirm(judged, {str(niche): score for niche, score in enumerate(best)})
+        """Run what is missing again until nothing is, as a night does."""
+        bests = {str(niche): score for niche, score in enumerate(best)}
+        verdicts: dict[str, Verdict] = {}
+        while True:
+            done, missing = self.rules.confirmed(judged, bests, verdicts)
+            if not missing:
+                return done
+            verdicts |= {one.id: self.confirmer.run_again(one, 1) for one in missing}
+
+
+def settle(claim: Judged, again: Verdict, reducer: Reducer, noise: float) -> Judged:
+    return ConfirmationRules("best", reducer, noise).settled(claim, again)
 
 
 def test_a_best_that_gets_its_score_again_stays_as_it_is():
@@ -130,33 +130,6 @@ def test_where_the_highest_claim_does_not_hold_the_next_one_is_run_again():
     assert [one.score for one in got] == [1.5, None, 2.0]
 
 
-def test_in_the_order_of_version_0_1_each_that_would_be_the_best_at_its_turn_is_run_again():
-    made = Made(order="in order")
-    made.confirm(*CLAIMS, best=(1.0, 5.0, 5.0))
-    assert sorted(made.sandbox.asked) == ["3", "4", "6"]
-    made = Made(order="in order")
-    got = made.confirm(claim(0, "1", 1e6), claim(1, "2", 2.0), claim(2, "1.5", 1.5))
-    assert made.sandbox.asked == ["1", "2"], "an unconfirmed one does not raise the bar"
-    assert [one.score for one in got] == [None, 2.0, 1.5]
-
-
-def test_confirmations_that_are_begun_ahead_of_their_turn_are_not_repeated():
-    made = Made()
-    made.confirmer.begin(CLAIMS[:5], {"0": 1.0}, generation=3)
-    assert made.confirmer.confirm(CLAIMS[:5], {"0": 1.0}, generation=3)[4].confirmed_score == 4.0
-    assert made.sandbox.asked == ["4"]
-
-
-def test_which_are_confirmed_is_the_same_however_threads_run():
-    judged = [claim(i, str(i * 7 % 30), float(i * 7 % 30), niche=str(i % 3)) for i in range(30)]
-    asked = []
-    for _ in range(5):
-        made = Made()
-        made.confirm(*judged)
-        asked.append(Counter(made.sandbox.asked))
-    assert all(one == asked[0] for one in asked)
-
-
 def test_always_means_all_that_are_scored():
     made = Made("always")
     made.confirm(claim(0, "3", 3.0), claim(1, "2", 2.0), claim(2, "x"), best=(9.0,))
@@ -185,7 +158,7 @@ def test_differences_are_named_up_to_a_few():
 
 
 def test_a_fault_of_ours_is_no_verdict_and_the_next_attempt_goes_on_where_this_one_stopped():
-    made = Made(order="in order")
+    made = Made("always")
     gone = Verdict(Outcome.SANDBOX_ERROR, error="the engine is gone")
     made.sandbox.verdicts.update({"2": gone, START: gone})
     claims = claim(0, "1", 1.0), claim(1, "2", 2.0)
@@ -204,10 +177,11 @@ def test_who_alone_cannot_be_run_again_is_not_judged_and_holds_nobody_up():
     assert second.confirmed_score == second.score == 1.0
 
 
-def test_there_is_nothing_to_do_where_nobody_is_better():
-    made = Made()
-    assert not made.confirmer.concerns([claim(0, "1", 1.0), claim(1, "x")], {"0": 1.0})
-    assert made.confirmer.concerns([claim(0, "1", 1.0), claim(1, "2", 2.0)], {"0": 1.0})
+def test_there_is_nothing_to_do_where_nobody_is_better_or_nothing_is_confirmed():
+    made, never = Made(), Made("never")
+    made.confirm(claim(0, "1", 1.0), claim(1, "x"), best=(1.0,))
+    never.confirm(claim(0, "1", 1.0))
+    assert made.sandbox.asked == never.sandbox.asked == []
 
 
 def test_a_confirmation_has_more_time_and_nothing_else_more():

@@ -28,7 +28,7 @@ def night(engine: PrivateEngine, prefect_api: str, tmp_path: Path) -> Iterator[N
 
 
 def start(night: NightProcess, prompts: int, *more: str) -> None:
-    settings = {"search.prompts": prompts, "search.samples": 4, "search.islands": 3, "sandbox.slots": 2}
+    settings = {"search.prompts": prompts, "search.samples": 4, "search.algorithm.islands": 3, "sandbox.slots": 2}
     sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
     night.start(str(FIFTY), "--seed", "1", *sets, *more)
     # A night that is killed before its first generation leaves no row.

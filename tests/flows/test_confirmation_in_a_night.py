@@ -46,7 +46,7 @@ def answers(provider: Provider, bodies: Sequence[str]) -> None:
 
 def one_island(asks: dict[str, Any], prompts: int, **more: Any) -> dict[str, Any]:
     asks["sampling"] |= {"concurrency": 1}  # so that prompts are asked in order
-    search = {"prompts": prompts, "samples": 1, "islands": 1}
+    search = {"prompts": prompts, "samples": 1, "algorithm": {"islands": 1}}
     return {**asks, "search": search, "sandbox": SANDBOX, **more}
 
 
@@ -177,7 +177,7 @@ def test_it_runs_without_confirmation(tmp_path: Path, sandbox_image: str, prefec
     path = tmp_path / "in_place.py"
     path.write_text(IN_PLACE)
     sandbox = {"image": sandbox_image, "slots": 1, "confirm": "never"}
-    search_settings = {"islands": 1, "prompts": 1, "samples": 1}
+    search_settings = {"algorithm": {"islands": 1}, "prompts": 1, "samples": 1}
     problem = load_problem(path, {"inputs": [3], "sandbox": sandbox, "search": search_settings})
     create_run(problem, path, LocalBackend(tmp_path), seed=1, run_id="in-place")
     search("in-place", str(tmp_path), StopConditions(generations=1))

@@ -27,7 +27,7 @@ from tests.history.made import run_at
 
 
 def run_of(path: Path, history: Path, image: str) -> RunRecord:
-    settings = {"sandbox": {"image": image, "slots": 1, "confirm": "never"}, "search": {"islands": 1}}
+    settings = {"sandbox": {"image": image, "slots": 1, "confirm": "never"}, "search": {"algorithm": {"islands": 1}}}
     files = create_run(load_problem(path, settings), path, LocalBackend(history), seed=1, run_id="it")
     return record.read_run(files)
 

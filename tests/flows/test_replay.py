@@ -109,9 +109,9 @@ def test_a_run_in_which_a_fallback_answered_resumes_and_comes_out_the_same(
 def test_a_compacted_run_with_resets_by_the_clock_comes_out_the_same_and_can_be_gone_on_with(
     night: Night, tmp_path: Path
 ):
-    files = night(9, settings={"search": {"reset_hours": 1e-4, "reset_generations": None}})
+    files = night(9, settings={"search": {"algorithm": {"reset_hours": 1e-4, "reset_generations": None}}})
     compact(files, 1)
-    resets = Database(tmp_path).rows("FROM generations WHERE len(reset_islands) > 0 AND generation > 0")
+    resets = Database(tmp_path).rows("FROM generations WHERE len(reset_niches) > 0 AND generation > 0")
     assert resets
     found, again = replayed(files, tmp_path / "again")
     assert found.first is None

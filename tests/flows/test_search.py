@@ -58,7 +58,7 @@ def test_a_night_leaves_generations_a_population_and_its_own_row(night: Night, t
     assert row["finalists"][0]["held_out"] is not None
     counts = history.rows("SELECT generation, count(*) AS n FROM programs GROUP BY generation ORDER BY generation")
     assert [(c["generation"], c["n"]) for c in counts] == [(0, 1), (1, 6), (2, 6), (3, 6)]
-    assert history.rows("SELECT reset_islands FROM generations WHERE generation = 2")[0]["reset_islands"]
+    assert history.rows("SELECT reset_niches FROM generations WHERE generation = 2")[0]["reset_niches"]
     assert containers("swept") == [], "no container is left"
 
 
@@ -214,7 +214,14 @@ def test_every_outcome_can_be_seen_in_the_history(night: Night, provider: Provid
 
     provider.script = answer
     asks["sampling"]["concurrency"] = 1
-    night(1, settings={**asks, "search": {"prompts": len(texts), "samples": 1, "islands": 2}, "limits": {"wall_s": 1}})
+    night(
+        1,
+        settings={
+            **asks,
+            "search": {"prompts": len(texts), "samples": 1, "algorithm": {"islands": 2}},
+            "limits": {"wall_s": 1},
+        },
+    )
     rows = Database(tmp_path).rows("SELECT outcome, score, error FROM programs WHERE generation = 1")
     assert Counter(row["outcome"] for row in rows) == Counter(
         [outcome.value for outcome in BODIES] + [Outcome.UNPARSABLE.value, Outcome.DUPLICATE.value]

@@ -203,7 +203,7 @@ def test_the_user_s_configuration_accepts_its_settings_and_overrides_the_problem
 
 
 def test_the_user_s_configuration_may_not_hold_settings_of_problems(toy: Path, home: Path, call: Call):
-    (home / "config.toml").write_text("search.islands = 3\n")
+    (home / "config.toml").write_text("search.prompts = 3\n")
     code, output = call("run", toy)
     assert code == 2
     assert "expected [sampling], [sandbox] or [cluster]" in output

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 from schemas.algorithm import Change, Join, Reset
+from schemas.algorithm_settings import FunSearchSettings
 from schemas.generation import GenerationRecord, RunRecord
 from schemas.history_backend import HistoryBackend
 from schemas.ids import program_id
@@ -29,8 +30,16 @@ TOY = Path(__file__).parents[1] / "specifications" / "toy.py"
 FAULTS = [outcome for outcome in Outcome if outcome is not Outcome.SCORED]
 
 
+def search_table(**fields: Any) -> dict[str, Any]:
+    """Return settings of the search, with those of its islands in the table of the algorithm."""
+    of_islands = FunSearchSettings.model_fields.keys() & fields.keys()
+    given = fields.pop("algorithm", {})
+    algorithm = {"name": given} if isinstance(given, str) else dict(given)
+    return fields | {"algorithm": algorithm | {name: fields.pop(name) for name in of_islands}}
+
+
 def a_problem(*, sampling: Mapping[str, Any] | None = None, **search: object) -> Problem:
-    problem = load_problem(TOY, {"search": search})
+    problem = load_problem(TOY, {"search": search_table(**search)})
     if not sampling:
         return problem
     changed = problem.settings.sampling.model_copy(update=dict(sampling))
@@ -90,6 +99,7 @@ def a_generation(
         best=best,
         judged=tuple(judged),
         changes={0: tuple(changes)} if changes else {},
+        place=None if "error" in more else number,
     )
     return replace(record, **more)  # pyright: ignore[reportArgumentType]
 

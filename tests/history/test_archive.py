@@ -193,13 +193,13 @@ def test_a_damaged_archive_is_refused(archive: Path, tmp_path: Path):
 
 def test_an_archive_of_a_later_version_is_refused(archive: Path, tmp_path: Path):
     rewrite(archive, lambda found: found.__setitem__(0, (found[0][0], with_later_version(found[0][1]))))
-    with pytest.raises(HistoryError, match=r"schema version 99, this Overnight reads up to \d") as error:
+    with pytest.raises(HistoryError, match=r"format 99, and this Overnight reads formats up to \d") as error:
         unpack(archive, LocalBackend(tmp_path / "there"))
     assert "newer Overnight" in error.value.remedy
 
 
 def with_later_version(manifest: bytes) -> bytes:
-    return manifest.replace(b'"schema_version": 1', b'"schema_version": 99')
+    return manifest.replace(b'"schema_version": 2', b'"schema_version": 99')
 
 
 def test_unreadable_and_unwritable_paths_are_errors_with_a_remedy(files: RunFiles, tmp_path: Path):

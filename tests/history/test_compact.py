@@ -129,7 +129,8 @@ def test_files_of_an_older_version_get_the_current_schema(tmp_path: Path):
     files = create(tmp_path, prompts=2)
     path = files.generation(0) / "programs.parquet"
     old = pq.read_table(path).drop_columns(["confirmed_score", "peak_mib"])
-    write_file(LocalBackend(tmp_path), path, old.replace_schema_metadata({"overnight.schema_version": "0"}))
+    metadata = {"overnight.table": "programs", "overnight.schema_version": "1"}
+    write_file(LocalBackend(tmp_path), path, old.replace_schema_metadata(metadata))
     grow(files, 2)
     before = all_rows(tmp_path)
     compact(files, 1)
@@ -137,7 +138,7 @@ def test_files_of_an_older_version_get_the_current_schema(tmp_path: Path):
     (block,) = files.blocks()
     schema = read_file(block.folder / "programs.parquet").schema
     assert schema.equals(tables.PROGRAMS, check_metadata=False)
-    assert schema.metadata[b"overnight.schema_version"] == str(tables.SCHEMA_VERSION).encode()
+    assert schema.metadata[b"overnight.schema_version"] == str(tables.FORMAT).encode()
 
 
 @pytest.mark.parametrize("damage", [b"", b"PAR1 nonsense PAR1"])

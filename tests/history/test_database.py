@@ -38,7 +38,6 @@ CALLS = {
     "descendants": "'{program}'",
     "cost_by_model": "",
     "outcomes_by_model": "",
-    "islands_over_time": "'{run}'",
     "niches_over_time": "'{run}'",
     "duplicates": "'{run}'",
     "improvements": "'{run}'",
@@ -213,20 +212,22 @@ def test_programs_alive_after_a_generation_match_the_population(populations: tup
     database, after = populations
     for generation, population in enumerate(after, start=1):
         expected = {
-            number: sorted(sorted(program.id for program in cluster.programs) for cluster in island.clusters.values())
+            str(number): sorted(
+                sorted(program.id for program in cluster.programs) for cluster in island.clusters.values()
+            )
             for number, island in enumerate(population.islands)
         }
         stays = database.rows(
-            "SELECT island, cluster, program_id FROM population "
+            "SELECT niche, cluster, program_id FROM population "
             "WHERE from_place <= $1 AND (to_place IS NULL OR to_place > $1)",
             [generation],
         )
-        clusters: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+        clusters: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
         for stay in stays:
-            clusters[stay["island"]][stay["cluster"]].append(stay["program_id"])
+            clusters[stay["niche"]][stay["cluster"]].append(stay["program_id"])
         assert {
-            island: sorted(sorted(programs) for programs in by_cluster.values())
-            for island, by_cluster in clusters.items()
+            niche: sorted(sorted(programs) for programs in by_cluster.values())
+            for niche, by_cluster in clusters.items()
         } == expected
 
 
@@ -248,9 +249,9 @@ def test_expansions_are_no_stays_and_no_programs_of_a_niche(tmp_path: Path):
 def test_before_the_first_generation_the_start_program_is_on_every_island(tmp_path: Path):
     files = create(tmp_path, islands=3)
     start = record.read_run_history(files).start
-    found = Database(tmp_path).rows("SELECT island, program_id, from_generation, to_generation FROM population")
-    assert sorted(found, key=lambda row: row["island"]) == [
-        {"island": island, "program_id": start.id, "from_generation": 0, "to_generation": None} for island in range(3)
+    found = Database(tmp_path).rows("SELECT niche, program_id, from_generation, to_generation FROM population")
+    assert sorted(found, key=lambda row: row["niche"]) == [
+        {"niche": niche, "program_id": start.id, "from_generation": 0, "to_generation": None} for niche in "012"
     ]
 
 
@@ -275,6 +276,7 @@ def test_lineage_has_all_ancestors_with_the_shortest_distance(grown: RunFiles, d
         assert {row["program_id"]: row["depth"] for row in found} == depth
         assert len(found) == len(depth)
         assert found[0]["program_id"] == program
+        assert found[0].keys() >= {"niche", "operator"}
         assert start in depth
 
 
@@ -308,12 +310,12 @@ def test_descendants_are_the_inverse_of_lineage(database: Database):
         assert found[0]["program_id"] == program
 
 
-def test_islands_over_time_match_the_population(populations: tuple[Database, list[Population]]):
+def test_niches_over_time_match_the_population(populations: tuple[Database, list[Population]]):
     database, after = populations
     expected = [
         (
             generation,
-            number,
+            str(number),
             sum(len(cluster.programs) for cluster in island.clusters.values()),
             len(island.clusters),
             island.best.score,
@@ -321,12 +323,12 @@ def test_islands_over_time_match_the_population(populations: tuple[Database, lis
         for generation, population in enumerate(after, start=1)
         for number, island in enumerate(population.islands)
     ]
-    found = database.rows("FROM islands_over_time('last') WHERE generation > 0")
-    columns = ("generation", "island", "programs", "clusters", "best_score")
+    found = database.rows("FROM niches_over_time('last') WHERE generation > 0")
+    columns = ("generation", "niche", "programs", "clusters", "best_score")
     assert [tuple(row[column] for column in columns) for row in found] == expected
-    resets = database.rows("SELECT generation, unnest(reset_islands) AS island FROM generations ORDER BY ALL")
-    assert [(row["generation"], row["island"]) for row in found if row["was_reset"]] == [
-        (row["generation"], row["island"]) for row in resets
+    resets = database.rows("SELECT generation, unnest(reset_niches) AS niche FROM generations ORDER BY ALL")
+    assert [(row["generation"], row["niche"]) for row in found if row["was_reset"]] == [
+        (row["generation"], row["niche"]) for row in resets
     ]
 
 
@@ -359,6 +361,14 @@ def test_a_run_is_named_by_its_id_a_prefix_or_last(tmp_path: Path):
         database.rows("FROM best_programs('nobody')")
     with pytest.raises(QueryError, match="several runs begin with 2026"):
         database.rows("FROM progress('2026')")
+
+
+def test_a_time_of_day_is_asked_for_without_a_zone(database: Database):
+    with pytest.raises(QueryError) as caught:
+        database.rows("SELECT started_at::time FROM runs")
+    assert caught.value.remedy.endswith("started_at::timestamp::time")
+    (row,) = database.rows("SELECT started_at::timestamp::time AS at FROM runs")
+    assert row["at"] == NOW.time()
 
 
 # Retried generations, which are committed after later ones
@@ -444,8 +454,6 @@ def test_programs_that_joined_in_a_retried_generation_outlive_a_reset_before_it(
     assert [tuple(row.values()) for row in found] == [
         (0, 1, -9.0, False), (1, 2, -5.0, False), (3, 3, -4.0, False), (4, 1, -9.0, True), (2, 3, 1.0, False)
     ]  # fmt: skip
-    islands = database.rows("SELECT generation, programs FROM islands_over_time('last') WHERE island = 0")
-    assert islands == [{"generation": row["generation"], "programs": row["programs"]} for row in found]
 
 
 def test_models_are_compared_by_cost_and_by_outcome(database: Database):

@@ -474,11 +474,13 @@ def test_a_damaged_footer_is_a_history_error(tmp_path: Path):
     assert refused > 200
 
 
-@pytest.mark.parametrize("version", [str(tables.SCHEMA_VERSION + 1), "99"])
+@pytest.mark.parametrize("version", [str(tables.FORMAT + 1), "99"])
 def test_a_file_of_a_later_version_is_refused(tmp_path: Path, version: str):
     path = files_of(LocalBackend(tmp_path), "r").run
     write_file(LocalBackend(tmp_path), path, row().replace_schema_metadata({"overnight.schema_version": version}))
-    with pytest.raises(HistoryError, match=f"schema version {version}") as caught:
+    with pytest.raises(
+        HistoryError, match=f"format {version}, and this Overnight reads formats up to {tables.FORMAT}"
+    ) as caught:
         read_file(path)
     assert "newer Overnight" in caught.value.remedy
 
@@ -490,7 +492,7 @@ def test_a_version_that_is_not_a_number_is_an_error(tmp_path: Path):
         read_file(path)
 
 
-def test_every_file_has_its_table_name_and_schema_version(tmp_path: Path):
+def test_every_file_has_its_table_name_and_format_number(tmp_path: Path):
     files = create(tmp_path)
     for name, path in {
         "runs": files.run,
@@ -500,4 +502,4 @@ def test_every_file_has_its_table_name_and_schema_version(tmp_path: Path):
     }.items():
         metadata = read_file(path).schema.metadata
         assert metadata[b"overnight.table"] == name.encode()
-        assert metadata[b"overnight.schema_version"] == str(tables.SCHEMA_VERSION).encode()
+        assert metadata[b"overnight.schema_version"] == str(tables.FORMAT).encode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,18 +51,15 @@ def edit(old: str, new: str) -> str:
     return f"<<<<<<< SEARCH\n{old}\n=======\n{new}\n>>>>>>> REPLACE\n"
 
 
-def parsed(
-    answer: str, body: str = BODY, skeleton: Skeleton | None = None, *, takes_edits: bool = True
-) -> ParsedCompletion:
+def parsed(answer: str, body: str = BODY, skeleton: Skeleton | None = None) -> ParsedCompletion:
     skeleton = skeleton or problem().specification
-    return codec_of(skeleton.kind).parse(answer, skeleton, 2, body, takes_edits=takes_edits)
+    return codec_of(skeleton.kind).parse(answer, skeleton, 2, body)
 
 
 def test_the_prompt_of_a_long_function_offers_edits_of_the_latest_version():
     asked = prompt().text
     assert "you may answer with edits of `solve_v1` instead, each as `<<<<<<< SEARCH`" in asked
     assert asked.index("Answer with one Python code block") < asked.index("SEARCH")
-    assert prompt().takes_edits
 
 
 def test_that_of_a_short_one_does_not():
@@ -74,7 +70,6 @@ def test_that_of_a_short_one_does_not():
 def test_prompts_without_facts_stay_as_they_were(search: dict[str, Any]):
     before = prompt(BODY, problem(**search))
     assert "SEARCH" not in before.text
-    assert not before.takes_edits
 
 
 @pytest.mark.parametrize("fence", ["", "```python\n", "```\n"])
@@ -142,14 +137,6 @@ def test_a_call_of_an_earlier_version_is_refused_as_in_a_whole_function():
 
 def test_a_whole_function_is_still_an_answer():
     assert parsed("```python\ndef solve_v2(x):\n    return 3 * x\n```").body == "return 3 * x"
-
-
-def test_answers_to_prompts_of_earlier_versions_are_read_as_they_were():
-    answer = edit("    total = 0", "    total = 1")
-    before = parsed(answer, takes_edits=False).verdict
-    assert before is not None
-    assert "best version" not in before.error
-    assert replace(prompt(), system="").takes_edits is False
 
 
 def test_the_built_in_model_answers_a_prompt_that_offers_edits():

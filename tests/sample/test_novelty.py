@@ -74,12 +74,6 @@ def test_with_layout_or_as_in_the_paper_it_is_new(search: dict[str, Any]):
     assert outcomes(problem(**search), RENAMED) == [Outcome.SCORED]
 
 
-def test_runs_of_earlier_versions_go_on_with_layout():
-    before = restore_problem("total", TEXT, {"inputs": [1]})
-    assert before.settings.search.novelty == "layout"
-    assert outcomes(before, RENAMED) == [Outcome.SCORED]
-
-
 def test_a_problem_that_looks_at_how_a_program_is_written_compares_layout():
     golf = TEXT.replace("return float(total([seed]))", "return -float(len(inspect.getsource(total)))")
     assert outcomes(problem(golf), RENAMED) == [Outcome.SCORED]

@@ -71,9 +71,3 @@ def test_an_answer_that_is_far_longer_than_any_program_is_not_read(text: str):
     assert verdict is not None
     assert verdict.outcome is Outcome.UNPARSABLE
     assert verdict.error.endswith("characters, at most 100017 are read")
-
-
-def test_runs_of_earlier_versions_keep_their_texts():
-    verdict = verdict_on(UNFINISHED, "length", {})
-    assert verdict is not None
-    assert verdict.error == "no function total_v1 and no body of one"

@@ -15,6 +15,7 @@ from schemas.algorithm import Change, Join, Plan, Reset
 from schemas.program import Program
 from schemas.search_settings import Search
 from tasks.select.funsearch import Cluster, Island, softmax_weights
+from tests.history.made import search_table
 from tests.select.population import Population
 
 START = Program("start", "return 0", (0.0,), 0.0)
@@ -22,7 +23,7 @@ Children = list[tuple[int, Program]]
 
 
 def search(**fields: Any) -> Search:
-    return Search.model_validate({"islands": 1, "prompts": 300, **fields})
+    return Search.model_validate(search_table(**{"algorithm": "islands", "islands": 1, "prompts": 300, **fields}))
 
 
 def program(name: str, score: float, *, body: str = "return 1", signature: tuple[float, ...] | None = None) -> Program:
@@ -63,7 +64,7 @@ def histories(draw: st.DrawFn) -> tuple[Search, list[tuple[Children, bool]]]:
         islands=islands,
         prompts=5,
         parents=draw(st.integers(1, 4)),
-        mode=draw(st.sampled_from(("default", "paper"))),
+        algorithm=draw(st.sampled_from(("islands", "funsearch"))),
         cluster_period=draw(st.integers(1, 10)),
     )
     score = st.sampled_from((-1e9, -3.0, -0.0, 0.0, 1e-9, 0.5, 512.0)) | st.floats(
@@ -147,20 +148,20 @@ def test_by_default_two_parents_are_of_two_clusters_whenever_there_are_two(apart
 
 
 def test_as_in_the_paper_clusters_far_apart_give_the_same_parent_twice():
-    selections = populated([0.0, 1.0], mode="paper", prompts=2000).ask(1)
+    selections = populated([0.0, 1.0], algorithm="funsearch", prompts=2000).ask(1)
     twice = sum(selection.shown[0] is selection.shown[1] for selection in selections)
     assert twice > 0.995 * len(selections)
 
 
 def test_as_in_the_paper_clusters_close_together_give_the_same_parent_half_of_the_time():
-    selections = populated([0.0, 1e-6], mode="paper", prompts=2000).ask(1)
+    selections = populated([0.0, 1e-6], algorithm="funsearch", prompts=2000).ask(1)
     twice = sum(selection.shown[0] is selection.shown[1] for selection in selections)
     assert 900 < twice < 1100
 
 
 def test_an_island_of_one_program_gives_one_parent():
-    for mode in ("default", "paper"):
-        assert {ids_ for _, ids_ in ids(populated([5.0], mode=mode).ask(1))} == {("p0",)}
+    for algorithm in ("islands", "funsearch"):
+        assert {ids_ for _, ids_ in ids(populated([5.0], algorithm=algorithm).ask(1))} == {("p0",)}
 
 
 def test_clusters_of_equal_score_are_equally_likely():
@@ -170,7 +171,9 @@ def test_clusters_of_equal_score_are_equally_likely():
 
 
 def test_better_clusters_are_likelier():
-    drawn = Counter(s.shown[0].id for s in populated([0.0, 0.1, 0.2], mode="paper", parents=1, prompts=6000).ask(1))
+    drawn = Counter(
+        s.shown[0].id for s in populated([0.0, 0.1, 0.2], algorithm="funsearch", parents=1, prompts=6000).ask(1)
+    )
     expected = softmax_weights([0.0, 0.1, 0.2], 0.1)
     for place, weight in enumerate(expected):
         assert drawn[f"p{place}"] / 6000 == pytest.approx(weight / sum(expected), abs=0.03)
@@ -203,7 +206,9 @@ def schedule(registered: int, period: int = 4) -> float:
     island = Island(program("p0", 0.0))
     for number in range(1, registered):
         island.register(program(f"p{number}", float(number)))
-    population = Population(search(mode="paper", cluster_period=period, cluster_temperature=0.8), START, seed=0)
+    population = Population(
+        search(algorithm="funsearch", cluster_period=period, cluster_temperature=0.8), START, seed=0
+    )
     return population.algorithm._temperature(island)
 
 
@@ -244,11 +249,15 @@ def test_by_default_neither_unit_nor_zero_matters_for_any_scores(scores: list[in
 
 def test_as_in_the_paper_the_unit_matters():
     scores = [0.0, 0.05, 0.1]
-    assert drawn_with([1000 * score for score in scores], mode="paper") != drawn_with(scores, mode="paper")
-    assert drawn_with([score + 7 for score in scores], mode="paper") == drawn_with(scores, mode="paper")
+    assert drawn_with([1000 * score for score in scores], algorithm="funsearch") != drawn_with(
+        scores, algorithm="funsearch"
+    )
+    assert drawn_with([score + 7 for score in scores], algorithm="funsearch") == drawn_with(
+        scores, algorithm="funsearch"
+    )
 
 
-@pytest.mark.parametrize("mode", ["default", "paper"])
+@pytest.mark.parametrize("algorithm", ["islands", "funsearch"])
 @pytest.mark.parametrize(
     "scores",
     [
@@ -261,8 +270,8 @@ def test_as_in_the_paper_the_unit_matters():
         [-1e308, 0.0, 1e-300],
     ],
 )
-def test_scores_of_any_size_can_be_drawn_from(mode: str, scores: list[float]):
-    for selection in populated(scores, mode=mode, parents=3).ask(1):
+def test_scores_of_any_size_can_be_drawn_from(algorithm: str, scores: list[float]):
+    for selection in populated(scores, algorithm=algorithm, parents=3).ask(1):
         assert len(selection.shown) == min(3, len(scores))
 
 
@@ -361,7 +370,7 @@ def test_a_single_island_is_never_emptied():
 
 
 def test_a_founded_island_begins_its_temperature_anew():
-    population = Population(search(islands=2, mode="paper", cluster_period=4), START, seed=0)
+    population = Population(search(islands=2, algorithm="funsearch", cluster_period=4), START, seed=0)
     population.tell(1, [(0, program("a", 1.0)), (0, program("b", 2.0)), (1, program("c", 9.0))], reset=True)
     founded, other = population.islands
     assert population.algorithm._temperature(founded) == pytest.approx(0.1 * (1 - 1 / 4))

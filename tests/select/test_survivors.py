@@ -16,7 +16,7 @@ START = a_program("start", 0.0)
 
 
 def a_population() -> Population:
-    population = Population(Search.model_validate({"islands": 2}), START, seed=1)
+    population = Population(Search.model_validate({"algorithm": {"islands": 2}}), START, seed=1)
     first = [(0, a_program("a", 3.0)), (0, a_program("b", 2.0)), (0, a_program("c", 1.0))]
     second = [(1, a_program("d", 0.5)), (1, a_program("a2", 3.0, body="return 'a'"))]
     population.tell(1, [*first, *second], reset=False)

@@ -6,7 +6,7 @@
 # score_name = "minus the mean error"
 #
 # [tool.overnight.search]
-# islands = 2
+# algorithm.islands = 2
 # prompts = 4
 # samples = 2
 #

@@ -6,10 +6,9 @@
 # sandbox.confirm = "never"
 #
 # [tool.overnight.search]
-# islands = 3
 # prompts = 3
 # samples = 2
-# reset_generations = 2
+# algorithm = {islands = 3, reset_generations = 2}
 #
 # [tool.overnight.tuner]
 # enabled = false

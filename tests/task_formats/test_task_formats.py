@@ -116,7 +116,7 @@ def test_a_folder_of_task_directories_names_them(folder: Path):
 
 def test_overnight_toml_and_flags_override_the_task(tmp_path: Path):
     task = shutil.copytree(OPENEVOLVE / "line_fit", tmp_path / "line_fit")
-    (task / "overnight.toml").write_text("search.islands = 4\nlimits.wall_s = 7\n")
+    (task / "overnight.toml").write_text("search.algorithm.islands = 4\nlimits.wall_s = 7\n")
     settings = load_problem(task, {"limits": {"wall_s": 8}}).settings
     assert (islands_in(settings.search), settings.limits.wall_s, settings.limits.output_kib) == (4, 8, 1024)
 

@@ -83,7 +83,10 @@ def settings_not_in_specification(problem: Problem) -> dict[str, Any]:
     Inputs that the specification reads from a data file are left out.
     """
     text = problem.specification.start_program.main
-    own = parse_settings(script_block(text, problem.name).get("tool", {}).get("overnight", {}), problem.name)
+    try:
+        own = parse_settings(script_block(text, problem.name).get("tool", {}).get("overnight", {}), problem.name)
+    except UsageError:  # an earlier version wrote it, with settings of other names
+        own = Settings()
     from_files = {split for split in SPLITS if _names_files(getattr(own, split))}
     return {name: value for name, value in _additional_settings(problem, own).items() if name not in from_files}
 

@@ -92,9 +92,7 @@ class Codec(Protocol):
         """
         ...
 
-    def parse(
-        self, text: str, skeleton: Skeleton, shown: int, base: str, *, takes_edits: bool = False
-    ) -> ParsedCompletion:
+    def parse(self, text: str, skeleton: Skeleton, shown: int, base: str) -> ParsedCompletion:
         """Return the body in a completion, or the verdict that there is none.
 
         Args:
@@ -102,8 +100,6 @@ class Codec(Protocol):
             skeleton: Skeleton of this kind.
             shown: Number of programs in the prompt.
             base: Body of the best one, in which parts that the completion leaves out stay; empty for the start body.
-            takes_edits: Whether the prompt is of a version that accepts edits of the best one for every kind; a kind
-                that has always accepted them need not look at it.
         """
         ...
 

@@ -37,15 +37,7 @@ class FileCodec:
             )
         )
 
-    def parse(
-        self,
-        text: str,
-        skeleton: MarkedFile,
-        shown: int,  # noqa: ARG002
-        base: str,
-        *,
-        takes_edits: bool = False,  # noqa: ARG002
-    ) -> ParsedCompletion:
+    def parse(self, text: str, skeleton: MarkedFile, shown: int, base: str) -> ParsedCompletion:  # noqa: ARG002
         """Return the blocks in a completion."""
         return parse_marked_file(text, skeleton, base)
 

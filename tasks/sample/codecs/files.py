@@ -50,15 +50,7 @@ class FilesCodec:
             )
         )
 
-    def parse(
-        self,
-        text: str,
-        skeleton: EvolvingFiles,
-        shown: int,  # noqa: ARG002
-        base: str,
-        *,
-        takes_edits: bool = False,  # noqa: ARG002
-    ) -> ParsedCompletion:
+    def parse(self, text: str, skeleton: EvolvingFiles, shown: int, base: str) -> ParsedCompletion:  # noqa: ARG002
         """Return the bodies of the files in a completion."""
         return parse_evolving_files(text, skeleton, base)
 

@@ -37,11 +37,9 @@ class FunctionsCodec:
             )
         )
 
-    def parse(
-        self, text: str, skeleton: Specification, shown: int, base: str, *, takes_edits: bool = False
-    ) -> ParsedCompletion:
+    def parse(self, text: str, skeleton: Specification, shown: int, base: str) -> ParsedCompletion:
         """Return the bodies of the functions in a completion, written out or as edits of the latest version."""
-        if takes_edits and has_edits(text):
+        if has_edits(text):
             latest = _version(skeleton, base or skeleton.start_body, shown - 1)
             return parse_edited_functions(text, latest, skeleton, shown)
         return parse_functions(text, skeleton, shown, base)

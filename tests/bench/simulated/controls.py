@@ -98,7 +98,7 @@ CONTROLS = {
     "plain": Control(Greedy),
     "iid": Control(FromStart),
     "top-ten": Control(TopTen),
-    "scs": Control(Rounds, search={"prompts": ROUND, "samples": 1, "lookahead": 0}),
+    "scs": Control(Rounds, search={"prompts": ROUND, "samples": 1, "window": 1}),
     "mutate": Control(Greedy, MutateModel),
 }
 """The controls by name; `plain` is greedy search and nothing else."""

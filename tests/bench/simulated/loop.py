@@ -132,9 +132,7 @@ class SearchLoop:
     def _answer(self, text: str, prompt: Prompt) -> Feedback:
         skeleton, parents = self._problem.specification, prompt.parent_ids
         failed_id = parents[0] if prompt.operator == Operator.REPAIR else ""
-        parsed = codec_of(skeleton.kind).parse(
-            text, skeleton, len(parents), prompt.base, takes_edits=prompt.takes_edits
-        )
+        parsed = codec_of(skeleton.kind).parse(text, skeleton, len(parents), prompt.base)
         answer = Feedback(parents[-1], parsed.body, Outcome.SCORED, "", "", (), None, failed_id=failed_id)
         if parsed.verdict is not None:
             return replace(answer, outcome=parsed.verdict.outcome, error=parsed.verdict.error)

@@ -62,6 +62,6 @@ def tuned_gap(problem: SimulatedProblem, body: str, seed: int) -> float:
     tuner = TunerSource(tuned_problem(loaded), InProcessTrials(problem, skeleton), loaded.settings.tuner)
     prompt = Prompt(0, "0", ("best",), TUNER, "chat", "", (seed,), base=body, operator=Operator.TUNE)
     (completion,) = tuner.submit([Sample(prompt, 0)], lambda _: None).result()
-    parsed = codec_of(skeleton.kind).parse(completion.text, skeleton, 1, body, takes_edits=False)
+    parsed = codec_of(skeleton.kind).parse(completion.text, skeleton, 1, body)
     bodies = [body] if parsed.verdict is not None else [body, parsed.body]
     return min(problem.gap(problem.evaluate(skeleton.program(one).main)) for one in bodies)

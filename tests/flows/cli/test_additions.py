@@ -22,7 +22,7 @@ SPECIFICATION = '''"""Guess a number."""
 # files = ["target.txt", "measure.py"]
 #
 # [tool.overnight.search]
-# islands = 1
+# algorithm.islands = 1
 # prompts = 2
 # samples = 1
 # ///

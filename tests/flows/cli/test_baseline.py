@@ -109,7 +109,9 @@ def test_known_scores_are_dropped_for_other_inputs(monkeypatch: pytest.MonkeyPat
     known = load_problem(find("sorting-network"), {"inputs": [4]}).settings.known
     assert (known.best, known.honesty, known.proven) == (None, None, False)
     assert known.baseline == "largest_share"
-    other = load_problem(find("sorting-network"), {"inputs": [4, 5, 6, 7, 8, 9], "search": {"islands": 2}})
+    other = load_problem(
+        find("sorting-network"), {"inputs": [4, 5, 6, 7, 8, 9], "search": {"algorithm": {"islands": 2}}}
+    )
     assert other.settings.known.proven
     changed = load_problem(find("sorting-network"), {"inputs": [4]})
     assert settings_not_in_specification(changed) == {"inputs": [4]}

@@ -72,9 +72,9 @@ def test_lineage_leads_from_the_start_program_to_the_given_one(overnight: Comman
 def test_explain_says_why_a_program_was_kept(overnight: Command, database: Database):
     best = database.rows("FROM programs WHERE outcome = 'scored' AND generation > 0 ORDER BY score DESC LIMIT 1")[0]
     text = overnight("explain", best["program_id"]).stdout
-    assert f"on island {best['island']}" in text
+    assert f"in niche {best['niche']}" in text
     assert f"scored {best['score']:.6g}" in text
-    assert f"Kept: it joined island {best['island']}" in text
+    assert f"Kept: it joined niche {best['niche']}" in text
     assert "best of the run before" in text
 
 

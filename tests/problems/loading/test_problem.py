@@ -36,10 +36,9 @@ def write(folder: Path, block: str = "", parameters: str = "n") -> Path:
 @pytest.mark.parametrize(
     ("file", "flag", "name", "islands"),
     [
-        ({"algorithm": "funsearch"}, {"islands": 3}, "funsearch", 3),
-        ({"mode": "paper"}, {"algorithm": {"islands": 3}}, "funsearch", 3),
-        ({"islands": 3}, {"algorithm": "funsearch"}, "funsearch", 3),
-        ({"algorithm": {"islands": 4}}, {"islands": 3}, "islands", 3),
+        ({"algorithm": "funsearch"}, {"algorithm": {"islands": 3}}, "funsearch", 3),
+        ({"algorithm": {"islands": 3}}, {"algorithm": "funsearch"}, "funsearch", 3),
+        ({"algorithm": {"islands": 4}}, {"algorithm": {"islands": 3}}, "islands", 3),
     ],
 )
 def test_layers_may_name_the_algorithm_and_its_settings_in_any_form(
@@ -52,7 +51,7 @@ def test_layers_may_name_the_algorithm_and_its_settings_in_any_form(
 @pytest.mark.parametrize(
     ("file", "flag", "expected"),
     [
-        ({"islands": 3, "parents": 4}, {"algorithm": "tree"}, {"name": "tree", "parents": 4}),
+        ({"algorithm": {"islands": 3, "parents": 4}}, {"algorithm": "tree"}, {"name": "tree", "parents": 4}),
         (
             {"algorithm": {"name": "tree", "variant": "uct", "states": 9}},
             {"algorithm": {"name": "map-elites", "bins": 3}},
@@ -80,9 +79,8 @@ def test_settings_of_another_algorithm_than_the_one_named_later_do_not_apply(
 
 
 def test_a_setting_that_another_algorithm_has_is_refused_with_the_reason():
-    for search in ({"algorithm": {"name": "tree", "islands": 3}}, {"algorithm": "tree", "islands": 3}):
-        with pytest.raises(UsageError, match=r"search\.algorithm\.islands: the algorithm `tree` has no such setting"):
-            parse_settings({"search": search}, "it")
+    with pytest.raises(UsageError, match=r"search\.algorithm\.islands: the algorithm `tree` has no such setting"):
+        parse_settings({"search": {"algorithm": {"name": "tree", "islands": 3}}}, "it")
     with pytest.raises(
         UsageError, match=r"no setting `search\.algorithm\.staets`; did you mean `search\.algorithm\.states`"
     ):
@@ -95,9 +93,11 @@ def test_an_unknown_algorithm_is_refused_with_the_known_ones():
 
 
 def test_later_layers_override_earlier_ones_and_tables_are_merged(tmp_path: Path):
-    path = write(tmp_path, "[tool.overnight]\ninputs = [1]\n[tool.overnight.search]\nislands = 2\nprompts = 5")
-    (tmp_path / "overnight.toml").write_text("[search]\nislands = 3\nsamples = 7\n")
-    search = load_problem(path, {"search": {"islands": 4}}).settings.search
+    path = write(
+        tmp_path, "[tool.overnight]\ninputs = [1]\n[tool.overnight.search]\nalgorithm.islands = 2\nprompts = 5"
+    )
+    (tmp_path / "overnight.toml").write_text("[search]\nalgorithm.islands = 3\nsamples = 7\n")
+    search = load_problem(path, {"search": {"algorithm": {"islands": 4}}}).settings.search
     assert (islands_in(search), search.prompts, search.samples) == (4, 5, 7)
 
 
@@ -140,6 +140,7 @@ def test_an_input_file_is_read_from_the_specification_s_folder_and_stored_with_t
             "[tool.overnight]\ninputs = [1]\n[tool.overnight.serch]\nislands = 1",
             "did you mean `search.algorithm.islands`?",
         ),
+        ("[tool.overnight]\nsearch.islands = 1", "did you mean `search.algorithm.islands`?"),
         ("[tool.overnight]\ninputs = [1]\n[tool.overnight.limits]\nwall_s = -1", "greater than 0"),
     ],
 )
@@ -205,19 +206,11 @@ def test_set_parses_tables_as_json_or_toml():
 
 def test_set_parses_json_or_text_and_explains_its_form():
     settings: dict = {}
-    for assignment in ("search.islands=4", "title=a name", "inputs=[1, 2]"):
+    for assignment in ("search.prompts=4", "title=a name", "inputs=[1, 2]"):
         set_by_path(settings, assignment)
-    assert settings == {"search": {"islands": 4}, "title": "a name", "inputs": [1, 2]}
+    assert settings == {"search": {"prompts": 4}, "title": "a name", "inputs": [1, 2]}
     with pytest.raises(UsageError, match="key=value"):
-        set_by_path(settings, "search.islands")
-
-
-def test_a_run_from_before_confirmations_existed_continues_without_them(toy: Path):
-    problem = load_problem(toy, {"sandbox": {"confirm": "best"}})
-    settings = problem.settings.model_dump(mode="json")
-    assert restore_problem("toy", problem.specification.text, settings).settings.sandbox.confirm == "best"
-    del settings["sandbox"]["confirm"]
-    assert restore_problem("toy", problem.specification.text, settings).settings.sandbox.confirm == "never"
+        set_by_path(settings, "search.prompts")
 
 
 def test_a_job_is_isolated_if_the_settings_or_the_caller_ask_for_it(toy: Path):

@@ -80,12 +80,12 @@ def test_a_wrong_directory_is_refused_with_the_reason(files: dict[str, str], mes
 def test_settings_that_the_files_do_not_give_are_found():
     own = load_problem(HILL)
     assert settings_not_in_files(own, HILL) == {}
-    other = load_problem(HILL, {"search": {"islands": 3}, "limits": {"wall_s": 7}})
+    other = load_problem(HILL, {"search": {"algorithm": {"islands": 3}}, "limits": {"wall_s": 7}})
     assert settings_not_in_files(other, HILL) == {"search.algorithm.islands": 3, "limits.wall_s": 7.0}
 
 
 def test_settings_that_missing_or_changed_files_do_not_give_are_found(tmp_path: Path):
-    other = load_problem(HILL, {"search": {"islands": 3}})
+    other = load_problem(HILL, {"search": {"algorithm": {"islands": 3}}})
     assert {"search.algorithm.islands", "command.evaluate"} <= set(settings_not_in_files(other, tmp_path / "gone"))
     changed = tmp_path / "hill"
     shutil.copytree(HILL, changed)

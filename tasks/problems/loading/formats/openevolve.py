@@ -75,7 +75,10 @@ def _settings(values: dict[str, Any], stages: int) -> dict[str, Any]:
     return {
         "statement": _statement(values),
         "limits": limits,
-        "search": {"islands": values.get("database.num_islands", _ISLANDS), "feedback": _feedback(values)},
+        "search": {
+            "algorithm": {"islands": values.get("database.num_islands", _ISLANDS)},
+            "feedback": _feedback(values),
+        },
         "sampling": sampling,
     }
 

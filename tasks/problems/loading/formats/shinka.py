@@ -42,7 +42,8 @@ def _translate(directory: Path) -> Translation:
     settings: dict[str, Any] = {"statement": message}
     if seconds := _seconds(values.get("time")):
         settings["limits"] = {"wall_s": seconds}
-    search = {"islands": values.get("num_islands"), "feedback": FEEDBACK if values.get("use_text_feedback") else None}
+    islands = {"islands": values["num_islands"]} if values.get("num_islands") else None
+    search = {"algorithm": islands, "feedback": FEEDBACK if values.get("use_text_feedback") else None}
     settings["search"] = {name: value for name, value in search.items() if value}
     if tokens := values.get("max_tokens"):
         settings["sampling"] = {"max_tokens": tokens}

@@ -1,0 +1,56 @@
+"""Convert what versions 0.1 and 0.2 wrote, format 1, as it is read; everything else knows present names alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas import tables
+from schemas.algorithm_settings import IslandsSettings
+from tasks.program.config_layers import merge
+
+FORMER_COLUMNS = {"niche": "island", "reset_niches": "reset_islands"}
+"""Columns in which version 0.1 wrote numbers of islands, by the present ones."""
+
+_ABSENT = {
+    "search": {"facts": False, "operators": [], "bandit": False, "novelty": "layout"},
+    "tuner": {"enabled": False},
+}
+"""What version 0.1 did, as settings that it did not have."""
+
+
+def current_table(table: pa.Table, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return a table with the present columns; those that its file lacks are null.
+
+    Args:
+        table: Content of a file of the history.
+        columns: Names of the columns that are wanted; by default all.
+    """
+    name = (table.schema.metadata or {}).get(b"overnight.table", b"").decode()
+    schema = tables.ALL.get(name)
+    if schema is None:
+        return table
+    wanted = [field for field in schema if columns is None or field.name in columns]
+    return pa.table([_column(table, field) for field in wanted], schema=pa.schema(wanted, metadata=schema.metadata))
+
+
+def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
+    nulls = pa.chunked_array([pa.nulls(table.num_rows, field.type)])
+    names = [name for name in (field.name, FORMER_COLUMNS.get(field.name)) if name in table.column_names]
+    return pc.call_function("coalesce", [*(table[name].cast(field.type) for name in names), nulls])
+
+
+def current_settings(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run under their present names, with those that version 0.1 did not have."""
+    search = stored.get("search")
+    if not isinstance(search, dict):
+        return stored
+    former = IslandsSettings.model_fields.keys() - {"name"}
+    kept = {name: value for name, value in search.items() if name not in former | {"mode", "lookahead"}}
+    if "mode" in search:
+        name = "funsearch" if search["mode"] == "paper" else "islands"
+        kept["algorithm"] = {"name": name, **{one: search[one] for one in former & search.keys()}}
+    return merge([_ABSENT, {**stored, "search": kept}])
