@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -20,11 +20,11 @@ from flows.cli.printing import (
     write_text,
 )
 from flows.formatting import cost
-from schemas.history_backend import HistoryBackend
 from schemas.ids import RUN_ID
-from tasks.history.atomic_files import RUNS
-from tasks.history.files import RunFiles, files_of, find_run
-from tasks.history.night_log import read_log
+
+if TYPE_CHECKING:
+    from schemas.history_backend import HistoryBackend
+    from tasks.history.files import RunFiles
 
 _LONG = ("settings", "specification", "files")
 """Columns that are left out: `overnight sql` has them."""
@@ -54,6 +54,8 @@ def runs(
         _list(format, history)
         _say_not_created(history)
         return
+    from tasks.history.night_log import read_log
+
     lines = [(number, line) for number, line in read_log(_files(run, history)) if night in (None, number)]
     if format == "json":
         facts = [(number, *line.partition(" ")) for number, line in lines]
@@ -67,12 +69,18 @@ def runs(
 
 def _files(run: str, history: HistoryBackend) -> RunFiles:
     """Return the files of a run, which may have no more than a log: none of its nights could start."""
+    from tasks.history.files import files_of, find_run
+
     named = files_of(history, run)
     return named if RUN_ID.fullmatch(run) and named.night_logs() else find_run(history, run)
 
 
 def _say_not_created(history: HistoryBackend) -> None:
     """Name the runs of schedules of which no night could start yet."""
+    from tasks.history.atomic_files import RUNS
+    from tasks.history.files import files_of
+    from tasks.history.night_log import read_log
+
     for log in sorted((history.root / RUNS).glob("*/nights/*.log")):
         files = files_of(history, log.parts[-3])
         if not files.run.exists() and RUN_ID.fullmatch(files.run_id) and log == files.night_logs()[-1]:
