@@ -22,6 +22,10 @@ _ABSENT = {
 """What version 0.1 did, as settings that it did not have."""
 
 
+_DROPPED = {"mode", "lookahead", "window", "expected_samples"}
+"""Settings of `search` that are gone; the window became `sampling.concurrency`."""
+
+
 def current_table(table: pa.Table, columns: Sequence[str] | None = None) -> pa.Table:
     """Return a table with the present columns; those that its file lacks are null.
 
@@ -49,8 +53,11 @@ def current_settings(stored: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(search, dict):
         return stored
     former = IslandsSettings.model_fields.keys() - {"name"}
-    kept = {name: value for name, value in search.items() if name not in former | {"mode", "lookahead"}}
+    if not search.keys() & (former | _DROPPED):
+        return merge([_ABSENT, stored])
+    kept = {name: value for name, value in search.items() if name not in former | _DROPPED}
     if "mode" in search:
         name = "funsearch" if search["mode"] == "paper" else "islands"
         kept["algorithm"] = {"name": name, **{one: search[one] for one in former & search.keys()}}
-    return merge([_ABSENT, {**stored, "search": kept}])
+    sampling = {**stored.get("sampling", {}), "concurrency": search.get("window")}
+    return merge([_ABSENT, {**stored, "search": kept, "sampling": sampling}])
