@@ -9,7 +9,9 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from unittest.mock import patch
 
+from flows.cluster.certificates import VARIABLE, create_certificates
 from flows.cluster.choice import address_and_certificates
 from tasks.evaluate.cluster.dask_engine import Connection
 from tasks.evaluate.cluster.heads import current_head, tasks_of
@@ -106,7 +108,7 @@ class Machines:
         listen: Where the scheduler listens.
     """
 
-    def __init__(self, folder: Path, listen: str = "tcp://127.0.0.1:0") -> None:
+    def __init__(self, folder: Path, listen: str = "tls://127.0.0.1:0") -> None:
         self._folder = folder
         self._stack = contextlib.ExitStack()
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
@@ -135,9 +137,13 @@ class Machines:
         )
         wait_until(lambda: name in self.names(), lambda: (self._folder / "log").read_text())
 
+    def connect(self) -> Connection:
+        """Connect to it as a head."""
+        return Connection(*address_and_certificates(self.address))
+
     def names(self) -> set[str]:
         """Names of the machines that the cluster has now."""
-        with contextlib.closing(Connection(*address_and_certificates(self.address))) as connection:
+        with contextlib.closing(self.connect()) as connection:
             return {machine.name for machine in connection.machines.values()}
 
     @property
@@ -191,15 +197,19 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def machines(folder: Path, listen: str = "tcp://127.0.0.1:0") -> Iterator[Machines]:
+def machines(folder: Path, listen: str = "tls://127.0.0.1:0") -> Iterator[Machines]:
     """A cluster without machines, which ends with the context.
+
+    Its certificates are those that the environment names, or new ones, which it names then.
 
     Args:
         folder: Where locks and logs are.
         listen: Where the scheduler listens.
     """
-    started = Machines(folder, listen)
-    try:
+    with contextlib.ExitStack() as stack:
+        if VARIABLE not in os.environ:
+            create_certificates(folder / "certificates")
+            stack.enter_context(patch.dict(os.environ, {VARIABLE: str(folder / "certificates")}))
+        started = Machines(folder, listen)
+        stack.callback(started.close)
         yield started
-    finally:
-        started.close()

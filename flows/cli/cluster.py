@@ -32,9 +32,7 @@ def init() -> None:
 @cluster.command
 def start(
     *,
-    listen: Annotated[
-        str, Parameter(help="address to listen at; tcp:// is for this machine alone")
-    ] = "tls://0.0.0.0:8786",
+    listen: Annotated[str, Parameter(help="address to listen at")] = "tls://0.0.0.0:8786",
 ) -> None:
     """Run the scheduler of a cluster until Ctrl-C; machines and nights connect to it."""
     from flows.cluster.process import schedule

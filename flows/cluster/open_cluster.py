@@ -117,7 +117,9 @@ def open_cluster(note: Callable[[str], None]) -> Iterator[Cluster | None]:
 
     with contextlib.ExitStack() as stack:
         if machines := local_machines(text):
-            text = stack.enter_context(local_cluster(machines, slots_of_local(machines)))
-        connection = Connection(*address_and_certificates(text))
+            where = stack.enter_context(local_cluster(machines, slots_of_local(machines)))
+        else:
+            where = address_and_certificates(text)
+        connection = Connection(*where)
         stack.callback(connection.close)
         yield Cluster(connection, note=note)

@@ -18,8 +18,6 @@ from pathlib import Path
 
 from schemas.job import Call, Job, Limits
 from schemas.settings import Sandbox as Settings
-from tasks.evaluate.cluster.address import parse_address
-from tasks.evaluate.cluster.dask_engine import Connection
 from tasks.evaluate.cluster.messages import Request, job_text, source_text
 from tasks.evaluate.cluster.pool import ClusterPool
 from tasks.evaluate.cluster.slots import ClusterSlots
@@ -58,7 +56,7 @@ def on_cluster(job: Job, machines: int, slots: int) -> Iterator[tuple[ClusterPoo
     ):
         for number in range(machines):
             cluster.join(f"machine-{number}", slots)  # each with host slots of its own, as on hosts of their own
-        connection = stack.enter_context(contextlib.closing(Connection(parse_address(cluster.address))))
+        connection = stack.enter_context(contextlib.closing(cluster.connect()))
         pool = ClusterPool(job, request, connection, ClusterSlots(), lambda _: None, 3.0)
         stack.enter_context(contextlib.closing(pool))
         begin = time.monotonic()

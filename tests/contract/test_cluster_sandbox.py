@@ -26,7 +26,6 @@ from candidates import HONEST, HONEST_SCORES, Case, returns
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Verdict
 from tasks.evaluate.cluster import dask_engine
-from tasks.evaluate.cluster.address import parse_address
 from tasks.evaluate.cluster.dask_engine import Connection, MachineLost
 from tasks.evaluate.cluster.messages import Request, job_text, source_text
 from tasks.evaluate.cluster.pool import ClusterPool
@@ -78,7 +77,7 @@ def opened(
             slots=1,
             is_fresh=False,
         )
-    with contextlib.closing(Connection(parse_address(cluster.address))) as connection:
+    with contextlib.closing(cluster.connect()) as connection:
         pool = ClusterPool(JOB, request, connection, ClusterSlots(), (notes if notes is not None else []).append)
         with contextlib.closing(pool):
             yield pool
@@ -147,7 +146,10 @@ def head_of(cluster: Machines, image: str) -> Iterator[subprocess.Popen[bytes]]:
         "import sys, time; sys.path[:0] = sys.argv[3].split(':'); "
         "from tests.contract.test_cluster_sandbox import CHAOS, HONEST, opened\n"
         "from types import SimpleNamespace\n"
-        "with opened(SimpleNamespace(address=sys.argv[1]), sys.argv[2], run=CHAOS) as pool:\n"
+        "from flows.cluster.choice import address_and_certificates\n"
+        "from tasks.evaluate.cluster.dask_engine import Connection\n"
+        "there = SimpleNamespace(connect=lambda: Connection(*address_and_certificates(sys.argv[1])))\n"
+        "with opened(there, sys.argv[2], run=CHAOS) as pool:\n"
         "    assert pool.evaluate(HONEST).is_scored\n"
         "    print(flush=True)\n"
         "    time.sleep(600)\n"
@@ -188,7 +190,7 @@ def give_up(connection: Connection) -> None:
 
 def test_the_head_connects_again_after_dask_has_given_up(several: Machines):
     several.join("first")
-    with contextlib.closing(Connection(parse_address(several.address))) as connection:
+    with contextlib.closing(several.connect()) as connection:
         (machine,), broken = connection.machines, connection._client
         give_up(connection)
         wait_until(lambda: connection._client is not broken and set(connection.machines) == {machine})
@@ -198,7 +200,7 @@ def test_the_head_connects_again_after_dask_has_given_up(several: Machines):
 def test_tasks_are_lost_once_dask_has_given_up(several: Machines, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(dask_engine, "_POLL_S", 3600)  # it does not look, and so does not connect again
     several.join("first")
-    with contextlib.closing(Connection(parse_address(several.address))) as connection:
+    with contextlib.closing(several.connect()) as connection:
         (machine,) = connection.machines
         before = connection.submit(machine, tasks_so_far)
         wait_until(before._done.is_set)
@@ -214,7 +216,7 @@ def test_containers_of_a_head_that_is_killed_do_not_outlive_it_for_long(several:
     with head_of(several, sandbox_image) as head:
         containers = containers_of(CHAOS)
         assert containers
-        with contextlib.closing(Connection(parse_address(several.address))):
+        with contextlib.closing(several.connect()):
             head.kill()
             wait_until(lambda: not containers_of(CHAOS), timeout_s=30)
     assert several.names() == {"first"}, "it has not left the cluster, which would end them, too"
@@ -223,7 +225,7 @@ def test_containers_of_a_head_that_is_killed_do_not_outlive_it_for_long(several:
 def test_a_head_lets_machines_know_that_it_is_there(several: Machines, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(dask_engine, "_SIGN_S", 0.05)
     several.join("first")
-    with contextlib.closing(Connection(parse_address(several.address))) as connection:
+    with contextlib.closing(several.connect()) as connection:
         (machine,) = connection.machines
         asked = itertools.count(1)
         wait_until(lambda: len(cast(bytes, connection.submit(machine, tasks_so_far).answer(30))) > next(asked) + 3)
@@ -236,7 +238,7 @@ def not_there() -> bytes:
 
 def test_a_task_that_a_machine_does_not_have_is_lost_at_once(several: Machines):
     several.join("first")
-    with contextlib.closing(Connection(parse_address(several.address))) as connection:
+    with contextlib.closing(several.connect()) as connection:
         (machine,) = connection.machines
         with pytest.raises(MachineLost, match="the task is error"):
             connection.submit(machine, not_there).answer(60)

@@ -15,8 +15,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from schemas.errors import SandboxUnavailable
-from tasks.evaluate.cluster.address import Address, Certificates
-from tasks.evaluate.cluster.dask_settings import SLOTS, UNIQUE, configured, require_distributed, security_of
+from tasks.evaluate.cluster.dask_settings import (
+    SLOTS,
+    UNIQUE,
+    Certificates,
+    configured,
+    require_distributed,
+    security_of,
+)
 from tasks.evaluate.cluster.heads import do_for, sign_of_life
 from tasks.evaluate.judge import clean
 
@@ -80,15 +86,15 @@ class Connection:
 
     Args:
         address: The cluster.
-        certificates: Files for an encrypted one.
+        certificates: Its certificates.
 
     Raises:
         EnvironmentFault: If the cluster does not answer, or refuses the certificate.
     """
 
-    def __init__(self, address: Address, certificates: Certificates | None = None) -> None:
+    def __init__(self, address: str, certificates: Certificates) -> None:
         require_distributed()
-        self._address, self._security = address, security_of(address, certificates)
+        self._address, self._security = address, security_of(certificates)
         self._head = uuid.uuid4().hex
         self._pending: dict[Pending, str] = {}
         self._machines: dict[str, Machine] = {}
@@ -178,7 +184,7 @@ class Connection:
         try:
             with configured():
                 return PlainClient(
-                    self._address.url,
+                    self._address,
                     timeout=_CONNECT_S,
                     security=self._security,
                     set_as_default=False,
@@ -187,7 +193,7 @@ class Connection:
                 )
         except (OSError, TimeoutError) as error:
             raise SandboxUnavailable(
-                f"no cluster answers at {self._address.url}: {error}",
+                f"no cluster answers at {self._address}: {error}",
                 remedy="Start one: overnight cluster start. Machines join with: overnight worker ADDRESS",
             ) from error
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 import flows.retry_policy
-from flows.cluster.choice import VARIABLE, choose_cluster, local_machines, window_for_cluster
+from flows.cluster.certificates import create_certificates, member_files
+from flows.cluster.choice import VARIABLE, choose_cluster, local_machines, parse_address, window_for_cluster
 from flows.cluster.processors import usable_processors
 from schemas.errors import EnvironmentFault, UsageError
 from schemas.search_settings import Search
-from tasks.evaluate.cluster.address import parse_address
 from tasks.evaluate.cluster.dask_engine import Connection, MachineLost
 from tasks.evaluate.cluster.slots import ClusterSlots
 from tasks.history.database import Database
@@ -113,7 +113,7 @@ def test_the_head_unpickles_nothing_that_a_machine_sends(
     cluster.join("hostile", program=FORGER)
     unpickled = tmp_path / "unpickled"
     unpickled.mkdir()
-    with contextlib.closing(Connection(parse_address(cluster.address))) as connection:
+    with contextlib.closing(cluster.connect()) as connection:
         (machine,) = connection.machines
         with pytest.raises(MachineLost):
             connection.submit(machine, task, str(unpickled)).answer(30)
@@ -122,10 +122,7 @@ def test_the_head_unpickles_nothing_that_a_machine_sends(
 
 
 @pytest.mark.docker
-def test_a_member_of_another_cluster_and_one_without_certificates_are_refused(tmp_path: Path):
-    from flows.cluster.certificates import create_certificates, member_files
-    from tasks.evaluate.cluster.address import Certificates
-
+def test_a_member_of_another_cluster_is_refused(tmp_path: Path):
     ours, others = tmp_path / "ours", tmp_path / "others"
     create_certificates(ours)
     create_certificates(others)
@@ -136,41 +133,25 @@ def test_a_member_of_another_cluster_and_one_without_certificates_are_refused(tm
     )
     try:
         assert scheduler.stdout is not None
-        address = parse_address(scheduler.stdout.readline().decode().strip())
-
-        def certificates(folder: Path) -> Certificates:
-            files = member_files(folder)
-            return Certificates(str(files.ca), str(files.certificate), str(files.key))
-
-        Connection(address, certificates(ours)).close()
+        address = scheduler.stdout.readline().decode().strip()
+        Connection(address, member_files(ours)).close()
         with pytest.raises(EnvironmentFault, match="no cluster answers"):
-            Connection(address, certificates(others))
-        with pytest.raises(EnvironmentFault, match="no cluster answers"):
-            Connection(parse_address(address.url.replace("tls", "tcp")))
-        with pytest.raises(EnvironmentFault, match="overnight cluster init"):
-            Connection(address)
+            Connection(address, member_files(others))
     finally:
         scheduler.send_signal(signal.SIGTERM)
         scheduler.wait(20)
 
 
+@pytest.mark.parametrize("text", ["head:8786", "tls://head:8786"])
+def test_an_address_is_encrypted_whether_it_says_so_or_not(text: str):
+    assert parse_address(text) == "tls://head:8786"
+
+
 @pytest.mark.parametrize(
-    ("text", "url", "is_encrypted"),
-    [
-        ("head:8786", "tls://head:8786", True),
-        ("tls://head:8786", "tls://head:8786", True),
-        ("tcp://127.0.0.1:8786", "tcp://127.0.0.1:8786", False),
-        ("localhost:8786", "tcp://localhost:8786", False),
-        ("tls://127.0.0.1:8786", "tls://127.0.0.1:8786", True),
-    ],
+    "text",
+    ["", "head", "head:port", "http://head:8786", "://head:1", "tcp://head:8786", "tcp://127.0.0.1:8786"],
 )
-def test_an_address_is_encrypted_unless_it_is_this_machine_s(text: str, url: str, is_encrypted: bool):
-    address = parse_address(text)
-    assert (address.url, address.is_encrypted) == (url, is_encrypted)
-
-
-@pytest.mark.parametrize("text", ["", "head", "head:port", "tcp://head:8786", "http://head:8786", "://head:1"])
-def test_what_is_no_address_is_refused(text: str):
+def test_what_is_no_address_or_not_encrypted_is_refused(text: str):
     with pytest.raises(UsageError, match=r"expected (the|an encrypted) address"):
         parse_address(text)
 

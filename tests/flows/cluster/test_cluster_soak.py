@@ -120,7 +120,7 @@ def place(
         net = stack.enter_context(network()) if in_space else None
         engines = {name: stack.enter_context(private_engine(image)) for name in names}
         (folder / "cluster").mkdir()
-        listen = f"tls://{net.address}:0" if net else "tcp://127.0.0.1:0"
+        listen = f"tls://{net.address}:0" if net else "tls://127.0.0.1:0"
         cluster = stack.enter_context(machines(folder / "cluster", listen))
         night = NightProcess(folder / "history", {**environment, VARIABLE: cluster.address, "DOCKER_HOST": head.host})
         stack.callback(night.kill_if_running)

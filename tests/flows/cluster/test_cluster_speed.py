@@ -55,7 +55,7 @@ def test_check_shows_the_start_program_on_each_machine_and_here(call: Call, toy:
 
 @pytest.mark.docker
 def test_check_without_the_flag_asks_no_cluster(call: Call, toy: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv(VARIABLE, "tcp://127.0.0.1:1")
+    monkeypatch.setenv(VARIABLE, "tls://127.0.0.1:1")
     code, said = call("check", toy)
     assert code == 0, said
     assert "each machine" not in said
