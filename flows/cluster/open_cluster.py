@@ -57,8 +57,7 @@ class Cluster:
 
         head_cpu_s = _head_cpu_s(problem, job, run_id, is_fresh) if job.limits.scale_by_speed else None
         request = request_for(problem, job, run_id, is_fresh=is_fresh, head_cpu_s=head_cpu_s)
-        factor = problem.settings.sandbox.straggler_factor
-        return ClusterPool(job, request, self.connection, self.slots, self.note, factor)
+        return ClusterPool(job, request, self.connection, self.slots, self.note)
 
 
 def request_for(

@@ -57,7 +57,7 @@ def on_cluster(job: Job, machines: int, slots: int) -> Iterator[tuple[ClusterPoo
         for number in range(machines):
             cluster.join(f"machine-{number}", slots)  # each with host slots of its own, as on hosts of their own
         connection = stack.enter_context(contextlib.closing(cluster.connect()))
-        pool = ClusterPool(job, request, connection, ClusterSlots(), lambda _: None, 3.0)
+        pool = ClusterPool(job, request, connection, ClusterSlots(), lambda _: None)
         stack.enter_context(contextlib.closing(pool))
         begin = time.monotonic()
         while len(pool.open_machines) < machines:

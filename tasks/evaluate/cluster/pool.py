@@ -25,7 +25,6 @@ from tasks.evaluate.cluster.dask_engine import Machine, MachineLost, Members, Pe
 from tasks.evaluate.cluster.messages import Answer, MessageFault, Request, read_answer, read_verdict, source_text
 from tasks.evaluate.cluster.slots import ClusterSlots
 from tasks.evaluate.cluster.speed import MAX_SCALE
-from tasks.evaluate.cluster.stragglers import Durations
 from tasks.evaluate.container_worker import verdict_on_length
 from tasks.evaluate.registry import create_backend
 from tasks.evaluate.sandbox import ImageStore
@@ -50,9 +49,6 @@ _MAX_MACHINES = 3
 
 _LOOK_S = 0.2
 """Seconds between two looks for new machines."""
-
-_LOOK_FOR_STRAGGLERS_S = 0.5
-"""Seconds between two looks whether a program is a straggler, and whether a slot is idle."""
 
 
 @dataclass
@@ -81,8 +77,6 @@ class ClusterPool:
         connection: The cluster, or the machines of it that are used.
         slots: Slots of the cluster, shared by the pools of a run.
         note: Called with messages about machines that are not used.
-        straggler_factor: Times the usual duration after which a program is started on a second machine, too, where a
-            slot is idle; 0 for never.
     """
 
     def __init__(
@@ -92,14 +86,12 @@ class ClusterPool:
         connection: Members,
         slots: ClusterSlots,
         note: Callable[[str], None],
-        straggler_factor: float = 0.0,
     ) -> None:
         self.job = job
         self._request = request
         self._connection = connection
         self._slots = slots
         self._note = note
-        self._durations = Durations(straggler_factor)
         self._books = _Books()
         self._channels = Channels(connection, self._key)
         self._pending: set[Pending] = set()
@@ -127,10 +119,10 @@ class ClusterPool:
             machine = self._slots.take(self._may_take, self._closing.is_set, confirmed)
             if machine is None:
                 break
-            verdict, lost = self._judged(machine, text, confirmed)
+            verdict, lost = self._judged(machine, text)
             if verdict is not None:
                 return verdict
-            reasons += lost
+            reasons.append(lost)
         if self._closing.is_set():
             return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
         if not reasons:
@@ -154,34 +146,9 @@ class ClusterPool:
     def _may_take(self, machine: Machine) -> bool:
         return machine.address in self._books.open
 
-    def _judged(self, machine: Machine, text: str, confirmed: str) -> tuple[Verdict | None, list[str]]:
-        """Return the verdict on a program, or none and which machines lost it and why.
-
-        If the machine takes much longer than usual while slots are idle, a second one is asked, too. The verdict that
-        comes first counts.
-        """
-        done, reasons, until = SimpleQueue[Sent](), list[str](), time.monotonic() + self._limit_s
-        asked = [self._give(machine, text, done)]
-        while asked:
-            try:
-                one = done.get(timeout=self._patience_s(asked, until))
-            except Empty:
-                if time.monotonic() >= until:
-                    for sent in asked:
-                        sent.end(fault=f"no answer within {self._limit_s:.0f} s")
-                elif (second := self._second_machine(asked, confirmed)) is not None:
-                    asked.append(self._give(second, text, done))
-                continue
-            asked.remove(one)
-            verdict, lost = self._read(one)
-            if verdict is not None:
-                self._note_answer(one, verdict)
-                return verdict, []
-            reasons.append(f"{one.machine.name}: {lost}")
-        return None, reasons
-
-    def _give(self, machine: Machine, text: str, done: SimpleQueue[Sent]) -> Sent:
-        """Give a program to a machine of which a slot was taken; the slot is given back once it is done there."""
+    def _judged(self, machine: Machine, text: str) -> tuple[Verdict | None, str]:
+        """Return the verdict of a machine of which a slot was taken, or none and why it lost the program."""
+        done = SimpleQueue[Sent]()
 
         def end(sent: Sent) -> None:
             self._slots.release(machine)
@@ -189,25 +156,14 @@ class ClusterPool:
 
         sent = Sent(machine, text, end)
         self._channels.send(sent)
-        return sent
-
-    def _patience_s(self, asked: list[Sent], until: float) -> float:
-        """Return for how many seconds to wait before the next look."""
-        now, after_s = time.monotonic(), self._durations.straggles_after_s
-        left_s = max(0.0, until - now)
-        if len(asked) > 1:
-            return left_s
-        if after_s is None:
-            return min(left_s, _LOOK_FOR_STRAGGLERS_S)
-        return min(left_s, max(_LOOK_FOR_STRAGGLERS_S, asked[0].begun + after_s - now))
-
-    def _second_machine(self, asked: list[Sent], confirmed: str) -> Machine | None:
-        """Take an idle slot of another machine for a straggler; return `None` if it is none, or there is no slot."""
-        (first,) = asked
-        after_s = self._durations.straggles_after_s
-        if after_s is None or time.monotonic() < first.begun + after_s:
-            return None
-        return self._slots.take_idle(lambda one: one.name != first.machine.name and self._may_take(one), confirmed)
+        try:
+            done.get(timeout=self._limit_s)
+        except Empty:
+            sent.end(fault=f"no answer within {self._limit_s:.0f} s")
+        verdict, lost = self._read(sent)
+        if verdict is not None:
+            self._slots.note_answer(machine, verdict.wall_s, "" if self._request.is_fresh else text)
+        return verdict, f"{machine.name}: {lost}"
 
     def _read(self, sent: Sent) -> tuple[Verdict | None, str]:
         """Return a machine's verdict on a program, or none and why it has been lost there."""
@@ -222,10 +178,6 @@ class ClusterPool:
         if not self._closing.is_set():
             self._give_up(machine, fault)
         return None, fault
-
-    def _note_answer(self, sent: Sent, verdict: Verdict) -> None:
-        self._durations.note(time.monotonic() - sent.begun)
-        self._slots.note_answer(sent.machine, verdict.wall_s, "" if self._request.is_fresh else sent.text)
 
     def _give_up(self, machine: Machine, fault: str) -> None:
         """Stop using a machine for now; it is asked to open the job again once it is no longer set aside."""

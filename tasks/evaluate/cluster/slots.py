@@ -185,16 +185,6 @@ class ClusterSlots:
                 del self._waiting[waiter]
                 waiter.is_woken.set()
 
-    def take_idle(self, may_take: Callable[[Machine], bool], confirmed: str = "") -> Machine | None:
-        """Take a slot that no program waits for; return its machine, or `None` if there is none now.
-
-        Args: as for `take`.
-        """
-        with self._lock:
-            if self._waiting:
-                return None
-            return self._taken_of(self._usable(_Waiter(may_take, _digest(confirmed))), lambda one: one.slots)
-
     def release(self, machine: Machine) -> None:
         """Give a slot back."""
         with self._lock:

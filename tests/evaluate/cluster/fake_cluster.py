@@ -254,10 +254,9 @@ class Setting:
         no_machine_s: float = LONG_S,
         aside_s: tuple[float, ...] = (LONG_S,),
         request: Request = REQUEST,
-        straggler_factor: float = 0.0,
     ) -> ClusterPool:
         slots = slots or ClusterSlots(no_machine_s, aside_s)
-        pool = ClusterPool(JOB, request, cast(Connection, cluster), slots, self.notes.append, straggler_factor)
+        pool = ClusterPool(JOB, request, cast(Connection, cluster), slots, self.notes.append)
         self._stack.callback(pool.close)
         return pool
 
