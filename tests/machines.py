@@ -42,20 +42,6 @@ main()
 """A worker that adds 100 to each score."""
 
 
-SLUGGISH = """
-from dataclasses import replace
-import tasks.evaluate.cluster.machine as machine
-measured = machine.measure
-def measure(*given):
-    verdict = measured(*given)
-    return replace(verdict, cpu_s=100 * verdict.cpu_s)
-machine.measure = measure
-from flows.cluster.process import main
-main()
-"""
-"""A worker on which the start program takes a hundred times as long, as it measures."""
-
-
 WITHOUT_ENGINE = """
 import os
 import tasks.evaluate.cluster.machine as machine

@@ -14,7 +14,6 @@ from schemas.job import Job
 from schemas.problem import Problem, Split
 from tasks.evaluate.cluster.messages import Request, job_text, source_text
 from tasks.evaluate.cluster.slots import ClusterSlots
-from tasks.evaluate.cluster.speed import measure
 from tasks.evaluate.confirmation import confirmation
 
 if TYPE_CHECKING:
@@ -55,14 +54,11 @@ class Cluster:
     def _pool(self, problem: Problem, job: Job, run_id: str, *, is_fresh: bool) -> ClusterPool:
         from tasks.evaluate.cluster.pool import ClusterPool
 
-        head_cpu_s = _head_cpu_s(problem, job, run_id, is_fresh) if job.limits.scale_by_speed else None
-        request = request_for(problem, job, run_id, is_fresh=is_fresh, head_cpu_s=head_cpu_s)
+        request = request_for(problem, job, run_id, is_fresh=is_fresh)
         return ClusterPool(job, request, self.connection, self.slots, self.note)
 
 
-def request_for(
-    problem: Problem, job: Job, run_id: str, *, is_fresh: bool = False, head_cpu_s: float | None = None
-) -> Request:
+def request_for(problem: Problem, job: Job, run_id: str, *, is_fresh: bool) -> Request:
     """Return what machines need to open a job of a problem; arguments as for `Request`."""
     sandbox = problem.settings.sandbox
     return Request(
@@ -74,27 +70,7 @@ def request_for(
         honest=source_text(problem.specification.start_program),
         slots=1,
         is_fresh=is_fresh,
-        head_cpu_s=head_cpu_s,
     )
-
-
-def _head_cpu_s(problem: Problem, job: Job, run_id: str, is_fresh: bool) -> float | None:
-    """Return the processor time of the start program on this machine; `None` if it gets no score or takes none."""
-    from tasks.evaluate.pool import open_fresh_pool, open_pool
-
-    sandbox = problem.settings.sandbox
-    start = open_fresh_pool if is_fresh else open_pool
-    pool = start(
-        job,
-        image=image_of(problem),
-        backend=sandbox.backend,
-        slots=1,
-        labels={"overnight.run": run_id},
-        runtime=sandbox.runtime,
-    )
-    with contextlib.closing(pool):
-        verdict = measure(pool, problem.specification.start_program)
-    return verdict.cpu_s if verdict.is_scored and verdict.cpu_s > 0 else None
 
 
 @contextlib.contextmanager

@@ -34,7 +34,6 @@ from tasks.evaluate.cluster.messages import (
     read_source,
     verdict_fields,
 )
-from tasks.evaluate.cluster.speed import MAX_SCALE, measure, scale_of, with_longer_limits
 from tasks.evaluate.pool import FreshContainerPool, SandboxPool, open_fresh_pool, open_pool
 from tasks.evaluate.registry import create_backend
 from tasks.evaluate.sandbox import ImageStore, SandboxBackend
@@ -136,7 +135,7 @@ def _reason(error: BaseException) -> str:
 def facts() -> dict[str, str]:
     """Return what must be the same on the head and on each machine."""
     own = resources.files("tasks.evaluate.cluster")
-    code = [own.joinpath(f"{name}.py").read_bytes() for name in ("heads", "machine", "mailbox", "messages", "speed")]
+    code = [own.joinpath(f"{name}.py").read_bytes() for name in ("heads", "machine", "mailbox", "messages")]
     build = hashlib.sha256(b"".join([delivery.modules_frame(), *code])).hexdigest()
     python = ".".join(platform.python_version_tuple()[:2])
     return {"Overnight": version("overnight"), "Python": python, "build": build[:12]}
@@ -206,10 +205,7 @@ def _open(request: Request) -> Answer:
             return Answer(fault=error.message, lacks_image=True)
         backend.require(request.image, request.runtime)
     job, honest = read_job(request.job), read_source(request.honest)
-    scale, fault = _scale(request, job, honest)
-    if fault:
-        return Answer(fault=fault)
-    opened = _OpenJob(request, _pool(request, with_longer_limits(job, scale), request.slots), honest)
+    opened = _OpenJob(request, _pool(request, job), honest)
     opened.heads.add(current_head())
     with contextlib.ExitStack() as unless_opened:
         unless_opened.callback(opened.pool.close)
@@ -220,7 +216,7 @@ def _open(request: Request) -> Answer:
         _MACHINE.jobs[request.key] = opened
         _MACHINE.silent.pop(request.key, None)
     threading.Thread(target=_watch, args=(opened,), name="overnight-heads", daemon=True).start()
-    return Answer(facts={"scale": f"{scale:.2f}"} if scale > 1 else {})
+    return Answer()
 
 
 def _watch(opened: _OpenJob) -> None:
@@ -247,23 +243,13 @@ def _watch(opened: _OpenJob) -> None:
         return
 
 
-def _scale(request: Request, job: Job, honest: Source) -> tuple[float, str]:
-    """Return how much longer the time limits are here than on the head, and why that cannot be measured, if so."""
-    if request.head_cpu_s is None:
-        return 1.0, ""
-    with contextlib.closing(_pool(request, with_longer_limits(job, MAX_SCALE), 1)) as pool:
-        verdict = measure(pool, honest)
-    fault = verdict.error if verdict.outcome is Outcome.SANDBOX_ERROR else ""
-    return scale_of(verdict, request.head_cpu_s), fault
-
-
-def _pool(request: Request, job: Job, slots: int) -> SandboxPool | FreshContainerPool:
+def _pool(request: Request, job: Job) -> SandboxPool | FreshContainerPool:
     start = open_fresh_pool if request.is_fresh else open_pool
     return start(
         job,
         image=request.image,
         backend=request.backend,
-        slots=slots,
+        slots=request.slots,
         labels=request.labels,
         runtime=request.runtime,
     )

@@ -54,8 +54,6 @@ class Request(BaseModel):
         honest: A program that can be run, as `source_text` writes it.
         slots: Number of containers.
         is_fresh: Whether each program gets a fresh container.
-        head_cpu_s: Processor time of the honest program on the head, seconds, by which a slower machine has longer
-            limits; `None` for the same limits everywhere.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -68,7 +66,6 @@ class Request(BaseModel):
     honest: str
     slots: int
     is_fresh: bool
-    head_cpu_s: Annotated[float, Field(gt=0)] | None = None
 
     @property
     def key(self) -> str:

@@ -24,7 +24,6 @@ from tasks.evaluate.cluster.channel import Channels, Sent
 from tasks.evaluate.cluster.dask_engine import Machine, MachineLost, Members, Pending
 from tasks.evaluate.cluster.messages import Answer, MessageFault, Request, read_answer, read_verdict, source_text
 from tasks.evaluate.cluster.slots import ClusterSlots
-from tasks.evaluate.cluster.speed import MAX_SCALE
 from tasks.evaluate.container_worker import verdict_on_length
 from tasks.evaluate.registry import create_backend
 from tasks.evaluate.sandbox import ImageStore
@@ -99,9 +98,8 @@ class ClusterPool:
         self._closing = threading.Event()
         self._openers = ThreadPoolExecutor(64, "overnight-cluster-open")
         rounds = len(job.inputs) * 2 if job.isolation else len(job.inputs) + 1
-        longest = MAX_SCALE if request.head_cpu_s else 1.0
-        self._limit_s = 2 * job.limits.wall_s * longest * rounds + _GRACE_S
-        self._opening_s = _OPENING_S + 2 * (self._limit_s - _GRACE_S)  # it runs the honest program, and may measure it
+        self._limit_s = 2 * job.limits.wall_s * rounds + _GRACE_S
+        self._opening_s = _OPENING_S + (self._limit_s - _GRACE_S)  # it runs the honest program
         self._recruiter = threading.Thread(target=self._recruit, name="overnight-recruiter", daemon=True)
         self._recruiter.start()
 
@@ -248,8 +246,6 @@ class ClusterPool:
                 if fault := self._send_image(machine):
                     return fault
                 answer = self._call(machine, tasks.open_job, request, timeout_s=self._opening_s)
-            if (scale := answer.facts.get("scale")) and not self._request.is_fresh:
-                self._note(f"machine {machine.name} is slower than this one: its time limits are {scale} times as long")
             return answer.fault
 
     def _send_image(self, machine: Machine) -> str:
