@@ -14,7 +14,6 @@ from unittest.mock import patch
 from flows.cluster.certificates import VARIABLE, create_certificates
 from flows.cluster.choice import address_and_certificates
 from tasks.evaluate.cluster.dask_engine import Connection
-from tasks.evaluate.cluster.heads import current_head, tasks_of
 from tests.accidents import wait_until
 
 FORGER = """
@@ -55,15 +54,6 @@ main()
 """A machine whose engine does not answer once it has joined."""
 
 
-IMPATIENT = """
-import tasks.evaluate.cluster.machine as machine
-machine._LOOK_S, machine._SILENT_LOOKS = 0.1, 20
-from flows.cluster.process import main
-main()
-"""
-"""A machine that ends the jobs of a head after two seconds of silence."""
-
-
 class Hostile(Exception):
     """Does something wherever it is unpickled."""
 
@@ -81,9 +71,9 @@ def return_hostile(folder: str) -> bytes:
     return Hostile(folder)  # pyright: ignore[reportReturnType]
 
 
-def tasks_so_far() -> bytes:
-    """A task that answers with a byte for each task of its head so far."""
-    return bytes(tasks_of([current_head()]))
+def answer() -> bytes:
+    """A task that answers."""
+    return b"answer"
 
 
 class Machines:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import re
 import signal
 import subprocess
@@ -13,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import bombs
 import candidates
@@ -33,7 +32,7 @@ from tasks.evaluate.cluster.slots import ClusterSlots
 from tasks.evaluate.registry import create_backend
 from tests.accidents import wait_until
 from tests.engine import PrivateEngine, started_engine
-from tests.machines import IMPATIENT, Machines, machines, tasks_so_far
+from tests.machines import Machines, answer, machines
 
 pytestmark = pytest.mark.docker
 
@@ -194,7 +193,7 @@ def test_the_head_connects_again_after_dask_has_given_up(several: Machines):
         (machine,), broken = connection.machines, connection._client
         give_up(connection)
         wait_until(lambda: connection._client is not broken and set(connection.machines) == {machine})
-        assert connection.submit(machine, tasks_so_far).answer(30)
+        assert connection.submit(machine, answer).answer(30)
 
 
 def test_tasks_are_lost_once_dask_has_given_up(several: Machines, monkeypatch: pytest.MonkeyPatch):
@@ -202,17 +201,17 @@ def test_tasks_are_lost_once_dask_has_given_up(several: Machines, monkeypatch: p
     several.join("first")
     with contextlib.closing(several.connect()) as connection:
         (machine,) = connection.machines
-        before = connection.submit(machine, tasks_so_far)
+        before = connection.submit(machine, answer)
         wait_until(before._done.is_set)
         give_up(connection)
         with pytest.raises(MachineLost, match="the task is cancelled"):
             before.answer(30)
         with pytest.raises(MachineLost, match="Client is closed"):
-            connection.submit(machine, tasks_so_far).answer(30)
+            connection.submit(machine, answer).answer(30)
 
 
-def test_containers_of_a_head_that_is_killed_do_not_outlive_it_for_long(several: Machines, sandbox_image: str):
-    several.join("first", program=IMPATIENT)
+def test_containers_of_a_head_that_is_killed_do_not_outlive_it(several: Machines, sandbox_image: str):
+    several.join("first")
     with head_of(several, sandbox_image) as head:
         containers = containers_of(CHAOS)
         assert containers
@@ -220,15 +219,6 @@ def test_containers_of_a_head_that_is_killed_do_not_outlive_it_for_long(several:
             head.kill()
             wait_until(lambda: not containers_of(CHAOS), timeout_s=30)
     assert several.names() == {"first"}, "it has not left the cluster, which would end them, too"
-
-
-def test_a_head_lets_machines_know_that_it_is_there(several: Machines, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(dask_engine, "_SIGN_S", 0.05)
-    several.join("first")
-    with contextlib.closing(several.connect()) as connection:
-        (machine,) = connection.machines
-        asked = itertools.count(1)
-        wait_until(lambda: len(cast(bytes, connection.submit(machine, tasks_so_far).answer(30))) > next(asked) + 3)
 
 
 def not_there() -> bytes:

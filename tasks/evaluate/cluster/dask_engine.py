@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import SandboxUnavailable
 from tasks.evaluate.cluster.dask_settings import (
@@ -23,7 +22,6 @@ from tasks.evaluate.cluster.dask_settings import (
     require_distributed,
     security_of,
 )
-from tasks.evaluate.cluster.heads import do_for, sign_of_life
 from tasks.evaluate.judge import clean
 
 if TYPE_CHECKING:
@@ -34,9 +32,6 @@ _PLAIN = ("msgpack", "error")
 
 _POLL_S = 0.5
 """Seconds between two looks at who is there."""
-
-_SIGN_S = 20.0
-"""Seconds between two signs of life of a head."""
 
 _CONNECT_S = 10.0
 
@@ -62,23 +57,6 @@ class MachineLost(Exception):
     """A machine left, or was given up, before it answered."""
 
 
-class Members(Protocol):
-    """Machines that can be given tasks: those of a `Connection`, or some of them."""
-
-    @property
-    def machines(self) -> dict[str, Machine]:
-        """The machines that are there, by address."""
-        ...
-
-    def submit(self, machine: str, task: Callable[..., bytes], *args: object) -> Pending:
-        """Give a machine a task.
-
-        Raises:
-            MachineLost: If the machine is not there.
-        """
-        ...
-
-
 class Connection:
     """The head's connection to a cluster. Thread-safe.
 
@@ -95,7 +73,6 @@ class Connection:
     def __init__(self, address: str, certificates: Certificates) -> None:
         require_distributed()
         self._address, self._security = address, security_of(certificates)
-        self._head = uuid.uuid4().hex
         self._pending: dict[Pending, str] = {}
         self._machines: dict[str, Machine] = {}
         self._lock = threading.Lock()
@@ -111,15 +88,17 @@ class Connection:
         with self._lock:
             return dict(self._machines)
 
-    def submit(self, machine: str, task: Callable[..., bytes], *args: object) -> Pending:
-        """Give a machine a task. Its arguments and its answer are plain data.
+    def submit(self, machine: str, task: Callable[..., object], *args: object) -> Pending:
+        """Give a machine a task.
+
+        Args:
+            machine: Address of the machine.
+            task: The task. Its answer is plain data, unless nobody asks for it.
+            args: Its arguments: plain data, or tasks of the same machine that come before it.
 
         Raises:
             MachineLost: If the machine is not there.
         """
-        return self._submit(machine, task, *args)
-
-    def _submit(self, machine: str, task: Callable[..., bytes], *args: object, priority: int = 0) -> Pending:
         pending = Pending()
         with self._lock:
             if machine not in self._machines or self._is_closed.is_set():
@@ -128,12 +107,9 @@ class Connection:
         try:
             pending.follow(
                 self._client.submit(
-                    do_for,
-                    self._head,
                     task,
-                    *args,
+                    *(arg._future if isinstance(arg, Pending) else arg for arg in args),
                     key=("overnight", uuid.uuid4().hex),
-                    priority=priority,
                     workers=[machine],
                     allow_other_workers=False,
                     pure=False,
@@ -198,13 +174,9 @@ class Connection:
             ) from error
 
     def _watch(self) -> None:
-        next_sign = time.monotonic() + _SIGN_S
         while not self._is_closed.wait(_POLL_S):
             try:
                 self._look()
-                if time.monotonic() >= next_sign:
-                    next_sign = time.monotonic() + _SIGN_S
-                    self._send_signs()
             except Exception:  # noqa: BLE001  Dask raises many kinds; without this thread, no machine is ever found again
                 with contextlib.suppress(Exception):  # the same; the next look fails, and this is tried again
                     self._replace_machines({})
@@ -215,12 +187,6 @@ class Connection:
         self._client = self._connect()
         broken.close(timeout=1)
         broken._loop_runner.stop()  # not done by a client that closed itself
-
-    def _send_signs(self) -> None:
-        """Let every machine know that this head is there, before all that waits."""
-        for machine in self.machines:
-            with contextlib.suppress(MachineLost):
-                self._submit(machine, sign_of_life, priority=1).drop()
 
     def _look(self) -> None:
         client: Any = self._client
@@ -279,11 +245,13 @@ class Pending:
                 self._future.cancel(force=True)
         self._end()
 
-    def drop(self) -> None:
-        """Let nobody wait for the answer, which is thrown away when it comes."""
-        self.when_done(self._release)
+    @property
+    def is_held(self) -> bool:
+        """Whether the machine has its result, which it keeps until `release`."""
+        return self._future is not None and self._future.status == "finished"
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Let go of the result, which the machine drops."""
         if self._future is not None:
             with contextlib.suppress(RuntimeError):  # its connection was closed
                 self._future.release()
@@ -320,4 +288,4 @@ class Pending:
         except Exception as error:
             raise MachineLost(f"its answer cannot be read: {type(error).__name__}") from error
         finally:
-            self._release()
+            self.release()

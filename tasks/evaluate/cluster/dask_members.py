@@ -17,9 +17,9 @@ from tasks.evaluate.cluster.dask_settings import (
     security_of,
 )
 
-_THREADS = 32
-"""Threads of a worker: one for each pool of a night that awaits verdicts, and some for short tasks. Each wakes once a
-second."""
+_THREADS_A_SLOT, _MORE_THREADS = 4, 16
+"""Threads of a worker: those of several nights, whose programs wait for a slot of the machine, and some for short
+tasks."""
 _NO_PAGES = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 
 
@@ -79,7 +79,7 @@ def serve_worker(
 
         async with Worker(
             address,
-            nthreads=_THREADS,
+            nthreads=_THREADS_A_SLOT * slots + _MORE_THREADS,
             resources={SLOTS: slots},
             name=f"{name}{UNIQUE}{uuid.uuid4().hex}",
             security=security,

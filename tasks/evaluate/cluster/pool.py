@@ -1,27 +1,24 @@
 """A sandbox whose slots are on the machines of a cluster.
 
-The head keeps the books: which machine has a job open, which slots are free, who lost programs. A program goes to one
-machine at a time, by a channel. If the machine leaves, does not answer or hands the program back, another one gets it,
+The head keeps the books: which machine has a job open, which slots are free, who lost programs. A program is one task
+of Dask on one machine at a time. If the machine leaves, does not answer or hands the program back, another one gets it,
 and what the first may still answer is not looked at: there is one verdict.
 """
 
 from __future__ import annotations
 
 import threading
-import time
+import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
 
 from schemas.bundle import Source
 from schemas.errors import OvernightError, SandboxUnavailable
 from schemas.job import Job
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate.cluster import machine as tasks
-from tasks.evaluate.cluster.channel import Channels, Sent
-from tasks.evaluate.cluster.dask_engine import Machine, MachineLost, Members, Pending
+from tasks.evaluate.cluster.dask_engine import Connection, Machine, MachineLost, Pending
 from tasks.evaluate.cluster.messages import Answer, MessageFault, Request, read_answer, read_verdict, source_text
 from tasks.evaluate.cluster.slots import ClusterSlots
 from tasks.evaluate.container_worker import verdict_on_length
@@ -40,31 +37,11 @@ _LOADING_S = 600.0
 _GRACE_S = 120.0
 """Seconds beyond the limits of a program, which a machine enforces itself, after which it has lost the program."""
 
-_CLOSING_S, _CLOSING_UNOPENED_S = 12.0, 3.0
-"""Seconds to wait until machines have ended a job: those that had it open, and those that were still opening it."""
-
 _MAX_MACHINES = 3
 """Machines that may lose a program before its verdict is `sandbox_error`."""
 
 _LOOK_S = 0.2
 """Seconds between two looks for new machines."""
-
-
-@dataclass
-class _Books:
-    """State of the machines, as a pool knows it.
-
-    Attributes:
-        open: Machines that have the job open.
-        tried: Machines that are opening it, or have it open.
-        asked: Machines that were ever asked to open it and have not left since.
-        programs: Number of verdicts of each machine, by name.
-    """
-
-    open: set[str] = field(default_factory=set)
-    tried: set[str] = field(default_factory=set)
-    asked: set[str] = field(default_factory=set)
-    programs: Counter[str] = field(default_factory=Counter)
 
 
 class ClusterPool:
@@ -73,7 +50,7 @@ class ClusterPool:
     Args:
         job: The job that programs are evaluated on.
         request: What a machine needs to open it; the number of slots is each machine's own.
-        connection: The cluster, or the machines of it that are used.
+        connection: The cluster.
         slots: Slots of the cluster, shared by the pools of a run.
         note: Called with messages about machines that are not used.
     """
@@ -82,7 +59,7 @@ class ClusterPool:
         self,
         job: Job,
         request: Request,
-        connection: Members,
+        connection: Connection,
         slots: ClusterSlots,
         note: Callable[[str], None],
     ) -> None:
@@ -91,8 +68,10 @@ class ClusterPool:
         self._connection = connection
         self._slots = slots
         self._note = note
-        self._books = _Books()
-        self._channels = Channels(connection, self._key)
+        self._key = uuid.uuid4().hex
+        self._programs = Counter[str]()
+        self._leases: dict[str, Pending | None] = {}
+        self._open: set[str] = set()
         self._pending: set[Pending] = set()
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -133,119 +112,110 @@ class ClusterPool:
     @property
     def programs(self) -> Counter[str]:
         """Number of verdicts of each machine, by name."""
-        return Counter(self._books.programs)
+        return Counter(self._programs)
 
     @property
     def open_machines(self) -> set[str]:
         """Addresses of the machines that have the job open."""
         with self._lock:
-            return set(self._books.open)
+            return set(self._open)
 
     def _may_take(self, machine: Machine) -> bool:
-        return machine.address in self._books.open
+        return machine.address in self._open
 
     def _judged(self, machine: Machine, text: str) -> tuple[Verdict | None, str]:
         """Return the verdict of a machine of which a slot was taken, or none and why it lost the program."""
-        done = SimpleQueue[Sent]()
-
-        def end(sent: Sent) -> None:
-            self._slots.release(machine)
-            done.put(sent)
-
-        sent = Sent(machine, text, end)
-        self._channels.send(sent)
         try:
-            done.get(timeout=self._limit_s)
-        except Empty:
-            sent.end(fault=f"no answer within {self._limit_s:.0f} s")
-        verdict, lost = self._read(sent)
-        if verdict is not None:
-            self._slots.note_answer(machine, verdict.wall_s, "" if self._request.is_fresh else text)
-        return verdict, f"{machine.name}: {lost}"
-
-    def _read(self, sent: Sent) -> tuple[Verdict | None, str]:
-        """Return a machine's verdict on a program, or none and why it has been lost there."""
-        machine, fault = sent.machine, sent.fault
-        if sent.verdict is not None:
-            try:
-                verdict = read_verdict(sent.verdict, self.job, machine.name)
-                self._books.programs[machine.name] += 1
-                return verdict, ""
-            except MessageFault as error:
-                fault = str(error)
-        if not self._closing.is_set():
-            self._give_up(machine, fault)
-        return None, fault
+            answer = self._call(machine, tasks.evaluate, self._key, text, timeout_s=self._limit_s)
+            if answer.verdict is None:
+                raise MessageFault(answer.fault or "it sent no verdict")
+            verdict = read_verdict(answer.verdict, self.job, machine.name)
+        except (MachineLost, MessageFault) as error:
+            if not self._closing.is_set():
+                self._give_up(machine, str(error))
+            return None, f"{machine.name}: {error}"
+        finally:
+            self._slots.release(machine)
+        self._programs[machine.name] += 1
+        self._slots.note_answer(machine, verdict.wall_s, "" if self._request.is_fresh else text)
+        return verdict, ""
 
     def _give_up(self, machine: Machine, fault: str) -> None:
         """Stop using a machine for now; it is asked to open the job again once it is no longer set aside."""
-        with self._lock:
-            self._books.open.discard(machine.address)
-            self._books.tried.discard(machine.address)
+        self._end(machine.address)
         if self._slots.set_aside(machine, fault):
             self._note(f"machine {machine.name} is set aside: {fault}")
+
+    def _end(self, address: str) -> None:
+        """End the job on a machine."""
+        with self._lock:
+            self._open.discard(address)
+            lease = self._leases.pop(address, None)
+        if lease is not None:
+            lease.release()
 
     def _call(self, machine: Machine, task: Callable[..., bytes], *args: object, timeout_s: float) -> Answer:
         pending = self._connection.submit(machine.address, task, *args)
         with self._lock:
             self._pending.add(pending)
+        if self._closing.is_set():
+            pending.lose("the sandbox was closed")
         try:
             return read_answer(pending.answer(timeout_s))
         finally:
             with self._lock:
                 self._pending.discard(pending)
 
-    def _key(self, machine: Machine) -> str:
-        return self._for(machine).key
-
-    def _for(self, machine: Machine) -> Request:
-        return self._request.model_copy(update={"slots": machine.slots})
-
     def _recruit(self) -> None:
         """Have every machine open the job, those that join later, too."""
         while not self._closing.is_set():
             machines = self._connection.machines
-            with self._lock:
-                self._books.open &= machines.keys()
-                self._slots.update(machines)
-                self._books.tried &= machines.keys()
-                new = [machine for address, machine in machines.items() if address not in self._books.tried]
-                self._books.tried |= {machine.address for machine in new if self._slots.is_usable(machine)}
-            self._books.asked &= machines.keys()
-            self._channels.look(machines)
-            for machine in new:
-                self._books.asked.add(machine.address)
-                if self._slots.is_usable(machine):
-                    self._openers.submit(self._open, machine)
+            self._slots.update(machines)
+            for address in self._ended(machines):
+                self._end(address)
+            for address, machine in machines.items():
+                if address not in self._leases and self._slots.is_usable(machine):
+                    self._leases[address] = None
+                    self._openers.submit(self._open_on, machine)
             self._closing.wait(_LOOK_S)
 
-    def _open(self, machine: Machine) -> None:
+    def _ended(self, machines: Mapping[str, Machine]) -> list[str]:
+        """Return the machines that left, or on which the job was ended since the connection broke."""
+        with self._lock:
+            lost = [one for one in self._open if (lease := self._leases.get(one)) is None or not lease.is_held]
+            return [*(self._leases.keys() - machines.keys()), *lost]
+
+    def _open_on(self, machine: Machine) -> None:
         try:
             fault = self._difference(machine) or self._fault_of_opening(machine)
         except (MachineLost, MessageFault, OvernightError, OSError) as error:
             fault = str(error)
         if self._closing.is_set():
-            self._end(machine)(_CLOSING_S)
-            return
-        if fault:
+            self._end(machine.address)
+        elif fault:
             self._give_up(machine, fault)
-            return
-        with self._lock:
-            self._books.open.add(machine.address)
-        self._slots.notify()
+        else:
+            with self._lock:
+                if self._leases.get(machine.address) is not None:  # it has not left meanwhile
+                    self._open.add(machine.address)
+            self._slots.notify()
 
     def _difference(self, machine: Machine) -> str:
         """Return what a machine has in another version than the head; empty if there is nothing."""
         return tasks.difference(self._call(machine, tasks.examine, timeout_s=_OPENING_S).facts)
 
     def _fault_of_opening(self, machine: Machine) -> str:
-        request = self._for(machine).model_dump_json()
+        """Open the job on a machine; return why it does not, if so."""
+        lease = self._connection.submit(machine.address, tasks.Lease, self._key)
+        with self._lock:
+            self._leases[machine.address] = lease
+        request = self._request.model_copy(update={"slots": machine.slots}).model_dump_json()
         with self._slots.alone(machine):  # another pool may be sending the same image
-            answer = self._call(machine, tasks.open_job, request, timeout_s=self._opening_s)
+            answer = self._call(machine, tasks.open_job, lease, request, timeout_s=self._opening_s)
             if answer.lacks_image:
                 if fault := self._send_image(machine):
                     return fault
-                answer = self._call(machine, tasks.open_job, request, timeout_s=self._opening_s)
+                answer = self._call(machine, tasks.open_job, lease, request, timeout_s=self._opening_s)
             return answer.fault
 
     def _send_image(self, machine: Machine) -> str:
@@ -276,29 +246,9 @@ class ClusterPool:
             pending = list(self._pending)
         for one in pending:
             one.lose("the sandbox was closed")
-        self._channels.close()
         self._openers.shutdown(wait=False, cancel_futures=True)
-        machines = self._connection.machines
-        ends = [(address, self._end(machine)) for address, machine in machines.items() if address in self._books.asked]
-        begin = time.monotonic()
-        for address, end in sorted(ends, key=lambda one: one[0] not in self._books.open):
-            wait_s = _CLOSING_S if address in self._books.open else _CLOSING_UNOPENED_S
-            end(max(0.1, begin + wait_s - time.monotonic()))
-
-    def _end(self, machine: Machine) -> Callable[[float], None]:
-        """Begin to end the job on a machine; return what waits for it."""
-        try:
-            pending = self._connection.submit(machine.address, tasks.close_job, self._key(machine))
-        except MachineLost:
-            return lambda _: None
-
-        def wait(timeout_s: float) -> None:
-            try:
-                pending.answer(timeout_s)
-            except MachineLost:
-                return  # its containers end with it
-
-        return wait
+        for address in list(self._leases):
+            self._end(address)
 
 
 def _parts(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:

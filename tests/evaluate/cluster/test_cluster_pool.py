@@ -134,7 +134,7 @@ def test_a_machine_opens_the_job_again_once_its_time_is_over(setting: Setting):
     one = FakeMachine("one", judge=lose_once)
     assert setting.pool(FakeCluster(one), aside_s=(0.01,)).evaluate("x").machine == "one"
     assert one.programs == ["x", "x"]
-    assert one.asked == ["examine", "open_job", "exchange", "examine", "open_job", "exchange"]
+    assert one.asked == ["examine", "open_job", "evaluate", "examine", "open_job", "evaluate"]
 
 
 def test_a_program_that_three_machines_lose_is_a_sandbox_error_that_names_them(setting: Setting):
