@@ -118,12 +118,7 @@ class Connection:
             )
         except _connection_faults() as error:
             pending.lose(f"the connection to the cluster broke: {error}")
-        pending.when_done(lambda: self._forget(pending))
         return pending
-
-    def _forget(self, pending: Pending) -> None:
-        with self._lock:
-            self._pending.pop(pending, None)
 
     def close(self) -> None:
         """Disconnect; tasks that run are lost."""
@@ -201,6 +196,7 @@ class Connection:
     def _replace_machines(self, found: dict[str, Machine]) -> None:
         with self._lock:
             self._machines = found
+            self._pending = {pending: machine for pending, machine in self._pending.items() if not pending.is_done}
             lost = [pending for pending, machine in self._pending.items() if machine not in found]
         for pending in lost:
             pending.lose("the machine left the cluster")
@@ -226,13 +222,12 @@ class Pending:
         self._future: Future | None = None
         self._done = threading.Event()
         self._lost = ""
-        self._calls: list[Callable[[], None]] = []
         self._lock = threading.Lock()
 
     def follow(self, future: Future) -> None:
         """Be done when Dask's future is."""
         self._future = future
-        future.add_done_callback(lambda _: self._end())
+        future.add_done_callback(lambda _: self._done.set())
 
     def lose(self, reason: str) -> None:
         """Be done without an answer."""
@@ -243,7 +238,12 @@ class Pending:
         if self._future is not None:
             with contextlib.suppress(*_connection_faults()):
                 self._future.cancel(force=True)
-        self._end()
+        self._done.set()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is an answer, or it is lost."""
+        return self._done.is_set()
 
     @property
     def is_held(self) -> bool:
@@ -255,21 +255,6 @@ class Pending:
         if self._future is not None:
             with contextlib.suppress(RuntimeError):  # its connection was closed
                 self._future.release()
-
-    def when_done(self, call: Callable[[], None]) -> None:
-        """Call a function once it is done, from any thread."""
-        with self._lock:
-            if not self._done.is_set():
-                self._calls.append(call)
-                return
-        call()
-
-    def _end(self) -> None:
-        with self._lock:
-            self._done.set()
-            calls, self._calls = self._calls, []
-        for call in calls:
-            call()
 
     def answer(self, timeout_s: float) -> object:
         """Wait for the answer.

@@ -236,7 +236,7 @@ class Setting:
         slots: ClusterSlots | None = None,
         *,
         no_machine_s: float = LONG_S,
-        aside_s: tuple[float, ...] = (LONG_S,),
+        aside_s: float = LONG_S,
         request: Request = REQUEST,
     ) -> ClusterPool:
         slots = slots or ClusterSlots(no_machine_s, aside_s)

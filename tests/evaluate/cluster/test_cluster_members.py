@@ -151,7 +151,7 @@ def test_a_closed_pool_asks_no_machine(setting: Setting):
 
 
 def test_a_pool_uses_a_machine_again_though_another_pool_saw_first_that_its_time_is_over(setting: Setting):
-    one, slots = FakeMachine("one", judge=leaves), ClusterSlots(0.05, (LONG_S,))
+    one, slots = FakeMachine("one", judge=leaves), ClusterSlots(0.05, LONG_S)
     cluster = FakeCluster(one)
     pool = setting.pool(cluster, slots)
     wait_until(lambda: "one" in open_names(pool))

@@ -94,7 +94,7 @@ def test_a_lie_about_a_score_is_found_by_confirmation(
 def test_a_night_without_any_machine_waits_for_one(
     night: Night, cluster: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(ClusterSlots.__init__, "__defaults__", (0.5, (5.0,)))
+    monkeypatch.setattr(ClusterSlots.__init__, "__defaults__", (0.5, 5.0))
     monkeypatch.setattr(flows.retry_policy, "FIRST_WAIT_S", 0.1)
     night(1, within_s=8, grace_s=0)
     (row,) = Database(tmp_path).rows("SELECT stop_reason, paused_by FROM nights")
