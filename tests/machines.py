@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from flows.cluster.certificates import VARIABLE, create_certificates
 from flows.cluster.choice import address_and_certificates
-from tasks.evaluate.cluster.dask_engine import Connection
+from tasks.evaluate.cluster.dask_client import Connection
 from tests.accidents import wait_until
 
 FORGER = """

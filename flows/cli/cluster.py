@@ -90,6 +90,6 @@ def worker(
 ) -> None:
     """Be a machine of a cluster until Ctrl-C: evaluate programs for the nights that use it. It needs an engine only."""
     from flows.cluster.process import work
-    from flows.cluster.processors import usable_processors
+    from tasks.evaluate.cluster.dask_settings import usable_processors
 
     work(address, name=name or platform.node() or "machine", slots=slots or usable_processors(), say=say)

@@ -153,7 +153,7 @@ def window_for_cluster(search: Search) -> int | None:
 def _slots_of(named: str) -> int:
     if machines := local_machines(named):
         return machines * slots_of_local(machines)
-    from tasks.evaluate.cluster.dask_engine import Connection
+    from tasks.evaluate.cluster.dask_client import Connection
 
     with contextlib.closing(Connection(*address_and_certificates(named))) as connection:
         return sum(machine.slots for machine in connection.machines.values())

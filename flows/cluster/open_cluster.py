@@ -1,15 +1,24 @@
-"""The cluster that a night evaluates on: the one that OVERNIGHT_CLUSTER or `--cluster` names, or none."""
+"""The cluster that a night evaluates on: the one that OVERNIGHT_CLUSTER or `--cluster` names, or none.
+
+`local:N` starts one on this machine, whose processes end with the night.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.cluster.certificates import VARIABLE, create_certificates, member_files
 from flows.cluster.choice import address_and_certificates, local_machines, named_cluster, slots_of_local
-from flows.cluster.local import local_cluster
 from flows.images import image_id, image_of
+from schemas.errors import EnvironmentFault
 from schemas.job import Job
 from schemas.problem import Problem, Split
 from tasks.evaluate.cluster.messages import Request, job_text, source_text
@@ -17,8 +26,15 @@ from tasks.evaluate.cluster.slots import ClusterSlots
 from tasks.evaluate.confirmation import confirmation
 
 if TYPE_CHECKING:
-    from tasks.evaluate.cluster.dask_engine import Connection
-    from tasks.evaluate.cluster.pool import ClusterPool
+    from tasks.evaluate.cluster.cluster_pool import ClusterPool
+    from tasks.evaluate.cluster.dask_client import Connection
+    from tasks.evaluate.cluster.dask_settings import Certificates
+
+_SHUTDOWN_S = 10.0
+
+_KEPT = frozenset({"HOME", "LANG", "LD_LIBRARY_PATH", "OVERNIGHT_CONFIG", "OVERNIGHT_SLOTS", "PATH", "PYTHONPATH"})
+_KEPT_PREFIXES = ("CONTAINER_", "DOCKER_", "LC_", "TMP", "XDG_")
+"""Environment variables of the processes: what finds Python, the engine and this user's files. Keys are the head's."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +68,7 @@ class Cluster:
         return self._pool(problem, job, run_id, is_fresh=True)
 
     def _pool(self, problem: Problem, job: Job, run_id: str, *, is_fresh: bool) -> ClusterPool:
-        from tasks.evaluate.cluster.pool import ClusterPool
+        from tasks.evaluate.cluster.cluster_pool import ClusterPool
 
         request = request_for(problem, job, run_id, is_fresh=is_fresh)
         return ClusterPool(job, request, self.connection, self.slots, self.note)
@@ -88,7 +104,7 @@ def open_cluster(note: Callable[[str], None]) -> Iterator[Cluster | None]:
     if not text:
         yield None
         return
-    from tasks.evaluate.cluster.dask_engine import Connection
+    from tasks.evaluate.cluster.dask_client import Connection
 
     with contextlib.ExitStack() as stack:
         if machines := local_machines(text):
@@ -98,3 +114,55 @@ def open_cluster(note: Callable[[str], None]) -> Iterator[Cluster | None]:
         connection = Connection(*where)
         stack.callback(connection.close)
         yield Cluster(connection, note=note)
+
+
+@contextlib.contextmanager
+def local_cluster(machines: int, slots: int) -> Iterator[tuple[str, Certificates]]:
+    """Start a cluster on loopback; yield its address and its certificates. Both end with the context.
+
+    Args:
+        machines: Number of its machines.
+        slots: Slots of each.
+
+    Raises:
+        EnvironmentFault: If it does not start.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="overnight-cluster-")), "certificates")
+        create_certificates(folder)
+        environment = {**_kept(os.environ), VARIABLE: str(folder)}
+        scheduler = _start(stack, environment, "scheduler", "tls://127.0.0.1:0")
+        assert scheduler.stdout is not None
+        address = scheduler.stdout.readline().decode().strip()
+        if not address:
+            raise EnvironmentFault("the scheduler of the local cluster did not start", remedy="overnight doctor")
+        for number in range(1, machines + 1):
+            _start(stack, environment, "worker", address, f"local-{number}", str(slots))
+        yield address, member_files(folder)
+
+
+def _kept(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
+
+
+def _start(stack: contextlib.ExitStack, environment: Mapping[str, str], *arguments: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "flows.cluster.process", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,  # Ctrl-C reaches only the night, which still needs its cluster then
+    )
+    stack.callback(_end, process)
+    return process
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(_SHUTDOWN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

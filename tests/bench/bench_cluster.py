@@ -18,8 +18,8 @@ from pathlib import Path
 
 from schemas.job import Call, Job, Limits
 from schemas.settings import Sandbox as Settings
+from tasks.evaluate.cluster.cluster_pool import ClusterPool
 from tasks.evaluate.cluster.messages import Request, job_text, source_text
-from tasks.evaluate.cluster.pool import ClusterPool
 from tasks.evaluate.cluster.slots import ClusterSlots
 from tasks.evaluate.pool import open_pool
 from tasks.evaluate.registry import create_backend

@@ -24,10 +24,10 @@ from candidates import HONEST, HONEST_SCORES, Case, returns
 
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Verdict
-from tasks.evaluate.cluster import dask_engine
-from tasks.evaluate.cluster.dask_engine import Connection, MachineLost
+from tasks.evaluate.cluster import dask_client
+from tasks.evaluate.cluster.cluster_pool import ClusterPool
+from tasks.evaluate.cluster.dask_client import Connection, MachineLost
 from tasks.evaluate.cluster.messages import Request, job_text, source_text
-from tasks.evaluate.cluster.pool import ClusterPool
 from tasks.evaluate.cluster.slots import ClusterSlots
 from tasks.evaluate.registry import create_backend
 from tests.accidents import wait_until
@@ -146,7 +146,7 @@ def head_of(cluster: Machines, image: str) -> Iterator[subprocess.Popen[bytes]]:
         "from tests.contract.test_cluster_sandbox import CHAOS, HONEST, opened\n"
         "from types import SimpleNamespace\n"
         "from flows.cluster.choice import address_and_certificates\n"
-        "from tasks.evaluate.cluster.dask_engine import Connection\n"
+        "from tasks.evaluate.cluster.dask_client import Connection\n"
         "there = SimpleNamespace(connect=lambda: Connection(*address_and_certificates(sys.argv[1])))\n"
         "with opened(there, sys.argv[2], run=CHAOS) as pool:\n"
         "    assert pool.evaluate(HONEST).is_scored\n"
@@ -197,7 +197,7 @@ def test_the_head_connects_again_after_dask_has_given_up(several: Machines):
 
 
 def test_tasks_are_lost_once_dask_has_given_up(several: Machines, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(dask_engine, "_POLL_S", 3600)  # it does not look, and so does not connect again
+    monkeypatch.setattr(dask_client, "_POLL_S", 3600)  # it does not look, and so does not connect again
     several.join("first")
     with contextlib.closing(several.connect()) as connection:
         (machine,) = connection.machines
@@ -275,7 +275,8 @@ def test_a_machine_that_hangs_loses_its_programs_to_others(several: Machines, sa
 
 def test_dask_is_imported_for_a_cluster_only():
     code = (
-        "import sys, flows.session, flows.cluster.open_cluster, tasks.evaluate.cluster.pool, flows.cli.cluster; "
+        "import sys, flows.session, flows.cluster.open_cluster, flows.cli.cluster; "
+        "import tasks.evaluate.cluster.cluster_pool; "
         "sys.exit('distributed' in sys.modules or 'dask' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

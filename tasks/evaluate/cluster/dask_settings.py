@@ -75,6 +75,14 @@ def require_distributed() -> None:
         ) from error
 
 
+def usable_processors() -> int:
+    """Return the number of processors that affinity and the cgroup's quota leave."""
+    require_distributed()
+    from dask.system import cpu_count
+
+    return cpu_count()
+
+
 @contextlib.contextmanager
 def configured() -> Iterator[None]:
     from dask import config

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tasks.evaluate.cluster import pool as module
+from tasks.evaluate.cluster import cluster_pool as module
 from tasks.evaluate.cluster import slots as slots_module
 from tests.evaluate.cluster.fake_cluster import (
     Setting,

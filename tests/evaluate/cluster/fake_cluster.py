@@ -13,7 +13,8 @@ from typing import Any, cast
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate.cluster import machine as tasks
-from tasks.evaluate.cluster.dask_engine import Connection, Machine, MachineLost, Pending
+from tasks.evaluate.cluster.cluster_pool import ClusterPool
+from tasks.evaluate.cluster.dask_client import Connection, Machine, MachineLost, Pending
 from tasks.evaluate.cluster.messages import (
     Answer,
     Request,
@@ -23,7 +24,6 @@ from tasks.evaluate.cluster.messages import (
     source_text,
     verdict_fields,
 )
-from tasks.evaluate.cluster.pool import ClusterPool
 from tasks.evaluate.cluster.slots import ClusterSlots
 from tests.accidents import wait_until
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from schemas.outcome import Outcome, Verdict
-from tasks.evaluate.cluster import pool as module
+from tasks.evaluate.cluster import cluster_pool as module
 from tasks.evaluate.cluster import slots as slots_module
 from tasks.evaluate.cluster.messages import (
     Answer,

@@ -12,9 +12,9 @@ import pytest
 
 from schemas.errors import SandboxUnavailable
 from schemas.outcome import Outcome, Verdict
+from tasks.evaluate.cluster import cluster_pool as module
 from tasks.evaluate.cluster import machine as tasks
-from tasks.evaluate.cluster import pool as module
-from tasks.evaluate.cluster.dask_engine import MachineLost
+from tasks.evaluate.cluster.dask_client import MachineLost
 from tasks.evaluate.cluster.messages import (
     MAX_ANSWER,
     Answer,

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tasks.evaluate.cluster import slots as module
-from tasks.evaluate.cluster.dask_engine import Machine
+from tasks.evaluate.cluster.dask_client import Machine
 from tasks.evaluate.cluster.slots import ClusterSlots
 from tests.accidents import wait_until
 

@@ -15,10 +15,9 @@ import pytest
 import flows.retry_policy
 from flows.cluster.certificates import create_certificates, member_files
 from flows.cluster.choice import VARIABLE, choose_cluster, local_machines, parse_address, window_for_cluster
-from flows.cluster.processors import usable_processors
 from schemas.errors import EnvironmentFault, UsageError
 from schemas.search_settings import Search
-from tasks.evaluate.cluster.dask_engine import Connection, MachineLost
+from tasks.evaluate.cluster.dask_client import Connection, MachineLost
 from tasks.evaluate.cluster.slots import ClusterSlots
 from tasks.history.database import Database
 from tasks.history.differences import compare
@@ -171,13 +170,3 @@ def test_the_window_follows_the_slots_unless_it_is_given(monkeypatch: pytest.Mon
     assert window_for_cluster(Search(window=4)) is None
     monkeypatch.delenv(VARIABLE)
     assert window_for_cluster(Search(expected_samples=200)) is None
-
-
-def test_slots_follow_the_quota_of_the_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
-    quota = tmp_path / "cpu.max"
-    assert usable_processors(quota) == 8
-    quota.write_text("max 100000\n")
-    assert usable_processors(quota) == 8
-    quota.write_text("250000 100000\n")
-    assert usable_processors(quota) == 3

@@ -18,7 +18,7 @@ from schemas.errors import OvernightError, SandboxUnavailable
 from schemas.job import Job
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate.cluster import machine as tasks
-from tasks.evaluate.cluster.dask_engine import Connection, Machine, MachineLost, Pending
+from tasks.evaluate.cluster.dask_client import Connection, Machine, MachineLost, Pending
 from tasks.evaluate.cluster.messages import Answer, MessageFault, Request, read_answer, read_verdict, source_text
 from tasks.evaluate.cluster.slots import ClusterSlots
 from tasks.evaluate.container_worker import verdict_on_length
