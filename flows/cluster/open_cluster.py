@@ -32,9 +32,13 @@ if TYPE_CHECKING:
 
 _SHUTDOWN_S = 10.0
 
-_KEPT = frozenset({"HOME", "LANG", "LD_LIBRARY_PATH", "OVERNIGHT_CONFIG", "OVERNIGHT_SLOTS", "PATH", "PYTHONPATH"})
-_KEPT_PREFIXES = ("CONTAINER_", "DOCKER_", "LC_", "TMP", "XDG_")
-"""Environment variables of the processes: what finds Python, the engine and this user's files. Keys are the head's."""
+_KEPT = (
+    *("DOCKER_CERT_PATH", "DOCKER_CONFIG", "DOCKER_HOST", "DOCKER_TLS_VERIFY", "OVERNIGHT_CONFIG", "OVERNIGHT_SLOTS"),
+    *("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR"),
+    *("XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"),
+)
+"""Environment variables of the processes of a local cluster: what finds Python, the engine and this user's files. Keys
+are the head's."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def local_cluster(machines: int, slots: int) -> Iterator[tuple[str, Certificates
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="overnight-cluster-")), "certificates")
         create_certificates(folder)
-        environment = {**_kept(os.environ), VARIABLE: str(folder)}
+        environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {VARIABLE: str(folder)}
         scheduler = _start(stack, environment, "scheduler", "tls://127.0.0.1:0")
         assert scheduler.stdout is not None
         address = scheduler.stdout.readline().decode().strip()
@@ -139,10 +143,6 @@ def local_cluster(machines: int, slots: int) -> Iterator[tuple[str, Certificates
         for number in range(1, machines + 1):
             _start(stack, environment, "worker", address, f"local-{number}", str(slots))
         yield address, member_files(folder)
-
-
-def _kept(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
 
 
 def _start(stack: contextlib.ExitStack, environment: Mapping[str, str], *arguments: str) -> subprocess.Popen[bytes]:

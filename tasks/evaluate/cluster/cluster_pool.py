@@ -68,10 +68,9 @@ class ClusterPool:
         self._connection = connection
         self._slots = slots
         self._note = note
-        self._key = uuid.uuid4().hex
         self._programs = Counter[str]()
         self._leases: dict[str, Pending | None] = {}
-        self._open: set[str] = set()
+        self._open: dict[str, str] = {}
         self._pending: set[Pending] = set()
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -125,8 +124,9 @@ class ClusterPool:
 
     def _judged(self, machine: Machine, text: str) -> tuple[Verdict | None, str]:
         """Return the verdict of a machine of which a slot was taken, or none and why it lost the program."""
+        key = self._open.get(machine.address, "")
         try:
-            answer = self._call(machine, tasks.evaluate, self._key, text, timeout_s=self._limit_s)
+            answer = self._call(machine, tasks.evaluate, key, text, timeout_s=self._limit_s)
             if answer.verdict is None:
                 raise MessageFault(answer.fault or "it sent no verdict")
             verdict = read_verdict(answer.verdict, self.job, machine.name)
@@ -149,7 +149,7 @@ class ClusterPool:
     def _end(self, address: str) -> None:
         """End the job on a machine."""
         with self._lock:
-            self._open.discard(address)
+            self._open.pop(address, None)
             lease = self._leases.pop(address, None)
         if lease is not None:
             lease.release()
@@ -186,8 +186,9 @@ class ClusterPool:
             return [*(self._leases.keys() - machines.keys()), *lost]
 
     def _open_on(self, machine: Machine) -> None:
+        key = uuid.uuid4().hex  # another each time, so that the end of an earlier lease does not end this job
         try:
-            fault = self._difference(machine) or self._fault_of_opening(machine)
+            fault = self._difference(machine) or self._fault_of_opening(machine, key)
         except (MachineLost, MessageFault, OvernightError, OSError) as error:
             fault = str(error)
         if self._closing.is_set():
@@ -197,16 +198,16 @@ class ClusterPool:
         else:
             with self._lock:
                 if self._leases.get(machine.address) is not None:  # it has not left meanwhile
-                    self._open.add(machine.address)
+                    self._open[machine.address] = key
             self._slots.notify()
 
     def _difference(self, machine: Machine) -> str:
         """Return what a machine has in another version than the head; empty if there is nothing."""
         return tasks.difference(self._call(machine, tasks.examine, timeout_s=_OPENING_S).facts)
 
-    def _fault_of_opening(self, machine: Machine) -> str:
+    def _fault_of_opening(self, machine: Machine, key: str) -> str:
         """Open the job on a machine; return why it does not, if so."""
-        lease = self._connection.submit(machine.address, tasks.Lease, self._key)
+        lease = self._connection.submit(machine.address, tasks.Lease, key)
         with self._lock:
             self._leases[machine.address] = lease
         request = self._request.model_copy(update={"slots": machine.slots}).model_dump_json()

@@ -17,9 +17,8 @@ from tasks.evaluate.cluster.dask_settings import (
     security_of,
 )
 
-_THREADS_A_SLOT, _MORE_THREADS = 4, 16
-"""Threads of a worker: those of several nights, whose programs wait for a slot of the machine, and some for short
-tasks."""
+_THREADS_A_SLOT, _MORE_THREADS = 2, 8
+"""Threads of a worker: two nights may use all slots, and some are for short tasks. Each wakes once a second."""
 _NO_PAGES = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 
 

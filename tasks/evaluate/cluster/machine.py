@@ -156,8 +156,13 @@ class Lease:
 
     def __init__(self, key: str) -> None:
         self.key = key
-        # In a thread of its own: it takes a moment, and may be called by the event loop.
-        weakref.finalize(self, lambda: threading.Thread(target=_close, args=(key,)).start()).atexit = False
+        weakref.finalize(self, _end, key).atexit = False
+
+
+def _end(key: str) -> None:
+    """End a job in a thread of its own, since it takes a moment and Dask's event loop may let go of the lease."""
+    if key in _JOBS:
+        threading.Thread(target=_close, args=(key,), name="overnight-end").start()
 
 
 @_answers

@@ -13,7 +13,7 @@ from tests.accidents import wait_until
 
 pytestmark = pytest.mark.docker
 
-KEYS = ("OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "OVERNIGHT_NOTIFY", "PREFECT_API_KEY")
+KEYS = ("OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "DOCKER_AUTH_CONFIG", "OVERNIGHT_NOTIFY", "PREFECT_API_KEY")
 
 
 @pytest.fixture
