@@ -22,11 +22,6 @@ class Limits(BaseModel):
         le=10_000_000,
         description="limit on processor time for all inputs together, seconds; default: `wall_s` for each input",
     )
-    scale_by_speed: bool = Field(
-        default=False,
-        description="whether both time limits are longer on a machine of a cluster that is slower than the head, by as "
-        "much as it needs more processor time for the start program, at most 4 times; the head keeps them",
-    )
     memory_mib: int = Field(default=2048, ge=32, le=2**24, description="limit on memory, MiB")
     output_kib: int = Field(default=64, ge=1, le=2**20, description="limit on the output that a candidate prints, KiB")
     scratch_mib: int = Field(

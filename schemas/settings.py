@@ -124,13 +124,6 @@ class Sandbox(Section):
         description="number of containers that run at the same time; default: the number of cores",
     )
     runtime: str | None = Field(default=None, description="container runtime, such as runsc; default: the engine's")
-    straggler_factor: float = Field(
-        default=3.0,
-        ge=0,
-        le=1_000,
-        description="on a cluster, times the usual duration after which a candidate is started on a second machine, "
-        "too, where a slot is idle; the verdict that comes first counts; 0: never",
-    )
     split: bool = Field(
         default=False,
         description="whether every evaluation is isolated: the evolved function in one process, the scoring in another",

@@ -9,10 +9,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from unittest.mock import patch
 
+from flows.cluster.certificates import VARIABLE, create_certificates
 from flows.cluster.choice import address_and_certificates
-from tasks.evaluate.cluster.dask_engine import Connection
-from tasks.evaluate.cluster.heads import current_head, tasks_of
+from tasks.evaluate.cluster.dask_client import Connection
 from tests.accidents import wait_until
 
 FORGER = """
@@ -40,20 +41,6 @@ main()
 """A worker that adds 100 to each score."""
 
 
-SLUGGISH = """
-from dataclasses import replace
-import tasks.evaluate.cluster.machine as machine
-measured = machine.measure
-def measure(*given):
-    verdict = measured(*given)
-    return replace(verdict, cpu_s=100 * verdict.cpu_s)
-machine.measure = measure
-from flows.cluster.process import main
-main()
-"""
-"""A worker on which the start program takes a hundred times as long, as it measures."""
-
-
 WITHOUT_ENGINE = """
 import os
 import tasks.evaluate.cluster.machine as machine
@@ -65,15 +52,6 @@ machine_backend, machine.create_backend = machine.create_backend, forget_engine
 main()
 """
 """A machine whose engine does not answer once it has joined."""
-
-
-IMPATIENT = """
-import tasks.evaluate.cluster.machine as machine
-machine._LOOK_S, machine._SILENT_LOOKS = 0.1, 20
-from flows.cluster.process import main
-main()
-"""
-"""A machine that ends the jobs of a head after two seconds of silence."""
 
 
 class Hostile(Exception):
@@ -93,9 +71,9 @@ def return_hostile(folder: str) -> bytes:
     return Hostile(folder)  # pyright: ignore[reportReturnType]
 
 
-def tasks_so_far() -> bytes:
-    """A task that answers with a byte for each task of its head so far."""
-    return bytes(tasks_of([current_head()]))
+def answer() -> bytes:
+    """A task that answers."""
+    return b"answer"
 
 
 class Machines:
@@ -106,7 +84,7 @@ class Machines:
         listen: Where the scheduler listens.
     """
 
-    def __init__(self, folder: Path, listen: str = "tcp://127.0.0.1:0") -> None:
+    def __init__(self, folder: Path, listen: str = "tls://127.0.0.1:0") -> None:
         self._folder = folder
         self._stack = contextlib.ExitStack()
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
@@ -135,9 +113,13 @@ class Machines:
         )
         wait_until(lambda: name in self.names(), lambda: (self._folder / "log").read_text())
 
+    def connect(self) -> Connection:
+        """Connect to it as a head."""
+        return Connection(*address_and_certificates(self.address))
+
     def names(self) -> set[str]:
         """Names of the machines that the cluster has now."""
-        with contextlib.closing(Connection(*address_and_certificates(self.address))) as connection:
+        with contextlib.closing(self.connect()) as connection:
             return {machine.name for machine in connection.machines.values()}
 
     @property
@@ -191,15 +173,19 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def machines(folder: Path, listen: str = "tcp://127.0.0.1:0") -> Iterator[Machines]:
+def machines(folder: Path, listen: str = "tls://127.0.0.1:0") -> Iterator[Machines]:
     """A cluster without machines, which ends with the context.
+
+    Its certificates are those that the environment names, or new ones, which it names then.
 
     Args:
         folder: Where locks and logs are.
         listen: Where the scheduler listens.
     """
-    started = Machines(folder, listen)
-    try:
+    with contextlib.ExitStack() as stack:
+        if VARIABLE not in os.environ:
+            create_certificates(folder / "certificates")
+            stack.enter_context(patch.dict(os.environ, {VARIABLE: str(folder / "certificates")}))
+        started = Machines(folder, listen)
+        stack.callback(started.close)
         yield started
-    finally:
-        started.close()

@@ -20,7 +20,7 @@ from flows.cli.options import (
     overrides,
     stop_conditions,
 )
-from flows.cli.printing import OutputFormat, out, printable, say, say_notes, table, working, write_json
+from flows.cli.printing import OutputFormat, say, say_notes, working, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,19 +56,14 @@ def check(
     set: Sets = None,  # noqa: A002
     trust_settings: TrustSettings = False,
     format: OutputFormat = "text",  # noqa: A002
-    cluster: Annotated[
-        str | None, Parameter(help="also run the start program on each machine of this cluster, or of local:N")
-    ] = None,
 ) -> None:
     """Run the start program: show scores, seconds, memory and whether three runs agree; propose limits; list omissions.
 
-    With a model, send it a few real prompts and estimate the samples and cost of a night. With a cluster, show how fast
-    each machine is.
+    With a model, send it a few real prompts and estimate the samples and cost of a night.
     """
     from flows.cli.forecast import ask_models, require_models
     from flows.cli.proposed_limits import candidates_per_second, print_pace, propose
     from flows.cli.start_program import try_confirmation
-    from flows.cluster.choice import choose_cluster, named_cluster
     from flows.images import image_of
     from flows.sandboxes import slots_of
     from flows.trust import accept
@@ -84,12 +79,9 @@ def check(
         "--runtime": runtime,
         "--set": set,
         "--trust-settings": trust_settings,
-        "--cluster": cluster,
         "--until": until,
         "--budget": budget,
     }
-    if cluster:
-        choose_cluster(cluster)
     path = find(problem)
     given = overrides(model, api_base, style, inputs, set, image=image, runtime=runtime)
     loaded = load_problem(path, given)
@@ -109,8 +101,6 @@ def check(
     print_pace(loaded, seconds, slots)
     if loaded.draws:
         facts["drawing"] = _draw(loaded)
-    if cluster and named_cluster():  # and not `none`
-        facts["machines"] = _measure_machines(loaded, show_table=as_text)
     facts["missing"] = _print_omissions(loaded)
     if asks_models:
         facts |= ask_models(
@@ -199,38 +189,6 @@ def _describe(problem: Problem) -> str:
     if is_of_another_tool(problem):
         return f"{evolved} {command.metric!r} of its evaluator"
     return f"{evolved} {command.metric!r} of `{' '.join(command.evaluate)}`"
-
-
-def _measure_machines(problem: Problem, *, show_table: bool) -> list[dict[str, Any]]:
-    """Run the start program on each machine of the cluster; print and return how long it takes there."""
-    from flows.cluster.speeds import measure_machines
-
-    found = measure_machines(problem, say)
-    rows = [
-        (
-            machine.name,
-            str(machine.slots),
-            f"{machine.verdict.wall_s:.3f}" if machine.verdict.is_scored else "",
-            f"{machine.verdict.cpu_s:.3f}" if machine.verdict.is_scored else "",
-            "" if machine.speed is None else f"{machine.speed:.2f}",
-            printable(machine.remark),
-        )
-        for machine in found
-    ]
-    columns = ("machine", "slots", "seconds", "processor seconds", "speed", "")
-    if show_table:
-        out().print(table(columns, rows, right=columns[1:5], title="the start program on each machine"))
-    return [
-        {
-            "machine": machine.name,
-            "slots": machine.slots,
-            "seconds": machine.verdict.wall_s if machine.verdict.is_scored else None,
-            "cpu_s": machine.verdict.cpu_s if machine.verdict.is_scored else None,
-            "speed": machine.speed,
-            "remark": machine.remark,
-        }
-        for machine in found
-    ]
 
 
 def _draw(problem: Problem) -> dict[str, Any]:

@@ -32,9 +32,7 @@ def init() -> None:
 @cluster.command
 def start(
     *,
-    listen: Annotated[
-        str, Parameter(help="address to listen at; tcp:// is for this machine alone")
-    ] = "tls://0.0.0.0:8786",
+    listen: Annotated[str, Parameter(help="address to listen at")] = "tls://0.0.0.0:8786",
 ) -> None:
     """Run the scheduler of a cluster until Ctrl-C; machines and nights connect to it."""
     from flows.cluster.process import schedule
@@ -92,6 +90,6 @@ def worker(
 ) -> None:
     """Be a machine of a cluster until Ctrl-C: evaluate programs for the nights that use it. It needs an engine only."""
     from flows.cluster.process import work
-    from flows.cluster.processors import usable_processors
+    from tasks.evaluate.cluster.dask_settings import usable_processors
 
     work(address, name=name or platform.node() or "machine", slots=slots or usable_processors(), say=say)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flows.formatting import count, duration, printable
 
 if TYPE_CHECKING:
-    from tasks.evaluate.cluster.machine_state import MachineState
+    from tasks.evaluate.cluster.slots import MachineState
 
 _IN_ONE_LINE = 4
 """Most machines whose rates are in the first line; those of more fill further lines, as many in each."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.state_folder import state_folder
 from schemas.errors import EnvironmentFault, UsageError
+from tasks.evaluate.cluster.dask_settings import Certificates
 from tasks.problems.loading.user_config import user_cluster
 
 if TYPE_CHECKING:
@@ -46,21 +46,6 @@ _KEY_USAGES = (
     "encipher_only",
     "decipher_only",
 )
-
-
-@dataclass(frozen=True)
-class MemberFiles:
-    """Files with which a process becomes a member of the cluster.
-
-    Attributes:
-        ca: Certificate of the authority.
-        certificate: Certificate of the members.
-        key: Its private key.
-    """
-
-    ca: Path
-    certificate: Path
-    key: Path
 
 
 def cluster_folder() -> Path:
@@ -98,14 +83,14 @@ def create_certificates(folder: Path) -> None:
         ) from error
 
 
-def member_files(folder: Path) -> MemberFiles:
+def member_files(folder: Path) -> Certificates:
     """Return the files of a member, after checking that they can be used.
 
     Raises:
         EnvironmentFault: If a file is missing or unreadable, if others may read the key, or if the certificate is
             damaged or has expired.
     """
-    files = MemberFiles(folder / _CA, folder / _MEMBER, folder / _MEMBER_KEY)
+    files = Certificates(folder / _CA, folder / _MEMBER, folder / _MEMBER_KEY)
     paths = (files.ca, files.certificate, files.key)
     missing = [path.name for path in paths if not (os.path.isfile(path) and os.access(path, os.R_OK))]
     if missing:

@@ -9,7 +9,7 @@ from schemas.errors import UsageError
 from tasks.problems.loading.user_config import config_path, user_cluster
 
 if TYPE_CHECKING:
-    from tasks.evaluate.cluster.address import Address, Certificates
+    from tasks.evaluate.cluster.dask_settings import Certificates
 
 VARIABLE = "OVERNIGHT_CLUSTER"
 """Environment variable with the address of the cluster, `local:N`, or `none`."""
@@ -72,9 +72,30 @@ def require_named_cluster(address: str | None, command: str) -> str:
 
 def _require_cluster(text: str) -> None:
     if text and text != NONE and local_machines(text) is None:
-        from tasks.evaluate.cluster.address import parse_address
-
         parse_address(text)
+
+
+def parse_address(text: str) -> str:
+    """Return the address of a cluster, `HOST:PORT` or `tls://HOST:PORT`, in the second form.
+
+    An address without encryption is refused, also on this machine: all its users could run code as this one.
+
+    Raises:
+        UsageError: If it is none.
+    """
+    scheme, separator, rest = text.rpartition("://")
+    host, _, port = rest.rpartition(":")
+    if host and port.isdigit() and scheme == ("tls" if separator else ""):
+        return f"tls://{rest}"
+    if scheme == "tcp":
+        raise UsageError(
+            f"expected an encrypted address, got {text!r}: whoever reaches it could run code as you",
+            remedy=f"Name it tls://{rest}; `overnight cluster init` makes the certificates.",
+        )
+    raise UsageError(
+        f"expected the address of a cluster, such as tls://head:8786, got {text!r}",
+        remedy="`overnight cluster start` prints it.",
+    )
 
 
 def local_machines(text: str) -> int | None:
@@ -99,18 +120,13 @@ def slots_of_local(machines: int) -> int:
     return max(1, (os.cpu_count() or 1) // machines)
 
 
-def address_and_certificates(text: str) -> tuple[Address, Certificates | None]:
-    """Return the address of a cluster, and this machine's certificates if it is encrypted.
+def address_and_certificates(text: str) -> tuple[str, Certificates]:
+    """Return the address of a cluster, and this machine's certificates.
 
     Raises:
         UsageError: If it is no address.
-        EnvironmentFault: If it is encrypted and there are no certificates.
+        EnvironmentFault: If there are no certificates.
     """
     from flows.cluster.certificates import cluster_folder, member_files
-    from tasks.evaluate.cluster.address import Certificates, parse_address
 
-    address = parse_address(text)
-    if not address.is_encrypted:
-        return address, None
-    files = member_files(cluster_folder())
-    return address, Certificates(str(files.ca), str(files.certificate), str(files.key))
+    return parse_address(text), member_files(cluster_folder())

@@ -12,7 +12,7 @@ from flows.cluster.choice import address_and_certificates
 from schemas.errors import OvernightError
 from schemas.settings import Sandbox
 from tasks.evaluate.cluster import machine as tasks
-from tasks.evaluate.cluster.dask_engine import Connection, Machine, MachineLost
+from tasks.evaluate.cluster.dask_client import Connection, Machine, MachineLost
 from tasks.evaluate.cluster.messages import Answer, MessageFault, read_answer
 from tasks.evaluate.registry import create_backend
 from tasks.problems.loading.user_config import user_sandbox

@@ -1,25 +1,44 @@
-"""The cluster that a night evaluates on: the one that OVERNIGHT_CLUSTER or `--cluster` names, or none."""
+"""The cluster that a night evaluates on: the one that OVERNIGHT_CLUSTER or `--cluster` names, or none.
+
+`local:N` starts one on this machine, whose processes end with the night.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.cluster.certificates import VARIABLE, create_certificates, member_files
 from flows.cluster.choice import address_and_certificates, local_machines, named_cluster, slots_of_local
-from flows.cluster.local import local_cluster
 from flows.images import image_id, image_of
+from schemas.errors import EnvironmentFault
 from schemas.job import Job
 from schemas.problem import Problem, Split
 from tasks.evaluate.cluster.messages import Request, job_text, source_text
 from tasks.evaluate.cluster.slots import ClusterSlots
-from tasks.evaluate.cluster.speed import measure
 from tasks.evaluate.confirmation import confirmation
 
 if TYPE_CHECKING:
-    from tasks.evaluate.cluster.dask_engine import Connection
-    from tasks.evaluate.cluster.pool import ClusterPool
+    from tasks.evaluate.cluster.cluster_pool import ClusterPool
+    from tasks.evaluate.cluster.dask_client import Connection
+    from tasks.evaluate.cluster.dask_settings import Certificates
+
+_SHUTDOWN_S = 10.0
+
+_KEPT = (
+    *("DOCKER_CERT_PATH", "DOCKER_CONFIG", "DOCKER_HOST", "DOCKER_TLS_VERIFY", "OVERNIGHT_CONFIG", "OVERNIGHT_SLOTS"),
+    *("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR"),
+    *("XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"),
+)
+"""Environment variables of the processes of a local cluster: what finds Python, the engine and this user's files. Keys
+are the head's."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +54,11 @@ class Cluster:
     connection: Connection
     slots: ClusterSlots = field(default_factory=ClusterSlots)
     note: Callable[[str], None] = lambda _: None
+
+    @property
+    def total_slots(self) -> int:
+        """Number of slots of the machines that are there."""
+        return sum(machine.slots for machine in self.connection.machines.values())
 
     def pool(self, problem: Problem, split: Split, *, seed: int, run_id: str, inputs: int | None = None) -> ClusterPool:
         """Return a pool that evaluates programs on a split of a problem's inputs, on all machines.
@@ -53,17 +77,13 @@ class Cluster:
         return self._pool(problem, job, run_id, is_fresh=True)
 
     def _pool(self, problem: Problem, job: Job, run_id: str, *, is_fresh: bool) -> ClusterPool:
-        from tasks.evaluate.cluster.pool import ClusterPool
+        from tasks.evaluate.cluster.cluster_pool import ClusterPool
 
-        head_cpu_s = _head_cpu_s(problem, job, run_id, is_fresh) if job.limits.scale_by_speed else None
-        request = request_for(problem, job, run_id, is_fresh=is_fresh, head_cpu_s=head_cpu_s)
-        factor = problem.settings.sandbox.straggler_factor
-        return ClusterPool(job, request, self.connection, self.slots, self.note, factor)
+        request = request_for(problem, job, run_id, is_fresh=is_fresh)
+        return ClusterPool(job, request, self.connection, self.slots, self.note)
 
 
-def request_for(
-    problem: Problem, job: Job, run_id: str, *, is_fresh: bool = False, head_cpu_s: float | None = None
-) -> Request:
+def request_for(problem: Problem, job: Job, run_id: str, *, is_fresh: bool) -> Request:
     """Return what machines need to open a job of a problem; arguments as for `Request`."""
     sandbox = problem.settings.sandbox
     return Request(
@@ -75,27 +95,7 @@ def request_for(
         honest=source_text(problem.specification.start_program),
         slots=1,
         is_fresh=is_fresh,
-        head_cpu_s=head_cpu_s,
     )
-
-
-def _head_cpu_s(problem: Problem, job: Job, run_id: str, is_fresh: bool) -> float | None:
-    """Return the processor time of the start program on this machine; `None` if it gets no score or takes none."""
-    from tasks.evaluate.pool import open_fresh_pool, open_pool
-
-    sandbox = problem.settings.sandbox
-    start = open_fresh_pool if is_fresh else open_pool
-    pool = start(
-        job,
-        image=image_of(problem),
-        backend=sandbox.backend,
-        slots=1,
-        labels={"overnight.run": run_id},
-        runtime=sandbox.runtime,
-    )
-    with contextlib.closing(pool):
-        verdict = measure(pool, problem.specification.start_program)
-    return verdict.cpu_s if verdict.is_scored and verdict.cpu_s > 0 else None
 
 
 @contextlib.contextmanager
@@ -113,11 +113,61 @@ def open_cluster(note: Callable[[str], None]) -> Iterator[Cluster | None]:
     if not text:
         yield None
         return
-    from tasks.evaluate.cluster.dask_engine import Connection
+    from tasks.evaluate.cluster.dask_client import Connection
 
     with contextlib.ExitStack() as stack:
         if machines := local_machines(text):
-            text = stack.enter_context(local_cluster(machines, slots_of_local(machines)))
-        connection = Connection(*address_and_certificates(text))
+            where = stack.enter_context(local_cluster(machines, slots_of_local(machines)))
+        else:
+            where = address_and_certificates(text)
+        connection = Connection(*where)
         stack.callback(connection.close)
         yield Cluster(connection, note=note)
+
+
+@contextlib.contextmanager
+def local_cluster(machines: int, slots: int) -> Iterator[tuple[str, Certificates]]:
+    """Start a cluster on loopback; yield its address and its certificates. Both end with the context.
+
+    Args:
+        machines: Number of its machines.
+        slots: Slots of each.
+
+    Raises:
+        EnvironmentFault: If it does not start.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="overnight-cluster-")), "certificates")
+        create_certificates(folder)
+        environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {VARIABLE: str(folder)}
+        scheduler = _start(stack, environment, "scheduler", "tls://127.0.0.1:0")
+        assert scheduler.stdout is not None
+        address = scheduler.stdout.readline().decode().strip()
+        if not address:
+            raise EnvironmentFault("the scheduler of the local cluster did not start", remedy="overnight doctor")
+        for number in range(1, machines + 1):
+            _start(stack, environment, "worker", address, f"local-{number}", str(slots))
+        yield address, member_files(folder)
+
+
+def _start(stack: contextlib.ExitStack, environment: Mapping[str, str], *arguments: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "flows.cluster.process", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,  # Ctrl-C reaches only the night, which still needs its cluster then
+    )
+    stack.callback(_end, process)
+    return process
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(_SHUTDOWN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

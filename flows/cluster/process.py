@@ -19,6 +19,7 @@ from collections.abc import Callable
 from flows.cluster.choice import address_and_certificates
 from schemas.errors import SandboxUnavailable
 from tasks.evaluate.cluster.dask_members import serve_scheduler, serve_worker
+from tasks.evaluate.cluster.dask_settings import Certificates
 from tasks.evaluate.cluster.machine import close_all
 from tasks.evaluate.registry import create_backend
 
@@ -53,7 +54,7 @@ def work(address: str, *, name: str, slots: int, say: Callable[[str], None]) -> 
     def joined() -> None:
         nonlocal attempt
         attempt = 0
-        say(f"joined {where[0].url}")
+        say(f"joined {where[0]}")
 
     with _ended_by_signal():
         try:
@@ -65,7 +66,9 @@ def work(address: str, *, name: str, slots: int, say: Callable[[str], None]) -> 
             close_all()
 
 
-def _serve(where: tuple, name: str, slots: int, joined: Callable[[], None], say: Callable[[str], None]) -> None:
+def _serve(
+    where: tuple[str, Certificates], name: str, slots: int, joined: Callable[[], None], say: Callable[[str], None]
+) -> None:
     """Be a machine of the cluster until it is lost."""
     try:
         serve_worker(*where, name=name, slots=slots, joined=joined)

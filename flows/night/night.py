@@ -76,7 +76,7 @@ class Night:
         self._warned = ""
         self._log: deque[LogLine] = deque(maxlen=_LOG_LINES)
         self._artifacts: NightArtifacts | None = None
-        in_flight, self.in_flight = _in_flight(run, conditions)
+        in_flight, self.in_flight = samples_of_night(run, conditions)
         now = datetime.now(UTC)
         best = run.state.best
         self._record = NightRecord(
@@ -309,7 +309,7 @@ class Night:
         return self._conditions.until is not None and datetime.now(UTC) >= self._conditions.until
 
 
-def _in_flight(run: OpenRun, conditions: StopConditions) -> tuple[int, str]:
+def samples_of_night(run: OpenRun, conditions: StopConditions) -> tuple[int, str]:
     """Return the number of samples in flight in a night, and why, in words."""
     settings = run.run.problem.settings
     if settings.sampling.batch_api:
@@ -317,7 +317,7 @@ def _in_flight(run: OpenRun, conditions: StopConditions) -> tuple[int, str]:
     if given := settings.sampling.concurrency:
         return given, f"{given} samples in flight, as sampling.concurrency says"
     if run.cluster is not None:
-        number = _SAMPLES_PER_SLOT * run.slots
+        number = max(_SAMPLES_PER_SLOT * run.slots, samples_in_flight(None))  # machines may join later
         return number, f"{number} samples in flight, {_SAMPLES_PER_SLOT} for each slot of the cluster"
     forecast = Forecast(datetime.now(UTC), settings, run.latency_s or USUAL_LATENCY_S)
     expected = expected_samples(conditions, forecast)

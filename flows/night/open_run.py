@@ -141,7 +141,7 @@ class OpenRun:
     @property
     def slots(self) -> int:
         """Number of candidates that are evaluated at a time."""
-        return slots_of(self.run.problem) if self.cluster is None else self.cluster.slots.total
+        return slots_of(self.run.problem) if self.cluster is None else self.cluster.total_slots
 
     @property
     def most_confirmations(self) -> int:

@@ -18,10 +18,8 @@ from pathlib import Path
 
 from schemas.job import Call, Job, Limits
 from schemas.settings import Sandbox as Settings
-from tasks.evaluate.cluster.address import parse_address
-from tasks.evaluate.cluster.dask_engine import Connection
+from tasks.evaluate.cluster.cluster_pool import ClusterPool
 from tasks.evaluate.cluster.messages import Request, job_text, source_text
-from tasks.evaluate.cluster.pool import ClusterPool
 from tasks.evaluate.cluster.slots import ClusterSlots
 from tasks.evaluate.pool import open_pool
 from tasks.evaluate.registry import create_backend
@@ -58,8 +56,8 @@ def on_cluster(job: Job, machines: int, slots: int) -> Iterator[tuple[ClusterPoo
     ):
         for number in range(machines):
             cluster.join(f"machine-{number}", slots)  # each with host slots of its own, as on hosts of their own
-        connection = stack.enter_context(contextlib.closing(Connection(parse_address(cluster.address))))
-        pool = ClusterPool(job, request, connection, ClusterSlots(), lambda _: None, 3.0)
+        connection = stack.enter_context(contextlib.closing(cluster.connect()))
+        pool = ClusterPool(job, request, connection, ClusterSlots(), lambda _: None)
         stack.enter_context(contextlib.closing(pool))
         begin = time.monotonic()
         while len(pool.open_machines) < machines:

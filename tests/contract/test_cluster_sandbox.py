@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import re
 import signal
 import subprocess
@@ -13,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import bombs
 import candidates
@@ -25,16 +24,15 @@ from candidates import HONEST, HONEST_SCORES, Case, returns
 
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Verdict
-from tasks.evaluate.cluster import dask_engine
-from tasks.evaluate.cluster.address import parse_address
-from tasks.evaluate.cluster.dask_engine import Connection, MachineLost
+from tasks.evaluate.cluster import dask_client
+from tasks.evaluate.cluster.cluster_pool import ClusterPool
+from tasks.evaluate.cluster.dask_client import Connection, MachineLost
 from tasks.evaluate.cluster.messages import Request, job_text, source_text
-from tasks.evaluate.cluster.pool import ClusterPool
 from tasks.evaluate.cluster.slots import ClusterSlots
 from tasks.evaluate.registry import create_backend
 from tests.accidents import wait_until
 from tests.engine import PrivateEngine, started_engine
-from tests.machines import IMPATIENT, Machines, machines, tasks_so_far
+from tests.machines import Machines, answer, machines
 
 pytestmark = pytest.mark.docker
 
@@ -78,7 +76,7 @@ def opened(
             slots=1,
             is_fresh=False,
         )
-    with contextlib.closing(Connection(parse_address(cluster.address))) as connection:
+    with contextlib.closing(cluster.connect()) as connection:
         pool = ClusterPool(JOB, request, connection, ClusterSlots(), (notes if notes is not None else []).append)
         with contextlib.closing(pool):
             yield pool
@@ -147,7 +145,10 @@ def head_of(cluster: Machines, image: str) -> Iterator[subprocess.Popen[bytes]]:
         "import sys, time; sys.path[:0] = sys.argv[3].split(':'); "
         "from tests.contract.test_cluster_sandbox import CHAOS, HONEST, opened\n"
         "from types import SimpleNamespace\n"
-        "with opened(SimpleNamespace(address=sys.argv[1]), sys.argv[2], run=CHAOS) as pool:\n"
+        "from flows.cluster.choice import address_and_certificates\n"
+        "from tasks.evaluate.cluster.dask_client import Connection\n"
+        "there = SimpleNamespace(connect=lambda: Connection(*address_and_certificates(sys.argv[1])))\n"
+        "with opened(there, sys.argv[2], run=CHAOS) as pool:\n"
         "    assert pool.evaluate(HONEST).is_scored\n"
         "    print(flush=True)\n"
         "    time.sleep(600)\n"
@@ -188,45 +189,36 @@ def give_up(connection: Connection) -> None:
 
 def test_the_head_connects_again_after_dask_has_given_up(several: Machines):
     several.join("first")
-    with contextlib.closing(Connection(parse_address(several.address))) as connection:
+    with contextlib.closing(several.connect()) as connection:
         (machine,), broken = connection.machines, connection._client
         give_up(connection)
         wait_until(lambda: connection._client is not broken and set(connection.machines) == {machine})
-        assert connection.submit(machine, tasks_so_far).answer(30)
+        assert connection.submit(machine, answer).answer(30)
 
 
 def test_tasks_are_lost_once_dask_has_given_up(several: Machines, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(dask_engine, "_POLL_S", 3600)  # it does not look, and so does not connect again
+    monkeypatch.setattr(dask_client, "_POLL_S", 3600)  # it does not look, and so does not connect again
     several.join("first")
-    with contextlib.closing(Connection(parse_address(several.address))) as connection:
+    with contextlib.closing(several.connect()) as connection:
         (machine,) = connection.machines
-        before = connection.submit(machine, tasks_so_far)
+        before = connection.submit(machine, answer)
         wait_until(before._done.is_set)
         give_up(connection)
         with pytest.raises(MachineLost, match="the task is cancelled"):
             before.answer(30)
         with pytest.raises(MachineLost, match="Client is closed"):
-            connection.submit(machine, tasks_so_far).answer(30)
+            connection.submit(machine, answer).answer(30)
 
 
-def test_containers_of_a_head_that_is_killed_do_not_outlive_it_for_long(several: Machines, sandbox_image: str):
-    several.join("first", program=IMPATIENT)
+def test_containers_of_a_head_that_is_killed_do_not_outlive_it(several: Machines, sandbox_image: str):
+    several.join("first")
     with head_of(several, sandbox_image) as head:
         containers = containers_of(CHAOS)
         assert containers
-        with contextlib.closing(Connection(parse_address(several.address))):
+        with contextlib.closing(several.connect()):
             head.kill()
             wait_until(lambda: not containers_of(CHAOS), timeout_s=30)
     assert several.names() == {"first"}, "it has not left the cluster, which would end them, too"
-
-
-def test_a_head_lets_machines_know_that_it_is_there(several: Machines, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(dask_engine, "_SIGN_S", 0.05)
-    several.join("first")
-    with contextlib.closing(Connection(parse_address(several.address))) as connection:
-        (machine,) = connection.machines
-        asked = itertools.count(1)
-        wait_until(lambda: len(cast(bytes, connection.submit(machine, tasks_so_far).answer(30))) > next(asked) + 3)
 
 
 def not_there() -> bytes:
@@ -236,7 +228,7 @@ def not_there() -> bytes:
 
 def test_a_task_that_a_machine_does_not_have_is_lost_at_once(several: Machines):
     several.join("first")
-    with contextlib.closing(Connection(parse_address(several.address))) as connection:
+    with contextlib.closing(several.connect()) as connection:
         (machine,) = connection.machines
         with pytest.raises(MachineLost, match="the task is error"):
             connection.submit(machine, not_there).answer(60)
@@ -283,7 +275,8 @@ def test_a_machine_that_hangs_loses_its_programs_to_others(several: Machines, sa
 
 def test_dask_is_imported_for_a_cluster_only():
     code = (
-        "import sys, flows.night.open_run, flows.cluster.open_cluster, tasks.evaluate.cluster.pool, flows.cli.cluster; "
+        "import sys, flows.night.open_run, flows.cluster.open_cluster, flows.cli.cluster; "
+        "import tasks.evaluate.cluster.cluster_pool; "
         "sys.exit('distributed' in sys.modules or 'dask' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,34 +8,39 @@ import uuid
 from collections.abc import Callable
 
 from schemas.errors import SandboxUnavailable
-from tasks.evaluate.cluster.address import Address, Certificates
-from tasks.evaluate.cluster.dask_settings import SLOTS, UNIQUE, configured, require_distributed, security_of
+from tasks.evaluate.cluster.dask_settings import (
+    SLOTS,
+    UNIQUE,
+    Certificates,
+    configured,
+    require_distributed,
+    security_of,
+)
 
-_THREADS = 32
-"""Threads of a worker: one for each pool of a night that awaits verdicts, and some for short tasks. Each wakes once a
-second."""
+_THREADS_A_SLOT, _MORE_THREADS = 2, 8
+"""Threads of a worker: two nights may use all slots, and some are for short tasks. Each wakes once a second."""
 _NO_PAGES = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 
 
-def serve_scheduler(address: Address, certificates: Certificates | None, ready: Callable[[str], None]) -> None:
+def serve_scheduler(address: str, certificates: Certificates, ready: Callable[[str], None]) -> None:
     """Run a scheduler until the process is stopped.
 
     Args:
         address: Where it listens.
-        certificates: Files for an encrypted one.
+        certificates: Its certificates.
         ready: Called with its address once it listens.
     """
     require_distributed()
-    security = security_of(address, certificates)
+    security = security_of(certificates)
 
     async def serve() -> None:
         from distributed import Scheduler
 
         async with Scheduler(
-            host=address.url.rpartition(":")[0],
-            port=int(address.url.rpartition(":")[2]),
-            protocol=address.url.partition("://")[0],
-            security=security or {},
+            host=address.rpartition(":")[0],
+            port=int(address.rpartition(":")[2]),
+            protocol="tls",
+            security=security,
             **_NO_PAGES,
         ) as scheduler:
             ready(str(scheduler.address))
@@ -46,8 +51,8 @@ def serve_scheduler(address: Address, certificates: Certificates | None, ready: 
 
 
 def serve_worker(
-    address: Address,
-    certificates: Certificates | None,
+    address: str,
+    certificates: Certificates,
     *,
     name: str,
     slots: int,
@@ -57,7 +62,7 @@ def serve_worker(
 
     Args:
         address: The cluster.
-        certificates: Files for an encrypted one.
+        certificates: Its certificates.
         name: Name of this machine.
         slots: Programs that it evaluates at the same time.
         joined: Called once it has joined.
@@ -66,17 +71,17 @@ def serve_worker(
         SandboxUnavailable: If the cluster does not answer.
     """
     require_distributed()
-    security = security_of(address, certificates)
+    security = security_of(certificates)
 
     async def serve(folder: str) -> None:
         from distributed import Worker
 
         async with Worker(
-            address.url,
-            nthreads=_THREADS,
+            address,
+            nthreads=_THREADS_A_SLOT * slots + _MORE_THREADS,
             resources={SLOTS: slots},
             name=f"{name}{UNIQUE}{uuid.uuid4().hex}",
-            security=security or {},
+            security=security,
             memory_limit=0,
             local_directory=folder,
             death_timeout=60,
@@ -90,5 +95,5 @@ def serve_worker(
             asyncio.run(serve(folder))
     except (OSError, TimeoutError) as error:
         raise SandboxUnavailable(
-            f"no cluster answers at {address.url}: {error}", remedy="Start one on the head: overnight cluster start"
+            f"no cluster answers at {address}: {error}", remedy="Start one on the head: overnight cluster start"
         ) from error

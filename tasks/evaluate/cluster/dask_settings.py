@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.errors import EnvironmentFault
-from tasks.evaluate.cluster.address import Address, Certificates
 
 if TYPE_CHECKING:
     from distributed.security import Security
@@ -40,23 +41,28 @@ CONFIGURATION = {
 have no password, are left out."""
 
 
-def security_of(address: Address, certificates: Certificates | None) -> Security | None:
+@dataclass(frozen=True)
+class Certificates:
+    """Files with which a process becomes a member of a cluster.
+
+    Attributes:
+        ca: Certificate of the authority.
+        certificate: Certificate of the members.
+        key: Its private key.
+    """
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+def security_of(certificates: Certificates) -> Security:
+    """Return Dask's settings of TLS: each end of a connection shows the certificate and requires the other's."""
     from distributed.security import Security
 
-    if not address.is_encrypted:
-        return None
-    if certificates is None:
-        raise EnvironmentFault(
-            f"{address.url} is encrypted, and there are no certificates",
-            remedy="Make them on the head: overnight cluster init. Other machines need a copy.",
-        )
-    files = (certificates.ca, certificates.certificate, certificates.key)
-    roles = {
-        f"tls_{role}_{part}": file
-        for role in ("client", "scheduler", "worker")
-        for part, file in zip(("cert", "key"), files[1:], strict=True)
-    }
-    return Security(tls_ca_file=files[0], require_encryption=True, **roles)
+    files = {"cert": str(certificates.certificate), "key": str(certificates.key)}
+    roles = {f"tls_{role}_{part}": files[part] for role in ("client", "scheduler", "worker") for part in files}
+    return Security(tls_ca_file=str(certificates.ca), require_encryption=True, **roles)
 
 
 def require_distributed() -> None:
@@ -67,6 +73,14 @@ def require_distributed() -> None:
             "a cluster needs dask.distributed, which is not installed",
             remedy="Install it beside Overnight: pip install 'overnight[cluster]'",
         ) from error
+
+
+def usable_processors() -> int:
+    """Return the number of processors that affinity and the cgroup's quota leave."""
+    require_distributed()
+    from dask.system import cpu_count
+
+    return cpu_count()
 
 
 @contextlib.contextmanager

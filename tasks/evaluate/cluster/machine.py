@@ -1,6 +1,6 @@
 """A machine of a cluster: what it does for the head. Its functions are the tasks that the head gives it.
 
-They take and return plain data, and never raise: whatever fails is told in the answer.
+They return plain data and never raise: whatever fails is told in the answer. A lease alone is an object, which stays.
 """
 
 from __future__ import annotations
@@ -10,31 +10,26 @@ import hashlib
 import platform
 import tempfile
 import threading
-from collections import Counter
+import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import wraps
 from importlib import resources
 from importlib.metadata import version
-from typing import IO, Any, ParamSpec
+from typing import IO, ParamSpec
 
 from schemas.bundle import Source
 from schemas.errors import OvernightError, SandboxUnavailable
-from schemas.job import Job
 from schemas.outcome import Outcome
 from tasks.evaluate import delivery
-from tasks.evaluate.cluster.heads import current_head, tasks_of
-from tasks.evaluate.cluster.mailbox import HandedBack, Mailboxes
 from tasks.evaluate.cluster.messages import (
     Answer,
-    Exchange,
     Request,
     answer_bytes,
     read_job,
     read_source,
     verdict_fields,
 )
-from tasks.evaluate.cluster.speed import MAX_SCALE, measure, scale_of, with_longer_limits
 from tasks.evaluate.pool import FreshContainerPool, SandboxPool, open_fresh_pool, open_pool
 from tasks.evaluate.registry import create_backend
 from tasks.evaluate.sandbox import ImageStore, SandboxBackend
@@ -42,38 +37,18 @@ from tasks.evaluate.sandbox import ImageStore, SandboxBackend
 _MAX_PARTS = 10_000
 """Limit on the number of parts of an image."""
 
-_LOOK_S = 5.0
-"""Seconds between two looks whether the heads of a job are there."""
 
-_SILENT_LOOKS = 18
-"""Looks in a row without a task from any head of a job, after which it is ended: a minute and a half."""
-
-_MAX_SILENT = 16
-"""Jobs of silent heads that can be opened again."""
-
-
-@dataclass
+@dataclass(frozen=True)
 class _OpenJob:
     """A job that is open on this machine.
 
     Attributes:
-        request: What it was opened with.
         pool: Its containers.
         honest: A program that can be run.
-        mailboxes: Programs that heads have sent.
-        heads: Heads that use it.
-        is_closed: Whether it was ended.
     """
 
-    request: Request
     pool: SandboxPool | FreshContainerPool
     honest: Source
-    mailboxes: Mailboxes = field(init=False)
-    heads: set[str] = field(default_factory=set)
-    is_closed: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        self.mailboxes = Mailboxes(lambda program: _verdict_on(self, program), self.request.slots)
 
 
 @dataclass
@@ -89,26 +64,14 @@ class _Transfer:
     parts: int = 0
 
 
-@dataclass
-class _Machine:
-    """Open jobs and arriving images of this machine.
+_JOBS: dict[str, _OpenJob] = {}
+"""The jobs that are open on this machine, by key."""
 
-    Attributes:
-        jobs: The open jobs by their key.
-        silent: Jobs that were ended since no head was heard of, by their key.
-        images: Images that are arriving, by id.
-        lock: Guards all of them.
-        opening: Held while a job is opened, so that the same one is not opened twice.
-    """
+_IMAGES: dict[str, _Transfer] = {}
+"""The images that are arriving, by id."""
 
-    jobs: dict[str, _OpenJob] = field(default_factory=dict)
-    silent: dict[str, Request] = field(default_factory=dict)
-    images: dict[str, _Transfer] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    opening: threading.Lock = field(default_factory=threading.Lock)
-
-
-_MACHINE = _Machine()
+_LOCK = threading.Lock()
+"""Guards both."""
 
 _FAULTS = (OvernightError, OSError, ValueError, TypeError, KeyError)
 """Errors that are told to the head."""
@@ -136,7 +99,7 @@ def _reason(error: BaseException) -> str:
 def facts() -> dict[str, str]:
     """Return what must be the same on the head and on each machine."""
     own = resources.files("tasks.evaluate.cluster")
-    code = [own.joinpath(f"{name}.py").read_bytes() for name in ("heads", "machine", "mailbox", "messages", "speed")]
+    code = [own.joinpath(f"{name}.py").read_bytes() for name in ("machine", "messages")]
     build = hashlib.sha256(b"".join([delivery.modules_frame(), *code])).hexdigest()
     python = ".".join(platform.python_version_tuple()[:2])
     return {"Overnight": version("overnight"), "Python": python, "build": build[:12]}
@@ -182,22 +145,35 @@ def _has_image(backend: SandboxBackend, image: str) -> bool:
     return True
 
 
+class Lease:
+    """The result of a task, which the machine keeps for as long as a head holds it: the job is ended with it.
+
+    Dask drops it when the head lets go of it, and when a head was killed or is cut off.
+
+    Args:
+        key: Key of the job.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        weakref.finalize(self, _end, key).atexit = False
+
+
+def _end(key: str) -> None:
+    """End a job in a thread of its own, since it takes a moment and Dask's event loop may let go of the lease."""
+    if key in _JOBS:
+        threading.Thread(target=_close, args=(key,), name="overnight-end").start()
+
+
 @_answers
-def open_job(text: str) -> Answer:
+def open_job(lease: Lease, text: str) -> Answer:
     """Open a job: start its containers, and evaluate a program in one, so that a machine without an engine is found.
 
     Args:
+        lease: What keeps it open.
         text: The request, as JSON.
     """
-    with _MACHINE.opening:
-        return _open(Request.model_validate_json(text))
-
-
-def _open(request: Request) -> Answer:
-    with _MACHINE.lock:
-        if (there := _MACHINE.jobs.get(request.key)) is not None:
-            there.heads.add(current_head())
-            return Answer()
+    request = Request.model_validate_json(text)
     with contextlib.closing(create_backend(request.backend)) as backend:
         try:
             backend.image_id(request.image)
@@ -205,65 +181,24 @@ def _open(request: Request) -> Answer:
             backend.describe()  # an engine that does not answer lacks nothing
             return Answer(fault=error.message, lacks_image=True)
         backend.require(request.image, request.runtime)
-    job, honest = read_job(request.job), read_source(request.honest)
-    scale, fault = _scale(request, job, honest)
-    if fault:
-        return Answer(fault=fault)
-    opened = _OpenJob(request, _pool(request, with_longer_limits(job, scale), request.slots), honest)
-    opened.heads.add(current_head())
+    opened = _OpenJob(_pool(request), read_source(request.honest))
     with contextlib.ExitStack() as unless_opened:
         unless_opened.callback(opened.pool.close)
         if not request.is_fresh and (fault := _fault_of(opened)):
             return Answer(fault=fault)
         unless_opened.pop_all()
-    with _MACHINE.lock:
-        _MACHINE.jobs[request.key] = opened
-        _MACHINE.silent.pop(request.key, None)
-    threading.Thread(target=_watch, args=(opened,), name="overnight-heads", daemon=True).start()
-    return Answer(facts={"scale": f"{scale:.2f}"} if scale > 1 else {})
+    with _LOCK:
+        _JOBS[lease.key] = opened
+    return Answer()
 
 
-def _watch(opened: _OpenJob) -> None:
-    """End a job whose heads were not heard of for a while: they were killed, or have lost the cluster.
-
-    Each head is given up by itself, so that one that was killed does not keep the job of another open.
-    Looks are counted, not seconds, so that a machine that was frozen itself does not take this for silence.
-    """
-    looks, before = Counter[str](), Counter[str]()
-    while not opened.is_closed.wait(_LOOK_S):
-        with _MACHINE.lock:
-            for head in list(opened.heads):
-                heard = tasks_of([head])
-                looks[head] = looks[head] + 1 if heard == before[head] else 0
-                before[head] = heard
-                if looks[head] >= _SILENT_LOOKS:
-                    opened.heads.remove(head)
-            if opened.heads:
-                continue
-            _MACHINE.silent[opened.request.key] = opened.request
-            while len(_MACHINE.silent) > _MAX_SILENT:
-                del _MACHINE.silent[next(iter(_MACHINE.silent))]
-        _close(opened.request.key, "its head was silent")
-        return
-
-
-def _scale(request: Request, job: Job, honest: Source) -> tuple[float, str]:
-    """Return how much longer the time limits are here than on the head, and why that cannot be measured, if so."""
-    if request.head_cpu_s is None:
-        return 1.0, ""
-    with contextlib.closing(_pool(request, with_longer_limits(job, MAX_SCALE), 1)) as pool:
-        verdict = measure(pool, honest)
-    fault = verdict.error if verdict.outcome is Outcome.SANDBOX_ERROR else ""
-    return scale_of(verdict, request.head_cpu_s), fault
-
-
-def _pool(request: Request, job: Job, slots: int) -> SandboxPool | FreshContainerPool:
+def _pool(request: Request) -> SandboxPool | FreshContainerPool:
     start = open_fresh_pool if request.is_fresh else open_pool
     return start(
-        job,
+        read_job(request.job),
         image=request.image,
         backend=request.backend,
-        slots=slots,
+        slots=request.slots,
         labels=request.labels,
         runtime=request.runtime,
     )
@@ -276,79 +211,35 @@ def _fault_of(opened: _OpenJob) -> str:
 
 
 @_answers
-def exchange(text: str) -> Answer:
-    """Start programs, and wait for verdicts.
-
-    A machine that cannot run the honest program either hands programs back.
+def evaluate(key: str, program: str) -> Answer:
+    """Evaluate a program. A machine that cannot run the honest program either hands it back, and ends the job.
 
     Args:
-        text: The exchange, as JSON.
+        key: Key of the job.
+        program: The program, as `source_text` writes it.
     """
-    message = Exchange.model_validate_json(text)
-    opened = _job(message.job)
-    return Answer(fault="the job is not open here") if opened is None else opened.mailboxes.exchange(message)
+    with _LOCK:
+        opened = _JOBS.get(key)
+    if opened is None:
+        return Answer(fault="the job is not open here")
+    verdict = opened.pool.evaluate(read_source(program))
+    if verdict.outcome is Outcome.SANDBOX_ERROR and (fault := _fault_of(opened)):
+        _close(key)
+        return Answer(fault=fault)
+    return Answer(verdict=verdict_fields(verdict))
 
 
-def _verdict_on(opened: _OpenJob, program: str) -> dict[str, Any]:
-    """Return the verdict on a program as it is sent.
-
-    Raises:
-        HandedBack: If this machine cannot run the honest program either; the job is ended then.
-    """
-    try:
-        verdict = opened.pool.evaluate(read_source(program))
-        fault = _fault_of(opened) if verdict.outcome is Outcome.SANDBOX_ERROR else ""
-    except _FAULTS as error:
-        raise HandedBack(_reason(error)) from error
-    if fault:
-        _close(opened.request.key, fault)
-        raise HandedBack(fault)
-    return verdict_fields(verdict)
-
-
-def _job(key: str) -> _OpenJob | None:
-    """Return an open job; one that was ended since its head was silent is opened again, now that it speaks."""
-    with _MACHINE.lock:
-        opened, request = _MACHINE.jobs.get(key), _MACHINE.silent.get(key)
-        if opened is not None:
-            opened.heads.add(current_head())
-    if opened is None and request is not None:
-        with _MACHINE.opening:
-            _open(request)
-        with _MACHINE.lock:
-            opened = _MACHINE.jobs.get(key)
-    return opened
-
-
-@_answers
-def close_job(key: str) -> Answer:
-    """End the containers of a job, unless another head uses them; of one that is being opened, once it is."""
-    with _MACHINE.opening:
-        with _MACHINE.lock:
-            _MACHINE.silent.pop(key, None)
-            if (opened := _MACHINE.jobs.get(key)) is not None:
-                opened.heads.discard(current_head())
-                if opened.heads:
-                    return Answer()
-        _close(key, "the job was ended")
-    return Answer()
-
-
-def _close(key: str, reason: str) -> None:
-    with _MACHINE.lock:
-        opened = _MACHINE.jobs.pop(key, None)
+def _close(key: str) -> None:
+    with _LOCK:
+        opened = _JOBS.pop(key, None)
     if opened is not None:
-        opened.is_closed.set()
-        opened.mailboxes.close(reason)
         opened.pool.close()
 
 
 def close_all() -> None:
     """End all containers."""
-    for key in list(_MACHINE.jobs):
-        _close(key, "the machine left the cluster")
-    with _MACHINE.lock:
-        _MACHINE.silent.clear()
+    for key in list(_JOBS):
+        _close(key)
 
 
 @_answers
@@ -362,19 +253,19 @@ def take_image_part(backend: str, image: str, part: int, content: bytes, is_last
         content: The part.
         is_last: Whether it is the last one.
     """
-    with _MACHINE.lock:
+    with _LOCK:
         if part == 0:
-            if image in _MACHINE.images:
-                _MACHINE.images.pop(image).file.close()
-            _MACHINE.images[image] = _Transfer(tempfile.TemporaryFile())  # noqa: SIM115  (stays open)
-        arriving = _MACHINE.images.get(image)
+            if image in _IMAGES:
+                _IMAGES.pop(image).file.close()
+            _IMAGES[image] = _Transfer(tempfile.TemporaryFile())  # noqa: SIM115  (stays open)
+        arriving = _IMAGES.get(image)
         if arriving is None or part != arriving.parts or part > _MAX_PARTS:
             return Answer(fault=f"part {part} of an image did not follow those before")
         arriving.file.write(content)
         arriving.parts += 1
         if not is_last:
             return Answer()
-        del _MACHINE.images[image]
+        del _IMAGES[image]
         file = arriving.file
     with file, contextlib.closing(create_backend(backend)) as opened:
         if not isinstance(opened, ImageStore):

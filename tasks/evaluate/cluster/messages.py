@@ -5,7 +5,6 @@ What a machine answers is not trusted: each field is checked before it is used.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
@@ -54,8 +53,6 @@ class Request(BaseModel):
         honest: A program that can be run, as `source_text` writes it.
         slots: Number of containers.
         is_fresh: Whether each program gets a fresh container.
-        head_cpu_s: Processor time of the honest program on the head, seconds, by which a slower machine has longer
-            limits; `None` for the same limits everywhere.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -68,33 +65,6 @@ class Request(BaseModel):
     honest: str
     slots: int
     is_fresh: bool
-    head_cpu_s: Annotated[float, Field(gt=0)] | None = None
-
-    @property
-    def key(self) -> str:
-        """Name of the job on a machine: the same request has the same."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
-
-
-class Exchange(BaseModel):
-    """Message that brings a machine programs, and asks for verdicts.
-
-    Attributes:
-        job: Key of the job.
-        channel: Name of the channel: the same for all programs of a pool, which nobody else knows.
-        number: Number of the exchange in its channel. A later one releases those before, which answer at once.
-        programs: Programs by number, as `source_text` writes them.
-        awaits: Whether verdicts are awaited on programs that the machine confirmed to have, so that it must know the
-            channel.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    job: str
-    channel: str
-    number: int
-    programs: dict[str, str] = {}
-    awaits: bool = False
 
 
 class Answer(BaseModel):
@@ -103,7 +73,7 @@ class Answer(BaseModel):
     Attributes:
         fault: Reason why the machine cannot do what was asked, through no fault of a program.
         lacks_image: Whether the reason is that the machine does not have the image.
-        verdicts: Fields of verdicts by number of the program; they may come beside a fault.
+        verdict: Fields of the verdict on a program.
         facts: Names and versions that the machine tells of itself.
     """
 
@@ -111,7 +81,7 @@ class Answer(BaseModel):
 
     fault: _Shown = ""
     lacks_image: bool = False
-    verdicts: dict[str, dict[str, Any]] = {}
+    verdict: dict[str, Any] | None = None
     facts: dict[_Shown, _Shown] = {}
 
 

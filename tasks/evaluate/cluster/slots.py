@@ -6,18 +6,17 @@ import contextlib
 import hashlib
 import threading
 import time
-from collections import Counter, OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tasks.evaluate.cluster.dask_engine import Machine
-from tasks.evaluate.cluster.machine_state import MachineFigures, MachineState
+from tasks.evaluate.cluster.dask_client import Machine
 
 _NO_MACHINE_S = 60.0
 """Seconds without a machine that can be used, after which the sandbox is unavailable."""
 
-_ASIDE_S = (5.0, 30.0, 300.0)
-"""Seconds for which a machine is set aside, longer each time."""
+_ASIDE_S = 10.0
+"""Seconds for which a machine is set aside."""
 
 _SHORT_S = 0.5
 """Seconds below which programs are so short that a slot would often wait for the next one."""
@@ -28,11 +27,51 @@ _WEIGHT = 0.1
 _WAIT_S = 2.0
 """Seconds after which whoever waits for a slot looks at the time again."""
 
-_SOON_S = 10.0
-"""Seconds within which a machine that is set aside comes back soon."""
-
 _REMEMBERED = 10_000
 """Programs of which the machine that evaluated them is remembered."""
+
+_WINDOW_S, _MAX_TIMES = 60.0, 100_000
+"""Seconds over which the rate of a machine is taken, and verdicts that count at most."""
+
+
+@dataclass(frozen=True)
+class MachineState:
+    """A machine that is there, for people who watch a night.
+
+    Attributes:
+        name: Its name.
+        slots: Programs that it evaluates at the same time.
+        programs: Number of its verdicts.
+        per_minute: Verdicts in the last minute.
+        faults: How often it lost a program or could not open a job.
+        aside_s: Seconds for which it is set aside from now on; `None` if it is not.
+        reason: Reason why it is set aside; else empty.
+    """
+
+    name: str
+    slots: int
+    programs: int = 0
+    per_minute: float = 0.0
+    faults: int = 0
+    aside_s: float | None = None
+    reason: str = ""
+
+
+@dataclass
+class _Figures:
+    """What the machines of one name did.
+
+    Attributes:
+        programs: Number of verdicts.
+        faults: How often a program was lost or a job could not be opened.
+        losses: Times that it was set aside since its last verdict.
+        times: When its last verdicts came.
+    """
+
+    programs: int = 0
+    faults: int = 0
+    losses: int = 0
+    times: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_TIMES))
 
 
 @dataclass(eq=False)
@@ -57,38 +96,29 @@ class ClusterSlots:
 
     Args:
         no_machine_s: Seconds to wait for a machine while there is none.
-        aside_s: Seconds for which a machine is set aside after its first, second, … loss in a row.
+        aside_s: Seconds for which a machine is set aside after a loss.
     """
 
-    def __init__(self, no_machine_s: float = _NO_MACHINE_S, aside_s: tuple[float, ...] = _ASIDE_S) -> None:
+    def __init__(self, no_machine_s: float = _NO_MACHINE_S, aside_s: float = _ASIDE_S) -> None:
         self._no_machine_s, self._aside_s = no_machine_s, aside_s
         self._machines: dict[str, Machine] = {}
         self._used = Counter[str]()
         self._waiting: dict[_Waiter, None] = {}
-        self._losses = Counter[str]()
         self._aside: dict[str, tuple[float, str]] = {}
+        self._figures: defaultdict[str, _Figures] = defaultdict(_Figures)
         self._judged_by: OrderedDict[str, str] = OrderedDict()
         self._typical_s = _SHORT_S
-        self._figures = MachineFigures()
+        self._begin = time.monotonic()
         self._alone: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
 
-    @property
-    def total(self) -> int:
-        """Number of slots of all machines that are there."""
-        with self._lock:
-            return sum(machine.slots for machine in self._machines.values())
-
-    def update(self, machines: Mapping[str, Machine]) -> set[str]:
-        """Take notice of who is there; return those that are no longer set aside."""
+    def update(self, machines: Mapping[str, Machine]) -> None:
+        """Take notice of who is there, and of whose time aside is over."""
         now = time.monotonic()
         with self._lock:
             self._machines = dict(machines)
-            back = {address for address, (until, _) in self._aside.items() if until <= now}
-            for address in back:
-                del self._aside[address]
+            self._aside = {address: aside for address, aside in self._aside.items() if aside[0] > now}
             self._serve()
-            return back
 
     def is_usable(self, machine: Machine) -> bool:
         """Return whether a machine is there and not set aside."""
@@ -104,15 +134,15 @@ class ClusterSlots:
             yield
 
     def set_aside(self, machine: Machine, reason: str) -> bool:
-        """Do not use a machine for a while; return false if it left or is set aside already."""
+        """Do not use a machine for a while; return false if it left, is set aside already, or was just before."""
         with self._lock:
-            self._figures.note_fault(machine.name)
+            figures = self._figures[machine.name]
+            figures.faults += 1
             if machine.address in self._aside or machine.address not in self._machines:
                 return False
-            wait_s = self._aside_s[min(self._losses[machine.name], len(self._aside_s) - 1)]
-            self._losses[machine.name] += 1
-            self._aside[machine.address] = time.monotonic() + wait_s, f"{machine.name}: {reason}"
-            return True
+            figures.losses += 1
+            self._aside[machine.address] = time.monotonic() + self._aside_s, reason
+            return figures.losses == 1
 
     def note_answer(self, machine: Machine, wall_s: float, program: str = "") -> None:
         """Note that a machine gave a verdict.
@@ -124,24 +154,13 @@ class ClusterSlots:
         """
         with self._lock:
             self._typical_s += _WEIGHT * (wall_s - self._typical_s)
-            self._losses.pop(machine.name, None)
-            self._figures.note_answer(machine.name)
+            figures = self._figures[machine.name]
+            figures.programs, figures.losses = figures.programs + 1, 0
+            figures.times.append(time.monotonic())
             if program:
                 self._judged_by[_digest(program)] = machine.name
             while len(self._judged_by) > _REMEMBERED:
                 self._judged_by.popitem(last=False)
-
-    @contextlib.contextmanager
-    def taken(
-        self, may_take: Callable[[Machine], bool], is_closed: Callable[[], bool], confirmed: str = ""
-    ) -> Iterator[Machine | None]:
-        """Hold a slot within the context; see `take`."""
-        machine = self.take(may_take, is_closed, confirmed)
-        try:
-            yield machine
-        finally:
-            if machine is not None:
-                self.release(machine)
 
     def take(
         self, may_take: Callable[[Machine], bool], is_closed: Callable[[], bool], confirmed: str = ""
@@ -161,7 +180,7 @@ class ClusterSlots:
             with self._lock:
                 usable = self._usable(waiter)
                 if waiter.machine is None and not is_closed():
-                    waiter.machine = self._taken_of(usable, self._room)
+                    waiter.machine = self._taken_of(usable)
                 if usable:
                     until = time.monotonic() + self._no_machine_s
                 is_late = not usable and time.monotonic() >= until
@@ -178,22 +197,12 @@ class ClusterSlots:
     def _serve(self) -> None:
         """Give free slots to those that wait, in the order in which they came, and wake no others."""
         for waiter in list(self._waiting):
-            if not self._free(self._machines.values(), self._room):
+            if not self._free(self._machines.values()):
                 return
-            if chosen := self._taken_of(self._usable(waiter), self._room):
+            if chosen := self._taken_of(self._usable(waiter)):
                 waiter.machine = chosen
                 del self._waiting[waiter]
                 waiter.is_woken.set()
-
-    def take_idle(self, may_take: Callable[[Machine], bool], confirmed: str = "") -> Machine | None:
-        """Take a slot that no program waits for; return its machine, or `None` if there is none now.
-
-        Args: as for `take`.
-        """
-        with self._lock:
-            if self._waiting:
-                return None
-            return self._taken_of(self._usable(_Waiter(may_take, _digest(confirmed))), lambda one: one.slots)
 
     def release(self, machine: Machine) -> None:
         """Give a slot back."""
@@ -201,16 +210,16 @@ class ClusterSlots:
             self._used[machine.address] -= 1
             self._serve()
 
-    def _taken_of(self, machines: list[Machine], room: Callable[[Machine], int]) -> Machine | None:
-        free = self._free(machines, room)
+    def _taken_of(self, machines: list[Machine]) -> Machine | None:
+        free = self._free(machines)
         if not free:
             return None
         chosen = min(free, key=lambda machine: self._used[machine.address] / machine.slots)
         self._used[chosen.address] += 1
         return chosen
 
-    def _free(self, machines: Iterable[Machine], room: Callable[[Machine], int]) -> list[Machine]:
-        return [machine for machine in machines if self._used[machine.address] < room(machine)]
+    def _free(self, machines: Iterable[Machine]) -> list[Machine]:
+        return [machine for machine in machines if self._used[machine.address] < self._room(machine)]
 
     def _room(self, machine: Machine) -> int:
         """Return how many programs a machine may have at a time: of short ones some more, which wait there."""
@@ -220,18 +229,16 @@ class ClusterSlots:
     def _usable(self, waiter: _Waiter) -> list[Machine]:
         """Return the machines that may run a program, whether they have a free slot or not.
 
-        A confirmation waits for a machine that has not opened its job yet, or will soon be back, rather than be with
+        A confirmation waits for a machine that has not opened its job yet, or was set aside once, rather than be with
         the one that claims.
         """
-        first, now = self._judged_by.get(waiter.confirmed), time.monotonic()
-        others = [one for one in self._machines.values() if one.name != first and self._is_soon_there(one, now)]
+        first = self._judged_by.get(waiter.confirmed)
+        others = [one for one in self._machines.values() if one.name != first and self._is_soon_there(one)]
         there = others or self._machines.values()
         return [machine for machine in there if machine.address not in self._aside and waiter.may_take(machine)]
 
-    def _is_soon_there(self, machine: Machine, now: float) -> bool:
-        """Return whether a machine is not set aside, or for a moment after its first loss."""
-        until, _ = self._aside.get(machine.address, (now, ""))
-        return until <= now or (until <= now + _SOON_S and self._losses[machine.name] <= 1)
+    def _is_soon_there(self, machine: Machine) -> bool:
+        return machine.address not in self._aside or self._figures[machine.name].losses <= 1
 
     def notify(self) -> None:
         """Wake those that wait, since a machine can be used or a pool was closed."""
@@ -242,20 +249,38 @@ class ClusterSlots:
 
     def states(self) -> list[MachineState]:
         """Return the machines that are there, by name: what they did, and which are set aside and why."""
-        now = time.monotonic()
         with self._lock:
             found = sorted(self._machines.values(), key=lambda machine: (machine.name, machine.address))
-            return [self._figures.state(machine, self._aside.get(machine.address), now) for machine in found]
+            return [self._state(machine, time.monotonic()) for machine in found]
+
+    def _state(self, machine: Machine, now: float) -> MachineState:
+        figures, aside = self._figures[machine.name], self._aside.get(machine.address)
+        span, times = min(_WINDOW_S, now - self._begin), figures.times
+        while times and now - times[0] > _WINDOW_S:
+            times.popleft()
+        return MachineState(
+            machine.name,
+            machine.slots,
+            figures.programs,
+            60.0 * len(times) / span if span > 0 else 0.0,
+            figures.faults,
+            max(0.0, aside[0] - now) if aside else None,
+            aside[1] if aside else "",
+        )
 
     def faults(self) -> dict[str, int]:
         """Return how often each machine lost a program or could not open a job, by name; none that never did."""
         with self._lock:
-            return dict(self._figures.faults)
+            return {name: figures.faults for name, figures in self._figures.items() if figures.faults}
 
     def reasons(self) -> str:
         """Return why machines are set aside, as the end of a sentence."""
         with self._lock:
-            said = [reason for _, reason in self._aside.values()]
+            said = [
+                f"{machine.name}: {self._aside[address][1]}"
+                for address, machine in self._machines.items()
+                if address in self._aside
+            ]
         return f": {'; '.join(said)}" if said else ": it has no machine"
 
 

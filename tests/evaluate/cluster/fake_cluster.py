@@ -13,11 +13,10 @@ from typing import Any, cast
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate.cluster import machine as tasks
-from tasks.evaluate.cluster.dask_engine import Connection, Machine, MachineLost, Pending
-from tasks.evaluate.cluster.mailbox import HandedBack, Mailboxes
+from tasks.evaluate.cluster.cluster_pool import ClusterPool
+from tasks.evaluate.cluster.dask_client import Connection, Machine, MachineLost, Pending
 from tasks.evaluate.cluster.messages import (
     Answer,
-    Exchange,
     Request,
     answer_bytes,
     job_text,
@@ -25,7 +24,6 @@ from tasks.evaluate.cluster.messages import (
     source_text,
     verdict_fields,
 )
-from tasks.evaluate.cluster.pool import ClusterPool
 from tasks.evaluate.cluster.slots import ClusterSlots
 from tests.accidents import wait_until
 
@@ -50,7 +48,7 @@ SCORED = Verdict(Outcome.SCORED, (1.0, 2.0), wall_s=10.0)
 """Of a program that takes long, so that none waits on a machine."""
 
 Judge = Callable[[str], Any]
-"""Returns the verdict on a program, or something else that the machine answers to the exchange. `MachineLost` is
+"""Returns the verdict on a program, or something else that the machine answers. `MachineLost` is
 raised if it answers nothing, `TimeoutError` if there is never a verdict."""
 
 
@@ -93,49 +91,37 @@ class FakeMachine:
         self.ended: list[str] = []
         self.most = 0
         self._running = 0
-        self._mailboxes: dict[str, Mailboxes] = {}
-        self._oddities: list[Any] = []
         self._lock = threading.Lock()
         self._opening = threading.Lock()
 
     def run(self, task: str, args: tuple[Any, ...]) -> Any:
         """Return what the machine sends back."""
+        if task == "Lease":
+            return args[0]
         self.asked.append(task)
-        if task == "exchange":
-            return self._exchange(*args)
-        return answer_bytes({"examine": self._examine, "open_job": self._open, "close_job": self._close}[task](*args))
+        if task == "evaluate":
+            return self._evaluate(*args)
+        return answer_bytes({"examine": self._examine, "open_job": self._open}[task](*args))
 
     def _examine(self) -> Answer:
         return Answer(facts=dict(self.facts))
 
-    def _open(self, text: str) -> Answer:
+    def _open(self, lease: FakePending, text: str) -> Answer:
+        key = cast(Any, lease._future).result(LONG_S)
         with self._opening:
-            return self._opened(text)
+            if fault := self.opening():
+                return Answer(fault=fault)
+            assert Request.model_validate_json(text).slots == self.machine.slots
+            if self.lacks_image:
+                return Answer(fault="no image", lacks_image=True)
+            if not lease.is_released:
+                self.open.add(key)
+            return Answer()
 
-    def _opened(self, text: str) -> Answer:
-        if fault := self.opening():
-            return Answer(fault=fault)
-        request = Request.model_validate_json(text)
-        assert request.slots == self.machine.slots
-        if self.lacks_image:
-            return Answer(fault="no image", lacks_image=True)
-        self.open.add(request.key)
-        self._mailboxes.setdefault(request.key, Mailboxes(self._verdict_on, 64))
-        return Answer()
-
-    def _exchange(self, text: str) -> Any:
-        message = Exchange.model_validate_json(text)
-        if message.job not in self.open:
+    def _evaluate(self, key: str, text: str) -> Any:
+        """Answer with a verdict, as from a machine that says that it is another one."""
+        if key not in self.open:
             return answer_bytes(Answer(fault="the job is not open here"))
-        answer = self._mailboxes[message.job].exchange(message)
-        if answer.fault and self._oddities:
-            if isinstance(oddity := self._oddities.pop(), MachineLost):
-                raise oddity
-            return oddity
-        return answer_bytes(answer)
-
-    def _verdict_on(self, text: str) -> dict[str, Any]:
-        """Return the fields of a verdict, as from a machine that says that it is another one."""
         program = read_source(text)
         assert isinstance(program, str)
         with self._lock:
@@ -144,33 +130,26 @@ class FakeMachine:
             self.most = max(self.most, self._running)
         try:
             verdict = self.judge(program)
-        except MachineLost as error:
-            verdict = error
-        except TimeoutError:
-            wait_until(lambda: bool(self.ended), timeout_s=2 * LONG_S)
-            verdict = b""
         finally:
             with self._lock:
                 self._running -= 1
         if not isinstance(verdict, Verdict):
-            self._oddities.append(verdict)
-            raise HandedBack("it answers something else")
-        return verdict_fields(verdict) | {"machine": "another"}
+            return verdict
+        return answer_bytes(Answer(verdict=verdict_fields(verdict) | {"machine": "another"}))
 
-    def _close(self, key: str) -> Answer:
+    def end(self, key: str) -> None:
+        """End a job, since the head let go of its lease."""
         self.ended.append(key)
-        with self._opening:  # a job that is being opened is ended once it is
-            self.open.discard(key)
-            if (mailboxes := self._mailboxes.pop(key, None)) is not None:
-                mailboxes.close("the job was ended")
-        return Answer()
+        self.open.discard(key)
 
 
 class FakePending(Pending):
     """A task that a fake machine does at once; `TimeoutError` means that it never answers."""
 
-    def __init__(self, work: Callable[[], Any]) -> None:
+    def __init__(self, work: Callable[[], Any], released: Callable[[], None]) -> None:
         super().__init__()
+        self.is_released = False
+        self._released = released
         self._never = threading.Event()
         future: Future[Any] = Future()
         self.follow(cast(Any, FakeFuture(future)))
@@ -184,6 +163,12 @@ class FakePending(Pending):
                 self.lose(str(error))
             except TimeoutError:
                 self._never.set()
+
+    def release(self) -> None:
+        """See `Pending.release`."""
+        if not self.is_released:
+            self.is_released = True
+            self._released()
 
     def answer(self, timeout_s: float) -> Any:
         """See `Pending.answer`; what never answers is not waited for."""
@@ -208,9 +193,6 @@ class FakeFuture:
     def result(self, timeout: float) -> Any:
         return self._future.result(timeout)
 
-    def release(self) -> None:
-        """Do nothing; there is nothing to free."""
-
 
 class FakeCluster:
     """`Connection` to fake machines, which join and leave."""
@@ -228,10 +210,12 @@ class FakeCluster:
     def leave(self, one: FakeMachine) -> None:
         del self._there[one.machine.address]
 
-    def submit(self, address: str, task: Callable[..., bytes], *args: object) -> FakePending:
+    def submit(self, address: str, task: Callable[..., object], *args: object) -> FakePending:
         if address not in self._there:
             raise MachineLost(f"{address} is not there")
-        return FakePending(lambda: self._there[address].run(task.__name__, args))
+        one = self._there[address]
+        ended = (lambda: one.end(str(args[0]))) if task.__name__ == "Lease" else lambda: None
+        return FakePending(lambda: one.run(task.__name__, args), ended)
 
 
 class Setting:
@@ -252,12 +236,11 @@ class Setting:
         slots: ClusterSlots | None = None,
         *,
         no_machine_s: float = LONG_S,
-        aside_s: tuple[float, ...] = (LONG_S,),
+        aside_s: float = LONG_S,
         request: Request = REQUEST,
-        straggler_factor: float = 0.0,
     ) -> ClusterPool:
         slots = slots or ClusterSlots(no_machine_s, aside_s)
-        pool = ClusterPool(JOB, request, cast(Connection, cluster), slots, self.notes.append, straggler_factor)
+        pool = ClusterPool(JOB, request, cast(Connection, cluster), slots, self.notes.append)
         self._stack.callback(pool.close)
         return pool
 
@@ -276,4 +259,4 @@ def wait_for_jobs(*machines: FakeMachine, jobs: int = 1) -> None:
 
 
 def open_names(pool: ClusterPool) -> set[str]:
-    return {address.removeprefix("tcp://") for address in list(pool._books.open)}
+    return {address.removeprefix("tcp://") for address in pool.open_machines}

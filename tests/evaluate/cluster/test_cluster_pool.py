@@ -12,9 +12,9 @@ import pytest
 
 from schemas.errors import SandboxUnavailable
 from schemas.outcome import Outcome, Verdict
+from tasks.evaluate.cluster import cluster_pool as module
 from tasks.evaluate.cluster import machine as tasks
-from tasks.evaluate.cluster import pool as module
-from tasks.evaluate.cluster.dask_engine import MachineLost
+from tasks.evaluate.cluster.dask_client import MachineLost
 from tasks.evaluate.cluster.messages import (
     MAX_ANSWER,
     Answer,
@@ -132,9 +132,9 @@ def test_a_machine_opens_the_job_again_once_its_time_is_over(setting: Setting):
         return leaves(program) if len(one.programs) == 1 else scored(program)
 
     one = FakeMachine("one", judge=lose_once)
-    assert setting.pool(FakeCluster(one), aside_s=(0.01,)).evaluate("x").machine == "one"
+    assert setting.pool(FakeCluster(one), aside_s=0.01).evaluate("x").machine == "one"
     assert one.programs == ["x", "x"]
-    assert one.asked == ["examine", "open_job", "exchange", "examine", "open_job", "exchange"]
+    assert one.asked == ["examine", "open_job", "evaluate", "examine", "open_job", "evaluate"]
 
 
 def test_a_program_that_three_machines_lose_is_a_sandbox_error_that_names_them(setting: Setting):
@@ -154,7 +154,7 @@ def test_a_program_that_three_machines_lose_is_a_sandbox_error_that_names_them(s
 
 def test_a_machine_that_loses_a_program_three_times_is_named_each_time(setting: Setting):
     one = FakeMachine("one", judge=leaves)
-    verdict = setting.pool(FakeCluster(one), aside_s=(0.01,)).evaluate("x")
+    verdict = setting.pool(FakeCluster(one), aside_s=0.01).evaluate("x")
     assert verdict.error == "no machine could run it: " + "; ".join(["one: the machine left the cluster"] * 3)
     assert verdict.machine == ""
     assert len(one.programs) == 3
@@ -232,7 +232,7 @@ def test_each_program_has_one_verdict_though_machines_lose_many(setting: Setting
         return scored(program)
 
     machines = [FakeMachine(name, 4, lose_some) for name in ("one", "two", "three")]
-    pool = setting.pool(FakeCluster(*machines), aside_s=(0.005,))
+    pool = setting.pool(FakeCluster(*machines), aside_s=0.005)
     programs = [str(number) for number in range(200)]
     verdicts = [begun.result(LONG_S) for begun in [setting.begin(pool, program) for program in programs]]
     assert [verdict.output for verdict in verdicts] == programs

@@ -8,7 +8,7 @@ from typing import IO, Any
 import pytest
 
 from schemas.errors import SandboxUnavailable, UsageError
-from tasks.evaluate.cluster import pool as module
+from tasks.evaluate.cluster import cluster_pool as module
 from tasks.evaluate.cluster.messages import (
     Answer,
     answer_bytes,

@@ -126,11 +126,13 @@ def kinds(value: Any) -> Any:
 
 def sent(verdict: Verdict, **changes: Any) -> bytes:
     """Return an answer with a verdict in which a machine has changed fields."""
-    return json.dumps({"verdicts": {"1": verdict_fields(verdict) | changes}}).encode()
+    return json.dumps({"verdict": verdict_fields(verdict) | changes}).encode()
 
 
 def received(data: bytes, job: Job = JOB, machine: str = "a machine") -> Verdict:
-    return read_verdict(read_answer(data).verdicts["1"], job, machine)
+    fields = read_answer(data).verdict
+    assert fields is not None
+    return read_verdict(fields, job, machine)
 
 
 @given(JOBS)
@@ -161,7 +163,7 @@ def test_a_machine_reads_the_program_that_the_head_wrote_in_ascii(source: Source
 
 @given(verdicts())
 def test_the_head_reads_the_verdict_that_a_machine_wrote(verdict: Verdict):
-    read = received(answer_bytes(Answer(verdicts={"1": verdict_fields(verdict)})))
+    read = received(answer_bytes(Answer(verdict=verdict_fields(verdict))))
     assert read == verdict
     assert kinds(read.scores) == kinds(verdict.scores)
 
@@ -173,7 +175,7 @@ def test_the_head_reads_the_verdict_that_a_machine_wrote(verdict: Verdict):
         Answer(fault="no engine"),
         Answer(fault="no image", lacks_image=True),
         Answer(facts={"Overnight": "1.0", "engine": "Docker 29, 2 cores"}),
-        Answer(verdicts={"1": {"outcome": "scored"}}),
+        Answer(verdict={"outcome": "scored"}),
     ],
 )
 def test_the_head_reads_the_answer_that_a_machine_wrote(answer: Answer):
@@ -191,14 +193,14 @@ NO_ANSWERS: dict[str, Any] = {
     "half of one": b'{"fault": "no',
     "no object": b"[]",
     "null": b"null",
-    "deep": b'{"verdicts": {"1": {"x": ' + b"[" * 100_000,
+    "deep": b'{"verdict": {"x": ' + b"[" * 100_000,
     "half a character": b'{"fault": "\\ud800"}',
     "an unknown field": b'{"fault": "", "command": "rm"}',
     "a fault that is a number": b'{"fault": 1}',
     "a flag that is text": b'{"lacks_image": "yes"}',
-    "a verdict that is a list": b'{"verdicts": {"1": []}}',
+    "a verdict that is a list": b'{"verdict": []}',
     "facts that are numbers": b'{"facts": {"Overnight": 1}}',
-    "a number without end": b'{"verdicts": {"1": {"scores": [' + b"9" * 5000 + b"]}}}",
+    "a number without end": b'{"verdict": {"scores": [' + b"9" * 5000 + b"]}}",
 }
 
 
@@ -280,7 +282,7 @@ def test_a_verdict_with_changed_fields_is_refused_or_as_plain_as_any_other(chang
     except MessageFault:
         return
     assert verdict.machine == "a machine"
-    assert received(answer_bytes(Answer(verdicts={"1": verdict_fields(verdict)}))) == verdict
+    assert received(answer_bytes(Answer(verdict=verdict_fields(verdict)))) == verdict
 
 
 @pytest.mark.parametrize("outcome", HEAD_ONLY)
@@ -309,7 +311,7 @@ def test_text_that_is_too_long_is_cut():
 def test_an_answer_with_a_very_long_output_is_not_too_long_to_be_read():
     job = replace(JOB, limits=Limits(output_kib=2**20))
     verdict = replace(SCORED, output="🙂" * (MAX_ANSWER // 4 + 1))
-    read = received(answer_bytes(Answer(verdicts={"1": verdict_fields(verdict)})), job)
+    read = received(answer_bytes(Answer(verdict=verdict_fields(verdict))), job)
     assert read.scores == verdict.scores
     assert verdict.output.startswith(read.output)
     assert len(read.output) >= 2**20
@@ -342,30 +344,3 @@ REQUEST = Request(
     slots=4,
     is_fresh=False,
 )
-
-OTHERS = [
-    {"job": job_text(replace(JOB, seed=1))},
-    {"job": job_text(replace(JOB, inputs=JOB.inputs[:2]))},
-    {"image": "sha256:2"},
-    {"backend": "another"},
-    {"runtime": "runsc"},
-    {"labels": {"overnight.run": "s", "more": "m"}},
-    {"labels": {}},
-    {"honest": source_text("honest ")},
-    {"slots": 5},
-    {"is_fresh": True},
-]
-
-
-def test_equal_requests_have_the_same_key():
-    on_the_machine = Request.model_validate_json(REQUEST.model_dump_json())
-    assert on_the_machine == REQUEST
-    assert on_the_machine.key == REQUEST.key
-    reordered = REQUEST.model_copy(update={"labels": {"more": "m", "overnight.run": "r"}})
-    assert reordered == REQUEST
-    assert reordered.key == REQUEST.key
-
-
-def test_requests_that_differ_have_different_keys():
-    requests = [REQUEST, *(REQUEST.model_copy(update=change) for change in OTHERS)]
-    assert len({request.key for request in requests}) == len(requests)

@@ -11,11 +11,20 @@ from pathlib import Path
 
 import pytest
 
+from flows.cluster.certificates import create_certificates
 from flows.cluster.choice import VARIABLE
 from tests.flows.conftest import Call
 from tests.machines import WITHOUT_ENGINE, machines
 
 OVERNIGHT = [sys.executable, "-m", "flows.cli.main"]
+
+
+@pytest.fixture
+def certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Certificates of a cluster, which the environment names."""
+    folder = tmp_path / "certificates"
+    create_certificates(folder)
+    monkeypatch.setenv("OVERNIGHT_CLUSTER_CERTIFICATES", str(folder))
 
 
 def test_init_makes_certificates_once(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -61,11 +70,12 @@ def test_the_doctor_checks_each_machine(call: Call, tmp_path: Path, monkeypatch:
     assert "Look on ill: overnight doctor" in " ".join(said.split())
 
 
+@pytest.mark.usefixtures("certificates")
 def test_the_doctor_of_a_cluster_that_does_not_answer_fails_and_says_how_to_start_one(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv(VARIABLE, "")
-    code, said = call("doctor", "--cluster", "tcp://127.0.0.1:1")
+    code, said = call("doctor", "--cluster", "tls://127.0.0.1:1")
     assert code == 3, said
     assert "overnight cluster start" in " ".join(said.split())
     monkeypatch.setenv(VARIABLE, "")
@@ -74,15 +84,17 @@ def test_the_doctor_of_a_cluster_that_does_not_answer_fails_and_says_how_to_star
     assert "none is named" in " ".join(said.split())
 
 
+@pytest.mark.usefixtures("certificates")
 def test_nobody_answers_at_the_address(call: Call):
-    code, said = call("cluster", "show", "tcp://127.0.0.1:1")
+    code, said = call("cluster", "show", "tls://127.0.0.1:1")
     assert code == 3, said
-    assert "no cluster answers at tcp://127.0.0.1:1" in said
+    assert "no cluster answers at tls://127.0.0.1:1" in said
 
 
+@pytest.mark.usefixtures("certificates")
 def test_a_machine_without_an_engine_does_not_join(call: Call, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
-    code, said = call("worker", "tcp://127.0.0.1:1")
+    code, said = call("worker", "tls://127.0.0.1:1")
     assert code == 3, said
     assert "no Docker engine answers" in said
 
@@ -93,12 +105,13 @@ def test_a_machine_joins_other_machines_with_encryption_only(call: Call):
     assert "tls://head:8786" in said
 
 
+@pytest.mark.usefixtures("certificates")
 def test_a_scheduler_runs_until_it_is_told_to_stop():
     process = subprocess.Popen(
-        [*OVERNIGHT, "cluster", "start", "--listen", "tcp://127.0.0.1:0"], stderr=subprocess.PIPE, env={**os.environ}
+        [*OVERNIGHT, "cluster", "start", "--listen", "tls://127.0.0.1:0"], stderr=subprocess.PIPE, env={**os.environ}
     )
     assert process.stderr is not None
     said = process.stderr.readline().decode()
-    assert "machines join with: overnight worker tcp://127.0.0.1:" in said, said
+    assert "machines join with: overnight worker tls://127.0.0.1:" in said, said
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0

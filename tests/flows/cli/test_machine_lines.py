@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flows.cli.machine_lines import machine_lines, machines_in_short
-from tasks.evaluate.cluster.machine_state import MachineState
+from tasks.evaluate.cluster.slots import MachineState
 
 ROOM = 20
 

@@ -13,12 +13,10 @@ from pathlib import Path
 import pytest
 
 import flows.night.retry_policy
-from flows.cluster.choice import VARIABLE, choose_cluster, local_machines, window_for_cluster
-from flows.cluster.processors import usable_processors
+from flows.cluster.certificates import create_certificates, member_files
+from flows.cluster.choice import VARIABLE, choose_cluster, parse_address
 from schemas.errors import EnvironmentFault, UsageError
-from schemas.search_settings import Search
-from tasks.evaluate.cluster.address import parse_address
-from tasks.evaluate.cluster.dask_engine import Connection, MachineLost
+from tasks.evaluate.cluster.dask_client import Connection, MachineLost
 from tasks.evaluate.cluster.slots import ClusterSlots
 from tasks.history.database import Database
 from tasks.history.differences import compare
@@ -94,7 +92,7 @@ def test_a_lie_about_a_score_is_found_by_confirmation(
 def test_a_night_without_any_machine_waits_for_one(
     night: Night, cluster: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(ClusterSlots.__init__, "__defaults__", (0.5, (5.0,)))
+    monkeypatch.setattr(ClusterSlots.__init__, "__defaults__", (0.5, 5.0))
     monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.1)
     night(1, within_s=8, grace_s=0)
     (row,) = Database(tmp_path).rows("SELECT stop_reason, paused_by FROM nights")
@@ -113,7 +111,7 @@ def test_the_head_unpickles_nothing_that_a_machine_sends(
     cluster.join("hostile", program=FORGER)
     unpickled = tmp_path / "unpickled"
     unpickled.mkdir()
-    with contextlib.closing(Connection(parse_address(cluster.address))) as connection:
+    with contextlib.closing(cluster.connect()) as connection:
         (machine,) = connection.machines
         with pytest.raises(MachineLost):
             connection.submit(machine, task, str(unpickled)).answer(30)
@@ -122,10 +120,7 @@ def test_the_head_unpickles_nothing_that_a_machine_sends(
 
 
 @pytest.mark.docker
-def test_a_member_of_another_cluster_and_one_without_certificates_are_refused(tmp_path: Path):
-    from flows.cluster.certificates import create_certificates, member_files
-    from tasks.evaluate.cluster.address import Certificates
-
+def test_a_member_of_another_cluster_is_refused(tmp_path: Path):
     ours, others = tmp_path / "ours", tmp_path / "others"
     create_certificates(ours)
     create_certificates(others)
@@ -136,41 +131,25 @@ def test_a_member_of_another_cluster_and_one_without_certificates_are_refused(tm
     )
     try:
         assert scheduler.stdout is not None
-        address = parse_address(scheduler.stdout.readline().decode().strip())
-
-        def certificates(folder: Path) -> Certificates:
-            files = member_files(folder)
-            return Certificates(str(files.ca), str(files.certificate), str(files.key))
-
-        Connection(address, certificates(ours)).close()
+        address = scheduler.stdout.readline().decode().strip()
+        Connection(address, member_files(ours)).close()
         with pytest.raises(EnvironmentFault, match="no cluster answers"):
-            Connection(address, certificates(others))
-        with pytest.raises(EnvironmentFault, match="no cluster answers"):
-            Connection(parse_address(address.url.replace("tls", "tcp")))
-        with pytest.raises(EnvironmentFault, match="overnight cluster init"):
-            Connection(address)
+            Connection(address, member_files(others))
     finally:
         scheduler.send_signal(signal.SIGTERM)
         scheduler.wait(20)
 
 
+@pytest.mark.parametrize("text", ["head:8786", "tls://head:8786"])
+def test_an_address_is_encrypted_whether_it_says_so_or_not(text: str):
+    assert parse_address(text) == "tls://head:8786"
+
+
 @pytest.mark.parametrize(
-    ("text", "url", "is_encrypted"),
-    [
-        ("head:8786", "tls://head:8786", True),
-        ("tls://head:8786", "tls://head:8786", True),
-        ("tcp://127.0.0.1:8786", "tcp://127.0.0.1:8786", False),
-        ("localhost:8786", "tcp://localhost:8786", False),
-        ("tls://127.0.0.1:8786", "tls://127.0.0.1:8786", True),
-    ],
+    "text",
+    ["", "head", "head:port", "http://head:8786", "://head:1", "tcp://head:8786", "tcp://127.0.0.1:8786"],
 )
-def test_an_address_is_encrypted_unless_it_is_this_machine_s(text: str, url: str, is_encrypted: bool):
-    address = parse_address(text)
-    assert (address.url, address.is_encrypted) == (url, is_encrypted)
-
-
-@pytest.mark.parametrize("text", ["", "head", "head:port", "tcp://head:8786", "http://head:8786", "://head:1"])
-def test_what_is_no_address_is_refused(text: str):
+def test_what_is_no_address_or_not_encrypted_is_refused(text: str):
     with pytest.raises(UsageError, match=r"expected (the|an encrypted) address"):
         parse_address(text)
 
@@ -180,23 +159,3 @@ def test_a_local_cluster_has_1_to_64_machines(text: str, monkeypatch: pytest.Mon
     monkeypatch.delenv(VARIABLE, raising=False)
     with pytest.raises(UsageError, match="from 1 to 64"):
         choose_cluster(text)
-
-
-def test_the_window_follows_the_slots_unless_it_is_given(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 12)
-    monkeypatch.setenv(VARIABLE, "local:3")
-    assert local_machines("local:3") == 3
-    assert window_for_cluster(Search(expected_samples=200)) == 24
-    assert window_for_cluster(Search(window=4)) is None
-    monkeypatch.delenv(VARIABLE)
-    assert window_for_cluster(Search(expected_samples=200)) is None
-
-
-def test_slots_follow_the_quota_of_the_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
-    quota = tmp_path / "cpu.max"
-    assert usable_processors(quota) == 8
-    quota.write_text("max 100000\n")
-    assert usable_processors(quota) == 8
-    quota.write_text("250000 100000\n")
-    assert usable_processors(quota) == 3

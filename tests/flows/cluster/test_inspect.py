@@ -9,7 +9,7 @@ import pytest
 
 from flows.cluster.inspect import InspectedMachine, inspect_machine
 from tasks.evaluate.cluster import machine as tasks
-from tasks.evaluate.cluster.dask_engine import Connection, Machine, MachineLost
+from tasks.evaluate.cluster.dask_client import Connection, Machine, MachineLost
 from tasks.evaluate.cluster.messages import Answer, answer_bytes
 
 ENGINE = Answer(facts={"engine": "Docker 26", "image": "there"})

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import SandboxUnavailable
-from tasks.evaluate.cluster.address import Address, Certificates
-from tasks.evaluate.cluster.dask_settings import SLOTS, UNIQUE, configured, require_distributed, security_of
-from tasks.evaluate.cluster.heads import do_for, sign_of_life
+from tasks.evaluate.cluster.dask_settings import (
+    SLOTS,
+    UNIQUE,
+    Certificates,
+    configured,
+    require_distributed,
+    security_of,
+)
 from tasks.evaluate.judge import clean
 
 if TYPE_CHECKING:
@@ -28,9 +32,6 @@ _PLAIN = ("msgpack", "error")
 
 _POLL_S = 0.5
 """Seconds between two looks at who is there."""
-
-_SIGN_S = 20.0
-"""Seconds between two signs of life of a head."""
 
 _CONNECT_S = 10.0
 
@@ -56,23 +57,6 @@ class MachineLost(Exception):
     """A machine left, or was given up, before it answered."""
 
 
-class Members(Protocol):
-    """Machines that can be given tasks: those of a `Connection`, or some of them."""
-
-    @property
-    def machines(self) -> dict[str, Machine]:
-        """The machines that are there, by address."""
-        ...
-
-    def submit(self, machine: str, task: Callable[..., bytes], *args: object) -> Pending:
-        """Give a machine a task.
-
-        Raises:
-            MachineLost: If the machine is not there.
-        """
-        ...
-
-
 class Connection:
     """The head's connection to a cluster. Thread-safe.
 
@@ -80,16 +64,15 @@ class Connection:
 
     Args:
         address: The cluster.
-        certificates: Files for an encrypted one.
+        certificates: Its certificates.
 
     Raises:
         EnvironmentFault: If the cluster does not answer, or refuses the certificate.
     """
 
-    def __init__(self, address: Address, certificates: Certificates | None = None) -> None:
+    def __init__(self, address: str, certificates: Certificates) -> None:
         require_distributed()
-        self._address, self._security = address, security_of(address, certificates)
-        self._head = uuid.uuid4().hex
+        self._address, self._security = address, security_of(certificates)
         self._pending: dict[Pending, str] = {}
         self._machines: dict[str, Machine] = {}
         self._lock = threading.Lock()
@@ -105,15 +88,17 @@ class Connection:
         with self._lock:
             return dict(self._machines)
 
-    def submit(self, machine: str, task: Callable[..., bytes], *args: object) -> Pending:
-        """Give a machine a task. Its arguments and its answer are plain data.
+    def submit(self, machine: str, task: Callable[..., object], *args: object) -> Pending:
+        """Give a machine a task.
+
+        Args:
+            machine: Address of the machine.
+            task: The task. Its answer is plain data, unless nobody asks for it.
+            args: Its arguments: plain data, or tasks of the same machine that come before it.
 
         Raises:
             MachineLost: If the machine is not there.
         """
-        return self._submit(machine, task, *args)
-
-    def _submit(self, machine: str, task: Callable[..., bytes], *args: object, priority: int = 0) -> Pending:
         pending = Pending()
         with self._lock:
             if machine not in self._machines or self._is_closed.is_set():
@@ -122,12 +107,9 @@ class Connection:
         try:
             pending.follow(
                 self._client.submit(
-                    do_for,
-                    self._head,
                     task,
-                    *args,
+                    *(arg._future if isinstance(arg, Pending) else arg for arg in args),
                     key=("overnight", uuid.uuid4().hex),
-                    priority=priority,
                     workers=[machine],
                     allow_other_workers=False,
                     pure=False,
@@ -136,12 +118,7 @@ class Connection:
             )
         except _connection_faults() as error:
             pending.lose(f"the connection to the cluster broke: {error}")
-        pending.when_done(lambda: self._forget(pending))
         return pending
-
-    def _forget(self, pending: Pending) -> None:
-        with self._lock:
-            self._pending.pop(pending, None)
 
     def close(self) -> None:
         """Disconnect; tasks that run are lost."""
@@ -178,7 +155,7 @@ class Connection:
         try:
             with configured():
                 return PlainClient(
-                    self._address.url,
+                    self._address,
                     timeout=_CONNECT_S,
                     security=self._security,
                     set_as_default=False,
@@ -187,18 +164,14 @@ class Connection:
                 )
         except (OSError, TimeoutError) as error:
             raise SandboxUnavailable(
-                f"no cluster answers at {self._address.url}: {error}",
+                f"no cluster answers at {self._address}: {error}",
                 remedy="Start one: overnight cluster start. Machines join with: overnight worker ADDRESS",
             ) from error
 
     def _watch(self) -> None:
-        next_sign = time.monotonic() + _SIGN_S
         while not self._is_closed.wait(_POLL_S):
             try:
                 self._look()
-                if time.monotonic() >= next_sign:
-                    next_sign = time.monotonic() + _SIGN_S
-                    self._send_signs()
             except Exception:  # noqa: BLE001  Dask raises many kinds; without this thread, no machine is ever found again
                 with contextlib.suppress(Exception):  # the same; the next look fails, and this is tried again
                     self._replace_machines({})
@@ -209,12 +182,6 @@ class Connection:
         self._client = self._connect()
         broken.close(timeout=1)
         broken._loop_runner.stop()  # not done by a client that closed itself
-
-    def _send_signs(self) -> None:
-        """Let every machine know that this head is there, before all that waits."""
-        for machine in self.machines:
-            with contextlib.suppress(MachineLost):
-                self._submit(machine, sign_of_life, priority=1).drop()
 
     def _look(self) -> None:
         client: Any = self._client
@@ -229,6 +196,7 @@ class Connection:
     def _replace_machines(self, found: dict[str, Machine]) -> None:
         with self._lock:
             self._machines = found
+            self._pending = {pending: machine for pending, machine in self._pending.items() if not pending.is_done}
             lost = [pending for pending, machine in self._pending.items() if machine not in found]
         for pending in lost:
             pending.lose("the machine left the cluster")
@@ -254,13 +222,12 @@ class Pending:
         self._future: Future | None = None
         self._done = threading.Event()
         self._lost = ""
-        self._calls: list[Callable[[], None]] = []
         self._lock = threading.Lock()
 
     def follow(self, future: Future) -> None:
         """Be done when Dask's future is."""
         self._future = future
-        future.add_done_callback(lambda _: self._end())
+        future.add_done_callback(lambda _: self._done.set())
 
     def lose(self, reason: str) -> None:
         """Be done without an answer."""
@@ -271,31 +238,23 @@ class Pending:
         if self._future is not None:
             with contextlib.suppress(*_connection_faults()):
                 self._future.cancel(force=True)
-        self._end()
+        self._done.set()
 
-    def drop(self) -> None:
-        """Let nobody wait for the answer, which is thrown away when it comes."""
-        self.when_done(self._release)
+    @property
+    def is_done(self) -> bool:
+        """Whether there is an answer, or it is lost."""
+        return self._done.is_set()
 
-    def _release(self) -> None:
+    @property
+    def is_held(self) -> bool:
+        """Whether the machine has its result, which it keeps until `release`."""
+        return self._future is not None and self._future.status == "finished"
+
+    def release(self) -> None:
+        """Let go of the result, which the machine drops."""
         if self._future is not None:
             with contextlib.suppress(RuntimeError):  # its connection was closed
                 self._future.release()
-
-    def when_done(self, call: Callable[[], None]) -> None:
-        """Call a function once it is done, from any thread."""
-        with self._lock:
-            if not self._done.is_set():
-                self._calls.append(call)
-                return
-        call()
-
-    def _end(self) -> None:
-        with self._lock:
-            self._done.set()
-            calls, self._calls = self._calls, []
-        for call in calls:
-            call()
 
     def answer(self, timeout_s: float) -> object:
         """Wait for the answer.
@@ -314,4 +273,4 @@ class Pending:
         except Exception as error:
             raise MachineLost(f"its answer cannot be read: {type(error).__name__}") from error
         finally:
-            self._release()
+            self.release()
