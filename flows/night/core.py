@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from statistics import median
 
 from flows.formatting import error_text
 from flows.night.block import Block, Stored
@@ -40,42 +39,21 @@ from flows.night.events import (
     Reloaded,
     Say,
 )
+from flows.night.limits import NightLimits, NightPlan
 from flows.night.planning import prompts_in_flight
 from flows.night.retry_policy import RetryPolicy
 from flows.night.search_state import SearchState
-from flows.night.stop_conditions import StopConditions, Tally, reason_to_stop
-from schemas.errors import HistoryGone, ImpossibleScore, Outage, TerminalProviderError, UsageError
+from schemas.errors import HistoryGone, Outage, TerminalProviderError, UsageError
 from schemas.generation import GenerationRecord, RunHistory, StopReason
 from schemas.program import TUNER, Prompt
 
 _QUICK_S = 0.05
 """Seconds of work on a prompt below which Prefect's two tasks cost more than the work itself."""
 
+_FINAL = (TerminalProviderError, UsageError, HistoryGone)
+"""Errors that end a night: no further attempt can help."""
+
 _BEGINS_AGAIN = "it was begun before its turn, and begins again after the generation before it"
-
-_RECENT = 5
-"""Latest generations from whose length is judged whether another may begin before the deadline."""
-
-
-@dataclass(frozen=True)
-class NightPlan:
-    """What is fixed when a night begins.
-
-    Attributes:
-        number: Number of the night.
-        conditions: Its stop conditions.
-        samples_in_flight: Number of samples in flight.
-        most_confirmations: Number of confirmations at a time.
-        retried: Numbers of failed generations that are tried again in place of new ones; `None` in other nights.
-        after_empty_night: Whether the night before ended at its deadline without a generation.
-    """
-
-    number: int
-    conditions: StopConditions
-    samples_in_flight: int
-    most_confirmations: int = 1
-    retried: tuple[int, ...] | None = None
-    after_empty_night: bool = False
 
 
 @dataclass
@@ -117,16 +95,14 @@ class NightCore:
 
     Attributes:
         state: State of the search.
-        samples: Samples of models in the generations that this night settled.
+        limits: Counts and limits of the night.
     """
 
     def __init__(self, state: SearchState, plan: NightPlan, clock: Clock) -> None:
         self.state = state
         self.plan = plan
-        self.samples = 0
-        self._first = state.generations
+        self.limits = NightLimits(state, plan.conditions, clock.now)
         self._clock = clock
-        self._since = clock.now
         self._window = prompts_in_flight(state.run, plan.samples_in_flight)
         self._retried = None if plan.retried is None else deque(plan.retried)
         self._search = state.run.problem.settings.search
@@ -135,12 +111,10 @@ class NightCore:
         self._attempts: dict[int, _Attempt] = {}
         self._turn: int | None = None
         self._turn_begin = clock.seconds
-        self._durations: deque[float] = deque(maxlen=_RECENT)
-        self._last_best = state.generations
         self._is_cut = False
         self._uncommitted: deque[_Attempt] = deque()
         self._failure: tuple[int, Exception] | None = None
-        self._is_reloading = False
+        self._is_reloading = self._gave_up = False
         self._paused_until: float | None = None
         self._end: Finish | None = None
         self._last_reset = clock.seconds
@@ -161,32 +135,9 @@ class NightCore:
         actions, self._actions = self._actions, []
         return actions
 
-    @property
-    def wakes_at(self) -> float | None:
-        """Seconds of the monotonic clock at which a pause ends; `None` without one."""
-        return self._paused_until
-
     def resets_since(self, seconds: float) -> None:
         """Set the time of the last periodic reset, seconds of the monotonic clock."""
         self._last_reset = seconds
-
-    def tally(self) -> Tally:
-        """Return the counts of the night so far."""
-        clock = self._clock
-        return Tally(
-            since=self._since,
-            now=clock.now,
-            best=self.state.best.score,
-            generations=self.state.generations - self._first,
-            samples=self.samples,
-            tokens=clock.tokens,
-            cost_usd=clock.night_usd,
-            total_usd=clock.total_usd,
-            generations_since_best=self.state.generations - self._last_best,
-            usual_generation_s=median(self._durations) if self._durations else 0.0,
-            is_exhausted=clock.is_exhausted,
-            interrupted=clock.interrupted,
-        )
 
     # Events
 
@@ -244,16 +195,17 @@ class NightCore:
                 return  # the error came after the commit
         elif event.error is not None:
             error = event.error
-        if self._retries.given_up != number:
+        if not self._gave_up:
             self._retries.count(number, error, self._clock.seconds)
             if self._retries.given_up is not None:
                 self._give_up(number, error)
                 return
+        self._gave_up = False
         self._pause(number, error, is_unread=event.history is None)
 
     def _pause(self, number: int, error: Exception, *, is_unread: bool) -> None:
         """Wait after a failure, unless the night ends."""
-        if self._retries.ends_night(error, self._clock.seconds):
+        if isinstance(error, _FINAL) or self._retries.ends_night(error, self._clock.seconds):
             self._end = Finish(StopReason.FAILED, error)
         elif reason := self._reason_to_stop():
             self._end = Finish(reason)
@@ -268,10 +220,9 @@ class NightCore:
         """Take the state from the files; what was settled and is not committed does not count."""
         self.state.adopt(history)
         self.state.planner.widen(self._window)
-        self._last_best = min(self._last_best, self.state.generations)
         for record in [one.record for one in self._uncommitted if one.record]:
             if not self.state.has_ended(record.number):
-                self.samples -= _samples_of(record)
+                self.limits.take_back(record)
                 if self._retried is not None:
                     self._retried.appendleft(record.number)
         self._uncommitted.clear()
@@ -285,7 +236,8 @@ class NightCore:
             self._pause(number, error, is_unread=False)
         else:
             self._do(GiveUp(number, self.state.place), Reload())
-            self._failure, self._is_reloading = (number, error), True
+            self._failure = (number, error)
+            self._is_reloading = self._gave_up = True
 
     def _new_retries(self) -> RetryPolicy:
         return RetryPolicy(self._search.retries, self._search.failures)
@@ -352,7 +304,9 @@ class NightCore:
         return attempt
 
     def _new_block(self, number: int, stored: Stored) -> Block:
-        return Block(self.state, number, window=self._window, stored=stored, most_samples=self._samples_left(number))
+        return Block(
+            self.state, number, window=self._window, stored=stored, most_samples=self.limits.samples_left(number)
+        )
 
     def _is_reset_due(self, number: int) -> bool:
         hours = (self._clock.seconds - self._last_reset) / 3600
@@ -394,26 +348,11 @@ class NightCore:
         """Return whether a later generation may begin before its turn: within the window, or the next batch job."""
         size = self._search.prompts
         ahead = 1 if self.state.run.problem.settings.sampling.batch_api else -(-self._window // size)
-        return number <= self._number_in_order() + ahead and self._allows(number)
-
-    def _number_in_order(self) -> int:
-        return self.state.generations + 1
+        return number <= self.state.generations + 1 + ahead and self._allows(number)
 
     def _allows(self, number: int) -> bool:
-        """Return whether the stop conditions allow a later generation, if those before it end as usual."""
-        if self._retried is not None or self._is_cut:
-            return False
-        ahead = number - self._number_in_order()
-        tally = self.tally().with_ahead(ahead, ahead * self._search.prompts * self._search.samples)
-        return reason_to_stop(self.plan.conditions, tally) is None
-
-    def _samples_left(self, number: int) -> int | None:
-        """Return how many samples a generation may ask for, if those before it ask for all of theirs."""
-        most = self.plan.conditions.max_samples
-        if most is None or self.state.run.problem.settings.sampling.batch_api:
-            return None
-        ahead = max(0, number - self._number_in_order())
-        return max(0, most - self.samples - ahead * self._search.prompts * self._search.samples)
+        """Return whether a later generation may begin at all."""
+        return self._retried is None and not self._is_cut and self.limits.allow(number, self._clock)
 
     def _confirm(self, attempt: _Attempt, block: Block) -> None:
         """Run claims again, as many at a time as there are slots for it; those that all wait for come first."""
@@ -456,11 +395,7 @@ class NightCore:
         return False
 
     def _count(self, record: GenerationRecord) -> None:
-        self.samples += _samples_of(record)
-        begin = max(self._turn_begin, self._clock.answered_at)
-        self._durations.append(max(0.0, self._clock.seconds - begin))
-        if record.best.score > self.state.best.score:
-            self._last_best = record.number
+        self.limits.count(record, self._clock.seconds - max(self._turn_begin, self._clock.answered_at))
         if self._retried is not None:
             self._retried.popleft()
         if record.resets:
@@ -488,7 +423,7 @@ class NightCore:
         self._do(Abandon(attempt.key, "", error=error, record=None if isinstance(error, HistoryGone) else record))
         attempt.is_over = True
         self._turn = None
-        if isinstance(error, TerminalProviderError | UsageError | HistoryGone):
+        if isinstance(error, _FINAL):
             self._end = Finish(StopReason.FAILED, error)
         else:
             self._failure = (attempt.number, error)
@@ -520,8 +455,7 @@ class NightCore:
             self._do(self._end)
 
     def _reason_to_stop(self) -> StopReason | None:
-        self._refuse_the_impossible()
-        reason = reason_to_stop(self.plan.conditions, self.tally())
+        reason = self.limits.reason(self._clock)
         if self._is_cut:
             return reason or StopReason.DEADLINE  # the clock may have been set back since
         if self._retried is not None:
@@ -530,24 +464,5 @@ class NightCore:
         is_paid = is_spent and self._number in self._clock.batch_brought
         return None if is_paid else reason
 
-    def _refuse_the_impossible(self) -> None:
-        """Check that the best score does not exceed a proven optimum, which would show a bug in the checker.
-
-        Raises:
-            ImpossibleScore: If it does.
-        """
-        best, known = self.state.best, self.state.run.problem.settings.known
-        if known.is_beaten_by(best.score):
-            raise ImpossibleScore(
-                f"program {best.id} scores {best.score:g}, but {known.best:g} is proven to be the best "
-                f"({known.label}; {known.source}): what checks it has a bug",
-                remedy=f"Mend the check, then start a new run. Look at it: overnight show {best.id}",
-            )
-
     def _do(self, *actions: Action) -> None:
         self._actions += actions
-
-
-def _samples_of(record: GenerationRecord) -> int:
-    """Return the number of samples of models."""
-    return sum(one.candidate.completion.model != TUNER for one in record.judged)

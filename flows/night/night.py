@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flows.formatting import cost, count, error_text, few_scored, history_flag, score
-from flows.night.core import NightCore, NightPlan
+from flows.night.core import NightCore
 from flows.night.events import Clock
 from flows.night.final_evaluation import judge_finalists
+from flows.night.limits import NightPlan
 from flows.night.loop import NightLoop, Observer
 from flows.night.open_run import OpenRun
 from flows.night.retry_policy import RetryPolicy
@@ -241,7 +242,7 @@ class Night:
         if self._artifacts is None:
             return
         run, state = self.run, self.run.state
-        share = share_done(self._conditions, replace(self._core.tally(), now=datetime.now(UTC)))
+        share = share_done(self._conditions, self._core.limits.tally(self._loop.clock()))
         # Once the finalists are scored on other inputs, the best of them is chosen, as `overnight best` does.
         best = self._record.finalists[0].program if self._record.finalists else state.best
         if self._record.ended_at is not None:

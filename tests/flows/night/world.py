@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
 
-from flows.night.core import NightCore, NightPlan
+from flows.night.core import NightCore
 from flows.night.events import (
     Abandon,
     Action,
@@ -36,6 +36,7 @@ from flows.night.events import (
     Reloaded,
     Tick,
 )
+from flows.night.limits import NightPlan
 from flows.night.search_state import SearchState
 from flows.night.stop_conditions import StopConditions
 from schemas.errors import Outage

@@ -1,0 +1,127 @@
+"""The limits of one night: its counts so far, and what its stop conditions allow."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import median
+
+from flows.night.events import Clock
+from flows.night.search_state import SearchState
+from flows.night.stop_conditions import StopConditions, Tally, reason_to_stop
+from schemas.errors import ImpossibleScore
+from schemas.generation import GenerationRecord, StopReason
+from schemas.program import TUNER
+
+_RECENT = 5
+"""Latest generations from whose length is judged whether another may begin before the deadline."""
+
+
+@dataclass(frozen=True)
+class NightPlan:
+    """What is fixed when a night begins.
+
+    Attributes:
+        number: Number of the night.
+        conditions: Its stop conditions.
+        samples_in_flight: Number of samples in flight.
+        most_confirmations: Number of confirmations at a time.
+        retried: Numbers of failed generations that are tried again in place of new ones; `None` in other nights.
+        after_empty_night: Whether the night before ended at its deadline without a generation.
+    """
+
+    number: int
+    conditions: StopConditions
+    samples_in_flight: int
+    most_confirmations: int = 1
+    retried: tuple[int, ...] | None = None
+    after_empty_night: bool = False
+
+
+class NightLimits:
+    """Counts what a night has done, and compares it with its stop conditions.
+
+    Args:
+        state: State of the search.
+        conditions: Stop conditions of the night.
+        since: Start of the night.
+    """
+
+    def __init__(self, state: SearchState, conditions: StopConditions, since: datetime) -> None:
+        self._state = state
+        self._conditions = conditions
+        self._since = since
+        self._samples = 0
+        self._first = state.generations
+        self._last_best = state.generations
+        self._durations: deque[float] = deque(maxlen=_RECENT)
+
+    def count(self, record: GenerationRecord, seconds: float) -> None:
+        """Count a generation that is settled, and the seconds that it took, before the state counts it."""
+        self._samples += _samples_of(record)
+        self._durations.append(max(0.0, seconds))
+        if record.best.score > self._state.best.score:
+            self._last_best = record.number
+
+    def take_back(self, record: GenerationRecord) -> None:
+        """Take back the count of a generation whose commit failed."""
+        self._samples -= _samples_of(record)
+        self._last_best = min(self._last_best, self._state.generations)
+
+    def tally(self, clock: Clock) -> Tally:
+        """Return the counts of the night so far."""
+        return Tally(
+            since=self._since,
+            now=clock.now,
+            best=self._state.best.score,
+            generations=self._state.generations - self._first,
+            samples=self._samples,
+            tokens=clock.tokens,
+            cost_usd=clock.night_usd,
+            total_usd=clock.total_usd,
+            generations_since_best=self._state.generations - self._last_best,
+            usual_generation_s=median(self._durations) if self._durations else 0.0,
+            is_exhausted=clock.is_exhausted,
+            interrupted=clock.interrupted,
+        )
+
+    def reason(self, clock: Clock) -> StopReason | None:
+        """Return the first stop condition that is met, if any.
+
+        Raises:
+            ImpossibleScore: If the best score exceeds a proven optimum, which would show a bug in the checker.
+        """
+        best, known = self._state.best, self._state.run.problem.settings.known
+        if known.is_beaten_by(best.score):
+            raise ImpossibleScore(
+                f"program {best.id} scores {best.score:g}, but {known.best:g} is proven to be the best "
+                f"({known.label}; {known.source}): what checks it has a bug",
+                remedy=f"Mend the check, then start a new run. Look at it: overnight show {best.id}",
+            )
+        return reason_to_stop(self._conditions, self.tally(clock))
+
+    def allow(self, number: int, clock: Clock) -> bool:
+        """Return whether a later generation may begin, if those before it end as usual."""
+        ahead = self._ahead(number)
+        return reason_to_stop(self._conditions, self.tally(clock).with_ahead(ahead, ahead * self._size)) is None
+
+    def samples_left(self, number: int) -> int | None:
+        """Return how many samples a generation may ask for, if those before it ask for all; `None` without a limit."""
+        most = self._conditions.max_samples
+        if most is None or self._state.run.problem.settings.sampling.batch_api:
+            return None
+        return max(0, most - self._samples - self._ahead(number) * self._size)
+
+    @property
+    def _size(self) -> int:
+        search = self._state.run.problem.settings.search
+        return search.prompts * search.samples
+
+    def _ahead(self, number: int) -> int:
+        return max(0, number - 1 - self._state.generations)
+
+
+def _samples_of(record: GenerationRecord) -> int:
+    """Return the number of samples of models."""
+    return sum(one.candidate.completion.model != TUNER for one in record.judged)
