@@ -100,8 +100,9 @@ def test_a_page_on_stdout_is_alone_there_and_the_search_is_that_of_run(toy: Path
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("<!doctype html>")
     assert done.stdout.rstrip().endswith("</html>")
-    query = "SELECT DISTINCT settings::JSON->>'$.search.expected_samples' AS expected FROM runs"
-    assert json.loads(call(["sql", query, "--format", "json"], tmp_path / "history").stdout) == [{"expected": "4"}]
+    query = "SELECT DISTINCT samples_in_flight FROM nights"
+    rows = json.loads(call(["sql", query, "--format", "json"], tmp_path / "history").stdout)
+    assert rows == [{"samples_in_flight": 4}]
 
 
 @pytest.mark.parametrize("style", ["text", "json"])

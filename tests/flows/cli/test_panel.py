@@ -17,7 +17,7 @@ from flows.night.progress import Progress
 from flows.night.stop_conditions import StopConditions
 from flows.sparkline import spark
 from schemas.outcome import Outcome, Verdict
-from schemas.program import TUNER
+from schemas.program import TUNER, Program
 from schemas.settings import Known, Settings
 from tasks.sample.requests_in_flight import RequestsInFlight
 from tests.history.made import a_judged
@@ -58,7 +58,7 @@ def test_outcomes_count_up_before_the_generation_is_committed():
     assert progress.outcomes_so_far() == {Outcome.SCORED: 2, Outcome.CRASHED: 1}, "the tuner's are no samples"
     judged(progress, 1, 1, SCORED)
     assert progress.outcomes_so_far() == {Outcome.SCORED: 3}, "a further attempt replaces a verdict"
-    progress.committed(1, [Outcome.SCORED, Outcome.UNCONFIRMED], 1.0)
+    progress.committed(1, [Outcome.SCORED, Outcome.UNCONFIRMED], Program("best", "", (1.0,), 1.0))
     assert progress.outcomes_so_far() == {Outcome.SCORED: 2, Outcome.UNCONFIRMED: 1}
     progress.forget(2)
     assert progress.outcomes_so_far() == {Outcome.SCORED: 1, Outcome.UNCONFIRMED: 1}, "a generation was given up"
@@ -103,7 +103,7 @@ def test_a_sparkline_of_more_values_than_fit_ends_with_the_last():
 def test_the_curve_has_the_best_score_at_moments_of_the_night():
     progress = Progress(best=1.0, begin=time.monotonic() - 100)
     assert progress.bests(3) == [1.0, 1.0, 1.0]
-    progress.committed(1, [], 2.0)
+    progress.committed(1, [], Program("best", "", (2.0,), 2.0))
     assert progress.bests(3) == [1.0, 1.0, 2.0]
     progress.begin_night(progress.budget.limits)
     assert progress.bests(3)[-1] == 2.0
