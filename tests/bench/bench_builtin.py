@@ -128,7 +128,7 @@ class Search:
         algorithm = create_algorithm(settings.algorithm, self.start, self._seed)
         composer = Composer(self.problem, self.start, self._seed)
         planner, serial = Planner(run, algorithm, composer, lambda _: True), 0
-        in_flight = settings.sampling.concurrency or samples_in_flight(answers)
+        in_flight = self.problem.settings.sampling.concurrency or samples_in_flight(answers)
         planner.widen(prompts_in_flight(run, in_flight))
         while self.counts["answers"] < answers:
             turn = turn_of(serial, run)

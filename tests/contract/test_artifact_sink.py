@@ -102,11 +102,11 @@ class ArtifactSinkContract:
 class TestPrefect(ArtifactSinkContract):
     @pytest.fixture
     def shown(self, prefect: str) -> Iterator[Shown]:
-        from flows.generation import generation
         from prefect.client.orchestration import get_client
         from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
+        from flows.night.generation import generation
         from flows.prefect_artifacts import open_sink
 
         with get_client(sync_client=True) as client, socket.socket() as closed:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from flows.session import open_session
 
 from flows.cli.main import run
+from flows.night.open_run import open_run
 from flows.report.build import build_report
 from schemas.errors import UsageError
 from tasks.history import record
@@ -109,7 +109,7 @@ def test_it_is_not_gone_on_with(files: RunFiles, command: str, capsys: pytest.Ca
 
 
 def test_nor_does_a_schedule_go_on_with_it(files: RunFiles):
-    with pytest.raises(UsageError, match=r"\(format 1\)"), open_session(files):
+    with pytest.raises(UsageError, match=r"\(format 1\)"), open_run(files):
         pass
 
 
