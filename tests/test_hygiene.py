@@ -162,6 +162,6 @@ def test_problems_and_candidates_are_never_imported():
 
 def test_the_first_prompts_of_a_night_are_asked_without_loading_prefect():
     assert "prefect" not in modules_after(
-        "import flows.cli.run, flows.cli.foreground_night, flows.create_run, flows.early_requests\n"
+        "import flows.cli.run, flows.cli.foreground_night, flows.create_run, flows.night.night\n"
         "from flows.prefect_server.embedded import PrefectServer"
     )

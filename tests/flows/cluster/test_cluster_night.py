@@ -23,7 +23,8 @@ from tasks.history.differences import compare
 from tests.flows.conftest import Night
 from tests.machines import FORGER, LIAR, WITHOUT_ENGINE, Machines, raise_hostile, return_hostile
 
-BOTH = {"validation": [2], "held_out": [3]}
+BOTH = {"validation": [2], "held_out": [3], "sampling": {"concurrency": 8}}
+"""Settings of a night with other inputs, and with as many samples in flight on a cluster as on one machine."""
 
 
 @pytest.mark.docker
