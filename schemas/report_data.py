@@ -45,11 +45,16 @@ class SplitScores:
 
 @dataclass(frozen=True, slots=True)
 class NightSummary:
-    """A night; `ended_at` and `stop_reason` are empty while it is running or if it was killed."""
+    """A night; `ended_at` and `stop_reason` are empty while it is running or if it was killed.
+
+    Attributes:
+        seen_at: Its end, or its last commit.
+    """
 
     night: int
     started_at: datetime
     ended_at: datetime | None
+    seen_at: datetime
     generations: int
     samples: int
     cost_usd: float

@@ -58,7 +58,7 @@ VIEWS = {
     "nights": View(
         "one row per night: start, end, generations, samples, cost, scores of the finalists on each split, and why it "
         "stopped",
-        _columns("nights"),
+        _columns("nights") | {"seen_at": "its end; of a night under way or killed, its last commit"},
     ),
     "generations": View(
         "one row per attempt at a generation: committed, failed and tried again, or given up; times, counts by "

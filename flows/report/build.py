@@ -92,6 +92,7 @@ def _night_summary(row: Row, run_data: RunData) -> NightSummary:
         night=row["night"],
         started_at=row["started_at"],
         ended_at=row["ended_at"],
+        seen_at=row["seen_at"],
         generations=row["generations"],
         samples=row["samples"],
         cost_usd=row["cost_usd"],
@@ -166,9 +167,8 @@ def _machines(database: Database, run_id: str, night: int | None) -> tuple[Machi
 def _time_spent(run_data: RunData, nights: Sequence[NightSummary]) -> TimeSpent:
     first, last = run_data.first_place, run_data.last_place
     rows = [row for row in run_data.generations if first <= row["place"] <= last]
-    last_commit = run_data.summaries[-1].ended_at
     return TimeSpent(
-        nights_s=sum(((night.ended_at or last_commit) - night.started_at).total_seconds() for night in nights),
+        nights_s=sum((night.seen_at - night.started_at).total_seconds() for night in nights),
         generations_s=sum((row["ended_at"] - row["started_at"]).total_seconds() for row in rows),
         sample_s=sum(row["sample_s"] for row in rows),
         evaluate_s=sum(row["evaluate_s"] for row in rows),

@@ -28,7 +28,7 @@ FROM generations WHERE state = 'committed' AND (? IS NULL OR list_contains(?, ru
 """
 _NIGHTS = """
 SELECT run_id, best_program_id, best_after, finalists, stop_reason, ended_at IS NULL AS is_open,
-    coalesce(epoch(ended_at - started_at), 0) AS seconds
+    epoch(seen_at - started_at) AS seconds
 FROM nights WHERE ? IS NULL OR list_contains(?, run_id) ORDER BY run_id, night
 """
 _TUNER_GAINS = f"""

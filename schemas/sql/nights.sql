@@ -8,13 +8,15 @@ SELECT
         greatest(own.best_after, committed.best_after) AS best_after,
         CASE WHEN own.ended_at IS NULL THEN coalesce(committed.best_program_id, own.best_program_id)
             ELSE own.best_program_id END AS best_program_id
-    )
+    ),
+    coalesce(own.ended_at, committed.last_commit, own.started_at) AS seen_at
 FROM files.nights AS own
 LEFT JOIN (
     SELECT
         run_id, night, count(*) AS generations, sum(candidates) AS samples, sum(cost_usd) AS cost_usd,
         max(best_score) AS best_after,
-        arg_max(best_program_id, place) AS best_program_id
+        arg_max(best_program_id, place) AS best_program_id,
+        max(ended_at) AS last_commit
     FROM files.generations WHERE generation > 0 GROUP BY run_id, night
 ) AS committed ON committed.run_id = own.run_id AND committed.night = own.night
 ORDER BY own.started_at, own.run_id, own.night;

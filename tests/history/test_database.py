@@ -95,10 +95,21 @@ def test_every_question_of_the_cookbook_is_answered(database: Database, no_histo
     assert no_history.query(questions()[question]).num_columns > 0
 
 
-@pytest.mark.parametrize("view", ["nights", "generations"])
-def test_views_of_one_table_have_exactly_its_columns(database: Database, view: str):
+@pytest.mark.parametrize(("view", "more"), [("nights", ["seen_at"]), ("generations", [])])
+def test_views_of_one_table_have_its_columns(database: Database, view: str, more: list[str]):
     described = [row["column_name"] for row in database.rows(f"DESCRIBE {view}")]
-    assert described == tables.ALL[view].names
+    assert described == [*tables.ALL[view].names, *more]
+
+
+def test_a_killed_night_lasts_until_its_own_last_commit(tmp_path: Path):
+    files = create(tmp_path)
+    grow(files, 3)
+    best = record.read_run_history(files).start
+    record.write_night(files, NightRecord(1, NOW, best.score, best.score, best.id))
+    record.write_night(files, NightRecord(2, NOW + timedelta(days=1), best.score, best.score, best.id))
+    rows = Database(tmp_path).rows("SELECT ended_at, epoch(seen_at - started_at) AS lasted FROM nights ORDER BY night")
+    assert [row["ended_at"] for row in rows] == [None, None]
+    assert [row["lasted"] for row in rows] == [180.0, 0.0]
 
 
 def test_programs_has_the_columns_of_its_table_and_then_those_that_follow_from_it(database: Database):
