@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.night.events import Action, Ask, Event, Failed
+from flows.night.events import Action, Ask, Commit, Cut, Event, Failed
 from flows.night.planning import rebuild
 from flows.night.stop_conditions import StopConditions
 from schemas.algorithm import Correct
 from schemas.generation import GenerationRecord, StopReason
-from schemas.outcome import Outcome
-from schemas.program import Program
+from schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
+from schemas.program import Candidate, Judged, Program, Prompt
 from tests.flows.night.world import Files, World
 from tests.history.made import a_problem, a_run
 
@@ -163,3 +163,74 @@ def test_a_night_that_is_cut_commits_what_it_has_and_the_next_goes_on(seed: int,
     assert search.reason in (StopReason.DEADLINE, StopReason.GENERATIONS)
     assert [commit.number for commit in search.files.commits] == list(range(1, len(search.files.commits) + 1))
     assert search.night(Random(seed), StopConditions(generations=1))
+
+
+class Killed(Exception):
+    """The process ended before a commit."""
+
+
+class KilledAtTheCommit(World):
+    def _done(self, action: Action, order: Random) -> list[Event]:
+        if isinstance(action, Commit):
+            raise Killed
+        return super()._done(action, order)
+
+
+class CutAtTheThird(World):
+    """The deadline comes while the fourth prompt is evaluated."""
+
+    evaluated = 0
+
+    def _done(self, action: Action, order: Random) -> list[Event]:
+        events = super()._done(action, order)
+        self.evaluated += isinstance(action, Ask)
+        return [*events, Cut()] if isinstance(action, Ask) and self.evaluated == 3 else events
+
+
+@pytest.fixture
+def bought() -> Files:
+    """A run of which a night paid for the six answers of generation 1 and was killed before the commit."""
+    found = files(prompts=6, samples=1)
+    with pytest.raises(Killed):
+        KilledAtTheCommit(found, seed=1, in_flight=1).night(Random(1), StopConditions())
+    assert len(found.paid[1]) == 6
+    return found
+
+
+def test_answers_that_are_paid_for_outlive_a_deadline(bought: Files):
+    short = CutAtTheThird(bought, seed=1, in_flight=1)
+    short.night(Random(1), StopConditions())
+    assert short.reason is StopReason.DEADLINE
+    assert bought.commits == []
+    following = World(bought, seed=1, in_flight=1)
+    following.night(Random(1), StopConditions(generations=1))
+    assert [len(commit.judged) for commit in bought.commits] == [6]
+    assert following.asked == 0
+
+
+def test_of_two_nights_that_are_too_short_for_them_the_second_commits(bought: Files):
+    short = CutAtTheThird(bought, seed=1, in_flight=1)
+    short.night(Random(1), StopConditions(), after_empty_night=True)
+    assert [len(commit.judged) for commit in bought.commits] == [4]
+
+
+class NotConfirmedInTime(World):
+    """All answers are one program, and the deadline comes before its confirmation."""
+
+    def _candidate(self, prompt: Prompt, sample: int) -> tuple[Candidate, Verdict]:
+        candidate, _ = super()._candidate(prompt, sample)
+        return replace(candidate, body="return 5", code_hash="the same"), Verdict(Outcome.SCORED, (5.0, 5.0))
+
+    def _confirmation(self, claim: Judged) -> Verdict:
+        return STOPPED_BY_DEADLINE
+
+
+@pytest.mark.parametrize(("prompts", "samples"), [(2, 1), (1, 2)])
+def test_twins_of_a_program_that_was_not_confirmed_do_not_count_as_judged(prompts: int, samples: int):
+    search = NotConfirmedInTime(files(prompts=prompts, samples=samples), seed=1, in_flight=2)
+    search.night(Random(1), StopConditions(generations=1))
+    (commit,) = search.files.commits
+    assert [one.verdict.outcome for one in commit.judged] == [Outcome.SANDBOX_ERROR] * 2
+    assert all(one.verdict.error.endswith(STOPPED_BY_DEADLINE.error) for one in commit.judged)
+    assert "the same" not in search.core.state.hashes
+    assert search.core.state.best == START

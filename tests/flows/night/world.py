@@ -116,11 +116,13 @@ class World:
         kill_at: int | None = None,
         retried: tuple[int, ...] | None = None,
         cut_at: int | None = None,
+        after_empty_night: bool = False,
     ) -> bool:
         """Run a night whose work ends in some order; return false if it was killed before its end."""
         state = SearchState(self.files.run, self.files.history())
         self.files.windows.append(Window(state.generations + 1, self.in_flight))
-        plan = NightPlan(len(self.files.windows), conditions, self.in_flight, most_confirmations=2, retried=retried)
+        number = len(self.files.windows)
+        plan = NightPlan(number, conditions, self.in_flight, 2, retried, after_empty_night)
         self.core = core = NightCore(state, plan, self._clock())
         pending: list[tuple[Action, float]] = []
         is_closed = False
