@@ -117,7 +117,7 @@ class Sampling(Section):
     concurrency: int | None = Field(
         default=None,
         ge=1,
-        le=1_000_000,
+        le=10_000,
         description="number of samples in flight, asked for or being evaluated: a prompt is built from the results of "
         "all samples but the last so many, in order; a larger number keeps more models and slots busy, a smaller one "
         "learns sooner; default: 4 where up to 250 samples are expected, 8 up to 5,000, else 16",

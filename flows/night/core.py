@@ -123,11 +123,7 @@ class NightCore:
         state.planner.widen(self._window)
 
     def handle(self, event: Event, clock: Clock) -> Sequence[Action]:
-        """Take an event, and return what is to be done, in order.
-
-        Raises:
-            ImpossibleScore: If the best score exceeds a proven optimum.
-        """
+        """Take an event, and return what is to be done, in order."""
         self._clock = clock
         self._note(event)
         if not self._is_finished:
@@ -270,10 +266,10 @@ class NightCore:
     def _step(self) -> bool:
         """Let the generation whose turn it is go on; return whether another has the turn now."""
         if self._turn is None:
-            if reason := self._reason_to_stop():
-                if self._uncommitted:
-                    return False  # a commit that fails may change it
-                self._end = Finish(reason)
+            impossible = self.limits.impossible_score(self.plan.history_flag)
+            if reason := StopReason.FAILED if impossible else self._reason_to_stop():
+                if not self._uncommitted:  # else a commit that fails may change it
+                    self._end = Finish(reason, impossible)
                 return False
             self._turn, self._turn_begin = self._number, self._clock.seconds
         attempt = self._attempt_at(self._turn) or self._begin(self._turn)

@@ -29,6 +29,7 @@ class NightPlan:
         most_confirmations: Number of confirmations at a time.
         retried: Numbers of failed generations that are tried again in place of new ones; `None` in other nights.
         after_empty_night: Whether the night before ended at its deadline without a generation.
+        history_flag: `--history` flag of commands that are named.
     """
 
     number: int
@@ -37,6 +38,7 @@ class NightPlan:
     most_confirmations: int = 1
     retried: tuple[int, ...] | None = None
     after_empty_night: bool = False
+    history_flag: str = ""
 
 
 class NightLimits:
@@ -87,19 +89,19 @@ class NightLimits:
         )
 
     def reason(self, clock: Clock) -> StopReason | None:
-        """Return the first stop condition that is met, if any.
-
-        Raises:
-            ImpossibleScore: If the best score exceeds a proven optimum, which would show a bug in the checker.
-        """
-        best, known = self._state.best, self._state.run.problem.settings.known
-        if known.is_beaten_by(best.score):
-            raise ImpossibleScore(
-                f"program {best.id} scores {best.score:g}, but {known.best:g} is proven to be the best "
-                f"({known.label}; {known.source}): what checks it has a bug",
-                remedy=f"Mend the check, then start a new run. Look at it: overnight show {best.id}",
-            )
+        """Return the first stop condition that is met, if any."""
         return reason_to_stop(self._conditions, self.tally(clock))
+
+    def impossible_score(self, flag: str) -> ImpossibleScore | None:
+        """Return an error if the best score exceeds a proven optimum, which would show a bug in the checker."""
+        best, known = self._state.best, self._state.run.problem.settings.known
+        if not known.is_beaten_by(best.score):
+            return None
+        return ImpossibleScore(
+            f"program {best.id} scores {best.score:g}, but {known.best:g} is proven to be the best "
+            f"({known.label}; {known.source}): what checks it has a bug",
+            remedy=f"Mend the check, then start a new run. Look at it: overnight show {best.id}{flag}",
+        )
 
     def allow(self, number: int, clock: Clock) -> bool:
         """Return whether a later generation may begin, if those before it end as usual."""

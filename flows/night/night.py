@@ -98,6 +98,7 @@ class Night:
             samples_in_flight=in_flight,
             most_confirmations=run.most_confirmations,
             retried=None if retried is None else tuple(retried),
+            history_flag=self._flag,
             after_empty_night=record.ended_without_generation(run.files, self._record.number - 1),
         )
         budget = run.progress.budget

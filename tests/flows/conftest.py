@@ -56,7 +56,9 @@ def night(toy: Path, tmp_path: Path, prefect: str, sandbox_image: str) -> Night:
         backend = LocalBackend(history) if isinstance(history, Path) else history
         files = files_of(backend, run_id)
         if not files.directory.exists():
-            given = {**settings, "sandbox": {"image": sandbox_image, "slots": 1, **settings.get("sandbox", {})}}
+            sampling = {"concurrency": 16, **settings.get("sampling", {})}  # generations overlap unless a test says so
+            sandbox = {"image": sandbox_image, "slots": 1, **settings.get("sandbox", {})}
+            given = {**settings, "sampling": sampling, "sandbox": sandbox}
             problem = load_problem(toy, given)
             accept(problem, given)
             create_run(problem, toy, backend, seed=more.pop("seed", 1), run_id=run_id)

@@ -28,7 +28,7 @@ SIMPLE = {"greedy", "weighted"}
 def test_a_resumed_night_goes_on_as_one_alone_and_a_replay_gives_the_same(name: str, night: Night, tmp_path: Path):
     size = {"prompts": 4, "samples": 2}
     lean: dict[str, Any] = {"sandbox": {"confirm": "never", "slots": 1}}
-    settings = {**lean, "search": {**size, "algorithm": name}}
+    settings = {**lean, "sampling": {"concurrency": 4}, "search": {**size, "algorithm": name}}
     whole = night(3, settings=settings, history=tmp_path / "whole")
     night(1, settings=settings, history=tmp_path / "halves")
     halves = night(2, history=tmp_path / "halves")

@@ -52,7 +52,7 @@ def test_a_resumed_night_asks_for_the_same_operators_and_repairs(
     night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
 ):
     provider.script = by_prompt
-    settings = {**asks, "search": {"repairs": 1.0}}
+    settings = {"sampling": {**asks["sampling"], "concurrency": 2}, "search": {"repairs": 1.0}}
     whole = night(6, history=tmp_path / "a", settings=settings)
     halves = night(3, history=tmp_path / "b", settings=settings)
     night(3, history=tmp_path / "b")
@@ -78,7 +78,8 @@ def test_report_and_explanation_tell_of_a_best_program_that_is_a_repaired_one(
         return Answer(response_body(request, [{"index": 0, "message": message, "finish_reason": "stop"}], "chat"))
 
     provider.script = crash_until_repaired
-    files = night(4, settings={**asks, "search": {"samples": 1, "repairs": 1.0}})
+    sampling = {**asks["sampling"], "concurrency": 1}
+    files = night(4, settings={"sampling": sampling, "search": {"samples": 1, "repairs": 1.0}})
     database = Database(tmp_path)
     report = build_report(database, files)
     (best,) = database.rows("FROM programs WHERE program_id = ?", [report.best.program_id])

@@ -53,6 +53,7 @@ def test_a_run_whose_nights_met_everything_comes_out_the_same(
 
     provider.script = answer
     confirmed = {"image": sandbox_image, "slots": 2, "confirm": "best"}
+    asks["sampling"] |= {"concurrency": 1}  # so that it is known which request belongs where
     settings = {**asks, **JUDGED, "sandbox": confirmed, "search": {"retries": 0, "failures": 3}}
     files = night(4, settings=settings)
     given_up = [row["generation"] for row in failures(files) if row["place"] is not None]
@@ -93,7 +94,7 @@ def test_a_run_in_which_a_fallback_answered_resumes_and_comes_out_the_same(
     names = ("openai/down", "openai/spare", "openai/test")
     down, spare, test = ({"name": name, "api_base": provider.api_base} for name in names)
     sampling = {**asks["sampling"], "models": [{**down, "fallbacks": [spare]}, test]}
-    settings = {"sampling": sampling, "search": {}}
+    settings = {"sampling": {**sampling, "concurrency": 2}}
     whole = night(6, history=tmp_path / "a", settings=settings)
     halves = night(3, history=tmp_path / "b", settings=settings)
     night(3, history=tmp_path / "b")

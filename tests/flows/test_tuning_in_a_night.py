@@ -18,8 +18,12 @@ pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
 
 def test_tuned_numbers_are_programs_of_the_run_that_cost_no_call(night: Night, tmp_path: Path):
-    search = {"prompts": 3, "samples": 2}
-    settings: dict[str, Any] = {"search": search, "tuner": {"enabled": True, "share": 1.0, "max_s": 600}}
+    search, sampling = {"prompts": 3, "samples": 2}, {"concurrency": 4}
+    settings: dict[str, Any] = {
+        "search": search,
+        "sampling": sampling,
+        "tuner": {"enabled": True, "share": 1.0, "max_s": 600},
+    }
     whole = night(3, settings=settings, history=tmp_path / "whole")
     night(1, settings=settings, history=tmp_path / "halves")
     halves = night(2, history=tmp_path / "halves")
@@ -47,8 +51,12 @@ def test_tuned_numbers_are_programs_of_the_run_that_cost_no_call(night: Night, t
 
 
 def test_two_runs_of_the_same_seed_have_the_same_rows_but_for_their_ids(night: Night, tmp_path: Path):
-    search = {"prompts": 3, "samples": 2, "window": 4}
-    settings: dict[str, Any] = {"search": search, "tuner": {"enabled": True, "share": 1.0, "max_s": 600}}
+    search, sampling = {"prompts": 3, "samples": 2}, {"concurrency": 4}
+    settings: dict[str, Any] = {
+        "search": search,
+        "sampling": sampling,
+        "tuner": {"enabled": True, "share": 1.0, "max_s": 600},
+    }
     first, second = (
         _without_ids(everything(night(3, run_id=name, settings=settings)), name) for name in ("one", "another")
     )
