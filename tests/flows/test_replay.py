@@ -53,7 +53,7 @@ def test_a_run_whose_nights_met_everything_comes_out_the_same(
 
     provider.script = answer
     confirmed = {"image": sandbox_image, "slots": 2, "confirm": "best"}
-    asks["sampling"] |= {"concurrency": 1}  # so that it is known which request belongs where
+    asks["sampling"] |= {"concurrency": 6}  # a generation: it is known which request belongs where
     settings = {**asks, **JUDGED, "sandbox": confirmed, "search": {"retries": 0, "failures": 3}}
     files = night(4, settings=settings)
     given_up = [row["generation"] for row in failures(files) if row["place"] is not None]
