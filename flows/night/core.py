@@ -406,7 +406,7 @@ class NightCore:
             started_at=attempt.started_at,
             ended_at=self._clock.now,
             best=self.state.best,
-            sample_s=max(0.0, attempt.sampled_at - attempt.begin),
+            sample_s=0.0 if error else max(0.0, attempt.sampled_at - attempt.begin),
             evaluate_s=0.0 if error else evaluated - attempt.begin,
             select_s=0.0 if error else self._clock.seconds - evaluated,
             error=error,

@@ -97,7 +97,7 @@ def test_nights_with_two_evolving_files(
     address = ("--model", "openai/test", "--api-base", provider.api_base)
     sets = [f"sandbox.image={sandbox_image}", "search.samples=1", "search.feedback=2000", "search.prompts=6"]
     flags = [
-        word for text in (*sets, "sampling.concurrency=1", "search.algorithm.islands=1") for word in ("--set", text)
+        word for text in (*sets, "sampling.concurrency=16", "search.algorithm.islands=1") for word in ("--set", text)
     ]
     code, said = call("run", RIDGE, *address, *flags, "--generations", "1", "--seed", "1", *history)
     assert code == 0, said

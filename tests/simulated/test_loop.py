@@ -38,7 +38,7 @@ def test_a_search_is_repeatable_and_seeds_differ():
 
 
 def test_a_persona_that_always_improves_comes_near_the_optimum_by_many_steps():
-    found = trace("F1-k1", answers=120, algorithm={"name": "greedy"}, window=4, samples=1)
+    found = trace("F1-k1", answers=120, algorithm={"name": "greedy"}, samples=1)
     assert found.gap(120) < 0.2
     assert found.depth(120) >= 8
     assert found.unscored_share(120) < 0.05
@@ -61,8 +61,9 @@ def test_a_wrong_pair_is_unscored_and_feedback_tells_of_it():
     told = {}
     for chars in (0, 4000):
         model = Listener(replace(EAGER, slope=0.2))
-        search = {"algorithm": {"name": "greedy"}, "window": 2, "samples": 1, "feedback": chars}
-        found = SearchLoop(problem_named("F4-k1"), model, 0, merged(PLAIN, {"search": search})).run(60)
+        search = {"algorithm": {"name": "greedy"}, "samples": 1, "feedback": chars}
+        settings = merged(PLAIN, {"search": search, "sampling": {"concurrency": 2}})
+        found = SearchLoop(problem_named("F4-k1"), model, 0, settings).run(60)
         assert found.unscored_share(60) > 0.1
         told[chars] = [reading for reading in model.readings if reading.conflicts]
         assert all(reading.base is not None for reading in model.readings)
@@ -81,7 +82,7 @@ def test_prompts_are_those_of_an_ordinary_problem():
 def readings_of(control: str, answers: int) -> list[Reading]:
     """Return what a model reads that a control asks, on a problem where all that it answers is scored."""
     made, model = CONTROLS[control], Listener(EAGER)
-    one_at_a_time = {"search": {"algorithm": {"name": "greedy"}, "samples": 1, "window": 1}}
+    one_at_a_time = {"search": {"algorithm": {"name": "greedy"}, "samples": 1}, "sampling": {"concurrency": 1}}
     SearchLoop(problem_named("F1-k1"), model, 3, merged(one_at_a_time, made.settings), made.create).run(answers)
     return model.readings
 

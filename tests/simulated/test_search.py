@@ -17,7 +17,7 @@ from tests.bench.simulated.systems import Setup, merged
 from tests.bench.simulated.tables import by_tokens, main_table
 from tests.bench.simulated.trace import Trace, area, load_trace
 
-WINDOWS = ("greedy+search.window=4", "greedy+search.window=16")
+WINDOWS = ("greedy+sampling.concurrency=4", "greedy+sampling.concurrency=16")
 SMALL = ["--answers", "8", "--seeds", "1", "--personas", "1", "--problems", "F3-a,F1-k1"]
 
 
@@ -108,14 +108,14 @@ def test_what_is_not_there_is_refused(arguments: list[str], message: str, capsys
 
 
 def test_settings_are_whole_ones():
-    options = search._options(["--set", "search.feedback=9", "--set", "search.window=3", "--tuner", "on"])
-    expected = {"search": {"feedback": "9", "window": "3"}, "tuner": {"enabled": "True"}}
+    options = search._options(["--set", "search.feedback=9", "--set", "search.ledger=3", "--tuner", "on"])
+    expected = {"search": {"feedback": "9", "ledger": "3"}, "tuner": {"enabled": "True"}}
     assert search._setup(options, 0).settings == expected
     assert merged({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}, "d": 4}) == {"a": {"b": 3, "c": 2}, "d": 4}
 
 
 def test_the_size_of_a_search_is_known_to_the_product_s_algorithms():
-    narrow = {"search": {"algorithm": {"name": "halving", "budget": 100}, "expected_samples": 100}}
+    narrow = {"search": {"algorithm": {"name": "halving", "budget": 100}}}
     assert systems._defaults("halving", Setup(100)) == narrow
     key = ("F1-k1", PUBLIC.personas[0], 0)
     gaps = {name: systems.search(name, key, Setup(60)).gaps.tolist() for name in ("greedy", *WINDOWS)}
@@ -123,10 +123,10 @@ def test_the_size_of_a_search_is_known_to_the_product_s_algorithms():
 
 
 def test_one_system_may_stand_there_with_several_settings(capsys: pytest.CaptureFixture[str]):
-    both = "greedy+search.window=1+search.samples=1,greedy+search.samples=4"
+    both = "greedy+sampling.concurrency=1+search.samples=1,greedy+search.samples=4"
     search.main([*SMALL, "--reference", "greedy", "--systems", both])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[4].startswith("greedy+search.window=1+search.samples=1 ")
+    assert lines[4].startswith("greedy+sampling.concurrency=1+search.samples=1 ")
     assert "+0.000 [+0.000, +0.000]" in lines[5]  # four samples are the default
 
 

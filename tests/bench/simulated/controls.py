@@ -82,23 +82,26 @@ class Control:
         create: Makes its algorithm.
         model: Kind of the model that is asked.
         search: Settings `search.*` that it needs besides `PLAIN`.
+        in_flight: Number of samples in flight; `None` for as many as in a night.
     """
 
     create: Callable[[GreedySettings, Program, int], Algorithm]
     model: type[SimulatedModel] = SimulatedModel
     search: Mapping[str, Any] = field(default_factory=dict)
+    in_flight: int | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """All settings that it has, whatever others have."""
-        return {**PLAIN, "search": {**PLAIN["search"], **self.search}}
+        sampling = {"sampling": {"concurrency": self.in_flight}} if self.in_flight else {}
+        return {**PLAIN, **sampling, "search": {**PLAIN["search"], **self.search}}
 
 
 CONTROLS = {
     "plain": Control(Greedy),
     "iid": Control(FromStart),
     "top-ten": Control(TopTen),
-    "scs": Control(Rounds, search={"prompts": ROUND, "samples": 1, "window": 1}),
+    "scs": Control(Rounds, search={"prompts": ROUND, "samples": 1}, in_flight=1),
     "mutate": Control(Greedy, MutateModel),
 }
 """The controls by name; `plain` is greedy search and nothing else."""
