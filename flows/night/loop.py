@@ -125,8 +125,12 @@ class NightLoop:
     def stop_now(self) -> None:
         """End all flow runs, after a person has stopped the night at once."""
         self._run.stop_now()
+        self.abandon("the night was stopped at once")
+
+    def abandon(self, why: str) -> None:
+        """End the flow runs that wait for work."""
         for attempt in self._attempts.values():
-            attempt.inbox.put(Abandon(attempt.key, "the night was stopped at once", is_cancelled=True))
+            attempt.inbox.put(Abandon(attempt.key, why, is_cancelled=True))
         self._join()
 
     def _join(self) -> None:

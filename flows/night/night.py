@@ -218,8 +218,7 @@ class Night:
         """End the night after an error, or when a person stops it at once."""
         interrupted = not isinstance(error, Exception)
         try:
-            if interrupted:
-                self._loop.stop_now()
+            self._loop.stop_now() if interrupted else self._loop.abandon("the night has failed")
         finally:
             with contextlib.suppress(EnvironmentFault):  # a disk that is full must not hide why the night ended
                 self._end(StopReason.INTERRUPTED if interrupted else StopReason.FAILED, error=str(error))
