@@ -220,13 +220,6 @@ class Settings(Section):
     tuner: Tuner = Tuner()
     sandbox: Sandbox = Sandbox()
 
-    @property
-    def samples_to_learn_from(self) -> int:
-        """Number of samples of a prompt if later prompts are planned from its answers, beside their scores; else 0."""
-        search = self.search
-        learns = search.feedback_chars or search.chosen_operators or search.chooses_models or self.tuner.enabled
-        return search.samples if learns else 0
-
 
 _MAX_VALUE_CHARS = 500
 """Limit on a wrong value in a message, characters."""
