@@ -64,7 +64,8 @@ class _Attempt:
         key: Its number among all attempts of the night.
         failed: Number of attempts before it that failed.
         error: Error of its work or its flow run.
-        record: Record of its commit, once that was asked for.
+        record: Record to be committed, until it is.
+        is_committing: Whether its commit is under way.
         is_over: Whether nothing more is done for it but a commit.
         is_withdrawn: Whether it is ended since another failed; nobody waits for it.
         confirming: Ids of claims that are being run again.
@@ -80,6 +81,7 @@ class _Attempt:
     evaluated_at: float = 0.0
     error: Exception | None = None
     record: GenerationRecord | None = None
+    is_committing: bool = False
     is_over: bool = False
     is_withdrawn: bool = False
     confirming: set[str] = field(default_factory=set)
@@ -167,7 +169,9 @@ class NightCore:
                 attempt.block.confirm(program_id, verdict)
             case Failed(_, error):
                 attempt.error = attempt.error or error
-                if attempt.record is not None and self._failure is None:
+                if attempt.record is not None and isinstance(error, _FINAL):
+                    self._end = self._end or Finish(StopReason.FAILED, error)
+                elif attempt.record is not None and self._failure is None:
                     self._failure = (attempt.number, error)
             case Committed():
                 self._uncommitted.popleft()
@@ -378,8 +382,10 @@ class NightCore:
 
     def _commit_next(self) -> None:
         """Commit the first generation that is settled, once those before it are committed."""
-        if self._uncommitted and self._failure is None and (record := self._uncommitted[0].record):
-            self._do(Phase("select"), Commit(self._uncommitted[0].key, record))
+        first = self._uncommitted[0] if self._uncommitted else None
+        if first and first.record and self._failure is None and not first.is_withdrawn:
+            first.is_committing = True
+            self._do(Phase("select"), Commit(first.key, first.record))
 
     def _leave(self, attempt: _Attempt) -> bool:
         """End a generation without a verdict. Its completions are kept for the next attempt."""
@@ -433,9 +439,9 @@ class NightCore:
             self._do(Reload())
 
     def _withdraw(self, why: str) -> None:
-        waiting = [one.key for one in itertools.islice(self._uncommitted, 1, None)]  # for a commit that has failed
         for attempt in self._attempts.values():
-            if not attempt.is_over or (attempt.key in waiting and self._failure and not attempt.is_withdrawn):
+            waits = attempt.record is not None and not attempt.is_committing
+            if not attempt.is_withdrawn and (waits or not attempt.is_over):
                 attempt.is_over = attempt.is_withdrawn = True
                 self._do(Abandon(attempt.key, why, is_cancelled=True))
 

@@ -156,8 +156,9 @@ class NightLoop:
         return not self._core.state.has_ended(generation) and bool(self._run.stores.known(generation))
 
     def _take(self, event: Event) -> None:
-        for action in self._core.handle(event, self.clock()):
-            self._perform(action)
+        clock = self.clock()
+        for action in self._core.handle(event, clock):
+            self._perform(action, clock.seconds)
         if isinstance(event, Committed):
             self._note_committed(self._commits.pop(event.attempt))
 
@@ -172,7 +173,7 @@ class NightLoop:
             self._are_confirmations_cut = True
             self._run.cut_confirmations()
 
-    def _perform(self, action: Action) -> None:
+    def _perform(self, action: Action, now: float) -> None:
         match action:
             case Begin(key, number):
                 self._begin(key, number)
@@ -193,7 +194,7 @@ class NightLoop:
             case Phase(name, generation):
                 self._run.progress.enter(name, generation)
             case Pause(seconds, said):
-                self._pause(seconds, said)
+                self._pause(seconds, said, now)
             case Close():
                 left_s = self._seconds_left(self._run.run.problem.settings.sampling.timeout_s)
                 self._run.finish(left_s)
@@ -241,8 +242,7 @@ class NightLoop:
         except OvernightError as error:
             return Reloaded(None, error)
 
-    def _pause(self, seconds: float | None, said: str) -> None:
-        now = time.monotonic()
+    def _pause(self, seconds: float | None, said: str, now: float) -> None:
         if seconds is None and self._paused_at is not None:
             if self._observer:
                 self._observer.paused("", now - self._paused_at)

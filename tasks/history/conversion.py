@@ -22,6 +22,9 @@ _ABSENT = {
 """What version 0.1 did, as settings that it did not have."""
 
 
+_GONE = {"limits": {"scale_by_speed"}, "sandbox": {"straggler_factor"}}
+"""Settings that are gone, by their table."""
+
 _DROPPED = {"mode", "lookahead", "window", "expected_samples"}
 """Settings of `search` that are gone; the window became `sampling.concurrency`."""
 
@@ -49,6 +52,12 @@ def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
 
 def current_settings(stored: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a run under their present names, with those that version 0.1 did not have."""
+    stored = {
+        table: {name: one for name, one in value.items() if name not in _GONE[table]}
+        if table in _GONE and isinstance(value, dict)
+        else value
+        for table, value in stored.items()
+    }
     search = stored.get("search")
     if not isinstance(search, dict):
         return stored

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.night.events import Action, Ask, Commit, Cut, Event, Failed
+from flows.night.events import Action, Ask, Commit, Cut, Ended, Event, Failed
 from flows.night.planning import rebuild
 from flows.night.stop_conditions import StopConditions
 from schemas.algorithm import Correct
+from schemas.errors import HistoryGone
 from schemas.generation import GenerationRecord, StopReason
 from schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from schemas.program import Candidate, Judged, Program, Prompt
@@ -234,3 +235,21 @@ def test_twins_of_a_program_that_was_not_confirmed_do_not_count_as_judged(prompt
     assert all(one.verdict.error.endswith(STOPPED_BY_DEADLINE.error) for one in commit.judged)
     assert "the same" not in search.core.state.hashes
     assert search.core.state.best == START
+
+
+class GoneAtTheCommit(World):
+    """The history's folder is removed before the second commit."""
+
+    def _done(self, action: Action, order: Random) -> list[Event]:
+        if isinstance(action, Commit) and action.record.number == 2:
+            return [Failed(action.attempt, HistoryGone("it was removed")), Ended(action.attempt)]
+        return super()._done(action, order)
+
+
+@given(seeds)
+@settings(max_examples=20, deadline=None)
+def test_a_night_whose_history_is_gone_ends_whatever_waits_for_a_commit(seed: int):
+    search = GoneAtTheCommit(files(), seed=1, in_flight=12)
+    with pytest.raises(HistoryGone):
+        search.night(Random(seed), StopConditions())
+    assert [commit.number for commit in search.files.commits] == [1]
