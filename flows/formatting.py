@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from schemas.errors import OvernightError
@@ -96,3 +96,32 @@ def round_up(value: float) -> float:
 def printable(text: str) -> str:
     """Escape control and invisible characters in text of models and programs, for a terminal or a web page."""
     return escape_invisible(text)
+
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_ASCII = "_.-:=+*#"
+"""Characters of a terminal whose encoding lacks blocks, by how much ink they have."""
+
+
+def spark(values: Sequence[float], width: int, encoding: str = "utf-8") -> str:
+    """Return a line of characters that shows at most `width` of the values, evenly spaced, the last included.
+
+    Args:
+        values: The values, in order.
+        width: Most characters of the line.
+        encoding: Encoding of the terminal.
+    """
+    count = min(width, len(values))
+    shown = [values[(index + 1) * len(values) // count - 1] for index in range(count)]
+    low, high = min(shown), max(shown)
+    characters = _BLOCKS if _has_blocks(encoding) else _ASCII
+    scale = (len(characters) - 1) / (high - low) if high > low else 0.0
+    return "".join(characters[round((value - low) * scale)] for value in shown)
+
+
+def _has_blocks(encoding: str) -> bool:
+    try:
+        _BLOCKS.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

@@ -2,7 +2,7 @@
 and the sandbox backend itself.
 
 A problem's files and a history may come from strangers. Their values of these settings are proposals, which take effect
-once the user has given or accepted them (`flows/trust.py`).
+once the user has given or accepted them (`flows/start/trust.py`).
 """
 
 from __future__ import annotations

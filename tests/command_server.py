@@ -31,7 +31,7 @@ from filelock import FileLock
 ROOT = Path(__file__).parents[1]
 _LIBRARIES = (
     "duckdb", "pyarrow.parquet", "pyarrow.dataset", "pyarrow.fs", "docker", "numpy", "rich.progress",
-    "flows.night.search", "flows.night.signals", "flows.create_run", "flows.prefect_server.embedded",
+    "flows.night.search", "flows.night.signals", "flows.start.create_run", "flows.prefect_server.embedded",
     *(f"flows.cli.{path.stem}" for path in (ROOT / "flows/cli").glob("[a-z]*.py")),
 )  # fmt: skip
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_")

@@ -72,7 +72,7 @@ def test_what_is_typed_is_looked_at_before_anything_slow_is_imported(tmp_path: P
 
 
 def test_a_start_program_is_looked_at_without_prefect():
-    assert not modules_after("import flows.create_run, flows.baseline, flows.cli.check") & {
+    assert not modules_after("import flows.start.create_run, flows.cli.baseline, flows.cli.check") & {
         "prefect",
         "litellm",
         "duckdb",
@@ -162,6 +162,6 @@ def test_problems_and_candidates_are_never_imported():
 
 def test_the_first_prompts_of_a_night_are_asked_without_loading_prefect():
     assert "prefect" not in modules_after(
-        "import flows.cli.run, flows.cli.foreground_night, flows.create_run, flows.night.night\n"
+        "import flows.cli.run, flows.cli.foreground_night, flows.start.create_run, flows.night.night\n"
         "from flows.prefect_server.embedded import PrefectServer"
     )

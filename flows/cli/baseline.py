@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import statistics
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 from flows.cli.options import Image, Inputs, ProblemName, Runtime, Sets, TrustSettings, overrides
 from flows.cli.printing import OutputFormat, out, say, score, table, write_json
-from schemas.errors import UsageError
-
-if TYPE_CHECKING:
-    from schemas.problem import Problem, Split
+from flows.start.create_run import higher_limit, sandbox_fault
+from flows.start.sandboxes import image_of, open_sandboxes
+from schemas.errors import SpecificationError, UsageError
+from schemas.outcome import Outcome, Verdict
+from schemas.problem import Problem, Split
 
 
 def baseline(
@@ -26,8 +28,7 @@ def baseline(
     format: OutputFormat = "text",  # noqa: A002
 ) -> None:
     """Compute the score without a model on each split, next to the scores of the start program and the known ones."""
-    from flows.images import image_of
-    from flows.trust import accept
+    from flows.start.trust import accept
     from tasks.problems import find
     from tasks.problems.loading.load import load_problem
 
@@ -67,7 +68,6 @@ def baseline(
 
 def _scored(problem: Problem, split: Split) -> list[dict[str, Any]]:
     """Return the scores of the start program and of the baseline on one split, as plain data."""
-    from flows.baseline import score_function
     from schemas.program import reduced
 
     baseline, reducer = problem.settings.known.baseline, problem.settings.reducer
@@ -96,3 +96,34 @@ def half_width(scores: tuple[float, ...]) -> float:
         scores: At least two scores.
     """
     return 1.96 * statistics.stdev(scores) / math.sqrt(len(scores))
+
+
+_TIME_FACTOR = 10
+"""Factor on the time limit of a candidate."""
+
+
+def score_function(problem: Problem, split: Split, function: str) -> Verdict:
+    """Evaluate a function of the specification in place of its run function, on one split of the inputs.
+
+    Raises:
+        SpecificationError: If the function has no score.
+        EnvironmentFault: If the sandbox failed.
+    """
+    limits = problem.settings.limits
+    # Unlike a candidate, a baseline may search for a while, also on a busy machine.
+    longer_limits = limits.model_copy(update={"wall_s": _TIME_FACTOR * limits.wall_s, "cpu_s": None})
+    baseline_problem = replace(
+        problem,
+        specification=problem.specification.with_run(function),
+        settings=problem.settings.model_copy(update={"thresholds": (), "limits": longer_limits}),
+    )
+    with open_sandboxes(baseline_problem, split, seed=0, run_id="baseline", isolation=False, programs=1) as sandbox:
+        verdict = sandbox.evaluate(problem.specification.start_program)
+    if verdict.outcome is Outcome.SANDBOX_ERROR:
+        raise sandbox_fault(verdict)
+    if not verdict.is_scored:
+        raise SpecificationError(
+            f"`{function}` has no score: {verdict.outcome.value}: {verdict.error}",
+            remedy=higher_limit(verdict, limits) or "It must return a number for each input.",
+        )
+    return verdict

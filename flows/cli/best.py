@@ -52,7 +52,7 @@ def best(
     If the problem has validation inputs, the best program is the one chosen by them at the end of the last night.
     """
     from flows.cli.summary import validation_note
-    from flows.trust import accept_sandbox
+    from flows.start.trust import accept_sandbox
     from tasks.history import record
     from tasks.history.files import find_run
 
@@ -130,7 +130,7 @@ def _write_picture(path: Path, run: RunRecord, program: Program) -> None:
         UsageError: If the problem does not draw, or the file cannot be written.
         OvernightError: If the program could not be drawn.
     """
-    from flows.drawings import draw_programs
+    from flows.report.drawings import draw_programs
 
     if not run.problem.draws:
         raise UsageError(

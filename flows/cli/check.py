@@ -64,9 +64,8 @@ def check(
     from flows.cli.forecast import ask_models, require_models
     from flows.cli.proposed_limits import candidates_per_second, print_pace, propose
     from flows.cli.start_program import try_confirmation
-    from flows.images import image_of
-    from flows.sandboxes import slots_of
-    from flows.trust import accept
+    from flows.start.sandboxes import image_of, slots_of
+    from flows.start.trust import accept
     from tasks.problems import find
     from tasks.problems.loading.load import load_problem
 
@@ -193,7 +192,7 @@ def _describe(problem: Problem) -> str:
 
 def _draw(problem: Problem) -> dict[str, Any]:
     """Draw the start program; print and return what its picture shows, or why there is none."""
-    from flows.drawings import draw_programs
+    from flows.report.drawings import draw_programs
     from tasks.report.sanitised_svg import size_of, title_of
 
     body = problem.specification.start_body

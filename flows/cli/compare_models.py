@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from flows.cli.options import overrides
 from flows.cli.printing import say, say_notes
-from flows.images import image_of
 from flows.night.stop_conditions import StopConditions
-from flows.trust import accept
+from flows.start.sandboxes import image_of
+from flows.start.trust import accept
 from schemas.errors import UsageError
 from schemas.generation import StopReason
 from schemas.history_backend import HistoryBackend
@@ -124,6 +124,6 @@ def _run_all(
 
 def _creator(problem: Problem, path: Path, history: HistoryBackend, seed: int) -> Callable[[], RunFiles]:
     """Return a function that creates the run of a problem and seed."""
-    from flows.create_run import create_run
+    from flows.start.create_run import create_run
 
     return lambda: create_run(problem, path, history, seed=seed)

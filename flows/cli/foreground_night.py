@@ -11,15 +11,15 @@ from flows.cli.json_lines import print_end, print_generations
 from flows.cli.live_view import live_view, spent
 from flows.cli.printing import err, history_flag, say
 from flows.cli.summary import print_summary
-from flows.images import image_id
 from flows.night.night import Night
+from flows.night.notifications import Notifier
 from flows.night.open_run import OpenRun, open_run
 from flows.night.signals import handle_interrupts
 from flows.night.stop_conditions import StopConditions
-from flows.notifications import Notifier
-from flows.origin import problem_path
 from flows.prefect_server.connection import outages, server_answers
 from flows.prefect_server.embedded import PrefectServer
+from flows.start.origin import problem_path
+from flows.start.sandboxes import image_id
 from schemas.errors import EnvironmentFault, ExitCode, PrefectUnavailable, ProviderError
 from schemas.generation import StopReason
 from schemas.history_backend import HistoryBackend

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from flows.cli.machine_lines import machine_lines, machines_in_short
 from flows.cli.printing import duration, err, printable, say, score, usd
-from flows.formatting import outcomes_text
-from flows.sparkline import spark
+from flows.formatting import outcomes_text, spark
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -17,8 +17,8 @@ from schemas.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from flows.night.notifications import Notifier
     from flows.night.stop_conditions import StopConditions
-    from flows.notifications import Notifier
     from schemas.problem import Problem
 
 ProblemName = Annotated[str, Parameter(help="a name from `overnight problems`, a specification file, or a directory")]
@@ -162,7 +162,7 @@ class NotificationOptions:
                 f"--notify-gain: expected a finite number, got {self.notify_gain}",
                 remedy="A rise of the score, for example: --notify-gain 0.5",
             )
-        from flows.notifications import Notifier, notification_addresses
+        from flows.night.notifications import Notifier, notification_addresses
 
         return Notifier(notification_addresses(self.notify), self.notify_gain, lambda text: say(f"warning: {text}"))
 
@@ -196,7 +196,7 @@ class RunOptions:
         Raises:
             OvernightError: If the problem or a setting is wrong, or a proposal is not accepted.
         """
-        from flows.trust import accept
+        from flows.start.trust import accept
         from tasks.problems.loading.load import load_problem
         from tasks.sample.batch_api import require_batches
         from tasks.sample.provider import require_prices

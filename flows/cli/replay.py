@@ -18,7 +18,7 @@ from tasks.history.local_backend import LocalBackend
 
 if TYPE_CHECKING:
     from flows.night.open_run import OpenRun
-    from flows.replay import RecordedRun
+    from flows.night.replay import RecordedRun
     from tasks.history.differences import Comparison, Difference
 
 _VALUE_WIDTH = 60
@@ -47,8 +47,8 @@ def replay(
 
     files = find_run(history, run)
     record.require_present_format(files)
-    from flows.replay import read_recorded_run
-    from flows.trust import accept_sandbox
+    from flows.night.replay import read_recorded_run
+    from flows.start.trust import accept_sandbox
 
     recorded = read_recorded_run(files)
     accept_sandbox(recorded.run.problem, trust=trust_settings)
@@ -68,8 +68,8 @@ def replay(
 def _replay(recorded: RecordedRun, target: HistoryBackend) -> bool:
     """Repeat a run into a history, print the comparison, and return whether the histories are the same."""
     from flows.cli.live_view import live_view
+    from flows.night.replay import open_replay, replay
     from flows.night.stop_conditions import StopConditions
-    from flows.replay import open_replay, replay
 
     generations = len(recorded.past.steps)
     with open_replay(recorded, target) as run:
@@ -87,7 +87,7 @@ def _print_comparison(recorded: RecordedRun, run: OpenRun, comparison: Compariso
     if first is None:
         write_text(f"{heading} the same history")
         return
-    from flows.replay import likely_causes
+    from flows.night.replay import likely_causes
 
     write_text(f"{heading} not the same history")
     write_text(

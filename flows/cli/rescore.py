@@ -14,7 +14,7 @@ from schemas.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flows.rescore import Rescored
+    from flows.night.rescore import Rescored
     from schemas.generation import RunRecord
     from schemas.history_backend import HistoryBackend
     from schemas.problem import Problem
@@ -40,8 +40,8 @@ def rescore(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Score the survivors of a run again, as the first generation of a new run; the old run is not changed."""
-    from flows.images import image_of
-    from flows.trust import accept
+    from flows.start.sandboxes import image_of
+    from flows.start.trust import accept
     from tasks.history import record
     from tasks.history.files import find_run
 
@@ -52,7 +52,7 @@ def rescore(
     changed, path = _changed_problem(record.read_run(files), problem, given)
     accept(changed, given, trust=trust_settings)
     image_of(changed, say)
-    from flows.rescore import rescore as rescore_run
+    from flows.night.rescore import rescore as rescore_run
 
     rescored = rescore_run(files, changed, path, history, seed=seed, most=most, report=_progress_counter())
     _print_result(rescored, files.run_id, history)
@@ -60,7 +60,7 @@ def rescore(
 
 def _changed_problem(run: RunRecord, name: str | None, given: dict[str, Any]) -> tuple[Problem, Path]:
     """Return the changed problem and the path of its specification."""
-    from flows.origin import problem_path
+    from flows.start.origin import problem_path
     from tasks.problems import find
     from tasks.problems.loading.stored_problem import reload_problem, with_overrides
 

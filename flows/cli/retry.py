@@ -35,7 +35,7 @@ def retry(
     night waits for its end, and `overnight resume` goes on after any other end of a night.
     """
     from flows.cluster.choice import choose_cluster
-    from flows.trust import accept
+    from flows.start.trust import accept
     from tasks.history import record
     from tasks.history.files import find_run
 

@@ -48,7 +48,7 @@ def run(
 ) -> int:
     """Start a run: score the start program, then search until a stop condition is met or you press Ctrl-C."""
     from flows.cluster.choice import choose_cluster
-    from flows.images import image_of
+    from flows.start.sandboxes import image_of
     from tasks.problems import find
     from tasks.sample.provider import require_keys
 
@@ -70,7 +70,7 @@ def run(
 
         image_of(loaded, tell)
         from flows.cli.foreground_night import run_night
-        from flows.create_run import create_run
+        from flows.start.create_run import create_run
 
         create = partial(create_run, loaded, path, history, seed=seed, tell=say)
         return run_night(server, create, conditions, history, notifier=notifier, as_json=json)
@@ -90,8 +90,8 @@ def resume(
 ) -> int:
     """Continue a run, from its files alone. Completions that are already paid for are not requested again."""
     from flows.cluster.choice import choose_cluster
-    from flows.images import image_of
-    from flows.trust import accept
+    from flows.start.sandboxes import image_of
+    from flows.start.trust import accept
     from tasks.history import record
     from tasks.history.files import find_run
 

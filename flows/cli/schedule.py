@@ -14,7 +14,7 @@ from flows.cli.printing import DEFAULT_HISTORY, NewRun, say
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from flows.schedules import Schedule
+    from flows.schedules.deployments import Schedule
 
 TimeZone = Annotated[
     str | None, Parameter(help="time zone of the cron expression and of --until; default: this machine's")
@@ -39,8 +39,8 @@ def schedule(
     history: NewRun = DEFAULT_HISTORY,
 ) -> None:
     """Schedule a run: the first night starts it, and each later night continues it."""
-    from flows.images import require_sandbox
-    from flows.trust import proposals_of
+    from flows.start.sandboxes import require_sandbox
+    from flows.start.trust import proposals_of
     from schemas.ids import new_run_id
     from schemas.settings import Sandbox
     from tasks.problems import find, names
@@ -53,8 +53,8 @@ def schedule(
     if (options.image or options.runtime or sandbox.backend != Sandbox().backend) and pool is None:
         # With a pool of the user's own, nights may run on another machine, which has them.
         require_sandbox(sandbox)
-    from flows.scheduled import Start
-    from flows.schedules import POOL, cron_schedule, open_schedules, require_name
+    from flows.schedules.deployments import POOL, cron_schedule, open_schedules, require_name
+    from flows.schedules.scheduled_night import Start
 
     cron_line = cron_schedule(cron, zone)
     name, pool = require_name("--name", name or loaded.name), require_name("--pool", pool or POOL)

@@ -14,7 +14,7 @@ from flows.cli.schedule import TimeZone, Until, deadline_of, print_schedule
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from flows.schedules import Schedule
+    from flows.schedules.deployments import Schedule
 
 schedules = App(name="schedules", help="List the schedules; pause, resume, change or remove one.")
 
@@ -40,7 +40,7 @@ Name = Annotated[str, Parameter(help="name of the schedule, as `overnight schedu
 @schedules.default
 def show(*, format: OutputFormat = "text") -> None:  # noqa: A002
     """List the schedules, with their next night and how the last one ended."""
-    from flows.schedules import open_schedules
+    from flows.schedules.deployments import open_schedules
 
     with open_schedules() as server:
         found = server.all()
@@ -101,7 +101,7 @@ def stop_conditions_text(parameters: dict[str, Any]) -> str:
 @schedules.command
 def pause(name: Name, /) -> None:
     """Plan no further nights; a running night continues."""
-    from flows.schedules import open_schedules
+    from flows.schedules.deployments import open_schedules
 
     with open_schedules() as server:
         server.pause(name)
@@ -111,7 +111,7 @@ def pause(name: Name, /) -> None:
 @schedules.command
 def resume(name: Name, /) -> None:
     """Plan nights again."""
-    from flows.schedules import open_schedules
+    from flows.schedules.deployments import open_schedules
 
     with open_schedules() as server:
         server.resume(name)
@@ -134,7 +134,7 @@ def change(
     notifications: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
 ) -> None:
     """Change the start of nights, their stop conditions or the notified addresses; the rest is kept."""
-    from flows.schedules import cron_schedule, open_schedules
+    from flows.schedules.deployments import cron_schedule, open_schedules
 
     stop.conditions()  # refuses invalid values
     notifications.notifier()  # refuses invalid addresses
@@ -166,7 +166,7 @@ def change(
 @schedules.command
 def remove(name: Name, /) -> None:
     """Remove a schedule. Its run stays in the history, and `overnight resume` can continue it."""
-    from flows.schedules import open_schedules
+    from flows.schedules.deployments import open_schedules
 
     with open_schedules() as server:
         old = server.find(name)

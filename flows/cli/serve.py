@@ -41,8 +41,8 @@ def serve(
 
     A running server of this installation, such as the one of its systemd unit, is used as well.
     """
-    from flows.night_worker import NightWorker
-    from flows.schedules import POOL
+    from flows.schedules.deployments import POOL
+    from flows.schedules.night_worker import NightWorker
 
     with _server(port) as (url, server):
         address = url.removesuffix("/api")

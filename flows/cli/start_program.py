@@ -76,7 +76,7 @@ def run_start(problem: Problem, path: Path, split: Split) -> StartRuns:
         SpecificationError: If the start program gets no score.
         OvernightError: If the sandbox failed.
     """
-    from flows.create_run import sandbox_fault, start_remedy
+    from flows.start.create_run import sandbox_fault, start_remedy
 
     first = _run(problem, split, _SEED)
     if first.outcome is Outcome.SANDBOX_ERROR:
@@ -94,7 +94,7 @@ def run_start(problem: Problem, path: Path, split: Split) -> StartRuns:
 
 
 def _run(problem: Problem, split: Split, seed: int) -> Verdict:
-    from flows.sandboxes import open_sandboxes
+    from flows.start.sandboxes import open_sandboxes
 
     name = split.replace("_", "-")
     with (
@@ -106,7 +106,7 @@ def _run(problem: Problem, split: Split, seed: int) -> Verdict:
 
 def print_runs(problem: Problem, path: Path, split: Split, runs: StartRuns, *, show_table: bool) -> None:
     """Print the scores and the use of resources of the first run, and whether the others agree."""
-    from flows.create_run import printed_error
+    from flows.start.create_run import printed_error
     from schemas.program import reduced
 
     name, verdict, limits = split.replace("_", "-"), runs.first, problem.settings.limits
@@ -197,7 +197,7 @@ def try_confirmation(problem: Problem, verdict: Verdict) -> str:
     Returns:
         How the score differs; empty if it is the same.
     """
-    from flows.create_run import confirmation_remedy, score_isolated
+    from flows.start.create_run import confirmation_remedy, score_isolated
     from tasks.evaluate.confirmation import disagreement
 
     isolated = score_isolated(problem, seed=_SEED, run_id="check")

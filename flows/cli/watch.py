@@ -12,8 +12,7 @@ from cyclopts.validators import Number
 
 from flows.cli.options import RunId
 from flows.cli.printing import DEFAULT_HISTORY, History, OutputFormat, duration, out, say, score, table, write_json
-from flows.formatting import cost
-from flows.sparkline import spark
+from flows.formatting import cost, spark
 from schemas.errors import EnvironmentFault
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from rich.console import Group
 
-    from flows.live_report import LiveReport
+    from flows.report.live_report import LiveReport
     from schemas.report_data import ReportData
 
 _REFRESH_S = 2.0
@@ -46,7 +45,7 @@ def watch(
 
     With --format json, print the state of the run once.
     """
-    from flows.live_report import LiveReport
+    from flows.report.live_report import LiveReport
     from tasks.history.files import find_run
 
     report = LiveReport(find_run(history, run), draws=not terminal and format == "text")
@@ -64,7 +63,7 @@ def watch(
 def _serve(report: LiveReport, port: int) -> None:
     import uvicorn
 
-    from flows.live_report import application
+    from flows.report.live_report import application
 
     with _listening(port) as listener:
         say(f"http://127.0.0.1:{listener.getsockname()[1]}/ follows the run; Ctrl-C ends this page, not the run")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from flows.cluster.certificates import VARIABLE, create_certificates, member_files
 from flows.cluster.choice import address_and_certificates, local_machines, named_cluster, slots_of_local
-from flows.images import image_id, image_of
+from flows.start.sandboxes import image_id, image_of
 from schemas.errors import EnvironmentFault
 from schemas.job import Job
 from schemas.problem import Problem, Split

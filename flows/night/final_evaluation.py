@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from flows.night.open_run import OpenRun
-from flows.sandboxes import open_sandboxes, slots_of
+from flows.start.sandboxes import open_sandboxes, slots_of
 from schemas.generation import Finalist, RunRecord
 from schemas.outcome import Outcome
 from schemas.problem import Split

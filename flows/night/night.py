@@ -16,6 +16,7 @@ from flows.night.events import Clock
 from flows.night.final_evaluation import judge_finalists
 from flows.night.limits import NightPlan
 from flows.night.loop import NightLoop, Observer
+from flows.night.notifications import Notifier, notification_addresses
 from flows.night.open_run import OpenRun
 from flows.night.retry_policy import RetryPolicy
 from flows.night.stop_conditions import (
@@ -26,18 +27,17 @@ from flows.night.stop_conditions import (
     samples_in_flight,
     share_done,
 )
-from flows.notifications import Notifier, notification_addresses
+from flows.night.view import LogLine, generation_line, night_view
 from schemas.drawings import NO_DRAWINGS, Drawings
 from schemas.errors import EnvironmentFault, Outage, SandboxUnavailable
 from schemas.generation import Finalist, GenerationRecord, NightRecord, StopReason
-from schemas.night_view import LogLine, NightStart
 from tasks.evaluate.host_slots import HostSlots
 from tasks.history import record
 from tasks.history.night_log import log_line
 from tasks.sample.provider import require_prices
 
 if TYPE_CHECKING:
-    from flows.artifacts import NightArtifacts
+    from flows.night.prefect_artifacts import PrefectArtifacts
 
 _LOG_LINES = 10_000
 """Most lines of a night's log that are kept while Prefect's server does not answer."""
@@ -76,7 +76,7 @@ class Night:
         self._drawings = NO_DRAWINGS
         self._warned = ""
         self._log: deque[LogLine] = deque(maxlen=_LOG_LINES)
-        self._artifacts: NightArtifacts | None = None
+        self._artifacts: PrefectArtifacts | None = None
         in_flight, self.in_flight = samples_of_night(run, conditions)
         now = datetime.now(UTC)
         best = run.state.best
@@ -116,7 +116,7 @@ class Night:
         """Ask for the first prompts, while Prefect's server starts."""
         self._loop.ask_early()
 
-    def search(self, artifacts: NightArtifacts, flow_run_id: str, context: contextvars.Context) -> dict[str, Any]:
+    def search(self, artifacts: PrefectArtifacts, flow_run_id: str, context: contextvars.Context) -> dict[str, Any]:
         """Run the night.
 
         Args:
@@ -134,7 +134,7 @@ class Night:
         HostSlots.holder = f"run {run.run.run_id}, night {self._record.number}"
         self._say(f"started, {self._conditions}; best {score(self._record.best_before)}; {self.in_flight}")
         self.notifier.report_best(run.run.run_id, run.state.best.score, self._flag)
-        artifacts.begin(NightStart(run.run.run_id, run.run.problem.name, self._record.number))
+        artifacts.begin(run.run.run_id, run.run.problem.name, self._record.number)
         try:
             reason = self._loop.run(context, Observer(self._note_commit, self._note_pause, self._note_time))
         except BaseException as error:
@@ -159,8 +159,6 @@ class Night:
     # What the loop tells
 
     def _note_commit(self, generation: GenerationRecord) -> None:
-        from flows.artifacts import generation_line  # with Prefect, which takes a second to load
-
         self.notifier.report_best(self.run.run.run_id, generation.best.score, self._flag)
         self._say(generation_line(generation.number, self.run.progress))
         if warning := self._warning():
@@ -237,8 +235,6 @@ class Night:
     # What is shown
 
     def _show(self, *, now: bool = False) -> None:
-        from flows.artifacts import night_view
-
         if self._artifacts is None:
             return
         run, state = self.run, self.run.state

@@ -6,25 +6,26 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from flows.cluster.open_cluster import Cluster, open_cluster
-from flows.compaction import Compaction
 from flows.night.completions import CompletionStores, RequestLimits
+from flows.night.notifications import Notifier
 from flows.night.progress import Progress
 from flows.night.search_state import SearchState
 from flows.night.tuning import RunTrials, tuner_source
-from flows.notifications import Notifier
-from flows.sandboxes import open_confirmations, open_sandboxes, slots_of
-from flows.trust import require_trusted_models
+from flows.start.sandboxes import open_confirmations, open_sandboxes, slots_of
+from flows.start.trust import require_trusted_models
 from schemas.completion_source import CompletionSource
+from schemas.errors import Outage, OvernightError
 from schemas.generation import GenerationRecord, RunRecord
 from schemas.program import TUNER, Judged, Prompt
 from tasks.evaluate.confirmation import Confirmer
 from tasks.evaluate.evaluator import Evaluator
 from tasks.evaluate.sandbox import Sandbox
 from tasks.history import record
+from tasks.history.compact import MIN_AT_END, MIN_DURING_NIGHT, compact
 from tasks.history.decode_rows import read_pace, read_seconds_since_reset
 from tasks.history.files import RunFiles
 from tasks.history.pending_batches import PendingBatches
@@ -317,3 +318,41 @@ def _sandboxes(run: RunRecord, cluster: Cluster | None, stack: contextlib.ExitSt
     confirmations = fresh(run.problem, seed=run.seed, run_id=run.run_id)
     stack.callback(confirmations.close)
     return sandbox, confirmations
+
+
+class Compaction:
+    """Compaction of one run in a thread of its own.
+
+    A failure only makes queries slower, so it is noted. After an outage the next compaction is attempted as usual;
+    after any other failure none is.
+
+    Args:
+        files: Files of the run, whose lock is held.
+        note: Function that takes an error message.
+    """
+
+    def __init__(self, files: RunFiles, note: Callable[[str], None]) -> None:
+        self._files = files
+        self._note = note
+        self._has_failed = False
+        self._thread = ThreadPoolExecutor(1, "overnight-compact")
+        self._running: Future[None] | None = None
+
+    def committed(self) -> None:
+        """Start a compaction if enough generations have accumulated and none is running; return at once."""
+        if self._running is None or self._running.done():
+            self._running = self._thread.submit(self._compact, MIN_DURING_NIGHT)
+
+    def close(self) -> None:
+        """Compact the remaining generations, unless they are few, and wait until that is done."""
+        self._thread.submit(self._compact, MIN_AT_END)
+        self._thread.shutdown()
+
+    def _compact(self, minimum: int) -> None:
+        if self._has_failed:
+            return
+        try:
+            compact(self._files, minimum)
+        except OvernightError as error:
+            self._has_failed = not isinstance(error, Outage)
+            self._note(error.message)

@@ -13,10 +13,10 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Completed
 
-from flows.artifacts import open_artifacts
 from flows.formatting import history_flag
 from flows.night.night import Night, completed_message
 from flows.night.open_run import open_run
+from flows.night.prefect_artifacts import PrefectArtifacts
 from flows.night.stop_conditions import StopConditions
 from flows.prefect_server.night_state import NightState
 from schemas.history_backend import HistoryBackend
@@ -57,7 +57,7 @@ def search(run_id: str, history: str, rules: StopConditions, again: list[int] | 
 
 def run_night(night: Night) -> tuple[State[dict[str, Any]], Any]:
     """Run a night in the current flow run; return its final state and its artifacts."""
-    artifacts = open_artifacts(str(flow_run.id), night.run.progress.note)
+    artifacts = PrefectArtifacts(str(flow_run.id), night.run.progress.note)
     # A flow run without its own heartbeat thread ends a second sooner; the search's heartbeat goes on. The night
     # itself waits for a server that is down, so the client need not repeat its requests for a minute. To make
     # settings takes 20 ms, so it is done once, in the context that the generations run in.

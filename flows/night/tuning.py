@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from flows.cluster.open_cluster import Cluster
-from flows.sandboxes import open_sandboxes
+from flows.start.sandboxes import open_sandboxes
 from schemas.errors import SandboxUnavailable
 from schemas.generation import RunRecord
 from schemas.outcome import Verdict

@@ -1,58 +1,162 @@
-"""Draws the programs that the report of a run shows, and writes the report into the run's folder."""
+"""Draw programs of a run: in the sandbox, with the function or command of the problem, under the limits of candidates.
+
+Nothing here changes a run. Pictures are kept outside of its history, in this user's state folder, so that a report
+after a night shows them at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import asdict
 from pathlib import Path
 
-from flows.drawings import draw_programs
+from flows.start.sandboxes import image_of, slots_of
+from flows.state_folder import state_folder
+from schemas.bundle import ProgramBundle
 from schemas.drawings import NO_DRAWINGS, Drawings
-from schemas.report_data import ReportData
-from tasks.history.database import Database
-from tasks.history.files import RunFiles
-from tasks.history.private_files import open_private
-from tasks.report.lineage_graph import line_of_descent
-from tasks.report.page import render
+from schemas.errors import OvernightError
+from schemas.job import Job
+from schemas.outcome import Verdict
+from schemas.problem import Problem
+from tasks.evaluate.pool import open_pool
+from tasks.report.sanitised_svg import DrawingRefused, sanitise
 
-_MAX_STEPS = 8
-"""Most programs of the line of descent that are drawn, its ends included."""
+_TOTAL_S = 60.0
+"""Longest time that all programs together are drawn, seconds; what is not drawn by then is left out."""
 
-_BODIES = "SELECT program_id, body FROM programs WHERE run_id = ? AND list_contains(?, program_id)"
+_MAX_KEPT = 300
+"""Number of pictures that are kept in the state folder."""
 
 
-def draw_report(database: Database, report: ReportData, *, note: Callable[[str], None] = lambda _: None) -> Drawings:
-    """Draw the start program, the best one, and some that led from one to the other.
+def draw_programs(
+    problem: Problem,
+    bodies: Mapping[str, str],
+    *,
+    seed: int,
+    run_id: str,
+    note: Callable[[str], None] = lambda _: None,
+) -> Drawings:
+    """Draw what programs do with the last training input; what fails is a remark, never an error.
 
     Args:
-        database: The history.
-        report: Data of the report.
+        problem: The problem, which may not draw at all.
+        bodies: Bodies of the programs, by program id.
+        seed: Seed of the run.
+        run_id: Id of the run.
         note: Function that takes a message about a step that takes long.
     """
-    if not report.run.problem.draws:
+    if not problem.draws or not bodies:
         return NO_DRAWINGS
-    line = [ancestor.program_id for ancestor in line_of_descent(report.lineage)]
-    wanted = list(dict.fromkeys([report.start.program_id, report.best.program_id, *spread(line, _MAX_STEPS)]))
-    rows = database.rows(_BODIES, [report.run.run_id, wanted])
-    bodies = {row["program_id"]: row["body"] for row in rows}
-    bodies = {name: bodies[name] for name in wanted if name in bodies}
-    run = report.run
-    return draw_programs(run.problem, bodies, seed=run.seed, run_id=run.run_id, note=note)
+    try:
+        job, image = problem.drawing_job(seed), image_of(problem, note)
+        folder = _kept_pictures()
+    except OvernightError as error:
+        return Drawings(remark=f"not drawn: {error.message}")
+    programs = {name: problem.specification.program(body) for name, body in bodies.items()}
+    keys = {name: _key(job, image, program) for name, program in programs.items()}
+    pictures = {name: kept for name in programs if (kept := _read(folder / keys[name]))}
+    missing = {name: program for name, program in programs.items() if name not in pictures}
+    try:
+        verdicts, reasons = _run(problem, run_id, job, image, missing) if missing else ({}, {})
+    except OvernightError as error:
+        return Drawings(pictures, f"not drawn: {error.message}")
+    for name, verdict in verdicts.items():
+        try:
+            pictures[name] = _picture(verdict)
+        except DrawingRefused as error:
+            reasons[name] = error.message
+        else:
+            _keep(folder / keys[name], pictures[name])
+    return Drawings(pictures, _remark(reasons, len(programs)))
 
 
-def spread(items: Sequence[str], most: int) -> list[str]:
-    """Return at most so many of the items, evenly spread, with the first and the last."""
-    if len(items) <= most:
-        return list(items)
-    return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
-
-
-def write_report(files: RunFiles, report: ReportData, drawings: Drawings = NO_DRAWINGS) -> Path:
-    """Write the report of a run into its folder; return its absolute path.
+def _run(
+    problem: Problem, run_id: str, job: Job, image: str, programs: Mapping[str, ProgramBundle]
+) -> tuple[dict[str, Verdict], dict[str, str]]:
+    """Run programs until the total time is over; return their verdicts, and why others have none, by program id.
 
     Raises:
-        OSError: If the report cannot be written.
+        SandboxUnavailable: If there is no sandbox.
     """
-    path = files.directory / "report.html"
-    with open_private(path, "wb") as file:
-        file.write(render(report, drawings).encode())
-    return path.resolve()
+    sandbox = problem.settings.sandbox
+    slots = min(slots_of(problem), len(programs))
+    with (
+        ThreadPoolExecutor(slots, "overnight-drawing") as threads,
+        open_pool(
+            job,
+            image=image,
+            backend=sandbox.backend,
+            slots=slots,
+            labels={"overnight.run": run_id},
+            runtime=sandbox.runtime,
+        ) as pool,
+    ):
+        futures = {name: threads.submit(pool.evaluate, program) for name, program in programs.items()}
+        finished, _ = wait(futures.values(), timeout=_TOTAL_S)
+        _cancel(futures.values())
+    verdicts = {name: future.result() for name, future in futures.items() if future in finished}
+    late = {name: f"drawing all took more than {_TOTAL_S:g} s" for name in futures if name not in verdicts}
+    return verdicts, late
+
+
+def _cancel(futures: Iterable[Future[Verdict]]) -> None:
+    for future in futures:
+        future.cancel()
+
+
+def _picture(verdict: Verdict) -> str:
+    """Return the sanitised drawing of a program.
+
+    Raises:
+        DrawingRefused: If it drew none, or it cannot be shown.
+    """
+    if not verdict.is_scored:
+        raise DrawingRefused(verdict.error)
+    return sanitise(verdict.drawing)
+
+
+def _remark(reasons: Mapping[str, str], programs: int) -> str:
+    """Return why pictures are missing, with the first reason; empty if none is."""
+    if not reasons:
+        return ""
+    name, reason = next(iter(reasons.items()))
+    return f"{len(reasons)} of {programs} programs not drawn; {name}: {reason[:300]}"
+
+
+def _key(job: Job, image: str, program: ProgramBundle) -> str:
+    """Return the name of the file that keeps a picture: a hash of all that decides what it shows."""
+    text = json.dumps([asdict(job), image, program.files], default=repr, sort_keys=True)
+    return f"{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}.svg"
+
+
+def _kept_pictures() -> Path:
+    """Return the folder of kept pictures.
+
+    Raises:
+        EnvironmentFault: If there is no state folder.
+    """
+    folder = state_folder() / "drawings"
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def _read(path: Path) -> str:
+    """Return a kept picture, sanitised as this version does it; empty if there is none."""
+    try:
+        return sanitise(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, DrawingRefused):
+        return ""
+
+
+def _keep(path: Path, picture: str) -> None:
+    """Keep a picture, and remove the oldest ones; where that is not possible, it is drawn again the next time."""
+    with contextlib.suppress(OSError):
+        path.write_text(picture, encoding="utf-8")
+        kept = sorted(path.parent.glob("*.svg"), key=lambda file: file.stat().st_mtime)
+        for file in kept[:-_MAX_KEPT]:
+            file.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from flows.origin import problem_path
+from flows.start.origin import problem_path
 from schemas.generation import RunRecord
 from tasks.problems import find, names
 from tasks.problems.loading.stored_problem import settings_not_in_files

@@ -18,10 +18,10 @@ from tasks.history.local_backend import LocalBackend
 
 prepare()
 
-from flows.create_run import create_run  # noqa: E402
 from flows.night.search import search  # noqa: E402
 from flows.night.stop_conditions import StopConditions  # noqa: E402
 from flows.prefect_server.embedded import PrefectServer  # noqa: E402
+from flows.start.create_run import create_run  # noqa: E402
 from tasks.history.database import Database  # noqa: E402
 from tasks.problems.loading.load import load_problem  # noqa: E402
 

@@ -26,10 +26,10 @@ from tasks.history.local_backend import LocalBackend
 prepare()
 
 import flows.night.open_run  # noqa: E402
-from flows.create_run import create_run  # noqa: E402
 from flows.night.search import search  # noqa: E402
 from flows.night.stop_conditions import StopConditions  # noqa: E402
 from flows.prefect_server.embedded import EmbeddedServer, using_server  # noqa: E402
+from flows.start.create_run import create_run  # noqa: E402
 from schemas.bundle import Source  # noqa: E402
 from schemas.completion_source import Record, Sample  # noqa: E402
 from schemas.outcome import Outcome, Verdict  # noqa: E402

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from flows.trust import accept, proposals_of
+from flows.start.trust import accept, proposals_of
 from schemas.errors import UntrustedSettings, UsageError
 from schemas.problem import Problem
 from schemas.settings import Sandbox

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from flows.cli.main import run
-from flows.create_run import create_run
 from flows.night.search import search
 from flows.night.stop_conditions import StopConditions
-from flows.trust import accept
+from flows.start.create_run import create_run
+from flows.start.trust import accept
 from schemas.history_backend import HistoryBackend
 from tasks.history.files import RunFiles, files_of
 from tasks.history.local_backend import LocalBackend

@@ -21,8 +21,8 @@ from prefect.states import Pending
 import flows.night.generation
 import flows.night.retry_policy
 from flows.night.generation import generation
+from flows.night.prefect_artifacts import _fenced
 from flows.night.stop_conditions import StopConditions, Tally, share_done
-from flows.prefect_artifacts import _fenced
 from tasks.history.database import Database
 from tests.command_server import RunningCommand, start_command
 from tests.flows.conftest import Night

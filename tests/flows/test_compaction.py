@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.compaction import Compaction
+from flows.night.open_run import Compaction
 from tasks.history.compact import MIN_AT_END, MIN_DURING_NIGHT
 from tasks.history.database import Database
 from tasks.history.run_lock import run_lock

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from flows.create_run import create_run
 from flows.night.search import search
 from flows.night.stop_conditions import StopConditions
+from flows.start.create_run import create_run
 from schemas.bundle import Source
 from schemas.errors import SandboxUnavailable, SpecificationError
 from schemas.outcome import Outcome, Verdict
@@ -184,7 +184,7 @@ def test_it_runs_without_confirmation(tmp_path: Path, sandbox_image: str, prefec
 
 
 def test_a_fresh_container_for_each_and_none_before_the_first(sandbox_image: str, toy: Path):
-    from flows.sandboxes import open_confirmations
+    from flows.start.sandboxes import open_confirmations
     from tests.flows.test_search import containers
 
     problem = load_problem(toy, {"sandbox": {"image": sandbox_image}})

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from flows.create_run import create_run
 from flows.night.night import Night
 from flows.night.open_run import OpenRun, open_run
 from flows.night.search import NIGHT, search
 from flows.night.stop_conditions import StopConditions
-from flows.trust import accept
+from flows.start.create_run import create_run
+from flows.start.trust import accept
 from tasks.history.files import RunFiles
 from tasks.history.local_backend import LocalBackend
 from tasks.problems.loading.load import load_problem

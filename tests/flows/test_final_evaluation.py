@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from flows import sandboxes
 from flows.night.final_evaluation import scores_on
 from flows.night.search import Night
+from flows.start import sandboxes
 from schemas.bundle import Source
 from schemas.errors import Outage, SandboxUnavailable
 from schemas.generation import RunRecord

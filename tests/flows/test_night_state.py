@@ -17,7 +17,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelling, Crashed
 
-import flows.scheduled  # noqa: F401  (as the first import of a night's process)
+import flows.schedules.scheduled_night  # noqa: F401  (as the first import of a night's process)
 from flows.prefect_server.embedded import EmbeddedServer, using_server
 from flows.prefect_server.night_state import CORRECTION
 from tasks.history.database import Database

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows.create_run import create_run
-from flows.origin import origin_of, problem_label, problem_path
 from flows.report.repeat_command import command_of
+from flows.start.create_run import create_run
+from flows.start.origin import origin_of, problem_label, problem_path
 from schemas.generation import RunRecord
 from tasks.history import record
 from tasks.history.archive import pack, unpack

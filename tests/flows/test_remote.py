@@ -13,8 +13,8 @@ import pytest
 from flows.cli.main import run
 from flows.night.night import Night as PreparedNight
 from flows.night.stop_conditions import StopConditions
-from flows.scheduled import Start
-from flows.scheduled import night as scheduled_night
+from flows.schedules.scheduled_night import Start
+from flows.schedules.scheduled_night import night as scheduled_night
 from schemas.errors import ExitCode, RunIsBusy
 from tasks.history.database import Database
 from tasks.history.files import files_of, find_run

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import flows.night.retry_policy
+from flows.night.replay import open_replay, read_recorded_run, replay
 from flows.night.search import search
 from flows.night.stop_conditions import StopConditions
-from flows.replay import open_replay, read_recorded_run, replay
 from schemas.errors import UsageError
 from tasks.history.atomic_files import read_file
 from tasks.history.compact import compact

@@ -13,7 +13,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows.cli.main import run
 from flows.night.stop_conditions import StopConditions
-from flows.scheduled import Deadline, Start, create_if_missing, night, what_is_left
+from flows.schedules.scheduled_night import Deadline, Start, create_if_missing, night, what_is_left
 from schemas.generation import NightRecord
 from tasks.history import record
 from tasks.history.database import Database

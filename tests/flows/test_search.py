@@ -14,9 +14,9 @@ import pytest
 import flows.night.night
 import flows.night.retry_policy
 from flows.night.open_run import OpenRun
+from flows.night.replay import open_replay, read_recorded_run, replay
 from flows.night.search import search
 from flows.night.stop_conditions import StopConditions
-from flows.replay import open_replay, read_recorded_run, replay
 from schemas.bundle import Source
 from schemas.errors import TerminalProviderError, UsageError
 from schemas.generation import GenerationRecord

@@ -33,7 +33,7 @@ from flows.prefect_server import access
 from flows.prefect_server.connection import answers
 from flows.prefect_server.embedded import EmbeddedServer, using_server
 from flows.prefect_server.request_guard import LocalGuard
-from flows.schedules import Schedules, cron_schedule
+from flows.schedules.deployments import Schedules, cron_schedule
 from flows.state_folder import state_folder
 from schemas.errors import EnvironmentFault
 from tests.accidents import wait_until

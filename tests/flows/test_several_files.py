@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.sandboxes import open_sandboxes
+from flows.start.sandboxes import open_sandboxes
 from schemas.bundle import ProgramBundle
 from schemas.problem import Problem
 from tasks.evaluate.pool import SandboxPool

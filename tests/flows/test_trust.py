@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from flows.scheduled import Start, create_if_missing
+from flows.schedules.scheduled_night import Start, create_if_missing
+from flows.start.trust import accept, proposals_of, remember, require_trusted_sandbox
 from flows.state_folder import state_folder
-from flows.trust import accept, proposals_of, remember, require_trusted_sandbox
 from schemas.errors import UntrustedSettings
 from schemas.sampling_settings import Model, Sampling
 from schemas.trust import model_proposals

@@ -17,8 +17,8 @@ import pytest
 
 from flows.night.stop_conditions import StopConditions
 from flows.prefect_server.connection import answers
-from flows.scheduled import Deadline, Start
-from flows.schedules import POOL
+from flows.schedules.deployments import POOL
+from flows.schedules.scheduled_night import Deadline, Start
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,7 +63,7 @@ def test_the_file_deploys_nights_by_module_without_a_concurrency_limit(
 
     assert deployed
     for deployment in deployed:
-        assert deployment.entrypoint == "flows.scheduled.night"
+        assert deployment.entrypoint == "flows.schedules.scheduled_night.night"
         assert deployment.pull_steps == [{"prefect.deployments.steps.set_working_directory": {"directory": "/"}}]
         assert deployment.global_concurrency_limit is None, "a limit would end nights while their server is away"
         assert deployment.schedules[0].schedule.timezone

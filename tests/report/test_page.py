@@ -12,7 +12,7 @@ import pytest
 
 from flows.cli.best import best
 from flows.cli.summary import print_summary
-from flows.notifications import night_summary
+from flows.night.notifications import night_summary
 from flows.report.build import build_report
 from flows.report.explanation import explain
 from flows.report.score_curves import all_score_curves, score_curves

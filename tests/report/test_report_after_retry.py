@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from flows.cli.watch import state
-from flows.live_report import LiveReport
 from flows.report.build import build_report
 from flows.report.explanation import explain
+from flows.report.live_report import LiveReport
 from flows.report.score_curves import score_curves
 from schemas.generation import NightRecord, StopReason
 from schemas.program import Program

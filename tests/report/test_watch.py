@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from flows.live_report import LiveReport, application
 from flows.report.build import build_report
+from flows.report.live_report import LiveReport, application
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
 from tasks.report.page import render

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.create_run import start_generation
+from flows.start.create_run import start_generation
 from schemas.generation import RunRecord
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem

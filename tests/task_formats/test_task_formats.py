@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.create_run import printed_error, start_remedy
-from flows.images import image_of
-from flows.sandboxes import open_sandboxes
+from flows.start.create_run import printed_error, start_remedy
+from flows.start.sandboxes import image_of, open_sandboxes
 from schemas.bundle import Source
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome, Verdict

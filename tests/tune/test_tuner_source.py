@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from flows.night.tuning import RunTrials, tuner_source
-from flows.sandboxes import open_sandboxes
+from flows.start.sandboxes import open_sandboxes
 from schemas.algorithm import Plan
 from schemas.completion_source import Sample
 from schemas.errors import SandboxUnavailable

@@ -7,8 +7,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from flows.create_run import create_run
-from flows.images import image_of
+from flows.start.create_run import create_run
+from flows.start.sandboxes import image_of
 from tasks.history.local_backend import LocalBackend
 from tasks.problems.loading.load import load_problem
 from tests.flows.cli.conftest import Command

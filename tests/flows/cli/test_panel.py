@@ -13,9 +13,9 @@ from rich.console import Console
 
 from flows.cli import live_view, printing
 from flows.cli.live_view import in_flight, render
+from flows.formatting import spark
 from flows.night.progress import Progress
 from flows.night.stop_conditions import StopConditions
-from flows.sparkline import spark
 from schemas.outcome import Outcome, Verdict
 from schemas.program import TUNER, Program
 from schemas.settings import Known, Settings

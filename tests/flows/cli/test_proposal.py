@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from flows.cli.check import next_command
 from flows.cli.proposed_limits import long_limit, print_limits, propose
-from flows.create_run import higher_limit
 from flows.formatting import round_up
+from flows.start.create_run import higher_limit
 from schemas.job import Limits
 from schemas.outcome import Outcome, Verdict
 

@@ -45,7 +45,7 @@ def test_a_schedule_is_a_deployment_that_names_its_flow_by_module(scheduled: Any
     assert code == 0
     assert "22:00 CE" in output
     created = deployment(name)
-    assert created.entrypoint == "flows.scheduled.night"
+    assert created.entrypoint == "flows.schedules.scheduled_night.night"
     assert created.schedules[0].schedule.cron == "0 22 * * 1-5"
     assert created.schedules[0].schedule.timezone == "Europe/Stockholm"
     assert created.parameters["rules"] == {"budget_usd": 5.0}

@@ -11,7 +11,7 @@ import pytest
 
 from flows.cluster.open_cluster import open_cluster
 from flows.night.tuning import RunTrials
-from flows.sandboxes import open_sandboxes
+from flows.start.sandboxes import open_sandboxes
 from tasks.evaluate.evaluator import Evaluator
 from tasks.problems.loading.load import load_problem
 from tests.machines import Machines

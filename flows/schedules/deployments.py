@@ -1,4 +1,4 @@
-"""Schedules of runs, which a Prefect server keeps as deployments of `flows.scheduled:night`."""
+"""Schedules of runs, which a Prefect server keeps as deployments of `flows.schedules.scheduled_night:night`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 from prefect.blocks.system import Secret
 from pydantic import ValidationError
 
-from flows.prefect_artifacts import TAG
+from flows.night.prefect_artifacts import TAG
 from flows.prefect_server.crash_detection import HEARTBEAT_S, watch_for_crashes
-from flows.scheduled import night
+from flows.schedules.scheduled_night import night
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Schedules:
         Args:
             name: Name of the schedule.
             cron: Times at which nights start.
-            parameters: Parameters of `flows.scheduled:night`.
+            parameters: Parameters of `flows.schedules.scheduled_night:night`.
             pool: Work pool whose workers run the nights; created if it does not exist.
 
         Raises:

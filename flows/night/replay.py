@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
-from flows.create_run import score_start, start_generation, versions
-from flows.images import image_id
 from flows.night.block import Block, Pairs
 from flows.night.final_evaluation import judge_finalists
 from flows.night.open_run import OpenRun, open_run
 from flows.night.planning import prompts_in_flight
-from flows.origin import problem_path
-from flows.rescore import score_kept
+from flows.night.rescore import score_kept
+from flows.start.create_run import score_start, start_generation, versions
+from flows.start.origin import problem_path
+from flows.start.sandboxes import image_id
 from schemas.errors import UsageError
 from schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step
 from schemas.history_backend import HistoryBackend

@@ -17,22 +17,22 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.artifacts import NightArtifacts
-from flows.create_run import create_run
 from flows.environment import prepare
 from flows.night.deadlines import parse_until
 from flows.night.night import Night
+from flows.night.notifications import Notifier, notification_addresses
 from flows.night.open_run import OpenRun, open_run
+from flows.night.prefect_artifacts import PrefectArtifacts
 from flows.night.search import run_night, stopped_at_once
 from flows.night.signals import handle_interrupts
 from flows.night.stop_conditions import StopConditions
-from flows.notifications import Notifier, notification_addresses
 from flows.prefect_server.connection import server_answers, wait_for_server
 from flows.prefect_server.crash_detection import mark_children_crashed
 from flows.prefect_server.night_state import NightState, outlive_leases
 from flows.report.build import build_report
-from flows.report.drawings import draw_report, write_report
-from flows.trust import accept, remember
+from flows.report.files import draw_report, write_report
+from flows.start.create_run import create_run
+from flows.start.trust import accept, remember
 from schemas.errors import OvernightError, RunIsBusy, UsageError
 from schemas.history_backend import HistoryBackend
 from schemas.trust import Proposal, given_proposals
@@ -216,7 +216,7 @@ def _run_night(run: OpenRun, conditions: StopConditions, notifier: Notifier) -> 
     return final_state
 
 
-def _report_night(current: Night, artifacts: NightArtifacts, files: RunFiles) -> None:
+def _report_night(current: Night, artifacts: PrefectArtifacts, files: RunFiles) -> None:
     """Write the report of a run and link it; then draw its programs, and write it again with their pictures."""
     database = Database(files.backend.root)
     report = build_report(database, files)

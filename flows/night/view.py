@@ -1,89 +1,84 @@
-"""Artifacts of a night: what they show, how often they are updated, and the registry of the places that show them."""
+"""View of a night at one moment, which its artifacts in Prefect show."""
 
 from __future__ import annotations
 
-import contextlib
 import heapq
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import import_module
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from flows.formatting import cost, outcomes_text, score
 from flows.night.progress import Progress
 from schemas.drawings import NO_DRAWINGS, Drawings
-from schemas.errors import EnvironmentFault
-from schemas.generation import NightRecord, RunRecord
-from schemas.night_view import ArtifactSink, LogLine, NightStart, NightView
+from schemas.generation import Finalist, NightRecord, RunRecord
 from schemas.outcome import Outcome
 from schemas.program import Program
-
-MODULES = ["flows.prefect_artifacts"]
-"""Modules of the sinks of every night; each has a function `open_sink`, which takes the id of the night's flow run."""
-
-_INTERVAL_S = 20.0
-"""Seconds between two updates, each of which takes some milliseconds."""
 
 _BEST_PROGRAMS = 10
 _CURVE_POINTS = 60
 
 
-class NightArtifacts:
-    """Artifacts of one night, shown by each of several sinks. Their errors are only noted.
+@dataclass(frozen=True)
+class LogLine:
+    """One line about a night, and when it was written."""
 
-    Args:
-        sinks: The sinks.
-        note: Function that takes an error message.
+    at: datetime
+    text: str
+
+
+@dataclass(frozen=True)
+class NightView:
+    """State of a night at one moment. Texts come from models and programs, and are not escaped.
+
+    Attributes:
+        title: Title of the problem.
+        score_name: Name of the score.
+        share: Share of the night that is over by the stop condition nearest to its limit, 0 to 1.
+        generation: Number of the current generation.
+        phase: Current activity, in a word or two.
+        candidates: Number of candidates in generations that this night has committed.
+        scored: Number of those that have a score.
+        cost_usd: Cost of the night, as far as prices are known.
+        has_unknown_costs: Whether some are not.
+        message: Last message to the person who watches; empty if there is none.
+        start: Start program.
+        start_text: Its evolved part.
+        best: Best program of the run.
+        best_text: Its evolved part.
+        best_programs: Programs with the highest scores, best first.
+        flag: `--history` flag of commands that are shown; empty for the default history.
+        pictures: Sanitised SVG pictures of programs, by program id, once the night is over.
+        curve: Best score at moments evenly spaced from the night's start to now.
+        known_best: Best published score; `None` if the problem has none.
+        known_label: Its holder.
+        stop_reason: Why the night ended; empty while it is under way.
+        finalists: Programs of the final evaluation, the best one first; none before it.
+        log: Lines of the night's log, in the order of time; the last ones of a long night.
     """
 
-    def __init__(self, sinks: Sequence[ArtifactSink], note: Callable[[str], None]) -> None:
-        self._sinks = sinks
-        self._note = note
-        self._shown_at = float("-inf")
-
-    def begin(self, night: NightStart) -> None:
-        """Show that the night began."""
-        for sink in self._sinks:
-            with self._noting_errors():
-                sink.begin(night)
-
-    def update(self, view: Callable[[], NightView], *, now: bool = False) -> None:
-        """Show the current state, at most every 20 s.
-
-        Args:
-            view: Function that returns the current state.
-            now: Whether to update regardless of the last time.
-        """
-        if not now and time.monotonic() - self._shown_at < _INTERVAL_S:
-            return
-        self._shown_at = time.monotonic()
-        current = view()
-        for sink in self._sinks:
-            with self._noting_errors():
-                sink.show(current)
-
-    def link_report(self, path: Path) -> None:
-        """Show where the report is on this machine."""
-        for sink in self._sinks:
-            with self._noting_errors():
-                sink.link_report(path)
-
-    @contextlib.contextmanager
-    def _noting_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except EnvironmentFault as error:
-            self._note(error.message)
-
-
-def open_artifacts(flow_run_id: str, note: Callable[[str], None]) -> NightArtifacts:
-    """Return the artifacts of a night, with a sink of each registered module.
-
-    Args:
-        flow_run_id: Id of the night's flow run.
-        note: Function that takes an error message.
-    """
-    return NightArtifacts([import_module(module).open_sink(flow_run_id) for module in MODULES], note)
+    title: str
+    score_name: str
+    share: float
+    generation: int
+    phase: str
+    candidates: int
+    scored: int
+    cost_usd: float
+    message: str
+    start: Program
+    start_text: str
+    best: Program
+    best_text: str
+    best_programs: tuple[Program, ...]
+    flag: str
+    pictures: Mapping[str, str] = field(default_factory=dict)
+    has_unknown_costs: bool = False
+    curve: tuple[float, ...] = ()
+    known_best: float | None = None
+    known_label: str = ""
+    stop_reason: str = ""
+    finalists: tuple[Finalist, ...] = ()
+    log: tuple[LogLine, ...] = ()
 
 
 def generation_line(number: int, progress: Progress) -> str:

@@ -1,18 +1,25 @@
-"""Notifications of a night: what they say, and when they are sent. One that cannot be sent is only a warning."""
+"""Notifications of a night through Apprise: mail, chat or push. One that cannot be sent is only a warning."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+from urllib.parse import unquote
 
 from flows.formatting import cost, count, duration, printable, score
-from flows.notification_sinks import open_sink
+from schemas.errors import UsageError
 from schemas.generation import NightRecord, StopReason
-from schemas.notification import Notification
+
+if TYPE_CHECKING:
+    from apprise import NotifyBase
 
 VARIABLE = "OVERNIGHT_NOTIFY"
 """Environment variable with the default addresses, separated by spaces."""
@@ -22,6 +29,21 @@ _MIN_INTERVAL_S = 60.0
 
 _FLUSH_TIMEOUT_S = 20.0
 """Seconds that the end of a night waits for notifications being sent."""
+
+
+@dataclass(frozen=True)
+class Notification:
+    """One message about a night.
+
+    Attributes:
+        level: How good or bad it is.
+        title: One line of text.
+        text: Lines of text; may name commands to continue with.
+    """
+
+    level: Literal["info", "success", "warning", "failure"]
+    title: str
+    text: str
 
 
 class Notifier:
@@ -42,7 +64,7 @@ class Notifier:
         gain: float | None = None,
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._sinks = [open_sink(address, number) for number, address in enumerate(addresses, start=1)]
+        self._services = [service_of(address, number) for number, address in enumerate(addresses, start=1)]
         self._gain = gain
         self._warn = warn
         self._reported_best: float | None = None
@@ -52,9 +74,7 @@ class Notifier:
         self._sender: threading.Thread | None = None
 
     def report_best(self, run_id: str, best: float, flag: str = "") -> None:
-        """Notify of the best score if it has risen enough since the last notification.
-
-        The first call of a night notifies of its beginning instead, and later rises are measured from its score.
+        """Notify of the best score if it has risen enough since the last notification, or the night's first call.
 
         Args:
             run_id: Id of the run.
@@ -63,14 +83,12 @@ class Notifier:
         """
         if self._reported_best is None:
             self._reported_best = best
-            text = f"Best score {score(best)} so far.\nFollow it: overnight watch {run_id}{flag}"
-            self._send(Notification("began", "info", f"Overnight: {run_id} has begun a night", text))
         rise = best - self._reported_best
         has_risen = self._gain is not None and best > self._reported_best and rise >= self._gain
         if has_risen and time.monotonic() - self._reported_at >= _MIN_INTERVAL_S:
             text = f"Best score {score(best)}, {score(rise)} more than last reported."
             text += f"\nShow it: overnight best {run_id}{flag}"
-            self._send(Notification("best", "info", f"Overnight: {run_id} has a new best", text))
+            self._send(Notification("info", f"Overnight: {run_id} has a new best", text))
             self._reported_best, self._reported_at = best, time.monotonic()
 
     def report_end(
@@ -97,7 +115,7 @@ class Notifier:
         reason = (night.stop_reason or StopReason.FAILED).value
         level = "failure" if reason == "failed" else "warning" if reason == "interrupted" else "success"
         text = night_summary(run_id, night, start, failed, flag, has_unknown_costs=has_unknown_costs)
-        self._send(Notification("ended", level, f"Overnight: {run_id}, stopped by: {reason}", text))
+        self._send(Notification(level, f"Overnight: {run_id}, stopped by: {reason}", text))
 
     @contextlib.contextmanager
     def reporting_failure(self, name: str) -> Iterator[Notifier]:
@@ -112,13 +130,13 @@ class Notifier:
             if not self._has_ended:
                 self._has_ended = True
                 text = printable(str(error) or type(error).__name__)
-                self._send(Notification("failed", "failure", f"Overnight: {name} failed", text))
+                self._send(Notification("failure", f"Overnight: {name} failed", text))
             raise
         finally:
             self._finish()
 
     def _send(self, notification: Notification) -> None:
-        if not any(notification.event in sink.events for sink in self._sinks):
+        if not self._services:
             return
         if self._sender is None:
             # A service that never answers must not keep the process alive.
@@ -128,9 +146,9 @@ class Notifier:
 
     def _deliver(self) -> None:
         while (notification := self._messages.get()) is not None:
-            for number, sink in enumerate(self._sinks, start=1):
-                if notification.event in sink.events and (fault := sink.send(notification)):
-                    self._warn(f"notification {number} ({sink.name}) was not sent: {fault}")
+            for number, service in enumerate(self._services, start=1):
+                if fault := send(service, notification):
+                    self._warn(f"notification {number} ({service.service_name}) was not sent: {fault}")
 
     def _finish(self) -> None:
         if self._sender is None:
@@ -188,3 +206,53 @@ def _scores_on_other_inputs(night: NightRecord) -> list[str]:
 def notification_addresses(given: Sequence[str] | None) -> list[str]:
     """Return the given addresses; without any, those of OVERNIGHT_NOTIFY."""
     return list(given or os.environ.get(VARIABLE, "").split())
+
+
+def service_of(address: str, number: int) -> NotifyBase:
+    """Return the service at an address.
+
+    Args:
+        address: Address such as `ntfy://TOPIC`; it may hold secrets, so errors do not repeat it.
+        number: Its position among the user's addresses, from 1, for errors.
+
+    Raises:
+        UsageError: If Apprise knows no service for it.
+    """
+    from apprise import Apprise
+
+    service = Apprise.instantiate(address, suppress_exceptions=True)
+    if service is None:
+        scheme = re.match(r"\w+", address)
+        raise UsageError(
+            f"--notify: address {number}{f' ({scheme[0]}://…)' if scheme else ''} is of no service that Apprise knows",
+            remedy="For example: ntfy://TOPIC, mailto://USER:PASSWORD@HOST or slack://TOKENS; "
+            "all are on https://appriseit.com/services/",
+        )
+    return service
+
+
+def send(service: NotifyBase, notification: Notification) -> str:
+    """Send a message; return why it could not be sent, without any part of the address, or an empty string."""
+    from apprise import Apprise, LogCapture, NotifyFormat, NotifyType
+
+    apprise = Apprise()
+    apprise.add(service)
+    with cast("Any", LogCapture(level=logging.WARNING, fmt="%(message)s")) as log:
+        if apprise.notify(
+            title=notification.title,
+            body=notification.text,
+            notify_type=NotifyType(notification.level),
+            body_format=NotifyFormat.TEXT,
+        ):
+            return ""
+        reason = " ".join(log.getvalue().split()) or "the service refused it"
+    return printable(_without_secrets(service.url(privacy=False), reason))
+
+
+def _without_secrets(address: str, text: str) -> str:
+    """Replace every part of an address that may be a secret in a text."""
+    parts = set(re.split(r"[/:@?&=,]+", address))
+    for part in sorted(parts | {unquote(part) for part in parts}, key=len, reverse=True):
+        if len(part) > 5:
+            text = text.replace(part, "…")
+    return text

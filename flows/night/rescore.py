@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.create_run import prepare_run
 from flows.night.planning import rebuild
-from flows.sandboxes import open_confirmations, open_sandboxes, slots_of
+from flows.start.create_run import prepare_run
+from flows.start.sandboxes import open_confirmations, open_sandboxes, slots_of
 from schemas.algorithm import Join
 from schemas.errors import SpecificationError
 from schemas.generation import GenerationRecord, RunHistory, RunRecord

@@ -7,7 +7,8 @@ import contextvars
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,9 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from flows.formatting import cost, printable, score
+from flows.formatting import cost, printable, score, spark
+from flows.night.view import LogLine, NightView
 from flows.prefect_server.crash_detection import mark_crashed, watch_for_crashes
-from flows.sparkline import spark
-from schemas.errors import PrefectUnavailable
-from schemas.night_view import LogLine, NightStart, NightView
 from tasks.report.code_view import unified_diff
 from tasks.report.sanitised_svg import data_uri
 
@@ -38,21 +37,26 @@ _PAGE_PORT = 8787
 
 _PAGE = f"http://127.0.0.1:{_PAGE_PORT}/"
 
+_INTERVAL_S = 20.0
+"""Seconds between two updates, each of which takes some milliseconds."""
+
 _TIMEOUT_S = 5.0
 """Timeout of requests to the server in seconds; it is short, since the night waits for them."""
 
 
 class PrefectArtifacts:
-    """Artifacts of one night in Prefect, created once and then updated in place.
+    """Artifacts of one night in Prefect, created once and then updated in place. Errors of the server are only noted.
 
     The artifacts of all nights of a run have the same keys, so that Prefect shows them as versions.
 
     Args:
         flow_run_id: Id of the night's flow run.
+        note: Function that takes an error message.
     """
 
-    def __init__(self, flow_run_id: str) -> None:
+    def __init__(self, flow_run_id: str, note: Callable[[str], None]) -> None:
         self._flow_run_id = UUID(flow_run_id)
+        self._note = note
         self._run_id = ""
         # Requests are repeated once, in case the database is busy. To make settings takes 20 ms, so it is done once.
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
@@ -60,30 +64,45 @@ class PrefectArtifacts:
         self._client = get_client(sync_client=True, httpx_settings={"timeout": _TIMEOUT_S})
         self._artifacts: dict[str, UUID] = {}
         self._shown: dict[str, Any] = {}
+        self._shown_at = float("-inf")
         self._shown_best = "", 0
         self._logged_until: datetime | None = None
         self._last: NightView | None = None
         self._report_path: Path | None = None
 
-    def begin(self, night: NightStart) -> None:
-        """Name and tag the night's flow run, and mark flow runs of earlier nights that died as crashed."""
-        self._context.copy().run(self._begin, night)
+    def begin(self, run_id: str, problem: str, number: int) -> None:
+        """Name and tag the flow run of a night, and mark flow runs of earlier nights that died as crashed.
 
-    def _begin(self, night: NightStart) -> None:
-        self._run_id = night.run_id
-        tags = [TAG, night.run_id, night.problem]
-        with _server_errors():
-            self._client.update_flow_run(self._flow_run_id, name=f"{night.run_id}-night-{night.number}", tags=tags)
-            mark_crashed(self._client, night.run_id, self._flow_run_id)
+        Args:
+            run_id: Id of the run.
+            problem: Name of the problem.
+            number: Number of the night, from 1.
+        """
+        self._context.copy().run(self._begin, run_id, problem, number)
+
+    def _begin(self, run_id: str, problem: str, number: int) -> None:
+        self._run_id = run_id
+        with self._noting_errors():
+            self._client.update_flow_run(
+                self._flow_run_id, name=f"{run_id}-night-{number}", tags=[TAG, run_id, problem]
+            )
+            mark_crashed(self._client, run_id, self._flow_run_id)
             watch_for_crashes(self._client)
 
-    def show(self, view: NightView) -> None:
-        """Update the artifacts that have changed."""
-        self._context.copy().run(self._show, view)
+    def update(self, view: Callable[[], NightView], *, now: bool = False) -> None:
+        """Show the current state, at most every 20 s.
+
+        Args:
+            view: Function that returns the current state.
+            now: Whether to update regardless of the last time.
+        """
+        if now or time.monotonic() - self._shown_at >= _INTERVAL_S:
+            self._shown_at = time.monotonic()
+            self._context.copy().run(self._show, view())
 
     def _show(self, view: NightView) -> None:
         self._last = view
-        with _server_errors():
+        with self._noting_errors():
             self._put("progress", "progress", round(100 * view.share, 1), progress_text(view))
             if self._shown_best != (view.best.id, len(view.pictures)):
                 text = best_program_markdown(self._run_id, view)
@@ -122,8 +141,15 @@ class PrefectArtifacts:
 
     def _link_report(self, path: Path) -> None:
         self._report_path = path
-        with _server_errors():
+        with self._noting_errors():
             self._put_report()
+
+    @contextlib.contextmanager
+    def _noting_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (httpx.HTTPError, PrefectException) as error:
+            self._note(f"Prefect's UI is incomplete: {error}")
 
     def _put(self, key: str, kind: str, data: Any, description: str) -> None:
         if self._shown.get(key) == (data, description):
@@ -140,20 +166,6 @@ class PrefectArtifacts:
             )
             self._artifacts[key] = self._client.create_artifact(artifact).id
         self._shown[key] = data, description
-
-
-def open_sink(flow_run_id: str) -> PrefectArtifacts:
-    """Return the Prefect artifacts of the night with a flow run."""
-    return PrefectArtifacts(flow_run_id)
-
-
-@contextlib.contextmanager
-def _server_errors() -> Iterator[None]:
-    """Raise errors of the server as `PrefectUnavailable`."""
-    try:
-        yield
-    except (httpx.HTTPError, PrefectException) as error:
-        raise PrefectUnavailable(f"Prefect's UI is incomplete: {error}") from error
 
 
 def progress_text(view: NightView) -> str:

@@ -12,9 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from flows.formatting import round_up
-from flows.images import image_id
-from flows.origin import origin_of, problem_label
-from flows.sandboxes import open_confirmations, open_sandboxes
+from flows.start.origin import origin_of, problem_label
+from flows.start.sandboxes import image_id, open_confirmations, open_sandboxes
 from schemas.algorithm import Join
 from schemas.errors import EnvironmentFault, SpecificationError
 from schemas.generation import GenerationRecord, RunRecord

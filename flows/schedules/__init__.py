@@ -1,0 +1,1 @@
+"""Scheduled nights: deployments in Prefect, the flow of one night, the worker that runs them."""
