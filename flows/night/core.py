@@ -118,6 +118,7 @@ class NightCore:
         self._failure: tuple[int, Exception] | None = None
         self._is_reloading = self._gave_up = False
         self._paused_until: float | None = None
+        self._is_losing_time = False
         self._end: Finish | None = None
         self._last_reset = clock.seconds
         self._actions: list[Action] = []
@@ -158,6 +159,7 @@ class NightCore:
                 attempt.failed = failed
                 attempt.block = self._new_block(attempt.number, stored)
             case Evaluated(_, prompts, pairs, sampled_at) if attempt.block:
+                self._end_pause()
                 attempt.sampled_at = max(attempt.sampled_at, sampled_at)
                 attempt.evaluated_at = self._clock.seconds
                 attempt.block.receive(prompts, pairs)
@@ -174,6 +176,7 @@ class NightCore:
                 elif attempt.record is not None and self._failure is None:
                     self._failure = (attempt.number, error)
             case Committed():
+                self._end_pause()
                 self._uncommitted.popleft()
                 attempt.record = None
                 self._commit_next()
@@ -215,6 +218,13 @@ class NightCore:
             message = self._retries.message(error_text(error), error, self._clock.now, self._clock.seconds)
             self._do(Phase("paused"), Say(message), Pause(self._retries.wait_s, error_text(error)))
             self._paused_until = self._clock.seconds + self._retries.wait_s
+            self._is_losing_time = True
+
+    def _end_pause(self) -> None:
+        """Note that work is done again: attempts after a wait that fail, too, belong to the pause."""
+        if self._is_losing_time:
+            self._is_losing_time = False
+            self._do(Pause(None, ""))
 
     def _adopt(self, history: RunHistory) -> None:
         """Take the state from the files; what was settled and is not committed does not count."""
@@ -264,7 +274,7 @@ class NightCore:
         if self._clock.seconds < self._paused_until and self._reason_to_stop() is None:
             return True
         self._paused_until = None
-        self._do(Pause(None, ""), Say(""))
+        self._do(Say(""))
         return False
 
     def _step(self) -> bool:
@@ -450,6 +460,7 @@ class NightCore:
         assert self._end is not None
         if not self._is_closing:
             self._is_closing = True
+            self._end_pause()
             self._do(Close())
             self._withdraw("the night has ended before its turn")
         if not self._attempts:

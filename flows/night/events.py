@@ -208,7 +208,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait for an outage to end; `seconds` is None once the wait is over.
+    """Wait for an outage to end; `seconds` is None once work is done again, or the night ends.
 
     Attributes:
         said: Cause, in words.

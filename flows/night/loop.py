@@ -248,7 +248,7 @@ class NightLoop:
                 self._observer.paused("", now - self._paused_at)
             self._paused_at = None
         elif seconds is not None:
-            self._paused_at = now
+            self._paused_at = now if self._paused_at is None else self._paused_at
             if self._observer:
                 self._observer.paused(said, 0.0)
 

@@ -89,6 +89,14 @@ def test_outages_cost_attempts_and_change_nothing(seed: int, algorithm: Any, lia
     stormy.night(Random(seed), StopConditions(generations=4))
     assert made(stormy.files.commits) == made(quiet.files.commits)
     assert stormy.asked == quiet.asked
+    assert stormy.lost_since is None, "every pause has an end"
+
+
+def test_attempts_that_fail_during_an_outage_belong_to_the_pause():
+    search = world(ALGORITHMS[0], away=(10.0, 310.0))
+    search.night(Random(1), StopConditions(generations=4))
+    assert len(search.files.commits) == 4
+    assert search.lost_s >= 240
 
 
 @given(seeds, st.sampled_from(ALGORITHMS), st.lists(st.integers(1, 16), min_size=1, max_size=4))

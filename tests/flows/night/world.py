@@ -95,12 +95,17 @@ class World:
     Attributes:
         liars: Share of the programs that claim a higher score than they have.
         faults: Share of the work that fails.
+        away: Begin and end of an outage in which all work fails, seconds.
+        lost_s: Seconds that the night noted as lost.
     """
 
     files: Files
     seed: int
     liars: float = 0.0
     faults: float = 0.0
+    away: tuple[float, float] = (0.0, 0.0)
+    lost_s: float = 0.0
+    lost_since: float | None = None
     in_flight: int = 4
     seconds: float = 0.0
     asked: int = 0
@@ -152,7 +157,11 @@ class World:
                         waits.append(Reloaded(self.files.history()))
                     case GiveUp(generation, _):
                         self.files.ends.append(generation)
+                    case Pause(None, _):
+                        self.lost_s += self.seconds - (self.lost_since or 0.0)
+                        self.lost_since = None
                     case Pause(seconds, _):
+                        self.lost_since = self.lost_since or self.seconds
                         self.seconds += seconds or 0.0
                     case Close():
                         is_closed = True
@@ -169,7 +178,9 @@ class World:
         return Clock(NOW + timedelta(seconds=self.seconds), self.seconds)
 
     def _done(self, action: Action, order: Random) -> list[Event]:
-        if isinstance(action, Ask | Confirm | Commit) and order.random() < self.faults:
+        is_away = self.away[0] <= self.seconds < self.away[1]
+        self.seconds += 20.0 if is_away else 0.0  # until it is known that nobody answers
+        if isinstance(action, Ask | Confirm | Commit) and (is_away or order.random() < self.faults):
             events: list[Event] = [Failed(action.attempt, Outage("it is away"))]
             return [*events, Ended(action.attempt)] if isinstance(action, Commit) else events
         match action:
