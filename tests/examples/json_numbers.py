@@ -24,10 +24,14 @@ class Numbers(ScoredByCommand):
     """
 
     kind: ClassVar[str] = "numbers"
-    language: ClassVar[str] = "json"
 
     name: str
     text: str
+
+    @property
+    def language(self) -> str:
+        """Name of the language for fenced code blocks."""
+        return "json"
 
     @property
     def start_body(self) -> str:
