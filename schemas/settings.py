@@ -131,7 +131,7 @@ class Sandbox(Section):
     confirm: Literal["never", "best", "always"] = Field(
         default="best",
         description="programs whose score must be confirmed before they count, by an isolated evaluation in a fresh "
-        "container: `best` for those that would be the best of their island, `always` for all, or `never`",
+        "container: `best` for those that would be the best of their niche, `always` for all, or `never`",
     )
 
 

@@ -196,7 +196,7 @@ _HEAVY = (
     "tests/sample/test_cached_tokens.py::test_the_price_is_that_of_the_settings_or_of_litellm",
     "tests/sample/test_completion_request.py",
     "tests/simulated/",
-    "tests/test_contributing_history.py",
+    "tests/examples/test_history_example.py",
 )
 """Tests that need neither Docker nor Prefect and still take seconds: marked `heavy`, left out of `make check`."""
 

@@ -113,6 +113,24 @@ def test_links_lead_to_files_and_headings(page: Path):
         assert not anchor or anchor in anchors(target), link
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_files_that_are_named_with_their_room_exist(page: Path):
+    named = re.findall(
+        r"`((?:flows|tasks|schemas|infra|tests)/[a-z0-9_./-]+\.(?:py|md|sql|yaml|toml))`", page.read_text()
+    )
+    assert [path for path in named if not (ROOT / path).is_file()] == []
+
+
+def test_figures_name_the_command_that_measures_them():
+    _, *sections = re.split(r"^## ", (ROOT / "tests/bench/README.md").read_text(), flags=re.MULTILINE)
+    without = [
+        text.partition("\n")[0]
+        for text in sections
+        if not re.search(r"python (-m )?tests.bench|pytest |overnight run ", text)
+    ]
+    assert without == []
+
+
 def test_the_main_readme_is_short_and_names_two_commands():
     text = README.read_text()
     assert len(text.splitlines()) <= 250

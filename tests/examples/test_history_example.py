@@ -1,17 +1,13 @@
-"""The worked example of CONTRIBUTING.md for a history backend passes the contract of its seam."""
+"""The worked example of a history backend passes the contract of its seam."""
 
 from __future__ import annotations
 
-import importlib
 import shutil
-import sys
-import types
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-import tasks.history
 from schemas.errors import UsageError
 from tasks.history import backends
 from tasks.history.compact import compact
@@ -19,8 +15,8 @@ from tasks.history.files import runs_in
 from tasks.history.local_backend import LocalBackend
 from tasks.history.run_lock import run_lock
 from tests.contract.test_history_backend import HistoryBackendContract, Place, rows
+from tests.examples import copied_backend
 from tests.history.made import create, grow
-from tests.test_contributing import example
 
 
 class TestTheExampleOfAHistoryBackend(HistoryBackendContract):
@@ -28,12 +24,9 @@ class TestTheExampleOfAHistoryBackend(HistoryBackendContract):
 
     @pytest.fixture
     def place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-        package = add_module(tasks.history, "copied_backend", tmp_path, monkeypatch)
-        registration = example("register_copied_backend")
-        register(registration, backends, monkeypatch)
+        monkeypatch.setitem(backends.MODULES, "copied", copied_backend.__name__)
         location = f"copied://{tmp_path}/history?copy={quote(f'{tmp_path}/copy', safe='')}"
-        extend = f"import tasks.history; tasks.history.__path__.append({str(package)!r})"
-        code = f"{extend}\nfrom tasks.history.backends import MODULES\n{registration}"
+        code = f"from tasks.history.backends import MODULES\nMODULES['copied'] = {copied_backend.__name__!r}"
         return Place(backends.open_history(location), backends.open_history(location), {}, code)
 
     def test_the_copy_is_a_history_of_its_own(self, place: Place, tmp_path: Path):
@@ -55,20 +48,3 @@ class TestTheExampleOfAHistoryBackend(HistoryBackendContract):
         for location in ("copied:///here", "copied://here?copy=/there", "copied:///here?copy=there"):
             with pytest.raises(UsageError, match="does not name two directories"):
                 backends.open_history(location)
-
-
-def add_module(package: types.ModuleType, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Write an example to a folder, and add that to a package; return it."""
-    added = folder / "package"
-    added.mkdir()
-    (added / f"{name}.py").write_text(example(name))
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(added)])
-    monkeypatch.delitem(sys.modules, f"{package.__name__}.{name}", raising=False)
-    importlib.invalidate_caches()
-    return added
-
-
-def register(code: str, registry: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Execute the line of an example that registers it, until the test ends."""
-    monkeypatch.setattr(registry, "MODULES", dict(registry.MODULES))
-    exec(code, {"MODULES": registry.MODULES})

@@ -1,12 +1,10 @@
-"""The worked examples of CONTRIBUTING.md do what it says: their code passes the contract of its seam."""
+"""The worked examples of an algorithm, a sandbox backend, a provider and a skeleton pass the contract of their seam."""
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import inspect
 import json
-import re
 import sys
 import threading
 import types
@@ -16,7 +14,6 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-import schemas.algorithm_settings
 from schemas.algorithm import Algorithm
 from schemas.skeleton import Skeleton
 from tasks.evaluate.pool import open_pool
@@ -28,11 +25,11 @@ from tests.contract import test_backend as backend_contract
 from tests.contract import test_completion_source as source_contract
 from tests.contract import test_skeleton as skeleton_contract
 from tests.evaluate.test_registry import install
+from tests.examples import json_numbers_codec, llamacpp, recent
+from tests.examples.json_numbers import Numbers
 from tests.provider import Answer, Provider
 
 CONTRACT = Path(contract.__file__).parent
-CONTRIBUTING = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
-
 
 _OF_SHIPPED_KINDS = (
     skeleton_contract.test_there_is_an_example_of_every_kind,
@@ -50,26 +47,8 @@ def checks_of(suite: types.ModuleType) -> list[Any]:
     return [check for name, check in inspect.getmembers(suite, inspect.isfunction) if name.startswith("test_")]
 
 
-def example(name: str) -> str:
-    """Return the fenced Python code with a name after the language."""
-    (code,) = re.findall(rf"^```python {name}\n(.*?)^```", CONTRIBUTING, re.MULTILINE | re.DOTALL)
-    return code
-
-
-@pytest.fixture
-def recent(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """The example's algorithm as a module, with its settings."""
-    module = types.ModuleType("tasks.select.recent")
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    module.__dict__.update(vars(schemas.algorithm_settings), __name__=module.__name__)
-    exec(example("settings"), module.__dict__)
-    exec(example("recent"), module.__dict__)
-    module.RecentSettings.model_rebuild(_types_namespace=vars(module))
-    return module
-
-
 @pytest.mark.parametrize("check", checks_of(contract), ids=lambda check: check.__name__)
-def test_the_example_of_an_algorithm_passes_the_contract(check: Any, recent: types.ModuleType):
+def test_the_example_of_an_algorithm_passes_the_contract(check: Any):
     def make(seed: int = 0, **settings: Any) -> Algorithm:
         return recent.create(recent.RecentSettings(**settings), contract.START, seed)
 
@@ -81,7 +60,7 @@ def test_the_example_of_an_algorithm_passes_the_contract(check: Any, recent: typ
 @pytest.fixture
 def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of the example's backend, installed as a package of its own."""
-    install(tmp_path, "command_line", "command_line_example", example("command_line"))
+    install(tmp_path, "command_line", "command_line_example", "from tests.examples.command_line import create\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "command_line_example", raising=False)
     return "command_line"
@@ -109,18 +88,13 @@ def test_the_example_of_a_backend_judges_programs_as_every_sandbox_does(
 
 
 @pytest.fixture
-def llamacpp(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> source_contract.Make:
-    """Makes a gateway to the example's provider, registered by the example's line, with a server on loopback."""
-    (line,) = ast.parse(f"{{{example('registered').strip()}}}", mode="eval").body.keys  # type: ignore[attr-defined]
-    name = ast.literal_eval(line)
-    module = types.ModuleType(f"tasks.sample.providers.{name}")
-    exec(example("llamacpp"), module.__dict__)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(registry.PROVIDERS, name, module.__name__)
-    monkeypatch.setitem(registry._loaded, module.__name__, module.create())
+def gateway(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> source_contract.Make:
+    """Makes a gateway to the example's provider, with a server on loopback."""
+    monkeypatch.setitem(registry.PROVIDERS, "llamacpp", llamacpp.__name__)
+    monkeypatch.setitem(registry._loaded, llamacpp.__name__, llamacpp.create())
 
     def make(answers: int | None = None, fails: int | None = None, held: threading.Event | None = None) -> Any:
-        model = {"name": f"{name}/test", "api_base": provider.api_base}
+        model = {"name": "llamacpp/test", "api_base": provider.api_base}
         subject = source_contract.of_gateway(
             model, lambda: len(provider.requests), answers=answers, one_at_a_time=bool(fails or held)
         )
@@ -145,13 +119,13 @@ SOURCE_CHECKS = [
 
 @pytest.mark.parametrize(("check", "arguments"), SOURCE_CHECKS)
 def test_the_example_of_a_provider_passes_the_contract_of_completion_sources(
-    check: Any, arguments: tuple[Any, ...], llamacpp: source_contract.Make
+    check: Any, arguments: tuple[Any, ...], gateway: source_contract.Make
 ):
-    check(llamacpp, *arguments)
+    check(gateway, *arguments)
 
 
-def test_the_example_of_a_provider_reports_text_tokens_and_no_cost(llamacpp: source_contract.Make):
-    subject = llamacpp()
+def test_the_example_of_a_provider_reports_text_tokens_and_no_cost(gateway: source_contract.Make):
+    subject = gateway()
     first, second, *_ = subject.submit().result(source_contract.LONG_S)
     assert (first.text, second.text) == ("# 0", "# 1"), "each sample has its own seed"
     assert (first.tokens_in, first.tokens_out, first.cost_usd, first.finish_reason) == (20, 3, 0.0, "stop")
@@ -162,7 +136,7 @@ class NumbersKind(skeleton_contract.Kind):
 
     @property
     def skeleton(self) -> Skeleton:
-        return sys.modules["tasks.program.numbers"].Numbers("numbers.json", '{\n"x": 1,\n"y": 2.5\n}\n')
+        return Numbers("numbers.json", '{\n"x": 1,\n"y": 2.5\n}\n')
 
 
 def numbers(_: Skeleton, texts: list[str]) -> str:
@@ -173,11 +147,8 @@ def numbers(_: Skeleton, texts: list[str]) -> str:
 
 @pytest.fixture
 def numbers_kind(monkeypatch: pytest.MonkeyPatch) -> NumbersKind:
-    """The example's kind of skeleton, with its module and its codec in place."""
-    for name, part in (("tasks.program.numbers", "skeleton"), ("tasks.sample.codecs.numbers", "codec")):
-        module = types.ModuleType(name)
-        monkeypatch.setitem(sys.modules, name, module)
-        exec(example(part), module.__dict__)
+    """The example's kind of skeleton, with its codec in place."""
+    monkeypatch.setitem(sys.modules, f"tasks.sample.codecs.{Numbers.kind}", json_numbers_codec)
     texts = st.lists(st.text("abc 123", min_size=1), min_size=1).map("\n".join)
     return NumbersKind("", numbers, texts, skeleton_contract.answer_with_the_blocks)
 

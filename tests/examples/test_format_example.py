@@ -1,4 +1,4 @@
-"""The worked example of CONTRIBUTING.md for a problem format passes the contract, and a night can begin with it."""
+"""The worked example of a problem format passes the contract, and a night can begin with it."""
 
 from __future__ import annotations
 
@@ -8,29 +8,24 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import SpecificationError, UsageError
-from tasks.problems.loading import formats, load
+from tasks.problems.loading import load
 from tasks.problems.loading.load import load_problem
 from tests.contract.test_problem_format import ADDRESS, UNUSED, Example, ProblemFormatContract
-from tests.test_contributing import example as code_of
-from tests.test_contributing_history import add_module
+from tests.examples import json_task
 
 TASK = {"task": "Climb.", "program": "main.py", "evaluate": ["python3", "score.py", "{program}"], "metric": "height"}
 
 
 @pytest.fixture(autouse=True)
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the example's module, which is registered until the test ends."""
-    monkeypatch.setattr(load, "MODULES", [*load.MODULES])
-    exec(code_of("register_json_task"), {"MODULES": load.MODULES})
-    return add_module(formats, "json_task", tmp_path, monkeypatch)
+def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "MODULES", [*load.MODULES, json_task.__name__])
 
 
 class TestTheExampleOfAProblemFormat(ProblemFormatContract):
     """It passes the contract."""
 
     @pytest.fixture
-    def example(self, package: Path) -> Example:
-        extend = f"import tasks.problems.loading.formats as p; p.__path__.append({str(package)!r})"
+    def example(self) -> Example:
         return Example(
             format="JSON task",
             named="climb.json",
@@ -40,7 +35,7 @@ class TestTheExampleOfAProblemFormat(ProblemFormatContract):
             needed=("climb.json", "main.py"),
             unused=("climb.json", json.dumps(TASK | {UNUSED: 1})),
             proposing=(("climb.json", json.dumps(TASK | {"api_base": ADDRESS, "sandbox": {"image": "theirs"}})),),
-            setup=f"{extend}\nfrom tasks.problems.loading.load import MODULES\n{code_of('register_json_task')}",
+            setup=f"from tasks.problems.loading.load import MODULES\nMODULES.append({json_task.__name__!r})",
         )
 
 
