@@ -149,8 +149,13 @@ class Block:
 
     @property
     def wanted(self) -> list[Judged]:
-        """Claims that are worth a confirmation now: those needed, and the best of each niche."""
-        wanted = {one.id: one for one in (*self.needed, *self._claims_at(turns_of(self._run)))}
+        """Claims that are worth a confirmation now: those needed, and the best of each niche.
+
+        Where most claims of late were beaten before their verdict, only those needed: the others would be in vain.
+        """
+        beaten = self._state.beaten
+        early = [] if sum(beaten) > len(beaten) / 2 else self._claims_at(turns_of(self._run))
+        wanted = {one.id: one for one in (*self.needed, *early)}
         return [one for one in wanted.values() if one.id not in self._verdicts]
 
     @property
@@ -220,12 +225,19 @@ class Block:
         confirmed = [one.score is not None for one in judged if one.confirmed_score is not None or _fell(one)]
         turn = Turn(self.number, self._next)
         # Settled claims come first where the history repeats this, so their changes are there already.
+        before = {program.id for program in self._state.niche_bests.values()}
         self._changes[self._next] += self._state.tell(turn, judged, reset=reset, claims=bool(claims))
+        self._note_beaten(before)
         if self._state.is_in_order(self.number):
             self._state.planner.note_confirmations(stood=sum(confirmed), fell=len(confirmed) - sum(confirmed))
         place = min(self._next + self._prompts_to_verdict, turns_of(self._run))
         self._places |= {one.id: place for one in claims}
         self._next, self._current = self._next + 1, None
+
+    def _note_beaten(self, before: set[str]) -> None:
+        """Remember the claims that were a niche's best before the last prompt was told, and are no more."""
+        now = {program.id for program in self._state.niche_bests.values()}
+        self._state.beaten.extend(True for name in before - now if name in self._places)
 
     def _settle_claims(self) -> tuple[Judged, ...]:
         """Settle the claims whose place the next prompt is; return those whose verdict is missing.
@@ -255,6 +267,7 @@ class Block:
     def _settle(self, claim: Judged) -> None:
         final = self._rules.settled(claim, self._verdicts[claim.id])
         self._places.pop(claim.id, None)
+        self._state.beaten.append(False)
         if final.verdict == claim.verdict:
             self.judged[claim.id] = final
             return

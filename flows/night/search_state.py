@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +11,8 @@ from schemas.algorithm import Change, Plan, Turn
 from schemas.generation import GenerationRecord, RunHistory, RunRecord, Step
 from schemas.program import Judged, Program
 from tasks.select.selection import record_of, results_of
+
+_CLAIMS_REMEMBERED = 8
 
 
 class SearchState:
@@ -28,6 +31,8 @@ class SearchState:
         place: Position in the order of endings that the next generation to end will have.
         programs: All scored programs by id.
         hashes: Code hashes of all bodies evaluated so far.
+        beaten: Whether each of the latest claims was beaten before its verdict. It decides when confirmations start,
+            and nothing that the history says.
     """
 
     planner: Planner
@@ -41,6 +46,7 @@ class SearchState:
 
     def __init__(self, run: RunRecord, history: RunHistory) -> None:
         self.run = run
+        self.beaten: deque[bool] = deque(maxlen=_CLAIMS_REMEMBERED)
         self.adopt(history)
 
     def adopt(self, history: RunHistory) -> None:

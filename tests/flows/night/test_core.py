@@ -92,6 +92,12 @@ def test_outages_cost_attempts_and_change_nothing(seed: int, algorithm: Any, lia
     assert stormy.lost_since is None, "every pause has an end"
 
 
+def test_claims_that_are_beaten_soon_are_not_confirmed():
+    search = world({"name": "greedy"}, improves=True)
+    search.night(Random(1), StopConditions(generations=10))
+    assert 10 <= search.confirmed <= 20, "one at the end of each generation, and the first ones"
+
+
 def test_attempts_that_fail_during_an_outage_belong_to_the_pause():
     search = world(ALGORITHMS[0], away=(10.0, 310.0))
     search.night(Random(1), StopConditions(generations=4))
@@ -226,8 +232,8 @@ def test_of_two_nights_that_are_too_short_for_them_the_second_commits(bought: Fi
 class NotConfirmedInTime(World):
     """All answers are one program, and the deadline comes before its confirmation."""
 
-    def _candidate(self, prompt: Prompt, sample: int) -> tuple[Candidate, Verdict]:
-        candidate, _ = super()._candidate(prompt, sample)
+    def _candidate(self, prompt: Prompt, sample: int, gain: float) -> tuple[Candidate, Verdict]:
+        candidate, _ = super()._candidate(prompt, sample, gain)
         return replace(candidate, body="return 5", code_hash="the same"), Verdict(Outcome.SCORED, (5.0, 5.0))
 
     def _confirmation(self, claim: Judged) -> Verdict:

@@ -97,6 +97,8 @@ class World:
         faults: Share of the work that fails.
         away: Begin and end of an outage in which all work fails, seconds.
         lost_s: Seconds that the night noted as lost.
+        improves: Whether the answers to each prompt are better than those before.
+        confirmed: Number of confirmations.
     """
 
     files: Files
@@ -105,6 +107,8 @@ class World:
     faults: float = 0.0
     away: tuple[float, float] = (0.0, 0.0)
     lost_s: float = 0.0
+    improves: bool = False
+    confirmed: int = 0
     lost_since: float | None = None
     in_flight: int = 4
     seconds: float = 0.0
@@ -187,6 +191,7 @@ class World:
             case Ask(attempt, number, prompts):
                 return [Evaluated(attempt, prompts, self._answers(number, prompts), self.seconds)]
             case Confirm(attempt, claim):
+                self.confirmed += 1
                 return [Confirmed(attempt, claim.id, self._confirmation(claim))]
             case Commit(attempt, record):
                 assert all(end != record.number for end in self.files.commits), "a generation is committed once"
@@ -205,12 +210,13 @@ class World:
             paid = self.files.paid[number]
             self.asked += max(0, prompt.samples - paid.get((prompt.index, prompt.hash), 0))
             paid[prompt.index, prompt.hash] = max(prompt.samples, paid.get((prompt.index, prompt.hash), 0))
-            pairs += [self._candidate(prompt, sample) for sample in range(prompt.samples)]
+            gain = 1000.0 * number + 20.0 * prompt.index if self.improves else 0.0
+            pairs += [self._candidate(prompt, sample, gain) for sample in range(prompt.samples)]
         return pairs
 
-    def _candidate(self, prompt: Prompt, sample: int) -> tuple[Candidate, Verdict]:
+    def _candidate(self, prompt: Prompt, sample: int, gain: float) -> tuple[Candidate, Verdict]:
         rng = Random(f"{self.seed}/{prompt.hash}/{sample}")
-        true = -10.0 + rng.random() * 10.0
+        true = -10.0 + rng.random() * 10.0 + gain
         claimed = true + 10.0 if rng.random() < self.liars else true
         body = f"return {rng.randrange(40)} + {true!r}"
         samples = self.files.run.problem.settings.search.samples
