@@ -32,7 +32,7 @@ class TestTheExampleOfAProblemFormat(ProblemFormatContract):
     def example(self, package: Path) -> Example:
         extend = f"import tasks.problems.loading.formats as p; p.__path__.append({str(package)!r})"
         return Example(
-            format="JSON task",
+            format="json_task",
             named="climb.json",
             files={"climb.json": json.dumps(TASK), "main.py": "x = 1\n", "score.py": "print(1)\n"},
             read=("overnight.toml",),
