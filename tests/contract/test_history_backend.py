@@ -22,9 +22,8 @@ from tasks.history.backends import open_history
 from tasks.history.compact import compact
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of, runs_in
-from tasks.history.journal import Journal
+from tasks.history.journal import Journal, PendingBatches
 from tasks.history.local_backend import MARKER, LocalBackend
-from tasks.history.pending_batches import PendingBatches
 from tasks.history.remote.backend import MirroredBackend
 from tasks.history.run_lock import run_lock
 from tests.history.made import NOW, a_generation, create, grow, portrait, rebuilt

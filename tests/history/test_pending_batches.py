@@ -10,8 +10,8 @@ import pytest
 
 from schemas.errors import HistoryError
 from schemas.pending_batch import PendingBatch
+from tasks.history.journal import PendingBatches
 from tasks.history.local_backend import LocalBackend
-from tasks.history.pending_batches import PendingBatches
 
 SLIP = PendingBatch("20260101-a", "openai/x", datetime(2026, 1, 1, tzinfo=UTC), usd=0.5, tokens=100)
 

@@ -21,10 +21,10 @@ from schemas.program import TUNED, TUNER
 from tasks.history import record
 from tasks.history.atomic_files import read_file, write_file
 from tasks.history.database import Database
-from tasks.history.decode_rows import completions_of, read_seconds_since_reset, record_of_rows
 from tasks.history.files import RunFiles, files_of
 from tasks.history.journal import Journal
 from tasks.history.local_backend import LocalBackend
+from tasks.history.rows import completions_of, read_seconds_since_reset, record_of_rows
 from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create, grow, portrait, rebuilt
 
 

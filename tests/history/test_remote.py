@@ -23,10 +23,9 @@ from tasks.history import archive, record
 from tasks.history.compact import compact
 from tasks.history.database import Database
 from tasks.history.files import files_of, runs_in
-from tasks.history.journal import Journal
+from tasks.history.journal import Journal, PendingBatches
 from tasks.history.local_backend import LocalBackend
 from tasks.history.night_log import log_line, read_log
-from tasks.history.pending_batches import PendingBatches
 from tasks.history.remote import lease
 from tasks.history.remote.backend import MirroredBackend, open_backend
 from tasks.history.remote.object_store import ObjectStore
