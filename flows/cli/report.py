@@ -86,7 +86,7 @@ def _drawings(database: Database, data: ReportData, *, trust: bool) -> Drawings:
     """Draw the programs of a report; say why some could not be drawn."""
     if not data.run.problem.draws:
         return NO_DRAWINGS
-    from flows.report.files import draw_report
+    from flows.report.build import draw_report
     from flows.start.trust import accept_sandbox
 
     if trust:

@@ -7,8 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from flows.report.build import build_report
-from flows.report.files import draw_report
+from flows.report.build import build_report, draw_report
 from schemas.drawings import NO_DRAWINGS
 from schemas.errors import OvernightError, StoreUnavailable
 from schemas.report_data import ReportData

@@ -23,8 +23,8 @@ from tasks.history.database import Database
 from tasks.history.files import RunFiles
 from tasks.report.code_view import DiffLine, diff_lines
 from tasks.report.comparison import render_comparison, render_index
-from tasks.report.outcome_bars import label_colour
 from tasks.report.page import render
+from tasks.report.population_charts import label_colour
 from tests.history.made import create, grow
 from tests.report.browser import Page
 from tests.report.conftest import HOSTILE, HOSTILE_MODEL, two_nights, write_night

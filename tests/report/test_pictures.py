@@ -7,8 +7,7 @@ import re
 
 import pytest
 
-from flows.report.build import build_report
-from flows.report.files import spread
+from flows.report.build import build_report, spread
 from schemas.drawings import Drawings
 from tasks.evaluate.runner.svg import Picture
 from tasks.history.database import Database

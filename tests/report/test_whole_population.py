@@ -10,19 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.report import whole_population
+from flows.report import population
 from flows.report.build import build_report
 from flows.report.score_curves import all_score_curves, score_curves
 from schemas.algorithm import Join
-from schemas.gain import gain_of
 from schemas.report_data import ReportData
 from tasks.history import record
 from tasks.history.database import Database
 from tasks.report.comparison import render_comparison, render_index
-from tasks.report.number_format import padded
+from tasks.report.number_format import gain_of, padded
 from tasks.report.page import render
 from tasks.report.population_charts import histogram_chart
-from tasks.report.progress_charts import new_bests, over_samples
+from tasks.report.score_charts import new_bests, over_samples
 from tasks.report.vega import Layout, draw_chart, mark, number, reading
 from tests.history.made import a_generation, a_judged, create, grow
 from tests.report.browser import Page
@@ -50,7 +49,7 @@ def test_every_scored_candidate_is_drawn_with_its_niche_model_and_code(grown: Re
 def test_of_a_large_population_every_kth_candidate_and_every_new_best_are_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(whole_population, "MAX_POINTS", 5)
+    monkeypatch.setattr(population, "MAX_POINTS", 5)
     files = create(tmp_path, islands=2)
     grow(files, 6)
     report = build_report(Database(tmp_path), files)
@@ -65,7 +64,7 @@ def test_of_a_large_population_every_kth_candidate_and_every_new_best_are_drawn(
 def test_code_beyond_what_a_page_has_room_for_is_left_out_the_worst_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(whole_population, "_MAX_CHARACTERS", 500)
+    monkeypatch.setattr(population, "_MAX_CHARACTERS", 500)
     files = create(tmp_path, islands=2)
     grow(files, 6)
     report = build_report(Database(tmp_path), files)
