@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from schemas.generation import RunRecord, fails_on
@@ -326,3 +327,19 @@ class RunCurve:
     best: SplitScores
     stop_reason: str
     has_unknown_costs: bool = False
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """Pictures of programs, as far as they could be drawn.
+
+    Attributes:
+        pictures: Sanitised SVG files by program id.
+        remark: Why some or all pictures are missing; empty if none is, or the problem does not draw.
+    """
+
+    pictures: Mapping[str, str] = field(default_factory=dict)
+    remark: str = ""
+
+
+NO_DRAWINGS = Drawings()

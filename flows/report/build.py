@@ -15,9 +15,10 @@ from flows.report.lineage import lineage
 from flows.report.population import diversity, functions_of, niches, scored_points
 from flows.report.repeat_command import command_of
 from flows.report.run_data import Row, RunData, read_run_data
-from schemas.drawings import NO_DRAWINGS, Drawings
 from schemas.outcome import Outcome
 from schemas.report_data import (
+    NO_DRAWINGS,
+    Drawings,
     MachineSummary,
     ModelSummary,
     NightSummary,

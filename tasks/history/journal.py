@@ -10,9 +10,9 @@ from pathlib import Path
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from schemas.completion_source import PendingBatch
 from schemas.errors import HistoryError
 from schemas.history_backend import HistoryBackend
-from schemas.pending_batch import PendingBatch
 from schemas.program import Completion
 from tasks.history.atomic_files import append_lines, disk_errors, read_lines
 

@@ -119,12 +119,7 @@ def give_up(files: RunFiles, generation: int, place: int) -> None:
 
 def read_spent_usd(files: RunFiles) -> float:
     """Return the USD that the run has cost so far, in committed generations and in journals of uncommitted ones."""
-
-    def committed_costs(blocks: list[Block]) -> list[float]:
-        generations = [read_file(block.folder / "generation.parquet", columns=["cost_usd"]) for block in blocks]
-        return [cost for table in generations for cost in table["cost_usd"].to_pylist()]
-
-    costs = files.read_consistently(committed_costs)
+    costs = [row["cost_usd"] for row in files.rows_of("generation", ["cost_usd"])]
     committed = set(files.committed())
     uncommitted = [number for number in files.journalled_generations() if number not in committed]
     journals = [Journal(files.journal(number), files.backend) for number in uncommitted]

@@ -15,12 +15,11 @@ import pyarrow.compute as pc
 
 from schemas.algorithm import Change, Correct, Expand, Join, Reset
 from schemas.errors import HistoryError
-from schemas.feedback import Feedback
+from schemas.feedback import Feedback, PromptRecord, sum_of_costs
 from schemas.generation import Finalist, GenerationRecord, NightRecord, RunRecord, StopReason, flat
 from schemas.operators import Operator
 from schemas.outcome import Outcome, count_outcomes
 from schemas.program import TUNER, Completion, Judged, Program
-from schemas.prompt_record import PromptRecord, sum_of_costs
 from tasks.history.atomic_files import read_file, read_groups
 from tasks.history.files import Block, RunFiles
 
@@ -251,12 +250,7 @@ def read_seconds_since_reset(files: RunFiles) -> float:
         HistoryError: If a file is damaged.
     """
     columns = ["night", "started_at", "ended_at", "reset_niches"]
-
-    def read(blocks: Sequence[Block]) -> list[Row]:
-        tables = [read_file(block.folder / "generation.parquet", columns=columns) for block in blocks]
-        return [row for table in tables for row in table.to_pylist() if row["night"]]
-
-    rows = files.read_consistently(read)
+    rows = [row for row in files.rows_of("generation", columns) if row["night"]]
     resets = [row["ended_at"] for row in rows if row["reset_niches"]]
     spans: defaultdict[int, list[datetime]] = defaultdict(list)
     for row in rows:
@@ -270,12 +264,8 @@ def read_pace(files: RunFiles) -> tuple[int, float | None]:
     Raises:
         HistoryError: If a file is damaged.
     """
-
-    def read(blocks: Sequence[Block]) -> list[float]:
-        tables = [read_file(block.folder / "programs.parquet", columns=["model", "latency_s"]) for block in blocks]
-        return [row["latency_s"] for table in tables for row in table.to_pylist() if row["model"] not in ("", TUNER)]
-
-    latencies = files.read_consistently(read)
+    rows = files.rows_of("programs", ["model", "latency_s"])
+    latencies = [row["latency_s"] for row in rows if row["model"] not in ("", TUNER)]
     latest = latencies[-_LATEST:]
     return len(latencies), fmean(latest) if latest else None
 

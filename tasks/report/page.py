@@ -15,10 +15,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from schemas.drawings import NO_DRAWINGS, Drawings
 from schemas.escaping import escape_invisible
 from schemas.outcome import Outcome
-from schemas.report_data import Ancestor, ReportData
+from schemas.report_data import NO_DRAWINGS, Ancestor, Drawings, ReportData
 from tasks.report.code_view import DiffLine, diff_lines, highlighted
 from tasks.report.lineage_graph import line_of_descent, lineage_chart
 from tasks.report.number_format import cost, duration, gain_of, gain_text, grouped, score_text, time_text

@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from schemas.algorithm import PromptResult
+from schemas.feedback import PromptRecord, sum_of_costs
 from schemas.ids import program_id
 from schemas.outcome import DUPLICATE_IN_GENERATION, DUPLICATE_IN_RUN, Outcome, Verdict
 from schemas.program import Candidate, Judged, reduced
-from schemas.prompt_record import PromptRecord, sum_of_costs
 from schemas.settings import Reducer
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from schemas.completion_source import PendingBatch
 from schemas.errors import HistoryError, RunIsBusy, StoreUnavailable, UsageError
 from schemas.generation import NightRecord, StopReason
 from schemas.history_backend import HistoryBackend
-from schemas.pending_batch import PendingBatch
 from schemas.program import Completion
 from tasks.history import archive, record
 from tasks.history.backends import open_history

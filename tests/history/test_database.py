@@ -15,12 +15,11 @@ import pytest
 
 from schemas import tables
 from schemas.algorithm import Expand, Join
-from schemas.cookbook import questions
 from schemas.errors import QueryError
 from schemas.generation import NightRecord
 from schemas.outcome import Outcome
 from schemas.program import Judged, Program
-from schemas.views import MACROS, VIEWS
+from schemas.views import MACROS, VIEWS, cookbook_questions
 from tasks.history import database as database_module
 from tasks.history import record
 from tasks.history.atomic_files import write_file
@@ -88,11 +87,11 @@ def test_every_macro_is_commented(database: Database, macro: str):
     assert all(MACROS[macro].description in row["comment"] for row in rows)
 
 
-@pytest.mark.parametrize("question", questions())
+@pytest.mark.parametrize("question", cookbook_questions())
 def test_every_question_of_the_cookbook_is_answered(database: Database, no_history: Database, question: str):
     assert question.endswith("?")
-    assert database.query(questions()[question]).num_columns > 0
-    assert no_history.query(questions()[question]).num_columns > 0
+    assert database.query(cookbook_questions()[question]).num_columns > 0
+    assert no_history.query(cookbook_questions()[question]).num_columns > 0
 
 
 @pytest.mark.parametrize(("view", "more"), [("nights", ["seen_at"]), ("generations", [])])
@@ -424,7 +423,7 @@ def test_progress_and_samples_are_in_the_order_of_commits(retried: Retried):
     found = database.rows("SELECT generation, gain FROM improvements('last')")
     assert [tuple(row.values()) for row in found] == [(1, 4.0), (3, 1.0), (4, 1.0), (2, 4.0)]
     question = "How long did the search go on after its last improvement?"
-    assert database.rows(dict(questions())[question]) == [{"generations": 0, "samples": 0}]
+    assert database.rows(dict(cookbook_questions())[question]) == [{"generations": 0, "samples": 0}]
     assert [row["program_id"] for row in database.rows("FROM best_programs('last', how_many := 3)")] == [
         programs[2][0].id, programs[4][0].id, programs[2][1].id
     ]  # fmt: skip

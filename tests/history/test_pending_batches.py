@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from schemas.completion_source import PendingBatch
 from schemas.errors import HistoryError
-from schemas.pending_batch import PendingBatch
 from tasks.history.journal import PendingBatches
 from tasks.history.local_backend import LocalBackend
 

@@ -15,9 +15,9 @@ import orjson
 import pytest
 from moto.core import set_initial_no_auth_action_count
 
+from schemas.completion_source import PendingBatch
 from schemas.errors import EnvironmentFault, RunIsBusy, StoreUnavailable, UsageError
 from schemas.generation import NightRecord
-from schemas.pending_batch import PendingBatch
 from schemas.program import Completion
 from tasks.history import archive, record
 from tasks.history.compact import compact

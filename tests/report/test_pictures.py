@@ -8,7 +8,7 @@ import re
 import pytest
 
 from flows.report.build import build_report, spread
-from schemas.drawings import Drawings
+from schemas.report_data import Drawings
 from tasks.evaluate.runner.svg import Picture
 from tasks.history.database import Database
 from tasks.history.files import RunFiles

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from schemas.pending_batch import PendingBatch
+from schemas.completion_source import PendingBatch
 from schemas.program import Completion, Prompt
 from schemas.sampling_settings import Sampling
 from tasks.sample import batch_job

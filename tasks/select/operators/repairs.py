@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import deque
 from random import Random
 
-from schemas.feedback import Feedback
+from schemas.feedback import Feedback, PromptRecord
 from schemas.operators import Operator
-from schemas.prompt_record import PromptRecord
 
 _LONGEST_CHAIN = 2
 """Repairs of one failure in a row."""

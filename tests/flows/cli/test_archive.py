@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.pending_batch import PendingBatch
+from schemas.completion_source import PendingBatch
 from tasks.history.atomic_files import append_lines
 from tasks.history.database import Database
 from tasks.history.journal import PendingBatches

@@ -6,10 +6,9 @@ from random import Random
 
 import pytest
 
-from schemas.feedback import Feedback
+from schemas.feedback import Feedback, PromptRecord
 from schemas.operators import Operator
 from schemas.outcome import Outcome
-from schemas.prompt_record import PromptRecord
 from tasks.select.operators.repairs import Repairs
 
 
