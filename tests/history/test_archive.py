@@ -216,7 +216,7 @@ def test_a_killed_import_leaves_the_whole_run_or_nothing(files: RunFiles, archiv
     script = "import sys; from pathlib import Path; from tasks.history.archive import unpack; "
     script += "from tasks.history.local_backend import LocalBackend; print(flush=True)\n"
     script += "unpack(Path(sys.argv[1]), LocalBackend(Path(sys.argv[2])))"
-    for _ in range(6):
+    for _ in range(3):
         process = subprocess.Popen(
             [sys.executable, "-c", script, archive, history], cwd=ROOT, stdout=subprocess.PIPE, env=os.environ
         )

@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from schemas import tables
@@ -142,17 +141,6 @@ def test_expansions_come_back_with_their_samples_and_in_their_place(tmp_path: Pa
     ]
     (row,) = rows(files, 1, "generation")
     assert row["reset_niches"] == ["2"]
-
-
-def test_files_without_samples_are_read_as_before(tmp_path: Path):
-    files = create(tmp_path)
-    grow(files, 3)
-    before = record.read_run_history(files)
-    for number in range(4):
-        path = files.generation(number) / "population.parquet"
-        table = pq.read_table(path)
-        pq.write_table(table.drop_columns(["samples"]), path)
-    assert record.read_run_history(files) == before
 
 
 def test_a_candidate_is_written_in_full(tmp_path: Path):
@@ -310,15 +298,6 @@ def test_the_last_night_with_a_final_evaluation_is_found(tmp_path: Path):
 
 def without_times(table: pa.Table) -> pa.Table:
     return table.select([field.name for field in table.schema if not pa.types.is_timestamp(field.type)])
-
-
-def test_the_same_generations_are_the_same_bytes(tmp_path: Path):
-    first, second = create(tmp_path / "one", prompts=8), create(tmp_path / "other", prompts=8)
-    grow(first, 5)
-    grow(second, 5)
-    assert list(parquets(first)) == list(parquets(second))
-    for name, path in parquets(first).items():
-        assert path.read_bytes() == parquets(second)[name].read_bytes(), name
 
 
 def test_the_same_generations_at_another_time_differ_in_their_times_only(tmp_path: Path):
