@@ -225,8 +225,9 @@ class TimeSpent:
 
     Attributes:
         nights_s: Nights from start to end.
-        sample_s: From a generation's first request to its last completion, summed; overlaps with evaluation.
-        evaluate_s: From a generation's first evaluation to its last verdict, summed.
+        generations_s: Time in which a generation was under way; overlapping ones count once.
+        sample_s: From a generation's first request to its last completion, summed over generations, which overlap.
+        evaluate_s: From a generation's first evaluation to its last verdict, summed likewise.
         select_s: Selection and writing.
         candidates_s: Wall-clock time of candidates in the sandbox, summed over all slots.
         cpu_s: CPU time of candidates.

@@ -177,13 +177,22 @@ def _time_spent(run_data: RunData, nights: Sequence[NightSummary]) -> TimeSpent:
     rows = [row for row in run_data.generations if first <= row["place"] <= last]
     return TimeSpent(
         nights_s=sum((night.seen_at - night.started_at).total_seconds() for night in nights),
-        generations_s=sum((row["ended_at"] - row["started_at"]).total_seconds() for row in rows),
+        generations_s=_covered_s([(row["started_at"], row["ended_at"]) for row in rows]),
         sample_s=sum(row["sample_s"] for row in rows),
         evaluate_s=sum(row["evaluate_s"] for row in rows),
         select_s=sum(row["select_s"] for row in rows),
         candidates_s=sum(row["wall_s"] for row in run_data.covered_candidates),
         cpu_s=sum(row["cpu_s"] for row in run_data.covered_candidates),
     )
+
+
+def _covered_s(spans: Sequence[tuple[datetime, datetime]]) -> float:
+    """Return the seconds that some spans cover together, those in which several overlap once."""
+    seconds, until = 0.0, datetime.min.replace(tzinfo=UTC)
+    for begin, end in sorted(spans):
+        seconds += max(0.0, (end - max(begin, until)).total_seconds())
+        until = max(until, end)
+    return seconds
 
 
 def draw_report(database: Database, report: ReportData, *, note: Callable[[str], None] = lambda _: None) -> Drawings:

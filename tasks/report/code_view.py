@@ -10,8 +10,9 @@ import io
 import re
 import tokenize
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from schemas.escaping import INVISIBLE, escape_invisible
 
@@ -88,15 +89,18 @@ def unified_diff(old: str, new: str, old_name: str = "", new_name: str = "", con
     return list(difflib.unified_diff(old_lines, new_lines, old_name, new_name, lineterm="", n=context))
 
 
+_KINDS = {"@": "gap", "-": "removed", "+": "added", " ": "same"}
+
+
 def diff_lines(old: str, new: str) -> list[DiffLine]:
     """Return the lines of a diff; changed words are marked where a block is replaced by one of as many lines."""
     lines = unified_diff(escape_invisible(old), escape_invisible(new))[2:]
+    blocks = [(kind, [line[1:] for line in block]) for kind, block in groupby(lines, key=lambda line: _KINDS[line[0]])]
     shown: list[DiffLine] = []
-    for start, kind, block in _blocks(lines):
+    for (kind, block), (kind_after, after) in zip(blocks, [*blocks[1:], ("", [])], strict=True):
         if kind == "gap":
-            if start:
-                shown.append(DiffLine("gap", (("⋯", False),)))
-        elif kind == "removed" and len(after := _block_at(lines, start + len(block), "added")) == len(block):
+            shown += [DiffLine("gap", (("⋯", False),))] if shown else []
+        elif kind == "removed" and kind_after == "added" and len(after) == len(block):
             pairs = [_pieces(old_line, new_line) for old_line, new_line in zip(block, after, strict=True)]
             shown += [DiffLine("removed", old_pieces) for old_pieces, _ in pairs]
             shown += [DiffLine("added", new_pieces) for _, new_pieces in pairs]
@@ -105,28 +109,6 @@ def diff_lines(old: str, new: str) -> list[DiffLine]:
         else:
             shown += [DiffLine(kind, ((line, False),)) for line in block]
     return shown
-
-
-_KINDS = {"@": "gap", "-": "removed", "+": "added", " ": "same"}
-
-
-def _blocks(lines: Sequence[str]) -> Iterator[tuple[int, str, list[str]]]:
-    """Yield the index, the kind and the lines, without their prefix, of each block of lines of one kind."""
-    index = 0
-    while index < len(lines):
-        kind = _KINDS[lines[index][0]]
-        block = _block_at(lines, index, kind)
-        yield index, kind, block
-        index += len(block)
-
-
-def _block_at(lines: Sequence[str], index: int, kind: str) -> list[str]:
-    """Return the lines of a kind that follow each other from an index on, without their prefix."""
-    block = []
-    while index < len(lines) and _KINDS[lines[index][0]] == kind:
-        block.append(lines[index][1:])
-        index += 1
-    return block
 
 
 def _pieces(old: str, new: str) -> tuple[tuple[tuple[str, bool], ...], tuple[tuple[str, bool], ...]]:

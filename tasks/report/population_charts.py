@@ -262,7 +262,7 @@ def _outcomes(models: Sequence[ModelSummary], layout: Layout) -> Spec:
     ]
     header = {"orient": "top", "labelOrient": "top", "labelAnchor": "start", "labelLimit": width, "title": None}
     by = {"field": "model", "sort": None, "header": header}
-    return rows_of(rows, layers, by=by, width=width, height=20, spacing=8)
+    return rows_of(rows, layers, by=by, width=width, height=20, spacing=26)
 
 
 def _bars(model: ModelSummary, width: int) -> list[Spec]:

@@ -24,7 +24,7 @@ from tasks.report.code_view import DiffLine, diff_lines
 from tasks.report.page import render
 from tasks.report.population_charts import label_colour
 from tests.history.made import create, grow
-from tests.report.browser import Page
+from tests.report.browser import CUT_TABLES, Page
 from tests.report.conftest import HOSTILE, HOSTILE_MODEL, two_nights, write_night
 from tests.report.pictures import PICTURES, draw
 
@@ -168,6 +168,36 @@ def test_a_phone_scrolls_only_vertically(page: Page, report: str):
         return box.width ? parseFloat(getComputedStyle(text).fontSize) * box.width / svg.viewBox.baseVal.width : 99;
     }))"""
     assert page.value(small) >= 10.5, "charts have their own drawing for a phone instead of being shrunk"
+
+
+def test_no_table_is_cut_on_a_wide_screen(page: Page, report: str):
+    page.open(report, width=1280)
+    page.value("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert page.value(CUT_TABLES) == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_buttons_cover_no_code_and_bars_no_label(page: Page, report: str, width: int):
+    page.open(report, width=width)
+    covered = """(() => {
+        const meet = (a, b) => a.left + 1 < b.right && b.left + 1 < a.right
+            && a.top + 1 < b.bottom && b.top + 1 < a.bottom;
+        const boxes = (selector) => [...document.querySelectorAll(selector)].map((one) => one.getBoundingClientRect())
+            .filter((box) => box.width);
+        const range = document.createRange();
+        range.selectNodeContents(document.getElementById("best-code"));
+        const [button] = boxes("[data-copy=best-code]");
+        const labels = [...document.querySelectorAll("#chart-outcomes svg text")]
+            .filter((text) => text.textContent.includes("candidates")).map((text) => text.getBoundingClientRect());
+        const bars = boxes("#chart-outcomes svg path[d]").filter((box) => box.height > 10 && box.height < 30);
+        return [[...range.getClientRects()].filter((line) => meet(line, button)).length,
+            labels.filter((label) => bars.some((bar) => meet(label, bar))).length, bars.length > 2];
+    })()"""
+    assert page.value(covered) == [0, 0, True]
+
+
+def test_generations_that_overlap_count_once_in_the_time_of_a_run(reported: ReportData):
+    assert reported.time_spent.generations_s == (5 + 10) * 60
 
 
 def test_the_keyboard_reads_the_score_along_the_curve(page: Page, report: str):
