@@ -36,6 +36,8 @@ _MAX_TALL_ROWS = 20
 _MAX_ROWS = 60
 _BOTTOM = {"value": "height"}
 
+_BAR = 20
+"""Height of a bar of outcomes, in pixels."""
 _CHARACTER = 7.5
 """Width of a character of a label, in pixels."""
 
@@ -256,13 +258,15 @@ def _outcomes(models: Sequence[ModelSummary], layout: Layout) -> Spec:
     colours = {kind.value: f"light-dark({kind.facts.on_light}, {kind.facts.on_dark})" for kind in Outcome}
     x = {"field": "from", "type": "quantitative", "scale": {"domain": [0, 1]}, "axis": None}
     inks = {"field": "ink", "type": "nominal", "scale": None}
+    colour = category("outcome", colours, has_legend=False)
+    shares = {"text": {"field": "text"}, "color": inks, "align": "left", "dx": 6, "fontSize": 11.5, "strokeWidth": 0}
     layers = [
-        mark("rect", x=x, x2={"field": "to"}, color=category("outcome", colours, has_legend=False), height=20),
-        mark("text", x=x, text={"field": "text"}, color=inks, align="left", dx=6, fontSize=11.5, strokeWidth=0),
+        mark("rect", x=x, x2={"field": "to"}, y={"value": 0}, y2={"value": _BAR}, color=colour),
+        mark("text", x=x, y={"value": _BAR / 2}, **shares),
     ]
     header = {"orient": "top", "labelOrient": "top", "labelAnchor": "start", "labelLimit": width, "title": None}
     by = {"field": "model", "sort": None, "header": header}
-    return rows_of(rows, layers, by=by, width=width, height=20, spacing=26)
+    return rows_of(rows, layers, by=by, width=width, height=_BAR, spacing=12)
 
 
 def _bars(model: ModelSummary, width: int) -> list[Spec]:

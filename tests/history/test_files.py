@@ -20,7 +20,7 @@ import pytest
 from schemas import tables
 from schemas.errors import EnvironmentFault, ExitCode, HistoryError, UsageError
 from tasks.history import atomic_files, record
-from tasks.history.atomic_files import read_file, write_file, write_folder
+from tasks.history.atomic_files import read_file, write_file
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of, find_run, runs_in, tables_in
 from tasks.history.local_backend import LocalBackend
@@ -72,22 +72,6 @@ def assert_views_read_what_is_visible(history: Path) -> None:
 
 
 # Writing
-
-
-def test_a_folder_appears_with_all_its_files_and_leaves_no_unfinished_ones(tmp_path: Path):
-    files = files_of(LocalBackend(tmp_path), "r")
-    write_folder(files.backend, files.generation(1), {"programs": row(), "population": row(size=3)})
-    assert read_file(files.generation(1) / "population.parquet").num_rows == 3
-    assert [path for path in hidden_files(files) if path.name != ".writing"] == []
-    assert files.committed() == [1]
-
-
-def test_a_file_is_replaced_atomically(tmp_path: Path):
-    files = files_of(LocalBackend(tmp_path), "r")
-    for size in (1, 2):
-        write_file(files.backend, files.night(1), row(size=size))
-        assert read_file(files.night(1)).num_rows == size
-    assert files.nights() == [files.night(1)]
 
 
 class Killed(BaseException):
@@ -403,17 +387,6 @@ def test_a_damaged_footer_is_a_history_error(tmp_path: Path):
         except HistoryError:
             refused += 1
     assert refused > 80
-
-
-@pytest.mark.parametrize("version", [str(tables.FORMAT + 1), "99"])
-def test_a_file_of_a_later_version_is_refused(tmp_path: Path, version: str):
-    path = files_of(LocalBackend(tmp_path), "r").run
-    write_file(LocalBackend(tmp_path), path, row().replace_schema_metadata({"overnight.schema_version": version}))
-    with pytest.raises(
-        HistoryError, match=f"format {version}, and this Overnight reads formats up to {tables.FORMAT}"
-    ) as caught:
-        read_file(path)
-    assert "newer Overnight" in caught.value.remedy
 
 
 def test_a_version_that_is_not_a_number_is_an_error(tmp_path: Path):

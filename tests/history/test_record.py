@@ -21,7 +21,6 @@ from tasks.history import record
 from tasks.history.atomic_files import read_file, write_file
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of
-from tasks.history.journal import Journal
 from tasks.history.local_backend import LocalBackend
 from tasks.history.rows import completions_of, read_seconds_since_reset, record_of_rows
 from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create, grow, portrait, rebuilt
@@ -221,16 +220,6 @@ def test_a_generation_is_committed_once_and_the_first_one_stays(tmp_path: Path):
     with pytest.raises(HistoryError, match="committed already"):
         record.commit(files, a_generation(1, [other], other.program()))
     assert {name: path.read_bytes() for name, path in parquets(files).items()} == before
-
-
-def test_the_journal_is_removed_when_its_generation_is_committed_and_not_before(tmp_path: Path):
-    files = create(tmp_path)
-    judged = a_judged(files.run_id, 1, 0, scores=(1.0, 1.0))
-    Journal(files.journal(1), files.backend).record([judged.candidate.completion])
-    record.record_failure(files, a_generation(1, [], judged.program(), error="the disk is full"))
-    assert len(Journal(files.journal(1), files.backend).known()) == 1
-    record.commit(files, a_generation(1, [judged], judged.program()))
-    assert not files.journal(1).exists()
 
 
 def test_failed_attempts_are_kept_apart_and_appear_in_the_view_only(tmp_path: Path):

@@ -190,10 +190,15 @@ def test_buttons_cover_no_code_and_bars_no_label(page: Page, report: str, width:
         const labels = [...document.querySelectorAll("#chart-outcomes svg text")]
             .filter((text) => text.textContent.includes("candidates")).map((text) => text.getBoundingClientRect());
         const bars = boxes("#chart-outcomes svg path[d]").filter((box) => box.height > 10 && box.height < 30);
+        const shares = [...document.querySelectorAll("#chart-outcomes svg text")]
+            .filter((text) => text.textContent.includes("%")).map((text) => text.getBoundingClientRect())
+            .filter((box) => box.width);
+        const isInBar = (share) => bars.some((bar) => bar.top <= share.top + 1 && share.bottom <= bar.bottom + 1);
         return [[...range.getClientRects()].filter((line) => meet(line, button)).length,
-            labels.filter((label) => bars.some((bar) => meet(label, bar))).length, bars.length > 2];
+            labels.filter((label) => bars.some((bar) => meet(label, bar))).length,
+            shares.filter((share) => !isInBar(share)).length, bars.length > 2 && shares.length > 2];
     })()"""
-    assert page.value(covered) == [0, 0, True]
+    assert page.value(covered) == [0, 0, 0, True]
 
 
 def test_generations_that_overlap_count_once_in_the_time_of_a_run(reported: ReportData):
