@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -60,6 +61,11 @@ class Database:
         self.history = history.resolve()
         self._connection = duckdb.connect(config=_CONFIG)
         self._defined: dict[str, tuple[str, ...]] = {}
+        with _ctrl_c():
+            self.max_bytes = self._open()
+
+    def _open(self) -> int:
+        """Define tables, views and macros, restrict access to them, and return the limit on memory."""
         self._connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA files")
         # Over no files, so that a compaction that runs meanwhile cannot remove one; each query defines them again.
         self._define_tables(dict.fromkeys(query_guard.SOURCES, ()))
@@ -68,7 +74,7 @@ class Database:
         self._add_comments()
         self._restrict_access()
         limit = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
-        self.max_bytes: int = self._connection.execute(limit).fetchall()[0][0]
+        return self._connection.execute(limit).fetchall()[0][0]
 
     def query(self, sql: str, parameters: list[Any] | None = None) -> pa.Table:
         """Run one query.
@@ -83,7 +89,8 @@ class Database:
         import duckdb
 
         try:
-            return self._answer(sql, parameters)
+            with _ctrl_c():
+                return self._answer(sql, parameters)
         except (duckdb.OutOfMemoryException, MemoryError) as error:
             raise memory_error() from error
         except duckdb.Error as error:
@@ -92,10 +99,6 @@ class Database:
             remedy = _DAMAGED if is_of_files and ".parquet" in str(error) else _REMEDY
             remedy = _TIME_OF_DAY if "TIMESTAMP WITH TIME ZONE -> TIME)" in str(error) else remedy
             raise QueryError(str(error).strip(), remedy=remedy) from error
-        except RuntimeError as error:
-            if "Query interrupted" in str(error):  # what DuckDB makes of Ctrl-C
-                raise KeyboardInterrupt from error
-            raise
 
     def rows(self, sql: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
         """Return the rows of a query as dictionaries."""
@@ -185,6 +188,17 @@ class Database:
         self._connection.execute(f"SET allowed_directories = [{_quoted(str(self.history))}]")
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[None]:
+    """Raise Ctrl-C as what it is, of which DuckDB makes an error at the end of a step."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "Query interrupted" not in str(error):
+            raise
+        raise KeyboardInterrupt from error
 
 
 def _kind(statement: duckdb.Statement) -> str:
