@@ -110,14 +110,14 @@ def lineage(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Show the ancestors of a program, from the start program on, following the most similar parent at each step."""
-    from flows.report.lineage import line_of_descent
+    from flows.report.lineage import line_to
     from flows.report.run_data import read_run_data
     from tasks.history.files import find_run
     from tasks.report.code_view import unified_diff
 
     database = _database(history)
     row = find_program(database, program)
-    steps = line_of_descent(read_run_data(database, find_run(history, row["run_id"]), None), row["program_id"])
+    steps = line_to(read_run_data(database, find_run(history, row["run_id"]), None), row["program_id"])
     if format == "json":
         names = ("generation", "sample", "program_id", "score", "niche", "model", "function")
         write_json([{name: getattr(step, name) for name in names} for step in steps])

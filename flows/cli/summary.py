@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from flows.cli.printing import count, duration, history_flag, out, say, score, table, write_code
-from schemas.gain import gain_of
 from schemas.generation import NightRecord, RunRecord
 from schemas.history_backend import HistoryBackend
 from schemas.program import Program
 from tasks.history import record
 from tasks.history.files import find_run
+from tasks.report.number_format import gain_of
 
 
 def print_summary(

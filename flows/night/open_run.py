@@ -26,9 +26,9 @@ from tasks.evaluate.evaluator import Evaluator
 from tasks.evaluate.sandbox import Sandbox
 from tasks.history import record
 from tasks.history.compact import MIN_AT_END, MIN_DURING_NIGHT, compact
-from tasks.history.decode_rows import read_pace, read_seconds_since_reset
 from tasks.history.files import RunFiles
-from tasks.history.pending_batches import PendingBatches
+from tasks.history.journal import PendingBatches
+from tasks.history.rows import read_pace, read_seconds_since_reset
 from tasks.history.run_lock import run_lock
 from tasks.sample.batch_job import BatchJob
 from tasks.sample.budget import Budget

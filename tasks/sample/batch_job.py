@@ -16,9 +16,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from schemas.completion_source import Record, Sample
+from schemas.completion_source import PendingBatch, Record, Sample
 from schemas.errors import Outage, ProviderOutage, TerminalProviderError, TransientProviderError
-from schemas.pending_batch import PendingBatch
 from schemas.program import Completion, Prompt
 from schemas.sampling_settings import Model, Sampling
 from tasks.sample import batch_api

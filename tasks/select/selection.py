@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from schemas.algorithm import Algorithm, Niche, PromptResult
+from schemas.feedback import PromptRecord, sum_of_costs
 from schemas.ids import program_id
 from schemas.outcome import DUPLICATE_IN_GENERATION, DUPLICATE_IN_RUN, Outcome, Verdict
 from schemas.program import Candidate, Judged, Program, reduced
-from schemas.prompt_record import PromptRecord, sum_of_costs
 from schemas.settings import Reducer
 
 

@@ -28,13 +28,12 @@ from flows.night.stop_conditions import samples_in_flight
 from flows.night.tuning import tuned_problem
 from schemas.algorithm import PromptResult
 from schemas.completion_source import Sample
-from schemas.feedback import Feedback
+from schemas.feedback import Feedback, PromptRecord
 from schemas.generation import RunRecord
 from schemas.operators import Operator
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem, Split
 from schemas.program import Program, Prompt, idea_in, reduced
-from schemas.prompt_record import PromptRecord
 from tasks.evaluate.runner.program import Program as LoadedProgram
 from tasks.problems import find
 from tasks.problems.loading.load import load_problem

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from schemas.completion_source import CompletionSource, Sample
+from schemas.completion_source import CompletionSource, PendingBatch, Sample
 from schemas.errors import TerminalProviderError, TransientProviderError
 from schemas.outcome import Outcome, Verdict
-from schemas.pending_batch import PendingBatch
 from schemas.program import TUNER, Completion, Prompt
 from schemas.sampling_settings import Sampling
 from schemas.settings import Tuner

@@ -11,12 +11,11 @@ from dataclasses import replace
 from random import Random
 
 from schemas.algorithm import Algorithm, Plan, Turn
-from schemas.feedback import Feedback, latest_feedback
+from schemas.feedback import Feedback, PromptRecord, latest_feedback
 from schemas.operators import Operator
 from schemas.outcome import Outcome
 from schemas.problem import Problem
 from schemas.program import TUNER, Program
-from schemas.prompt_record import PromptRecord
 from tasks.select.operators.follow_ups import Repairs, TuningTargets
 from tasks.select.operators.ledger import Ledger, TriedIdea
 from tasks.select.operators.model_choice import ModelChoice, Price

@@ -6,11 +6,10 @@ from random import Random
 
 import pytest
 
-from schemas.feedback import Feedback
+from schemas.feedback import Feedback, PromptRecord
 from schemas.operators import Operator
 from schemas.outcome import Outcome
 from schemas.program import Program
-from schemas.prompt_record import PromptRecord
 from tasks.select.operators.follow_ups import Repairs, TuningTargets, shape_of
 
 
