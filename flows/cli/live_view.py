@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from flows.night.open_run import OpenRun
     from flows.night.stop_conditions import StopConditions
-    from tasks.sample.budget import Budget
-    from tasks.sample.requests_in_flight import RequestsInFlight
+    from tasks.sample.budget import Budget, RequestsInFlight
 
 
 _OTHER_ROWS = 14

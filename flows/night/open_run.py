@@ -32,10 +32,9 @@ from tasks.history.pending_batches import PendingBatches
 from tasks.history.run_lock import run_lock
 from tasks.sample.batch_job import BatchJob
 from tasks.sample.budget import Budget
-from tasks.sample.completion_request import samples_of
+from tasks.sample.completion_sources import RoutedCompletions
 from tasks.sample.gateway import Gateway
-from tasks.sample.routed_completions import RoutedCompletions
-from tasks.sample.sampler import Sampler
+from tasks.sample.sampler import Sampler, samples_of
 
 GRACE_S = 5.0
 """Seconds that a night which is stopped at once waits for completions in flight."""

@@ -20,8 +20,8 @@ from schemas.operators import Operator
 from schemas.outcome import Outcome
 from schemas.program import Program, reduced
 from schemas.prompt_record import PromptRecord
+from tasks.select import create_algorithm
 from tasks.select.operators.composer import Composer
-from tasks.select.registry import create_algorithm
 
 _PROMPTS_PER_TASK = 4
 """Prompts that one sample task asks for, unless the settings say otherwise or many samples are in flight."""

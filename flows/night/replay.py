@@ -27,8 +27,8 @@ from tasks.history import record
 from tasks.history.decode_rows import Row, completions_of, read_attempts, read_rows
 from tasks.history.differences import Comparison, Difference, compare
 from tasks.history.files import RunFiles, files_of
-from tasks.sample.recorded_completions import RecordedCompletions
-from tasks.select.survivors import Survivor
+from tasks.sample.completion_sources import RecordedCompletions
+from tasks.select.selection import Survivor
 
 _BATCHES_AT_A_TIME = 32
 

@@ -29,22 +29,18 @@ class EvolvingFiles(ScoredByCommand):
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Paths of the files, in order."""
         return tuple(file.name for file in self.files)
 
     @property
     def text(self) -> str:
-        """The start program as one text."""
         return self.start_program.encode()
 
     @property
     def start_body(self) -> str:
-        """Body of the start program."""
         return self.join({})
 
     @property
     def start_program(self) -> ProgramBundle:
-        """The files, verbatim."""
         return ProgramBundle(tuple((file.name, file.text) for file in self.files))
 
     @property
@@ -55,7 +51,6 @@ class EvolvingFiles(ScoredByCommand):
 
     @property
     def evolved_parts(self) -> str:
-        """Paths of the files, for people."""
         return ", ".join(self.paths)
 
     @property
@@ -87,7 +82,6 @@ class EvolvingFiles(ScoredByCommand):
         return dict(bundle.files)
 
     def program(self, body: str) -> ProgramBundle:
-        """Return the whole program with another body."""
         bodies = self.split(body)
         return ProgramBundle(tuple((file.name, file.with_body(bodies[file.name])) for file in self.files))
 

@@ -13,9 +13,9 @@ from schemas.job import Call
 from schemas.problem import Problem, Split
 from schemas.settings import Settings, parse_settings
 from schemas.skeleton import Skeleton
+from tasks.program.config_layers import script_block
 from tasks.program.evolving_files import restore_evolving_files
 from tasks.program.marked_file import read_marked
-from tasks.program.pep723 import script_block
 from tasks.program.specification import read_specification
 
 

@@ -13,7 +13,7 @@ from schemas.errors import ProviderError, ProviderOutage, TerminalProviderError,
 from schemas.sampling_settings import Model
 from tasks.sample.budget import Estimate
 from tasks.sample.provider import Response, price_of
-from tasks.sample.usage import DEFAULT_COMPLETION_TOKENS
+from tasks.sample.providers import DEFAULT_COMPLETION_TOKENS
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0

@@ -16,8 +16,7 @@ from importlib import import_module
 from schemas.errors import EnvironmentFault, TransientProviderError, UsageError
 from schemas.program import Prompt
 from schemas.sampling_settings import Model, Sampling, require_address
-from tasks.sample.providers.base import Answer, Choice, Provider, rough_tokens
-from tasks.sample.usage import Price, Usage, check_usage
+from tasks.sample.providers import Answer, Choice, Price, Provider, Usage, check_usage, rough_tokens
 
 BUILTIN = "builtin/"
 _MILLION = 1_000_000

@@ -41,8 +41,8 @@ from tasks.problems.loading.load import load_problem
 from tasks.sample.builtin import mutate
 from tasks.sample.codecs import codec_of
 from tasks.sample.prompts import build_prompts
+from tasks.select import create_algorithm
 from tasks.select.operators.composer import Composer
-from tasks.select.registry import create_algorithm
 from tasks.tune.source import Inputs, TunerSource
 
 MODEL = "builtin/mutate"

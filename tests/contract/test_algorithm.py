@@ -12,7 +12,7 @@ from schemas.algorithm import Algorithm, Join, Plan, PromptResult, Turn
 from schemas.algorithm_settings import algorithm_kinds
 from schemas.program import Program
 from schemas.search_settings import Search
-from tasks.select.registry import create_algorithm
+from tasks.select import create_algorithm
 
 CASES: list[dict[str, Any]] = [
     *({"name": kind.algorithm_name()} for kind in algorithm_kinds()),

@@ -23,12 +23,11 @@ from tasks.program.specification import read_specification
 from tasks.sample import batch_job, endpoint
 from tasks.sample.batch_job import BatchJob
 from tasks.sample.budget import Budget, BudgetLimits
-from tasks.sample.completion_request import Key
+from tasks.sample.codecs.functions import parse
+from tasks.sample.completion_sources import RecordedCompletions, RoutedCompletions
 from tasks.sample.gateway import Gateway, await_cancellation
-from tasks.sample.parse_functions import parse_functions
-from tasks.sample.providers.base import rough_tokens
-from tasks.sample.recorded_completions import RecordedCompletions
-from tasks.sample.routed_completions import RoutedCompletions
+from tasks.sample.providers import rough_tokens
+from tasks.sample.sampler import Key
 from tasks.tune.source import Inputs, TunedProblem, TunerSource
 from tests.provider import Answer, Provider
 
@@ -229,7 +228,7 @@ def of_tuner(
     def may_ask() -> bool:
         return answers is None or len(store.completions) < answers
 
-    problem = TunedProblem(SKELETON, lambda text, base: parse_functions(text, SKELETON, 1, base).body)
+    problem = TunedProblem(SKELETON, lambda text, base: parse(text, SKELETON, 1, base).body)
     return TunerSource(problem, HeldTrials(held, has_begun), Tuner(), may_ask)
 
 

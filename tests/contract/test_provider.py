@@ -11,8 +11,8 @@ from schemas.errors import ProviderError, TerminalProviderError, TransientProvid
 from schemas.program import Completion, Prompt
 from schemas.sampling_settings import Sampling
 from tasks.sample import endpoint
+from tasks.sample.budget import RequestsInFlight
 from tasks.sample.gateway import Gateway, Sample
-from tasks.sample.requests_in_flight import RequestsInFlight
 from tests.provider import Answer, Provider, Request, default_response
 
 TEXT = "def f_v0(x):\n    return x + 1\n\ndef f_v1(x):\n"

@@ -13,8 +13,8 @@ from schemas.sampling_settings import Sampling
 from tasks.sample import batch_job
 from tasks.sample.batch_job import BatchJob
 from tasks.sample.budget import Budget
-from tasks.sample.completion_request import Key
 from tasks.sample.gateway import Sample
+from tasks.sample.sampler import Key
 from tests.provider import Provider
 
 

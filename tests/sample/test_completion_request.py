@@ -10,8 +10,8 @@ import pytest
 from schemas.errors import TransientProviderError
 from schemas.program import Completion, Prompt
 from schemas.sampling_settings import Sampling
-from tasks.sample.completion_request import CompletionRequest
 from tasks.sample.gateway import Gateway
+from tasks.sample.sampler import CompletionRequest
 from tests.provider import Answer, Provider
 
 PROMPT = Prompt(0, "0", (), "openai/test", "chat", "def f_v0(x):\n    return x\n\ndef f_v1(x):\n", (1, 2, 3))

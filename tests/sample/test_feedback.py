@@ -16,8 +16,7 @@ from schemas.search_settings import Search
 from tasks.problems import find
 from tasks.problems.loading.load import load_problem
 from tasks.program.marked_file import read_marked
-from tasks.sample.feedback import render_feedback
-from tasks.sample.prompts import build_prompts
+from tasks.sample.prompts import build_prompts, render_feedback
 
 SPECIFICATION = load_problem(find("bin-packing-or")).specification
 PARENT = Program("p", "return bins", (1.0, 2.0), 1.5)

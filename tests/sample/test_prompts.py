@@ -17,8 +17,9 @@ from schemas.program import Completion, Program, Prompt
 from schemas.sampling_settings import Model
 from tasks.problems import find
 from tasks.problems.loading.load import load_problem
-from tasks.sample.codecs.codec import PromptContent
-from tasks.sample.prompts import build_prompts, render
+from tasks.sample.codecs import PromptContent
+from tasks.sample.codecs.functions import render
+from tasks.sample.prompts import build_prompts
 
 SPECIFICATION = load_problem(find("bin-packing-or")).specification
 

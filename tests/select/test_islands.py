@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from copy import deepcopy
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,7 +16,8 @@ from hypothesis import strategies as st
 from schemas.algorithm import Change, Join, Plan, Reset
 from schemas.program import Program
 from schemas.search_settings import Search
-from tasks.select.funsearch import Cluster, Island, softmax_weights
+from tasks.select.funsearch import draw_program
+from tasks.select.pool import softmax_weights
 from tests.history.made import search_table
 from tests.select.population import Population
 
@@ -43,14 +46,7 @@ def ids(plans: Sequence[Plan]) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def portrait(population: Population) -> list[Any]:
-    return [
-        (
-            [(key, cluster.score, cluster.programs) for key, cluster in island.clusters.items()],
-            island.registered,
-            island.best,
-        )
-        for island in population.islands
-    ]
+    return [(island.by_signature, island.programs, island.best) for island in deepcopy(population.islands)]
 
 
 # Same told, same population
@@ -112,9 +108,9 @@ def test_every_prompt_has_living_parents_of_one_island_and_as_many_as_there_are_
         assert len(selections) == fields.prompts
         for selection in selections:
             island = population.islands[int(selection.niche)]
-            alive = {one.id for cluster in island.clusters.values() for one in cluster.programs}
+            alive = {one.id for one in island.programs}
             assert {parent.id for parent in selection.shown} <= alive
-            assert len(selection.shown) == min(fields.algorithm.parents, len(island.clusters))
+            assert len(selection.shown) == min(fields.algorithm.parents, len(island.by_signature))
             scores = [parent.score for parent in selection.shown]
             assert scores == sorted(scores)
             if fields.algorithm.name == "islands":
@@ -192,10 +188,8 @@ def test_short_programs_are_preferred_within_a_cluster():
 
 
 def test_programs_without_length_are_drawn_too():
-    import random
-
-    cluster = Cluster(0.0, [program("a", 0.0, body=""), program("b", 0.0, body="")])
-    assert {cluster.draw(1.0, random.Random(n)).id for n in range(50)} == {"a", "b"}
+    cluster = [program("a", 0.0, body=""), program("b", 0.0, body="")]
+    assert {draw_program(cluster, 1.0, Random(n)).id for n in range(50)} == {"a", "b"}
 
 
 # How greedily
@@ -203,13 +197,9 @@ def test_programs_without_length_are_drawn_too():
 
 def schedule(registered: int, period: int = 4) -> float:
     """The temperature of an island in the paper's mode, where it is absolute."""
-    island = Island(program("p0", 0.0))
-    for number in range(1, registered):
-        island.register(program(f"p{number}", float(number)))
-    population = Population(
-        search(algorithm="funsearch", cluster_period=period, cluster_temperature=0.8), START, seed=0
-    )
-    return population.algorithm._temperature(island)
+    fields = {"algorithm": "funsearch", "cluster_period": period, "cluster_temperature": 0.8}
+    population = populated(range(registered), **fields)
+    return population.algorithm._temperature(population.islands[0])
 
 
 def test_the_temperature_falls_with_every_program_of_an_island_and_starts_anew_after_a_period():
@@ -291,8 +281,8 @@ def test_programs_with_the_same_scores_on_every_input_share_a_cluster_and_others
     other = program("c", 1.0, signature=(2.0, 0.0))
     population.tell(1, [(0, one) for one in [*same, other]], reset=False)
     island = population.islands[0]
-    assert [cluster.programs for cluster in island.clusters.values()] == [[START], same, [other]]
-    assert island.registered == len(island.programs) == 4
+    assert list(island.by_signature.values()) == [[START], same, [other]]
+    assert len(island.programs) == 4
 
 
 def test_of_equal_programs_the_first_is_the_best():
@@ -332,11 +322,10 @@ def test_a_reset_empties_exactly_the_worse_half_and_founds_each_with_the_best_of
             assert isinstance(change, Reset)
             assert change.founder_id in {f"best{place}" for place in survivors}
             island = population.islands[int(change.niche)]
-            assert [one.id for cluster in island.clusters.values() for one in cluster.programs] == [change.founder_id]
-            assert island.registered == 1
+            assert [one.id for one in island.programs] == [change.founder_id]
             assert island.best.id == change.founder_id
         for place in survivors:
-            assert population.islands[place].registered == 2
+            assert len(population.islands[place].programs) == 2
 
 
 def test_any_survivor_may_be_the_founder():

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from schemas.algorithm import Join
 from schemas.program import Program
-from tasks.select.cells import Centroids, Grid, centroids_of, nearest, squashed
-from tasks.select.features import features_of
-from tasks.select.map_elites import MapElites, scaled
+from tasks.select.map_elites import Centroids, Grid, MapElites, centroids_of, features_of, nearest, scaled
+from tasks.select.pool import sigmoid
 from tests.select.told import START, ask, ids, make, program, tell
 
 BODY = """
@@ -126,7 +125,7 @@ def test_points_are_standardised_and_squashed_once_there_are_enough():
 
 @given(points, st.integers(1, 6), st.integers(0, 99))
 def test_every_point_is_in_the_cell_of_its_nearest_centroid(seen: list[tuple[float, float]], count: int, seed: int):
-    squashed_points = [tuple(map(squashed, point)) for point in seen]
+    squashed_points = [tuple(map(sigmoid, point)) for point in seen]
     centroids = centroids_of(squashed_points, count, Random(seed))
     assert 1 <= len(centroids) <= min(count, len(set(squashed_points)))
     for point in squashed_points:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.algorithm import Expand, Join, PromptResult, Reset
-from tasks.select.results import changes_of, results_in
+from tasks.select.pool import changes_of, results_in
 from tests.select.told import program
 
 PROGRAMS = {f"p{number}": program(f"p{number}", float(number)) for number in range(9)}

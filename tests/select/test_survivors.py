@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.program import Program
 from schemas.search_settings import Search
-from tasks.select.survivors import surviving_programs
+from tasks.select.selection import surviving_programs
 from tests.select.population import Population
 
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.algorithm import Expand, Join, Turn
 from schemas.program import Program
-from tasks.select.tree import Tree
-from tasks.select.tree_selection import PUCT, UCT, Losses, State
+from tasks.select.tree import PUCT, UCT, Losses, State, Tree
 from tests.select.told import START, ask, ids, in_flight, make, program, tell
 
 

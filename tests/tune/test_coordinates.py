@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.tune.coordinates import Coordinate
+from tasks.tune.optimizer import Coordinate
 
 ORIGINS = st.one_of(
     st.integers(1, 10**9).map(Coordinate),

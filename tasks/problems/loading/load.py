@@ -10,8 +10,8 @@ from typing import Any
 from schemas.errors import SpecificationError, UsageError
 from schemas.problem import Problem
 from schemas.settings import parse_settings
+from tasks.problems.loading.formats import NamedProblem, ProblemFormat
 from tasks.problems.loading.formats.directory import no_command
-from tasks.problems.loading.problem_format import NamedProblem, ProblemFormat
 from tasks.program import problem_folder
 from tasks.program.config_layers import merge
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from schemas.errors import OvernightError, UsageError
 from schemas.problem import Problem
 from schemas.settings import Known, Settings, flat_settings, parse_settings
-from tasks.problems.loading.input_files import SPLITS, with_input_files
 from tasks.problems.loading.load import added_files, load_problem
-from tasks.problems.loading.problem_files import changed_files
+from tasks.problems.loading.problem_files import SPLITS, changed_files, names_file, with_input_files
 from tasks.program import problem_folder
-from tasks.program.config_layers import merge
+from tasks.program.config_layers import merge, script_block
 from tasks.program.make_problem import make_problem
-from tasks.program.pep723 import script_block
 
 
 def with_overrides(problem: Problem, path: Path, overrides: Mapping[str, Any]) -> Problem:
@@ -49,9 +48,10 @@ def changed_since(problem: Problem, path: Path) -> list[str]:
         return []
     if problem.settings.command.evolving_paths:
         start = problem.specification.start_program.files
-        changed = [name for name, text in start if _evolving_text(folder, name) != text]
+        changed = [name for name, text in start if _is_changed(partial(problem_folder.read_text, folder, name), text)]
     else:
-        changed = [] if _given_text(path) == problem.specification.text else [path.name]
+        is_changed = _is_changed(partial(problem_folder.read_given_text, path), problem.specification.text)
+        changed = [path.name] if is_changed else []
     added = added_files()
     return changed + changed_files(folder, [file for file in problem.files if file.path not in added])
 
@@ -61,20 +61,12 @@ def _folder(settings: Settings, path: Path) -> Path:
     return path if settings.command.evaluate and not path.is_file() else path.parent
 
 
-def _evolving_text(folder: Path, name: str) -> str | None:
-    """Return the text of an evolving file; `None` if it cannot be read now."""
+def _is_changed(read: Callable[[], str], text: str) -> bool:
+    """Return whether a file has another text now, or cannot be read."""
     try:
-        return problem_folder.read_text(folder, name)
+        return read() != text
     except UsageError:
-        return None
-
-
-def _given_text(path: Path) -> str | None:
-    """Return the text of a specification; `None` if it cannot be read now."""
-    try:
-        return problem_folder.read_given_text(path)
-    except UsageError:
-        return None
+        return True
 
 
 def settings_not_in_specification(problem: Problem) -> dict[str, Any]:
@@ -87,7 +79,7 @@ def settings_not_in_specification(problem: Problem) -> dict[str, Any]:
         own = parse_settings(script_block(text, problem.name).get("tool", {}).get("overnight", {}), problem.name)
     except UsageError:  # an earlier version wrote it, with settings of other names
         own = Settings()
-    from_files = {split for split in SPLITS if _names_files(getattr(own, split))}
+    from_files = {split for split in SPLITS if any(map(names_file, getattr(own, split)))}
     return {name: value for name, value in _additional_settings(problem, own).items() if name not in from_files}
 
 
@@ -138,7 +130,3 @@ def _added_by_run(problem: Problem) -> dict[str, Any]:
                 table = table.setdefault(section, {})
             table[key] = value
     return nested
-
-
-def _names_files(inputs: Sequence[Any]) -> bool:
-    return any(isinstance(item, str) and item.endswith(".json") for item in inputs)

@@ -15,8 +15,8 @@ from schemas.dependencies import parse_requirement
 from schemas.errors import SpecificationError
 from schemas.files import File
 from schemas.problem import Problem
+from tasks.problems.loading.formats import NamedProblem, ProblemFormat
 from tasks.problems.loading.formats.directory import Task, load_directory
-from tasks.problems.loading.problem_format import NamedProblem
 from tasks.program import problem_folder
 from tasks.program.bounded_parsing import parse_yaml
 
@@ -66,8 +66,8 @@ class Translation:
 
 
 @dataclass(frozen=True)
-class TaskDirectory:
-    """`ProblemFormat` of another tool's task directories: a start program beside an evaluator, called by a bridge.
+class TaskDirectory(ProblemFormat):
+    """Format of another tool's task directories: a start program beside an evaluator, called by a bridge.
 
     Attributes:
         name: Name of the tool.

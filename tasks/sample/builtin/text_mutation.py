@@ -13,9 +13,8 @@ from collections.abc import Callable
 from random import Random
 
 from tasks.program import python_source
-from tasks.sample.codecs.codec import FENCE, fence_for
-from tasks.sample.feedback import LAST_TRY
-from tasks.sample.sections import read_sections
+from tasks.sample.codecs import FENCE, LAST_TRY, fence_for
+from tasks.sample.codecs.files import read_sections
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d*)?(?:[eE][-+]?\d+)?(?![\w.])")
 _OPPOSITES = (("+", "-"), ("*", "/"), ("<", ">"), ("<=", ">="), ("==", "!="), ("min", "max"), ("&&", "||"))

@@ -7,66 +7,59 @@ from collections.abc import Iterator
 from itertools import zip_longest
 
 from schemas.errors import SpecificationError
-from schemas.outcome import Outcome, Verdict
 from schemas.sampling_settings import Model
 from tasks.program.edits import EditError, apply_edits, parse_edits
 from tasks.program.marked_file import END, START, MarkedFile, split_at_marks
-from tasks.sample.codecs.codec import FENCE, LONG_LINES, ParsedCompletion, PromptContent, templates
+from tasks.sample.codecs import (
+    FENCE,
+    LONG_LINES,
+    ParsedCompletion,
+    PromptContent,
+    fill_template,
+    readable,
+    rejected,
+    unparsable,
+)
 
 
-class FileCodec:
-    """Codec of a `MarkedFile`; its prompt has one form for chat and completion models."""
-
-    def render(self, skeleton: MarkedFile, content: PromptContent, model: Model) -> str:  # noqa: ARG002
-        """Return the prompt: earlier bodies, and the whole best version."""
-        *earlier, (best, note) = zip_longest(content.bodies, content.notes, fillvalue="")
-        return (
-            templates()
-            .get_template("file.jinja")
-            .render(
-                **content.facts,
-                wanted="" if content.has_system_message else content.statement,
-                marked=skeleton.has_marks,
-                blocks=len(skeleton.fixed) - 1,
-                language=skeleton.language,
-                name=skeleton.name,
-                earlier=earlier,
-                note=note,
-                file=skeleton.with_body(best).rstrip("\n"),
-                is_long=best.count("\n") >= LONG_LINES,
-            )
-        )
-
-    def parse(self, text: str, skeleton: MarkedFile, shown: int, base: str) -> ParsedCompletion:  # noqa: ARG002
-        """Return the blocks in a completion."""
-        return parse_marked_file(text, skeleton, base)
+def render(skeleton: MarkedFile, content: PromptContent, model: Model) -> str:  # noqa: ARG001
+    """Return the prompt: earlier bodies, and the whole best version; one form for chat and completion models."""
+    *earlier, (best, note) = zip_longest(content.bodies, content.notes, fillvalue="")
+    return fill_template(
+        "file.jinja",
+        content,
+        skeleton,
+        marked=skeleton.has_marks,
+        blocks=len(skeleton.fixed) - 1,
+        language=skeleton.language,
+        name=skeleton.name,
+        earlier=earlier,
+        note=note,
+        file=skeleton.with_body(best).rstrip("\n"),
+        is_long=best.count("\n") >= LONG_LINES,
+    )
 
 
-def parse_marked_file(text: str, file: MarkedFile, base: str = "") -> ParsedCompletion:
-    """Return the body that a completion contains.
-
-    Args:
-        text: Text of the completion.
-        file: The marked file, with the number of blocks and the text around them.
-        base: Body of the best version in the prompt, to which edits are applied; by default the file's own.
-
-    Returns:
-        The body, or a verdict: `UNPARSABLE` or `REJECTED`.
-    """
-    text = text.replace("\r\n", "\n").replace("\0", "")
+def parse(text: str, skeleton: MarkedFile, shown: int, base: str) -> ParsedCompletion:  # noqa: ARG001
+    """Return the blocks in a completion, written out or as edits of the best version."""
+    text = readable(text)
     edits = parse_edits(text)
     try:
-        blocks = edited_blocks(edits, file, base) if edits else _find_blocks(text, file)
+        blocks = edited_blocks(edits, skeleton, base) if edits else _find_blocks(text, skeleton)
     except EditError as error:
-        return ParsedCompletion(verdict=Verdict(Outcome.UNPARSABLE, error=str(error)))
+        return unparsable(str(error))
     if blocks is None:
-        count = len(file.fixed) - 1
-        error = f"no code block with the {count} evolved block{'s' if count > 1 else ''}"
-        return ParsedCompletion(verdict=Verdict(Outcome.UNPARSABLE, error=error))
+        return unparsable(no_blocks(skeleton))
     if not any(block.strip() for block in blocks):
-        return ParsedCompletion(verdict=Verdict(Outcome.REJECTED, error="the blocks are empty"))
-    body = file.join(blocks)
-    return ParsedCompletion(body, file.code_hash(body))
+        return rejected("the blocks are empty")
+    body = skeleton.join(blocks)
+    return ParsedCompletion(body, skeleton.code_hash(body))
+
+
+def no_blocks(file: MarkedFile) -> str:
+    """Return the error of a completion without the blocks of a file."""
+    count = len(file.fixed) - 1
+    return f"no code block with the {count} evolved block{'s' if count > 1 else ''}"
 
 
 def _find_blocks(text: str, file: MarkedFile) -> list[str] | None:
@@ -140,6 +133,3 @@ def _drop_code_lines(lines: list[str], count: int) -> list[str]:
             return lines[index:]
         count -= bool(line.strip())
     return []
-
-
-CODEC = FileCodec()

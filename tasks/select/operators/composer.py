@@ -17,14 +17,17 @@ from schemas.outcome import Outcome
 from schemas.problem import Problem
 from schemas.program import TUNER, Program
 from schemas.prompt_record import PromptRecord
-from tasks.select.operators.gains import Gains
+from tasks.select.operators.follow_ups import Repairs, TuningTargets
 from tasks.select.operators.ledger import Ledger, TriedIdea
 from tasks.select.operators.model_choice import ModelChoice, Price
-from tasks.select.operators.operator_choice import SHARES, OperatorChoice, band_of
-from tasks.select.operators.partners import partner_of
-from tasks.select.operators.repairs import Repairs
-from tasks.select.operators.tactics import stagnation_operator
-from tasks.select.operators.tuning_targets import TuningTargets
+from tasks.select.operators.operator_choice import (
+    SHARES,
+    Gains,
+    OperatorChoice,
+    band_of,
+    partner_of,
+    stagnation_operator,
+)
 
 _IDEAS_SHARE = 0.8
 """Share of the prompts that list tried ideas, beside errors; the others show what the list is worth."""

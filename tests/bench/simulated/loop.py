@@ -26,8 +26,8 @@ from schemas.program import Program, Prompt, idea_in
 from schemas.prompt_record import PromptRecord
 from tasks.sample.codecs import codec_of
 from tasks.sample.prompts import build_prompts
+from tasks.select import create_algorithm
 from tasks.select.operators.composer import Composer
-from tasks.select.registry import create_algorithm
 from tasks.tune.source import TunerSource
 from tests.bench.simulated.model import SimulatedModel, prompt_tokens
 from tests.bench.simulated.problems import SimulatedProblem

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.select.operators.gains import Gains
+from tasks.select.operators.operator_choice import Gains
 
 
 def gains(*scores: float, noise: float = 0.0) -> Gains:

@@ -10,7 +10,7 @@ from schemas.feedback import Feedback
 from schemas.operators import Operator
 from schemas.outcome import Outcome
 from schemas.prompt_record import PromptRecord
-from tasks.select.operators.repairs import Repairs
+from tasks.select.operators.follow_ups import Repairs
 
 
 def answer(name: str, outcome: Outcome = Outcome.CRASHED, failed_id: str = "", body: str = "return x") -> Feedback:

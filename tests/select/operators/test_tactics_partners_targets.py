@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from schemas.operators import Operator
 from schemas.program import Program
-from tasks.select.operators.partners import partner_of
-from tasks.select.operators.tactics import TACTICS, stagnation_operator
-from tasks.select.operators.tuning_targets import TuningTargets, shape_of
+from tasks.select.operators.follow_ups import TuningTargets, shape_of
+from tasks.select.operators.operator_choice import TACTICS, partner_of, stagnation_operator
 
 
 def program(name: str, *scores: float, body: str = "") -> Program:
