@@ -62,8 +62,7 @@ class EvolvingFiles(ScoredByCommand):
     def join(self, bodies: Mapping[str, str]) -> str:
         """Return the body of all files.
 
-        Args:
-            bodies: Body of each file by path; a file that is missing gets its body from the start program.
+        A file that is missing gets its body from the start program.
         """
         return ProgramBundle(tuple((file.name, bodies.get(file.name, file.start_body)) for file in self.files)).encode()
 
@@ -116,10 +115,6 @@ def read_evolving_files(bundle: ProgramBundle) -> EvolvingFiles:
 
 def restore_evolving_files(text: str, paths: Sequence[str]) -> EvolvingFiles:
     """Restore the files from the text that a run stores.
-
-    Args:
-        text: The encoded bundle.
-        paths: Paths of the files in the settings of the run.
 
     Raises:
         SpecificationError: If the text is damaged, or has other files.

@@ -38,10 +38,6 @@ def _restore_skeleton(name: str, text: str, settings: Settings) -> Skeleton:
 def require_name(program: str, where: str) -> None:
     """Check that the name of the only file that evolves is that of a file in the problem's folder itself.
 
-    Args:
-        program: `command.program`.
-        where: Name of the problem's folder, or of the settings, for the message.
-
     Raises:
         SpecificationError: If it is not.
     """

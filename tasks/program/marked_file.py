@@ -141,10 +141,6 @@ def split_blocks(body: str) -> list[str]:
 def read_marked(text: str, name: str) -> MarkedFile:
     """Read a file with marks.
 
-    Args:
-        text: Text of the file.
-        name: Name of the file.
-
     Raises:
         SpecificationError: If a mark is missing.
     """

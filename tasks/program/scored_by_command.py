@@ -39,11 +39,7 @@ class ScoredByCommand:
 def call_of_function(item: Any, function: str, arity: tuple[int, int], where: str) -> Call:
     """Return the call of a function; an array becomes several arguments, or a tuple if the function takes one.
 
-    Args:
-        item: The input.
-        function: Name of the function, for messages.
-        arity: Minimum and maximum number of its positional arguments; -1 for no maximum.
-        where: Name of the input, for messages.
+    `arity` is the minimum and maximum number of its positional arguments; −1 for no maximum.
 
     Raises:
         SpecificationError: If the function takes another number of arguments.

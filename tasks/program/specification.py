@@ -187,10 +187,6 @@ _SEPARATOR = "\n\n\n"
 def read_specification(text: str, name: str) -> Specification:
     """Read a specification.
 
-    Args:
-        text: Text of the file.
-        name: Name of the file, for errors.
-
     Raises:
         SpecificationError: If the text is not Python, `run` is not marked exactly once, or `evolve` not at all.
     """

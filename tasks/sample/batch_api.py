@@ -122,10 +122,7 @@ def _supported_options(model: Model, options: dict[str, Any]) -> dict[str, Any]:
 async def create_batch(model: Model, lines: list[bytes], key: str) -> str:
     """Create a batch, without retries.
 
-    Args:
-        model: The model that completes the prompts.
-        lines: Requests as `request_line` returns them.
-        key: Our key, by which `find_batch` finds the batch.
+    `find_batch` finds it by the key. The lines are those of `request_line`.
 
     Returns:
         The provider's id of the batch.

@@ -68,9 +68,6 @@ class Endpoint:
     async def admit(self, began: float) -> AsyncIterator[None]:
         """Run the block at once if the endpoint responds, else as the only request to it.
 
-        Args:
-            began: Time at which the request began.
-
         Raises:
             ProviderError: If the endpoint has failed since then.
         """
@@ -129,12 +126,7 @@ class Endpoint:
         return error
 
     def fail_request(self, error: TransientProviderError, began: float) -> TransientProviderError:
-        """Return the error of a request whose attempts all failed: an outage, unless another response came meanwhile.
-
-        Args:
-            error: Error of the last attempt.
-            began: Time at which the request began.
-        """
+        """Return the error of a request whose attempts all failed: an outage, unless a response came since it began."""
         attempts = f"{self._attempts} attempt{'s' if self._attempts > 1 else ''}"
         last = error.message.removeprefix(f"{self.model.name}: ")
         message = f"{self.model.name}: {attempts} failed, the last with: {last}"

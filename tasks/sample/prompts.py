@@ -199,10 +199,7 @@ def score_note(program: Program, base: Program) -> str:
 def render_feedback(plan: Plan, skeleton: Skeleton, chars: int) -> str:
     """Return the feedback as text; empty if there is none, or no room for it.
 
-    Args:
-        plan: Plan with the feedback and its base.
-        skeleton: Code around the bodies.
-        chars: Maximum length in characters: half for the code, a quarter each for the outcome and the output.
+    Half of the characters are for the code, a quarter each for the outcome and the output.
     """
     feedback = plan.feedback
     if feedback is None or not chars:

@@ -64,12 +64,7 @@ def load_providers(settings: Sampling) -> None:
 async def send_request(model: Model, prompt: Prompt, settings: Sampling, *, samples: int, seed: int) -> Response:
     """Send one request, without retries.
 
-    Args:
-        model: The model that receives the request; a fallback if it is not the prompt's own model.
-        prompt: The prompt to send.
-        settings: Temperature, limits, time-out.
-        samples: Number of choices to request.
-        seed: Seed, for models that accept one.
+    The model is a fallback if it is not the prompt's own.
 
     Raises:
         TransientProviderError: If a retry may help.

@@ -14,11 +14,5 @@ from schemas.program import Program
 
 
 def create_algorithm(settings: AnyAlgorithm, start: Program, seed: int) -> Algorithm:
-    """Make the algorithm that settings name, with nothing in it but the start program.
-
-    Args:
-        settings: `search.algorithm`; their class says which name they may have.
-        start: The specification's own program, scored.
-        seed: Of the run; settles everything random.
-    """
+    """Make the algorithm that settings name, with nothing in it but the start program."""
     return import_module(f"tasks.select.{settings.name.replace('-', '_')}").create(settings, start, seed)

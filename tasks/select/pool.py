@@ -137,9 +137,7 @@ def shown_with(base: Program, others: Iterable[Program], parents: int) -> tuple[
 def changes_of(results: Sequence[PromptResult], *, expansions: bool) -> list[Change]:
     """Return the changes that register the children of prompts.
 
-    Args:
-        results: In order.
-        expansions: Whether the base of each prompt is recorded, too.
+    With expansions, the base of each prompt is recorded, too.
     """
     changes: list[Change] = []
     for result in results:

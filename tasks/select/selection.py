@@ -62,11 +62,8 @@ def _without_duplicates(
 def with_failed_twins(judged: Sequence[Judged], seen: dict[str, Verdict]) -> list[Judged]:
     """Return candidates where those equal to one that the sandbox failed to confirm have its error, too.
 
-    So none of them counts as evaluated, whichever a later prompt repeats.
-
-    Args:
-        judged: Candidates of one prompt after their confirmation, in order.
-        seen: As for `judge`; verdicts of such programs are replaced.
+    So none of them counts as evaluated, whichever a later prompt repeats. `judged` are the candidates of one prompt
+    after their confirmation; `seen`, as for `judge`, is corrected, too.
     """
     failed = {one.candidate.code_hash: one.verdict for one in judged if one.verdict.outcome is Outcome.SANDBOX_ERROR}
     seen.update({key: verdict for key, verdict in failed.items() if key in seen})

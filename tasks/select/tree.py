@@ -188,13 +188,7 @@ class UCT(Rule):
         return [selected, *(state for state in others if state is not selected)]
 
     def value(self, child: State, visits: int, losses: Losses) -> float:
-        """Return the value of a child.
-
-        Args:
-            child: The child.
-            visits: Visits of its parent.
-            losses: Expansions in flight.
-        """
+        """Return the value of a child."""
         spread = self._highest / 2 - self._lowest / 2  # halves, since a difference of the largest floats overflows
         quality = (self._quality[child] / 2 - self._lowest / 2) / spread if spread else 0.0
         own = 1 + losses.expansions(child)

@@ -74,14 +74,7 @@ class NumberedBody:
 
 
 def completion_text(skeleton: Skeleton, base: str, body: str, idea: str) -> str:
-    """Return the answer of a model that has a body, below a line that says what it changes.
-
-    Args:
-        skeleton: The fixed part of every program.
-        base: Body that the answer starts from.
-        body: The body.
-        idea: What it changes, on one line.
-    """
+    """Return the answer of a model that has a body, below a line that says what it changes."""
     sections = [("", skeleton.bare_text(body))]
     if isinstance(skeleton, MarkedFile):
         sections = [("", _with_marks(skeleton, body))]

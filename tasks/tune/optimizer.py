@@ -117,12 +117,7 @@ def evaluations_for(coordinates: int) -> int:
 def maximise(rate: Rate, start: Found, bounds: Sequence[tuple[float, float]], *, evaluations: int, seed: int) -> Found:
     """Return the best point found.
 
-    Args:
-        rate: Rates points.
-        start: The point to start from.
-        bounds: Lowest and highest value of each coordinate.
-        evaluations: Largest number of points that are rated.
-        seed: Seed of everything random.
+    At most so many points are rated.
     """
     if len(bounds) == 1:
         return _search_interval(rate, start, bounds[0], evaluations)
@@ -132,11 +127,7 @@ def maximise(rate: Rate, start: Found, bounds: Sequence[tuple[float, float]], *,
 def climb(rate: Rate, start: Found, neighbours: Callable[[Point], Sequence[Point]], *, evaluations: int) -> Found:
     """Move to the best neighbour, as long as it is better; return the last point.
 
-    Args:
-        rate: Rates points.
-        start: The point to start from.
-        neighbours: Returns the neighbours of a point.
-        evaluations: Largest number of points that are rated.
+    At most so many points are rated.
     """
     found = start
     while points := neighbours(found.point)[: max(0, evaluations)]:

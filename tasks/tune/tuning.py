@@ -43,11 +43,7 @@ class Tuned:
 def tune(body: NumberedBody, trials: Trials, *, seed: int, noise: float = 0.0) -> Tuned | None:
     """Return a program with better numbers; `None` if none is found.
 
-    Args:
-        body: The program's body.
-        trials: Its evaluations.
-        seed: Seed of everything random.
-        noise: Largest difference between two scores that means nothing.
+    A gain within the noise means nothing.
     """
     tuning = _Tuning(body, trials, noise)
     with contextlib.suppress(OutOfTime):
@@ -122,11 +118,6 @@ def sensitive_numbers(body: NumberedBody, trials: Trials, start: float) -> list[
 
     Each is tried with a tenth more. Those without an effect are tried once more with half: a number that is compared
     with others may have room around it.
-
-    Args:
-        body: The program's body.
-        trials: Its evaluations.
-        start: Its score.
     """
     effects = dict.fromkeys(range(min(len(body.literals), _MAX_TRIED)), 0.0)
     for attempt in range(2):
@@ -173,12 +164,7 @@ def fewest_digits(
 ) -> dict[int, str]:
     """Return the texts of numbers: all with the fewest digits that keep the score, and those untouched that may stay.
 
-    Args:
-        body: The body as it was.
-        trials: Its evaluations.
-        values: Value of each tuned number, by position.
-        score: Score with these values.
-        start: Score of the body as it was.
+    `score` is that with the values, `start` that of the body as it was.
     """
     bar = score - _LOSS * (score - start)
     texts = _rounded(body, trials, values, bar)

@@ -34,10 +34,6 @@ def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Prob
     Settings come from the problem's own files, such as the PEP 723 block of a specification, from `overnight.toml`
     beside them, from the user's configuration file, and from `overrides`; later ones override earlier ones.
 
-    Args:
-        path: Path of the specification file, or of the directory.
-        overrides: Settings from the command line, nested as in TOML.
-
     Raises:
         SpecificationError: If the file is wrong or has no inputs, or no format recognises it.
         UsageError: If a setting is wrong.

@@ -20,10 +20,7 @@ from tasks.program.make_problem import make_problem
 def with_overrides(problem: Problem, path: Path, overrides: Mapping[str, Any]) -> Problem:
     """Return the same specification and files with other settings.
 
-    Args:
-        problem: Problem of a run.
-        path: Path that it was read from; input files are searched beside it.
-        overrides: Settings from the command line, nested as in TOML.
+    Input files are searched beside the path that it was read from.
 
     Raises:
         SpecificationError: If the inputs do not fit the run function.
@@ -37,12 +34,7 @@ def with_overrides(problem: Problem, path: Path, overrides: Mapping[str, Any]) -
 
 
 def changed_since(problem: Problem, path: Path) -> list[str]:
-    """Return the names of files that have changed since the problem was read; none if the folder is gone.
-
-    Args:
-        problem: Problem as it was read.
-        path: Path of the specification, or the directory, that it was read from.
-    """
+    """Return the names of files that have changed since the problem was read; none if the folder is gone."""
     folder = _folder(problem.settings, path)
     if not folder.is_dir():
         return []
@@ -86,9 +78,7 @@ def settings_not_in_specification(problem: Problem) -> dict[str, Any]:
 def settings_not_in_files(problem: Problem, path: Path) -> dict[str, Any]:
     """Return the settings, by dotted name, that the files do not give now, so that flags must repeat them.
 
-    Args:
-        problem: Problem of a run.
-        path: Path of the specification or the directory; if it cannot be loaded now, the stored specification counts.
+    If the files cannot be loaded now, the stored specification counts.
     """
     try:
         current = load_problem(path).settings
@@ -106,11 +96,6 @@ def _additional_settings(problem: Problem, base: Settings) -> dict[str, Any]:
 
 def reload_problem(path: Path, problem: Problem, overrides: Mapping[str, Any]) -> Problem:
     """Load a changed specification, with the search, sampling and sandbox settings that a run added to it.
-
-    Args:
-        path: Path of the changed specification or directory.
-        problem: Problem of the run.
-        overrides: Settings from the command line, nested as in TOML.
 
     Raises:
         SpecificationError: As in `load_problem`.

@@ -177,12 +177,7 @@ def find_yaml(directory: Path, pattern: str, *names: str) -> tuple[Path, str]:
 def run_flag(setting: str, flag: str, value: Any, *, least: float = 1, whole: bool = True) -> list[str]:
     """Return the note that proposes a flag of `overnight run` for a tool's setting.
 
-    Args:
-        setting: The setting, and what it means where that is not clear.
-        flag: The flag.
-        value: Value of the setting.
-        least: Smallest value that the flag takes.
-        whole: Whether the flag takes whole numbers only.
+    It takes values from `least` on, and only whole numbers if `whole`.
 
     Returns:
         One note, or none where the flag would refuse the value.

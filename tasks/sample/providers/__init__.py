@@ -69,12 +69,7 @@ def check_usage(
 ) -> Usage:
     """Return the reported usage if it is plausible, else the usage by our own count.
 
-    Args:
-        reported: Usage as the provider reports it.
-        prompt: The text that was sent.
-        texts: The texts of the response.
-        price: The model's price; `None` if unknown.
-        counted: Our own count of the tokens of prompt and texts.
+    `counted` is our own count of the tokens of prompt and texts.
     """
     is_plausible = _is_plausible(reported.tokens_in, prompt, least=1) and _is_plausible(
         reported.tokens_out, "".join(texts), least=1 if any(texts) else 0

@@ -174,13 +174,7 @@ def _known_price(model: str) -> dict[str, Any] | None:
 
 
 def to_provider_error(error: Exception, model: str, api_base: str | None) -> ProviderError:
-    """Convert an error of LiteLLM to a `ProviderError` with a remedy.
-
-    Args:
-        error: The error that was raised.
-        model: The model that was sent the request.
-        api_base: Address of the server; `None` for the provider's own.
-    """
+    """Convert an error of LiteLLM to a `ProviderError` with a remedy."""
     status = getattr(error, "status_code", None)
     message = f"{model}: {_first_line(error)}"
     if api_base and "Connection error" in message:

@@ -45,10 +45,7 @@ class Repairs:
     def wanted(self, record: PromptRecord, base_rank: float, rng: Random) -> Feedback | None:
         """Return the answer of a prompt that the next prompt is to repair, if any.
 
-        Args:
-            record: The prompt.
-            base_rank: Share of all scores that are higher than its base's.
-            rng: Source of the draw that keeps to the share.
+        `base_rank` is the share of all scores that are higher than that of its base.
         """
         failed = next((one for one in reversed(record.answers) if self._may_be_repaired(one)), None)
         if failed is None or base_rank > _BEST:
@@ -105,11 +102,7 @@ class TuningTargets:
         self._spent += evaluations
 
     def next(self, best_of_niches: Iterable[Program]) -> Program | None:
-        """Return the program to tune next, if any and the share allows it: the best one that was not tuned.
-
-        Args:
-            best_of_niches: Best program of each niche.
-        """
+        """Return the program to tune next, if any and the share allows it: the best one that was not tuned."""
         if not self._share or self._spent > self._share * (self._spent + self._answers):
             return None
         found = [one for one in (*self._best.values(), *best_of_niches) if self._is_wanted(one)]

@@ -161,13 +161,7 @@ TACTICS = (
 
 
 def stagnation_operator(since_best: int, answers: int, per_prompt: int) -> tuple[Operator, str] | None:
-    """Return what the next prompt asks for where the search stagnates, with its tactic; `None` where it does not.
-
-    Args:
-        since_best: Answers since the best program was found.
-        answers: Answers so far.
-        per_prompt: Answers to one prompt.
-    """
+    """Return what the next prompt asks for where the search stagnates, with its tactic; `None` where it does not."""
     patience = max(_PATIENCE, round(_PATIENT_SHARE * answers))
     if since_best < patience:
         return None

@@ -58,10 +58,6 @@ FORMAT = Directory()
 def load_directory(named: NamedProblem, task: Task = Task()) -> Problem:
     """Load the problem in a directory, or that of a file which names a command.
 
-    Args:
-        named: The problem as the user names it.
-        task: Translated settings and added files, if it is a task of another tool.
-
     Raises:
         SpecificationError: If there is no command, or a file is missing or wrong.
         UsageError: If a setting is wrong.
