@@ -271,7 +271,7 @@ def _open(files: RunFiles, stack: contextlib.ExitStack, notifier: Notifier | Non
         wanted = {number: samples_of(prompts) for number, prompts in group.items()}
         pending = PendingBatches(files.directory / "paid", files.backend)
         may_wait = lambda: limits.may_ask() and not progress.interrupted  # noqa: E731
-        return BatchJob(sampling, wanted, stores, pending, budget, may_wait, progress.note)
+        return BatchJob(sampling, wanted, stores.of, pending, budget, may_wait, progress.note)
 
     batch_jobs = BatchJobs(start_batch_job)
     gateway = Gateway(sampling, limits.may_ask, budget, progress.note, progress.requests)

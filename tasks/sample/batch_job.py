@@ -24,7 +24,7 @@ from schemas.sampling_settings import Model, Sampling
 from tasks.sample import batch_api
 from tasks.sample.batch_api import choice_of, failure_reason, usage_of
 from tasks.sample.budget import Budget, Estimate
-from tasks.sample.completion_sources import Key, completions_of, key_of
+from tasks.sample.completion_sources import CompletionStore, Key, completions_of, key_of
 from tasks.sample.provider import event_loop, takes_n
 from tasks.sample.providers import DEFAULT_COMPLETION_TOKENS, Choice, Usage, rough_tokens
 
@@ -47,16 +47,6 @@ class PendingBatchStore(Protocol):
     def drop(self, pending_batch: PendingBatch) -> None: ...
 
     def all(self) -> list[PendingBatch]: ...
-
-
-class CompletionStores(Protocol):
-    """Store of the paid completions of all generations."""
-
-    def known(self, generation: int) -> Mapping[Key, Completion]: ...
-
-    def record(self, generation: int, completions: Sequence[Completion]) -> None:
-        """Store completions; return when they are safe."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +76,7 @@ class BatchJob:
     Args:
         sampling: Models and limits.
         wanted: Samples by generation; the generation that is needed first comes first.
-        completion_stores: Store for the completions; samples that have one there are not sent.
+        store: Returns the store of a generation's completions; samples that have one there are not sent.
         pending_batches: Batches under way; all of them are collected first, whichever job sent them.
         budget: Budget; the maximum cost of a batch is reserved, and items that do not fit are not sent.
         may_wait: Whether there is time to wait, and to send.
@@ -97,7 +87,7 @@ class BatchJob:
         self,
         sampling: Sampling,
         wanted: Mapping[int, Sequence[Sample]],
-        completion_stores: CompletionStores,
+        store: Callable[[int], CompletionStore],
         pending_batches: PendingBatchStore,
         budget: Budget,
         may_wait: Callable[[], bool],
@@ -107,7 +97,7 @@ class BatchJob:
         self.answered_at = 0.0
         self._sampling = sampling
         self._wanted = wanted
-        self._completion_stores = completion_stores
+        self._store = store
         self._pending_batches = pending_batches
         self._budget = budget
         self._may_wait = may_wait
@@ -141,7 +131,7 @@ class BatchJob:
         """
         if wanted:
             await asyncio.shield(asyncio.wrap_future(self._done))
-        known = self._completion_stores.known(generation)
+        known = self._store(generation).known()
         return [known[key] for key in sorted(map(key_of, wanted)) if key in known]
 
     async def _run(self) -> None:
@@ -161,7 +151,7 @@ class BatchJob:
         """Return the requests for all samples without a completion."""
         items = []
         for generation, samples in self._wanted.items():
-            known = self._completion_stores.known(generation)
+            known = self._store(generation).known()
             groups: dict[tuple[int, int], list[Sample]] = {}
             for sample in samples:
                 if key_of(sample) not in known:
@@ -183,7 +173,7 @@ class BatchJob:
             items_of_model = [item for item in affordable if item.prompt.model == name]
             if items_of_model:
                 await self._send_to(model, items_of_model)
-        if not affordable and not self._completion_stores.known(next(iter(self._wanted))):
+        if not affordable and not self._store(next(iter(self._wanted))).known():
             raise Outage("the rest of the budget does not cover one more request in a batch")
         return bool(affordable)
 
@@ -291,9 +281,9 @@ class BatchJob:
             completions = self._row_completions(pending_batch, model, row, generation, keys)
             by_generation.setdefault(generation, []).extend(completions)
         for generation, completions in by_generation.items():
-            known = self._completion_stores.known(generation)
+            known = self._store(generation).known()
             new = [one for one in completions if (one.prompt, one.sample, one.prompt_hash) not in known]
-            self._completion_stores.record(generation, new)
+            self._store(generation).record(new)
 
     def _row_completions(
         self, pending_batch: PendingBatch, model: Model, row: dict[str, Any], generation: int, keys: Sequence[Key]
@@ -321,7 +311,7 @@ class BatchJob:
                 reason = self._failure_reasons.get(_sample_key(item.generation, sample), "no answer")
                 error = f"lost: no answer in {self._sampling.attempts} batches: {reason}"
                 lost += _empty_completions(nowhere, [key_of(sample)], error, "lost")
-            self._completion_stores.record(item.generation, lost)
+            self._store(item.generation).record(lost)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from schemas.completion_source import CompletionSource, Record, Sample
 from schemas.errors import TerminalProviderError
@@ -17,6 +18,18 @@ Key = tuple[int, int, str]
 """Prompt, sample and the prompt's hash."""
 
 Answer = Future[list[Completion]]
+
+
+class CompletionStore(Protocol):
+    """Store of one generation's completions, from the moment they are paid for."""
+
+    def known(self) -> Mapping[Key, Completion]:
+        """Return the stored completions by prompt, sample and hash of the prompt."""
+        ...
+
+    def record(self, completions: Sequence[Completion]) -> None:
+        """Store completions; return when they are on disk."""
+        ...
 
 
 def key_of(sample: Sample) -> Key:

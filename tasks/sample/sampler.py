@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, wait
-from typing import Protocol
 
 from schemas.completion_source import CompletionSource, Sample
 from schemas.outcome import Outcome, Verdict
@@ -15,20 +14,8 @@ from schemas.program import NO_GAIN, TUNER, Candidate, Completion, Prompt
 from schemas.settings import Settings
 from schemas.skeleton import Skeleton
 from tasks.sample.codecs import codec_of
-from tasks.sample.completion_sources import Key, key_of
+from tasks.sample.completion_sources import CompletionStore, key_of
 from tasks.sample.gateway import await_cancellation
-
-
-class CompletionStore(Protocol):
-    """Store of one generation's completions, from the moment they are paid for."""
-
-    def known(self) -> Mapping[Key, Completion]:
-        """Return the stored completions by prompt, sample and hash of the prompt."""
-        ...
-
-    def record(self, completions: Sequence[Completion]) -> None:
-        """Store completions; return when they are on disk."""
-        ...
 
 
 class CompletionRequest:

@@ -24,10 +24,9 @@ from tasks.sample import batch_job, endpoint
 from tasks.sample.batch_job import BatchJob
 from tasks.sample.budget import Budget, BudgetLimits
 from tasks.sample.codecs.functions import parse
-from tasks.sample.completion_sources import RecordedCompletions, RoutedCompletions
+from tasks.sample.completion_sources import Key, RecordedCompletions, RoutedCompletions
 from tasks.sample.gateway import Gateway, await_cancellation
 from tasks.sample.providers import rough_tokens
-from tasks.sample.sampler import Key
 from tasks.tune.source import Inputs, TunedProblem, TunerSource
 from tests.provider import Answer, Provider
 
@@ -46,18 +45,13 @@ class Store:
         self.completions: list[Completion] = []
         self._budget = budget
 
-    def known(self, generation: int = 1) -> dict[Key, Completion]:
+    def known(self) -> dict[Key, Completion]:
         return {(one.prompt, one.sample, one.prompt_hash): one for one in self.completions}
 
     def record(self, completions: Sequence[Completion]) -> None:
         if self._budget:
             self._budget.record(completions)
         self.completions += completions
-
-
-class StoreOfGenerations(Store):
-    def record(self, generation: int, completions: Sequence[Completion]) -> None:  # type: ignore[override]
-        super().record(completions)
 
 
 class PendingBatches(dict[str, PendingBatch]):
@@ -191,11 +185,11 @@ def make_batch(provider: Provider) -> Iterator[Make]:
             provider.batches.end = lambda _: "failed"
         model = {"name": "openai/test", "api_base": provider.api_base}
         sampling = Sampling.model_validate({"models": [model], "attempts": 1, "max_tokens": 80})
-        store = StoreOfGenerations(budget)
+        store = Store(budget)
         has_begun = threading.Event()
         provider.batches.seconds = LONG_S if held else 0.0
         provider.batches.created = has_begun.set
-        job = BatchJob(sampling, {1: wanted}, store, PendingBatches(), budget, lambda: True, lambda _: None)
+        job = BatchJob(sampling, {1: wanted}, lambda _: store, PendingBatches(), budget, lambda: True, lambda _: None)
         jobs.append(job)
         return Subject(job.source(1), store, wanted, lambda: sum(map(len, provider.batches.sent)), has_begun=has_begun)
 

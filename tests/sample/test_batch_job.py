@@ -2,47 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-
 import pytest
 
-from schemas.pending_batch import PendingBatch
-from schemas.program import Completion, Prompt
+from schemas.program import Prompt
 from schemas.sampling_settings import Sampling
 from tasks.sample import batch_job
 from tasks.sample.batch_job import BatchJob
 from tasks.sample.budget import Budget
 from tasks.sample.gateway import Sample
-from tasks.sample.sampler import Key
+from tests.contract.test_completion_source import PendingBatches, Store
 from tests.provider import Provider
-
-
-class CompletionStores:
-    def __init__(self) -> None:
-        self._completions: defaultdict[int, dict[Key, Completion]] = defaultdict(dict)
-
-    def known(self, generation: int) -> Mapping[Key, Completion]:
-        return self._completions[generation]
-
-    def record(self, generation: int, completions: Sequence[Completion]) -> None:
-        for completion in completions:
-            key = (completion.prompt, completion.sample, completion.prompt_hash)
-            self._completions[generation][key] = completion
-
-
-class PendingBatches:
-    def __init__(self) -> None:
-        self._batches: dict[str, PendingBatch] = {}
-
-    def keep(self, pending_batch: PendingBatch) -> None:
-        self._batches[pending_batch.key] = pending_batch
-
-    def drop(self, pending_batch: PendingBatch) -> None:
-        self._batches.pop(pending_batch.key)
-
-    def all(self) -> list[PendingBatch]:
-        return list(self._batches.values())
 
 
 @pytest.mark.parametrize("custom_id", ["", "unknown", "1.x.0.hash", None])
@@ -57,8 +26,8 @@ def test_rows_with_unknown_ids_are_skipped_and_their_samples_sent_again(
     texts = [f"def f_v0(x):\n    return x + {number}\n\ndef f_v1(x):\n" for number in range(2)]
     prompts = [Prompt(index, "0", (), "openai/test", "chat", text, (1,)) for index, text in enumerate(texts)]
     samples = [Sample(prompt, 0) for prompt in prompts]
-    pending = PendingBatches()
-    job = BatchJob(sampling, {1: samples}, CompletionStores(), pending, Budget(), lambda: True, lambda _: None)
+    pending, store = PendingBatches(), Store()
+    job = BatchJob(sampling, {1: samples}, lambda _: store, pending, Budget(), lambda: True, lambda _: None)
     completions = job.source(1).submit(samples, lambda _: None).result(timeout=60)
     assert [(completion.prompt, completion.error) for completion in completions] == [(0, ""), (1, "")]
     assert [len(lines) for lines in provider.batches.sent] == [2, 1]
