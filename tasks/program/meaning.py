@@ -55,12 +55,7 @@ def meaning_hash(text: str, surroundings: Collection[str] = ()) -> str:
 
 
 class _Writer:
-    """Writes a tree that has been read as a text, without what makes no difference to its meaning.
-
-    Args:
-        names: What was read.
-        surroundings: Names that code around the text defines.
-    """
+    """Writes a tree that has been read as a text, without what makes no difference to its meaning."""
 
     def __init__(self, names: Names, surroundings: Collection[str]) -> None:
         self._names = names

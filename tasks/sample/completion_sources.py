@@ -60,11 +60,7 @@ def completions_of(
 
 
 class RecordedCompletions:
-    """The recorded completions of one generation; samples without one are left out.
-
-    Args:
-        completions: All recorded completions of the generation.
-    """
+    """The recorded completions of one generation; samples without one are left out."""
 
     def __init__(self, completions: Sequence[Completion]) -> None:
         self._completions = {(one.prompt, one.sample): one for one in completions}

@@ -30,11 +30,6 @@ class Endpoint:
 
     After an outage it is sent one request at a time until it responds again, so that a server which is down is asked
     once at a time instead of once for each request in flight.
-
-    Args:
-        model: The endpoint's model.
-        attempts: Attempts at a request before it fails.
-        max_tokens: Longest completion in tokens; `None` if the provider decides.
     """
 
     def __init__(self, model: Model, *, attempts: int, max_tokens: int | None) -> None:

@@ -23,11 +23,6 @@ class CompletionRequest:
 
     Completions that are stored already are not requested again, whether they come from a failed attempt, a killed
     process or an earlier night.
-
-    Args:
-        prompts: Prompts of one generation, in order.
-        source: Source of new completions.
-        store: Store of the generation's completions.
     """
 
     def __init__(self, prompts: Sequence[Prompt], source: CompletionSource, store: CompletionStore) -> None:
@@ -103,11 +98,6 @@ class Sampler:
 
     A request goes on when the attempt that made it fails, and serves the next attempt, however that groups its
     prompts, unless it ended without some of its completions.
-
-    Args:
-        problem: The problem that programs are sampled for.
-        source: Returns the completion source of a generation.
-        store: Returns the completion store of a generation.
     """
 
     def __init__(

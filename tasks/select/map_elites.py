@@ -100,11 +100,7 @@ class Cells(ABC):
 
 
 class Grid(Cells):
-    """A grid over the range of the points seen so far.
-
-    Args:
-        bins: Number of intervals of each axis.
-    """
+    """A grid over the range of the points seen so far."""
 
     def __init__(self, bins: int) -> None:
         super().__init__()

@@ -27,9 +27,6 @@ NICHE = "0"
 class Pool:
     """All programs of a niche.
 
-    Args:
-        first: Its first program.
-
     Attributes:
         best: The best program; the first of equals.
         programs: In order of arrival.

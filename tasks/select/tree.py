@@ -66,11 +66,7 @@ class State:
 
 
 class Losses:
-    """Expansions that are in flight: they count as made, and nothing came of them yet.
-
-    Attributes:
-        total: Their number.
-    """
+    """Expansions that are in flight: they count as made, and nothing came of them yet."""
 
     def __init__(self) -> None:
         self.total = 0

@@ -17,12 +17,7 @@ from tasks.tune.literals import Literal, Span, find_literals, replace_literals
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A Python text of a program.
-
-    Attributes:
-        text: The text: a body, or a whole file.
-        spans: Pieces of it that evolve.
-    """
+    """A Python text of a program."""
 
     text: str
     spans: tuple[Span, ...]

@@ -37,13 +37,7 @@ _PARTNERS = 20
 
 
 class Composer:
-    """Completes plans.
-
-    Args:
-        problem: The problem, whose settings say what is done.
-        start: The start program.
-        seed: Seed of the run.
-    """
+    """Completes plans."""
 
     def __init__(self, problem: Problem, start: Program, seed: int) -> None:
         settings = problem.settings

@@ -23,11 +23,7 @@ _BEST = 0.25
 
 
 class Repairs:
-    """Chooses failures to repair, so that about a share of the prompts are repairs.
-
-    Args:
-        share: Largest share.
-    """
+    """Chooses failures to repair, so that about a share of the prompts are repairs."""
 
     def __init__(self, share: float) -> None:
         self._share = share

@@ -31,10 +31,6 @@ class Gains:
 
     The unit is the median absolute difference of the distinct scores so far to their median, but not less than the
     declared noise.
-
-    Args:
-        start: Score of the start program.
-        noise: Difference between two scores of one program that must be expected.
     """
 
     def __init__(self, start: float, noise: float) -> None:
