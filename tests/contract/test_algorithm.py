@@ -16,6 +16,7 @@ from tasks.select import create_algorithm
 
 CASES: list[dict[str, Any]] = [
     *({"name": kind.algorithm_name()} for kind in algorithm_kinds()),
+    *({"name": name, "islands": 3, "parents": 4, "cluster_period": 5} for name in ("islands", "funsearch")),
     {"name": "halving", "searches": 4, "budget": 60},
     {"name": "weighted", "archive": 3},
     {"name": "tree", "states": 4},

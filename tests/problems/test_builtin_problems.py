@@ -17,7 +17,7 @@ from schemas.errors import UsageError
 from schemas.program import reduce_scores
 from tasks.problems import find, names
 from tasks.program.specification import Specification
-from tests.problems.library import execute, load, score, scores
+from tests.problems.library import execute, load, score
 
 Vector = tuple[int, ...]
 NAMES = names()
@@ -91,12 +91,11 @@ def test_no_input_is_used_twice_whether_to_search_to_choose_or_to_score(name: st
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_start_program_scores_the_same_finite_numbers_each_time_and_less_than_the_best_known(name: str):
+def test_the_start_program_scores_what_is_declared_and_less_than_the_best_known(name: str):
     settings_ = load(name).settings
-    first = start_scores(name, "train")
-    assert first[0] == next(scores(name)), "one input tells, and some take seconds"
-    assert all(isinstance(one, int | float) and np.isfinite(one) for one in first)
-    start = reduce_scores(first, settings_.reducer)
+    found = start_scores(name, "train")
+    assert all(isinstance(one, int | float) and np.isfinite(one) for one in found)
+    start = reduce_scores(found, settings_.reducer)
     assert settings_.known.best is not None
     assert start == pytest.approx(settings_.known.start, rel=1e-5)
     assert start <= settings_.known.best

@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.algorithm import Join
 from schemas.program import Program
 from tasks.select.map_elites import Centroids, Grid, MapElites, centroids_of, features_of, nearest, scaled
 from tasks.select.pool import sigmoid
-from tests.select.told import START, ask, ids, make, program, tell
+from tests.select.told import ask, ids, make, program, tell
 
 BODY = """
 best = 0
@@ -196,7 +195,3 @@ def test_scores_of_any_size_have_a_cell(scores: list[float], variant: str):
     for number in range(4):
         tell(made, "start", Program(str(number), "x" * number, (*scores,), scores[number % 3]))
     assert ask(made, 5)
-
-
-def test_it_records_joins_alone():
-    assert tell(make("map-elites"), START.id, program("a", 1.0), samples=4) == [Join("0", "a")]

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from schemas.sampling_settings import Model
-from tasks.program.edits import EditError, begins_edit, ends_edit, parse_edits
 from tasks.program.evolving_files import EvolvingFiles
 from tasks.program.marked_file import MarkedFile
 from tasks.sample.codecs import (
@@ -27,7 +26,15 @@ from tasks.sample.codecs import (
     rejected,
     unparsable,
 )
-from tasks.sample.codecs.file import edited_blocks, evolved_blocks, no_blocks
+from tasks.sample.codecs.file import (
+    EditError,
+    begins_edit,
+    edited_blocks,
+    ends_edit,
+    evolved_blocks,
+    no_blocks,
+    parse_edits,
+)
 
 _FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})(.*)")
 _COMMENT = re.compile(r"[ \t]*(?:#|//|/\*|<!--|--|;|%|\"\"\")")

@@ -14,7 +14,6 @@ from itertools import zip_longest
 
 from schemas.sampling_settings import Model
 from tasks.program import python_source
-from tasks.program.edits import EditError, apply_edits, begins_edit, has_edits, parse_edits
 from tasks.program.evolved_function import EvolvedFunction
 from tasks.program.source_lines import escape_strings, has_blank_line, indent, split_lines
 from tasks.program.specification import Specification
@@ -28,6 +27,7 @@ from tasks.sample.codecs import (
     rejected,
     unparsable,
 )
+from tasks.sample.codecs.file import EditError, apply_edits, begins_edit, has_edits, parse_edits
 
 _MAX_DROPPED_LINES = 200
 """Most lines that are dropped from the end of an incomplete text until it parses."""

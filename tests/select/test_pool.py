@@ -28,15 +28,6 @@ def test_results_come_back_from_their_changes(told: list[PromptResult]):
     assert [*results_in(changes, PROGRAMS)] == [result for result in told if result.samples]
 
 
-@given(results())
-def test_without_expansions_the_children_come_back_one_by_one(told: list[PromptResult]):
-    changes = changes_of(told, expansions=False)
-    assert all(isinstance(change, Join) for change in changes)
-    assert [*results_in(changes, PROGRAMS)] == [
-        PromptResult(result.niche, "", 0, (child,)) for result in told for child in result.children
-    ]
-
-
 def test_joins_without_an_expansion_or_of_another_niche_belong_to_no_prompt():
     one, two, three = [*PROGRAMS.values()][:3]
     changes = [
