@@ -66,7 +66,7 @@ class EvolvedFunction:
         return [*lines[: self.first_line - 1], self.header + "\n", block, *lines[self.last_line :]]
 
 
-def read_evolved_functions(text: str, function: ast.FunctionDef) -> EvolvedFunction:
+def read_evolved_function(text: str, function: ast.FunctionDef) -> EvolvedFunction:
     """Read an evolved function."""
     end, _ = python_source.header_end(text, function)
     is_block = function.body[0].lineno > end

@@ -17,7 +17,7 @@ from schemas.bundle import ProgramBundle
 from schemas.errors import SpecificationError
 from schemas.job import Call, Isolation
 from tasks.program import python_source
-from tasks.program.evolved_function import EvolvedFunction, read_evolved_functions
+from tasks.program.evolved_function import EvolvedFunction, read_evolved_function
 from tasks.program.meaning import meaning_hash
 from tasks.program.scopes import may_see_names
 from tasks.program.scored_by_command import call_of_function
@@ -218,7 +218,7 @@ def _read(tree: ast.Module, text: str, name: str) -> Specification:
     text = text if text.endswith("\n") else text + "\n"
     return Specification(
         text=text,
-        functions=tuple(read_evolved_functions(text, function) for function in evolved),
+        functions=tuple(read_evolved_function(text, function) for function in evolved),
         run=run.name,
         run_arity=_arity(run),
         draw=draw.name if draw else "",

@@ -207,15 +207,16 @@ def read_sections(text: str, known: Collection[str]) -> Iterator[Section]:
             place = end
         elif fence and not (fence[2][0] == "`" and "`" in fence[3]) and scanned <= _MAX_SCANS * len(lines):
             end = _block_end(lines, place, fence)
-            label = _better(_label(fence[3], known, is_info=True), label)
+            info = _label(fence[3], known, is_info=True)
+            label = info if info.path else label
             if any(map(begins_edit, lines[place:end])):
                 # The lines inside are read like those outside; the closing fence names nothing.
                 if end < len(lines):
                     lines[end] = ""
                 scanned += end - place
                 continue
-            block = _without_indent(lines[place:end], fence[1])
-            yield _block(block, label, known)
+            # In a list of Markdown, blocks are indented as their fences are.
+            yield _block([line.removeprefix(fence[1]) for line in lines[place:end]], label, known)
             label, place = _Label(), end + 1
         elif line.strip():
             label = _label(line, known)
@@ -256,10 +257,6 @@ def _block(lines: list[str], label: _Label, known: Collection[str]) -> Section:
     return Section(label.path, "\n".join(lines), is_edit=False)
 
 
-def _better(first: _Label, second: _Label) -> _Label:
-    return first if first.path else second
-
-
 def _label(line: str, known: Collection[str], *, is_info: bool = False) -> _Label:
     """Return the path that a line names, or the info string of a code block."""
     if len(line) > _MAX_LABEL_CHARS:
@@ -282,8 +279,3 @@ def _cleaned(word: str) -> str:
     for sign in ("//", "/*", "--", "*/", "-->"):
         word = word.removeprefix(sign).removesuffix(sign)
     return word.removeprefix("./")
-
-
-def _without_indent(lines: Sequence[str], indent: str) -> list[str]:
-    """Return lines without the indentation of their fence, as in a list of Markdown."""
-    return [line.removeprefix(indent) for line in lines]
