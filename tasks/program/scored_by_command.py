@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 from schemas.errors import SpecificationError
 from schemas.job import Call
@@ -12,10 +12,10 @@ from schemas.skeleton import Skeleton
 class ScoredByCommand:
     """The part that skeletons of files have in common: a command scores them, no function of theirs does."""
 
-    run: ClassVar[str] = ""
-    docstring: ClassVar[str] = ""  # the task is described in the settings
-    draw: ClassVar[str] = ""  # a command draws, if anything does
-    isolation: ClassVar[None] = None  # a command decides itself how it runs a program
+    run = ""
+    docstring = ""  # the task is described in the settings
+    draw = ""  # a command draws, if anything does
+    isolation = None  # a command decides itself how it runs a program
 
     def defines(self, name: str) -> bool:  # noqa: ARG002
         return False

@@ -23,11 +23,11 @@ from schemas.search_settings import Search
 from tasks.problems import find
 from tasks.problems.loading.load import load_problem
 from tasks.program.marked_file import read_marked
-from tasks.sample.codecs import PromptContent
-from tasks.sample.codecs.functions import render
+from tasks.sample.codecs import PromptContent, codec_of
 from tasks.sample.prompts import build_prompts, render_feedback
 
 SPECIFICATION = load_problem(find("bin-packing-or")).specification
+render = codec_of("functions").render
 
 
 def with_settings(**settings: Any) -> Problem:
