@@ -9,7 +9,7 @@ import httpx
 
 from schemas.errors import PromptRefused, TerminalProviderError, TransientProviderError, UsageError
 from schemas.program import Prompt
-from schemas.sampling_settings import Model, Sampling
+from schemas.settings import Model, Sampling
 from tasks.sample.providers import Answer, Choice, Price, ReportedUsage, rough_tokens, to_valid_text
 
 
