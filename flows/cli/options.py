@@ -9,27 +9,71 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from flows.cli.printing import say, say_notes
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from flows.night.notifications import Notifier
     from flows.night.stop_conditions import StopConditions
     from schemas.problem import Problem
 
+_STOP = Group("Stop conditions (the first one that is met ends the night)", sort_key=1)
+_MODELS = Group("Models", sort_key=2)
+_EVALUATION = Group("Evaluation", sort_key=3)
+_NOTIFICATIONS = Group("Notifications", sort_key=4)
+
 ProblemName = Annotated[str, Parameter(help="a name from `overnight problems`, a specification file, or a directory")]
 RunId = Annotated[str, Parameter(help="a run id, a unique prefix of one, or `last`")]
+AnyRun = Annotated[str | None, Parameter(help="a run id, a unique prefix of one, or `last`; default: all runs")]
+
 Models = Annotated[
-    list[str] | None, Parameter(help="LiteLLM model string; NAME=WEIGHT sets its share of the prompts; repeatable")
+    list[str] | None,
+    Parameter(group=_MODELS, help="LiteLLM model string; NAME=WEIGHT sets its share of the prompts; repeatable"),
 ]
-ApiBase = Annotated[str | None, Parameter(help="address of an OpenAI-compatible server for these models")]
-Style = Annotated[str | None, Parameter(help="how prompts are written: `chat` or `completion`")]
-Inputs = Annotated[str | None, Parameter(help="training inputs as JSON, instead of the specification's")]
-Sets = Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")]
+ApiBase = Annotated[
+    str | None, Parameter(group=_MODELS, help="address of an OpenAI-compatible server for these models")
+]
+Style = Annotated[str | None, Parameter(group=_MODELS, help="how prompts are written: `chat` or `completion`")]
+Batch = Annotated[
+    bool,
+    Parameter(
+        group=_MODELS,
+        help="send prompts through the provider's Batch API: half the price, completions within a day",
+        show_default=False,
+    ),
+]
+
+Confirm = Annotated[
+    Literal["never", "best", "always"] | None,
+    Parameter(
+        group=_EVALUATION,
+        help="which programs must repeat their score in a fresh container, apart from the scoring; default: best",
+    ),
+]
+Inputs = Annotated[
+    str | None, Parameter(group=_EVALUATION, help="training inputs as JSON, instead of the specification's")
+]
+Image = Annotated[
+    str | None,
+    Parameter(group=_EVALUATION, help="container image with python3 that the engine already has; nothing is pulled"),
+]
+Runtime = Annotated[
+    str | None, Parameter(group=_EVALUATION, help="container runtime that the engine knows, such as runsc")
+]
+ClusterName = Annotated[
+    str | None,
+    Parameter(
+        name="--cluster",
+        group=_EVALUATION,
+        help="evaluate on the machines of this cluster, tls://HOST:PORT, on local:N for a try, or here alone: none; "
+        "default: OVERNIGHT_CLUSTER, or your configuration file's",
+    ),
+]
 
 
 def require_int64(_: object, seed: int | None) -> None:
@@ -41,14 +85,9 @@ def require_int64(_: object, seed: int | None) -> None:
 Seed = Annotated[
     int | None, Parameter(help="seed of all random choices; default: drawn and shown", validator=require_int64)
 ]
-Confirm = Annotated[
-    Literal["never", "best", "always"] | None,
-    Parameter(help="which programs must repeat their score in isolated evaluation, in a fresh container"),
+Sets = Annotated[
+    list[str] | None, Parameter(help="any setting, as key=value; schemas/README.md lists them; repeatable")
 ]
-Image = Annotated[
-    str | None, Parameter(help="container image with python3 that the engine already has; nothing is pulled")
-]
-Runtime = Annotated[str | None, Parameter(help="container runtime that the engine knows, such as runsc")]
 TrustSettings = Annotated[
     bool,
     Parameter(
@@ -57,47 +96,36 @@ TrustSettings = Annotated[
         show_default=False,
     ),
 ]
-Batch = Annotated[
-    bool,
-    Parameter(
-        help="send prompts through the provider's Batch API: half the price, completions within a day",
-        show_default=False,
-    ),
+NightFormat = Annotated[
+    Literal["text", "json"],
+    Parameter(name="--format", help="json: a line of JSON for each generation on stdout, for programs; no summary"),
 ]
 
-ClusterName = Annotated[
-    str | None,
-    Parameter(
-        name="--cluster",
-        help="evaluate on the machines of this cluster, tls://HOST:PORT, on local:N for a try, or here alone: none; "
-        "default: OVERNIGHT_CLUSTER, or your configuration file's",
-    ),
-]
-
-Json = Annotated[
-    bool,
-    Parameter(help="print a line of JSON for each generation on stdout, in place of the summary", show_default=False),
-]
-
-Generations = Annotated[int | None, Parameter(help="stop after this many generations in this night")]
+Generations = Annotated[int | None, Parameter(group=_STOP, help="stop after this many generations in this night")]
 MaxSamples = Annotated[
-    int | None, Parameter(name=("--max-samples", "--samples"), help="stop after this many samples in this night")
+    int | None,
+    Parameter(name=("--max-samples", "--samples"), group=_STOP, help="stop after this many samples in this night"),
 ]
 MaxTokens = Annotated[
-    int | None, Parameter(help="stop after this many tokens in this night, prompts and completions together")
+    int | None,
+    Parameter(group=_STOP, help="stop after this many tokens in this night, prompts and completions together"),
 ]
 Until = Annotated[
-    str | None, Parameter(help="stop at a time of day, at a date and time, or after a duration: 07:00, 7h30m")
+    str | None,
+    Parameter(group=_STOP, help="stop at a time of day, at a date and time, or after a duration: 07:00, 7h30m"),
 ]
-Budget = Annotated[float | None, Parameter(help="stop when this many USD have been spent in this night")]
+UntilEveryNight = Annotated[
+    str | None, Parameter(group=_STOP, help="stop each night at a time of day or after a duration: 07:00, 7h30m")
+]
+Budget = Annotated[float | None, Parameter(group=_STOP, help="stop when this many USD have been spent in this night")]
 TotalBudget = Annotated[
-    float | None, Parameter(help="stop when this many USD have been spent on the run, over all its nights")
+    float | None, Parameter(group=_STOP, help="stop when this many USD have been spent on the run, over all its nights")
 ]
-Patience = Annotated[int | None, Parameter(help="stop after this many generations without improvement")]
-Target = Annotated[float | None, Parameter(help="stop when the best score is at least this")]
+Patience = Annotated[int | None, Parameter(group=_STOP, help="stop after this many generations without improvement")]
+Target = Annotated[float | None, Parameter(group=_STOP, help="stop when the best score is at least this")]
 Grace = Annotated[
     float | None,
-    Parameter(help="seconds after the deadline at which the current generation is cut short; default: 60"),
+    Parameter(group=_STOP, help="seconds after the deadline at which the current generation is cut short; default: 60"),
 ]
 
 
@@ -145,10 +173,16 @@ class NotificationOptions:
 
     notify: Annotated[
         list[str] | None,
-        Parameter(help="Apprise address to notify when the night ends; repeatable; default: OVERNIGHT_NOTIFY"),
+        Parameter(
+            group=_NOTIFICATIONS,
+            help="Apprise address to notify when the night ends; repeatable; default: OVERNIGHT_NOTIFY",
+        ),
     ] = None
     notify_gain: Annotated[
-        float | None, Parameter(help="also notify of a new best, whenever the best score has risen by this much")
+        float | None,
+        Parameter(
+            group=_NOTIFICATIONS, help="also notify of a new best, whenever the best score has risen by this much"
+        ),
     ] = None
 
     def notifier(self) -> Notifier:
@@ -248,11 +282,11 @@ def stop_conditions(until: str | None, **values: float | None) -> StopConditions
 
 
 def overrides(
-    models: list[str] | None,
-    api_base: str | None,
-    style: str | None,
-    inputs: str | None,
-    sets: list[str] | None,
+    models: Sequence[str] | None = None,
+    api_base: str | None = None,
+    style: str | None = None,
+    inputs: str | None = None,
+    sets: Sequence[str] | None = None,
     batch: bool = False,
     **sandbox: str | None,
 ) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def test_show_prints_one_program(overnight: Command):
         assert part in done.stdout
 
 
-@pytest.mark.parametrize("style", ["table", "csv", "json", "jsonl", "markdown"])
+@pytest.mark.parametrize("style", ["text", "csv", "json", "jsonl", "markdown"])
 def test_sql_answers_in_every_format(overnight: Command, style: str):
     done = overnight("sql", "SELECT generation, best_score FROM generations ORDER BY 1 LIMIT 2", "--format", style)
     assert done.returncode == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows.cli.summary import result_table
+from flows.cli.foreground_night import result_table
 from schemas.generation import Finalist, NightRecord
 from schemas.program import Program
 from tasks.problems.loading.load import load_problem
