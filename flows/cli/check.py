@@ -95,10 +95,9 @@ def check(
     warnings = unreturned(loaded)
     runs = _run_start(loaded, path, warnings, show_tables=as_text)
     first = runs["train"].first
-    confirmation, warning = try_confirmation(loaded, first)
-    warnings += [warning] if warning else []
+    confirmation, is_confirmed = try_confirmation(loaded, first, warnings)
     verdicts = [each.first for each in runs.values()]
-    facts = _facts(loaded, runs) | {"confirmed": not warning}
+    facts = _facts(loaded, runs) | {"confirmed": is_confirmed}
     facts |= _limits(loaded, path, propose(verdicts, loaded.settings.limits), verdicts, show=as_text)
     pace = pace_of(loaded, first.wall_s, confirmation.wall_s, slots_of(loaded))
     print_pace(loaded, pace)

@@ -23,6 +23,7 @@ from flows.cli.printing import (
     write_json,
 )
 from flows.cli.report import Write, unwritable, write_page
+from flows.cli.run import require_listening
 from flows.formatting import cost
 from schemas.errors import ExitCode, UsageError
 from tasks.history.private_files import open_private
@@ -122,6 +123,7 @@ def _load(
     for loaded, settings in zip(problems, given, strict=True):
         accept(loaded, settings, trust=trust)
         require_keys(loaded.settings.sampling)
+        require_listening(loaded.settings.sampling)
         if conditions.budget.is_in_usd:
             require_prices(loaded.settings.sampling)
     say_notes(problems[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import PurePath
 from typing import Any
 
 from flows.cli.best import validation_note
@@ -22,6 +23,7 @@ from flows.start.sandboxes import image_id
 from schemas.errors import EnvironmentFault, ExitCode, PrefectUnavailable, ProviderError
 from schemas.generation import NightRecord, RunRecord, StopReason
 from schemas.history_backend import HistoryBackend
+from schemas.problem import Problem
 from schemas.program import Program
 from tasks.history import record
 from tasks.history.files import RunFiles, find_run
@@ -102,6 +104,10 @@ def run_with_view(
         print_summary(history, files.run_id, result["night"], spent=used, leaves_stdout=leaves_stdout)
     _print_failed_generations(files.run_id, result["failed"], history)
     return files.run_id, result
+
+
+_LINES_SHOWN = 15
+"""Lines of the best program in the summary of a night."""
 
 
 class CancelledInPrefect(KeyboardInterrupt):
@@ -213,7 +219,6 @@ def _generation(run: OpenRun, number: int) -> dict[str, Any]:
         "best_score": progress.best,
         "best_program_id": progress.best_id,
         "outcomes": {outcome.value: count for outcome, count in progress.outcomes.items()},
-        "tokens": progress.budget.tokens,
         **_cost(run),
     }
 
@@ -237,9 +242,13 @@ def print_end(run: OpenRun, result: dict[str, Any], best_program_id: str) -> Non
 
 
 def _cost(run: OpenRun) -> dict[str, Any]:
-    """Return what the night has cost so far, and whether some prices are unknown, which count as 0."""
+    """Return what the night has used so far, and whether some prices are unknown, which count as 0."""
     budget = run.progress.budget
-    return {"cost_usd": budget.night_usd, "has_unknown_costs": budget.has_unknown_costs}
+    return {
+        "tokens": budget.tokens,
+        "cost_usd": budget.night_usd,
+        "has_unknown_costs": budget.has_unknown_costs,
+    }
 
 
 def print_summary(
@@ -260,7 +269,7 @@ def print_summary(
     best = past.programs[night.best_program_id]
     if not leaves_stdout:
         out().print(result_table(run, night, past.start))
-        write_code(run.problem.specification.function_text(best.body))
+        write_beginning(run.problem.specification.function_text(best.body))
     elapsed = duration((night.ended_at - night.started_at).total_seconds()) if night.ended_at else "unfinished"
     reason = night.stop_reason.value if night.stop_reason else "unknown"
     say(
@@ -283,9 +292,23 @@ def print_summary(
         f"\nreport    overnight report {run_id}{flag}\n"
         f"continue  overnight resume {run_id}{flag}\n"
         f"show      overnight show {best.id}{flag}\n"
-        f"save      overnight best {run_id} --write best.py{flag}\n{picture}"
+        f"save      overnight best {run_id} --write {file_name_of(run.problem)}{flag}\n{picture}"
         f"""query     overnight sql "FROM progress('{run_id}')"{flag}"""
     )
+
+
+def write_beginning(code: str) -> None:
+    """Write the first lines of a program, so that the table above it stays in sight."""
+    lines = code.splitlines()
+    write_code("\n".join(lines[:_LINES_SHOWN]))
+    if len(lines) > _LINES_SHOWN:
+        say(f"… {count(len(lines) - _LINES_SHOWN, 'more line')}, shown by `show` below")
+
+
+def file_name_of(problem: Problem) -> str:
+    """Return a name for the file, or the folder, that a program of a problem is written to."""
+    first, *others = problem.specification.start_program.paths
+    return "best" if others else f"best{PurePath(first).suffix}"
 
 
 def result_table(run: RunRecord, night: NightRecord, start: Program):  # noqa: ANN201  (rich is imported late)

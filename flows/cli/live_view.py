@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from flows.night.open_run import OpenRun
+    from flows.night.progress import Progress
     from flows.night.stop_conditions import StopConditions
     from tasks.evaluate.cluster.slots import MachineState
     from tasks.sample.budget import Budget
@@ -28,6 +29,9 @@ _OTHER_ROWS = 14
 
 _CURVE_WIDTH = 60
 """Most characters of the line that shows how the best score rose."""
+
+_BUSY = "sample and evaluate"
+"""Phase of a night in which neither a commit nor a pause is awaited."""
 
 _LABEL_WIDTH = 12
 """Columns before the values: the longest label and the gap."""
@@ -80,7 +84,7 @@ def _rows(run: OpenRun, conditions: StopConditions, first: int) -> Iterator[tupl
     of = f" of {first + conditions.generations}" if conditions.generations else ""
     yield "generation", f"{progress.generation}{of}  ({progress.phase})"
     yield "samples", f"{progress.samples}  {spent(progress.budget)}"
-    yield "requests", in_flight(progress.requests)
+    yield "requests", "; ".join(filter(None, (in_flight(progress.requests), _awaited(progress))))
     yield "outcomes", outcomes_text(progress.outcomes_so_far())
     yield "best", f"{score(progress.best)}  ({_found_at(run, first)})"
     width = max(1, min(_CURVE_WIDTH, err().width - _LABEL_WIDTH))
@@ -112,6 +116,14 @@ def in_flight(requests: RequestsInFlight) -> str:
     if not (count := requests.count()):
         return "none in flight"
     return f"{count} in flight, {'' if count == 1 else 'the oldest '}for {duration(requests.oldest_s())}"
+
+
+def _awaited(progress: Progress) -> str:
+    """Return what a night waits for while no request is in flight; empty while one is."""
+    unjudged = progress.samples - progress.outcomes_so_far().total()
+    if progress.requests.count() or progress.phase != _BUSY:
+        return ""
+    return f"evaluating {count(unjudged, 'program')}" if unjudged > 0 else "confirming or tuning programs"
 
 
 def spent(budget: Budget) -> str:

@@ -28,7 +28,7 @@ _EVALUATION = Group("Evaluation", sort_key=3)
 _NOTIFICATIONS = Group("Notifications", sort_key=4)
 
 ProblemName = Annotated[str, Parameter(help="a name from `overnight problems`, a specification file, or a directory")]
-RunId = Annotated[str, Parameter(help="a run id, a unique prefix of one, or `last`")]
+RunId = Annotated[str, Parameter(help="a run id, a unique prefix of one, or `last`; a problem's name is its last run")]
 AnyRun = Annotated[str | None, Parameter(help="a run id, a unique prefix of one, or `last`; default: all runs")]
 
 Models = Annotated[

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import socket
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from cyclopts import Parameter
 
@@ -26,7 +29,7 @@ from flows.cli.options import (
     stop_conditions,
 )
 from flows.cli.printing import DEFAULT_HISTORY, History, NewRun, history_flag, say
-from schemas.errors import ExitCode, UsageError
+from schemas.errors import EnvironmentFault, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from schemas.generation import RunHistory
@@ -59,6 +62,7 @@ def run(
     conditions = stop.conditions(until)
     path = find(problem)
     loaded, _ = options.load(path, conditions, trust=trust_settings)
+    require_listening(loaded.settings.sampling)
     seed = secrets.randbelow(2**31) if seed is None else seed
     say(f"starting: {loaded.settings.title or loaded.name}")
     from flows.prefect_server.embedded import PrefectServer  # late, as what follows: not for a refused command
@@ -106,6 +110,7 @@ def resume(
     with notifications.notifier().reporting_failure(files.run_id) as notifier:
         problem = record.read_run(files).problem
         accept(problem, trust=trust_settings)
+        require_listening(problem.settings.sampling)
         with PrefectServer() as server:
             _load_early(problem.settings.sampling)
             image_of(problem, say)
@@ -155,6 +160,41 @@ def retry(
         from flows.cli.foreground_night import run_night
 
         return run_night(server, lambda: files, conditions, history, failed, as_json=format == "json")
+
+
+_CONNECT_S = 5.0
+"""Seconds in which the server of a model has to accept a connection."""
+
+
+def require_listening(sampling: Sampling) -> None:
+    """Check that something listens at the addresses that the user named for models, before a night waits for it.
+
+    A provider that does not answer during a night is an outage, which the night waits for; before a night, it is most
+    likely a wrong port. A model whose fallback listens is not missed. Addresses behind a proxy are not tried.
+
+    Raises:
+        EnvironmentFault: If nothing listens at the address of a model and its fallbacks.
+    """
+    for model in sampling.models:
+        faults = [_connection_fault(each.api_base) for each in (model, *model.fallbacks)]
+        if all(faults):
+            raise EnvironmentFault(
+                f"{model.name}: nothing answers at {model.api_base}: {faults[0]}",
+                remedy="Start that server, or name its address with --api-base.",
+            )
+
+
+def _connection_fault(address: str | None) -> str:
+    """Return why no connection to an address can be made; empty if one can, or if that is not known."""
+    url = urlsplit(address or "")
+    if not url.hostname or (url.scheme in getproxies() and not proxy_bypass(url.hostname)):
+        return ""
+    try:
+        port = url.port or (443 if url.scheme == "https" else 80)
+        socket.create_connection((url.hostname, port), timeout=_CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "strerror", None) or error)
+    return ""
 
 
 def _load_early(sampling: Sampling) -> None:

@@ -273,11 +273,16 @@ def facts_of(runs: StartRuns, problem: Problem) -> dict[str, Any]:
     }
 
 
-def try_confirmation(problem: Problem, verdict: Verdict) -> tuple[Verdict, str]:
-    """Run the start program as a new best program would be confirmed, and print it if its score is the same.
+def try_confirmation(problem: Problem, verdict: Verdict, warnings: list[str]) -> tuple[Verdict, bool]:
+    """Run the start program as a new best program would be confirmed.
+
+    Args:
+        problem: The problem.
+        verdict: The verdict that is to be confirmed.
+        warnings: Gets a warning if the score differs and confirmations are wanted.
 
     Returns:
-        The verdict, and a warning if the score differs.
+        The verdict of the confirmation, and whether the score is the same.
     """
     from flows.start.create_run import confirmation_remedy, score_isolated
     from tasks.evaluate.confirmation import disagreement
@@ -287,15 +292,12 @@ def try_confirmation(problem: Problem, verdict: Verdict) -> tuple[Verdict, str]:
     difference = disagreement(verdict, isolated, problem.settings.noise)
     if not difference:
         say(f"confirmed: run again, in a fresh container, it scores the same ({isolated.wall_s:.2f} s)")
-        return isolated, ""
-    if problem.settings.sandbox.confirm == "never":
-        return isolated, (
-            f"confirmation is off (sandbox.confirm=never), and no best program could be confirmed: {difference}"
-        )
-    return isolated, (
-        f"no best program could be confirmed: {difference}. {confirmation_remedy(problem)}, which is "
-        "sandbox.confirm=never"
-    )
+    elif problem.settings.sandbox.confirm == "never":
+        say(f"confirmation is off (sandbox.confirm=never), and no best program could be confirmed: {difference}")
+    else:
+        remedy = f"{confirmation_remedy(problem)}, which is sandbox.confirm=never"
+        warnings.append(f"no best program could be confirmed: {difference}. {remedy}")
+    return isolated, not difference
 
 
 def propose(verdicts: Sequence[Verdict], limits: Limits) -> Limits:

@@ -185,25 +185,6 @@ def test_a_part_of_the_settings_that_is_no_table_is_refused_for_a_rescore(tmp_pa
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
-@pytest.mark.docker
-@pytest.mark.prefect
-def test_a_night_pauses_while_the_provider_is_unavailable(tmp_path: Path, toy: Path, prefect_api: str):
-    model = [
-        "--model",
-        "openai/test",
-        "--api-base",
-        "http://127.0.0.1:9/v1",
-        "--set",
-        "sampling.attempts=1",
-    ]
-    done = call(["run", str(toy), *model, "--until", "12s", "--seed", "1"], tmp_path, PREFECT_API_URL=prefect_api)
-    assert done.returncode == 0, done.stderr
-    assert "paused: openai/test: 1 attempt failed" in done.stderr
-    assert "stopped by: deadline" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 @pytest.mark.docker
 @pytest.mark.parametrize(
     ("body", "message"),
@@ -253,3 +234,11 @@ def test_a_closed_pipe_is_not_an_error(tmp_path: Path):
     )
     assert done.stdout.strip() == '"range"'
     assert "Traceback" not in done.stderr
+
+
+def test_characters_that_a_pipe_s_encoding_lacks_are_escaped(tmp_path: Path):
+    command = [sys.executable, "-m", "flows.cli.main", "problems"]
+    environment = {**os.environ, "OVERNIGHT_HISTORY": str(tmp_path), "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert r"Erd\u0151s" in done.stdout or r"\u" in done.stdout or r"\x" in done.stdout
