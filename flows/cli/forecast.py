@@ -172,40 +172,6 @@ def require_models(problem: Problem, conditions: StopConditions, samples: int | 
     return not all(model.name.startswith(BUILTIN) for model in problem.settings.sampling.models)
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """Answers of the models to a few prompts, and the estimate of a night.
-
-    Attributes:
-        probes: Completions of each model.
-        night: The estimate.
-        limited_by: What limits the pace: `the models` or `the sandbox`.
-    """
-
-    probes: Sequence[Probe]
-    night: NightEstimate
-    limited_by: str
-
-    def as_data(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        models = [
-            {
-                "model": probe.model.name,
-                "completions": len(probe.completions),
-                "with_a_program": len(probe.completions) - len(probe.errors),
-                "errors": probe.errors,
-                "tokens_in": probe.tokens_in,
-                "tokens_out": probe.tokens_out,
-                "usd": probe.usd,
-                "seconds": probe.seconds,
-                "usd_per_sample": probe.usd_per_sample,
-                "completions_per_second": probe.completions_per_second,
-            }
-            for probe in self.probes
-        ]
-        return {"models": models, "night": asdict(self.night) | {"limited_by": self.limited_by}}
-
-
 def ask_models(
     problem: Problem,
     samples: int | None,
@@ -213,8 +179,8 @@ def ask_models(
     evaluated_per_second: float,
     *,
     show_table: bool,
-) -> Forecast:
-    """Send each model a few prompts, and print the results and the estimate of a night.
+) -> dict[str, Any]:
+    """Send each model a few prompts, print the results and the estimate of a night, and return both as plain data.
 
     Args:
         problem: The problem, with models and prompts.
@@ -247,7 +213,7 @@ def ask_models(
         f"{'at this pace' if night.ends_by == 'an hour' else f'ended by its {night.ends_by}'}: "
         f"{_round(3600 * rate)} per hour, limited by {limited_by}"
     )
-    return Forecast(probes, night, limited_by)
+    return {"models": [_facts(probe) for probe in probes], "night": asdict(night) | {"limited_by": limited_by}}
 
 
 def _ask(problem: Problem, model: Model, samples: int | None, conditions: StopConditions) -> Probe:
@@ -280,6 +246,22 @@ def _ask(problem: Problem, model: Model, samples: int | None, conditions: StopCo
             "--budget is too small for a single sample", remedy="Set a higher budget, or name a cheaper model."
         )
     return result
+
+
+def _facts(probe: Probe) -> dict[str, Any]:
+    """Return the answers of a model, and the pace and cost that they imply, as plain data."""
+    return {
+        "model": probe.model.name,
+        "completions": len(probe.completions),
+        "with_a_program": len(probe.completions) - len(probe.errors),
+        "errors": probe.errors,
+        "tokens_in": probe.tokens_in,
+        "tokens_out": probe.tokens_out,
+        "usd": probe.usd,
+        "seconds": probe.seconds,
+        "usd_per_sample": probe.usd_per_sample,
+        "completions_per_second": probe.completions_per_second,
+    }
 
 
 def _print_results(probes: Sequence[Probe]) -> None:

@@ -7,6 +7,7 @@ import math
 import re
 import shlex
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import Group, Parameter
@@ -22,54 +23,34 @@ if TYPE_CHECKING:
     from flows.night.stop_conditions import StopConditions
     from schemas.problem import Problem
 
-_STOP = Group("Stop conditions (the first one that is met ends the night)", sort_key=1)
-_MODELS = Group("Models", sort_key=2)
-_EVALUATION = Group("Evaluation", sort_key=3)
-_NOTIFICATIONS = Group("Notifications", sort_key=4)
+_stop = partial(Parameter, group=Group("Stop conditions (the first one that is met ends the night)", sort_key=1))
+_models = partial(Parameter, group=Group("Models", sort_key=2))
+_evaluation = partial(Parameter, group=Group("Evaluation", sort_key=3))
+_notifications = partial(Parameter, group=Group("Notifications", sort_key=4))
 
 ProblemName = Annotated[str, Parameter(help="a name from `overnight problems`, a specification file, or a directory")]
 RunId = Annotated[str, Parameter(help="a run id, a unique prefix of one, or `last`; a problem's name is its last run")]
 AnyRun = Annotated[str | None, Parameter(help="a run id, a unique prefix of one, or `last`; default: all runs")]
 
 Models = Annotated[
-    list[str] | None,
-    Parameter(group=_MODELS, help="LiteLLM model string; NAME=WEIGHT sets its share of the prompts; repeatable"),
+    list[str] | None, _models(help="LiteLLM model string; NAME=WEIGHT sets its share of the prompts; repeatable")
 ]
-ApiBase = Annotated[
-    str | None, Parameter(group=_MODELS, help="address of an OpenAI-compatible server for these models")
-]
-Style = Annotated[str | None, Parameter(group=_MODELS, help="how prompts are written: `chat` or `completion`")]
-Batch = Annotated[
-    bool,
-    Parameter(
-        group=_MODELS,
-        help="send prompts through the provider's Batch API: half the price, completions within a day",
-        show_default=False,
-    ),
-]
+ApiBase = Annotated[str | None, _models(help="address of an OpenAI-compatible server for these models")]
+Style = Annotated[str | None, _models(help="how prompts are written: `chat` or `completion`")]
 
 Confirm = Annotated[
     Literal["never", "best", "always"] | None,
-    Parameter(
-        group=_EVALUATION,
-        help="which programs must repeat their score in a fresh container, apart from the scoring; default: best",
-    ),
+    _evaluation(help="which programs must repeat their score, isolated, in a fresh container; default: best"),
 ]
-Inputs = Annotated[
-    str | None, Parameter(group=_EVALUATION, help="training inputs as JSON, instead of the specification's")
-]
+Inputs = Annotated[str | None, _evaluation(help="training inputs as JSON, instead of the specification's")]
 Image = Annotated[
-    str | None,
-    Parameter(group=_EVALUATION, help="container image with python3 that the engine already has; nothing is pulled"),
+    str | None, _evaluation(help="container image with python3 that the engine already has; nothing is pulled")
 ]
-Runtime = Annotated[
-    str | None, Parameter(group=_EVALUATION, help="container runtime that the engine knows, such as runsc")
-]
+Runtime = Annotated[str | None, _evaluation(help="container runtime that the engine knows, such as runsc")]
 ClusterName = Annotated[
     str | None,
-    Parameter(
+    _evaluation(
         name="--cluster",
-        group=_EVALUATION,
         help="evaluate on the machines of this cluster, tls://HOST:PORT, on local:N for a try, or here alone: none; "
         "default: OVERNIGHT_CLUSTER, or your configuration file's",
     ),
@@ -101,61 +82,50 @@ NightFormat = Annotated[
     Parameter(name="--format", help="json: a line of JSON for each generation on stdout, for programs; no summary"),
 ]
 
-Generations = Annotated[int | None, Parameter(group=_STOP, help="stop after this many generations in this night")]
-MaxSamples = Annotated[
-    int | None,
-    Parameter(name=("--max-samples", "--samples"), group=_STOP, help="stop after this many samples in this night"),
-]
-MaxTokens = Annotated[
-    int | None,
-    Parameter(group=_STOP, help="stop after this many tokens in this night, prompts and completions together"),
-]
 Until = Annotated[
-    str | None,
-    Parameter(group=_STOP, help="stop at a time of day, at a date and time, or after a duration: 07:00, 7h30m"),
+    str | None, _stop(help="stop at a time of day, at a date and time, or after a duration: 07:00, 7h30m")
 ]
 UntilEveryNight = Annotated[
-    str | None, Parameter(group=_STOP, help="stop each night at a time of day or after a duration: 07:00, 7h30m")
+    str | None, _stop(name="--until", help="stop each night at a time of day or after a duration: 07:00, 7h30m")
 ]
-Budget = Annotated[float | None, Parameter(group=_STOP, help="stop when this many USD have been spent in this night")]
+MaxTokens = Annotated[
+    int | None, _stop(help="stop after this many tokens in this night, prompts and completions together")
+]
+Budget = Annotated[float | None, _stop(name="--budget", help="stop when this many USD have been spent in this night")]
 TotalBudget = Annotated[
-    float | None, Parameter(group=_STOP, help="stop when this many USD have been spent on the run, over all its nights")
-]
-Patience = Annotated[int | None, Parameter(group=_STOP, help="stop after this many generations without improvement")]
-Target = Annotated[float | None, Parameter(group=_STOP, help="stop when the best score is at least this")]
-Grace = Annotated[
     float | None,
-    Parameter(group=_STOP, help="seconds after the deadline at which the current generation is cut short; default: 60"),
+    _stop(name="--total-budget", help="stop when this many USD have been spent on the run, over all its nights"),
 ]
+
+
+def flag_of(condition: str) -> str:
+    """Return the flag of a stop condition, without its dashes: `total-budget` for `total_budget_usd`."""
+    return condition.removesuffix("_usd").removesuffix("_s").replace("_", "-")
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class StopOptions:
-    """Stop conditions that are the same every night; the deadline is a separate flag."""
+    """Stop conditions that are the same every night, by their names in `StopConditions`; `--until` is not."""
 
-    generations: Generations = None
-    max_samples: MaxSamples = None
+    generations: Annotated[int | None, _stop(help="stop after this many generations in this night")] = None
+    max_samples: Annotated[
+        int | None,
+        _stop(name=("--max-samples", "--samples"), help="stop after this many samples in this night"),
+    ] = None
     max_tokens: MaxTokens = None
-    budget: Budget = None
-    total_budget: TotalBudget = None
-    target: Target = None
-    patience: Patience = None
-    grace: Grace = None
+    budget_usd: Budget = None
+    total_budget_usd: TotalBudget = None
+    target: Annotated[float | None, _stop(help="stop when the best score is at least this")] = None
+    patience: Annotated[int | None, _stop(help="stop after this many generations without improvement")] = None
+    grace_s: Annotated[
+        float | None,
+        _stop(name="--grace", help="seconds after the deadline at which a generation is cut short; default: 60"),
+    ] = None
 
     def given(self) -> dict[str, Any]:
-        """Return the values that the user gave, by their names in `StopConditions`."""
-        named = {
-            "generations": self.generations,
-            "max_samples": self.max_samples,
-            "max_tokens": self.max_tokens,
-            "budget_usd": self.budget,
-            "total_budget_usd": self.total_budget,
-            "target": self.target,
-            "patience": self.patience,
-            "grace_s": self.grace,
-        }
-        return {name: value for name, value in named.items() if value is not None}
+        """Return the values that the user gave."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
     def conditions(self, until: str | None = None) -> StopConditions:
         """Return the stop conditions of one night.
@@ -173,16 +143,11 @@ class NotificationOptions:
 
     notify: Annotated[
         list[str] | None,
-        Parameter(
-            group=_NOTIFICATIONS,
-            help="Apprise address to notify when the night ends; repeatable; default: OVERNIGHT_NOTIFY",
-        ),
+        _notifications(help="Apprise address to notify when the night ends; repeatable; default: OVERNIGHT_NOTIFY"),
     ] = None
     notify_gain: Annotated[
         float | None,
-        Parameter(
-            group=_NOTIFICATIONS, help="also notify of a new best, whenever the best score has risen by this much"
-        ),
+        _notifications(help="also notify of a new best, whenever the best score has risen by this much"),
     ] = None
 
     def notifier(self) -> Notifier:
@@ -209,7 +174,13 @@ class RunOptions:
     model: Models = None
     api_base: ApiBase = None
     style: Style = None
-    batch: Batch = False
+    batch: Annotated[
+        bool,
+        _models(
+            help="send prompts through the provider's Batch API: half the price, completions within a day",
+            show_default=False,
+        ),
+    ] = False
     confirm: Confirm = None
     image: Image = None
     runtime: Runtime = None
@@ -277,8 +248,7 @@ def stop_conditions(until: str | None, **values: float | None) -> StopConditions
         return StopConditions.model_validate({**values, "until": deadline})
     except ValidationError as error:
         first = error.errors()[0]
-        flag = str(first["loc"][0]).removesuffix("_usd").removesuffix("_s").replace("_", "-")
-        raise UsageError(f"--{flag}: {first['msg']}, got {first['input']}") from error
+        raise UsageError(f"--{flag_of(str(first['loc'][0]))}: {first['msg']}, got {first['input']}") from error
 
 
 def overrides(

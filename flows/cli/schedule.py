@@ -18,6 +18,7 @@ from flows.cli.options import (
     StopOptions,
     TrustSettings,
     UntilEveryNight,
+    flag_of,
 )
 from flows.cli.printing import DEFAULT_HISTORY, NewRun, OutputFormat, out, say, table, write_json
 from schemas.errors import UsageError
@@ -36,18 +37,6 @@ schedule = App(
 StopName = Literal[
     "until", "generations", "max-samples", "max-tokens", "budget", "total-budget", "target", "patience", "grace"
 ]
-
-_NAMES: dict[str, StopName] = {
-    "generations": "generations",
-    "max_samples": "max-samples",
-    "max_tokens": "max-tokens",
-    "budget_usd": "budget",
-    "total_budget_usd": "total-budget",
-    "target": "target",
-    "patience": "patience",
-    "grace_s": "grace",
-}
-"""Names of the flags by the names in `StopConditions`; the deadline is a parameter of its own."""
 
 Name = Annotated[str, Parameter(help="name of the schedule, as `overnight schedule list` shows it")]
 
@@ -260,7 +249,7 @@ def change(
     stop.conditions()  # refuses invalid values
     notifications.notifier()  # refuses invalid addresses
     dropped = set(drop or ())
-    if both := dropped & ({_NAMES[key] for key in stop.given()} | ({"until"} if until else set())):
+    if both := dropped & {*map(flag_of, stop.given()), *(["until"] if until else [])}:
         raise UsageError(f"--drop {min(both)} and --{min(both)} contradict each other", remedy="Leave out one of them.")
     is_unchanged = cron is None and time_zone is None and until is None and not dropped
     if is_unchanged and not stop.given() and notifications == NotificationOptions():
@@ -272,7 +261,7 @@ def change(
         changes: dict[str, Any] = {}
         if stop.given() or dropped:
             rules = old.parameters["rules"] | stop.given()
-            changes["rules"] = {key: value for key, value in rules.items() if _NAMES.get(key) not in dropped}
+            changes["rules"] = {key: value for key, value in rules.items() if flag_of(key) not in dropped}
         if "until" in dropped:
             changes["deadline"] = None
         elif until or (time_zone and deadline):
