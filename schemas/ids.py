@@ -21,6 +21,12 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "problem"
 
 
+def problem_in(run_id: str) -> str:
+    """Return the part of a run id that names the problem; empty if the id is of another form."""
+    found = re.fullmatch(r"\d{8}-\d{4}-(.+)-[0-9a-f]{4}", run_id)
+    return found[1] if found else ""
+
+
 def program_id(run_id: str, generation: int, index: int) -> str:
     """Return the 12 hex digits that a run, a generation and an index always give."""
     return hashlib.sha256(f"{run_id}/{generation}/{index}".encode()).hexdigest()[:12]

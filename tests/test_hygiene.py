@@ -56,7 +56,7 @@ REFUSED = (
     ["run", "cap-set", "--batch"],
     ["check", "cap-sett"],
     ["baseline", "cap-sett"],
-    ["schedule", "cap-sett", "--cron", "0 22 * * *"],
+    ["schedule", "add", "cap-sett", "--cron", "0 22 * * *"],
     ["resume", "nothing"],
     ["retry", "nothing"],
     ["replay", "nothing"],
@@ -94,7 +94,7 @@ def test_no_flag_is_offered_that_means_nothing():
     shown = (
         "import flows.cli.main as m, contextlib, io\n"
         "with contextlib.redirect_stdout(io.StringIO()) as page:\n"
-        "    codes = [m.run([*name.split(), '--help']) for name in [*m._COMMANDS, 'schedules change']]\n"
+        "    codes = [m.run([*name.split(), '--help']) for name in [*m.COMMANDS, 'schedule add', 'schedule change']]\n"
         "assert not any(codes) and page.getvalue().count('Usage: ') == len(codes), codes\n"
         "assert '--model' in page.getvalue()\n"
         "assert '--empty-' not in page.getvalue() and '--no-' not in page.getvalue(), page.getvalue()"

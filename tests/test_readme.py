@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from flows.cli.main import _COMMANDS
+from flows.cli.main import COMMANDS
 from flows.night.stop_conditions import StopConditions
 from schemas.outcome import Outcome
 from schemas.sampling_settings import Model
@@ -147,7 +147,7 @@ def test_targets_of_the_makefile_exist():
 
 def test_every_command_stop_condition_and_outcome_is_listed():
     flows, evaluate = ((ROOT / room / "README.md").read_text() for room in ("flows", "tasks/evaluate"))
-    for name in _COMMANDS:
+    for name in COMMANDS:
         assert f"| `overnight {name}" in flows
     for name in StopConditions.model_fields:
         assert f"| `--{name.removesuffix('_usd').removesuffix('_s').replace('_', '-')} " in flows

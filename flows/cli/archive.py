@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.options import RunId
+from flows.cli.options import AnyRun, RunId
 from flows.cli.printing import DEFAULT_HISTORY, History, history_flag, say
 from schemas.errors import HistoryError, RunIsBusy
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def compact(
-    run: Annotated[str | None, Parameter(help="a run id, a unique prefix of one, or `last`; default: all runs")] = None,
+    run: AnyRun = None,
     /,
     *,
     history: History = DEFAULT_HISTORY,

@@ -9,8 +9,6 @@ from typing import Any
 
 from flows.cli.options import Image, Inputs, ProblemName, Runtime, Sets, TrustSettings, overrides
 from flows.cli.printing import OutputFormat, out, say, score, table, write_json
-from flows.start.create_run import higher_limit, sandbox_fault
-from flows.start.sandboxes import image_of, open_sandboxes
 from schemas.errors import SpecificationError, UsageError
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem, Split
@@ -28,11 +26,12 @@ def baseline(
     format: OutputFormat = "text",  # noqa: A002
 ) -> None:
     """Compute the score without a model on each split, next to the scores of the start program and the known ones."""
+    from flows.start.sandboxes import image_of
     from flows.start.trust import accept
     from tasks.problems import find
     from tasks.problems.loading.load import load_problem
 
-    given = overrides(None, None, None, inputs, set, image=image, runtime=runtime)
+    given = overrides(inputs=inputs, sets=set, image=image, runtime=runtime)
     loaded = load_problem(find(problem), given)
     known = loaded.settings.known
     if not known.baseline:
@@ -109,6 +108,9 @@ def score_function(problem: Problem, split: Split, function: str) -> Verdict:
         SpecificationError: If the function has no score.
         EnvironmentFault: If the sandbox failed.
     """
+    from flows.start.create_run import higher_limit, sandbox_fault
+    from flows.start.sandboxes import open_sandboxes
+
     limits = problem.settings.limits
     # Unlike a candidate, a baseline may search for a while, also on a busy machine.
     longer_limits = limits.model_copy(update={"wall_s": _TIME_FACTOR * limits.wall_s, "cpu_s": None})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -20,14 +20,15 @@ from flows.cli.printing import (
     write_json,
     write_new,
 )
-from flows.cli.program_files import require_new_program, write_program
 from schemas.errors import OvernightError, UsageError
+from schemas.files import HIDDEN_REMEDY, is_hidden
+from tasks.report.number_format import gain_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from schemas.generation import Finalist, NightRecord, RunHistory, RunRecord
-    from schemas.problem import Split
+    from schemas.problem import Problem, Split
     from schemas.program import Program
 
 
@@ -42,7 +43,7 @@ def best(
             "that evolve together, write the whole tree to this new folder; FILE.svg gets a picture of what it does"
         ),
     ] = None,
-    unchecked: Annotated[bool, Parameter(help="write it without evaluating it again")] = False,
+    unchecked: Annotated[bool, Parameter(show_default=False, help="write it without evaluating it again")] = False,
     trust_settings: TrustSettings = False,
     format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
@@ -51,7 +52,6 @@ def best(
 
     If the problem has validation inputs, the best program is the one chosen by them at the end of the last night.
     """
-    from flows.cli.summary import validation_note
     from flows.start.trust import accept_sandbox
     from tasks.history import record
     from tasks.history.files import find_run
@@ -144,6 +144,17 @@ def _write_picture(path: Path, run: RunRecord, program: Program) -> None:
     say(f"wrote {path}")
 
 
+def validation_note(best: Program, programs: Iterable[Program]) -> str:
+    """Return a note if another program has a higher training score than the chosen one; otherwise an empty text."""
+    highest = max(programs, key=lambda program: program.score)
+    if gain_of(best.score, highest.score) <= 0:
+        return ""
+    return (
+        f"{highest.id} scores {score(highest.score)} on the training inputs, but the best program is chosen by its "
+        "score on the validation inputs"
+    )
+
+
 def _scores(program: Program, night: NightRecord | None) -> str:
     """Return the scores of a program on each split, as text."""
     parts = [f"score {score(program.score)} on the training inputs"]
@@ -211,3 +222,60 @@ def _score_now(run: RunRecord, split: Split, program: Program) -> float | None:
 
     isolation = None if run.problem.settings.sandbox.confirm == "never" else True
     return scores_on(run, split, [program], isolation=isolation).get(program.id)
+
+
+def write_program(path: Path, problem: Problem, body: str) -> None:
+    """Write a program: its only file, or a new folder with all evolving files and those that the problem delivers.
+
+    Raises:
+        UsageError: If something is at the path already, or it cannot be written.
+    """
+    require_new_program(path, problem)
+    if isinstance(problem.settings.command.program, str):
+        write_new(path, problem.specification.program(body).main)
+        return
+    try:
+        for name, content in _contents(problem, body).items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            with (path / name).open("xb") as handle:
+                handle.write(content)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}", remedy="Name another folder.") from error
+
+
+def require_new_program(path: Path, problem: Problem) -> None:
+    """Check that a program can be written to a path.
+
+    Raises:
+        UsageError: If something is there already.
+    """
+    if isinstance(problem.settings.command.program, str):
+        require_new(path)
+    else:
+        _require_new_folder(path)
+
+
+def _require_new_folder(path: Path) -> None:
+    """Check that nothing is at a path, or an empty folder.
+
+    Raises:
+        UsageError: If something is there; nothing of it would be overwritten, but the tree would be mixed with it.
+    """
+    is_free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    if path.is_symlink() or not is_free:
+        raise UsageError(f"{path} exists already", remedy="Name a new folder, or remove this one first.")
+
+
+def _contents(problem: Problem, body: str) -> dict[str, bytes]:
+    """Return the content of each file by its path.
+
+    Raises:
+        UsageError: If a path is hidden, which only a run that was tampered with can have.
+    """
+    contents = {file.path: file.content for file in problem.files}
+    program = problem.specification.program(body)
+    contents |= {name: text.encode("utf-8", "surrogatepass") for name, text in program.files}
+    for name in contents:
+        if is_hidden(PurePath(name)):
+            raise UsageError(f"the run has a hidden file {name!r}; nothing was written", remedy=HIDDEN_REMEDY)
+    return contents

@@ -21,6 +21,7 @@ from flows.cli.options import (
     stop_conditions,
 )
 from flows.cli.printing import OutputFormat, say, say_notes, working, write_json
+from schemas.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,14 +57,14 @@ def check(
     set: Sets = None,  # noqa: A002
     trust_settings: TrustSettings = False,
     format: OutputFormat = "text",  # noqa: A002
-) -> None:
+) -> int:
     """Run the start program: show scores, seconds, memory and whether three runs agree; propose limits; list omissions.
 
-    With a model, send it a few real prompts and estimate the samples and cost of a night.
+    With a model, send it a few real prompts and estimate the samples and cost of a night. Exits with 2 if something has
+    to be looked at before a night.
     """
-    from flows.cli.forecast import ask_models, require_models
-    from flows.cli.proposed_limits import candidates_per_second, print_pace, propose
-    from flows.cli.start_program import try_confirmation
+    from flows.cli.forecast import ask_models, pace_of, print_pace, require_models
+    from flows.cli.start_program import propose, try_confirmation, unreturned
     from flows.start.sandboxes import image_of, slots_of
     from flows.start.trust import accept
     from tasks.problems import find
@@ -85,42 +86,48 @@ def check(
     given = overrides(model, api_base, style, inputs, set, image=image, runtime=runtime)
     loaded = load_problem(path, given)
     say(f"{path.resolve().name}: {_describe(loaded)}")
-    say_notes(loaded)
     accept(loaded, given, trust=trust_settings)
     conditions = stop_conditions(until, budget_usd=budget)
     asks_models = require_models(loaded, conditions, samples, is_named=bool(model))
     with working("preparing the image"):
         image_of(loaded, say)
     as_text, next_line = format == "text", next_command(problem, repeated)
-    runs = _run_start(loaded, path, show_tables=as_text)
+    warnings = unreturned(loaded)
+    runs = _run_start(loaded, path, warnings, show_tables=as_text)
+    first = runs["train"].first
+    confirmation, is_confirmed = try_confirmation(loaded, first, warnings)
     verdicts = [each.first for each in runs.values()]
-    seconds, slots = runs["train"].first.wall_s, slots_of(loaded)
-    facts = _facts(loaded, runs) | {"confirmed": not try_confirmation(loaded, runs["train"].first)}
+    facts = _facts(loaded, runs) | {"confirmed": is_confirmed}
     facts |= _limits(loaded, path, propose(verdicts, loaded.settings.limits), verdicts, show=as_text)
-    print_pace(loaded, seconds, slots)
+    pace = pace_of(loaded, first.wall_s, confirmation.wall_s, slots_of(loaded))
+    print_pace(loaded, pace)
     if loaded.draws:
         facts["drawing"] = _draw(loaded)
-    facts["missing"] = _print_omissions(loaded)
+    say_notes(loaded)
+    facts["missing"] = _print_omissions(loaded, warnings)
     if asks_models:
-        facts |= ask_models(
-            loaded, samples, conditions, candidates_per_second(seconds, slots), show_table=as_text
-        ).as_data()
-    say(f"next: {next_line}")
+        facts |= ask_models(loaded, samples, conditions, pace.per_second, show_table=as_text)
+    for warning in warnings:
+        say(f"warning: {warning}")
+    say(f"next: {'look at the warnings, then ' if warnings else ''}{next_line}")
     if not as_text:
-        write_json(facts | {"notes": list(loaded.notes), "next": next_line})
+        data = {"pace": pace.as_data(), "warnings": warnings, "notes": list(loaded.notes), "next": next_line}
+        write_json(facts | data)
+    return ExitCode.USAGE if warnings else ExitCode.DONE
 
 
-def _run_start(problem: Problem, path: Path, *, show_tables: bool) -> dict[Split, StartRuns]:
-    """Evaluate the start program on each split that has inputs, and print the results."""
-    from flows.cli.start_program import print_runs, require_start_body, run_start
+def _run_start(problem: Problem, path: Path, warnings: list[str], *, show_tables: bool) -> dict[Split, StartRuns]:
+    """Evaluate the start program on each split that has inputs, print the results, and add warnings about them."""
+    from flows.cli.start_program import print_runs, require_returned_score, require_start_body, run_start
 
     require_start_body(problem, path)
+    require_returned_score(problem, path)
     splits: tuple[Split, ...] = ("train", "validation", "held_out")
     found: dict[Split, StartRuns] = {}
     for split in splits:
         if problem.inputs[split]:
             found[split] = run_start(problem, path, split)
-            print_runs(problem, path, split, found[split], show_table=show_tables)
+            warnings += print_runs(problem, path, split, found[split], show_table=show_tables)
     return found
 
 
@@ -140,7 +147,7 @@ def _limits(
     problem: Problem, path: Path, proposed: Limits, verdicts: Sequence[Verdict], *, show: bool
 ) -> dict[str, Any]:
     """Print the proposed limits, and return them as plain data beside the present ones."""
-    from flows.cli.proposed_limits import existing_limits, long_limit, print_limits
+    from flows.cli.start_program import existing_limits, long_limit, print_limits
 
     if show:
         print_limits(proposed, existing_limits(problem, path), as_comment=bool(problem.specification.run))
@@ -207,7 +214,7 @@ def _draw(problem: Problem) -> dict[str, Any]:
     return facts
 
 
-def _print_omissions(problem: Problem) -> list[str]:
+def _print_omissions(problem: Problem, warnings: Sequence[str]) -> list[str]:
     """Print and return which optional parts of a problem are missing."""
     takes_inputs = _takes_inputs(problem)
     missing = []
@@ -219,9 +226,9 @@ def _print_omissions(problem: Problem) -> list[str]:
         missing.append("a statement or docstring that describes the task")
     if missing:
         say(f"missing, but not required: {'; '.join(missing)}")
-    elif takes_inputs:
+    elif takes_inputs and not warnings:
         say("nothing is missing: there are validation and held-out inputs, and a description of the task")
-    else:
+    elif not warnings:
         say("nothing is missing: there is a description of the task")
     return missing
 

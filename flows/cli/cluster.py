@@ -10,7 +10,11 @@ from cyclopts import App, Parameter
 
 from flows.cli.printing import OutputFormat, out, say, table, write_json
 
-cluster = App(name="cluster", help="Evaluate on several machines: make certificates, start a scheduler, list machines.")
+cluster = App(
+    name="cluster",
+    help="Evaluate on several machines: make certificates, start a scheduler, list machines.",
+    group_commands="Commands",
+)
 
 ClusterAddress = Annotated[str, Parameter(help="address of the cluster, such as tls://head:8786")]
 

@@ -1,8 +1,8 @@
-"""Send models a few prompts and estimate the samples, duration and cost of a night, for `overnight check --model`."""
+"""Estimate the pace, duration and cost of a night from the start program's runs and a few answers of its models."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,90 @@ if TYPE_CHECKING:
 
 
 _ADD_MODEL = "Add --model, for example --model openai/gpt-5-mini."
+
+
+_SANDBOX_S = 0.004
+"""Seconds that the sandbox adds to each candidate, as measured by `tests/bench`."""
+
+_CONTAINER_S = 0.24
+"""Processor seconds to start and remove the container of a confirmation, as measured by `tests/bench`."""
+
+_MOST_PER_SECOND = 150.0
+"""Candidates per second that one night can plan and commit, as measured by `tests/bench`, rounded down."""
+
+_CONFIRMED_SHARE = {"never": 0.0, "best": 1 / 12, "always": 1.0}
+"""Confirmations per candidate; those of the best are as in short runs of built-in problems (3 to 9 %)."""
+
+_MOST_TUNED = 0.9
+"""Largest share of evaluations of the tuner that is reckoned with."""
+
+_DEAR = 2.0
+"""Gain of pace from which on it is said how to spare confirmations or the tuner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How many candidates the sandbox evaluates, beside confirmations and the tuner.
+
+    Attributes:
+        evaluation_s: Seconds of one evaluation.
+        confirmation_s: Seconds of one confirmation.
+        slots: Number of evaluations at a time.
+        confirmed: Confirmations per candidate.
+        tuned: Largest share of all evaluations that the tuner uses.
+    """
+
+    evaluation_s: float
+    confirmation_s: float
+    slots: int
+    confirmed: float
+    tuned: float
+
+    @property
+    def per_second(self) -> float:
+        """Candidates per second, if the models keep up."""
+        evaluation_s = (self.evaluation_s + _SANDBOX_S) / (1 - min(self.tuned, _MOST_TUNED))
+        confirmation_s = self.confirmed * (self.confirmation_s + _CONTAINER_S)
+        return min(_MOST_PER_SECOND, self.slots / (evaluation_s + confirmation_s))
+
+    def as_data(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self) | {"candidates_per_hour": 3600 * self.per_second}
+
+
+def pace_of(problem: Problem, evaluation_s: float, confirmation_s: float, slots: int) -> Pace:
+    """Return the pace of a problem, given the seconds of an evaluation and of a confirmation."""
+    tuner = problem.settings.tuner
+    is_tuned = tuner.enabled and problem.specification.language == "python"
+    confirmed = _CONFIRMED_SHARE[problem.settings.sandbox.confirm]
+    return Pace(evaluation_s, confirmation_s, slots, confirmed, tuner.share if is_tuned else 0.0)
+
+
+def print_pace(problem: Problem, pace: Pace) -> None:
+    """Print the candidates per hour, the duration of a generation, and what confirmations and the tuner take of it."""
+    size = problem.settings.search.prompts * problem.settings.search.samples
+    worst = problem.settings.limits.wall_s * len(problem.inputs["train"])
+    say(
+        f"pace: about {_round(3600 * pace.per_second)} candidates per hour if the models keep up, "
+        f"{count(pace.slots, 'candidate')} at a time; {_brief(size / pace.per_second)} for a generation of {size}; "
+        f"{_brief(pace.evaluation_s)} per candidate, at most {_brief(worst)} with the current limits"
+    )
+    for other, what in (
+        (replace(pace, confirmed=0.0), f"confirmations, {_brief(pace.confirmation_s)} each (--confirm never)"),
+        (replace(pace, tuned=0.0), "the tuner of numbers (--set tuner.enabled=false)"),
+        (replace(pace, confirmed=0.0, tuned=0.0), "both"),
+    ):
+        if other.per_second > _DEAR * pace.per_second - 1e-9:
+            say(f"  without {what}: about {_round(3600 * other.per_second)} per hour")
+    if replace(pace, confirmed=0.0).per_second > _DEAR * pace.per_second and problem.specification.isolation:
+        say(
+            "  in a confirmation, each call of the evolved function crosses between two processes: fewer calls that do "
+            "more each make it cheaper"
+        )
+
+
+def _brief(seconds: float) -> str:
+    return "less than 0.01 s" if seconds < 0.01 else f"{seconds:.2g} s" if seconds < 10 else duration(seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,40 +172,6 @@ def require_models(problem: Problem, conditions: StopConditions, samples: int | 
     return not all(model.name.startswith(BUILTIN) for model in problem.settings.sampling.models)
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """Answers of the models to a few prompts, and the estimate of a night.
-
-    Attributes:
-        probes: Completions of each model.
-        night: The estimate.
-        limited_by: What limits the pace: `the models` or `the sandbox`.
-    """
-
-    probes: Sequence[Probe]
-    night: NightEstimate
-    limited_by: str
-
-    def as_data(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        models = [
-            {
-                "model": probe.model.name,
-                "completions": len(probe.completions),
-                "with_a_program": len(probe.completions) - len(probe.errors),
-                "errors": probe.errors,
-                "tokens_in": probe.tokens_in,
-                "tokens_out": probe.tokens_out,
-                "usd": probe.usd,
-                "seconds": probe.seconds,
-                "usd_per_sample": probe.usd_per_sample,
-                "completions_per_second": probe.completions_per_second,
-            }
-            for probe in self.probes
-        ]
-        return {"models": models, "night": asdict(self.night) | {"limited_by": self.limited_by}}
-
-
 def ask_models(
     problem: Problem,
     samples: int | None,
@@ -129,8 +179,8 @@ def ask_models(
     evaluated_per_second: float,
     *,
     show_table: bool,
-) -> Forecast:
-    """Send each model a few prompts, and print the results and the estimate of a night.
+) -> dict[str, Any]:
+    """Send each model a few prompts, print the results and the estimate of a night, and return both as plain data.
 
     Args:
         problem: The problem, with models and prompts.
@@ -163,7 +213,7 @@ def ask_models(
         f"{'at this pace' if night.ends_by == 'an hour' else f'ended by its {night.ends_by}'}: "
         f"{_round(3600 * rate)} per hour, limited by {limited_by}"
     )
-    return Forecast(probes, night, limited_by)
+    return {"models": [_facts(probe) for probe in probes], "night": asdict(night) | {"limited_by": limited_by}}
 
 
 def _ask(problem: Problem, model: Model, samples: int | None, conditions: StopConditions) -> Probe:
@@ -196,6 +246,22 @@ def _ask(problem: Problem, model: Model, samples: int | None, conditions: StopCo
             "--budget is too small for a single sample", remedy="Set a higher budget, or name a cheaper model."
         )
     return result
+
+
+def _facts(probe: Probe) -> dict[str, Any]:
+    """Return the answers of a model, and the pace and cost that they imply, as plain data."""
+    return {
+        "model": probe.model.name,
+        "completions": len(probe.completions),
+        "with_a_program": len(probe.completions) - len(probe.errors),
+        "errors": probe.errors,
+        "tokens_in": probe.tokens_in,
+        "tokens_out": probe.tokens_out,
+        "usd": probe.usd,
+        "seconds": probe.seconds,
+        "usd_per_sample": probe.usd_per_sample,
+        "completions_per_second": probe.completions_per_second,
+    }
 
 
 def _print_results(probes: Sequence[Probe]) -> None:

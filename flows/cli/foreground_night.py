@@ -1,16 +1,16 @@
-"""Run a night in the foreground: Prefect server, live view, Ctrl-C and final summary."""
+"""Run a night in the foreground: Prefect server, live view, Ctrl-C, and the summary, or lines of JSON."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import PurePath
 from typing import Any
 
-from flows.cli.json_lines import print_end, print_generations
+from flows.cli.best import validation_note
 from flows.cli.live_view import live_view, spent
-from flows.cli.printing import err, history_flag, say
-from flows.cli.summary import print_summary
+from flows.cli.printing import count, duration, err, history_flag, out, say, score, table, write_code, write_json
 from flows.night.night import Night
 from flows.night.notifications import Notifier
 from flows.night.open_run import OpenRun, open_run
@@ -21,10 +21,12 @@ from flows.prefect_server.embedded import PrefectServer
 from flows.start.origin import problem_path
 from flows.start.sandboxes import image_id
 from schemas.errors import EnvironmentFault, ExitCode, PrefectUnavailable, ProviderError
-from schemas.generation import StopReason
+from schemas.generation import NightRecord, RunRecord, StopReason
 from schemas.history_backend import HistoryBackend
+from schemas.problem import Problem
+from schemas.program import Program
 from tasks.history import record
-from tasks.history.files import RunFiles
+from tasks.history.files import RunFiles, find_run
 from tasks.problems.loading.stored_problem import changed_since
 
 
@@ -102,6 +104,10 @@ def run_with_view(
         print_summary(history, files.run_id, result["night"], spent=used, leaves_stdout=leaves_stdout)
     _print_failed_generations(files.run_id, result["failed"], history)
     return files.run_id, result
+
+
+_LINES_SHOWN = 15
+"""Lines of the best program in the summary of a night."""
 
 
 class CancelledInPrefect(KeyboardInterrupt):
@@ -186,3 +192,144 @@ def _resume_hint(run_id: str, history: HistoryBackend) -> Iterator[None]:
         how = "cancelled in Prefect, and " if isinstance(error, CancelledInPrefect) else ""
         say(f"{how}stopped at once; {command}")
         raise
+
+
+def print_generations(run: OpenRun) -> None:
+    """Print the run now, and each generation once it is committed."""
+    write_json(
+        {
+            "event": "run",
+            "run_id": run.run.run_id,
+            "problem": run.run.problem.name,
+            "seed": run.run.seed,
+            "start_score": run.state.start.score,
+            "best_score": run.state.best.score,
+        }
+    )
+    run.progress.watch(lambda number: write_json(_generation(run, number)))
+
+
+def _generation(run: OpenRun, number: int) -> dict[str, Any]:
+    progress = run.progress
+    return {
+        "event": "generation",
+        "run_id": run.run.run_id,
+        "generation": number,
+        "samples": progress.candidates,
+        "best_score": progress.best,
+        "best_program_id": progress.best_id,
+        "outcomes": {outcome.value: count for outcome, count in progress.outcomes.items()},
+        **_cost(run),
+    }
+
+
+def print_end(run: OpenRun, result: dict[str, Any], best_program_id: str) -> None:
+    """Print how a night ended."""
+    write_json(
+        {
+            "event": "night",
+            "run_id": run.run.run_id,
+            "night": result["night"],
+            "stop_reason": result["stop_reason"],
+            "generations": run.progress.generations,
+            "samples": run.progress.candidates,
+            "best_score": run.state.best.score,
+            "best_program_id": best_program_id,
+            "failed_generations": result["failed"],
+            **_cost(run),
+        }
+    )
+
+
+def _cost(run: OpenRun) -> dict[str, Any]:
+    """Return what the night has used so far, and whether some prices are unknown, which count as 0."""
+    budget = run.progress.budget
+    return {
+        "tokens": budget.tokens,
+        "cost_usd": budget.night_usd,
+        "has_unknown_costs": budget.has_unknown_costs,
+    }
+
+
+def print_summary(
+    history: HistoryBackend, run_id: str, night_number: int, *, spent: str, leaves_stdout: bool = False
+) -> None:
+    """Read a night from its files and print its summary.
+
+    Args:
+        history: The run's history.
+        run_id: Id of the run.
+        night_number: Number of the night.
+        spent: Text about cost and tokens.
+        leaves_stdout: Whether to leave out the table and the code, which are data on stdout.
+    """
+    files = find_run(history, run_id)
+    run, past = record.read_run(files), record.read_run_history(files)
+    night = record.read_night(files, night_number, past.programs)
+    best = past.programs[night.best_program_id]
+    if not leaves_stdout:
+        out().print(result_table(run, night, past.start))
+        write_beginning(run.problem.specification.function_text(best.body))
+    elapsed = duration((night.ended_at - night.started_at).total_seconds()) if night.ended_at else "unfinished"
+    reason = night.stop_reason.value if night.stop_reason else "unknown"
+    say(
+        f"\nnight {night.number}: {count(night.generations, 'generation')}, {count(night.samples, 'sample')}, "
+        f"{spent}, {elapsed}; stopped by: {reason}"
+    )
+    if night.warning:
+        say(f"warning: {night.warning}")
+    if night.paused_by:
+        say(f"paused for {duration(night.paused_s)}; last reason: {night.paused_by}")
+    if note := validation_note(best, past.programs.values()):
+        say(note)
+    if failed := night.winner_fails_on:
+        say(f"the best program fails on the {' and '.join(failed)} inputs and has no score there")
+    if best.id == past.start.id:
+        say("no program is better than the start program yet")
+    flag = history_flag(history)
+    picture = f"picture   overnight best {run_id} --write best.svg{flag}\n" if run.problem.draws else ""
+    say(
+        f"\nreport    overnight report {run_id}{flag}\n"
+        f"continue  overnight resume {run_id}{flag}\n"
+        f"show      overnight show {best.id}{flag}\n"
+        f"save      overnight best {run_id} --write {file_name_of(run.problem)}{flag}\n{picture}"
+        f"""query     overnight sql "FROM progress('{run_id}')"{flag}"""
+    )
+
+
+def write_beginning(code: str) -> None:
+    """Write the first lines of a program, so that the table above it stays in sight."""
+    lines = code.splitlines()
+    write_code("\n".join(lines[:_LINES_SHOWN]))
+    if len(lines) > _LINES_SHOWN:
+        say(f"… {count(len(lines) - _LINES_SHOWN, 'more line')}, shown by `show` below")
+
+
+def file_name_of(problem: Problem) -> str:
+    """Return a name for the file, or the folder, that a program of a problem is written to."""
+    first, *others = problem.specification.start_program.paths
+    return "best" if others else f"best{PurePath(first).suffix}"
+
+
+def result_table(run: RunRecord, night: NightRecord, start: Program):  # noqa: ANN201  (rich is imported late)
+    """Return the table of scores on each split: start program, best program and known results."""
+    settings = run.problem.settings
+    by_id = {finalist.program.id: finalist for finalist in night.finalists}
+    rows = []
+    for label, program_id in (("start program", start.id), ("best program", night.best_program_id)):
+        finalist = by_id.get(program_id)
+        train = finalist.train if finalist else (start.score if program_id == start.id else night.best_after)
+        failed = night.winner_fails_on if program_id == night.best_program_id else ()
+        other_splits = {"validation": finalist and finalist.validation, "held-out": finalist and finalist.held_out}
+        cells = ["fails" if name in failed else score(value) for name, value in other_splits.items()]
+        rows.append((label, score(train), *cells, program_id))
+    known = settings.known
+    if known.honesty is not None:
+        held_out = "" if known.honesty_held_out is None else score(known.honesty_held_out)
+        rows.append(("without a model", score(known.honesty), "", held_out, known.honesty_label))
+    if known.best is not None:
+        proven = ", proven" if known.proven else ""
+        rows.append(("best known", "", "", score(known.best), f"{known.label}{proven} ({known.source}, {known.date})"))
+    columns = ("", "train", "validation", "held-out", "program or source")
+    title = f"{settings.title or run.problem.name}: {settings.score_name}"
+    return table(columns, rows, right=("train", "validation", "held-out"), title=title)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from flows.cli.machine_lines import machine_lines, machines_in_short
-from flows.cli.printing import duration, err, printable, say, score, usd
+from flows.cli.printing import count, duration, err, printable, say, score, usd
 from flows.formatting import outcomes_text, spark
 
 if TYPE_CHECKING:
@@ -18,7 +17,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from flows.night.open_run import OpenRun
+    from flows.night.progress import Progress
     from flows.night.stop_conditions import StopConditions
+    from tasks.evaluate.cluster.slots import MachineState
     from tasks.sample.budget import Budget, RequestsInFlight
 
 
@@ -28,8 +29,14 @@ _OTHER_ROWS = 14
 _CURVE_WIDTH = 60
 """Most characters of the line that shows how the best score rose."""
 
+_BUSY = "sample and evaluate"
+"""Phase of a night in which neither a commit nor a pause is awaited."""
+
 _LABEL_WIDTH = 12
 """Columns before the values: the longest label and the gap."""
+
+_IN_ONE_LINE = 4
+"""Most machines whose rates are in the first line; those of more fill further lines, as many in each."""
 
 
 @contextlib.contextmanager
@@ -76,7 +83,7 @@ def _rows(run: OpenRun, conditions: StopConditions, first: int) -> Iterator[tupl
     of = f" of {first + conditions.generations}" if conditions.generations else ""
     yield "generation", f"{progress.generation}{of}  ({progress.phase})"
     yield "samples", f"{progress.samples}  {spent(progress.budget)}"
-    yield "requests", in_flight(progress.requests)
+    yield "requests", "; ".join(filter(None, (in_flight(progress.requests), _awaited(progress))))
     yield "outcomes", outcomes_text(progress.outcomes_so_far())
     yield "best", f"{score(progress.best)}  ({_found_at(run, first)})"
     width = max(1, min(_CURVE_WIDTH, err().width - _LABEL_WIDTH))
@@ -108,6 +115,14 @@ def in_flight(requests: RequestsInFlight) -> str:
     if not (count := requests.count()):
         return "none in flight"
     return f"{count} in flight, {'' if count == 1 else 'the oldest '}for {duration(requests.oldest_s())}"
+
+
+def _awaited(progress: Progress) -> str:
+    """Return what a night waits for while no request is in flight; empty while one is."""
+    unjudged = progress.samples - progress.outcomes_so_far().total()
+    if progress.requests.count() or progress.phase != _BUSY:
+        return ""
+    return f"evaluating {count(unjudged, 'program')}" if unjudged > 0 else "confirming or tuning programs"
 
 
 def spent(budget: Budget) -> str:
@@ -176,3 +191,45 @@ def _lines(run: OpenRun) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+
+
+def machine_lines(machines: Sequence[MachineState], room: int) -> list[str]:
+    """Return lines about machines: all together, those that are set aside, and the rate of each if there is room.
+
+    Args:
+        machines: The machines that are there.
+        room: Number of lines that fit; the first one, and one about what is set aside, are there in any case.
+    """
+    if not machines:
+        return ["none: waiting for one to join"]
+    rates = [f"{machine.name} {machine.per_minute:.0f}" for machine in machines if machine.aside_s is None]
+    first = machines_in_short(machines)
+    if len(machines) <= _IN_ONE_LINE:
+        first = f"{first}: {', '.join(rates)}" if len(rates) > 1 else first
+        rates = []
+    lines = [first, *_fitting([_aside(machine) for machine in machines if machine.aside_s is not None], room - 1)]
+    rows = [", ".join(rates[place : place + _IN_ONE_LINE]) for place in range(0, len(rates), _IN_ONE_LINE)]
+    return lines + (_fitting(rows, room - len(lines)) if len(lines) < room else [])
+
+
+def machines_in_short(machines: Sequence[MachineState]) -> str:
+    """Return the number of machines, their slots and their rate, in a few words."""
+    slots, rate = sum(machine.slots for machine in machines), sum(machine.per_minute for machine in machines)
+    aside = sum(machine.aside_s is not None for machine in machines)
+    named = f"{count(len(machines), 'machine')}, {count(slots, 'slot')}, {rate:.0f} programs/min"
+    return f"{named}, {aside} set aside" if aside else named
+
+
+def _aside(machine: MachineState) -> str:
+    times = f" after {count(machine.faults, 'fault')}" if machine.faults > 1 else ""
+    return f"{machine.name} is set aside for {duration(machine.aside_s or 0.0)}{times}: {printable(machine.reason)}"
+
+
+def _fitting(lines: list[str], room: int) -> list[str]:
+    """Return as many lines as fit, at least one; in place of the last one, how many are left out."""
+    if room <= 1:
+        return lines[:1]
+    shown = lines[:room]
+    if left := len(lines) - len(shown):
+        shown[-1] = f"and {count(left + 1, 'more line')} like this"
+    return shown

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from flows.cli.printing import print_error, route_warnings_to_stderr
 from flows.cli.terminal import protect
@@ -25,65 +25,79 @@ def _version() -> str:
     return version("overnight")
 
 
-app = App(
-    name="overnight",
-    help="Search for programs while you sleep.",
-    version=_version,
-    version_flags=["--version"],
-    help_format="plaintext",
-    default_parameter=Parameter(negative=()),
-    suppress_keyboard_interrupt=False,
-)
-
 _COMMANDS = {
-    "problems": ("problems:problems", "List the built-in problems, their best known scores, and your own best."),
-    "algorithms": ("algorithms:algorithms", "List the search algorithms, and where each is from."),
-    "init": ("init:init", "Write a commented example specification to start from."),
-    "check": (
-        "check:check",
-        "Run a problem's start program twice: scores, seconds, memory, and whether the runs agree.",
-    ),
-    "prompt": ("prompt:prompt", "Print what a model would be sent first."),
-    "baseline": ("baseline:baseline", "Compute the score that a problem allows without a model."),
-    "doctor": ("doctor:doctor", "Check engine, image, Prefect, keys and disk; say how to fix what is missing."),
-    "run": ("run:run", "Start a run: search for a better program."),
-    "resume": ("run:resume", "Continue a run, from its files alone."),
-    "schedule": ("schedule:schedule", "Continue a run every night, at the times of a cron expression."),
-    "schedules": ("schedules:schedules", "List the schedules; pause, resume, change or remove one."),
-    "serve": ("serve:serve", "Run scheduled nights for as long as this command runs."),
-    "cluster": (
-        "cluster:cluster",
-        "Evaluate on several machines: make certificates, start a scheduler, list machines.",
-    ),
-    "worker": ("cluster:worker", "Be a machine of a cluster: evaluate programs for its nights."),
-    "retry": (
-        "retry:retry",
-        "Run the generations that were given up again; their programs join the current population.",
-    ),
-    "runs": ("runs:runs", "List the runs in the history, or show the log of one."),
-    "watch": ("watch:watch", "Follow a run on a live page, or in the terminal."),
-    "best": ("best:best", "Show the best program of a run, or write it to a file."),
-    "show": ("programs:show", "Show one program: code, scores, outcome, parents."),
-    "diff": ("programs:diff", "Show the differences between two programs."),
-    "lineage": ("programs:lineage", "Show the ancestors of a program, from the start program on."),
-    "explain": ("programs:explain", "Explain why a program was kept or dropped."),
-    "report": ("report:report", "Write the morning report of a run: one self-contained HTML file."),
-    "compare": ("report:compare", "Compare runs: medians and quartiles over seeds."),
-    "replay": (
-        "replay:replay",
-        "Repeat a run from its recorded completions, without a model, and compare the histories.",
-    ),
-    "rescore": ("rescore:rescore", "Score the survivors of a run under a changed specification, as a new run."),
-    "export": ("archive:export", "Export a run to one file, for another machine."),
-    "import": ("archive:import_run", "Import a run that was exported elsewhere."),
-    "compact": (
-        "archive:compact",
-        "Merge the files of many generations, so that queries are faster.",
-    ),
-    "sql": ("sql:sql", "Query the history in SQL."),
+    "Start": {
+        "problems": ("problems:problems", "List the built-in problems, their best known scores, and your own best."),
+        "init": ("problems:init", "* Write a commented example specification to start from."),
+        "check": ("check:check", "* Test a problem before a night: does its start program run, and how fast?"),
+        "prompt": ("problems:prompt", "Print what a model would be sent first."),
+        "baseline": ("baseline:baseline", "Compute the score that a problem allows without a model."),
+        "algorithms": ("problems:algorithms", "List the search algorithms, and where each is from."),
+        "doctor": ("doctor:doctor", "Check engine, image, Prefect, keys and disk; say how to fix what is missing."),
+    },
+    "Search": {
+        "run": ("run:run", "* Start a run: search for a better program."),
+        "resume": ("run:resume", "* Continue a run, from its files alone."),
+        "retry": ("run:retry", "Run the generations again that a night has given up."),
+    },
+    "Look": {
+        "runs": ("runs:runs", "List the runs in the history, or show the log of one."),
+        "watch": ("watch:watch", "* Follow a run on a live page, or in the terminal."),
+        "best": ("best:best", "* Show the best program of a run, or write it to a file."),
+        "show": ("show:show", "Show one program: code and scores, changes, ancestors, why it was kept."),
+        "report": ("report:report", "* Write the morning report of a run: one self-contained HTML file."),
+        "compare": ("compare:compare", "Compare runs, or models: medians and quartiles over seeds."),
+    },
+    "Every night": {
+        "schedule": ("schedule:schedule", "Continue a run every night: add, list, pause, resume, change, remove."),
+        "serve": ("serve:serve", "Run scheduled nights for as long as this command runs."),
+    },
+    "History": {
+        "sql": ("sql:sql", "* Query the history in SQL."),
+        "replay": ("replay:replay", "Repeat a run from its recorded completions, and compare the histories."),
+        "rescore": ("replay:rescore", "Score the survivors of a run under a changed specification, as a new run."),
+        "export": ("archive:export", "Export a run to one file, for another machine."),
+        "import": ("archive:import_run", "Import a run that was exported elsewhere."),
+        "compact": ("archive:compact", "Merge the files of many generations, so that queries are faster."),
+    },
+    "Several machines": {
+        "cluster": ("cluster:cluster", "Make certificates, start a scheduler, list machines: init, start, show."),
+        "worker": ("cluster:worker", "Be a machine of a cluster: evaluate programs for its nights."),
+    },
 }
-for _name, (_function, _help) in _COMMANDS.items():
-    app.command(f"flows.cli.{_function}", name=_name, help=_help)
+"""Commands of each group: module and function, and a line of help, in which a star marks what everyone needs."""
+
+COMMANDS = tuple(name for commands in _COMMANDS.values() for name in commands)
+
+
+def _app(*, lists_commands: bool) -> App:
+    """Return the application.
+
+    Args:
+        lists_commands: Whether each command has its line of help in place of its docstring, for which its module would
+            be imported.
+    """
+    made = App(
+        name="overnight",
+        help="Search for programs while you sleep. A star marks the eight commands that a night and its morning take.",
+        version=_version,
+        version_flags=["--version"],
+        help_format="plaintext",
+        default_parameter=Parameter(negative=()),
+        group_commands=Group("Other", sort_key=len(_COMMANDS)),
+        group_parameters=Group("Options", sort_key=len(_COMMANDS)),
+        suppress_keyboard_interrupt=False,
+    )
+    for place, (title, commands) in enumerate(_COMMANDS.items()):
+        group = Group(title, sort_key=place)
+        for row, (name, (function, line)) in enumerate(commands.items()):
+            listed = {"help": line} if lists_commands else {}
+            made.command(f"flows.cli.{function}", name=name, group=group, sort_key=row, **listed)
+    made.register_install_completion_command(help="Install completion of commands and options for your shell.")
+    return made
+
+
+app = _app(lists_commands=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -107,7 +121,9 @@ def run(arguments: Sequence[str]) -> int:
     route_warnings_to_stderr()
     try:
         require_neutral_folder(Path.cwd())
-        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        is_list = not arguments or arguments[0].startswith("-")
+        chosen = _app(lists_commands=True) if is_list else app
+        code = chosen(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         print_error(str(error), _usage_remedy(arguments))
         return ExitCode.USAGE
@@ -137,7 +153,7 @@ def _usage_remedy(arguments: Sequence[str]) -> str:
     command = arguments[0] if arguments else ""
     if command in ("resume", "retry") and _RUN_SETTINGS_FLAGS & {argument.partition("=")[0] for argument in arguments}:
         return "A run keeps its models and settings; `overnight run` starts a new run with different ones."
-    if command in _COMMANDS:
+    if command in COMMANDS:
         return f"`overnight {command} --help` lists its arguments and flags."
     return "`overnight --help` lists the commands."
 

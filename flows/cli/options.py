@@ -7,29 +7,54 @@ import math
 import re
 import shlex
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from flows.cli.printing import say, say_notes
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from flows.night.notifications import Notifier
     from flows.night.stop_conditions import StopConditions
     from schemas.problem import Problem
 
+_stop = partial(Parameter, group=Group("Stop conditions (the first one that is met ends the night)", sort_key=1))
+_models = partial(Parameter, group=Group("Models", sort_key=2))
+_evaluation = partial(Parameter, group=Group("Evaluation", sort_key=3))
+_notifications = partial(Parameter, group=Group("Notifications", sort_key=4))
+
 ProblemName = Annotated[str, Parameter(help="a name from `overnight problems`, a specification file, or a directory")]
-RunId = Annotated[str, Parameter(help="a run id, a unique prefix of one, or `last`")]
+RunId = Annotated[str, Parameter(help="a run id, a unique prefix of one, or `last`; a problem's name is its last run")]
+AnyRun = Annotated[str | None, Parameter(help="a run id, a unique prefix of one, or `last`; default: all runs")]
+
 Models = Annotated[
-    list[str] | None, Parameter(help="LiteLLM model string; NAME=WEIGHT sets its share of the prompts; repeatable")
+    list[str] | None, _models(help="LiteLLM model string; NAME=WEIGHT sets its share of the prompts; repeatable")
 ]
-ApiBase = Annotated[str | None, Parameter(help="address of an OpenAI-compatible server for these models")]
-Style = Annotated[str | None, Parameter(help="how prompts are written: `chat` or `completion`")]
-Inputs = Annotated[str | None, Parameter(help="training inputs as JSON, instead of the specification's")]
-Sets = Annotated[list[str] | None, Parameter(help="any setting, as key=value; repeatable")]
+ApiBase = Annotated[str | None, _models(help="address of an OpenAI-compatible server for these models")]
+Style = Annotated[str | None, _models(help="how prompts are written: `chat` or `completion`")]
+
+Confirm = Annotated[
+    Literal["never", "best", "always"] | None,
+    _evaluation(help="which programs must repeat their score, isolated, in a fresh container; default: best"),
+]
+Inputs = Annotated[str | None, _evaluation(help="training inputs as JSON, instead of the specification's")]
+Image = Annotated[
+    str | None, _evaluation(help="container image with python3 that the engine already has; nothing is pulled")
+]
+Runtime = Annotated[str | None, _evaluation(help="container runtime that the engine knows, such as runsc")]
+ClusterName = Annotated[
+    str | None,
+    _evaluation(
+        name="--cluster",
+        help="evaluate on the machines of this cluster, tls://HOST:PORT, on local:N for a try, or here alone: none; "
+        "default: OVERNIGHT_CLUSTER, or your configuration file's",
+    ),
+]
 
 
 def require_int64(_: object, seed: int | None) -> None:
@@ -41,14 +66,9 @@ def require_int64(_: object, seed: int | None) -> None:
 Seed = Annotated[
     int | None, Parameter(help="seed of all random choices; default: drawn and shown", validator=require_int64)
 ]
-Confirm = Annotated[
-    Literal["never", "best", "always"] | None,
-    Parameter(help="which programs must repeat their score in isolated evaluation, in a fresh container"),
+Sets = Annotated[
+    list[str] | None, Parameter(help="any setting, as key=value; schemas/README.md lists them; repeatable")
 ]
-Image = Annotated[
-    str | None, Parameter(help="container image with python3 that the engine already has; nothing is pulled")
-]
-Runtime = Annotated[str | None, Parameter(help="container runtime that the engine knows, such as runsc")]
 TrustSettings = Annotated[
     bool,
     Parameter(
@@ -57,77 +77,55 @@ TrustSettings = Annotated[
         show_default=False,
     ),
 ]
-Batch = Annotated[
-    bool,
-    Parameter(
-        help="send prompts through the provider's Batch API: half the price, completions within a day",
-        show_default=False,
-    ),
+NightFormat = Annotated[
+    Literal["text", "json"],
+    Parameter(name="--format", help="json: a line of JSON for each generation on stdout, for programs; no summary"),
 ]
 
-ClusterName = Annotated[
-    str | None,
-    Parameter(
-        name="--cluster",
-        help="evaluate on the machines of this cluster, tls://HOST:PORT, on local:N for a try, or here alone: none; "
-        "default: OVERNIGHT_CLUSTER, or your configuration file's",
-    ),
+Until = Annotated[
+    str | None, _stop(help="stop at a time of day, at a date and time, or after a duration: 07:00, 7h30m")
 ]
-
-Json = Annotated[
-    bool,
-    Parameter(help="print a line of JSON for each generation on stdout, in place of the summary", show_default=False),
-]
-
-Generations = Annotated[int | None, Parameter(help="stop after this many generations in this night")]
-MaxSamples = Annotated[
-    int | None, Parameter(name=("--max-samples", "--samples"), help="stop after this many samples in this night")
+UntilEveryNight = Annotated[
+    str | None, _stop(name="--until", help="stop each night at a time of day or after a duration: 07:00, 7h30m")
 ]
 MaxTokens = Annotated[
-    int | None, Parameter(help="stop after this many tokens in this night, prompts and completions together")
+    int | None, _stop(help="stop after this many tokens in this night, prompts and completions together")
 ]
-Until = Annotated[
-    str | None, Parameter(help="stop at a time of day, at a date and time, or after a duration: 07:00, 7h30m")
-]
-Budget = Annotated[float | None, Parameter(help="stop when this many USD have been spent in this night")]
+Budget = Annotated[float | None, _stop(name="--budget", help="stop when this many USD have been spent in this night")]
 TotalBudget = Annotated[
-    float | None, Parameter(help="stop when this many USD have been spent on the run, over all its nights")
-]
-Patience = Annotated[int | None, Parameter(help="stop after this many generations without improvement")]
-Target = Annotated[float | None, Parameter(help="stop when the best score is at least this")]
-Grace = Annotated[
     float | None,
-    Parameter(help="seconds after the deadline at which the current generation is cut short; default: 60"),
+    _stop(name="--total-budget", help="stop when this many USD have been spent on the run, over all its nights"),
 ]
+
+
+def flag_of(condition: str) -> str:
+    """Return the flag of a stop condition, without its dashes: `total-budget` for `total_budget_usd`."""
+    return condition.removesuffix("_usd").removesuffix("_s").replace("_", "-")
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class StopOptions:
-    """Stop conditions that are the same every night; the deadline is a separate flag."""
+    """Stop conditions that are the same every night, by their names in `StopConditions`; `--until` is not."""
 
-    generations: Generations = None
-    max_samples: MaxSamples = None
+    generations: Annotated[int | None, _stop(help="stop after this many generations in this night")] = None
+    max_samples: Annotated[
+        int | None,
+        _stop(name=("--max-samples", "--samples"), help="stop after this many samples in this night"),
+    ] = None
     max_tokens: MaxTokens = None
-    budget: Budget = None
-    total_budget: TotalBudget = None
-    target: Target = None
-    patience: Patience = None
-    grace: Grace = None
+    budget_usd: Budget = None
+    total_budget_usd: TotalBudget = None
+    target: Annotated[float | None, _stop(help="stop when the best score is at least this")] = None
+    patience: Annotated[int | None, _stop(help="stop after this many generations without improvement")] = None
+    grace_s: Annotated[
+        float | None,
+        _stop(name="--grace", help="seconds after the deadline at which a generation is cut short; default: 60"),
+    ] = None
 
     def given(self) -> dict[str, Any]:
-        """Return the values that the user gave, by their names in `StopConditions`."""
-        named = {
-            "generations": self.generations,
-            "max_samples": self.max_samples,
-            "max_tokens": self.max_tokens,
-            "budget_usd": self.budget,
-            "total_budget_usd": self.total_budget,
-            "target": self.target,
-            "patience": self.patience,
-            "grace_s": self.grace,
-        }
-        return {name: value for name, value in named.items() if value is not None}
+        """Return the values that the user gave."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
     def conditions(self, until: str | None = None) -> StopConditions:
         """Return the stop conditions of one night.
@@ -145,10 +143,11 @@ class NotificationOptions:
 
     notify: Annotated[
         list[str] | None,
-        Parameter(help="Apprise address to notify when the night ends; repeatable; default: OVERNIGHT_NOTIFY"),
+        _notifications(help="Apprise address to notify when the night ends; repeatable; default: OVERNIGHT_NOTIFY"),
     ] = None
     notify_gain: Annotated[
-        float | None, Parameter(help="also notify of a new best, whenever the best score has risen by this much")
+        float | None,
+        _notifications(help="also notify of a new best, whenever the best score has risen by this much"),
     ] = None
 
     def notifier(self) -> Notifier:
@@ -175,7 +174,13 @@ class RunOptions:
     model: Models = None
     api_base: ApiBase = None
     style: Style = None
-    batch: Batch = False
+    batch: Annotated[
+        bool,
+        _models(
+            help="send prompts through the provider's Batch API: half the price, completions within a day",
+            show_default=False,
+        ),
+    ] = False
     confirm: Confirm = None
     image: Image = None
     runtime: Runtime = None
@@ -243,16 +248,15 @@ def stop_conditions(until: str | None, **values: float | None) -> StopConditions
         return StopConditions.model_validate({**values, "until": deadline})
     except ValidationError as error:
         first = error.errors()[0]
-        flag = str(first["loc"][0]).removesuffix("_usd").removesuffix("_s").replace("_", "-")
-        raise UsageError(f"--{flag}: {first['msg']}, got {first['input']}") from error
+        raise UsageError(f"--{flag_of(str(first['loc'][0]))}: {first['msg']}, got {first['input']}") from error
 
 
 def overrides(
-    models: list[str] | None,
-    api_base: str | None,
-    style: str | None,
-    inputs: str | None,
-    sets: list[str] | None,
+    models: Sequence[str] | None = None,
+    api_base: str | None = None,
+    style: str | None = None,
+    inputs: str | None = None,
+    sets: Sequence[str] | None = None,
     batch: bool = False,
     **sandbox: str | None,
 ) -> dict[str, Any]:

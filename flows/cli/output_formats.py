@@ -14,7 +14,7 @@ from schemas.errors import QueryError, UsageError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Format = Literal["table", "csv", "json", "jsonl", "markdown", "parquet"]
+Format = Literal["text", "csv", "json", "jsonl", "markdown", "parquet"]
 
 _ROWS = 10_000
 """Rows that are converted to Python objects at a time; these take several times the memory of the Arrow table."""
@@ -29,7 +29,7 @@ def write_result(result: pa.Table, style: Format) -> None:
     """
     result = result.rename_columns(_distinct(result.column_names))
     match style:
-        case "table":
+        case "text":
             _write_table(result)
         case "csv":
             _write_csv(result)

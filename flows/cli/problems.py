@@ -1,8 +1,32 @@
-"""`overnight problems`: list the built-in problems."""
+"""`overnight problems`, `algorithms`, `init` and `prompt`: what there is to search, and a file to begin with."""
 
 from __future__ import annotations
 
-from flows.cli.printing import DEFAULT_HISTORY, History, OutputFormat, out, say, score, table, write_json
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from flows.cli.options import ApiBase, Inputs, Models, ProblemName, Sets, Style, overrides
+from flows.cli.printing import (
+    DEFAULT_HISTORY,
+    History,
+    OutputFormat,
+    out,
+    say,
+    say_notes,
+    score,
+    table,
+    write_json,
+    write_new,
+    write_text,
+)
+
+if TYPE_CHECKING:
+    from schemas.problem import Problem
+    from schemas.sampling_settings import Model
 
 
 def problems(*, format: OutputFormat = "text", history: History = DEFAULT_HISTORY) -> None:  # noqa: A002
@@ -40,3 +64,109 @@ def problems(*, format: OutputFormat = "text", history: History = DEFAULT_HISTOR
     out().print(table(columns, rows, right=right, spare=("by", "title", "start", "without a model")))
     say("from: where the problem is posed; by: who holds the best known score; yours: on the training inputs")
     say("start a run: overnight run NAME; higher scores are better; ! marks a proven optimum")
+
+
+def algorithms(*, format: OutputFormat = "text") -> None:  # noqa: A002
+    """List the search algorithms, what each does, and the paper or system that it is from."""
+    from schemas.algorithm_settings import algorithm_kinds
+
+    default, *_ = kinds = algorithm_kinds()
+    if format == "json":
+        names = ("algorithm", "is_default", "summary", "source")
+        values = ((kind.algorithm_name(), kind is default, kind.summary(), kind.source) for kind in kinds)
+        write_json([dict(zip(names, each, strict=True)) for each in values])
+        return
+    rows = [(kind.algorithm_name(), "yes" if kind is default else "", kind.summary(), kind.source) for kind in kinds]
+    out().print(table(("algorithm", "default", "what it does", "source"), rows, spare=("source",)))
+    say("choose one: overnight run PROBLEM --set search.algorithm=NAME; its settings are in schemas/README.md")
+
+
+def init(
+    file: Annotated[Path, Parameter(help="new file NAME.py, or a folder to write to, created if needed")],
+    /,
+    *,
+    from_: Annotated[
+        str | None,
+        Parameter(
+            name="--from",
+            help="built-in problem to copy, a name from `overnight problems`; or a notebook NAME.ipynb, whose "
+            "specifications are written as files",
+        ),
+    ] = None,
+) -> None:
+    """Write a commented example specification to start from, a copy of a built-in problem, or those of a notebook."""
+    from tasks.problems import TEMPLATE, find_builtin
+
+    if from_ is not None and from_.endswith(".ipynb"):
+        _write_notebook(file, Path(from_))
+        return
+    source = TEMPLATE if from_ is None else find_builtin(from_)
+    target = file if file.suffix == ".py" else file / source.name
+    write_new(target, source.read_text(encoding="utf-8"))
+    say(f"wrote {target}; check that it runs, and what it uses:")
+    say(f"  overnight check {target}")
+    say(f"  overnight run {target} --generations 10")
+
+
+def _write_notebook(file: Path, notebook: Path) -> None:
+    """Write the specifications in a notebook: the first under the given or the notebook's name, others numbered."""
+    from tasks.problems.loading.notebook import specifications_in
+
+    first = file if file.suffix == ".py" else file / f"{notebook.stem}.py"
+    texts = specifications_in(notebook)
+    targets = [first, *(first.with_stem(f"{first.stem}_{number}") for number in range(2, len(texts) + 1))]
+    for target, text in zip(targets, texts, strict=True):
+        write_new(target, text)
+        say(f"wrote {target}; write its inputs into its `# /// script` block, then check it:")
+        say(f"  overnight check {target}")
+
+
+def prompt(
+    problem: ProblemName,
+    /,
+    *,
+    model: Models = None,
+    api_base: ApiBase = None,
+    style: Style = None,
+    inputs: Inputs = None,
+    set: Sets = None,  # noqa: A002
+    format: OutputFormat = "text",  # noqa: A002
+) -> None:
+    """Print the first prompt of a run, which shows the start program; nothing is run, and no model is asked.
+
+    Without a model, it is the prompt that a chat model would be sent.
+    """
+    from tasks.problems import find
+    from tasks.problems.loading.load import load_problem
+    from tasks.sample.probe import build_probe_prompts
+
+    loaded = load_problem(find(problem), overrides(model, api_base, style, inputs, set))
+    say_notes(loaded)
+    chosen = _model(loaded)
+    (shown,) = build_probe_prompts(_with_one_parent(loaded), chosen, 1)
+    say(f"what {chosen.name} would be sent first: {len(shown.whole_text):,} characters")
+    if loaded.settings.known.start is None and shown.system:
+        say(
+            "note: the problem declares no score of its start program (known.start), so 0 stands for it here; "
+            "a run scores it first"
+        )
+    if format == "json":
+        write_text(json.dumps(shown.messages if shown.style == "chat" else [{"prompt": shown.text}], indent=1))
+    else:
+        write_text(shown.whole_text)
+
+
+def _model(problem: Problem) -> Model:
+    """Return the first model; in place of the built-in one, some chat model."""
+    from tasks.sample.provider import own_provider
+
+    first = problem.settings.sampling.models[0]
+    return first.model_copy(update={"name": "a chat model", "style": "chat"}) if own_provider(first.name) else first
+
+
+def _with_one_parent(problem: Problem) -> Problem:
+    """Return the problem with one program in each prompt, as in the first prompts of a run."""
+    search = problem.settings.search
+    algorithm = search.algorithm.model_copy(update={"parents": 1})
+    settings = problem.settings.model_copy(update={"search": search.model_copy(update={"algorithm": algorithm})})
+    return replace(problem, settings=settings)

@@ -1,35 +1,41 @@
-"""`overnight run` and `overnight resume`: run a night in the foreground."""
+"""`overnight run`, `resume` and `retry`: run a night in the foreground."""
 
 from __future__ import annotations
 
 import secrets
+import socket
 import threading
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from cyclopts import Parameter
 
 from flows.cli.options import (
+    Budget,
     ClusterName,
-    Json,
+    MaxTokens,
+    NightFormat,
     NotificationOptions,
     ProblemName,
     RunId,
     RunOptions,
     Seed,
     StopOptions,
+    TotalBudget,
     TrustSettings,
     Until,
+    stop_conditions,
 )
-from flows.cli.printing import DEFAULT_HISTORY, History, NewRun, say
+from flows.cli.printing import DEFAULT_HISTORY, History, NewRun, history_flag, say
+from schemas.errors import EnvironmentFault, ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from schemas.generation import RunHistory
+    from schemas.history_backend import HistoryBackend
     from schemas.sampling_settings import Sampling
-
-
-def _load_early(sampling: Sampling) -> None:
-    """Load the libraries of the models' providers in a thread, which takes seconds."""
-    from tasks.sample.provider import load_providers
-
-    threading.Thread(target=load_providers, args=[sampling], daemon=True).start()
+    from tasks.history.files import RunFiles
 
 
 def run(
@@ -43,7 +49,7 @@ def run(
     trust_settings: TrustSettings = False,
     notifications: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
     cluster: ClusterName = None,
-    json: Json = False,
+    format: NightFormat = "text",  # noqa: A002
     history: NewRun = DEFAULT_HISTORY,
 ) -> int:
     """Start a run: score the start program, then search until a stop condition is met or you press Ctrl-C."""
@@ -56,6 +62,7 @@ def run(
     conditions = stop.conditions(until)
     path = find(problem)
     loaded, _ = options.load(path, conditions, trust=trust_settings)
+    require_listening(loaded.settings.sampling)
     seed = secrets.randbelow(2**31) if seed is None else seed
     say(f"starting: {loaded.settings.title or loaded.name}")
     from flows.prefect_server.embedded import PrefectServer  # late, as what follows: not for a refused command
@@ -73,7 +80,7 @@ def run(
         from flows.start.create_run import create_run
 
         create = partial(create_run, loaded, path, history, seed=seed, tell=say)
-        return run_night(server, create, conditions, history, notifier=notifier, as_json=json)
+        return run_night(server, create, conditions, history, notifier=notifier, as_json=format == "json")
 
 
 def resume(
@@ -85,7 +92,7 @@ def resume(
     trust_settings: TrustSettings = False,
     notifications: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
     cluster: ClusterName = None,
-    json: Json = False,
+    format: NightFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Continue a run, from its files alone. Completions that are already paid for are not requested again."""
@@ -93,21 +100,142 @@ def resume(
     from flows.start.sandboxes import image_of
     from flows.start.trust import accept
     from tasks.history import record
-    from tasks.history.files import find_run
 
     choose_cluster(cluster)
     conditions = stop.conditions(until)
-    files = find_run(history, run)
-    record.require_present_format(files)
+    files = _continued(run, history)
     say(f"continuing: {files.run_id}")
     from flows.prefect_server.embedded import PrefectServer
 
     with notifications.notifier().reporting_failure(files.run_id) as notifier:
         problem = record.read_run(files).problem
         accept(problem, trust=trust_settings)
+        require_listening(problem.settings.sampling)
         with PrefectServer() as server:
             _load_early(problem.settings.sampling)
             image_of(problem, say)
             from flows.cli.foreground_night import run_night
 
-            return run_night(server, lambda: files, conditions, history, notifier=notifier, as_json=json)
+            as_json = format == "json"
+            return run_night(server, lambda: files, conditions, history, notifier=notifier, as_json=as_json)
+
+
+def retry(
+    run: RunId,
+    /,
+    *,
+    generation: Annotated[
+        list[int] | None, Parameter(help="generation to run again; repeatable; default: all that were given up")
+    ] = None,
+    max_tokens: MaxTokens = None,
+    until: Until = None,
+    budget: Budget = None,
+    total_budget: TotalBudget = None,
+    trust_settings: TrustSettings = False,
+    cluster: ClusterName = None,
+    format: NightFormat = "text",  # noqa: A002
+    history: History = DEFAULT_HISTORY,
+) -> int:
+    """Run the generations again that a night has given up and gone on without.
+
+    Completions already paid for are reused; programs join the current population. An outage gives up no generation: the
+    night waits for its end, and `overnight resume` goes on after any other end of a night.
+    """
+    from flows.cluster.choice import choose_cluster
+    from flows.start.trust import accept
+    from tasks.history import record
+
+    choose_cluster(cluster)
+    conditions = stop_conditions(until, max_tokens=max_tokens, budget_usd=budget, total_budget_usd=total_budget)
+    files = _continued(run, history)
+    failed = failed_generations(record.read_run_history(files), files.run_id, generation, history_flag(history))
+    if not failed:
+        command = f"overnight resume {files.run_id}{history_flag(history)}"
+        say(f"no generation of {files.run_id} is given up, so none is retried; `{command}` continues with new ones")
+        return ExitCode.DONE
+    accept(record.read_run(files).problem, trust=trust_settings)
+    from flows.prefect_server.embedded import PrefectServer
+
+    with PrefectServer() as server:
+        from flows.cli.foreground_night import run_night
+
+        return run_night(server, lambda: files, conditions, history, failed, as_json=format == "json")
+
+
+_CONNECT_S = 5.0
+"""Seconds in which the server of a model has to accept a connection."""
+
+
+def require_listening(sampling: Sampling) -> None:
+    """Check that something listens at the addresses that the user named for models, before a night waits for it.
+
+    A provider that does not answer during a night is an outage, which the night waits for; before a night, it is most
+    likely a wrong port. A model whose fallback listens is not missed. Addresses behind a proxy are not tried.
+
+    Raises:
+        EnvironmentFault: If nothing listens at the address of a model and its fallbacks.
+    """
+    for model in sampling.models:
+        faults = [_connection_fault(each.api_base) for each in (model, *model.fallbacks)]
+        if all(faults):
+            raise EnvironmentFault(
+                f"{model.name}: nothing answers at {model.api_base}: {faults[0]}",
+                remedy="Start that server, or name its address with --api-base.",
+            )
+
+
+def _connection_fault(address: str | None) -> str:
+    """Return why no connection to an address can be made; empty if one can, or if that is not known."""
+    url = urlsplit(address or "")
+    if not url.hostname or (url.scheme in getproxies() and not proxy_bypass(url.hostname)):
+        return ""
+    try:
+        port = url.port or (443 if url.scheme == "https" else 80)
+        socket.create_connection((url.hostname, port), timeout=_CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "strerror", None) or error)
+    return ""
+
+
+def _load_early(sampling: Sampling) -> None:
+    """Load the libraries of the models' providers in a thread, which takes seconds."""
+    from tasks.sample.provider import load_providers
+
+    threading.Thread(target=load_providers, args=[sampling], daemon=True).start()
+
+
+def _continued(run: str, history: HistoryBackend) -> RunFiles:
+    """Return the files of a run that this version can continue."""
+    from tasks.history import record
+    from tasks.history.files import find_run
+
+    files = find_run(history, run)
+    record.require_present_format(files)
+    return files
+
+
+def failed_generations(past: RunHistory, run_id: str, wanted: list[int] | None, flag: str) -> list[int]:
+    """Return the given-up generations to run again, in order.
+
+    Args:
+        past: History of the run.
+        run_id: Id of the run, for messages.
+        wanted: Generations that the user named; None for all that were given up.
+        flag: `--history` flag for the commands that are named.
+
+    Raises:
+        UsageError: If a generation that the user named was not given up.
+    """
+    for number in wanted or ():
+        if number > past.generations:
+            raise UsageError(
+                f"generation {number} of {run_id} was not given up: the last one tried is {past.generations}",
+                remedy=f"Run new generations with: overnight resume {run_id}{flag}",
+            )
+        if number not in past.failed:
+            raise UsageError(
+                f"generation {number} of {run_id} is committed, and is never run again",
+                remedy="List those given up with: overnight sql "
+                f"\"SELECT generation, error FROM generations WHERE state = 'given up' AND run_id = '{run_id}'\"{flag}",
+            )
+    return sorted(past.failed if wanted is None else set(wanted))

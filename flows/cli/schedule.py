@@ -1,16 +1,26 @@
-"""`overnight schedule`: schedule a run to continue every night, at the times of a cron expression."""
+"""`overnight schedule`: continue runs every night, at the times of cron expressions."""
 
 from __future__ import annotations
 
 import secrets
+import shlex
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
-from flows.cli.options import NotificationOptions, ProblemName, RunOptions, Seed, StopOptions, TrustSettings
-from flows.cli.printing import DEFAULT_HISTORY, NewRun, say
+from flows.cli.options import (
+    NotificationOptions,
+    ProblemName,
+    RunOptions,
+    Seed,
+    StopOptions,
+    TrustSettings,
+    UntilEveryNight,
+    flag_of,
+)
+from flows.cli.printing import DEFAULT_HISTORY, NewRun, OutputFormat, out, say, table, write_json
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,16 +29,26 @@ if TYPE_CHECKING:
 TimeZone = Annotated[
     str | None, Parameter(help="time zone of the cron expression and of --until; default: this machine's")
 ]
-Until = Annotated[str | None, Parameter(help="stop each night at a time of day or after a duration: 07:00, 7h30m")]
+
+schedule = App(
+    name="schedule", help="Continue runs every night, at the times of cron expressions.", group_commands="Commands"
+)
+
+StopName = Literal[
+    "until", "generations", "max-samples", "max-tokens", "budget", "total-budget", "target", "patience", "grace"
+]
+
+Name = Annotated[str, Parameter(help="name of the schedule, as `overnight schedule list` shows it")]
 
 
-def schedule(
+@schedule.command(sort_key=0)
+def add(
     problem: ProblemName,
     /,
     *,
     cron: Annotated[str, Parameter(help="cron expression of the nights' start: minute, hour, day, month, weekday")],
     time_zone: TimeZone = None,
-    until: Until = None,
+    until: UntilEveryNight = None,
     stop: StopOptions = StopOptions(),  # noqa: B008  (frozen)
     name: Annotated[str | None, Parameter(help="name of the schedule; default: the problem's name")] = None,
     pool: Annotated[str | None, Parameter(help="Prefect work pool; default: the pool of `overnight serve`")] = None,
@@ -78,11 +98,11 @@ def schedule(
             run_id, notifications.notify, notifications.notify_gain
         )
         schedules.add(name, cron_line, parameters, pool=pool)
-        print_schedule(schedules.find(name))
+        _print_schedule(schedules.find(name))
     say(f"nights run while `overnight serve` runs, or a worker: prefect worker start --pool {pool}")
 
 
-def print_schedule(schedule: Schedule) -> None:
+def _print_schedule(schedule: Schedule) -> None:
     """Print one line about a schedule that was created or changed."""
     moment = schedule.next_night(datetime.now(UTC))
     unplanned = "paused" if schedule.is_paused else "next night unknown"
@@ -125,3 +145,144 @@ def deadline_of(until: str | None, time_zone: str) -> dict[str, str] | None:
             f"--until {until} occurs once, not every night", remedy="Give a time of day or a duration: 07:00 or 7h30m"
         )
     return {"until": until, "time_zone": time_zone}
+
+
+@schedule.command(name="list", sort_key=1)
+def list_schedules(*, format: OutputFormat = "text") -> None:  # noqa: A002
+    """List the schedules, with their next night and how the last one ended."""
+    from flows.schedules.deployments import open_schedules
+
+    with open_schedules() as server:
+        found = server.all()
+    if format == "json":
+        now = datetime.now(UTC)
+        write_json([_facts(schedule, now) for schedule in found])
+        return
+    if not found:
+        say("no schedule yet; create one: overnight schedule add PROBLEM --cron '0 22 * * 1-5' --until 07:00")
+        return
+    now = datetime.now(UTC)
+    rows = [
+        (
+            schedule.name,
+            schedule.run_id,
+            schedule.cron,
+            schedule.time_zone,
+            _next_night(schedule, now),
+            stop_conditions_text(schedule.parameters),
+            schedule.last,
+        )
+        for schedule in found
+    ]
+    out().print(table(("schedule", "run", "cron", "time zone", "next night", "stops", "last night"), rows))
+
+
+def _facts(schedule: Schedule, now: datetime) -> dict[str, Any]:
+    """Return what there is to know about a schedule, as plain data."""
+    return {
+        "schedule": schedule.name,
+        "run_id": schedule.run_id,
+        "cron": schedule.cron,
+        "time_zone": schedule.time_zone,
+        "is_paused": schedule.is_paused,
+        "next_night": schedule.next_night(now),
+        "deadline": schedule.parameters.get("deadline"),
+        "rules": schedule.parameters.get("rules", {}),
+        "last_night": schedule.last,
+    }
+
+
+def _next_night(schedule: Schedule, now: datetime) -> str:
+    if schedule.is_paused:
+        return "paused"
+    moment = schedule.next_night(now)
+    return f"{moment:%Y-%m-%d %H:%M}" if moment else "–"
+
+
+def stop_conditions_text(parameters: dict[str, Any]) -> str:
+    """Return the stop conditions of a schedule as text, such as `until 07:00, budget 5`."""
+    from flows.night.stop_conditions import limits_text
+
+    deadline = parameters.get("deadline") or {}
+    parts = [f"until {deadline['until']}"] if deadline else []
+    return ", ".join(parts + limits_text(parameters.get("rules", {}))) or "never"
+
+
+@schedule.command(sort_key=2)
+def pause(name: Name, /) -> None:
+    """Plan no further nights; a running night continues."""
+    from flows.schedules.deployments import open_schedules
+
+    with open_schedules() as server:
+        server.pause(name)
+    say(f"schedule {name} is paused; resume it with: overnight schedule resume {name}")
+
+
+@schedule.command(sort_key=3)
+def resume(name: Name, /) -> None:
+    """Plan nights again."""
+    from flows.schedules.deployments import open_schedules
+
+    with open_schedules() as server:
+        server.resume(name)
+        _print_schedule(server.find(name))
+
+
+@schedule.command(sort_key=4)
+def change(
+    name: Name,
+    /,
+    *,
+    cron: Annotated[str | None, Parameter(help="cron expression of the nights' start")] = None,
+    time_zone: TimeZone = None,
+    until: UntilEveryNight = None,
+    drop: Annotated[
+        list[StopName] | None,
+        Parameter(help="stop condition to remove, by the name of its flag, such as budget; repeatable"),
+    ] = None,
+    stop: StopOptions = StopOptions(),  # noqa: B008  (frozen)
+    notifications: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
+) -> None:
+    """Change the start of nights, their stop conditions or the notified addresses; the rest is kept."""
+    from flows.schedules.deployments import cron_schedule, open_schedules
+
+    stop.conditions()  # refuses invalid values
+    notifications.notifier()  # refuses invalid addresses
+    dropped = set(drop or ())
+    if both := dropped & {*map(flag_of, stop.given()), *(["until"] if until else [])}:
+        raise UsageError(f"--drop {min(both)} and --{min(both)} contradict each other", remedy="Leave out one of them.")
+    is_unchanged = cron is None and time_zone is None and until is None and not dropped
+    if is_unchanged and not stop.given() and notifications == NotificationOptions():
+        raise UsageError("no change was given", remedy="For example: --cron '0 23 * * *', --budget 10 or --drop budget")
+    with open_schedules() as server:
+        old = server.find(name)
+        zone = time_zone or old.time_zone
+        deadline = old.parameters.get("deadline") or {}
+        changes: dict[str, Any] = {}
+        if stop.given() or dropped:
+            rules = old.parameters["rules"] | stop.given()
+            changes["rules"] = {key: value for key, value in rules.items() if flag_of(key) not in dropped}
+        if "until" in dropped:
+            changes["deadline"] = None
+        elif until or (time_zone and deadline):
+            changes["deadline"] = deadline_of(until or deadline["until"], zone)
+        cron_line = cron_schedule(cron or old.cron, zone) if cron or time_zone else None
+        if notices := server.save_notification_settings(old.run_id, notifications.notify, notifications.notify_gain):
+            changes["notices"] = (old.parameters.get("notices") or {}) | notices
+        server.change(name, cron=cron_line, parameters=changes)
+        _print_schedule(server.find(name))
+
+
+@schedule.command(sort_key=5)
+def remove(name: Name, /) -> None:
+    """Remove a schedule. Its run stays in the history, and `overnight resume` can continue it."""
+    from flows.schedules.deployments import open_schedules
+
+    with open_schedules() as server:
+        old = server.find(name)
+        server.remove(name)
+    if old.last:
+        command = f"overnight resume {old.run_id} --history {shlex.quote(old.parameters['history'])}"
+        say(f"schedule {name} is removed; its run stays, continue it with: {command}")
+    else:
+        say(f"schedule {name} is removed; none of its nights had started")

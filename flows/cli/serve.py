@@ -34,7 +34,7 @@ _FORWARDED_INTERRUPTS = 2
 
 def serve(
     *,
-    pool: Annotated[str | None, Parameter(help="Prefect work pool; default: the pool of `overnight schedule`")] = None,
+    pool: Annotated[str | None, Parameter(help="Prefect work pool; default: that of `overnight schedule add`")] = None,
     port: Annotated[int | None, Parameter(help="port of the server to start; default: 4200")] = None,
 ) -> None:
     """Run scheduled nights until Ctrl-C, with the server that PREFECT_API_URL names or with a new server.

@@ -1,19 +1,24 @@
-"""Evaluate a problem's start program several times, for `overnight check`, and print what the runs tell."""
+"""Evaluate a problem's start program several times, for `overnight check`; print what the runs tell, and limits."""
 
 from __future__ import annotations
 
+import ast
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from flows.cli.printing import out, say, score, table, working
+from flows.cli.printing import out, say, score, table, working, write_text
 from flows.formatting import round_up
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome
+from tasks.program import python_source
 from tasks.program.specification import Specification
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from schemas.job import Limits
     from schemas.outcome import Verdict
     from schemas.problem import Problem, Split
 
@@ -21,6 +26,19 @@ _SEED, _OTHER_SEED = 0, 1
 
 _NOISE_FACTOR = 2
 """Proposed noise as a multiple of the largest difference between the runs, which are few."""
+
+_SECONDS_FACTOR = 10
+"""Proposed limit of seconds as a multiple of the start program's: better programs are often slower."""
+
+_MEMORY_FACTOR = 4
+
+_MIN_LIMIT_S = 1.0
+"""Shortest limit that is proposed: shorter times depend on the machine more than on the program."""
+
+_MIN_MEMORY_MIB = 64
+
+_LONG_S, _LONG_FACTOR = 60.0, 10
+"""Seconds, and multiple of the proposed limit, from which on a limit is said to be long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +87,58 @@ def require_start_body(problem: Problem, path: Path) -> None:
         )
 
 
+def require_returned_score(problem: Problem, path: Path) -> None:
+    """Refuse a run function that never returns a value: every program would be without a score.
+
+    Raises:
+        SpecificationError: If it has no `return` with a value.
+    """
+    run = problem.specification.run
+    if run and run in _without_value(problem.specification):
+        raise SpecificationError(
+            f"{path}: `{run}` never returns a value: expected the score, a number of which higher is better",
+            remedy=f"End it with a return, such as: return score, in the function `{run}` under @funsearch.run.",
+        )
+
+
+def unreturned(problem: Problem) -> list[str]:
+    """Return a warning for each evolved function that never returns a value, although its header promises one."""
+    skeleton = problem.specification
+    if not isinstance(skeleton, Specification):
+        return []
+    promises = {
+        function.name: ast.unparse(function.returns)
+        for function in python_source.functions(python_source.parse(skeleton.text))
+        if function.returns is not None and ast.unparse(function.returns) not in ("None", "'None'")
+    }
+    return [
+        f"`{name}` promises to return {promises[name]}, and has no return with a value"
+        for name in skeleton.evolved
+        if name in promises and name in _without_value(skeleton)
+    ]
+
+
+def _without_value(skeleton: object) -> set[str]:
+    """Return the names of the functions that neither return nor yield a value, nor end by an error."""
+    if not isinstance(skeleton, Specification):
+        return set()
+    functions = python_source.functions(python_source.parse(skeleton.text))
+    return {function.name for function in functions if not any(map(_gives_value, _own_nodes(function)))}
+
+
+def _gives_value(node: ast.AST) -> bool:
+    is_none = isinstance(node, ast.Return) and (node.value is None or ast.unparse(node.value) == "None")
+    return isinstance(node, ast.Return | ast.Yield | ast.YieldFrom | ast.Raise) and not is_none
+
+
+def _own_nodes(function: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a function without those of functions and classes within it."""
+    for node in ast.iter_child_nodes(function):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            yield node
+            yield from _own_nodes(node)
+
+
 def run_start(problem: Problem, path: Path, split: Split) -> StartRuns:
     """Evaluate the start program with two seeds, and once more with the first if the scores differ.
 
@@ -104,8 +174,8 @@ def _run(problem: Problem, split: Split, seed: int) -> Verdict:
         return sandbox.evaluate(problem.specification.start_program)
 
 
-def print_runs(problem: Problem, path: Path, split: Split, runs: StartRuns, *, show_table: bool) -> None:
-    """Print the scores and the use of resources of the first run, and whether the others agree."""
+def print_runs(problem: Problem, path: Path, split: Split, runs: StartRuns, *, show_table: bool) -> list[str]:
+    """Print the scores and the use of resources of the first run, and whether the others agree; return warnings."""
     from flows.start.create_run import printed_error
     from schemas.program import reduced
 
@@ -125,9 +195,11 @@ def print_runs(problem: Problem, path: Path, split: Split, runs: StartRuns, *, s
         f"{verdict.peak_mib:.0f} MiB of {limits.memory_mib} MiB; limit {limits.wall_s:g} s per input"
     )
     _print_output(verdict.output)
-    if message := printed_error(verdict, problem, path):
-        say(message)
-    say(agreement(runs, problem))
+    found = agreement(runs, problem)
+    if not found.is_warning:
+        say(found.text)
+    warnings = [printed_error(verdict, problem, path).removeprefix("warning: "), found.text if found.is_warning else ""]
+    return [f"{name}: {warning}" for warning in warnings if warning]
 
 
 _PRINTED_FIRST, _PRINTED_LAST, _PRINTED_CHARS = 2, 6, 160
@@ -146,7 +218,14 @@ def _print_output(output: str) -> None:
         say(f"  | {line[:_PRINTED_CHARS]}")
 
 
-def agreement(runs: StartRuns, problem: Problem) -> str:
+class Agreement(NamedTuple):
+    """Whether runs of the start program agree, in words."""
+
+    text: str
+    is_warning: bool = False
+
+
+def agreement(runs: StartRuns, problem: Problem) -> Agreement:
     """Return whether the runs of the start program agree, and what to do if they do not."""
     from schemas.program import reduced
 
@@ -154,23 +233,26 @@ def agreement(runs: StartRuns, problem: Problem) -> str:
     more = "" if problem.inputs["validation"] else ", and with validation inputs, which choose among the best"
     if runs.depends_on_seed and runs.other_seed.is_scored:
         first, other = (score(reduced(run.scores, settings.reducer)) for run in (runs.first, runs.other_seed))
-        return (
+        return Agreement(
             f"two runs agree, but with another seed the score is {other}, not {first}: all programs of a run are "
             f"scored with its seed, so that a best may only be lucky with it; less so with more inputs{more}"
         )
     if runs.repeats:
-        return "two runs agree, also with another seed"
+        return Agreement("two runs agree, also with another seed")
     if not runs.again.is_scored:
         reason = f"the second is {runs.again.outcome.value}: {runs.again.error}"
-        return f"warning: two runs do not agree: {reason}. Seed all random numbers, and do not read the clock."
+        advice = "Seed all random numbers, and do not read the clock."
+        return Agreement(f"two runs do not agree: {reason}. {advice}", is_warning=True)
     if runs.spread <= settings.noise:
-        return f"two runs differ by up to {runs.spread:.3g} on an input, which noise = {settings.noise:g} allows for"
+        noise = f"noise = {settings.noise:g}"
+        return Agreement(f"two runs differ by up to {runs.spread:.3g} on an input, which {noise} allows for")
     pairs = enumerate(zip(runs.first.scores, runs.again.scores, strict=True), start=1)
     differing = ", ".join(str(number) for number, (old, new) in pairs if old != new)
-    return (
-        f"warning: two runs do not agree: inputs {differing} differ, by up to {runs.spread:.3g}. Seed all random "
+    return Agreement(
+        f"two runs do not agree: inputs {differing} differ, by up to {runs.spread:.3g}. Seed all random "
         "numbers, and do not read the clock. Where that cannot be, allow for it with "
-        f"--set noise={round_up(_NOISE_FACTOR * runs.spread):g}{more}"
+        f"--set noise={round_up(_NOISE_FACTOR * runs.spread):g}{more}",
+        is_warning=True,
     )
 
 
@@ -191,24 +273,98 @@ def facts_of(runs: StartRuns, problem: Problem) -> dict[str, Any]:
     }
 
 
-def try_confirmation(problem: Problem, verdict: Verdict) -> str:
-    """Run the start program as a new best program would be confirmed, and print whether its score is the same.
+def try_confirmation(problem: Problem, verdict: Verdict, warnings: list[str]) -> tuple[Verdict, bool]:
+    """Run the start program as a new best program would be confirmed.
+
+    Args:
+        problem: The problem.
+        verdict: The verdict that is to be confirmed.
+        warnings: Gets a warning if the score differs and confirmations are wanted.
 
     Returns:
-        How the score differs; empty if it is the same.
+        The verdict of the confirmation, and whether the score is the same.
     """
     from flows.start.create_run import confirmation_remedy, score_isolated
     from tasks.evaluate.confirmation import disagreement
 
-    isolated = score_isolated(problem, seed=_SEED, run_id="check")
+    with working("confirming the start program"):
+        isolated = score_isolated(problem, seed=_SEED, run_id="check")
     difference = disagreement(verdict, isolated, problem.settings.noise)
     if not difference:
         say(f"confirmed: run again, in a fresh container, it scores the same ({isolated.wall_s:.2f} s)")
     elif problem.settings.sandbox.confirm == "never":
         say(f"confirmation is off (sandbox.confirm=never), and no best program could be confirmed: {difference}")
     else:
-        say(
-            f"warning: no best program could be confirmed: {difference}. {confirmation_remedy(problem)}, "
-            "which is sandbox.confirm=never"
-        )
-    return difference
+        remedy = f"{confirmation_remedy(problem)}, which is sandbox.confirm=never"
+        warnings.append(f"no best program could be confirmed: {difference}. {remedy}")
+    return isolated, not difference
+
+
+def propose(verdicts: Sequence[Verdict], limits: Limits) -> Limits:
+    """Return limits with a margin above the start program's use of time and memory.
+
+    Args:
+        verdicts: Verdicts on the start program; all are scored.
+        limits: Current limits; those that the verdicts say nothing about are kept.
+    """
+    wall_s = round_up(_SECONDS_FACTOR * max(seconds for verdict in verdicts for seconds in verdict.input_wall_s))
+    cpu_s = round_up(_SECONDS_FACTOR * max(verdict.cpu_s for verdict in verdicts))
+    peak_mib = _MEMORY_FACTOR * max(verdict.peak_mib for verdict in verdicts)
+    memory_mib = max(_MIN_MEMORY_MIB, 2 ** math.ceil(math.log2(max(1.0, peak_mib))))
+    return limits.model_copy(
+        update={"wall_s": max(_MIN_LIMIT_S, wall_s), "cpu_s": max(_MIN_LIMIT_S, cpu_s), "memory_mib": memory_mib}
+    )
+
+
+def print_limits(proposed: Limits, existing: Mapping[str, Any], *, as_comment: bool) -> None:
+    """Print limits as settings for a specification's script block or for `overnight.toml`.
+
+    Args:
+        proposed: The limits.
+        existing: Limits that the file has already, which the printed ones replace; those not proposed are repeated.
+        as_comment: Whether they are for a script block.
+    """
+    section = "[tool.overnight.limits]" if as_comment else "[limits]"
+    values = {"wall_s": proposed.wall_s, "cpu_s": proposed.cpu_s, "memory_mib": proposed.memory_mib}
+    values = values | {name: value for name, value in existing.items() if name not in values}
+    place = "the `# /// script` block" if as_comment else "overnight.toml"
+    say(
+        f"proposed limits, rounded up: {_SECONDS_FACTOR} times the seconds of the slowest input, {_SECONDS_FACTOR} "
+        f"times the processor seconds of all inputs, {_MEMORY_FACTOR} times the memory; "
+        + (f"to replace {section} in {place}:" if existing else f"to paste into {place}:")
+    )
+    for line in (section, *(f"{name} = {_toml(value)}" for name, value in values.items())):
+        write_text(f"# {line}" if as_comment else line)
+
+
+def long_limit(limits: Limits, proposed: Limits, verdicts: Sequence[Verdict]) -> str:
+    """Return a message if the time limit is much longer than the start program needs; else empty.
+
+    Args:
+        limits: Current limits.
+        proposed: Proposed limits.
+        verdicts: Verdicts on the start program.
+    """
+    if limits.wall_s < max(_LONG_S, _LONG_FACTOR * proposed.wall_s):
+        return ""
+    slowest = max(seconds for verdict in verdicts for seconds in verdict.input_wall_s)
+    return (
+        f"the slowest input took {slowest:.2g} s, and {limits.wall_s:g} s are allowed, for which a program that never "
+        f"ends would hold a slot: set limits.wall_s = {proposed.wall_s:g}, or --set limits.wall_s={proposed.wall_s:g}"
+    )
+
+
+def _toml(value: float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:.10g}"
+
+
+def existing_limits(problem: Problem, path: Path) -> Mapping[str, Any]:
+    """Return the limits in the problem's own file: the script block of a specification, or `overnight.toml`."""
+    from tasks.problems.loading.formats import NamedProblem
+    from tasks.program.config_layers import script_block
+
+    if problem.specification.run:
+        limits = script_block(problem.specification.text, path.name).get("tool", {}).get("overnight", {})
+    else:
+        limits = NamedProblem(path).settings_file
+    return dict(limits.get("limits", {}))

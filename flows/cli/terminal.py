@@ -2,7 +2,8 @@
 
 After `protect`, all text written to `sys.stdout` or `sys.stderr` is escaped where that is a terminal: results, errors,
 warnings, output of libraries, tracebacks. Only `console` bypasses this, because Rich sends control sequences of its
-own; it escapes the text between them. In files and pipes, data is left unchanged.
+own; it escapes the text between them. In files and pipes, data is left
+unchanged, but for characters that their encoding lacks.
 """
 
 from __future__ import annotations
@@ -70,13 +71,13 @@ class _EscapingStream:
 def protect() -> None:
     """Replace `sys.stdout` and `sys.stderr` by escaping streams where they are terminals. Idempotent.
 
-    Characters that the terminal's encoding lacks are escaped, too.
+    Characters that the encoding lacks are escaped everywhere.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
         if stream is not None and stream.isatty():
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")
             setattr(sys, name, cast("TextIO", _EscapingStream(stream)))
 
 

@@ -33,7 +33,9 @@ def watch(
     run: RunId = "last",
     /,
     *,
-    terminal: Annotated[bool, Parameter(help="show the run in the terminal, instead of on a page")] = False,
+    terminal: Annotated[
+        bool, Parameter(show_default=False, help="show the run in the terminal, instead of on a page")
+    ] = False,
     port: Annotated[
         int,
         Parameter(help="port of the page on 127.0.0.1; default: a free one", validator=Number(gte=0, lte=65_535)),

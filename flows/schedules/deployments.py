@@ -99,7 +99,7 @@ class Schedules:
         if any(deployment.name == name for deployment in self._deployments()):
             raise UsageError(
                 f"schedule {name!r} exists already",
-                remedy=f"Give this one another --name, or remove the other: overnight schedules remove {name}",
+                remedy=f"Give this one another --name, or remove the other: overnight schedule remove {name}",
             )
         self._create_pool(pool)
         watch_for_crashes(self._client)
@@ -185,7 +185,7 @@ class Schedules:
             if deployment.name == name:
                 return deployment
         names = ", ".join(sorted(deployment.name for deployment in deployments)) or "none"
-        raise UsageError(f"no schedule {name!r}; schedules: {names}", remedy="`overnight schedules` lists them.")
+        raise UsageError(f"no schedule {name!r}; schedules: {names}", remedy="`overnight schedule list` lists them.")
 
     def _create_pool(self, pool: str) -> None:
         from prefect.client.schemas.actions import WorkPoolCreate

@@ -173,9 +173,9 @@ def higher_limit(verdict: Verdict, limits: Limits) -> str:
     """Return the flag that raises the limit which a program exceeded; empty if it exceeded none."""
     match verdict.outcome:
         case Outcome.TIMED_OUT if "processor time" in verdict.error and limits.cpu_s is not None:
-            return f"Give it more time with --set limits.cpu_s={round_up(_MORE * limits.cpu_s):g}"
+            return f"If it ends at all, give it more time with --set limits.cpu_s={round_up(_MORE * limits.cpu_s):g}"
         case Outcome.TIMED_OUT:
-            return f"Give it more time with --set limits.wall_s={round_up(_MORE * limits.wall_s):g}"
+            return f"If it ends at all, give it more time with --set limits.wall_s={round_up(_MORE * limits.wall_s):g}"
         case Outcome.OUT_OF_MEMORY:
             return f"Give it more memory with --set limits.memory_mib={_MORE * limits.memory_mib}"
         case Outcome.OUTPUT_LIMIT:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from schemas.errors import HistoryError, HistoryGone, UsageError
 from schemas.history_backend import HistoryBackend
-from schemas.ids import RUN_ID
+from schemas.ids import RUN_ID, problem_in, slug
 from schemas.tables import ALL
 from tasks.history.atomic_files import HIDDEN, RUNS, disk_errors, hidden_path, read_file, sync
 from tasks.history.local_backend import LocalBackend
@@ -316,7 +316,7 @@ def _require_plain(paths: Sequence[Path]) -> None:
 
 
 def find_run(history: HistoryBackend, name: str) -> RunFiles:
-    """Return the run with an id or a unique prefix of one, or the newest one for `last`.
+    """Return the run with an id or a unique prefix of one, or the newest one for `last` or the name of a problem.
 
     The newest run is the one that was started last, as in SQL: times of files change when a history is copied.
 
@@ -331,6 +331,8 @@ def find_run(history: HistoryBackend, name: str) -> RunFiles:
     if name == "last":
         return _checked(max(runs, key=_start))
     found = [run for run in runs if run.run_id == name] or [run for run in runs if run.run_id.startswith(name)]
+    if not found and (of_problem := [run for run in runs if problem_in(run.run_id) == slug(name)]):
+        return _checked(max(of_problem, key=_start))
     if len(found) == 1:
         return _checked(found[0])
     if not found:

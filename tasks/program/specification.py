@@ -7,6 +7,7 @@ verbatim; only the bodies of evolved functions change.
 from __future__ import annotations
 
 import ast
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -205,6 +206,7 @@ def read_specification(text: str, name: str) -> Specification:
 
 
 def _read(tree: ast.Module, text: str, name: str) -> Specification:
+    _refuse_misspelt_marks(tree, name)
     evolved = _marked_functions(tree, text, "evolve", name)
     run = _require_single_run(_marked_functions(tree, text, "run", name), name)
     if run in evolved:
@@ -292,6 +294,24 @@ def _require_single_run(found: list[ast.FunctionDef], name: str) -> ast.Function
         f"{name}:{found[1].lineno}: @funsearch.run is on {len(found)} functions (lines {lines}), expected one",
         remedy="Keep it only on the function that scores one input.",
     )
+
+
+def _refuse_misspelt_marks(tree: ast.Module, name: str) -> None:
+    """Refuse `@funsearch.evolved` and the like, which would only be said to be missing.
+
+    Raises:
+        SpecificationError: If there is a mark of `funsearch` that does not exist.
+    """
+    marks = ("evolve", "run", "draw")
+    for function in python_source.functions(tree):
+        for module, _, mark in (_dotted(decorator).rpartition(".") for decorator in function.decorator_list):
+            if module == "funsearch" and mark not in marks:
+                close = difflib.get_close_matches(mark, marks, n=1, cutoff=0.5)
+                raise SpecificationError(
+                    f"{name}:{function.lineno}: there is no `@funsearch.{mark}`",
+                    remedy=f"{f'Did you mean @funsearch.{close[0]}? ' if close else ''}The marks are "
+                    "@funsearch.evolve, @funsearch.run and @funsearch.draw.",
+                )
 
 
 def _refuse_unknown_marks(tree: ast.Module, name: str) -> None:

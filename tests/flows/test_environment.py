@@ -21,7 +21,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-@pytest.mark.parametrize("command", ["run", "resume", "schedules", "serve", "doctor", "replay", "retry", "compare"])
+@pytest.mark.parametrize("command", ["run", "resume", "schedule", "serve", "doctor", "replay", "retry", "compare"])
 def test_settings_of_prefect_in_the_working_directory_are_refused(
     name: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

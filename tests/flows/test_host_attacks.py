@@ -54,7 +54,7 @@ LOGGING = "version: 1\nformatters: {x: {(): os.system, command: 'touch ran'}}\n"
 def test_no_file_of_the_working_directory_runs_a_command(stranger: Path):
     (stranger / ".env").write_text("PREFECT_LOGGING_SETTINGS_PATH=logging.yml\n")
     (stranger / "logging.yml").write_text(LOGGING)
-    done = subprocess.run([*COMMAND, "schedules"], cwd=stranger, capture_output=True, text=True, check=False)
+    done = subprocess.run([*COMMAND, "schedule", "list"], cwd=stranger, capture_output=True, text=True, check=False)
     assert not (stranger / "ran").exists()
     assert done.returncode == 2, done.stderr
     assert ".env configures Prefect" in done.stderr

@@ -81,7 +81,7 @@ class Place:
 
     def schedule(self, problem: Path, name: str, generations: int, image: str) -> Any:
         """Schedule a run; return its deployment."""
-        command = ["schedule", str(problem), "--name", name, "--cron", "0 0 1 1 *", "--time-zone", "UTC"]
+        command = ["schedule", "add", str(problem), "--name", name, "--cron", "0 0 1 1 *", "--time-zone", "UTC"]
         command += ["--generations", str(generations), "--seed", "1", "--set", f"sandbox.image={image}"]
         command += ["--history", self.bucket]
         subprocess.run([BIN / "overnight", *command], env={**os.environ, **self.shared}, check=True)

@@ -75,7 +75,7 @@ def test_a_scheduled_night_survives_its_server_and_corrects_its_state(
     server: EmbeddedServer, client: SyncPrefectClient, worker: dict[str, str], slow_toy: Path, tmp_path: Path
 ):
     history = tmp_path / "history"
-    line = ["schedule", str(slow_toy), "--cron", "0 22 * * *", "--generations", "100000", "--seed", "1"]
+    line = ["schedule", "add", str(slow_toy), "--cron", "0 22 * * *", "--generations", "100000", "--seed", "1"]
     done = call(line, history, **worker)
     assert done.returncode == 0, done.stderr
     (deployment,) = client.read_deployments()
@@ -112,7 +112,11 @@ def test_a_night_wrongly_marked_as_crashed_is_completed_at_its_end(
     client: SyncPrefectClient, worker: dict[str, str], slow_toy: Path, tmp_path: Path
 ):
     history = tmp_path / "history"
-    call(["schedule", str(slow_toy), "--cron", "0 22 * * *", "--generations", "5", "--seed", "1"], history, **worker)
+    call(
+        ["schedule", "add", str(slow_toy), "--cron", "0 22 * * *", "--generations", "5", "--seed", "1"],
+        history,
+        **worker,
+    )
     (deployment,) = client.read_deployments()
     night = client.create_flow_run_from_deployment(deployment.id).id
     wait_until(lambda: committed(history) > 1)

@@ -83,7 +83,7 @@ def test_it_is_reported_and_its_best_is_shown(files: RunFiles, capsys: pytest.Ca
     report = build_report(Database(files.backend.root), files)
     assert report.best.program_id in {program.id for program in record.read_run_history(files).programs.values()}
     assert report.niches
-    for command in (["best", files.run_id], ["runs"], ["explain", report.best.program_id]):
+    for command in (["best", files.run_id], ["runs"], ["show", report.best.program_id, "--why"]):
         assert run([*command, "--history", files.backend.location]) == 0
     said = capsys.readouterr()
     assert f"program {report.best.program_id}" in said.err

@@ -97,7 +97,7 @@ def require_every_command_works(folder: Path, program: str, capsys: pytest.Captu
     capsys.readouterr()
     for command in (
         ["runs"], ["best", "last"], ["sql", "FROM progress('last')"], ["compact"], ["retry", "last"], ["problems"],
-        *([name, program] for name in ("show", "diff", "lineage", "explain")),
+        *(["show", program, *view] for view in ([], ["--diff"], ["--lineage"], ["--why"])),
         ["report", "last", "--write", str(files[0])], ["report", "--all", "--write", str(files[1])],
         ["compare", *ids, "--write", str(files[2])], ["export", "last", "--write", str(files[3])],
     ):  # fmt: skip

@@ -189,10 +189,10 @@ def test_deployments_of_other_programs_are_no_schedules(server: EmbeddedServer, 
         client.request("POST", "/deployments/", json=deployment | {"name": "theirs"})
         client.request("POST", "/deployments/", json=deployment | {"name": "changed", "parameters": ours})
     environment = {"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": server.password}
-    listed = call(["schedules"], tmp_path, **environment)
+    listed = call(["schedule", "list"], tmp_path, **environment)
     assert "theirs" not in listed.stdout
     assert "changed" in listed.stdout, "a schedule of ours that was changed in Prefect's UI"
-    removed = call(["schedules", "remove", "theirs"], tmp_path, **environment)
+    removed = call(["schedule", "remove", "theirs"], tmp_path, **environment)
     assert (listed.returncode, removed.returncode) == (0, 2), listed.stderr + removed.stderr
     assert "Traceback" not in listed.stderr + removed.stderr
     with using_server(server), get_client(sync_client=True) as client:
@@ -354,7 +354,7 @@ def test_a_configured_server_never_gets_the_password_of_this_installation(instal
     secret = access.installation_password()
     access.remember_served_port(free_port())
     with stranger() as (url, seen):
-        for command in (["schedules"], ["doctor"]):
+        for command in (["schedule", "list"], ["doctor"]):
             call(command, tmp_path / "history", PREFECT_API_URL=url, PREFECT_HOME=str(tmp_path / "home"))
         assert seen
         assert {headers.get("Authorization") for headers in seen} == {None}
@@ -367,7 +367,7 @@ def test_a_proxy_never_gets_the_password(installation: Path, tmp_path: Path):
         access.remember_served_port(int(own.split(":")[2].split("/")[0]))
         proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), proxy.removesuffix("/api"))
         none = dict.fromkeys(("NO_PROXY", "no_proxy", "PREFECT_API_URL"), "")
-        call(["schedules"], tmp_path / "history", PREFECT_HOME=str(tmp_path / "home"), **proxies, **none)
+        call(["schedule", "list"], tmp_path / "history", PREFECT_HOME=str(tmp_path / "home"), **proxies, **none)
         assert {"Authorization"} <= {name for headers in seen for name in headers}, "the right server received it"
         assert seen_by_proxy == [], secret
 
@@ -390,7 +390,7 @@ def test_a_configured_server_with_another_password_is_reported(
     server: EmbeddedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     environment = {"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": "overnight:wrong"}
-    listed = call(["schedules"], tmp_path, **environment)
+    listed = call(["schedule", "list"], tmp_path, **environment)
     assert listed.returncode == 3
     assert "401" in listed.stderr
     assert "PREFECT_API_AUTH_STRING" in listed.stderr

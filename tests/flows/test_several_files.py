@@ -134,7 +134,7 @@ def test_nights_with_two_evolving_files(
     code, said = call("show", best["program_id"], "--prompt", *history)
     assert "# === lib/offset.py ===\n" in said
     start = database.rows("SELECT program_id FROM programs WHERE generation = 0")[0]["program_id"]
-    code, said = call("diff", start, best["program_id"], *history)
+    code, said = call("show", start, best["program_id"], "--diff", *history)
     assert "-x = 1.0\n+x = " in said
     code, said = call("report", "last", "--write", tmp_path / "report.html", *history)
     assert code == 0, said

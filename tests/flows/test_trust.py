@@ -104,7 +104,7 @@ PROPOSALS = [
 ]
 COMMANDS: dict[str, list[str]] = {
     "run": ["run", "{}", "--history", "history"],
-    "schedule": ["schedule", "{}", "--cron", "0 22 * * *", "--history", "history"],
+    "schedule": ["schedule", "add", "{}", "--cron", "0 22 * * *", "--history", "history"],
     "check": ["check", "{}"],
     "baseline": ["baseline", "{}"],
     "compare": ["compare", "--problem", "{}", "--model", "builtin/mutate", "--model", "openai/z"],

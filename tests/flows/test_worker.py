@@ -69,6 +69,7 @@ def scheduled(standing: str, toy: Path, tmp_path: Path) -> Scheduled:
     environment = {"PREFECT_API_URL": standing, "PREFECT_HOME": home, "OVERNIGHT_SLOTS": str(tmp_path)}
     schedule = [
         "schedule",
+        "add",
         str(toy),
         "--cron",
         "* * * * *",

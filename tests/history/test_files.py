@@ -265,9 +265,10 @@ def write_run(history: Path, name: str, started_at: datetime | None) -> None:
         ("20260103", "20260103-0000-toy-aaaa"),
         ("20260102-0000-toy-c", "20260102-0000-toy-cccc"),
         ("last", "20260103-0000-toy-aaaa"),
+        ("Toy", "20260103-0000-toy-aaaa"),
     ],
 )
-def test_a_run_is_found_by_its_id_a_prefix_or_last(three_runs: Path, name: str, found: str):
+def test_a_run_is_found_by_its_id_a_prefix_last_or_the_name_of_its_problem(three_runs: Path, name: str, found: str):
     assert find_run(LocalBackend(three_runs), name).run_id == found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.report import write_page
-from flows.cli.sql_shell import _line_editing
+from flows.cli.sql import _line_editing
 from schemas.history_backend import HistoryBackend
 from tasks.history.archive import pack, unpack
 from tasks.history.atomic_files import append_lines

@@ -70,7 +70,7 @@ def test_the_file_deploys_nights_by_module_without_a_concurrency_limit(
         Start.model_validate(deployment.parameters["start"])
         StopConditions.model_validate(deployment.parameters["rules"])
         Deadline.model_validate(deployment.parameters["deadline"])
-    assert run(["schedules"]) == 0
+    assert run(["schedule", "list"]) == 0
     assert f" {deployed[0].name} " in capsys.readouterr().out
 
 

@@ -114,6 +114,7 @@ MINIMAL = "@funsearch.run\ndef e(n): return p(n)\n@funsearch.evolve\ndef p(n): r
     ("text", "message"),
     [
         ("@funsearch.run\ndef e(n): return 1\n", "@funsearch.evolve is missing"),
+        ("@funsearch.run\ndef e(n): return 1\n@funsearch.evolved\ndef p(n): return n\n", "no `@funsearch.evolved`"),
         ("@funsearch.evolve\ndef p(n): return 1\n", "@funsearch.run is missing"),
         ("def p(n): return 1\n", "@funsearch.evolve is missing"),
         (TWO_SPACES + "\n@funsearch.run\ndef q(n): return 1\n", "is on 2 functions (lines 7 and 27)"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.best import best
-from flows.cli.summary import print_summary
+from flows.cli.foreground_night import print_summary
 from flows.night.notifications import night_summary
 from flows.report.build import build_report
 from flows.report.explanation import explain

@@ -57,7 +57,7 @@ def test_show_prints_one_program(overnight: Command):
         assert part in done.stdout
 
 
-@pytest.mark.parametrize("style", ["table", "csv", "json", "jsonl", "markdown"])
+@pytest.mark.parametrize("style", ["text", "csv", "json", "jsonl", "markdown"])
 def test_sql_answers_in_every_format(overnight: Command, style: str):
     done = overnight("sql", "SELECT generation, best_score FROM generations ORDER BY 1 LIMIT 2", "--format", style)
     assert done.returncode == 0
@@ -109,8 +109,12 @@ def test_check_warns_when_two_runs_do_not_agree(overnight: Command, toy: Path, t
     unsteady = tmp_path / "unsteady.py"
     unsteady.write_text(toy.read_text().replace("return offset + 1.0", "import time\n    return time.time_ns() % 1e9"))
     done = overnight("check", str(unsteady))
-    assert "two runs do not agree" in done.stderr
-    assert "--set noise=" in done.stderr
+    assert done.returncode == 2
+    warning, following = done.stderr.splitlines()[-2:]
+    assert warning.startswith("warning: train: two runs do not agree")
+    assert "--set noise=" in warning
+    assert following.startswith("next: look at the warnings, then overnight run")
+    assert "nothing is missing" not in done.stderr
 
 
 def test_check_says_if_scores_depend_on_the_seed_of_the_run(overnight: Command, toy: Path, tmp_path: Path):
@@ -130,12 +134,10 @@ def test_check_proposes_limits_and_prints_pace_and_omissions(overnight: Command,
     assert done.returncode == 0, done.stderr
     proposed = "# [tool.overnight.limits]\n# wall_s = 2\n# cpu_s = 1\n# memory_mib = 64\n"
     assert done.stdout.endswith(proposed)
-    pace = re.search(r"pace: (0\.\d+) s per candidate on 3 slots: about ([\d,]+) per hour", done.stderr)
-    assert pace
-    # Both numbers are rounded to two digits. Two inputs of 0.11 s take longer on a busy machine, and time in which the
-    # program had to wait for a processor is taken off.
-    assert float(pace[1]) >= 0.15
-    assert int(pace[2].replace(",", "")) == pytest.approx(3 * 3600 / float(pace[1]), rel=0.07)
+    assert re.search(
+        r"pace: about [\d,]+ candidates per hour if the models keep up, 3 candidates at a time", done.stderr
+    )
+    assert "  without the tuner of numbers (--set tuner.enabled=false): about " in done.stderr
     assert "missing, but not required: validation inputs" in done.stderr
     assert "; held-out inputs" in done.stderr
     pasted = re.sub(r"# \[tool\.overnight\.limits\]\n(# \w+ = .*\n)+", proposed, slow.read_text())
@@ -174,7 +176,7 @@ def test_a_problem_that_cannot_be_confirmed_is_warned_of_and_refused_with_a_reme
     path = tmp_path / "in_place.py"
     path.write_text(IN_PLACE)
     done = overnight("check", str(path), "--inputs", "[3]")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 2, done.stderr
     assert "warning: no best program could be confirmed" in done.stderr
     assert "sandbox.confirm=never" in done.stderr
     refused = overnight("run", str(path), "--inputs", "[3]", "--generations", "1", PREFECT_API_URL=NO_SERVER)

@@ -116,8 +116,9 @@ def test_an_interrupted_comparison_has_the_exit_code_of_an_interrupt(
 
     monkeypatch.setattr("flows.prefect_server.embedded.PrefectServer", lambda **_: contextlib.nullcontext())
     monkeypatch.setattr("flows.cli.foreground_night.run_with_view", night)
-    monkeypatch.setattr("flows.cli.compare_models.image_of", lambda *_: None)
-    monkeypatch.setattr("flows.cli.report._compare_runs", lambda *_, **__: None)
+    monkeypatch.setattr("flows.start.sandboxes.image_of", lambda *_: None)
+    monkeypatch.setattr("flows.cli.compare.require_listening", lambda _: None)
+    monkeypatch.setattr("flows.cli.compare._compare_runs", lambda *_, **__: None)
     models = ["--model", "builtin/mutate", "--model", "openai/small", "--api-base", "http://127.0.0.1:9/v1"]
     monkeypatch.setenv("OPENAI_API_KEY", "test")
     flags = ["--format", style, "--seeds", "2", "--history", str(tmp_path)]

@@ -32,7 +32,11 @@ WRONG = {
     "a time after the calendar": (["run", "cap-set", "--until", "9999-12-31T23:59-12:00"], 2, "the year 9998"),
     "a time whose grace is after it": (["run", "cap-set", "--until", "9999-12-31T23:59:59"], 2, "the year 9998"),
     "a grace of more than a week": (["run", "cap-set", "--until", "10s", "--grace", "1e300"], 2, "--grace: Input"),
-    "a grace to schedule": (["schedule", "cap-set", "--cron", "0 22 * * *", "--grace", "1e300"], 2, "equal to 604800"),
+    "a grace to schedule": (
+        ["schedule", "add", "cap-set", "--cron", "0 22 * * *", "--grace", "1e300"],
+        2,
+        "equal to 604800",
+    ),
     "a seed that is too large": (["run", "cap-set", "--seed", "99999999999999999999999"], 2, "2**63 - 1"),
     "a part of the settings and a model": (
         ["run", "cap-set", "--set", "sampling=5", "--model", "builtin/mutate"],
@@ -45,7 +49,7 @@ WRONG = {
         "--set sandbox.KEY=VALUE",
     ),
     "a schedule's name that Prefect refuses": (
-        ["schedule", "cap-set", "--cron", "0 22 * * *", "--name", "a/b"],
+        ["schedule", "add", "cap-set", "--cron", "0 22 * * *", "--name", "a/b"],
         2,
         "--name: expected a name without /",
     ),
@@ -70,7 +74,7 @@ WRONG = {
     "a history that cannot be written": (["run", "cap-set", "--history", "/proc/history"], 3, "--history DIR"),
     "a missing run": (["resume", "last"], 2, "overnight run"),
     "settings of a run that has its own": (["resume", "last", "--set", "search.prompts=3"], 2, "keeps its models"),
-    "a command without its argument": (["lineage"], 2, "`overnight lineage --help`"),
+    "a command without its argument": (["show"], 2, "`overnight show --help`"),
     "a retry without a run": (["retry", "last"], 2, "overnight run"),
     "a replay without a run": (["replay", "last"], 2, "overnight run"),
     "a history with a key": (["runs", "--history", "s3://id:secret@bucket/history"], 2, "AWS_SECRET_ACCESS_KEY"),
@@ -82,12 +86,15 @@ WRONG = {
         "does not answer",
     ),
     "a missing program": (["show", "abc"], 2, "no program"),
+    "two views of a program": (["show", "abc", "--why", "--lineage"], 2, "--lineage and --why"),
+    "two programs without a comparison": (["show", "abc", "abd"], 2, "overnight show abc abd --diff"),
+    "a schedule's problem without its verb": (["schedule", "cap-set"], 2, "cap-set"),
     "SQL that is wrong": (["sql", "SELEC 1"], 1, "syntax error"),
     "SQL that writes": (["sql", "CREATE TABLE x AS SELECT 1"], 1, "read-only"),
     "SQL that reads other files": (["sql", "SELECT * FROM read_text('/etc/hostname')"], 1, "refused"),
     "an unknown built-in model": (["run", "cap-set", "--model", "builtin/mutat"], 2, "There is builtin/mutate"),
     "a model without a provider": (["check", "cap-set", "--model", "claude"], 2, "like openai/gpt-5-mini"),
-    "a run instead of a program": (["explain", "last"], 2, "overnight best last"),
+    "a run instead of a program": (["show", "last", "--why"], 2, "overnight best last"),
     "no key": (["run", "cap-set", "--model", "groq/some-model"], 3, "export GROQ_API_KEY"),
     "an empty key": (["run", "cap-set", "--model", "openai/gpt-5-mini"], 3, "export OPENAI_API_KEY"),
     "a budget without model": (["check", "cap-set", "--budget", "5"], 2, "Add --model"),
@@ -107,19 +114,23 @@ WRONG = {
     "no image": (["check", "cap-set", "--set", "sandbox.image=nowhere"], 3, "make setup"),
     "an unknown image for a run": (["run", "cap-set", "--image", "cuda:13"], 3, "docker pull"),
     "an image to schedule": (
-        ["schedule", "cap-set", "--cron", "0 22 * * *", "--image", "cuda:13"],
+        ["schedule", "add", "cap-set", "--cron", "0 22 * * *", "--image", "cuda:13"],
         3,
         "cuda:13",
     ),
     "an unknown sandbox backend": (["run", "cap-set", "--set", "sandbox.backend=nosuch"], 2, "expected one of docker"),
     "an unknown sandbox backend to schedule": (
-        ["schedule", "cap-set", "--cron", "0 22 * * *", "--set", "sandbox.backend=nosuch"],
+        ["schedule", "add", "cap-set", "--cron", "0 22 * * *", "--set", "sandbox.backend=nosuch"],
         2,
         "expected one of docker",
     ),
     "an unknown runtime for a run": (["run", "cap-set", "--runtime", "nosuch"], 3, "; it has "),
     "an unknown runtime for a check": (["check", "cap-set", "--runtime", "nosuch"], 3, "runsc install"),
-    "an unknown runtime to schedule": (["schedule", "cap-set", "--cron", "0 22 * * *", "--runtime", "no"], 3, "'no'"),
+    "an unknown runtime to schedule": (
+        ["schedule", "add", "cap-set", "--cron", "0 22 * * *", "--runtime", "no"],
+        3,
+        "'no'",
+    ),
 }
 
 ENVIRONMENT = {"no engine": {"DOCKER_HOST": "unix:///nowhere.sock"}, "an empty key": {"OPENAI_API_KEY": ""}}
@@ -174,25 +185,6 @@ def test_a_part_of_the_settings_that_is_no_table_is_refused_for_a_rescore(tmp_pa
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
-@pytest.mark.docker
-@pytest.mark.prefect
-def test_a_night_pauses_while_the_provider_is_unavailable(tmp_path: Path, toy: Path, prefect_api: str):
-    model = [
-        "--model",
-        "openai/test",
-        "--api-base",
-        "http://127.0.0.1:9/v1",
-        "--set",
-        "sampling.attempts=1",
-    ]
-    done = call(["run", str(toy), *model, "--until", "12s", "--seed", "1"], tmp_path, PREFECT_API_URL=prefect_api)
-    assert done.returncode == 0, done.stderr
-    assert "paused: openai/test: 1 attempt failed" in done.stderr
-    assert "stopped by: deadline" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 @pytest.mark.docker
 @pytest.mark.parametrize(
     ("body", "message"),
@@ -242,3 +234,11 @@ def test_a_closed_pipe_is_not_an_error(tmp_path: Path):
     )
     assert done.stdout.strip() == '"range"'
     assert "Traceback" not in done.stderr
+
+
+def test_characters_that_a_pipe_s_encoding_lacks_are_escaped(tmp_path: Path):
+    command = [sys.executable, "-m", "flows.cli.main", "problems"]
+    environment = {**os.environ, "OVERNIGHT_HISTORY": str(tmp_path), "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert r"Erd\u0151s" in done.stdout or r"\u" in done.stdout or r"\x" in done.stdout

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from flows.cli.forecast import forecast
+from flows.cli.forecast import Pace, forecast, pace_of, print_pace
 from schemas.completion_source import Record, Sample
 from schemas.program import Completion
 from schemas.sampling_settings import Model, Sampling
 from schemas.search_settings import Search
+from tasks.problems.loading.load import load_problem
 from tasks.sample.budget import BudgetLimits
 from tasks.sample.gateway import Gateway
 from tasks.sample.probe import (
@@ -30,7 +31,7 @@ from tasks.sample.probe import (
     samples_per_second,
 )
 from tests.flows.cli.conftest import call
-from tests.history.made import a_problem
+from tests.history.made import TOY, a_problem
 from tests.provider import Answer, Provider, default_response
 
 
@@ -41,6 +42,31 @@ def test_the_first_stop_condition_ends_the_night():
     assert forecast(2.0, 0.01, seconds=100, budget=9.0).ends_by == "deadline"
     assert forecast(2.0, 0.01, seconds=None, budget=None).usd == 72
     assert forecast(2.0, None, seconds=100, budget=None).usd is None
+
+
+@pytest.mark.parametrize(
+    ("pace", "per_second"),
+    [
+        (Pace(0.096, 8.0, 2, confirmed=0.0, tuned=0.0), 20.0),
+        (Pace(0.096, 8.0, 2, confirmed=0.0, tuned=0.5), 10.0),
+        (Pace(0.096, 9.76, 2, confirmed=0.1, tuned=0.0), 2 / 1.1),
+        (Pace(0.0, 0.0, 2, confirmed=0.0, tuned=0.0), 150.0),
+    ],
+    ids=["evaluations alone", "the tuner takes as many", "confirmations", "what takes no time"],
+)
+def test_the_pace_counts_confirmations_and_the_tuner(pace: Pace, per_second: float):
+    assert pace.per_second == pytest.approx(per_second)
+
+
+def test_dear_confirmations_are_named_with_what_spares_them(capsys: pytest.CaptureFixture[str]):
+    problem = load_problem(TOY, {"sandbox": {"confirm": "best"}})
+    print_pace(problem, pace_of(problem, evaluation_s=0.1, confirmation_s=8.0, slots=2))
+    said = capsys.readouterr().err
+    assert "without confirmations, 8 s each (--confirm never): about " in said
+    assert "without both: about 69,000 per hour" in said
+    assert "fewer calls that do more each" in said
+    print_pace(problem, pace_of(problem, evaluation_s=0.1, confirmation_s=0.1, slots=2))
+    assert "--confirm never" not in capsys.readouterr().err
 
 
 def completion(**more: Any) -> Completion:

@@ -59,7 +59,7 @@ def test_watch_has_the_state_of_the_run_and_ends(history: Path):
 
 def test_diff_has_both_programs_and_the_difference(history: Path):
     program = data(history, "watch", "priced")["best_program_id"]
-    found = data(history, "diff", program)
+    found = data(history, "show", program, "--diff")
     assert (found["after"]["program_id"], found["after"]["score"]) == (program, 1.0)
     assert found["diff"].startswith(f"--- {found['before']['program_id']}")
     assert "\n+    return 1 + 1\n" in found["diff"]

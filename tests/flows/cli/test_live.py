@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from flows.cli import printing
+from flows.cli.best import validation_note
 from flows.cli.live_view import spent
-from flows.cli.summary import validation_note
 from tasks.sample.budget import Budget, BudgetLimits
 from tests.history.made import a_judged
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.cli.machine_lines import machine_lines, machines_in_short
+from flows.cli.live_view import machine_lines, machines_in_short
 from tasks.evaluate.cluster.slots import MachineState
 
 ROOM = 20

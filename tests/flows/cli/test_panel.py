@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -72,6 +73,24 @@ def test_the_panel_names_the_problem_and_what_its_best_is_compared_with(monkeypa
     for words in ("Packing [b]boxes", "12.5  (FunSearch)", "9.5", "scored 1", "1 in flight, for 0 s", "▁▁▁▁"):
         assert words in shown
     assert "best known" not in panel(progress, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "phase", "awaited"),
+    [
+        (1, "sample and evaluate", "none in flight; evaluating 1 program"),
+        (2, "sample and evaluate", "none in flight; confirming or tuning programs"),
+        (2, "select", "none in flight\n"),
+    ],
+)
+def test_the_panel_says_what_is_awaited_once_all_models_have_answered(
+    verdicts: int, phase: str, awaited: str, monkeypatch: pytest.MonkeyPatch
+):
+    progress = Progress(best=0.0, samples=2)
+    progress.enter(phase, 1)
+    for index in range(verdicts):
+        judged(progress, 1, index, SCORED)
+    assert awaited in re.sub(" +\n", "\n", re.sub("\x1b.*?m", "", panel(progress, monkeypatch)))
 
 
 def test_the_time_that_is_left_ends_with_what_the_night_still_does(monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""`show`, `diff`, `lineage`, `explain` and `best` on one program."""
+"""`show` with its views, and `best`, on one program."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def program(database: Database, where: str) -> dict:
 
 def test_diff_of_one_program_compares_it_with_its_better_parent(overnight: Command, database: Database):
     child = program(database, "generation = 1 AND outcome = 'scored'")
-    done = overnight("diff", child["program_id"])
+    done = overnight("show", child["program_id"], "--diff")
     assert done.returncode == 0, done.stderr
     old, new, *lines = done.stdout.splitlines()
     assert old.startswith(f"--- {child['parent_ids'][-1]}")
@@ -42,36 +42,36 @@ def test_diff_of_one_program_compares_it_with_its_better_parent(overnight: Comma
 def test_diff_of_two_programs_is_reversed_when_they_are_swapped(overnight: Command, database: Database):
     old_id, new_id = (program(database, f"generation = {number}")["program_id"] for number in (0, 2))
     forward, backward = (
-        overnight("diff", *pair).stdout.splitlines()[2:] for pair in ((old_id, new_id), (new_id, old_id))
+        overnight("show", *pair, "--diff").stdout.splitlines()[2:] for pair in ((old_id, new_id), (new_id, old_id))
     )
     swapped = {"+": "-", "-": "+"}
     assert sorted(swapped.get(line[:1], line[:1]) + line[1:] for line in forward if line[0] != "@") == sorted(
         line for line in backward if line[0] != "@"
     )
-    assert overnight("diff", old_id, old_id).stderr == "no difference\n"
+    assert overnight("show", old_id, old_id, "--diff").stderr == "no difference\n"
 
 
 def test_diff_of_the_start_program_needs_a_second_program(overnight: Command, database: Database):
-    done = overnight("diff", program(database, "generation = 0")["program_id"])
+    done = overnight("show", program(database, "generation = 0")["program_id"], "--diff")
     assert done.returncode == 2
     assert "has no parent" in done.stderr
 
 
 def test_lineage_leads_from_the_start_program_to_the_given_one(overnight: Command, database: Database):
     last = database.rows("FROM programs WHERE outcome = 'scored' ORDER BY generation DESC LIMIT 1")[0]
-    done = overnight("lineage", last["program_id"])
+    done = overnight("show", last["program_id"], "--lineage")
     lines = [line.split() for line in done.stdout.splitlines() if line.strip()[:1].isdigit()]
     assert lines[0][0] == "0"
     assert lines[-1][2] == last["program_id"]
     parents = {row["program_id"]: row["parent_ids"] for row in database.rows("FROM programs")}
     assert all(before[2] in parents[after[2]] for before, after in pairwise(lines))
-    steps = overnight("lineage", last["program_id"], "--diffs").stdout
+    steps = overnight("show", last["program_id"], "--lineage", "--diff").stdout
     assert steps.count("\n+++ ") == len(lines) - 1
 
 
 def test_explain_says_why_a_program_was_kept(overnight: Command, database: Database):
     best = database.rows("FROM programs WHERE outcome = 'scored' AND generation > 0 ORDER BY score DESC LIMIT 1")[0]
-    text = overnight("explain", best["program_id"]).stdout
+    text = overnight("show", best["program_id"], "--why").stdout
     assert f"in niche {best['niche']}" in text
     assert f"scored {best['score']:.6g}" in text
     assert f"Kept: it joined niche {best['niche']}" in text
@@ -80,19 +80,12 @@ def test_explain_says_why_a_program_was_kept(overnight: Command, database: Datab
 
 def test_explain_says_why_a_program_was_dropped(overnight: Command, database: Database):
     duplicate = program(database, "outcome = 'duplicate'")
-    text = overnight("explain", duplicate["program_id"]).stdout
+    text = overnight("show", duplicate["program_id"], "--why").stdout
     original = program(database, f"code_hash = '{duplicate['code_hash']}' AND outcome <> 'duplicate'")
     assert "Dropped" in text
     assert original["program_id"] in text
-    assert "It is the start program" in overnight("explain", program(database, "generation = 0")["program_id"]).stdout
-
-
-def test_an_unknown_program_is_an_error_without_traceback(overnight: Command):
-    for command in ("show", "diff", "lineage", "explain"):
-        done = overnight(command, "zzz")
-        assert done.returncode == 2
-        assert "no program 'zzz'" in done.stderr
-        assert "overnight best last" in done.stderr
+    start = program(database, "generation = 0")["program_id"]
+    assert "It is the start program" in overnight("show", start, "--why").stdout
 
 
 def test_best_without_a_run_shows_that_of_the_last_one(overnight: Command):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.program_files import write_program
+from flows.cli.best import write_program
 from schemas.errors import UsageError
 from schemas.files import File
 from tasks.problems.loading.load import load_problem

@@ -1,4 +1,4 @@
-"""Limits that `overnight check` proposes."""
+"""Limits that `overnight check` proposes, and the command that it names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.cli.check import next_command
-from flows.cli.proposed_limits import long_limit, print_limits, propose
+from flows.cli.start_program import long_limit, print_limits, propose
 from flows.formatting import round_up
 from flows.start.create_run import higher_limit
 from schemas.job import Limits

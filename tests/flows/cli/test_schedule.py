@@ -24,11 +24,11 @@ def scheduled(toy: Path, tmp_path: Path, prefect: str, capsys: pytest.CaptureFix
     name = tmp_path.name.replace("_", "-")
 
     def schedule(*more: str) -> tuple[int, str]:
-        line = ["schedule", str(toy), "--name", name, "--history", str(tmp_path), *more]
+        line = ["schedule", "add", str(toy), "--name", name, "--history", str(tmp_path), *more]
         return run([*line] if "--cron" in more else [*line, "--cron", "0 22 * * 1-5"]), capsys.readouterr().err
 
     yield name, schedule
-    run(["schedules", "remove", name])
+    run(["schedule", "remove", name])
 
 
 def deployment(name: str) -> Any:
@@ -63,7 +63,7 @@ def test_overlapping_nights_are_prevented_by_the_run_lock_and_not_by_prefect(sch
 def test_schedules_are_listed_with_their_stop_conditions(scheduled: Any, capsys: pytest.CaptureFixture[str]):
     name, schedule = scheduled
     schedule("--until", "7h", "--total-budget", "20", "--time-zone", "UTC")
-    assert run(["schedules"]) == 0
+    assert run(["schedule", "list"]) == 0
     (row,) = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith(f"{name} ")]
     for part in ("0 22 * * 1-5", "UTC", "until 7h, total budget 20", "22:00"):
         assert part in row
@@ -72,9 +72,9 @@ def test_schedules_are_listed_with_their_stop_conditions(scheduled: Any, capsys:
 def test_a_schedule_is_paused_and_resumed(scheduled: Any):
     name, schedule = scheduled
     schedule()
-    assert run(["schedules", "pause", name]) == 0
+    assert run(["schedule", "pause", name]) == 0
     assert deployment(name).paused
-    assert run(["schedules", "resume", name]) == 0
+    assert run(["schedule", "resume", name]) == 0
     assert not deployment(name).paused
 
 
@@ -82,7 +82,7 @@ def test_a_change_keeps_the_other_parameters(scheduled: Any):
     name, schedule = scheduled
     schedule("--until", "07:00", "--time-zone", "UTC", "--budget", "5")
     before = deployment(name).parameters
-    assert run(["schedules", "change", name, "--cron", "30 23 * * *", "--max-tokens", "9"]) == 0
+    assert run(["schedule", "change", name, "--cron", "30 23 * * *", "--max-tokens", "9"]) == 0
     after = deployment(name)
     assert after.schedules[0].schedule.cron == "30 23 * * *"
     assert after.parameters == before | {"rules": {"budget_usd": 5.0, "max_tokens": 9}}
@@ -91,10 +91,10 @@ def test_a_change_keeps_the_other_parameters(scheduled: Any):
 def test_a_change_drops_stop_conditions(scheduled: Any, capsys: pytest.CaptureFixture[str]):
     name, schedule = scheduled
     schedule("--until", "07:00", "--time-zone", "UTC", "--budget", "5", "--max-tokens", "9")
-    assert run(["schedules", "change", name, "--drop", "until", "--drop", "budget"]) == 0
+    assert run(["schedule", "change", name, "--drop", "until", "--drop", "budget"]) == 0
     after = deployment(name).parameters
     assert (after["deadline"], after["rules"]) == (None, {"max_tokens": 9})
-    assert run(["schedules", "change", name, "--drop", "max-tokens", "--max-tokens", "4"]) == 2
+    assert run(["schedule", "change", name, "--drop", "max-tokens", "--max-tokens", "4"]) == 2
     assert "contradict each other" in capsys.readouterr().err
 
 
@@ -105,10 +105,10 @@ def test_removing_a_schedule_keeps_the_run_and_prints_how_to_continue(
     schedule()
     created = deployment(name)
     start_night(created.id)
-    assert run(["schedules", "remove", name]) == 0
+    assert run(["schedule", "remove", name]) == 0
     run_id = created.parameters["run_id"]
     assert f"its run stays, continue it with: overnight resume {run_id} --history {tmp_path}" in capsys.readouterr().err
-    assert run(["schedules", "pause", name]) == 2
+    assert run(["schedule", "pause", name]) == 2
     assert f"no schedule '{name}'" in capsys.readouterr().err
 
 
@@ -124,7 +124,7 @@ def start_night(deployment_id: Any) -> None:
 def test_removing_a_schedule_before_its_first_night_leaves_no_run(scheduled: Any, capsys: pytest.CaptureFixture[str]):
     name, schedule = scheduled
     schedule()
-    assert run(["schedules", "remove", name]) == 0
+    assert run(["schedule", "remove", name]) == 0
     assert "none of its nights had started" in capsys.readouterr().err
 
 
@@ -133,7 +133,7 @@ def test_a_name_can_be_used_once(scheduled: Any):
     schedule()
     code, error = schedule()
     assert code == 2
-    assert f"overnight schedules remove {name}" in error
+    assert f"overnight schedule remove {name}" in error
 
 
 @pytest.mark.parametrize(
@@ -168,10 +168,10 @@ def test_the_next_night_is_the_one_that_the_server_plans(scheduled: Any, cron: s
     name, schedule = scheduled
     assert schedule("--cron", cron, "--time-zone", "UTC")[0] == 0
     (planned,) = asyncio.run(CronSchedule(cron=cron, timezone="UTC").get_dates(n=1))
-    assert run(["schedules", "--format", "json"]) == 0
+    assert run(["schedule", "list", "--format", "json"]) == 0
     (row,) = [row for row in json.loads(capsys.readouterr().out) if row["schedule"] == name]
     assert datetime.fromisoformat(row["next_night"]) == planned
-    assert run(["schedules", "change", name, "--cron", "@hourly"]) == 0
+    assert run(["schedule", "change", name, "--cron", "@hourly"]) == 0
 
 
 def test_a_schedule_without_a_next_time_does_not_hide_the_others(scheduled: Any, capsys: pytest.CaptureFixture[str]):
@@ -185,10 +185,10 @@ def test_a_schedule_without_a_next_time_does_not_hide_the_others(scheduled: Any,
         client.update_deployment_schedule(
             created.id, created.schedules[0].id, schedule=CronSchedule(cron="0 0 31 2 *", timezone="UTC")
         )
-    assert run(["schedules"]) == 0
+    assert run(["schedule", "list"]) == 0
     (row,) = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith(f"{name} ")]
     assert "0 0 31 2 *" in row
-    assert run(["schedules", "resume", name]) == 0
+    assert run(["schedule", "resume", name]) == 0
     assert "next night unknown" in capsys.readouterr().err
 
 
@@ -197,7 +197,7 @@ def test_an_invalid_change_changes_nothing(scheduled: Any, capsys: pytest.Captur
     schedule("--time-zone", "UTC")
     before = deployment(name)
     for flags in (["--cron", "0 22 * * 1-5 *"], ["--until", "9999999999h"], ["--notify-gain", "inf"]):
-        assert run(["schedules", "change", name, *flags, "--notify", "json://127.0.0.1/other"]) == 2
+        assert run(["schedule", "change", name, *flags, "--notify", "json://127.0.0.1/other"]) == 2
         assert flags[0] in capsys.readouterr().err
     after = deployment(name)
     assert (after.parameters, after.schedules) == (before.parameters, before.schedules)
@@ -222,7 +222,7 @@ def test_without_a_server_the_error_names_the_command_that_starts_one(
     toy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(flows.prefect_server.embedded, "DEFAULT_PORT", free_port())
-    assert run(["schedule", str(toy), "--cron", "0 22 * * *"]) == 3
+    assert run(["schedule", "add", str(toy), "--cron", "0 22 * * *"]) == 3
     error = capsys.readouterr().err
     assert "none answers" in error
     assert "overnight serve" in error
@@ -243,10 +243,10 @@ def test_notified_addresses_are_stored_as_a_secret_and_not_in_the_parameters(sch
         answer = httpx.post(f"{prefect}/{place}/filter", json={}, auth=(user, password))
         assert answer.status_code == 200
         assert "path-secret-9" not in answer.text
-    assert run(["schedules", "change", name, "--notify", "json://127.0.0.1/other"]) == 0
+    assert run(["schedule", "change", name, "--notify", "json://127.0.0.1/other"]) == 0
     assert deployment(name).parameters["notices"] == notices
     assert Secret.load(notices["secret"]).get() == ["json://127.0.0.1/other"]  # pyright: ignore[reportAttributeAccessIssue]
-    assert run(["schedules", "remove", name]) == 0
+    assert run(["schedule", "remove", name]) == 0
     with pytest.raises(ValueError, match="Unable to find"):
         Secret.load(notices["secret"])
 

@@ -189,7 +189,7 @@ def child_of(serving: RunningCommand, module: bytes) -> int:
 
 def schedule(served: Serving, problem: Path, tmp_path: Path, *limits: str, name: str) -> None:
     """Schedule a problem on the server."""
-    line = ["schedule", str(problem), "--cron", "0 22 * * *", "--name", name, *limits]
+    line = ["schedule", "add", str(problem), "--cron", "0 22 * * *", "--name", name, *limits]
     environment = {"PREFECT_API_URL": f"{served.address}/api", "PREFECT_HOME": str(tmp_path / "client")}
     done = call(line, tmp_path / "history", **environment)
     assert done.returncode == 0, done.stderr

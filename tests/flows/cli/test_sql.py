@@ -55,7 +55,7 @@ def test_parquet_holds_the_columns_of_the_query(history: Path):
     assert result.column_names == list(VIEWS["programs"].columns)
 
 
-@pytest.mark.parametrize("style", ["table", "csv", "json", "jsonl", "markdown"])
+@pytest.mark.parametrize("style", ["text", "csv", "json", "jsonl", "markdown"])
 @pytest.mark.parametrize(
     "value", ["timestamp '290000-01-01'", "timestamp 'infinity'", "date '5877641-06-24'", "[date 'infinity']"]
 )
@@ -147,7 +147,7 @@ def test_nested_values_are_written_readably_in_tables(sql: Sql, value: str, writ
 @pytest.mark.parametrize(
     ("style", "header"),
     [
-        ("table", "score   score_2   score_1"),
+        ("text", "score   score_2   score_1"),
         ("jsonl", '{"score":1.5,"score_2":2.5,"score_1":3.5}'),
         ("csv", '"score","score_2","score_1"'),
         ("markdown", "score | score_2"),

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from flows.cli.start_program import StartRuns, agreement, require_start_body
+from flows.cli.start_program import (
+    StartRuns,
+    agreement,
+    require_returned_score,
+    require_start_body,
+    unreturned,
+)
 from schemas.errors import SpecificationError
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem
@@ -41,18 +47,22 @@ LATE = Verdict(Outcome.TIMED_OUT, error="took too long")
     ids=["repeats", "depends on the seed", "noisy", "fails once"],
 )
 def test_runs_are_compared_with_the_same_and_with_another_seed(runs: StartRuns, message: str):
-    assert message in agreement(runs, problem())
+    assert message in agreement(runs, problem()).text
 
 
 def test_noise_is_proposed_from_the_largest_difference_between_any_two_runs():
-    said = agreement(StartRuns(scored(1.0), scored(1.2), scored(3.0)), problem())
+    said = agreement(StartRuns(scored(1.0), scored(1.2), scored(3.0)), problem()).text
     assert "--set noise=5, and with validation inputs" in said
-    assert "validation" not in agreement(StartRuns(SAME, OTHER, OTHER), problem(validation=((1,),)))
+    assert "validation" not in agreement(StartRuns(SAME, OTHER, OTHER), problem(validation=((1,),))).text
 
 
 def test_differences_within_the_declared_noise_are_no_warning():
-    assert agreement(StartRuns(SAME, OTHER, OTHER), problem(noise=0.5)).startswith("two runs differ by up to 0.5")
-    assert agreement(StartRuns(SAME, OTHER, OTHER), problem(noise=0.4)).startswith("warning")
+    runs = StartRuns(SAME, OTHER, OTHER)
+    assert agreement(runs, problem(noise=0.5)) == (
+        "two runs differ by up to 0.5 on an input, which noise = 0.5 allows for",
+        False,
+    )
+    assert agreement(runs, problem(noise=0.4)).is_warning
 
 
 def test_a_file_whose_program_with_the_start_body_is_another_is_refused():
@@ -61,3 +71,36 @@ def test_a_file_whose_program_with_the_start_body_is_another_is_refused():
     wrong = replace(problem(), specification=read_specification(text, "mine.py"))
     with pytest.raises(SpecificationError, match=r"mine.py: `p\(n\)` cannot be taken out"):
         require_start_body(wrong, Path("mine.py"))
+
+
+def with_specification(text: str) -> Problem:
+    return replace(problem(), specification=read_specification(text, "mine.py"))
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "is_named"),
+    [
+        ("p(n) -> float", "x = n", True),
+        ("p(n) -> float", "def inner(): return 1", True),
+        ("p(n) -> float", "return", True),
+        ("p(n) -> float", "if n: return 1.0", False),
+        ("p(n) -> float", "raise ValueError", False),
+        ("p(n)", "n.append(1)", False),
+        ("p(n) -> None", "n.append(1)", False),
+    ],
+)
+def test_an_evolved_function_that_never_returns_what_its_header_promises_is_named(
+    header: str, body: str, is_named: bool
+):
+    text = f"@funsearch.run\ndef e(n): return p(n)\n@funsearch.evolve\ndef {header}:\n    {body}\n"
+    found = unreturned(with_specification(text))
+    assert bool(found) is is_named
+    assert all(warning.startswith("`p` promises to return float") for warning in found)
+
+
+def test_a_scoring_without_return_is_refused_by_its_name():
+    text = "@funsearch.run\ndef e(n):\n    {}\n@funsearch.evolve\ndef p(n): return n\n"
+    require_returned_score(with_specification(text.format("return p(n)")), Path("mine.py"))
+    with pytest.raises(SpecificationError, match=r"mine.py: `e` never returns a value") as caught:
+        require_returned_score(with_specification(text.format("score = p(n)")), Path("mine.py"))
+    assert "return score" in caught.value.remedy

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from flows.cli.summary import result_table
+from flows.cli.foreground_night import file_name_of, result_table, write_beginning
 from schemas.generation import Finalist, NightRecord
 from schemas.program import Program
 from tasks.problems.loading.load import load_problem
@@ -23,3 +26,26 @@ def test_scores_without_a_model_are_in_the_columns_of_their_inputs(held_out: flo
     assert columns["train"] == ["-9", "-1", "-3.25"]
     assert columns["validation"] == ["-8", "-2", ""]
     assert columns["held-out"] == ["-7", "-3", cell]
+
+
+def test_of_a_long_program_the_beginning_is_shown(capsys: pytest.CaptureFixture[str]):
+    write_beginning("\n".join(f"line {number}" for number in range(108)))
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [f"line {number}" for number in range(15)]
+    assert "93 more lines, shown by `show` below" in printed.err
+    write_beginning("short")
+    assert capsys.readouterr() == ("short\n", "")
+
+
+@pytest.mark.parametrize(("program", "name"), [("solve.sh", "best.sh"), (["a.py", "lib/b.py"], "best")])
+def test_the_command_that_saves_a_program_names_a_file_of_its_kind(program: str | list[str], name: str, tmp_path: Path):
+    for file in [program] if isinstance(program, str) else program:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("x = 1\n")
+    (tmp_path / "score.py").write_text("")
+    (tmp_path / "overnight.toml").write_text(
+        f"files = ['score.py']\ncommand.program = {json.dumps(program)}\n"
+        "command.evaluate = ['python3', 'score.py', '{program}']\ncommand.metric = 'x'\n"
+    )
+    assert file_name_of(load_problem(tmp_path)) == name
+    assert file_name_of(load_problem(TOY)) == "best.py"

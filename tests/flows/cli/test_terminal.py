@@ -93,25 +93,30 @@ def assert_harmless(output: str) -> None:
     assert "\x9b" not in output
 
 
-PROGRAM_COMMANDS = ("show", "explain", "lineage", "diff")
-FORMATS = ("table", "csv", "json", "jsonl", "markdown")
+VIEWS = ((), ("--why",), ("--lineage",), ("--diff",))
+FORMATS = ("text", "csv", "json", "jsonl", "markdown")
 QUERY = "SELECT model, completion, error, output, body FROM programs WHERE generation = 3"
 
 
-@pytest.mark.parametrize("command", PROGRAM_COMMANDS)
-def test_programs_are_escaped(hostile: tuple[Path, str, str], command: str):
+@pytest.mark.parametrize("view", VIEWS, ids=str)
+def test_programs_are_escaped(hostile: tuple[Path, str, str], view: tuple[str, ...]):
     history, best, bad = hostile
-    for program in (best, bad) if command in ("show", "explain") else (best,):
-        assert_harmless(Terminal(history, command, program).end())
+    for program in (best, bad) if view in ((), ("--why",)) else (best,):
+        assert_harmless(Terminal(history, "show", program, *view).end())
 
 
 def test_code_is_escaped_with_a_warning(hostile: tuple[Path, str, str]):
     history, best, bad = hostile
-    for arguments in (("show", best, "--prompt"), ("diff", best), ("best", "last"), ("lineage", best, "--diffs")):
+    for arguments in (
+        ("show", best, "--prompt"),
+        ("show", best, "--diff"),
+        ("best", "last"),
+        ("show", best, "--lineage", "--diff"),
+    ):
         output = Terminal(history, *arguments).end()
         assert_harmless(output)
         assert f"'x{ESCAPED}'" in OWN_CODES.sub("", output), arguments
-        if arguments[0] != "lineage":
+        if "--lineage" not in arguments:
             assert "warning: this code does not read as it runs: line" in output
             assert "RIGHT-TO-LEFT OVERRIDE" in output
     output = Terminal(history, "show", bad).end()
@@ -210,7 +215,14 @@ def test_bytes_are_escaped_however_they_are_divided():
 
 @pytest.mark.parametrize(
     "arguments",
-    [("show", "BEST"), ("best", "last"), ("diff", "BEST"), ("sql", QUERY), ("sql", "--format", "csv", QUERY), ("→",)],
+    [
+        ("show", "BEST"),
+        ("best", "last"),
+        ("show", "BEST", "--diff"),
+        ("sql", QUERY),
+        ("sql", "--format", "csv", QUERY),
+        ("→",),
+    ],
     ids=" ".join,
 )
 def test_characters_that_the_terminal_lacks_are_escaped(hostile: tuple[Path, str, str], arguments: tuple[str, ...]):
@@ -232,7 +244,7 @@ def test_data_in_a_pipe_is_unchanged(hostile: tuple[Path, str, str]):
     assert "warning: this code does not read as it runs" in code.stderr
     assert INVISIBLE.findall(code.stderr) == []
     assert f"x{EVIL}'" in call(["show", best], history).stdout
-    assert f"+    sc\u0430le = 'x{EVIL}'\n" in call(["diff", best], history).stdout
+    assert f"+    sc\u0430le = 'x{EVIL}'\n" in call(["show", best, "--diff"], history).stdout
 
 
 def test_tabs_emoji_names_and_brackets_in_a_pipe_are_unchanged(tmp_path: Path):

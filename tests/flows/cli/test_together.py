@@ -29,4 +29,4 @@ def test_several_functions_evolve_are_shown_and_written(tmp_path: Path, prefect_
     written = tmp_path / "best.py"
     assert call(["best", "last", "--write", str(written)], tmp_path).returncode == 0
     assert read_specification(written.read_text(), "best.py").start_body == best["body"]
-    assert call(["diff", best["program_id"]], tmp_path).stdout.count("\n") > 2
+    assert call(["show", best["program_id"], "--diff"], tmp_path).stdout.count("\n") > 2

@@ -1,4 +1,4 @@
-"""`overnight show`, `diff`, `lineage` and `explain`: show one program and its relatives."""
+"""`overnight show`: show one program: its code, what it changed, its ancestors, and why it was kept or dropped."""
 
 from __future__ import annotations
 
@@ -23,24 +23,69 @@ from flows.cli.printing import (
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from schemas.history_backend import HistoryBackend
     from tasks.history.database import Database
 
-ProgramId = Annotated[str, Parameter(help="a program id or a unique prefix of one")]
+_FACTS = (
+    "run_id", "generation", "niche", "parent_ids", "model", "outcome", "error", "score", "scores",
+    "confirmed_score", "wall_s", "cpu_s",
+    "peak_mib", "tokens_in", "tokens_cached", "tokens_out", "cost_usd", "latency_s", "asked_at", "output",
+)  # fmt: skip
 
 
 def show(
-    program: ProgramId,
+    program: Annotated[str, Parameter(help="a program id or a unique prefix of one")],
+    other: Annotated[str | None, Parameter(help="a newer program, for --diff")] = None,
     /,
     *,
-    prompt: Annotated[bool, Parameter(help="also show the prompt and the completion")] = False,
+    prompt: Annotated[bool, Parameter(show_default=False, help="also show the prompt and the completion")] = False,
+    diff: Annotated[
+        bool,
+        Parameter(
+            show_default=False,
+            help="show what it changed of its better parent, or OTHER of it; with --lineage, what each step did",
+        ),
+    ] = False,
+    lineage: Annotated[
+        bool,
+        Parameter(
+            show_default=False,
+            help="show its ancestors, from the start program on, each the most similar parent of the next",
+        ),
+    ] = False,
+    why: Annotated[bool, Parameter(show_default=False, help="explain in words why it was kept or dropped")] = False,
     format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """Show one program: its scores, parents, cost and code."""
-    database = _database(history)
+    """Show one program: its scores, parents, cost and code; or, in place of these, one of the views below."""
+    from tasks.history.database import Database
+
+    given = [name for name, is_given in (("--prompt", prompt), ("--lineage", lineage), ("--why", why)) if is_given]
+    if len(given) > 1 or (diff and given not in ([], ["--lineage"])):
+        raise UsageError(
+            f"expected one view of a program, got {' and '.join([*given, *(['--diff'] if diff else [])])}",
+            remedy="Ask for one after the other; --lineage --diff shows what each step changed.",
+        )
+    if other is not None and (given or not diff):
+        raise UsageError("two programs are compared by --diff", remedy=f"overnight show {program} {other} --diff")
+    database = Database(history.root)
     row = find_program(database, program)
-    if format == "json":
+    as_json = format == "json"
+    if why:
+        _show_why(database, row, as_json=as_json)
+    elif lineage:
+        _show_lineage(history, database, row, diffs=diff, as_json=as_json)
+    elif diff:
+        rows = [row, find_program(database, other)] if other else [_better_parent(database, row), row]
+        _show_diff(history, rows, as_json=as_json)
+    else:
+        _show_program(history, row, prompt=prompt, as_json=as_json)
+
+
+def _show_program(history: HistoryBackend, row: dict[str, Any], *, prompt: bool, as_json: bool) -> None:
+    if as_json:
         left_out = () if prompt else ("prompt", "completion")
         code = {"code": _function(history, row)}
         write_json({name: value for name, value in row.items() if name not in left_out} | code)
@@ -56,33 +101,13 @@ def show(
             write_text(row[part])
 
 
-_FACTS = (
-    "run_id", "generation", "niche", "parent_ids", "model", "outcome", "error", "score", "scores",
-    "confirmed_score", "wall_s", "cpu_s",
-    "peak_mib", "tokens_in", "tokens_cached", "tokens_out", "cost_usd", "latency_s", "asked_at", "output",
-)  # fmt: skip
-
-
-def diff(
-    program: ProgramId,
-    other: Annotated[
-        str | None, Parameter(help="the newer program; by default PROGRAM is compared with its better parent")
-    ] = None,
-    /,
-    *,
-    format: OutputFormat = "text",  # noqa: A002
-    history: History = DEFAULT_HISTORY,
-) -> None:
-    """Show the changes from one program to another, in the format of `diff -u`; given one, from its better parent."""
+def _show_diff(history: HistoryBackend, rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    """Show the changes from one program to another, in the format of `diff -u`."""
     from tasks.report.code_view import unified_diff
 
-    database = _database(history)
-    rows = (
-        [find_program(database, program), find_program(database, other)] if other else _with_parent(database, program)
-    )
     old, new = (f"{row['program_id']} score {score(row['score'])}" for row in rows)
     lines = unified_diff(_function(history, rows[0]), _function(history, rows[1]), old, new)
-    if format == "json":
+    if as_json:
         names = ("run_id", "program_id", "score")
         before, after = ({name: row[name] for name in names} for row in rows)
         write_json({"before": before, "after": after, "diff": "".join(f"{line}\n" for line in lines)})
@@ -93,32 +118,26 @@ def diff(
     warn_if_misleading(_function(history, rows[1]))
 
 
-def _with_parent(database: Database, program: str) -> list[dict[str, Any]]:
-    """Return the rows of a program's better parent and of the program."""
-    row = find_program(database, program)
+def _better_parent(database: Database, row: dict[str, Any]) -> dict[str, Any]:
     if not row["parent_ids"]:
-        raise UsageError(f"{row['program_id']} has no parent", remedy="Name a second program to compare it with.")
-    return [find_program(database, row["parent_ids"][-1]), row]
+        raise UsageError(
+            f"{row['program_id']} has no parent",
+            remedy=f"Name a second program: overnight show {row['program_id']} OTHER --diff",
+        )
+    return find_program(database, row["parent_ids"][-1])
 
 
-def lineage(
-    program: ProgramId,
-    /,
-    *,
-    diffs: Annotated[bool, Parameter(help="also show what each step changed")] = False,
-    format: OutputFormat = "text",  # noqa: A002
-    history: History = DEFAULT_HISTORY,
+def _show_lineage(
+    history: HistoryBackend, database: Database, row: dict[str, Any], *, diffs: bool, as_json: bool
 ) -> None:
-    """Show the ancestors of a program, from the start program on, following the most similar parent at each step."""
+    """Show the ancestors of a program, or what each step changed."""
     from flows.report.lineage import line_to
     from flows.report.run_data import read_run_data
     from tasks.history.files import find_run
     from tasks.report.code_view import unified_diff
 
-    database = _database(history)
-    row = find_program(database, program)
     steps = line_to(read_run_data(database, find_run(history, row["run_id"]), None), row["program_id"])
-    if format == "json":
+    if as_json:
         names = ("generation", "sample", "program_id", "score", "niche", "model", "function")
         write_json([{name: getattr(step, name) for name in names} for step in steps])
         return
@@ -134,19 +153,12 @@ def lineage(
         _print_diff(unified_diff(before.function, after.function, old, new))
 
 
-def explain(
-    program: ProgramId,
-    /,
-    *,
-    format: OutputFormat = "text",  # noqa: A002
-    history: History = DEFAULT_HISTORY,
-) -> None:
+def _show_why(database: Database, row: dict[str, Any], *, as_json: bool) -> None:
     """Explain why a program was kept or dropped."""
     from flows.report import explanation
 
-    database = _database(history)
-    sentences = list(explanation.explain(database, find_program(database, program)))
-    if format == "json":
+    sentences = list(explanation.explain(database, row))
+    if as_json:
         write_json(sentences)
         return
     for sentence in sentences:
@@ -173,12 +185,6 @@ def find_program(database: Database, program: str) -> dict[str, Any]:
         f"{program!r} matches several programs: {', '.join(row['program_id'] for row in found)}",
         remedy="Give a longer prefix.",
     )
-
-
-def _database(history: HistoryBackend) -> Database:
-    from tasks.history.database import Database
-
-    return Database(history.root)
 
 
 def _function(history: HistoryBackend, row: dict[str, Any]) -> str:

@@ -1,0 +1,58 @@
+"""What `--help` shows: commands and options in groups, and the eight commands that one needs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from flows.cli.main import COMMANDS, run
+
+
+def page(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert run([*arguments, "--help"]) == 0
+    return capsys.readouterr().out
+
+
+def test_commands_are_in_groups_and_eight_are_marked(capsys: pytest.CaptureFixture[str]):
+    shown = page(capsys)
+    groups = re.findall(r"^╭─ (.+?) ─", shown, re.MULTILINE)
+    assert groups == ["Start", "Search", "Look", "Every night", "History", "Several machines", "Other"]
+    marked = re.findall(r"^│ (\S+) +\* ", shown, re.MULTILINE)
+    assert marked == ["init", "check", "run", "resume", "watch", "best", "report", "sql"]
+    listed = re.findall(r"^│ ([a-z]+) {2,}", shown, re.MULTILINE)
+    assert listed == list(COMMANDS)
+
+
+def test_options_of_a_run_are_in_groups(capsys: pytest.CaptureFixture[str]):
+    groups = re.split(r"^╭─ (.+?) ─", page(capsys, "run"), flags=re.MULTILINE)
+    options = dict(zip(groups[1::2], groups[2::2], strict=True))
+    assert list(options) == [
+        "Arguments",
+        "Stop conditions (the first one that is met ends the night)",
+        "Models",
+        "Evaluation",
+        "Notifications",
+        "Options",
+    ]
+    assert "--budget" in options["Stop conditions (the first one that is met ends the night)"]
+    assert "--api-base" in options["Models"]
+
+
+def test_the_page_of_a_command_has_its_description_and_no_mark(capsys: pytest.CaptureFixture[str]):
+    assert "then search until a stop condition is met" in page(capsys, "run")
+    assert re.findall(r"^│ ([a-z]+) ", page(capsys, "schedule"), re.MULTILINE) == [
+        *("add", "list", "pause", "resume", "change", "remove")
+    ]
+
+
+def test_completion_is_installed_for_the_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    assert run(["--install-completion", "--shell", "bash"]) == 0
+    (script,) = [path for path in tmp_path.rglob("overnight") if path.is_file()]
+    assert "--total-budget" in script.read_text()
+    assert str(script) in capsys.readouterr().out

@@ -1,0 +1,46 @@
+"""`overnight run` before its night: a model's address at which nothing listens is an error at once."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from flows.cli.main import run
+from flows.cli.run import require_listening
+from schemas.errors import EnvironmentFault
+from schemas.sampling_settings import Model, Sampling
+from tests.ports import free_port
+
+
+def at(port: int, *fallbacks: int) -> Model:
+    others = tuple(at(fallback) for fallback in fallbacks)
+    return Model(name=f"openai/{port}", api_base=f"http://127.0.0.1:{port}/v1", fallbacks=others)
+
+
+def test_each_model_or_a_fallback_of_it_has_to_listen(monkeypatch: pytest.MonkeyPatch):
+    closed, other = free_port(), free_port()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        listening = server.getsockname()[1]
+        require_listening(Sampling(models=(at(listening), at(closed, listening))))
+        with pytest.raises(EnvironmentFault, match=f"openai/{closed}: nothing answers at .*:{closed}/v1: Connection"):
+            require_listening(Sampling(models=(at(listening), at(closed, other))))
+    require_listening(Sampling())
+    require_listening(Sampling(models=(Model(name="openai/hosted"),)))
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    require_listening(Sampling(models=(at(closed),)))
+
+
+@pytest.mark.parametrize("command", ["run", "compare"])
+def test_a_wrong_port_ends_a_night_before_it_begins(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    problem = ["cap-set"] if command == "run" else ["--problem", "cap-set", "--model", "builtin/mutate"]
+    models = ["--model", "openai/x", "--api-base", f"http://127.0.0.1:{free_port()}/v1"]
+    assert run([command, *problem, *models, "--history", str(tmp_path / "history")]) == 3
+    assert "Start that server, or name its address with --api-base" in capsys.readouterr().err
+    assert not (tmp_path / "history").exists()
