@@ -195,7 +195,6 @@ _HEAVY = (
     "tests/sample/test_batch_job.py",
     "tests/sample/test_cached_tokens.py::test_the_price_is_that_of_the_settings_or_of_litellm",
     "tests/sample/test_completion_request.py",
-    "tests/sample/test_faults.py",
     "tests/simulated/",
     "tests/examples/test_history_example.py",
 )

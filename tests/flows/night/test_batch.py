@@ -8,13 +8,11 @@ import signal
 import threading
 import time
 from collections import Counter
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import flows.night.retry_policy
 from tasks.history.database import Database
 from tasks.sample import batch_job
 from tests.command_server import run_command, start_command
@@ -27,7 +25,6 @@ pytestmark = pytest.mark.prefect
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(batch_job, "FIRST_POLL_S", 0.05)
 
 
@@ -53,93 +50,21 @@ def assert_each_answer_is_there_once(provider: Provider, rows: list[dict[str, An
     assert Counter(row["completion"] for row in rows if row["completion"]) == Counter(sold)
 
 
-def test_prompts_of_several_generations_are_sent_at_once_and_cost_half(
-    night: Night, provider: Provider, mails: dict, tmp_path: Path
+def test_prompts_of_several_generations_are_sent_at_once_and_two_nights_give_what_one_would(
+    night: Night, provider: Provider, mails: dict[str, Any], tmp_path: Path
 ):
-    night(4, settings=mails)
-    rows = kept(tmp_path)
-    assert [len(lines) for lines in provider.batches.sent] == [6, 6], "two generations of three prompts each"
-    assert len(rows) == 4 * 6
-    assert_each_answer_is_there_once(provider, rows)
-    full = 12 * (100 * 2.5e-6 + 40 * 1e-5)
-    assert sum(row["cost_usd"] for row in rows) == pytest.approx(full / 2)
-    assert Database(tmp_path).rows("FROM nights")[0]["cost_usd"] == pytest.approx(full / 2)
-
-
-def test_two_nights_give_what_one_would(night: Night, provider: Provider, mails: dict, tmp_path: Path):
     night(1, settings=mails)
-    assert len(provider.batches.sent[-1]) == 3, "no more is sent than the night will use"
-    files = night(3)
-    require_replay(files, tmp_path / "again")
-
-
-def test_lines_that_fail_are_asked_again_or_recorded_as_refused_or_lost_and_a_replay_has_them_too(
-    night: Night, provider: Provider, mails: dict, tmp_path: Path
-):
-    busy = {"response": {"status_code": 500, "body": {"error": {"message": "busy"}}}}
-    refused = {"response": {"status_code": 400, "body": {"error": {"message": "against the policy"}}}}
-    expired = {"response": None, "error": {"code": "batch_expired", "message": "too late"}}
-    never: list[str] = []
-
-    def fault(batch: int, place: int, line: dict) -> dict | None:
-        if batch == 0:
-            never[:] = never or [line["custom_id"]]
-            return {0: busy, 1: busy, 2: refused, 3: expired}.get(place)
-        return busy if line["custom_id"] in never else None
-
-    provider.batches.fault = fault
-    provider.batches.end = lambda number: "expired" if number == 0 else "completed"
-    mails["sampling"]["attempts"] = 3
-    files = night(2, settings=mails)
+    assert [len(lines) for lines in provider.batches.sent] == [3], "no more is sent than the night will use"
+    files = night(4)
+    assert [len(lines) for lines in provider.batches.sent] == [3, 6, 6], "two generations of three prompts each"
     rows = kept(tmp_path)
-    assert [len(lines) for lines in provider.batches.sent] == [6, 3, 1]
+    assert len(rows) == 5 * 6
     assert_each_answer_is_there_once(provider, rows)
-    assert len(rows) == 2 * 6
-    errors = Counter(row["error"] for row in rows if not row["completion"])
-    assert errors == {"against the policy": 2, "lost: no answer in 3 batches: busy": 2}
+    half = 15 * (100 * 2.5e-6 + 40 * 1e-5) / 2
+    assert sum(row["cost_usd"] for row in rows) == pytest.approx(half)
+    assert sum(row["cost_usd"] for row in Database(tmp_path).rows("FROM nights")) == pytest.approx(half)
     require_replay(files, tmp_path / "again")
     assert len(provider.batches.sent) == 3, "no batch is sent"
-
-
-def test_a_batch_that_fails_is_tried_again_and_its_reason_is_kept(
-    night: Night, provider: Provider, mails: dict, tmp_path: Path
-):
-    provider.batches.end = lambda number: "failed" if number == 0 else "completed"
-    night(2, settings=mails)
-    assert len(provider.batches.sent) in (2, 3), "the second generation may ask alone before the first is tried again"
-    (row,) = Database(tmp_path).rows("FROM generations WHERE state = 'failed'")
-    assert "batch batch_0 failed: this file is no good" in row["error"]
-    assert_each_answer_is_there_once(provider, kept(tmp_path))
-
-
-def test_what_a_batch_may_cost_at_most_is_set_aside_before_it_is_sent(
-    night: Night, provider: Provider, mails: dict, tmp_path: Path
-):
-    budget = 0.005  # a line may cost $0.001 for two answers of 100 tokens, at half price, and $0.0006 for its prompt
-    night(9, settings=mails, budget_usd=budget)
-    first, *later = provider.batches.sent
-    assert len(first) == 3
-    assert 0 < len(later) < 20
-    (row,) = Database(tmp_path).rows("FROM nights")
-    assert row["stop_reason"] == "budget"
-    assert budget - 0.0017 < row["cost_usd"] <= budget
-    rows = kept(tmp_path)
-    assert_each_answer_is_there_once(provider, rows)
-    assert all(row["completion"] for row in rows), "what is not sent is not lost"
-
-
-def test_a_batch_outlives_the_night_and_is_collected_by_the_next(
-    night: Night, provider: Provider, mails: dict, tmp_path: Path
-):
-    provider.batches.seconds = 4.0
-    night(2, settings=mails, until=datetime.now(UTC) + timedelta(seconds=3))
-    assert Database(tmp_path).rows("FROM nights")[0]["stop_reason"] == "deadline"
-    assert kept(tmp_path) == []
-    night(2)
-    assert len(provider.batches.sent) == 1
-    assert len(kept(tmp_path)) == 12
-    assert_each_answer_is_there_once(provider, kept(tmp_path))
-    assert not list(tmp_path.rglob("*.slip"))
 
 
 @pytest.mark.docker

@@ -1,6 +1,7 @@
 """Nights in which a provider fails: one of each class of fault, on Docker and Prefect.
 
-`tests/sample/test_faults.py` tries all of them, at the requests. In each, no sample is lost and none is paid for twice.
+`tests/contract/test_provider.py` tries all of them, at the requests. In each, no sample is lost, and none is paid for
+twice.
 """
 
 from __future__ import annotations
