@@ -33,6 +33,7 @@ from flows.night.generation import generation
 from flows.night.prefect_artifacts import _fenced
 from flows.night.stop_conditions import StopConditions, Tally, share_done
 from tasks.history.database import Database
+from tests.accidents import wait_until
 from tests.command_server import RunningCommand, start_command
 from tests.flows.conftest import Night
 from tests.flows.night.test_kill import wait_for_run
@@ -68,13 +69,6 @@ def log_of(client: SyncPrefectClient, flow_run_id: Any) -> list[str]:
     """Return the lines in the log of a flow run, in the order of time."""
     mine = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]))
     return [line.message for line in client.read_logs(log_filter=mine, sort=LogSort.TIMESTAMP_ASC)]
-
-
-def until(condition: Any, seconds: float = 30) -> bool:
-    end = time.monotonic() + seconds
-    while not (is_met := condition()) and time.monotonic() < end:
-        time.sleep(0.2)
-    return is_met
 
 
 @pytest.mark.prefect
@@ -153,7 +147,7 @@ def test_a_night_cancelled_in_prefect_stops_at_once_and_can_be_resumed(
     run_id = wait_for_run(endless)
     name = f"{run_id}-night-1"
     # Task runs are recorded some seconds late.
-    assert until(lambda: {"sample-1", "evaluate-1", "select"} <= tasks_of(client, f"{run_id}-g1"))
+    wait_until(lambda: {"sample-1", "evaluate-1", "select"} <= tasks_of(client, f"{run_id}-g1"))
     client.set_flow_run_state(flow_runs(client, run_id)[name].id, Cancelling())
     _, stderr = endless.communicate(timeout=40)
     assert endless.returncode == 130, stderr
@@ -174,7 +168,7 @@ def test_resuming_a_run_marks_a_killed_night_and_its_generation_as_crashed(
     endless: RunningCommand, docker_night: Night, client: SyncPrefectClient, tmp_path: Path
 ):
     run_id = wait_for_run(endless)
-    assert until(lambda: any("-g" in name for name in flow_runs(client, run_id)))
+    wait_until(lambda: any("-g" in name for name in flow_runs(client, run_id)))
     endless.send_signal(signal.SIGKILL)
     endless.communicate()
     assert flow_runs(client, run_id)[f"{run_id}-night-1"].state.name == "Running"
@@ -220,9 +214,9 @@ def test_the_server_marks_a_killed_night_as_crashed_although_the_run_is_not_resu
 ):
     run_id = wait_for_run(endless)
     name = f"{run_id}-night-1"
-    assert until(lambda: name in flow_runs(client, run_id))
+    wait_until(lambda: name in flow_runs(client, run_id))
     time.sleep(5)  # time for its first heartbeat
     endless.send_signal(signal.SIGKILL)
     endless.communicate()
-    assert until(lambda: flow_runs(client, run_id)[name].state.name == "Crashed", seconds=200)
+    wait_until(lambda: flow_runs(client, run_id)[name].state.name == "Crashed", timeout_s=200)
     assert "no heartbeat" in flow_runs(client, run_id)[name].state.message

@@ -110,15 +110,15 @@ COMMANDS: dict[str, list[str]] = {
     "compare": ["compare", "--problem", "{}", "--model", "builtin/mutate", "--model", "openai/z"],
 }
 CASES = [
-    (proposal, command)
-    for proposal in PROPOSALS
-    for command in COMMANDS
-    if command != "compare" or "models" not in proposal  # its flags name the models
+    *((proposal, "run", place) for proposal in PROPOSALS for place in ("specification", "overnight.toml")),
+    *((PROPOSALS[0], command, "specification") for command in ("schedule", "check", "baseline")),
+    *((PROPOSALS[4], command, "specification") for command in COMMANDS if command != "run"),
 ]
+"""Every proposal by one command, and every command with that of an address and of an image; the flags of `compare` name
+the models."""
 
 
-@pytest.mark.parametrize(("proposal", "command"), CASES)
-@pytest.mark.parametrize("place", ["specification", "overnight.toml"])
+@pytest.mark.parametrize(("proposal", "command", "place"), CASES)
 def test_every_command_refuses_and_names_proposals_that_it_would_use(
     proposal: str, command: str, place: str, toy: Path, home: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ):
