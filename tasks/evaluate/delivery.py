@@ -12,21 +12,11 @@ from importlib import resources
 from schemas.bundle import Source
 from schemas.errors import SpecificationError
 from schemas.job import Job
-from tasks.evaluate.runner import frames, plain_json
+from tasks.evaluate.runner import frames
 
 _MODULES = (
-    *("frames", "plain_json", "seccomp", "lockdown", "codec", "rpc", "svg", "program", "additions", "command", "child"),
-    *(
-        "reap",
-        "cgroup",
-        "starvation",
-        "bounded_buffer",
-        "supervisor",
-        "scratch",
-        "memory_files",
-        "isolated",
-        "fork_server",
-    ),
+    *("frames", "seccomp", "lockdown", "codec", "rpc", "svg", "program", "command", "processes", "starvation"),
+    *("supervisor", "job", "child", "scratch", "isolated", "fork_server"),
 )
 """Modules of the runner, in the order of their imports; the last one is the entry point."""
 
@@ -140,7 +130,7 @@ def _inputs(job: Job) -> list[tuple[object, object]]:
     encoded = []
     for position, call in enumerate(job.inputs, start=1):
         try:
-            encoded.append((plain_json.encode(call.args), plain_json.encode(call.kwargs)))
+            encoded.append((frames.encode_plain(call.args), frames.encode_plain(call.kwargs)))
         except TypeError as error:
             raise SpecificationError(f"input {position} of {len(job.inputs)} ({call}): {error}") from error
     return encoded

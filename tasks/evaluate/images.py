@@ -15,7 +15,7 @@ from schemas.files import File, require_distinct
 from tasks.evaluate import indexes, packages
 from tasks.evaluate.engine import Engine
 from tasks.evaluate.interpreter import Interpreter, examine
-from tasks.evaluate.runner.additions import FILES, PACKAGES
+from tasks.evaluate.runner.program import FILES, PACKAGES
 
 NAME = "overnight-problem"
 """Repository name of the images; the tag is a hash of their content."""

@@ -19,7 +19,7 @@ import pytest
 
 from schemas.job import Call, Isolation, Job, Limits
 from tasks.evaluate import delivery
-from tasks.evaluate.runner import cgroup, frames, lockdown, reap, seccomp, supervisor
+from tasks.evaluate.runner import frames, lockdown, processes, seccomp, supervisor
 
 RUNNER = Path(delivery.__file__).parent / "runner"
 JOB = Job("evaluate", (Call((3,)),), Limits(wall_s=60, memory_mib=96))
@@ -30,10 +30,9 @@ ISOLATED_JOB = replace(JOB, isolation=Isolation(("f",), ENDLESS))
 def test_a_child_whose_report_is_read_after_its_end_took_no_negative_time():
     class Ended(supervisor.Supervisor):
         def __init__(self) -> None:
-            self.broken, self.starved_s, self.line_times = "", 0.0, [10.02, 10.03, 10.04]
+            self.broken, self.starved_s, self.line_times, self._children = "", 0.0, [10.02, 10.03, 10.04], (7,)
 
-    usage = reap.Usage({7: 0})
-    header = supervisor.build_header(1, Ended(), usage, cgroup.CgroupCounters(), 7, ended=10.0)
+    header = Ended().header(1, processes.Usage({7: 0}), processes.CgroupCounters(), ended=10.0)
     assert header["wall_s"] == 0.0
 
 

@@ -15,7 +15,7 @@ from schemas.bundle import ProgramBundle, Source
 from schemas.job import Call, Command, Isolation, Job, Limits
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate.judge import clean
-from tasks.evaluate.runner import plain_json
+from tasks.evaluate.runner import frames
 
 MAX_ANSWER = 16 * 2**20
 """Maximum length of an answer, bytes."""
@@ -113,7 +113,7 @@ def job_text(job: Job) -> str:
     """
     fields = {
         "run_function": job.run_function,
-        "inputs": [[plain_json.encode(call.args), plain_json.encode(call.kwargs)] for call in job.inputs],
+        "inputs": [[frames.encode_plain(call.args), frames.encode_plain(call.kwargs)] for call in job.inputs],
         "limits": job.limits.model_dump(),
         "thresholds": job.thresholds,
         "seed": job.seed,
@@ -129,7 +129,7 @@ def read_job(text: str) -> Job:
     isolation, command = fields["isolation"], fields["command"]
     return Job(
         fields["run_function"],
-        tuple(Call(plain_json.decode(args), plain_json.decode(kwargs)) for args, kwargs in fields["inputs"]),
+        tuple(Call(frames.decode_plain(args), frames.decode_plain(kwargs)) for args, kwargs in fields["inputs"]),
         Limits(**fields["limits"]),
         tuple(fields["thresholds"]),
         fields["seed"],
