@@ -63,7 +63,7 @@ def job_frame(job: Job, *, own_users: bool = True) -> bytes:
 
     Args:
         job: Job of the container.
-        own_users: Whether each candidate gets its own user id; False only for tests without a container.
+        own_users: Whether each candidate gets its own user id.
 
     Raises:
         SpecificationError: If the inputs are not plain data.

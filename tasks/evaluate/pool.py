@@ -105,7 +105,7 @@ class FreshContainerPool:
         job: The job that programs are evaluated on.
         launch: Starts a container.
         slots: Slots of the run; as many as there are cores by default.
-        own_users: Whether each process of a candidate becomes a user of its own; False only for tests.
+        own_users: Whether each process of a candidate becomes a user of its own.
         on_close: Called once the last container is gone.
     """
 

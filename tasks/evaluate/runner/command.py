@@ -17,8 +17,10 @@ from typing import IO, Any
 
 from .program import FILES, PACKAGES
 
-SCRATCH = "/tmp"
-"""Directory for the only files that a candidate can write."""
+SCRATCH_VARIABLE = "OVERNIGHT_SCRATCH"
+"""Environment variable with the directory for the only files that a candidate can write, where it is another."""
+
+SCRATCH = os.environ.get(SCRATCH_VARIABLE) or "/tmp"
 
 WORK = f"{SCRATCH}/work"
 """Working directory of the command; it has the candidate's files, and links to the problem's own files."""

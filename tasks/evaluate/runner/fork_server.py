@@ -239,7 +239,8 @@ class Runner:
     def _empty_scratch(self, *privileges: lockdown.ChildPrivileges) -> None:
         if self._job.scratch:
             scratch.empty([privileges.uid for privileges in privileges])
-            scratch.reset_times()
+            if self._job.uids:  # else the devices are not a container's own
+                scratch.reset_times()
 
     def _start(self) -> _PreparedChild:
         self._started += 1

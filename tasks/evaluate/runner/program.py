@@ -14,8 +14,13 @@ from . import svg
 PACKAGES = "/overnight/packages"
 """Directory of the packages that the problem depends on."""
 
-FILES = "/overnight/files"
-"""Directory of the problem's own files."""
+IMAGE_FILES = "/overnight/files"
+"""Directory of the problem's own files in an image."""
+
+FILES_VARIABLE = "OVERNIGHT_PROBLEM_FILES"
+"""Environment variable with their directory where there is no image."""
+
+FILES = os.environ.get(FILES_VARIABLE) or IMAGE_FILES
 
 _METADATA_SUFFIX = ".dist-info"
 
