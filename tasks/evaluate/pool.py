@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 
 from schemas.bundle import Source
@@ -96,10 +96,7 @@ class SandboxPool:
 
 
 class FreshContainerPool:
-    """A `Sandbox` with a fresh container for every program.
-
-    From the second program on, containers are started ahead: one, then two, up to the number of slots, since many
-    programs are likely to be followed by more. One that cannot be started is no error before it is needed.
+    """A `Sandbox` with a fresh container for every program, which starts before the program waits for a host slot.
 
     Args:
         job: The job that programs are evaluated on.
@@ -120,67 +117,29 @@ class FreshContainerPool:
     ) -> None:
         self.job = job
         self._machine = host_slots(slots)
-        self._launch = launch
-        self._own_users = own_users
+        self._new = partial(ContainerWorker, job, launch, own_users=own_users)
         self._on_close = on_close
-        self._most_ahead = slots or os.cpu_count() or 1
-        self._starters = ThreadPoolExecutor(self._most_ahead, "overnight-starter")
-        self._programs = 0
-        self._starting = 0
-        self._ready: deque[ContainerWorker] = deque()
         self._open: set[ContainerWorker] = set()
         self._closing = threading.Event()
         self._lock = threading.Lock()
 
     def evaluate(self, source: Source) -> Verdict:
         """See `Sandbox.evaluate`."""
-        slot = self._take()
-        if slot is None:
-            return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
-        try:
-            with self._machine.acquire(self._closing):
-                return slot.evaluate(source)
-        finally:
-            self._remove(slot)
-
-    def _take(self) -> ContainerWorker | None:
-        """Return a container that has run nothing, and start others ahead; `None` once the pool is closed."""
         with self._lock:
             if self._closing.is_set():
-                return None
-            slot = self._ready.popleft() if self._ready else self._new()
-            ahead = min(self._most_ahead, self._programs)
-            self._programs += 1
-            for _ in range(ahead - len(self._ready) - self._starting):
-                self._starting += 1
-                self._starters.submit(self._start_ahead, self._new())
-            return slot
-
-    def _new(self) -> ContainerWorker:
-        slot = ContainerWorker(self.job, self._launch, own_users=self._own_users)
-        self._open.add(slot)
-        return slot
-
-    def _start_ahead(self, slot: ContainerWorker) -> None:
-        """Start a container ahead; whatever goes wrong, it no longer counts as one that is being started."""
-        is_ready = False
+                return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
+            slot = self._new()
+            self._open.add(slot)
         try:
             slot.start()
-            is_ready = True
-        except SandboxUnavailable:
-            pass
+            with self._machine.acquire(self._closing):
+                return slot.evaluate(source)
+        except SandboxUnavailable as fault:
+            return Verdict(Outcome.SANDBOX_ERROR, error=str(fault))
         finally:
+            slot.close()
             with self._lock:
-                self._starting -= 1
-                if is_ready:
-                    self._ready.append(slot)
-            if not is_ready:
-                self._remove(slot)
-
-    def _remove(self, slot: ContainerWorker) -> None:
-        slot.close()
-        with self._lock:
-            self._open.discard(slot)
+                self._open.discard(slot)
 
     def close(self) -> None:
         """See `Sandbox.close`."""
@@ -189,11 +148,9 @@ class FreshContainerPool:
                 return
             self._closing.set()
             still_open = list(self._open)
-        self._starters.shutdown(wait=False, cancel_futures=True)
         if still_open:
             with ThreadPoolExecutor(len(still_open)) as closers:
                 list(closers.map(ContainerWorker.close, still_open))
-        self._starters.shutdown()
         self._on_close()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from schemas.dependencies import Dependencies
-from schemas.errors import SpecificationError
+from schemas.errors import SandboxUnavailable, SpecificationError
 from schemas.files import File
 from schemas.generation import BUBBLEWRAP, UNCONFINED
 from schemas.job import Call, Job, Limits
@@ -70,12 +70,23 @@ def test_packages_are_those_of_this_python(backend: ProcessBackend):
     assert "sandbox.backend=docker" in refused.value.remedy
 
 
-def test_a_problem_s_files_are_kept_once_for_equal_content(backend: ProcessBackend):
+def test_a_problem_s_files_are_kept_once_for_equal_content(backend: ProcessBackend, tmp_path: Path):
     files = (File("data/number", b"42"), File("helper.py", b""))
     first, second = (backend.prepare("any", Dependencies(), files, print) for _ in range(2))
     assert first == second != backend.prepare("any", Dependencies(), files[:1], print)
-    assert sorted(str(path.relative_to(first)) for path in Path(first).rglob("*")) == [
-        "data",
-        "data/number",
-        "helper.py",
-    ]
+    folder = tmp_path / "overnight" / "problem-files" / first.rpartition(":")[2]
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) == ["data", "data/number", "helper.py"]
+
+
+def test_the_id_of_an_image_is_its_name_on_another_machine_which_needs_the_same_files_and_confinement(
+    backend: ProcessBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    name = backend.prepare("any", Dependencies(), (File("number", b"42"),), print)
+    identity = backend.image_id(name)
+    assert backend.image_id(identity) == identity
+    how = identity.partition(",")[0]
+    with pytest.raises(SandboxUnavailable, match="expected processes as on the head"):
+        backend.image_id(identity.replace(how, UNCONFINED if how == BUBBLEWRAP else BUBBLEWRAP))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+    with pytest.raises(SandboxUnavailable, match="the problem's files are not here"):
+        backend.image_id(identity)

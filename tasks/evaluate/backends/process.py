@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import socket
@@ -46,11 +47,14 @@ _SYSTEM_PLACES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.
 
 _CONFINED_SCRATCH = "/scratch"
 
+_FILES_MARK = "problem-files:"
+_HASH = re.compile("[0-9a-f]{64}")
+
 
 class ProcessBackend:
     """Processes of this machine. Their only image is this Python, with what is installed beside Overnight.
 
-    The name of an image with a problem's files is the folder in which they are kept; other names are not looked at.
+    The name of an image with a problem's files ends with their hash, as its id does; other names are not looked at.
 
     Args:
         runners: Number of runners at the same time.
@@ -70,9 +74,13 @@ class ProcessBackend:
 
     def image_id(self, image: str) -> str:
         """See `SandboxBackend.image_id`; it begins with how candidates are confined, for those who read the run."""
+        own = f"{_how()}, Python {platform.python_version()}"
+        if image.partition(",")[0] in SANDBOX_WARNINGS and not f"{image},".startswith(f"{own},"):
+            raise SandboxUnavailable(
+                f"expected processes as on the head ({image}), got {own}", remedy="Install here what the head has."
+            )
         files = _files_of(image)
-        found = [_how(), f"Python {platform.python_version()}"]
-        return ", ".join([*found, *([f"files {files.name}"] if files else [])])
+        return f"{own}, {_FILES_MARK}{files.name}" if files else own
 
     def require(self, image: str, runtime: str | None) -> None:
         """See `SandboxBackend.require`."""
@@ -95,7 +103,7 @@ class ProcessBackend:
                 remedy="Install it there, or use a Docker engine, for which packages are fetched: "
                 "--set sandbox.backend=docker",
             )
-        return str(_kept_files(files)) if files else image
+        return f"{_FILES_MARK}{_kept_files(files).name}" if files else image
 
     def remove_leftovers(self) -> int:
         """See `SandboxBackend.remove_leftovers`: runners end with the process that started them."""
@@ -138,8 +146,8 @@ class ProcessRunner:
         with its_end:
             self.process = subprocess.Popen(
                 [*confinement(config), sys.executable, *delivery.arguments()],
-                stdin=its_end,
-                stdout=its_end,
+                stdin=its_end.fileno(),
+                stdout=its_end.fileno(),
                 stderr=subprocess.PIPE,
                 env=self._environment(config),
                 cwd="/",
@@ -268,16 +276,17 @@ def _kept_files(files: Sequence[File]) -> Path:
 
 
 def _files_of(image: str) -> Path | None:
-    """Return the folder of a problem's files that is the image; `None` if it is this Python alone.
+    """Return the folder of a problem's files, by the name or id of their image; `None` if it is this Python alone.
 
     Raises:
-        SandboxUnavailable: If there is no such folder any more.
+        SandboxUnavailable: If there is no such folder here.
     """
-    folder = Path(image)
-    if folder.parent != _cache_folder():
+    _, mark, name = image.rpartition(_FILES_MARK)
+    if not mark:
         return None
-    if not folder.is_dir():
-        raise SandboxUnavailable(f"the problem's files are gone: {folder}", remedy="Start the command again.")
+    folder = _cache_folder() / name
+    if not _HASH.fullmatch(name) or not folder.is_dir():
+        raise SandboxUnavailable(f"the problem's files are not here: {folder}", remedy="Start the command again.")
     return folder
 
 

@@ -224,9 +224,9 @@ class Evaluation:
         try:
             os.setsid()
             data = self.files.read_input(self.index)
-            results, *ends = lockdown.own_descriptors(output, results, *ends)
+            results, reply_read, call_write = lockdown.own_descriptors(output, results, *ends)
             lockdown.confine(self.privileges[1], self.kernel, parent)
-            connection = rpc.Connection(*ends)
+            connection = rpc.Connection(reply_read, call_write)
             # Until this message the other process ran only our code, so its end would be our fault.
             kind, core = connection.receive()
             if kind != rpc.LOCKED:
