@@ -26,8 +26,6 @@ VARIABLE = "OVERNIGHT_CLUSTER_CERTIFICATES"
 """Environment variable with the folder of the certificates."""
 
 _MEMBER, _MEMBER_KEY = "member.pem", "member.key"
-_OLD_CA = "ca.pem"
-"""Certificate of the authority that signed the members' one, in folders that version 0.2 made."""
 
 _NAME = "overnight-cluster"
 """Name in the certificate. The members do not compare it with addresses: they trust this certificate alone."""
@@ -84,8 +82,7 @@ def member_files(folder: Path) -> Certificates:
         EnvironmentFault: If a file is missing or unreadable, if others may read the key, or if the certificate is
             damaged or has expired.
     """
-    ca = folder / (_OLD_CA if (folder / _OLD_CA).exists() else _MEMBER)
-    files = Certificates(ca, folder / _MEMBER, folder / _MEMBER_KEY)
+    files = Certificates(folder / _MEMBER, folder / _MEMBER_KEY)
     missing = [
         path.name for path in (files.certificate, files.key) if not (os.path.isfile(path) and os.access(path, os.R_OK))
     ]

@@ -1,6 +1,6 @@
 """Connect to the Docker engine, or to podman's, which has the same API, and to the containers that it runs.
 
-Only this module and `backends/docker.py` import `docker`.
+Only this module imports `docker`; `backends/docker.py` is the backend that is built on it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,10 @@ from tasks.evaluate.sandbox import Death
 from tasks.evaluate.wire import Demultiplexer
 
 if TYPE_CHECKING:
-    import docker
+    from docker import DockerClient
+    from docker.models.images import Image
 
-TIMEOUT_S = 60
+_TIMEOUT_S = 60
 """Seconds to wait for one answer of the engine."""
 
 _REMOVAL_S = 10.0
@@ -39,7 +40,7 @@ _NO_ENGINE_REMEDY = (
 )
 
 
-def connect(connections: int) -> docker.DockerClient:
+def connect(connections: int) -> DockerClient:
     """Connect to the first engine that answers: at DOCKER_HOST if that is set, otherwise at the usual sockets.
 
     Args:
@@ -55,7 +56,7 @@ def connect(connections: int) -> docker.DockerClient:
         environment = {**os.environ, "DOCKER_HOST": host}
         try:
             with translated_errors():
-                client = docker.from_env(environment=environment, timeout=TIMEOUT_S, max_pool_size=connections)
+                client = docker.from_env(environment=environment, timeout=_TIMEOUT_S, max_pool_size=connections)
                 client.ping()
                 return client
         except SandboxUnavailable as fault:
@@ -80,6 +81,76 @@ def _addresses() -> list[str]:
     return [f"unix://{path}" for path in sockets if os.path.exists(path)] or [f"unix://{sockets[0]}"]
 
 
+def find_image(client: DockerClient, image: str) -> Image | None:
+    """Return a local image; `None` if there is none of this name.
+
+    Raises:
+        SandboxUnavailable: If the engine does not answer.
+    """
+    import docker.errors
+
+    with translated_errors():
+        try:
+            return client.images.get(image)
+        except docker.errors.NotFound:
+            return None
+
+
+def run_python(client: DockerClient, image: str, code: str, labels: Mapping[str, str]) -> tuple[str, str]:
+    """See `DockerBackend.run_python`; `labels` are those of the container.
+
+    Raises:
+        SandboxUnavailable: If the engine failed; not if the image has no Python.
+    """
+    import docker.errors
+
+    with translated_errors():
+        container = client.containers.create(
+            image,
+            ["-c", code],
+            entrypoint=["python3"],
+            network_mode="none",
+            read_only=True,
+            cap_drop=["ALL"],
+            labels=dict(labels),
+        )
+        try:
+            container.start()
+            container.wait(timeout=_TIMEOUT_S)
+            return container.logs(stderr=False).decode(), container.logs(stdout=False).decode(errors="replace")
+        except docker.errors.APIError as error:
+            if "python3" in str(error):
+                return "", str(error.explanation)
+            raise
+        finally:
+            container.remove(force=True)
+
+
+def start_attached(client: DockerClient, image: str, command: list[str], arguments: Mapping[str, Any]) -> Container:
+    """Start a container that is attached to its standard input and output.
+
+    Args:
+        client: Client of the engine.
+        image: Name of the image.
+        command: Its command.
+        arguments: Further arguments of its creation.
+    """
+    import docker.errors
+
+    # Never with detach=True: it must be attached, so that its standard input closes, and the runner ends, when this
+    # process dies.
+    container = client.containers.create(image, command, stdin_open=True, **arguments)
+    try:
+        # Attached before it starts, so that no output is missed.
+        stream = container.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+        container.start()
+    except BaseException:
+        with suppress(docker.errors.DockerException):
+            container.remove(force=True)
+        raise
+    return Container(client, str(container.id), stream)
+
+
 class Container:
     """`Channel` to the runner of one container.
 
@@ -89,7 +160,7 @@ class Container:
         stream: Its standard input and output, as the SDK attaches them.
     """
 
-    def __init__(self, client: docker.DockerClient, identifier: str, stream: Any) -> None:
+    def __init__(self, client: DockerClient, identifier: str, stream: Any) -> None:
         self._client = client
         self._id = identifier
         self._stream = stream
@@ -159,7 +230,7 @@ class Container:
             response.close()
 
 
-def remove(client: docker.DockerClient, identifier: str) -> None:
+def remove(client: DockerClient, identifier: str) -> None:
     """Kill and remove a container, and wait until it is gone; auto-removal may be faster."""
     import docker.errors
 

@@ -16,11 +16,20 @@ from schemas.files import File
 from schemas.settings import Sandbox
 from tasks.evaluate import delivery, images
 from tasks.evaluate.confinement import OWNER_LABEL, confinement, is_dead, owner
-from tasks.evaluate.engine import ENGINE_REMEDY, TIMEOUT_S, Container, connect, remove, translated_errors
+from tasks.evaluate.engine import (
+    ENGINE_REMEDY,
+    Container,
+    connect,
+    find_image,
+    remove,
+    run_python,
+    start_attached,
+    translated_errors,
+)
 from tasks.evaluate.sandbox import RunnerConfig
 
 if TYPE_CHECKING:
-    import docker
+    from tasks.evaluate.engine import DockerClient
 
 RUN_LABEL = "overnight.run"
 STARTER_LABEL = "overnight.starter"
@@ -51,14 +60,14 @@ class DockerBackend:
 
     def __init__(self, *, runners: int) -> None:
         self._connections = max(_MIN_CONNECTIONS, 2 * runners)
-        self._connected: docker.DockerClient | None = None
+        self._connected: DockerClient | None = None
         self._is_closed = False
         self._lock = threading.Lock()
         self._name = uuid.uuid4().hex
         self._has_started = False
 
     @property
-    def _client(self) -> docker.DockerClient:
+    def _client(self) -> DockerClient:
         """The client, which connects at its first use."""
         with self._lock:
             if self._is_closed:
@@ -77,13 +86,9 @@ class DockerBackend:
 
     def image_id(self, image: str) -> str:
         """See `SandboxBackend.image_id`; no image is ever pulled."""
-        import docker.errors
-
-        with translated_errors():
-            try:
-                return str(self._client.images.get(image).id)
-            except docker.errors.NotFound as error:
-                raise SandboxUnavailable(f"the engine has no image {image!r}", remedy=_IMAGE_REMEDY) from error
+        if (found := find_image(self._client, image)) is None:
+            raise SandboxUnavailable(f"the engine has no image {image!r}", remedy=_IMAGE_REMEDY)
+        return str(found.id)
 
     def require(self, image: str, runtime: str | None) -> None:
         """See `SandboxBackend.require`."""
@@ -129,14 +134,7 @@ class DockerBackend:
 
     def has_image(self, image: str) -> bool:
         """Return whether there is a local image of this name."""
-        import docker.errors
-
-        with translated_errors():
-            try:
-                self._client.images.get(image)
-            except docker.errors.ImageNotFound:
-                return False
-        return True
+        return find_image(self._client, image) is not None
 
     def tag(self, image: str, name: str) -> None:
         """Give an image an additional name."""
@@ -177,28 +175,7 @@ class DockerBackend:
 
         If the image has no Python, standard error tells.
         """
-        import docker.errors
-
-        with translated_errors():
-            container = self._client.containers.create(
-                image,
-                ["-c", code],
-                entrypoint=["python3"],
-                network_mode="none",
-                read_only=True,
-                cap_drop=["ALL"],
-                labels={RUN_LABEL: EXAMINATION, OWNER_LABEL: owner()},
-            )
-            try:
-                container.start()
-                container.wait(timeout=TIMEOUT_S)
-                return container.logs(stderr=False).decode(), container.logs(stdout=False).decode(errors="replace")
-            except docker.errors.APIError as error:
-                if "python3" in str(error):
-                    return "", str(error.explanation)
-                raise
-            finally:
-                container.remove(force=True)
+        return run_python(self._client, image, code, {RUN_LABEL: EXAMINATION, OWNER_LABEL: owner()})
 
     def remove_leftovers(self) -> int:
         """See `SandboxBackend.remove_leftovers`."""
@@ -206,28 +183,11 @@ class DockerBackend:
 
     def start(self, config: RunnerConfig) -> Container:
         """See `SandboxBackend.start`."""
-        import docker.errors
-
         self._has_started = True
         config = replace(config, labels={**config.labels, STARTER_LABEL: self._name})
         with translated_errors():
-            # Never with detach=True: it must be attached, so that its standard input closes, and the runner ends, when
-            # this process dies.
-            container = self._client.containers.create(
-                config.image,
-                list(delivery.arguments()),
-                stdin_open=True,
-                **confinement(config, limits_cpu=self._limits_cpu, is_podman=self._is_podman),
-            )
-            try:
-                # Attached before it starts, so that no output is missed.
-                stream = container.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
-                container.start()
-            except BaseException:
-                with suppress(docker.errors.DockerException):
-                    container.remove(force=True)
-                raise
-        return Container(self._client, str(container.id), stream)
+            confined = confinement(config, limits_cpu=self._limits_cpu, is_podman=self._is_podman)
+            return start_attached(self._client, config.image, list(delivery.arguments()), confined)
 
     def close(self) -> None:
         """See `SandboxBackend.close`: leftovers are removed, too, as when the engine died and came back."""
@@ -252,7 +212,7 @@ class DockerBackend:
         return any(component["Name"].startswith("Podman") for component in components)
 
 
-def _remove_matching(client: docker.DockerClient, label: str, matches: Callable[[dict[str, str]], bool]) -> int:
+def _remove_matching(client: DockerClient, label: str, matches: Callable[[dict[str, str]], bool]) -> int:
     with translated_errors():
         found = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
         chosen = [container for container in found if matches(container.labels)]

@@ -55,12 +55,10 @@ class Certificates:
     """Files with which a process becomes a member of a cluster.
 
     Attributes:
-        ca: Certificate that the others' ones are checked by.
-        certificate: Certificate of the members.
+        certificate: Certificate of the members, which they show and by which they check each other's.
         key: Its private key.
     """
 
-    ca: Path
     certificate: Path
     key: Path
 
@@ -71,7 +69,7 @@ def security_of(certificates: Certificates) -> Security:
 
     files = {"cert": str(certificates.certificate), "key": str(certificates.key)}
     roles = {f"tls_{role}_{part}": files[part] for role in ("client", "scheduler", "worker") for part in files}
-    return Security(tls_ca_file=str(certificates.ca), require_encryption=True, **roles)
+    return Security(tls_ca_file=files["cert"], require_encryption=True, **roles)
 
 
 def require_distributed() -> None:

@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 def context(folder: Path, purpose: ssl.Purpose, *, shows_certificate: bool = True) -> ssl.SSLContext:
     """The TLS settings of dask.distributed, and the strict checks that Python 3.13 makes by default."""
-    created = ssl.create_default_context(purpose, cafile=str(member_files(folder).ca))
+    created = ssl.create_default_context(purpose, cafile=str(folder / "member.pem"))
     created.check_hostname = False
     created.verify_mode = ssl.CERT_REQUIRED
     created.verify_flags |= ssl.VERIFY_X509_STRICT
@@ -98,11 +98,6 @@ def test_a_client_without_a_certificate_is_refused(folder: Path):
     refusal, received = handshake(context(folder, ssl.Purpose.CLIENT_AUTH), nobody)
     assert "peer did not return a certificate" in refusal
     assert received != "welcome"
-
-
-def test_in_a_folder_of_version_0_2_the_authority_that_signed_the_certificate_is_trusted(folder: Path):
-    (folder / "ca.pem").write_bytes((folder / "member.pem").read_bytes())
-    assert member_files(folder).ca == folder / "ca.pem"
 
 
 def test_the_certificate_is_for_both_ends_and_is_valid_for_five_years(folder: Path):
