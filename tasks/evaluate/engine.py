@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import SandboxUnavailable
+from tasks.evaluate.delivery import Demultiplexer
 from tasks.evaluate.sandbox import Death
-from tasks.evaluate.wire import Demultiplexer
 
 if TYPE_CHECKING:
     from docker import DockerClient

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from types import TracebackType
 
 from schemas.bundle import Source
 from schemas.errors import SandboxUnavailable
@@ -17,33 +16,25 @@ from schemas.outcome import Outcome, Verdict
 from tasks.evaluate.container_worker import ContainerWorker
 from tasks.evaluate.host_slots import HostSlots
 from tasks.evaluate.registry import create_backend
-from tasks.evaluate.sandbox import Channel, runner_config
+from tasks.evaluate.sandbox import RunnerConfig, SandboxBackend, runner_config
 
 DEFAULT_BACKEND = "docker"
 
 
 class SandboxPool:
-    """A `Sandbox` of several containers.
+    """A `Sandbox` of several containers, which closes its backend with itself.
 
     Attributes:
         job: The job that programs are evaluated on; other inputs need another pool.
     """
 
-    def __init__(
-        self,
-        job: Job,
-        launch: Callable[[], Channel],
-        *,
-        slots: int,
-        own_users: bool = True,
-        on_close: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, job: Job, backend: SandboxBackend, config: RunnerConfig, *, slots: int) -> None:
         self.job = job
+        self._backend = backend
         self._machine = host_slots(slots)
-        self._slots = [ContainerWorker(job, launch, own_users=own_users) for _ in range(slots)]
+        self._slots = [_worker(job, backend, config) for _ in range(slots)]
         self._free: queue.LifoQueue[ContainerWorker | None] = queue.LifoQueue()
         self._closing = threading.Event()
-        self._on_close = on_close
         try:
             with ThreadPoolExecutor(slots) as starters:
                 list(starters.map(ContainerWorker.start, self._slots))
@@ -84,41 +75,23 @@ class SandboxPool:
         self._free.put(None)
         with ThreadPoolExecutor(len(self._slots)) as closers:
             list(closers.map(ContainerWorker.close, self._slots))
-        self._on_close()
+        self._backend.close()
 
     def __enter__(self) -> SandboxPool:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 class FreshContainerPool:
-    """A `Sandbox` with a fresh container for every program, which starts before the program waits for a host slot.
+    """A `Sandbox` with a fresh container for every program, which starts before the program waits for a host slot."""
 
-    Args:
-        job: The job that programs are evaluated on.
-        launch: Starts a container.
-        slots: Slots of the run; as many as there are cores by default.
-        own_users: Whether each process of a candidate becomes a user of its own.
-        on_close: Called once the last container is gone.
-    """
-
-    def __init__(
-        self,
-        job: Job,
-        launch: Callable[[], Channel],
-        *,
-        slots: int | None = None,
-        own_users: bool = True,
-        on_close: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, job: Job, backend: SandboxBackend, config: RunnerConfig, *, slots: int | None = None) -> None:
         self.job = job
+        self._backend = backend
         self._machine = host_slots(slots)
-        self._new = partial(ContainerWorker, job, launch, own_users=own_users)
-        self._on_close = on_close
+        self._new = partial(_worker, job, backend, config)
         self._open: set[ContainerWorker] = set()
         self._closing = threading.Event()
         self._lock = threading.Lock()
@@ -151,7 +124,7 @@ class FreshContainerPool:
         if still_open:
             with ThreadPoolExecutor(len(still_open)) as closers:
                 list(closers.map(ContainerWorker.close, still_open))
-        self._on_close()
+        self._backend.close()
 
 
 def open_pool(
@@ -184,9 +157,7 @@ def open_pool(
         opened.require(image, runtime)
         opened.remove_leftovers()
         config = runner_config(job, image, labels, runtime)
-        return SandboxPool(
-            job, lambda: opened.start(config), slots=slots, own_users=opened.own_users, on_close=opened.close
-        )
+        return SandboxPool(job, opened, config, slots=slots)
     except BaseException:
         opened.close()
         raise
@@ -207,9 +178,11 @@ def open_fresh_pool(
     """
     opened = create_backend(backend, runners=slots or os.cpu_count() or 1)
     config = runner_config(job, image, labels, runtime)
-    return FreshContainerPool(
-        job, lambda: opened.start(config), slots=slots, own_users=opened.own_users, on_close=opened.close
-    )
+    return FreshContainerPool(job, opened, config, slots=slots)
+
+
+def _worker(job: Job, backend: SandboxBackend, config: RunnerConfig) -> ContainerWorker:
+    return ContainerWorker(job, partial(backend.start, config), own_users=backend.own_users)
 
 
 def host_slots(wanted: int | None) -> HostSlots:

@@ -26,9 +26,7 @@ import docker
 
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Verdict
-from tasks.evaluate.backends.process import ProcessRunner
-from tasks.evaluate.pool import SandboxPool, open_pool
-from tasks.evaluate.sandbox import RunnerConfig
+from tasks.evaluate.pool import open_pool
 from tests.bench import bench_split
 
 JOB = Job("evaluate", (Call((1,)),), Limits(wall_s=10, memory_mib=256))
@@ -136,7 +134,7 @@ def main() -> None:
         began = time.perf_counter()
         pool = enter(open_pool(JOB, image=image, slots=slots))
         print(f"{slots} slots started in {time.perf_counter() - began:.2f} s, {pool.versions}")
-        bare = enter(SandboxPool(JOB, lambda: ProcessRunner(RunnerConfig("", 96)), slots=slots, own_users=False))
+        bare = enter(open_pool(JOB, image="", backend="process", slots=slots))
         print(f"bare fork server: {bare.versions}")
         each = enter(executing(image, slots))
         trivial: list[Way] = [

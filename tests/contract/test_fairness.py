@@ -22,9 +22,9 @@ from docker.models.containers import Container
 from schemas.job import Call, Command, Isolation, Job, Limits
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate.backends.docker import RUN_LABEL
-from tasks.evaluate.backends.process import ProcessRunner
+from tasks.evaluate.backends.process import ProcessBackend
 from tasks.evaluate.pool import SandboxPool, open_pool
-from tasks.evaluate.sandbox import RunnerConfig
+from tasks.evaluate.sandbox import Channel, RunnerConfig
 
 BURNERS = 9
 """Number of processes that share a processor with a candidate, which gets a tenth of it."""
@@ -80,17 +80,18 @@ JOB = Job("evaluate", (Call((3,)), Call((4,))), Limits(wall_s=0.5, cpu_s=4, memo
 KINDS = {"inline": JOB, "isolated": replace(JOB, isolation=Isolation(("f",), program("return n")))}
 
 
-class OneProcessor:
-    """Plain processes that share one processor with other processes."""
+class OneProcessor(ProcessBackend):
+    """A backend of plain processes that share one processor with other processes."""
 
     def __init__(self) -> None:
+        super().__init__(runners=1)
         self.processor = max(os.sched_getaffinity(0))
 
-    def launch(self) -> ProcessRunner:
+    def start(self, config: RunnerConfig) -> Channel:
         before = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {self.processor})
         try:
-            return ProcessRunner(RunnerConfig("", JOB.limits.memory_mib))
+            return super().start(config)
         finally:
             os.sched_setaffinity(0, before)
 
@@ -116,7 +117,7 @@ def crowded() -> Iterator[OneProcessor]:
 
 def judged(place: OneProcessor, job: Job, source: str) -> tuple[Verdict, float]:
     """Return the verdict and the seconds until it came."""
-    with SandboxPool(job, place.launch, slots=1, own_users=False) as pool:
+    with SandboxPool(job, place, RunnerConfig("", job.limits.memory_mib), slots=1) as pool:
         began = time.monotonic()
         return pool.evaluate(source), time.monotonic() - began
 
@@ -249,7 +250,7 @@ def test_a_program_that_gets_no_processor_for_too_long_is_run_again_and_then_not
     try:
         place = OneProcessor()
         with ExitStack() as ends:
-            pool = ends.enter_context(SandboxPool(JOB, place.launch, slots=1, own_users=False))
+            pool = ends.enter_context(SandboxPool(JOB, place, RunnerConfig("", 128), slots=1))
             for _ in range(BURNERS):
                 burner = place.burn()
                 ends.callback(burner.wait)

@@ -2,50 +2,61 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from schemas.errors import SandboxUnavailable
 from schemas.outcome import Outcome
 from tasks.evaluate.pool import FreshContainerPool
+from tasks.evaluate.sandbox import RunnerConfig, SandboxBackend
 from tests.evaluate.test_container_worker import JOB, FakeRunner, good
 
 
-class Launcher:
+class FakeBackend:
     """Starts fake runners, and counts them."""
+
+    own_users = True
 
     def __init__(self) -> None:
         self.runners: list[FakeRunner] = []
-        self.is_broken = False
+        self.is_broken = self.is_closed = False
 
-    def __call__(self) -> FakeRunner:
+    def close(self) -> None:
+        self.is_closed = True
+
+    def start(self, config: RunnerConfig) -> FakeRunner:
         if self.is_broken:
             raise SandboxUnavailable("the engine is gone")
         self.runners.append(FakeRunner(good))
         return self.runners[-1]
 
 
+def fresh_pool() -> tuple[FakeBackend, FreshContainerPool]:
+    backend = FakeBackend()
+    return backend, FreshContainerPool(JOB, cast("SandboxBackend", backend), RunnerConfig("", 96), slots=2)
+
+
 def test_each_program_gets_a_container_that_has_run_nothing_and_none_is_started_before():
-    launcher = Launcher()
-    pool = FreshContainerPool(JOB, launcher, slots=2)
-    assert launcher.runners == []
+    backend, pool = fresh_pool()
+    assert backend.runners == []
     assert pool.evaluate("x").is_scored
     assert pool.evaluate("y").is_scored
-    assert [runner.closed for runner in launcher.runners] == [True, True]
+    assert [runner.closed for runner in backend.runners] == [True, True]
     pool.close()
 
 
 def test_one_that_cannot_be_started_is_a_sandbox_error_and_the_next_one_is_tried():
-    launcher = Launcher()
-    pool = FreshContainerPool(JOB, launcher, slots=1)
-    launcher.is_broken = True
+    backend, pool = fresh_pool()
+    backend.is_broken = True
     verdict = pool.evaluate("x")
     assert (verdict.outcome, verdict.error) == (Outcome.SANDBOX_ERROR, "the engine is gone")
-    launcher.is_broken = False
+    backend.is_broken = False
     assert pool.evaluate("x").is_scored
     pool.close()
 
 
 def test_a_closed_pool_starts_nothing():
-    launcher = Launcher()
-    pool = FreshContainerPool(JOB, launcher, slots=1)
+    backend, pool = fresh_pool()
     pool.close()
     assert pool.evaluate("x").error == "the sandbox was closed"
-    assert launcher.runners == []
+    assert backend.runners == []
+    assert backend.is_closed

@@ -36,16 +36,10 @@ _STDERR_CHARS = 1500
 
 @dataclass(frozen=True)
 class Command:
-    """Command that scores a candidate.
+    """Command that scores a candidate; see `schemas/job.py`.
 
     Attributes:
-        program: Path of the candidate's file; of the first one, if there are several.
-        arguments: The command; `{program}` is replaced by the candidate's path, `{input}` by the input as JSON.
-        metric: Name of the metric that is the score.
-        metrics_file: File that the command writes metrics to, relative to the working directory; empty if it prints
-            them.
         seed: Seed, passed to the command as OVERNIGHT_SEED.
-        files: Paths of all files of a candidate that is a bundle; empty if it is one file in the working directory.
         draws: Whether the command prints a drawing instead of metrics.
     """
 

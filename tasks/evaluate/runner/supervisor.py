@@ -116,9 +116,7 @@ class Supervisor:
         send_heartbeat: Tells the host that a deadline is being extended.
 
     Attributes:
-        broken: Limit that the child broke: `wall`, `output` or `results`; `starved` if other programs kept it from
-            running until the maximum extension; empty if none.
-        starved_s: Seconds that the child was kept from running in the phase in which it ended.
+        broken, starved_s: As in the header, see `judge.Header`.
         results: The child's report, up to its limit.
         output: The child's output, up to its limit.
         line_times: Arrival time of each line of the report, seconds of the monotonic clock.
