@@ -22,9 +22,9 @@ from docker.models.containers import Container
 from schemas.job import Call, Command, Isolation, Job, Limits
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate.backends.docker import RUN_LABEL
-from tasks.evaluate.backends.process import ProcessBackend
+from tasks.evaluate.backends.process import ProcessBackend, ProcessRunner
 from tasks.evaluate.pool import SandboxPool, open_pool
-from tasks.evaluate.sandbox import Channel, RunnerConfig
+from tasks.evaluate.sandbox import RunnerConfig
 
 BURNERS = 9
 """Number of processes that share a processor with a candidate, which gets a tenth of it."""
@@ -87,7 +87,7 @@ class OneProcessor(ProcessBackend):
         super().__init__(runners=1)
         self.processor = max(os.sched_getaffinity(0))
 
-    def start(self, config: RunnerConfig) -> Channel:
+    def start(self, config: RunnerConfig) -> ProcessRunner:
         before = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {self.processor})
         try:
