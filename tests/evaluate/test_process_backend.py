@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from schemas.job import Call, Job, Limits
 from tasks.evaluate.backends import process
 from tasks.evaluate.backends.process import ProcessBackend, bubblewrap
 from tasks.evaluate.pool import open_pool
+from tasks.evaluate.sandbox import RunnerConfig
 
 LOOKS = """
 import os
@@ -90,3 +92,16 @@ def test_the_id_of_an_image_is_its_name_on_another_machine_which_needs_the_same_
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
     with pytest.raises(SandboxUnavailable, match="the problem's files are not here"):
         backend.image_id(identity)
+
+
+def test_a_closed_runner_leaves_no_descriptor_and_no_folder(
+    backend: ProcessBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(process.tempfile, "tempdir", str(tmp_path))
+    before = set(os.listdir("/proc/self/fd"))
+    runner = backend.start(RunnerConfig("any", 96, scratch_mib=1))
+    assert list(tmp_path.glob("overnight-scratch-*"))
+    runner.close()
+    assert runner.death(since_s=0.0).reason.startswith("the runner ended with exit code")
+    assert set(os.listdir("/proc/self/fd")) == before
+    assert not list(tmp_path.glob("overnight-scratch-*"))

@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
+from weakref import WeakSet
 
 from packaging.utils import canonicalize_name
 
@@ -63,7 +64,7 @@ class ProcessBackend:
     own_users = False
 
     def __init__(self, *, runners: int) -> None:  # noqa: ARG002  (as all backends)
-        self._started: list[ProcessRunner] = []
+        self._started = WeakSet[ProcessRunner]()
         self._is_closed = False
         self._lock = threading.Lock()
 
@@ -119,15 +120,16 @@ class ProcessBackend:
                 runner = ProcessRunner(config)
             except OSError as error:
                 raise SandboxUnavailable(f"a process cannot be started: {error}", remedy="overnight doctor") from error
-            self._started.append(runner)
+            self._started.add(runner)
         return runner
 
     def close(self) -> None:
         """See `SandboxBackend.close`."""
         with self._lock:
             self._is_closed = True
-        for runner in self._started:
-            runner.close()
+            started = list(self._started)
+        for runner in started:
+            runner.end()
 
 
 class ProcessRunner:
@@ -176,12 +178,25 @@ class ProcessRunner:
     def death(self, *, since_s: float) -> Death:  # noqa: ARG002  (the reason is that of the process)
         """See `Channel.death`."""
         assert self.process.stderr is not None
-        code = self.process.wait(_END_S)
-        said = self.process.stderr.read().decode(errors="replace").strip()
-        return Death(f"the runner ended with exit code {code}" + (f": {said}" if said else ""))
+        said = b""
+        try:
+            code = self.process.wait(_END_S)
+            said = self.process.stderr.read()
+        except subprocess.TimeoutExpired:
+            return Death("the runner stopped answering")
+        except ValueError:  # another thread has closed the channel
+            pass
+        return Death(f"the runner ended with exit code {code}: {said.decode(errors='replace').strip()}".rstrip(": "))
 
     def close(self) -> None:
-        """See `Channel.close`: a runner whose channel ends kills what it started, then ends."""
+        """See `Channel.close`."""
+        self.end()
+        self._socket.close()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+    def end(self) -> None:
+        """End the runner, which kills what it started once its channel ends; the channel can still be read."""
         # Another thread may be reading; it sees the end of the stream.
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -209,17 +224,15 @@ def _require_linux() -> None:
 
 def confinement(config: RunnerConfig) -> list[str]:
     """Return the command, up to the runner's own, that keeps it from the network and the user's files; or nothing."""
+    if not bubblewrap():
+        return []
     files = _files_of(config.image)
-    return (
-        [
-            *bubblewrap(),
-            *(["--ro-bind", str(files), IMAGE_FILES] if files else []),
-            *(["--size", str(config.scratch_mib * 2**20), "--tmpfs", _CONFINED_SCRATCH] if config.scratch_mib else []),
-            *("--remount-ro", "/dev", "--remount-ro", "/", "--"),
-        ]
-        if bubblewrap()
-        else []
-    )
+    return [
+        *bubblewrap(),
+        *(["--ro-bind", str(files), IMAGE_FILES] if files else []),
+        *(["--size", str(config.scratch_mib * 2**20), "--tmpfs", _CONFINED_SCRATCH] if config.scratch_mib else []),
+        *("--remount-ro", "/dev", "--remount-ro", "/", "--"),
+    ]
 
 
 @cache
