@@ -133,6 +133,8 @@ class Night:
         record.write_night(run.files, self._record)
         HostSlots.holder = f"run {run.run.run_id}, night {self._record.number}"
         self._say(f"started, {self._conditions}; best {score(self._record.best_before)}; {self.in_flight}")
+        if warning := run.run.sandbox_warning:
+            self._say(f"warning: {warning}")
         self.notifier.report_best(run.run.run_id, run.state.best.score, self._flag)
         artifacts.begin(run.run.run_id, run.run.problem.name, self._record.number)
         try:

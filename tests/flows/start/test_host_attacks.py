@@ -20,7 +20,7 @@ from schemas.sampling_settings import Model, Sampling
 from schemas.settings import parse_settings
 from schemas.trust import model_proposals
 from tasks.evaluate import packages
-from tasks.evaluate.interpreter import Interpreter
+from tasks.evaluate.packages import Interpreter
 from tasks.problems.loading.load import load_problem
 from tests.recording_server import recording_server
 from tests.wheels import make_wheel

@@ -150,8 +150,8 @@ def chosen(name: str) -> dict[str, Any]:
 
 
 def test_a_problem_s_files_never_choose_the_sandbox_backend_not_even_if_the_user_trusts_them(toy: Path, home: Path):
-    path = specification(toy, home / "problem", 'sandbox.backend = "bare"')
-    with pytest.raises(UntrustedSettings, match=r"sandbox\.backend = bare") as refused:
+    path = specification(toy, home / "problem", 'sandbox.backend = "process"')
+    with pytest.raises(UntrustedSettings, match=r"sandbox\.backend = process") as refused:
         accept(load_problem(path), trust=True)
     assert "--set sandbox.backend=docker" in refused.value.remedy
     accept(load_problem(path, chosen("docker")), chosen("docker"))
@@ -159,37 +159,37 @@ def test_a_problem_s_files_never_choose_the_sandbox_backend_not_even_if_the_user
 
 def test_a_backend_that_the_user_names_counts_for_this_problem_and_its_runs_and_for_no_other(toy: Path, home: Path):
     mine, theirs = specification(toy, home / "mine"), home / "theirs" / "toy.py"
-    named = load_problem(mine, chosen("bare"))
-    accept(named, chosen("bare"))
+    named = load_problem(mine, chosen("process"))
+    accept(named, chosen("process"))
     stored = restore_problem(named.name, named.specification.text, named.settings.model_dump(mode="json"))
     require_trusted_sandbox(stored)
     theirs.parent.mkdir()
     theirs.write_text(
-        mine.read_text().replace("# [tool.overnight]", '# [tool.overnight]\n# sandbox.backend = "bare"', 1)
+        mine.read_text().replace("# [tool.overnight]", '# [tool.overnight]\n# sandbox.backend = "process"', 1)
     )
-    with pytest.raises(UntrustedSettings, match=r"sandbox\.backend = bare"):
+    with pytest.raises(UntrustedSettings, match=r"sandbox\.backend = process"):
         accept(load_problem(theirs), trust=True)
     mine.write_text(mine.read_text() + "\n# changed\n")
-    with pytest.raises(UntrustedSettings, match=r"sandbox\.backend = bare"):
-        require_trusted_sandbox(load_problem(mine, chosen("bare")))
+    with pytest.raises(UntrustedSettings, match=r"sandbox\.backend = process"):
+        require_trusted_sandbox(load_problem(mine, chosen("process")))
 
 
 def test_a_backend_in_the_user_s_configuration_counts_for_all_problems_on_the_machine(toy: Path, home: Path):
-    (home / "config.toml").write_text('sandbox.backend = "bare"\n')
+    (home / "config.toml").write_text('sandbox.backend = "process"\n')
     path = specification(toy, home / "problem", 'sandbox.backend = "other"')
     loaded = load_problem(path)
-    assert loaded.settings.sandbox.backend == "bare"
+    assert loaded.settings.sandbox.backend == "process"
     accept(loaded)
 
 
 def test_a_schedule_keeps_the_backend_that_it_was_made_with(toy: Path, home: Path, monkeypatch: pytest.MonkeyPatch):
-    accept(load_problem(toy, chosen("bare")), chosen("bare"))
-    accepted = [(proposal.setting, proposal.value) for proposal in proposals_of(load_problem(toy, chosen("bare")))]
+    accept(load_problem(toy, chosen("process")), chosen("process"))
+    accepted = [(proposal.setting, proposal.value) for proposal in proposals_of(load_problem(toy, chosen("process")))]
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "of the worker"))
-    problem = load_problem(toy, chosen("bare"))
+    problem = load_problem(toy, chosen("process"))
     with pytest.raises(UntrustedSettings):
         require_trusted_sandbox(problem)
-    remember(Start(problem=str(toy), seed=1, settings=chosen("bare"), accepted=accepted).proposals())
+    remember(Start(problem=str(toy), seed=1, settings=chosen("process"), accepted=accepted).proposals())
     require_trusted_sandbox(problem)
 
 
