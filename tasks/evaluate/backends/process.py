@@ -178,7 +178,7 @@ class ProcessRunner:
     def death(self, *, since_s: float) -> Death:  # noqa: ARG002  (the reason is that of the process)
         """See `Channel.death`."""
         assert self.process.stderr is not None
-        said = b""
+        code, said = self.process.returncode, b""
         try:
             code = self.process.wait(_END_S)
             said = self.process.stderr.read()

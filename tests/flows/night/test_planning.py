@@ -87,7 +87,7 @@ class NoComposer(Composer):
     def compose(self, plan: Plan, turn: Turn, place: int, followed: PromptRecord | None) -> Plan:
         return plan
 
-    def tuning(self, algorithm: object) -> None:
+    def tuning(self, algorithm: object) -> Plan | None:
         return None
 
 
