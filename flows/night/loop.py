@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.night.core import NightCore
 from flows.night.events import (
@@ -44,7 +44,7 @@ from schemas.program import TUNER
 from tasks.history import record
 
 if TYPE_CHECKING:
-    from flows.night.generation import GenerationAttempt
+    from flows.night.attempt import GenerationAttempt
 
 _TICK_S = 0.2
 """Longest seconds between two looks at the clock, which may be set or may advance while the machine sleeps."""
@@ -85,6 +85,7 @@ class NightLoop:
         self._threads: list[threading.Thread] = []
         self._flow_runs = threading.Lock()
         self._context: contextvars.Context | None = None
+        self._flow: Callable[[str, int, str], Any] | None = None
         self._observer: Observer | None = None
         self._finish: Finish | None = None
         self._paused_at: float | None = None
@@ -96,17 +97,20 @@ class NightLoop:
         while not self._events.empty():
             self._take(self._events.get())
 
-    def run(self, context: contextvars.Context, observer: Observer) -> StopReason:
+    def run(
+        self, context: contextvars.Context, generation: Callable[[str, int, str], Any], observer: Observer
+    ) -> StopReason:
         """Run the night to its end, and return its reason.
 
         Args:
             context: Context with Prefect's settings for the flow runs of generations.
+            generation: Their flow, which takes the id of the run, a number and the history.
             observer: What is told of it.
 
         Raises:
             OvernightError: If the night fails.
         """
-        self._context, self._observer = context, observer
+        self._context, self._flow, self._observer = context, generation, observer
         for key, attempt in self._attempts.items():
             self._attempts[key] = self._start(key, attempt)
         while self._finish is None:
@@ -215,11 +219,12 @@ class NightLoop:
             self._events.put(Failed(key, error))
 
     def _start(self, key: int, attempt: _Unstarted | GenerationAttempt) -> GenerationAttempt:
-        from flows.night.generation import GenerationAttempt  # loading Prefect takes a second
+        from flows.night.attempt import GenerationAttempt  # loading Prefect takes a second
 
         assert self._context is not None
+        assert self._flow is not None
         started = GenerationAttempt(
-            self._run, key, attempt.number, self._events.put, self._flow_runs, inbox=attempt.inbox
+            self._run, key, attempt.number, self._events.put, self._flow, self._flow_runs, inbox=attempt.inbox
         )
         self._threads = [*(one for one in self._threads if one.is_alive()), started.start(self._context)]
         return started

@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -116,13 +117,20 @@ class Night:
         """Ask for the first prompts, while Prefect's server starts."""
         self._loop.ask_early()
 
-    def search(self, artifacts: PrefectArtifacts, flow_run_id: str, context: contextvars.Context) -> dict[str, Any]:
+    def search(
+        self,
+        artifacts: PrefectArtifacts,
+        flow_run_id: str,
+        context: contextvars.Context,
+        generation: Callable[[str, int, str], Any],
+    ) -> dict[str, Any]:
         """Run the night.
 
         Args:
             artifacts: Where it is shown.
             flow_run_id: Id of its flow run.
             context: Context with Prefect's settings for the flow runs of generations.
+            generation: Their flow.
 
         Returns:
             `stop_reason`, `best`, `generations` (the last one's number), `failed` (those of the run that are) and
@@ -138,7 +146,7 @@ class Night:
         self.notifier.report_best(run.run.run_id, run.state.best.score, self._flag)
         artifacts.begin(run.run.run_id, run.run.problem.name, self._record.number)
         try:
-            reason = self._loop.run(context, Observer(self._note_commit, self._note_pause, self._note_time))
+            reason = self._loop.run(context, generation, Observer(self._note_commit, self._note_pause, self._note_time))
         except BaseException as error:
             self._break_off(error)
             raise

@@ -1,4 +1,4 @@
-"""The search flow: a night of generations, until a stop condition or a person ends it."""
+"""The flows: a search, which is a night of generations, and a generation, which a night starts or Prefect retries."""
 
 from __future__ import annotations
 
@@ -12,16 +12,23 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Completed
+from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.formatting import history_flag
+from flows.formatting import history_flag, score
+from flows.night.attempt import ATTEMPT
 from flows.night.night import Night, completed_message
 from flows.night.open_run import open_run
 from flows.night.prefect_artifacts import PrefectArtifacts
 from flows.night.stop_conditions import StopConditions
 from flows.prefect_server.night_state import NightState
+from schemas.errors import UsageError
 from schemas.history_backend import HistoryBackend
+from tasks.history import record
 from tasks.history.backends import open_history
 from tasks.history.files import files_of
+
+_TASKS_AT_A_TIME = 256
+"""Each batch in flight takes two: its evaluate task waits for its sample task."""
 
 _CLIENT_RETRIES = 2
 """Times that a generation's request to Prefect's server is repeated, after 2 and 4 seconds."""
@@ -55,6 +62,45 @@ def search(run_id: str, history: str, rules: StopConditions, again: list[int] | 
             return stopped_at_once(run_id, night.run.files.backend)
 
 
+@flow(
+    name="generation",
+    flow_run_name="{run_id}-g{number}",
+    task_runner=ThreadPoolTaskRunner(max_workers=_TASKS_AT_A_TIME),  # pyright: ignore[reportArgumentType, reportCallIssue]
+)
+def generation(run_id: str, number: int, history: str) -> State[float]:
+    """Do the work of one generation, as the night's core asks for it, and commit it.
+
+    A flow run that Prefect retries has no night: it runs one of its own for this generation.
+
+    Args:
+        run_id: Id of the run.
+        number: Number of the generation.
+        history: Directory of the history, or its URL.
+
+    Returns:
+        The best score of the run after it.
+    """
+    attempt = ATTEMPT.get()
+    return attempt.work() if attempt else _run_alone(run_id, number, history)
+
+
+def _run_alone(run_id: str, number: int, history: str) -> State[float]:
+    """Run a night for one generation, which failed or is the next.
+
+    Raises:
+        UsageError: If it is neither.
+    """
+    past = record.read_run_history(files_of(open_history(history), run_id))
+    best = max(program.score for program in past.programs.values())
+    if not past.is_open(number):
+        return Completed(message="it is committed already", data=best)
+    if number > past.generations + 1:
+        raise UsageError(f"generation {number} of {run_id} has no turn yet: {past.generations + 1} is the next")
+    again = [number] if number in past.failed else None
+    result = search(run_id, history, StopConditions(generations=None if again else 1), again)
+    return Completed(message=f"retried; best {score(result['best'])}", data=result["best"])
+
+
 def run_night(night: Night) -> tuple[State[dict[str, Any]], Any]:
     """Run a night in the current flow run; return its final state and its artifacts."""
     artifacts = PrefectArtifacts(str(flow_run.id), night.run.progress.note)
@@ -63,7 +109,7 @@ def run_night(night: Night) -> tuple[State[dict[str, Any]], Any]:
     # settings takes 20 ms, so it is done once, in the context that the generations run in.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_CLIENT_MAX_RETRIES: _CLIENT_RETRIES}):
         context = contextvars.copy_context()
-    result = night.search(artifacts, str(flow_run.id or ""), context)
+    result = night.search(artifacts, str(flow_run.id or ""), context, generation)
     return Completed(message=completed_message(result), data=result), artifacts
 
 

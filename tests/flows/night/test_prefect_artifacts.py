@@ -68,8 +68,8 @@ def shown(prefect: str) -> Iterator[Shown]:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-    from flows.night.generation import generation
     from flows.night.prefect_artifacts import PrefectArtifacts
+    from flows.night.search import generation
 
     with get_client(sync_client=True) as client:
         parameters = {"run_id": "toy-run", "number": 1, "history": "there"}

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 import flows.night.retry_policy
-from flows.night.generation import generation
-from flows.night.search import search
+from flows.night.search import generation, search
 from flows.night.stop_conditions import StopConditions
 from schemas.errors import EnvironmentFault, UsageError
 from tasks.history import record
@@ -165,7 +164,7 @@ def test_prefect_s_own_retry_runs_a_failed_generation_again(
 ):
     provider.script = second_fails
     night(3, settings=few, run_id="again")
-    entrypoint = "flows.night.generation.generation"
+    entrypoint = "flows.night.search.generation"
     done = prefect("flow-run", "retry", "again-g2", "--entrypoint", entrypoint, api=prefect_api)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [number for number, _ in ends(tmp_path)] == [0, 1, 3, 2]

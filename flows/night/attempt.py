@@ -1,4 +1,4 @@
-"""One generation as a Prefect flow run: sample, evaluate, confirm and select are its tasks, one commit its end."""
+"""An attempt at a generation: the work of its flow run, whose tasks are sample, evaluate, confirm and select."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Any, cast
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.exceptions import CancelledRun
 from prefect.futures import PrefectConcurrentFuture
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.formatting import score
 from flows.night.events import (
@@ -34,62 +32,15 @@ from flows.night.events import (
     Failed,
 )
 from flows.night.open_run import OpenRun
-from flows.night.stop_conditions import StopConditions
 from flows.prefect_server.connection import outages
-from schemas.errors import EnvironmentFault, UsageError
+from schemas.errors import EnvironmentFault
 from schemas.generation import GenerationRecord
 from tasks.evaluate.evaluation_task import confirm, evaluate
 from tasks.history import record
-from tasks.history.backends import open_history
-from tasks.history.files import files_of
 from tasks.sample.sampling_task import sample
 from tasks.select.selection_task import select
 
-_TASKS_AT_A_TIME = 256
-"""Each batch in flight takes two: its evaluate task waits for its sample task."""
-
 Work = Ask | Confirm | Commit | Abandon
-
-
-@flow(
-    name="generation",
-    flow_run_name="{run_id}-g{number}",
-    task_runner=ThreadPoolTaskRunner(max_workers=_TASKS_AT_A_TIME),  # pyright: ignore[reportArgumentType, reportCallIssue]
-)
-def generation(run_id: str, number: int, history: str) -> State[float]:
-    """Do the work of one generation, as the night's core asks for it, and commit it.
-
-    A flow run that Prefect retries has no night: it runs one of its own for this generation.
-
-    Args:
-        run_id: Id of the run.
-        number: Number of the generation.
-        history: Directory of the history, or its URL.
-
-    Returns:
-        The best score of the run after it.
-    """
-    attempt = _ATTEMPT.get()
-    return attempt.work() if attempt else _run_alone(run_id, number, history)
-
-
-def _run_alone(run_id: str, number: int, history: str) -> State[float]:
-    """Run a night for one generation, which failed or is the next.
-
-    Raises:
-        UsageError: If it is neither.
-    """
-    from flows.night.search import search
-
-    past = record.read_run_history(files_of(open_history(history), run_id))
-    best = max(program.score for program in past.programs.values())
-    if not past.is_open(number):
-        return Completed(message="it is committed already", data=best)
-    if number > past.generations + 1:
-        raise UsageError(f"generation {number} of {run_id} has no turn yet: {past.generations + 1} is the next")
-    again = [number] if number in past.failed else None
-    result = search(run_id, history, StopConditions(generations=None if again else 1), again)
-    return Completed(message=f"retried; best {score(result['best'])}", data=result["best"])
 
 
 @dataclass
@@ -101,6 +52,7 @@ class GenerationAttempt:
         key: Number of the attempt in the night.
         number: Number of the generation.
         post: Takes events, from any thread.
+        flow: The flow `generation`, which calls `work`.
         flow_runs: Lock of starts and ends of flow runs. Each is a few writes of Prefect's server; with SQLite, two that
             meet wait for each other for about two seconds, whereas one takes some hundredths.
         inbox: What is to be done.
@@ -110,6 +62,7 @@ class GenerationAttempt:
     key: int
     number: int
     post: Callable[[Event], None]
+    flow: Callable[[str, int, str], Any]
     flow_runs: threading.Lock
     inbox: SimpleQueue[Work] = field(default_factory=SimpleQueue)
     _batches: int = 0
@@ -124,10 +77,10 @@ class GenerationAttempt:
         return thread
 
     def _run(self) -> None:
-        _ATTEMPT.set(self)
+        ATTEMPT.set(self)
         try:
             with outages(), self.flow_runs:
-                generation(self.run.run.run_id, self.number, self.run.files.backend.location)
+                self.flow(self.run.run.run_id, self.number, self.run.files.backend.location)
         except CancelledRun:
             pass
         except Exception as error:  # noqa: BLE001  (the core decides what follows)
@@ -198,7 +151,7 @@ class GenerationAttempt:
         return Completed(message=abandoned.why, data=self.run.state.best.score)
 
 
-_ATTEMPT: ContextVar[GenerationAttempt | None] = ContextVar("attempt", default=None)
+ATTEMPT: ContextVar[GenerationAttempt | None] = ContextVar("attempt", default=None)
 """The attempt whose flow run this thread is."""
 
 
