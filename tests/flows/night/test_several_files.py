@@ -16,7 +16,7 @@ from tasks.history.database import Database
 from tasks.problems.loading.load import load_problem
 from tasks.program.evolving_files import EvolvingFiles
 from tests.flows.conftest import Call
-from tests.provider import Answer, Provider, Request, response_body
+from tests.provider import Answer, Provider, Request, says
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
@@ -79,8 +79,7 @@ def model(number: int, request: Request) -> Answer:
     x = 2.0 + number / 10 if number % 6 == 0 else 1.9 - number / 100
     step = f"position.py\n```python\nx = {x}\n```"
     text = ANSWERS[number] if number < len(ANSWERS) else step
-    choices = [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]
-    return Answer(response_body({**request, "n": 1}, choices, "chat.completion"))
+    return says(request, text)
 
 
 def test_nights_with_two_evolving_files(
