@@ -137,7 +137,7 @@ def test_check_proposes_limits_and_prints_pace_and_omissions(overnight: Command,
     assert re.search(
         r"pace: about [\d,]+ candidates per hour if the models keep up, 3 candidates at a time", done.stderr
     )
-    assert "  without the tuner of numbers (--set tuner.enabled=false): about " in done.stderr
+    assert "  confirmations take 0." in done.stderr
     assert "missing, but not required: validation inputs" in done.stderr
     assert "; held-out inputs" in done.stderr
     pasted = re.sub(r"# \[tool\.overnight\.limits\]\n(# \w+ = .*\n)+", proposed, slow.read_text())
